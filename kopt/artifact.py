@@ -1,0 +1,161 @@
+"""Files that are whole or absent: canonical JSON, digests, atomic writes, and tables with a fixed schema.
+
+Owns how a value becomes bytes and back.  What a value means is `kopt.model`'s business, where it lies `kopt.paths`'
+and `kopt.store`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import types
+from collections.abc import Iterable, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from kopt.errors import CorruptArtifact, TableError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+V = TypeVar("V", bound=BaseModel)
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text, whatever PYTHONHASHSEED is.
+
+    Raises:
+        ValueError: for NaN and infinities, which have no JSON.
+        TypeError: for sets, whose order is not theirs.
+    """
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a value's canonical JSON, hex."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def text_digest(text: str) -> str:
+    """SHA-256 of a text's UTF-8 bytes, hex: the name of a kernel's source."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all: a temporary file beside it, synced, then renamed over it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text whole or not at all."""
+    write_bytes(path, content.encode())
+
+
+def write_value(path: Path, value: BaseModel) -> None:
+    """Write a value as indented JSON with sorted keys, readable and reproducible byte for byte."""
+    write_text(path, json.dumps(value.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False) + "\n")
+
+
+def read_value(path: Path, model: type[V]) -> V:
+    """Read a value that `write_value` wrote.
+
+    Raises:
+        CorruptArtifact: the file is torn or is not such a value.
+    """
+    try:
+        return model.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise CorruptArtifact(f"{path} is not a {model.__name__}: delete it and run again ({_first(error)})") from error
+
+
+def _first(error: ValidationError) -> str:
+    one = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
+
+
+def write_table(path: Path, rows: Iterable[V], model: type[V]) -> None:
+    """Write rows as Parquet with the schema of `model`, also when there are none; equal rows give equal bytes."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = [row.model_dump(mode="json") for row in rows]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(columns, schema=table_schema(model)), sink, compression="zstd")
+    write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def read_table(path: Path, model: type[V]) -> list[V]:
+    """Read rows that `write_table` wrote.
+
+    Raises:
+        TableError: the file is not Parquet, or has another schema than `model`.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise TableError(f"{path} cannot be read as Parquet: delete it and run again ({error})") from error
+    if not table.schema.equals(table_schema(model)):
+        raise TableError(f"{path} does not have the columns of {model.__name__}: delete it and run again")
+    return [model.model_validate(row) for row in table.to_pylist()]
+
+
+def read_tables(paths: Sequence[Path], model: type[V]) -> list[V]:
+    """Rows of several tables of one schema, in the order of the paths."""
+    return [row for path in paths for row in read_table(path, model)]
+
+
+def table_schema(model: type[BaseModel]) -> pa.Schema:
+    """Arrow schema of a flat model; a nested model has no column and is refused.
+
+    Raises:
+        TypeError: a field's type has no column type.
+    """
+    import pyarrow as pa
+
+    return pa.schema([_field(name, info.annotation) for name, info in model.model_fields.items()])
+
+
+def _field(name: str, annotation: Any) -> pa.Field:
+    import pyarrow as pa
+
+    optional = False
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = [a for a in get_args(annotation) if a is not type(None)]
+        optional = True
+    return pa.field(name, _column(name, annotation), nullable=optional)
+
+
+def _column(name: str, annotation: Any) -> pa.DataType:
+    import pyarrow as pa
+
+    if get_origin(annotation) is tuple:
+        item, ellipsis = get_args(annotation)
+        assert ellipsis is Ellipsis
+        return pa.list_(_column(name, item))
+    scalars = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+    if annotation in scalars:
+        return scalars[annotation]
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return pa.string()
+    raise TypeError(f"column {name}: {annotation} has no column type")

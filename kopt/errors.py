@@ -1,0 +1,40 @@
+"""The one tree of errors that kopt raises; each says what is wrong, where, and what to do.
+
+A candidate that fails is not an error but data (`kopt.model`); these are for bad input and broken machines.
+"""
+
+
+class KoptError(Exception):
+    """Anything kopt raises on purpose; the message is one line for the user."""
+
+
+class ConfigError(KoptError):
+    """A setting is unknown, malformed or contradicts another."""
+
+
+class ProblemError(KoptError):
+    """A problem folder is incomplete, or its reference or seed kernel is unusable."""
+
+
+class TaxonomyError(KoptError):
+    """The technique taxonomy is malformed."""
+
+
+class StoreError(KoptError):
+    """The store cannot be read or written."""
+
+
+class CorruptArtifact(StoreError):
+    """A stored file does not match its digest; it has been set aside."""
+
+
+class TableError(KoptError):
+    """A table on disk does not have the schema that its reader expects."""
+
+
+class WorkerDied(KoptError):
+    """A trusted worker process of ours ended without an answer."""
+
+
+class DeviceError(KoptError):
+    """No usable device, or the device description is wrong."""

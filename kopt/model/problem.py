@@ -1,0 +1,121 @@
+"""A problem: reference program, seed kernel, workloads and the contract that candidates must keep."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from math import prod
+
+from pydantic import Field
+
+from kopt.model.base import Value
+from kopt.model.kernel import Kernel
+
+
+class Dtype(StrEnum):
+    """Floating-point type of a problem's inputs and output."""
+
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
+class Workload(Value):
+    """One concrete shape of a problem: overrides of the module constants of `problem.py`."""
+
+    name: str
+    constants: dict[str, int] = Field(default_factory=dict)
+    """Module constants to override, e.g. `{"M": 2048, "K": 1048576}`."""
+
+
+class Tolerance(Value):
+    """Largest accepted error of an element: `absolute + relative * |reference|`."""
+
+    absolute: float
+    relative: float
+
+
+class Problem(Value):
+    """Everything a judge needs to know of a problem; sources are text, so the value is whole."""
+
+    name: str
+    reference: str
+    """Source of `problem.py`: `Model`, `get_inputs`, `get_init_inputs` (KernelBench style)."""
+    seed: Kernel
+    """A plain, correct kernel to start from."""
+    dtype: Dtype
+    main: tuple[Workload, ...] = Field(min_length=1)
+    """Timed workloads; the objective is the geometric mean over them."""
+    hidden: tuple[Workload, ...] = ()
+    """Workloads of other shapes, used for verification only and shown to no proposer."""
+    small: tuple[Workload, ...] = Field(min_length=1)
+    """Workloads small enough for the Triton interpreter."""
+    tolerance: Tolerance | None = None
+    """Declared tolerance; by default it is calibrated from the eager model's own error."""
+    mutates: tuple[str, ...] = ()
+    """Names of inputs that a candidate may write to."""
+
+
+class TensorSpec(Value):
+    """Name, shape and dtype of one input, parameter or output."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    """E.g. `bfloat16`, `int64`."""
+
+    @property
+    def bytes(self) -> int:
+        """Size in bytes of the dense tensor."""
+        return prod(self.shape) * DTYPE_BYTES[self.dtype]
+
+
+class EagerOp(Value):
+    """One aten operation of the eager reference, with what it moves and computes."""
+
+    name: str
+    bytes: int
+    """Bytes of its tensor inputs plus outputs; 0 for views."""
+    matmul_flops: int
+    """Floating-point operations on the tensor cores."""
+    vector_flops: int
+    """Other floating-point operations, one per output element unless known better."""
+
+
+class WorkloadFacts(Value):
+    """What one workload must move and compute, found by tracing the reference on fake tensors."""
+
+    workload: str
+    inputs: tuple[TensorSpec, ...]
+    parameters: tuple[TensorSpec, ...] = ()
+    """Parameters and buffers of the reference model, by name."""
+    output: TensorSpec
+    eager_ops: tuple[EagerOp, ...]
+
+    @property
+    def bytes(self) -> int:
+        """Fewest bytes any kernel moves: every input and parameter read once, the output written once."""
+        return sum(t.bytes for t in (*self.inputs, *self.parameters, self.output))
+
+    @property
+    def matmul_flops(self) -> int:
+        """Floating-point operations of the matrix products."""
+        return sum(op.matmul_flops for op in self.eager_ops)
+
+    @property
+    def vector_flops(self) -> int:
+        """Floating-point operations outside the matrix products."""
+        return sum(op.vector_flops for op in self.eager_ops)
+
+
+class ProblemFacts(Value):
+    """Facts of every main workload, in the problem's order."""
+
+    dtype: Dtype
+    workloads: tuple[WorkloadFacts, ...]
+
+
+DTYPE_BYTES = {
+    "bool": 1, "uint8": 1, "int8": 1, "float8_e4m3fn": 1, "float8_e5m2": 1,
+    "bfloat16": 2, "float16": 2, "int16": 2,
+    "float32": 4, "int32": 4, "float64": 8, "int64": 8, "complex64": 8,
+}  # fmt: skip

@@ -1,0 +1,83 @@
+"""How long a kernel takes: measured, or estimated, which it says."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kopt.model.base import Value
+
+
+class WorkloadEstimate(Value):
+    """The estimate of one main workload, with its parts in milliseconds."""
+
+    workload: str
+    ms: float
+    memory_ms: float
+    """Time to move the bytes that the kernel moves at the rate it can reach."""
+    compute_ms: float
+    launch_ms: float
+    """Launch overhead and host operations."""
+    floor_ms: float
+    """Roofline floor of the problem on this device: no kernel is faster."""
+    bound: Literal["memory", "compute", "latency"]
+    notes: tuple[str, ...] = ()
+    """What the estimate held against the kernel (occupancy, tail wave, spills, narrow loads), in words."""
+
+
+class Estimated(Value):
+    """A time worked out from the build and the workload; nothing was measured."""
+
+    kind: Literal["estimated"] = "estimated"
+    device: str
+    workloads: tuple[WorkloadEstimate, ...]
+
+    @property
+    def objective_ms(self) -> float:
+        """Geometric mean over the main workloads, ms."""
+        return geometric_mean([w.ms for w in self.workloads])
+
+    @property
+    def roofline_share(self) -> float:
+        """Geometric mean over the workloads of floor over time, 0 to 1."""
+        return geometric_mean([w.floor_ms / w.ms for w in self.workloads])
+
+
+class WorkloadTiming(Value):
+    """The measurement of one main workload."""
+
+    workload: str
+    median_ms: float
+    low_ms: float
+    """Lower end of the 95 % confidence interval of the median."""
+    high_ms: float
+    samples_ms: tuple[float, ...]
+    floor_ms: float
+
+
+class Measured(Value):
+    """A time measured on a device."""
+
+    kind: Literal["measured"] = "measured"
+    device: str
+    workloads: tuple[WorkloadTiming, ...]
+
+    @property
+    def objective_ms(self) -> float:
+        """Geometric mean of the medians over the main workloads, ms."""
+        return geometric_mean([w.median_ms for w in self.workloads])
+
+    @property
+    def roofline_share(self) -> float:
+        """Geometric mean over the workloads of floor over time, 0 to 1."""
+        return geometric_mean([w.floor_ms / w.median_ms for w in self.workloads])
+
+
+Timing = Annotated[Estimated | Measured, Field(discriminator="kind")]
+
+
+def geometric_mean(values: list[float]) -> float:
+    """Geometric mean of positive numbers."""
+    return math.exp(sum(map(math.log, values)) / len(values))
