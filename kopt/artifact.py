@@ -14,7 +14,7 @@ import types
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -157,5 +157,7 @@ def _column(name: str, annotation: Any) -> pa.DataType:
     if annotation in scalars:
         return scalars[annotation]
     if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return pa.string()
+    if get_origin(annotation) is Literal and all(isinstance(choice, str) for choice in get_args(annotation)):
         return pa.string()
     raise TypeError(f"column {name}: {annotation} has no column type")
