@@ -1,0 +1,302 @@
+"""The one configuration model: every setting is named, described and defaulted here.
+
+`config/config.yaml`, `config/schema.json` and `docs/configuration.md` are generated from it (`kopt config`).  Nothing
+else reads settings, and no environment variable changes behaviour.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+
+from kopt.errors import ConfigError
+from kopt.model.base import Value
+from kopt.model.device import Device
+
+REWRITER = "kopt-rewrite"
+ECHO = "kopt-echo"
+NOBODY = "none"
+EMBEDDED = (REWRITER, ECHO)
+"""Proposers that need no provider: the rewriter, and one that numbers its parent's source (for dry runs)."""
+
+REPLACED = {"num_top_kernels": "candidate_pool_size", "num_expanding_parents": "candidate_pool_size"}
+"""Older settings, and what took their place."""
+
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: _names(v))]
+
+
+class TechniqueClustering(Value):
+    """Diversity-preserving selection by technique vectors."""
+
+    enabled: bool = False
+    """Select round-robin over clusters of equal technique vectors; off: the fastest kernels."""
+    techniques: str = "config/techniques.yaml"
+    """Taxonomy file, relative to the project."""
+    classifier: Literal["auto", "static"] = "auto"
+    """Who classifies: `static` facts of source and PTX, or `auto`, the best that the run's models allow."""
+    classifier_model: str | None = None
+    """Language model that classifies, when the classifier is not static."""
+    max_concurrency: int = Field(default=4, ge=1)
+    """Classifier calls at the same time."""
+
+
+class Stop(Value):
+    """When a search ends before its last round."""
+
+    roofline_share: float = Field(default=0.95, gt=0, le=1)
+    """Stop when the best kernel reaches this share of the roofline."""
+    patience: int = Field(default=5, ge=1)
+    """Stop after this many rounds without improvement."""
+
+
+class Limits(Value):
+    """Limits of one candidate."""
+
+    build_seconds: float = Field(default=90.0, gt=0)
+    """Wall-clock limit for tracing and compiling one candidate, s."""
+    judge_seconds: float = Field(default=90.0, gt=0)
+    """Wall-clock limit for verifying one candidate, s."""
+
+
+class Config(Value):
+    """All settings of a run."""
+
+    preset: str = ""
+    """Name of the preset that these settings come from; informational, checked against `config/presets/`."""
+    run: Annotated[str, BeforeValidator(str)] = Field(default="", pattern=r"^[A-Za-z0-9_.-]*$")
+    """Name of the run: its folder under `results`; default: problem and preset."""
+    problem: str = "matvec"
+    """Name of a folder under `problems`."""
+    problems: str = "config/problems"
+    """Folder of problems, relative to the project."""
+    rounds: int = Field(default=8, ge=1, le=1000)
+    """Rounds of expand, evaluate, select after the seed's round 0."""
+    strategy: Literal["beam", "greedy", "noop"] = "beam"
+    """`beam`; `greedy`: one lineage; `noop`: everything but the proposals (a dry run)."""
+    candidate_pool_size: int = Field(default=2, ge=1, le=1000)
+    """Parents that selection keeps; all of them are expanded."""
+    num_bottlenecks: int = Field(default=2, ge=1, le=16)
+    """Ranked, different directions that a parent is diagnosed with; each is followed by its own slots."""
+    models: Names = (REWRITER,)
+    """Proposers; each gets its own slots."""
+    samples_per_prompt: int = Field(default=1, ge=1, le=100)
+    """Slots that are alike in parent, direction and model."""
+    slots: int | None = Field(default=None, ge=1)
+    """Slots of a round, for the record: must be pool x bottlenecks x models x samples."""
+    max_repairs: int = Field(default=3, ge=0, le=10)
+    """Times a candidate that fails to build or verify goes back to its model with the error."""
+    max_no_improvement: int | None = Field(default=None, ge=1)
+    """Rounds without improvement after which greedy and noop stop; default: `stop.patience`."""
+    technique_clustering: TechniqueClustering = TechniqueClustering()
+    """Diversity-preserving selection."""
+    stop: Stop = Stop()
+    """Early stop."""
+    seed: int = 0
+    """Seed of everything that draws: the rewriter, verification inputs."""
+    judge: Literal["auto", "interpret", "dry"] = "auto"
+    """`interpret`: Triton interpreter and estimated times, no GPU; `dry`: nothing is built or judged, times are made up
+    from digests; `auto`: the best that this machine offers."""
+    device: str = "h100"
+    """Name of a file under `config/devices`: the GPU that kernels are built for."""
+    benchmark_warmup: int = Field(default=25, ge=0)
+    """Warm-up launches of the last timing stage (real GPUs only)."""
+    benchmark_repeat: int = Field(default=100, ge=1)
+    """Timed launches of the last timing stage (real GPUs only)."""
+    workers_per_gpu: int = Field(default=2, ge=1, le=64)
+    """Processes that may share one GPU for work that is not timed (real GPUs only)."""
+    chunk_size: int = Field(default=16, ge=1)
+    """Unique kernels that one evaluate job judges on a GPU."""
+    limits: Limits = Limits()
+    """Limits of one candidate."""
+    results: str = "results"
+    """Folder of runs, relative to the working directory."""
+    store: str = "results/store"
+    """Folder of the store, relative to the working directory; runs may share it."""
+
+    @field_validator("run")
+    @classmethod
+    def _not_the_store(cls, name: str) -> str:
+        if name in ("store", ".", ".."):
+            raise ValueError(f"{name!r} cannot be the name of a run")
+        return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        if not self.models and self.strategy != "noop":
+            raise ValueError("models: name at least one proposer, e.g. models='[kopt-rewrite]'")
+        if self.strategy == "greedy" and self.fan_out != 1:
+            raise ValueError(
+                "strategy greedy follows one lineage: candidate_pool_size, num_bottlenecks, models and "
+                f"samples_per_prompt must come to one slot, not {self.fan_out}"
+            )
+        if self.slots is not None and self.slots != self.fan_out:
+            raise ValueError(f"slots: {self.slots} declared, but {self.fan_out_formula()}: correct one of them")
+        return self
+
+    @property
+    def fan_out(self) -> int:
+        """Slots of a round: pool x bottlenecks x models x samples."""
+        return self.candidate_pool_size * self.num_bottlenecks * len(self.proposers) * self.samples_per_prompt
+
+    def fan_out_formula(self) -> str:
+        """The formula with its numbers, for messages."""
+        return (
+            f"candidate_pool_size {self.candidate_pool_size} x num_bottlenecks {self.num_bottlenecks} x "
+            f"models {len(self.proposers)} x samples_per_prompt {self.samples_per_prompt} = {self.fan_out}"
+        )
+
+    @property
+    def proposers(self) -> tuple[str, ...]:
+        """The models; nobody in a dry run."""
+        return (NOBODY,) if self.strategy == "noop" else self.models
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run's folder."""
+        return self.run or "-".join(filter(None, (self.problem, self.preset)))
+
+    @property
+    def patience(self) -> int:
+        """Rounds without improvement after which the search stops."""
+        return self.max_no_improvement or self.stop.patience
+
+    @property
+    def effective_judge(self) -> Literal["interpret", "dry"]:
+        """The judge, with `auto` resolved."""
+        return "interpret" if self.judge == "auto" else self.judge
+
+    def chunks(self, attempt: int) -> int:
+        """Evaluate jobs of an attempt.  Repairs are fewer; the interpreter uses all cores in one job."""
+        if self.effective_judge == "interpret":
+            return 1
+        per_chunk = self.chunk_size * (1 if attempt == 0 else 8)
+        return -(-self.fan_out // per_chunk)
+
+
+def load(raw: Mapping[str, Any], root: Path) -> Config:
+    """Check a merged configuration (defaults, preset, command line) and resolve what depends on the preset.
+
+    Raises:
+        ConfigError: one line that names the setting and what to do.
+    """
+    settings = {key: value for key, value in raw.items() if value is not None}
+    preset = settings.get("preset") or ""
+    if preset:
+        settings = _without_preset_slots(settings, load_preset(str(preset), root))
+    return parse(settings, "configuration")
+
+
+def load_preset(name: str, root: Path) -> Config:
+    """A preset by name, on top of the defaults, with its declared slots reconciled with the formula.
+
+    Raises:
+        ConfigError: there is no such preset, or it is malformed.
+    """
+    path = root / "config" / "presets" / f"{name}.yaml"
+    known = sorted(p.stem for p in path.parent.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"unknown preset {name!r}{_nearest(name, known)}; presets are {', '.join(known)}")
+    return parse(yaml.safe_load(path.read_text()) or {}, f"preset {name}")
+
+
+def parse(settings: Mapping[str, Any], where: str) -> Config:
+    """Settings as a checked value.
+
+    Raises:
+        ConfigError: one line that names the setting and what to do.
+    """
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError(f"{where}: {_explain(error)}") from error
+
+
+def check_files(config: Config, root: Path) -> None:
+    """Check what the settings point at: models, run folder, before anything is spent.
+
+    Raises:
+        ConfigError: one line that names the setting and what to do.
+    """
+    for name in config.models:
+        if name not in EMBEDDED:
+            hint = _nearest(name, EMBEDDED) or "; run with --config models='[kopt-rewrite]'"
+            raise ConfigError(f"models: no provider for {name!r}{hint}; embedded proposers are {', '.join(EMBEDDED)}")
+    for setting in ("results", "store"):
+        _check_writable(setting, Path(getattr(config, setting)))
+
+
+def load_device(name: str, root: Path) -> Device:
+    """A device description from `config/devices`.
+
+    Raises:
+        ConfigError: there is no such description, or it is malformed.
+    """
+    folder = root / "config" / "devices"
+    known = sorted(p.stem for p in folder.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"device: unknown {name!r}{_nearest(name, known)}; known are {', '.join(known)}")
+    try:
+        return Device.model_validate(yaml.safe_load((folder / f"{name}.yaml").read_text()))
+    except ValidationError as error:
+        raise ConfigError(f"config/devices/{name}.yaml: {_explain(error, Device)}") from error
+
+
+def _without_preset_slots(settings: dict[str, Any], preset: Config) -> dict[str, Any]:
+    """Drop the preset's declared slots when the command line changed what they are computed from."""
+    if settings.get("slots") == preset.slots:
+        return {key: value for key, value in settings.items() if key != "slots"}
+    return settings
+
+
+def _check_writable(setting: str, folder: Path) -> None:
+    import os
+
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ConfigError(f"{setting}: cannot write to {folder} ({existing} is not a writable folder)")
+
+
+def _names(value: Any) -> Any:
+    if isinstance(value, str):
+        value = [name.strip() for name in value.strip("[] ").split(",") if name.strip()]
+    if isinstance(value, Iterable) and len(set(value := tuple(value))) != len(value):
+        raise ValueError("a name stands twice")
+    return value
+
+
+def _explain(error: ValidationError, model: type[BaseModel] = Config) -> str:
+    return "; ".join(_explain_one(dict(one), model) for one in error.errors(include_url=False))
+
+
+def _explain_one(one: dict[str, Any], model: type[BaseModel]) -> str:
+    location = [str(part) for part in one["loc"]]
+    name = ".".join(location)
+    if one["type"] == "extra_forbidden":
+        if location[-1] in REPLACED:
+            return f"{name} was replaced by {REPLACED[location[-1]]}: set that instead"
+        return f"unknown key {name!r}{_nearest(location[-1], _keys(model, location[:-1]))}"
+    message = str(one["msg"]).removeprefix("Value error, ")
+    got = f" (got {one['input']!r})" if name and not isinstance(one.get("input"), dict) else ""
+    return f"{name}: {message}{got}" if name else message
+
+
+def _keys(model: type[BaseModel], location: list[str]) -> list[str]:
+    for part in location:
+        annotation = model.model_fields[part].annotation
+        choices = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
+        if not choices:
+            return []
+        model = choices[0]
+    return list(model.model_fields)
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,19 @@
+"""When to stop, and what counts as an improvement."""
+
+from __future__ import annotations
+
+from kopt.model.trial import StopReason
+
+
+def improved(best_ms: float, previous_ms: float, noise: float) -> bool:
+    """Whether the best time fell by more than the noise (a fraction; 0 for estimates)."""
+    return best_ms < previous_ms * (1.0 - noise)
+
+
+def stop_reason(roofline_share: float, without_improvement: int, *, share: float, patience: int) -> StopReason | None:
+    """Why the search should end now, or None."""
+    if roofline_share >= share:
+        return StopReason.ROOFLINE
+    if without_improvement >= patience:
+        return StopReason.NO_IMPROVEMENT
+    return None
