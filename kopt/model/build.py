@@ -59,6 +59,8 @@ class Launch(Value):
     """Compile-time values by name, as `repr`."""
     specialisation: tuple[tuple[str, str], ...] = ()
     """What the JIT specialised of each run-time argument: divisibility by 16, equality to 1, scalar values' types."""
+    arguments: tuple[tuple[str, str], ...] = ()
+    """Run-time values by argument name: `repr` of a scalar, `bfloat16[2048, 1048576]` of a tensor; empty when not recorded."""
     options: tuple[tuple[str, str], ...] = ()
     """Launch options that PTX does not carry, sorted by name."""
     trial: bool = False
