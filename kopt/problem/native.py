@@ -1,0 +1,204 @@
+"""kopt's own format: `problem.py`, `kernel.py` and `problem.yaml` in one folder.
+
+`problem.py` is KernelBench style (`Model`, `get_inputs`, `get_init_inputs`, sizes as module constants), `kernel.py`
+the seed kernel with `kernel_function`, and `problem.yaml` declares dtype, workloads, tolerance and mutated inputs.
+Nothing is imported: the sources are only parsed.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+from pydantic import Field, ValidationError
+
+from kopt.errors import ProblemError
+from kopt.model.base import Value
+from kopt.model.kernel import Kernel
+from kopt.model.problem import Dtype, Problem, Tolerance, Workload
+
+REFERENCE, SEED, DECLARATION = "problem.py", "kernel.py", "problem.yaml"
+REQUIRED = ("Model", "get_inputs", "get_init_inputs")
+"""What `problem.py` must define."""
+
+Overrides = dict[str, int]
+
+
+class Workloads(Value):
+    """Workloads by name; each is a mapping of module constants to override, `{}` for the module's own sizes."""
+
+    main: dict[str, Overrides] = Field(min_length=1)
+    """Timed workloads."""
+    hidden: dict[str, Overrides] = Field(default_factory=dict)
+    """Workloads for verification only."""
+    small: dict[str, Overrides] = Field(min_length=1)
+    """Workloads for the Triton interpreter."""
+
+
+class Declaration(Value):
+    """The content of `problem.yaml`."""
+
+    dtype: Dtype
+    """Floating-point type of inputs, parameters and output."""
+    workloads: Workloads
+    """Concrete shapes."""
+    tolerance: Tolerance | None = None
+    """Largest accepted error of an element; by default calibrated."""
+    mutates: tuple[str, ...] = ()
+    """Names of inputs that a candidate may write to."""
+
+
+def recognises(folder: Path) -> bool:
+    """Whether the folder is in this format."""
+    return (folder / DECLARATION).is_file()
+
+
+def read(folder: Path) -> Problem:
+    """Read and check a problem folder.
+
+    Raises:
+        ProblemError: one line that says what is wrong and where.
+    """
+    reference, seed, text = (_text(folder, name) for name in (REFERENCE, SEED, DECLARATION))
+    declaration = _declaration(text, f"{folder.name}/{DECLARATION}")
+    workloads = declaration.workloads
+    tree = _tree(reference, f"{folder.name}/{REFERENCE}")
+    _check_reference(tree, folder.name)
+    _check_overrides(tree, workloads, folder.name)
+    _check_mutates(tree, declaration.mutates, folder.name)
+    _check_seed(_tree(seed, f"{folder.name}/{SEED}"), folder.name)
+    return Problem(
+        name=folder.name,
+        reference=reference,
+        seed=Kernel(source=seed),
+        dtype=declaration.dtype,
+        main=_workloads(workloads.main),
+        hidden=_workloads(workloads.hidden),
+        small=_workloads(workloads.small),
+        tolerance=declaration.tolerance,
+        mutates=declaration.mutates,
+    )
+
+
+def _workloads(declared: dict[str, Overrides]) -> tuple[Workload, ...]:
+    return tuple(Workload(name=name, constants=constants) for name, constants in declared.items())
+
+
+def _text(folder: Path, name: str) -> str:
+    try:
+        return (folder / name).read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ProblemError(f"{folder.name}: {name} is missing; a problem needs {REFERENCE}, {SEED}, {DECLARATION}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ProblemError(f"{folder.name}/{name} cannot be read as UTF-8 text: {error}") from error
+
+
+def _tree(source: str, where: str) -> ast.Module:
+    try:
+        return ast.parse(source)
+    except (SyntaxError, ValueError) as error:
+        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        raise ProblemError(f"{where}{line}: syntax error: {getattr(error, 'msg', error)}") from error
+
+
+def _declaration(text: str, where: str) -> Declaration:
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ProblemError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise ProblemError(f"{where} must be a mapping with the keys {', '.join(Declaration.model_fields)}")
+    try:
+        return Declaration.model_validate(raw)
+    except ValidationError as error:
+        raise ProblemError(f"{where}: {_explain(error)}") from error
+
+
+def _explain(error: ValidationError) -> str:
+    one = error.errors(include_url=False)[0]
+    *parents, last = [str(part) for part in one["loc"]] or [""]
+    if one["type"] == "extra_forbidden":
+        return f"unknown key {'.'.join([*parents, last])!r}{_nearest(last, _keys(parents))}"
+    if one["type"] == "missing":
+        return f"{'.'.join([*parents, last])} is missing"
+    known = [dtype.value for dtype in Dtype]
+    if last == "dtype":
+        return f"dtype: unknown {one['input']!r}{_nearest(str(one['input']), known)}; known are {', '.join(known)}"
+    return f"{'.'.join([*parents, last])}: {one['msg']} (got {one['input']!r})"
+
+
+def _keys(parents: list[str]) -> Iterable[str]:
+    models = {"workloads": Workloads, "tolerance": Tolerance}
+    model = models.get(parents[-1], Declaration) if parents else Declaration
+    return model.model_fields
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _check_reference(tree: ast.Module, name: str) -> None:
+    defined = _defined(tree)
+    for required in REQUIRED:
+        if required not in defined:
+            raise ProblemError(f"{name}/{REFERENCE} defines no {required}; it needs {', '.join(REQUIRED)}")
+
+
+def _check_overrides(tree: ast.Module, workloads: Workloads, name: str) -> None:
+    constants = _constants(tree)
+    for kind in Workloads.model_fields:
+        for workload, overrides in getattr(workloads, kind).items():
+            for constant in overrides:
+                if constant not in constants:
+                    raise ProblemError(
+                        f"{name}/{DECLARATION}: workload {kind}.{workload} overrides {constant!r}, which {REFERENCE} "
+                        f"lacks{_nearest(constant, constants)}"
+                    )
+
+
+def _check_mutates(tree: ast.Module, mutates: tuple[str, ...], name: str) -> None:
+    inputs = _forward_arguments(tree)
+    for argument in mutates:
+        if argument not in inputs:
+            raise ProblemError(
+                f"{name}/{DECLARATION}: mutates names {argument!r}, not an argument of Model.forward"
+                f"{_nearest(argument, inputs)}"
+            )
+
+
+def _check_seed(tree: ast.Module, name: str) -> None:
+    entry = Kernel(source="").entry
+    if entry not in _defined(tree):
+        raise ProblemError(f"{name}/{SEED} defines no {entry}")
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """Names of classes and functions, and of assigned names (a function may be made by another)."""
+    definitions = [n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
+    return {*definitions, *_constants(tree)}
+
+
+def _constants(tree: ast.Module) -> tuple[str, ...]:
+    """Names that are assigned at the top of the module."""
+    targets: list[ast.expr] = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            targets += node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets.append(node.target)
+    return tuple(name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
+
+
+def _forward_arguments(tree: ast.Module) -> tuple[str, ...]:
+    forwards = [
+        method
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == "Model"
+        for method in node.body
+        if isinstance(method, ast.FunctionDef) and method.name == "forward"
+    ]
+    return tuple(argument.arg for forward in forwards for argument in forward.args.args[1:])
