@@ -86,6 +86,11 @@ def read_value(path: Path, model: type[V]) -> V:
         raise CorruptArtifact(f"{path} is not a {model.__name__}: delete it and run again ({_first(error)})") from error
 
 
+def read_values(paths: Sequence[Path], model: type[V]) -> list[V]:
+    """Values of several files, in the order of the paths."""
+    return [read_value(path, model) for path in paths]
+
+
 def _first(error: ValidationError) -> str:
     one = error.errors(include_url=False)[0]
     return f"{'.'.join(map(str, one['loc']))}: {one['msg']}"

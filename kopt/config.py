@@ -74,7 +74,7 @@ class Config(Value):
     """Name of a folder under `problems`."""
     problems: str = "config/problems"
     """Folder of problems, relative to the project."""
-    rounds: int = Field(default=8, ge=1, le=1000)
+    rounds: int = Field(default=8, ge=1, le=50)
     """Rounds of expand, evaluate, select after the seed's round 0."""
     strategy: Literal["beam", "greedy", "noop"] = "beam"
     """`beam`; `greedy`: one lineage; `noop`: everything but the proposals (a dry run)."""

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from filelock import FileLock
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from kopt import artifact
 from kopt.errors import StoreError
@@ -52,16 +52,21 @@ class Shelf(Generic[T]):
 
     def get(self, key: Key) -> T | None:
         """The item under `key`, or None when it is not known (or was found corrupt and set aside)."""
-        path = self._store.path(key.kind, key.digest(), ".json")
+        return self.named(key.kind, key.digest())
+
+    def named(self, kind: str, name: str) -> T | None:
+        """The item whose key has the digest `name`, as a table's row names it; None when it is not known."""
+        path = self._store.path(kind, name, ".json")
         content = _read(path)
         if content is None:
             return None
         try:
             envelope = json.loads(content)
-            if artifact.digest(envelope["value"]) != envelope["digest"] or envelope["key"] != key.model_dump(mode="json"):
+            identity = {field: envelope[field] for field in ("kind", "version", "key")}
+            if artifact.digest(envelope["value"]) != envelope["digest"] or artifact.digest(identity) != name:
                 raise ValueError("digest or key does not match the content")
-            return self._adapter.validate_python(envelope["value"], strict=False)
-        except (ValueError, KeyError, TypeError, ValidationError) as error:
+            return self._adapter.validate_python(envelope["value"])
+        except (ValueError, KeyError, TypeError) as error:
             self._store.set_aside(path, error)
             return None
 
@@ -171,3 +176,5 @@ def _read(path: Path) -> bytes | None:
         return path.read_bytes()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise StoreError(f"cannot read the store's {path}: {error.strerror}") from error

@@ -1,0 +1,30 @@
+# kopt: a beam search over GPU kernels as a DAG of files.
+#
+#   snakemake --cores 2 --configfile config/presets/beam_search.yaml --config problem=matvec rounds=3 models='[kopt-rewrite]'
+#
+# Which file comes from which is in workflow/rules, what a step does in kopt/stages, what is decided in docs/decisions.
+
+configfile: workflow.source_path("config/config.yaml")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/problem.smk"
+include: "workflow/rules/propose.smk"
+include: "workflow/rules/judge.smk"
+include: "workflow/rules/select.smk"
+include: "workflow/rules/diagnose.smk"
+include: "workflow/rules/finish.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        f"{RUN}/best_kernel.py",
+        f"{RUN}/final.json",
+        f"{RUN}/trials.parquet",
+        f"{RUN}/report.html",
+        f"{RUN}/manifest.json",
+
+
+localrules:
+    all,

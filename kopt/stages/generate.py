@@ -1,0 +1,177 @@
+"""Stage generate: ask every slot's proposer for a candidate; for repairs, ask again with the error.
+
+An attempt's candidates depend only on the run's own files and the store's replies, never on what else the store
+holds, so that a run repeated is a run repeated.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kopt import artifact
+from kopt.artifact import write_text
+from kopt.config import ECHO, NOBODY, REWRITER
+from kopt.model.base import Value
+from kopt.model.build import Build, Launch
+from kopt.model.device import Device
+from kopt.model.diagnosis import Diagnosis, Direction
+from kopt.model.kernel import Candidate, ProposalStatus, Slot
+from kopt.model.problem import ProblemFacts
+from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
+from kopt.provenance import code_digest
+from kopt.rewrite.propose import Rewrite, RewriteFacts, propose, repair
+from kopt.stages.keys import KERNEL, BuildKey, ProposalKey
+from kopt.store import Store
+
+log = logging.getLogger(__name__)
+
+
+class Proposal(Value):
+    """What the rewriter answered: a rewrite, or nothing new."""
+
+    rewrite: Rewrite | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A candidate to repair, and what was wrong with it."""
+
+    kernel: str
+    phase: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all slots of an attempt share."""
+
+    round: int
+    attempt: int
+    seed: int
+    parents: Mapping[str, SelectionRow]
+    directions: Mapping[tuple[str, int], Direction]
+    """Direction of a parent (kernel digest) by rank."""
+    facts: ProblemFacts
+    device: Device
+    store: Store
+
+
+def directions(diagnoses: Sequence[Diagnosis]) -> dict[tuple[str, int], Direction]:
+    """Directions by parent and rank."""
+    return {(d.kernel, direction.rank): direction for d in diagnoses for direction in d.directions}
+
+
+def failures(builds: Sequence[BuildRow], evaluations: Sequence[EvaluationRow]) -> dict[int, Failure]:
+    """What an attempt left to repair, by slot."""
+    failed = {b.slot: Failure(b.kernel, b.phase, b.reason) for b in builds if b.status == "failed"}
+    wrong = {e.slot: Failure(e.kernel, e.phase or "incorrect", e.reason) for e in evaluations if e.verdict != "passed"}
+    return failed | wrong
+
+
+def generate(
+    slots: Sequence[Slot], setting: Setting, *, earlier: Sequence[Candidate], failed: Mapping[int, Failure]
+) -> list[Candidate]:
+    """One candidate per slot, in slot order; for a repair (attempt 1..) one per slot that failed.
+
+    Args:
+        slots: the round's slots.
+        setting: what they share.
+        earlier: all candidates of the run so far; none of their sources is proposed again by the rewriter.
+        failed: what the previous attempt left to repair.
+    """
+    known = {candidate.kernel for candidate in earlier if candidate.kernel}
+    candidates = []
+    for slot in slots:
+        if setting.attempt == 0 or slot.slot in failed:
+            candidate = _one(slot, setting, known, failed.get(slot.slot))
+            candidates.append(candidate)
+            known.add(candidate.kernel)
+    return candidates
+
+
+def write_sources(folders: Sequence[Path], candidates: Sequence[Candidate], store: Store) -> None:
+    """A file per slot for people to read: the candidate's source, or why there is none."""
+    for folder in folders:
+        for candidate in candidates:
+            text = store.text(KERNEL, candidate.kernel, ".py") if candidate.kernel else f"# {candidate.reason}\n"
+            write_text(folder / f"{candidate.slot}.py", text)
+
+
+def _one(slot: Slot, setting: Setting, known: set[str], failure: Failure | None) -> Candidate:
+    if slot.skipped:
+        return _without(slot, setting, ProposalStatus.SKIPPED, slot.skipped)
+    match slot.model:
+        case str() if slot.model == NOBODY:
+            return _without(slot, setting, ProposalStatus.NONE, "strategy noop proposes nothing")
+        case str() if slot.model == ECHO:
+            return _with(slot, setting, _echo(slot, setting))
+        case str() if slot.model == REWRITER:
+            rewrite = _rewrite(slot, setting, known, failure)
+            if rewrite is None:
+                return _without(slot, setting, ProposalStatus.NONE, "no transformation gives a new source")
+            return _with(slot, setting, rewrite)
+    return _without(slot, setting, ProposalStatus.NONE, f"no proposer called {slot.model}")
+
+
+def _with(slot: Slot, setting: Setting, rewrite: Rewrite) -> Candidate:
+    kernel = setting.store.put_text(KERNEL, rewrite.source, ".py")
+    return _candidate(slot, setting, ProposalStatus.PROPOSED, kernel=kernel, description=rewrite.description)
+
+
+def _without(slot: Slot, setting: Setting, status: ProposalStatus, reason: str) -> Candidate:
+    return _candidate(slot, setting, status, reason=reason)
+
+
+def _candidate(slot: Slot, setting: Setting, status: ProposalStatus, **rest: str) -> Candidate:
+    return Candidate(
+        round=setting.round, attempt=setting.attempt, status=status,
+        **slot.model_dump(include={"slot", "parent", "bottleneck", "model", "sample"}), **rest,
+    )  # fmt: skip
+
+
+def _echo(slot: Slot, setting: Setting) -> Rewrite:
+    """The parent's source with the slot's number: a proposal that costs nothing, for dry runs."""
+    source = setting.store.text(KERNEL, slot.parent, ".py")
+    note = f"# echo r{setting.round}a{setting.attempt}s{slot.slot}\n"
+    return Rewrite(source=source + note, description="the parent, numbered", transformations=("echo",))
+
+
+def _rewrite(slot: Slot, setting: Setting, known: set[str], failure: Failure | None) -> Rewrite | None:
+    parent = setting.store.text(KERNEL, slot.parent, ".py")
+    direction = setting.directions[slot.parent, slot.bottleneck]
+    facts = RewriteFacts(
+        launches=_launches(setting, slot.parent), device=setting.device, workloads=setting.facts.workloads
+    )
+    seed = _seed(slot, setting)
+    key = ProposalKey(
+        parent=slot.parent, failed=f"{failure.kernel} {failure.phase}" if failure else "",
+        direction=artifact.digest(direction), facts=artifact.digest(facts), seed=seed,
+        exclude=artifact.digest(sorted(known)), code=code_digest("kopt.rewrite.propose"),
+    )  # fmt: skip
+
+    def make() -> Rewrite | None:
+        if failure is None:
+            return propose(parent, direction=direction, facts=facts, seed=seed, exclude=known)
+        return repair(
+            setting.store.text(KERNEL, failure.kernel, ".py"), parent=parent, reason=failure.reason,
+            phase=failure.phase, direction=direction, facts=facts, seed=seed, exclude=known,
+        )  # fmt: skip
+
+    return setting.store.shelf(Proposal).get_or_make(key, lambda: Proposal(rewrite=make())).rewrite
+
+
+def _seed(slot: Slot, setting: Setting) -> int:
+    """A seed of the slot's own, stable over reruns."""
+    parts = [setting.seed, setting.round, setting.attempt, slot.parent, slot.bottleneck, slot.sample]
+    return int(artifact.digest(parts)[:12], 16)
+
+
+def _launches(setting: Setting, parent: str) -> tuple[Launch, ...]:
+    row = setting.parents[parent]
+    build = setting.store.shelf(Build).named(BuildKey.kind, row.build) if row.build else None
+    if build is None or build.status != "built":
+        return ()
+    return build.workloads[0].launches

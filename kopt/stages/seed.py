@@ -1,0 +1,15 @@
+"""Stage seed: round 0 has one candidate, the problem's own kernel."""
+
+from __future__ import annotations
+
+from kopt.model.kernel import Candidate, Kernel, ProposalStatus
+from kopt.stages.keys import KERNEL
+from kopt.store import Store
+
+
+def seed_candidate(seed: Kernel, store: Store) -> Candidate:
+    """Round 0's only candidate."""
+    return Candidate(
+        round=0, attempt=0, slot=0, parent="", bottleneck=0, model="seed", sample=0, status=ProposalStatus.PROPOSED,
+        kernel=store.put_text(KERNEL, seed.source, ".py"), description="the problem's seed kernel",
+    )  # fmt: skip

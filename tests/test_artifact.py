@@ -1,0 +1,107 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kopt import artifact
+from kopt.errors import CorruptArtifact, TableError
+from kopt.model.kernel import Candidate, ProposalStatus, Slot
+from kopt.model.trial import BuildRow, EvaluationRow, RankRow, SelectionRow, TechniqueRow, Trial
+
+SLOT = Slot(slot=3, parent="p", parent_rank=0, bottleneck=1, model="m", sample=0)
+
+slots = st.builds(
+    Slot, slot=st.integers(0, 999), parent=st.text(), parent_rank=st.integers(0, 9), bottleneck=st.integers(0, 9),
+    model=st.text(), sample=st.integers(0, 9), skipped=st.text(),
+)  # fmt: skip
+
+
+@given(slots)
+def test_a_digest_survives_a_round_trip(slot):
+    assert artifact.digest(Slot.model_validate_json(artifact.canonical_json(slot))) == artifact.digest(slot)
+
+
+@given(st.dictionaries(st.text(), st.integers()))
+def test_canonical_json_does_not_depend_on_the_order_of_keys(value):
+    assert artifact.canonical_json(dict(reversed(value.items()))) == artifact.canonical_json(value)
+
+
+def test_a_digest_does_not_depend_on_the_hash_seed():
+    program = "from kopt.artifact import digest; print(digest({'b': [1, 2], 'a': {'y': 1, 'x': 'ü'}}))"
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, check=True, capture_output=True
+        ).stdout
+        for seed in "012"
+    }
+    assert len(digests) == 1
+
+
+def test_a_set_has_no_canonical_json():
+    with pytest.raises(TypeError):
+        artifact.canonical_json({"a", "b"})
+
+
+def test_fields_cannot_run_into_each_other():
+    assert artifact.digest(["ab", "c"]) != artifact.digest(["a", "bc"])
+
+
+@given(st.lists(slots, max_size=20))
+def test_a_table_survives_a_round_trip(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("table") / "slots.parquet"
+    artifact.write_table(path, rows, Slot)
+    assert artifact.read_table(path, Slot) == rows
+
+
+def test_equal_rows_give_equal_bytes(tmp_path):
+    for name in ("a", "b"):
+        artifact.write_table(tmp_path / name, [SLOT] * 3, Slot)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_an_empty_table_keeps_its_columns(tmp_path):
+    artifact.write_table(tmp_path / "t", [], Slot)
+    assert artifact.read_table(tmp_path / "t", Slot) == []
+
+
+@pytest.mark.parametrize("model", [Candidate, BuildRow, EvaluationRow, RankRow, TechniqueRow, SelectionRow, Trial])
+def test_every_row_model_has_a_column_for_every_field(model):
+    assert artifact.table_schema(model).names == list(model.model_fields)
+
+
+def test_a_table_of_another_schema_is_refused(tmp_path):
+    artifact.write_table(tmp_path / "t", [SLOT], Slot)
+    with pytest.raises(TableError, match="columns of Trial"):
+        artifact.read_table(tmp_path / "t", Trial)
+
+
+def test_a_torn_table_is_refused(tmp_path):
+    artifact.write_table(tmp_path / "t", [SLOT], Slot)
+    (tmp_path / "t").write_bytes((tmp_path / "t").read_bytes()[:-9])
+    with pytest.raises(TableError, match="delete it and run again"):
+        artifact.read_table(tmp_path / "t", Slot)
+
+
+def test_an_enumeration_comes_back_as_itself(tmp_path):
+    candidate = Candidate(
+        round=1, attempt=0, slot=0, parent="", bottleneck=1, model="m", sample=0, status=ProposalStatus.NONE
+    )
+    artifact.write_table(tmp_path / "t", [candidate], Candidate)
+    assert artifact.read_table(tmp_path / "t", Candidate)[0].status is ProposalStatus.NONE
+
+
+def test_a_value_that_is_not_one_is_refused(tmp_path):
+    (tmp_path / "v.json").write_text('{"slot": 1}')
+    with pytest.raises(CorruptArtifact, match="is not a Slot"):
+        artifact.read_value(tmp_path / "v.json", Slot)
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "file"
+    artifact.write_text(path, "before")
+    with pytest.raises(TypeError):
+        artifact.write_bytes(path, "not bytes")
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]

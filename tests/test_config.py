@@ -1,0 +1,120 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kopt import config, reference
+from kopt.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+SLOTS = {
+    "beam_search": 4,
+    "nvidia": 4,
+    "greedy": 1,
+    "noop": 1,
+    "beam_search_diverse_smoke": 9,
+    "beam_search_diverse": 90,
+    "beam_search_diverse_concentrated": 90,
+    "beam_search_diverse_clustered": 90,
+    "beam_search_diverse_clustered_xl": 225,
+}
+
+
+def raw(preset: str) -> dict:
+    return yaml.safe_load((ROOT / "config" / "presets" / f"{preset}.yaml").read_text())
+
+
+def test_all_presets_are_there():
+    assert {path.stem for path in (ROOT / "config" / "presets").glob("*.yaml")} == set(SLOTS)
+
+
+@pytest.mark.parametrize(("preset", "slots"), SLOTS.items())
+def test_a_presets_slots_follow_from_the_formula(preset, slots):
+    loaded = config.load(raw(preset), ROOT)
+    assert (loaded.fan_out, loaded.preset) == (slots, preset)
+
+
+@pytest.mark.parametrize("preset", SLOTS)
+def test_every_preset_warms_up_25_and_repeats_100(preset):
+    loaded = config.load(raw(preset), ROOT)
+    assert (loaded.benchmark_warmup, loaded.benchmark_repeat) == (25, 100)
+
+
+def test_models_on_the_command_line_change_the_fan_out_of_a_preset():
+    assert config.load(raw("beam_search_diverse") | {"models": ["kopt-rewrite"]}, ROOT).fan_out == 30
+
+
+def test_declared_slots_must_follow_from_the_formula():
+    with pytest.raises(ConfigError, match="slots: 7 declared, but candidate_pool_size 2"):
+        config.load({"slots": 7}, ROOT)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"candidate_pool_sise": 3}, "unknown key 'candidate_pool_sise'; did you mean 'candidate_pool_size'"),
+        ({"stop": {"patiense": 3}}, "unknown key 'stop.patiense'; did you mean 'patience'"),
+        ({"num_top_kernels": 3}, "num_top_kernels was replaced by candidate_pool_size"),
+        ({"num_expanding_parents": 3}, "num_expanding_parents was replaced by candidate_pool_size"),
+        ({"candidate_pool_size": -1}, "candidate_pool_size: .*got -1"),
+        ({"preset": "beam_serch"}, "unknown preset 'beam_serch'; did you mean 'beam_search'"),
+        ({"models": ["kopt-rewrite", "kopt-rewrite"]}, "a name stands twice"),
+        ({"models": []}, "name at least one proposer"),
+        ({"strategy": "greedy"}, "one lineage"),
+        ({"run": "../elsewhere"}, "run: "),
+        ({"run": "store"}, "cannot be the name of a run"),
+        ({"judge": "cuda?"}, "judge: "),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(settings, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        config.load(settings, ROOT)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_unknown_model_is_found_before_the_start():
+    with pytest.raises(ConfigError, match="'kopt-rewrit'; did you mean 'kopt-rewrite'"):
+        config.check_files(config.load({"models": ["kopt-rewrit"]}, ROOT), ROOT)
+
+
+def test_a_results_folder_that_cannot_be_written_is_found_before_the_start(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="results: cannot write to"):
+        config.check_files(config.parse({"results": str(tmp_path / "file" / "results")}, "test"), ROOT)
+
+
+def test_an_unknown_device_is_named_with_the_nearest():
+    with pytest.raises(ConfigError, match="unknown 'h10'; did you mean 'h100'"):
+        config.load_device("h10", ROOT)
+
+
+def test_models_may_be_written_as_on_the_command_line():
+    assert config.parse({"models": "[a, b]"}, "test").models == ("a", "b")
+
+
+def test_generated_files_are_up_to_date():
+    stale = [str(path) for path, text in reference.files().items() if (ROOT / path).read_text() != text]
+    assert stale == [], "run `kopt config --write`"
+
+
+def test_the_default_file_says_what_the_model_says():
+    assert config.load(yaml.safe_load(reference.default_yaml()), ROOT) == config.Config()
+
+
+@given(st.dictionaries(st.text(max_size=8), st.none() | st.integers() | st.text(max_size=5), max_size=4))
+def test_any_mapping_is_either_a_configuration_or_a_config_error(settings):
+    try:
+        config.load(settings, ROOT)
+    except ConfigError as error:
+        assert str(error)
+
+
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 5), st.integers(1, 16))
+def test_chunks_of_a_dry_run_hold_every_slot(pool, bottlenecks, models, samples, size):
+    settings = config.Config(
+        candidate_pool_size=pool, num_bottlenecks=bottlenecks, models=tuple("abc"[:models]),
+        samples_per_prompt=samples, chunk_size=size, judge="dry",
+    )  # fmt: skip
+    assert (settings.chunks(0) - 1) * size < settings.fan_out <= settings.chunks(0) * size

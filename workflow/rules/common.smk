@@ -1,0 +1,100 @@
+# Settings, checked before anything runs, and what all rules share.
+
+import json
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT))
+
+from kopt.errors import KoptError
+from kopt.provenance import code_digest
+from kopt.stages.validate import validate
+
+try:
+    CHECKED = validate(config, ROOT)
+except KoptError as error:
+    sys.exit(f"kopt: error: {error}")
+
+CONFIG = CHECKED.config
+RUN = f"{CONFIG.results}/{CONFIG.run_name}"
+SCRIPT = f"{sys.executable} {ROOT}/workflow/scripts"
+GPU = 0
+LAST = CONFIG.rounds
+PARENTS = range(CONFIG.candidate_pool_size)
+
+
+wildcard_constraints:
+    round=r"\d+",
+    attempt=r"\d+",
+    chunk=r"\d+",
+    parent=r"\d+",
+
+
+def settings(*names):
+    """The named settings as one word of a command line; a rule runs again when one of its own changes."""
+    picked = {name: CHECKED.setting(name) for name in names}
+    return json.dumps(picked, sort_keys=True, separators=(",", ":"))
+
+
+def code(stage):
+    """Digest of the code behind a stage: snakemake cannot see an edit of an imported module by itself."""
+    return code_digest(f"kopt.stages.{stage}")
+
+
+def attempts(round):
+    """Attempts of a round: the seed is never repaired."""
+    return range(CONFIG.max_repairs + 1) if int(round) else range(1)
+
+
+def slots(round):
+    """Slots of a round."""
+    return range(CONFIG.fan_out) if int(round) else range(1)
+
+
+def tables(name, round, attempt=None):
+    """One table of every attempt of a round, or of the attempts before `attempt`."""
+    last = len(attempts(round)) if attempt is None else int(attempt)
+    return [f"{RUN}/round_{round}/attempt_{a}/{name}.parquet" for a in range(last)]
+
+
+def evaluations(round, attempt):
+    """Evaluation tables of one attempt."""
+    chunks = CONFIG.chunks(int(attempt)) if int(round) else 1
+    return [f"{RUN}/round_{round}/attempt_{attempt}/evaluation_{chunk}.parquet" for chunk in range(chunks)]
+
+
+def all_evaluations(round):
+    """Evaluation tables of all attempts of a round."""
+    return [table for attempt in attempts(round) for table in evaluations(round, attempt)]
+
+
+def earlier(name, round, attempt):
+    """One table of every attempt before this one, in all rounds."""
+    before = [table for r in range(int(round)) for table in tables(name, r)]
+    return before + tables(name, round, attempt)
+
+
+def previous(name):
+    """Input function: a file of the round before, nothing for round 0."""
+
+    def of(wildcards):
+        return [f"{RUN}/round_{int(wildcards.round) - 1}/{name}"] if int(wildcards.round) else []
+
+    return of
+
+
+def failed_before(wildcards):
+    """The lists of what the attempt before this one left to repair, one file per job that may add to it."""
+    folder = f"{RUN}/round_{wildcards.round}/attempt_{int(wildcards.attempt) - 1}"
+    chunks = range(len(evaluations(wildcards.round, int(wildcards.attempt) - 1)))
+    return [f"{folder}/failed_builds.txt", *(f"{folder}/failed_{chunk}.txt" for chunk in chunks)]
+
+
+def if_failed(command, *empty):
+    """A repair's command: run only if the attempt before left something to repair; else its outputs are empty ones.
+
+    Most repairs have nothing to do, and a copy costs a twentieth of a Python process.
+    """
+    copies = " && ".join(f"cp {RUN}/empty/{table} {output}" for table, output in empty)
+    return f"if grep -qs . {{input.failed}}; then {command}; else {copies}; fi"

@@ -1,0 +1,35 @@
+# What the user takes home.
+
+ROUNDS = range(LAST + 1)
+
+
+rule finish:
+    input:
+        problem=rules.problem.output.problem,
+        facts=FACTS,
+        device=DEVICE,
+        taxonomy=CHECKED.taxonomy_file,
+        summaries=[f"{RUN}/round_{r}/round.json" for r in ROUNDS],
+        selections=[f"{RUN}/round_{r}/selection.parquet" for r in ROUNDS],
+        techniques=[f"{RUN}/round_{r}/techniques.parquet" for r in ROUNDS],
+        candidates=[table for r in ROUNDS for table in tables("candidates", r)],
+        builds=[table for r in ROUNDS for table in tables("builds", r)],
+        evaluations=[table for r in ROUNDS for table in all_evaluations(r)],
+    output:
+        best=f"{RUN}/best_kernel.py",
+        final=f"{RUN}/final.json",
+        trials=f"{RUN}/trials.parquet",
+        report=f"{RUN}/report.html",
+        manifest=f"{RUN}/manifest.json",
+    params:
+        code=code("finish"),
+        settings=settings(*CHECKED.setting_names),
+    log:
+        f"{RUN}/logs/finish.log",
+    shell:
+        f"{SCRIPT}/finish.py problem={{input.problem}} facts={{input.facts}} device={{input.device}} "
+        "taxonomy={input.taxonomy} summaries={input.summaries} selections={input.selections} "
+        "techniques={input.techniques} candidates={input.candidates} builds={input.builds} "
+        "evaluations={input.evaluations} settings={params.settings:q} "
+        f"store={CONFIG.store} best={{output.best}} final={{output.final}} trials={{output.trials}} "
+        "report={output.report} manifest={output.manifest} log={log}"

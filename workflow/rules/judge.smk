@@ -1,0 +1,139 @@
+# From source text to a verdict and a time: compile without a GPU, then evaluate what is new.
+
+COMPILE = (
+    f"{SCRIPT}/compile.py candidates={{input.candidates}} earlier={{input.earlier}} problem={{input.problem}} "
+    "device={input.device} chunks={params.chunks} settings={params.settings:q} threads={threads} "
+    f"store={CONFIG.store} builds={{output.builds}} failed={{output.failed}} records={{params.records}} log={{log}}"
+)
+
+
+rule compile:
+    input:
+        candidates=f"{RUN}/round_{{round}}/attempt_0/candidates.parquet",
+        earlier=lambda w: earlier("builds", w.round, 0),
+        problem=rules.problem.output.problem,
+        device=DEVICE,
+    output:
+        builds=f"{RUN}/round_{{round,[1-9]\\d*}}/attempt_0/builds.parquet",
+        failed=f"{RUN}/round_{{round}}/attempt_0/failed_builds.txt",
+        records=expand(f"{RUN}/round_{{{{round}}}}/attempt_0/builds/{{slot}}.json", slot=slots(1)),
+    params:
+        code=code("compile"),
+        settings=settings("effective_judge", "limits"),
+        chunks=CONFIG.chunks(0),
+        records=f"{RUN}/round_{{round}}/attempt_0/builds",
+    threads: workflow.cores
+    log:
+        f"{RUN}/logs/round_{{round}}/compile_0.log",
+    shell:
+        COMPILE
+
+
+use rule compile as compile_seed with:
+    input:
+        candidates=rules.seed.output.candidates,
+        earlier=[],
+        problem=rules.problem.output.problem,
+        device=DEVICE,
+    output:
+        builds=f"{RUN}/round_0/attempt_0/builds.parquet",
+        failed=f"{RUN}/round_0/attempt_0/failed_builds.txt",
+        records=f"{RUN}/round_0/attempt_0/builds/0.json",
+    params:
+        code=code("compile"),
+        settings=settings("effective_judge", "limits"),
+        chunks=1,
+        records=f"{RUN}/round_0/attempt_0/builds",
+    log:
+        f"{RUN}/logs/round_0/compile_0.log",
+
+
+rule compile_repair:
+    input:
+        candidates=f"{RUN}/round_{{round}}/attempt_{{attempt}}/candidates.parquet",
+        earlier=lambda w: earlier("builds", w.round, w.attempt),
+        problem=rules.problem.output.problem,
+        device=DEVICE,
+        failed=failed_before,
+        empty=[rules.problem.output.builds, rules.problem.output.failed],
+    output:
+        builds=f"{RUN}/round_{{round}}/attempt_{{attempt,[1-9]\\d*}}/builds.parquet",
+        failed=f"{RUN}/round_{{round}}/attempt_{{attempt}}/failed_builds.txt",
+    params:
+        code=code("compile"),
+        settings=settings("effective_judge", "limits"),
+        chunks=lambda w: CONFIG.chunks(int(w.attempt)),
+        records="",
+    threads: workflow.cores
+    log:
+        f"{RUN}/logs/round_{{round}}/compile_{{attempt}}.log",
+    shell:
+        if_failed(COMPILE, ("builds.parquet", "{output.builds}"), ("failed.txt", "{output.failed}"))
+
+
+EVALUATE = (
+    f"{SCRIPT}/evaluate.py chunk={{wildcards.chunk}} builds={{input.builds}} problem={{input.problem}} "
+    "facts={input.facts} device={input.device} settings={params.settings:q} threads={threads} "
+    f"store={CONFIG.store} evaluation={{output.evaluation}} failed={{output.failed}} log={{log}}"
+)
+JUDGE_SETTINGS = settings("effective_judge", "limits", "seed")
+
+
+rule evaluate:
+    input:
+        builds=f"{RUN}/round_{{round}}/attempt_0/builds.parquet",
+        problem=rules.problem.output.problem,
+        facts=FACTS,
+        device=DEVICE,
+    output:
+        evaluation=f"{RUN}/round_{{round}}/attempt_0/evaluation_{{chunk}}.parquet",
+        failed=f"{RUN}/round_{{round}}/attempt_0/failed_{{chunk}}.txt",
+    params:
+        code=code("evaluate"),
+        settings=JUDGE_SETTINGS,
+    threads: CHECKED.evaluate_threads(workflow.cores)
+    resources:
+        gpu=GPU,
+    log:
+        f"{RUN}/logs/round_{{round}}/evaluate_0_{{chunk}}.log",
+    shell:
+        EVALUATE
+
+
+rule evaluate_repair:
+    input:
+        builds=f"{RUN}/round_{{round}}/attempt_{{attempt}}/builds.parquet",
+        problem=rules.problem.output.problem,
+        facts=FACTS,
+        device=DEVICE,
+        failed=failed_before,
+        empty=[rules.problem.output.evaluations, rules.problem.output.failed],
+    output:
+        evaluation=f"{RUN}/round_{{round}}/attempt_{{attempt,[1-9]\\d*}}/evaluation_{{chunk}}.parquet",
+        failed=f"{RUN}/round_{{round}}/attempt_{{attempt}}/failed_{{chunk}}.txt",
+    params:
+        code=code("evaluate"),
+        settings=JUDGE_SETTINGS,
+    threads: CHECKED.evaluate_threads(workflow.cores)
+    resources:
+        gpu=GPU,
+    log:
+        f"{RUN}/logs/round_{{round}}/evaluate_{{attempt}}_{{chunk}}.log",
+    shell:
+        if_failed(EVALUATE, ("evaluation.parquet", "{output.evaluation}"), ("failed.txt", "{output.failed}"))
+
+
+rule rank:
+    input:
+        selection=previous("selection.parquet"),
+        candidates=lambda w: tables("candidates", w.round),
+        evaluations=lambda w: all_evaluations(w.round),
+    output:
+        ranking=f"{RUN}/round_{{round}}/ranking.parquet",
+    params:
+        code=code("rank"),
+    log:
+        f"{RUN}/logs/round_{{round}}/rank.log",
+    shell:
+        f"{SCRIPT}/rank.py selection={{input.selection}} candidates={{input.candidates}} "
+        "evaluations={input.evaluations} ranking={output.ranking} log={log}"

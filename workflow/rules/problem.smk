@@ -1,0 +1,44 @@
+# The problem as one value, its facts, and the seed as round 0's only candidate.
+
+PROBLEM = CHECKED.problem_folder
+DEVICE = f"{RUN}/device.json"
+FACTS = f"{RUN}/facts.json"
+
+
+rule problem:
+    input:
+        files=CHECKED.problem_files,
+        device=CHECKED.device_file,
+    output:
+        problem=f"{RUN}/problem.json",
+        facts=FACTS,
+        device=DEVICE,
+        candidates=f"{RUN}/empty/candidates.parquet",
+        builds=f"{RUN}/empty/builds.parquet",
+        evaluations=f"{RUN}/empty/evaluation.parquet",
+        failed=f"{RUN}/empty/failed.txt",
+    params:
+        code=code("problem"),
+        settings=settings("effective_judge"),
+    log:
+        f"{RUN}/logs/problem.log",
+    shell:
+        f"{SCRIPT}/problem.py folder={PROBLEM} device={{input.device}} settings={{params.settings:q}} "
+        f"store={CONFIG.store} problem={{output.problem}} facts={{output.facts}} description={{output.device}} "
+        "candidates={output.candidates} builds={output.builds} evaluations={output.evaluations} "
+        "failed={output.failed} log={log}"
+
+
+rule seed:
+    input:
+        problem=rules.problem.output.problem,
+    output:
+        candidates=f"{RUN}/round_0/attempt_0/candidates.parquet",
+        source=f"{RUN}/round_0/attempt_0/candidates/0.py",
+    params:
+        code=code("seed"),
+    log:
+        f"{RUN}/logs/seed.log",
+    shell:
+        f"{SCRIPT}/seed.py problem={{input.problem}} store={CONFIG.store} candidates={{output.candidates}} "
+        "source={output.source} log={log}"

@@ -1,0 +1,22 @@
+"""Rule expand: the slots of a round."""
+
+from kopt.artifact import read_table, read_value, write_table
+from kopt.model.kernel import Slot
+from kopt.model.trial import RoundSummary, SelectionRow
+from kopt.stages.command import Job, run
+from kopt.stages.expand import expand_round
+
+
+def main(job: Job) -> None:
+    slots = expand_round(
+        read_table(job.path("selection"), SelectionRow),
+        read_value(job.path("summary"), RoundSummary),
+        pool=job.settings.candidate_pool_size,
+        bottlenecks=job.settings.num_bottlenecks,
+        models=job.settings.proposers,
+        samples=job.settings.samples_per_prompt,
+    )
+    write_table(job.path("slots"), slots, Slot)
+
+
+run(main)

@@ -1,0 +1,36 @@
+"""Rules generate and generate_repair: ask every slot's proposer for a candidate."""
+
+from kopt.artifact import read_table, read_tables, read_value, read_values, write_table
+from kopt.model.device import Device
+from kopt.model.diagnosis import Diagnosis
+from kopt.model.kernel import Candidate, Slot
+from kopt.model.problem import ProblemFacts
+from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
+from kopt.stages.command import Job, run
+from kopt.stages.generate import Setting, directions, failures, generate, write_sources
+
+
+def main(job: Job) -> None:
+    setting = Setting(
+        round=job.number("round"),
+        attempt=job.number("attempt"),
+        seed=job.settings.seed,
+        parents={row.kernel: row for row in read_table(job.path("selection"), SelectionRow)},
+        directions=directions(read_values(job.paths("diagnoses"), Diagnosis)),
+        facts=read_value(job.path("facts"), ProblemFacts),
+        device=read_value(job.path("device"), Device),
+        store=job.store,
+    )
+    candidates = generate(
+        read_table(job.path("slots"), Slot),
+        setting,
+        earlier=read_tables(job.paths("earlier"), Candidate),
+        failed=failures(
+            read_tables(job.paths("builds"), BuildRow), read_tables(job.paths("evaluations"), EvaluationRow)
+        ),
+    )
+    write_sources(job.paths("sources"), candidates, job.store)
+    write_table(job.path("candidates"), candidates, Candidate)
+
+
+run(main)

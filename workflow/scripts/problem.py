@@ -1,0 +1,25 @@
+"""Rule problem: the problem as one value, its facts, and the empty tables that idle repairs copy."""
+
+import yaml
+
+from kopt.artifact import write_table, write_text, write_value
+from kopt.model.device import Device
+from kopt.model.kernel import Candidate
+from kopt.model.trial import BuildRow, EvaluationRow
+from kopt.problem.folder import load
+from kopt.stages.command import Job, run
+from kopt.stages.problem import facts_of
+
+
+def main(job: Job) -> None:
+    problem = load(job.path("folder"))
+    write_value(job.path("problem"), problem)
+    write_value(job.path("facts"), facts_of(problem, job.store, job.settings.effective_judge))
+    write_value(job.path("description"), Device.model_validate(yaml.safe_load(job.path("device").read_text())))
+    write_table(job.path("candidates"), [], Candidate)
+    write_table(job.path("builds"), [], BuildRow)
+    write_table(job.path("evaluations"), [], EvaluationRow)
+    write_text(job.path("failed"), "")
+
+
+run(main)

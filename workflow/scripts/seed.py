@@ -1,0 +1,17 @@
+"""Rule seed: the problem's own kernel as round 0's only candidate."""
+
+from kopt.artifact import read_value, write_table, write_text
+from kopt.model.kernel import Candidate
+from kopt.model.problem import Problem
+from kopt.stages.command import Job, run
+from kopt.stages.seed import seed_candidate
+
+
+def main(job: Job) -> None:
+    problem = read_value(job.path("problem"), Problem)
+    candidate = seed_candidate(problem.seed, job.store)
+    write_text(job.path("source"), problem.seed.source)
+    write_table(job.path("candidates"), [candidate], Candidate)
+
+
+run(main)
