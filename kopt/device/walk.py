@@ -1,0 +1,549 @@
+"""Walking through a kernel's address arithmetic: how often each instruction runs and which bytes it asks for.
+
+The integer half of the PTX is executed for a sample of threads (one warp, and one thread of each of many programs of
+one wave), with every loop cut short after a few iterations and its trip count worked out from how its bounds move.
+Nothing is loaded: what depends on data or on floating point is unknown.  Owns no notion of time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from kopt.device.mix import Instruction, Program, access_bytes, kind
+
+Lanes = npt.NDArray[np.int64]
+Known = Lanes | None
+
+SAMPLED_ITERATIONS = 3
+STEP_LIMIT = 60_000
+PROGRAMS = 1024
+POINTER_SHIFT = 44  # an argument's address space: no tensor is larger than 16 TB
+UNKNOWN = -1
+
+_ADDRESS = re.compile(r"\[\s*(%?[\w$]+)(?:\s*\+\s*(-?\w+))?")
+_MASK32 = 0xFFFFFFFF
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The threads that are walked: lanes of one warp, then one thread of each of `programs` programs."""
+
+    tid: Lanes
+    ctaid: tuple[Lanes, Lanes, Lanes]
+    grid: tuple[int, int, int]
+    threads: int
+    warp: slice
+    programs: slice
+
+
+@dataclass
+class Site:
+    """One global access of the PTX, as the sample saw it the first time."""
+
+    instruction: Instruction
+    kind: str
+    parameter: int
+    """Index of the pointer among the PTX parameters, or UNKNOWN."""
+    addresses: Lanes | None
+    """Byte address per sampled thread; for TMA a number that stands for the coordinates."""
+    active: float
+    """Share of the sampled threads whose predicate holds."""
+    bytes_per_thread: int
+    """For TMA, bytes per program."""
+    loop: int
+    """Index of the first instruction of the innermost loop around it, UNKNOWN outside loops."""
+    step: int = 0
+    """How far the address moves from one iteration to the next, bytes."""
+    visits: int = 0
+
+
+@dataclass
+class Loop:
+    """What became of one loop."""
+
+    head: int
+    trips: float | None = None
+    """Mean number of iterations per program and entry; None when its bound is not known."""
+
+
+@dataclass
+class Walk:
+    """What the walk found; counts are per thread, averaged over the sampled programs."""
+
+    counts: dict[int, float] = field(default_factory=dict)
+    """Instruction index to the times that a thread runs it."""
+    sites: dict[int, Site] = field(default_factory=dict)
+    loops: dict[int, Loop] = field(default_factory=dict)
+    complete: bool = True
+    """False when the step limit ended the walk."""
+
+    @property
+    def unknown_loops(self) -> int:
+        """Number of loops whose trip count was not found."""
+        return sum(loop.trips is None for loop in self.loops.values())
+
+
+@dataclass
+class _Frame:
+    head: int
+    end: int
+    counts: dict[int, float] = field(default_factory=dict)
+    iterations: int = 1
+    exit: int | None = None
+    history: dict[int, list[tuple[str, Lanes, Lanes, bool]]] = field(default_factory=dict)
+
+
+def sample(grid: tuple[int, int, int], threads: int, wave: int) -> Sample:
+    """One warp of the first program of the middle wave, and one thread of each of the wave's programs (the first 1024)."""
+    total = grid[0] * grid[1] * grid[2]
+    start = (total // max(wave, 1)) // 2 * wave if total > wave else 0
+    programs = np.arange(start, min(start + min(wave, PROGRAMS), total), dtype=np.int64)
+    lanes = min(32, threads)
+    linear = np.concatenate([np.full(lanes, programs[0]), programs])
+    tid = np.concatenate([np.arange(lanes), np.zeros(len(programs))]).astype(np.int64)
+    ctaid = (linear % grid[0], linear // grid[0] % grid[1], linear // (grid[0] * grid[1]))
+    return Sample(tid, ctaid, grid, threads, slice(0, lanes), slice(lanes, lanes + len(programs)))
+
+
+def walk(program: Program, sampled: Sample, scalars: Mapping[int, int], unknown_trips: float = 1.0) -> Walk:
+    """Walk a kernel with the values of its scalar parameters, by index; a missing one is unknown.
+
+    A loop whose bound cannot be worked out is taken to run `unknown_trips` times.
+    """
+    return _Walker(program, sampled, scalars, unknown_trips).run()
+
+
+class _Walker:
+    def __init__(self, program: Program, sampled: Sample, scalars: Mapping[int, int], unknown_trips: float) -> None:
+        self.program, self.sample, self.unknown_trips = program, sampled, unknown_trips
+        self.parameters = {name: index for index, (name, _) in enumerate(program.parameters)}
+        self.scalars = scalars
+        self.registers: dict[str, Known] = {}
+        self.tests: dict[str, tuple[str, Lanes, Lanes]] = {}
+        self.result = Walk()
+        self.ends = _loop_ends(program)
+        self.frames = [_Frame(UNKNOWN, len(program.instructions))]
+        self.expected_bytes = 0
+
+    def run(self) -> Walk:
+        at, steps = 0, 0
+        instructions = self.program.instructions
+        while at < len(instructions) and steps < STEP_LIMIT:
+            self._leave_loops(at)
+            if at in self.ends and self.frames[-1].head != at:
+                self.frames.append(_Frame(at, self.ends[at]))
+            instruction = instructions[at]
+            self.frames[-1].counts[at] = self.frames[-1].counts.get(at, 0.0) + 1.0
+            steps += 1
+            if instruction.opcode in ("ret", "exit") and not instruction.predicate:
+                break
+            at = self._branch(at, instruction) if instruction.opcode.startswith("bra") else self._plain(at, instruction)
+        self.result.complete = steps < STEP_LIMIT
+        while len(self.frames) > 1:
+            self._close()
+        self.result.counts = self.frames[0].counts
+        return self.result
+
+    def _plain(self, at: int, instruction: Instruction) -> int:
+        if ".global" in instruction.opcode:
+            self._access(at, instruction)
+        elif "expect_tx" in instruction.opcode:
+            self.expected_bytes = _integer(instruction.operands[-1]) or 0
+        else:
+            _execute(self, instruction)
+        return at + 1
+
+    # Loops
+
+    def _leave_loops(self, at: int) -> None:
+        while len(self.frames) > 1 and not self.frames[-1].head <= at <= self.frames[-1].end:
+            self._close()
+
+    def _close(self) -> None:
+        frame = self.frames.pop()
+        trips = _trips(frame) if frame.iterations >= SAMPLED_ITERATIONS else float(frame.iterations)
+        known = self.result.loops.setdefault(frame.head, Loop(frame.head))
+        known.trips = trips if trips is not None else known.trips
+        factor = (trips if trips is not None else self.unknown_trips) / frame.iterations
+        outer = self.frames[-1].counts
+        for index, count in frame.counts.items():
+            outer[index] = outer.get(index, 0.0) + count * factor
+
+    def _branch(self, at: int, instruction: Instruction) -> int:
+        target = self.program.labels.get(instruction.operands[0])
+        taken = self._taken(instruction)
+        if target is None:
+            return at + 1
+        around = [f for f in reversed(self.frames[1:]) if f.head <= at <= f.end]
+        if around and instruction.predicate:
+            self._remember(around[0], at, instruction, target)
+        repeated = next((f for f in around if f.head == target), None)
+        if repeated and (taken or self._undecided(instruction)):
+            return self._again(repeated, at, instruction, target)
+        return target if taken else at + 1
+
+    def _again(self, frame: _Frame, at: int, instruction: Instruction, target: int) -> int:
+        if frame.iterations < SAMPLED_ITERATIONS:
+            frame.iterations += 1
+            while self.frames[-1] is not frame:
+                self._close()
+            return target
+        if frame.exit is not None:
+            return frame.exit
+        return at + 1 if instruction.predicate else frame.end + 1
+
+    def _remember(self, frame: _Frame, at: int, instruction: Instruction, target: int) -> None:
+        """Keep the test of a branch that can end the loop: by jumping out of it, or by not jumping and dropping out."""
+        after = self._lands(at + 1)
+        leaves, drops_out = not frame.head <= target <= frame.end, not frame.head <= after <= frame.end
+        if not leaves and not drops_out:
+            return
+        frame.exit = target if leaves else after
+        if test := self.tests.get(instruction.predicate):
+            comparison, left, right = test
+            holds_to_stay = (not leaves) != instruction.negated
+            programs = self.sample.programs
+            frame.history.setdefault(at, []).append((comparison, left[programs], right[programs], holds_to_stay))
+
+    def _lands(self, at: int) -> int:
+        """Where control goes from an instruction that may be a plain jump."""
+        if at >= len(self.program.instructions):
+            return at
+        one = self.program.instructions[at]
+        jumps = one.opcode.startswith("bra") and not one.predicate
+        return self.program.labels.get(one.operands[0], at) if jumps else at
+
+    def _undecided(self, instruction: Instruction) -> bool:
+        return bool(instruction.predicate) and self.registers.get(instruction.predicate) is None
+
+    def _taken(self, instruction: Instruction) -> bool:
+        if not instruction.predicate:
+            return True
+        value = self.registers.get(instruction.predicate)
+        if value is None:
+            return False
+        share = float(np.mean(value[self.sample.programs] != 0))
+        return (share > 0.5) != instruction.negated
+
+    # Global memory
+
+    def _access(self, at: int, instruction: Instruction) -> None:
+        name = kind(instruction.opcode)
+        if name in ("tma_load", "tma_store"):
+            self._tensor_access(at, instruction, name)
+        elif instruction.opcode.startswith(("ld.global", "st.global", "cp.async.c", "atom", "red")):
+            self._thread_access(at, instruction, name)
+        for register in (
+            re.findall(r"%[\w]+", instruction.operands[0]) if instruction.opcode[:2] in ("ld", "at") else ()
+        ):
+            self.registers[register] = None
+
+    def _thread_access(self, at: int, instruction: Instruction, name: str) -> None:
+        operand = next((o for o in reversed(instruction.operands) if o.startswith("[") and "%" in o), "")
+        size = _integer(instruction.operands[2]) if name == "cp_async" else access_bytes(instruction.opcode)
+        address = self.address(operand)
+        self._record(at, instruction, name, address, size or 4)
+
+    def _tensor_access(self, at: int, instruction: Instruction, name: str) -> None:
+        coordinates = [self.registers.get(r) for o in instruction.operands for r in _braced(o)]
+        known = [c for c in coordinates if c is not None]
+        key = sum((c * (1 << (20 * i)) for i, c in enumerate(known)), np.zeros_like(self.sample.tid)) if known else None
+        self._record(at, instruction, name, key, self._tensor_bytes(at))
+
+    def _tensor_bytes(self, at: int) -> int:
+        """Bytes of one TMA load: what the barrier expects, shared among the loads that follow it."""
+        following = 0
+        for one in self.program.instructions[at:]:
+            if "expect_tx" in one.opcode:
+                break
+            following += kind(one.opcode) == "tma_load"
+        before = 0
+        for one in reversed(self.program.instructions[:at]):
+            if "expect_tx" in one.opcode:
+                break
+            before += kind(one.opcode) == "tma_load"
+        return self.expected_bytes // max(following + before, 1)
+
+    def _record(self, at: int, instruction: Instruction, name: str, address: Known, size: int) -> None:
+        site = self.result.sites.get(at)
+        if site is None:
+            loop = self.frames[-1].head
+            active = self._active(instruction)
+            site = Site(instruction, name, _parameter(address, name), address, active, size, loop)
+            self.result.sites[at] = site
+        elif site.visits == 1 and site.addresses is not None and address is not None:
+            site.step = int(abs(address[0] - site.addresses[0]))
+        site.visits += 1
+        site.loop = max(site.loop, self.frames[-1].head)
+
+    def _active(self, instruction: Instruction) -> float:
+        value = self.registers.get(instruction.predicate) if instruction.predicate else None
+        if value is None:
+            return 1.0
+        holds = (value != 0) != instruction.negated
+        return float((np.mean(holds[self.sample.warp]) + np.mean(holds[self.sample.programs])) / 2)
+
+    def address(self, operand: str) -> Known:
+        """Value of a `[register + offset]` operand."""
+        match = _ADDRESS.match(operand)
+        base = self.value(match[1]) if match else None
+        if match is None or base is None:
+            return None
+        return base + (_integer(match[2]) or 0) if match[2] else base
+
+    def value(self, operand: str) -> Known:
+        """Value of a register, special register or literal for every sampled thread; None when unknown."""
+        if operand.startswith("%"):
+            special = self._special(operand)
+            return special if special is not None else self.registers.get(operand)
+        literal = _integer(operand)
+        return None if literal is None else np.full_like(self.sample.tid, literal)
+
+    def _special(self, name: str) -> Known:
+        base, _, axis = name.partition(".")
+        at = "xyz".find(axis) if axis else 0
+        if base == "%tid":
+            return self.sample.tid if at == 0 else np.zeros_like(self.sample.tid)
+        if base == "%ctaid":
+            return self.sample.ctaid[at]
+        if base == "%nctaid":
+            return np.full_like(self.sample.tid, self.sample.grid[at])
+        if base == "%ntid":
+            return np.full_like(self.sample.tid, self.sample.threads if at == 0 else 1)
+        if base == "%laneid":
+            return self.sample.tid % 32
+        return None
+
+    def parameter(self, operand: str) -> Known:
+        """Value of a kernel parameter: a scalar that is known, or an address of its own for a pointer."""
+        name = operand.strip("[] ").split("+")[0]
+        index = self.parameters.get(name)
+        if index is None:
+            return None
+        if index in self.scalars:
+            return np.full_like(self.sample.tid, self.scalars[index])
+        if self.program.parameters[index][1] == "u64" or self.program.parameters[index][1] == "b8":
+            return np.full_like(self.sample.tid, (index + 1) << POINTER_SHIFT)
+        return None
+
+
+def _loop_ends(program: Program) -> dict[int, int]:
+    """First instruction of every loop to its last: the furthest branch back to it."""
+    ends: dict[int, int] = {}
+    for at, one in enumerate(program.instructions):
+        target = program.labels.get(one.operands[0]) if one.opcode.startswith("bra") and one.operands else None
+        if target is not None and target <= at and one.operands[0].startswith("$"):
+            ends[target] = max(at, ends.get(target, 0))
+    return ends
+
+
+def _trips(frame: _Frame) -> float | None:
+    found = [trips for history in frame.history.values() if (trips := _trips_of(history, frame.iterations)) is not None]
+    return min(found) if found else None
+
+
+def _trips_of(history: list[tuple[str, Lanes, Lanes, bool]], iterations: int) -> float | None:
+    """Iterations until a test that moves by the same step each time stops letting the loop go on, mean over programs."""
+    if len(history) < 2:
+        return None
+    comparison, left, right, stay = history[0]
+    first = (left - right).astype(np.float64)
+    _, later_left, later_right, _ = history[-1]
+    step = ((later_left - later_right) - first) / (len(history) - 1)
+    at = _flip(comparison.split(".")[1] if "." in comparison else comparison, first, step, stay)
+    if at is None or not np.all(np.isfinite(at)):
+        return None
+    return max(float(np.mean(at)) + 1.0, 1.0)
+
+
+_OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq",
+             "lo": "hs", "ls": "hi", "hi": "ls", "hs": "lo"}  # fmt: skip
+_SIGNED = {"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}
+
+
+def _flip(
+    name: str, first: npt.NDArray[np.float64], step: npt.NDArray[np.float64], stay: bool
+) -> Known | npt.NDArray[np.float64]:
+    """Smallest n at which `first + n * step (name) 0` no longer keeps the loop running; infinite when it never stops."""
+    name = name if stay else _OPPOSITE.get(name, "")
+    name = _SIGNED.get(name, name)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if name in ("lt", "gt"):
+            sign = 1 if name == "lt" else -1
+            count = np.ceil(-first / step)
+            return np.where(sign * first >= 0, 0, np.where(sign * step > 0, count, np.inf))
+        if name in ("le", "ge"):
+            sign = 1 if name == "le" else -1
+            count = np.floor(-first / step) + 1
+            return np.where(sign * first > 0, 0, np.where(sign * step > 0, count, np.inf))
+        if name == "ne":
+            return np.where(first == 0, 0, np.where(-first / step > 0, -first / step, np.inf))
+    return None
+
+
+def _parameter(address: Known, name: str) -> int:
+    if address is None or name in ("tma_load", "tma_store"):
+        return UNKNOWN
+    index = int(address[0] + (1 << (POINTER_SHIFT - 1))) >> POINTER_SHIFT
+    return index - 1 if index > 0 else UNKNOWN
+
+
+def _braced(operand: str) -> list[str]:
+    inner = re.search(r"\{([^}]*)\}", operand)
+    return re.findall(r"%\w+", inner[1]) if inner else []
+
+
+def _integer(text: str) -> int | None:
+    try:
+        return int(text, 0)
+    except ValueError:
+        return None
+
+
+# Integer arithmetic
+
+
+def _signed32(value: Lanes) -> Lanes:
+    return ((value + 0x80000000) & _MASK32) - 0x80000000
+
+
+def _wide(opcode: str) -> bool:
+    return "64" in opcode
+
+
+def _wrap(opcode: str, value: Lanes) -> Lanes:
+    return value if _wide(opcode) or ".wide" in opcode else _signed32(value)
+
+
+def _unsigned(opcode: str, value: Lanes) -> Lanes:
+    return value & _MASK32 if not _wide(opcode) and re.search(r"\.[ub]32", opcode) else value
+
+
+def _divide(a: Lanes, b: Lanes) -> Lanes:
+    safe = np.where(b == 0, 1, b)
+    return np.sign(a) * np.sign(safe) * (np.abs(a) // np.abs(safe))
+
+
+_BINARY: dict[str, Callable[[Lanes, Lanes], Lanes]] = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "and": lambda a, b: a & b,
+    "or": lambda a, b: a | b,
+    "xor": lambda a, b: a ^ b,
+    "shl": lambda a, b: a << (b & 63),
+    "shr": lambda a, b: a >> (b & 63),
+    "min": np.minimum,
+    "max": np.maximum,
+    "div": _divide,
+    "rem": lambda a, b: a - _divide(a, b) * b,
+}
+_UNSIGNED_MATTERS = ("shr", "div", "rem", "min", "max", "mul")
+_COMPARE: dict[str, Callable[[Lanes, Lanes], npt.NDArray[np.bool_]]] = {
+    "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
+    "lo": np.less, "ls": np.less_equal, "hi": np.greater, "hs": np.greater_equal,
+}  # fmt: skip
+_FLOATING = re.compile(r"\.(bf16|f16|f32|f64|bf16x2|f16x2)(\.|$)")
+
+
+def _execute(walker: _Walker, instruction: Instruction) -> None:
+    operands = instruction.operands
+    if not operands or not operands[0].startswith("%"):
+        if operands and operands[0].startswith("{"):
+            for register in re.findall(r"%\w+", operands[0]):
+                walker.registers[register] = None
+        return
+    target = operands[0].split("|")[0]
+    head = instruction.opcode.split(".")[0]
+    if head == "setp":
+        return _test(walker, instruction, target)
+    value = None if _FLOATING.search(instruction.opcode) else _result(walker, instruction, head)
+    if instruction.predicate and value is not None:
+        value = _guarded(walker, instruction, target, value)
+    walker.registers[target] = value
+    walker.tests.pop(target, None)
+
+
+def _guarded(walker: _Walker, instruction: Instruction, target: str, value: Lanes) -> Known:
+    guard, old = walker.registers.get(instruction.predicate), walker.registers.get(target)
+    if guard is None or old is None:
+        return value
+    return np.where((guard != 0) != instruction.negated, value, old)
+
+
+def _test(walker: _Walker, instruction: Instruction, target: str) -> None:
+    left, right = (walker.value(operand) for operand in instruction.operands[1:3])
+    walker.tests.pop(target, None)
+    walker.registers[target] = None
+    compare = _COMPARE.get(instruction.opcode.split(".")[1])
+    if left is None or right is None or compare is None or _FLOATING.search(instruction.opcode):
+        return
+    left, right = _unsigned_test(instruction.opcode, left), _unsigned_test(instruction.opcode, right)
+    walker.registers[target] = compare(left, right).astype(np.int64)
+    walker.tests[target] = (instruction.opcode, left, right)
+
+
+def _unsigned_test(opcode: str, value: Lanes) -> Lanes:
+    return value & _MASK32 if ".u32" in opcode else value
+
+
+def _result(walker: _Walker, instruction: Instruction, head: str) -> Known:
+    opcode, operands = instruction.opcode, instruction.operands
+    if opcode.startswith("ld.param"):
+        return walker.parameter(operands[1])
+    if head in ("mov", "cvta", "shfl"):
+        return walker.value(operands[1])
+    values = [walker.value(operand) for operand in operands[1:]]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values) or not known:
+        return None
+    return _arithmetic(opcode, head, known)
+
+
+def _arithmetic(opcode: str, head: str, values: list[Lanes]) -> Known:
+    if head == "cvt":
+        return _convert(opcode, values[0])
+    if head == "bfe" and len(values) == 3:
+        return (values[0] >> values[1]) & ((np.ones_like(values[0]) << values[2]) - 1)
+    if head in ("not", "neg", "abs"):
+        return _unary(head, opcode, values[0])
+    if head == "selp" and len(values) == 3:
+        return np.where(values[2] != 0, values[0], values[1])
+    if head == "mad" and len(values) == 3:
+        return _wrap(opcode, _product(opcode, values[0], values[1]) + values[2])
+    if head == "mul" and len(values) == 2:
+        return _wrap(opcode, _product(opcode, values[0], values[1]))
+    if head in _BINARY and len(values) == 2:
+        left, right = values
+        if head in _UNSIGNED_MATTERS:
+            left, right = _unsigned(opcode, left), _unsigned(opcode, right)
+        return _wrap(opcode, _BINARY[head](left, right))
+    return None
+
+
+def _product(opcode: str, left: Lanes, right: Lanes) -> Lanes:
+    if ".u32" in opcode:
+        left, right = left & _MASK32, right & _MASK32
+    product = left * right
+    return product >> 32 if ".hi" in opcode and not _wide(opcode) else product
+
+
+def _unary(head: str, opcode: str, value: Lanes) -> Lanes:
+    if head == "not":
+        return 1 - value if ".pred" in opcode else _wrap(opcode, ~value)
+    return -value if head == "neg" else np.abs(value)
+
+
+def _convert(opcode: str, value: Lanes) -> Known:
+    kinds = re.findall(r"\.([usb])(\d+)", opcode)
+    if len(kinds) < 2:
+        return None
+    sign, bits = kinds[1]
+    mask = (1 << int(bits)) - 1
+    unsigned: Lanes = value & mask if sign == "u" and int(bits) < 64 else value
+    return unsigned
