@@ -1,0 +1,335 @@
+"""Run untrusted work in forked children that are caged, watched and killed at their limits.
+
+The parent imports what is expensive (torch, triton) once; a child then costs milliseconds.  The parent must not have
+used a thread pool (OpenMP, BLAS) before: its threads do not survive a fork.
+
+    parent ── child (own session) ── init of a process namespace ── the task
+              leaves namespaces       reaps, reports the status      enters the cage, runs
+
+Killing the child kills the init, and with it everything in the namespace.  Where namespaces are not permitted, or for
+work on a GPU, the child runs the task itself and its process group and descendants are killed.
+
+Whatever a task does costs only its own slot and comes back as one of the outcomes below.  What it prints is noise: the
+end of it is kept for a death's explanation and otherwise thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import selectors
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kopt.device import cage
+from kopt.device.cage import Limits
+from kopt.device.pipe import NONCE_BYTES, PHASE, RAISED, RETURNED, STATUS, Frames, Malformed, Report
+from kopt.device.processes import descendants, kill_all
+
+TICK_S = 0.5
+"""How often the number of processes is looked at."""
+GRACE_S = 20.0
+"""How long past its limit a child may go on sending a result that it has begun."""
+START_PHASE = "start"
+TRACEBACK_CHARS = 4000
+
+
+@dataclass(frozen=True)
+class Returned:
+    """The task returned this."""
+
+    value: bytes
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The task raised (`SystemExit` and the like included)."""
+
+    kind: str
+    """Name of the exception's class."""
+    message: str
+    traceback_tail: str
+    phase: str
+
+
+@dataclass(frozen=True)
+class Died:
+    """The child ended without a result: signal, exit, memory or process limit, or a forged frame."""
+
+    reason: str
+    phase: str
+    output: str = ""
+    """The end of what it wrote to stdout and stderr."""
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """The child was killed at its wall-clock limit."""
+
+    phase: str
+    seconds: float
+
+
+Outcome = Returned | Raised | Died | TimedOut
+Task = Callable[[Report], bytes]
+
+
+def run_forked(tasks: Sequence[Task], *, workers: int, limits: Limits) -> Iterator[tuple[int, Outcome]]:
+    """Run every task in a caged child, `workers` at a time; yields (index, outcome) as they finish.
+
+    In a task the working directory is the child's scratch folder, the only place it may write to; it is removed
+    afterwards.  Closing the iterator early kills what runs.
+    """
+    waiting = list(enumerate(tasks))[::-1]
+    running: list[_Child] = []
+    looked = time.monotonic()
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                index, task = waiting.pop()
+                running.append(_start(index, task, limits))
+            done = _wait(running, limits)
+            if time.monotonic() - looked > TICK_S:
+                done = _crowds(running, limits) | done
+                looked = time.monotonic()
+            for child in done:
+                running.remove(child)
+                child.end()
+            left = time.monotonic()
+            yield from ((child.index, outcome) for child, outcome in done.items())
+            _postpone(running, time.monotonic() - left)
+    finally:
+        for child in running:
+            child.end()
+
+
+@dataclass(eq=False)
+class _Child:
+    """A running child as its parent sees it."""
+
+    index: int
+    pid: int
+    results: int
+    output: int
+    process: int
+    """pidfd; readable once the child has ended."""
+    scratch: Path
+    deadline: float
+    frames: Frames
+    open: set[int]
+    """Descriptors that are still watched."""
+    phase: str = START_PHASE
+    tail: bytearray = field(default_factory=bytearray)
+    status: int | None = None
+    """Wait status of the task, where its init reported it."""
+
+    def end(self) -> None:
+        """Kill all of it, reap it, remove its scratch folder."""
+        kill_all(self.pid)
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        for descriptor in (self.results, self.output, self.process):
+            os.close(descriptor)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _start(index: int, task: Task, limits: Limits) -> _Child:
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    scratch = Path(tempfile.mkdtemp(prefix="kopt-")).resolve()
+    (results, results_end), (output, output_end) = os.pipe(), os.pipe()
+    parent = os.getpid()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        os.close(results)
+        os.close(output)
+        _child(task, Report(results_end, nonce), parent, output_end, scratch, limits)
+    os.close(results_end)
+    os.close(output_end)
+    os.set_blocking(results, False)
+    os.set_blocking(output, False)
+    process = os.pidfd_open(pid)
+    deadline = time.monotonic() + limits.wall_s
+    frames = Frames(nonce, limits.result_bytes)
+    return _Child(index, pid, results, output, process, scratch, deadline, frames, {results, output, process})
+
+
+# --- in the child -----------------------------------------------------------------------------------------------------
+
+
+def _child(task: Task, report: Report, parent: int, output: int, scratch: Path, limits: Limits) -> None:
+    """The child's whole life; never returns."""
+    try:
+        os.setsid()
+        cage.die_with_parent(parent)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _redirect(output)
+        if "process" in cage.leave_namespaces(limits):
+            _stand_before(lambda: cage.die_with_parent(0), report, closed=True)
+            _stand_before(lambda: None, report, closed=False)
+        cage.enter(scratch, limits, {report.descriptor})
+        _perform(task, report)
+    finally:
+        os._exit(1)
+
+
+def _redirect(output: int) -> None:
+    """Read nothing, and print into the parent's pipe."""
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+
+
+def _stand_before(begin: Callable[[], None], report: Report, closed: bool) -> None:
+    """Fork once more: the new child returns, this process waits for it and exits.
+
+    Args:
+        begin: called first in the new child.
+        report: where the status is sent, unless `closed`, which means that this process is to hold nothing open.
+        closed: see `report`.
+    """
+    pid = os.fork()
+    if pid == 0:
+        begin()
+        return
+    for descriptor in (1, 2, *((report.descriptor,) if closed else ())):
+        os.close(descriptor)
+    while True:
+        reaped, status = os.wait()
+        if reaped == pid:
+            break
+    if not closed:
+        report.send(STATUS, str(status).encode())
+    os._exit(0)
+
+
+def _perform(task: Task, report: Report) -> None:
+    try:
+        result = task(report)
+        assert isinstance(result, bytes)
+    except BaseException as error:  # noqa: BLE001 - here the process ends, and the parent hears why
+        report.send(RAISED, json.dumps([type(error).__name__, str(error), _tail(error)]).encode())
+    else:
+        report.send(RETURNED, result)
+    os._exit(0)
+
+
+def _tail(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error))[-TRACEBACK_CHARS:]
+
+
+# --- in the parent ----------------------------------------------------------------------------------------------------
+
+
+def _postpone(running: Sequence[_Child], seconds: float) -> None:
+    """Time that the caller spent on earlier outcomes does not count: nobody read the pipes meanwhile."""
+    for child in running:
+        child.deadline += seconds
+
+
+def _wait(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
+    """Wait until something happens or a tick is over; the children that are done."""
+    with selectors.DefaultSelector() as selector:
+        for child in running:
+            for descriptor in child.open:
+                selector.register(descriptor, selectors.EVENT_READ, child)
+        nearest = min(child.deadline for child in running) - time.monotonic()
+        events = selector.select(max(0.0, min(TICK_S, nearest)))
+    ready: dict[_Child, set[int]] = {child: set() for child in running}
+    for key, _ in events:
+        ready[key.data].add(key.fd)
+    outcomes = {child: _outcome(child, ready[child], limits) for child in running}
+    return {child: outcome for child, outcome in outcomes.items() if outcome is not None}
+
+
+def _crowds(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
+    """The children with too many processes."""
+    families = descendants([child.pid for child in running])
+    reason = f"more than {limits.processes} processes at a time"
+    return {child: Died(reason, child.phase) for child in running if len(families[child.pid]) > limits.processes}
+
+
+def _outcome(child: _Child, ready: set[int], limits: Limits) -> Outcome | None:
+    """What the readable descriptors of one child say, if it is done."""
+    if child.output in ready:
+        _drain_output(child, limits)
+    try:
+        if child.results in ready and (outcome := _read_frames(child)) is not None:
+            return outcome
+        if child.process in ready:
+            return _read_frames(child) or _death(child, limits)
+    except Malformed as error:
+        return Died(str(error), child.phase)
+    late = time.monotonic() - child.deadline
+    if late > GRACE_S or (late >= 0 and child.results not in ready):
+        return TimedOut(child.phase, limits.wall_s)
+    return None
+
+
+def _read_frames(child: _Child) -> Outcome | None:
+    """Take everything that lies in the result pipe."""
+    while child.results in child.open:
+        try:
+            data = os.read(child.results, 1 << 20)
+        except BlockingIOError:
+            return None
+        if not data:
+            child.open.discard(child.results)
+        for kind, payload in child.frames.feed(data):
+            if (outcome := _take(child, kind, payload)) is not None:
+                return outcome
+    return None
+
+
+def _take(child: _Child, kind: bytes, payload: bytes) -> Outcome | None:
+    if kind == RETURNED:
+        return Returned(payload)
+    try:
+        if kind == RAISED:
+            name, message, tail = map(str, json.loads(payload))
+            return Raised(name, message, tail, child.phase)
+        if kind == PHASE:
+            child.phase = payload.decode()
+            return None
+        if kind == STATUS:
+            child.status = int(payload)
+            return None
+    except ValueError as error:
+        raise Malformed("a frame of the result pipe cannot be read") from error
+    raise Malformed("a frame of unknown kind on the result pipe")
+
+
+def _drain_output(child: _Child, limits: Limits) -> None:
+    try:
+        data = os.read(child.output, 1 << 20)
+    except BlockingIOError:
+        return
+    if not data:
+        child.open.discard(child.output)
+    child.tail = (child.tail + data)[-limits.output_bytes :]
+
+
+def _death(child: _Child, limits: Limits) -> Died:
+    _drain_output(child, limits)
+    code = _exit_code(child) if child.status is None else os.waitstatus_to_exitcode(child.status)
+    reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code} without a result"
+    return Died(reason, child.phase, child.tail.decode(errors="replace"))
+
+
+def _exit_code(child: _Child) -> int:
+    """Exit status, or minus the signal; the child is left to be reaped, so that its pid stays its own."""
+    ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status

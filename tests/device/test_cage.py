@@ -1,0 +1,79 @@
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+from kopt.device.cage import Limits, cage_features
+from kopt.device.fork import Returned, run_forked
+
+
+def caged(task) -> str:
+    ((_, outcome),) = run_forked([lambda _: task().encode()], workers=1, limits=Limits(wall_s=20.0))
+    assert isinstance(outcome, Returned), outcome
+    return outcome.value.decode()
+
+
+def refused(action) -> str:
+    try:
+        action()
+    except OSError:
+        return "refused"
+    return "permitted"
+
+
+def test_no_api_key_reaches_the_child(monkeypatch):
+    monkeypatch.setenv("SOME_API_KEY", "sk-secret-of-the-test")
+    assert caged(lambda: ",".join(sorted(os.environ))).count("KEY") == 0
+    assert "sk-secret-of-the-test" not in caged(lambda: Path("/proc/self/environ").read_bytes().decode())
+
+
+def test_the_parents_environment_cannot_be_read():
+    if not cage_features()["only scratch writable (Landlock)"]:
+        return
+    parent = os.getpid()
+    assert caged(lambda: refused(Path(f"/proc/{parent}/environ").read_bytes)) == "refused"
+
+
+def test_only_scratch_is_writable(tmp_path):
+    if not cage_features()["only scratch writable (Landlock)"]:
+        return
+    assert caged(lambda: refused(lambda: (tmp_path / "file").write_text("x"))) == "refused"
+    assert caged(lambda: refused(lambda: Path(tempfile.mkdtemp(), "file").write_text("x"))) == "permitted"
+    assert caged(lambda: refused(lambda: Path("/dev/null").write_text("x"))) == "permitted"
+    assert not (tmp_path / "file").exists()
+
+
+def test_an_installed_module_cannot_be_changed():
+    if not cage_features()["only scratch writable (Landlock)"]:
+        return
+    assert caged(lambda: refused(lambda: Path(tempfile.__file__).open("a").close())) == "refused"
+
+
+def test_the_network_is_gone():
+    if not cage_features()["network namespace"]:
+        return
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        assert caged(lambda: refused(lambda: socket.create_connection(address, timeout=2))) == "refused"
+
+
+def test_home_and_caches_lie_in_scratch():
+    names = ("HOME", "TMPDIR", "TRITON_CACHE_DIR")
+    here, *folders = caged(lambda: "\n".join([os.getcwd(), *(os.environ[name] for name in names)])).splitlines()
+    assert all(Path(folder).parent == Path(here) for folder in folders)
+
+
+def test_files_of_the_parent_are_closed(tmp_path):
+    with (tmp_path / "open").open("w") as file:
+        number = file.fileno()
+        assert caged(lambda: refused(lambda: os.fstat(number))) == "refused"
+
+
+def test_stdin_is_empty():
+    assert caged(lambda: os.read(0, 10).decode()) == ""
+
+
+def test_every_feature_says_yes_no_or_how():
+    features = cage_features()
+    assert features["memory limit"] is True
+    assert all(isinstance(value, bool | str) for value in features.values())

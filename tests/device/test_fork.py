@@ -1,0 +1,227 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from kopt.device.cage import Limits
+from kopt.device.fork import Died, Outcome, Raised, Returned, TimedOut, run_forked
+from kopt.device.pipe import Report
+from kopt.device.processes import descendants
+
+QUICK = Limits(wall_s=20.0, data_bytes=1 << 30)
+
+
+def outcomes(*tasks, workers=2, limits=QUICK) -> list[Outcome]:
+    found = dict(run_forked(tasks, workers=workers, limits=limits))
+    return [found[index] for index in range(len(tasks))]
+
+
+def good(report: Report) -> bytes:
+    return b"fine"
+
+
+def assert_costs_only_its_slot(bad, limits=QUICK) -> Outcome:
+    outcome, sibling = outcomes(bad, good, limits=limits)
+    assert sibling == Returned(b"fine")
+    return outcome
+
+
+def test_results_come_back_with_their_index():
+    assert outcomes(*(lambda _, i=i: b"%d" % i for i in range(7))) == [Returned(b"%d" % i) for i in range(7)]
+
+
+def test_a_result_of_many_megabytes_comes_back_whole():
+    data = os.urandom(1 << 20) * 40
+    assert outcomes(lambda _: data) == [Returned(data)]
+
+
+def test_a_result_above_the_limit_is_a_death():
+    outcome = assert_costs_only_its_slot(lambda _: bytes(2000), Limits(wall_s=20.0, result_bytes=1000))
+    assert isinstance(outcome, Died)
+    assert "above the limit" in outcome.reason
+
+
+def test_an_exception_is_reported_with_its_phase():
+    def task(report):
+        report.phase("import")
+        raise ValueError("no such thing")
+
+    outcome = assert_costs_only_its_slot(task)
+    assert isinstance(outcome, Raised)
+    assert (outcome.kind, outcome.message, outcome.phase) == ("ValueError", "no such thing", "import")
+    assert "no such thing" in outcome.traceback_tail
+
+
+def test_sys_exit_is_no_result():
+    outcome = assert_costs_only_its_slot(lambda _: sys.exit(0))
+    assert isinstance(outcome, Raised)
+    assert outcome.kind == "SystemExit"
+
+
+def test_os_exit_zero_is_no_result():
+    outcome = assert_costs_only_its_slot(lambda _: os._exit(0))
+    assert isinstance(outcome, Died)
+    assert outcome.reason == "exited with status 0 without a result"
+
+
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGKILL])
+def test_a_signal_is_named(number):
+    outcome = assert_costs_only_its_slot(lambda _: os.kill(os.getpid(), number) or time.sleep(10) or b"")
+    assert isinstance(outcome, Died)
+    assert outcome.reason == f"killed by {number.name}"
+
+
+def test_the_end_of_stderr_explains_a_death():
+    def task(report):
+        os.write(2, b"LLVM ERROR: bad\n")
+        os.abort()
+
+    outcome = assert_costs_only_its_slot(task)
+    assert isinstance(outcome, Died)
+    assert outcome.output.endswith("LLVM ERROR: bad\n")
+
+
+def test_a_hang_is_killed_at_the_limit_and_its_phase_named():
+    def task(report):
+        report.phase("compile")
+        while True:
+            pass
+
+    assert assert_costs_only_its_slot(task, Limits(wall_s=1.0)) == TimedOut("compile", 1.0)
+
+
+def test_ignoring_every_signal_does_not_help():
+    def task(report):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        time.sleep(60)
+
+    assert isinstance(assert_costs_only_its_slot(task, Limits(wall_s=1.0)), TimedOut)
+
+
+def test_a_memory_hog_is_stopped():
+    def task(report):
+        hoard = []
+        while True:
+            hoard.append(bytearray(64 << 20))
+
+    outcome = assert_costs_only_its_slot(task)
+    assert isinstance(outcome, Raised)
+    assert outcome.kind == "MemoryError"
+
+
+def test_a_fork_bomb_is_stopped():
+    def task(report):
+        while True:
+            try:
+                os.fork()
+            except OSError:
+                time.sleep(0.01)
+
+    outcome = assert_costs_only_its_slot(task, Limits(wall_s=10.0, processes=16))
+    assert isinstance(outcome, Died)
+    assert "processes" in outcome.reason
+    assert_no_descendants()
+
+
+def test_a_flood_on_stdout_is_noise():
+    def task(report):
+        for _ in range(64):
+            os.write(1, b"x" * (1 << 20))
+        return b"done"
+
+    assert assert_costs_only_its_slot(task) == Returned(b"done")
+
+
+def test_an_endless_flood_is_killed_at_the_limit():
+    def task(report):
+        while True:
+            os.write(1, b"x" * (1 << 16))
+
+    assert assert_costs_only_its_slot(task, Limits(wall_s=1.0)) == TimedOut("start", 1.0)
+
+
+def test_forged_frames_on_the_pipe_are_a_death():
+    def task(report):
+        os.write(report.descriptor, b"R" * 64)
+        time.sleep(10)
+        return b""
+
+    outcome = assert_costs_only_its_slot(task)
+    assert isinstance(outcome, Died)
+    assert "no frame" in outcome.reason
+
+
+def test_closing_the_pipe_is_a_death():
+    def task(report):
+        os.close(report.descriptor)
+        os._exit(0)
+
+    assert isinstance(assert_costs_only_its_slot(task), Died)
+
+
+def test_killing_everything_it_can_see_harms_nobody_else():
+    def task(report):
+        for pid in (os.getppid(), -1):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except OSError:
+                continue
+        return b"tried"
+
+    assert assert_costs_only_its_slot(task) in (Returned(b"tried"), Died("killed by SIGKILL", "start"))
+
+
+def test_a_background_process_dies_with_its_task():
+    def task(report):
+        if os.fork() == 0:
+            os.setsid()
+            time.sleep(60)
+        return b"done"
+
+    assert assert_costs_only_its_slot(task) == Returned(b"done")
+    assert_no_descendants()
+
+
+def test_a_background_thread_does_not_delay_the_result():
+    def task(report):
+        threading.Thread(target=time.sleep, args=(60,)).start()
+        return b"done"
+
+    assert assert_costs_only_its_slot(task) == Returned(b"done")
+
+
+def test_a_task_may_start_helper_programs():
+    assert outcomes(lambda _: subprocess.run(["echo", "hello"], capture_output=True, check=True).stdout) == [
+        Returned(b"hello\n")
+    ]
+
+
+def test_scratch_folders_are_removed():
+    def task(report):
+        Path("left").write_text("over")
+        return os.getcwd().encode()
+
+    (outcome,) = outcomes(task)
+    assert isinstance(outcome, Returned)
+    assert not Path(outcome.value.decode()).exists()
+
+
+def test_closing_the_iterator_kills_what_runs():
+    iterator = run_forked([good, lambda _: time.sleep(60) or b""], workers=2, limits=QUICK)
+    assert next(iterator) == (0, Returned(b"fine"))
+    iterator.close()
+    assert_no_descendants()
+
+
+def assert_no_descendants():
+    for _ in range(100):
+        if not descendants([os.getpid()])[os.getpid()]:
+            return
+        time.sleep(0.02)
+    raise AssertionError(descendants([os.getpid()]))
