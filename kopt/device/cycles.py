@@ -21,8 +21,8 @@ SCHEDULERS = 4
 # Cycles of one scheduler for one warp instruction: 32 lanes over the lanes of its pipe (32 for FP32, 16 for integers
 # and conversions, 4 for special functions, 8 for shuffles); moves mostly vanish in register allocation.
 ISSUE_CYCLES = {
-    "move": 0.3, "float": 1.0, "fused_multiply_add": 1.0, "convert": 1.2, "integer": 1.3, "predicate": 1.0, "branch": 1.0,
-    "special": 8.0, "divide_integer": 40.0, "shuffle": 4.0, "barrier": 2.0, "atomic": 4.0, "load_shared": 1.0,
+    "move": 0.3, "float": 1.0, "fused_multiply_add": 1.0, "convert": 1.2, "integer": 1.3, "predicate": 1.0,
+    "branch": 1.0, "special": 8.0, "divide_integer": 40.0, "shuffle": 4.0, "barrier": 2.0, "atomic": 4.0, "load_shared": 1.0,
     "store_shared": 1.0, "load_global": 1.0, "load_global_wide": 1.0, "store_global": 1.0, "store_global_wide": 1.0,
     "cp_async": 1.0, "async_wait": 1.0, "wgmma": 1.0, "wgmma_control": 1.0, "mma": 1.0, "tcgen05": 1.0, "tma_load": 1.0,
     "tma_store": 1.0, "load_local": 1.0,
@@ -116,7 +116,7 @@ def _batches(indices: list[int], program: Program) -> int:
 
 
 def _depth(instructions: list[Instruction], head: int, launch: Launch, tile_bytes: float) -> float:
-    """Passes that asynchronous copies run ahead, from the groups left pending or the buffers that fit in shared memory."""
+    """Passes that asynchronous copies run ahead: from the groups left pending, or the buffers in shared memory."""
     if head == UNKNOWN:
         return 0.0
     kinds = [kind(one.opcode) for one in instructions]
@@ -161,7 +161,7 @@ def _rate_share(name: str, n: int, device: Device) -> float:
 def _operand_dtype(opcode: str) -> str:
     if "tf32" in opcode:
         return "float32"
-    return "float16" if ".f16.f16" in opcode or opcode.endswith("f16") and ".bf16" not in opcode else "bfloat16"
+    return "float16" if re.search(r"\.f16\.f16(?!x)", opcode) else "bfloat16"
 
 
 def block_seconds(found: list[Region], launch: Launch, tensor: Tensor, device: Device, latency: float) -> float:

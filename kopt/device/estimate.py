@@ -1,8 +1,8 @@
 """An estimate of a kernel's time from its build and the problem's workload: no GPU is asked, nothing is measured.
 
 The walk through the PTX (`kopt.device.walk`) says how often each instruction runs and which bytes it asks for;
-`kopt.device.traffic` and `kopt.device.cycles` turn that into work for each part of the device; here the parts' times are
-put together.  `docs/estimate.md` lists the assumptions.  It orders candidates; its milliseconds are no measurement.
+`kopt.device.traffic` and `kopt.device.cycles` turn that into work for each part of the device; here the parts' times
+are put together.  `docs/estimate.md` lists the assumptions.  It orders candidates; its milliseconds are no measurement.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from kopt.device.cycles import Region, Tensor, block_seconds, issue_cycles, regions, tensor_work
 from kopt.device.mix import Program, parse
 from kopt.device.traffic import Traffic, tensor_bytes, traffic
-from kopt.device.walk import Sample, Walk, sample, walk
+from kopt.device.walk import Guess, Sample, Walk, sample, walk
 from kopt.model.build import Built, HostOp, Launch, WorkloadBuild
 from kopt.model.device import Device
 from kopt.model.diagnosis import Bound
@@ -36,8 +36,8 @@ ISSUE_SHARE = 0.8
 OVERLAP = 5.0
 """Exponent of the norm that joins the parts: parts that are far from equal overlap fully, equal ones do not."""
 ATOMICS_PER_CYCLE = 64.0
-_FREE = ("empty", "view", "alias", "detach", "transpose", "permute", "expand", "squeeze", "slice", "select", "as_strided",
-         "reshape", "unfold", "split", "chunk", "unbind", "diagonal", "set_", "record_stream", "lift", "t.default",
+_FREE = ("empty", "view", "alias", "detach", "transpose", "permute", "expand", "squeeze", "slice", "select",
+         "as_strided", "reshape", "unfold", "split", "chunk", "unbind", "diagonal", "set_", "record_stream", "lift", "t.default",
          "new_empty", "resize", "is_", "size", "stride")  # fmt: skip
 _FILLS = ("zeros", "ones", "full", "fill", "zero_")
 
@@ -198,9 +198,12 @@ def _walked(case: _Case, sampled: Sample, scalars: dict[int, int]) -> Walk:
     walked = walk(case.program, sampled, scalars)
     if not walked.unknown_loops:
         return walked
+    other = walk(case.program, sampled, scalars, Guess(jumps=True))
+    jumps = _work_done(case, sampled, other) > _work_done(case, sampled, walked)
+    walked = other if jumps else walked
     trips = max(1.0 / _work_done(case, sampled, walked), 1.0)
     for _ in range(3):  # nested loops multiply: take roots until the work fits
-        walked = walk(case.program, sampled, scalars, trips)
+        walked = walk(case.program, sampled, scalars, Guess(trips, jumps))
         if _work_done(case, sampled, walked) < 2.0:
             break
         trips = math.sqrt(trips)
@@ -290,8 +293,8 @@ def _notes(case: _Case, moved: Traffic, found: list[Region], tensor: Tensor, wav
     launch, notes = case.launch, []
     exact = case.blocks / (case.occupancy.blocks * case.device.sm_count)
     notes.append(
-        f"{launch.kernel}: {case.occupancy.blocks} blocks of {launch.num_warps} warps per SM (limit: {case.occupancy.limit}),"
-        f" {exact:.2f} waves"
+        f"{launch.kernel}: {case.occupancy.blocks} blocks of {launch.num_warps} warps per SM"
+        f" (limit: {case.occupancy.limit}), {exact:.2f} waves"
     )
     if exact > 0.05 and waves / exact > 1.15:
         notes.append(f"{launch.kernel}: tail wave, {1 - exact / waves:.0%} of the block slots stay empty")

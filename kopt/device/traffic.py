@@ -89,7 +89,7 @@ _WRITES = ("store_global", "store_global_wide", "tma_store")
 
 
 def _without_prologue(sites: dict[int, Site]) -> dict[int, Site]:
-    """Sites less the copies that fill a pipeline before its loop: the loop's last passes copy nothing in their stead."""
+    """Sites less the copies that fill a pipeline before its loop: the loop's last passes copy nothing instead."""
     copies = [site for site in sites.values() if site.kind in ("cp_async", "tma_load")]
     if all(site.loop == UNKNOWN for site in copies):
         return sites
@@ -97,7 +97,7 @@ def _without_prologue(sites: dict[int, Site]) -> dict[int, Site]:
 
 
 def _l2_read(reads: list[_Access], sampled: Sample) -> float:
-    """Bytes read through L2: sectors that accesses of one loop body share within a warp come from L1 the second time."""
+    """Bytes read through L2: what accesses of one loop body share within a warp comes from L1 then."""
     return sum(
         sum(a.total for a in group) * _l1_misses(group, sampled) for group in _by_tensor_and_loop(reads).values()
     )

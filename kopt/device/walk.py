@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -99,7 +100,7 @@ class _Frame:
 
 
 def sample(grid: tuple[int, int, int], threads: int, wave: int) -> Sample:
-    """One warp of the first program of the middle wave, and one thread of each of the wave's programs (the first 1024)."""
+    """One warp of the middle wave's first program, and one thread of each program of that wave (at most 1024)."""
     total = grid[0] * grid[1] * grid[2]
     start = (total // max(wave, 1)) // 2 * wave if total > wave else 0
     programs = np.arange(start, min(start + min(wave, PROGRAMS), total), dtype=np.int64)
@@ -110,17 +111,18 @@ def sample(grid: tuple[int, int, int], threads: int, wave: int) -> Sample:
     return Sample(tid, ctaid, grid, threads, slice(0, lanes), slice(lanes, lanes + len(programs)))
 
 
-def walk(program: Program, sampled: Sample, scalars: Mapping[int, int], unknown_trips: float = 1.0) -> Walk:
-    """Walk a kernel with the values of its scalar parameters, by index; a missing one is unknown.
+class Guess(NamedTuple):
+    """What to take for granted where a bound or a test depends on a value that is not known."""
 
-    A loop whose bound cannot be worked out is taken to run `unknown_trips` times.
-    """
-    return _Walker(program, sampled, scalars, unknown_trips).run()
+    trips: float = 1.0
+    """Iterations of a loop whose bound is not known."""
+    jumps: bool = False
+    """Whether an undecided branch is taken."""
 
 
 class _Walker:
-    def __init__(self, program: Program, sampled: Sample, scalars: Mapping[int, int], unknown_trips: float) -> None:
-        self.program, self.sample, self.unknown_trips = program, sampled, unknown_trips
+    def __init__(self, program: Program, sampled: Sample, scalars: Mapping[int, int], guess: Guess) -> None:
+        self.program, self.sample, self.guess = program, sampled, guess
         self.parameters = {name: index for index, (name, _) in enumerate(program.parameters)}
         self.scalars = scalars
         self.registers: dict[str, Known] = {}
@@ -169,7 +171,7 @@ class _Walker:
         trips = _trips(frame) if frame.iterations >= SAMPLED_ITERATIONS else float(frame.iterations)
         known = self.result.loops.setdefault(frame.head, Loop(frame.head))
         known.trips = trips if trips is not None else known.trips
-        factor = (trips if trips is not None else self.unknown_trips) / frame.iterations
+        factor = (trips if trips is not None else self.guess.trips) / frame.iterations
         outer = self.frames[-1].counts
         for index, count in frame.counts.items():
             outer[index] = outer.get(index, 0.0) + count * factor
@@ -226,7 +228,7 @@ class _Walker:
             return True
         value = self.registers.get(instruction.predicate)
         if value is None:
-            return False
+            return self.guess.jumps and instruction.operands[0].startswith("$")
         share = float(np.mean(value[self.sample.programs] != 0))
         return (share > 0.5) != instruction.negated
 
@@ -348,7 +350,7 @@ def _trips(frame: _Frame) -> float | None:
 
 
 def _trips_of(history: list[tuple[str, Lanes, Lanes, bool]], iterations: int) -> float | None:
-    """Iterations until a test that moves by the same step each time stops letting the loop go on, mean over programs."""
+    """Iterations until a test that moves by equal steps stops letting the loop go on, mean over programs."""
     if len(history) < 2:
         return None
     comparison, left, right, stay = history[0]
@@ -369,7 +371,7 @@ _SIGNED = {"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}
 def _flip(
     name: str, first: npt.NDArray[np.float64], step: npt.NDArray[np.float64], stay: bool
 ) -> Known | npt.NDArray[np.float64]:
-    """Smallest n at which `first + n * step (name) 0` no longer keeps the loop running; infinite when it never stops."""
+    """Smallest n at which `first + n * step (name) 0` no longer keeps the loop running; infinite when never."""
     name = name if stay else _OPPOSITE.get(name, "")
     name = _SIGNED.get(name, name)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -403,6 +405,11 @@ def _integer(text: str) -> int | None:
         return int(text, 0)
     except ValueError:
         return None
+
+
+def walk(program: Program, sampled: Sample, scalars: Mapping[int, int], guess: Guess | None = None) -> Walk:
+    """Walk a kernel with the values of its scalar parameters, by index; a missing one is unknown and guessed around."""
+    return _Walker(program, sampled, scalars, guess or Guess()).run()
 
 
 # Integer arithmetic
@@ -509,7 +516,9 @@ def _arithmetic(opcode: str, head: str, values: list[Lanes]) -> Known:
     if head == "cvt":
         return _convert(opcode, values[0])
     if head == "bfe" and len(values) == 3:
-        return (values[0] >> values[1]) & ((np.ones_like(values[0]) << values[2]) - 1)
+        field_mask: Lanes = (np.ones_like(values[0]) << values[2]) - 1
+        bits: Lanes = (values[0] >> values[1]) & field_mask
+        return bits
     if head in ("not", "neg", "abs"):
         return _unary(head, opcode, values[0])
     if head == "selp" and len(values) == 3:
