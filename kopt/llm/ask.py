@@ -217,7 +217,8 @@ class _Desk:
             if self.paying == 0:
                 return None
             async with self.settled:
-                await self.settled.wait_for(lambda: self.finished != before)
+                while self.finished == before:
+                    await self.settled.wait()
 
     async def _paid(self) -> None:
         self.paying -= 1

@@ -157,6 +157,11 @@ class Ledger:
         given = call.model_dump(exclude={"event", "dollars"})
         self.write(Settled(**given, status=status, usage=usage, saved=saved, seconds=round(seconds, 3)))
 
+    def enter(self, request: Request, label: str, status: str, usage: Usage, *, saved: float = 0.0) -> None:
+        """Note a reply that came without a call of ours: through an exchange folder or a batch."""
+        given = {"call": uuid.uuid4().hex, "request": request.digest, "label": label, "model": request.model}
+        self.write(Settled(**given, status=status, usage=usage, saved=saved))
+
     def release(self, call: Reserved, lack: Lack, *, billed: bool, dollars: float, seconds: float = 0.0) -> None:
         """Replace a reservation by what a failed call is estimated to cost."""
         given = call.model_dump(exclude={"event", "dollars"})

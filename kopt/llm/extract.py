@@ -1,0 +1,224 @@
+"""Find the kernel in a reply: total functions of text, which run nothing and never raise.
+
+Replies hold fences of any kind or none, several blocks, prose around them, or stop in the middle.  The block is chosen
+by what it defines, not by where it stands: of the blocks that parse and define the entry point, the last wins, since
+models show the old code first and correct themselves later.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+import warnings
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from kopt.llm.reply import Empty, Refused, Reply, Truncated, Unanswered
+from kopt.model.base import Value
+from kopt.model.kernel import Kernel
+
+LONGEST_SOURCE = 100_000
+"""Characters; a longer block is no kernel."""
+
+
+class NoKernel(StrEnum):
+    """Why a reply holds no kernel."""
+
+    UNANSWERED = "unanswered"
+    REFUSED = "refused"
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    """The reply was cut off before its code was whole."""
+    NO_CODE = "no_code"
+    SYNTAX = "syntax"
+    """There is code, and it does not parse; the detail has the line."""
+    NO_ENTRY = "no_entry"
+    """There is code that parses, and none of it defines the entry point."""
+
+
+class Extracted(Value):
+    """A reply's kernel."""
+
+    status: Literal["extracted"] = "extracted"
+    kernel: Kernel
+    description: str
+    """What the reply says it changed, one paragraph."""
+
+
+class NotExtracted(Value):
+    """A reply without a usable kernel: a proposal that failed, to be repaired once."""
+
+    status: Literal["not_extracted"] = "not_extracted"
+    reason: NoKernel
+    detail: str
+    """One line for a person and for the repair prompt."""
+    draft: str = ""
+    """The code that was found, though it cannot be used."""
+
+
+Extraction = Annotated[Extracted | NotExtracted, Field(discriminator="status")]
+
+
+def kernel_of(reply: Reply, entry: str) -> Extracted | NotExtracted:
+    """The kernel in a reply.
+
+    Args:
+        reply: what came back.
+        entry: name of the function that the kernel must define.
+    """
+    if isinstance(reply, Unanswered):
+        return NotExtracted(reason=NoKernel.UNANSWERED, detail=f"{reply.kind}: {reply.detail}")
+    if isinstance(reply, Refused):
+        return NotExtracted(reason=NoKernel.REFUSED, detail=_one_line(reply.text) or f"refused ({reply.stop})")
+    if isinstance(reply, Empty):
+        return NotExtracted(reason=NoKernel.EMPTY, detail=f"the reply was empty ({reply.stop})")
+    found = kernel_in(reply.text, entry)
+    if isinstance(found, NotExtracted) and isinstance(reply, Truncated):
+        detail = f"the reply was cut off ({reply.stop}) before its code was whole"
+        return NotExtracted(reason=NoKernel.TRUNCATED, detail=detail, draft=found.draft)
+    return found
+
+
+def kernel_in(text: str, entry: str) -> Extracted | NotExtracted:
+    """The kernel in a text, whatever stands around it."""
+    blocks = [block for block in code_blocks(text) if len(block) <= LONGEST_SOURCE]
+    parsed = [(block, tree) for block in blocks if (tree := _parse(block)) is not None]
+    defining = [block for block, tree in parsed if _defines(tree, entry)]
+    if defining:
+        source = defining[-1].strip("\n") + "\n"
+        return Extracted(kernel=Kernel(source=source, entry=entry), description=description_in(text))
+    if parsed and any(_names(tree) for _, tree in parsed):
+        best = max((block for block, tree in parsed if _names(tree)), key=len)
+        names = ", ".join(_names(ast.parse(best))[:6])
+        return NotExtracted(reason=NoKernel.NO_ENTRY, detail=f"no function {entry!r}, only {names}", draft=best)
+    broken = [block for block in blocks if "def " in block or "import " in block]
+    if broken:
+        best = max(broken, key=lambda block: (f"def {entry}" in block, len(block)))
+        return NotExtracted(reason=NoKernel.SYNTAX, detail=_syntax_error(best), draft=best)
+    return NotExtracted(reason=NoKernel.NO_CODE, detail="the reply holds no code")
+
+
+FENCE = re.compile(r"^(?P<indent>[ \t>]*)(?P<marks>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$", re.MULTILINE)
+
+
+def code_blocks(text: str) -> list[str]:
+    """The blocks of code in a text, in order: fenced ones, or without any the part that looks like a module."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")
+    blocks = [*_fenced(text), *_tagged(text)]
+    if not any("def " in block for block in blocks):
+        blocks += _bare(text)
+    return [block for block in blocks if block.strip()]
+
+
+def _fenced(text: str) -> list[str]:
+    """Contents of fences; a fence that is never closed reaches to the end."""
+    blocks, opened = [], None
+    for mark in FENCE.finditer(text):
+        if opened is None:
+            opened = mark
+        elif _closes(mark, opened):
+            blocks.append(_undented(text[opened.end() + 1 : mark.start()], opened["indent"]))
+            opened = None
+        elif mark["info"].strip() and mark["marks"][0] == opened["marks"][0]:
+            blocks.append(_undented(text[opened.end() + 1 : mark.start()], opened["indent"]))
+            opened = mark
+    if opened is not None:
+        blocks.append(_undented(text[opened.end() + 1 :], opened["indent"]))
+    return blocks
+
+
+def _closes(mark: re.Match[str], opened: re.Match[str]) -> bool:
+    same = mark["marks"][0] == opened["marks"][0] and len(mark["marks"]) >= len(opened["marks"])
+    return same and not mark["info"].strip()
+
+
+def _undented(block: str, indent: str) -> str:
+    lines = block.split("\n")
+    if indent:
+        lines = [line.removeprefix(indent) if line.strip() else "" for line in lines]
+    return textwrap.dedent("\n".join(lines))
+
+
+TAG = re.compile(r"<(?P<tag>kernel|code|python|answer)>(?P<body>.*?)(?:</(?P=tag)>|\Z)", re.DOTALL | re.IGNORECASE)
+
+
+def _tagged(text: str) -> list[str]:
+    return [textwrap.dedent(match["body"]) for match in TAG.finditer(text)]
+
+
+STARTS = re.compile(r"^(?:import |from \w[\w.]* import |@triton\.|@|def |class )", re.MULTILINE)
+
+
+def _bare(text: str) -> list[str]:
+    """Code without a fence: from the first line that starts a module, to the last line with which it parses."""
+    lines = [line for line in text.split("\n") if not FENCE.match(line)]
+    text = "\n".join(lines)
+    match = STARTS.search(text)
+    if match is None:
+        return []
+    rest = text[match.start() :].split("\n")
+    for end in _ends(rest):
+        block = "\n".join(rest[:end])
+        if _parse(block) is not None:
+            return [block]
+    return ["\n".join(rest)]
+
+
+def _ends(lines: list[str]) -> list[int]:
+    """Where bare code may end, longest first: at the end, or before a line at the margin that is not code-like."""
+    margin = [n for n, line in enumerate(lines) if line and not line[0].isspace()]
+    return [len(lines), *sorted(margin[-60:], reverse=True)]
+
+
+def _parse(block: str) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(block)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _syntax_error(block: str) -> str:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(block)
+    except SyntaxError as error:
+        return f"line {error.lineno}: {error.msg}"
+    except (ValueError, RecursionError, MemoryError) as error:
+        return f"{type(error).__name__}: {error}"
+    return "does not parse"
+
+
+def _defines(tree: ast.Module, entry: str) -> bool:
+    return entry in _names(tree)
+
+
+def _names(tree: ast.Module) -> list[str]:
+    """Names that a module binds to functions or classes, and to plain assignments at its top level."""
+    names = []
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign):
+            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+    return names
+
+
+def description_in(text: str) -> str:
+    """What a reply says of its change: its first paragraph of prose outside code, at most 300 characters."""
+    prose = re.sub(r"(?ms)^[ \t>]*(`{3,}|~{3,}).*?(^[ \t>]*\1[ \t]*$|\Z)", "\n\n", text.replace("\r\n", "\n"))
+    for paragraph in re.split(r"\n\s*\n", prose):
+        line = _one_line(re.sub(r"[#*`<>]+", "", paragraph))
+        if len(line) >= 15 and not line.endswith(":"):
+            return line
+    return ""
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 300 else line[:297] + "..."

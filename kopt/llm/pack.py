@@ -1,0 +1,111 @@
+"""A run's replies as one archive, to be replayed elsewhere by anyone at no cost.
+
+The archive is a tar of the store's reply files and a manifest with their digests; equal replies give equal bytes.
+Nothing is unpacked but files named in the manifest, whose content matches, under names that we make ourselves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from kopt import artifact
+from kopt.errors import CorruptArtifact, StoreError
+from kopt.llm.request import ReplyKey
+from kopt.store import Store
+
+MANIFEST = "manifest.json"
+FORMAT = "kopt replies 1"
+LARGEST = 16 * 1024 * 1024
+"""Bytes of one reply file; a larger one is not ours."""
+
+
+def pack(store: Store, requests: Iterable[str], path: Path) -> int:
+    """Write the replies to these requests into an archive and return how many there are.
+
+    Args:
+        store: where the replies lie.
+        requests: request digests, e.g. those of a run's ledger; ones without a reply are passed over.
+        path: the archive to write, e.g. `run.replies.tar`.
+
+    Raises:
+        StoreError: a reply cannot be read.
+    """
+    files = {digest: content for digest in sorted(set(requests)) if (content := _content(store, digest)) is not None}
+    manifest = {"format": FORMAT, "replies": {name: hashlib.sha256(body).hexdigest() for name, body in files.items()}}
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        _add(tar, MANIFEST, artifact.canonical_json(manifest).encode())
+        for name, body in files.items():
+            _add(tar, f"{name}.json", body)
+    artifact.write_bytes(path, out.getvalue())
+    return len(files)
+
+
+def _content(store: Store, digest: str) -> bytes | None:
+    try:
+        return store.path(ReplyKey.kind, digest, ".json").read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(f"cannot read reply {digest[:12]} of the store {store.root}: {error.strerror}") from error
+
+
+def _add(tar: tarfile.TarFile, name: str, body: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = len(body), 0o644
+    tar.addfile(info, io.BytesIO(body))
+
+
+def unpack(path: Path, store: Store) -> int:
+    """Put an archive's replies into a store and return how many there are; nothing is written unless all of it is right.
+
+    Raises:
+        CorruptArtifact: it is no such archive, or a reply does not match its digest.
+        StoreError: the store cannot be written.
+    """
+    try:
+        with tarfile.open(path, mode="r:*") as tar:
+            replies = _checked(tar)
+    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptArtifact(f"{path} is not a whole archive of replies: {error}") from error
+    for digest, body in replies.items():
+        target = store.path(ReplyKey.kind, digest, ".json")
+        if not target.exists():
+            store.write(target, body)
+    return len(replies)
+
+
+def _checked(tar: tarfile.TarFile) -> dict[str, bytes]:
+    manifest = json.loads(_member(tar, MANIFEST))
+    if manifest["format"] != FORMAT:
+        raise ValueError(f"format {manifest['format']!r}, expected {FORMAT!r}")
+    return {digest: _reply(tar, digest, expected) for digest, expected in manifest["replies"].items()}
+
+
+def _reply(tar: tarfile.TarFile, digest: str, expected: Any) -> bytes:
+    """One reply file, checked: its bytes, the name it goes by, and the digest of the value inside."""
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise ValueError(f"{digest!r} is not a digest")
+    body = _member(tar, f"{digest}.json")
+    envelope = json.loads(body)
+    if hashlib.sha256(body).hexdigest() != expected or artifact.digest(envelope["value"]) != envelope["digest"]:
+        raise ValueError(f"reply {digest[:12]} does not match its digest")
+    if ReplyKey.model_validate(envelope["key"]).digest() != digest:
+        raise ValueError(f"reply {digest[:12]} belongs to another request")
+    return body
+
+
+def _member(tar: tarfile.TarFile, name: str) -> bytes:
+    member = tar.getmember(name)
+    if not member.isreg() or member.size > LARGEST:
+        raise ValueError(f"{name} is not a plain file of a reply's size")
+    file = tar.extractfile(member)
+    assert file is not None
+    return file.read()
