@@ -1,0 +1,88 @@
+"""Changes of a source text at libcst nodes: replace, insert, indent; nothing else of the text moves."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import libcst as cst
+from libcst.metadata import CodeSpan
+
+INDENT = "    "
+
+
+class Edits:
+    """Edits of one source, applied together; two that overlap make the whole void."""
+
+    def __init__(self, source: str, spans: Mapping[cst.CSTNode, CodeSpan]) -> None:
+        self._bytes = source.encode()
+        self._spans = spans
+        self._edits: list[tuple[int, int, int, bytes]] = []
+
+    def replace(self, node: cst.CSTNode, text: str) -> None:
+        """Put other text in the place of a node."""
+        start, end = self._range(node)
+        self._add(start, end, text)
+
+    def after(self, node: cst.CSTNode, text: str) -> None:
+        """Put text right after a node, on its line."""
+        _, end = self._range(node)
+        self._add(end, end, text)
+
+    def statements_before(self, statement: cst.CSTNode, lines: str) -> None:
+        """Put whole lines before a statement, at its indentation."""
+        start = self._line_start(self._range(statement)[0])
+        self._add(start, start, textwrap.indent(lines, self._indentation(statement)) + "\n")
+
+    def statements_after(self, statement: cst.CSTNode, lines: str) -> None:
+        """Put whole lines after a statement, at its indentation."""
+        _, end = self._range(statement)
+        start = self._bytes.find(b"\n", end)
+        start = len(self._bytes) if start < 0 else start
+        self._add(start, start, "\n" + textwrap.indent(lines, self._indentation(statement)))
+
+    def indent(self, statements: Sequence[cst.CSTNode]) -> None:
+        """Move statements one level in."""
+        start, end = self._line_start(self._range(statements[0])[0]), self._range(statements[-1])[1]
+        while start < end:
+            stop = self._bytes.find(b"\n", start)
+            stop = len(self._bytes) if stop < 0 else stop
+            if self._bytes[start:stop].strip():
+                self._add(start, start, INDENT)
+            start = stop + 1
+
+    def remove_argument(self, call: cst.Call, arg: cst.Arg) -> None:
+        """Take an argument out of a call, with its comma."""
+        place = call.args.index(arg)
+        start, end = self._range(arg)
+        if place + 1 < len(call.args):
+            end = self._range(call.args[place + 1])[0]
+        elif place > 0:
+            start = self._range(call.args[place - 1])[1]
+        self._add(start, end, "")
+
+    def text(self) -> str | None:
+        """The edited source, or None when edits overlap."""
+        pieces: list[bytes] = []
+        position = 0
+        for start, end, _, text in sorted(self._edits, key=lambda e: e[:3]):
+            if start < position:
+                return None
+            pieces += (self._bytes[position:start], text)
+            position = end
+        return b"".join((*pieces, self._bytes[position:])).decode()
+
+    def _range(self, node: cst.CSTNode) -> tuple[int, int]:
+        span = self._spans[node]
+        return span.start, span.start + span.length
+
+    def _add(self, start: int, end: int, text: str) -> None:
+        self._edits.append((start, end, len(self._edits), text.encode()))
+
+    def _line_start(self, position: int) -> int:
+        return self._bytes.rfind(b"\n", 0, position) + 1
+
+    def _indentation(self, statement: cst.CSTNode) -> str:
+        start = self._range(statement)[0]
+        line = self._bytes[self._line_start(start) : start]
+        return line[: len(line) - len(line.lstrip())].decode()

@@ -1,0 +1,81 @@
+"""What a kernel may not exceed: tile sizes that Triton takes, registers and shared memory that the device has."""
+
+from __future__ import annotations
+
+from math import prod
+
+import libcst as cst
+
+from kopt.rewrite import syntax
+from kopt.rewrite.kind import RewriteFacts
+from kopt.rewrite.module import Kernel, Launch, TritonModule
+from kopt.rewrite.shapes import Shape, analyse
+
+LARGEST_TILE = 1 << 20
+"""Elements of one tensor that Triton accepts."""
+TILE_PER_THREAD = 256
+"""Elements of one value per thread beyond which registers spill for sure."""
+ACCUMULATED_PER_THREAD = 160
+"""32-bit elements per thread that live through a loop, of 255 registers."""
+
+
+def plausible(module: TritonModule, facts: RewriteFacts) -> bool:
+    """False when a kernel would surely not build or would spill: too large a tile, too much shared memory."""
+    return all(_fits(kernel, module, facts) for kernel in module.kernels)
+
+
+def size(shape: Shape, constants: dict[str, int]) -> int | None:
+    """Elements of a shape, where every dimension is known."""
+    if shape is None:
+        return None
+    values = [int(d) if d.isdigit() else constants.get(d) for d in shape]
+    return None if None in values else prod(v for v in values if v is not None)
+
+
+def option(launch: Launch, name: str, default: int, module: TritonModule) -> int:
+    """Value of a launch option, the default when it is absent or not a literal."""
+    passed = launch.options.get(name)
+    value = syntax.integer(module.resolve(passed.value, launch.function)) if passed else None
+    return value if value is not None else default
+
+
+def _fits(kernel: Kernel, module: TritonModule, facts: RewriteFacts) -> bool:
+    launch = module.only_launch(kernel)
+    if launch is None:
+        return True
+    constants = module.constants_of(kernel)
+    known = analyse(kernel)
+    threads = 32 * option(launch, "num_warps", 4, module)
+    sizes = {node: n for node, value in known.items() if (n := size(value.shape, constants)) is not None}
+    largest = max(sizes.values(), default=0)
+    if largest > LARGEST_TILE or largest > TILE_PER_THREAD * threads:
+        return False
+    carried = sum(sizes.get(value, 0) for value in _accumulators(kernel))
+    stages = _stages(kernel, option(launch, "num_stages", 3, module))
+    return (
+        carried <= ACCUMULATED_PER_THREAD * threads
+        and _staged(kernel, sizes, facts.item_bytes, stages) <= facts.device.shared_bytes_per_block
+    )
+
+
+def _accumulators(kernel: Kernel) -> list[cst.BaseExpression]:
+    pairs = [pair for node in kernel.nodes if isinstance(node, cst.Assign) and (pair := syntax.assigned(node))]
+    return [value for _, value in pairs if syntax.called(value) in ("tl.zeros", "tl.full")]
+
+
+def _stages(kernel: Kernel, launched: int) -> int:
+    """Most stages of any loop: those of `tl.range`, those of the launch where the loop feeds a product."""
+    values = [launched] if kernel.called("tl.dot") else []
+    for call in kernel.called("tl.range"):
+        passed = syntax.keyword(call, "num_stages")
+        values += [v] if passed and (v := syntax.integer(passed.value)) else []
+    return max(values, default=1)
+
+
+def _staged(kernel: Kernel, sizes: dict[cst.CSTNode, int], item_bytes: int, stages: int) -> int:
+    """Bytes of shared memory when every load of the fullest loop is staged."""
+    loops = [
+        sum(sizes.get(node, 0) for node in syntax.walk(loop.body) if syntax.called(node) == "tl.load")
+        for loop in kernel.loops
+    ]
+    return max(loops, default=0) * item_bytes * stages if stages > 1 else 0
