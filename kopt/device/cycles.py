@@ -22,8 +22,9 @@ SCHEDULERS = 4
 # and conversions, 4 for special functions, 8 for shuffles); moves mostly vanish in register allocation.
 ISSUE_CYCLES = {
     "move": 0.3, "float": 1.0, "fused_multiply_add": 1.0, "convert": 1.2, "integer": 1.3, "predicate": 1.0,
-    "branch": 1.0, "special": 8.0, "divide_integer": 40.0, "shuffle": 4.0, "barrier": 2.0, "atomic": 4.0, "load_shared": 1.0,
-    "store_shared": 1.0, "load_global": 1.0, "load_global_wide": 1.0, "store_global": 1.0, "store_global_wide": 1.0,
+    "branch": 1.0, "special": 8.0, "divide_integer": 40.0, "shuffle": 4.0, "barrier": 2.0, "atomic": 4.0,
+    "load_shared": 1.0, "store_shared": 1.0,
+    "load_global": 1.0, "load_global_wide": 1.0, "store_global": 1.0, "store_global_wide": 1.0,
     "cp_async": 1.0, "async_wait": 1.0, "wgmma": 1.0, "wgmma_control": 1.0, "mma": 1.0, "tcgen05": 1.0, "tma_load": 1.0,
     "tma_store": 1.0, "load_local": 1.0,
 }  # fmt: skip

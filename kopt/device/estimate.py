@@ -37,7 +37,7 @@ OVERLAP = 5.0
 """Exponent of the norm that joins the parts: parts that are far from equal overlap fully, equal ones do not."""
 ATOMICS_PER_CYCLE = 64.0
 _FREE = ("empty", "view", "alias", "detach", "transpose", "permute", "expand", "squeeze", "slice", "select",
-         "as_strided", "reshape", "unfold", "split", "chunk", "unbind", "diagonal", "set_", "record_stream", "lift", "t.default",
+         "as_strided", "reshape", "unfold", "split", "chunk", "unbind", "diagonal", "set_", "lift", "t.default",
          "new_empty", "resize", "is_", "size", "stride")  # fmt: skip
 _FILLS = ("zeros", "ones", "full", "fill", "zero_")
 
@@ -199,7 +199,7 @@ def _walked(case: _Case, sampled: Sample, scalars: dict[int, int]) -> Walk:
     if not walked.unknown_loops:
         return walked
     other = walk(case.program, sampled, scalars, Guess(jumps=True))
-    jumps = _work_done(case, sampled, other) > _work_done(case, sampled, walked)
+    jumps = sum(other.counts.values()) > sum(walked.counts.values())  # the way through more code is the main one
     walked = other if jumps else walked
     trips = max(1.0 / _work_done(case, sampled, walked), 1.0)
     for _ in range(3):  # nested loops multiply: take roots until the work fits

@@ -433,7 +433,8 @@ def _unsigned(opcode: str, value: Lanes) -> Lanes:
 
 def _divide(a: Lanes, b: Lanes) -> Lanes:
     safe = np.where(b == 0, 1, b)
-    return np.sign(a) * np.sign(safe) * (np.abs(a) // np.abs(safe))
+    quotient: Lanes = np.sign(a) * np.sign(safe) * (np.abs(a) // np.abs(safe))
+    return quotient
 
 
 _BINARY: dict[str, Callable[[Lanes, Lanes], Lanes]] = {
@@ -538,8 +539,9 @@ def _arithmetic(opcode: str, head: str, values: list[Lanes]) -> Known:
 def _product(opcode: str, left: Lanes, right: Lanes) -> Lanes:
     if ".u32" in opcode:
         left, right = left & _MASK32, right & _MASK32
-    product = left * right
-    return product >> 32 if ".hi" in opcode and not _wide(opcode) else product
+    product: Lanes = left * right
+    high: Lanes = product >> 32
+    return high if ".hi" in opcode and not _wide(opcode) else product
 
 
 def _unary(head: str, opcode: str, value: Lanes) -> Lanes:
