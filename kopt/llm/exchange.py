@@ -60,8 +60,10 @@ def exchange(
     """
     shelf = replies_of(store)
     requests = {request.digest: request for request in asked.values()}
-    labels = {request.digest: label for label, request in reversed(asked.items())}
+    labels = {request.digest: label for label, request in reversed(list(asked.items()))}
     known = {digest: kept for digest, request in requests.items() if (kept := shelf.get(key_of(request))) is not None}
+    for digest, kept in known.items():
+        ledger.reuse(requests[digest], labels[digest], kept.usage)
     for digest, kept in pick_up(folder, requests, table):
         if digest not in known:
             known[digest] = shelf.put(key_of(requests[digest]), kept)

@@ -64,7 +64,7 @@ def _add(tar: tarfile.TarFile, name: str, body: bytes) -> None:
 
 
 def unpack(path: Path, store: Store) -> int:
-    """Put an archive's replies into a store and return how many there are; nothing is written unless all of it is right.
+    """Put an archive's replies into a store and return how many there are; all of it is checked before any is written.
 
     Raises:
         CorruptArtifact: it is no such archive, or a reply does not match its digest.

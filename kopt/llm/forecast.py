@@ -1,0 +1,119 @@
+"""What a run will cost, before it starts: calls by purpose and model, typical sizes, the table's prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from kopt.llm.reply import Usage
+from kopt.llm.table import Model, ModelTable
+from kopt.model.base import Value
+
+
+class Size(Value):
+    """Typical tokens of one call."""
+
+    input: int
+    stable: int
+    """Part of the input that sibling requests share; a prompt cache may serve it."""
+    output: int
+
+
+TYPICAL: Mapping[str, Size] = {
+    "propose": Size(input=9000, stable=7000, output=8000),
+    "repair": Size(input=8000, stable=4500, output=7000),
+    "diagnose": Size(input=7000, stable=4500, output=3000),
+    "classify": Size(input=4000, stable=1800, output=1200),
+    "reflect": Size(input=4500, stable=1500, output=800),
+}
+"""By purpose.  Inputs follow from the prompts' budgets; outputs are guesses that include reasoning."""
+
+
+class Calls(Value):
+    """So many calls of one purpose to one model."""
+
+    purpose: str
+    """A key of `TYPICAL`."""
+    model: str
+    calls: int
+    siblings: int = 1
+    """Calls that share a stable prefix, this one included."""
+
+
+class Forecast(Value):
+    """The estimate for one group of calls."""
+
+    purpose: str
+    model: str
+    calls: int
+    likely_usd: float
+    """With typical sizes, and prompt caching where the provider has it."""
+    most_usd: float
+    """With the largest reply each time and no cache hit; repairs and retries are calls of their own."""
+
+
+def estimate_cost(planned: Iterable[Calls], table: ModelTable, *, batch: bool = False) -> list[Forecast]:
+    """Estimate each group of calls; the run's estimate is the sum.
+
+    Raises:
+        ConfigError: the table has no such model.
+    """
+    return [_forecast(group, table.model(group.model), batch) for group in planned]
+
+
+def plan(
+    models: Iterable[str],
+    *,
+    rounds: int,
+    slots_per_model: int,
+    parents: int,
+    repairs: int,
+    diagnose: str | None = None,
+    classify: str | None = None,
+    reflect: str | None = None,
+) -> list[Calls]:
+    """The calls of a run by its fan-out.
+
+    Args:
+        models: language models that propose.
+        rounds: rounds after the seed.
+        slots_per_model: parents x bottlenecks x samples.
+        parents: parents of a round.
+        repairs: attempts after the first; half of the slots of each are expected to need the next.
+        diagnose, classify, reflect: the model for each, or None where no model is asked.
+    """
+    calls, names = [], list(models)
+    for name in names:
+        calls.append(Calls(purpose="propose", model=name, calls=rounds * slots_per_model, siblings=slots_per_model))
+        mended = sum(slots_per_model // 2**attempt for attempt in range(1, repairs + 1))
+        calls.append(Calls(purpose="repair", model=name, calls=rounds * mended))
+    slots = rounds * slots_per_model * len(names)
+    others = (("diagnose", diagnose, rounds * parents), ("classify", classify, slots), ("reflect", reflect, rounds))
+    calls += [Calls(purpose=purpose, model=model, calls=count) for purpose, model, count in others if model]
+    return [group for group in calls if group.calls]
+
+
+def _forecast(group: Calls, entry: Model, batch: bool) -> Forecast:
+    size = TYPICAL[group.purpose]
+    output = min(size.output, entry.max_output_tokens)
+    likely = _usage(group, size, entry, output)
+    most = Usage(input=size.input * group.calls, output=entry.max_output_tokens * group.calls)
+    return Forecast(
+        purpose=group.purpose,
+        model=group.model,
+        calls=group.calls,
+        likely_usd=entry.price.dollars(likely, batch=batch),
+        most_usd=entry.price.dollars(most, batch=batch),
+    )
+
+
+def _usage(group: Calls, size: Size, entry: Model, output: int) -> Usage:
+    """One of each family of siblings pays for the prefix, the others read it from the cache."""
+    first = -(-group.calls // group.siblings)
+    read = size.stable * (group.calls - first)
+    written = size.stable * first if entry.provider == "anthropic" and entry.cache_prefix else 0
+    return Usage(
+        input=size.input * group.calls - read - written,
+        cached_input=read,
+        cache_write=written,
+        output=output * group.calls,
+    )
