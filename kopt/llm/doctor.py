@@ -16,7 +16,7 @@ from kopt.llm.table import Model, ModelTable, missing_keys
 def check_online(
     table: ModelTable, names: Iterable[str], environ: Mapping[str, str] = os.environ, seconds: float = 10.0
 ) -> list[str]:
-    """Ask each model's server for its list of models, which costs nothing; one line for each fault, none if all is well.
+    """Ask each model's server for its list of models, which costs nothing; one line for each fault, or none.
 
     Finds unset and refused keys, servers that cannot be reached, and model ids that the server does not list.
 
