@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from kopt.device import contract
 from kopt.errors import ProblemError
@@ -91,6 +90,8 @@ class _Recorder(TorchDispatchMode):
 
 
 def _op(func: torch._ops.OpOverload, args: Any, kwargs: Any, out: Any) -> EagerOp:
+    from torch.utils.flop_counter import flop_registry  # here, because it imports Triton, whose mode others choose
+
     read, written = _tensors((args, kwargs)), _tensors(out)
     formula = flop_registry.get(func.overloadpacket)
     return EagerOp(

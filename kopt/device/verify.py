@@ -42,6 +42,19 @@ SMALL = 0.1
 
 
 @dataclass(frozen=True)
+class Described:
+    """What an output is, without its values."""
+
+    kind: str
+    """Name of its exact type; `Tensor` for nothing but `torch.Tensor` itself."""
+    shape: tuple[int, ...] = ()
+    dtype: str = ""
+    """E.g. `bfloat16`."""
+    device: str = ""
+    """E.g. `cpu`."""
+
+
+@dataclass(frozen=True)
 class Contract:
     """What the output must be, exactly."""
 
@@ -49,19 +62,23 @@ class Contract:
     dtype: torch.dtype
     device: str
 
-    def violation(self, output: object) -> str | None:
-        """What is wrong with an output's type, shape, dtype or device; None when nothing is."""
-        if type(output) is not torch.Tensor:
-            kind = type(output).__name__
-            return f"the output must be one torch.Tensor, got {kind} (no tuple, subclass or parameter is taken)"
-        found = (tuple(output.shape), output.dtype, output.device.type)
-        for what, wanted, got in zip(("shape", "dtype", "device"), self._wanted(), found, strict=True):
-            if wanted != got:
-                return f"the output's {what} must be {_plain(wanted)}, got {_plain(got)}"
-        return None
+    def violation(self, output: Described) -> str:
+        """What is wrong with an output's type, shape, dtype or device; empty when nothing is."""
+        if output.kind != "Tensor":
+            return f"the output must be one torch.Tensor, got {output.kind} (no tuple, None or subclass is taken)"
+        wanted = (self.shape, dtype_name(self.dtype), self.device)
+        found = (output.shape, output.dtype, output.device)
+        for what, one, other in zip(("shape", "dtype", "device"), wanted, found, strict=True):
+            if one != other:
+                return f"the output's {what} must be {one}, got {other}"
+        return ""
 
-    def _wanted(self) -> tuple[tuple[int, ...], torch.dtype, str]:
-        return self.shape, self.dtype, self.device
+
+def described(output: object) -> Described:
+    """What an output is; a type of another name or a subclass is named with its module."""
+    if type(output) is not torch.Tensor:
+        return Described(f"{type(output).__module__}.{type(output).__qualname__}")
+    return Described("Tensor", tuple(output.shape), dtype_name(output.dtype), output.device.type)
 
 
 @dataclass(frozen=True)
@@ -147,12 +164,14 @@ def compare(output: torch.Tensor, wanted: Expected, draw: Draw) -> Comparison:
     error = torch.where(asked, (got - wanted.output).abs(), 0.0)
     allowed = torch.where(asked, wanted.allowed, 0.0)
     wrong = error > allowed
-    at = int((error - allowed).argmax()) if error.numel() else 0
+    if not error.numel():
+        return Comparison(None, "")
+    at = int((error - allowed).argmax()) if bool(wrong.any()) else int(error.argmax())
     check = Check(
         workload=draw.workload.name,
         distribution=draw.distribution,
-        max_error=float(error.flatten()[at]) if error.numel() else 0.0,
-        allowed=float(allowed.flatten()[at]) if error.numel() else 0.0,
+        max_error=float(error.flatten()[at]),
+        allowed=float(allowed.flatten()[at]),
     )
     return Comparison(check, f"{where}: {_wrong(got, wanted, wrong, at)}" if bool(wrong.any()) else "")
 
@@ -165,7 +184,7 @@ def _wrong(got: torch.Tensor, wanted: Expected, wrong: torch.Tensor, at: int) ->
     return (
         f"{count} of {total} elements are wrong ({100 * count / total:.3g} %){spread}; worst at "
         f"{_index(at, wanted.contract.shape)}: expected {_number(wanted.output, at)}, got {_number(got, at)}, "
-        f"allowed error {_number(wanted.allowed, at)}; output shape {_plain(wanted.contract.shape)}"
+        f"allowed error {_number(wanted.allowed, at)}; output shape {wanted.contract.shape}"
     )
 
 
@@ -180,7 +199,7 @@ def _not_finite(got: torch.Tensor, wanted: Expected, broken: torch.Tensor) -> st
     return (
         f"{int(broken.sum())} of {broken.numel()} elements are not finite, first at "
         f"{_index(at, wanted.contract.shape)}: expected {_number(wanted.output, at)}, got {value}{hint}; "
-        f"output shape {_plain(wanted.contract.shape)}"
+        f"output shape {wanted.contract.shape}"
     )
 
 
@@ -194,10 +213,6 @@ def _index(flat: int, shape: tuple[int, ...]) -> str:
 
 def _number(values: torch.Tensor, at: int) -> str:
     return f"{float(values.flatten()[at]):.6g}"
-
-
-def _plain(value: object) -> str:
-    return dtype_name(value) if isinstance(value, torch.dtype) else str(value)
 
 
 def _largest(values: torch.Tensor) -> float:
