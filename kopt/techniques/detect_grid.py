@@ -102,3 +102,18 @@ def thread_block_clusters(subject: Subject) -> Seen:
         if launch.num_ctas > 1:
             return "launch", f"{launch.kernel}: num_ctas={launch.num_ctas}"
     return subject.in_ptx(r"(\bbarrier\.cluster|\bmapa\b|multicast::cluster|%cluster_ctarank|\.reqnctapercluster)")
+
+
+def autotuned_config(subject: Subject) -> Seen:
+    """An autotuner that chooses among several configurations."""
+    for call in syntax.calls(subject.source.tree, "autotune"):
+        configs = syntax.keyword(call, "configs") or (call.args[0] if call.args else None)
+        listed = len(configs.elts) if isinstance(configs, ast.List | ast.Tuple) else _tried(subject)
+        if configs is not None and listed != 1:
+            return subject.source.line(call)
+    return None
+
+
+def _tried(subject: Subject) -> int:
+    """Configurations that the build saw tried; 0 when there was no build."""
+    return len({(one.kernel, one.constants, one.num_warps, one.num_stages) for one in subject.launches if one.trial})
