@@ -1,0 +1,210 @@
+"""The search's values in words: contract, device, times, build and counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from kopt.model.build import Built, Launch
+from kopt.model.device import Device
+from kopt.model.diagnosis import Direction, Profile
+from kopt.model.problem import Problem, ProblemFacts, TensorSpec, WorkloadFacts
+from kopt.prompts.context import Event, Memory, Parent, Setting, Standing
+from kopt.roofline import occupancy
+
+METRICS: dict[str, str] = {
+    "sm__cycles_active.avg": "active cycles per SM",
+    "sm__warps_active.avg.pct_of_peak_sustained_active": "achieved occupancy, % of peak",
+    "launch__occupancy_limit_blocks": "blocks per SM allowed by the block limit",
+    "launch__occupancy_limit_registers": "blocks per SM allowed by registers",
+    "launch__occupancy_limit_shared_mem": "blocks per SM allowed by shared memory",
+    "launch__registers_per_thread": "registers per thread",
+    "sm__inst_executed.sum": "warp instructions executed",
+    "sm__inst_executed_pipe_fp32.avg.pct_of_peak_sustained_active": "FP32 pipe use, % of peak",
+    "sm__inst_executed_pipe_tensor.avg.pct_of_peak_sustained_active": "tensor pipe instructions, % of peak",
+    "dram__bytes_read.sum": "DRAM bytes read",
+    "dram__bytes_write.sum": "DRAM bytes written",
+    "dram__throughput.avg.pct_of_peak_sustained_elapsed": "DRAM throughput, % of peak",
+    "dram__bytes.sum.per_second": "DRAM bytes per second",
+    "gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed": "DRAM throughput over the whole GPU, % of peak",
+    "launch__shared_mem_per_block_allocated": "shared memory per block, bytes",
+    "l1tex__t_sector_hit_rate.pct": "L1 hit rate, %",
+    "l1tex__throughput.avg.pct_of_peak_sustained_active": "L1 throughput, % of peak",
+    "lts__t_sector_hit_rate.pct": "L2 hit rate, %",
+    "lts__throughput.avg.pct_of_peak_sustained_active": "L2 throughput, % of peak",
+    "sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_elapsed": "tensor cores active, % of time",
+    "smsp__sass_average_data_bytes_per_sector_mem_global_op_ld.pct": "useful bytes per loaded sector, %",
+    "smsp__warp_issue_stalled_memory_dependency_per_warp_active.pct": "stalled on memory dependencies, % of warps",
+    "smsp__warp_issue_stalled_short_scoreboard_per_warp_active.pct": "stalled on shared memory and MUFU, % of warps",
+    "smsp__warp_issue_stalled_long_scoreboard_per_warp_active.pct": "stalled on global memory, % of warps",
+    "smsp__warp_issue_stalled_barrier_per_warp_active.pct": "stalled at barriers, % of warps",
+    "smsp__warp_issue_stalled_branch_resolving_per_warp_active.pct": "stalled on branches, % of warps",
+    "smsp__sass_average_branch_targets_threads_uniform.pct": "branches that do not diverge, %",
+    "sm__throughput.avg.pct_of_peak_sustained_elapsed": "SM throughput, % of peak",
+    "gpu__compute_memory_throughput.avg.pct_of_peak_sustained_elapsed": "compute or memory throughput, % of peak",
+}
+"""What each hardware counter says, in words and with its unit."""
+
+
+def contract(problem: Problem, facts: ProblemFacts) -> str:
+    """What a kernel must keep: signature, shapes, dtype, and what it may do."""
+    first = facts.workloads[0]
+    names = ", ".join(spec.name for spec in first.inputs)
+    lines = [
+        f"- Define `{problem.seed.entry}({names})`. It gets the reference's inputs in this order and returns its output.",
+        *_parameters(first.parameters),
+        f"- dtype: {facts.dtype.value}. The output has exactly the reference's shape, dtype and device.",
+        *(_shapes(workload) for workload in facts.workloads),
+        "- It is timed on these shapes and verified on others too, with ragged sizes: take sizes from the arguments.",
+        f"- {_mutation(problem)}",
+        "- All arithmetic runs in Triton kernels that this module defines. On the host only: views, reshapes, "
+        "allocation (torch.empty, zeros), casts of dtype, fills. No matmul, reduction or elementwise maths of torch, "
+        "no torch.compile, no CUDA graphs, no streams, no try/except fallback.",
+        "- Results are compared in float64 on fresh inputs of several distributions, with a tolerance of about the "
+        "reference's own rounding error in this dtype: accumulate in fp32.",
+        "- The module imports only torch, triton and triton.language (math is fine), does nothing at import but "
+        "define, keeps no state between calls, reads no file, environment or network.",
+    ]
+    return "\n".join(lines)
+
+
+def _parameters(parameters: Sequence[TensorSpec]) -> list[str]:
+    if not parameters:
+        return []
+    listed = ", ".join(f"{p.name} {shape(p)}" for p in parameters)
+    return [f"- Parameters of the reference model are passed by name where the signature asks for them: {listed}."]
+
+
+def _shapes(workload: WorkloadFacts) -> str:
+    inputs = ", ".join(f"{spec.name} {shape(spec)}" for spec in workload.inputs)
+    moved = f"{workload.bytes / 1e6:.4g} MB at least, {_flops(workload)}"
+    return f"- Workload {workload.workload}: {inputs} -> {shape(workload.output)}; {moved}."
+
+
+def shape(spec: TensorSpec) -> str:
+    """`(2048, 1048576) bfloat16`."""
+    return f"{spec.shape} {spec.dtype}"
+
+
+def _flops(workload: WorkloadFacts) -> str:
+    return f"{workload.matmul_flops / 1e9:.4g} GFLOP of matrix products, {workload.vector_flops / 1e9:.4g} GFLOP else"
+
+
+def _mutation(problem: Problem) -> str:
+    if problem.mutates:
+        return f"It may write to {', '.join(problem.mutates)} and to no other input."
+    return "It must not write to its inputs."
+
+
+def device(given: Device) -> str:
+    """The GPU in numbers."""
+    rates = ", ".join(f"{name} {rate:g}" for name, rate in sorted(given.matmul_tflop_s.items()))
+    source = "measured on this very GPU" if given.measured else "from a description, not measured here"
+    return "\n".join(
+        [
+            f"- {given.name}, compute capability {given.arch // 10}.{given.arch % 10}, {given.sm_count} SMs, "
+            f"{given.sm_clock_mhz} MHz",
+            f"- per SM: {given.shared_bytes_per_sm} bytes of shared memory ({given.shared_bytes_per_block} per block), "
+            f"{given.registers_per_sm} registers, {given.threads_per_sm} threads, {given.blocks_per_sm} blocks",
+            f"- L2 {given.l2_bytes / 2**20:g} MiB, memory {given.memory_bytes / 2**30:.3g} GiB",
+            f"- rates ({source}): copy {given.copy_gb_s:g} GB/s, matrix products in TFLOP/s {rates or 'unknown'}, "
+            f"FP32 outside tensor cores {given.vector_tflop_s:g} TFLOP/s",
+        ]
+    )
+
+
+def standing(given: Standing) -> str:
+    """A kernel's time against what it should be compared with."""
+    interval = f" (95 % interval {given.low_ms:.4g} to {given.high_ms:.4g})" if given.low_ms and given.high_ms else ""
+    how = "estimated from the build, nothing was measured" if given.estimated else "measured, cold L2"
+    lines = [f"- this kernel: {given.ms:.4g} ms{interval}, {how}"]
+    others = (
+        ("PyTorch eager", given.eager_ms),
+        ("torch.compile", given.compile_ms),
+        ("best kernel so far", given.best_ms),
+        ("seed kernel", given.seed_ms),
+    )
+    lines += [f"- {name}: {ms:.4g} ms ({ms / given.ms:.3g} x this kernel's time)" for name, ms in others if ms]
+    lines.append(f"- roofline floor: {given.floor_ms:.4g} ms; this kernel reaches {given.roofline_share:.1%} of it")
+    return "\n".join(lines)
+
+
+def build(built: Built, given: Device) -> str:
+    """Registers, spills, shared memory and occupancy of each launch."""
+    lines = []
+    for workload in built.workloads:
+        lines.append(f"- workload {workload.workload}:")
+        lines += [f"  - {_launch(launch, given)}" for launch in workload.launches]
+        if workload.host_ops:
+            lines.append(f"  - on the host: {', '.join(dict.fromkeys(op.name for op in workload.host_ops))}")
+    return "\n".join(lines)
+
+
+def _launch(launch: Launch, given: Device) -> str:
+    held = occupancy(launch, given)
+    blocks = launch.grid[0] * launch.grid[1] * launch.grid[2]
+    constants = f", {', '.join(f'{k}={v}' for k, v in launch.constants)}" if launch.constants else ""
+    trial = " (one of the autotuner's configurations)" if launch.trial else ""
+    return (
+        f"{launch.kernel}: grid {launch.grid} = {blocks} blocks ({blocks / given.sm_count:.3g} per SM), "
+        f"num_warps={launch.num_warps}, num_stages={launch.num_stages}{constants}; "
+        f"{launch.registers} registers a thread, {launch.spills} bytes spilled, {launch.shared_bytes} bytes shared; "
+        f"{held.blocks} blocks resident per SM, occupancy {held.share:.0%}, limited by {held.limit}{trial}"
+    )
+
+
+def profile(given: Profile) -> str:
+    """Counters with their labels; what the device does not offer is left out."""
+    how = "hardware counters" if given.kind == "counters" else "worked out from build and time, no counter was read"
+    lines = [f"- {given.bound}-bound, {given.roofline_share:.1%} of the roofline ({how})"]
+    for name, value in sorted(given.metrics.items()):
+        if value is not None:
+            label = METRICS.get(name)
+            lines.append(f"- {label}: {value:.6g} [{name}]" if label else f"- {name}: {value:.6g}")
+    return "\n".join([*lines, *(f"- {note}" for note in given.notes)])
+
+
+def direction(given: Direction) -> str:
+    """A direction as a paragraph."""
+    leads = f" Techniques it may lead to: {', '.join(given.techniques)}." if given.techniques else ""
+    return f"Bottleneck: {given.bottleneck}. Seen in: {given.cause}. Direction: {given.direction}.{leads}"
+
+
+def history(events: Iterable[Event]) -> str:
+    """Earlier tries, newest first, a line each."""
+    return "\n".join(f"- {_event(event)}" for event in events)
+
+
+def _event(event: Event) -> str:
+    parts = [f"{event.name} ({event.model}): {event.description or 'no description'}"]
+    if event.techniques:
+        parts.append(f"[{', '.join(event.techniques)}]")
+    time = f", {event.ms:.4g} ms" if event.ms is not None else ""
+    ratio = f", {event.ratio:.3g} x its parent's time" if event.ratio is not None else ""
+    reason = f": {event.reason}" if event.reason else ""
+    return " ".join(parts) + f" -> {event.outcome}{time}{ratio}{reason}"
+
+
+def reflections(memory: Memory) -> str:
+    """Lessons, newest first."""
+    lines = []
+    for lesson in memory.reflections:
+        lines.append(f"- round {lesson.round}")
+        for word, items in (("worked", lesson.worked), ("failed", lesson.failed), ("try", lesson.advice)):
+            lines += [f"  - {word}: {item}" for item in items]
+    return "\n".join(lines)
+
+
+def pool(memory: Memory) -> str:
+    """What the pool holds, by sets of techniques."""
+    named = ((", ".join(share.techniques) or "none of the known techniques", share) for share in memory.pool)
+    return "\n".join(f"- {names}: {share.kernels} kernels, best {share.best_ms:.4g} ms" for names, share in named)
+
+
+def taxonomy(setting: Setting) -> str:
+    """The techniques by name, with what they mean."""
+    return "\n".join(f"- {t.name}: {t.description}" for t in setting.techniques)
+
+
+def parent_techniques(parent: Parent) -> str:
+    """The techniques that a parent uses."""
+    return ", ".join(parent.techniques) or "none of the known techniques"

@@ -1,0 +1,101 @@
+"""The prompt that asks for a faster kernel."""
+
+from __future__ import annotations
+
+from kopt.prompts import facts as words
+from kopt.prompts.context import Assignment, Memory, Parent, Setting
+from kopt.prompts.guidance import triton_guidance
+from kopt.prompts.sections import Prompt, Section, assemble, code
+
+TEMPLATE = "propose/1"
+
+TOTAL_TOKENS = 24_000
+"""Most tokens of the prompt."""
+
+OPENING = """\
+You are an expert in GPU performance who writes Triton kernels. You are given a correct kernel, what limits it, and \
+one direction to follow. Write a faster kernel that computes the same.
+
+Correctness comes first: a fast wrong kernel is worth nothing. It is judged on fresh inputs and other shapes by a \
+program that compares with a float64 reference and looks for shortcuts."""
+
+ANSWER = """\
+Follow the direction of this request; make the change real, not a matter of names or comments. If the direction cannot \
+help, say why in one sentence and do the most promising thing near it.
+
+Answer with one short paragraph that says what you changed and why it should be faster, then the whole module in one \
+```python block, complete and ready to run, with nothing left out."""
+
+
+def propose(setting: Setting, parent: Parent, memory: Memory, assignment: Assignment) -> Prompt:
+    """Ask for a child of `parent` that follows the slot's direction.
+
+    Sections leave in this order when the prompt is too long: Triton guidance, history, reflections, techniques of the
+    pool, the taxonomy, counters, build facts.  Contract, reference, source, time and direction always stay.
+    """
+    sections = [*run_sections(setting), *memory_sections(memory), *parent_sections(setting, parent)]
+    own = [
+        Section(name="Your direction", text=_direction(assignment), budget=800, place="own"),
+        Section(name="Left to others", text=_others(assignment), budget=500, place="own", cut=3),
+        Section(name="Answer", text=_answer(assignment), budget=500, place="own"),
+    ]
+    return assemble(TEMPLATE, OPENING, [*sections, *own], TOTAL_TOKENS)
+
+
+def run_sections(setting: Setting) -> list[Section]:
+    """What every request of a run says first."""
+    problem = setting.problem
+    versions = f"Triton {setting.triton}" + (f", torch {setting.torch}" if setting.torch else "")
+    return [
+        Section(name="Reference program", text=code(problem.reference), budget=3000, place="system", middle=True),
+        Section(name="Contract", text=words.contract(problem, setting.facts), budget=2000, place="system"),
+        Section(name="Device", text=words.device(setting.device), budget=400, place="system"),
+        Section(
+            name=f"Writing for {versions}", text=triton_guidance(setting.triton), budget=1500, place="system", cut=1
+        ),
+        Section(name="Known techniques", text=words.taxonomy(setting), budget=1200, place="system", cut=6),
+    ]
+
+
+def memory_sections(memory: Memory) -> list[Section]:
+    """What the search remembers; the same for all slots of a round."""
+    return [
+        Section(name="Recent tries", text=words.history(memory.events), budget=1500, place="stable", cut=2),
+        Section(name="What was learned", text=words.reflections(memory), budget=1000, place="stable", cut=4),
+        Section(name="Techniques in the pool", text=words.pool(memory), budget=500, place="stable", cut=5),
+    ]
+
+
+def parent_sections(setting: Setting, parent: Parent) -> list[Section]:
+    """What is known of a parent; the same for all of its slots."""
+    build = words.build(parent.build, setting.device) if parent.build else ""
+    profile = words.profile(parent.profile) if parent.profile else ""
+    return [
+        Section(name="Kernel to improve", text=code(parent.kernel.source), budget=10_000, place="stable", middle=True),
+        Section(name="Its time", text=words.standing(parent.standing), budget=400, place="stable"),
+        Section(name="Its techniques", text=words.parent_techniques(parent), budget=200, place="stable", cut=7),
+        Section(name="Its build", text=build, budget=1200, place="stable", cut=9),
+        Section(name="Its profile", text=profile, budget=1500, place="stable", cut=8),
+    ]
+
+
+def _direction(assignment: Assignment) -> str:
+    return words.direction(assignment.direction)
+
+
+def _others(assignment: Assignment) -> str:
+    return "\n".join(f"- {words.direction(other)}" for other in assignment.others)
+
+
+def _answer(assignment: Assignment) -> str:
+    lines = [ANSWER]
+    if assignment.samples > 1:
+        lines.append(
+            f"This is attempt {assignment.sample + 1} of {assignment.samples} independent ones with the same "
+            "direction: do not settle for the most obvious parameters."
+        )
+    if assignment.avoid:
+        lines.append(
+            f"The pool has enough kernels built on {', '.join(assignment.avoid)}: reach your speed by other means."
+        )
+    return "\n\n".join(lines)

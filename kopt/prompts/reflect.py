@@ -1,0 +1,82 @@
+"""The prompt that asks what a round has taught, and the reading of its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kopt.model.base import Value
+from kopt.prompts import facts as words
+from kopt.prompts.context import Event, Memory, Reflection, Setting, Standing
+from kopt.prompts.sections import Prompt, Section, assemble, code
+
+TEMPLATE = "reflect/1"
+
+TOTAL_TOKENS = 12_000
+
+OPENING = """\
+You are an expert in GPU performance who looks back on a round of attempts to make a Triton kernel faster. Draw the \
+lessons that will help the next round's programmers, who see nothing but your lessons and the best kernels."""
+
+ANSWER = """\
+Be specific: name techniques, tile sizes, launch parameters and the numbers that speak for or against them. At most \
+five items in each list, one sentence each. Do not praise; leave a list empty rather than guess.
+
+Answer with JSON only:
+{"worked": ["..."], "failed": ["what failed and why"], "advice": ["what to try next, most promising first"]}"""
+
+LISTS = ("worked", "failed", "advice")
+
+
+class Answer(Value):
+    """The model's answer."""
+
+    worked: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+
+def reflect(setting: Setting, round: int, events: Sequence[Event], best: Standing, memory: Memory) -> Prompt:
+    """Ask for the lessons of one round.
+
+    Args:
+        setting: the run's setting.
+        round: the round that just ended.
+        events: all of its tries, best first.
+        best: the best kernel so far.
+        memory: what was learned before, newest first; its events are not shown.
+
+    Sections leave in this order when the prompt is too long: techniques of the pool, earlier lessons, the reference.
+    """
+    sections = [
+        Section(name="Reference program", text=code(setting.problem.reference), budget=1500, place="system", cut=3),
+        Section(name="Device", text=words.device(setting.device), budget=400, place="system"),
+        Section(name="Earlier lessons", text=words.reflections(memory), budget=1200, place="own", cut=2),
+        Section(name="Techniques in the pool", text=words.pool(memory), budget=500, place="own", cut=1),
+        Section(name="Best kernel's time", text=words.standing(best), budget=400, place="own"),
+        Section(name=f"Tries of round {round}", text=words.history(events), budget=6000, place="own"),
+        Section(name="Answer", text=ANSWER, budget=400, place="own"),
+    ]
+    return assemble(TEMPLATE, OPENING, sections, TOTAL_TOKENS, schema_name="reflection", output_schema=schema())
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of the answer."""
+    texts = {"type": "array", "items": {"type": "string"}}
+    return {
+        "type": "object",
+        "properties": dict.fromkeys(LISTS, texts),
+        "required": list(LISTS),
+        "additionalProperties": False,
+    }
+
+
+def reflection(answer: Answer, round: int) -> Reflection:
+    """The answer as a reflection: at most five items a list, one line each."""
+    lists = {name: tuple(_line(item) for item in getattr(answer, name)[:5] if item.strip()) for name in LISTS}
+    return Reflection(round=round, **lists)
+
+
+def _line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 400 else line[:397] + "..."

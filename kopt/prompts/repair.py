@@ -1,0 +1,85 @@
+"""The prompt that sends a failed kernel back with its error."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from kopt.model.base import Value
+from kopt.prompts.context import Assignment, Parent, Setting
+from kopt.prompts.propose import run_sections
+from kopt.prompts.sections import Prompt, Section, assemble, code
+
+TEMPLATE = "repair/1"
+
+TOTAL_TOKENS = 22_000
+
+OPENING = """\
+You are an expert in GPU performance who writes Triton kernels. A kernel that should be faster than its parent failed. \
+Find the cause, repair it, and keep what was meant to make it fast."""
+
+ANSWER = """\
+Say in one sentence what was wrong. Then give the whole repaired module in one ```python block, complete and ready to \
+run. If the idea itself cannot work, carry out its nearest workable form instead; never fall back to torch for the \
+arithmetic."""
+
+
+class Failure(Value):
+    """How a proposal failed."""
+
+    stage: Literal["reply", "build", "verdict"]
+    """`reply`: it held no kernel; `build`: it did not trace or compile; `verdict`: it ran and failed."""
+    phase: str
+    """E.g. `compile`, `incorrect`, `truncated`."""
+    reason: str
+    """The error, a few lines."""
+    draft: str = ""
+    """The code that failed, or what there is of it."""
+    description: str = ""
+    """What it was meant to change."""
+
+
+def repair(
+    setting: Setting, parent: Parent, assignment: Assignment, failure: Failure, attempt: int, most: int
+) -> Prompt:
+    """Ask to repair a child of `parent`; `attempt` of `most`.
+
+    Sections leave in this order when the prompt is too long: Triton guidance, the taxonomy, the parent's source.
+    """
+    sections = [
+        *run_sections(setting),
+        Section(
+            name="Its parent, which is correct",
+            text=code(parent.kernel.source),
+            budget=6000,
+            place="stable",
+            cut=7,
+            middle=True,
+        ),
+        Section(name="What was asked", text=_asked(assignment, failure), budget=700, place="own"),
+        Section(name="What failed", text=_draft(failure), budget=9000, place="own", middle=True),
+        Section(name="Error", text=_error(failure, attempt, most), budget=1500, place="own", middle=True),
+        Section(name="Answer", text=ANSWER, budget=300, place="own"),
+    ]
+    return assemble(TEMPLATE, OPENING, sections, TOTAL_TOKENS)
+
+
+def _asked(assignment: Assignment, failure: Failure) -> str:
+    lines = [f"Direction: {assignment.direction.direction}"]
+    if failure.description:
+        lines.append(f"What the failed kernel set out to do: {failure.description}")
+    return "\n".join(lines)
+
+
+def _draft(failure: Failure) -> str:
+    return code(failure.draft) if failure.draft else "Its reply held no code."
+
+
+STAGES = {
+    "reply": "The reply could not be used",
+    "build": "It was rejected when it was traced and compiled",
+    "verdict": "It was built, ran, and was rejected",
+}
+
+
+def _error(failure: Failure, attempt: int, most: int) -> str:
+    return f"{STAGES[failure.stage]} ({failure.phase}), repair {attempt} of {most}:\n{code(failure.reason, 'text')}"
