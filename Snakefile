@@ -4,7 +4,7 @@
 #
 # Which file comes from which is in workflow/rules, what a step does in kopt/stages, what is decided in docs/decisions.
 
-configfile: workflow.source_path("config/config.yaml")
+configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "workflow/rules/common.smk"

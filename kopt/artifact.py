@@ -101,9 +101,8 @@ def write_table(path: Path, rows: Iterable[V], model: type[V]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = [row.model_dump(mode="json") for row in rows]
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist(columns, schema=table_schema(model)), sink, compression="zstd")
+    pq.write_table(_table(rows, model), sink, compression="zstd")
     write_bytes(path, sink.getvalue().to_pybytes())
 
 
@@ -139,6 +138,20 @@ def table_schema(model: type[BaseModel]) -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema([_field(name, info.annotation) for name, info in model.model_fields.items()])
+
+
+def _table(rows: Iterable[BaseModel], model: type[BaseModel]) -> pa.Table:
+    """Rows as an Arrow table, through JSON lines: `Table.from_pylist` would import pandas, 0.25 s in every job."""
+    import pyarrow.json
+
+    schema = table_schema(model)
+    lines = "\n".join(row.model_dump_json() for row in rows).encode()
+    if not lines:
+        return schema.empty_table()
+    options = pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="error")
+    whole = pyarrow.json.ReadOptions(use_threads=False, block_size=len(lines) + 1)
+    table = pyarrow.json.read_json(pyarrow.py_buffer(lines), read_options=whole, parse_options=options)
+    return pyarrow.Table.from_arrays(table.columns, schema=schema)
 
 
 def _field(name: str, annotation: Any) -> pa.Field:

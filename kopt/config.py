@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from kopt.errors import ConfigError
 from kopt.model.base import Value
@@ -30,7 +30,13 @@ REPLACED = {"num_top_kernels": "candidate_pool_size", "num_expanding_parents": "
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: _names(v))]
 
 
-class TechniqueClustering(Value):
+class Settings(Value):
+    """A value whose field docstrings become the generated reference (reading them takes time, so only here)."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class TechniqueClustering(Settings):
     """Diversity-preserving selection by technique vectors."""
 
     enabled: bool = False
@@ -45,7 +51,7 @@ class TechniqueClustering(Value):
     """Classifier calls at the same time."""
 
 
-class Stop(Value):
+class Stop(Settings):
     """When a search ends before its last round."""
 
     roofline_share: float = Field(default=0.95, gt=0, le=1)
@@ -54,7 +60,7 @@ class Stop(Value):
     """Stop after this many rounds without improvement."""
 
 
-class Limits(Value):
+class Limits(Settings):
     """Limits of one candidate."""
 
     build_seconds: float = Field(default=90.0, gt=0)
@@ -63,7 +69,7 @@ class Limits(Value):
     """Wall-clock limit for verifying one candidate, s."""
 
 
-class Config(Value):
+class Config(Settings):
     """All settings of a run."""
 
     preset: str = ""
@@ -109,7 +115,7 @@ class Config(Value):
     """Timed launches of the last timing stage (real GPUs only)."""
     workers_per_gpu: int = Field(default=2, ge=1, le=64)
     """Processes that may share one GPU for work that is not timed (real GPUs only)."""
-    chunk_size: int = Field(default=16, ge=1)
+    chunk_size: int = Field(default=32, ge=1)
     """Unique kernels that one evaluate job judges on a GPU."""
     limits: Limits = Limits()
     """Limits of one candidate."""
@@ -159,6 +165,16 @@ class Config(Value):
     def run_name(self) -> str:
         """Name of the run's folder."""
         return self.run or "-".join(filter(None, (self.problem, self.preset)))
+
+    @property
+    def clustering(self) -> bool:
+        """Whether selection is by clusters of technique vectors."""
+        return self.technique_clustering.enabled
+
+    @property
+    def stop_share(self) -> float:
+        """Share of the roofline at which the search stops."""
+        return self.stop.roofline_share
 
     @property
     def patience(self) -> int:

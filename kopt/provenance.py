@@ -52,6 +52,11 @@ def code_digest(module: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def file_digest(path: Path) -> str:
+    """Digest of one file's code alone, comments and docstrings left out: for a script, which is no module."""
+    return hashlib.sha256(ast.dump(_plain(ast.parse(path.read_bytes()))).encode()).hexdigest()[:16]
+
+
 @cache
 def _read(name: str) -> tuple[str, frozenset[str]]:
     """Digest of one module's code, and the kopt modules that it imports (its packages included)."""

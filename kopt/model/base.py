@@ -1,9 +1,9 @@
-"""The base of every value: frozen, strict about unknown fields, documented where it is declared."""
+"""The base of every value: frozen, and strict about unknown fields."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Value(BaseModel):
-    """A frozen value, equal by content; field docstrings become its schema's descriptions."""
+    """A frozen value, equal by content."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)

@@ -52,7 +52,7 @@ def select_parents(tables: RoundTables, rules: Rules) -> list[SelectionRow]:
     return select(tables.pool, tables.techniques, width=rules.width, clustering=rules.clustering)
 
 
-def summarise(round: int, tables: RoundTables, rules: Rules, previous: RoundSummary | None) -> RoundSummary:
+def summarise(round: int, tables: RoundTables, rules: Rules, previous: RoundSummary | None = None) -> RoundSummary:
     """What the round came to."""
     unique = dedup(tables.pool)
     best = unique[0]

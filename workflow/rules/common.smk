@@ -8,7 +8,7 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
 from kopt.errors import KoptError
-from kopt.provenance import code_digest
+from kopt.provenance import code_digest, file_digest
 from kopt.stages.validate import validate
 
 try:
@@ -18,7 +18,7 @@ except KoptError as error:
 
 CONFIG = CHECKED.config
 RUN = f"{CONFIG.results}/{CONFIG.run_name}"
-SCRIPT = f"{sys.executable} {ROOT}/workflow/scripts"
+SCRIPT = f"{sys.executable} -P {ROOT}/workflow/scripts" # -P: scripts named like modules must not shadow them
 GPU = 0
 LAST = CONFIG.rounds
 PARENTS = range(CONFIG.candidate_pool_size)
@@ -39,7 +39,7 @@ def settings(*names):
 
 def code(stage):
     """Digest of the code behind a stage: snakemake cannot see an edit of an imported module by itself."""
-    return code_digest(f"kopt.stages.{stage}")
+    return code_digest(f"kopt.stages.{stage}") + file_digest(ROOT / f"workflow/scripts/{stage}.py")
 
 
 def attempts(round):

@@ -33,7 +33,7 @@ rule select:
         summary=f"{RUN}/round_{{round}}/round.json",
     params:
         code=code("select"),
-        settings=settings("candidate_pool_size", "technique_clustering", "stop", "patience"),
+        settings=settings("candidate_pool_size", "clustering", "stop_share", "patience"),
     log:
         f"{RUN}/logs/round_{{round}}/select.log",
     shell:

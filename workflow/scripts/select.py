@@ -19,8 +19,8 @@ def main(job: Job) -> None:
     check_seed(tables)
     rules = Rules(
         width=job.settings.candidate_pool_size,
-        clustering=job.settings.technique_clustering.enabled,
-        share=job.settings.stop.roofline_share,
+        clustering=job.settings.clustering,
+        share=job.settings.stop_share,
         patience=job.settings.patience,
     )
     previous = read_values(job.paths("previous"), RoundSummary)

@@ -1,0 +1,28 @@
+"""Rule diagnose: ranked, different directions for each parent."""
+
+from kopt.artifact import read_table, read_value, read_values, write_value
+from kopt.model.device import Device
+from kopt.model.problem import ProblemFacts
+from kopt.model.trial import SelectionRow
+from kopt.stages.command import Job, run
+from kopt.stages.diagnose import diagnose_parents, diagnoser
+from kopt.stages.profile import ParentProfile
+
+
+def main(job: Job) -> None:
+    diagnoses = diagnose_parents(
+        read_table(job.path("selection"), SelectionRow),
+        read_values(job.paths("profiles"), ParentProfile),
+        diagnoser=diagnoser(
+            job.settings.effective_judge,
+            read_value(job.path("facts"), ProblemFacts),
+            read_value(job.path("device"), Device),
+            job.store,
+            count=job.settings.num_bottlenecks,
+        ),
+    )
+    for path, diagnosis in zip(job.paths("diagnoses"), diagnoses, strict=True):
+        write_value(path, diagnosis)
+
+
+run(main)
