@@ -122,7 +122,7 @@ def _contest(job: VerifyJob) -> Task:
         torch.set_num_threads(1)
         draws, ghost = _draws(job)
         cases = [make_case(job.problem, draw) for draw in (*draws, ghost)]
-        torch.use_deterministic_algorithms(True, warn_only=True)  # fills new memory with NaN
+        _fill_new_memory()
         report.phase(Phase.IMPORT.value)
         folder = Path.cwd()
         try:
@@ -141,6 +141,14 @@ def _contest(job: VerifyJob) -> Task:
         return _sent(heads, outputs)
 
     return task
+
+
+def _fill_new_memory() -> None:
+    """Fill memory that torch leaves uninitialised with NaN, or with the largest integer.
+
+    This is `torch.use_deterministic_algorithms` without its import of the compiler, which takes a second.
+    """
+    torch._C._set_deterministic_algorithms(True, warn_only=True)
 
 
 def _failed(phase: Phase, reason: str) -> dict[str, Any]:

@@ -57,10 +57,73 @@ SESSION = Session()
 def install() -> None:
     """Change the interpreter of this process; once is enough."""
     np.seterr(all="ignore")
+    _install_shortcuts()
     _install_language()
     _install_numbers()
     _install_memory()
     _install_launches()
+
+
+# --- speed ------------------------------------------------------------------------------------------------------------
+
+
+def _install_shortcuts() -> None:
+    """Leave out what takes most of the time: overflow checks of index arithmetic, and types made anew."""
+    interpreter.interpreter_builder.options = interpreter.InterpreterOptions(sanitize_overflow=False)
+    tl.core.tensor.__init__ = _remembered(tl.core.tensor.__init__, ("handle", "type", "dtype"), _tensor_shape, _tensor)
+    tl.block_type.__init__ = _remembered(tl.block_type.__init__, ("element_ty",), _block_key, _block)
+    interpreter._get_np_dtype = _numpy_types(interpreter._get_np_dtype)
+
+
+def _remembered(
+    original: Callable[..., None],
+    own: tuple[str, ...],
+    key_of: Callable[..., Any],
+    fill: Callable[..., None],
+) -> Callable[..., None]:
+    """An `__init__` that copies what it made before for the same key; attributes in `own` are filled anew."""
+    known: dict[Any, dict[str, Any]] = {}
+
+    def init(self: Any, *args: Any, **named: Any) -> None:
+        key = None if named else key_of(*args)
+        if key is None or key not in known:
+            original(self, *args, **named)
+            if key is not None:
+                known[key] = {name: value for name, value in vars(self).items() if name not in own}
+        else:
+            vars(self).update(known[key])
+            fill(self, *args)
+
+    return init
+
+
+def _tensor_shape(handle: Any, kind: Any) -> Any:
+    return tuple(kind.shape) if kind.is_block() else ()
+
+
+def _tensor(self: Any, handle: Any, kind: Any) -> None:
+    self.handle, self.type, self.dtype = handle, kind, kind.scalar
+
+
+def _block_key(element: Any, shape: Any) -> Any:
+    sizes = tuple(shape)
+    return (element.name, sizes) if all(type(size) is int for size in sizes) else None
+
+
+def _block(self: Any, element: Any, shape: Any) -> None:
+    self.element_ty = element
+
+
+def _numpy_types(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    known: dict[str, Any] = {}
+
+    def numpy_type(kind: Any) -> Any:
+        found = known.get(kind.name)
+        if found is None:
+            found = known[kind.name] = original(kind)
+        return found
+
+    return numpy_type
 
 
 # --- language ---------------------------------------------------------------------------------------------------------
