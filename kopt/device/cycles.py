@@ -10,8 +10,8 @@ import re
 from collections import defaultdict
 from typing import NamedTuple
 
-from kopt.device.mix import Instruction, Program, kind
-from kopt.device.walk import UNKNOWN, Walk, _loop_ends
+from kopt.device.mix import Instruction, Program, kind, loop_ends
+from kopt.device.walk import UNKNOWN, Walk
 from kopt.model.build import Launch
 from kopt.model.device import Device
 from kopt.roofline import matmul_tflop_s
@@ -74,7 +74,7 @@ class Region(NamedTuple):
 
 def regions(program: Program, walked: Walk, launch: Launch, tile_bytes: float) -> list[Region]:
     """Every loop's own instructions, and those outside loops; `tile_bytes` is what TMA brings per pass."""
-    ends = _loop_ends(program)
+    ends = loop_ends(program)
     members: dict[int, list[int]] = defaultdict(list)
     for at in walked.counts:
         around = [head for head, end in ends.items() if head <= at <= end]

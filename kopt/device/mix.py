@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 _LABEL = re.compile(r"^([$\w]+):(?!:)\s*(.*)$")
@@ -129,21 +130,39 @@ def kind(opcode: str) -> str:
 
 
 def instruction_mix(ptx: str) -> dict[str, int]:
-    """Number of instructions of each kind in the text (not how often they run), plus guarded global accesses.
+    """Number of instructions of each kind in the text (not how often they run).
 
-    Keys are the kinds of `kind`, `guarded` (global accesses under a predicate), and `total`; all kinds are present.
+    Keys are the kinds of `kind`, each also with `loop_` before it for those inside loops, `guarded` (global accesses
+    under a predicate), `total` and `loop_total`; all keys are always present.
     """
-    instructions = parse(ptx).instructions
-    counts = Counter(kind(one.opcode) for one in instructions)
-    mix = {name: counts.get(name, 0) for name, _ in _KINDS} | {"integer": counts.get("integer", 0)}
+    program = parse(ptx)
+    instructions = program.instructions
+    loops = loop_ends(program)
+    inside = [one for at, one in enumerate(instructions) if any(head <= at <= end for head, end in loops.items())]
+    mix = _counted(instructions, "") | _counted(inside, "loop_")
     mix["guarded"] = sum(
         bool(one.predicate) and kind(one.opcode).startswith(("load_global", "store_global")) for one in instructions
     )
-    mix["total"] = len(instructions)
     return mix
 
 
-def total_mix(mixes: list[dict[str, int]]) -> dict[str, int]:
+def _counted(instructions: Sequence[Instruction], prefix: str) -> dict[str, int]:
+    counts = Counter(kind(one.opcode) for one in instructions)
+    mix = {prefix + name: counts.get(name, 0) for name in (*(name for name, _ in _KINDS), "integer")}
+    return mix | {prefix + "total": len(instructions)}
+
+
+def loop_ends(program: Program) -> dict[int, int]:
+    """First instruction of every loop to its last: the furthest branch back to it."""
+    ends: dict[int, int] = {}
+    for at, one in enumerate(program.instructions):
+        target = program.labels.get(one.operands[0]) if one.opcode.startswith("bra") and one.operands else None
+        if target is not None and target <= at and one.operands[0].startswith("$"):
+            ends[target] = max(at, ends.get(target, 0))
+    return ends
+
+
+def total_mix(mixes: Sequence[dict[str, int]]) -> dict[str, int]:
     """Sum of several mixes."""
     total: Counter[str] = Counter()
     for mix in mixes:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from kopt.device.mix import Instruction, Program, access_bytes, kind
+from kopt.device.mix import Instruction, Program, access_bytes, kind, loop_ends
 
 Lanes = npt.NDArray[np.int64]
 Known = Lanes | None
@@ -128,7 +128,7 @@ class _Walker:
         self.registers: dict[str, Known] = {}
         self.tests: dict[str, tuple[str, Lanes, Lanes]] = {}
         self.result = Walk()
-        self.ends = _loop_ends(program)
+        self.ends = loop_ends(program)
         self.frames = [_Frame(UNKNOWN, len(program.instructions))]
         self.expected_bytes = 0
 
@@ -332,16 +332,6 @@ class _Walker:
         if self.program.parameters[index][1] == "u64" or self.program.parameters[index][1] == "b8":
             return np.full_like(self.sample.tid, (index + 1) << POINTER_SHIFT)
         return None
-
-
-def _loop_ends(program: Program) -> dict[int, int]:
-    """First instruction of every loop to its last: the furthest branch back to it."""
-    ends: dict[int, int] = {}
-    for at, one in enumerate(program.instructions):
-        target = program.labels.get(one.operands[0]) if one.opcode.startswith("bra") and one.operands else None
-        if target is not None and target <= at and one.operands[0].startswith("$"):
-            ends[target] = max(at, ends.get(target, 0))
-    return ends
 
 
 def _trips(frame: _Frame) -> float | None:
