@@ -11,7 +11,8 @@ its name is found, in this order, among
 2. the same by the last part of their name, where only one has it (`weight` for `proj.weight`),
 3. the module constants of `problem.py` (with the workload's overrides) that are numbers, booleans or strings.
 
-One that is not found keeps its default; without a default the candidate is rejected.
+One that is not found keeps its default; without a default the candidate is rejected.  No default device is set while
+the entry point runs: it says itself where its tensors go.
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def make_model(reference: ModuleType, problem: Problem, seed: int = 0) -> torch.
     torch.manual_seed(seed)
     model = reference.Model(*reference.get_init_inputs())
     assert isinstance(model, torch.nn.Module)
-    return model.to(torch_dtype(problem)).eval().requires_grad_(False)
+    _convert(model, torch_dtype(problem))
+    return model.eval()
 
 
 def make_inputs(reference: ModuleType, problem: Problem, seed: int | None = None) -> tuple[Any, ...]:
@@ -167,6 +169,21 @@ def _model_values(model: torch.nn.Module) -> dict[str, Any]:
         public = {n: v for n, v in vars(module).items() if not n.startswith("_") and n != "training"}
         values |= {f"{prefix}.{name}" if prefix else name: value for name, value in public.items()}
     return values | dict(model.named_buffers()) | dict(model.named_parameters())
+
+
+def _convert(model: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Cast parameters and buffers in place; what two modules share stays shared.
+
+    `Module.to` does not work on fake tensors.
+    """
+    known: dict[int, torch.nn.Parameter] = {}
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                cast = torch.nn.Parameter(_cast(parameter.detach(), dtype), requires_grad=False)
+                module._parameters[name] = known.setdefault(id(parameter), cast)
+        for name, buffer in module._buffers.items():
+            module._buffers[name] = _cast(buffer, dtype)
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:

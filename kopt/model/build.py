@@ -61,8 +61,13 @@ class Launch(Value):
     """What the JIT specialised of each run-time argument: divisibility by 16, equality to 1, scalar values' types."""
     arguments: tuple[tuple[str, str], ...] = ()
     """Run-time values by argument name: `repr` of a scalar, `bfloat16[2048, 1048576]` of a tensor; empty when not recorded."""
+    pointers: tuple[tuple[str, str], ...] = ()
+    """What each pointer argument points at, by argument name: `input 0`, `model weight`, `allocation 1` (allocations in
+    order of first use), then `+ bytes` where it is not the start, and shape, strides and block of a tensor descriptor."""
     options: tuple[tuple[str, str], ...] = ()
     """Launch options that PTX does not carry, sorted by name."""
+    call: int = 0
+    """Which launch call of the entry point this is, from 0; the configurations that one autotuned call tries share it."""
     trial: bool = False
     """True for a configuration that an autotuner tries; which of them runs is known only on the GPU."""
     ptx: str = ""
@@ -81,6 +86,14 @@ class HostOp(Value):
     shapes: tuple[tuple[int, ...], ...]
     """Shapes of its tensor arguments."""
     dtypes: tuple[str, ...] = ()
+    kind: Literal["view", "allocation", "fill", "copy"] = "copy"
+    """What it does; anything else is computing, and a reason to reject.  Views and allocations cost nothing on the device."""
+    pointers: tuple[str, ...] = ()
+    """What its tensor arguments and then its results point at, as in `Launch.pointers`, with their dtype and strides."""
+    scalars: tuple[str, ...] = ()
+    """Its other arguments (`repr`), a fill's value among them."""
+    before: int = 0
+    """Number of launch calls made before it."""
 
 
 class WorkloadBuild(Value):
@@ -89,6 +102,8 @@ class WorkloadBuild(Value):
     workload: str
     launches: tuple[Launch, ...]
     host_ops: tuple[HostOp, ...]
+    output: str = ""
+    """What the returned tensor points at, as in `Launch.pointers`, with its dtype, shape and strides."""
 
 
 class Built(Value):

@@ -1,0 +1,244 @@
+"""A GPU that is not there: what torch and Triton ask of a device is answered from its description.
+
+Under `pretend` tensors "on cuda" can be made inside a `FakeTensorMode`, on a torch built without CUDA too, and Triton
+compiles for the described device.  Nothing runs.  Meant for a process of its own: torch stays changed until the
+context ends, and a CUDA context must not exist.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NoReturn
+
+import torch
+import triton
+from torch._subclasses.fake_tensor import FakeTensor
+from torch.overrides import TorchFunctionMode
+from triton.backends.compiler import GPUTarget
+from triton.backends.driver import DriverBase
+
+from kopt.model.device import Device
+
+CUDA = torch.device("cuda", 0)
+
+_CUDA_GUARD, _META_GUARD = 1, 14
+"""Positions of c10::DeviceType in its registry of device guards."""
+
+NAMED_AFTER_USE = {
+    "compile": "torch.compile",
+    "cuda.CUDAGraph": "a CUDA graph",
+    "cuda.graph": "a CUDA graph",
+    "cuda.make_graphed_callables": "a CUDA graph",
+    "cuda.Stream": "a stream of its own",
+    "cuda.ExternalStream": "a stream of its own",
+    "cuda.stream": "a stream of its own",
+    "cuda.set_stream": "a stream of its own",
+    "cuda.Event": "an event",
+}
+"""What a candidate may not use, and how a rejection names it."""
+
+
+class StubDriver(DriverBase):  # type: ignore[misc]
+    """Triton's driver for a device that is only described."""
+
+    def __init__(self, device: Device) -> None:
+        super().__init__()
+        self._device = device
+        self.utils = SimpleNamespace(
+            get_device_properties=lambda _=0: {
+                "max_shared_mem": device.shared_bytes_per_block,
+                "max_num_regs": device.registers_per_sm,
+                "multiprocessor_count": device.sm_count,
+                "warpSize": device.warp_size,
+                "sm_clock_rate": device.sm_clock_mhz * 1000,
+                "mem_clock_rate": 0,
+                "mem_bus_width": 0,
+            },
+            load_binary=_nothing_runs,
+            set_printf_fifo_size=lambda _: None,
+        )
+        self.launcher_cls = _nothing_runs
+
+    @classmethod
+    def is_active(cls) -> bool:
+        """Triton's discovery of drivers never finds this one."""
+        return False
+
+    def get_current_target(self) -> Any:
+        """What Triton compiles for."""
+        return GPUTarget("cuda", self._device.arch, self._device.warp_size)
+
+    def get_current_device(self) -> int:
+        """The one device."""
+        return 0
+
+    def set_current_device(self, device: int) -> None:
+        """There is only one."""
+
+    def get_current_stream(self, device: int = 0) -> int:
+        """The default stream."""
+        return 0
+
+    def get_device_capability(self, device: int = 0) -> tuple[int, int]:
+        """Compute capability."""
+        return divmod(self._device.arch, 10)
+
+    def get_active_torch_device(self) -> torch.device:
+        """The device as torch names it."""
+        return CUDA
+
+    def get_device_interface(self) -> Any:
+        """The (patched) torch.cuda."""
+        return torch.cuda
+
+    def map_python_to_cpp_type(self, ty: str) -> str:
+        """Only launchers ask for this."""
+        return ty
+
+    def get_benchmarker(self) -> Callable[..., Any]:
+        """There is nothing to time."""
+        return _nothing_runs
+
+
+def _nothing_runs(*args: Any, **kwargs: Any) -> NoReturn:
+    raise RuntimeError("there is no device: a compiled kernel cannot be loaded, launched or timed while it is traced")
+
+
+class CudaIndex(TorchFunctionMode):
+    """Says `cuda:0` where a candidate says `cuda`, which torch would ask a driver about."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Rewrite the arguments of one call."""
+        args = tuple(_indexed(value) for value in args)
+        kwargs = {name: _indexed(value) for name, value in (kwargs or {}).items()}
+        if func is torch.Tensor.cuda:
+            return args[0].to(CUDA)
+        return func(*args, **kwargs)
+
+
+def _indexed(value: Any) -> Any:
+    if isinstance(value, str) and value == "cuda":
+        return CUDA
+    if isinstance(value, torch.device) and value.type == "cuda" and value.index is None:
+        return CUDA
+    return value
+
+
+class Addresses:
+    """A made-up address for every storage, far apart and aligned as the caching allocator aligns."""
+
+    def __init__(self) -> None:
+        self._bases: dict[int, tuple[int, torch.UntypedStorage]] = {}
+
+    def of(self, tensor: torch.Tensor) -> int:
+        """Address of the tensor's first element; storages seen are kept, so that no address is used twice."""
+        storage = tensor.untyped_storage()
+        base, _ = self._bases.setdefault(storage._cdata, ((len(self._bases) + 1) << 42, storage))
+        return base + tensor.storage_offset() * tensor.element_size()
+
+
+@contextmanager
+def pretend(device: Device, forbid: Callable[[str], NoReturn]) -> Iterator[None]:
+    """Have torch and Triton believe in `device`.
+
+    Args:
+        device: the description.
+        forbid: called, with what it is, when something is used that a candidate may not use; raises.
+    """
+    driver = triton.runtime.driver
+    addresses = Addresses()
+    with ExitStack() as undo:
+        undo.callback(setattr, driver, "_active", driver._active)
+        driver.set_active(StubDriver(device))
+        for path, value in _answers(device).items():
+            _replace(undo, f"cuda.{path}", value)
+        for path, words in NAMED_AFTER_USE.items():
+            _replace(undo, path, _forbidden(words, forbid))
+        before = FakeTensor.__dict__.get("data_ptr", torch.Tensor.data_ptr)
+        undo.callback(setattr, FakeTensor, "data_ptr", before)
+        FakeTensor.data_ptr = lambda tensor: addresses.of(tensor)  # type: ignore[method-assign]
+        undo.enter_context(_guard_that_does_nothing())
+        undo.enter_context(CudaIndex())
+        yield
+
+
+def _forbidden(words: str, forbid: Callable[[str], NoReturn]) -> Callable[..., Any]:
+    return lambda *args, **kwargs: forbid(words)
+
+
+def _replace(undo: ExitStack, path: str, value: Any) -> None:
+    """Set `torch.<path>` until the stack ends; what this torch does not have is passed over."""
+    folder, _, name = path.rpartition(".")
+    owner = getattr(torch, folder) if folder else torch
+    if hasattr(owner, name):
+        undo.callback(setattr, owner, name, getattr(owner, name))
+        setattr(owner, name, value)
+
+
+def _answers(device: Device) -> dict[str, Any]:
+    """What torch.cuda's queries answer, by name."""
+    major, minor = divmod(device.arch, 10)
+    properties = SimpleNamespace(
+        name=device.name,
+        major=major,
+        minor=minor,
+        multi_processor_count=device.sm_count,
+        total_memory=device.memory_bytes,
+        warp_size=device.warp_size,
+        max_threads_per_block=1024,
+        max_threads_per_multi_processor=device.threads_per_sm,
+        regs_per_multiprocessor=device.registers_per_sm,
+        shared_memory_per_block=49152,
+        shared_memory_per_block_optin=device.shared_bytes_per_block,
+        shared_memory_per_multiprocessor=device.shared_bytes_per_sm,
+        L2_cache_size=device.l2_bytes,
+        clock_rate=device.sm_clock_mhz * 1000,
+        is_integrated=0,
+        is_multi_gpu_board=0,
+    )
+    stream = SimpleNamespace(cuda_stream=0, synchronize=lambda: None, device=CUDA)
+    nothing = ("synchronize", "set_device", "empty_cache", "init", "_lazy_init", "reset_peak_memory_stats")
+    return {name: _constant(None) for name in nothing} | {
+        "is_available": _constant(True),
+        "is_initialized": _constant(False),
+        "is_bf16_supported": _constant(True),
+        "device_count": _constant(1),
+        "current_device": _constant(0),
+        "get_device_properties": _constant(properties),
+        "get_device_capability": _constant((major, minor)),
+        "get_device_name": _constant(device.name),
+        "mem_get_info": _constant((device.memory_bytes, device.memory_bytes)),
+        "current_stream": _constant(stream),
+        "default_stream": _constant(stream),
+        "device": lambda *args: nullcontext(),
+        "device_of": lambda *args: nullcontext(),
+    }
+
+
+def _constant(value: Any) -> Callable[..., Any]:
+    return lambda *args, **kwargs: value
+
+
+@contextmanager
+def _guard_that_does_nothing() -> Iterator[None]:
+    """Put meta's device guard, which does nothing, in the place of CUDA's.
+
+    Indexing and copying set the current device through a guard; a torch without CUDA has none and raises, and one
+    with CUDA would make a context.  There is no public call for this: torch's own (`_ensureCUDADeviceGuardSet`) only
+    covers CUDA builds.
+    """
+    (library,) = Path(torch.__file__).parent.glob("lib/libc10.so")
+    c10 = ctypes.CDLL(str(library))
+    registry = (ctypes.c_void_p * (_META_GUARD + 1)).in_dll(c10, "_ZN3c104impl26device_guard_impl_registryE")
+    before = registry[_CUDA_GUARD]
+    registry[_CUDA_GUARD] = registry[_META_GUARD]
+    try:
+        yield
+    finally:
+        registry[_CUDA_GUARD] = before
