@@ -1,0 +1,63 @@
+"""Everything a report is made of, as one value."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from kopt.model.base import Value
+from kopt.model.trial import RoundSummary, SelectionRow, Trial
+
+
+class Final(Value):
+    """What a run came to: its best kernel against the seed and the baselines."""
+
+    best_name: str
+    """Candidate that first brought the best kernel (`r2a0s17`; `r0a0s0` when nothing beat the seed)."""
+    description: str = ""
+    """What the best candidate changed, in its proposer's words."""
+    best_ms: float
+    seed_ms: float
+    speedup: float
+    """Seed's time over the best kernel's; above 1 is faster."""
+    eager_ms: float | None = None
+    """The reference run as it is by PyTorch; None when it was not timed."""
+    compile_ms: float | None = None
+    """The reference under `torch.compile`; None when it was not timed."""
+    interval: tuple[float, float] | None = None
+    """95 % confidence interval of the best time, ms; None for an estimate."""
+    estimated: bool
+    """True when these times were worked out from builds, False when all were measured on the device."""
+    roofline_share: float
+    """Share of the speed of light that the best kernel reaches, 0 to 1."""
+
+
+class RunRecord(Value):
+    """A whole run, as its report shows it."""
+
+    run: str
+    problem: str
+    preset: str = ""
+    models: tuple[str, ...]
+    """Proposers, in the configuration's order."""
+    strategy: str
+    clustering: bool
+    """Whether selection went round-robin over clusters of equal techniques."""
+    seed: int
+    """Seed of everything that draws."""
+    judge: str
+    """`interpret`, `cuda` or `dry`."""
+    device: str
+    """Name of the device that times hold for."""
+    configuration: str
+    """The resolved configuration, as YAML."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    rounds: tuple[RoundSummary, ...] = Field(min_length=1)
+    """From round 0, which is the seed alone."""
+    trials: tuple[Trial, ...]
+    selections: tuple[tuple[SelectionRow, ...], ...]
+    """Parents that each round selected, from round 0."""
+    best_source: str
+    seed_source: str
+    final: Final
+    taxonomy: tuple[str, ...] = ()
+    """Names of the techniques, in bit order."""

@@ -1,0 +1,143 @@
+"""What the report's tables show, worked out from the trials: failures, models, the fastest kernels, clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from kopt.model.build import Phase
+from kopt.model.trial import Trial
+
+INCORRECT = "incorrect"
+NO_PROPOSAL = "no proposal"
+
+MEANING: dict[str, str] = {
+    Phase.SYNTAX: "not Python",
+    Phase.IMPORT: "importing the module raised",
+    Phase.ENTRY: "no entry point that takes the problem's inputs",
+    Phase.TRACE: "the entry point raised while it was traced",
+    Phase.COMPILE: "Triton refused to compile it",
+    Phase.RESOURCES: "more shared memory, threads or registers than the device has",
+    Phase.CONTRACT: "wrong type, shape, dtype or device of the output",
+    Phase.FALLBACK: "no Triton launch, or torch computes part of the result",
+    Phase.TIMEOUT: "over the time limit",
+    Phase.CRASH: "the process died",
+    Phase.INTERPRET: "the Triton interpreter raised",
+    Phase.LAUNCH: "a launch failed on the GPU",
+    Phase.MUTATION: "an input was changed",
+    Phase.ROOFLINE: "a time under the physical floor, refused",
+    INCORRECT: "ran, and gave a wrong result",
+    NO_PROPOSAL: "the proposer had nothing new, or its reply held no kernel",
+}
+"""What each kind of failure means, in words."""
+
+
+class Failure(NamedTuple):
+    """One kind of failure, how often it happened, and the first example."""
+
+    kind: str
+    meaning: str
+    number: int
+    example: Trial
+
+
+class ModelRow(NamedTuple):
+    """What one proposer contributed."""
+
+    model: str
+    asked: int
+    proposed: int
+    duplicates: int
+    failed: int
+    """Failed or incorrect."""
+    correct: int
+    faster: int
+    """Correct and faster than the seed."""
+    selected: int
+    fastest: Trial | None
+    cost_usd: float
+
+
+class Cluster(NamedTuple):
+    """The kernels that share a technique vector."""
+
+    techniques: tuple[str, ...]
+    classified: bool
+    """False for the kernels that nobody classified, shown as one row though each is a cluster of its own."""
+    members: int
+    selected: int
+    fastest: Trial
+
+
+def correct_trials(trials: Sequence[Trial]) -> list[Trial]:
+    """Trials that passed, each kernel once, fastest first; equal times in the order in which they came."""
+    return sorted((t for t in trials if t.verdict == "passed" and t.time_ms is not None), key=by_time)
+
+
+def by_time(trial: Trial) -> tuple[float, int, int, int]:
+    """Sort key: time, then round, attempt and slot."""
+    assert trial.time_ms is not None
+    return trial.time_ms, trial.round, trial.attempt, trial.slot
+
+
+def failures(trials: Sequence[Trial]) -> list[Failure]:
+    """Kinds of failure, most frequent first; a duplicate of a failed kernel does not count again."""
+    kinds: dict[str, list[Trial]] = {}
+    for trial in trials:
+        if kind := _kind(trial):
+            kinds.setdefault(kind, []).append(trial)
+    counted = [Failure(kind, MEANING.get(kind, ""), len(group), group[0]) for kind, group in kinds.items()]
+    return sorted(counted, key=lambda failure: (-failure.number, failure.kind))
+
+
+def _kind(trial: Trial) -> str:
+    if trial.status == "none":
+        return NO_PROPOSAL
+    if trial.verdict == "failed":
+        return trial.phase or "failed"
+    return INCORRECT if trial.verdict == "incorrect" else ""
+
+
+def models(trials: Sequence[Trial], seed_ms: float) -> list[ModelRow]:
+    """What each proposer contributed, in order of name; the seed's round 0 and unused slots do not count."""
+    used = sorted((t for t in trials if t.round > 0 and t.status != "skipped"), key=lambda trial: trial.model)
+    return [_model(model, list(group), seed_ms) for model, group in groupby(used, lambda trial: trial.model)]
+
+
+def _model(model: str, trials: Sequence[Trial], seed_ms: float) -> ModelRow:
+    correct = correct_trials(trials)
+    return ModelRow(
+        model=model,
+        asked=len(trials),
+        proposed=_count(trials, lambda t: t.status == "proposed"),
+        duplicates=_count(trials, lambda t: t.verdict == "duplicate"),
+        failed=_count(trials, lambda t: t.verdict in ("failed", "incorrect")),
+        correct=len(correct),
+        faster=_count(correct, lambda t: t.time_ms is not None and t.time_ms < seed_ms),
+        selected=_count(trials, lambda t: t.selected_rank is not None),
+        fastest=correct[0] if correct else None,
+        cost_usd=sum(t.cost_usd for t in trials),
+    )
+
+
+def _count(trials: Sequence[Trial], holds: Callable[[Trial], bool]) -> int:
+    return sum(map(holds, trials))
+
+
+def clusters(trials: Sequence[Trial]) -> list[Cluster]:
+    """Clusters of the correct kernels, the one with the fastest kernel first."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in correct_trials(trials):
+        if trial.cluster:
+            groups.setdefault("" if trial.cluster == trial.kernel else trial.cluster, []).append(trial)
+    return [
+        Cluster(
+            techniques=group[0].techniques,
+            classified=bool(name),
+            members=len(group),
+            selected=_count(group, lambda t: t.selected_rank is not None),
+            fastest=group[0],
+        )
+        for name, group in groups.items()
+    ]
