@@ -124,7 +124,15 @@ def _access(site: Site, count: float, sampled: Sample, programs: int) -> _Access
         total = count * programs * site.bytes_per_thread
         return _Access(site, count, total, total)
     useful = count * programs * sampled.threads * site.active * site.bytes_per_thread
+    useful *= _alone(site, sampled)
     return _Access(site, count, useful * overfetch(site, sampled), useful)
+
+
+def _alone(site: Site, sampled: Sample) -> float:
+    """Share of a program's warps that touch addresses of their own; L1 answers those that repeat an access."""
+    if site.addresses is None or site.kind in _WRITES:
+        return 1.0
+    return len(np.unique(site.addresses[sampled.warps])) / (sampled.warps.stop - sampled.warps.start)
 
 
 def overfetch(site: Site, sampled: Sample) -> float:

@@ -32,14 +32,18 @@ _MASK32 = 0xFFFFFFFF
 
 @dataclass(frozen=True)
 class Sample:
-    """The threads that are walked: lanes of one warp, then one thread of each of `programs` programs."""
+    """The threads that are walked."""
 
     tid: Lanes
     ctaid: tuple[Lanes, Lanes, Lanes]
     grid: tuple[int, int, int]
     threads: int
     warp: slice
+    """The lanes of one warp."""
+    warps: slice
+    """The first thread of every warp of that program."""
     programs: slice
+    """The first thread of each of several programs."""
 
 
 @dataclass
@@ -105,10 +109,12 @@ def sample(grid: tuple[int, int, int], threads: int, wave: int) -> Sample:
     start = (total // max(wave, 1)) // 2 * wave if total > wave else 0
     programs = np.arange(start, min(start + min(wave, PROGRAMS), total), dtype=np.int64)
     lanes = min(32, threads)
-    linear = np.concatenate([np.full(lanes, programs[0]), programs])
-    tid = np.concatenate([np.arange(lanes), np.zeros(len(programs))]).astype(np.int64)
+    inside = np.concatenate([np.arange(lanes), np.arange(0, threads, 32)])
+    linear = np.concatenate([np.full(len(inside), programs[0]), programs])
+    tid = np.concatenate([inside, np.zeros(len(programs))]).astype(np.int64)
     ctaid = (linear % grid[0], linear // grid[0] % grid[1], linear // (grid[0] * grid[1]))
-    return Sample(tid, ctaid, grid, threads, slice(0, lanes), slice(lanes, lanes + len(programs)))
+    parts = (slice(0, lanes), slice(lanes, len(inside)), slice(len(inside), len(linear)))
+    return Sample(tid, ctaid, grid, threads, *parts)
 
 
 class Guess(NamedTuple):
