@@ -118,7 +118,7 @@ def _tensors(values: Any) -> list[torch.Tensor]:
 
 
 def _base(func: torch._ops.OpOverload) -> str:
-    return func.overloadpacket.__name__
+    return str(func.overloadpacket.__name__)
 
 
 def _specs(named: Any) -> tuple[TensorSpec, ...]:

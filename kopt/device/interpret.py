@@ -16,7 +16,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -290,7 +289,9 @@ def _check(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Verdi
         return _failure(Phase.FALLBACK, "the entry point launches no Triton kernel")
     changed = _mutated(job, case, run)
     if changed:
-        return _failure(Phase.MUTATION, f"input {changed} is changed by the candidate, which the problem does not allow")
+        return _failure(
+            Phase.MUTATION, f"input {changed} is changed by the candidate, which the problem does not allow"
+        )
     wanted = expected(job.problem, case)
     violation = wanted.contract.violation(run.output)
     if violation:

@@ -67,7 +67,8 @@ def erf(values: Array) -> Array:
 
 
 LIBDEVICE: dict[str, Callable[..., Array]] = {
-    "tanh": np.tanh, "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1, "exp10": lambda x: np.power(x.dtype.type(10), x),
+    "tanh": np.tanh, "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1,
+    "exp10": lambda x: np.power(x.dtype.type(10), x),
     "log": np.log, "log2": np.log2, "log10": np.log10, "log1p": np.log1p,
     "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
     "sinh": np.sinh, "cosh": np.cosh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
@@ -86,4 +87,11 @@ def libdevice(symbol: str) -> Callable[..., Array] | None:
     """The numpy function of a device library symbol (`__nv_tanhf`); None where there is none."""
     name = symbol.removeprefix("__nv_").removeprefix("fast_")
     candidates = (name, name.removesuffix("f"), name.removeprefix("f"), name.removesuffix("f").removesuffix("d"))
-    return next((LIBDEVICE[one] for one in (*candidates, *(c.replace("fdivide", "divide") for c in candidates)) if one in LIBDEVICE), None)
+    return next(
+        (
+            LIBDEVICE[one]
+            for one in (*candidates, *(c.replace("fdivide", "divide") for c in candidates))
+            if one in LIBDEVICE
+        ),
+        None,
+    )

@@ -270,7 +270,9 @@ def _tree_reduce(self: Any, inputs: Any) -> list[Any]:
     """Reduce by a function of the kernel's own, halves at a time; Triton's goes element by element."""
     whole = self.axis is None
     axis = 0 if whole else self.axis
-    arrays = [tensor.handle.data.reshape(-1) if whole else np.moveaxis(tensor.handle.data, axis, 0) for tensor in inputs]
+    arrays = [
+        tensor.handle.data.reshape(-1) if whole else np.moveaxis(tensor.handle.data, axis, 0) for tensor in inputs
+    ]
     types = [tensor.dtype for tensor in inputs]
     while (size := arrays[0].shape[0]) > 1:
         half = size // 2
@@ -300,15 +302,15 @@ def _install_memory() -> None:
     swap, modify = Builder.create_atomic_cas, Builder.create_atomic_rmw
 
     def strict_load(self: Any, pointers: Any, mask: Any, other: Any, *options: Any, **named: Any) -> Any:
-        _check_bounds(self, "load", pointers, mask.data)
-        if other is None and not mask.data.all():
+        _check_bounds(self, "load", pointers, np.asarray(mask.data))
+        if other is None and not np.asarray(mask.data).all():
             element = pointers.get_element_ty()
             values = numbers.poison(pointers.data.shape, interpreter._get_np_dtype(element), element.name)
             other = Handle(values, element)
         return load(self, pointers, mask, other, *options, **named)
 
     def strict_store(self: Any, pointers: Any, value: Any, mask: Any, *options: Any, **named: Any) -> Any:
-        _check_bounds(self, "store", pointers, mask.data)
+        _check_bounds(self, "store", pointers, np.asarray(mask.data))
         return store(self, pointers, value, mask, *options, **named)
 
     def strict_swap(self: Any, pointers: Any, *rest: Any) -> Any:
@@ -338,8 +340,8 @@ def _check_bounds(builder: Any, what: str, pointers: Any, mask: Any) -> None:
         inside |= (addresses >= start) & (addresses + np.uint64(width) <= end)
     if not inside.all():
         raise OutOfBounds(
-            f"{int((~inside).sum())} of {addresses.size} addresses of a {what} lie outside every tensor that the kernel "
-            f"was given (program {builder.grid_idx}): a mask or a bound is missing"
+            f"{int((~inside).sum())} of {addresses.size} addresses of a {what} lie outside every tensor that the "
+            f"kernel was given (program {builder.grid_idx}): a mask or a bound is missing"
         )
 
 
@@ -368,9 +370,7 @@ def _ranges(values: Iterable[Any]) -> Iterator[tuple[int, int]]:
     for value in values:
         if isinstance(value, tuple | list):
             yield from _ranges(value)
-        elif isinstance(value, TensorDescriptor):
-            yield from _ranges([value.base])
-        elif isinstance(value, triton.runtime.jit.TensorWrapper):
+        elif isinstance(value, TensorDescriptor | triton.runtime.jit.TensorWrapper):
             yield from _ranges([value.base])
         elif hasattr(value, "untyped_storage"):
             storage = value.untyped_storage()

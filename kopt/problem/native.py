@@ -91,7 +91,9 @@ def _text(folder: Path, name: str) -> str:
     try:
         return (folder / name).read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ProblemError(f"{folder.name}: {name} is missing; a problem needs {REFERENCE}, {SEED}, {DECLARATION}") from error
+        raise ProblemError(
+            f"{folder.name}: {name} is missing; a problem needs {REFERENCE}, {SEED}, {DECLARATION}"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ProblemError(f"{folder.name}/{name} cannot be read as UTF-8 text: {error}") from error
 
@@ -131,7 +133,7 @@ def _explain(error: ValidationError) -> str:
 
 
 def _keys(parents: list[str]) -> Iterable[str]:
-    models = {"workloads": Workloads, "tolerance": Tolerance}
+    models: dict[str, type[Value]] = {"workloads": Workloads, "tolerance": Tolerance}
     model = models.get(parents[-1], Declaration) if parents else Declaration
     return model.model_fields
 
