@@ -103,8 +103,8 @@ async def _messages(client: Any, body: wire.Body, entry: Model, stream: Stream) 
     named = {name: rest.pop(name) for name in ("model", "max_tokens", "messages")}
     if not entry.stream:
         return _plain(await client.messages.create(**named, extra_body=rest))
-    events = await client.messages.create(**named, extra_body=rest, stream=True)
-    return await _gather_message(events, stream)
+    async with await client.messages.create(**named, extra_body=rest, stream=True) as events:
+        return await _gather_message(events, stream)
 
 
 async def _gather_message(events: Any, stream: Stream) -> wire.Body:
@@ -139,11 +139,18 @@ async def _responses(client: Any, body: wire.Body, entry: Model, stream: Stream)
     named = {name: rest.pop(name) for name in ("model", "input")}
     if not entry.stream:
         return _plain(await client.responses.create(**named, extra_body=rest))
-    async for event in await client.responses.create(**named, extra_body=rest, stream=True):
+    async with await client.responses.create(**named, extra_body=rest, stream=True) as events:
+        return await _last_response(events, stream)
+
+
+async def _last_response(events: Any, stream: Stream) -> wire.Body:
+    """The whole reply, which the last event of a response stream holds."""
+    async for event in events:
         data = _plain(event)
         stream.event(data.get("delta") if data["type"] == "response.output_text.delta" else None)
         if data["type"] in ("response.completed", "response.incomplete"):
-            return data["response"]
+            whole: wire.Body = data["response"]
+            return whole
         if data["type"] == "response.failed":
             raise _Failed((data["response"].get("error")) or {})
         if data["type"] == "error":
@@ -157,8 +164,8 @@ async def _chat(client: Any, body: wire.Body, entry: Model, stream: Stream) -> A
     if not entry.stream:
         return _plain(await client.chat.completions.create(**named, extra_body=rest))
     rest["stream_options"] = {"include_usage": True}
-    chunks = await client.chat.completions.create(**named, extra_body=rest, stream=True)
-    return await _gather_completion(chunks, stream)
+    async with await client.chat.completions.create(**named, extra_body=rest, stream=True) as chunks:
+        return await _gather_completion(chunks, stream)
 
 
 async def _gather_completion(chunks: Any, stream: Stream) -> wire.Body:
@@ -205,6 +212,9 @@ def _fault(error: Exception, stream: Stream, deadline: float) -> Fault:
         fault = of_status(error.status_code, error.response.headers, error.body, began=error.status_code < 400)
     elif isinstance(error, _Failed):
         fault = of_status(200, {}, error.args[0], began=True)
+    elif isinstance(error.__cause__ or error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
+        why = type(error.__cause__ or error).__name__
+        fault = Fault(lack=Lack.CONNECTION, detail=f"no connection ({why})", retry=True)
     elif isinstance(error, TimeoutError | openai.APITimeoutError | anthropic.APITimeoutError | httpx2.TimeoutException):
         fault = Fault(lack=Lack.DEADLINE, detail=f"no whole reply within {deadline:g} s", retry=True, billed=True)
     elif isinstance(error, _Cut):
@@ -212,7 +222,7 @@ def _fault(error: Exception, stream: Stream, deadline: float) -> Fault:
         fault = Fault(lack=lack, detail=f"the stream {what}", retry=True, billed=True)
     elif isinstance(error, openai.APIConnectionError | anthropic.APIConnectionError | httpx2.HTTPError):
         why = type(error.__cause__ or error).__name__
-        fault = Fault(lack=Lack.CONNECTION, detail=f"connection failed ({why})", retry=True, billed=stream.began)
+        fault = Fault(lack=Lack.CONNECTION, detail=f"the connection broke ({why})", retry=True, billed=True)
     elif isinstance(error, openai.APIError) and isinstance(error.body, Mapping):
         fault = of_status(200, {}, error.body, began=True)
     elif isinstance(

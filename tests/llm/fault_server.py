@@ -1,0 +1,341 @@
+"""A local server that speaks the three protocols and fails on purpose, started by tests as a process of its own.
+
+Only the standard library.  It binds to 127.0.0.1, prints its port, and ends when its standard input closes.  A prompt
+may order its own faults: `[[429x2 drip]]` fails the first two calls of that prompt with 429 and the third as a drip.
+Without orders, `--rate` draws faults by prompt and call number, the same in every run.  Each call is a line of `--log`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import random
+import re
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+ORDERS = re.compile(r"\[\[(.*?)\]\]")
+SLOT = re.compile(r"slot-\d+")
+DRAWN = ("429", "429date", "500", "529", "cut", "garbage", "html", "early", "inner")
+STATUS = {"400": 400, "429": 429, "429date": 429, "quota": 429, "500": 500, "529": 529, "409": 409, "filter": 400}
+FINAL = {"ok", "refuse", "truncate", "empty"}
+
+
+class Server:
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.calls: dict[str, int] = {}
+        self.log = Path(options.log).open("a", buffering=1)  # noqa: SIM115  closed with the process
+        self.open = self.most_open = 0
+
+    def note(self, **event: Any) -> None:
+        self.log.write(json.dumps(event | {"time": time.monotonic()}) + "\n")
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            while await self.one(reader, writer):
+                pass
+        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
+            pass
+        finally:
+            self.open -= 1
+            writer.close()
+
+    async def one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        line, *rest = head.split("\r\n")
+        headers = {k.lower(): v.strip() for k, _, v in (h.partition(":") for h in rest if h)}
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        method, path, _ = line.split(" ")
+        key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+        if self.options.key and key != self.options.key:
+            error = {"type": "authentication_error", "message": f"incorrect key {key}; headers were {headers}"}
+            return await self.json(writer, 401, {"type": "error", "error": error})
+        if method == "GET":
+            return await self.json(writer, 200, models(self.options.models.split(",")))
+        return await self.call(writer, path, json.loads(body))
+
+    async def call(self, writer: asyncio.StreamWriter, path: str, body: dict[str, Any]) -> bool:
+        prompt = prompt_of(body)
+        number = self.calls[prompt] = self.calls.get(prompt, 0) + 1
+        slot = match[0] if (match := SLOT.search(prompt)) else hashlib.sha256(prompt.encode()).hexdigest()[:12]
+        fault = self.fault(prompt, number)
+        self.note(event="arrived", slot=slot, call=number, fault=fault, path=path)
+        await asyncio.sleep(self.options.latency)
+        done = await self.answer(writer, path, body, fault, answer_text(slot))
+        if fault in FINAL:
+            self.note(event="served", slot=slot, call=number, fault=fault, path=path, most_open=self.most_open)
+        return done
+
+    def fault(self, prompt: str, number: int) -> str:
+        if orders := ORDERS.search(prompt):
+            faults = [f for order in orders[1].split() for f in expand(order)]
+            return faults[min(number, len(faults)) - 1] if number <= len(faults) or faults[-1] in FINAL else "ok"
+        draw = random.Random(f"{self.options.seed}/{prompt}/{number}")
+        return draw.choice(DRAWN) if draw.random() < self.options.rate else "ok"
+
+    async def answer(
+        self, writer: asyncio.StreamWriter, path: str, body: dict[str, Any], fault: str, text: str
+    ) -> bool:
+        if fault in STATUS:
+            return await self.json(writer, STATUS[fault], error_body(fault), error_headers(fault))
+        if fault == "hang":
+            await asyncio.sleep(60)
+            return False
+        if fault == "html":
+            return await self.send(writer, 200, "text/html", b"<html><body>Bad gateway</body></html>")
+        if not body.get("stream"):
+            return await self.whole(writer, path, fault, text)
+        await self.stream(writer, path, fault, text)
+        return False
+
+    async def whole(self, writer: asyncio.StreamWriter, path: str, fault: str, text: str) -> bool:
+        if fault in ("garbage", "early", "inner"):
+            return await self.send(writer, 200, "application/json", b'{"id": "x", "choices": [')
+        content = json.dumps(final(path, text, fault)).encode()
+        if fault in ("cut", "drip"):
+            writer.write(head_of(200, "application/json", {"content-length": str(len(content))}) + content[:40])
+            await writer.drain()
+            await asyncio.sleep(60 if fault == "drip" else 0)
+            writer.transport.abort()
+            return False
+        return await self.send(writer, 200, "application/json", content)
+
+    async def stream(self, writer: asyncio.StreamWriter, path: str, fault: str, text: str) -> None:
+        writer.write(head_of(200, "text/event-stream", {"connection": "close"}))
+        events = list(stream_of(path, text, fault))
+        if fault in ("cut", "early", "garbage", "inner"):
+            events = events[: max(2, len(events) // 2)]
+        if fault == "garbage":
+            events.append("data: {not json\n\n")
+        if fault == "inner":
+            events.append(inner_error(path))
+        for event in events:
+            for piece in event if fault == "drip" else (event,):
+                writer.write(piece.encode())
+                await writer.drain()
+                await asyncio.sleep(0.3 if fault == "drip" else 0)
+        if fault == "cut":
+            writer.transport.abort()
+
+    async def json(
+        self, writer: asyncio.StreamWriter, status: int, body: Any, headers: dict[str, str] | None = None
+    ) -> bool:
+        return await self.send(writer, status, "application/json", json.dumps(body).encode(), headers)
+
+    async def send(
+        self, writer: asyncio.StreamWriter, status: int, kind: str, body: bytes, headers: dict[str, str] | None = None
+    ) -> bool:
+        writer.write(head_of(status, kind, {"content-length": str(len(body))} | (headers or {})) + body)
+        await writer.drain()
+        return True
+
+
+def expand(order: str) -> list[str]:
+    name, _, times = order.partition("x") if re.fullmatch(r"\w+x\d+", order) else (order, "", "1")
+    return [name] * int(times)
+
+
+def prompt_of(body: dict[str, Any]) -> str:
+    """The last user turn's text in any of the protocols."""
+    content = (body.get("messages") or body.get("input"))[-1]["content"]
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def answer_text(slot: str) -> str:
+    return (
+        f"Wider loads for {slot}.\n\n```python\nimport triton\n\n\ndef kernel_function(x):\n    return {slot!r}\n```\n"
+    )
+
+
+def models(names: list[str]) -> dict[str, Any]:
+    data = [{"id": name, "type": "model", "object": "model", "created": 0, "owned_by": "t"} for name in names if name]
+    return {"object": "list", "data": data, "has_more": False, "first_id": None, "last_id": None}
+
+
+def error_body(fault: str) -> dict[str, Any]:
+    kinds = {
+        "quota": "insufficient_quota",
+        "529": "overloaded_error",
+        "filter": "content_policy_violation",
+        "400": "invalid_request_error",
+    }
+    kind = kinds.get(fault, "server_error")
+    return {"type": "error", "error": {"type": kind, "code": kind, "message": f"injected {fault}"}}
+
+
+def error_headers(fault: str) -> dict[str, str]:
+    if fault == "429":
+        return {"retry-after": "0.05"}
+    if fault == "429date":
+        return {"retry-after": format_datetime(datetime.now(UTC) + timedelta(seconds=0.5), usegmt=True)}
+    return {}
+
+
+def head_of(status: int, kind: str, headers: dict[str, str]) -> bytes:
+    lines = [f"HTTP/1.1 {status} X", f"content-type: {kind}", *(f"{k}: {v}" for k, v in headers.items())]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
+USAGE = {"given": 100, "cached": 40, "made": 20, "reasoning": 5}
+
+
+def final(path: str, text: str, fault: str) -> dict[str, Any]:
+    """A whole reply body."""
+    text = {"refuse": "I cannot help with that.", "truncate": text[: len(text) // 2], "empty": ""}.get(fault, text)
+    if path.endswith("/messages"):
+        stop = {"refuse": "refusal", "truncate": "max_tokens"}.get(fault, "end_turn")
+        content = [{"type": "text", "text": text}] if text else []
+        return message(stop, content) | {"usage": message_usage()}
+    if path.endswith("/responses"):
+        return response(text, fault)
+    stop = {"truncate": "length"}.get(fault, "stop")
+    said = {"role": "assistant", "content": None if fault == "refuse" else text, "refusal": None}
+    said["refusal"] = text if fault == "refuse" else None
+    choice = {"index": 0, "message": said, "finish_reason": stop}
+    return {
+        "id": "c",
+        "object": "chat.completion",
+        "created": 0,
+        "model": "m",
+        "choices": [choice],
+        "usage": chat_usage(),
+    }
+
+
+def message(stop: str | None, content: list[Any]) -> dict[str, Any]:
+    return {
+        "id": "m", "type": "message", "role": "assistant", "model": "m",
+        "content": content, "stop_reason": stop, "stop_sequence": None,
+    }  # fmt: skip
+
+
+def message_usage() -> dict[str, Any]:
+    return {
+        "input_tokens": USAGE["given"] - USAGE["cached"],
+        "cache_read_input_tokens": USAGE["cached"],
+        "cache_creation_input_tokens": 0,
+        "output_tokens": USAGE["made"],
+    }
+
+
+def chat_usage() -> dict[str, Any]:
+    return {
+        "prompt_tokens": USAGE["given"],
+        "completion_tokens": USAGE["made"],
+        "total_tokens": USAGE["given"] + USAGE["made"],
+        "prompt_tokens_details": {"cached_tokens": USAGE["cached"]},
+        "completion_tokens_details": {"reasoning_tokens": USAGE["reasoning"]},
+    }
+
+
+def response(text: str, fault: str) -> dict[str, Any]:
+    part = {"type": "output_text", "text": text, "annotations": []}
+    if fault == "refuse":
+        part = {"type": "refusal", "refusal": text}
+    items = [{"type": "message", "id": "i", "role": "assistant", "status": "completed", "content": [part]}]
+    usage = {
+        "input_tokens": USAGE["given"],
+        "output_tokens": USAGE["made"],
+        "total_tokens": USAGE["given"] + USAGE["made"],
+        "input_tokens_details": {"cached_tokens": USAGE["cached"]},
+        "output_tokens_details": {"reasoning_tokens": USAGE["reasoning"]},
+    }
+    short = fault == "truncate"
+    return {
+        "id": "r", "object": "response", "created_at": 0, "model": "m", "output": items if text else [],
+        "status": "incomplete" if short else "completed", "usage": usage, "parallel_tool_calls": True,
+        "incomplete_details": {"reason": "max_output_tokens"} if short else None,
+        "tool_choice": "auto", "tools": [],
+    }  # fmt: skip
+
+
+def sse(data: Any, event: str | None = None) -> str:
+    return (f"event: {event}\n" if event else "") + f"data: {json.dumps(data)}\n\n"
+
+
+def stream_of(path: str, text: str, fault: str) -> Any:
+    """The same reply as a stream of events."""
+    whole = final(path, text, fault)
+    if path.endswith("/messages"):
+        yield from message_events(whole)
+    elif path.endswith("/responses"):
+        yield from response_events(whole)
+    else:
+        yield from chat_events(whole)
+
+
+def message_events(whole: dict[str, Any]) -> Any:
+    usage = whole.pop("usage")
+    begin = message(None, []) | {"usage": usage | {"output_tokens": 1}}
+    yield sse({"type": "message_start", "message": begin}, "message_start")
+    for n, block in enumerate(whole["content"]):
+        start = {"type": "content_block_start", "index": n, "content_block": {"type": "text", "text": ""}}
+        yield sse(start, "content_block_start")
+        for piece in pieces(block["text"]):
+            delta = {"type": "content_block_delta", "index": n, "delta": {"type": "text_delta", "text": piece}}
+            yield sse(delta, "content_block_delta")
+        yield sse({"type": "content_block_stop", "index": n}, "content_block_stop")
+    delta = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
+    yield sse({"type": "message_delta", "delta": delta, "usage": {"output_tokens": USAGE["made"]}}, "message_delta")
+    yield sse({"type": "message_stop"}, "message_stop")
+
+
+def response_events(whole: dict[str, Any]) -> Any:
+    begin = whole | {"status": "in_progress", "output": [], "usage": None}
+    yield sse({"type": "response.created", "sequence_number": 0, "response": begin}, "response.created")
+    for item in whole["output"]:
+        for piece in pieces(item["content"][0].get("text", "")):
+            delta = {"type": "response.output_text.delta", "item_id": "i", "output_index": 0, "content_index": 0}
+            yield sse(delta | {"delta": piece, "sequence_number": 1, "logprobs": []}, "response.output_text.delta")
+    end = f"response.{whole['status']}"
+    yield sse({"type": end, "sequence_number": 2, "response": whole}, end)
+
+
+def chat_events(whole: dict[str, Any]) -> Any:
+    frame = {"id": "c", "object": "chat.completion.chunk", "created": 0, "model": "m"}
+    choice = whole["choices"][0]
+    for field in ("content", "refusal"):
+        for piece in pieces(choice["message"][field] or ""):
+            yield sse(frame | {"choices": [{"index": 0, "delta": {field: piece}, "finish_reason": None}]})
+    yield sse(frame | {"choices": [{"index": 0, "delta": {}, "finish_reason": choice["finish_reason"]}]})
+    yield sse(frame | {"choices": [], "usage": whole["usage"]})
+    yield "data: [DONE]\n\n"
+
+
+def inner_error(path: str) -> str:
+    """An error inside a stream that had begun."""
+    error = {"type": "overloaded_error", "code": "server_error", "message": "injected inside the stream"}
+    if path.endswith("/responses"):
+        return sse({"type": "error", "code": "server_error", "message": "injected", "sequence_number": 9}, "error")
+    return sse({"type": "error", "error": error}, "error")
+
+
+def pieces(text: str) -> list[str]:
+    return [text[n : n + 16] for n in range(0, len(text), 16)]
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--log", required=True)
+    parser.add_argument("--rate", type=float, default=0.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--key", default="")
+    parser.add_argument("--models", default="m")
+    server = Server(parser.parse_args())
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, limit=2**24, backlog=512)
+    print(listening.sockets[0].getsockname()[1], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
