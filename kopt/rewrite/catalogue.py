@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kopt.rewrite import launching, loops, memory_hints, tiles
+from kopt.rewrite import (
+    accumulate,
+    autotune,
+    launching,
+    loops,
+    masks,
+    memory_hints,
+    persistent,
+    rows,
+    sizes,
+    split_k,
+    tiles,
+)
 from kopt.rewrite.kind import Transformation
 
 TRANSFORMATIONS: Mapping[str, Transformation] = {
     kind.name: kind
     for kinds in (
-        tiles.KINDS, launching.KINDS, loops.KINDS, memory_hints.KINDS,
+        tiles.KINDS, launching.KINDS, loops.KINDS, accumulate.KINDS, rows.KINDS, split_k.KINDS, sizes.KINDS, masks.KINDS,
+        persistent.KINDS, memory_hints.KINDS, autotune.KINDS,
     )
     for kind in kinds
 }  # fmt: skip

@@ -51,15 +51,9 @@ class Edits:
                 self._add(start, start, INDENT)
             start = stop + 1
 
-    def remove_argument(self, call: cst.Call, arg: cst.Arg) -> None:
-        """Take an argument out of a call, with its comma."""
-        place = call.args.index(arg)
-        start, end = self._range(arg)
-        if place + 1 < len(call.args):
-            end = self._range(call.args[place + 1])[0]
-        elif place > 0:
-            start = self._range(call.args[place - 1])[1]
-        self._add(start, end, "")
+    def replace_between(self, first: cst.CSTNode, last: cst.CSTNode, text: str) -> None:
+        """Put other text in the place of everything from one node to another."""
+        self._add(self._range(first)[0], self._range(last)[1], text)
 
     def text(self) -> str | None:
         """The edited source, or None when edits overlap."""

@@ -133,7 +133,7 @@ def _count(arg: cst.Arg, values: dict[str, int]) -> int | None:
 def _loads_inside(loop: cst.For, trips: int) -> bool:
     """Unrolling stays within a bound of code size, with the loops inside unrolled too."""
     inner = sum(isinstance(n, cst.For) for n in syntax.walk(loop.body))
-    return trips ** (inner + 1) <= 64
+    return bool(trips ** (inner + 1) <= 64)
 
 
 def _unroll_static(module: TritonModule, site: Site, rng: Random) -> Change | None:

@@ -191,7 +191,7 @@ class TritonModule:
                 return value
             local = _bindings(function.body)
             if value.value in local:
-                bound = local[value.value]
+                bound: cst.BaseExpression | None = local[value.value]
             elif value.value in _stored(function):
                 return None
             else:

@@ -20,13 +20,11 @@ Shape = tuple[str, ...] | None
 LOADED = "load"
 REDUCTIONS = frozenset({"tl.sum", "tl.max", "tl.min", "tl.argmax", "tl.argmin", "tl.reduce"})
 FILLS = frozenset({"tl.zeros", "tl.full"})
-ELEMENTWISE = frozenset(
-    f"tl.{name}"
-    for name in (
-        "where exp exp2 log log2 sqrt rsqrt sqrt_rn sigmoid maximum minimum abs fma sin cos erf floor ceil cast "
-        "multiple_of max_contiguous div_rn fdiv cdiv clamp load"
-    ).split()
-)
+ELEMENTWISE = frozenset({
+    "tl.where", "tl.exp", "tl.exp2", "tl.log", "tl.log2", "tl.sqrt", "tl.rsqrt", "tl.sqrt_rn", "tl.sigmoid",
+    "tl.maximum", "tl.minimum", "tl.abs", "tl.fma", "tl.sin", "tl.cos", "tl.erf", "tl.floor", "tl.ceil", "tl.cast",
+    "tl.multiple_of", "tl.max_contiguous", "tl.div_rn", "tl.fdiv", "tl.cdiv", "tl.clamp",
+})  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def operand(node: cst.CSTNode) -> str:
     """Source text that can stand as an operand of any operator."""
     text = code(node)
     simple = isinstance(node, (cst.Name, cst.Integer, cst.Float, cst.Call, cst.Attribute, cst.Subscript))
-    return text if simple or getattr(node, "lpar", ()) else f"({text})"
+    return text if simple or getattr(node, "lpar", None) else f"({text})"
 
 
 def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
