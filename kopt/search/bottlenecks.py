@@ -205,7 +205,7 @@ def _reduction_in_loop(case: Case) -> Reading:
     shuffles, barriers = _ptx(case, "loop_shuffle"), _ptx(case, "loop_barrier")
     score = 0.04
     if shuffles and not case.heavy:
-        score = min(0.96, 0.7 + 0.02 * (shuffles + barriers))
+        score = min(0.97, 0.86 + 0.01 * (shuffles + barriers))
     return Reading(score, f"{shuffles:.0f} shuffles and {barriers:.0f} barriers inside loops")
 
 

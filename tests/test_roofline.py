@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kopt.model.build import Launch
+from kopt.model.device import Device
+from kopt.model.problem import Dtype, EagerOp, TensorSpec, WorkloadFacts
+from kopt.roofline import bound, floor_ms, occupancy
+
+H100 = Device(**yaml.safe_load((Path(__file__).parents[1] / "config/devices/h100.yaml").read_text()))
+
+
+def facts(shapes, output, matmul=0, vector=0):
+    inputs = tuple(TensorSpec(name="x", shape=shape, dtype="bfloat16") for shape in shapes)
+    return WorkloadFacts(
+        workload="main",
+        inputs=inputs,
+        output=TensorSpec(name="y", shape=output, dtype="bfloat16"),
+        eager_ops=(EagerOp(name="op", bytes=1, matmul_flops=matmul, vector_flops=vector),),
+    )
+
+
+MATVEC = facts(((2048, 1048576), (1048576, 1)), (2048, 1), matmul=2 * 2048 * 1048576)
+MATMUL = facts(((8192, 8192), (8192, 8192)), (8192, 8192), matmul=2 * 8192**3)
+
+
+def launch(registers=32, shared=0, warps=4):
+    return Launch(
+        kernel="k", grid=(1, 1, 1), num_warps=warps, num_stages=1, num_ctas=1, shared_bytes=shared, registers=registers,
+        spills=0, signature=(),
+    )  # fmt: skip
+
+
+def test_no_measured_kernel_undercuts_the_floor():
+    """Fastest known on an H100: matvec 1.3968 ms, an 8192 cube at 798 TFLOP/s."""
+    assert floor_ms(MATVEC, H100, Dtype.BFLOAT16) < 1.3968
+    assert floor_ms(MATMUL, H100, Dtype.BFLOAT16) < 2 * 8192**3 / 798e12 * 1e3
+
+
+def test_the_floor_is_close_to_the_fastest_kernel():
+    assert floor_ms(MATVEC, H100, Dtype.BFLOAT16) > 0.95 * 1.3968
+
+
+def test_a_matvec_is_memory_bound_and_a_matmul_compute_bound():
+    assert bound(MATVEC, H100, Dtype.BFLOAT16) == "memory"
+    assert bound(MATMUL, H100, Dtype.BFLOAT16) == "compute"
+
+
+def test_a_time_far_over_the_floor_is_latency():
+    assert bound(MATVEC, H100, Dtype.BFLOAT16, 7.0) == "latency"
+    assert bound(MATVEC, H100, Dtype.BFLOAT16, 1.5) == "memory"
+
+
+@pytest.mark.parametrize(
+    ("made", "blocks", "limit"),
+    [
+        (launch(), 16, "threads"),
+        (launch(registers=255), 2, "registers"),
+        (launch(shared=100_000), 2, "shared memory"),
+        (launch(warps=1), 32, "blocks"),
+    ],
+)
+def test_the_scarcest_resource_limits_the_blocks(made, blocks, limit):
+    found = occupancy(made, H100)
+    assert (found.blocks, found.limit) == (blocks, limit)
+
+
+@given(st.integers(16, 254), st.integers(0, 200_000), st.sampled_from([1, 2, 4, 8, 16, 32]))
+def test_more_registers_never_raise_occupancy(registers, shared, warps):
+    assert (
+        occupancy(launch(registers + 1, shared, warps), H100).blocks
+        <= occupancy(launch(registers, shared, warps), H100).blocks
+    )
+
+
+@given(st.integers(1, 10**12), st.integers(1, 10**15))
+def test_more_arithmetic_never_lowers_the_floor(vector, matmul):
+    small = floor_ms(facts(((64, 64),), (64, 64)), H100, Dtype.BFLOAT16)
+    assert floor_ms(facts(((64, 64),), (64, 64), matmul, vector), H100, Dtype.BFLOAT16) >= small > 0
