@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from pydantic import ValidationError
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kopt.device.cage import Limits
 from kopt.device.fingerprint import fingerprint, toolchain
@@ -110,7 +111,10 @@ def _names(node: ast.AST) -> tuple[str, ...]:
 
 @cache
 def warm_up(arch: int) -> None:
-    """Do once, before forking, what Triton does once a process: hash itself, ask ptxas for its version."""
+    """Do once, before forking, what costs seconds the first time.
+
+    Triton hashes itself and asks ptxas for its version; a first fake tensor imports half of torch.
+    """
     from triton.backends.compiler import GPUTarget
     from triton.compiler.compiler import make_backend
 
@@ -120,6 +124,9 @@ def warm_up(arch: int) -> None:
     except ImportError:
         from triton.compiler.compiler import triton_key
     triton_key()
+    with FakeTensorMode(), torch.no_grad():
+        one = torch.empty(2, 2).uniform_()
+        torch.nn.functional.softmax(one @ one, dim=-1).to(torch.bfloat16)
 
 
 # --- in the child -----------------------------------------------------------------------------------------------------

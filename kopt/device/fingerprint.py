@@ -1,8 +1,8 @@
 """The fingerprint of a build: equal for candidates that do the same, whatever they are called and how they are written.
 
 SHA-256 over toolchain and, for every main workload: each launch call with its normalised PTX, grid, launch options
-that PTX does not carry, specialisation and arguments by position (of a tensor what it points at), the fills and copies around
-the launches with their place among them, and what is returned.  Names of arguments, constants that are compiled in,
+that PTX does not carry, specialisation and arguments by position (of a tensor what it points at), the fills and copies
+around the launches with their place among them, and what is returned.  Names of arguments, constants compiled in,
 views and allocations do not count: what they change shows in the rest.  The configurations of one autotuned call are
 a set.
 """
