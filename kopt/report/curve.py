@@ -14,9 +14,9 @@ from kopt.model.trial import RoundSummary, Trial
 from kopt.report.tables import correct_trials
 
 WIDTH, HEIGHT = 880, 420
-LEFT, RIGHT, TOP, BOTTOM = 64, 868, 18, 372
+LEFT, RIGHT, TOP, BOTTOM = 64, 792, 18, 372
 
-SLOWEST = 4.0
+SLOWEST = 2.0
 """The frame ends at this many times the seed: one very slow kernel must not flatten all the others."""
 
 NEAR = 3.0
@@ -60,6 +60,7 @@ class Curve(NamedTuple):
     """SVG path of the best time so far, a step at every round."""
     end: tuple[float, float]
     """Where that path ends."""
+    best_ms: float
     rounds: tuple[Tick, ...]
     times: tuple[Tick, ...]
     seed: Level
@@ -98,6 +99,7 @@ def curve(rounds: Sequence[RoundSummary], trials: Sequence[Trial], styles: dict[
         dots=tuple(sorted(dots, key=lambda dot: (dot.trial.round, dot.trial.slot, dot.trial.attempt))),
         best=_steps([(scale.x(s.round - 0.5), scale.x(s.round + 0.5), scale.y(s.best_ms)) for s in rounds]),
         end=(round(scale.x(last.round + 0.5), 1), round(scale.y(last.best_ms), 1)),
+        best_ms=last.best_ms,
         rounds=tuple(Tick(round(scale.x(s.round), 1), str(s.round)) for s in rounds),
         times=tuple(Tick(round(scale.y(ms), 1), f"{ms:g}") for ms in ticks(scale.low, scale.high)),
         seed=Level(round(scale.y(last.seed_ms), 1), last.seed_ms),

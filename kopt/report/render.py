@@ -25,7 +25,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 STYLES = 6
 """Colours and shapes that the style sheet has for models; a seventh model takes the first again."""
 
-TOP_KERNELS = 50
+TOP_KERNELS = 40
 TOP_CLUSTERS = 60
 
 _HIDDEN = {c: "\ufffd" for c in (*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F),
