@@ -36,10 +36,6 @@ ISSUE_SHARE = 0.8
 OVERLAP = 5.0
 """Exponent of the norm that joins the parts: parts that are far from equal overlap fully, equal ones do not."""
 ATOMICS_PER_CYCLE = 64.0
-_FREE = ("empty", "view", "alias", "detach", "transpose", "permute", "expand", "squeeze", "slice", "select",
-         "as_strided", "reshape", "unfold", "split", "chunk", "unbind", "diagonal", "set_", "lift", "t.default",
-         "new_empty", "resize", "is_", "size", "stride")  # fmt: skip
-_FILLS = ("zeros", "ones", "full", "fill", "zero_")
 
 
 class _Parts(NamedTuple):
@@ -322,10 +318,9 @@ def _arithmetic_heavy(case: _Case) -> bool:
 
 def _host_seconds(op: HostOp, device: Device) -> float:
     """Device time of one host operation: nothing for views and allocations, else its bytes and a launch."""
-    name = op.name.removeprefix("aten.").removeprefix("aten::")
-    if any(name.startswith(free) or f".{free}" in name for free in _FREE):
+    if op.kind in ("view", "allocation"):
         return 0.0
     sizes = [DTYPE_BYTES.get(op.dtypes[at] if at < len(op.dtypes) else "float32", 4) for at in range(len(op.shapes))]
     moved = sum(math.prod(shape) * size for shape, size in zip(op.shapes, sizes, strict=True))
-    factor = 1.0 if any(fill in name for fill in _FILLS) else 2.0
+    factor = 1.0 if op.kind == "fill" else 2.0  # a copy writes what it reads
     return HOST_OP_SECONDS + factor * moved / (device.copy_gb_s * 1e9)

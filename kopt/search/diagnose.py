@@ -19,8 +19,6 @@ from kopt.search.bottlenecks import RULES, Case, Reading, Rule
 
 USED_FACTOR = 0.6
 """What is left of a score when the kernel uses all techniques of the direction already."""
-_FREE_HOST_OPS = ("empty", "view", "alias", "detach", "transpose", "permute", "expand", "squeeze", "reshape", "slice",
-                  "select", "as_strided", "t.default")  # fmt: skip
 
 
 def static_profile(
@@ -97,7 +95,7 @@ def _case(profile: Profile, build: Built, techniques: frozenset[str], facts: Pro
         profile=profile,
         launch=launch,
         launches=sum(not one.trial for one in built.launches) + len(trials),
-        host_ops=tuple(op for op in built.host_ops if not any(free in op.name for free in _FREE_HOST_OPS)),
+        host_ops=tuple(op for op in built.host_ops if op.kind in ("fill", "copy")),
         occupancy=occupancy(launch, device),
         techniques=techniques,
         workload=workload,

@@ -78,7 +78,7 @@ def test_an_autotuner_runs_its_best_configuration_once():
 
 def test_host_operations_cost_their_bytes_and_views_nothing():
     launch = LAUNCHES["matvec_wide"]
-    view = HostOp(name="aten.view.default", shapes=((2048, 1048576),), dtypes=("bfloat16",))
+    view = HostOp(name="aten.view.default", shapes=((2048, 1048576),), dtypes=("bfloat16",), kind="view")
     cast = HostOp(name="aten._to_copy.default", shapes=((2048, 1048576),), dtypes=("bfloat16",))
     plain, viewed, copied = (
         estimate(built(launch, host_ops=ops), MATVEC, H100, ptx_of).workloads[0].ms for ops in ((), (view,), (cast,))
