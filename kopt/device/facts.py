@@ -74,11 +74,11 @@ def input_names(model: torch.nn.Module, count: int) -> list[str]:
     return [named[i] if i < len(named) else f"input{i}" for i in range(count)]
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type it
     """Records every aten operation that moves or computes something."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self.ops: list[EagerOp] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -87,7 +87,7 @@ def _prepare() -> None:
     from kopt.device import interpret_facade, interpret_patch
 
     interpret_patch.install()
-    interpret_facade.install(triton.runtime.driver)
+    interpret_facade.install()
 
 
 def _draws(job: VerifyJob) -> tuple[tuple[Draw, ...], Draw]:

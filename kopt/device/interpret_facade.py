@@ -7,21 +7,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-ARCH = 90
-"""Compute capability times ten that candidates are told."""
+from kopt.model.device import Device
 
-MULTIPROCESSORS = 8
-"""Few, so that a persistent grid of one program per multiprocessor is quick to interpret."""
-
-SHARED_BYTES = 232448
-MEMORY_BYTES = 80 << 30
-NAME = "NVIDIA H100 80GB HBM3"
+DEVICE = Device(
+    name="NVIDIA H100 80GB HBM3",
+    arch=90,
+    sm_count=8,
+    shared_bytes_per_block=232448,
+    shared_bytes_per_sm=233472,
+    l2_bytes=50 << 20,
+    memory_bytes=80 << 30,
+    sm_clock_mhz=1980,
+    copy_gb_s=3027.0,
+    vector_tflop_s=60.0,
+    measured=False,
+)
+"""What candidates are told: an H100 with few multiprocessors, so that a persistent grid is quick to interpret."""
 
 
 class CudaFacade(TorchFunctionMode):
@@ -70,98 +76,12 @@ def facade() -> Iterator[None]:
         yield
 
 
-def install(driver: Any) -> None:
-    """Answer torch's and Triton's questions about the device in this process, for good.
+def install() -> None:
+    """Answer torch's and Triton's questions about the device in this process, for good; imports Triton."""
+    import triton
 
-    Args:
-        driver: `triton.runtime.driver`.
-    """
-    for name, answer in _TORCH_CUDA.items():
+    from kopt.device import stub
+
+    for name, answer in stub._answers(DEVICE).items():
         setattr(torch.cuda, name, answer)
-    driver.set_active(_Driver())
-
-
-def _properties(*_: Any) -> SimpleNamespace:
-    return SimpleNamespace(
-        name=NAME,
-        major=ARCH // 10,
-        minor=ARCH % 10,
-        multi_processor_count=MULTIPROCESSORS,
-        total_memory=MEMORY_BYTES,
-        warp_size=32,
-        max_threads_per_multi_processor=2048,
-        max_threads_per_block=1024,
-        regs_per_multiprocessor=65536,
-        shared_memory_per_block=49152,
-        shared_memory_per_block_optin=SHARED_BYTES,
-        shared_memory_per_multiprocessor=SHARED_BYTES + 1024,
-        L2_cache_size=50 << 20,
-        is_integrated=False,
-    )
-
-
-class _Stream:
-    cuda_stream = 0
-
-    def synchronize(self) -> None:
-        """Nothing waits."""
-
-
-_TORCH_CUDA: dict[str, Any] = {
-    "is_available": lambda: True,
-    "is_initialized": lambda: True,
-    "init": lambda: None,
-    "device_count": lambda: 1,
-    "current_device": lambda: 0,
-    "set_device": lambda device: None,
-    "device": lambda device: contextlib.nullcontext(),
-    "get_device_name": lambda device=None: NAME,
-    "get_device_capability": lambda device=None: divmod(ARCH, 10),
-    "get_device_properties": _properties,
-    "is_bf16_supported": lambda *args, **named: True,
-    "synchronize": lambda device=None: None,
-    "empty_cache": lambda: None,
-    "current_stream": lambda device=None: _Stream(),
-    "default_stream": lambda device=None: _Stream(),
-}
-
-
-class _Driver:
-    """Stands for Triton's CUDA driver: answers, and launches nothing."""
-
-    def __init__(self) -> None:
-        self.utils = SimpleNamespace(get_device_properties=self._device_properties)
-
-    @staticmethod
-    def _device_properties(device: int) -> dict[str, int]:
-        return {
-            "max_shared_mem": SHARED_BYTES,
-            "max_num_regs": 65536,
-            "multiprocessor_count": MULTIPROCESSORS,
-            "warpSize": 32,
-            "sm_clock_rate": 1980000,
-            "mem_clock_rate": 2619000,
-            "mem_bus_width": 5120,
-        }
-
-    def get_current_target(self) -> Any:
-        """The GPU that candidates are told of."""
-        from triton.backends.compiler import GPUTarget
-
-        return GPUTarget("cuda", ARCH, 32)
-
-    def get_current_device(self) -> int:
-        """The first device."""
-        return 0
-
-    def get_current_stream(self, device: int | None = None) -> int:
-        """The default stream."""
-        return 0
-
-    def get_active_torch_device(self) -> torch.device:
-        """The first device."""
-        return torch.device("cuda", 0)
-
-    def get_device_interface(self) -> Any:
-        """Torch's module of the device."""
-        return torch.cuda
+    triton.runtime.driver.set_active(stub.StubDriver(DEVICE))

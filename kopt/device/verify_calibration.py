@@ -38,12 +38,13 @@ class Probe(Value):
     rejected_by: tuple[str, ...]
     """`workload/distribution` of the draws that reject it."""
     vacuous: bool = False
-    """True when it changes nothing on any draw: that part of the input is not needed."""
+    """True when it changes nothing on any draw: that part of the input, or its precision, is not needed."""
 
     @property
     def caught(self) -> bool:
         """Whether the judge sees it."""
-        return self.vacuous or bool(self.rejected_by)
+        may_be_vacuous = self.name.startswith(("without:", "lower:"))
+        return bool(self.rejected_by) or (self.vacuous and may_be_vacuous)
 
 
 class Calibration(Value):

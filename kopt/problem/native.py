@@ -120,7 +120,10 @@ def _declaration(text: str, where: str) -> Declaration:
 
 
 def _explain(error: ValidationError) -> str:
-    one = error.errors(include_url=False)[0]
+    errors = error.errors(include_url=False)
+    one = next(
+        (e for e in errors if e["type"] == "extra_forbidden"), errors[0]
+    )  # a misspelt key explains a missing one
     *parents, last = [str(part) for part in one["loc"]] or [""]
     if one["type"] == "extra_forbidden":
         return f"unknown key {'.'.join([*parents, last])!r}{_nearest(last, _keys(parents))}"

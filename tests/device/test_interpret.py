@@ -8,7 +8,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from kopt.model.kernel import Kernel
-from kopt.model.problem import Problem
+from kopt.model.problem import Problem, Workload
 from kopt.model.verdict import Failed, Incorrect, Passed, Verdict
 from kopt.problem.folder import load, names
 
@@ -43,7 +43,16 @@ def judge_all(jobs: list[tuple[Problem, str]], hash_seed: str = "0") -> list[Ver
     return [VERDICT.validate_python(one) for one in json.loads(done.stdout.splitlines()[-1])]
 
 
-MATVEC = load(PROBLEMS / "matvec")
+MATVEC = load(PROBLEMS / "matvec").model_copy(
+    update={
+        "small": (
+            Workload(name="tiles", constants={"M": 8, "K": 2048}),
+            Workload(name="ragged", constants={"M": 5, "K": 1160}),
+        )
+    }
+)
+"""Smaller than the problem's own small workloads, which the seed kernels are judged on."""
+
 SEED = MATVEC.seed.source
 AUTOTUNE = "@triton.autotune(configs=[triton.Config({}), triton.Config({}, num_warps=8)], key=['K'])\n@triton.jit"
 HEADER = "import torch\nimport triton\nimport triton.language as tl\n\n"
@@ -351,6 +360,6 @@ def test_incorrect_says_where_and_how(verdicts: dict[str, Verdict], name: str, w
 
 
 def test_same_job_gives_the_same_verdict_in_another_process(verdicts: dict[str, Verdict]) -> None:
-    names_and_jobs = {"wrong one row missing": WRONG["one row missing"][0], "seed matvec": SEED}
+    names_and_jobs = {"wrong one row missing": WRONG["one row missing"][0], "right autotuned": RIGHT["autotuned"]}
     again = judge_all([(MATVEC, source) for source in names_and_jobs.values()], hash_seed="123")
     assert again == [verdicts[name] for name in names_and_jobs]

@@ -1,0 +1,125 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from kopt.errors import ProblemError
+from kopt.problem.folder import load, names
+
+PROBLEMS = Path(__file__).parents[2] / "config" / "problems"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of matvec that a test may break."""
+    return Path(shutil.copytree(PROBLEMS / "matvec", tmp_path / "matvec"))
+
+
+def rewritten(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_names_are_sorted_folders(tmp_path: Path) -> None:
+    for name in ("b", "a", ".hidden"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "file").touch()
+    assert names(tmp_path) == ("a", "b")
+
+
+def test_a_missing_folder_of_problems_has_no_names(tmp_path: Path) -> None:
+    assert names(tmp_path / "nowhere") == ()
+
+
+@pytest.mark.parametrize("name", names(PROBLEMS))
+def test_shipped_problem_loads(name: str) -> None:
+    problem = load(PROBLEMS / name)
+    assert problem.name == name
+    assert problem.hidden
+    assert "def kernel_function" in problem.seed.source
+
+
+def test_loading_twice_gives_equal_values() -> None:
+    assert load(PROBLEMS / "softmax") == load(PROBLEMS / "softmax")
+
+
+def test_matvec_is_declared_at_full_size() -> None:
+    problem = load(PROBLEMS / "matvec")
+    assert problem.dtype == "bfloat16"
+    assert "M = 2048\nK = 1048576" in problem.reference
+
+
+def test_unknown_problem_names_the_nearest() -> None:
+    with pytest.raises(ProblemError, match="unknown problem 'matvek'; did you mean 'matvec'"):
+        load(PROBLEMS / "matvek")
+
+
+@pytest.mark.parametrize("name", ["problem.py", "kernel.py", "problem.yaml"])
+def test_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ProblemError, match=f"matvec: {name} is missing"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["Model", "get_inputs", "get_init_inputs"])
+def test_reference_without_a_required_name_is_refused(folder: Path, name: str) -> None:
+    rewritten(folder / "problem.py", f" {name}(", " something_else(")
+    with pytest.raises(ProblemError, match=f"matvec/problem.py defines no {name}"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("dtype:", "dtipe:", "unknown key 'dtipe'; did you mean 'dtype'"),
+        ("hidden:", "hiden:", "unknown key 'workloads.hiden'; did you mean 'hidden'"),
+        ("bfloat16", "bfloat", "dtype: unknown 'bfloat'; did you mean 'bfloat16'"),
+        ("M: 8,", "N: 8,", "workload small.tiles overrides 'N', which problem.py lacks"),
+        ("K: 8192", "KK: 8192", "overrides 'KK', which problem.py lacks; did you mean 'K'"),
+        ("M: 8,", "M: eight,", r"workloads.small.tiles.M: .*got 'eight'"),
+        ("dtype: bfloat16", "", "dtype is missing"),
+        ("dtype: bfloat16", "mutates: [C]\ndtype: bfloat16", "mutates names 'C', not an argument of Model.forward"),
+        ("dtype: bfloat16", "dtype: [", "problem.yaml is not YAML"),
+        ("dtype: bfloat16", "tolerance: {absolut: 1, relative: 0}\ndtype: bfloat16", "did you mean 'absolute'"),
+    ],
+)
+def test_bad_declaration_is_one_clear_line(folder: Path, old: str, new: str, message: str) -> None:
+    rewritten(folder / "problem.yaml", old, new)
+    with pytest.raises(ProblemError, match=message) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
+
+
+def test_empty_declaration_is_refused(folder: Path) -> None:
+    (folder / "problem.yaml").write_text("")
+    with pytest.raises(ProblemError, match="must be a mapping"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["problem.py", "kernel.py"])
+def test_syntax_error_is_located(folder: Path, name: str) -> None:
+    (folder / name).write_text("x = 1\ndef broken(:\n")
+    with pytest.raises(ProblemError, match=f"matvec/{name}, line 2: syntax error"):
+        load(folder)
+
+
+def test_seed_without_entry_point_is_refused(folder: Path) -> None:
+    rewritten(folder / "kernel.py", "def kernel_function", "def kernel")
+    with pytest.raises(ProblemError, match=r"matvec/kernel.py defines no kernel_function"):
+        load(folder)
+
+
+def test_loading_runs_nothing(folder: Path) -> None:
+    for name in ("problem.py", "kernel.py"):
+        path = folder / name
+        path.write_text(path.read_text() + "\nraise SystemExit('this was run')\n")
+    assert load(folder).name == "matvec"
+
+
+def test_declared_tolerance_and_mutation_are_kept(folder: Path) -> None:
+    rewritten(folder / "problem.yaml", "dtype:", "mutates: [A]\ntolerance: {absolute: 0.5, relative: 0.01}\ndtype:")
+    problem = load(folder)
+    assert problem.mutates == ("A",)
+    assert problem.tolerance is not None
+    assert problem.tolerance.relative == 0.01
