@@ -146,7 +146,7 @@ def overfetch(site: Site, sampled: Sample) -> float:
     if 0 < site.step < SECTOR and ratio > 1:
         ratio = max(1.0, ratio * site.step / SECTOR)  # the rest of the sector serves the next iterations from L1
     broadcast = asked / (len(addresses) * site.bytes_per_thread)
-    return ratio * broadcast
+    return float(ratio * broadcast)
 
 
 def _touched(addresses: np.ndarray[tuple[int, ...], np.dtype[np.int64]], size: int, unit: int) -> int:
@@ -167,10 +167,10 @@ def _dram_read(reads: list[_Access], sampled: Sample, sizes: dict[int, int], dev
     """Bytes read from DRAM: what blocks of one wave share, or read again while it is still in L2, is read once."""
     groups = _by_tensor_and_loop(reads)
     shared = {key: sum(a.total for a in group) * _distinct(group, sampled) for key, group in groups.items()}
-    kept = _kept(sum(shared.values()) * wave / device.l2_bytes)
     by_tensor: dict[tuple[object, ...], list[float]] = defaultdict(list)
     for key, amount in shared.items():
         by_tensor[key[:-1]].append(amount)
+    kept = _kept(sum(map(max, by_tensor.values())) * wave / device.l2_bytes)
     return sum(_tensor_read(key, amounts, kept, sizes, device) for key, amounts in by_tensor.items())
 
 

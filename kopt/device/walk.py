@@ -8,17 +8,15 @@ Nothing is loaded: what depends on data or on floating point is unknown.  Owns n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from kopt.device.arithmetic import COMPARE, FLOATING, Known, Lanes, arithmetic, unsigned_test
 from kopt.device.mix import Instruction, Program, access_bytes, kind, loop_ends
-
-Lanes = npt.NDArray[np.int64]
-Known = Lanes | None
+from kopt.device.trips import Test, trips_of
 
 SAMPLED_ITERATIONS = 3
 STEP_LIMIT = 60_000
@@ -27,7 +25,6 @@ POINTER_SHIFT = 44  # an argument's address space: no tensor is larger than 16 T
 UNKNOWN = -1
 
 _ADDRESS = re.compile(r"\[\s*(%?[\w$]+)(?:\s*\+\s*(-?\w+))?")
-_MASK32 = 0xFFFFFFFF
 
 
 @dataclass(frozen=True)
@@ -100,7 +97,7 @@ class _Frame:
     counts: dict[int, float] = field(default_factory=dict)
     iterations: int = 1
     exit: int | None = None
-    history: dict[int, list[tuple[str, Lanes, Lanes, bool]]] = field(default_factory=dict)
+    history: dict[int, list[Test]] = field(default_factory=dict)
 
 
 def sample(grid: tuple[int, int, int], threads: int, wave: int) -> Sample:
@@ -341,47 +338,8 @@ class _Walker:
 
 
 def _trips(frame: _Frame) -> float | None:
-    found = [trips for history in frame.history.values() if (trips := _trips_of(history, frame.iterations)) is not None]
+    found = [trips for history in frame.history.values() if (trips := trips_of(history)) is not None]
     return min(found) if found else None
-
-
-def _trips_of(history: list[tuple[str, Lanes, Lanes, bool]], iterations: int) -> float | None:
-    """Iterations until a test that moves by equal steps stops letting the loop go on, mean over programs."""
-    if len(history) < 2:
-        return None
-    comparison, left, right, stay = history[0]
-    first = (left - right).astype(np.float64)
-    _, later_left, later_right, _ = history[-1]
-    step = ((later_left - later_right) - first) / (len(history) - 1)
-    at = _flip(comparison.split(".")[1] if "." in comparison else comparison, first, step, stay)
-    if at is None or not np.all(np.isfinite(at)):
-        return None
-    return max(float(np.mean(at)) + 1.0, 1.0)
-
-
-_OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq",
-             "lo": "hs", "ls": "hi", "hi": "ls", "hs": "lo"}  # fmt: skip
-_SIGNED = {"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}
-
-
-def _flip(
-    name: str, first: npt.NDArray[np.float64], step: npt.NDArray[np.float64], stay: bool
-) -> Known | npt.NDArray[np.float64]:
-    """Smallest n at which `first + n * step (name) 0` no longer keeps the loop running; infinite when never."""
-    name = name if stay else _OPPOSITE.get(name, "")
-    name = _SIGNED.get(name, name)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        if name in ("lt", "gt"):
-            sign = 1 if name == "lt" else -1
-            count = np.ceil(-first / step)
-            return np.where(sign * first >= 0, 0, np.where(sign * step > 0, count, np.inf))
-        if name in ("le", "ge"):
-            sign = 1 if name == "le" else -1
-            count = np.floor(-first / step) + 1
-            return np.where(sign * first > 0, 0, np.where(sign * step > 0, count, np.inf))
-        if name == "ne":
-            return np.where(first == 0, 0, np.where(-first / step > 0, -first / step, np.inf))
-    return None
 
 
 def _parameter(address: Known, name: str) -> int:
@@ -408,53 +366,6 @@ def walk(program: Program, sampled: Sample, scalars: Mapping[int, int], guess: G
     return _Walker(program, sampled, scalars, guess or Guess()).run()
 
 
-# Integer arithmetic
-
-
-def _signed32(value: Lanes) -> Lanes:
-    return ((value + 0x80000000) & _MASK32) - 0x80000000
-
-
-def _wide(opcode: str) -> bool:
-    return "64" in opcode
-
-
-def _wrap(opcode: str, value: Lanes) -> Lanes:
-    return value if _wide(opcode) or ".wide" in opcode else _signed32(value)
-
-
-def _unsigned(opcode: str, value: Lanes) -> Lanes:
-    return value & _MASK32 if not _wide(opcode) and re.search(r"\.[ub]32", opcode) else value
-
-
-def _divide(a: Lanes, b: Lanes) -> Lanes:
-    safe = np.where(b == 0, 1, b)
-    quotient: Lanes = np.sign(a) * np.sign(safe) * (np.abs(a) // np.abs(safe))
-    return quotient
-
-
-_BINARY: dict[str, Callable[[Lanes, Lanes], Lanes]] = {
-    "add": lambda a, b: a + b,
-    "sub": lambda a, b: a - b,
-    "mul": lambda a, b: a * b,
-    "and": lambda a, b: a & b,
-    "or": lambda a, b: a | b,
-    "xor": lambda a, b: a ^ b,
-    "shl": lambda a, b: a << (b & 63),
-    "shr": lambda a, b: a >> (b & 63),
-    "min": np.minimum,
-    "max": np.maximum,
-    "div": _divide,
-    "rem": lambda a, b: a - _divide(a, b) * b,
-}
-_UNSIGNED_MATTERS = ("shr", "div", "rem", "min", "max", "mul")
-_COMPARE: dict[str, Callable[[Lanes, Lanes], npt.NDArray[np.bool_]]] = {
-    "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
-    "lo": np.less, "ls": np.less_equal, "hi": np.greater, "hs": np.greater_equal,
-}  # fmt: skip
-_FLOATING = re.compile(r"\.(bf16|f16|f32|f64|bf16x2|f16x2)(\.|$)")
-
-
 def _execute(walker: _Walker, instruction: Instruction) -> None:
     operands = instruction.operands
     if not operands or not operands[0].startswith("%"):
@@ -466,7 +377,7 @@ def _execute(walker: _Walker, instruction: Instruction) -> None:
     head = instruction.opcode.split(".")[0]
     if head == "setp":
         return _test(walker, instruction, target)
-    value = None if _FLOATING.search(instruction.opcode) else _result(walker, instruction, head)
+    value = None if FLOATING.search(instruction.opcode) else _result(walker, instruction, head)
     if instruction.predicate and value is not None:
         value = _guarded(walker, instruction, target, value)
     walker.registers[target] = value
@@ -484,16 +395,12 @@ def _test(walker: _Walker, instruction: Instruction, target: str) -> None:
     left, right = (walker.value(operand) for operand in instruction.operands[1:3])
     walker.tests.pop(target, None)
     walker.registers[target] = None
-    compare = _COMPARE.get(instruction.opcode.split(".")[1])
-    if left is None or right is None or compare is None or _FLOATING.search(instruction.opcode):
+    compare = COMPARE.get(instruction.opcode.split(".")[1])
+    if left is None or right is None or compare is None or FLOATING.search(instruction.opcode):
         return
-    left, right = _unsigned_test(instruction.opcode, left), _unsigned_test(instruction.opcode, right)
+    left, right = unsigned_test(instruction.opcode, left), unsigned_test(instruction.opcode, right)
     walker.registers[target] = compare(left, right).astype(np.int64)
     walker.tests[target] = (instruction.opcode, left, right)
-
-
-def _unsigned_test(opcode: str, value: Lanes) -> Lanes:
-    return value & _MASK32 if ".u32" in opcode else value
 
 
 def _result(walker: _Walker, instruction: Instruction, head: str) -> Known:
@@ -506,51 +413,4 @@ def _result(walker: _Walker, instruction: Instruction, head: str) -> Known:
     known = [value for value in values if value is not None]
     if len(known) < len(values) or not known:
         return None
-    return _arithmetic(opcode, head, known)
-
-
-def _arithmetic(opcode: str, head: str, values: list[Lanes]) -> Known:
-    if head == "cvt":
-        return _convert(opcode, values[0])
-    if head == "bfe" and len(values) == 3:
-        field_mask: Lanes = (np.ones_like(values[0]) << values[2]) - 1
-        bits: Lanes = (values[0] >> values[1]) & field_mask
-        return bits
-    if head in ("not", "neg", "abs"):
-        return _unary(head, opcode, values[0])
-    if head == "selp" and len(values) == 3:
-        return np.where(values[2] != 0, values[0], values[1])
-    if head == "mad" and len(values) == 3:
-        return _wrap(opcode, _product(opcode, values[0], values[1]) + values[2])
-    if head == "mul" and len(values) == 2:
-        return _wrap(opcode, _product(opcode, values[0], values[1]))
-    if head in _BINARY and len(values) == 2:
-        left, right = values
-        if head in _UNSIGNED_MATTERS:
-            left, right = _unsigned(opcode, left), _unsigned(opcode, right)
-        return _wrap(opcode, _BINARY[head](left, right))
-    return None
-
-
-def _product(opcode: str, left: Lanes, right: Lanes) -> Lanes:
-    if ".u32" in opcode:
-        left, right = left & _MASK32, right & _MASK32
-    product: Lanes = left * right
-    high: Lanes = product >> 32
-    return high if ".hi" in opcode and not _wide(opcode) else product
-
-
-def _unary(head: str, opcode: str, value: Lanes) -> Lanes:
-    if head == "not":
-        return 1 - value if ".pred" in opcode else _wrap(opcode, ~value)
-    return -value if head == "neg" else np.abs(value)
-
-
-def _convert(opcode: str, value: Lanes) -> Known:
-    kinds = re.findall(r"\.([usb])(\d+)", opcode)
-    if len(kinds) < 2:
-        return None
-    sign, bits = kinds[1]
-    mask = (1 << int(bits)) - 1
-    unsigned: Lanes = value & mask if sign == "u" and int(bits) < 64 else value
-    return unsigned
+    return arithmetic(opcode, head, known)

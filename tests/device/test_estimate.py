@@ -51,7 +51,7 @@ def test_a_large_matmul_comes_near_the_tensor_rate():
 
 
 def test_rereading_a_row_costs_more_than_the_bytes_of_one_read():
-    assert estimated("softmax_three_reads").ms > 1.3 * floor_ms(SOFTMAX.workloads[0], H100, SOFTMAX.dtype)
+    assert estimated("softmax_three_reads").ms > 1.2 * floor_ms(SOFTMAX.workloads[0], H100, SOFTMAX.dtype)
 
 
 def test_spills_cost_time():
