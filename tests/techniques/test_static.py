@@ -69,13 +69,13 @@ USES = [
     ("persistent_kernel", kernel("for t in range(tl.program_id(0), N, tl.num_programs(0)):\n    tl.store(y + t, 1.0)")),
     ("persistent_kernel", kernel("for t in range(tl.program_id(0), N, NUM_SMS):\n    tl.store(y + t, 1.0)")),
     ("persistent_kernel", kernel("t = tl.program_id(0)\nwhile t < N:\n    tl.store(y + t, 1.0)\n    t += NUM_SMS")),
-    ("autotuned_config", kernel("pass", before="@triton.autotune(configs=[triton.Config({}), triton.Config({})], key=[])\n")),
+    ("autotuned_config", kernel("pass", before="@triton.autotune([Config({}), Config({})], key=[])\n")),
     ("masked_access", kernel("a = tl.load(x, mask=M > 0)")),
     ("masked_access", kernel("tl.store(y, 1.0, M > 0)")),
     ("atomic_reduction", kernel("tl.atomic_add(y, 1.0)")),
     ("precision_split", kernel("a = tl.load(x).to(tl.float32)\ntl.store(y, (a * a).to(tl.bfloat16))")),
     ("warp_specialization", kernel("for t in tl.range(0, N, warp_specialize=True):\n    pass")),
-    ("grid_swizzling", kernel("p = tl.program_id(0)\nm = (p // (GROUP * N)) * GROUP + (p % (GROUP * N)) % GROUP\ntl.store(y + m, 1.0)")),
+    ("grid_swizzling", kernel("p = tl.program_id(0)\nm = (p % (GROUP * N)) % GROUP\ntl.store(y + m, 1.0)")),
     ("grid_swizzling", kernel("p = tl.program_id(0)\nm, n = tl.swizzle2d(p // N, p % N, M, N, GROUP)")),
     ("epilogue_fusion", kernel("acc = 0.0\nfor i in range(K):\n    acc += tl.load(x + i)\ntl.store(y, acc * 0.5)")),
     ("loop_unrolling", kernel("for i in tl.static_range(4):\n    pass")),
@@ -85,14 +85,16 @@ USES = [
     ("shared_memory_tiling", kernel("acc = tl.dot(tl.load(x), tl.load(y))")),
 ]  # fmt: skip
 
+NO_SPLIT_K = SPLIT_K.replace("tl.sum(values, 0)", "values").replace("](a, part,", "](a, y,")
+
 AVOIDS = [
-    ("split_k_reduce", SPLIT_K.replace("tl.sum(values, 0)", "values").replace("partial[(1, 4)](a, part,", "partial[(1, 4)](a, y,")),
+    ("split_k_reduce", NO_SPLIT_K),
     ("persistent_kernel", kernel("for k in range(0, K, BLOCK):\n    a = tl.load(x + k)")),
-    ("persistent_kernel", kernel("p = tl.program_id(0)\nfor k in range(p * K, p * K + K, BLOCK):\n    a = tl.load(x + k)")),
+    ("persistent_kernel", kernel("p = tl.program_id(0)\nfor k in range(p * K, N, BLOCK):\n    a = tl.load(x + k)")),
     ("autotuned_config", kernel("pass", before="@triton.autotune(configs=[triton.Config({})], key=[])\n")),
     ("masked_access", kernel("a = tl.load(x, mask=None)")),
     ("grid_swizzling", kernel("p = tl.program_id(0)\nm = p // N\nn = p % N\ntl.store(y + m + n, 1.0)")),
-    ("epilogue_fusion", kernel("acc = 0.0\nfor i in range(K):\n    acc += tl.load(x + i)\ntl.store(y, acc.to(tl.bfloat16))")),
+    ("epilogue_fusion", kernel("acc = 0.0\nfor i in range(K):\n    acc += tl.load(x + i)\ntl.store(y, acc.to(M))")),
     ("epilogue_fusion", kernel("p = x\nfor i in range(K):\n    p += N\ntl.store(y, tl.load(x) * 2)")),
     ("loop_unrolling", kernel("for i in tl.range(0, N, loop_unroll_factor=1):\n    pass")),
     ("software_pipelining", kernel("for i in tl.range(0, K, num_stages=1):\n    a = tl.load(x + i)")),
