@@ -34,7 +34,7 @@ FAILURES = (
     ("fallback", "aten.mm.default on device tensors: torch computes part of the result"),
     ("syntax", "unterminated string literal (line 41)"),
 )
-SEED_SOURCE = '''import torch
+SEED_SOURCE = """import torch
 import triton
 import triton.language as tl
 
@@ -57,7 +57,7 @@ def kernel_function(a, x):
     y = torch.empty((M, 1), device=a.device, dtype=a.dtype)
     matvec[(M,)](a, x, y, M, K, BLOCK=1024)
     return y
-'''
+"""
 BEST_SOURCE = SEED_SOURCE.replace("BLOCK=1024)", "BLOCK=4096, num_warps=8, num_stages=4)").replace(
     "in range(0, K, BLOCK):", "in tl.range(0, K, BLOCK, num_stages=4, loop_unroll_factor=2):"
 )
@@ -190,9 +190,7 @@ def technique_of(tables: Tables, row: RankRow, new: bool) -> TechniqueRow:
     )  # fmt: skip
 
 
-def summary_of(
-    tables: Tables, round: int, slots: int, pool: list[RankRow], rows: list[TechniqueRow]
-) -> RoundSummary:
+def summary_of(tables: Tables, round: int, slots: int, pool: list[RankRow], rows: list[TechniqueRow]) -> RoundSummary:
     builds = [b for b in tables.builds if b.round == round]
     judged = [e for e in tables.evaluations if e.round == round]
     correct = [e.time_ms for e in judged if e.time_ms is not None]
@@ -211,9 +209,7 @@ def summary_of(
 
 def made_up_record(rounds: int = 3, slots: int = 30, width: int = 3, seed: int = 0) -> RunRecord:
     tables = made_up_tables(rounds, slots, width, seed)
-    trials = assemble_trials(
-        tables.candidates, tables.builds, tables.evaluations, tables.techniques, tables.selections
-    )
+    trials = assemble_trials(tables.candidates, tables.builds, tables.evaluations, tables.techniques, tables.selections)
     last = tables.summaries[-1]
     best = next(trial for trial in trials if trial.name == last.best_origin)
     return RunRecord(

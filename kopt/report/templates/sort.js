@@ -12,7 +12,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const order = (a, b) => {
         const [x, y] = [key(a), key(b)];
         const numbers = x !== "" && y !== "" && !isNaN(x) && !isNaN(y);
-        return (numbers ? x - y : x.localeCompare(y)) * (down ? -1 : 1);
+        return (numbers ? x - y : x.localeCompare(y, "en", { numeric: true })) * (down ? -1 : 1);
       };
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");

@@ -1,0 +1,79 @@
+from kopt.model.trial import StopReason
+from kopt.report.numbers import milliseconds, percent, printable
+from kopt.report.record import Final
+from kopt.report.terminal import STOPPED, final_lines, round_line
+from tests.report.made_up_run import made_up_tables
+
+SUMMARY = made_up_tables(rounds=1).summaries[1].model_copy(
+    update={
+        "round": 1, "slots": 90, "built": 88, "unique": 71, "correct": 64, "pool_before_dedup": 66, "pool": 65,
+        "clusters": 14, "classified": 15, "best_ms": 1.8753, "seed_ms": 2.0628, "best_model": "claude-opus-4.6",
+    }
+)  # fmt: skip
+FINAL = Final(
+    best_name="r2a0s17", description="wider\nloads\x1b[2J", best_ms=1.8753, seed_ms=2.0628, speedup=1.1, estimated=True,
+    roofline_share=0.7,
+)  # fmt: skip
+
+
+def test_a_round_is_one_line_in_the_style_of_a_log():
+    assert round_line(SUMMARY) == (
+        "R1: 64/90 ok (88 built, 71 unique), PTX dedup 66→65, clusters=14, 15 newly classified, "
+        "best 1.8753 ms estimated (claude-opus-4.6), 1.10x seed estimated"
+    )
+
+
+def test_a_measured_time_is_not_called_estimated():
+    assert "estimated" not in round_line(SUMMARY.model_copy(update={"estimated": False}))
+
+
+def test_without_clustering_nothing_is_said_of_clusters():
+    assert "cluster" not in round_line(SUMMARY.model_copy(update={"clusters": 0}))
+
+
+def test_round_0_says_the_seeds_time():
+    assert round_line(SUMMARY.model_copy(update={"round": 0})) == "R0: seed 2.0628 ms estimated"
+
+
+def test_a_stopped_search_says_why():
+    stopped = {"stopped": StopReason.ROOFLINE}
+    assert round_line(SUMMARY.model_copy(update=stopped)).endswith(f"; the search stops ({STOPPED['roofline']})")
+    idle = SUMMARY.model_copy(update={"slots": 0, **stopped})
+    assert round_line(idle) == f"R1: nothing asked, the search has stopped ({STOPPED['roofline']})"
+
+
+def test_every_reason_to_stop_has_words():
+    assert set(STOPPED) == set(StopReason)
+
+
+def test_the_last_lines_name_kernel_time_speedup_and_files():
+    lines = final_lines(FINAL, model="kopt-rewrite", files={"kernel": "results/matvec/best_kernel.py"})
+    assert lines == [
+        "best kernel    r2a0s17 (kopt-rewrite): wider loads[2J",
+        "time           1.8753 ms estimated, seed 2.0628 ms estimated",
+        "speedup        1.10x seed estimated",
+        "roofline       70 % of the speed of light estimated",
+        "kernel         results/matvec/best_kernel.py",
+    ]
+
+
+def test_measured_baselines_and_interval_are_shown_without_the_label():
+    measured = {"estimated": False, "interval": (1.87, 1.88), "eager_ms": 2.0, "compile_ms": 1.9}
+    text = "\n".join(final_lines(FINAL.model_copy(update=measured), model="m", files={}))
+    assert "95 % interval 1.8700 to 1.8800 ms" in text
+    assert "eager          2.0000 ms, 1.07x" in text
+    assert "estimated" not in text
+
+
+def test_what_a_model_wrote_cannot_steer_the_terminal():
+    assert printable("a\x1b[31m\r\nb\u202ec") == "a[31m bc"
+
+
+def test_short_times_keep_three_digits():
+    assert [milliseconds(ms) for ms in (123.45678, 1.5, 0.01, 0.001234)] == [
+        "123.4568 ms", "1.5000 ms", "0.0100 ms", "0.00123 ms",
+    ]  # fmt: skip
+
+
+def test_a_share_below_the_roofline_is_never_shown_as_all_of_it():
+    assert [percent(share) for share in (0.0, 0.5, 0.999, 1.0)] == ["0 %", "50 %", "99 %", "100 %"]
