@@ -7,6 +7,8 @@ else reads settings, and no environment variable changes behaviour.
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -26,6 +28,9 @@ EMBEDDED = (REWRITER, ECHO)
 
 REPLACED = {"num_top_kernels": "candidate_pool_size", "num_expanding_parents": "candidate_pool_size"}
 """Older settings, and what took their place."""
+
+PLAIN_PATH = r"[\w./+@%:,~-]+"
+"""Paths that stand in a rule's command as they are."""
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: _names(v))]
 
@@ -55,7 +60,7 @@ class Stop(Settings):
     """When a search ends before its last round."""
 
     roofline_share: float = Field(default=0.95, gt=0, le=1)
-    """Stop when the best kernel reaches this share of the roofline."""
+    """Stop when the best kernel is measured to reach this share of the roofline; an estimate stops nothing."""
     patience: int = Field(default=5, ge=1)
     """Stop after this many rounds without improvement."""
 
@@ -242,6 +247,9 @@ def check_files(config: Config, root: Path) -> None:
         if name not in EMBEDDED:
             hint = _nearest(name, EMBEDDED) or "; run with --config models='[kopt-rewrite]'"
             raise ConfigError(f"models: no provider for {name!r}{hint}; embedded proposers are {', '.join(EMBEDDED)}")
+    for setting, folder in (("results", config.results), ("store", config.store), ("project folder", str(root))):
+        if not re.fullmatch(PLAIN_PATH, folder):
+            raise ConfigError(f"{setting}: {folder!r} holds a blank or a character special to the shell: rename it")
     for setting in ("results", "store"):
         _check_writable(setting, Path(getattr(config, setting)))
 
@@ -270,8 +278,6 @@ def _without_preset_slots(settings: dict[str, Any], preset: Config) -> dict[str,
 
 
 def _check_writable(setting: str, folder: Path) -> None:
-    import os
-
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent

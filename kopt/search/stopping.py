@@ -10,9 +10,14 @@ def improved(best_ms: float, previous_ms: float, noise: float) -> bool:
     return best_ms < previous_ms * (1.0 - noise)
 
 
-def stop_reason(roofline_share: float, without_improvement: int, *, share: float, patience: int) -> StopReason | None:
-    """Why the search should end now, or None."""
-    if roofline_share >= share:
+def stop_reason(
+    roofline_share: float, without_improvement: int, *, estimated: bool, share: float, patience: int
+) -> StopReason | None:
+    """Why the search should end now, or None.
+
+    An estimate near the roofline ends nothing: it is not known to be there.
+    """
+    if roofline_share >= share and not estimated:
         return StopReason.ROOFLINE
     if without_improvement >= patience:
         return StopReason.NO_IMPROVEMENT

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from kopt import artifact
@@ -107,11 +108,10 @@ def build_with_triton(problem: Problem, device: Device, store: Store, *, workers
     def build(kernels: Sequence[Kernel]) -> Mapping[int, Build]:
         if not kernels:
             return {}
-        from kopt.device.build import BuildJob, build_all
-        from kopt.device.fork import Limits
+        from kopt.device.build import LIMITS, BuildJob, build_all
 
         jobs = [BuildJob(kernel=kernel, problem=problem, device=device) for kernel in kernels]
-        return dict(build_all(jobs, store=store, workers=workers, limits=Limits(wall_s=seconds)))
+        return dict(build_all(jobs, store=store, workers=workers, limits=replace(LIMITS, wall_s=seconds)))
 
     return build
 

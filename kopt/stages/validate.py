@@ -42,8 +42,8 @@ class Checked:
 
     @property
     def setting_names(self) -> list[str]:
-        """Names of all settings."""
-        return list(Config.model_fields)
+        """Names of all settings, and of what follows from them that a run records."""
+        return [*Config.model_fields, "clustering", "effective_judge", "proposers"]
 
     def setting(self, name: str) -> Any:
         """A setting, or what follows from settings, as JSON takes it."""

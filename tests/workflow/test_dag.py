@@ -1,0 +1,124 @@
+"""The DAG itself, on a dry run: nothing is built or judged, every file is there."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+from kopt.artifact import read_table
+from kopt.model.trial import SelectionRow, Trial
+
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("dag")]
+
+OUTPUTS = ("best_kernel.py", "final.json", "trials.parquet", "report.html", "manifest.json")
+
+
+def selections(project):
+    return [project.file(f"round_{r}/selection.parquet").read_bytes() for r in range(3)]
+
+
+def test_a_run_ends_with_everything_it_promises(finished):
+    assert [name for name in OUTPUTS if not finished.file(name).exists()] == []
+
+
+def test_every_round_says_on_the_terminal_what_it_came_to(finished):
+    assert [f"R{r}:" in finished.output for r in range(3)] == [True] * 3
+
+
+def test_a_second_identical_call_finds_nothing_to_do(finished):
+    assert "Nothing to be done" in finished.succeeds(*finished.DRY)
+
+
+def test_every_slot_has_its_trial(finished):
+    trials = read_table(finished.file("trials.parquet"), Trial)
+    assert [(t.round, t.slot) for t in trials if t.attempt == 0] == [(0, 0), *((r, s) for r in (1, 2) for s in range(4))]
+
+
+def test_the_selection_is_as_wide_as_the_pool(finished):
+    assert len(read_table(finished.file("round_2/selection.parquet"), SelectionRow)) == 2
+
+
+def test_a_dry_run_says_in_its_outcome_that_it_is_estimated(finished):
+    assert json.loads(finished.file("final.json").read_text())["estimated"] is True
+
+
+def test_a_deleted_run_comes_back_byte_for_byte(finished):
+    before, best = selections(finished), finished.file("best_kernel.py").read_bytes()
+    shutil.rmtree(finished.file(""))
+    finished.succeeds(*finished.DRY)
+    assert (selections(finished), finished.file("best_kernel.py").read_bytes()) == (before, best)
+
+
+def test_a_comment_in_the_library_reruns_nothing(finished):
+    finished.edit("kopt/search/select.py", "def dedup", "# a comment\ndef dedup")
+    assert finished.planned(*finished.DRY) == set()
+    finished.edit("kopt/search/select.py", "# a comment\n", "")
+
+
+def test_an_edit_of_selection_reruns_classify_select_and_what_follows(finished):
+    finished.edit("kopt/search/select.py", "return list(pool[:width])", "return [*pool[:width]]")
+    planned = finished.planned(*finished.DRY)
+    finished.edit("kopt/search/select.py", "return [*pool[:width]]", "return list(pool[:width])")
+    assert {"classify", "select"} <= planned
+    assert not planned & {"problem", "seed", "compile_seed"}
+
+
+def test_an_appended_technique_reruns_classify_and_at_most_what_follows(finished):
+    path = finished.folder / "config" / "techniques.yaml"
+    before, stamp = path.read_text(), path.stat()
+    path.write_text(f"{before}\n- name: new_technique\n  description: New.\n  llm_hint: Look for it.\n")
+    planned = finished.planned(*finished.DRY)
+    path.write_text(before)
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert "classify" in planned
+    assert not planned & {"problem", "seed", "compile_seed"}
+
+
+def test_another_pool_size_keeps_the_seeds_build_and_verdict(finished):
+    planned = finished.planned(*finished.DRY, "candidate_pool_size=3")
+    assert {"select", "expand"} <= planned
+    assert not planned & {"problem", "seed", "compile_seed", "classify_seed"}
+
+
+def test_an_early_stop_leaves_the_later_rounds_empty(project):
+    project.succeeds(
+        "problem=softmax", "run=t", "rounds=2", "strategy=noop", "models=[]", "judge=dry", "max_no_improvement=1"
+    )
+    trials = read_table(project.file("trials.parquet"), Trial)
+    assert [t.status for t in trials if t.round == 1 and t.attempt == 0] == ["none"] * 4
+    assert [t.status for t in trials if t.round == 2 and t.attempt == 0] == ["skipped"] * 4
+
+
+def test_noop_proposes_nothing_and_returns_the_seed(project):
+    project.succeeds("problem=softmax", "run=t", "rounds=1", "strategy=noop", "models=[]", "judge=dry")
+    seed = (project.folder / "config/problems/softmax/kernel.py").read_text()
+    assert project.file("best_kernel.py").read_text() == seed
+
+
+def kill_everything(process):
+    """SIGKILL of snakemake and all that it started."""
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_killed_run_goes_on_to_the_same_selection(project, finished):
+    """Killed three times at random moments (told by the number of files made), then unlocked and run to the end."""
+    drawn = random.Random(7)
+    for _ in range(3):
+        enough = len(list(project.folder.rglob("*.parquet"))) + drawn.randint(1, 8)
+        process = subprocess.Popen(
+            project.command(*project.DRY), cwd=project.folder, env=project.environment(), start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        while process.poll() is None and len(list(project.folder.rglob("*.parquet"))) < enough:
+            time.sleep(0.02)
+        kill_everything(process)
+        project.succeeds(*project.DRY, options=("--unlock",))
+    project.succeeds(*project.DRY)
+    assert selections(project) == selections(finished)
