@@ -5,6 +5,7 @@ What is not understood is left out (an opaque launch, an unresolved constant); n
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -156,8 +157,11 @@ class TritonModule:
         launches = self.launches_of(kernel)
         if kernel.odd or len(launches) != 1 or launches[0].opaque:
             return None
-        mentions = sum(isinstance(n, cst.Name) and n.value == kernel.name for n in syntax.walk(self.tree))
-        return launches[0] if mentions == 2 else None
+        return launches[0] if self._mentions[kernel.name] == 2 else None
+
+    @cached_property
+    def _mentions(self) -> Counter[str]:
+        return Counter(node.value for node in syntax.walk(self.tree) if isinstance(node, cst.Name))
 
     @cached_property
     def constants(self) -> Sequence[Constant]:
@@ -262,6 +266,7 @@ def _constexpr(parameter: cst.Param) -> bool:
     return parameter.annotation is not None and "constexpr" in syntax.code(parameter.annotation.annotation)
 
 
+@lru_cache(maxsize=256)
 def _stored(scope: cst.CSTNode) -> list[str]:
     """Names that a scope assigns in any way, once per assignment."""
     found = []
@@ -280,6 +285,7 @@ def _targets(target: cst.CSTNode) -> list[str]:
     return [target.value] if isinstance(target, cst.Name) else []
 
 
+@lru_cache(maxsize=256)
 def _bindings(scope: cst.CSTNode) -> dict[str, cst.BaseExpression]:
     """Names that a scope assigns exactly once, with what they are bound to; inner functions count as the scope."""
     if isinstance(scope, cst.Module):

@@ -169,6 +169,8 @@ class _Reader:
                 return Abstract(parts[0].shape[::-1] if parts[0].shape is not None else None, whole.deps)
             case "tl.load":
                 return Abstract(parts[0].shape if parts else None, whole.deps | {LOADED})
+            case "tl.store":
+                return Abstract((), whole.deps)
             case "tl.num_programs" | "range" | "tl.range" | "tl.static_range" | "min" | "max" | "float" | "int":
                 return Abstract(whole.shape, whole.deps)
         if name in FILLS:
