@@ -40,8 +40,11 @@ class HostOps(TorchDispatchMode):
     ) -> Any:
         """Run one operation and record it."""
         kwargs = kwargs or {}
+        inputs = tree_leaves((args, kwargs))
+        if func.namespace != "prim" and kind_of(func) is None and any(_on_device(value) for value in inputs):
+            self._recorder.forbid(f"torch computes with a device tensor: {func}; the Triton kernel is to do that")
         results = func(*args, **kwargs)
-        inputs, outputs = tree_leaves((args, kwargs)), tree_leaves(results)
+        outputs = tree_leaves(results)
         if func.namespace != "prim" and any(_on_device(value) for value in (*inputs, *outputs)):
             self._record(func, inputs, outputs)
         return results
@@ -52,7 +55,7 @@ class HostOps(TorchDispatchMode):
             self._recorder.forbid(f"{name} moves data from the device to the host")
         kind = kind_of(func)
         if kind is None:
-            self._recorder.forbid(f"torch computes on the device: {name}; the Triton kernel is to do that")
+            self._recorder.forbid(f"torch makes device data: {name}")
         tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
         touched = [*tensors, *(value for value in outputs if _on_device(value))] if kind in ("fill", "copy") else []
         scalars = [value for value in inputs if not isinstance(value, torch.Tensor)]

@@ -22,6 +22,7 @@ from kopt.device.launches import launches_something, record_launches
 from kopt.device.recorder import Recorder, layout
 from kopt.device.rejection import Rejected, describe
 from kopt.device.stub import CUDA, pretend
+from kopt.errors import ProblemError
 from kopt.model.build import Phase, WorkloadBuild
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
@@ -82,12 +83,20 @@ def quiet_compiler() -> None:
 
 
 def prepare(problem: Problem, workload: Workload) -> Prepared:
-    """Set up one workload on CUDA (a fake one under `pretend`) and run the reference on it."""
+    """Set up one workload on CUDA (a fake one under `pretend`) and run the reference on it.
+
+    Raises:
+        ProblemError: the reference raises.
+    """
     reference = load_reference(problem, workload)
-    with torch.device(CUDA), torch.no_grad():
-        model = make_model(reference, problem)
-        inputs = make_inputs(reference, problem)
-        return Prepared(workload, reference, model, inputs, model(*inputs))
+    try:
+        with torch.device(CUDA), torch.no_grad():
+            model = make_model(reference, problem, seed=0)
+            inputs = make_inputs(reference, problem, seed=0)
+            return Prepared(workload, reference, model, inputs, model(*inputs))
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ProblemError(f"{problem.name}/problem.py, workload {workload.name}, raises {what}") from error
 
 
 def record_call(
