@@ -101,6 +101,8 @@ async def ask_all(
     by_digest = {request.digest: request for request in asked.values()}
     ledger.recover(lambda digest: _known(shelf, by_digest.get(digest)))
     async with Clients(terms.patience, terms.concurrency) as clients:
+        unknown = {request.model for request in by_digest.values() if shelf.get(key_of(request)) is None}
+        clients.open(table.model(name) for name in sorted(unknown))
         desk = _Desk(asked, table, shelf, ledger, terms, clients, on_progress or (lambda _: None))
         return await desk.all()
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from operator import attrgetter
 from typing import Any
 
 from kopt.llm import wire
@@ -44,6 +45,12 @@ class Clients:
         self._connections = connections
         self._environ = environ
         self._open: dict[tuple[str, str, str], Any] = {}
+
+    def open(self, entries: Iterable[Model]) -> None:
+        """Open the clients that a round needs before its clocks run: loading an SDK takes a second."""
+        for entry in entries:
+            if (key := self._key(entry)) is not None:
+                self._client(entry, key)
 
     async def __aenter__(self) -> Clients:
         return self
@@ -90,12 +97,20 @@ def connect(entry: Model, key: str, patience: Patience, connections: int) -> Any
     if entry.provider == "anthropic":
         import anthropic
 
-        return anthropic.AsyncAnthropic(
+        client: Any = anthropic.AsyncAnthropic(
             api_key=key, base_url=entry.base_url, timeout=timeout, max_retries=0, http_client=http
         )
+        return _loaded(client, "messages")
     import openai
 
-    return openai.AsyncOpenAI(api_key=key, base_url=entry.base_url, timeout=timeout, max_retries=0, http_client=http)
+    client = openai.AsyncOpenAI(api_key=key, base_url=entry.base_url, timeout=timeout, max_retries=0, http_client=http)
+    return _loaded(client, "responses" if entry.provider == "openai" else "chat.completions")
+
+
+def _loaded(client: Any, resource: str) -> Any:
+    """The client, with the part of its SDK loaded that it will use: the SDKs load lazily."""
+    attrgetter(resource)(client)
+    return client
 
 
 async def _messages(client: Any, body: wire.Body, entry: Model, stream: Stream) -> Any:

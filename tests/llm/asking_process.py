@@ -9,15 +9,14 @@ import os
 import sys
 from pathlib import Path
 
-import anthropic  # noqa: F401  so that the children have it
-import openai  # noqa: F401
-
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from llm_servers import PROTOCOLS, request_to, table_for
 
 from kopt.llm.ask import Terms, ask
+from kopt.llm.client import connect
 from kopt.llm.ledger import Ledger
+from kopt.llm.retry import Patience
 from kopt.store import Store
 
 COUNT = 60
@@ -28,7 +27,14 @@ def asked(port: int):
     return table, {f"slot-{n}": request_to(table, PROTOCOLS[n % 3], f"slot-{n}") for n in range(COUNT)}
 
 
+def load_sdks(port: int) -> None:
+    """Load what the SDKs load on their first call, so that the children have it."""
+    for entry in table_for(port).models.values():
+        connect(entry, "k", Patience(), 1)
+
+
 def main(port: int, folder: Path) -> None:
+    load_sdks(port)
     for _ in sys.stdin:
         child = os.fork()
         if child == 0:

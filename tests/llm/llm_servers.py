@@ -68,4 +68,4 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "the condition never came true"
-        time.sleep(0.005)
+        time.sleep(0.02)

@@ -1,0 +1,204 @@
+"""Runs without a network: recorded replies, replies through a folder, replies in an archive."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+
+import pytest
+from llm_servers import PRICE, PROTOCOLS, request_to, table_for
+
+from kopt.errors import CorruptArtifact
+from kopt.llm import client
+from kopt.llm.ask import ask, replay, replies_of
+from kopt.llm.exchange import Pending, exchange
+from kopt.llm.ledger import Ledger
+from kopt.llm.pack import pack, unpack
+from kopt.llm.reply import Answered, Lack, Truncated, Unanswered, Usage
+from kopt.llm.request import key_of
+from kopt.store import Store
+
+TABLE = table_for(9)
+ASKED = {f"s{n}": request_to(TABLE, PROTOCOLS[n % 3], f"slot-{n}") for n in range(6)}
+
+
+def record(store, requests=ASKED):
+    """Put replies into a store as if they had been asked."""
+    for label, request in requests.items():
+        replies_of(store).put(key_of(request), Answered(text=f"reply to {label}", usage=Usage(output=3), stop="stop"))
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Any attempt to make a provider's client, or to open a socket, fails the test."""
+    monkeypatch.setattr(client, "connect", lambda *_: pytest.fail("a provider's client was made"))
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a connection was opened"))
+
+
+class TestReplay:
+    def test_it_gives_back_what_was_recorded_and_makes_no_client(self, no_network, store):
+        record(store)
+        assert {label: reply.text for label, reply in replay(ASKED, store=store).items()} == {
+            label: f"reply to {label}" for label in ASKED
+        }
+
+    def test_a_live_round_whose_replies_are_all_known_makes_no_client_either(self, no_network, store, ledger, terms):
+        record(store)
+        replies = ask(ASKED, table=TABLE, store=store, ledger=ledger, terms=terms)
+        assert all(reply.status == "answered" for reply in replies.values())
+        assert ledger.bill().reused == 6
+        assert ledger.bill().dollars == 0
+
+    def test_it_names_what_is_missing(self, no_network, store):
+        record(store, {"s0": ASKED["s0"]})
+        missing = replay(ASKED, store=store)["s1"]
+        assert isinstance(missing, Unanswered)
+        assert missing.kind is Lack.MISSING
+        assert ASKED["s1"].digest in missing.detail
+        assert missing.detail.startswith("s1: ")
+
+
+class TestExchange:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        return tmp_path / "exchange"
+
+    @pytest.fixture
+    def swap(self, no_network, store, ledger, folder):
+        return lambda: exchange(ASKED, table=TABLE, store=store, ledger=ledger, folder=folder)
+
+    def test_pending_requests_are_written_for_people_and_programs(self, swap, folder):
+        pending = swap()
+        assert isinstance(pending, Pending)
+        assert pending.count == 6
+        assert "6 requests wait" in pending.message
+        for request in ASKED.values():
+            page = (folder / f"{request.digest}.md").read_text()
+            assert request.messages[0].text in page
+            assert request.system in page
+        lines = [json.loads(line) for line in (folder / "requests-openai.jsonl").read_text().splitlines()]
+        assert {line["custom_id"] for line in lines} == {ASKED["s1"].digest, ASKED["s4"].digest}
+        assert {(line["method"], line["url"]) for line in lines} == {("POST", "/v1/responses")}
+        own = [json.loads(line) for line in (folder / "requests-anthropic.anthropic.jsonl").read_text().splitlines()]
+        assert own[0]["params"]["max_tokens"] == 1000
+
+    def test_a_person_answers_with_a_file(self, swap, folder, store):
+        swap()
+        for label, request in ASKED.items():
+            (folder / f"{request.digest}.reply.md").write_text(f"by hand {label}")
+        replies = swap()
+        assert {label: reply.text for label, reply in replies.items()} == {label: f"by hand {label}" for label in ASKED}
+        assert replay(ASKED, store=store) == replies
+        assert not list(folder.glob("requests-*"))
+
+    def test_batch_output_of_both_providers_is_priced_at_the_batch_price(self, swap, folder, ledger):
+        swap()
+        (folder / "out.jsonl").write_text("".join(map(self.output_line, ASKED.values())))
+        replies = swap()
+        assert all(isinstance(reply, Answered) for reply in replies.values())
+        assert replies["s1"].usage.dollars == pytest.approx((100 * 2.0 + 20 * 10.0) / 1e6 / 2)
+        assert ledger.bill().calls == 6
+        assert ledger.bill().dollars == pytest.approx(sum(reply.usage.dollars for reply in replies.values()))
+
+    def output_line(self, request):
+        if request.model == "anthropic":
+            usage = {"input_tokens": 100, "output_tokens": 20}
+            content = [{"type": "text", "text": "batched"}]
+            message = {"type": "message", "content": content, "stop_reason": "end_turn", "usage": usage}
+            line = {"result": {"type": "succeeded", "message": message}}
+        else:
+            usage = {"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120}
+            choice = {"index": 0, "message": {"role": "assistant", "content": "batched"}, "finish_reason": "stop"}
+            body = {"object": "chat.completion", "choices": [choice], "usage": usage}
+            line = {"response": {"status_code": 200, "body": body}, "error": None}
+        return json.dumps({"custom_id": request.digest} | line) + "\n"
+
+    def test_what_is_not_answered_stays_pending_and_bad_lines_are_named(self, swap, folder, caplog):
+        swap()
+        bad = [
+            "not json",
+            json.dumps({"custom_id": ASKED["s0"].digest, "result": {"type": "errored"}}),
+            json.dumps({"custom_id": ASKED["s1"].digest, "response": {"status_code": 500, "body": {}}}),
+            json.dumps({"custom_id": "unknown", "response": {"status_code": 200, "body": {}}}),
+            json.dumps([1]),
+        ]
+        (folder / "out.jsonl").write_text("\n".join(bad))
+        (folder / f"{ASKED['s2'].digest}.reply.md").write_text("one")
+        assert swap().count == 5
+        assert "out.jsonl:1" in caplog.text
+        assert "out.jsonl:2" in caplog.text
+        assert len(list(folder.glob("requests-*.jsonl"))) == 4
+        assert (folder / f"{ASKED['s2'].digest}.reply.md").exists()
+        assert not (folder / f"{ASKED['s2'].digest}.md").exists()
+
+    def test_an_answer_that_says_it_was_cut_off_is_kept_as_such(self, swap, folder, store):
+        swap()
+        choice = {"index": 0, "message": {"role": "assistant", "content": "half"}, "finish_reason": "length"}
+        line = {"custom_id": ASKED["s1"].digest, "response": {"status_code": 200, "body": {"choices": [choice]}}}
+        (folder / "out.jsonl").write_text(json.dumps(line))
+        swap()
+        assert isinstance(replay(ASKED, store=store)["s1"], Truncated)
+
+
+class TestPack:
+    def test_a_packed_run_replays_elsewhere_byte_for_byte(self, no_network, store, tmp_path):
+        record(store)
+        digests = [request.digest for request in ASKED.values()]
+        assert pack(store, digests, tmp_path / "a.tar") == 6
+        assert pack(store, reversed(digests), tmp_path / "b.tar") == 6
+        assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+        elsewhere = Store(tmp_path / "elsewhere")
+        assert unpack(tmp_path / "a.tar", elsewhere) == 6
+        assert replay(ASKED, store=elsewhere) == replay(ASKED, store=store)
+
+    def test_a_run_s_ledger_names_its_requests(self, store, tmp_path):
+        ledger = Ledger(tmp_path / "ledger.jsonl")
+        ledger.enter(ASKED["s0"], "s0", "answered", Usage())
+        assert {line.request for line in ledger.lines()} == {ASKED["s0"].digest}
+
+    @pytest.mark.parametrize("place", [700, 1200, -3000])
+    def test_an_altered_archive_is_refused_whole(self, store, tmp_path, place):
+        record(store)
+        archive = tmp_path / "a.tar"
+        pack(store, [request.digest for request in ASKED.values()], archive)
+        content = bytearray(archive.read_bytes())
+        content[place] ^= 1
+        archive.write_bytes(content)
+        elsewhere = Store(tmp_path / "elsewhere")
+        before = archive.read_bytes()
+        try:
+            unpack(archive, elsewhere)
+        except CorruptArtifact:
+            assert not elsewhere.root.exists()
+        else:
+            assert replay(ASKED, store=elsewhere) == replay(ASKED, store=store)  # a byte of padding
+        assert archive.read_bytes() == before
+
+    def test_a_reply_under_another_request_s_name_is_refused(self, store, tmp_path):
+        record(store)
+        one, two = ASKED["s0"].digest, ASKED["s1"].digest
+        target = store.path("reply", two, ".json")
+        target.write_bytes(store.path("reply", one, ".json").read_bytes())
+        pack(store, [two], tmp_path / "a.tar")
+        with pytest.raises(CorruptArtifact, match="another request"):
+            unpack(tmp_path / "a.tar", Store(tmp_path / "elsewhere"))
+
+    @pytest.mark.parametrize("content", [b"", b"no tar", b"\0" * 2000])
+    def test_what_is_no_archive_is_refused(self, tmp_path, content):
+        (tmp_path / "a.tar").write_bytes(content)
+        with pytest.raises(CorruptArtifact):
+            unpack(tmp_path / "a.tar", Store(tmp_path / "store"))
+
+    def test_links_in_an_archive_are_not_followed(self, tmp_path):
+        with tarfile.open(tmp_path / "a.tar", "w") as tar:
+            info = tarfile.TarInfo("manifest.json")
+            info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            tar.addfile(info)
+        with pytest.raises(CorruptArtifact):
+            unpack(tmp_path / "a.tar", Store(tmp_path / "store"))
+
+
+def test_the_worst_case_is_never_below_a_reply_at_the_limits():
+    request = ASKED["s0"]
+    most = Usage(cache_write=request.chars // 2, output=request.max_output_tokens)
+    assert PRICE.worst(request) >= PRICE.dollars(most)
