@@ -135,6 +135,7 @@ def _install_language() -> None:
     kept = SimpleNamespace(restore=lambda: None)
     original(SimpleNamespace(__globals__={"tl": tl, "core": tl.core}))
     interpreter._patch_lang = lambda function: kept
+    tl.tensor.__index__ = lambda self: int(self.handle.data.squeeze())  # Triton 3.6 fails with numpy 2.4 and later
     _install_libdevice()
 
 

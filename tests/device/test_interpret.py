@@ -53,9 +53,32 @@ MATVEC = load(PROBLEMS / "matvec").model_copy(
 )
 """Smaller than the problem's own small workloads, which the seed kernels are judged on."""
 
-SEED = MATVEC.seed.source
 AUTOTUNE = "@triton.autotune(configs=[triton.Config({}), triton.Config({}, num_warps=8)], key=['K'])\n@triton.jit"
 HEADER = "import torch\nimport triton\nimport triton.language as tl\n\n"
+SEED = (
+    HEADER
+    + """
+@triton.jit
+def matvec_kernel(a_ptr, b_ptr, y_ptr, K, stride_am, stride_bk, BLOCK_K: tl.constexpr):
+    row = tl.program_id(0).to(tl.int64)
+    offsets = tl.arange(0, BLOCK_K)
+    acc = tl.zeros((BLOCK_K,), dtype=tl.float32)
+    for k in range(0, K, BLOCK_K):
+        mask = k + offsets < K
+        a = tl.load(a_ptr + row * stride_am + k + offsets, mask=mask, other=0.0)
+        b = tl.load(b_ptr + (k + offsets) * stride_bk, mask=mask, other=0.0)
+        acc += a.to(tl.float32) * b.to(tl.float32)
+    y = tl.sum(acc, axis=0)
+    tl.store(y_ptr + row, y.to(y_ptr.dtype.element_ty))
+
+
+def kernel_function(A, B):
+    M, K = A.shape
+    y = torch.empty((M, 1), dtype=A.dtype, device=A.device)
+    matvec_kernel[(M,)](A, B, y, K, A.stride(0), B.stride(0), BLOCK_K=1024, num_warps=4)
+    return y
+"""
+)
 
 
 def changed(*replacements: tuple[str, str]) -> str:
