@@ -372,10 +372,11 @@ def doubled(source: str) -> str:
     return _source(tree)
 
 
-def evicted_first(source: str) -> str:
-    """A load with another cache policy."""
+def neighbour_loaded(source: str) -> str:
+    """A load from one element further on."""
     tree = ast.parse(source)
-    _loads(tree, "tl.load")[0].keywords.append(ast.keyword("eviction_policy", ast.Constant("evict_first")))
+    load = _loads(tree, "tl.load")[0]
+    load.args[0] = _expression(f"({ast.unparse(load.args[0])}) + 1")
     return _source(tree)
 
 
@@ -387,7 +388,7 @@ def _option(source: str, name: str, value: object) -> str:
 
 def fewer_registers(source: str) -> str | None:
     """A bound on registers at the launch."""
-    return None if "autotune" in source else _option(source, "maxnreg", 48)
+    return None if "autotune" in source else _option(source, "maxnreg", 128)
 
 
 def no_fusion(source: str) -> str:
@@ -397,6 +398,6 @@ def no_fusion(source: str) -> str:
 
 SEMANTIC: tuple[Rewrite, ...] = (
     other_warps, smaller_block, larger_grid, turned_grid, launched_twice, filled_before, filled_after, filled_with_one,
-    input_copied, input_cast, result_cloned, arguments_swapped, mask_removed, doubled, evicted_first, fewer_registers,
+    input_copied, input_cast, result_cloned, arguments_swapped, mask_removed, doubled, neighbour_loaded, fewer_registers,
     no_fusion,
 )  # fmt: skip

@@ -65,9 +65,10 @@ def _one(error: BaseException, folder: Path) -> str:
 
 
 def neutral(text: str, folder: Path) -> str:
-    """`text` without the scratch folder, directories of installed packages, addresses and process ids."""
+    """`text` without the scratch folder, directories, and names that are drawn anew each time."""
     text = text.replace(f"{folder}/", "").replace(str(folder), ".")
     text = re.sub(r"/\S*?/(?:site-packages|dist-packages)/", "", text)
     text = re.sub(r"(?<![\w.])/(?:[\w.+@-]+/)+", "", text)
     text = re.sub(r"\b0x[0-9a-fA-F]{6,}\b", "0x?", text)
+    text = re.sub(r"\btmp[a-z0-9_]{8}\b", "tmp?", text)
     return re.sub(r"\bpid[ =:]\d+", "pid ?", text)

@@ -1,0 +1,94 @@
+import pytest
+import torch
+
+from kopt.device.contract import bind_arguments, load_candidate, load_reference, make_inputs, make_model
+from kopt.device.rejection import REASON_CHARS, Rejected, bounded, neutral
+from kopt.errors import ProblemError
+from kopt.model.build import Phase
+from kopt.model.kernel import Kernel
+from kopt.model.problem import Workload
+from tests.device.small import SCALE
+
+SMALL = SCALE.small[0]
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return load_reference(SCALE, SMALL)
+
+
+@pytest.fixture(scope="module")
+def model(reference):
+    return make_model(reference, SCALE)
+
+
+@pytest.fixture(scope="module")
+def inputs(reference):
+    return make_inputs(reference, SCALE)
+
+
+def test_derived_constants_follow_an_override(reference):
+    assert (reference.rows, reference.elements) == (4, 2048)
+
+
+def test_an_unknown_constant_is_a_bad_problem():
+    with pytest.raises(ProblemError, match="banana"):
+        load_reference(SCALE, Workload(name="w", constants={"banana": 1}))
+
+
+@pytest.mark.parametrize("name", ["Model", "get_inputs", "get_init_inputs"])
+def test_a_reference_without_a_required_name_is_a_bad_problem(name):
+    broken = SCALE.model_copy(update={"reference": SCALE.reference + f"\ndel {name}\n"})
+    with pytest.raises(ProblemError, match=name):
+        load_reference(broken, SMALL)
+
+
+def test_model_and_inputs_have_the_problems_dtype(model, inputs):
+    assert {value.dtype for value in (*inputs, *model.parameters())} == {torch.bfloat16}
+
+
+def test_the_same_seed_gives_the_same_weights_and_inputs(reference, model):
+    assert torch.equal(make_model(reference, SCALE).scale.weight, model.scale.weight)
+    assert torch.equal(make_inputs(reference, SCALE, seed=3)[0], make_inputs(reference, SCALE, seed=3)[0])
+    assert not torch.equal(make_inputs(reference, SCALE, seed=3)[0], make_inputs(reference, SCALE, seed=4)[0])
+
+
+def test_parameters_are_bound_by_name(reference, model, inputs):
+    arguments = bind_arguments(lambda x, scale_weight, weight, factor, columns: None, inputs, model, reference)
+    assert arguments.positional == inputs
+    assert arguments.named["weight"] is arguments.named["scale_weight"] is model.scale.weight
+    assert (arguments.named["factor"], arguments.named["columns"]) == (2.0, 512)
+
+
+def test_a_default_is_kept_where_nothing_has_the_name(reference, model, inputs):
+    assert bind_arguments(lambda x, banana=3, factor=1.0: None, inputs, model, reference).named == {"factor": 2.0}
+
+
+@pytest.mark.parametrize("function", [lambda: None, lambda x, banana: None, lambda *, factor: None, max])
+def test_what_cannot_be_called_is_rejected(reference, model, inputs, function):
+    with pytest.raises(Rejected) as rejected:
+        bind_arguments(function, inputs, model, reference)
+    assert rejected.value.phase == Phase.ENTRY
+
+
+def test_a_variable_number_of_arguments_takes_the_inputs(reference, model, inputs):
+    assert bind_arguments(lambda *inputs: None, inputs, model, reference).positional == inputs
+
+
+def test_an_import_that_raises_is_told_with_its_line(tmp_path):
+    with pytest.raises(Rejected) as rejected:
+        load_candidate(Kernel(source="x = 1\ny = [][x]\ndef kernel_function(): pass\n"), tmp_path)
+    assert rejected.value.phase == Phase.IMPORT
+    assert rejected.value.reason == "IndexError: list index out of range\n  at candidate.py:2 in <module>: y = [][x]"
+
+
+def test_a_long_reason_keeps_head_and_tail():
+    text = bounded("first " + "x" * 10_000 + " last")
+    assert len(text) <= REASON_CHARS
+    assert text.startswith("first")
+    assert text.endswith("last")
+
+
+def test_names_that_are_drawn_anew_are_left_out_of_a_reason(tmp_path):
+    text = f"ptxas {tmp_path}/tmpab12_xyz.ptx failed at 0x7f0012ab34cd, see /usr/lib/python3/site-packages/triton/x.py"
+    assert neutral(text, tmp_path) == "ptxas tmp?.ptx failed at 0x?, see triton/x.py"
