@@ -150,11 +150,11 @@ def _fuse(module: TritonModule, site: Site, rng: Random) -> Change | None:
 KINDS = (
     Transformation(
         "hoist_reduction", "a reduction in every step of a loop becomes a tile of partial sums, reduced once after it",
-        ("register_tiling", "precision_split"), ("latency", "barriers", "instruction_overhead", "shared_memory"),
+        ("register_tiling", "precision_split"), ("reduction_in_loop", "instruction_overhead"),
         _hoist_sites, _hoist, 3.0,
     ),
     Transformation(
         "fused_accumulator", "acc += tl.dot(a, b) becomes acc = tl.dot(a, b, acc)",
-        ("tensor_cores", "precision_split"), ("low_tensor_core_use", "compute"), _fuse_sites, _fuse, 1.0,
+        ("tensor_cores", "precision_split"), ("tensor_cores_idle", "instruction_overhead"), _fuse_sites, _fuse, 1.0,
     ),
 )  # fmt: skip

@@ -98,6 +98,6 @@ def _configs(
 KINDS = (
     Transformation(
         "autotune", "an autotuner that times a few configurations of warps, stages and the loop's tile",
-        ("autotuned_config",), ("low_occupancy", "latency", "compute", "untuned"), _sites, _tune, 0.6,
+        ("autotuned_config",), ("untuned_configuration",), _sites, _tune, 0.6,
     ),
 )  # fmt: skip

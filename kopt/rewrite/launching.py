@@ -52,18 +52,18 @@ KINDS = (
     Transformation(
         "warps", "another number of warps per program",
         ("register_tiling", "vectorized_load"),
-        ("low_occupancy", "occupancy", "latency", "register_pressure", "spills", "narrow_loads"),
+        ("spills", "low_occupancy", "narrow_loads", "register_pressure", "untuned_configuration"),
         _sites("num_warps", (1, 2, 4, 8, 16), lambda kernel: True), _set_option, 1.5,
     ),
     Transformation(
         "stages", "another number of stages in which loops of products are pipelined",
         ("software_pipelining", "async_copy_tma", "shared_memory_tiling"),
-        ("latency", "memory_latency", "low_tensor_core_use", "shared_memory"),
+        ("shallow_pipeline", "too_few_bytes_in_flight", "untuned_configuration"),
         _sites("num_stages", (2, 3, 4, 5), _pipelined), _set_option, 1.5,
     ),
     Transformation(
         "register_limit", "a bound on registers per thread, for more resident warps",
-        ("register_tiling",), ("low_occupancy", "occupancy", "register_pressure"),
+        ("register_tiling",), ("low_occupancy", "register_pressure"),
         _sites("maxnreg", (64, 96, 128, 168), lambda kernel: bool(kernel.loops)), _set_option, 0.4,
     ),
 )  # fmt: skip

@@ -148,18 +148,19 @@ KINDS = (
     Transformation(
         "pipeline_loop", "tl.range with num_stages: loads of later steps are issued ahead",
         ("software_pipelining", "async_copy_tma"),
-        ("latency", "memory_latency", "bandwidth", "memory"), _pipeline_sites, _set, 2.0,
+        ("shallow_pipeline", "too_few_bytes_in_flight"), _pipeline_sites, _set, 2.0,
     ),
     Transformation(
         "unroll_loop", "tl.range with loop_unroll_factor", ("loop_unrolling",),
-        ("latency", "instruction_overhead", "memory_latency"), _unroll_sites, _set, 1.2,
+        ("too_few_bytes_in_flight", "instruction_overhead"), _unroll_sites, _set, 1.2,
     ),
     Transformation(
         "static_loop", "a short loop with a compile-time count becomes tl.static_range", ("loop_unrolling",),
-        ("instruction_overhead", "latency", "compute"), _static_sites, _unroll_static, 1.5,
+        ("instruction_overhead", "index_arithmetic"), _static_sites, _unroll_static, 1.5,
     ),
     Transformation(
         "flatten_loop", "a persistent loop and its inner loop become one pipelined loop",
-        ("persistent_kernel", "software_pipelining"), ("latency", "tail_effect"), _flatten_sites, _flatten, 0.6,
+        ("persistent_kernel", "software_pipelining"),
+        ("tail_wave", "shallow_pipeline"), _flatten_sites, _flatten, 0.6,
     ),
 )  # fmt: skip

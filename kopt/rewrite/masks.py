@@ -89,10 +89,10 @@ KINDS = (
     Transformation(
         "even_flag", "masks that a divisible size makes superfluous are dropped at compile time by a flag",
         ("masked_access", "vectorized_load"),
-        ("narrow_loads", "instruction_overhead", "masked_access", "bandwidth", "predication"), _even_sites, _flag, 1.5,
+        ("masked_inner_loop", "narrow_loads", "instruction_overhead"), _even_sites, _flag, 1.5,
     ),
     Transformation(
         "offset_hint", "tl.multiple_of and tl.max_contiguous on block offsets", ("vectorized_load",),
-        ("narrow_loads",), _hint_sites, _hint, 0.3,
+        ("narrow_loads", "index_arithmetic"), _hint_sites, _hint, 0.3,
     ),
 )  # fmt: skip

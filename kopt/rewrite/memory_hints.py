@@ -61,11 +61,11 @@ def _hint(module: TritonModule, site: Site, rng: Random) -> Change | None:
 KINDS = (
     Transformation(
         "load_hint", "eviction policy or cache modifier on a load: streamed once, or reused by other programs",
-        ("vectorized_load", "swizzled_load"), ("bandwidth", "memory", "cache_misses", "low_l2_hit_rate"),
+        ("vectorized_load", "swizzled_load"), ("l2_misses", "redundant_traffic"),
         _load_sites, _hint, 0.8,
     ),
     Transformation(
         "store_hint", "streaming hint on a store whose result is not read again",
-        (), ("bandwidth", "memory", "cache_misses"), _store_sites, _hint, 0.5,
+        (), ("l2_misses",), _store_sites, _hint, 0.5,
     ),
 )  # fmt: skip

@@ -201,19 +201,19 @@ def _regroup(module: TritonModule, site: Site, rng: Random) -> Change | None:
 KINDS = (
     Transformation(
         "persistent_grid", "as many programs as the device runs at once, each of which loops over tiles",
-        ("persistent_kernel",), ("tail_effect", "launch_overhead", "latency", "wave_quantization"),
+        ("persistent_kernel",), ("tail_wave",),
         _persistent_sites, _persist, 1.0,
     ),
     Transformation(
         "persistent_count", "another number of persistent programs", ("persistent_kernel",),
-        ("tail_effect", "low_occupancy", "wave_quantization"), _count_sites, _recount, 0.6,
+        ("tail_wave", "low_occupancy"), _count_sites, _recount, 0.6,
     ),
     Transformation(
         "grid_swizzle", "tiles of a 2-D grid in groups of rows, so that neighbours share operands in L2",
-        ("grid_swizzling",), ("low_l2_hit_rate", "cache_misses", "bandwidth", "memory"), _swizzle_sites, _swizzle, 1.5,
+        ("grid_swizzling",), ("l2_misses",), _swizzle_sites, _swizzle, 1.5,
     ),
     Transformation(
         "group_size", "another group height of a swizzled grid", ("grid_swizzling",),
-        ("low_l2_hit_rate", "cache_misses"), _group_sites, _regroup, 0.6,
+        ("l2_misses",), _group_sites, _regroup, 0.6,
     ),
 )  # fmt: skip

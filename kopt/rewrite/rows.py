@@ -240,7 +240,7 @@ KINDS = (
     Transformation(
         "rows_per_program", "a program takes several rows as a 2-D tile, so that what they share is loaded once",
         ("register_tiling", "shared_memory_tiling", "vectorized_load"),
-        ("bandwidth", "memory", "low_l2_hit_rate", "cache_misses", "latency", "low_occupancy", "redundant_loads"),
+        ("redundant_traffic", "too_few_bytes_in_flight", "small_tiles", "narrow_loads"),
         _sites, _lift, 2.5,
     ),
 )  # fmt: skip

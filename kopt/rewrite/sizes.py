@@ -195,14 +195,14 @@ def _whole(module: TritonModule, site: Site, rng: Random) -> Change | None:
 KINDS = (
     Transformation(
         "constant_sizes", "sizes and strides become compile-time values", ("loop_unrolling", "vectorized_load"),
-        ("instruction_overhead", "narrow_loads", "latency", "compute"), _constant_sites, _make_constant, 1.5,
+        ("index_arithmetic", "instruction_overhead"), _constant_sites, _make_constant, 1.5,
     ),
     Transformation(
         "narrow_index", "64-bit offsets become 32-bit ones where every tensor is small enough", ("vectorized_load",),
-        ("instruction_overhead", "register_pressure", "compute"), _narrow_sites, _narrow, 1.0,
+        ("index_arithmetic", "register_pressure", "instruction_overhead"), _narrow_sites, _narrow, 1.0,
     ),
     Transformation(
         "whole_row", "a loop over a row becomes one tile of the row's length, so that the row is read once",
-        ("register_tiling",), ("bandwidth", "memory", "redundant_loads", "cache_misses"), _whole_sites, _whole, 3.0,
+        ("register_tiling",), ("redundant_traffic",), _whole_sites, _whole, 3.0,
     ),
 )  # fmt: skip

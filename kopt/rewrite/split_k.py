@@ -249,17 +249,17 @@ def _rewiden(module: TritonModule, site: Site, rng: Random) -> Change | None:
 KINDS = (
     Transformation(
         "split_k", "a reduction loop is shared by several programs; a second kernel adds their partial sums",
-        ("split_k_reduce",), ("low_occupancy", "occupancy", "tail_effect", "latency", "few_programs", "grid_too_small"),
+        ("split_k_reduce",), ("too_few_programs", "tail_wave"),
         _sites, _split, 1.5,
     ),
     Transformation(
         ATOMIC, "a reduction loop is shared by several programs, whose partial sums meet by atomic additions",
-        ("atomic_reduction",), ("low_occupancy", "occupancy", "tail_effect", "few_programs", "grid_too_small"),
+        ("atomic_reduction",), ("too_few_programs", "launch_overhead"),
         _sites, _split_atomic, 0.7,
     ),
     Transformation(
         "split_width", "another number of programs for a loop that is split already",
-        ("split_k_reduce", "atomic_reduction"), ("low_occupancy", "tail_effect", "few_programs", "grid_too_small"),
+        ("split_k_reduce", "atomic_reduction"), ("too_few_programs", "tail_wave", "untuned_configuration"),
         _width_sites, _rewiden, 0.8,
     ),
 )  # fmt: skip

@@ -188,13 +188,13 @@ KINDS = (
     Transformation(
         "tile_size", "another power of two for one block size",
         ("register_tiling", "shared_memory_tiling", "vectorized_load"),
-        ("narrow_loads", "low_occupancy", "occupancy", "latency", "spills", "register_pressure", "bandwidth"),
+        ("spills", "small_tiles", "narrow_loads", "too_few_bytes_in_flight", "low_occupancy", "register_pressure", "tail_wave", "untuned_configuration"),
         _size_sites, _resize, 2.5,
     ),
     Transformation(
         "tile_shape", "another (M, N, K) tile of a matrix product, with the warps that suit it",
         ("tensor_cores", "shared_memory_tiling", "register_tiling"),
-        ("low_tensor_core_use", "compute", "small_tiles", "bandwidth"),
+        ("tensor_cores_idle", "small_tiles", "redundant_traffic", "untuned_configuration"),
         _joint_sites, _reshape, 3.0,
     ),
 )  # fmt: skip
