@@ -1,0 +1,131 @@
+"""Budgets over kills and processes, and when to try again."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from llm_servers import PRICE, request_to, table_for
+
+from kopt.llm.ask import ask, replies_of
+from kopt.llm.ledger import Bill, Budget, Ledger
+from kopt.llm.reply import Answered, Lack, Usage
+from kopt.llm.request import key_of
+from kopt.llm.retry import Patience, of_status, retry_after
+
+TABLE = table_for(9)
+ONE, TWO = request_to(TABLE, "openai", "one"), request_to(TABLE, "openai", "two")
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+class TestLedger:
+    def test_what_one_process_wrote_another_reads(self, tmp_path):
+        first, second = Ledger(tmp_path / "l"), Ledger(tmp_path / "l")
+        call = first.reserve(ONE, "s1", PRICE)
+        first.settle(call, "answered", Usage(input=7, dollars=0.5))
+        second.refresh()
+        assert second.bill() == first.bill() == Bill(calls=1, usage=Usage(input=7, dollars=0.5))
+
+    def test_a_cap_counts_the_calls_of_other_processes(self, tmp_path):
+        first, second = (Ledger(tmp_path / "l", Budget(calls=1)) for _ in range(2))
+        assert first.reserve(ONE, "s1", PRICE) is not None
+        assert second.reserve(TWO, "s2", PRICE) is None
+
+    def test_calls_that_were_turned_away_free_their_reservation(self, tmp_path):
+        ledger = Ledger(tmp_path / "l", Budget(calls=1, usd=PRICE.worst(ONE)))
+        call = ledger.reserve(ONE, "s1", PRICE)
+        ledger.release(call, Lack.RATE, billed=False, dollars=0)
+        assert ledger.reserve(ONE, "s1", PRICE) is not None
+
+    def test_a_call_in_flight_at_a_kill_counts_at_its_worst(self, tmp_path):
+        Ledger(tmp_path / "l").reserve(ONE, "s1", PRICE)
+        later = Ledger(tmp_path / "l", Budget(calls=1))
+        assert later.reserve(TWO, "s2", PRICE) is None
+        assert later.bill().lost_dollars == PRICE.worst(ONE)
+
+    def test_a_reply_that_was_kept_just_before_a_kill_is_settled_at_the_next_start(self, tmp_path, store, terms):
+        Ledger(tmp_path / "l").reserve(ONE, "s1", PRICE)
+        replies_of(store).put(key_of(ONE), Answered(text="x", usage=Usage(dollars=0.25), stop="stop"))
+        later = Ledger(tmp_path / "l")
+        ask({"s1": ONE}, table=TABLE, store=store, ledger=later, terms=terms)
+        assert later.bill() == Bill(calls=1, usage=Usage(dollars=0.25))
+        assert later.outstanding() == []
+
+    def test_a_torn_last_line_is_passed_over(self, tmp_path):
+        first = Ledger(tmp_path / "l")
+        first.enter(ONE, "s1", "answered", Usage(dollars=1))
+        with (tmp_path / "l").open("ab") as file:
+            file.write(b'{"event": "rese')
+        later = Ledger(tmp_path / "l")
+        later.enter(TWO, "s2", "answered", Usage(dollars=2))
+        last = Ledger(tmp_path / "l")
+        last.refresh()
+        assert last.bill().usage.dollars == 3
+
+    def test_costs_are_told_by_slot_and_model(self, tmp_path):
+        ledger = Ledger(tmp_path / "l")
+        ledger.enter(ONE, "r1a0s0", "answered", Usage(dollars=1))
+        ledger.enter(TWO, "r2a0s0", "answered", Usage(dollars=2))
+        by_round = ledger.bills(lambda label, model: label.split("a")[0])
+        assert {name: bill.dollars for name, bill in by_round.items()} == {"r1": 1, "r2": 2}
+        assert ledger.bills(lambda label, model: model)["openai"].calls == 2
+
+    @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), max_size=12))
+    def test_the_running_sums_equal_the_bill(self, tmp_path_factory, steps):
+        ledger = Ledger(tmp_path_factory.mktemp("l") / "l")
+        for paid, dollars in steps:
+            call = ledger.reserve(ONE, "s", PRICE)
+            if paid:
+                ledger.settle(call, "answered", Usage(dollars=dollars))
+            else:
+                ledger.release(call, Lack.SERVER, billed=dollars > 0.5, dollars=dollars)
+        bill = ledger.bill()
+        assert ledger._begun == bill.calls + bill.lost
+        assert ledger._committed == pytest.approx(bill.dollars, abs=1e-9)
+
+
+class TestRetryAfter:
+    @given(st.integers(0, 10_000))
+    def test_seconds_and_dates_say_the_same(self, seconds):
+        date = format_datetime(NOW + timedelta(seconds=seconds), usegmt=True)
+        assert retry_after({"retry-after": str(seconds)}, NOW) == seconds
+        assert retry_after({"retry-after": date}, NOW) == seconds
+
+    def test_a_date_in_the_past_means_now(self):
+        assert retry_after({"retry-after": "Sun, 01 Mar 2026 11:00:00 GMT"}, NOW) == 0
+
+    def test_milliseconds_win(self):
+        assert retry_after({"retry-after-ms": "1500", "retry-after": "9"}, NOW) == 1.5
+
+    @given(st.text(max_size=40))
+    def test_anything_else_is_as_good_as_nothing(self, text):
+        found = retry_after({"retry-after": text}, NOW)
+        assert found is None or found >= 0
+
+
+class TestWaiting:
+    @given(st.integers(1, 100), st.none() | st.floats(0, 100), st.integers(0, 2**32))
+    def test_waits_are_bounded_and_never_shorter_than_asked(self, tries, after, seed):
+        patience = Patience(backoff_seconds=2.0, backoff_cap_seconds=30.0)
+        wait = patience.wait(tries, after, random.Random(seed))
+        assert (after or 0) <= wait <= (30.0 if after is None else after + 2.0)
+        assert after is not None or wait <= 2.0 * 2 ** (tries - 1)
+
+    @pytest.mark.parametrize("status", [408, 409, 425, 429, 500, 502, 503, 504, 529])
+    def test_passing_statuses_are_tried_again(self, status):
+        assert of_status(status, {}, {"error": {"message": "x"}}).retry
+
+    @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])
+    def test_lasting_ones_are_not(self, status):
+        assert not of_status(status, {}, None).retry
+
+    @given(
+        st.integers(100, 599),
+        st.recursive(st.none() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)),
+    )
+    def test_any_body_makes_a_fault(self, status, body):
+        assert of_status(status, {}, body).detail.startswith("HTTP")
