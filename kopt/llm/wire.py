@@ -131,7 +131,8 @@ REFUSED = frozenset({"refusal", "content_filter", "safety"})
 
 
 def outcome(text: str, stop: str, usage: Usage) -> Kept:
-    """Text, stop reason and usage as one of the four outcomes that are kept."""
+    """Text, stop reason and usage as one of the four outcomes that are kept; half characters are replaced."""
+    text, stop = (part.encode(errors="replace").decode() for part in (text, stop))
     if stop in REFUSED:
         return Refused(text=text, usage=usage, stop=stop)
     if stop in TRUNCATED:

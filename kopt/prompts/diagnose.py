@@ -55,8 +55,8 @@ def diagnose(setting: Setting, parent: Parent, memory: Memory, count: int) -> Pr
 def _answer(count: int) -> str:
     return f"""\
 Give exactly {count} directions, the most promising first. They must differ in kind: each attacks another bottleneck, \
-or the same one by a means that shares nothing with the others. Base each on a number above and quote it. Do not propose \
-what the history shows to have failed, unless you say what would be different.
+or the same one by a means that shares nothing with the others. Base each on a number above and quote it. Do not \
+propose what the history shows to have failed, unless you say what would be different.
 
 Answer with JSON only:
 {{"directions": [{{"bottleneck": "short_name", "cause": "the fact with its number", \

@@ -50,7 +50,8 @@ def contract(problem: Problem, facts: ProblemFacts) -> str:
     first = facts.workloads[0]
     names = ", ".join(spec.name for spec in first.inputs)
     lines = [
-        f"- Define `{problem.seed.entry}({names})`. It gets the reference's inputs in this order and returns its output.",
+        f"- Define `{problem.seed.entry}({names})`. It gets the reference's inputs in this order and returns"
+        " its output.",
         *_parameters(first.parameters),
         f"- dtype: {facts.dtype.value}. The output has exactly the reference's shape, dtype and device.",
         *(_shapes(workload) for workload in facts.workloads),
@@ -166,7 +167,8 @@ def profile(given: Profile) -> str:
 def direction(given: Direction) -> str:
     """A direction as a paragraph."""
     leads = f" Techniques it may lead to: {', '.join(given.techniques)}." if given.techniques else ""
-    return f"Bottleneck: {given.bottleneck}. Seen in: {given.cause}. Direction: {given.direction}.{leads}"
+    cause, what = given.cause.rstrip(". "), given.direction.rstrip(". ")
+    return f"Bottleneck: {given.bottleneck}. Seen in: {cause}. Direction: {what}.{leads}"
 
 
 def history(events: Iterable[Event]) -> str:

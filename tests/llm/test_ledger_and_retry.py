@@ -22,6 +22,11 @@ ONE, TWO = request_to(TABLE, "openai", "one"), request_to(TABLE, "openai", "two"
 NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
 
 
+BODIES = st.recursive(
+    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
 class TestLedger:
     def test_what_one_process_wrote_another_reads(self, tmp_path):
         first, second = Ledger(tmp_path / "l"), Ledger(tmp_path / "l")
@@ -123,9 +128,6 @@ class TestWaiting:
     def test_lasting_ones_are_not(self, status):
         assert not of_status(status, {}, None).retry
 
-    @given(
-        st.integers(100, 599),
-        st.recursive(st.none() | st.integers() | st.text(), lambda v: st.lists(v) | st.dictionaries(st.text(), v)),
-    )
+    @given(st.integers(100, 599), BODIES)
     def test_any_body_makes_a_fault(self, status, body):
         assert of_status(status, {}, body).detail.startswith("HTTP")
