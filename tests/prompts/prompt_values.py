@@ -158,7 +158,8 @@ MEMORY = Memory(
     ),
     reflections=(Reflection(round=1, worked=("Larger blocks.",), failed=("16 warps spill.",), advice=("Split K.",)),),
     pool=(
-        Share(techniques=("vectorized_load",), kernels=3, best_ms=0.0251), Share(techniques=(), kernels=1, best_ms=0.07),
+        Share(techniques=("vectorized_load",), kernels=3, best_ms=0.0251),
+        Share(techniques=(), kernels=1, best_ms=0.07),
     ),
 )  # fmt: skip
 
