@@ -398,6 +398,6 @@ def no_fusion(source: str) -> str:
 
 SEMANTIC: tuple[Rewrite, ...] = (
     other_warps, smaller_block, larger_grid, turned_grid, launched_twice, filled_before, filled_after, filled_with_one,
-    input_copied, input_cast, result_cloned, arguments_swapped, mask_removed, doubled, neighbour_loaded, fewer_registers,
-    no_fusion,
+    input_copied, input_cast, result_cloned, arguments_swapped, mask_removed, doubled, neighbour_loaded,
+    fewer_registers, no_fusion,
 )  # fmt: skip
