@@ -20,7 +20,7 @@ from kopt.device.cage import Limits
 from kopt.device.fingerprint import fingerprint, toolchain
 from kopt.device.fork import Outcome, Raised, Returned, TimedOut, run_forked
 from kopt.device.pipe import Report
-from kopt.device.rejection import Rejected, bounded
+from kopt.device.rejection import Rejected, bounded, neutral
 from kopt.device.trace import Traced, trace
 from kopt.errors import ProblemError, WorkerDied
 from kopt.model.base import Value
@@ -160,7 +160,7 @@ def _packed(answer: _Answer, texts: Sequence[bytes]) -> bytes:
 
 def _judged(outcome: Outcome, job: BuildJob, store: Store) -> Build:
     if isinstance(outcome, Returned):
-        return _received(outcome.value, job, store)
+        return _explained(_received(outcome.value, job, store), outcome.output)
     if isinstance(outcome, TimedOut):
         reason = f"not done within {outcome.seconds:g} s, killed in phase {outcome.phase}"
         return BuildFailed(phase=Phase.TIMEOUT, reason=reason)
@@ -197,6 +197,15 @@ def _received(data: bytes, job: BuildJob, store: Store) -> Build:
         store.put_blob(kind, content, _SUFFIXES[kind])
     tools = toolchain(job.device)
     return Built(fingerprint=fingerprint(answer.workloads, tools), workloads=answer.workloads)
+
+
+def _explained(build: Build, output: str) -> Build:
+    """A compile failure with what the compiler's passes said on stderr, where alone some of them say it."""
+    if not isinstance(build, BuildFailed) or build.phase is not Phase.COMPILE:
+        return build
+    lines = [neutral(line.strip(), Path(".")) for line in output.splitlines() if "error:" in line]
+    said = "\n".join(line for line in dict.fromkeys(lines) if line not in build.reason)
+    return build.model_copy(update={"reason": bounded(f"{build.reason}\n{said}")})
 
 
 def _unpacked(data: bytes) -> tuple[_Answer, dict[tuple[str, str], bytes]]:

@@ -48,6 +48,8 @@ class Returned:
     """The task returned this."""
 
     value: bytes
+    output: str = field(default="", compare=False)
+    """The end of what it wrote to stdout and stderr; noise."""
 
 
 @dataclass(frozen=True)
@@ -266,10 +268,10 @@ def _outcome(child: _Child, ready: set[int], limits: Limits) -> Outcome | None:
     if child.output in ready:
         _drain_output(child, limits)
     try:
-        if child.results in ready and (outcome := _read_frames(child)) is not None:
+        if child.results in ready and (outcome := _read_frames(child, limits)) is not None:
             return outcome
         if child.process in ready:
-            return _read_frames(child) or _death(child, limits)
+            return _read_frames(child, limits) or _death(child, limits)
     except Malformed as error:
         return Died(str(error), child.phase)
     late = time.monotonic() - child.deadline
@@ -278,7 +280,7 @@ def _outcome(child: _Child, ready: set[int], limits: Limits) -> Outcome | None:
     return None
 
 
-def _read_frames(child: _Child) -> Outcome | None:
+def _read_frames(child: _Child, limits: Limits) -> Outcome | None:
     """Take everything that lies in the result pipe."""
     while child.results in child.open:
         try:
@@ -288,14 +290,15 @@ def _read_frames(child: _Child) -> Outcome | None:
         if not data:
             child.open.discard(child.results)
         for kind, payload in child.frames.feed(data):
+            if kind == RETURNED:
+                _drain_output(child, limits)
+                return Returned(payload, child.tail.decode(errors="replace"))
             if (outcome := _take(child, kind, payload)) is not None:
                 return outcome
     return None
 
 
-def _take(child: _Child, kind: bytes, payload: bytes) -> Outcome | None:
-    if kind == RETURNED:
-        return Returned(payload)
+def _take(child: _Child, kind: bytes, payload: bytes) -> Raised | None:
     try:
         if kind == RAISED:
             name, message, tail = map(str, json.loads(payload))

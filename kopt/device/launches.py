@@ -11,16 +11,18 @@ import operator
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import torch
 from triton.compiler.compiler import CompiledKernel
+from triton.compiler.errors import CompileTimeAssertionFailure
 from triton.runtime.autotuner import Autotuner
-from triton.runtime.errors import OutOfResources
+from triton.runtime.errors import OutOfResources, PTXASError
 from triton.runtime.jit import JITFunction
 
-from kopt.device.binary import resources
+from kopt.device.binary import Resources, resources
 from kopt.device.ptx import normal_digest
 from kopt.device.recorder import Recorder, layout
 from kopt.device.rejection import Rejected
@@ -33,6 +35,9 @@ UNCARRIED = (
     "tmem_size",
 )  # fmt: skip
 """Launch options (fields of Triton's metadata) that change what runs and are not in the PTX."""
+
+SKIPPED_BY_TUNER = (OutOfResources, CompileTimeAssertionFailure, PTXASError)
+"""What may go wrong with one configuration of an autotuner without harm to the others."""
 
 GRID_LIMITS = (2**31 - 1, 65535, 65535)
 MAX_THREADS = 1024
@@ -61,6 +66,16 @@ def record_launches(recorder: Recorder, device: Device, *, real: bool = False) -
         yield
 
 
+@dataclass(frozen=True)
+class _Code:
+    """What is known of one compiled kernel; digests as in `Launch`."""
+
+    ptx: str
+    cubin: str
+    normal_ptx: str
+    used: Resources
+
+
 class _Tracer:
     """Stands in for Triton's launching."""
 
@@ -73,6 +88,7 @@ class _Tracer:
         self._run = run
         self._autotune = autotune
         self._trials: list[Launch] | None = None
+        self._codes: dict[str, _Code] = {}
 
     def run(self, fn: Any, *args: Any, grid: Any = None, warmup: bool = False, **kwargs: Any) -> Any:
         """In place of `JITFunction.run`."""
@@ -97,10 +113,13 @@ class _Tracer:
         self._trials, refused = [], None
         try:
             for config in tuner.prune_configs(kwargs):
+                known = len(self._recorder.host_ops)
                 try:
                     self._try(tuner, config, args, kwargs)
-                except (Rejected, OutOfResources) as error:
+                except (Rejected, *SKIPPED_BY_TUNER) as error:
                     refused = refused or error
+                if len(self._trials) != 1:
+                    del self._recorder.host_ops[known:]  # hooks run once when the choice is made
             trials = self._trials
         finally:
             self._trials, self._recorder.silent = None, False
@@ -138,9 +157,7 @@ class _Tracer:
         names = [parameter.name for parameter in fn.params]
         kinds = {name: pair[0] for name, pair in zip(names, specialisation, strict=False)}
         runtime = {name: bound[name] for name in names if kinds[name] != "constexpr"}
-        options, ptx = kernel.metadata._asdict(), kernel.asm["ptx"]
-        used = resources(kernel.asm["cubin"], kernel.metadata.name)
-        text, binary = self._recorder.keep_text(ptx, kernel.asm["cubin"])
+        options, code = kernel.metadata._asdict(), self._code(kernel)
         return Launch(
             kernel=fn.fn.__name__,
             grid=_whole_grid(grid),
@@ -148,8 +165,8 @@ class _Tracer:
             num_stages=options["num_stages"],
             num_ctas=options.get("num_ctas", 1),
             shared_bytes=options["shared"],
-            registers=used.registers,
-            spills=used.local_bytes,
+            registers=code.used.registers,
+            spills=code.used.local_bytes,
             signature=tuple((name, str(kinds[name])) for name in names),
             constants=tuple((name, _constant(bound[name])) for name in names if kinds[name] == "constexpr"),
             specialisation=tuple(
@@ -160,10 +177,19 @@ class _Tracer:
                 (name, self._target(value)) for name, value in runtime.items() if _base(value) is not None
             ),
             options=tuple(sorted((name, repr(options[name])) for name in UNCARRIED if options.get(name) is not None)),
-            ptx=text,
-            cubin=binary,
-            normal_ptx=normal_digest(ptx),
+            ptx=code.ptx,
+            cubin=code.cubin,
+            normal_ptx=code.normal_ptx,
         )  # fmt: skip
+
+    def _code(self, kernel: Any) -> _Code:
+        """Digests and resources of compiled code; worked out once, however often it is launched."""
+        if kernel.hash not in self._codes:
+            ptx, cubin = kernel.asm["ptx"], kernel.asm["cubin"]
+            digests = self._recorder.keep_text(ptx, cubin)
+            used = resources(cubin, kernel.metadata.name)
+            self._codes[kernel.hash] = _Code(*digests, normal_digest(ptx), used)
+        return self._codes[kernel.hash]
 
     def _target(self, value: Any) -> str:
         base = _base(value)

@@ -142,6 +142,8 @@ def check_output(result: Any, expected: Any) -> None:
     """
     if type(result) is not type(expected):
         raise Rejected(Phase.CONTRACT, f"returns a {_type(result)}, not a {_type(expected)}")
+    if isinstance(result, torch.nn.Parameter):
+        raise Rejected(Phase.CONTRACT, "returns a Parameter, not a torch.Tensor")
     if not isinstance(expected, torch.Tensor):
         raise Rejected(Phase.CONTRACT, "the reference does not return one tensor")
     for name in ("shape", "dtype", "device"):

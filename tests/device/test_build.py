@@ -262,3 +262,17 @@ def test_a_bad_reference_is_nobodys_candidate(store):
 
 def test_a_star_import_may_bring_the_entry_point():
     assert check_syntax(Kernel(source="from somewhere import *\n")) is None
+
+
+def test_a_refused_launch_option_is_a_compile_error(store):
+    build = build_one(changed(("num_warps=4", "num_warps=3")), store)
+    assert isinstance(build, BuildFailed)
+    assert build.phase == Phase.COMPILE
+    assert "power of 2" in build.reason
+
+
+def test_a_thousand_launches_are_recorded_in_order(store):
+    loop = "    for i in range(1000):\n        scale_kernel[(rows - i % 2,)]("
+    build = build_one(changed(("    scale_kernel[(rows,)](", loop)), store)
+    assert isinstance(build, Built), build
+    assert [launch.call for launch in build.workloads[0].launches] == list(range(1000))
