@@ -1,4 +1,4 @@
-"""What a loop accumulates: found once here, for split-K, for reductions moved out of the loop and for fused products."""
+"""What a loop accumulates: read once here for split-K, for reductions moved out of a loop and for fused products."""
 
 from __future__ import annotations
 

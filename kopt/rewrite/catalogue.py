@@ -22,8 +22,8 @@ from kopt.rewrite.kind import Transformation
 TRANSFORMATIONS: Mapping[str, Transformation] = {
     kind.name: kind
     for kinds in (
-        tiles.KINDS, launching.KINDS, loops.KINDS, accumulate.KINDS, rows.KINDS, split_k.KINDS, sizes.KINDS, masks.KINDS,
-        persistent.KINDS, memory_hints.KINDS, autotune.KINDS,
+        tiles.KINDS, launching.KINDS, loops.KINDS, accumulate.KINDS, rows.KINDS, split_k.KINDS, sizes.KINDS,
+        masks.KINDS, persistent.KINDS, memory_hints.KINDS, autotune.KINDS,
     )
     for kind in kinds
 }  # fmt: skip

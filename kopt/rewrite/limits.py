@@ -24,6 +24,18 @@ def plausible(module: TritonModule, facts: RewriteFacts) -> bool:
     return all(_fits(kernel, module, facts) for kernel in module.kernels)
 
 
+def footprint(module: TritonModule, facts: RewriteFacts) -> float:
+    """What the kernels ask of shared memory and registers, in bytes; larger is heavier."""
+    total = 0.0
+    for kernel in module.kernels:
+        for launch in module.launches_of(kernel)[:1]:
+            known, constants = analyse(kernel), module.constants_of(kernel)
+            sizes = {node: n for node, value in known.items() if (n := size(value.shape, constants)) is not None}
+            stages = _stages(kernel, option(launch, "num_stages", 3, module))
+            total += _staged(kernel, sizes, facts.item_bytes, stages) + 4 * max(sizes.values(), default=0)
+    return total
+
+
 def size(shape: Shape, constants: dict[str, int]) -> int | None:
     """Elements of a shape, where every dimension is known."""
     if shape is None:

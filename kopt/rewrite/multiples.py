@@ -97,18 +97,15 @@ def bounds(module: TritonModule, kernel: Kernel, launch: Launch) -> list[Bound]:
     """The comparisons of a kernel that a divisible size makes true everywhere."""
     made = definitions(kernel)
     blocks = {p.name for p in kernel.parameters if p.constexpr}
-    sizes = {p.name for p in kernel.parameters} - blocks
-    sizes |= {p.name for p in kernel.parameters}
+    sizes = {p.name for p in kernel.parameters}
     found = []
     for node in kernel.nodes:
-        if isinstance(node, cst.Comparison) and len(node.comparisons) == 1:
-            if isinstance(node.comparisons[0].operator, cst.LessThan):
-                parts = terms(node.left, made) + Counter()
-                whole = terms(node.left, made)
-                whole.subtract(terms(node.comparisons[0].comparator, made))
-                bound = _bound({t: c for t, c in whole.items() if c}, kernel, launch, made, blocks, sizes)
-                if bound and parts:
-                    found.append(Bound(node, *bound))
+        if isinstance(node, cst.Comparison) and [type(c.operator) for c in node.comparisons] == [cst.LessThan]:
+            whole = terms(node.left, made)
+            whole.subtract(terms(node.comparisons[0].comparator, made))
+            bound = _bound({t: c for t, c in whole.items() if c}, kernel, launch, made, blocks, sizes)
+            if bound:
+                found.append(Bound(node, *bound))
     return found
 
 

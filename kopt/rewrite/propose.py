@@ -9,10 +9,11 @@ from random import Random
 
 from kopt.artifact import digest, text_digest
 from kopt.model.base import Value
+from kopt.model.build import Phase
 from kopt.model.diagnosis import Direction
 from kopt.rewrite.catalogue import TRANSFORMATIONS, names
 from kopt.rewrite.kind import Change, RewriteFacts, Site, Transformation
-from kopt.rewrite.limits import plausible
+from kopt.rewrite.limits import footprint, plausible
 from kopt.rewrite.module import TritonModule, parse
 
 __all__ = ["TRANSFORMATIONS", "Rewrite", "RewriteFacts", "names", "propose", "repair"]
@@ -24,7 +25,7 @@ STEPS = ((1, 0.35), (2, 0.3), (3, 0.2), (4, 0.15))
 TECHNIQUE_FACTOR = 6.0
 BOTTLENECK_FACTOR = 3.0
 AVOIDED_FACTOR = 0.02
-LIGHTER = frozenset({"tile_size", "warps", "stages", "load_hint", "store_hint"})
+LIGHTER = frozenset({"tile_size", "tile_shape", "stages", "pipeline_loop"})
 """Kinds that may bring resources down after a build asked for too many."""
 
 
@@ -70,9 +71,31 @@ def repair(
 
     After a lack of resources the failed source itself is made lighter where that is possible.
     """
-    rng = Random(digest([failed, phase, reason, seed]))
-    avoid = frozenset(_kinds_of(failed, parent))
-    return _draw(parent, direction, facts, rng, exclude | {text_digest(failed)}, avoid)
+    rng = Random(digest([failed, parent, phase, reason, seed]))
+    forbidden = exclude | {text_digest(failed), text_digest(parent)}
+    if phase == Phase.RESOURCES:
+        lighter = _lighter(failed, direction, facts, rng, forbidden)
+        if lighter is not None:
+            return lighter
+    return _draw(parent, direction, facts, rng, forbidden, frozenset(_kinds_of(failed, parent)))
+
+
+def _lighter(
+    failed: str, direction: Direction, facts: RewriteFacts, rng: Random, exclude: AbstractSet[str]
+) -> Rewrite | None:
+    """The failed source with smaller tiles or fewer stages, or None when nothing makes it lighter."""
+    start = parse(failed)
+    if start is None:
+        return None
+    avoid = frozenset(names()) - LIGHTER
+    for _ in range(DRAWS):
+        rewrite = _stack(start, direction, facts, rng, 1 + (rng.random() < 0.5), avoid)
+        module = parse(rewrite.source) if rewrite is not None else None
+        if rewrite is None or module is None or text_digest(rewrite.source) in exclude:
+            continue
+        if footprint(module, facts) < 0.75 * footprint(start, facts):
+            return rewrite
+    return None
 
 
 def _draw(
@@ -145,19 +168,29 @@ def _checked(source: str) -> TritonModule | None:
 
 
 def _kinds_of(failed: str, parent: str) -> Iterable[str]:
-    """Kinds whose words occur more often in the failed source than in the parent."""
+    """Kinds whose marks occur more often in the failed source than in the parent."""
     for kind, marks in MARKS.items():
         if any(failed.count(mark) > parent.count(mark) for mark in marks):
             yield kind
 
 
 MARKS: dict[str, tuple[str, ...]] = {
-    "pipeline_loop": ("num_stages=",),
+    "pipeline_loop": ("tl.range(",),
     "unroll_loop": ("loop_unroll_factor",),
     "static_loop": ("tl.static_range",),
     "flatten_loop": ("flatten=True",),
     "register_limit": ("maxnreg",),
     "load_hint": ("eviction_policy", "cache_modifier"),
     "store_hint": ("eviction_policy", "cache_modifier"),
+    "rows_per_program": ("num_rows",),
+    "split_k": ("_split_reduce",),
+    "atomic_split_k": ("tl.atomic_add",),
+    "even_flag": ("EVEN_",),
+    "narrow_index": ("INDEX",),
+    "whole_row": ("triton.next_power_of_2",),
+    "persistent_grid": ("tl.num_programs",),
+    "grid_swizzle": ("group_start",),
+    "autotune": ("triton.autotune",),
+    "hoist_reduction": ("_parts",),
 }
 """What each kind leaves in a source."""

@@ -123,7 +123,7 @@ def carried(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract]) -> dict[cst.C
         pair = syntax.assigned(statement) if isinstance(statement, cst.Assign) else None
         if pair is None or pair[0] not in updated or not _initial(pair[1]):
             continue
-        name, value = pair
+        value = pair[1]
         if known[value].shape == ():
             if syntax.integer(value) is not None:
                 return None

@@ -49,7 +49,7 @@ def _integral(value: cst.BaseExpression, module: TritonModule, launch: Launch) -
         return True
     if isinstance(value, cst.Name):
         bound = module.resolve(value, launch.function)
-        return bound is not None and _shape_like(bound) or _unpacked(value.value, launch)
+        return (bound is not None and _shape_like(bound)) or _unpacked(value.value, launch)
     return False
 
 
@@ -139,7 +139,11 @@ def _whole_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     found = []
     for constant in blocks(module):
         kernel, launch = constant.kernel, constant.launch
-        if kernel.autotuned or any("SPLIT" in n or n.startswith("EVEN_") for n in kernel.names):
+        if (
+            kernel.autotuned
+            or kernel.called("tl.dot")
+            or any("SPLIT" in n or n.startswith("EVEN_") for n in kernel.names)
+        ):
             continue
         over = {b.size for b in bounds(module, kernel, launch) if b.block == constant.name}
         stepped = [loop for loop in kernel.loops if constant.name in syntax.names(loop.iter)]

@@ -201,10 +201,11 @@ def _split_loop(edits: Edits, kernel: Kernel, launch: Launch, sums: Reduction) -
     axis = len(launch.grid.elements)
     start, stop, step = sums.bounds
     stop_text, step_text = syntax.code(stop), syntax.code(step)
+    steps = f"tl.cdiv(tl.cdiv({stop_text}, {step_text}), SPLIT_K)"
     lines = (
         f"split = tl.program_id({axis})\n"
-        f"split_start = split * tl.cdiv(tl.cdiv({stop_text}, {step_text}), SPLIT_K) * {step_text}\n"
-        f"split_stop = tl.minimum({stop_text}, (split + 1) * tl.cdiv(tl.cdiv({stop_text}, {step_text}), SPLIT_K) * {step_text})"
+        f"split_start = split * {steps} * {step_text}\n"
+        f"split_stop = tl.minimum({stop_text}, (split + 1) * {steps} * {step_text})"
     )
     edits.statements_before(sums.loop, lines)
     edits.replace(start, "split_start")

@@ -77,7 +77,8 @@ def _written_twice(constant: Constant) -> bool:
     """The literal is passed bare and the same number stands elsewhere in the function: they may belong together."""
     if constant.variable:
         return False
-    passed = {id(n) for a in constant.launch.call.args for n in syntax.walk(a)}
+    plain = [a.value for a in constant.launch.call.args if isinstance(a.value, cst.Integer)]
+    passed = {id(n) for n in plain}
     return any(
         isinstance(node, cst.Integer) and id(node) not in passed and node.evaluated_value == constant.value
         for node in syntax.walk(constant.launch.function)
@@ -188,7 +189,8 @@ KINDS = (
     Transformation(
         "tile_size", "another power of two for one block size",
         ("register_tiling", "shared_memory_tiling", "vectorized_load"),
-        ("spills", "small_tiles", "narrow_loads", "too_few_bytes_in_flight", "low_occupancy", "register_pressure", "tail_wave", "untuned_configuration"),
+        ("spills", "small_tiles", "narrow_loads", "too_few_bytes_in_flight", "low_occupancy", "register_pressure",
+         "tail_wave", "untuned_configuration"),
         _size_sites, _resize, 2.5,
     ),
     Transformation(
