@@ -76,7 +76,7 @@ def test_reference_without_a_required_name_is_refused(folder: Path, name: str) -
         ("hidden:", "hiden:", "unknown key 'workloads.hiden'; did you mean 'hidden'"),
         ("bfloat16", "bfloat", "dtype: unknown 'bfloat'; did you mean 'bfloat16'"),
         ("M: 8,", "N: 8,", "workload small.tiles overrides 'N', which problem.py lacks"),
-        ("K: 8192", "KK: 8192", "overrides 'KK', which problem.py lacks; did you mean 'K'"),
+        ("K: 4096", "KK: 4096", "overrides 'KK', which problem.py lacks; did you mean 'K'"),
         ("M: 8,", "M: eight,", r"workloads.small.tiles.M: .*got 'eight'"),
         ("dtype: bfloat16", "", "dtype is missing"),
         ("dtype: bfloat16", "mutates: [C]\ndtype: bfloat16", "mutates names 'C', not an argument of Model.forward"),
