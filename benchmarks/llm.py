@@ -18,9 +18,7 @@ from pathlib import Path
 
 import psutil
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "tests" / "llm"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "llm"))  # its server is the tests' own
 
 from llm_servers import PROTOCOLS, FaultServer, request_to, table_for
 
