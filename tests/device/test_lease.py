@@ -1,0 +1,206 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from kopt.device.gpus import Gpu
+from kopt.device.lease import GpuBusy, lease
+from kopt.errors import DeviceError
+
+GPUS = [Gpu(uuid=f"GPU-{at}", name="H100", memory_bytes=1, driver="1", arch=90, index=at) for at in range(2)]
+
+PREAMBLE = """
+import os, random, signal, sys, time
+from pathlib import Path
+from kopt.device.gpus import Gpu
+from kopt.device.lease import lease
+folder = Path(sys.argv[1])
+count = int(sys.argv[2])
+gpus = [Gpu(uuid=f"GPU-{at}", name="H100", memory_bytes=1, driver="1", arch=90, index=at) for at in range(count)]
+"""
+
+HOLD = (
+    PREAMBLE
+    + """
+with lease(gpus, wait_s=20, workers_per_gpu=2, folder=folder) as mine, mine.exclusive(20):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+)
+
+HOLD_WITH_CHILD = (
+    PREAMBLE
+    + """
+from kopt.device.cage import die_with_parent
+with lease(gpus, wait_s=20, folder=folder):
+    parent = os.getpid()
+    child = os.fork()
+    if not child:
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2:
+                try: os.close(int(name))
+                except OSError: pass
+        die_with_parent(parent)
+        time.sleep(60)
+    print(child, flush=True)
+    time.sleep(60)
+"""
+)
+
+CONTEND = (
+    PREAMBLE
+    + """
+random.seed(sys.argv[3])
+with lease(gpus, wait_s=60, workers_per_gpu=4, folder=folder) as mine:
+    for turn in range(25):
+        if random.random() < 0.5:
+            with mine.shared(60):
+                marker = folder / f"shared-{mine.gpu.uuid}-{os.getpid()}"
+                marker.touch()
+                assert not (folder / f"alone-{mine.gpu.uuid}").exists(), "used while it was leased alone"
+                time.sleep(random.random() / 500)
+                marker.unlink()
+        else:
+            with mine.exclusive(60):
+                marker = folder / f"alone-{mine.gpu.uuid}"
+                os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+                assert not list(folder.glob(f"shared-{mine.gpu.uuid}-*")), "leased alone while it was used"
+                time.sleep(random.random() / 500)
+                marker.unlink()
+"""
+)
+
+
+def start(program: str, folder: Path, gpus: int = 1, seed: int = 0) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", program, str(folder), str(gpus), str(seed)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def started(program: str, folder: Path) -> tuple[subprocess.Popen[str], str]:
+    process = start(program, folder)
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def killed(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
+
+
+def test_never_two_holders_of_one_exclusive_lease(tmp_path):
+    running = [start(CONTEND, tmp_path, gpus=2, seed=seed) for seed in range(6)]
+    assert [(process.wait(), process.communicate())[0] for process in running] == [0] * 6
+
+
+def test_killed_holder_strands_nobody(tmp_path):
+    holder, said = started(HOLD, tmp_path)
+    assert said == "held"
+    holder.send_signal(signal.SIGKILL)
+    with lease(GPUS[:1], wait_s=10, workers_per_gpu=2, folder=tmp_path) as mine, mine.exclusive(10):
+        killed(holder)
+
+
+def test_child_that_closed_the_lock_dies_with_a_killed_holder(tmp_path):
+    holder, said = started(HOLD_WITH_CHILD, tmp_path)
+    child = os.pidfd_open(int(said))
+    killed(holder)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            signal.pidfd_send_signal(child, 0)
+        except ProcessLookupError:
+            break
+        state = Path("/proc", said, "stat")
+        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail("the child outlived the holder of the lease")
+    os.close(child)
+
+
+def test_wait_is_bounded_and_names_the_holder(tmp_path):
+    holder, _ = started(HOLD, tmp_path)
+    try:
+        with lease(GPUS[:1], wait_s=10, workers_per_gpu=2, folder=tmp_path) as mine:
+            with (
+                pytest.raises(
+                    GpuBusy, match=f"GPU-0 while nothing is timed, held by process {holder.pid} on"
+                ) as shared,
+                mine.shared(0.05),
+            ):
+                pass
+            with pytest.raises(GpuBusy, match="alone"), mine.exclusive(0.05):
+                pass
+            every_slot = lease(GPUS[:1], wait_s=0.05, workers_per_gpu=2, folder=tmp_path)
+            with pytest.raises(GpuBusy, match="one of 2 slots on GPU-0"), every_slot:
+                pass
+        assert [one.pid for one in shared.value.holders] == [holder.pid]
+        assert "python" in shared.value.holders[0].command
+    finally:
+        killed(holder)
+
+
+def test_gpus_fill_evenly_up_to_their_slots(tmp_path):
+    with ExitStack() as held:
+        taken = [held.enter_context(lease(GPUS, wait_s=1, workers_per_gpu=2, folder=tmp_path)) for _ in range(4)]
+        assert [(one.gpu.uuid, one.slot) for one in taken] == [("GPU-0", 0), ("GPU-1", 0), ("GPU-0", 1), ("GPU-1", 1)]
+        with pytest.raises(GpuBusy):
+            held.enter_context(lease(GPUS, wait_s=0.02, workers_per_gpu=2, folder=tmp_path))
+
+
+def test_holders_of_a_shared_lease_do_not_wait_for_each_other(tmp_path):
+    with (
+        lease(GPUS[:1], wait_s=1, workers_per_gpu=2, folder=tmp_path) as one,
+        lease(GPUS[:1], wait_s=1, workers_per_gpu=2, folder=tmp_path) as other,
+        one.shared(1),
+        other.shared(1),
+        pytest.raises(GpuBusy),
+        one.exclusive(0.02),
+    ):
+        pass
+    with lease(GPUS[:1], wait_s=1, folder=tmp_path) as mine, mine.exclusive(1):
+        pass
+
+
+def test_lease_binds_the_process_and_sets_the_variable_back(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with lease(GPUS[1:], wait_s=1, folder=tmp_path):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-1"
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    with lease(GPUS, wait_s=1, folder=tmp_path):
+        pass
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_no_visible_gpu_is_an_error_at_once(tmp_path):
+    with pytest.raises(DeviceError, match="no GPU is visible"), lease([], wait_s=60, folder=tmp_path):
+        pass
+
+
+def test_leasing_imports_no_torch():
+    program = "import sys, kopt.device.lease\nprint('torch' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False\n"
+
+
+@pytest.mark.gpu
+def test_lease_after_cuda_is_refused(tmp_path):
+    program = (
+        "import os, torch\nfrom pathlib import Path\nfrom kopt.device.gpus import visible_gpus\n"
+        "from kopt.device.lease import lease\nfrom kopt.errors import DeviceError\n"
+        f"with lease(visible_gpus(os.environ), wait_s=5, folder=Path({str(tmp_path)!r})):\n"
+        "    torch.zeros(1, device='cuda')\n"
+        "try:\n"
+        f"    lease(visible_gpus(os.environ), wait_s=5, folder=Path({str(tmp_path)!r})).__enter__()\n"
+        "except DeviceError as error:\n    assert 'initialised already' in str(error)\n"
+        "else:\n    raise SystemExit('a second lease was given')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
