@@ -1,0 +1,136 @@
+"""A proposal is valid Python, new, and a function of its arguments."""
+
+import ast
+import os
+import subprocess
+import sys
+
+import pytest
+import samples
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kopt.artifact import text_digest
+from kopt.rewrite.propose import TRANSFORMATIONS, names, propose, repair
+
+SOURCES = samples.sources()
+FACTS = samples.facts()
+
+
+@settings(deadline=None, max_examples=15)
+@given(name=st.sampled_from(sorted(SOURCES)), seed=st.integers(0, 10**6))
+def test_the_same_arguments_give_the_same_proposal(name, seed):
+    one, other = (
+        propose(SOURCES[name], direction=samples.direction(), facts=FACTS, seed=seed, exclude=set()) for _ in range(2)
+    )
+    assert one == other
+
+
+def test_a_proposal_does_not_depend_on_the_hash_seed():
+    script = (
+        "import samples; from kopt.rewrite.propose import propose;"
+        "print([propose(s, direction=samples.direction(), facts=samples.facts(), seed=3, exclude=set()).source"
+        " for s in samples.sources().values()])"
+    )
+    here = os.path.dirname(__file__)
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, check=True, cwd=samples.ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": f"{samples.ROOT}:{here}"},
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_thirty_proposals_are_all_new_and_parse(name):
+    seen = {text_digest(SOURCES[name])}
+    for seed in range(30):
+        rewrite = propose(SOURCES[name], direction=samples.direction(), facts=FACTS, seed=seed, exclude=seen)
+        assert rewrite is not None
+        assert text_digest(rewrite.source) not in seen
+        assert set(rewrite.transformations) <= set(names())
+        assert rewrite.description
+        ast.parse(rewrite.source)
+        seen.add(text_digest(rewrite.source))
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_ten_proposals_can_stand_on_each_other(name):
+    source, seen = SOURCES[name], {text_digest(SOURCES[name])}
+    for seed in range(10):
+        rewrite = propose(source, direction=samples.direction(), facts=FACTS, seed=seed, exclude=seen)
+        assert rewrite is not None
+        source = rewrite.source
+        seen.add(text_digest(source))
+
+
+def test_a_technique_of_the_direction_is_likelier():
+    def share(*techniques):
+        made = [
+            propose(SOURCES["matvec"], direction=samples.direction("none", *techniques), facts=FACTS, seed=seed,
+                    exclude=set())
+            for seed in range(40)
+        ]  # fmt: skip
+        return sum("split_k" in rewrite.transformations for rewrite in made if rewrite)
+
+    assert share("split_k_reduce") > share("autotuned_config")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "",
+        "x = 1",
+        "def broken(:",
+        "import triton\nimport triton.language as tl\n",
+        "\x00",
+        "@triton.jit\ndef f(*a): pass",
+    ],
+)
+def test_nothing_is_proposed_for_what_is_no_triton_kernel(source):
+    assert propose(source, direction=samples.direction(), facts=FACTS, seed=1, exclude=set()) is None
+
+
+@settings(deadline=None, max_examples=60)
+@given(name=st.sampled_from(sorted(SOURCES)), data=st.data())
+def test_odd_sources_never_raise(name, data):
+    lines = SOURCES[name].split("\n")
+    first = data.draw(st.integers(0, len(lines) - 1))
+    count = data.draw(st.integers(1, 3))
+    source = "\n".join(lines[:first] + lines[first + count :])
+    propose(source, direction=samples.direction(), facts=FACTS, seed=1, exclude=set())
+
+
+def test_a_repair_is_neither_the_failed_source_nor_its_parent():
+    parent = SOURCES["softmax"]
+    failed = propose(parent, direction=samples.direction(), facts=FACTS, seed=1, exclude=set())
+    assert failed is not None
+    for phase in ("compile", "incorrect", "resources"):
+        again = repair(
+            failed.source, parent=parent, reason="no", phase=phase, direction=samples.direction(), facts=FACTS, seed=1,
+            exclude=set(),
+        )  # fmt: skip
+        assert again is not None
+        assert again.source not in (failed.source, parent)
+
+
+def test_a_repair_after_a_lack_of_resources_asks_for_less():
+    from kopt.rewrite.limits import footprint
+    from kopt.rewrite.module import parse
+
+    parent = SOURCES["gemma3_swiglu"]
+    failed = parent.replace("64, 64, 32", "256, 256, 128")
+    again = repair(
+        failed, parent=parent, reason="shared memory", phase="resources", direction=samples.direction(), facts=FACTS,
+        seed=1, exclude=set(),
+    )  # fmt: skip
+    assert again is not None
+    assert footprint(parse(again.source), FACTS) < footprint(parse(failed), FACTS)
+
+
+def test_every_kind_is_described():
+    assert names() == tuple(TRANSFORMATIONS)
+    assert len(names()) >= 16
+    assert all(kind.description and kind.bottlenecks for kind in TRANSFORMATIONS.values())

@@ -1,0 +1,80 @@
+"""Every kind of transformation keeps the result of a kernel, on even and ragged shapes, in the Triton interpreter."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import samples
+
+from kopt.rewrite.module import parse
+from kopt.rewrite.propose import TRANSFORMATIONS, propose
+
+AFTER = {
+    "split_width": "split_k",
+    "persistent_count": "persistent_grid",
+    "flatten_loop": "persistent_grid",
+    "group_size": "grid_swizzle",
+}
+"""Kinds that change what another kind has made, with that kind."""
+
+
+def apply(kind: str, source: str, seed: int) -> str | None:
+    module = parse(source)
+    assert module is not None
+    for site in TRANSFORMATIONS[kind].sites(module, samples.facts()):
+        change = TRANSFORMATIONS[kind].apply(module, site, Random(seed))
+        if change is not None:
+            return change.source
+    return None
+
+
+def chains() -> list[tuple[str, str, str]]:
+    """Every kind once, on the first kernel that it applies to, itself or after the kind that makes it applicable."""
+    found = []
+    for seed, kind in enumerate(TRANSFORMATIONS):
+        for name, source in samples.sources().items():
+            start = apply(AFTER[kind], source, seed) if kind in AFTER else source
+            changed = apply(kind, start, seed) if start else None
+            if changed is not None and changed != start:
+                found.append((name, kind, changed))
+                break
+    return found
+
+
+def stacked() -> list[tuple[str, str, str]]:
+    """A proposal of a proposal of a proposal, per kernel."""
+    found = []
+    for number, (name, source) in enumerate(samples.sources().items()):
+        kinds = []
+        for step in range(3):
+            rewrite = propose(source, direction=samples.direction(), facts=samples.facts(), seed=number, exclude=set())
+            assert rewrite is not None
+            source = rewrite.source
+            kinds.append(f"{step}: {rewrite.description}")
+        found.append((name, "; ".join(kinds), source))
+    return found
+
+
+def judged(jobs: list[tuple[str, str, str]]) -> dict[str, str]:
+    script = Path(__file__).with_name("judge.py")
+    answer = subprocess.run(
+        [sys.executable, str(script)],
+        input=json.dumps(jobs),
+        capture_output=True,
+        text=True,
+        cwd=samples.ROOT,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    failed: dict[str, str] = json.loads(answer.stdout.splitlines()[-1])
+    return failed
+
+
+def test_every_kind_applies_to_some_kernel():
+    assert [kind for _, kind, _ in chains()] == list(TRANSFORMATIONS)
+
+
+def test_every_kind_and_stacks_of_them_keep_the_result():
+    assert judged([*chains(), *stacked()]) == {}
