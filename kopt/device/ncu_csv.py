@@ -1,0 +1,128 @@
+"""What Nsight Compute prints (`--csv --page raw`), read into values: one row a launch, or all of a call as one.
+
+The first row names the columns and the second their units; a metric that the GPU does not offer is an empty or `n/a`
+cell, or no column at all, and becomes None.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from kopt.model.base import Value
+
+TIME = "gpu__time_duration.sum"
+"""Duration of a launch; the weight of its shares."""
+
+METRICS = (
+    TIME,
+    "sm__cycles_active.avg",
+    "sm__warps_active.avg.pct_of_peak_sustained_active",
+    "launch__occupancy_limit_blocks",
+    "launch__occupancy_limit_registers",
+    "launch__occupancy_limit_shared_mem",
+    "launch__registers_per_thread",
+    "sm__inst_executed.sum",
+    "sm__inst_executed_pipe_fp32.avg.pct_of_peak_sustained_active",
+    "sm__inst_executed_pipe_tensor.avg.pct_of_peak_sustained_active",
+    "dram__bytes_read.sum",
+    "dram__bytes_write.sum",
+    "dram__throughput.avg.pct_of_peak_sustained_elapsed",
+    "dram__bytes.sum.per_second",
+    "gpu__dram_throughput.avg.pct_of_peak_sustained_elapsed",
+    "launch__shared_mem_per_block_allocated",
+    "l1tex__t_sector_hit_rate.pct",
+    "l1tex__throughput.avg.pct_of_peak_sustained_active",
+    "lts__t_sector_hit_rate.pct",
+    "lts__throughput.avg.pct_of_peak_sustained_active",
+    "sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_elapsed",
+    "smsp__sass_average_data_bytes_per_sector_mem_global_op_ld.pct",
+    "smsp__warp_issue_stalled_memory_dependency_per_warp_active.pct",
+    "smsp__warp_issue_stalled_short_scoreboard_per_warp_active.pct",
+    "smsp__warp_issue_stalled_long_scoreboard_per_warp_active.pct",
+    "smsp__warp_issue_stalled_barrier_per_warp_active.pct",
+    "smsp__warp_issue_stalled_branch_resolving_per_warp_active.pct",
+    "smsp__sass_average_branch_targets_threads_uniform.pct",
+    "sm__throughput.avg.pct_of_peak_sustained_elapsed",
+    "gpu__compute_memory_throughput.avg.pct_of_peak_sustained_elapsed",
+)
+"""What is asked of Nsight Compute."""
+
+_SCALES = {
+    "nsecond": 1.0, "ns": 1.0, "usecond": 1e3, "us": 1e3, "msecond": 1e6, "ms": 1e6, "second": 1e9, "s": 1e9,
+    "byte": 1.0, "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9, "Tbyte": 1e12,
+    "byte/s": 1.0, "byte/second": 1.0, "Kbyte/s": 1e3, "Mbyte/s": 1e6, "Gbyte/s": 1e9, "Tbyte/s": 1e12,
+    "Kbyte/second": 1e3, "Mbyte/second": 1e6, "Gbyte/second": 1e9, "Tbyte/second": 1e12,
+    "byte/block": 1.0, "Kbyte/block": 1e3,
+}  # fmt: skip
+"""Units to nanoseconds and bytes; all others are taken as they are."""
+
+
+class LaunchCounters(Value):
+    """The counters of one launch: times in nanoseconds, sizes in bytes, rates in bytes a second, shares in percent."""
+
+    kernel: str
+    """Name of the kernel on the device."""
+    metrics: dict[str, float | None]
+
+
+class NotCounters(ValueError):
+    """A text that is no table of Nsight Compute."""
+
+
+def parse(text: str, metrics: Sequence[str] = METRICS) -> tuple[LaunchCounters, ...]:
+    """The launches of a table, in order; messages of Nsight Compute around it (`==PROF== ...`) are passed over.
+
+    Raises:
+        NotCounters: there is no table with kernels and units.
+    """
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith("==")]
+    rows = list(csv.reader(lines))
+    if len(rows) < 2 or "Kernel Name" not in rows[0]:
+        raise NotCounters("Nsight Compute wrote no table of launches")
+    head, units, *launches = rows
+    unit_of = dict(zip(head, units, strict=False))
+    return tuple(_launch(dict(zip(head, row, strict=False)), unit_of, metrics) for row in launches)
+
+
+def together(launches: Sequence[LaunchCounters], metrics: Sequence[str] = METRICS) -> dict[str, float | None]:
+    """The counters of all launches of one call as if they were one.
+
+    Sums and cycles add up, properties of the launch (`launch__...`) are those of the longest one, and all else is the
+    mean weighted with time.  What no launch has is None; so is a sum that one launch lacks.
+    """
+    if not launches:
+        return dict.fromkeys(metrics)
+    return {name: _together(name, launches) for name in metrics}
+
+
+def _together(name: str, launches: Sequence[LaunchCounters]) -> float | None:
+    pairs = [(one.metrics.get(name), one.metrics.get(TIME) or 0.0) for one in launches]
+    if name.startswith("launch__"):
+        return max(pairs, key=lambda pair: pair[1])[0]
+    known = [(value, weight) for value, weight in pairs if value is not None]
+    if name.endswith(".sum") or name == "sm__cycles_active.avg":
+        return math.fsum(value for value, _ in known) if len(known) == len(pairs) else None
+    return _mean(known)
+
+
+def _mean(pairs: Iterable[tuple[float, float]]) -> float | None:
+    pairs = list(pairs)
+    total = math.fsum(weight for _, weight in pairs)
+    if not pairs or not total:
+        return None
+    return math.fsum(value * weight for value, weight in pairs) / total
+
+
+def _launch(row: Mapping[str, str], units: Mapping[str, str], metrics: Sequence[str]) -> LaunchCounters:
+    values = {name: _number(row.get(name, ""), units.get(name, "")) for name in metrics}
+    return LaunchCounters(kernel=row.get("Kernel Name", ""), metrics=values)
+
+
+def _number(cell: str, unit: str) -> float | None:
+    try:
+        value = float(cell.replace(",", ""))
+    except ValueError:
+        return None
+    return value * _SCALES.get(unit.strip(), 1.0) if math.isfinite(value) else None
