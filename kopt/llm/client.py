@@ -33,8 +33,17 @@ class Clients:
     def open(self, entries: Iterable[Model]) -> None:
         """Open the clients that a round needs before its clocks run: loading an SDK takes a second."""
         for entry in entries:
-            if (key := self._key(entry)) is not None:
-                self._client(entry, key)
+            self.of(entry)
+
+    def of(self, entry: Model) -> Any:
+        """The SDK's client for a model, or None when its key is not set."""
+        key = self._key(entry)
+        return None if key is None else self._client(entry, key)
+
+    def fault(self, error: Exception, entry: Model, arrival: Arrival | None = None) -> Fault:
+        """What an exception of a call stands for, its text free of the key."""
+        fault = _fault(error, arrival or Arrival(lambda: None), self._patience.deadline_seconds)
+        return fault.model_copy(update={"detail": scrub(fault.detail, [self._key(entry) or NO_KEY])})
 
     async def __aenter__(self) -> Clients:
         return self
@@ -55,8 +64,7 @@ class Clients:
                 answer = await _call(self._client(entry, key), wire.body(request, entry), entry, arrival)
             kept = wire.reply(answer, request, entry.price)
         except Exception as error:  # noqa: BLE001  whatever a server or an SDK does costs this slot only
-            fault = _fault(error, arrival, self._patience.deadline_seconds)
-            return _settled(fault.model_copy(update={"detail": scrub(fault.detail, [key])}))
+            return _settled(self.fault(error, entry, arrival))
         return _clean(kept, key)
 
     def _key(self, entry: Model) -> str | None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +92,9 @@ def write(folder: Path, pending: Mapping[str, Request], labels: Mapping[str, str
         artifact.write_text(folder / f"{digest}.md", readable(request, labels.get(digest, "")))
     for name, items in by_model.items():
         entry = table.model(name)
-        artifact.write_text(folder / f"requests-{name}.jsonl", _lines(openai_line(d, r, entry) for d, r in items))
+        artifact.write_text(folder / f"requests-{name}.jsonl", lines(openai_line(d, r, entry) for d, r in items))
         if entry.provider == "anthropic":
-            text = _lines(anthropic_line(d, r, entry) for d, r in items)
+            text = lines(anthropic_line(d, r, entry) for d, r in items)
             artifact.write_text(folder / f"requests-{name}.anthropic.jsonl", text)
 
 
@@ -116,7 +116,8 @@ def anthropic_line(digest: str, request: Request, entry: Model) -> wire.Body:
     return {"custom_id": digest, "params": wire.body(request, entry)}
 
 
-def _lines(values: Iterator[wire.Body]) -> str:
+def lines(values: Iterable[wire.Body]) -> str:
+    """Values as JSON lines."""
     return "".join(json.dumps(value, sort_keys=True, ensure_ascii=False) + "\n" for value in values)
 
 

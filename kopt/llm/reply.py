@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field
 
 from kopt.model.base import Value
 
@@ -116,4 +116,7 @@ Kept = Annotated[Answered | Truncated | Refused | Empty, Field(discriminator="st
 
 Reply = Annotated[Answered | Truncated | Refused | Empty | Unanswered, Field(discriminator="status")]
 
-KEPT: TypeAdapter[Any] = TypeAdapter(Kept)
+
+def joined(first: Truncated, rest: Answered | Truncated) -> Answered | Truncated:
+    """A truncated reply and its continuation as one reply, with the usage of both."""
+    return rest.model_copy(update={"text": first.text.rstrip() + rest.text, "usage": first.usage + rest.usage})

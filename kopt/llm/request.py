@@ -95,6 +95,12 @@ def key_of(request: Request) -> ReplyKey:
 
 
 def continued(request: Request, reply: Truncated) -> Request:
-    """The request that asks for the rest of a truncated reply; the parts are joined by plain concatenation."""
+    """The request that asks for the rest of a truncated reply; `reply.joined` puts the parts together.
+
+    Raises:
+        ValueError: the reply broke off before its first word, so that there is nothing to continue.
+    """
+    if not reply.text.strip():
+        raise ValueError("nothing to continue: the reply holds no text")
     turns = (Message(role="assistant", text=reply.text.rstrip()), Message(role="user", text=CONTINUE))
     return request.model_copy(update={"messages": (*request.messages, *turns)})

@@ -31,6 +31,7 @@ class Server:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.calls: dict[str, int] = {}
+        self.files: dict[str, list[Any]] = {}
         self.log = Path(options.log).open("a", buffering=1)  # noqa: SIM115  closed with the process
         self.open = self.most_open = 0
 
@@ -59,6 +60,8 @@ class Server:
         if self.options.key and key != self.options.key:
             error = {"type": "authentication_error", "message": f"incorrect key {key}; headers were {headers}"}
             return await self.json(writer, 401, {"type": "error", "error": error})
+        if "batches" in path or "/files" in path:
+            return await self.batch(writer, method, path, body)
         if method == "GET":
             return await self.json(writer, 200, models(self.options.models.split(",")))
         return await self.call(writer, path, json.loads(body))
@@ -74,6 +77,28 @@ class Server:
         if fault in FINAL:
             self.note(event="served", slot=slot, call=number, fault=fault, path=path, most_open=self.most_open)
         return done
+
+    async def batch(self, writer: asyncio.StreamWriter, method: str, path: str, body: bytes) -> bool:
+        """Both providers' batch APIs: a batch has ended at the second look, and fails prompts that say [[fail]]."""
+        if method == "POST" and path.endswith("/files"):
+            lines = [line for line in body.decode().splitlines() if line.startswith('{"body"')]
+            return await self.json(writer, 200, file_of(self.put([json.loads(line) for line in lines])))
+        if method == "POST":
+            made = json.loads(body)
+            name = made.get("input_file_id") or self.put(made["requests"])
+            self.note(event="batch", requests=len(self.files[name]), path=path)
+            return await self.json(writer, 200, state_of(name, path, ended=False))
+        name = path.rstrip("/").split("/")[-2 if path.endswith(("/content", "/results")) else -1]
+        if path.endswith(("/content", "/results")):
+            answers = "".join(json.dumps(batch_line(item)) + "\n" for item in self.files[name])
+            return await self.send(writer, 200, "application/x-jsonl", answers.encode())
+        self.calls[name] = self.calls.get(name, 0) + 1
+        return await self.json(writer, 200, state_of(name, path, ended=self.calls[name] > self.options.looks))
+
+    def put(self, items: list[Any]) -> str:
+        name = f"file-{len(self.files)}"
+        self.files[name] = items
+        return name
 
     def fault(self, prompt: str, number: int) -> str:
         if orders := ORDERS.search(prompt):
@@ -154,6 +179,48 @@ def answer_text(slot: str) -> str:
     return (
         f"Wider loads for {slot}.\n\n```python\nimport triton\n\n\ndef kernel_function(x):\n    return {slot!r}\n```\n"
     )
+
+
+def file_of(name: str) -> dict[str, Any]:
+    return {
+        "id": name,
+        "object": "file",
+        "bytes": 1,
+        "created_at": 0,
+        "filename": "r",
+        "purpose": "batch",
+        "status": "ok",
+    }
+
+
+def state_of(name: str, path: str, *, ended: bool) -> dict[str, Any]:
+    """A batch's state in the words of the provider whose path was asked."""
+    if "/messages/" in path:
+        counts = dict.fromkeys(("canceled", "errored", "expired", "processing", "succeeded"), 0)
+        when = "2026-01-01T00:00:00Z"
+        status = "ended" if ended else "in_progress"
+        url = f"/v1/messages/batches/{name}/results" if ended else None
+        return {
+            "id": name, "type": "message_batch", "processing_status": status, "request_counts": counts,
+            "created_at": when, "expires_at": when, "results_url": url,
+        }  # fmt: skip
+    return {
+        "id": name, "object": "batch", "endpoint": "x", "input_file_id": name, "completion_window": "24h",
+        "status": "completed" if ended else "in_progress", "created_at": 0, "output_file_id": name if ended else None,
+    }  # fmt: skip
+
+
+def batch_line(item: dict[str, Any]) -> dict[str, Any]:
+    """One line of output for one line of input, of either provider."""
+    body = item.get("params") or item["body"]
+    failed = "[[fail]]" in prompt_of(body)
+    text = answer_text(match[0] if (match := SLOT.search(prompt_of(body))) else "none")
+    if "params" in item:
+        whole = final("/v1/messages", text, "ok")
+        result = {"type": "errored", "error": {}} if failed else {"type": "succeeded", "message": whole}
+        return {"custom_id": item["custom_id"], "result": result}
+    response = {"status_code": 500 if failed else 200, "body": {} if failed else final(item["url"], text, "ok")}
+    return {"custom_id": item["custom_id"], "response": response, "error": None}
 
 
 def models(names: list[str]) -> dict[str, Any]:
@@ -331,6 +398,7 @@ async def main() -> None:
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--key", default="")
     parser.add_argument("--models", default="m")
+    parser.add_argument("--looks", type=int, default=1)
     server = Server(parser.parse_args())
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, limit=2**24, backlog=512)
     print(listening.sockets[0].getsockname()[1], flush=True)

@@ -9,7 +9,7 @@ from llm_servers import PRICE, PROTOCOLS, request_to, table_for
 
 from kopt.llm.ask import Progress, ask
 from kopt.llm.ledger import Budget, Ledger
-from kopt.llm.reply import Answered, Empty, Lack, Refused, Truncated, Unanswered
+from kopt.llm.reply import Answered, Empty, Lack, Refused, Truncated, Unanswered, Usage, joined
 from kopt.llm.request import Message, continued
 from kopt.llm.retry import Patience
 
@@ -187,6 +187,15 @@ def test_a_truncated_reply_can_be_continued(one, plain_server, store, ledger, te
     rest = ask({"it": continued(first, reply)}, table=table, store=store, ledger=ledger, terms=terms)["it"]
     assert isinstance(rest, Answered)
     assert continued(first, reply).digest != first.digest
+    whole = joined(reply, rest)
+    assert isinstance(whole, Answered)
+    assert whole.text.startswith(reply.text.rstrip())
+    assert whole.usage.dollars == reply.usage.dollars + rest.usage.dollars
+
+
+def test_a_reply_that_broke_off_before_its_first_word_cannot_be_continued():
+    with pytest.raises(ValueError, match="nothing to continue"):
+        continued(request_to(table_for(9), "openai", "x"), Truncated(text=" ", usage=Usage(), stop="length"))
 
 
 def test_siblings_wait_until_the_shared_prefix_is_cached(serve, store, ledger, terms):

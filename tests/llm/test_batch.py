@@ -1,0 +1,76 @@
+"""Rounds through the providers' batch APIs."""
+
+from __future__ import annotations
+
+import pytest
+from llm_servers import PROTOCOLS, request_to, table_for
+
+from kopt.llm.ask import replay
+from kopt.llm.batch import BatchTerms, deliver
+from kopt.llm.ledger import Budget, Ledger
+from kopt.llm.reply import Lack
+from kopt.llm.retry import Patience
+
+QUICK = BatchTerms(poll_seconds=0.02, wait_seconds=20)
+PATIENCE = Patience(deadline_seconds=10)
+
+
+@pytest.fixture
+def batched(serve, store, ledger, tmp_path):
+    """Deliver a round of nine slots by batch, over all three protocols."""
+
+    def run(server, *, terms=QUICK, mine=ledger, text="slot-{}", **changes):
+        table = table_for(server.port, **changes)
+        asked = {f"s{n}": request_to(table, PROTOCOLS[n % 3], text.format(n)) for n in range(9)}
+        folder = tmp_path / "batches"
+        return asked, deliver(
+            asked, table=table, store=store, ledger=mine, folder=folder, terms=terms, patience=PATIENCE
+        )
+
+    return run
+
+
+def test_every_slot_is_answered_at_the_batch_price_in_one_batch_a_model(batched, serve, store, ledger, tmp_path):
+    server = serve()
+    asked, replies = batched(server)
+    assert all(f"slot-{n}'" in replies[f"s{n}"].text for n in range(9))
+    assert ledger.bill().calls == 9
+    assert ledger.bill().dollars == pytest.approx(9 * (60 * 2.0 + 40 * 0.5 + 20 * 10.0) / 1e6 / 2)
+    assert len(server.events("batch")) == 3
+    assert ledger.outstanding() == []
+    assert replay(asked, store=store) == replies
+    assert not list((tmp_path / "batches").iterdir())
+    batched(server)
+    assert len(server.events("batch")) == 3
+
+
+def test_a_run_that_gave_up_waiting_takes_its_batches_up_again(batched, serve, tmp_path):
+    server = serve(looks=5)
+    _, replies = batched(server, terms=BatchTerms(poll_seconds=0.01, wait_seconds=0.001))
+    assert {reply.kind for reply in replies.values()} == {Lack.DEADLINE}
+    assert len(list((tmp_path / "batches").iterdir())) == 3
+    _, replies = batched(server)
+    assert {reply.status for reply in replies.values()} == {"answered"}
+    assert len(server.events("batch")) == 3
+
+
+def test_what_a_batch_failed_is_unanswered_and_free(batched, serve, ledger):
+    _, replies = batched(serve(), text="slot-{} [[fail]]")
+    assert {reply.kind for reply in replies.values()} == {Lack.SERVER}
+    assert ledger.bill().dollars == 0
+    assert ledger.outstanding() == []
+
+
+def test_a_refused_key_frees_what_was_reserved(batched, serve, ledger, monkeypatch):
+    monkeypatch.setenv("TEST_KEY", "plantedsecret0123456789")
+    _, replies = batched(serve(key="other"), key_variable="TEST_KEY")
+    assert {reply.kind for reply in replies.values()} == {Lack.KEY}
+    assert "plantedsecret" not in repr(replies)
+    assert ledger.bill().dollars == 0
+
+
+def test_a_batch_keeps_to_the_budget(batched, serve, tmp_path):
+    mine = Ledger(tmp_path / "capped.jsonl", Budget(calls=4))
+    _, replies = batched(serve(), mine=mine)
+    assert sorted(reply.status for reply in replies.values()) == ["answered"] * 4 + ["unanswered"] * 5
+    assert mine.bill().calls == 4
