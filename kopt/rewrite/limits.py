@@ -13,6 +13,8 @@ from kopt.rewrite.shapes import Shape, analyse
 
 LARGEST_TILE = 1 << 20
 """Elements of one tensor that Triton accepts."""
+LONGEST_ROW = 32768
+"""Elements of a row that one program may hold in registers."""
 TILE_PER_THREAD = 256
 """Elements of one value per thread beyond which registers spill for sure."""
 ACCUMULATED_PER_THREAD = 160
@@ -29,7 +31,7 @@ def footprint(module: TritonModule, facts: RewriteFacts) -> float:
     total = 0.0
     for kernel in module.kernels:
         for launch in module.launches_of(kernel)[:1]:
-            known, constants = analyse(kernel), module.constants_of(kernel)
+            known, constants = analyse(kernel), _dimensions(kernel, launch, module, facts)
             sizes = {node: n for node, value in known.items() if (n := size(value.shape, constants)) is not None}
             stages = _stages(kernel, option(launch, "num_stages", 3, module))
             total += _staged(kernel, sizes, facts.item_bytes, stages) + 4 * max(sizes.values(), default=0)
@@ -55,7 +57,7 @@ def _fits(kernel: Kernel, module: TritonModule, facts: RewriteFacts) -> bool:
     launch = module.only_launch(kernel)
     if launch is None:
         return True
-    constants = module.constants_of(kernel)
+    constants = _dimensions(kernel, launch, module, facts)
     known = analyse(kernel)
     threads = 32 * option(launch, "num_warps", 4, module)
     sizes = {node: n for node, value in known.items() if (n := size(value.shape, constants)) is not None}
@@ -68,6 +70,16 @@ def _fits(kernel: Kernel, module: TritonModule, facts: RewriteFacts) -> bool:
         carried <= ACCUMULATED_PER_THREAD * threads
         and _staged(kernel, sizes, facts.item_bytes, stages) <= facts.device.shared_bytes_per_block
     )
+
+
+def _dimensions(kernel: Kernel, launch: Launch, module: TritonModule, facts: RewriteFacts) -> dict[str, int]:
+    """Block sizes by name; one made by `triton.next_power_of_2` is taken to hold the longest row of the inputs."""
+    known = module.constants_of(kernel)
+    longest = max((t.shape[-1] for w in facts.workloads for t in w.inputs if t.shape), default=1)
+    for name, passed in launch.arguments.items():
+        if name not in known and "next_power_of_2" in syntax.code(passed):
+            known[name] = 1 << (min(longest, LONGEST_ROW) - 1).bit_length()
+    return known
 
 
 def _accumulators(kernel: Kernel) -> list[cst.BaseExpression]:

@@ -9,13 +9,11 @@ import libcst as cst
 
 from kopt.rewrite import syntax
 from kopt.rewrite.kind import Change, RewriteFacts, Site, Transformation, add_arguments, change, weight
+from kopt.rewrite.limits import LONGEST_ROW
 from kopt.rewrite.module import Kernel, Launch, Parameter, TritonModule, unused
 from kopt.rewrite.multiples import bounds
 from kopt.rewrite.shapes import analyse
 from kopt.rewrite.tiles import blocks
-
-LONGEST_ROW = 32768
-"""Elements of a row that one program may hold in registers."""
 
 
 def _constant_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:

@@ -1,13 +1,14 @@
-"""Judge rewrites with the interpreter, in a process of its own: reads (problem, label, source) as JSON, prints failures."""
+"""Judge rewrites with the interpreter, in a process of its own.
+
+Reads (problem, label, source) as JSON, prints what failed and why.
+"""
 
 import json
 import sys
 
 from kopt.device.interpret import VerifyJob, verify_all
 from kopt.model.kernel import Kernel
-
-sys.path.insert(0, __file__.rsplit("/", 1)[0])
-import samples  # noqa: E402 - found beside this file
+from tests.rewrite import samples
 
 
 def main() -> None:

@@ -6,12 +6,12 @@ import subprocess
 import sys
 
 import pytest
-import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kopt.artifact import text_digest
 from kopt.rewrite.propose import TRANSFORMATIONS, names, propose, repair
+from tests.rewrite import samples
 
 SOURCES = samples.sources()
 FACTS = samples.facts()
@@ -28,15 +28,14 @@ def test_the_same_arguments_give_the_same_proposal(name, seed):
 
 def test_a_proposal_does_not_depend_on_the_hash_seed():
     script = (
-        "import samples; from kopt.rewrite.propose import propose;"
+        "from tests.rewrite import samples; from kopt.rewrite.propose import propose;"
         "print([propose(s, direction=samples.direction(), facts=samples.facts(), seed=3, exclude=set()).source"
         " for s in samples.sources().values()])"
     )
-    here = os.path.dirname(__file__)
     answers = {
         subprocess.run(
             [sys.executable, "-c", script], capture_output=True, check=True, cwd=samples.ROOT,
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": f"{samples.ROOT}:{here}"},
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(samples.ROOT)},
         ).stdout
         for seed in ("1", "2")
     }  # fmt: skip

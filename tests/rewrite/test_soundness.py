@@ -3,13 +3,11 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 from random import Random
-
-import samples
 
 from kopt.rewrite.module import parse
 from kopt.rewrite.propose import TRANSFORMATIONS, propose
+from tests.rewrite import samples
 
 AFTER = {
     "split_width": "split_k",
@@ -58,9 +56,8 @@ def stacked() -> list[tuple[str, str, str]]:
 
 
 def judged(jobs: list[tuple[str, str, str]]) -> dict[str, str]:
-    script = Path(__file__).with_name("judge.py")
     answer = subprocess.run(
-        [sys.executable, str(script)],
+        [sys.executable, "-m", "tests.rewrite.judge"],
         input=json.dumps(jobs),
         capture_output=True,
         text=True,
