@@ -28,11 +28,11 @@ _NAMES: dict[Kind, str] = {
 KINDS: dict[str, Kind] = {f"aten::{name}": kind for kind, names in _NAMES.items() for name in names.split()}
 
 
-class HostOps(TorchDispatchMode):
+class HostOps(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has no types here
     """Records the operations on device tensors."""
 
     def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._recorder = recorder
 
     def __torch_dispatch__(

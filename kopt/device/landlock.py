@@ -28,7 +28,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def abi() -> int:
     """Version of the kernel's Landlock; 0 where there is none."""
-    return max(0, _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG)))
+    version: int = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG))
+    return max(0, version)
 
 
 def restrict(folders: Iterable[Path], files: Iterable[Path]) -> bool:

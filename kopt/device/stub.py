@@ -140,7 +140,7 @@ class Addresses:
         """Address of the tensor's first element; storages seen are kept, so that no address is used twice."""
         storage = tensor.untyped_storage()
         base, _ = self._bases.setdefault(storage._cdata, ((len(self._bases) + 1) << 42, storage))
-        return base + tensor.storage_offset() * tensor.element_size()
+        return base + int(tensor.storage_offset()) * tensor.element_size()
 
 
 @contextmanager
@@ -162,7 +162,7 @@ def pretend(device: Device, forbid: Callable[[str], NoReturn]) -> Iterator[None]
             _replace(undo, path, _forbidden(words, forbid))
         before = FakeTensor.__dict__.get("data_ptr", torch.Tensor.data_ptr)
         undo.callback(setattr, FakeTensor, "data_ptr", before)
-        FakeTensor.data_ptr = lambda tensor: addresses.of(tensor)  # type: ignore[method-assign]
+        setattr(FakeTensor, "data_ptr", lambda tensor: addresses.of(tensor))  # noqa: B010 - a method of other types
         undo.enter_context(_guard_that_does_nothing())
         undo.enter_context(CudaIndex())
         yield
