@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from llm_servers import PRICE, PROTOCOLS, request_to, table_for
 
-from kopt.llm.ask import Progress, ask
+from kopt.llm.ask import Progress, ask, progress_line
 from kopt.llm.ledger import Budget, Ledger
 from kopt.llm.reply import Answered, Empty, Lack, Refused, Truncated, Unanswered, Usage, joined
 from kopt.llm.request import Message, continued
@@ -99,10 +99,11 @@ def test_a_server_that_is_not_there_costs_nothing(store, ledger, terms):
     assert ledger.bill().dollars == 0
 
 
-def test_a_round_with_faults_in_a_third_of_its_calls_accounts_for_every_slot(serve, store, ledger, terms):
+@pytest.mark.parametrize("model", PROTOCOLS)
+def test_a_round_with_faults_in_a_third_of_its_calls_accounts_for_every_slot(serve, store, ledger, terms, model):
     server = serve(rate=0.3, seed=3)
     table = table_for(server.port)
-    asked = {f"s{n}": request_to(table, PROTOCOLS[n % 3], f"slot-{n}") for n in range(90)}
+    asked = {f"s{n}": request_to(table, model, f"slot-{n}") for n in range(90)}
     seen: list[Progress] = []
     replies = ask(asked, table=table, store=store, ledger=ledger, terms=terms, on_progress=seen.append)
     assert list(replies) == list(asked)
@@ -118,6 +119,14 @@ def test_a_round_with_faults_in_a_third_of_its_calls_accounts_for_every_slot(ser
     again = ask(asked, table=table, store=store, ledger=ledger, terms=terms)
     assert again == replies
     assert server.arrived() == arrived
+
+
+def test_progress_is_told_in_lines_of_which_the_last_is_the_end(plain_server, store, ledger, terms):
+    table, lines = table_for(plain_server.port), list[str]()
+    asked = {f"s{n}": request_to(table, "openai", f"slot-{200 + n}") for n in range(3)}
+    with progress_line(lines.append, every_seconds=60) as on_progress:
+        ask(asked, table=table, store=store, ledger=ledger, terms=terms, on_progress=on_progress)
+    assert lines == ["replies 3/3: 3 answered, 0 known, 0 unusable, 0 missing, 0 retries, $0.00"]
 
 
 def test_one_hanging_call_costs_its_own_slot_only(plain_server, store, ledger, terms):
