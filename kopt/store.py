@@ -16,7 +16,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from filelock import FileLock
 from pydantic import TypeAdapter
@@ -46,7 +46,7 @@ class Key(Value):
 class Shelf(Generic[T]):
     """The items of one key class: values of one type (a model or a union of models)."""
 
-    def __init__(self, store: Store, value_type: Any) -> None:
+    def __init__(self, store: Store, value_type: object) -> None:
         self._store = store
         self._adapter: TypeAdapter[T] = TypeAdapter(value_type)
 
@@ -97,8 +97,14 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def shelf(self, value_type: type[T] | Any) -> Shelf[T]:
-        """Typed access to items whose values are of `value_type`."""
+    @overload
+    def shelf(self, value_type: type[T]) -> Shelf[T]: ...
+
+    @overload
+    def shelf(self, value_type: object) -> Shelf[Any]: ...
+
+    def shelf(self, value_type: object) -> Shelf[Any]:
+        """Typed access to items whose values are of `value_type`, a class or a union of classes."""
         return Shelf(self, value_type)
 
     def put_text(self, kind: str, text: str, suffix: str = ".txt") -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from kopt import artifact
@@ -139,8 +140,7 @@ def _interpret(
 ) -> list[tuple[BuildRow, Verdict]]:
     if not rows:
         return []
-    from kopt.device.fork import Limits
-    from kopt.device.interpret import VerifyJob, verify_all
+    from kopt.device.interpret import LIMITS, VerifyJob, verify_all
 
     jobs = [
         VerifyJob(
@@ -149,7 +149,7 @@ def _interpret(
         )
         for row in rows
     ]  # fmt: skip
-    verdicts = verify_all(jobs, workers=workers, limits=Limits(wall_s=seconds))
+    verdicts = verify_all(jobs, workers=workers, limits=replace(LIMITS, wall_s=seconds))
     return [(rows[index], verdict) for index, verdict in verdicts]
 
 

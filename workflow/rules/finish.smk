@@ -9,6 +9,7 @@ rule finish:
         facts=FACTS,
         device=DEVICE,
         taxonomy=CHECKED.taxonomy_file,
+        templates=sorted((ROOT / "kopt/report/templates").iterdir()),
         summaries=[f"{RUN}/round_{r}/round.json" for r in ROUNDS],
         selections=[f"{RUN}/round_{r}/selection.parquet" for r in ROUNDS],
         techniques=[f"{RUN}/round_{r}/techniques.parquet" for r in ROUNDS],
