@@ -55,8 +55,11 @@ def additions(loop: cst.For) -> dict[str, list[Addition]]:
 
 
 def uses(node: cst.CSTNode, name: str) -> int:
-    """Occurrences of a name below a node."""
-    return sum(isinstance(n, cst.Name) and n.value == name for n in syntax.walk(node))
+    """Occurrences of a name below a node as a variable, not as an attribute or a keyword of a call."""
+    nodes = syntax.walk(node)
+    words = {id(n.keyword) for n in nodes if isinstance(n, cst.Arg)}
+    words |= {id(n.attr) for n in nodes if isinstance(n, cst.Attribute)}
+    return sum(isinstance(n, cst.Name) and n.value == name and id(n) not in words for n in nodes)
 
 
 def initial(kernel: Kernel, name: str, loop: cst.For) -> cst.SimpleStatementLine | None:
@@ -70,6 +73,9 @@ def initial(kernel: Kernel, name: str, loop: cst.For) -> cst.SimpleStatementLine
 
 def is_zero(value: cst.BaseExpression) -> bool:
     """Zeros of any shape."""
+    if isinstance(value, cst.Call) and syntax.called(value) == "tl.full":
+        filled = syntax.argument(value, 1, "value")
+        return filled is not None and syntax.code(filled.value) in ("0.0", "0.", "0")
     return syntax.called(value) == "tl.zeros" or syntax.code(value) in ("0.0", "0.")
 
 

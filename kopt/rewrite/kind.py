@@ -13,8 +13,9 @@ from kopt.model.base import Value
 from kopt.model.build import Launch as BuiltLaunch
 from kopt.model.device import Device
 from kopt.model.problem import DTYPE_BYTES, WorkloadFacts
+from kopt.rewrite import syntax
 from kopt.rewrite.edit import Edits
-from kopt.rewrite.module import Grid, Kernel, Launch, TritonModule
+from kopt.rewrite.module import Grid, Kernel, Launch, TritonModule, unused
 
 
 class RewriteFacts(Value):
@@ -99,10 +100,19 @@ def define_before_grid(edits: Edits, launch: Launch, lines: str) -> None:
     edits.statements_before(launch.grid.statement if launch.grid else launch.statement, lines)
 
 
+def name_literal(edits: Edits, launch: Launch, parameter: str) -> str:
+    """The argument of a parameter as text; a bare literal first gets a name, so that it can still be changed later."""
+    passed = launch.arguments[parameter].value
+    if not isinstance(passed, cst.Integer):
+        return syntax.operand(passed)
+    name = unused(parameter, syntax.names(launch.function))
+    define_before_grid(edits, launch, f"{name} = {syntax.code(passed)}")
+    edits.replace(passed, name)
+    return name
+
+
 def element_text(grid: Grid, axis: int, launch: Launch) -> str | None:
     """An axis of the grid as an expression of the launching function, or None when a tuner decides it."""
-    from kopt.rewrite import syntax
-
     text = syntax.code(grid.elements[axis])
     if not grid.meta:
         return text

@@ -15,10 +15,10 @@ from kopt.rewrite.kind import (
     Transformation,
     add_arguments,
     change,
-    define_before_grid,
+    name_literal,
     weight,
 )
-from kopt.rewrite.module import Kernel, TritonModule, unused
+from kopt.rewrite.module import Kernel, TritonModule
 from kopt.rewrite.multiples import Bound, bounds
 
 
@@ -59,12 +59,8 @@ def _flag(module: TritonModule, site: Site, rng: Random) -> Change | None:
                       if not bound.comparison.lpar else f"({_bare(bound.comparison)}) | {flag}")  # fmt: skip
     default = " = False" if any(p.default is not None for p in kernel.parameters) else ""
     edits.after(kernel.parameters[-1].last, f", {flag}: tl.constexpr{default}")
-    size, block = (launch.arguments[n].value for n in (group[0].size, group[0].block))
-    width = syntax.operand(block)
-    if isinstance(block, cst.Integer):
-        width = unused(group[0].block, syntax.names(launch.function))
-        define_before_grid(edits, launch, f"{width} = {syntax.code(block)}")
-        edits.replace(block, width)
+    size = launch.arguments[group[0].size].value
+    width = name_literal(edits, launch, group[0].block)
     add_arguments(edits, launch, (flag, f"{syntax.operand(size)} % {width} == 0"))
     text = f"masks on {group[0].size} in {kernel.name} fall away where it is a multiple of {group[0].block}"
     return change(edits, text)

@@ -19,6 +19,7 @@ from kopt.rewrite.kind import (
     add_arguments,
     change,
     define_before_grid,
+    name_literal,
 )
 from kopt.rewrite.module import Kernel, Launch, TritonModule, unused
 
@@ -208,6 +209,8 @@ def _split_loop(edits: Edits, kernel: Kernel, launch: Launch, sums: Reduction) -
         f"split_stop = tl.minimum({stop_text}, (split + 1) * {steps} * {step_text})"
     )
     edits.statements_before(sums.loop, lines)
+    if step_text in launch.arguments:
+        name_literal(edits, launch, step_text)
     edits.replace(start, "split_start")
     edits.replace(stop, "split_stop")
     for cast in sums.narrowed:

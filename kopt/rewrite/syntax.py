@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from functools import cache
+from functools import cache, lru_cache
 
 import libcst as cst
 
 WHITESPACE = (cst.BaseParenthesizableWhitespace, cst.TrailingWhitespace, cst.EmptyLine, cst.Comma, cst.Comment)
+BLANKS = frozenset({
+    cst.SimpleWhitespace, cst.ParenthesizedWhitespace, cst.TrailingWhitespace, cst.EmptyLine, cst.Comma, cst.Comment,
+    cst.MaybeSentinel, cst.Newline,
+})  # fmt: skip
 IGNORED = frozenset(
     {"lpar", "rpar", "comma", "semicolon", "leading_lines", "lines_after_decorators", "header", "footer"}
 )
 _BLANK = cst.Module([])
 
 
+@lru_cache(maxsize=16384)
 def code(node: cst.CSTNode) -> str:
     """Source text of a node, without its own parentheses' surroundings."""
     return _BLANK.code_for_node(node).strip()
@@ -27,6 +32,7 @@ def operand(node: cst.CSTNode) -> str:
     return text if simple or getattr(node, "lpar", None) else f"({text})"
 
 
+@lru_cache(maxsize=2048)
 def walk(node: cst.CSTNode) -> Sequence[cst.CSTNode]:
     """A node and everything below it but whitespace and punctuation, in source order."""
     found: list[cst.CSTNode] = []
@@ -43,11 +49,11 @@ def children(node: cst.CSTNode) -> list[cst.CSTNode]:
     found: list[cst.CSTNode] = []
     for name in _fields(type(node)):
         value = getattr(node, name)
-        if isinstance(value, cst.CSTNode):
+        if type(value) in (list, tuple):
+            found += value
+        elif value.__class__.__module__.startswith("libcst."):
             found.append(value)
-        elif isinstance(value, (list, tuple)):
-            found += [item for item in value if isinstance(item, cst.CSTNode)]
-    return [item for item in found if not isinstance(item, WHITESPACE)]
+    return [item for item in found if type(item) not in BLANKS]
 
 
 def names(node: cst.CSTNode) -> frozenset[str]:

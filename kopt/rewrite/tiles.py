@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from random import Random
 
 import libcst as cst
@@ -10,7 +10,7 @@ import libcst as cst
 from kopt.rewrite import syntax
 from kopt.rewrite.kind import Change, RewriteFacts, Site, Transformation, change, weight
 from kopt.rewrite.module import Constant, Grid, Kernel, TritonModule
-from kopt.rewrite.shapes import analyse
+from kopt.rewrite.shapes import Abstract, analyse
 
 SMALLEST_DOT = 16
 PRODUCT_TILES = (
@@ -41,14 +41,23 @@ def _extent(call: cst.Call) -> str:
 
 
 def _tiles_programs(kernel: Kernel, name: str) -> bool:
-    """The constant multiplies something that varies with the program."""
+    """The constant multiplies something that varies with the program, other than in the bounds of a loop."""
     known = analyse(kernel)
-    for node in kernel.nodes:
-        if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Multiply):
-            for one, other in ((node.left, node.right), (node.right, node.left)):
-                if syntax.code(one) == name and other in known and known[other].programs:
-                    return True
+    bounds = frozenset().union(*(syntax.names(loop.iter) for loop in kernel.loops))
+    for line in (n for n in kernel.nodes if isinstance(n, cst.BaseSmallStatement)):
+        pair = syntax.assigned(line)
+        if pair is not None and pair[0] in bounds and not known.get(pair[1], Abstract()).shape:
+            continue
+        if any(_multiplies(node, name, known) for node in syntax.walk(line)):
+            return True
     return False
+
+
+def _multiplies(node: cst.CSTNode, name: str, known: Mapping[cst.CSTNode, Abstract]) -> bool:
+    if not isinstance(node, cst.BinaryOperation) or not isinstance(node.operator, cst.Multiply):
+        return False
+    sides = ((node.left, node.right), (node.right, node.left))
+    return any(syntax.code(one) == name and other in known and known[other].programs for one, other in sides)
 
 
 def _tiles_a_loop(kernel: Kernel, name: str) -> bool:

@@ -30,7 +30,7 @@ def test_a_proposal_does_not_depend_on_the_hash_seed():
     script = (
         "from tests.rewrite import samples; from kopt.rewrite.propose import propose;"
         "print([propose(s, direction=samples.direction(), facts=samples.facts(), seed=3, exclude=set()).source"
-        " for s in samples.sources().values()])"
+        " for s in list(samples.sources().values())[:3]])"
     )
     answers = {
         subprocess.run(
@@ -43,9 +43,9 @@ def test_a_proposal_does_not_depend_on_the_hash_seed():
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
-def test_thirty_proposals_are_all_new_and_parse(name):
+def test_fifteen_proposals_are_all_new_and_parse(name):
     seen = {text_digest(SOURCES[name])}
-    for seed in range(30):
+    for seed in range(15):
         rewrite = propose(SOURCES[name], direction=samples.direction(), facts=FACTS, seed=seed, exclude=seen)
         assert rewrite is not None
         assert text_digest(rewrite.source) not in seen
@@ -92,7 +92,7 @@ def test_nothing_is_proposed_for_what_is_no_triton_kernel(source):
     assert propose(source, direction=samples.direction(), facts=FACTS, seed=1, exclude=set()) is None
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(name=st.sampled_from(sorted(SOURCES)), data=st.data())
 def test_odd_sources_never_raise(name, data):
     lines = SOURCES[name].split("\n")
