@@ -68,7 +68,8 @@ def enter(scratch: Path, limits: Limits, keep: Collection[int]) -> None:
     _limit_resources(limits)
     _scrub_environment(scratch)
     os.chdir(scratch)
-    landlock.restrict([scratch], device_files())
+    # CUDA names its threads through /proc/self, and fails without a word when it may not.
+    landlock.restrict([scratch, Path("/proc/self")] if limits.gpu else [scratch], device_files())
 
 
 def die_with_parent(parent: int) -> None:

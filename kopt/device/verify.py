@@ -115,13 +115,18 @@ def output_contract(case: Case) -> Contract:
     return _contract(_run(case.model, case.inputs))
 
 
-def expected(problem: Problem, case: Case) -> Expected:
+def expected(problem: Problem, case: Case, eager: torch.Tensor | None = None) -> Expected:
     """The float64 answer to a case with its tolerance: the problem's own, or calibrated.
+
+    Args:
+        problem: the problem.
+        case: one draw of it.
+        eager: what the eager model gives, where it is known; for a part of a case, that part of the whole's.
 
     Raises:
         ProblemError: the reference does not return one tensor.
     """
-    eager = _run(case.model, case.inputs)
+    eager = _run(case.model, case.inputs) if eager is None else eager
     reference = in_dtype(case, torch.float64)
     finite = reference.isfinite() & reference.to(eager.dtype).isfinite()
     if problem.tolerance is not None:
@@ -130,6 +135,15 @@ def expected(problem: Problem, case: Case) -> Expected:
         tolerance = calibrated(eager, in_dtype(case, torch.float32), reference, finite)
     allowed = tolerance.absolute + tolerance.relative * reference.abs()
     return Expected(_contract(eager), reference, torch.where(finite, allowed, torch.nan))
+
+
+def eager_output(case: Case) -> torch.Tensor:
+    """What the eager model gives in the problem's own dtype.
+
+    Raises:
+        ProblemError: the reference does not return one tensor.
+    """
+    return _run(case.model, case.inputs)
 
 
 def in_dtype(case: Case, dtype: torch.dtype, alter: Callable[[Any], Any] = lambda value: value) -> torch.Tensor:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from kopt.model.base import Value
+from kopt.model.environment import Conditions, Environment
 
 
 class WorkloadEstimate(Value):
@@ -55,6 +56,13 @@ class WorkloadTiming(Value):
     high_ms: float
     samples_ms: tuple[float, ...]
     floor_ms: float
+    wall_ms: float | None = None
+    """Wall time of one replayed call with nothing before it, the host's work included."""
+    ratio: float | None = None
+    """Median ratio of this time to the incumbent's, call by call within one interleaved batch; under 1 is faster."""
+    ratio_low: float | None = None
+    """Lower end of the ratio's 95 % confidence interval."""
+    ratio_high: float | None = None
 
 
 class Measured(Value):
@@ -63,6 +71,16 @@ class Measured(Value):
     kind: Literal["measured"] = "measured"
     device: str
     workloads: tuple[WorkloadTiming, ...]
+    environment: Environment | None = None
+    """What the time is valid for."""
+    conditions: tuple[Conditions, ...] = ()
+    """The device's state in each batch that the samples come from."""
+
+    @property
+    def ratio(self) -> float | None:
+        """Geometric mean over the workloads of the ratios to the incumbent; None when there was none."""
+        ratios = [w.ratio for w in self.workloads if w.ratio is not None]
+        return geometric_mean(ratios) if len(ratios) == len(self.workloads) else None
 
     @property
     def objective_ms(self) -> float:

@@ -1,0 +1,399 @@
+"""The processes of one device, and what they are asked: verify candidates, admit their programs, time them.
+
+Which verdict follows from an answer is decided here; who races whom, and for how long, is the judge's business.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+
+import torch
+
+from kopt.artifact import text_digest
+from kopt.device import contract
+from kopt.device.cage import Limits
+from kopt.device.contestant import Told, contest, read_reply
+from kopt.device.distributions import Draw, derive_seed, plan
+from kopt.device.facts import input_names
+from kopt.device.fork import Died, Outcome, Raised, Returned, TimedOut, run_forked
+from kopt.device.ipc import Shared
+from kopt.device.program import Program
+from kopt.device.referee import Referee, Sheet
+from kopt.device.rejection import bounded
+from kopt.device.timing import Timer
+from kopt.device.trusted import CallFailed, CallTimedOut, Trusted
+from kopt.device.zygote import warm
+from kopt.errors import DeviceError, ProblemError, WorkerDied
+from kopt.model.build import Phase
+from kopt.model.kernel import Kernel
+from kopt.model.problem import Problem
+from kopt.model.verdict import Check, Failed, Incorrect, Verdict
+
+JUDGE = "cuda"
+PREPARE_S = 300.0
+"""Limit of making inputs or answers, s."""
+CHECK_S = 30.0
+"""Limit of one replay with its synchronisation, s."""
+HEALTH_S = 60.0
+"""How long a device may take to answer after a contestant was killed, s."""
+RESULT_BYTES = 64 << 20
+DATA_BYTES = 24 << 30
+"""Private memory of a contestant; CUDA maps several gigabytes that it does not touch."""
+SET_SHARE = 0.2
+"""Share of the device's memory that the input sets of one workload may take while it is timed."""
+MOST_SETS = 3
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A candidate that gave right outputs, with what its calls came to."""
+
+    programs: tuple[Program, ...]
+    binaries: Mapping[str, bytes]
+    checks: tuple[Check, ...]
+    seconds: Mapping[str, float]
+    """How long each phase of its process took."""
+
+
+class Bench:
+    """One device with its referee; a context manager that leaves no process behind."""
+
+    def __init__(self, problem: Problem, *, seed: int, workers: int, limits: Limits, calibrated: bool = False) -> None:
+        """Start the referee; unless the problem is known to be `calibrated`, prove that its checks can tell.
+
+        Raises:
+            DeviceError: this process cannot be a zygote, or there is no device.
+            ProblemError: no check can tell right from wrong on the problem's small workloads.
+        """
+        self.problem = problem
+        self.driver = warm()
+        self._seed = seed
+        self._workers = workers
+        self._limits = dataclasses.replace(limits, gpu=True, data_bytes=DATA_BYTES, result_bytes=RESULT_BYTES)
+        self.referee = Trusted("the referee", lambda: Referee(problem))
+        self._timer: Trusted | None = None
+        self.account: dict[str, float] = {}
+        """Seconds by what was waited for, e.g. `the timer: race`; complete once the bench is left."""
+        if calibrated:
+            return
+        try:
+            refusal = self.referee.call("refusal", seconds=PREPARE_S)
+        except BaseException:
+            self.referee.kill()
+            raise
+        if refusal:
+            self.referee.kill()
+            raise ProblemError(refusal)
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.end_timing()
+        self._settle(self.referee)
+        self.referee.end()
+
+    # --- verification -------------------------------------------------------------------------------------------------
+
+    def verify(self, kernels: Mapping[str, Kernel]) -> Iterator[tuple[str, Recorded | Verdict]]:
+        """Run every kernel's Python code in a caged child, on draws that follow from the seed and from all of them."""
+        names = list(kernels)
+        workers = max(1, min(self._workers, len(names)))
+        seed = (self._seed, "verify", *sorted(text_digest(kernel.source) for kernel in kernels.values()))
+        draws = plan((*self.problem.main, *self.problem.hidden), *seed)
+        sheets: list[list[Sheet]] = self.referee.call("prepare", draws, workers, seconds=PREPARE_S)
+        slots = _Slots(len(names), workers)
+        tasks = [
+            contest(kernel, self.problem, partial(_sheets_of, sheets, slots, at), self.driver)
+            for at, kernel in enumerate(kernels.values())
+        ]
+        for at, outcome in run_forked(tasks, workers=workers, limits=self._limits):
+            slot = slots.of(at)
+            heard = self._heard(outcome, slot, draws, sheets[slot])
+            if not isinstance(outcome, Returned):
+                self.check_health()
+            self.referee.call("poison", slot, seconds=CHECK_S)
+            slots.release(at)
+            yield names[at], heard
+
+    def check_health(self) -> None:
+        """Whether the device still computes after something was killed on it.
+
+        Raises:
+            DeviceError: it does not.
+        """
+        try:
+            healthy = self.referee.call("health", seconds=HEALTH_S)
+        except (WorkerDied, CallFailed) as error:
+            raise DeviceError(f"the device does not answer after a candidate was killed: {error}") from error
+        if not healthy:
+            raise DeviceError("the device computes wrongly after a candidate was killed")
+
+    def _heard(self, outcome: Outcome, slot: int, draws: Sequence[Draw], sheets: Sequence[Sheet]) -> Recorded | Verdict:
+        match outcome:
+            case Returned(value):
+                return self._judged(value, slot, draws, sheets)
+            case TimedOut(phase, seconds):
+                return failure(Phase.TIMEOUT, f"no result after {seconds:g} s (phase {phase})")
+            case Died(reason, phase, output):
+                tail = f"\n{output[-300:].strip()}" if output.strip() else ""
+                return failure(Phase.CRASH, f"the process {reason} (phase {phase}){tail}")
+            case Raised(kind, message, tail, phase):
+                if phase == "start":
+                    raise WorkerDied(
+                        f"a contestant failed before its candidate was imported: {kind}: {message}\n{tail}"
+                    )
+                return failure(Phase.CRASH, f"{kind}: {message} (phase {phase})")
+
+    def _judged(self, data: bytes, slot: int, draws: Sequence[Draw], sheets: Sequence[Sheet]) -> Recorded | Verdict:
+        try:
+            reply, binaries = read_reply(data)
+        except ValueError:
+            return failure(Phase.CRASH, "the reply is malformed")
+        checks: list[Check] = []
+        for at, told in enumerate(reply.told[: len(draws)]):
+            wrong = self._wrong(told, slot, at, sheets[at], checks)
+            if wrong is not None:
+                return wrong
+        if reply.phase:
+            return failure(_phase(reply.phase), reply.reason)
+        workloads = [program.workload for program in reply.programs]
+        if len(reply.told) != len(draws) or workloads != [w.name for w in self.problem.main]:
+            return failure(Phase.CRASH, "the reply is not complete")
+        return Recorded(reply.programs, binaries, tuple(checks), dict(reply.seconds))
+
+    def _wrong(self, told: Told, slot: int, at: int, sheet: Sheet, checks: list[Check]) -> Verdict | None:
+        """What is wrong with one draw; None, and a check added, when nothing is."""
+        if told.phase:
+            return failure(_phase(told.phase), told.reason)
+        if not told.launches:
+            return failure(Phase.FALLBACK, "the entry point launches no Triton kernel")
+        if told.mutated >= 0 and (name := self._argument(sheet, told.mutated)) not in self.problem.mutates:
+            return mutation(name)
+        violation = self.referee.call("contract", at, seconds=CHECK_S).violation(told.output)
+        if violation:
+            return failure(Phase.CONTRACT, violation)
+        comparison = self.referee.call("judge", slot, at, seconds=PREPARE_S)
+        checks.extend([comparison.check] if comparison.check else [])
+        return None if comparison.right else Incorrect(judge=JUDGE, reason=comparison.reason, checks=tuple(checks))
+
+    def _argument(self, sheet: Sheet, place: int) -> str:
+        """Name of an argument tensor by its position."""
+        reference = contract.load_reference(self.problem, sheet.workload)
+        with torch.device("meta"):
+            model = contract.make_model(reference, self.problem)
+        given = zip(input_names(model, len(sheet.inputs)), sheet.inputs, strict=True)
+        names = [name for name, value in given if isinstance(value, Shared)]
+        names += sorted(name for name, _ in model.named_parameters())
+        names += sorted(name for name, _ in model.named_buffers())
+        return names[place] if place < len(names) else "?"
+
+    # --- timing -------------------------------------------------------------------------------------------------------
+
+    def begin_timing(self, memory_bytes: int, seed: int) -> Batch:
+        """Make the input sets that are timed on, and start a fresh timer."""
+        draws = [
+            Draw(workload, "normal", derive_seed(self._seed, seed, "timed", workload.name, place))
+            for workload in self.problem.main
+            for place in range(self._sets(workload.name, memory_bytes))
+        ]
+        (sheets,) = self.referee.call("prepare", draws, 1, seconds=PREPARE_S)
+        return Batch(self, draws, sheets, seed)
+
+    def start_timer(self) -> Trusted:
+        """A fresh timer in place of the last one."""
+        self.end_timing()
+        self._timer = Trusted("the timer", lambda: Timer(self.problem, self.driver))
+        return self._timer
+
+    def end_timing(self) -> None:
+        """End the timer, if there is one."""
+        if self._timer is not None:
+            self._settle(self._timer)
+            self._timer.end()
+            self._timer = None
+
+    def _settle(self, process: Trusted) -> None:
+        for method, seconds in process.spent.items():
+            name = f"{process.name}: {method}"
+            self.account[name] = self.account.get(name, 0.0) + seconds
+
+    def _sets(self, workload: str, memory_bytes: int) -> int:
+        from kopt.device.facts import workload_facts
+
+        (found,) = (one for one in self.problem.main if one.name == workload)
+        size = workload_facts(self.problem, found).bytes
+        return max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(size, 1))))
+
+
+@dataclass
+class Batch:
+    """Subjects that are timed together in one timer process."""
+
+    bench: Bench
+    draws: Sequence[Draw]
+    sheets: Sequence[Sheet]
+    seed: int
+    _loaded: dict[str, Recorded] = field(default_factory=dict)
+    _baselines: list[str] = field(default_factory=list)
+    _timer: Trusted = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._start()
+
+    def admit(self, name: str, recorded: Recorded) -> Verdict | None:
+        """Load a candidate's programs and verify their replay; None, and it may race, when nothing is wrong."""
+        try:
+            self._load(name, recorded)
+            for workload in self.bench.problem.main:
+                wrong = self._checked(name, workload.name)
+                if wrong is not None:
+                    return wrong
+        except (WorkerDied, CallFailed) as error:
+            self.revive()
+            return _blame(error)
+        self._loaded[name] = recorded
+        return None
+
+    def add_baseline(self, name: str, seconds: float) -> None:
+        """Add `eager`, `compile` or `max-autotune`."""
+        self._timer.call("baseline", name, seconds=seconds)
+        self._baselines.append(name)
+
+    def warm(self, names: Sequence[str], calls: int) -> None:
+        """Untimed calls of every subject on every workload."""
+        for workload in self.bench.problem.main:
+            self._timer.call("warm", workload.name, list(names), calls, seconds=CHECK_S + calls * len(names))
+
+    def race(self, names: Sequence[str], launches: int, start: int) -> dict[str, dict[str, list[float]]]:
+        """Time every subject on every workload, interleaved: ms by workload and name.
+
+        Raises:
+            WorkerDied, CallFailed: something broke; `revive` before going on.
+        """
+        return {
+            workload.name: self._timer.call(
+                "race", workload.name, list(names), launches, start, seconds=CHECK_S + launches * len(names)
+            )
+            for workload in self.bench.problem.main
+        }
+
+    def wall_ms(self, name: str) -> dict[str, float]:
+        """Wall time of one call by workload, ms."""
+        return {w.name: self._timer.call("wall", w.name, name, seconds=CHECK_S) for w in self.bench.problem.main}
+
+    def kept_is_right(self, name: str) -> Verdict | None:
+        """Verify the outputs of the timed calls that were kept; None when nothing is wrong."""
+        for workload in self.bench.problem.main:
+            place = self._timer.call("kept", name, workload.name, seconds=CHECK_S)
+            if place >= 0:
+                comparison = self.bench.referee.call("judge", 0, self._at(workload.name, place), seconds=PREPARE_S)
+                if not comparison.right:
+                    return Incorrect(judge=JUDGE, reason=f"a timed call gave a wrong result: {comparison.reason}")
+        return None
+
+    def revive(self) -> None:
+        """A fresh timer with all that was loaded, after something broke the last one."""
+        self._start()
+        self.bench.check_health()
+        for name, recorded in self._loaded.items():
+            self._load(name, recorded)
+        for name in self._baselines:
+            self._timer.call("baseline", name, seconds=PREPARE_S)
+
+    def drop(self, name: str) -> None:
+        """Do not load a subject again."""
+        self._loaded.pop(name, None)
+
+    def _start(self) -> None:
+        self._timer = self.bench.start_timer()
+        self._timer.call("open", list(self.sheets), self.seed, seconds=PREPARE_S)
+
+    def _load(self, name: str, recorded: Recorded) -> None:
+        self._timer.call("load", name, recorded.programs, dict(recorded.binaries), seconds=CHECK_S)
+
+    def _checked(self, name: str, workload: str) -> Verdict | None:
+        """The replay on new memory, then the ghost."""
+        first, second = self._at(workload, 0), self._at(workload, 1)
+        referee = self.bench.referee
+        if not self._timer.call("check", name, workload, 0, False, seconds=CHECK_S):
+            return failure(Phase.CONTRACT, "the replayed call returns another shape or dtype")
+        comparison = referee.call("judge", 0, first, seconds=PREPARE_S)
+        mutated = referee.call("mutated", first, seconds=CHECK_S)
+        if mutated and not self.bench.problem.mutates:
+            return mutation("(seen by its bits)")
+        if not comparison.right:
+            return Incorrect(judge=JUDGE, reason=f"replayed on fresh inputs: {comparison.reason}")
+        referee.call("poison", 0, seconds=CHECK_S)
+        self._timer.call("check", name, workload, 1, True, seconds=CHECK_S)
+        ghost = referee.call("judge", 0, second, seconds=PREPARE_S)
+        referee.call("mutated", second, seconds=CHECK_S)
+        referee.call("poison", 0, seconds=CHECK_S)
+        if ghost.right:
+            return Incorrect(
+                judge=JUDGE,
+                reason="with every launch left out the output is still right: the Triton kernel does not make it",
+            )
+        return None
+
+    def _at(self, workload: str, place: int) -> int:
+        """Position of a workload's input set among the draws."""
+        return [at for at, draw in enumerate(self.draws) if draw.workload.name == workload][place]
+
+
+def _sheets_of(sheets: Sequence[Sequence[Sheet]], slots: _Slots, at: int) -> Sequence[Sheet]:
+    return sheets[slots.of(at)]
+
+
+@dataclass
+class _Slots:
+    """Which slot a child has: children start in order, each in the lowest slot that is free.
+
+    A child asks in its own copy of this, made at the fork, and finds what its parent will find.
+    """
+
+    total: int
+    workers: int
+    _next: int = 0
+    _held: dict[int, int] = field(default_factory=dict)
+
+    def of(self, index: int) -> int:
+        """The slot of a child that runs."""
+        self._assign()
+        return self._held[index]
+
+    def release(self, index: int) -> None:
+        """The child has ended."""
+        self._assign()
+        del self._held[index]
+
+    def _assign(self) -> None:
+        while self._next < self.total and len(self._held) < self.workers:
+            self._held[self._next] = min(set(range(self.workers)) - set(self._held.values()))
+            self._next += 1
+
+
+def failure(phase: Phase, reason: str) -> Failed:
+    """A failed verdict of this judge."""
+    return Failed(judge=JUDGE, phase=phase, reason=bounded(reason))
+
+
+def mutation(name: str) -> Failed:
+    """The verdict on a changed input."""
+    return failure(Phase.MUTATION, f"input {name} is changed by the candidate, which the problem does not allow")
+
+
+def _phase(name: str) -> Phase:
+    return Phase(name) if name in list(Phase) else Phase.CRASH
+
+
+def _blame(error: DeviceError | WorkerDied) -> Verdict:
+    if isinstance(error, CallTimedOut):
+        return failure(Phase.TIMEOUT, "the replay of its launches does not end")
+    if isinstance(error, CallFailed):
+        return failure(Phase.LAUNCH, f"the replay of its launches fails: {error}")
+    return failure(Phase.CRASH, "the replay of its launches kills the process")

@@ -1,0 +1,87 @@
+"""What NVML says of a device: names, clocks, temperature, power, and what slows it down.  No CUDA context is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import pynvml
+
+from kopt.errors import DeviceError
+from kopt.model.environment import Conditions
+
+REASONS = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x20: "thermal (software)",
+    0x40: "thermal (hardware)",
+    0x80: "power brake",
+}
+"""NVML's clock event reasons that slow a device; idle, chosen clocks and display do not."""
+
+
+class Clocks:
+    """Reads the state of one device."""
+
+    def __init__(self, uuid: str) -> None:
+        """Find the device.
+
+        Raises:
+            DeviceError: NVML does not know it.
+        """
+        try:
+            pynvml.nvmlInit()
+            self._device = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        except pynvml.NVMLError as error:
+            raise DeviceError(f"NVML does not know device {uuid}: {error}") from error
+
+    def read(self) -> Conditions:
+        """The state right now; what the device does not tell is 0."""
+        clock = _told(pynvml.nvmlDeviceGetClockInfo, self._device, pynvml.NVML_CLOCK_SM)
+        mask = _told(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, self._device)
+        return Conditions(
+            sm_clock_mhz=(clock, clock),
+            temperature_c=_told(pynvml.nvmlDeviceGetTemperature, self._device, pynvml.NVML_TEMPERATURE_GPU),
+            power_w=_told(pynvml.nvmlDeviceGetPowerUsage, self._device) / 1e3,
+            throttle=tuple(sorted(name for bit, name in REASONS.items() if mask & bit)),
+        )
+
+    def max_sm_clock_mhz(self) -> int:
+        """Boost clock of the multiprocessors."""
+        return _told(pynvml.nvmlDeviceGetMaxClockInfo, self._device, pynvml.NVML_CLOCK_SM)
+
+    def used_bytes(self) -> int:
+        """Device memory in use, by anyone."""
+        return int(pynvml.nvmlDeviceGetMemoryInfo(self._device).used)
+
+
+def driver_version() -> str:
+    """Version of the driver.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    try:
+        pynvml.nvmlInit()
+        version = pynvml.nvmlSystemGetDriverVersion()
+    except pynvml.NVMLError as error:
+        raise DeviceError(f"NVML answers: {error}") from error
+    return version if isinstance(version, str) else str(version, "ascii")
+
+
+def together(readings: Sequence[Conditions]) -> Conditions:
+    """Several readings of one batch as one: the extremes, and every reason."""
+    clocks = [clock for reading in readings for clock in reading.sm_clock_mhz]
+    return Conditions(
+        sm_clock_mhz=(min(clocks), max(clocks)),
+        temperature_c=max(reading.temperature_c for reading in readings),
+        power_w=max(reading.power_w for reading in readings),
+        throttle=tuple(sorted({reason for reading in readings for reason in reading.throttle})),
+    )
+
+
+def _told(question: Any, *arguments: Any) -> int:
+    with suppress(pynvml.NVMLError):
+        return int(question(*arguments))
+    return 0

@@ -1,0 +1,398 @@
+"""The judge on a GPU: verdicts by the referee, times by the timer; a chunk of candidates on one device.
+
+The caller's process becomes the zygote (`kopt.device.zygote`): it must not have used CUDA, and sees one device.
+
+    zygote ─┬─ referee        inputs, answers, comparison; no candidate code
+            ├─ contestants    one caged child per candidate: its Python code, on every draw
+            └─ timer          replays what the contestants recorded, on fresh inputs, and times it; no candidate code
+
+A candidate passes when its own process gave right outputs on every draw, and the replay of its recorded calls, the
+thing that is timed, gives right outputs too: on NaN-filled memory, on inputs that it leaves unchanged, not without its
+launches, and in a random timed call.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import Field
+
+from kopt import statistics
+from kopt.device.bench import JUDGE, Batch, Bench, Recorded, failure
+from kopt.device.cage import Limits
+from kopt.device.clocks import Clocks, together
+from kopt.device.peaks import Found
+from kopt.device.trusted import CallFailed
+from kopt.errors import WorkerDied
+from kopt.model.base import Value
+from kopt.model.build import Phase
+from kopt.model.environment import Conditions, Environment
+from kopt.model.kernel import Kernel
+from kopt.model.problem import Problem, ProblemFacts
+from kopt.model.timing import Measured, WorkloadTiming, geometric_mean
+from kopt.model.verdict import Failed, Passed, Verdict
+from kopt.provenance import code_digest
+from kopt.roofline import floor_ms
+
+log = logging.getLogger(__name__)
+
+INCUMBENT = "incumbent"
+LIMITS = Limits(wall_s=90.0)
+BASELINES = ("eager", "compile", "max-autotune")
+COMPILE_S = 580.0
+"""Limit of compiling one baseline, s."""
+SPOILED_TRIES = 3
+"""How often a batch that heat spoiled is timed again."""
+
+
+class CudaJob(Value):
+    """One kernel to judge."""
+
+    kernel: Kernel
+    problem: Problem
+    seed: int
+    """The run's seed; inputs follow from it and from all kernels of the chunk."""
+
+
+class Race(Value):
+    """How long candidates are timed."""
+
+    first: int = 5
+    """Launches of the first stage."""
+    repeat: int = 100
+    """Launches of those that stay to the end."""
+    warmup: int = 3
+    """Untimed launches of every subject."""
+    keep: int = 4
+    """Candidates that are timed to the end."""
+
+
+class CudaJudged(Value):
+    """What came of one kernel."""
+
+    verdict: Verdict
+    timing: Measured | None = None
+    """Set when it passed."""
+    seconds: dict[str, float] = Field(default_factory=dict)
+    """How long each phase of its own process took."""
+
+
+class Finals(Value):
+    """A fresh interleaved measurement."""
+
+    timings: dict[str, Measured]
+    """By name: finalists and baselines; samples at equal positions were taken side by side."""
+    verdicts: dict[str, Verdict]
+    """By name, of the finalists."""
+
+    def ratio(self, name: str, against: str, workload: str = "") -> statistics.Interval:
+        """Ratio of one time to another with its 95 % interval; over all workloads by geometric mean, call by call.
+
+        Raises:
+            KeyError: a name was not timed.
+        """
+        one, other = self.timings[name], self.timings[against]
+        pairs = [
+            (a.samples_ms, b.samples_ms)
+            for a, b in zip(one.workloads, other.workloads, strict=True)
+            if workload in ("", a.workload)
+        ]
+        ours = [geometric_mean(list(column)) for column in zip(*(a for a, _ in pairs), strict=False)]
+        theirs = [geometric_mean(list(column)) for column in zip(*(b for _, b in pairs), strict=False)]
+        return statistics.ratio_interval(ours, theirs)
+
+
+def judge_all(
+    jobs: Sequence[CudaJob],
+    *,
+    facts: ProblemFacts,
+    found: Found,
+    workers: int,
+    limits: Limits = LIMITS,
+    incumbent: Kernel | None = None,
+    race: Race = Race(),  # noqa: B008 - frozen
+    calibrated: bool = False,
+    account: dict[str, float] | None = None,
+) -> Iterator[tuple[int, CudaJudged]]:
+    """Judge a chunk of one problem on the first visible device; yields (index, judged).
+
+    Failures come as soon as they are known, the others when all have raced.
+
+    Args:
+        jobs: what to judge; all of one problem and seed.
+        facts: the problem's facts, for its floor.
+        found: the device, measured.
+        workers: contestants at a time; timing is always alone.
+        limits: of one contestant.
+        incumbent: timed along; ratios are to it.
+        race: how long to time.
+        calibrated: the problem's checks have been proven before (`kopt.device.verify_calibration`).
+        account: gets the seconds that were waited for each process and call.
+
+    Raises:
+        DeviceError: there is no usable device, or it broke.
+        ProblemError: the problem cannot be judged.
+    """
+    if not jobs:
+        return
+    kernels = {str(at): job.kernel for at, job in enumerate(jobs)}
+    if incumbent is not None:
+        kernels[INCUMBENT] = incumbent
+    with Bench(jobs[0].problem, seed=jobs[0].seed, workers=workers, limits=limits, calibrated=calibrated) as bench:
+        judging = _Judging(bench, facts, found, race)
+        for name, judged in judging.judge(kernels):
+            if name != INCUMBENT:
+                yield int(name), judged
+    if account is not None:
+        account |= bench.account
+
+
+def measure_finalists(
+    kernels: Mapping[str, Kernel],
+    problem: Problem,
+    *,
+    facts: ProblemFacts,
+    found: Found,
+    seed: int,
+    baselines: Sequence[str] = BASELINES,
+    warmup: int = 25,
+    repeat: int = 100,
+    processes: int = 2,
+    limits: Limits = LIMITS,
+) -> Finals:
+    """Verify finalists anew and time them with baselines, interleaved, in fresh processes.
+
+    Args:
+        kernels: finalists by name, the incumbent among them.
+        problem: their problem.
+        facts: its facts.
+        found: the device, measured.
+        seed: of the verification's inputs: another one than the search's.
+        baselines: `eager`, `compile`, `max-autotune`.
+        warmup: untimed calls of each.
+        repeat: timed calls of each, over all processes.
+        processes: how many timer processes, one after the other.
+        limits: of one contestant.
+
+    Raises:
+        DeviceError, ProblemError: as for `judge_all`.
+    """
+    with Bench(problem, seed=seed, workers=2, limits=limits, calibrated=True) as bench:
+        judging = _Judging(bench, facts, found, Race(warmup=warmup, repeat=repeat))
+        for name, heard in bench.verify(kernels) if kernels else ():
+            judging.take(name, heard)
+        for turn in range(processes):
+            judging.final(turn, -(-repeat // processes), baselines)
+        return judging.finals()
+
+
+@dataclass
+class _Judging:
+    """The course of one chunk."""
+
+    bench: Bench
+    facts: ProblemFacts
+    found: Found
+    plan: Race
+    recorded: dict[str, Recorded] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """Milliseconds by workload and name."""
+    conditions: list[Conditions] = field(default_factory=list)
+    wall_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By name and workload."""
+
+    def judge(self, kernels: Mapping[str, Kernel]) -> Iterator[tuple[str, CudaJudged]]:
+        """Verify, race, and say what came of each."""
+        for name, heard in self.bench.verify(kernels):
+            self.take(name, heard)
+            if name in self.verdicts:
+                yield name, CudaJudged(verdict=self.verdicts[name])
+        early = set(self.verdicts)
+        if self.recorded:
+            self._race()
+        for name in kernels:
+            if name not in early:
+                yield name, self._judged(name)
+
+    def take(self, name: str, heard: Recorded | Verdict) -> None:
+        """Note what verification came to."""
+        if isinstance(heard, Recorded):
+            self.recorded[name] = heard
+        else:
+            self.verdicts[name] = heard
+
+    def final(self, turn: int, launches: int, baselines: Sequence[str]) -> None:
+        """One fresh process of the final measurement."""
+        batch = self.bench.begin_timing(self.found.device.memory_bytes, seed=1000 + turn)
+        for name in list(self.recorded):
+            self._admit(batch, name)
+        for name in baselines:
+            batch.add_baseline(name, COMPILE_S)
+        names = [*self.recorded, *baselines]
+        if names:
+            self._warm(batch, names)
+            self._add(self._timed(batch, names, launches, 0))
+            self._verify_kept(batch)
+        self.bench.end_timing()
+
+    def finals(self) -> Finals:
+        """Everything timed to the end, and the verdicts."""
+        timed = sorted({name for times in self.samples.values() for name in times} - set(self.verdicts))
+        verdicts = {name: self._verdict(name) for name in (*self.recorded, *self.verdicts)}
+        return Finals(timings={name: self._measured(name) for name in timed}, verdicts=verdicts)
+
+    # --- the race -----------------------------------------------------------------------------------------------------
+
+    def _race(self) -> None:
+        batch = self.bench.begin_timing(self.found.device.memory_bytes, seed=0)
+        for name in list(self.recorded):
+            self._admit(batch, name)
+        running, done = list(self.recorded), 0
+        for launches in statistics.stages(self.plan.first, self.plan.repeat):
+            running = [name for name in running if name in self.recorded]
+            if not set(running) - {INCUMBENT}:
+                break
+            if done == 0:
+                self._warm(batch, running)
+            self._add(self._stage(batch, running, launches, done))
+            done += launches
+            self._verify_kept(batch)
+            running = self._who_stays(running)
+        self.bench.end_timing()
+
+    def _warm(self, batch: Batch, names: Sequence[str]) -> None:
+        batch.warm(names, self.plan.warmup)
+        self.wall_ms |= {name: batch.wall_ms(name) for name in names}
+
+    def _admit(self, batch: Batch, name: str) -> None:
+        wrong = batch.admit(name, self.recorded[name])
+        if wrong is not None:
+            self._fail(name, wrong)
+
+    def _stage(self, batch: Batch, names: list[str], launches: int, done: int) -> dict[str, dict[str, list[float]]]:
+        """One stage; if it breaks, each subject alone, to find who broke it."""
+        try:
+            return self._timed(batch, names, launches, done)
+        except (WorkerDied, CallFailed) as error:
+            log.warning("timing broke (%s): each candidate alone", error)
+        for name in names:
+            try:
+                batch.revive()
+                self._timed(batch, [name], launches, done)
+            except (WorkerDied, CallFailed):
+                batch.drop(name)
+                self._fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
+        batch.revive()
+        return self._timed(batch, [name for name in names if name in self.recorded], launches, done)
+
+    def _timed(self, batch: Batch, names: list[str], launches: int, done: int) -> dict[str, dict[str, list[float]]]:
+        clocks = Clocks(self.found.uuid)
+        for _ in range(SPOILED_TRIES):
+            before = clocks.read()
+            times = batch.race(names, launches, done)
+            conditions = together([before, clocks.read()])
+            if not conditions.spoiled:
+                break
+            log.warning("the device was slowed down (%s): timing again", ", ".join(conditions.throttle))
+            time.sleep(1.0)
+        self.conditions.append(conditions)
+        return times
+
+    def _add(self, times: Mapping[str, Mapping[str, list[float]]]) -> None:
+        for workload, by_name in times.items():
+            mine = self.samples.setdefault(workload, {})
+            for name, values in by_name.items():
+                mine.setdefault(name, []).extend(values)
+
+    def _verify_kept(self, batch: Batch) -> None:
+        for name in list(self.recorded):
+            wrong = batch.kept_is_right(name)
+            if wrong is not None:
+                self._fail(name, wrong)
+
+    def _who_stays(self, running: Sequence[str]) -> list[str]:
+        combined = {name: self._combined(name) for name in running if name in self.recorded}
+        racing = {name: values for name, values in combined.items() if name != INCUMBENT}
+        staying = list(statistics.survivors(racing, keep=self.plan.keep)) if racing else []
+        return [INCUMBENT] * (INCUMBENT in combined) + staying
+
+    def _combined(self, name: str) -> list[float]:
+        """One time per position: the geometric mean over the workloads."""
+        columns = zip(*(by_name[name] for by_name in self.samples.values()), strict=True)
+        return [geometric_mean(list(column)) for column in columns]
+
+    # --- what came of it ----------------------------------------------------------------------------------------------
+
+    def _fail(self, name: str, verdict: Verdict) -> None:
+        self.recorded.pop(name, None)
+        self.verdicts[name] = verdict
+
+    def _verdict(self, name: str) -> Verdict:
+        known = self.verdicts.get(name)
+        return known or Passed(judge=JUDGE, checks=self.recorded[name].checks)
+
+    def _judged(self, name: str) -> CudaJudged:
+        if name in self.verdicts:
+            return CudaJudged(verdict=self.verdicts[name])
+        timing, seconds = self._measured(name), dict(self.recorded[name].seconds)
+        floored = _under_floor(timing)
+        if floored is not None:
+            return CudaJudged(verdict=floored, seconds=seconds)
+        return CudaJudged(verdict=self._verdict(name), timing=timing, seconds=seconds)
+
+    def _measured(self, name: str) -> Measured:
+        return Measured(
+            device=self.found.device.name,
+            workloads=tuple(self._workload(name, at) for at in range(len(self.facts.workloads))),
+            environment=environment(self.found),
+            conditions=tuple(self.conditions),
+        )
+
+    def _workload(self, name: str, at: int) -> WorkloadTiming:
+        facts = self.facts.workloads[at]
+        samples = self.samples[facts.workload]
+        middle, low, high = statistics.median_interval(samples[name])
+        ratio = None
+        if INCUMBENT in samples and name != INCUMBENT:
+            ratio = statistics.ratio_interval(samples[name], samples[INCUMBENT])
+        return WorkloadTiming(
+            workload=facts.workload,
+            median_ms=middle,
+            low_ms=low,
+            high_ms=high,
+            samples_ms=tuple(samples[name]),
+            floor_ms=floor_ms(facts, self.found.device, self.facts.dtype),
+            wall_ms=self.wall_ms.get(name, {}).get(facts.workload),
+            ratio=ratio.middle if ratio else None,
+            ratio_low=ratio.low if ratio else None,
+            ratio_high=ratio.high if ratio else None,
+        )
+
+
+def environment(found: Found) -> Environment:
+    """What a time on this device is valid for."""
+    return Environment(
+        gpu=found.device.name,
+        uuid=found.uuid,
+        driver=found.driver,
+        torch=importlib.metadata.version("torch"),
+        triton=importlib.metadata.version("triton"),
+        evaluator=code_digest("kopt.device.judge_cuda"),
+    )
+
+
+def _under_floor(timing: Measured) -> Failed | None:
+    """The verdict on a time that no device can reach; None when it can."""
+    for one in timing.workloads:
+        if one.median_ms <= one.floor_ms:
+            return failure(
+                Phase.ROOFLINE,
+                f"{one.median_ms:.4f} ms on {one.workload} is at or under the floor of {one.floor_ms:.4f} ms, which "
+                "bytes and operations of the problem take at this device's measured rates: the work was not done",
+            )
+    return None

@@ -1,0 +1,176 @@
+"""The referee: the one process that knows seeds, inputs and right answers.
+
+It never imports a candidate.  Inputs lie in memory that contestants may open; where the outputs of a contestant are to
+be copied to belongs to the referee too, starts as NaN, and is read only after the contestant's process has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from kopt.device import ipc
+from kopt.device.answers import Answers
+from kopt.device.distributions import Case, Draw, make_case
+from kopt.device.facts import workload_facts
+from kopt.device.ipc import Owned, Shared
+from kopt.device.verify import Comparison, Contract
+from kopt.device.verify_calibration import calibrate
+from kopt.model.problem import Problem, Workload
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """One draw as a contestant gets it: shared tensors, and plain values as they are."""
+
+    workload: Workload
+    inputs: tuple[Any, ...]
+    """`Shared` for a tensor."""
+    state: tuple[Shared, ...]
+    """The model's parameters, then its buffers, in order of name."""
+    output: Shared
+    """Where the output goes."""
+
+
+@dataclass
+class _Desk:
+    """One draw on the referee's side."""
+
+    draw: Draw
+    case: Case
+    owned: list[Owned]
+    sheet: Sheet
+    digest: tuple[int, ...]
+
+
+class Referee:
+    """Lives in its own process; see the module."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._answers = Answers(problem)
+        self._desks: list[_Desk] = []
+        self._outputs: dict[int, list[Owned]] = {}
+        self._timed_output: Owned | None = None
+        torch.cuda.init()
+
+    def refusal(self) -> str:
+        """Why the problem cannot be judged (no check tells right from wrong); empty when it can."""
+        with torch.device("cuda"):
+            return calibrate(self._problem, self._problem.small).refusal
+
+    def prepare(self, draws: Sequence[Draw], slots: int) -> list[list[Sheet]]:
+        """Make the draws' inputs; for each slot the sheets of all draws, each slot with outputs of its own."""
+        self.clear()
+        self._desks = [self._desk(draw) for draw in draws]
+        self._outputs = {slot: [self._new_output(desk) for desk in self._desks] for slot in range(slots)}
+        return [
+            [replace(desk.sheet, output=out.shared) for desk, out in zip(self._desks, outs, strict=True)]
+            for outs in self._outputs.values()
+        ]
+
+    def contract(self, at: int) -> Contract:
+        """What the output of a draw must be."""
+        return self._contract(self._desks[at].draw.workload)
+
+    def judge(self, slot: int, at: int) -> Comparison:
+        """Compare a slot's output of one draw with the right answer."""
+        desk = self._desks[at]
+        return self._answers.judge(desk.case, desk.draw, self._outputs[slot][at].tensor)
+
+    def poison(self, slot: int) -> None:
+        """Make a slot's outputs NaN again."""
+        for owned in self._outputs[slot]:
+            _poison(owned.tensor)
+        torch.cuda.synchronize()
+
+    def mutated(self, at: int) -> bool:
+        """Whether a draw's inputs are not what they were; if so they are made again."""
+        desk = self._desks[at]
+        if _digests(desk.owned) == desk.digest:
+            return False
+        with torch.device("cuda"):
+            fresh = _tensors(make_case(self._problem, desk.draw))
+        for owned, tensor in zip(desk.owned, fresh, strict=True):
+            owned.tensor.copy_(tensor)
+        torch.cuda.synchronize()
+        return True
+
+    def health(self) -> bool:
+        """Whether the device still computes."""
+        ones = torch.ones(1024, device="cuda")
+        return float(ones.sum()) == 1024.0
+
+    def clear(self) -> None:
+        """Free everything."""
+        torch.cuda.synchronize()
+        for owned in [one for desk in self._desks for one in desk.owned]:
+            owned.free()
+        for owned in [one for outs in self._outputs.values() for one in outs]:
+            owned.free()
+        self._desks, self._outputs = [], {}
+        self._answers = Answers(self._problem)
+        torch.cuda.empty_cache()
+
+    def _desk(self, draw: Draw) -> _Desk:
+        with torch.device("cuda"):
+            case = make_case(self._problem, draw)
+        owned = [ipc.share(tensor) for tensor in _tensors(case)]
+        handles = iter(owned)
+        inputs = tuple(next(handles) if isinstance(value, torch.Tensor) else value for value in case.inputs)
+        state = [next(handles) for _ in _state(case.model)]
+        for tensor, one in zip(_state(case.model), state, strict=True):
+            tensor.data = one.tensor
+        case = replace(case, inputs=tuple(v.tensor if isinstance(v, Owned) else v for v in inputs))
+        torch.cuda.empty_cache()
+        sheet = Sheet(
+            workload=draw.workload,
+            inputs=tuple(v.shared if isinstance(v, Owned) else v for v in inputs),
+            state=tuple(one.shared for one in state),
+            output=Shared(b"", 0, (), (), "uint8"),
+        )
+        return _Desk(draw, case, owned, sheet, _digests(owned))
+
+    def _contract(self, workload: Workload) -> Contract:
+        output = workload_facts(self._problem, workload).output
+        return Contract(output.shape, getattr(torch, output.dtype), "cuda")
+
+    def _new_output(self, desk: _Desk) -> Owned:
+        wanted = self._contract(desk.draw.workload)
+        owned = ipc.share(torch.empty(wanted.shape, dtype=wanted.dtype, device="cuda"))
+        _poison(owned.tensor)
+        torch.cuda.empty_cache()
+        return owned
+
+
+def _tensors(case: Case) -> list[torch.Tensor]:
+    return [value for value in case.inputs if isinstance(value, torch.Tensor)] + _state(case.model)
+
+
+def _state(model: torch.nn.Module) -> list[torch.Tensor]:
+    """Parameters, then buffers, in order of name."""
+    return [value for _, value in sorted(model.named_parameters())] + [
+        value for _, value in sorted(model.named_buffers())
+    ]
+
+
+def _poison(tensor: torch.Tensor) -> None:
+    tensor.view(-1).view(torch.uint8).fill_(0xFF) if tensor.numel() else tensor
+
+
+def _digests(owned: Sequence[Owned]) -> tuple[int, ...]:
+    """A checksum of each tensor, made on the device: its 64-bit words, each times an odd number of its own, summed."""
+    return tuple(_checksum(one.tensor) for one in owned)
+
+
+def _checksum(tensor: torch.Tensor) -> int:
+    flat = torch.empty(0, dtype=torch.uint8, device="cuda").set_(tensor.untyped_storage())
+    whole = flat[: flat.numel() // 8 * 8].view(torch.int64)
+    total = int(flat[flat.numel() // 8 * 8 :].long().sum()) if flat.numel() % 8 else 0
+    for start in range(0, whole.numel(), 1 << 27):
+        words = whole[start : start + (1 << 27)]
+        total += int((words * (torch.arange(len(words), device="cuda") * 2 + 2 * start + 1)).sum())
+    return total
