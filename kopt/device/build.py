@@ -21,6 +21,7 @@ from kopt.device.fingerprint import fingerprint, toolchain
 from kopt.device.fork import Outcome, Raised, Returned, TimedOut, run_forked
 from kopt.device.pipe import Report
 from kopt.device.rejection import Rejected, bounded, neutral
+from kopt.device.screen import screen
 from kopt.device.trace import Traced, trace
 from kopt.errors import ProblemError, WorkerDied
 from kopt.model.base import Value
@@ -66,7 +67,7 @@ def build_all(
     torch.set_num_threads(1)
     pending: list[int] = []
     for index, job in enumerate(jobs):
-        failed = check_syntax(job.kernel)
+        failed = check_syntax(job.kernel) or screen(job.kernel)
         if failed is None:
             pending.append(index)
         else:

@@ -162,13 +162,16 @@ def _sent(heads: list[dict[str, Any]], outputs: list[bytes]) -> bytes:
 def _run(entry: Callable[..., Any], case: Case, folder: Path) -> tuple[_Head, bytes]:
     """One run of the candidate, its output copied out at once."""
     from kopt.device.interpret_facade import facade
+    from kopt.device.interpret_guard import NoComputing
     from kopt.device.interpret_patch import SESSION
 
-    before = SESSION.launches
+    before, guard = SESSION.launches, NoComputing()
     try:
         arguments = contract.bind_arguments(entry, case.inputs, case.model, case.reference)
-        with facade(), torch.no_grad():
+        with facade(), torch.no_grad(), guard:
             output = arguments.call(entry)
+        if guard.violation is not None:
+            raise guard.violation
     except Rejected as rejected:
         return _Head(Described(""), 0, (), 0, f"{rejected.phase.value}\n{rejected.reason}"), b""
     except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result

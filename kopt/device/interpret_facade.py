@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from kopt.device.rejection import Rejected
+from kopt.model.build import Phase
 from kopt.model.device import Device
 
 DEVICE = Device(
@@ -59,12 +61,23 @@ def _on_cpu(value: Any) -> Any:
     return value
 
 
+def _to_host(tensor: torch.Tensor, *rest: Any) -> Any:
+    """What moves data to the host is refused, as in the CPU stage; in a launch it is the interpreter's."""
+    from kopt.device.interpret_patch import SESSION
+
+    if SESSION.launching or tensor.numel() <= 1:
+        return tensor.numpy()
+    raise Rejected(Phase.FALLBACK, "data is moved from the device to the host")
+
+
 _ANSWERS: dict[str, Callable[..., Any]] = {
     "get device": lambda tensor: torch.device("cuda", 0),
     "get is_cuda": lambda tensor: True,
     "get is_cpu": lambda tensor: False,
     "get_device": lambda tensor: 0,
     "cuda": lambda tensor, *rest: tensor,
+    "numpy": _to_host,
+    "__array__": _to_host,
     "record_stream": lambda tensor, *rest: None,
 }
 

@@ -46,6 +46,8 @@ class Session:
     """Which of its configurations an autotuner takes, counted round."""
     launches: int = 0
     """Launches so far, those left out included."""
+    launching: bool = False
+    """A launch is being interpreted: what torch does now is the interpreter's."""
     ranges: list[tuple[int, int]] = field(default_factory=list)
     """First address and end of every tensor of the present launch."""
 
@@ -355,7 +357,13 @@ def _install_launches() -> None:
 
     def counted(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> Any:
         SESSION.launches += not warmup
-        return None if SESSION.ghost else run(self, *args, grid=grid, warmup=warmup, **options)
+        if SESSION.ghost:
+            return None
+        outermost, SESSION.launching = not SESSION.launching, True
+        try:
+            return run(self, *args, grid=grid, warmup=warmup, **options)
+        finally:
+            SESSION.launching = not outermost
 
     def registered(self: Any, positional: Any, named: Any) -> Any:
         on_host = arguments(self, positional, named)

@@ -1,0 +1,133 @@
+"""What a candidate's text may not hold, before anything of it runs.
+
+A kernel needs torch, Triton and some arithmetic.  What reaches into the process that runs it (other modules, frames,
+private names, names put together at run time, replaced functions of torch) serves to look fast, not to be fast.  In a
+process that runs Python nothing can be forbidden for good, so the judges do not rely on this; it turns away what is
+plain to see, at no cost, with a reason that a proposer can act on.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterator
+
+from kopt.device.rejection import bounded
+from kopt.model.build import BuildFailed, Phase
+from kopt.model.kernel import Kernel
+
+MODULES = frozenset({
+    "__future__", "abc", "collections", "contextlib", "copy", "dataclasses", "enum", "functools", "itertools",
+    "logging", "math", "numbers", "numpy", "operator", "torch", "triton", "types", "typing",
+    "typing_extensions", "warnings",
+})  # fmt: skip
+"""All that a candidate may import; of torch, Triton and NumPy only what is public."""
+
+CLOSED = frozenset({
+    "CUDAPluggableAllocator", "attrgetter", "builtins", "caching_allocator_alloc", "cpp_extension", "ctypes",
+    "ctypeslib", "cudart", "distributed", "f_back", "f_builtins", "f_globals", "f_locals", "from_file", "gc",
+    "gi_frame", "hub", "importlib", "inspect", "load_binary", "load_library", "methodcaller", "modules",
+    "multiprocessing", "os", "subprocess", "sys", "tb_frame", "threading",
+})  # fmt: skip
+"""Attributes and submodules that lead out of torch and Triton."""
+
+BUILTINS = frozenset({
+    "breakpoint", "compile", "delattr", "eval", "exec", "getattr", "globals", "input", "locals", "open",
+    "setattr", "vars",
+})  # fmt: skip
+"""Built-in functions that reach what a name does not say; `getattr` with a plain name is let pass."""
+
+DUNDERS = frozenset({
+    "__all__", "__call__", "__class__", "__contains__", "__doc__", "__file__", "__getitem__", "__init__",
+    "__len__", "__main__", "__name__", "__post_init__", "__version__",
+})  # fmt: skip
+"""Names with two underscores that a candidate may read."""
+
+SETTINGS = ("torch", "backends")
+"""Attributes below this may be set."""
+
+
+def screen(kernel: Kernel) -> BuildFailed | None:
+    """The first thing in a source (which parses) that it may not hold; None when there is none."""
+    tree = ast.parse(kernel.source)
+    roots = _roots(tree)
+    for node in ast.walk(tree):
+        for what in _faults(node, roots):
+            reason = f"line {getattr(node, 'lineno', 0)}: {what}; a kernel is judged by what it computes"
+            return BuildFailed(phase=Phase.IMPORT, reason=bounded(reason))
+    return None
+
+
+def _faults(node: ast.AST, roots: frozenset[str]) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (fault for alias in node.names if (fault := _imported(alias.name)))
+    elif isinstance(node, ast.ImportFrom):
+        yield from (fault for alias in node.names if (fault := _imported(f"{node.module}.{alias.name}")))
+    elif isinstance(node, ast.Name):
+        yield from _name(node)
+    elif isinstance(node, ast.Attribute):
+        yield from _attribute(node, roots)
+    elif isinstance(node, ast.Call):
+        yield from _call(node)
+
+
+def _imported(name: str) -> str:
+    parts = name.split(".")
+    if parts[0] not in MODULES:
+        return f"imports {parts[0]}: a kernel may import {', '.join(sorted(MODULES - {'__future__'}))}"
+    closed = next((part for part in parts[1:] if part in CLOSED or part.startswith("_")), "")
+    return f"imports {name}: {closed} is closed to kernels" if closed else ""
+
+
+def _name(node: ast.Name) -> Iterator[str]:
+    if node.id.startswith("__") and node.id.endswith("__") and node.id not in DUNDERS:
+        yield f"uses {node.id}"
+    elif node.id in BUILTINS - {"getattr"} and hasattr(builtins, node.id) and isinstance(node.ctx, ast.Load):
+        yield f"uses {node.id}()"
+
+
+def _attribute(node: ast.Attribute, roots: frozenset[str]) -> Iterator[str]:
+    chain = _chain(node)
+    name = ".".join(chain) or f"(...).{node.attr}"
+    of_module = bool(chain) and chain[0] in roots
+    if node.attr in CLOSED or (node.attr.startswith("__") and node.attr not in DUNDERS):
+        yield f"uses {name}: {node.attr} is closed to kernels"
+    elif of_module and node.attr.startswith("_") and node.attr not in DUNDERS:
+        yield f"uses {name}, which is private"
+    elif chain == ("torch", "load"):
+        yield "uses torch.load"
+    elif not isinstance(node.ctx, ast.Load) and (of_module or not chain) and chain[:2] != SETTINGS:
+        yield f"replaces {name}"
+
+
+def _call(node: ast.Call) -> Iterator[str]:
+    if not isinstance(node.func, ast.Name) or node.func.id != "getattr":
+        return
+    name = node.args[1] if len(node.args) > 1 else None
+    if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+        yield "uses getattr with a name that is put together at run time"
+    elif name.value in CLOSED or (name.value.startswith("_") and name.value not in DUNDERS):
+        yield f"uses getattr for {name.value}"
+
+
+def _chain(node: ast.AST) -> tuple[str, ...]:
+    """The names of `a.b.c`; empty when something else than a name is at its beginning."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    return (node.id, *reversed(names)) if isinstance(node, ast.Name) else ()
+
+
+def _roots(tree: ast.Module) -> frozenset[str]:
+    """Names that stand for modules or what is in them: bound by an import, or assigned from such a name."""
+    roots: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            roots |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+    aliases = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+    for node in aliases:
+        chain = _chain(node.value)
+        if chain and chain[0] in roots:
+            roots |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return frozenset(roots)
