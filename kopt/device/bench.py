@@ -16,9 +16,9 @@ import torch
 from kopt.artifact import text_digest
 from kopt.device import contract
 from kopt.device.cage import Limits
-from kopt.device.contestant import Told, contest, read_reply
+from kopt.device.contestant import Terms, Told, contest, read_reply
 from kopt.device.distributions import Draw, derive_seed, plan
-from kopt.device.facts import input_names
+from kopt.device.facts import input_names, workload_facts
 from kopt.device.fork import Died, Outcome, Raised, Returned, TimedOut, run_forked
 from kopt.device.ipc import Shared
 from kopt.device.program import Program
@@ -26,11 +26,12 @@ from kopt.device.referee import Referee, Sheet
 from kopt.device.rejection import bounded
 from kopt.device.timing import Timer
 from kopt.device.trusted import CallFailed, CallTimedOut, Trusted
+from kopt.device.verify import Contract
 from kopt.device.zygote import warm
 from kopt.errors import DeviceError, ProblemError, WorkerDied
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
-from kopt.model.problem import Problem
+from kopt.model.problem import Problem, Workload
 from kopt.model.verdict import Check, Failed, Incorrect, Verdict
 
 JUDGE = "cuda"
@@ -40,6 +41,12 @@ CHECK_S = 30.0
 """Limit of one replay with its synchronisation, s."""
 HEALTH_S = 60.0
 """How long a device may take to answer after a contestant was killed, s."""
+LATE = 1
+"""Draws that come after many calls."""
+REFEREE_BYTES = 10 << 30
+"""Room for making answers."""
+CONTEXT_BYTES = 600 << 20
+"""What a process takes of the device's memory for being there."""
 RESULT_BYTES = 64 << 20
 DATA_BYTES = 24 << 30
 """Private memory of a contestant; CUDA maps several gigabytes that it does not touch."""
@@ -76,6 +83,7 @@ class Bench:
         self._limits = dataclasses.replace(limits, gpu=True, data_bytes=DATA_BYTES, result_bytes=RESULT_BYTES)
         self.referee = Trusted("the referee", lambda: Referee(problem))
         self._timer: Trusted | None = None
+        self._contracts: dict[str, Contract] = {}
         self.account: dict[str, float] = {}
         """Seconds by what was waited for, e.g. `the timer: race`; complete once the bench is left."""
         if calibrated:
@@ -100,16 +108,30 @@ class Bench:
     # --- verification -------------------------------------------------------------------------------------------------
 
     def verify(self, kernels: Mapping[str, Kernel]) -> Iterator[tuple[str, Recorded | Verdict]]:
-        """Run every kernel's Python code in a caged child, on draws that follow from the seed and from all of them."""
-        names = list(kernels)
-        workers = max(1, min(self._workers, len(names)))
+        """Run every kernel's Python code in a caged child, on draws that follow from the seed and from all of them.
+
+        Those that found too little device memory are run again, alone.
+        """
+        starved: dict[str, Kernel] = {}
         seed = (self._seed, "verify", *sorted(text_digest(kernel.source) for kernel in kernels.values()))
+        yield from self._round(kernels, self._workers, seed, starved)
+        if starved:
+            yield from self._round(starved, 1, seed, {})
+
+    def _round(
+        self, kernels: Mapping[str, Kernel], workers: int, seed: tuple[object, ...], starved: dict[str, Kernel]
+    ) -> Iterator[tuple[str, Recorded | Verdict]]:
+        """Verify side by side; those without memory, if they had neighbours, go into `starved` instead."""
         draws = plan((*self.problem.main, *self.problem.hidden), *seed)
+        draws += (Draw(self.problem.main[-1], "normal", derive_seed(*seed, "late")),)
+        names = list(kernels)
+        workers = max(1, min(workers, len(names), self._room(draws)))
         sheets: list[list[Sheet]] = self.referee.call("prepare", draws, workers, seconds=PREPARE_S)
+        free, whole = self.referee.call("memory", seconds=CHECK_S)
+        terms = Terms(self.problem, LATE, max(0.01, (free - REFEREE_BYTES) / whole / workers), self.driver)
         slots = _Slots(len(names), workers)
         tasks = [
-            contest(kernel, self.problem, partial(_sheets_of, sheets, slots, at), self.driver)
-            for at, kernel in enumerate(kernels.values())
+            contest(kernel, terms, partial(_sheets_of, sheets, slots, at)) for at, kernel in enumerate(kernels.values())
         ]
         for at, outcome in run_forked(tasks, workers=workers, limits=self._limits):
             slot = slots.of(at)
@@ -118,7 +140,19 @@ class Bench:
                 self.check_health()
             self.referee.call("poison", slot, seconds=CHECK_S)
             slots.release(at)
-            yield names[at], heard
+            if workers > 1 and _is_starved(outcome):
+                starved[names[at]] = kernels[names[at]]
+            else:
+                yield names[at], heard
+
+    def _room(self, draws: Sequence[Draw]) -> int:
+        """How many contestants the device's memory has room for."""
+        _, whole = self.referee.call("memory", seconds=CHECK_S)
+        facts = {w.name: workload_facts(self.problem, w) for w in (*self.problem.main, *self.problem.hidden)}
+        shared = sum(facts[draw.workload.name].bytes for draw in draws)
+        outputs = sum(facts[draw.workload.name].output.bytes for draw in draws)
+        private = sum(int(1.25 * one.bytes) + one.output.bytes for one in facts.values())
+        return int((0.9 * whole - REFEREE_BYTES - shared) // (outputs + private + CONTEXT_BYTES))
 
     def check_health(self) -> None:
         """Whether the device still computes after something was killed on it.
@@ -174,12 +208,17 @@ class Bench:
             return failure(Phase.FALLBACK, "the entry point launches no Triton kernel")
         if told.mutated >= 0 and (name := self._argument(sheet, told.mutated)) not in self.problem.mutates:
             return mutation(name)
-        violation = self.referee.call("contract", at, seconds=CHECK_S).violation(told.output)
+        violation = self._contract(sheet.workload, at).violation(told.output)
         if violation:
             return failure(Phase.CONTRACT, violation)
         comparison = self.referee.call("judge", slot, at, seconds=PREPARE_S)
         checks.extend([comparison.check] if comparison.check else [])
         return None if comparison.right else Incorrect(judge=JUDGE, reason=comparison.reason, checks=tuple(checks))
+
+    def _contract(self, workload: Workload, at: int) -> Contract:
+        if workload.name not in self._contracts:
+            self._contracts[workload.name] = self.referee.call("contract", at, seconds=CHECK_S)
+        return self._contracts[workload.name]
 
     def _argument(self, sheet: Sheet, place: int) -> str:
         """Name of an argument tensor by its position."""
@@ -223,8 +262,6 @@ class Bench:
             self.account[name] = self.account.get(name, 0.0) + seconds
 
     def _sets(self, workload: str, memory_bytes: int) -> int:
-        from kopt.device.facts import workload_facts
-
         (found,) = (one for one in self.problem.main if one.name == workload)
         size = workload_facts(self.problem, found).bytes
         return max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(size, 1))))
@@ -385,6 +422,17 @@ def failure(phase: Phase, reason: str) -> Failed:
 def mutation(name: str) -> Failed:
     """The verdict on a changed input."""
     return failure(Phase.MUTATION, f"input {name} is changed by the candidate, which the problem does not allow")
+
+
+def _is_starved(outcome: Outcome) -> bool:
+    """Whether a contestant says that it found too little memory."""
+    if not isinstance(outcome, Returned):
+        return False
+    try:
+        reply, _ = read_reply(outcome.value)
+    except ValueError:
+        return False
+    return any(told.starved for told in reply.told)
 
 
 def _phase(name: str) -> Phase:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,9 @@ from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 
+LATE_CALLS, LATE_S = 100, 0.1
+"""Calls, and seconds that they may take, between the recording and the late draws."""
+
 
 class Told(Value):
     """What the contestant says of one draw."""
@@ -46,6 +50,8 @@ class Told(Value):
     phase: str = ""
     """Where the run failed; empty when it did not."""
     reason: str = ""
+    starved: bool = False
+    """It failed for want of device memory, which neighbours may have taken."""
 
     @property
     def output(self) -> Described:
@@ -96,51 +102,71 @@ class _Watch:
         self._name, self._since = name, now
 
 
-def contest(kernel: Kernel, problem: Problem, sheets: Callable[[], Sequence[Sheet]], driver: Any) -> Task:
+@dataclass(frozen=True)
+class Terms:
+    """What all contestants of a round have in common."""
+
+    problem: Problem
+    late: int
+    """How many draws, the last ones, come after the recording and many more calls."""
+    memory_share: float
+    """Share of the device's memory that torch may take, 0 to 1."""
+    driver: Any
+    """Triton's driver of the zygote."""
+
+
+def contest(kernel: Kernel, terms: Terms, sheets: Callable[[], Sequence[Sheet]]) -> Task:
     """The task of one contestant, to be run in a caged child of the zygote.
 
     Args:
         kernel: the candidate.
-        problem: its problem.
+        terms: what it shares with the others.
         sheets: called in the child; the draws of its slot.
-        driver: Triton's driver of the zygote.
     """
 
     def task(report: Report) -> bytes:
-        watch, capture = _Watch(), Capture()
-        mine = sheets()
-        torch.cuda.init()
-        torch.empty(1, device="cuda")
-        capture.install(driver)
-        watch.phase("set up")
-        seats: dict[str, _Seat] = {}
-        for sheet in mine:
-            if sheet.workload.name not in seats:
-                seats[sheet.workload.name] = _seat(problem, sheet)
-        watch.phase("import")
-        report.phase(Phase.IMPORT.value)
         try:
-            entry = contract.load_candidate(kernel, Path.cwd())
-        except Rejected as rejected:
-            return _packed(Reply(phase=rejected.phase.value, reason=rejected.reason), capture)
-        watch.phase("verify")
-        told = []
-        torch._C._set_deterministic_algorithms(True, warn_only=True)  # new memory is NaN
-        for sheet in mine:
-            report.phase(f"verify {sheet.workload.name}")
-            told.append(_run(entry, sheet, seats[sheet.workload.name], capture))
-            if told[-1].phase:
-                return _packed(Reply(told=tuple(told), seconds=tuple(watch.seconds.items())), capture)
-        torch._C._set_deterministic_algorithms(False, warn_only=False)
-        watch.phase("record")
-        report.phase("record")
-        recorded = _record(entry, problem, seats, capture)
-        watch.phase("")
-        return _packed(
-            recorded.model_copy(update={"told": tuple(told), "seconds": tuple(watch.seconds.items())}), capture
-        )
+            return _contest(kernel, terms, sheets(), report)
+        finally:
+            ipc.leave()
 
     return task
+
+
+def _contest(kernel: Kernel, terms: Terms, mine: Sequence[Sheet], report: Report) -> bytes:
+    """The task's whole course."""
+    watch, capture = _Watch(), Capture()
+    torch.cuda.init()
+    torch.cuda.set_per_process_memory_fraction(terms.memory_share)
+    torch.empty(1, device="cuda")
+    capture.install(terms.driver)
+    watch.phase("set up")
+    seats: dict[str, _Seat] = {}
+    for sheet in mine:
+        if sheet.workload.name not in seats:
+            seats[sheet.workload.name] = _seat(terms.problem, sheet)
+    watch.phase("import")
+    report.phase(Phase.IMPORT.value)
+    try:
+        entry = contract.load_candidate(kernel, Path.cwd())
+    except Rejected as rejected:
+        return _packed(Reply(phase=rejected.phase.value, reason=rejected.reason), capture)
+    watch.phase("verify")
+    told: list[Told] = []
+    torch._C._set_deterministic_algorithms(True, warn_only=True)  # new memory is NaN
+    run = partial(_run_all, entry, seats, capture, report)
+    if not run(mine[: len(mine) - terms.late], told):
+        return _packed(Reply(told=tuple(told), seconds=tuple(watch.seconds.items())), capture)
+    torch._C._set_deterministic_algorithms(False, warn_only=False)
+    watch.phase("record")
+    report.phase("record")
+    recorded = _record(entry, terms.problem, seats, capture)
+    watch.phase("late")
+    if not recorded.phase:
+        _call_on(entry, seats[mine[-1].workload.name])
+        run(mine[len(mine) - terms.late :], told)
+    watch.phase("")
+    return _packed(recorded.model_copy(update={"told": tuple(told), "seconds": tuple(watch.seconds.items())}), capture)
 
 
 def read_reply(data: bytes) -> tuple[Reply, dict[str, bytes]]:
@@ -209,6 +235,31 @@ def _words(tensor: torch.Tensor) -> torch.Tensor:
     return flat.view(torch.int64) if flat.numel() % 8 == 0 and flat.data_ptr() % 8 == 0 else flat
 
 
+def _run_all(
+    entry: Callable[..., Any], seats: Mapping[str, _Seat], capture: Capture, report: Report,
+    sheets: Sequence[Sheet], told: list[Told],
+) -> bool:  # fmt: skip
+    """Run draws and add what is to be told of them; False when one failed, and the rest was left."""
+    for sheet in sheets:
+        report.phase(f"verify {sheet.workload.name}")
+        told.append(_run(entry, sheet, seats[sheet.workload.name], capture))
+        if told[-1].phase:
+            return False
+    return True
+
+
+def _call_on(entry: Callable[..., Any], seat: _Seat) -> None:
+    """Many more calls, nothing looked at; what they raise, the next verified run will raise too."""
+    arguments = contract.bind_arguments(entry, seat.inputs, seat.model, seat.reference)
+    since = time.perf_counter()
+    with suppress(Exception), torch.no_grad():
+        for _ in range(LATE_CALLS):
+            arguments.call(entry)
+            torch.cuda.synchronize()
+            if time.perf_counter() - since > LATE_S:
+                break
+
+
 def _run(entry: Callable[..., Any], sheet: Sheet, seat: _Seat, capture: Capture) -> Told:
     """One run of the candidate on one draw, its output copied out at once."""
     _each(sheet, seat, _load)
@@ -221,7 +272,8 @@ def _run(entry: Callable[..., Any], sheet: Sheet, seat: _Seat, capture: Capture)
     except Rejected as rejected:
         return Told(phase=rejected.phase.value, reason=rejected.reason)
     except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
-        return Told(phase=Phase.LAUNCH.value, reason=describe(error, Path.cwd()))
+        starved = isinstance(error, torch.OutOfMemoryError)
+        return Told(phase=Phase.LAUNCH.value, reason=describe(error, Path.cwd()), starved=starved)
     what = described(output)
     _copy_out(output, sheet.output)
     told = Told(**dataclasses.asdict(what), launches=capture.launches - before)

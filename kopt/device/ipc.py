@@ -111,6 +111,14 @@ def open_shared(shared: Shared) -> Opened:
     return Opened(_view(address.value, shared), address.value)
 
 
+def leave() -> None:
+    """Destroy this process's CUDA context, after a broken one too.
+
+    Whoever waits for the process would otherwise wait for the driver to clean up.
+    """
+    driver().cuDevicePrimaryCtxReset_v2(ctypes.c_int(0))
+
+
 class _Memory:
     """What torch's array interface reads."""
 

@@ -145,8 +145,7 @@ def judge_all(
     with Bench(jobs[0].problem, seed=jobs[0].seed, workers=workers, limits=limits, calibrated=calibrated) as bench:
         judging = _Judging(bench, facts, found, race)
         for name, judged in judging.judge(kernels):
-            if name != INCUMBENT:
-                yield int(name), judged
+            yield int(name), judged
     if account is not None:
         account |= bench.account
 
@@ -210,13 +209,15 @@ class _Judging:
         """Verify, race, and say what came of each."""
         for name, heard in self.bench.verify(kernels):
             self.take(name, heard)
-            if name in self.verdicts:
+            if name in self.verdicts and name == INCUMBENT:
+                log.warning("the incumbent did not pass: no ratios (%s)", self.verdicts[name])
+            elif name in self.verdicts:
                 yield name, CudaJudged(verdict=self.verdicts[name])
         early = set(self.verdicts)
         if self.recorded:
             self._race()
         for name in kernels:
-            if name not in early:
+            if name not in early and name != INCUMBENT:
                 yield name, self._judged(name)
 
     def take(self, name: str, heard: Recorded | Verdict) -> None:

@@ -99,6 +99,12 @@ class Referee:
         torch.cuda.synchronize()
         return True
 
+    def memory(self) -> tuple[int, int]:
+        """Free and whole memory of the device, bytes."""
+        torch.cuda.empty_cache()
+        free, whole = torch.cuda.mem_get_info()
+        return int(free), int(whole)
+
     def health(self) -> bool:
         """Whether the device still computes."""
         ones = torch.ones(1024, device="cuda")

@@ -1,0 +1,130 @@
+"""What judging a chunk costs on this GPU, split by phase, and how much the clock scatters.
+
+    python benchmarks/evaluate.py --problem matvec --count 16 --workers 8
+    python benchmarks/evaluate.py --problem matvec --baselines eager,compile,max-autotune
+
+Candidates are the problem's seed kernel with other warps, stages and blocks, so that every one compiles anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import re
+import statistics as stats
+import time
+from pathlib import Path
+
+from kopt import statistics
+from kopt.device.bench import Bench
+from kopt.device.facts import problem_facts
+from kopt.device.judge_cuda import INCUMBENT, LIMITS, CudaJob, Race, judge_all, measure_finalists
+from kopt.device.peaks import Found, describe_device
+from kopt.model.kernel import Kernel
+from kopt.model.problem import Problem
+from kopt.problem.folder import load
+
+PROBLEMS = Path(__file__).parents[1] / "config" / "problems"
+BATCHES = 20
+
+
+def main() -> None:
+    """Print the tables."""
+    options = _options()
+    problem = load(PROBLEMS / options.problem)
+    found = describe_device()
+    print(f"{found.device.name}: copy {found.device.copy_gb_s} GB/s, matmul {found.device.matmul_tflop_s} TFLOP/s")
+    _chunk(problem, found, options)
+    _noise(problem, options.launches)
+    if options.baselines:
+        _baselines(problem, found, options)
+
+
+def _chunk(problem: Problem, found: Found, options: argparse.Namespace) -> None:
+    jobs = [CudaJob(kernel=k, problem=problem, seed=1) for k in itertools.islice(variants(problem.seed), options.count)]
+    account: dict[str, float] = {}
+    start = time.perf_counter()
+    judged = dict(
+        judge_all(
+            jobs, facts=problem_facts(problem), found=found, workers=options.workers, incumbent=problem.seed,
+            race=Race(first=5, repeat=options.repeat), account=account, calibrated=options.calibrated,
+        )
+    )  # fmt: skip
+    total = time.perf_counter() - start
+    passed = [one for one in judged.values() if one.timing is not None]
+    print(f"\n{len(jobs)} candidates, {len(passed)} passed, {options.workers} contestants at a time")
+    print(f"{'whole chunk':32} {total:8.2f} s {total / len(jobs):8.3f} s a candidate")
+    alone = sum(seconds for name, seconds in account.items() if name.startswith("the timer"))
+    print(f"{'timer (GPU held alone)':32} {alone:8.2f} s {alone / len(jobs):8.3f} s a candidate")
+    for name, seconds in sorted(account.items(), key=lambda pair: -pair[1]):
+        print(f"  {name:30} {seconds:8.2f} s {seconds / len(jobs):8.3f} s a candidate")
+    for phase in passed[0].seconds if passed else ():
+        print(f"  contestant: {phase:18} {stats.mean(one.seconds[phase] for one in passed):8.3f} s each, side by side")
+    best = min(passed, key=lambda one: one.timing.objective_ms if one.timing else 0.0)
+    assert best.timing is not None
+    print(f"best {best.timing.objective_ms:.4f} ms, {best.timing.roofline_share:.1%} of the roofline, "
+          f"{best.timing.ratio:.4f} of the seed's time")  # fmt: skip
+
+
+def _noise(problem: Problem, launches: int) -> None:
+    """The same kernel twice, interleaved: A/A noise, and how often the ratio's interval holds 1."""
+    twin = Kernel(source=problem.seed.source + "\n# twin\n", entry=problem.seed.entry)
+    with Bench(problem, seed=2, workers=2, limits=LIMITS, calibrated=True) as bench:
+        recorded = dict(bench.verify({"a": problem.seed, "b": twin}))
+        batch = bench.begin_timing(80 << 30, seed=0)
+        for name, one in recorded.items():
+            assert not batch.admit(name, one), one  # type: ignore[arg-type]
+        batch.warm(["a", "b"], 10)
+        intervals, widest = [], []
+        for turn in range(BATCHES):
+            times = batch.race(["a", "b"], launches, turn)
+            pairs = [statistics.ratio_interval(by_name["b"], by_name["a"], seed=turn) for by_name in times.values()]
+            intervals += pairs
+            widest += [statistics.noise(by_name["b"], by_name["a"]) for by_name in times.values()]
+    inside = sum(1.0 in interval for interval in intervals)
+    off = max(abs(interval.middle - 1.0) for interval in intervals)
+    print(f"\nA/A, {len(intervals)} batches of {launches}: 1 inside {inside} of {len(intervals)} intervals, "
+          f"median noise {stats.median(widest):.3%}, ratio off by at most {off:.3%}")  # fmt: skip
+
+
+def _baselines(problem: Problem, found: Found, options: argparse.Namespace) -> None:
+    start = time.perf_counter()
+    finals = measure_finalists(
+        {INCUMBENT: problem.seed}, problem, facts=problem_facts(problem), found=found, seed=3,
+        baselines=options.baselines.split(","), warmup=10, repeat=100,
+    )  # fmt: skip
+    print(f"\nfresh interleaved measurement, {time.perf_counter() - start:.1f} s")
+    for name, timing in finals.timings.items():
+        ratio = finals.ratio(name, "eager") if "eager" in finals.timings else None
+        for one in timing.workloads:
+            print(f"  {name:16} {one.workload:20} {one.median_ms:8.4f} ms [{one.low_ms:.4f}, {one.high_ms:.4f}]"
+                  f" {one.floor_ms / one.median_ms:6.1%} of the roofline")  # fmt: skip
+        if ratio:
+            print(f"  {name:16} {ratio.middle:.4f} of eager [{ratio.low:.4f}, {ratio.high:.4f}]")
+
+
+def variants(seed: Kernel):  # type: ignore[no-untyped-def]
+    """Kernels that differ from the seed in warps, stages and the last block size."""
+    sizes = re.findall(r"BLOCK\w*=(\d+)", seed.source)
+    for warps, factor, stages in itertools.product((4, 8, 2, 16), (4, 8, 2, 1, 16), (3, 2, 4)):
+        source = re.sub(r"num_warps=\d+", f"num_warps={warps}, num_stages={stages}", seed.source)
+        source = re.sub(r",\s*num_stages=\d+(?=.*num_stages)", "", source)
+        if sizes:
+            source = source.replace(f"={sizes[-1]}", f"={min(int(sizes[-1]) * factor, 8192)}")
+        yield Kernel(source=source, entry=seed.entry)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--problem", default="matvec")
+    parser.add_argument("--count", type=int, default=16)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--repeat", type=int, default=5, help="launches of those that stay to the end")
+    parser.add_argument("--launches", type=int, default=50, help="launches of an A/A batch")
+    parser.add_argument("--baselines", default="", help="e.g. eager,compile,max-autotune")
+    parser.add_argument("--calibrated", action="store_true", help="do not prove the problem's checks first")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
