@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "kopt", "workflow", "config")
+PARTS = ("Snakefile", "kopt", "workflow", "profiles", "config")
 
 
 class Project:

@@ -103,6 +103,7 @@ def test_noop_proposes_nothing_and_returns_the_seed(project):
 
 def kill_everything(process):
     """SIGKILL of snakemake and all that it started."""
+    assert process.poll() is None, process.communicate()[0]
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 
@@ -114,7 +115,7 @@ def test_a_killed_run_goes_on_to_the_same_selection(project, finished):
         enough = len(list(project.folder.rglob("*.parquet"))) + drawn.randint(1, 8)
         process = subprocess.Popen(
             project.command(*project.DRY), cwd=project.folder, env=project.environment(), start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         while process.poll() is None and len(list(project.folder.rglob("*.parquet"))) < enough:
             time.sleep(0.02)
