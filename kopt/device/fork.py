@@ -210,7 +210,9 @@ def _stand_before(begin: Callable[[], None], report: Report, closed: bool) -> No
         os.close(descriptor)
     while True:
         reaped, status = os.wait()
-        if reaped == pid:
+        if os.WIFSTOPPED(status):  # it asked to be traced
+            os.kill(reaped, signal.SIGKILL)
+        elif reaped == pid:
             break
     if not closed:
         report.send(STATUS, str(status).encode())
@@ -307,9 +309,10 @@ def _take(child: _Child, kind: bytes, payload: bytes) -> Raised | None:
             child.phase = payload.decode()
             return None
         if kind == STATUS:
+            os.waitstatus_to_exitcode(int(payload))
             child.status = int(payload)
             return None
-    except ValueError as error:
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
         raise Malformed("a frame of the result pipe cannot be read") from error
     raise Malformed("a frame of unknown kind on the result pipe")
 
@@ -327,8 +330,14 @@ def _drain_output(child: _Child, limits: Limits) -> None:
 def _death(child: _Child, limits: Limits) -> Died:
     _drain_output(child, limits)
     code = _exit_code(child) if child.status is None else os.waitstatus_to_exitcode(child.status)
-    reason = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with status {code} without a result"
+    reason = f"killed by {_signal_name(-code)}" if code < 0 else f"exited with status {code} without a result"
     return Died(reason, child.phase, child.tail.decode(errors="replace"))
+
+
+def _signal_name(number: int) -> str:
+    """Real-time signals have no name of their own."""
+    known = {one.value: one.name for one in signal.Signals}
+    return known.get(number, f"signal {number}")
 
 
 def _exit_code(child: _Child) -> int:

@@ -270,7 +270,7 @@ def _read(reply: bytes) -> list[_Sent]:
             sent.append(_read_one(head, reply[start:end]))
             start = end
         return sent
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
         raise _Malformed from error
 
 

@@ -1,3 +1,4 @@
+import ctypes
 import os
 import signal
 import subprocess
@@ -74,6 +75,34 @@ def test_a_signal_is_named(number):
     outcome = assert_costs_only_its_slot(lambda _: os.kill(os.getpid(), number) or time.sleep(10) or b"")
     assert isinstance(outcome, Died)
     assert outcome.reason == f"killed by {number.name}"
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_a_real_time_signal_is_a_death_too(gpu):
+    outcome = assert_costs_only_its_slot(lambda _: os.kill(os.getpid(), 40), Limits(wall_s=20.0, gpu=gpu))
+    assert isinstance(outcome, Died)
+    assert "signal 40" in outcome.reason
+
+
+def test_stopping_itself_under_trace_is_a_death():
+    def task(_):
+        ctypes.CDLL(None).ptrace(0, 0, 0, 0)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    outcome = assert_costs_only_its_slot(task)
+    assert isinstance(outcome, Died)
+
+
+@pytest.mark.parametrize("status", [b"4479", b"-1", b"1000000000000"])
+def test_a_forged_status_is_a_death(status):
+    outcome = assert_costs_only_its_slot(lambda report: report.send(b"S", status) or os._exit(0))
+    assert isinstance(outcome, Died)
+
+
+@pytest.mark.parametrize("content", [b"5", b"[1]", b"[" * 100000])
+def test_a_forged_exception_is_a_death(content):
+    outcome = assert_costs_only_its_slot(lambda report: report.send(b"E", content) or os._exit(0))
+    assert isinstance(outcome, Died)
 
 
 def test_the_end_of_stderr_explains_a_death():

@@ -111,7 +111,30 @@ WRONG = {
     "nothing stored": (NEVER_STORED, Incorrect),
     "one row missing": (changed(("[(M,)]", "[(M - 1,)]")), Incorrect),
     "8-bit precision": (changed(("a.to(tl.float32) *", "a.to(tl.float8e4nv).to(tl.float32) *")), Incorrect),
-    "result of torch": (wrapped("def kernel_function(A, B):\n    honest(A, B)\n    return A @ B\n"), Incorrect),
+    "result of torch": (wrapped("def kernel_function(A, B):\n    honest(A, B)\n    return A @ B\n"), Failed),
+    "result of torch behind a kernel that copies": (
+        wrapped("def kernel_function(A, B):\n    return honest(A @ B, torch.ones_like(B[:1]))\n"),
+        Failed,
+    ),
+    "result of torch in pieces": (
+        wrapped("""
+def kernel_function(A, B):
+    honest(A, B)
+    y = torch.zeros((A.shape[0], 1))
+    for row in range(A.shape[0]):
+        for k in range(0, A.shape[1], 64):
+            y[row] += A[row, k : k + 64].float() @ B[k : k + 64, 0].float()
+    return y.to(A.dtype)
+"""),
+        Incorrect,
+    ),
+    "result of NumPy": (
+        wrapped(
+            "def kernel_function(A, B):\n    y = A.float().numpy() @ B.float().numpy()\n"
+            "    return honest(torch.from_numpy(y).to(A.dtype), torch.ones_like(B[:1]))\n"
+        ),
+        Failed,
+    ),
     "torch only": (wrapped("def kernel_function(A, B):\n    return A @ B\n"), Failed),
     "cached output": (
         wrapped("""
@@ -344,7 +367,10 @@ def test_wrong_kernel_is_caught(verdicts: dict[str, Verdict], name: str) -> None
 @pytest.mark.parametrize(
     ("name", "phase", "words"),
     [
-        ("torch only", "fallback", "launches no Triton kernel"),
+        ("torch only", "fallback", "torch computes"),
+        ("result of torch", "fallback", "torch computes"),
+        ("result of torch behind a kernel that copies", "fallback", "aten.mm"),
+        ("result of NumPy", "fallback", "to the host"),
         ("input written", "mutation", "input A"),
         ("wrong dtype", "contract", "must be bfloat16, got float32"),
         ("wrong shape", "contract", "(8, 1)"),
@@ -373,7 +399,7 @@ def test_failure_names_phase_and_reason(verdicts: dict[str, Verdict], name: str,
         ("nothing stored", "are not finite"),
         ("last tile dropped", "elements are wrong"),
         ("one row missing", "1 of 8 elements"),
-        ("result of torch", "every kernel launch left out"),
+        ("result of torch in pieces", "every kernel launch left out"),
     ],
 )
 def test_incorrect_says_where_and_how(verdicts: dict[str, Verdict], name: str, words: str) -> None:
