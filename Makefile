@@ -23,7 +23,7 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow
-	$(BIN)/snakemake --lint --configfile config/presets/beam_search.yaml --config models='[kopt-rewrite]'
+	$(BIN)/python workflow/lint.py
 
 setup: .venv/ready
 

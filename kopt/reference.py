@@ -1,4 +1,4 @@
-"""The configuration model as files: YAML defaults, JSON schema and a page for people, generated so that none can drift."""
+"""The configuration model as files: YAML defaults, JSON schema and a page for people, generated so that none drifts."""
 
 from __future__ import annotations
 

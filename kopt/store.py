@@ -33,7 +33,7 @@ LOCK_SECONDS = 1800.0
 
 
 class Key(Value):
-    """What an item depends on.  A subclass sets `kind` (a folder) and `schema_version` (raised when the meaning changes)."""
+    """What an item depends on; a subclass sets `kind` (a folder) and `schema_version` (raised when meaning changes)."""
 
     kind: ClassVar[str]
     schema_version: ClassVar[int] = 1
@@ -46,7 +46,7 @@ class Key(Value):
 class Shelf(Generic[T]):
     """The items of one key class: values of one type (a model or a union of models)."""
 
-    def __init__(self, store: Store, value_type: object) -> None:
+    def __init__(self, store: Store, value_type: Any) -> None:
         self._store = store
         self._adapter: TypeAdapter[T] = TypeAdapter(value_type)
 
@@ -135,7 +135,7 @@ class Store:
         """
         content = self._checked(self.path(kind, name, suffix), name)
         if content is None:
-            raise StoreError(f"{kind} {name[:12]} is not in the store {self.root}: delete the run's folder and run again")
+            raise StoreError(f"{kind} {name[:12]} is not in the store {self.root}: delete the run's folder, run again")
         return content
 
     def path(self, kind: str, name: str, suffix: str) -> Path:

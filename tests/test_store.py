@@ -6,7 +6,7 @@ from typing import ClassVar
 import pytest
 
 from kopt.errors import StoreError
-from kopt.model.verdict import Incorrect, Passed, Verdict
+from kopt.model.verdict import Incorrect, Verdict
 from kopt.store import Key, Store
 
 
@@ -100,7 +100,7 @@ def test_an_altered_text_is_never_returned(store):
 
 def test_a_store_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "store").write_text("a file, not a folder")
-    with pytest.raises(StoreError, match="cannot (read|write to) the store"):
+    with pytest.raises(StoreError, match=r"cannot (read|write to) the store"):
         Store(tmp_path / "store").put_text("kernel", "x", ".py")
 
 

@@ -60,14 +60,14 @@ class Launch(Value):
     specialisation: tuple[tuple[str, str], ...] = ()
     """What the JIT specialised of each run-time argument: divisibility by 16, equality to 1, scalar values' types."""
     arguments: tuple[tuple[str, str], ...] = ()
-    """Run-time values by argument name: `repr` of a scalar, `bfloat16[2048, 1048576]` of a tensor; empty when not recorded."""
+    """Run-time values by argument name: `repr` of a scalar, `bfloat16[2048, 1048576]` of a tensor; empty if unknown."""
     pointers: tuple[tuple[str, str], ...] = ()
     """What each pointer argument points at, by argument name: `input 0`, `model weight`, `allocation 1` (allocations in
-    order of first use), then `+ bytes` where it is not the start, and shape, strides and block of a tensor descriptor."""
+    order of first use), then `+ bytes` where it is not the start; shape, strides and block of a tensor descriptor."""
     options: tuple[tuple[str, str], ...] = ()
     """Launch options that PTX does not carry, sorted by name."""
     call: int = 0
-    """Which launch call of the entry point this is, from 0; the configurations that one autotuned call tries share it."""
+    """Which launch call of the entry point this is, from 0; configurations that one autotuned call tries share it."""
     trial: bool = False
     """True for a configuration that an autotuner tries; which of them runs is known only on the GPU."""
     ptx: str = ""
@@ -87,9 +87,9 @@ class HostOp(Value):
     """Shapes of its tensor arguments."""
     dtypes: tuple[str, ...] = ()
     kind: Literal["view", "allocation", "fill", "copy"] = "copy"
-    """What it does; anything else is computing, and a reason to reject.  Views and allocations cost nothing on the device."""
+    """What it does; anything else is computing, and a reason to reject.  Views and allocations cost no device time."""
     pointers: tuple[str, ...] = ()
-    """What its tensor arguments and then its results point at, as in `Launch.pointers`, with their dtype and strides."""
+    """What its tensor arguments, then its results point at, as in `Launch.pointers`, with their dtype and strides."""
     scalars: tuple[str, ...] = ()
     """Its other arguments (`repr`), a fill's value among them."""
     before: int = 0

@@ -27,7 +27,7 @@ class BuildRow(Value):
     build: str = ""
     """Store digest of the build's key."""
     duplicate_of: str = ""
-    """Name of the earlier candidate of this run with the same fingerprint (`r1a0s3`), or empty when this one is the first."""
+    """Name of the earlier candidate of this run with the same fingerprint (`r1a0s3`), or empty if this is the first."""
     chunk: int = -1
     """Evaluation chunk that judges it; -1 when there is nothing to judge."""
 

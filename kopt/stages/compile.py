@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -93,9 +94,7 @@ def toolchain(device: Device) -> Toolchain:
     )
 
 
-def builder(
-    judge: str, problem: Problem, device: Device, store: Store, *, workers: int, seconds: float
-) -> Builder:
+def builder(judge: str, problem: Problem, device: Device, store: Store, *, workers: int, seconds: float) -> Builder:
     """The builder that goes with a judge."""
     if judge == "dry":
         return build_dry
@@ -108,6 +107,7 @@ def build_with_triton(problem: Problem, device: Device, store: Store, *, workers
     def build(kernels: Sequence[Kernel]) -> Mapping[int, Build]:
         if not kernels:
             return {}
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a driver that is there must not be initialised before the fork
         from kopt.device.build import LIMITS, BuildJob, build_all
 
         jobs = [BuildJob(kernel=kernel, problem=problem, device=device) for kernel in kernels]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from kopt import artifact
@@ -140,7 +139,8 @@ def _interpret(
 ) -> list[tuple[BuildRow, Verdict]]:
     if not rows:
         return []
-    from kopt.device.interpret import LIMITS, VerifyJob, verify_all
+    from kopt.device.cage import Limits
+    from kopt.device.interpret import VerifyJob, verify_all
 
     jobs = [
         VerifyJob(
@@ -149,7 +149,7 @@ def _interpret(
         )
         for row in rows
     ]  # fmt: skip
-    verdicts = verify_all(jobs, workers=workers, limits=replace(LIMITS, wall_s=seconds))
+    verdicts = verify_all(jobs, workers=workers, limits=Limits(wall_s=seconds))
     return [(rows[index], verdict) for index, verdict in verdicts]
 
 
@@ -182,5 +182,3 @@ def _row(row: BuildRow, judged: Judged) -> EvaluationRow:
         roofline_share=timing.roofline_share if timing else None,
         evaluation=judged.evaluation,
     )
-
-

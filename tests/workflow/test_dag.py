@@ -13,7 +13,6 @@ import pytest
 from kopt.artifact import read_table
 from kopt.model.trial import SelectionRow, Trial
 
-
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("dag")]
 
 OUTPUTS = ("best_kernel.py", "final.json", "trials.parquet", "report.html", "manifest.json")
@@ -37,7 +36,8 @@ def test_a_second_identical_call_finds_nothing_to_do(finished):
 
 def test_every_slot_has_its_trial(finished):
     trials = read_table(finished.file("trials.parquet"), Trial)
-    assert [(t.round, t.slot) for t in trials if t.attempt == 0] == [(0, 0), *((r, s) for r in (1, 2) for s in range(4))]
+    slots = [(0, 0), *((r, s) for r in (1, 2) for s in range(4))]
+    assert [(t.round, t.slot) for t in trials if t.attempt == 0] == slots
 
 
 def test_the_selection_is_as_wide_as_the_pool(finished):

@@ -18,7 +18,7 @@ except KoptError as error:
 
 CONFIG = CHECKED.config
 RUN = f"{CONFIG.results}/{CONFIG.run_name}"
-SCRIPT = f"{sys.executable} -P {ROOT}/workflow/scripts" # -P: scripts named like modules must not shadow them
+SCRIPT = f"{sys.executable} -P {ROOT}/workflow/scripts"  # -P: scripts named like modules must not shadow them
 GPU = 0
 LAST = CONFIG.rounds
 PARENTS = range(CONFIG.candidate_pool_size)
@@ -39,7 +39,14 @@ def settings(*names):
 
 def code(stage):
     """Digest of the code behind a stage: snakemake cannot see an edit of an imported module by itself."""
-    return code_digest(f"kopt.stages.{stage}") + file_digest(ROOT / f"workflow/scripts/{stage}.py")
+    return code_digest(f"kopt.stages.{stage}") + file_digest(
+        ROOT / f"workflow/scripts/{stage}.py"
+    )
+
+
+def folder_of(name):
+    """Params function: the folder in which the named output's files lie."""
+    return lambda wildcards, output: str(Path(output[name][0]).parent)
 
 
 def attempts(round):
@@ -61,12 +68,17 @@ def tables(name, round, attempt=None):
 def evaluations(round, attempt):
     """Evaluation tables of one attempt."""
     chunks = CONFIG.chunks(int(attempt)) if int(round) else 1
-    return [f"{RUN}/round_{round}/attempt_{attempt}/evaluation_{chunk}.parquet" for chunk in range(chunks)]
+    return [
+        f"{RUN}/round_{round}/attempt_{attempt}/evaluation_{chunk}.parquet"
+        for chunk in range(chunks)
+    ]
 
 
 def all_evaluations(round):
     """Evaluation tables of all attempts of a round."""
-    return [table for attempt in attempts(round) for table in evaluations(round, attempt)]
+    return [
+        table for attempt in attempts(round) for table in evaluations(round, attempt)
+    ]
 
 
 def earlier(name, round, attempt):
@@ -79,7 +91,11 @@ def previous(name):
     """Input function: a file of the round before, nothing for round 0."""
 
     def of(wildcards):
-        return [f"{RUN}/round_{int(wildcards.round) - 1}/{name}"] if int(wildcards.round) else []
+        return (
+            [f"{RUN}/round_{int(wildcards.round) - 1}/{name}"]
+            if int(wildcards.round)
+            else []
+        )
 
     return of
 
@@ -88,7 +104,10 @@ def failed_before(wildcards):
     """The lists of what the attempt before this one left to repair, one file per job that may add to it."""
     folder = f"{RUN}/round_{wildcards.round}/attempt_{int(wildcards.attempt) - 1}"
     chunks = range(len(evaluations(wildcards.round, int(wildcards.attempt) - 1)))
-    return [f"{folder}/failed_builds.txt", *(f"{folder}/failed_{chunk}.txt" for chunk in chunks)]
+    return [
+        f"{folder}/failed_builds.txt",
+        *(f"{folder}/failed_{chunk}.txt" for chunk in chunks),
+    ]
 
 
 def if_failed(command, *empty):

@@ -22,11 +22,11 @@ rule finish:
         trials=f"{RUN}/trials.parquet",
         report=f"{RUN}/report.html",
         manifest=f"{RUN}/manifest.json",
+    log:
+        f"{RUN}/logs/finish.log",
     params:
         code=code("finish"),
         settings=settings(*CHECKED.setting_names),
-    log:
-        f"{RUN}/logs/finish.log",
     shell:
         f"{SCRIPT}/finish.py problem={{input.problem}} facts={{input.facts}} device={{input.device}} "
         "taxonomy={input.taxonomy} summaries={input.summaries} selections={input.selections} "

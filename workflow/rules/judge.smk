@@ -16,15 +16,17 @@ rule compile:
     output:
         builds=f"{RUN}/round_{{round,[1-9]\\d*}}/attempt_0/builds.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_0/failed_builds.txt",
-        records=expand(f"{RUN}/round_{{{{round}}}}/attempt_0/builds/{{slot}}.json", slot=slots(1)),
+        records=expand(
+            f"{RUN}/round_{{{{round}}}}/attempt_0/builds/{{slot}}.json", slot=slots(1)
+        ),
+    log:
+        f"{RUN}/logs/round_{{round}}/compile_0.log",
+    threads: workflow.cores
     params:
         code=code("compile"),
         settings=settings("effective_judge", "limits"),
         chunks=CONFIG.chunks(0),
-        records=f"{RUN}/round_{{round}}/attempt_0/builds",
-    threads: workflow.cores
-    log:
-        f"{RUN}/logs/round_{{round}}/compile_0.log",
+        records=folder_of("records"),
     shell:
         COMPILE
 
@@ -38,14 +40,14 @@ use rule compile as compile_seed with:
     output:
         builds=f"{RUN}/round_0/attempt_0/builds.parquet",
         failed=f"{RUN}/round_0/attempt_0/failed_builds.txt",
-        records=f"{RUN}/round_0/attempt_0/builds/0.json",
+        records=[f"{RUN}/round_0/attempt_0/builds/0.json"],
+    log:
+        f"{RUN}/logs/round_0/compile_0.log",
     params:
         code=code("compile"),
         settings=settings("effective_judge", "limits"),
         chunks=1,
-        records=f"{RUN}/round_0/attempt_0/builds",
-    log:
-        f"{RUN}/logs/round_0/compile_0.log",
+        records=folder_of("records"),
 
 
 rule compile_repair:
@@ -59,16 +61,20 @@ rule compile_repair:
     output:
         builds=f"{RUN}/round_{{round}}/attempt_{{attempt,[1-9]\\d*}}/builds.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_{{attempt}}/failed_builds.txt",
+    log:
+        f"{RUN}/logs/round_{{round}}/compile_{{attempt}}.log",
+    threads: workflow.cores
     params:
         code=code("compile"),
         settings=settings("effective_judge", "limits"),
         chunks=lambda w: CONFIG.chunks(int(w.attempt)),
         records="",
-    threads: workflow.cores
-    log:
-        f"{RUN}/logs/round_{{round}}/compile_{{attempt}}.log",
     shell:
-        if_failed(COMPILE, ("builds.parquet", "{output.builds}"), ("failed.txt", "{output.failed}"))
+        if_failed(
+            COMPILE,
+            ("builds.parquet", "{output.builds}"),
+            ("failed.txt", "{output.failed}"),
+        )
 
 
 EVALUATE = (
@@ -88,14 +94,14 @@ rule evaluate:
     output:
         evaluation=f"{RUN}/round_{{round}}/attempt_0/evaluation_{{chunk}}.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_0/failed_{{chunk}}.txt",
-    params:
-        code=code("evaluate"),
-        settings=JUDGE_SETTINGS,
+    log:
+        f"{RUN}/logs/round_{{round}}/evaluate_0_{{chunk}}.log",
     threads: CHECKED.evaluate_threads(workflow.cores)
     resources:
         gpu=GPU,
-    log:
-        f"{RUN}/logs/round_{{round}}/evaluate_0_{{chunk}}.log",
+    params:
+        code=code("evaluate"),
+        settings=JUDGE_SETTINGS,
     shell:
         EVALUATE
 
@@ -111,16 +117,20 @@ rule evaluate_repair:
     output:
         evaluation=f"{RUN}/round_{{round}}/attempt_{{attempt,[1-9]\\d*}}/evaluation_{{chunk}}.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_{{attempt}}/failed_{{chunk}}.txt",
-    params:
-        code=code("evaluate"),
-        settings=JUDGE_SETTINGS,
+    log:
+        f"{RUN}/logs/round_{{round}}/evaluate_{{attempt}}_{{chunk}}.log",
     threads: CHECKED.evaluate_threads(workflow.cores)
     resources:
         gpu=GPU,
-    log:
-        f"{RUN}/logs/round_{{round}}/evaluate_{{attempt}}_{{chunk}}.log",
+    params:
+        code=code("evaluate"),
+        settings=JUDGE_SETTINGS,
     shell:
-        if_failed(EVALUATE, ("evaluation.parquet", "{output.evaluation}"), ("failed.txt", "{output.failed}"))
+        if_failed(
+            EVALUATE,
+            ("evaluation.parquet", "{output.evaluation}"),
+            ("failed.txt", "{output.failed}"),
+        )
 
 
 rule rank:
@@ -130,10 +140,10 @@ rule rank:
         evaluations=lambda w: all_evaluations(w.round),
     output:
         ranking=f"{RUN}/round_{{round}}/ranking.parquet",
-    params:
-        code=code("rank"),
     log:
         f"{RUN}/logs/round_{{round}}/rank.log",
+    params:
+        code=code("rank"),
     shell:
         f"{SCRIPT}/rank.py selection={{input.selection}} candidates={{input.candidates}} "
         "evaluations={input.evaluations} ranking={output.ranking} log={log}"

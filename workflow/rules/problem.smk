@@ -17,11 +17,11 @@ rule problem:
         builds=f"{RUN}/empty/builds.parquet",
         evaluations=f"{RUN}/empty/evaluation.parquet",
         failed=f"{RUN}/empty/failed.txt",
+    log:
+        f"{RUN}/logs/problem.log",
     params:
         code=code("problem"),
         settings=settings("effective_judge"),
-    log:
-        f"{RUN}/logs/problem.log",
     shell:
         f"{SCRIPT}/problem.py folder={PROBLEM} device={{input.device}} settings={{params.settings:q}} "
         f"store={CONFIG.store} problem={{output.problem}} facts={{output.facts}} description={{output.device}} "
@@ -35,10 +35,10 @@ rule seed:
     output:
         candidates=f"{RUN}/round_0/attempt_0/candidates.parquet",
         source=f"{RUN}/round_0/attempt_0/candidates/0.py",
-    params:
-        code=code("seed"),
     log:
         f"{RUN}/logs/seed.log",
+    params:
+        code=code("seed"),
     shell:
         f"{SCRIPT}/seed.py problem={{input.problem}} store={CONFIG.store} candidates={{output.candidates}} "
         "source={output.source} log={log}"

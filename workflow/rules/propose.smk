@@ -7,11 +7,13 @@ rule expand:
         summary=previous("round.json"),
     output:
         slots=f"{RUN}/round_{{round}}/slots.parquet",
-    params:
-        code=code("expand"),
-        settings=settings("candidate_pool_size", "num_bottlenecks", "proposers", "samples_per_prompt"),
     log:
         f"{RUN}/logs/round_{{round}}/expand.log",
+    params:
+        code=code("expand"),
+        settings=settings(
+            "candidate_pool_size", "num_bottlenecks", "proposers", "samples_per_prompt"
+        ),
     shell:
         f"{SCRIPT}/expand.py selection={{input.selection}} summary={{input.summary}} "
         "settings={params.settings:q} slots={output.slots} log={log}"
@@ -30,13 +32,20 @@ rule generate:
     input:
         slots=rules.expand.output.slots,
         selection=previous("selection.parquet"),
-        diagnoses=lambda w: [f"{RUN}/round_{int(w.round) - 1}/diagnosis/{p}.json" for p in PARENTS],
+        diagnoses=lambda w: [
+            f"{RUN}/round_{int(w.round) - 1}/diagnosis/{p}.json" for p in PARENTS
+        ],
         facts=FACTS,
         device=DEVICE,
         earlier=lambda w: earlier("candidates", w.round, 0),
     output:
         candidates=f"{RUN}/round_{{round,[1-9]\\d*}}/attempt_0/candidates.parquet",
-        sources=expand(f"{RUN}/round_{{{{round}}}}/attempt_0/candidates/{{slot}}.py", slot=slots(1)),
+        sources=expand(
+            f"{RUN}/round_{{{{round}}}}/attempt_0/candidates/{{slot}}.py",
+            slot=slots(1),
+        ),
+    log:
+        f"{RUN}/logs/round_{{round}}/generate_0.log",
     params:
         code=code("generate"),
         settings=settings("seed"),
@@ -44,8 +53,6 @@ rule generate:
         builds="",
         evaluations="",
         sources=f"{RUN}/round_{{round}}/attempt_0/candidates",
-    log:
-        f"{RUN}/logs/round_{{round}}/generate_0.log",
     shell:
         GENERATE
 
@@ -64,6 +71,8 @@ rule generate_repair:
         empty=rules.problem.output.candidates,
     output:
         candidates=f"{RUN}/round_{{round}}/attempt_{{attempt,[1-9]\\d*}}/candidates.parquet",
+    log:
+        f"{RUN}/logs/round_{{round}}/generate_{{attempt}}.log",
     params:
         code=code("generate"),
         settings=settings("seed"),
@@ -71,7 +80,5 @@ rule generate_repair:
         builds=lambda w, input: input.builds,
         evaluations=lambda w, input: input.evaluations,
         sources="",
-    log:
-        f"{RUN}/logs/round_{{round}}/generate_{{attempt}}.log",
     shell:
         if_failed(GENERATE, ("candidates.parquet", "{output.candidates}"))

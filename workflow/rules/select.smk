@@ -9,11 +9,11 @@ rule classify:
         device=DEVICE,
     output:
         techniques=f"{RUN}/round_{{round}}/techniques.parquet",
+    log:
+        f"{RUN}/logs/round_{{round}}/classify.log",
     params:
         code=code("classify"),
         settings=settings("effective_judge"),
-    log:
-        f"{RUN}/logs/round_{{round}}/classify.log",
     shell:
         f"{SCRIPT}/classify.py ranking={{input.ranking}} known={{input.known}} taxonomy={{input.taxonomy}} "
         f"device={{input.device}} settings={{params.settings:q}} store={CONFIG.store} "
@@ -31,11 +31,11 @@ rule select:
     output:
         selection=f"{RUN}/round_{{round}}/selection.parquet",
         summary=f"{RUN}/round_{{round}}/round.json",
+    log:
+        f"{RUN}/logs/round_{{round}}/select.log",
     params:
         code=code("select"),
         settings=settings("candidate_pool_size", "clustering", "stop_share", "patience"),
-    log:
-        f"{RUN}/logs/round_{{round}}/select.log",
     shell:
         f"{SCRIPT}/select.py round={{wildcards.round}} ranking={{input.ranking}} "
         "techniques={input.techniques} previous={input.summary} candidates={input.candidates} "

@@ -34,7 +34,5 @@ def layernorm_kernel(x_ptr, weight_ptr, bias_ptr, y_ptr, columns, stride_x, stri
 def kernel_function(x, weight, bias, eps=1e-5):
     rows, columns = x.shape
     y = torch.empty_like(x)
-    layernorm_kernel[(rows,)](
-        x, weight, bias, y, columns, x.stride(0), y.stride(0), eps, BLOCK=1024, num_warps=4
-    )
+    layernorm_kernel[(rows,)](x, weight, bias, y, columns, x.stride(0), y.stride(0), eps, BLOCK=1024, num_warps=4)
     return y
