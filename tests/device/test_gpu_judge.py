@@ -1,0 +1,185 @@
+"""The judge on a GPU: right kernels pass, wrong ones do not, and whatever a candidate does costs its own slot only."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from kopt.device.clocks import Clocks
+from kopt.model.kernel import Kernel
+from kopt.model.problem import Problem, Workload
+from kopt.model.verdict import Failed, Incorrect, Passed
+from kopt.problem.folder import load, names
+
+pytestmark = pytest.mark.gpu
+
+PROBLEMS = Path(__file__).parents[2] / "config" / "problems"
+MATVEC = load(PROBLEMS / "matvec").model_copy(
+    update={"main": (Workload(name="main", constants={"M": 2048, "K": 131072}),)}
+)
+SEED = MATVEC.seed.source
+
+RUN = """
+import json, sys
+from itertools import groupby
+from kopt.device.cage import Limits
+from kopt.device.facts import problem_facts
+from kopt.device.judge_cuda import CudaJob, Race, judge_all
+from kopt.device.peaks import describe_device
+
+jobs = [CudaJob.model_validate(job) for job in json.load(sys.stdin)]
+found, judged = describe_device(), []
+for problem, chunk in groupby(jobs, lambda job: job.problem):
+    chunk = list(chunk)
+    verdicts = dict(judge_all(
+        chunk, facts=problem_facts(problem), found=found, workers=4, limits=Limits(wall_s=15), incumbent=problem.seed,
+        race=Race(repeat=20),
+    ))
+    judged += [verdicts[i].model_dump(mode="json") for i in range(len(chunk))]
+print(json.dumps([found.uuid, judged]))
+"""
+"""A process of its own: whoever judges must not have used CUDA."""
+
+
+def judge(jobs: list[tuple[Problem, str]]):
+    from kopt.device.judge_cuda import CudaJudged
+
+    texts = [
+        {"kernel": Kernel(source=source).model_dump(), "problem": problem.model_dump(mode="json"), "seed": 7}
+        for problem, source in jobs
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN],
+        input=json.dumps(texts), capture_output=True, text=True, env={**os.environ, "SECRET_API_KEY": "xyz"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    uuid, judged = json.loads(done.stdout.splitlines()[-1])
+    return uuid, TypeAdapter(list[CudaJudged]).validate_python(judged)
+
+
+def changed(*replacements: tuple[str, str]) -> str:
+    source = SEED
+    for old, new in replacements:
+        assert old in source
+        source = source.replace(old, new)
+    return source
+
+
+def wrapped(body: str) -> str:
+    """The seed, with `kernel_function` renamed to `honest` and another one in its place."""
+    return SEED.replace("def kernel_function(", "def honest(") + "\n\n" + body
+
+
+SENTINEL = Path(tempfile.gettempdir()) / "kopt-test-not-to-be-removed"
+BEFORE = "import ctypes, os, signal, sys, time\n\ndef kernel_function(A, B):\n    "
+ENDLESS = "    acc = 0.0\n    while tl.load(y_ptr + row, volatile=True) != 12345.0:\n        acc += 1.0\n"
+FAULTS = {
+    "segmentation fault": wrapped(BEFORE + "ctypes.string_at(0)"),
+    "endless Python": wrapped(BEFORE + "while True: pass"),
+    "endless kernel": changed(("    acc = 0.0\n", ENDLESS)),
+    "out of bounds": changed(("tl.store(y_ptr + row,", "tl.store(y_ptr + row + 100000000000,")),
+    "memory hog": wrapped(BEFORE + "x = [b'x' * (1 << 30) for _ in range(100)]"),
+    "device memory hog": wrapped(BEFORE + "x = [torch.empty(1 << 30, device=A.device) for _ in range(100)]"),
+    "fork": wrapped(BEFORE + "[os.fork() for _ in range(9)]; time.sleep(60)"),
+    "kills its parent": wrapped(BEFORE + "os.kill(os.getppid(), signal.SIGKILL); time.sleep(60)"),
+    "removes files": wrapped(BEFORE + f"os.remove({str(SENTINEL)!r})"),
+    "floods stdout": wrapped(BEFORE + "\n    while True: os.write(1, b'x' * 65536)"),
+    "exit": wrapped(BEFORE + "os._exit(0)"),
+    "environment": wrapped(BEFORE + "raise ValueError(sorted(name for name in os.environ if 'KEY' in name))"),
+}
+
+WRONG = {
+    "zeros": changed(("acc.to(y_ptr", "(acc * 0).to(y_ptr")),
+    "most of the work": changed(
+        ("range(0, K, BLOCK_K)", "range(0, K - K // 100, BLOCK_K)"), ("< K\n", "< K - K // 100\n")
+    ),
+    "torch": wrapped("def kernel_function(A, B):\n    honest(A[:8], B)\n    return A @ B\n"),
+    "unused kernel": wrapped(
+        "def kernel_function(A, B):\n    honest(A[:8], B)\n    return (A.float() @ B.float()).to(A.dtype)\n"
+    ),
+    "cached by address": wrapped(
+        "cache = {}\n\ndef kernel_function(A, B):\n    key = A.data_ptr()\n    if key not in cache:\n"
+        "        cache[key] = honest(A, B)\n    else:\n        honest(A[:1], B)\n    return cache[key]\n"
+    ),
+    "state kept between calls": wrapped(
+        "kept = []\n\ndef kernel_function(A, B):\n    kept or kept.append(torch.empty_like(B))\n"
+        "    kept[0].copy_(B)\n    return honest(A, kept[0]) if A.shape[1] == kept[0].shape[0] else honest(A, B)\n"
+    ),
+    "input written": wrapped("def kernel_function(A, B):\n    y = honest(A, B)\n    A[0, :8].zero_()\n    return y\n"),
+    "side stream": wrapped(
+        "def kernel_function(A, B):\n    with torch.cuda.stream(torch.cuda.Stream()):\n        return honest(A, B)\n"
+    ),
+}  # fmt: skip
+
+RIGHT = {
+    "seed": SEED,
+    "larger blocks": changed(("BLOCK_K=256", "BLOCK_K=2048")),
+    "autotuned": changed((
+        "@triton.jit\n",
+        "@triton.autotune(configs=[triton.Config({}, num_warps=4), triton.Config({}, num_warps=8)], key=['K'])\n"
+        "@triton.jit\n",
+    ), (", num_warps=4)", ")")),
+    "two launches and fills": wrapped(
+        "def kernel_function(A, B):\n    y = torch.zeros((A.shape[0], 1), dtype=A.dtype, device=A.device)\n"
+        "    half = A.shape[0] // 2\n    y[:half].copy_(honest(A[:half], B))\n    y[half:].copy_(honest(A[half:], B))\n"
+        "    return y\n"
+    ),
+    "a view": wrapped("def kernel_function(A, B):\n    return honest(A, B).view(1, -1).t()\n"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def judged():
+    SENTINEL.write_text("here")
+    sources = {**FAULTS, **WRONG, **RIGHT}
+    uuid, verdicts = judge([(MATVEC, source) for source in sources.values()])
+    return uuid, dict(zip(sources, verdicts, strict=True))
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_costs_its_own_slot(judged, name):
+    assert isinstance(judged[1][name].verdict, Failed), judged[1][name].verdict
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_kernel_does_not_pass(judged, name):
+    assert isinstance(judged[1][name].verdict, Failed | Incorrect), judged[1][name].verdict
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_an_honest_kernel_passes_beside_faulty_ones(judged, name):
+    one = judged[1][name]
+    assert isinstance(one.verdict, Passed), one.verdict
+    assert len(one.verdict.checks) >= 5
+    assert len({check.distribution for check in one.verdict.checks}) >= 3
+    assert one.timing is not None
+    assert one.timing.environment is not None
+
+
+def test_the_seed_is_as_fast_as_itself(judged):
+    (workload,) = judged[1]["seed"].timing.workloads
+    assert workload.ratio == pytest.approx(1.0, abs=0.02)
+
+
+def test_no_secret_reaches_a_candidate(judged):
+    assert "ValueError: []" in judged[1]["environment"].verdict.reason
+
+
+def test_nothing_outside_its_folder_can_be_removed(judged):
+    assert SENTINEL.read_text() == "here"
+
+
+def test_nothing_is_left_on_the_device(judged):
+    assert Clocks(judged[0]).used_bytes() < 1 << 30
+
+
+def test_every_seed_passes_at_full_size():
+    problems = [load(PROBLEMS / name) for name in names(PROBLEMS)]
+    _, judged = judge([(problem, problem.seed.source) for problem in problems])
+    failed = {p.name: one.verdict for p, one in zip(problems, judged, strict=True) if one.timing is None}
+    assert not failed
