@@ -158,6 +158,27 @@ def judge_by_interpreter(entries: Sequence[Entry], workers: int, wall_s: float, 
     return {index: Judged(verdict) for index, verdict in verify_all(jobs, workers=workers, limits=limits)}
 
 
+def judge_by_cuda(entries: Sequence[Entry], workers: int, wall_s: float, seed: int) -> dict[int, Judged]:
+    """The judge on the first visible GPU, problem by problem, raced against its seed kernel; see `apart`."""
+    from dataclasses import replace
+
+    from kopt.device.facts import problem_facts
+    from kopt.device.judge_cuda import LIMITS, CudaJob, Race, judge_all
+    from kopt.device.peaks import describe_device
+
+    found, judged = describe_device(), {}
+    for name in sorted({entry.problem.name for entry in entries}):
+        places = [at for at, entry in enumerate(entries) if entry.problem.name == name]
+        jobs = [CudaJob(kernel=entries[at].kernel, problem=entries[at].problem, seed=seed) for at in places]
+        problem = jobs[0].problem
+        for at, one in judge_all(
+            jobs, facts=problem_facts(problem), found=found, workers=workers, limits=replace(LIMITS, wall_s=wall_s),
+            incumbent=problem.seed, race=Race(repeat=10, keep=1), calibrated=True,
+        ):  # fmt: skip
+            judged[places[at]] = Judged(one.verdict, one.timing.ratio if one.timing else None)
+    return judged
+
+
 def apart(function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
     """Call a function in a fresh process: the interpreter and the compiler cannot share one."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:

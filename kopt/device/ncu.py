@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -36,6 +36,9 @@ PLACES = ("/usr/local/cuda/bin/ncu", "/opt/nvidia/nsight-compute")
 """Where `ncu` lies when it is not on the PATH."""
 
 TAIL_CHARS = 4000
+
+TORCH_KERNELS = ("elementwise_kernel", "CatArrayBatchedCopy", "FillFunctor", "copy_kernel")
+"""Parts of the names of torch's kernels that fill, copy and cast: the host operations that a candidate may use."""
 
 Cause = Literal["no ncu", "no permission", "timeout", "no launch", "failed"]
 
@@ -188,6 +191,15 @@ def counters_profile(
         metrics=static.metrics | metrics | shares,
         notes=(f"hardware counters of {len(counted.launches)} launches, workload {workload.workload}",),
     )
+
+
+def foreign_kernels(counted: Counted, known: Collection[str]) -> tuple[str, ...]:
+    """Names of kernels that ran and are neither among `known` (the build's) nor torch's fills, copies and casts.
+
+    A candidate that hid a library's kernel from the tracer shows it here, outside its own process' reach.
+    """
+    names = dict.fromkeys(one.kernel for one in counted.launches)
+    return tuple(name for name in names if name not in known and not any(part in name for part in TORCH_KERNELS))
 
 
 def _bound(metrics: dict[str, float | None], memory: float | None) -> Bound:

@@ -1,0 +1,232 @@
+import math
+import os
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kopt.device.ncu import (
+    Counted,
+    NotCounted,
+    ProfileJob,
+    command,
+    count,
+    counters_profile,
+    environment,
+    find_ncu,
+    foreign_kernels,
+    outcome,
+)
+from kopt.device.ncu_csv import METRICS, TIME, LaunchCounters, NotCounters, parse, together
+from kopt.model.diagnosis import Profile
+from kopt.model.problem import Dtype, TensorSpec, WorkloadFacts
+from tests.device.small import H100, SCALE
+
+RECORDED = Path(__file__).parent / "ncu_fixtures"
+DRAM = "dram__throughput.avg.pct_of_peak_sustained_elapsed"
+READ = "dram__bytes_read.sum"
+REGISTERS = "launch__registers_per_thread"
+
+SMALL = f'''==PROF== Connected to process 411
+"ID","Process ID","Kernel Name","Grid Size","{TIME}","{DRAM}","{READ}","{REGISTERS}"
+"","","","","ns","%","byte","register/thread"
+"0","411","part_kernel","(8, 4, 1)","3,000","80.0","1,000,000","32"
+"1","411","add_kernel","(1, 1, 1)","1,000","40.0","n/a","64"
+==PROF== Disconnected from process 411
+'''
+PERMISSION = (
+    "==PROF== Connected to process 9\n==ERROR== ERR_NVGPUCTRPERM - The user does not have permission to access NVIDIA "
+    "GPU Performance Counters on the target device 0.\n==PROF== Disconnected from process 9\n"
+)
+JOB = ProfileJob(kernel=SCALE.seed, problem=SCALE, workload=SCALE.main[0])
+STATIC = Profile(kind="static", bound="latency", roofline_share=0.5, metrics={"time_ms": 2.0, "ptx_load_global": 3.0})
+
+
+def facts(megabytes: int) -> WorkloadFacts:
+    spec = TensorSpec(name="x", shape=(megabytes * 500_000,), dtype="bfloat16")
+    return WorkloadFacts(workload="w", inputs=(spec,), output=spec.model_copy(update={"shape": (1,)}), eager_ops=())
+
+
+def launch(ns: float, **metrics: float | None) -> LaunchCounters:
+    return LaunchCounters(kernel="k", metrics=dict.fromkeys(METRICS) | {TIME: ns} | metrics)
+
+
+def counted(*launches: LaunchCounters) -> Counted:
+    return Counted(launches=launches, csv="")
+
+
+def test_every_launch_is_a_row_and_units_are_none():
+    first, second = parse(SMALL)
+    assert (first.kernel, second.kernel) == ("part_kernel", "add_kernel")
+    assert (first.metrics[TIME], first.metrics[DRAM], first.metrics[READ]) == (3000.0, 80.0, 1e6)
+
+
+def test_missing_values_are_none_and_never_an_error():
+    first, second = parse(SMALL)
+    assert second.metrics[READ] is None
+    assert set(first.metrics) == set(METRICS)
+    assert first.metrics["lts__t_sector_hit_rate.pct"] is None
+
+
+@pytest.mark.parametrize("cell", ["nan", "", "n/a", "inf", "(1, 2)"])
+def test_what_is_no_finite_number_is_none(cell):
+    assert parse(SMALL.replace("80.0", cell))[0].metrics[DRAM] is None
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("ns", 1), ("usecond", 1e3), ("us", 1e3), ("msecond", 1e6), ("s", 1e9)])
+def test_units_are_taken_to_nanoseconds(unit, factor):
+    assert parse(SMALL.replace('"ns"', f'"{unit}"'))[0].metrics[TIME] == 3000.0 * factor
+
+
+@pytest.mark.parametrize("text", ["", "==ERROR== no\n", "passed\n", '"a","b"\n"1","2"\n'])
+def test_what_holds_no_table_is_refused(text):
+    with pytest.raises(NotCounters):
+        parse(text)
+
+
+def test_launches_together_add_up_sums_and_weigh_shares_with_time():
+    whole = together([launch(3000.0, **{DRAM: 80.0, READ: 10.0}), launch(1000.0, **{DRAM: 40.0, READ: 5.0})])
+    assert (whole[TIME], whole[DRAM], whole[READ]) == (4000.0, 70.0, 15.0)
+
+
+def test_properties_of_a_launch_are_those_of_the_longest():
+    assert together([launch(1000.0, **{REGISTERS: 255.0}), launch(3000.0, **{REGISTERS: 32.0})])[REGISTERS] == 32.0
+
+
+def test_a_sum_that_one_launch_lacks_is_unknown_and_a_share_is_not():
+    whole = together([launch(1.0, **{READ: 5.0, DRAM: 50.0}), launch(1.0)])
+    assert (whole[READ], whole[DRAM]) == (None, 50.0)
+
+
+@given(st.lists(st.tuples(st.floats(1, 1e9), st.floats(0, 100)), min_size=1, max_size=6))
+def test_a_share_of_all_lies_between_those_of_its_launches_whatever_their_order(pairs):
+    launches = [launch(ns, **{DRAM: share}) for ns, share in pairs]
+    whole = together(launches)[DRAM]
+    shares = [share for _, share in pairs]
+    assert min(shares) - 1e-9 <= whole <= max(shares) + 1e-9
+    assert math.isclose(together(launches[::-1])[DRAM], whole, abs_tol=1e-9)
+
+
+def test_no_permission_is_told_from_other_failures():
+    assert outcome(1, PERMISSION, "") == NotCounted(cause="no permission")
+    assert NotCounted(cause="no permission").lasting
+    assert "ERR_NVGPUCTRPERM" in NotCounted(cause="no permission").note
+
+
+def test_a_candidate_that_prints_the_words_does_not_make_them_so():
+    assert outcome(1, "", PERMISSION).cause == "failed"
+
+
+@pytest.mark.parametrize(
+    ("status", "log", "cause"),
+    [
+        (None, SMALL, "timeout"),
+        (0, "==WARNING== No kernels were profiled.\n", "no launch"),
+        (7, "==ERROR==\n", "failed"),
+    ],
+)
+def test_other_outcomes_have_a_cause(status, log, cause):
+    found = outcome(status, log, "Traceback: boom")
+    assert isinstance(found, NotCounted)
+    assert found.cause == cause
+    assert not found.lasting
+
+
+def test_missing_ncu_is_an_outcome(monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr("kopt.device.ncu.PLACES", ("/nonexistent/ncu", "/nonexistent"))
+    assert find_ncu() is None
+    assert count(JOB) == NotCounted(cause="no ncu")
+
+
+def fake_ncu(folder: Path, body: str) -> Path:
+    path = folder / "ncu"
+    path.write_text(
+        f"#!{sys.executable}\nimport os, sys, time\nlog = sys.argv[sys.argv.index('--log-file') + 1]\n{body}\n"
+    )
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return path
+
+
+def test_the_table_is_read_from_the_log_and_not_from_what_is_printed(tmp_path):
+    ncu = fake_ncu(tmp_path, f"print({PERMISSION!r})\nopen(log, 'w').write({SMALL!r})")
+    found = count(JOB, ncu=ncu)
+    assert isinstance(found, Counted)
+    assert [one.kernel for one in found.launches] == ["part_kernel", "add_kernel"]
+
+
+def test_a_run_that_does_not_end_is_killed_with_its_children(tmp_path):
+    note = tmp_path / "child"
+    ncu = fake_ncu(tmp_path, f"pid = os.fork()\nif pid: open({str(note)!r}, 'w').write(str(pid))\ntime.sleep(60)")
+    assert count(JOB, ncu=ncu, wait_s=2.0).cause == "timeout"
+    state = Path("/proc", note.read_text(), "stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_no_secret_reaches_the_profiled_program(tmp_path, monkeypatch):
+    monkeypatch.setenv("EXAMPLE_API_KEY", "hidden")
+    assert "hidden" not in str(environment(tmp_path))
+    ncu = fake_ncu(tmp_path, "open(log, 'w').write(' '.join(os.environ))\nsys.exit('EXAMPLE_API_KEY' in os.environ)")
+    assert count(JOB, ncu=ncu).cause == "no launch"
+
+
+def test_command_asks_for_every_metric_in_one_range_with_clocks_left_alone():
+    line = command(Path("/ncu"), Path("/log"), ["python", "x.py"])
+    assert line[line.index("--metrics") + 1].split(",") == list(METRICS)
+    assert line[line.index("--clock-control") + 1] == "none"
+    assert line[line.index("--profile-from-start") + 1] == "off"
+    assert line[-2:] == ["python", "x.py"]
+    assert len(METRICS) == 30
+
+
+def test_profile_keeps_static_facts_and_says_the_share_of_the_measured_rate():
+    one = launch(1e6, **{READ: 1.5e9, "dram__bytes_write.sum": 0.0})
+    profile = counters_profile(counted(one), STATIC, facts(1500), H100, Dtype.BFLOAT16)
+    assert (profile.kind, profile.bound) == ("counters", "memory")
+    assert profile.metrics["ptx_load_global"] == 3.0
+    assert profile.metrics["dram_share"] == pytest.approx(1500 / H100.copy_gb_s)
+    assert profile.roofline_share == pytest.approx(1500 / H100.copy_gb_s, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "bound"),
+    [
+        ({"sm__throughput.avg.pct_of_peak_sustained_elapsed": 85.0}, "compute"),
+        ({"sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_elapsed": 85.0, READ: 1e8}, "compute"),
+        ({"lts__throughput.avg.pct_of_peak_sustained_active": 85.0}, "memory"),
+        ({"sm__throughput.avg.pct_of_peak_sustained_elapsed": 10.0}, "latency"),
+        ({}, "latency"),
+    ],
+)
+def test_the_busiest_unit_bounds_and_no_busy_unit_is_latency(metrics, bound):
+    one = launch(1e6, **{"dram__bytes_write.sum": 0.0, **metrics})
+    assert counters_profile(counted(one), STATIC, facts(1), H100, Dtype.BFLOAT16).bound == bound
+
+
+def test_kernels_that_the_build_does_not_know_are_foreign():
+    names = ["part_kernel", "vectorized_elementwise_kernel", "nvjet_hsh_128x192", "void gemmSN_TN_kernel<float>"]
+    launches = [one.model_copy(update={"kernel": name}) for name in names for one in [launch(1.0)]]
+    assert foreign_kernels(counted(*launches), {"part_kernel"}) == ("nvjet_hsh_128x192", "void gemmSN_TN_kernel<float>")
+
+
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.csv")), ids=lambda path: path.stem)
+def test_recorded_tables_have_time_bytes_and_shares_for_every_launch(path):
+    launches = parse(path.read_text())
+    for one in launches:
+        assert one.metrics[TIME] > 0
+        assert one.metrics[READ] >= 0
+        assert 0 <= one.metrics[DRAM] <= 100
+        assert one.metrics[REGISTERS] >= 16
+    assert set(together(launches)) == set(METRICS)
+
+
+@pytest.mark.gpu
+def test_counters_of_a_real_kernel():
+    found = count(JOB)
+    assert isinstance(found, Counted) or found.lasting, found
+    if isinstance(found, Counted):
+        assert [one.kernel for one in found.launches] == ["scale_kernel"]
+        assert os.environ.get("CUDA_VISIBLE_DEVICES") == environment(Path("/")).get("CUDA_VISIBLE_DEVICES")
