@@ -147,12 +147,12 @@ class Bench:
 
     def _room(self, draws: Sequence[Draw]) -> int:
         """How many contestants the device's memory has room for."""
-        _, whole = self.referee.call("memory", seconds=CHECK_S)
+        free, _ = self.referee.call("memory", seconds=CHECK_S)
         facts = {w.name: workload_facts(self.problem, w) for w in (*self.problem.main, *self.problem.hidden)}
         shared = sum(facts[draw.workload.name].bytes for draw in draws)
         outputs = sum(facts[draw.workload.name].output.bytes for draw in draws)
         private = sum(int(1.25 * one.bytes) + one.output.bytes for one in facts.values())
-        return int((0.9 * whole - REFEREE_BYTES - shared) // (outputs + private + CONTEXT_BYTES))
+        return int((0.95 * free - REFEREE_BYTES - shared) // (outputs + private + CONTEXT_BYTES))
 
     def check_health(self) -> None:
         """Whether the device still computes after something was killed on it.

@@ -92,8 +92,7 @@ class Capture:
             call: the candidate's call.
 
         Raises:
-            Rejected: it computes with torch, moves data to the host, uses device memory that it did not allocate, or
-                does something that cannot be replayed.
+            Rejected: it computes with torch, moves data to the host, or does something that cannot be replayed.
         """
         recording = self._recording = _Recording(known)
         count = recording.storages
@@ -157,19 +156,18 @@ class _Recording(TorchDispatchMode):
     def view(self, tensor: Any) -> View:
         """Where a tensor lies.
 
+        Memory from before the call counts as allocated here: a workspace may be kept, what it holds may not matter.
+
         Raises:
-            Rejected: it is no tensor of the device, or lies in memory that the call neither got nor allocated.
+            Rejected: it is no tensor of the device.
         """
         if not _on_device(tensor):
             raise Rejected(Phase.CONTRACT, f"the output must be one CUDA tensor, got {type(tensor).__name__}")
-        number = self._numbers.get(tensor.untyped_storage().data_ptr())
-        if number is None:
-            raise Rejected(
-                Phase.FALLBACK,
-                "device memory is used that was allocated before the call: each call must allocate what it uses",
-            )
+        if not self._known(tensor):
+            number = self._number(tensor)
+            self.steps.append(Allocate(storage=number, bytes=tensor.untyped_storage().nbytes()))
         return View(
-            storage=number, offset=tensor.storage_offset(), shape=tuple(tensor.shape),
+            storage=self._number(tensor), offset=tensor.storage_offset(), shape=tuple(tensor.shape),
             stride=tuple(tensor.stride()), dtype=dtype_name(tensor.dtype),
         )  # fmt: skip
 

@@ -30,13 +30,14 @@ from kopt.device.trusted import CallFailed
 from kopt.errors import WorkerDied
 from kopt.model.base import Value
 from kopt.model.build import Phase
+from kopt.model.device import Device
 from kopt.model.environment import Conditions, Environment
 from kopt.model.kernel import Kernel
-from kopt.model.problem import Problem, ProblemFacts
+from kopt.model.problem import Dtype, Problem, ProblemFacts, WorkloadFacts
 from kopt.model.timing import Measured, WorkloadTiming, geometric_mean
 from kopt.model.verdict import Failed, Passed, Verdict
 from kopt.provenance import code_digest
-from kopt.roofline import floor_ms
+from kopt.roofline import compute_floor_ms, floor_ms, memory_floor_ms
 
 log = logging.getLogger(__name__)
 
@@ -341,10 +342,22 @@ class _Judging:
         if name in self.verdicts:
             return CudaJudged(verdict=self.verdicts[name])
         timing, seconds = self._measured(name), dict(self.recorded[name].seconds)
-        floored = _under_floor(timing)
+        floored = self._under_floor(timing)
         if floored is not None:
             return CudaJudged(verdict=floored, seconds=seconds)
         return CudaJudged(verdict=self._verdict(name), timing=timing, seconds=seconds)
+
+    def _under_floor(self, timing: Measured) -> Failed | None:
+        """The verdict on a time that no device can reach; None when it can."""
+        for one, facts in zip(timing.workloads, self.facts.workloads, strict=True):
+            least = _least_ms(facts, self.found.device, self.facts.dtype)
+            if one.median_ms <= least:
+                return failure(
+                    Phase.ROOFLINE,
+                    f"{one.median_ms:.4f} ms on {one.workload} is at or under {least:.4f} ms, which bytes and "
+                    "operations of the problem take at this device's measured rates: the work was not done",
+                )
+        return None
 
     def _measured(self, name: str) -> Measured:
         return Measured(
@@ -387,13 +400,7 @@ def environment(found: Found) -> Environment:
     )
 
 
-def _under_floor(timing: Measured) -> Failed | None:
-    """The verdict on a time that no device can reach; None when it can."""
-    for one in timing.workloads:
-        if one.median_ms <= one.floor_ms:
-            return failure(
-                Phase.ROOFLINE,
-                f"{one.median_ms:.4f} ms on {one.workload} is at or under the floor of {one.floor_ms:.4f} ms, which "
-                "bytes and operations of the problem take at this device's measured rates: the work was not done",
-            )
-    return None
+def _least_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:
+    """The roofline floor with the output left out as far as the L2 cache can hold it: it is written back later."""
+    in_cache = min(facts.output.bytes, device.l2_bytes) / facts.bytes
+    return max(memory_floor_ms(facts, device) * (1.0 - in_cache), compute_floor_ms(facts, device, dtype))

@@ -5,16 +5,21 @@ Rates are the best of repeated calls on random data, timed by events: they serve
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
 from kopt.device.clocks import Clocks, driver_version
+from kopt.device.gpus import visible_gpus
 from kopt.device.trusted import Trusted
 from kopt.device.zygote import warm
+from kopt.errors import DeviceError
 from kopt.model.base import Value
 from kopt.model.device import Device
+from kopt.provenance import code_digest
+from kopt.store import Key, Store
 
 COPY_BYTES = 2 << 30
 """Size of the buffer that is copied; the copy reads and writes it once."""
@@ -55,15 +60,31 @@ def describe_device() -> Found:
     return found
 
 
-def device_identity() -> Found:
-    """Like `describe_device`, without measuring: rates are 0."""
-    warm()
-    measurer = Trusted("asking the device", _Measurer)
-    try:
-        found: Found = measurer.call("identify", seconds=DEVICE_S)
-    finally:
-        measurer.end()
-    return found
+class PeaksKey(Key):
+    """What measured rates depend on."""
+
+    kind: ClassVar[str] = "peaks"
+    uuid: str
+    driver: str
+    torch: str
+    code: str
+
+
+def known_device(store: Store) -> Found:
+    """The first visible device, measured once and kept in the store.
+
+    Raises:
+        DeviceError: there is none, or it cannot be measured from this process.
+        WorkerDied: measuring broke.
+    """
+    visible = visible_gpus(os.environ)
+    if not visible:
+        raise DeviceError("no GPU is visible: look at nvidia-smi and at CUDA_VISIBLE_DEVICES")
+    key = PeaksKey(
+        uuid=visible[0].uuid, driver=visible[0].driver, torch=torch.__version__,
+        code=code_digest("kopt.device.peaks"),
+    )  # fmt: skip
+    return store.shelf(Found).get_or_make(key, describe_device)
 
 
 class _Measurer:

@@ -106,9 +106,9 @@ WRONG = {
         "cache = {}\n\ndef kernel_function(A, B):\n    key = A.data_ptr()\n    if key not in cache:\n"
         "        cache[key] = honest(A, B)\n    else:\n        honest(A[:1], B)\n    return cache[key]\n"
     ),
-    "state kept between calls": wrapped(
-        "kept = []\n\ndef kernel_function(A, B):\n    kept or kept.append(torch.empty_like(B))\n"
-        "    kept[0].copy_(B)\n    return honest(A, kept[0]) if A.shape[1] == kept[0].shape[0] else honest(A, B)\n"
+    "stale workspace": wrapped(
+        "kept = []\n\ndef kernel_function(A, B):\n    if len(kept) < 3:\n        kept.append(honest(A, B))\n"
+        "        return kept[-1]\n    honest(A[:1], B)\n    return kept[-1].clone()\n"
     ),
     "input written": wrapped("def kernel_function(A, B):\n    y = honest(A, B)\n    A[0, :8].zero_()\n    return y\n"),
     "side stream": wrapped(
@@ -128,6 +128,10 @@ RIGHT = {
         "def kernel_function(A, B):\n    y = torch.zeros((A.shape[0], 1), dtype=A.dtype, device=A.device)\n"
         "    half = A.shape[0] // 2\n    y[:half].copy_(honest(A[:half], B))\n    y[half:].copy_(honest(A[half:], B))\n"
         "    return y\n"
+    ),
+    "kept workspace": wrapped(
+        "kept = {}\n\ndef kernel_function(A, B):\n    if B.shape not in kept:\n"
+        "        kept[B.shape] = torch.empty_like(B)\n    kept[B.shape].copy_(B)\n    return honest(A, kept[B.shape])\n"
     ),
     "a view": wrapped("def kernel_function(A, B):\n    return honest(A, B).view(1, -1).t()\n"),
 }  # fmt: skip
