@@ -5,6 +5,7 @@ A candidate of the corpus is one file; its docstring ends with fields:
     class: cached output            what kind of exploit it is (`style` for an honest kernel)
     problem: matvec                 the problem it claims to solve
     aim: verdict                    see `Aim`
+    work: row_per_program           for an aim of time: the honest kernel that does the same work
     caught: build import, judge incorrect    where it is expected to be turned away, by whichever comes first
 
 Every exploit goes through the CPU stage *and* the judge, whatever the first says, so that the table shows which layer
@@ -14,7 +15,7 @@ would hold if another one did not.  The judge is given: the interpreter, or a GP
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -37,7 +38,7 @@ Aim = Literal["verdict", "time", "machine", "honest"]
 what it may not see (it passes only if it gets it).  An honest kernel is to pass."""
 
 GAIN = 0.8
-"""A right result in less than this share of the seed kernel's time is a gain: exploits of time do the seed's work."""
+"""A right result in less than this share of the time that its work takes an honest kernel is a gain."""
 
 
 COLUMNS = {name: len(name) for name in ("total", "caught", "by build", "by judge", "no gain", "no clock", "slipped")}
@@ -53,6 +54,8 @@ class Entry(Value):
     aim: Aim
     caught: tuple[str, ...]
     """Where it may be turned away: `build <phase>`, `judge <phase>` or `judge incorrect`."""
+    work: str = ""
+    """Of an exploit of time: the honest kernel that does the same work, whose time is the yardstick."""
     problem: Problem
     kernel: Kernel
 
@@ -62,7 +65,7 @@ class Judged(NamedTuple):
 
     verdict: Verdict
     share: float | None = None
-    """Its time over the seed kernel's; None from a judge without a clock."""
+    """Its time over the seed kernel's, as a judge's ratio to the incumbent; None from a judge without a clock."""
 
 
 Builder = Callable[[Sequence[Entry]], Mapping[int, Build]]
@@ -81,6 +84,7 @@ class Result(Value):
     """`passed`, `incorrect`, or the phase in which it failed."""
     reason: str = ""
     share: float | None = None
+    """Time of an exploit of time over that of the honest kernel that does its work; None where nobody measured."""
     expected: bool
     """Each of the two turned it away where its docstring says, or not at all."""
 
@@ -117,7 +121,14 @@ def read(folder: Path, problems: Mapping[str, Problem]) -> list[Entry]:
 def run(entries: Sequence[Entry], build: Builder, judge: Judge) -> list[Result]:
     """Build and judge every candidate of the corpus, in its order."""
     built, judged = build(entries), judge(entries)
-    return [_result(entry, built[at], judged[at]) for at, entry in enumerate(entries)]
+    shares = {entry.name: judged[at].share for at, entry in enumerate(entries)}
+    return [_result(entry, built[at], judged[at], shares.get(entry.work)) for at, entry in enumerate(entries)]
+
+
+def with_yardsticks(entries: Sequence[Entry], names: Collection[str]) -> list[Entry]:
+    """The entries with these names and the honest kernels that they are measured by."""
+    wanted = {*names, *(entry.work for entry in entries if entry.name in names)}
+    return [entry for entry in entries if entry.name in wanted]
 
 
 def table(results: Sequence[Result]) -> str:
@@ -191,10 +202,12 @@ def _entry(path: Path, problems: Mapping[str, Problem]) -> Entry:
     name, honest = fields.get("problem", ""), path.parent.name == "honest"
     if name not in problems:
         raise ProblemError(f"{path.name}: problem {name!r} is not among {', '.join(sorted(problems))}")
-    if not honest and not {"class", "aim", "caught"} <= set(fields):
-        raise ProblemError(f"{path.name}: the docstring needs the fields class, problem, aim, caught")
+    needed = {"class", "aim", "caught"} | ({"work"} if fields.get("aim") == "time" else set())
+    if not honest and not needed <= set(fields):
+        raise ProblemError(f"{path.name}: the docstring lacks {', '.join(sorted(needed - set(fields)))}")
     return Entry.model_validate(
         {
+            "work": fields.get("work", ""),
             "name": path.stem,
             "category": fields.get("style" if honest else "class", ""),
             "aim": "honest" if honest else fields["aim"],
@@ -210,7 +223,7 @@ def _fields(text: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _result(entry: Entry, build: Build, judged: Judged) -> Result:
+def _result(entry: Entry, build: Build, judged: Judged, yardstick: float | None) -> Result:
     verdict = judged.verdict
     built = build.phase.value if isinstance(build, BuildFailed) else "built"
     said = verdict.phase.value if isinstance(verdict, Failed) else verdict.verdict
@@ -223,7 +236,7 @@ def _result(entry: Entry, build: Build, judged: Judged) -> Result:
         build=built,
         judge=said,
         reason=" | ".join(one.reason for one in reasons if isinstance(one, BuildFailed) or not _right(one)),
-        share=judged.share,
+        share=judged.share / yardstick if judged.share is not None and yardstick else None,
         expected=seen <= set(entry.caught) and (bool(seen) or entry.aim in ("honest", "time")),
     )
 

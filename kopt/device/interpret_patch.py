@@ -27,6 +27,7 @@ from triton.runtime.autotuner import Autotuner
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from kopt.device import interpret_numbers as numbers
+from kopt.device import interpret_range
 
 Builder = interpreter.InterpreterBuilder
 Handle = interpreter.TensorHandle
@@ -64,6 +65,7 @@ def install() -> None:
     _install_numbers()
     _install_memory()
     _install_launches()
+    interpret_range.install()
 
 
 # --- speed ------------------------------------------------------------------------------------------------------------

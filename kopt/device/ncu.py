@@ -37,7 +37,7 @@ PLACES = ("/usr/local/cuda/bin/ncu", "/opt/nvidia/nsight-compute")
 
 TAIL_CHARS = 4000
 
-TORCH_KERNELS = ("elementwise_kernel", "CatArrayBatchedCopy", "FillFunctor", "copy_kernel")
+TORCH_KERNELS = ("FillFunctor", "copy_kernel", "CatArrayBatchedCopy", "arange")
 """Parts of the names of torch's kernels that fill, copy and cast: the host operations that a candidate may use."""
 
 Cause = Literal["no ncu", "no permission", "timeout", "no launch", "failed"]

@@ -207,9 +207,20 @@ def test_the_busiest_unit_bounds_and_no_busy_unit_is_latency(metrics, bound):
 
 
 def test_kernels_that_the_build_does_not_know_are_foreign():
-    names = ["part_kernel", "vectorized_elementwise_kernel", "nvjet_hsh_128x192", "void gemmSN_TN_kernel<float>"]
+    names = [
+        "part_kernel",
+        "void vectorized_elementwise_kernel<4, FillFunctor>",
+        "nvjet_hsh_128x192",
+        "void gemmSN_TN_kernel<float>",
+    ]
     launches = [one.model_copy(update={"kernel": name}) for name in names for one in [launch(1.0)]]
     assert foreign_kernels(counted(*launches), {"part_kernel"}) == ("nvjet_hsh_128x192", "void gemmSN_TN_kernel<float>")
+
+
+def test_fills_and_casts_of_torch_around_a_kernel_are_not_foreign():
+    launches = parse((RECORDED / "h100_three_launches.csv").read_text())
+    assert foreign_kernels(counted(*launches), {"add_kernel"}) == ()
+    assert foreign_kernels(counted(*launches), {"other_kernel"}) == ("add_kernel",)
 
 
 @pytest.mark.parametrize("path", sorted(RECORDED.glob("*.csv")), ids=lambda path: path.stem)
@@ -219,7 +230,7 @@ def test_recorded_tables_have_time_bytes_and_shares_for_every_launch(path):
         assert one.metrics[TIME] > 0
         assert one.metrics[READ] >= 0
         assert 0 <= one.metrics[DRAM] <= 100
-        assert one.metrics[REGISTERS] >= 16
+        assert one.metrics[REGISTERS] >= 8
     assert set(together(launches)) == set(METRICS)
 
 
