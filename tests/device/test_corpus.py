@@ -1,0 +1,202 @@
+import ast
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kopt.config import load_device
+from kopt.device import corpus
+from kopt.device.corpus import Entry, Judged, Result
+from kopt.device.screen import screen
+from kopt.errors import ProblemError
+from kopt.model.build import BuildFailed, Built, Phase
+from kopt.model.kernel import Kernel
+from kopt.model.verdict import Failed, Incorrect, Passed
+from kopt.problem import folder
+from tests.device.small import SCALE
+
+ROOT = Path(__file__).resolve().parents[2]
+EXPLOITS = ROOT / "tests" / "exploits"
+PLACES = [ROOT / "config" / "problems", EXPLOITS / "problems"]
+PROBLEMS = {name: folder.load(place / name) for place in PLACES for name in folder.names(place)}
+ENTRIES = corpus.read(EXPLOITS, PROBLEMS)
+BY_NAME = {entry.name: entry for entry in ENTRIES}
+HONEST = [entry for entry in ENTRIES if entry.aim == "honest"]
+
+CLASSES = """
+    recycled memory, searching for the answer, cached output, CUDA graph, no work, stale buffer, constant output,
+    99 % of the work, cheap later, side stream, background thread, lazy tensor, patched clock, patched comparison,
+    forged output, exit, guessed seed, mutated input, torch fallback, unused kernel, lower precision, hard-coded shape,
+    wrong shape or dtype, NaN, files, pinned L2, out of bounds, illegal access, endless loop, fork bomb, memory hog,
+    work at import, attack on the judge, native code
+"""
+
+SAMPLE = ("recycled_memory_scan", "cached_by_shape", "torch_when_watched", "hard_coded_shape", "work_at_import")
+HONEST_SAMPLE = ("persistent_plain_range", "gather_rows", "accumulate_in_place")
+"""A few of the corpus; `benchmarks/exploits.py` runs all of it."""
+
+
+def entry(aim: corpus.Aim = "verdict", caught: tuple[str, ...] = (), work: str = "", name: str = "one") -> Entry:
+    return Entry(name=name, category="c", aim=aim, caught=caught, work=work, problem=SCALE, kernel=SCALE.seed)
+
+
+BUILT = Built(fingerprint="f", workloads=())
+REFUSED = BuildFailed(phase=Phase.FALLBACK, reason="torch computes")
+PASSED = Passed(judge="t", checks=())
+WRONG = Incorrect(judge="t", reason="wrong")
+
+
+def result(one: Entry, build=BUILT, verdict=PASSED) -> Result:
+    return corpus.run([one], lambda _: {0: build}, lambda _: {0: Judged(verdict)})[0]
+
+
+def test_every_class_of_exploit_is_in_the_corpus():
+    wanted = {name.strip() for name in CLASSES.replace("\n", " ").split(",")}
+    assert wanted <= {one.category for one in ENTRIES}
+
+
+def test_thirty_honest_kernels_of_many_styles_are_in_the_corpus():
+    assert len(HONEST) >= 30
+    assert len({one.category for one in HONEST}) >= 15
+    assert {one.problem.name for one in HONEST} >= {"matvec", "softmax", "layernorm", "rmsnorm", "maxpool3d", "gather"}
+
+
+def test_places_where_exploits_are_caught_are_phases():
+    known = {f"{who} {phase.value}" for who in ("build", "judge") for phase in Phase} | {"judge incorrect"}
+    assert {place for one in ENTRIES for place in one.caught} <= known
+
+
+def test_exploits_of_time_name_an_honest_kernel_of_the_same_problem():
+    for one in ENTRIES:
+        if one.aim == "time":
+            assert BY_NAME[one.work].aim == "honest"
+            assert BY_NAME[one.work].problem == one.problem
+
+
+@pytest.mark.parametrize("missing", ["class", "problem", "aim", "caught"])
+def test_a_file_without_a_field_is_refused(tmp_path, missing):
+    text = (EXPLOITS / "constant.py").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith(f"{missing}:")]
+    (tmp_path / "bad.py").write_text("\n".join(lines))
+    with pytest.raises(ProblemError, match=r"bad.py"):
+        corpus.read(tmp_path, PROBLEMS)
+
+
+@pytest.mark.parametrize("one", HONEST, ids=lambda one: one.name)
+def test_screen_lets_honest_kernels_pass(one):
+    assert screen(one.kernel) is None
+
+
+@pytest.mark.parametrize("place", sorted(ROOT.glob("config/problems/*/kernel.py")), ids=lambda path: path.parent.name)
+def test_screen_lets_seed_kernels_pass(place):
+    assert screen(Kernel(source=place.read_text())) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("import os", "imports os"),
+        ("import torch.utils.cpp_extension", "cpp_extension"),
+        ("from torch import _C", "_C"),
+        ("import numpy.ctypeslib", "ctypeslib"),
+        ("torch._C._cuda_setStream()", "private"),
+        ("torch.cuda.synchronize = print", "replaces torch.cuda.synchronize"),
+        ("Event = torch.cuda.Event\nEvent.elapsed_time = None", "replaces Event.elapsed_time"),
+        ("type(torch).x = 1", "replaces"),
+        ("del torch.allclose", "replaces"),
+        ("setattr(torch, 'allclose', None)", "setattr"),
+        ("getattr(torch, 'mat' + 'mul')", "put together"),
+        ("getattr(torch, '_C')", "_C"),
+        ("exec('1')", "exec"),
+        ("__builtins__", "__builtins__"),
+        ("print.__self__.exec('1')", "__self__"),
+        ("torch.sys.modules", "sys"),
+        ("torch.load('x')", "torch.load"),
+        ("(lambda: 0).__globals__", "__globals__"),
+    ],
+)
+def test_screen_names_line_and_reason(line, words):
+    found = screen(Kernel(source=f"import torch\n{line}\n"))
+    assert found is not None
+    assert found.phase is Phase.IMPORT
+    assert words in found.reason
+    assert found.reason.startswith(("line 2", "line 3"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "torch.backends.cuda.matmul.allow_tf32 = True",
+        "class A(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n        self._size = 1",
+        "if __name__ == '__main__':\n    pass",
+        "getattr(torch, 'bfloat16')",
+        "from triton.language.extra import libdevice",
+        "y = torch.empty(1)\ny[0] = 1",
+    ],
+)
+def test_screen_lets_pass_what_honest_kernels_write(line):
+    assert screen(Kernel(source=f"import torch\n{line}\n")) is None
+
+
+@given(st.sampled_from(ENTRIES))
+def test_screen_does_not_depend_on_comments_and_layout(one):
+    plain = Kernel(source=ast.unparse(ast.parse(one.kernel.source)))
+    before, after = screen(one.kernel), screen(plain)
+    assert (before is None) == (after is None)
+
+
+def test_outcomes_tell_layers_apart():
+    assert result(entry(), REFUSED).outcome == "caught"
+    assert result(entry(), BUILT, WRONG).outcome == "caught"
+    assert result(entry()).outcome == "slipped"
+    assert result(entry("machine")).outcome == "slipped"
+    assert result(entry("time")).outcome == "no clock"
+    assert result(entry("honest")).outcome == "passed"
+    assert result(entry("honest"), REFUSED).outcome == "false alarm"
+
+
+@pytest.mark.parametrize(("share", "outcome"), [(0.5, "no gain"), (0.2, "slipped"), (0.45, "no gain")])
+def test_a_time_is_measured_by_the_honest_kernel_that_does_the_same_work(share, outcome):
+    entries = [entry("time", work="twin"), entry("honest", name="twin")]
+    judged = {0: Judged(PASSED, share), 1: Judged(PASSED, 0.5)}
+    results = corpus.run(entries, lambda _: {0: BUILT, 1: BUILT}, lambda _: judged)
+    assert results[0].outcome == outcome
+
+
+def test_turned_away_elsewhere_than_expected_is_seen():
+    launch = Failed(judge="t", phase=Phase.LAUNCH, reason="no")
+    assert result(entry(caught=("judge launch",)), BUILT, launch).expected
+    assert not result(entry(caught=("judge launch",)), BUILT, WRONG).expected
+    assert not result(entry(caught=("judge incorrect",))).expected
+
+
+def test_table_counts_by_class_and_names_what_slipped():
+    text = corpus.table([result(entry(), REFUSED), result(entry(name="bad")), result(entry("honest"), BUILT, WRONG)])
+    row = next(line for line in text.splitlines() if line.startswith("c "))
+    assert row.split()[1:] == ["2", "1", "1", "0", "0", "0", "1"]
+    assert "bad: slipped" in text
+    assert "1 honest kernels, 1 false alarms" in text
+
+
+def test_a_sample_goes_as_expected_through_build_and_interpreter(tmp_path):
+    entries = [BY_NAME[name] for name in (*SAMPLE, *HONEST_SAMPLE)]
+    results = corpus.run(
+        entries,
+        lambda some: corpus.apart(corpus.build_by_cpu, some, load_device("h100", ROOT), tmp_path, 2, 60.0),
+        lambda some: corpus.apart(corpus.judge_by_interpreter, some, 2, 30.0, 0),
+    )
+    outcomes = {one.name: (one.outcome, one.expected) for one in results}
+    wanted = dict.fromkeys(SAMPLE, ("caught", True)) | dict.fromkeys(HONEST_SAMPLE, ("passed", True))
+    assert outcomes == wanted
+
+
+@pytest.mark.gpu
+def test_a_sample_goes_as_expected_through_the_judge_on_a_gpu():
+    entries = [BY_NAME[name] for name in (*SAMPLE, "patched_event", "row_per_program")]
+    judged = corpus.apart(corpus.judge_by_cuda, entries, 4, 30.0, 0)
+    results = corpus.run(entries, lambda some: dict.fromkeys(range(len(some)), BUILT), lambda _: judged)
+    assert {one.name: one.outcome for one in results} == dict.fromkeys(SAMPLE, "caught") | {
+        "patched_event": "no gain",
+        "row_per_program": "passed",
+    }
