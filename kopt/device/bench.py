@@ -84,6 +84,7 @@ class Bench:
         self.referee = Trusted("the referee", lambda: Referee(problem))
         self._timer: Trusted | None = None
         self._contracts: dict[str, Contract] = {}
+        self._built: Mapping[str, frozenset[str]] = {}
         self.account: dict[str, float] = {}
         """Seconds by what was waited for, e.g. `the timer: race`; complete once the bench is left."""
         if calibrated:
@@ -107,11 +108,18 @@ class Bench:
 
     # --- verification -------------------------------------------------------------------------------------------------
 
-    def verify(self, kernels: Mapping[str, Kernel]) -> Iterator[tuple[str, Recorded | Verdict]]:
+    def verify(
+        self, kernels: Mapping[str, Kernel], built: Mapping[str, frozenset[str]] | None = None
+    ) -> Iterator[tuple[str, Recorded | Verdict]]:
         """Run every kernel's Python code in a caged child, on draws that follow from the seed and from all of them.
 
         Those that found too little device memory are run again, alone.
+
+        Args:
+            kernels: by name.
+            built: digests of the cubins that the CPU stage made of a kernel, by name; it may launch no others.
         """
+        self._built = built or {}
         starved: dict[str, Kernel] = {}
         seed = (self._seed, "verify", *sorted(text_digest(kernel.source) for kernel in kernels.values()))
         yield from self._round(kernels, self._workers, seed, starved)
@@ -135,7 +143,7 @@ class Bench:
         ]
         for at, outcome in run_forked(tasks, workers=workers, limits=self._limits):
             slot = slots.of(at)
-            heard = self._heard(outcome, slot, draws, sheets[slot])
+            heard = self._built_only(names[at], self._heard(outcome, slot, draws, sheets[slot]))
             if not isinstance(outcome, Returned):
                 self.check_health()
             self.referee.call("poison", slot, seconds=CHECK_S)
@@ -182,6 +190,12 @@ class Bench:
                         f"a contestant failed before its candidate was imported: {kind}: {message}\n{tail}"
                     )
                 return failure(Phase.CRASH, f"{kind}: {message} (phase {phase})")
+
+    def _built_only(self, name: str, heard: Recorded | Verdict) -> Recorded | Verdict:
+        """A verdict in place of a recording that launches other machine code than the CPU stage made of the source."""
+        if isinstance(heard, Recorded) and name in self._built and not set(heard.binaries) <= self._built[name]:
+            return failure(Phase.FALLBACK, "it launches machine code that its source does not compile to")
+        return heard
 
     def _judged(self, data: bytes, slot: int, draws: Sequence[Draw], sheets: Sequence[Sheet]) -> Recorded | Verdict:
         try:

@@ -48,7 +48,9 @@ METADATA = (
 class Capture:
     """What launches and operations of this process come to; installed once, before the candidate is imported."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cuda") -> None:
+        """Nothing is seen yet; `device` is the type of device whose tensors count."""
+        self._device = device
         self.launches = 0
         """Launches so far."""
         self.binaries: dict[str, bytes] = {}
@@ -94,21 +96,23 @@ class Capture:
         Raises:
             Rejected: it computes with torch, moves data to the host, or does something that cannot be replayed.
         """
-        recording = self._recording = _Recording(known)
+        recording = self._recording = _Recording(known, self._device)
         count = recording.storages
         try:
             with recording, torch.no_grad():
                 output = call()
         finally:
             self._recording = None
-        return Program(workload=workload, arguments=count, steps=tuple(recording.steps), output=recording.view(output))
+        view = recording.view(output)
+        return Program(workload=workload, arguments=count, steps=tuple(recording.steps), output=view)
 
 
 class _Recording(TorchDispatchMode):
     """The steps of one call."""
 
-    def __init__(self, known: Sequence[torch.Tensor]) -> None:
-        super().__init__()
+    def __init__(self, known: Sequence[torch.Tensor], device: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # torch has no types here
+        self._device = device
         self.steps: list[Step] = []
         self._numbers: dict[int, int] = {}
         self._kept: list[torch.UntypedStorage] = []
@@ -127,7 +131,7 @@ class _Recording(TorchDispatchMode):
         kwargs = kwargs or {}
         results = func(*args, **kwargs)
         before, after = tree_leaves((args, kwargs)), tree_leaves(results)
-        if func.namespace != "prim" and any(_on_device(value) for value in (*before, *after)):
+        if func.namespace != "prim" and any(self._on_device(value) for value in (*before, *after)):
             self._operation(func, args, kwargs, before, after)
         return results
 
@@ -161,7 +165,7 @@ class _Recording(TorchDispatchMode):
         Raises:
             Rejected: it is no tensor of the device.
         """
-        if not _on_device(tensor):
+        if not self._on_device(tensor):
             raise Rejected(Phase.CONTRACT, f"the output must be one CUDA tensor, got {type(tensor).__name__}")
         if not self._known(tensor):
             number = self._number(tensor)
@@ -174,12 +178,12 @@ class _Recording(TorchDispatchMode):
     def _operation(
         self, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], before: list[Any], after: list[Any]
     ) -> None:
-        if any(_on_device(value) for value in before) and any(_elsewhere(value) for value in after):
+        if any(self._on_device(value) for value in before) and any(self._elsewhere(value) for value in after):
             raise Rejected(Phase.FALLBACK, f"{func} moves data from the device to the host")
         kind = kind_of(func)
         if kind is None:
             raise Rejected(Phase.FALLBACK, f"torch computes on the device: {func}; the Triton kernel is to do that")
-        made = [value for value in after if _on_device(value) and not self._known(value)]
+        made = [value for value in after if self._on_device(value) and not self._known(value)]
         if kind == "allocation":
             self.steps += [
                 Allocate(storage=self._number(value), bytes=value.untyped_storage().nbytes()) for value in made
@@ -196,7 +200,7 @@ class _Recording(TorchDispatchMode):
 
     def _argument(self, value: Any) -> Argument:
         if isinstance(value, torch.Tensor):
-            return self.view(value) if value.device.type == "cuda" else _host(value)
+            return self.view(value) if self._on_device(value) else _host(value)
         if value is None or isinstance(value, int | float | bool | str):
             return Scalar(value=value)
         if isinstance(value, list | tuple):
@@ -218,6 +222,12 @@ class _Recording(TorchDispatchMode):
             block_shape=tuple(map(int, value.block_shape)),
             options=tuple((name, option) for name, option in options.items() if option is not None),
         )
+
+    def _on_device(self, value: Any) -> bool:
+        return isinstance(value, torch.Tensor) and value.device.type == self._device
+
+    def _elsewhere(self, value: Any) -> bool:
+        return isinstance(value, torch.Tensor) and value.device.type != self._device
 
     def _known(self, tensor: torch.Tensor) -> bool:
         return tensor.untyped_storage().data_ptr() in self._numbers
@@ -245,11 +255,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
     return value
-
-
-def _on_device(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.device.type == "cuda"
-
-
-def _elsewhere(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.device.type != "cuda"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -136,6 +137,7 @@ def contest(kernel: Kernel, terms: Terms, sheets: Callable[[], Sequence[Sheet]])
 def _contest(kernel: Kernel, terms: Terms, mine: Sequence[Sheet], report: Report) -> bytes:
     """The task's whole course."""
     watch, capture = _Watch(), Capture()
+    os.environ["TRITON_DISABLE_LINE_INFO"] = "1"  # as in the CPU stage: the same source gives the same binary
     torch.cuda.init()
     torch.cuda.set_per_process_memory_fraction(terms.memory_share)
     torch.empty(1, device="cuda")

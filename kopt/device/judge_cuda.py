@@ -29,7 +29,7 @@ from kopt.device.peaks import Found
 from kopt.device.trusted import CallFailed
 from kopt.errors import WorkerDied
 from kopt.model.base import Value
-from kopt.model.build import Phase
+from kopt.model.build import Built, Phase
 from kopt.model.device import Device
 from kopt.model.environment import Conditions, Environment
 from kopt.model.kernel import Kernel
@@ -57,6 +57,8 @@ class CudaJob(Value):
     problem: Problem
     seed: int
     """The run's seed; inputs follow from it and from all kernels of the chunk."""
+    build: Built | None = None
+    """What the CPU stage made of it, for this device and these versions; if given, nothing else may be launched."""
 
 
 class Race(Value):
@@ -141,11 +143,12 @@ def judge_all(
     if not jobs:
         return
     kernels = {str(at): job.kernel for at, job in enumerate(jobs)}
+    built = {str(at): _cubins(job.build) for at, job in enumerate(jobs) if job.build is not None}
     if incumbent is not None:
         kernels[INCUMBENT] = incumbent
     with Bench(jobs[0].problem, seed=jobs[0].seed, workers=workers, limits=limits, calibrated=calibrated) as bench:
         judging = _Judging(bench, facts, found, race)
-        for name, judged in judging.judge(kernels):
+        for name, judged in judging.judge(kernels, built):
             yield int(name), judged
     if account is not None:
         account |= bench.account
@@ -206,9 +209,11 @@ class _Judging:
     wall_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     """By name and workload."""
 
-    def judge(self, kernels: Mapping[str, Kernel]) -> Iterator[tuple[str, CudaJudged]]:
+    def judge(
+        self, kernels: Mapping[str, Kernel], built: Mapping[str, frozenset[str]]
+    ) -> Iterator[tuple[str, CudaJudged]]:
         """Verify, race, and say what came of each."""
-        for name, heard in self.bench.verify(kernels):
+        for name, heard in self.bench.verify(kernels, built):
             self.take(name, heard)
             if name in self.verdicts and name == INCUMBENT:
                 log.warning("the incumbent did not pass: no ratios (%s)", self.verdicts[name])
@@ -386,6 +391,11 @@ class _Judging:
             ratio_low=ratio.low if ratio else None,
             ratio_high=ratio.high if ratio else None,
         )
+
+
+def _cubins(build: Built) -> frozenset[str]:
+    """Digests of all cubins of a build."""
+    return frozenset(launch.cubin for workload in build.workloads for launch in workload.launches)
 
 
 def environment(found: Found) -> Environment:

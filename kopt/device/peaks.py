@@ -81,7 +81,7 @@ def known_device(store: Store) -> Found:
     if not visible:
         raise DeviceError("no GPU is visible: look at nvidia-smi and at CUDA_VISIBLE_DEVICES")
     key = PeaksKey(
-        uuid=visible[0].uuid, driver=visible[0].driver, torch=torch.__version__,
+        uuid=visible[0].uuid, driver=visible[0].driver, torch=str(torch.__version__),
         code=code_digest("kopt.device.peaks"),
     )  # fmt: skip
     return store.shelf(Found).get_or_make(key, describe_device)

@@ -40,24 +40,27 @@ class NotReplayable(DeviceError):
 
 Storages = dict[int, torch.Tensor]
 """Flat byte tensors by number."""
-Run = Callable[[Storages], None]
+Run = Callable[[Storages, bool], None]
+"""Does a step on the storages; new memory is filled with NaN if the second argument says so."""
 
 
 class Replay:
     """A program with its binaries loaded, ready to run on any arguments of its workload."""
 
-    def __init__(self, program: Program, binaries: Mapping[str, bytes], driver: Any) -> None:
+    def __init__(self, program: Program, binaries: Mapping[str, bytes], driver: Any, device: str = "cuda") -> None:
         """Load the binaries into this process's context.
 
         Args:
             program: what to run.
             binaries: cubins by digest.
             driver: Triton's driver, as it was made.
+            device: where it allocates.
 
         Raises:
             NotReplayable: the program holds something that no candidate may do.
         """
         self._program = program
+        self._device = device
         self._driver = driver
         self._functions: dict[tuple[str, str], int] = {}
         self._binaries = binaries
@@ -76,15 +79,21 @@ class Replay:
         storages: Storages = dict(enumerate(arguments))
         for step, is_launch in self._steps:
             if not (ghost and is_launch):
-                step(storages)
-                if poison and step.__name__ == "allocate":
-                    storages[max(storages)].fill_(0xFF)
+                step(storages, poison)
         return _placed(self._program.output, storages)
 
     def _prepared(self, step: Allocate | Operation | KernelLaunch) -> Run:
         if isinstance(step, Allocate):
-            return _allocation(step)
+            return self._allocation(step)
         return _operation(step) if isinstance(step, Operation) else self._launch(step)
+
+    def _allocation(self, step: Allocate) -> Run:
+        def allocate(storages: Storages, poison: bool) -> None:
+            storages[step.storage] = torch.empty(step.bytes, dtype=torch.uint8, device=self._device)
+            if poison:
+                storages[step.storage].fill_(0xFF)
+
+        return allocate
 
     def _launch(self, step: KernelLaunch) -> Run:
         # Triton reads `cluster_dims` of older metadata and `num_ctas` of newer; what is absent was absent.
@@ -95,7 +104,7 @@ class Replay:
         packed = (metadata.num_warps, metadata.num_ctas, metadata.shared)
         x, y, z = step.grid
 
-        def launch(storages: Storages) -> None:
+        def launch(storages: Storages, poison: bool) -> None:
             values = [_value(one, storages) for one in step.arguments]
             stream = torch.cuda.current_stream().cuda_stream
             launcher(x, y, z, stream, function, packed, None, None, None, *values)
@@ -125,25 +134,17 @@ def _nested(kind: Any) -> Any:
     return tuple(_nested(one) for one in kind) if isinstance(kind, list | tuple) else kind
 
 
-def _allocation(step: Allocate) -> Run:
-    def allocate(storages: Storages) -> None:
-        storages[step.storage] = torch.empty(step.bytes, dtype=torch.uint8, device="cuda")
-
-    return allocate
-
-
 def _operation(step: Operation) -> Run:
     qualified, _, overload = step.name.rpartition(".")
     if KINDS.get(qualified) not in ("fill", "copy"):
         raise NotReplayable(f"{step.name} is no copy or fill")
     function = getattr(getattr(torch.ops.aten, qualified.removeprefix("aten::")), overload)
 
-    def operate(storages: Storages) -> None:
+    def operate(storages: Storages, poison: bool) -> None:
         arguments = [_value(one, storages) for one in step.arguments]
         result = function(*arguments, **{name: _value(one, storages) for name, one in step.named})
         if step.result is not None:
-            storage = result.untyped_storage()
-            storages[step.result] = torch.empty(0, dtype=torch.uint8, device="cuda").set_(storage)
+            storages[step.result] = flat_bytes(result)
 
     return operate
 

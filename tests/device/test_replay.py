@@ -1,0 +1,99 @@
+"""Recording and replaying what surrounds launches; on the CPU, where torch does the same as on a GPU."""
+
+import pytest
+import torch
+
+from kopt.device.capture import Capture
+from kopt.device.program import Allocate, Operation, Program, Scalar, View
+from kopt.device.rejection import Rejected
+from kopt.device.replay import NotReplayable, Replay, flat_bytes
+from kopt.model.build import Phase
+
+
+def record(call, *arguments):
+    return Capture("cpu").program("main", arguments, lambda: call(*arguments))
+
+
+def replay(program, *arguments, poison=True):
+    again = Program.model_validate_json(program.model_dump_json())
+    return Replay(again, {}, None, "cpu").run([flat_bytes(one) for one in arguments], poison=poison)
+
+
+def surroundings(x):
+    """Allocation, fill, views, casts, copies, concatenation: all that may surround a launch."""
+    out = torch.zeros(4, 3, dtype=torch.float32)
+    out[:2].copy_(x.to(torch.float32))
+    both = torch.cat([out.t(), torch.full((1, 4), 7.0)])
+    out[3].fill_(2.5)
+    both[0, 1:3] = torch.tensor([5.0, 6.0])
+    return both.to(torch.bfloat16)[1:]
+
+
+def test_a_replay_on_other_inputs_does_what_the_call_would_do():
+    first, second = torch.randn(2, 3).bfloat16(), torch.randn(2, 3).bfloat16()
+    program = record(surroundings, first)
+    assert torch.equal(replay(program, second), surroundings(second))
+
+
+def test_an_output_may_be_a_view_of_an_input():
+    x = torch.arange(12.0).view(3, 4)
+    program = record(lambda x: x.t()[1:], x)
+    assert program.steps == ()
+    assert torch.equal(replay(program, x + 1), (x + 1).t()[1:])
+
+
+def test_what_was_never_written_is_nan_in_a_replay():
+    program = record(lambda x: torch.empty(5), torch.zeros(1))
+    assert replay(program, torch.zeros(1)).isnan().all()
+
+
+def test_a_workspace_may_be_kept_but_what_it_held_is_not_there():
+    kept = torch.full((3,), 4.0)
+    x = torch.arange(3.0)
+    written = record(lambda x: kept.copy_(x), x)
+    assert torch.equal(replay(written, x + 1), x + 1)
+    stale = record(lambda x: kept, x)
+    assert replay(stale, x).isnan().all()
+
+
+@pytest.mark.parametrize("call", [lambda x: x @ x, lambda x: x + 1, lambda x: x.sum(), lambda x: torch.relu(x)])
+def test_computing_with_torch_is_not_recorded_but_refused(call):
+    with pytest.raises(Rejected) as refused:
+        record(call, torch.ones(2, 2))
+    assert refused.value.phase is Phase.FALLBACK
+
+
+@pytest.mark.parametrize("name", ["aten::mm.default", "aten::add.Tensor", "os::system.default", "aten::empty.default"])
+def test_a_forged_program_can_do_nothing_but_copy_and_fill(name):
+    step = Operation(name=name, arguments=(), result=1)
+    with pytest.raises(NotReplayable):
+        Replay(program(step), {}, None, "cpu")
+
+
+def test_a_forged_program_cannot_reach_outside_its_storages():
+    for view in (view_of(0, shape=(9,)), view_of(0, offset=2), view_of(7)):
+        forged = program(output=view)
+        with pytest.raises((NotReplayable, RuntimeError)):
+            replay(forged, torch.zeros(2))
+
+
+def test_a_program_for_other_arguments_is_not_run():
+    with pytest.raises(NotReplayable):
+        replay(program(), torch.zeros(2), torch.zeros(2))
+
+
+def test_a_fill_is_replayed_as_it_was():
+    filled = program(
+        Allocate(storage=1, bytes=8),
+        Operation(name="aten::fill_.Scalar", arguments=(view_of(1), Scalar(value=3))),
+        output=view_of(1),
+    )
+    assert replay(filled, torch.zeros(2)).tolist() == [3.0, 3.0]
+
+
+def view_of(storage, offset=0, shape=(2,)):
+    return View(storage=storage, offset=offset, shape=shape, stride=(1,), dtype="float32")
+
+
+def program(*steps, output=None):
+    return Program(workload="main", arguments=1, steps=steps, output=output or view_of(0))
