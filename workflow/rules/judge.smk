@@ -16,9 +16,7 @@ rule compile:
     output:
         builds=f"{RUN}/round_{{round,[1-9]\\d*}}/attempt_0/builds.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_0/failed_builds.txt",
-        records=expand(
-            f"{RUN}/round_{{{{round}}}}/attempt_0/builds/{{slot}}.json", slot=slots(1)
-        ),
+        records=directory(f"{RUN}/round_{{round}}/attempt_0/builds"),
     log:
         f"{RUN}/logs/round_{{round}}/compile_0.log",
     threads: workflow.cores
@@ -26,7 +24,7 @@ rule compile:
         code=code("compile"),
         settings=settings("effective_judge", "limits"),
         chunks=CONFIG.chunks(0),
-        records=folder_of("records"),
+        records=lambda w, output: output.records,
     shell:
         COMPILE
 
@@ -40,14 +38,14 @@ use rule compile as compile_seed with:
     output:
         builds=f"{RUN}/round_0/attempt_0/builds.parquet",
         failed=f"{RUN}/round_0/attempt_0/failed_builds.txt",
-        records=[f"{RUN}/round_0/attempt_0/builds/0.json"],
+        records=directory(f"{RUN}/round_0/attempt_0/builds"),
     log:
         f"{RUN}/logs/round_0/compile_0.log",
     params:
         code=code("compile"),
         settings=settings("effective_judge", "limits"),
         chunks=1,
-        records=folder_of("records"),
+        records=lambda w, output: output.records,
 
 
 rule compile_repair:

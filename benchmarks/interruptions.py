@@ -1,0 +1,101 @@
+"""Kill a search again and again: does it end with the same selection as one that was left alone?
+
+    python benchmarks/interruptions.py [--kills 10] [--problem softmax] [--rounds 2] [--seed 0]
+
+Runs the embedded search (real builds, interpreter, estimates) twice from an empty store: once undisturbed, once with
+SIGKILL of Snakemake and all its children at random moments, each followed by `--unlock` and the same command.  Prints
+both final selections' digests and how many builds were made; exits 1 when the selections differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Search:
+    """One search in a folder of its own."""
+
+    def __init__(self, folder: Path, problem: str, rounds: int) -> None:
+        self.folder = folder
+        self.rounds = rounds
+        snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+        self.base = [*snakemake, "--directory", str(folder), "--cores", "2", "--quiet", "all"]
+        self.config = ["--config", f"problem={problem}", f"rounds={rounds}", "run=t", "models=[kopt-rewrite]"]
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start the search in a process group of its own."""
+        with (self.folder / "output").open("ab") as output:
+            return subprocess.Popen([*self.base, *self.config], stdout=output, stderr=output, start_new_session=True)
+
+    def unlock(self) -> None:
+        """What the documentation says to do after a kill."""
+        subprocess.run([*self.base, "--unlock", *self.config], check=True, capture_output=True)
+
+    def finish(self) -> float:
+        """Run to the end; returns seconds."""
+        started = time.perf_counter()
+        if self.start().wait():
+            sys.exit((self.folder / "output").read_text()[-3000:])
+        return time.perf_counter() - started
+
+    def selections(self) -> str:
+        """Digest of all rounds' selections and the best kernel."""
+        run = self.folder / "results" / "t"
+        files = [*(run / f"round_{r}" / "selection.parquet" for r in range(self.rounds + 1)), run / "best_kernel.py"]
+        return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+    def items(self) -> int:
+        """Items in the store."""
+        return sum(path.is_file() for path in (self.folder / "results/store").rglob("*.*"))
+
+
+def disturb(search: Search, kills: int, span: float, drawn: random.Random) -> int:
+    """Kill the search at random moments within `span` seconds of its start; returns how many kills struck."""
+    struck = 0
+    for _ in range(kills):
+        process = search.start()
+        try:
+            process.wait(timeout=drawn.uniform(0.05, 1.0) * span)
+            break
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            struck += 1
+            search.unlock()
+    return struck
+
+
+def main() -> int:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--problem", default="softmax")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="kopt-calm-") as calm, tempfile.TemporaryDirectory(prefix="kopt-") as rough:
+        left_alone = Search(Path(calm), options.problem, options.rounds)
+        disturbed = Search(Path(rough), options.problem, options.rounds)
+        seconds = left_alone.finish()
+        struck = disturb(disturbed, options.kills, seconds / 4, random.Random(options.seed))
+        last = disturbed.finish()
+        same = left_alone.selections() == disturbed.selections()
+        print(f"left alone  {left_alone.selections()}  {left_alone.items():>4} items  {seconds:6.1f} s")
+        print(f"{struck:>2} kills    {disturbed.selections()}  {disturbed.items():>4} items  {last:6.1f} s after the last")
+        print("the same selection" if same else "ANOTHER selection")
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
