@@ -18,7 +18,7 @@ from pathlib import Path
 from kopt import statistics
 from kopt.device.bench import Bench
 from kopt.device.facts import problem_facts
-from kopt.device.judge_cuda import INCUMBENT, LIMITS, CudaJob, Race, judge_all, measure_finalists
+from kopt.device.judge_cuda import INCUMBENT, LIMITS, CudaJob, Final, Race, judge_on, measure_finalists
 from kopt.device.peaks import Found, describe_device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
@@ -42,14 +42,13 @@ def main() -> None:
 
 def _chunk(problem: Problem, found: Found, options: argparse.Namespace) -> None:
     jobs = [CudaJob(kernel=k, problem=problem, seed=1) for k in itertools.islice(variants(problem.seed), options.count)]
-    account: dict[str, float] = {}
     start = time.perf_counter()
-    judged = dict(
-        judge_all(
-            jobs, facts=problem_facts(problem), found=found, workers=options.workers, incumbent=problem.seed,
-            race=Race(first=5, repeat=options.repeat), account=account, calibrated=options.calibrated,
+    race = Race(first=5, repeat=options.repeat)
+    with Bench(problem, seed=1, workers=options.workers, limits=LIMITS, calibrated=options.calibrated) as bench:
+        judged = dict(
+            judge_on(bench, jobs, facts=problem_facts(problem), found=found, incumbent=problem.seed, race=race)
         )
-    )  # fmt: skip
+    account = bench.account
     total = time.perf_counter() - start
     passed = [one for one in judged.values() if one.timing is not None]
     print(f"\n{len(jobs)} candidates, {len(passed)} passed, {options.workers} contestants at a time")
@@ -91,7 +90,7 @@ def _baselines(problem: Problem, found: Found, options: argparse.Namespace) -> N
     start = time.perf_counter()
     finals = measure_finalists(
         {INCUMBENT: problem.seed}, problem, facts=problem_facts(problem), found=found, seed=3,
-        baselines=options.baselines.split(","), warmup=10, repeat=100,
+        plan=Final(baselines=tuple(options.baselines.split(",")), warmup=10),
     )  # fmt: skip
     print(f"\nfresh interleaved measurement, {time.perf_counter() - start:.1f} s")
     for name, timing in finals.timings.items():

@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import Field
@@ -74,6 +74,19 @@ class Race(Value):
     """Candidates that are timed to the end."""
 
 
+class Final(Value):
+    """How a final measurement is made."""
+
+    baselines: tuple[str, ...] = BASELINES
+    """`eager`, `compile`, `max-autotune`."""
+    warmup: int = 25
+    """Untimed calls of each."""
+    repeat: int = 100
+    """Timed calls of each, over all processes."""
+    processes: int = 2
+    """Timer processes, one after the other."""
+
+
 class CudaJudged(Value):
     """What came of one kernel."""
 
@@ -119,7 +132,6 @@ def judge_all(
     incumbent: Kernel | None = None,
     race: Race = Race(),  # noqa: B008 - frozen
     calibrated: bool = False,
-    account: dict[str, float] | None = None,
 ) -> Iterator[tuple[int, CudaJudged]]:
     """Judge a chunk of one problem on the first visible device; yields (index, judged).
 
@@ -134,7 +146,6 @@ def judge_all(
         incumbent: timed along; ratios are to it.
         race: how long to time.
         calibrated: the problem's checks have been proven before (`kopt.device.verify_calibration`).
-        account: gets the seconds that were waited for each process and call.
 
     Raises:
         DeviceError: there is no usable device, or it broke.
@@ -142,16 +153,26 @@ def judge_all(
     """
     if not jobs:
         return
+    with Bench(jobs[0].problem, seed=jobs[0].seed, workers=workers, limits=limits, calibrated=calibrated) as bench:
+        yield from judge_on(bench, jobs, facts=facts, found=found, incumbent=incumbent, race=race)
+
+
+def judge_on(
+    bench: Bench,
+    jobs: Sequence[CudaJob],
+    *,
+    facts: ProblemFacts,
+    found: Found,
+    incumbent: Kernel | None = None,
+    race: Race = Race(),  # noqa: B008 - frozen
+) -> Iterator[tuple[int, CudaJudged]]:
+    """Like `judge_all`, on a bench that stands."""
     kernels = {str(at): job.kernel for at, job in enumerate(jobs)}
     built = {str(at): _cubins(job.build) for at, job in enumerate(jobs) if job.build is not None}
     if incumbent is not None:
         kernels[INCUMBENT] = incumbent
-    with Bench(jobs[0].problem, seed=jobs[0].seed, workers=workers, limits=limits, calibrated=calibrated) as bench:
-        judging = _Judging(bench, facts, found, race)
-        for name, judged in judging.judge(kernels, built):
-            yield int(name), judged
-    if account is not None:
-        account |= bench.account
+    for name, judged in Judging(bench, facts, found, race, Clocks(found.uuid).read).judge(kernels, built):
+        yield int(name), judged
 
 
 def measure_finalists(
@@ -161,10 +182,7 @@ def measure_finalists(
     facts: ProblemFacts,
     found: Found,
     seed: int,
-    baselines: Sequence[str] = BASELINES,
-    warmup: int = 25,
-    repeat: int = 100,
-    processes: int = 2,
+    plan: Final = Final(),  # noqa: B008 - frozen
     limits: Limits = LIMITS,
 ) -> Finals:
     """Verify finalists anew and time them with baselines, interleaved, in fresh processes.
@@ -175,32 +193,32 @@ def measure_finalists(
         facts: its facts.
         found: the device, measured.
         seed: of the verification's inputs: another one than the search's.
-        baselines: `eager`, `compile`, `max-autotune`.
-        warmup: untimed calls of each.
-        repeat: timed calls of each, over all processes.
-        processes: how many timer processes, one after the other.
+        plan: how long to time, and beside what.
         limits: of one contestant.
 
     Raises:
         DeviceError, ProblemError: as for `judge_all`.
     """
     with Bench(problem, seed=seed, workers=2, limits=limits, calibrated=True) as bench:
-        judging = _Judging(bench, facts, found, Race(warmup=warmup, repeat=repeat))
+        race = Race(warmup=plan.warmup, repeat=plan.repeat)
+        judging = Judging(bench, facts, found, race, Clocks(found.uuid).read)
         for name, heard in bench.verify(kernels) if kernels else ():
             judging.take(name, heard)
-        for turn in range(processes):
-            judging.final(turn, -(-repeat // processes), baselines)
+        for turn in range(plan.processes):
+            judging.final(turn, -(-plan.repeat // plan.processes), plan.baselines)
         return judging.finals()
 
 
 @dataclass
-class _Judging:
+class Judging:
     """The course of one chunk."""
 
     bench: Bench
     facts: ProblemFacts
     found: Found
     plan: Race
+    state: Callable[[], Conditions]
+    """Reads the device's state."""
     recorded: dict[str, Recorded] = field(default_factory=dict)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
@@ -243,7 +261,7 @@ class _Judging:
         names = [*self.recorded, *baselines]
         if names:
             self._warm(batch, names)
-            self._add(self._timed(batch, names, launches, 0))
+            self._add(self._timed(batch, [name for name in names if name not in self.verdicts], launches, 0))
             self._verify_kept(batch)
         self.bench.end_timing()
 
@@ -266,6 +284,7 @@ class _Judging:
                 break
             if done == 0:
                 self._warm(batch, running)
+                running = [name for name in running if name in self.recorded]
             self._add(self._stage(batch, running, launches, done))
             done += launches
             self._verify_kept(batch)
@@ -273,8 +292,15 @@ class _Judging:
         self.bench.end_timing()
 
     def _warm(self, batch: Batch, names: Sequence[str]) -> None:
-        batch.warm(names, self.plan.warmup)
-        self.wall_ms |= {name: batch.wall_ms(name) for name in names}
+        """Warm up each by itself, so that one that breaks the timer is known."""
+        for name in names:
+            try:
+                batch.warm([name], self.plan.warmup)
+                self.wall_ms[name] = batch.wall_ms(name)
+            except (WorkerDied, CallFailed):
+                batch.drop(name)
+                self._fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
+                batch.revive()
 
     def _admit(self, batch: Batch, name: str) -> None:
         wrong = batch.admit(name, self.recorded[name])
@@ -298,11 +324,10 @@ class _Judging:
         return self._timed(batch, [name for name in names if name in self.recorded], launches, done)
 
     def _timed(self, batch: Batch, names: list[str], launches: int, done: int) -> dict[str, dict[str, list[float]]]:
-        clocks = Clocks(self.found.uuid)
         for _ in range(SPOILED_TRIES):
-            before = clocks.read()
+            before = self.state()
             times = batch.race(names, launches, done)
-            conditions = together([before, clocks.read()])
+            conditions = together([before, self.state()])
             if not conditions.spoiled:
                 break
             log.warning("the device was slowed down (%s): timing again", ", ".join(conditions.throttle))

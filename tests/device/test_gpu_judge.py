@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -46,13 +47,14 @@ print(json.dumps([found.uuid, judged]))
 """A process of its own: whoever judges must not have used CUDA."""
 
 
-def judge(jobs: list[tuple[Problem, str]]):
+def judge(jobs: list[tuple[Problem, str]], builds=()):
     from kopt.device.judge_cuda import CudaJudged
 
     texts = [
         {"kernel": Kernel(source=source).model_dump(), "problem": problem.model_dump(mode="json"), "seed": 7}
         for problem, source in jobs
     ]
+    texts = [text | {"build": build} for text, build in zip_longest(texts, builds)]
     done = subprocess.run(
         [sys.executable, "-c", RUN],
         input=json.dumps(texts), capture_output=True, text=True, env={**os.environ, "SECRET_API_KEY": "xyz"},
@@ -187,3 +189,38 @@ def test_every_seed_passes_at_full_size():
     _, judged = judge([(problem, problem.seed.source) for problem in problems])
     failed = {p.name: one.verdict for p, one in zip(problems, judged, strict=True) if one.timing is None}
     assert not failed
+
+
+def test_a_kernel_launches_what_the_cpu_stage_made_of_its_source(judged, tmp_path):
+    built = {name: build(source, tmp_path) for name, source in RIGHT.items()}
+    _, again = judge([(MATVEC, source) for source in RIGHT.values()], [built[name] for name in RIGHT])
+    assert [type(one.verdict) for one in again] == [Passed] * len(RIGHT)
+
+
+def test_a_kernel_that_launches_anything_else_does_not_pass(tmp_path):
+    other = build(RIGHT["larger blocks"], tmp_path)
+    _, (one,) = judge([(MATVEC, SEED)], [other])
+    assert isinstance(one.verdict, Failed)
+
+
+BUILD = """
+import json, sys
+from pathlib import Path
+from kopt.config import load_device
+from kopt.device.build import BuildJob, build_all
+from kopt.store import Store
+
+job = BuildJob.model_validate(json.load(sys.stdin) | {"device": load_device("h100", Path(sys.argv[1])).model_dump()})
+print(dict(build_all([job], store=Store(Path(sys.argv[2])), workers=1))[0].model_dump_json())
+"""
+
+
+def build(source: str, store: Path):
+    """What the CPU stage makes of a source, in a process that sees no GPU."""
+    job = {"kernel": Kernel(source=source).model_dump(), "problem": MATVEC.model_dump(mode="json")}
+    done = subprocess.run(
+        [sys.executable, "-c", BUILD, str(PROBLEMS.parents[1]), str(store)],
+        input=json.dumps(job), capture_output=True, text=True, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])

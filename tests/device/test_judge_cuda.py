@@ -1,0 +1,153 @@
+"""The course of a chunk, with a bench that needs no GPU: who is timed, who is dropped, what is said of whom."""
+
+import random
+
+import pytest
+
+from kopt.device.bench import Recorded, failure
+from kopt.device.judge_cuda import INCUMBENT, Judging, Race
+from kopt.device.peaks import Found
+from kopt.device.program import Program, View
+from kopt.errors import WorkerDied
+from kopt.model.build import Phase
+from kopt.model.device import Device
+from kopt.model.environment import Conditions
+from kopt.model.problem import Dtype, ProblemFacts, TensorSpec, WorkloadFacts
+from kopt.model.verdict import Failed, Incorrect, Passed
+
+FACTS = ProblemFacts(
+    dtype=Dtype.BFLOAT16,
+    workloads=(
+        WorkloadFacts(
+            workload="main",
+            inputs=(TensorSpec(name="x", shape=(1 << 30,), dtype="bfloat16"),),
+            output=TensorSpec(name="output", shape=(1024,), dtype="bfloat16"),
+            eager_ops=(),
+        ),
+    ),
+)
+"""2 GiB in, next to nothing out: 0.69 ms at 3000 GB/s with the roofline's headroom."""
+
+DEVICE = Device(
+    name="a GPU", arch=90, sm_count=132, shared_bytes_per_block=232448, shared_bytes_per_sm=233472,
+    l2_bytes=50 << 20, memory_bytes=80 << 30, sm_clock_mhz=1980, copy_gb_s=3000.0, vector_tflop_s=60.0, measured=True,
+)  # fmt: skip
+FOUND = Found(device=DEVICE, uuid="GPU-1", driver="1", read_gb_s=3000.0)
+COOL = Conditions(sm_clock_mhz=(1980, 1980), temperature_c=40, power_w=300.0)
+HOT = COOL.model_copy(update={"throttle": ("thermal (hardware)",)})
+PROGRAM = Program(
+    workload="main", arguments=1, steps=(), output=View(storage=0, offset=0, shape=(1,), stride=(1,), dtype="float32")
+)
+
+
+class Table:
+    """A bench and its batches, whose kernels take the times and have the faults that they are given."""
+
+    def __init__(self, ms, unverified=(), unadmitted=(), wrong_when_timed=(), breaks=(), breaks_early=()):
+        self.ms, self.unverified, self.unadmitted = ms, unverified, unadmitted
+        self.wrong_when_timed, self.breaks, self.breaks_early = wrong_when_timed, breaks, breaks_early
+        self.random = random.Random(1)
+        self.launches = dict.fromkeys(ms, 0)
+
+    def verify(self, kernels, built=None):
+        for name in kernels:
+            bad = name in self.unverified
+            yield name, failure(Phase.CRASH, "died") if bad else Recorded((PROGRAM,), {}, (), {"verify": 1.0})
+
+    def begin_timing(self, memory_bytes, seed):
+        return self
+
+    def end_timing(self):
+        pass
+
+    def admit(self, name, recorded):
+        return failure(Phase.MUTATION, "writes") if name in self.unadmitted else None
+
+    def warm(self, names, calls):
+        if set(names) & set(self.breaks_early):
+            raise WorkerDied("the timer died")
+
+    def wall_ms(self, name):
+        return {"main": 2.0}
+
+    def race(self, names, launches, start):
+        if set(names) & set(self.breaks):
+            raise WorkerDied("the timer died")
+        for name in names:
+            self.launches[name] += launches
+        return {"main": {n: [self.ms[n] * self.random.uniform(0.999, 1.001) for _ in range(launches)] for n in names}}
+
+    def kept_is_right(self, name):
+        return Incorrect(judge="cuda", reason="wrong later") if name in self.wrong_when_timed else None
+
+    def revive(self):
+        pass
+
+    def drop(self, name):
+        pass
+
+
+def judged(table, race=Race(repeat=40, keep=2), state=lambda: COOL):  # noqa: B008 - frozen
+    return dict(Judging(table, FACTS, FOUND, race, state).judge(dict.fromkeys(table.ms), {}))
+
+
+def test_everyone_right_is_timed_with_a_ratio_to_the_incumbent():
+    said = judged(Table({"0": 1.0, "1": 1.5, INCUMBENT: 2.0}))
+    assert set(said) == {"0", "1"}
+    (timed,) = said["0"].timing.workloads
+    assert isinstance(said["0"].verdict, Passed)
+    assert timed.ratio == pytest.approx(0.5, abs=0.01)
+    assert timed.ratio_low <= timed.ratio <= timed.ratio_high
+    assert timed.wall_ms == 2.0
+    assert said["0"].timing.environment.uuid == "GPU-1"
+    assert said["0"].timing.ratio == timed.ratio
+
+
+def test_a_race_spends_its_launches_on_the_fast_ones():
+    table = Table({str(at): 1.0 + 0.5 * at for at in range(8)} | {INCUMBENT: 3.0})
+    judged(table)
+    assert table.launches["0"] == table.launches["1"] == table.launches[INCUMBENT] == 40
+    assert table.launches["7"] == 5
+
+
+def test_a_time_that_no_device_can_reach_is_refused():
+    said = judged(Table({"0": 0.5, "1": 1.0}))
+    assert said["0"].timing is None
+    assert said["0"].verdict.phase is Phase.ROOFLINE
+    assert isinstance(said["1"].verdict, Passed)
+
+
+def test_each_failure_is_told_and_leaves_the_others_their_times():
+    table = Table(dict.fromkeys("0123", 1.0), unverified="0", unadmitted="1", wrong_when_timed="2")
+    said = judged(table)
+    assert [type(said[name].verdict) for name in "0123"] == [Failed, Failed, Incorrect, Passed]
+    assert [said[name].timing is None for name in "0123"] == [True, True, True, False]
+
+
+def test_who_breaks_the_timer_is_found_and_dropped():
+    for table in (Table(dict.fromkeys("012", 1.0), breaks="1"), Table(dict.fromkeys("012", 1.0), breaks_early="1")):
+        said = judged(table)
+        assert [type(said[name].verdict) for name in "012"] == [Passed, Failed, Passed]
+        assert said["1"].verdict.phase is Phase.CRASH
+
+
+def test_an_incumbent_that_fails_costs_the_ratios_only():
+    said = judged(Table({"0": 1.0, INCUMBENT: 1.0}, unverified=(INCUMBENT,)))
+    assert said["0"].timing.ratio is None
+    assert isinstance(said["0"].verdict, Passed)
+
+
+def test_when_only_the_incumbent_is_right_nobody_is_timed():
+    table = Table({"0": 1.0, INCUMBENT: 1.0}, unverified=("0",))
+    assert isinstance(judged(table)["0"].verdict, Failed)
+    assert table.launches[INCUMBENT] == 0
+
+
+def test_a_batch_that_heat_spoiled_is_timed_again(monkeypatch):
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    states = iter([COOL, HOT])
+    table = Table({"0": 1.0})
+    said = judged(table, race=Race(repeat=5), state=lambda: next(states, COOL))
+    assert table.launches["0"] == 10
+    assert len(said["0"].timing.workloads[0].samples_ms) == 5
+    assert not any(one.spoiled for one in said["0"].timing.conditions)
