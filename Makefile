@@ -11,11 +11,11 @@ DEMO := --configfile config/presets/beam_search.yaml --config problem=matvec rou
 .PHONY: demo test lint setup lock generated clean
 
 demo: setup
-	$(BIN)/snakemake --cores $(CORES) --quiet progress rules $(DEMO)
+	$(BIN)/snakemake --cores $(CORES) --quiet all $(DEMO)
 	@echo "open results/demo/report.html"
 
 test: setup
-	$(BIN)/pytest -n $(CORES) -m "not gpu"
+	$(BIN)/pytest -n $(CORES) --dist loadgroup -m "not gpu"
 
 lint: setup
 	$(BIN)/ruff check .
