@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -48,10 +48,11 @@ class TechniqueClustering(Settings):
     """Select round-robin over clusters of equal technique vectors; off: the fastest kernels."""
     techniques: str = "config/techniques.yaml"
     """Taxonomy file, relative to the project."""
-    classifier: Literal["auto", "static"] = "auto"
-    """Who classifies: `static` facts of source and PTX, or `auto`, the best that the run's models allow."""
+    classifier: Literal["auto", "static", "llm", "both"] = "auto"
+    """Who classifies: `static` facts of source and PTX; `llm`: a language model; `both`: facts decide what they can
+    prove, a model the rest; `auto`: `llm` where a classifier model is named and the run has language models."""
     classifier_model: str | None = None
-    """Language model that classifies, when the classifier is not static."""
+    """Language model that classifies; default: the run's first."""
     max_concurrency: int = Field(default=4, ge=1)
     """Classifier calls at the same time."""
 
@@ -72,6 +73,40 @@ class Limits(Settings):
     """Wall-clock limit for tracing and compiling one candidate, s."""
     judge_seconds: float = Field(default=90.0, gt=0)
     """Wall-clock limit for verifying one candidate, s."""
+
+
+class Llm(Settings):
+    """How language models are called."""
+
+    concurrency: int = Field(default=64, ge=1, le=1024)
+    """Calls at the same time, over all models; each model has its own limit beside it."""
+    deadline_seconds: float = Field(default=600.0, gt=0)
+    """Time for one call, from its start to its last token, s."""
+    give_up_seconds: float = Field(default=1800.0, gt=0)
+    """Time after which a request is not tried again, waits included, s."""
+    connect_seconds: float = Field(default=15.0, gt=0)
+    """Time to open a connection, s."""
+    max_tries: int = Field(default=6, ge=1, le=100)
+    """Calls for one request."""
+    backoff_seconds: float = Field(default=1.0, ge=0)
+    """Longest wait before the second try; it doubles from try to try, s."""
+    backoff_cap_seconds: float = Field(default=60.0, ge=0)
+    """Longest wait that is not asked for by the server, s."""
+    poll_seconds: float = Field(default=60.0, gt=0)
+    """Time between two looks at a batch, s."""
+    wait_seconds: float = Field(default=90_000.0, gt=0)
+    """Time after which a round by batch is given up; a later run takes its batches up, s."""
+
+
+class Asking(Value):
+    """How replies of language models come to a run, and what they may cost."""
+
+    replies: Literal["live", "replay", "exchange"]
+    delivery: Literal["direct", "batch"]
+    exchange: str
+    budget_usd: float | None
+    budget_calls: int | None
+    llm: Llm
 
 
 class Config(Settings):
@@ -105,6 +140,29 @@ class Config(Settings):
     """Rounds without improvement after which greedy and noop stop; default: `stop.patience`."""
     technique_clustering: TechniqueClustering = TechniqueClustering()
     """Diversity-preserving selection."""
+    diagnosis: Literal["auto", "rules", "llm"] = "auto"
+    """Who says what limits a parent: `rules` over profile, roofline and build, or a language model (`llm`); `auto`: a
+    language model where the run has one."""
+    diagnosis_model: str | None = None
+    """Language model that diagnoses; default: the run's first."""
+    reflection: Literal["auto", "none", "llm"] = "auto"
+    """Whether a language model draws lessons from each round for later prompts; `auto`: where the run has one."""
+    reflection_model: str | None = None
+    """Language model that reflects; default: the run's first."""
+    models_file: str = "config/models.yaml"
+    """Table of language models: provider, limits, prices; relative to the project."""
+    replies: Literal["live", "replay", "exchange"] = "live"
+    """Where replies of language models come from: `live` calls; `replay`: the store alone; `exchange`: a folder."""
+    delivery: Literal["direct", "batch"] = "direct"
+    """Live calls one by one, or through the providers' batch APIs (cheaper, hours)."""
+    exchange: str = ""
+    """Folder for `replies: exchange`; default: `exchange` in the run's folder."""
+    budget_usd: float | None = Field(default=None, ge=0)
+    """Most US dollars that the run may spend on replies; the search ends before it would pass them."""
+    budget_calls: int | None = Field(default=None, ge=0)
+    """Most calls that the run may make."""
+    llm: Llm = Llm()
+    """How language models are called."""
     stop: Stop = Stop()
     """Early stop."""
     seed: int = 0
@@ -145,6 +203,13 @@ class Config(Settings):
                 "strategy greedy follows one lineage: candidate_pool_size, num_bottlenecks, models and "
                 f"samples_per_prompt must come to one slot, not {self.fan_out}"
             )
+        for setting, chosen, model in (
+            ("technique_clustering.classifier", self.technique_clustering.classifier, self.classifier),
+            ("diagnosis", self.diagnosis, self.diagnoser),
+            ("reflection", self.reflection, self.reflector),
+        ):
+            if chosen in ("llm", "both") and not model:
+                raise ValueError(f"{setting}: {chosen!r} needs a language model: name one in {setting}_model or models")
         if self.slots is not None and self.slots != self.fan_out:
             raise ValueError(f"slots: {self.slots} declared, but {self.fan_out_formula()}: correct one of them")
         return self
@@ -165,6 +230,51 @@ class Config(Settings):
     def proposers(self) -> tuple[str, ...]:
         """The models; nobody in a dry run."""
         return (NOBODY,) if self.strategy == "noop" else self.models
+
+    @property
+    def language_models(self) -> tuple[str, ...]:
+        """The proposers that a provider serves."""
+        return tuple(name for name in self.proposers if name not in (*EMBEDDED, NOBODY))
+
+    @property
+    def classification(self) -> Literal["static", "llm", "both"]:
+        """The classifier, with `auto` resolved."""
+        chosen, named = self.technique_clustering.classifier, self.technique_clustering.classifier_model
+        if chosen != "auto":
+            return chosen
+        return "llm" if self.clustering and named and self.language_models else "static"
+
+    @property
+    def classifier(self) -> str:
+        """The language model that classifies, or nothing."""
+        named = self.technique_clustering.classifier_model
+        return "" if self.classification == "static" else self._model(named)
+
+    @property
+    def diagnoser(self) -> str:
+        """The language model that diagnoses, or nothing; a dry run asks none by itself."""
+        auto = self.diagnosis == "auto" and self.effective_judge != "dry" and bool(self.language_models)
+        return self._model(self.diagnosis_model) if auto or self.diagnosis == "llm" else ""
+
+    @property
+    def reflector(self) -> str:
+        """The language model that draws lessons from rounds, or nothing; a dry run asks none by itself."""
+        auto = self.reflection == "auto" and self.effective_judge != "dry" and bool(self.language_models)
+        return self._model(self.reflection_model) if auto or self.reflection == "llm" else ""
+
+    @property
+    def asked_models(self) -> tuple[str, ...]:
+        """Every language model that the run asks something, each once, in order of name."""
+        return tuple(sorted({*self.language_models, self.classifier, self.diagnoser, self.reflector} - {""}))
+
+    @property
+    def asking(self) -> Asking:
+        """How replies come, with the exchange folder resolved."""
+        picked = {name: getattr(self, name) for name in Asking.model_fields}
+        return Asking(**picked | {"exchange": self.exchange or f"{self.results}/{self.run_name}/exchange"})
+
+    def _model(self, named: str | None) -> str:
+        return named or next(iter(self.language_models), "")
 
     @property
     def run_name(self) -> str:
@@ -237,21 +347,28 @@ def parse(settings: Mapping[str, Any], where: str) -> Config:
         raise ConfigError(f"{where}: {_explain(error)}") from error
 
 
-def check_files(config: Config, root: Path) -> None:
+def check_files(config: Config, root: Path, served: Collection[str] = ()) -> None:
     """Check what the settings point at: models, run folder, before anything is spent.
+
+    Args:
+        config: the settings.
+        root: the project's root.
+        served: language models that the model table knows.
 
     Raises:
         ConfigError: one line that names the setting and what to do.
     """
-    for name in config.models:
-        if name not in EMBEDDED:
-            hint = _nearest(name, EMBEDDED) or "; run with --config models='[kopt-rewrite]'"
-            raise ConfigError(f"models: no provider for {name!r}{hint}; embedded proposers are {', '.join(EMBEDDED)}")
-    for setting, folder in (("results", config.results), ("store", config.store), ("project folder", str(root))):
+    for name in (*config.models, *config.asked_models):
+        if name not in EMBEDDED and name not in served:
+            known = (*EMBEDDED, *served)
+            hint = _nearest(name, known) or "; run with --config models='[kopt-rewrite]'"
+            raise ConfigError(f"models: no provider for {name!r}{hint}; known are {', '.join(known)}")
+    folders = (("results", config.results), ("store", config.store), ("exchange", config.asking.exchange))
+    for setting, folder in (*folders, ("project folder", str(root))):
         if not re.fullmatch(PLAIN_PATH, folder):
             raise ConfigError(f"{setting}: {folder!r} holds a blank or a character special to the shell: rename it")
-    for setting in ("results", "store"):
-        _check_writable(setting, Path(getattr(config, setting)))
+    for setting, place in folders:
+        _check_writable(setting, Path(place))
 
 
 def load_device(name: str, root: Path) -> Device:

@@ -38,3 +38,7 @@ class WorkerDied(KoptError):
 
 class DeviceError(KoptError):
     """No usable device, or the device description is wrong."""
+
+
+class NoReply(KoptError):
+    """A reply of a language model is needed before the run can go on: it is pending, was not recorded, or is not paid."""

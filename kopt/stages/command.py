@@ -13,10 +13,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from kopt.errors import KoptError
 from kopt.store import Store
+
+V = TypeVar("V", bound=BaseModel)
 
 
 class Job:
@@ -55,6 +59,10 @@ class Job:
     def settings(self) -> Any:
         """The settings that the rule named; asking for another one is an AttributeError."""
         return json.loads(self.text("settings"), object_hook=lambda fields: SimpleNamespace(**fields))
+
+    def setting(self, name: str, model: type[V]) -> V:
+        """The setting called `name` as the value that it was made from."""
+        return model.model_validate(json.loads(self.text("settings"))[name])
 
     @property
     def store(self) -> Store:

@@ -1,21 +1,24 @@
 """Stage generate: ask every slot's proposer for a candidate; for repairs, ask again with the error.
 
 An attempt's candidates depend only on the run's own files and the store's replies, never on what else the store
-holds, so that a run repeated is a run repeated.
+holds, so that a run repeated is a run repeated.  The rewriter's slots do not depend on what language models reply to
+the others.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from kopt import artifact
 from kopt.artifact import write_text
 from kopt.config import ECHO, NOBODY, REWRITER
+from kopt.errors import StoreError
 from kopt.model.base import Value
-from kopt.model.build import Build, Launch
+from kopt.model.build import Build, Built, Launch
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis, Direction
 from kopt.model.kernel import Candidate, ProposalStatus, Slot
@@ -40,8 +43,12 @@ class Failure:
     """A candidate to repair, and what was wrong with it."""
 
     kernel: str
+    """Empty when a reply held none."""
     phase: str
     reason: str
+    stage: Literal["reply", "build", "verdict"]
+    draft: str = ""
+    """The code of a reply that held no kernel, or what there is of it."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,10 @@ class Setting:
     store: Store
 
 
+Written = Callable[[Sequence[Slot], Mapping[int, Failure]], Mapping[int, Mapping[str, Any]]]
+"""From slots and what they repair to the fields of their candidates (status, kernel or reason, request, cost)."""
+
+
 def directions(diagnoses: Sequence[Diagnosis]) -> dict[tuple[str, int], Direction]:
     """Directions by parent and rank."""
     return {(d.kernel, direction.rank): direction for d in diagnoses for direction in d.directions}
@@ -66,30 +77,55 @@ def directions(diagnoses: Sequence[Diagnosis]) -> dict[tuple[str, int], Directio
 
 def failures(builds: Sequence[BuildRow], evaluations: Sequence[EvaluationRow]) -> dict[int, Failure]:
     """What an attempt left to repair, by slot."""
-    failed = {b.slot: Failure(b.kernel, b.phase, b.reason) for b in builds if b.status == "failed"}
-    wrong = {e.slot: Failure(e.kernel, e.phase or "incorrect", e.reason) for e in evaluations if e.verdict != "passed"}
+    failed = {b.slot: Failure(b.kernel, b.phase, b.reason, "build") for b in builds if b.status == "failed"}
+    wrong = {
+        e.slot: Failure(e.kernel, e.phase or "incorrect", e.reason, "verdict")
+        for e in evaluations
+        if e.verdict != "passed"
+    }
     return failed | wrong
 
 
 def generate(
-    slots: Sequence[Slot], setting: Setting, *, earlier: Sequence[Candidate], failed: Mapping[int, Failure]
+    slots: Sequence[Slot],
+    setting: Setting,
+    *,
+    earlier: Sequence[Candidate],
+    failed: Mapping[int, Failure],
+    written: Written = lambda slots, failed: {},
 ) -> list[Candidate]:
     """One candidate per slot, in slot order; for a repair (attempt 1..) one per slot that failed.
 
     Args:
         slots: the round's slots.
         setting: what they share.
-        earlier: all candidates of the run so far; none of their sources is proposed again by the rewriter.
+        earlier: all candidates of the run so far; none of the embedded proposers' sources is proposed by them again.
         failed: what the previous attempt left to repair.
+        written: asks the language models for the slots that are theirs; slots of no language model are passed over.
     """
-    known = {candidate.kernel for candidate in earlier if candidate.kernel}
+    chosen = [slot for slot in slots if setting.attempt == 0 or slot.slot in failed]
+    replied = written([slot for slot in chosen if not slot.skipped], failed)
+    known = {candidate.kernel for candidate in earlier if candidate.kernel and not candidate.request}
     candidates = []
-    for slot in slots:
-        if setting.attempt == 0 or slot.slot in failed:
-            candidate = _one(slot, setting, known, failed.get(slot.slot))
-            candidates.append(candidate)
+    for slot in chosen:
+        fields = replied.get(slot.slot)
+        candidate = _candidate(slot, setting, **fields) if fields else _one(slot, setting, known, failed.get(slot.slot))
+        candidates.append(candidate)
+        if not candidate.request:
             known.add(candidate.kernel)
     return candidates
+
+
+def unusable(candidates: Sequence[Candidate], round: int, attempt: int) -> list[Candidate]:
+    """Candidates of an attempt whose reply held no kernel, for the first time in their slot: once is repaired."""
+    lost = [c for c in candidates if c.round == round and c.request and not c.kernel]
+    before = {c.slot for c in lost if c.attempt < attempt}
+    return [c for c in lost if c.attempt == attempt and c.slot not in before]
+
+
+def unusable_slots(candidates: Sequence[Candidate], round: int, attempt: int) -> str:
+    """The slots of `unusable`, a line each: what a repair has to do."""
+    return "".join(f"{c.slot}\n" for c in unusable(candidates, round, attempt))
 
 
 def write_sources(folders: Sequence[Path], candidates: Sequence[Candidate], store: Store) -> None:
@@ -113,22 +149,22 @@ def _one(slot: Slot, setting: Setting, known: set[str], failure: Failure | None)
             if rewrite is None:
                 return _without(slot, setting, ProposalStatus.NONE, "no transformation gives a new source")
             return _with(slot, setting, rewrite)
-    return _without(slot, setting, ProposalStatus.NONE, f"no proposer called {slot.model}")
+    raise StoreError(f"slot {slot.slot} is {slot.model}'s, and nobody was asked: run again")
 
 
 def _with(slot: Slot, setting: Setting, rewrite: Rewrite) -> Candidate:
     kernel = setting.store.put_text(KERNEL, rewrite.source, ".py")
-    return _candidate(slot, setting, ProposalStatus.PROPOSED, kernel=kernel, description=rewrite.description)
+    return _candidate(slot, setting, status=ProposalStatus.PROPOSED, kernel=kernel, description=rewrite.description)
 
 
 def _without(slot: Slot, setting: Setting, status: ProposalStatus, reason: str) -> Candidate:
-    return _candidate(slot, setting, status, reason=reason)
+    return _candidate(slot, setting, status=status, reason=reason)
 
 
-def _candidate(slot: Slot, setting: Setting, status: ProposalStatus, **rest: str) -> Candidate:
+def _candidate(slot: Slot, setting: Setting, **fields: Any) -> Candidate:
     return Candidate(
-        round=setting.round, attempt=setting.attempt, status=status,
-        **slot.model_dump(include={"slot", "parent", "bottleneck", "model", "sample"}), **rest,
+        round=setting.round, attempt=setting.attempt,
+        **slot.model_dump(include={"slot", "parent", "bottleneck", "model", "sample"}), **fields,
     )  # fmt: skip
 
 
@@ -172,6 +208,4 @@ def _seed(slot: Slot, setting: Setting) -> int:
 def _launches(setting: Setting, parent: str) -> tuple[Launch, ...]:
     row = setting.parents[parent]
     build = setting.store.shelf(Build).named(BuildKey.kind, row.build) if row.build else None
-    if build is None or build.status != "built":
-        return ()
-    return build.workloads[0].launches
+    return build.workloads[0].launches if isinstance(build, Built) else ()

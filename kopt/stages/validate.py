@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kopt.config import Config, check_files, load, load_device
+from kopt.config import EMBEDDED, Config, check_files, load, load_device
+from kopt.errors import ConfigError
+from kopt.llm.table import ModelTable, load_table, missing_keys
 from kopt.model.base import Value
 from kopt.problem import folder
 from kopt.techniques import taxonomy
@@ -41,9 +43,14 @@ class Checked:
         return self.root / self.config.technique_clustering.techniques
 
     @property
+    def models_file(self) -> Path:
+        """Table of language models."""
+        return self.root / self.config.models_file
+
+    @property
     def setting_names(self) -> list[str]:
         """Names of all settings, and of what follows from them that a run records."""
-        return [*Config.model_fields, "clustering", "effective_judge", "proposers"]
+        return [*Config.model_fields, "clustering", "effective_judge", "proposers", "asked_models"]
 
     def setting(self, name: str) -> Any:
         """A setting, or what follows from settings, as JSON takes it."""
@@ -62,8 +69,32 @@ def validate(raw: Mapping[str, Any], root: Path) -> Checked:
         KoptError: one line that says what is wrong, where, and what to do.
     """
     checked = Checked(load(raw, root), root)
-    check_files(checked.config, root)
+    table = model_table(checked.config, root)
+    check_files(checked.config, root, table.models)
+    check_keys(checked.config, table)
     folder.load(checked.problem_folder)
     taxonomy.load(checked.taxonomy_file)
     load_device(checked.config.device, root)
     return checked
+
+
+def model_table(config: Config, root: Path) -> ModelTable:
+    """The table of language models; an empty one for a run that names none, which needs no such file.
+
+    Raises:
+        ConfigError: the table is malformed.
+    """
+    needed = config.asked_models or set(config.models) - set(EMBEDDED)
+    return load_table(root / config.models_file) if needed else ModelTable()
+
+
+def check_keys(config: Config, table: ModelTable) -> None:
+    """Refuse a run that would call a model whose key is not set; replayed and exchanged replies need none.
+
+    Raises:
+        ConfigError: names the models and the environment variables.
+    """
+    lines = missing_keys(table, config.asked_models) if config.replies == "live" else []
+    if lines:
+        rest = f" (and {len(lines) - 1} more)" if lines[1:] else ""
+        raise ConfigError(f"{lines[0]}{rest}; set it, or run with --config models='[kopt-rewrite]'")

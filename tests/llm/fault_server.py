@@ -69,14 +69,18 @@ class Server:
     async def call(self, writer: asyncio.StreamWriter, path: str, body: dict[str, Any]) -> bool:
         prompt = prompt_of(body)
         number = self.calls[prompt] = self.calls.get(prompt, 0) + 1
-        slot = match[0] if (match := SLOT.search(prompt)) else hashlib.sha256(prompt.encode()).hexdigest()[:12]
+        slot = slot_of(prompt)
         fault = self.fault(prompt, number)
         self.note(event="arrived", slot=slot, call=number, fault=fault, path=path)
         await asyncio.sleep(self.options.latency)
-        done = await self.answer(writer, path, body, fault, answer_text(slot))
+        done = await self.answer(writer, path, body, fault, self.text(prompt, path))
         if fault in FINAL:
             self.note(event="served", slot=slot, call=number, fault=fault, path=path, most_open=self.most_open)
         return done
+
+    def text(self, prompt: str, path: str) -> str:
+        """What the model says to a prompt."""
+        return answer_text(slot_of(prompt))
 
     async def batch(self, writer: asyncio.StreamWriter, method: str, path: str, body: bytes) -> bool:
         """Both providers' batch APIs: a batch has ended at the second look, and fails prompts that say [[fail]]."""
@@ -173,6 +177,11 @@ def prompt_of(body: dict[str, Any]) -> str:
     """The last user turn's text in any of the protocols."""
     content = (body.get("messages") or body.get("input"))[-1]["content"]
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+def slot_of(prompt: str) -> str:
+    """The name that a prompt gives its slot, or a short digest of it."""
+    return match[0] if (match := SLOT.search(prompt)) else hashlib.sha256(prompt.encode()).hexdigest()[:12]
 
 
 def answer_text(slot: str) -> str:
@@ -390,7 +399,7 @@ def pieces(text: str) -> list[str]:
     return [text[n : n + 16] for n in range(0, len(text), 16)]
 
 
-async def main() -> None:
+async def main(kind: type[Server] = Server) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--log", required=True)
     parser.add_argument("--rate", type=float, default=0.0)
@@ -399,7 +408,7 @@ async def main() -> None:
     parser.add_argument("--key", default="")
     parser.add_argument("--models", default="m")
     parser.add_argument("--looks", type=int, default=1)
-    server = Server(parser.parse_args())
+    server = kind(parser.parse_args())
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, limit=2**24, backlog=512)
     print(listening.sockets[0].getsockname()[1], flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)

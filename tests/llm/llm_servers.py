@@ -22,9 +22,9 @@ PRICE = Price(input=2.0, cached_input=0.5, cache_write=2.5, output=10.0, batch_f
 class FaultServer:
     """The fault-injecting server, and what it says it did."""
 
-    def __init__(self, log: Path, *options: str) -> None:
+    def __init__(self, log: Path, *options: str, program: Path = HERE / "fault_server.py") -> None:
         self.log = log
-        command = [sys.executable, "-S", str(HERE / "fault_server.py"), "--log", str(log), *options]
+        command = [sys.executable, "-S", str(program), "--log", str(log), *options]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())

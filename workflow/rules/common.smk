@@ -23,6 +23,11 @@ GPU = 0
 LAST = CONFIG.rounds
 PARENTS = range(CONFIG.candidate_pool_size)
 
+# Of language models: what only a run that asks some has.
+MODELS = [f"{RUN}/models.json"] if CONFIG.asked_models else []
+ASKING = ["asking"] if CONFIG.asked_models else []
+ASKED = f"models={{input.models}} run={RUN}"
+
 
 wildcard_constraints:
     round=r"\d+",
@@ -37,26 +42,15 @@ def settings(*names):
     return json.dumps(picked, sort_keys=True, separators=(",", ":"))
 
 
-def code(stage):
+def code(stage, *more):
     """Digest of the code behind a stage: snakemake cannot see an edit of an imported module by itself."""
-    return code_digest(f"kopt.stages.{stage}") + file_digest(
-        ROOT / f"workflow/scripts/{stage}.py"
-    )
-
-
-def folder_of(name):
-    """Params function: the folder in which the named output's files lie."""
-    return lambda wildcards, output: str(Path(output[name][0]).parent)
+    modules = "".join(code_digest(f"kopt.stages.{name}") for name in (stage, *more))
+    return modules + file_digest(ROOT / f"workflow/scripts/{stage}.py")
 
 
 def attempts(round):
     """Attempts of a round: the seed is never repaired."""
     return range(CONFIG.max_repairs + 1) if int(round) else range(1)
-
-
-def slots(round):
-    """Slots of a round."""
-    return range(CONFIG.fan_out) if int(round) else range(1)
 
 
 def tables(name, round, attempt=None):
@@ -100,11 +94,22 @@ def previous(name):
     return of
 
 
+def briefing(ago):
+    """Input function: the briefing of this round (`ago` 0) or of the one before; nothing without language models."""
+
+    def of(wildcards):
+        round = int(wildcards.round) - ago
+        return [f"{RUN}/round_{round}/briefing.json"] if MODELS and round >= 0 else []
+
+    return of
+
+
 def failed_before(wildcards):
     """The lists of what the attempt before this one left to repair, one file per job that may add to it."""
     folder = f"{RUN}/round_{wildcards.round}/attempt_{int(wildcards.attempt) - 1}"
     chunks = range(len(evaluations(wildcards.round, int(wildcards.attempt) - 1)))
     return [
+        f"{folder}/failed_replies.txt",
         f"{folder}/failed_builds.txt",
         *(f"{folder}/failed_{chunk}.txt" for chunk in chunks),
     ]

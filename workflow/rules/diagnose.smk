@@ -22,12 +22,46 @@ rule profile:
         f"settings={{params.settings:q}} store={CONFIG.store} profiles={{output.profile}} log={{log}}"
 
 
+rule brief:
+    input:
+        selection=rules.select.output.selection,
+        summary=rules.select.output.summary,
+        ranking=rules.rank.output.ranking,
+        techniques=rules.classify.output.techniques,
+        profiles=rules.profile.output.profile,
+        candidates=lambda w: tables("candidates", w.round),
+        builds=lambda w: tables("builds", w.round),
+        evaluations=lambda w: all_evaluations(w.round),
+        parents=previous("selection.parquet"),
+        before=briefing(1),
+        problem=rules.problem.output.problem,
+        facts=FACTS,
+        device=DEVICE,
+        taxonomy=CHECKED.taxonomy_file,
+        models=MODELS,
+    output:
+        briefing=f"{RUN}/round_{{round}}/briefing.json",
+    log:
+        f"{RUN}/logs/round_{{round}}/brief.log",
+    params:
+        code=code("brief"),
+        settings=settings("reflector", *ASKING),
+    shell:
+        f"{SCRIPT}/brief.py selection={{input.selection}} summary={{input.summary}} ranking={{input.ranking}} "
+        "techniques={input.techniques} profiles={input.profiles} candidates={input.candidates} "
+        "builds={input.builds} evaluations={input.evaluations} parents={input.parents} before={input.before} "
+        "problem={input.problem} facts={input.facts} device={input.device} taxonomy={input.taxonomy} "
+        f"{ASKED} settings={{params.settings:q}} store={CONFIG.store} briefing={{output.briefing}} log={{log}}"
+
+
 rule diagnose:
     input:
         selection=rules.select.output.selection,
         profiles=rules.profile.output.profile,
+        briefing=briefing(0),
         facts=FACTS,
         device=DEVICE,
+        models=MODELS,
     output:
         diagnosis=expand(
             f"{RUN}/round_{{{{round}}}}/diagnosis/{{parent}}.json", parent=PARENTS
@@ -36,8 +70,8 @@ rule diagnose:
         f"{RUN}/logs/round_{{round}}/diagnose.log",
     params:
         code=code("diagnose"),
-        settings=settings("num_bottlenecks", "effective_judge"),
+        settings=settings("num_bottlenecks", "effective_judge", "diagnoser", *ASKING),
     shell:
         f"{SCRIPT}/diagnose.py selection={{input.selection}} profiles={{input.profiles}} facts={{input.facts}} "
-        f"device={{input.device}} settings={{params.settings:q}} store={CONFIG.store} "
-        "diagnoses={output.diagnosis} log={log}"
+        f"device={{input.device}} briefing={{input.briefing}} {ASKED} settings={{params.settings:q}} "
+        f"store={CONFIG.store} diagnoses={{output.diagnosis}} log={{log}}"

@@ -1,10 +1,26 @@
 # Who is asked what, and what they answer.
 
 
+rule models:
+    input:
+        file=CHECKED.models_file,
+    output:
+        table=f"{RUN}/models.json",
+    log:
+        f"{RUN}/logs/models.log",
+    params:
+        code=code("models"),
+        settings=settings("asked_models"),
+    shell:
+        f"{SCRIPT}/models.py file={{input.file}} settings={{params.settings:q}} store={CONFIG.store} "
+        "table={output.table} log={log}"
+
+
 rule expand:
     input:
         selection=previous("selection.parquet"),
         summary=previous("round.json"),
+        candidates=lambda w: tables("candidates", int(w.round) - 1) if MODELS else [],
     output:
         slots=f"{RUN}/round_{{round}}/slots.parquet",
     log:
@@ -16,16 +32,18 @@ rule expand:
         ),
     shell:
         f"{SCRIPT}/expand.py selection={{input.selection}} summary={{input.summary}} "
-        "settings={params.settings:q} slots={output.slots} log={log}"
+        "candidates={input.candidates} settings={params.settings:q} slots={output.slots} log={log}"
 
 
 GENERATE = (
     f"{SCRIPT}/generate.py round={{wildcards.round}} attempt={{params.attempt}} slots={{input.slots}} "
     "selection={input.selection} diagnoses={input.diagnoses} facts={input.facts} device={input.device} "
     "earlier={input.earlier} builds={params.builds} evaluations={params.evaluations} "
-    f"settings={{params.settings:q}} store={CONFIG.store} candidates={{output.candidates}} "
-    "sources={params.sources} log={log}"
+    f"briefing={{input.briefing}} {ASKED} settings={{params.settings:q}} store={CONFIG.store} "
+    "candidates={output.candidates} failed={output.failed} sources={params.sources} log={log}"
 )
+GENERATE_CODE = code("generate", *(["write"] if MODELS else []))
+GENERATE_SETTINGS = settings("seed", "max_repairs", *ASKING)
 
 
 rule generate:
@@ -37,18 +55,18 @@ rule generate:
         ],
         facts=FACTS,
         device=DEVICE,
+        briefing=briefing(1),
+        models=MODELS,
         earlier=lambda w: earlier("candidates", w.round, 0),
     output:
         candidates=f"{RUN}/round_{{round,[1-9]\\d*}}/attempt_0/candidates.parquet",
-        sources=expand(
-            f"{RUN}/round_{{{{round}}}}/attempt_0/candidates/{{slot}}.py",
-            slot=slots(1),
-        ),
+        failed=f"{RUN}/round_{{round}}/attempt_0/failed_replies.txt",
+        sources=directory(f"{RUN}/round_{{round}}/attempt_0/candidates"),
     log:
         f"{RUN}/logs/round_{{round}}/generate_0.log",
     params:
-        code=code("generate"),
-        settings=settings("seed"),
+        code=GENERATE_CODE,
+        settings=GENERATE_SETTINGS,
         attempt=0,
         builds="",
         evaluations="",
@@ -64,21 +82,28 @@ rule generate_repair:
         diagnoses=rules.generate.input.diagnoses,
         facts=FACTS,
         device=DEVICE,
+        briefing=briefing(1),
+        models=MODELS,
         earlier=lambda w: earlier("candidates", w.round, w.attempt),
         builds=lambda w: f"{RUN}/round_{w.round}/attempt_{int(w.attempt) - 1}/builds.parquet",
         evaluations=lambda w: evaluations(w.round, int(w.attempt) - 1),
         failed=failed_before,
-        empty=rules.problem.output.candidates,
+        empty=[rules.problem.output.candidates, rules.problem.output.failed],
     output:
         candidates=f"{RUN}/round_{{round}}/attempt_{{attempt,[1-9]\\d*}}/candidates.parquet",
+        failed=f"{RUN}/round_{{round}}/attempt_{{attempt}}/failed_replies.txt",
     log:
         f"{RUN}/logs/round_{{round}}/generate_{{attempt}}.log",
     params:
-        code=code("generate"),
-        settings=settings("seed"),
+        code=GENERATE_CODE,
+        settings=GENERATE_SETTINGS,
         attempt=lambda w: w.attempt,
         builds=lambda w, input: input.builds,
         evaluations=lambda w, input: input.evaluations,
         sources="",
     shell:
-        if_failed(GENERATE, ("candidates.parquet", "{output.candidates}"))
+        if_failed(
+            GENERATE,
+            ("candidates.parquet", "{output.candidates}"),
+            ("failed.txt", "{output.failed}"),
+        )

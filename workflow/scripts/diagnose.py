@@ -4,13 +4,15 @@ from kopt.artifact import read_table, read_value, read_values, write_value
 from kopt.model.device import Device
 from kopt.model.problem import ProblemFacts
 from kopt.model.trial import SelectionRow
+from kopt.stages.briefing import read_briefing
 from kopt.stages.command import Job, run
-from kopt.stages.diagnose import diagnose_parents, diagnoser
+from kopt.stages.diagnose import diagnose_parents, diagnosed, diagnoser
+from kopt.stages.language import asker_of
 from kopt.stages.profile import ParentProfile
 
 
 def main(job: Job) -> None:
-    diagnoses = diagnose_parents(
+    by_rules = diagnose_parents(
         read_table(job.path("selection"), SelectionRow),
         read_values(job.paths("profiles"), ParentProfile),
         diagnoser=diagnoser(
@@ -20,6 +22,13 @@ def main(job: Job) -> None:
             job.store,
             count=job.settings.num_bottlenecks,
         ),
+    )
+    diagnoses = diagnosed(
+        by_rules,
+        read_briefing(job.paths("briefing")),
+        asker_of(job),
+        model=job.settings.diagnoser,
+        count=job.settings.num_bottlenecks,
     )
     for path, diagnosis in zip(job.paths("diagnoses"), diagnoses, strict=True):
         write_value(path, diagnosis)

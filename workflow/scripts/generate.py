@@ -1,13 +1,15 @@
 """Rules generate and generate_repair: ask every slot's proposer for a candidate."""
 
-from kopt.artifact import read_table, read_tables, read_value, read_values, write_table
+from kopt.artifact import read_table, read_tables, read_value, read_values, write_table, write_text
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate, Slot
 from kopt.model.problem import ProblemFacts
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
 from kopt.stages.command import Job, run
-from kopt.stages.generate import Setting, directions, failures, generate, write_sources
+from kopt.stages.generate import Setting, directions, failures, generate, unusable_slots, write_sources
+from kopt.stages.language import asker_of
+from kopt.stages.write import author_of, lost_replies, written
 
 
 def main(job: Job) -> None:
@@ -21,15 +23,15 @@ def main(job: Job) -> None:
         device=read_value(job.path("device"), Device),
         store=job.store,
     )
+    slots = read_table(job.path("slots"), Slot)
+    earlier = read_tables(job.paths("earlier"), Candidate)
+    author = author_of(job, slots, setting, earlier, asker_of(job))
+    failed = failures(read_tables(job.paths("builds"), BuildRow), read_tables(job.paths("evaluations"), EvaluationRow))
     candidates = generate(
-        read_table(job.path("slots"), Slot),
-        setting,
-        earlier=read_tables(job.paths("earlier"), Candidate),
-        failed=failures(
-            read_tables(job.paths("builds"), BuildRow), read_tables(job.paths("evaluations"), EvaluationRow)
-        ),
+        slots, setting, earlier=earlier, failed=failed | lost_replies(author), written=written(author)
     )
     write_sources(job.paths("sources"), candidates, job.store)
+    write_text(job.path("failed"), unusable_slots([*earlier, *candidates], setting.round, setting.attempt))
     write_table(job.path("candidates"), candidates, Candidate)
 
 

@@ -1,0 +1,103 @@
+"""How a stage asks language models: labelled requests in, labelled replies out, by whichever way the run gets them.
+
+What a reply means is the asking stage's business.  A reply that the run cannot go on without is an error here; one
+that costs its own slot only is data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kopt.artifact import read_value
+from kopt.config import Asking
+from kopt.errors import NoReply
+from kopt.llm.ask import Terms, ask, progress_line, replay
+from kopt.llm.batch import BatchTerms, deliver
+from kopt.llm.exchange import Pending, exchange
+from kopt.llm.ledger import Budget, Ledger
+from kopt.llm.reply import Lack, Reply, Unanswered
+from kopt.llm.request import Message, Request, Schema
+from kopt.llm.retry import Patience
+from kopt.llm.table import ModelTable
+from kopt.prompts.sections import Prompt
+from kopt.stages.command import Job
+from kopt.store import Store
+
+NEEDED = frozenset({Lack.MISSING, Lack.KEY, Lack.QUOTA})
+"""Lacks that no other slot makes up for: the run ends, and goes on once they are mended."""
+
+LEDGER = "ledger.jsonl"
+"""The run's ledger, in its folder."""
+
+
+class Asker:
+    """Asks the models of one run; every stage of the run shares its ledger and budget."""
+
+    def __init__(
+        self, asking: Asking, table: ModelTable, store: Store, run: Path, *, concurrency: int | None = None
+    ) -> None:
+        self.asking, self.table, self.store, self.run = asking, table, store, run
+        self.concurrency = concurrency or asking.llm.concurrency
+
+    def request(self, model: str, prompt: Prompt, sample: int = 0) -> Request:
+        """A prompt as a request to a model."""
+        schema = Schema(name=prompt.schema_name, body=prompt.output_schema) if prompt.output_schema else None
+        return self.table.request(
+            model,
+            system=prompt.system,
+            messages=(Message(role="user", stable=prompt.stable, text=prompt.text),),
+            template=prompt.template,
+            sample=sample,
+            output_schema=schema,
+        )
+
+    def ask(self, asked: Mapping[str, Request]) -> Mapping[str, Reply]:
+        """The reply to each labelled request; every label is in the result.
+
+        Raises:
+            NoReply: replies are pending in the exchange folder, were not recorded, or no key or credit is left.
+        """
+        return _usable(self._replies(asked)) if asked else {}
+
+    def _replies(self, asked: Mapping[str, Request]) -> Mapping[str, Reply] | Pending:
+        if self.asking.replies == "replay":
+            return replay(asked, store=self.store)
+        ledger = Ledger(self.run / LEDGER, Budget(usd=self.asking.budget_usd, calls=self.asking.budget_calls))
+        if self.asking.replies == "exchange":
+            folder = Path(self.asking.exchange)
+            return exchange(asked, table=self.table, store=self.store, ledger=ledger, folder=folder)
+        return self._live(asked, ledger)
+
+    def _live(self, asked: Mapping[str, Request], ledger: Ledger) -> Mapping[str, Reply]:
+        limits = self.asking.llm.model_dump()
+        patience = Patience(**{name: limits[name] for name in Patience.model_fields})
+        if self.asking.delivery == "batch":
+            terms = BatchTerms(**{name: limits[name] for name in BatchTerms.model_fields})
+            return deliver(
+                asked, table=self.table, store=self.store, ledger=ledger, folder=self.run / "batches", terms=terms,
+                patience=patience,
+            )  # fmt: skip
+        with progress_line(lambda line: print(line, flush=True)) as on_progress:
+            return ask(
+                asked, table=self.table, store=self.store, ledger=ledger, on_progress=on_progress,
+                terms=Terms(concurrency=self.concurrency, patience=patience),
+            )  # fmt: skip
+
+
+def asker_of(job: Job, *, concurrency: int | None = None) -> Asker | None:
+    """Who a job asks: None in a run without language models, whose rules name no `models` file."""
+    for path in job.paths("models"):
+        table = read_value(path, ModelTable)
+        return Asker(job.setting("asking", Asking), table, job.store, job.path("run"), concurrency=concurrency)
+    return None
+
+
+def _usable(replies: Mapping[str, Reply] | Pending) -> Mapping[str, Reply]:
+    if isinstance(replies, Pending):
+        raise NoReply(replies.message)
+    missing = [r for r in replies.values() if isinstance(r, Unanswered) and r.kind in NEEDED]
+    if missing:
+        more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
+        raise NoReply(f"no reply ({missing[0].kind}): {missing[0].detail}{more}; nothing was written, run again")
+    return replies

@@ -1,0 +1,45 @@
+"""Rule brief: what the next round's prompts may tell."""
+
+from kopt.artifact import read_table, read_tables, read_value, read_values, write_value
+from kopt.model.device import Device
+from kopt.model.kernel import Candidate
+from kopt.model.problem import Problem, ProblemFacts
+from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
+from kopt.stages.brief import Round, brief, memory_before, setting_of
+from kopt.stages.briefing import read_briefing
+from kopt.stages.command import Job, run
+from kopt.stages.language import asker_of
+from kopt.stages.profile import ParentProfile
+from kopt.techniques.taxonomy import load
+
+
+def main(job: Job) -> None:
+    setting = setting_of(
+        read_value(job.path("problem"), Problem),
+        read_value(job.path("facts"), ProblemFacts),
+        read_value(job.path("device"), Device),
+        load(job.path("taxonomy")),
+    )
+    round = Round(
+        summary=read_value(job.path("summary"), RoundSummary),
+        candidates=read_tables(job.paths("candidates"), Candidate),
+        builds=read_tables(job.paths("builds"), BuildRow),
+        evaluations=read_tables(job.paths("evaluations"), EvaluationRow),
+        pool=read_table(job.path("ranking"), RankRow),
+        techniques=read_table(job.path("techniques"), TechniqueRow),
+        selection=read_table(job.path("selection"), SelectionRow),
+        parents=read_tables(job.paths("parents"), SelectionRow),
+    )
+    briefing = brief(
+        round,
+        setting,
+        read_values(job.paths("profiles"), ParentProfile),
+        before=memory_before(read_briefing(job.paths("before"))),
+        reflector=job.settings.reflector,
+        asker=asker_of(job),
+        store=job.store,
+    )
+    write_value(job.path("briefing"), briefing)
+
+
+run(main)
