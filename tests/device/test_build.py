@@ -54,7 +54,7 @@ KERNELS = {
     "matmul": changed((RETURN, "    y @ y.T\n    return y")),
     "matmul in try": changed((RETURN, "    try:\n        y @ y.T\n    except:\n        pass\n    return y")),
     "sum": changed((RETURN, "    return y + 0 * y.sum()")),
-    "by getattr": changed((RETURN, "    return getattr(torch, 'm' + 'ul')(y, 2)")),
+    "by getattr": changed((RETURN, "    return getattr(torch, 'mul')(y, 2)")),
     "on the host": changed((RETURN, "    return (x.cpu() * 2).to('cuda')")),
     "item": changed((RETURN, "    y[0, 0].item()\n    return y")),
     "torch.compile": changed((RETURN, "    return torch.compile(lambda t: t * 2)(y)")),
@@ -68,9 +68,12 @@ KERNELS = {
         (LAUNCH, "    assert torch.cuda.get_device_properties('cuda').multi_processor_count == 132\n" + LAUNCH),
         (RETURN, "    torch.cuda.synchronize()\n    return y"),
     ),
-    "exit": Kernel(source="import os\n\ndef kernel_function(x):\n    os._exit(0)\n"),
-    "sys.exit": Kernel(source="import sys\n\ndef kernel_function(x):\n    sys.exit(0)\n"),
-    "segfault": Kernel(source="import ctypes\n\ndef kernel_function(x):\n    ctypes.string_at(0)\n"),
+    "imports os": Kernel(source="import os\n\ndef kernel_function(x):\n    os._exit(0)\n"),
+    "SystemExit": Kernel(source="def kernel_function(x):\n    raise SystemExit(0)\n"),
+    "segfault": Kernel(
+        source="import numpy\n\ndef kernel_function(x):\n"
+        "    numpy.lib.stride_tricks.as_strided(numpy.zeros(1), (9,), (1 << 44,)).sum()\n"
+    ),
 }  # fmt: skip
 
 
@@ -122,8 +125,8 @@ def seed(builds) -> Built:
         ("graph", Phase.FALLBACK, "CUDA graph"),
         ("stream", Phase.FALLBACK, "stream"),
         ("subclass", Phase.TRACE, "subclass T"),
-        ("exit", Phase.CRASH, "exited with status 0"),
-        ("sys.exit", Phase.CRASH, "SystemExit"),
+        ("imports os", Phase.IMPORT, "line 1: imports os"),
+        ("SystemExit", Phase.CRASH, "SystemExit"),
         ("segfault", Phase.CRASH, "SIGSEGV"),
     ],
 )
