@@ -55,10 +55,9 @@ class EvaluationRow(Value):
     """Store digest of the verdict's and timing's key."""
 
 
-class RankRow(Value):
-    """A row of `ranking.parquet`: a member of the pool in order of time."""
+class Standing(Value):
+    """A correct kernel with its time: what a row of the pool and a row of the selection share."""
 
-    position: int
     kernel: str
     fingerprint: str
     origin: str
@@ -71,6 +70,12 @@ class RankRow(Value):
     roofline_share: float
     build: str = ""
     evaluation: str = ""
+
+
+class RankRow(Standing):
+    """A row of `ranking.parquet`: a member of the pool in order of time."""
+
+    position: int
 
 
 class TechniqueRow(Value):
@@ -88,24 +93,13 @@ class TechniqueRow(Value):
     """True when this round classified it, False when the store knew it."""
 
 
-class SelectionRow(Value):
+class SelectionRow(Standing):
     """A row of `selection.parquet`: a parent of the next round, in order of selection."""
 
     rank: int
     """From 0, in order of selection."""
-    kernel: str
-    fingerprint: str
-    origin: str
-    model: str
-    time_ms: float
-    low_ms: float | None = None
-    high_ms: float | None = None
-    estimated: bool
-    roofline_share: float
     techniques: tuple[str, ...]
     cluster: str
-    build: str = ""
-    evaluation: str = ""
 
 
 class StopReason(StrEnum):
