@@ -41,4 +41,4 @@ class DeviceError(KoptError):
 
 
 class NoReply(KoptError):
-    """A reply of a language model is needed before the run can go on: it is pending, was not recorded, or is not paid."""
+    """A reply that the run cannot go on without is pending, was not recorded, or lacks a key or credit."""

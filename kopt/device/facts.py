@@ -74,7 +74,7 @@ def input_names(model: torch.nn.Module, count: int) -> list[str]:
     return [named[i] if i < len(named) else f"input{i}" for i in range(count)]
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch does not type it
+class _Recorder(TorchDispatchMode):
     """Records every aten operation that moves or computes something."""
 
     def __init__(self) -> None:

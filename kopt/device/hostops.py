@@ -28,7 +28,7 @@ _NAMES: dict[Kind, str] = {
 KINDS: dict[str, Kind] = {f"aten::{name}": kind for kind, names in _NAMES.items() for name in names.split()}
 
 
-class HostOps(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch has no types here
+class HostOps(TorchDispatchMode):
     """Records the operations on device tensors."""
 
     def __init__(self, recorder: Recorder) -> None:

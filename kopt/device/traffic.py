@@ -132,7 +132,7 @@ def _alone(site: Site, sampled: Sample) -> float:
     """Share of a program's warps that touch addresses of their own; L1 answers those that repeat an access."""
     if site.addresses is None or site.kind in _WRITES:
         return 1.0
-    return len(np.unique(site.addresses[sampled.warps])) / (sampled.warps.stop - sampled.warps.start)
+    return float(len(np.unique(site.addresses[sampled.warps])) / (sampled.warps.stop - sampled.warps.start))
 
 
 def overfetch(site: Site, sampled: Sample) -> float:
