@@ -204,7 +204,7 @@ def functions_reordered(source: str) -> str:
 
 def dead_imports(source: str) -> str:
     """Imports that nothing uses."""
-    return source.replace("import torch\n", "import math\nimport itertools\nimport torch\nfrom collections import deque\n", 1)
+    return source.replace("import torch\n", "import enum\nimport torch\nfrom collections import deque\n", 1)
 
 
 def dead_code(source: str) -> str:

@@ -92,7 +92,7 @@ def main() -> int:
         last = disturbed.finish()
         same = left_alone.selections() == disturbed.selections()
         print(f"left alone  {left_alone.selections()}  {left_alone.items():>4} items  {seconds:6.1f} s")
-        print(f"{struck:>2} kills    {disturbed.selections()}  {disturbed.items():>4} items  {last:6.1f} s after the last")
+        print(f"{struck:>2} kills    {disturbed.selections()}  {disturbed.items():>4} items  {last:6.1f} s then")
         print("the same selection" if same else "ANOTHER selection")
     return 0 if same else 1
 
