@@ -1,4 +1,4 @@
-"""The command line: `kopt build`, `kopt config`.  A search itself is started with snakemake."""
+"""The command line: single kernels, settings, costs and replies.  A search itself is started with snakemake."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from kopt import __version__, reference
 from kopt.artifact import write_text
-from kopt.config import Config, load_device
+from kopt.config import Config, check_files, load, load_device, load_preset
 from kopt.errors import ConfigError, KoptError
 from kopt.model.build import Build, BuildFailed
 from kopt.model.kernel import Kernel
 from kopt.stages.compile import build_with_triton
+from kopt.stages.validate import model_table
 from kopt.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,10 +51,42 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--json", action="store_true", help="print the whole build as JSON")
     build.set_defaults(command=_build)
 
+    _add_cost(commands)
+    _add_replies(commands)
+    doctor = commands.add_parser("doctor", help="check what a run needs: keys and servers of its language models")
+    _add_settings(doctor)
+    doctor.set_defaults(command=_doctor)
+
     config = commands.add_parser("config", help="print all settings with their defaults")
     config.add_argument("--write", action="store_true", help="write the generated files into the checkout")
     config.set_defaults(command=_config)
     return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    """The words that name a run's settings, as snakemake takes them."""
+    parser.add_argument("--preset", help="name of a preset in config/presets")
+    parser.add_argument("--configfile", type=Path, help="file of settings on top of the defaults")
+    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="single settings")
+
+
+def _add_cost(commands: Any) -> None:
+    cost = commands.add_parser("cost", help="estimate what a run's language models will cost, or say what they did")
+    cost.add_argument("--run", type=Path, help="a run's folder: what it has cost so far")
+    _add_settings(cost)
+    cost.set_defaults(command=_cost)
+
+
+def _add_replies(commands: Any) -> None:
+    pack = commands.add_parser("pack", help="write a run's replies into one archive, to be replayed elsewhere")
+    pack.add_argument("run", type=Path, help="the run's folder")
+    pack.add_argument("--store", type=Path, default=Path(Config().store), help="the store that the run used")
+    pack.add_argument("-o", "--output", type=Path, required=True, help="the archive to write")
+    pack.set_defaults(command=_pack)
+    unpack = commands.add_parser("unpack", help="put an archive's replies into a store")
+    unpack.add_argument("archive", type=Path)
+    unpack.add_argument("--store", type=Path, default=Path(Config().store), help="the store to put them into")
+    unpack.set_defaults(command=_unpack)
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -82,6 +118,75 @@ def _in_words(build: Build) -> str:
                 f"spills {launch.spills} B{' (autotune trial)' if launch.trial else ''}"
             )
     return "\n".join(lines)
+
+
+def _settings(options: argparse.Namespace) -> Config:
+    """The settings that a command line names, checked."""
+    raw: dict[str, Any] = {}
+    files = [ROOT / "config" / "presets" / f"{options.preset}.yaml"] if options.preset else []
+    if options.preset:
+        load_preset(options.preset, ROOT)
+    for file in filter(None, (*files, options.configfile)):
+        raw |= _yaml(_source(file), str(file))
+    for word in options.config:
+        name, _, value = word.partition("=")
+        raw[name] = yaml.safe_load(value)
+    return load(raw, ROOT)
+
+
+def _yaml(text: str, where: str) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{where}: must be a mapping of settings")
+    return content
+
+
+def _cost(options: argparse.Namespace) -> int:
+    from kopt.stages.cost import bill_lines, forecast, forecast_lines
+
+    if options.run:
+        print("\n".join(bill_lines(options.run)))
+        return 0
+    config = _settings(options)
+    table = model_table(config, ROOT)
+    check_files(config, ROOT, table.models)
+    print("\n".join(forecast_lines(forecast(config, table))))
+    return 0
+
+
+def _pack(options: argparse.Namespace) -> int:
+    from kopt.stages.cost import pack_run
+
+    count = pack_run(options.run, Store(options.store), options.output)
+    print(f"{count} replies in {options.output}: unpack it elsewhere with kopt unpack, then run with replies=replay")
+    return 0
+
+
+def _unpack(options: argparse.Namespace) -> int:
+    from kopt.stages.cost import unpack_run
+
+    print(f"{unpack_run(options.archive, Store(options.store))} replies put into {options.store}")
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    """Print a line for each fault; the status is 1 when there is one."""
+    faults = model_faults(options)
+    print("\n".join(faults or ["models: all is well"]))
+    return 1 if faults else 0
+
+
+def model_faults(options: argparse.Namespace) -> list[str]:
+    """What is wrong with the language models of a run: unknown names, unset or refused keys, silent servers."""
+    from kopt.llm.doctor import check_online
+
+    config = _settings(options)
+    table = model_table(config, ROOT)
+    check_files(config, ROOT, table.models)
+    return check_online(table, config.asked_models)
 
 
 def _config(options: argparse.Namespace) -> int:

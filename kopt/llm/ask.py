@@ -19,7 +19,7 @@ from pydantic import Field
 from kopt.llm.client import Clients
 from kopt.llm.ledger import Ledger, Reserved
 from kopt.llm.reply import Answered, Kept, Lack, Reply, Unanswered, Usage
-from kopt.llm.request import Request, key_of
+from kopt.llm.request import LackKey, Request, key_of
 from kopt.llm.retry import Fault, Patience
 from kopt.llm.table import MILLION, Model, ModelTable
 from kopt.llm.wire import tokens
@@ -280,13 +280,16 @@ def _lost(fault: Fault, request: Request, entry: Model) -> float:
 
 
 def replay(asked: Mapping[str, Request], *, store: Store) -> dict[str, Reply]:
-    """The recorded reply to each labelled request; no connection is opened, and what is missing is named."""
+    """The recorded reply to each labelled request, or the recorded reason why there was none.
+
+    No connection is opened, and what is missing is named.
+    """
     shelf = replies_of(store)
     return {label: _replayed(label, request, shelf, store) for label, request in asked.items()}
 
 
 def _replayed(label: str, request: Request, shelf: Shelf[Any], store: Store) -> Reply:
-    kept: Reply | None = shelf.get(key_of(request))
+    kept: Reply | None = shelf.get(key_of(request)) or store.shelf(Unanswered).get(LackKey(request=request.digest))
     if kept is not None:
         return kept
     detail = (

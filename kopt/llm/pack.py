@@ -1,6 +1,7 @@
 """A run's replies as one archive, to be replayed elsewhere by anyone at no cost.
 
-The archive is a tar of the store's reply files and a manifest with their digests; equal replies give equal bytes.
+The archive is a tar of the store's files of replies, and of reasons why there was none, and a manifest with their
+digests; equal replies give equal bytes.
 Nothing is unpacked but files named in the manifest, whose content matches, under names that we make ourselves.
 """
 
@@ -11,17 +12,20 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from kopt import artifact
 from kopt.errors import CorruptArtifact, StoreError
-from kopt.llm.request import ReplyKey
+from kopt.llm.request import LackKey, ReplyKey
 from kopt.store import Store
 
 MANIFEST = "manifest.json"
-FORMAT = "kopt replies 1"
+FORMAT = "kopt replies 2"
+Kept = type[ReplyKey] | type[LackKey]
+"""Kinds of files that an archive holds."""
+
 LARGEST = 16 * 1024 * 1024
 """Bytes of one reply file; a larger one is not ours."""
 
@@ -37,20 +41,30 @@ def pack(store: Store, requests: Iterable[str], path: Path) -> int:
     Raises:
         StoreError: a reply cannot be read.
     """
-    files = {digest: content for digest in sorted(set(requests)) if (content := _content(store, digest)) is not None}
-    manifest = {"format": FORMAT, "replies": {name: hashlib.sha256(body).hexdigest() for name, body in files.items()}}
+    wanted = sorted(set(requests))
+    files = _files(store, ReplyKey, wanted)
+    lacks = _files(store, LackKey, [LackKey(request=name).digest() for name in wanted if name not in files])
+    manifest = {"format": FORMAT, "replies": _digests(files), "lacks": _digests(lacks)}
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         _add(tar, MANIFEST, artifact.canonical_json(manifest).encode())
-        for name, body in files.items():
+        for name, body in (files | lacks).items():
             _add(tar, f"{name}.json", body)
     artifact.write_bytes(path, out.getvalue())
     return len(files)
 
 
-def _content(store: Store, digest: str) -> bytes | None:
+def _files(store: Store, key: Kept, names: Iterable[str]) -> dict[str, bytes]:
+    return {name: content for name in names if (content := _content(store, key, name)) is not None}
+
+
+def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(body).hexdigest() for name, body in files.items()}
+
+
+def _content(store: Store, key: Kept, digest: str) -> bytes | None:
     try:
-        return store.path(ReplyKey.kind, digest, ".json").read_bytes()
+        return store.path(key.kind, digest, ".json").read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -75,29 +89,34 @@ def unpack(path: Path, store: Store) -> int:
             replies = _checked(tar)
     except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptArtifact(f"{path} is not a whole archive of replies: {error}") from error
-    for digest, body in replies.items():
-        target = store.path(ReplyKey.kind, digest, ".json")
+    for (kind, digest), body in replies.items():
+        target = store.path(kind, digest, ".json")
         if not target.exists():
             store.write(target, body)
-    return len(replies)
+    return sum(kind == ReplyKey.kind for kind, _ in replies)
 
 
-def _checked(tar: tarfile.TarFile) -> dict[str, bytes]:
+def _checked(tar: tarfile.TarFile) -> dict[tuple[str, str], bytes]:
+    """The archive's files by kind and name."""
     manifest = json.loads(_member(tar, MANIFEST))
     if manifest["format"] != FORMAT:
         raise ValueError(f"format {manifest['format']!r}, expected {FORMAT!r}")
-    return {digest: _reply(tar, digest, expected) for digest, expected in manifest["replies"].items()}
+    return {
+        (key.kind, digest): _file(tar, key, digest, expected)
+        for key, listed in ((ReplyKey, manifest["replies"]), (LackKey, manifest["lacks"]))
+        for digest, expected in listed.items()
+    }
 
 
-def _reply(tar: tarfile.TarFile, digest: str, expected: Any) -> bytes:
-    """One reply file, checked: its bytes, the name it goes by, and the digest of the value inside."""
+def _file(tar: tarfile.TarFile, key: Kept, digest: str, expected: Any) -> bytes:
+    """One file, checked: its bytes, the name it goes by, and the digest of the value inside."""
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ValueError(f"{digest!r} is not a digest")
     body = _member(tar, f"{digest}.json")
     envelope = json.loads(body)
     if hashlib.sha256(body).hexdigest() != expected or artifact.digest(envelope["value"]) != envelope["digest"]:
         raise ValueError(f"reply {digest[:12]} does not match its digest")
-    if ReplyKey.model_validate(envelope["key"]).digest() != digest:
+    if key.model_validate(envelope["key"]).digest() != digest:
         raise ValueError(f"reply {digest[:12]} belongs to another request")
     return body
 

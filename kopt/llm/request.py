@@ -94,6 +94,15 @@ def key_of(request: Request) -> ReplyKey:
     return ReplyKey(request=artifact.digest(request))
 
 
+class LackKey(Key):
+    """Where the reason lies for which a run got no reply, so that a replay lacks the same: no live call looks there."""
+
+    kind: ClassVar[str] = "lack"
+
+    request: str
+    """The request's name (`Request.digest`)."""
+
+
 def continued(request: Request, reply: Truncated) -> Request:
     """The request that asks for the rest of a truncated reply; `reply.joined` puts the parts together.
 

@@ -46,13 +46,13 @@ METRICS: dict[str, str] = {
 
 
 def contract(problem: Problem, facts: ProblemFacts) -> str:
-    """What a kernel must keep: signature, shapes, dtype, and what it may do."""
-    first = facts.workloads[0]
-    names = ", ".join(spec.name for spec in first.inputs)
+    """What a kernel must keep: signature, shapes (where the workloads were traced), dtype, and what it may do."""
+    first = next(iter(facts.workloads), None)
+    names = ", ".join(spec.name for spec in first.inputs) if first else "..."
     lines = [
         f"- Define `{problem.seed.entry}({names})`. It gets the reference's inputs in this order and returns"
         " its output.",
-        *_parameters(first.parameters),
+        *_parameters(first.parameters if first else ()),
         f"- dtype: {facts.dtype.value}. The output has exactly the reference's shape, dtype and device.",
         *(_shapes(workload) for workload in facts.workloads),
         "- It is timed on these shapes and verified on others too, with ragged sizes: take sizes from the arguments.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kopt.model.device import Device
@@ -16,13 +16,11 @@ from kopt.store import Store
 from kopt.techniques.static import classify, cluster_name
 from kopt.techniques.taxonomy import load, taxonomy_digest
 
+Vectors = Callable[[Sequence[RankRow]], Mapping[str, TechniqueVector | None]]
+"""From rows of the pool to their vectors, by kernel; None where the classifier gave no answer."""
 
-Classify = Callable[[RankRow], TechniqueVector]
 
-
-def classify_pool(
-    pool: Sequence[RankRow], known: Sequence[TechniqueRow], *, classify: Classify
-) -> list[TechniqueRow]:
+def classify_pool(pool: Sequence[RankRow], known: Sequence[TechniqueRow], *, classify: Vectors) -> list[TechniqueRow]:
     """Vectors of the deduplicated pool, fastest first.
 
     Args:
@@ -31,15 +29,18 @@ def classify_pool(
         classify: the classifier.
     """
     seen = {row.kernel for row in known}
-    return [_row(row, classify(row), new=row.kernel not in seen) for row in dedup(pool)]
+    unique = dedup(pool)
+    vectors = classify(unique)
+    return [_row(row, vectors[row.kernel], new=row.kernel not in seen) for row in unique]
 
 
-def classifier(judge: str, taxonomy: Path, device: Device, store: Store) -> Classify:
+def classifier(judge: str, taxonomy: Path, device: Device, store: Store) -> Vectors:
     """The classifier that goes with a judge: static facts of source and PTX; without a build, none."""
     techniques = load(taxonomy)
     digest = taxonomy_digest(techniques)
     if judge == "dry":
-        return lambda row: TechniqueVector(taxonomy=digest, techniques=(), classifier="dry")
+        nothing = TechniqueVector(taxonomy=digest, techniques=(), classifier="dry")
+        return lambda rows: dict.fromkeys((row.kernel for row in rows), nothing)
 
     def classify_known(row: RankRow) -> TechniqueVector:
         key = VectorKey(
@@ -48,13 +49,14 @@ def classifier(judge: str, taxonomy: Path, device: Device, store: Store) -> Clas
         )  # fmt: skip
         return store.shelf(TechniqueVector).get_or_make(key, lambda: _classify(row, techniques, device, store))
 
-    return classify_known
+    return lambda rows: {row.kernel: classify_known(row) for row in rows}
 
 
-def _row(row: RankRow, vector: TechniqueVector, *, new: bool) -> TechniqueRow:
+def _row(row: RankRow, vector: TechniqueVector | None, *, new: bool) -> TechniqueRow:
+    techniques = vector.techniques if vector else ()
     return TechniqueRow(
-        kernel=row.kernel, fingerprint=row.fingerprint, techniques=vector.techniques, classified=True,
-        cluster=cluster_name(vector.techniques), new=new,
+        kernel=row.kernel, fingerprint=row.fingerprint, techniques=techniques, classified=vector is not None,
+        cluster=cluster_name(techniques) if vector else row.kernel, new=new,
     )  # fmt: skip
 
 

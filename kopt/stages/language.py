@@ -17,7 +17,7 @@ from kopt.llm.batch import BatchTerms, deliver
 from kopt.llm.exchange import Pending, exchange
 from kopt.llm.ledger import Budget, Ledger
 from kopt.llm.reply import Lack, Reply, Unanswered
-from kopt.llm.request import Message, Request, Schema
+from kopt.llm.request import LackKey, Message, Request, Schema
 from kopt.llm.retry import Patience
 from kopt.llm.table import ModelTable
 from kopt.prompts.sections import Prompt
@@ -29,6 +29,9 @@ NEEDED = frozenset({Lack.MISSING, Lack.KEY, Lack.QUOTA})
 
 LEDGER = "ledger.jsonl"
 """The run's ledger, in its folder."""
+
+LACKING = "unanswered.txt"
+"""The requests that the run got no reply to, in its folder, a digest a line."""
 
 
 class Asker:
@@ -67,7 +70,20 @@ class Asker:
         if self.asking.replies == "exchange":
             folder = Path(self.asking.exchange)
             return exchange(asked, table=self.table, store=self.store, ledger=ledger, folder=folder)
-        return self._live(asked, ledger)
+        return self._recorded(asked, self._live(asked, ledger))
+
+    def _recorded(self, asked: Mapping[str, Request], replies: Mapping[str, Reply]) -> Mapping[str, Reply]:
+        """The replies; which requests got none, and why, is kept for replays."""
+        lacking = {
+            asked[label].digest: reply
+            for label, reply in replies.items()
+            if isinstance(reply, Unanswered) and reply.kind not in NEEDED
+        }
+        for request, reply in lacking.items():
+            self.store.shelf(Unanswered).put(LackKey(request=request), reply)
+        with (self.run / LACKING).open("a") as file:
+            file.writelines(f"{request}\n" for request in lacking)
+        return replies
 
     def _live(self, asked: Mapping[str, Request], ledger: Ledger) -> Mapping[str, Reply]:
         limits = self.asking.llm.model_dump()

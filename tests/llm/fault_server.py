@@ -73,14 +73,14 @@ class Server:
         fault = self.fault(prompt, number)
         self.note(event="arrived", slot=slot, call=number, fault=fault, path=path)
         await asyncio.sleep(self.options.latency)
-        done = await self.answer(writer, path, body, fault, self.text(prompt, path))
+        done = await self.answer(writer, path, body, fault, self.text(body, path))
         if fault in FINAL:
             self.note(event="served", slot=slot, call=number, fault=fault, path=path, most_open=self.most_open)
         return done
 
-    def text(self, prompt: str, path: str) -> str:
-        """What the model says to a prompt."""
-        return answer_text(slot_of(prompt))
+    def text(self, body: dict[str, Any], path: str) -> str:
+        """What the model says to a request."""
+        return answer_text(slot_of(prompt_of(body)))
 
     async def batch(self, writer: asyncio.StreamWriter, method: str, path: str, body: bytes) -> bool:
         """Both providers' batch APIs: a batch has ended at the second look, and fails prompts that say [[fail]]."""

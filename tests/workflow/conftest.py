@@ -64,6 +64,12 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def new_project():
+    """Makes a copy of the project in a folder, for fixtures that outlive a test."""
+    return Project
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A dry run that has ended; its tests edit it and undo what they edited."""

@@ -1,23 +1,36 @@
 # Which kernels become parents: technique vectors, then a pure choice.
 
 
+# How far facts and model agree on techniques: only where both are asked.
+AGREEMENT = (
+    [f"{RUN}/round_{{round}}/agreement.json"] if CONFIG.classification == "both" else []
+)
+CLASSIFIER = (
+    ["classifier", "classification", "technique_clustering", "asking"]
+    if CONFIG.classifier
+    else ["classifier"]
+)
+
+
 rule classify:
     input:
         ranking=rules.rank.output.ranking,
         known=previous("techniques.parquet"),
         taxonomy=CHECKED.taxonomy_file,
         device=DEVICE,
+        models=MODELS if CONFIG.classifier else [],
     output:
         techniques=f"{RUN}/round_{{round}}/techniques.parquet",
+        agreement=AGREEMENT,
     log:
         f"{RUN}/logs/round_{{round}}/classify.log",
     params:
-        code=code("classify"),
-        settings=settings("effective_judge"),
+        code=code("classify", *(["classify_by_model"] if CONFIG.classifier else [])),
+        settings=settings("effective_judge", *CLASSIFIER),
     shell:
         f"{SCRIPT}/classify.py ranking={{input.ranking}} known={{input.known}} taxonomy={{input.taxonomy}} "
-        f"device={{input.device}} settings={{params.settings:q}} store={CONFIG.store} "
-        "techniques={output.techniques} log={log}"
+        f"device={{input.device}} round={{wildcards.round}} {ASKED} settings={{params.settings:q}} "
+        f"store={CONFIG.store} techniques={{output.techniques}} agreement={{output.agreement}} log={{log}}"
 
 
 rule select:

@@ -4,16 +4,19 @@ from kopt.artifact import read_table, read_tables, read_value, write_table
 from kopt.model.device import Device
 from kopt.model.trial import RankRow, TechniqueRow
 from kopt.stages.classify import classifier, classify_pool
+from kopt.stages.classify_by_model import model_classifier, vectors_of, write_agreement
 from kopt.stages.command import Job, run
 
 
 def main(job: Job) -> None:
-    classify = classifier(
+    facts = classifier(
         job.settings.effective_judge, job.path("taxonomy"), read_value(job.path("device"), Device), job.store
     )
-    rows = classify_pool(
-        read_table(job.path("ranking"), RankRow), read_tables(job.paths("known"), TechniqueRow), classify=classify
-    )
+    model = model_classifier(job, facts)
+    pool = read_table(job.path("ranking"), RankRow)
+    known = read_tables(job.paths("known"), TechniqueRow)
+    rows = classify_pool(pool, known, classify=vectors_of(model, facts))
+    write_agreement(job.paths("agreement"), model, rows, pool)
     write_table(job.path("techniques"), rows, TechniqueRow)
 
 

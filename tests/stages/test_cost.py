@@ -1,0 +1,109 @@
+"""What the command line says of costs, replies and models before and after a run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "llm"))  # its servers
+
+from llm_servers import FaultServer, request_to, table_for
+
+from kopt import cli
+from kopt.config import Config
+from kopt.llm.ask import Terms, ask, replies_of
+from kopt.llm.ledger import Ledger
+from kopt.llm.request import key_of
+from kopt.stages.cost import pack_run, unpack_run
+from kopt.stages.language import Asker
+from kopt.store import Store
+
+
+def said(capsys, *words):
+    status = cli.main(list(words))
+    out = capsys.readouterr()
+    return status, out.out + out.err
+
+
+def test_a_preset_s_cost_is_the_sum_over_purposes_and_models(capsys):
+    status, text = said(capsys, "cost", "--preset", "beam_search_diverse_clustered")
+    assert status == 0
+    assert [line.split()[:3] for line in text.splitlines() if line.startswith(("propose", "classify"))] == [
+        ["propose", "claude-opus-4.6", "240"],
+        ["propose", "gpt-5-4", "240"],
+        ["propose", "gemini-2-5-pro", "240"],
+        ["classify", "claude-opus-4.6", "720"],
+    ]
+    assert text.splitlines()[10].startswith("total")
+
+
+def test_a_run_without_language_models_costs_nothing(capsys):
+    assert said(capsys, "cost", "--preset", "beam_search", "--config", "models=[kopt-rewrite]")[1].endswith("$0.00\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("cost", "--config", "models=[gpt-6]"), "no provider for 'gpt-6'; did you mean 'gpt-5'?"),
+        (("cost", "--preset", "beam_serch"), "did you mean 'beam_search'?"),
+        (("cost", "--run", "nowhere"), "nowhere has no ledger.jsonl"),
+        (("pack", "nowhere", "-o", "x.tar"), "nowhere has no ledger.jsonl"),
+    ],
+)
+def test_what_cannot_be_found_is_one_line(capsys, words, message):
+    status, text = said(capsys, *words)
+    assert status == 2
+    assert message in text
+    assert len(text.splitlines()) == 1
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = FaultServer(tmp_path / "log.jsonl", "--models", "served")
+    yield server
+    server.stop()
+
+
+def test_a_run_s_bill_and_its_packed_replies(capsys, server, tmp_path):
+    run, table = tmp_path / "run", table_for(server.port)
+    asked = {f"r1a0s{n}": request_to(table, "openai", f"slot-{n}") for n in range(3)}
+    ask(asked, table=table, store=Store(tmp_path / "store"), ledger=Ledger(run / "ledger.jsonl"), terms=Terms())
+    lines = said(capsys, "cost", "--run", str(run))[1].splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["openai", "round", "total"]
+    assert said(capsys, "pack", str(run), "--store", f"{tmp_path}/store", "-o", f"{tmp_path}/a.tar")[0] == 0
+    assert said(capsys, "unpack", f"{tmp_path}/a.tar", "--store", f"{tmp_path}/other")[1].startswith("3 replies")
+    assert all(replies_of(Store(tmp_path / "other")).get(key_of(request)) for request in asked.values())
+
+
+def test_a_packed_run_lacks_elsewhere_what_it_lacked_here(server, tmp_path):
+    table, here, there = table_for(server.port), Store(tmp_path / "here"), Store(tmp_path / "there")
+    asked = {f"r1a0s{n}": request_to(table, "openai", f"slot-{n} {order}") for n, order in enumerate(("", "[[400]]"))}
+    live = Asker(Config().asking, table, here, tmp_path / "run").ask(asked)
+    assert [reply.status for reply in live.values()] == ["answered", "unanswered"]
+    assert pack_run(tmp_path / "run", here, tmp_path / "a.tar") == 1
+    assert unpack_run(tmp_path / "a.tar", there) == 1
+    assert Asker(Config(replies="replay").asking, table, there, tmp_path / "other").ask(asked) == live
+
+
+def test_the_doctor_names_models_that_a_server_does_not_list(capsys, server, tmp_path):
+    entries = table_for(server.port).model_dump()["models"]
+    entries["openai"]["api_model"] = "serve"
+    (tmp_path / "models.yaml").write_text(yaml.safe_dump({"models": {"mine": entries["openai"]}}))
+    status, text = said(capsys, "doctor", "--config", "models=[mine]", f"models_file={tmp_path}/models.yaml")
+    assert status == 1
+    assert "does not list the model 'serve'; did you mean 'served'?" in text
+
+
+def test_the_doctor_has_nothing_to_say_of_a_run_without_language_models(capsys):
+    assert said(capsys, "doctor") == (0, "models: all is well\n")
+
+
+def test_language_models_take_over_only_where_a_run_has_some():
+    clustered = {"enabled": True, "classifier_model": "c"}
+    some = Config(models=("m", "kopt-rewrite"), technique_clustering=clustered)
+    none = Config(models=("kopt-rewrite",), technique_clustering=clustered)
+    assert (some.classifier, some.diagnoser, some.reflector, some.asked_models) == ("c", "m", "m", ("c", "m"))
+    assert (none.classifier, none.diagnoser, none.reflector, none.asked_models) == ("", "", "", ())

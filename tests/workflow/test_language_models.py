@@ -1,0 +1,199 @@
+"""Searches with language models, end to end: real Snakemake, the embedded judge, models served by a local process."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "llm"))  # its servers
+
+from llm_servers import FaultServer, base_url
+
+from kopt import cli
+from kopt.artifact import read_table, read_value
+from kopt.llm.ledger import Ledger
+from kopt.model.diagnosis import Diagnosis
+from kopt.model.kernel import Candidate, ProposalStatus
+from kopt.stages.briefing import Briefing
+from kopt.stages.classify_by_model import Agreement
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("language")]
+
+KEYS = {"TEST_KEY_A": "plantedsecretA0123456789", "TEST_KEY_B": "plantedsecretB0123456789"}
+PRICE = {"input": 2.0, "cached_input": 0.5, "cache_write": 2.5, "output": 10.0}
+SMALL = ("problem=softmax", "run=t", "rounds=1", "candidate_pool_size=1", "num_bottlenecks=1", "max_repairs=1")
+SEARCH = (
+    *SMALL, "models=[claude-local,gpt-local,kopt-rewrite]",
+    "technique_clustering={enabled: true, classifier: both, classifier_model: gpt-local}",
+)  # fmt: skip
+DRY = (*SMALL, "judge=dry", "models=[gpt-local]")
+
+
+def write_models(project, port):
+    entries = {
+        "claude-local": {"provider": "anthropic", "key_variable": "TEST_KEY_A"},
+        "gpt-local": {"provider": "openai", "key_variable": "TEST_KEY_B"},
+    }
+    for entry in entries.values():
+        url = base_url(entry["provider"], port)
+        entry |= {"api_model": "m", "base_url": url, "max_output_tokens": 4000, "price": PRICE}
+    (project.folder / "config" / "models.yaml").write_text(yaml.safe_dump({"models": entries}))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def keys():
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, key in KEYS.items():
+            patch.setenv(variable, key)
+        yield
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    program = Path(__file__).with_name("kernel_server.py")
+    server = FaultServer(tmp_path_factory.mktemp("server") / "log.jsonl", program=program)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def served(project, server):
+    write_models(project, server.port)
+    return project
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, server, new_project):
+    """A search by two served models and the rewriter that has ended."""
+    project = new_project(tmp_path_factory.mktemp("searched"))
+    write_models(project, server.port)
+    project.output = project.succeeds(*SEARCH)
+    project.served = sum(server.served().values())
+    return project
+
+
+def candidates(project, round, attempt=0):
+    return read_table(project.file(f"round_{round}/attempt_{attempt}/candidates.parquet"), Candidate)
+
+
+def test_each_model_writes_the_candidates_of_its_slots(searched):
+    found = candidates(searched, 1)
+    assert [c.model for c in found] == ["claude-local", "gpt-local", "kopt-rewrite"]
+    assert {c.status for c in found} == {ProposalStatus.PROPOSED}
+    assert [bool(c.request) for c in found] == [True, True, False]
+    assert all(c.cost_usd > 0 for c in found if c.request)
+
+
+def test_a_language_model_diagnoses(searched):
+    found = read_value(searched.file("round_0/diagnosis/0.json"), Diagnosis)
+    assert (found.source, found.directions[0].bottleneck) == ("claude-local", "told_0")
+
+
+def test_facts_and_model_classify_and_their_agreement_is_counted(searched):
+    found = read_value(searched.file("round_1/agreement.json"), Agreement)
+    assert found.model == "gpt-local"
+    assert "tensor_cores" not in found.techniques
+    assert {sum(c.model_dump().values()) for c in found.techniques.values()} <= {1, 2, 3}
+
+
+def test_every_call_is_in_the_ledger_and_none_is_made_twice(searched):
+    ledger = Ledger(searched.file("ledger.jsonl"))
+    ledger.refresh()
+    bill = ledger.bill()
+    assert bill.calls == len({line.request for line in ledger.lines()}) == searched.served
+    assert (bill.lost, bill.turned_away) == (0, 0)
+    assert {line.label for line in ledger.lines()} >= {"r0c0", "r0d0", "r1a0s0", "r1a0s1"}
+
+
+def test_no_key_is_in_any_file_that_the_run_wrote(searched):
+    written = [path for path in searched.folder.rglob("*") if path.is_file()]
+    assert len(written) > 100
+    holding = [path for path in written if any(key.encode() in path.read_bytes() for key in KEYS.values())]
+    assert holding == []
+    assert not any(key in searched.output for key in KEYS.values())
+
+
+def test_a_packed_run_is_replayed_without_servers_to_the_same_bytes(searched, project, monkeypatch, tmp_path):
+    """Another folder, an empty store but for the unpacked replies, no keys, and addresses at which nobody listens."""
+    archive = tmp_path / "run.replies.tar"
+    assert (
+        cli.main(["pack", str(searched.file("")), "--store", f"{searched.folder}/results/store", "-o", f"{archive}"])
+        == 0
+    )
+    assert cli.main(["unpack", str(archive), "--store", f"{project.folder}/results/store"]) == 0
+    write_models(project, 1)
+    for variable in KEYS:
+        monkeypatch.delenv(variable)
+    project.succeeds(*SEARCH, "replies=replay")
+    for name in ("round_1/selection.parquet", "round_1/attempt_0/candidates.parquet", "best_kernel.py"):
+        assert project.file(name).read_bytes() == searched.file(name).read_bytes()
+    assert not project.file("ledger.jsonl").exists()
+
+
+def test_a_replay_names_the_request_that_is_missing(served):
+    done = served.run(*DRY, "replies=replay")
+    assert done.returncode != 0
+    assert re.search(r"no reply \(missing\): r1a0s0: no recorded reply to request [0-9a-f]{64}", done.stdout)
+
+
+def test_an_exchange_ends_with_a_message_and_goes_on_when_replies_lie_there(served, monkeypatch):
+    monkeypatch.delenv("TEST_KEY_B")
+    done = served.run(*DRY, "replies=exchange")
+    assert done.returncode != 0
+    assert "kopt: error: 1 requests wait for replies in results/t/exchange" in done.stdout
+    assert "Traceback" not in done.stdout
+    (request,) = served.file("exchange").glob("requests-gpt-local.jsonl")
+    digest = json.loads(request.read_text())["custom_id"]
+    source = (served.folder / "config/problems/softmax/kernel.py").read_text().replace("BLOCK=1024", "BLOCK=512")
+    (served.file("exchange") / f"{digest}.reply.md").write_text(f"Smaller blocks.\n\n```python\n{source}```\n")
+    served.succeeds(*DRY, "replies=exchange")
+    assert [(c.status, c.request) for c in candidates(served, 1)] == [(ProposalStatus.PROPOSED, digest)]
+
+
+def test_a_spent_budget_ends_the_search_and_keeps_what_was_found(served):
+    settings = ("rounds=2", "diagnosis=llm", "reflection=llm", "budget_calls=3")
+    served.succeeds(*DRY, *settings)
+    reflection = read_value(served.file("round_1/briefing.json"), Briefing).memory.reflections
+    assert [(r.round, r.worked) for r in reflection] == [(1, ("larger blocks",))]
+    assert [c.status for c in candidates(served, 2)] == [ProposalStatus.SKIPPED]
+    ledger = Ledger(served.file("ledger.jsonl"))
+    ledger.refresh()
+    assert [line.label for line in ledger.lines()] == ["r0d0", "r1a0s0", "r1reflect"]
+
+
+def refusal(project, *config):
+    done = project.run(*config)
+    assert done.returncode != 0
+    assert not (project.folder / "results" / "t").exists()
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("kopt: error: ")]
+    return line
+
+
+def test_an_unknown_model_is_refused_with_the_nearest_of_table_and_embedded_ones(served):
+    assert "no provider for 'gpt-locl'; did you mean 'gpt-local'?" in refusal(served, *DRY, "models=[gpt-locl]")
+    assert "no provider for 'kopt-rewrit'; did you mean 'kopt-rewrite'?" in refusal(
+        served, *DRY, "models=[kopt-rewrit]"
+    )
+
+
+def test_a_key_that_is_not_set_is_refused_by_its_variable(served, monkeypatch):
+    monkeypatch.delenv("TEST_KEY_B")
+    assert "gpt-local needs a key in the environment variable TEST_KEY_B" in refusal(served, *DRY)
+
+
+def test_a_wrong_price_is_refused_by_its_entry(served):
+    served.edit("config/models.yaml", "output: 10.0", "output: -10.0")
+    assert "models.claude-local.price.output" in refusal(served, *DRY)
+
+
+def test_a_preset_of_language_models_runs_by_the_rewriter_without_a_key(project):
+    shutil.rmtree(project.folder / "results", ignore_errors=True)
+    preset = ("--configfile", "config/presets/beam_search_diverse_clustered.yaml", "--dry-run", "--quiet", "rules")
+    planned = project.succeeds("problem=softmax", "run=t", "models=[kopt-rewrite]", options=preset)
+    assert not re.search(r"^(models|brief)\b", planned, re.M)
