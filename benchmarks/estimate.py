@@ -1,0 +1,76 @@
+"""Do estimated times rank kernels as measured ones do?
+
+    python benchmarks/estimate.py [--verbose]
+
+Builds the kernels of `estimate_h100.json` (seeds and their rewrites, each timed once on an H100; the file says how),
+estimates each, and prints Spearman's rank correlation by problem and workload, and over all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from kopt.config import load_device
+from kopt.device.estimate import estimate
+from kopt.device.facts import problem_facts
+from kopt.model.build import Built
+from kopt.model.kernel import Kernel
+from kopt.problem.folder import load
+from kopt.stages.compile import build_with_triton
+from kopt.store import Store
+
+ROOT = Path(__file__).resolve().parent.parent
+MEASURED = Path(__file__).with_name("estimate_h100.json")
+
+
+def compare(problem_name: str, kernels: list[dict], store: Store) -> list[dict]:
+    """Measured and estimated time of each kernel on each main workload; a kernel that does not build is left out."""
+    problem, device = load(ROOT / "config/problems" / problem_name), load_device("h100", ROOT)
+    build = build_with_triton(problem, device, store, workers=os.cpu_count() or 1, seconds=120)
+    builds = build([Kernel(source=kernel["source"]) for kernel in kernels])
+    facts, rows = problem_facts(problem), []
+    for index, built in sorted(builds.items()):
+        if not isinstance(built, Built):
+            print(f"{problem_name} {index}: {built.phase}: {built.reason.splitlines()[0]}")
+            continue
+        estimated = estimate(built, facts, device, lambda name: store.text("ptx", name, ".ptx"))
+        for one in estimated.workloads:
+            if (ms := kernels[index]["ms"].get(one.workload)) is not None:
+                rows.append({"problem": problem_name, "workload": one.workload, "measured": ms, "estimated": one.ms})
+    return rows
+
+
+def spearman(rows: pd.DataFrame) -> float:
+    """Rank correlation of estimated and measured times."""
+    return float(rows.estimated.rank().corr(rows.measured.rank()))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--verbose", action="store_true", help="print every kernel")
+    options = parser.parse_args()
+    recorded = json.loads(MEASURED.read_text())
+    rows: list[dict] = []
+    with tempfile.TemporaryDirectory(prefix="kopt-") as folder:
+        for name in sorted({kernel["problem"] for kernel in recorded["kernels"]}):
+            mine = [kernel for kernel in recorded["kernels"] if kernel["problem"] == name]
+            rows += compare(name, mine, Store(Path(folder)))
+    table = pd.DataFrame(rows)
+    if options.verbose:
+        print(table.assign(ratio=table.estimated / table.measured).to_string(index=False))
+    print(f"measured on {recorded['measured']}")
+    print(f"{'problem':<16}{'workload':<18}{'kernels':>8}{'rank correlation':>18}")
+    for (problem, workload), group in table.groupby(["problem", "workload"]):
+        print(f"{problem:<16}{workload:<18}{len(group):>8}{spearman(group):>18.3f}")
+    print(f"{'all':<34}{len(table):>8}{spearman(table):>18.3f}")
+
+
+if __name__ == "__main__":
+    main()
