@@ -1,28 +1,27 @@
 """How a stage asks language models: labelled requests in, labelled replies out, by whichever way the run gets them.
 
 What a reply means is the asking stage's business.  A reply that the run cannot go on without is an error here; one
-that costs its own slot only is data.
+that costs its own slot only is data.  What only an asking run needs is imported when something is asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kopt.artifact import read_value
 from kopt.config import Asking
 from kopt.errors import NoReply
-from kopt.llm.ask import Terms, ask, progress_line, replay
-from kopt.llm.batch import BatchTerms, deliver
-from kopt.llm.exchange import Pending, exchange
-from kopt.llm.ledger import Budget, Ledger
 from kopt.llm.reply import Lack, Reply, Unanswered
 from kopt.llm.request import LackKey, Message, Request, Schema
-from kopt.llm.retry import Patience
 from kopt.llm.table import ModelTable
 from kopt.prompts.sections import Prompt
 from kopt.stages.command import Job
 from kopt.store import Store
+
+if TYPE_CHECKING:
+    from kopt.llm.ledger import Ledger
 
 NEEDED = frozenset({Lack.MISSING, Lack.KEY, Lack.QUOTA})
 """Lacks that no other slot makes up for: the run ends, and goes on once they are mended."""
@@ -63,14 +62,25 @@ class Asker:
         """
         return _usable(self._replies(asked)) if asked else {}
 
-    def _replies(self, asked: Mapping[str, Request]) -> Mapping[str, Reply] | Pending:
+    def _replies(self, asked: Mapping[str, Request]) -> Mapping[str, Reply]:
+        from kopt.llm.ask import replay
+        from kopt.llm.ledger import Budget, Ledger
+
         if self.asking.replies == "replay":
             return replay(asked, store=self.store)
         ledger = Ledger(self.run / LEDGER, Budget(usd=self.asking.budget_usd, calls=self.asking.budget_calls))
         if self.asking.replies == "exchange":
-            folder = Path(self.asking.exchange)
-            return exchange(asked, table=self.table, store=self.store, ledger=ledger, folder=folder)
+            return self._exchanged(asked, ledger)
         return self._recorded(asked, self._live(asked, ledger))
+
+    def _exchanged(self, asked: Mapping[str, Request], ledger: Ledger) -> Mapping[str, Reply]:
+        from kopt.llm.exchange import Pending, exchange
+
+        folder = Path(self.asking.exchange)
+        found = exchange(asked, table=self.table, store=self.store, ledger=ledger, folder=folder)
+        if isinstance(found, Pending):
+            raise NoReply(found.message)
+        return found
 
     def _recorded(self, asked: Mapping[str, Request], replies: Mapping[str, Reply]) -> Mapping[str, Reply]:
         """The replies; which requests got none, and why, is kept for replays."""
@@ -86,6 +96,10 @@ class Asker:
         return replies
 
     def _live(self, asked: Mapping[str, Request], ledger: Ledger) -> Mapping[str, Reply]:
+        from kopt.llm.ask import Terms, ask, progress_line
+        from kopt.llm.batch import BatchTerms, deliver
+        from kopt.llm.retry import Patience
+
         limits = self.asking.llm.model_dump()
         patience = Patience(**{name: limits[name] for name in Patience.model_fields})
         if self.asking.delivery == "batch":
@@ -109,9 +123,7 @@ def asker_of(job: Job, *, concurrency: int | None = None) -> Asker | None:
     return None
 
 
-def _usable(replies: Mapping[str, Reply] | Pending) -> Mapping[str, Reply]:
-    if isinstance(replies, Pending):
-        raise NoReply(replies.message)
+def _usable(replies: Mapping[str, Reply]) -> Mapping[str, Reply]:
     missing = [r for r in replies.values() if isinstance(r, Unanswered) and r.kind in NEEDED]
     if missing:
         more = f" (and {len(missing) - 1} more)" if missing[1:] else ""

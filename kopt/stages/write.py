@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kopt.llm.ask import replies_of
 from kopt.llm.extract import Extracted, NotExtracted, kernel_of
-from kopt.llm.reply import Answered, Lack, Reply, Truncated, Unanswered, joined
+from kopt.llm.reply import Answered, Kept, Lack, Reply, Truncated, Unanswered, joined
 from kopt.llm.request import ReplyKey, Request, continued
 from kopt.model.diagnosis import Direction
 from kopt.model.kernel import Candidate, ProposalStatus, Slot, candidate_name
@@ -82,7 +81,7 @@ def lost_replies(author: Author | None) -> dict[int, Failure]:
         return {}
     found = {}
     for candidate in unusable(author.earlier, author.round, author.attempt - 1):
-        reply = replies_of(author.asker.store).named(ReplyKey.kind, candidate.request)
+        reply = author.asker.store.shelf(Kept).named(ReplyKey.kind, candidate.request)
         lost = kernel_of(reply, author.entry) if reply is not None else None
         if isinstance(lost, NotExtracted):
             found[candidate.slot] = Failure("", lost.reason, lost.detail, "reply", lost.draft)
