@@ -303,6 +303,7 @@ def _replayed(label: str, request: Request, shelf: Shelf[Any], store: Store) -> 
 def progress_line(write: Callable[[str], object], every_seconds: float = 1.0) -> Iterator[OnProgress]:
     """A callback that writes a line on progress, at most one in `every_seconds`, and the last one at the end."""
     last: list[Progress] = []
+    written: list[Progress] = []
     shown = time.monotonic()
 
     def show(progress: Progress) -> None:
@@ -310,10 +311,11 @@ def progress_line(write: Callable[[str], object], every_seconds: float = 1.0) ->
         last[:] = [progress]
         if time.monotonic() - shown >= every_seconds:
             shown = time.monotonic()
+            written[:] = [progress]
             write(describe(progress))
 
     yield show
-    if last:
+    if last and last != written:
         write(describe(last[0]))
 
 

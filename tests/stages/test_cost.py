@@ -88,6 +88,17 @@ def test_a_packed_run_lacks_elsewhere_what_it_lacked_here(server, tmp_path):
     assert Asker(Config(replies="replay").asking, table, there, tmp_path / "other").ask(asked) == live
 
 
+def test_a_round_by_batch_costs_half_and_forgets_its_batch(server, tmp_path):
+    settings = Config(delivery="batch", llm={"poll_seconds": 0.01})
+    table, store = table_for(server.port), Store(tmp_path / "store")
+    asked = {f"r1a0s{n}": request_to(table, "anthropic", f"slot-{n}") for n in range(2)}
+    replies = Asker(settings.asking, table, store, tmp_path / "run").ask(asked)
+    direct = Asker(Config().asking, table, Store(tmp_path / "direct"), tmp_path / "other").ask(asked)
+    paid, full = (sum(reply.usage.dollars for reply in found.values()) for found in (replies, direct))
+    assert paid == pytest.approx(full / 2)
+    assert list((tmp_path / "run" / "batches").iterdir()) == []
+
+
 def test_the_doctor_names_models_that_a_server_does_not_list(capsys, server, tmp_path):
     entries = table_for(server.port).model_dump()["models"]
     entries["openai"]["api_model"] = "serve"
