@@ -4,6 +4,7 @@
 #
 # Which file comes from which is in workflow/rules, what a step does in kopt/stages, what is decided in docs/decisions.
 
+
 configfile: f"{workflow.basedir}/config/config.yaml"
 
 

@@ -88,6 +88,4 @@ def summarise(round: int, tables: RoundTables, rules: Rules, previous: RoundSumm
 def _stopped(best: RankRow, idle: int, rules: Rules, previous: RoundSummary | None) -> StopReason | None:
     if previous is not None and previous.stopped:
         return previous.stopped
-    return stop_reason(
-        best.roofline_share, idle, estimated=best.estimated, share=rules.share, patience=rules.patience
-    )
+    return stop_reason(best.roofline_share, idle, estimated=best.estimated, share=rules.share, patience=rules.patience)

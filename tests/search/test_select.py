@@ -53,7 +53,7 @@ def test_without_clustering_selection_is_the_fastest(pool):
 @given(pools)
 def test_diversify_loses_and_invents_nothing(pool):
     unique = dedup(pool)
-    spread = diversify(unique, {r.kernel: r.fingerprint in "ab" and "x" or "y" for r in unique})
+    spread = diversify(unique, {r.kernel: (r.fingerprint in "ab" and "x") or "y" for r in unique})
     assert by_time(spread) == unique
 
 
