@@ -6,7 +6,6 @@ else reads settings, and no environment variable changes behaviour.
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -16,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from kopt.errors import ConfigError
+from kopt.errors import ConfigError, nearest
 from kopt.model.base import Value
 from kopt.model.device import Device
 
@@ -331,7 +330,7 @@ def load_preset(name: str, root: Path) -> Config:
     path = root / "config" / "presets" / f"{name}.yaml"
     known = sorted(p.stem for p in path.parent.glob("*.yaml"))
     if name not in known:
-        raise ConfigError(f"unknown preset {name!r}{_nearest(name, known)}; presets are {', '.join(known)}")
+        raise ConfigError(f"unknown preset {name!r}{nearest(name, known)}; presets are {', '.join(known)}")
     return parse(yaml.safe_load(path.read_text()) or {}, f"preset {name}")
 
 
@@ -361,7 +360,7 @@ def check_files(config: Config, root: Path, served: Collection[str] = ()) -> Non
     for name in (*config.models, *config.asked_models):
         if name not in EMBEDDED and name not in served:
             known = (*EMBEDDED, *served)
-            hint = _nearest(name, known) or "; run with --config models='[kopt-rewrite]'"
+            hint = nearest(name, known) or "; run with --config models='[kopt-rewrite]'"
             raise ConfigError(f"models: no provider for {name!r}{hint}; known are {', '.join(known)}")
     folders = (("results", config.results), ("store", config.store), ("exchange", config.asking.exchange))
     for setting, folder in (*folders, ("project folder", str(root))):
@@ -380,7 +379,7 @@ def load_device(name: str, root: Path) -> Device:
     folder = root / "config" / "devices"
     known = sorted(p.stem for p in folder.glob("*.yaml"))
     if name not in known:
-        raise ConfigError(f"device: unknown {name!r}{_nearest(name, known)}; known are {', '.join(known)}")
+        raise ConfigError(f"device: unknown {name!r}{nearest(name, known)}; known are {', '.join(known)}")
     try:
         return Device.model_validate(yaml.safe_load((folder / f"{name}.yaml").read_text()))
     except ValidationError as error:
@@ -420,7 +419,7 @@ def _explain_one(one: dict[str, Any], model: type[BaseModel]) -> str:
     if one["type"] == "extra_forbidden":
         if location[-1] in REPLACED:
             return f"{name} was replaced by {REPLACED[location[-1]]}: set that instead"
-        return f"unknown key {name!r}{_nearest(location[-1], _keys(model, location[:-1]))}"
+        return f"unknown key {name!r}{nearest(location[-1], _keys(model, location[:-1]))}"
     message = str(one["msg"]).removeprefix("Value error, ")
     got = f" (got {one['input']!r})" if name and not isinstance(one.get("input"), dict) else ""
     return f"{name}: {message}{got}" if name else message
@@ -434,8 +433,3 @@ def _keys(model: type[BaseModel], location: list[str]) -> list[str]:
             return []
         model = choices[0]
     return list(model.model_fields)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""

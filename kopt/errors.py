@@ -3,6 +3,9 @@
 A candidate that fails is not an error but data (`kopt.model`); these are for bad input and broken machines.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class KoptError(Exception):
     """Anything kopt raises on purpose; the message is one line for the user."""
@@ -42,3 +45,9 @@ class DeviceError(KoptError):
 
 class NoReply(KoptError):
     """A reply that the run cannot go on without is pending, was not recorded, or lacks a key or credit."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What to say after an unknown name: the known one that is most like it, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from kopt.errors import ConfigError
+from kopt.errors import ConfigError, nearest
 from kopt.llm.reply import Usage
 from kopt.llm.request import Message, Request, Sampling, Schema
 from kopt.model.base import Value
@@ -113,7 +112,7 @@ class ModelTable(Value):
             ConfigError: the table has none.
         """
         if name not in self.models:
-            raise ConfigError(f"models: no provider for {name!r}{_nearest(name, self.models)}; see config/models.yaml")
+            raise ConfigError(f"models: no provider for {name!r}{nearest(name, self.models)}; see config/models.yaml")
         return self.models[name]
 
     def only(self, names: Iterable[str]) -> ModelTable:
@@ -182,7 +181,7 @@ def missing_keys(table: ModelTable, names: Iterable[str], environ: Mapping[str, 
 def _explain(one: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in one["loc"]) or "the table"
     if one["type"] == "extra_forbidden":
-        return f"unknown key {where!r}{_nearest(str(one['loc'][-1]), _keys(one['loc']))}"
+        return f"unknown key {where!r}{nearest(str(one['loc'][-1]), _keys(one['loc']))}"
     if one["type"] == "missing":
         return f"{where} is missing"
     if one["loc"][-1:] == ("key_variable",):
@@ -199,8 +198,3 @@ def _keys(location: tuple[int | str, ...]) -> Iterable[str]:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""

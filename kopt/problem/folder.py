@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from pathlib import Path
 
-from kopt.errors import ProblemError
+from kopt.errors import ProblemError, nearest
 from kopt.model.problem import Problem
 from kopt.problem import native
 
@@ -36,7 +35,5 @@ def load(folder: Path) -> Problem:
 
 def _unknown(folder: Path) -> str:
     known = names(folder.parent)
-    close = difflib.get_close_matches(folder.name, known, n=1, cutoff=0.4)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
     listed = f"; problems are {', '.join(known)}" if known else f"; {folder.parent} holds no problems"
-    return f"unknown problem {folder.name!r}{hint}{listed}"
+    return f"unknown problem {folder.name!r}{nearest(folder.name, known)}{listed}"

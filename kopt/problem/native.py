@@ -8,14 +8,13 @@ Nothing is imported: the sources are only parsed.
 from __future__ import annotations
 
 import ast
-import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
 from pydantic import Field, ValidationError
 
-from kopt.errors import ProblemError
+from kopt.errors import ProblemError, nearest
 from kopt.model.base import Value
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Tolerance, Workload
@@ -126,12 +125,12 @@ def _explain(error: ValidationError) -> str:
     )  # a misspelt key explains a missing one
     *parents, last = [str(part) for part in one["loc"]] or [""]
     if one["type"] == "extra_forbidden":
-        return f"unknown key {'.'.join([*parents, last])!r}{_nearest(last, _keys(parents))}"
+        return f"unknown key {'.'.join([*parents, last])!r}{nearest(last, _keys(parents))}"
     if one["type"] == "missing":
         return f"{'.'.join([*parents, last])} is missing"
     known = [dtype.value for dtype in Dtype]
     if last == "dtype":
-        return f"dtype: unknown {one['input']!r}{_nearest(str(one['input']), known)}; known are {', '.join(known)}"
+        return f"dtype: unknown {one['input']!r}{nearest(str(one['input']), known)}; known are {', '.join(known)}"
     return f"{'.'.join([*parents, last])}: {one['msg']} (got {one['input']!r})"
 
 
@@ -139,11 +138,6 @@ def _keys(parents: list[str]) -> Iterable[str]:
     models: dict[str, type[Value]] = {"workloads": Workloads, "tolerance": Tolerance}
     model = models.get(parents[-1], Declaration) if parents else Declaration
     return model.model_fields
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _check_reference(tree: ast.Module, name: str) -> None:
@@ -161,7 +155,7 @@ def _check_overrides(tree: ast.Module, workloads: Workloads, name: str) -> None:
                 if constant not in constants:
                     raise ProblemError(
                         f"{name}/{DECLARATION}: workload {kind}.{workload} overrides {constant!r}, which {REFERENCE} "
-                        f"lacks{_nearest(constant, constants)}"
+                        f"lacks{nearest(constant, constants)}"
                     )
 
 
@@ -171,7 +165,7 @@ def _check_mutates(tree: ast.Module, mutates: tuple[str, ...], name: str) -> Non
         if argument not in inputs:
             raise ProblemError(
                 f"{name}/{DECLARATION}: mutates names {argument!r}, not an argument of Model.forward"
-                f"{_nearest(argument, inputs)}"
+                f"{nearest(argument, inputs)}"
             )
 
 
