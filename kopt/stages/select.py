@@ -43,8 +43,8 @@ def check_seed(tables: RoundTables) -> None:
         return
     trouble = [f"{row.phase}: {row.reason}" for row in tables.builds if row.status == "failed"]
     trouble += [f"{row.phase or row.verdict}: {row.reason}" for row in tables.evaluations]
-    first = (trouble[0] if trouble else "it was not evaluated").strip().splitlines()[0]
-    raise ProblemError(f"the seed kernel cannot be used ({first}): mend kernel.py")
+    first = " ".join((trouble[0] if trouble else "it was not evaluated").split())
+    raise ProblemError(f"the seed kernel cannot be used, mend kernel.py: {first}")
 
 
 def select_parents(tables: RoundTables, rules: Rules) -> list[SelectionRow]:
