@@ -155,6 +155,6 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
 def without(text: str, secrets: Iterable[str]) -> str:
     """Text without the given keys, and otherwise untouched."""
     for secret in secrets:
-        if len(secret) >= 6:
+        if len(secret) >= 3:
             text = text.replace(secret, "[key]")
     return text

@@ -19,7 +19,7 @@ from kopt.llm.ledger import Ledger
 from kopt.llm.retry import Patience
 from kopt.store import Store
 
-COUNT = 60
+COUNT = 240
 
 
 def asked(port: int):
