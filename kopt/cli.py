@@ -207,3 +207,7 @@ def _source(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

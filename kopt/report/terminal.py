@@ -10,7 +10,7 @@ from kopt.report.record import Final
 
 STOPPED = {
     StopReason.ROOFLINE: "the best kernel is near the roofline",
-    StopReason.NO_IMPROVEMENT: "no improvement for several rounds",
+    StopReason.NO_IMPROVEMENT: "no improvement for the allowed number of rounds",
 }
 """Why a search ended, in words."""
 

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import TypeVar
 
 from kopt.model.trial import RankRow, SelectionRow, TechniqueRow
+from kopt.search.order import age, by_time
 
 T = TypeVar("T")
 
@@ -20,11 +21,6 @@ def dedup(pool: Sequence[RankRow]) -> list[RankRow]:
     for row in sorted(pool, key=lambda row: age(row.origin)):
         first.setdefault(row.fingerprint or row.kernel, row)
     return by_time(list(first.values()))
-
-
-def by_time(pool: Sequence[RankRow]) -> list[RankRow]:
-    """Fastest first; equal times in the order in which the kernels came."""
-    return sorted(pool, key=lambda row: (row.time_ms, age(row.origin), row.kernel))
 
 
 def diversify(pool: Sequence[RankRow], cluster_of: Mapping[str, str]) -> list[RankRow]:
@@ -63,10 +59,3 @@ def _selected(rank: int, row: RankRow, technique: TechniqueRow | None) -> Select
         techniques=technique.techniques if technique else (),
         cluster=technique.cluster if technique else row.kernel,
     )
-
-
-def age(name: str) -> tuple[int, int, int]:
-    """Round, attempt and slot of a candidate's name (`r2a0s17`), which is the order in which candidates came."""
-    round, _, rest = name.removeprefix("r").partition("a")
-    attempt, _, slot = rest.partition("s")
-    return int(round), int(attempt), int(slot)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kopt.model.kernel import Candidate, candidate_name
 from kopt.model.trial import EvaluationRow, RankRow, SelectionRow
-from kopt.search.select import by_time
+from kopt.search.order import by_time
 
 
 def rank(

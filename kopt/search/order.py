@@ -1,0 +1,19 @@
+"""The order of kernels: by age, and by time with ties broken by age."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kopt.model.trial import RankRow
+
+
+def by_time(pool: Sequence[RankRow]) -> list[RankRow]:
+    """Fastest first; equal times in the order in which the kernels came."""
+    return sorted(pool, key=lambda row: (row.time_ms, age(row.origin), row.kernel))
+
+
+def age(name: str) -> tuple[int, int, int]:
+    """Round, attempt and slot of a candidate's name (`r2a0s17`), which is the order in which candidates came."""
+    round, _, rest = name.removeprefix("r").partition("a")
+    attempt, _, slot = rest.partition("s")
+    return int(round), int(attempt), int(slot)
