@@ -62,7 +62,7 @@ class Answers:
             yield from self._kept[name]
             return
         made: list[tuple[Part, Expected]] = []
-        size, eager = 0, eager_output(case)  # the whole, since a library may take another way for a part
+        size, eager = 0, eager_output(self._to_write(case))  # the whole, since a library may take another way for a part
         for part in self._split(case, output):
             one = (part, expected(self._problem, _rows(case, part), _part(eager, part)))
             size += 2 * one[1].output.nbytes
@@ -72,6 +72,13 @@ class Answers:
         if made and self._kept_bytes + size <= KEPT_BYTES:
             self._kept[name] = made
             self._kept_bytes += size
+
+    def _to_write(self, case: Case) -> Case:
+        """The case, as a copy where the reference may write to its inputs."""
+        if not self._problem.mutates:
+            return case
+        copies = tuple(value.clone() if isinstance(value, torch.Tensor) else value for value in case.inputs)
+        return replace(case, inputs=copies)
 
     def _split(self, case: Case, output: torch.Tensor) -> list[Part]:
         rows = len(output) if output.dim() else 1

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import torch
 import triton
+from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.overrides import TorchFunctionMode
 from triton.backends.compiler import GPUTarget
@@ -158,6 +159,9 @@ def pretend(device: Device, forbid: Callable[[str], NoReturn]) -> Iterator[None]
         driver.set_active(StubDriver(device))
         for path, value in _answers(device).items():
             _replace(undo, f"cuda.{path}", value)
+        # A fake tensor on CUDA would first make a real one, so that a context exists for backward.
+        undo.callback(setattr, fake_tensor, "init_gpu_context", fake_tensor.init_gpu_context)
+        fake_tensor.init_gpu_context = _constant(None)
         for path, words in NAMED_AFTER_USE.items():
             _replace(undo, path, _forbidden(words, forbid))
         before = FakeTensor.__dict__.get("data_ptr", torch.Tensor.data_ptr)

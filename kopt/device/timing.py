@@ -46,6 +46,13 @@ class _Set:
     sheet: Sheet
     inputs: tuple[Any, ...]
     state: list[torch.Tensor]
+    pristine: list[torch.Tensor]
+    """Copies of the storages, in their order; none where no call may write to its arguments."""
+
+    def restore(self) -> None:
+        """Undo what a call wrote to its arguments."""
+        for storage, copy in zip(self.storages, self.pristine, strict=False):
+            storage.copy_(copy)
 
     @property
     def storages(self) -> list[torch.Tensor]:
@@ -79,7 +86,10 @@ class Timer:
         for sheet in sheets:
             inputs = tuple(ipc.open_shared(v).tensor if isinstance(v, Shared) else v for v in sheet.inputs)
             state = [ipc.open_shared(shared).tensor for shared in sheet.state]
-            self._sets.setdefault(sheet.workload.name, []).append(_Set(sheet, inputs, state))
+            one = _Set(sheet, inputs, state, [])
+            if self._problem.mutates:
+                one.pristine.extend(storage.clone() for storage in one.storages)
+            self._sets.setdefault(sheet.workload.name, []).append(one)
 
     def load(self, name: str, programs: Sequence[Program], binaries: Mapping[str, bytes]) -> None:
         """Make a subject of a candidate's programs."""
@@ -98,21 +108,25 @@ class Timer:
                 called = torch.compile(model, mode=MODES[name], dynamic=False)
             subject = _of_model(called, self._sets[workload.name])
             self._subjects[name, workload.name] = subject
-            for place in range(WARM_UP):
-                subject(place % len(self._sets[workload.name]), False, False)
-            torch.cuda.synchronize()
+            self.warm(workload.name, [name], WARM_UP)
 
     def check(self, name: str, workload: str, place: int, ghost: bool) -> bool:
         """Run a subject once on new memory full of NaN and hand its output over; False when it is of another shape."""
+        one = self._sets[workload][place]
         output = self._subjects[name, workload](place, ghost, True)
         torch.cuda.synchronize()
-        return self._hand_over(output, self._sets[workload][place].sheet.output)
+        good = self._hand_over(output, one.sheet.output)
+        one.restore()
+        torch.cuda.synchronize()
+        return good
 
     def warm(self, workload: str, names: Sequence[str], calls: int) -> None:
         """Untimed calls."""
         for turn in range(calls):
             for name in names:
-                self._subjects[name, workload](turn % len(self._sets[workload]), False, False)
+                place = turn % len(self._sets[workload])
+                self._subjects[name, workload](place, False, False)
+                self._sets[workload][place].restore()
         torch.cuda.synchronize()
 
     def race(self, workload: str, names: Sequence[str], launches: int, start: int) -> dict[str, list[float]]:
@@ -131,17 +145,21 @@ class Timer:
                 times[name].append(ms)
                 if turn == chosen[name]:
                     self._keep(name, workload, place, output)
+                sets[place].restore()
         return times
 
     def wall(self, workload: str, name: str) -> float:
         """Median wall time in ms of one call with nothing before it, the host's work included."""
         times = []
         for turn in range(WALL_CALLS):
+            place = turn % len(self._sets[workload])
             torch.cuda.synchronize()
             start = time.perf_counter()
-            self._subjects[name, workload](turn % len(self._sets[workload]), False, False)
+            self._subjects[name, workload](place, False, False)
             torch.cuda.synchronize()
             times.append(1e3 * (time.perf_counter() - start))
+            self._sets[workload][place].restore()
+        torch.cuda.synchronize()
         return statistics.median(times)
 
     def kept(self, name: str, workload: str) -> int:
@@ -166,7 +184,8 @@ class Timer:
         self._kept.pop((name, workload), None)
         held = sum(tensor.nbytes for _, tensor in self._kept.values())
         if held + output.nbytes <= KEPT_BYTES:
-            self._kept[name, workload] = (place, output)
+            # An output may lie in an argument that the call may write to, which is restored.
+            self._kept[name, workload] = (place, output.clone() if self._problem.mutates else output)
 
     def _hand_over(self, output: torch.Tensor, shared: Shared) -> bool:
         if tuple(output.shape) != shared.shape or str(output.dtype) != f"torch.{shared.dtype}":
