@@ -94,7 +94,8 @@ def _baselines(problem: Problem, found: Found, options: argparse.Namespace) -> N
     )  # fmt: skip
     print(f"\nfresh interleaved measurement, {time.perf_counter() - start:.1f} s")
     for name, timing in finals.timings.items():
-        ratio = finals.ratio(name, "eager") if "eager" in finals.timings else None
+        eager = finals.timings.get("eager")
+        ratio = statistics.measured_ratio(timing, eager) if eager else None
         for one in timing.workloads:
             print(f"  {name:16} {one.workload:20} {one.median_ms:8.4f} ms [{one.low_ms:.4f}, {one.high_ms:.4f}]"
                   f" {one.floor_ms / one.median_ms:6.1%} of the roofline")  # fmt: skip

@@ -34,6 +34,9 @@ PLAIN_PATH = r"[\w./+@%:,~-]+"
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: _names(v))]
 
 
+Baseline = Literal["eager", "compile", "max-autotune"]
+
+
 class Settings(Value):
     """A value whose field docstrings become the generated reference (reading them takes time, so only here)."""
 
@@ -72,6 +75,10 @@ class Limits(Settings):
     """Wall-clock limit for tracing and compiling one candidate, s."""
     judge_seconds: float = Field(default=90.0, gt=0)
     """Wall-clock limit for verifying one candidate, s."""
+    gpu_wait_seconds: float = Field(default=7200.0, gt=0)
+    """Longest wait of a job for a GPU that others hold, s."""
+    profile_seconds: float = Field(default=180.0, gt=0)
+    """Wall-clock limit for profiling one kernel with Nsight Compute, s."""
 
 
 class Llm(Settings):
@@ -166,17 +173,27 @@ class Config(Settings):
     """Early stop."""
     seed: int = 0
     """Seed of everything that draws: the rewriter, verification inputs."""
-    judge: Literal["auto", "interpret", "dry"] = "auto"
-    """`interpret`: Triton interpreter and estimated times, no GPU; `dry`: nothing is built or judged, times are made up
-    from digests; `auto`: the best that this machine offers."""
+    judge: Literal["auto", "cuda", "interpret", "dry"] = "auto"
+    """`cuda`: verified and timed on GPUs; `interpret`: Triton interpreter and estimated times, no GPU; `dry`: nothing is
+    built or judged, times are made up from digests; `auto`: `cuda` where this machine shows a GPU, else `interpret`."""
     device: str = "h100"
-    """Name of a file under `config/devices`: the GPU that kernels are built for."""
+    """Name of a file under `config/devices`: the GPU that kernels are built for where no GPU is used; with judge `cuda`
+    it is the GPU that is found."""
     benchmark_warmup: int = Field(default=25, ge=0)
     """Warm-up launches of the last timing stage (real GPUs only)."""
     benchmark_repeat: int = Field(default=100, ge=1)
     """Timed launches of the last timing stage (real GPUs only)."""
-    workers_per_gpu: int = Field(default=2, ge=1, le=64)
-    """Processes that may share one GPU for work that is not timed (real GPUs only)."""
+    workers_per_gpu: int = Field(default=8, ge=1, le=64)
+    """Processes that may share one GPU for work that is not timed (real GPUs only); memory may allow fewer."""
+    finalists: int = Field(default=6, ge=1, le=100)
+    """Fastest kernels of the pool that are verified and timed anew, side by side, after each round (real GPUs only)."""
+    baselines: Annotated[tuple[Baseline, ...], BeforeValidator(lambda v: _names(v))] = (
+        "eager",
+        "compile",
+        "max-autotune",
+    )
+    """What a run is compared to (real GPUs only): the reference run by PyTorch, by `torch.compile`, and by its
+    `max-autotune` mode."""
     chunk_size: int = Field(default=32, ge=1)
     """Unique kernels that one evaluate job judges on a GPU."""
     limits: Limits = Limits()
@@ -296,8 +313,8 @@ class Config(Settings):
         return self.max_no_improvement or self.stop.patience
 
     @property
-    def effective_judge(self) -> Literal["interpret", "dry"]:
-        """The judge, with `auto` resolved."""
+    def effective_judge(self) -> Literal["cuda", "interpret", "dry"]:
+        """The judge; `auto` that nobody resolved for a machine means none with a GPU."""
         return "interpret" if self.judge == "auto" else self.judge
 
     def chunks(self, attempt: int) -> int:

@@ -12,6 +12,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from kopt.model.timing import Measured, geometric_mean
+
 DRAWS = 2000
 """Bootstrap draws; the ends of a 95 % interval then lie within a few per cent of its width."""
 
@@ -57,6 +59,27 @@ def ratio_interval(
     """
     ratios = [one / other for one, other in zip(samples, baseline, strict=False)]
     return median_interval(ratios, seed=seed, confidence=confidence)
+
+
+def measured_ratio(one: Measured, other: Measured, workload: str = "") -> Interval:
+    """Ratio of two times that were taken side by side; over all workloads by geometric mean, call by call.
+
+    Args:
+        one: what is compared; under 1 it is faster.
+        other: what it is compared to.
+        workload: only this one.
+
+    Raises:
+        ValueError: they share no position.
+    """
+    pairs = [
+        (a.samples_ms, b.samples_ms)
+        for a, b in zip(one.workloads, other.workloads, strict=True)
+        if workload in ("", a.workload)
+    ]
+    ours = [geometric_mean(list(column)) for column in zip(*(a for a, _ in pairs), strict=False)]
+    theirs = [geometric_mean(list(column)) for column in zip(*(b for _, b in pairs), strict=False)]
+    return ratio_interval(ours, theirs)
 
 
 def noise(samples: Sequence[float], again: Sequence[float], *, seed: int = 0) -> float:

@@ -62,7 +62,8 @@ class Answers:
             yield from self._kept[name]
             return
         made: list[tuple[Part, Expected]] = []
-        size, eager = 0, eager_output(self._to_write(case))  # the whole, since a library may take another way for a part
+        # The whole at once, since a library may take another way for a part.
+        size, eager = 0, eager_output(self._to_write(case))
         for part in self._split(case, output):
             one = (part, expected(self._problem, _rows(case, part), _part(eager, part)))
             size += 2 * one[1].output.nbytes

@@ -34,7 +34,7 @@ from kopt.model.device import Device
 from kopt.model.environment import Conditions, Environment
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, ProblemFacts, WorkloadFacts
-from kopt.model.timing import Measured, WorkloadTiming, geometric_mean
+from kopt.model.timing import Finals, Measured, WorkloadTiming, geometric_mean
 from kopt.model.verdict import Failed, Passed, Verdict
 from kopt.provenance import code_digest
 from kopt.roofline import compute_floor_ms, floor_ms, memory_floor_ms
@@ -95,31 +95,6 @@ class CudaJudged(Value):
     """Set when it passed."""
     seconds: dict[str, float] = Field(default_factory=dict)
     """How long each phase of its own process took."""
-
-
-class Finals(Value):
-    """A fresh interleaved measurement."""
-
-    timings: dict[str, Measured]
-    """By name: finalists and baselines; samples at equal positions were taken side by side."""
-    verdicts: dict[str, Verdict]
-    """By name, of the finalists."""
-
-    def ratio(self, name: str, against: str, workload: str = "") -> statistics.Interval:
-        """Ratio of one time to another with its 95 % interval; over all workloads by geometric mean, call by call.
-
-        Raises:
-            KeyError: a name was not timed.
-        """
-        one, other = self.timings[name], self.timings[against]
-        pairs = [
-            (a.samples_ms, b.samples_ms)
-            for a, b in zip(one.workloads, other.workloads, strict=True)
-            if workload in ("", a.workload)
-        ]
-        ours = [geometric_mean(list(column)) for column in zip(*(a for a, _ in pairs), strict=False)]
-        theirs = [geometric_mean(list(column)) for column in zip(*(b for _, b in pairs), strict=False)]
-        return statistics.ratio_interval(ours, theirs)
 
 
 def judge_all(

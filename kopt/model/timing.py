@@ -9,6 +9,7 @@ from pydantic import Field
 
 from kopt.model.base import Value
 from kopt.model.environment import Conditions, Environment
+from kopt.model.verdict import Verdict
 
 
 class WorkloadEstimate(Value):
@@ -88,9 +89,24 @@ class Measured(Value):
         return geometric_mean([w.median_ms for w in self.workloads])
 
     @property
+    def interval_ms(self) -> tuple[float, float]:
+        """Geometric means over the workloads of the ends of the medians' 95 % intervals, ms."""
+        lows, highs = [w.low_ms for w in self.workloads], [w.high_ms for w in self.workloads]
+        return geometric_mean(lows), geometric_mean(highs)
+
+    @property
     def roofline_share(self) -> float:
         """Geometric mean over the workloads of floor over time, 0 to 1."""
         return geometric_mean([w.floor_ms / w.median_ms for w in self.workloads])
+
+
+class Finals(Value):
+    """Kernels and baselines verified and timed anew, side by side in fresh processes."""
+
+    timings: dict[str, Measured]
+    """By name: samples at equal positions were taken one after the other.  What did not pass is not there."""
+    verdicts: dict[str, Verdict]
+    """By name, of the kernels."""
 
 
 Timing = Annotated[Estimated | Measured, Field(discriminator="kind")]

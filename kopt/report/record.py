@@ -8,6 +8,19 @@ from kopt.model.base import Value
 from kopt.model.trial import RoundSummary, SelectionRow, Trial
 
 
+class Against(Value):
+    """What the best kernel was measured beside, call by call."""
+
+    name: str
+    """`seed`, `eager`, `compile` or `max-autotune`."""
+    ms: float
+    speedup: float
+    """Its time over the best kernel's, the median over pairs of calls; above 1 the best kernel is faster."""
+    low: float
+    """Lower end of the ratio's 95 % confidence interval."""
+    high: float
+
+
 class Final(Value):
     """What a run came to: its best kernel against the seed and the baselines."""
 
@@ -19,6 +32,10 @@ class Final(Value):
     seed_ms: float
     speedup: float
     """Seed's time over the best kernel's; above 1 is faster."""
+    against: tuple[Against, ...] = ()
+    """Measured beside the best kernel in fresh processes; empty for estimates."""
+    workloads: dict[str, float] = Field(default_factory=dict)
+    """Measured time of the best kernel on each main workload, ms; empty for estimates."""
     eager_ms: float | None = None
     """The reference run as it is by PyTorch; None when it was not timed."""
     compile_ms: float | None = None

@@ -53,8 +53,11 @@ def final_lines(final: Final, *, model: str, files: Mapping[str, str]) -> list[s
         f"speedup        {ratio(final.speedup)} seed{_label(final.estimated)}",
         f"roofline       {percent(final.roofline_share)} of the speed of light{_label(final.estimated)}",
     ]
+    for one in final.against:
+        interval = f"95 % interval {one.low:.3f} to {one.high:.3f}"
+        lines.append(f"{one.name:<14} {time_text(one.ms, final.estimated)}, {ratio(one.speedup)} ({interval})")
     for name, ms in (("eager", final.eager_ms), ("torch.compile", final.compile_ms)):
-        if ms is not None:
+        if ms is not None and not final.against:
             against = f"{ratio(ms / final.best_ms)}{_label(final.estimated)}"
             lines.append(f"{name:<14} {time_text(ms, final.estimated)}, {against}")
     return lines + [f"{name:<14} {path}" for name, path in files.items()]

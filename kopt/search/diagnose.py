@@ -32,7 +32,7 @@ def static_profile(
 
     Metrics are of the workload that is furthest from its floor; rates in GB/s and TFLOP/s, shares from 0 to 1.
     """
-    name, ms = _slowest(timing)
+    name, ms = slowest(timing)
     workload = _facts_of(facts, name)
     launch = main_launch(_build_of(build, name), build)
     metrics: dict[str, float | None] = {
@@ -112,7 +112,8 @@ def _facts_of(facts: ProblemFacts, name: str) -> WorkloadFacts:
     return next((one for one in facts.workloads if one.workload == name), facts.workloads[0])
 
 
-def _slowest(timing: Estimated | Measured) -> tuple[str, float]:
+def slowest(timing: Estimated | Measured) -> tuple[str, float]:
+    """The workload that is furthest from its floor, and its time in ms: what a profile speaks of."""
     if isinstance(timing, Measured):
         measured = min(timing.workloads, key=lambda one: one.floor_ms / one.median_ms)
         return measured.workload, measured.median_ms

@@ -5,6 +5,10 @@ from __future__ import annotations
 from kopt.model.trial import StopReason
 
 
+NOISE = 0.003
+"""Fraction by which measured times of one kernel may differ; the A/A noise on an H100 is a third of this."""
+
+
 def improved(best_ms: float, previous_ms: float, noise: float) -> bool:
     """Whether the best time fell by more than the noise (a fraction; 0 for estimates)."""
     return best_ms < previous_ms * (1.0 - noise)

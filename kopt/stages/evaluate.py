@@ -12,7 +12,7 @@ from kopt.model.build import Build, Built, Phase
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, ProblemFacts
-from kopt.model.timing import Estimated, Timing, WorkloadEstimate
+from kopt.model.timing import Estimated, Measured, Timing, WorkloadEstimate
 from kopt.model.trial import BuildRow, EvaluationRow
 from kopt.model.verdict import Failed, Passed, Verdict
 from kopt.provenance import code_digest
@@ -171,6 +171,7 @@ def _made_up(kernel: str, device: Device) -> Estimated:
 
 def _row(row: BuildRow, judged: Judged) -> EvaluationRow:
     verdict, timing = judged.verdict, judged.timing
+    low, high = timing.interval_ms if isinstance(timing, Measured) else (None, None)
     return EvaluationRow(
         **row.model_dump(include={"round", "attempt", "slot", "kernel", "fingerprint", "build"}),
         verdict=verdict.verdict,
@@ -178,6 +179,8 @@ def _row(row: BuildRow, judged: Judged) -> EvaluationRow:
         reason="" if isinstance(verdict, Passed) else verdict.reason,
         judge=verdict.judge,
         time_ms=timing.objective_ms if timing else None,
+        low_ms=low,
+        high_ms=high,
         estimated=not timing or timing.kind == "estimated",
         roofline_share=timing.roofline_share if timing else None,
         evaluation=judged.evaluation,

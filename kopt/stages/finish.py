@@ -12,15 +12,18 @@ import yaml
 from kopt.model.base import Value
 from kopt.model.device import Device
 from kopt.model.kernel import Candidate
+from kopt.model.outcome import BEST, SEED, Outcome
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.technique import Technique
+from kopt.model.timing import Measured
 from kopt.model.trial import BuildRow, EvaluationRow, RoundSummary, SelectionRow, TechniqueRow, Trial
 from kopt.provenance import versions
-from kopt.report.record import Final, RunRecord
+from kopt.report.record import Against, Final, RunRecord
 from kopt.report.render import render
 from kopt.report.terminal import final_lines
 from kopt.report.trials import assemble_trials
 from kopt.stages.keys import KERNEL
+from kopt.statistics import measured_ratio
 from kopt.store import Store
 
 
@@ -52,6 +55,8 @@ class Run:
     builds: Sequence[BuildRow]
     evaluations: Sequence[EvaluationRow]
     techniques: Sequence[Sequence[TechniqueRow]]
+    outcomes: Sequence[Outcome] = ()
+    """What was measured at the end; one on a GPU, none without."""
 
     @cached_property
     def trials(self) -> list[Trial]:
@@ -60,19 +65,27 @@ class Run:
 
     @property
     def last(self) -> RoundSummary:
-        """The last round, which knows the best kernel."""
+        """The last round."""
         return self.summaries[-1]
+
+    @property
+    def best(self) -> Trial:
+        """The candidate that first brought the best kernel: the last round's, or what was measured at the end."""
+        name = self.outcomes[0].best.origin if self.outcomes else self.last.best_origin
+        (best,) = [trial for trial in self.trials if trial.name == name]
+        return best
 
 
 def best_source(run: Run, store: Store) -> str:
     """Source of the best kernel: a module that runs as it is."""
-    return store.text(KERNEL, run.last.best_kernel, ".py")
+    return store.text(KERNEL, run.best.kernel, ".py")
 
 
 def final(run: Run) -> Final:
     """The best kernel against the seed and the baselines."""
-    last = run.last
-    (best,) = [trial for trial in run.trials if trial.name == last.best_origin]
+    if run.outcomes:
+        return measured(run.best, run.outcomes[0].finals.timings)
+    last, best = run.last, run.best
     return Final(
         best_name=best.name,
         description=best.description,
@@ -85,6 +98,32 @@ def final(run: Run) -> Final:
     )
 
 
+def measured(best: Trial, timings: Mapping[str, Measured]) -> Final:
+    """The figures that were measured side by side."""
+    mine, seed = timings[BEST], timings[SEED]
+    against = tuple(_against(name, timings[name], mine) for name in timings if name != BEST)
+    gain = next(one for one in against if one.name == SEED)
+    return Final(
+        best_name=best.name,
+        description=best.description,
+        best_ms=mine.objective_ms,
+        seed_ms=seed.objective_ms,
+        speedup=gain.speedup,
+        against=against,
+        eager_ms=timings["eager"].objective_ms if "eager" in timings else None,
+        compile_ms=timings["compile"].objective_ms if "compile" in timings else None,
+        interval=mine.interval_ms,
+        estimated=False,
+        roofline_share=mine.roofline_share,
+        workloads={one.workload: one.median_ms for one in mine.workloads},
+    )
+
+
+def _against(name: str, other: Measured, mine: Measured) -> Against:
+    ratio = measured_ratio(other, mine)
+    return Against(name=name, ms=other.objective_ms, speedup=ratio.middle, low=ratio.low, high=ratio.high)
+
+
 def manifest(run: Run) -> Manifest:
     """What the run was made with."""
     return Manifest(
@@ -92,7 +131,7 @@ def manifest(run: Run) -> Manifest:
         configuration=dict(run.configuration),
         versions=versions(),
         device=run.device,
-        kernels={"seed": run.trials[0].kernel, "best": run.last.best_kernel},
+        kernels={"seed": run.trials[0].kernel, "best": run.best.kernel},
     )
 
 
@@ -103,7 +142,7 @@ def report(run: Run, store: Store) -> str:
 
 def lines(run: Run, files: Mapping[str, str]) -> str:
     """What the run came to, for the terminal."""
-    return "\n".join(final_lines(final(run), model=run.last.best_model, files=files))
+    return "\n".join(final_lines(final(run), model=run.best.model, files=files))
 
 
 def _record(run: Run, store: Store) -> RunRecord:

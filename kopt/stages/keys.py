@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from kopt import artifact
 from kopt.model.device import Device, Toolchain
+from kopt.model.environment import Environment
 from kopt.model.problem import Problem, Workload
 from kopt.store import Key
 
@@ -54,6 +55,46 @@ class EstimateKey(Key):
     code: str
 
 
+class TimingKey(Key):
+    """A time measured while judging: compiled behaviour, workloads, very device and versions, length of the race."""
+
+    kind: ClassVar[str] = "timing"
+    compiled: str
+    """Fingerprint, or the source's digest where there is none."""
+    problem: str
+    environment: Environment
+    warmup: int
+    repeat: int
+
+
+class FinalsKey(Key):
+    """A fresh measurement of kernels and baselines, side by side."""
+
+    kind: ClassVar[str] = "finals"
+    kernels: tuple[tuple[str, str], ...]
+    """Names and digests of the sources."""
+    baselines: tuple[str, ...]
+    problem: str
+    environment: Environment
+    seed: int
+    warmup: int
+    repeat: int
+    processes: int
+
+
+class ProfileKey(Key):
+    """A profile from counters: source, workload, very device and versions, the code that reads counters."""
+
+    kind: ClassVar[str] = "profile"
+    kernel: str
+    entry: str
+    build: str
+    problem: str
+    workload: str
+    environment: Environment
+    code: str
+
+
 class VectorKey(Key):
     """A technique vector: source, compiled behaviour, taxonomy, classifier."""
 
@@ -85,13 +126,22 @@ def build_contract(problem: Problem) -> str:
 
 def verdict_contract(problem: Problem) -> str:
     """Digest of what a verdict of the interpreter depends on in a problem."""
-    tolerance = problem.tolerance.model_dump() if problem.tolerance else None
-    return artifact.digest([_contract(problem, problem.small), tolerance, problem.mutates])
+    return _judged_on(problem, problem.small)
+
+
+def cuda_contract(problem: Problem) -> str:
+    """Digest of what a verdict of the judge on a GPU depends on in a problem."""
+    return _judged_on(problem, (*problem.main, *problem.hidden))
 
 
 def build_target(device: Device) -> str:
     """Digest of what a build depends on in a device: not its measured rates."""
     return artifact.digest(device.model_dump(exclude={"copy_gb_s", "matmul_tflop_s", "vector_tflop_s", "measured"}))
+
+
+def _judged_on(problem: Problem, workloads: tuple[Workload, ...]) -> str:
+    tolerance = problem.tolerance.model_dump() if problem.tolerance else None
+    return artifact.digest([_contract(problem, workloads), tolerance, problem.mutates])
 
 
 def _contract(problem: Problem, workloads: tuple[Workload, ...]) -> str:

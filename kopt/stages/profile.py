@@ -9,6 +9,7 @@ from kopt.model.base import Value
 from kopt.model.device import Device
 from kopt.model.diagnosis import Profile
 from kopt.model.problem import ProblemFacts
+from kopt.model.timing import Timing
 from kopt.model.trial import SelectionRow
 from kopt.search.diagnose import static_profile
 from kopt.stages.evaluate import built_named, estimate_time
@@ -20,6 +21,8 @@ class ParentProfile(Value):
 
     kernel: str
     profile: Profile | None
+    counters: str = ""
+    """Store digest of Nsight Compute's own table; empty when no counter was read."""
 
 
 Profiler = Callable[[SelectionRow], Profile | None]
@@ -39,6 +42,13 @@ def profiler(judge: str, facts: ProblemFacts, device: Device, store: Store) -> P
 
 
 def _static(row: SelectionRow, facts: ProblemFacts, device: Device, store: Store) -> Profile:
+    return profile_without_counters(row, estimate_time(row.build, facts, device, store), facts, device, store)
+
+
+def profile_without_counters(
+    row: SelectionRow, timing: Timing, facts: ProblemFacts, device: Device, store: Store
+) -> Profile:
+    """What build and time tell of a kernel."""
     from kopt.device.mix import instruction_mix
 
     built = built_named(row.build, store)
@@ -46,4 +56,4 @@ def _static(row: SelectionRow, facts: ProblemFacts, device: Device, store: Store
     mix: Counter[str] = Counter()
     for name in names:
         mix.update(instruction_mix(store.text("ptx", name, ".ptx")))
-    return static_profile(built, estimate_time(row.build, facts, device, store), facts, device, dict(mix))
+    return static_profile(built, timing, facts, device, dict(mix))

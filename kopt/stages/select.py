@@ -9,7 +9,7 @@ from kopt.errors import ProblemError
 from kopt.model.kernel import Candidate, ProposalStatus
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, StopReason, TechniqueRow
 from kopt.search.select import dedup, select
-from kopt.search.stopping import improved, stop_reason
+from kopt.search.stopping import NOISE, improved, stop_reason
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def summarise(round: int, tables: RoundTables, rules: Rules, previous: RoundSumm
     unique = dedup(tables.pool)
     best = unique[0]
     previous_ms = previous.best_ms if previous else best.time_ms
-    better = previous is not None and improved(best.time_ms, previous_ms, 0.0)
+    better = previous is not None and improved(best.time_ms, previous_ms, 0.0 if best.estimated else NOISE)
     idle = 0 if better or previous is None else previous.rounds_without_improvement + 1
     correct = [e.time_ms for e in tables.evaluations if e.verdict == "passed" and e.time_ms is not None]
     return RoundSummary(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kopt.config import EMBEDDED, Config, check_files, load, load_device
+from kopt.device.gpus import visible_gpus
 from kopt.errors import ConfigError
 from kopt.llm.table import ModelTable, load_table, missing_keys
 from kopt.model.base import Value
@@ -58,8 +60,10 @@ class Checked:
         return value.model_dump(mode="json") if isinstance(value, Value) else value
 
     def evaluate_threads(self, cores: int) -> int:
-        """Cores of one evaluate job: the interpreter uses all of them."""
-        return cores if self.config.effective_judge == "interpret" else 1
+        """Cores of one evaluate job: the interpreter uses all of them, a GPU's contestants share them."""
+        if self.config.effective_judge == "interpret":
+            return cores
+        return min(cores, self.config.workers_per_gpu) if self.config.effective_judge == "cuda" else 1
 
 
 def validate(raw: Mapping[str, Any], root: Path) -> Checked:
@@ -68,7 +72,7 @@ def validate(raw: Mapping[str, Any], root: Path) -> Checked:
     Raises:
         KoptError: one line that says what is wrong, where, and what to do.
     """
-    checked = Checked(load(raw, root), root)
+    checked = Checked(for_this_machine(load(raw, root)), root)
     table = model_table(checked.config, root)
     check_files(checked.config, root, table.models)
     check_keys(checked.config, table)
@@ -76,6 +80,13 @@ def validate(raw: Mapping[str, Any], root: Path) -> Checked:
     taxonomy.load(checked.taxonomy_file)
     load_device(checked.config.device, root)
     return checked
+
+
+def for_this_machine(config: Config) -> Config:
+    """The same settings with the judge that this machine offers, where that is left to the machine."""
+    if config.judge != "auto":
+        return config
+    return config.model_copy(update={"judge": "cuda" if visible_gpus(os.environ) else "interpret"})
 
 
 def model_table(config: Config, root: Path) -> ModelTable:

@@ -19,7 +19,8 @@ except KoptError as error:
 CONFIG = CHECKED.config
 RUN = f"{CONFIG.results}/{CONFIG.run_name}"
 SCRIPT = f"{sys.executable} -P {ROOT}/workflow/scripts"  # -P: scripts named like modules must not shadow them
-GPU = 0
+CUDA = CONFIG.effective_judge == "cuda"
+GPU = int(CUDA)  # GPUs of a job that needs one
 LAST = CONFIG.rounds
 PARENTS = range(CONFIG.candidate_pool_size)
 
@@ -42,10 +43,10 @@ def settings(*names):
     return json.dumps(picked, sort_keys=True, separators=(",", ":"))
 
 
-def code(stage, *more):
+def code(stage, *more, script=None):
     """Digest of the code behind a stage: snakemake cannot see an edit of an imported module by itself."""
     modules = "".join(code_digest(f"kopt.stages.{name}") for name in (stage, *more))
-    return modules + file_digest(ROOT / f"workflow/scripts/{stage}.py")
+    return modules + file_digest(ROOT / f"workflow/scripts/{script or stage}.py")
 
 
 def attempts(round):

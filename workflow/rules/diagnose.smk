@@ -1,25 +1,47 @@
 # Why the parents are slow, and what to try: the next round's directions.
 
 
-rule profile:
-    input:
-        selection=rules.select.output.selection,
-        facts=FACTS,
-        device=DEVICE,
-    output:
-        profile=expand(
-            f"{RUN}/round_{{{{round}}}}/profile/{{parent}}.json", parent=PARENTS
-        ),
-    log:
-        f"{RUN}/logs/round_{{round}}/profile.log",
-    resources:
-        gpu=GPU,
-    params:
-        code=code("profile"),
-        settings=settings("effective_judge"),
-    shell:
-        f"{SCRIPT}/profile.py selection={{input.selection}} facts={{input.facts}} device={{input.device}} "
-        f"settings={{params.settings:q}} store={CONFIG.store} profiles={{output.profile}} log={{log}}"
+PROFILES = expand(f"{RUN}/round_{{{{round}}}}/profile/{{parent}}.json", parent=PARENTS)
+
+if CUDA:
+
+    # A parent has a job of its own, since counters are read for ten seconds and more.
+    rule profile:
+        input:
+            selection=rules.select.output.selection,
+            scene=SCENE,
+        output:
+            profile=f"{RUN}/round_{{round}}/profile/{{parent}}.json",
+            counters=f"{RUN}/round_{{round}}/profile/{{parent}}.csv",
+        log:
+            f"{RUN}/logs/round_{{round}}/profile_{{parent}}.log",
+        resources:
+            gpu=GPU,
+        params:
+            code=code("profile", "profile_cuda", "gpu_settings"),
+            settings=JUDGE_SETTINGS,
+        shell:
+            f"{SCRIPT}/profile.py parent={{wildcards.parent}} selection={{input.selection}} scene={{input.scene}} "
+            f"settings={{params.settings:q}} store={CONFIG.store} profiles={{output.profile}} "
+            "counters={output.counters} log={log}"
+
+else:
+
+    rule profile:
+        input:
+            selection=rules.select.output.selection,
+            facts=FACTS,
+            device=DEVICE,
+        output:
+            profile=PROFILES,
+        log:
+            f"{RUN}/logs/round_{{round}}/profile.log",
+        params:
+            code=code("profile"),
+            settings=settings("effective_judge"),
+        shell:
+            f"{SCRIPT}/profile.py selection={{input.selection}} facts={{input.facts}} device={{input.device}} "
+            f"settings={{params.settings:q}} store={CONFIG.store} profiles={{output.profile}} log={{log}}"
 
 
 rule brief:
@@ -28,7 +50,7 @@ rule brief:
         summary=rules.select.output.summary,
         ranking=rules.rank.output.ranking,
         techniques=rules.classify.output.techniques,
-        profiles=rules.profile.output.profile,
+        profiles=PROFILES,
         candidates=lambda w: tables("candidates", w.round),
         builds=lambda w: tables("builds", w.round),
         evaluations=lambda w: all_evaluations(w.round),
@@ -57,7 +79,7 @@ rule brief:
 rule diagnose:
     input:
         selection=rules.select.output.selection,
-        profiles=rules.profile.output.profile,
+        profiles=PROFILES,
         briefing=briefing(0),
         facts=FACTS,
         device=DEVICE,

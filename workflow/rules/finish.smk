@@ -3,6 +3,29 @@
 ROUNDS = range(LAST + 1)
 
 
+OUTCOME = [f"{RUN}/outcome.json"] if CUDA else []
+
+# The figures that are reported: fresh inputs, fresh processes, everything side by side.
+if CUDA:
+
+    rule outcome:
+        input:
+            selection=f"{RUN}/round_{LAST}/selection.parquet",
+            scene=SCENE,
+        output:
+            outcome=OUTCOME,
+        log:
+            f"{RUN}/logs/outcome.log",
+        resources:
+            gpu=GPU,
+        params:
+            code=code("gpu_settings", script="outcome"),
+            settings=settings("baselines", *MEASURING),
+        shell:
+            f"{SCRIPT}/outcome.py selection={{input.selection}} scene={{input.scene}} "
+            f"settings={{params.settings:q}} store={CONFIG.store} outcome={{output.outcome}} log={{log}}"
+
+
 rule finish:
     input:
         problem=rules.problem.output.problem,
@@ -16,6 +39,8 @@ rule finish:
         candidates=[table for r in ROUNDS for table in tables("candidates", r)],
         builds=[table for r in ROUNDS for table in tables("builds", r)],
         evaluations=[table for r in ROUNDS for table in all_evaluations(r)],
+        outcome=OUTCOME,
+        baseline=BASELINE,
     output:
         best=f"{RUN}/best_kernel.py",
         final=f"{RUN}/final.json",
@@ -31,6 +56,6 @@ rule finish:
         f"{SCRIPT}/finish.py problem={{input.problem}} facts={{input.facts}} device={{input.device}} "
         "taxonomy={input.taxonomy} summaries={input.summaries} selections={input.selections} "
         "techniques={input.techniques} candidates={input.candidates} builds={input.builds} "
-        "evaluations={input.evaluations} settings={params.settings:q} "
+        "evaluations={input.evaluations} outcome={input.outcome} settings={params.settings:q} "
         f"store={CONFIG.store} best={{output.best}} final={{output.final}} trials={{output.trials}} "
         "report={output.report} manifest={output.manifest} log={log}"

@@ -77,10 +77,15 @@ rule compile_repair:
 
 EVALUATE = (
     f"{SCRIPT}/evaluate.py chunk={{wildcards.chunk}} builds={{input.builds}} problem={{input.problem}} "
-    "facts={input.facts} device={input.device} settings={params.settings:q} threads={threads} "
+    "facts={input.facts} device={input.device} incumbent={input.incumbent} settings={params.settings:q} "
+    "threads={threads} "
     f"store={CONFIG.store} evaluation={{output.evaluation}} failed={{output.failed}} log={{log}}"
 )
-JUDGE_SETTINGS = settings("effective_judge", "limits", "seed")
+# What a GPU judge is told beside what every judge is: how long to time, and which kernel to race against.
+TIMING = ["benchmark_warmup", "benchmark_repeat", "workers_per_gpu"] if CUDA else []
+JUDGE_SETTINGS = settings("effective_judge", "limits", "seed", *TIMING)
+JUDGE_CODE = code("evaluate", *(["gpu_settings"] if CUDA else []))
+INCUMBENT = previous("selection.parquet") if CUDA else []
 
 
 rule evaluate:
@@ -89,6 +94,7 @@ rule evaluate:
         problem=rules.problem.output.problem,
         facts=FACTS,
         device=DEVICE,
+        incumbent=INCUMBENT,
     output:
         evaluation=f"{RUN}/round_{{round}}/attempt_0/evaluation_{{chunk}}.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_0/failed_{{chunk}}.txt",
@@ -98,7 +104,7 @@ rule evaluate:
     resources:
         gpu=GPU,
     params:
-        code=code("evaluate"),
+        code=JUDGE_CODE,
         settings=JUDGE_SETTINGS,
     shell:
         EVALUATE
@@ -110,6 +116,7 @@ rule evaluate_repair:
         problem=rules.problem.output.problem,
         facts=FACTS,
         device=DEVICE,
+        incumbent=INCUMBENT,
         failed=failed_before,
         empty=[rules.problem.output.evaluations, rules.problem.output.failed],
     output:
@@ -121,7 +128,7 @@ rule evaluate_repair:
     resources:
         gpu=GPU,
     params:
-        code=code("evaluate"),
+        code=JUDGE_CODE,
         settings=JUDGE_SETTINGS,
     shell:
         if_failed(
@@ -136,12 +143,39 @@ rule rank:
         selection=previous("selection.parquet"),
         candidates=lambda w: tables("candidates", w.round),
         evaluations=lambda w: all_evaluations(w.round),
+        scene=SCENE,
     output:
         ranking=f"{RUN}/round_{{round}}/ranking.parquet",
     log:
         f"{RUN}/logs/round_{{round}}/rank.log",
+    resources:
+        gpu=GPU,
     params:
-        code=code("rank"),
+        code=code("rank", *(["gpu_settings"] if CUDA else [])),
+        settings=settings(
+            "effective_judge", *(["finalists", *MEASURING] if CUDA else [])
+        ),
     shell:
-        f"{SCRIPT}/rank.py selection={{input.selection}} candidates={{input.candidates}} "
-        "evaluations={input.evaluations} ranking={output.ranking} log={log}"
+        f"{SCRIPT}/rank.py round={{wildcards.round}} selection={{input.selection}} candidates={{input.candidates}} "
+        f"evaluations={{input.evaluations}} scene={{input.scene}} settings={{params.settings:q}} store={CONFIG.store} "
+        "ranking={output.ranking} log={log}"
+
+
+# The reference as PyTorch runs it and compiles it, by the same clock as the candidates.
+if CUDA:
+
+    rule baseline:
+        input:
+            scene=SCENE,
+        output:
+            baseline=BASELINE,
+        log:
+            f"{RUN}/logs/baseline.log",
+        resources:
+            gpu=GPU,
+        params:
+            code=code("gpu_settings", script="baseline"),
+            settings=settings("baselines", *MEASURING),
+        shell:
+            f"{SCRIPT}/baseline.py scene={{input.scene}} settings={{params.settings:q}} store={CONFIG.store} "
+            "baseline={output.baseline} log={log}"

@@ -4,6 +4,11 @@ PROBLEM = CHECKED.problem_folder
 DEVICE = f"{RUN}/device.json"
 FACTS = f"{RUN}/facts.json"
 
+# What a measurement on a GPU needs, in this order, and what it is compared to; nothing without a GPU.
+SCENE = [f"{RUN}/problem.json", FACTS, DEVICE] if CUDA else []
+BASELINE = [f"{RUN}/baseline.json"] if CUDA else []
+MEASURING = ["seed", "limits", "benchmark_warmup", "benchmark_repeat"]
+
 
 rule problem:
     input:
@@ -12,7 +17,7 @@ rule problem:
     output:
         problem=f"{RUN}/problem.json",
         facts=FACTS,
-        device=DEVICE,
+        device=[] if CUDA else DEVICE,
         candidates=f"{RUN}/empty/candidates.parquet",
         builds=f"{RUN}/empty/builds.parquet",
         evaluations=f"{RUN}/empty/evaluation.parquet",
@@ -27,6 +32,23 @@ rule problem:
         f"store={CONFIG.store} problem={{output.problem}} facts={{output.facts}} description={{output.device}} "
         "candidates={output.candidates} builds={output.builds} evaluations={output.evaluations} "
         "failed={output.failed} log={log}"
+
+
+# The GPU that is there, described and measured, in place of a description.
+if CUDA:
+
+    rule device:
+        output:
+            device=DEVICE,
+        log:
+            f"{RUN}/logs/device.log",
+        resources:
+            gpu=GPU,
+        params:
+            code=code("on_gpu", script="device"),
+            settings=settings("limits"),
+        shell:
+            f"{SCRIPT}/device.py settings={{params.settings:q}} store={CONFIG.store} device={{output.device}} log={{log}}"
 
 
 rule seed:

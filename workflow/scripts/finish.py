@@ -5,6 +5,7 @@ import json
 from kopt.artifact import read_table, read_tables, read_value, read_values, write_table, write_text, write_value
 from kopt.model.device import Device
 from kopt.model.kernel import Candidate
+from kopt.model.outcome import Outcome
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.trial import BuildRow, EvaluationRow, RoundSummary, SelectionRow, TechniqueRow, Trial
 from kopt.stages import finish
@@ -26,6 +27,7 @@ def main(job: Job) -> None:
         builds=read_tables(job.paths("builds"), BuildRow),
         evaluations=read_tables(job.paths("evaluations"), EvaluationRow),
         techniques=[read_table(path, TechniqueRow) for path in job.paths("techniques")],
+        outcomes=read_values(job.paths("outcome"), Outcome),
     )
     write_table(job.path("trials"), done.trials, Trial)
     write_text(job.path("best"), finish.best_source(done, job.store))

@@ -15,7 +15,8 @@ def main(job: Job) -> None:
     problem = load(job.path("folder"))
     write_value(job.path("problem"), problem)
     write_value(job.path("facts"), facts_of(problem, job.store, job.settings.effective_judge))
-    write_value(job.path("description"), Device.model_validate(yaml.safe_load(job.path("device").read_text())))
+    for path in job.paths("description"):
+        write_value(path, Device.model_validate(yaml.safe_load(job.path("device").read_text())))
     write_table(job.path("candidates"), [], Candidate)
     write_table(job.path("builds"), [], BuildRow)
     write_table(job.path("evaluations"), [], EvaluationRow)

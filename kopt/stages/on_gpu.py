@@ -1,0 +1,47 @@
+"""A GPU for the length of a job: leased before anything uses CUDA, and measured once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from kopt.device.gpus import visible_gpus
+from kopt.device.lease import lease
+from kopt.errors import DeviceError
+from kopt.model.device import Device
+from kopt.store import Store
+
+if TYPE_CHECKING:
+    from kopt.device.peaks import Found
+
+
+@contextmanager
+def leased(store: Store, *, wait_s: float) -> Iterator[Found]:
+    """Have one of the visible GPUs alone, described and measured; this process sees no other one.
+
+    Args:
+        store: keeps what was measured.
+        wait_s: longest wait for a GPU, s.
+
+    Raises:
+        DeviceError: there is no GPU, it cannot be measured, or all were taken for `wait_s` seconds.
+    """
+    with lease(visible_gpus(os.environ), wait_s=wait_s):
+        from kopt.device.peaks import known_device  # after the lease: it imports torch
+
+        yield known_device(store)
+
+
+def check_same(found: Found, device: Device) -> None:
+    """Refuse a GPU for which the run's kernels were not built.
+
+    Raises:
+        DeviceError: names both.
+    """
+    if found.device.arch != device.arch:
+        raise DeviceError(
+            f"this job got a {found.device.name} (sm_{found.device.arch}), but the run's kernels are built for "
+            f"{device.name} (sm_{device.arch}): use GPUs of one kind in a run"
+        )
