@@ -19,6 +19,7 @@ from kopt import statistics
 from kopt.device.bench import Bench
 from kopt.device.facts import problem_facts
 from kopt.device.judge_cuda import INCUMBENT, LIMITS, CudaJob, Final, Race, judge_on, measure_finalists
+from kopt.device.noise import noise_floor
 from kopt.device.peaks import Found, describe_device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
@@ -35,7 +36,7 @@ def main() -> None:
     found = describe_device()
     print(f"{found.device.name}: copy {found.device.copy_gb_s} GB/s, matmul {found.device.matmul_tflop_s} TFLOP/s")
     _chunk(problem, found, options)
-    _noise(problem, options.launches)
+    _noise(problem, found, options.launches)
     if options.baselines:
         _baselines(problem, found, options)
 
@@ -65,25 +66,10 @@ def _chunk(problem: Problem, found: Found, options: argparse.Namespace) -> None:
           f"{best.timing.ratio:.4f} of the seed's time")  # fmt: skip
 
 
-def _noise(problem: Problem, launches: int) -> None:
-    """The same kernel twice, interleaved: A/A noise, and how often the ratio's interval holds 1."""
-    twin = Kernel(source=problem.seed.source + "\n# twin\n", entry=problem.seed.entry)
-    with Bench(problem, seed=2, workers=2, limits=LIMITS, calibrated=True) as bench:
-        recorded = dict(bench.verify({"a": problem.seed, "b": twin}))
-        batch = bench.begin_timing(80 << 30, seed=0)
-        for name, one in recorded.items():
-            assert not batch.admit(name, one), one  # type: ignore[arg-type]
-        batch.warm(["a", "b"], 10)
-        intervals, widest = [], []
-        for turn in range(BATCHES):
-            times = batch.race(["a", "b"], launches, turn)
-            pairs = [statistics.ratio_interval(by_name["b"], by_name["a"], seed=turn) for by_name in times.values()]
-            intervals += pairs
-            widest += [statistics.noise(by_name["b"], by_name["a"]) for by_name in times.values()]
-    inside = sum(1.0 in interval for interval in intervals)
-    off = max(abs(interval.middle - 1.0) for interval in intervals)
-    print(f"\nA/A, {len(intervals)} batches of {launches}: 1 inside {inside} of {len(intervals)} intervals, "
-          f"median noise {stats.median(widest):.3%}, ratio off by at most {off:.3%}")  # fmt: skip
+def _noise(problem: Problem, found: Found, launches: int) -> None:
+    noise = noise_floor(problem, found.device.memory_bytes, batches=BATCHES, launches=launches)
+    print(f"\nA/A, {noise.batches} batches of {launches}: 1 inside {noise.inside} of {noise.batches} intervals, "
+          f"median noise {noise.floor:.3%}, ratio off by at most {noise.worst:.3%}")  # fmt: skip
 
 
 def _baselines(problem: Problem, found: Found, options: argparse.Namespace) -> None:
