@@ -15,12 +15,12 @@ would hold if another one did not.  The judge is given: the interpreter, or a GP
 from __future__ import annotations
 
 import ast
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from kopt.device.gpus import VISIBLE
 from kopt.errors import ProblemError
 from kopt.model.base import Value
 from kopt.model.build import Build, BuildFailed
@@ -30,8 +30,8 @@ from kopt.model.problem import Problem
 from kopt.model.verdict import Failed, Passed, Verdict
 from kopt.store import Store
 
-P = ParamSpec("P")
-R = TypeVar("R")
+if TYPE_CHECKING:
+    from kopt.device.peaks import Found
 
 Aim = Literal["verdict", "time", "machine", "honest"]
 """What an exploit is after: a pass that it does not deserve; a time that is too small, with a right result; harm, or
@@ -150,34 +150,35 @@ def table(results: Sequence[Result]) -> str:
 def build_by_cpu(
     entries: Sequence[Entry], device: Device, store: Path, workers: int, wall_s: float
 ) -> dict[int, Build]:
-    """The CPU stage; in a process of its own (see `apart`)."""
+    """The CPU stage; in a process of its own (`kopt.device.apart`)."""
     from dataclasses import replace
 
     from kopt.device.build import LIMITS, BuildJob, build_all
 
+    os.environ[VISIBLE] = ""  # a driver that is there must not be initialised before the fork
     jobs = [BuildJob(kernel=entry.kernel, problem=entry.problem, device=device) for entry in entries]
     return dict(build_all(jobs, store=Store(store), workers=workers, limits=replace(LIMITS, wall_s=wall_s)))
 
 
 def judge_by_interpreter(entries: Sequence[Entry], workers: int, wall_s: float, seed: int) -> dict[int, Judged]:
-    """The judge without a GPU; in a process of its own (see `apart`)."""
+    """The judge without a GPU; in a process of its own (`kopt.device.apart`)."""
     from kopt.device.cage import Limits
     from kopt.device.interpret import VerifyJob, verify_all
 
+    os.environ[VISIBLE] = ""
     jobs = [VerifyJob(kernel=entry.kernel, problem=entry.problem, seed=seed) for entry in entries]
     limits = Limits(wall_s=wall_s)
     return {index: Judged(verdict) for index, verdict in verify_all(jobs, workers=workers, limits=limits)}
 
 
-def judge_by_cuda(entries: Sequence[Entry], workers: int, wall_s: float, seed: int) -> dict[int, Judged]:
-    """The judge on the first visible GPU, problem by problem, raced against its seed kernel; see `apart`."""
+def judge_by_cuda(entries: Sequence[Entry], workers: int, wall_s: float, seed: int, found: Found) -> dict[int, Judged]:
+    """The judge on the first visible GPU, problem by problem, raced against its seed kernel; in its own process too."""
     from dataclasses import replace
 
     from kopt.device.facts import problem_facts
     from kopt.device.judge_cuda import LIMITS, CudaJob, Race, judge_all
-    from kopt.device.peaks import describe_device
 
-    found, judged = describe_device(), {}
+    judged = {}
     for name in sorted({entry.problem.name for entry in entries}):
         places = [at for at, entry in enumerate(entries) if entry.problem.name == name]
         jobs = [CudaJob(kernel=entries[at].kernel, problem=entries[at].problem, seed=seed) for at in places]
@@ -188,12 +189,6 @@ def judge_by_cuda(entries: Sequence[Entry], workers: int, wall_s: float, seed: i
         ):  # fmt: skip
             judged[places[at]] = Judged(one.verdict, one.timing.ratio if one.timing else None)
     return judged
-
-
-def apart(function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
-    """Call a function in a fresh process: the interpreter and the compiler cannot share one."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(function, *args, **named).result()
 
 
 def _entry(path: Path, problems: Mapping[str, Problem]) -> Entry:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from kopt.config import load_device
 from kopt.device import corpus
+from kopt.device.apart import apart
 from kopt.device.corpus import Entry, Judged, Result
 from kopt.device.screen import screen
 from kopt.errors import ProblemError
@@ -14,6 +15,7 @@ from kopt.model.build import BuildFailed, Built, Phase
 from kopt.model.kernel import Kernel
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem import folder
+from kopt.store import Store
 from tests.device.small import SCALE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +36,7 @@ CLASSES = """
 
 SAMPLE = ("recycled_memory_scan", "cached_by_shape", "torch_when_watched", "hard_coded_shape", "work_at_import")
 HONEST_SAMPLE = ("persistent_plain_range", "gather_rows", "accumulate_in_place")
-"""A few of the corpus; `benchmarks/exploits.py` runs all of it."""
+"""A few of the corpus; `kopt exploits` runs all of it."""
 
 
 def entry(aim: corpus.Aim = "verdict", caught: tuple[str, ...] = (), work: str = "", name: str = "one") -> Entry:
@@ -183,8 +185,8 @@ def test_a_sample_goes_as_expected_through_build_and_interpreter(tmp_path):
     entries = [BY_NAME[name] for name in (*SAMPLE, *HONEST_SAMPLE)]
     results = corpus.run(
         entries,
-        lambda some: corpus.apart(corpus.build_by_cpu, some, load_device("h100", ROOT), tmp_path, 2, 60.0),
-        lambda some: corpus.apart(corpus.judge_by_interpreter, some, 2, 30.0, 0),
+        lambda some: apart(400.0, corpus.build_by_cpu, some, load_device("h100", ROOT), tmp_path, 2, 60.0),
+        lambda some: apart(400.0, corpus.judge_by_interpreter, some, 2, 30.0, 0),
     )
     outcomes = {one.name: (one.outcome, one.expected) for one in results}
     wanted = dict.fromkeys(SAMPLE, ("caught", True)) | dict.fromkeys(HONEST_SAMPLE, ("passed", True))
@@ -192,9 +194,11 @@ def test_a_sample_goes_as_expected_through_build_and_interpreter(tmp_path):
 
 
 @pytest.mark.gpu
-def test_a_sample_goes_as_expected_through_the_judge_on_a_gpu():
+def test_a_sample_goes_as_expected_through_the_judge_on_a_gpu(tmp_path):
+    from kopt.device.peaks import known_device
+
     entries = [BY_NAME[name] for name in (*SAMPLE, "patched_event", "row_per_program")]
-    judged = corpus.apart(corpus.judge_by_cuda, entries, 4, 30.0, 0)
+    judged = apart(500.0, corpus.judge_by_cuda, entries, 4, 30.0, 0, apart(120.0, known_device, Store(tmp_path)))
     results = corpus.run(entries, lambda some: dict.fromkeys(range(len(some)), BUILT), lambda _: judged)
     assert {one.name: one.outcome for one in results} == dict.fromkeys(SAMPLE, "caught") | {
         "patched_event": "no gain",

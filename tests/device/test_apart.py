@@ -1,0 +1,60 @@
+"""A call in a process of its own returns, raises what is ours, and never outlives its limit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from kopt.device.apart import apart
+from kopt.errors import ConfigError, WorkerDied
+
+
+def pid_of_a_fresh_process():
+    return os.getpid(), "torch" in sys.modules
+
+
+def refuse(word):
+    raise ConfigError(f"no {word}")
+
+
+def break_down():
+    raise ZeroDivisionError
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleep_with_a_child(path):
+    child = subprocess.Popen(["sleep", "600"])
+    path.write_text(f"{os.getpid()} {child.pid}")
+    time.sleep(600)
+
+
+def test_it_runs_in_a_process_without_our_modules():
+    pid, has_torch = apart(60.0, pid_of_a_fresh_process)
+    assert pid != os.getpid()
+    assert not has_torch
+
+
+def test_our_errors_come_back_as_they_are():
+    with pytest.raises(ConfigError, match="no bread"):
+        apart(60.0, refuse, word="bread")
+
+
+@pytest.mark.parametrize("end", [break_down, die])
+def test_a_process_that_breaks_is_named(end):
+    with pytest.raises(WorkerDied, match=f"{end.__name__} ended without an answer"):
+        apart(60.0, end)
+
+
+def test_nothing_of_a_call_outlives_its_limit(tmp_path):
+    noted = tmp_path / "pids"
+    with pytest.raises(WorkerDied, match="sleep_with_a_child was not done within 4 s"):
+        apart(4.0, sleep_with_a_child, noted)
+    for pid in map(int, noted.read_text().split()):
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
