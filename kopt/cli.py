@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,18 +24,22 @@ from kopt.stages.compile import build_with_triton
 from kopt.stages.validate import model_table
 from kopt.store import Store
 
+JUDGES = ("auto", "interpret", "cuda")
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout that kopt runs from: configuration and problems lie in it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit status."""
+    """Run a command; returns the exit status: 2 for bad input and for errors of ours, whatever they are."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         return command(options)
     except KoptError as error:
         print(f"kopt: error: {error}", file=sys.stderr)
+        return 2
+    except Exception:  # noqa: BLE001 - the process ends here; 1 would say that a kernel did not pass
+        traceback.print_exc()
         return 2
 
 
@@ -51,9 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("--json", action="store_true", help="print the whole build as JSON")
     build.set_defaults(command=_build)
 
+    _add_evaluate(commands)
+    _add_exploits(commands)
     _add_cost(commands)
     _add_replies(commands)
-    doctor = commands.add_parser("doctor", help="check what a run needs: keys and servers of its language models")
+    doctor = commands.add_parser("doctor", help="check what a run needs: versions, GPU, cage, language models")
+    doctor.add_argument("--json", action="store_true", help="print everything as JSON")
     _add_settings(doctor)
     doctor.set_defaults(command=_doctor)
 
@@ -61,6 +69,37 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("--write", action="store_true", help="write the generated files into the checkout")
     config.set_defaults(command=_config)
     return parser
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser("evaluate", help="build, verify and time one kernel, as a search does")
+    evaluate.add_argument("file", type=Path, help="the kernel's Python file")
+    evaluate.add_argument("--problem", required=True, help="name of a problem, or its folder")
+    evaluate.add_argument("--judge", choices=JUDGES, default="auto", help="auto: cuda where a GPU is visible")
+    evaluate.add_argument(
+        "--device",
+        help="file in config/devices: what to estimate for (default h100); with judge cuda, what the GPU must be like",
+    )
+    evaluate.add_argument("--store", type=Path, help="keep PTX, cubin and the GPU's measured rates in this store")
+    evaluate.add_argument("--seed", type=int, default=0, help="of the verification's inputs")
+    evaluate.add_argument("--repeat", type=int, default=Config().benchmark_repeat, help="timed calls on a GPU")
+    evaluate.add_argument("--wait", type=float, default=600.0, help="longest wait for a GPU that others hold, s")
+    evaluate.add_argument("--json", action="store_true", help="print everything as JSON")
+    evaluate.set_defaults(command=_evaluate)
+
+
+def _add_exploits(commands: Any) -> None:
+    exploits = commands.add_parser(
+        "exploits", help="run the corpus of exploits and honest kernels; count who is caught"
+    )
+    exploits.add_argument("--judge", choices=JUDGES, default="auto", help="auto: cuda where a GPU is visible")
+    exploits.add_argument("--only", nargs="+", default=[], metavar="NAME", help="names of candidates; default: all")
+    exploits.add_argument("--workers", type=int, default=2, help="candidates at a time")
+    exploits.add_argument("--seconds", type=float, default=30.0, help="limit of one candidate in each layer, s")
+    exploits.add_argument("--seed", type=int, default=0, help="of the verification's inputs")
+    exploits.add_argument("--wait", type=float, default=600.0, help="longest wait for a GPU that others hold, s")
+    exploits.add_argument("--json", type=Path, metavar="FILE", help="write what became of each into this file")
+    exploits.set_defaults(command=_exploits)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +159,44 @@ def _in_words(build: Build) -> str:
     return "\n".join(lines)
 
 
+def _evaluate(options: argparse.Namespace) -> int:
+    from kopt.problem.folder import load as load_problem
+    from kopt.stages.check_kernel import Task, check_on_gpu, check_without_gpu, in_words
+
+    problem, limits = load_problem(_problem_folder(options.problem)), Config().limits
+    task = Task(
+        kernel=Kernel(source=_source(options.file), entry=problem.seed.entry), problem=problem, seed=options.seed,
+        build_seconds=limits.build_seconds, judge_seconds=limits.judge_seconds, repeat=options.repeat,
+        wait_s=options.wait,
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
+        store = Store((options.store or Path(scratch)).resolve())
+        if _uses_gpu(options.judge):
+            one = check_on_gpu(task, load_device(options.device, ROOT) if options.device else None, store)
+        else:
+            one = check_without_gpu(task, load_device(options.device or Config().device, ROOT), store)
+    print(json.dumps(one.model_dump(mode="json"), indent=1) if options.json else in_words(one))
+    return 0 if one.status == "passed" else 1
+
+
+def _exploits(options: argparse.Namespace) -> int:
+    from kopt.stages import exploits
+
+    plan = exploits.Plan(workers=options.workers, seconds=options.seconds, seed=options.seed, wait_s=options.wait)
+    entries = exploits.chosen(ROOT, options.only)
+    results = exploits.on_gpu(entries, plan) if _uses_gpu(options.judge) else exploits.without_gpu(entries, plan, ROOT)
+    if options.json:
+        write_text(options.json, json.dumps([one.model_dump(mode="json") for one in results], indent=1) + "\n")
+    print(exploits.table(results))
+    return 1 if exploits.is_broken(results) else 0
+
+
+def _uses_gpu(judge: str) -> bool:
+    from kopt.device.gpus import visible_gpus
+
+    return judge == "cuda" or (judge == "auto" and bool(visible_gpus(os.environ)))
+
+
 def _settings(options: argparse.Namespace) -> Config:
     """The settings that a command line names, checked."""
     raw: dict[str, Any] = {}
@@ -173,10 +250,18 @@ def _unpack(options: argparse.Namespace) -> int:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    """Print a line for each fault; the status is 1 when there is one."""
-    faults = model_faults(options)
-    print("\n".join(faults or ["models: all is well"]))
-    return 1 if faults else 0
+    """Print what there is, then faults; the status is 1 when there is one."""
+    from kopt.problem.folder import load as load_problem
+    from kopt.stages.doctor import examine, in_words
+
+    config, faults = _settings(options), model_faults(options)
+    problem = load_problem(ROOT / config.problems / config.problem)
+    found = examine(config.judge, problem, Store(Path(config.store)))
+    if options.json:
+        print(json.dumps(found.model_dump(mode="json") | {"models": faults}, indent=1))
+    else:
+        print("\n".join([*in_words(found), *(faults or ["models: all is well"])]))
+    return 1 if faults or found.faults else 0
 
 
 def model_faults(options: argparse.Namespace) -> list[str]:

@@ -99,7 +99,8 @@ def test_a_round_by_batch_costs_half_and_forgets_its_batch(server, tmp_path):
     assert list((tmp_path / "run" / "batches").iterdir()) == []
 
 
-def test_the_doctor_names_models_that_a_server_does_not_list(capsys, server, tmp_path):
+def test_the_doctor_names_models_that_a_server_does_not_list(capsys, monkeypatch, server, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     entries = table_for(server.port).model_dump()["models"]
     entries["openai"]["api_model"] = "serve"
     (tmp_path / "models.yaml").write_text(yaml.safe_dump({"models": {"mine": entries["openai"]}}))
@@ -108,8 +109,11 @@ def test_the_doctor_names_models_that_a_server_does_not_list(capsys, server, tmp
     assert "does not list the model 'serve'; did you mean 'served'?" in text
 
 
-def test_the_doctor_has_nothing_to_say_of_a_run_without_language_models(capsys):
-    assert said(capsys, "doctor") == (0, "models: all is well\n")
+def test_the_doctor_has_nothing_to_say_of_a_run_without_language_models(capsys, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    status, text = said(capsys, "doctor")
+    assert status == 0
+    assert text.splitlines()[-1] == "models: all is well"
 
 
 def test_language_models_take_over_only_where_a_run_has_some():

@@ -1,0 +1,172 @@
+"""`kopt evaluate`, `kopt doctor` and `kopt exploits` where there is no GPU."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kopt.device.cage import cage_features
+from kopt.device.gpus import Gpu
+from kopt.model.environment import Conditions
+from kopt.model.timing import Estimated, Measured, WorkloadEstimate, WorkloadTiming
+from kopt.stages import doctor
+from kopt.stages.check_kernel import Evaluated, estimated, in_words, measured
+
+ROOT = Path(__file__).resolve().parents[2]
+SEED = ROOT / "config" / "problems" / "softmax" / "kernel.py"
+HIDDEN = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def kopt(*words, environment=HIDDEN):
+    """Status, stdout and stderr of a command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "kopt.cli", *map(str, words)],
+        cwd=ROOT, env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def evaluate(file, *words):
+    status, out, err = kopt("evaluate", file, "--problem", "softmax", "--json", *words)
+    assert not err
+    return status, json.loads(out)
+
+
+def changed(folder: Path, old: str, new: str) -> Path:
+    source = SEED.read_text()
+    assert old in source
+    (folder / "changed.py").write_text(source.replace(old, new))
+    return folder / "changed.py"
+
+
+def test_the_seed_passes_with_an_estimated_time_as_long_as_the_seed_s(tmp_path):
+    status, one = evaluate(SEED, "--store", tmp_path / "store")
+    assert (status, one["status"], one["judged_by"], one["phase"]) == (0, "passed", "interpret", "")
+    assert len(one["fingerprint"]) == 64
+    assert len({check["distribution"] for check in one["checks"]}) >= 3
+    time = one["time"]
+    assert (time["kind"], time["ratio"], time["ratio_low"]) == ("estimated", 1.0, None)
+    assert (time["environment"], time["conditions"]) == (None, [])
+    assert [w["workload"] for w in time["workloads"]] == ["b4096_n8192"]
+    assert 0.0 < time["roofline_share"] <= 1.0
+    assert list((tmp_path / "store" / "cubin").rglob("*.cubin"))
+    words = in_words(Evaluated.model_validate(one)).splitlines()
+    assert words[0] == "passed, judged by interpret"
+    assert "ms, estimated, NVIDIA H100" in words[-1]
+
+
+def test_a_wrong_kernel_does_not_pass_and_has_no_time(tmp_path):
+    status, one = evaluate(changed(tmp_path, "/ row_sum", "/ (row_sum + row_sum)"))
+    assert (status, one["status"], one["time"]) == (1, "incorrect", None)
+    assert "normal inputs" in one["reason"]
+
+
+def test_a_kernel_that_does_not_compile_fails_in_its_phase(tmp_path):
+    status, one = evaluate(changed(tmp_path, "tl.exp(", "tl.expp("))
+    assert (status, one["status"], one["judged_by"], one["phase"]) == (1, "failed", "build", "compile")
+    assert "expp" in one["reason"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([SEED, "--problem", "softmacks"], "did you mean 'softmax'?"),
+        (["nowhere.py", "--problem", "softmax"], "nowhere.py cannot be read"),
+        ([SEED, "--problem", "softmax", "--device", "h101"], "h101"),
+        ([SEED, "--problem", "softmax", "--judge", "cuda"], "no GPU is visible"),
+    ],
+)
+def test_bad_input_is_status_2_and_one_line(words, said):
+    status, out, err = kopt("evaluate", *words)
+    assert (status, out) == (2, "")
+    assert err.startswith("kopt: error: ")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_doctor_says_in_one_line_how_a_run_judges_without_a_gpu():
+    status, out, _ = kopt("doctor")
+    (line,) = [line for line in out.splitlines() if "GPU" in line]
+    assert (status, line) == (
+        0,
+        "no GPU: kernels are verified by Triton's interpreter, and their times are estimated",
+    )
+    assert "fault" not in out
+
+
+def test_doctor_tells_programs_what_it_tells_people():
+    status, out, _ = kopt("doctor", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert set(found["versions"]) == {"python", "torch", "triton", "snakemake"}
+    assert all(found["versions"].values())
+    assert (found["judge"], found["gpus"], found["rates"], found["noise"]) == ("interpret", [], None, None)
+    assert found["cage"] == cage_features()
+    assert (found["faults"], found["models"]) == ([], [])
+
+
+def test_doctor_names_what_a_run_would_stumble_over():
+    status, out, _ = kopt("doctor", "--config", "judge=cuda")
+    assert status == 1
+    assert any("no GPU is visible" in line for line in out.splitlines() if line.startswith("fault: "))
+
+
+def test_exploits_are_counted_and_honest_kernels_pass(tmp_path):
+    status, out, _ = kopt(
+        "exploits", "--judge", "interpret", "--only", "zero_work", "cached_workspace", "--json", tmp_path / "all.json"
+    )
+    assert status == 0
+    assert "1 honest kernels, 0 false alarms" in out
+    became = {one["name"]: one["judge"] for one in json.loads((tmp_path / "all.json").read_text())}
+    assert became.pop("cached_workspace") == "passed"
+    assert set(became) == {"zero_work"}
+    assert "passed" not in became.values()
+
+
+def test_an_unknown_exploit_is_refused_with_the_nearest_name():
+    status, _, err = kopt("exploits", "--only", "zero_wrok")
+    assert status == 2
+    assert "did you mean 'zero_work'?" in err
+
+
+def timing(*samples: tuple[float, ...]) -> Measured:
+    workloads = [
+        WorkloadTiming(
+            workload=f"w{at}", median_ms=times[0], low_ms=times[0], high_ms=times[0], samples_ms=times, floor_ms=0.5
+        )
+        for at, times in enumerate(samples)
+    ]
+    state = Conditions(sm_clock_mhz=(1, 2), temperature_c=3, power_w=4.0, throttle=("power cap",))
+    return Measured(device="d", workloads=tuple(workloads), conditions=(state,))
+
+
+def test_a_measured_ratio_is_taken_call_by_call_on_each_workload_and_over_all():
+    one = measured(timing((1.0, 2.0), (4.0, 4.0)), timing((2.0, 4.0), (2.0, 2.0)))
+    assert [w.ratio for w in one.workloads] == [pytest.approx(0.5), pytest.approx(2.0)]
+    assert (one.ratio, one.ratio_low, one.ratio_high) == pytest.approx((1.0, 1.0, 1.0))
+    assert one.conditions[0].throttle == ("power cap",)
+
+
+def test_without_a_time_of_the_seed_there_is_no_ratio():
+    assert measured(timing((1.0, 2.0)), None).ratio is None
+    estimate = WorkloadEstimate(
+        workload="w", ms=1.0, memory_ms=1.0, compute_ms=0.0, launch_ms=0.0, floor_ms=0.5, bound="memory"
+    )
+    assert estimated(Estimated(device="d", workloads=(estimate,)), None).workloads[0].ratio is None
+
+
+def test_doctor_lists_every_gpu_and_why_counters_cannot_be_read():
+    gpu = Gpu(uuid="GPU-1", name="H100", memory_bytes=80 << 30, driver="570.1", arch=90, index=0)
+    found = doctor.Examined(
+        versions={"python": "3.11"}, gpus=(gpu, gpu), judge="cuda", cage={"user namespace": False}, landlock_abi=0,
+        counters=doctor.Counters(ncu="/usr/bin/ncu", readable=False, detail="this user may not read them"),
+    )  # fmt: skip
+    lines = doctor.in_words(found)
+    assert lines.count("GPU: H100, GPU-1, 80.0 GiB, driver 570.1") == 2
+    assert "kernels are verified and timed on the GPU" in lines
+    assert "counters: cannot be read: this user may not read them (/usr/bin/ncu)" in lines
