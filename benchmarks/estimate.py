@@ -1,9 +1,11 @@
 """Do estimated times rank kernels as measured ones do?
 
     python benchmarks/estimate.py [--verbose]
+    python benchmarks/estimate.py --run results/matvec-beam_search [--run ...] [--store results/store]
 
 Builds the kernels of `estimate_h100.json` (seeds and their rewrites, each timed once on an H100; the file says how),
-estimates each, and prints Spearman's rank correlation by problem and workload, and over all.
+estimates each, and prints Spearman's rank correlation by problem and workload, and over all.  With `--run` the kernels
+are all correct ones of runs that were judged on a GPU, with the times of their evaluation.
 """
 
 from __future__ import annotations
@@ -16,13 +18,17 @@ from pathlib import Path
 
 import pandas as pd
 
+from kopt.artifact import read_tables, read_value
 from kopt.config import load_device
 from kopt.device.estimate import estimate
 from kopt.device.facts import problem_facts
 from kopt.model.build import Built
 from kopt.model.kernel import Kernel
+from kopt.model.problem import Problem, ProblemFacts
+from kopt.model.trial import EvaluationRow
 from kopt.problem.folder import load
 from kopt.stages.compile import build_with_triton
+from kopt.stages.evaluate import estimate_time
 from kopt.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,6 +52,21 @@ def compare(problem_name: str, kernels: list[dict], store: Store) -> list[dict]:
     return rows
 
 
+def compare_run(run: Path, store: Store) -> list[dict]:
+    """Measured and estimated time of every correct kernel of a run; its objective, over all main workloads."""
+    facts, device = read_value(run / "facts.json", ProblemFacts), load_device("h100", ROOT)
+    problem = read_value(run / "problem.json", Problem).name
+    tables = sorted(run.glob("round_*/attempt_*/evaluation_*.parquet"))
+    return [
+        {
+            "problem": problem, "workload": "all", "measured": row.time_ms,
+            "estimated": estimate_time(row.build, facts, device, store).objective_ms,
+        }
+        for row in read_tables(tables, EvaluationRow)
+        if row.verdict == "passed" and not row.estimated
+    ]  # fmt: skip
+
+
 def spearman(rows: pd.DataFrame) -> float:
     """Rank correlation of estimated and measured times."""
     return float(rows.estimated.rank().corr(rows.measured.rank()))
@@ -55,17 +76,27 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--verbose", action="store_true", help="print every kernel")
+    parser.add_argument("--run", type=Path, action="append", default=[], help="folder of a run on a GPU")
+    parser.add_argument("--store", type=Path, default=Path("results/store"), help="the store of those runs")
     options = parser.parse_args()
+    if options.run:
+        show([row for run in options.run for row in compare_run(run, Store(options.store))], options.verbose)
+        return
     recorded = json.loads(MEASURED.read_text())
+    print(f"measured on {recorded['measured']}")
     rows: list[dict] = []
     with tempfile.TemporaryDirectory(prefix="kopt-") as folder:
         for name in sorted({kernel["problem"] for kernel in recorded["kernels"]}):
             mine = [kernel for kernel in recorded["kernels"] if kernel["problem"] == name]
             rows += compare(name, mine, Store(Path(folder)))
+    show(rows, options.verbose)
+
+
+def show(rows: list[dict], verbose: bool) -> None:
+    """Print the correlations."""
     table = pd.DataFrame(rows)
-    if options.verbose:
+    if verbose:
         print(table.assign(ratio=table.estimated / table.measured).to_string(index=False))
-    print(f"measured on {recorded['measured']}")
     print(f"{'problem':<16}{'workload':<18}{'kernels':>8}{'rank correlation':>18}")
     for (problem, workload), group in table.groupby(["problem", "workload"]):
         print(f"{problem:<16}{workload:<18}{len(group):>8}{spearman(group):>18.3f}")

@@ -130,6 +130,7 @@ def judge_all(
         return
     with Bench(jobs[0].problem, seed=jobs[0].seed, workers=workers, limits=limits, calibrated=calibrated) as bench:
         yield from judge_on(bench, jobs, facts=facts, found=found, incumbent=incumbent, race=race)
+    log.info("seconds waited for: %s", {name: round(seconds, 2) for name, seconds in bench.account.items()})
 
 
 def judge_on(
@@ -158,6 +159,7 @@ def measure_finalists(
     found: Found,
     seed: int,
     plan: Final = Final(),  # noqa: B008 - frozen
+    workers: int = 2,
     limits: Limits = LIMITS,
 ) -> Finals:
     """Verify finalists anew and time them with baselines, interleaved, in fresh processes.
@@ -169,19 +171,22 @@ def measure_finalists(
         found: the device, measured.
         seed: of the verification's inputs: another one than the search's.
         plan: how long to time, and beside what.
+        workers: contestants at a time; timing is always alone.
         limits: of one contestant.
 
     Raises:
         DeviceError, ProblemError: as for `judge_all`.
     """
-    with Bench(problem, seed=seed, workers=2, limits=limits, calibrated=True) as bench:
+    with Bench(problem, seed=seed, workers=workers, limits=limits, calibrated=True) as bench:
         race = Race(warmup=plan.warmup, repeat=plan.repeat)
         judging = Judging(bench, facts, found, race, Clocks(found.uuid).read)
         for name, heard in bench.verify(kernels) if kernels else ():
             judging.take(name, heard)
         for turn in range(plan.processes):
             judging.final(turn, -(-plan.repeat // plan.processes), plan.baselines)
-        return judging.finals()
+        finals = judging.finals()
+    log.info("seconds waited for: %s", {name: round(seconds, 2) for name, seconds in bench.account.items()})
+    return finals
 
 
 @dataclass

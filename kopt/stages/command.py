@@ -77,7 +77,7 @@ def run(main: Callable[[Job], None]) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
         level=logging.INFO,
-        format="%(levelname)s %(name)s: %(message)s",
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         handlers=[logging.FileHandler(log, mode="w"), _warnings_to_terminal()],
     )
     try:

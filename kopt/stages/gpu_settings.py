@@ -31,6 +31,7 @@ def course_of(job: Job, purpose: str, *, processes: int = 1) -> Course:
         seed=int(artifact.digest([settings.seed, purpose])[:12], 16),
         warmup=settings.benchmark_warmup,
         repeat=settings.benchmark_repeat,
+        workers=settings.workers_per_gpu,
         seconds=settings.limits.judge_seconds,
         wait_s=settings.limits.gpu_wait_seconds,
         processes=processes,

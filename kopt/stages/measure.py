@@ -33,6 +33,8 @@ class Course(Value):
     """Inputs that it verifies on follow from this: another one than the search's."""
     warmup: int
     repeat: int
+    workers: int
+    """Kernels verified at a time."""
     seconds: float
     """Wall-clock limit of verifying one kernel, s."""
     wait_s: float
@@ -74,7 +76,7 @@ class Scene:
             )
             finals = measure_finalists(
                 kernels, self.problem, facts=self.facts, found=found, seed=course.seed, plan=plan,
-                limits=replace(LIMITS, wall_s=course.seconds),
+                workers=course.workers, limits=replace(LIMITS, wall_s=course.seconds),
             )  # fmt: skip
             return self.store.shelf(Finals).put(key, finals)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -16,6 +18,8 @@ from kopt.store import Store
 if TYPE_CHECKING:
     from kopt.device.peaks import Found
 
+log = logging.getLogger(__name__)
+
 
 @contextmanager
 def leased(store: Store, *, wait_s: float) -> Iterator[Found]:
@@ -28,10 +32,14 @@ def leased(store: Store, *, wait_s: float) -> Iterator[Found]:
     Raises:
         DeviceError: there is no GPU, it cannot be measured, or all were taken for `wait_s` seconds.
     """
-    with lease(visible_gpus(os.environ), wait_s=wait_s):
+    asked = time.monotonic()
+    with lease(visible_gpus(os.environ), wait_s=wait_s) as mine:
+        since = time.monotonic()
+        log.info("%s leased after %.1f s", mine.gpu.uuid, since - asked)
         from kopt.device.peaks import known_device  # after the lease: it imports torch
 
         yield known_device(store)
+        log.info("%s given back after %.1f s", mine.gpu.uuid, time.monotonic() - since)
 
 
 def check_same(found: Found, device: Device) -> None:

@@ -7,7 +7,13 @@ FACTS = f"{RUN}/facts.json"
 # What a measurement on a GPU needs, in this order, and what it is compared to; nothing without a GPU.
 SCENE = [f"{RUN}/problem.json", FACTS, DEVICE] if CUDA else []
 BASELINE = [f"{RUN}/baseline.json"] if CUDA else []
-MEASURING = ["seed", "limits", "benchmark_warmup", "benchmark_repeat"]
+MEASURING = [
+    "seed",
+    "limits",
+    "benchmark_warmup",
+    "benchmark_repeat",
+    "workers_per_gpu",
+]
 
 
 rule problem:
