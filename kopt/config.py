@@ -174,8 +174,9 @@ class Config(Settings):
     seed: int = 0
     """Seed of everything that draws: the rewriter, verification inputs."""
     judge: Literal["auto", "cuda", "interpret", "dry"] = "auto"
-    """`cuda`: verified and timed on GPUs; `interpret`: Triton interpreter and estimated times, no GPU; `dry`: nothing is
-    built or judged, times are made up from digests; `auto`: `cuda` where this machine shows a GPU, else `interpret`."""
+    """`cuda`: verified and timed on GPUs; `interpret`: Triton interpreter and estimated times, no GPU; `dry`: nothing
+    is built or judged, times are made up from digests; `auto`: `cuda` where this machine shows a GPU, else
+    `interpret`."""
     device: str = "h100"
     """Name of a file under `config/devices`: the GPU that kernels are built for where no GPU is used; with judge `cuda`
     it is the GPU that is found."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from kopt.model.trial import StopReason
 
-
 NOISE = 0.003
 """Fraction by which measured times of one kernel may differ; the A/A noise on an H100 is a third of this."""
 

@@ -98,13 +98,22 @@ def measure_pool(pool: Sequence[RankRow], scene: Scene, course: Course, *, final
     if len(first) < 2 or not any(row.origin.startswith(f"r{round}a") for row in first):
         return list(pool)
     kernels = {row.kernel: kernel_named(row.kernel, scene.problem, scene.store) for row in first}
-    finals = scene.measure(kernels, (), course)
+    return with_finals(pool, scene.measure(kernels, (), course))
+
+
+def with_finals(pool: Sequence[RankRow], finals: Finals) -> list[RankRow]:
+    """The pool with new times in order of time, without what did not pass again.
+
+    Args:
+        pool: the pool.
+        finals: timings and verdicts by kernel digest; kernels of one fingerprint share a time.
+    """
     wrong = {name: verdict for name, verdict in finals.verdicts.items() if not isinstance(verdict, Passed)}
     for name, verdict in wrong.items():
         log.warning("kernel %s leaves the pool, it fails on new inputs: %s", name[:12], verdict)
-    anew = {row.fingerprint or row.kernel: finals.timings[row.kernel] for row in first if row.kernel in finals.timings}
     stay = [row for row in pool if row.kernel not in wrong]
-    return numbered(by_time([_timed(row, anew.get(row.fingerprint or row.kernel)) for row in stay]))
+    anew = {_identity(row): finals.timings[row.kernel] for row in stay if row.kernel in finals.timings}
+    return numbered(by_time([_timed(row, anew.get(_identity(row))) for row in stay]))
 
 
 def measure_baselines(scene: Scene, course: Course, baselines: Sequence[str]) -> Finals:
@@ -151,6 +160,10 @@ def table_lines(finals: Finals) -> list[str]:
 def numbered(pool: Sequence[RankRow]) -> list[RankRow]:
     """The same rows with their positions."""
     return [row.model_copy(update={"position": place}) for place, row in enumerate(pool)]
+
+
+def _identity(row: RankRow) -> str:
+    return row.fingerprint or row.kernel
 
 
 def _timed(row: RankRow, timing: Measured | None) -> RankRow:

@@ -31,7 +31,8 @@ class Project:
         return [*snakemake, "--config", *config]
 
     def environment(self) -> dict[str, str]:
-        return os.environ | {"PYTHONPATH": str(self.folder)}
+        paths = [str(self.folder), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+        return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
     def run(self, *config: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -1,0 +1,35 @@
+"""What a run on GPUs would do, planned without one."""
+
+import re
+
+import pytest
+
+RUN = ("problem=softmax", "run=t", "rounds=2", "models=[kopt-rewrite]", "judge=cuda")
+ON_GPU = {"device", "baseline", "evaluate", "evaluate_repair", "rank", "profile", "outcome"}
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory, new_project):
+    project = new_project(tmp_path_factory.mktemp("plan"))
+    return project.succeeds(*RUN, options=("--dry-run",))
+
+
+def jobs(plan: str) -> list[tuple[str, str]]:
+    """Rule and description of every planned job."""
+    return re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n)+)", plan, re.M)
+
+
+def test_what_needs_a_gpu_asks_for_one_and_nothing_else_does(plan):
+    asking = {rule for rule, text in jobs(plan) if "gpu=1" in text}
+    assert asking == ON_GPU
+
+
+def test_a_parent_has_a_profile_job_of_its_own(plan):
+    profiles = [text for rule, text in jobs(plan) if rule == "profile"]
+    assert len(profiles) == 4  # two rounds that have successors, two parents each
+
+
+def test_a_run_without_a_gpu_asks_for_none(project):
+    plan = project.succeeds(*RUN[:-1], "judge=interpret", options=("--dry-run",))
+    assert {rule for rule, text in jobs(plan) if "gpu=1" in text} == set()
+    assert not {rule for rule, _ in jobs(plan)} & {"device", "baseline", "outcome"}
