@@ -94,7 +94,7 @@ def _add_exploits(commands: Any) -> None:
     )
     exploits.add_argument("--judge", choices=JUDGES, default="auto", help="auto: cuda where a GPU is visible")
     exploits.add_argument("--only", nargs="+", default=[], metavar="NAME", help="names of candidates; default: all")
-    exploits.add_argument("--workers", type=int, default=2, help="candidates at a time")
+    exploits.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="candidates at a time")
     exploits.add_argument("--seconds", type=float, default=30.0, help="limit of one candidate in each layer, s")
     exploits.add_argument("--seed", type=int, default=0, help="of the verification's inputs")
     exploits.add_argument("--wait", type=float, default=600.0, help="longest wait for a GPU that others hold, s")

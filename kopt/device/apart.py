@@ -19,6 +19,9 @@ from kopt.errors import KoptError, WorkerDied
 P = ParamSpec("P")
 R = TypeVar("R")
 
+END_S = 10.0
+"""Longest wait for the status of a process that has closed its pipe."""
+
 
 def apart(seconds: float, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
     """Call a function in a fresh process, which does not outlive this call or this process.
@@ -41,7 +44,7 @@ def apart(seconds: float, function: Callable[P, R], *args: P.args, **named: P.kw
             raise WorkerDied(f"{function.__name__} was not done within {seconds:g} s")
         answer: R | KoptError = ours.recv()
     except EOFError as error:
-        process.join()
+        process.join(END_S)
         raise WorkerDied(f"{function.__name__} ended without an answer, status {process.exitcode}") from error
     finally:
         ours.close()

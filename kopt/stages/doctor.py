@@ -91,7 +91,8 @@ def examine(judge: str, problem: Problem, store: Store) -> Examined:
         versions=versions, gpus=gpus, judge=used, cage=cage_features(), landlock_abi=landlock.abi(),
         counters=Counters(ncu=str(find_ncu() or "")), notes=tuple(notes), faults=tuple(faults),
     )  # fmt: skip
-    return _tried(found, problem, store) if gpus and not faults else found
+    usable = bool(gpus and versions["torch"] and versions["triton"])
+    return _tried(found, problem, store) if usable else found
 
 
 def in_words(one: Examined) -> list[str]:
@@ -100,7 +101,7 @@ def in_words(one: Examined) -> list[str]:
     lines += [
         f"GPU: {gpu.name}, {gpu.uuid}, {gpu.memory_bytes / 2**30:.1f} GiB, driver {gpu.driver}" for gpu in one.gpus
     ]
-    lines.append(_JUDGED[one.judge] if one.gpus or one.judge != "interpret" else f"no GPU: {_JUDGED['interpret']}")
+    lines.append(_JUDGED[one.judge] if one.gpus else f"no GPU: {_JUDGED['interpret' if one.judge != 'dry' else 'dry']}")
     lines.append("cage: " + ", ".join(f"{name}: {_yes(value)}" for name, value in one.cage.items()))
     lines += _counter_lines(one) + _rate_lines(one)
     return [*lines, *(f"note: {line}" for line in one.notes), *(f"fault: {line}" for line in one.faults)]
