@@ -18,9 +18,10 @@ from pathlib import Path
 from kopt import statistics
 from kopt.device.bench import Bench
 from kopt.device.facts import problem_facts
+from kopt.device.found import Found
 from kopt.device.judge_cuda import INCUMBENT, LIMITS, CudaJob, Final, Race, judge_on, measure_finalists
 from kopt.device.noise import noise_floor
-from kopt.device.peaks import Found, describe_device
+from kopt.device.peaks import describe_device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.problem.folder import load

@@ -31,7 +31,7 @@ from kopt.model.verdict import Failed, Passed, Verdict
 from kopt.store import Store
 
 if TYPE_CHECKING:
-    from kopt.device.peaks import Found
+    from kopt.device.found import Found
 
 Aim = Literal["verdict", "time", "machine", "honest"]
 """What an exploit is after: a pass that it does not deserve; a time that is too small, with a right result; harm, or

@@ -13,7 +13,6 @@ launches, and in a random timed call.
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,18 +24,18 @@ from kopt import statistics
 from kopt.device.bench import JUDGE, Batch, Bench, Recorded, failure
 from kopt.device.cage import Limits
 from kopt.device.clocks import Clocks, together
-from kopt.device.peaks import Found
+from kopt.device.found import Found
 from kopt.device.trusted import CallFailed
+from kopt.device.validity import environment
 from kopt.errors import WorkerDied
 from kopt.model.base import Value
 from kopt.model.build import Built, Phase
 from kopt.model.device import Device
-from kopt.model.environment import Conditions, Environment
+from kopt.model.environment import Conditions
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, ProblemFacts, WorkloadFacts
 from kopt.model.timing import Finals, Measured, WorkloadTiming, geometric_mean
 from kopt.model.verdict import Failed, Passed, Verdict
-from kopt.provenance import code_digest
 from kopt.roofline import compute_floor_ms, floor_ms, memory_floor_ms
 
 log = logging.getLogger(__name__)
@@ -373,7 +372,7 @@ class Judging:
         return Measured(
             device=self.found.device.name,
             workloads=tuple(self._workload(name, at) for at in range(len(self.facts.workloads))),
-            environment=environment(self.found),
+            environment=environment(self.found.device.name, self.found.uuid, self.found.driver),
             conditions=tuple(self.conditions),
         )
 
@@ -401,18 +400,6 @@ class Judging:
 def _cubins(build: Built) -> frozenset[str]:
     """Digests of all cubins of a build."""
     return frozenset(launch.cubin for workload in build.workloads for launch in workload.launches)
-
-
-def environment(found: Found) -> Environment:
-    """What a time on this device is valid for."""
-    return Environment(
-        gpu=found.device.name,
-        uuid=found.uuid,
-        driver=found.driver,
-        torch=importlib.metadata.version("torch"),
-        triton=importlib.metadata.version("triton"),
-        evaluator=code_digest("kopt.device.judge_cuda"),
-    )
 
 
 def _least_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:

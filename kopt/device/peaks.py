@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
 from kopt.device.clocks import Clocks, driver_version
+from kopt.device.found import Found, peaks_key
 from kopt.device.gpus import visible_gpus
 from kopt.device.trusted import Trusted
 from kopt.device.zygote import warm
 from kopt.errors import DeviceError
-from kopt.model.base import Value
 from kopt.model.device import Device
-from kopt.provenance import code_digest
-from kopt.store import Key, Store
+from kopt.store import Store
 
 COPY_BYTES = 2 << 30
 """Size of the buffer that is copied; the copy reads and writes it once."""
@@ -31,17 +30,6 @@ FP32_PER_SM = 128
 VECTOR_SHARE = 0.9
 """Share of the FP32 peak that plain code can reach."""
 DEVICE_S = 120.0
-
-
-class Found(Value):
-    """A device as it was found and measured."""
-
-    device: Device
-    uuid: str
-    """`GPU-...`, as NVML names it."""
-    driver: str
-    read_gb_s: float
-    """Bandwidth of reading alone, 1e9 bytes per second; the device's `copy_gb_s` is the better of copying and this."""
 
 
 def describe_device() -> Found:
@@ -60,16 +48,6 @@ def describe_device() -> Found:
     return found
 
 
-class PeaksKey(Key):
-    """What measured rates depend on."""
-
-    kind: ClassVar[str] = "peaks"
-    uuid: str
-    driver: str
-    torch: str
-    code: str
-
-
 def known_device(store: Store) -> Found:
     """The first visible device, measured once and kept in the store.
 
@@ -80,11 +58,7 @@ def known_device(store: Store) -> Found:
     visible = visible_gpus(os.environ)
     if not visible:
         raise DeviceError("no GPU is visible: look at nvidia-smi and at CUDA_VISIBLE_DEVICES")
-    key = PeaksKey(
-        uuid=visible[0].uuid, driver=visible[0].driver, torch=str(torch.__version__),
-        code=code_digest("kopt.device.peaks"),
-    )  # fmt: skip
-    return store.shelf(Found).get_or_make(key, describe_device)
+    return store.shelf(Found).get_or_make(peaks_key(visible[0]), describe_device)
 
 
 class _Measurer:

@@ -161,7 +161,7 @@ def pretend(device: Device, forbid: Callable[[str], NoReturn]) -> Iterator[None]
             _replace(undo, f"cuda.{path}", value)
         # A fake tensor on CUDA would first make a real one, so that a context exists for backward.
         undo.callback(setattr, fake_tensor, "init_gpu_context", fake_tensor.init_gpu_context)
-        fake_tensor.init_gpu_context = _constant(None)
+        setattr(fake_tensor, "init_gpu_context", _constant(None))  # noqa: B010 - a function of another type
         for path, words in NAMED_AFTER_USE.items():
             _replace(undo, path, _forbidden(words, forbid))
         before = FakeTensor.__dict__.get("data_ptr", torch.Tensor.data_ptr)

@@ -29,8 +29,8 @@ from kopt.statistics import measured_ratio
 from kopt.store import Store
 
 if TYPE_CHECKING:
+    from kopt.device.found import Found
     from kopt.device.judge_cuda import CudaJudged
-    from kopt.device.peaks import Found
 
 START_S = 60.0
 """What a process of ours takes beside the limits of what it runs: imports, facts, answers; generous."""

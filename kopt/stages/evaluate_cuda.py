@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from kopt.device.found import Found
+from kopt.device.validity import environments
 from kopt.model.base import Value
 from kopt.model.build import Phase
 from kopt.model.device import Device
@@ -23,8 +25,7 @@ from kopt.stages.on_gpu import check_same, leased
 from kopt.store import Store
 
 if TYPE_CHECKING:
-    from kopt.device.judge_cuda import CudaJob, CudaJudged
-    from kopt.device.peaks import Found
+    from kopt.device.judge_cuda import CudaJudged
 
 log = logging.getLogger(__name__)
 
@@ -60,89 +61,85 @@ def judge_by_cuda(
         incumbent: digest of the kernel to beat, raced along; none by default.
     """
 
+    records = Records(problem, device, store, plan)
+
     def judge(rows: Sequence[BuildRow]) -> Mapping[int, Judged]:
+        known = {row.slot: judged for row in rows if (judged := records.known(row)) is not None}
+        missing = [row for row in rows if row.slot not in known]
+        log.info("%d kernels: %d known on these devices, %d to judge", len(rows), len(known), len(missing))
+        if not missing:
+            return known
         with leased(store, wait_s=plan.wait_s) as found:
             check_same(found, device)
-            return Chunk(problem, facts, store, plan, found, incumbent).judge(rows)
+            best = kernel_named(incumbent, problem, store) if incumbent else None
+            for at, one in _judge(missing, problem, facts, store, plan, found, best):
+                known[missing[at].slot] = records.keep(missing[at], one)
+                log.info("slot %d: %s, seconds %s", missing[at].slot, one.verdict.verdict, one.seconds)
+        return known
 
     return judge
 
 
-class Chunk:
-    """One chunk on one GPU."""
+class Records:
+    """Verdicts and measured times in the store."""
 
-    def __init__(
-        self, problem: Problem, facts: ProblemFacts, store: Store, plan: Plan, found: Found, incumbent: str
-    ) -> None:
-        from kopt.device.judge_cuda import environment
+    def __init__(self, problem: Problem, device: Device, store: Store, plan: Plan) -> None:
+        self._problem, self._device, self._store, self._plan = problem, device, store, plan
 
-        self._problem, self._facts, self._store, self._plan = problem, facts, store, plan
-        self._found, self._incumbent = found, incumbent
-        self._environment: Environment = environment(found)
-
-    def judge(self, rows: Sequence[BuildRow]) -> dict[int, Judged]:
-        """Verdicts and times by slot: known ones from the store, the others from the device."""
-        known = {row.slot: judged for row in rows if (judged := self._known(row)) is not None}
-        missing = [row for row in rows if row.slot not in known]
-        log.info("%d kernels: %d known on this device, %d to judge", len(rows), len(known), len(missing))
-        if missing:
-            for at, found in self._run(missing):
-                known[missing[at].slot] = self._kept(missing[at], found.verdict, found.timing)
-                log.info("slot %d: %s, seconds %s", missing[at].slot, found.verdict.verdict, found.seconds)
-        return known
-
-    def _known(self, row: BuildRow) -> Judged | None:
+    def known(self, row: BuildRow) -> Judged | None:
+        """What is known of a kernel on any of the visible GPUs; None when it must be judged."""
         key = self._verdict_key(row)
         verdict = self._store.shelf(Verdict).get(key)
         if verdict is None or not isinstance(verdict, Passed):
             return None if verdict is None else Judged(verdict, None, key.digest())
-        timing = self._store.shelf(Measured).get(self._timing_key(row))
+        timing = self.timing(row)
         return None if timing is None else Judged(verdict, timing, key.digest())
 
-    def _kept(self, row: BuildRow, verdict: Verdict, timing: Measured | None) -> Judged:
-        """The same, on disk.  A failure that the machine may be to blame for is found again, not believed."""
-        key = self._verdict_key(row)
+    def timing(self, row: BuildRow | SelectionRow) -> Measured | None:
+        """The time that a kernel was judged with on one of the visible GPUs."""
+        shelf = self._store.shelf(Measured)
+        found = (shelf.get(self._timing_key(row, environment)) for environment in environments())
+        return next((timing for timing in found if timing is not None), None)
+
+    def keep(self, row: BuildRow, judged: CudaJudged) -> Judged:
+        """Put it on disk.  A failure that the machine may be to blame for is found again, not believed."""
+        key, verdict, timing = self._verdict_key(row), judged.verdict, judged.timing
         if not is_accident(verdict) and not _is_floored(verdict):
             verdict = self._store.shelf(Verdict).put(key, verdict)
-        if timing is not None:
-            timing = self._store.shelf(Measured).put(self._timing_key(row), timing)
+        if timing is not None and timing.environment is not None:
+            timing = self._store.shelf(Measured).put(self._timing_key(row, timing.environment), timing)
         return Judged(verdict, timing, key.digest())
-
-    def _run(self, rows: Sequence[BuildRow]) -> Iterator[tuple[int, CudaJudged]]:
-        from kopt.device.judge_cuda import LIMITS, Race, judge_all
-
-        plan = self._plan
-        return judge_all(
-            [self._job(row) for row in rows],
-            facts=self._facts, found=self._found, workers=plan.workers, limits=replace(LIMITS, wall_s=plan.seconds),
-            incumbent=kernel_named(self._incumbent, self._problem, self._store) if self._incumbent else None,
-            race=Race(repeat=plan.repeat, warmup=plan.warmup),
-            calibrated=bool(self._incumbent),  # the seed was judged on this problem before
-        )  # fmt: skip
-
-    def _job(self, row: BuildRow) -> CudaJob:
-        from kopt.device.judge_cuda import CudaJob
-
-        return CudaJob(
-            kernel=kernel_named(row.kernel, self._problem, self._store), problem=self._problem, seed=self._plan.seed,
-            build=built_named(row.build, self._store),
-        )  # fmt: skip
 
     def _verdict_key(self, row: BuildRow) -> VerdictKey:
         return VerdictKey(
             kernel=row.kernel, entry=self._problem.seed.entry, problem=cuda_contract(self._problem), judge="cuda",
-            seed=self._plan.seed, toolchain=toolchain(self._found.device),
+            seed=self._plan.seed, toolchain=toolchain(self._device),
         )  # fmt: skip
 
-    def _timing_key(self, row: BuildRow) -> TimingKey:
-        return timing_key(row, self._problem, self._environment, self._plan)
+    def _timing_key(self, row: BuildRow | SelectionRow, environment: Environment) -> TimingKey:
+        return TimingKey(
+            compiled=row.fingerprint or row.kernel, problem=build_contract(self._problem), environment=environment,
+            warmup=self._plan.warmup, repeat=self._plan.repeat,
+        )  # fmt: skip
 
 
-def timing_key(row: BuildRow | SelectionRow, problem: Problem, environment: Environment, plan: Plan) -> TimingKey:
-    """The key of the time that a kernel is judged with."""
-    return TimingKey(
-        compiled=row.fingerprint or row.kernel, problem=build_contract(problem), environment=environment,
-        warmup=plan.warmup, repeat=plan.repeat,
+def _judge(
+    rows: Sequence[BuildRow], problem: Problem, facts: ProblemFacts, store: Store, plan: Plan, found: Found,
+    incumbent: Kernel | None,
+) -> Iterator[tuple[int, CudaJudged]]:  # fmt: skip
+    from kopt.device.judge_cuda import LIMITS, CudaJob, Race, judge_all
+
+    jobs = [
+        CudaJob(
+            kernel=kernel_named(row.kernel, problem, store), problem=problem, seed=plan.seed,
+            build=built_named(row.build, store),
+        )
+        for row in rows
+    ]  # fmt: skip
+    return judge_all(
+        jobs, facts=facts, found=found, workers=plan.workers, limits=replace(LIMITS, wall_s=plan.seconds),
+        incumbent=incumbent, race=Race(repeat=plan.repeat, warmup=plan.warmup),
+        calibrated=incumbent is not None,  # the seed was judged on this problem before
     )  # fmt: skip
 
 

@@ -7,18 +7,28 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
+from kopt.device.found import Found, remembered
 from kopt.device.gpus import visible_gpus
 from kopt.device.lease import lease
 from kopt.errors import DeviceError
 from kopt.model.device import Device
 from kopt.store import Store
 
-if TYPE_CHECKING:
-    from kopt.device.peaks import Found
-
 log = logging.getLogger(__name__)
+
+
+def described(store: Store, *, wait_s: float) -> Found:
+    """A visible GPU, described and measured: one that was measured before, if there is one.
+
+    Raises:
+        DeviceError: see `leased`.
+    """
+    known = remembered(visible_gpus(os.environ), store)
+    if known is not None:
+        return known
+    with leased(store, wait_s=wait_s) as found:
+        return found
 
 
 @contextmanager

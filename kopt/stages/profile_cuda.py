@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
+from kopt.device.found import Found
+from kopt.device.validity import environment, environments
 from kopt.model.base import Value
+from kopt.model.device import Device
 from kopt.model.diagnosis import Profile
 from kopt.model.environment import Environment
-from kopt.model.problem import Workload
-from kopt.model.timing import Measured
 from kopt.model.trial import SelectionRow
 from kopt.provenance import code_digest
 from kopt.search.diagnose import slowest
 from kopt.stages.evaluate import built_named, estimate_time
-from kopt.stages.evaluate_cuda import Plan, kernel_named, timing_key
+from kopt.stages.evaluate_cuda import Plan, Records, kernel_named
 from kopt.stages.keys import ProfileKey, build_contract
 from kopt.stages.measure import Scene
 from kopt.stages.on_gpu import leased
 from kopt.stages.profile import ParentProfile, profile_without_counters
-
-if TYPE_CHECKING:
-    from kopt.device.peaks import Found
 
 log = logging.getLogger(__name__)
 
@@ -46,69 +43,67 @@ def profile_on_gpu(row: SelectionRow, scene: Scene, *, plan: Plan, seconds: floa
         plan: how it was judged, which names its time.
         seconds: limit of Nsight Compute, s.
     """
-    with leased(scene.store, wait_s=plan.wait_s) as found:
-        return Profiling(row, scene, plan, found).profile(seconds)
+    profiling = Profiling(row, scene, plan)
+    profile: Counters | Profile | None = profiling.known()
+    if profile is None:
+        with leased(scene.store, wait_s=plan.wait_s) as found:
+            profile = profiling.on(found, seconds)
+    if isinstance(profile, Profile):
+        return ParentProfile(kernel=row.kernel, profile=profile)
+    return ParentProfile(kernel=row.kernel, profile=profile.profile, counters=profile.csv)
 
 
 class Profiling:
-    """One parent on one GPU."""
+    """One parent."""
 
-    def __init__(self, row: SelectionRow, scene: Scene, plan: Plan, found: Found) -> None:
-        from kopt.device.judge_cuda import environment
-
+    def __init__(self, row: SelectionRow, scene: Scene, plan: Plan) -> None:
         self._row, self._problem, self._facts, self._store = row, scene.problem, scene.facts, scene.store
-        self._plan, self._found, self._environment = plan, found, environment(found)
+        self._plan = plan
+        self._timing = Records(scene.problem, scene.device, scene.store, plan).timing(row)
+        name = slowest(self._timing)[0] if self._timing else scene.problem.main[0].name
+        self._workload = next(one for one in scene.problem.main if one.name == name)
 
-    def profile(self, seconds: float) -> ParentProfile:
-        """Counters where they can be read, known ones from the store."""
-        static, workload = self._static(), self._workload()
-        shelf, key = self._store.shelf(Counters), self._key(workload.name, self._environment)
-        known = shelf.get(key) or self._count(static, workload, seconds)
-        if isinstance(known, Profile):
-            return ParentProfile(kernel=self._row.kernel, profile=known)
-        known = shelf.put(key, known)
-        return ParentProfile(kernel=self._row.kernel, profile=known.profile, counters=known.csv)
+    def known(self) -> Counters | None:
+        """What is known of it on one of the visible GPUs."""
+        found = (self._store.shelf(Counters).get(self._key(one)) for one in environments())
+        return next((one for one in found if one is not None), None)
 
-    def _static(self) -> Profile:
-        timing = self._timing()
-        device, row = self._found.device, self._row
-        if timing is None:
-            static = profile_without_counters(
-                row, estimate_time(row.build, self._facts, device, self._store), self._facts, device, self._store
-            )
-            return static.model_copy(update={"notes": (*static.notes, "the time is an estimate")})
-        return profile_without_counters(row, timing, self._facts, device, self._store)
+    def on(self, found: Found, seconds: float) -> Counters | Profile:
+        """Counters where they can be read; else what is known without them, which is not kept."""
+        counters = self._count(self._static(found.device), found.device, seconds)
+        if isinstance(counters, Profile):
+            return counters
+        here = environment(found.device.name, found.uuid, found.driver)
+        return self._store.shelf(Counters).put(self._key(here), counters)
 
-    def _timing(self) -> Measured | None:
-        """The time that it was judged with on this device; None when that was another device."""
-        return self._store.shelf(Measured).get(timing_key(self._row, self._problem, self._environment, self._plan))
+    def _static(self, device: Device) -> Profile:
+        row, facts, store = self._row, self._facts, self._store
+        if self._timing is not None:
+            return profile_without_counters(row, self._timing, facts, device, store)
+        static = profile_without_counters(row, estimate_time(row.build, facts, device, store), facts, device, store)
+        return static.model_copy(update={"notes": (*static.notes, "the time is an estimate")})
 
-    def _workload(self) -> Workload:
-        timing = self._timing()
-        name = slowest(timing)[0] if timing else self._problem.main[0].name
-        return next(one for one in self._problem.main if one.name == name)
-
-    def _key(self, workload: str, environment: Environment) -> ProfileKey:
+    def _key(self, where: Environment) -> ProfileKey:
         return ProfileKey(
             kernel=self._row.kernel, entry=self._problem.seed.entry, build=self._row.build,
-            problem=build_contract(self._problem), workload=workload, environment=environment,
+            problem=build_contract(self._problem), workload=self._workload.name, environment=where,
             code=code_digest("kopt.device.ncu"),
         )  # fmt: skip
 
-    def _count(self, static: Profile, workload: Workload, seconds: float) -> Counters | Profile:
+    def _count(self, static: Profile, device: Device, seconds: float) -> Counters | Profile:
         """Counters, or the profile without them and why; the latter is not kept."""
         from kopt.device.ncu import NotCounted, ProfileJob, count, counters_profile, foreign_kernels
 
         job = ProfileJob(
             kernel=kernel_named(self._row.kernel, self._problem, self._store), problem=self._problem,
-            workload=workload, seed=self._plan.seed,
+            workload=self._workload, seed=self._plan.seed,
         )  # fmt: skip
         counted = count(job, wait_s=seconds)
         if isinstance(counted, NotCounted):
             log.warning("no counters of %s: %s", self._row.origin, counted.note)
             return static.model_copy(update={"notes": (*static.notes, counted.note)})
-        (facts,) = (one for one in self._facts.workloads if one.workload == workload.name)
-        profile = counters_profile(counted, static, facts, self._found.device, self._problem.dtype)
+        (facts,) = (one for one in self._facts.workloads if one.workload == self._workload.name)
+        profile = counters_profile(counted, static, facts, device, self._problem.dtype)
         foreign = foreign_kernels(counted, self._launched())
         if foreign:
             note = f"it also ran kernels that are not its own: {', '.join(foreign)}"

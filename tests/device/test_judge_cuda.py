@@ -5,8 +5,8 @@ import random
 import pytest
 
 from kopt.device.bench import Recorded, failure
+from kopt.device.found import Found
 from kopt.device.judge_cuda import INCUMBENT, Judging, Race
-from kopt.device.peaks import Found
 from kopt.device.program import Program, View
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase

@@ -2,12 +2,11 @@
 
 from kopt.artifact import write_value
 from kopt.stages.command import Job, run
-from kopt.stages.on_gpu import leased
+from kopt.stages.on_gpu import described
 
 
 def main(job: Job) -> None:
-    with leased(job.store, wait_s=job.settings.limits.gpu_wait_seconds) as found:
-        device = found.device
+    device = described(job.store, wait_s=job.settings.limits.gpu_wait_seconds).device
     write_value(job.path("device"), device)
     rates = ", ".join(f"{name} {rate:g}" for name, rate in device.matmul_tflop_s.items())
     print(f"{device.name}: {device.copy_gb_s:g} GB/s, matrix products at {rates} TFLOP/s, measured")
