@@ -43,8 +43,12 @@ def check_seed(tables: RoundTables) -> None:
         return
     trouble = [f"{row.phase}: {row.reason}" for row in tables.builds if row.status == "failed"]
     trouble += [f"{row.phase or row.verdict}: {row.reason}" for row in tables.evaluations]
-    first = " ".join((trouble[0] if trouble else "it was not evaluated").split())
-    raise ProblemError(f"the seed kernel cannot be used, mend kernel.py: {first}")
+    raise unusable_seed(trouble[0] if trouble else "it was not evaluated")
+
+
+def unusable_seed(trouble: str) -> ProblemError:
+    """What to say of a seed kernel that does not build or is wrong, on one line."""
+    return ProblemError(f"the seed kernel cannot be used, mend kernel.py: {' '.join(trouble.split())}")
 
 
 def select_parents(tables: RoundTables, rules: Rules) -> list[SelectionRow]:

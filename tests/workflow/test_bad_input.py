@@ -2,12 +2,20 @@
 
 import pytest
 
+from kopt.artifact import read_table
+from kopt.model.trial import EvaluationRow
+
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("bad")]
 
 
-def refusal(project, *config):
+REAL = ("problem=softmax", "run=t", "rounds=1", "models=[kopt-rewrite]", "judge=interpret")
+SEED = "config/problems/softmax/kernel.py"
+CHECKING = "checking the seed kernel"
+
+
+def refusal(project, *config, options=()):
     """The line that refuses; nothing may have been run."""
-    done = project.run(*config)
+    done = project.run(*config, options=options)
     assert done.returncode != 0
     assert not (project.folder / "results" / "t").exists()
     lines = [line for line in done.stdout.splitlines() if line.startswith("kopt: error: ")]
@@ -45,3 +53,32 @@ def test_a_taxonomy_with_a_duplicate_name_is_refused(project):
 def test_a_results_folder_that_cannot_be_written_is_refused(project):
     (project.folder / "file").write_text("")
     assert "cannot write to" in refusal(project, *project.DRY, "results=file/results")
+
+
+def test_a_seed_kernel_that_does_not_compile_is_refused(project):
+    project.edit(SEED, "tl.exp(", "tl.no_such_function(")
+    line = refusal(project, *REAL, options=("--dry-run",))
+    assert "the seed kernel cannot be used, mend kernel.py: compile: " in line
+    assert "no_such_function" in line
+
+
+def test_a_seed_kernel_that_is_wrong_is_refused_and_stays_so(project):
+    project.edit(SEED, "/ row_sum", "* row_sum")
+    line = refusal(project, *REAL)
+    assert "the seed kernel cannot be used, mend kernel.py: incorrect: " in line
+    assert refusal(project, *REAL) == line
+
+
+def test_a_seed_kernel_is_tried_once_and_round_0_finds_it_in_the_store(project):
+    first_round = "results/t/round_0/attempt_0/evaluation_0.parquet"
+    assert project.succeeds(*REAL, options=("--dry-run", first_round)).count(CHECKING) == 1
+    assert not project.file("").exists()
+    assert CHECKING not in project.succeeds(*REAL, options=(first_round,))
+    assert "1 builds known, 0 to make" in project.file("logs/round_0/compile_0.log").read_text()
+    assert "1 verdicts known, 0 to find" in project.file("logs/round_0/evaluate_0_0.log").read_text()
+    assert [row.verdict for row in read_table(project.folder / first_round, EvaluationRow)] == ["passed"]
+
+
+def test_a_dry_judge_tries_no_seed_kernel(project):
+    project.edit(SEED, "tl.exp(", "tl.no_such_function(")
+    assert CHECKING not in project.succeeds(*project.DRY, options=("--dry-run",))

@@ -9,10 +9,12 @@ sys.path.insert(0, str(ROOT))
 
 from kopt.errors import KoptError
 from kopt.provenance import code_digest, file_digest
+from kopt.stages.check_seed import check_seed
 from kopt.stages.validate import validate
 
 try:
     CHECKED = validate(config, ROOT)
+    check_seed(CHECKED)
 except KoptError as error:
     sys.exit(f"kopt: error: {error}")
 

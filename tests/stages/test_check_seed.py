@@ -1,0 +1,70 @@
+"""The seed kernel is tried before a search starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kopt.config import load_device
+from kopt.errors import ProblemError
+from kopt.model.build import Phase
+from kopt.model.trial import BuildRow
+from kopt.model.verdict import Failed, Incorrect, Passed
+from kopt.problem import folder
+from kopt.stages.check_seed import Attempt, check_attempt, refuse
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILT = BuildRow(round=0, attempt=0, slot=0, kernel="k", status="built", fingerprint="f", build="b")
+PASSED = Passed(judge="interpret", checks=())
+WRONG = Incorrect(judge="interpret", reason="element 0 is 2.0,\nnot 1.0")
+
+
+def failed(phase):
+    return Failed(judge="interpret", phase=phase, reason="because")
+
+
+@pytest.mark.parametrize("judge", ["interpret", "cuda"])
+def test_a_wrong_seed_is_refused_on_one_line(judge):
+    with pytest.raises(ProblemError, match=r"mend kernel\.py: incorrect: element 0 is 2\.0, not 1\.0$"):
+        refuse(BUILT, WRONG, judge)
+
+
+@pytest.mark.parametrize("judge", ["interpret", "cuda"])
+def test_a_right_seed_is_not_refused(judge):
+    refuse(BUILT, PASSED, judge)
+
+
+def test_a_seed_that_does_not_build_is_refused():
+    row = BUILT.model_copy(update={"status": "failed", "phase": "compile", "reason": "because"})
+    with pytest.raises(ProblemError, match="compile: because"):
+        refuse(row, None, "interpret")
+
+
+@pytest.mark.parametrize("phase", [Phase.INTERPRET, Phase.TIMEOUT, Phase.CRASH])
+def test_what_only_the_interpreter_cannot_run_is_left_to_a_gpu(phase):
+    refuse(BUILT, failed(phase), "cuda")
+    with pytest.raises(ProblemError, match=f"{phase.value}: because"):
+        refuse(BUILT, failed(phase), "interpret")
+
+
+def test_a_seed_that_computes_with_torch_is_refused_on_a_gpu_too():
+    with pytest.raises(ProblemError, match="fallback: because"):
+        refuse(BUILT, failed(Phase.FALLBACK), "cuda")
+
+
+def attempt(store, judge_seconds):
+    return Attempt(
+        problem=folder.load(ROOT / "config/problems/softmax"), device=load_device("h100", ROOT), store=store,
+        judge="interpret", seed=1, build_seconds=120.0, judge_seconds=judge_seconds,
+    )  # fmt: skip
+
+
+def test_a_timeout_refuses_and_is_not_kept_so_that_the_next_call_tries_again(tmp_path, capfd):
+    with pytest.raises(ProblemError, match=r"cannot be used, mend kernel\.py: timeout: "):
+        check_attempt(attempt(tmp_path, 0.05))
+    assert not list(tmp_path.glob("verdict/**/*.json"))
+    check_attempt(attempt(tmp_path, 120.0))
+    assert len(list(tmp_path.glob("verdict/**/*.json"))) == 1
+    check_attempt(attempt(tmp_path, 120.0))
+    assert capfd.readouterr().err.count("checking the seed kernel") == 2
