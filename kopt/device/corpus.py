@@ -177,7 +177,9 @@ def judge_by_cuda(entries: Sequence[Entry], workers: int, wall_s: float, seed: i
 
     from kopt.device.facts import problem_facts
     from kopt.device.judge_cuda import LIMITS, CudaJob, Race, judge_all
+    from kopt.device.zygote import warm
 
+    warm()  # before torch traces facts: without threads, which a fork would lose
     judged = {}
     for name in sorted({entry.problem.name for entry in entries}):
         places = [at for at, entry in enumerate(entries) if entry.problem.name == name]

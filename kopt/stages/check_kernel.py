@@ -271,7 +271,9 @@ def _interpreted(task: Task) -> Verdict:
 def _raced(task: Task, build: Built, found: Found, store: Path) -> tuple[CudaJudged, CudaJudged]:
     """What came of the kernel and of the seed kernel, raced side by side."""
     from kopt.device.judge_cuda import LIMITS, CudaJob, Race, judge_all
+    from kopt.device.zygote import warm
 
+    warm()  # before torch traces facts: without threads, which a fork would lose
     jobs = [
         CudaJob(kernel=task.kernel, problem=task.problem, seed=task.seed, build=build),
         CudaJob(kernel=task.problem.seed, problem=task.problem, seed=task.seed),
