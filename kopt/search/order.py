@@ -1,4 +1,7 @@
-"""The order of kernels: by age, and by time with ties broken by age."""
+"""The order of kernels: by age, and by time with ties broken by age; and which of equal ones stay.
+
+Apart from selection, so that an edit of selection does not rerun what only orders.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,17 @@ from kopt.model.trial import RankRow
 def by_time(pool: Sequence[RankRow]) -> list[RankRow]:
     """Fastest first; equal times in the order in which the kernels came."""
     return sorted(pool, key=lambda row: (row.time_ms, age(row.origin), row.kernel))
+
+
+def dedup(pool: Sequence[RankRow]) -> list[RankRow]:
+    """One row per fingerprint, fastest first; a kernel without a fingerprint is its own singleton.
+
+    Of equal kernels the one that came first (round, attempt, slot) stays.
+    """
+    first: dict[str, RankRow] = {}
+    for row in sorted(pool, key=lambda row: age(row.origin)):
+        first.setdefault(row.fingerprint or row.kernel, row)
+    return by_time(list(first.values()))
 
 
 def age(name: str) -> tuple[int, int, int]:

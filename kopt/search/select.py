@@ -7,20 +7,9 @@ from itertools import zip_longest
 from typing import TypeVar
 
 from kopt.model.trial import RankRow, SelectionRow, TechniqueRow
-from kopt.search.order import age, by_time
+from kopt.search.order import by_time, dedup
 
 T = TypeVar("T")
-
-
-def dedup(pool: Sequence[RankRow]) -> list[RankRow]:
-    """One row per fingerprint, fastest first; a kernel without a fingerprint is its own singleton.
-
-    Of equal kernels the one that came first (round, attempt, slot) stays.
-    """
-    first: dict[str, RankRow] = {}
-    for row in sorted(pool, key=lambda row: age(row.origin)):
-        first.setdefault(row.fingerprint or row.kernel, row)
-    return by_time(list(first.values()))
 
 
 def diversify(pool: Sequence[RankRow], cluster_of: Mapping[str, str]) -> list[RankRow]:

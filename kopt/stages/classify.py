@@ -9,7 +9,7 @@ from kopt.model.device import Device
 from kopt.model.technique import Technique, TechniqueVector
 from kopt.model.trial import RankRow, TechniqueRow
 from kopt.provenance import code_digest
-from kopt.search.select import dedup
+from kopt.search.order import dedup
 from kopt.stages.evaluate import built_named
 from kopt.stages.keys import KERNEL, VectorKey
 from kopt.store import Store

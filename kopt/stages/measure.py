@@ -18,8 +18,7 @@ from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.timing import Finals, Measured
 from kopt.model.trial import RankRow, SelectionRow
 from kopt.model.verdict import Passed
-from kopt.search.order import by_time
-from kopt.search.select import dedup
+from kopt.search.order import by_time, dedup
 from kopt.stages.evaluate_cuda import kernel_named
 from kopt.stages.keys import FinalsKey, cuda_contract
 from kopt.stages.on_gpu import check_same, leased

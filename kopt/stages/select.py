@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from kopt.errors import ProblemError
 from kopt.model.kernel import Candidate, ProposalStatus
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, StopReason, TechniqueRow
-from kopt.search.select import dedup, select
+from kopt.search.order import dedup
+from kopt.search.select import select
 from kopt.search.stopping import NOISE, improved, stop_reason
 
 

@@ -10,8 +10,8 @@ from kopt.model.kernel import Candidate, ProposalStatus, candidate_name
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
 from kopt.report.record import Final, RunRecord
 from kopt.report.trials import assemble_trials
-from kopt.search.order import by_time
-from kopt.search.select import dedup, select
+from kopt.search.order import by_time, dedup
+from kopt.search.select import select
 
 TAXONOMY = (
     "split_k_reduce", "tensor_cores", "software_pipelining", "swizzled_load", "persistent_kernel", "vectorized_load",

@@ -2,8 +2,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt.model.trial import RankRow, TechniqueRow
-from kopt.search.order import age, by_time
-from kopt.search.select import dedup, diversify, select
+from kopt.search.order import age, by_time, dedup
+from kopt.search.select import diversify, select
 
 
 def row(slot: int, time_ms: float, fingerprint: str = "", round: int = 1) -> RankRow:

@@ -45,9 +45,9 @@ class Project:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
-    def planned(self, *config: str) -> set[str]:
-        """Rules that would run now."""
-        output = self.succeeds(*config, options=("--dry-run", "--quiet", "rules"))
+    def planned(self, *config: str, targets: tuple[str, ...] = ()) -> set[str]:
+        """Rules that would run now, for everything or for some files."""
+        output = self.succeeds(*config, options=(*targets, "--dry-run", "--quiet", "rules"))
         return set(re.findall(r"^(\w+)\s+\d+$", output, re.M)) - {"total", "all"}
 
     def file(self, name: str) -> Path:
