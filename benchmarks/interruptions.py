@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,6 +39,21 @@ class Search:
         with (self.folder / "output").open("ab") as output:
             return subprocess.Popen([*self.base, *self.config], stdout=output, stderr=output, start_new_session=True)
 
+    def killed_after(self, seconds: float) -> bool:
+        """Start the search and kill it after some seconds; False when it ended before that."""
+        process = self.start()
+        try:
+            process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+        return False
+
+    def forget(self) -> None:
+        """Remove the run and its store."""
+        shutil.rmtree(self.folder / "results")
+
     def unlock(self) -> None:
         """What the documentation says to do after a kill."""
         subprocess.run([*self.base, "--unlock", *self.config], check=True, capture_output=True)
@@ -61,19 +77,23 @@ class Search:
 
 
 def disturb(search: Search, kills: int, span: float, drawn: random.Random) -> int:
-    """Kill the search at random moments within `span` seconds of its start; returns how many kills struck."""
-    struck = 0
-    for _ in range(kills):
-        process = search.start()
-        try:
-            process.wait(timeout=drawn.uniform(0.05, 1.0) * span)
-            break
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    """Kill the search at random moments within `span` seconds of its start, until as many kills struck.
+
+    A search that ended before its moment is begun again from nothing, with moments drawn earlier.
+
+    Returns:
+        how often it was begun again.
+    """
+    struck, begun = 0, 0
+    while struck < kills:
+        if search.killed_after(drawn.uniform(0.05, 1.0) * span):
             struck += 1
             search.unlock()
-    return struck
+        else:
+            begun += 1
+            span *= 0.8
+            search.forget()
+    return begun
 
 
 def main() -> int:
@@ -88,11 +108,13 @@ def main() -> int:
         left_alone = Search(Path(calm), options.problem, options.rounds)
         disturbed = Search(Path(rough), options.problem, options.rounds)
         seconds = left_alone.finish()
-        struck = disturb(disturbed, options.kills, seconds / 4, random.Random(options.seed))
+        begun = disturb(disturbed, options.kills, seconds / 4, random.Random(options.seed))
         last = disturbed.finish()
         same = left_alone.selections() == disturbed.selections()
+        kills = f"{options.kills:>2} kills"
         print(f"left alone  {left_alone.selections()}  {left_alone.items():>4} items  {seconds:6.1f} s")
-        print(f"{struck:>2} kills    {disturbed.selections()}  {disturbed.items():>4} items  {last:6.1f} s then")
+        print(f"{kills}    {disturbed.selections()}  {disturbed.items():>4} items  {last:6.1f} s after the last kill")
+        print(f"{begun} times begun again, since the search ended before it was killed")
         print("the same selection" if same else "ANOTHER selection")
     return 0 if same else 1
 
