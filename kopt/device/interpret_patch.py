@@ -24,6 +24,7 @@ import triton.language as tl
 from triton._C.libtriton import ir
 from triton.runtime import interpreter
 from triton.runtime.autotuner import Autotuner
+from triton.runtime.interpreter import TensorHandle
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from kopt.device import interpret_numbers as numbers
@@ -373,8 +374,20 @@ def _install_launches() -> None:
         return on_host
 
     interpreter.InterpretedFunction.run = counted
+    interpreter._implicit_cvt = _with_scalars(interpreter._implicit_cvt)
     interpreter.GridExecutor._init_args_hst = registered
     Autotuner.run = _run_one_configuration
+
+
+def _with_scalars(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A number with a point is a scalar of FP32 in a compiled kernel; the interpreter leaves it a Python one."""
+
+    def converted(argument: Any) -> Any:
+        if type(argument) is not float:
+            return original(argument)
+        return tl.tensor(TensorHandle(np.array([argument], dtype=np.float32), tl.float32), tl.float32)
+
+    return converted
 
 
 def _ranges(values: Iterable[Any]) -> Iterator[tuple[int, int]]:
