@@ -27,7 +27,7 @@ from kopt.device.rejection import bounded
 from kopt.device.timing import Timer
 from kopt.device.trusted import CallFailed, CallTimedOut, Trusted
 from kopt.device.verify import Contract
-from kopt.device.zygote import warm
+from kopt.device.zygote import check_unused, warm
 from kopt.errors import DeviceError, ProblemError, WorkerDied
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
@@ -77,20 +77,20 @@ class Bench:
             ProblemError: no check can tell right from wrong on the problem's small workloads.
         """
         self.problem = problem
-        self.driver = warm()
         self._seed = seed
         self._workers = workers
         self._limits = dataclasses.replace(limits, gpu=True, data_bytes=DATA_BYTES, result_bytes=RESULT_BYTES)
+        check_unused()
         self.referee = Trusted("the referee", lambda: Referee(problem))
         self._timer: Trusted | None = None
         self._contracts: dict[str, Contract] = {}
         self._built: Mapping[str, frozenset[str]] = {}
         self.account: dict[str, float] = {}
         """Seconds by what was waited for, e.g. `the timer: race`; complete once the bench is left."""
-        if calibrated:
-            return
         try:
-            refusal = self.referee.call("refusal", seconds=PREPARE_S)
+            self.referee.begin("warm_up")
+            self.driver = warm()  # Triton is imported while the referee gets its context and its inputs' kernels
+            refusal = "" if calibrated else self.referee.call("refusal", seconds=PREPARE_S)
         except BaseException:
             self.referee.kill()
             raise

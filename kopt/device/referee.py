@@ -14,10 +14,10 @@ import torch
 
 from kopt.device import ipc
 from kopt.device.answers import Answers
-from kopt.device.distributions import Case, Draw, make_case
+from kopt.device.distributions import Case, Draw, make_case, plan
 from kopt.device.facts import workload_facts
 from kopt.device.ipc import Owned, Shared
-from kopt.device.verify import Comparison, Contract
+from kopt.device.verify import Comparison, Contract, eager_output
 from kopt.device.verify_calibration import calibrate
 from kopt.model.problem import Problem, Workload
 
@@ -56,6 +56,16 @@ class Referee:
         self._outputs: dict[int, list[Owned]] = {}
         self._timed_output: Owned | None = None
         torch.cuda.init()
+
+    def warm_up(self) -> None:
+        """Do once what takes seconds the first time: a small draw of every kind is made, answered and compared."""
+        with torch.device("cuda"):
+            for draw in plan(self._problem.small[:1], "warm up"):
+                case = make_case(self._problem, draw)
+                Answers(self._problem).judge(case, draw, eager_output(case))
+                for tensor in _tensors(case):
+                    _checksum(tensor)
+        torch.cuda.synchronize()
 
     def refusal(self) -> str:
         """Why the problem cannot be judged (no check tells right from wrong); empty when it can."""

@@ -41,6 +41,7 @@ class Trusted:
         self.name = name
         self.spent: dict[str, float] = {}
         """Seconds by method, waiting included."""
+        self._begun: list[str] = []
         self._ours, theirs = multiprocessing.Pipe(duplex=True)
         parent = os.getpid()
         sys.stdout.flush()
@@ -51,6 +52,19 @@ class Trusted:
             _serve(theirs, make, parent)
         theirs.close()
 
+    def begin(self, method: str, *arguments: Any) -> None:
+        """Have a method called while we do something else; what it raises, the next call raises.
+
+        Raises:
+            WorkerDied: the process died.
+        """
+        try:
+            self._ours.send((method, arguments))
+        except OSError as error:
+            self.kill()
+            raise WorkerDied(f"{self.name} died before {method}") from error
+        self._begun.append(method)
+
     def call(self, method: str, *arguments: Any, seconds: float) -> Any:
         """Call a method of the service.
 
@@ -60,9 +74,19 @@ class Trusted:
             ProblemError: the problem is to blame.
             CallFailed: the service raised anything else.
         """
-        since = time.perf_counter()
+        while self._begun:
+            self._answer(self._begun.pop(0), seconds)
         try:
             self._ours.send((method, arguments))
+        except OSError as error:
+            self.kill()
+            raise WorkerDied(f"{self.name} died before {method}") from error
+        return self._answer(method, seconds)
+
+    def _answer(self, method: str, seconds: float) -> Any:
+        """What the method returned; waits for it."""
+        since = time.perf_counter()
+        try:
             if not self._ours.poll(seconds):
                 self.kill()
                 raise CallTimedOut(f"{self.name}: {method} did not end within {seconds:g} s")

@@ -13,15 +13,24 @@ import torch
 from kopt.errors import DeviceError
 
 
+def check_unused() -> None:
+    """Refuse a process that cannot be a zygote; torch has one thread here from now on, since a fork loses the others.
+
+    Raises:
+        DeviceError: it has used CUDA already.
+    """
+    if torch.cuda.is_initialized():
+        raise DeviceError("this process has used CUDA already: judge in a process of its own")
+    torch.set_num_threads(1)
+
+
 def warm() -> Any:
     """Import Triton with its CUDA driver, without a context; the driver, which is the active one from now on.
 
     Raises:
         DeviceError: this process has used CUDA already, or Triton finds no driver.
     """
-    if torch.cuda.is_initialized():
-        raise DeviceError("this process has used CUDA already: judge in a process of its own")
-    torch.set_num_threads(1)
+    check_unused()
     os.environ["TRITON_DISABLE_LINE_INFO"] = "1"
     import triton
 

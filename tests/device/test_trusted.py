@@ -53,6 +53,25 @@ def test_what_a_service_raises_leaves_it_usable(process):
     assert process.call("count", seconds=10) == 1
 
 
+def test_what_was_begun_is_done_before_the_next_call(process):
+    process.begin("count")
+    process.begin("count")
+    assert process.call("count", seconds=10) == 3
+
+
+def test_what_was_begun_and_failed_fails_the_next_call(process):
+    process.begin("blame")
+    with pytest.raises(ProblemError, match="the reference is wrong"):
+        process.call("count", seconds=10)
+    assert process.call("count", seconds=10) == 1
+
+
+def test_a_death_in_what_was_begun_is_seen(process):
+    process.begin("die")
+    with pytest.raises(WorkerDied, match="died in die"):
+        process.call("count", seconds=10)
+
+
 def test_a_service_that_does_not_answer_is_killed(process):
     pid = process.call("pid", seconds=10)
     with pytest.raises(CallTimedOut, match="hang did not end within"):
