@@ -16,6 +16,7 @@ from kopt.model.diagnosis import Profile
 from kopt.model.kernel import Candidate, Kernel
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.technique import Technique
+from kopt.model.timing import Finals
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
 from kopt.prompts import reflect as reflecting
 from kopt.prompts.context import Event, Memory, Parent, Reflection, Setting, Share, Standing
@@ -50,6 +51,8 @@ class Round:
     selection: Sequence[SelectionRow]
     parents: Sequence[SelectionRow]
     """The selection that the round's candidates come from; empty for the seed's round."""
+    baseline: Finals | None = None
+    """What the run is compared to, measured; None without a GPU."""
 
     @property
     def over(self) -> bool:
@@ -93,7 +96,7 @@ def brief(
         store: the run's store.
     """
     seen = {profile.kernel: profile.profile for profile in profiles}
-    parents = tuple(_parent(row, seen.get(row.kernel), round.summary, setting, store) for row in round.selection)
+    parents = tuple(_parent(row, seen.get(row.kernel), round, setting, store) for row in round.selection)
     events = history(round)
     memory = before.model_copy(update={"pool": shares(round.pool, round.techniques)})
     lessons = before.reflections
@@ -164,19 +167,21 @@ def _against(ms: float, parent_ms: float | None) -> str:
     return "faster" if ms < parent_ms else "slower"
 
 
-def _parent(
-    row: SelectionRow, profile: Profile | None, summary: RoundSummary, setting: Setting, store: Store
-) -> Parent:
+def _parent(row: SelectionRow, profile: Profile | None, round: Round, setting: Setting, store: Store) -> Parent:
     return Parent(
         kernel=Kernel(source=store.text(KERNEL, row.kernel, ".py"), entry=setting.problem.seed.entry),
-        standing=_standing(row, summary, setting),
+        standing=_standing(row, round, setting),
         build=built_named(row.build, store) if row.build else None,
         profile=profile,
         techniques=row.techniques,
     )
 
 
-def _standing(row: SelectionRow, summary: RoundSummary, setting: Setting) -> Standing:
+def _standing(row: SelectionRow, round: Round, setting: Setting) -> Standing:
+    summary = round.summary
+    eager, compiled = _baselines(round.baseline)
+    if row.estimated and setting.facts.workloads:
+        eager = _eager_ms(setting)
     return Standing(
         ms=row.time_ms,
         low_ms=row.low_ms,
@@ -184,10 +189,18 @@ def _standing(row: SelectionRow, summary: RoundSummary, setting: Setting) -> Sta
         estimated=row.estimated,
         floor_ms=row.time_ms * row.roofline_share,
         roofline_share=row.roofline_share,
-        eager_ms=_eager_ms(setting) if row.estimated and setting.facts.workloads else None,
+        eager_ms=eager,
+        compile_ms=compiled,
         best_ms=summary.best_ms,
         seed_ms=summary.seed_ms,
     )
+
+
+def _baselines(measured: Finals | None) -> tuple[float | None, float | None]:
+    """Times of eager and of the better mode of `torch.compile`, ms; None where they were not measured."""
+    ms = {name: one.objective_ms for name, one in measured.timings.items()} if measured else {}
+    compiled = [ms[name] for name in ("compile", "max-autotune") if name in ms]
+    return ms.get("eager"), min(compiled, default=None)
 
 
 def _eager_ms(setting: Setting) -> float:

@@ -61,6 +61,7 @@ rule brief:
         device=DEVICE,
         taxonomy=CHECKED.taxonomy_file,
         models=MODELS,
+        baseline=BASELINE,
     output:
         briefing=f"{RUN}/round_{{round}}/briefing.json",
     log:
@@ -73,6 +74,7 @@ rule brief:
         "techniques={input.techniques} profiles={input.profiles} candidates={input.candidates} "
         "builds={input.builds} evaluations={input.evaluations} parents={input.parents} before={input.before} "
         "problem={input.problem} facts={input.facts} device={input.device} taxonomy={input.taxonomy} "
+        "baseline={input.baseline} "
         f"{ASKED} settings={{params.settings:q}} store={CONFIG.store} briefing={{output.briefing}} log={{log}}"
 
 

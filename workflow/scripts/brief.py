@@ -4,6 +4,7 @@ from kopt.artifact import read_table, read_tables, read_value, read_values, writ
 from kopt.model.device import Device
 from kopt.model.kernel import Candidate
 from kopt.model.problem import Problem, ProblemFacts
+from kopt.model.timing import Finals
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
 from kopt.stages.brief import Round, brief, memory_before, setting_of
 from kopt.stages.briefing import read_briefing
@@ -29,6 +30,7 @@ def main(job: Job) -> None:
         techniques=read_table(job.path("techniques"), TechniqueRow),
         selection=read_table(job.path("selection"), SelectionRow),
         parents=read_tables(job.paths("parents"), SelectionRow),
+        baseline=next(iter(read_values(job.paths("baseline"), Finals)), None),
     )
     briefing = brief(
         round,
