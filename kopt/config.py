@@ -335,7 +335,9 @@ def load(raw: Mapping[str, Any], root: Path) -> Config:
     settings = {key: value for key, value in raw.items() if value is not None}
     preset = settings.get("preset") or ""
     if preset:
-        settings = _without_preset_slots(settings, load_preset(str(preset), root))
+        known = load_preset(str(preset), root)
+        settings = _without_preset_slots(settings, known)
+        _check_loaded(parse(settings, "configuration"), known)
     return parse(settings, "configuration")
 
 
@@ -409,6 +411,17 @@ def _without_preset_slots(settings: dict[str, Any], preset: Config) -> dict[str,
     if settings.get("slots") == preset.slots:
         return {key: value for key, value in settings.items() if key != "slots"}
     return settings
+
+
+def _check_loaded(config: Config, preset: Config) -> None:
+    """Refuse a preset that is named and not loaded: a run would bear its name with other settings."""
+    default, names = Config(), set(Config.model_fields) - {"preset", "slots", "models"}
+    own = [name for name in sorted(names) if getattr(preset, name) != getattr(default, name)]
+    if len(own) > 1 and all(getattr(config, name) == getattr(default, name) for name in own):
+        raise ConfigError(
+            f"preset: {preset.preset!r} is named, but none of its settings is set: "
+            f"add --configfile config/presets/{preset.preset}.yaml"
+        )
 
 
 def _check_writable(setting: str, folder: Path) -> None:

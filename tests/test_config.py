@@ -61,6 +61,7 @@ def test_declared_slots_must_follow_from_the_formula():
         ({"num_expanding_parents": 3}, "num_expanding_parents was replaced by candidate_pool_size"),
         ({"candidate_pool_size": -1}, "candidate_pool_size: .*got -1"),
         ({"preset": "beam_serch"}, "unknown preset 'beam_serch'; did you mean 'beam_search'"),
+        ({"preset": "noop"}, "none of its settings is set: add --configfile config/presets/noop.yaml"),
         ({"models": ["kopt-rewrite", "kopt-rewrite"]}, "a name stands twice"),
         ({"models": []}, "name at least one proposer"),
         ({"strategy": "greedy"}, "one lineage"),

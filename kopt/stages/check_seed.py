@@ -21,8 +21,8 @@ from kopt.model.trial import BuildRow
 from kopt.model.verdict import Failed, Incorrect, Verdict
 from kopt.problem import folder
 from kopt.stages.compile import Builder, build_with_triton, compile_candidates
-from kopt.stages.evaluate import _verdict_key as interpreter_key
 from kopt.stages.evaluate import judge_by_interpreter
+from kopt.stages.evaluate import verdict_key as interpreter_key
 from kopt.stages.problem import facts_of
 from kopt.stages.seed import seed_candidate
 from kopt.stages.select import unusable_seed

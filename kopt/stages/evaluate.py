@@ -74,7 +74,7 @@ def judge_by_interpreter(
 
     def judge(rows: Sequence[BuildRow]) -> dict[int, Judged]:
         shelf = store.shelf(Verdict)
-        keys = {row.slot: _verdict_key(row.kernel, problem, device, seed) for row in rows}
+        keys = {row.slot: verdict_key(row.kernel, problem, device, seed) for row in rows}
         known = {slot: verdict for slot, key in keys.items() if (verdict := shelf.get(key)) is not None}
         missing = [row for row in rows if row.slot not in known]
         log.info("%d kernels: %d verdicts known, %d to find", len(rows), len(known), len(missing))
@@ -153,7 +153,8 @@ def _interpret(
     return [(rows[index], verdict) for index, verdict in verdicts]
 
 
-def _verdict_key(kernel: str, problem: Problem, device: Device, seed: int) -> VerdictKey:
+def verdict_key(kernel: str, problem: Problem, device: Device, seed: int) -> VerdictKey:
+    """The key of the interpreter's verdict on a kernel."""
     return VerdictKey(
         kernel=kernel, entry=problem.seed.entry, problem=verdict_contract(problem), judge="interpret", seed=seed,
         toolchain=toolchain(device),
