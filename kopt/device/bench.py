@@ -89,7 +89,8 @@ class Bench:
         """Seconds by what was waited for, e.g. `the timer: race`; complete once the bench is left."""
         try:
             self.referee.begin("warm_up")
-            self.driver = warm()  # Triton is imported while the referee gets its context and its inputs' kernels
+            self.driver = warm()  # this and the facts take seconds, while the referee does its own first things
+            self._facts = {w.name: workload_facts(problem, w) for w in (*problem.main, *problem.hidden)}
             refusal = "" if calibrated else self.referee.call("refusal", seconds=PREPARE_S)
         except BaseException:
             self.referee.kill()
@@ -156,7 +157,7 @@ class Bench:
     def _room(self, draws: Sequence[Draw]) -> int:
         """How many contestants the device's memory has room for."""
         free, _ = self.referee.call("memory", seconds=CHECK_S)
-        facts = {w.name: workload_facts(self.problem, w) for w in (*self.problem.main, *self.problem.hidden)}
+        facts = self._facts
         shared = sum(facts[draw.workload.name].bytes for draw in draws)
         outputs = sum(facts[draw.workload.name].output.bytes for draw in draws)
         private = sum(int(1.25 * one.bytes) + one.output.bytes for one in facts.values())
@@ -276,9 +277,7 @@ class Bench:
             self.account[name] = self.account.get(name, 0.0) + seconds
 
     def _sets(self, workload: str, memory_bytes: int) -> int:
-        (found,) = (one for one in self.problem.main if one.name == workload)
-        size = workload_facts(self.problem, found).bytes
-        return max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(size, 1))))
+        return max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(self._facts[workload].bytes, 1))))
 
 
 @dataclass

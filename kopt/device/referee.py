@@ -58,7 +58,9 @@ class Referee:
         torch.cuda.init()
 
     def warm_up(self) -> None:
-        """Do once what takes seconds the first time: a small draw of every kind is made, answered and compared."""
+        """Do once what takes seconds the first time: contracts, and small draws of every kind, compared with answers."""
+        for workload in (*self._problem.main, *self._problem.hidden):
+            self._contract(workload)
         with torch.device("cuda"):
             for draw in plan(self._problem.small[:1], "warm up"):
                 case = make_case(self._problem, draw)
