@@ -58,7 +58,7 @@ class Referee:
         torch.cuda.init()
 
     def warm_up(self) -> None:
-        """Do once what takes seconds the first time: contracts, and small draws of every kind, compared with answers."""
+        """Do once what takes seconds the first time: contracts, and small draws of every kind, with their answers."""
         for workload in (*self._problem.main, *self._problem.hidden):
             self._contract(workload)
         with torch.device("cuda"):

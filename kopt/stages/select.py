@@ -61,7 +61,7 @@ def summarise(round: int, tables: RoundTables, rules: Rules, previous: RoundSumm
     """What the round came to."""
     unique = dedup(tables.pool)
     best = unique[0]
-    previous_ms = previous.best_ms if previous else best.time_ms
+    previous_ms = _now(previous, tables.pool) if previous else best.time_ms
     better = previous is not None and improved(best.time_ms, previous_ms, 0.0 if best.estimated else NOISE)
     idle = 0 if better or previous is None else previous.rounds_without_improvement + 1
     correct = [e.time_ms for e in tables.evaluations if e.verdict == "passed" and e.time_ms is not None]
@@ -88,6 +88,11 @@ def summarise(round: int, tables: RoundTables, rules: Rules, previous: RoundSumm
         rounds_without_improvement=idle,
         stopped=_stopped(best, idle, rules, previous),
     )
+
+
+def _now(previous: RoundSummary, pool: Sequence[RankRow]) -> float:
+    """Time of the previous best kernel, as this round measured it beside its challengers."""
+    return next((row.time_ms for row in pool if row.kernel == previous.best_kernel), previous.best_ms)
 
 
 def _stopped(best: RankRow, idle: int, rules: Rules, previous: RoundSummary | None) -> StopReason | None:
