@@ -265,7 +265,7 @@ def _call_on(entry: Callable[..., Any], seat: _Seat) -> None:
 def _run(entry: Callable[..., Any], sheet: Sheet, seat: _Seat, capture: Capture) -> Told:
     """One run of the candidate on one draw, its output copied out at once."""
     _each(sheet, seat, _load)
-    before = capture.launches
+    before, tries = capture.launches, _memory_tries()
     try:
         arguments = contract.bind_arguments(entry, seat.inputs, seat.model, seat.reference)
         with torch.no_grad():
@@ -274,12 +274,24 @@ def _run(entry: Callable[..., Any], sheet: Sheet, seat: _Seat, capture: Capture)
     except Rejected as rejected:
         return Told(phase=rejected.phase.value, reason=rejected.reason)
     except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
-        starved = isinstance(error, torch.OutOfMemoryError)
-        return Told(phase=Phase.LAUNCH.value, reason=describe(error, Path.cwd()), starved=starved)
+        starved = isinstance(error, torch.OutOfMemoryError) or _memory_tries() > tries
+        reason = describe(error, Path.cwd())
+        return Told(
+            phase=Phase.LAUNCH.value, reason=f"out of device memory: {reason}" if starved else reason, starved=starved
+        )  # fmt: skip
     what = described(output)
     _copy_out(output, sheet.output)
     told = Told(**dataclasses.asdict(what), launches=capture.launches - before)
     return told.model_copy(update={"mutated": _each(sheet, seat, _unchanged)})
+
+
+def _memory_tries() -> int:
+    """How often torch found no device memory and tried once more.
+
+    It tells an allocation that failed where torch raises something else: on its way to its own error it asks NVML who
+    holds the memory, which a caged process may not.
+    """
+    return int(torch.cuda.memory_stats().get("num_alloc_retries", 0))
 
 
 def _copy_out(output: object, shared: Shared) -> None:

@@ -39,5 +39,6 @@ def test_a_measured_best_is_compared_with_the_best_before_it_as_this_round_measu
 
 def test_an_estimate_improves_by_being_smaller():
     before = after(row("r0a0s0", "seed", 1.0, estimated=True))
-    now = after(row("r1a0s0", "new", 0.9999, estimated=True), row("r0a0s0", "seed", 1.0, estimated=True), previous=before)
+    pool = (row("r1a0s0", "new", 0.9999, estimated=True), row("r0a0s0", "seed", 1.0, estimated=True))
+    now = after(*pool, previous=before)
     assert now.improved
