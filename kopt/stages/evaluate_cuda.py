@@ -61,7 +61,7 @@ def judge_by_cuda(
         incumbent: digest of the kernel to beat, raced along; none by default.
     """
 
-    records = Records(problem, device, store, plan)
+    records = Records(problem, device, store, plan, environments())
 
     def judge(rows: Sequence[BuildRow]) -> Mapping[int, Judged]:
         known = {row.slot: judged for row in rows if (judged := records.known(row)) is not None}
@@ -83,11 +83,12 @@ def judge_by_cuda(
 class Records:
     """Verdicts and measured times in the store."""
 
-    def __init__(self, problem: Problem, device: Device, store: Store, plan: Plan) -> None:
-        self._problem, self._device, self._store, self._plan = problem, device, store, plan
+    def __init__(self, problem: Problem, device: Device, store: Store, plan: Plan, here: Sequence[Environment]) -> None:
+        """`here` is what times on the GPUs at hand are valid for."""
+        self._problem, self._device, self._store, self._plan, self._here = problem, device, store, plan, here
 
     def known(self, row: BuildRow) -> Judged | None:
-        """What is known of a kernel on any of the visible GPUs; None when it must be judged."""
+        """What is known of a kernel on any of the GPUs at hand; None when it must be judged."""
         key = self._verdict_key(row)
         verdict = self._store.shelf(Verdict).get(key)
         if verdict is None or not isinstance(verdict, Passed):
@@ -96,9 +97,9 @@ class Records:
         return None if timing is None else Judged(verdict, timing, key.digest())
 
     def timing(self, row: BuildRow | SelectionRow) -> Measured | None:
-        """The time that a kernel was judged with on one of the visible GPUs."""
+        """The time that a kernel was judged with on one of the GPUs at hand."""
         shelf = self._store.shelf(Measured)
-        found = (shelf.get(self._timing_key(row, environment)) for environment in environments())
+        found = (shelf.get(self._timing_key(row, environment)) for environment in self._here)
         return next((timing for timing in found if timing is not None), None)
 
     def keep(self, row: BuildRow, judged: CudaJudged) -> Judged:

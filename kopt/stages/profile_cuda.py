@@ -59,7 +59,7 @@ class Profiling:
     def __init__(self, row: SelectionRow, scene: Scene, plan: Plan) -> None:
         self._row, self._problem, self._facts, self._store = row, scene.problem, scene.facts, scene.store
         self._plan = plan
-        self._timing = Records(scene.problem, scene.device, scene.store, plan).timing(row)
+        self._timing = Records(scene.problem, scene.device, scene.store, plan, environments()).timing(row)
         name = slowest(self._timing)[0] if self._timing else scene.problem.main[0].name
         self._workload = next(one for one in scene.problem.main if one.name == name)
 
