@@ -19,7 +19,6 @@ from pathlib import Path
 import pandas as pd
 
 from kopt.artifact import read_tables, read_value
-from kopt.config import load_device
 from kopt.device.estimate import estimate
 from kopt.device.facts import problem_facts
 from kopt.model.build import Built
@@ -27,6 +26,7 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.trial import EvaluationRow
 from kopt.problem.folder import load
+from kopt.settings import load_device
 from kopt.stages.compile import build_with_triton
 from kopt.stages.evaluate import estimate_time
 from kopt.store import Store

@@ -16,10 +16,11 @@ import yaml
 
 from kopt import __version__, reference
 from kopt.artifact import write_text
-from kopt.config import Config, check_files, load, load_device, load_preset
+from kopt.config import Config
 from kopt.errors import ConfigError, KoptError
 from kopt.model.build import Build, BuildFailed
 from kopt.model.kernel import Kernel
+from kopt.settings import check_files, load, load_device, load_preset
 from kopt.stages.compile import build_with_triton
 from kopt.stages.validate import model_table
 from kopt.store import Store

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt import config, reference
+from kopt import settings as files
 from kopt.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,23 +34,23 @@ def test_all_presets_are_there():
 
 @pytest.mark.parametrize(("preset", "slots"), SLOTS.items())
 def test_a_presets_slots_follow_from_the_formula(preset, slots):
-    loaded = config.load(raw(preset), ROOT)
+    loaded = files.load(raw(preset), ROOT)
     assert (loaded.fan_out, loaded.preset) == (slots, preset)
 
 
 @pytest.mark.parametrize("preset", SLOTS)
 def test_every_preset_warms_up_25_and_repeats_100(preset):
-    loaded = config.load(raw(preset), ROOT)
+    loaded = files.load(raw(preset), ROOT)
     assert (loaded.benchmark_warmup, loaded.benchmark_repeat) == (25, 100)
 
 
 def test_models_on_the_command_line_change_the_fan_out_of_a_preset():
-    assert config.load(raw("beam_search_diverse") | {"models": ["kopt-rewrite"]}, ROOT).fan_out == 30
+    assert files.load(raw("beam_search_diverse") | {"models": ["kopt-rewrite"]}, ROOT).fan_out == 30
 
 
 def test_declared_slots_must_follow_from_the_formula():
     with pytest.raises(ConfigError, match="slots: 7 declared, but candidate_pool_size 2"):
-        config.load({"slots": 7}, ROOT)
+        files.load({"slots": 7}, ROOT)
 
 
 @pytest.mark.parametrize(
@@ -72,28 +73,28 @@ def test_declared_slots_must_follow_from_the_formula():
 )
 def test_a_wrong_setting_is_named_in_one_line(settings, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        config.load(settings, ROOT)
+        files.load(settings, ROOT)
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_an_unknown_model_is_found_before_the_start():
     with pytest.raises(ConfigError, match="'kopt-rewrit'; did you mean 'kopt-rewrite'"):
-        config.check_files(config.load({"models": ["kopt-rewrit"]}, ROOT), ROOT)
+        files.check_files(files.load({"models": ["kopt-rewrit"]}, ROOT), ROOT)
 
 
 def test_a_results_folder_that_cannot_be_written_is_found_before_the_start(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="results: cannot write to"):
-        config.check_files(config.parse({"results": str(tmp_path / "file" / "results")}, "test"), ROOT)
+        files.check_files(files.parse({"results": str(tmp_path / "file" / "results")}, "test"), ROOT)
 
 
 def test_an_unknown_device_is_named_with_the_nearest():
     with pytest.raises(ConfigError, match="unknown 'h10'; did you mean 'h100'"):
-        config.load_device("h10", ROOT)
+        files.load_device("h10", ROOT)
 
 
 def test_models_may_be_written_as_on_the_command_line():
-    assert config.parse({"models": "[a, b]"}, "test").models == ("a", "b")
+    assert files.parse({"models": "[a, b]"}, "test").models == ("a", "b")
 
 
 def test_generated_files_are_up_to_date():
@@ -102,13 +103,13 @@ def test_generated_files_are_up_to_date():
 
 
 def test_the_default_file_says_what_the_model_says():
-    assert config.load(yaml.safe_load(reference.default_yaml()), ROOT) == config.Config()
+    assert files.load(yaml.safe_load(reference.default_yaml()), ROOT) == config.Config()
 
 
 @given(st.dictionaries(st.text(max_size=8), st.none() | st.integers() | st.text(max_size=5), max_size=4))
 def test_any_mapping_is_either_a_configuration_or_a_config_error(settings):
     with contextlib.suppress(ConfigError):
-        assert isinstance(config.load(settings, ROOT), config.Config)
+        assert isinstance(files.load(settings, ROOT), config.Config)
 
 
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 5), st.integers(1, 16))

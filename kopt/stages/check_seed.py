@@ -11,7 +11,6 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from kopt.config import load_device
 from kopt.device.apart import apart
 from kopt.device.gpus import VISIBLE
 from kopt.model.build import Phase
@@ -20,6 +19,7 @@ from kopt.model.problem import Problem
 from kopt.model.trial import BuildRow
 from kopt.model.verdict import Failed, Incorrect, Verdict
 from kopt.problem import folder
+from kopt.settings import load_device
 from kopt.stages.compile import Builder, build_with_triton, compile_candidates
 from kopt.stages.evaluate import judge_by_interpreter
 from kopt.stages.evaluate import verdict_key as interpreter_key

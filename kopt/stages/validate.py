@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kopt.config import EMBEDDED, Config, check_files, load, load_device
+from kopt.config import EMBEDDED, Config
 from kopt.device.gpus import visible_gpus
 from kopt.errors import ConfigError
 from kopt.llm.table import ModelTable, load_table, missing_keys
 from kopt.model.base import Value
 from kopt.problem import folder
+from kopt.settings import check_files, load, load_device
 from kopt.techniques import taxonomy
 
 

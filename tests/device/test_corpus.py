@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.config import load_device
 from kopt.device import corpus
 from kopt.device.apart import apart
 from kopt.device.corpus import Entry, Judged, Result
@@ -15,6 +14,7 @@ from kopt.model.build import BuildFailed, Built, Phase
 from kopt.model.kernel import Kernel
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem import folder
+from kopt.settings import load_device
 from kopt.store import Store
 from tests.device.small import SCALE
 

@@ -206,7 +206,7 @@ def test_a_kernel_that_launches_anything_else_does_not_pass(tmp_path):
 BUILD = """
 import json, sys
 from pathlib import Path
-from kopt.config import load_device
+from kopt.settings import load_device
 from kopt.device.build import BuildJob, build_all
 from kopt.store import Store
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from kopt.config import load_device
 from kopt.errors import ProblemError
 from kopt.model.build import Phase
 from kopt.model.trial import BuildRow
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem import folder
+from kopt.settings import load_device
 from kopt.stages.check_seed import Attempt, check_attempt, refuse
 
 ROOT = Path(__file__).resolve().parents[2]

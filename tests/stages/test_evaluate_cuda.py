@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from kopt.config import load_device
 from kopt.device.judge_cuda import CudaJudged
 from kopt.model.build import Phase
 from kopt.model.environment import Environment
@@ -12,6 +11,7 @@ from kopt.model.timing import Measured, WorkloadTiming
 from kopt.model.trial import BuildRow
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem.folder import load
+from kopt.settings import load_device
 from kopt.stages.evaluate_cuda import Plan, Records
 from kopt.store import Store
 
