@@ -1,4 +1,7 @@
-"""The protocols as others understand them: servers from PyPI that we did not write, each as a process of its own."""
+"""The protocols as others understand them: servers from PyPI that we did not write, each as a process of its own.
+
+They cannot fail on purpose: the rounds with faults go through a proxy of ours, which passes their answers on or not.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from llm_servers import PRICE, base_url, request_to, wait_until
+from fault_proxy import AFTER, BEFORE, RETRY_AFTER_S, SLOW
+from llm_servers import HERE, PRICE, FaultServer, base_url, request_to, wait_until
 
 from kopt.llm.ask import ask
 from kopt.llm.extract import Extracted, kernel_of
@@ -70,6 +76,28 @@ def llm_mock_api(tmp_path_factory):
     process.wait(10)
 
 
+@pytest.fixture
+def terms(terms):
+    """No deadline that a busy machine could pass: it would be one more fault than the proxy counts."""
+    patience = terms.patience.model_copy(update={"deadline_seconds": 120, "give_up_seconds": 240})
+    return terms.model_copy(update={"patience": patience})
+
+
+@pytest.fixture
+def before(tmp_path):
+    """Put the proxy before a server; faults in 30 % of calls."""
+    started = []
+
+    def start_proxy(port: int, seed: int = 0) -> FaultServer:
+        options = ("--upstream", str(port), "--seed", str(seed), "--rate", "0.3")
+        started.append(FaultServer(tmp_path / "server-proxy.jsonl", *options, program=HERE / "fault_proxy.py"))
+        return started[-1]
+
+    yield start_proxy
+    for proxy in started:
+        proxy.stop()
+
+
 def table_of(port: int, *providers: str) -> ModelTable:
     models = {
         f"{provider}{'' if stream else '-whole'}": Model(
@@ -83,13 +111,11 @@ def table_of(port: int, *providers: str) -> ModelTable:
 
 def ninety(table: ModelTable, store, ledger, terms):
     names = list(table.models)
-    asked = {f"s{n}": request_to(table, names[n % len(names)], f"slot {n}, please") for n in range(90)}
+    asked = {f"s{n}": request_to(table, names[n % len(names)], f"slot-{n}, please") for n in range(90)}
     return ask(asked, table=table, store=store, ledger=ledger, terms=terms)
 
 
 def test_llm_mock_api_answers_ninety_slots_over_all_three_protocols(llm_mock_api, store, ledger, terms):
-    patience = terms.patience.model_copy(update={"deadline_seconds": 60})
-    terms = terms.model_copy(update={"patience": patience})
     replies = ninety(table_of(llm_mock_api, "anthropic", "openai", "openai-chat"), store, ledger, terms)
     assert {type(reply) for reply in replies.values()} == {Answered}
     assert all(isinstance(kernel_of(reply, "kernel_function"), Extracted) for reply in replies.values())
@@ -128,3 +154,55 @@ def test_fakellm_s_rate_limit_is_tried_again_until_the_tries_are_over(fakellm, s
 def served(port: int) -> int:
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/_fakellm/stats", timeout=5) as answer:
         return int(json.load(answer)["total_requests"])
+
+
+def check_against(proxy, replies, ledger):
+    """Every slot has its reply, none was paid twice, and the ledger counts what the proxy counted."""
+    assert {type(reply) for reply in replies.values()} == {Answered}
+    assert {reply.text for reply in replies.values()} == {REPLY}
+    arrived, served = proxy.events("arrived"), proxy.events("served")
+    slots = [f"slot-{n}" for n in range(90)]
+    assert Counter(event["slot"] for event in proxy.events("delivered")) == Counter(slots)
+    faults = Counter(event["fault"] for event in arrived)
+    assert set(faults) == {"none", SLOW, *BEFORE, *AFTER}
+    assert faults["none"] + faults[SLOW] == 90  # nothing is asked again once it was answered
+    bill = ledger.bill()
+    assert bill.calls == len({line.request for line in ledger.lines()}) == 90
+    assert bill.turned_away == faults["429"] + faults["500"] + faults["529"]
+    assert bill.lost == faults["drop"] + faults["lost"] + faults["cut"]
+    assert bill.calls + bill.turned_away + bill.lost == len(arrived)
+    assert len(served) == 90 + faults["lost"] + faults["cut"]
+    assert 0.2 < 1 - faults["none"] / len(arrived) < 0.4
+    check_waits(arrived)
+
+
+def check_waits(arrived):
+    """After a 429 the same slot came back, and no sooner than `Retry-After` says."""
+    for slot in {event["slot"] for event in arrived}:
+        calls = [event for event in arrived if event["slot"] == slot]
+        for one, next_one in pairwise(calls):
+            assert one["fault"] in (*BEFORE, *AFTER)
+            assert one["fault"] != "429" or next_one["time"] - one["time"] >= 0.9 * RETRY_AFTER_S
+
+
+def test_llm_mock_api_s_ninety_slots_through_faults_are_each_paid_once(llm_mock_api, before, store, ledger, terms):
+    proxy = before(llm_mock_api)
+    replies = ninety(table_of(proxy.port, "anthropic", "openai", "openai-chat"), store, ledger, terms)
+    check_against(proxy, replies, ledger)
+    assert not ledger.bill().usage.estimated
+    assert ledger.bill().usage.output == sum(event["made"] for event in proxy.events("delivered"))
+
+
+def test_fakellm_s_ninety_slots_through_faults_are_each_paid_once(fakellm, before, store, ledger, terms):
+    counted, proxy = served(fakellm), before(fakellm)
+    replies = ninety(table_of(proxy.port, "anthropic", "openai-chat"), store, ledger, terms)
+    check_against(proxy, replies, ledger)
+    assert served(fakellm) - counted == len(proxy.events("served"))
+
+
+def test_a_round_through_faults_costs_nothing_the_second_time(fakellm, before, store, ledger, terms):
+    proxy = before(fakellm, seed=1)
+    table = table_of(proxy.port, "anthropic", "openai-chat")
+    replies, counted = ninety(table, store, ledger, terms), len(proxy.events("arrived"))
+    assert ninety(table, store, ledger, terms) == replies
+    assert len(proxy.events("arrived")) == counted
