@@ -256,12 +256,13 @@ def _doctor(options: argparse.Namespace) -> int:
     from kopt.stages.doctor import examine, in_words
 
     config, faults = _settings(options), model_faults(options)
+    models = "all is well" if config.asked_models else "this run asks no language model"
     problem = load_problem(ROOT / config.problems / config.problem)
     found = examine(config.judge, problem, Store(Path(config.store)))
     if options.json:
         print(json.dumps(found.model_dump(mode="json") | {"models": faults}, indent=1))
     else:
-        print("\n".join([*in_words(found), *(faults or ["models: all is well"])]))
+        print("\n".join([*in_words(found), *(faults or [f"models: {models}"])]))
     return 1 if faults or found.faults else 0
 
 
@@ -272,7 +273,7 @@ def model_faults(options: argparse.Namespace) -> list[str]:
     config = _settings(options)
     table = model_table(config, ROOT)
     check_files(config, ROOT, table.models)
-    return check_online(table, config.asked_models)
+    return [finding.line for finding in check_online(table, config.asked_models)]
 
 
 def _config(options: argparse.Namespace) -> int:

@@ -1,13 +1,52 @@
-"""Stage models: the part of the model table that a run uses, kept with it so that its costs stay what they were."""
+"""Stage models: the part of the model table that a run uses, kept with it so that its costs stay what they were.
+
+Before a run asks anything its servers are asked for their lists of models, which is free: a refused key, a model that
+is not served and a server that cannot be reached end the run before anything is spent.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+from kopt.errors import ConfigError
 from kopt.llm.table import ModelTable, load_table
 
+log = logging.getLogger(__name__)
 
-def snapshot(file: Path, names: Sequence[str]) -> ModelTable:
-    """The entries of the run's language models; they hold no key."""
-    return load_table(file).only(names)
+OFFLINE = "; where all replies are in the store, replies=replay needs no server"
+
+
+def snapshot(file: Path, names: Sequence[str], replies: str) -> ModelTable:
+    """The entries of the run's language models; they hold no key.
+
+    Args:
+        file: the table.
+        names: the models that the run asks.
+        replies: `live` calls are checked; `replay` and `exchange` open no connection.
+
+    Raises:
+        ConfigError: a model cannot be asked; a line for each.
+    """
+    table = load_table(file).only(names)
+    if replies == "live":
+        check(table, names)
+    return table
+
+
+def check(table: ModelTable, names: Sequence[str]) -> None:
+    """Refuse models that cannot be asked; what may pass is a warning.
+
+    Raises:
+        ConfigError: a line for each, which names model, server and the variable of its key.
+    """
+    from kopt.llm.doctor import check_online
+
+    findings = check_online(table, names)
+    for finding in findings:
+        if finding.passing:
+            log.warning(finding.line)
+    lasting = [finding.line for finding in findings if not finding.passing]
+    if lasting:
+        raise ConfigError("\nkopt: error: ".join(lasting) + OFFLINE)

@@ -44,7 +44,7 @@ def test_a_refused_key_is_named_by_its_variable_and_never_shown(
     assert all(reply.tries == 1 for reply in replies.values())
     artifact.write_text(tmp_path / "replies.txt", repr(replies))
     artifact.write_value(tmp_path / "models.json", table)
-    lines = check_online(table, PROTOCOLS)
+    lines = [finding.line for finding in check_online(table, PROTOCOLS)]
     assert len(lines) == 3
     assert all("TEST_KEY" in line for line in lines)
     exchange(asked, table=table, store=store, ledger=ledger, folder=tmp_path / "exchange")

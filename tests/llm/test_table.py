@@ -125,16 +125,17 @@ class TestDoctor:
         assert check_online(table_for(plain_server.port), table_for(1).models, {}) == []
 
     def test_it_names_a_server_that_cannot_be_reached(self):
-        lines = check_online(table_for(9), ["openai", "anthropic"], {}, seconds=5)
+        lines = [one.line for one in check_online(table_for(9), ["openai", "anthropic"], {}, seconds=5)]
         assert len(lines) == 2
         assert all("cannot be reached at http://127.0.0.1:9" in line for line in lines)
 
     def test_it_names_a_model_that_the_server_does_not_list(self, plain_server):
-        (line,) = check_online(table_for(plain_server.port, api_model="mm"), ["openai"], {})
+        ((line, passing),) = check_online(table_for(plain_server.port, api_model="mm"), ["openai"], {})
+        assert not passing
         assert "does not list the model 'mm'; did you mean 'm'?" in line
 
     def test_it_names_keys_that_are_not_set(self):
-        (line,) = check_online(table_for(9, key_variable="NOT_SET"), ["openai"], {})
+        ((line, _),) = check_online(table_for(9, key_variable="NOT_SET"), ["openai"], {})
         assert "NOT_SET" in line
 
 

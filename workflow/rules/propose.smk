@@ -10,7 +10,7 @@ rule models:
         f"{RUN}/logs/models.log",
     params:
         code=code("models"),
-        settings=settings("asked_models"),
+        settings=settings("asked_models", "replies"),
     shell:
         f"{SCRIPT}/models.py file={{input.file}} settings={{params.settings:q}} store={CONFIG.store} "
         "table={output.table} log={log}"

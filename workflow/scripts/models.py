@@ -6,7 +6,7 @@ from kopt.stages.models import snapshot
 
 
 def main(job: Job) -> None:
-    write_value(job.path("table"), snapshot(job.path("file"), job.settings.asked_models))
+    write_value(job.path("table"), snapshot(job.path("file"), job.settings.asked_models, job.settings.replies))
 
 
 run(main)
