@@ -1,10 +1,9 @@
 """A proxy that stands before a model server and spoils some of its calls, started by tests as a process of its own.
 
-Only the standard library.  It binds to 127.0.0.1, prints its port, and ends when its standard input closes.  What befalls
-a call is drawn from the seed, the call's slot and model and its number, the same in every run.  An answer is taken from
-the server as a whole before any of it is passed on, so that the log knows what the server served: `arrived` for each
-call, `served` for each whole answer with status 200 that came from the server, `delivered` for each that was passed on
-whole.
+Only the standard library.  It binds to 127.0.0.1, prints its port, and ends when its standard input closes.  What
+happens to a call is drawn from the seed, its slot, path and number, the same in every run.  An answer is taken from the
+server as a whole before any of it is passed on, so that the log knows what the server served: `arrived` for each call,
+`served` for each whole answer with status 200 that came from the server, `delivered` for each that was passed on whole.
 """
 
 from __future__ import annotations
