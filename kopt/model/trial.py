@@ -107,6 +107,8 @@ class StopReason(StrEnum):
 
     ROOFLINE = "roofline"
     """The best kernel reached the wanted share of the roofline."""
+    BUDGET = "budget"
+    """The budget for language models is spent: slots were left out."""
     NO_IMPROVEMENT = "no_improvement"
 
 

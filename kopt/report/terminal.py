@@ -10,6 +10,7 @@ from kopt.report.record import Final
 
 STOPPED = {
     StopReason.ROOFLINE: "the best kernel is near the roofline",
+    StopReason.BUDGET: "the budget for language models is spent",
     StopReason.NO_IMPROVEMENT: "no improvement for the allowed number of rounds",
 }
 """Why a search ended, in words."""

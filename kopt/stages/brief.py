@@ -23,7 +23,6 @@ from kopt.prompts.context import Event, Memory, Parent, Reflection, Setting, Sha
 from kopt.stages.briefing import Briefing
 from kopt.stages.compile import toolchain
 from kopt.stages.evaluate import built_named
-from kopt.stages.expand import is_spent
 from kopt.stages.keys import KERNEL
 from kopt.stages.language import Asker
 from kopt.stages.profile import ParentProfile
@@ -56,8 +55,8 @@ class Round:
 
     @property
     def over(self) -> bool:
-        """Whether the search has ended: it was stopped, or its budget is spent, so that candidates were skipped."""
-        return self.summary.stopped is not None or is_spent(self.candidates)
+        """Whether the search has ended."""
+        return self.summary.stopped is not None
 
 
 def setting_of(problem: Problem, facts: ProblemFacts, device: Device, techniques: Sequence[Technique]) -> Setting:

@@ -86,7 +86,7 @@ def summarise(round: int, tables: RoundTables, rules: Rules, previous: RoundSumm
         seed_ms=previous.seed_ms if previous else best.time_ms,
         improved=better,
         rounds_without_improvement=idle,
-        stopped=_stopped(best, idle, rules, previous),
+        stopped=_stopped(best, idle, tables.candidates, rules, previous),
     )
 
 
@@ -95,7 +95,11 @@ def _now(previous: RoundSummary, pool: Sequence[RankRow]) -> float:
     return next((row.time_ms for row in pool if row.kernel == previous.best_kernel), previous.best_ms)
 
 
-def _stopped(best: RankRow, idle: int, rules: Rules, previous: RoundSummary | None) -> StopReason | None:
+def _stopped(
+    best: RankRow, idle: int, candidates: Sequence[Candidate], rules: Rules, previous: RoundSummary | None
+) -> StopReason | None:
     if previous is not None and previous.stopped:
         return previous.stopped
+    if any(candidate.status == ProposalStatus.SKIPPED for candidate in candidates):
+        return StopReason.BUDGET
     return stop_reason(best.roofline_share, idle, estimated=best.estimated, share=rules.share, patience=rules.patience)

@@ -30,7 +30,6 @@ from kopt.stages.briefing import Briefing
 from kopt.stages.classify import classify_pool
 from kopt.stages.classify_by_model import ModelClassifier
 from kopt.stages.diagnose import diagnosed
-from kopt.stages.expand import is_spent
 from kopt.stages.keys import KERNEL, BuildKey
 from kopt.stages.language import Asker
 from kopt.stages.write import Author, lost_replies, written
@@ -167,7 +166,6 @@ def test_a_spent_budget_skips_the_slot_and_ends_the_search(store, parent):
     spent = Unanswered(kind=Lack.BUDGET, detail="the next call could pass the budget")
     found, _ = attempt_of(Scripted(store, spent), parent)
     assert [c.status for c in found] == [ProposalStatus.SKIPPED]
-    assert is_spent(found)
 
 
 def test_the_rewriters_slots_do_not_depend_on_what_models_reply(store, parent):

@@ -2,9 +2,14 @@
 
 import pytest
 
-from kopt.model.trial import RankRow, RoundSummary
+from kopt.model.kernel import Candidate, ProposalStatus
+from kopt.model.trial import RankRow, RoundSummary, StopReason
+from kopt.report.terminal import round_line
 from kopt.stages.select import RoundTables, Rules, summarise
 
+SKIPPED = Candidate(
+    round=1, attempt=0, slot=0, parent="", bottleneck=0, model="m", sample=0, status=ProposalStatus.SKIPPED
+)
 RULES = Rules(width=2, clustering=False, share=0.95, patience=3)
 
 
@@ -15,8 +20,8 @@ def row(origin: str, kernel: str, ms: float, *, estimated: bool = False) -> Rank
     )  # fmt: skip
 
 
-def after(*pool: RankRow, previous: RoundSummary | None = None) -> RoundSummary:
-    tables = RoundTables(candidates=(), builds=(), evaluations=(), pool=pool, techniques=())
+def after(*pool: RankRow, previous: RoundSummary | None = None, candidates: tuple = ()) -> RoundSummary:
+    tables = RoundTables(candidates=candidates, builds=(), evaluations=(), pool=pool, techniques=())
     return summarise(1 if previous else 0, tables, RULES, previous)
 
 
@@ -42,3 +47,18 @@ def test_an_estimate_improves_by_being_smaller():
     pool = (row("r1a0s0", "new", 0.9999, estimated=True), row("r0a0s0", "seed", 1.0, estimated=True))
     now = after(*pool, previous=before)
     assert now.improved
+
+
+def test_a_round_that_left_slots_out_ends_the_search_for_want_of_budget():
+    before = after(row("r0a0s0", "seed", 1.0))
+    now = after(row("r0a0s0", "seed", 1.0), previous=before, candidates=(SKIPPED,))
+    assert (now.stopped, now.slots) == (StopReason.BUDGET, 0)
+    assert "the budget for language models is spent" in round_line(now)
+    later = after(row("r0a0s0", "seed", 1.0), previous=now, candidates=(SKIPPED,))
+    assert later.stopped == StopReason.BUDGET
+
+
+def test_a_stop_for_another_reason_keeps_its_reason():
+    stopped = after(row("r0a0s0", "seed", 1.0)).model_copy(update={"stopped": StopReason.NO_IMPROVEMENT})
+    now = after(row("r0a0s0", "seed", 1.0), previous=stopped, candidates=(SKIPPED,))
+    assert now.stopped == StopReason.NO_IMPROVEMENT

@@ -20,7 +20,6 @@ rule expand:
     input:
         selection=previous("selection.parquet"),
         summary=previous("round.json"),
-        candidates=lambda w: tables("candidates", int(w.round) - 1) if MODELS else [],
     output:
         slots=f"{RUN}/round_{{round}}/slots.parquet",
     log:
@@ -32,7 +31,7 @@ rule expand:
         ),
     shell:
         f"{SCRIPT}/expand.py selection={{input.selection}} summary={{input.summary}} "
-        "candidates={input.candidates} settings={params.settings:q} slots={output.slots} log={log}"
+        "settings={params.settings:q} slots={output.slots} log={log}"
 
 
 GENERATE = (

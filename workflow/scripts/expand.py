@@ -1,17 +1,16 @@
 """Rule expand: the slots of a round."""
 
-from kopt.artifact import read_table, read_tables, read_value, write_table
-from kopt.model.kernel import Candidate, Slot
+from kopt.artifact import read_table, read_value, write_table
+from kopt.model.kernel import Slot
 from kopt.model.trial import RoundSummary, SelectionRow
 from kopt.stages.command import Job, run
-from kopt.stages.expand import expand_round, is_spent
+from kopt.stages.expand import expand_round
 
 
 def main(job: Job) -> None:
     slots = expand_round(
         read_table(job.path("selection"), SelectionRow),
         read_value(job.path("summary"), RoundSummary),
-        spent=is_spent(read_tables(job.paths("candidates"), Candidate)),
         pool=job.settings.candidate_pool_size,
         bottlenecks=job.settings.num_bottlenecks,
         models=job.settings.proposers,
