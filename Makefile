@@ -6,13 +6,16 @@ PYTHON ?= python3
 PIP_ARGS ?=
 CORES ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)))')
 BIN := .venv/bin
-DEMO := --configfile config/presets/beam_search.yaml --config problem=matvec rounds=3 run=demo models='[kopt-rewrite]'
+DEMO := --config preset=beam_search problem=matvec rounds=3 run=demo models='[kopt-rewrite]'
 
-.PHONY: demo test lint setup lock generated clean
+.PHONY: demo unlock test lint setup lock generated clean
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES) --quiet all $(DEMO)
 	@echo "open results/demo/report.html"
+
+unlock: setup # after a demo that was killed
+	$(BIN)/snakemake --cores 1 --unlock $(DEMO)
 
 test: setup
 	$(BIN)/pytest -n $(CORES) --dist loadgroup -m "not gpu"

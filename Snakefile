@@ -1,11 +1,8 @@
 # kopt: a beam search over GPU kernels as a DAG of files.
 #
-#   snakemake --cores 2 --configfile config/presets/beam_search.yaml --config problem=matvec rounds=3 models='[kopt-rewrite]'
+#   snakemake --cores 2 --config preset=beam_search problem=matvec rounds=3 models='[kopt-rewrite]'
 #
 # Which file comes from which is in workflow/rules, what a step does in kopt/stages, what is decided in docs/decisions.
-
-
-configfile: f"{workflow.basedir}/config/config.yaml"
 
 
 include: "workflow/rules/common.smk"

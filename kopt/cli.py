@@ -20,7 +20,7 @@ from kopt.config import Config
 from kopt.errors import ConfigError, KoptError
 from kopt.model.build import Build, BuildFailed
 from kopt.model.kernel import Kernel
-from kopt.settings import check_files, load, load_device, load_preset
+from kopt.settings import check_files, load, load_device, read
 from kopt.stages.compile import build_with_triton
 from kopt.stages.validate import model_table
 from kopt.store import Store
@@ -200,26 +200,13 @@ def _uses_gpu(judge: str) -> bool:
 
 def _settings(options: argparse.Namespace) -> Config:
     """The settings that a command line names, checked."""
-    raw: dict[str, Any] = {}
-    files = [ROOT / "config" / "presets" / f"{options.preset}.yaml"] if options.preset else []
-    if options.preset:
-        load_preset(options.preset, ROOT)
-    for file in filter(None, (*files, options.configfile)):
-        raw |= _yaml(_source(file), str(file))
+    raw: dict[str, Any] = {"preset": options.preset} if options.preset else {}
+    if options.configfile:
+        raw |= read(options.configfile)
     for word in options.config:
         name, _, value = word.partition("=")
         raw[name] = yaml.safe_load(value)
     return load(raw, ROOT)
-
-
-def _yaml(text: str, where: str) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(content, dict):
-        raise ConfigError(f"{where}: must be a mapping of settings")
-    return content
 
 
 def _cost(options: argparse.Namespace) -> int:

@@ -110,7 +110,7 @@ class Config(Settings):
     """Name of the preset that these settings come from; informational, checked against `config/presets/`."""
     run: Annotated[str, BeforeValidator(str)] = Field(default="", pattern=r"^[A-Za-z0-9_.-]*$")
     """Name of the run: its folder under `results`; default: problem and preset."""
-    problem: str = "matvec"
+    problem: str = Field(default="matvec", pattern=r"^[A-Za-z0-9_.-]+$")
     """Name of a folder under `problems`."""
     problems: str = "config/problems"
     """Folder of problems, relative to the project."""

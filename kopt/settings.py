@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -23,18 +23,19 @@ PLAIN_PATH = r"[\w./+@%:,~-]+"
 
 
 def load(raw: Mapping[str, Any], root: Path) -> Config:
-    """Check a merged configuration (defaults, preset, command line) and resolve what depends on the preset.
+    """Settings as they were given, over those of the preset that they name, over those of `config/config.yaml`.
 
     Raises:
         ConfigError: one line that names the setting and what to do.
     """
-    settings = {key: value for key, value in raw.items() if value is not None}
-    preset = settings.get("preset") or ""
-    if preset:
-        known = load_preset(str(preset), root)
-        settings = _without_preset_slots(settings, known)
-        _check_loaded(parse(settings, "configuration"), known)
-    return parse(settings, "configuration")
+    given = dict(raw)
+    settings = read(root / "config" / "config.yaml")
+    if name := str(given.get("preset") or ""):
+        preset = load_preset(name, root)
+        settings = _over(settings, read(_preset_file(name, root)))
+        given = _without_preset_slots(given, preset)
+        settings.pop("slots", None)
+    return parse(_over(settings, given), "configuration")
 
 
 def load_preset(name: str, root: Path) -> Config:
@@ -43,11 +44,7 @@ def load_preset(name: str, root: Path) -> Config:
     Raises:
         ConfigError: there is no such preset, or it is malformed.
     """
-    path = root / "config" / "presets" / f"{name}.yaml"
-    known = sorted(p.stem for p in path.parent.glob("*.yaml"))
-    if name not in known:
-        raise ConfigError(f"unknown preset {name!r}{nearest(name, known)}; presets are {', '.join(known)}")
-    return parse(yaml.safe_load(path.read_text()) or {}, f"preset {name}")
+    return parse(read(_preset_file(name, root)), f"preset {name}")
 
 
 def parse(settings: Mapping[str, Any], where: str) -> Config:
@@ -78,7 +75,9 @@ def check_files(config: Config, root: Path, served: Collection[str] = ()) -> Non
             known = (*EMBEDDED, *served)
             hint = nearest(name, known) or "; run with --config models='[kopt-rewrite]'"
             raise ConfigError(f"models: no provider for {name!r}{hint}; known are {', '.join(known)}")
-    folders = (("results", config.results), ("store", config.store), ("exchange", config.asking.exchange))
+    folders = [("results", config.results), ("store", config.store), ("run", f"{config.results}/{config.run_name}")]
+    if config.replies == "exchange":
+        folders.append(("exchange", config.asking.exchange))
     for setting, folder in (*folders, ("project folder", str(root))):
         if not re.fullmatch(PLAIN_PATH, folder):
             raise ConfigError(f"{setting}: {folder!r} holds a blank or a character special to the shell: rename it")
@@ -102,6 +101,40 @@ def load_device(name: str, root: Path) -> Device:
         raise ConfigError(f"config/devices/{name}.yaml: {_explain(error, Device)}") from error
 
 
+def _preset_file(name: str, root: Path) -> Path:
+    folder = root / "config" / "presets"
+    known = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in known:
+        raise ConfigError(f"unknown preset {name!r}{nearest(name, known)}; presets are {', '.join(known)}")
+    return folder / f"{name}.yaml"
+
+
+def read(file: Path) -> dict[str, Any]:
+    """The settings in a file, those without a value left out.
+
+    Raises:
+        ConfigError: it cannot be read, or holds something else.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{file}: not YAML ({str(error).splitlines()[0]})") from error
+    if not isinstance(content or {}, dict):
+        raise ConfigError(f"{file}: must be a mapping of settings")
+    return {key: value for key, value in (content or {}).items() if value is not None}
+
+
+def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two mappings as one; where both have a mapping under a key, that is made of both in turn."""
+    merged = dict(below)
+    for key, value in above.items():
+        known = merged.get(key)
+        merged[key] = _over(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
 def _without_preset_slots(settings: dict[str, Any], preset: Config) -> dict[str, Any]:
     """Drop the preset's declared slots when the command line changed what they are computed from."""
     if settings.get("slots") == preset.slots:
@@ -109,23 +142,15 @@ def _without_preset_slots(settings: dict[str, Any], preset: Config) -> dict[str,
     return settings
 
 
-def _check_loaded(config: Config, preset: Config) -> None:
-    """Refuse a preset that is named and not loaded: a run would bear its name with other settings."""
-    default, names = Config(), set(Config.model_fields) - {"preset", "slots", "models"}
-    own = [name for name in sorted(names) if getattr(preset, name) != getattr(default, name)]
-    if len(own) > 1 and all(getattr(config, name) == getattr(default, name) for name in own):
-        raise ConfigError(
-            f"preset: {preset.preset!r} is named, but none of its settings is set: "
-            f"add --configfile config/presets/{preset.preset}.yaml"
-        )
-
-
 def _check_writable(setting: str, folder: Path) -> None:
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
-    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
-        raise ConfigError(f"{setting}: cannot write to {folder} ({existing} is not a writable folder)")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".kopt-", dir=existing):
+            return
+    except OSError as error:
+        raise ConfigError(f"{setting}: cannot write to {folder} ({existing} is not a writable folder)") from error
 
 
 def _explain(error: ValidationError, model: type[BaseModel] = Config) -> str:

@@ -1,4 +1,5 @@
 import contextlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,19 @@ def test_models_on_the_command_line_change_the_fan_out_of_a_preset():
     assert files.load(raw("beam_search_diverse") | {"models": ["kopt-rewrite"]}, ROOT).fan_out == 30
 
 
+@pytest.mark.parametrize("preset", SLOTS)
+def test_a_preset_that_is_named_is_loaded(preset):
+    assert files.load({"preset": preset}, ROOT) == files.load(raw(preset), ROOT)
+
+
+def test_settings_stand_over_the_preset_and_the_preset_over_the_defaults_file(tmp_path):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    (tmp_path / "config" / "config.yaml").write_text("{seed: 7, rounds: 3, technique_clustering: {max_concurrency: 9}}")
+    loaded = files.load({"preset": "noop", "rounds": 2, "stop": {"patience": 4}}, tmp_path)
+    assert (loaded.seed, loaded.rounds, loaded.strategy, loaded.stop.patience) == (7, 2, "noop", 4)
+    assert (loaded.technique_clustering.max_concurrency, loaded.stop.roofline_share) == (9, 0.95)
+
+
 def test_declared_slots_must_follow_from_the_formula():
     with pytest.raises(ConfigError, match="slots: 7 declared, but candidate_pool_size 2"):
         files.load({"slots": 7}, ROOT)
@@ -62,7 +76,8 @@ def test_declared_slots_must_follow_from_the_formula():
         ({"num_expanding_parents": 3}, "num_expanding_parents was replaced by candidate_pool_size"),
         ({"candidate_pool_size": -1}, "candidate_pool_size: .*got -1"),
         ({"preset": "beam_serch"}, "unknown preset 'beam_serch'; did you mean 'beam_search'"),
-        ({"preset": "noop"}, "none of its settings is set: add --configfile config/presets/noop.yaml"),
+        ({"problem": None}, "problem: "),
+        ({"problem": "../../etc"}, "problem: "),
         ({"models": ["kopt-rewrite", "kopt-rewrite"]}, "a name stands twice"),
         ({"models": []}, "name at least one proposer"),
         ({"strategy": "greedy"}, "one lineage"),

@@ -90,6 +90,22 @@ def for_this_machine(config: Config) -> Config:
     return config.model_copy(update={"judge": "cuda" if visible_gpus(os.environ) else "interpret"})
 
 
+def lock_note(run: str, locks: Path = Path(".snakemake/locks")) -> str:
+    """What to tell who starts a run that is locked, which `--quiet all` would keep to itself; empty when it is not.
+
+    Args:
+        run: the run's folder, as rules name it.
+        locks: where Snakemake keeps its locks: files that list what the holder reads and writes.
+    """
+    held = (line for lock in locks.glob("*.lock") for line in lock.read_text(errors="replace").splitlines())
+    if not any(line.startswith(f"{run}/") for line in held):
+        return ""
+    return (
+        f"{run} is locked: another snakemake works on it, or one was killed. If none does, give this command "
+        "once with --unlock (for make demo: make unlock), then again"
+    )
+
+
 def model_table(config: Config, root: Path) -> ModelTable:
     """The table of language models; an empty one for a run that names none, which needs no such file.
 

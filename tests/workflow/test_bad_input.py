@@ -82,3 +82,20 @@ def test_a_seed_kernel_is_tried_once_and_round_0_finds_it_in_the_store(project):
 def test_a_dry_judge_tries_no_seed_kernel(project):
     project.edit(SEED, "tl.exp(", "tl.no_such_function(")
     assert CHECKING not in project.succeeds(*project.DRY, options=("--dry-run",))
+
+
+def test_a_run_that_a_kill_left_locked_says_what_to_do_also_where_snakemake_says_nothing(project):
+    locks = project.folder / ".snakemake" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "0.output.lock").write_text("results/t/round_0/round.json\n")
+    done = project.run(*project.DRY, options=("--quiet", "all"))
+    assert done.returncode != 0
+    assert "kopt: note: results/t is locked" in done.stdout
+    assert "--unlock" in done.stdout
+    assert "is locked" not in project.succeeds(*project.DRY, options=("--unlock",))
+    assert "is locked" not in project.succeeds(*project.DRY, options=("--quiet", "all"))
+
+
+def test_a_preset_is_loaded_by_its_name(project):
+    plan = project.planned("preset=noop", "problem=softmax", "run=t", "rounds=1", "judge=dry")
+    assert {"generate", "select", "finish"} <= plan

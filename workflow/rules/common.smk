@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT))
 from kopt.errors import KoptError
 from kopt.provenance import code_digest, file_digest
 from kopt.stages.check_seed import check_seed
-from kopt.stages.validate import validate
+from kopt.stages.validate import lock_note, validate
 
 try:
     CHECKED = validate(config, ROOT)
@@ -20,6 +20,8 @@ except KoptError as error:
 
 CONFIG = CHECKED.config
 RUN = f"{CONFIG.results}/{CONFIG.run_name}"
+if "--unlock" not in sys.argv and (note := lock_note(RUN)):
+    print(f"kopt: note: {note}", file=sys.stderr)
 SCRIPT = f"{sys.executable} -P {ROOT}/workflow/scripts"  # -P: scripts named like modules must not shadow them
 CUDA = CONFIG.effective_judge == "cuda"
 GPU = int(CUDA)  # GPUs of a job that needs one
