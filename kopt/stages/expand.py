@@ -23,4 +23,3 @@ def expand_round(
     if previous.stopped:
         return unused(len(slots), f"stopped: {previous.stopped}")
     return slots
-
