@@ -10,14 +10,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
 
 from kopt.llm.client import Clients
 from kopt.llm.ledger import Ledger, Reserved
+from kopt.llm.progress import OnProgress, Progress
 from kopt.llm.reply import Answered, Kept, Lack, Reply, Unanswered, Usage
 from kopt.llm.request import LackKey, Request, key_of
 from kopt.llm.retry import Fault, Patience
@@ -30,29 +30,6 @@ log = logging.getLogger(__name__)
 
 CACHED_CHARS = 4000
 """Shorter prefixes are below every provider's minimum for prompt caching."""
-
-
-class Progress(Value):
-    """How far a round of asking is; counts of labels."""
-
-    total: int
-    reused: int = 0
-    answered: int = 0
-    other: int = 0
-    """Truncated, refused or empty."""
-    unanswered: int = 0
-    retries: int = 0
-    """Calls that failed and were, or will be, tried again."""
-    dollars: float = 0.0
-    """Spent by this round so far."""
-
-    @property
-    def done(self) -> int:
-        """Labels that have their outcome."""
-        return self.reused + self.answered + self.other + self.unanswered
-
-
-OnProgress = Callable[[Progress], None]
 
 
 class Terms(Value):
@@ -297,31 +274,3 @@ def _replayed(label: str, request: Request, shelf: Shelf[Any], store: Store) -> 
         f"sample {request.sample}) in {store.root}"
     )
     return Unanswered(kind=Lack.MISSING, detail=detail)
-
-
-@contextmanager
-def progress_line(write: Callable[[str], object], every_seconds: float = 1.0) -> Iterator[OnProgress]:
-    """A callback that writes a line on progress, at most one in `every_seconds`, and the last one at the end."""
-    last: list[Progress] = []
-    written: list[Progress] = []
-    shown = time.monotonic()
-
-    def show(progress: Progress) -> None:
-        nonlocal shown
-        last[:] = [progress]
-        if time.monotonic() - shown >= every_seconds:
-            shown = time.monotonic()
-            written[:] = [progress]
-            write(describe(progress))
-
-    yield show
-    if last and last != written:
-        write(describe(last[0]))
-
-
-def describe(progress: Progress) -> str:
-    """Progress as one line."""
-    return (
-        f"replies {progress.done}/{progress.total}: {progress.answered} answered, {progress.reused} known, "
-        f"{progress.other} unusable, {progress.unanswered} missing, {progress.retries} retries, ${progress.dollars:.2f}"
-    )

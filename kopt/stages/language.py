@@ -6,6 +6,7 @@ that costs its own slot only is data.  What only an asking run needs is imported
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,8 +97,9 @@ class Asker:
         return replies
 
     def _live(self, asked: Mapping[str, Request], ledger: Ledger) -> Mapping[str, Reply]:
-        from kopt.llm.ask import Terms, ask, progress_line
+        from kopt.llm.ask import Terms, ask
         from kopt.llm.batch import BatchTerms, deliver
+        from kopt.llm.progress import progress_shown
         from kopt.llm.retry import Patience
 
         limits = self.asking.llm.model_dump()
@@ -108,7 +110,7 @@ class Asker:
                 asked, table=self.table, store=self.store, ledger=ledger, folder=self.run / "batches", terms=terms,
                 patience=patience,
             )  # fmt: skip
-        with progress_line(lambda line: print(line, flush=True)) as on_progress:
+        with progress_shown(sys.stderr) as on_progress:
             return ask(
                 asked, table=self.table, store=self.store, ledger=ledger, on_progress=on_progress,
                 terms=Terms(concurrency=self.concurrency, patience=patience),

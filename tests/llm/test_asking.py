@@ -7,8 +7,9 @@ from collections import Counter
 import pytest
 from llm_servers import PRICE, PROTOCOLS, request_to, table_for
 
-from kopt.llm.ask import Progress, ask, progress_line
+from kopt.llm.ask import ask
 from kopt.llm.ledger import Budget, Ledger
+from kopt.llm.progress import Progress, progress_line
 from kopt.llm.reply import Answered, Empty, Lack, Refused, Truncated, Unanswered, Usage, joined
 from kopt.llm.request import Message, continued
 from kopt.llm.retry import Patience
