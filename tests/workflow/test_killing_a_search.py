@@ -1,0 +1,60 @@
+"""SIGKILL of Snakemake and all its children while models are asked, then `--unlock` and the same command."""
+
+from __future__ import annotations
+
+import pytest
+from killed_search import Search, arrived, disturb, faults, gaps
+from local_models import KEYS, kernel_server, write_models
+
+from kopt.llm.ledger import Ledger
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("killed")]
+
+LIMIT, KILLS, REPLIES = 3, 3, 16
+CONFIG = (
+    "problem=softmax", "run=t", "rounds=1", "judge=dry", "models=[claude-local,gpt-local]", "candidate_pool_size=1",
+    "num_bottlenecks=4", "samples_per_prompt=2", "max_repairs=0", "diagnosis=rules", "reflection=none",
+    f"llm={{concurrency: {LIMIT}}}",
+)  # fmt: skip
+
+
+@pytest.fixture
+def begin(tmp_path, new_project):
+    """A search in a folder of its own, and a server of its own."""
+    made = []
+
+    def make(name: str) -> tuple[Search, object]:
+        (tmp_path / name).mkdir()
+        project, server = new_project(tmp_path / name), kernel_server(tmp_path / f"{name}.jsonl", "--latency", "0.2")
+        made.append(server)
+        write_models(project.folder, server.port)
+        command = project.command(options=("results/t/best_kernel.py",))[:-1]  # without the report
+        made.append(Search(project.folder, command, CONFIG, project.environment() | KEYS))
+        return made[-1], server
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+def test_a_killed_search_asks_nothing_again_that_was_answered_and_ends_the_same(begin):
+    (calm, calm_server), (search, server) = begin("calm"), begin("disturbed")
+    beside = calm.start()
+    spans = disturb(search, server, gaps(KILLS, REPLIES - LIMIT, seed=5))
+    calm.ends(beside)
+    needed = arrived(calm_server)
+    assert needed == calm.kept()
+    assert needed.total() == REPLIES
+    assert faults(spans, needed, LIMIT) == []
+    assert all(span.lost for span in spans[:KILLS])
+    assert search.ended_as() == calm.ended_as()
+    bill = bill_of(search)
+    assert bill.calls == REPLIES
+    assert bill.lost >= sum(span.lost.total() for span in spans)
+    assert bill.calls + bill.lost >= arrived(server).total()
+
+
+def bill_of(search):
+    ledger = Ledger(search.folder / "results" / "t" / "ledger.jsonl")
+    ledger.refresh()
+    return ledger.bill()
