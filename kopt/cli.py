@@ -113,6 +113,7 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _add_cost(commands: Any) -> None:
     cost = commands.add_parser("cost", help="estimate what a run's language models will cost, or say what they did")
     cost.add_argument("--run", type=Path, help="a run's folder: what it has cost so far")
+    cost.add_argument("--slots", action="store_true", help="with --run: also by slot, and by each other thing asked")
     _add_settings(cost)
     cost.set_defaults(command=_cost)
 
@@ -213,7 +214,7 @@ def _cost(options: argparse.Namespace) -> int:
     from kopt.stages.cost import bill_lines, forecast, forecast_lines
 
     if options.run:
-        print("\n".join(bill_lines(options.run)))
+        print("\n".join(bill_lines(options.run, slots=options.slots)))
         return 0
     config = _settings(options)
     table = model_table(config, ROOT)

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kopt.config import Config
 from kopt.errors import ConfigError
-from kopt.llm.forecast import Forecast, estimate_cost, plan
+from kopt.llm.forecast import TYPICAL, Forecast, estimate_cost, plan
 from kopt.llm.ledger import Bill, Ledger
 from kopt.llm.pack import pack, unpack
 from kopt.llm.table import ModelTable
 from kopt.stages.language import LACKING, LEDGER
 from kopt.store import Store
+
+COLUMNS: Mapping[str, int] = {
+    "": 20, "calls": 7, "input": 11, "cached": 11, "output": 11, "reasoning": 11, "paid": 11, "saved": 11, "reused": 8,
+}  # fmt: skip
+"""Heads and widths of a bill's columns."""
+
+LABEL = re.compile(r"r(?P<round>\d+)(?:a\d+s(?P<slot>\d+)|(?P<what>[dc])\d+|reflect)")
+"""What the stages call what they ask: a slot's attempt, a parent's diagnosis, a kernel's techniques, a reflection."""
 
 
 def forecast(config: Config, table: ModelTable) -> list[Forecast]:
@@ -38,25 +47,49 @@ def forecast_lines(found: Sequence[Forecast]) -> list[str]:
     lines += [f"{f.purpose:10} {f.model:20} {f.calls:6} {_usd(f.likely_usd):>10} {_usd(f.most_usd):>10}" for f in found]
     calls, likely, most = (sum(getattr(f, name) for f in found) for name in ("calls", "likely_usd", "most_usd"))
     lines.append(f"{'total':31} {calls:6} {_usd(likely):>10} {_usd(most):>10}")
-    return [*lines, "", "with typical sizes of prompts and replies; `at most`: the longest reply each time, no cache"]
+    return [*lines, "", *_assumed(found)]
 
 
-def bill_lines(run: Path) -> list[str]:
-    """What a run has cost, by model and by round.
+def _assumed(found: Sequence[Forecast]) -> list[str]:
+    """What a forecast rests on, which nobody has measured."""
+    purposes = dict.fromkeys(one.purpose for one in found)
+    sizes = (f"{name} {TYPICAL[name].input} in, {TYPICAL[name].output} out" for name in purposes)
+    return [
+        "`likely` assumes these tokens of a call, which are guesses and not measured: " + "; ".join(sizes),
+        "`at most`: the same input, the longest reply each time, no cache. Prices are those of config/models.yaml,",
+        "which nobody has checked against the providers' pages: see docs/models.md",
+    ]
+
+
+def bill_lines(run: Path, *, slots: bool = False) -> list[str]:
+    """What a run has cost, by model and by round; with `slots` also by slot, and by each other thing asked.
 
     Raises:
         ConfigError: the folder has no ledger.
     """
     ledger = ledger_of(run)
-    lines = [f"{'':20} {'calls':>6} {'input':>10} {'cached':>10} {'output':>10} {'paid':>10} {'reused':>7}"]
-    for name, bill in ledger.bills(lambda label, model: model).items():
-        lines.append(_bill(name, bill))
-    for name, bill in ledger.bills(lambda label, model: f"round {_round(label)}").items():
-        lines.append(_bill(name, bill))
+    groups = [ledger.bills(lambda label, model: model), ledger.bills(lambda label, model: f"round {_round(label)}")]
+    if slots:
+        groups.append(ledger.bills(lambda label, model: _place(label)))
+    lines = ["".join(f"{name:>{width}}" for name, width in COLUMNS.items())]
+    lines += [_bill(name, bill) for group in groups for name, bill in group.items()]
     whole = ledger.bill()
     lines.append(_bill("total", whole))
-    lost = f"{whole.lost} lost calls among them, {_usd(whole.lost_dollars)}"
-    return [*lines, f"{lost}; {whole.turned_away} turned away; prompt caching saved {_usd(whole.saved_dollars)}"]
+    return [*lines, "", *_remarks(whole)]
+
+
+def _remarks(whole: Bill) -> list[str]:
+    """What the columns do not tell."""
+    saved, guessed = whole.saved_dollars, whole.usage.estimated
+    effect = f"prompt caching {'saved' if saved >= 0 else 'cost'} {_usd(abs(saved))}"
+    told = [f"{effect}; cached input is part of the input, reasoning of the output"]
+    if whole.lost:
+        told.append(f"{whole.lost} calls brought no reply: {_usd(whole.lost_dollars)} of the total, estimated")
+    if whole.turned_away:
+        told.append(f"{whole.turned_away} calls were turned away by their server, at no cost")
+    if whole.reused:
+        told.append(f"{whole.reused} replies were known and cost nothing; they had cost {_usd(whole.reused_dollars)}")
+    return told + (["some servers told no tokens: those were estimated from the texts"] if guessed else [])
 
 
 def ledger_of(run: Path) -> Ledger:
@@ -96,17 +129,30 @@ def unpack_run(archive: Path, store: Store) -> int:
 
 def _bill(name: str, bill: Bill) -> str:
     usage = bill.usage
-    return (
-        f"{name:20} {bill.calls:6} {usage.input:10} {usage.cached_input:10} {usage.output:10} "
-        f"{_usd(bill.dollars):>10} {bill.reused:7}"
-    )
+    given = usage.input + usage.cached_input + usage.cache_write
+    tokens = (given, usage.cached_input, usage.output, usage.reasoning)
+    cells = (bill.calls, *tokens, _usd(bill.dollars), _usd(bill.saved_dollars), bill.reused)
+    widths = list(COLUMNS.values())[1:]
+    return f"{name:20}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+
+
+def _place(label: str) -> str:
+    """What a call was for: `r1a2s13` for slot 13 of round 1, all of a slot's attempts together."""
+    match = LABEL.fullmatch(label)
+    if match is None:
+        return label
+    if match["slot"]:
+        return f"round {match['round']:>2} slot {match['slot']:>3}"
+    what = {"d": "diagnosis", "c": "techniques"}.get(match["what"], "reflection")
+    return f"round {match['round']:>2} {what}"
 
 
 def _usd(dollars: float) -> str:
-    return f"${dollars:.2f}" if dollars >= 1 or dollars == 0 else f"${dollars:.4f}"
+    sign = "-" if dollars < 0 else ""
+    return f"{sign}${abs(dollars):.{2 if abs(dollars) >= 1 or dollars == 0 else 4}f}"
 
 
 def _round(label: str) -> str:
     """The round of a label: `r12a0s3` is of round 12."""
-    digits = label.removeprefix("r")
-    return digits[: next((n for n, sign in enumerate(digits) if not sign.isdigit()), len(digits))].rjust(2)
+    match = LABEL.fullmatch(label)
+    return match["round"].rjust(2) if match else "?"

@@ -38,6 +38,7 @@ def test_a_preset_s_cost_is_the_sum_over_purposes_and_models(capsys):
         ["classify", "claude-opus-4.6", "720"],
     ]
     assert text.splitlines()[10].startswith("total")
+    assert "guesses and not measured: propose 9000 in, 8000 out; repair" in text
 
 
 def test_a_run_without_language_models_costs_nothing(capsys):
@@ -73,6 +74,13 @@ def test_a_run_s_bill_and_its_packed_replies(capsys, server, tmp_path):
     ask(asked, table=table, store=Store(tmp_path / "store"), ledger=Ledger(run / "ledger.jsonl"), terms=Terms())
     lines = said(capsys, "cost", "--run", str(run))[1].splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["openai", "round", "total"]
+    tokens = ["3", "300", "120", "60", "15"]
+    assert all(line.split()[-8:-3] == tokens for line in lines[1:4])
+    dollars = 3 * (60 * 2.0 + 40 * 0.5 + 20 * 10.0) / 1e6
+    assert lines[3].split()[-3:] == [f"${dollars:.4f}", f"${3 * 40 * 1.5 / 1e6:.4f}", "0"]
+    assert "prompt caching saved $0.0002" in lines[5]
+    by_slot = said(capsys, "cost", "--slots", "--run", str(run))[1].splitlines()
+    assert [line.split()[:5] for line in by_slot[3:6]] == [["round", "1", "slot", str(n), "1"] for n in range(3)]
     assert said(capsys, "pack", str(run), "--store", f"{tmp_path}/store", "-o", f"{tmp_path}/a.tar")[0] == 0
     assert said(capsys, "unpack", f"{tmp_path}/a.tar", "--store", f"{tmp_path}/other")[1].startswith("3 replies")
     assert all(replies_of(Store(tmp_path / "other")).get(key_of(request)) for request in asked.values())
