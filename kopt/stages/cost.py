@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kopt.config import Config
 from kopt.errors import ConfigError
 from kopt.llm.forecast import TYPICAL, Forecast, estimate_cost, plan
-from kopt.llm.ledger import Bill, Ledger
+from kopt.llm.ledger import Ledger
 from kopt.llm.pack import pack, unpack
 from kopt.llm.table import ModelTable
+from kopt.model.base import Value
+from kopt.report.costs import (
+    Cost,
+    LabelledCost,
+    by_model,
+    by_round,
+    by_round_and_purpose,
+    by_slot,
+    dollars,
+    total,
+)
+from kopt.stages.bill import costs_of
 from kopt.stages.language import LACKING, LEDGER
 from kopt.store import Store
 
-COLUMNS: Mapping[str, int] = {
-    "": 20, "calls": 7, "input": 11, "cached": 11, "output": 11, "reasoning": 11, "paid": 11, "saved": 11, "reused": 8,
-}  # fmt: skip
-"""Heads and widths of a bill's columns."""
-
-LABEL = re.compile(r"r(?P<round>\d+)(?:a\d+s(?P<slot>\d+)|(?P<what>[dc])\d+|reflect)")
-"""What the stages call what they ask: a slot's attempt, a parent's diagnosis, a kernel's techniques, a reflection."""
+COLUMNS = (6, 6, 10, 10, 9, 9, 10)
+"""Widths of a table's columns after the first."""
 
 
 def forecast(config: Config, table: ModelTable) -> list[Forecast]:
@@ -44,9 +50,11 @@ def forecast_lines(found: Sequence[Forecast]) -> list[str]:
     if not found:
         return ["no language model is asked: $0.00"]
     lines = [f"{'purpose':10} {'model':20} {'calls':>6} {'likely':>10} {'at most':>10}"]
-    lines += [f"{f.purpose:10} {f.model:20} {f.calls:6} {_usd(f.likely_usd):>10} {_usd(f.most_usd):>10}" for f in found]
+    lines += [
+        f"{f.purpose:10} {f.model:20} {f.calls:6} {dollars(f.likely_usd):>10} {dollars(f.most_usd):>10}" for f in found
+    ]
     calls, likely, most = (sum(getattr(f, name) for f in found) for name in ("calls", "likely_usd", "most_usd"))
-    lines.append(f"{'total':31} {calls:6} {_usd(likely):>10} {_usd(most):>10}")
+    lines.append(f"{'total':31} {calls:6} {dollars(likely):>10} {dollars(most):>10}")
     return [*lines, "", *_assumed(found)]
 
 
@@ -61,35 +69,60 @@ def _assumed(found: Sequence[Forecast]) -> list[str]:
     ]
 
 
-def bill_lines(run: Path, *, slots: bool = False) -> list[str]:
-    """What a run has cost, by model and by round; with `slots` also by slot, and by each other thing asked.
+class RunCost(Value):
+    """All that is known of what a run's replies cost."""
+
+    run: str
+    replayed: bool
+    """Nothing was paid: every reply came from the store."""
+    total: Cost
+    by_model: dict[str, Cost]
+    by_round: dict[int, Cost]
+    by_round_and_purpose: dict[str, Cost]
+    """Keys such as `1 propose`."""
+    by_slot: dict[str, Cost]
+    """Keys such as `r1s3`, repairs included."""
+    labels: tuple[LabelledCost, ...]
+    """What was asked, one by one."""
+
+
+def run_cost(run: Path, store: Store) -> RunCost:
+    """What a run's replies cost.
+
+    Args:
+        run: the run's folder.
+        store: where replies lie that were not paid again; one that lacks them gives no tokens for those.
 
     Raises:
-        ConfigError: the folder has no ledger.
+        ConfigError: the run asked no language model.
     """
-    ledger = ledger_of(run)
-    groups = [ledger.bills(lambda label, model: model), ledger.bills(lambda label, model: f"round {_round(label)}")]
-    if slots:
-        groups.append(ledger.bills(lambda label, model: _place(label)))
-    lines = ["".join(f"{name:>{width}}" for name, width in COLUMNS.items())]
-    lines += [_bill(name, bill) for group in groups for name, bill in group.items()]
-    whole = ledger.bill()
-    lines.append(_bill("total", whole))
-    return [*lines, "", *_remarks(whole)]
+    labels = costs_of(run, store)
+    if not labels:
+        raise ConfigError(f"{run} has no {LEDGER} and no replies: name the folder of a run that asked language models")
+    whole = total(labels)
+    return RunCost(
+        run=run.name,
+        replayed=whole.replayed,
+        total=whole,
+        by_model=by_model(labels),
+        by_round=by_round(labels),
+        by_round_and_purpose={f"{r} {purpose}": cost for (r, purpose), cost in by_round_and_purpose(labels).items()},
+        by_slot={f"r{r}s{slot}": cost for (r, slot), cost in by_slot(labels).items()},
+        labels=tuple(labels),
+    )
 
 
-def _remarks(whole: Bill) -> list[str]:
-    """What the columns do not tell."""
-    saved, guessed = whole.saved_dollars, whole.usage.estimated
-    effect = f"prompt caching {'saved' if saved >= 0 else 'cost'} {_usd(abs(saved))}"
-    told = [f"{effect}; cached input is part of the input, reasoning of the output"]
-    if whole.lost:
-        told.append(f"{whole.lost} calls brought no reply: {_usd(whole.lost_dollars)} of the total, estimated")
-    if whole.turned_away:
-        told.append(f"{whole.turned_away} calls were turned away by their server, at no cost")
-    if whole.reused:
-        told.append(f"{whole.reused} replies were known and cost nothing; they had cost {_usd(whole.reused_dollars)}")
-    return told + (["some servers told no tokens: those were estimated from the texts"] if guessed else [])
+def cost_lines(cost: RunCost, *, slots: bool = False) -> list[str]:
+    """What a run's replies cost, for the terminal; with `slots` also by slot."""
+    width = max(map(len, [*cost.by_model, "round, purpose"]))
+    return [
+        *_table("model", cost.by_model, cost.replayed, width),
+        *_table("round, purpose", cost.by_round_and_purpose, cost.replayed, width),
+        *_table("slot", cost.by_slot if slots else {}, cost.replayed, width),
+        _row("total", cost.total, cost.replayed, width),
+        "",
+        *_remarks(cost),
+    ]
 
 
 def ledger_of(run: Path) -> Ledger:
@@ -127,32 +160,30 @@ def unpack_run(archive: Path, store: Store) -> int:
     return unpack(archive, store)
 
 
-def _bill(name: str, bill: Bill) -> str:
-    usage = bill.usage
-    given = usage.input + usage.cached_input + usage.cache_write
-    tokens = (given, usage.cached_input, usage.output, usage.reasoning)
-    cells = (bill.calls, *tokens, _usd(bill.dollars), _usd(bill.saved_dollars), bill.reused)
-    widths = list(COLUMNS.values())[1:]
-    return f"{name:20}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+def _table(head: str, rows: Mapping[str, Cost], replayed: bool, width: int) -> list[str]:
+    if not rows:
+        return []
+    names = ["calls", "stored", "input", "cached", "output", "reasoning", "had cost" if replayed else "paid"]
+    heads = " ".join(f"{name:>{size}}" for name, size in zip(names, COLUMNS, strict=True))
+    return [f"{head:{width}} {heads}", *(_row(name, cost, replayed, width) for name, cost in rows.items()), ""]
 
 
-def _place(label: str) -> str:
-    """What a call was for: `r1a2s13` for slot 13 of round 1, all of a slot's attempts together."""
-    match = LABEL.fullmatch(label)
-    if match is None:
-        return label
-    if match["slot"]:
-        return f"round {match['round']:>2} slot {match['slot']:>3}"
-    what = {"d": "diagnosis", "c": "techniques"}.get(match["what"], "reflection")
-    return f"round {match['round']:>2} {what}"
+def _row(name: str, cost: Cost, replayed: bool, width: int) -> str:
+    usd = dollars(cost.stored_usd if replayed else cost.paid_usd)
+    cells = [cost.calls, cost.stored, cost.input, cost.cached, cost.output, cost.reasoning, usd]
+    return f"{name:{width}} " + " ".join(f"{cell:>{size}}" for cell, size in zip(cells, COLUMNS, strict=True))
 
 
-def _usd(dollars: float) -> str:
-    sign = "-" if dollars < 0 else ""
-    return f"{sign}${abs(dollars):.{2 if abs(dollars) >= 1 or dollars == 0 else 4}f}"
-
-
-def _round(label: str) -> str:
-    """The round of a label: `r12a0s3` is of round 12."""
-    match = LABEL.fullmatch(label)
-    return match["round"].rjust(2) if match else "?"
+def _remarks(cost: RunCost) -> list[str]:
+    whole = cost.total
+    if cost.replayed:
+        lines = ["replayed: nothing was paid; the dollars are what the replies had cost when they were made"]
+    else:
+        lines = [f"prompt caching saved {dollars(whole.saved_usd)}"]
+        lines.append(
+            f"{whole.lost} calls lost, {dollars(whole.lost_usd)} of what was paid; {whole.turned_away} turned away"
+        )
+        lines.append(f"{whole.stored} replies came from the store; they had cost {dollars(whole.stored_usd)}")
+    if whole.estimated:
+        lines.append("some tokens are estimated: a server reported none")
+    return lines

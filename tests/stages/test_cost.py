@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from kopt.config import Config
 from kopt.llm.ask import Terms, ask, replies_of
 from kopt.llm.ledger import Ledger
 from kopt.llm.request import key_of
-from kopt.stages.cost import pack_run, unpack_run
+from kopt.stages.cost import pack_run, run_cost, unpack_run
 from kopt.stages.language import Asker
 from kopt.store import Store
 
@@ -72,18 +73,32 @@ def test_a_run_s_bill_and_its_packed_replies(capsys, server, tmp_path):
     run, table = tmp_path / "run", table_for(server.port)
     asked = {f"r1a0s{n}": request_to(table, "openai", f"slot-{n}") for n in range(3)}
     ask(asked, table=table, store=Store(tmp_path / "store"), ledger=Ledger(run / "ledger.jsonl"), terms=Terms())
-    lines = said(capsys, "cost", "--run", str(run))[1].splitlines()
-    assert [line.split()[0] for line in lines[1:4]] == ["openai", "round", "total"]
-    tokens = ["3", "300", "120", "60", "15"]
-    assert all(line.split()[-8:-3] == tokens for line in lines[1:4])
-    dollars = 3 * (60 * 2.0 + 40 * 0.5 + 20 * 10.0) / 1e6
-    assert lines[3].split()[-3:] == [f"${dollars:.4f}", f"${3 * 40 * 1.5 / 1e6:.4f}", "0"]
-    assert "prompt caching saved $0.0002" in lines[5]
-    by_slot = said(capsys, "cost", "--slots", "--run", str(run))[1].splitlines()
-    assert [line.split()[:5] for line in by_slot[3:6]] == [["round", "1", "slot", str(n), "1"] for n in range(3)]
+    words = ("cost", "--run", str(run), "--store", f"{tmp_path}/store")
+    lines = [line.split() for line in said(capsys, *words, "--slots")[1].splitlines()]
+    usd = f"${3 * (60 * 2.0 + 40 * 0.5 + 20 * 10.0) / 1e6:.4f}"
+    row = ["3", "0", "300", "120", "60", "15", usd]
+    assert [line[-7:] for line in lines if line[:1] == ["openai"] or line[:2] == ["1", "propose"]] == [row, row]
+    assert ["total", *row] in lines
+    assert [line[:2] for line in lines if line and line[0].startswith("r1s")] == [[f"r1s{n}", "1"] for n in range(3)]
+    assert ["prompt", "caching", "saved", "$0.0002"] in lines
+    told = json.loads(said(capsys, *words, "--json")[1])
+    assert (told["total"]["cached"], told["replayed"], len(told["labels"])) == (120, False, 3)
     assert said(capsys, "pack", str(run), "--store", f"{tmp_path}/store", "-o", f"{tmp_path}/a.tar")[0] == 0
     assert said(capsys, "unpack", f"{tmp_path}/a.tar", "--store", f"{tmp_path}/other")[1].startswith("3 replies")
     assert all(replies_of(Store(tmp_path / "other")).get(key_of(request)) for request in asked.values())
+
+
+def test_a_run_of_known_replies_paid_nothing_and_says_so(capsys, server, tmp_path):
+    table, store = table_for(server.port), Store(tmp_path / "store")
+    asked = {"r1a0s0": request_to(table, "openai", "one"), "r1d0": request_to(table, "openai", "two")}
+    for run in ("first", "again"):
+        ask(asked, table=table, store=store, ledger=Ledger(tmp_path / run / "ledger.jsonl"), terms=Terms())
+    first, again = (run_cost(tmp_path / run, store) for run in ("first", "again"))
+    assert (first.replayed, again.replayed, again.total.paid_usd) == (False, True, 0.0)
+    assert again.total.stored_usd == pytest.approx(first.total.paid_usd)
+    assert (again.total.input, again.total.output) == (first.total.input, first.total.output)
+    assert list(again.by_round_and_purpose) == ["1 propose", "1 diagnose"]
+    assert "replayed: nothing was paid" in said(capsys, "cost", "--run", str(tmp_path / "again"))[1]
 
 
 def test_a_packed_run_lacks_elsewhere_what_it_lacked_here(server, tmp_path):
