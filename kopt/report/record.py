@@ -6,6 +6,7 @@ from pydantic import Field
 
 from kopt.model.base import Value
 from kopt.model.trial import RoundSummary, SelectionRow, Trial
+from kopt.report.costs import LabelledCost
 
 
 class Against(Value):
@@ -48,6 +49,41 @@ class Final(Value):
     """Share of the speed of light that the best kernel reaches, 0 to 1."""
 
 
+class Diagnosed(Value):
+    """Who said why a parent is slow, and what was made of it."""
+
+    round: int
+    place: int
+    """Of the parent in its round's selection, from 1."""
+    parent: str
+    """Name of the candidate that brought the parent."""
+    source: str
+    """`rules`, or the name of a model; or why rules had to do."""
+    bottlenecks: tuple[str, ...]
+    """Most promising first."""
+
+
+class Agreed(Value):
+    """What facts and a language model said of one technique, in kernels, over the whole run."""
+
+    technique: str
+    both: int
+    """Kernels of which they said the same."""
+    facts_only: int
+    """Facts saw it and the model did not."""
+    model_only: int
+    """The model saw it and facts did not."""
+
+
+class Lessons(Value):
+    """What a language model learned from one round."""
+
+    round: int
+    worked: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+
 class RunRecord(Value):
     """A whole run, as its report shows it."""
 
@@ -78,3 +114,10 @@ class RunRecord(Value):
     final: Final
     taxonomy: tuple[str, ...] = ()
     """Names of the techniques, in bit order."""
+    costs: tuple[LabelledCost, ...] = ()
+    """What replies cost, label by label; empty in a run without language models."""
+    diagnoses: tuple[Diagnosed, ...] = ()
+    agreed: tuple[Agreed, ...] = ()
+    """By technique, where facts and a model both classified."""
+    lessons: tuple[Lessons, ...] = ()
+    """By round, where a model reflected."""

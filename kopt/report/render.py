@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from kopt.report import curve, lineage, numbers, tables
+from kopt.report import costs, curve, lineage, numbers, tables
 from kopt.report.diff import diff
 from kopt.report.record import RunRecord
 from kopt.report.terminal import STOPPED
@@ -69,6 +69,10 @@ def _derived(record: RunRecord) -> dict[str, Any]:
         "correct": len(correct),
         "diff": diff(record.seed_source, record.best_source),
         "cost_usd": sum(trial.cost_usd for trial in record.trials),
+        "cost": costs.total(record.costs),
+        "cost_by_model": costs.by_model(record.costs),
+        "cost_by_round": costs.by_round(record.costs),
+        "cost_by_purpose": costs.by_round_and_purpose(record.costs),
     }
 
 
@@ -83,7 +87,12 @@ def _environment() -> Environment:
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, finalize=_visible,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"ms": numbers.milliseconds, "ratio": numbers.ratio, "percent": numbers.percent}
+    environment.filters |= {
+        "ms": numbers.milliseconds,
+        "ratio": numbers.ratio,
+        "percent": numbers.percent,
+        "usd": costs.dollars,
+    }
     environment.globals |= {"stopped": STOPPED, "time_text": numbers.time_text}
     return environment
 

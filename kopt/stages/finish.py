@@ -11,6 +11,7 @@ import yaml
 
 from kopt.model.base import Value
 from kopt.model.device import Device
+from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate
 from kopt.model.outcome import BEST, SEED, Outcome
 from kopt.model.problem import Problem, ProblemFacts
@@ -18,7 +19,8 @@ from kopt.model.technique import Technique
 from kopt.model.timing import Measured
 from kopt.model.trial import BuildRow, EvaluationRow, RoundSummary, SelectionRow, TechniqueRow, Trial
 from kopt.provenance import versions
-from kopt.report.record import Against, Final, RunRecord
+from kopt.report.costs import LabelledCost
+from kopt.report.record import Against, Agreed, Diagnosed, Final, Lessons, RunRecord
 from kopt.report.render import render
 from kopt.report.terminal import final_lines
 from kopt.report.trials import assemble_trials
@@ -57,6 +59,11 @@ class Run:
     techniques: Sequence[Sequence[TechniqueRow]]
     outcomes: Sequence[Outcome] = ()
     """What was measured at the end; one on a GPU, none without."""
+    diagnoses: Sequence[Diagnosis] = ()
+    """By round from 0, and in each by place of the selection."""
+    costs: Sequence[LabelledCost] = ()
+    agreed: Sequence[Agreed] = ()
+    lessons: Sequence[Lessons] = ()
 
     @cached_property
     def trials(self) -> list[Trial]:
@@ -166,6 +173,26 @@ def _record(run: Run, store: Store) -> RunRecord:
         seed_source=run.problem.seed.source,
         final=final(run),
         taxonomy=tuple(technique.name for technique in run.taxonomy),
+        costs=tuple(run.costs),
+        diagnoses=_diagnosed(run),
+        agreed=tuple(run.agreed),
+        lessons=tuple(run.lessons),
+    )
+
+
+def _diagnosed(run: Run) -> tuple[Diagnosed, ...]:
+    """Who diagnosed each parent; places without a parent have no diagnosis."""
+    width = len(run.diagnoses) // max(len(run.summaries) - 1, 1)
+    return tuple(
+        Diagnosed(
+            round=place // width,
+            place=place % width + 1,
+            parent=run.selections[place // width][place % width].origin,
+            source=one.source,
+            bottlenecks=tuple(direction.bottleneck for direction in one.directions),
+        )
+        for place, one in enumerate(run.diagnoses)
+        if one.kernel
     )
 
 

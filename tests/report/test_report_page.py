@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt.model.build import Phase
+from kopt.report.costs import LabelledCost, by_model, by_round, by_round_and_purpose, by_slot, total
 from kopt.report.curve import curve, ticks
 from kopt.report.diff import diff
 from kopt.report.lineage import chain, graph
+from kopt.report.record import Against, Agreed, Diagnosed, Lessons
 from kopt.report.render import model_styles, render
 from kopt.report.tables import INCORRECT, MEANING, NO_PROPOSAL, clusters, correct_trials, failures, models
 from tests.report.made_up_run import made_up_record
@@ -46,6 +48,11 @@ def page(record):
     return render(record)
 
 
+PAID = {"calls": 1, "paid_usd": 0.75, "saved_usd": 0.25}
+STORED = {"stored": 1, "stored_usd": 0.75}
+EXTRA = ("costs", "diagnoses", "agreement", "lessons")
+
+
 def hostile(record):
     trials = [t.model_copy(update={"description": HOSTILE, "reason": HOSTILE, "model": HOSTILE}) for t in record.trials]
     final = record.final.model_copy(update={"description": HOSTILE})
@@ -55,6 +62,36 @@ def hostile(record):
             "device": HOSTILE, "models": (HOSTILE,), "versions": {HOSTILE: HOSTILE}, "preset": HOSTILE,
         }
     )  # fmt: skip
+
+
+def asked(record, text="gpt-5-4", **counts):
+    """The same run with all that language models tell, each of it holding `text`."""
+    usage = {"input": 900, "cached": 400, "output": 80, "reasoning": 20, **(counts or PAID)}
+    return record.model_copy(
+        update={
+            "costs": tuple(
+                LabelledCost(label=f"r{r}a0s{slot}", model=text, round=r, purpose="propose", slot=slot, **usage)
+                for r in (1, 2)
+                for slot in (0, 1)
+            ),
+            "diagnoses": (Diagnosed(round=0, place=1, parent=text, source=text, bottlenecks=(text,)),),
+            "agreed": (
+                Agreed(technique=text, both=6, facts_only=1, model_only=1),
+                Agreed(technique="none", both=0, facts_only=0, model_only=0),
+            ),
+            "lessons": (Lessons(round=1, worked=(text,), failed=(text,), advice=(text,)),),
+        }
+    )  # fmt: skip
+
+
+def beside(record):
+    """A run that was measured beside baselines, on two workloads."""
+    against = (Against(name="eager", ms=2.5, speedup=1.8, low=1.75, high=1.85),)
+    return measured(record).model_copy(
+        update={
+            "final": measured(record).final.model_copy(update={"against": against, "workloads": {"a": 1.1, "b": 1.2}})
+        }
+    )
 
 
 def measured(record):
@@ -221,3 +258,46 @@ def test_ticks_lie_in_the_frame_and_are_few(low, ratio):
 def test_the_diff_of_equal_sources_is_empty_and_marks_are_kinds():
     assert diff("a\n", "a\n") == []
     assert [line.kind for line in diff("a\nb", "a\nc")] == ["place", "same", "removed", "added"]
+
+
+def test_what_only_asking_runs_have_is_absent_elsewhere(record, page):
+    told = render(asked(record))
+    for name in EXTRA:
+        assert (f'id="{name}"' in told, f'href="#{name}"' in told) == (True, True)
+        assert (f'id="{name}"' in page, f'href="#{name}"' in page) == (False, False)
+    assert Page(told).open == []
+
+
+def test_costs_are_totalled_and_tell_what_caching_saved(record):
+    told = render(asked(record))
+    assert "4 calls brought a reply, for $3.00 in all. Prompt caching saved $1.00." in told
+    assert "Replayed" not in told
+
+
+def test_a_replayed_run_says_that_nothing_was_paid(record):
+    told = render(asked(record, **STORED))
+    assert "Replayed: nothing was paid." in told
+    assert "had cost" in told
+    assert "saved by caching" not in told
+
+
+def test_what_models_told_is_escaped_too(record):
+    page = render(asked(hostile(record), HOSTILE))
+    assert "<script>alert" not in page
+    assert "<img" not in page
+    assert "\u202e" not in page
+    assert Page(page).open == []
+
+
+def test_measured_baselines_stand_in_a_table_in_place_of_sentences(record):
+    page = render(beside(record))
+    assert "1.750 to 1.850" in page
+    assert "PyTorch eager takes" not in page
+    assert ">workload<" in page
+    assert "PyTorch eager takes" in render(measured(record))
+
+
+def test_every_grouping_of_costs_has_the_same_sum(record):
+    costs = asked(record).costs
+    for groups in (by_model(costs), by_round(costs), by_round_and_purpose(costs), by_slot(costs)):
+        assert total(groups.values()) == total(costs)

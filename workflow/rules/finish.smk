@@ -41,6 +41,12 @@ rule finish:
         evaluations=[table for r in ROUNDS for table in all_evaluations(r)],
         outcome=OUTCOME,
         baseline=BASELINE,
+        diagnoses=[
+            f"{RUN}/round_{r}/diagnosis/{p}.json" for r in range(LAST) for p in PARENTS
+        ],
+        models=MODELS,
+        briefings=[f"{RUN}/round_{r}/briefing.json" for r in range(LAST) if MODELS],
+        agreements=[path.format(round=r) for path in AGREEMENT for r in ROUNDS],
     output:
         best=f"{RUN}/best_kernel.py",
         final=f"{RUN}/final.json",
@@ -50,12 +56,14 @@ rule finish:
     log:
         f"{RUN}/logs/finish.log",
     params:
-        code=code("finish"),
+        code=code("finish", *(["told"] if MODELS else [])),
         settings=settings(*CHECKED.setting_names),
     shell:
         f"{SCRIPT}/finish.py problem={{input.problem}} facts={{input.facts}} device={{input.device}} "
         "taxonomy={input.taxonomy} summaries={input.summaries} selections={input.selections} "
         "techniques={input.techniques} candidates={input.candidates} builds={input.builds} "
-        "evaluations={input.evaluations} outcome={input.outcome} settings={params.settings:q} "
+        "evaluations={input.evaluations} outcome={input.outcome} diagnoses={input.diagnoses} "
+        "briefings={input.briefings} agreements={input.agreements} "
+        f"{ASKED} settings={{params.settings:q}} "
         f"store={CONFIG.store} best={{output.best}} final={{output.final}} trials={{output.trials}} "
         "report={output.report} manifest={output.manifest} log={log}"

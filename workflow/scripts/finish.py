@@ -1,9 +1,11 @@
 """Rule finish: what the user takes home."""
 
 import json
+from typing import Any
 
 from kopt.artifact import read_table, read_tables, read_value, read_values, write_table, write_text, write_value
 from kopt.model.device import Device
+from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate
 from kopt.model.outcome import Outcome
 from kopt.model.problem import Problem, ProblemFacts
@@ -11,6 +13,15 @@ from kopt.model.trial import BuildRow, EvaluationRow, RoundSummary, SelectionRow
 from kopt.stages import finish
 from kopt.stages.command import Job, run
 from kopt.techniques.taxonomy import load
+
+
+def of_models(job: Job) -> dict[str, Any]:
+    """What only a run that asked language models has; others do not load the code for it."""
+    if not job.paths("models"):
+        return {}
+    from kopt.stages.told import told
+
+    return told(job)._asdict()
 
 
 def main(job: Job) -> None:
@@ -28,6 +39,8 @@ def main(job: Job) -> None:
         evaluations=read_tables(job.paths("evaluations"), EvaluationRow),
         techniques=[read_table(path, TechniqueRow) for path in job.paths("techniques")],
         outcomes=read_values(job.paths("outcome"), Outcome),
+        diagnoses=read_values(job.paths("diagnoses"), Diagnosis),
+        **of_models(job),
     )
     write_table(job.path("trials"), done.trials, Trial)
     write_text(job.path("best"), finish.best_source(done, job.store))
