@@ -115,7 +115,7 @@ def _add_cost(commands: Any) -> None:
     cost.add_argument("--run", type=Path, help="a run's folder: what it has cost so far")
     cost.add_argument("--store", type=Path, default=Path(Config().store), help="the store that the run used")
     cost.add_argument("--json", action="store_true", help="print everything as JSON")
-    cost.add_argument("--slots", action="store_true", help="with --run: also by slot")
+    cost.add_argument("--slots", action="store_true", help="with --run: also by slot, and by each other thing asked")
     _add_settings(cost)
     cost.set_defaults(command=_cost)
 

@@ -113,12 +113,13 @@ def run_cost(run: Path, store: Store) -> RunCost:
 
 
 def cost_lines(cost: RunCost, *, slots: bool = False) -> list[str]:
-    """What a run's replies cost, for the terminal; with `slots` also by slot."""
+    """What a run's replies cost, for the terminal; with `slots` also by slot, and by each other thing asked."""
+    others = {row.label: row for row in cost.labels if row.slot is None}
     width = max(map(len, [*cost.by_model, "round, purpose"]))
     return [
         *_table("model", cost.by_model, cost.replayed, width),
         *_table("round, purpose", cost.by_round_and_purpose, cost.replayed, width),
-        *_table("slot", cost.by_slot if slots else {}, cost.replayed, width),
+        *_table("slot", cost.by_slot | others if slots else {}, cost.replayed, width),
         _row("total", cost.total, cost.replayed, width),
         "",
         *_remarks(cost),
@@ -178,6 +179,10 @@ def _remarks(cost: RunCost) -> list[str]:
     whole = cost.total
     if cost.replayed:
         lines = ["replayed: nothing was paid; the dollars are what the replies had cost when they were made"]
+        if all(row.slot is not None for row in cost.labels):
+            lines.append(
+                "of proposals and repairs only: a replay keeps no ledger of diagnoses, classification, reflection"
+            )
     else:
         lines = [f"prompt caching saved {dollars(whole.saved_usd)}"]
         lines.append(
