@@ -12,7 +12,7 @@ from kopt.prompts.context import Memory, Parent, Setting
 from kopt.prompts.propose import memory_sections, parent_sections, run_sections
 from kopt.prompts.sections import Prompt, Section, assemble
 
-TEMPLATE = "diagnose/1"
+TEMPLATE = "diagnose/2"
 
 TOTAL_TOKENS = 22_000
 

@@ -7,7 +7,7 @@ from kopt.prompts.context import Assignment, Memory, Parent, Setting
 from kopt.prompts.guidance import triton_guidance
 from kopt.prompts.sections import Prompt, Section, assemble, code
 
-TEMPLATE = "propose/1"
+TEMPLATE = "propose/2"
 
 TOTAL_TOKENS = 24_000
 """Most tokens of the prompt."""
@@ -45,7 +45,7 @@ def propose(setting: Setting, parent: Parent, memory: Memory, assignment: Assign
 def run_sections(setting: Setting) -> list[Section]:
     """What every request of a run says first."""
     problem = setting.problem
-    versions = f"Triton {setting.triton}" + (f", torch {setting.torch}" if setting.torch else "")
+    versions = f"Triton {_minor(setting.triton)}" + (f", torch {_minor(setting.torch)}" if setting.torch else "")
     return [
         Section(name="Reference program", text=code(problem.reference), budget=3000, place="system", middle=True),
         Section(name="Contract", text=words.contract(problem, setting.facts), budget=2000, place="system"),
@@ -55,6 +55,11 @@ def run_sections(setting: Setting) -> list[Section]:
         ),
         Section(name="Known techniques", text=words.taxonomy(setting), budget=1200, place="system", cut=6),
     ]
+
+
+def _minor(version: str) -> str:
+    """A version without patch level and build: those make another request and no other kernel."""
+    return ".".join(version.split(".")[:2])
 
 
 def memory_sections(memory: Memory) -> list[Section]:

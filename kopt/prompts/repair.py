@@ -9,7 +9,7 @@ from kopt.prompts.context import Assignment, Parent, Setting
 from kopt.prompts.propose import run_sections
 from kopt.prompts.sections import Prompt, Section, assemble, code
 
-TEMPLATE = "repair/1"
+TEMPLATE = "repair/2"
 
 TOTAL_TOKENS = 22_000
 
