@@ -250,7 +250,7 @@ def _doctor(options: argparse.Namespace) -> int:
     from kopt.stages.doctor import examine, in_words
 
     config, faults = _settings(options), model_faults(options)
-    models = "all is well" if config.asked_models else "this run asks no language model"
+    models = "all is well" if config.asked_models else "no language model is asked"
     problem = load_problem(ROOT / config.problems / config.problem)
     found = examine(config.judge, problem, Store(Path(config.store)))
     if options.json:

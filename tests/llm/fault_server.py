@@ -63,7 +63,7 @@ class Server:
         if "batches" in path or "/files" in path:
             return await self.batch(writer, method, path, body)
         if method == "GET":
-            return await self.json(writer, 200, models(self.options.models.split(",")))
+            return await self.listing(writer, path)
         return await self.call(writer, path, json.loads(body))
 
     async def call(self, writer: asyncio.StreamWriter, path: str, body: dict[str, Any]) -> bool:
@@ -77,6 +77,16 @@ class Server:
         if fault in FINAL:
             self.note(event="served", slot=slot, call=number, fault=fault, path=path, most_open=self.most_open)
         return done
+
+    async def listing(self, writer: asyncio.StreamWriter, path: str) -> bool:
+        """The list of models, or what `--listing` gives in its place: a status, `html` or `hang`."""
+        self.note(event="listed", path=path)
+        instead = self.options.listing
+        if instead.isdigit():
+            return await self.json(writer, int(instead), error_body(instead))
+        if instead:
+            return await self.answer(writer, path, {}, instead, "")
+        return await self.json(writer, 200, models(self.options.models.split(",")))
 
     def text(self, body: dict[str, Any], path: str) -> str:
         """What the model says to a request."""
@@ -407,6 +417,7 @@ async def main(kind: type[Server] = Server) -> None:
     parser.add_argument("--latency", type=float, default=0.0)
     parser.add_argument("--key", default="")
     parser.add_argument("--models", default="m")
+    parser.add_argument("--listing", default="")
     parser.add_argument("--looks", type=int, default=1)
     server = kind(parser.parse_args())
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, limit=2**24, backlog=512)

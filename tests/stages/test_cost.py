@@ -136,7 +136,7 @@ def test_the_doctor_has_nothing_to_say_of_a_run_without_language_models(capsys, 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     status, text = said(capsys, "doctor")
     assert status == 0
-    assert text.splitlines()[-1] == "models: this run asks no language model"
+    assert text.splitlines()[-1] == "models: no language model is asked"
 
 
 def test_language_models_take_over_only_where_a_run_has_some():
