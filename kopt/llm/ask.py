@@ -17,6 +17,7 @@ from pydantic import Field
 
 from kopt.llm.client import Clients
 from kopt.llm.ledger import Ledger, Reserved
+from kopt.llm.packed import differences
 from kopt.llm.progress import OnProgress, Progress
 from kopt.llm.reply import Answered, Kept, Lack, Reply, Unanswered, Usage
 from kopt.llm.request import LackKey, Request, key_of
@@ -259,7 +260,7 @@ def _lost(fault: Fault, request: Request, entry: Model) -> float:
 def replay(asked: Mapping[str, Request], *, store: Store) -> dict[str, Reply]:
     """The recorded reply to each labelled request, or the recorded reason why there was none.
 
-    No connection is opened, and what is missing is named.
+    No connection is opened, and what is missing is named, with how the versions here differ from an unpacked run's.
     """
     shelf = replies_of(store)
     return {label: _replayed(label, request, shelf, store) for label, request in asked.items()}
@@ -273,4 +274,6 @@ def _replayed(label: str, request: Request, shelf: Shelf[Any], store: Store) -> 
         f"{label}: no recorded reply to request {request.digest} (model {request.model}, template {request.template}, "
         f"sample {request.sample}) in {store.root}"
     )
+    if unlike := differences(store):
+        detail += f"; the replies unpacked there were made with {unlike}, and prompts depend on it"
     return Unanswered(kind=Lack.MISSING, detail=detail)

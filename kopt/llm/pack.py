@@ -18,6 +18,7 @@ from typing import Any
 
 from kopt import artifact
 from kopt.errors import CorruptArtifact, StoreError
+from kopt.llm.packed import Versions, note, told
 from kopt.llm.request import LackKey, ReplyKey
 from kopt.store import Store
 
@@ -30,13 +31,14 @@ LARGEST = 16 * 1024 * 1024
 """Bytes of one reply file; a larger one is not ours."""
 
 
-def pack(store: Store, requests: Iterable[str], path: Path) -> int:
+def pack(store: Store, requests: Iterable[str], path: Path, versions: Mapping[str, str] | None = None) -> int:
     """Write the replies to these requests into an archive and return how many there are.
 
     Args:
         store: where the replies lie.
         requests: request digests, e.g. those of a run's ledger; ones without a reply are passed over.
         path: the archive to write, e.g. `run.replies.tar`.
+        versions: of the packages that the run was made with, so that a replay elsewhere can say what differs.
 
     Raises:
         StoreError: a reply cannot be read.
@@ -44,7 +46,12 @@ def pack(store: Store, requests: Iterable[str], path: Path) -> int:
     wanted = sorted(set(requests))
     files = _files(store, ReplyKey, wanted)
     lacks = _files(store, LackKey, [LackKey(request=name).digest() for name in wanted if name not in files])
-    manifest = {"format": FORMAT, "replies": _digests(files), "lacks": _digests(lacks)}
+    manifest = {
+        "format": FORMAT,
+        "replies": _digests(files),
+        "lacks": _digests(lacks),
+        "versions": told(versions or {}),
+    }
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         _add(tar, MANIFEST, artifact.canonical_json(manifest).encode())
@@ -86,26 +93,28 @@ def unpack(path: Path, store: Store) -> int:
     """
     try:
         with tarfile.open(path, mode="r:*") as tar:
-            replies = _checked(tar)
+            made_with, replies = _checked(tar)
     except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptArtifact(f"{path} is not a whole archive of replies: {error}") from error
     for (kind, digest), body in replies.items():
         target = store.path(kind, digest, ".json")
         if not target.exists():
             store.write(target, body)
+    note(store, made_with)
     return sum(kind == ReplyKey.kind for kind, _ in replies)
 
 
-def _checked(tar: tarfile.TarFile) -> dict[tuple[str, str], bytes]:
-    """The archive's files by kind and name."""
+def _checked(tar: tarfile.TarFile) -> tuple[Versions, dict[tuple[str, str], bytes]]:
+    """The versions that the archive tells, and its files by kind and name."""
     manifest = json.loads(_member(tar, MANIFEST))
     if manifest["format"] != FORMAT:
         raise ValueError(f"format {manifest['format']!r}, expected {FORMAT!r}")
-    return {
+    files = {
         (key.kind, digest): _file(tar, key, digest, expected)
         for key, listed in ((ReplyKey, manifest["replies"]), (LackKey, manifest["lacks"]))
         for digest, expected in listed.items()
     }
+    return Versions(of=manifest.get("versions", {})), files
 
 
 def _file(tar: tarfile.TarFile, key: Kept, digest: str, expected: Any) -> bytes:

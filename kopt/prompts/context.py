@@ -19,8 +19,6 @@ class Setting(Value):
     device: Device
     triton: str
     """Version of the installed Triton."""
-    torch: str = ""
-    """Version of the installed torch."""
     techniques: tuple[Technique, ...] = ()
     """The taxonomy."""
 

@@ -45,13 +45,13 @@ def propose(setting: Setting, parent: Parent, memory: Memory, assignment: Assign
 def run_sections(setting: Setting) -> list[Section]:
     """What every request of a run says first."""
     problem = setting.problem
-    versions = f"Triton {_minor(setting.triton)}" + (f", torch {_minor(setting.torch)}" if setting.torch else "")
+    version = _minor(setting.triton)
     return [
         Section(name="Reference program", text=code(problem.reference), budget=3000, place="system", middle=True),
         Section(name="Contract", text=words.contract(problem, setting.facts), budget=2000, place="system"),
         Section(name="Device", text=words.device(setting.device), budget=400, place="system"),
         Section(
-            name=f"Writing for {versions}", text=triton_guidance(setting.triton), budget=1500, place="system", cut=1
+            name=f"Writing for Triton {version}", text=triton_guidance(version), budget=1500, place="system", cut=1
         ),
         Section(name="Known techniques", text=words.taxonomy(setting), budget=1200, place="system", cut=6),
     ]

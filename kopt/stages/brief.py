@@ -61,11 +61,9 @@ class Round:
 
 def setting_of(problem: Problem, facts: ProblemFacts, device: Device, techniques: Sequence[Technique]) -> Setting:
     """What all prompts of a run share."""
-    tools = toolchain(device)
     return Setting(
-        problem=problem, facts=facts, device=device, triton=tools.triton, torch=tools.torch,
-        techniques=tuple(techniques),
-    )  # fmt: skip
+        problem=problem, facts=facts, device=device, triton=toolchain(device).triton, techniques=tuple(techniques)
+    )
 
 
 def memory_before(briefing: Briefing | None) -> Memory:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kopt.artifact import read_value
 from kopt.config import Config
 from kopt.errors import ConfigError
 from kopt.llm.forecast import TYPICAL, Forecast, estimate_cost, plan
@@ -23,6 +24,7 @@ from kopt.report.costs import (
     total,
 )
 from kopt.stages.bill import costs_of
+from kopt.stages.finish import Manifest
 from kopt.stages.language import LACKING, LEDGER
 from kopt.store import Store
 
@@ -142,11 +144,15 @@ def ledger_of(run: Path) -> Ledger:
 def pack_run(run: Path, store: Store, archive: Path) -> int:
     """Write the replies of a run, and why others are lacking, into an archive; returns how many replies there are.
 
+    A run that has ended tells the versions it was made with, too.
+
     Raises:
         ConfigError: the folder has no ledger, or the store has none of its replies.
     """
     lacking = (run / LACKING).read_text().split() if (run / LACKING).exists() else []
-    count = pack(store, {*lacking, *(line.request for line in ledger_of(run).lines())}, archive)
+    requests = {*lacking, *(line.request for line in ledger_of(run).lines())}
+    manifest = run / "manifest.json"
+    count = pack(store, requests, archive, read_value(manifest, Manifest).versions if manifest.exists() else None)
     if not count:
         raise ConfigError(f"the store {store.root} has no reply of {run}: name the store that the run used")
     return count

@@ -16,6 +16,7 @@ from kopt.llm.ledger import Ledger
 from kopt.llm.pack import pack, unpack
 from kopt.llm.reply import Answered, Lack, Truncated, Unanswered, Usage
 from kopt.llm.request import key_of
+from kopt.provenance import versions
 from kopt.store import Store
 
 TABLE = table_for(9)
@@ -150,6 +151,29 @@ class TestPack:
         elsewhere = Store(tmp_path / "elsewhere")
         assert unpack(tmp_path / "a.tar", elsewhere) == 6
         assert replay(ASKED, store=elsewhere) == replay(ASKED, store=store)
+
+    def test_a_reply_that_is_missing_elsewhere_is_named_with_the_versions_that_differ(self, store, tmp_path):
+        record(store, {"s0": ASKED["s0"]})
+        pack(store, [ASKED["s0"].digest], tmp_path / "a.tar", versions() | {"triton": "3.0.9"})
+        elsewhere = Store(tmp_path / "elsewhere")
+        unpack(tmp_path / "a.tar", elsewhere)
+        replies = replay(ASKED, store=elsewhere)
+        assert replies["s0"].status == "answered"
+        assert f"were made with triton 3.0.9 (here {versions()['triton']})" in replies["s1"].detail
+
+    def test_versions_are_not_blamed_where_one_archive_was_made_with_those_here(self, store, tmp_path):
+        record(store, {"s0": ASKED["s0"]})
+        for number, made_with in enumerate([versions(), versions() | {"torch": "1.0"}]):
+            pack(store, [ASKED["s0"].digest], tmp_path / f"{number}.tar", made_with)
+            unpack(tmp_path / f"{number}.tar", store)
+        assert "were made with" not in replay(ASKED, store=store)["s1"].detail
+
+    def test_versions_that_are_no_versions_are_refused(self, store, tmp_path):
+        record(store)
+        pack(store, [ASKED["s0"].digest], tmp_path / "a.tar", {"triton": "3\n\x1b[2J"})
+        with pytest.raises(CorruptArtifact):
+            unpack(tmp_path / "a.tar", Store(tmp_path / "elsewhere"))
+        assert not (tmp_path / "elsewhere").exists()
 
     def test_a_run_s_ledger_names_its_requests(self, store, tmp_path):
         ledger = Ledger(tmp_path / "ledger.jsonl")

@@ -93,7 +93,7 @@ TAXONOMY = (
     Technique(name="loop_unrolling", description="Loops are unrolled.", llm_hint="tl.static_range."),
 )
 
-SETTING = Setting(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.7.1", torch="2.13.0", techniques=TAXONOMY)
+SETTING = Setting(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.7.1", techniques=TAXONOMY)
 
 BUILT = Built(
     fingerprint="f" * 64,

@@ -32,7 +32,7 @@ from kopt.prompts.classify import classify, evidence
 from kopt.prompts.context import Assignment, Event, Memory
 from kopt.prompts.diagnose import Answer, diagnose, directions
 from kopt.prompts.guidance import triton_guidance
-from kopt.prompts.propose import TOTAL_TOKENS, propose
+from kopt.prompts.propose import TOTAL_TOKENS, propose, run_sections
 from kopt.prompts.reflect import Answer as Lessons
 from kopt.prompts.reflect import reflect, reflection
 from kopt.prompts.repair import repair
@@ -107,6 +107,12 @@ def test_what_siblings_share_does_not_depend_on_the_slot():
     one, two = (propose(SETTING, PARENT, MEMORY, given) for given in (ASSIGNMENT, ALONE))
     assert (one.system, one.stable) == (two.system, two.stable)
     assert one.text != two.text
+
+
+def test_a_patch_level_of_triton_asks_nothing_new():
+    pages = {run_sections(SETTING.model_copy(update={"triton": version}))[3] for version in ("3.7.1", "3.7.2+git1")}
+    assert len(pages) == 1
+    assert "3.7" in pages.pop().name
 
 
 def test_guidance_speaks_of_nothing_newer_than_the_installed_triton():
