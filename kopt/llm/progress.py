@@ -56,11 +56,14 @@ def progress_line(write: Callable[[str], object], every_seconds: float = 1.0) ->
 def progress_bar(stream: TextIO, every_seconds: float = 0.1) -> Iterator[OnProgress]:
     """A callback that draws a bar over the terminal's current line, at most once in `every_seconds`; the last stays."""
     drawn = False
+    start = time.monotonic()
 
     def draw(progress: Progress) -> None:
         nonlocal drawn
         drawn = True
-        stream.write(f"\r{bar(progress)[: shutil.get_terminal_size().columns - 1]}{CLEAR_REST}")
+        stream.write(
+            f"\r{bar(progress, time.monotonic() - start)[: shutil.get_terminal_size().columns - 1]}{CLEAR_REST}"
+        )
         stream.flush()
 
     try:
@@ -90,14 +93,13 @@ def _now_and_then(show: Callable[[Progress], object], every_seconds: float) -> I
         show(last[0])
 
 
-def bar(progress: Progress) -> str:
-    """Progress as a bar, and what is out of the ordinary in words."""
+def bar(progress: Progress, seconds: float) -> str:
+    """Progress after `seconds` as a bar, and what is out of the ordinary in words."""
     full = WIDTH * progress.done // max(progress.total, 1)
     counts = {"unusable": progress.other, "missing": progress.unanswered, "retries": progress.retries}
     words = "".join(f", {count} {name}" for name, count in counts.items() if count)
-    return (
-        f"[{'#' * full}{'.' * (WIDTH - full)}] {progress.done}/{progress.total} replies, ${progress.dollars:.2f}{words}"
-    )
+    counted = f"{progress.done}/{progress.total} replies, ${progress.dollars:.2f}, {seconds:.0f} s"
+    return f"[{'#' * full}{'.' * (WIDTH - full)}] {counted}{words}"
 
 
 def describe(progress: Progress) -> str:
