@@ -275,5 +275,5 @@ def _replayed(label: str, request: Request, shelf: Shelf[Any], store: Store) -> 
         f"sample {request.sample}) in {store.root}"
     )
     if unlike := differences(store):
-        detail += f"; the replies unpacked there were made with {unlike}, and prompts depend on it"
+        detail += f"; the replies unpacked there were made with {unlike}, on which prompts may depend"
     return Unanswered(kind=Lack.MISSING, detail=detail)

@@ -14,7 +14,7 @@ from kopt.store import Key, Store
 Word = Annotated[str, Field(pattern=r"^[\w.+!-]{1,64}$")]
 
 TOLD = ("kopt", "triton", "torch")
-"""Packages whose versions prompts depend on: their words, the guidance, and what the compiler makes of a parent."""
+"""Packages whose versions prompts may depend on: their words, the guidance, and what the compiler makes of a parent."""
 
 
 class Versions(Value):
