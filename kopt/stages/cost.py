@@ -66,8 +66,8 @@ def _assumed(found: Sequence[Forecast]) -> list[str]:
     sizes = (f"{name} {TYPICAL[name].input} in, {TYPICAL[name].output} out" for name in purposes)
     return [
         "`likely` assumes these tokens of a call, which are guesses and not measured: " + "; ".join(sizes),
-        "`at most`: the same input, the longest reply each time, no cache. Prices are those of config/models.yaml,",
-        "which nobody has checked against the providers' pages: see docs/models.md",
+        "`at most`: the same input, the longest reply each time, no cache, no repairs: no bound, which budget_usd is.",
+        "Prices are those of the run's models_file, not checked against the providers' pages: see docs/models.md",
     ]
 
 
