@@ -20,6 +20,7 @@ from kopt.device.cage import Limits
 from kopt.device.fingerprint import fingerprint, toolchain
 from kopt.device.fork import Outcome, Raised, Returned, TimedOut, run_forked
 from kopt.device.pipe import Report
+from kopt.device.precompiled import ENTRY
 from kopt.device.rejection import Rejected, bounded, neutral
 from kopt.device.screen import screen
 from kopt.device.trace import Traced, trace
@@ -34,7 +35,7 @@ from kopt.store import Store
 LIMITS = Limits(wall_s=120.0, data_bytes=6 << 30)
 """Enough for some dozens of autotuner configurations."""
 
-_SUFFIXES = {"ptx": ".ptx", "cubin": ".cubin"}
+_SUFFIXES = {"ptx": ".ptx", "cubin": ".cubin", ENTRY: ".json"}
 
 
 class BuildJob(Value):
@@ -59,7 +60,8 @@ def build_all(
 ) -> Iterator[tuple[int, Build]]:
     """Build every job, `workers` at a time; yields (index, build) as they finish.
 
-    PTX and cubins are kept in `store` under the digests that the builds name (kinds `ptx` and `cubin`).
+    PTX, cubins and what loads them are kept in `store` under the digests that the builds name (kinds `ptx`, `cubin`
+    and `entry`).
 
     Raises:
         ProblemError: a problem's reference cannot be traced; no candidate is to blame.
@@ -147,6 +149,7 @@ def _gathered(traced: Sequence[Traced]) -> tuple[_Answer, list[bytes]]:
     for one in traced:
         texts |= {("ptx", name): text.encode() for name, text in one.ptx.items()}
         texts |= {("cubin", name): code for name, code in one.cubin.items()}
+        texts |= {(ENTRY, name): entry for name, entry in one.entries.items()}
     listed = tuple((kind, name, len(content)) for (kind, name), content in texts.items())
     return _Answer(workloads=tuple(one.build for one in traced), texts=listed), list(texts.values())
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +24,7 @@ from kopt.device.capture import Capture
 from kopt.device.fork import Task
 from kopt.device.ipc import Shared
 from kopt.device.pipe import Report
+from kopt.device.precompiled import Precompiled, install, quiet_compiler
 from kopt.device.program import Program
 from kopt.device.referee import Sheet
 from kopt.device.rejection import Rejected, describe
@@ -116,28 +116,33 @@ class Terms:
     """Triton's driver of the zygote."""
 
 
-def contest(kernel: Kernel, terms: Terms, sheets: Callable[[], Sequence[Sheet]]) -> Task:
+def contest(
+    kernel: Kernel, terms: Terms, sheets: Callable[[], Sequence[Sheet]], compiled: Sequence[Precompiled] = ()
+) -> Task:
     """The task of one contestant, to be run in a caged child of the zygote.
 
     Args:
         kernel: the candidate.
         terms: what it shares with the others.
         sheets: called in the child; the draws of its slot.
+        compiled: what the CPU stage made of the candidate; it need not be compiled again.
     """
 
     def task(report: Report) -> bytes:
         try:
-            return _contest(kernel, terms, sheets(), report)
+            return _contest(kernel, terms, sheets(), compiled, report)
         finally:
             ipc.leave()
 
     return task
 
 
-def _contest(kernel: Kernel, terms: Terms, mine: Sequence[Sheet], report: Report) -> bytes:
+def _contest(
+    kernel: Kernel, terms: Terms, mine: Sequence[Sheet], compiled: Sequence[Precompiled], report: Report
+) -> bytes:
     """The task's whole course."""
     watch, capture = _Watch(), Capture()
-    os.environ["TRITON_DISABLE_LINE_INFO"] = "1"  # as in the CPU stage: the same source gives the same binary
+    quiet_compiler()
     torch.cuda.init()
     torch.cuda.set_per_process_memory_fraction(terms.memory_share)
     torch.empty(1, device="cuda")
@@ -147,6 +152,7 @@ def _contest(kernel: Kernel, terms: Terms, mine: Sequence[Sheet], report: Report
     for sheet in mine:
         if sheet.workload.name not in seats:
             seats[sheet.workload.name] = _seat(terms.problem, sheet)
+    install(compiled)
     watch.phase("import")
     report.phase(Phase.IMPORT.value)
     try:

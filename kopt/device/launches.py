@@ -23,6 +23,7 @@ from triton.runtime.errors import OutOfResources, PTXASError
 from triton.runtime.jit import JITFunction
 
 from kopt.device.binary import Resources, resources
+from kopt.device.precompiled import entry_of
 from kopt.device.ptx import normal_digest
 from kopt.device.recorder import Recorder, layout
 from kopt.device.rejection import Rejected
@@ -72,6 +73,7 @@ class _Code:
 
     ptx: str
     cubin: str
+    entry: str
     normal_ptx: str
     used: Resources
 
@@ -179,6 +181,7 @@ class _Tracer:
             options=tuple(sorted((name, repr(options[name])) for name in UNCARRIED if options.get(name) is not None)),
             ptx=code.ptx,
             cubin=code.cubin,
+            entry=code.entry,
             normal_ptx=code.normal_ptx,
         )  # fmt: skip
 
@@ -186,7 +189,7 @@ class _Tracer:
         """Digests and resources of compiled code; worked out once, however often it is launched."""
         if kernel.hash not in self._codes:
             ptx, cubin = kernel.asm["ptx"], kernel.asm["cubin"]
-            digests = self._recorder.keep_text(ptx, cubin)
+            digests = self._recorder.keep_text(ptx, cubin, entry_of(kernel))
             used = resources(cubin, kernel.metadata.name)
             self._codes[kernel.hash] = _Code(*digests, normal_digest(ptx), used)
         return self._codes[kernel.hash]

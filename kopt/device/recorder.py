@@ -23,6 +23,8 @@ class Recorder:
     """PTX by digest."""
     cubin: dict[str, bytes] = field(default_factory=dict)
     """Cubins by digest."""
+    entries: dict[str, bytes] = field(default_factory=dict)
+    """Entries of Triton's cache by digest (`kopt.device.precompiled`)."""
     calls: int = 0
     """Launch calls made so far; an autotuned one counts once."""
     silent: bool = False
@@ -66,10 +68,10 @@ class Recorder:
         if not self.silent:
             self.host_ops.append(operation)
 
-    def keep_text(self, ptx: str, cubin: bytes) -> tuple[str, str]:
+    def keep_text(self, ptx: str, cubin: bytes, entry: bytes) -> tuple[str, str, str]:
         """Keep compiled code; its digests."""
-        names = hashlib.sha256(ptx.encode()).hexdigest(), hashlib.sha256(cubin).hexdigest()
-        self.ptx[names[0]], self.cubin[names[1]] = ptx, cubin
+        names = _digest(ptx.encode()), _digest(cubin), _digest(entry)
+        self.ptx[names[0]], self.cubin[names[1]], self.entries[names[2]] = ptx, cubin, entry
         return names
 
     def call(self, launches: Iterable[Launch]) -> None:
@@ -82,6 +84,10 @@ class Recorder:
         storage = tensor.untyped_storage()
         self._kept.append(storage)  # a storage that died could be mistaken for the next one
         return int(storage._cdata)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def layout(tensor: torch.Tensor) -> str:

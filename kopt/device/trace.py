@@ -6,7 +6,6 @@ candidate runs it, and torch is changed for good.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from kopt.device.contract import bind_arguments, load_candidate, load_reference, make_inputs, make_model
 from kopt.device.hostops import HostOps
 from kopt.device.launches import launches_something, record_launches
+from kopt.device.precompiled import quiet_compiler
 from kopt.device.recorder import Recorder, layout
 from kopt.device.rejection import Rejected, describe
 from kopt.device.stub import CUDA, pretend
@@ -48,6 +48,7 @@ class Traced:
     build: WorkloadBuild
     ptx: dict[str, str]
     cubin: dict[str, bytes]
+    entries: dict[str, bytes]
 
 
 def trace(
@@ -74,12 +75,6 @@ def trace(
         entry = load_candidate(kernel, folder)
         announce(Phase.TRACE)
         return [_traced(entry, ready, recorder, device, folder) for ready in prepared]
-
-
-def quiet_compiler() -> None:
-    """Have Triton compile without line information, so that neither path nor comments leave a trace."""
-    os.environ["TRITON_DISABLE_LINE_INFO"] = "1"
-    os.environ["TRITON_FRONT_END_DEBUGGING"] = "0"
 
 
 def prepare(problem: Problem, workload: Workload) -> Prepared:
@@ -171,7 +166,7 @@ def _traced(entry: Callable[..., Any], ready: Prepared, common: Recorder, device
         raise _rejection(error, recorder, common, folder) from error
     if common.violation is not None:
         raise common.violation
-    return Traced(build, recorder.ptx, recorder.cubin)
+    return Traced(build, recorder.ptx, recorder.cubin, recorder.entries)
 
 
 def _rejection(error: Exception, recorder: Recorder, common: Recorder, folder: Path) -> Rejected:

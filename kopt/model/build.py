@@ -74,6 +74,8 @@ class Launch(Value):
     """Digest of the PTX in the store."""
     cubin: str = ""
     """Digest of the cubin in the store."""
+    entry: str = ""
+    """Digest in the store of what Triton needs to load the cubin instead of compiling."""
     normal_ptx: str = ""
     """Digest of the normalised PTX, which the fingerprint is made of."""
 

@@ -8,8 +8,9 @@ import torch
 
 from kopt.device.contract import load_candidate
 from kopt.device.fingerprint import fingerprint, toolchain
+from kopt.device.precompiled import quiet_compiler
 from kopt.device.recorder import Recorder
-from kopt.device.trace import prepare, quiet_compiler, record_call
+from kopt.device.trace import prepare, record_call
 from kopt.model.build import Built
 from kopt.problem import folder
 from tests.device.small import H100, ROOT
