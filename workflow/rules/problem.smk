@@ -16,10 +16,12 @@ MEASURING = [
 ]
 
 
+# Language models that cannot be asked end a run before it does anything: what begins it waits for their check.
 rule problem:
     input:
         files=CHECKED.problem_files,
         device=CHECKED.device_file,
+        models=ancient(MODELS),
     output:
         problem=f"{RUN}/problem.json",
         facts=FACTS,
@@ -44,6 +46,8 @@ rule problem:
 if CUDA:
 
     rule device:
+        input:
+            models=ancient(MODELS),
         output:
             device=DEVICE,
         log:

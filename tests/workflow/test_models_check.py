@@ -1,0 +1,22 @@
+"""Language models that cannot be asked end a search before any of its other jobs begins."""
+
+import pytest
+from local_models import KEYS, SMALL, write_models
+
+NOBODY = 1
+"""A port at which nothing listens."""
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("language")]
+
+
+def test_an_unreachable_server_ends_the_run_and_nothing_else_has_run(project, monkeypatch):
+    for variable, key in KEYS.items():
+        monkeypatch.setenv(variable, key)
+    write_models(project.folder, NOBODY)
+    done = project.run(*SMALL, "judge=dry", "models=[gpt-local]")
+    assert done.returncode != 0
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("kopt: error: ")]
+    assert "gpt-local" in line
+    assert f":{NOBODY}" in line
+    assert [path.name for path in project.file("logs").iterdir()] == ["models.log"]
+    assert not [path for path in project.file("").rglob("*") if path.is_file() and path.suffix != ".log"]
