@@ -10,24 +10,34 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import re
 import statistics as stats
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from kopt import statistics
+from kopt.device.apart import apart
 from kopt.device.bench import Bench
+from kopt.device.build import BuildJob, build_all
 from kopt.device.facts import problem_facts
 from kopt.device.found import Found
 from kopt.device.judge_cuda import INCUMBENT, LIMITS, CudaJob, Final, Race, judge_on, measure_finalists
 from kopt.device.noise import noise_floor
 from kopt.device.peaks import describe_device
+from kopt.model.build import Build, Built
+from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.problem.folder import load
+from kopt.store import Store
 
 PROBLEMS = Path(__file__).parents[1] / "config" / "problems"
 BATCHES = 20
+BUILD_S = 300.0
+"""Limit of the CPU stage, s."""
 
 
 def main() -> None:
@@ -43,12 +53,32 @@ def main() -> None:
 
 
 def _chunk(problem: Problem, found: Found, options: argparse.Namespace) -> None:
-    jobs = [CudaJob(kernel=k, problem=problem, seed=1) for k in itertools.islice(variants(problem.seed), options.count)]
+    kernels = [problem.seed, *itertools.islice(variants(problem.seed), options.count)]
+    with TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        builds = apart(BUILD_S, build, problem, kernels, found.device, Path(folder))
+        print(f"\nCPU stage: {len(kernels)} kernels in {time.perf_counter() - start:.2f} s on {os.cpu_count()} cores")
+        jobs = [
+            CudaJob(kernel=one, problem=problem, seed=1, build=build if isinstance(build, Built) else None)
+            for one, build in zip(kernels, builds, strict=True)
+        ]
+        _judge(problem, found, options, jobs, Store(Path(folder)))
+
+
+def build(problem: Problem, kernels: Sequence[Kernel], device: Device, folder: Path) -> list[Build]:
+    """What the CPU stage makes of the kernels, in a process of its own: the judge's must not have used Triton."""
+    jobs = [BuildJob(kernel=kernel, problem=problem, device=device) for kernel in kernels]
+    made = dict(build_all(jobs, store=Store(folder), workers=os.cpu_count() or 1))
+    return [made[at] for at in range(len(kernels))]
+
+
+def _judge(problem: Problem, found: Found, options: argparse.Namespace, given: Sequence[CudaJob], store: Store) -> None:
+    seed, *jobs = given
     start = time.perf_counter()
     race = Race(first=5, repeat=options.repeat)
     with Bench(problem, seed=1, workers=options.workers, limits=LIMITS, calibrated=options.calibrated) as bench:
         judged = dict(
-            judge_on(bench, jobs, facts=problem_facts(problem), found=found, incumbent=problem.seed, race=race)
+            judge_on(bench, jobs, facts=problem_facts(problem), found=found, incumbent=seed, race=race, store=store)
         )
     account = bench.account
     total = time.perf_counter() - start

@@ -21,6 +21,7 @@ from kopt.device.distributions import Draw, derive_seed, plan
 from kopt.device.facts import input_names, workload_facts
 from kopt.device.fork import Died, Outcome, Raised, Returned, TimedOut, run_forked
 from kopt.device.ipc import Shared
+from kopt.device.precompiled import Compiled, Precompiled
 from kopt.device.program import Program
 from kopt.device.referee import Referee, Sheet
 from kopt.device.rejection import bounded
@@ -84,7 +85,7 @@ class Bench:
         self.referee = Trusted("the referee", lambda: Referee(problem))
         self._timer: Trusted | None = None
         self._contracts: dict[str, Contract] = {}
-        self._built: Mapping[str, frozenset[str]] = {}
+        self._compiled: Mapping[str, Compiled] = {}
         self.account: dict[str, float] = {}
         """Seconds by what was waited for, e.g. `the timer: race`; complete once the bench is left."""
         try:
@@ -110,7 +111,7 @@ class Bench:
     # --- verification -------------------------------------------------------------------------------------------------
 
     def verify(
-        self, kernels: Mapping[str, Kernel], built: Mapping[str, frozenset[str]] | None = None
+        self, kernels: Mapping[str, Kernel], compiled: Mapping[str, Compiled] | None = None
     ) -> Iterator[tuple[str, Recorded | Verdict]]:
         """Run every kernel's Python code in a caged child, on draws that follow from the seed and from all of them.
 
@@ -118,9 +119,9 @@ class Bench:
 
         Args:
             kernels: by name.
-            built: digests of the cubins that the CPU stage made of a kernel, by name; it may launch no others.
+            compiled: what the CPU stage made of a kernel, by name; it is loaded, and nothing else may be launched.
         """
-        self._built = built or {}
+        self._compiled = compiled or {}
         starved: dict[str, Kernel] = {}
         seed = (self._seed, "verify", *sorted(text_digest(kernel.source) for kernel in kernels.values()))
         yield from self._round(kernels, self._workers, seed, starved)
@@ -140,7 +141,8 @@ class Bench:
         terms = Terms(self.problem, LATE, max(0.01, (free - REFEREE_BYTES) / whole / workers), self.driver)
         slots = _Slots(len(names), workers)
         tasks = [
-            contest(kernel, terms, partial(_sheets_of, sheets, slots, at)) for at, kernel in enumerate(kernels.values())
+            contest(kernel, terms, partial(_sheets_of, sheets, slots, at), self._given(name))
+            for at, (name, kernel) in enumerate(kernels.items())
         ]
         for at, outcome in run_forked(tasks, workers=workers, limits=self._limits):
             slot = slots.of(at)
@@ -153,6 +155,9 @@ class Bench:
                 starved[names[at]] = kernels[names[at]]
             else:
                 yield names[at], heard
+
+    def _given(self, name: str) -> tuple[Precompiled, ...]:
+        return self._compiled[name].kernels if name in self._compiled else ()
 
     def _room(self, draws: Sequence[Draw]) -> int:
         """How many contestants the device's memory has room for."""
@@ -194,7 +199,8 @@ class Bench:
 
     def _built_only(self, name: str, heard: Recorded | Verdict) -> Recorded | Verdict:
         """A verdict in place of a recording that launches other machine code than the CPU stage made of the source."""
-        if isinstance(heard, Recorded) and name in self._built and not set(heard.binaries) <= self._built[name]:
+        known = self._compiled.get(name)
+        if isinstance(heard, Recorded) and known is not None and not set(heard.binaries) <= known.cubins:
             return failure(Phase.FALLBACK, "it launches machine code that its source does not compile to")
         return heard
 

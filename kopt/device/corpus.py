@@ -187,7 +187,8 @@ def judge_by_cuda(entries: Sequence[Entry], workers: int, wall_s: float, seed: i
         problem = jobs[0].problem
         for at, one in judge_all(
             jobs, facts=problem_facts(problem), found=found, workers=workers, limits=replace(LIMITS, wall_s=wall_s),
-            incumbent=problem.seed, race=Race(repeat=10, keep=1), calibrated=True,
+            incumbent=CudaJob(kernel=problem.seed, problem=problem, seed=seed), race=Race(repeat=10, keep=1),
+            calibrated=True,
         ):  # fmt: skip
             judged[places[at]] = Judged(one.verdict, one.timing.ratio if one.timing else None)
     return judged

@@ -25,6 +25,7 @@ from kopt.device.bench import JUDGE, Batch, Bench, Recorded, failure
 from kopt.device.cage import Limits
 from kopt.device.clocks import Clocks, together
 from kopt.device.found import Found
+from kopt.device.precompiled import Compiled, all_compiled
 from kopt.device.trusted import CallFailed
 from kopt.device.validity import environment
 from kopt.errors import WorkerDied
@@ -37,6 +38,7 @@ from kopt.model.problem import Dtype, Problem, ProblemFacts, WorkloadFacts
 from kopt.model.timing import Finals, Measured, WorkloadTiming, geometric_mean
 from kopt.model.verdict import Failed, Passed, Verdict
 from kopt.roofline import compute_floor_ms, floor_ms, memory_floor_ms
+from kopt.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -103,8 +105,9 @@ def judge_all(
     found: Found,
     workers: int,
     limits: Limits = LIMITS,
-    incumbent: Kernel | None = None,
+    incumbent: CudaJob | None = None,
     race: Race = Race(),  # noqa: B008 - frozen
+    store: Store | None = None,
     calibrated: bool = False,
 ) -> Iterator[tuple[int, CudaJudged]]:
     """Judge a chunk of one problem on the first visible device; yields (index, judged).
@@ -119,6 +122,7 @@ def judge_all(
         limits: of one contestant.
         incumbent: timed along; ratios are to it.
         race: how long to time.
+        store: where the texts lie that the builds name; without one everything is compiled again.
         calibrated: the problem's checks have been proven before (`kopt.device.verify_calibration`).
 
     Raises:
@@ -128,7 +132,7 @@ def judge_all(
     if not jobs:
         return
     with Bench(jobs[0].problem, seed=jobs[0].seed, workers=workers, limits=limits, calibrated=calibrated) as bench:
-        yield from judge_on(bench, jobs, facts=facts, found=found, incumbent=incumbent, race=race)
+        yield from judge_on(bench, jobs, facts=facts, found=found, incumbent=incumbent, race=race, store=store)
     log.info("seconds waited for: %s", {name: round(seconds, 2) for name, seconds in bench.account.items()})
 
 
@@ -138,15 +142,17 @@ def judge_on(
     *,
     facts: ProblemFacts,
     found: Found,
-    incumbent: Kernel | None = None,
+    incumbent: CudaJob | None = None,
     race: Race = Race(),  # noqa: B008 - frozen
+    store: Store | None = None,
 ) -> Iterator[tuple[int, CudaJudged]]:
     """Like `judge_all`, on a bench that stands."""
     kernels = {str(at): job.kernel for at, job in enumerate(jobs)}
-    built = {str(at): _cubins(job.build) for at, job in enumerate(jobs) if job.build is not None}
+    builds = {str(at): job.build for at, job in enumerate(jobs)}
     if incumbent is not None:
-        kernels[INCUMBENT] = incumbent
-    for name, judged in Judging(bench, facts, found, race, Clocks(found.uuid).read).judge(kernels, built):
+        kernels[INCUMBENT], builds[INCUMBENT] = incumbent.kernel, incumbent.build
+    compiled = all_compiled(builds, store)
+    for name, judged in Judging(bench, facts, found, race, Clocks(found.uuid).read).judge(kernels, compiled):
         yield int(name), judged
 
 
@@ -157,6 +163,8 @@ def measure_finalists(
     facts: ProblemFacts,
     found: Found,
     seed: int,
+    builds: Mapping[str, Built | None] | None = None,
+    store: Store | None = None,
     plan: Final = Final(),  # noqa: B008 - frozen
     workers: int = 2,
     limits: Limits = LIMITS,
@@ -169,6 +177,8 @@ def measure_finalists(
         facts: its facts.
         found: the device, measured.
         seed: of the verification's inputs: another one than the search's.
+        builds: what the CPU stage made of them, by name, as far as it is known.
+        store: where compiled texts lie; without one everything is compiled again.
         plan: how long to time, and beside what.
         workers: contestants at a time; timing is always alone.
         limits: of one contestant.
@@ -179,7 +189,7 @@ def measure_finalists(
     with Bench(problem, seed=seed, workers=workers, limits=limits, calibrated=True) as bench:
         race = Race(warmup=plan.warmup, repeat=plan.repeat)
         judging = Judging(bench, facts, found, race, Clocks(found.uuid).read)
-        for name, heard in bench.verify(kernels) if kernels else ():
+        for name, heard in bench.verify(kernels, all_compiled(builds or {}, store)) if kernels else ():
             judging.take(name, heard)
         for turn in range(plan.processes):
             judging.final(turn, -(-plan.repeat // plan.processes), plan.baselines)
@@ -207,10 +217,10 @@ class Judging:
     """By name and workload."""
 
     def judge(
-        self, kernels: Mapping[str, Kernel], built: Mapping[str, frozenset[str]]
+        self, kernels: Mapping[str, Kernel], compiled: Mapping[str, Compiled]
     ) -> Iterator[tuple[str, CudaJudged]]:
         """Verify, race, and say what came of each."""
-        for name, heard in self.bench.verify(kernels, built):
+        for name, heard in self.bench.verify(kernels, compiled):
             self.take(name, heard)
             if name in self.verdicts and name == INCUMBENT:
                 log.warning("the incumbent did not pass: no ratios (%s)", self.verdicts[name])
@@ -395,11 +405,6 @@ class Judging:
             ratio_low=ratio.low if ratio else None,
             ratio_high=ratio.high if ratio else None,
         )
-
-
-def _cubins(build: Built) -> frozenset[str]:
-    """Digests of all cubins of a build."""
-    return frozenset(launch.cubin for workload in build.workloads for launch in workload.launches)
 
 
 def _least_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 from kopt import artifact
 from kopt.errors import StoreError
 from kopt.model.base import Value
-from kopt.model.build import Built
+from kopt.model.build import Built, Launch
 from kopt.store import Store
 
 ENTRY = "entry"
@@ -58,20 +58,24 @@ class Compiled:
     """Those that the store still holds."""
 
 
-def compiled(build: Built, store: Store) -> Compiled:
+def all_compiled(builds: Mapping[str, Built | None], store: Store | None) -> dict[str, Compiled]:
+    """`compiled` of every build that is known, by name."""
+    return {name: compiled(build, store) for name, build in builds.items() if build is not None}
+
+
+def compiled(build: Built, store: Store | None) -> Compiled:
     """What a build names, read from the store; what is gone there is compiled again."""
     launches = [launch for workload in build.workloads for launch in workload.launches]
-    named = sorted({(launch.entry, launch.ptx, launch.cubin) for launch in launches if launch.entry})
-    found = []
-    for entry, ptx, cubin in named:
+    found = tuple(_texts(launches, store)) if store is not None else ()
+    return Compiled(frozenset(launch.cubin for launch in launches), found)
+
+
+def _texts(launches: Sequence[Launch], store: Store) -> Iterator[Precompiled]:
+    for entry, ptx, cubin in sorted({(one.entry, one.ptx, one.cubin) for one in launches if one.entry}):
         with suppress(StoreError):
-            texts = (
-                store.blob(ENTRY, entry, ".json"),
-                store.blob("ptx", ptx, ".ptx"),
-                store.blob("cubin", cubin, ".cubin"),
+            yield Precompiled(
+                store.blob(ENTRY, entry, ".json"), store.blob("ptx", ptx, ".ptx"), store.blob("cubin", cubin, ".cubin")
             )
-            found.append(Precompiled(*texts))
-    return Compiled(frozenset(launch.cubin for launch in launches), tuple(found))
 
 
 def quiet_compiler() -> None:

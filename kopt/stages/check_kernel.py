@@ -281,7 +281,7 @@ def _raced(task: Task, build: Built, found: Found, store: Path) -> tuple[CudaJud
     judged = dict(
         judge_all(
             jobs, facts=facts_of(task.problem, Store(store), "cuda"), found=found, workers=len(jobs),
-            limits=replace(LIMITS, wall_s=task.judge_seconds), race=Race(repeat=task.repeat),
+            limits=replace(LIMITS, wall_s=task.judge_seconds), race=Race(repeat=task.repeat), store=Store(store),
         )
     )  # fmt: skip
     return judged[0], judged[1]

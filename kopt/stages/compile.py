@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kopt import artifact
-from kopt.artifact import write_value
+from kopt.artifact import text_digest, write_value
 from kopt.model.build import Build, BuildFailed, Built, Phase
 from kopt.model.device import Device, Toolchain
 from kopt.model.kernel import Candidate, Kernel, candidate_name
@@ -85,6 +85,12 @@ def build_key(kernel: str, problem: Problem, device: Device) -> BuildKey:
         kernel=kernel, entry=problem.seed.entry, problem=build_contract(problem), device=build_target(device),
         toolchain=toolchain(device),
     )  # fmt: skip
+
+
+def known_build(kernel: Kernel, problem: Problem, device: Device, store: Store) -> Built | None:
+    """What the store holds of a kernel's build; None where it holds none."""
+    found = store.shelf(Build).get(build_key(text_digest(kernel.source), problem, device))
+    return found if isinstance(found, Built) else None
 
 
 def toolchain(device: Device) -> Toolchain:

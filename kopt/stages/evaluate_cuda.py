@@ -18,7 +18,7 @@ from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.timing import Measured
 from kopt.model.trial import BuildRow, SelectionRow
 from kopt.model.verdict import Failed, Passed, Verdict
-from kopt.stages.compile import toolchain
+from kopt.stages.compile import known_build, toolchain
 from kopt.stages.evaluate import Judge, Judged, built_named, is_accident
 from kopt.stages.keys import KERNEL, TimingKey, VerdictKey, build_contract, cuda_contract
 from kopt.stages.on_gpu import check_same, leased
@@ -71,8 +71,7 @@ def judge_by_cuda(
             return known
         with leased(store, wait_s=plan.wait_s) as found:
             check_same(found, device)
-            best = kernel_named(incumbent, problem, store) if incumbent else None
-            for at, one in _judge(missing, problem, facts, store, plan, found, best):
+            for at, one in _judge(missing, problem, facts, store, plan, found, incumbent):
                 known[missing[at].slot] = records.keep(missing[at], one)
                 log.info("slot %d: %s, seconds %s", missing[at].slot, one.verdict.verdict, one.seconds)
         return known
@@ -126,7 +125,7 @@ class Records:
 
 def _judge(
     rows: Sequence[BuildRow], problem: Problem, facts: ProblemFacts, store: Store, plan: Plan, found: Found,
-    incumbent: Kernel | None,
+    incumbent: str,
 ) -> Iterator[tuple[int, CudaJudged]]:  # fmt: skip
     from kopt.device.judge_cuda import LIMITS, CudaJob, Race, judge_all
 
@@ -137,10 +136,16 @@ def _judge(
         )
         for row in rows
     ]  # fmt: skip
+    best = None
+    if incumbent:
+        kernel = kernel_named(incumbent, problem, store)
+        known = known_build(kernel, problem, found.device, store)
+        best = CudaJob(kernel=kernel, problem=problem, seed=plan.seed, build=known)
     return judge_all(
         jobs, facts=facts, found=found, workers=plan.workers, limits=replace(LIMITS, wall_s=plan.seconds),
-        incumbent=incumbent, race=Race(repeat=plan.repeat, warmup=plan.warmup),
-        calibrated=incumbent is not None,  # the seed was judged on this problem before
+        incumbent=best, race=Race(repeat=plan.repeat, warmup=plan.warmup),
+        calibrated=best is not None,  # the seed was judged on this problem before
+        store=store,
     )  # fmt: skip
 
 

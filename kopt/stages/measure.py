@@ -19,6 +19,7 @@ from kopt.model.timing import Finals, Measured
 from kopt.model.trial import RankRow, SelectionRow
 from kopt.model.verdict import Passed
 from kopt.search.order import by_time, dedup
+from kopt.stages.compile import known_build
 from kopt.stages.evaluate_cuda import kernel_named
 from kopt.stages.keys import FinalsKey, cuda_contract
 from kopt.stages.on_gpu import check_same, leased
@@ -74,7 +75,8 @@ class Scene:
             )
             finals = measure_finalists(
                 kernels, self.problem, facts=self.facts, found=found, seed=course.seed, plan=plan,
-                workers=course.workers, limits=replace(LIMITS, wall_s=course.seconds),
+                builds={n: known_build(k, self.problem, self.device, self.store) for n, k in kernels.items()},
+                store=self.store, workers=course.workers, limits=replace(LIMITS, wall_s=course.seconds),
             )  # fmt: skip
         here = environment(found.device.name, found.uuid, found.driver)
         return shelf.put(self._key(kernels, baselines, course, here), finals)

@@ -28,18 +28,21 @@ SEED = MATVEC.seed.source
 RUN = """
 import json, sys
 from itertools import groupby
+from pathlib import Path
 from kopt.device.cage import Limits
 from kopt.device.facts import problem_facts
 from kopt.device.judge_cuda import CudaJob, Race, judge_all
 from kopt.device.peaks import describe_device
+from kopt.store import Store
 
 jobs = [CudaJob.model_validate(job) for job in json.load(sys.stdin)]
 found, judged = describe_device(), []
+store = Store(Path(sys.argv[1])) if sys.argv[1:] else None
 for problem, chunk in groupby(jobs, lambda job: job.problem):
     chunk = list(chunk)
     verdicts = dict(judge_all(
-        chunk, facts=problem_facts(problem), found=found, workers=4, limits=Limits(wall_s=15), incumbent=problem.seed,
-        race=Race(repeat=20),
+        chunk, facts=problem_facts(problem), found=found, workers=4, limits=Limits(wall_s=15),
+        incumbent=CudaJob(kernel=problem.seed, problem=problem, seed=7), race=Race(repeat=20), store=store,
     ))
     judged += [verdicts[i].model_dump(mode="json") for i in range(len(chunk))]
 print(json.dumps([found.uuid, judged]))
@@ -47,7 +50,7 @@ print(json.dumps([found.uuid, judged]))
 """A process of its own: whoever judges must not have used CUDA."""
 
 
-def judge(jobs: list[tuple[Problem, str]], builds=()):
+def judge(jobs: list[tuple[Problem, str]], builds=(), store: Path | None = None):
     from kopt.device.judge_cuda import CudaJudged
 
     texts = [
@@ -56,7 +59,7 @@ def judge(jobs: list[tuple[Problem, str]], builds=()):
     ]
     texts = [text | {"build": build} for text, build in zip_longest(texts, builds)]
     done = subprocess.run(
-        [sys.executable, "-c", RUN],
+        [sys.executable, "-c", RUN, *([str(store)] if store else [])],
         input=json.dumps(texts), capture_output=True, text=True, env={**os.environ, "SECRET_API_KEY": "xyz"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -193,13 +196,13 @@ def test_every_seed_passes_at_full_size():
 
 def test_a_kernel_launches_what_the_cpu_stage_made_of_its_source(judged, tmp_path):
     built = {name: build(source, tmp_path) for name, source in RIGHT.items()}
-    _, again = judge([(MATVEC, source) for source in RIGHT.values()], [built[name] for name in RIGHT])
+    _, again = judge([(MATVEC, source) for source in RIGHT.values()], [built[name] for name in RIGHT], tmp_path)
     assert [type(one.verdict) for one in again] == [Passed] * len(RIGHT)
 
 
 def test_a_kernel_that_launches_anything_else_does_not_pass(tmp_path):
     other = build(RIGHT["larger blocks"], tmp_path)
-    _, (one,) = judge([(MATVEC, SEED)], [other])
+    _, (one,) = judge([(MATVEC, SEED)], [other], tmp_path)
     assert isinstance(one.verdict, Failed)
 
 

@@ -49,7 +49,7 @@ class Table:
         self.random = random.Random(1)
         self.launches = dict.fromkeys(ms, 0)
 
-    def verify(self, kernels, built=None):
+    def verify(self, kernels, compiled=None):
         for name in kernels:
             bad = name in self.unverified
             yield name, failure(Phase.CRASH, "died") if bad else Recorded((PROGRAM,), {}, (), {"verify": 1.0})
