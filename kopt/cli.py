@@ -113,7 +113,6 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def _add_cost(commands: Any) -> None:
     cost = commands.add_parser("cost", help="estimate what a run's language models will cost, or say what they did")
     cost.add_argument("--run", type=Path, help="a run's folder: what it has cost so far")
-    cost.add_argument("--store", type=Path, default=Path(Config().store), help="the store that the run used")
     cost.add_argument("--json", action="store_true", help="print everything as JSON")
     cost.add_argument("--slots", action="store_true", help="with --run: also by slot, and by each other thing asked")
     _add_settings(cost)
@@ -216,7 +215,7 @@ def _cost(options: argparse.Namespace) -> int:
     from kopt.stages.cost import cost_lines, forecast, forecast_lines, run_cost
 
     if options.run:
-        cost = run_cost(options.run, Store(options.store))
+        cost = run_cost(options.run)
         lines = cost_lines(cost, slots=options.slots)
         print(json.dumps(cost.model_dump(mode="json"), indent=1) if options.json else "\n".join(lines))
         return 0

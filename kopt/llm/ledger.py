@@ -77,9 +77,10 @@ class Reused(Value):
     event: Literal["reused"] = "reused"
     request: str
     label: str
+    """The first that it was known for."""
     model: str
-    dollars: float
-    """What the reply had cost when it was made."""
+    usage: Usage
+    """Tokens of the reply, and what it had cost when it was made."""
 
 
 Line = Annotated[Reserved | Settled | Released | Reused, Field(discriminator="event")]
@@ -132,7 +133,7 @@ class Ledger:
         self.budget = budget or Budget()
         self._read_to = 0
         self._calls: dict[str, Reserved | Settled | Released] = {}
-        self._reused: dict[tuple[str, str], Reused] = {}
+        self._reused: dict[str, Reused] = {}
         self._paid: set[str] = set()
         self._committed = 0.0
         self._begun = 0
@@ -169,11 +170,11 @@ class Ledger:
         self.write(Released(**given, lack=lack, billed=billed, dollars=min(dollars, call.dollars), seconds=seconds))
 
     def reuse(self, request: Request, label: str, usage: Usage) -> None:
-        """Note that a reply was known; once for a label and request, and not when this run paid for it."""
-        digest = request.digest
-        if (digest, label) in self._reused or digest in self._paid:
-            return
-        self.write(Reused(request=digest, label=label, model=request.model, dollars=usage.dollars))
+        """Note that a reply was known; once for a request, as it is paid once, and not when this run paid for it."""
+        with self._lock:
+            self._catch_up()
+            if request.digest not in self._reused and request.digest not in self._paid:
+                self._append(Reused(request=request.digest, label=label, model=request.model, usage=usage))
 
     def recover(self, known: Callable[[str], tuple[str, Usage] | None]) -> None:
         """Settle what a killed process had reserved and whose reply reached the store.
@@ -247,7 +248,7 @@ class Ledger:
 
     def _remember(self, line: Reserved | Settled | Released | Reused) -> None:
         if isinstance(line, Reused):
-            self._reused[line.request, line.label] = line
+            self._reused[line.request] = line
             return
         before = self._calls.get(line.call)
         self._count(line, 1)
@@ -278,7 +279,7 @@ def _bill(line: Reserved | Settled | Released | Reused) -> Bill:
     if isinstance(line, Settled):
         return Bill(calls=1, usage=line.usage, saved_dollars=line.saved)
     if isinstance(line, Reused):
-        return Bill(reused=1, reused_dollars=line.dollars)
+        return Bill(reused=1, reused_dollars=line.usage.dollars)
     if isinstance(line, Reserved) or line.billed:
         return Bill(lost=1, lost_dollars=line.dollars)
     return Bill(turned_away=1)

@@ -88,19 +88,13 @@ class RunCost(Value):
     """What was asked, one by one."""
 
 
-def run_cost(run: Path, store: Store) -> RunCost:
-    """What a run's replies cost.
-
-    Args:
-        run: the run's folder.
-        store: where replies lie that were not paid again; one that lacks them gives no tokens for those.
+def run_cost(run: Path) -> RunCost:
+    """What the replies of a run cost, by the ledger in its folder.
 
     Raises:
         ConfigError: the run asked no language model.
     """
-    labels = costs_of(run, store)
-    if not labels:
-        raise ConfigError(f"{run} has no {LEDGER} and no replies: name the folder of a run that asked language models")
+    labels = costs_of(ledger_of(run).lines())
     whole = total(labels)
     return RunCost(
         run=run.name,
@@ -185,10 +179,6 @@ def _remarks(cost: RunCost) -> list[str]:
     whole = cost.total
     if cost.replayed:
         lines = ["replayed: nothing was paid; the dollars are what the replies had cost when they were made"]
-        if all(row.slot is not None for row in cost.labels):
-            lines.append(
-                "of proposals and repairs only: a replay keeps no ledger of diagnoses, classification, reflection"
-            )
     else:
         lines = [f"prompt caching saved {dollars(whole.saved_usd)}"]
         lines.append(

@@ -67,9 +67,9 @@ class Asker:
         from kopt.llm.ask import replay
         from kopt.llm.ledger import Budget, Ledger
 
-        if self.asking.replies == "replay":
-            return replay(asked, store=self.store)
         ledger = Ledger(self.run / LEDGER, Budget(usd=self.asking.budget_usd, calls=self.asking.budget_calls))
+        if self.asking.replies == "replay":
+            return _noted(asked, replay(asked, store=self.store), ledger)
         if self.asking.replies == "exchange":
             return self._exchanged(asked, ledger)
         return self._recorded(asked, self._live(asked, ledger))
@@ -123,6 +123,14 @@ def asker_of(job: Job, *, concurrency: int | None = None) -> Asker | None:
         table = read_value(path, ModelTable)
         return Asker(job.setting("asking", Asking), table, job.store, job.path("run"), concurrency=concurrency)
     return None
+
+
+def _noted(asked: Mapping[str, Request], replies: Mapping[str, Reply], ledger: Ledger) -> Mapping[str, Reply]:
+    """The replies, each noted as known: a replay pays nothing, and can tell what they had cost."""
+    for label, reply in replies.items():
+        if not isinstance(reply, Unanswered):
+            ledger.reuse(asked[label], label, reply.usage)
+    return replies
 
 
 def _usable(replies: Mapping[str, Reply]) -> Mapping[str, Reply]:

@@ -71,6 +71,13 @@ class TestLedger:
         last.refresh()
         assert last.bill().usage.dollars == 3
 
+    def test_a_known_reply_is_counted_once_by_whatever_jobs_it_is_shared(self, tmp_path):
+        first, second = Ledger(tmp_path / "l"), Ledger(tmp_path / "l")
+        for ledger, label in ((first, "r0c0"), (first, "r0c1"), (second, "r1c0")):
+            ledger.reuse(ONE, label, Usage(input=7, dollars=0.5))
+        assert second.bill() == Bill(reused=1, reused_dollars=0.5)
+        assert [line.label for line in second.lines()] == ["r0c0"]
+
     def test_costs_are_told_by_slot_and_model(self, tmp_path):
         ledger = Ledger(tmp_path / "l")
         ledger.enter(ONE, "r1a0s0", "answered", Usage(dollars=1))

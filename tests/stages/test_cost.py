@@ -73,7 +73,7 @@ def test_a_run_s_bill_and_its_packed_replies(capsys, server, tmp_path):
     run, table = tmp_path / "run", table_for(server.port)
     asked = {f"r1a0s{n}": request_to(table, "openai", f"slot-{n}") for n in range(3)}
     ask(asked, table=table, store=Store(tmp_path / "store"), ledger=Ledger(run / "ledger.jsonl"), terms=Terms())
-    words = ("cost", "--run", str(run), "--store", f"{tmp_path}/store")
+    words = ("cost", "--run", str(run))
     lines = [line.split() for line in said(capsys, *words, "--slots")[1].splitlines()]
     usd = f"${3 * (60 * 2.0 + 40 * 0.5 + 20 * 10.0) / 1e6:.4f}"
     row = ["3", "0", "300", "120", "60", "15", usd]
@@ -93,7 +93,7 @@ def test_a_run_of_known_replies_paid_nothing_and_says_so(capsys, server, tmp_pat
     asked = {"r1a0s0": request_to(table, "openai", "one"), "r1d0": request_to(table, "openai", "two")}
     for run in ("first", "again"):
         ask(asked, table=table, store=store, ledger=Ledger(tmp_path / run / "ledger.jsonl"), terms=Terms())
-    first, again = (run_cost(tmp_path / run, store) for run in ("first", "again"))
+    first, again = (run_cost(tmp_path / run) for run in ("first", "again"))
     assert (first.replayed, again.replayed, again.total.paid_usd) == (False, True, 0.0)
     assert again.total.stored_usd == pytest.approx(first.total.paid_usd)
     assert (again.total.input, again.total.output) == (first.total.input, first.total.output)

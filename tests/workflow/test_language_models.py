@@ -16,6 +16,7 @@ from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate, ProposalStatus
 from kopt.stages.briefing import Briefing
 from kopt.stages.classify_by_model import Agreement
+from kopt.stages.cost import run_cost
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("language")]
 
@@ -55,6 +56,11 @@ def searched(tmp_path_factory, server, new_project):
     project.output = project.succeeds(*SEARCH)
     project.served = sum(server.served().values())
     return project
+
+
+def asked(row):
+    """What was asked under one label, and what its replies cost, whoever paid them."""
+    return (row.label, row.model, row.calls + row.stored, row.input, row.output, row.paid_usd + row.stored_usd)
 
 
 def candidates(project, round, attempt=0):
@@ -110,7 +116,9 @@ def test_a_packed_run_is_replayed_without_servers_to_the_same_bytes(searched, pr
     project.succeeds(*SEARCH, "replies=replay")
     for name in ("round_1/selection.parquet", "round_1/attempt_0/candidates.parquet", "best_kernel.py"):
         assert project.file(name).read_bytes() == searched.file(name).read_bytes()
-    assert not project.file("ledger.jsonl").exists()
+    paid, replayed = (run_cost(one.file("")) for one in (searched, project))
+    assert (replayed.replayed, replayed.total.paid_usd, replayed.total.stored) == (True, 0.0, paid.total.calls)
+    assert [asked(row) for row in replayed.labels] == [asked(row) for row in paid.labels]
 
 
 def test_an_exchange_ends_with_a_message_and_goes_on_when_replies_lie_there(served, monkeypatch):
