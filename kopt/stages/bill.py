@@ -1,13 +1,19 @@
-"""What a run's replies cost, label by label, by its ledger."""
+"""What a run's replies cost, label by label, by its ledger.
+
+Each job that asks keeps its own part of it among its outputs, so that the report depends on declared files alone.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 
-from kopt.llm.ledger import Released, Reserved, Reused, Settled
+from kopt.artifact import write_table
+from kopt.llm.ledger import Ledger, Released, Reserved, Reused, Settled
 from kopt.llm.reply import Usage
 from kopt.report.costs import Cost, LabelledCost, total
+from kopt.stages.command import Job
+from kopt.stages.language import LEDGER
 
 LABEL = re.compile(r"r(?P<round>\d+)(?:a(?P<attempt>\d+)s(?P<slot>\d+)|(?P<other>d|c|reflect)\d*)")
 SHARED = {"d": "diagnose", "c": "classify", "reflect": "reflect"}
@@ -19,6 +25,18 @@ def costs_of(lines: Iterable[Reserved | Settled | Released | Reused]) -> list[La
     for line in lines:
         found.setdefault((line.label, line.model), []).append(_cost(line))
     return [_labelled(label, model, total(costs)) for (label, model), costs in sorted(found.items())]
+
+
+def write_costs(job: Job) -> None:
+    """Write what the requests of a job, whose labels begin with `labels`, cost this run; nowhere if it asks no model.
+
+    The job's earlier tries and the calls that they lost count too.
+    """
+    for path in job.paths("costs"):
+        ledger = Ledger(job.path("run") / LEDGER)
+        ledger.refresh()
+        mine = [line for line in ledger.lines() if line.label.startswith(job.text("labels"))]
+        write_table(path, costs_of(mine), LabelledCost)
 
 
 def _cost(line: Reserved | Settled | Released | Reused) -> Cost:

@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kopt.artifact import read_values
-from kopt.llm.ledger import Ledger
+from kopt.artifact import read_tables, read_values
 from kopt.report.costs import LabelledCost
 from kopt.report.record import Agreed, Lessons
-from kopt.stages.bill import costs_of
 from kopt.stages.briefing import Briefing
 from kopt.stages.classify_by_model import Agreement
 from kopt.stages.command import Job
-from kopt.stages.language import LEDGER
 
 
 class Told(NamedTuple):
@@ -26,10 +23,8 @@ class Told(NamedTuple):
 
 def told(job: Job) -> Told:
     """What a job's files hold of language models."""
-    ledger = Ledger(job.path("run") / LEDGER)
-    ledger.refresh()
     return Told(
-        costs=costs_of(ledger.lines()),
+        costs=read_tables(job.paths("costs"), LabelledCost),
         agreed=_agreed(read_values(job.paths("agreements"), Agreement)),
         lessons=_lessons(read_values(job.paths("briefings"), Briefing)),
     )

@@ -10,10 +10,11 @@ import pytest
 from local_models import KEYS, SMALL, holding, kernel_server, spellings, write_models
 
 from kopt import cli
-from kopt.artifact import read_table, read_value
+from kopt.artifact import read_table, read_tables, read_value
 from kopt.llm.ledger import Ledger
 from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate, ProposalStatus
+from kopt.report.costs import LabelledCost
 from kopt.stages.briefing import Briefing
 from kopt.stages.classify_by_model import Agreement
 from kopt.stages.cost import run_cost
@@ -94,6 +95,19 @@ def test_every_call_is_in_the_ledger_and_none_is_made_twice(searched):
     assert bill.calls == len({line.request for line in ledger.lines()}) == searched.served
     assert (bill.lost, bill.turned_away) == (0, 0)
     assert {line.label for line in ledger.lines()} >= {"r0c0", "r0d0", "r1a0s0", "r1a0s1"}
+
+
+def test_the_report_s_costs_are_the_ledger_s_and_come_from_declared_files(searched):
+    """A later `finish` shows the same costs, whatever became of the ledger."""
+    tables = sorted(searched.file("").glob("round_*/costs/*.parquet"))
+    costs = sorted(read_tables(tables, LabelledCost), key=lambda row: (row.label, row.model))
+    assert costs == list(run_cost(searched.file("")).labels)
+    before = searched.file("report.html").read_bytes()
+    ledger = searched.file("ledger.jsonl").rename(searched.file("ledger.away"))
+    searched.succeeds(*SEARCH, options=("--forcerun", "finish"))
+    ledger.rename(searched.file("ledger.jsonl"))
+    assert searched.file("report.html").read_bytes() == before
+    assert "calls brought a reply, for" in before.decode()
 
 
 def test_no_key_is_in_any_file_that_the_run_wrote(searched):

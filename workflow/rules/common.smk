@@ -31,7 +31,8 @@ PARENTS = range(CONFIG.candidate_pool_size)
 # Of language models: what only a run that asks some has.
 MODELS = [f"{RUN}/models.json"] if CONFIG.asked_models else []
 ASKING = ["asking"] if CONFIG.asked_models else []
-ASKED = f"models={{input.models}} run={RUN}"
+ASKED = f"models={{input.models}} run={RUN} costs={{output.costs}}"
+BILL = ["bill"] if MODELS else []
 
 
 wildcard_constraints:
@@ -107,6 +108,11 @@ def briefing(ago):
         return [f"{RUN}/round_{round}/briefing.json"] if MODELS and round >= 0 else []
 
     return of
+
+
+def costs(job, asks=True):
+    """What a job's requests cost, if it asks language models: its part of the run's ledger, for the report."""
+    return [f"{RUN}/round_{{round}}/costs/{job}.parquet"] if MODELS and asks else []
 
 
 def failed_before(wildcards):

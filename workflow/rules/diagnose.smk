@@ -64,10 +64,11 @@ rule brief:
         baseline=BASELINE,
     output:
         briefing=f"{RUN}/round_{{round}}/briefing.json",
+        costs=costs("brief", CONFIG.reflector),
     log:
         f"{RUN}/logs/round_{{round}}/brief.log",
     params:
-        code=code("brief"),
+        code=code("brief", *BILL),
         settings=settings("reflector", *ASKING),
     shell:
         f"{SCRIPT}/brief.py selection={{input.selection}} summary={{input.summary}} ranking={{input.ranking}} "
@@ -75,7 +76,8 @@ rule brief:
         "builds={input.builds} evaluations={input.evaluations} parents={input.parents} before={input.before} "
         "problem={input.problem} facts={input.facts} device={input.device} taxonomy={input.taxonomy} "
         "baseline={input.baseline} "
-        f"{ASKED} settings={{params.settings:q}} store={CONFIG.store} briefing={{output.briefing}} log={{log}}"
+        f"{ASKED} labels=r{{wildcards.round}}reflect settings={{params.settings:q}} store={CONFIG.store} "
+        "briefing={output.briefing} log={log}"
 
 
 rule diagnose:
@@ -90,12 +92,13 @@ rule diagnose:
         diagnosis=expand(
             f"{RUN}/round_{{{{round}}}}/diagnosis/{{parent}}.json", parent=PARENTS
         ),
+        costs=costs("diagnose", CONFIG.diagnoser),
     log:
         f"{RUN}/logs/round_{{round}}/diagnose.log",
     params:
-        code=code("diagnose"),
+        code=code("diagnose", *BILL),
         settings=settings("num_bottlenecks", "effective_judge", "diagnoser", *ASKING),
     shell:
         f"{SCRIPT}/diagnose.py selection={{input.selection}} profiles={{input.profiles}} facts={{input.facts}} "
-        f"device={{input.device}} briefing={{input.briefing}} {ASKED} settings={{params.settings:q}} "
-        f"store={CONFIG.store} diagnoses={{output.diagnosis}} log={{log}}"
+        f"device={{input.device}} briefing={{input.briefing}} {ASKED} labels=r{{wildcards.round}}d "
+        f"settings={{params.settings:q}} store={CONFIG.store} diagnoses={{output.diagnosis}} log={{log}}"

@@ -5,6 +5,17 @@ ROUNDS = range(LAST + 1)
 
 OUTCOME = [f"{RUN}/outcome.json"] if CUDA else []
 
+# What each job that asks language models has cost, in the order of a round.
+COSTS = [
+    *expand(rules.classify.output.costs, round=ROUNDS),
+    *expand(rules.brief.output.costs, round=range(LAST)),
+    *expand(rules.diagnose.output.costs, round=range(LAST)),
+    *expand(rules.generate.output.costs, round=ROUNDS[1:]),
+    *expand(
+        rules.generate_repair.output.costs, round=ROUNDS[1:], attempt=attempts(1)[1:]
+    ),
+]
+
 # The figures that are reported: fresh inputs, fresh processes, everything side by side.
 if CUDA:
 
@@ -44,7 +55,7 @@ rule finish:
         diagnoses=[
             f"{RUN}/round_{r}/diagnosis/{p}.json" for r in range(LAST) for p in PARENTS
         ],
-        models=MODELS,
+        costs=COSTS,
         briefings=[f"{RUN}/round_{r}/briefing.json" for r in range(LAST) if MODELS],
         agreements=[path.format(round=r) for path in AGREEMENT for r in ROUNDS],
     output:
@@ -64,6 +75,6 @@ rule finish:
         "techniques={input.techniques} candidates={input.candidates} builds={input.builds} "
         "evaluations={input.evaluations} outcome={input.outcome} diagnoses={input.diagnoses} "
         "briefings={input.briefings} agreements={input.agreements} "
-        f"{ASKED} settings={{params.settings:q}} "
+        "costs={input.costs} settings={params.settings:q} "
         f"store={CONFIG.store} best={{output.best}} final={{output.final}} trials={{output.trials}} "
         "report={output.report} manifest={output.manifest} log={log}"

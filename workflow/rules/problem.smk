@@ -30,6 +30,7 @@ rule problem:
         builds=f"{RUN}/empty/builds.parquet",
         evaluations=f"{RUN}/empty/evaluation.parquet",
         failed=f"{RUN}/empty/failed.txt",
+        costs=[f"{RUN}/empty/costs.parquet"] if MODELS else [],
     log:
         f"{RUN}/logs/problem.log",
     params:
@@ -39,7 +40,7 @@ rule problem:
         f"{SCRIPT}/problem.py folder={PROBLEM} device={{input.device}} settings={{params.settings:q}} "
         f"store={CONFIG.store} problem={{output.problem}} facts={{output.facts}} description={{output.device}} "
         "candidates={output.candidates} builds={output.builds} evaluations={output.evaluations} "
-        "failed={output.failed} log={log}"
+        "failed={output.failed} costs={output.costs} log={log}"
 
 
 # The GPU that is there, described and measured, in place of a description.

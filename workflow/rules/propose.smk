@@ -38,10 +38,10 @@ GENERATE = (
     f"{SCRIPT}/generate.py round={{wildcards.round}} attempt={{params.attempt}} slots={{input.slots}} "
     "selection={input.selection} diagnoses={input.diagnoses} facts={input.facts} device={input.device} "
     "earlier={input.earlier} builds={params.builds} evaluations={params.evaluations} "
-    f"briefing={{input.briefing}} {ASKED} settings={{params.settings:q}} store={CONFIG.store} "
+    f"briefing={{input.briefing}} {ASKED} labels=r{{wildcards.round}}a{{params.attempt}}s settings={{params.settings:q}} store={CONFIG.store} "
     "candidates={output.candidates} failed={output.failed} sources={params.sources} log={log}"
 )
-GENERATE_CODE = code("generate", *(["write"] if MODELS else []))
+GENERATE_CODE = code("generate", *(["write"] if MODELS else []), *BILL)
 GENERATE_SETTINGS = settings("seed", "max_repairs", *ASKING)
 
 
@@ -60,6 +60,7 @@ rule generate:
     output:
         candidates=f"{RUN}/round_{{round,[1-9]\\d*}}/attempt_0/candidates.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_0/failed_replies.txt",
+        costs=costs("generate_0"),
         sources=directory(f"{RUN}/round_{{round}}/attempt_0/candidates"),
     log:
         f"{RUN}/logs/round_{{round}}/generate_0.log",
@@ -87,10 +88,15 @@ rule generate_repair:
         builds=lambda w: f"{RUN}/round_{w.round}/attempt_{int(w.attempt) - 1}/builds.parquet",
         evaluations=lambda w: evaluations(w.round, int(w.attempt) - 1),
         failed=failed_before,
-        empty=[rules.problem.output.candidates, rules.problem.output.failed],
+        empty=[
+            rules.problem.output.candidates,
+            rules.problem.output.failed,
+            *rules.problem.output.costs,
+        ],
     output:
         candidates=f"{RUN}/round_{{round}}/attempt_{{attempt,[1-9]\\d*}}/candidates.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_{{attempt}}/failed_replies.txt",
+        costs=costs("generate_{attempt}"),
     log:
         f"{RUN}/logs/round_{{round}}/generate_{{attempt}}.log",
     params:
@@ -105,4 +111,5 @@ rule generate_repair:
             GENERATE,
             ("candidates.parquet", "{output.candidates}"),
             ("failed.txt", "{output.failed}"),
+            *(("costs.parquet", "{output.costs}") for _ in MODELS),
         )

@@ -22,14 +22,17 @@ rule classify:
     output:
         techniques=f"{RUN}/round_{{round}}/techniques.parquet",
         agreement=AGREEMENT,
+        costs=costs("classify", CONFIG.classifier),
     log:
         f"{RUN}/logs/round_{{round}}/classify.log",
     params:
-        code=code("classify", *(["classify_by_model"] if CONFIG.classifier else [])),
+        code=code(
+            "classify", *(["classify_by_model", *BILL] if CONFIG.classifier else [])
+        ),
         settings=settings("effective_judge", *CLASSIFIER),
     shell:
         f"{SCRIPT}/classify.py ranking={{input.ranking}} known={{input.known}} taxonomy={{input.taxonomy}} "
-        f"device={{input.device}} round={{wildcards.round}} {ASKED} settings={{params.settings:q}} "
+        f"device={{input.device}} round={{wildcards.round}} {ASKED} labels=r{{wildcards.round}}c settings={{params.settings:q}} "
         f"store={CONFIG.store} techniques={{output.techniques}} agreement={{output.agreement}} log={{log}}"
 
 

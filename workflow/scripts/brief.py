@@ -6,6 +6,7 @@ from kopt.model.kernel import Candidate
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.timing import Finals
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
+from kopt.stages.bill import write_costs
 from kopt.stages.brief import Round, brief, memory_before, setting_of
 from kopt.stages.briefing import read_briefing
 from kopt.stages.command import Job, run
@@ -42,6 +43,7 @@ def main(job: Job) -> None:
         store=job.store,
     )
     write_value(job.path("briefing"), briefing)
+    write_costs(job)
 
 
 run(main)

@@ -3,6 +3,7 @@
 from kopt.artifact import read_table, read_tables, read_value, write_table
 from kopt.model.device import Device
 from kopt.model.trial import RankRow, TechniqueRow
+from kopt.stages.bill import write_costs
 from kopt.stages.classify import classifier, classify_pool
 from kopt.stages.classify_by_model import model_classifier, vectors_of, write_agreement
 from kopt.stages.command import Job, run
@@ -18,6 +19,7 @@ def main(job: Job) -> None:
     rows = classify_pool(pool, known, classify=vectors_of(model, facts))
     write_agreement(job.paths("agreement"), model, rows, pool)
     write_table(job.path("techniques"), rows, TechniqueRow)
+    write_costs(job)
 
 
 run(main)

@@ -4,6 +4,7 @@ from kopt.artifact import read_table, read_value, read_values, write_value
 from kopt.model.device import Device
 from kopt.model.problem import ProblemFacts
 from kopt.model.trial import SelectionRow
+from kopt.stages.bill import write_costs
 from kopt.stages.briefing import read_briefing
 from kopt.stages.command import Job, run
 from kopt.stages.diagnose import diagnose_parents, diagnosed, diagnoser
@@ -32,6 +33,7 @@ def main(job: Job) -> None:
     )
     for path, diagnosis in zip(job.paths("diagnoses"), diagnoses, strict=True):
         write_value(path, diagnosis)
+    write_costs(job)
 
 
 run(main)

@@ -17,7 +17,7 @@ from kopt.techniques.taxonomy import load
 
 def of_models(job: Job) -> dict[str, Any]:
     """What only a run that asked language models has; others do not load the code for it."""
-    if not job.paths("models"):
+    if not job.paths("costs"):
         return {}
     from kopt.stages.told import told
 

@@ -6,6 +6,7 @@ from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate, Slot
 from kopt.model.problem import ProblemFacts
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
+from kopt.stages.bill import write_costs
 from kopt.stages.command import Job, run
 from kopt.stages.generate import Setting, directions, failures, generate, unusable_slots, write_sources
 from kopt.stages.language import asker_of
@@ -33,6 +34,7 @@ def main(job: Job) -> None:
     write_sources(job.paths("sources"), candidates, job.store)
     write_text(job.path("failed"), unusable_slots([*earlier, *candidates], setting.round, setting.attempt))
     write_table(job.path("candidates"), candidates, Candidate)
+    write_costs(job)
 
 
 run(main)

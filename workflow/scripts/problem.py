@@ -7,6 +7,7 @@ from kopt.model.device import Device
 from kopt.model.kernel import Candidate
 from kopt.model.trial import BuildRow, EvaluationRow
 from kopt.problem.folder import load
+from kopt.report.costs import LabelledCost
 from kopt.stages.command import Job, run
 from kopt.stages.problem import facts_of
 
@@ -21,6 +22,8 @@ def main(job: Job) -> None:
     write_table(job.path("builds"), [], BuildRow)
     write_table(job.path("evaluations"), [], EvaluationRow)
     write_text(job.path("failed"), "")
+    for path in job.paths("costs"):
+        write_table(path, [], LabelledCost)
 
 
 run(main)
