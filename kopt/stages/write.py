@@ -113,10 +113,16 @@ def _whole(author: Author, asked: Mapping[str, Request]) -> dict[str, Reply]:
         and isinstance(kernel_of(reply, author.entry), NotExtracted)
     }
     rests = author.asker.ask({label: continued(asked[label], reply) for label, reply in cut.items()})
-    whole = {label: (cut[label], rest) for label, rest in rests.items()}
-    return replies | {
-        label: joined(first, rest) for label, (first, rest) in whole.items() if isinstance(rest, Answered | Truncated)
-    }
+    return replies | {label: _with_rest(cut[label], rest) for label, rest in rests.items()}
+
+
+def _with_rest(first: Truncated, rest: Reply) -> Answered | Truncated:
+    """A reply with its continuation, or as it was with the cost of a continuation that brought nothing."""
+    if isinstance(rest, Answered | Truncated):
+        return joined(first, rest)
+    if isinstance(rest, Unanswered):
+        return first
+    return first.model_copy(update={"usage": first.usage + rest.usage})
 
 
 def _fields(author: Author, slot: Slot, request: str, reply: Reply) -> Mapping[str, Any]:

@@ -271,12 +271,14 @@ def test_what_only_asking_runs_have_is_absent_elsewhere(record, page):
 def test_costs_are_totalled_and_tell_what_caching_saved(record):
     told = render(asked(record))
     assert "4 calls brought a reply, for $3.00 in all. Prompt caching saved $1.00." in told
+    assert "<dt>language models</dt><dd>$3.00 paid</dd>" in told
     assert "Replayed" not in told
 
 
 def test_a_replayed_run_says_that_nothing_was_paid(record):
     told = render(asked(record, **STORED))
     assert "Replayed: nothing was paid." in told
+    assert "<dd>nothing paid; the replies had cost $3.00</dd>" in told
     assert "had cost" in told
     assert "saved by caching" not in told
 

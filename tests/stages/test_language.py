@@ -152,6 +152,13 @@ def test_a_reply_that_was_cut_off_in_its_code_is_continued(store, parent):
     assert (candidate.cost_usd, left) == (0.5, "")
 
 
+@pytest.mark.parametrize("rest", [REFUSED, Empty(usage=USAGE, stop="end")])
+def test_a_continuation_that_brings_nothing_was_paid_too(store, parent, rest):
+    cut = Truncated(text=GOOD.text[:400], usage=USAGE, stop="length")
+    (candidate,), left = attempt_of(Scripted(store, cut, rest), parent)
+    assert (candidate.status, candidate.cost_usd, left) == (ProposalStatus.NONE, 0.5, "0\n")
+
+
 def test_a_fault_costs_its_own_slot_only(store, parent):
     fault = Unanswered(kind=Lack.SERVER, detail="HTTP 500", tries=6)
     found, left = attempt_of(Scripted(store, fault, GOOD), parent, models=("m", "m"))
