@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from kopt.model.trial import RoundSummary, StopReason
 from kopt.report.numbers import ESTIMATED, percent, printable, ratio, time_text
@@ -38,13 +38,16 @@ def round_line(summary: RoundSummary) -> str:
     return f"{head}: {', '.join(parts)}{end}"
 
 
-def final_lines(final: Final, *, model: str, files: Mapping[str, str]) -> list[str]:
+def final_lines(
+    final: Final, *, model: str, files: Mapping[str, str], rounds: Sequence[RoundSummary] = ()
+) -> list[str]:
     """What a run came to, for the terminal.
 
     Args:
         final: its best kernel against the seed and the baselines.
         model: proposer of the best kernel.
         files: what lies where, e.g. `{"kernel": "results/matvec/best_kernel.py"}`.
+        rounds: all of them; the first that says so ended the search.
     """
     what = f": {printable(final.description)}" if final.description else ""
     seed = time_text(final.seed_ms, final.estimated)
@@ -61,6 +64,8 @@ def final_lines(final: Final, *, model: str, files: Mapping[str, str]) -> list[s
         if ms is not None and not final.against:
             against = f"{ratio(ms / final.best_ms)}{_label(final.estimated)}"
             lines.append(f"{name:<14} {time_text(ms, final.estimated)}, {against}")
+    ends = [f"in round {one.round}: {STOPPED[one.stopped]}" for one in rounds if one.stopped]
+    lines += [f"{'stopped':<14} {end}" for end in ends[:1]]
     return lines + [f"{name:<14} {path}" for name, path in files.items()]
 
 

@@ -149,7 +149,7 @@ def report(run: Run, store: Store) -> str:
 
 def lines(run: Run, files: Mapping[str, str]) -> str:
     """What the run came to, for the terminal."""
-    return "\n".join(final_lines(final(run), model=run.best.model, files=files))
+    return "\n".join(final_lines(final(run), model=run.best.model, files=files, rounds=run.summaries))
 
 
 def _record(run: Run, store: Store) -> RunRecord:

@@ -57,6 +57,14 @@ def test_the_last_lines_name_kernel_time_speedup_and_files():
     ]
 
 
+def test_the_end_tells_what_stopped_the_search_and_when():
+    stopped = SUMMARY.model_copy(update={"stopped": StopReason.BUDGET})
+    rounds = [SUMMARY, stopped.model_copy(update={"round": 2}), stopped.model_copy(update={"round": 3, "slots": 0})]
+    lines = final_lines(FINAL, model="m", files={"kernel": "k.py"}, rounds=rounds)
+    assert lines[-2:] == ["stopped        in round 2: the budget for language models is spent", "kernel         k.py"]
+    assert not any("stopped" in line for line in final_lines(FINAL, model="m", files={}, rounds=[SUMMARY]))
+
+
 def test_measured_baselines_and_interval_are_shown_without_the_label():
     measured = {"estimated": False, "interval": (1.87, 1.88), "eager_ms": 2.0, "compile_ms": 1.9}
     text = "\n".join(final_lines(FINAL.model_copy(update=measured), model="m", files={}))

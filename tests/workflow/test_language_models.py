@@ -151,7 +151,8 @@ def test_an_exchange_ends_with_a_message_and_goes_on_when_replies_lie_there(serv
 
 def test_a_spent_budget_ends_the_search_and_keeps_what_was_found(served):
     settings = ("rounds=2", "diagnosis=llm", "reflection=llm", "budget_calls=3")
-    served.succeeds(*DRY, *settings)
+    said = served.succeeds(*DRY, *settings)
+    assert "\nstopped        in round 2: the budget for language models is spent\n" in said
     reflection = read_value(served.file("round_1/briefing.json"), Briefing).memory.reflections
     assert [(r.round, r.worked) for r in reflection] == [(1, ("larger blocks",))]
     assert [c.status for c in candidates(served, 2)] == [ProposalStatus.SKIPPED]
