@@ -10,6 +10,7 @@ from kopt.rewrite import syntax
 from kopt.rewrite.kind import RewriteFacts
 from kopt.rewrite.module import Kernel, Launch, TritonModule
 from kopt.rewrite.shapes import Shape, analyse
+from kopt.rewrite.tuned import Configuration, configurations
 
 LARGEST_TILE = 1 << 20
 """Elements of one tensor that Triton accepts."""
@@ -21,9 +22,21 @@ ACCUMULATED_PER_THREAD = 160
 """32-bit elements per thread that live through a loop, of 255 registers."""
 
 
-def plausible(module: TritonModule, facts: RewriteFacts) -> bool:
-    """False when a kernel would surely not build or would spill: too large a tile, too much shared memory."""
-    return all(_fits(kernel, module, facts) for kernel in module.kernels)
+def plausible(module: TritonModule, facts: RewriteFacts, parent: TritonModule | None = None) -> bool:
+    """False when a kernel would surely not build or would spill: too large a tile, too much shared memory.
+
+    Each configuration of an autotuner is compiled, so each must fit, unless as many of the parent's do not.
+    """
+    before = {k.name: misfits(k, parent, facts) for k in parent.kernels if k.autotuned} if parent is not None else {}
+    return all(misfits(kernel, module, facts) <= before.get(kernel.name, 0) for kernel in module.kernels)
+
+
+def misfits(kernel: Kernel, module: TritonModule, facts: RewriteFacts) -> int:
+    """How many of the configurations that the kernel is launched with do not fit."""
+    launch = module.only_launch(kernel)
+    if launch is None:
+        return 0
+    return sum(not _fits(kernel, launch, module, facts, one) for one in configurations(kernel))
 
 
 def footprint(module: TritonModule, facts: RewriteFacts) -> float:
@@ -53,19 +66,19 @@ def option(launch: Launch, name: str, default: int, module: TritonModule) -> int
     return value if value is not None else default
 
 
-def _fits(kernel: Kernel, module: TritonModule, facts: RewriteFacts) -> bool:
-    launch = module.only_launch(kernel)
-    if launch is None:
-        return True
-    constants = _dimensions(kernel, launch, module, facts)
+def _fits(
+    kernel: Kernel, launch: Launch, module: TritonModule, facts: RewriteFacts, configuration: Configuration
+) -> bool:
+    constants = {**_dimensions(kernel, launch, module, facts), **configuration.constants}
     known = analyse(kernel)
-    threads = 32 * option(launch, "num_warps", 4, module)
+    threads = 32 * configuration.options.get("num_warps", option(launch, "num_warps", 4, module))
     sizes = {node: n for node, value in known.items() if (n := size(value.shape, constants)) is not None}
     largest = max(sizes.values(), default=0)
     if largest > LARGEST_TILE or largest > TILE_PER_THREAD * threads:
         return False
     carried = sum(sizes.get(value, 0) for value in _accumulators(kernel))
-    stages = _stages(kernel, option(launch, "num_stages", 3, module))
+    launched = configuration.options.get("num_stages", option(launch, "num_stages", 3, module))
+    stages = _stages(kernel, launched)
     return (
         carried <= ACCUMULATED_PER_THREAD * threads
         and _staged(kernel, sizes, facts.item_bytes, stages) <= facts.device.shared_bytes_per_block

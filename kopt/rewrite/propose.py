@@ -122,7 +122,7 @@ def _stack(
     module: TritonModule, direction: Direction, facts: RewriteFacts, rng: Random, steps: int, avoid: frozenset[str]
 ) -> Rewrite | None:
     """Several transformations on top of each other; a step that does not work out is left out."""
-    done: list[str] = []
+    parent, done = module, list[str]()
     said: list[str] = []
     for _ in range(steps):
         step = _step(module, direction, facts, rng, avoid | set(done))
@@ -130,7 +130,7 @@ def _stack(
             kind, change, module = step
             done.append(kind)
             said.append(change.description)
-    if not done or not plausible(module, facts):
+    if not done or not plausible(module, facts, parent):
         return None
     return Rewrite(source=module.source, description="; ".join(said), transformations=tuple(done))
 
