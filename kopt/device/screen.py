@@ -51,11 +51,18 @@ def screen(kernel: Kernel) -> BuildFailed | None:
     """The first thing in a source (which parses) that it may not hold; None when there is none."""
     tree = ast.parse(kernel.source)
     roots = _roots(tree)
+    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id == "getattr" and id(node) not in called:
+            return _refused(node, "uses getattr without calling it")
         for what in _faults(node, roots):
-            reason = f"line {getattr(node, 'lineno', 0)}: {what}; a kernel is judged by what it computes"
-            return BuildFailed(phase=Phase.IMPORT, reason=bounded(reason))
+            return _refused(node, what)
     return None
+
+
+def _refused(node: ast.AST, what: str) -> BuildFailed:
+    reason = f"line {getattr(node, 'lineno', 0)}: {what}; a kernel is judged by what it computes"
+    return BuildFailed(phase=Phase.IMPORT, reason=bounded(reason))
 
 
 def _faults(node: ast.AST, roots: frozenset[str]) -> Iterator[str]:
@@ -69,6 +76,8 @@ def _faults(node: ast.AST, roots: frozenset[str]) -> Iterator[str]:
         yield from _attribute(node, roots)
     elif isinstance(node, ast.Call):
         yield from _call(node)
+    elif isinstance(node, ast.MatchClass):
+        yield from (f"matches the attribute {name}" for name in node.kwd_attrs if _is_closed(name))
 
 
 def _imported(name: str) -> str:
@@ -84,6 +93,10 @@ def _name(node: ast.Name) -> Iterator[str]:
         yield f"uses {node.id}"
     elif node.id in BUILTINS - {"getattr"} and hasattr(builtins, node.id) and isinstance(node.ctx, ast.Load):
         yield f"uses {node.id}()"
+
+
+def _is_closed(name: str) -> bool:
+    return name in CLOSED or (name.startswith("_") and name not in DUNDERS)
 
 
 def _attribute(node: ast.Attribute, roots: frozenset[str]) -> Iterator[str]:
@@ -106,7 +119,7 @@ def _call(node: ast.Call) -> Iterator[str]:
     name = node.args[1] if len(node.args) > 1 else None
     if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
         yield "uses getattr with a name that is put together at run time"
-    elif name.value in CLOSED or (name.value.startswith("_") and name.value not in DUNDERS):
+    elif _is_closed(name.value):
         yield f"uses getattr for {name.value}"
 
 

@@ -20,6 +20,13 @@ from kernel_server import fault_server
 
 PRY = """
 import logging
+import typing
+
+_found = []
+
+
+class _Way:
+    past: "_found.extend([__import__('os'), __import__('sys').modules])"
 
 
 def _text(name):
@@ -30,15 +37,8 @@ def _text(name):
 
 
 def _pry():
-    match logging:
-        case object(os=system):
-            pass
-    match system:
-        case object(sys=interpreter):
-            pass
-    match interpreter:
-        case object(modules=loaded):
-            pass
+    typing.get_type_hints(_Way, {"_found": _found})
+    system, loaded = _found[:2]
     own = dict(system.environ)
     parents = [f"/proc/{system.getppid()}/environ"]
     others = [f"/proc/{name}/environ" for name in system.listdir("/proc") if name.isdigit()]
