@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,6 +69,35 @@ class Job:
     def store(self) -> Store:
         """The run's store."""
         return Store(self.path("store"))
+
+
+def folded(name: str, paths: Sequence[str]) -> str:
+    """The words `name=path` of many files, as bash unfolds them in this order: `name=r_{0..8}/a_{0..2}.json`.
+
+    A command must stay short, since the system takes 128 kB of it at most.
+    """
+    rows = [re.split(r"(\d+)", path) for path in paths]
+    for place in range(max(map(len, rows), default=0) - 2, 0, -2):
+        rows = _fold(rows, place)
+    return " ".join(f"{name}={''.join(row)}" for row in rows)
+
+
+def _fold(rows: Sequence[list[str]], place: int) -> list[list[str]]:
+    """The rows with each run of neighbours that count up at one place, and are else equal, as one."""
+    found: list[list[str]] = []
+    for row in rows:
+        others = row[:place], row[place + 1 :]
+        first, last = _span(found[-1][place]) if found and place < len(found[-1]) else (0, -2)
+        if place < len(row) and row[place] == str(last + 1) and others == (found[-1][:place], found[-1][place + 1 :]):
+            found[-1] = [*row[:place], f"{{{first}..{last + 1}}}", *row[place + 1 :]]
+        else:
+            found.append(list(row))
+    return found
+
+
+def _span(number: str) -> tuple[int, int]:
+    first, _, last = number.strip("{}").partition("..")
+    return int(first), int(last or first)
 
 
 def run(main: Callable[[Job], None]) -> None:

@@ -10,6 +10,7 @@ sys.path.insert(0, str(ROOT))
 from kopt.errors import KoptError
 from kopt.provenance import code_digest, file_digest
 from kopt.stages.check_seed import check_seed
+from kopt.stages.command import folded
 from kopt.stages.validate import lock_note, validate
 
 try:

@@ -37,6 +37,21 @@ if CUDA:
             f"settings={{params.settings:q}} store={CONFIG.store} outcome={{output.outcome}} log={{log}}"
 
 
+# Inputs that grow with the rounds.
+PER_ROUND = [
+    "summaries",
+    "selections",
+    "techniques",
+    "candidates",
+    "builds",
+    "evaluations",
+    "diagnoses",
+    "briefings",
+    "agreements",
+    "costs",
+]
+
+
 rule finish:
     input:
         problem=rules.problem.output.problem,
@@ -69,12 +84,9 @@ rule finish:
     params:
         code=code("finish", *(["told"] if MODELS else [])),
         settings=settings(*CHECKED.setting_names),
+        files=lambda w, input: " ".join(folded(name, input[name]) for name in PER_ROUND),
     shell:
         f"{SCRIPT}/finish.py problem={{input.problem}} facts={{input.facts}} device={{input.device}} "
-        "taxonomy={input.taxonomy} summaries={input.summaries} selections={input.selections} "
-        "techniques={input.techniques} candidates={input.candidates} builds={input.builds} "
-        "evaluations={input.evaluations} outcome={input.outcome} diagnoses={input.diagnoses} "
-        "briefings={input.briefings} agreements={input.agreements} "
-        "costs={input.costs} settings={params.settings:q} "
-        f"store={CONFIG.store} best={{output.best}} final={{output.final}} trials={{output.trials}} "
-        "report={output.report} manifest={output.manifest} log={log}"
+        "taxonomy={input.taxonomy} {params.files} outcome={input.outcome} "
+        f"settings={{params.settings:q}} store={CONFIG.store} best={{output.best}} final={{output.final}} "
+        "trials={output.trials} report={output.report} manifest={output.manifest} log={log}"
