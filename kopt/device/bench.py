@@ -1,4 +1,4 @@
-"""The processes of one device, and what they are asked: verify candidates, admit their programs, time them.
+"""The processes of one device, and what they are asked: verify candidates, begin and end their timing.
 
 Which verdict follows from an answer is decided here; who races whom, and for how long, is the judge's business.
 """
@@ -15,31 +15,26 @@ import torch
 
 from kopt.artifact import text_digest
 from kopt.device import contract
+from kopt.device.batch import Batch
 from kopt.device.cage import Limits
 from kopt.device.contestant import Terms, Told, contest, read_reply
 from kopt.device.distributions import Draw, derive_seed, plan
 from kopt.device.facts import input_names, workload_facts
+from kopt.device.findings import JUDGE, Recorded, failure, mutation
 from kopt.device.fork import Died, Outcome, Raised, Returned, TimedOut, run_forked
 from kopt.device.ipc import Shared
 from kopt.device.precompiled import Compiled, Precompiled
-from kopt.device.program import Program
 from kopt.device.referee import Referee, Sheet
-from kopt.device.rejection import bounded
 from kopt.device.timing import Timer
-from kopt.device.trusted import CallFailed, CallTimedOut, Trusted
+from kopt.device.trusted import CHECK_S, PREPARE_S, CallFailed, Trusted
 from kopt.device.verify import Contract
 from kopt.device.zygote import check_unused, warm
 from kopt.errors import DeviceError, ProblemError, WorkerDied
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
-from kopt.model.verdict import Check, Failed, Incorrect, Verdict
+from kopt.model.verdict import Check, Incorrect, Verdict
 
-JUDGE = "cuda"
-PREPARE_S = 300.0
-"""Limit of making inputs or answers, s."""
-CHECK_S = 30.0
-"""Limit of one replay with its synchronisation, s."""
 HEALTH_S = 60.0
 """How long a device may take to answer after a contestant was killed, s."""
 LATE = 1
@@ -54,17 +49,6 @@ DATA_BYTES = 24 << 30
 SET_SHARE = 0.2
 """Share of the device's memory that the input sets of one workload may take while it is timed."""
 MOST_SETS = 3
-
-
-@dataclass(frozen=True)
-class Recorded:
-    """A candidate that gave right outputs, with what its calls came to."""
-
-    programs: tuple[Program, ...]
-    binaries: Mapping[str, bytes]
-    checks: tuple[Check, ...]
-    seconds: Mapping[str, float]
-    """How long each phase of its process took."""
 
 
 class Bench:
@@ -286,121 +270,6 @@ class Bench:
         return max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(self._facts[workload].bytes, 1))))
 
 
-@dataclass
-class Batch:
-    """Subjects that are timed together in one timer process."""
-
-    bench: Bench
-    draws: Sequence[Draw]
-    sheets: Sequence[Sheet]
-    seed: int
-    _loaded: dict[str, Recorded] = field(default_factory=dict)
-    _baselines: list[str] = field(default_factory=list)
-    _timer: Trusted = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._start()
-
-    def admit(self, name: str, recorded: Recorded) -> Verdict | None:
-        """Load a candidate's programs and verify their replay; None, and it may race, when nothing is wrong."""
-        try:
-            self._load(name, recorded)
-            for workload in self.bench.problem.main:
-                wrong = self._checked(name, workload.name)
-                if wrong is not None:
-                    return wrong
-        except (WorkerDied, CallFailed) as error:
-            self.revive()
-            return _blame(error)
-        self._loaded[name] = recorded
-        return None
-
-    def add_baseline(self, name: str, seconds: float) -> None:
-        """Add `eager`, `compile` or `max-autotune`."""
-        self._timer.call("baseline", name, seconds=seconds)
-        self._baselines.append(name)
-
-    def warm(self, names: Sequence[str], calls: int) -> None:
-        """Untimed calls of every subject on every workload."""
-        for workload in self.bench.problem.main:
-            self._timer.call("warm", workload.name, list(names), calls, seconds=CHECK_S + calls * len(names))
-
-    def race(self, names: Sequence[str], launches: int, start: int) -> dict[str, dict[str, list[float]]]:
-        """Time every subject on every workload, interleaved: ms by workload and name.
-
-        Raises:
-            WorkerDied, CallFailed: something broke; `revive` before going on.
-        """
-        return {
-            workload.name: self._timer.call(
-                "race", workload.name, list(names), launches, start, seconds=CHECK_S + launches * len(names)
-            )
-            for workload in self.bench.problem.main
-        }
-
-    def wall_ms(self, name: str) -> dict[str, float]:
-        """Wall time of one call by workload, ms."""
-        return {w.name: self._timer.call("wall", w.name, name, seconds=CHECK_S) for w in self.bench.problem.main}
-
-    def kept_is_right(self, name: str) -> Verdict | None:
-        """Verify the outputs of the timed calls that were kept; None when nothing is wrong."""
-        for workload in self.bench.problem.main:
-            place = self._timer.call("kept", name, workload.name, seconds=CHECK_S)
-            if place >= 0:
-                comparison = self.bench.referee.call("judge", 0, self._at(workload.name, place), seconds=PREPARE_S)
-                if not comparison.right:
-                    return Incorrect(judge=JUDGE, reason=f"a timed call gave a wrong result: {comparison.reason}")
-        return None
-
-    def revive(self) -> None:
-        """A fresh timer with all that was loaded, after something broke the last one."""
-        self._start()
-        self.bench.check_health()
-        for name, recorded in self._loaded.items():
-            self._load(name, recorded)
-        for name in self._baselines:
-            self._timer.call("baseline", name, seconds=PREPARE_S)
-
-    def drop(self, name: str) -> None:
-        """Do not load a subject again."""
-        self._loaded.pop(name, None)
-
-    def _start(self) -> None:
-        self._timer = self.bench.start_timer()
-        self._timer.call("open", list(self.sheets), self.seed, seconds=PREPARE_S)
-
-    def _load(self, name: str, recorded: Recorded) -> None:
-        self._timer.call("load", name, recorded.programs, dict(recorded.binaries), seconds=CHECK_S)
-
-    def _checked(self, name: str, workload: str) -> Verdict | None:
-        """The replay on new memory, then the ghost."""
-        first, second = self._at(workload, 0), self._at(workload, 1)
-        referee = self.bench.referee
-        if not self._timer.call("check", name, workload, 0, False, seconds=CHECK_S):
-            return failure(Phase.CONTRACT, "the replayed call returns another shape or dtype")
-        comparison = referee.call("judge", 0, first, seconds=PREPARE_S)
-        mutated = referee.call("mutated", first, seconds=CHECK_S)
-        if mutated and not self.bench.problem.mutates:
-            return mutation("(seen by its bits)")
-        if not comparison.right:
-            return Incorrect(judge=JUDGE, reason=f"replayed on fresh inputs: {comparison.reason}")
-        referee.call("poison", 0, seconds=CHECK_S)
-        self._timer.call("check", name, workload, 1, True, seconds=CHECK_S)
-        ghost = referee.call("judge", 0, second, seconds=PREPARE_S)
-        referee.call("mutated", second, seconds=CHECK_S)
-        referee.call("poison", 0, seconds=CHECK_S)
-        if ghost.right:
-            return Incorrect(
-                judge=JUDGE,
-                reason="with every launch left out the output is still right: the Triton kernel does not make it",
-            )
-        return None
-
-    def _at(self, workload: str, place: int) -> int:
-        """Position of a workload's input set among the draws."""
-        return [at for at, draw in enumerate(self.draws) if draw.workload.name == workload][place]
-
-
 def _sheets_of(sheets: Sequence[Sequence[Sheet]], slots: _Slots, at: int) -> Sequence[Sheet]:
     return sheets[slots.of(at)]
 
@@ -433,16 +302,6 @@ class _Slots:
             self._next += 1
 
 
-def failure(phase: Phase, reason: str) -> Failed:
-    """A failed verdict of this judge."""
-    return Failed(judge=JUDGE, phase=phase, reason=bounded(reason))
-
-
-def mutation(name: str) -> Failed:
-    """The verdict on a changed input."""
-    return failure(Phase.MUTATION, f"input {name} is changed by the candidate, which the problem does not allow")
-
-
 def _is_starved(outcome: Outcome) -> bool:
     """Whether a contestant says that it found too little memory."""
     if not isinstance(outcome, Returned):
@@ -456,11 +315,3 @@ def _is_starved(outcome: Outcome) -> bool:
 
 def _phase(name: str) -> Phase:
     return Phase(name) if name in list(Phase) else Phase.CRASH
-
-
-def _blame(error: DeviceError | WorkerDied) -> Verdict:
-    if isinstance(error, CallTimedOut):
-        return failure(Phase.TIMEOUT, "the replay of its launches does not end")
-    if isinstance(error, CallFailed):
-        return failure(Phase.LAUNCH, f"the replay of its launches fails: {error}")
-    return failure(Phase.CRASH, "the replay of its launches kills the process")

@@ -21,9 +21,11 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from kopt import statistics
-from kopt.device.bench import JUDGE, Batch, Bench, Recorded, failure
+from kopt.device.batch import Batch
+from kopt.device.bench import Bench
 from kopt.device.cage import Limits
 from kopt.device.clocks import Clocks, together
+from kopt.device.findings import JUDGE, Recorded, failure
 from kopt.device.found import Found
 from kopt.device.precompiled import Compiled, all_compiled
 from kopt.device.trusted import CallFailed

@@ -13,7 +13,8 @@ from kopt.model.problem import Problem
 from kopt.model.verdict import Verdict
 
 if TYPE_CHECKING:
-    from kopt.device.bench import Batch, Recorded
+    from kopt.device.batch import Batch
+    from kopt.device.findings import Recorded
 
 WARM_UP_CALLS = 10
 
@@ -73,7 +74,7 @@ def noise_floor(problem: Problem, memory_bytes: int, *, batches: int, launches: 
 
 
 def _admit(batch: Batch, name: str, heard: Recorded | Verdict, problem: Problem) -> None:
-    from kopt.device.bench import Recorded
+    from kopt.device.findings import Recorded
 
     wrong = batch.admit(name, heard) if isinstance(heard, Recorded) else heard
     if wrong is not None:

@@ -21,6 +21,10 @@ from kopt.device.cage import die_with_parent
 from kopt.device.processes import kill_all
 from kopt.errors import DeviceError, ProblemError, WorkerDied
 
+PREPARE_S = 300.0
+"""Limit of making inputs or answers, s."""
+CHECK_S = 30.0
+"""Limit of one replay with its synchronisation, s."""
 END_S = 5.0
 """Longest wait for a process that was told to end."""
 

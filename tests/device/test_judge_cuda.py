@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from kopt.device.bench import Recorded, failure
+from kopt.device.findings import Recorded, failure
 from kopt.device.found import Found
 from kopt.device.judge_cuda import INCUMBENT, Judging, Race
 from kopt.device.program import Program, View

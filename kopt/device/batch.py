@@ -1,0 +1,141 @@
+"""A batch: subjects that are timed together in one timer process, each verified there before it races."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from kopt.device.distributions import Draw
+from kopt.device.findings import JUDGE, Recorded, failure, mutation
+from kopt.device.referee import Sheet
+from kopt.device.trusted import CHECK_S, PREPARE_S, CallFailed, CallTimedOut, Trusted
+from kopt.errors import DeviceError, WorkerDied
+from kopt.model.build import Phase
+from kopt.model.verdict import Incorrect, Verdict
+
+if TYPE_CHECKING:
+    from kopt.device.bench import Bench
+
+
+@dataclass
+class Batch:
+    """Subjects that are timed together in one timer process."""
+
+    bench: Bench
+    draws: Sequence[Draw]
+    sheets: Sequence[Sheet]
+    seed: int
+    _loaded: dict[str, Recorded] = field(default_factory=dict)
+    _baselines: list[str] = field(default_factory=list)
+    _timer: Trusted = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._start()
+
+    def admit(self, name: str, recorded: Recorded) -> Verdict | None:
+        """Load a candidate's programs and verify their replay; None, and it may race, when nothing is wrong."""
+        try:
+            self._load(name, recorded)
+            for workload in self.bench.problem.main:
+                wrong = self._checked(name, workload.name)
+                if wrong is not None:
+                    return wrong
+        except (WorkerDied, CallFailed) as error:
+            self.revive()
+            return _blame(error)
+        self._loaded[name] = recorded
+        return None
+
+    def add_baseline(self, name: str, seconds: float) -> None:
+        """Add `eager`, `compile` or `max-autotune`."""
+        self._timer.call("baseline", name, seconds=seconds)
+        self._baselines.append(name)
+
+    def warm(self, names: Sequence[str], calls: int) -> None:
+        """Untimed calls of every subject on every workload."""
+        for workload in self.bench.problem.main:
+            self._timer.call("warm", workload.name, list(names), calls, seconds=CHECK_S + calls * len(names))
+
+    def race(self, names: Sequence[str], launches: int, start: int) -> dict[str, dict[str, list[float]]]:
+        """Time every subject on every workload, interleaved: ms by workload and name.
+
+        Raises:
+            WorkerDied, CallFailed: something broke; `revive` before going on.
+        """
+        return {
+            workload.name: self._timer.call(
+                "race", workload.name, list(names), launches, start, seconds=CHECK_S + launches * len(names)
+            )
+            for workload in self.bench.problem.main
+        }
+
+    def wall_ms(self, name: str) -> dict[str, float]:
+        """Wall time of one call by workload, ms."""
+        return {w.name: self._timer.call("wall", w.name, name, seconds=CHECK_S) for w in self.bench.problem.main}
+
+    def kept_is_right(self, name: str) -> Verdict | None:
+        """Verify the outputs of the timed calls that were kept; None when nothing is wrong."""
+        for workload in self.bench.problem.main:
+            place = self._timer.call("kept", name, workload.name, seconds=CHECK_S)
+            if place >= 0:
+                comparison = self.bench.referee.call("judge", 0, self._at(workload.name, place), seconds=PREPARE_S)
+                if not comparison.right:
+                    return Incorrect(judge=JUDGE, reason=f"a timed call gave a wrong result: {comparison.reason}")
+        return None
+
+    def revive(self) -> None:
+        """A fresh timer with all that was loaded, after something broke the last one."""
+        self._start()
+        self.bench.check_health()
+        for name, recorded in self._loaded.items():
+            self._load(name, recorded)
+        for name in self._baselines:
+            self._timer.call("baseline", name, seconds=PREPARE_S)
+
+    def drop(self, name: str) -> None:
+        """Do not load a subject again."""
+        self._loaded.pop(name, None)
+
+    def _start(self) -> None:
+        self._timer = self.bench.start_timer()
+        self._timer.call("open", list(self.sheets), self.seed, seconds=PREPARE_S)
+
+    def _load(self, name: str, recorded: Recorded) -> None:
+        self._timer.call("load", name, recorded.programs, dict(recorded.binaries), seconds=CHECK_S)
+
+    def _checked(self, name: str, workload: str) -> Verdict | None:
+        """The replay on new memory, then the ghost."""
+        first, second = self._at(workload, 0), self._at(workload, 1)
+        referee = self.bench.referee
+        if not self._timer.call("check", name, workload, 0, False, seconds=CHECK_S):
+            return failure(Phase.CONTRACT, "the replayed call returns another shape or dtype")
+        comparison = referee.call("judge", 0, first, seconds=PREPARE_S)
+        mutated = referee.call("mutated", first, seconds=CHECK_S)
+        if mutated and not self.bench.problem.mutates:
+            return mutation("(seen by its bits)")
+        if not comparison.right:
+            return Incorrect(judge=JUDGE, reason=f"replayed on fresh inputs: {comparison.reason}")
+        referee.call("poison", 0, seconds=CHECK_S)
+        self._timer.call("check", name, workload, 1, True, seconds=CHECK_S)
+        ghost = referee.call("judge", 0, second, seconds=PREPARE_S)
+        referee.call("mutated", second, seconds=CHECK_S)
+        referee.call("poison", 0, seconds=CHECK_S)
+        if ghost.right:
+            return Incorrect(
+                judge=JUDGE,
+                reason="with every launch left out the output is still right: the Triton kernel does not make it",
+            )
+        return None
+
+    def _at(self, workload: str, place: int) -> int:
+        """Position of a workload's input set among the draws."""
+        return [at for at, draw in enumerate(self.draws) if draw.workload.name == workload][place]
+
+
+def _blame(error: DeviceError | WorkerDied) -> Verdict:
+    if isinstance(error, CallTimedOut):
+        return failure(Phase.TIMEOUT, "the replay of its launches does not end")
+    if isinstance(error, CallFailed):
+        return failure(Phase.LAUNCH, f"the replay of its launches fails: {error}")
+    return failure(Phase.CRASH, "the replay of its launches kills the process")
