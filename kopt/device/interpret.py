@@ -115,7 +115,7 @@ class _Head:
 
 def _contest(job: VerifyJob) -> Task:
     def task(report: Report) -> bytes:
-        from kopt.device.interpret_patch import SESSION
+        from kopt.device.interpret_session import SESSION
 
         os.environ["TRITON_INTERPRET"] = "1"
         torch.set_num_threads(1)
@@ -163,7 +163,7 @@ def _run(entry: Callable[..., Any], case: Case, folder: Path) -> tuple[_Head, by
     """One run of the candidate, its output copied out at once."""
     from kopt.device.interpret_facade import facade
     from kopt.device.interpret_guard import NoComputing
-    from kopt.device.interpret_patch import SESSION
+    from kopt.device.interpret_session import SESSION
 
     before, guard = SESSION.launches, NoComputing()
     try:

@@ -63,7 +63,7 @@ def _on_cpu(value: Any) -> Any:
 
 def _to_host(tensor: torch.Tensor, *rest: Any) -> Any:
     """What moves data to the host is refused, as in the CPU stage; in a launch it is the interpreter's."""
-    from kopt.device.interpret_patch import SESSION
+    from kopt.device.interpret_session import SESSION
 
     if SESSION.launching or tensor.numel() <= 1:
         return tensor.numpy()

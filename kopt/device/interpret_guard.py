@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kopt.device.hostops import kind_of
-from kopt.device.interpret_patch import SESSION
+from kopt.device.interpret_session import SESSION
 from kopt.device.rejection import Rejected
 from kopt.model.build import Phase
 

@@ -13,7 +13,6 @@ process for good.  It works with Triton 3.6 to 3.9, whose interpreters share the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +20,6 @@ from typing import Any
 import numpy as np
 import triton
 import triton.language as tl
-from triton._C.libtriton import ir
 from triton.runtime import interpreter
 from triton.runtime.autotuner import Autotuner
 from triton.runtime.interpreter import TensorHandle
@@ -29,32 +27,12 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from kopt.device import interpret_numbers as numbers
 from kopt.device import interpret_range
+from kopt.device.interpret_arithmetic import install_arithmetic
+from kopt.device.interpret_memory import install_memory
+from kopt.device.interpret_session import SESSION, Unsupported
 
 Builder = interpreter.InterpreterBuilder
 Handle = interpreter.TensorHandle
-
-
-class OutOfBounds(Exception):
-    """A kernel reads or writes outside the tensors that were passed to it."""
-
-
-@dataclass
-class Session:
-    """What the interpreter is to do in this process, and what it has done."""
-
-    ghost: bool = False
-    """Leave launches out."""
-    turn: int = 0
-    """Which of its configurations an autotuner takes, counted round."""
-    launches: int = 0
-    """Launches so far, those left out included."""
-    launching: bool = False
-    """A launch is being interpreted: what torch does now is the interpreter's."""
-    ranges: list[tuple[int, int]] = field(default_factory=list)
-    """First address and end of every tensor of the present launch."""
-
-
-SESSION = Session()
 
 
 @cache
@@ -63,8 +41,8 @@ def install() -> None:
     np.seterr(all="ignore")
     _install_shortcuts()
     _install_language()
-    _install_numbers()
-    _install_memory()
+    install_arithmetic()
+    install_memory()
     _install_launches()
     interpret_range.install()
 
@@ -163,192 +141,9 @@ def _extern_elementwise(
 ) -> Any:
     function = numbers.libdevice(symbol)
     if function is None:
-        raise NotImplementedError(f"the interpreter does not know the device library's {symbol}")
+        raise Unsupported(f"the interpreter does not know the device library's {symbol}")
     element = result.scalar
     return Handle(function(*[one.data for one in arguments]).astype(interpreter._get_np_dtype(element)), element)
-
-
-# --- numbers ----------------------------------------------------------------------------------------------------------
-
-
-def _is_bfloat16(handle: Any) -> bool:
-    return bool(handle.dtype.scalar == tl.bfloat16)
-
-
-def _widened(handle: Any) -> Any:
-    return numbers.decode(handle.data, "bf16")
-
-
-def _bfloat16(values: Any) -> Any:
-    """A handle of bfloat16 with these values rounded."""
-    return Handle(numbers.encode(values, "bf16"), tl.bfloat16)
-
-
-def _install_numbers() -> None:
-    _install_conversions()
-    for name in ("binary_op", "unary_op"):
-        setattr(Builder, name, _in_bfloat16(getattr(Builder, name)))
-    fma, clamp = Builder.create_fma, Builder.create_clampf
-    Builder.create_fma = _with_bfloat16(fma, lambda x, y, z: x * y + z)
-    Builder.create_clampf = _with_bfloat16(clamp, np.clip)
-    Builder.get_bf16 = lambda self, value: _bfloat16(np.array([value], dtype=np.float32))
-    Builder.create_erf = lambda self, handle: Handle(numbers.erf(handle.data), handle.dtype.scalar)
-    Builder.create_dot = _dot
-    interpreter.ReduceOps.apply_impl = _reduced_wide(interpreter.ReduceOps.apply_impl)
-    interpreter.ReduceOps.generic_reduce = _tree_reduce
-    interpreter.ScanOps.apply_impl = _reduced_wide(interpreter.ScanOps.apply_impl)
-
-
-def _install_conversions() -> None:
-    original = interpreter._convert_float
-
-    def convert(values: Any, source: Any, target: Any, rounding: Any) -> Any:
-        if not (numbers.known(source.name) and numbers.known(target.name)):
-            return original(values, source, target, rounding)
-        truncate = rounding is not None and rounding == ir.ROUNDING_MODE.RTZ
-        return numbers.encode(numbers.decode(np.ascontiguousarray(values), source.name), target.name, truncate)
-
-    interpreter._convert_float = convert
-
-
-def _in_bfloat16(original: Callable[..., Any]) -> Callable[..., Any]:
-    """`original` (an operation on handles and a numpy function) on the values of bfloat16 instead of their bits."""
-    bitwise = (np.bitwise_and, np.bitwise_or, np.bitwise_xor)
-
-    def operation(self: Any, *arguments: Any) -> Any:
-        *handles, function = arguments
-        if function in bitwise or not all(map(_is_bfloat16, handles)):
-            return original(self, *handles, function)
-        result = function(*map(_widened, handles))
-        return Handle(result, tl.bfloat16) if result.dtype == np.bool_ else _bfloat16(result)
-
-    return operation
-
-
-def _with_bfloat16(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
-    def operation(self: Any, x: Any, y: Any, z: Any, *rest: Any) -> Any:
-        if not _is_bfloat16(z):
-            return original(self, x, y, z, *rest)
-        return _bfloat16(function(*map(_widened, (x, y, z))))
-
-    return operation
-
-
-def _dot(self: Any, a: Any, b: Any, d: Any, *options: Any) -> Any:
-    if not a.dtype.scalar.is_floating():
-        return Handle(np.matmul(a.data, b.data, dtype=d.data.dtype) + d.data, d.dtype.scalar)
-    left, right, start = (numbers.decode(one.data, one.dtype.scalar.name) for one in (a, b, d))
-    wide = np.float64 if d.dtype.scalar == tl.float64 else np.float32
-    result = np.matmul(left.astype(wide, copy=False), right.astype(wide, copy=False)) + start
-    if _is_bfloat16(d):
-        return _bfloat16(result)
-    return Handle(result.astype(start.dtype, copy=False), d.dtype.scalar)
-
-
-def _reduced_wide(original: Callable[..., Any]) -> Callable[..., Any]:
-    """A reduction or scan whose bfloat16 inputs are taken as values, its results rounded."""
-
-    def apply(self: Any, inputs: Any) -> Any:
-        narrow = [tensor.dtype == tl.bfloat16 for tensor in inputs]
-        if not any(narrow):
-            return original(self, inputs)
-        wide = tuple(
-            _retyped(tensor, Handle(_widened(tensor.handle), tl.float32)) if is_narrow else tensor
-            for tensor, is_narrow in zip(inputs, narrow, strict=True)
-        )
-        results = original(self, wide)
-        results = tuple(results) if isinstance(results, list | tuple) else (results,)
-        return tuple(
-            _retyped(tensor, _bfloat16(tensor.handle.data)) if is_narrow and tensor.dtype == tl.float32 else tensor
-            for tensor, is_narrow in zip(results, [*narrow, *[False] * len(results)], strict=False)
-        )
-
-    return apply
-
-
-def _retyped(tensor: Any, handle: Any) -> Any:
-    element = handle.dtype
-    kind = tl.block_type(element, tensor.type.shape) if tensor.type.is_block() else element
-    return tl.core.tensor(handle, kind)
-
-
-def _tree_reduce(self: Any, inputs: Any) -> list[Any]:
-    """Reduce by a function of the kernel's own, halves at a time; Triton's goes element by element."""
-    whole = self.axis is None
-    axis = 0 if whole else self.axis
-    arrays = [
-        tensor.handle.data.reshape(-1) if whole else np.moveaxis(tensor.handle.data, axis, 0) for tensor in inputs
-    ]
-    types = [tensor.dtype for tensor in inputs]
-    while (size := arrays[0].shape[0]) > 1:
-        half = size // 2
-        pairs = [a[:half] for a in arrays] + [a[half : 2 * half] for a in arrays]
-        combined = self.combine_fn.fn(*map(self.to_tensor, pairs, types * 2))
-        combined = combined if isinstance(combined, tuple) else (combined,)
-        arrays = [
-            np.concatenate([np.broadcast_to(one.handle.data, a[:half].shape).astype(a.dtype), a[2 * half :]])
-            for one, a in zip(combined, arrays, strict=True)
-        ]
-    ranks = [inputs[0].handle.data.ndim] * len(arrays)
-    return [
-        self.to_tensor(_kept(a[0], axis, whole, rank) if self.keep_dims else a[0], kind)
-        for a, rank, kind in zip(arrays, ranks, types, strict=True)
-    ]
-
-
-def _kept(reduced: Any, axis: int, whole: bool, rank: int) -> Any:
-    return np.reshape(reduced, (1,) * rank) if whole else np.expand_dims(reduced, axis)
-
-
-# --- memory -----------------------------------------------------------------------------------------------------------
-
-
-def _install_memory() -> None:
-    load, store = Builder.create_masked_load, Builder.create_masked_store
-    swap, modify = Builder.create_atomic_cas, Builder.create_atomic_rmw
-
-    def strict_load(self: Any, pointers: Any, mask: Any, other: Any, *options: Any, **named: Any) -> Any:
-        _check_bounds(self, "load", pointers, np.asarray(mask.data))
-        if other is None and not np.asarray(mask.data).all():
-            element = pointers.get_element_ty()
-            values = numbers.poison(pointers.data.shape, interpreter._get_np_dtype(element), element.name)
-            other = Handle(values, element)
-        return load(self, pointers, mask, other, *options, **named)
-
-    def strict_store(self: Any, pointers: Any, value: Any, mask: Any, *options: Any, **named: Any) -> Any:
-        _check_bounds(self, "store", pointers, np.asarray(mask.data))
-        return store(self, pointers, value, mask, *options, **named)
-
-    def strict_swap(self: Any, pointers: Any, *rest: Any) -> Any:
-        _check_bounds(self, "atomic", pointers, np.ones_like(pointers.data, dtype=bool))
-        return swap(self, pointers, *rest)
-
-    def strict_modify(self: Any, operation: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
-        _check_bounds(self, "atomic", pointers, mask.data)
-        if _is_bfloat16(value):
-            raise NotImplementedError("the interpreter has no atomic operations on bfloat16")
-        return modify(self, operation, pointers, value, mask, *rest)
-
-    Builder.create_masked_load, Builder.create_masked_store = strict_load, strict_store
-    Builder.create_atomic_cas, Builder.create_atomic_rmw = strict_swap, strict_modify
-
-
-def _check_bounds(builder: Any, what: str, pointers: Any, mask: Any) -> None:
-    addresses = pointers.data if mask.all() else pointers.data[np.broadcast_to(mask, pointers.data.shape)]
-    if not addresses.size:
-        return
-    width = max(1, pointers.get_element_ty().primitive_bitwidth // 8)
-    low, high = int(addresses.min()), int(addresses.max()) + width
-    if any(start <= low and high <= end for start, end in SESSION.ranges):
-        return
-    inside = np.zeros(addresses.shape, dtype=bool)
-    for start, end in SESSION.ranges:
-        inside |= (addresses >= start) & (addresses + np.uint64(width) <= end)
-    if not inside.all():
-        raise OutOfBounds(
-            f"{int((~inside).sum())} of {addresses.size} addresses of a {what} lie outside every tensor that the "
-            f"kernel was given (program {builder.grid_idx}): a mask or a bound is missing"
-        )
 
 
 # --- launches ---------------------------------------------------------------------------------------------------------
