@@ -22,6 +22,8 @@ from kopt.model.kernel import Kernel
 
 LONGEST_SOURCE = 100_000
 """Characters; a longer block is no kernel."""
+MOST_FENCES = 24
+"""Fences that are tried in pairs."""
 
 
 class NoKernel(StrEnum):
@@ -76,17 +78,23 @@ def kernel_of(reply: Reply, entry: str) -> Extracted | NotExtracted:
     if isinstance(reply, Empty):
         return NotExtracted(reason=NoKernel.EMPTY, detail=f"the reply was empty ({reply.stop})")
     found = kernel_in(reply.text, entry)
-    if isinstance(found, NotExtracted) and isinstance(reply, Truncated):
+    if isinstance(reply, Truncated) and (isinstance(found, NotExtracted) or _reaches_the_end(found, reply.text)):
         detail = f"the reply was cut off ({reply.stop}) before its code was whole"
-        return NotExtracted(reason=NoKernel.TRUNCATED, detail=detail, draft=found.draft)
+        draft = found.draft if isinstance(found, NotExtracted) else found.kernel.source
+        return NotExtracted(reason=NoKernel.TRUNCATED, detail=detail, draft=draft)
     return found
+
+
+def _reaches_the_end(found: Extracted, text: str) -> bool:
+    """Whether the text stops in the kernel, which may parse and lack its last lines all the same."""
+    return _plain(text).rstrip().endswith(found.kernel.source.rstrip().rsplit("\n", 1)[-1])
 
 
 def kernel_in(text: str, entry: str) -> Extracted | NotExtracted:
     """The kernel in a text, whatever stands around it."""
     blocks = [block for block in code_blocks(text) if len(block) <= LONGEST_SOURCE]
     parsed = [(block, tree) for block in blocks if (tree := _parse(block)) is not None]
-    defining = [block for block, tree in parsed if _defines(tree, entry)]
+    defining = [block for block, tree in parsed if _defines(tree, entry)] or _with_fences_inside(text, entry)
     if defining:
         source = defining[-1].strip("\n") + "\n"
         return Extracted(kernel=Kernel(source=source, entry=entry), description=description_in(text))
@@ -106,11 +114,50 @@ FENCE = re.compile(r"^(?P<indent>[ \t>]*)(?P<marks>`{3,}|~{3,})[ \t]*(?P<info>[^
 
 def code_blocks(text: str) -> list[str]:
     """The blocks of code in a text, in order: fenced ones, or without any the part that looks like a module."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")
+    text = _plain(text)
     blocks = [*_fenced(text), *_tagged(text)]
     if not any("def " in block for block in blocks):
         blocks += _bare(text)
     return [block for block in blocks if block.strip()]
+
+
+def _plain(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")
+
+
+def _with_fences_inside(text: str, entry: str) -> list[str]:
+    """The longest block between two fences that defines the entry point, where fences stand in its own docstrings."""
+    text = _plain(text)
+    marks = list(FENCE.finditer(text))[:MOST_FENCES]
+    for opened in marks:
+        for closed in reversed([mark for mark in marks if mark.start() > opened.start()]):
+            block = _undented(text[opened.end() + 1 : closed.start()], opened["indent"])
+            tree = _parse(block)
+            if tree is not None and _defines(tree, entry):
+                return [block]
+    return []
+
+
+def continuations(first: str, rest: str) -> tuple[str, ...]:
+    """Readings of a continuation, the likeliest first.
+
+    Asked to go on within a block of code, models go on, open the fence once more and go on, or begin the block anew.
+    """
+    text = _plain(rest).lstrip("\n")
+    again = FENCE.match(text)
+    if not _stops_in_a_fence(first):
+        return (rest if again is None else f"\n{rest}",)
+    if again is None:
+        return rest, f"\n```\n\n```python\n{text}"
+    return text[again.end() + 1 :], f"\n```\n\n{text}"
+
+
+def _stops_in_a_fence(text: str) -> bool:
+    """Whether the last fence of a text was opened and not closed."""
+    opened: re.Match[str] | None = None
+    for mark in FENCE.finditer(_plain(text)):
+        opened = mark if opened is None or not _closes(mark, opened) else None
+    return opened is not None
 
 
 def _fenced(text: str) -> list[str]:

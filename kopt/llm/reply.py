@@ -118,5 +118,12 @@ Reply = Annotated[Answered | Truncated | Refused | Empty | Unanswered, Field(dis
 
 
 def joined(first: Truncated, rest: Answered | Truncated) -> Answered | Truncated:
-    """A truncated reply and its continuation as one reply, with the usage of both."""
-    return rest.model_copy(update={"text": first.text.rstrip() + rest.text, "usage": first.usage + rest.usage})
+    """A truncated reply and its continuation as one reply, with the usage of both.
+
+    The continuation was asked for without the white space at the end of the first part.
+    """
+    body = first.text.rstrip()
+    lost = first.text[len(body) :]
+    if rest.text[:1].isspace():  # it begins with white space of its own, but for the lines that ended
+        lost = "" if rest.text.startswith("\n") else lost[: lost.rfind("\n") + 1]
+    return rest.model_copy(update={"text": body + lost + rest.text, "usage": first.usage + rest.usage})

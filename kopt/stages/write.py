@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kopt.llm.extract import Extracted, NotExtracted, kernel_of
+from kopt.llm.extract import Extracted, NotExtracted, continuations, kernel_of
 from kopt.llm.reply import Answered, Kept, Lack, Reply, Truncated, Unanswered, joined
 from kopt.llm.request import ReplyKey, Request, continued
 from kopt.model.diagnosis import Direction
@@ -113,13 +113,14 @@ def _whole(author: Author, asked: Mapping[str, Request]) -> dict[str, Reply]:
         and isinstance(kernel_of(reply, author.entry), NotExtracted)
     }
     rests = author.asker.ask({label: continued(asked[label], reply) for label, reply in cut.items()})
-    return replies | {label: _with_rest(cut[label], rest) for label, rest in rests.items()}
+    return replies | {label: _with_rest(cut[label], rest, author.entry) for label, rest in rests.items()}
 
 
-def _with_rest(first: Truncated, rest: Reply) -> Answered | Truncated:
+def _with_rest(first: Truncated, rest: Reply, entry: str) -> Answered | Truncated:
     """A reply with its continuation, or as it was with the cost of a continuation that brought nothing."""
     if isinstance(rest, Answered | Truncated):
-        return joined(first, rest)
+        ways = [joined(first, rest.model_copy(update={"text": text})) for text in continuations(first.text, rest.text)]
+        return next((way for way in ways if isinstance(kernel_of(way, entry), Extracted)), ways[0])
     if isinstance(rest, Unanswered):
         return first
     return first.model_copy(update={"usage": first.usage + rest.usage})

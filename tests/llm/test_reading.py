@@ -14,9 +14,9 @@ from pydantic import BaseModel
 
 from kopt.artifact import digest
 from kopt.llm import wire
-from kopt.llm.extract import Extracted, NoKernel, NotExtracted, kernel_in, kernel_of
+from kopt.llm.extract import Extracted, NoKernel, NotExtracted, continuations, kernel_in, kernel_of
 from kopt.llm.json_reply import NoJson, NotRead, Read, flags_of, object_in, object_of, value_of
-from kopt.llm.reply import Answered, Empty, Lack, Refused, Truncated, Unanswered, Usage
+from kopt.llm.reply import Answered, Empty, Lack, Refused, Truncated, Unanswered, Usage, joined
 
 NAME = "kernel_function"
 GOOD = "import triton\n\n\ndef kernel_function(x):\n    return x\n"
@@ -210,3 +210,42 @@ def test_reasoning_that_a_server_hides_from_the_output_is_paid_all_the_same():
     choice = {"message": {"content": "x"}, "finish_reason": "stop"}
     reply = wire.reply({"choices": [choice], "usage": usage}, ASKED, PRICE)
     assert (reply.usage.output, reply.usage.reasoning) == (105, 100)
+
+
+def cut(text):
+    return Truncated(text=text, usage=USED, stop="length")
+
+
+def test_code_that_parses_and_may_lack_its_last_lines_is_cut_off():
+    """Cut after a whole line: what is there parses, and is not the kernel."""
+    found = kernel_of(cut(f"```python\n{GOOD}"), NAME)
+    assert isinstance(found, NotExtracted)
+    assert found.reason is NoKernel.TRUNCATED
+
+
+def test_fences_inside_a_docstring_do_not_end_the_kernel():
+    told = GOOD.replace(
+        "return x", '"""Doubles.\n\n    ```python\n    kernel_function(x)\n    ```\n    """\n    return x'
+    )
+    assert "```" in told
+    found = kernel_in(f"Like this:\n```python\n{told}```\nDone.", NAME)
+    assert isinstance(found, Extracted)
+    assert found.kernel.source == told
+
+
+@given(
+    st.integers(1, len(GOOD) - 1), st.sampled_from(["goes on", "opens the fence again", "begins anew", "anew, bare"])
+)
+def test_a_continuation_gives_the_whole_kernel_however_it_goes_on(place, manner):
+    first = cut(f"Here:\n```python\n{GOOD[:place]}")
+    left = GOOD[len(GOOD[:place].rstrip()) :] if GOOD[:place].strip() else GOOD
+    texts = {
+        "goes on": f"{left}```\n", "opens the fence again": f"```python\n{GOOD[place:]}```\n",
+        "begins anew": f"```python\n{GOOD}```\n", "anew, bare": f"{GOOD}```\n",
+    }  # fmt: skip
+    ways = [joined(first, answered(text)) for text in continuations(first.text, texts[manner])]
+    found = [one for way in ways if isinstance(one := kernel_of(way, NAME), Extracted)]
+    assert found
+    namespace: dict = {}
+    exec(found[0].kernel.source, namespace)
+    assert namespace[NAME](3) == 3
