@@ -208,4 +208,4 @@ def _seed(slot: Slot, setting: Setting) -> int:
 def _launches(setting: Setting, parent: str) -> tuple[Launch, ...]:
     row = setting.parents[parent]
     build = setting.store.shelf(Build).named(BuildKey.kind, row.build) if row.build else None
-    return build.workloads[0].launches if isinstance(build, Built) else ()
+    return build.workloads[0].launches if isinstance(build, Built) and build.workloads else ()
