@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import traceback
@@ -123,12 +124,19 @@ def _add_replies(commands: Any) -> None:
     pack = commands.add_parser("pack", help="write a run's replies into one archive, to be replayed elsewhere")
     pack.add_argument("run", type=Path, help="the run's folder")
     pack.add_argument("--store", type=Path, default=Path(Config().store), help="the store that the run used")
-    pack.add_argument("-o", "--output", type=Path, required=True, help="the archive to write")
+    pack.add_argument("-o", "--output", type=Path, help="the archive to write (default: NAME.replies.tar)")
     pack.set_defaults(command=_pack)
     unpack = commands.add_parser("unpack", help="put an archive's replies into a store")
     unpack.add_argument("archive", type=Path)
     unpack.add_argument("--store", type=Path, default=Path(Config().store), help="the store to put them into")
     unpack.set_defaults(command=_unpack)
+    replay = commands.add_parser("replay", help="replay a packed run from its archive: no server, no key, no cost")
+    replay.add_argument("archive", type=Path)
+    replay.add_argument("--run", default="", help="name of the replay (default: the run's)")
+    replay.add_argument("--results", type=Path, default=Path(Config().results), help="folder of its folder")
+    replay.add_argument("--store", type=Path, default=Path(Config().store), help="the store to put the replies into")
+    replay.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    replay.set_defaults(command=_replay)
 
 
 def _build(options: argparse.Namespace) -> int:
@@ -231,9 +239,18 @@ def _cost(options: argparse.Namespace) -> int:
 def _pack(options: argparse.Namespace) -> int:
     from kopt.stages.cost import pack_run
 
-    count = pack_run(options.run, Store(options.store), options.output)
-    print(f"{count} replies in {options.output}: unpack it elsewhere with kopt unpack, then run with replies=replay")
+    archive = options.output or Path(f"{options.run.resolve().name}.replies.tar")
+    count = pack_run(options.run, Store(options.store), archive, ROOT)
+    print(f"{count} replies in {archive}: replay the run elsewhere with kopt replay {archive.name}")
     return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from kopt.stages.replay import command, prepare
+
+    results, store = options.results.resolve(), options.store.resolve()
+    settings = prepare(options.archive, store, results, options.run)
+    return subprocess.run(command(settings, options.cores), cwd=ROOT, check=False).returncode
 
 
 def _unpack(options: argparse.Namespace) -> int:

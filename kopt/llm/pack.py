@@ -1,7 +1,7 @@
 """A run's replies as one archive, to be replayed elsewhere by anyone at no cost.
 
-The archive is a tar of the store's files of replies, and of reasons why there was none, and a manifest with their
-digests; equal replies give equal bytes.
+The archive is a tar of the store's files of replies, and of reasons why there was none, what the run was made from, and
+a manifest with their digests; equal replies give equal bytes.
 Nothing is unpacked but files named in the manifest, whose content matches, under names that we make ourselves.
 """
 
@@ -18,12 +18,13 @@ from typing import Any
 
 from kopt import artifact
 from kopt.errors import CorruptArtifact, StoreError
-from kopt.llm.packed import Versions, note, told
+from kopt.llm.packed import Recording, Versions, note, told
 from kopt.llm.request import LackKey, ReplyKey
 from kopt.store import Store
 
 MANIFEST = "manifest.json"
-FORMAT = "kopt replies 2"
+RECORDING = "run.json"
+FORMAT = "kopt replies 3"
 Kept = type[ReplyKey] | type[LackKey]
 """Kinds of files that an archive holds."""
 
@@ -31,7 +32,13 @@ LARGEST = 16 * 1024 * 1024
 """Bytes of one reply file; a larger one is not ours."""
 
 
-def pack(store: Store, requests: Iterable[str], path: Path, versions: Mapping[str, str] | None = None) -> int:
+def pack(
+    store: Store,
+    requests: Iterable[str],
+    path: Path,
+    versions: Mapping[str, str] | None = None,
+    recording: Recording | None = None,
+) -> int:
     """Write the replies to these requests into an archive and return how many there are.
 
     Args:
@@ -39,6 +46,7 @@ def pack(store: Store, requests: Iterable[str], path: Path, versions: Mapping[st
         requests: request digests, e.g. those of a run's ledger; ones without a reply are passed over.
         path: the archive to write, e.g. `run.replies.tar`.
         versions: of the packages that the run was made with, so that a replay elsewhere can say what differs.
+        recording: what the run was made from; without it the archive is good where the same run can be asked for.
 
     Raises:
         StoreError: a reply cannot be read.
@@ -46,15 +54,19 @@ def pack(store: Store, requests: Iterable[str], path: Path, versions: Mapping[st
     wanted = sorted(set(requests))
     files = _files(store, ReplyKey, wanted)
     lacks = _files(store, LackKey, [LackKey(request=name).digest() for name in wanted if name not in files])
+    run = artifact.canonical_json(recording).encode() if recording else b""
     manifest = {
         "format": FORMAT,
         "replies": _digests(files),
         "lacks": _digests(lacks),
         "versions": told(versions or {}),
+        "run": hashlib.sha256(run).hexdigest() if run else "",
     }
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         _add(tar, MANIFEST, artifact.canonical_json(manifest).encode())
+        if run:
+            _add(tar, RECORDING, run)
         for name, body in (files | lacks).items():
             _add(tar, f"{name}.json", body)
     artifact.write_bytes(path, out.getvalue())
@@ -102,6 +114,23 @@ def unpack(path: Path, store: Store) -> int:
             store.write(target, body)
     note(store, made_with)
     return sum(kind == ReplyKey.kind for kind, _ in replies)
+
+
+def recording_in(path: Path) -> Recording | None:
+    """What the run of an archive was made from; None where the archive does not tell.
+
+    Raises:
+        CorruptArtifact: it is no such archive, or this does not match its digest.
+    """
+    try:
+        with tarfile.open(path, mode="r:*") as tar:
+            expected = json.loads(_member(tar, MANIFEST)).get("run", "")
+            body = _member(tar, RECORDING) if expected else b""
+            if expected and hashlib.sha256(body).hexdigest() != expected:
+                raise ValueError(f"{RECORDING} does not match its digest")
+            return Recording.model_validate_json(body) if expected else None
+    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptArtifact(f"{path} is not a whole archive of replies: {error}") from error
 
 
 def _checked(tar: tarfile.TarFile) -> tuple[Versions, dict[tuple[str, str], bytes]]:

@@ -1,9 +1,9 @@
-"""Versions that unpacked replies were made with: what they differ in from the ones here makes other requests."""
+"""What an archive tells beside its replies: the versions that they were made with, and how the run is replayed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -21,6 +21,18 @@ class Versions(Value):
     """Versions of packages, by name."""
 
     of: dict[Word, Word]
+
+
+class Recording(Value):
+    """What a run was made from, so that it can be replayed where nothing of it lies."""
+
+    run: str
+    """Its name."""
+    settings: dict[str, Any]
+    models: dict[str, Any]
+    """Its part of the model table; it holds no key."""
+    problem: dict[str, str]
+    """Texts of the problem's files, by name."""
 
 
 class PackedKey(Key):

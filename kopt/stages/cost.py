@@ -26,6 +26,7 @@ from kopt.report.costs import (
 from kopt.stages.bill import costs_of
 from kopt.stages.finish import Manifest
 from kopt.stages.language import LACKING, LEDGER
+from kopt.stages.replay import recorded
 from kopt.store import Store
 
 COLUMNS = (6, 6, 10, 10, 9, 9, 10)
@@ -135,10 +136,16 @@ def ledger_of(run: Path) -> Ledger:
     return ledger
 
 
-def pack_run(run: Path, store: Store, archive: Path) -> int:
+def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> int:
     """Write the replies of a run, and why others are lacking, into an archive; returns how many replies there are.
 
-    A run that has ended tells the versions it was made with, too.
+    A run that has ended tells what it was made from and with, too, so that the archive is all that a replay needs.
+
+    Args:
+        run: the run's folder.
+        store: the store that it used.
+        archive: the file to write.
+        root: the project's root, below which the run's problem lies.
 
     Raises:
         ConfigError: the folder has no ledger, or the store has none of its replies.
@@ -146,7 +153,9 @@ def pack_run(run: Path, store: Store, archive: Path) -> int:
     lacking = (run / LACKING).read_text().split() if (run / LACKING).exists() else []
     requests = {*lacking, *(line.request for line in ledger_of(run).lines())}
     manifest = run / "manifest.json"
-    count = pack(store, requests, archive, read_value(manifest, Manifest).versions if manifest.exists() else None)
+    told = read_value(manifest, Manifest) if manifest.exists() else None
+    recording = recorded(run, told, root) if told else None
+    count = pack(store, requests, archive, told.versions if told else None, recording)
     if not count:
         raise ConfigError(f"the store {store.root} has no reply of {run}: name the store that the run used")
     return count
