@@ -223,6 +223,6 @@ async def _anthropic_lines(client: Any, batch: Batch) -> AsyncIterator[Any]:
 async def _openai_lines(client: Any, state: Any) -> AsyncIterator[Any]:
     for file in filter(None, (state.output_file_id, state.error_file_id)):
         content = await client.files.content(file)
-        for line in content.text.splitlines():
+        for line in content.text.removeprefix("\ufeff").split("\n"):  # JSON strings may hold other ends of lines
             if line.strip():
                 yield json.loads(line)

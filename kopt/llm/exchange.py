@@ -169,7 +169,7 @@ def pick_up(folder: Path, requests: Mapping[str, Request], table: ModelTable) ->
     """Replies that lie in a folder, by request digest; what cannot be used is logged with its place and passed over."""
     for path in sorted(folder.glob("*.reply.md")):
         digest = path.name.removesuffix(".reply.md")
-        text = path.read_text(errors="replace")
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
         if digest not in requests:
             log.info("%s answers no request of this step", path)
         elif text.strip():
@@ -181,7 +181,7 @@ def pick_up(folder: Path, requests: Mapping[str, Request], table: ModelTable) ->
 
 
 def _batch_output(path: Path, requests: Mapping[str, Request], table: ModelTable) -> Iterator[tuple[str, Kept]]:
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1):
         if not line.strip():
             continue
         try:

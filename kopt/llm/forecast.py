@@ -37,6 +37,10 @@ class Calls(Value):
     calls: int
     siblings: int = 1
     """Calls that share a stable prefix, this one included."""
+    most: int = 0
+    """As many as there can be, where these are only likely."""
+    continued: bool = False
+    """A reply that is cut off is continued, once."""
 
 
 class Forecast(Value):
@@ -48,7 +52,7 @@ class Forecast(Value):
     likely_usd: float
     """With typical sizes, and prompt caching where the provider has it."""
     most_usd: float
-    """With the largest reply each time and no cache hit; repairs and retries are calls of their own."""
+    """With every slot repaired each time, every reply the longest and continued, the same input and no cache hit."""
 
 
 def estimate_cost(planned: Iterable[Calls], table: ModelTable, *, batch: bool = False) -> list[Forecast]:
@@ -69,6 +73,7 @@ def plan(
     repairs: int,
     diagnose: str | None = None,
     classify: str | None = None,
+    classified: int = 0,
     reflect: str | None = None,
 ) -> list[Calls]:
     """The calls of a run by its fan-out.
@@ -80,29 +85,45 @@ def plan(
         parents: parents of a round.
         repairs: attempts after the first; half of the slots of each are expected to need the next.
         diagnose, classify, reflect: the model for each, or None where no model is asked.
+        classified: kernels that are classified: those of all proposers, and the seed.
     """
     calls, names = [], list(models)
     for name in names:
-        calls.append(Calls(purpose="propose", model=name, calls=rounds * slots_per_model, siblings=slots_per_model))
+        asked = rounds * slots_per_model
+        calls.append(Calls(purpose="propose", model=name, calls=asked, siblings=slots_per_model, continued=True))
         mended = sum(slots_per_model // 2**attempt for attempt in range(1, repairs + 1))
-        calls.append(Calls(purpose="repair", model=name, calls=rounds * mended))
-    slots = rounds * slots_per_model * len(names)
-    others = (("diagnose", diagnose, rounds * parents), ("classify", classify, slots), ("reflect", reflect, rounds))
+        calls.append(Calls(purpose="repair", model=name, calls=rounds * mended, most=asked * repairs, continued=True))
+    others = (
+        ("diagnose", diagnose, rounds * parents),
+        ("classify", classify, classified),
+        ("reflect", reflect, rounds),
+    )
     calls += [Calls(purpose=purpose, model=model, calls=count) for purpose, model, count in others if model]
-    return [group for group in calls if group.calls]
+    return [group for group in calls if group.calls or group.most]
 
 
 def _forecast(group: Calls, entry: Model, batch: bool) -> Forecast:
     size = TYPICAL[group.purpose]
     output = min(size.output, entry.max_output_tokens)
     likely = _usage(group, size, entry, output)
-    most = Usage(input=size.input * group.calls, output=entry.max_output_tokens * group.calls)
     return Forecast(
         purpose=group.purpose,
         model=group.model,
         calls=group.calls,
         likely_usd=entry.price.dollars(likely, batch=batch),
-        most_usd=entry.price.dollars(most, batch=batch),
+        most_usd=entry.price.dollars(_most(group, size, entry), batch=batch),
+    )
+
+
+def _most(group: Calls, size: Size, entry: Model) -> Usage:
+    """Every input is paid for at its dearest; a continuation sends the cut-off reply along."""
+    longest, calls = entry.max_output_tokens, max(group.calls, group.most)
+    given = size.input * calls + (size.input + longest) * calls * group.continued
+    dearest = entry.provider == "anthropic" and entry.cache_prefix and entry.price.cache_write > entry.price.input
+    return Usage(
+        input=0 if dearest else given,
+        cache_write=given if dearest else 0,
+        output=longest * calls * (1 + group.continued),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -170,12 +171,20 @@ def load_table(path: Path) -> ModelTable:
 
 
 def missing_keys(table: ModelTable, names: Iterable[str], environ: Mapping[str, str] = os.environ) -> list[str]:
-    """One line for each model whose key is not set; empty when a run may start."""
+    """One line for each model whose key is not set or cannot be one; empty when a run may start."""
+    wanted = {name: variable for name in dict.fromkeys(names) if (variable := table.model(name).key_variable)}
     return [
-        f"models: {name} needs a key in the environment variable {variable}, which is not set or empty"
-        for name in dict.fromkeys(names)
-        if (variable := table.model(name).key_variable) and not environ.get(variable, "").strip()
+        f"models: {name} needs a key in the environment variable {variable}, which {fault}"
+        for name, variable in wanted.items()
+        if (fault := _key_fault(environ.get(variable, "")))
     ]
+
+
+def _key_fault(key: str) -> str:
+    """What is wrong with a key, without saying it; a header takes no other characters than visible ASCII."""
+    if not key.strip():
+        return "is not set or empty"
+    return "" if re.fullmatch(r"[!-~]+", key.strip()) else "holds a blank, a line break or a character that no key has"
 
 
 def _explain(one: dict[str, Any]) -> str:

@@ -43,6 +43,7 @@ def forecast(config: Config, table: ModelTable) -> list[Forecast]:
         repairs=config.max_repairs,
         diagnose=config.diagnoser or None,
         classify=config.classifier or None,
+        classified=config.rounds * config.fan_out + 1,
         reflect=config.reflector or None,
     )
     return estimate_cost(calls, table, batch=config.delivery == "batch")
@@ -66,8 +67,10 @@ def _assumed(found: Sequence[Forecast]) -> list[str]:
     purposes = dict.fromkeys(one.purpose for one in found)
     sizes = (f"{name} {TYPICAL[name].input} in, {TYPICAL[name].output} out" for name in purposes)
     return [
-        "`likely` assumes these tokens of a call, which are guesses and not measured: " + "; ".join(sizes),
-        "`at most`: the same input, the longest reply each time, no cache, no repairs: no bound, which budget_usd is.",
+        "`likely` assumes these tokens of a call, which are guesses and not measured (replies no longer than a model's "
+        "max_output_tokens): " + "; ".join(sizes),
+        "`at most`: every slot repaired each time, every reply the longest and continued, nothing from a cache, "
+        "the same input. Calls that are lost and made again are not in it: the bound is budget_usd.",
         "Prices are those of the run's models_file, not checked against the providers' pages: see docs/models.md",
     ]
 

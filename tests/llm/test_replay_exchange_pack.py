@@ -101,6 +101,13 @@ class TestExchange:
         assert ledger.bill().calls == 6
         assert ledger.bill().dollars == pytest.approx(sum(reply.usage.dollars for reply in replies.values()))
 
+    def test_batch_output_may_begin_with_a_byte_order_mark_and_hold_other_ends_of_lines(self, swap, folder):
+        swap()
+        lines = [self.output_line(request).replace("batched", "a\u2028b\u0085c") for request in ASKED.values()]
+        assert "\u2028" in "".join(lines)
+        (folder / "out.jsonl").write_text("\ufeff" + "\r\n".join(line.strip() for line in lines), encoding="utf-8")
+        assert {reply.text for reply in swap().values()} == {"a\u2028b\u0085c"}
+
     def output_line(self, request):
         if request.model == "anthropic":
             usage = {"input_tokens": 100, "output_tokens": 20}
@@ -112,7 +119,7 @@ class TestExchange:
             choice = {"index": 0, "message": {"role": "assistant", "content": "batched"}, "finish_reason": "stop"}
             body = {"object": "chat.completion", "choices": [choice], "usage": usage}
             line = {"response": {"status_code": 200, "body": body}, "error": None}
-        return json.dumps({"custom_id": request.digest} | line) + "\n"
+        return json.dumps({"custom_id": request.digest} | line, ensure_ascii=False) + "\n"
 
     def test_what_is_not_answered_stays_pending_and_bad_lines_are_named(self, swap, folder, caplog):
         swap()

@@ -82,7 +82,10 @@ def test_the_shipped_table_has_the_presets_models_with_prices_and_key_variables(
     assert set(table.models) == {"claude-opus-4.6", "claude-opus-4.5", "gpt-5", "gpt-5-4", "gemini-2-5-pro"}
     assert all(entry.price.output > entry.price.input > 0 for entry in table.models.values())
     assert len(missing_keys(table, table.models, {})) == 5
-    assert missing_keys(table, ["gpt-5"], {"OPENAI_API_KEY": "x"}) == []
+    assert missing_keys(table, ["gpt-5"], {"OPENAI_API_KEY": "x\n"}) == []
+    (line,) = missing_keys(table, ["gpt-5"], {"OPENAI_API_KEY": "secret\nother"})
+    assert "OPENAI_API_KEY" in line
+    assert "secret" not in line
 
 
 def test_an_unknown_model_is_named_with_the_nearest():
@@ -151,6 +154,16 @@ class TestForecast:
         assert all(f.likely_usd <= f.most_usd for f in large)
         assert {f.purpose for f in large} == {"propose", "repair", "diagnose"}
         assert sum(f.calls for f in large if f.purpose == "propose") == 480
+
+    @pytest.mark.parametrize(("longest", "price"), [(900, 2.0), (64000, 9.0)])
+    def test_likely_is_never_above_at_most_however_short_the_replies_and_dear_the_cache(self, longest, price):
+        entry = load_table(SHIPPED).model("claude-opus-4.6")
+        dear = entry.price.model_copy(update={"cache_write": price})
+        short = entry.model_copy(update={"max_output_tokens": longest, "price": dear})
+        calls = plan(["m"], rounds=2, slots_per_model=4, parents=2, repairs=2, classify="m", classified=13, reflect="m")
+        found = estimate_cost(calls, ModelTable(models={"m": short}))
+        assert {f.purpose: f.calls for f in found} == {"propose": 8, "repair": 6, "classify": 13, "reflect": 2}
+        assert all(f.likely_usd <= f.most_usd for f in found)
 
     def test_batches_cost_half_where_there_is_a_batch_price(self):
         calls = plan(["gpt-5"], rounds=1, slots_per_model=4, parents=1, repairs=0)

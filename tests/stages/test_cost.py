@@ -36,7 +36,7 @@ def test_a_preset_s_cost_is_the_sum_over_purposes_and_models(capsys):
         ["propose", "claude-opus-4.6", "240"],
         ["propose", "gpt-5-4", "240"],
         ["propose", "gemini-2-5-pro", "240"],
-        ["classify", "claude-opus-4.6", "720"],
+        ["classify", "claude-opus-4.6", "721"],
     ]
     assert text.splitlines()[10].startswith("total")
     assert "guesses and not measured: propose 9000 in, 8000 out; repair" in text
