@@ -7,6 +7,7 @@ that costs its own slot only is data.  What only an asking run needs is imported
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,6 +95,8 @@ class Asker:
             self.store.shelf(Unanswered).put(LackKey(request=request), reply)
         with (self.run / LACKING).open("a") as file:
             file.writelines(f"{request}\n" for request in lacking)
+        for line in lacking_lines(asked, replies):
+            print(f"kopt: note: {line}", file=sys.stderr, flush=True)
         return replies
 
     def _live(self, asked: Mapping[str, Request], ledger: Ledger) -> Mapping[str, Reply]:
@@ -115,6 +118,18 @@ class Asker:
                 asked, table=self.table, store=self.store, ledger=ledger, on_progress=on_progress,
                 terms=Terms(concurrency=self.concurrency, patience=patience),
             )  # fmt: skip
+
+
+def lacking_lines(asked: Mapping[str, Request], replies: Mapping[str, Reply]) -> list[str]:
+    """A line for each model that left requests without a reply, with the most frequent reason; a spent budget is none."""
+    lines = []
+    for model in dict.fromkeys(request.model for request in asked.values()):
+        mine = [replies[label] for label, request in asked.items() if request.model == model]
+        lacks = [one for one in mine if isinstance(one, Unanswered) and one.kind != Lack.BUDGET]
+        if lacks:
+            ((reason, _),) = Counter(f"{one.kind}: {one.detail}" for one in lacks).most_common(1)
+            lines.append(f"{model} gave no reply to {len(lacks)} of {len(mine)} requests ({reason})")
+    return lines
 
 
 def asker_of(job: Job, *, concurrency: int | None = None) -> Asker | None:

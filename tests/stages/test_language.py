@@ -15,7 +15,7 @@ from kopt.config import REWRITER, Config
 from kopt.errors import NoReply
 from kopt.llm.ask import replies_of
 from kopt.llm.reply import Answered, Empty, Lack, Refused, Truncated, Unanswered, Usage
-from kopt.llm.request import key_of
+from kopt.llm.request import Message, key_of
 from kopt.llm.table import Model, ModelTable, Price
 from kopt.model.build import Build, Built
 from kopt.model.device import Toolchain
@@ -31,7 +31,7 @@ from kopt.stages.classify import classify_pool
 from kopt.stages.classify_by_model import ModelClassifier
 from kopt.stages.diagnose import diagnosed
 from kopt.stages.keys import KERNEL, BuildKey
-from kopt.stages.language import Asker
+from kopt.stages.language import Asker, lacking_lines
 from kopt.stages.write import Author, lost_replies, written
 from kopt.store import Store
 
@@ -271,3 +271,17 @@ def test_every_second_sample_is_asked_to_avoid_what_most_of_the_pool_uses(store,
     asked = [asker.requests[label].messages[0].whole for label in ("r2a0s0", "r2a0s1")]
     wanted = "enough kernels built on split_k_reduce: reach your speed by other means"
     assert [wanted in text for text in asked] == [False, True]
+
+
+def test_a_model_that_gives_no_replies_is_told_of_and_a_spent_budget_is_not():
+    lacks = {
+        "a": Unanswered(kind=Lack.SERVER, detail="HTTP 404"),
+        "b": Unanswered(kind=Lack.SERVER, detail="HTTP 404"),
+        "c": Unanswered(kind=Lack.BUDGET, detail="over"),
+    }
+    asked = {
+        label: TABLE.request("m", system="", messages=(Message(role="user", text=label),), template="t")
+        for label in lacks
+    }
+    assert lacking_lines(asked, lacks) == ["m gave no reply to 2 of 3 requests (server: HTTP 404)"]
+    assert lacking_lines(asked, dict.fromkeys(asked, lacks["c"])) == []
