@@ -121,7 +121,7 @@ class Asker:
 
 
 def lacking_lines(asked: Mapping[str, Request], replies: Mapping[str, Reply]) -> list[str]:
-    """A line for each model that left requests without a reply, with the most frequent reason; a spent budget is none."""
+    """A line for each model that left requests without a reply, with the most frequent reason (not a spent budget)."""
     lines = []
     for model in dict.fromkeys(request.model for request in asked.values()):
         mine = [replies[label] for label, request in asked.items() if request.model == model]
