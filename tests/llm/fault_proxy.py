@@ -13,10 +13,11 @@ import asyncio
 import json
 import random
 import re
-import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from serving import serve
 
 SLOT = re.compile(rb"slot-\d+")
 MADE = re.compile(rb'"(?:output|completion)_tokens": ?(\d+)')
@@ -130,9 +131,7 @@ async def main() -> None:
     parser.add_argument("--rate", type=float, default=0.3)
     parser.add_argument("--seed", type=int, default=0)
     proxy = Proxy(parser.parse_args())
-    listening = await asyncio.start_server(proxy.serve, "127.0.0.1", 0, limit=2**24, backlog=512)
-    print(listening.sockets[0].getsockname()[1], flush=True)
-    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    await serve(proxy.serve)
 
 
 if __name__ == "__main__":
