@@ -1,7 +1,7 @@
 """Floating-point types that numpy lacks, for the Triton interpreter: conversions between bits and values.
 
 Triton's own interpreter truncates where a GPU rounds to nearest even, loses a carry into the exponent, and computes
-with the bits of bfloat16 as if they were integers; `kopt.device.interpret_patch` puts these in their place.
+with the bits of bfloat16 as if they were integers; `kopt.device.interpret_arithmetic` puts these in their place.
 """
 
 from __future__ import annotations
