@@ -107,13 +107,18 @@ def unpack(path: Path, store: Store) -> int:
         with tarfile.open(path, mode="r:*") as tar:
             made_with, replies = _checked(tar)
     except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptArtifact(f"{path} is not a whole archive of replies: {error}") from error
+        raise _no_archive(path, error) from error
     for (kind, digest), body in replies.items():
         target = store.path(kind, digest, ".json")
         if not target.exists():
             store.write(target, body)
     note(store, made_with)
     return sum(kind == ReplyKey.kind for kind, _ in replies)
+
+
+def _no_archive(path: Path, error: Exception) -> CorruptArtifact:
+    first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+    return CorruptArtifact(f"{path} is not a whole archive of replies: {first}")
 
 
 def recording_in(path: Path) -> Recording | None:
@@ -130,7 +135,7 @@ def recording_in(path: Path) -> Recording | None:
                 raise ValueError(f"{RECORDING} does not match its digest")
             return Recording.model_validate_json(body) if expected else None
     except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptArtifact(f"{path} is not a whole archive of replies: {error}") from error
+        raise _no_archive(path, error) from error
 
 
 def _checked(tar: tarfile.TarFile) -> tuple[Versions, dict[tuple[str, str], bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 
@@ -38,6 +39,8 @@ def recorded(run: Path, manifest: Manifest, root: Path) -> Recording | None:
 def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
     """Put an archive's replies into a store and write the settings that replay its run; their file.
 
+    Once more, with the same arguments, goes on with a replay that was interrupted.
+
     Args:
         archive: of a run that had ended.
         store: where the replies go.
@@ -46,7 +49,7 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
 
     Raises:
         CorruptArtifact: it is no such archive.
-        ConfigError: it does not tell what the run was made from, or a run of that name lies there.
+        ConfigError: it does not tell what the run was made from, or another run of that name lies there.
     """
     found = recording_in(archive)
     if found is None:
@@ -54,10 +57,13 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
             f"{archive} holds replies only: kopt unpack it, then give the run's command with replies=replay"
         )
     name = run or found.run
-    if (results / name).exists():
-        raise ConfigError(f"{results / name} exists: name the replay with --run NAME")
-    unpack(archive, Store(store))
     beside = results / f"{name}.replay"
+    mark = beside / "archive.sha256"
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if (results / name).exists() and not (mark.exists() and mark.read_text().strip() == digest):
+        raise ConfigError(f"{results / name} exists and is no replay of {archive}: name this one with --run NAME")
+    unpack(archive, Store(store))
+    write_text(mark, f"{digest}\n")
     for file, text in found.problem.items():
         write_text(beside / "problems" / str(found.settings["problem"]) / file, text)
     write_text(beside / "models.yaml", yaml.safe_dump(found.models, sort_keys=True))
