@@ -241,9 +241,8 @@ def _pack(options: argparse.Namespace) -> int:
 
     archive = options.output or Path(f"{options.run.resolve().name}.replies.tar")
     count = pack_run(options.run, Store(options.store), archive, ROOT)
-    print(
-        f"{count} repl{'y' if count == 1 else 'ies'} in {archive}: replay the run elsewhere with kopt replay {archive.name}"
-    )
+    replies = f"{count} repl{'y' if count == 1 else 'ies'}"
+    print(f"{replies} in {archive}: replay the run elsewhere with kopt replay {archive.name}")
     return 0
 
 
