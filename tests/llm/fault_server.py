@@ -106,7 +106,7 @@ class Server:
             return await self.json(writer, 200, state_of(name, path, ended=False))
         name = path.rstrip("/").split("/")[-2 if path.endswith(("/content", "/results")) else -1]
         if path.endswith(("/content", "/results")):
-            answers = "".join(json.dumps(batch_line(item)) + "\n" for item in self.files[name])
+            answers = "".join(json.dumps(batch_line(item), ensure_ascii=False) + "\n" for item in self.files[name])
             return await self.send(writer, 200, "application/x-jsonl", answers.encode())
         self.calls[name] = self.calls.get(name, 0) + 1
         return await self.json(writer, 200, state_of(name, path, ended=self.calls[name] > self.options.looks))
@@ -141,7 +141,7 @@ class Server:
     async def whole(self, writer: asyncio.StreamWriter, path: str, fault: str, text: str) -> bool:
         if fault in ("garbage", "early", "inner"):
             return await self.send(writer, 200, "application/json", b'{"id": "x", "choices": [')
-        content = json.dumps(final(path, text, fault)).encode()
+        content = json.dumps(final(path, text, fault), ensure_ascii=False).encode()
         if fault in ("cut", "drip"):
             writer.write(head_of(200, "application/json", {"content-length": str(len(content))}) + content[:40])
             await writer.drain()
@@ -197,9 +197,9 @@ def slot_of(prompt: str) -> str:
 
 
 def answer_text(slot: str) -> str:
-    return (
-        f"Wider loads for {slot}.\n\n```python\nimport triton\n\n\ndef kernel_function(x):\n    return {slot!r}\n```\n"
-    )
+    """A kernel; its prose holds an end of a line that is none in JSON Lines and event streams."""
+    code = f"import triton\n\n\ndef kernel_function(x):\n    return {slot!r}\n"
+    return f"Wider loads for {slot},\u2028as told.\n\n```python\n{code}```\n"
 
 
 def file_of(name: str) -> dict[str, Any]:

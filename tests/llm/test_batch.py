@@ -34,6 +34,7 @@ def test_every_slot_is_answered_at_the_batch_price_in_one_batch_a_model(batched,
     server = serve()
     asked, replies = batched(server)
     assert all(f"slot-{n}'" in replies[f"s{n}"].text for n in range(9))
+    assert all("\u2028" in reply.text for reply in replies.values())
     assert ledger.bill().calls == 9
     assert ledger.bill().dollars == pytest.approx(9 * (60 * 2.0 + 40 * 0.5 + 20 * 10.0) / 1e6 / 2)
     assert len(server.events("batch")) == 3

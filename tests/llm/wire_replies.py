@@ -79,7 +79,7 @@ def response(text: str, fault: str) -> dict[str, Any]:
 
 
 def sse(data: Any, event: str | None = None) -> str:
-    return (f"event: {event}\n" if event else "") + f"data: {json.dumps(data)}\n\n"
+    return (f"event: {event}\n" if event else "") + f"data: {json.dumps(data, ensure_ascii=False)}\n\n"
 
 
 def stream_of(path: str, text: str, fault: str) -> Any:
