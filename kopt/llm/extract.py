@@ -11,6 +11,7 @@ import ast
 import re
 import textwrap
 import warnings
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -22,6 +23,8 @@ from kopt.model.kernel import Kernel
 
 LONGEST_SOURCE = 100_000
 """Characters; a longer block is no kernel."""
+APOLOGY = 400
+"""Characters that a model may say before it opens a fence again."""
 MOST_FENCES = 24
 """Fences that are tried in pairs."""
 
@@ -96,7 +99,7 @@ def kernel_in(text: str, entry: str) -> Extracted | NotExtracted:
     parsed = [(block, tree) for block in blocks if (tree := _parse(block)) is not None]
     defining = [block for block, tree in parsed if _defines(tree, entry)] or _with_fences_inside(text, entry)
     if defining:
-        source = defining[-1].strip("\n") + "\n"
+        source = _with_its_kernels(defining[-1], [block for block, _ in parsed], entry).strip("\n") + "\n"
         return Extracted(kernel=Kernel(source=source, entry=entry), description=description_in(text))
     if parsed and any(_names(tree) for _, tree in parsed):
         best = max((block for block, tree in parsed if _names(tree)), key=len)
@@ -107,6 +110,14 @@ def kernel_in(text: str, entry: str) -> Extracted | NotExtracted:
         best = max(broken, key=lambda block: (f"def {entry}" in block, len(block)))
         return NotExtracted(reason=NoKernel.SYNTAX, detail=_syntax_error(best), draft=best)
     return NotExtracted(reason=NoKernel.NO_CODE, detail="the reply holds no code")
+
+
+def _with_its_kernels(block: str, blocks: Sequence[str], entry: str) -> str:
+    """The block, after the parts that stand before it, where the Triton kernels that it launches are in one of them."""
+    if "triton.jit" in block or block not in blocks:
+        return block
+    before = [one for one in blocks[: blocks.index(block)] if not _defines(ast.parse(one), entry)]
+    return "\n\n".join([*before, block]) if any("triton.jit" in one for one in before) else block
 
 
 FENCE = re.compile(r"^(?P<indent>[ \t>]*)(?P<marks>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$", re.MULTILINE)
@@ -148,8 +159,11 @@ def continuations(first: str, rest: str) -> tuple[str, ...]:
     if not _stops_in_a_fence(first):
         return (rest if again is None else f"\n{rest}",)
     if again is None:
+        first_mark = FENCE.search(text[:APOLOGY])
+        again = first_mark if first_mark and first_mark["info"].strip() else None  # a plain one closes the block
+    if again is None:
         return rest, f"\n```\n\n```python\n{text}"
-    return text[again.end() + 1 :], f"\n```\n\n{text}"
+    return text[again.end() + 1 :], f"\n```\n\n{text[again.start() :]}", rest
 
 
 def _stops_in_a_fence(text: str) -> bool:

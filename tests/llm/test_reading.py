@@ -233,14 +233,24 @@ def test_fences_inside_a_docstring_do_not_end_the_kernel():
     assert found.kernel.source == told
 
 
-@given(
-    st.integers(1, len(GOOD) - 1), st.sampled_from(["goes on", "opens the fence again", "begins anew", "anew, bare"])
-)
+def test_a_kernel_and_its_host_function_in_two_blocks_are_one_source():
+    kernel = "import triton\n\n\n@triton.jit\ndef inner(x):\n    pass\n"
+    host = "def kernel_function(x):\n    inner[(1,)](x)\n    return x\n"
+    found = kernel_in(f"The kernel:\n```python\n{kernel}```\nIts host function:\n```python\n{host}```\n", NAME)
+    assert isinstance(found, Extracted)
+    assert found.kernel.source == f"{kernel}\n\n{host}"
+
+
+MANNERS = ("goes on", "opens the fence again", "says sorry first", "begins anew", "anew, bare")
+
+
+@given(st.integers(1, len(GOOD) - 1), st.sampled_from(MANNERS))
 def test_a_continuation_gives_the_whole_kernel_however_it_goes_on(place, manner):
     first = cut(f"Here:\n```python\n{GOOD[:place]}")
     left = GOOD[len(GOOD[:place].rstrip()) :] if GOOD[:place].strip() else GOOD
     texts = {
         "goes on": f"{left}```\n", "opens the fence again": f"```python\n{GOOD[place:]}```\n",
+        "says sorry first": f"Sorry, here is the rest.\n\n```python\n{GOOD[place:]}```\n",
         "begins anew": f"```python\n{GOOD}```\n", "anew, bare": f"{GOOD}```\n",
     }  # fmt: skip
     ways = [joined(first, answered(text)) for text in continuations(first.text, texts[manner])]
