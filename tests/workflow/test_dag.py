@@ -111,6 +111,15 @@ def kill_everything(process):
     process.wait()
 
 
+def test_the_rewriter_proposes_in_a_dry_run_where_no_build_tells_of_launches(project):
+    project.succeeds(
+        "problem=softmax", "run=t", "rounds=1", "candidate_pool_size=1", "models=[kopt-rewrite]", "judge=dry"
+    )
+    proposed = [t for t in read_table(project.file("trials.parquet"), Trial) if t.round == 1]
+    assert proposed
+    assert all(t.model == "kopt-rewrite" and t.kernel for t in proposed)
+
+
 def test_a_killed_run_goes_on_to_the_same_selection(project, finished):
     """Killed three times at random moments (told by the number of files made), then unlocked and run to the end."""
     drawn = random.Random(7)
