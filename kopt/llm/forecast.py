@@ -65,16 +65,7 @@ def estimate_cost(planned: Iterable[Calls], table: ModelTable, *, batch: bool = 
 
 
 def plan(
-    models: Iterable[str],
-    *,
-    rounds: int,
-    slots_per_model: int,
-    parents: int,
-    repairs: int,
-    diagnose: str | None = None,
-    classify: str | None = None,
-    classified: int = 0,
-    reflect: str | None = None,
+    models: Iterable[str], *, rounds: int, slots_per_model: int, repairs: int, others: Iterable[Calls] = ()
 ) -> list[Calls]:
     """The calls of a run by its fan-out.
 
@@ -82,24 +73,16 @@ def plan(
         models: language models that propose.
         rounds: rounds after the seed.
         slots_per_model: parents x bottlenecks x samples.
-        parents: parents of a round.
         repairs: attempts after the first; half of the slots of each are expected to need the next.
-        diagnose, classify, reflect: the model for each, or None where no model is asked.
-        classified: kernels that are classified: those of all proposers, and the seed.
+        others: what is asked beside proposals and repairs.
     """
-    calls, names = [], list(models)
-    for name in names:
-        asked = rounds * slots_per_model
+    asked = rounds * slots_per_model
+    mended = rounds * sum(slots_per_model // 2**attempt for attempt in range(1, repairs + 1))
+    calls: list[Calls] = []
+    for name in models:
         calls.append(Calls(purpose="propose", model=name, calls=asked, siblings=slots_per_model, continued=True))
-        mended = sum(slots_per_model // 2**attempt for attempt in range(1, repairs + 1))
-        calls.append(Calls(purpose="repair", model=name, calls=rounds * mended, most=asked * repairs, continued=True))
-    others = (
-        ("diagnose", diagnose, rounds * parents),
-        ("classify", classify, classified),
-        ("reflect", reflect, rounds),
-    )
-    calls += [Calls(purpose=purpose, model=model, calls=count) for purpose, model, count in others if model]
-    return [group for group in calls if group.calls or group.most]
+        calls.append(Calls(purpose="repair", model=name, calls=mended, most=asked * repairs, continued=True))
+    return [group for group in (*calls, *others) if group.calls or group.most]
 
 
 def _forecast(group: Calls, entry: Model, batch: bool) -> Forecast:

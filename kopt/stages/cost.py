@@ -8,7 +8,7 @@ from pathlib import Path
 from kopt.artifact import read_value
 from kopt.config import Config
 from kopt.errors import ConfigError
-from kopt.llm.forecast import TYPICAL, Forecast, estimate_cost, plan
+from kopt.llm.forecast import TYPICAL, Calls, Forecast, estimate_cost, plan
 from kopt.llm.ledger import Ledger
 from kopt.llm.pack import pack, unpack
 from kopt.llm.table import ModelTable
@@ -35,16 +35,17 @@ COLUMNS = (6, 6, 10, 10, 9, 9, 10)
 
 def forecast(config: Config, table: ModelTable) -> list[Forecast]:
     """The estimate for each purpose and model of a run that goes through all of its rounds."""
+    others = (
+        ("diagnose", config.diagnoser, config.rounds * config.candidate_pool_size),
+        ("classify", config.classifier, config.rounds * config.fan_out + 1),  # the slots of all proposers, and the seed
+        ("reflect", config.reflector, config.rounds),
+    )
     calls = plan(
         config.language_models,
         rounds=config.rounds,
         slots_per_model=config.fan_out // len(config.proposers),
-        parents=config.candidate_pool_size,
         repairs=config.max_repairs,
-        diagnose=config.diagnoser or None,
-        classify=config.classifier or None,
-        classified=config.rounds * config.fan_out + 1,
-        reflect=config.reflector or None,
+        others=[Calls(purpose=purpose, model=model, calls=count) for purpose, model, count in others if model],
     )
     return estimate_cost(calls, table, batch=config.delivery == "batch")
 

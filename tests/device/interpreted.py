@@ -1,6 +1,9 @@
 """Wrong and right kernels for a matrix-vector product, which the interpreter is to tell apart."""
 
+from functools import partial
+
 from kopt.model.verdict import Failed, Incorrect
+from tests.device.sources import replaced, wrapped_in
 
 AUTOTUNE = "@triton.autotune(configs=[triton.Config({}), triton.Config({}, num_warps=8)], key=['K'])\n@triton.jit"
 HEADER = "import torch\nimport triton\nimport triton.language as tl\n\n"
@@ -30,17 +33,7 @@ def kernel_function(A, B):
 )
 
 
-def changed(*replacements: tuple[str, str]) -> str:
-    source = SEED
-    for old, new in replacements:
-        assert old in source
-        source = source.replace(old, new)
-    return source
-
-
-def wrapped(body: str) -> str:
-    """The seed, with `kernel_function` renamed to `honest` and another one in its place."""
-    return SEED.replace("def kernel_function(", "def honest(") + "\n\n" + body
+changed, wrapped = partial(replaced, SEED), partial(wrapped_in, SEED)
 
 
 NEVER_STORED = changed(("    tl.store(y_ptr + row,", "    if row < 0:\n        tl.store(y_ptr + row,"))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem.folder import load, names
+from tests.device.sources import replaced, wrapped_in
 
 pytestmark = pytest.mark.gpu
 
@@ -67,17 +69,7 @@ def judge(jobs: list[tuple[Problem, str]], builds=(), store: Path | None = None)
     return uuid, TypeAdapter(list[CudaJudged]).validate_python(judged)
 
 
-def changed(*replacements: tuple[str, str]) -> str:
-    source = SEED
-    for old, new in replacements:
-        assert old in source
-        source = source.replace(old, new)
-    return source
-
-
-def wrapped(body: str) -> str:
-    """The seed, with `kernel_function` renamed to `honest` and another one in its place."""
-    return SEED.replace("def kernel_function(", "def honest(") + "\n\n" + body
+changed, wrapped = partial(replaced, SEED), partial(wrapped_in, SEED)
 
 
 SENTINEL = Path(tempfile.gettempdir()) / "kopt-test-not-to-be-removed"

@@ -11,7 +11,7 @@ from llm_servers import request_to, table_for
 from kopt.artifact import read_value, write_value
 from kopt.errors import ConfigError
 from kopt.llm.doctor import check_online
-from kopt.llm.forecast import TYPICAL, estimate_cost, plan
+from kopt.llm.forecast import TYPICAL, Calls, estimate_cost, plan
 from kopt.llm.reply import Usage
 from kopt.llm.table import ModelTable, Price, load_table, missing_keys
 
@@ -145,9 +145,10 @@ class TestDoctor:
 class TestForecast:
     def test_a_run_s_estimate_grows_with_its_slots_and_stays_below_its_worst(self):
         table = load_table(SHIPPED)
-        small = estimate_cost(plan(["gpt-5"], rounds=2, slots_per_model=4, parents=2, repairs=1), table)
+        small = estimate_cost(plan(["gpt-5"], rounds=2, slots_per_model=4, repairs=1), table)
+        diagnoses = Calls(purpose="diagnose", model="gpt-5", calls=16)
         large = estimate_cost(
-            plan(["gpt-5", "claude-opus-4.6"], rounds=8, slots_per_model=30, parents=2, repairs=3, diagnose="gpt-5"),
+            plan(["gpt-5", "claude-opus-4.6"], rounds=8, slots_per_model=30, repairs=3, others=[diagnoses]),
             table,
         )
         assert 0 < sum(f.likely_usd for f in small) < sum(f.likely_usd for f in large)
@@ -160,13 +161,14 @@ class TestForecast:
         entry = load_table(SHIPPED).model("claude-opus-4.6")
         dear = entry.price.model_copy(update={"cache_write": price})
         short = entry.model_copy(update={"max_output_tokens": longest, "price": dear})
-        calls = plan(["m"], rounds=2, slots_per_model=4, parents=2, repairs=2, classify="m", classified=13, reflect="m")
+        others = [Calls(purpose=name, model="m", calls=count) for name, count in (("classify", 13), ("reflect", 2))]
+        calls = plan(["m"], rounds=2, slots_per_model=4, repairs=2, others=others)
         found = estimate_cost(calls, ModelTable(models={"m": short}))
         assert {f.purpose: f.calls for f in found} == {"propose": 8, "repair": 6, "classify": 13, "reflect": 2}
         assert all(f.likely_usd <= f.most_usd for f in found)
 
     def test_batches_cost_half_where_there_is_a_batch_price(self):
-        calls = plan(["gpt-5"], rounds=1, slots_per_model=4, parents=1, repairs=0)
+        calls = plan(["gpt-5"], rounds=1, slots_per_model=4, repairs=0)
         table = load_table(SHIPPED)
         (direct,), (batch,) = estimate_cost(calls, table), estimate_cost(calls, table, batch=True)
         assert batch.likely_usd == pytest.approx(direct.likely_usd / 2)
