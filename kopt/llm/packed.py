@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from kopt.llm.table import ModelTable
 from kopt.model.base import Value
 from kopt.provenance import versions
 from kopt.store import Key, Store
@@ -29,7 +30,7 @@ class Recording(Value):
     run: str
     """Its name."""
     settings: dict[str, Any]
-    models: dict[str, Any]
+    models: ModelTable
     """Its part of the model table; it holds no key."""
     problem: dict[str, str]
     """Texts of the problem's files, by name."""

@@ -13,6 +13,7 @@ from kopt.config import Config
 from kopt.errors import ConfigError
 from kopt.llm.pack import recording_in, unpack
 from kopt.llm.packed import Recording
+from kopt.llm.table import ModelTable
 from kopt.model.problem import Problem
 from kopt.problem import folder
 from kopt.stages.finish import Manifest
@@ -30,7 +31,7 @@ def recorded(run: Path, manifest: Manifest, root: Path) -> Recording | None:
     files = {name: (source / name).read_text() for name in PROBLEM_FILES if (source / name).exists()}
     if len(files) != len(PROBLEM_FILES) or folder.load(source) != read_value(run / "problem.json", Problem):
         return None
-    table = yaml.safe_load((run / "models.json").read_text()) if (run / "models.json").exists() else {"models": {}}
+    table = read_value(run / "models.json", ModelTable) if (run / "models.json").exists() else ModelTable()
     mine = {name: value for name, value in settings.items() if name in Config.model_fields}
     mine |= {"judge": settings["effective_judge"]}
     return Recording(run=manifest.run, settings=mine, models=table, problem=files)
@@ -66,7 +67,7 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
     write_text(mark, f"{digest}\n")
     for file, text in found.problem.items():
         write_text(beside / "problems" / str(found.settings["problem"]) / file, text)
-    write_text(beside / "models.yaml", yaml.safe_dump(found.models, sort_keys=True))
+    write_text(beside / "models.yaml", yaml.safe_dump(found.models.model_dump(mode="json"), sort_keys=True))
     kept = {key: value for key, value in found.settings.items() if key not in PLACES and value is not None}
     mine = {
         "results": str(results), "store": str(store), "run": name, "problems": str((beside / "problems").resolve()),

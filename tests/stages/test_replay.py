@@ -22,7 +22,7 @@ TABLE = ModelTable(models={"m": Model(provider="openai", api_model="m", base_url
 REQUEST = TABLE.request("m", system="", messages=(Message(role="user", text="x"),), template="t")
 RECORDING = Recording(
     run="first", settings={"problem": "p", "rounds": 2, "judge": "dry", "results": "/elsewhere", "budget_usd": None},
-    models=TABLE.model_dump(mode="json"), problem={"problem.py": "a", "kernel.py": "b", "problem.yaml": "c"},
+    models=TABLE, problem={"problem.py": "a", "kernel.py": "b", "problem.yaml": "c"},
 )  # fmt: skip
 
 
