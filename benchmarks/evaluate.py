@@ -24,7 +24,8 @@ from kopt.device.bench import Bench
 from kopt.device.build import BuildJob, build_all
 from kopt.device.facts import problem_facts
 from kopt.device.found import Found
-from kopt.device.judge_cuda import INCUMBENT, LIMITS, CudaJob, Final, Race, judge_on, measure_finalists
+from kopt.device.judge_cuda import LIMITS, CudaJob, Final, Ground, judge_on, measure_finalists
+from kopt.device.judging import Race
 from kopt.device.noise import noise_floor
 from kopt.device.peaks import describe_device
 from kopt.model.build import Build, Built
@@ -77,9 +78,8 @@ def _judge(problem: Problem, found: Found, options: argparse.Namespace, given: S
     start = time.perf_counter()
     race = Race(first=5, repeat=options.repeat)
     with Bench(problem, seed=1, workers=options.workers, limits=LIMITS, calibrated=options.calibrated) as bench:
-        judged = dict(
-            judge_on(bench, jobs, facts=problem_facts(problem), found=found, incumbent=seed, race=race, store=store)
-        )
+        ground = Ground(problem_facts(problem), found, store)
+        judged = dict(judge_on(bench, jobs, ground, incumbent=seed, race=race))
     account = bench.account
     total = time.perf_counter() - start
     passed = [one for one in judged.values() if one.timing is not None]
@@ -106,7 +106,7 @@ def _noise(problem: Problem, found: Found, launches: int) -> None:
 def _baselines(problem: Problem, found: Found, options: argparse.Namespace) -> None:
     start = time.perf_counter()
     finals = measure_finalists(
-        {INCUMBENT: problem.seed}, problem, facts=problem_facts(problem), found=found, seed=3,
+        {"seed": CudaJob(kernel=problem.seed, problem=problem, seed=3)}, Ground(problem_facts(problem), found),
         plan=Final(baselines=tuple(options.baselines.split(",")), warmup=10),
     )  # fmt: skip
     print(f"\nfresh interleaved measurement, {time.perf_counter() - start:.1f} s")

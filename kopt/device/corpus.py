@@ -176,7 +176,8 @@ def judge_by_cuda(entries: Sequence[Entry], workers: int, wall_s: float, seed: i
     from dataclasses import replace
 
     from kopt.device.facts import problem_facts
-    from kopt.device.judge_cuda import LIMITS, CudaJob, Race, judge_all
+    from kopt.device.judge_cuda import LIMITS, CudaJob, Ground, judge_all
+    from kopt.device.judging import Race
     from kopt.device.zygote import warm
 
     warm()  # before torch traces facts: without threads, which a fork would lose
@@ -186,7 +187,7 @@ def judge_by_cuda(entries: Sequence[Entry], workers: int, wall_s: float, seed: i
         jobs = [CudaJob(kernel=entries[at].kernel, problem=entries[at].problem, seed=seed) for at in places]
         problem = jobs[0].problem
         for at, one in judge_all(
-            jobs, facts=problem_facts(problem), found=found, workers=workers, limits=replace(LIMITS, wall_s=wall_s),
+            jobs, Ground(problem_facts(problem), found), workers=workers, limits=replace(LIMITS, wall_s=wall_s),
             incumbent=CudaJob(kernel=problem.seed, problem=problem, seed=seed), race=Race(repeat=10, keep=1),
             calibrated=True,
         ):  # fmt: skip

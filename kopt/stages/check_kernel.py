@@ -30,7 +30,7 @@ from kopt.store import Store
 
 if TYPE_CHECKING:
     from kopt.device.found import Found
-    from kopt.device.judge_cuda import CudaJudged
+    from kopt.device.judging import CudaJudged
 
 START_S = 60.0
 """What a process of ours takes beside the limits of what it runs: imports, facts, answers; generous."""
@@ -270,7 +270,8 @@ def _interpreted(task: Task) -> Verdict:
 
 def _raced(task: Task, build: Built, found: Found, store: Path) -> tuple[CudaJudged, CudaJudged]:
     """What came of the kernel and of the seed kernel, raced side by side."""
-    from kopt.device.judge_cuda import LIMITS, CudaJob, Race, judge_all
+    from kopt.device.judge_cuda import LIMITS, CudaJob, Ground, judge_all
+    from kopt.device.judging import Race
     from kopt.device.zygote import warm
 
     warm()  # before torch traces facts: without threads, which a fork would lose
@@ -278,12 +279,9 @@ def _raced(task: Task, build: Built, found: Found, store: Path) -> tuple[CudaJud
         CudaJob(kernel=task.kernel, problem=task.problem, seed=task.seed, build=build),
         CudaJob(kernel=task.problem.seed, problem=task.problem, seed=task.seed),
     ]
-    judged = dict(
-        judge_all(
-            jobs, facts=facts_of(task.problem, Store(store), "cuda"), found=found, workers=len(jobs),
-            limits=replace(LIMITS, wall_s=task.judge_seconds), race=Race(repeat=task.repeat), store=Store(store),
-        )
-    )  # fmt: skip
+    ground = Ground(facts_of(task.problem, Store(store), "cuda"), found, Store(store))
+    limits = replace(LIMITS, wall_s=task.judge_seconds)
+    judged = dict(judge_all(jobs, ground, workers=len(jobs), limits=limits, race=Race(repeat=task.repeat)))
     return judged[0], judged[1]
 
 

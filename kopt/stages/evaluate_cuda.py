@@ -25,7 +25,7 @@ from kopt.stages.on_gpu import check_same, leased
 from kopt.store import Store
 
 if TYPE_CHECKING:
-    from kopt.device.judge_cuda import CudaJudged
+    from kopt.device.judging import CudaJudged
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,8 @@ def _judge(
     rows: Sequence[BuildRow], problem: Problem, facts: ProblemFacts, store: Store, plan: Plan, found: Found,
     incumbent: str,
 ) -> Iterator[tuple[int, CudaJudged]]:  # fmt: skip
-    from kopt.device.judge_cuda import LIMITS, CudaJob, Race, judge_all
+    from kopt.device.judge_cuda import LIMITS, CudaJob, Ground, judge_all
+    from kopt.device.judging import Race
 
     jobs = [
         CudaJob(
@@ -142,10 +143,9 @@ def _judge(
         known = known_build(kernel, problem, found.device, store)
         best = CudaJob(kernel=kernel, problem=problem, seed=plan.seed, build=known)
     return judge_all(
-        jobs, facts=facts, found=found, workers=plan.workers, limits=replace(LIMITS, wall_s=plan.seconds),
+        jobs, Ground(facts, found, store), workers=plan.workers, limits=replace(LIMITS, wall_s=plan.seconds),
         incumbent=best, race=Race(repeat=plan.repeat, warmup=plan.warmup),
         calibrated=best is not None,  # the seed was judged on this problem before
-        store=store,
     )  # fmt: skip
 
 

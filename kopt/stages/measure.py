@@ -67,17 +67,22 @@ class Scene:
         if finals is not None:
             return finals
         with leased(self.store, wait_s=course.wait_s) as found:
-            from kopt.device.judge_cuda import LIMITS, Final, measure_finalists
+            from kopt.device.judge_cuda import LIMITS, CudaJob, Final, Ground, measure_finalists
 
             check_same(found, self.device)
             plan = Final(
                 baselines=tuple(baselines), warmup=course.warmup, repeat=course.repeat, processes=course.processes
             )
-            finals = measure_finalists(
-                kernels, self.problem, facts=self.facts, found=found, seed=course.seed, plan=plan,
-                builds={n: known_build(k, self.problem, self.device, self.store) for n, k in kernels.items()},
-                store=self.store, workers=course.workers, limits=replace(LIMITS, wall_s=course.seconds),
-            )  # fmt: skip
+            jobs = {
+                name: CudaJob(
+                    kernel=kernel, problem=self.problem, seed=course.seed,
+                    build=known_build(kernel, self.problem, self.device, self.store),
+                )
+                for name, kernel in kernels.items()
+            }  # fmt: skip
+            limits = replace(LIMITS, wall_s=course.seconds)
+            ground = Ground(self.facts, found, self.store)
+            finals = measure_finalists(jobs, ground, plan=plan, workers=course.workers, limits=limits)
         here = environment(found.device.name, found.uuid, found.driver)
         return shelf.put(self._key(kernels, baselines, course, here), finals)
 

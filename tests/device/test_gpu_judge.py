@@ -33,7 +33,8 @@ from itertools import groupby
 from pathlib import Path
 from kopt.device.cage import Limits
 from kopt.device.facts import problem_facts
-from kopt.device.judge_cuda import CudaJob, Race, judge_all
+from kopt.device.judge_cuda import CudaJob, Ground, judge_all
+from kopt.device.judging import Race
 from kopt.device.peaks import describe_device
 from kopt.store import Store
 
@@ -43,8 +44,8 @@ store = Store(Path(sys.argv[1])) if sys.argv[1:] else None
 for problem, chunk in groupby(jobs, lambda job: job.problem):
     chunk = list(chunk)
     verdicts = dict(judge_all(
-        chunk, facts=problem_facts(problem), found=found, workers=4, limits=Limits(wall_s=15),
-        incumbent=CudaJob(kernel=problem.seed, problem=problem, seed=7), race=Race(repeat=20), store=store,
+        chunk, Ground(problem_facts(problem), found, store), workers=4, limits=Limits(wall_s=15),
+        incumbent=CudaJob(kernel=problem.seed, problem=problem, seed=7), race=Race(repeat=20),
     ))
     judged += [verdicts[i].model_dump(mode="json") for i in range(len(chunk))]
 print(json.dumps([found.uuid, judged]))
@@ -53,7 +54,7 @@ print(json.dumps([found.uuid, judged]))
 
 
 def judge(jobs: list[tuple[Problem, str]], builds=(), store: Path | None = None):
-    from kopt.device.judge_cuda import CudaJudged
+    from kopt.device.judging import CudaJudged
 
     texts = [
         {"kernel": Kernel(source=source).model_dump(), "problem": problem.model_dump(mode="json"), "seed": 7}

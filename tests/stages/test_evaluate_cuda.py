@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.judge_cuda import CudaJudged
+from kopt.device.judging import CudaJudged
 from kopt.model.build import Phase
 from kopt.model.environment import Environment
 from kopt.model.timing import Measured, WorkloadTiming

@@ -6,8 +6,9 @@ import pytest
 
 from kopt.device.findings import Recorded, failure
 from kopt.device.found import Found
-from kopt.device.judge_cuda import INCUMBENT, Judging, Race
+from kopt.device.judging import Judging, Race
 from kopt.device.program import Program, View
+from kopt.device.times import INCUMBENT, Times
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.device import Device
@@ -88,7 +89,7 @@ class Table:
 
 
 def judged(table, race=Race(repeat=40, keep=2), state=lambda: COOL):  # noqa: B008 - frozen
-    return dict(Judging(table, FACTS, FOUND, race, state).judge(dict.fromkeys(table.ms), {}))
+    return dict(Judging(table, Times(FACTS, FOUND), race, state).judge(dict.fromkeys(table.ms), {}))
 
 
 def test_everyone_right_is_timed_with_a_ratio_to_the_incumbent():

@@ -1,0 +1,97 @@
+"""What a chunk's timed calls come to: samples by workload and subject, intervals, ratios, times that cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from kopt import statistics
+from kopt.device.findings import failure
+from kopt.device.found import Found
+from kopt.device.validity import environment
+from kopt.model.build import Phase
+from kopt.model.device import Device
+from kopt.model.environment import Conditions
+from kopt.model.problem import Dtype, ProblemFacts, WorkloadFacts
+from kopt.model.timing import Measured, WorkloadTiming, geometric_mean
+from kopt.model.verdict import Failed
+from kopt.roofline import compute_floor_ms, floor_ms, memory_floor_ms
+
+INCUMBENT = "incumbent"
+"""Name of the subject that ratios are to."""
+
+
+@dataclass
+class Times:
+    """Everything that was timed side by side on one device."""
+
+    facts: ProblemFacts
+    found: Found
+    samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """Milliseconds by workload and name."""
+    wall_ms: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Wall time of one call by name and workload."""
+    conditions: list[Conditions] = field(default_factory=list)
+    """State of the device, one per stage."""
+
+    def add(self, times: Mapping[str, Mapping[str, list[float]]]) -> None:
+        """Add the calls of one stage, ms by workload and name."""
+        for workload, by_name in times.items():
+            mine = self.samples.setdefault(workload, {})
+            for name, values in by_name.items():
+                mine.setdefault(name, []).extend(values)
+
+    def names(self) -> list[str]:
+        """Whatever was timed, in order of name."""
+        return sorted({name for times in self.samples.values() for name in times})
+
+    def combined(self, name: str) -> list[float]:
+        """One time per position: the geometric mean over the workloads, ms."""
+        columns = zip(*(by_name[name] for by_name in self.samples.values()), strict=True)
+        return [geometric_mean(list(column)) for column in columns]
+
+    def measured(self, name: str) -> Measured:
+        """Medians, intervals and ratios of a subject that was timed on every workload."""
+        return Measured(
+            device=self.found.device.name,
+            workloads=tuple(self._workload(name, facts) for facts in self.facts.workloads),
+            environment=environment(self.found.device.name, self.found.uuid, self.found.driver),
+            conditions=tuple(self.conditions),
+        )
+
+    def under_floor(self, timing: Measured) -> Failed | None:
+        """The verdict on a time that no device can reach; None when it can."""
+        for one, facts in zip(timing.workloads, self.facts.workloads, strict=True):
+            least = least_ms(facts, self.found.device, self.facts.dtype)
+            if one.median_ms <= least:
+                return failure(
+                    Phase.ROOFLINE,
+                    f"{one.median_ms:.4f} ms on {one.workload} is at or under {least:.4f} ms, which bytes and "
+                    "operations of the problem take at this device's measured rates: the work was not done",
+                )
+        return None
+
+    def _workload(self, name: str, facts: WorkloadFacts) -> WorkloadTiming:
+        samples = self.samples[facts.workload]
+        middle, low, high = statistics.median_interval(samples[name])
+        ratio = None
+        if INCUMBENT in samples and name != INCUMBENT:
+            ratio = statistics.ratio_interval(samples[name], samples[INCUMBENT])
+        return WorkloadTiming(
+            workload=facts.workload,
+            median_ms=middle,
+            low_ms=low,
+            high_ms=high,
+            samples_ms=tuple(samples[name]),
+            floor_ms=floor_ms(facts, self.found.device, self.facts.dtype),
+            wall_ms=self.wall_ms.get(name, {}).get(facts.workload),
+            ratio=ratio.middle if ratio else None,
+            ratio_low=ratio.low if ratio else None,
+            ratio_high=ratio.high if ratio else None,
+        )
+
+
+def least_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:
+    """The roofline floor with the output left out as far as the L2 cache can hold it: it is written back later."""
+    in_cache = min(facts.output.bytes, device.l2_bytes) / facts.bytes
+    return max(memory_floor_ms(facts, device) * (1.0 - in_cache), compute_floor_ms(facts, device, dtype))
