@@ -10,6 +10,7 @@ import pytest
 from kopt.device.gpus import Gpu
 from kopt.device.lease import GpuBusy, lease
 from kopt.errors import DeviceError
+from tests.device.ends import ends
 
 GPUS = [Gpu(uuid=f"GPU-{at}", name="H100", memory_bytes=1, driver="1", arch=90, index=at) for at in range(2)]
 
