@@ -57,7 +57,7 @@ class Final(Value):
     """Untimed calls of each."""
     repeat: int = 100
     """Timed calls of each, over all processes."""
-    processes: int = 2
+    processes: int = 4
     """Timer processes, one after the other."""
 
 

@@ -11,7 +11,7 @@ def main(job: Job) -> None:
     outcome = measure_outcome(
         read_table(job.path("selection"), SelectionRow),
         scene_of(job),
-        course_of(job, "outcome", processes=2),
+        course_of(job, "outcome", processes=4),
         job.settings.baselines,
     )
     write_value(job.path("outcome"), outcome)
