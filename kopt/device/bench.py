@@ -19,7 +19,7 @@ from kopt.device.batch import Batch
 from kopt.device.cage import Limits
 from kopt.device.contestant import Terms, Told, contest, read_reply
 from kopt.device.distributions import Draw, derive_seed, plan
-from kopt.device.facts import input_names, workload_facts
+from kopt.device.facts import input_names
 from kopt.device.findings import JUDGE, Recorded, failure, mutation
 from kopt.device.fork import Died, Outcome, Raised, Returned, TimedOut, run_forked
 from kopt.device.ipc import Shared
@@ -39,10 +39,6 @@ HEALTH_S = 60.0
 """How long a device may take to answer after a contestant was killed, s."""
 LATE = 1
 """Draws that come after many calls."""
-REFEREE_BYTES = 10 << 30
-"""Room for making answers."""
-CONTEXT_BYTES = 600 << 20
-"""What a process takes of the device's memory for being there."""
 RESULT_BYTES = 64 << 20
 DATA_BYTES = 24 << 30
 """Private memory of a contestant; CUDA maps several gigabytes that it does not touch."""
@@ -74,8 +70,7 @@ class Bench:
         """Seconds by what was waited for, e.g. `the timer: race`; complete once the bench is left."""
         try:
             self.referee.begin("warm_up")
-            self.driver = warm()  # this and the facts take seconds, while the referee does its own first things
-            self._facts = {w.name: workload_facts(problem, w) for w in (*problem.main, *problem.hidden)}
+            self.driver = warm()  # takes seconds, while the referee does its own first things
             refusal = "" if calibrated else self.referee.call("refusal", seconds=PREPARE_S)
         except BaseException:
             self.referee.kill()
@@ -119,10 +114,9 @@ class Bench:
         draws = plan((*self.problem.main, *self.problem.hidden), *seed)
         draws += (Draw(self.problem.main[-1], "normal", derive_seed(*seed, "late")),)
         names = list(kernels)
-        workers = max(1, min(workers, len(names), self._room(draws)))
-        sheets: list[list[Sheet]] = self.referee.call("prepare", draws, workers, seconds=PREPARE_S)
-        free, whole = self.referee.call("memory", seconds=CHECK_S)
-        terms = Terms(self.problem, LATE, max(0.01, (free - REFEREE_BYTES) / whole / workers), self.driver)
+        sheets: list[list[Sheet]] = self.referee.call("prepare", draws, min(workers, len(names)), seconds=PREPARE_S)
+        workers = len(sheets)
+        terms = Terms(self.problem, LATE, self.referee.call("memory_share", workers, seconds=CHECK_S), self.driver)
         slots = _Slots(len(names), workers)
         tasks = [
             contest(kernel, terms, partial(_sheets_of, sheets, slots, at), self._given(name))
@@ -142,15 +136,6 @@ class Bench:
 
     def _given(self, name: str) -> tuple[Precompiled, ...]:
         return self._compiled[name].kernels if name in self._compiled else ()
-
-    def _room(self, draws: Sequence[Draw]) -> int:
-        """How many contestants the device's memory has room for."""
-        free, _ = self.referee.call("memory", seconds=CHECK_S)
-        facts = self._facts
-        shared = sum(facts[draw.workload.name].bytes for draw in draws)
-        outputs = sum(facts[draw.workload.name].output.bytes for draw in draws)
-        private = sum(int(1.25 * one.bytes) + one.output.bytes for one in facts.values())
-        return int((0.95 * free - REFEREE_BYTES - shared) // (outputs + private + CONTEXT_BYTES))
 
     def check_health(self) -> None:
         """Whether the device still computes after something was killed on it.
@@ -239,11 +224,11 @@ class Bench:
     # --- timing -------------------------------------------------------------------------------------------------------
 
     def begin_timing(self, memory_bytes: int, seed: int) -> Batch:
-        """Make the input sets that are timed on, and start a fresh timer."""
+        """Make the input sets that are timed on, and start a fresh timer; something has been verified before."""
         draws = [
             Draw(workload, "normal", derive_seed(self._seed, seed, "timed", workload.name, place))
             for workload in self.problem.main
-            for place in range(self._sets(workload.name, memory_bytes))
+            for place in range(self._sets(workload, memory_bytes))
         ]
         (sheets,) = self.referee.call("prepare", draws, 1, seconds=PREPARE_S)
         return Batch(self, draws, sheets, seed)
@@ -266,8 +251,9 @@ class Bench:
             name = f"{process.name}: {method}"
             self.account[name] = self.account.get(name, 0.0) + seconds
 
-    def _sets(self, workload: str, memory_bytes: int) -> int:
-        return max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(self._facts[workload].bytes, 1))))
+    def _sets(self, workload: Workload, memory_bytes: int) -> int:
+        size = self.referee.call("size", workload, seconds=CHECK_S)
+        return max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(size, 1))))
 
 
 def _sheets_of(sheets: Sequence[Sequence[Sheet]], slots: _Slots, at: int) -> Sequence[Sheet]:

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from kopt.device.dispatch import DispatchMode
 from kopt.device.facts import dtype_name
 from kopt.device.hostops import kind_of
 from kopt.device.launcher import make_launcher
@@ -107,7 +107,7 @@ class Capture:
         return Program(workload=workload, arguments=count, steps=tuple(recording.steps), output=view)
 
 
-class _Recording(TorchDispatchMode):
+class _Recording(DispatchMode):
     """The steps of one call."""
 
     def __init__(self, known: Sequence[torch.Tensor], device: str) -> None:

@@ -11,10 +11,10 @@ from math import prod
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kopt.device import contract
+from kopt.device.dispatch import DispatchMode
 from kopt.errors import ProblemError
 from kopt.model.problem import EagerOp, Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts
 
@@ -74,7 +74,7 @@ def input_names(model: torch.nn.Module, count: int) -> list[str]:
     return [named[i] if i < len(named) else f"input{i}" for i in range(count)]
 
 
-class _Recorder(TorchDispatchMode):
+class _Recorder(DispatchMode):
     """Records every aten operation that moves or computes something."""
 
     def __init__(self) -> None:

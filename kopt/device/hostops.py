@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from kopt.device.dispatch import DispatchMode
 from kopt.device.recorder import Recorder, layout
 from kopt.model.build import HostOp
 
@@ -28,7 +28,7 @@ _NAMES: dict[Kind, str] = {
 KINDS: dict[str, Kind] = {f"aten::{name}": kind for kind, names in _NAMES.items() for name in names.split()}
 
 
-class HostOps(TorchDispatchMode):
+class HostOps(DispatchMode):
     """Records the operations on device tensors."""
 
     def __init__(self, recorder: Recorder) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from kopt.device.dispatch import DispatchMode
 from kopt.device.hostops import kind_of
 from kopt.device.interpret_session import SESSION
 from kopt.device.rejection import Rejected
@@ -21,7 +21,7 @@ FEW = 64
 """Operands up to this size are taken for arithmetic on the host, which does nobody's work."""
 
 
-class NoComputing(TorchDispatchMode):
+class NoComputing(DispatchMode):
     """Refuses operations that compute, outside of launches; `violation` stands even if the candidate caught it."""
 
     def __init__(self) -> None:

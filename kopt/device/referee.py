@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 import torch
@@ -15,11 +16,21 @@ import torch
 from kopt.device import ipc
 from kopt.device.answers import Answers
 from kopt.device.distributions import Case, Draw, make_case, plan
-from kopt.device.facts import workload_facts
 from kopt.device.ipc import Owned, Shared
-from kopt.device.verify import Comparison, Contract, eager_output
+from kopt.device.verify import Comparison, Contract, eager_output, output_contract
 from kopt.device.verify_calibration import calibrate
 from kopt.model.problem import Problem, Workload
+
+ANSWER_BYTES = 10 << 30
+"""Room for making answers."""
+CONTEXT_BYTES = 600 << 20
+"""What a process takes of the device's memory for being there."""
+PRIVATE = 1.25
+"""How much more than its arguments and output a contestant needs for them."""
+CHECKED_WORDS = 1 << 22
+"""Words of a checksum that are multiplied at a time; they and their factors fit into an L2 cache."""
+USABLE = 0.95
+"""Share of the free memory that is given away."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,11 @@ class _Desk:
     sheet: Sheet
     digest: tuple[int, ...]
 
+    @property
+    def bytes(self) -> int:
+        """Size of the inputs and the state."""
+        return sum(one.shared.bytes for one in self.owned)
+
 
 class Referee:
     """Lives in its own process; see the module."""
@@ -54,13 +70,12 @@ class Referee:
         self._answers = Answers(problem)
         self._desks: list[_Desk] = []
         self._outputs: dict[int, list[Owned]] = {}
-        self._timed_output: Owned | None = None
+        self._contracts: dict[str, Contract] = {}
+        self._bytes: dict[str, int] = {}
         torch.cuda.init()
 
     def warm_up(self) -> None:
-        """Do once what takes seconds the first time: contracts, and small draws of every kind, with their answers."""
-        for workload in (*self._problem.main, *self._problem.hidden):
-            self._contract(workload)
+        """Do once what takes seconds the first time: small draws of every kind, with their answers."""
         with torch.device("cuda"):
             for draw in plan(self._problem.small[:1], "warm up"):
                 case = make_case(self._problem, draw)
@@ -74,10 +89,14 @@ class Referee:
         with torch.device("cuda"):
             return calibrate(self._problem, self._problem.small).refusal
 
-    def prepare(self, draws: Sequence[Draw], slots: int) -> list[list[Sheet]]:
-        """Make the draws' inputs; for each slot the sheets of all draws, each slot with outputs of its own."""
+    def prepare(self, draws: Sequence[Draw], most: int) -> list[list[Sheet]]:
+        """Make the draws' inputs; for each slot the sheets of all draws, each slot with outputs of its own.
+
+        There are as many slots as the device has memory for, at least one and at most `most`.
+        """
         self.clear()
         self._desks = [self._desk(draw) for draw in draws]
+        slots = max(1, min(most, self._room()))
         self._outputs = {slot: [self._new_output(desk) for desk in self._desks] for slot in range(slots)}
         return [
             [replace(desk.sheet, output=out.shared) for desk, out in zip(self._desks, outs, strict=True)]
@@ -86,7 +105,11 @@ class Referee:
 
     def contract(self, at: int) -> Contract:
         """What the output of a draw must be."""
-        return self._contract(self._desks[at].draw.workload)
+        return self._contracts[self._desks[at].draw.workload.name]
+
+    def size(self, workload: Workload) -> int:
+        """Bytes of a workload's inputs, state and output, of which a draw was made."""
+        return self._bytes[workload.name]
 
     def judge(self, slot: int, at: int) -> Comparison:
         """Compare a slot's output of one draw with the right answer."""
@@ -111,11 +134,10 @@ class Referee:
         torch.cuda.synchronize()
         return True
 
-    def memory(self) -> tuple[int, int]:
-        """Free and whole memory of the device, bytes."""
-        torch.cuda.empty_cache()
-        free, whole = torch.cuda.mem_get_info()
-        return int(free), int(whole)
+    def memory_share(self, slots: int) -> float:
+        """Share of the device's memory that a contestant may take when there are so many at a time, 0 to 1."""
+        free, whole = _memory()
+        return max(0.01, (free - ANSWER_BYTES) / whole / slots)
 
     def health(self) -> bool:
         """Whether the device still computes."""
@@ -144,24 +166,44 @@ class Referee:
             tensor.data = one.tensor
         case = replace(case, inputs=tuple(v.tensor if isinstance(v, Owned) else v for v in inputs))
         torch.cuda.empty_cache()
+        contract = self._contracts.setdefault(draw.workload.name, output_contract(case))
+        torch.cuda.empty_cache()
         sheet = Sheet(
             workload=draw.workload,
             inputs=tuple(v.shared if isinstance(v, Owned) else v for v in inputs),
             state=tuple(one.shared for one in state),
             output=Shared(b"", 0, (), (), "uint8"),
         )
-        return _Desk(draw, case, owned, sheet, _digests(owned))
+        desk = _Desk(draw, case, owned, sheet, _digests(owned))
+        self._bytes[draw.workload.name] = desk.bytes + _bytes(contract)
+        return desk
 
-    def _contract(self, workload: Workload) -> Contract:
-        output = workload_facts(self._problem, workload).output
-        return Contract(output.shape, getattr(torch, output.dtype), "cuda")
+    def _room(self) -> int:
+        """How many contestants the device's memory has room for."""
+        free, _ = _memory()
+        workloads = {desk.draw.workload.name for desk in self._desks}
+        outputs = {name: _bytes(self._contracts[name]) for name in workloads}
+        written = sum(outputs[desk.draw.workload.name] for desk in self._desks)
+        private = sum(int(PRIVATE * self._bytes[name]) + outputs[name] for name in workloads)
+        return int((USABLE * free - ANSWER_BYTES) // (written + private + CONTEXT_BYTES))
 
     def _new_output(self, desk: _Desk) -> Owned:
-        wanted = self._contract(desk.draw.workload)
+        wanted = self._contracts[desk.draw.workload.name]
         owned = ipc.share(torch.empty(wanted.shape, dtype=wanted.dtype, device="cuda"))
         _poison(owned.tensor)
         torch.cuda.empty_cache()
         return owned
+
+
+def _memory() -> tuple[int, int]:
+    """Free and whole memory of the device, bytes."""
+    torch.cuda.empty_cache()
+    free, whole = torch.cuda.mem_get_info()
+    return int(free), int(whole)
+
+
+def _bytes(output: Contract) -> int:
+    return prod(output.shape) * output.dtype.itemsize
 
 
 def _tensors(case: Case) -> list[torch.Tensor]:
@@ -187,8 +229,9 @@ def _digests(owned: Sequence[Owned]) -> tuple[int, ...]:
 def _checksum(tensor: torch.Tensor) -> int:
     flat = torch.empty(0, dtype=torch.uint8, device="cuda").set_(tensor.untyped_storage())
     whole = flat[: flat.numel() // 8 * 8].view(torch.int64)
-    total = int(flat[flat.numel() // 8 * 8 :].long().sum()) if flat.numel() % 8 else 0
-    for start in range(0, whole.numel(), 1 << 27):
-        words = whole[start : start + (1 << 27)]
-        total += int((words * (torch.arange(len(words), device="cuda") * 2 + 2 * start + 1)).sum())
-    return total
+    odd = torch.arange(1, 2 * CHECKED_WORDS, 2, device="cuda")
+    total = flat[len(whole) * 8 :].long().sum()
+    for start in range(0, len(whole), CHECKED_WORDS):
+        words = whole[start : start + CHECKED_WORDS]
+        total += (words * odd[: len(words)]).sum() + words.sum() * (2 * start)
+    return int(total)
