@@ -31,34 +31,52 @@ class Interval(NamedTuple):
         return isinstance(value, int | float) and self.low <= value <= self.high
 
 
-def median_interval(samples: Sequence[float], *, seed: int = 0, confidence: float = CONFIDENCE) -> Interval:
+def median_interval(
+    samples: Sequence[float], *, processes: int = 1, seed: int = 0, confidence: float = CONFIDENCE
+) -> Interval:
     """The samples' median with its bootstrap interval (percentile method, Efron 1979).
 
+    Samples of several processes are drawn in two steps, the process and then the call (Davison and Hinkley 1997, 3.8),
+    so that what differs from process to process widens the interval.
+
+    Args:
+        samples: equally many of each process, one process after the other.
+        processes: how many processes they come from.
+        seed: of the bootstrap.
+        confidence: of the interval, 0 to 1.
+
     Raises:
-        ValueError: there are no samples.
+        ValueError: there are no samples, or they do not divide among the processes.
     """
     values = np.asarray(samples, dtype=np.float64)
     if not values.size:
         raise ValueError("no samples")
-    draws = np.random.default_rng(seed).integers(0, values.size, size=(DRAWS, values.size))
-    medians = np.median(values[draws], axis=1)
+    calls, left = divmod(values.size, processes)
+    if left:
+        raise ValueError(f"{values.size} samples do not divide among {processes} processes")
+    random = np.random.default_rng(seed)
+    draws = random.integers(0, calls, size=(DRAWS, processes, calls))
+    if processes > 1:
+        draws += calls * random.integers(0, processes, size=(DRAWS, processes, 1))
+    medians = np.median(values[draws.reshape(DRAWS, -1)], axis=1)
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(medians, [tail, 1.0 - tail])
     return Interval(float(np.median(values)), float(low), float(high))
 
 
 def ratio_interval(
-    samples: Sequence[float], baseline: Sequence[float], *, seed: int = 0, confidence: float = CONFIDENCE
-) -> Interval:
+    samples: Sequence[float], baseline: Sequence[float], *, processes: int = 1, seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Interval:  # fmt: skip
     """The median of `samples[i] / baseline[i]` with its interval; under 1 is faster than the baseline.
 
-    Only positions that both have count.
+    Only positions that both have count; the rest is as for `median_interval`.
 
     Raises:
-        ValueError: they share no position.
+        ValueError: they share no position, or those that they share do not divide among the processes.
     """
     ratios = [one / other for one, other in zip(samples, baseline, strict=False)]
-    return median_interval(ratios, seed=seed, confidence=confidence)
+    return median_interval(ratios, processes=processes, seed=seed, confidence=confidence)
 
 
 def measured_ratio(one: Measured, other: Measured, workload: str = "") -> Interval:
@@ -72,14 +90,11 @@ def measured_ratio(one: Measured, other: Measured, workload: str = "") -> Interv
     Raises:
         ValueError: they share no position.
     """
-    pairs = [
-        (a.samples_ms, b.samples_ms)
-        for a, b in zip(one.workloads, other.workloads, strict=True)
-        if workload in ("", a.workload)
-    ]
-    ours = [geometric_mean(list(column)) for column in zip(*(a for a, _ in pairs), strict=False)]
-    theirs = [geometric_mean(list(column)) for column in zip(*(b for _, b in pairs), strict=False)]
-    return ratio_interval(ours, theirs)
+    pairs = [(a, b) for a, b in zip(one.workloads, other.workloads, strict=True) if workload in ("", a.workload)]
+    ours = [geometric_mean(list(column)) for column in zip(*(a.samples_ms for a, _ in pairs), strict=False)]
+    theirs = [geometric_mean(list(column)) for column in zip(*(b.samples_ms for _, b in pairs), strict=False)]
+    processes = {timing.processes for pair in pairs for timing in pair}
+    return ratio_interval(ours, theirs, processes=processes.pop() if len(processes) == 1 else 1)
 
 
 def noise(samples: Sequence[float], again: Sequence[float], *, seed: int = 0) -> float:

@@ -59,6 +59,35 @@ def test_the_same_kernel_ranked_twice_gives_ratios_within_the_interval_in_95_of_
     assert 0.92 <= inside / 400 <= 0.99
 
 
+def test_what_differs_from_process_to_process_widens_the_interval():
+    """Four processes, each two per cent off or not, and calls that hardly scatter."""
+    rng = np.random.default_rng(9)
+    inside = {1: 0, 4: 0}
+    for turn in range(200):
+        off = np.repeat(rng.normal(1.0, 0.02, 4), 25)
+        ratios = off * (1.0 + rng.normal(0.0, 0.001, 100))
+        for processes in inside:
+            inside[processes] += 1.0 in median_interval(ratios, processes=processes, seed=turn)
+    assert inside[1] < 0.6 * 200
+    assert inside[4] > 0.8 * 200
+
+
+def test_where_processes_agree_the_interval_is_about_that_of_the_calls():
+    rng = np.random.default_rng(10)
+    widths = {1: 0.0, 4: 0.0}
+    for turn in range(50):
+        samples = rng.normal(1.0, 0.01, 100)
+        for processes in widths:
+            interval = median_interval(samples, processes=processes, seed=turn)
+            widths[processes] += interval.high - interval.low
+    assert 1.0 <= widths[4] / widths[1] < 1.6
+
+
+def test_samples_that_do_not_divide_among_the_processes_are_refused():
+    with pytest.raises(ValueError, match="10 samples do not divide among 4 processes"):
+        median_interval([1.0] * 10, processes=4)
+
+
 def test_one_per_cent_is_seen_through_a_drift_of_several():
     rng = np.random.default_rng(8)
     seen = 0

@@ -6,10 +6,11 @@ Which verdict follows from an answer is decided here; who races whom, and for ho
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from types import TracebackType
+from typing import NamedTuple
 
 import torch
 
@@ -17,7 +18,7 @@ from kopt.artifact import text_digest
 from kopt.device import contract
 from kopt.device.batch import Batch
 from kopt.device.cage import Limits
-from kopt.device.contestant import Terms, Told, contest, read_reply
+from kopt.device.contestant import Given, Terms, Told, contest, read_reply
 from kopt.device.distributions import Draw, derive_seed, plan
 from kopt.device.facts import input_names
 from kopt.device.findings import JUDGE, Recorded, failure, mutation
@@ -29,7 +30,7 @@ from kopt.device.timing import Timer
 from kopt.device.trusted import CHECK_S, PREPARE_S, CallFailed, Trusted
 from kopt.device.verify import Contract
 from kopt.device.zygote import check_unused, warm
-from kopt.errors import DeviceError, ProblemError, WorkerDied
+from kopt.errors import DeviceError, WorkerDied
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
@@ -51,11 +52,10 @@ class Bench:
     """One device with its referee; a context manager that leaves no process behind."""
 
     def __init__(self, problem: Problem, *, seed: int, workers: int, limits: Limits, calibrated: bool = False) -> None:
-        """Start the referee; unless the problem is known to be `calibrated`, prove that its checks can tell.
+        """Start the referee; it first proves that its checks can tell, unless the problem is known to be `calibrated`.
 
         Raises:
             DeviceError: this process cannot be a zygote, or there is no device.
-            ProblemError: no check can tell right from wrong on the problem's small workloads.
         """
         self.problem = problem
         self._seed = seed
@@ -70,14 +70,12 @@ class Bench:
         """Seconds by what was waited for, e.g. `the timer: race`; complete once the bench is left."""
         try:
             self.referee.begin("warm_up")
-            self.driver = warm()  # takes seconds, while the referee does its own first things
-            refusal = "" if calibrated else self.referee.call("refusal", seconds=PREPARE_S)
+            if not calibrated:
+                self.referee.begin("prove")
+            self.driver = warm()
         except BaseException:
             self.referee.kill()
             raise
-        if refusal:
-            self.referee.kill()
-            raise ProblemError(refusal)
 
     def __enter__(self) -> Bench:
         return self
@@ -99,6 +97,10 @@ class Bench:
         Args:
             kernels: by name.
             compiled: what the CPU stage made of a kernel, by name; it is loaded, and nothing else may be launched.
+
+        Raises:
+            DeviceError: there is no device, or it broke.
+            ProblemError: no check can tell right from wrong on the problem's small workloads.
         """
         self._compiled = compiled or {}
         starved: dict[str, Kernel] = {}
@@ -113,21 +115,15 @@ class Bench:
         """Verify side by side; those without memory, if they had neighbours, go into `starved` instead."""
         draws = plan((*self.problem.main, *self.problem.hidden), *seed)
         draws += (Draw(self.problem.main[-1], "normal", derive_seed(*seed, "late")),)
-        names = list(kernels)
-        sheets: list[list[Sheet]] = self.referee.call("prepare", draws, min(workers, len(names)), seconds=PREPARE_S)
-        workers = len(sheets)
-        terms = Terms(self.problem, LATE, self.referee.call("memory_share", workers, seconds=CHECK_S), self.driver)
-        slots = _Slots(len(names), workers)
-        tasks = [
-            contest(kernel, terms, partial(_sheets_of, sheets, slots, at), self._given(name))
-            for at, (name, kernel) in enumerate(kernels.items())
-        ]
-        for at, outcome in run_forked(tasks, workers=workers, limits=self._limits):
-            slot = slots.of(at)
-            heard = self._built_only(names[at], self._heard(outcome, slot, draws, sheets[slot]))
+        self.referee.begin("make", draws)
+        names, terms = list(kernels), Terms(self.problem, LATE, self.driver)
+        tasks = [contest(kernel, terms, self._given(name)) for name, kernel in kernels.items()]
+        workers = min(workers, len(tasks))
+        slots = _Slots(self.referee, workers)
+        for at, outcome in run_forked(tasks, workers=workers, limits=self._limits, tell=slots.tell):
+            heard = self._built_only(names[at], self._heard(outcome, slots.of(at), draws))
             if not isinstance(outcome, Returned):
                 self.check_health()
-            self.referee.call("poison", slot, seconds=CHECK_S)
             slots.release(at)
             if workers > 1 and _is_starved(outcome):
                 starved[names[at]] = kernels[names[at]]
@@ -150,10 +146,11 @@ class Bench:
         if not healthy:
             raise DeviceError("the device computes wrongly after a candidate was killed")
 
-    def _heard(self, outcome: Outcome, slot: int, draws: Sequence[Draw], sheets: Sequence[Sheet]) -> Recorded | Verdict:
+    def _heard(self, outcome: Outcome, slot: _Slot | None, draws: Sequence[Draw]) -> Recorded | Verdict:
         match outcome:
             case Returned(value):
-                return self._judged(value, slot, draws, sheets)
+                assert slot is not None, "a contestant cannot be done before it was told what to do"
+                return self._judged(value, slot, draws)
             case TimedOut(phase, seconds):
                 return failure(Phase.TIMEOUT, f"no result after {seconds:g} s (phase {phase})")
             case Died(reason, phase, output):
@@ -173,14 +170,14 @@ class Bench:
             return failure(Phase.FALLBACK, "it launches machine code that its source does not compile to")
         return heard
 
-    def _judged(self, data: bytes, slot: int, draws: Sequence[Draw], sheets: Sequence[Sheet]) -> Recorded | Verdict:
+    def _judged(self, data: bytes, slot: _Slot, draws: Sequence[Draw]) -> Recorded | Verdict:
         try:
             reply, binaries = read_reply(data)
         except ValueError:
             return failure(Phase.CRASH, "the reply is malformed")
         checks: list[Check] = []
         for at, told in enumerate(reply.told[: len(draws)]):
-            wrong = self._wrong(told, slot, at, sheets[at], checks)
+            wrong = self._wrong(told, slot, at, checks)
             if wrong is not None:
                 return wrong
         if reply.phase:
@@ -190,8 +187,9 @@ class Bench:
             return failure(Phase.CRASH, "the reply is not complete")
         return Recorded(reply.programs, binaries, tuple(checks), dict(reply.seconds))
 
-    def _wrong(self, told: Told, slot: int, at: int, sheet: Sheet, checks: list[Check]) -> Verdict | None:
+    def _wrong(self, told: Told, slot: _Slot, at: int, checks: list[Check]) -> Verdict | None:
         """What is wrong with one draw; None, and a check added, when nothing is."""
+        sheet = slot.sheets[at]
         if told.phase:
             return failure(_phase(told.phase), told.reason)
         if not told.launches:
@@ -201,7 +199,7 @@ class Bench:
         violation = self._contract(sheet.workload, at).violation(told.output)
         if violation:
             return failure(Phase.CONTRACT, violation)
-        comparison = self.referee.call("judge", slot, at, seconds=PREPARE_S)
+        comparison = self.referee.call("judge", slot.number, at, seconds=PREPARE_S)
         checks.extend([comparison.check] if comparison.check else [])
         return None if comparison.right else Incorrect(judge=JUDGE, reason=comparison.reason, checks=tuple(checks))
 
@@ -230,7 +228,8 @@ class Bench:
             for workload in self.problem.main
             for place in range(self._sets(workload, memory_bytes))
         ]
-        (sheets,) = self.referee.call("prepare", draws, 1, seconds=PREPARE_S)
+        self.referee.call("make", draws, seconds=PREPARE_S)
+        (sheets,) = self.referee.call("slots", 1, seconds=PREPARE_S)
         return Batch(self, draws, sheets, seed)
 
     def start_timer(self) -> Trusted:
@@ -256,36 +255,53 @@ class Bench:
         return max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(size, 1))))
 
 
-def _sheets_of(sheets: Sequence[Sequence[Sheet]], slots: _Slots, at: int) -> Sequence[Sheet]:
-    return sheets[slots.of(at)]
+class _Slot(NamedTuple):
+    """Where one contestant's outputs go."""
+
+    number: int
+    sheets: Sequence[Sheet]
 
 
 @dataclass
 class _Slots:
-    """Which slot a child has: children start in order, each in the lowest slot that is free.
+    """Which contestant has which slot.
 
-    A child asks in its own copy of this, made at the fork, and finds what its parent will find.
+    The referee makes the slots when the first contestants have their contexts, and ask: then it is known what room
+    there is.
     """
 
-    total: int
-    workers: int
-    _next: int = 0
-    _held: dict[int, int] = field(default_factory=dict)
+    referee: Trusted
+    most: int
+    _free: list[_Slot] = field(default_factory=list)
+    _held: dict[int, _Slot] = field(default_factory=dict)
+    _memory_share: float = 0.0
 
-    def of(self, index: int) -> int:
-        """The slot of a child that runs."""
-        self._assign()
-        return self._held[index]
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._free) + len(self._held)
 
-    def release(self, index: int) -> None:
-        """The child has ended."""
-        self._assign()
-        del self._held[index]
+    def tell(self, at: int) -> bytes | None:
+        """What a contestant is told: its slot's sheets; None when no slot is free."""
+        if not self.count:
+            made = self.referee.call("slots", self.most, seconds=PREPARE_S)
+            self._free = [_Slot(number, sheets) for number, sheets in enumerate(made)]
+            self._memory_share = self.referee.call("memory_share", self.count, seconds=CHECK_S)
+        if not self._free:
+            return None
+        self._held[at] = self._free.pop(0)
+        return pickle.dumps(Given(tuple(self._held[at].sheets), self._memory_share))
 
-    def _assign(self) -> None:
-        while self._next < self.total and len(self._held) < self.workers:
-            self._held[self._next] = min(set(range(self.workers)) - set(self._held.values()))
-            self._next += 1
+    def of(self, at: int) -> _Slot | None:
+        """A contestant's slot; None if it was told of none."""
+        return self._held.get(at)
+
+    def release(self, at: int) -> None:
+        """The contestant has ended, and its outputs have been looked at."""
+        if at in self._held:
+            slot = self._held.pop(at)
+            self.referee.call("poison", slot.number, seconds=CHECK_S)
+            self._free.append(slot)
 
 
 def _is_starved(outcome: Outcome) -> bool:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -110,43 +111,47 @@ class Terms:
     problem: Problem
     late: int
     """How many draws, the last ones, come after the recording and many more calls."""
-    memory_share: float
-    """Share of the device's memory that torch may take, 0 to 1."""
     driver: Any
     """Triton's driver of the zygote."""
 
 
-def contest(
-    kernel: Kernel, terms: Terms, sheets: Callable[[], Sequence[Sheet]], compiled: Sequence[Precompiled] = ()
-) -> Task:
-    """The task of one contestant, to be run in a caged child of the zygote.
+class Given(NamedTuple):
+    """What a contestant is told when it asks."""
+
+    sheets: tuple[Sheet, ...]
+    """The draws, with the outputs of its slot."""
+    memory_share: float
+    """Share of the device's memory that torch may take, 0 to 1."""
+
+
+def contest(kernel: Kernel, terms: Terms, compiled: Sequence[Precompiled] = ()) -> Task:
+    """The task of one contestant, to be run in a caged child of the zygote; it asks for its `Given`, pickled.
 
     Args:
         kernel: the candidate.
         terms: what it shares with the others.
-        sheets: called in the child; the draws of its slot.
         compiled: what the CPU stage made of the candidate; it need not be compiled again.
     """
 
     def task(report: Report) -> bytes:
         try:
-            return _contest(kernel, terms, sheets(), compiled, report)
+            return _contest(kernel, terms, compiled, report)
         finally:
             ipc.leave()
 
     return task
 
 
-def _contest(
-    kernel: Kernel, terms: Terms, mine: Sequence[Sheet], compiled: Sequence[Precompiled], report: Report
-) -> bytes:
+def _contest(kernel: Kernel, terms: Terms, compiled: Sequence[Precompiled], report: Report) -> bytes:
     """The task's whole course."""
     watch, capture = _Watch(), Capture()
     quiet_compiler()
     torch.cuda.init()
-    torch.cuda.set_per_process_memory_fraction(terms.memory_share)
     torch.empty(1, device="cuda")
     capture.install(terms.driver)
+    watch.phase("wait")
+    mine, share = Given(*pickle.loads(report.ask()))
+    torch.cuda.set_per_process_memory_fraction(share)
     watch.phase("set up")
     seats: dict[str, _Seat] = {}
     for sheet in mine:

@@ -16,6 +16,7 @@ end of it is kept for a death's explanation and otherwise thrown away.
 from __future__ import annotations
 
 import json
+import math
 import os
 import secrets
 import selectors
@@ -32,7 +33,18 @@ from pathlib import Path
 
 from kopt.device import cage
 from kopt.device.cage import Limits
-from kopt.device.pipe import NONCE_BYTES, PHASE, RAISED, RETURNED, STATUS, Frames, Malformed, Report
+from kopt.device.pipe import (
+    ASKED,
+    NONCE_BYTES,
+    PHASE,
+    RAISED,
+    RETURNED,
+    STATUS,
+    Frames,
+    Malformed,
+    Report,
+    write_message,
+)
 from kopt.device.processes import descendants, kill_all
 
 TICK_S = 0.5
@@ -83,22 +95,36 @@ class TimedOut:
 
 Outcome = Returned | Raised | Died | TimedOut
 Task = Callable[[Report], bytes]
+Tell = Callable[[int], bytes | None]
+"""From a task's index to the message that it asks for; None when there is none yet."""
 
 
-def run_forked(tasks: Sequence[Task], *, workers: int, limits: Limits) -> Iterator[tuple[int, Outcome]]:
+def run_forked(
+    tasks: Sequence[Task], *, workers: int, limits: Limits, tell: Tell | None = None
+) -> Iterator[tuple[int, Outcome]]:
     """Run every task in a caged child, `workers` at a time; yields (index, outcome) as they finish.
 
     In a task the working directory is the child's scratch folder, the only place it may write to; it is removed
     afterwards.  Closing the iterator early kills what runs.
+
+    Args:
+        tasks: what to run.
+        workers: how many at a time.
+        limits: of each; its time begins anew when it was told what it asked.
+        tell: called here for a task that asks (`Report.ask`), for the first time when all that run have asked, and
+            again after another has ended while there is no message.
     """
     waiting = list(enumerate(tasks))[::-1]
     running: list[_Child] = []
-    looked = time.monotonic()
+    looked, asked = time.monotonic(), False
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 index, task = waiting.pop()
-                running.append(_start(index, task, limits))
+                running.append(_start(index, task, limits, asks=tell is not None))
+            asked = asked or all(child.asking for child in running)
+            if tell is not None and asked:
+                _answer(running, tell, limits)
             done = _wait(running, limits)
             if time.monotonic() - looked > TICK_S:
                 done = _crowds(running, limits) | done
@@ -133,19 +159,24 @@ class _Child:
     tail: bytearray = field(default_factory=bytearray)
     status: int | None = None
     """Wait status of the task, where its init reported it."""
+    inbox: int = -1
+    """Where the message goes that it may ask for; -1 once it is there."""
+    asking: bool = False
+    """It waits for its message."""
 
     def end(self) -> None:
         """Kill all of it, reap it, remove its scratch folder."""
         kill_all(self.pid)
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
-        for descriptor in (self.results, self.output, self.process):
+        for descriptor in (self.results, self.output, self.process, *([self.inbox] if self.inbox >= 0 else [])):
             os.close(descriptor)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
-def _start(index: int, task: Task, limits: Limits) -> _Child:
+def _start(index: int, task: Task, limits: Limits, *, asks: bool) -> _Child:
     nonce = secrets.token_bytes(NONCE_BYTES)
+    inbox_end, inbox = os.pipe() if asks else (-1, -1)
     scratch = Path(tempfile.mkdtemp(prefix="kopt-")).resolve()
     (results, results_end), (output, output_end) = os.pipe(), os.pipe()
     parent = os.getpid()
@@ -155,15 +186,16 @@ def _start(index: int, task: Task, limits: Limits) -> _Child:
     if pid == 0:
         os.close(results)
         os.close(output)
-        _child(task, Report(results_end, nonce), parent, output_end, scratch, limits)
-    os.close(results_end)
-    os.close(output_end)
+        _child(task, Report(results_end, nonce, inbox_end), parent, output_end, scratch, limits)
+    for descriptor in (results_end, output_end, *([inbox_end] if asks else [])):
+        os.close(descriptor)
     os.set_blocking(results, False)
     os.set_blocking(output, False)
     process = os.pidfd_open(pid)
     deadline = time.monotonic() + limits.wall_s
     frames = Frames(nonce, limits.result_bytes)
-    return _Child(index, pid, results, output, process, scratch, deadline, frames, {results, output, process})
+    watched = {results, output, process}
+    return _Child(index, pid, results, output, process, scratch, deadline, frames, watched, inbox=inbox)
 
 
 # --- in the child -----------------------------------------------------------------------------------------------------
@@ -180,7 +212,7 @@ def _child(task: Task, report: Report, parent: int, output: int, scratch: Path, 
         if "process" in cage.leave_namespaces(limits):
             _stand_before(lambda: cage.die_with_parent(0), report, closed=True)
             _stand_before(lambda: None, report, closed=False)
-        cage.enter(scratch, limits, {report.descriptor})
+        cage.enter(scratch, limits, {report.descriptor, report.inbox})
         _perform(task, report)
     finally:
         os._exit(1)
@@ -237,6 +269,15 @@ def _tail(error: BaseException) -> str:
 # --- in the parent ----------------------------------------------------------------------------------------------------
 
 
+def _answer(running: Sequence[_Child], tell: Tell, limits: Limits) -> None:
+    """Give those that ask their messages, as far as there are any."""
+    for child in running:
+        if child.asking and (message := tell(child.index)) is not None:
+            write_message(child.inbox, message)
+            child.inbox, child.asking = -1, False
+            child.deadline = time.monotonic() + limits.wall_s
+
+
 def _postpone(running: Sequence[_Child], seconds: float) -> None:
     """Time that the caller spent on earlier outcomes does not count: nobody read the pipes meanwhile."""
     for child in running:
@@ -249,7 +290,7 @@ def _wait(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
         for child in running:
             for descriptor in child.open:
                 selector.register(descriptor, selectors.EVENT_READ, child)
-        nearest = min(child.deadline for child in running) - time.monotonic()
+        nearest = min((child.deadline for child in running if not child.asking), default=math.inf) - time.monotonic()
         events = selector.select(max(0.0, min(TICK_S, nearest)))
     ready: dict[_Child, set[int]] = {child: set() for child in running}
     for key, _ in events:
@@ -276,7 +317,7 @@ def _outcome(child: _Child, ready: set[int], limits: Limits) -> Outcome | None:
             return _read_frames(child, limits) or _death(child, limits)
     except Malformed as error:
         return Died(str(error), child.phase)
-    late = time.monotonic() - child.deadline
+    late = -math.inf if child.asking else time.monotonic() - child.deadline
     if late > GRACE_S or (late >= 0 and child.results not in ready):
         return TimedOut(child.phase, limits.wall_s)
     return None
@@ -307,6 +348,9 @@ def _take(child: _Child, kind: bytes, payload: bytes) -> Raised | None:
             return Raised(name, message, tail, child.phase)
         if kind == PHASE:
             child.phase = payload.decode()
+            return None
+        if kind == ASKED and child.inbox >= 0:
+            child.asking = True
             return None
         if kind == STATUS:
             os.waitstatus_to_exitcode(int(payload))

@@ -93,7 +93,7 @@ class Judging:
             self.verdicts[name] = heard
 
     def final(self, turn: int, launches: int, baselines: Sequence[str]) -> None:
-        """One fresh process of the final measurement."""
+        """One fresh process of the final measurement; turns count from 0."""
         batch = self.bench.begin_timing(self.times.found.device.memory_bytes, seed=1000 + turn)
         for name in list(self.recorded):
             self._admit(batch, name)
@@ -103,6 +103,7 @@ class Judging:
         if names:
             self._warm(batch, names)
             self.times.add(self._timed(batch, [name for name in names if name not in self.verdicts], launches, 0))
+            self.times.processes = turn + 1
             self._verify_kept(batch)
         self.bench.end_timing()
 

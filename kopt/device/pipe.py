@@ -1,14 +1,19 @@
-"""What goes through the pipe from a caged child: length-prefixed frames that begin with the child's nonce."""
+"""What goes through the pipes of a caged child.
+
+To its parent: length-prefixed frames that begin with the child's nonce.  To the child, if it asks: one message.
+"""
 
 from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 NONCE_BYTES = 16
-PHASE, RETURNED, RAISED, STATUS = b"P", b"R", b"E", b"S"
+PHASE, ASKED, RETURNED, RAISED, STATUS = b"P", b"A", b"R", b"E", b"S"
 _HEAD = struct.Struct(f"<{NONCE_BYTES}scQ")
+_LENGTH = struct.Struct("<Q")
 
 
 class Malformed(Exception):
@@ -17,20 +22,42 @@ class Malformed(Exception):
 
 @dataclass(frozen=True)
 class Report:
-    """What a task holds to tell its parent where it is."""
+    """What a task holds to tell its parent where it is, and to ask it."""
 
     descriptor: int
     nonce: bytes
+    inbox: int = -1
+    """Where the parent's message comes from; -1 if there will be none."""
 
     def phase(self, name: str) -> None:
         """Name what the task does from now on; a limit or a death is reported with it."""
         self.send(PHASE, name.encode())
+
+    def ask(self) -> bytes:
+        """The parent's message to this task; waits for it, and may be called once.
+
+        Raises:
+            EOFError: the parent has none.
+        """
+        self.send(ASKED, b"")
+        with os.fdopen(self.inbox, "rb") as inbox:
+            head = inbox.read(_LENGTH.size)
+            message = inbox.read(*_LENGTH.unpack(head)) if len(head) == _LENGTH.size else b""
+        if len(head) < _LENGTH.size or len(message) < _LENGTH.unpack(head)[0]:
+            raise EOFError("the parent has no message")
+        return message
 
     def send(self, kind: bytes, payload: bytes) -> None:
         """Write one frame."""
         view = memoryview(_HEAD.pack(self.nonce, kind, len(payload)) + payload)
         while view:
             view = view[os.write(self.descriptor, view) :]
+
+
+def write_message(inbox: int, message: bytes) -> None:
+    """Send a child the message that it asked for, and close its inbox; a child that has died gets nothing."""
+    with suppress(BrokenPipeError), os.fdopen(inbox, "wb") as pipe:
+        pipe.write(_LENGTH.pack(len(message)) + message)
 
 
 @dataclass

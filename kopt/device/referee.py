@@ -19,12 +19,13 @@ from kopt.device.distributions import Case, Draw, make_case, plan
 from kopt.device.ipc import Owned, Shared
 from kopt.device.verify import Comparison, Contract, eager_output, output_contract
 from kopt.device.verify_calibration import calibrate
+from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
 ANSWER_BYTES = 10 << 30
 """Room for making answers."""
-CONTEXT_BYTES = 600 << 20
-"""What a process takes of the device's memory for being there."""
+CONTEXT_BYTES = 100 << 20
+"""What a contestant's context grows by while it works."""
 PRIVATE = 1.25
 """How much more than its arguments and output a contestant needs for them."""
 CHECKED_WORDS = 1 << 22
@@ -84,18 +85,27 @@ class Referee:
                     _checksum(tensor)
         torch.cuda.synchronize()
 
-    def refusal(self) -> str:
-        """Why the problem cannot be judged (no check tells right from wrong); empty when it can."""
-        with torch.device("cuda"):
-            return calibrate(self._problem, self._problem.small).refusal
+    def prove(self) -> None:
+        """Prove that the problem's checks can tell right from wrong.
 
-    def prepare(self, draws: Sequence[Draw], most: int) -> list[list[Sheet]]:
-        """Make the draws' inputs; for each slot the sheets of all draws, each slot with outputs of its own.
-
-        There are as many slots as the device has memory for, at least one and at most `most`.
+        Raises:
+            ProblemError: they cannot; the problem cannot be judged.
         """
+        with torch.device("cuda"):
+            refusal = calibrate(self._problem, self._problem.small).refusal
+        if refusal:
+            raise ProblemError(refusal)
+
+    def make(self, draws: Sequence[Draw]) -> None:
+        """Make the draws' inputs, in place of the last ones."""
         self.clear()
         self._desks = [self._desk(draw) for draw in draws]
+
+    def slots(self, most: int) -> list[list[Sheet]]:
+        """For each slot the sheets of all draws, with outputs of its own.
+
+        There are as many slots as the device now has memory for, at least one and at most `most`.
+        """
         slots = max(1, min(most, self._room()))
         self._outputs = {slot: [self._new_output(desk) for desk in self._desks] for slot in range(slots)}
         return [
@@ -179,7 +189,7 @@ class Referee:
         return desk
 
     def _room(self) -> int:
-        """How many contestants the device's memory has room for."""
+        """How many contestants, which have their contexts, the device's memory has room for."""
         free, _ = _memory()
         workloads = {desk.draw.workload.name for desk in self._desks}
         outputs = {name: _bytes(self._contracts[name]) for name in workloads}

@@ -33,6 +33,8 @@ class Times:
     """Wall time of one call by name and workload."""
     conditions: list[Conditions] = field(default_factory=list)
     """State of the device, one per stage."""
+    processes: int = 1
+    """Timer processes that the samples come from, equally many calls of each, one process after the other."""
 
     def add(self, times: Mapping[str, Mapping[str, list[float]]]) -> None:
         """Add the calls of one stage, ms by workload and name."""
@@ -73,16 +75,17 @@ class Times:
 
     def _workload(self, name: str, facts: WorkloadFacts) -> WorkloadTiming:
         samples = self.samples[facts.workload]
-        middle, low, high = statistics.median_interval(samples[name])
+        middle, low, high = statistics.median_interval(samples[name], processes=self.processes)
         ratio = None
         if INCUMBENT in samples and name != INCUMBENT:
-            ratio = statistics.ratio_interval(samples[name], samples[INCUMBENT])
+            ratio = statistics.ratio_interval(samples[name], samples[INCUMBENT], processes=self.processes)
         return WorkloadTiming(
             workload=facts.workload,
             median_ms=middle,
             low_ms=low,
             high_ms=high,
             samples_ms=tuple(samples[name]),
+            processes=self.processes,
             floor_ms=floor_ms(facts, self.found.device, self.facts.dtype),
             wall_ms=self.wall_ms.get(name, {}).get(facts.workload),
             ratio=ratio.middle if ratio else None,

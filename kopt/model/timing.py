@@ -56,6 +56,8 @@ class WorkloadTiming(Value):
     """Lower end of the 95 % confidence interval of the median."""
     high_ms: float
     samples_ms: tuple[float, ...]
+    processes: int = 1
+    """Fresh processes that the samples come from, equally many of each, one process after the other."""
     floor_ms: float
     wall_ms: float | None = None
     """Wall time of one replayed call with nothing before it, the host's work included."""

@@ -1,17 +1,19 @@
 import ctypes
+import mmap
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from kopt.device.cage import Limits, cage_features
 from kopt.device.fork import Died, Outcome, Raised, Returned, TimedOut, run_forked
-from kopt.device.pipe import Report
+from kopt.device.pipe import ASKED, Report
 from kopt.device.processes import descendants
 
 QUICK = Limits(wall_s=20.0, data_bytes=1 << 30)
@@ -19,6 +21,11 @@ QUICK = Limits(wall_s=20.0, data_bytes=1 << 30)
 
 def outcomes(*tasks, workers=2, limits=QUICK) -> list[Outcome]:
     found = dict(run_forked(tasks, workers=workers, limits=limits))
+    return [found[index] for index in range(len(tasks))]
+
+
+def told(*tasks, tell, workers=2, limits=QUICK) -> list[Outcome]:
+    found = dict(run_forked(tasks, workers=workers, limits=limits, tell=tell))
     return [found[index] for index in range(len(tasks))]
 
 
@@ -34,6 +41,72 @@ def assert_costs_only_its_slot(bad, limits=QUICK) -> Outcome:
 
 def test_results_come_back_with_their_index():
     assert outcomes(*(lambda _, i=i: b"%d" % i for i in range(7))) == [Returned(b"%d" % i) for i in range(7)]
+
+
+def test_a_task_that_asks_is_told_its_own_message():
+    messages = [b"", b"one", os.urandom(1 << 20)]
+    ask = [lambda report: report.ask()] * 3
+    assert told(*ask, tell=messages.__getitem__) == [Returned(message) for message in messages]
+
+
+def test_nobody_is_told_before_the_first_tasks_have_all_asked():
+    shared, ready = mmap.mmap(-1, 2), []
+
+    def task(index, report):
+        time.sleep(0.3 * index)
+        shared[index] = 1
+        return report.ask()
+
+    def tell(_):
+        ready.append(shared[:])
+        return b"now"
+
+    assert told(partial(task, 0), partial(task, 1), tell=tell) == [Returned(b"now")] * 2
+    assert ready == [b"\1\1"] * 2
+
+
+def test_a_task_without_a_message_waits_until_another_has_ended():
+    free = ["the only slot"]
+
+    def tell(_):
+        return free.pop().encode() if free else None
+
+    tasks = [lambda report: report.ask()] * 4
+    heard = []
+    for index, outcome in run_forked(tasks, workers=3, limits=QUICK, tell=tell):
+        heard.append((index, outcome))
+        free.append("the only slot")
+    assert sorted(heard, key=lambda one: one[0]) == [(index, Returned(b"the only slot")) for index in range(4)]
+
+
+def test_waiting_for_a_message_does_not_count_against_the_limit():
+    def slow(_):
+        time.sleep(1.5)
+        return b"late"
+
+    assert told(lambda report: report.ask(), tell=slow, limits=Limits(wall_s=1.0)) == [Returned(b"late")]
+
+
+def test_a_task_that_asks_twice_is_killed():
+    def twice(report):
+        report.ask()
+        report.send(ASKED, b"")
+        time.sleep(30)
+
+    outcome, sibling = told(twice, good, tell=lambda _: b"once")
+    assert isinstance(outcome, Died)
+    assert "unknown kind" in outcome.reason
+    assert sibling == Returned(b"fine")
+
+
+def test_a_task_that_dies_while_it_asks_costs_only_its_own_slot():
+    def dies(report):
+        report.send(ASKED, b"")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    outcome, sibling = told(dies, lambda report: report.ask(), tell=lambda _: bytes(1 << 20))
+    assert isinstance(outcome, Died)
+    assert sibling == Returned(bytes(1 << 20))
 
 
 def test_a_result_of_many_megabytes_comes_back_whole():
