@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from kopt.device.distributions import Draw
+from kopt.device.distributions import Draw, derive_seed
 from kopt.device.findings import JUDGE, Recorded, failure, mutation
 from kopt.device.referee import Sheet
 from kopt.device.trusted import CHECK_S, PREPARE_S, CallFailed, CallTimedOut, Trusted
@@ -70,6 +71,22 @@ class Batch:
             for workload in self.bench.problem.main
         }
 
+    def race_unseen(self, names: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+        """Time every subject once on each input set, which holds new values, and keep one call's output of each.
+
+        Raises:
+            WorkerDied, CallFailed: something broke; `revive` before going on.
+        """
+        self.draws = [replace(draw, seed=derive_seed(draw.seed, "unseen")) for draw in self.draws]
+        self.bench.referee.call("renew", self.draws, seconds=PREPARE_S)
+        self._timer.call("renewed", seconds=CHECK_S)
+        sets = Counter(draw.workload.name for draw in self.draws)
+        limit = CHECK_S + len(self.draws) * len(names)
+        return {
+            workload.name: self._timer.call("race", workload.name, list(names), sets[workload.name], 0, seconds=limit)
+            for workload in self.bench.problem.main
+        }
+
     def wall_ms(self, name: str) -> dict[str, float]:
         """Wall time of one call by workload, ms."""
         return {w.name: self._timer.call("wall", w.name, name, seconds=CHECK_S) for w in self.bench.problem.main}
@@ -85,9 +102,12 @@ class Batch:
         return None
 
     def revive(self) -> None:
-        """A fresh timer with all that was loaded, after something broke the last one."""
-        self._start()
+        """A fresh timer with all that was loaded, on inputs as they were, after something broke the last one."""
+        self.bench.end_timing()
         self.bench.check_health()
+        for at in range(len(self.draws)):
+            self.bench.referee.call("mutated", at, seconds=CHECK_S)
+        self._start()
         for name, recorded in self._loaded.items():
             self._load(name, recorded)
         for name in self._baselines:
@@ -108,18 +128,20 @@ class Batch:
         """The replay on new memory, then the ghost."""
         first, second = self._at(workload, 0), self._at(workload, 1)
         referee = self.bench.referee
-        if not self._timer.call("check", name, workload, 0, False, seconds=CHECK_S):
+        kept_shape = self._timer.call("check", name, workload, 0, False, seconds=CHECK_S)
+        for place in referee.call("mutated", first, seconds=CHECK_S):
+            argument = self.bench.argument(self.sheets[first], place)
+            if argument not in self.bench.problem.mutates:
+                return mutation(argument)
+        if not kept_shape:
             return failure(Phase.CONTRACT, "the replayed call returns another shape or dtype")
         comparison = referee.call("judge", 0, first, seconds=PREPARE_S)
-        mutated = referee.call("mutated", first, seconds=CHECK_S)
-        if mutated and not self.bench.problem.mutates:
-            return mutation("(seen by its bits)")
         if not comparison.right:
             return Incorrect(judge=JUDGE, reason=f"replayed on fresh inputs: {comparison.reason}")
         referee.call("poison", 0, seconds=CHECK_S)
         self._timer.call("check", name, workload, 1, True, seconds=CHECK_S)
-        ghost = referee.call("judge", 0, second, seconds=PREPARE_S)
         referee.call("mutated", second, seconds=CHECK_S)
+        ghost = referee.call("judge", 0, second, seconds=PREPARE_S)
         referee.call("poison", 0, seconds=CHECK_S)
         if ghost.right:
             return Incorrect(

@@ -194,8 +194,9 @@ class Bench:
             return failure(_phase(told.phase), told.reason)
         if not told.launches:
             return failure(Phase.FALLBACK, "the entry point launches no Triton kernel")
-        if told.mutated >= 0 and (name := self._argument(sheet, told.mutated)) not in self.problem.mutates:
-            return mutation(name)
+        for name in (self.argument(sheet, place) for place in told.mutated):
+            if name not in self.problem.mutates:
+                return mutation(name)
         violation = self._contract(sheet.workload, at).violation(told.output)
         if violation:
             return failure(Phase.CONTRACT, violation)
@@ -208,8 +209,8 @@ class Bench:
             self._contracts[workload.name] = self.referee.call("contract", at, seconds=CHECK_S)
         return self._contracts[workload.name]
 
-    def _argument(self, sheet: Sheet, place: int) -> str:
-        """Name of an argument tensor by its position."""
+    def argument(self, sheet: Sheet, place: int) -> str:
+        """Name of an argument tensor by its position; `?` where there is none."""
         reference = contract.load_reference(self.problem, sheet.workload)
         with torch.device("meta"):
             model = contract.make_model(reference, self.problem)
@@ -217,7 +218,7 @@ class Bench:
         names = [name for name, value in given if isinstance(value, Shared)]
         names += sorted(name for name, _ in model.named_parameters())
         names += sorted(name for name, _ in model.named_buffers())
-        return names[place] if place < len(names) else "?"
+        return names[place] if 0 <= place < len(names) else "?"
 
     # --- timing -------------------------------------------------------------------------------------------------------
 

@@ -47,8 +47,8 @@ class Told(Value):
     dtype: str = ""
     device: str = ""
     launches: int = 0
-    mutated: int = -1
-    """Position of the first argument tensor that changed; -1 for none."""
+    mutated: tuple[int, ...] = ()
+    """Positions of the argument tensors that changed."""
     phase: str = ""
     """Where the run failed; empty when it did not."""
     reason: str = ""
@@ -217,8 +217,9 @@ def _private(shared: Shared) -> torch.Tensor:
     return torch.empty_strided(shared.shape, shared.stride, dtype=getattr(torch, shared.dtype), device="cuda")
 
 
-def _each(sheet: Sheet, seat: _Seat, do: Callable[[torch.Tensor, torch.Tensor], bool]) -> int:
-    """Call `do(private, shared)` for each argument tensor; the position of the first for which it is false, or -1."""
+def _each(sheet: Sheet, seat: _Seat, do: Callable[[torch.Tensor, torch.Tensor], bool]) -> tuple[int, ...]:
+    """Call `do(private, shared)` for each argument tensor; the positions of those for which it is false."""
+    bad = []
     handles = [value for value in sheet.inputs if isinstance(value, Shared)] + list(sheet.state)
     for place, (private, shared) in enumerate(zip(seat.tensors, handles, strict=True)):
         opened = ipc.open_shared(shared)
@@ -227,8 +228,8 @@ def _each(sheet: Sheet, seat: _Seat, do: Callable[[torch.Tensor, torch.Tensor], 
         opened.tensor = torch.empty(0)
         opened.close()
         if not good:
-            return place
-    return -1
+            bad.append(place)
+    return tuple(bad)
 
 
 def _load(private: torch.Tensor, shared: torch.Tensor) -> bool:

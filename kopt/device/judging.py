@@ -17,7 +17,7 @@ from kopt.device.findings import JUDGE, Recorded, failure
 from kopt.device.precompiled import Compiled
 from kopt.device.times import INCUMBENT, Times
 from kopt.device.trusted import CallFailed
-from kopt.errors import WorkerDied
+from kopt.errors import DeviceError, WorkerDied
 from kopt.model.base import Value
 from kopt.model.build import Phase
 from kopt.model.environment import Conditions
@@ -31,6 +31,8 @@ COMPILE_S = 580.0
 """Limit of compiling one baseline, s."""
 SPOILED_TRIES = 3
 """How often a batch that heat spoiled is timed again."""
+BROKEN_TRIES = 2
+"""How often who breaks a stage is looked for."""
 
 
 class Race(Value):
@@ -102,13 +104,15 @@ class Judging:
         names = [*self.recorded, *baselines]
         if names:
             self._warm(batch, names)
-            self.times.add(self._timed(batch, [name for name in names if name not in self.verdicts], launches, 0))
+            self.times.add(self._stage(batch, [name for name in names if name not in self.verdicts], launches, 0))
             self.times.processes = turn + 1
             self._verify_kept(batch)
+            self._time_unseen(batch, [name for name in names if name not in self.verdicts])
         self.bench.end_timing()
 
     def finals(self) -> Finals:
         """Everything timed to the end, and the verdicts."""
+        self._refuse_reuse()
         timed = [name for name in self.times.names() if name not in self.verdicts]
         verdicts = {name: self._verdict(name) for name in (*self.recorded, *self.verdicts)}
         return Finals(timings={name: self.times.measured(name) for name in timed}, verdicts=verdicts)
@@ -131,6 +135,10 @@ class Judging:
             done += launches
             self._verify_kept(batch)
             running = self._who_stays(running)
+        timed = [name for name in self.times.names() if name in self.recorded]
+        if timed:
+            self._time_unseen(batch, timed)
+            self._refuse_reuse()
         self.bench.end_timing()
 
     def _warm(self, batch: Batch, names: Sequence[str]) -> None:
@@ -139,9 +147,8 @@ class Judging:
             try:
                 batch.warm([name], self.plan.warmup)
                 self.times.wall_ms[name] = batch.wall_ms(name)
-            except (WorkerDied, CallFailed):
-                batch.drop(name)
-                self._fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
+            except (WorkerDied, CallFailed) as error:
+                self._drop(batch, name, error)
                 batch.revive()
 
     def _admit(self, batch: Batch, name: str) -> None:
@@ -150,20 +157,53 @@ class Judging:
             self._fail(name, wrong)
 
     def _stage(self, batch: Batch, names: list[str], launches: int, done: int) -> dict[str, dict[str, list[float]]]:
-        """One stage; if it breaks, each subject alone, to find who broke it."""
-        try:
-            return self._timed(batch, names, launches, done)
-        except (WorkerDied, CallFailed) as error:
-            log.warning("timing broke (%s): each candidate alone", error)
+        """One stage; if it breaks, with one subject more at a time, to find who breaks it."""
+        for _ in range(BROKEN_TRIES):
+            try:
+                return self._timed(batch, names, launches, done)
+            except (WorkerDied, CallFailed) as error:
+                log.warning("timing broke (%s): the candidates one after the other", error)
+            names = self._unbroken(batch, names, launches, done)
+        return self._timed(batch, names, launches, done)
+
+    def _unbroken(self, batch: Batch, names: Sequence[str], launches: int, done: int) -> list[str]:
+        """Those that can be timed side by side without breaking anything, in a timer that is warm."""
+        good: list[str] = []
+        batch.revive()
         for name in names:
             try:
+                batch.warm([name], self.plan.warmup)
+                self._timed(batch, [*good, name], launches, done)
+                good.append(name)
+            except (WorkerDied, CallFailed) as error:
+                self._drop(batch, name, error)
                 batch.revive()
-                self._timed(batch, [name], launches, done)
-            except (WorkerDied, CallFailed):
-                batch.drop(name)
-                self._fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
-        batch.revive()
-        return self._timed(batch, [name for name in names if name in self.recorded], launches, done)
+                batch.warm(good, self.plan.warmup)
+        return good
+
+    def _drop(self, batch: Batch, name: str, error: DeviceError | WorkerDied) -> None:
+        """A candidate broke the timer; a baseline that does is our fault."""
+        if name not in self.recorded:
+            raise error
+        batch.drop(name)
+        self._fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
+
+    def _time_unseen(self, batch: Batch, names: list[str]) -> None:
+        """Once more on inputs that nobody has been called with before."""
+        try:
+            times = batch.race_unseen(names)
+        except (WorkerDied, CallFailed) as error:
+            log.warning("timing on new inputs broke (%s): once more", error)
+            names = self._unbroken(batch, names, 1, 0)
+            times = batch.race_unseen(names)
+        self.times.add_unseen(times)
+        self._verify_kept(batch)
+
+    def _refuse_reuse(self) -> None:
+        for name in list(self.recorded):
+            wrong = self.times.reused(name)
+            if wrong is not None:
+                self._fail(name, wrong)
 
     def _timed(self, batch: Batch, names: list[str], launches: int, done: int) -> dict[str, dict[str, list[float]]]:
         for _ in range(SPOILED_TRIES):

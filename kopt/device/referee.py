@@ -132,17 +132,21 @@ class Referee:
             _poison(owned.tensor)
         torch.cuda.synchronize()
 
-    def mutated(self, at: int) -> bool:
-        """Whether a draw's inputs are not what they were; if so they are made again."""
+    def mutated(self, at: int) -> tuple[int, ...]:
+        """Positions of a draw's argument tensors that are not what they were; if there are any all are made again."""
         desk = self._desks[at]
-        if _digests(desk.owned) == desk.digest:
-            return False
-        with torch.device("cuda"):
-            fresh = _tensors(make_case(self._problem, desk.draw))
-        for owned, tensor in zip(desk.owned, fresh, strict=True):
-            owned.tensor.copy_(tensor)
-        torch.cuda.synchronize()
-        return True
+        digests = _digests(desk.owned)
+        changed = tuple(place for place, one in enumerate(digests) if one != desk.digest[place])
+        if changed:
+            self._refill(desk)
+        return changed
+
+    def renew(self, draws: Sequence[Draw]) -> None:
+        """Put other draws of the same workloads where the draws' inputs are."""
+        for desk, draw in zip(self._desks, draws, strict=True):
+            desk.draw = draw
+            self._refill(desk)
+            desk.digest = _digests(desk.owned)
 
     def memory_share(self, slots: int) -> float:
         """Share of the device's memory that a contestant may take when there are so many at a time, 0 to 1."""
@@ -187,6 +191,13 @@ class Referee:
         desk = _Desk(draw, case, owned, sheet, _digests(owned))
         self._bytes[draw.workload.name] = desk.bytes + _bytes(contract)
         return desk
+
+    def _refill(self, desk: _Desk) -> None:
+        with torch.device("cuda"):
+            fresh = _tensors(make_case(self._problem, desk.draw))
+        for owned, tensor in zip(desk.owned, fresh, strict=True):
+            owned.tensor.copy_(tensor)
+        torch.cuda.synchronize()
 
     def _room(self) -> int:
         """How many contestants, which have their contexts, the device's memory has room for."""

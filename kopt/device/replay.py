@@ -40,8 +40,8 @@ class NotReplayable(DeviceError):
 
 Storages = dict[int, torch.Tensor]
 """Flat byte tensors by number."""
-Run = Callable[[Storages, bool], None]
-"""Does a step on the storages; new memory is filled with NaN if the second argument says so."""
+Run = Callable[[Storages], None]
+"""Does a step on the storages."""
 
 
 class Replay:
@@ -65,21 +65,29 @@ class Replay:
         self._functions: dict[tuple[str, str], int] = {}
         self._binaries = binaries
         self._steps = [(self._prepared(step), isinstance(step, KernelLaunch)) for step in program.steps]
+        self._allocated = {step.storage: step.bytes for step in program.steps if isinstance(step, Allocate)}
 
-    def run(self, arguments: Sequence[torch.Tensor], *, ghost: bool = False, poison: bool = False) -> torch.Tensor:
+    def memory(self) -> Storages:
+        """The memory that one call allocates, full of NaN: nothing of an earlier call is in it."""
+        made = {at: torch.empty(size, dtype=torch.uint8, device=self._device) for at, size in self._allocated.items()}
+        return {at: flat.fill_(0xFF) for at, flat in made.items()}
+
+    def run(
+        self, arguments: Sequence[torch.Tensor], *, memory: Storages | None = None, ghost: bool = False
+    ) -> torch.Tensor:
         """Run it once on the current stream; the output.
 
         Args:
             arguments: flat byte tensors of the arguments' storages.
+            memory: from `memory`, for this call alone; without it memory is allocated on the way, as the candidate did.
             ghost: leave the launches out.
-            poison: fill new memory with NaN.
         """
         if len(arguments) != self._program.arguments:
             raise NotReplayable(f"the program wants {self._program.arguments} storages, not {len(arguments)}")
-        storages: Storages = dict(enumerate(arguments))
+        storages: Storages = dict(enumerate(arguments)) | (memory or {})
         for step, is_launch in self._steps:
             if not (ghost and is_launch):
-                step(storages, poison)
+                step(storages)
         return _placed(self._program.output, storages)
 
     def _prepared(self, step: Allocate | Operation | KernelLaunch) -> Run:
@@ -88,10 +96,9 @@ class Replay:
         return _operation(step) if isinstance(step, Operation) else self._launch(step)
 
     def _allocation(self, step: Allocate) -> Run:
-        def allocate(storages: Storages, poison: bool) -> None:
-            storages[step.storage] = torch.empty(step.bytes, dtype=torch.uint8, device=self._device)
-            if poison:
-                storages[step.storage].fill_(0xFF)
+        def allocate(storages: Storages) -> None:
+            if step.storage not in storages:
+                storages[step.storage] = torch.empty(step.bytes, dtype=torch.uint8, device=self._device)
 
         return allocate
 
@@ -104,7 +111,7 @@ class Replay:
         packed = (metadata.num_warps, metadata.num_ctas, metadata.shared)
         x, y, z = step.grid
 
-        def launch(storages: Storages, poison: bool) -> None:
+        def launch(storages: Storages) -> None:
             values = [_value(one, storages) for one in step.arguments]
             stream = torch.cuda.current_stream().cuda_stream
             launcher(x, y, z, stream, function, packed, None, None, None, *values)
@@ -140,7 +147,7 @@ def _operation(step: Operation) -> Run:
         raise NotReplayable(f"{step.name} is no copy or fill")
     function = getattr(getattr(torch.ops.aten, qualified.removeprefix("aten::")), overload)
 
-    def operate(storages: Storages, poison: bool) -> None:
+    def operate(storages: Storages) -> None:
         arguments = [_value(one, storages) for one in step.arguments]
         result = function(*arguments, **{name: _value(one, storages) for name, one in step.named})
         if step.result is not None:

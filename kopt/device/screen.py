@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 
 from kopt.device.rejection import bounded
 from kopt.model.build import BuildFailed, Phase
@@ -24,12 +25,20 @@ MODULES = frozenset({
 """All that a candidate may import; of torch, Triton and NumPy only what is public."""
 
 CLOSED = frozenset({
-    "CUDAPluggableAllocator", "attrgetter", "builtins", "caching_allocator_alloc", "cpp_extension", "ctypes",
-    "ctypeslib", "cudart", "distributed", "f_back", "f_builtins", "f_globals", "f_locals", "from_file", "gc",
-    "gi_frame", "hub", "importlib", "inspect", "load_binary", "load_library", "methodcaller", "modules",
-    "multiprocessing", "os", "subprocess", "sys", "tb_frame", "threading",
+    "CUDAPluggableAllocator", "CodeType", "ForwardRef", "FunctionType", "LambdaType", "attrgetter", "builtins",
+    "caching_allocator_alloc", "cpp_extension", "ctypes", "ctypeslib", "cudart", "distributed",
+    "evaluate_forward_ref", "f_back", "f_builtins", "f_globals", "f_locals", "from_file", "gc",
+    "get_type_hints", "gi_frame", "hub", "importlib", "inspect", "load_binary", "load_library", "methodcaller",
+    "modules", "multiprocessing", "os", "singledispatch", "singledispatchmethod", "subprocess", "sys",
+    "tb_frame", "threading",
 })  # fmt: skip
-"""Attributes and submodules that lead out of torch and Triton."""
+"""Attributes and submodules that lead out of torch and Triton, or that evaluate text."""
+
+CLOSED_PATHS = (
+    ("logging", "config"), ("logging", "handlers"), ("numpy", "f2py"), ("numpy", "fromfile"), ("numpy", "load"),
+    ("numpy", "memmap"), ("torch", "fx"), ("torch", "jit"), ("torch", "load"), ("torch", "package"),
+)  # fmt: skip
+"""Parts of modules that run what a text or a file says."""
 
 BUILTINS = frozenset({
     "breakpoint", "compile", "delattr", "eval", "exec", "getattr", "globals", "input", "locals", "open",
@@ -57,6 +66,9 @@ def screen(kernel: Kernel) -> BuildFailed | None:
             return _refused(node, "uses getattr without calling it")
         for what in _faults(node, roots):
             return _refused(node, what)
+        for annotation in _annotations(node):
+            for what in (what for inner in ast.walk(annotation) for what in _faults(inner, roots)):
+                return _refused(node, f"{what} in an annotation")
     return None
 
 
@@ -65,7 +77,7 @@ def _refused(node: ast.AST, what: str) -> BuildFailed:
     return BuildFailed(phase=Phase.IMPORT, reason=bounded(reason))
 
 
-def _faults(node: ast.AST, roots: frozenset[str]) -> Iterator[str]:
+def _faults(node: ast.AST, roots: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (fault for alias in node.names if (fault := _imported(alias.name)))
     elif isinstance(node, ast.ImportFrom):
@@ -80,11 +92,22 @@ def _faults(node: ast.AST, roots: frozenset[str]) -> Iterator[str]:
         yield from (f"matches the attribute {name}" for name in node.kwd_attrs if _is_closed(name))
 
 
+def _annotations(node: ast.AST) -> Iterator[ast.AST]:
+    """Annotations that are texts, which torch evaluates here and there, as expressions."""
+    given = [getattr(node, name, None) for name in ("annotation", "returns")]
+    for part in (part for one in given if one is not None for part in ast.walk(one)):
+        if isinstance(part, ast.Constant) and isinstance(part.value, str):
+            with suppress(SyntaxError):
+                yield ast.parse(part.value, mode="eval")
+
+
 def _imported(name: str) -> str:
     parts = name.split(".")
     if parts[0] not in MODULES:
         return f"imports {parts[0]}: a kernel may import {', '.join(sorted(MODULES - {'__future__'}))}"
     closed = next((part for part in parts[1:] if part in CLOSED or part.startswith("_")), "")
+    if tuple(parts[:2]) in CLOSED_PATHS:
+        closed = parts[1]
     return f"imports {name}: {closed} is closed to kernels" if closed else ""
 
 
@@ -99,17 +122,18 @@ def _is_closed(name: str) -> bool:
     return name in CLOSED or (name.startswith("_") and name not in DUNDERS)
 
 
-def _attribute(node: ast.Attribute, roots: frozenset[str]) -> Iterator[str]:
+def _attribute(node: ast.Attribute, roots: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
     chain = _chain(node)
     name = ".".join(chain) or f"(...).{node.attr}"
     of_module = bool(chain) and chain[0] in roots
+    path = (*roots[chain[0]], *chain[1:]) if of_module else chain
     if node.attr in CLOSED or (node.attr.startswith("__") and node.attr not in DUNDERS):
         yield f"uses {name}: {node.attr} is closed to kernels"
     elif of_module and node.attr.startswith("_") and node.attr not in DUNDERS:
         yield f"uses {name}, which is private"
-    elif chain == ("torch", "load"):
-        yield "uses torch.load"
-    elif not isinstance(node.ctx, ast.Load) and (of_module or not chain) and chain[:2] != SETTINGS:
+    elif path[:2] in CLOSED_PATHS:
+        yield f"uses {name}: {path[1]} is closed to kernels"
+    elif not isinstance(node.ctx, ast.Load) and (of_module or not chain) and path[:2] != SETTINGS:
         yield f"replaces {name}"
 
 
@@ -132,15 +156,20 @@ def _chain(node: ast.AST) -> tuple[str, ...]:
     return (node.id, *reversed(names)) if isinstance(node, ast.Name) else ()
 
 
-def _roots(tree: ast.Module) -> frozenset[str]:
-    """Names that stand for modules or what is in them: bound by an import, or assigned from such a name."""
-    roots: set[str] = set()
+def _roots(tree: ast.Module) -> dict[str, tuple[str, ...]]:
+    """What stands for modules or what is in them, with its path: names bound by an import, or assigned from such."""
+    roots: dict[str, tuple[str, ...]] = {}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            roots |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    aliases = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
-    for node in aliases:
-        chain = _chain(node.value)
-        if chain and chain[0] in roots:
-            roots |= {target.id for target in node.targets if isinstance(target, ast.Name)}
-    return frozenset(roots)
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = tuple(alias.name.split("."))
+                roots[alias.asname or parts[0]] = parts if alias.asname else parts[:1]
+        elif isinstance(node, ast.ImportFrom):
+            parts = tuple((node.module or "").split("."))
+            roots |= {alias.asname or alias.name: (*parts, alias.name) for alias in node.names}
+    for node in ast.walk(tree):
+        chain = _chain(node.value) if isinstance(node, ast.Assign) else ()
+        if isinstance(node, ast.Assign) and chain and chain[0] in roots:
+            path = (*roots[chain[0]], *chain[1:])
+            roots |= {target.id: path for target in node.targets if isinstance(target, ast.Name)}
+    return roots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics as stats
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -19,6 +20,10 @@ from kopt.roofline import compute_floor_ms, floor_ms, memory_floor_ms
 
 INCUMBENT = "incumbent"
 """Name of the subject that ratios are to."""
+REUSE = 1.2
+"""How much longer a call may take on inputs that it has not been called with before."""
+TICK_MS = 0.003
+"""Resolution of the clock, with room: short calls differ by that much."""
 
 
 @dataclass
@@ -29,6 +34,8 @@ class Times:
     found: Found
     samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """Milliseconds by workload and name."""
+    unseen: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """The same of calls on inputs that no call had before."""
     wall_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     """Wall time of one call by name and workload."""
     conditions: list[Conditions] = field(default_factory=list)
@@ -38,10 +45,11 @@ class Times:
 
     def add(self, times: Mapping[str, Mapping[str, list[float]]]) -> None:
         """Add the calls of one stage, ms by workload and name."""
-        for workload, by_name in times.items():
-            mine = self.samples.setdefault(workload, {})
-            for name, values in by_name.items():
-                mine.setdefault(name, []).extend(values)
+        _extend(self.samples, times)
+
+    def add_unseen(self, times: Mapping[str, Mapping[str, list[float]]]) -> None:
+        """Add calls on inputs that no call had before, ms by workload and name."""
+        _extend(self.unseen, times)
 
     def names(self) -> list[str]:
         """Whatever was timed, in order of name."""
@@ -73,6 +81,24 @@ class Times:
                 )
         return None
 
+    def reused(self, name: str) -> Failed | None:
+        """The verdict on a kernel that is slow on inputs it has not been called with before; None when it is not.
+
+        Whatever slows all of them at that time, heat for one, is the least that any of them is slower by.
+        """
+        for workload, unseen in self.unseen.items():
+            seen = self.samples[workload]
+            slower = {other: stats.median(unseen[other]) / stats.median(seen[other]) for other in unseen}
+            all_slower = max(1.0, min(slower.values())) if len(slower) > 1 else 1.0
+            known, new = stats.median(seen[name]), stats.median(unseen[name])
+            if new > REUSE * all_slower * known + TICK_MS:
+                return failure(
+                    Phase.REUSE,
+                    f"{known:.4f} ms on {workload} on inputs that it was called with before, {new:.4f} ms on new ones: "
+                    "what it computed in earlier calls is used again",
+                )
+        return None
+
     def _workload(self, name: str, facts: WorkloadFacts) -> WorkloadTiming:
         samples = self.samples[facts.workload]
         middle, low, high = statistics.median_interval(samples[name], processes=self.processes)
@@ -92,6 +118,12 @@ class Times:
             ratio_low=ratio.low if ratio else None,
             ratio_high=ratio.high if ratio else None,
         )
+
+
+def _extend(mine: dict[str, dict[str, list[float]]], times: Mapping[str, Mapping[str, list[float]]]) -> None:
+    for workload, by_name in times.items():
+        for name, values in by_name.items():
+            mine.setdefault(workload, {}).setdefault(name, []).extend(values)
 
 
 def least_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:

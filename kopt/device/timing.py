@@ -3,8 +3,9 @@
 Subjects are recorded programs of candidates and baselines of the reference (eager, compiled).  No candidate's Python
 code runs here, so the clock, CUDA events of this process, is out of its reach.
 
-One timed call: wait for the device, overwrite an L2 cache twice over, keep the device busy until the host has queued
-everything, then event, call, event, and wait again.  Input sets rotate, so values and addresses change.
+One timed call: fill the memory that it will allocate with NaN, wait for the device, overwrite an L2 cache twice over,
+keep the device busy until the host has queued everything, then event, call, event, and wait again.  Input sets rotate,
+so values and addresses change.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -22,7 +23,7 @@ from kopt.device import contract, ipc
 from kopt.device.ipc import Shared
 from kopt.device.program import Program
 from kopt.device.referee import Sheet
-from kopt.device.replay import Replay, flat_bytes, scratch_allocator
+from kopt.device.replay import Replay, Storages, flat_bytes, scratch_allocator
 from kopt.errors import DeviceError
 from kopt.model.problem import Problem
 
@@ -30,6 +31,8 @@ FLUSH_BYTES = 256 << 20
 """At least twice any L2 cache of today."""
 HEAD_START_CYCLES = 400_000
 """How long the device is kept busy before a timed call, about 0.2 ms, while the host queues the call."""
+BUSY_FILLS = 100
+"""How often the cache is overwritten after a pause, about 10 ms."""
 WARM_UP = 3
 WALL_CALLS = 5
 KEPT_BYTES = 8 << 30
@@ -60,8 +63,13 @@ class _Set:
         return [flat_bytes(tensor) for tensor in tensors]
 
 
-Subject = Callable[[int, bool, bool], torch.Tensor]
-"""From set, ghost, poison to output."""
+class Subject(NamedTuple):
+    """What is timed."""
+
+    call: Callable[[int, Storages | None, bool], torch.Tensor]
+    """From set, memory and ghost to output."""
+    memory: Callable[[], Storages] = dict
+    """New memory for one call, full of NaN; our own references allocate theirs themselves."""
 
 
 class Timer:
@@ -111,21 +119,30 @@ class Timer:
             self.warm(workload.name, [name], WARM_UP)
 
     def check(self, name: str, workload: str, place: int, ghost: bool) -> bool:
-        """Run a subject once on new memory full of NaN and hand its output over; False when it is of another shape."""
+        """Run a subject once on new memory full of NaN and hand its output over; False when it is of another shape.
+
+        What it writes to its arguments stays there: the referee looks, and makes them again.
+        """
         one = self._sets[workload][place]
-        output = self._subjects[name, workload](place, ghost, True)
+        subject = self._subjects[name, workload]
+        output = subject.call(place, subject.memory(), ghost)
         torch.cuda.synchronize()
-        good = self._hand_over(output, one.sheet.output)
-        one.restore()
+        return self._hand_over(output, one.sheet.output)
+
+    def renewed(self) -> None:
+        """The input sets hold other values now; leaves the device as busy as timed calls find it."""
+        for one in (one for sets in self._sets.values() for one in sets):
+            one.pristine[:] = [storage.clone() for storage in one.storages[: len(one.pristine)]]
+        for _ in range(BUSY_FILLS):
+            self._flush.zero_()
         torch.cuda.synchronize()
-        return good
 
     def warm(self, workload: str, names: Sequence[str], calls: int) -> None:
         """Untimed calls."""
         for turn in range(calls):
             for name in names:
                 place = turn % len(self._sets[workload])
-                self._subjects[name, workload](place, False, False)
+                self._subjects[name, workload].call(place, None, False)
                 self._sets[workload][place].restore()
         torch.cuda.synchronize()
 
@@ -155,7 +172,7 @@ class Timer:
             place = turn % len(self._sets[workload])
             torch.cuda.synchronize()
             start = time.perf_counter()
-            self._subjects[name, workload](place, False, False)
+            self._subjects[name, workload].call(place, None, False)
             torch.cuda.synchronize()
             times.append(1e3 * (time.perf_counter() - start))
             self._sets[workload][place].restore()
@@ -171,11 +188,12 @@ class Timer:
 
     def _timed(self, subject: Subject, place: int) -> tuple[float, torch.Tensor]:
         before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        memory = subject.memory()
         torch.cuda.synchronize()
         self._flush.zero_()
         torch.cuda._sleep(HEAD_START_CYCLES)
         before.record()
-        output = subject(place, False, False)
+        output = subject.call(place, memory, False)
         after.record()
         torch.cuda.synchronize()
         return before.elapsed_time(after), output
@@ -206,15 +224,15 @@ class Timer:
 
 
 def _of_program(replay: Replay, storages: Sequence[Sequence[torch.Tensor]]) -> Subject:
-    return lambda place, ghost, poison: replay.run(storages[place], ghost=ghost, poison=poison)
+    return Subject(lambda place, memory, ghost: replay.run(storages[place], memory=memory, ghost=ghost), replay.memory)
 
 
 def _of_model(model: Callable[..., torch.Tensor], sets: Sequence[_Set]) -> Subject:
-    def run(place: int, ghost: bool, poison: bool) -> torch.Tensor:
+    def run(place: int, memory: Storages | None, ghost: bool) -> torch.Tensor:
         with torch.no_grad():
             return model(*sets[place].inputs)
 
-    return run
+    return Subject(run)
 
 
 def _put_state(model: torch.nn.Module, state: Sequence[torch.Tensor]) -> None:

@@ -37,6 +37,8 @@ class Phase(StrEnum):
     """An input was changed though the problem does not allow it."""
     ROOFLINE = "roofline"
     """A time under the physical floor: refused."""
+    REUSE = "reuse"
+    """Slower on inputs that it was not called with before: refused."""
 
 
 class Launch(Value):

@@ -27,6 +27,7 @@ MEANING: dict[str, str] = {
     Phase.LAUNCH: "a launch failed on the GPU",
     Phase.MUTATION: "an input was changed",
     Phase.ROOFLINE: "a time under the physical floor, refused",
+    Phase.REUSE: "slower on inputs that it had not been called with before, refused",
     INCORRECT: "ran, and gave a wrong result",
     NO_PROPOSAL: "the proposer had nothing new, or its reply held no kernel",
 }

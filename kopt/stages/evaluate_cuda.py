@@ -104,7 +104,7 @@ class Records:
     def keep(self, row: BuildRow, judged: CudaJudged) -> Judged:
         """Put it on disk.  A failure that the machine may be to blame for is found again, not believed."""
         key, verdict, timing = self._verdict_key(row), judged.verdict, judged.timing
-        if not is_accident(verdict) and not _is_floored(verdict):
+        if not is_accident(verdict) and not _is_refused_time(verdict):
             verdict = self._store.shelf(Verdict).put(key, verdict)
         if timing is not None and timing.environment is not None:
             timing = self._store.shelf(Measured).put(self._timing_key(row, timing.environment), timing)
@@ -158,6 +158,6 @@ def kernel_named(digest: str, problem: Problem, store: Store) -> Kernel:
     return Kernel(source=store.text(KERNEL, digest, ".py"), entry=problem.seed.entry)
 
 
-def _is_floored(verdict: Verdict) -> bool:
-    """Whether a time under the roofline floor was refused: that belongs to the device, not to the source."""
-    return isinstance(verdict, Failed) and verdict.phase == Phase.ROOFLINE
+def _is_refused_time(verdict: Verdict) -> bool:
+    """Whether a time was refused: that belongs to the device, not to the source."""
+    return isinstance(verdict, Failed) and verdict.phase in (Phase.ROOFLINE, Phase.REUSE)

@@ -13,6 +13,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from kopt.device.clocks import Clocks
+from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
 from kopt.model.verdict import Failed, Incorrect, Passed
@@ -197,6 +198,20 @@ def test_a_kernel_that_launches_anything_else_does_not_pass(tmp_path):
     other = build(RIGHT["larger blocks"], tmp_path)
     _, (one,) = judge([(MATVEC, SEED)], [other], tmp_path)
     assert isinstance(one.verdict, Failed)
+
+
+def test_what_was_computed_in_earlier_calls_cannot_be_used_again():
+    """In memory that it allocates nothing is left; memory beyond it nobody clears, but new inputs tell."""
+    inside = (PROBLEMS.parents[1] / "tests" / "exploits" / "memo_in_workspace.py").read_text()
+    beyond = replaced(
+        inside, ("memo_ptr + (", "memo_ptr.to(tl.pointer_type(tl.float32)) + (1 << 18) + ("), ("SLOTS=256", "SLOTS=16"),
+        ("memo = torch.empty(48 << 20, dtype=torch.float32, device=A.device)", "memo = y"),
+    )  # fmt: skip
+    honest = (PROBLEMS.parents[1] / "tests" / "exploits" / "honest" / "row_per_program.py").read_text()
+    _, (one, yardstick) = judge([(MATVEC, inside), (MATVEC, honest)])
+    assert one.timing.objective_ms > 0.95 * yardstick.timing.objective_ms
+    _, (other,) = judge([(MATVEC, beyond)])
+    assert other.verdict.phase is Phase.REUSE, other
 
 
 BUILD = """

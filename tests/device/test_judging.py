@@ -44,9 +44,11 @@ PROGRAM = Program(
 class Table:
     """A bench and its batches, whose kernels take the times and have the faults that they are given."""
 
-    def __init__(self, ms, unverified=(), unadmitted=(), wrong_when_timed=(), breaks=(), breaks_early=()):
+    def __init__(self, ms, unverified=(), unadmitted=(), wrong_when_timed=(), breaks=(), breaks_early=(),
+                 breaks_beside=(), unseen=None):  # fmt: skip
         self.ms, self.unverified, self.unadmitted = ms, unverified, unadmitted
         self.wrong_when_timed, self.breaks, self.breaks_early = wrong_when_timed, breaks, breaks_early
+        self.breaks_beside, self.unseen = breaks_beside, unseen or {}
         self.random = random.Random(1)
         self.launches = dict.fromkeys(ms, 0)
 
@@ -61,6 +63,9 @@ class Table:
     def end_timing(self):
         pass
 
+    def add_baseline(self, name, seconds):
+        self.launches[name] = 0
+
     def admit(self, name, recorded):
         return failure(Phase.MUTATION, "writes") if name in self.unadmitted else None
 
@@ -72,11 +77,17 @@ class Table:
         return {"main": 2.0}
 
     def race(self, names, launches, start):
-        if set(names) & set(self.breaks):
+        if set(names) & set(self.breaks) or (set(names) & set(self.breaks_beside) and len(names) > 1):
             raise WorkerDied("the timer died")
         for name in names:
             self.launches[name] += launches
-        return {"main": {n: [self.ms[n] * self.random.uniform(0.999, 1.001) for _ in range(launches)] for n in names}}
+        return {"main": {name: self._times(self.ms[name], launches) for name in names}}
+
+    def race_unseen(self, names):
+        return {"main": {name: self._times(self.unseen.get(name, self.ms[name]), 3) for name in names}}
+
+    def _times(self, ms, count):
+        return [ms * self.random.uniform(0.999, 1.001) for _ in range(count)]
 
     def kept_is_right(self, name):
         return Incorrect(judge="cuda", reason="wrong later") if name in self.wrong_when_timed else None
@@ -130,6 +141,56 @@ def test_who_breaks_the_timer_is_found_and_dropped():
         said = judged(table)
         assert [type(said[name].verdict) for name in "012"] == [Passed, Failed, Passed]
         assert said["1"].verdict.phase is Phase.CRASH
+
+
+def test_who_breaks_the_timer_only_beside_others_is_found_too():
+    said = judged(Table(dict.fromkeys("012", 1.0), breaks_beside="1"))
+    assert [type(said[name].verdict) for name in "012"] == [Passed, Failed, Passed]
+
+
+def test_who_is_slower_on_inputs_that_it_did_not_have_before_is_refused():
+    said = judged(Table({"0": 1.0, "1": 1.0, INCUMBENT: 2.0}, unseen={"1": 1.5}))
+    assert isinstance(said["0"].verdict, Passed)
+    assert said["1"].verdict.phase is Phase.REUSE
+    assert "on new ones" in said["1"].verdict.reason
+
+
+def test_what_slows_all_of_them_down_is_nobodys_fault():
+    table = Table({"0": 1.0, "1": 1.1, INCUMBENT: 2.0}, unseen={"0": 1.5, "1": 1.65, INCUMBENT: 3.0})
+    assert all(isinstance(one.verdict, Passed) for one in judged(table).values())
+
+
+def finals(table, baselines=("eager",), processes=2):
+    judging = Judging(table, Times(FACTS, FOUND), Race(), lambda: COOL)
+    for name, heard in table.verify([name for name in table.ms if name not in baselines]):
+        judging.take(name, heard)
+    for turn in range(processes):
+        judging.final(turn, 10, baselines)
+    return judging.finals()
+
+
+def test_a_final_measurement_knows_how_many_processes_its_samples_come_from():
+    timings = finals(Table({"best": 1.0, "seed": 2.0, "eager": 1.5})).timings
+    assert set(timings) == {"best", "seed", "eager"}
+    assert all(one.workloads[0].processes == 2 and len(one.workloads[0].samples_ms) == 20 for one in timings.values())
+
+
+def test_a_finalist_that_breaks_the_timer_costs_its_own_place():
+    found = finals(Table({"best": 1.0, "seed": 2.0, "eager": 1.5}, breaks=("best",)))
+    assert set(found.timings) == {"seed", "eager"}
+    assert isinstance(found.verdicts["best"], Failed)
+    assert isinstance(found.verdicts["seed"], Passed)
+
+
+def test_a_finalist_that_lives_on_earlier_calls_has_no_time():
+    found = finals(Table({"best": 1.0, "seed": 2.0, "eager": 1.5}, unseen={"best": 2.0}))
+    assert set(found.timings) == {"seed", "eager"}
+    assert found.verdicts["best"].phase is Phase.REUSE
+
+
+def test_a_baseline_that_breaks_the_timer_is_our_fault():
+    with pytest.raises(WorkerDied):
+        finals(Table({"seed": 2.0, "eager": 1.5}, breaks=("eager",)))
 
 
 def test_an_incumbent_that_fails_costs_the_ratios_only():

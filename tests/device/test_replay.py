@@ -14,9 +14,9 @@ def record(call, *arguments):
     return Capture("cpu").program("main", arguments, lambda: call(*arguments))
 
 
-def replay(program, *arguments, poison=True):
-    again = Program.model_validate_json(program.model_dump_json())
-    return Replay(again, {}, None, "cpu").run([flat_bytes(one) for one in arguments], poison=poison)
+def replay(program, *arguments):
+    ready = Replay(Program.model_validate_json(program.model_dump_json()), {}, None, "cpu")
+    return ready.run([flat_bytes(one) for one in arguments], memory=ready.memory())
 
 
 def surroundings(x):
