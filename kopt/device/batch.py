@@ -77,7 +77,7 @@ class Batch:
         Raises:
             WorkerDied, CallFailed: something broke; `revive` before going on.
         """
-        self.draws = [replace(draw, seed=derive_seed(draw.seed, "unseen")) for draw in self.draws]
+        self.draws = [replace(draw, seed=derive_seed(draw.seed, "anew")) for draw in self.draws]
         self.bench.referee.call("renew", self.draws, seconds=PREPARE_S)
         self._timer.call("renewed", seconds=CHECK_S)
         sets = Counter(draw.workload.name for draw in self.draws)

@@ -31,6 +31,8 @@ COMPILE_S = 580.0
 """Limit of compiling one baseline, s."""
 SPOILED_TRIES = 3
 """How often a batch that heat spoiled is timed again."""
+UNSEEN_TRIES = 3
+"""How often somebody who is slow on new inputs gets new inputs."""
 BROKEN_TRIES = 2
 """How often who breaks a stage is looked for."""
 
@@ -189,17 +191,22 @@ class Judging:
         self._fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
 
     def _time_unseen(self, batch: Batch, names: list[str]) -> None:
-        """Once more on inputs that nobody has been called with before."""
-        try:
-            times = batch.race_unseen(names)
-        except (WorkerDied, CallFailed) as error:
-            log.warning("timing on new inputs broke (%s): once more", error)
-            names = self._unbroken(batch, names, 1, 0)
-            times = batch.race_unseen(names)
-        self.times.add_unseen(times)
-        self._verify_kept(batch)
+        """Everybody again on inputs that nobody has been called with before; and again, if that slows anybody."""
+        for _ in range(UNSEEN_TRIES):
+            try:
+                times = batch.race_unseen(names)
+            except (WorkerDied, CallFailed) as error:
+                log.warning("timing on new inputs broke (%s): once more", error)
+                names = self._unbroken(batch, names, 1, 0)
+                times = batch.race_unseen(names)
+            self.times.add_unseen(times)
+            self._verify_kept(batch)
+            names = [name for name in names if name not in self.verdicts]
+            if not any(self.times.reused(name) for name in names):
+                break
 
     def _refuse_reuse(self) -> None:
+        log.info("times on new inputs, over those on known ones: %s", self.times.unseen_shares())
         for name in list(self.recorded):
             wrong = self.times.reused(name)
             if wrong is not None:

@@ -54,7 +54,7 @@ print(json.dumps([found.uuid, judged]))
 """A process of its own: whoever judges must not have used CUDA."""
 
 
-def judge(jobs: list[tuple[Problem, str]], builds=(), store: Path | None = None):
+def judge(jobs: list[tuple[Problem, str]], builds=(), store: Path | None = None, before: str = ""):
     from kopt.device.judging import CudaJudged
 
     texts = [
@@ -63,7 +63,7 @@ def judge(jobs: list[tuple[Problem, str]], builds=(), store: Path | None = None)
     ]
     texts = [text | {"build": build} for text, build in zip_longest(texts, builds)]
     done = subprocess.run(
-        [sys.executable, "-c", RUN, *([str(store)] if store else [])],
+        [sys.executable, "-c", before + RUN, *([str(store)] if store else [])],
         input=json.dumps(texts), capture_output=True, text=True, env={**os.environ, "SECRET_API_KEY": "xyz"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
@@ -201,17 +201,24 @@ def test_a_kernel_that_launches_anything_else_does_not_pass(tmp_path):
 
 
 def test_what_was_computed_in_earlier_calls_cannot_be_used_again():
-    """In memory that it allocates nothing is left; memory beyond it nobody clears, but new inputs tell."""
-    inside = (PROBLEMS.parents[1] / "tests" / "exploits" / "memo_in_workspace.py").read_text()
-    beyond = replaced(
-        inside, ("memo_ptr + (", "memo_ptr.to(tl.pointer_type(tl.float32)) + (1 << 18) + ("), ("SLOTS=256", "SLOTS=16"),
-        ("memo = torch.empty(48 << 20, dtype=torch.float32, device=A.device)", "memo = y"),
-    )  # fmt: skip
-    honest = (PROBLEMS.parents[1] / "tests" / "exploits" / "honest" / "row_per_program.py").read_text()
-    _, (one, yardstick) = judge([(MATVEC, inside), (MATVEC, honest)])
+    """The memory of a call is new; if it were not, new inputs would tell."""
+    exploits = PROBLEMS.parents[1] / "tests" / "exploits"
+    memo = (exploits / "memo_in_workspace.py").read_text()
+    honest = (exploits / "honest" / "row_per_program.py").read_text()
+    _, (one, yardstick) = judge([(MATVEC, memo), (MATVEC, honest)])
+    assert one.timing is not None, one.verdict
     assert one.timing.objective_ms > 0.95 * yardstick.timing.objective_ms
-    _, (other,) = judge([(MATVEC, beyond)])
-    assert other.verdict.phase is Phase.REUSE, other
+    _, (one, yardstick) = judge([(MATVEC, memo), (MATVEC, honest)], before=OLD_MEMORY)
+    assert isinstance(one.verdict, Failed), one
+    assert one.verdict.phase is Phase.REUSE, one.verdict
+    assert isinstance(yardstick.verdict, Passed)
+
+
+OLD_MEMORY = """
+from kopt.device.replay import Replay
+
+Replay.memory = lambda replay: {}
+"""
 
 
 BUILD = """

@@ -155,6 +155,14 @@ def test_who_is_slower_on_inputs_that_it_did_not_have_before_is_refused():
     assert "on new ones" in said["1"].verdict.reason
 
 
+def test_a_slow_call_now_and_then_is_no_reuse():
+    table = Table({"0": 1.0, "1": 1.0, INCUMBENT: 2.0})
+    slow = iter([3.0, 3.0, 3.0, 1.0, 3.0, 3.0])
+    times = table.race_unseen
+    table.race_unseen = lambda names: {"main": times(names)["main"] | {"0": [next(slow) for _ in range(3)]}}
+    assert isinstance(judged(table)["0"].verdict, Passed)
+
+
 def test_what_slows_all_of_them_down_is_nobodys_fault():
     table = Table({"0": 1.0, "1": 1.1, INCUMBENT: 2.0}, unseen={"0": 1.5, "1": 1.65, INCUMBENT: 3.0})
     assert all(isinstance(one.verdict, Passed) for one in judged(table).values())
