@@ -105,8 +105,8 @@ class Times:
             if new > REUSE * all_slower * known + TICK_MS:
                 return failure(
                     Phase.REUSE,
-                    f"{known:.4f} ms on {workload} on inputs that it was called with before, at least {new:.4f} ms on new "
-                    "ones: what it computed in earlier calls is used again",
+                    f"{known:.4f} ms on {workload} on inputs that it was called with before, at least {new:.4f} ms on "
+                    "new ones: what it computed in earlier calls is used again",
                 )
         return None
 

@@ -152,7 +152,7 @@ def test_who_is_slower_on_inputs_that_it_did_not_have_before_is_refused():
     said = judged(Table({"0": 1.0, "1": 1.0, INCUMBENT: 2.0}, unseen={"1": 1.5}))
     assert isinstance(said["0"].verdict, Passed)
     assert said["1"].verdict.phase is Phase.REUSE
-    assert "on new ones" in said["1"].verdict.reason
+    assert "new ones" in said["1"].verdict.reason
 
 
 def test_a_slow_call_now_and_then_is_no_reuse():
