@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -26,6 +27,7 @@ from kopt.stages.compile import build_with_triton
 from kopt.stages.validate import model_table
 from kopt.store import Store
 
+N = TypeVar("N", int, float)
 JUDGES = ("auto", "interpret", "cuda")
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout that kopt runs from: configuration and problems lie in it."""
@@ -83,9 +85,9 @@ def _add_evaluate(commands: Any) -> None:
         help="file in config/devices: what to estimate for (default h100); with judge cuda, what the GPU must be like",
     )
     evaluate.add_argument("--store", type=Path, help="keep PTX, cubin and the GPU's measured rates in this store")
-    evaluate.add_argument("--seed", type=int, default=0, help="of the verification's inputs")
-    evaluate.add_argument("--repeat", type=int, default=Config().benchmark_repeat, help="timed calls on a GPU")
-    evaluate.add_argument("--wait", type=float, default=600.0, help="longest wait for a GPU that others hold, s")
+    evaluate.add_argument("--seed", type=_whole, default=0, help="of the verification's inputs")
+    evaluate.add_argument("--repeat", type=_count, default=Config().benchmark_repeat, help="timed calls on a GPU")
+    evaluate.add_argument("--wait", type=_seconds, default=600.0, help="longest wait for a GPU that others hold, s")
     evaluate.add_argument("--json", action="store_true", help="print everything as JSON")
     evaluate.set_defaults(command=_evaluate)
 
@@ -96,10 +98,10 @@ def _add_exploits(commands: Any) -> None:
     )
     exploits.add_argument("--judge", choices=JUDGES, default="auto", help="auto: cuda where a GPU is visible")
     exploits.add_argument("--only", nargs="+", default=[], metavar="NAME", help="names of candidates; default: all")
-    exploits.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="candidates at a time")
-    exploits.add_argument("--seconds", type=float, default=30.0, help="limit of one candidate in each layer, s")
-    exploits.add_argument("--seed", type=int, default=0, help="of the verification's inputs")
-    exploits.add_argument("--wait", type=float, default=600.0, help="longest wait for a GPU that others hold, s")
+    exploits.add_argument("--workers", type=_count, default=min(8, os.cpu_count() or 1), help="candidates at a time")
+    exploits.add_argument("--seconds", type=_seconds, default=30.0, help="limit of one candidate in each layer, s")
+    exploits.add_argument("--seed", type=_whole, default=0, help="of the verification's inputs")
+    exploits.add_argument("--wait", type=_seconds, default=600.0, help="longest wait for a GPU that others hold, s")
     exploits.add_argument("--json", type=Path, metavar="FILE", help="write what became of each into this file")
     exploits.set_defaults(command=_exploits)
 
@@ -195,10 +197,12 @@ def _exploits(options: argparse.Namespace) -> int:
 
     plan = exploits.Plan(workers=options.workers, seconds=options.seconds, seed=options.seed, wait_s=options.wait)
     entries = exploits.chosen(ROOT, options.only)
+    if options.json and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
+        raise ConfigError(f"--json {options.json}: no file can be written there")
     results = exploits.on_gpu(entries, plan) if _uses_gpu(options.judge) else exploits.without_gpu(entries, plan, ROOT)
+    print(exploits.table(results))
     if options.json:
         write_text(options.json, json.dumps([one.model_dump(mode="json") for one in results], indent=1) + "\n")
-    print(exploits.table(results))
     return 1 if exploits.is_broken(results) else 0
 
 
@@ -301,10 +305,32 @@ def _problem_folder(name: str) -> Path:
 
 
 def _source(file: Path) -> str:
+    if not file.is_file():
+        raise ConfigError(f"{file} cannot be read: it is no file; give a kernel's Python file")
     try:
         return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} cannot be read: it is no UTF-8 text; give a kernel's Python file") from error
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _count(text: str) -> int:
+    return _checked(int(text), text, lambda value: value >= 1, "at least 1")
+
+
+def _whole(text: str) -> int:
+    return _checked(int(text), text, lambda value: value >= 0, "at least 0")
+
+
+def _seconds(text: str) -> float:
+    return _checked(float(text), text, lambda value: 0.0 < value < math.inf, "a number of seconds above 0")
+
+
+def _checked(value: N, text: str, good: Callable[[N], bool], wanted: str) -> N:
+    if not good(value):
+        raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
+    return value
 
 
 if __name__ == "__main__":

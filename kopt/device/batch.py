@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from kopt.device.distributions import Draw, derive_seed
+from kopt.device.distributions import TIMED, Draw, derive_seed
 from kopt.device.findings import JUDGE, Recorded, failure, mutation
 from kopt.device.referee import Sheet
 from kopt.device.trusted import CHECK_S, PREPARE_S, CallFailed, CallTimedOut, Trusted
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from kopt.device.bench import Bench
 
 
+class InputChanged(DeviceError):
+    """A timed call changed an input that no candidate may change."""
+
+    def __init__(self, argument: str) -> None:
+        super().__init__(f"input {argument} was changed by a timed call")
+        self.argument = argument
+
+
 @dataclass
 class Batch:
     """Subjects that are timed together in one timer process."""
@@ -26,7 +34,6 @@ class Batch:
     bench: Bench
     draws: Sequence[Draw]
     sheets: Sequence[Sheet]
-    seed: int
     _loaded: dict[str, Recorded] = field(default_factory=dict)
     _baselines: list[str] = field(default_factory=list)
     _timer: Trusted = field(init=False)
@@ -62,30 +69,30 @@ class Batch:
         """Time every subject on every workload, interleaved: ms by workload and name.
 
         Raises:
-            WorkerDied, CallFailed: something broke; `revive` before going on.
+            WorkerDied, CallFailed, InputChanged: something broke; `revive` before going on.
         """
-        return {
-            workload.name: self._timer.call(
-                "race", workload.name, list(names), launches, start, seconds=CHECK_S + launches * len(names)
-            )
+        limit = CHECK_S + launches * len(names)
+        times = {
+            workload.name: self._timer.call("race", workload.name, list(names), launches, start, seconds=limit)
             for workload in self.bench.problem.main
         }
+        self._look_at_inputs()
+        return times
 
-    def race_unseen(self, names: Sequence[str]) -> dict[str, dict[str, list[float]]]:
-        """Time every subject once on each input set, which holds new values, and keep one call's output of each.
+    def race_unseen(self, name: str) -> dict[str, dict[str, list[float]]]:
+        """Time one call of a subject on each workload, on inputs that nobody was called with; its output is kept.
 
         Raises:
-            WorkerDied, CallFailed: something broke; `revive` before going on.
+            WorkerDied, CallFailed, InputChanged: something broke; `revive` before going on.
         """
-        self.draws = [replace(draw, seed=derive_seed(draw.seed, "anew")) for draw in self.draws]
-        self.bench.referee.call("renew", self.draws, seconds=PREPARE_S)
+        places = [self._at(workload.name, 0) for workload in self.bench.problem.main]
+        draws = list(self.draws)
+        for at in places:
+            draws[at] = replace(draws[at], seed=derive_seed(draws[at].seed, "anew"))
+        self.draws = draws
+        self.bench.referee.call("renew", {at: draws[at] for at in places}, seconds=PREPARE_S)
         self._timer.call("renewed", seconds=CHECK_S)
-        sets = Counter(draw.workload.name for draw in self.draws)
-        limit = CHECK_S + len(self.draws) * len(names)
-        return {
-            workload.name: self._timer.call("race", workload.name, list(names), sets[workload.name], 0, seconds=limit)
-            for workload in self.bench.problem.main
-        }
+        return self.race([name], 1, 0)
 
     def wall_ms(self, name: str) -> dict[str, float]:
         """Wall time of one call by workload, ms."""
@@ -117,31 +124,35 @@ class Batch:
         """Do not load a subject again."""
         self._loaded.pop(name, None)
 
+    def _look_at_inputs(self) -> None:
+        """Before any answer is made of them."""
+        for at, sheet in enumerate(self.sheets):
+            for place in self.bench.referee.call("mutated", at, seconds=CHECK_S):
+                argument = self.bench.argument(sheet, place)
+                if argument not in self.bench.problem.mutates:
+                    raise InputChanged(argument)
+
     def _start(self) -> None:
         self._timer = self.bench.start_timer()
-        self._timer.call("open", list(self.sheets), self.seed, seconds=PREPARE_S)
+        timed = Counter(draw.workload.name for draw in self.draws if draw.distribution == TIMED)
+        self._timer.call("open", list(self.sheets), dict(timed), seconds=PREPARE_S)
 
     def _load(self, name: str, recorded: Recorded) -> None:
         self._timer.call("load", name, recorded.programs, dict(recorded.binaries), seconds=CHECK_S)
 
     def _checked(self, name: str, workload: str) -> Verdict | None:
-        """The replay on new memory, then the ghost."""
-        first, second = self._at(workload, 0), self._at(workload, 1)
-        referee = self.bench.referee
-        kept_shape = self._timer.call("check", name, workload, 0, False, seconds=CHECK_S)
-        for place in referee.call("mutated", first, seconds=CHECK_S):
-            argument = self.bench.argument(self.sheets[first], place)
-            if argument not in self.bench.problem.mutates:
-                return mutation(argument)
-        if not kept_shape:
-            return failure(Phase.CONTRACT, "the replayed call returns another shape or dtype")
-        comparison = referee.call("judge", 0, first, seconds=PREPARE_S)
-        if not comparison.right:
-            return Incorrect(judge=JUDGE, reason=f"replayed on fresh inputs: {comparison.reason}")
-        referee.call("poison", 0, seconds=CHECK_S)
+        """The replay on new memory, on inputs of every distribution, then the ghost."""
+        places = [
+            place for place, draw in enumerate(self._draws_of(workload)) if place == 0 or draw.distribution != TIMED
+        ]
+        for place in places:
+            wrong = self._replayed(name, workload, place)
+            if wrong is not None:
+                return wrong
         self._timer.call("check", name, workload, 1, True, seconds=CHECK_S)
-        referee.call("mutated", second, seconds=CHECK_S)
-        ghost = referee.call("judge", 0, second, seconds=PREPARE_S)
+        referee, at = self.bench.referee, self._at(workload, 1)
+        referee.call("mutated", at, seconds=CHECK_S)
+        ghost = referee.call("judge", 0, at, seconds=PREPARE_S)
         referee.call("poison", 0, seconds=CHECK_S)
         if ghost.right:
             return Incorrect(
@@ -149,6 +160,24 @@ class Batch:
                 reason="with every launch left out the output is still right: the Triton kernel does not make it",
             )
         return None
+
+    def _replayed(self, name: str, workload: str, place: int) -> Verdict | None:
+        at, referee = self._at(workload, place), self.bench.referee
+        kept_shape = self._timer.call("check", name, workload, place, False, seconds=CHECK_S)
+        for position in referee.call("mutated", at, seconds=CHECK_S):
+            argument = self.bench.argument(self.sheets[at], position)
+            if argument not in self.bench.problem.mutates:
+                return mutation(argument)
+        if not kept_shape:
+            return failure(Phase.CONTRACT, "the replayed call returns another shape or dtype")
+        comparison = referee.call("judge", 0, at, seconds=PREPARE_S)
+        referee.call("poison", 0, seconds=CHECK_S)
+        if not comparison.right:
+            return Incorrect(judge=JUDGE, reason=f"replayed on fresh inputs: {comparison.reason}")
+        return None
+
+    def _draws_of(self, workload: str) -> list[Draw]:
+        return [draw for draw in self.draws if draw.workload.name == workload]
 
     def _at(self, workload: str, place: int) -> int:
         """Position of a workload's input set among the draws."""

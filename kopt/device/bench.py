@@ -6,7 +6,9 @@ Which verdict follows from an answer is decided here; who races whom, and for ho
 from __future__ import annotations
 
 import dataclasses
+import logging
 import pickle
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -19,10 +21,10 @@ from kopt.device import contract
 from kopt.device.batch import Batch
 from kopt.device.cage import Limits
 from kopt.device.contestant import Given, Terms, Told, contest, read_reply
-from kopt.device.distributions import Draw, derive_seed, plan
+from kopt.device.distributions import DISTRIBUTIONS, TIMED, Draw, derive_seed, plan
 from kopt.device.facts import input_names
 from kopt.device.findings import JUDGE, Recorded, failure, mutation
-from kopt.device.fork import Died, Outcome, Raised, Returned, TimedOut, run_forked
+from kopt.device.fork import START_PHASE, Died, Outcome, Raised, Returned, TimedOut, run_forked
 from kopt.device.ipc import Shared
 from kopt.device.precompiled import Compiled, Precompiled
 from kopt.device.referee import Referee, Sheet
@@ -36,6 +38,8 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
 from kopt.model.verdict import Check, Incorrect, Verdict
 
+log = logging.getLogger(__name__)
+
 HEALTH_S = 60.0
 """How long a device may take to answer after a contestant was killed, s."""
 LATE = 1
@@ -45,6 +49,8 @@ DATA_BYTES = 24 << 30
 """Private memory of a contestant; CUDA maps several gigabytes that it does not touch."""
 SET_SHARE = 0.2
 """Share of the device's memory that the input sets of one workload may take while it is timed."""
+SETS_SHARE = 0.6
+"""The same with those that are only verified."""
 MOST_SETS = 3
 
 
@@ -64,6 +70,7 @@ class Bench:
         check_unused()
         self.referee = Trusted("the referee", lambda: Referee(problem))
         self._timer: Trusted | None = None
+        self._draws = 0
         self._contracts: dict[str, Contract] = {}
         self._compiled: Mapping[str, Compiled] = {}
         self.account: dict[str, float] = {}
@@ -92,7 +99,8 @@ class Bench:
     ) -> Iterator[tuple[str, Recorded | Verdict]]:
         """Run every kernel's Python code in a caged child, on draws that follow from the seed and from all of them.
 
-        Those that found too little device memory are run again, alone.
+        Those that found too little device memory are run again, alone; and all of them, each alone, when one of them
+        wrote to the inputs that they share.
 
         Args:
             kernels: by name.
@@ -105,9 +113,23 @@ class Bench:
         self._compiled = compiled or {}
         starved: dict[str, Kernel] = {}
         seed = (self._seed, "verify", *sorted(text_digest(kernel.source) for kernel in kernels.values()))
-        yield from self._round(kernels, self._workers, seed, starved)
+        heard = dict(self._round(kernels, self._workers, seed, starved))
         if starved:
-            yield from self._round(starved, 1, seed, {})
+            heard |= dict(self._round(starved, 1, seed, {}))
+        if self._inputs_changed():
+            log.warning("a candidate wrote to the referee's inputs: each is verified again, alone")
+            heard = {name: self._alone(name, kernel, seed) for name, kernel in kernels.items()}
+        yield from heard.items()
+
+    def _alone(self, name: str, kernel: Kernel, seed: tuple[object, ...]) -> Recorded | Verdict:
+        heard = dict(self._round({name: kernel}, 1, seed, {}))
+        if self._inputs_changed():
+            return failure(Phase.MUTATION, "it writes to the memory of the process that judges it")
+        return heard[name]
+
+    def _inputs_changed(self) -> bool:
+        """Whether the inputs of the last round are not what they were; a contestant works on copies of its own."""
+        return any(self.referee.call("mutated", at, seconds=CHECK_S) for at in range(self._draws))
 
     def _round(
         self, kernels: Mapping[str, Kernel], workers: int, seed: tuple[object, ...], starved: dict[str, Kernel]
@@ -115,17 +137,19 @@ class Bench:
         """Verify side by side; those without memory, if they had neighbours, go into `starved` instead."""
         draws = plan((*self.problem.main, *self.problem.hidden), *seed)
         draws += (Draw(self.problem.main[-1], "normal", derive_seed(*seed, "late")),)
+        self._draws = len(draws)
         self.referee.begin("make", draws)
         names, terms = list(kernels), Terms(self.problem, LATE, self.driver)
         tasks = [contest(kernel, terms, self._given(name)) for name, kernel in kernels.items()]
         workers = min(workers, len(tasks))
         slots = _Slots(self.referee, workers)
         for at, outcome in run_forked(tasks, workers=workers, limits=self._limits, tell=slots.tell):
-            heard = self._built_only(names[at], self._heard(outcome, slots.of(at), draws))
+            again = workers > 1 and _is_starved(outcome)
+            heard = None if again else self._built_only(names[at], self._heard(outcome, slots.of(at), draws))
             if not isinstance(outcome, Returned):
                 self.check_health()
             slots.release(at)
-            if workers > 1 and _is_starved(outcome):
+            if heard is None:
                 starved[names[at]] = kernels[names[at]]
             else:
                 yield names[at], heard
@@ -157,7 +181,7 @@ class Bench:
                 tail = f"\n{output[-300:].strip()}" if output.strip() else ""
                 return failure(Phase.CRASH, f"the process {reason} (phase {phase}){tail}")
             case Raised(kind, message, tail, phase):
-                if phase == "start":
+                if phase == START_PHASE:
                     raise WorkerDied(
                         f"a contestant failed before its candidate was imported: {kind}: {message}\n{tail}"
                     )
@@ -222,16 +246,25 @@ class Bench:
 
     # --- timing -------------------------------------------------------------------------------------------------------
 
-    def begin_timing(self, memory_bytes: int, seed: int) -> Batch:
-        """Make the input sets that are timed on, and start a fresh timer; something has been verified before."""
+    def begin_timing(self, memory_bytes: int, turn: int) -> Batch:
+        """Make the input sets that are timed on, and start a fresh timer; something has been verified before.
+
+        What they hold nobody could know before: no candidate's Python runs any more when their seed is drawn.
+
+        Args:
+            memory_bytes: of the device.
+            turn: whose timing this is, for the log.
+        """
+        seed = secrets.token_hex(16)
+        log.info("timing %d: inputs from %s", turn, seed)
         draws = [
-            Draw(workload, "normal", derive_seed(self._seed, seed, "timed", workload.name, place))
+            Draw(workload, distribution, derive_seed(seed, workload.name, place))
             for workload in self.problem.main
-            for place in range(self._sets(workload, memory_bytes))
+            for place, distribution in enumerate(self._distributions(workload, memory_bytes))
         ]
         self.referee.call("make", draws, seconds=PREPARE_S)
         (sheets,) = self.referee.call("slots", 1, seconds=PREPARE_S)
-        return Batch(self, draws, sheets, seed)
+        return Batch(self, draws, sheets)
 
     def start_timer(self) -> Trusted:
         """A fresh timer in place of the last one."""
@@ -251,9 +284,12 @@ class Bench:
             name = f"{process.name}: {method}"
             self.account[name] = self.account.get(name, 0.0) + seconds
 
-    def _sets(self, workload: Workload, memory_bytes: int) -> int:
+    def _distributions(self, workload: Workload, memory_bytes: int) -> list[str]:
+        """Of the input sets of a workload: those that are timed, then those that are only verified."""
         size = self.referee.call("size", workload, seconds=CHECK_S)
-        return max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(size, 1))))
+        sets = max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(size, 1))))
+        room = int(SETS_SHARE * memory_bytes / max(size, 1)) - sets
+        return [TIMED] * sets + [name for name in DISTRIBUTIONS if name != TIMED][: max(0, room)]
 
 
 class _Slot(NamedTuple):
@@ -306,7 +342,9 @@ class _Slots:
 
 
 def _is_starved(outcome: Outcome) -> bool:
-    """Whether a contestant says that it found too little memory."""
+    """Whether a contestant found too little memory: it says so, or failed before its candidate was imported."""
+    if isinstance(outcome, Raised):
+        return outcome.phase == START_PHASE
     if not isinstance(outcome, Returned):
         return False
     try:

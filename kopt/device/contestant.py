@@ -8,6 +8,7 @@ and dies.  Nothing that it says decides: outputs are compared by the referee, pr
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import pickle
 import time
@@ -193,6 +194,8 @@ def read_reply(data: bytes) -> tuple[Reply, dict[str, bytes]]:
     binaries = {}
     for name, length in reply.binaries:
         binaries[name] = data[start : start + length]
+        if length < 0 or hashlib.sha256(binaries[name]).hexdigest() != name:
+            raise ValueError("a binary is not the one that it is called")
         start += length
     return reply, binaries
 

@@ -188,7 +188,7 @@ def judge_by_cuda(entries: Sequence[Entry], workers: int, wall_s: float, seed: i
         problem = jobs[0].problem
         for at, one in judge_all(
             jobs, Ground(problem_facts(problem), found), workers=workers, limits=replace(LIMITS, wall_s=wall_s),
-            incumbent=CudaJob(kernel=problem.seed, problem=problem, seed=seed), race=Race(repeat=10, keep=1),
+            incumbent=CudaJob(kernel=problem.seed, problem=problem, seed=seed), race=Race(repeat=10, keep=len(jobs)),
             calibrated=True,
         ):  # fmt: skip
             judged[places[at]] = Judged(one.verdict, one.timing.ratio if one.timing else None)

@@ -141,3 +141,6 @@ DISTRIBUTIONS: dict[str, Callable[[torch.Tensor, bool], torch.Tensor]] = {
     "onehot": _onehot,
 }
 """Name to generator, which gets what `get_inputs` made and whether it is the first floating-point input."""
+
+TIMED = "normal"
+"""The distribution of the inputs that are timed on."""

@@ -7,7 +7,8 @@ used a thread pool (OpenMP, BLAS) before: its threads do not survive a fork.
               leaves namespaces       reaps, reports the status      enters the cage, runs
 
 Killing the child kills the init, and with it everything in the namespace.  Where namespaces are not permitted, or for
-work on a GPU, the child runs the task itself and its process group and descendants are killed.
+work on a GPU, the child runs the task itself and its process group and descendants are killed; those that it cut off
+from itself fall to the parent, which kills them too.
 
 Whatever a task does costs only its own slot and comes back as one of the outcomes below.  What it prints is noise: the
 end of it is kept for a death's explanation and otherwise thrown away.
@@ -45,7 +46,7 @@ from kopt.device.pipe import (
     Report,
     write_message,
 )
-from kopt.device.processes import descendants, kill_all
+from kopt.device.processes import adopt_orphans, children, descendants, kill_all, kill_orphans
 
 TICK_S = 0.5
 """How often the number of processes is looked at."""
@@ -113,9 +114,16 @@ def run_forked(
         limits: of each; its time begins anew when it was told what it asked.
         tell: called here for a task that asks (`Report.ask`), for the first time when all that run have asked, and
             again after another has ended while there is no message.
+
+    Raises:
+        ValueError: less than one worker.
     """
+    if workers < 1 and tasks:
+        raise ValueError(f"{workers} workers cannot run anything")
     waiting = list(enumerate(tasks))[::-1]
     running: list[_Child] = []
+    adopt_orphans()
+    others = children()
     looked, asked = time.monotonic(), False
     try:
         while waiting or running:
@@ -132,12 +140,14 @@ def run_forked(
             for child in done:
                 running.remove(child)
                 child.end()
+            kill_orphans(others | {child.pid for child in running})
             left = time.monotonic()
             yield from ((child.index, outcome) for child, outcome in done.items())
             _postpone(running, time.monotonic() - left)
     finally:
         for child in running:
             child.end()
+        kill_orphans(others)
 
 
 @dataclass(eq=False)
@@ -347,6 +357,8 @@ def _take(child: _Child, kind: bytes, payload: bytes) -> Raised | None:
             name, message, tail = map(str, json.loads(payload))
             return Raised(name, message, tail, child.phase)
         if kind == PHASE:
+            if payload == START_PHASE.encode():
+                raise Malformed("a frame says that the task begins, which it has")
             child.phase = payload.decode()
             return None
         if kind == ASKED and child.inbox >= 0:

@@ -93,7 +93,7 @@ def judge_all(
 ) -> Iterator[tuple[int, CudaJudged]]:
     """Judge a chunk of one problem on the first visible device; yields (index, judged).
 
-    Failures come as soon as they are known, the others when all have raced.
+    Failures come when all have been verified, the others when all have raced.
 
     Args:
         jobs: what to judge; all of one problem and seed.

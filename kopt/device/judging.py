@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from kopt import statistics
-from kopt.device.batch import Batch
+from kopt.device.batch import Batch, InputChanged
 from kopt.device.bench import Bench
 from kopt.device.clocks import together
-from kopt.device.findings import JUDGE, Recorded, failure
+from kopt.device.findings import JUDGE, Recorded, failure, mutation
 from kopt.device.precompiled import Compiled
 from kopt.device.times import INCUMBENT, Times
 from kopt.device.trusted import CallFailed
-from kopt.errors import DeviceError, WorkerDied
+from kopt.errors import WorkerDied
 from kopt.model.base import Value
 from kopt.model.build import Phase
 from kopt.model.environment import Conditions
@@ -31,8 +31,11 @@ COMPILE_S = 580.0
 """Limit of compiling one baseline, s."""
 SPOILED_TRIES = 3
 """How often a batch that heat spoiled is timed again."""
-UNSEEN_TRIES = 3
+UNSEEN_TRIES = 5
 """How often somebody who is slow on new inputs gets new inputs."""
+Broken = WorkerDied | CallFailed | InputChanged
+BROKEN = (WorkerDied, CallFailed, InputChanged)
+"""What a batch raises when a subject broke something."""
 BROKEN_TRIES = 2
 """How often who breaks a stage is looked for."""
 
@@ -98,7 +101,7 @@ class Judging:
 
     def final(self, turn: int, launches: int, baselines: Sequence[str]) -> None:
         """One fresh process of the final measurement; turns count from 0."""
-        batch = self.bench.begin_timing(self.times.found.device.memory_bytes, seed=1000 + turn)
+        batch = self.bench.begin_timing(self.times.found.device.memory_bytes, turn=turn)
         for name in list(self.recorded):
             self._admit(batch, name)
         for name in baselines:
@@ -109,12 +112,16 @@ class Judging:
             self.times.add(self._stage(batch, [name for name in names if name not in self.verdicts], launches, 0))
             self.times.processes = turn + 1
             self._verify_kept(batch)
-            self._time_unseen(batch, [name for name in names if name not in self.verdicts])
+            self._time_unseen(batch, list(self.recorded))
         self.bench.end_timing()
 
     def finals(self) -> Finals:
         """Everything timed to the end, and the verdicts."""
         self._refuse_reuse()
+        for name in list(self.recorded):
+            floored = self.times.under_floor(self.times.measured(name))
+            if floored is not None:
+                self._fail(name, floored)
         timed = [name for name in self.times.names() if name not in self.verdicts]
         verdicts = {name: self._verdict(name) for name in (*self.recorded, *self.verdicts)}
         return Finals(timings={name: self.times.measured(name) for name in timed}, verdicts=verdicts)
@@ -122,7 +129,7 @@ class Judging:
     # --- the race -----------------------------------------------------------------------------------------------------
 
     def _race(self) -> None:
-        batch = self.bench.begin_timing(self.times.found.device.memory_bytes, seed=0)
+        batch = self.bench.begin_timing(self.times.found.device.memory_bytes, turn=0)
         for name in list(self.recorded):
             self._admit(batch, name)
         running, done = list(self.recorded), 0
@@ -137,10 +144,9 @@ class Judging:
             done += launches
             self._verify_kept(batch)
             running = self._who_stays(running)
-        timed = [name for name in self.times.names() if name in self.recorded]
-        if timed:
-            self._time_unseen(batch, timed)
-            self._refuse_reuse()
+        timed = set(self.times.names())
+        self._time_unseen(batch, [name for name in running if name in self.recorded and name in timed])
+        self._refuse_reuse()
         self.bench.end_timing()
 
     def _warm(self, batch: Batch, names: Sequence[str]) -> None:
@@ -149,9 +155,8 @@ class Judging:
             try:
                 batch.warm([name], self.plan.warmup)
                 self.times.wall_ms[name] = batch.wall_ms(name)
-            except (WorkerDied, CallFailed) as error:
+            except BROKEN as error:
                 self._drop(batch, name, error)
-                batch.revive()
 
     def _admit(self, batch: Batch, name: str) -> None:
         wrong = batch.admit(name, self.recorded[name])
@@ -163,47 +168,81 @@ class Judging:
         for _ in range(BROKEN_TRIES):
             try:
                 return self._timed(batch, names, launches, done)
-            except (WorkerDied, CallFailed) as error:
-                log.warning("timing broke (%s): the candidates one after the other", error)
+            except BROKEN as error:
+                log.warning("timing broke (%s): the subjects one after the other", error)
+            batch.revive()
             names = self._unbroken(batch, names, launches, done)
-        return self._timed(batch, names, launches, done)
+        return self._one_by_one(batch, names, launches, done)
 
     def _unbroken(self, batch: Batch, names: Sequence[str], launches: int, done: int) -> list[str]:
-        """Those that can be timed side by side without breaking anything, in a timer that is warm."""
+        """Those that can be timed side by side without breaking anything."""
         good: list[str] = []
-        batch.revive()
+        for name in names:
+            broken = self._breaks(batch, [*good, name], launches, done)
+            if broken is None:
+                good.append(name)
+            elif good and self._breaks(batch, good, launches, done) is not None:
+                alone = {one: self._breaks(batch, [one], launches, done) for one in [*good, name]}
+                for one, error in alone.items():
+                    if error is not None:
+                        self._drop(batch, one, error)
+                good = [one for one, error in alone.items() if error is None]
+            else:
+                self._drop(batch, name, broken)
+        return good
+
+    def _breaks(self, batch: Batch, names: Sequence[str], launches: int, done: int) -> Broken | None:
+        """What breaks when these are timed side by side, after a warm-up; the batch is whole again."""
+        try:
+            batch.warm(names, self.plan.warmup)
+            self._timed(batch, list(names), launches, done)
+        except BROKEN as error:
+            batch.revive()
+            return error
+        return None
+
+    def _one_by_one(
+        self, batch: Batch, names: Sequence[str], launches: int, done: int
+    ) -> dict[str, dict[str, list[float]]]:
+        """Each timed alone, for what cannot be timed side by side; who breaks even so is dropped."""
+        log.warning("timing breaks again and again: each alone, so ratios hold what drifts between them")
+        times: dict[str, dict[str, list[float]]] = {}
         for name in names:
             try:
                 batch.warm([name], self.plan.warmup)
-                self._timed(batch, [*good, name], launches, done)
-                good.append(name)
-            except (WorkerDied, CallFailed) as error:
+                mine = self._timed(batch, [name], launches, done)
+            except BROKEN as error:
                 self._drop(batch, name, error)
-                batch.revive()
-                batch.warm(good, self.plan.warmup)
-        return good
+                continue
+            for workload, by_name in mine.items():
+                times.setdefault(workload, {}).update(by_name)
+        return times
 
-    def _drop(self, batch: Batch, name: str, error: DeviceError | WorkerDied) -> None:
-        """A candidate broke the timer; a baseline that does is our fault."""
+    def _drop(self, batch: Batch, name: str, error: Broken) -> None:
+        """A candidate broke the timer, or an input; a baseline that does is our fault.  The batch is whole again."""
         if name not in self.recorded:
             raise error
         batch.drop(name)
-        self._fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
+        if isinstance(error, InputChanged):
+            self._fail(name, mutation(error.argument))
+        else:
+            self._fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
+        batch.revive()
 
-    def _time_unseen(self, batch: Batch, names: list[str]) -> None:
-        """Everybody again on inputs that nobody has been called with before; and again, if that slows anybody."""
-        for _ in range(UNSEEN_TRIES):
-            try:
-                times = batch.race_unseen(names)
-            except (WorkerDied, CallFailed) as error:
-                log.warning("timing on new inputs broke (%s): once more", error)
-                names = self._unbroken(batch, names, 1, 0)
-                times = batch.race_unseen(names)
-            self.times.add_unseen(times)
-            self._verify_kept(batch)
-            names = [name for name in names if name not in self.verdicts]
-            if not any(self.times.reused(name) for name in names):
-                break
+    def _time_unseen(self, batch: Batch, names: Sequence[str]) -> None:
+        """Each again on inputs that nobody has been called with before; and again, if it is slow there."""
+        for name in names:
+            for _ in range(UNSEEN_TRIES):
+                try:
+                    self.times.add_unseen(batch.race_unseen(name))
+                except BROKEN as error:
+                    self._drop(batch, name, error)
+                    break
+                wrong = batch.kept_is_right(name)
+                if wrong is not None:
+                    self._fail(name, wrong)
+                if wrong is not None or self.times.reused(name) is None:
+                    break
 
     def _refuse_reuse(self) -> None:
         log.info("times on new inputs, over those on known ones: %s", self.times.unseen_shares())
@@ -226,7 +265,11 @@ class Judging:
 
     def _verify_kept(self, batch: Batch) -> None:
         for name in list(self.recorded):
-            wrong = batch.kept_is_right(name)
+            try:
+                wrong = batch.kept_is_right(name)
+            except CallFailed as error:
+                self._drop(batch, name, error)
+                continue
             if wrong is not None:
                 self._fail(name, wrong)
 
@@ -241,6 +284,8 @@ class Judging:
     def _fail(self, name: str, verdict: Verdict) -> None:
         self.recorded.pop(name, None)
         self.verdicts[name] = verdict
+        if name == INCUMBENT:
+            self.times.forget(name)
 
     def _verdict(self, name: str) -> Verdict:
         known = self.verdicts.get(name)

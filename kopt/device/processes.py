@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
+
+MOST_ORPHANS = 100
+"""How often orphans are looked for, each time below those that were killed."""
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def descendants(roots: Sequence[int]) -> dict[int, set[int]]:
@@ -25,6 +30,31 @@ def kill_all(root: int) -> None:
     for pid in (root, *family):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of whatever a descendant of this process leaves behind (`PR_SET_CHILD_SUBREAPER`)."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children() -> set[int]:
+    """Pids of this process's children."""
+    return {pid for pid, parent in _parents().items() if parent == os.getpid()}
+
+
+def kill_orphans(known: Collection[int]) -> None:
+    """Kill and reap every child of this process, with all below it, that is not among the known ones."""
+    for _ in range(MOST_ORPHANS):
+        orphans = children() - set(known)
+        if not orphans:
+            return
+        for pid in orphans:
+            family = descendants([pid])[pid]
+            for one in (pid, *family):
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(one, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
 
 
 def _below(root: int, children: dict[int, list[int]]) -> set[int]:

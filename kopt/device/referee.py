@@ -6,7 +6,7 @@ be copied to belongs to the referee too, starts as NaN, and is read only after t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -141,9 +141,10 @@ class Referee:
             self._refill(desk)
         return changed
 
-    def renew(self, draws: Sequence[Draw]) -> None:
-        """Put other draws of the same workloads where the draws' inputs are."""
-        for desk, draw in zip(self._desks, draws, strict=True):
+    def renew(self, draws: Mapping[int, Draw]) -> None:
+        """Put other draws of the same workloads where some draws' inputs are."""
+        for at, draw in draws.items():
+            desk = self._desks[at]
             desk.draw = draw
             self._refill(desk)
             desk.digest = _digests(desk.owned)

@@ -6,6 +6,7 @@ that came with the program, allocations, fills and copies happen.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +33,10 @@ from kopt.errors import DeviceError
 NAMES = {
     "cuda", "cpu", "strided", "contiguous_format", "preserve_format", "channels_last", "channels_last_3d",
 }  # fmt: skip
+
+
+PLAIN_TYPE = re.compile(r"[\w*<>\[\], #.]+")
+"""Types as Triton writes them."""
 
 
 class NotReplayable(DeviceError):
@@ -66,6 +71,11 @@ class Replay:
         self._binaries = binaries
         self._steps = [(self._prepared(step), isinstance(step, KernelLaunch)) for step in program.steps]
         self._allocated = {step.storage: step.bytes for step in program.steps if isinstance(step, Allocate)}
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return len(self._steps)
 
     def memory(self) -> Storages:
         """The memory that one call allocates, full of NaN: nothing of an earlier call is in it."""
@@ -138,7 +148,12 @@ def _metadata(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nested(kind: Any) -> Any:
-    return tuple(_nested(one) for one in kind) if isinstance(kind, list | tuple) else kind
+    """A type of the signature; Triton's launcher may put it into a text that it compiles."""
+    if isinstance(kind, list | tuple):
+        return tuple(_nested(one) for one in kind)
+    if not PLAIN_TYPE.fullmatch(str(kind)):
+        raise NotReplayable(f"{kind!r} is no type of an argument")
+    return kind
 
 
 def _operation(step: Operation) -> Run:

@@ -20,7 +20,7 @@ from kopt.roofline import compute_floor_ms, floor_ms, memory_floor_ms
 
 INCUMBENT = "incumbent"
 """Name of the subject that ratios are to."""
-REUSE = 1.2
+REUSE = 1.15
 """How much longer the quickest call may take on inputs that it has not been called with before."""
 TICK_MS = 0.003
 """Resolution of the clock, with room: short calls differ by that much."""
@@ -50,6 +50,11 @@ class Times:
     def add_unseen(self, times: Mapping[str, Mapping[str, list[float]]]) -> None:
         """Add calls on inputs that no call had before, ms by workload and name."""
         _extend(self.unseen, times)
+
+    def forget(self, name: str) -> None:
+        """Leave a subject out of what was timed: its times mean nothing."""
+        for by_name in self.samples.values():
+            by_name.pop(name, None)
 
     def names(self) -> list[str]:
         """Whatever was timed, in order of name."""
@@ -95,14 +100,10 @@ class Times:
         }
 
     def reused(self, name: str) -> Failed | None:
-        """The verdict on a kernel that is slow on inputs it has not been called with before; None when it is not.
-
-        Whatever slows all of them at that time, heat for one, is the least that any of them is slower by.
-        """
-        for workload, slower in self.unseen_shares().items():
-            all_slower = max(1.0, min(slower.values())) if len(slower) > 1 else 1.0
-            known, new = stats.median(self.samples[workload][name]), min(self.unseen[workload][name])
-            if new > REUSE * all_slower * known + TICK_MS:
+        """The verdict on a kernel that is slow on inputs it has not been called with before; None when it is not."""
+        for workload, by_name in self.unseen.items():
+            known, new = stats.median(self.samples[workload][name]), min(by_name.get(name, [0.0]))
+            if new > REUSE * known + TICK_MS:
                 return failure(
                     Phase.REUSE,
                     f"{known:.4f} ms on {workload} on inputs that it was called with before, at least {new:.4f} ms on "

@@ -31,6 +31,8 @@ FLUSH_BYTES = 256 << 20
 """At least twice any L2 cache of today."""
 HEAD_START_CYCLES = 400_000
 """How long the device is kept busy before a timed call, about 0.2 ms, while the host queues the call."""
+STEP_CYCLES = 100_000
+"""How much longer for every step of a replay."""
 BUSY_FILLS = 100
 """How often the cache is overwritten after a pause, about 10 ms."""
 WARM_UP = 3
@@ -70,6 +72,8 @@ class Subject(NamedTuple):
     """From set, memory and ghost to output."""
     memory: Callable[[], Storages] = dict
     """New memory for one call, full of NaN; our own references allocate theirs themselves."""
+    steps: int = 0
+    """Steps that a replay queues one by one."""
 
 
 class Timer:
@@ -85,12 +89,13 @@ class Timer:
         self._subjects: dict[tuple[str, str], Subject] = {}
         self._kept: dict[tuple[str, str], tuple[int, torch.Tensor]] = {}
         self._flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
-        self._random = random.Random(0)
+        self._timed_sets: dict[str, int] = {}
+        self._random = random.SystemRandom()
         triton.set_allocator(scratch_allocator)
 
-    def open(self, sheets: Sequence[Sheet], seed: int) -> None:
-        """Open the input sets; those of one workload rotate."""
-        self._random.seed(seed)
+    def open(self, sheets: Sequence[Sheet], timed: Mapping[str, int]) -> None:
+        """Open the input sets; of each workload so many rotate, the others are for `check` alone."""
+        self._timed_sets = dict(timed)
         for sheet in sheets:
             inputs = tuple(ipc.open_shared(v).tensor if isinstance(v, Shared) else v for v in sheet.inputs)
             state = [ipc.open_shared(shared).tensor for shared in sheet.state]
@@ -141,7 +146,7 @@ class Timer:
         """Untimed calls."""
         for turn in range(calls):
             for name in names:
-                place = turn % len(self._sets[workload])
+                place = turn % self._timed_sets[workload]
                 self._subjects[name, workload].call(place, None, False)
                 self._sets[workload][place].restore()
         torch.cuda.synchronize()
@@ -155,7 +160,7 @@ class Timer:
         times: dict[str, list[float]] = {name: [] for name in names}
         chosen = {name: self._random.randrange(launches) for name in names}
         for turn in range(launches):
-            place = (start + turn) % len(sets)
+            place = (start + turn) % self._timed_sets[workload]
             for step in range(len(names)):
                 name = names[(start + turn + step) % len(names)]
                 ms, output = self._timed(self._subjects[name, workload], place)
@@ -169,7 +174,7 @@ class Timer:
         """Median wall time in ms of one call with nothing before it, the host's work included."""
         times = []
         for turn in range(WALL_CALLS):
-            place = turn % len(self._sets[workload])
+            place = turn % self._timed_sets[workload]
             torch.cuda.synchronize()
             start = time.perf_counter()
             self._subjects[name, workload].call(place, None, False)
@@ -191,7 +196,7 @@ class Timer:
         memory = subject.memory()
         torch.cuda.synchronize()
         self._flush.zero_()
-        torch.cuda._sleep(HEAD_START_CYCLES)
+        torch.cuda._sleep(HEAD_START_CYCLES + subject.steps * STEP_CYCLES)
         before.record()
         output = subject.call(place, memory, False)
         after.record()
@@ -224,7 +229,11 @@ class Timer:
 
 
 def _of_program(replay: Replay, storages: Sequence[Sequence[torch.Tensor]]) -> Subject:
-    return Subject(lambda place, memory, ghost: replay.run(storages[place], memory=memory, ghost=ghost), replay.memory)
+    return Subject(
+        lambda place, memory, ghost: replay.run(storages[place], memory=memory, ghost=ghost),
+        replay.memory,
+        replay.steps,
+    )
 
 
 def _of_model(model: Callable[..., torch.Tensor], sets: Sequence[_Set]) -> Subject:

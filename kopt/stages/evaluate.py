@@ -134,6 +134,11 @@ def is_accident(verdict: Verdict) -> bool:
     return isinstance(verdict, Failed) and verdict.phase in ACCIDENTS
 
 
+def is_refused_time(verdict: Verdict) -> bool:
+    """Whether a time was refused: that belongs to the device, not to the source."""
+    return isinstance(verdict, Failed) and verdict.phase in (Phase.ROOFLINE, Phase.REUSE)
+
+
 def _interpret(
     rows: Sequence[BuildRow], problem: Problem, store: Store, *, seed: int, workers: int, seconds: float
 ) -> list[tuple[BuildRow, Verdict]]:

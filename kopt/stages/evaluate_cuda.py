@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 from kopt.device.found import Found
 from kopt.device.validity import environments
 from kopt.model.base import Value
-from kopt.model.build import Phase
 from kopt.model.device import Device
 from kopt.model.environment import Environment
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.timing import Measured
 from kopt.model.trial import BuildRow, SelectionRow
-from kopt.model.verdict import Failed, Passed, Verdict
+from kopt.model.verdict import Passed, Verdict
 from kopt.stages.compile import known_build, toolchain
-from kopt.stages.evaluate import Judge, Judged, built_named, is_accident
+from kopt.stages.evaluate import Judge, Judged, built_named, is_accident, is_refused_time
 from kopt.stages.keys import KERNEL, TimingKey, VerdictKey, build_contract, cuda_contract
 from kopt.stages.on_gpu import check_same, leased
 from kopt.store import Store
@@ -104,7 +103,7 @@ class Records:
     def keep(self, row: BuildRow, judged: CudaJudged) -> Judged:
         """Put it on disk.  A failure that the machine may be to blame for is found again, not believed."""
         key, verdict, timing = self._verdict_key(row), judged.verdict, judged.timing
-        if not is_accident(verdict) and not _is_refused_time(verdict):
+        if not is_accident(verdict) and not is_refused_time(verdict):
             verdict = self._store.shelf(Verdict).put(key, verdict)
         if timing is not None and timing.environment is not None:
             timing = self._store.shelf(Measured).put(self._timing_key(row, timing.environment), timing)
@@ -156,8 +155,3 @@ def kernel_named(digest: str, problem: Problem, store: Store) -> Kernel:
         StoreError: it is not in the store (any more).
     """
     return Kernel(source=store.text(KERNEL, digest, ".py"), entry=problem.seed.entry)
-
-
-def _is_refused_time(verdict: Verdict) -> bool:
-    """Whether a time was refused: that belongs to the device, not to the source."""
-    return isinstance(verdict, Failed) and verdict.phase in (Phase.ROOFLINE, Phase.REUSE)

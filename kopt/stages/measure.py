@@ -20,7 +20,7 @@ from kopt.model.trial import RankRow, SelectionRow
 from kopt.model.verdict import Passed
 from kopt.search.order import by_time, dedup
 from kopt.stages.compile import known_build
-from kopt.stages.evaluate import is_accident
+from kopt.stages.evaluate import is_accident, is_refused_time
 from kopt.stages.evaluate_cuda import kernel_named
 from kopt.stages.keys import FinalsKey, cuda_contract
 from kopt.stages.on_gpu import check_same, leased
@@ -84,7 +84,7 @@ class Scene:
             limits = replace(LIMITS, wall_s=course.seconds)
             ground = Ground(self.facts, found, self.store)
             finals = measure_finalists(jobs, ground, plan=plan, workers=course.workers, limits=limits)
-        if any(is_accident(verdict) for verdict in finals.verdicts.values()):
+        if any(is_accident(one) or is_refused_time(one) for one in finals.verdicts.values()):
             return finals  # the machine may be to blame: measured again, not believed
         here = environment(found.device.name, found.uuid, found.driver)
         return shelf.put(self._key(kernels, baselines, course, here), finals)

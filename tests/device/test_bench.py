@@ -1,8 +1,12 @@
+import hashlib
+import pickle
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt.device.bench import _Slots
+from kopt.device.contestant import Reply, read_reply
 from kopt.device.launcher import is_plain
 from kopt.device.program import (
     Allocate,
@@ -62,18 +66,50 @@ def test_only_pointers_and_numbers_are_launched_without_triton(signature, plain)
     assert is_plain(signature) is plain
 
 
-@given(st.integers(1, 30), st.integers(1, 8), st.randoms(use_true_random=False))
-def test_a_child_finds_the_slot_that_its_parent_finds_and_no_two_share_one(total, workers, rng):
-    """The order of starts and ends is the one of `run_forked`; each child looks at its own copy at its start."""
-    parent = _Slots(total, workers)
-    running: dict[int, int] = {}
-    waiting = list(range(total))
-    while waiting or running:
-        while waiting and len(running) < workers:
-            index = waiting.pop(0)
-            child = _Slots(parent.total, parent.workers, parent._next, dict(parent._held))
-            running[index] = child.of(index)
-        assert len(set(running.values())) == len(running) <= workers
-        for index in rng.sample(sorted(running), rng.randint(1, len(running))):
-            assert parent.of(index) == running.pop(index)
-            parent.release(index)
+def packed(*binaries: tuple[str, bytes]) -> bytes:
+    head = Reply(binaries=tuple((name, len(code)) for name, code in binaries)).model_dump_json().encode()
+    return b"".join([len(head).to_bytes(8, "little"), head, *(code for _, code in binaries)])
+
+
+def test_a_binary_that_is_not_the_one_it_is_called_is_refused():
+    code = b"machine code"
+    name = hashlib.sha256(code).hexdigest()
+    assert read_reply(packed((name, code)))[1] == {name: code}
+    with pytest.raises(ValueError, match="not the one"):
+        read_reply(packed((name, b"other machine code")))
+
+
+class TwoSlots:
+    """A referee that has room for two contestants."""
+
+    def __init__(self):
+        self.poisoned = []
+
+    def call(self, method, *arguments, seconds):
+        if method == "poison":
+            self.poisoned += arguments
+        return {"slots": [["a"], ["b"]], "memory_share": 0.25, "poison": None}[method]
+
+
+@given(st.integers(1, 12), st.randoms(use_true_random=False))
+def test_no_two_contestants_share_a_slot_and_everybody_gets_one(total, rng):
+    referee, waiting, told = TwoSlots(), list(range(total)), []
+    slots = _Slots(referee, most=4)
+    while waiting or told:
+        for at in list(waiting):
+            message = slots.tell(at)
+            if message is not None:
+                waiting.remove(at)
+                told.append(at)
+                given_sheets, share = pickle.loads(message)
+                assert (list(given_sheets), share) == (list(slots.of(at).sheets), 0.25)
+        assert 1 <= len(told) <= 2 == slots.count
+        assert len({slots.of(at).number for at in told}) == len(told)
+        slots.release(told.pop(rng.randrange(len(told))))
+    assert len(referee.poisoned) == total
+
+
+def test_a_contestant_that_was_told_of_no_slot_has_none_to_give_back():
+    slots = _Slots(TwoSlots(), most=2)
+    slots.release(3)
+    assert slots.of(3) is None

@@ -99,6 +99,34 @@ def test_a_task_that_asks_twice_is_killed():
     assert sibling == Returned(b"fine")
 
 
+def test_a_task_that_says_again_that_it_begins_is_killed():
+    def forges(report):
+        report.phase("import")
+        report.phase("start")
+        raise ValueError("as if it had not begun")
+
+    assert isinstance(assert_costs_only_its_slot(forges), Died)
+
+
+def test_a_process_that_cuts_itself_off_is_killed_all_the_same():
+    shared = mmap.mmap(-1, 8)
+
+    def leaves_one_behind(report):
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                shared[:8] = os.getpid().to_bytes(8, "little")
+                time.sleep(60)
+            os._exit(0)
+        while shared[:8] == bytes(8):
+            time.sleep(0.01)
+        time.sleep(0.1)
+        return b"done"
+
+    assert outcomes(leaves_one_behind, limits=Limits(wall_s=20.0, gpu=True)) == [Returned(b"done")]
+    assert not Path("/proc", str(int.from_bytes(shared[:8], "little"))).exists()
+
+
 def test_a_task_that_dies_while_it_asks_costs_only_its_own_slot():
     def dies(report):
         report.send(ASKED, b"")

