@@ -125,8 +125,10 @@ class Batch:
         self._loaded.pop(name, None)
 
     def _look_at_inputs(self) -> None:
-        """Before any answer is made of them."""
-        for at, sheet in enumerate(self.sheets):
+        """At those that are timed on, before any answer is made of them."""
+        for at, (sheet, draw) in enumerate(zip(self.sheets, self.draws, strict=True)):
+            if draw.distribution != TIMED:
+                continue
             for place in self.bench.referee.call("mutated", at, seconds=CHECK_S):
                 argument = self.bench.argument(sheet, place)
                 if argument not in self.bench.problem.mutates:

@@ -78,8 +78,8 @@ class Trusted:
             ProblemError: the problem is to blame.
             CallFailed: the service raised anything else.
         """
-        while self._begun:
-            self._answer(self._begun.pop(0), seconds)
+        while self._begun:  # they may take their own time
+            self._answer(self._begun.pop(0), max(seconds, PREPARE_S))
         try:
             self._ours.send((method, arguments))
         except OSError as error:
