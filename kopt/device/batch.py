@@ -42,7 +42,11 @@ class Batch:
         self._start()
 
     def admit(self, name: str, recorded: Recorded) -> Verdict | None:
-        """Load a candidate's programs and verify their replay; None, and it may race, when nothing is wrong."""
+        """Load a candidate's programs and verify their replay; None, and it may race, when nothing is wrong.
+
+        Raises:
+            WorkerDied, CallFailed: the referee broke, which no candidate is to blame for.
+        """
         try:
             self._load(name, recorded)
             for workload in self.bench.problem.main:
@@ -50,6 +54,9 @@ class Batch:
                 if wrong is not None:
                     return wrong
         except (WorkerDied, CallFailed) as error:
+            referee = self.bench.referee
+            if referee.pid == 0 or (isinstance(error, CallFailed) and error.process == referee.name):
+                raise
             self.revive()
             return _blame(error)
         self._loaded[name] = recorded

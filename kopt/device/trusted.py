@@ -32,6 +32,11 @@ END_S = 5.0
 class CallFailed(DeviceError):
     """The service raised; the message says what."""
 
+    def __init__(self, message: str, process: str = "") -> None:
+        super().__init__(message)
+        self.process = process
+        """Name of the process that holds the service."""
+
 
 class CallTimedOut(WorkerDied):
     """The service did not answer in time and was killed."""
@@ -102,7 +107,7 @@ class Trusted:
             self.spent[method] = self.spent.get(method, 0.0) + time.perf_counter() - since
         if kind == "returned":
             return value
-        raise (ProblemError if kind == "problem" else CallFailed)(value)
+        raise ProblemError(value) if kind == "problem" else CallFailed(value, self.name)
 
     def end(self) -> None:
         """Let it end by itself; kill it if it does not."""
