@@ -230,6 +230,28 @@ def flat_bytes(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
 
 
-def scratch_allocator(size: int, alignment: int, stream: int | None) -> torch.Tensor:
-    """Memory for kernels that make descriptors on the device."""
-    return torch.empty(size, dtype=torch.int8, device="cuda")
+class Scratch:
+    """Memory that Triton asks for at a launch, for descriptors made on the device; its `set_allocator` takes one.
+
+    What a call of a subject asked for is made anew, full of NaN, before its next one.
+    """
+
+    def __init__(self, device: str = "cuda") -> None:
+        self._device = device
+        self._asked: dict[object, list[int]] = {}
+        self._subject: object = None
+        self._ready: dict[int, list[torch.Tensor]] = {}
+
+    def begin(self, subject: object) -> None:
+        """A call of this subject comes next."""
+        self._ready = {}
+        for size in self._asked.get(subject, ()):
+            made = torch.full((size,), -1, dtype=torch.int8, device=self._device)
+            self._ready.setdefault(size, []).append(made)
+        self._subject, self._asked[subject] = subject, []
+
+    def __call__(self, size: int, alignment: int, stream: int | None) -> torch.Tensor:
+        """Memory for one launch; torch aligns to more than Triton asks for."""
+        self._asked.setdefault(self._subject, []).append(size)
+        ready = self._ready.get(size)
+        return ready.pop() if ready else torch.empty(size, dtype=torch.int8, device=self._device)

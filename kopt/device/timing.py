@@ -23,7 +23,7 @@ from kopt.device import contract, ipc
 from kopt.device.ipc import Shared
 from kopt.device.program import Program
 from kopt.device.referee import Sheet
-from kopt.device.replay import Replay, Storages, flat_bytes, scratch_allocator
+from kopt.device.replay import Replay, Scratch, Storages, flat_bytes
 from kopt.errors import DeviceError
 from kopt.model.problem import Problem
 
@@ -93,7 +93,8 @@ class Timer:
         self._flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
         self._timed_sets: dict[str, int] = {}
         self._random = random.SystemRandom()
-        triton.set_allocator(scratch_allocator)
+        self._scratch = Scratch()
+        triton.set_allocator(self._scratch)
 
     def open(self, sheets: Sequence[Sheet], timed: Mapping[str, int]) -> None:
         """Open the input sets; of each workload so many rotate, the others are for `check` alone."""
@@ -132,6 +133,7 @@ class Timer:
         """
         one = self._sets[workload][place]
         subject = self._subjects[name, workload]
+        self._scratch.begin(subject)
         output = subject.call(place, subject.memory(), ghost)
         torch.cuda.synchronize()
         return self._hand_over(output, one.sheet.output)
@@ -207,6 +209,7 @@ class Timer:
     def _timed(self, subject: Subject, place: int) -> tuple[float, torch.Tensor]:
         before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         memory = subject.memory()
+        self._scratch.begin(subject)
         torch.cuda.synchronize()
         self._flush.zero_()
         torch.cuda._sleep(HEAD_START_CYCLES + subject.steps * STEP_CYCLES)
