@@ -287,6 +287,7 @@ class Bench:
     def _distributions(self, workload: Workload, memory_bytes: int) -> list[str]:
         """Of the input sets of a workload: those that are timed, then those that are only verified."""
         size = self.referee.call("size", workload, seconds=CHECK_S)
+        size *= 2 if self.problem.mutates else 1  # the timer then keeps a copy of each set
         sets = max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(size, 1))))
         room = int(SETS_SHARE * memory_bytes / max(size, 1)) - sets
         return [TIMED] * sets + [name for name in DISTRIBUTIONS if name != TIMED][: max(0, room)]
