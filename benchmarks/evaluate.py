@@ -76,8 +76,9 @@ def build(problem: Problem, kernels: Sequence[Kernel], device: Device, folder: P
 
 def _judge(problem: Problem, found: Found, options: argparse.Namespace, given: Sequence[CudaJob], store: Store) -> None:
     seed, *jobs = given
-    facts = apart(PART_S, problem_facts, problem)  # apart: this process is to begin as the workflow's does,
-    environments()  # which looks first for what is known on this device
+    # This process is to begin as the workflow's does: facts come from elsewhere, known times are looked for first.
+    facts = apart(PART_S, problem_facts, problem)
+    environments()
     start = time.perf_counter()
     race = Race(first=5, repeat=options.repeat)
     with Bench(problem, seed=1, workers=options.workers, limits=LIMITS, calibrated=options.calibrated) as bench:

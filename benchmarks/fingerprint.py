@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from fingerprint_variants import cosmetic_variants, semantic_variants
+from cosmetic_variants import cosmetic_variants
+from semantic_variants import semantic_variants
 
 from kopt.device.build import BuildJob, build_all
 from kopt.model.build import Build, Built

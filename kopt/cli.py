@@ -11,6 +11,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -198,7 +199,7 @@ def _exploits(options: argparse.Namespace) -> int:
     plan = exploits.Plan(workers=options.workers, seconds=options.seconds, seed=options.seed, wait_s=options.wait)
     entries = exploits.chosen(ROOT, options.only)
     if options.json and (options.json.is_dir() or not options.json.absolute().parent.is_dir()):
-        raise ConfigError(f"--json {options.json}: no file can be written there")
+        raise ConfigError(f"--json {options.json}: name a file, in a folder that exists")
     results = exploits.on_gpu(entries, plan) if _uses_gpu(options.judge) else exploits.without_gpu(entries, plan, ROOT)
     print(exploits.table(results))
     if options.json:
@@ -316,21 +317,22 @@ def _source(file: Path) -> str:
 
 
 def _count(text: str) -> int:
-    return _checked(int(text), text, lambda value: value >= 1, "at least 1")
+    return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")
 
 
 def _whole(text: str) -> int:
-    return _checked(int(text), text, lambda value: value >= 0, "at least 0")
+    return _number(text, int, lambda value: value >= 0, "a whole number of at least 0")
 
 
 def _seconds(text: str) -> float:
-    return _checked(float(text), text, lambda value: 0.0 < value < math.inf, "a number of seconds above 0")
+    return _number(text, float, lambda value: 0.0 < value < math.inf, "a number of seconds above 0")
 
 
-def _checked(value: N, text: str, good: Callable[[N], bool], wanted: str) -> N:
-    if not good(value):
-        raise argparse.ArgumentTypeError(f"{text} is not {wanted}")
-    return value
+def _number(text: str, kind: Callable[[str], N], good: Callable[[N], bool], wanted: str) -> N:
+    with suppress(ValueError):
+        if good(value := kind(text)):
+            return value
+    raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from kopt.device.distributions import TIMED, Draw, derive_seed
-from kopt.device.findings import JUDGE, Recorded, failure, mutation
+from kopt.device.findings import JUDGE, Recorded, Samples, failure, mutation
 from kopt.device.referee import Sheet
 from kopt.device.trusted import CHECK_S, PREPARE_S, CallFailed, CallTimedOut, Trusted
 from kopt.errors import DeviceError, WorkerDied
@@ -72,8 +72,8 @@ class Batch:
         for workload in self.bench.problem.main:
             self._timer.call("warm", workload.name, list(names), calls, seconds=CHECK_S + calls * len(names))
 
-    def race(self, names: Sequence[str], launches: int, start: int) -> dict[str, dict[str, list[float]]]:
-        """Time every subject on every workload, interleaved: ms by workload and name.
+    def race(self, names: Sequence[str], launches: int, start: int) -> Samples:
+        """Time every subject on every workload, interleaved.
 
         Raises:
             WorkerDied, CallFailed, InputChanged: something broke; `revive` before going on.
@@ -86,7 +86,7 @@ class Batch:
         self._look_at_inputs()
         return times
 
-    def race_unseen(self, name: str) -> dict[str, dict[str, list[float]]]:
+    def race_unseen(self, name: str) -> Samples:
         """Time one call of a subject on each workload, on inputs that nobody was called with; its output is kept.
 
         Raises:
@@ -119,8 +119,7 @@ class Batch:
         """A fresh timer with all that was loaded, on inputs as they were, after something broke the last one."""
         self.bench.end_timing()
         self.bench.check_health()
-        for at in range(len(self.draws)):
-            self.bench.referee.call("mutated", at, seconds=CHECK_S)
+        self.bench.referee.call("restore", seconds=PREPARE_S)
         self._start()
         for name, recorded in self._loaded.items():
             self._load(name, recorded)
@@ -134,11 +133,9 @@ class Batch:
     def _look_at_inputs(self) -> None:
         """At those that are timed on, before any answer is made of them."""
         for at, (sheet, draw) in enumerate(zip(self.sheets, self.draws, strict=True)):
-            if draw.distribution != TIMED:
-                continue
-            for place in self.bench.referee.call("mutated", at, seconds=CHECK_S):
-                argument = self.bench.argument(sheet, place)
-                if argument not in self.bench.problem.mutates:
+            if draw.distribution == TIMED:
+                places = self.bench.referee.call("mutated", at, seconds=CHECK_S)
+                if argument := self.bench.forbidden(sheet, places):
                     raise InputChanged(argument)
 
     def _start(self) -> None:
@@ -173,10 +170,9 @@ class Batch:
     def _replayed(self, name: str, workload: str, place: int) -> Verdict | None:
         at, referee = self._at(workload, place), self.bench.referee
         kept_shape = self._timer.call("check", name, workload, place, False, seconds=CHECK_S)
-        for position in referee.call("mutated", at, seconds=CHECK_S):
-            argument = self.bench.argument(self.sheets[at], position)
-            if argument not in self.bench.problem.mutates:
-                return mutation(argument)
+        changed = referee.call("mutated", at, seconds=CHECK_S)
+        if argument := self.bench.forbidden(self.sheets[at], changed):
+            return mutation(argument)
         if not kept_shape:
             return failure(Phase.CONTRACT, "the replayed call returns another shape or dtype")
         comparison = referee.call("judge", 0, at, seconds=PREPARE_S)

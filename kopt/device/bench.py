@@ -9,7 +9,7 @@ import dataclasses
 import logging
 import pickle
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple
@@ -70,7 +70,6 @@ class Bench:
         check_unused()
         self.referee = Trusted("the referee", lambda: Referee(problem))
         self._timer: Trusted | None = None
-        self._draws = 0
         self._contracts: dict[str, Contract] = {}
         self._compiled: Mapping[str, Compiled] = {}
         self.account: dict[str, float] = {}
@@ -96,7 +95,7 @@ class Bench:
 
     def verify(
         self, kernels: Mapping[str, Kernel], compiled: Mapping[str, Compiled] | None = None
-    ) -> Iterator[tuple[str, Recorded | Verdict]]:
+    ) -> dict[str, Recorded | Verdict]:
         """Run every kernel's Python code in a caged child, on draws that follow from the seed and from all of them.
 
         Those that found too little device memory are run again, alone; and all of them, each alone, when one of them
@@ -111,48 +110,40 @@ class Bench:
             ProblemError: no check can tell right from wrong on the problem's small workloads.
         """
         self._compiled = compiled or {}
-        starved: dict[str, Kernel] = {}
         seed = (self._seed, "verify", *sorted(text_digest(kernel.source) for kernel in kernels.values()))
-        heard = dict(self._round(kernels, self._workers, seed, starved))
-        if starved:
-            heard |= dict(self._round(starved, 1, seed, {}))
-        if self._inputs_changed():
+        rounds = [self._round(kernels, self._workers, seed)]
+        if rounds[0].starved:
+            rounds.append(self._round({name: kernels[name] for name in rounds[0].starved}, 1, seed))
+        if any(one.touched for one in rounds):
             log.warning("a candidate wrote to the referee's inputs: each is verified again, alone")
-            heard = {name: self._alone(name, kernel, seed) for name, kernel in kernels.items()}
-        yield from heard.items()
+            return {name: self._alone(name, kernel, seed) for name, kernel in kernels.items()}
+        return {name: heard for one in rounds for name, heard in one.heard.items()}
 
     def _alone(self, name: str, kernel: Kernel, seed: tuple[object, ...]) -> Recorded | Verdict:
-        heard = dict(self._round({name: kernel}, 1, seed, {}))
-        if self._inputs_changed():
+        alone = self._round({name: kernel}, 1, seed)
+        if alone.touched:
             return failure(Phase.MUTATION, "it writes to the memory of the process that judges it")
-        return heard[name]
+        return alone.heard[name]
 
-    def _inputs_changed(self) -> bool:
-        """Whether the inputs of the last round are not what they were; a contestant works on copies of its own."""
-        return any(self.referee.call("mutated", at, seconds=CHECK_S) for at in range(self._draws))
-
-    def _round(
-        self, kernels: Mapping[str, Kernel], workers: int, seed: tuple[object, ...], starved: dict[str, Kernel]
-    ) -> Iterator[tuple[str, Recorded | Verdict]]:
-        """Verify side by side; those without memory, if they had neighbours, go into `starved` instead."""
+    def _round(self, kernels: Mapping[str, Kernel], workers: int, seed: tuple[object, ...]) -> _Round:
+        """Verify side by side."""
         draws = plan((*self.problem.main, *self.problem.hidden), *seed)
         draws += (Draw(self.problem.main[-1], "normal", derive_seed(*seed, "late")),)
-        self._draws = len(draws)
         self.referee.begin("make", draws)
         names, terms = list(kernels), Terms(self.problem, LATE, self.driver)
         tasks = [contest(kernel, terms, self._given(name)) for name, kernel in kernels.items()]
         workers = min(workers, len(tasks))
-        slots = _Slots(self.referee, workers)
+        slots, done = _Slots(self.referee, workers), _Round({}, [])
         for at, outcome in run_forked(tasks, workers=workers, limits=self._limits, tell=slots.tell):
-            again = workers > 1 and _is_starved(outcome)
-            heard = None if again else self._built_only(names[at], self._heard(outcome, slots.of(at), draws))
+            if workers > 1 and _is_starved(outcome):
+                done.starved.append(names[at])
+            else:
+                heard = self._heard(outcome, slots.of(at), draws)
+                done.heard[names[at]] = self._built_only(names[at], heard)
             if not isinstance(outcome, Returned):
                 self.check_health()
             slots.release(at)
-            if heard is None:
-                starved[names[at]] = kernels[names[at]]
-            else:
-                yield names[at], heard
+        return done._replace(touched=self.referee.call("restore", seconds=PREPARE_S))
 
     def _given(self, name: str) -> tuple[Precompiled, ...]:
         return self._compiled[name].kernels if name in self._compiled else ()
@@ -218,9 +209,8 @@ class Bench:
             return failure(_phase(told.phase), told.reason)
         if not told.launches:
             return failure(Phase.FALLBACK, "the entry point launches no Triton kernel")
-        for name in (self.argument(sheet, place) for place in told.mutated):
-            if name not in self.problem.mutates:
-                return mutation(name)
+        if argument := self.forbidden(sheet, told.mutated):
+            return mutation(argument)
         violation = self._contract(sheet.workload, at).violation(told.output)
         if violation:
             return failure(Phase.CONTRACT, violation)
@@ -233,16 +223,26 @@ class Bench:
             self._contracts[workload.name] = self.referee.call("contract", at, seconds=CHECK_S)
         return self._contracts[workload.name]
 
-    def argument(self, sheet: Sheet, place: int) -> str:
-        """Name of an argument tensor by its position; `?` where there is none."""
+    def forbidden(self, sheet: Sheet, changed: Sequence[int]) -> str:
+        """The first of the changed argument tensors that may not change, by name; empty when all may.
+
+        Args:
+            sheet: of the draw.
+            changed: positions; one that no argument has is called `?`.
+        """
+        names = self._arguments(sheet) if changed else []
+        found = (names[place] if 0 <= place < len(names) else "?" for place in changed)
+        return next((name for name in found if name not in self.problem.mutates), "")
+
+    def _arguments(self, sheet: Sheet) -> list[str]:
+        """Names of the argument tensors, in order."""
         reference = contract.load_reference(self.problem, sheet.workload)
         with torch.device("meta"):
             model = contract.make_model(reference, self.problem)
         given = zip(input_names(model, len(sheet.inputs)), sheet.inputs, strict=True)
         names = [name for name, value in given if isinstance(value, Shared)]
         names += sorted(name for name, _ in model.named_parameters())
-        names += sorted(name for name, _ in model.named_buffers())
-        return names[place] if 0 <= place < len(names) else "?"
+        return names + sorted(name for name, _ in model.named_buffers())
 
     # --- timing -------------------------------------------------------------------------------------------------------
 
@@ -291,6 +291,16 @@ class Bench:
         sets = max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(size, 1))))
         room = int(SETS_SHARE * memory_bytes / max(size, 1)) - sets
         return [TIMED] * sets + [name for name in DISTRIBUTIONS if name != TIMED][: max(0, room)]
+
+
+class _Round(NamedTuple):
+    """What verifying side by side came to."""
+
+    heard: dict[str, Recorded | Verdict]
+    starved: list[str]
+    """Names of those without memory that had neighbours."""
+    touched: bool = False
+    """The inputs were not what they had been; a contestant works on copies of its own."""
 
 
 class _Slot(NamedTuple):

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from kopt.device.dispatch import DispatchMode
 from kopt.device.facts import dtype_name
 from kopt.device.hostops import kind_of
-from kopt.device.launcher import make_launcher
+from kopt.device.launcher import NOT_ARGUMENTS, make_launcher
 from kopt.device.program import (
     Allocate,
     Argument,
@@ -78,7 +78,7 @@ class Capture:
                 self.launches += x * y * z > 0
                 if self._recording is not None:
                     binary, name = self._functions[function]
-                    self._recording.launch(binary, name, (x, y, z), stream, signature, rest[4:], metadata)
+                    self._recording.launch(binary, name, (x, y, z), stream, signature, rest[NOT_ARGUMENTS:], metadata)
 
             return run
 

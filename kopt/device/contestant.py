@@ -23,7 +23,7 @@ import torch
 
 from kopt.device import contract, ipc
 from kopt.device.capture import Capture
-from kopt.device.fork import Task
+from kopt.device.fork_child import Task
 from kopt.device.ipc import Shared
 from kopt.device.pipe import Report
 from kopt.device.precompiled import Precompiled, install, quiet_compiler

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from kopt.device.cycles import Region, Tensor, block_seconds, issue_cycles, regions, tensor_work
 from kopt.device.mix import Program, parse
+from kopt.device.registers import Sample, sample
 from kopt.device.traffic import Traffic, tensor_bytes, traffic
-from kopt.device.walk import Guess, Sample, Walk, sample, walk
+from kopt.device.walk import Guess, Walk, walk
 from kopt.model.build import Built, HostOp, Launch, WorkloadBuild
 from kopt.model.device import Device
 from kopt.model.diagnosis import Bound

@@ -11,6 +11,8 @@ from kopt.model.build import Phase
 from kopt.model.verdict import Check, Failed
 
 JUDGE = "cuda"
+Samples = dict[str, dict[str, list[float]]]
+"""Times of single calls in ms, by workload and name of the subject."""
 
 
 @dataclass(frozen=True)

@@ -26,14 +26,13 @@ import signal
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kopt.device import cage
 from kopt.device.cage import Limits
+from kopt.device.fork_child import Task, live
 from kopt.device.pipe import (
     ASKED,
     NONCE_BYTES,
@@ -53,7 +52,6 @@ TICK_S = 0.5
 GRACE_S = 20.0
 """How long past its limit a child may go on sending a result that it has begun."""
 START_PHASE = "start"
-TRACEBACK_CHARS = 4000
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,6 @@ class TimedOut:
 
 
 Outcome = Returned | Raised | Died | TimedOut
-Task = Callable[[Report], bytes]
 Tell = Callable[[int], bytes | None]
 """From a task's index to the message that it asks for; None when there is none yet."""
 
@@ -196,7 +193,7 @@ def _start(index: int, task: Task, limits: Limits, *, asks: bool) -> _Child:
     if pid == 0:
         os.close(results)
         os.close(output)
-        _child(task, Report(results_end, nonce, inbox_end), parent, output_end, scratch, limits)
+        live(task, Report(results_end, nonce, inbox_end), parent, output_end, scratch, limits)
     for descriptor in (results_end, output_end, *([inbox_end] if asks else [])):
         os.close(descriptor)
     os.set_blocking(results, False)
@@ -206,77 +203,6 @@ def _start(index: int, task: Task, limits: Limits, *, asks: bool) -> _Child:
     frames = Frames(nonce, limits.result_bytes)
     watched = {results, output, process}
     return _Child(index, pid, results, output, process, scratch, deadline, frames, watched, inbox=inbox)
-
-
-# --- in the child -----------------------------------------------------------------------------------------------------
-
-
-def _child(task: Task, report: Report, parent: int, output: int, scratch: Path, limits: Limits) -> None:
-    """The child's whole life; never returns."""
-    try:
-        os.setsid()
-        cage.die_with_parent(parent)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        _redirect(output)
-        if "process" in cage.leave_namespaces(limits):
-            _stand_before(lambda: cage.die_with_parent(0), report, closed=True)
-            _stand_before(lambda: None, report, closed=False)
-        cage.enter(scratch, limits, {report.descriptor, report.inbox})
-        _perform(task, report)
-    finally:
-        os._exit(1)
-
-
-def _redirect(output: int) -> None:
-    """Read nothing, and print into the parent's pipe."""
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-
-
-def _stand_before(begin: Callable[[], None], report: Report, closed: bool) -> None:
-    """Fork once more: the new child returns, this process waits for it and exits.
-
-    Args:
-        begin: called first in the new child.
-        report: where the status is sent, unless `closed`, which means that this process is to hold nothing open.
-        closed: see `report`.
-    """
-    pid = os.fork()
-    if pid == 0:
-        begin()
-        return
-    for descriptor in (1, 2, *((report.descriptor,) if closed else ())):
-        os.close(descriptor)
-    while True:
-        reaped, status = os.wait()
-        if os.WIFSTOPPED(status):  # it asked to be traced
-            os.kill(reaped, signal.SIGKILL)
-        elif reaped == pid:
-            break
-    if not closed:
-        report.send(STATUS, str(status).encode())
-    os._exit(0)
-
-
-def _perform(task: Task, report: Report) -> None:
-    try:
-        result = task(report)
-        assert isinstance(result, bytes)
-    except BaseException as error:  # noqa: BLE001 - here the process ends, and the parent hears why
-        report.send(RAISED, json.dumps([type(error).__name__, str(error), _tail(error)]).encode())
-    else:
-        report.send(RETURNED, result)
-    os._exit(0)
-
-
-def _tail(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error))[-TRACEBACK_CHARS:]
-
-
-# --- in the parent ----------------------------------------------------------------------------------------------------
 
 
 def _answer(running: Sequence[_Child], tell: Tell, limits: Limits) -> None:

@@ -28,7 +28,8 @@ from kopt.device import contract
 from kopt.device.cage import Limits
 from kopt.device.distributions import Case, Draw, derive_seed, make_case, plan
 from kopt.device.facts import input_names
-from kopt.device.fork import Died, Outcome, Raised, Returned, Task, TimedOut, run_forked
+from kopt.device.fork import Died, Outcome, Raised, Returned, TimedOut, run_forked
+from kopt.device.fork_child import Task
 from kopt.device.pipe import Report
 from kopt.device.rejection import Rejected, bounded, describe
 from kopt.device.verify import Contract, Described, compare, described, expected

@@ -154,7 +154,7 @@ def measure_finalists(
     first = next(iter(finalists.values()))
     with Bench(first.problem, seed=first.seed, workers=workers, limits=limits, calibrated=True) as bench:
         judging = ground.judging(bench, Race(warmup=plan.warmup, repeat=plan.repeat))
-        for name, heard in bench.verify(_kernels(finalists), ground.compiled(finalists)):
+        for name, heard in bench.verify(_kernels(finalists), ground.compiled(finalists)).items():
             judging.take(name, heard)
         for turn in range(plan.processes):
             judging.final(turn, -(-plan.repeat // plan.processes), plan.baselines)

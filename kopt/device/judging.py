@@ -13,7 +13,7 @@ from kopt import statistics
 from kopt.device.batch import Batch, InputChanged
 from kopt.device.bench import Bench
 from kopt.device.clocks import together
-from kopt.device.findings import JUDGE, Recorded, failure, mutation
+from kopt.device.findings import JUDGE, Recorded, Samples, failure, mutation
 from kopt.device.precompiled import Compiled
 from kopt.device.times import INCUMBENT, Times
 from kopt.device.trusted import CallFailed
@@ -36,7 +36,7 @@ UNSEEN_TRIES = 5
 Broken = WorkerDied | CallFailed | InputChanged
 BROKEN = (WorkerDied, CallFailed, InputChanged)
 """What a batch raises when a subject broke something."""
-BROKEN_TRIES = 2
+BROKEN_TRIES = 3
 """How often who breaks a stage is looked for."""
 
 
@@ -79,7 +79,7 @@ class Judging:
         self, kernels: Mapping[str, Kernel], compiled: Mapping[str, Compiled]
     ) -> Iterator[tuple[str, CudaJudged]]:
         """Verify, race, and say what came of each."""
-        for name, heard in self.bench.verify(kernels, compiled):
+        for name, heard in self.bench.verify(kernels, compiled).items():
             self.take(name, heard)
             if name in self.verdicts and name == INCUMBENT:
                 log.warning("the incumbent did not pass: no ratios (%s)", self.verdicts[name])
@@ -111,20 +111,21 @@ class Judging:
             self._warm(batch, names)
             self.times.add(self._stage(batch, [name for name in names if name not in self.verdicts], launches, 0))
             self.times.processes = turn + 1
-            self._verify_kept(batch)
+            self._verify_kept(batch, list(self.recorded))
             self._time_unseen(batch, list(self.recorded))
         self.bench.end_timing()
 
     def finals(self) -> Finals:
         """Everything timed to the end, and the verdicts."""
         self._refuse_reuse()
+        timings = {name: self.times.measured(name) for name in self.times.names() if name not in self.verdicts}
         for name in list(self.recorded):
-            floored = self.times.under_floor(self.times.measured(name))
+            floored = self.times.under_floor(timings[name])
             if floored is not None:
                 self._fail(name, floored)
-        timed = [name for name in self.times.names() if name not in self.verdicts]
+                del timings[name]
         verdicts = {name: self._verdict(name) for name in (*self.recorded, *self.verdicts)}
-        return Finals(timings={name: self.times.measured(name) for name in timed}, verdicts=verdicts)
+        return Finals(timings=timings, verdicts=verdicts)
 
     # --- the race -----------------------------------------------------------------------------------------------------
 
@@ -142,7 +143,7 @@ class Judging:
                 running = [name for name in running if name in self.recorded]
             self.times.add(self._stage(batch, running, launches, done))
             done += launches
-            self._verify_kept(batch)
+            self._verify_kept(batch, list(self.recorded))
             running = self._who_stays(running)
         timed = set(self.times.names())
         self._time_unseen(batch, [name for name in running if name in self.recorded and name in timed])
@@ -163,32 +164,30 @@ class Judging:
         if wrong is not None:
             self._fail(name, wrong)
 
-    def _stage(self, batch: Batch, names: list[str], launches: int, done: int) -> dict[str, dict[str, list[float]]]:
-        """One stage; if it breaks, with one subject more at a time, to find who breaks it."""
+    def _stage(self, batch: Batch, names: list[str], launches: int, done: int) -> Samples:
+        """One stage; if it breaks, without who breaks it."""
         for _ in range(BROKEN_TRIES):
             try:
                 return self._timed(batch, names, launches, done)
             except BROKEN as error:
-                log.warning("timing broke (%s): the subjects one after the other", error)
+                log.warning("timing broke (%s): looking for who breaks it", error)
+                broke = error
             batch.revive()
-            names = self._unbroken(batch, names, launches, done)
+            names = self._unbroken(batch, names, launches, done, broke)
         return self._one_by_one(batch, names, launches, done)
 
-    def _unbroken(self, batch: Batch, names: Sequence[str], launches: int, done: int) -> list[str]:
-        """Those that can be timed side by side without breaking anything."""
-        good: list[str] = []
-        for name in names:
-            broken = self._breaks(batch, [*good, name], launches, done)
-            if broken is None:
-                good.append(name)
-            elif good and self._breaks(batch, good, launches, done) is not None:
-                alone = {one: self._breaks(batch, [one], launches, done) for one in [*good, name]}
-                for one, error in alone.items():
-                    if error is not None:
-                        self._drop(batch, one, error)
-                good = [one for one, error in alone.items() if error is None]
-            else:
-                self._drop(batch, name, broken)
+    def _unbroken(self, batch: Batch, names: Sequence[str], launches: int, done: int, broke: Broken) -> list[str]:
+        """Those that do not break alone; if nobody does, all but the one without whom nothing breaks."""
+        alone = {name: self._breaks(batch, [name], launches, done) for name in names}
+        for name, error in alone.items():
+            if error is not None:
+                self._drop(batch, name, error)
+        good = [name for name, error in alone.items() if error is None]
+        for name in self.recorded if len(good) == len(names) else ():
+            others = [other for other in good if other != name]
+            if name in good and self._breaks(batch, others, launches, done) is None:
+                self._drop(batch, name, broke)
+                return others
         return good
 
     def _breaks(self, batch: Batch, names: Sequence[str], launches: int, done: int) -> Broken | None:
@@ -201,12 +200,10 @@ class Judging:
             return error
         return None
 
-    def _one_by_one(
-        self, batch: Batch, names: Sequence[str], launches: int, done: int
-    ) -> dict[str, dict[str, list[float]]]:
+    def _one_by_one(self, batch: Batch, names: Sequence[str], launches: int, done: int) -> Samples:
         """Each timed alone, for what cannot be timed side by side; who breaks even so is dropped."""
         log.warning("timing breaks again and again: each alone, so ratios hold what drifts between them")
-        times: dict[str, dict[str, list[float]]] = {}
+        times: Samples = {}
         for name in names:
             try:
                 batch.warm([name], self.plan.warmup)
@@ -238,10 +235,8 @@ class Judging:
                 except BROKEN as error:
                     self._drop(batch, name, error)
                     break
-                wrong = batch.kept_is_right(name)
-                if wrong is not None:
-                    self._fail(name, wrong)
-                if wrong is not None or self.times.reused(name) is None:
+                self._verify_kept(batch, [name])
+                if name in self.verdicts or self.times.reused(name) is None:
                     break
 
     def _refuse_reuse(self) -> None:
@@ -251,7 +246,7 @@ class Judging:
             if wrong is not None:
                 self._fail(name, wrong)
 
-    def _timed(self, batch: Batch, names: list[str], launches: int, done: int) -> dict[str, dict[str, list[float]]]:
+    def _timed(self, batch: Batch, names: list[str], launches: int, done: int) -> Samples:
         for _ in range(SPOILED_TRIES):
             before = self.state()
             times = batch.race(names, launches, done)
@@ -263,8 +258,8 @@ class Judging:
         self.times.conditions.append(conditions)
         return times
 
-    def _verify_kept(self, batch: Batch) -> None:
-        for name in list(self.recorded):
+    def _verify_kept(self, batch: Batch, names: Sequence[str]) -> None:
+        for name in names:
             try:
                 wrong = batch.kept_is_right(name)
             except CallFailed as error:

@@ -14,6 +14,9 @@ from typing import Any
 from kopt.device.ipc import driver
 from kopt.errors import DeviceError
 
+NOT_ARGUMENTS = 4
+"""Values that Triton passes between function and arguments: packed metadata, launch metadata, two hooks."""
+
 _COOPERATIVE, _CLUSTER_DIMENSION, _CLUSTER_SCHEDULING, _PROGRAMMATIC = 2, 4, 5, 6
 _SPREAD = 1
 _NON_PORTABLE_CLUSTER = 14
@@ -80,15 +83,13 @@ class _Plain:
         self._attributes = _attributes(metadata, self._clusters)
         self._launch = driver().cuLaunchKernelEx
 
-    def __call__(
-        self, x: int, y: int, z: int, stream: int, function: int, packed: Any, told: Any, enter: Any, leave: Any,
-        *arguments: Any,
-    ) -> None:  # fmt: skip
+    def __call__(self, x: int, y: int, z: int, stream: int, function: int, *rest: Any) -> None:
+        """Called as Triton calls its launchers; `rest` is `NOT_ARGUMENTS` values, then the arguments."""
         if x * y * z <= 0:
             return
         values = [
             kind(_address(value) if kind is ctypes.c_uint64 else value)
-            for kind, value in zip(self._kinds, arguments, strict=True)
+            for kind, value in zip(self._kinds, rest[NOT_ARGUMENTS:], strict=True)
             if kind is not None
         ]
         values += [ctypes.c_uint64(0), ctypes.c_uint64(0)]  # the two scratch memories, which this kernel has not

@@ -53,7 +53,7 @@ def noise_floor(problem: Problem, memory_bytes: int, *, batches: int, launches: 
 
     twin = Kernel(source=problem.seed.source + "\n# twin\n", entry=problem.seed.entry)
     with Bench(problem, seed=2, workers=2, limits=LIMITS, calibrated=True) as bench:
-        recorded = dict(bench.verify({"a": problem.seed, "b": twin}))
+        recorded = bench.verify({"a": problem.seed, "b": twin})
         batch = bench.begin_timing(memory_bytes, turn=0)
         for name, one in recorded.items():
             _admit(batch, name, one, problem)

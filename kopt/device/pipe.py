@@ -42,8 +42,9 @@ class Report:
         self.send(ASKED, b"")
         with os.fdopen(self.inbox, "rb") as inbox:
             head = inbox.read(_LENGTH.size)
-            message = inbox.read(*_LENGTH.unpack(head)) if len(head) == _LENGTH.size else b""
-        if len(head) < _LENGTH.size or len(message) < _LENGTH.unpack(head)[0]:
+            length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else -1
+            message = inbox.read(max(length, 0))
+        if len(message) != length:
             raise EOFError("the parent has no message")
         return message
 

@@ -23,7 +23,7 @@ def descendants(roots: Sequence[int]) -> dict[int, set[int]]:
 
 
 def kill_all(root: int) -> None:
-    """SIGKILL for a process, its group (it must lead one) and every descendant."""
+    """SIGKILL for a process, the group that it leads, if it does, and every descendant."""
     family = descendants([root])[root]
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(root, signal.SIGKILL)
@@ -49,10 +49,7 @@ def kill_orphans(known: Collection[int]) -> None:
         if not orphans:
             return
         for pid in orphans:
-            family = descendants([pid])[pid]
-            for one in (pid, *family):
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(one, signal.SIGKILL)
+            kill_all(pid)
             with suppress(ChildProcessError):
                 os.waitpid(pid, 0)
 

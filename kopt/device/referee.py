@@ -141,6 +141,11 @@ class Referee:
             self._refill(desk)
         return changed
 
+    def restore(self) -> bool:
+        """Make every draw's inputs again that are not what they were; whether there were any."""
+        changed = [self.mutated(at) for at in range(len(self._desks))]
+        return any(changed)
+
     def renew(self, draws: Mapping[int, Draw]) -> None:
         """Put other draws of the same workloads where some draws' inputs are."""
         for at, draw in draws.items():

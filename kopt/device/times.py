@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import statistics as stats
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kopt import statistics
-from kopt.device.findings import failure
+from kopt.device.findings import Samples, failure
 from kopt.device.found import Found
 from kopt.device.validity import environment
 from kopt.model.build import Phase
@@ -32,9 +31,8 @@ class Times:
 
     facts: ProblemFacts
     found: Found
-    samples: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    """Milliseconds by workload and name."""
-    unseen: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    samples: Samples = field(default_factory=dict)
+    unseen: Samples = field(default_factory=dict)
     """The same of calls on inputs that no call had before."""
     wall_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     """Wall time of one call by name and workload."""
@@ -43,12 +41,12 @@ class Times:
     processes: int = 1
     """Timer processes that the samples come from, equally many calls of each, one process after the other."""
 
-    def add(self, times: Mapping[str, Mapping[str, list[float]]]) -> None:
-        """Add the calls of one stage, ms by workload and name."""
+    def add(self, times: Samples) -> None:
+        """Add the calls of one stage."""
         _extend(self.samples, times)
 
-    def add_unseen(self, times: Mapping[str, Mapping[str, list[float]]]) -> None:
-        """Add calls on inputs that no call had before, ms by workload and name."""
+    def add_unseen(self, times: Samples) -> None:
+        """Add calls on inputs that no call had before."""
         _extend(self.unseen, times)
 
     def forget(self, name: str) -> None:
@@ -132,7 +130,7 @@ class Times:
         )
 
 
-def _extend(mine: dict[str, dict[str, list[float]]], times: Mapping[str, Mapping[str, list[float]]]) -> None:
+def _extend(mine: Samples, times: Samples) -> None:
     for workload, by_name in times.items():
         for name, values in by_name.items():
             mine.setdefault(workload, {}).setdefault(name, []).extend(values)

@@ -151,7 +151,9 @@ class Timer:
         for turn in range(calls):
             for name in names:
                 place = turn % self._timed_sets[workload]
-                self._subjects[name, workload].call(place, None, False)
+                subject = self._subjects[name, workload]
+                self._scratch.begin(subject)
+                subject.call(place, None, False)
                 self._sets[workload][place].restore()
         torch.cuda.synchronize()
 
@@ -176,12 +178,13 @@ class Timer:
 
     def wall(self, workload: str, name: str) -> float:
         """Median wall time in ms of one call with nothing before it, the host's work included."""
-        times = []
+        subject, times = self._subjects[name, workload], []
         for turn in range(WALL_CALLS):
             place = turn % self._timed_sets[workload]
+            self._scratch.begin(subject)
             torch.cuda.synchronize()
             start = time.perf_counter()
-            self._subjects[name, workload].call(place, None, False)
+            subject.call(place, None, False)
             torch.cuda.synchronize()
             times.append(1e3 * (time.perf_counter() - start))
             self._sets[workload][place].restore()

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kopt.device.walk import UNKNOWN, Sample, Site, Walk
+from kopt.device.registers import Sample
+from kopt.device.walk import UNKNOWN, Site, Walk
 from kopt.model.build import Launch
 from kopt.model.device import Device
 from kopt.model.problem import DTYPE_BYTES

@@ -2,7 +2,7 @@
 
 The integer half of the PTX is executed for a sample of threads (one warp, and one thread of each of many programs of
 one wave), with every loop cut short after a few iterations and its trip count worked out from how its bounds move.
-Nothing is loaded: what depends on data or on floating point is unknown.  Owns no notion of time.
+What registers hold is the business of `kopt.device.registers`.  Owns no notion of time.
 """
 
 from __future__ import annotations
@@ -14,33 +14,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kopt.device.arithmetic import COMPARE, FLOATING, Known, Lanes, arithmetic, unsigned_test
+from kopt.device.arithmetic import Known, Lanes
 from kopt.device.mix import Instruction, Program, access_bytes, kind, loop_ends
+from kopt.device.registers import POINTER_SHIFT, Registers, Sample, integer
 from kopt.device.trips import Test, trips_of
 
 SAMPLED_ITERATIONS = 3
 STEP_LIMIT = 60_000
-PROGRAMS = 1024
-POINTER_SHIFT = 44  # an argument's address space: no tensor is larger than 16 TB
 UNKNOWN = -1
-
-_ADDRESS = re.compile(r"\[\s*(%?[\w$]+)(?:\s*\+\s*(-?\w+))?")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The threads that are walked."""
-
-    tid: Lanes
-    ctaid: tuple[Lanes, Lanes, Lanes]
-    grid: tuple[int, int, int]
-    threads: int
-    warp: slice
-    """The lanes of one warp."""
-    warps: slice
-    """The first thread of every warp of that program."""
-    programs: slice
-    """The first thread of each of several programs."""
 
 
 @dataclass
@@ -100,20 +81,6 @@ class _Frame:
     history: dict[int, list[Test]] = field(default_factory=dict)
 
 
-def sample(grid: tuple[int, int, int], threads: int, wave: int) -> Sample:
-    """One warp of the middle wave's first program, and one thread of each program of that wave (at most 1024)."""
-    total = grid[0] * grid[1] * grid[2]
-    start = (total // max(wave, 1)) // 2 * wave if total > wave else 0
-    programs = np.arange(start, min(start + min(wave, PROGRAMS), total), dtype=np.int64)
-    lanes = min(32, threads)
-    inside = np.concatenate([np.arange(lanes), np.arange(0, threads, 32)])
-    linear = np.concatenate([np.full(len(inside), programs[0]), programs])
-    tid = np.concatenate([inside, np.zeros(len(programs))]).astype(np.int64)
-    ctaid = (linear % grid[0], linear // grid[0] % grid[1], linear // (grid[0] * grid[1]))
-    parts = (slice(0, lanes), slice(lanes, len(inside)), slice(len(inside), len(linear)))
-    return Sample(tid, ctaid, grid, threads, *parts)
-
-
 class Guess(NamedTuple):
     """What to take for granted where a bound or a test depends on a value that is not known."""
 
@@ -126,10 +93,7 @@ class Guess(NamedTuple):
 class _Walker:
     def __init__(self, program: Program, sampled: Sample, scalars: Mapping[int, int], guess: Guess) -> None:
         self.program, self.sample, self.guess = program, sampled, guess
-        self.parameters = {name: index for index, (name, _) in enumerate(program.parameters)}
-        self.scalars = scalars
-        self.registers: dict[str, Known] = {}
-        self.tests: dict[str, tuple[str, Lanes, Lanes]] = {}
+        self.registers = Registers(program, sampled, scalars)
         self.result = Walk()
         self.ends = loop_ends(program)
         self.frames = [_Frame(UNKNOWN, len(program.instructions))]
@@ -158,9 +122,9 @@ class _Walker:
         if ".global" in instruction.opcode:
             self._access(at, instruction)
         elif "expect_tx" in instruction.opcode:
-            self.expected_bytes = _integer(instruction.operands[-1]) or 0
+            self.expected_bytes = integer(instruction.operands[-1]) or 0
         else:
-            _execute(self, instruction)
+            self.registers.execute(instruction)
         return at + 1
 
     # Loops
@@ -209,7 +173,7 @@ class _Walker:
         if not leaves and not drops_out:
             return
         frame.exit = target if leaves else after
-        if test := self.tests.get(instruction.predicate):
+        if test := self.registers.tests.get(instruction.predicate):
             comparison, left, right = test
             holds_to_stay = (not leaves) != instruction.negated
             programs = self.sample.programs
@@ -246,12 +210,12 @@ class _Walker:
         for register in (
             re.findall(r"%[\w]+", instruction.operands[0]) if instruction.opcode[:2] in ("ld", "at") else ()
         ):
-            self.registers[register] = None
+            self.registers.forget(register)
 
     def _thread_access(self, at: int, instruction: Instruction, name: str) -> None:
         operand = next((o for o in reversed(instruction.operands) if o.startswith("[") and "%" in o), "")
-        size = _integer(instruction.operands[2]) if name == "cp_async" else access_bytes(instruction.opcode)
-        address = self.address(operand)
+        size = integer(instruction.operands[2]) if name == "cp_async" else access_bytes(instruction.opcode)
+        address = self.registers.address(operand)
         self._record(at, instruction, name, address, size or 4)
 
     def _tensor_access(self, at: int, instruction: Instruction, name: str) -> None:
@@ -293,49 +257,6 @@ class _Walker:
         holds = (value != 0) != instruction.negated
         return float((np.mean(holds[self.sample.warp]) + np.mean(holds[self.sample.programs])) / 2)
 
-    def address(self, operand: str) -> Known:
-        """Value of a `[register + offset]` operand."""
-        match = _ADDRESS.match(operand)
-        base = self.value(match[1]) if match else None
-        if match is None or base is None:
-            return None
-        return base + (_integer(match[2]) or 0) if match[2] else base
-
-    def value(self, operand: str) -> Known:
-        """Value of a register, special register or literal for every sampled thread; None when unknown."""
-        if operand.startswith("%"):
-            special = self._special(operand)
-            return special if special is not None else self.registers.get(operand)
-        literal = _integer(operand)
-        return None if literal is None else np.full_like(self.sample.tid, literal)
-
-    def _special(self, name: str) -> Known:
-        base, _, axis = name.partition(".")
-        at = "xyz".find(axis) if axis else 0
-        if base == "%tid":
-            return self.sample.tid if at == 0 else np.zeros_like(self.sample.tid)
-        if base == "%ctaid":
-            return self.sample.ctaid[at]
-        if base == "%nctaid":
-            return np.full_like(self.sample.tid, self.sample.grid[at])
-        if base == "%ntid":
-            return np.full_like(self.sample.tid, self.sample.threads if at == 0 else 1)
-        if base == "%laneid":
-            return self.sample.tid % 32
-        return None
-
-    def parameter(self, operand: str) -> Known:
-        """Value of a kernel parameter: a scalar that is known, or an address of its own for a pointer."""
-        name = operand.strip("[] ").split("+")[0]
-        index = self.parameters.get(name)
-        if index is None:
-            return None
-        if index in self.scalars:
-            return np.full_like(self.sample.tid, self.scalars[index])
-        if self.program.parameters[index][1] == "u64" or self.program.parameters[index][1] == "b8":
-            return np.full_like(self.sample.tid, (index + 1) << POINTER_SHIFT)
-        return None
-
 
 def _trips(frame: _Frame) -> float | None:
     found = [trips for history in frame.history.values() if (trips := trips_of(history)) is not None]
@@ -354,63 +275,6 @@ def _braced(operand: str) -> list[str]:
     return re.findall(r"%\w+", inner[1]) if inner else []
 
 
-def _integer(text: str) -> int | None:
-    try:
-        return int(text, 0)
-    except ValueError:
-        return None
-
-
 def walk(program: Program, sampled: Sample, scalars: Mapping[int, int], guess: Guess | None = None) -> Walk:
     """Walk a kernel with the values of its scalar parameters, by index; a missing one is unknown and guessed around."""
     return _Walker(program, sampled, scalars, guess or Guess()).run()
-
-
-def _execute(walker: _Walker, instruction: Instruction) -> None:
-    operands = instruction.operands
-    if not operands or not operands[0].startswith("%"):
-        if operands and operands[0].startswith("{"):
-            for register in re.findall(r"%\w+", operands[0]):
-                walker.registers[register] = None
-        return
-    target = operands[0].split("|")[0]
-    head = instruction.opcode.split(".")[0]
-    if head == "setp":
-        return _test(walker, instruction, target)
-    value = None if FLOATING.search(instruction.opcode) else _result(walker, instruction, head)
-    if instruction.predicate and value is not None:
-        value = _guarded(walker, instruction, target, value)
-    walker.registers[target] = value
-    walker.tests.pop(target, None)
-
-
-def _guarded(walker: _Walker, instruction: Instruction, target: str, value: Lanes) -> Known:
-    guard, old = walker.registers.get(instruction.predicate), walker.registers.get(target)
-    if guard is None or old is None:
-        return value
-    return np.where((guard != 0) != instruction.negated, value, old)
-
-
-def _test(walker: _Walker, instruction: Instruction, target: str) -> None:
-    left, right = (walker.value(operand) for operand in instruction.operands[1:3])
-    walker.tests.pop(target, None)
-    walker.registers[target] = None
-    compare = COMPARE.get(instruction.opcode.split(".")[1])
-    if left is None or right is None or compare is None or FLOATING.search(instruction.opcode):
-        return
-    left, right = unsigned_test(instruction.opcode, left), unsigned_test(instruction.opcode, right)
-    walker.registers[target] = compare(left, right).astype(np.int64)
-    walker.tests[target] = (instruction.opcode, left, right)
-
-
-def _result(walker: _Walker, instruction: Instruction, head: str) -> Known:
-    opcode, operands = instruction.opcode, instruction.operands
-    if opcode.startswith("ld.param"):
-        return walker.parameter(operands[1])
-    if head in ("mov", "cvta", "shfl"):
-        return walker.value(operands[1])
-    values = [walker.value(operand) for operand in operands[1:]]
-    known = [value for value in values if value is not None]
-    if len(known) < len(values) or not known:
-        return None
-    return arithmetic(opcode, head, known)

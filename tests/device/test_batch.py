@@ -50,8 +50,8 @@ class Bench:
     def check_health(self):
         pass
 
-    def argument(self, sheet, place):
-        return "AB"[place]
+    def forbidden(self, sheet, changed):
+        return next(("AB"[place] for place in changed if "AB"[place] not in self.problem.mutates), "")
 
 
 def judged(wrong=(), ghost=WRONG):

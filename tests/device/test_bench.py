@@ -1,12 +1,14 @@
 import hashlib
 import pickle
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.bench import _Slots
+from kopt.device.bench import Bench, _Round, _Slots
 from kopt.device.contestant import Reply, read_reply
+from kopt.device.findings import Recorded
 from kopt.device.launcher import is_plain
 from kopt.device.program import (
     Allocate,
@@ -20,6 +22,8 @@ from kopt.device.program import (
     Scalar,
     View,
 )
+from kopt.model.build import Phase
+from kopt.model.kernel import Kernel
 
 VIEW = View(storage=0, offset=3, shape=(2, 4), stride=(4, 1), dtype="bfloat16")
 PROGRAM = Program(
@@ -77,6 +81,53 @@ def test_a_binary_that_is_not_the_one_it_is_called_is_refused():
     assert read_reply(packed((name, code)))[1] == {name: code}
     with pytest.raises(ValueError, match="not the one"):
         read_reply(packed((name, b"other machine code")))
+
+
+class Rounds(Bench):
+    """A bench whose rounds come to what they are told."""
+
+    def __init__(self, *rounds):
+        self._seed, self._workers, self._rounds, self.asked = 1, 8, list(rounds), []
+
+    def _round(self, kernels, workers, seed):
+        self.asked.append((list(kernels), workers))
+        return self._rounds.pop(0)
+
+
+KERNELS = {name: Kernel(source=f"# {name}") for name in "ab"}
+GOOD = Recorded((), {}, (), {})
+
+
+def test_who_found_no_memory_beside_others_is_verified_alone():
+    bench = Rounds(_Round({"a": GOOD}, ["b"]), _Round({"b": GOOD}, []))
+    assert bench.verify(KERNELS) == {"a": GOOD, "b": GOOD}
+    assert bench.asked == [(["a", "b"], 8), (["b"], 1)]
+
+
+@pytest.mark.parametrize("starved", [[], ["b"]])
+def test_when_somebody_touched_the_inputs_everybody_is_verified_alone(starved):
+    """In whichever round it was; the second one makes the inputs anew."""
+    first = _Round({name: GOOD for name in KERNELS if name not in starved}, starved, touched=True)
+    again = [_Round({"b": GOOD}, [])] if starved else []
+    bench = Rounds(first, *again, _Round({"a": GOOD}, [], touched=True), _Round({"b": GOOD}, []))
+    heard = bench.verify(KERNELS)
+    assert heard["a"].phase is Phase.MUTATION
+    assert heard["b"] == GOOD
+
+
+class Two(Bench):
+    """A bench with two arguments, of which A may change."""
+
+    def __init__(self):
+        self.problem = SimpleNamespace(mutates=("A",))
+
+    def _arguments(self, sheet):
+        return ["A", "B"]
+
+
+@pytest.mark.parametrize(("changed", "name"), [((), ""), ((0,), ""), ((0, 1), "B"), ((7,), "?"), ((-1,), "?")])
+def test_the_first_argument_that_may_not_change_is_named(changed, name):
+    assert Two().forbidden(None, changed) == name
 
 
 class TwoSlots:

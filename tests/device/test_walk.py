@@ -9,7 +9,8 @@ from recorded import LAUNCHES, ptx_of
 
 from kopt.device.estimate import scalar_values
 from kopt.device.mix import parse
-from kopt.device.walk import Guess, sample, walk
+from kopt.device.registers import sample
+from kopt.device.walk import Guess, walk
 
 
 def walked(name, guess=None, scalars=None):

@@ -89,6 +89,25 @@ def test_bad_input_is_status_2_and_one_line(words, said):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["exploits", "--workers", "0"], "'0' is not a whole number of at least 1"),
+        (["exploits", "--workers", "two"], "'two' is not a whole number of at least 1"),
+        (["exploits", "--seconds", "nan"], "'nan' is not a number of seconds above 0"),
+        (["exploits", "--seconds", "-1"], "'-1' is not a number of seconds above 0"),
+        (["exploits", "--json", "."], "name a file"),
+        (["evaluate", SEED, "--problem", "softmax", "--wait", "inf"], "'inf' is not a number of seconds above 0"),
+        (["evaluate", SEED, "--problem", "softmax", "--repeat", "0"], "'0' is not a whole number of at least 1"),
+        (["evaluate", SEED, "--problem", "softmax", "--seed", "-3"], "'-3' is not a whole number of at least 0"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_before_anything_runs(words, wanted):
+    status, out, err = kopt(*words)
+    assert (status, out) == (2, "")
+    assert wanted in err
+
+
 def test_doctor_says_in_one_line_how_a_run_judges_without_a_gpu():
     status, out, _ = kopt("doctor")
     (line,) = [line for line in out.splitlines() if "GPU" in line]
