@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from kopt.device.gpus import VISIBLE
 from kopt.errors import ProblemError
 from kopt.model.base import Value
-from kopt.model.build import Build, BuildFailed
+from kopt.model.build import Build, BuildFailed, Built
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
@@ -69,7 +69,8 @@ class Judged(NamedTuple):
 
 
 Builder = Callable[[Sequence[Entry]], Mapping[int, Build]]
-Judge = Callable[[Sequence[Entry]], Mapping[int, Judged]]
+Judge = Callable[[Sequence[Entry], Mapping[int, Build]], Mapping[int, Judged]]
+"""Gets the candidates and what was built of them."""
 
 
 class Result(Value):
@@ -120,7 +121,8 @@ def read(folder: Path, problems: Mapping[str, Problem]) -> list[Entry]:
 
 def run(entries: Sequence[Entry], build: Builder, judge: Judge) -> list[Result]:
     """Build and judge every candidate of the corpus, in its order."""
-    built, judged = build(entries), judge(entries)
+    built = build(entries)
+    judged = judge(entries, built)
     shares = {entry.name: judged[at].share for at, entry in enumerate(entries)}
     return [_result(entry, built[at], judged[at], shares.get(entry.work)) for at, entry in enumerate(entries)]
 
@@ -163,12 +165,34 @@ def build_by_cpu(
 def judge_by_interpreter(entries: Sequence[Entry], workers: int, wall_s: float, seed: int) -> dict[int, Judged]:
     """The judge without a GPU; in a process of its own (`kopt.device.apart`)."""
     from kopt.device.cage import Limits
-    from kopt.device.interpret import VerifyJob, verify_all
+    from kopt.device.interpret import verify_all
+    from kopt.device.interpret_contestant import VerifyJob
 
     os.environ[VISIBLE] = ""
     jobs = [VerifyJob(kernel=entry.kernel, problem=entry.problem, seed=seed) for entry in entries]
     limits = Limits(wall_s=wall_s)
     return {index: Judged(verdict) for index, verdict in verify_all(jobs, workers=workers, limits=limits)}
+
+
+def at_full_size(
+    entries: Sequence[Entry], builds: Mapping[int, Build], judged: Mapping[int, Judged], device: Device, store: Path
+) -> dict[int, Judged]:
+    """What a judge without a GPU says, less who passed it and leaves work out where nobody ran it; own process too."""
+    from kopt.device.estimate import estimate
+    from kopt.device.facts import problem_facts
+    from kopt.device.full_size import shortfall
+
+    texts, answers = Store(store), dict(judged)
+    facts = {
+        name: problem_facts(problem) for name, problem in {one.problem.name: one.problem for one in entries}.items()
+    }
+    for at, build in builds.items():
+        if isinstance(build, Built) and isinstance(judged[at].verdict, Passed):
+            name, judge = entries[at].problem.name, judged[at].verdict.judge
+            timing = estimate(build, facts[name], device, lambda digest: texts.text("ptx", digest, ".ptx"))
+            short = shortfall(timing, None, judge)
+            answers[at] = Judged(short) if short else judged[at]
+    return answers
 
 
 def judge_by_cuda(entries: Sequence[Entry], workers: int, wall_s: float, seed: int, found: Found) -> dict[int, Judged]:

@@ -44,6 +44,8 @@ ISSUE_SHARE = 0.8
 OVERLAP = 5.0
 """Exponent of the norm that joins the parts: parts that are far from equal overlap fully, equal ones do not."""
 ATOMICS_PER_CYCLE = 64.0
+LEAST_DONE = 0.01
+"""A walk that was cut short counts for at least this share of the work."""
 
 
 class _Parts(NamedTuple):
@@ -56,6 +58,12 @@ class _Parts(NamedTuple):
     tensor: float
     latency: float
     atomics: float
+    read: float
+    """Bytes from DRAM, as far as the walk came."""
+    flops: float
+    """Of matrix products, as far as the walk came."""
+    complete: bool
+    """Whether the walk came to the end."""
     notes: tuple[str, ...]
 
     @property
@@ -143,9 +151,13 @@ def _workload(
     launch = len(parts) * LAUNCH_SECONDS + host
     floor = floor_ms(facts, device, dtype)
     total = sum(part.seconds for part in parts) + launch
+    done = _share_done(build, parts, facts)
+    if not all(part.complete for part in parts):
+        total, done = total / max(done, LEAST_DONE), 1.0  # what the walk did not come to takes its time too
     return WorkloadEstimate(
         workload=facts.workload,
         ms=max(total * 1e3, floor),
+        done=min(done, total * 1e3 / floor, 1.0),
         memory_ms=sum(part.memory for part in parts) * 1e3,
         compute_ms=sum(part.compute for part in parts) * 1e3,
         launch_ms=launch * 1e3,
@@ -153,6 +165,14 @@ def _workload(
         bound=_bound(parts, launch),
         notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )
+
+
+def _share_done(build: WorkloadBuild, parts: Sequence[_Parts], facts: WorkloadFacts) -> float:
+    """The launches' bytes read, and their matrix products where they have any, over the problem's; the smaller one."""
+    copied = sum(_copied_bytes(op) for op in build.host_ops if op.kind == "copy")
+    read = (sum(part.read for part in parts) + copied) / max(facts.bytes - facts.output.bytes, 1)
+    flops = sum(part.flops for part in parts)
+    return float(min(read, flops / facts.matmul_flops if flops and facts.matmul_flops else read))
 
 
 def _bound(parts: Sequence[_Parts], launch: float) -> Bound:
@@ -194,7 +214,7 @@ def _parts(case: _Case) -> _Parts:
     moved = traffic(walked, sampled, launch, sizes, device, resident)
     found = regions(case.program, walked, launch, _tile_bytes(walked))
     tensor = tensor_work(case.program, walked, launch, device)
-    return _times(case, moved, found, tensor)
+    return _times(case, moved, found, tensor)._replace(complete=walked.complete)
 
 
 def _walked(case: _Case, sampled: Sample, scalars: dict[int, int]) -> Walk:
@@ -278,6 +298,9 @@ def _times(case: _Case, moved: Traffic, found: list[Region], tensor: Tensor) -> 
         tensor=tensor.seconds * per_sm,
         latency=waves * block_seconds(found, case.launch, tensor, device, _latency(moved)),
         atomics=moved.atomics / ATOMICS_PER_CYCLE / clock,
+        read=moved.dram_read,
+        flops=tensor.flops * case.blocks,
+        complete=True,
         notes=_notes(case, moved, found, tensor, waves),
     )
 
@@ -345,7 +368,10 @@ def _host_seconds(op: HostOp, device: Device) -> float:
     """Device time of one host operation: nothing for views and allocations, else its bytes and a launch."""
     if op.kind in ("view", "allocation"):
         return 0.0
-    sizes = [DTYPE_BYTES.get(op.dtypes[at] if at < len(op.dtypes) else "float32", 4) for at in range(len(op.shapes))]
-    moved = sum(math.prod(shape) * size for shape, size in zip(op.shapes, sizes, strict=True))
     factor = 1.0 if op.kind == "fill" else 2.0  # a copy writes what it reads
-    return HOST_OP_SECONDS + factor * moved / (device.copy_gb_s * 1e9)
+    return HOST_OP_SECONDS + factor * _copied_bytes(op) / (device.copy_gb_s * 1e9)
+
+
+def _copied_bytes(op: HostOp) -> int:
+    sizes = [DTYPE_BYTES.get(op.dtypes[at] if at < len(op.dtypes) else "float32", 4) for at in range(len(op.shapes))]
+    return sum(math.prod(shape) * size for shape, size in zip(op.shapes, sizes, strict=True))

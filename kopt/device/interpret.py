@@ -5,54 +5,39 @@ back nothing but outputs.  The judge, here, draws the same inputs, makes the ans
 compares.  A candidate can make its own outputs and no verdict.
 
 Checked: at least five draws of at least three distributions on all small workloads; type, shape, dtype, device and
-finiteness; output memory starts as NaN; inputs are unchanged unless the problem allows it; and the ghost replay, the
-candidate run once more with its launches left out, must not be right.  Code that attacks the child's own interpreter
-could report its inputs as unchanged or its ghost as wrong; it still has to send right outputs.
+finiteness; output memory starts as NaN; inputs are unchanged unless the problem allows it; what one of the draws
+launched, run again from its record on new inputs (`kopt.device.interpret_record`), is right on those; and the ghost
+replay, the candidate run once more with its launches left out, must not be right.  Code that attacks the child's own
+interpreter could report its inputs as unchanged or its ghost as wrong; it still has to send right outputs.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from kopt.artifact import digest, text_digest
-from kopt.device import contract
+from kopt.artifact import digest
 from kopt.device.cage import Limits
-from kopt.device.distributions import Case, Draw, derive_seed, make_case, plan
+from kopt.device.distributions import Case, Draw, make_case
 from kopt.device.facts import input_names
 from kopt.device.fork import Died, Outcome, Raised, Returned, TimedOut, run_forked
-from kopt.device.fork_child import Task
-from kopt.device.pipe import Report
-from kopt.device.rejection import Rejected, bounded, describe
-from kopt.device.verify import Contract, Described, compare, described, expected
+from kopt.device.interpret_contestant import VerifyJob, contest, input_digests, planned
+from kopt.device.rejection import Rejected, bounded
+from kopt.device.verify import Contract, Described, compare, expected
 from kopt.device.verify_calibration import calibrate
 from kopt.errors import DeviceError, ProblemError
-from kopt.model.base import Value
 from kopt.model.build import Phase
-from kopt.model.kernel import Kernel
-from kopt.model.problem import Problem
 from kopt.model.verdict import Check, Failed, Incorrect, Passed, Verdict
 
 JUDGE = "interpret"
 OUTPUT_LIMIT = 256 << 20
 """Most bytes that a candidate's outputs may have together."""
-
-
-class VerifyJob(Value):
-    """One kernel to judge."""
-
-    kernel: Kernel
-    problem: Problem
-    seed: int
-    """The run's seed; inputs follow from it and the kernel's digest."""
 
 
 def verify_all(
@@ -72,7 +57,7 @@ def verify_all(
         if refusal:
             raise ProblemError(refusal)
     limits = dataclasses.replace(limits or Limits(), result_bytes=OUTPUT_LIMIT)
-    tasks = [_contest(job) for job in jobs]
+    tasks = [contest(job) for job in jobs]
     for index, outcome in run_forked(tasks, workers=workers, limits=limits):
         yield index, _verdict(jobs[index], outcome)
 
@@ -89,112 +74,6 @@ def _prepare() -> None:
 
     interpret_patch.install()
     interpret_facade.install()
-
-
-def _draws(job: VerifyJob) -> tuple[tuple[Draw, ...], Draw]:
-    """The draws of a verdict, and the one of the ghost replay."""
-    seed = (job.seed, text_digest(job.kernel.source))
-    smallest = job.problem.small[-1]
-    return plan(job.problem.small, *seed), Draw(smallest, "normal", derive_seed(*seed, "ghost"))
-
-
-# --- the contestant ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Head:
-    """What the contestant says of one run; the output's bytes follow all heads."""
-
-    output: Described
-    bytes: int
-    inputs: tuple[str, ...]
-    """Digests of the input tensors after the run."""
-    launches: int
-    error: str = ""
-    """What the run raised, or empty."""
-
-
-def _contest(job: VerifyJob) -> Task:
-    def task(report: Report) -> bytes:
-        from kopt.device.interpret_session import SESSION
-
-        os.environ["TRITON_INTERPRET"] = "1"
-        torch.set_num_threads(1)
-        draws, ghost = _draws(job)
-        cases = [make_case(job.problem, draw) for draw in (*draws, ghost)]
-        _fill_new_memory()
-        report.phase(Phase.IMPORT.value)
-        folder = Path.cwd()
-        try:
-            entry = contract.load_candidate(job.kernel, folder)
-        except Rejected as rejected:
-            return _sent([_failed(rejected.phase, rejected.reason)], [])
-        report.phase(Phase.INTERPRET.value)
-        heads, outputs = [], []
-        for turn, case in enumerate(cases):
-            SESSION.turn, SESSION.ghost = turn, turn == len(draws)
-            head, data = _run(entry, case, folder)
-            heads.append(dataclasses.asdict(head))
-            outputs.append(data)
-            if head.error:
-                break
-        return _sent(heads, outputs)
-
-    return task
-
-
-def _fill_new_memory() -> None:
-    """Fill memory that torch leaves uninitialised with NaN, or with the largest integer.
-
-    This is `torch.use_deterministic_algorithms` without its import of the compiler, which takes a second.
-    """
-    torch._C._set_deterministic_algorithms(True, warn_only=True)
-
-
-def _failed(phase: Phase, reason: str) -> dict[str, Any]:
-    return {"phase": phase.value, "reason": reason}
-
-
-def _sent(heads: list[dict[str, Any]], outputs: list[bytes]) -> bytes:
-    head = json.dumps(heads).encode()
-    return b"".join([len(head).to_bytes(8, "little"), head, *outputs])
-
-
-def _run(entry: Callable[..., Any], case: Case, folder: Path) -> tuple[_Head, bytes]:
-    """One run of the candidate, its output copied out at once."""
-    from kopt.device.interpret_facade import facade
-    from kopt.device.interpret_guard import NoComputing
-    from kopt.device.interpret_session import SESSION
-
-    before, guard = SESSION.launches, NoComputing()
-    try:
-        arguments = contract.bind_arguments(entry, case.inputs, case.model, case.reference)
-        with facade(), torch.no_grad(), guard:
-            output = arguments.call(entry)
-        if guard.violation is not None:
-            raise guard.violation
-    except Rejected as rejected:
-        return _Head(Described(""), 0, (), 0, f"{rejected.phase.value}\n{rejected.reason}"), b""
-    except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
-        return _Head(Described(""), 0, (), 0, f"{Phase.INTERPRET.value}\n{describe(error, folder)}"), b""
-    what = described(output)
-    data = _bytes(output) if what.kind == "Tensor" else b""
-    return _Head(what, len(data), _input_digests(case), SESSION.launches - before), data
-
-
-def _bytes(tensor: torch.Tensor) -> bytes:
-    return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
-
-
-def _input_digests(case: Case) -> tuple[str, ...]:
-    """Digest of each input tensor and parameter, in order; empty for what is no tensor."""
-    values = [*case.inputs, *case.model.state_dict().values()]
-    return tuple(
-        hashlib.sha256(_bytes(value)).hexdigest() if isinstance(value, torch.Tensor) else "" for value in values
-    )
-
-
-# --- the judge --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -230,21 +109,27 @@ def _failure(phase: Phase, reason: str) -> Failed:
 
 
 def _judged(job: VerifyJob, reply: bytes) -> Verdict:
-    draws, ghost = _draws(job)
+    inputs = planned(job)
     try:
         sent = _read(reply)
     except Rejected as rejected:
         return _failure(rejected.phase, rejected.reason)
     except _Malformed:
         return _failure(Phase.CRASH, "the reply is malformed")
+    after = inputs.recorded + 1
+    replayed, runs = sent[after : after + 1], [*sent[:after], *sent[after + 1 :]]
     checks: list[Check] = []
-    for draw, run in zip(draws, sent, strict=False):
+    for draw, run in zip(inputs.draws, runs, strict=False):
         wrong = _check(job, draw, run, checks)
         if wrong is not None:
             return wrong
-    if len(sent) != len(draws) + 1:
-        return _failure(Phase.CRASH, f"{len(sent)} outputs came back instead of {len(draws) + 1}")
-    if _is_right(job, ghost, sent[-1]):
+        if draw is inputs.draws[inputs.recorded] and replayed:
+            wrong = _check_replay(job, inputs.replayed, replayed[0], tuple(checks))
+            if wrong is not None:
+                return wrong
+    if len(sent) != len(inputs.draws) + 2:
+        return _failure(Phase.CRASH, f"{len(sent)} outputs came back instead of {len(inputs.draws) + 2}")
+    if _is_right(job, inputs.ghost, sent[-1]):
         return Incorrect(
             judge=JUDGE,
             reason="with every kernel launch left out the output is still right: the Triton kernel does not make it",
@@ -307,6 +192,19 @@ def _check(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Verdi
     return Incorrect(judge=JUDGE, reason=comparison.reason, checks=tuple(checks))
 
 
+def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, ...]) -> Verdict | None:
+    """What is wrong with the recorded launches on new inputs; None when nothing is."""
+    if run.error:
+        phase, _, reason = run.error.partition("\n")
+        return _failure(Phase(phase) if phase in list(Phase) else Phase.INTERPRET, f"run again on new inputs: {reason}")
+    wanted = expected(job.problem, make_case(job.problem, draw))
+    reason = wanted.contract.violation(run.output) or compare(_tensor(run.data, wanted.contract), wanted, draw).reason
+    if not reason:
+        return None
+    told = f"its launches, run again from their record on new inputs, do not make the result: {reason}"
+    return Incorrect(judge=JUDGE, reason=told, checks=checks)
+
+
 def _is_right(job: VerifyJob, draw: Draw, run: _Sent) -> bool:
     case = make_case(job.problem, draw)
     wanted = expected(job.problem, case)
@@ -318,7 +216,7 @@ def _is_right(job: VerifyJob, draw: Draw, run: _Sent) -> bool:
 def _mutated(job: VerifyJob, case: Case, run: _Sent) -> str:
     """Name of the first input or parameter that changed and may not; empty when there is none."""
     names = [*input_names(case.model, len(case.inputs)), *case.model.state_dict()]
-    for name, before, after in zip(names, _input_digests(case), [*run.inputs, *[""] * len(names)], strict=False):
+    for name, before, after in zip(names, input_digests(case), [*run.inputs, *[""] * len(names)], strict=False):
         if before != after and name not in job.problem.mutates:
             return name
     return ""

@@ -62,12 +62,28 @@ def _on_cpu(value: Any) -> Any:
 
 
 def _to_host(tensor: torch.Tensor, *rest: Any) -> Any:
-    """What moves data to the host is refused, as in the CPU stage; in a launch it is the interpreter's."""
+    """What moves data to the host is refused, as in the CPU stage; the interpreter's own moves are not."""
     from kopt.device.interpret_session import SESSION
 
-    if SESSION.launching or tensor.numel() <= 1:
+    if SESSION.place == "interpreter" or tensor.numel() <= 1:
         return tensor.numpy()
-    raise Rejected(Phase.FALLBACK, "data is moved from the device to the host")
+    raise Rejected(Phase.FALLBACK, MOVED)
+
+
+def _to_list(tensor: torch.Tensor) -> Any:
+    """As above; a few numbers may be a constant of the host's."""
+    from kopt.device.interpret_guard import FEW
+
+    if tensor.numel() <= FEW:
+        return tensor.tolist()
+    raise Rejected(Phase.FALLBACK, MOVED)
+
+
+def _no_exchange(tensor: torch.Tensor, *rest: Any) -> Any:
+    raise Rejected(Phase.FALLBACK, MOVED)
+
+
+MOVED = "data is moved from the device to the host"
 
 
 _ANSWERS: dict[str, Callable[..., Any]] = {
@@ -78,6 +94,8 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
     "cuda": lambda tensor, *rest: tensor,
     "numpy": _to_host,
     "__array__": _to_host,
+    "__dlpack__": _no_exchange,
+    "tolist": _to_list,
     "record_stream": lambda tensor, *rest: None,
 }
 

@@ -18,11 +18,11 @@ from kopt.device.rejection import Rejected
 from kopt.model.build import Phase
 
 FEW = 64
-"""Operands up to this size are taken for arithmetic on the host, which does nobody's work."""
+"""Operands up to this size are taken for arithmetic on the host; a result made of such is found by the replay."""
 
 
 class NoComputing(DispatchMode):
-    """Refuses operations that compute, outside of launches; `violation` stands even if the candidate caught it."""
+    """Refuses operations that compute, and any in a kernel; `violation` stands even if the candidate caught it."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -33,10 +33,18 @@ class NoComputing(DispatchMode):
     ) -> Any:
         """Run one operation, or refuse it."""
         kwargs = kwargs or {}
-        if not SESSION.launching and func.namespace != "prim" and kind_of(func) is None:
-            large = [one for one in tree_leaves((args, kwargs)) if isinstance(one, Tensor) and one.numel() > FEW]
-            if large:
-                what = f"torch computes with a device tensor: {func}; the Triton kernel is to do that"
-                self.violation = self.violation or Rejected(Phase.FALLBACK, what)
-                raise self.violation
-        return func(*args, **kwargs)
+        if SESSION.place == "interpreter" or func.namespace == "prim":
+            return func(*args, **kwargs)
+        kind = kind_of(func)
+        if SESSION.place == "kernel":
+            self._refuse(f"torch is called in a kernel: {func}")
+        if kind is None and any(isinstance(one, Tensor) and one.numel() > FEW for one in tree_leaves((args, kwargs))):
+            self._refuse(f"torch computes with a device tensor: {func}; the Triton kernel is to do that")
+        result = func(*args, **kwargs)
+        if SESSION.record is not None:
+            SESSION.record.host(kind, func, args, kwargs, result)
+        return result
+
+    def _refuse(self, what: str) -> None:
+        self.violation = self.violation or Rejected(Phase.FALLBACK, what)
+        raise self.violation

@@ -25,7 +25,10 @@ def install_memory() -> None:
     swap, modify = Builder.create_atomic_cas, Builder.create_atomic_rmw
 
     def strict_load(self: Any, pointers: Any, mask: Any, other: Any, *options: Any, **named: Any) -> Any:
-        _check_bounds(self, "load", pointers, np.asarray(mask.data))
+        addresses = _checked(self, "load", pointers, np.asarray(mask.data))
+        _note_volatile([*options, *named.values()])
+        if SESSION.races is not None and addresses.size:
+            SESSION.races.load(_program(self), addresses)
         if other is None and not np.asarray(mask.data).all():
             element = pointers.get_element_ty()
             values = numbers.poison(pointers.data.shape, interpreter._get_np_dtype(element), element.name)
@@ -33,15 +36,20 @@ def install_memory() -> None:
         return load(self, pointers, mask, other, *options, **named)
 
     def strict_store(self: Any, pointers: Any, value: Any, mask: Any, *options: Any, **named: Any) -> Any:
-        _check_bounds(self, "store", pointers, np.asarray(mask.data))
+        addresses = _checked(self, "store", pointers, np.asarray(mask.data))
+        _note_stores(addresses)
+        if SESSION.races is not None and addresses.size:
+            SESSION.races.store(_program(self), addresses)
         return store(self, pointers, value, mask, *options, **named)
 
     def strict_swap(self: Any, pointers: Any, *rest: Any) -> Any:
-        _check_bounds(self, "atomic", pointers, np.ones_like(pointers.data, dtype=bool))
+        _checked(self, "atomic", pointers, np.ones_like(pointers.data, dtype=bool))
+        _note_volatile([True])
         return swap(self, pointers, *rest)
 
     def strict_modify(self: Any, operation: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
-        _check_bounds(self, "atomic", pointers, mask.data)
+        _checked(self, "atomic", pointers, mask.data)
+        _note_volatile([True])
         if is_bfloat16(value):
             raise Unsupported("the interpreter has no atomic operations on bfloat16")
         return modify(self, operation, pointers, value, mask, *rest)
@@ -50,14 +58,38 @@ def install_memory() -> None:
     Builder.create_atomic_cas, Builder.create_atomic_rmw = strict_swap, strict_modify
 
 
-def _check_bounds(builder: Any, what: str, pointers: Any, mask: Any) -> None:
+def _program(builder: Any) -> int:
+    """The program's number in its grid."""
+    (x, y, z), (_, rows, planes) = builder.grid_idx, builder.grid_dim
+    return int((x * rows + y) * planes + z)
+
+
+def _note_volatile(options: list[Any]) -> None:
+    """Atomic operations and volatile loads (the one option that is true or false) order programs."""
+    if SESSION.record is not None and SESSION.record.launch is not None and any(one is True for one in options):
+        SESSION.record.launch.synchronised = True
+
+
+def _note_stores(addresses: Any) -> None:
+    if SESSION.record is None or SESSION.record.launch is None or not addresses.size:
+        return
+    low, high = int(addresses.min()), int(addresses.max())
+    SESSION.record.launch.stored |= {(start, end) for start, end in SESSION.ranges if start <= high and low < end}
+
+
+def _checked(builder: Any, what: str, pointers: Any, mask: Any) -> Any:
+    """The addresses of an access that are not masked off.
+
+    Raises:
+        OutOfBounds: one lies outside every tensor of the launch.
+    """
     addresses = pointers.data if mask.all() else pointers.data[np.broadcast_to(mask, pointers.data.shape)]
     if not addresses.size:
-        return
+        return addresses
     width = max(1, pointers.get_element_ty().primitive_bitwidth // 8)
     low, high = int(addresses.min()), int(addresses.max()) + width
     if any(start <= low and high <= end for start, end in SESSION.ranges):
-        return
+        return addresses
     inside = np.zeros(addresses.shape, dtype=bool)
     for start, end in SESSION.ranges:
         inside |= (addresses >= start) & (addresses + np.uint64(width) <= end)
@@ -66,3 +98,4 @@ def _check_bounds(builder: Any, what: str, pointers: Any, mask: Any) -> None:
             f"{int((~inside).sum())} of {addresses.size} addresses of a {what} lie outside every tensor that the "
             f"kernel was given (program {builder.grid_idx}): a mask or a bound is missing"
         )
+    return addresses

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from kopt.device.interpret_session import SESSION
+
 Array = npt.NDArray[Any]
 
 _EIGHT_BITS = {"fp8e5": torch.float8_e5m2, "fp8e4nv": torch.float8_e4m3fn}
@@ -29,8 +31,7 @@ def decode(values: Array, name: str) -> Array:
     if name == "bf16":
         return (values.astype(np.uint32) << 16).view(np.float32)
     if name in _EIGHT_BITS:
-        bits = torch.from_numpy(np.array(values, dtype=np.uint8))
-        return bits.view(_EIGHT_BITS[name]).float().numpy()
+        return _decode_eight_bits(values, _EIGHT_BITS[name])
     return values.view(_NATIVE[name])
 
 
@@ -39,12 +40,21 @@ def encode(values: Array, name: str, truncate: bool = False) -> Array:
     if name == "bf16":
         return _bfloat16_bits(values.astype(np.float32), truncate)
     if name in _EIGHT_BITS:
-        dtype = _EIGHT_BITS[name]
-        most = torch.finfo(dtype).max
-        wide = torch.from_numpy(np.array(values, dtype=np.float32)).clamp(-most, most)
-        return wide.to(dtype).view(torch.uint8).numpy()
+        return _encode_eight_bits(values, _EIGHT_BITS[name])
     wanted = np.dtype(_NATIVE[name])
     return values.astype(wanted).view(np.dtype(f"u{wanted.itemsize}"))
+
+
+@SESSION.at("interpreter")
+def _decode_eight_bits(values: Array, dtype: torch.dtype) -> Array:
+    return torch.from_numpy(np.array(values, dtype=np.uint8)).view(dtype).float().numpy()
+
+
+@SESSION.at("interpreter")
+def _encode_eight_bits(values: Array, dtype: torch.dtype) -> Array:
+    most = torch.finfo(dtype).max
+    wide = torch.from_numpy(np.array(values, dtype=np.float32)).clamp(-most, most)
+    return wide.to(dtype).view(torch.uint8).numpy()
 
 
 def _bfloat16_bits(values: Array, truncate: bool) -> Array:
@@ -61,6 +71,7 @@ def poison(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Array:
     return np.broadcast_to(encode(np.array([np.nan]), name).view(dtype), shape).copy()
 
 
+@SESSION.at("interpreter")
 def erf(values: Array) -> Array:
     """The error function."""
     return torch.erf(torch.from_numpy(np.array(values))).numpy()

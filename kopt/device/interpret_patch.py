@@ -4,7 +4,7 @@
 - An access outside every tensor that was passed to the launch is an error; so is nothing else that a GPU would forgive.
 - A load that is masked off without `other` gives NaN.
 - An autotuner takes one of its configurations, another one each time, and measures nothing.
-- Launches are counted, and can be left out.
+- Launches are counted, recorded, and can be left out; torch in a kernel is the candidate's, not the interpreter's.
 
 Importing this module imports Triton, so `TRITON_INTERPRET=1` must be set before.  `install` changes the Triton of this
 process for good.  It works with Triton 3.6 to 3.9, whose interpreters share these names.
@@ -18,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 import triton
 import triton.language as tl
 from triton.runtime import interpreter
@@ -151,27 +152,63 @@ def _extern_elementwise(
 
 def _install_launches() -> None:
     run = interpreter.InterpretedFunction.run
-    arguments = interpreter.GridExecutor._init_args_hst
+    to_host, to_device = interpreter.GridExecutor._init_args_hst, interpreter.GridExecutor._restore_args_dev
 
     def counted(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> Any:
         SESSION.launches += not warmup
-        if SESSION.ghost:
+        if SESSION.ghost or warmup:
             return None
-        outermost, SESSION.launching = not SESSION.launching, True
-        try:
-            return run(self, *args, grid=grid, warmup=warmup, **options)
-        finally:
-            SESSION.launching = not outermost
+        again = Grid(grid)
+        if SESSION.record is not None:
+            SESSION.record.launched(lambda: start(self, args, again, options))
+        return start(self, args, again, options)
+
+    def start(self: Any, args: Any, grid: Grid, options: Any) -> Any:
+        with SESSION.at("kernel"):
+            return run(self, *args, grid=grid, warmup=False, **options)
 
     def registered(self: Any, positional: Any, named: Any) -> Any:
-        on_host = arguments(self, positional, named)
-        SESSION.ranges = sorted(set(_ranges([*on_host[0], *on_host[1].values()])))
-        return on_host
+        with SESSION.at("interpreter"):
+            given = [*positional, *named.values()]
+            _check_tensors(given)
+            on_host = to_host(self, positional, named)
+            SESSION.ranges = sorted(set(_ranges([*on_host[0], *on_host[1].values()])))
+            return on_host
+
+    def restored(self: Any, *args: Any) -> Any:
+        with SESSION.at("interpreter"):
+            return to_device(self, *args)
 
     interpreter.InterpretedFunction.run = counted
     interpreter._implicit_cvt = _with_scalars(interpreter._implicit_cvt)
     interpreter.GridExecutor._init_args_hst = registered
+    interpreter.GridExecutor._restore_args_dev = restored
     Autotuner.run = _run_one_configuration
+
+
+class Grid:
+    """A launch's grid; where the candidate computes it, that is done once, as its own Python."""
+
+    def __init__(self, grid: Any) -> None:
+        self._grid = grid
+
+    def __call__(self, arguments: Any) -> Any:
+        """The grid, for the launch with these arguments."""
+        if callable(self._grid):
+            with SESSION.at("host"):
+                self._grid = self._grid(arguments)
+        return self._grid
+
+
+def _check_tensors(values: Iterable[Any]) -> None:
+    """Arguments that look like tensors are: what another class does when it is moved would be taken for ours."""
+    for value in values:
+        if isinstance(value, tuple | list):
+            _check_tensors(value)
+        elif isinstance(value, TensorDescriptor | triton.runtime.jit.TensorWrapper):
+            _check_tensors([value.base])
+        elif hasattr(value, "data_ptr") and type(value) not in (torch.Tensor, torch.nn.Parameter):
+            raise TypeError(f"a {type(value).__name__} is passed to a kernel as a tensor: pass a torch.Tensor")
 
 
 def _with_scalars(original: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from kopt.device.interpret_races import Races
+    from kopt.device.interpret_record import Record
+
+Place = Literal["host", "interpreter", "kernel"]
+"""Whose Python runs: the candidate's around its launches, the interpreter's own that moves arguments, or a kernel's."""
 
 
 class OutOfBounds(Exception):
@@ -23,10 +33,23 @@ class Session:
     """Which of its configurations an autotuner takes, counted round."""
     launches: int = 0
     """Launches so far, those left out included."""
-    launching: bool = False
-    """A launch is being interpreted: what torch does now is the interpreter's."""
+    place: Place = "host"
+    """Whose Python runs."""
+    record: Record | None = None
+    """Where what the candidate does is recorded."""
+    races: Races | None = None
+    """What watches the accesses of the present launch."""
     ranges: list[tuple[int, int]] = field(default_factory=list)
     """First address and end of every tensor of the present launch."""
+
+    @contextmanager
+    def at(self, place: Place) -> Iterator[None]:
+        """What runs inside is whose."""
+        before, self.place = self.place, place
+        try:
+            yield
+        finally:
+            self.place = before
 
 
 SESSION = Session()

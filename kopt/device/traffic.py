@@ -66,7 +66,7 @@ def traffic(
     walked: Walk, sampled: Sample, launch: Launch, sizes: dict[int, int], device: Device, resident: int
 ) -> Traffic:
     """Bytes of a launch, given the sizes of the tensors behind its pointer parameters and its resident blocks."""
-    programs = math.prod(launch.grid)
+    programs = math.prod(launch.grid) * max(launch.num_ctas, 1)
     sites = _without_prologue(walked.sites)
     accesses = [_access(site, walked.counts.get(at, 0.0), sampled, programs) for at, site in sites.items()]
     reads = [a for a in accesses if a.site.kind in _READS]
@@ -208,11 +208,18 @@ def _distinct(group: list[_Access], sampled: Sample) -> float:
 
 
 def _span(site: Site, sampled: Sample) -> int:
-    """Bytes that one program covers with one run of this access, rounded up to a power of two."""
-    if site.kind.startswith("tma"):
+    """Bytes in a row that one program covers with one run of this access, rounded up to a power of two.
+
+    Rows of a tile lie apart: what lies between them belongs to other programs.
+    """
+    if site.kind.startswith("tma") or site.addresses is None:
         return 1
-    reach = site.bytes_per_thread * sampled.threads * overfetch(site, sampled)
-    return int(2 ** math.ceil(math.log2(max(reach, SECTOR))))
+    lanes, warps = site.addresses[sampled.warp], site.addresses[sampled.warps]
+    sectors = np.unique(np.concatenate([lanes, lanes + site.bytes_per_thread - 1]) // SECTOR)
+    starts = np.unique(np.concatenate([sectors + step for step in (warps - warps[0]) // SECTOR]))
+    gaps = np.flatnonzero(np.diff(starts) > 1)
+    run = int(gaps[0]) + 1 if len(gaps) else len(starts)
+    return int(2 ** math.ceil(math.log2(run * SECTOR)))
 
 
 def _capped(amount: float, size: int | None) -> float:

@@ -24,6 +24,9 @@ class WorkloadEstimate(Value):
     """Launch overhead and host operations."""
     floor_ms: float
     """Roofline floor of the problem on this device: no kernel is faster."""
+    done: float = 1.0
+    """Share of the problem's work that the launches do as traced at full size, at most 1: the least of inputs' bytes
+    read, matrix products, and the time before it was raised to the floor over the floor."""
     bound: Literal["memory", "compute", "latency"]
     notes: tuple[str, ...] = ()
     """What the estimate held against the kernel (occupancy, tail wave, spills, narrow loads), in words."""

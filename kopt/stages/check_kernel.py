@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kopt.device.apart import apart
+from kopt.device.full_size import shortfall
 from kopt.device.gpus import VISIBLE
 from kopt.model.base import Value
 from kopt.model.build import Build, BuildFailed, Built
@@ -129,6 +130,8 @@ def check_without_gpu(task: Task, device: Device, store: Store) -> Evaluated:
     if isinstance(build, BuildFailed):
         return _not_built(build, task, device)
     verdict = apart(task.judge_seconds + 2 * START_S, _interpreted, task)
+    if isinstance(verdict, Passed) and timing:
+        verdict = shortfall(timing, seed_timing, verdict.judge) or verdict
     return _evaluated(verdict, build, estimated(timing, seed_timing) if timing else None, task, device)
 
 
@@ -260,7 +263,8 @@ def _built_and_estimated(task: Task, device: Device, store: Path) -> tuple[Build
 
 def _interpreted(task: Task) -> Verdict:
     from kopt.device.cage import Limits
-    from kopt.device.interpret import VerifyJob, verify_all
+    from kopt.device.interpret import verify_all
+    from kopt.device.interpret_contestant import VerifyJob
 
     os.environ[VISIBLE] = ""  # the same verdict whether there is a GPU or not
     job = VerifyJob(kernel=task.kernel, problem=task.problem, seed=task.seed)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from kopt import artifact
+from kopt.device.full_size import shortfall
 from kopt.errors import StoreError
 from kopt.model.build import Build, Built, Phase
 from kopt.model.device import Device
@@ -16,7 +18,7 @@ from kopt.model.timing import Estimated, Measured, Timing, WorkloadEstimate
 from kopt.model.trial import BuildRow, EvaluationRow
 from kopt.model.verdict import Failed, Passed, Verdict
 from kopt.provenance import code_digest
-from kopt.stages.compile import toolchain
+from kopt.stages.compile import build_key, known_build, toolchain
 from kopt.stages.keys import KERNEL, EstimateKey, VerdictKey, verdict_contract
 from kopt.store import Store
 
@@ -85,7 +87,16 @@ def judge_by_interpreter(
     def timed(row: BuildRow, verdict: Verdict, evaluation: str) -> Judged:
         if not isinstance(verdict, Passed):
             return Judged(verdict, None, evaluation)
-        return Judged(verdict, estimate_time(row.build, facts, device, store), evaluation)
+        timing = estimate_time(row.build, facts, device, store)
+        short = shortfall(timing, seed_time(), verdict.judge)
+        return Judged(short, None, evaluation) if short else Judged(verdict, timing, evaluation)
+
+    @cache
+    def seed_time() -> Estimated | None:
+        if known_build(problem.seed, problem, device, store) is None:
+            return None
+        key = build_key(artifact.text_digest(problem.seed.source), problem, device)
+        return estimate_time(key.digest(), facts, device, store)
 
     return judge
 
@@ -145,7 +156,8 @@ def _interpret(
     if not rows:
         return []
     from kopt.device.cage import Limits
-    from kopt.device.interpret import VerifyJob, verify_all
+    from kopt.device.interpret import verify_all
+    from kopt.device.interpret_contestant import VerifyJob
 
     jobs = [
         VerifyJob(

@@ -50,7 +50,7 @@ WRONG = Incorrect(judge="t", reason="wrong")
 
 
 def result(one: Entry, build=BUILT, verdict=PASSED) -> Result:
-    return corpus.run([one], lambda _: {0: build}, lambda _: {0: Judged(verdict)})[0]
+    return corpus.run([one], lambda _: {0: build}, lambda *_: {0: Judged(verdict)})[0]
 
 
 def test_every_class_of_exploit_is_in_the_corpus():
@@ -166,7 +166,7 @@ def test_outcomes_tell_layers_apart():
 def test_a_time_is_measured_by_the_honest_kernel_that_does_the_same_work(share, outcome):
     entries = [entry("time", work="twin"), entry("honest", name="twin")]
     judged = {0: Judged(PASSED, share), 1: Judged(PASSED, 0.5)}
-    results = corpus.run(entries, lambda _: {0: BUILT, 1: BUILT}, lambda _: judged)
+    results = corpus.run(entries, lambda _: {0: BUILT, 1: BUILT}, lambda *_: judged)
     assert results[0].outcome == outcome
 
 
@@ -190,7 +190,7 @@ def test_a_sample_goes_as_expected_through_build_and_interpreter(tmp_path):
     results = corpus.run(
         entries,
         lambda some: apart(400.0, corpus.build_by_cpu, some, load_device("h100", ROOT), tmp_path, 2, 60.0),
-        lambda some: apart(400.0, corpus.judge_by_interpreter, some, 2, 30.0, 0),
+        lambda some, _: apart(400.0, corpus.judge_by_interpreter, some, 2, 30.0, 0),
     )
     outcomes = {one.name: (one.outcome, one.expected) for one in results}
     wanted = dict.fromkeys(SAMPLE, ("caught", True)) | dict.fromkeys(HONEST_SAMPLE, ("passed", True))
@@ -203,7 +203,7 @@ def test_a_sample_goes_as_expected_through_the_judge_on_a_gpu(tmp_path):
 
     entries = [BY_NAME[name] for name in (*SAMPLE, "patched_event", "row_per_program")]
     judged = apart(500.0, corpus.judge_by_cuda, entries, 4, 30.0, 0, apart(120.0, known_device, Store(tmp_path)))
-    results = corpus.run(entries, lambda some: dict.fromkeys(range(len(some)), BUILT), lambda _: judged)
+    results = corpus.run(entries, lambda some: dict.fromkeys(range(len(some)), BUILT), lambda *_: judged)
     assert {one.name: one.outcome for one in results} == dict.fromkeys(SAMPLE, "caught") | {
         "patched_event": "no gain",
         "row_per_program": "passed",

@@ -19,7 +19,8 @@ VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
 RUN = """
 import json, sys
 from kopt.device.cage import Limits
-from kopt.device.interpret import VerifyJob, verify_all
+from kopt.device.interpret import verify_all
+from kopt.device.interpret_contestant import VerifyJob
 
 jobs = [VerifyJob.model_validate(job) for job in json.load(sys.stdin)]
 verdicts = {i: v.model_dump(mode="json") for i, v in verify_all(jobs, workers=2, limits=Limits(wall_s=8))}
@@ -125,7 +126,7 @@ def test_failure_names_phase_and_reason(verdicts: dict[str, Verdict], name: str,
         ("nothing stored", "are not finite"),
         ("last tile dropped", "elements are wrong"),
         ("one row missing", "1 of 8 elements"),
-        ("result of torch in pieces", "every kernel launch left out"),
+        ("result of torch in pieces", "run again from their record on new inputs"),
     ],
 )
 def test_incorrect_says_where_and_how(verdicts: dict[str, Verdict], name: str, words: str) -> None:
