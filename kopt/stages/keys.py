@@ -37,6 +37,7 @@ class VerdictKey(Key):
     """A verdict belongs to a source, not to a fingerprint: equal PTX on one shape may differ on another."""
 
     kind: ClassVar[str] = "verdict"
+    schema_version: ClassVar[int] = 2  # from here on launches are run again on new inputs, and watched for races
     kernel: str
     entry: str
     problem: str
