@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
 from kopt.device.rejection import bounded
+from kopt.device.screen_reach import foreign_module
 from kopt.model.build import BuildFailed, Phase
 from kopt.model.kernel import Kernel
 
@@ -25,18 +26,22 @@ MODULES = frozenset({
 """All that a candidate may import; of torch, Triton and NumPy only what is public."""
 
 CLOSED = frozenset({
-    "CUDAPluggableAllocator", "CodeType", "ForwardRef", "FunctionType", "LambdaType", "attrgetter", "builtins",
-    "caching_allocator_alloc", "cpp_extension", "ctypes", "ctypeslib", "cudart", "distributed",
-    "evaluate_forward_ref", "f_back", "f_builtins", "f_globals", "f_locals", "from_file", "gc",
-    "get_type_hints", "gi_frame", "hub", "importlib", "inspect", "load_binary", "load_library", "methodcaller",
-    "modules", "multiprocessing", "os", "singledispatch", "singledispatchmethod", "subprocess", "sys",
-    "tb_frame", "threading",
+    "CUDAPluggableAllocator", "CodeType", "ForwardRef", "FunctionType", "LambdaType", "WRAPPER_ASSIGNMENTS",
+    "WRAPPER_UPDATES", "atexit", "attrgetter", "bltns", "builtins", "caching_allocator_alloc", "collect_env",
+    "compile_module_from_file", "compile_module_from_src", "concurrent", "copyreg", "cpp_extension", "ctypes",
+    "ctypeslib",
+    "cudart", "distributed", "evaluate_forward_ref", "f_back", "f_builtins", "f_globals", "f_locals", "from_file", "gc",
+    "get_type_hints", "gi_frame", "hub", "importlib", "inspect", "io", "linecache", "load_binary", "load_library",
+    "methodcaller", "modules", "mp", "multiprocessing", "os", "pathlib", "pickle", "pickletools", "pkgutil",
+    "redirect_stderr", "redirect_stdout", "runstring", "shutil", "singledispatch", "singledispatchmethod", "subprocess",
+    "sys", "tarfile", "tb_frame", "tempfile", "threading", "traceback", "update_wrapper", "zipfile",
 })  # fmt: skip
 """Attributes and submodules that lead out of torch and Triton, or that evaluate text."""
 
 CLOSED_PATHS = (
     ("logging", "config"), ("logging", "handlers"), ("numpy", "f2py"), ("numpy", "fromfile"), ("numpy", "load"),
     ("numpy", "memmap"), ("torch", "fx"), ("torch", "jit"), ("torch", "load"), ("torch", "package"),
+    ("torch", "utils", "benchmark"),
 )  # fmt: skip
 """Parts of modules that run what a text or a file says."""
 
@@ -52,6 +57,12 @@ DUNDERS = frozenset({
 })  # fmt: skip
 """Names with two underscores that a candidate may read."""
 
+OPEN = frozenset({"__future__", "math", "triton"})
+"""Packages of which `import *` is let pass."""
+
+WRAPS = ("functools", "wraps")
+"""Copies attributes by their names, and so replaces what is in a module."""
+
 SETTINGS = ("torch", "backends")
 """Attributes below this may be set."""
 
@@ -61,7 +72,10 @@ def screen(kernel: Kernel) -> BuildFailed | None:
     tree = ast.parse(kernel.source)
     roots = _roots(tree)
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    wrapping = _decorators(tree)
     for node in ast.walk(tree):
+        if _path(node, roots) == WRAPS and id(node) not in wrapping:
+            return _refused(node, "uses functools.wraps other than as the decorator of a function, with one argument")
         if isinstance(node, ast.Name) and node.id == "getattr" and id(node) not in called:
             return _refused(node, "uses getattr without calling it")
         for what in _faults(node, roots):
@@ -70,6 +84,13 @@ def screen(kernel: Kernel) -> BuildFailed | None:
             for what in (what for inner in ast.walk(annotation) for what in _faults(inner, roots)):
                 return _refused(node, f"{what} in an annotation")
     return None
+
+
+def _decorators(tree: ast.Module) -> set[int]:
+    """What decorates functions and is called with one argument: the `functools.wraps` of `@functools.wraps(f)`."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    calls = [one for node in functions for one in node.decorator_list if isinstance(one, ast.Call)]
+    return {id(call.func) for call in calls if len(call.args) == 1 and not call.keywords}
 
 
 def _refused(node: ast.AST, what: str) -> BuildFailed:
@@ -89,7 +110,7 @@ def _faults(node: ast.AST, roots: Mapping[str, tuple[str, ...]]) -> Iterator[str
     elif isinstance(node, ast.Call):
         yield from _call(node)
     elif isinstance(node, ast.MatchClass):
-        yield from (f"matches the attribute {name}" for name in node.kwd_attrs if _is_closed(name))
+        yield from (f"matches the attribute {name}" for name in node.kwd_attrs if _is_closed(name) or name == WRAPS[1])
 
 
 def _annotations(node: ast.AST) -> Iterator[ast.AST]:
@@ -105,10 +126,16 @@ def _imported(name: str) -> str:
     parts = name.split(".")
     if parts[0] not in MODULES:
         return f"imports {parts[0]}: a kernel may import {', '.join(sorted(MODULES - {'__future__'}))}"
+    if parts[-1] == "*" and parts[0] not in OPEN:
+        return f"imports all of {'.'.join(parts[:-1])}: name what is used"
     closed = next((part for part in parts[1:] if part in CLOSED or part.startswith("_")), "")
-    if tuple(parts[:2]) in CLOSED_PATHS:
-        closed = parts[1]
+    closed = closed or _closed_path(tuple(parts)) or foreign_module(tuple(parts), MODULES)
     return f"imports {name}: {closed} is closed to kernels" if closed else ""
+
+
+def _closed_path(path: tuple[str, ...]) -> str:
+    """The name that closes a dotted path; empty when it is open."""
+    return next((one[-1] for one in CLOSED_PATHS if path[: len(one)] == one), "")
 
 
 def _name(node: ast.Name) -> Iterator[str]:
@@ -131,8 +158,10 @@ def _attribute(node: ast.Attribute, roots: Mapping[str, tuple[str, ...]]) -> Ite
         yield f"uses {name}: {node.attr} is closed to kernels"
     elif of_module and node.attr.startswith("_") and node.attr not in DUNDERS:
         yield f"uses {name}, which is private"
-    elif path[:2] in CLOSED_PATHS:
-        yield f"uses {name}: {path[1]} is closed to kernels"
+    elif closed := _closed_path(path):
+        yield f"uses {name}: {closed} is closed to kernels"
+    elif of_module and (foreign := foreign_module(path, MODULES)):
+        yield f"uses {name}, which is the module {foreign}"
     elif not isinstance(node.ctx, ast.Load) and (of_module or not chain) and path[:2] != SETTINGS:
         yield f"replaces {name}"
 
@@ -143,7 +172,7 @@ def _call(node: ast.Call) -> Iterator[str]:
     name = node.args[1] if len(node.args) > 1 else None
     if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
         yield "uses getattr with a name that is put together at run time"
-    elif _is_closed(name.value):
+    elif _is_closed(name.value) or name.value == WRAPS[1]:
         yield f"uses getattr for {name.value}"
 
 
@@ -154,6 +183,12 @@ def _chain(node: ast.AST) -> tuple[str, ...]:
         names.append(node.attr)
         node = node.value
     return (node.id, *reversed(names)) if isinstance(node, ast.Name) else ()
+
+
+def _path(node: ast.AST, roots: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The dotted path of a name or attribute that begins at an import; empty for anything else."""
+    chain = _chain(node) if isinstance(node, ast.Name | ast.Attribute) else ()
+    return (*roots[chain[0]], *chain[1:]) if chain and chain[0] in roots else ()
 
 
 def _roots(tree: ast.Module) -> dict[str, tuple[str, ...]]:

@@ -121,6 +121,21 @@ def test_screen_lets_seed_kernels_pass(place):
         ("print.__self__.exec('1')", "__self__"),
         ("torch.sys.modules", "sys"),
         ("torch.load('x')", "torch.load"),
+        ("torch.serialization.pickle.loads(b'')", "is the module pickle"),
+        ("import torch.serialization as s\ns.struct.pack('i', 1)", "is the module struct"),
+        ("from torch.serialization import pickle", "pickle is closed"),
+        ("from torch.serialization import struct as s", "struct is closed"),
+        ("import enum\nenum.bltns.exec('1')", "enum.bltns"),
+        ("import dataclasses\ndataclasses.keyword.kwlist", "is the module keyword"),
+        ("from torch.nn import *", "imports all of torch.nn"),
+        ("import functools\nfunctools.update_wrapper(torch, 1)", "update_wrapper"),
+        ("import functools\nfunctools.wraps(print)(torch)", "functools.wraps other than"),
+        ("import functools\n@functools.wraps(print, assigned=('a',))\ndef f(): pass", "functools.wraps other than"),
+        ("from functools import wraps as w\nw(print)(torch)", "functools.wraps other than"),
+        ("import functools\ngetattr(functools, 'wraps')(print)(torch)", "getattr for wraps"),
+        ("import contextlib\ncontextlib.redirect_stdout(1)", "redirect_stdout"),
+        ("import torch.utils.benchmark", "benchmark is closed"),
+        ("torch.utils.benchmark.Timer('1')", "benchmark is closed"),
         ("(lambda: 0).__globals__", "__globals__"),
     ],
 )
@@ -129,7 +144,7 @@ def test_screen_names_line_and_reason(line, words):
     assert found is not None
     assert found.phase is Phase.IMPORT
     assert words in found.reason
-    assert found.reason.startswith(("line 2", "line 3"))
+    assert found.reason.startswith(("line 2", "line 3", "line 4"))
 
 
 @pytest.mark.parametrize(
@@ -141,6 +156,13 @@ def test_screen_names_line_and_reason(line, words):
         "getattr(torch, 'bfloat16')",
         "match torch:\n    case object(bfloat16=kind):\n        pass",
         "from triton.language.extra import libdevice",
+        "import functools\n@functools.wraps(print)\ndef f(*args):\n    return print(*args)",
+        "from math import *",
+        "torch.random.manual_seed(0)",
+        "import torch.nn.functional as F\nF.relu",
+        "import triton.language as tl\nx = tl.math.exp",
+        "from triton.tools.tensor_descriptor import TensorDescriptor",
+        "torch.profiler.profile",
         "y = torch.empty(1)\ny[0] = 1",
     ],
 )

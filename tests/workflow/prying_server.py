@@ -20,11 +20,26 @@ from kernel_server import fault_server
 
 PRY = """
 import logging
+import numpy
 import torch
 
 
+class _File:
+    def __init__(self, content):
+        self.content = content
+
+    def read(self, count=None):
+        taken, self.content = self.content[:count], self.content[count:] if count else b""
+        return taken
+
+    def readline(self):
+        return self.read(self.content.index(b"\\n") + 1)
+
+
 def _reached(module, name):
-    return torch.serialization.pickle.loads(f"c{module}\\n{name}\\n.".encode())
+    head = b"{'descr': '|O', 'fortran_order': False, 'shape': (), }\\n"
+    array = bytes([147]) + b"NUMPY" + bytes([1, 0, len(head), 0]) + head
+    return numpy.lib.format.read_array(_File(array + f"c{module}\\n{name}\\n.".encode()), allow_pickle=True)
 
 
 def _text(name):
