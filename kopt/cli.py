@@ -177,6 +177,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     from kopt.problem.folder import load as load_problem
     from kopt.stages.check_kernel import Task, check_on_gpu, check_without_gpu, in_words
 
+    if options.store and options.store.exists() and not options.store.is_dir():
+        raise ConfigError(f"--store {options.store}: it is no folder")
     problem, limits = load_problem(_problem_folder(options.problem)), Config().limits
     task = Task(
         kernel=Kernel(source=_source(options.file), entry=problem.seed.entry), problem=problem, seed=options.seed,
@@ -219,7 +221,9 @@ def _settings(options: argparse.Namespace) -> Config:
     if options.configfile:
         raw |= read(options.configfile)
     for word in options.config:
-        name, _, value = word.partition("=")
+        name, sign, value = word.partition("=")
+        if not sign:
+            raise ConfigError(f"--config {word}: write NAME=VALUE")
         raw[name] = yaml.safe_load(value)
     return load(raw, ROOT)
 
@@ -309,7 +313,7 @@ def _source(file: Path) -> str:
     if not file.is_file():
         raise ConfigError(f"{file} cannot be read: it is no file; give a kernel's Python file")
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")  # a byte-order mark is no part of a kernel
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file} cannot be read: it is no UTF-8 text; give a kernel's Python file") from error
     except OSError as error:

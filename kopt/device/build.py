@@ -35,6 +35,8 @@ from kopt.store import Store
 LIMITS = Limits(wall_s=120.0, data_bytes=6 << 30)
 """Enough for some dozens of autotuner configurations."""
 
+TOO_DEEP = "the source is nested too deeply to be parsed"
+
 _SUFFIXES = {"ptx": ".ptx", "cubin": ".cubin", ENTRY: ".json"}
 
 
@@ -93,8 +95,12 @@ def check_syntax(kernel: Kernel) -> BuildFailed | None:
         where = f"line {line}: " if line else ""
         return BuildFailed(
             phase=Phase.SYNTAX,
-            reason=bounded(f"{where}{getattr(error, 'msg', error)}" + (f"\n  {text}" if text else "")),
+            reason=bounded(
+                where + (getattr(error, "msg", "") or str(error) or TOO_DEEP) + (f"\n  {text}" if text else "")
+            ),
         )
+    if not kernel.source.strip():
+        return BuildFailed(phase=Phase.ENTRY, reason=f"the file is empty: it is to define a function {kernel.entry}")
     bound = {name for node in ast.walk(tree) for name in _names(node)}
     if not bound & {kernel.entry, "*"}:
         return BuildFailed(phase=Phase.ENTRY, reason=f"the module defines no function {kernel.entry}")

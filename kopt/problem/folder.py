@@ -34,6 +34,6 @@ def load(folder: Path) -> Problem:
 
 
 def _unknown(folder: Path) -> str:
-    known = names(folder.parent)
+    known = [name for name in names(folder.parent) if any(knows(folder.parent / name) for knows, _ in FORMATS)]
     listed = f"; problems are {', '.join(known)}" if known else f"; {folder.parent} holds no problems"
     return f"unknown problem {folder.name!r}{nearest(folder.name, known)}{listed}"

@@ -88,7 +88,7 @@ def _workloads(declared: dict[str, Overrides]) -> tuple[Workload, ...]:
 
 def _text(folder: Path, name: str) -> str:
     try:
-        return (folder / name).read_text(encoding="utf-8")
+        return (folder / name).read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise ProblemError(
             f"{folder.name}: {name} is missing; a problem needs {REFERENCE}, {SEED}, {DECLARATION}"

@@ -267,6 +267,20 @@ def test_a_star_import_may_bring_the_entry_point():
     assert check_syntax(Kernel(source="from somewhere import *\n")) is None
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("\n \n", "the file is empty"),
+        ("x = " + "-" * 100_000 + "1", "nested"),
+        ("x = " + "(" * 300 + ")" * 300, "parenthes"),
+    ],
+)
+def test_a_source_that_no_parser_takes_gets_a_reason(source, words):
+    failed = check_syntax(Kernel(source=source))
+    assert failed is not None
+    assert words in failed.reason
+
+
 def test_a_refused_launch_option_is_a_compile_error(store):
     build = build_one(changed(("num_warps=4", "num_warps=3")), store)
     assert isinstance(build, BuildFailed)

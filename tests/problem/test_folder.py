@@ -55,6 +55,21 @@ def test_unknown_problem_names_the_nearest() -> None:
         load(PROBLEMS / "matvek")
 
 
+def test_folders_that_hold_no_problem_are_not_named(tmp_path: Path) -> None:
+    (tmp_path / "private").mkdir()
+    with pytest.raises(ProblemError, match="holds no problems") as caught:
+        load(tmp_path / "privat")
+    assert "private" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_problem(folder: Path) -> None:
+    before = load(folder)
+    for name in ("problem.py", "kernel.py"):
+        text = (folder / name).read_text(encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8-sig")
+    assert load(folder) == before
+
+
 @pytest.mark.parametrize("name", ["problem.py", "kernel.py", "problem.yaml"])
 def test_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()

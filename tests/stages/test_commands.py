@@ -108,6 +108,15 @@ def test_a_number_that_cannot_be_is_refused_before_anything_runs(words, wanted):
     assert wanted in err
 
 
+def test_a_store_that_is_a_file_and_a_setting_without_a_value_are_refused_before_anything_runs(tmp_path):
+    file = tmp_path / "store"
+    file.write_text("")
+    status, out, err = kopt("evaluate", SEED, "--problem", "softmax", "--store", file)
+    assert (status, out) == (2, "")
+    assert "it is no folder" in err
+    assert kopt("doctor", "--config", "judge")[::2] == (2, "kopt: error: --config judge: write NAME=VALUE\n")
+
+
 def test_doctor_says_in_one_line_how_a_run_judges_without_a_gpu():
     status, out, _ = kopt("doctor")
     (line,) = [line for line in out.splitlines() if "GPU" in line]
