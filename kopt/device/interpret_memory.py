@@ -39,7 +39,8 @@ def install_memory() -> None:
         addresses = _checked(self, "store", pointers, np.asarray(mask.data))
         _note_stores(addresses)
         if SESSION.races is not None and addresses.size:
-            SESSION.races.store(_program(self), addresses)
+            present = load(self, pointers, mask, None, None, None, False)
+            SESSION.races.store(_program(self), addresses.reshape(-1), _differs(present.data, value.data, mask.data))
         return store(self, pointers, value, mask, *options, **named)
 
     def strict_swap(self: Any, pointers: Any, *rest: Any) -> Any:
@@ -56,6 +57,12 @@ def install_memory() -> None:
 
     Builder.create_masked_load, Builder.create_masked_store = strict_load, strict_store
     Builder.create_atomic_cas, Builder.create_atomic_rmw = strict_swap, strict_modify
+
+
+def _differs(present: Any, new: Any, mask: Any) -> Any:
+    """Which elements of a store that are not masked off change what is there; NaN over NaN changes nothing."""
+    differs = np.broadcast_to((present != new) & ((present == present) | (new == new)), present.shape)
+    return differs[np.broadcast_to(mask, present.shape)]
 
 
 def _program(builder: Any) -> int:

@@ -54,16 +54,21 @@ class Races:
             before = readers[at]
             readers[at] = np.where((before == NOBODY) | (before == program), program, SEVERAL)
 
-    def store(self, program: int, addresses: Any) -> None:
+    def store(self, program: int, addresses: Any, changed: Any = True) -> None:
         """A program stores to the elements that begin at these addresses.
 
+        Args:
+            program: its number.
+            addresses: one a stored element.
+            changed: which of them get another value than they have: programs may all store the same.
+
         Raises:
-            DataRace: another one has loaded some of them.
+            DataRace: another one has loaded some of those that change.
         """
+        changed = np.broadcast_to(changed, addresses.shape)
         for (start, end, readers), writers in zip(self._readers, self._writers, strict=True):
-            at = _inside(addresses, start, end)
-            self._clash(program, readers[at], "stores", "loaded by")
-            writers[at] = program
+            self._clash(program, readers[_inside(addresses[changed], start, end)], "stores", "loaded by")
+            writers[_inside(addresses, start, end)] = program
 
     def _clash(self, program: int, others: Any, does: str, done: str) -> None:
         foreign = others[(others != NOBODY) & (others != program)]

@@ -153,6 +153,15 @@ def kernel_function(A, B):
 }
 
 RIGHT = {
+    "the same value stored and loaded by several programs": changed(
+        ("def matvec_kernel(a_ptr,", "def matvec_kernel(w_ptr, a_ptr,"),
+        ("    row = tl.program_id(0).to(tl.int64)\n", "    row = (tl.program_id(0) // 2).to(tl.int64)\n"),
+        (
+            "    tl.store(y_ptr + row, y.",
+            "    tl.store(w_ptr + row, y)\n    y = tl.load(w_ptr + row)\n    tl.store(y_ptr + row, y.",
+        ),
+        ("[(M,)](A,", "[(2 * M,)](torch.empty(M, dtype=torch.float32, device=A.device), A,"),
+    ),
     "device by name": changed(("device=A.device", "device='cuda'")),
     "asks the device": changed(
         (

@@ -27,6 +27,13 @@ def test_a_store_to_what_another_program_loaded_is_a_race():
         races.store(1, addresses(5, 6))
 
 
+def test_programs_may_all_store_the_same_value_and_load_it():
+    races = Races(OUTPUT)
+    for program in range(3):
+        races.store(program, addresses(5), np.array([program == 0]))
+        races.load(program, addresses(5))
+
+
 def test_what_several_programs_loaded_belongs_to_none_of_them():
     races = Races(OUTPUT)
     races.load(0, addresses(5))
