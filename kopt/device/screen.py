@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 from kopt.device.rejection import bounded
-from kopt.device.screen_reach import foreign_module
+from kopt.device.screen_names import Path, Roots, chain, paths, renames, roots
+from kopt.device.screen_reach import foreign_module, is_module
 from kopt.model.build import BuildFailed, Phase
 from kopt.model.kernel import Kernel
 
@@ -29,18 +31,20 @@ CLOSED = frozenset({
     "CUDAPluggableAllocator", "CodeType", "ForwardRef", "FunctionType", "LambdaType", "WRAPPER_ASSIGNMENTS",
     "WRAPPER_UPDATES", "atexit", "attrgetter", "bltns", "builtins", "caching_allocator_alloc", "collect_env",
     "compile_module_from_file", "compile_module_from_src", "concurrent", "copyreg", "cpp_extension", "ctypes",
-    "ctypeslib",
-    "cudart", "distributed", "evaluate_forward_ref", "f_back", "f_builtins", "f_globals", "f_locals", "from_file", "gc",
-    "get_type_hints", "gi_frame", "hub", "importlib", "inspect", "io", "linecache", "load_binary", "load_library",
-    "methodcaller", "modules", "mp", "multiprocessing", "os", "pathlib", "pickle", "pickletools", "pkgutil",
-    "redirect_stderr", "redirect_stdout", "runstring", "shutil", "singledispatch", "singledispatchmethod", "subprocess",
-    "sys", "tarfile", "tb_frame", "tempfile", "threading", "traceback", "update_wrapper", "zipfile",
+    "ctypeslib", "cudart", "distributed", "evaluate_forward_ref", "f_back", "f_builtins", "f_globals", "f_locals",
+    "from_file", "gc", "get_annotations", "get_field", "get_type_hints", "gi_frame", "global_enum", "hub",
+    "importlib", "infer_schema", "inspect", "io", "linecache", "load_binary", "load_library", "make_dataclass",
+    "methodcaller", "modules", "mp", "multiprocessing", "new_class", "os", "pathlib", "pickle", "pickletools",
+    "pkgutil", "prepare_class", "python_multiprocessing", "redirect_stderr", "redirect_stdout", "runstring",
+    "shutil", "singledispatch", "singledispatchmethod", "subprocess", "sys", "tarfile", "tb_frame", "tempfile",
+    "threading", "traceback", "update_wrapper", "zipfile",
 })  # fmt: skip
 """Attributes and submodules that lead out of torch and Triton, or that evaluate text."""
 
 CLOSED_PATHS = (
-    ("logging", "config"), ("logging", "handlers"), ("numpy", "f2py"), ("numpy", "fromfile"), ("numpy", "load"),
-    ("numpy", "memmap"), ("torch", "fx"), ("torch", "jit"), ("torch", "load"), ("torch", "package"),
+    ("copy", "dispatch_table"), ("logging", "config"), ("logging", "handlers"), ("numpy", "f2py"),
+    ("numpy", "fromfile"), ("numpy", "load"), ("numpy", "memmap"), ("numpy", "testing"), ("torch", "fx"),
+    ("torch", "jit"), ("torch", "library"), ("torch", "load"), ("torch", "package"),
     ("torch", "utils", "benchmark"),
 )  # fmt: skip
 """Parts of modules that run what a text or a file says."""
@@ -57,11 +61,14 @@ DUNDERS = frozenset({
 })  # fmt: skip
 """Names with two underscores that a candidate may read."""
 
+METHODS = frozenset({"__prepare__", "__reduce__", "__reduce_ex__"})
+"""Methods by which `copy` and `dataclass` set what a text names."""
+
 OPEN = frozenset({"__future__", "math", "triton"})
 """Packages of which `import *` is let pass."""
 
-WRAPS = ("functools", "wraps")
-"""Copies attributes by their names, and so replaces what is in a module."""
+WRAPS, DATACLASS = ("functools", "wraps"), ("dataclasses", "dataclass")
+"""They decorate: one copies attributes by their names, the other makes source text of a class's annotations."""
 
 SETTINGS = ("torch", "backends")
 """Attributes below this may be set."""
@@ -70,27 +77,72 @@ SETTINGS = ("torch", "backends")
 def screen(kernel: Kernel) -> BuildFailed | None:
     """The first thing in a source (which parses) that it may not hold; None when there is none."""
     tree = ast.parse(kernel.source)
-    roots = _roots(tree)
-    called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    wrapping = _decorators(tree)
+    names = roots(tree)
+    if names is None:
+        return _refused(tree, "gives names to names of what is imported, without end")
+    places = _Places(_wrapping(tree), _decorating(tree), _based(tree), _called(tree))
     for node in ast.walk(tree):
-        if _path(node, roots) == WRAPS and id(node) not in wrapping:
-            return _refused(node, "uses functools.wraps other than as the decorator of a function, with one argument")
-        if isinstance(node, ast.Name) and node.id == "getattr" and id(node) not in called:
-            return _refused(node, "uses getattr without calling it")
-        for what in _faults(node, roots):
+        for what in (*_faults(node, names), *_misplaced(node, names, places)):
             return _refused(node, what)
         for annotation in _annotations(node):
-            for what in (what for inner in ast.walk(annotation) for what in _faults(inner, roots)):
+            for what in (what for inner in ast.walk(annotation) for what in _faults(inner, names)):
                 return _refused(node, f"{what} in an annotation")
     return None
 
 
-def _decorators(tree: ast.Module) -> set[int]:
+class _Places(NamedTuple):
+    """Where in a source something stands, as identities of nodes; see the functions that make them."""
+
+    wrapping: set[int]
+    decorating: set[int]
+    based: set[int]
+    called: set[int]
+
+
+def _misplaced(node: ast.AST, names: Roots, places: _Places) -> Iterator[str]:
+    """What may be used in some places only."""
+    if isinstance(node, ast.Name) and node.id == "getattr" and id(node) not in places.called:
+        yield "uses getattr without calling it"
+    if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+        return
+    for path in paths(node, names):
+        if path == WRAPS and id(node) not in places.wrapping:
+            yield "uses functools.wraps other than as the decorator of a function, with one argument"
+        elif path == DATACLASS and id(node) not in places.decorating:
+            yield "uses dataclass other than as the decorator of a class"
+        elif id(node) not in places.based and is_module(path):
+            yield f"hands on the module {'.'.join(path)}, of which only parts may be used"
+
+
+def _called(tree: ast.Module) -> set[int]:
+    return {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+
+def _wrapping(tree: ast.Module) -> set[int]:
     """What decorates functions and is called with one argument: the `functools.wraps` of `@functools.wraps(f)`."""
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     calls = [one for node in functions for one in node.decorator_list if isinstance(one, ast.Call)]
     return {id(call.func) for call in calls if len(call.args) == 1 and not call.keywords}
+
+
+def _decorating(tree: ast.Module) -> set[int]:
+    """What decorates classes, called or not."""
+    given = [one for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for one in node.decorator_list]
+    return {id(one.func if isinstance(one, ast.Call) and not one.args else one) for one in given}
+
+
+def _based(tree: ast.Module) -> set[int]:
+    """Where a module's name may stand: before a dot, as the value of a new name for it, in getattr and hasattr.
+
+    A module that went elsewhere (into a list, an argument, a pattern) could not be followed by its name.
+    """
+    based = {id(node.value) for node in renames(tree)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            based.add(id(node.value))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr"):
+            based |= {id(one) for one in node.args[:1]}
+    return based
 
 
 def _refused(node: ast.AST, what: str) -> BuildFailed:
@@ -98,7 +150,7 @@ def _refused(node: ast.AST, what: str) -> BuildFailed:
     return BuildFailed(phase=Phase.IMPORT, reason=bounded(reason))
 
 
-def _faults(node: ast.AST, roots: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+def _faults(node: ast.AST, names: Roots) -> Iterator[str]:
     if isinstance(node, ast.Import):
         yield from (fault for alias in node.names if (fault := _imported(alias.name)))
     elif isinstance(node, ast.ImportFrom):
@@ -106,11 +158,17 @@ def _faults(node: ast.AST, roots: Mapping[str, tuple[str, ...]]) -> Iterator[str
     elif isinstance(node, ast.Name):
         yield from _name(node)
     elif isinstance(node, ast.Attribute):
-        yield from _attribute(node, roots)
+        for path in paths(node, names) or (None,):
+            yield from _attribute(node, path)
     elif isinstance(node, ast.Call):
-        yield from _call(node)
+        yield from _call(node, names)
     elif isinstance(node, ast.MatchClass):
+        yield from ["matches attributes by their position"] if node.patterns else []
         yield from (f"matches the attribute {name}" for name in node.kwd_attrs if _is_closed(name) or name == WRAPS[1])
+    elif isinstance(node, ast.FunctionDef) and node.name in METHODS:
+        yield f"defines {node.name}"
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_hidden(node.value):
+        yield f"names {node.value} in a text"
 
 
 def _annotations(node: ast.AST) -> Iterator[ast.AST]:
@@ -138,8 +196,12 @@ def _closed_path(path: tuple[str, ...]) -> str:
     return next((one[-1] for one in CLOSED_PATHS if path[: len(one)] == one), "")
 
 
+def _is_hidden(name: str) -> bool:
+    return name.isidentifier() and name.startswith("__") and name.endswith("__") and name not in DUNDERS
+
+
 def _name(node: ast.Name) -> Iterator[str]:
-    if node.id.startswith("__") and node.id.endswith("__") and node.id not in DUNDERS:
+    if _is_hidden(node.id):
         yield f"uses {node.id}"
     elif node.id in BUILTINS - {"getattr"} and hasattr(builtins, node.id) and isinstance(node.ctx, ast.Load):
         yield f"uses {node.id}()"
@@ -149,62 +211,32 @@ def _is_closed(name: str) -> bool:
     return name in CLOSED or (name.startswith("_") and name not in DUNDERS)
 
 
-def _attribute(node: ast.Attribute, roots: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
-    chain = _chain(node)
-    name = ".".join(chain) or f"(...).{node.attr}"
-    of_module = bool(chain) and chain[0] in roots
-    path = (*roots[chain[0]], *chain[1:]) if of_module else chain
+def _attribute(node: ast.Attribute, path: Path | None) -> Iterator[str]:
+    """Faults of an attribute, in what begins at an import and has this path, or in something else."""
+    name = ".".join(chain(node)) or f"(...).{node.attr}"
     if node.attr in CLOSED or (node.attr.startswith("__") and node.attr not in DUNDERS):
         yield f"uses {name}: {node.attr} is closed to kernels"
-    elif of_module and node.attr.startswith("_") and node.attr not in DUNDERS:
+    elif path and _is_closed(node.attr):
         yield f"uses {name}, which is private"
-    elif closed := _closed_path(path):
+    elif path and (closed := _closed_path(path)):
         yield f"uses {name}: {closed} is closed to kernels"
-    elif of_module and (foreign := foreign_module(path, MODULES)):
+    elif path and (foreign := foreign_module(path, MODULES)):
         yield f"uses {name}, which is the module {foreign}"
-    elif not isinstance(node.ctx, ast.Load) and (of_module or not chain) and path[:2] != SETTINGS:
+    elif not isinstance(node.ctx, ast.Load) and (path or not chain(node)) and (path or ())[:2] != SETTINGS:
         yield f"replaces {name}"
 
 
-def _call(node: ast.Call) -> Iterator[str]:
+def _call(node: ast.Call, names: Roots) -> Iterator[str]:
+    if isinstance(node.func, ast.Name) and node.func.id == "type" and len(node.args) > 1:
+        yield "makes a class of texts by type()"
     if not isinstance(node.func, ast.Name) or node.func.id != "getattr":
         return
     name = node.args[1] if len(node.args) > 1 else None
     if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
         yield "uses getattr with a name that is put together at run time"
-    elif _is_closed(name.value) or name.value == WRAPS[1]:
+        return
+    if _is_closed(name.value) or name.value == WRAPS[1]:
         yield f"uses getattr for {name.value}"
-
-
-def _chain(node: ast.AST) -> tuple[str, ...]:
-    """The names of `a.b.c`; empty when something else than a name is at its beginning."""
-    names: list[str] = []
-    while isinstance(node, ast.Attribute):
-        names.append(node.attr)
-        node = node.value
-    return (node.id, *reversed(names)) if isinstance(node, ast.Name) else ()
-
-
-def _path(node: ast.AST, roots: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The dotted path of a name or attribute that begins at an import; empty for anything else."""
-    chain = _chain(node) if isinstance(node, ast.Name | ast.Attribute) else ()
-    return (*roots[chain[0]], *chain[1:]) if chain and chain[0] in roots else ()
-
-
-def _roots(tree: ast.Module) -> dict[str, tuple[str, ...]]:
-    """What stands for modules or what is in them, with its path: names bound by an import, or assigned from such."""
-    roots: dict[str, tuple[str, ...]] = {}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                parts = tuple(alias.name.split("."))
-                roots[alias.asname or parts[0]] = parts if alias.asname else parts[:1]
-        elif isinstance(node, ast.ImportFrom):
-            parts = tuple((node.module or "").split("."))
-            roots |= {alias.asname or alias.name: (*parts, alias.name) for alias in node.names}
-    for node in ast.walk(tree):
-        chain = _chain(node.value) if isinstance(node, ast.Assign) else ()
-        if isinstance(node, ast.Assign) and chain and chain[0] in roots:
-            path = (*roots[chain[0]], *chain[1:])
-            roots |= {target.id: path for target in node.targets if isinstance(target, ast.Name)}
-    return roots
+    for path in paths(node, names):
+        if closed := _closed_path(path) or foreign_module(path, MODULES):
+            yield f"uses getattr for {name.value}: {closed} is closed to kernels"
