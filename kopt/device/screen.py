@@ -32,7 +32,7 @@ CLOSED = frozenset({
     "WRAPPER_UPDATES", "atexit", "attrgetter", "bltns", "builtins", "caching_allocator_alloc", "collect_env",
     "compile_module_from_file", "compile_module_from_src", "concurrent", "copyreg", "cpp_extension", "ctypes",
     "ctypeslib", "cudart", "distributed", "evaluate_forward_ref", "f_back", "f_builtins", "f_globals", "f_locals",
-    "from_file", "gc", "get_annotations", "get_field", "get_type_hints", "gi_frame", "global_enum", "hub",
+    "from_file", "gc", "get_annotations", "get_device_module", "get_field", "get_type_hints", "gi_frame", "global_enum", "hub",
     "importlib", "infer_schema", "inspect", "io", "linecache", "load_binary", "load_library", "make_dataclass",
     "methodcaller", "modules", "mp", "multiprocessing", "new_class", "os", "pathlib", "pickle", "pickletools",
     "pkgutil", "prepare_class", "python_multiprocessing", "redirect_stderr", "redirect_stdout", "runstring",
@@ -66,6 +66,9 @@ METHODS = frozenset({"__prepare__", "__reduce__", "__reduce_ex__"})
 
 OPEN = frozenset({"__future__", "math", "triton"})
 """Packages of which `import *` is let pass."""
+
+READERS = ("getattr", "hasattr")
+"""Built-in functions that are given a module and a plain name."""
 
 WRAPS, DATACLASS = ("functools", "wraps"), ("dataclasses", "dataclass")
 """They decorate: one copies attributes by their names, the other makes source text of a class's annotations."""
@@ -101,6 +104,8 @@ class _Places(NamedTuple):
 
 def _misplaced(node: ast.AST, names: Roots, places: _Places) -> Iterator[str]:
     """What may be used in some places only."""
+    if _bound(node) in READERS:
+        yield f"gives another meaning to {_bound(node)}"
     if isinstance(node, ast.Name) and node.id == "getattr" and id(node) not in places.called:
         yield "uses getattr without calling it"
     if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
@@ -112,6 +117,15 @@ def _misplaced(node: ast.AST, names: Roots, places: _Places) -> Iterator[str]:
             yield "uses dataclass other than as the decorator of a class"
         elif id(node) not in places.based and is_module(path):
             yield f"hands on the module {'.'.join(path)}, of which only parts may be used"
+
+
+def _bound(node: ast.AST) -> str:
+    """The name that a node binds, by whatever statement; empty for a node that binds none."""
+    if isinstance(node, ast.Name):
+        return "" if isinstance(node.ctx, ast.Load) else node.id
+    return next(
+        (name for key in ("asname", "name", "arg", "rest") if isinstance(name := getattr(node, key, None), str)), ""
+    )
 
 
 def _called(tree: ast.Module) -> set[int]:
@@ -140,7 +154,7 @@ def _based(tree: ast.Module) -> set[int]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute):
             based.add(id(node.value))
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("getattr", "hasattr"):
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in READERS:
             based |= {id(one) for one in node.args[:1]}
     return based
 
