@@ -146,7 +146,7 @@ def test_screen_lets_seed_kernels_pass(place):
         ("getattr(torch.serialization, 'struct')", "struct is closed"),
         ("def getattr(m, name):\n    m.allclose = 1", "another meaning to getattr"),
         ("from math import cos as hasattr", "another meaning to hasattr"),
-        ("torch.get_device_module().synchronize = 1", "get_device_module is closed"),
+        ("m = torch.get_device_module()\nm.synchronize = 1", "get_device_module is closed"),
         ("match x:\n    case Box(value):\n        pass", "by their position"),
         ("import copy\ncopy.dispatch_table[int] = 1", "dispatch_table"),
         ("class E:\n    def __reduce_ex__(self, p):\n        return 1", "defines __reduce_ex__"),
