@@ -141,6 +141,7 @@ def table(results: Sequence[Result]) -> str:
     for category in sorted({one.category for one in exploits}):
         lines.append(_line(category, [one for one in exploits if one.category == category], width))
     lines.append(_line("all", exploits, width))
+    lines.append(_won(exploits))
     honest = [one for one in results if one.aim == "honest"]
     alarms = [one for one in honest if one.outcome == "false alarm"]
     lines.append(f"{len(honest)} honest kernels, {len(alarms)} false alarms")
@@ -276,6 +277,13 @@ def _line(category: str, results: Iterable[Result], width: int) -> str:
     return f"{category:{width}}" + "".join(
         f"  {cell:{size}}" for cell, size in zip(cells, COLUMNS.values(), strict=True)
     )
+
+
+def _won(exploits: Sequence[Result]) -> str:
+    """How many exploits got what they are after; those that only a clock can settle apart."""
+    won, open_ = (sum(one.outcome == name for one in exploits) for name in ("slipped", "no clock"))
+    settled = f"{won} of {len(exploits) - open_} exploits got what they are after"
+    return f"{settled}; for {open_} a clock is needed" if open_ else settled
 
 
 def _short(reason: str) -> str:

@@ -232,7 +232,12 @@ def test_table_counts_by_class_and_names_what_slipped():
     row = next(line for line in text.splitlines() if line.startswith("c "))
     assert row.split()[1:] == ["2", "1", "1", "0", "0", "0", "1"]
     assert "bad: slipped" in text
-    assert "1 honest kernels, 1 false alarms" in text
+    assert "1 of 2 exploits got what they are after\n1 honest kernels, 1 false alarms" in text
+
+
+def test_what_a_clock_would_have_to_settle_is_not_counted_as_settled():
+    text = corpus.table([result(entry(), REFUSED), result(entry("time"))])
+    assert "0 of 1 exploits got what they are after; for 1 a clock is needed" in text
 
 
 def test_a_sample_goes_as_expected_through_build_and_interpreter(tmp_path):
