@@ -17,6 +17,7 @@ from typing import NamedTuple
 from kopt.device.rejection import bounded
 from kopt.device.screen_names import Path, Roots, chain, paths, renames, roots
 from kopt.device.screen_reach import foreign_module, is_module
+from kopt.device.screen_scopes import local_names
 from kopt.model.build import BuildFailed, Phase
 from kopt.model.kernel import Kernel
 
@@ -83,7 +84,7 @@ def screen(kernel: Kernel) -> BuildFailed | None:
     names = roots(tree)
     if names is None:
         return _refused(tree, "gives names to names of what is imported, without end")
-    places = _Places(_wrapping(tree), _decorating(tree), _based(tree), _called(tree))
+    places = _Places(_wrapping(tree), _decorating(tree), _based(tree), _called(tree), local_names(tree, names))
     for node in ast.walk(tree):
         for what in (*_faults(node, names), *_misplaced(node, names, places)):
             return _refused(node, what)
@@ -100,6 +101,7 @@ class _Places(NamedTuple):
     decorating: set[int]
     based: set[int]
     called: set[int]
+    local: set[int]
 
 
 def _misplaced(node: ast.AST, names: Roots, places: _Places) -> Iterator[str]:
@@ -108,7 +110,7 @@ def _misplaced(node: ast.AST, names: Roots, places: _Places) -> Iterator[str]:
         yield f"gives another meaning to {_bound(node)}"
     if isinstance(node, ast.Name) and node.id == "getattr" and id(node) not in places.called:
         yield "uses getattr without calling it"
-    if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+    if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load) or id(node) in places.local:
         return
     for path in paths(node, names):
         if path == WRAPS and id(node) not in places.wrapping:
