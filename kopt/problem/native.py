@@ -19,7 +19,7 @@ from kopt.model.base import Value
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Tolerance, Workload
 
-REFERENCE, SEED, DECLARATION = "problem.py", "kernel.py", "problem.yaml"
+REFERENCE, SEED, DECLARATION = FILES = "problem.py", "kernel.py", "problem.yaml"
 REQUIRED = ("Model", "get_inputs", "get_init_inputs")
 """What `problem.py` must define."""
 
@@ -87,29 +87,36 @@ def _workloads(declared: dict[str, Overrides]) -> tuple[Workload, ...]:
 
 
 def _text(folder: Path, name: str) -> str:
+    file = folder / name
+    if not file.exists():
+        raise ProblemError(f"{folder.name}: {name} is missing; a problem needs {', '.join(FILES)}")
+    if not file.is_file():  # to read a pipe could take for ever
+        raise ProblemError(f"{folder.name}/{name} is no file")
     try:
-        return (folder / name).read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        raise ProblemError(
-            f"{folder.name}: {name} is missing; a problem needs {REFERENCE}, {SEED}, {DECLARATION}"
-        ) from error
+        return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ProblemError(f"{folder.name}/{name} cannot be read as UTF-8 text: {error}") from error
 
 
 def _tree(source: str, where: str) -> ast.Module:
+    if not source.strip():
+        raise ProblemError(f"{where} is empty")
     try:
         return ast.parse(source)
     except (SyntaxError, ValueError) as error:
         line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
         raise ProblemError(f"{where}{line}: syntax error: {getattr(error, 'msg', error)}") from error
+    except (RecursionError, MemoryError) as error:
+        raise ProblemError(f"{where}: nested too deeply to be parsed") from error
 
 
 def _declaration(text: str, where: str) -> Declaration:
     try:
         raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # a date that cannot be is a ValueError
         raise ProblemError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ProblemError(f"{where}: nested too deeply to be parsed") from error
     if not isinstance(raw, dict):
         raise ProblemError(f"{where} must be a mapping with the keys {', '.join(Declaration.model_fields)}")
     try:

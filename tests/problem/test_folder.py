@@ -1,10 +1,11 @@
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from kopt.errors import ProblemError
-from kopt.problem.folder import load, names
+from kopt.problem.folder import find, load, names
 
 PROBLEMS = Path(__file__).parents[2] / "config" / "problems"
 
@@ -60,6 +61,72 @@ def test_folders_that_hold_no_problem_are_not_named(tmp_path: Path) -> None:
     with pytest.raises(ProblemError, match="holds no problems") as caught:
         load(tmp_path / "privat")
     assert "private" not in str(caught.value)
+
+
+def test_a_word_is_a_shipped_problem_s_name_or_with_a_slash_a_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find("matvec", PROBLEMS) == PROBLEMS / "matvec"
+    assert find(str(folder), PROBLEMS) == folder
+    monkeypatch.chdir(folder)
+    for word in (".", "./", "../matvec", str(folder / "..") + "/matvec/"):
+        assert load(find(word, PROBLEMS)) == load(folder)
+
+
+@pytest.mark.parametrize("word", ["../etc", "secret", "..", "../matvek", "", "loop", "file", "x" * 300])
+def test_a_path_to_no_problem_is_refused_and_only_shipped_problems_are_named(tmp_path: Path, word: str) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "problem.yaml").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "file").touch()
+    with pytest.raises(ProblemError, match=r"no folder|holds no problem") as caught:
+        find(f"{tmp_path}/own/{word}" if word.startswith("..") else f"{tmp_path}/{word}", PROBLEMS)
+    said = str(caught.value)
+    assert said.endswith(f"; problems are {', '.join(names(PROBLEMS))}")
+    assert "own" not in said.replace(f"{tmp_path}/own", "")
+    assert ("did you mean 'matvec'?" in said) == (word == "../matvek")
+
+
+def test_a_name_is_never_looked_for_in_the_working_directory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    with pytest.raises(ProblemError, match="'' is no folder"):
+        find("", PROBLEMS)
+    with pytest.raises(ProblemError, match="unknown problem 'xxx"):
+        load(find("x" * 300, PROBLEMS))
+
+
+def test_a_folder_that_holds_a_part_of_a_problem_is_told_what_is_missing(folder: Path) -> None:
+    (folder / "kernel.py").unlink()
+    with pytest.raises(ProblemError, match=r"matvec: kernel.py is missing"):
+        load(find(str(folder), PROBLEMS))
+
+
+@pytest.mark.parametrize("name", ["problem.py", "kernel.py", "problem.yaml"])
+def test_a_pipe_is_no_file_of_a_problem(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(ProblemError, match=f"matvec/{name} is no file"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["problem.py", "kernel.py"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "is empty"), ("x = " + "-" * 100_000 + "1", "nested too deeply"), ("x\0", "syntax error: .*null bytes")],
+)
+def test_a_source_that_no_parser_takes_is_refused_with_a_reason(folder: Path, name: str, text: str, said: str) -> None:
+    (folder / name).write_text(text)
+    with pytest.raises(ProblemError, match=f"matvec/{name}.* ?{said}"):
+        load(folder)
+
+
+@pytest.mark.parametrize("value", ["2020-13-45", "[" * 5000, "\x00"])
+def test_a_declaration_that_no_parser_takes_is_refused_with_a_reason(folder: Path, value: str) -> None:
+    (folder / "problem.yaml").write_text(f"dtype: {value}")
+    with pytest.raises(ProblemError, match=r"not YAML|nested too deeply") as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_byte_order_mark_is_no_part_of_a_problem(folder: Path) -> None:
