@@ -23,6 +23,7 @@ from kopt.config import Config
 from kopt.errors import ConfigError, KoptError
 from kopt.model.build import Build, BuildFailed
 from kopt.model.kernel import Kernel
+from kopt.model.problem import Problem
 from kopt.settings import check_files, load, load_device, read
 from kopt.stages.compile import build_with_triton
 from kopt.stages.validate import model_table
@@ -143,9 +144,8 @@ def _add_replies(commands: Any) -> None:
 
 
 def _build(options: argparse.Namespace) -> int:
-    from kopt.problem.folder import load
-
-    problem = load(_problem_folder(options.problem))
+    problem = _problem(options.problem)
+    _check_store(options.store)
     device = load_device(options.device, ROOT)
     kernel = Kernel(source=_source(options.file), entry=problem.seed.entry)
     with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
@@ -174,12 +174,10 @@ def _in_words(build: Build) -> str:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from kopt.problem.folder import load as load_problem
     from kopt.stages.check_kernel import Task, check_on_gpu, check_without_gpu, in_words
 
-    if options.store and options.store.exists() and not options.store.is_dir():
-        raise ConfigError(f"--store {options.store}: it is no folder")
-    problem, limits = load_problem(_problem_folder(options.problem)), Config().limits
+    problem, limits = _problem(options.problem), Config().limits
+    _check_store(options.store)
     task = Task(
         kernel=Kernel(source=_source(options.file), entry=problem.seed.entry), problem=problem, seed=options.seed,
         build_seconds=limits.build_seconds, judge_seconds=limits.judge_seconds, repeat=options.repeat,
@@ -219,12 +217,15 @@ def _settings(options: argparse.Namespace) -> Config:
     """The settings that a command line names, checked."""
     raw: dict[str, Any] = {"preset": options.preset} if options.preset else {}
     if options.configfile:
-        raw |= read(options.configfile)
+        raw |= read(_file(options.configfile, "a YAML file of settings"))
     for word in options.config:
         name, sign, value = word.partition("=")
         if not sign:
             raise ConfigError(f"--config {word}: write NAME=VALUE")
-        raw[name] = yaml.safe_load(value)
+        try:
+            raw[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError) as error:  # a date that cannot be is a ValueError
+            raise ConfigError(f"--config {word}: {value!r} is not YAML") from error
     return load(raw, ROOT)
 
 
@@ -259,14 +260,15 @@ def _replay(options: argparse.Namespace) -> int:
     from kopt.stages.replay import command, prepare
 
     results, store = options.results.resolve(), options.store.resolve()
-    settings = prepare(options.archive, store, results, options.run)
+    settings = prepare(_file(options.archive, "an archive of replies"), store, results, options.run)
     return subprocess.run(command(settings, options.cores), cwd=ROOT, check=False).returncode
 
 
 def _unpack(options: argparse.Namespace) -> int:
     from kopt.stages.cost import unpack_run
 
-    print(f"{unpack_run(options.archive, Store(options.store))} replies put into {options.store}")
+    archive = _file(options.archive, "an archive of replies")
+    print(f"{unpack_run(archive, Store(options.store))} replies put into {options.store}")
     return 0
 
 
@@ -305,15 +307,33 @@ def _config(options: argparse.Namespace) -> int:
     return 0
 
 
-def _problem_folder(name: str) -> Path:
-    return Path(name) if "/" in name else ROOT / Config().problems / name
+def _problem(word: str) -> Problem:
+    from kopt.problem import folder
+
+    return folder.load(folder.find(word, ROOT / Config().problems))
+
+
+def _check_store(store: Path | None) -> None:
+    """Refuse, before anything is spent, a store that cannot be a folder."""
+    if store is None:
+        return
+    there = next(path for path in (store, *store.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise ConfigError(f"--store {store}: {'it' if there == store else there} is no folder")
+
+
+def _file(path: Path, wanted: str) -> Path:
+    """The path of a file; a pipe is none: to read it could take for ever."""
+    with suppress(OSError):  # a name that is too long
+        if path.is_file():
+            return path
+    raise ConfigError(f"{path} cannot be read: it is no file; give {wanted}")
 
 
 def _source(file: Path) -> str:
-    if not file.is_file():
-        raise ConfigError(f"{file} cannot be read: it is no file; give a kernel's Python file")
     try:
-        return file.read_text(encoding="utf-8-sig")  # a byte-order mark is no part of a kernel
+        # a byte-order mark is no part of a kernel
+        return _file(file, "a kernel's Python file").read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{file} cannot be read: it is no UTF-8 text; give a kernel's Python file") from error
     except OSError as error:

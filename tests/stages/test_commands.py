@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kopt.cli import main
 from kopt.device.cage import cage_features
 from kopt.device.gpus import Gpu
 from kopt.model.environment import Conditions
@@ -108,13 +109,73 @@ def test_a_number_that_cannot_be_is_refused_before_anything_runs(words, wanted):
     assert wanted in err
 
 
-def test_a_store_that_is_a_file_and_a_setting_without_a_value_are_refused_before_anything_runs(tmp_path):
-    file = tmp_path / "store"
-    file.write_text("")
-    status, out, err = kopt("evaluate", SEED, "--problem", "softmax", "--store", file)
-    assert (status, out) == (2, "")
-    assert "it is no folder" in err
-    assert kopt("doctor", "--config", "judge")[::2] == (2, "kopt: error: --config judge: write NAME=VALUE\n")
+def refused(capsys, *words):
+    """What a command says that ends with status 2 and one line, without a process of its own."""
+    status, said = main([*map(str, words)]), capsys.readouterr()
+    assert (status, said.out) == (2, "")
+    assert said.err.startswith("kopt: error: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+@pytest.mark.parametrize("command", ["build", "evaluate"])
+def test_a_store_that_cannot_be_a_folder_is_refused_before_anything_runs(tmp_path, capsys, command):
+    file, loop = tmp_path / "file", tmp_path / "loop"
+    file.touch()
+    loop.symlink_to("loop")
+    for store in (file, file / "deeper", loop):
+        assert "is no folder" in refused(capsys, command, SEED, "--problem", "softmax", "--store", store)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (bytes(range(256)), "is no UTF-8 text"),
+        ("# -*- coding: latin-1 -*-\n# \xe9\n".encode("latin-1"), "is no UTF-8 text"),
+    ],
+)
+def test_a_kernel_that_is_no_text_is_refused(tmp_path, capsys, content, said):
+    (tmp_path / "kernel.py").write_bytes(content)
+    assert said in refused(capsys, "evaluate", tmp_path / "kernel.py", "--problem", "softmax")
+
+
+def test_what_is_no_file_is_refused_and_a_pipe_keeps_nobody_waiting(tmp_path, capsys):
+    pipe, loop = tmp_path / "pipe", tmp_path / "loop"
+    os.mkfifo(pipe)
+    loop.symlink_to("loop")
+    for path in (pipe, loop, tmp_path, tmp_path / ("x" * 300)):
+        for words in (["evaluate", path, "--problem", "softmax"], ["build", path, "--problem", "softmax"]):
+            assert "it is no file; give a kernel's Python file" in refused(capsys, *words)
+        assert "it is no file; give a YAML file" in refused(capsys, "cost", "--configfile", path)
+        for command in ("unpack", "replay"):
+            assert "it is no file; give an archive" in refused(capsys, command, path, "--store", tmp_path)
+
+
+def test_a_byte_order_mark_is_no_part_of_a_kernel(tmp_path):
+    fingerprints = []
+    for encoding in ("utf-8", "utf-8-sig"):
+        (tmp_path / "kernel.py").write_text(SEED.read_text(), encoding=encoding)
+        status, out, _ = kopt("build", tmp_path / "kernel.py", "--problem", "softmax", "--json")
+        assert status == 0
+        fingerprints.append(json.loads(out)["fingerprint"])
+    assert fingerprints[0] == fingerprints[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--config", "judge"], "--config judge: write NAME=VALUE"),
+        (["--config", "judge=["], "'[' is not YAML"),
+        (["--config", "seed=2020-13-45"], "'2020-13-45' is not YAML"),
+        (["--configfile", "missing.yaml"], "missing.yaml cannot be read"),
+    ],
+)
+def test_settings_that_cannot_be_read_are_refused(capsys, words, said):
+    assert said in refused(capsys, "cost", *words)
+
+
+def test_a_path_to_no_problem_is_refused(tmp_path, capsys):
+    assert "; problems are gemma3_swiglu, " in refused(capsys, "evaluate", SEED, "--problem", f"{tmp_path}/../etc")
 
 
 def test_doctor_says_in_one_line_how_a_run_judges_without_a_gpu():
