@@ -10,8 +10,9 @@ from kopt.model.build import Phase
 from kopt.model.timing import Estimated
 from kopt.model.verdict import Failed
 
-LEAST = 0.95
-"""Least share of the problem's work; 104 honest kernels did 0.99 and more wherever the walk came to its end."""
+LEAST = 0.9
+"""Least share of the problem's work.  103 honest kernels did 0.99 and more wherever the walk came to its end, one whose
+windows overlap and begin outside 0.96: the walk looks at a sample of threads."""
 
 
 def shortfall(timing: Estimated, seed: Estimated | None, judge: str) -> Failed | None:

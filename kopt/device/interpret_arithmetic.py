@@ -44,9 +44,22 @@ def install_arithmetic() -> None:
     Builder.get_bf16 = lambda self, value: _bfloat16(np.array([value], dtype=np.float32))
     Builder.create_erf = lambda self, handle: Handle(numbers.erf(handle.data), handle.dtype.scalar)
     Builder.create_dot = _dot
+    Builder.create_splat = _true_to_itself(Builder.create_splat)
     interpreter.ReduceOps.apply_impl = _reduced_wide(interpreter.ReduceOps.apply_impl)
     interpreter.ReduceOps.generic_reduce = _tree_reduce
     interpreter.ScanOps.apply_impl = _reduced_wide(interpreter.ScanOps.apply_impl)
+
+
+def _true_to_itself(splat: Callable[..., Any]) -> Callable[..., Any]:
+    """A block of one value, for a condition of conditions: Triton's interpreter makes numbers of the compared type."""
+
+    def spread(self: Any, *args: Any) -> Any:
+        made = splat(self, *args)
+        if any(isinstance(one, Handle) and one.data.dtype == np.bool_ for one in args):
+            made.data = made.data.astype(np.bool_)
+        return made
+
+    return spread
 
 
 def _install_conversions() -> None:

@@ -148,7 +148,8 @@ def _replay(record: Record, output: Any, case: Case, fresh: Case, folder: Path) 
             mine.untyped_storage().copy_(new.untyped_storage())
 
     def again() -> Any:
-        record.replay()
+        with torch.inference_mode():  # in which all tensors may be written to, those that were made in it too
+            record.replay()
         return output
 
     return _run(again, case, folder)[1:]

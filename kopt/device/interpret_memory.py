@@ -25,22 +25,22 @@ def install_memory() -> None:
     swap, modify = Builder.create_atomic_cas, Builder.create_atomic_rmw
 
     def strict_load(self: Any, pointers: Any, mask: Any, other: Any, *options: Any, **named: Any) -> Any:
-        addresses = _checked(self, "load", pointers, np.asarray(mask.data))
+        addresses = _checked(self, "load", pointers, _mask(mask))
         _note_volatile([*options, *named.values()])
         if SESSION.races is not None and addresses.size:
             SESSION.races.load(_program(self), addresses)
-        if other is None and not np.asarray(mask.data).all():
+        if other is None and not _mask(mask).all():
             element = pointers.get_element_ty()
             values = numbers.poison(pointers.data.shape, interpreter._get_np_dtype(element), element.name)
             other = Handle(values, element)
         return load(self, pointers, mask, other, *options, **named)
 
     def strict_store(self: Any, pointers: Any, value: Any, mask: Any, *options: Any, **named: Any) -> Any:
-        addresses = _checked(self, "store", pointers, np.asarray(mask.data))
+        addresses = _checked(self, "store", pointers, _mask(mask))
         _note_stores(addresses)
         if SESSION.races is not None and addresses.size:
             present = load(self, pointers, mask, None, None, None, False)
-            SESSION.races.store(_program(self), addresses.reshape(-1), _differs(present.data, value.data, mask.data))
+            SESSION.races.store(_program(self), addresses.reshape(-1), _differs(present.data, value.data, _mask(mask)))
         return store(self, pointers, value, mask, *options, **named)
 
     def strict_swap(self: Any, pointers: Any, *rest: Any) -> Any:
@@ -49,7 +49,7 @@ def install_memory() -> None:
         return swap(self, pointers, *rest)
 
     def strict_modify(self: Any, operation: Any, pointers: Any, value: Any, mask: Any, *rest: Any) -> Any:
-        _checked(self, "atomic", pointers, mask.data)
+        _checked(self, "atomic", pointers, _mask(mask))
         _note_volatile([True])
         if is_bfloat16(value):
             raise Unsupported("the interpreter has no atomic operations on bfloat16")
@@ -57,6 +57,11 @@ def install_memory() -> None:
 
     Builder.create_masked_load, Builder.create_masked_store = strict_load, strict_store
     Builder.create_atomic_cas, Builder.create_atomic_rmw = strict_swap, strict_modify
+
+
+def _mask(mask: Any) -> Any:
+    """A mask as truth values; the interpreter makes numbers of what a scalar and a block hold together."""
+    return np.asarray(mask.data).astype(bool, copy=False)
 
 
 def _differs(present: Any, new: Any, mask: Any) -> Any:

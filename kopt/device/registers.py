@@ -37,13 +37,13 @@ class Sample:
 
 
 def sample(grid: tuple[int, int, int], threads: int, wave: int) -> Sample:
-    """One warp of the middle wave's first program, and one thread of each program of that wave (at most 1024)."""
+    """One warp of the middle program of the middle wave, and one thread of each program of that wave (at most 1024)."""
     total = grid[0] * grid[1] * grid[2]
     start = (total // max(wave, 1)) // 2 * wave if total > wave else 0
     programs = np.arange(start, min(start + min(wave, PROGRAMS), total), dtype=np.int64)
     lanes = min(32, threads)
     inside = np.concatenate([np.arange(lanes), np.arange(0, threads, 32)])
-    linear = np.concatenate([np.full(len(inside), programs[0]), programs])
+    linear = np.concatenate([np.full(len(inside), programs[len(programs) // 2]), programs])
     tid = np.concatenate([inside, np.zeros(len(programs))]).astype(np.int64)
     ctaid = (linear % grid[0], linear // grid[0] % grid[1], linear // (grid[0] * grid[1]))
     parts = (slice(0, lanes), slice(lanes, len(inside)), slice(len(inside), len(linear)))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from kopt.device.arithmetic import Lanes
 from kopt.device.registers import Sample
 from kopt.device.walk import UNKNOWN, Site, Walk
 from kopt.model.build import Launch
@@ -202,24 +203,34 @@ def _distinct(group: list[_Access], sampled: Sample) -> float:
     known = [a.site for a in group if a.site.addresses is not None]
     if not known:
         return 1.0
-    spans = [_span(site, sampled) for site in known]
-    seen = [site.addresses[sampled.programs] // span for site, span in zip(known, spans, strict=True)]  # type: ignore[index]
-    return len(np.unique(np.concatenate(seen))) / sum(len(one) for one in seen)
+    starts, ends = (np.concatenate(part) for part in zip(*(_covered(site, sampled) for site in known), strict=True))
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], ends[order]
+    before = np.concatenate([starts[:1], np.maximum.accumulate(ends)[:-1]])
+    return float(np.maximum(ends - np.maximum(starts, before), 0).sum() / (ends - starts).sum())
 
 
-def _span(site: Site, sampled: Sample) -> int:
-    """Bytes in a row that one program covers with one run of this access, rounded up to a power of two.
+def _covered(site: Site, sampled: Sample) -> tuple[Lanes, Lanes]:
+    """First and last sector (not included) of what each sampled program covers with one run of this access.
 
-    Rows of a tile lie apart: what lies between them belongs to other programs.
+    Rows of a tile lie apart: the first row stands for all, since what lies between them belongs to other programs.
     """
-    if site.kind.startswith("tma") or site.addresses is None:
-        return 1
+    assert site.addresses is not None
+    places = site.addresses[sampled.programs]
+    if site.kind.startswith("tma"):
+        return places, places + 1
+    return places // SECTOR, (places + _row_bytes(site, sampled) - 1) // SECTOR + 1
+
+
+def _row_bytes(site: Site, sampled: Sample) -> int:
+    """Bytes in a row, without a gap as wide as a sector, from a program's first address on."""
+    assert site.addresses is not None
     lanes, warps = site.addresses[sampled.warp], site.addresses[sampled.warps]
-    sectors = np.unique(np.concatenate([lanes, lanes + site.bytes_per_thread - 1]) // SECTOR)
-    starts = np.unique(np.concatenate([sectors + step for step in (warps - warps[0]) // SECTOR]))
-    gaps = np.flatnonzero(np.diff(starts) > 1)
-    run = int(gaps[0]) + 1 if len(gaps) else len(starts)
-    return int(2 ** math.ceil(math.log2(run * SECTOR)))
+    places = np.unique(np.concatenate([lanes + step for step in warps - warps[0]]))
+    places = places[places >= lanes[0]]
+    gaps = np.flatnonzero(np.diff(places) >= site.bytes_per_thread + SECTOR)
+    last = places[gaps[0]] if len(gaps) else places[-1]
+    return int(last - places[0]) + site.bytes_per_thread
 
 
 def _capped(amount: float, size: int | None) -> float:

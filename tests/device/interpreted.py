@@ -39,6 +39,10 @@ changed, wrapped = partial(replaced, SEED), partial(wrapped_in, SEED)
 NEVER_STORED = changed(("    tl.store(y_ptr + row,", "    if row < 0:\n        tl.store(y_ptr + row,"))
 
 WRONG = {
+    "out of bounds, a scalar and a block in one mask": (
+        changed(("mask = k + offsets < K", "mask = (row >= 0) & (k + offsets < K + 8)")),
+        Failed,
+    ),
     "atomic addition in bfloat16": (changed(("tl.store(y_ptr + row,", "tl.atomic_add(y_ptr + row,")), Failed),
     "unknown function of the device library": (
         changed(
@@ -153,6 +157,19 @@ def kernel_function(A, B):
 }
 
 RIGHT = {
+    "in inference mode": wrapped(
+        "def kernel_function(A, B):\n    with torch.inference_mode():\n        y = torch.zeros_like(A[:, :1])\n"
+        "        y.copy_(honest(A, B))\n        return y\n"
+    ),
+    "a scalar comparison of floats and a block in one condition": changed(
+        (
+            "        acc += a.to",
+            "        mask = (tl.max(a, 0).to(tl.float32) > -float('inf')) & mask\n        acc += a.to",
+        ),
+    ),
+    "a scalar and a block in one mask": changed(
+        ("mask = k + offsets < K", "mask = (row >= 0) & (k + offsets < K)"),
+    ),
     "the same value stored and loaded by several programs": changed(
         ("def matvec_kernel(a_ptr,", "def matvec_kernel(w_ptr, a_ptr,"),
         ("    row = tl.program_id(0).to(tl.int64)\n", "    row = (tl.program_id(0) // 2).to(tl.int64)\n"),

@@ -38,7 +38,7 @@ SAMPLE = ("recycled_memory_scan", "cached_by_shape", "torch_when_watched", "hard
 WITHOUT_GPU = ("nothing_when_large", "torch_in_grid", "torch_in_kernel", "torch_in_crumbs", "python_by_tolist",
                "sum_without_atomics", "counts_on_order")  # fmt: skip
 """What a judge that runs nothing at full size, and one program after the other, has to look for."""
-HONEST_SAMPLE = ("last_arriver", "persistent_plain_range", "gather_rows", "accumulate_in_place")
+HONEST_SAMPLE = ("last_arriver", "maxpool_rows", "persistent_plain_range", "gather_rows", "accumulate_in_place")
 """A few of the corpus; `kopt exploits` runs all of it."""
 
 

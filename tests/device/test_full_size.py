@@ -38,7 +38,7 @@ def test_recorded_honest_launches_do_all_of_their_work(name):
     assert share_of(name) >= 0.99
 
 
-@pytest.mark.parametrize("share", [0.25, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.85])
 def test_a_launch_over_part_of_the_rows_does_that_share_of_the_work(share):
     rows = LAUNCHES["matvec_plain"].grid[0]
     assert share_of("matvec_plain", grid=(int(rows * share), 1, 1)) == pytest.approx(share, rel=0.03)

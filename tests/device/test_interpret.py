@@ -107,6 +107,7 @@ def test_wrong_kernel_is_caught(verdicts: dict[str, Verdict], name: str) -> None
         ("raises", "interpret", "no luck"),
         ("no entry", "entry", "kernel_function"),
         ("out of bounds", "interpret", "outside every tensor"),
+        ("out of bounds, a scalar and a block in one mask", "interpret", "outside every tensor"),
         ("mask removed", "interpret", "outside every tensor"),
         ("inline assembly", "interpret", "inline_asm"),
         ("atomic addition in bfloat16", "interpret", "no atomic operations on bfloat16"),
