@@ -19,14 +19,14 @@ from pathlib import Path
 import pandas as pd
 
 from kopt.artifact import read_tables, read_value
-from kopt.device.estimate import estimate
-from kopt.device.facts import problem_facts
+from kopt.device.reference.facts import problem_facts
+from kopt.estimate.time import estimate
+from kopt.load_config import load_device
 from kopt.model.build import Built
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.trial import EvaluationRow
 from kopt.problem.folder import load
-from kopt.settings import load_device
 from kopt.stages.compile import build_with_triton
 from kopt.stages.evaluate import estimate_time
 from kopt.store import Store

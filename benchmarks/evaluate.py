@@ -19,21 +19,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kopt import statistics
-from kopt.device.apart import apart
-from kopt.device.bench import Bench
-from kopt.device.build import BuildJob, build_all
-from kopt.device.facts import problem_facts
-from kopt.device.found import Found
-from kopt.device.judge_cuda import LIMITS, CudaJob, Final, Ground, judge_on, measure_finalists
-from kopt.device.judging import Race
-from kopt.device.noise import noise_floor
-from kopt.device.peaks import describe_device
-from kopt.device.validity import environments
+from kopt.device.build.build import BuildJob, build_all
+from kopt.device.cuda.bench import Bench
+from kopt.device.cuda.judge import LIMITS, CudaJob, Final, Ground, judge_on, measure_finalists
+from kopt.device.cuda.noise import noise_floor
+from kopt.device.cuda.race import Race
+from kopt.device.hardware.environment import environments
+from kopt.device.hardware.measured import Found
+from kopt.device.hardware.peaks import describe_device
+from kopt.device.reference.facts import problem_facts
 from kopt.model.build import Build, Built
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.problem.folder import load
+from kopt.sandbox.fresh import apart
 from kopt.store import Store
 
 PROBLEMS = Path(__file__).parents[1] / "config" / "problems"

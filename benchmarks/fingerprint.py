@@ -20,7 +20,7 @@ import yaml
 from cosmetic_variants import cosmetic_variants
 from semantic_variants import semantic_variants
 
-from kopt.device.build import BuildJob, build_all
+from kopt.device.build.build import BuildJob, build_all
 from kopt.model.build import Build, Built
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel

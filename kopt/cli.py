@@ -17,16 +17,17 @@ from typing import Any, TypeVar
 
 import yaml
 
-from kopt import __version__, reference
+from kopt import __version__
+from kopt import config_docs as reference
 from kopt.artifact import write_text
 from kopt.config import Config
 from kopt.errors import ConfigError, KoptError
+from kopt.load_config import check_files, load, load_device, read
 from kopt.model.build import Build, BuildFailed
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
-from kopt.settings import check_files, load, load_device, read
+from kopt.preflight.validate import model_table
 from kopt.stages.compile import build_with_triton
-from kopt.stages.validate import model_table
 from kopt.store import Store
 
 N = TypeVar("N", int, float)
@@ -174,7 +175,7 @@ def _in_words(build: Build) -> str:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from kopt.stages.check_kernel import Task, check_on_gpu, check_without_gpu, in_words
+    from kopt.commands.evaluate import Task, check_on_gpu, check_without_gpu, in_words
 
     problem, limits = _problem(options.problem), Config().limits
     _check_store(options.store)
@@ -194,7 +195,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _exploits(options: argparse.Namespace) -> int:
-    from kopt.stages import exploits
+    from kopt.commands import exploits
 
     plan = exploits.Plan(workers=options.workers, seconds=options.seconds, seed=options.seed, wait_s=options.wait)
     entries = exploits.chosen(ROOT, options.only)
@@ -208,7 +209,7 @@ def _exploits(options: argparse.Namespace) -> int:
 
 
 def _uses_gpu(judge: str) -> bool:
-    from kopt.device.gpus import visible_gpus
+    from kopt.device.hardware.gpus import visible_gpus
 
     return judge == "cuda" or (judge == "auto" and bool(visible_gpus(os.environ)))
 
@@ -230,7 +231,7 @@ def _settings(options: argparse.Namespace) -> Config:
 
 
 def _cost(options: argparse.Namespace) -> int:
-    from kopt.stages.cost import cost_lines, forecast, forecast_lines, run_cost
+    from kopt.commands.cost import cost_lines, forecast, forecast_lines, run_cost
 
     if options.run:
         cost = run_cost(options.run)
@@ -247,7 +248,7 @@ def _cost(options: argparse.Namespace) -> int:
 
 
 def _pack(options: argparse.Namespace) -> int:
-    from kopt.stages.cost import pack_run
+    from kopt.commands.cost import pack_run
 
     archive = options.output or Path(f"{options.run.resolve().name}.replies.tar")
     count = pack_run(options.run, Store(options.store), archive, ROOT)
@@ -257,7 +258,7 @@ def _pack(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from kopt.stages.replay import command, prepare
+    from kopt.commands.replay import command, prepare
 
     results, store = options.results.resolve(), options.store.resolve()
     settings = prepare(_file(options.archive, "an archive of replies"), store, results, options.run)
@@ -265,7 +266,7 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _unpack(options: argparse.Namespace) -> int:
-    from kopt.stages.cost import unpack_run
+    from kopt.commands.cost import unpack_run
 
     archive = _file(options.archive, "an archive of replies")
     print(f"{unpack_run(archive, Store(options.store))} replies put into {options.store}")
@@ -274,8 +275,8 @@ def _unpack(options: argparse.Namespace) -> int:
 
 def _doctor(options: argparse.Namespace) -> int:
     """Print what there is, then faults; the status is 1 when there is one."""
+    from kopt.commands.doctor import examine, in_words
     from kopt.problem.folder import load as load_problem
-    from kopt.stages.doctor import examine, in_words
 
     config, faults = _settings(options), model_faults(options)
     models = "all is well" if config.asked_models else "no language model is asked"

@@ -1,6 +1,6 @@
 """The speed of light: how fast any kernel can be on a device, and how much of a multiprocessor a launch fills.
 
-Pure arithmetic on values.  How fast a given kernel is expected to be is `kopt.device.estimate`'s business.
+Pure arithmetic on values.  How fast a given kernel is expected to be is `kopt.estimate.time`'s business.
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt import config, reference
-from kopt import settings as files
+from kopt import config
+from kopt import config_docs as reference
+from kopt import load_config as files
 from kopt.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kopt.rewrite import (
+from kopt.rewrite.transformation import Transformation
+from kopt.rewrite.transformations import (
     accumulate,
     autotune,
     launching,
@@ -13,11 +14,10 @@ from kopt.rewrite import (
     memory_hints,
     persistent,
     rows,
-    sizes,
     split_k,
     tiles,
 )
-from kopt.rewrite.kind import Transformation
+from kopt.rewrite.transformations import specialise_sizes as sizes
 
 TRANSFORMATIONS: Mapping[str, Transformation] = {
     kind.name: kind

@@ -6,11 +6,11 @@ from math import prod
 
 import libcst as cst
 
-from kopt.rewrite import syntax
-from kopt.rewrite.kind import RewriteFacts
-from kopt.rewrite.module import Kernel, Launch, TritonModule
-from kopt.rewrite.shapes import Shape, analyse
-from kopt.rewrite.tuned import Configuration, configurations
+from kopt.rewrite.source import syntax
+from kopt.rewrite.source.module import Kernel, Launch, TritonModule
+from kopt.rewrite.source.shapes import Shape, analyse
+from kopt.rewrite.source.tuned_choices import Configuration, configurations
+from kopt.rewrite.transformation import RewriteFacts
 
 LARGEST_TILE = 1 << 20
 """Elements of one tensor that Triton accepts."""

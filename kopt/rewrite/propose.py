@@ -12,9 +12,9 @@ from kopt.model.base import Value
 from kopt.model.build import Phase
 from kopt.model.diagnosis import Direction
 from kopt.rewrite.catalogue import TRANSFORMATIONS, names
-from kopt.rewrite.kind import Change, RewriteFacts, Site, Transformation
 from kopt.rewrite.limits import footprint, plausible
-from kopt.rewrite.module import TritonModule, parse
+from kopt.rewrite.source.module import TritonModule, parse
+from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation
 
 __all__ = ["TRANSFORMATIONS", "Rewrite", "RewriteFacts", "names", "propose", "repair"]
 

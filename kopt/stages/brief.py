@@ -10,6 +10,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kopt.jobs.asker import Asker
+from kopt.jobs.briefing import Briefing
+from kopt.jobs.keys import KERNEL
 from kopt.llm.json_reply import NotRead, value_of
 from kopt.model.device import Device
 from kopt.model.diagnosis import Profile
@@ -20,11 +23,8 @@ from kopt.model.timing import Finals
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
 from kopt.prompts import reflect as reflecting
 from kopt.prompts.context import Event, Memory, Parent, Reflection, Setting, Share, Standing
-from kopt.stages.briefing import Briefing
 from kopt.stages.compile import toolchain
 from kopt.stages.evaluate import built_named
-from kopt.stages.keys import KERNEL
-from kopt.stages.language import Asker
 from kopt.stages.profile import ParentProfile
 from kopt.store import Store
 
@@ -201,7 +201,7 @@ def _baselines(measured: Finals | None) -> tuple[float | None, float | None]:
 
 
 def _eager_ms(setting: Setting) -> float:
-    from kopt.device.estimate import estimate_eager
+    from kopt.estimate.time import estimate_eager
 
     return estimate_eager(setting.facts, setting.device).objective_ms
 

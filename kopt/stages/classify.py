@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from kopt.jobs.keys import KERNEL, VectorKey
 from kopt.model.device import Device
 from kopt.model.technique import Technique, TechniqueVector
 from kopt.model.trial import RankRow, TechniqueRow
 from kopt.provenance import code_digest
 from kopt.search.order import dedup
 from kopt.stages.evaluate import built_named
-from kopt.stages.keys import KERNEL, VectorKey
 from kopt.store import Store
 from kopt.techniques.static import classify, cluster_name
 from kopt.techniques.taxonomy import load, taxonomy_digest

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kopt.artifact import read_value, write_value
+from kopt.jobs.asker import Asker, asker_of
+from kopt.jobs.command import Job
+from kopt.jobs.keys import KERNEL, VectorKey
 from kopt.llm.json_reply import NotRead, flags_of, object_of
 from kopt.llm.reply import Reply
 from kopt.model.base import Value
@@ -21,10 +24,7 @@ from kopt.prompts import classify as prompting
 from kopt.prompts.sections import Prompt
 from kopt.provenance import code_digest
 from kopt.stages.classify import Vectors
-from kopt.stages.command import Job
 from kopt.stages.evaluate import built_named
-from kopt.stages.keys import KERNEL, VectorKey
-from kopt.stages.language import Asker, asker_of
 from kopt.techniques.taxonomy import load, taxonomy_digest
 
 log = logging.getLogger(__name__)

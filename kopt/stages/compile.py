@@ -14,12 +14,12 @@ from pathlib import Path
 
 from kopt import artifact
 from kopt.artifact import text_digest, write_value
+from kopt.jobs.keys import KERNEL, BuildKey, build_contract, build_target
 from kopt.model.build import Build, BuildFailed, Built, Phase
 from kopt.model.device import Device, Toolchain
 from kopt.model.kernel import Candidate, Kernel, candidate_name
 from kopt.model.problem import Problem
 from kopt.model.trial import BuildRow
-from kopt.stages.keys import KERNEL, BuildKey, build_contract, build_target
 from kopt.store import Store
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def build_with_triton(problem: Problem, device: Device, store: Store, *, workers
         if not kernels:
             return {}
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a driver that is there must not be initialised before the fork
-        from kopt.device.build import LIMITS, BuildJob, build_all
+        from kopt.device.build.build import LIMITS, BuildJob, build_all
 
         jobs = [BuildJob(kernel=kernel, problem=problem, device=device) for kernel in kernels]
         return dict(build_all(jobs, store=store, workers=workers, limits=replace(LIMITS, wall_s=seconds)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
+from kopt.jobs.asker import Asker
+from kopt.jobs.briefing import Briefing
 from kopt.llm.json_reply import NotRead, value_of
 from kopt.llm.reply import Reply
 from kopt.model.device import Device
@@ -13,9 +15,7 @@ from kopt.model.problem import ProblemFacts
 from kopt.model.trial import SelectionRow
 from kopt.prompts import diagnose as prompting
 from kopt.search.diagnose import diagnose
-from kopt.stages.briefing import Briefing
 from kopt.stages.evaluate import built_named
-from kopt.stages.language import Asker
 from kopt.stages.profile import ParentProfile
 from kopt.store import Store
 

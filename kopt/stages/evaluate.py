@@ -8,8 +8,9 @@ from functools import cache
 from typing import NamedTuple
 
 from kopt import artifact
-from kopt.device.full_size import shortfall
 from kopt.errors import StoreError
+from kopt.estimate.work_done import shortfall
+from kopt.jobs.keys import KERNEL, EstimateKey, VerdictKey, verdict_contract
 from kopt.model.build import Build, Built, Phase
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
@@ -19,7 +20,6 @@ from kopt.model.trial import BuildRow, EvaluationRow
 from kopt.model.verdict import Failed, Passed, Verdict
 from kopt.provenance import code_digest
 from kopt.stages.compile import build_key, known_build, toolchain
-from kopt.stages.keys import KERNEL, EstimateKey, VerdictKey, verdict_contract
 from kopt.store import Store
 
 log = logging.getLogger(__name__)
@@ -116,12 +116,12 @@ def estimate_time(build: str, facts: ProblemFacts, device: Device, store: Store)
     Raises:
         StoreError: it is not in the store (any more).
     """
-    from kopt.device.estimate import estimate
+    from kopt.estimate.time import estimate
 
     built = built_named(build, store)
     key = EstimateKey(
         build=build, facts=artifact.digest(facts), device=artifact.digest(device),
-        code=code_digest("kopt.device.estimate"),
+        code=code_digest("kopt.estimate.time"),
     )  # fmt: skip
     return store.shelf(Estimated).get_or_make(
         key, lambda: estimate(built, facts, device, lambda name: store.text("ptx", name, ".ptx"))
@@ -155,9 +155,9 @@ def _interpret(
 ) -> list[tuple[BuildRow, Verdict]]:
     if not rows:
         return []
-    from kopt.device.cage import Limits
-    from kopt.device.interpret import verify_all
-    from kopt.device.interpret_contestant import VerifyJob
+    from kopt.device.interpret.contestant import VerifyJob
+    from kopt.device.interpret.judge import verify_all
+    from kopt.sandbox.cage import Limits
 
     jobs = [
         VerifyJob(

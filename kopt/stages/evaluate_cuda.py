@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kopt.device.found import Found
-from kopt.device.validity import environments
+from kopt.device.hardware.environment import environments
+from kopt.device.hardware.measured import Found
+from kopt.jobs.keys import KERNEL, TimingKey, VerdictKey, build_contract, cuda_contract
+from kopt.jobs.on_gpu import check_same, leased
 from kopt.model.base import Value
 from kopt.model.device import Device
 from kopt.model.environment import Environment
@@ -19,12 +21,10 @@ from kopt.model.trial import BuildRow, SelectionRow
 from kopt.model.verdict import Passed, Verdict
 from kopt.stages.compile import known_build, toolchain
 from kopt.stages.evaluate import Judge, Judged, built_named, is_accident, is_refused_time
-from kopt.stages.keys import KERNEL, TimingKey, VerdictKey, build_contract, cuda_contract
-from kopt.stages.on_gpu import check_same, leased
 from kopt.store import Store
 
 if TYPE_CHECKING:
-    from kopt.device.judging import CudaJudged
+    from kopt.device.cuda.race import CudaJudged
 
 log = logging.getLogger(__name__)
 
@@ -126,8 +126,8 @@ def _judge(
     rows: Sequence[BuildRow], problem: Problem, facts: ProblemFacts, store: Store, plan: Plan, found: Found,
     incumbent: str,
 ) -> Iterator[tuple[int, CudaJudged]]:  # fmt: skip
-    from kopt.device.judge_cuda import LIMITS, CudaJob, Ground, judge_all
-    from kopt.device.judging import Race
+    from kopt.device.cuda.judge import LIMITS, CudaJob, Ground, judge_all
+    from kopt.device.cuda.race import Race
 
     jobs = [
         CudaJob(

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from kopt.jobs.keys import KERNEL
 from kopt.model.base import Value
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis
@@ -24,7 +25,6 @@ from kopt.report.record import Against, Agreed, Diagnosed, Final, Lessons, RunRe
 from kopt.report.render import render
 from kopt.report.terminal import final_lines
 from kopt.report.trials import assemble_trials
-from kopt.stages.keys import KERNEL
 from kopt.statistics import measured_ratio
 from kopt.store import Store
 
@@ -198,6 +198,6 @@ def _diagnosed(run: Run) -> tuple[Diagnosed, ...]:
 
 def _eager_ms(run: Run) -> float | None:
     """Estimated time of the eager reference; None in a dry run, which has no facts."""
-    from kopt.device.estimate import estimate_eager
+    from kopt.estimate.time import estimate_eager
 
     return estimate_eager(run.facts, run.device).objective_ms if run.facts.workloads else None

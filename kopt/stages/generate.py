@@ -17,6 +17,7 @@ from kopt import artifact
 from kopt.artifact import write_text
 from kopt.config import ECHO, NOBODY, REWRITER
 from kopt.errors import StoreError
+from kopt.jobs.keys import KERNEL, BuildKey, ProposalKey
 from kopt.model.base import Value
 from kopt.model.build import Build, Built, Launch
 from kopt.model.device import Device
@@ -26,7 +27,6 @@ from kopt.model.problem import ProblemFacts
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
 from kopt.provenance import code_digest
 from kopt.rewrite.propose import Rewrite, RewriteFacts, propose, repair
-from kopt.stages.keys import KERNEL, BuildKey, ProposalKey
 from kopt.store import Store
 
 log = logging.getLogger(__name__)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from kopt import artifact
 from kopt.artifact import read_value
+from kopt.jobs.command import Job
 from kopt.model.device import Device
 from kopt.model.problem import Problem, ProblemFacts
-from kopt.stages.command import Job
 from kopt.stages.evaluate_cuda import Plan
-from kopt.stages.measure import Course, Scene
+from kopt.stages.measure_cuda import Course, Scene
 
 
 def plan_of(job: Job) -> Plan:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from kopt import artifact
+from kopt.jobs.keys import FactsKey
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.provenance import code_digest
-from kopt.stages.keys import FactsKey
 from kopt.store import Store
 
 
@@ -13,11 +13,11 @@ def facts_of(problem: Problem, store: Store, judge: str) -> ProblemFacts:
     """Facts of the main workloads; none in a dry run, which needs no torch."""
     if judge == "dry":
         return ProblemFacts(dtype=problem.dtype, workloads=())
-    key = FactsKey(problem=artifact.digest(problem), code=code_digest("kopt.device.facts"))
+    key = FactsKey(problem=artifact.digest(problem), code=code_digest("kopt.device.reference.facts"))
     return store.shelf(ProblemFacts).get_or_make(key, lambda: _trace(problem))
 
 
 def _trace(problem: Problem) -> ProblemFacts:
-    from kopt.device.facts import problem_facts
+    from kopt.device.reference.facts import problem_facts
 
     return problem_facts(problem)

@@ -49,7 +49,7 @@ def profile_without_counters(
     row: SelectionRow, timing: Timing, facts: ProblemFacts, device: Device, store: Store
 ) -> Profile:
     """What build and time tell of a kernel."""
-    from kopt.device.mix import instruction_mix
+    from kopt.estimate.instructions import instruction_mix
 
     built = built_named(row.build, store)
     names = dict.fromkeys(launch.ptx for workload in built.workloads for launch in workload.launches)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from kopt.device.found import Found
-from kopt.device.validity import environment, environments
+from kopt.device.hardware.environment import environment, environments
+from kopt.device.hardware.measured import Found
+from kopt.jobs.keys import ProfileKey, build_contract
+from kopt.jobs.on_gpu import leased
 from kopt.model.base import Value
 from kopt.model.device import Device
 from kopt.model.diagnosis import Profile
@@ -15,9 +17,7 @@ from kopt.provenance import code_digest
 from kopt.search.diagnose import slowest
 from kopt.stages.evaluate import built_named, estimate_time
 from kopt.stages.evaluate_cuda import Plan, Records, kernel_named
-from kopt.stages.keys import ProfileKey, build_contract
-from kopt.stages.measure import Scene
-from kopt.stages.on_gpu import leased
+from kopt.stages.measure_cuda import Scene
 from kopt.stages.profile import ParentProfile, profile_without_counters
 
 log = logging.getLogger(__name__)
@@ -87,12 +87,12 @@ class Profiling:
         return ProfileKey(
             kernel=self._row.kernel, entry=self._problem.seed.entry, build=self._row.build,
             problem=build_contract(self._problem), workload=self._workload.name, environment=where,
-            code=code_digest("kopt.device.ncu"),
+            code=code_digest("kopt.device.ncu.count"),
         )  # fmt: skip
 
     def _count(self, static: Profile, device: Device, seconds: float) -> Counters | Profile:
         """Counters, or the profile without them and why; the latter is not kept."""
-        from kopt.device.ncu import NotCounted, ProfileJob, count, counters_profile, foreign_kernels
+        from kopt.device.ncu.count import NotCounted, ProfileJob, count, counters_profile, foreign_kernels
 
         job = ProfileJob(
             kernel=kernel_named(self._row.kernel, self._problem, self._store), problem=self._problem,

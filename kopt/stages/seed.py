@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from kopt.jobs.keys import KERNEL
 from kopt.model.kernel import Candidate, Kernel, ProposalStatus
-from kopt.stages.keys import KERNEL
 from kopt.store import Store
 
 

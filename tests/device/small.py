@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from kopt.load_config import load_device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Workload
-from kopt.settings import load_device
 
 ROOT = Path(__file__).resolve().parents[2]
 H100 = load_device("h100", ROOT)

@@ -10,8 +10,8 @@ import time
 import psutil
 import pytest
 
-from kopt.device.apart import apart
 from kopt.errors import ConfigError, WorkerDied
+from kopt.sandbox.fresh import apart
 
 
 def pid_of_a_fresh_process():

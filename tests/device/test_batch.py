@@ -4,14 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from kopt.device.batch import Batch, InputChanged
-from kopt.device.distributions import Draw
-from kopt.device.findings import Recorded
-from kopt.device.trusted import CallFailed
-from kopt.device.verify import Comparison
+from kopt.device.cuda.batch import Batch, InputChanged
+from kopt.device.cuda.verdicts import Recorded
+from kopt.device.reference.compare import Comparison
+from kopt.device.reference.distributions import Draw
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.problem import Workload
+from kopt.sandbox.service import CallFailed
 
 MAIN = Workload(name="main", constants={})
 DRAWS = [Draw(MAIN, name, at) for at, name in enumerate(["normal", "normal", "integer", "range"])]

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.bench import Bench, _Round, _Slots
-from kopt.device.contestant import Reply, read_reply
-from kopt.device.findings import Recorded
-from kopt.device.launcher import is_plain
-from kopt.device.program import (
+from kopt.device.cuda.bench import Bench, _Round, _Slots
+from kopt.device.cuda.contestant import Reply, read_reply
+from kopt.device.cuda.launch import is_plain
+from kopt.device.cuda.program import (
     Allocate,
     Descriptor,
     HostTensor,
@@ -22,6 +21,7 @@ from kopt.device.program import (
     Scalar,
     View,
 )
+from kopt.device.cuda.verdicts import Recorded
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
 

@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 import triton
 
-from kopt.device.binary import resources
-from kopt.device.build import LIMITS, BuildJob, build_all, check_syntax
-from kopt.device.cage import Limits
-from kopt.device.fingerprint import fingerprint, toolchain
+from kopt.device.build.build import LIMITS, BuildJob, build_all, check_syntax
+from kopt.device.build.cubin import resources
+from kopt.device.build.fingerprint import fingerprint, toolchain
 from kopt.errors import ProblemError
 from kopt.model.build import BuildFailed, Built, Phase
 from kopt.model.kernel import Kernel
+from kopt.sandbox.cage import Limits
 from kopt.store import Store
 from tests.device.small import H100, SCALE, SOURCE, changed
 

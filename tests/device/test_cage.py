@@ -3,8 +3,8 @@ import socket
 import tempfile
 from pathlib import Path
 
-from kopt.device.cage import Limits, cage_features
-from kopt.device.fork import Returned, run_forked
+from kopt.sandbox.cage import Limits, cage_features
+from kopt.sandbox.pool import Returned, run_forked
 
 
 def caged(task) -> str:

@@ -5,16 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device import corpus
-from kopt.device.apart import apart
-from kopt.device.corpus import Entry, Judged, Result
-from kopt.device.screen import screen
+from kopt.commands import corpus
+from kopt.commands.corpus import Entry, Judged, Result
+from kopt.device.screen.rules import screen
 from kopt.errors import ProblemError
+from kopt.load_config import load_device
 from kopt.model.build import BuildFailed, Built, Phase
 from kopt.model.kernel import Kernel
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem import folder
-from kopt.settings import load_device
+from kopt.sandbox.fresh import apart
 from kopt.store import Store
 from tests.device.small import SCALE
 
@@ -266,7 +266,7 @@ def test_a_sample_goes_as_expected_through_build_and_interpreter(tmp_path):
 
 @pytest.mark.gpu
 def test_a_sample_goes_as_expected_through_the_judge_on_a_gpu(tmp_path):
-    from kopt.device.peaks import known_device
+    from kopt.device.hardware.peaks import known_device
 
     entries = [BY_NAME[name] for name in (*SAMPLE, "patched_event", "row_per_program")]
     judged = apart(500.0, corpus.judge_by_cuda, entries, 4, 30.0, 0, apart(120.0, known_device, Store(tmp_path)))

@@ -6,7 +6,7 @@ import sys
 PROGRAM = """
 import sys
 import torch
-from kopt.device.dispatch import DispatchMode
+from kopt.device.reference.dispatch import DispatchMode
 
 class Counting(DispatchMode):
     seen = 0

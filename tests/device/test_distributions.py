@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.distributions import DISTRIBUTIONS, Draw, derive_seed, make_case, plan
+from kopt.device.reference.distributions import DISTRIBUTIONS, Draw, derive_seed, make_case, plan
 from kopt.model.problem import Problem, Workload
 from kopt.problem.folder import load
 

@@ -9,8 +9,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # the tests' own modul
 
 from recorded import LAUNCHES, MATMUL, MATVEC, SOFTMAX, built, facts_for, h100, ptx_of
 
-from kopt.device.estimate import estimate, estimate_eager
-from kopt.device.traffic import tensor_bytes
+from kopt.estimate.time import estimate, estimate_eager
+from kopt.estimate.traffic import tensor_bytes
 from kopt.model.build import Built, HostOp
 from kopt.model.device import Device
 from kopt.roofline import floor_ms

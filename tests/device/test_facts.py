@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.facts import problem_facts
+from kopt.device.reference.facts import problem_facts
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, WorkloadFacts
 from kopt.problem.folder import load

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.fingerprint import fingerprint, toolchain
+from kopt.device.build.fingerprint import fingerprint, toolchain
 from kopt.model.build import HostOp, Launch, WorkloadBuild
 from tests.device.small import H100, SCALE, SOURCE
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.cage import Limits, cage_features
-from kopt.device.fork import Died, Outcome, Raised, Returned, TimedOut, run_forked
-from kopt.device.pipe import ASKED, Report
-from kopt.device.processes import descendants
+from kopt.sandbox.cage import Limits, cage_features
+from kopt.sandbox.pipe import ASKED, Report
+from kopt.sandbox.pool import Died, Outcome, Raised, Returned, TimedOut, run_forked
+from kopt.sandbox.processes import descendants
 
 QUICK = Limits(wall_s=20.0, data_bytes=1 << 30)
 

@@ -9,8 +9,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # the tests' own modul
 
 from recorded import LAUNCHES, MATVEC, built, facts_for, h100, ptx_of
 
-from kopt.device.estimate import estimate
-from kopt.device.full_size import LEAST, shortfall
+from kopt.estimate.time import estimate
+from kopt.estimate.work_done import LEAST, shortfall
 from kopt.model.build import HostOp, Phase
 from kopt.model.timing import Estimated, WorkloadEstimate
 

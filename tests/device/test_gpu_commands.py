@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.gpus import visible_gpus
+from kopt.device.hardware.gpus import visible_gpus
 
 pytestmark = pytest.mark.gpu
 
@@ -102,8 +102,8 @@ def test_the_interpreter_judges_where_it_is_asked_for_or_the_gpu_is_hidden():
 
 HOLD = """
 import os
-from kopt.device.gpus import visible_gpus
-from kopt.device.lease import lease
+from kopt.device.hardware.gpus import visible_gpus
+from kopt.device.hardware.lease import lease
 with lease(visible_gpus(os.environ), wait_s=60):
     print("held", flush=True)
     input()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from kopt.device.clocks import Clocks
+from kopt.device.hardware.nvml import Clocks
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
@@ -32,11 +32,11 @@ RUN = """
 import json, sys
 from itertools import groupby
 from pathlib import Path
-from kopt.device.cage import Limits
-from kopt.device.facts import problem_facts
-from kopt.device.judge_cuda import CudaJob, Ground, judge_all
-from kopt.device.judging import Race
-from kopt.device.peaks import describe_device
+from kopt.sandbox.cage import Limits
+from kopt.device.reference.facts import problem_facts
+from kopt.device.cuda.judge import CudaJob, Ground, judge_all
+from kopt.device.cuda.race import Race
+from kopt.device.hardware.peaks import describe_device
 from kopt.store import Store
 
 jobs = [CudaJob.model_validate(job) for job in json.load(sys.stdin)]
@@ -55,7 +55,7 @@ print(json.dumps([found.uuid, judged]))
 
 
 def judge(jobs: list[tuple[Problem, str]], builds=(), store: Path | None = None, before: str = ""):
-    from kopt.device.judging import CudaJudged
+    from kopt.device.cuda.race import CudaJudged
 
     texts = [
         {"kernel": Kernel(source=source).model_dump(), "problem": problem.model_dump(mode="json"), "seed": 7}
@@ -216,7 +216,7 @@ def test_what_was_computed_in_earlier_calls_cannot_be_used_again():
 
 def test_who_writes_to_the_memory_of_the_judge_harms_nobody_else():
     source = wrapped(
-        "import gc\nfrom kopt.device import ipc\nfrom kopt.device.referee import Sheet\n\n"
+        "import gc\nfrom kopt.device import ipc\nfrom kopt.device.cuda.referee import Sheet\n\n"
         "def kernel_function(A, B):\n"
         "    for sheet in [one for one in gc.get_objects() if isinstance(one, Sheet)]:\n"
         "        [ipc.open_shared(one).tensor.zero_() for one in sheet.inputs]\n"
@@ -228,7 +228,7 @@ def test_who_writes_to_the_memory_of_the_judge_harms_nobody_else():
 
 
 OLD_MEMORY = """
-from kopt.device.replay import Replay
+from kopt.device.cuda.replay import Replay
 
 Replay.memory = lambda replay: {}
 """
@@ -237,8 +237,8 @@ Replay.memory = lambda replay: {}
 BUILD = """
 import json, sys
 from pathlib import Path
-from kopt.settings import load_device
-from kopt.device.build import BuildJob, build_all
+from kopt.load_config import load_device
+from kopt.device.build.build import BuildJob, build_all
 from kopt.store import Store
 
 job = BuildJob.model_validate(json.load(sys.stdin) | {"device": load_device("h100", Path(sys.argv[1])).model_dump()})

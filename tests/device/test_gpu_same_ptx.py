@@ -6,11 +6,11 @@ import sys
 import pytest
 import torch
 
-from kopt.device.contract import load_candidate
-from kopt.device.fingerprint import fingerprint, toolchain
-from kopt.device.precompiled import quiet_compiler
-from kopt.device.recorder import Recorder
-from kopt.device.trace import prepare, record_call
+from kopt.device.build.fingerprint import fingerprint, toolchain
+from kopt.device.build.precompiled import quiet_compiler
+from kopt.device.build.trace import prepare, record_call
+from kopt.device.build.trace_log import Recorder
+from kopt.device.reference.contract import load_candidate
 from kopt.model.build import Built
 from kopt.problem import folder
 from tests.device.small import H100, ROOT

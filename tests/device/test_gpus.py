@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.gpus import Gpu, find_gpus, visible_gpus
+from kopt.device.hardware.gpus import Gpu, find_gpus, visible_gpus
 
 
 def gpu(at: int, uuid: str) -> Gpu:
@@ -58,7 +58,7 @@ def test_whatever_the_variable_holds_only_existing_gpus_are_visible_and_each_onc
 
 
 def test_finding_gpus_needs_neither_torch_nor_a_path():
-    program = "import sys\nfrom kopt.device.gpus import find_gpus\nprint(find_gpus(), 'torch' in sys.modules)"
+    program = "import sys\nfrom kopt.device.hardware.gpus import find_gpus\nprint(find_gpus(), 'torch' in sys.modules)"
     environment = {"PATH": "/nonexistent", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.split()[-1] == "False"
@@ -67,7 +67,7 @@ def test_finding_gpus_needs_neither_torch_nor_a_path():
 @pytest.mark.gpu
 def test_finding_gpus_makes_no_cuda_context():
     program = (
-        "from kopt.device.gpus import find_gpus\nfrom kopt.device.lease import cuda_is_initialised\n"
+        "from kopt.device.hardware.gpus import find_gpus\nfrom kopt.device.hardware.lease import cuda_is_initialised\n"
         "assert find_gpus()[0].uuid.startswith(('GPU-', 'MIG-'))\nassert not cuda_is_initialised()\n"
         "import torch\nassert not cuda_is_initialised()\ntorch.zeros(1, device='cuda')\nassert cuda_is_initialised()\n"
     )

@@ -18,9 +18,9 @@ VERDICT: TypeAdapter[Verdict] = TypeAdapter(Verdict)
 
 RUN = """
 import json, sys
-from kopt.device.cage import Limits
-from kopt.device.interpret import verify_all
-from kopt.device.interpret_contestant import VerifyJob
+from kopt.sandbox.cage import Limits
+from kopt.device.interpret.judge import verify_all
+from kopt.device.interpret.contestant import VerifyJob
 
 jobs = [VerifyJob.model_validate(job) for job in json.load(sys.stdin)]
 verdicts = {i: v.model_dump(mode="json") for i, v in verify_all(jobs, workers=2, limits=Limits(wall_s=8))}

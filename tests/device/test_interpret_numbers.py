@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from kopt.device.interpret_numbers import decode, encode, libdevice, poison
+from kopt.device.interpret.numbers import decode, encode, libdevice, poison
 
 FLOATS = arrays.arrays(np.float32, st.integers(1, 20), elements=st.floats(width=32))
 TORCH = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.interpret_races import DataRace, Races, Seen
+from kopt.device.interpret.races import DataRace, Races, Seen
 
 START, END = 4096, 4096 + 256
 OUTPUT = Seen(stored={(START, END)})

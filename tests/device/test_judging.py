@@ -4,12 +4,12 @@ import random
 
 import pytest
 
-from kopt.device.batch import InputChanged
-from kopt.device.findings import Recorded, failure
-from kopt.device.found import Found
-from kopt.device.judging import Judging, Race
-from kopt.device.program import Program, View
-from kopt.device.times import INCUMBENT, Times
+from kopt.device.cuda.batch import InputChanged
+from kopt.device.cuda.program import Program, View
+from kopt.device.cuda.race import Judging, Race
+from kopt.device.cuda.times import INCUMBENT, Times
+from kopt.device.cuda.verdicts import Recorded, failure
+from kopt.device.hardware.measured import Found
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.device import Device

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.gpus import Gpu
-from kopt.device.lease import GpuBusy, lease
+from kopt.device.hardware.gpus import Gpu
+from kopt.device.hardware.lease import GpuBusy, lease
 from kopt.errors import DeviceError
 from tests.device.ends import ends
 
@@ -17,8 +17,8 @@ GPUS = [Gpu(uuid=f"GPU-{at}", name="H100", memory_bytes=1, driver="1", arch=90, 
 PREAMBLE = """
 import os, random, signal, sys, time
 from pathlib import Path
-from kopt.device.gpus import Gpu
-from kopt.device.lease import lease
+from kopt.device.hardware.gpus import Gpu
+from kopt.device.hardware.lease import lease
 folder = Path(sys.argv[1])
 count = int(sys.argv[2])
 gpus = [Gpu(uuid=f"GPU-{at}", name="H100", memory_bytes=1, driver="1", arch=90, index=at) for at in range(count)]
@@ -36,7 +36,7 @@ with lease(gpus, wait_s=20, workers_per_gpu=2, folder=folder) as mine, mine.excl
 HOLD_WITH_CHILD = (
     PREAMBLE
     + """
-from kopt.device.cage import die_with_parent
+from kopt.sandbox.cage import die_with_parent
 from tests.device.ends import ends
 with lease(gpus, wait_s=20, folder=folder):
     parent = os.getpid()
@@ -175,15 +175,15 @@ def test_no_visible_gpu_is_an_error_at_once(tmp_path):
 
 
 def test_leasing_imports_no_torch():
-    program = "import sys, kopt.device.lease\nprint('torch' in sys.modules)"
+    program = "import sys, kopt.device.hardware.lease\nprint('torch' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "False\n"
 
 
 @pytest.mark.gpu
 def test_lease_after_cuda_is_refused(tmp_path):
     program = (
-        "import os, torch\nfrom pathlib import Path\nfrom kopt.device.gpus import visible_gpus\n"
-        "from kopt.device.lease import lease\nfrom kopt.errors import DeviceError\n"
+        "import os, torch\nfrom pathlib import Path\nfrom kopt.device.hardware.gpus import visible_gpus\n"
+        "from kopt.device.hardware.lease import lease\nfrom kopt.errors import DeviceError\n"
         f"with lease(visible_gpus(os.environ), wait_s=5, folder=Path({str(tmp_path)!r})):\n"
         "    torch.zeros(1, device='cuda')\n"
         "try:\n"

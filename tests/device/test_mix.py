@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.mix import access_bytes, instruction_mix, parse, total_mix
+from kopt.estimate.instructions import access_bytes, instruction_mix, parse, total_mix
 
 FOLDER = Path(__file__).parent / "estimate_fixtures"
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.ncu import (
+from kopt.device.ncu.count import (
     Counted,
     NotCounted,
     ProfileJob,
@@ -20,7 +20,7 @@ from kopt.device.ncu import (
     foreign_kernels,
     outcome,
 )
-from kopt.device.ncu_csv import METRICS, TIME, LaunchCounters, NotCounters, parse, together
+from kopt.device.ncu.csv import METRICS, TIME, LaunchCounters, NotCounters, parse, together
 from kopt.model.diagnosis import Profile
 from kopt.model.problem import Dtype, TensorSpec, WorkloadFacts
 from tests.device.ends import ends
@@ -138,7 +138,7 @@ def test_other_outcomes_have_a_cause(status, log, cause):
 
 def test_missing_ncu_is_an_outcome(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.setattr("kopt.device.ncu.PLACES", ("/nonexistent/ncu", "/nonexistent"))
+    monkeypatch.setattr("kopt.device.ncu.count.PLACES", ("/nonexistent/ncu", "/nonexistent"))
     assert find_ncu() is None
     assert count(JOB) == NotCounted(cause="no ncu")
 

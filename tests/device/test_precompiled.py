@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.build import LIMITS, BuildJob, build_all, warm_up
-from kopt.device.fork import Returned, run_forked
-from kopt.device.pipe import Report
-from kopt.device.precompiled import Compiled, compiled, install
-from kopt.device.trace import trace
+from kopt.device.build.build import LIMITS, BuildJob, build_all, warm_up
+from kopt.device.build.precompiled import Compiled, compiled, install
+from kopt.device.build.trace import trace
 from kopt.model.build import Built
 from kopt.model.kernel import Kernel
+from kopt.sandbox.pipe import Report
+from kopt.sandbox.pool import Returned, run_forked
 from kopt.store import Store
 from tests.device.small import H100, SCALE, changed
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from kopt.device.capture import Capture
-from kopt.device.program import Allocate, Operation, Program, Scalar, View
-from kopt.device.rejection import Rejected
-from kopt.device.replay import NotReplayable, Replay, Scratch, _nested, flat_bytes
+from kopt.device.cuda.capture import Capture
+from kopt.device.cuda.program import Allocate, Operation, Program, Scalar, View
+from kopt.device.cuda.replay import NotReplayable, Replay, Scratch, _nested, flat_bytes
+from kopt.device.reference.rejection import Rejected
 from kopt.model.build import Phase
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.trusted import CallFailed, CallTimedOut, Trusted
 from kopt.errors import ProblemError, WorkerDied
+from kopt.sandbox.service import CallFailed, CallTimedOut, Trusted
 
 
 class Service:

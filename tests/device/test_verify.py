@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.distributions import Case, Draw, make_case, plan
-from kopt.device.verify import Contract, Described, Expected, compare, described, expected
-from kopt.device.verify_calibration import calibrate
+from kopt.device.reference.calibration import calibrate
+from kopt.device.reference.compare import Contract, Described, Expected, compare, described, expected
+from kopt.device.reference.distributions import Case, Draw, make_case, plan
 from kopt.model.problem import Problem, Tolerance
 from kopt.problem.folder import load, names
 

@@ -7,10 +7,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # the tests' own modul
 
 from recorded import LAUNCHES, ptx_of
 
-from kopt.device.estimate import scalar_values
-from kopt.device.mix import parse
-from kopt.device.registers import sample
-from kopt.device.walk import Guess, walk
+from kopt.estimate.instructions import parse
+from kopt.estimate.registers import sample
+from kopt.estimate.time import scalar_values
+from kopt.estimate.walk import Guess, walk
 
 
 def walked(name, guess=None, scalars=None):

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.build import BuildJob, build_all
+from kopt.device.build.build import BuildJob, build_all
+from kopt.load_config import load_device
 from kopt.model.build import Build, Built
 from kopt.problem.folder import load, names
-from kopt.settings import load_device
 from kopt.store import Store
 
 ROOT = Path(__file__).parents[2]

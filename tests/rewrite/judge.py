@@ -6,8 +6,8 @@ Reads (problem, label, source) as JSON, prints what failed and why.
 import json
 import sys
 
-from kopt.device.interpret import verify_all
-from kopt.device.interpret_contestant import VerifyJob
+from kopt.device.interpret.contestant import VerifyJob
+from kopt.device.interpret.judge import verify_all
 from kopt.model.kernel import Kernel
 from tests.rewrite import samples
 

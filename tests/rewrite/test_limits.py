@@ -3,7 +3,7 @@
 import pytest
 
 from kopt.rewrite.limits import misfits, plausible
-from kopt.rewrite.module import parse
+from kopt.rewrite.source.module import parse
 from tests.rewrite import samples
 
 FACTS = samples.facts()

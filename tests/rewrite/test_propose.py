@@ -117,7 +117,7 @@ def test_a_repair_is_neither_the_failed_source_nor_its_parent():
 
 def test_a_repair_after_a_lack_of_resources_asks_for_less():
     from kopt.rewrite.limits import footprint
-    from kopt.rewrite.module import parse
+    from kopt.rewrite.source.module import parse
 
     parent = SOURCES["gemma3_swiglu"]
     failed = parent.replace("64, 64, 32", "256, 256, 128")

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from random import Random
 
-from kopt.rewrite.module import parse
 from kopt.rewrite.propose import TRANSFORMATIONS, propose
+from kopt.rewrite.source.module import parse
 from tests.rewrite import samples
 
 AFTER = {

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from kopt.errors import ProblemError
+from kopt.load_config import load_device
 from kopt.model.build import Phase
 from kopt.model.trial import BuildRow
 from kopt.model.verdict import Failed, Incorrect, Passed
+from kopt.preflight.check_seed import Attempt, check_attempt, refuse
 from kopt.problem import folder
-from kopt.settings import load_device
-from kopt.stages.check_seed import Attempt, check_attempt, refuse
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = BuildRow(round=0, attempt=0, slot=0, kernel="k", status="built", fingerprint="f", build="b")

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from kopt.cli import main
-from kopt.device.cage import cage_features
-from kopt.device.gpus import Gpu
+from kopt.commands import doctor
+from kopt.commands.evaluate import Evaluated, estimated, in_words, measured
+from kopt.device.hardware.gpus import Gpu
 from kopt.model.environment import Conditions
 from kopt.model.timing import Estimated, Measured, WorkloadEstimate, WorkloadTiming
-from kopt.stages import doctor
-from kopt.stages.check_kernel import Evaluated, estimated, in_words, measured
+from kopt.sandbox.cage import cage_features
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED = ROOT / "config" / "problems" / "softmax" / "kernel.py"

@@ -14,12 +14,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "llm"))  # its serv
 from llm_servers import FaultServer, request_to, table_for
 
 from kopt import cli
+from kopt.commands.cost import pack_run, run_cost, unpack_run
 from kopt.config import Config
+from kopt.jobs.asker import Asker
 from kopt.llm.ask import Terms, ask, replies_of
 from kopt.llm.ledger import Ledger
 from kopt.llm.request import key_of
-from kopt.stages.cost import pack_run, run_cost, unpack_run
-from kopt.stages.language import Asker
 from kopt.store import Store
 
 

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.judging import CudaJudged
+from kopt.device.cuda.race import CudaJudged
+from kopt.load_config import load_device
 from kopt.model.build import Phase
 from kopt.model.environment import Environment
 from kopt.model.timing import Measured, WorkloadTiming
 from kopt.model.trial import BuildRow
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem.folder import load
-from kopt.settings import load_device
 from kopt.stages.evaluate_cuda import Plan, Records
 from kopt.store import Store
 

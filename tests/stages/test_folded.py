@@ -7,7 +7,7 @@ import subprocess
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kopt.stages.command import Job, folded
+from kopt.jobs.command import Job, folded
 
 NUMBERS = st.lists(st.integers(0, 12), max_size=8)
 

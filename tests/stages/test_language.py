@@ -13,6 +13,9 @@ from prompt_values import DEVICE, FACTS, PROBLEM, SOURCE
 
 from kopt.config import REWRITER, Config
 from kopt.errors import NoReply
+from kopt.jobs.asker import Asker, lacking_lines
+from kopt.jobs.briefing import Briefing
+from kopt.jobs.keys import KERNEL, BuildKey
 from kopt.llm.ask import replies_of
 from kopt.llm.reply import Answered, Empty, Lack, Refused, Truncated, Unanswered, Usage
 from kopt.llm.request import Message, key_of
@@ -26,13 +29,10 @@ from kopt.model.trial import RankRow, SelectionRow
 from kopt.prompts.context import Memory, Parent, Setting, Share, Standing
 from kopt.prompts.sections import Prompt
 from kopt.stages import generate as generating
-from kopt.stages.briefing import Briefing
 from kopt.stages.classify import classify_pool
 from kopt.stages.classify_by_model import ModelClassifier
 from kopt.stages.diagnose import diagnosed
-from kopt.stages.keys import KERNEL, BuildKey
-from kopt.stages.language import Asker, lacking_lines
-from kopt.stages.write import Author, lost_replies, written
+from kopt.stages.generate_by_model import Author, lost_replies, written
 from kopt.store import Store
 
 USAGE = Usage(input=10, output=5, dollars=0.25)

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device import judge_cuda
-from kopt.device.found import Found
-from kopt.device.validity import environment
+from kopt.device.cuda import judge as judge_cuda
+from kopt.device.hardware.environment import environment
+from kopt.device.hardware.measured import Found
+from kopt.load_config import load_device
 from kopt.model.build import Phase
 from kopt.model.kernel import ProposalStatus
 from kopt.model.problem import ProblemFacts
@@ -16,10 +17,9 @@ from kopt.model.timing import Finals, Measured, WorkloadTiming
 from kopt.model.trial import RankRow, Trial
 from kopt.model.verdict import Failed, Passed
 from kopt.report.terminal import final_lines
-from kopt.settings import load_device
-from kopt.stages import measure
+from kopt.stages import measure_cuda as measure
 from kopt.stages.finish import measured
-from kopt.stages.measure import Course, Scene, table_lines, with_finals
+from kopt.stages.measure_cuda import Course, Scene, table_lines, with_finals
 from kopt.store import Store
 from tests.device.small import SCALE
 

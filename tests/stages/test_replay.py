@@ -7,6 +7,7 @@ import yaml
 
 from kopt import cli
 from kopt.artifact import canonical_json
+from kopt.commands.replay import prepare
 from kopt.errors import ConfigError
 from kopt.llm.ask import replies_of
 from kopt.llm.pack import pack
@@ -14,7 +15,6 @@ from kopt.llm.packed import Recording
 from kopt.llm.reply import Answered, Usage
 from kopt.llm.request import Message, key_of
 from kopt.llm.table import Model, ModelTable, Price
-from kopt.stages.replay import prepare
 from kopt.store import Store
 
 PRICE = Price(input=1.0, cached_input=0.1, cache_write=1.0, output=5.0)

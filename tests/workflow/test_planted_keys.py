@@ -15,9 +15,9 @@ from local_models import KEYS, SMALL, holding, kernel_server, spellings, write_m
 from prying_server import PRY
 
 from kopt.artifact import read_table
-from kopt.device.cage import KEPT_VARIABLES
 from kopt.model.kernel import Candidate, ProposalStatus
 from kopt.model.trial import BuildRow, EvaluationRow
+from kopt.sandbox.cage import KEPT_VARIABLES
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("planted")]
 

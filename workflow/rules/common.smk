@@ -9,9 +9,9 @@ sys.path.insert(0, str(ROOT))
 
 from kopt.errors import KoptError
 from kopt.provenance import code_digest, file_digest
-from kopt.stages.check_seed import check_seed
-from kopt.stages.command import folded
-from kopt.stages.validate import lock_note, validate
+from kopt.preflight.check_seed import check_seed
+from kopt.jobs.command import folded
+from kopt.preflight.validate import lock_note, validate
 
 try:
     CHECKED = validate(config, ROOT)
@@ -33,7 +33,7 @@ PARENTS = range(CONFIG.candidate_pool_size)
 MODELS = [f"{RUN}/models.json"] if CONFIG.asked_models else []
 ASKING = ["asking"] if CONFIG.asked_models else []
 ASKED = f"models={{input.models}} run={RUN} costs={{output.costs}}"
-BILL = ["bill"] if MODELS else []
+BILL = ["jobs.ledger_costs"] if MODELS else []
 
 
 wildcard_constraints:
@@ -51,7 +51,7 @@ def settings(*names):
 
 def code(stage, *more, script=None):
     """Digest of the code behind a stage: snakemake cannot see an edit of an imported module by itself."""
-    modules = "".join(code_digest(f"kopt.stages.{name}") for name in (stage, *more))
+    modules = "".join(code_digest(f"kopt.{name if '.' in name else f'stages.{name}'}") for name in (stage, *more))
     return modules + file_digest(ROOT / f"workflow/scripts/{script or stage}.py")
 
 

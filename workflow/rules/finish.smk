@@ -82,7 +82,7 @@ rule finish:
     log:
         f"{RUN}/logs/finish.log",
     params:
-        code=code("finish", *(["told"] if MODELS else [])),
+        code=code("finish", *(["model_summary"] if MODELS else [])),
         settings=settings(*CHECKED.setting_names),
         files=lambda w, input: " ".join(folded(name, input[name]) for name in PER_ROUND),
     shell:

@@ -56,7 +56,7 @@ if CUDA:
         resources:
             gpu=GPU,
         params:
-            code=code("on_gpu", script="device"),
+            code=code("jobs.on_gpu", script="device"),
             settings=settings("limits"),
         shell:
             f"{SCRIPT}/device.py settings={{params.settings:q}} store={CONFIG.store} device={{output.device}} log={{log}}"

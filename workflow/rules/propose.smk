@@ -41,7 +41,7 @@ GENERATE = (
     f"briefing={{input.briefing}} {ASKED} labels=r{{wildcards.round}}a{{params.attempt}}s settings={{params.settings:q}} store={CONFIG.store} "
     "candidates={output.candidates} failed={output.failed} sources={params.sources} log={log}"
 )
-GENERATE_CODE = code("generate", *(["write"] if MODELS else []), *BILL)
+GENERATE_CODE = code("generate", *(["generate_by_model"] if MODELS else []), *BILL)
 GENERATE_SETTINGS = settings("seed", "max_repairs", *ASKING)
 
 

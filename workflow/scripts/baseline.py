@@ -1,9 +1,9 @@
 """Rule baseline: the reference as PyTorch runs it and compiles it, and the seed kernel, on this GPU."""
 
 from kopt.artifact import write_value
-from kopt.stages.command import Job, run
+from kopt.jobs.command import Job, run
 from kopt.stages.gpu_settings import course_of, scene_of
-from kopt.stages.measure import measure_baselines, table_lines
+from kopt.stages.measure_cuda import measure_baselines, table_lines
 
 
 def main(job: Job) -> None:

@@ -1,16 +1,16 @@
 """Rule brief: what the next round's prompts may tell."""
 
 from kopt.artifact import read_table, read_tables, read_value, read_values, write_value
+from kopt.jobs.asker import asker_of
+from kopt.jobs.briefing import read_briefing
+from kopt.jobs.command import Job, run
+from kopt.jobs.ledger_costs import write_costs
 from kopt.model.device import Device
 from kopt.model.kernel import Candidate
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.timing import Finals
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
-from kopt.stages.bill import write_costs
 from kopt.stages.brief import Round, brief, memory_before, setting_of
-from kopt.stages.briefing import read_briefing
-from kopt.stages.command import Job, run
-from kopt.stages.language import asker_of
 from kopt.stages.profile import ParentProfile
 from kopt.techniques.taxonomy import load
 

@@ -1,12 +1,12 @@
 """Rule classify: technique vectors of the pool."""
 
 from kopt.artifact import read_table, read_tables, read_value, write_table
+from kopt.jobs.command import Job, run
+from kopt.jobs.ledger_costs import write_costs
 from kopt.model.device import Device
 from kopt.model.trial import RankRow, TechniqueRow
-from kopt.stages.bill import write_costs
 from kopt.stages.classify import classifier, classify_pool
 from kopt.stages.classify_by_model import model_classifier, vectors_of, write_agreement
-from kopt.stages.command import Job, run
 
 
 def main(job: Job) -> None:

@@ -1,11 +1,11 @@
 """Rules compile, compile_seed and compile_repair: build candidates without a GPU and mark duplicates."""
 
 from kopt.artifact import read_table, read_tables, read_value, write_table, write_text
+from kopt.jobs.command import Job, run
 from kopt.model.device import Device
 from kopt.model.kernel import Candidate
 from kopt.model.problem import Problem
 from kopt.model.trial import BuildRow
-from kopt.stages.command import Job, run
 from kopt.stages.compile import builder, compile_candidates, failed_slots, mark_duplicates, write_records
 
 

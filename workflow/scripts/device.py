@@ -1,8 +1,8 @@
 """Rule device: the GPU of this run, described and measured."""
 
 from kopt.artifact import write_value
-from kopt.stages.command import Job, run
-from kopt.stages.on_gpu import described
+from kopt.jobs.command import Job, run
+from kopt.jobs.on_gpu import described
 
 
 def main(job: Job) -> None:

@@ -1,14 +1,14 @@
 """Rule diagnose: ranked, different directions for each parent."""
 
 from kopt.artifact import read_table, read_value, read_values, write_value
+from kopt.jobs.asker import asker_of
+from kopt.jobs.briefing import read_briefing
+from kopt.jobs.command import Job, run
+from kopt.jobs.ledger_costs import write_costs
 from kopt.model.device import Device
 from kopt.model.problem import ProblemFacts
 from kopt.model.trial import SelectionRow
-from kopt.stages.bill import write_costs
-from kopt.stages.briefing import read_briefing
-from kopt.stages.command import Job, run
 from kopt.stages.diagnose import diagnose_parents, diagnosed, diagnoser
-from kopt.stages.language import asker_of
 from kopt.stages.profile import ParentProfile
 
 

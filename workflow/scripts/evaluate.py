@@ -1,10 +1,10 @@
 """Rules evaluate and evaluate_repair: a verdict and a time for every unique kernel of a chunk."""
 
 from kopt.artifact import read_table, read_tables, read_value, write_table, write_text
+from kopt.jobs.command import Job, run
 from kopt.model.device import Device
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
-from kopt.stages.command import Job, run
 from kopt.stages.evaluate import Judge, evaluate, failed_slots, judge
 
 

@@ -1,9 +1,9 @@
 """Rule expand: the slots of a round."""
 
 from kopt.artifact import read_table, read_value, write_table
+from kopt.jobs.command import Job, run
 from kopt.model.kernel import Slot
 from kopt.model.trial import RoundSummary, SelectionRow
-from kopt.stages.command import Job, run
 from kopt.stages.expand import expand_round
 
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from kopt.artifact import read_table, read_tables, read_value, read_values, write_table, write_text, write_value
+from kopt.jobs.command import Job, run
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate
@@ -11,7 +12,6 @@ from kopt.model.outcome import Outcome
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.trial import BuildRow, EvaluationRow, RoundSummary, SelectionRow, TechniqueRow, Trial
 from kopt.stages import finish
-from kopt.stages.command import Job, run
 from kopt.techniques.taxonomy import load
 
 
@@ -19,7 +19,7 @@ def of_models(job: Job) -> dict[str, Any]:
     """What only a run that asked language models has; others do not load the code for it."""
     if not job.paths("costs"):
         return {}
-    from kopt.stages.told import told
+    from kopt.stages.model_summary import told
 
     return told(job)._asdict()
 

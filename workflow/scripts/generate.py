@@ -1,16 +1,16 @@
 """Rules generate and generate_repair: ask every slot's proposer for a candidate."""
 
 from kopt.artifact import read_table, read_tables, read_value, read_values, write_table, write_text
+from kopt.jobs.asker import asker_of
+from kopt.jobs.command import Job, run
+from kopt.jobs.ledger_costs import write_costs
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate, Slot
 from kopt.model.problem import ProblemFacts
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
-from kopt.stages.bill import write_costs
-from kopt.stages.command import Job, run
 from kopt.stages.generate import Setting, directions, failures, generate, unusable_slots, write_sources
-from kopt.stages.language import asker_of
-from kopt.stages.write import author_of, lost_replies, written
+from kopt.stages.generate_by_model import author_of, lost_replies, written
 
 
 def main(job: Job) -> None:

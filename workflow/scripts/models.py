@@ -1,7 +1,7 @@
 """Rule models: the run's part of the model table."""
 
 from kopt.artifact import write_value
-from kopt.stages.command import Job, run
+from kopt.jobs.command import Job, run
 from kopt.stages.models import snapshot
 
 

@@ -3,12 +3,12 @@
 import yaml
 
 from kopt.artifact import write_table, write_text, write_value
+from kopt.jobs.command import Job, run
 from kopt.model.device import Device
 from kopt.model.kernel import Candidate
 from kopt.model.trial import BuildRow, EvaluationRow
 from kopt.problem.folder import load
 from kopt.report.costs import LabelledCost
-from kopt.stages.command import Job, run
 from kopt.stages.problem import facts_of
 
 

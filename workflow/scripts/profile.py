@@ -1,10 +1,10 @@
 """Rule profile: what is known of each parent's run."""
 
 from kopt.artifact import read_table, read_value, write_text, write_value
+from kopt.jobs.command import Job, run
 from kopt.model.device import Device
 from kopt.model.problem import ProblemFacts
 from kopt.model.trial import SelectionRow
-from kopt.stages.command import Job, run
 from kopt.stages.profile import ParentProfile, profile_parents, profiler
 
 

@@ -1,9 +1,9 @@
 """Rule rank: the pool in order of time; on a GPU its fastest are verified and timed anew, side by side."""
 
 from kopt.artifact import read_tables, write_table
+from kopt.jobs.command import Job, run
 from kopt.model.kernel import Candidate
 from kopt.model.trial import EvaluationRow, RankRow, SelectionRow
-from kopt.stages.command import Job, run
 from kopt.stages.rank import rank
 
 
@@ -15,7 +15,7 @@ def main(job: Job) -> None:
     )
     if job.settings.effective_judge == "cuda":
         from kopt.stages.gpu_settings import course_of, scene_of
-        from kopt.stages.measure import measure_pool
+        from kopt.stages.measure_cuda import measure_pool
 
         round = job.number("round")
         ranking = measure_pool(

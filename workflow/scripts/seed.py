@@ -1,9 +1,9 @@
 """Rule seed: the problem's own kernel as round 0's only candidate."""
 
 from kopt.artifact import read_value, write_table, write_text
+from kopt.jobs.command import Job, run
 from kopt.model.kernel import Candidate
 from kopt.model.problem import Problem
-from kopt.stages.command import Job, run
 from kopt.stages.seed import seed_candidate
 
 

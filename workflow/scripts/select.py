@@ -1,10 +1,10 @@
 """Rule select: the parents of the next round, and what the round came to."""
 
 from kopt.artifact import read_table, read_tables, read_values, write_table, write_value
+from kopt.jobs.command import Job, run
 from kopt.model.kernel import Candidate
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
 from kopt.report.terminal import round_line
-from kopt.stages.command import Job, run
 from kopt.stages.select import RoundTables, Rules, check_seed, select_parents, summarise
 
 

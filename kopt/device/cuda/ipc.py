@@ -1,0 +1,132 @@
+"""Device memory that two processes share: allocated whole by one, opened by its handle in another.
+
+Memory is taken from the driver itself, not from torch's allocator, whose segments hold other tensors too: who opens a
+handle sees exactly one tensor.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+
+from kopt.device.reference.facts import dtype_name
+from kopt.errors import DeviceError
+
+HANDLE_BYTES = 64
+_LAZY_PEER_ACCESS = 1
+
+
+class _Handle(ctypes.Structure):
+    _fields_ = (("reserved", ctypes.c_char * HANDLE_BYTES),)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A tensor of another process, as it travels between processes."""
+
+    handle: bytes
+    bytes: int
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: str
+    """E.g. `bfloat16`."""
+
+
+@dataclass
+class Owned:
+    """Shared memory on its owner's side; lives until `free`."""
+
+    tensor: torch.Tensor
+    shared: Shared
+    _address: int
+
+    def free(self) -> None:
+        """Give the memory back; the tensor must not be used any more."""
+        check(driver().cuMemFree_v2(ctypes.c_uint64(self._address)), "cuMemFree")
+
+
+@dataclass
+class Opened:
+    """Shared memory in another process; lives until `close`."""
+
+    tensor: torch.Tensor
+    _address: int
+
+    def close(self) -> None:
+        """Unmap the memory; the tensor must not be used any more."""
+        check(driver().cuIpcCloseMemHandle(ctypes.c_uint64(self._address)), "cuIpcCloseMemHandle")
+
+
+@cache
+def driver() -> ctypes.CDLL:
+    """The CUDA driver's library.
+
+    Raises:
+        DeviceError: there is none.
+    """
+    try:
+        return ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise DeviceError("no CUDA driver: libcuda.so.1 cannot be loaded") from error
+
+
+def check(status: int, what: str) -> None:
+    """Raise what a call of the driver reports.
+
+    Raises:
+        DeviceError: the status is not success.
+    """
+    if status:
+        name = ctypes.c_char_p()
+        driver().cuGetErrorName(status, ctypes.byref(name))
+        raise DeviceError(f"{what}: {(name.value or b'unknown error').decode()} ({status})")
+
+
+def share(like: torch.Tensor) -> Owned:
+    """A copy of a CUDA tensor, strides kept, in memory that other processes can open; torch must have a context."""
+    extent = 1 + sum((size - 1) * step for size, step in zip(like.shape, like.stride(), strict=True))
+    count = max(extent, 1) * like.element_size()
+    address, handle = ctypes.c_uint64(), _Handle()
+    check(driver().cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(count)), "cuMemAlloc")
+    check(driver().cuIpcGetMemHandle(ctypes.byref(handle), address), "cuIpcGetMemHandle")
+    raw = bytes(ctypes.string_at(ctypes.byref(handle), HANDLE_BYTES))
+    shared = Shared(raw, count, tuple(like.shape), tuple(like.stride()), dtype_name(like.dtype))
+    tensor = _view(address.value, shared)
+    tensor.copy_(like)
+    return Owned(tensor, shared, address.value)
+
+
+def open_shared(shared: Shared) -> Opened:
+    """The tensor behind a handle; writes go to the owner's memory.
+
+    Raises:
+        DeviceError: the handle cannot be opened (its owner is gone, or is this process).
+    """
+    handle, address = _Handle.from_buffer_copy(shared.handle), ctypes.c_uint64()
+    flags = ctypes.c_uint(_LAZY_PEER_ACCESS)
+    check(driver().cuIpcOpenMemHandle_v2(ctypes.byref(address), handle, flags), "cuIpcOpenMemHandle")
+    return Opened(_view(address.value, shared), address.value)
+
+
+def leave() -> None:
+    """Destroy this process's CUDA context, after a broken one too.
+
+    Whoever waits for the process would otherwise wait for the driver to clean up.
+    """
+    driver().cuDevicePrimaryCtxReset_v2(ctypes.c_int(0))
+
+
+class _Memory:
+    """What torch's array interface reads."""
+
+    def __init__(self, address: int, count: int) -> None:
+        self.__cuda_array_interface__ = {"shape": (count,), "typestr": "|u1", "data": (address, False), "version": 3}
+
+
+def _view(address: int, shared: Shared) -> torch.Tensor:
+    dtype = getattr(torch, shared.dtype)
+    flat = torch.as_tensor(_Memory(address, shared.bytes), device="cuda").view(dtype)
+    return flat.as_strided(shared.shape, shared.stride)

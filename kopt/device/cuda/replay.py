@@ -1,0 +1,257 @@
+"""Replay a recorded program in a process that never imported the candidate.
+
+Each step is checked against what a candidate may do; whatever else a contestant claims, only launches of the binaries
+that came with the program, allocations, fills and copies happen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from kopt.device.build.hostops import KINDS
+from kopt.device.cuda.launch import make_launcher
+from kopt.device.cuda.program import (
+    Allocate,
+    Argument,
+    Descriptor,
+    HostTensor,
+    KernelLaunch,
+    Many,
+    Named,
+    Operation,
+    Program,
+    Scalar,
+    View,
+)
+from kopt.errors import DeviceError
+
+NAMES = {
+    "cuda", "cpu", "strided", "contiguous_format", "preserve_format", "channels_last", "channels_last_3d",
+}  # fmt: skip
+
+
+PLAIN_TYPE = re.compile(r"[\w*<>\[\], #.]+")
+"""Types as Triton writes them."""
+
+
+class NotReplayable(DeviceError):
+    """A program holds something that no candidate may do."""
+
+
+Storages = dict[int, torch.Tensor]
+"""Flat byte tensors by number."""
+Run = Callable[[Storages], None]
+"""Does a step on the storages."""
+
+
+class Replay:
+    """A program with its binaries loaded, ready to run on any arguments of its workload."""
+
+    def __init__(self, program: Program, binaries: Mapping[str, bytes], driver: Any, device: str = "cuda") -> None:
+        """Load the binaries into this process's context.
+
+        Args:
+            program: what to run.
+            binaries: cubins by digest.
+            driver: Triton's driver, as it was made.
+            device: where it allocates.
+
+        Raises:
+            NotReplayable: the program holds something that no candidate may do.
+        """
+        self._program = program
+        self._device = device
+        self._driver = driver
+        self._functions: dict[tuple[str, str], int] = {}
+        self._binaries = binaries
+        self._steps = [(self._prepared(step), isinstance(step, KernelLaunch)) for step in program.steps]
+        self._allocated = {step.storage: step.bytes for step in program.steps if isinstance(step, Allocate)}
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+        return len(self._steps)
+
+    def memory(self) -> Storages:
+        """The memory that one call allocates, full of NaN: nothing of an earlier call is in it."""
+        made = {at: torch.empty(size, dtype=torch.uint8, device=self._device) for at, size in self._allocated.items()}
+        return {at: flat.fill_(0xFF) for at, flat in made.items()}
+
+    def run(
+        self, arguments: Sequence[torch.Tensor], *, memory: Storages | None = None, ghost: bool = False
+    ) -> torch.Tensor:
+        """Run it once on the current stream; the output.
+
+        Args:
+            arguments: flat byte tensors of the arguments' storages.
+            memory: from `memory`, for this call alone; without it memory is allocated on the way, as the candidate did.
+            ghost: leave the launches out.
+        """
+        if len(arguments) != self._program.arguments:
+            raise NotReplayable(f"the program wants {self._program.arguments} storages, not {len(arguments)}")
+        storages: Storages = dict(enumerate(arguments)) | (memory or {})
+        for step, is_launch in self._steps:
+            if not (ghost and is_launch):
+                step(storages)
+        return _placed(self._program.output, storages)
+
+    def _prepared(self, step: Allocate | Operation | KernelLaunch) -> Run:
+        if isinstance(step, Allocate):
+            return self._allocation(step)
+        return _operation(step) if isinstance(step, Operation) else self._launch(step)
+
+    def _allocation(self, step: Allocate) -> Run:
+        def allocate(storages: Storages) -> None:
+            if step.storage not in storages:
+                storages[step.storage] = torch.empty(step.bytes, dtype=torch.uint8, device=self._device)
+
+        return allocate
+
+    def _launch(self, step: KernelLaunch) -> Run:
+        # Triton reads `cluster_dims` of older metadata and `num_ctas` of newer; what is absent was absent.
+        metadata = SimpleNamespace(**_metadata(step.metadata))
+        signature = tuple(_nested(one) for one in step.signature)
+        launcher = make_launcher(signature, metadata, self._driver.launcher_cls)
+        function = self._function(step, metadata)
+        packed = (metadata.num_warps, metadata.num_ctas, metadata.shared)
+        x, y, z = step.grid
+
+        def launch(storages: Storages) -> None:
+            values = [_value(one, storages) for one in step.arguments]
+            stream = torch.cuda.current_stream().cuda_stream
+            launcher(x, y, z, stream, function, packed, None, None, None, *values)
+
+        return launch
+
+    def _function(self, step: KernelLaunch, metadata: Any) -> int:
+        key = (step.binary, step.name)
+        if step.binary not in self._binaries:
+            raise NotReplayable(f"the program launches {step.binary[:12]}, a binary that did not come with it")
+        if key not in self._functions:
+            loaded = self._driver.utils.load_binary(step.name, self._binaries[step.binary], metadata.shared, 0)
+            self._functions[key] = loaded[1]
+        return self._functions[key]
+
+
+def _metadata(given: Mapping[str, Any]) -> dict[str, Any]:
+    whole = {name: given[name] for name in ("num_warps", "shared")}
+    defaults = {
+        "num_ctas": 1, "launch_cooperative_grid": False, "launch_pdl": False, "global_scratch_size": 0,
+        "global_scratch_align": 1, "profile_scratch_size": 0, "profile_scratch_align": 1,
+    }  # fmt: skip
+    return defaults | dict(given) | {name: int(value) for name, value in whole.items()}
+
+
+def _nested(kind: Any) -> Any:
+    """A type of the signature; Triton's launcher may put it into a text that it compiles."""
+    if isinstance(kind, list | tuple):
+        return tuple(_nested(one) for one in kind)
+    if not PLAIN_TYPE.fullmatch(str(kind)):
+        raise NotReplayable(f"{kind!r} is no type of an argument")
+    return kind
+
+
+def _operation(step: Operation) -> Run:
+    qualified, _, overload = step.name.rpartition(".")
+    if KINDS.get(qualified) not in ("fill", "copy"):
+        raise NotReplayable(f"{step.name} is no copy or fill")
+    function = getattr(getattr(torch.ops.aten, qualified.removeprefix("aten::")), overload)
+
+    def operate(storages: Storages) -> None:
+        arguments = [_value(one, storages) for one in step.arguments]
+        result = function(*arguments, **{name: _value(one, storages) for name, one in step.named})
+        if step.result is not None:
+            storages[step.result] = flat_bytes(result)
+
+    return operate
+
+
+def _value(argument: Argument, storages: Storages) -> Any:
+    match argument:
+        case View():
+            return _placed(argument, storages)
+        case Scalar(value=value):
+            return value
+        case Many(items=items):
+            return [_value(one, storages) for one in items]
+        case Named(name=name):
+            return _named(name)
+        case HostTensor():
+            return _host(argument)
+        case Descriptor():
+            return _descriptor(argument, storages)
+
+
+def _placed(view: View, storages: Storages) -> torch.Tensor:
+    """The tensor at a place; torch refuses one that reaches outside its storage."""
+    flat = storages.get(view.storage)
+    if flat is None:
+        raise NotReplayable(f"storage {view.storage} is used before it is made")
+    dtype = _dtype(view.dtype)
+    whole = flat[: flat.numel() // dtype.itemsize * dtype.itemsize].view(dtype)
+    return whole.as_strided(view.shape, view.stride, view.offset)
+
+
+def _named(name: str) -> Any:
+    if name in ("cuda", "cpu"):
+        return torch.device(name)
+    return getattr(torch, name) if name in NAMES else _dtype(name)
+
+
+def _dtype(name: str) -> torch.dtype:
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype):
+        raise NotReplayable(f"{name} is no dtype")
+    return dtype
+
+
+def _host(value: HostTensor) -> torch.Tensor:
+    data = bytearray.fromhex(value.data)
+    dtype = _dtype(value.dtype)
+    flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+    return flat.reshape(value.shape)
+
+
+def _descriptor(value: Descriptor, storages: Storages) -> Any:
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    base = _placed(value.base, storages)
+    lists = (list(value.shape), list(value.strides), list(value.block_shape))
+    return TensorDescriptor(base, *lists, **dict(value.options))
+
+
+def flat_bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """The whole storage of a tensor as bytes."""
+    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
+
+
+class Scratch:
+    """Memory that Triton asks for at a launch, for descriptors made on the device; its `set_allocator` takes one.
+
+    What a call of a subject asked for is made anew, full of NaN, before its next one.
+    """
+
+    def __init__(self, device: str = "cuda") -> None:
+        self._device = device
+        self._asked: dict[object, list[int]] = {}
+        self._subject: object = None
+        self._ready: dict[int, list[torch.Tensor]] = {}
+
+    def begin(self, subject: object) -> None:
+        """A call of this subject comes next."""
+        self._ready = {}
+        for size in self._asked.get(subject, ()):
+            made = torch.full((size,), -1, dtype=torch.int8, device=self._device)
+            self._ready.setdefault(size, []).append(made)
+        self._subject, self._asked[subject] = subject, []
+
+    def __call__(self, size: int, alignment: int, stream: int | None) -> torch.Tensor:
+        """Memory for one launch; torch aligns to more than Triton asks for."""
+        self._asked.setdefault(self._subject, []).append(size)
+        ready = self._ready.get(size)
+        return ready.pop() if ready else torch.empty(size, dtype=torch.int8, device=self._device)

@@ -1,0 +1,48 @@
+"""A device as it was found and measured, and what of that is remembered; torch is not imported."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Sequence
+from typing import ClassVar
+
+from kopt.device.hardware.gpus import Gpu
+from kopt.model.base import Value
+from kopt.model.device import Device
+from kopt.provenance import code_digest
+from kopt.store import Key, Store
+
+
+class Found(Value):
+    """A device as it was found and measured."""
+
+    device: Device
+    uuid: str
+    """`GPU-...`, as NVML names it."""
+    driver: str
+    read_gb_s: float
+    """Bandwidth of reading alone, 1e9 bytes per second; the device's `copy_gb_s` is the better of copying and this."""
+
+
+class PeaksKey(Key):
+    """What measured rates depend on."""
+
+    kind: ClassVar[str] = "peaks"
+    uuid: str
+    driver: str
+    torch: str
+    code: str
+
+
+def peaks_key(gpu: Gpu) -> PeaksKey:
+    """The key of a device's measured rates."""
+    return PeaksKey(
+        uuid=gpu.uuid, driver=gpu.driver, torch=importlib.metadata.version("torch"),
+        code=code_digest("kopt.device.hardware.peaks"),
+    )  # fmt: skip
+
+
+def remembered(gpus: Sequence[Gpu], store: Store) -> Found | None:
+    """The first of these devices that was measured before; None when none was."""
+    known = (store.shelf(Found).get(peaks_key(gpu)) for gpu in gpus)
+    return next((found for found in known if found is not None), None)

@@ -1,0 +1,231 @@
+"""The judge without a GPU: candidates run in Triton's interpreter on a problem's small workloads.
+
+The contestant, a forked child in its cage, draws the inputs, imports the candidate, runs it on every draw and sends
+back nothing but outputs.  The judge, here, draws the same inputs, makes the answers after the candidate has ended, and
+compares.  A candidate can make its own outputs and no verdict.
+
+Checked: at least five draws of at least three distributions on all small workloads; type, shape, dtype, device and
+finiteness; output memory starts as NaN; inputs are unchanged unless the problem allows it; what one of the draws
+launched, run again from its record on new inputs (`kopt.device.interpret.launch_record`), is right on those; and the
+ghost replay, the candidate run once more with its launches left out, must not be right.  Code that attacks the child's own
+interpreter could report its inputs as unchanged or its ghost as wrong; it still has to send right outputs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from kopt.artifact import digest
+from kopt.device.interpret.contestant import VerifyJob, contest, input_digests, planned
+from kopt.device.reference.calibration import calibrate
+from kopt.device.reference.compare import Contract, Described, compare, expected
+from kopt.device.reference.distributions import Case, Draw, make_case
+from kopt.device.reference.facts import input_names
+from kopt.device.reference.rejection import Rejected, bounded
+from kopt.errors import DeviceError, ProblemError
+from kopt.model.build import Phase
+from kopt.model.verdict import Check, Failed, Incorrect, Passed, Verdict
+from kopt.sandbox.cage import Limits
+from kopt.sandbox.pool import Died, Outcome, Raised, Returned, TimedOut, run_forked
+
+JUDGE = "interpret"
+OUTPUT_LIMIT = 256 << 20
+"""Most bytes that a candidate's outputs may have together."""
+
+
+def verify_all(
+    jobs: Sequence[VerifyJob], *, workers: int, limits: Limits | None = None
+) -> Iterator[tuple[int, Verdict]]:
+    """Judge every job, `workers` at a time; yields (index, verdict) as they end.
+
+    Call it in a process of its own, before anything imports Triton.
+
+    Raises:
+        DeviceError: Triton was imported without its interpreter.
+        ProblemError: a reference cannot be run, or no check can tell right from wrong on its small workloads.
+    """
+    _prepare()
+    for problem in {digest(job.problem): job.problem for job in jobs}.values():
+        refusal = calibrate(problem, problem.small).refusal
+        if refusal:
+            raise ProblemError(refusal)
+    limits = dataclasses.replace(limits or Limits(), result_bytes=OUTPUT_LIMIT)
+    tasks = [contest(job) for job in jobs]
+    for index, outcome in run_forked(tasks, workers=workers, limits=limits):
+        yield index, _verdict(jobs[index], outcome)
+
+
+def _prepare() -> None:
+    """Import Triton with its interpreter and patch it; stay without threads, which a fork would lose."""
+    torch.set_num_threads(1)
+    os.environ["TRITON_INTERPRET"] = "1"
+    import triton.language
+
+    if not type(triton.language.sum).__name__.startswith("Interpreted"):
+        raise DeviceError("Triton was imported without its interpreter: judge in a process of its own")
+    from kopt.device.interpret import facade as interpret_facade
+    from kopt.device.interpret import patch as interpret_patch
+
+    interpret_patch.install()
+    interpret_facade.install()
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """One run as the judge reads it."""
+
+    output: Described
+    data: bytes
+    inputs: tuple[str, ...]
+    launches: int
+    error: str
+
+
+class _Malformed(Exception):
+    """The contestant's reply is none."""
+
+
+def _verdict(job: VerifyJob, outcome: Outcome) -> Verdict:
+    match outcome:
+        case Returned(value):
+            return _judged(job, value)
+        case TimedOut(phase, seconds):
+            return _failure(Phase.TIMEOUT, f"no result after {seconds:g} s (phase {phase})")
+        case Died(reason, phase, output):
+            tail = f"\n{output[-300:].strip()}" if output.strip() else ""
+            return _failure(Phase.CRASH, f"the process {reason} (phase {phase}){tail}")
+        case Raised(kind, message, _, phase):
+            return _failure(Phase.CRASH, f"{kind}: {message} (phase {phase})")
+
+
+def _failure(phase: Phase, reason: str) -> Failed:
+    return Failed(judge=JUDGE, phase=phase, reason=bounded(reason))
+
+
+def _judged(job: VerifyJob, reply: bytes) -> Verdict:
+    inputs = planned(job)
+    try:
+        sent = _read(reply)
+    except Rejected as rejected:
+        return _failure(rejected.phase, rejected.reason)
+    except _Malformed:
+        return _failure(Phase.CRASH, "the reply is malformed")
+    after = inputs.recorded + 1
+    replayed, runs = sent[after : after + 1], [*sent[:after], *sent[after + 1 :]]
+    checks: list[Check] = []
+    for draw, run in zip(inputs.draws, runs, strict=False):
+        wrong = _check(job, draw, run, checks)
+        if wrong is not None:
+            return wrong
+        if draw is inputs.draws[inputs.recorded] and replayed:
+            wrong = _check_replay(job, inputs.replayed, replayed[0], tuple(checks))
+            if wrong is not None:
+                return wrong
+    if len(sent) != len(inputs.draws) + 2:
+        return _failure(Phase.CRASH, f"{len(sent)} outputs came back instead of {len(inputs.draws) + 2}")
+    if _is_right(job, inputs.ghost, sent[-1]):
+        return Incorrect(
+            judge=JUDGE,
+            reason="with every kernel launch left out the output is still right: the Triton kernel does not make it",
+            checks=tuple(checks),
+        )
+    return Passed(judge=JUDGE, checks=tuple(checks))
+
+
+def _read(reply: bytes) -> list[_Sent]:
+    """The runs of a reply, with nothing taken on trust.
+
+    Raises:
+        Rejected: the contestant says that the candidate did not get as far as a run.
+        _Malformed: it is not such a reply.
+    """
+    try:
+        start = 8 + int.from_bytes(reply[:8], "little")
+        heads = json.loads(reply[8:start])
+        if len(heads) == 1 and "phase" in heads[0]:
+            raise Rejected(Phase(heads[0]["phase"]), str(heads[0]["reason"]))
+        sent = []
+        for head in heads:
+            end = start + int(head["bytes"])
+            sent.append(_read_one(head, reply[start:end]))
+            start = end
+        return sent
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
+        raise _Malformed from error
+
+
+def _read_one(head: dict[str, Any], data: bytes) -> _Sent:
+    output = head["output"]
+    shape = tuple(int(size) for size in output["shape"])
+    what = Described(str(output["kind"]), shape, str(output["dtype"]), str(output["device"]))
+    return _Sent(what, data, tuple(map(str, head["inputs"])), int(head["launches"]), str(head["error"]))
+
+
+def _check(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Verdict | None:
+    """What is wrong with one run; None, and a check added, when nothing is."""
+    if run.error:
+        phase, _, reason = run.error.partition("\n")
+        known = phase in list(Phase)
+        return _failure(Phase(phase) if known else Phase.INTERPRET, reason if known else run.error)
+    case = make_case(job.problem, draw)
+    if not run.launches:
+        return _failure(Phase.FALLBACK, "the entry point launches no Triton kernel")
+    changed = _mutated(job, case, run)
+    if changed:
+        return _failure(
+            Phase.MUTATION, f"input {changed} is changed by the candidate, which the problem does not allow"
+        )
+    wanted = expected(job.problem, case)
+    violation = wanted.contract.violation(run.output)
+    if violation:
+        return _failure(Phase.CONTRACT, violation)
+    comparison = compare(_tensor(run.data, wanted.contract), wanted, draw)
+    checks.extend([comparison.check] if comparison.check else [])
+    if comparison.right:
+        return None
+    return Incorrect(judge=JUDGE, reason=comparison.reason, checks=tuple(checks))
+
+
+def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, ...]) -> Verdict | None:
+    """What is wrong with the recorded launches on new inputs; None when nothing is."""
+    if run.error:
+        phase, _, reason = run.error.partition("\n")
+        return _failure(Phase(phase) if phase in list(Phase) else Phase.INTERPRET, f"run again on new inputs: {reason}")
+    wanted = expected(job.problem, make_case(job.problem, draw))
+    reason = wanted.contract.violation(run.output) or compare(_tensor(run.data, wanted.contract), wanted, draw).reason
+    if not reason:
+        return None
+    told = f"its launches, run again from their record on new inputs, do not make the result: {reason}"
+    return Incorrect(judge=JUDGE, reason=told, checks=checks)
+
+
+def _is_right(job: VerifyJob, draw: Draw, run: _Sent) -> bool:
+    case = make_case(job.problem, draw)
+    wanted = expected(job.problem, case)
+    if run.error or wanted.contract.violation(run.output):
+        return False
+    return compare(_tensor(run.data, wanted.contract), wanted, draw).right
+
+
+def _mutated(job: VerifyJob, case: Case, run: _Sent) -> str:
+    """Name of the first input or parameter that changed and may not; empty when there is none."""
+    names = [*input_names(case.model, len(case.inputs)), *case.model.state_dict()]
+    for name, before, after in zip(names, input_digests(case), [*run.inputs, *[""] * len(names)], strict=False):
+        if before != after and name not in job.problem.mutates:
+            return name
+    return ""
+
+
+def _tensor(data: bytes, wanted: Contract) -> torch.Tensor:
+    """The output from its bytes; NaN where there are too few."""
+    output = torch.full(wanted.shape, float("nan")).to(wanted.dtype)
+    if len(data) == output.numel() * output.element_size() and data:
+        output = torch.frombuffer(bytearray(data), dtype=wanted.dtype).reshape(wanted.shape)
+    return output

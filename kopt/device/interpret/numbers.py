@@ -1,0 +1,108 @@
+"""Floating-point types that numpy lacks, for the Triton interpreter: conversions between bits and values.
+
+Triton's own interpreter truncates where a GPU rounds to nearest even, loses a carry into the exponent, and computes
+with the bits of bfloat16 as if they were integers; `kopt.device.interpret.arithmetic` puts these in their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from kopt.device.interpret.session import SESSION
+
+Array = npt.NDArray[Any]
+
+_EIGHT_BITS = {"fp8e5": torch.float8_e5m2, "fp8e4nv": torch.float8_e4m3fn}
+_NATIVE = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
+
+
+def known(name: str) -> bool:
+    """Whether the Triton type of this name is handled here."""
+    return name == "bf16" or name in _NATIVE or name in _EIGHT_BITS
+
+
+def decode(values: Array, name: str) -> Array:
+    """Values of a Triton type, from its bits (or from a numpy type that already has them), as floats."""
+    if name == "bf16":
+        return (values.astype(np.uint32) << 16).view(np.float32)
+    if name in _EIGHT_BITS:
+        return _decode_eight_bits(values, _EIGHT_BITS[name])
+    return values.view(_NATIVE[name])
+
+
+def encode(values: Array, name: str, truncate: bool = False) -> Array:
+    """Bits of a Triton type: rounded to nearest even, or towards zero for bfloat16 on request; 8 bits saturate."""
+    if name == "bf16":
+        return _bfloat16_bits(values.astype(np.float32), truncate)
+    if name in _EIGHT_BITS:
+        return _encode_eight_bits(values, _EIGHT_BITS[name])
+    wanted = np.dtype(_NATIVE[name])
+    return values.astype(wanted).view(np.dtype(f"u{wanted.itemsize}"))
+
+
+@SESSION.at("interpreter")
+def _decode_eight_bits(values: Array, dtype: torch.dtype) -> Array:
+    return torch.from_numpy(np.array(values, dtype=np.uint8)).view(dtype).float().numpy()
+
+
+@SESSION.at("interpreter")
+def _encode_eight_bits(values: Array, dtype: torch.dtype) -> Array:
+    most = torch.finfo(dtype).max
+    wide = torch.from_numpy(np.array(values, dtype=np.float32)).clamp(-most, most)
+    return wide.to(dtype).view(torch.uint8).numpy()
+
+
+def _bfloat16_bits(values: Array, truncate: bool) -> Array:
+    bits = values.view(np.uint32)
+    rounding = np.uint32(0) if truncate else np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))
+    rounded = ((bits + rounding) >> 16).astype(np.uint16)
+    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)
+
+
+def poison(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Array:
+    """What a load gives where it is masked off without a value for it: NaN, and zero for integers."""
+    if not known(name):
+        return np.zeros(shape, dtype)
+    return np.broadcast_to(encode(np.array([np.nan]), name).view(dtype), shape).copy()
+
+
+@SESSION.at("interpreter")
+def erf(values: Array) -> Array:
+    """The error function."""
+    return torch.erf(torch.from_numpy(np.array(values))).numpy()
+
+
+LIBDEVICE: dict[str, Callable[..., Array]] = {
+    "tanh": np.tanh, "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1,
+    "exp10": lambda x: np.power(x.dtype.type(10), x),
+    "log": np.log, "log2": np.log2, "log10": np.log10, "log1p": np.log1p,
+    "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
+    "sinh": np.sinh, "cosh": np.cosh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
+    "sqrt": np.sqrt, "sqrt_rn": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "cbrt": np.cbrt, "erf": erf,
+    "abs": np.abs, "fabs": np.abs, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint,
+    "nearbyint": np.rint, "pow": np.power, "fmod": np.fmod, "atan2": np.arctan2, "hypot": np.hypot,
+    "max": np.maximum, "min": np.minimum, "fmax": np.fmax, "fmin": np.fmin, "copysign": np.copysign,
+    "fma": lambda x, y, z: x * y + z, "fma_rn": lambda x, y, z: x * y + z,
+    "div_rn": np.divide, "divide": np.divide, "rcp_rn": np.reciprocal, "add_rn": np.add, "mul_rn": np.multiply,
+    "isnan": np.isnan, "isinf": np.isinf, "finite": np.isfinite, "saturate": lambda x: np.clip(x, 0, 1),
+}  # fmt: skip
+"""CUDA's device library by name, without `__nv_`, `fast_` and the `f` of single precision."""
+
+
+def libdevice(symbol: str) -> Callable[..., Array] | None:
+    """The numpy function of a device library symbol (`__nv_tanhf`); None where there is none."""
+    name = symbol.removeprefix("__nv_").removeprefix("fast_")
+    candidates = (name, name.removesuffix("f"), name.removeprefix("f"), name.removesuffix("f").removesuffix("d"))
+    return next(
+        (
+            LIBDEVICE[one]
+            for one in (*candidates, *(c.replace("fdivide", "divide") for c in candidates))
+            if one in LIBDEVICE
+        ),
+        None,
+    )

@@ -1,0 +1,246 @@
+"""Hardware counters of a kernel, read by Nsight Compute (`ncu`), and the profile made of them.
+
+Only the last call of the entry point is profiled, with all launches that it makes; what compiling and autotuning
+launch before is left out.  Clocks are left alone.  A machine without `ncu`, or without the right to read counters
+(common), is an outcome and no error: static facts take the place of the counters.
+
+The search is steered by a profile; verdicts and times have nothing to do with it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Literal
+
+from kopt.device.ncu.csv import METRICS, TIME, LaunchCounters, NotCounters, parse, together
+from kopt.device.reference.rejection import bounded
+from kopt.model.base import Value
+from kopt.model.device import Device
+from kopt.model.diagnosis import Bound, Profile
+from kopt.model.kernel import Kernel
+from kopt.model.problem import Dtype, Problem, Workload, WorkloadFacts
+from kopt.roofline import LATENCY_SHARE, floor_ms
+from kopt.sandbox.cage import KEPT_VARIABLES
+from kopt.sandbox.processes import kill_all
+
+WAIT_S = 180.0
+"""Longest run of Nsight Compute; 10-16 s are usual."""
+
+PLACES = ("/usr/local/cuda/bin/ncu", "/opt/nvidia/nsight-compute")
+"""Where `ncu` lies when it is not on the PATH."""
+
+TAIL_CHARS = 4000
+
+TORCH_KERNELS = ("FillFunctor", "copy_kernel", "CatArrayBatchedCopy", "arange")
+"""Parts of the names of torch's kernels that fill, copy and cast: the host operations that a candidate may use."""
+
+Cause = Literal["no ncu", "no permission", "timeout", "no launch", "failed"]
+
+
+class ProfileJob(Value):
+    """What to profile."""
+
+    kernel: Kernel
+    problem: Problem
+    workload: Workload
+    seed: int = 0
+    """Seed of the inputs."""
+
+
+class Counted(Value):
+    """The counters of every launch of one call."""
+
+    launches: tuple[LaunchCounters, ...]
+    csv: str
+    """Nsight Compute's own table."""
+
+    @property
+    def metrics(self) -> dict[str, float | None]:
+        """The counters of all launches together."""
+        return together(self.launches)
+
+
+class NotCounted(Value):
+    """Why there are no counters."""
+
+    cause: Cause
+    detail: str = ""
+
+    @property
+    def note(self) -> str:
+        """For the profile's notes."""
+        return _NOTES[self.cause] + (f": {self.detail.splitlines()[-1][:200]}" if self.detail else "")
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it will be the same for every kernel on this machine."""
+        return self.cause in ("no ncu", "no permission")
+
+
+_NOTES: dict[Cause, str] = {
+    "no ncu": "Nsight Compute (ncu) is not installed",
+    "no permission": "this user may not read hardware counters (ERR_NVGPUCTRPERM)",
+    "timeout": "Nsight Compute did not end in time",
+    "no launch": "Nsight Compute saw no launch",
+    "failed": "Nsight Compute or the kernel under it failed",
+}
+
+
+def find_ncu() -> Path | None:
+    """Where Nsight Compute lies: on the PATH, beside CUDA, or the newest of its own installations."""
+    found = shutil.which("ncu")
+    if found:
+        return Path(found)
+    cuda, own = map(Path, PLACES)
+    candidates = [cuda, *sorted(own.glob("*/ncu"), reverse=True)]
+    return next((path for path in candidates if os.access(path, os.X_OK)), None)
+
+
+def count(job: ProfileJob, *, ncu: Path | None = None, wait_s: float = WAIT_S) -> Counted | NotCounted:
+    """Profile one call of a kernel on the visible GPU, which nobody else should use meanwhile.
+
+    Args:
+        job: kernel, problem, workload.
+        ncu: the program; by default found.
+        wait_s: limit in seconds.
+    """
+    ncu = ncu or find_ncu()
+    if ncu is None:
+        return NotCounted(cause="no ncu")
+    with tempfile.TemporaryDirectory(prefix="kopt-ncu-") as folder:
+        root = Path(folder).resolve()
+        scratch, log, output = root / "scratch", root / "ncu.csv", root / "output"
+        scratch.mkdir()
+        (root / "job.json").write_text(job.model_dump_json())
+        line = command(ncu, log, [sys.executable, "-m", "kopt.device.ncu.target", str(root / "job.json")])
+        status = _run(line, environment(scratch), scratch, output, wait_s)
+        return outcome(status, _text(log), _text(output)[-TAIL_CHARS:])
+
+
+def command(ncu: Path, log: Path, program: Sequence[str], metrics: Sequence[str] = METRICS) -> list[str]:
+    """The command line: what `program` launches between start and stop of the profiler, as CSV in `log`.
+
+    The log lies where the program cannot write, so that what it prints or writes is not taken for counters.
+    """
+    return [
+        str(ncu), "--csv", "--page", "raw", "--print-units", "base", "--log-file", str(log),
+        "--clock-control", "none", "--profile-from-start", "off", "--target-processes", "application-only",
+        "--metrics", ",".join(metrics), *program,
+    ]  # fmt: skip
+
+
+def environment(scratch: Path) -> dict[str, str]:
+    """All that Nsight Compute and the candidate under it see of the environment: no secrets."""
+    kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    for name in ("HOME", "TMPDIR", "TRITON_CACHE_DIR"):
+        kept[name] = str(scratch)
+    return kept | {"LC_ALL": "C", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def outcome(status: int | None, log: str, output: str) -> Counted | NotCounted:
+    """What a run of Nsight Compute came to.
+
+    Args:
+        status: exit status; None when it was killed at its limit.
+        log: its log file: table and messages.
+        output: the end of what it and the program printed.
+    """
+    if status is None:
+        return NotCounted(cause="timeout", detail=bounded(output))
+    if "ERR_NVGPUCTRPERM" in log:
+        return NotCounted(cause="no permission")
+    try:
+        launches = parse(log)
+    except NotCounters:
+        if status == 0:
+            return NotCounted(cause="no launch", detail=bounded(log))
+        return NotCounted(cause="failed", detail=bounded(f"{_messages(log)}\n{output}"))
+    measured = [one for one in launches if one.metrics[TIME]]
+    if not measured:
+        return NotCounted(cause="failed", detail=bounded(f"{_messages(log)}\n{output}"))
+    return Counted(launches=tuple(measured), csv=log)
+
+
+def counters_profile(
+    counted: Counted, static: Profile, workload: WorkloadFacts, device: Device, dtype: Dtype
+) -> Profile:
+    """A profile of counters: shares of the device's *measured* rates, on top of what is known without counters.
+
+    Args:
+        counted: the counters.
+        static: the profile without counters (build, instruction mix, time), whose metrics are kept.
+        workload: facts of the workload that was profiled.
+        device: rates measured, or described.
+        dtype: the problem's.
+    """
+    metrics = counted.metrics
+    ms = (metrics[TIME] or 0.0) / 1e6
+    moved = _sum(metrics["dram__bytes_read.sum"], metrics["dram__bytes_write.sum"])
+    memory = moved / ms / 1e6 / device.copy_gb_s if moved is not None else None
+    shares = {"dram_share": memory, "ncu_time_ms": ms, "launches": float(len(counted.launches))}
+    return Profile(
+        kind="counters",
+        bound=_bound(metrics, memory),
+        roofline_share=min(floor_ms(workload, device, dtype) / ms, 1.0),
+        metrics=static.metrics | metrics | shares,
+        notes=(f"hardware counters of {len(counted.launches)} launches, workload {workload.workload}",),
+    )
+
+
+def foreign_kernels(counted: Counted, known: Collection[str]) -> tuple[str, ...]:
+    """Names of kernels that ran and are neither among `known` (the build's) nor torch's fills, copies and casts.
+
+    A candidate that hid a library's kernel from the tracer shows it here, outside its own process' reach.
+    """
+    names = dict.fromkeys(one.kernel for one in counted.launches)
+    return tuple(name for name in names if name not in known and not any(part in name for part in TORCH_KERNELS))
+
+
+def _bound(metrics: dict[str, float | None], memory: float | None) -> Bound:
+    """The unit that is busiest; latency when none is busy."""
+    percent = {
+        "memory": ("lts__throughput.avg.pct_of_peak_sustained_active",),
+        "compute": (
+            "sm__throughput.avg.pct_of_peak_sustained_elapsed",
+            "sm__pipe_tensor_cycles_active.avg.pct_of_peak_sustained_elapsed",
+        ),
+    }
+    busy = {kind: max((metrics[name] or 0.0) / 100 for name in names) for kind, names in percent.items()}
+    most = max(busy["memory"], memory or 0.0)
+    if max(most, busy["compute"]) < LATENCY_SHARE:
+        return "latency"
+    return "memory" if most >= busy["compute"] else "compute"
+
+
+def _sum(one: float | None, other: float | None) -> float | None:
+    return None if one is None or other is None else one + other
+
+
+def _run(line: Sequence[str], environ: dict[str, str], folder: Path, output: Path, wait_s: float) -> int | None:
+    """Exit status, or None when it had to be killed; nothing of it lives on."""
+    with output.open("wb") as sink:
+        process = subprocess.Popen(
+            line, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            return process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            kill_all(process.pid)
+            process.wait()
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace") if path.exists() else ""
+
+
+def _messages(log: str) -> str:
+    return "\n".join(line for line in log.splitlines() if line.startswith("=="))

@@ -1,0 +1,138 @@
+"""What a problem must move and compute, found by tracing its reference on meta tensors at full size.
+
+Needs no GPU and no memory.  The reference is trusted code and runs in this process.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from kopt.device.reference import contract
+from kopt.device.reference.dispatch import DispatchMode
+from kopt.errors import ProblemError
+from kopt.model.problem import EagerOp, Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts
+
+FREE = {"_unsafe_view", "_reshape_alias", "detach", "alias", "lift_fresh", "empty", "empty_like", "empty_strided"}
+"""Operations that move nothing though they are not marked as views."""
+
+MOVES_ONLY = {"_to_copy", "clone", "copy_", "copy", "fill", "fill_", "zeros", "ones", "full", "cat", "constant_pad_nd"}
+"""Operations that move bytes and compute nothing."""
+
+REDUCTIONS = {"sum", "mean", "amax", "amin", "max", "min", "var", "var_mean", "std", "argmax", "argmin", "prod"}
+"""One operation per element of the input, not of the output."""
+
+PER_OUTPUT = {"_softmax": 5, "_log_softmax": 5, "native_layer_norm": 8, "native_group_norm": 8, "native_batch_norm": 8}
+"""Operations per output element of composed kernels: subtract, exponential, add, divide and the like."""
+
+
+def problem_facts(problem: Problem) -> ProblemFacts:
+    """Facts of every main workload of a problem.
+
+    Raises:
+        ProblemError: the reference cannot be set up or traced, or does not return one tensor.
+    """
+    return ProblemFacts(dtype=problem.dtype, workloads=tuple(workload_facts(problem, w) for w in problem.main))
+
+
+def workload_facts(problem: Problem, workload: Workload) -> WorkloadFacts:
+    """Facts of one workload.
+
+    Raises:
+        ProblemError: as for `problem_facts`.
+    """
+    reference = contract.load_reference(problem, workload)
+    try:
+        with torch.device("meta"):
+            model = contract.make_model(reference, problem)
+            inputs = contract.make_inputs(reference, problem)
+            with _Recorder() as recorder:
+                output = model(*inputs)
+    except Exception as error:
+        where = f"{problem.name}, workload {workload.name}"
+        raise ProblemError(f"{where}: the reference cannot be traced: {_one_line(error)}") from error
+    if not isinstance(output, torch.Tensor):
+        raise ProblemError(f"{problem.name}: the reference returns {type(output).__name__}, not one tensor")
+    return WorkloadFacts(
+        workload=workload.name,
+        inputs=_specs(zip(input_names(model, len(inputs)), inputs, strict=True)),
+        parameters=_specs([*model.named_parameters(), *model.named_buffers()]),
+        output=_spec("output", output),
+        eager_ops=tuple(recorder.ops),
+    )
+
+
+def input_names(model: torch.nn.Module, count: int) -> list[str]:
+    """Names of the arguments of `forward`, in order; `input3` where it does not name them."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [named[i] if i < len(named) else f"input{i}" for i in range(count)]
+
+
+class _Recorder(DispatchMode):
+    """Records every aten operation that moves or computes something."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
+        self.ops: list[EagerOp] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        if isinstance(func, torch._ops.OpOverload) and not (func.is_view or _base(func) in FREE or not _tensors(out)):
+            self.ops.append(_op(func, args, kwargs, out))
+        return out
+
+
+def _op(func: torch._ops.OpOverload, args: Any, kwargs: Any, out: Any) -> EagerOp:
+    from torch.utils.flop_counter import flop_registry  # here, because it imports Triton, whose mode others choose
+
+    read, written = _tensors((args, kwargs)), _tensors(out)
+    formula = flop_registry.get(func.overloadpacket)
+    return EagerOp(
+        name=str(func),
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in [*read, *written]),
+        matmul_flops=int(formula(*args, **kwargs, out_val=out)) if formula else 0,
+        vector_flops=0 if formula else _vector_flops(_base(func), args, read, written),
+    )
+
+
+def _vector_flops(name: str, args: Sequence[Any], read: list[torch.Tensor], written: list[torch.Tensor]) -> int:
+    outputs = written[0].numel() if written else 0
+    if name in MOVES_ONLY:
+        return 0
+    if name in REDUCTIONS:
+        return max((tensor.numel() for tensor in read), default=0)
+    if "_pool" in name and len(args) > 1 and isinstance(args[1], list | tuple):
+        return outputs * prod(args[1])
+    return outputs * PER_OUTPUT.get(name, 1)
+
+
+def _tensors(values: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]
+
+
+def _base(func: torch._ops.OpOverload) -> str:
+    return str(func.overloadpacket.__name__)
+
+
+def _specs(named: Any) -> tuple[TensorSpec, ...]:
+    return tuple(_spec(name, tensor) for name, tensor in named if isinstance(tensor, torch.Tensor))
+
+
+def _spec(name: str, tensor: torch.Tensor) -> TensorSpec:
+    return TensorSpec(name=name, shape=tuple(tensor.shape), dtype=dtype_name(tensor.dtype))
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`bfloat16` for `torch.bfloat16`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

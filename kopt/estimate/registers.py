@@ -1,0 +1,174 @@
+"""The integer registers of a kernel for a sample of its threads: what they hold, and what instructions do to them.
+
+What is loaded, and what depends on floating point, is unknown.  Control flow is the business of `kopt.estimate.walk`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from kopt.estimate.arithmetic import COMPARE, FLOATING, Known, Lanes, arithmetic, unsigned_test
+from kopt.estimate.instructions import Instruction, Program
+
+PROGRAMS = 1024
+POINTER_SHIFT = 44  # an argument's address space: no tensor is larger than 16 TB
+
+_ADDRESS = re.compile(r"\[\s*(%?[\w$]+)(?:\s*\+\s*(-?\w+))?")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The threads that are walked."""
+
+    tid: Lanes
+    ctaid: tuple[Lanes, Lanes, Lanes]
+    grid: tuple[int, int, int]
+    threads: int
+    warp: slice
+    """The lanes of one warp."""
+    warps: slice
+    """The first thread of every warp of that program."""
+    programs: slice
+    """The first thread of each of several programs."""
+
+
+def sample(grid: tuple[int, int, int], threads: int, wave: int) -> Sample:
+    """One warp of the middle program of the middle wave, and one thread of each program of that wave (at most 1024)."""
+    total = grid[0] * grid[1] * grid[2]
+    start = (total // max(wave, 1)) // 2 * wave if total > wave else 0
+    programs = np.arange(start, min(start + min(wave, PROGRAMS), total), dtype=np.int64)
+    lanes = min(32, threads)
+    inside = np.concatenate([np.arange(lanes), np.arange(0, threads, 32)])
+    linear = np.concatenate([np.full(len(inside), programs[len(programs) // 2]), programs])
+    tid = np.concatenate([inside, np.zeros(len(programs))]).astype(np.int64)
+    ctaid = (linear % grid[0], linear // grid[0] % grid[1], linear // (grid[0] * grid[1]))
+    parts = (slice(0, lanes), slice(lanes, len(inside)), slice(len(inside), len(linear)))
+    return Sample(tid, ctaid, grid, threads, *parts)
+
+
+class Registers:
+    """Values by register; each is one per sampled thread, or unknown."""
+
+    def __init__(self, program: Program, sampled: Sample, scalars: Mapping[int, int]) -> None:
+        """Nothing is known but the parameters.
+
+        Args:
+            program: whose registers.
+            sampled: the threads.
+            scalars: values of scalar parameters, by index.
+        """
+        self._program, self._sample, self._scalars = program, sampled, scalars
+        self._parameters = {name: index for index, (name, _) in enumerate(program.parameters)}
+        self._values: dict[str, Known] = {}
+        self.tests: dict[str, tuple[str, Lanes, Lanes]] = {}
+        """What a predicate compared: opcode and both sides."""
+
+    def get(self, name: str) -> Known:
+        """What a register holds."""
+        return self._values.get(name)
+
+    def forget(self, name: str) -> None:
+        """A register holds something that is not known."""
+        self._values[name] = None
+
+    def address(self, operand: str) -> Known:
+        """Value of a `[register + offset]` operand."""
+        match = _ADDRESS.match(operand)
+        base = self.value(match[1]) if match else None
+        if match is None or base is None:
+            return None
+        return base + (integer(match[2]) or 0) if match[2] else base
+
+    def value(self, operand: str) -> Known:
+        """Value of a register, special register or literal for every sampled thread; None when unknown."""
+        if operand.startswith("%"):
+            special = self._special(operand)
+            return special if special is not None else self._values.get(operand)
+        literal = integer(operand)
+        return None if literal is None else np.full_like(self._sample.tid, literal)
+
+    def _special(self, name: str) -> Known:
+        base, _, axis = name.partition(".")
+        at = "xyz".find(axis) if axis else 0
+        if base == "%tid":
+            return self._sample.tid if at == 0 else np.zeros_like(self._sample.tid)
+        if base == "%ctaid":
+            return self._sample.ctaid[at]
+        if base == "%nctaid":
+            return np.full_like(self._sample.tid, self._sample.grid[at])
+        if base == "%ntid":
+            return np.full_like(self._sample.tid, self._sample.threads if at == 0 else 1)
+        if base == "%laneid":
+            return self._sample.tid % 32
+        return None
+
+    def _parameter(self, operand: str) -> Known:
+        """Value of a kernel parameter: a scalar that is known, or an address of its own for a pointer."""
+        name = operand.strip("[] ").split("+")[0]
+        index = self._parameters.get(name)
+        if index is None:
+            return None
+        if index in self._scalars:
+            return np.full_like(self._sample.tid, self._scalars[index])
+        if self._program.parameters[index][1] == "u64" or self._program.parameters[index][1] == "b8":
+            return np.full_like(self._sample.tid, (index + 1) << POINTER_SHIFT)
+        return None
+
+    def execute(self, instruction: Instruction) -> None:
+        """What an instruction that is no branch and no global access does to them."""
+        operands = instruction.operands
+        if not operands or not operands[0].startswith("%"):
+            if operands and operands[0].startswith("{"):
+                for register in re.findall(r"%\w+", operands[0]):
+                    self._values[register] = None
+            return
+        target = operands[0].split("|")[0]
+        head = instruction.opcode.split(".")[0]
+        if head == "setp":
+            return self._test(instruction, target)
+        value = None if FLOATING.search(instruction.opcode) else self._result(instruction, head)
+        if instruction.predicate and value is not None:
+            value = self._guarded(instruction, target, value)
+        self._values[target] = value
+        self.tests.pop(target, None)
+
+    def _guarded(self, instruction: Instruction, target: str, value: Lanes) -> Known:
+        guard, old = self._values.get(instruction.predicate), self._values.get(target)
+        if guard is None or old is None:
+            return value
+        return np.where((guard != 0) != instruction.negated, value, old)
+
+    def _test(self, instruction: Instruction, target: str) -> None:
+        left, right = (self.value(operand) for operand in instruction.operands[1:3])
+        self.tests.pop(target, None)
+        self._values[target] = None
+        compare = COMPARE.get(instruction.opcode.split(".")[1])
+        if left is None or right is None or compare is None or FLOATING.search(instruction.opcode):
+            return
+        left, right = unsigned_test(instruction.opcode, left), unsigned_test(instruction.opcode, right)
+        self._values[target] = compare(left, right).astype(np.int64)
+        self.tests[target] = (instruction.opcode, left, right)
+
+    def _result(self, instruction: Instruction, head: str) -> Known:
+        opcode, operands = instruction.opcode, instruction.operands
+        if opcode.startswith("ld.param"):
+            return self._parameter(operands[1])
+        if head in ("mov", "cvta", "shfl"):
+            return self.value(operands[1])
+        values = [self.value(operand) for operand in operands[1:]]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values) or not known:
+            return None
+        return arithmetic(opcode, head, known)
+
+
+def integer(text: str) -> int | None:
+    """The literal that a text is; None when it is none."""
+    try:
+        return int(text, 0)
+    except ValueError:
+        return None

@@ -1,0 +1,256 @@
+"""Bytes that a launch moves, level by level, worked out from a walk through its PTX."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from typing import NamedTuple
+
+import numpy as np
+
+from kopt.estimate.arithmetic import Lanes
+from kopt.estimate.registers import Sample
+from kopt.estimate.walk import UNKNOWN, Site, Walk
+from kopt.model.build import Launch
+from kopt.model.device import Device
+from kopt.model.problem import DTYPE_BYTES
+
+SECTOR = 32
+LINE = 128
+L2_KEEPS = 0.5
+"""Working sets up to this share of the L2 stay in it between two uses; from the whole L2 on nothing does."""
+
+_TENSOR = re.compile(r"^(\w+)\[([\d, ]*)\]$")
+
+
+class Traffic(NamedTuple):
+    """What a whole launch moves, bytes, and what it costs the load-store units."""
+
+    dram_read: float
+    dram_write: float
+    l2: float
+    """Bytes between L2 and the multiprocessors, whole sectors."""
+    useful: float
+    """Bytes that threads asked for."""
+    lsu_cycles: float
+    """Load-store cycles of one block."""
+    guarded_share: float
+    """Share of the accesses that are under a predicate."""
+    widest: int
+    """Widest global load of a thread in a loop (or anywhere when there is no loop), bytes."""
+    atomics: float
+    """Atomic operations of all threads."""
+
+
+def tensor_bytes(launch: Launch) -> dict[str, int]:
+    """Size of every tensor argument whose shape was recorded, by argument name."""
+    sizes: dict[str, int] = {}
+    for name, text in launch.arguments:
+        match = _TENSOR.match(text)
+        if match and match[1] in DTYPE_BYTES:
+            shape = [int(part) for part in match[2].split(",") if part.strip()]
+            sizes[name] = math.prod(shape) * DTYPE_BYTES[match[1]]
+    return sizes
+
+
+class _Access(NamedTuple):
+    site: Site
+    runs: float
+    """Times that a thread makes it."""
+    total: float
+    """Sector bytes of the whole launch."""
+    useful: float
+
+
+def traffic(
+    walked: Walk, sampled: Sample, launch: Launch, sizes: dict[int, int], device: Device, resident: int
+) -> Traffic:
+    """Bytes of a launch, given the sizes of the tensors behind its pointer parameters and its resident blocks."""
+    programs = math.prod(launch.grid) * max(launch.num_ctas, 1)
+    sites = _without_prologue(walked.sites)
+    accesses = [_access(site, walked.counts.get(at, 0.0), sampled, programs) for at, site in sites.items()]
+    reads = [a for a in accesses if a.site.kind in _READS]
+    writes = [a for a in accesses if a.site.kind in _WRITES]
+    write = sum(_capped(a.useful, sizes.get(a.site.parameter)) for a in _merged(writes))
+    atomics = sum(a.runs * a.site.active * sampled.threads * programs for a in accesses if a.site.kind == "atomic")
+    return Traffic(
+        dram_read=_dram_read(reads, sampled, sizes, device, min(resident, programs) / programs),
+        dram_write=write,
+        l2=_l2_read(reads, sampled) + sum(a.total for a in accesses if a.site.kind not in _READS),
+        useful=sum(a.useful for a in accesses),
+        lsu_cycles=sum(a.runs * _lsu_cycles(a.site, sampled) for a in accesses) * sampled.threads / 32,
+        guarded_share=_guarded_share(reads + writes),
+        widest=_widest(reads),
+        atomics=atomics,
+    )
+
+
+_READS = ("load_global", "load_global_wide", "cp_async", "tma_load")
+_WRITES = ("store_global", "store_global_wide", "tma_store")
+
+
+def _without_prologue(sites: dict[int, Site]) -> dict[int, Site]:
+    """Sites less the copies that fill a pipeline before its loop: the loop's last passes copy nothing instead."""
+    copies = [site for site in sites.values() if site.kind in ("cp_async", "tma_load")]
+    if all(site.loop == UNKNOWN for site in copies):
+        return sites
+    return {at: s for at, s in sites.items() if s.kind not in ("cp_async", "tma_load") or s.loop != UNKNOWN}
+
+
+def _l2_read(reads: list[_Access], sampled: Sample) -> float:
+    """Bytes read through L2: what accesses of one loop body share within a warp comes from L1 then."""
+    return sum(
+        sum(a.total for a in group) * _l1_misses(group, sampled) for group in _by_tensor_and_loop(reads).values()
+    )
+
+
+def _l1_misses(group: list[_Access], sampled: Sample) -> float:
+    seen = [
+        np.unique(a.site.addresses[sampled.warp] // SECTOR)
+        for a in group
+        if a.site.addresses is not None and a.site.kind in ("load_global", "load_global_wide")
+    ]
+    return len(np.unique(np.concatenate(seen))) / sum(map(len, seen)) if seen else 1.0
+
+
+def _by_tensor_and_loop(reads: list[_Access]) -> dict[tuple[object, ...], list[_Access]]:
+    groups: dict[tuple[object, ...], list[_Access]] = defaultdict(list)
+    for access in reads:
+        groups[(*_tensor(access.site), access.site.loop)].append(access)
+    return groups
+
+
+def _access(site: Site, count: float, sampled: Sample, programs: int) -> _Access:
+    if site.kind.startswith("tma"):
+        total = count * programs * site.bytes_per_thread
+        return _Access(site, count, total, total)
+    useful = count * programs * sampled.threads * site.active * site.bytes_per_thread
+    useful *= _alone(site, sampled)
+    return _Access(site, count, useful * overfetch(site, sampled), useful)
+
+
+def _alone(site: Site, sampled: Sample) -> float:
+    """Share of a program's warps that touch addresses of their own; L1 answers those that repeat an access."""
+    if site.addresses is None or site.kind in _WRITES:
+        return 1.0
+    return float(len(np.unique(site.addresses[sampled.warps])) / (sampled.warps.stop - sampled.warps.start))
+
+
+def overfetch(site: Site, sampled: Sample) -> float:
+    """Sector bytes that a warp's access moves over the bytes it asks for; 1 when it is coalesced or not known."""
+    if site.addresses is None or site.kind.startswith("tma"):
+        return 1.0
+    addresses = site.addresses[sampled.warp]
+    sectors = _touched(addresses, site.bytes_per_thread, SECTOR)
+    asked = len(np.unique(addresses)) * site.bytes_per_thread
+    ratio = max(sectors * SECTOR / max(asked, 1), 1.0)
+    if 0 < site.step < SECTOR and ratio > 1:
+        ratio = max(1.0, ratio * site.step / SECTOR)  # the rest of the sector serves the next iterations from L1
+    broadcast = asked / (len(addresses) * site.bytes_per_thread)
+    return float(ratio * broadcast)
+
+
+def _touched(addresses: np.ndarray[tuple[int, ...], np.dtype[np.int64]], size: int, unit: int) -> int:
+    first, last = addresses // unit, (addresses + size - 1) // unit
+    return len(np.unique(np.concatenate([first, last])))
+
+
+def _lsu_cycles(site: Site, sampled: Sample) -> float:
+    if site.kind.startswith("tma"):
+        return 0.0
+    wanted = site.bytes_per_thread * 32 / LINE
+    if site.addresses is None:
+        return max(wanted, 1.0)
+    return max(wanted, float(_touched(site.addresses[sampled.warp], site.bytes_per_thread, LINE)), 1.0)
+
+
+def _dram_read(reads: list[_Access], sampled: Sample, sizes: dict[int, int], device: Device, wave: float) -> float:
+    """Bytes read from DRAM: what blocks of one wave share, or read again while it is still in L2, is read once."""
+    groups = _by_tensor_and_loop(reads)
+    shared = {key: sum(a.total for a in group) * _distinct(group, sampled) for key, group in groups.items()}
+    by_tensor: dict[tuple[object, ...], list[float]] = defaultdict(list)
+    for key, amount in shared.items():
+        by_tensor[key[:-1]].append(amount)
+    kept = _kept(sum(map(max, by_tensor.values())) * wave / device.l2_bytes)
+    return sum(_tensor_read(key, amounts, kept, sizes, device) for key, amounts in by_tensor.items())
+
+
+def _kept(share_of_l2: float) -> float:
+    """Share of a wave's working set that L2 still holds when it is read again."""
+    return min(max((1.0 - share_of_l2) / (1.0 - L2_KEEPS), 0.0), 1.0)
+
+
+def _tensor(site: Site) -> tuple[object, ...]:
+    if site.kind == "tma_load":
+        source = next((o for o in site.instruction.operands if "{" in o), "")
+        return ("tma", source.split(",")[0].strip("[ "))
+    return ("pointer", site.parameter)
+
+
+def _tensor_read(
+    key: tuple[object, ...], amounts: list[float], kept: float, sizes: dict[int, int], device: Device
+) -> float:
+    amount = kept * max(amounts) + (1 - kept) * sum(amounts)
+    size = sizes.get(int(str(key[1]))) if key[0] == "pointer" else None
+    if size is None or size > L2_KEEPS * device.l2_bytes:
+        return amount
+    return min(amount, float(size))
+
+
+def _distinct(group: list[_Access], sampled: Sample) -> float:
+    """Share of a group's accesses that no other program of the wave, and no other access of the loop, makes too."""
+    known = [a.site for a in group if a.site.addresses is not None]
+    if not known:
+        return 1.0
+    starts, ends = (np.concatenate(part) for part in zip(*(_covered(site, sampled) for site in known), strict=True))
+    order = np.argsort(starts, kind="stable")
+    starts, ends = starts[order], ends[order]
+    before = np.concatenate([starts[:1], np.maximum.accumulate(ends)[:-1]])
+    return float(np.maximum(ends - np.maximum(starts, before), 0).sum() / (ends - starts).sum())
+
+
+def _covered(site: Site, sampled: Sample) -> tuple[Lanes, Lanes]:
+    """First and last sector (not included) of what each sampled program covers with one run of this access.
+
+    Rows of a tile lie apart: the first row stands for all, since what lies between them belongs to other programs.
+    """
+    assert site.addresses is not None
+    places = site.addresses[sampled.programs]
+    if site.kind.startswith("tma"):
+        return places, places + 1
+    return places // SECTOR, (places + _row_bytes(site, sampled) - 1) // SECTOR + 1
+
+
+def _row_bytes(site: Site, sampled: Sample) -> int:
+    """Bytes in a row, without a gap as wide as a sector, from a program's first address on."""
+    assert site.addresses is not None
+    lanes, warps = site.addresses[sampled.warp], site.addresses[sampled.warps]
+    places = np.unique(np.concatenate([lanes + step for step in warps - warps[0]]))
+    places = places[places >= lanes[0]]
+    gaps = np.flatnonzero(np.diff(places) >= site.bytes_per_thread + SECTOR)
+    last = places[gaps[0]] if len(gaps) else places[-1]
+    return int(last - places[0]) + site.bytes_per_thread
+
+
+def _capped(amount: float, size: int | None) -> float:
+    return amount if size is None else min(amount, float(size))
+
+
+def _merged(writes: list[_Access]) -> list[_Access]:
+    merged: dict[int, _Access] = {}
+    for at, access in enumerate(writes):
+        key = access.site.parameter if access.site.parameter != UNKNOWN else -2 - at
+        old = merged.get(key)
+        merged[key] = access._replace(useful=access.useful + (old.useful if old else 0.0))
+    return list(merged.values())
+
+
+def _guarded_share(accesses: list[_Access]) -> float:
+    total = sum(a.runs for a in accesses)
+    return sum(a.runs for a in accesses if a.site.instruction.predicate) / total if total else 0.0
+
+
+def _widest(reads: list[_Access]) -> int:
+    inside = [a for a in reads if a.site.loop != UNKNOWN] or reads
+    return max((16 if a.site.kind == "tma_load" else a.site.bytes_per_thread for a in inside), default=0)

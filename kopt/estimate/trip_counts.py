@@ -1,0 +1,50 @@
+"""How often a loop runs, from how the two sides of its test move from one iteration to the next."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from kopt.estimate.arithmetic import Known, Lanes
+
+Test = tuple[str, Lanes, Lanes, bool]
+"""Comparison (an opcode), its two sides per program, and whether the loop goes on while it holds."""
+
+
+def trips_of(history: list[Test]) -> float | None:
+    """Iterations until a test that moves by equal steps stops letting the loop go on, mean over programs."""
+    if len(history) < 2:
+        return None
+    comparison, left, right, stay = history[0]
+    first = (left - right).astype(np.float64)
+    _, later_left, later_right, _ = history[-1]
+    step = ((later_left - later_right) - first) / (len(history) - 1)
+    at = _flip(comparison.split(".")[1] if "." in comparison else comparison, first, step, stay)
+    if at is None or not np.all(np.isfinite(at)):
+        return None
+    return max(float(np.mean(at)) + 1.0, 1.0)
+
+
+_OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq",
+             "lo": "hs", "ls": "hi", "hi": "ls", "hs": "lo"}  # fmt: skip
+_SIGNED = {"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}
+
+
+def _flip(
+    name: str, first: npt.NDArray[np.float64], step: npt.NDArray[np.float64], stay: bool
+) -> Known | npt.NDArray[np.float64]:
+    """Smallest n at which `first + n * step (name) 0` no longer keeps the loop running; infinite when never."""
+    name = name if stay else _OPPOSITE.get(name, "")
+    name = _SIGNED.get(name, name)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if name in ("lt", "gt"):
+            sign = 1 if name == "lt" else -1
+            count = np.ceil(-first / step)
+            return np.where(sign * first >= 0, 0, np.where(sign * step > 0, count, np.inf))
+        if name in ("le", "ge"):
+            sign = 1 if name == "le" else -1
+            count = np.floor(-first / step) + 1
+            return np.where(sign * first > 0, 0, np.where(sign * step > 0, count, np.inf))
+        if name == "ne":
+            return np.where(first == 0, 0, np.where(-first / step > 0, -first / step, np.inf))
+    return None

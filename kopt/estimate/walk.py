@@ -1,0 +1,280 @@
+"""Walking through a kernel's address arithmetic: how often each instruction runs and which bytes it asks for.
+
+The integer half of the PTX is executed for a sample of threads (one warp, and one thread of each of many programs of
+one wave), with every loop cut short after a few iterations and its trip count worked out from how its bounds move.
+What registers hold is the business of `kopt.estimate.registers`.  Owns no notion of time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from kopt.estimate.arithmetic import Known, Lanes
+from kopt.estimate.instructions import Instruction, Program, access_bytes, kind, loop_ends
+from kopt.estimate.registers import POINTER_SHIFT, Registers, Sample, integer
+from kopt.estimate.trip_counts import Test, trips_of
+
+SAMPLED_ITERATIONS = 3
+STEP_LIMIT = 60_000
+UNKNOWN = -1
+
+
+@dataclass
+class Site:
+    """One global access of the PTX, as the sample saw it the first time."""
+
+    instruction: Instruction
+    kind: str
+    parameter: int
+    """Index of the pointer among the PTX parameters, or UNKNOWN."""
+    addresses: Lanes | None
+    """Byte address per sampled thread; for TMA a number that stands for the coordinates."""
+    active: float
+    """Share of the sampled threads whose predicate holds."""
+    bytes_per_thread: int
+    """For TMA, bytes per program."""
+    loop: int
+    """Index of the first instruction of the innermost loop around it, UNKNOWN outside loops."""
+    step: int = 0
+    """How far the address moves from one iteration to the next, bytes."""
+    visits: int = 0
+
+
+@dataclass
+class Loop:
+    """What became of one loop."""
+
+    head: int
+    trips: float | None = None
+    """Mean number of iterations per program and entry; None when its bound is not known."""
+
+
+@dataclass
+class Walk:
+    """What the walk found; counts are per thread, averaged over the sampled programs."""
+
+    counts: dict[int, float] = field(default_factory=dict)
+    """Instruction index to the times that a thread runs it."""
+    sites: dict[int, Site] = field(default_factory=dict)
+    loops: dict[int, Loop] = field(default_factory=dict)
+    complete: bool = True
+    """False when the step limit ended the walk."""
+
+    @property
+    def unknown_loops(self) -> int:
+        """Number of loops whose trip count was not found."""
+        return sum(loop.trips is None for loop in self.loops.values())
+
+
+@dataclass
+class _Frame:
+    head: int
+    end: int
+    counts: dict[int, float] = field(default_factory=dict)
+    iterations: int = 1
+    exit: int | None = None
+    history: dict[int, list[Test]] = field(default_factory=dict)
+
+
+class Guess(NamedTuple):
+    """What to take for granted where a bound or a test depends on a value that is not known."""
+
+    trips: float = 1.0
+    """Iterations of a loop whose bound is not known."""
+    jumps: bool = False
+    """Whether an undecided branch is taken."""
+
+
+class _Walker:
+    def __init__(self, program: Program, sampled: Sample, scalars: Mapping[int, int], guess: Guess) -> None:
+        self.program, self.sample, self.guess = program, sampled, guess
+        self.registers = Registers(program, sampled, scalars)
+        self.result = Walk()
+        self.ends = loop_ends(program)
+        self.frames = [_Frame(UNKNOWN, len(program.instructions))]
+        self.expected_bytes = 0
+
+    def run(self) -> Walk:
+        at, steps = 0, 0
+        instructions = self.program.instructions
+        while at < len(instructions) and steps < STEP_LIMIT:
+            self._leave_loops(at)
+            if at in self.ends and self.frames[-1].head != at:
+                self.frames.append(_Frame(at, self.ends[at]))
+            instruction = instructions[at]
+            self.frames[-1].counts[at] = self.frames[-1].counts.get(at, 0.0) + 1.0
+            steps += 1
+            if instruction.opcode in ("ret", "exit") and not instruction.predicate:
+                break
+            at = self._branch(at, instruction) if instruction.opcode.startswith("bra") else self._plain(at, instruction)
+        self.result.complete = steps < STEP_LIMIT
+        while len(self.frames) > 1:
+            self._close()
+        self.result.counts = self.frames[0].counts
+        return self.result
+
+    def _plain(self, at: int, instruction: Instruction) -> int:
+        if ".global" in instruction.opcode:
+            self._access(at, instruction)
+        elif "expect_tx" in instruction.opcode:
+            self.expected_bytes = integer(instruction.operands[-1]) or 0
+        else:
+            self.registers.execute(instruction)
+        return at + 1
+
+    # Loops
+
+    def _leave_loops(self, at: int) -> None:
+        while len(self.frames) > 1 and not self.frames[-1].head <= at <= self.frames[-1].end:
+            self._close()
+
+    def _close(self) -> None:
+        frame = self.frames.pop()
+        trips = _trips(frame) if frame.iterations >= SAMPLED_ITERATIONS else float(frame.iterations)
+        known = self.result.loops.setdefault(frame.head, Loop(frame.head))
+        known.trips = trips if trips is not None else known.trips
+        factor = (trips if trips is not None else self.guess.trips) / frame.iterations
+        outer = self.frames[-1].counts
+        for index, count in frame.counts.items():
+            outer[index] = outer.get(index, 0.0) + count * factor
+
+    def _branch(self, at: int, instruction: Instruction) -> int:
+        target = self.program.labels.get(instruction.operands[0])
+        taken = self._taken(instruction)
+        if target is None:
+            return at + 1
+        around = [f for f in reversed(self.frames[1:]) if f.head <= at <= f.end]
+        if around and instruction.predicate:
+            self._remember(around[0], at, instruction, target)
+        repeated = next((f for f in around if f.head == target), None)
+        if repeated and (taken or self._undecided(instruction)):
+            return self._again(repeated, at, instruction, target)
+        return target if taken else at + 1
+
+    def _again(self, frame: _Frame, at: int, instruction: Instruction, target: int) -> int:
+        if frame.iterations < SAMPLED_ITERATIONS:
+            frame.iterations += 1
+            while self.frames[-1] is not frame:
+                self._close()
+            return target
+        if frame.exit is not None:
+            return frame.exit
+        return at + 1 if instruction.predicate else frame.end + 1
+
+    def _remember(self, frame: _Frame, at: int, instruction: Instruction, target: int) -> None:
+        """Keep the test of a branch that can end the loop: by jumping out of it, or by not jumping and dropping out."""
+        after = self._lands(at + 1)
+        leaves, drops_out = not frame.head <= target <= frame.end, not frame.head <= after <= frame.end
+        if not leaves and not drops_out:
+            return
+        frame.exit = target if leaves else after
+        if test := self.registers.tests.get(instruction.predicate):
+            comparison, left, right = test
+            holds_to_stay = (not leaves) != instruction.negated
+            programs = self.sample.programs
+            frame.history.setdefault(at, []).append((comparison, left[programs], right[programs], holds_to_stay))
+
+    def _lands(self, at: int) -> int:
+        """Where control goes from an instruction that may be a plain jump."""
+        if at >= len(self.program.instructions):
+            return at
+        one = self.program.instructions[at]
+        jumps = one.opcode.startswith("bra") and not one.predicate
+        return self.program.labels.get(one.operands[0], at) if jumps else at
+
+    def _undecided(self, instruction: Instruction) -> bool:
+        return bool(instruction.predicate) and self.registers.get(instruction.predicate) is None
+
+    def _taken(self, instruction: Instruction) -> bool:
+        if not instruction.predicate:
+            return True
+        value = self.registers.get(instruction.predicate)
+        if value is None:
+            return self.guess.jumps and instruction.operands[0].startswith("$")
+        share = float(np.mean(value[self.sample.programs] != 0))
+        return (share > 0.5) != instruction.negated
+
+    # Global memory
+
+    def _access(self, at: int, instruction: Instruction) -> None:
+        name = kind(instruction.opcode)
+        if name in ("tma_load", "tma_store"):
+            self._tensor_access(at, instruction, name)
+        elif instruction.opcode.startswith(("ld.global", "st.global", "cp.async.c", "atom", "red")):
+            self._thread_access(at, instruction, name)
+        for register in (
+            re.findall(r"%[\w]+", instruction.operands[0]) if instruction.opcode[:2] in ("ld", "at") else ()
+        ):
+            self.registers.forget(register)
+
+    def _thread_access(self, at: int, instruction: Instruction, name: str) -> None:
+        operand = next((o for o in reversed(instruction.operands) if o.startswith("[") and "%" in o), "")
+        size = integer(instruction.operands[2]) if name == "cp_async" else access_bytes(instruction.opcode)
+        address = self.registers.address(operand)
+        self._record(at, instruction, name, address, size or 4)
+
+    def _tensor_access(self, at: int, instruction: Instruction, name: str) -> None:
+        coordinates = [self.registers.get(r) for o in instruction.operands for r in _braced(o)]
+        known = [c for c in coordinates if c is not None]
+        key = sum((c * (1 << (20 * i)) for i, c in enumerate(known)), np.zeros_like(self.sample.tid)) if known else None
+        self._record(at, instruction, name, key, self._tensor_bytes(at))
+
+    def _tensor_bytes(self, at: int) -> int:
+        """Bytes of one TMA load: what the barrier expects, shared among the loads that follow it."""
+        following = 0
+        for one in self.program.instructions[at:]:
+            if "expect_tx" in one.opcode:
+                break
+            following += kind(one.opcode) == "tma_load"
+        before = 0
+        for one in reversed(self.program.instructions[:at]):
+            if "expect_tx" in one.opcode:
+                break
+            before += kind(one.opcode) == "tma_load"
+        return self.expected_bytes // max(following + before, 1)
+
+    def _record(self, at: int, instruction: Instruction, name: str, address: Known, size: int) -> None:
+        site = self.result.sites.get(at)
+        if site is None:
+            loop = self.frames[-1].head
+            active = self._active(instruction)
+            site = Site(instruction, name, _parameter(address, name), address, active, size, loop)
+            self.result.sites[at] = site
+        elif site.visits == 1 and site.addresses is not None and address is not None:
+            site.step = int(abs(address[0] - site.addresses[0]))
+        site.visits += 1
+        site.loop = max(site.loop, self.frames[-1].head)
+
+    def _active(self, instruction: Instruction) -> float:
+        value = self.registers.get(instruction.predicate) if instruction.predicate else None
+        if value is None:
+            return 1.0
+        holds = (value != 0) != instruction.negated
+        return float((np.mean(holds[self.sample.warp]) + np.mean(holds[self.sample.programs])) / 2)
+
+
+def _trips(frame: _Frame) -> float | None:
+    found = [trips for history in frame.history.values() if (trips := trips_of(history)) is not None]
+    return min(found) if found else None
+
+
+def _parameter(address: Known, name: str) -> int:
+    if address is None or name in ("tma_load", "tma_store"):
+        return UNKNOWN
+    index = int(address[0] + (1 << (POINTER_SHIFT - 1))) >> POINTER_SHIFT
+    return index - 1 if index > 0 else UNKNOWN
+
+
+def _braced(operand: str) -> list[str]:
+    inner = re.search(r"\{([^}]*)\}", operand)
+    return re.findall(r"%\w+", inner[1]) if inner else []
+
+
+def walk(program: Program, sampled: Sample, scalars: Mapping[int, int], guess: Guess | None = None) -> Walk:
+    """Walk a kernel with the values of its scalar parameters, by index; a missing one is unknown and guessed around."""
+    return _Walker(program, sampled, scalars, guess or Guess()).run()

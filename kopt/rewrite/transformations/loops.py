@@ -1,0 +1,166 @@
+"""Transformations of loops: software pipelining, unrolling, compile-time unrolling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import libcst as cst
+
+from kopt.rewrite.source import syntax
+from kopt.rewrite.source.module import Kernel, TritonModule
+from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, weight
+
+LONGEST_STATIC = 16
+
+
+def _ranges(module: TritonModule) -> list[tuple[Kernel, cst.For, cst.Call]]:
+    """Loops over a range known to Triton, in kernels."""
+    return [
+        (kernel, loop, loop.iter)
+        for kernel in module.kernels
+        for loop in kernel.loops
+        if isinstance(loop.iter, cst.Call)
+        and syntax.called(loop.iter) in ("range", "tl.range")
+        and not syntax.starred(loop.iter)
+    ]
+
+
+def _loads(loop: cst.For) -> bool:
+    return any(syntax.called(node) in ("tl.load",) or _descriptor(node) for node in syntax.walk(loop.body))
+
+
+def _descriptor(node: cst.CSTNode) -> bool:
+    return isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "load"
+
+
+def _innermost(loop: cst.For) -> bool:
+    return not any(isinstance(node, cst.For) for node in syntax.walk(loop.body))
+
+
+def _pipeline_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    return [
+        Site(kernel, node=call, choices=("num_stages", (2, 3, 4, 5, 6)), weight=weight(kernel))
+        for kernel, loop, call in _ranges(module)
+        if _innermost(loop) and _loads(loop)
+    ]
+
+
+def _unroll_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    return [
+        Site(kernel, node=call, choices=("loop_unroll_factor", (2, 4)), weight=weight(kernel))
+        for kernel, loop, call in _ranges(module)
+        if _innermost(loop)
+    ]
+
+
+def _set(module: TritonModule, site: Site, rng: Random) -> Change | None:
+    name, values = site.choices
+    call = site.node
+    assert isinstance(call, cst.Call)
+    passed = syntax.keyword(call, name)
+    now = syntax.integer(passed.value) if passed else None
+    value = rng.choice([v for v in values if v != now])
+    edits = module.edits()
+    if syntax.called(call) == "range":
+        edits.replace(call.func, "tl.range")
+    if passed:
+        edits.replace(passed.value, str(value))
+    else:
+        edits.after(call.args[-1], f", {name}={value}")
+    over = ", ".join(syntax.code(a.value) for a in call.args if a.keyword is None)
+    was = f"{now} -> {value}" if now else f"{value}"
+    why = (
+        "loads of later steps overlap with this one"
+        if name == "num_stages"
+        else "fewer loop ends, more loads in flight"
+    )
+    return change(edits, f"{name} {was} on the loop over ({over}) in {site.kernel.name}: {why}")
+
+
+def _flatten_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    """Outer loops over work whose body is one inner loop with code around it, not yet flattened."""
+    return [
+        Site(kernel, node=call, weight=weight(kernel))
+        for kernel, loop, call in _ranges(module)
+        if sum(isinstance(n, cst.For) for n in syntax.walk(loop.body)) == 1
+        and not syntax.keyword(call, "flatten")
+        and "tl.num_programs" in syntax.code(call)
+    ]
+
+
+def _flatten(module: TritonModule, site: Site, rng: Random) -> Change | None:
+    call = site.node
+    assert isinstance(call, cst.Call)
+    edits = module.edits()
+    if syntax.called(call) == "range":
+        edits.replace(call.func, "tl.range")
+    edits.after(call.args[-1], ", flatten=True")
+    return change(
+        edits, f"persistent loop of {site.kernel.name} flattened: the next tile's loads overlap this one's end"
+    )
+
+
+def _static_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    found = []
+    for kernel, loop, call in _ranges(module):
+        values = module.constants_of(kernel) | _build_constants(kernel, facts)
+        counts = [_count(a, values) for a in call.args]
+        if all(c is not None for c in counts) and all(a.keyword is None for a in call.args):
+            trips = len(range(*[c for c in counts if c is not None]))
+            if 1 < trips <= LONGEST_STATIC and _loads_inside(loop, trips):
+                found.append(Site(kernel, node=call, choices=(trips,)))
+    return found
+
+
+def _build_constants(kernel: Kernel, facts: RewriteFacts) -> dict[str, int]:
+    """Compile-time values that the parent's build recorded, for parameters that are constexpr."""
+    constexpr = {p.name for p in kernel.parameters if p.constexpr}
+    return {
+        name: int(text)
+        for launch in facts.launches
+        if launch.kernel == kernel.name
+        for name, text in launch.constants
+        if name in constexpr and text.isdigit()
+    }
+
+
+def _count(arg: cst.Arg, values: dict[str, int]) -> int | None:
+    number = syntax.integer(arg.value)
+    return number if number is not None else values.get(syntax.code(arg.value))
+
+
+def _loads_inside(loop: cst.For, trips: int) -> bool:
+    """Unrolling stays within a bound of code size, with the loops inside unrolled too."""
+    inner = sum(isinstance(n, cst.For) for n in syntax.walk(loop.body))
+    return bool(trips ** (inner + 1) <= 64)
+
+
+def _unroll_static(module: TritonModule, site: Site, rng: Random) -> Change | None:
+    call = site.node
+    assert isinstance(call, cst.Call)
+    edits = module.edits()
+    edits.replace(call.func, "tl.static_range")
+    return change(edits, f"loop of {site.choices[0]} steps unrolled at compile time in {site.kernel.name}")
+
+
+KINDS = (
+    Transformation(
+        "pipeline_loop", "tl.range with num_stages: loads of later steps are issued ahead",
+        ("software_pipelining", "async_copy_tma"),
+        ("shallow_pipeline", "too_few_bytes_in_flight"), _pipeline_sites, _set, 2.0,
+    ),
+    Transformation(
+        "unroll_loop", "tl.range with loop_unroll_factor", ("loop_unrolling",),
+        ("too_few_bytes_in_flight", "instruction_overhead"), _unroll_sites, _set, 1.2,
+    ),
+    Transformation(
+        "static_loop", "a short loop with a compile-time count becomes tl.static_range", ("loop_unrolling",),
+        ("instruction_overhead", "index_arithmetic"), _static_sites, _unroll_static, 1.5,
+    ),
+    Transformation(
+        "flatten_loop", "a persistent loop and its inner loop become one pipelined loop",
+        ("persistent_kernel", "software_pipelining"),
+        ("tail_wave", "shallow_pipeline"), _flatten_sites, _flatten, 0.6,
+    ),
+)  # fmt: skip

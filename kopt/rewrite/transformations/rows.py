@@ -1,0 +1,246 @@
+"""Several rows per program: what a one-row program computes becomes a tile with the rows as its first dimension.
+
+Scalars that vary with the program become columns `(ROWS, 1)`, tiles `(BLOCK,)` become `(1, BLOCK)` or `(ROWS, BLOCK)`,
+reductions go along the second dimension.  Operands shared by the rows (the vector of a matrix-vector product, the
+weights of a normalisation) are then loaded once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+import libcst as cst
+
+from kopt.rewrite.source import syntax
+from kopt.rewrite.source.edit import Edits
+from kopt.rewrite.source.module import Kernel, Launch, TritonModule, unused
+from kopt.rewrite.source.shapes import ELEMENTWISE, FILLS, Abstract, analyse
+from kopt.rewrite.transformation import (
+    Change,
+    RewriteFacts,
+    Site,
+    Transformation,
+    add_arguments,
+    add_parameter,
+    change,
+    define_before_grid,
+    element_text,
+)
+
+LOWERED = frozenset({"tl.sum", "tl.max", "tl.min"})
+PLAIN = frozenset({"tl.program_id", "tl.num_programs", "tl.arange", "tl.load", "tl.store", "range", "tl.range",
+                   "tl.static_range", "float", "min", "max"})  # fmt: skip
+
+
+def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    found = []
+    for kernel in module.kernels:
+        launch = module.only_launch(kernel)
+        if launch is None or launch.grid is None:
+            continue
+        for axis in range(len(launch.grid.elements)):
+            rows = element_text(launch.grid, axis, launch)
+            if rows is not None and liftable(kernel, axis):
+                found.append(Site(kernel, launch, choices=(axis, rows, (2, 4, 8)), weight=1.0 if kernel.loops else 0.3))
+    return found
+
+
+def liftable(kernel: Kernel, axis: int) -> bool:
+    """Everything that the kernel does with one row can be done with a tile of rows."""
+    known = analyse(kernel)
+    programs = [c for c in kernel.called("tl.program_id") if _axis(c) == axis]
+    if len(programs) != 1 or any(_axis(c) == axis for c in kernel.called("tl.num_programs")):
+        return False
+    return (
+        not any(isinstance(n, (cst.While, cst.Return, cst.Subscript, cst.Lambda, cst.IfExp)) for n in kernel.nodes)
+        and all(_known_call(call) for call in kernel.calls)
+        and all(value.shape is not None and len(value.shape) <= 1 for value in _values(known))
+        and not _tiled(kernel, known, axis)
+        and _control_is_common(kernel, known, axis)
+        and all(_accessible(call, known, axis) for call in kernel.called("tl.load", "tl.store"))
+        and carried(kernel, known) is not None
+    )
+
+
+def _axis(call: cst.Call) -> int | None:
+    passed = syntax.argument(call, 0, "axis")
+    return syntax.integer(passed.value) if passed else 0
+
+
+def _values(known: Mapping[cst.CSTNode, Abstract]) -> list[Abstract]:
+    """What counts as a value: displays (shapes of fills) do not."""
+    return [v for n, v in known.items() if not isinstance(n, (cst.Tuple, cst.List, cst.Attribute))]
+
+
+def _known_call(call: cst.Call) -> bool:
+    name = syntax.called(call)
+    if syntax.starred(call):
+        return False
+    if name in LOWERED:
+        axis = syntax.argument(call, 1, "axis")
+        return len(call.args) <= 2 and (axis is None or syntax.code(axis.value) in ("0", "None"))
+    if isinstance(call.func, cst.Attribute) and call.func.attr.value == "to":
+        return True
+    return name in PLAIN or name in FILLS or name in ELEMENTWISE or name.startswith("tl.math.")
+
+
+def _tiled(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
+    """The program already takes a run of elements along this axis: `program * BLOCK + arange(BLOCK)`."""
+    constexpr = {p.name for p in kernel.parameters if p.constexpr}
+    for node in kernel.nodes:
+        if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Multiply):
+            sides = {syntax.code(node.left), syntax.code(node.right)}
+            if node in known and axis in known[node].programs and sides & constexpr:
+                return True
+    return False
+
+
+def _control_is_common(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
+    """No loop bound and no branch varies with the row."""
+    tests = [n.test for n in kernel.nodes if isinstance(n, cst.If)]
+    bounds = [a.value for loop in kernel.loops if isinstance(loop.iter, cst.Call) for a in loop.iter.args]
+    if any(not isinstance(loop.iter, cst.Call) for loop in kernel.loops):
+        return False
+    return all(n not in known or axis not in known[n].programs for n in (*tests, *bounds))
+
+
+def _accessible(call: cst.Call, known: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
+    pointer = syntax.argument(call, 0, "pointer")
+    if pointer is None or pointer.value not in known:
+        return False
+    if axis in known[pointer.value].programs:
+        return True
+    others = [a.value for a in call.args[1:] if a.value in known]
+    return syntax.called(call) == "tl.load" and not any(axis in known[o].programs for o in others)
+
+
+def carried(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract]) -> dict[cst.CSTNode, str] | None:
+    """Initial values of scalars that loops carry, with their lifted text; None when one of them is not a float."""
+    lifted: dict[cst.CSTNode, str] = {}
+    updated = _updated(kernel)
+    for statement in kernel.nodes:
+        pair = syntax.assigned(statement) if isinstance(statement, cst.Assign) else None
+        if pair is None or pair[0] not in updated or not _initial(pair[1]):
+            continue
+        value = pair[1]
+        if known[value].shape == ():
+            if syntax.integer(value) is not None:
+                return None
+            lifted[value] = f"tl.full((ROWS, 1), {syntax.code(value)}, tl.float32)"
+    scalars = {n for n in updated if not _starts(kernel, n)}
+    return None if scalars & _before(kernel) else lifted
+
+
+def _initial(value: cst.BaseExpression) -> bool:
+    return not (syntax.names(value) - {"tl", "float", "torch"}) or syntax.called(value) in FILLS
+
+
+def _starts(kernel: Kernel, name: str) -> bool:
+    pairs = [p for n in kernel.nodes if isinstance(n, cst.Assign) and (p := syntax.assigned(n)) and p[0] == name]
+    return any(_initial(value) for _, value in pairs)
+
+
+def _updated(kernel: Kernel) -> set[str]:
+    """Names assigned in a loop by an expression that reads them, or by an augmented assignment."""
+    found: set[str] = set()
+    for loop in kernel.loops:
+        for node in syntax.walk(loop.body):
+            if isinstance(node, cst.AugAssign) and isinstance(node.target, cst.Name):
+                found.add(node.target.value)
+            pair = syntax.assigned(node) if isinstance(node, cst.Assign) else None
+            if pair and pair[0] in syntax.names(pair[1]):
+                found.add(pair[0])
+    return found
+
+
+def _before(kernel: Kernel) -> set[str]:
+    """Names assigned outside loops, and those that more than one loop assigns."""
+    inside = [n for loop in kernel.loops for n in syntax.walk(loop.body)]
+    marks = {id(n) for n in inside}
+    return {
+        p[0] for n in kernel.nodes if isinstance(n, cst.Assign) and id(n) not in marks and (p := syntax.assigned(n))
+    }
+
+
+def _lift(module: TritonModule, site: Site, rng: Random) -> Change | None:
+    axis, rows, values = site.choices
+    kernel, launch = site.kernel, site.launch
+    assert launch is not None
+    if {"ROWS", "num_rows", "row_mask"} & kernel.names:
+        return None
+    count = rng.choice(values)
+    edits = module.edits()
+    _lift_kernel(edits, kernel, axis)
+    add_parameter(edits, kernel, "num_rows")
+    edits.after(kernel.parameters[-1].last, _constexpr(kernel, "ROWS"))
+    variable = unused("ROWS", syntax.names(launch.function))
+    _lift_launch(edits, launch, axis, rows, variable)
+    define_before_grid(edits, launch, f"{variable} = {count}")
+    return change(edits, f"{count} rows per program in {kernel.name}: what rows share is loaded once for all of them")
+
+
+def _constexpr(kernel: Kernel, name: str) -> str:
+    return f", {name}: tl.constexpr" + (" = 1" if any(p.default is not None for p in kernel.parameters) else "")
+
+
+def _lift_launch(edits: Edits, launch: Launch, axis: int, rows: str, variable: str) -> None:
+    assert launch.grid is not None
+    element = launch.grid.elements[axis]
+    edits.replace(element, f"triton.cdiv({syntax.code(element)}, {variable})")
+    add_arguments(edits, launch, ("num_rows", rows), ("ROWS", variable))
+
+
+def _lift_kernel(edits: Edits, kernel: Kernel, axis: int) -> None:
+    known = analyse(kernel)
+    for value, text in (carried(kernel, known) or {}).items():
+        edits.replace(value, text)
+    (program,) = (c for c in kernel.called("tl.program_id") if _axis(c) == axis)
+    tile = f"({syntax.code(program)} * ROWS + tl.arange(0, ROWS)[:, None])"
+    edits.replace(program, tile)
+    edits.statements_before(kernel.body[0], f"row_mask = {tile[1:-1]} < num_rows")
+    for call in kernel.calls:
+        _lift_call(edits, call, known, axis)
+
+
+def _lift_call(edits: Edits, call: cst.Call, known: Mapping[cst.CSTNode, Abstract], axis: int) -> None:
+    name = syntax.called(call)
+    if name == "tl.arange":
+        edits.after(call, "[None, :]")
+    elif name in FILLS:
+        _lift_fill(edits, call)
+    elif name in LOWERED:
+        _lift_reduction(edits, call, known)
+    elif name in ("tl.load", "tl.store") and axis in known[call.args[0].value].programs:
+        place = 1 if name == "tl.load" else 2
+        mask = syntax.argument(call, place, "mask")
+        if mask is None:
+            edits.after(call.args[-1], ", mask=row_mask")
+        else:
+            edits.replace(mask.value, f"{syntax.operand(mask.value)} & row_mask")
+
+
+def _lift_fill(edits: Edits, call: cst.Call) -> None:
+    shape = syntax.argument(call, 0, "shape")
+    elements = syntax.expressions(shape.value) if shape else None
+    if elements:
+        edits.replace(elements[0], f"ROWS, {syntax.code(elements[0])}")
+
+
+def _lift_reduction(edits: Edits, call: cst.Call, known: Mapping[cst.CSTNode, Abstract]) -> None:
+    axis = syntax.argument(call, 1, "axis")
+    if axis is not None:
+        edits.replace(axis.value, "1")
+        edits.after(call.args[-1], ", keep_dims=True")
+    else:
+        edits.after(call.args[-1], ", axis=1, keep_dims=True")
+
+
+KINDS = (
+    Transformation(
+        "rows_per_program", "a program takes several rows as a 2-D tile, so that what they share is loaded once",
+        ("register_tiling", "shared_memory_tiling", "vectorized_load"),
+        ("redundant_traffic", "too_few_bytes_in_flight", "small_tiles", "narrow_loads"),
+        _sites, _lift, 2.5,
+    ),
+)  # fmt: skip

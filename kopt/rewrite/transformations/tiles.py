@@ -1,0 +1,211 @@
+"""Transformations of tile sizes: the compile-time block sizes that a launch passes as literals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from random import Random
+
+import libcst as cst
+
+from kopt.rewrite.source import syntax
+from kopt.rewrite.source.module import Constant, Grid, Kernel, TritonModule
+from kopt.rewrite.source.shapes import Abstract, analyse
+from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, weight
+
+SMALLEST_DOT = 16
+PRODUCT_TILES = (
+    (128, 128, 64), (128, 128, 32), (128, 64, 64), (64, 128, 64), (128, 256, 64), (256, 128, 64), (64, 64, 64),
+    (64, 256, 64), (64, 128, 128), (32, 128, 128), (32, 64, 128),
+)  # fmt: skip
+
+
+def blocks(module: TritonModule) -> list[Constant]:
+    """Constants that say how large a tile is and may take another power of two without changing the result."""
+    return [c for c in module.constants if _is_block(c) and not _written_twice(c) and not _shared(c, module)]
+
+
+def _is_block(constant: Constant) -> bool:
+    kernel, name = constant.kernel, constant.name
+    if constant.value < 1 or constant.value & (constant.value - 1):
+        return False
+    ranged = any(_extent(call) == name for call in kernel.called("tl.arange"))
+    per_program = _tiles_programs(kernel, name)
+    strides = _tiles_a_loop(kernel, name)
+    if per_program and not (constant.launch.grid and _counts(constant.launch.grid, constant)):
+        return False
+    return ranged and (per_program or strides)
+
+
+def _extent(call: cst.Call) -> str:
+    return syntax.code(call.args[-1].value) if call.args else ""
+
+
+def _tiles_programs(kernel: Kernel, name: str) -> bool:
+    """The constant multiplies something that varies with the program, other than in the bounds of a loop."""
+    known = analyse(kernel)
+    bounds = frozenset().union(*(syntax.names(loop.iter) for loop in kernel.loops))
+    for line in (n for n in kernel.nodes if isinstance(n, cst.BaseSmallStatement)):
+        pair = syntax.assigned(line)
+        if pair is not None and pair[0] in bounds and not known.get(pair[1], Abstract()).shape:
+            continue
+        if any(_multiplies(node, name, known) for node in syntax.walk(line)):
+            return True
+    return False
+
+
+def _multiplies(node: cst.CSTNode, name: str, known: Mapping[cst.CSTNode, Abstract]) -> bool:
+    if not isinstance(node, cst.BinaryOperation) or not isinstance(node.operator, cst.Multiply):
+        return False
+    sides = ((node.left, node.right), (node.right, node.left))
+    return any(syntax.code(one) == name and other in known and known[other].programs for one, other in sides)
+
+
+def _tiles_a_loop(kernel: Kernel, name: str) -> bool:
+    for loop in kernel.loops:
+        if isinstance(loop.iter, cst.Call) and syntax.called(loop.iter) in ("range", "tl.range", "tl.static_range"):
+            plain = [a.value for a in loop.iter.args if a.keyword is None]
+            if len(plain) == 3 and syntax.code(plain[2]) == name:
+                return True
+            if any(syntax.match(f"{f}(N_, {name})", p) for p in plain for f in ("tl.cdiv", "triton.cdiv")):
+                return True
+    return False
+
+
+def _counts(grid: Grid, constant: Constant) -> bool:
+    """The grid divides by the constant, under the name that carries it."""
+    wanted = {constant.variable} if constant.variable else set()
+    texts = {f'{grid.meta}["{constant.name}"]', f"{grid.meta}['{constant.name}']"} if grid.meta else set()
+    for element in grid.elements:
+        for node in syntax.walk(element):
+            if syntax.code(node) in texts or (isinstance(node, cst.Name) and node.value in wanted):
+                return True
+    return False
+
+
+def _written_twice(constant: Constant) -> bool:
+    """The literal is passed bare and the same number stands elsewhere in the function: they may belong together."""
+    if constant.variable:
+        return False
+    plain = [a.value for a in constant.launch.call.args if isinstance(a.value, cst.Integer)]
+    passed = {id(n) for n in plain}
+    return any(
+        isinstance(node, cst.Integer) and id(node) not in passed and node.evaluated_value == constant.value
+        for node in syntax.walk(constant.launch.function)
+        if constant.value > 4
+    )
+
+
+def _shared(constant: Constant, module: TritonModule) -> bool:
+    """The same literal feeds another kernel or parameter too."""
+    return any(c is not constant and c.literal is constant.literal for c in module.constants)
+
+
+def unmasked(kernel: Kernel, name: str) -> bool:
+    """Some load or store of a tile that has this dimension has no mask: a larger tile might leave the tensor."""
+    known = analyse(kernel)
+    for call in kernel.called("tl.load", "tl.store"):
+        pointer = syntax.argument(call, 0, "pointer")
+        shape = known[pointer.value].shape if pointer and pointer.value in known else None
+        mask = syntax.argument(call, 1 if syntax.called(call) == "tl.load" else 2, "mask")
+        if (shape is None or name in shape) and mask is None:
+            return True
+    return False
+
+
+def choices(constant: Constant, low: int = 1) -> tuple[int, ...]:
+    """Other powers of two within a factor of eight, for tiles of one kernel."""
+    if constant.name in _dot_dimensions(constant.kernel):
+        low = max(low, SMALLEST_DOT)
+    high = constant.value if unmasked(constant.kernel, constant.name) else constant.value * 8
+    powers = [1 << n for n in range(17)]
+    return tuple(p for p in powers if p != constant.value and max(low, constant.value // 8) <= p <= high)
+
+
+def _dot_dimensions(kernel: Kernel) -> frozenset[str]:
+    known = analyse(kernel)
+    shapes = [known[a.value].shape for call in kernel.called("tl.dot") for a in call.args[:2] if a.value in known]
+    return frozenset(d for shape in shapes for d in shape or ())
+
+
+def _size_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    return [
+        Site(c.kernel, c.launch, choices=(c, tuple(n for n in choices(c) if n >= _least(c))), weight=weight(c.kernel))
+        for c in blocks(module)
+        if choices(c)
+    ]
+
+
+def _least(constant: Constant) -> int:
+    return 32 if constant.value >= 64 and constant.name not in _dot_dimensions(constant.kernel) else 1
+
+
+def _resize(module: TritonModule, site: Site, rng: Random) -> Change | None:
+    constant, values = site.choices
+    near = [v for v in values if constant.value // 2 <= v <= constant.value * 4]
+    value = rng.choice(near if near and rng.random() < 0.7 else values) if values else None
+    if value is None:
+        return None
+    edits = module.edits()
+    edits.replace(constant.literal, str(value))
+    larger = value > constant.value
+    why = "more work per step and program" if larger else "smaller tiles, more programs in flight"
+    return change(edits, f"{constant.name} {constant.value} -> {value} in {site.kernel.name}: {why}")
+
+
+def _joint_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    found = []
+    for kernel in module.kernels:
+        mine = [c for c in blocks(module) if c.kernel is kernel and c.name in _dot_dimensions(kernel)]
+        if len(mine) == 3 and (ordered := _ordered(kernel, mine)):
+            found.append(Site(kernel, mine[0].launch, choices=tuple(ordered), weight=weight(kernel)))
+    return found
+
+
+def _ordered(kernel: Kernel, constants: Sequence[Constant]) -> list[Constant] | None:
+    """The constants as (M, N, K) of the kernel's products."""
+    known = analyse(kernel)
+    for call in kernel.called("tl.dot"):
+        shapes = [known[a.value].shape for a in call.args[:2] if a.value in known]
+        if len(shapes) == 2 and shapes[0] and shapes[1] and len(shapes[0]) == len(shapes[1]) == 2:
+            wanted = (shapes[0][0], shapes[1][1], shapes[0][1])
+            by_name = {c.name: c for c in constants}
+            if all(w in by_name for w in wanted):
+                return [by_name[w] for w in wanted]
+    return None
+
+
+def _reshape(module: TritonModule, site: Site, rng: Random) -> Change | None:
+    constants: Sequence[Constant] = site.choices
+    now = tuple(c.value for c in constants)
+    shape = rng.choice([s for s in PRODUCT_TILES if s != now])
+    if any(v > c.value and unmasked(c.kernel, c.name) for c, v in zip(constants, shape, strict=True)):
+        return None
+    edits = module.edits()
+    for constant, value in zip(constants, shape, strict=True):
+        edits.replace(constant.literal, str(value))
+    launch = site.launch
+    assert launch is not None
+    warps = 8 if shape[0] * shape[1] >= 128 * 128 else 4
+    if "num_warps" in launch.options and not site.kernel.autotuned:
+        edits.replace(launch.options["num_warps"].value, str(warps))
+    text = "x".join(map(str, now)) + " -> " + "x".join(map(str, shape))
+    return change(
+        edits, f"product tiles {text} with {warps} warps in {site.kernel.name}: more reuse of loaded operands"
+    )
+
+
+KINDS = (
+    Transformation(
+        "tile_size", "another power of two for one block size",
+        ("register_tiling", "shared_memory_tiling", "vectorized_load"),
+        ("spills", "small_tiles", "narrow_loads", "too_few_bytes_in_flight", "low_occupancy", "register_pressure",
+         "tail_wave", "untuned_configuration"),
+        _size_sites, _resize, 2.5,
+    ),
+    Transformation(
+        "tile_shape", "another (M, N, K) tile of a matrix product, with the warps that suit it",
+        ("tensor_cores", "shared_memory_tiling", "register_tiling"),
+        ("tensor_cores_idle", "small_tiles", "redundant_traffic", "untuned_configuration"),
+        _joint_sites, _reshape, 3.0,
+    ),
+)  # fmt: skip

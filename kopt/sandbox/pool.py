@@ -1,0 +1,329 @@
+"""Run untrusted work in forked children that are caged, watched and killed at their limits.
+
+The parent imports what is expensive (torch, triton) once; a child then costs milliseconds.  The parent must not have
+used a thread pool (OpenMP, BLAS) before: its threads do not survive a fork.
+
+    parent ── child (own session) ── init of a process namespace ── the task
+              leaves namespaces       reaps, reports the status      enters the cage, runs
+
+Killing the child kills the init, and with it everything in the namespace.  Where namespaces are not permitted, or for
+work on a GPU, the child runs the task itself and its process group and descendants are killed; those that it cut off
+from itself fall to the parent, which kills them too.
+
+Whatever a task does costs only its own slot and comes back as one of the outcomes below.  What it prints is noise: the
+end of it is kept for a death's explanation and otherwise thrown away.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import selectors
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kopt.sandbox.cage import Limits
+from kopt.sandbox.child import Task, live
+from kopt.sandbox.pipe import (
+    ASKED,
+    NONCE_BYTES,
+    PHASE,
+    RAISED,
+    RETURNED,
+    STATUS,
+    Frames,
+    Malformed,
+    Report,
+    write_message,
+)
+from kopt.sandbox.processes import adopt_orphans, children, descendants, kill_all, kill_orphans
+
+TICK_S = 0.5
+"""How often the number of processes is looked at."""
+GRACE_S = 20.0
+"""How long past its limit a child may go on sending a result that it has begun."""
+START_PHASE = "start"
+
+
+@dataclass(frozen=True)
+class Returned:
+    """The task returned this."""
+
+    value: bytes
+    output: str = field(default="", compare=False)
+    """The end of what it wrote to stdout and stderr; noise."""
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The task raised (`SystemExit` and the like included)."""
+
+    kind: str
+    """Name of the exception's class."""
+    message: str
+    traceback_tail: str
+    phase: str
+
+
+@dataclass(frozen=True)
+class Died:
+    """The child ended without a result: signal, exit, memory or process limit, or a forged frame."""
+
+    reason: str
+    phase: str
+    output: str = ""
+    """The end of what it wrote to stdout and stderr."""
+
+
+@dataclass(frozen=True)
+class TimedOut:
+    """The child was killed at its wall-clock limit."""
+
+    phase: str
+    seconds: float
+
+
+Outcome = Returned | Raised | Died | TimedOut
+Tell = Callable[[int], bytes | None]
+"""From a task's index to the message that it asks for; None when there is none yet."""
+
+
+def run_forked(
+    tasks: Sequence[Task], *, workers: int, limits: Limits, tell: Tell | None = None
+) -> Iterator[tuple[int, Outcome]]:
+    """Run every task in a caged child, `workers` at a time; yields (index, outcome) as they finish.
+
+    In a task the working directory is the child's scratch folder, the only place it may write to; it is removed
+    afterwards.  Closing the iterator early kills what runs.
+
+    Args:
+        tasks: what to run.
+        workers: how many at a time.
+        limits: of each; its time begins anew when it was told what it asked.
+        tell: called here for a task that asks (`Report.ask`), for the first time when all that run have asked, and
+            again after another has ended while there is no message.
+
+    Raises:
+        ValueError: less than one worker.
+    """
+    if workers < 1 and tasks:
+        raise ValueError(f"{workers} workers cannot run anything")
+    waiting = list(enumerate(tasks))[::-1]
+    running: list[_Child] = []
+    adopt_orphans()
+    others = children()
+    looked, asked = time.monotonic(), False
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                index, task = waiting.pop()
+                running.append(_start(index, task, limits, asks=tell is not None))
+            asked = asked or all(child.asking for child in running)
+            if tell is not None and asked:
+                _answer(running, tell, limits)
+            done = _wait(running, limits)
+            if time.monotonic() - looked > TICK_S:
+                done = _crowds(running, limits) | done
+                looked = time.monotonic()
+            for child in done:
+                running.remove(child)
+                child.end()
+            kill_orphans(others | {child.pid for child in running})
+            left = time.monotonic()
+            yield from ((child.index, outcome) for child, outcome in done.items())
+            _postpone(running, time.monotonic() - left)
+    finally:
+        for child in running:
+            child.end()
+        kill_orphans(others)
+
+
+@dataclass(eq=False)
+class _Child:
+    """A running child as its parent sees it."""
+
+    index: int
+    pid: int
+    results: int
+    output: int
+    process: int
+    """pidfd; readable once the child has ended."""
+    scratch: Path
+    deadline: float
+    frames: Frames
+    open: set[int]
+    """Descriptors that are still watched."""
+    phase: str = START_PHASE
+    tail: bytearray = field(default_factory=bytearray)
+    status: int | None = None
+    """Wait status of the task, where its init reported it."""
+    inbox: int = -1
+    """Where the message goes that it may ask for; -1 once it is there."""
+    asking: bool = False
+    """It waits for its message."""
+
+    def end(self) -> None:
+        """Kill all of it, reap it, remove its scratch folder."""
+        kill_all(self.pid)
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+        for descriptor in (self.results, self.output, self.process, *([self.inbox] if self.inbox >= 0 else [])):
+            os.close(descriptor)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _start(index: int, task: Task, limits: Limits, *, asks: bool) -> _Child:
+    nonce = secrets.token_bytes(NONCE_BYTES)
+    inbox_end, inbox = os.pipe() if asks else (-1, -1)
+    scratch = Path(tempfile.mkdtemp(prefix="kopt-")).resolve()
+    (results, results_end), (output, output_end) = os.pipe(), os.pipe()
+    parent = os.getpid()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        os.close(results)
+        os.close(output)
+        live(task, Report(results_end, nonce, inbox_end), parent, output_end, scratch, limits)
+    for descriptor in (results_end, output_end, *([inbox_end] if asks else [])):
+        os.close(descriptor)
+    os.set_blocking(results, False)
+    os.set_blocking(output, False)
+    process = os.pidfd_open(pid)
+    deadline = time.monotonic() + limits.wall_s
+    frames = Frames(nonce, limits.result_bytes)
+    watched = {results, output, process}
+    return _Child(index, pid, results, output, process, scratch, deadline, frames, watched, inbox=inbox)
+
+
+def _answer(running: Sequence[_Child], tell: Tell, limits: Limits) -> None:
+    """Give those that ask their messages, as far as there are any."""
+    for child in running:
+        if child.asking and (message := tell(child.index)) is not None:
+            write_message(child.inbox, message)
+            child.inbox, child.asking = -1, False
+            child.deadline = time.monotonic() + limits.wall_s
+
+
+def _postpone(running: Sequence[_Child], seconds: float) -> None:
+    """Time that the caller spent on earlier outcomes does not count: nobody read the pipes meanwhile."""
+    for child in running:
+        child.deadline += seconds
+
+
+def _wait(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
+    """Wait until something happens or a tick is over; the children that are done."""
+    with selectors.DefaultSelector() as selector:
+        for child in running:
+            for descriptor in child.open:
+                selector.register(descriptor, selectors.EVENT_READ, child)
+        nearest = min((child.deadline for child in running if not child.asking), default=math.inf) - time.monotonic()
+        events = selector.select(max(0.0, min(TICK_S, nearest)))
+    ready: dict[_Child, set[int]] = {child: set() for child in running}
+    for key, _ in events:
+        ready[key.data].add(key.fd)
+    outcomes = {child: _outcome(child, ready[child], limits) for child in running}
+    return {child: outcome for child, outcome in outcomes.items() if outcome is not None}
+
+
+def _crowds(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
+    """The children with too many processes."""
+    families = descendants([child.pid for child in running])
+    reason = f"more than {limits.processes} processes at a time"
+    return {child: Died(reason, child.phase) for child in running if len(families[child.pid]) > limits.processes}
+
+
+def _outcome(child: _Child, ready: set[int], limits: Limits) -> Outcome | None:
+    """What the readable descriptors of one child say, if it is done."""
+    if child.output in ready:
+        _drain_output(child, limits)
+    try:
+        if child.results in ready and (outcome := _read_frames(child, limits)) is not None:
+            return outcome
+        if child.process in ready:
+            return _read_frames(child, limits) or _death(child, limits)
+    except Malformed as error:
+        return Died(str(error), child.phase)
+    late = -math.inf if child.asking else time.monotonic() - child.deadline
+    if late > GRACE_S or (late >= 0 and child.results not in ready):
+        return TimedOut(child.phase, limits.wall_s)
+    return None
+
+
+def _read_frames(child: _Child, limits: Limits) -> Outcome | None:
+    """Take everything that lies in the result pipe."""
+    while child.results in child.open:
+        try:
+            data = os.read(child.results, 1 << 20)
+        except BlockingIOError:
+            return None
+        if not data:
+            child.open.discard(child.results)
+        for kind, payload in child.frames.feed(data):
+            if kind == RETURNED:
+                _drain_output(child, limits)
+                return Returned(payload, child.tail.decode(errors="replace"))
+            if (outcome := _take(child, kind, payload)) is not None:
+                return outcome
+    return None
+
+
+def _take(child: _Child, kind: bytes, payload: bytes) -> Raised | None:
+    try:
+        if kind == RAISED:
+            name, message, tail = map(str, json.loads(payload))
+            return Raised(name, message, tail, child.phase)
+        if kind == PHASE:
+            if payload == START_PHASE.encode():
+                raise Malformed("a frame says that the task begins, which it has")
+            child.phase = payload.decode()
+            return None
+        if kind == ASKED and child.inbox >= 0:
+            child.asking = True
+            return None
+        if kind == STATUS:
+            os.waitstatus_to_exitcode(int(payload))
+            child.status = int(payload)
+            return None
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise Malformed("a frame of the result pipe cannot be read") from error
+    raise Malformed("a frame of unknown kind on the result pipe")
+
+
+def _drain_output(child: _Child, limits: Limits) -> None:
+    try:
+        data = os.read(child.output, 1 << 20)
+    except BlockingIOError:
+        return
+    if not data:
+        child.open.discard(child.output)
+    child.tail = (child.tail + data)[-limits.output_bytes :]
+
+
+def _death(child: _Child, limits: Limits) -> Died:
+    _drain_output(child, limits)
+    code = _exit_code(child) if child.status is None else os.waitstatus_to_exitcode(child.status)
+    reason = f"killed by {_signal_name(-code)}" if code < 0 else f"exited with status {code} without a result"
+    return Died(reason, child.phase, child.tail.decode(errors="replace"))
+
+
+def _signal_name(number: int) -> str:
+    """Real-time signals have no name of their own."""
+    known = {one.value: one.name for one in signal.Signals}
+    return known.get(number, f"signal {number}")
+
+
+def _exit_code(child: _Child) -> int:
+    """Exit status, or minus the signal; the child is left to be reaped, so that its pid stays its own."""
+    ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
