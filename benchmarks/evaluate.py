@@ -20,12 +20,12 @@ from tempfile import TemporaryDirectory
 
 from kopt import statistics
 from kopt.device.build.build import BuildJob, build_all
-from kopt.device.cuda.bench import Bench
-from kopt.device.cuda.judge import LIMITS, CudaJob, Final, Ground, judge_on, measure_finalists
+from kopt.device.cuda.bench import JudgeProcesses
+from kopt.device.cuda.judge import LIMITS, CudaJob, Final, ProblemOnDevice, judge_on, measure_finalists
 from kopt.device.cuda.noise import noise_floor
 from kopt.device.cuda.race import Race
 from kopt.device.hardware.environment import environments
-from kopt.device.hardware.measured import Found
+from kopt.device.hardware.measured import MeasuredDevice
 from kopt.device.hardware.peaks import describe_device
 from kopt.device.reference.facts import problem_facts
 from kopt.model.build import Build, Built
@@ -33,7 +33,7 @@ from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.problem.folder import load
-from kopt.sandbox.fresh import apart
+from kopt.sandbox.fresh import run_in_fresh_process
 from kopt.store import Store
 
 PROBLEMS = Path(__file__).parents[1] / "config" / "problems"
@@ -46,7 +46,7 @@ def main() -> None:
     """Print the tables."""
     options = _options()
     problem = load(PROBLEMS / options.problem)
-    found = apart(PART_S, describe_device)
+    found = run_in_fresh_process(PART_S, describe_device)
     print(f"{found.device.name}: copy {found.device.copy_gb_s} GB/s, matmul {found.device.matmul_tflop_s} TFLOP/s")
     _chunk(problem, found, options)
     _noise(problem, found, options.launches)
@@ -54,11 +54,11 @@ def main() -> None:
         _baselines(problem, found, options)
 
 
-def _chunk(problem: Problem, found: Found, options: argparse.Namespace) -> None:
+def _chunk(problem: Problem, found: MeasuredDevice, options: argparse.Namespace) -> None:
     kernels = [problem.seed, *itertools.islice(variants(problem.seed), options.count)]
     with TemporaryDirectory() as folder:
         start = time.perf_counter()
-        builds = apart(PART_S, build, problem, kernels, found.device, Path(folder))
+        builds = run_in_fresh_process(PART_S, build, problem, kernels, found.device, Path(folder))
         print(f"\nCPU stage: {len(kernels)} kernels in {time.perf_counter() - start:.2f} s on {os.cpu_count()} cores")
         jobs = [
             CudaJob(kernel=one, problem=problem, seed=1, build=build if isinstance(build, Built) else None)
@@ -74,15 +74,19 @@ def build(problem: Problem, kernels: Sequence[Kernel], device: Device, folder: P
     return [made[at] for at in range(len(kernels))]
 
 
-def _judge(problem: Problem, found: Found, options: argparse.Namespace, given: Sequence[CudaJob], store: Store) -> None:
+def _judge(
+    problem: Problem, found: MeasuredDevice, options: argparse.Namespace, given: Sequence[CudaJob], store: Store
+) -> None:
     seed, *jobs = given
     # This process is to begin as the workflow's does: facts come from elsewhere, known times are looked for first.
-    facts = apart(PART_S, problem_facts, problem)
+    facts = run_in_fresh_process(PART_S, problem_facts, problem)
     environments()
     start = time.perf_counter()
     race = Race(first=5, repeat=options.repeat)
-    with Bench(problem, seed=1, workers=options.workers, limits=LIMITS, calibrated=options.calibrated) as bench:
-        ground = Ground(facts, found, store)
+    with JudgeProcesses(
+        problem, seed=1, workers=options.workers, limits=LIMITS, calibrated=options.calibrated
+    ) as bench:
+        ground = ProblemOnDevice(facts, found, store)
         judged = dict(judge_on(bench, jobs, ground, incumbent=seed, race=race))
     account = bench.account
     total = time.perf_counter() - start
@@ -101,16 +105,16 @@ def _judge(problem: Problem, found: Found, options: argparse.Namespace, given: S
           f"{best.timing.ratio:.4f} of the seed's time")  # fmt: skip
 
 
-def _noise(problem: Problem, found: Found, launches: int) -> None:
+def _noise(problem: Problem, found: MeasuredDevice, launches: int) -> None:
     noise = noise_floor(problem, found.device.memory_bytes, batches=BATCHES, launches=launches)
     print(f"\nA/A, {noise.batches} batches of {launches}: 1 inside {noise.inside} of {noise.batches} intervals, "
           f"median noise {noise.floor:.3%}, ratio off by at most {noise.worst:.3%}")  # fmt: skip
 
 
-def _baselines(problem: Problem, found: Found, options: argparse.Namespace) -> None:
+def _baselines(problem: Problem, found: MeasuredDevice, options: argparse.Namespace) -> None:
     start = time.perf_counter()
     finals = measure_finalists(
-        {"seed": CudaJob(kernel=problem.seed, problem=problem, seed=3)}, Ground(problem_facts(problem), found),
+        {"seed": CudaJob(kernel=problem.seed, problem=problem, seed=3)}, ProblemOnDevice(problem_facts(problem), found),
         plan=Final(baselines=tuple(options.baselines.split(",")), warmup=10),
     )  # fmt: skip
     print(f"\nfresh interleaved measurement, {time.perf_counter() - start:.1f} s")

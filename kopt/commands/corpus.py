@@ -31,7 +31,7 @@ from kopt.model.verdict import Failed, Passed, Verdict
 from kopt.store import Store
 
 if TYPE_CHECKING:
-    from kopt.device.hardware.measured import Found
+    from kopt.device.hardware.measured import MeasuredDevice
 
 Aim = Literal["verdict", "time", "machine", "honest"]
 """What an exploit is after: a pass that it does not deserve; a time that is too small, with a right result; harm, or
@@ -181,7 +181,7 @@ def at_full_size(
     """What a judge without a GPU says, less who passed it and leaves work out where nobody ran it; own process too."""
     from kopt.device.reference.facts import problem_facts
     from kopt.estimate.time import estimate
-    from kopt.estimate.work_done import shortfall
+    from kopt.estimate.work_done import undone_work
 
     texts, answers = Store(store), dict(judged)
     facts = {
@@ -191,16 +191,18 @@ def at_full_size(
         if isinstance(build, Built) and isinstance(judged[at].verdict, Passed):
             name, judge = entries[at].problem.name, judged[at].verdict.judge
             timing = estimate(build, facts[name], device, lambda digest: texts.text("ptx", digest, ".ptx"))
-            short = shortfall(timing, None, judge)
+            short = undone_work(timing, None, judge)
             answers[at] = Judged(short) if short else judged[at]
     return answers
 
 
-def judge_by_cuda(entries: Sequence[Entry], workers: int, wall_s: float, seed: int, found: Found) -> dict[int, Judged]:
+def judge_by_cuda(
+    entries: Sequence[Entry], workers: int, wall_s: float, seed: int, found: MeasuredDevice
+) -> dict[int, Judged]:
     """The judge on the first visible GPU, problem by problem, raced against its seed kernel; in its own process too."""
     from dataclasses import replace
 
-    from kopt.device.cuda.judge import LIMITS, CudaJob, Ground, judge_all
+    from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, judge_all
     from kopt.device.cuda.race import Race
     from kopt.device.hardware.zygote import warm
     from kopt.device.reference.facts import problem_facts
@@ -212,7 +214,7 @@ def judge_by_cuda(entries: Sequence[Entry], workers: int, wall_s: float, seed: i
         jobs = [CudaJob(kernel=entries[at].kernel, problem=entries[at].problem, seed=seed) for at in places]
         problem = jobs[0].problem
         for at, one in judge_all(
-            jobs, Ground(problem_facts(problem), found), workers=workers, limits=replace(LIMITS, wall_s=wall_s),
+            jobs, ProblemOnDevice(problem_facts(problem), found), workers=workers, limits=replace(LIMITS, wall_s=wall_s),
             incumbent=CudaJob(kernel=problem.seed, problem=problem, seed=seed), race=Race(repeat=10, keep=len(jobs)),
             calibrated=True,
         ):  # fmt: skip

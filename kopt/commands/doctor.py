@@ -23,7 +23,7 @@ from kopt.model.device import Device
 from kopt.model.problem import Problem
 from kopt.sandbox import landlock
 from kopt.sandbox.cage import cage_features
-from kopt.sandbox.fresh import apart
+from kopt.sandbox.fresh import run_in_fresh_process
 from kopt.store import Store
 
 PACKAGES = ("torch", "triton", "snakemake")
@@ -164,7 +164,9 @@ def _tried(found: Examined, problem: Problem, store: Store) -> Examined:
         with leased(store, wait_s=WAIT_S) as gpu:
             found = _with(found, rates=gpu.device)
             found = _with(found, counters=_count(found.counters, problem))
-            noise = apart(NOISE_S, noise_floor, problem, gpu.device.memory_bytes, batches=BATCHES, launches=LAUNCHES)
+            noise = run_in_fresh_process(
+                NOISE_S, noise_floor, problem, gpu.device.memory_bytes, batches=BATCHES, launches=LAUNCHES
+            )
             return _with(found, noise=noise)
     except GpuBusy as error:
         return _with(found, notes=(*found.notes, f"nothing was measured: {error}"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from kopt.device.hardware.gpus import VISIBLE
-from kopt.estimate.work_done import shortfall
+from kopt.estimate.work_done import undone_work
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.model.base import Value
 from kopt.model.build import Build, BuildFailed, Built
@@ -23,15 +23,15 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.model.timing import Estimated, Measured, WorkloadTiming
 from kopt.model.verdict import Check, Failed, Passed, Verdict
-from kopt.sandbox.fresh import apart
+from kopt.sandbox.fresh import run_in_fresh_process
 from kopt.stages.compile import build_with_triton, toolchain
 from kopt.stages.problem import facts_of
 from kopt.statistics import measured_ratio
 from kopt.store import Store
 
 if TYPE_CHECKING:
-    from kopt.device.cuda.race import CudaJudged
-    from kopt.device.hardware.measured import Found
+    from kopt.device.cuda.race import JudgedKernel
+    from kopt.device.hardware.measured import MeasuredDevice
 
 START_S = 60.0
 """What a process of ours takes beside the limits of what it runs: imports, facts, answers; generous."""
@@ -126,12 +126,14 @@ def check_without_gpu(task: Task, device: Device, store: Store) -> Evaluated:
         ProblemError: the problem cannot be judged.
         WorkerDied: a process of ours broke.
     """
-    build, timing, seed_timing = apart(2 * task.build_seconds + START_S, _built_and_estimated, task, device, store.root)
+    build, timing, seed_timing = run_in_fresh_process(
+        2 * task.build_seconds + START_S, _built_and_estimated, task, device, store.root
+    )
     if isinstance(build, BuildFailed):
         return _not_built(build, task, device)
-    verdict = apart(task.judge_seconds + 2 * START_S, _interpreted, task)
+    verdict = run_in_fresh_process(task.judge_seconds + 2 * START_S, _interpreted, task)
     if isinstance(verdict, Passed) and timing:
-        verdict = shortfall(timing, seed_timing, verdict.judge) or verdict
+        verdict = undone_work(timing, seed_timing, verdict.judge) or verdict
     return _evaluated(verdict, build, estimated(timing, seed_timing) if timing else None, task, device)
 
 
@@ -151,10 +153,12 @@ def check_on_gpu(task: Task, wanted: Device | None, store: Store) -> Evaluated:
     with leased(store, wait_s=task.wait_s) as found:
         if wanted is not None:
             check_same(found, wanted)
-        build = apart(task.build_seconds + START_S, _built, task, [task.kernel], found.device, store.root)[0]
+        build = run_in_fresh_process(
+            task.build_seconds + START_S, _built, task, [task.kernel], found.device, store.root
+        )[0]
         if isinstance(build, BuildFailed):
             return _not_built(build, task, found.device)
-        one, seed = apart(2 * task.judge_seconds + RACE_S, _raced, task, build, found, store.root)
+        one, seed = run_in_fresh_process(2 * task.judge_seconds + RACE_S, _raced, task, build, found, store.root)
         time = measured(one.timing, seed.timing) if one.timing else None
         return _evaluated(one.verdict, build, time, task, found.device)
 
@@ -272,9 +276,9 @@ def _interpreted(task: Task) -> Verdict:
     return verdict
 
 
-def _raced(task: Task, build: Built, found: Found, store: Path) -> tuple[CudaJudged, CudaJudged]:
+def _raced(task: Task, build: Built, found: MeasuredDevice, store: Path) -> tuple[JudgedKernel, JudgedKernel]:
     """What came of the kernel and of the seed kernel, raced side by side."""
-    from kopt.device.cuda.judge import LIMITS, CudaJob, Ground, judge_all
+    from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, judge_all
     from kopt.device.cuda.race import Race
     from kopt.device.hardware.zygote import warm
 
@@ -283,7 +287,7 @@ def _raced(task: Task, build: Built, found: Found, store: Path) -> tuple[CudaJud
         CudaJob(kernel=task.kernel, problem=task.problem, seed=task.seed, build=build),
         CudaJob(kernel=task.problem.seed, problem=task.problem, seed=task.seed),
     ]
-    ground = Ground(facts_of(task.problem, Store(store), "cuda"), found, Store(store))
+    ground = ProblemOnDevice(facts_of(task.problem, Store(store), "cuda"), found, Store(store))
     limits = replace(LIMITS, wall_s=task.judge_seconds)
     judged = dict(judge_all(jobs, ground, workers=len(jobs), limits=limits, race=Race(repeat=task.repeat)))
     return judged[0], judged[1]

@@ -10,7 +10,7 @@ import re
 from collections import defaultdict
 from typing import NamedTuple
 
-from kopt.estimate.instructions import Instruction, Program, kind, loop_ends
+from kopt.estimate.instructions import Instruction, PtxProgram, kind, loop_ends
 from kopt.estimate.walk import UNKNOWN, Walk
 from kopt.model.build import Launch
 from kopt.model.device import Device
@@ -72,7 +72,7 @@ class Region(NamedTuple):
     """Plain global loads per pass."""
 
 
-def regions(program: Program, walked: Walk, launch: Launch, tile_bytes: float) -> list[Region]:
+def regions(program: PtxProgram, walked: Walk, launch: Launch, tile_bytes: float) -> list[Region]:
     """Every loop's own instructions, and those outside loops; `tile_bytes` is what TMA brings per pass."""
     ends = loop_ends(program)
     members: dict[int, list[int]] = defaultdict(list)
@@ -82,7 +82,9 @@ def regions(program: Program, walked: Walk, launch: Launch, tile_bytes: float) -
     return [_region(head, indices, program, walked, launch, tile_bytes) for head, indices in sorted(members.items())]
 
 
-def _region(head: int, indices: list[int], program: Program, walked: Walk, launch: Launch, tile_bytes: float) -> Region:
+def _region(
+    head: int, indices: list[int], program: PtxProgram, walked: Walk, launch: Launch, tile_bytes: float
+) -> Region:
     runs = max(walked.counts[at] for at in indices)
     share = {at: walked.counts[at] / runs for at in indices}
     by_kind: dict[str, float] = defaultdict(float)
@@ -104,7 +106,7 @@ def _region(head: int, indices: list[int], program: Program, walked: Walk, launc
     )
 
 
-def _batches(indices: list[int], program: Program) -> int:
+def _batches(indices: list[int], program: PtxProgram) -> int:
     """Groups of global loads between barriers: a group's latency is paid once."""
     batches, open_batch = 0, False
     for at in sorted(indices):
@@ -135,7 +137,7 @@ def issue_cycles(found: list[Region], launch: Launch) -> float:
     return sum(region.runs * region.issue for region in found) * launch.num_warps / SCHEDULERS
 
 
-def tensor_work(program: Program, walked: Walk, launch: Launch, device: Device) -> Tensor:
+def tensor_work(program: PtxProgram, walked: Walk, launch: Launch, device: Device) -> Tensor:
     """Matrix products of one block, and how long one multiprocessor needs for them."""
     flops, seconds, name = 0.0, 0.0, ""
     for at, count in walked.counts.items():

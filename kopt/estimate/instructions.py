@@ -26,7 +26,7 @@ class Instruction(NamedTuple):
     negated: bool = False
 
 
-class Program(NamedTuple):
+class PtxProgram(NamedTuple):
     """The body of one PTX entry."""
 
     instructions: tuple[Instruction, ...]
@@ -41,7 +41,7 @@ _DECLARED = re.compile(
 )
 
 
-def parse(ptx: str) -> Program:
+def parse(ptx: str) -> PtxProgram:
     """Instructions, labels and parameters of the (single) entry of a PTX text; odd text gives fewer instructions."""
     instructions: list[Instruction] = []
     labels: dict[str, int] = {}
@@ -56,7 +56,7 @@ def parse(ptx: str) -> Program:
         *whole, pending = (pending + " " + line).split(";")
         instructions += [_instruction(text.strip(" {}")) for text in whole if text.strip(" {}")]
     parameters = tuple((name, kind) for kind, name in _DECLARED.findall(ptx))
-    return Program(tuple(instructions), labels, parameters)
+    return PtxProgram(tuple(instructions), labels, parameters)
 
 
 def _instruction(text: str) -> Instruction:
@@ -152,7 +152,7 @@ def _counted(instructions: Sequence[Instruction], prefix: str) -> dict[str, int]
     return mix | {prefix + "total": len(instructions)}
 
 
-def loop_ends(program: Program) -> dict[int, int]:
+def loop_ends(program: PtxProgram) -> dict[int, int]:
     """First instruction of every loop to its last: the furthest branch back to it."""
     ends: dict[int, int] = {}
     for at, one in enumerate(program.instructions):

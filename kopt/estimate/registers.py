@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kopt.estimate.arithmetic import COMPARE, FLOATING, Known, Lanes, arithmetic, unsigned_test
-from kopt.estimate.instructions import Instruction, Program
+from kopt.estimate.instructions import Instruction, PtxProgram
 
 PROGRAMS = 1024
 POINTER_SHIFT = 44  # an argument's address space: no tensor is larger than 16 TB
@@ -53,7 +53,7 @@ def sample(grid: tuple[int, int, int], threads: int, wave: int) -> Sample:
 class Registers:
     """Values by register; each is one per sampled thread, or unknown."""
 
-    def __init__(self, program: Program, sampled: Sample, scalars: Mapping[int, int]) -> None:
+    def __init__(self, program: PtxProgram, sampled: Sample, scalars: Mapping[int, int]) -> None:
         """Nothing is known but the parameters.
 
         Args:

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from kopt.estimate.cycles import Region, Tensor, block_seconds, issue_cycles, regions, tensor_work
-from kopt.estimate.instructions import Program, parse
+from kopt.estimate.instructions import PtxProgram, parse
 from kopt.estimate.registers import Sample, sample
 from kopt.estimate.traffic import Traffic, tensor_bytes, traffic
 from kopt.estimate.walk import Guess, Walk, walk
@@ -89,7 +89,7 @@ class _Case(NamedTuple):
     facts: WorkloadFacts
     device: Device
     dtype: Dtype
-    program: Program
+    program: PtxProgram
     occupancy: Occupancy
 
     @property
@@ -103,9 +103,9 @@ def estimate(build: Built, facts: ProblemFacts, device: Device, ptx_of: Callable
     Never below the roofline floor.  Workloads are matched by name; one without facts is left out.
     """
     known = {one.workload: one for one in facts.workloads}
-    programs: dict[str, Program] = {}
+    programs: dict[str, PtxProgram] = {}
 
-    def program_of(key: str) -> Program:
+    def program_of(key: str) -> PtxProgram:
         if key not in programs:
             programs[key] = parse(ptx_of(key))
         return programs[key]
@@ -144,7 +144,7 @@ def _eager_compute(op: EagerOp, dtype: Dtype, device: Device) -> float:
 
 
 def _workload(
-    build: WorkloadBuild, facts: WorkloadFacts, dtype: Dtype, device: Device, program_of: Callable[[str], Program]
+    build: WorkloadBuild, facts: WorkloadFacts, dtype: Dtype, device: Device, program_of: Callable[[str], PtxProgram]
 ) -> WorkloadEstimate:
     parts = [_best(tuple(_chosen(group, facts, dtype, device, program_of))) for group in _alternatives(build.launches)]
     host = sum(_host_seconds(op, device) for op in build.host_ops)
@@ -193,7 +193,7 @@ def _alternatives(launches: Sequence[Launch]) -> Iterator[list[Launch]]:
 
 
 def _chosen(
-    group: list[Launch], facts: WorkloadFacts, dtype: Dtype, device: Device, program_of: Callable[[str], Program]
+    group: list[Launch], facts: WorkloadFacts, dtype: Dtype, device: Device, program_of: Callable[[str], PtxProgram]
 ) -> Iterator[_Parts]:
     for launch in group:
         case = _Case(launch, facts, device, dtype, program_of(launch.ptx), occupancy(launch, device))
@@ -245,7 +245,7 @@ def _work_done(case: _Case, sampled: Sample, walked: Walk) -> float:
     return float(max(moved.dram_read, 1.0)) / wanted
 
 
-def scalar_values(program: Program, launch: Launch) -> dict[int, int]:
+def scalar_values(program: PtxProgram, launch: Launch) -> dict[int, int]:
     """Values of the integer parameters of the PTX, by index, where the build recorded them."""
     values = dict(launch.arguments)
     return {
@@ -255,7 +255,7 @@ def scalar_values(program: Program, launch: Launch) -> dict[int, int]:
     }
 
 
-def _runtime_parameters(program: Program, launch: Launch) -> list[tuple[int, str]]:
+def _runtime_parameters(program: PtxProgram, launch: Launch) -> list[tuple[int, str]]:
     """PTX parameter index and argument name; compile-time arguments (and those equal to 1) have no parameter."""
     names = [name for name, kind in launch.signature if kind != "constexpr"]
     constants = dict(launch.constants)
@@ -266,7 +266,7 @@ def _runtime_parameters(program: Program, launch: Launch) -> list[tuple[int, str
     return list(enumerate(names)) if len(names) <= len(program.parameters) else []
 
 
-def _sizes_by_parameter(program: Program, launch: Launch) -> dict[int, int]:
+def _sizes_by_parameter(program: PtxProgram, launch: Launch) -> dict[int, int]:
     sizes = tensor_bytes(launch)
     return {index: sizes[name] for index, name in _runtime_parameters(program, launch) if name in sizes}
 

@@ -11,7 +11,7 @@ Test = tuple[str, Lanes, Lanes, bool]
 """Comparison (an opcode), its two sides per program, and whether the loop goes on while it holds."""
 
 
-def trips_of(history: list[Test]) -> float | None:
+def trip_count(history: list[Test]) -> float | None:
     """Iterations until a test that moves by equal steps stops letting the loop go on, mean over programs."""
     if len(history) < 2:
         return None

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from kopt.estimate.arithmetic import Known, Lanes
-from kopt.estimate.instructions import Instruction, Program, access_bytes, kind, loop_ends
+from kopt.estimate.instructions import Instruction, PtxProgram, access_bytes, kind, loop_ends
 from kopt.estimate.registers import POINTER_SHIFT, Registers, Sample, integer
-from kopt.estimate.trip_counts import Test, trips_of
+from kopt.estimate.trip_counts import Test, trip_count
 
 SAMPLED_ITERATIONS = 3
 STEP_LIMIT = 60_000
@@ -91,7 +91,7 @@ class Guess(NamedTuple):
 
 
 class _Walker:
-    def __init__(self, program: Program, sampled: Sample, scalars: Mapping[int, int], guess: Guess) -> None:
+    def __init__(self, program: PtxProgram, sampled: Sample, scalars: Mapping[int, int], guess: Guess) -> None:
         self.program, self.sample, self.guess = program, sampled, guess
         self.registers = Registers(program, sampled, scalars)
         self.result = Walk()
@@ -259,7 +259,7 @@ class _Walker:
 
 
 def _trips(frame: _Frame) -> float | None:
-    found = [trips for history in frame.history.values() if (trips := trips_of(history)) is not None]
+    found = [trips for history in frame.history.values() if (trips := trip_count(history)) is not None]
     return min(found) if found else None
 
 
@@ -275,6 +275,6 @@ def _braced(operand: str) -> list[str]:
     return re.findall(r"%\w+", inner[1]) if inner else []
 
 
-def walk(program: Program, sampled: Sample, scalars: Mapping[int, int], guess: Guess | None = None) -> Walk:
+def walk(program: PtxProgram, sampled: Sample, scalars: Mapping[int, int], guess: Guess | None = None) -> Walk:
     """Walk a kernel with the values of its scalar parameters, by index; a missing one is unknown and guessed around."""
     return _Walker(program, sampled, scalars, guess or Guess()).run()

@@ -15,7 +15,7 @@ LEAST = 0.9
 windows overlap and begin outside 0.96: the walk looks at a sample of threads."""
 
 
-def shortfall(timing: Estimated, seed: Estimated | None, judge: str) -> Failed | None:
+def undone_work(timing: Estimated, seed: Estimated | None, judge: str) -> Failed | None:
     """The failure of a kernel that does too little on a main workload; None when it does enough.
 
     Args:

@@ -16,8 +16,8 @@ from kopt.artifact import read_value
 from kopt.config import Asking
 from kopt.errors import NoReply
 from kopt.jobs.command import Job
-from kopt.llm.reply import Lack, Reply, Unanswered
-from kopt.llm.request import LackKey, Message, Request, Schema
+from kopt.llm.reply import NoReplyReason, Reply, Unanswered
+from kopt.llm.request import Message, NoReplyKey, Request, Schema
 from kopt.llm.table import ModelTable
 from kopt.prompts.sections import Prompt
 from kopt.store import Store
@@ -25,7 +25,7 @@ from kopt.store import Store
 if TYPE_CHECKING:
     from kopt.llm.ledger import Ledger
 
-NEEDED = frozenset({Lack.MISSING, Lack.KEY, Lack.QUOTA})
+NEEDED = frozenset({NoReplyReason.MISSING, NoReplyReason.KEY, NoReplyReason.QUOTA})
 """Lacks that no other slot makes up for: the run ends, and goes on once they are mended."""
 
 LEDGER = "ledger.jsonl"
@@ -92,7 +92,7 @@ class Asker:
             if isinstance(reply, Unanswered) and reply.kind not in NEEDED
         }
         for request, reply in lacking.items():
-            self.store.shelf(Unanswered).put(LackKey(request=request), reply)
+            self.store.shelf(Unanswered).put(NoReplyKey(request=request), reply)
         with (self.run / LACKING).open("a") as file:
             file.writelines(f"{request}\n" for request in lacking)
         for line in lacking_lines(asked, replies):
@@ -125,7 +125,7 @@ def lacking_lines(asked: Mapping[str, Request], replies: Mapping[str, Reply]) ->
     lines = []
     for model in dict.fromkeys(request.model for request in asked.values()):
         mine = [replies[label] for label, request in asked.items() if request.model == model]
-        lacks = [one for one in mine if isinstance(one, Unanswered) and one.kind != Lack.BUDGET]
+        lacks = [one for one in mine if isinstance(one, Unanswered) and one.kind != NoReplyReason.BUDGET]
         if lacks:
             ((reason, _),) = Counter(f"{one.kind}: {one.detail}" for one in lacks).most_common(1)
             lines.append(f"{model} gave no reply to {len(lacks)} of {len(mine)} requests ({reason})")

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from kopt.artifact import read_value
 from kopt.model.base import Value
-from kopt.prompts.context import Memory, Parent, Setting
+from kopt.prompts.context import Memory, Parent, PromptContext
 
 
 class Briefing(Value):
     """What the prompts after one round may tell."""
 
     round: int
-    setting: Setting
+    setting: PromptContext
     parents: tuple[Parent, ...]
     """In order of selection."""
     memory: Memory

@@ -71,7 +71,7 @@ class Job:
         return Store(self.path("store"))
 
 
-def folded(name: str, paths: Sequence[str]) -> str:
+def brace_compressed(name: str, paths: Sequence[str]) -> str:
     """The words `name=path` of many files, as bash unfolds them in this order: `name=r_{0..8}/a_{0..2}.json`.
 
     A command must stay short, since the system takes 128 kB of it at most.

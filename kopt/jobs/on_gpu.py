@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from kopt.device.hardware.gpus import visible_gpus
 from kopt.device.hardware.lease import lease
-from kopt.device.hardware.measured import Found, remembered
+from kopt.device.hardware.measured import MeasuredDevice, remembered
 from kopt.errors import DeviceError
 from kopt.model.device import Device
 from kopt.store import Store
@@ -18,7 +18,7 @@ from kopt.store import Store
 log = logging.getLogger(__name__)
 
 
-def described(store: Store, *, wait_s: float) -> Found:
+def described(store: Store, *, wait_s: float) -> MeasuredDevice:
     """A visible GPU, described and measured: one that was measured before, if there is one.
 
     Raises:
@@ -32,7 +32,7 @@ def described(store: Store, *, wait_s: float) -> Found:
 
 
 @contextmanager
-def leased(store: Store, *, wait_s: float) -> Iterator[Found]:
+def leased(store: Store, *, wait_s: float) -> Iterator[MeasuredDevice]:
     """Have one of the visible GPUs alone, described and measured; this process sees no other one.
 
     Args:
@@ -52,7 +52,7 @@ def leased(store: Store, *, wait_s: float) -> Iterator[Found]:
         log.info("%s given back after %.1f s", mine.gpu.uuid, time.monotonic() - since)
 
 
-def check_same(found: Found, device: Device) -> None:
+def check_same(found: MeasuredDevice, device: Device) -> None:
     """Refuse a GPU for which the run's kernels were not built.
 
     Raises:

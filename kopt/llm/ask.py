@@ -19,8 +19,8 @@ from kopt.llm.client import Clients
 from kopt.llm.ledger import Ledger, Reserved
 from kopt.llm.packed import differences
 from kopt.llm.progress import OnProgress, Progress
-from kopt.llm.reply import Answered, Kept, Lack, Reply, Unanswered, Usage
-from kopt.llm.request import LackKey, Request, key_of
+from kopt.llm.reply import Answered, Kept, NoReplyReason, Reply, Unanswered, Usage
+from kopt.llm.request import NoReplyKey, Request, key_of
 from kopt.llm.retry import Fault, Patience
 from kopt.llm.table import MILLION, Model, ModelTable
 from kopt.llm.wire import tokens
@@ -169,7 +169,7 @@ class _Desk:
         if reserved is None:
             caps = self.ledger.budget
             detail = f"the next call could pass the run's budget (budget_usd {caps.usd}, budget_calls {caps.calls})"
-            return Unanswered(kind=Lack.BUDGET, detail=detail)
+            return Unanswered(kind=NoReplyReason.BUDGET, detail=detail)
         entry, start = self.entries[request.model], time.monotonic()
         try:
             outcome = await self.clients.send(request, entry, lambda: self._begun(request.digest))
@@ -252,7 +252,7 @@ def _lost(fault: Fault, request: Request, entry: Model) -> float:
     if not fault.billed:
         return 0.0
     given, made = tokens(request.chars), tokens(fault.received)
-    if not entry.stream and fault.lack is Lack.DEADLINE:
+    if not entry.stream and fault.lack is NoReplyReason.DEADLINE:
         made = request.max_output_tokens
     return (given * entry.price.input + made * entry.price.output) / MILLION
 
@@ -267,7 +267,7 @@ def replay(asked: Mapping[str, Request], *, store: Store) -> dict[str, Reply]:
 
 
 def _replayed(label: str, request: Request, shelf: Shelf[Any], store: Store) -> Reply:
-    kept: Reply | None = shelf.get(key_of(request)) or store.shelf(Unanswered).get(LackKey(request=request.digest))
+    kept: Reply | None = shelf.get(key_of(request)) or store.shelf(Unanswered).get(NoReplyKey(request=request.digest))
     if kept is not None:
         return kept
     detail = (
@@ -276,4 +276,4 @@ def _replayed(label: str, request: Request, shelf: Shelf[Any], store: Store) -> 
     )
     if unlike := differences(store):
         detail += f"; the replies unpacked there were made with {unlike}, on which prompts may depend"
-    return Unanswered(kind=Lack.MISSING, detail=detail)
+    return Unanswered(kind=NoReplyReason.MISSING, detail=detail)

@@ -22,7 +22,7 @@ from kopt.llm import exchange, wire
 from kopt.llm.ask import replies_of
 from kopt.llm.client import Clients
 from kopt.llm.ledger import Ledger, Reserved
-from kopt.llm.reply import Lack, Reply, Unanswered
+from kopt.llm.reply import NoReplyReason, Reply, Unanswered
 from kopt.llm.request import Request, key_of
 from kopt.llm.retry import Fault, Patience
 from kopt.llm.table import ModelTable
@@ -35,7 +35,7 @@ ENDED = frozenset({"completed", "expired", "cancelled", "failed", "ended"})
 """States after which a batch brings nothing more; a batch that was cut short may have brought a part."""
 
 
-class Batch(Value):
+class ProviderBatch(Value):
     """A batch that a provider works on, as the run's folder remembers it."""
 
     id: str
@@ -107,7 +107,7 @@ class _Delivery:
 
     def _reply(self, request: Request) -> Reply:
         kept: Reply | None = self.shelf.get(key_of(request))
-        missing = Unanswered(kind=Lack.SERVER, detail="its batch brought no reply to it", tries=1)
+        missing = Unanswered(kind=NoReplyReason.SERVER, detail="its batch brought no reply to it", tries=1)
         return kept or self.lacking.get(request.digest, missing)
 
     async def _model(self, name: str, clients: Clients) -> None:
@@ -115,10 +115,10 @@ class _Delivery:
         try:
             client = clients.of(self.table.model(name))
             if client is None:
-                self._lack(name, Lack.KEY, f"{self.table.model(name).key_variable} is not set")
+                self._lack(name, NoReplyReason.KEY, f"{self.table.model(name).key_variable} is not set")
                 return
             known = [path for path in sorted(self.folder.glob("batch-*.json")) if self._waits(path, name)]
-            batches = [read_value(path, Batch) for path in known]
+            batches = [read_value(path, ProviderBatch) for path in known]
             begun = {request for batch in batches for request in batch.requests}
             rest = [n for n, r in self.requests.items() if r.model == name and n not in begun and not self._known(n)]
             if fits := [n for n in rest if self._reserve(n)]:
@@ -133,10 +133,10 @@ class _Delivery:
             self._release(name, fault)
 
     def _waits(self, path: Path, model: str) -> bool:
-        batch = read_value(path, Batch)
+        batch = read_value(path, ProviderBatch)
         return batch.model == model and any(n in self.requests and not self._known(n) for n in batch.requests)
 
-    def _lack(self, model: str, lack: Lack, detail: str) -> None:
+    def _lack(self, model: str, lack: NoReplyReason, detail: str) -> None:
         for name, request in self.requests.items():
             if request.model == model:
                 self.lacking.setdefault(name, Unanswered(kind=lack, detail=detail, tries=1))
@@ -151,12 +151,12 @@ class _Delivery:
         request = self.requests[name]
         reserved = self.ledger.reserve(request, self.labels[name], self.table.model(request.model).price)
         if reserved is None:
-            self.lacking[name] = Unanswered(kind=Lack.BUDGET, detail="the batch could pass the run's budget")
+            self.lacking[name] = Unanswered(kind=NoReplyReason.BUDGET, detail="the batch could pass the run's budget")
             return False
         self.reserved[name] = reserved
         return True
 
-    async def _submit(self, model: str, names: list[str], client: Any) -> Batch:
+    async def _submit(self, model: str, names: list[str], client: Any) -> ProviderBatch:
         entry = self.table.model(model)
         if entry.provider == "anthropic":
             items = [exchange.anthropic_line(n, self.requests[n], entry) for n in names]
@@ -167,13 +167,13 @@ class _Delivery:
             made = await client.batches.create(
                 input_file_id=file.id, endpoint=wire.PATHS[entry.provider], completion_window="24h"
             )
-        batch = Batch(id=made.id, model=model, requests=tuple(names))
+        batch = ProviderBatch(id=made.id, model=model, requests=tuple(names))
         write_value(self.folder / f"batch-{digest(batch)[:16]}.json", batch)
         self.reserved = {n: call for n, call in self.reserved.items() if n not in names}
         log.info("%s: %d requests in batch %s", model, len(names), batch.id)
         return batch
 
-    async def _await(self, batch: Batch, client: Any) -> None:
+    async def _await(self, batch: ProviderBatch, client: Any) -> None:
         """Look until the batch has ended or the wait is over, then keep what it brought."""
         anthropic = self.table.model(batch.model).provider == "anthropic"
         batches = client.messages.batches if anthropic else client.batches
@@ -181,7 +181,9 @@ class _Delivery:
         state = await batches.retrieve(batch.id)
         while (state.processing_status if anthropic else state.status) not in ENDED:
             if time.monotonic() > end:
-                self._lack(batch.model, Lack.DEADLINE, f"batch {batch.id} has not ended; a later run takes it up")
+                self._lack(
+                    batch.model, NoReplyReason.DEADLINE, f"batch {batch.id} has not ended; a later run takes it up"
+                )
                 return
             await asyncio.sleep(self.terms.poll_seconds)
             state = await batches.retrieve(batch.id)
@@ -201,21 +203,21 @@ class _Delivery:
             _, body = exchange.batch_answer(line)
             kept = self.shelf.put(key_of(request), wire.reply(body, request, price, batch=True))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            self.lacking[name] = Unanswered(kind=Lack.SERVER, detail=f"its batch failed it: {error}", tries=1)
+            self.lacking[name] = Unanswered(kind=NoReplyReason.SERVER, detail=f"its batch failed it: {error}", tries=1)
             return
         for call in self.ledger.outstanding():
             if call.request == name:
                 self.ledger.settle(call, kept.status, kept.usage, saved=price.saved(kept.usage) * price.batch_factor)
 
-    def _close(self, batch: Batch) -> None:
+    def _close(self, batch: ProviderBatch) -> None:
         """Forget an ended batch and free what it did not use, so that a later run may ask for the rest."""
         for call in self.ledger.outstanding():
             if call.request in batch.requests:
-                self.ledger.release(call, Lack.SERVER, billed=False, dollars=0.0)
+                self.ledger.release(call, NoReplyReason.SERVER, billed=False, dollars=0.0)
         (self.folder / f"batch-{digest(batch)[:16]}.json").unlink(missing_ok=True)
 
 
-async def _anthropic_lines(client: Any, batch: Batch) -> AsyncIterator[Any]:
+async def _anthropic_lines(client: Any, batch: ProviderBatch) -> AsyncIterator[Any]:
     async for item in await client.messages.batches.results(batch.id):
         yield item.model_dump(mode="json", warnings=False)
 

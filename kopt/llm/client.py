@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kopt.llm import wire
-from kopt.llm.reply import Kept, Lack, Refused, Usage
+from kopt.llm.reply import Kept, NoReplyReason, Refused, Usage
 from kopt.llm.request import Request
 from kopt.llm.retry import Fault, Patience, of_status, scrub, without
 from kopt.llm.streams import FOLD, Arrival, Cut, Failed
@@ -57,7 +57,9 @@ class Clients:
         """Make one call; `on_start` is called when the reply begins."""
         key = self._key(entry)
         if key is None:
-            return Fault(lack=Lack.KEY, detail=f"{request.model}: {entry.key_variable} is not set", retry=False)
+            return Fault(
+                lack=NoReplyReason.KEY, detail=f"{request.model}: {entry.key_variable} is not set", retry=False
+            )
         arrival = Arrival(on_start)
         try:
             async with asyncio.timeout(self._patience.deadline_seconds):
@@ -137,23 +139,29 @@ def _fault(error: Exception, arrival: Arrival, deadline: float) -> Fault:
         fault = of_status(200, {}, error.args[0], began=True)
     elif isinstance(error.__cause__ or error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
         why = type(error.__cause__ or error).__name__
-        fault = Fault(lack=Lack.CONNECTION, detail=f"no connection ({why})", retry=True)
+        fault = Fault(lack=NoReplyReason.CONNECTION, detail=f"no connection ({why})", retry=True)
     elif isinstance(error, TimeoutError | openai.APITimeoutError | anthropic.APITimeoutError | httpx2.TimeoutException):
-        fault = Fault(lack=Lack.DEADLINE, detail=f"no whole reply within {deadline:g} s", retry=True, billed=True)
+        fault = Fault(
+            lack=NoReplyReason.DEADLINE, detail=f"no whole reply within {deadline:g} s", retry=True, billed=True
+        )
     elif isinstance(error, Cut):
-        lack, what = (Lack.CONNECTION, "ended early") if arrival.began else (Lack.PROTOCOL, "held no reply")
+        lack, what = (
+            (NoReplyReason.CONNECTION, "ended early") if arrival.began else (NoReplyReason.PROTOCOL, "held no reply")
+        )
         fault = Fault(lack=lack, detail=f"the stream {what}", retry=True, billed=True)
     elif isinstance(error, openai.APIConnectionError | anthropic.APIConnectionError | httpx2.HTTPError):
         why = type(error.__cause__ or error).__name__
-        fault = Fault(lack=Lack.CONNECTION, detail=f"the connection broke ({why})", retry=True, billed=True)
+        fault = Fault(lack=NoReplyReason.CONNECTION, detail=f"the connection broke ({why})", retry=True, billed=True)
     elif isinstance(error, openai.APIError) and isinstance(error.body, Mapping):
         fault = of_status(200, {}, error.body, began=True)
     elif isinstance(
         error, ValueError | LookupError | TypeError | AttributeError | openai.APIError | anthropic.APIError
     ):
-        fault = Fault(lack=Lack.PROTOCOL, detail=f"not the provider's protocol: {error}", retry=True, billed=True)
+        fault = Fault(
+            lack=NoReplyReason.PROTOCOL, detail=f"not the provider's protocol: {error}", retry=True, billed=True
+        )
     else:
-        fault = Fault(lack=Lack.DEFECT, detail=f"{type(error).__name__}: {error}", retry=False, billed=True)
+        fault = Fault(lack=NoReplyReason.DEFECT, detail=f"{type(error).__name__}: {error}", retry=False, billed=True)
     detail = " ".join(fault.detail.split())[:300]
     return fault.model_copy(update={"received": arrival.received, "detail": detail})
 

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from filelock import FileLock
 from pydantic import Field, TypeAdapter, ValidationError
 
-from kopt.llm.reply import Lack, Usage
+from kopt.llm.reply import NoReplyReason, Usage
 from kopt.llm.request import Request
 from kopt.llm.table import Price
 from kopt.model.base import Value
@@ -63,7 +63,7 @@ class Released(Value):
     request: str
     label: str
     model: str
-    lack: Lack
+    lack: NoReplyReason
     billed: bool
     """The provider may charge for it."""
     dollars: float
@@ -163,7 +163,9 @@ class Ledger:
         given = {"call": uuid.uuid4().hex, "request": request.digest, "label": label, "model": request.model}
         self.write(Settled(**given, status=status, usage=usage, saved=saved))
 
-    def release(self, call: Reserved, lack: Lack, *, billed: bool, dollars: float, seconds: float = 0.0) -> None:
+    def release(
+        self, call: Reserved, lack: NoReplyReason, *, billed: bool, dollars: float, seconds: float = 0.0
+    ) -> None:
         """Replace a reservation by what a failed call is estimated to cost."""
         given = call.model_dump(exclude={"event", "dollars"})
         seconds = round(seconds, 3)

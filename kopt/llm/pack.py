@@ -19,13 +19,13 @@ from typing import Any
 from kopt import artifact
 from kopt.errors import CorruptArtifact, StoreError
 from kopt.llm.packed import Recording, Versions, note, told
-from kopt.llm.request import LackKey, ReplyKey
+from kopt.llm.request import NoReplyKey, ReplyKey
 from kopt.store import Store
 
 MANIFEST = "manifest.json"
 RECORDING = "run.json"
 FORMAT = "kopt replies 3"
-Kept = type[ReplyKey] | type[LackKey]
+Kept = type[ReplyKey] | type[NoReplyKey]
 """Kinds of files that an archive holds."""
 
 LARGEST = 16 * 1024 * 1024
@@ -53,7 +53,7 @@ def pack(
     """
     wanted = sorted(set(requests))
     files = _files(store, ReplyKey, wanted)
-    lacks = _files(store, LackKey, [LackKey(request=name).digest() for name in wanted if name not in files])
+    lacks = _files(store, NoReplyKey, [NoReplyKey(request=name).digest() for name in wanted if name not in files])
     run = artifact.canonical_json(recording).encode() if recording else b""
     manifest = {
         "format": FORMAT,
@@ -145,7 +145,7 @@ def _checked(tar: tarfile.TarFile) -> tuple[Versions, dict[tuple[str, str], byte
         raise ValueError(f"format {manifest['format']!r}, expected {FORMAT!r}")
     files = {
         (key.kind, digest): _file(tar, key, digest, expected)
-        for key, listed in ((ReplyKey, manifest["replies"]), (LackKey, manifest["lacks"]))
+        for key, listed in ((ReplyKey, manifest["replies"]), (NoReplyKey, manifest["lacks"]))
         for digest, expected in listed.items()
     }
     return Versions(of=manifest.get("versions", {})), files

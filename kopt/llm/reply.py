@@ -73,7 +73,7 @@ class Empty(Value):
     stop: str
 
 
-class Lack(StrEnum):
+class NoReplyReason(StrEnum):
     """Why there is no reply."""
 
     BUDGET = "budget"
@@ -104,7 +104,7 @@ class Unanswered(Value):
     """No reply.  It is not kept: a later run asks again."""
 
     status: Literal["unanswered"] = "unanswered"
-    kind: Lack
+    kind: NoReplyReason
     detail: str
     """One line for a person, free of keys."""
     tries: int = 0

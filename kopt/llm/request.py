@@ -94,7 +94,7 @@ def key_of(request: Request) -> ReplyKey:
     return ReplyKey(request=artifact.digest(request))
 
 
-class LackKey(Key):
+class NoReplyKey(Key):
     """Where the reason lies for which a run got no reply, so that a replay lacks the same: no live call looks there."""
 
     kind: ClassVar[str] = "lack"

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import Field
 
-from kopt.llm.reply import Lack, Unanswered
+from kopt.llm.reply import NoReplyReason, Unanswered
 from kopt.model.base import Value
 
 RETRIED = frozenset({408, 409, 425, 429})
@@ -37,7 +37,7 @@ DETAIL_CHARS = 300
 class Fault(Value):
     """One call that brought no reply."""
 
-    lack: Lack
+    lack: NoReplyReason
     detail: str
     retry: bool
     after: float | None = None
@@ -93,16 +93,16 @@ def of_status(status: int, headers: Mapping[str, str], body: object, *, began: b
     )
 
 
-def _lack(status: int, codes: set[str]) -> tuple[Lack, bool]:
+def _lack(status: int, codes: set[str]) -> tuple[NoReplyReason, bool]:
     if codes & SPENT_CODES or status == 402:
-        return Lack.QUOTA, False
+        return NoReplyReason.QUOTA, False
     if status in (401, 403):
-        return Lack.KEY, False
+        return NoReplyReason.KEY, False
     if status == 429:
-        return Lack.RATE, True
+        return NoReplyReason.RATE, True
     if status >= 500 or status in RETRIED:
-        return Lack.SERVER, True
-    return Lack.REJECTED, False
+        return NoReplyReason.SERVER, True
+    return NoReplyReason.REJECTED, False
 
 
 def _error(body: object) -> Mapping[str, Any]:

@@ -55,7 +55,7 @@ class EvaluationRow(Value):
     """Store digest of the verdict's and timing's key."""
 
 
-class Standing(Value):
+class TimedKernel(Value):
     """A correct kernel with its time: what a row of the pool and a row of the selection share."""
 
     kernel: str
@@ -72,7 +72,7 @@ class Standing(Value):
     evaluation: str = ""
 
 
-class RankRow(Standing):
+class RankRow(TimedKernel):
     """A row of `ranking.parquet`: a member of the pool in order of time."""
 
     position: int
@@ -93,7 +93,7 @@ class TechniqueRow(Value):
     """True when this round classified it, False when the store knew it."""
 
 
-class SelectionRow(Standing):
+class SelectionRow(TimedKernel):
     """A row of `selection.parquet`: a parent of the next round, in order of selection."""
 
     rank: int

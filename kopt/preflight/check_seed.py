@@ -20,7 +20,7 @@ from kopt.model.trial import BuildRow
 from kopt.model.verdict import Failed, Incorrect, Verdict
 from kopt.preflight.validate import Checked
 from kopt.problem import folder
-from kopt.sandbox.fresh import apart
+from kopt.sandbox.fresh import run_in_fresh_process
 from kopt.stages.compile import Builder, build_with_triton, compile_candidates
 from kopt.stages.evaluate import judge_by_interpreter
 from kopt.stages.evaluate import verdict_key as interpreter_key
@@ -78,8 +78,12 @@ def check_attempt(attempt: Attempt) -> None:
     verdict = known_verdict(attempt, row)
     if row.status == "none" or (row.status == "built" and verdict is None):
         print("kopt: checking the seed kernel", file=sys.stderr, flush=True)
-        row = apart(attempt.build_seconds + START_S, build_seed, attempt)
-        verdict = apart(attempt.judge_seconds + START_S, judge_seed, attempt, row) if row.status == "built" else None
+        row = run_in_fresh_process(attempt.build_seconds + START_S, build_seed, attempt)
+        verdict = (
+            run_in_fresh_process(attempt.judge_seconds + START_S, judge_seed, attempt, row)
+            if row.status == "built"
+            else None
+        )
     refuse(row, verdict, attempt.judge)
 
 

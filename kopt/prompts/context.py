@@ -11,7 +11,7 @@ from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.technique import Technique
 
 
-class Setting(Value):
+class PromptContext(Value):
     """What is the same for the whole run."""
 
     problem: Problem
@@ -23,7 +23,7 @@ class Setting(Value):
     """The taxonomy."""
 
 
-class Standing(Value):
+class ParentTimes(Value):
     """How fast a kernel is, and against what: times in ms, None where they are not known."""
 
     ms: float
@@ -48,7 +48,7 @@ class Parent(Value):
     """A kernel that is to be improved, with all that is known of it."""
 
     kernel: Kernel
-    standing: Standing
+    standing: ParentTimes
     build: Built | None = None
     profile: Profile | None = None
     techniques: tuple[str, ...] = ()

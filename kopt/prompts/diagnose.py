@@ -8,7 +8,7 @@ from pydantic import Field
 
 from kopt.model.base import Value
 from kopt.model.diagnosis import Direction
-from kopt.prompts.context import Memory, Parent, Setting
+from kopt.prompts.context import Memory, Parent, PromptContext
 from kopt.prompts.propose import memory_sections, parent_sections, run_sections
 from kopt.prompts.sections import Prompt, Section, assemble
 
@@ -36,7 +36,7 @@ class Answer(Value):
     directions: tuple[AnsweredDirection, ...]
 
 
-def diagnose(setting: Setting, parent: Parent, memory: Memory, count: int) -> Prompt:
+def diagnose(setting: PromptContext, parent: Parent, memory: Memory, count: int) -> Prompt:
     """Ask for `count` ranked, different directions; one call per unique parent.
 
     Sections leave in this order when the prompt is too long: Triton guidance, history, reflections, techniques of the

@@ -8,7 +8,7 @@ from kopt.model.build import Built, Launch
 from kopt.model.device import Device
 from kopt.model.diagnosis import Direction, Profile
 from kopt.model.problem import Problem, ProblemFacts, TensorSpec, WorkloadFacts
-from kopt.prompts.context import Event, Memory, Parent, Setting, Standing
+from kopt.prompts.context import Event, Memory, Parent, ParentTimes, PromptContext
 from kopt.roofline import occupancy
 
 METRICS: dict[str, str] = {
@@ -113,7 +113,7 @@ def device(given: Device) -> str:
     )
 
 
-def standing(given: Standing) -> str:
+def standing(given: ParentTimes) -> str:
     """A kernel's time against what it should be compared with."""
     interval = f" (95 % interval {given.low_ms:.4g} to {given.high_ms:.4g})" if given.low_ms and given.high_ms else ""
     how = "estimated from the build, nothing was measured" if given.estimated else "measured, cold L2"
@@ -202,7 +202,7 @@ def pool(memory: Memory) -> str:
     return "\n".join(f"- {names}: {share.kernels} kernels, best {share.best_ms:.4g} ms" for names, share in named)
 
 
-def taxonomy(setting: Setting) -> str:
+def taxonomy(setting: PromptContext) -> str:
     """The techniques by name, with what they mean."""
     return "\n".join(f"- {t.name}: {t.description}" for t in setting.techniques)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kopt.prompts import facts as words
-from kopt.prompts.context import Assignment, Memory, Parent, Setting
+from kopt.prompts.context import Assignment, Memory, Parent, PromptContext
 from kopt.prompts.guidance import triton_guidance
 from kopt.prompts.sections import Prompt, Section, assemble, code
 
@@ -27,7 +27,7 @@ Answer with one short paragraph that says what you changed and why it should be 
 ```python block, complete and ready to run, with nothing left out."""
 
 
-def propose(setting: Setting, parent: Parent, memory: Memory, assignment: Assignment) -> Prompt:
+def propose(setting: PromptContext, parent: Parent, memory: Memory, assignment: Assignment) -> Prompt:
     """Ask for a child of `parent` that follows the slot's direction.
 
     Sections leave in this order when the prompt is too long: Triton guidance, history, reflections, techniques of the
@@ -42,7 +42,7 @@ def propose(setting: Setting, parent: Parent, memory: Memory, assignment: Assign
     return assemble(TEMPLATE, OPENING, [*sections, *own], TOTAL_TOKENS)
 
 
-def run_sections(setting: Setting) -> list[Section]:
+def run_sections(setting: PromptContext) -> list[Section]:
     """What every request of a run says first."""
     problem = setting.problem
     version = _minor(setting.triton)
@@ -71,7 +71,7 @@ def memory_sections(memory: Memory) -> list[Section]:
     ]
 
 
-def parent_sections(setting: Setting, parent: Parent) -> list[Section]:
+def parent_sections(setting: PromptContext, parent: Parent) -> list[Section]:
     """What is known of a parent; the same for all of its slots."""
     build = words.build(parent.build, setting.device) if parent.build else ""
     profile = words.profile(parent.profile) if parent.profile else ""

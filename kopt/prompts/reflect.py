@@ -7,7 +7,7 @@ from typing import Any
 
 from kopt.model.base import Value
 from kopt.prompts import facts as words
-from kopt.prompts.context import Event, Memory, Reflection, Setting, Standing
+from kopt.prompts.context import Event, Memory, ParentTimes, PromptContext, Reflection
 from kopt.prompts.sections import Prompt, Section, assemble, code
 
 TEMPLATE = "reflect/1"
@@ -36,7 +36,7 @@ class Answer(Value):
     advice: tuple[str, ...] = ()
 
 
-def reflect(setting: Setting, round: int, events: Sequence[Event], best: Standing, memory: Memory) -> Prompt:
+def reflect(setting: PromptContext, round: int, events: Sequence[Event], best: ParentTimes, memory: Memory) -> Prompt:
     """Ask for the lessons of one round.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from kopt.model.base import Value
-from kopt.prompts.context import Assignment, Parent, Setting
+from kopt.prompts.context import Assignment, Parent, PromptContext
 from kopt.prompts.propose import run_sections
 from kopt.prompts.sections import Prompt, Section, assemble, code
 
@@ -39,7 +39,7 @@ class Failure(Value):
 
 
 def repair(
-    setting: Setting, parent: Parent, assignment: Assignment, failure: Failure, attempt: int, most: int
+    setting: PromptContext, parent: Parent, assignment: Assignment, failure: Failure, attempt: int, most: int
 ) -> Prompt:
     """Ask to repair a child of `parent`; `attempt` of `most`.
 

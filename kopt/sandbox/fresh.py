@@ -23,7 +23,7 @@ END_S = 10.0
 """Longest wait for the status of a process that has closed its pipe."""
 
 
-def apart(seconds: float, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
+def run_in_fresh_process(seconds: float, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
     """Call a function in a fresh process, which does not outlive this call or this process.
 
     Args:

@@ -42,7 +42,7 @@ class CallTimedOut(WorkerDied):
     """The service did not answer in time and was killed."""
 
 
-class Trusted:
+class ServiceProcess:
     """A forked process that holds one service."""
 
     def __init__(self, name: str, make: Callable[[], Any]) -> None:

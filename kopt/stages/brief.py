@@ -22,7 +22,7 @@ from kopt.model.technique import Technique
 from kopt.model.timing import Finals
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
 from kopt.prompts import reflect as reflecting
-from kopt.prompts.context import Event, Memory, Parent, Reflection, Setting, Share, Standing
+from kopt.prompts.context import Event, Memory, Parent, ParentTimes, PromptContext, Reflection, Share
 from kopt.stages.compile import toolchain
 from kopt.stages.evaluate import built_named
 from kopt.stages.profile import ParentProfile
@@ -59,9 +59,9 @@ class Round:
         return self.summary.stopped is not None
 
 
-def setting_of(problem: Problem, facts: ProblemFacts, device: Device, techniques: Sequence[Technique]) -> Setting:
+def setting_of(problem: Problem, facts: ProblemFacts, device: Device, techniques: Sequence[Technique]) -> PromptContext:
     """What all prompts of a run share."""
-    return Setting(
+    return PromptContext(
         problem=problem, facts=facts, device=device, triton=toolchain(device).triton, techniques=tuple(techniques)
     )
 
@@ -73,7 +73,7 @@ def memory_before(briefing: Briefing | None) -> Memory:
 
 def brief(
     round: Round,
-    setting: Setting,
+    setting: PromptContext,
     profiles: Sequence[ParentProfile],
     *,
     before: Memory,
@@ -164,7 +164,7 @@ def _against(ms: float, parent_ms: float | None) -> str:
     return "faster" if ms < parent_ms else "slower"
 
 
-def _parent(row: SelectionRow, profile: Profile | None, round: Round, setting: Setting, store: Store) -> Parent:
+def _parent(row: SelectionRow, profile: Profile | None, round: Round, setting: PromptContext, store: Store) -> Parent:
     return Parent(
         kernel=Kernel(source=store.text(KERNEL, row.kernel, ".py"), entry=setting.problem.seed.entry),
         standing=_standing(row, round, setting),
@@ -174,12 +174,12 @@ def _parent(row: SelectionRow, profile: Profile | None, round: Round, setting: S
     )
 
 
-def _standing(row: SelectionRow, round: Round, setting: Setting) -> Standing:
+def _standing(row: SelectionRow, round: Round, setting: PromptContext) -> ParentTimes:
     summary = round.summary
     eager, compiled = _baselines(round.baseline)
     if row.estimated and setting.facts.workloads:
         eager = _eager_ms(setting)
-    return Standing(
+    return ParentTimes(
         ms=row.time_ms,
         low_ms=row.low_ms,
         high_ms=row.high_ms,
@@ -200,7 +200,7 @@ def _baselines(measured: Finals | None) -> tuple[float | None, float | None]:
     return ms.get("eager"), min(compiled, default=None)
 
 
-def _eager_ms(setting: Setting) -> float:
+def _eager_ms(setting: PromptContext) -> float:
     from kopt.estimate.time import estimate_eager
 
     return estimate_eager(setting.facts, setting.device).objective_ms
@@ -208,8 +208,8 @@ def _eager_ms(setting: Setting) -> float:
 
 def _reflection(
     round: Round,
-    setting: Setting,
-    best: Standing,
+    setting: PromptContext,
+    best: ParentTimes,
     events: Sequence[Event],
     memory: Memory,
     reflector: str,

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from kopt import artifact
 from kopt.errors import StoreError
-from kopt.estimate.work_done import shortfall
+from kopt.estimate.work_done import undone_work
 from kopt.jobs.keys import KERNEL, EstimateKey, VerdictKey, verdict_contract
 from kopt.model.build import Build, Built, Phase
 from kopt.model.device import Device
@@ -88,7 +88,7 @@ def judge_by_interpreter(
         if not isinstance(verdict, Passed):
             return Judged(verdict, None, evaluation)
         timing = estimate_time(row.build, facts, device, store)
-        short = shortfall(timing, seed_time(), verdict.judge)
+        short = undone_work(timing, seed_time(), verdict.judge)
         return Judged(short, None, evaluation) if short else Judged(verdict, timing, evaluation)
 
     @cache

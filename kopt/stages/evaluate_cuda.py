@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kopt.device.hardware.environment import environments
-from kopt.device.hardware.measured import Found
+from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.keys import KERNEL, TimingKey, VerdictKey, build_contract, cuda_contract
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.model.base import Value
@@ -24,7 +24,7 @@ from kopt.stages.evaluate import Judge, Judged, built_named, is_accident, is_ref
 from kopt.store import Store
 
 if TYPE_CHECKING:
-    from kopt.device.cuda.race import CudaJudged
+    from kopt.device.cuda.race import JudgedKernel
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class Records:
         found = (shelf.get(self._timing_key(row, environment)) for environment in self._here)
         return next((timing for timing in found if timing is not None), None)
 
-    def keep(self, row: BuildRow, judged: CudaJudged) -> Judged:
+    def keep(self, row: BuildRow, judged: JudgedKernel) -> Judged:
         """Put it on disk.  A failure that the machine may be to blame for is found again, not believed."""
         key, verdict, timing = self._verdict_key(row), judged.verdict, judged.timing
         if not is_accident(verdict) and not is_refused_time(verdict):
@@ -123,10 +123,10 @@ class Records:
 
 
 def _judge(
-    rows: Sequence[BuildRow], problem: Problem, facts: ProblemFacts, store: Store, plan: Plan, found: Found,
+    rows: Sequence[BuildRow], problem: Problem, facts: ProblemFacts, store: Store, plan: Plan, found: MeasuredDevice,
     incumbent: str,
-) -> Iterator[tuple[int, CudaJudged]]:  # fmt: skip
-    from kopt.device.cuda.judge import LIMITS, CudaJob, Ground, judge_all
+) -> Iterator[tuple[int, JudgedKernel]]:  # fmt: skip
+    from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, judge_all
     from kopt.device.cuda.race import Race
 
     jobs = [
@@ -142,7 +142,7 @@ def _judge(
         known = known_build(kernel, problem, found.device, store)
         best = CudaJob(kernel=kernel, problem=problem, seed=plan.seed, build=known)
     return judge_all(
-        jobs, Ground(facts, found, store), workers=plan.workers, limits=replace(LIMITS, wall_s=plan.seconds),
+        jobs, ProblemOnDevice(facts, found, store), workers=plan.workers, limits=replace(LIMITS, wall_s=plan.seconds),
         incumbent=best, race=Race(repeat=plan.repeat, warmup=plan.warmup),
         calibrated=best is not None,  # the seed was judged on this problem before
     )  # fmt: skip

@@ -52,7 +52,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Setting:
+class AttemptContext:
     """What all slots of an attempt share."""
 
     round: int
@@ -88,7 +88,7 @@ def failures(builds: Sequence[BuildRow], evaluations: Sequence[EvaluationRow]) -
 
 def generate(
     slots: Sequence[Slot],
-    setting: Setting,
+    setting: AttemptContext,
     *,
     earlier: Sequence[Candidate],
     failed: Mapping[int, Failure],
@@ -136,7 +136,7 @@ def write_sources(folders: Sequence[Path], candidates: Sequence[Candidate], stor
             write_text(folder / f"{candidate.slot}.py", text)
 
 
-def _one(slot: Slot, setting: Setting, known: set[str], failure: Failure | None) -> Candidate:
+def _one(slot: Slot, setting: AttemptContext, known: set[str], failure: Failure | None) -> Candidate:
     if slot.skipped:
         return _without(slot, setting, ProposalStatus.SKIPPED, slot.skipped)
     match slot.model:
@@ -152,30 +152,30 @@ def _one(slot: Slot, setting: Setting, known: set[str], failure: Failure | None)
     raise StoreError(f"slot {slot.slot} is {slot.model}'s, and nobody was asked: run again")
 
 
-def _with(slot: Slot, setting: Setting, rewrite: Rewrite) -> Candidate:
+def _with(slot: Slot, setting: AttemptContext, rewrite: Rewrite) -> Candidate:
     kernel = setting.store.put_text(KERNEL, rewrite.source, ".py")
     return _candidate(slot, setting, status=ProposalStatus.PROPOSED, kernel=kernel, description=rewrite.description)
 
 
-def _without(slot: Slot, setting: Setting, status: ProposalStatus, reason: str) -> Candidate:
+def _without(slot: Slot, setting: AttemptContext, status: ProposalStatus, reason: str) -> Candidate:
     return _candidate(slot, setting, status=status, reason=reason)
 
 
-def _candidate(slot: Slot, setting: Setting, **fields: Any) -> Candidate:
+def _candidate(slot: Slot, setting: AttemptContext, **fields: Any) -> Candidate:
     return Candidate(
         round=setting.round, attempt=setting.attempt,
         **slot.model_dump(include={"slot", "parent", "bottleneck", "model", "sample"}), **fields,
     )  # fmt: skip
 
 
-def _echo(slot: Slot, setting: Setting) -> Rewrite:
+def _echo(slot: Slot, setting: AttemptContext) -> Rewrite:
     """The parent's source with the slot's number: a proposal that costs nothing, for dry runs."""
     source = setting.store.text(KERNEL, slot.parent, ".py")
     note = f"# echo r{setting.round}a{setting.attempt}s{slot.slot}\n"
     return Rewrite(source=source + note, description="the parent, numbered", transformations=("echo",))
 
 
-def _rewrite(slot: Slot, setting: Setting, known: set[str], failure: Failure | None) -> Rewrite | None:
+def _rewrite(slot: Slot, setting: AttemptContext, known: set[str], failure: Failure | None) -> Rewrite | None:
     parent = setting.store.text(KERNEL, slot.parent, ".py")
     direction = setting.directions[slot.parent, slot.bottleneck]
     facts = RewriteFacts(
@@ -199,13 +199,13 @@ def _rewrite(slot: Slot, setting: Setting, known: set[str], failure: Failure | N
     return setting.store.shelf(Proposal).get_or_make(key, lambda: Proposal(rewrite=make())).rewrite
 
 
-def _seed(slot: Slot, setting: Setting) -> int:
+def _seed(slot: Slot, setting: AttemptContext) -> int:
     """A seed of the slot's own, stable over reruns."""
     parts = [setting.seed, setting.round, setting.attempt, slot.parent, slot.bottleneck, slot.sample]
     return int(artifact.digest(parts)[:12], 16)
 
 
-def _launches(setting: Setting, parent: str) -> tuple[Launch, ...]:
+def _launches(setting: AttemptContext, parent: str) -> tuple[Launch, ...]:
     row = setting.parents[parent]
     build = setting.store.shelf(Build).named(BuildKey.kind, row.build) if row.build else None
     return build.workloads[0].launches if isinstance(build, Built) and build.workloads else ()

@@ -15,21 +15,21 @@ from kopt.jobs.briefing import Briefing, read_briefing
 from kopt.jobs.command import Job
 from kopt.jobs.keys import KERNEL
 from kopt.llm.extract import Extracted, NotExtracted, continuations, kernel_of
-from kopt.llm.reply import Answered, Kept, Lack, Reply, Truncated, Unanswered, joined
+from kopt.llm.reply import Answered, Kept, NoReplyReason, Reply, Truncated, Unanswered, joined
 from kopt.llm.request import ReplyKey, Request, continued
 from kopt.model.diagnosis import Direction
 from kopt.model.kernel import Candidate, ProposalStatus, Slot, candidate_name
 from kopt.prompts import propose, repair
 from kopt.prompts.context import Assignment, Memory, Parent
 from kopt.prompts.sections import Prompt
-from kopt.stages.generate import Failure, Setting, Written, unusable
+from kopt.stages.generate import AttemptContext, Failure, Written, unusable
 
 CROWDED = 0.5
 """A technique that a larger share of the pool than this uses, but not all of it, is what other samples should avoid."""
 
 
 @dataclass(frozen=True)
-class Author:
+class ModelProposer:
     """What the slots of language models share in one attempt."""
 
     round: int
@@ -50,13 +50,13 @@ class Author:
 
 
 def author_of(
-    job: Job, slots: Sequence[Slot], setting: Setting, earlier: Sequence[Candidate], asker: Asker | None
-) -> Author | None:
+    job: Job, slots: Sequence[Slot], setting: AttemptContext, earlier: Sequence[Candidate], asker: Asker | None
+) -> ModelProposer | None:
     """What a job's language models share; None in a run without them."""
     briefing = read_briefing(job.paths("briefing"))
     if briefing is None or asker is None:
         return None
-    return Author(
+    return ModelProposer(
         round=setting.round,
         attempt=setting.attempt,
         repairs=job.settings.max_repairs,
@@ -68,14 +68,14 @@ def author_of(
     )
 
 
-def written(author: Author | None) -> Written:
+def written(author: ModelProposer | None) -> Written:
     """How language models write the candidates of their slots; without them, nothing is written."""
     if author is None:
         return lambda slots, failed: {}
     return lambda slots, failed: _write(author, slots, failed)
 
 
-def lost_replies(author: Author | None) -> dict[int, Failure]:
+def lost_replies(author: ModelProposer | None) -> dict[int, Failure]:
     """What the attempt before left to repair because a reply held no kernel, by slot; the replies tell why."""
     if author is None:
         return {}
@@ -88,7 +88,7 @@ def lost_replies(author: Author | None) -> dict[int, Failure]:
     return found
 
 
-def _write(author: Author, slots: Sequence[Slot], failed: Mapping[int, Failure]) -> dict[int, Mapping[str, Any]]:
+def _write(author: ModelProposer, slots: Sequence[Slot], failed: Mapping[int, Failure]) -> dict[int, Mapping[str, Any]]:
     mine = {
         candidate_name(author.round, author.attempt, slot.slot): slot
         for slot in slots
@@ -102,7 +102,7 @@ def _write(author: Author, slots: Sequence[Slot], failed: Mapping[int, Failure])
     return {slot.slot: _fields(author, slot, asked[label].digest, replies[label]) for label, slot in mine.items()}
 
 
-def _whole(author: Author, asked: Mapping[str, Request]) -> dict[str, Reply]:
+def _whole(author: ModelProposer, asked: Mapping[str, Request]) -> dict[str, Reply]:
     """The replies, those that were cut off in their code with their continuation."""
     replies = dict(author.asker.ask(asked))
     cut = {
@@ -126,10 +126,10 @@ def _with_rest(first: Truncated, rest: Reply, entry: str) -> Answered | Truncate
     return first.model_copy(update={"usage": first.usage + rest.usage})
 
 
-def _fields(author: Author, slot: Slot, request: str, reply: Reply) -> Mapping[str, Any]:
+def _fields(author: ModelProposer, slot: Slot, request: str, reply: Reply) -> Mapping[str, Any]:
     """What a reply makes of its slot's candidate.  Once the budget is spent, slots are skipped and the search ends."""
     if isinstance(reply, Unanswered):
-        status = ProposalStatus.SKIPPED if reply.kind == Lack.BUDGET else ProposalStatus.NONE
+        status = ProposalStatus.SKIPPED if reply.kind == NoReplyReason.BUDGET else ProposalStatus.NONE
         return {"status": status, "reason": f"{reply.kind}: {reply.detail}"}
     paid = {"request": request, "cost_usd": reply.usage.dollars}
     found = kernel_of(reply, author.entry)
@@ -140,7 +140,7 @@ def _fields(author: Author, slot: Slot, request: str, reply: Reply) -> Mapping[s
     return {"status": ProposalStatus.PROPOSED, "kernel": kernel, "description": said} | paid
 
 
-def _prompt(author: Author, slot: Slot, failure: Failure | None) -> Prompt:
+def _prompt(author: ModelProposer, slot: Slot, failure: Failure | None) -> Prompt:
     briefing = author.briefing
     parent, assignment = briefing.parents[slot.parent_rank], _assignment(author, slot, briefing.memory)
     if failure is None:
@@ -148,7 +148,7 @@ def _prompt(author: Author, slot: Slot, failure: Failure | None) -> Prompt:
     return _repair(author, slot, parent, assignment, failure)
 
 
-def _repair(author: Author, slot: Slot, parent: Parent, assignment: Assignment, failure: Failure) -> Prompt:
+def _repair(author: ModelProposer, slot: Slot, parent: Parent, assignment: Assignment, failure: Failure) -> Prompt:
     store = author.asker.store
     before = next(c for c in reversed(author.earlier) if (c.round, c.slot) == (author.round, slot.slot))
     told = repair.Failure(
@@ -161,7 +161,7 @@ def _repair(author: Author, slot: Slot, parent: Parent, assignment: Assignment, 
     return repair.repair(author.briefing.setting, parent, assignment, told, author.attempt, author.repairs)
 
 
-def _assignment(author: Author, slot: Slot, memory: Memory) -> Assignment:
+def _assignment(author: ModelProposer, slot: Slot, memory: Memory) -> Assignment:
     mine = author.directions[slot.parent, slot.bottleneck]
     others = [
         direction

@@ -8,7 +8,7 @@ from kopt.jobs.command import Job
 from kopt.model.device import Device
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.stages.evaluate_cuda import Plan
-from kopt.stages.measure_cuda import Course, Scene
+from kopt.stages.measure_cuda import FinalsOptions, MeasureContext
 
 
 def plan_of(job: Job) -> Plan:
@@ -24,10 +24,10 @@ def plan_of(job: Job) -> Plan:
     )
 
 
-def course_of(job: Job, purpose: str, *, processes: int = 1) -> Course:
+def course_of(job: Job, purpose: str, *, processes: int = 1) -> FinalsOptions:
     """How a fresh measurement is made; its inputs follow from the run's seed and the purpose."""
     settings = job.settings
-    return Course(
+    return FinalsOptions(
         seed=int(artifact.digest([settings.seed, purpose])[:12], 16),
         warmup=settings.benchmark_warmup,
         repeat=settings.benchmark_repeat,
@@ -38,7 +38,9 @@ def course_of(job: Job, purpose: str, *, processes: int = 1) -> Course:
     )
 
 
-def scene_of(job: Job) -> Scene:
+def scene_of(job: Job) -> MeasureContext:
     """What is measured: the files of the word `scene`, problem, facts and device."""
     problem, facts, device = job.paths("scene")
-    return Scene(read_value(problem, Problem), read_value(facts, ProblemFacts), read_value(device, Device), job.store)
+    return MeasureContext(
+        read_value(problem, Problem), read_value(facts, ProblemFacts), read_value(device, Device), job.store
+    )

@@ -29,7 +29,7 @@ from kopt.store import Store
 log = logging.getLogger(__name__)
 
 
-class Course(Value):
+class FinalsOptions(Value):
     """How a fresh measurement is made."""
 
     seed: int
@@ -47,7 +47,7 @@ class Course(Value):
 
 
 @dataclass(frozen=True)
-class Scene:
+class MeasureContext:
     """What is measured, and where it is kept."""
 
     problem: Problem
@@ -56,7 +56,7 @@ class Scene:
     """What the kernels were built for."""
     store: Store
 
-    def measure(self, kernels: Mapping[str, Kernel], baselines: Sequence[str], course: Course) -> Finals:
+    def measure(self, kernels: Mapping[str, Kernel], baselines: Sequence[str], course: FinalsOptions) -> Finals:
         """Kernels by name and baselines, verified and timed side by side; what is known on this device is read.
 
         Raises:
@@ -68,7 +68,7 @@ class Scene:
         if finals is not None:
             return finals
         with leased(self.store, wait_s=course.wait_s) as found:
-            from kopt.device.cuda.judge import LIMITS, CudaJob, Final, Ground, measure_finalists
+            from kopt.device.cuda.judge import LIMITS, CudaJob, Final, ProblemOnDevice, measure_finalists
 
             check_same(found, self.device)
             plan = Final(
@@ -82,7 +82,7 @@ class Scene:
                 for name, kernel in kernels.items()
             }  # fmt: skip
             limits = replace(LIMITS, wall_s=course.seconds)
-            ground = Ground(self.facts, found, self.store)
+            ground = ProblemOnDevice(self.facts, found, self.store)
             finals = measure_finalists(jobs, ground, plan=plan, workers=course.workers, limits=limits)
         if any(is_accident(one) or is_refused_time(one) for one in finals.verdicts.values()):
             return finals  # the machine may be to blame: measured again, not believed
@@ -90,7 +90,7 @@ class Scene:
         return shelf.put(self._key(kernels, baselines, course, here), finals)
 
     def _key(
-        self, kernels: Mapping[str, Kernel], baselines: Sequence[str], course: Course, where: Environment
+        self, kernels: Mapping[str, Kernel], baselines: Sequence[str], course: FinalsOptions, where: Environment
     ) -> FinalsKey:
         return FinalsKey(
             kernels=tuple((name, text_digest(kernel.source)) for name, kernel in sorted(kernels.items())),
@@ -99,7 +99,9 @@ class Scene:
         )  # fmt: skip
 
 
-def measure_pool(pool: Sequence[RankRow], scene: Scene, course: Course, *, finalists: int, round: int) -> list[RankRow]:
+def measure_pool(
+    pool: Sequence[RankRow], scene: MeasureContext, course: FinalsOptions, *, finalists: int, round: int
+) -> list[RankRow]:
     """The pool with its fastest kernels verified and timed anew, side by side, in order of time.
 
     A kernel that does not pass on the new inputs leaves the pool.  Nothing is measured when this round brought none
@@ -134,13 +136,13 @@ def with_finals(pool: Sequence[RankRow], finals: Finals) -> list[RankRow]:
     return numbered(by_time([_timed(row, anew.get(_identity(row))) for row in stay]))
 
 
-def measure_baselines(scene: Scene, course: Course, baselines: Sequence[str]) -> Finals:
+def measure_baselines(scene: MeasureContext, course: FinalsOptions, baselines: Sequence[str]) -> Finals:
     """The seed kernel and the baselines."""
     return scene.measure({SEED: scene.problem.seed}, baselines, course)
 
 
 def measure_outcome(
-    selection: Sequence[SelectionRow], scene: Scene, course: Course, baselines: Sequence[str]
+    selection: Sequence[SelectionRow], scene: MeasureContext, course: FinalsOptions, baselines: Sequence[str]
 ) -> Outcome:
     """The best kernel against the seed and the baselines.
 

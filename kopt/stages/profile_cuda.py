@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from kopt.device.hardware.environment import environment, environments
-from kopt.device.hardware.measured import Found
+from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.keys import ProfileKey, build_contract
 from kopt.jobs.on_gpu import leased
 from kopt.model.base import Value
@@ -17,7 +17,7 @@ from kopt.provenance import code_digest
 from kopt.search.diagnose import slowest
 from kopt.stages.evaluate import built_named, estimate_time
 from kopt.stages.evaluate_cuda import Plan, Records, kernel_named
-from kopt.stages.measure_cuda import Scene
+from kopt.stages.measure_cuda import MeasureContext
 from kopt.stages.profile import ParentProfile, profile_without_counters
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ class Counters(Value):
     """Digest of the table."""
 
 
-def profile_on_gpu(row: SelectionRow, scene: Scene, *, plan: Plan, seconds: float) -> ParentProfile:
+def profile_on_gpu(row: SelectionRow, scene: MeasureContext, *, plan: Plan, seconds: float) -> ParentProfile:
     """The profile of one parent, on the workload that is furthest from its floor.
 
     Args:
@@ -56,7 +56,7 @@ def profile_on_gpu(row: SelectionRow, scene: Scene, *, plan: Plan, seconds: floa
 class Profiling:
     """One parent."""
 
-    def __init__(self, row: SelectionRow, scene: Scene, plan: Plan) -> None:
+    def __init__(self, row: SelectionRow, scene: MeasureContext, plan: Plan) -> None:
         self._row, self._problem, self._facts, self._store = row, scene.problem, scene.facts, scene.store
         self._plan = plan
         self._timing = Records(scene.problem, scene.device, scene.store, plan, environments()).timing(row)
@@ -68,7 +68,7 @@ class Profiling:
         found = (self._store.shelf(Counters).get(self._key(one)) for one in environments())
         return next((one for one in found if one is not None), None)
 
-    def on(self, found: Found, seconds: float) -> Counters | Profile:
+    def on(self, found: MeasuredDevice, seconds: float) -> Counters | Profile:
         """Counters where they can be read; else what is known without them, which is not kept."""
         counters = self._count(self._static(found.device), found.device, seconds)
         if isinstance(counters, Profile):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kopt.device.cuda.batch import Batch, InputChanged
+from kopt.device.cuda.batch import InputChanged, TimedBatch
 from kopt.device.cuda.verdicts import Recorded
 from kopt.device.reference.compare import Comparison
 from kopt.device.reference.distributions import Draw
@@ -33,7 +33,7 @@ class Process:
         return answer
 
 
-class Bench:
+class JudgeProcesses:
     """A bench whose arguments are called A and B."""
 
     def __init__(self, mutates=(), timer=None, **referee):
@@ -60,66 +60,66 @@ def judged(wrong=(), ghost=WRONG):
 
 
 def admitted(bench):
-    return Batch(bench, DRAWS, [None] * 4).admit("one", Recorded((), {}, (), {}))
+    return TimedBatch(bench, DRAWS, [None] * 4).admit("one", Recorded((), {}, (), {}))
 
 
 def test_a_replay_is_verified_on_every_distribution_and_without_its_launches():
-    bench = Bench()
+    bench = JudgeProcesses()
     assert admitted(bench) is None
     checks = [asked[3:] for asked in bench.timer.asked if asked[0] == "check"]
     assert checks == [(0, False), (2, False), (3, False), (1, True)]
 
 
 def test_only_sets_of_the_timed_distribution_are_timed_on():
-    bench = Bench()
-    Batch(bench, DRAWS, [None] * 4)
+    bench = JudgeProcesses()
+    TimedBatch(bench, DRAWS, [None] * 4)
     assert ("open", [None] * 4, {"main": 2}) in bench.timer.asked
 
 
 @pytest.mark.parametrize("at", [0, 2, 3])
 def test_a_replay_that_is_wrong_on_one_distribution_is_incorrect(at):
-    assert "replayed" in admitted(Bench(judge=judged(wrong=[at]))).reason
+    assert "replayed" in admitted(JudgeProcesses(judge=judged(wrong=[at]))).reason
 
 
 def test_an_output_that_needs_no_launch_is_incorrect():
-    assert "without" not in admitted(Bench(judge=judged(wrong=[0]))).reason
-    assert "left out" in admitted(Bench(judge=judged(ghost=RIGHT))).reason
+    assert "without" not in admitted(JudgeProcesses(judge=judged(wrong=[0]))).reason
+    assert "left out" in admitted(JudgeProcesses(judge=judged(ghost=RIGHT))).reason
 
 
 def test_every_input_that_a_replay_changes_counts_not_only_the_first():
     changed = {"mutated": lambda at: (0, 1) if at == 0 else ()}
-    assert admitted(Bench(mutates=("A", "B"), **changed)) is None
-    verdict = admitted(Bench(mutates=("A",), **changed))
+    assert admitted(JudgeProcesses(mutates=("A", "B"), **changed)) is None
+    verdict = admitted(JudgeProcesses(mutates=("A",), **changed))
     assert verdict.phase is Phase.MUTATION
     assert "input B" in verdict.reason
 
 
 def test_a_launch_that_breaks_the_timer_is_the_candidates_fault():
-    verdict = admitted(Bench(timer={"check": CallFailed("CUDA error", "the timer")}))
+    verdict = admitted(JudgeProcesses(timer={"check": CallFailed("CUDA error", "the timer")}))
     assert verdict.phase is Phase.LAUNCH
 
 
 def test_a_referee_that_breaks_is_nobodys_fault():
     with pytest.raises(CallFailed, match="out of memory"):
-        admitted(Bench(judge=CallFailed("out of memory", "the referee")))
-    bench = Bench(judge=WorkerDied("the referee died"))
+        admitted(JudgeProcesses(judge=CallFailed("out of memory", "the referee")))
+    bench = JudgeProcesses(judge=WorkerDied("the referee died"))
     bench.referee.pid = 0
     with pytest.raises(WorkerDied):
         admitted(bench)
 
 
 def test_a_timed_call_that_changes_an_input_is_seen_before_an_answer_is_made_of_it():
-    bench = Bench(timer={"race": {"one": [1.0]}}, mutated=lambda at: (1,) if at == 1 else ())
+    bench = JudgeProcesses(timer={"race": {"one": [1.0]}}, mutated=lambda at: (1,) if at == 1 else ())
     with pytest.raises(InputChanged, match="input B"):
-        Batch(bench, DRAWS, [None] * 4).race(["one"], 1, 0)
+        TimedBatch(bench, DRAWS, [None] * 4).race(["one"], 1, 0)
     assert not any(asked[0] == "judge" for asked in bench.referee.asked)
 
 
 def test_new_inputs_are_made_for_each_call_on_new_inputs():
-    bench = Bench(timer={"race": {"one": [1.0]}})
-    batch = Batch(bench, DRAWS, [None] * 4)
+    bench = JudgeProcesses(timer={"race": {"one": [1.0]}})
+    batch = TimedBatch(bench, DRAWS, [None] * 4)
     for _ in range(2):
         assert batch.race_unseen("one") == {"main": {"one": [1.0]}}
-    renewed = [asked[1] for asked in bench.referee.asked if asked[0] == "renew"]
-    assert [list(one) for one in renewed] == [[0], [0]]
-    assert len({DRAWS[0].seed, renewed[0][0].seed, renewed[1][0].seed}) == 3
+    inputs_renewed = [asked[1] for asked in bench.referee.asked if asked[0] == "renew"]
+    assert [list(one) for one in inputs_renewed] == [[0], [0]]
+    assert len({DRAWS[0].seed, inputs_renewed[0][0].seed, inputs_renewed[1][0].seed}) == 3

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.cuda.bench import Bench, _Round, _Slots
+from kopt.device.cuda.bench import JudgeProcesses, _Round, _Slots
 from kopt.device.cuda.contestant import Reply, read_reply
 from kopt.device.cuda.launch import is_plain
 from kopt.device.cuda.program import (
@@ -17,7 +17,7 @@ from kopt.device.cuda.program import (
     Many,
     Named,
     Operation,
-    Program,
+    RecordedCall,
     Scalar,
     View,
 )
@@ -26,7 +26,7 @@ from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
 
 VIEW = View(storage=0, offset=3, shape=(2, 4), stride=(4, 1), dtype="bfloat16")
-PROGRAM = Program(
+PROGRAM = RecordedCall(
     workload="main",
     arguments=2,
     steps=(
@@ -47,12 +47,12 @@ PROGRAM = Program(
 
 
 def test_a_program_survives_the_pipe():
-    assert Program.model_validate_json(PROGRAM.model_dump_json()) == PROGRAM
+    assert RecordedCall.model_validate_json(PROGRAM.model_dump_json()) == PROGRAM
     assert PROGRAM.binaries == {"ab"}
 
 
 def test_numbers_and_truth_values_stay_what_they_are():
-    read = Program.model_validate_json(PROGRAM.model_dump_json()).steps[2].arguments[2]
+    read = RecordedCall.model_validate_json(PROGRAM.model_dump_json()).steps[2].arguments[2]
     assert [type(one.value) for one in read.items] == [int, bool, float]
 
 
@@ -83,7 +83,7 @@ def test_a_binary_that_is_not_the_one_it_is_called_is_refused():
         read_reply(packed((name, b"other machine code")))
 
 
-class Rounds(Bench):
+class Rounds(JudgeProcesses):
     """A bench whose rounds come to what they are told."""
 
     def __init__(self, *rounds):
@@ -115,7 +115,7 @@ def test_when_somebody_touched_the_inputs_everybody_is_verified_alone(starved):
     assert heard["b"] == GOOD
 
 
-class Two(Bench):
+class Two(JudgeProcesses):
     """A bench with two arguments, of which A may change."""
 
     def __init__(self):

@@ -14,7 +14,7 @@ from kopt.model.build import BuildFailed, Built, Phase
 from kopt.model.kernel import Kernel
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem import folder
-from kopt.sandbox.fresh import apart
+from kopt.sandbox.fresh import run_in_fresh_process
 from kopt.store import Store
 from tests.device.small import SCALE
 
@@ -253,11 +253,11 @@ def test_a_sample_goes_as_expected_through_build_and_interpreter(tmp_path):
     entries, h100 = [BY_NAME[name] for name in (*SAMPLE, *WITHOUT_GPU, *HONEST_SAMPLE)], load_device("h100", ROOT)
 
     def judge(some, builds):
-        judged = apart(400.0, corpus.judge_by_interpreter, some, 2, 30.0, 0)
-        return apart(400.0, corpus.at_full_size, some, builds, judged, h100, tmp_path)
+        judged = run_in_fresh_process(400.0, corpus.judge_by_interpreter, some, 2, 30.0, 0)
+        return run_in_fresh_process(400.0, corpus.at_full_size, some, builds, judged, h100, tmp_path)
 
     results = corpus.run(
-        entries, lambda some: apart(400.0, corpus.build_by_cpu, some, h100, tmp_path, 2, 60.0), judge
+        entries, lambda some: run_in_fresh_process(400.0, corpus.build_by_cpu, some, h100, tmp_path, 2, 60.0), judge
     )  # fmt: skip
     outcomes = {one.name: (one.outcome, one.expected) for one in results}
     wanted = dict.fromkeys((*SAMPLE, *WITHOUT_GPU), ("caught", True)) | dict.fromkeys(HONEST_SAMPLE, ("passed", True))
@@ -269,7 +269,9 @@ def test_a_sample_goes_as_expected_through_the_judge_on_a_gpu(tmp_path):
     from kopt.device.hardware.peaks import known_device
 
     entries = [BY_NAME[name] for name in (*SAMPLE, "patched_event", "row_per_program")]
-    judged = apart(500.0, corpus.judge_by_cuda, entries, 4, 30.0, 0, apart(120.0, known_device, Store(tmp_path)))
+    judged = run_in_fresh_process(
+        500.0, corpus.judge_by_cuda, entries, 4, 30.0, 0, run_in_fresh_process(120.0, known_device, Store(tmp_path))
+    )
     results = corpus.run(entries, lambda some: dict.fromkeys(range(len(some)), BUILT), lambda *_: judged)
     assert {one.name: one.outcome for one in results} == dict.fromkeys(SAMPLE, "caught") | {
         "patched_event": "no gain",

@@ -10,7 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # the tests' own modul
 from recorded import LAUNCHES, MATVEC, built, facts_for, h100, ptx_of
 
 from kopt.estimate.time import estimate
-from kopt.estimate.work_done import LEAST, shortfall
+from kopt.estimate.work_done import LEAST, undone_work
 from kopt.model.build import HostOp, Phase
 from kopt.model.timing import Estimated, WorkloadEstimate
 
@@ -45,7 +45,7 @@ def test_a_launch_over_part_of_the_rows_does_that_share_of_the_work(share):
 
 
 def test_a_kernel_that_leaves_work_out_fails_in_phase_roofline_and_hears_where():
-    failed = shortfall(done(1.0, 0.6), None, "interpret")
+    failed = undone_work(done(1.0, 0.6), None, "interpret")
     assert failed is not None
     assert (failed.phase, failed.judge) == (Phase.ROOFLINE, "interpret")
     assert "w1" in failed.reason
@@ -54,12 +54,12 @@ def test_a_kernel_that_leaves_work_out_fails_in_phase_roofline_and_hears_where()
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=3))
 def test_the_least_share_decides(shares):
-    assert (shortfall(done(*shares), None, "j") is None) == (min(shares) >= LEAST)
+    assert (undone_work(done(*shares), None, "j") is None) == (min(shares) >= LEAST)
 
 
 @given(st.floats(0, 1))
 def test_who_does_as_much_as_the_seed_kernel_passes(share):
-    assert shortfall(done(share), done(share), "j") is None
+    assert undone_work(done(share), done(share), "j") is None
 
 
 def test_nobody_gains_by_more_work_than_there_is():

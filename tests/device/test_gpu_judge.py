@@ -34,7 +34,7 @@ from itertools import groupby
 from pathlib import Path
 from kopt.sandbox.cage import Limits
 from kopt.device.reference.facts import problem_facts
-from kopt.device.cuda.judge import CudaJob, Ground, judge_all
+from kopt.device.cuda.judge import CudaJob, ProblemOnDevice, judge_all
 from kopt.device.cuda.race import Race
 from kopt.device.hardware.peaks import describe_device
 from kopt.store import Store
@@ -45,7 +45,7 @@ store = Store(Path(sys.argv[1])) if sys.argv[1:] else None
 for problem, chunk in groupby(jobs, lambda job: job.problem):
     chunk = list(chunk)
     verdicts = dict(judge_all(
-        chunk, Ground(problem_facts(problem), found, store), workers=4, limits=Limits(wall_s=15),
+        chunk, ProblemOnDevice(problem_facts(problem), found, store), workers=4, limits=Limits(wall_s=15),
         incumbent=CudaJob(kernel=problem.seed, problem=problem, seed=7), race=Race(repeat=20),
     ))
     judged += [verdicts[i].model_dump(mode="json") for i in range(len(chunk))]
@@ -55,7 +55,7 @@ print(json.dumps([found.uuid, judged]))
 
 
 def judge(jobs: list[tuple[Problem, str]], builds=(), store: Path | None = None, before: str = ""):
-    from kopt.device.cuda.race import CudaJudged
+    from kopt.device.cuda.race import JudgedKernel
 
     texts = [
         {"kernel": Kernel(source=source).model_dump(), "problem": problem.model_dump(mode="json"), "seed": 7}
@@ -68,7 +68,7 @@ def judge(jobs: list[tuple[Problem, str]], builds=(), store: Path | None = None,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     uuid, judged = json.loads(done.stdout.splitlines()[-1])
-    return uuid, TypeAdapter(list[CudaJudged]).validate_python(judged)
+    return uuid, TypeAdapter(list[JudgedKernel]).validate_python(judged)
 
 
 changed, wrapped = partial(replaced, SEED), partial(wrapped_in, SEED)

@@ -9,7 +9,7 @@ import torch
 from kopt.device.build.fingerprint import fingerprint, toolchain
 from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.trace import prepare, record_call
-from kopt.device.build.trace_log import Recorder
+from kopt.device.build.trace_log import TraceLog
 from kopt.device.reference.contract import load_candidate
 from kopt.model.build import Built
 from kopt.problem import folder
@@ -39,7 +39,7 @@ def test_a_real_launch_has_the_ptx_and_fingerprint_of_the_cpu_stage(name, tmp_pa
     seen = []
     for workload in problem.main:
         ready = prepare(problem, workload)
-        seen.append(record_call(entry, ready, Recorder(), H100, real=True))
+        seen.append(record_call(entry, ready, TraceLog(), H100, real=True))
         del ready
         torch.cuda.empty_cache()
     built = build(name)

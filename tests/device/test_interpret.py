@@ -26,7 +26,7 @@ jobs = [VerifyJob.model_validate(job) for job in json.load(sys.stdin)]
 verdicts = {i: v.model_dump(mode="json") for i, v in verify_all(jobs, workers=2, limits=Limits(wall_s=8))}
 print(json.dumps([verdicts[i] for i in range(len(jobs))]))
 """
-"""Judging needs a process of its own: Triton's interpreter is chosen when Triton is imported."""
+"""ChunkRace needs a process of its own: Triton's interpreter is chosen when Triton is imported."""
 
 
 def judge_all(jobs: list[tuple[Problem, str]], hash_seed: str = "0") -> list[Verdict]:

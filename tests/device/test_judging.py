@@ -5,11 +5,11 @@ import random
 import pytest
 
 from kopt.device.cuda.batch import InputChanged
-from kopt.device.cuda.program import Program, View
-from kopt.device.cuda.race import Judging, Race
+from kopt.device.cuda.program import RecordedCall, View
+from kopt.device.cuda.race import ChunkRace, Race
 from kopt.device.cuda.times import INCUMBENT, Times
 from kopt.device.cuda.verdicts import Recorded, failure
-from kopt.device.hardware.measured import Found
+from kopt.device.hardware.measured import MeasuredDevice
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.device import Device
@@ -34,10 +34,10 @@ DEVICE = Device(
     name="a GPU", arch=90, sm_count=132, shared_bytes_per_block=232448, shared_bytes_per_sm=233472,
     l2_bytes=50 << 20, memory_bytes=80 << 30, sm_clock_mhz=1980, copy_gb_s=3000.0, vector_tflop_s=60.0, measured=True,
 )  # fmt: skip
-FOUND = Found(device=DEVICE, uuid="GPU-1", driver="1", read_gb_s=3000.0)
+FOUND = MeasuredDevice(device=DEVICE, uuid="GPU-1", driver="1", read_gb_s=3000.0)
 COOL = Conditions(sm_clock_mhz=(1980, 1980), temperature_c=40, power_w=300.0)
 HOT = COOL.model_copy(update={"throttle": ("thermal (hardware)",)})
-PROGRAM = Program(
+PROGRAM = RecordedCall(
     workload="main", arguments=1, steps=(), output=View(storage=0, offset=0, shape=(1,), stride=(1,), dtype="float32")
 )
 
@@ -97,7 +97,7 @@ class Table:
     def _times(self, ms, count):
         return [ms * self.random.uniform(0.999, 1.001) for _ in range(count)]
 
-    def kept_is_right(self, name):
+    def verify_kept_output(self, name):
         return Incorrect(judge="cuda", reason="wrong later") if name in self.wrong_when_timed else None
 
     def revive(self):
@@ -108,7 +108,7 @@ class Table:
 
 
 def judged(table, race=Race(repeat=40, keep=2), state=lambda: COOL):  # noqa: B008 - frozen
-    return dict(Judging(table, Times(FACTS, FOUND), race, state).judge(dict.fromkeys(table.ms), {}))
+    return dict(ChunkRace(table, Times(FACTS, FOUND), race, state).judge(dict.fromkeys(table.ms), {}))
 
 
 def test_everyone_right_is_timed_with_a_ratio_to_the_incumbent():
@@ -189,7 +189,7 @@ def test_who_breaks_it_beside_any_other_is_found_wherever_it_stands(culprit):
 
 
 def finals(table, baselines=("eager",), processes=2):
-    judging = Judging(table, Times(FACTS, FOUND), Race(), lambda: COOL)
+    judging = ChunkRace(table, Times(FACTS, FOUND), Race(), lambda: COOL)
     for name, heard in table.verify([name for name in table.ms if name not in baselines]).items():
         judging.take(name, heard)
     for turn in range(processes):

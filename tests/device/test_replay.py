@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kopt.device.cuda.capture import Capture
-from kopt.device.cuda.program import Allocate, Operation, Program, Scalar, View
+from kopt.device.cuda.program import Allocate, Operation, RecordedCall, Scalar, View
 from kopt.device.cuda.replay import NotReplayable, Replay, Scratch, _nested, flat_bytes
 from kopt.device.reference.rejection import Rejected
 from kopt.model.build import Phase
@@ -15,7 +15,7 @@ def record(call, *arguments):
 
 
 def replay(program, *arguments):
-    ready = Replay(Program.model_validate_json(program.model_dump_json()), {}, None, "cpu")
+    ready = Replay(RecordedCall.model_validate_json(program.model_dump_json()), {}, None, "cpu")
     return ready.run([flat_bytes(one) for one in arguments], memory=ready.memory())
 
 
@@ -96,7 +96,7 @@ def view_of(storage, offset=0, shape=(2,)):
 
 
 def program(*steps, output=None):
-    return Program(workload="main", arguments=1, steps=steps, output=output or view_of(0))
+    return RecordedCall(workload="main", arguments=1, steps=steps, output=output or view_of(0))
 
 
 @pytest.mark.parametrize("kind", ["*bf16", "i32", "constexpr", "nvTmaDesc", "tensordesc<bf16[64, 64]>", "fp64"])

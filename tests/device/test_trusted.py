@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kopt.errors import ProblemError, WorkerDied
-from kopt.sandbox.service import CallFailed, CallTimedOut, Trusted
+from kopt.sandbox.service import CallFailed, CallTimedOut, ServiceProcess
 
 
 class Service:
@@ -35,7 +35,7 @@ class Service:
 
 @pytest.fixture
 def process():
-    one = Trusted("the service", Service)
+    one = ServiceProcess("the service", Service)
     yield one
     one.kill()
 

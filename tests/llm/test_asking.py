@@ -10,7 +10,7 @@ from llm_servers import PRICE, PROTOCOLS, request_to, table_for
 from kopt.llm.ask import ask
 from kopt.llm.ledger import Budget, Ledger
 from kopt.llm.progress import Progress, progress_line
-from kopt.llm.reply import Answered, Empty, Lack, Refused, Truncated, Unanswered, Usage, joined
+from kopt.llm.reply import Answered, Empty, NoReplyReason, Refused, Truncated, Unanswered, Usage, joined
 from kopt.llm.request import Message, continued
 from kopt.llm.retry import Patience
 
@@ -68,7 +68,7 @@ class TestEachProtocol:
         assert isinstance(reply, Answered)
 
     def test_what_no_retry_mends_is_not_tried_again(self, one, model, stream):
-        kinds = {"400": Lack.REJECTED, "quota": Lack.QUOTA}
+        kinds = {"400": NoReplyReason.REJECTED, "quota": NoReplyReason.QUOTA}
         for fault, kind in kinds.items():
             reply = one(model, f"slot-7 {model} {stream} [[{fault}x9]]", stream=stream)
             assert isinstance(reply, Unanswered)
@@ -81,14 +81,14 @@ class TestEachProtocol:
         patience = Patience(max_tries=3, backoff_seconds=0.01)
         reply = one(model, f"slot-9 {model} {stream} [[529x9]]", stream=stream, patience=patience)
         assert isinstance(reply, Unanswered)
-        assert (reply.kind, reply.tries) == (Lack.SERVER, 3)
+        assert (reply.kind, reply.tries) == (NoReplyReason.SERVER, 3)
 
 
 def test_a_server_that_asks_for_more_time_than_there_is_is_not_waited_for(one):
     patience = Patience(give_up_seconds=0.04, backoff_seconds=0.0)
     reply = one("openai", "slot-10 [[429x9]]", patience=patience)
     assert isinstance(reply, Unanswered)
-    assert (reply.kind, reply.tries) == (Lack.RATE, 1)
+    assert (reply.kind, reply.tries) == (NoReplyReason.RATE, 1)
 
 
 def test_a_server_that_is_not_there_costs_nothing(store, ledger, terms):
@@ -96,7 +96,7 @@ def test_a_server_that_is_not_there_costs_nothing(store, ledger, terms):
     patience = Patience(max_tries=2, backoff_seconds=0.01)
     asked = {name: request_to(table, name, "x") for name in PROTOCOLS}
     replies = ask(asked, table=table, store=store, ledger=ledger, terms=terms.model_copy(update={"patience": patience}))
-    assert {reply.kind for reply in replies.values()} == {Lack.CONNECTION}
+    assert {reply.kind for reply in replies.values()} == {NoReplyReason.CONNECTION}
     assert ledger.bill().dollars == 0
 
 
@@ -175,7 +175,7 @@ def test_the_call_cap_is_never_passed(serve, store, tmp_path, terms):
         "answered": bill.calls,
         "unanswered": 30 - bill.calls,
     }
-    assert {reply.kind for reply in replies.values() if isinstance(reply, Unanswered)} == {Lack.BUDGET}
+    assert {reply.kind for reply in replies.values() if isinstance(reply, Unanswered)} == {NoReplyReason.BUDGET}
 
 
 def test_the_dollar_cap_is_never_passed_and_waits_for_calls_to_settle(plain_server, store, tmp_path, terms):

@@ -8,7 +8,7 @@ from llm_servers import PROTOCOLS, request_to, table_for
 from kopt.llm.ask import replay
 from kopt.llm.batch import BatchTerms, deliver
 from kopt.llm.ledger import Budget, Ledger
-from kopt.llm.reply import Lack
+from kopt.llm.reply import NoReplyReason
 from kopt.llm.retry import Patience
 
 QUICK = BatchTerms(poll_seconds=0.02, wait_seconds=20)
@@ -48,7 +48,7 @@ def test_every_slot_is_answered_at_the_batch_price_in_one_batch_a_model(batched,
 def test_a_run_that_gave_up_waiting_takes_its_batches_up_again(batched, serve, tmp_path):
     server = serve(looks=5)
     _, replies = batched(server, terms=BatchTerms(poll_seconds=0.01, wait_seconds=0.001))
-    assert {reply.kind for reply in replies.values()} == {Lack.DEADLINE}
+    assert {reply.kind for reply in replies.values()} == {NoReplyReason.DEADLINE}
     assert len(list((tmp_path / "batches").iterdir())) == 3
     _, replies = batched(server)
     assert {reply.status for reply in replies.values()} == {"answered"}
@@ -57,7 +57,7 @@ def test_a_run_that_gave_up_waiting_takes_its_batches_up_again(batched, serve, t
 
 def test_what_a_batch_failed_is_unanswered_and_free(batched, serve, ledger):
     _, replies = batched(serve(), text="slot-{} [[fail]]")
-    assert {reply.kind for reply in replies.values()} == {Lack.SERVER}
+    assert {reply.kind for reply in replies.values()} == {NoReplyReason.SERVER}
     assert ledger.bill().dollars == 0
     assert ledger.outstanding() == []
 
@@ -65,7 +65,7 @@ def test_what_a_batch_failed_is_unanswered_and_free(batched, serve, ledger):
 def test_a_refused_key_frees_what_was_reserved(batched, serve, ledger, monkeypatch):
     monkeypatch.setenv("TEST_KEY", "plantedsecret0123456789")
     _, replies = batched(serve(key="other"), key_variable="TEST_KEY")
-    assert {reply.kind for reply in replies.values()} == {Lack.KEY}
+    assert {reply.kind for reply in replies.values()} == {NoReplyReason.KEY}
     assert "plantedsecret" not in repr(replies)
     assert ledger.bill().dollars == 0
 

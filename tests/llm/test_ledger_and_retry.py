@@ -13,7 +13,7 @@ from llm_servers import PRICE, request_to, table_for
 
 from kopt.llm.ask import ask, replies_of
 from kopt.llm.ledger import Bill, Budget, Ledger
-from kopt.llm.reply import Answered, Lack, Usage
+from kopt.llm.reply import Answered, NoReplyReason, Usage
 from kopt.llm.request import key_of
 from kopt.llm.retry import Patience, of_status, retry_after
 
@@ -43,7 +43,7 @@ class TestLedger:
     def test_calls_that_were_turned_away_free_their_reservation(self, tmp_path):
         ledger = Ledger(tmp_path / "l", Budget(calls=1, usd=PRICE.worst(ONE)))
         call = ledger.reserve(ONE, "s1", PRICE)
-        ledger.release(call, Lack.RATE, billed=False, dollars=0)
+        ledger.release(call, NoReplyReason.RATE, billed=False, dollars=0)
         assert ledger.reserve(ONE, "s1", PRICE) is not None
 
     def test_a_call_in_flight_at_a_kill_counts_at_its_worst(self, tmp_path):
@@ -94,7 +94,7 @@ class TestLedger:
             if paid:
                 ledger.settle(call, "answered", Usage(dollars=dollars))
             else:
-                ledger.release(call, Lack.SERVER, billed=dollars > 0.5, dollars=dollars)
+                ledger.release(call, NoReplyReason.SERVER, billed=dollars > 0.5, dollars=dollars)
         bill = ledger.bill()
         assert ledger._begun == bill.calls + bill.lost
         assert ledger._committed == pytest.approx(bill.dollars, abs=1e-9)

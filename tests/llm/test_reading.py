@@ -16,7 +16,7 @@ from kopt.artifact import digest
 from kopt.llm import wire
 from kopt.llm.extract import Extracted, NoKernel, NotExtracted, continuations, kernel_in, kernel_of
 from kopt.llm.json_reply import NoJson, NotRead, Read, flags_of, object_in, object_of, value_of
-from kopt.llm.reply import Answered, Empty, Lack, Refused, Truncated, Unanswered, Usage, joined
+from kopt.llm.reply import Answered, Empty, NoReplyReason, Refused, Truncated, Unanswered, Usage, joined
 
 NAME = "kernel_function"
 GOOD = "import triton\n\n\ndef kernel_function(x):\n    return x\n"
@@ -78,7 +78,7 @@ MISSING = {
     NoKernel.TRUNCATED: Truncated(text=f"```python\n{GOOD}\n\ndef more(", usage=USED, stop="length"),
     NoKernel.REFUSED: Refused(text="No.", usage=USED, stop="refusal"),
     NoKernel.EMPTY: Empty(usage=USED, stop="stop"),
-    NoKernel.UNANSWERED: Unanswered(kind=Lack.BUDGET, detail="over"),
+    NoKernel.UNANSWERED: Unanswered(kind=NoReplyReason.BUDGET, detail="over"),
 }
 
 

@@ -14,7 +14,7 @@ from kopt.llm.ask import ask, replay, replies_of
 from kopt.llm.exchange import Pending, exchange
 from kopt.llm.ledger import Ledger
 from kopt.llm.pack import pack, unpack
-from kopt.llm.reply import Answered, Lack, Truncated, Unanswered, Usage
+from kopt.llm.reply import Answered, NoReplyReason, Truncated, Unanswered, Usage
 from kopt.llm.request import key_of
 from kopt.provenance import versions
 from kopt.store import Store
@@ -54,7 +54,7 @@ class TestReplay:
         record(store, {"s0": ASKED["s0"]})
         missing = replay(ASKED, store=store)["s1"]
         assert isinstance(missing, Unanswered)
-        assert missing.kind is Lack.MISSING
+        assert missing.kind is NoReplyReason.MISSING
         assert ASKED["s1"].digest in missing.detail
         assert missing.detail.startswith("s1: ")
 

@@ -12,7 +12,7 @@ from kopt.llm.ask import ask
 from kopt.llm.client import Clients
 from kopt.llm.doctor import check_online
 from kopt.llm.exchange import exchange
-from kopt.llm.reply import Lack
+from kopt.llm.reply import NoReplyReason
 from kopt.llm.retry import Patience, scrub
 
 PLANTED = "plantedsecret0123456789"
@@ -40,7 +40,7 @@ def test_a_refused_key_is_named_by_its_variable_and_never_shown(
     table = table_for(serve(key="the-right-one").port, key_variable="TEST_KEY")
     asked = {name: request_to(table, name, "slot-1") for name in PROTOCOLS}
     replies = ask(asked, table=table, store=store, ledger=ledger, terms=terms)
-    assert {reply.kind for reply in replies.values()} == {Lack.KEY}
+    assert {reply.kind for reply in replies.values()} == {NoReplyReason.KEY}
     assert all(reply.tries == 1 for reply in replies.values())
     artifact.write_text(tmp_path / "replies.txt", repr(replies))
     artifact.write_value(tmp_path / "models.json", table)
@@ -78,7 +78,7 @@ def test_a_key_that_is_not_set_costs_no_call(plain_server, store, ledger, terms,
     reply = ask({"it": request_to(table, "openai", "slot-32")}, table=table, store=store, ledger=ledger, terms=terms)[
         "it"
     ]
-    assert (reply.kind, "TEST_KEY" in reply.detail) == (Lack.KEY, True)
+    assert (reply.kind, "TEST_KEY" in reply.detail) == (NoReplyReason.KEY, True)
     assert "slot-32" not in plain_server.arrived()
 
 

@@ -8,7 +8,7 @@ from kopt.model.diagnosis import Direction, Profile
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, EagerOp, Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts
 from kopt.model.technique import Technique
-from kopt.prompts.context import Assignment, Event, Memory, Parent, Reflection, Setting, Share, Standing
+from kopt.prompts.context import Assignment, Event, Memory, Parent, ParentTimes, PromptContext, Reflection, Share
 from kopt.prompts.repair import Failure
 
 REFERENCE = """\
@@ -93,7 +93,7 @@ TAXONOMY = (
     Technique(name="loop_unrolling", description="Loops are unrolled.", llm_hint="tl.static_range."),
 )
 
-SETTING = Setting(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.7.1", techniques=TAXONOMY)
+SETTING = PromptContext(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.7.1", techniques=TAXONOMY)
 
 BUILT = Built(
     fingerprint="f" * 64,
@@ -111,7 +111,7 @@ BUILT = Built(
     ),
 )  # fmt: skip
 
-STANDING = Standing(
+STANDING = ParentTimes(
     ms=0.0312, low_ms=0.0309, high_ms=0.0316, estimated=False, floor_ms=0.0107, roofline_share=0.343, eager_ms=0.0224,
     compile_ms=0.0221, best_ms=0.0251, seed_ms=0.0712,
 )  # fmt: skip

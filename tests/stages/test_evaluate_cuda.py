@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.cuda.race import CudaJudged
+from kopt.device.cuda.race import JudgedKernel
 from kopt.load_config import load_device
 from kopt.model.build import Phase
 from kopt.model.environment import Environment
@@ -37,24 +37,24 @@ def records(tmp_path):
 
 
 def test_a_verdict_and_a_time_are_found_again_on_the_same_device(records):
-    kept = records(FIRST).keep(ROW, CudaJudged(verdict=PASSED, timing=timing(FIRST)))
+    kept = records(FIRST).keep(ROW, JudgedKernel(verdict=PASSED, timing=timing(FIRST)))
     assert records(FIRST).known(ROW) == kept
     assert records(SECOND, FIRST).known(ROW) == kept
 
 
 def test_a_time_of_another_device_does_not_count(records):
-    records(FIRST).keep(ROW, CudaJudged(verdict=PASSED, timing=timing(FIRST)))
+    records(FIRST).keep(ROW, JudgedKernel(verdict=PASSED, timing=timing(FIRST)))
     assert records(SECOND).known(ROW) is None
     assert records().known(ROW) is None
 
 
 def test_a_time_of_another_length_does_not_count(records):
-    records(FIRST).keep(ROW, CudaJudged(verdict=PASSED, timing=timing(FIRST)))
+    records(FIRST).keep(ROW, JudgedKernel(verdict=PASSED, timing=timing(FIRST)))
     assert records(FIRST, plan=PLAN.model_copy(update={"repeat": 50})).known(ROW) is None
 
 
 def test_a_source_with_the_fingerprint_of_another_shares_its_time_and_not_its_verdict(records):
-    records(FIRST).keep(ROW, CudaJudged(verdict=PASSED, timing=timing(FIRST)))
+    records(FIRST).keep(ROW, JudgedKernel(verdict=PASSED, timing=timing(FIRST)))
     twin = ROW.model_copy(update={"kernel": "twin"})
     assert records(FIRST).timing(twin) == timing(FIRST)
     assert records(FIRST).known(twin) is None
@@ -62,13 +62,13 @@ def test_a_source_with_the_fingerprint_of_another_shares_its_time_and_not_its_ve
 
 def test_a_wrong_kernel_is_not_judged_again(records):
     wrong = Incorrect(judge="cuda", reason="off by one", checks=())
-    records(FIRST).keep(ROW, CudaJudged(verdict=wrong))
+    records(FIRST).keep(ROW, JudgedKernel(verdict=wrong))
     known = records(SECOND).known(ROW)
     assert (known.verdict, known.timing) == (wrong, None)
 
 
 @pytest.mark.parametrize("phase", [Phase.TIMEOUT, Phase.CRASH, Phase.ROOFLINE])
 def test_what_the_machine_may_be_to_blame_for_is_tried_again(records, phase):
-    told = records(FIRST).keep(ROW, CudaJudged(verdict=Failed(judge="cuda", phase=phase, reason="it did")))
+    told = records(FIRST).keep(ROW, JudgedKernel(verdict=Failed(judge="cuda", phase=phase, reason="it did")))
     assert told.verdict.phase == phase
     assert records(FIRST).known(ROW) is None

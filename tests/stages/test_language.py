@@ -17,7 +17,7 @@ from kopt.jobs.asker import Asker, lacking_lines
 from kopt.jobs.briefing import Briefing
 from kopt.jobs.keys import KERNEL, BuildKey
 from kopt.llm.ask import replies_of
-from kopt.llm.reply import Answered, Empty, Lack, Refused, Truncated, Unanswered, Usage
+from kopt.llm.reply import Answered, Empty, NoReplyReason, Refused, Truncated, Unanswered, Usage
 from kopt.llm.request import Message, key_of
 from kopt.llm.table import Model, ModelTable, Price
 from kopt.model.build import Build, Built
@@ -32,7 +32,7 @@ from kopt.stages import generate as generating
 from kopt.stages.classify import classify_pool
 from kopt.stages.classify_by_model import ModelClassifier
 from kopt.stages.diagnose import diagnosed
-from kopt.stages.generate_by_model import Author, lost_replies, written
+from kopt.stages.generate_by_model import ModelProposer, lost_replies, written
 from kopt.store import Store
 
 USAGE = Usage(input=10, output=5, dollars=0.25)
@@ -99,7 +99,7 @@ def attempt_of(asker, parent, attempt=0, earlier=(), models=("m",), pool=()):
         round=2, attempt=attempt, seed=0, parents={parent: row},
         directions={(parent, d.rank): d for d in DIRECTIONS}, facts=FACTS, device=DEVICE, store=asker.store,
     )  # fmt: skip
-    author = Author(
+    author = ModelProposer(
         round=2, attempt=attempt, repairs=3, slots=slots, directions=setting.directions, earlier=earlier,
         briefing=briefing_of(pool=pool), asker=asker,
     )  # fmt: skip
@@ -160,7 +160,7 @@ def test_a_continuation_that_brings_nothing_was_paid_too(store, parent, rest):
 
 
 def test_a_fault_costs_its_own_slot_only(store, parent):
-    fault = Unanswered(kind=Lack.SERVER, detail="HTTP 500", tries=6)
+    fault = Unanswered(kind=NoReplyReason.SERVER, detail="HTTP 500", tries=6)
     found, left = attempt_of(Scripted(store, fault, GOOD), parent, models=("m", "m"))
     assert [(c.status, c.reason, c.request != "") for c in found] == [
         (ProposalStatus.NONE, "server: HTTP 500", False),
@@ -170,7 +170,7 @@ def test_a_fault_costs_its_own_slot_only(store, parent):
 
 
 def test_a_spent_budget_skips_the_slot_and_ends_the_search(store, parent):
-    spent = Unanswered(kind=Lack.BUDGET, detail="the next call could pass the budget")
+    spent = Unanswered(kind=NoReplyReason.BUDGET, detail="the next call could pass the budget")
     found, _ = attempt_of(Scripted(store, spent), parent)
     assert [c.status for c in found] == [ProposalStatus.SKIPPED]
 
@@ -275,9 +275,9 @@ def test_every_second_sample_is_asked_to_avoid_what_most_of_the_pool_uses(store,
 
 def test_a_model_that_gives_no_replies_is_told_of_and_a_spent_budget_is_not():
     lacks = {
-        "a": Unanswered(kind=Lack.SERVER, detail="HTTP 404"),
-        "b": Unanswered(kind=Lack.SERVER, detail="HTTP 404"),
-        "c": Unanswered(kind=Lack.BUDGET, detail="over"),
+        "a": Unanswered(kind=NoReplyReason.SERVER, detail="HTTP 404"),
+        "b": Unanswered(kind=NoReplyReason.SERVER, detail="HTTP 404"),
+        "c": Unanswered(kind=NoReplyReason.BUDGET, detail="over"),
     }
     asked = {
         label: TABLE.request("m", system="", messages=(Message(role="user", text=label),), template="t")

@@ -8,7 +8,7 @@ import pytest
 
 from kopt.device.cuda import judge as judge_cuda
 from kopt.device.hardware.environment import environment
-from kopt.device.hardware.measured import Found
+from kopt.device.hardware.measured import MeasuredDevice
 from kopt.load_config import load_device
 from kopt.model.build import Phase
 from kopt.model.kernel import ProposalStatus
@@ -19,7 +19,7 @@ from kopt.model.verdict import Failed, Passed
 from kopt.report.terminal import final_lines
 from kopt.stages import measure_cuda as measure
 from kopt.stages.finish import measured
-from kopt.stages.measure_cuda import Course, Scene, table_lines, with_finals
+from kopt.stages.measure_cuda import FinalsOptions, MeasureContext, table_lines, with_finals
 from kopt.store import Store
 from tests.device.small import SCALE
 
@@ -81,15 +81,15 @@ def test_kernels_of_one_fingerprint_share_the_new_time():
 @pytest.mark.parametrize(("phase", "measurements"), [(Phase.TIMEOUT, 2), (Phase.CRASH, 2), (Phase.LAUNCH, 1)])
 def test_a_failure_that_may_be_the_machines_fault_is_measured_again(phase, measurements, monkeypatch, tmp_path):
     finals = Finals(timings={}, verdicts={"seed": Failed(judge="cuda", phase=phase, reason="it fails now")})
-    found = Found(device=load_device("h100", ROOT), uuid="GPU-1", driver="1", read_gb_s=3000.0)
+    found = MeasuredDevice(device=load_device("h100", ROOT), uuid="GPU-1", driver="1", read_gb_s=3000.0)
     here, done = environment("H100", "GPU-1", "1"), []
     monkeypatch.setattr(measure, "leased", lambda *_, **__: nullcontext(found))
     monkeypatch.setattr(measure, "environments", lambda: [here])
     monkeypatch.setattr(measure, "environment", lambda *_: here)
     monkeypatch.setattr(judge_cuda, "measure_finalists", lambda *_, **__: done.append(1) or finals)
     facts = ProblemFacts(dtype=SCALE.dtype, workloads=())
-    scene = Scene(SCALE, facts, found.device, Store(tmp_path))
-    course = Course(seed=1, warmup=1, repeat=10, workers=1, seconds=9.0, wait_s=1.0)
+    scene = MeasureContext(SCALE, facts, found.device, Store(tmp_path))
+    course = FinalsOptions(seed=1, warmup=1, repeat=10, workers=1, seconds=9.0, wait_s=1.0)
     for _ in range(2):
         assert scene.measure({"seed": SCALE.seed}, (), course) == finals
     assert len(done) == measurements

@@ -10,7 +10,7 @@ sys.path.insert(0, str(ROOT))
 from kopt.errors import KoptError
 from kopt.provenance import code_digest, file_digest
 from kopt.preflight.check_seed import check_seed
-from kopt.jobs.command import folded
+from kopt.jobs.command import brace_compressed
 from kopt.preflight.validate import lock_note, validate
 
 try:

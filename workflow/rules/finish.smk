@@ -84,7 +84,7 @@ rule finish:
     params:
         code=code("finish", *(["model_summary"] if MODELS else [])),
         settings=settings(*CHECKED.setting_names),
-        files=lambda w, input: " ".join(folded(name, input[name]) for name in PER_ROUND),
+        files=lambda w, input: " ".join(brace_compressed(name, input[name]) for name in PER_ROUND),
     shell:
         f"{SCRIPT}/finish.py problem={{input.problem}} facts={{input.facts}} device={{input.device}} "
         "taxonomy={input.taxonomy} {params.files} outcome={input.outcome} "

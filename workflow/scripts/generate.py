@@ -9,12 +9,12 @@ from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate, Slot
 from kopt.model.problem import ProblemFacts
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
-from kopt.stages.generate import Setting, directions, failures, generate, unusable_slots, write_sources
+from kopt.stages.generate import AttemptContext, directions, failures, generate, unusable_slots, write_sources
 from kopt.stages.generate_by_model import author_of, lost_replies, written
 
 
 def main(job: Job) -> None:
-    setting = Setting(
+    setting = AttemptContext(
         round=job.number("round"),
         attempt=job.number("attempt"),
         seed=job.settings.seed,

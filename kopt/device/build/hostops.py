@@ -12,7 +12,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from kopt.device.reference.dispatch import DispatchMode
-from kopt.device.build.trace_log import Recorder, layout
+from kopt.device.build.trace_log import TraceLog, layout
 from kopt.model.build import HostOp
 
 Kind = Literal["view", "allocation", "fill", "copy"]
@@ -31,7 +31,7 @@ KINDS: dict[str, Kind] = {f"aten::{name}": kind for kind, names in _NAMES.items(
 class HostOps(DispatchMode):
     """Records the operations on device tensors."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: TraceLog) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._recorder = recorder
 

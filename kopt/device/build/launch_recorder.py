@@ -25,7 +25,7 @@ from triton.runtime.jit import JITFunction
 from kopt.device.build.cubin import Resources, resources
 from kopt.device.build.precompiled import entry_of
 from kopt.device.build.normal_ptx import normal_digest
-from kopt.device.build.trace_log import Recorder, layout
+from kopt.device.build.trace_log import TraceLog, layout
 from kopt.device.reference.rejection import Rejected
 from kopt.model.build import Launch, Phase
 from kopt.model.device import Device
@@ -45,7 +45,7 @@ MAX_THREADS = 1024
 
 
 @contextmanager
-def record_launches(recorder: Recorder, device: Device, *, real: bool = False) -> Iterator[None]:
+def record_launches(recorder: TraceLog, device: Device, *, real: bool = False) -> Iterator[None]:
     """Record every launch into `recorder` while the context lasts.
 
     Args:
@@ -82,7 +82,7 @@ class _Tracer:
     """Stands in for Triton's launching."""
 
     def __init__(
-        self, recorder: Recorder, device: Device, real: bool, run: Callable[..., Any], autotune: Callable[..., Any]
+        self, recorder: TraceLog, device: Device, real: bool, run: Callable[..., Any], autotune: Callable[..., Any]
     ) -> None:
         self._recorder = recorder
         self._device = device

@@ -19,7 +19,7 @@ from kopt.device.reference.contract import bind_arguments, load_candidate, load_
 from kopt.device.build.hostops import HostOps
 from kopt.device.build.launch_recorder import launches_something, record_launches
 from kopt.device.build.precompiled import quiet_compiler
-from kopt.device.build.trace_log import Recorder, layout
+from kopt.device.build.trace_log import TraceLog, layout
 from kopt.device.reference.rejection import Rejected, describe
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.errors import ProblemError
@@ -67,7 +67,7 @@ def trace(
         Rejected: the candidate fails or breaks a rule.
         ProblemError: the reference does.
     """
-    recorder = Recorder()
+    recorder = TraceLog()
     quiet_compiler()
     with pretend(device, lambda what: recorder.forbid(f"uses {what}")), FakeTensorMode(allow_non_fake_inputs=True):
         prepared = [prepare(problem, workload) for workload in problem.main]
@@ -95,7 +95,7 @@ def prepare(problem: Problem, workload: Workload) -> Prepared:
 
 
 def record_call(
-    entry: Callable[..., Any], ready: Prepared, recorder: Recorder, device: Device, *, real: bool = False
+    entry: Callable[..., Any], ready: Prepared, recorder: TraceLog, device: Device, *, real: bool = False
 ) -> WorkloadBuild:
     """Call an entry point on one workload and record what it does.
 
@@ -155,11 +155,11 @@ def _plain(value: Any) -> str:
     return str(tuple(value)) if isinstance(value, torch.Size) else str(value)
 
 
-def _traced(entry: Callable[..., Any], ready: Prepared, common: Recorder, device: Device, folder: Path) -> Traced:
+def _traced(entry: Callable[..., Any], ready: Prepared, common: TraceLog, device: Device, folder: Path) -> Traced:
     """Trace one workload with a recorder of its own; violations reach it through the common one as well."""
     if common.violation is not None:
         raise common.violation
-    recorder = Recorder()
+    recorder = TraceLog()
     try:
         build = record_call(entry, ready, recorder, device)
     except Exception as error:
@@ -169,7 +169,7 @@ def _traced(entry: Callable[..., Any], ready: Prepared, common: Recorder, device
     return Traced(build, recorder.ptx, recorder.cubin, recorder.entries)
 
 
-def _rejection(error: Exception, recorder: Recorder, common: Recorder, folder: Path) -> Rejected:
+def _rejection(error: Exception, recorder: TraceLog, common: TraceLog, folder: Path) -> Rejected:
     """The first thing that went wrong, as a rejection."""
     violation = recorder.violation or common.violation
     if violation is not None:

@@ -14,7 +14,7 @@ from kopt.model.build import HostOp, Launch, Phase
 
 
 @dataclass
-class Recorder:
+class TraceLog:
     """Launches and host operations in order, and the compiled texts they name by digest."""
 
     launches: list[Launch] = field(default_factory=list)

@@ -13,10 +13,10 @@ from kopt.device.reference.distributions import TIMED, Draw, derive_seed
 from kopt.errors import DeviceError, WorkerDied
 from kopt.model.build import Phase
 from kopt.model.verdict import Incorrect, Verdict
-from kopt.sandbox.service import CHECK_S, PREPARE_S, CallFailed, CallTimedOut, Trusted
+from kopt.sandbox.service import CHECK_S, PREPARE_S, CallFailed, CallTimedOut, ServiceProcess
 
 if TYPE_CHECKING:
-    from kopt.device.cuda.bench import Bench
+    from kopt.device.cuda.bench import JudgeProcesses
 
 
 class InputChanged(DeviceError):
@@ -28,15 +28,15 @@ class InputChanged(DeviceError):
 
 
 @dataclass
-class Batch:
+class TimedBatch:
     """Subjects that are timed together in one timer process."""
 
-    bench: Bench
+    bench: JudgeProcesses
     draws: Sequence[Draw]
     sheets: Sequence[Sheet]
     _loaded: dict[str, Recorded] = field(default_factory=dict)
     _baselines: list[str] = field(default_factory=list)
-    _timer: Trusted = field(init=False)
+    _timer: ServiceProcess = field(init=False)
 
     def __post_init__(self) -> None:
         self._start()
@@ -98,14 +98,14 @@ class Batch:
             draws[at] = replace(draws[at], seed=derive_seed(draws[at].seed, "anew"))
         self.draws = draws
         self.bench.referee.call("renew", {at: draws[at] for at in places}, seconds=PREPARE_S)
-        self._timer.call("renewed", seconds=CHECK_S)
+        self._timer.call("inputs_renewed", seconds=CHECK_S)
         return self.race([name], 1, 0)
 
     def wall_ms(self, name: str) -> dict[str, float]:
         """Wall time of one call by workload, ms."""
         return {w.name: self._timer.call("wall", w.name, name, seconds=CHECK_S) for w in self.bench.problem.main}
 
-    def kept_is_right(self, name: str) -> Verdict | None:
+    def verify_kept_output(self, name: str) -> Verdict | None:
         """Verify the outputs of the timed calls that were kept; None when nothing is wrong."""
         for workload in self.bench.problem.main:
             place = self._timer.call("kept", name, workload.name, seconds=CHECK_S)

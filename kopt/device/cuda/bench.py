@@ -18,7 +18,7 @@ import torch
 
 from kopt.artifact import text_digest
 from kopt.device.build.precompiled import Compiled, Precompiled
-from kopt.device.cuda.batch import Batch
+from kopt.device.cuda.batch import TimedBatch
 from kopt.device.cuda.contestant import Given, Terms, Told, contest, read_reply
 from kopt.device.cuda.ipc import Shared
 from kopt.device.cuda.referee import Referee, Sheet
@@ -36,7 +36,7 @@ from kopt.model.problem import Problem, Workload
 from kopt.model.verdict import Check, Incorrect, Verdict
 from kopt.sandbox.cage import Limits
 from kopt.sandbox.pool import START_PHASE, Died, Outcome, Raised, Returned, TimedOut, run_forked
-from kopt.sandbox.service import CHECK_S, PREPARE_S, CallFailed, Trusted
+from kopt.sandbox.service import CHECK_S, PREPARE_S, CallFailed, ServiceProcess
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ SETS_SHARE = 0.6
 MOST_SETS = 3
 
 
-class Bench:
+class JudgeProcesses:
     """One device with its referee; a context manager that leaves no process behind."""
 
     def __init__(self, problem: Problem, *, seed: int, workers: int, limits: Limits, calibrated: bool = False) -> None:
@@ -68,8 +68,8 @@ class Bench:
         self._workers = workers
         self._limits = dataclasses.replace(limits, gpu=True, data_bytes=DATA_BYTES, result_bytes=RESULT_BYTES)
         check_unused()
-        self.referee = Trusted("the referee", lambda: Referee(problem))
-        self._timer: Trusted | None = None
+        self.referee = ServiceProcess("the referee", lambda: Referee(problem))
+        self._timer: ServiceProcess | None = None
         self._contracts: dict[str, Contract] = {}
         self._compiled: Mapping[str, Compiled] = {}
         self.account: dict[str, float] = {}
@@ -83,7 +83,7 @@ class Bench:
             self.referee.kill()
             raise
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> JudgeProcesses:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
@@ -246,7 +246,7 @@ class Bench:
 
     # --- timing -------------------------------------------------------------------------------------------------------
 
-    def begin_timing(self, memory_bytes: int, turn: int) -> Batch:
+    def begin_timing(self, memory_bytes: int, turn: int) -> TimedBatch:
         """Make the input sets that are timed on, and start a fresh timer; something has been verified before.
 
         What they hold nobody could know before: no candidate's Python runs any more when their seed is drawn.
@@ -264,12 +264,12 @@ class Bench:
         ]
         self.referee.call("make", draws, seconds=PREPARE_S)
         (sheets,) = self.referee.call("slots", 1, seconds=PREPARE_S)
-        return Batch(self, draws, sheets)
+        return TimedBatch(self, draws, sheets)
 
-    def start_timer(self) -> Trusted:
+    def start_timer(self) -> ServiceProcess:
         """A fresh timer in place of the last one."""
         self.end_timing()
-        self._timer = Trusted("the timer", lambda: Timer(self.problem, self.driver))
+        self._timer = ServiceProcess("the timer", lambda: Timer(self.problem, self.driver))
         return self._timer
 
     def end_timing(self) -> None:
@@ -279,7 +279,7 @@ class Bench:
             self._timer.end()
             self._timer = None
 
-    def _settle(self, process: Trusted) -> None:
+    def _settle(self, process: ServiceProcess) -> None:
         for method, seconds in process.spent.items():
             name = f"{process.name}: {method}"
             self.account[name] = self.account.get(name, 0.0) + seconds
@@ -318,7 +318,7 @@ class _Slots:
     there is.
     """
 
-    referee: Trusted
+    referee: ServiceProcess
     most: int
     _free: list[_Slot] = field(default_factory=list)
     _held: dict[int, _Slot] = field(default_factory=dict)

@@ -24,7 +24,7 @@ from kopt.device.cuda.program import (
     Many,
     Named,
     Operation,
-    Program,
+    RecordedCall,
     Scalar,
     Step,
     View,
@@ -85,7 +85,7 @@ class Capture:
         driver.utils.load_binary = load_binary
         driver.launcher_cls = launcher
 
-    def program(self, workload: str, known: Sequence[torch.Tensor], call: Callable[[], Any]) -> Program:
+    def program(self, workload: str, known: Sequence[torch.Tensor], call: Callable[[], Any]) -> RecordedCall:
         """Run `call` and record it.
 
         Args:
@@ -104,7 +104,7 @@ class Capture:
         finally:
             self._recording = None
         view = recording.view(output)
-        return Program(workload=workload, arguments=count, steps=tuple(recording.steps), output=view)
+        return RecordedCall(workload=workload, arguments=count, steps=tuple(recording.steps), output=view)
 
 
 class _Recording(DispatchMode):

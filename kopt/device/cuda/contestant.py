@@ -25,7 +25,7 @@ from kopt.device.build.precompiled import Precompiled, install, quiet_compiler
 from kopt.device.cuda import ipc
 from kopt.device.cuda.capture import Capture
 from kopt.device.cuda.ipc import Shared
-from kopt.device.cuda.program import Program
+from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.referee import Sheet
 from kopt.device.reference import contract
 from kopt.device.reference.compare import Described, described
@@ -67,7 +67,7 @@ class Reply(Value):
     """All that a contestant says."""
 
     told: tuple[Told, ...] = ()
-    programs: tuple[Program, ...] = ()
+    programs: tuple[RecordedCall, ...] = ()
     binaries: tuple[tuple[str, int], ...] = ()
     """Digest and length of the cubins, which follow in this order."""
     phase: str = ""

@@ -19,10 +19,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kopt.device.build.precompiled import Compiled, all_compiled
-from kopt.device.cuda.bench import Bench
-from kopt.device.cuda.race import CudaJudged, Judging, Race
+from kopt.device.cuda.bench import JudgeProcesses
+from kopt.device.cuda.race import ChunkRace, JudgedKernel, Race
 from kopt.device.cuda.times import INCUMBENT, Times
-from kopt.device.hardware.measured import Found
+from kopt.device.hardware.measured import MeasuredDevice
 from kopt.device.hardware.nvml import Clocks
 from kopt.model.base import Value
 from kopt.model.build import Built
@@ -63,19 +63,19 @@ class Final(Value):
 
 
 @dataclass(frozen=True)
-class Ground:
+class ProblemOnDevice:
     """What is known of problem and device before a kernel is judged."""
 
     facts: ProblemFacts
     """The problem's facts, for its floor."""
-    found: Found
+    found: MeasuredDevice
     """The device, measured."""
     store: Store | None = None
     """Where the texts lie that builds name; without one everything is compiled again."""
 
-    def judging(self, bench: Bench, race: Race) -> Judging:
+    def judging(self, bench: JudgeProcesses, race: Race) -> ChunkRace:
         """The course of a chunk here."""
-        return Judging(bench, Times(self.facts, self.found), race, Clocks(self.found.uuid).read)
+        return ChunkRace(bench, Times(self.facts, self.found), race, Clocks(self.found.uuid).read)
 
     def compiled(self, jobs: Mapping[str, CudaJob]) -> dict[str, Compiled]:
         """What the CPU stage made of the kernels, as far as it is known."""
@@ -84,14 +84,14 @@ class Ground:
 
 def judge_all(
     jobs: Sequence[CudaJob],
-    ground: Ground,
+    ground: ProblemOnDevice,
     *,
     workers: int,
     limits: Limits = LIMITS,
     incumbent: CudaJob | None = None,
     race: Race = Race(),  # noqa: B008 - frozen
     calibrated: bool = False,
-) -> Iterator[tuple[int, CudaJudged]]:
+) -> Iterator[tuple[int, JudgedKernel]]:
     """Judge a chunk of one problem on the first visible device; yields (index, judged).
 
     Failures come when all have been verified, the others when all have raced.
@@ -111,19 +111,21 @@ def judge_all(
     """
     if not jobs:
         return
-    with Bench(jobs[0].problem, seed=jobs[0].seed, workers=workers, limits=limits, calibrated=calibrated) as bench:
+    with JudgeProcesses(
+        jobs[0].problem, seed=jobs[0].seed, workers=workers, limits=limits, calibrated=calibrated
+    ) as bench:
         yield from judge_on(bench, jobs, ground, incumbent=incumbent, race=race)
     _log_account(bench)
 
 
 def judge_on(
-    bench: Bench,
+    bench: JudgeProcesses,
     jobs: Sequence[CudaJob],
-    ground: Ground,
+    ground: ProblemOnDevice,
     *,
     incumbent: CudaJob | None = None,
     race: Race = Race(),  # noqa: B008 - frozen
-) -> Iterator[tuple[int, CudaJudged]]:
+) -> Iterator[tuple[int, JudgedKernel]]:
     """Like `judge_all`, on a bench that stands."""
     named = {str(at): job for at, job in enumerate(jobs)}
     if incumbent is not None:
@@ -134,7 +136,7 @@ def judge_on(
 
 def measure_finalists(
     finalists: Mapping[str, CudaJob],
-    ground: Ground,
+    ground: ProblemOnDevice,
     *,
     plan: Final = Final(),  # noqa: B008 - frozen
     workers: int = 2,
@@ -153,7 +155,7 @@ def measure_finalists(
         DeviceError, ProblemError: as for `judge_all`.
     """
     first = next(iter(finalists.values()))
-    with Bench(first.problem, seed=first.seed, workers=workers, limits=limits, calibrated=True) as bench:
+    with JudgeProcesses(first.problem, seed=first.seed, workers=workers, limits=limits, calibrated=True) as bench:
         judging = ground.judging(bench, Race(warmup=plan.warmup, repeat=plan.repeat))
         for name, heard in bench.verify(_kernels(finalists), ground.compiled(finalists)).items():
             judging.take(name, heard)
@@ -168,5 +170,5 @@ def _kernels(jobs: Mapping[str, CudaJob]) -> dict[str, Kernel]:
     return {name: job.kernel for name, job in jobs.items()}
 
 
-def _log_account(bench: Bench) -> None:
+def _log_account(bench: JudgeProcesses) -> None:
     log.info("seconds waited for: %s", {name: round(seconds, 2) for name, seconds in bench.account.items()})

@@ -13,7 +13,7 @@ from kopt.model.problem import Problem
 from kopt.model.verdict import Verdict
 
 if TYPE_CHECKING:
-    from kopt.device.cuda.batch import Batch
+    from kopt.device.cuda.batch import TimedBatch
     from kopt.device.cuda.verdicts import Recorded
 
 WARM_UP_CALLS = 10
@@ -48,11 +48,11 @@ def noise_floor(problem: Problem, memory_bytes: int, *, batches: int, launches: 
         DeviceError: there is no usable device, or the seed kernel does not pass on it.
         WorkerDied: the timer broke.
     """
-    from kopt.device.cuda.bench import Bench
+    from kopt.device.cuda.bench import JudgeProcesses
     from kopt.device.cuda.judge import LIMITS
 
     twin = Kernel(source=problem.seed.source + "\n# twin\n", entry=problem.seed.entry)
-    with Bench(problem, seed=2, workers=2, limits=LIMITS, calibrated=True) as bench:
+    with JudgeProcesses(problem, seed=2, workers=2, limits=LIMITS, calibrated=True) as bench:
         recorded = bench.verify({"a": problem.seed, "b": twin})
         batch = bench.begin_timing(memory_bytes, turn=0)
         for name, one in recorded.items():
@@ -73,7 +73,7 @@ def noise_floor(problem: Problem, memory_bytes: int, *, batches: int, launches: 
     )
 
 
-def _admit(batch: Batch, name: str, heard: Recorded | Verdict, problem: Problem) -> None:
+def _admit(batch: TimedBatch, name: str, heard: Recorded | Verdict, problem: Problem) -> None:
     from kopt.device.cuda.verdicts import Recorded
 
     wrong = batch.admit(name, heard) if isinstance(heard, Recorded) else heard

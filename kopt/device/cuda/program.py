@@ -115,7 +115,7 @@ class KernelLaunch(Value):
 Step = Annotated[Allocate | Operation | KernelLaunch, Field(discriminator="step")]
 
 
-class Program(Value):
+class RecordedCall(Value):
     """What one call does on the device."""
 
     workload: str

@@ -11,8 +11,8 @@ from pydantic import Field
 
 from kopt import statistics
 from kopt.device.build.precompiled import Compiled
-from kopt.device.cuda.batch import Batch, InputChanged
-from kopt.device.cuda.bench import Bench
+from kopt.device.cuda.batch import InputChanged, TimedBatch
+from kopt.device.cuda.bench import JudgeProcesses
 from kopt.device.cuda.times import INCUMBENT, Times
 from kopt.device.cuda.verdicts import JUDGE, Recorded, Samples, failure, mutation
 from kopt.device.hardware.nvml import together
@@ -53,7 +53,7 @@ class Race(Value):
     """Candidates that are timed to the end."""
 
 
-class CudaJudged(Value):
+class JudgedKernel(Value):
     """What came of one kernel."""
 
     verdict: Verdict
@@ -64,10 +64,10 @@ class CudaJudged(Value):
 
 
 @dataclass
-class Judging:
+class ChunkRace:
     """The course of one chunk."""
 
-    bench: Bench
+    bench: JudgeProcesses
     times: Times
     plan: Race
     state: Callable[[], Conditions]
@@ -77,14 +77,14 @@ class Judging:
 
     def judge(
         self, kernels: Mapping[str, Kernel], compiled: Mapping[str, Compiled]
-    ) -> Iterator[tuple[str, CudaJudged]]:
+    ) -> Iterator[tuple[str, JudgedKernel]]:
         """Verify, race, and say what came of each."""
         for name, heard in self.bench.verify(kernels, compiled).items():
             self.take(name, heard)
             if name in self.verdicts and name == INCUMBENT:
                 log.warning("the incumbent did not pass: no ratios (%s)", self.verdicts[name])
             elif name in self.verdicts:
-                yield name, CudaJudged(verdict=self.verdicts[name])
+                yield name, JudgedKernel(verdict=self.verdicts[name])
         early = set(self.verdicts)
         if self.recorded:
             self._race()
@@ -150,7 +150,7 @@ class Judging:
         self._refuse_reuse()
         self.bench.end_timing()
 
-    def _warm(self, batch: Batch, names: Sequence[str]) -> None:
+    def _warm(self, batch: TimedBatch, names: Sequence[str]) -> None:
         """Warm up each by itself, so that one that breaks the timer is known."""
         for name in names:
             try:
@@ -159,12 +159,12 @@ class Judging:
             except BROKEN as error:
                 self._drop(batch, name, error)
 
-    def _admit(self, batch: Batch, name: str) -> None:
+    def _admit(self, batch: TimedBatch, name: str) -> None:
         wrong = batch.admit(name, self.recorded[name])
         if wrong is not None:
             self._fail(name, wrong)
 
-    def _stage(self, batch: Batch, names: list[str], launches: int, done: int) -> Samples:
+    def _stage(self, batch: TimedBatch, names: list[str], launches: int, done: int) -> Samples:
         """One stage; if it breaks, without who breaks it."""
         for _ in range(BROKEN_TRIES):
             try:
@@ -176,7 +176,7 @@ class Judging:
             names = self._unbroken(batch, names, launches, done, broke)
         return self._one_by_one(batch, names, launches, done)
 
-    def _unbroken(self, batch: Batch, names: Sequence[str], launches: int, done: int, broke: Broken) -> list[str]:
+    def _unbroken(self, batch: TimedBatch, names: Sequence[str], launches: int, done: int, broke: Broken) -> list[str]:
         """Those that do not break alone; if nobody does, all but the one without whom nothing breaks."""
         alone = {name: self._breaks(batch, [name], launches, done) for name in names}
         for name, error in alone.items():
@@ -190,7 +190,7 @@ class Judging:
                 return others
         return good
 
-    def _breaks(self, batch: Batch, names: Sequence[str], launches: int, done: int) -> Broken | None:
+    def _breaks(self, batch: TimedBatch, names: Sequence[str], launches: int, done: int) -> Broken | None:
         """What breaks when these are timed side by side, after a warm-up; the batch is whole again."""
         try:
             batch.warm(names, self.plan.warmup)
@@ -200,7 +200,7 @@ class Judging:
             return error
         return None
 
-    def _one_by_one(self, batch: Batch, names: Sequence[str], launches: int, done: int) -> Samples:
+    def _one_by_one(self, batch: TimedBatch, names: Sequence[str], launches: int, done: int) -> Samples:
         """Each timed alone, for what cannot be timed side by side; who breaks even so is dropped."""
         log.warning("timing breaks again and again: each alone, so ratios hold what drifts between them")
         times: Samples = {}
@@ -215,7 +215,7 @@ class Judging:
                 times.setdefault(workload, {}).update(by_name)
         return times
 
-    def _drop(self, batch: Batch, name: str, error: Broken) -> None:
+    def _drop(self, batch: TimedBatch, name: str, error: Broken) -> None:
         """A candidate broke the timer, or an input; a baseline that does is our fault.  The batch is whole again."""
         if name not in self.recorded:
             raise error
@@ -226,7 +226,7 @@ class Judging:
             self._fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
         batch.revive()
 
-    def _time_unseen(self, batch: Batch, names: Sequence[str]) -> None:
+    def _time_unseen(self, batch: TimedBatch, names: Sequence[str]) -> None:
         """Each again on inputs that nobody has been called with before; and again, if it is slow there."""
         for name in names:
             for _ in range(UNSEEN_TRIES):
@@ -246,7 +246,7 @@ class Judging:
             if wrong is not None:
                 self._fail(name, wrong)
 
-    def _timed(self, batch: Batch, names: list[str], launches: int, done: int) -> Samples:
+    def _timed(self, batch: TimedBatch, names: list[str], launches: int, done: int) -> Samples:
         for _ in range(SPOILED_TRIES):
             before = self.state()
             times = batch.race(names, launches, done)
@@ -258,10 +258,10 @@ class Judging:
         self.times.conditions.append(conditions)
         return times
 
-    def _verify_kept(self, batch: Batch, names: Sequence[str]) -> None:
+    def _verify_kept(self, batch: TimedBatch, names: Sequence[str]) -> None:
         for name in names:
             try:
-                wrong = batch.kept_is_right(name)
+                wrong = batch.verify_kept_output(name)
             except CallFailed as error:
                 self._drop(batch, name, error)
                 continue
@@ -286,11 +286,11 @@ class Judging:
         known = self.verdicts.get(name)
         return known or Passed(judge=JUDGE, checks=self.recorded[name].checks)
 
-    def _judged(self, name: str) -> CudaJudged:
+    def _judged(self, name: str) -> JudgedKernel:
         if name in self.verdicts:
-            return CudaJudged(verdict=self.verdicts[name])
+            return JudgedKernel(verdict=self.verdicts[name])
         timing, seconds = self.times.measured(name), dict(self.recorded[name].seconds)
         floored = self.times.under_floor(timing)
         if floored is not None:
-            return CudaJudged(verdict=floored, seconds=seconds)
-        return CudaJudged(verdict=self._verdict(name), timing=timing, seconds=seconds)
+            return JudgedKernel(verdict=floored, seconds=seconds)
+        return JudgedKernel(verdict=self._verdict(name), timing=timing, seconds=seconds)

@@ -24,7 +24,7 @@ from kopt.device.cuda.program import (
     Many,
     Named,
     Operation,
-    Program,
+    RecordedCall,
     Scalar,
     View,
 )
@@ -52,7 +52,7 @@ Run = Callable[[Storages], None]
 class Replay:
     """A program with its binaries loaded, ready to run on any arguments of its workload."""
 
-    def __init__(self, program: Program, binaries: Mapping[str, bytes], driver: Any, device: str = "cuda") -> None:
+    def __init__(self, program: RecordedCall, binaries: Mapping[str, bytes], driver: Any, device: str = "cuda") -> None:
         """Load the binaries into this process's context.
 
         Args:

@@ -21,7 +21,7 @@ import torch
 
 from kopt.device.cuda import ipc
 from kopt.device.cuda.ipc import Shared
-from kopt.device.cuda.program import Program
+from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.referee import Sheet
 from kopt.device.cuda.replay import Replay, Scratch, Storages, flat_bytes
 from kopt.device.reference import contract
@@ -108,7 +108,7 @@ class Timer:
                 one.pristine.extend(storage.clone() for storage in one.storages)
             self._sets.setdefault(sheet.workload.name, []).append(one)
 
-    def load(self, name: str, programs: Sequence[Program], binaries: Mapping[str, bytes]) -> None:
+    def load(self, name: str, programs: Sequence[RecordedCall], binaries: Mapping[str, bytes]) -> None:
         """Make a subject of a candidate's programs."""
         for program in programs:
             replay = Replay(program, binaries, self._driver)
@@ -139,7 +139,7 @@ class Timer:
         torch.cuda.synchronize()
         return self._hand_over(output, one.sheet.output)
 
-    def renewed(self) -> None:
+    def inputs_renewed(self) -> None:
         """The input sets hold other values now; leaves the device as busy as timed calls find it."""
         for one in (one for sets in self._sets.values() for one in sets):
             one.pristine[:] = [storage.clone() for storage in one.storages[: len(one.pristine)]]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from kopt import statistics
 from kopt.device.cuda.verdicts import Samples, failure
 from kopt.device.hardware.environment import environment
-from kopt.device.hardware.measured import Found
+from kopt.device.hardware.measured import MeasuredDevice
 from kopt.model.build import Phase
 from kopt.model.device import Device
 from kopt.model.environment import Conditions
@@ -30,7 +30,7 @@ class Times:
     """Everything that was timed side by side on one device."""
 
     facts: ProblemFacts
-    found: Found
+    found: MeasuredDevice
     samples: Samples = field(default_factory=dict)
     unseen: Samples = field(default_factory=dict)
     """The same of calls on inputs that no call had before."""

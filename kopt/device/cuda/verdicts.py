@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from kopt.device.cuda.program import Program
+from kopt.device.cuda.program import RecordedCall
 from kopt.device.reference.rejection import bounded
 from kopt.model.build import Phase
 from kopt.model.verdict import Check, Failed
@@ -19,7 +19,7 @@ Samples = dict[str, dict[str, list[float]]]
 class Recorded:
     """A candidate that gave right outputs, with what its calls came to."""
 
-    programs: tuple[Program, ...]
+    programs: tuple[RecordedCall, ...]
     binaries: Mapping[str, bytes]
     checks: tuple[Check, ...]
     seconds: Mapping[str, float]

@@ -13,7 +13,7 @@ from kopt.provenance import code_digest
 from kopt.store import Key, Store
 
 
-class Found(Value):
+class MeasuredDevice(Value):
     """A device as it was found and measured."""
 
     device: Device
@@ -42,7 +42,7 @@ def peaks_key(gpu: Gpu) -> PeaksKey:
     )  # fmt: skip
 
 
-def remembered(gpus: Sequence[Gpu], store: Store) -> Found | None:
+def remembered(gpus: Sequence[Gpu], store: Store) -> MeasuredDevice | None:
     """The first of these devices that was measured before; None when none was."""
-    known = (store.shelf(Found).get(peaks_key(gpu)) for gpu in gpus)
+    known = (store.shelf(MeasuredDevice).get(peaks_key(gpu)) for gpu in gpus)
     return next((found for found in known if found is not None), None)

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 
 from kopt.device.hardware.gpus import visible_gpus
-from kopt.device.hardware.measured import Found, peaks_key
+from kopt.device.hardware.measured import MeasuredDevice, peaks_key
 from kopt.device.hardware.nvml import Clocks, driver_version
 from kopt.device.hardware.zygote import warm
 from kopt.errors import DeviceError
 from kopt.model.device import Device
-from kopt.sandbox.service import Trusted
+from kopt.sandbox.service import ServiceProcess
 from kopt.store import Store
 
 COPY_BYTES = 2 << 30
@@ -32,7 +32,7 @@ VECTOR_SHARE = 0.9
 DEVICE_S = 120.0
 
 
-def describe_device() -> Found:
+def describe_device() -> MeasuredDevice:
     """Describe and measure the first visible device, in a process of its own; takes about two seconds.
 
     Raises:
@@ -40,15 +40,15 @@ def describe_device() -> Found:
         WorkerDied: measuring broke.
     """
     warm()
-    measurer = Trusted("measuring the device", _Measurer)
+    measurer = ServiceProcess("measuring the device", _Measurer)
     try:
-        found: Found = measurer.call("measure", seconds=DEVICE_S)
+        found: MeasuredDevice = measurer.call("measure", seconds=DEVICE_S)
     finally:
         measurer.end()
     return found
 
 
-def known_device(store: Store) -> Found:
+def known_device(store: Store) -> MeasuredDevice:
     """The first visible device, measured once and kept in the store.
 
     Raises:
@@ -58,13 +58,13 @@ def known_device(store: Store) -> Found:
     visible = visible_gpus(os.environ)
     if not visible:
         raise DeviceError("no GPU is visible: look at nvidia-smi and at CUDA_VISIBLE_DEVICES")
-    return store.shelf(Found).get_or_make(peaks_key(visible[0]), describe_device)
+    return store.shelf(MeasuredDevice).get_or_make(peaks_key(visible[0]), describe_device)
 
 
 class _Measurer:
     """Lives in its own process."""
 
-    def identify(self) -> Found:
+    def identify(self) -> MeasuredDevice:
         properties = torch.cuda.get_device_properties(0)
         uuid = f"GPU-{str(properties.uuid).removeprefix('GPU-')}"
         clock = Clocks(uuid).max_sm_clock_mhz()
@@ -85,9 +85,9 @@ class _Measurer:
             vector_tflop_s=round(VECTOR_SHARE * per_clock * clock / 1e6, 1),
             measured=False,
         )
-        return Found(device=device, uuid=uuid, driver=driver_version(), read_gb_s=0.0)
+        return MeasuredDevice(device=device, uuid=uuid, driver=driver_version(), read_gb_s=0.0)
 
-    def measure(self) -> Found:
+    def measure(self) -> MeasuredDevice:
         found = self.identify()
         copy, read = _copy_gb_s(), _read_gb_s()
         matmul = {name: _matmul_tflop_s(getattr(torch, name)) for name in MATMUL_DTYPES}

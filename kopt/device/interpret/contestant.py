@@ -30,7 +30,7 @@ from kopt.sandbox.child import Task
 from kopt.sandbox.pipe import Report
 
 if TYPE_CHECKING:
-    from kopt.device.interpret.launch_record import Record
+    from kopt.device.interpret.launch_record import InterpretedCall
 
 
 class VerifyJob(Value):
@@ -120,13 +120,13 @@ def _sent(heads: list[dict[str, Any]], outputs: list[bytes]) -> bytes:
 
 def _runs(entry: Callable[..., Any], cases: Sequence[Case], inputs: Plan, folder: Path) -> Iterator[tuple[Head, bytes]]:
     """A run on every draw, the replay of one of them after it, and last the ghost."""
-    from kopt.device.interpret.launch_record import Record
+    from kopt.device.interpret.launch_record import InterpretedCall
     from kopt.device.interpret.session import SESSION
 
     *drawn, ghost, fresh = cases
     for turn, case in enumerate(drawn):
         SESSION.turn = turn
-        SESSION.record = record = Record() if turn == inputs.recorded else None
+        SESSION.record = record = InterpretedCall() if turn == inputs.recorded else None
         output, head, data = _run(lambda case=case: _call(entry, case), case, folder)  # type: ignore[misc]
         SESSION.record = None
         yield head, data
@@ -141,7 +141,7 @@ def _call(entry: Callable[..., Any], case: Case) -> Any:
     return arguments.call(entry)
 
 
-def _replay(record: Record, output: Any, case: Case, fresh: Case, folder: Path) -> tuple[Head, bytes]:
+def _replay(record: InterpretedCall, output: Any, case: Case, fresh: Case, folder: Path) -> tuple[Head, bytes]:
     """What the launches of a run make of new inputs, which take the place of its own."""
     for mine, new in zip(_values(case), _values(fresh), strict=True):
         if isinstance(mine, torch.Tensor):

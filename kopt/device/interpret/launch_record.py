@@ -20,7 +20,7 @@ from kopt.device.interpret.session import SESSION
 
 
 @dataclass
-class Record:
+class InterpretedCall:
     """What one call did, in order."""
 
     allocated: list[torch.Tensor] = field(default_factory=list)

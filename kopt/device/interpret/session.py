@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from kopt.device.interpret.launch_record import Record
+    from kopt.device.interpret.launch_record import InterpretedCall
     from kopt.device.interpret.races import Races
 
 Place = Literal["host", "interpreter", "kernel"]
@@ -35,7 +35,7 @@ class Session:
     """Launches so far, those left out included."""
     place: Place = "host"
     """Whose Python runs."""
-    record: Record | None = None
+    record: InterpretedCall | None = None
     """Where what the candidate does is recorded."""
     races: Races | None = None
     """What watches the accesses of the present launch."""
