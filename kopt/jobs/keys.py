@@ -44,6 +44,8 @@ class VerdictKey(Key):
     judge: str
     seed: int
     toolchain: Toolchain
+    code: str
+    """Digest of the judge's code: what another judge would not say any more is not believed."""
 
 
 class EstimateKey(Key):

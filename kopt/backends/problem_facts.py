@@ -1,4 +1,4 @@
-"""Stage problem: the problem as one value, and what its workloads must move and compute."""
+"""Count what a problem's workloads must move and compute, and keep it in the store."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from kopt.provenance import code_digest
 from kopt.store import Store
 
 
-def facts_of(problem: Problem, store: Store, judge: str) -> ProblemFacts:
-    """Facts of the main workloads; none in a dry run, which needs no torch."""
-    if judge == "dry":
-        return ProblemFacts(dtype=problem.dtype, workloads=())
+def facts_of(problem: Problem, store: Store) -> ProblemFacts:
+    """Count the bytes and operations of the main workloads; facts in the store are not counted again."""
     key = FactsKey(problem=artifact.digest(problem), code=code_digest("kopt.device.reference.facts"))
     return store.shelf(ProblemFacts).get_or_make(key, lambda: _trace(problem))
 
