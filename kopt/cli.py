@@ -22,11 +22,11 @@ from kopt import config_docs as reference
 from kopt.artifact import write_text
 from kopt.config import Config
 from kopt.errors import ConfigError, KoptError
-from kopt.load_config import check_files, load, load_device, read
+from kopt.load_config import check_files, load_device, read
 from kopt.model.build import Build, BuildFailed
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
-from kopt.preflight.validate import model_table
+from kopt.preflight.validate import load_settings, model_table
 from kopt.stages.compile import build_with_triton
 from kopt.store import Store
 
@@ -227,7 +227,7 @@ def _settings(options: argparse.Namespace) -> Config:
             raw[name] = yaml.safe_load(value)
         except (yaml.YAMLError, ValueError) as error:  # a date that cannot be is a ValueError
             raise ConfigError(f"--config {word}: {value!r} is not YAML") from error
-    return load(raw, ROOT)
+    return load_settings(raw, ROOT)
 
 
 def _cost(options: argparse.Namespace) -> int:

@@ -116,8 +116,9 @@ class Config(Settings):
     """Folder of problems, relative to the project."""
     rounds: int = Field(default=8, ge=1, le=50)
     """Rounds of expand, evaluate, select after the seed's round 0."""
-    strategy: Literal["beam", "greedy", "noop"] = "beam"
-    """`beam`; `greedy`: one lineage; `noop`: everything but the proposals (a dry run)."""
+    strategy: str = "beam"
+    """How parents are chosen, a module of `kopt/search/strategies`: `beam` keeps the fastest kernels; `greedy` follows
+    one lineage; `noop` is a beam for which nobody proposes anything (a dry run)."""
     candidate_pool_size: int = Field(default=2, ge=1, le=1000)
     """Parents that selection keeps; all of them are expanded."""
     num_bottlenecks: int = Field(default=2, ge=1, le=16)
@@ -201,13 +202,6 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        if not self.models and self.strategy != "noop":
-            raise ValueError("models: name at least one proposer, e.g. models='[kopt-rewrite]'")
-        if self.strategy == "greedy" and self.fan_out != 1:
-            raise ValueError(
-                "strategy greedy follows one lineage: candidate_pool_size, num_bottlenecks, models and "
-                f"samples_per_prompt must come to one slot, not {self.fan_out}"
-            )
         for setting, chosen, model in (
             ("technique_clustering.classifier", self.technique_clustering.classifier, self.classifier),
             ("diagnosis", self.diagnosis, self.diagnoser),
@@ -218,6 +212,11 @@ class Config(Settings):
         if self.slots is not None and self.slots != self.fan_out:
             raise ValueError(f"slots: {self.slots} declared, but {self.fan_out_formula()}: correct one of them")
         return self
+
+    @property
+    def effective_strategy(self) -> str:
+        """Module of `kopt.search.strategies`: a beam with clustering by techniques is the strategy `clustered`."""
+        return "clustered" if self.strategy == "beam" and self.clustering else self.strategy
 
     @property
     def fan_out(self) -> int:
@@ -289,7 +288,7 @@ class Config(Settings):
     @property
     def clustering(self) -> bool:
         """Whether selection is by clusters of technique vectors."""
-        return self.technique_clustering.enabled
+        return self.technique_clustering.enabled or self.strategy == "clustered"
 
     @property
     def stop_share(self) -> float:

@@ -15,6 +15,8 @@ from kopt.llm.table import ModelTable, load_table, missing_keys
 from kopt.load_config import check_files, load, load_device
 from kopt.model.base import Value
 from kopt.problem import folder
+from kopt.search.expand import FanOut
+from kopt.search.registry import load_strategy
 from kopt.techniques import taxonomy
 
 
@@ -73,7 +75,7 @@ def validate(raw: Mapping[str, Any], root: Path) -> Checked:
     Raises:
         KoptError: one line that says what is wrong, where, and what to do.
     """
-    checked = Checked(for_this_machine(load(raw, root)), root)
+    checked = Checked(for_this_machine(load_settings(raw, root)), root)
     table = model_table(checked.config, root)
     check_files(checked.config, root, table.models)
     check_keys(checked.config, table)
@@ -81,6 +83,23 @@ def validate(raw: Mapping[str, Any], root: Path) -> Checked:
     taxonomy.load(checked.taxonomy_file)
     load_device(checked.config.device, root)
     return checked
+
+
+def load_settings(raw: Mapping[str, Any], root: Path) -> Config:
+    """Load settings, and check them against the strategy that they name.
+
+    Raises:
+        ConfigError: one line that names the setting and what to do.
+    """
+    config = load(raw, root)
+    fan_out = FanOut(
+        width=config.candidate_pool_size,
+        bottlenecks=config.num_bottlenecks,
+        models=config.proposers,
+        samples=config.samples_per_prompt,
+    )
+    load_strategy(config.effective_strategy).check(fan_out)
+    return config
 
 
 def for_this_machine(config: Config) -> Config:

@@ -12,6 +12,8 @@ from kopt.report.record import Final, RunRecord
 from kopt.report.trials import assemble_trials
 from kopt.search.order import by_time, dedup
 from kopt.search.select import select
+from kopt.search.strategies.clustered import STRATEGY
+from kopt.search.strategy import Archive
 
 TAXONOMY = (
     "split_k_reduce", "tensor_cores", "software_pipelining", "swizzled_load", "persistent_kernel", "vectorized_load",
@@ -167,7 +169,8 @@ def close_round(tables: Tables, round: int, slots: int, width: int) -> None:
     known = {row.kernel for row in tables.techniques[-1]} if tables.techniques else set()
     rows = [technique_of(tables, row, row.kernel not in known) for row in dedup(pool)]
     tables.techniques.append(rows)
-    tables.selections.append(select(pool, rows, width=width, clustering=True))
+    parents, _ = select(pool, rows, STRATEGY, Archive(), width)
+    tables.selections.append(parents)
     tables.summaries.append(summary_of(tables, round, slots, pool, rows))
 
 

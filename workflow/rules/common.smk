@@ -28,6 +28,11 @@ CUDA = CONFIG.effective_judge == "cuda"
 GPU = int(CUDA)  # GPUs of a job that needs one
 LAST = CONFIG.rounds
 PARENTS = range(CONFIG.candidate_pool_size)
+# The code that chooses parents: its module is imported by its name.
+STRATEGY = [
+    "search.registry",
+    f"search.strategies.{CONFIG.effective_strategy}",
+]
 
 # Of language models: what only a run that asks some has.
 MODELS = [f"{RUN}/models.json"] if CONFIG.asked_models else []

@@ -19,18 +19,23 @@ rule models:
 rule expand:
     input:
         selection=previous("selection.parquet"),
+        archive=previous("archive.json"),
         summary=previous("round.json"),
     output:
         slots=f"{RUN}/round_{{round}}/slots.parquet",
     log:
         f"{RUN}/logs/round_{{round}}/expand.log",
     params:
-        code=code("expand"),
+        code=code("expand", *STRATEGY),
         settings=settings(
-            "candidate_pool_size", "num_bottlenecks", "proposers", "samples_per_prompt"
+            "effective_strategy",
+            "candidate_pool_size",
+            "num_bottlenecks",
+            "proposers",
+            "samples_per_prompt",
         ),
     shell:
-        f"{SCRIPT}/expand.py selection={{input.selection}} summary={{input.summary}} "
+        f"{SCRIPT}/expand.py selection={{input.selection}} archive={{input.archive}} summary={{input.summary}} "
         "settings={params.settings:q} slots={output.slots} log={log}"
 
 

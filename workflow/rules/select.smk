@@ -41,19 +41,27 @@ rule select:
         ranking=rules.rank.output.ranking,
         techniques=rules.classify.output.techniques,
         summary=previous("round.json"),
+        archive=previous("archive.json"),
         candidates=lambda w: tables("candidates", w.round),
         builds=lambda w: tables("builds", w.round),
         evaluations=lambda w: all_evaluations(w.round),
     output:
         selection=f"{RUN}/round_{{round}}/selection.parquet",
+        archive=f"{RUN}/round_{{round}}/archive.json",
         summary=f"{RUN}/round_{{round}}/round.json",
     log:
         f"{RUN}/logs/round_{{round}}/select.log",
     params:
-        code=code("select"),
-        settings=settings("candidate_pool_size", "clustering", "stop_share", "patience"),
+        code=code("select", *STRATEGY),
+        settings=settings(
+            "effective_strategy",
+            "candidate_pool_size",
+            "clustering",
+            "stop_share",
+            "patience",
+        ),
     shell:
         f"{SCRIPT}/select.py round={{wildcards.round}} ranking={{input.ranking}} "
-        "techniques={input.techniques} previous={input.summary} candidates={input.candidates} "
+        "techniques={input.techniques} previous={input.summary} previous_archive={input.archive} candidates={input.candidates} "
         "builds={input.builds} evaluations={input.evaluations} settings={params.settings:q} "
-        "selection={output.selection} summary={output.summary} log={log}"
+        "selection={output.selection} archive={output.archive} summary={output.summary} log={log}"
