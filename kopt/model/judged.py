@@ -1,10 +1,6 @@
-"""What a judge says of one kernel: right, with a time, or wrong; there is no third."""
+"""State what a judge says of one kernel: right, with a time, or wrong, without one."""
 
 from __future__ import annotations
-
-from typing import Annotated
-
-from pydantic import Field
 
 from kopt.model.base import Value
 from kopt.model.timing import Timing
@@ -12,20 +8,20 @@ from kopt.model.verdict import Failed, Incorrect, Passed
 
 
 class JudgedRight(Value):
-    """A kernel that passed, with its time."""
+    """A kernel that passed, with its time: a verdict `passed` without a time cannot be written."""
 
     verdict: Passed
     timing: Timing
     evaluation: str = ""
-    """Store digest of the verdict's key; empty where nothing is kept."""
+    """Digest of the verdict's key in the store; empty for the dry judge."""
 
 
 class JudgedWrong(Value):
-    """A kernel that did not pass; it has no time."""
+    """A kernel that did not pass, which has no time."""
 
-    verdict: Annotated[Incorrect | Failed, Field(discriminator="verdict")]
+    verdict: Incorrect | Failed
     evaluation: str = ""
-    """Store digest of the verdict's key; empty where nothing is kept."""
+    """Digest of the verdict's key in the store."""
 
 
 Judged = JudgedRight | JudgedWrong
