@@ -51,7 +51,7 @@ def code_digest(module: str) -> str:
     return _joined({name: _read(name)[0] for name in closure([module])})
 
 
-def rule_digest(script: Path, backend: str, *, asks_models: bool) -> str:
+def rule_digest(script: Path, backend: str, *, asks_models: bool, loads: Collection[str] = ()) -> str:
     """Digest the code behind a rule in one mode: its script, and everything that the script loads in that mode.
 
     A script's imports at the top count in every mode.  Its imports inside functions are those of a run with language
@@ -61,6 +61,7 @@ def rule_digest(script: Path, backend: str, *, asks_models: bool) -> str:
         script: the rule's Python script.
         backend: name of the run's backend, a module of `kopt.backends`.
         asks_models: whether the rule asks language models in this run.
+        loads: modules that the script loads by their names.
     """
     module = f"kopt.backends.{backend}"
     tree = ast.parse(script.read_bytes())
@@ -68,14 +69,14 @@ def rule_digest(script: Path, backend: str, *, asks_models: bool) -> str:
     parts = {"script": _tree_digest(tree)}
     if used:
         parts["backend"] = _tree_digest(_only(_parsed(module), used))
-    names = rule_modules(script, backend, asks_models=asks_models) - {module}
+    names = rule_modules(script, backend, asks_models=asks_models, loads=loads) - {module}
     return _joined(parts | {name: _read(name)[0] for name in names})
 
 
-def rule_modules(script: Path, backend: str, *, asks_models: bool) -> set[str]:
+def rule_modules(script: Path, backend: str, *, asks_models: bool, loads: Collection[str] = ()) -> set[str]:
     """Names of the kopt modules that a rule's digest covers; see `rule_digest`."""
     tree = ast.parse(script.read_bytes())
-    roots = set(_imports(_statements(tree, inside_functions=asks_models)))
+    roots = set(_imports(_statements(tree, inside_functions=asks_models))) | set(loads)
     used = backend_functions(script)
     if used:
         module = f"kopt.backends.{backend}"
@@ -109,6 +110,11 @@ def closure(modules: Iterable[str]) -> set[str]:
             seen.add(name)
             pending += _read(name)[1]
     return seen
+
+
+def module_imports(module: str) -> frozenset[str]:
+    """Names of the kopt modules that a module imports, with their packages; imports inside functions count."""
+    return _read(module)[1]
 
 
 def files_digest(paths: Iterable[Path]) -> str:
@@ -190,10 +196,10 @@ def _tree_digest(tree: ast.AST) -> str:
 def _text(node: object) -> str:
     """A syntax tree as text, the same in every version of Python: without positions, docstrings and empty fields."""
     if isinstance(node, ast.AST):
-        fields = ((name, getattr(node, name, None)) for name in node._fields)
+        fields = {name: getattr(node, name, None) for name in node._fields}
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            fields = ((name, _without_texts(value) if name == "body" else value) for name, value in fields)
-        inside = ",".join(f"{name}={_text(value)}" for name, value in fields if value is not None and value != [])
+            fields["body"] = _without_texts(node.body)
+        inside = ",".join(f"{name}={_text(value)}" for name, value in fields.items() if value not in (None, []))
         return f"{type(node).__name__}({inside})"
     if isinstance(node, list):
         return f"[{','.join(map(_text, node))}]"

@@ -67,7 +67,7 @@ class RunSettings:
         clustering = self.config.technique_clustering
         if clustering.classifier != "auto":
             return clustering.classifier
-        return "llm" if clustering.enabled and clustering.classifier_model and self.language_models else "static"
+        return "llm" if self.clustering and clustering.classifier_model and self.language_models else "static"
 
     @property
     def classifier(self) -> str:
@@ -131,7 +131,12 @@ class RunSettings:
     @property
     def clustering(self) -> bool:
         """Whether selection is by clusters of technique vectors."""
-        return self.config.technique_clustering.enabled
+        return self.config.technique_clustering.enabled or self.config.strategy == "clustered"
+
+    @property
+    def strategy(self) -> str:
+        """Module of `kopt.search.strategies`: a beam with clustering by techniques is the strategy `clustered`."""
+        return "clustered" if self.config.strategy == "beam" and self.clustering else self.config.strategy
 
     @property
     def stop_share(self) -> float:
@@ -203,13 +208,6 @@ def check_consistent(settings: RunSettings) -> None:
         ConfigError: names the setting and what to do.
     """
     config = settings.config
-    if not config.models and config.strategy != "noop":
-        raise ConfigError("models: name at least one proposer, e.g. models='[kopt-rewrite]'")
-    if config.strategy == "greedy" and settings.fan_out != 1:
-        raise ConfigError(
-            "strategy greedy follows one lineage: candidate_pool_size, num_bottlenecks, models and "
-            f"samples_per_prompt must come to one slot, not {settings.fan_out}"
-        )
     for setting, chosen, model in (
         ("technique_clustering.classifier", config.technique_clustering.classifier, settings.classifier),
         ("diagnosis", config.diagnosis, settings.diagnoser),

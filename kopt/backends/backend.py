@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn, Protocol
 
+from kopt.jobs.target import ProblemOnTarget
 from kopt.model.build import Build
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis, Profile
@@ -24,16 +25,6 @@ from kopt.model.technique import Technique, TechniqueVector
 from kopt.model.timing import Finals
 from kopt.model.trial import BuildRow, RankRow, SelectionRow
 from kopt.store import Store
-
-
-@dataclass(frozen=True)
-class ProblemOnTarget:
-    """A problem, the device that its kernels are built for, and the store that keeps what is learned about them."""
-
-    problem: Problem
-    facts: ProblemFacts
-    device: Device
-    store: Store
 
 
 class ProfiledParent(NamedTuple):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kopt.backends.backend import Classifier, Diagnoser, ProblemOnTarget
+from kopt.backends.backend import Classifier, Diagnoser
 from kopt.jobs.builds import built_named
 from kopt.jobs.keys import KERNEL, VectorKey
+from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis, Profile
 from kopt.model.technique import Technique, TechniqueVector

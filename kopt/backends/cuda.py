@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kopt.backends.backend import (
-    Backend,
-    Builder,
-    Classifier,
-    Diagnoser,
-    Judge,
-    ProblemOnTarget,
-    Profiler,
-)
+from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, Profiler
+from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device
 from kopt.model.options import FinalsOptions, JudgeOptions
 from kopt.model.outcome import Outcome

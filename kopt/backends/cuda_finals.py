@@ -8,13 +8,13 @@ from dataclasses import replace
 
 from kopt import artifact
 from kopt.artifact import text_digest
-from kopt.backends.backend import ProblemOnTarget
 from kopt.device.hardware.environment import environment, environments
 from kopt.errors import DeviceError
 from kopt.jobs.accidents import is_accident, is_refused_time
 from kopt.jobs.builds import kernel_named, known_build
 from kopt.jobs.keys import FinalsKey, cuda_contract
 from kopt.jobs.on_gpu import check_same, leased
+from kopt.jobs.target import ProblemOnTarget
 from kopt.model.environment import Environment
 from kopt.model.kernel import Kernel
 from kopt.model.options import FinalsOptions, JudgeOptions

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kopt.backends.backend import Judge, ProblemOnTarget
+from kopt.backends.backend import Judge
 from kopt.device.hardware.environment import environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.accidents import is_accident, is_refused_time
 from kopt.jobs.builds import built_named, kernel_named, known_build, toolchain
 from kopt.jobs.keys import TimingKey, VerdictKey, build_contract, cuda_contract
 from kopt.jobs.on_gpu import check_same, leased
+from kopt.jobs.target import ProblemOnTarget
 from kopt.model.build import Phase
 from kopt.model.environment import Environment
 from kopt.model.judged import Judged, JudgedRight, JudgedWrong
@@ -47,10 +48,10 @@ def judge_by_cuda(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: 
             return results
         with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
             check_same(device, target.device)
-            for position, judged in _judge(missing, target, options, device, incumbent):
+            for position, kernel in _judge(missing, target, options, device, incumbent):
                 row = missing[position]
-                results[row.slot] = records.keep(row, judged)
-                log.info("slot %d: %s, seconds %s", row.slot, results[row.slot].verdict.verdict, judged.seconds)
+                results[row.slot] = records.keep(row, kernel)
+                log.info("slot %d: %s, seconds %s", row.slot, results[row.slot].verdict.verdict, kernel.seconds)
         return results
 
     return judge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from kopt.backends.backend import ProblemOnTarget, ProfiledParent, Profiler
+from kopt.backends.backend import ProfiledParent, Profiler
 from kopt.backends.cuda_judge import Records
 from kopt.backends.estimates import estimate_time, profile_without_counters
 from kopt.device.hardware.environment import environment, environments
@@ -12,6 +12,7 @@ from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.builds import built_named, kernel_named
 from kopt.jobs.keys import ProfileKey, build_contract
 from kopt.jobs.on_gpu import leased
+from kopt.jobs.target import ProblemOnTarget
 from kopt.model.base import Value
 from kopt.model.device import Device
 from kopt.model.diagnosis import Profile

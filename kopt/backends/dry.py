@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kopt.artifact import digest, text_digest
-from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, ProblemOnTarget, ProfiledParent, Profiler
+from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, ProfiledParent, Profiler
+from kopt.jobs.target import ProblemOnTarget
 from kopt.model.build import Build, Built
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis, Direction, Profile

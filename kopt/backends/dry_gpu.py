@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager
 
 from kopt.artifact import digest
 from kopt.backends import dry
-from kopt.backends.backend import Backend, Judge, ProblemOnTarget, ProfiledParent, Profiler
+from kopt.backends.backend import Backend, Judge, ProfiledParent, Profiler
+from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device
 from kopt.model.judged import Judged, JudgedRight
 from kopt.model.options import FinalsOptions, JudgeOptions, MeasureOptions

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from kopt import artifact
-from kopt.backends.backend import ProfiledParent, ProblemOnTarget, Profiler
+from kopt.backends.backend import ProfiledParent, Profiler
 from kopt.estimate.instructions import instruction_mix
 from kopt.estimate.time import estimate
 from kopt.jobs.builds import built_named
 from kopt.jobs.keys import EstimateKey
+from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device
 from kopt.model.diagnosis import Profile
 from kopt.model.problem import ProblemFacts

@@ -8,12 +8,13 @@ from functools import cache
 
 from kopt import artifact
 from kopt.artifact import text_digest
-from kopt.backends.backend import Judge, ProblemOnTarget
+from kopt.backends.backend import Judge
 from kopt.backends.estimates import estimate_time
 from kopt.estimate.work_done import undone_work
 from kopt.jobs.accidents import is_accident
 from kopt.jobs.builds import build_key, kernel_named, known_build, toolchain
 from kopt.jobs.keys import VerdictKey, verdict_contract
+from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device
 from kopt.model.judged import Judged, JudgedRight, JudgedWrong
 from kopt.model.problem import Problem

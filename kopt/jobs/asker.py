@@ -132,12 +132,18 @@ def lacking_lines(asked: Mapping[str, Request], replies: Mapping[str, Reply]) ->
     return lines
 
 
-def asker_of(job: Job, *, concurrency: int | None = None) -> Asker | None:
-    """Who a job asks: None in a run without language models, whose rules name no `models` file."""
-    for path in job.paths("models"):
-        table = read_value(path, ModelTable)
-        return Asker(job.setting("asking", Asking), table, job.store, job.path("run"), concurrency=concurrency)
-    return None
+def asker_of(job: Job, asking: Asking | None, *, concurrency: int | None = None) -> Asker | None:
+    """Make the asker of a job: None in a run without language models, whose rules name no `models` file.
+
+    Args:
+        job: its rule's input `models` is the run's part of the model table.
+        asking: how replies come; None in a run without language models.
+        concurrency: calls at the same time, fewer than the run allows.
+    """
+    if asking is None:
+        return None
+    table = read_value(job.path("models"), ModelTable)
+    return Asker(asking, table, job.store, job.path("run"), concurrency=concurrency)
 
 
 def _noted(asked: Mapping[str, Request], replies: Mapping[str, Reply], ledger: Ledger) -> Mapping[str, Reply]:

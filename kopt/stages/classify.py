@@ -27,7 +27,9 @@ class ClassifySettings(Value):
     """How language models are asked; None where facts classify."""
 
 
-def classify_pool(pool: Sequence[RankRow], known: Sequence[TechniqueRow], *, classify: Classifier) -> list[TechniqueRow]:
+def classify_pool(
+    pool: Sequence[RankRow], known: Sequence[TechniqueRow], *, classify: Classifier
+) -> list[TechniqueRow]:
     """Vectors of the deduplicated pool, fastest first.
 
     Args:

@@ -14,13 +14,11 @@ from kopt.backends.backend import Builder
 from kopt.jobs.accidents import is_accident
 from kopt.jobs.builds import build_key, kernel_named
 from kopt.jobs.keys import BuildKey
+from kopt.jobs.target import ProblemOnTarget
 from kopt.model.base import Value
 from kopt.model.build import Build, BuildFailed
-from kopt.model.device import Device
 from kopt.model.kernel import Candidate, candidate_name
-from kopt.model.problem import Problem
 from kopt.model.trial import BuildRow
-from kopt.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -34,13 +32,14 @@ class CompileSettings(Value):
 
 
 def compile_candidates(
-    candidates: Sequence[Candidate], *, problem: Problem, device: Device, store: Store, build: Builder
+    candidates: Sequence[Candidate], target: ProblemOnTarget, *, build: Builder
 ) -> tuple[list[BuildRow], dict[int, Build]]:
     """Build an attempt's candidates; builds in the store are not made again.
 
     Returns:
         A row for each candidate, not yet deduplicated, and the builds by slot.
     """
+    problem, device, store = target.problem, target.device, target.store
     shelf = store.shelf(Build)
     wanted = {c.slot: c for c in candidates if c.kernel}
     keys = {slot: build_key(c.kernel, problem, device) for slot, c in wanted.items()}

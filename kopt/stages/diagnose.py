@@ -11,8 +11,8 @@ from kopt.jobs.asker import Asker
 from kopt.jobs.briefing import Briefing
 from kopt.llm.json_reply import NotRead, value_of
 from kopt.llm.reply import Reply
-from kopt.model.diagnosis import Diagnosis
 from kopt.model.base import Value
+from kopt.model.diagnosis import Diagnosis
 from kopt.model.trial import SelectionRow
 from kopt.prompts import diagnose as prompting
 from kopt.stages.profile import ParentProfile

@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kopt.model.base import Value
 from kopt.model.kernel import Slot
 from kopt.model.trial import RoundSummary, SelectionRow
 from kopt.search.expand import FanOut, unused
 from kopt.search.strategy import A, Strategy
+
+
+class ExpandSettings(Value):
+    """Settings of the rule expand."""
+
+    strategy: str
+    """Name of the strategy, a module of `kopt.search.strategies`."""
+    candidate_pool_size: int
+    num_bottlenecks: int
+    proposers: tuple[str, ...]
+    samples_per_prompt: int
+
+    @property
+    def fan_out(self) -> FanOut:
+        """The factors of a round's slots."""
+        return FanOut(
+            width=self.candidate_pool_size,
+            bottlenecks=self.num_bottlenecks,
+            models=self.proposers,
+            samples=self.samples_per_prompt,
+        )
 
 
 def expand_round(

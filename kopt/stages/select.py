@@ -26,16 +26,16 @@ class RoundTables:
     techniques: Sequence[TechniqueRow]
 
 
-class SelectionRules(Value):
-    """The settings that selection and stopping follow."""
+class SelectSettings(Value):
+    """Settings of the rule select."""
 
     strategy: str
     """Name of the strategy, a module of `kopt.search.strategies`."""
-    width: int
+    candidate_pool_size: int
     """Parents of a round, at most."""
     clustering: bool
     """Whether the summary counts clusters."""
-    roofline_share: float
+    stop_share: float
     """Share of the roofline at which the search ends, 0 to 1."""
     patience: int
     """Rounds without improvement after which the search ends."""
@@ -60,29 +60,29 @@ def unusable_seed(trouble: str) -> ProblemError:
 
 
 def select_parents(
-    tables: RoundTables, rules: SelectionRules, strategy: Strategy[A], previous: A | None = None
+    tables: RoundTables, settings: SelectSettings, strategy: Strategy[A], previous: A | None = None
 ) -> tuple[list[SelectionRow], A]:
     """Choose the parents of the next round, in order of rank, and what the strategy remembers.
 
     Args:
         tables: the round's tables.
-        rules: the settings.
-        strategy: the strategy that `rules` names.
+        settings: the rule's settings.
+        strategy: the strategy that the settings name.
         previous: the archive of the round before; None in round 0.
     """
     archive = strategy.archive() if previous is None else previous
-    return select(tables.pool, tables.techniques, strategy, archive, rules.width)
+    return select(tables.pool, tables.techniques, strategy, archive, settings.candidate_pool_size)
 
 
 def summarise(
-    round: int, tables: RoundTables, rules: SelectionRules, previous: RoundSummary | None = None
+    round: int, tables: RoundTables, settings: SelectSettings, previous: RoundSummary | None = None
 ) -> RoundSummary:
     """Sum a round up: counts, the best kernel, and whether the search ends.
 
     Args:
         round: the round's number.
         tables: the round's tables; the pool holds at least one kernel.
-        rules: the settings.
+        settings: the rule's settings.
         previous: the summary of the round before; None in round 0.
     """
     unique = dedup(tables.pool)
@@ -101,7 +101,7 @@ def summarise(
         faster=sum(time < previous_ms for time in correct),
         pool_before_dedup=len(tables.pool),
         pool=len(unique),
-        clusters=len({row.cluster for row in tables.techniques}) if rules.clustering else 0,
+        clusters=len({row.cluster for row in tables.techniques}) if settings.clustering else 0,
         classified=sum(row.new for row in tables.techniques),
         best_kernel=best.kernel,
         best_ms=best.time_ms,
@@ -112,7 +112,7 @@ def summarise(
         seed_ms=previous.seed_ms if previous else best.time_ms,
         improved=better,
         rounds_without_improvement=idle,
-        stopped=_stopped(best, idle, tables.candidates, rules, previous),
+        stopped=_stopped(best, idle, tables.candidates, settings, previous),
     )
 
 
@@ -122,7 +122,7 @@ def _current_ms(previous: RoundSummary, pool: Sequence[RankRow]) -> float:
 
 
 def _stopped(
-    best: RankRow, idle: int, candidates: Sequence[Candidate], rules: SelectionRules, previous: RoundSummary | None
+    best: RankRow, idle: int, candidates: Sequence[Candidate], settings: SelectSettings, previous: RoundSummary | None
 ) -> StopReason | None:
     if previous is not None and previous.stopped:
         return previous.stopped
@@ -132,6 +132,6 @@ def _stopped(
         best.roofline_share,
         idle,
         estimated=best.estimated,
-        wanted_share=rules.roofline_share,
-        patience=rules.patience,
+        wanted_share=settings.stop_share,
+        patience=settings.patience,
     )

@@ -6,7 +6,7 @@ from kopt.model.kernel import Candidate
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
 from kopt.report.terminal import round_line
 from kopt.search.registry import load_strategy
-from kopt.stages.select import RoundTables, SelectionRules, check_seed, select_parents, summarise
+from kopt.stages.select import RoundTables, SelectSettings, check_seed, select_parents, summarise
 
 
 def main(job: Job) -> None:
@@ -18,17 +18,11 @@ def main(job: Job) -> None:
         techniques=read_table(job.path("techniques"), TechniqueRow),
     )
     check_seed(tables)
-    rules = SelectionRules(
-        strategy=job.settings.effective_strategy,
-        width=job.settings.candidate_pool_size,
-        clustering=job.settings.clustering,
-        roofline_share=job.settings.stop_share,
-        patience=job.settings.patience,
-    )
-    strategy = load_strategy(rules.strategy)
+    settings = job.settings(SelectSettings)
+    strategy = load_strategy(settings.strategy)
     archives = read_values(job.paths("previous_archive"), strategy.archive)
-    parents, archive = select_parents(tables, rules, strategy, *archives)
-    summary = summarise(job.number("round"), tables, rules, *read_values(job.paths("previous"), RoundSummary))
+    parents, archive = select_parents(tables, settings, strategy, *archives)
+    summary = summarise(job.number("round"), tables, settings, *read_values(job.paths("previous"), RoundSummary))
     write_table(job.path("selection"), parents, SelectionRow)
     write_value(job.path("archive"), archive)
     write_value(job.path("summary"), summary)
