@@ -20,6 +20,7 @@ import yaml
 from kopt import __version__
 from kopt import config_docs as reference
 from kopt.artifact import write_text
+from kopt.commands import store as store_command
 from kopt.config import Config
 from kopt.errors import ConfigError, KoptError
 from kopt.load_config import check_files, load_device, read
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_exploits(commands)
     _add_cost(commands)
     _add_replies(commands)
+    store_command.add_parser(commands)
     doctor = commands.add_parser("doctor", help="check what a run needs: versions, GPU, cage, language models")
     doctor.add_argument("--json", action="store_true", help="print everything as JSON")
     _add_settings(doctor)
