@@ -9,6 +9,8 @@ import platform
 from functools import cache
 from pathlib import Path
 
+from kopt.discovery import module_names, modules_of
+
 PACKAGE = Path(__file__).resolve().parent
 
 PACKAGES = ("kopt", "snakemake", "torch", "triton", "pydantic", "pyarrow", "pandas", "libcst", "openai", "anthropic")
@@ -67,11 +69,19 @@ def _read(name: str) -> tuple[str, frozenset[str]]:
 
 
 def _targets(node: ast.AST) -> list[str]:
-    """Dotted names that an import statement may load; relative imports are not used in kopt (ruff checks)."""
+    """Dotted names that an import or a discovery may load; relative imports are not used in kopt (ruff checks)."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom) and node.module:
         return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return _discovered(node) if isinstance(node, ast.Call) else []
+
+
+def _discovered(call: ast.Call) -> list[str]:
+    """Dotted names of the modules that a call `modules_of("kopt.package")` imports."""
+    match call:
+        case ast.Call(func=ast.Name(id=modules_of.__name__), args=[ast.Constant(value=str(package))]):
+            return [f"{package}.{name}" for name in module_names(package, PACKAGE)]
     return []
 
 

@@ -33,7 +33,7 @@ class Checked:
     @property
     def problem_files(self) -> list[Path]:
         """Files that the problem is read from."""
-        return [self.problem_folder / name for name in ("problem.py", "kernel.py", "problem.yaml")]
+        return list(folder.files(self.problem_folder))
 
     @property
     def device_file(self) -> Path:
