@@ -14,7 +14,7 @@ class Briefing(Value):
     """What the prompts after one round may tell."""
 
     round: int
-    setting: PromptContext
+    context: PromptContext
     parents: tuple[Parent, ...]
     """In order of selection."""
     memory: Memory

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from kopt import artifact
 from kopt.artifact import text_digest, write_value
-from kopt.jobs.keys import KERNEL, BuildKey, build_contract, build_target
+from kopt.jobs.kernels import kernel_named
+from kopt.jobs.keys import BuildKey, build_contract, build_target
 from kopt.model.build import Build, BuildFailed, Built, Phase
 from kopt.model.device import Device, Toolchain
 from kopt.model.kernel import Candidate, Kernel, candidate_name
@@ -44,7 +45,7 @@ def compile_candidates(
     builds = {slot: known for slot, key in keys.items() if (known := shelf.get(key)) is not None}
     missing = first_of_each({slot: c.kernel for slot, c in wanted.items() if slot not in builds})
     log.info("%d candidates: %d builds known, %d to make", len(wanted), len(builds), len(missing))
-    kernels = [Kernel(source=store.text(KERNEL, name, ".py"), entry=problem.seed.entry) for name in missing]
+    kernels = [kernel_named(name, problem, store) for name in missing]
     for index, made in build(kernels).items():
         for slot in list(missing.values())[index]:
             builds[slot] = made if is_accident(made) else shelf.put(keys[slot], made)

@@ -30,13 +30,21 @@ EMPTY = Diagnosis(kernel="", source="none", directions=())
 def diagnose_parents(
     parents: Sequence[SelectionRow], profiles: Sequence[ParentProfile], *, diagnoser: Diagnose
 ) -> list[Diagnosis]:
-    """A diagnosis for each of the selection's places, in order."""
-    found = [diagnoser(row, profile.profile) for row, profile in zip(parents, profiles, strict=False)]
-    return found + [EMPTY] * (len(profiles) - len(found))
+    """Diagnose each place of the selection, in order; there are as many places as profiles."""
+    diagnoses = [diagnoser(row, profile.profile) for row, profile in zip(parents, profiles, strict=False)]
+    return diagnoses + [EMPTY] * (len(profiles) - len(diagnoses))
 
 
 def diagnoser(judge: str, facts: ProblemFacts, device: Device, store: Store, *, count: int) -> Diagnose:
-    """The diagnosis that goes with a judge: rules, or numbered directions in a dry run."""
+    """Return how parents are diagnosed: by rules, or with numbered made-up directions by the dry judge.
+
+    Args:
+        judge: the run's.
+        facts: of the problem's main workloads.
+        device: what times hold for.
+        store: has the parents' builds.
+        count: directions for each parent.
+    """
 
     def by_rules(row: SelectionRow, profile: Profile | None) -> Diagnosis:
         assert profile is not None
@@ -46,39 +54,47 @@ def diagnoser(judge: str, facts: ProblemFacts, device: Device, store: Store, *, 
     return _dry(count) if judge == "dry" else by_rules
 
 
-def diagnosed(
+def diagnose_by_model(
     by_rules: Sequence[Diagnosis], briefing: Briefing | None, asker: Asker | None, *, model: str, count: int
 ) -> list[Diagnosis]:
-    """The diagnoses of a language model, one call for each parent; the rules' own where none is asked.
+    """Ask a language model to diagnose, one call for each parent; where no model is asked, the rules' diagnoses stay.
 
-    What a reply lacks in directions is filled up by rules; where it cannot be used, rules have the word and the
-    diagnosis says so.
+    The rules' directions fill up a reply that names too few.  Where a reply cannot be used, the rules' diagnosis stays
+    and says so.
+
+    Args:
+        by_rules: the rules' diagnoses, of each place of the selection.
+        briefing: of the round; None in a run without language models.
+        asker: asks the model; None in a run without language models.
+        model: name of the model, or nothing.
+        count: directions for each parent.
     """
     if not model or briefing is None or asker is None or briefing.over:
         return list(by_rules)
-    names = tuple(technique.name for technique in briefing.setting.techniques)
-    asked = {
+    names = tuple(technique.name for technique in briefing.context.techniques)
+    requests = {
         f"r{briefing.round}d{place}": asker.request(
-            model, prompting.diagnose(briefing.setting, parent, briefing.memory, count)
+            model, prompting.diagnose(briefing.context, parent, briefing.memory, count)
         )
         for place, parent in enumerate(briefing.parents)
     }
-    replies = list(asker.ask(asked).values())
-    found = [_merged(rules, reply, model, names) for rules, reply in zip(by_rules, replies, strict=False)]
-    return found + list(by_rules[len(found) :])
+    replies = list(asker.ask(requests).values())
+    merged = [_merged(rules, reply, model, names) for rules, reply in zip(by_rules, replies, strict=False)]
+    return merged + list(by_rules[len(merged) :])
 
 
 def _merged(rules: Diagnosis, reply: Reply, model: str, techniques: tuple[str, ...]) -> Diagnosis:
+    """The model's directions, filled up by the rules' and ranked anew."""
     count = len(rules.directions)
     answer = value_of(reply, prompting.Answer)
-    told = () if isinstance(answer, NotRead) else prompting.directions(answer, count, techniques)
-    if not told:
+    directions = () if isinstance(answer, NotRead) else prompting.directions(answer, count, techniques)
+    if not directions:
         why = answer.detail if isinstance(answer, NotRead) else "it names no direction"
         log.warning("parent %s: rules diagnose, the reply of %s cannot be used: %s", rules.kernel[:12], model, why)
         return rules.model_copy(update={"source": f"rules, since the reply of {model} cannot be used: {why}"})
-    named = {direction.bottleneck for direction in told}
+    named = {direction.bottleneck for direction in directions}
     rest = [direction for direction in rules.directions if direction.bottleneck not in named]
-    ranked = [d.model_copy(update={"rank": rank}) for rank, d in enumerate((*told, *rest)[:count], start=1)]
+    ranked = [d.model_copy(update={"rank": rank}) for rank, d in enumerate((*directions, *rest)[:count], start=1)]
     return Diagnosis(kernel=rules.kernel, source=model, directions=tuple(ranked))
 
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from kopt import artifact
 from kopt.errors import StoreError
 from kopt.estimate.work_done import undone_work
-from kopt.jobs.keys import KERNEL, EstimateKey, VerdictKey, verdict_contract
+from kopt.jobs.kernels import kernel_named
+from kopt.jobs.keys import EstimateKey, VerdictKey, verdict_contract
 from kopt.model.build import Build, Built, Phase
 from kopt.model.device import Device
-from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.timing import Estimated, Measured, Timing, WorkloadEstimate
 from kopt.model.trial import BuildRow, EvaluationRow
@@ -161,7 +161,7 @@ def _interpret(
 
     jobs = [
         VerifyJob(
-            kernel=Kernel(source=store.text(KERNEL, row.kernel, ".py"), entry=problem.seed.entry), problem=problem,
+            kernel=kernel_named(row.kernel, problem, store), problem=problem,
             seed=int(artifact.digest([seed, row.kernel])[:12], 16),
         )
         for row in rows

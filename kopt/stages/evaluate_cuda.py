@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from kopt.device.hardware.environment import environments
 from kopt.device.hardware.measured import MeasuredDevice
-from kopt.jobs.keys import KERNEL, TimingKey, VerdictKey, build_contract, cuda_contract
+from kopt.jobs.kernels import kernel_named
+from kopt.jobs.keys import TimingKey, VerdictKey, build_contract, cuda_contract
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.model.base import Value
 from kopt.model.device import Device
 from kopt.model.environment import Environment
-from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.timing import Measured
 from kopt.model.trial import BuildRow, SelectionRow
@@ -146,12 +146,3 @@ def _judge(
         incumbent=best, race=Race(repeat=plan.repeat, warmup=plan.warmup),
         calibrated=best is not None,  # the seed was judged on this problem before
     )  # fmt: skip
-
-
-def kernel_named(digest: str, problem: Problem, store: Store) -> Kernel:
-    """The kernel with this digest.
-
-    Raises:
-        StoreError: it is not in the store (any more).
-    """
-    return Kernel(source=store.text(KERNEL, digest, ".py"), entry=problem.seed.entry)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from kopt.artifact import text_digest
 from kopt.device.hardware.environment import environment, environments
 from kopt.errors import DeviceError
+from kopt.jobs.kernels import kernel_named
 from kopt.jobs.keys import FinalsKey, cuda_contract
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.model.base import Value
@@ -23,7 +24,6 @@ from kopt.model.verdict import Passed
 from kopt.search.order import by_time, dedup
 from kopt.stages.compile import known_build
 from kopt.stages.evaluate import is_accident, is_refused_time
-from kopt.stages.evaluate_cuda import kernel_named
 from kopt.store import Store
 
 log = logging.getLogger(__name__)

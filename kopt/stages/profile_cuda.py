@@ -6,6 +6,7 @@ import logging
 
 from kopt.device.hardware.environment import environment, environments
 from kopt.device.hardware.measured import MeasuredDevice
+from kopt.jobs.kernels import kernel_named
 from kopt.jobs.keys import ProfileKey, build_contract
 from kopt.jobs.on_gpu import leased
 from kopt.model.base import Value
@@ -16,7 +17,7 @@ from kopt.model.trial import SelectionRow
 from kopt.provenance import code_digest
 from kopt.search.diagnose import slowest
 from kopt.stages.evaluate import built_named, estimate_time
-from kopt.stages.evaluate_cuda import Plan, Records, kernel_named
+from kopt.stages.evaluate_cuda import Plan, Records
 from kopt.stages.measure_cuda import MeasureContext
 from kopt.stages.profile import ParentProfile, profile_without_counters
 

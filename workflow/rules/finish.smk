@@ -41,6 +41,7 @@ if CUDA:
 PER_ROUND = [
     "summaries",
     "selections",
+    "rankings",
     "techniques",
     "candidates",
     "builds",
@@ -61,6 +62,7 @@ rule finish:
         templates=sorted((ROOT / "kopt/report/templates").iterdir()),
         summaries=[f"{RUN}/round_{r}/round.json" for r in ROUNDS],
         selections=[f"{RUN}/round_{r}/selection.parquet" for r in ROUNDS],
+        rankings=[f"{RUN}/round_{r}/ranking.parquet" for r in ROUNDS],
         techniques=[f"{RUN}/round_{r}/techniques.parquet" for r in ROUNDS],
         candidates=[table for r in ROUNDS for table in tables("candidates", r)],
         builds=[table for r in ROUNDS for table in tables("builds", r)],
@@ -73,7 +75,7 @@ rule finish:
         costs=COSTS,
         briefings=[f"{RUN}/round_{r}/briefing.json" for r in range(LAST) if MODELS],
         agreements=[path.format(round=r) for path in AGREEMENT for r in ROUNDS],
-    output:
+    output:  # an export of kopt.exports each, by name
         best=f"{RUN}/best_kernel.py",
         final=f"{RUN}/final.json",
         trials=f"{RUN}/trials.parquet",
@@ -82,11 +84,11 @@ rule finish:
     log:
         f"{RUN}/logs/finish.log",
     params:
-        code=code("finish", *(["model_summary"] if MODELS else [])),
+        code=code("finish", *(["run.model_summary"] if MODELS else [])),
         settings=settings(*CHECKED.setting_names),
         files=lambda w, input: " ".join(brace_compressed(name, input[name]) for name in PER_ROUND),
+        exports=lambda w, output: " ".join(f"{name}={path}" for name, path in output.items()),
     shell:
         f"{SCRIPT}/finish.py problem={{input.problem}} facts={{input.facts}} device={{input.device}} "
         "taxonomy={input.taxonomy} {params.files} outcome={input.outcome} "
-        f"settings={{params.settings:q}} store={CONFIG.store} best={{output.best}} final={{output.final}} "
-        "trials={output.trials} report={output.report} manifest={output.manifest} log={log}"
+        f"settings={{params.settings:q}} store={CONFIG.store} {{params.exports}} log={{log}}"

@@ -8,7 +8,7 @@ from kopt.jobs.ledger_costs import write_costs
 from kopt.model.device import Device
 from kopt.model.problem import ProblemFacts
 from kopt.model.trial import SelectionRow
-from kopt.stages.diagnose import diagnose_parents, diagnosed, diagnoser
+from kopt.stages.diagnose import diagnose_by_model, diagnose_parents, diagnoser
 from kopt.stages.profile import ParentProfile
 
 
@@ -24,7 +24,7 @@ def main(job: Job) -> None:
             count=job.settings.num_bottlenecks,
         ),
     )
-    diagnoses = diagnosed(
+    diagnoses = diagnose_by_model(
         by_rules,
         read_briefing(job.paths("briefing")),
         asker_of(job),

@@ -2,6 +2,7 @@
 
 from kopt.artifact import read_table, read_tables, read_value, read_values, write_table, write_text
 from kopt.jobs.asker import asker_of
+from kopt.jobs.briefing import read_briefing
 from kopt.jobs.command import Job, run
 from kopt.jobs.ledger_costs import write_costs
 from kopt.model.device import Device
@@ -10,11 +11,11 @@ from kopt.model.kernel import Candidate, Slot
 from kopt.model.problem import ProblemFacts
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
 from kopt.stages.generate import AttemptContext, directions, failures, generate, unusable_slots, write_sources
-from kopt.stages.generate_by_model import author_of, lost_replies, written
+from kopt.stages.generate_by_model import ask_models, failed_replies, model_proposer
 
 
 def main(job: Job) -> None:
-    setting = AttemptContext(
+    context = AttemptContext(
         round=job.number("round"),
         attempt=job.number("attempt"),
         seed=job.settings.seed,
@@ -26,13 +27,16 @@ def main(job: Job) -> None:
     )
     slots = read_table(job.path("slots"), Slot)
     earlier = read_tables(job.paths("earlier"), Candidate)
-    author = author_of(job, slots, setting, earlier, asker_of(job))
+    proposer = model_proposer(
+        slots, context, earlier, repairs=job.settings.max_repairs, briefing=read_briefing(job.paths("briefing")),
+        asker=asker_of(job),
+    )  # fmt: skip
     failed = failures(read_tables(job.paths("builds"), BuildRow), read_tables(job.paths("evaluations"), EvaluationRow))
     candidates = generate(
-        slots, setting, earlier=earlier, failed=failed | lost_replies(author), written=written(author)
+        slots, context, earlier=earlier, failed=failed | failed_replies(proposer), ask_models=ask_models(proposer)
     )
     write_sources(job.paths("sources"), candidates, job.store)
-    write_text(job.path("failed"), unusable_slots([*earlier, *candidates], setting.round, setting.attempt))
+    write_text(job.path("failed"), unusable_slots([*earlier, *candidates], context.round, context.attempt))
     write_table(job.path("candidates"), candidates, Candidate)
     write_costs(job)
 
