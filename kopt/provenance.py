@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
+from kopt.discovery import module_names, modules_of
+
 PACKAGE = Path(__file__).resolve().parent
 
 PACKAGES = ("kopt", "snakemake", "torch", "triton", "pydantic", "pyarrow", "pandas", "libcst", "openai", "anthropic")
@@ -132,7 +134,7 @@ def _joined(parts: dict[str, str]) -> str:
 def _read(name: str) -> tuple[str, frozenset[str]]:
     """Digest of one module's code, and the kopt modules that it imports (its package included)."""
     tree = _parsed(name)
-    imported = set(_imports(_statements(tree, inside_functions=True)))
+    imported = set(_imports(_statements(tree, inside_functions=True))) | set(_discovered(tree))
     parents = {name.rpartition(".")[0]} - {""}
     return _tree_digest(tree), frozenset(imported | parents)
 
@@ -168,6 +170,14 @@ def _imports(statements: Iterable[ast.Import | ast.ImportFrom]) -> Iterator[str]
             if _exists(name):
                 yield name
                 yield from _packages(name)
+
+
+def _discovered(tree: ast.Module) -> Iterator[str]:
+    """The modules that calls `modules_of("kopt.package")` import: see `kopt.discovery`."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id=modules_of.__name__), args=[ast.Constant(value=str(package))]):
+                yield from (f"{package}.{name}" for name in module_names(package, PACKAGE))
 
 
 def _packages(name: str) -> Iterator[str]:

@@ -19,7 +19,7 @@ STRATEGY = {"select", "expand"}
 
 
 def digests(backend, asks):
-    loads = {name: ("kopt.search.strategies.beam",) for name in STRATEGY}
+    loads = dict.fromkeys(STRATEGY, ("kopt.search.strategies.beam",))
     return {
         script.stem: rule_digest(script, backend, asks_models=asks, loads=loads.get(script.stem, ()))
         for script in SCRIPTS
@@ -57,7 +57,7 @@ BY_ESTIMATE = {"evaluate", "profile"}
 ASKING = {"generate", "brief", "diagnose", "classify", "finish"}
 
 EDITS = {
-    "search.strategies.beam": {mode: STRATEGY for mode in MODES},
+    "search.strategies.beam": dict.fromkeys(MODES, STRATEGY),
     "search.strategies.clustered": {mode: set() for mode in MODES},
     "device.cuda.timer": {(b, a): JUDGING_ON_GPU if b == "cuda" else set() for b, a in MODES},
     "device.interpret.races": {(b, a): {"evaluate"} if b == "interpret" else set() for b, a in MODES},

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from kopt.backends.backend import Classifier, Diagnoser
 from kopt.jobs.builds import built_named
-from kopt.jobs.keys import KERNEL, VectorKey
+from kopt.jobs.kernels import kernel_source
+from kopt.jobs.keys import VectorKey
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis, Profile
@@ -49,4 +50,4 @@ def _classify(row: RankRow, taxonomy: tuple[Technique, ...], device: Device, sto
     built = built_named(row.build, store)
     launches = [launch for workload in built.workloads for launch in workload.launches]
     ptx = [store.text("ptx", name, ".ptx") for name in dict.fromkeys(launch.ptx for launch in launches)]
-    return classify(store.text(KERNEL, row.kernel, ".py"), ptx, launches, taxonomy, device=device)
+    return classify(kernel_source(row.kernel, store), ptx, launches, taxonomy, device=device)

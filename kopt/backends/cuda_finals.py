@@ -11,7 +11,8 @@ from kopt.artifact import text_digest
 from kopt.device.hardware.environment import environment, environments
 from kopt.errors import DeviceError
 from kopt.jobs.accidents import is_accident, is_refused_time
-from kopt.jobs.builds import kernel_named, known_build
+from kopt.jobs.builds import known_build
+from kopt.jobs.kernels import kernel_named
 from kopt.jobs.keys import FinalsKey, cuda_contract
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.jobs.target import ProblemOnTarget

@@ -11,7 +11,8 @@ from kopt.backends.backend import Judge
 from kopt.device.hardware.environment import environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.accidents import is_accident, is_refused_time
-from kopt.jobs.builds import built_named, kernel_named, known_build, toolchain
+from kopt.jobs.builds import built_named, known_build, toolchain
+from kopt.jobs.kernels import kernel_named
 from kopt.jobs.keys import TimingKey, VerdictKey, build_contract, cuda_contract
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.jobs.target import ProblemOnTarget

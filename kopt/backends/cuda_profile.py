@@ -9,7 +9,8 @@ from kopt.backends.cuda_judge import Records
 from kopt.backends.estimates import estimate_time, profile_without_counters
 from kopt.device.hardware.environment import environment, environments
 from kopt.device.hardware.measured import MeasuredDevice
-from kopt.jobs.builds import built_named, kernel_named
+from kopt.jobs.builds import built_named
+from kopt.jobs.kernels import kernel_named
 from kopt.jobs.keys import ProfileKey, build_contract
 from kopt.jobs.on_gpu import leased
 from kopt.jobs.target import ProblemOnTarget

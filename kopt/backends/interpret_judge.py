@@ -12,7 +12,8 @@ from kopt.backends.backend import Judge
 from kopt.backends.estimates import estimate_time
 from kopt.estimate.work_done import undone_work
 from kopt.jobs.accidents import is_accident
-from kopt.jobs.builds import build_key, kernel_named, known_build, toolchain
+from kopt.jobs.builds import build_key, known_build, toolchain
+from kopt.jobs.kernels import kernel_named
 from kopt.jobs.keys import VerdictKey, verdict_contract
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device

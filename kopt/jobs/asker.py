@@ -132,16 +132,15 @@ def lacking_lines(asked: Mapping[str, Request], replies: Mapping[str, Reply]) ->
     return lines
 
 
-def asker_of(job: Job, asking: Asking | None, *, concurrency: int | None = None) -> Asker | None:
-    """Make the asker of a job: None in a run without language models, whose rules name no `models` file.
+def asker_of(job: Job, asking: Asking | None, *, concurrency: int | None = None) -> Asker:
+    """Make the asker of a job that asks language models.
 
     Args:
         job: its rule's input `models` is the run's part of the model table.
-        asking: how replies come; None in a run without language models.
+        asking: how replies come, from the settings of a rule that asks.
         concurrency: calls at the same time, fewer than the run allows.
     """
-    if asking is None:
-        return None
+    assert asking is not None
     table = read_value(job.path("models"), ModelTable)
     return Asker(asking, table, job.store, job.path("run"), concurrency=concurrency)
 

@@ -6,7 +6,7 @@ import importlib.metadata
 
 from kopt.artifact import text_digest
 from kopt.errors import StoreError
-from kopt.jobs.keys import KERNEL, BuildKey, build_contract, build_target
+from kopt.jobs.keys import BuildKey, build_contract, build_target
 from kopt.model.build import Build, Built
 from kopt.model.device import Device, Toolchain
 from kopt.model.kernel import Kernel
@@ -45,12 +45,3 @@ def toolchain(device: Device) -> Toolchain:
     return Toolchain(
         torch=importlib.metadata.version("torch"), triton=importlib.metadata.version("triton"), arch=device.arch
     )
-
-
-def kernel_named(digest: str, problem: Problem, store: Store) -> Kernel:
-    """Return the kernel with this digest.
-
-    Raises:
-        StoreError: it is not in the store (any more).
-    """
-    return Kernel(source=store.text(KERNEL, digest, ".py"), entry=problem.seed.entry)

@@ -1,4 +1,4 @@
-"""Read a rule's command line in its script, and write it in the rule: `name=value` words in, one clear line of error out.
+"""Read a rule's command line in its script, and write it in the rule: words `name=value`, and one line for an error.
 
 A rule's command names each input and output of the rule by the name that the rule gives it.  It can be copied from
 `snakemake --printshellcmds` and run again by hand:

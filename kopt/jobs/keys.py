@@ -10,9 +10,6 @@ from kopt.model.environment import Environment
 from kopt.model.problem import Problem, Workload
 from kopt.store import Key
 
-KERNEL = "kernel"
-"""Kind of the stored kernel sources, each under its own digest."""
-
 
 class FactsKey(Key):
     """Facts of a problem's main workloads: the problem, and the code that works the facts out."""

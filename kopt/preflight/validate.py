@@ -16,6 +16,7 @@ from kopt.llm.table import ModelTable, load_table, missing_keys
 from kopt.load_config import check_files, load, load_device
 from kopt.model.base import Value
 from kopt.problem import folder
+from kopt.run.manifest import configuration_of
 from kopt.run_settings import RunSettings
 from kopt.search.expand import FanOut
 from kopt.search.registry import load_strategy
@@ -37,7 +38,7 @@ class Checked:
     @property
     def problem_files(self) -> list[Path]:
         """Files that the problem is read from."""
-        return [self.problem_folder / name for name in ("problem.py", "kernel.py", "problem.yaml")]
+        return list(folder.files(self.problem_folder))
 
     @property
     def device_file(self) -> Path:
@@ -66,9 +67,7 @@ class Checked:
 
     def recorded_settings(self) -> str:
         """Write all settings, and what a run records beside them of what follows from them, as JSON."""
-        names = ("clustering", "backend", "proposers", "asked_models")
-        values = {name: self.settings.value(name) for name in names}
-        return artifact.canonical_json(self.config.model_dump(mode="json") | values)
+        return artifact.canonical_json(configuration_of(self.config))
 
 
 def validate(raw: Mapping[str, Any], root: Path) -> Checked:

@@ -1,4 +1,4 @@
-"""Stage classify: the technique vector of every kernel in the pool; only new ones are classified."""
+"""Stage classify: the technique vector of every kernel in the pool; the store keeps those that are known."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class ClassifySettings(Value):
 
 
 def classify_pool(
-    pool: Sequence[RankRow], known: Sequence[TechniqueRow], *, classify: Classifier
+    pool: Sequence[RankRow], earlier: Sequence[TechniqueRow], *, classify: Classifier
 ) -> list[TechniqueRow]:
-    """Vectors of the deduplicated pool, fastest first.
+    """Classify the pool, equal fingerprints merged; rows come fastest first.
 
     Args:
         pool: the ranked pool.
-        known: rows of the previous round; a kernel that is there is not new.
+        earlier: rows of the previous round; a kernel that has one is not new.
         classify: the classifier.
     """
-    seen = {row.kernel for row in known}
+    seen = {row.kernel for row in earlier}
     unique = dedup(pool)
     vectors = classify(unique)
     return [_row(row, vectors[row.kernel], new=row.kernel not in seen) for row in unique]

@@ -12,7 +12,8 @@ from pathlib import Path
 from kopt.artifact import write_value
 from kopt.backends.backend import Builder
 from kopt.jobs.accidents import is_accident
-from kopt.jobs.builds import build_key, kernel_named
+from kopt.jobs.builds import build_key
+from kopt.jobs.kernels import kernel_named
 from kopt.jobs.keys import BuildKey
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.base import Value

@@ -1,4 +1,4 @@
-"""A run does not depend on where it lies: moved with its checkout, or used by another interpreter, nothing runs again."""
+"""A run does not depend on where it lies: moved, or used by another interpreter, nothing runs again."""
 
 import os
 import shutil

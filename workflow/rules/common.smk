@@ -89,7 +89,9 @@ def words(**others):
         rest = {name: value for name, value in wildcards.items() if name not in others}
         for name, value in others.items():
             rest[name] = value(wildcards) if callable(value) else value
-        return command_words(input.items(), output.items(), {k: str(v) for k, v in rest.items()})
+        return command_words(
+            input.items(), output.items(), {k: str(v) for k, v in rest.items()}
+        )
 
     return of
 

@@ -59,7 +59,7 @@ rule finish:
         costs=COSTS,
         briefings=[f"{RUN}/round_{r}/briefing.json" for r in range(LAST) if MODELS],
         agreements=[path.format(round=r) for path in AGREEMENT for r in ROUNDS],
-    output: # an export of kopt.exports each, by name
+    output:  # an export of kopt.exports each, by name
         best=f"{RUN}/best_kernel.py",
         final=f"{RUN}/final.json",
         trials=f"{RUN}/trials.parquet",
