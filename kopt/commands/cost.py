@@ -9,23 +9,15 @@ from kopt.artifact import read_value
 from kopt.commands.replay import recorded
 from kopt.config import Config
 from kopt.errors import ConfigError
-from kopt.jobs.asker import LACKING, LEDGER
+from kopt.jobs.asker import LEDGER, UNANSWERED
 from kopt.jobs.ledger_costs import costs_of
 from kopt.llm.forecast import TYPICAL, Calls, Forecast, estimate_cost, plan
 from kopt.llm.ledger import Ledger
 from kopt.llm.pack import pack, unpack
 from kopt.llm.table import ModelTable
 from kopt.model.base import Value
-from kopt.report.costs import (
-    Cost,
-    LabelledCost,
-    by_model,
-    by_round,
-    by_round_and_purpose,
-    by_slot,
-    dollars,
-    total,
-)
+from kopt.model.cost import Cost, total
+from kopt.report.costs import LabelledCost, by_model, by_round, by_round_and_purpose, by_slot, dollars
 from kopt.stages.finish import Manifest
 from kopt.store import Store
 
@@ -141,7 +133,7 @@ def ledger_of(run: Path) -> Ledger:
 
 
 def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> int:
-    """Write the replies of a run, and why others are lacking, into an archive; returns how many replies there are.
+    """Write a run's replies, and the reasons why others are missing, into an archive; return the number of replies.
 
     A run that has ended tells what it was made from and with, too, so that the archive is all that a replay needs.
 
@@ -154,8 +146,8 @@ def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> int
     Raises:
         ConfigError: the folder has no ledger, or the store has none of its replies.
     """
-    lacking = (run / LACKING).read_text().split() if (run / LACKING).exists() else []
-    requests = {*lacking, *(line.request for line in ledger_of(run).lines())}
+    unanswered = (run / UNANSWERED).read_text().split() if (run / UNANSWERED).exists() else []
+    requests = {*unanswered, *(line.request for line in ledger_of(run).lines())}
     manifest = run / "manifest.json"
     told = read_value(manifest, Manifest) if manifest.exists() else None
     recording = recorded(run, told, root) if told else None

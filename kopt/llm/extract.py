@@ -75,7 +75,7 @@ def kernel_of(reply: Reply, entry: str) -> Extracted | NotExtracted:
         entry: name of the function that the kernel must define.
     """
     if isinstance(reply, Unanswered):
-        return NotExtracted(reason=NoKernel.UNANSWERED, detail=f"{reply.kind}: {reply.detail}")
+        return NotExtracted(reason=NoKernel.UNANSWERED, detail=f"{reply.reason}: {reply.detail}")
     if isinstance(reply, Refused):
         return NotExtracted(reason=NoKernel.REFUSED, detail=_one_line(reply.text) or f"refused ({reply.stop})")
     if isinstance(reply, Empty):

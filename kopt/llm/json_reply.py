@@ -57,7 +57,7 @@ Reading = Annotated[Read | NotRead, Field(discriminator="status")]
 def object_of(reply: Reply) -> Read | NotRead:
     """The JSON object in a reply; in a truncated one too, when it is whole."""
     if isinstance(reply, Unanswered):
-        return NotRead(reason=NoJson.UNANSWERED, detail=f"{reply.kind}: {reply.detail}")
+        return NotRead(reason=NoJson.UNANSWERED, detail=f"{reply.reason}: {reply.detail}")
     if isinstance(reply, Refused):
         return NotRead(reason=NoJson.REFUSED, detail=" ".join(reply.text.split())[:300] or f"refused ({reply.stop})")
     if isinstance(reply, Empty):

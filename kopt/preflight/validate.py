@@ -11,7 +11,7 @@ from typing import Any
 from kopt.config import EMBEDDED, Config
 from kopt.device.hardware.gpus import visible_gpus
 from kopt.errors import ConfigError
-from kopt.llm.table import ModelTable, load_table, missing_keys
+from kopt.llm.table import ModelTable, key_faults, load_table
 from kopt.load_config import check_files, load, load_device
 from kopt.model.base import Value
 from kopt.problem import folder
@@ -122,7 +122,7 @@ def check_keys(config: Config, table: ModelTable) -> None:
     Raises:
         ConfigError: names the models and the environment variables.
     """
-    lines = missing_keys(table, config.asked_models) if config.replies == "live" else []
+    lines = list(key_faults(table, config.asked_models).values()) if config.replies == "live" else []
     if lines:
         rest = f" (and {len(lines) - 1} more)" if lines[1:] else ""
         raise ConfigError(f"{lines[0]}{rest}; set it, or run with --config models='[kopt-rewrite]'")

@@ -129,8 +129,8 @@ def _with_rest(first: Truncated, rest: Reply, entry: str) -> Answered | Truncate
 def _fields(author: ModelProposer, slot: Slot, request: str, reply: Reply) -> Mapping[str, Any]:
     """What a reply makes of its slot's candidate.  Once the budget is spent, slots are skipped and the search ends."""
     if isinstance(reply, Unanswered):
-        status = ProposalStatus.SKIPPED if reply.kind == NoReplyReason.BUDGET else ProposalStatus.NONE
-        return {"status": status, "reason": f"{reply.kind}: {reply.detail}"}
+        status = ProposalStatus.SKIPPED if reply.reason == NoReplyReason.BUDGET else ProposalStatus.NONE
+        return {"status": status, "reason": f"{reply.reason}: {reply.detail}"}
     paid = {"request": request, "cost_usd": reply.usage.dollars}
     found = kernel_of(reply, author.entry)
     if not isinstance(found, Extracted):

@@ -13,7 +13,7 @@ from kopt.errors import ConfigError
 from kopt.llm.doctor import check_online
 from kopt.llm.forecast import TYPICAL, Calls, estimate_cost, plan
 from kopt.llm.reply import Usage
-from kopt.llm.table import ModelTable, Price, load_table, missing_keys
+from kopt.llm.table import ModelTable, Price, key_faults, load_table
 
 SHIPPED = Path(__file__).parents[2] / "config" / "models.yaml"
 GOOD = {
@@ -81,9 +81,9 @@ def test_the_shipped_table_has_the_presets_models_with_prices_and_key_variables(
     table = load_table(SHIPPED)
     assert set(table.models) == {"claude-opus-4.6", "claude-opus-4.5", "gpt-5", "gpt-5-4", "gemini-2-5-pro"}
     assert all(entry.price.output > entry.price.input > 0 for entry in table.models.values())
-    assert len(missing_keys(table, table.models, {})) == 5
-    assert missing_keys(table, ["gpt-5"], {"OPENAI_API_KEY": "x\n"}) == []
-    (line,) = missing_keys(table, ["gpt-5"], {"OPENAI_API_KEY": "secret\nother"})
+    assert len(key_faults(table, table.models, {})) == 5
+    assert key_faults(table, ["gpt-5"], {"OPENAI_API_KEY": "x\n"}) == {}
+    (line,) = key_faults(table, ["gpt-5"], {"OPENAI_API_KEY": "secret\nother"}).values()
     assert "OPENAI_API_KEY" in line
     assert "secret" not in line
 

@@ -15,9 +15,9 @@ from llm_servers import FaultServer, request_to, table_for
 
 from kopt import cli
 from kopt.commands.cost import pack_run, run_cost, unpack_run
-from kopt.config import Config
+from kopt.config import CallOptions, Config
 from kopt.jobs.asker import Asker
-from kopt.llm.ask import Terms, ask, replies_of
+from kopt.llm.ask import ask, replies_of
 from kopt.llm.ledger import Ledger
 from kopt.llm.request import key_of
 from kopt.store import Store
@@ -73,7 +73,7 @@ def server(tmp_path):
 def test_a_run_s_bill_and_its_packed_replies(capsys, server, tmp_path):
     run, table = tmp_path / "run", table_for(server.port)
     asked = {f"r1a0s{n}": request_to(table, "openai", f"slot-{n}") for n in range(3)}
-    ask(asked, table=table, store=Store(tmp_path / "store"), ledger=Ledger(run / "ledger.jsonl"), terms=Terms())
+    ask(asked, table=table, store=Store(tmp_path / "store"), ledger=Ledger(run / "ledger.jsonl"), options=CallOptions())
     words = ("cost", "--run", str(run))
     lines = [line.split() for line in said(capsys, *words, "--slots")[1].splitlines()]
     usd = f"${3 * (60 * 2.0 + 40 * 0.5 + 20 * 10.0) / 1e6:.4f}"
@@ -93,7 +93,7 @@ def test_a_run_of_known_replies_paid_nothing_and_says_so(capsys, server, tmp_pat
     table, store = table_for(server.port), Store(tmp_path / "store")
     asked = {"r1a0s0": request_to(table, "openai", "one"), "r1d0": request_to(table, "openai", "two")}
     for run in ("first", "again"):
-        ask(asked, table=table, store=store, ledger=Ledger(tmp_path / run / "ledger.jsonl"), terms=Terms())
+        ask(asked, table=table, store=store, ledger=Ledger(tmp_path / run / "ledger.jsonl"), options=CallOptions())
     first, again = (run_cost(tmp_path / run) for run in ("first", "again"))
     assert (first.replayed, again.replayed, again.total.paid_usd) == (False, True, 0.0)
     assert again.total.stored_usd == pytest.approx(first.total.paid_usd)

@@ -13,7 +13,7 @@ from prompt_values import DEVICE, FACTS, PROBLEM, SOURCE
 
 from kopt.config import REWRITER, Config
 from kopt.errors import NoReply
-from kopt.jobs.asker import Asker, lacking_lines
+from kopt.jobs.asker import Asker, unanswered_lines
 from kopt.jobs.briefing import Briefing
 from kopt.jobs.keys import KERNEL, BuildKey
 from kopt.llm.ask import replies_of
@@ -26,7 +26,7 @@ from kopt.model.diagnosis import Diagnosis, Direction
 from kopt.model.kernel import Kernel, ProposalStatus, Slot
 from kopt.model.technique import Technique, TechniqueVector
 from kopt.model.trial import RankRow, SelectionRow
-from kopt.prompts.context import Memory, Parent, Setting, Share, Standing
+from kopt.prompts.context import Memory, Parent, ParentTimes, PromptContext, Share
 from kopt.prompts.sections import Prompt
 from kopt.stages import generate as generating
 from kopt.stages.classify import classify_pool
@@ -45,7 +45,7 @@ DIRECTIONS = [
     Direction(rank=1, bottleneck="narrow_loads", cause="4 bytes", direction="widen loads"),
     Direction(rank=2, bottleneck="low_occupancy", cause="12 %", direction="smaller tiles"),
 ]
-STANDING = Standing(ms=1.0, estimated=True, floor_ms=0.5, roofline_share=0.5)
+STANDING = ParentTimes(ms=1.0, estimated=True, floor_ms=0.5, roofline_share=0.5)
 
 
 class Scripted(Asker):
@@ -76,7 +76,7 @@ def parent(store):
 
 
 def briefing_of(techniques=(), pool=()):
-    setting = Setting(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.6.0", techniques=techniques)
+    setting = PromptContext(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.6.0", techniques=techniques)
     parents = (Parent(kernel=Kernel(source=SOURCE), standing=STANDING),)
     return Briefing(round=1, setting=setting, parents=parents, memory=Memory(pool=pool), over=False)
 
@@ -95,7 +95,7 @@ def attempt_of(asker, parent, attempt=0, earlier=(), models=("m",), pool=()):
         rank=0, kernel=parent, fingerprint="", origin="r0a0s0", model="seed", time_ms=1.0, estimated=True,
         roofline_share=0.5, techniques=(), cluster="none",
     )  # fmt: skip
-    setting = generating.Setting(
+    setting = generating.AttemptContext(
         round=2, attempt=attempt, seed=0, parents={parent: row},
         directions={(parent, d.rank): d for d in DIRECTIONS}, facts=FACTS, device=DEVICE, store=asker.store,
     )  # fmt: skip
@@ -160,7 +160,7 @@ def test_a_continuation_that_brings_nothing_was_paid_too(store, parent, rest):
 
 
 def test_a_fault_costs_its_own_slot_only(store, parent):
-    fault = Unanswered(kind=NoReplyReason.SERVER, detail="HTTP 500", tries=6)
+    fault = Unanswered(reason=NoReplyReason.SERVER, detail="HTTP 500", tries=6)
     found, left = attempt_of(Scripted(store, fault, GOOD), parent, models=("m", "m"))
     assert [(c.status, c.reason, c.request != "") for c in found] == [
         (ProposalStatus.NONE, "server: HTTP 500", False),
@@ -170,7 +170,7 @@ def test_a_fault_costs_its_own_slot_only(store, parent):
 
 
 def test_a_spent_budget_skips_the_slot_and_ends_the_search(store, parent):
-    spent = Unanswered(kind=NoReplyReason.BUDGET, detail="the next call could pass the budget")
+    spent = Unanswered(reason=NoReplyReason.BUDGET, detail="the next call could pass the budget")
     found, _ = attempt_of(Scripted(store, spent), parent)
     assert [c.status for c in found] == [ProposalStatus.SKIPPED]
 
@@ -274,14 +274,14 @@ def test_every_second_sample_is_asked_to_avoid_what_most_of_the_pool_uses(store,
 
 
 def test_a_model_that_gives_no_replies_is_told_of_and_a_spent_budget_is_not():
-    lacks = {
-        "a": Unanswered(kind=NoReplyReason.SERVER, detail="HTTP 404"),
-        "b": Unanswered(kind=NoReplyReason.SERVER, detail="HTTP 404"),
-        "c": Unanswered(kind=NoReplyReason.BUDGET, detail="over"),
+    replies = {
+        "a": Unanswered(reason=NoReplyReason.SERVER, detail="HTTP 404"),
+        "b": Unanswered(reason=NoReplyReason.SERVER, detail="HTTP 404"),
+        "c": Unanswered(reason=NoReplyReason.BUDGET, detail="over"),
     }
     asked = {
         label: TABLE.request("m", system="", messages=(Message(role="user", text=label),), template="t")
-        for label in lacks
+        for label in replies
     }
-    assert lacking_lines(asked, lacks) == ["m gave no reply to 2 of 3 requests (server: HTTP 404)"]
-    assert lacking_lines(asked, dict.fromkeys(asked, lacks["c"])) == []
+    assert unanswered_lines(asked, replies) == ["m gave no reply to 2 of 3 requests (server: HTTP 404)"]
+    assert unanswered_lines(asked, dict.fromkeys(asked, replies["c"])) == []
