@@ -225,7 +225,7 @@ def _settings(options: argparse.Namespace) -> Config:
             raise ConfigError(f"--config {word}: write NAME=VALUE")
         try:
             raw[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:  # a date that cannot be is a ValueError
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that cannot be is a ValueError
             raise ConfigError(f"--config {word}: {value!r} is not YAML") from error
     return load(raw, ROOT)
 

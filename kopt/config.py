@@ -28,7 +28,7 @@ Baseline = Literal["eager", "compile", "max-autotune"]
 class Settings(Value):
     """A value whose field docstrings become the generated reference (reading them takes time, so only here)."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class TechniqueClustering(Settings):

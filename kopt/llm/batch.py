@@ -21,7 +21,7 @@ from kopt.llm.faults import Fault
 from kopt.llm.ledger import Ledger, Reserved
 from kopt.llm.outcome import outcome
 from kopt.llm.provider import Connection, Json, full_body, provider_named
-from kopt.llm.reply import NoReplyReason, Reply, Unanswered
+from kopt.llm.reply import NoReplyReason, Reply, Unanswered, encodable
 from kopt.llm.request import Request, key_of
 from kopt.llm.table import ModelTable
 from kopt.model.base import Value
@@ -196,7 +196,7 @@ class _Round:
             _, body = provider_named(entry.provider).read_batch_line(line)
             reply = outcome(body, request, entry, batch=True)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            detail = f"its batch failed it: {error}"
+            detail = encodable(f"its batch failed it: {error}")
             self.unanswered[name] = Unanswered(reason=NoReplyReason.SERVER, detail=detail, tries=1)
             return
         kept = self.shelf.put(key_of(request), reply)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kopt.llm.provider import Arrival, Cut, Failed, HttpError, Json, TransportError
-from kopt.llm.reply import NoReplyReason, Unanswered
+from kopt.llm.reply import NoReplyReason, Unanswered, encodable
 from kopt.llm.retry import retry_after
 from kopt.model.base import Value
 
@@ -66,9 +66,8 @@ def fault_of(error: Exception, arrival: Arrival, deadline_seconds: float) -> Fau
         deadline_seconds: the time limit of the call, s.
     """
     fault = _fault(error, arrival, deadline_seconds)
-    return fault.model_copy(
-        update={"received": arrival.received, "detail": " ".join(fault.detail.split())[:DETAIL_CHARS]}
-    )
+    detail = encodable(" ".join(fault.detail.split())[:DETAIL_CHARS])
+    return fault.model_copy(update={"received": arrival.received, "detail": detail})
 
 
 def _fault(error: Exception, arrival: Arrival, deadline_seconds: float) -> Fault:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from kopt.llm.provider import Ending, Finished, Json, NotTheProtocol, Provider, all_providers, provider_named
-from kopt.llm.reply import Answered, Empty, Kept, Refused, Truncated, Usage
+from kopt.llm.reply import Answered, Empty, Kept, Refused, Truncated, Usage, encodable
 from kopt.llm.request import Request
 from kopt.llm.table import Model
 
@@ -70,8 +70,7 @@ def _estimated(request: Request, text: str) -> Usage:
 
 
 def _kept(finished: Finished, usage: Usage) -> Kept:
-    """Return the outcome; lone surrogates, which no file can hold, are replaced."""
-    text, stop = (part.encode(errors="replace").decode() for part in (finished.text, finished.stop))
+    text, stop = encodable(finished.text), encodable(finished.stop)
     if finished.ending is Ending.REFUSED:
         return Refused(text=text, usage=usage, stop=stop)
     if finished.ending is Ending.TRUNCATED:

@@ -9,19 +9,22 @@ from pydantic import Field
 
 from kopt.model.base import Value
 
+Tokens = Annotated[int, Field(ge=0, le=10**12)]
+"""A count of tokens; what a server reports beyond any model's reach is no count."""
+
 
 class Usage(Value):
     """Tokens and dollars of a reply.  The input is the sum of the first three fields; reasoning is a part of output."""
 
-    input: int = Field(default=0, ge=0)
+    input: Tokens = 0
     """Input tokens at the full price: neither read from nor written to a prompt cache."""
-    cached_input: int = Field(default=0, ge=0)
+    cached_input: Tokens = 0
     """Input tokens read from a prompt cache."""
-    cache_write: int = Field(default=0, ge=0)
+    cache_write: Tokens = 0
     """Input tokens written to a prompt cache."""
-    output: int = Field(default=0, ge=0)
+    output: Tokens = 0
     """Output tokens, reasoning included."""
-    reasoning: int = Field(default=0, ge=0)
+    reasoning: Tokens = 0
     """Output tokens that were reasoning and are not in the text."""
     dollars: float = Field(default=0.0, ge=0)
     """US dollars, by the model table that held when the reply came."""
@@ -128,3 +131,8 @@ def joined(first: Truncated, rest: Answered | Truncated) -> Answered | Truncated
     if rest.text[:1].isspace():  # the continuation has white space of its own: only ended lines are restored
         lost = "" if rest.text.startswith("\n") else lost[: lost.rfind("\n") + 1]
     return rest.model_copy(update={"text": body + lost + rest.text, "usage": first.usage + rest.usage})
+
+
+def encodable(text: str) -> str:
+    """Return a text with lone surrogates replaced: JSON can escape them, and no file can hold them."""
+    return text.encode(errors="replace").decode()

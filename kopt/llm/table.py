@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
@@ -54,6 +55,18 @@ class Price(Value):
         return (request.utf8_bytes / 2 * dearest + request.max_output_tokens * self.output) / MILLION
 
 
+def _address(url: str) -> str:
+    """Return an address as it is.
+
+    Raises:
+        ValueError: it has no host, a port that is none, or characters that no address has.
+    """
+    parts = urlsplit(url)  # raises too
+    if not parts.hostname or parts.port == 0 or not re.fullmatch(r"[!-~]+", url):
+        raise ValueError("an address has a host, a port from 1 to 65535 or none, and visible ASCII characters")
+    return url
+
+
 class Model(Value):
     """An entry of the table."""
 
@@ -63,7 +76,7 @@ class Model(Value):
     """Protocol of the server: the name of a module of `kopt.llm.providers`, with dashes for underscores."""
     api_model: str = Field(min_length=1)
     """The provider's own name of the model."""
-    base_url: str = Field(pattern=r"^https?://[^\s@]+$")
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$"), AfterValidator(_address)]
     """Address of the API, e.g. `https://example.com/v1`, as the provider's SDK takes it."""
     key_variable: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     """Environment variable that holds the key; None for a server that wants no key."""
@@ -159,10 +172,10 @@ def load_table(path: Path) -> ModelTable:
         ConfigError: one line that names the entry, what is wrong and what to do.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2026-13-01 is a ValueError
         raise ConfigError(f"{path}: not YAML ({str(error).splitlines()[0]})") from error
     try:
         return ModelTable.model_validate(raw)

@@ -13,8 +13,9 @@ from llm_servers import PRICE, request_to, table_for
 
 from kopt.config import CallOptions
 from kopt.llm.ask import ask, replies_of
-from kopt.llm.faults import status_fault
+from kopt.llm.faults import fault_of, status_fault
 from kopt.llm.ledger import Budget, Ledger
+from kopt.llm.provider import Arrival, HttpError
 from kopt.llm.reply import Answered, NoReplyReason, Usage
 from kopt.llm.request import key_of
 from kopt.llm.retry import retry_after, wait_seconds
@@ -153,6 +154,11 @@ class TestWaiting:
     @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 413, 422])
     def test_lasting_ones_are_not(self, status):
         assert not status_fault(status, {}, None).retry
+
+    def test_a_message_with_half_a_character_can_be_kept(self):
+        error = HttpError(400, {}, {"error": {"message": "bad \ud800"}})
+        fault = fault_of(error, Arrival(lambda: None), 1.0)
+        assert fault.detail == "HTTP 400: bad ?"
 
     @given(st.integers(100, 599), BODIES)
     def test_any_body_makes_a_fault(self, status, body):

@@ -211,6 +211,20 @@ def test_a_reply_with_half_a_character_can_be_kept():
     assert len(digest(outcome({"choices": [choice]}, ASKED, CHAT))) == 64
 
 
+def test_an_escaped_half_of_a_character_in_json_can_be_kept():
+    """JSON may escape a lone surrogate, which no file can hold."""
+    shape = value_of(answered('{"count": 1, "name": "a\\ud800b"}'), Shape)
+    assert shape == Shape(count=1, name="a?b")
+    assert len(digest(object_of(answered('{"\\ud800": ["\\udfff"]}')))) == 64
+
+
+@pytest.mark.parametrize("count", [10**400, 10**13, -1, 1.5, "1", float("nan"), float("inf")])
+def test_a_count_of_tokens_that_is_none_is_not_the_protocol(count):
+    usage = {"prompt_tokens": count, "completion_tokens": 5}
+    with pytest.raises(NotTheProtocol):
+        outcome({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}, ASKED, CHAT)
+
+
 def test_reasoning_that_a_server_hides_from_the_output_is_paid_all_the_same():
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 115}
     choice = {"message": {"content": "x"}, "finish_reason": "stop"}
