@@ -35,12 +35,17 @@ UNANSWERED = "unanswered.txt"
 """The requests that the run got no reply to, in its folder, a digest a line."""
 
 
-def asker_of(job: Job, *, concurrency: int | None = None) -> Asker | None:
-    """Return the asker of a job; None in a run without language models, whose rules name no `models` file."""
-    for path in job.paths("models"):
-        table = read_value(path, ModelTable)
-        return Asker(job.setting("asking", Asking), table, job.store, job.path("run"), concurrency=concurrency)
-    return None
+def asker_of(job: Job, asking: Asking | None, *, concurrency: int | None = None) -> Asker:
+    """Make the asker of a job that asks language models.
+
+    Args:
+        job: its rule's input `models` is the run's part of the model table.
+        asking: how replies come, from the settings of a rule that asks.
+        concurrency: most concurrent calls; None: as many as the run allows.
+    """
+    assert asking is not None
+    table = read_value(job.path("models"), ModelTable)
+    return Asker(asking, table, job.store, job.path("run"), concurrency=concurrency)
 
 
 class Asker:

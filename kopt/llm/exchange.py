@@ -24,8 +24,7 @@ from kopt import artifact
 from kopt.llm.ask import replies_of
 from kopt.llm.ledger import Ledger
 from kopt.llm.outcome import outcome_by_hand, outcome_of_any
-from kopt.llm.provider import Body, Json, all_providers, full_body, provider_named
-from kopt.llm.providers import registry
+from kopt.llm.provider import Body, Json, all_providers, full_body, portable_provider, provider_named
 from kopt.llm.reply import Kept, Reply
 from kopt.llm.request import Request, key_of
 from kopt.llm.table import Model, ModelTable
@@ -104,7 +103,7 @@ def _batch_files(requests: Mapping[str, Request], entry: Model) -> dict[str, lis
 
     A model of another family is asked in the portable protocol too, without the further fields of its own protocol.
     """
-    own, portable = provider_named(entry.provider), provider_named(registry.PORTABLE)
+    own, portable = provider_named(entry.provider), portable_provider()
     own_lines = [own.batch_line(n, full_body(r, entry)) for n, r in requests.items()] if own.has_batches else []
     if own.family == portable.family:
         return {".jsonl": own_lines}

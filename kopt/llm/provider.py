@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from kopt.llm.providers import registry
+from kopt.discovery import modules_of
 from kopt.llm.reply import Usage
 from kopt.llm.request import Request
-from kopt.llm.table import Model
+from kopt.llm.table import PROVIDERS, Model
 
 if TYPE_CHECKING:
     import httpx2
@@ -140,6 +140,8 @@ class Provider(ABC):
 
     family: ClassVar[str]
     """Protocols of one family have the same list of models and the same format of batches."""
+    is_portable: ClassVar[bool] = False
+    """Whether most servers take this protocol, so that requests to any model are written in it too (one provider)."""
     has_batches: ClassVar[bool] = False
     """Whether there is a batch API: the batch methods here and of the connection are written."""
     caches_marked_prefixes: ClassVar[bool] = False
@@ -186,14 +188,19 @@ class Provider(ABC):
 
 
 def provider_named(name: str) -> Provider:
-    """Load a provider; its SDK is loaded when a connection is made."""
-    provider: Provider = importlib.import_module(registry.module_of(name)).PROVIDER
+    """Load the provider that a model table names; its SDK is loaded when a connection is made."""
+    provider: Provider = importlib.import_module(f"{PROVIDERS}.{name.replace('-', '_')}").PROVIDER
     return provider
 
 
 def all_providers() -> list[Provider]:
     """Load every provider, in order of name."""
-    return [provider_named(name) for name in registry.names()]
+    return [module.PROVIDER for module in modules_of("kopt.llm.providers").values()]
+
+
+def portable_provider() -> Provider:
+    """Load the provider whose protocol most servers take."""
+    return next(provider for provider in all_providers() if provider.is_portable)
 
 
 def full_body(request: Request, entry: Model) -> Body:

@@ -83,6 +83,7 @@ class ReplyKey(Key):
     """The store's key of a reply."""
 
     kind: ClassVar[str] = "reply"
+    determined: ClassVar[bool] = False
     schema_version: ClassVar[int] = 1
 
     request: str
@@ -98,6 +99,7 @@ class NoReplyKey(Key):
     """The store's key of the reason why a run got no reply, for replays: a live run asks again."""
 
     kind: ClassVar[str] = "no_reply"
+    determined: ClassVar[bool] = False
 
     request: str
     """The request's name (`Request.digest`)."""

@@ -13,13 +13,16 @@ import yaml
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from kopt.discovery import module_names
 from kopt.errors import ConfigError, nearest
-from kopt.llm.providers import registry
 from kopt.llm.reply import Usage
 from kopt.llm.request import Message, Request, Sampling, Schema
 from kopt.model.base import Value
 
 MILLION = 1_000_000
+
+PROVIDERS = "kopt.llm.providers"
+"""Package in which each module is a provider."""
 
 
 class Price(Value):
@@ -55,6 +58,19 @@ class Price(Value):
         return (request.utf8_bytes / 2 * dearest + request.max_output_tokens * self.output) / MILLION
 
 
+def _provider(name: str) -> str:
+    """Return the name of a provider as it is.
+
+    Raises:
+        ValueError: no module of `kopt.llm.providers` has this name, with dashes for underscores.
+    """
+    names = [module.replace("_", "-") for module in module_names(PROVIDERS)]
+    if name not in names:
+        *others, last = map(repr, names)
+        raise ValueError(f"a provider is {', '.join(others)} or {last}")
+    return name
+
+
 def _address(url: str) -> str:
     """Return an address as it is.
 
@@ -72,7 +88,7 @@ class Model(Value):
 
     model_config = ConfigDict(strict=True)
 
-    provider: Annotated[str, AfterValidator(registry.checked)]
+    provider: Annotated[str, AfterValidator(_provider)]
     """Protocol of the server: the name of a module of `kopt.llm.providers`, with dashes for underscores."""
     api_model: str = Field(min_length=1)
     """The provider's own name of the model."""

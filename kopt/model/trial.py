@@ -1,39 +1,48 @@
-"""Rows of the run's tables, and what a round came to.
+"""State the rows of the run's tables, and the summary of a round.
 
-Tables are flat; what is nested (builds, verdicts, timings, vectors) lies in the store, and a row names it by digest.
+Tables are flat; nested values (builds, verdicts, timings, vectors) lie in the store, and a row names them by digest.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from kopt.model.base import Value
 
 
 class BuildRow(Value):
-    """A row of `builds.parquet`: what the CPU stage made of one candidate, and which kernel it turned out to be."""
+    """A row of `builds.parquet`: whether one candidate compiled, and which earlier kernel it equals."""
 
     round: int
     attempt: int
     slot: int
     kernel: str
-    """Digest of the source; empty when there was no candidate."""
+    """Digest of the source; empty when the slot has no kernel."""
     status: Literal["built", "failed", "none"]
     phase: str = ""
     reason: str = ""
     fingerprint: str = ""
-    """Empty for a kernel that could not be fingerprinted: it is its own singleton."""
+    """Fingerprint of the compiled behaviour; empty for a kernel without one, which equals no other kernel."""
     build: str = ""
     """Store digest of the build's key."""
     duplicate_of: str = ""
-    """Name of the earlier candidate of this run with the same fingerprint (`r1a0s3`), or empty if this is the first."""
+    """Name of this run's first candidate with the same fingerprint (`r1a0s3`); empty if this row is the first."""
     chunk: int = -1
-    """Evaluation chunk that judges it; -1 when there is nothing to judge."""
+    """Number of the chunk that judges the kernel; -1 when there is nothing to judge."""
 
 
 class EvaluationRow(Value):
-    """A row of `evaluation_<chunk>.parquet`: verdict and time of one unique kernel."""
+    """A row of `evaluation_<chunk>.parquet`: verdict and time of one unique kernel.
+
+    A table has the same columns in all rows, so that a row cannot be the union `kopt.model.judged.Judged` which it is
+    made from; a validator holds the row to what the union makes unwritable.
+
+    Raises:
+        ValidationError: a row that passed without a time, or one that did not pass with a time.
+    """
 
     round: int
     attempt: int
@@ -45,41 +54,64 @@ class EvaluationRow(Value):
     reason: str = ""
     judge: str
     time_ms: float | None = None
-    """Objective: geometric mean over the main workloads, ms; None unless it passed."""
+    """Objective: geometric mean over the main workloads, ms; None unless the verdict is `passed`."""
     low_ms: float | None = None
+    """Lower end of the 95 % confidence interval of `time_ms`, ms; None unless the time was measured."""
     high_ms: float | None = None
+    """Upper end of the 95 % confidence interval of `time_ms`, ms; None unless the time was measured."""
     estimated: bool = True
+    """Whether the time is an estimate."""
     roofline_share: float | None = None
+    """Roofline floor divided by time, 0 to 1; None unless the verdict is `passed`."""
     build: str = ""
+    """Store digest of the build's key."""
     evaluation: str = ""
-    """Store digest of the verdict's and timing's key."""
+    """Store digest of the verdict's key."""
+
+    @model_validator(mode="after")
+    def _has_a_time_if_it_passed(self) -> Self:
+        if self.verdict == "passed" and (self.time_ms is None or self.roofline_share is None):
+            raise ValueError(f"kernel {self.kernel[:12]} passed and has no time")
+        times = (self.time_ms, self.low_ms, self.high_ms, self.roofline_share)
+        if self.verdict != "passed" and times != (None,) * 4:
+            raise ValueError(f"kernel {self.kernel[:12]} did not pass ({self.verdict}) and has a time")
+        return self
 
 
 class TimedKernel(Value):
-    """A correct kernel with its time: what a row of the pool and a row of the selection share."""
+    """A correct kernel with its time: the columns that the pool and the selection share."""
 
     kernel: str
     fingerprint: str
     origin: str
-    """Name of the candidate that first brought this kernel (`r0a0s0` is the seed)."""
+    """Name of the candidate that first had this kernel (`r0a0s0` is the seed)."""
     model: str
+    """Name of the language model or other proposer that made the candidate."""
     time_ms: float
+    """Objective: geometric mean over the main workloads, ms."""
     low_ms: float | None = None
+    """Lower end of the 95 % confidence interval of `time_ms`, ms; None for an estimate."""
     high_ms: float | None = None
+    """Upper end of the 95 % confidence interval of `time_ms`, ms; None for an estimate."""
     estimated: bool
+    """Whether the time is an estimate."""
     roofline_share: float
+    """Roofline floor divided by time, 0 to 1."""
     build: str = ""
+    """Store digest of the build's key."""
     evaluation: str = ""
+    """Store digest of the verdict's key."""
 
 
 class RankRow(TimedKernel):
-    """A row of `ranking.parquet`: a member of the pool in order of time."""
+    """A row of `ranking.parquet`: a kernel of the pool, in order of time."""
 
     position: int
+    """Position in the order, from 0."""
 
 
 class TechniqueRow(Value):
-    """A row of `techniques.parquet`: the techniques of one ranked kernel."""
+    """A row of `techniques.parquet`: the techniques that one ranked kernel uses."""
 
     kernel: str
     fingerprint: str
@@ -88,9 +120,9 @@ class TechniqueRow(Value):
     classified: bool
     """False when the classifier gave no answer: the kernel is its own cluster."""
     cluster: str
-    """Names joined by `+`, `none` when it uses none, or the kernel's own digest when it is not classified."""
+    """Names joined by `+`, `none` for no technique, or the kernel's own digest when it is not classified."""
     new: bool
-    """True when this round classified it, False when the store knew it."""
+    """True when this round classified the kernel, False when an earlier round did."""
 
 
 class SelectionRow(TimedKernel):
@@ -108,25 +140,27 @@ class StopReason(StrEnum):
     ROOFLINE = "roofline"
     """The best kernel reached the wanted share of the roofline."""
     BUDGET = "budget"
-    """The budget for language models is spent: slots were left out."""
+    """The budget for language models is spent, and slots were left out."""
     NO_IMPROVEMENT = "no_improvement"
+    """As many rounds in a row as the settings allow brought no faster kernel."""
 
 
 class RoundSummary(Value):
-    """What a round came to: `round.json`, and the line on the terminal."""
+    """The counts and the best kernel of one round: `round.json`, and the round's line on the terminal."""
 
     round: int
     slots: int
-    """Slots in use; 0 when the search had stopped."""
+    """Slots of the round; 0 when the search had stopped."""
     proposed: int
     built: int
     unique: int
     correct: int
     faster: int
-    """Correct kernels that beat the previous best."""
+    """Correct kernels that are faster than the best of the previous round."""
     pool_before_dedup: int
+    """Kernels in the pool before those of equal fingerprint are merged."""
     pool: int
-    """Pool after merging equal fingerprints."""
+    """Kernels in the pool after those of equal fingerprint are merged."""
     clusters: int
     """Distinct technique vectors in the pool; 0 with clustering off."""
     classified: int
@@ -144,7 +178,7 @@ class RoundSummary(Value):
 
 
 class Trial(Value):
-    """A row of `trials.parquet`: one slot and attempt of the run, losers included."""
+    """A row of `trials.parquet`: one slot and attempt of the run, whether selected or not."""
 
     name: str
     """`r<round>a<attempt>s<slot>`."""
@@ -152,7 +186,7 @@ class Trial(Value):
     attempt: int
     slot: int
     parent: str
-    """Kernel digest of the parent, or empty."""
+    """Kernel digest of the parent; empty for the seed."""
     model: str
     bottleneck: int
     sample: int
@@ -161,18 +195,20 @@ class Trial(Value):
     kernel: str
     fingerprint: str
     duplicate_of: str
-    """Name of the first candidate with this fingerprint, when it is not this one."""
+    """Name of the first candidate with this fingerprint; empty if this trial is the first."""
     verdict: Literal["passed", "incorrect", "failed", "duplicate", "none"]
-    """`failed` covers builds too; `duplicate` kernels share the verdict of the first."""
+    """`failed` covers builds too; a `duplicate` shares the verdict of the first trial with its fingerprint."""
     phase: str
     reason: str
     time_ms: float | None
+    """Time, ms, of this kernel or of the first that it duplicates; None when that did not pass."""
     low_ms: float | None
     high_ms: float | None
     estimated: bool | None
     roofline_share: float | None
+    """Roofline floor divided by time, 0 to 1."""
     techniques: tuple[str, ...]
     cluster: str
     selected_rank: int | None
-    """Rank in this round's selection, None when it was not selected."""
+    """Rank in this round's selection; None when the kernel was not selected."""
     cost_usd: float

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from kopt.device.interpret.numbers import decode, encode, libdevice, poison
+from kopt.device.interpret.numbers import decode, encode, libdevice, masked_off
 
 FLOATS = arrays.arrays(np.float32, st.integers(1, 20), elements=st.floats(width=32))
 TORCH = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -36,12 +36,12 @@ def test_eight_bits_saturate() -> None:
 
 
 @pytest.mark.parametrize(("name", "dtype"), [("bf16", np.uint16), ("fp16", np.float16), ("fp32", np.float32)])
-def test_poison_is_nan(name: str, dtype: type) -> None:
-    assert np.isnan(decode(poison((4,), np.dtype(dtype), name), name)).all()
+def test_a_masked_off_load_is_nan(name: str, dtype: type) -> None:
+    assert np.isnan(decode(masked_off((4,), np.dtype(dtype), name), name)).all()
 
 
-def test_poison_of_integers_is_zero() -> None:
-    assert poison((3,), np.dtype(np.int32), "int32").tolist() == [0, 0, 0]
+def test_a_masked_off_load_of_integers_is_zero() -> None:
+    assert masked_off((3,), np.dtype(np.int32), "int32").tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.interpret.races import DataRace, Races, Seen
+from kopt.device.interpret.races import DataRace, ObservedLaunch, Races
 
 START, END = 4096, 4096 + 256
-OUTPUT = Seen(stored={(START, END)})
+OUTPUT = ObservedLaunch(stored={(START, END)})
 
 
 def addresses(*offsets: int) -> np.ndarray:
@@ -50,7 +50,7 @@ def test_programs_may_store_to_the_same_element_and_load_what_nobody_stores():
 
 
 def test_a_launch_whose_programs_may_wait_for_each_other_is_not_watched():
-    races = Races(Seen(stored={(START, END)}, synchronised=True))
+    races = Races(ObservedLaunch(stored={(START, END)}, synchronised=True))
     races.store(0, addresses(0))
     races.load(1, addresses(0))
 

@@ -12,18 +12,20 @@ import pytest
 from llm_servers import PROTOCOLS, request_to, table_for
 
 from kopt import llm
+from kopt.discovery import module_names
 from kopt.llm.batch import ask_by_batch
 from kopt.llm.exchange import exchange
 from kopt.llm.provider import NotTheProtocol, Provider, all_providers, provider_named
-from kopt.llm.providers import registry
 from kopt.llm.reply import NoReplyReason
 
 FOLDER = Path(llm.__file__).parent
+SHIPPED = Path(__file__).parents[2] / "config" / "models.yaml"
 
 
 def test_every_module_of_the_folder_is_a_provider():
-    assert set(PROTOCOLS) <= set(registry.names())
     assert all(isinstance(provider, Provider) for provider in all_providers())
+    assert [provider.is_portable for provider in all_providers()].count(True) == 1
+    assert {type(provider_named(name)) for name in PROTOCOLS} <= {type(provider) for provider in all_providers()}
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.py")), ids=lambda path: path.stem)
@@ -34,7 +36,7 @@ def test_no_other_module_knows_a_protocol(path):
     docstrings = {node.value.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and is_text(node.value)}
     names = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
     words = [*(text for text in texts if text not in docstrings), *names]
-    known = (*registry.names(), "anthropic", "openai")
+    known = {name.replace("_", "-") for name in module_names("kopt.llm.providers")}
     assert [word for word in words if any(name == word.lower() for name in known)] == []
 
 
@@ -56,12 +58,13 @@ def test_no_sdk_is_loaded_before_a_call():
 def test_a_table_is_checked_without_loading_a_provider():
     code = (
         "import sys\n"
-        "from kopt.llm.providers import registry\n"
-        f"registry.checked({PROTOCOLS[0]!r})\n"
-        "print([name for name in sys.modules if name.startswith('kopt.llm.providers.')])\n"
+        "from pathlib import Path\n"
+        "from kopt.llm.table import load_table\n"
+        f"load_table(Path({str(SHIPPED)!r}))\n"
+        "print([name for name in sys.modules if name.startswith('kopt.llm.providers')])\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['kopt.llm.providers.registry']"
+    assert done.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

@@ -16,20 +16,20 @@ import torch
 from pydantic import ValidationError
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from kopt.sandbox.cage import Limits
 from kopt.device.build.fingerprint import fingerprint, toolchain
-from kopt.sandbox.pool import Outcome, Raised, Returned, TimedOut, run_forked
-from kopt.sandbox.pipe import Report
 from kopt.device.build.precompiled import ENTRY
+from kopt.device.build.trace import Traced, trace
 from kopt.device.reference.rejection import Rejected, bounded, neutral
 from kopt.device.screen.rules import screen
-from kopt.device.build.trace import Traced, trace
 from kopt.errors import ProblemError, WorkerDied
 from kopt.model.base import Value
 from kopt.model.build import Build, BuildFailed, Built, Phase, WorkloadBuild
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
+from kopt.sandbox.cage import Limits
+from kopt.sandbox.pipe import Report
+from kopt.sandbox.pool import Outcome, Raised, Returned, TimedOut, run_forked
 from kopt.store import Store
 
 LIMITS = Limits(wall_s=120.0, data_bytes=6 << 30)

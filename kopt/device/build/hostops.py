@@ -11,8 +11,8 @@ from typing import Any, Literal
 import torch
 from torch.utils._pytree import tree_leaves
 
-from kopt.device.reference.dispatch import DispatchMode
 from kopt.device.build.trace_log import TraceLog, layout
+from kopt.device.reference.dispatch import DispatchMode
 from kopt.model.build import HostOp
 
 Kind = Literal["view", "allocation", "fill", "copy"]

@@ -23,8 +23,8 @@ from triton.runtime.errors import OutOfResources, PTXASError
 from triton.runtime.jit import JITFunction
 
 from kopt.device.build.cubin import Resources, resources
-from kopt.device.build.precompiled import entry_of
 from kopt.device.build.normal_ptx import normal_digest
+from kopt.device.build.precompiled import entry_of
 from kopt.device.build.trace_log import TraceLog, layout
 from kopt.device.reference.rejection import Rejected
 from kopt.model.build import Launch, Phase

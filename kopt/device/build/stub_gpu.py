@@ -157,7 +157,7 @@ def pretend(device: Device, forbid: Callable[[str], NoReturn]) -> Iterator[None]
     with ExitStack() as undo:
         undo.callback(setattr, driver, "_active", driver._active)
         driver.set_active(StubDriver(device))
-        for path, value in _answers(device).items():
+        for path, value in device_answers(device).items():
             _replace(undo, f"cuda.{path}", value)
         # A fake tensor on CUDA would first make a real one, so that a context exists for backward.
         undo.callback(setattr, fake_tensor, "init_gpu_context", fake_tensor.init_gpu_context)
@@ -185,8 +185,8 @@ def _replace(undo: ExitStack, path: str, value: Any) -> None:
         setattr(owner, name, value)
 
 
-def _answers(device: Device) -> dict[str, Any]:
-    """What torch.cuda's queries answer, by name."""
+def device_answers(device: Device) -> dict[str, Any]:
+    """Return, for each query of `torch.cuda` by name, a function that answers it."""
     major, minor = divmod(device.arch, 10)
     properties = SimpleNamespace(
         name=device.name,

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from kopt.device.reference.contract import bind_arguments, load_candidate, load_reference, make_inputs, make_model
 from kopt.device.build.hostops import HostOps
 from kopt.device.build.launch_recorder import launches_something, record_launches
 from kopt.device.build.precompiled import quiet_compiler
-from kopt.device.build.trace_log import TraceLog, layout
-from kopt.device.reference.rejection import Rejected, describe
 from kopt.device.build.stub_gpu import CUDA, pretend
+from kopt.device.build.trace_log import TraceLog, layout
+from kopt.device.reference.contract import bind_arguments, load_candidate, load_reference, make_inputs, make_model
+from kopt.device.reference.rejection import Rejected, describe
 from kopt.errors import ProblemError
 from kopt.model.build import Phase, WorkloadBuild
 from kopt.model.device import Device

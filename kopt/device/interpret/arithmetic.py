@@ -1,6 +1,7 @@
-"""The interpreter's arithmetic as on a GPU: bfloat16 and 8-bit numbers are computed as values and rounded.
+"""Make the interpreter's arithmetic that of a GPU: bfloat16 and 8-bit numbers are computed as values and rounded.
 
-Importing this module imports Triton; see `kopt.device.interpret.patch`.
+Importing this module imports Triton; see `kopt.device.interpret.patch`.  `Any` stands for the interpreter's builders,
+handles (a block's elements with their type) and tensors: Triton ships no types.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ Handle = interpreter.TensorHandle
 
 
 def is_bfloat16(handle: Any) -> bool:
-    """Whether a value or all elements of a block are bfloat16."""
+    """Return whether a handle's elements are bfloat16."""
     return bool(handle.dtype.scalar == tl.bfloat16)
 
 
@@ -29,12 +30,12 @@ def _widened(handle: Any) -> Any:
 
 
 def _bfloat16(values: Any) -> Any:
-    """A handle of bfloat16 with these values rounded."""
+    """Return a handle with these values rounded to bfloat16."""
     return Handle(numbers.encode(values, "bf16"), tl.bfloat16)
 
 
 def install_arithmetic() -> None:
-    """Change the interpreter of this process."""
+    """Patch arithmetic, conversions, products, reductions and scans of this process's interpreter."""
     _install_conversions()
     for name in ("binary_op", "unary_op"):
         setattr(Builder, name, _in_bfloat16(getattr(Builder, name)))
@@ -44,29 +45,32 @@ def install_arithmetic() -> None:
     Builder.get_bf16 = lambda self, value: _bfloat16(np.array([value], dtype=np.float32))
     Builder.create_erf = lambda self, handle: Handle(numbers.erf(handle.data), handle.dtype.scalar)
     Builder.create_dot = _dot
-    Builder.create_splat = _true_to_itself(Builder.create_splat)
-    interpreter.ReduceOps.apply_impl = _reduced_wide(interpreter.ReduceOps.apply_impl)
+    Builder.create_splat = _keeping_truth_values(Builder.create_splat)
+    interpreter.ReduceOps.apply_impl = _in_float32(interpreter.ReduceOps.apply_impl)
     interpreter.ReduceOps.generic_reduce = _tree_reduce
-    interpreter.ScanOps.apply_impl = _reduced_wide(interpreter.ScanOps.apply_impl)
+    interpreter.ScanOps.apply_impl = _in_float32(interpreter.ScanOps.apply_impl)
 
 
-def _true_to_itself(splat: Callable[..., Any]) -> Callable[..., Any]:
-    """A block of one value, for a condition of conditions: Triton's interpreter makes numbers of the compared type."""
+def _keeping_truth_values(splat: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap `splat`, which fills a block with one value, so that a truth value stays one.
 
-    def spread(self: Any, *args: Any) -> Any:
-        made = splat(self, *args)
-        if any(isinstance(one, Handle) and one.data.dtype == np.bool_ for one in args):
-            made.data = made.data.astype(np.bool_)
-        return made
+    Triton's interpreter makes a number of the compared type of it.
+    """
 
-    return spread
+    def filled(self: Any, *args: Any) -> Any:
+        block = splat(self, *args)
+        if any(isinstance(arg, Handle) and arg.data.dtype == np.bool_ for arg in args):
+            block.data = block.data.astype(np.bool_)
+        return block
+
+    return filled
 
 
 def _install_conversions() -> None:
     original = interpreter._convert_float
 
     def convert(values: Any, source: Any, target: Any, rounding: Any) -> Any:
-        if not (numbers.known(source.name) and numbers.known(target.name)):
+        if not (numbers.is_floating(source.name) and numbers.is_floating(target.name)):
             return original(values, source, target, rounding)
         truncate = rounding is not None and rounding == ir.ROUNDING_MODE.RTZ
         return numbers.encode(numbers.decode(np.ascontiguousarray(values), source.name), target.name, truncate)
@@ -75,7 +79,7 @@ def _install_conversions() -> None:
 
 
 def _in_bfloat16(original: Callable[..., Any]) -> Callable[..., Any]:
-    """`original` (an operation on handles and a numpy function) on the values of bfloat16 instead of their bits."""
+    """Wrap an operation on handles by a NumPy function so that it computes with bfloat16 values, not bits."""
     bitwise = (np.bitwise_and, np.bitwise_or, np.bitwise_xor)
 
     def operation(self: Any, *arguments: Any) -> Any:
@@ -89,6 +93,8 @@ def _in_bfloat16(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _with_bfloat16(original: Callable[..., Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap an operation on three handles: by `function` on their values where they are bfloat16, else by `original`."""
+
     def operation(self: Any, x: Any, y: Any, z: Any, *rest: Any) -> Any:
         if not is_bfloat16(z):
             return original(self, x, y, z, *rest)
@@ -98,9 +104,10 @@ def _with_bfloat16(original: Callable[..., Any], function: Callable[..., Any]) -
 
 
 def _dot(self: Any, a: Any, b: Any, d: Any, *options: Any) -> Any:
+    """Return `a @ b + d`, accumulated in float32 (float64 where `d` is that)."""
     if not a.dtype.scalar.is_floating():
         return Handle(np.matmul(a.data, b.data, dtype=d.data.dtype) + d.data, d.dtype.scalar)
-    left, right, start = (numbers.decode(one.data, one.dtype.scalar.name) for one in (a, b, d))
+    left, right, start = (numbers.decode(handle.data, handle.dtype.scalar.name) for handle in (a, b, d))
     wide = np.float64 if d.dtype.scalar == tl.float64 else np.float32
     result = np.matmul(left.astype(wide, copy=False), right.astype(wide, copy=False)) + start
     if is_bfloat16(d):
@@ -108,8 +115,8 @@ def _dot(self: Any, a: Any, b: Any, d: Any, *options: Any) -> Any:
     return Handle(result.astype(start.dtype, copy=False), d.dtype.scalar)
 
 
-def _reduced_wide(original: Callable[..., Any]) -> Callable[..., Any]:
-    """A reduction or scan whose bfloat16 inputs are taken as values, its results rounded."""
+def _in_float32(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap a reduction or scan so that bfloat16 inputs are computed in float32 and the results rounded."""
 
     def apply(self: Any, inputs: Any) -> Any:
         narrow = [tensor.dtype == tl.bfloat16 for tensor in inputs]
@@ -130,13 +137,14 @@ def _reduced_wide(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _retyped(tensor: Any, handle: Any) -> Any:
+    """Return a tensor of the same shape that holds another handle."""
     element = handle.dtype
     kind = tl.block_type(element, tensor.type.shape) if tensor.type.is_block() else element
     return tl.core.tensor(handle, kind)
 
 
 def _tree_reduce(self: Any, inputs: Any) -> list[Any]:
-    """Reduce by a function of the kernel's own, halves at a time; Triton's goes element by element."""
+    """Reduce by a function of the kernel, halves at a time; Triton's own way, element by element, is slow."""
     whole = self.axis is None
     axis = 0 if whole else self.axis
     arrays = [
@@ -149,15 +157,16 @@ def _tree_reduce(self: Any, inputs: Any) -> list[Any]:
         combined = self.combine_fn.fn(*map(self.to_tensor, pairs, types * 2))
         combined = combined if isinstance(combined, tuple) else (combined,)
         arrays = [
-            np.concatenate([np.broadcast_to(one.handle.data, a[:half].shape).astype(a.dtype), a[2 * half :]])
-            for one, a in zip(combined, arrays, strict=True)
+            np.concatenate([np.broadcast_to(part.handle.data, a[:half].shape).astype(a.dtype), a[2 * half :]])
+            for part, a in zip(combined, arrays, strict=True)
         ]
     ranks = [inputs[0].handle.data.ndim] * len(arrays)
     return [
-        self.to_tensor(_kept(a[0], axis, whole, rank) if self.keep_dims else a[0], kind)
+        self.to_tensor(_with_dimension(a[0], axis, whole, rank) if self.keep_dims else a[0], kind)
         for a, rank, kind in zip(arrays, ranks, types, strict=True)
     ]
 
 
-def _kept(reduced: Any, axis: int, whole: bool, rank: int) -> Any:
+def _with_dimension(reduced: Any, axis: int, whole: bool, rank: int) -> Any:
+    """Put back the reduced dimension (every dimension when `whole`), with size 1."""
     return np.reshape(reduced, (1,) * rank) if whole else np.expand_dims(reduced, axis)

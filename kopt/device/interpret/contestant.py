@@ -1,7 +1,8 @@
 """Run a candidate in Triton's interpreter, for the judge without a GPU (`kopt.device.interpret.judge`).
 
-It draws the inputs, imports the candidate, runs it on every draw, once more from its record on new inputs, and once
-with its launches left out, and sends back nothing but outputs.  It is forked from a process that has patched Triton.
+The contestant draws the inputs, imports the candidate, calls it on every draw, replays one of the calls on new inputs,
+makes the ghost call (with every launch left out), and sends back nothing but outputs.  It is forked from a process
+that has imported Triton with its interpreter.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from kopt.artifact import text_digest
+from kopt.device.interpret.guard import NoComputing
+from kopt.device.interpret.interpreted_call import InterpretedCall
+from kopt.device.interpret.session import Session
 from kopt.device.reference import contract
 from kopt.device.reference.compare import Described, described
 from kopt.device.reference.distributions import Case, Draw, derive_seed, make_case, plan
@@ -29,9 +34,6 @@ from kopt.model.problem import Problem
 from kopt.sandbox.child import Task
 from kopt.sandbox.pipe import Report
 
-if TYPE_CHECKING:
-    from kopt.device.interpret.launch_record import InterpretedCall
-
 
 class VerifyJob(Value):
     """One kernel to judge."""
@@ -42,46 +44,49 @@ class VerifyJob(Value):
     """The run's seed; inputs follow from it and the kernel's digest."""
 
 
-class Plan(NamedTuple):
-    """Which inputs a kernel gets."""
+class VerdictDraws(NamedTuple):
+    """The inputs on which a verdict rests."""
 
     draws: tuple[Draw, ...]
+    """Inputs of the calls."""
     ghost: Draw
+    """Inputs of the ghost call."""
     recorded: int
-    """The draw whose launches are run again."""
+    """Position among `draws` of the call that is recorded."""
     replayed: Draw
-    """New inputs for them."""
+    """New inputs for the recorded call."""
 
 
-def planned(job: VerifyJob) -> Plan:
-    """The inputs of a verdict; they follow from the job."""
+def verdict_draws(job: VerifyJob) -> VerdictDraws:
+    """Derive the inputs of a verdict from the job, so that judge and contestant draw the same."""
     seed = (job.seed, text_digest(job.kernel.source))
     draws = plan(job.problem.small, *seed)
     recorded = derive_seed(*seed, "recorded") % len(draws)
     replayed = Draw(draws[recorded].workload, "normal", derive_seed(*seed, "replayed"))
-    return Plan(draws, Draw(job.problem.small[-1], "normal", derive_seed(*seed, "ghost")), recorded, replayed)
+    return VerdictDraws(draws, Draw(job.problem.small[-1], "normal", derive_seed(*seed, "ghost")), recorded, replayed)
 
 
 @dataclass(frozen=True)
 class Head:
-    """What the contestant says of one run; the output's bytes follow all heads."""
+    """What the contestant says of one call; the bytes of all outputs follow all heads."""
 
     output: Described
     bytes: int
     inputs: tuple[str, ...]
-    """Digests of the input tensors after the run."""
+    """Digests of the input tensors after the call."""
     launches: int
     error: str = ""
-    """What the run raised, or empty."""
+    """What the call raised, or empty."""
 
 
 def contest(job: VerifyJob) -> Task:
-    """What the contestant does; its reply is a JSON list of heads after its length, and then the outputs' bytes."""
+    """Return the contestant's task; its reply is a JSON list of heads after its length, and then the outputs' bytes."""
 
     def task(report: Report) -> bytes:
         os.environ["TRITON_INTERPRET"] = "1"
         torch.set_num_threads(1)
-        inputs = planned(job)
+        session = _interpreting_session()
+        inputs = verdict_draws(job)
         cases = [make_case(job.problem, draw) for draw in (*inputs.draws, inputs.ghost, inputs.replayed)]
         _fill_new_memory()
         report.phase(Phase.IMPORT.value)
@@ -92,7 +97,7 @@ def contest(job: VerifyJob) -> Task:
             return _sent([_failed(rejected.phase, rejected.reason)], [])
         report.phase(Phase.INTERPRET.value)
         runs = []
-        for run in _runs(entry, cases, inputs, folder):
+        for run in _runs(session, entry, cases, inputs, folder):
             runs.append(run)
             if run[0].error:
                 break
@@ -101,8 +106,18 @@ def contest(job: VerifyJob) -> Task:
     return task
 
 
+def _interpreting_session() -> Session:
+    """Make a session and patch Triton and torch of this process to work for it."""
+    from kopt.device.interpret import facade, patch  # here, because they import Triton
+
+    session = Session()
+    patch.install(session)
+    facade.install()
+    return session
+
+
 def _fill_new_memory() -> None:
-    """Fill memory that torch leaves uninitialised with NaN, or with the largest integer.
+    """Have torch fill memory that it leaves uninitialised with NaN, or with the largest integer.
 
     This is `torch.use_deterministic_algorithms` without its import of the compiler, which takes a second.
     """
@@ -118,53 +133,52 @@ def _sent(heads: list[dict[str, Any]], outputs: list[bytes]) -> bytes:
     return b"".join([len(head).to_bytes(8, "little"), head, *outputs])
 
 
-def _runs(entry: Callable[..., Any], cases: Sequence[Case], inputs: Plan, folder: Path) -> Iterator[tuple[Head, bytes]]:
-    """A run on every draw, the replay of one of them after it, and last the ghost."""
-    from kopt.device.interpret.launch_record import InterpretedCall
-    from kopt.device.interpret.session import SESSION
-
+def _runs(
+    session: Session, entry: Callable[..., Any], cases: Sequence[Case], inputs: VerdictDraws, folder: Path
+) -> Iterator[tuple[Head, bytes]]:
+    """Call the entry point on every draw, replay the recorded call right after it, and make the ghost call last."""
     *drawn, ghost, fresh = cases
     for turn, case in enumerate(drawn):
-        SESSION.turn = turn
-        SESSION.record = record = InterpretedCall() if turn == inputs.recorded else None
-        output, head, data = _run(lambda case=case: _call(entry, case), case, folder)  # type: ignore[misc]
-        SESSION.record = None
+        session.turn = turn
+        session.call = call = InterpretedCall() if turn == inputs.recorded else None
+        output, head, data = _run(session, partial(_call, entry, case), case, folder)
+        session.call = None
         yield head, data
-        if record is not None:
-            yield _replay(record, output, case, fresh, folder)
-    SESSION.turn, SESSION.ghost = len(drawn), True
-    yield _run(lambda: _call(entry, ghost), ghost, folder)[1:]
+        if call is not None:
+            yield _replay(session, call, output, case, fresh, folder)
+    session.turn, session.ghost = len(drawn), True
+    yield _run(session, partial(_call, entry, ghost), ghost, folder)[1:]
 
 
-def _call(entry: Callable[..., Any], case: Case) -> Any:
+def _call(entry: Callable[..., Any], case: Case) -> object:
     arguments = contract.bind_arguments(entry, case.inputs, case.model, case.reference)
     return arguments.call(entry)
 
 
-def _replay(record: InterpretedCall, output: Any, case: Case, fresh: Case, folder: Path) -> tuple[Head, bytes]:
-    """What the launches of a run make of new inputs, which take the place of its own."""
-    for mine, new in zip(_values(case), _values(fresh), strict=True):
-        if isinstance(mine, torch.Tensor):
-            mine.untyped_storage().copy_(new.untyped_storage())
+def _replay(
+    session: Session, call: InterpretedCall, output: object, case: Case, fresh: Case, folder: Path
+) -> tuple[Head, bytes]:
+    """Put new inputs in the place of those of a recorded call, and repeat its launches."""
+    for old, new in zip(_values(case), _values(fresh), strict=True):
+        if isinstance(old, torch.Tensor):
+            old.untyped_storage().copy_(new.untyped_storage())
 
-    def again() -> Any:
+    def replayed() -> object:
         with torch.inference_mode():  # in which all tensors may be written to, those that were made in it too
-            record.replay()
+            session.replay(call)
         return output
 
-    return _run(again, case, folder)[1:]
+    return _run(session, replayed, case, folder)[1:]
 
 
-def _run(call: Callable[[], Any], case: Case, folder: Path) -> tuple[Any, Head, bytes]:
-    """One run of the candidate: its output, what is said of it, and its bytes, copied out at once."""
-    from kopt.device.interpret.facade import facade
-    from kopt.device.interpret.guard import NoComputing
-    from kopt.device.interpret.session import SESSION
+def _run(session: Session, call: Callable[[], object], case: Case, folder: Path) -> tuple[object, Head, bytes]:
+    """Make one call as the candidate: return its output, what is said of it, and its bytes, copied out at once."""
+    from kopt.device.interpret.facade import CudaFacade  # here, because it imports Triton
 
-    before, guard, broken = SESSION.launches, NoComputing(), ""
-    output: Any = None
+    before, guard, broken = session.launches, NoComputing(session), ""
+    output: object = None
     try:
-        with facade(), torch.no_grad(), guard:
+        with CudaFacade(session), torch.no_grad(), guard:
             output = call()
     except Rejected as rejected:
         broken = f"{rejected.phase.value}\n{rejected.reason}"
@@ -175,8 +189,8 @@ def _run(call: Callable[[], Any], case: Case, folder: Path) -> tuple[Any, Head, 
     if broken:
         return None, Head(Described(""), 0, (), 0, broken), b""
     what = described(output)
-    data = _bytes(output) if what.kind == "Tensor" else b""
-    return output, Head(what, len(data), input_digests(case), SESSION.launches - before), data
+    data = _bytes(output) if what.kind == "Tensor" and isinstance(output, torch.Tensor) else b""
+    return output, Head(what, len(data), input_digests(case), session.launches - before), data
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:
@@ -184,12 +198,12 @@ def _bytes(tensor: torch.Tensor) -> bytes:
 
 
 def input_digests(case: Case) -> tuple[str, ...]:
-    """SHA-256 of each input tensor, parameter and buffer, in order; empty for what is no tensor."""
+    """Return the SHA-256 of each input, parameter and buffer, in order; empty for an input that is no tensor."""
     return tuple(
         hashlib.sha256(_bytes(value)).hexdigest() if isinstance(value, torch.Tensor) else "" for value in _values(case)
     )
 
 
 def _values(case: Case) -> list[Any]:
-    """Inputs, then parameters and buffers."""
+    """Return the inputs, then parameters and buffers."""
     return [*case.inputs, *case.model.state_dict().values()]

@@ -1,17 +1,21 @@
-"""A GPU that is not there: what a candidate asks torch and Triton about its device, answered for the interpreter.
+"""Pretend to a candidate that there is a GPU: answer what it asks torch and Triton about its device.
 
-Tensors lie in CPU memory and say that they are on `cuda:0`; whoever asks for a device of that kind gets CPU memory.
+Tensors lie in CPU memory and say that they are on `cuda:0`; a tensor made for that device is made in CPU memory.
+`Any` in signatures of this module: torch passes functions, devices and arguments untyped.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import triton
 from torch.overrides import TorchFunctionMode
 
+from kopt.device.build import stub_gpu
+from kopt.device.interpret.guard import FEW
+from kopt.device.interpret.session import Session
 from kopt.device.reference.rejection import Rejected
 from kopt.model.build import Phase
 from kopt.model.device import Device
@@ -29,24 +33,38 @@ DEVICE = Device(
     vector_tflop_s=60.0,
     measured=False,
 )
-"""What candidates are told: an H100 with few multiprocessors, so that a persistent grid is quick to interpret."""
+"""The device that candidates see: an H100 with few multiprocessors, so that a persistent grid is quick to interpret."""
+
+MOVED = "data is moved from the device to the host"
 
 
 class CudaFacade(TorchFunctionMode):
     """While active, CPU tensors say that they are on CUDA, and CUDA tensors are made in CPU memory."""
 
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self._answers: dict[str, Callable[..., Any]] = {**_ANSWERS, "numpy": self._to_host, "__array__": self._to_host}
+        self._session = session
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        answer = _ANSWERS.get(_name(func))
+        """Answer one call of a torch function, or run it on CPU devices."""
+        answer = self._answers.get(_name(func))
         if answer is not None:
             return answer(*args)
         named = {key: _on_cpu(value) for key, value in (kwargs or {}).items()}
         return func(*map(_on_cpu, args), **named)
 
+    def _to_host(self, tensor: torch.Tensor, *rest: Any) -> Any:
+        """Return the NumPy array where the interpreter moves arguments or for one element; refuse any other move."""
+        if self._session.place == "interpreter" or tensor.numel() <= 1:
+            return tensor.numpy()
+        raise Rejected(Phase.FALLBACK, MOVED)
+
 
 def _name(func: Callable[..., Any]) -> str:
-    """`device` for the getter of `Tensor.device`, else the function's own name with its owner's."""
+    """Name a function of torch: `get device` for the getter of `Tensor.device`, else its own name."""
     name = getattr(func, "__name__", "")
     if name == "__get__":
         return f"get {getattr(getattr(func, '__self__', None), '__name__', '')}"
@@ -61,19 +79,8 @@ def _on_cpu(value: Any) -> Any:
     return value
 
 
-def _to_host(tensor: torch.Tensor, *rest: Any) -> Any:
-    """What moves data to the host is refused, as in the CPU stage; the interpreter's own moves are not."""
-    from kopt.device.interpret.session import SESSION
-
-    if SESSION.place == "interpreter" or tensor.numel() <= 1:
-        return tensor.numpy()
-    raise Rejected(Phase.FALLBACK, MOVED)
-
-
 def _to_list(tensor: torch.Tensor) -> Any:
-    """As above; a few numbers may be a constant of the host's."""
-    from kopt.device.interpret.guard import FEW
-
+    """Return a small tensor as a list, since a few numbers may be a constant of the host; refuse a larger one."""
     if tensor.numel() <= FEW:
         return tensor.tolist()
     raise Rejected(Phase.FALLBACK, MOVED)
@@ -83,36 +90,20 @@ def _no_exchange(tensor: torch.Tensor, *rest: Any) -> Any:
     raise Rejected(Phase.FALLBACK, MOVED)
 
 
-MOVED = "data is moved from the device to the host"
-
-
 _ANSWERS: dict[str, Callable[..., Any]] = {
     "get device": lambda tensor: torch.device("cuda", 0),
     "get is_cuda": lambda tensor: True,
     "get is_cpu": lambda tensor: False,
     "get_device": lambda tensor: 0,
     "cuda": lambda tensor, *rest: tensor,
-    "numpy": _to_host,
-    "__array__": _to_host,
     "__dlpack__": _no_exchange,
     "tolist": _to_list,
     "record_stream": lambda tensor, *rest: None,
 }
 
 
-@contextlib.contextmanager
-def facade() -> Iterator[None]:
-    """Tensors made and asked inside are on a GPU, as far as they tell."""
-    with CudaFacade():
-        yield
-
-
 def install() -> None:
-    """Answer torch's and Triton's questions about the device in this process, for good; imports Triton."""
-    import triton
-
-    from kopt.device.build import stub_gpu as stub
-
-    for name, answer in stub._answers(DEVICE).items():
+    """Answer the queries of `torch.cuda` and Triton's driver for the pretended device, for good in this process."""
+    for name, answer in stub_gpu.device_answers(DEVICE).items():
         setattr(torch.cuda, name, answer)
-    triton.runtime.driver.set_active(stub.StubDriver(DEVICE))
+    triton.runtime.driver.set_active(stub_gpu.StubDriver(DEVICE))

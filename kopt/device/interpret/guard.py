@@ -1,50 +1,53 @@
-"""While the interpreter judges a candidate, torch computes nothing: only its kernels do.
+"""Refuse torch operations that compute while a candidate is interpreted: only its kernels may compute.
 
-The CPU stage refuses torch's own computing on fake tensors; a candidate that tells those from real ones behaves there
-and shows itself here.
+The CPU stage refuses the same on fake tensors.  A candidate that tells fake tensors from real ones can behave there;
+it is caught here.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from kopt.device.build.hostops import kind_of
-from kopt.device.interpret.session import SESSION
+from kopt.device.interpret.session import Session
 from kopt.device.reference.dispatch import DispatchMode
 from kopt.device.reference.rejection import Rejected
 from kopt.model.build import Phase
 
 FEW = 64
-"""Operands up to this size are taken for arithmetic on the host; a result made of such is found by the replay."""
+"""Tensors of up to this many elements may be computed with on the host; the replay finds results made of such."""
 
 
 class NoComputing(DispatchMode):
-    """Refuses operations that compute, and any in a kernel; `violation` stands even if the candidate caught it."""
+    """Refuse operations that compute on the host, and any operation of torch in a kernel."""
 
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+    def __init__(self, session: Session) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
+        self._session = session
         self.violation: Rejected | None = None
+        """The first refusal; it stands even if the candidate caught the exception."""
 
     def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """Run one operation, or refuse it."""
+        """Run and record one operation, or refuse it.  `Any`: the signature is torch's."""
         kwargs = kwargs or {}
-        if SESSION.place == "interpreter" or func.namespace == "prim":
+        if self._session.place == "interpreter" or func.namespace == "prim":
             return func(*args, **kwargs)
         kind = kind_of(func)
-        if SESSION.place == "kernel":
+        if self._session.place == "kernel":
             self._refuse(f"torch is called in a kernel: {func}")
-        if kind is None and any(isinstance(one, Tensor) and one.numel() > FEW for one in tree_leaves((args, kwargs))):
+        operands = tree_leaves((args, kwargs))
+        if kind is None and any(isinstance(operand, Tensor) and operand.numel() > FEW for operand in operands):
             self._refuse(f"torch computes with a device tensor: {func}; the Triton kernel is to do that")
         result = func(*args, **kwargs)
-        if SESSION.record is not None:
-            SESSION.record.host(kind, func, args, kwargs, result)
+        self._session.record_host_operation(kind, func, args, kwargs, result)
         return result
 
-    def _refuse(self, what: str) -> None:
-        self.violation = self.violation or Rejected(Phase.FALLBACK, what)
+    def _refuse(self, reason: str) -> None:
+        self.violation = self.violation or Rejected(Phase.FALLBACK, reason)
         raise self.violation

@@ -1,14 +1,20 @@
-"""The judge without a GPU: candidates run in Triton's interpreter on a problem's small workloads.
+"""Judge candidates without a GPU, by running them in Triton's interpreter on a problem's small workloads.
 
-The contestant, a forked child in its cage, draws the inputs, imports the candidate, runs it on every draw and sends
-back nothing but outputs.  The judge, here, draws the same inputs, makes the answers after the candidate has ended, and
-compares.  A candidate can make its own outputs and no verdict.
+The contestant, a forked child in its cage, draws the inputs, imports the candidate, calls it on every draw and sends
+back nothing but outputs.  The judge draws the same inputs, computes the expected outputs after the candidate has
+ended, and compares.  So a candidate makes its own outputs, and never its verdict.
 
-Checked: at least five draws of at least three distributions on all small workloads; type, shape, dtype, device and
-finiteness; output memory starts as NaN; inputs are unchanged unless the problem allows it; what one of the draws
-launched, run again from its record on new inputs (`kopt.device.interpret.launch_record`), is right on those; and the
-ghost replay, the candidate run once more with its launches left out, must not be right.  Code that attacks the child's own
-interpreter could report its inputs as unchanged or its ghost as wrong; it still has to send right outputs.
+The judge checks that
+
+- outputs are right on at least five draws of at least three distributions over all small workloads, in type, shape,
+  dtype, device and values, where output memory starts as NaN;
+- inputs are unchanged, unless the problem allows changes;
+- the launches of one recorded call, replayed on new inputs (`kopt.device.interpret.interpreted_call`), make the right
+  output for those;
+- the ghost call, in which every launch is left out, does not give the right output.
+
+Code that attacks the contestant's own process could report its inputs as unchanged or its ghost output as wrong.  It
+would still have to send right outputs.
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ from typing import Any
 import torch
 
 from kopt.artifact import digest
-from kopt.device.interpret.contestant import VerifyJob, contest, input_digests, planned
+from kopt.device.interpret.contestant import VerifyJob, contest, input_digests, verdict_draws
 from kopt.device.reference.calibration import calibrate
 from kopt.device.reference.compare import Contract, Described, compare, expected
 from kopt.device.reference.distributions import Case, Draw, make_case
@@ -37,13 +43,13 @@ from kopt.sandbox.pool import Died, Outcome, Raised, Returned, TimedOut, run_for
 
 JUDGE = "interpret"
 OUTPUT_LIMIT = 256 << 20
-"""Most bytes that a candidate's outputs may have together."""
+"""Largest size of all outputs of a candidate together, bytes."""
 
 
 def verify_all(
     jobs: Sequence[VerifyJob], *, workers: int, limits: Limits | None = None
 ) -> Iterator[tuple[int, Verdict]]:
-    """Judge every job, `workers` at a time; yields (index, verdict) as they end.
+    """Judge every job, `workers` at a time; yield (index, verdict) as the contestants end.
 
     Call it in a process of its own, before anything imports Triton.
 
@@ -51,7 +57,7 @@ def verify_all(
         DeviceError: Triton was imported without its interpreter.
         ProblemError: a reference cannot be run, or no check can tell right from wrong on its small workloads.
     """
-    _prepare()
+    _import_interpreter()
     for problem in {digest(job.problem): job.problem for job in jobs}.values():
         refusal = calibrate(problem, problem.small).refusal
         if refusal:
@@ -62,24 +68,23 @@ def verify_all(
         yield index, _verdict(jobs[index], outcome)
 
 
-def _prepare() -> None:
-    """Import Triton with its interpreter and patch it; stay without threads, which a fork would lose."""
+def _import_interpreter() -> None:
+    """Import Triton with its interpreter, and its patches, so that contestants need not; start no threads.
+
+    A forked child would lose threads.
+    """
     torch.set_num_threads(1)
     os.environ["TRITON_INTERPRET"] = "1"
     import triton.language
 
     if not type(triton.language.sum).__name__.startswith("Interpreted"):
         raise DeviceError("Triton was imported without its interpreter: judge in a process of its own")
-    from kopt.device.interpret import facade as interpret_facade
-    from kopt.device.interpret import patch as interpret_patch
-
-    interpret_patch.install()
-    interpret_facade.install()
+    from kopt.device.interpret import facade, patch  # noqa: F401 - imported once here instead of in every contestant
 
 
 @dataclass(frozen=True)
 class _Sent:
-    """One run as the judge reads it."""
+    """One call as the judge reads it."""
 
     output: Described
     data: bytes
@@ -110,7 +115,7 @@ def _failure(phase: Phase, reason: str) -> Failed:
 
 
 def _judged(job: VerifyJob, reply: bytes) -> Verdict:
-    inputs = planned(job)
+    inputs = verdict_draws(job)
     try:
         sent = _read(reply)
     except Rejected as rejected:
@@ -121,13 +126,13 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
     replayed, runs = sent[after : after + 1], [*sent[:after], *sent[after + 1 :]]
     checks: list[Check] = []
     for draw, run in zip(inputs.draws, runs, strict=False):
-        wrong = _check(job, draw, run, checks)
-        if wrong is not None:
-            return wrong
+        failure = _check_call(job, draw, run, checks)
+        if failure is not None:
+            return failure
         if draw is inputs.draws[inputs.recorded] and replayed:
-            wrong = _check_replay(job, inputs.replayed, replayed[0], tuple(checks))
-            if wrong is not None:
-                return wrong
+            failure = _check_replay(job, inputs.replayed, replayed[0], tuple(checks))
+            if failure is not None:
+                return failure
     if len(sent) != len(inputs.draws) + 2:
         return _failure(Phase.CRASH, f"{len(sent)} outputs came back instead of {len(inputs.draws) + 2}")
     if _is_right(job, inputs.ghost, sent[-1]):
@@ -168,8 +173,8 @@ def _read_one(head: dict[str, Any], data: bytes) -> _Sent:
     return _Sent(what, data, tuple(map(str, head["inputs"])), int(head["launches"]), str(head["error"]))
 
 
-def _check(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Verdict | None:
-    """What is wrong with one run; None, and a check added, when nothing is."""
+def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Verdict | None:
+    """Return the verdict on a call that is not right; for a right one None, with its check added to `checks`."""
     if run.error:
         phase, _, reason = run.error.partition("\n")
         known = phase in list(Phase)
@@ -194,7 +199,7 @@ def _check(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Verdi
 
 
 def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, ...]) -> Verdict | None:
-    """What is wrong with the recorded launches on new inputs; None when nothing is."""
+    """Return the verdict on launches that are not right on new inputs; None for right ones."""
     if run.error:
         phase, _, reason = run.error.partition("\n")
         return _failure(Phase(phase) if phase in list(Phase) else Phase.INTERPRET, f"run again on new inputs: {reason}")
@@ -202,8 +207,8 @@ def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, .
     reason = wanted.contract.violation(run.output) or compare(_tensor(run.data, wanted.contract), wanted, draw).reason
     if not reason:
         return None
-    told = f"its launches, run again from their record on new inputs, do not make the result: {reason}"
-    return Incorrect(judge=JUDGE, reason=told, checks=checks)
+    reason = f"its launches, run again from their record on new inputs, do not make the result: {reason}"
+    return Incorrect(judge=JUDGE, reason=reason, checks=checks)
 
 
 def _is_right(job: VerifyJob, draw: Draw, run: _Sent) -> bool:
@@ -215,7 +220,7 @@ def _is_right(job: VerifyJob, draw: Draw, run: _Sent) -> bool:
 
 
 def _mutated(job: VerifyJob, case: Case, run: _Sent) -> str:
-    """Name of the first input or parameter that changed and may not; empty when there is none."""
+    """Name the first input or parameter that was changed against the rules; empty when there is none."""
     names = [*input_names(case.model, len(case.inputs)), *case.model.state_dict()]
     for name, before, after in zip(names, input_digests(case), [*run.inputs, *[""] * len(names)], strict=False):
         if before != after and name not in job.problem.mutates:
@@ -224,7 +229,7 @@ def _mutated(job: VerifyJob, case: Case, run: _Sent) -> str:
 
 
 def _tensor(data: bytes, wanted: Contract) -> torch.Tensor:
-    """The output from its bytes; NaN where there are too few."""
+    """Return the output with these bytes; NaN throughout when their number is not that of the expected output."""
     output = torch.full(wanted.shape, float("nan")).to(wanted.dtype)
     if len(data) == output.numel() * output.element_size() and data:
         output = torch.frombuffer(bytearray(data), dtype=wanted.dtype).reshape(wanted.shape)

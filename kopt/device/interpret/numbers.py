@@ -1,33 +1,39 @@
-"""Floating-point types that numpy lacks, for the Triton interpreter: conversions between bits and values.
+"""Convert floating-point types that NumPy lacks between their bits and their values, for Triton's interpreter.
 
-Triton's own interpreter truncates where a GPU rounds to nearest even, loses a carry into the exponent, and computes
-with the bits of bfloat16 as if they were integers; `kopt.device.interpret.arithmetic` puts these in their place.
+Triton's own conversions truncate where a GPU rounds to nearest even, lose a carry into the exponent, and compute with
+the bits of bfloat16 as if they were integers; `kopt.device.interpret.arithmetic` replaces them by these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from kopt.device.interpret.session import SESSION
-
-Array = npt.NDArray[Any]
+Array = npt.NDArray[Any]  # of whatever element type a kernel computes with
 
 _EIGHT_BITS = {"fp8e5": torch.float8_e5m2, "fp8e4nv": torch.float8_e4m3fn}
 _NATIVE = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
 
 
-def known(name: str) -> bool:
-    """Whether the Triton type of this name is handled here."""
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Run torch past the modes under which a candidate runs: what the interpreter computes is not the candidate's."""
+    with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
+        yield
+
+
+def is_floating(name: str) -> bool:
+    """Return whether a Triton type, by name, is one of the floating-point types that this module converts."""
     return name == "bf16" or name in _NATIVE or name in _EIGHT_BITS
 
 
 def decode(values: Array, name: str) -> Array:
-    """Values of a Triton type, from its bits (or from a numpy type that already has them), as floats."""
+    """Return the values of a Triton type as NumPy floats, given its bits (or a NumPy array of the type itself)."""
     if name == "bf16":
         return (values.astype(np.uint32) << 16).view(np.float32)
     if name in _EIGHT_BITS:
@@ -36,7 +42,10 @@ def decode(values: Array, name: str) -> Array:
 
 
 def encode(values: Array, name: str, truncate: bool = False) -> Array:
-    """Bits of a Triton type: rounded to nearest even, or towards zero for bfloat16 on request; 8 bits saturate."""
+    """Return the bits of values rounded to a Triton type.
+
+    Rounds to nearest even, or bfloat16 towards zero with `truncate`; 8-bit types saturate.
+    """
     if name == "bf16":
         return _bfloat16_bits(values.astype(np.float32), truncate)
     if name in _EIGHT_BITS:
@@ -45,12 +54,12 @@ def encode(values: Array, name: str, truncate: bool = False) -> Array:
     return values.astype(wanted).view(np.dtype(f"u{wanted.itemsize}"))
 
 
-@SESSION.at("interpreter")
+@unwatched()
 def _decode_eight_bits(values: Array, dtype: torch.dtype) -> Array:
     return torch.from_numpy(np.array(values, dtype=np.uint8)).view(dtype).float().numpy()
 
 
-@SESSION.at("interpreter")
+@unwatched()
 def _encode_eight_bits(values: Array, dtype: torch.dtype) -> Array:
     most = torch.finfo(dtype).max
     wide = torch.from_numpy(np.array(values, dtype=np.float32)).clamp(-most, most)
@@ -64,16 +73,16 @@ def _bfloat16_bits(values: Array, truncate: bool) -> Array:
     return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)
 
 
-def poison(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Array:
-    """What a load gives where it is masked off without a value for it: NaN, and zero for integers."""
-    if not known(name):
+def masked_off(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Array:
+    """Return what a load gives where it is masked off without `other`: NaN, and zero for integers."""
+    if not is_floating(name):
         return np.zeros(shape, dtype)
     return np.broadcast_to(encode(np.array([np.nan]), name).view(dtype), shape).copy()
 
 
-@SESSION.at("interpreter")
+@unwatched()
 def erf(values: Array) -> Array:
-    """The error function."""
+    """Return the error function of each value."""
     return torch.erf(torch.from_numpy(np.array(values))).numpy()
 
 
@@ -91,18 +100,12 @@ LIBDEVICE: dict[str, Callable[..., Array]] = {
     "div_rn": np.divide, "divide": np.divide, "rcp_rn": np.reciprocal, "add_rn": np.add, "mul_rn": np.multiply,
     "isnan": np.isnan, "isinf": np.isinf, "finite": np.isfinite, "saturate": lambda x: np.clip(x, 0, 1),
 }  # fmt: skip
-"""CUDA's device library by name, without `__nv_`, `fast_` and the `f` of single precision."""
+"""Functions of CUDA's device library by name, without `__nv_`, `fast_` and the `f` of single precision."""
 
 
 def libdevice(symbol: str) -> Callable[..., Array] | None:
-    """The numpy function of a device library symbol (`__nv_tanhf`); None where there is none."""
+    """Return the NumPy function for a symbol of the device library (`__nv_tanhf`); None where there is none."""
     name = symbol.removeprefix("__nv_").removeprefix("fast_")
-    candidates = (name, name.removesuffix("f"), name.removeprefix("f"), name.removesuffix("f").removesuffix("d"))
-    return next(
-        (
-            LIBDEVICE[one]
-            for one in (*candidates, *(c.replace("fdivide", "divide") for c in candidates))
-            if one in LIBDEVICE
-        ),
-        None,
-    )
+    spellings = [name, name.removesuffix("f"), name.removeprefix("f"), name.removesuffix("f").removesuffix("d")]
+    spellings += [spelling.replace("fdivide", "divide") for spelling in spellings]
+    return next((LIBDEVICE[spelling] for spelling in spellings if spelling in LIBDEVICE), None)

@@ -1,19 +1,19 @@
-"""Triton's interpreter made strict and true to a GPU: what it lacks, gets wrong or lets pass.
+"""Patch Triton's interpreter: add what it lacks, correct what it gets wrong, refuse what a GPU would not forgive.
 
 - bfloat16 and 8-bit arithmetic, conversions, products and reductions are computed as values and rounded.
-- An access outside every tensor that was passed to the launch is an error; so is nothing else that a GPU would forgive.
+- An access outside every tensor that was passed to the launch is an error.
 - A load that is masked off without `other` gives NaN.
-- An autotuner takes one of its configurations, another one each time, and measures nothing.
-- Launches are counted, recorded, and can be left out; torch in a kernel is the candidate's, not the interpreter's.
+- An autotuner takes one of its configurations, another one for each call, and measures nothing.
+- Launches are counted and recorded, and can be left out; torch called in a kernel counts as the candidate's call.
 
 Importing this module imports Triton, so `TRITON_INTERPRET=1` must be set before.  `install` changes the Triton of this
-process for good.  It works with Triton 3.6 to 3.9, whose interpreters share these names.
+process for good, on behalf of one session.  It works with Triton 3.6 to 3.9, whose interpreters share these names.
+`Any` stands for objects of Triton and its interpreter: Triton ships no types.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,33 +26,31 @@ from triton.runtime.autotuner import Autotuner
 from triton.runtime.interpreter import TensorHandle
 from triton.tools.tensor_descriptor import TensorDescriptor
 
-from kopt.device.interpret import loop_range as interpret_range
-from kopt.device.interpret import numbers
+from kopt.device.interpret import loop_range, numbers
 from kopt.device.interpret.arithmetic import install_arithmetic
 from kopt.device.interpret.memory import install_memory
-from kopt.device.interpret.session import SESSION, Unsupported
+from kopt.device.interpret.session import Session, Unsupported
 
 Builder = interpreter.InterpreterBuilder
 Handle = interpreter.TensorHandle
 
 
-@cache
-def install() -> None:
-    """Change the interpreter of this process; once is enough."""
+def install(session: Session) -> None:
+    """Patch the interpreter of this process, once: launches, accesses and autotuners read and report to `session`."""
     np.seterr(all="ignore")
     _install_shortcuts()
     _install_language()
     install_arithmetic()
-    install_memory()
-    _install_launches()
-    interpret_range.install()
+    install_memory(session)
+    _install_launches(session)
+    loop_range.install()
 
 
 # --- speed ------------------------------------------------------------------------------------------------------------
 
 
 def _install_shortcuts() -> None:
-    """Leave out what takes most of the time: overflow checks of index arithmetic, and types made anew."""
+    """Leave out what takes most of the time: overflow checks of index arithmetic, and making the same types again."""
     interpreter.interpreter_builder.options = interpreter.InterpreterOptions(sanitize_overflow=False)
     tl.core.tensor.__init__ = _remembered(tl.core.tensor.__init__, ("handle", "type", "dtype"), _tensor_shape, _tensor)
     tl.block_type.__init__ = _remembered(tl.block_type.__init__, ("element_ty",), _block_key, _block)
@@ -65,17 +63,24 @@ def _remembered(
     key_of: Callable[..., Any],
     fill: Callable[..., None],
 ) -> Callable[..., None]:
-    """An `__init__` that copies what it made before for the same key; attributes in `own` are filled anew."""
-    known: dict[Any, dict[str, Any]] = {}
+    """Wrap an `__init__` so that it copies the attributes that it made before for the same key.
+
+    Args:
+        original: the `__init__`.
+        own: names of the attributes that are not copied.
+        key_of: maps the arguments to a key; None for arguments that are always initialised by `original`.
+        fill: sets the attributes in `own`.
+    """
+    attributes: dict[Any, dict[str, Any]] = {}
 
     def init(self: Any, *args: Any, **named: Any) -> None:
         key = None if named else key_of(*args)
-        if key is None or key not in known:
+        if key is None or key not in attributes:
             original(self, *args, **named)
             if key is not None:
-                known[key] = {name: value for name, value in vars(self).items() if name not in own}
+                attributes[key] = {name: value for name, value in vars(self).items() if name not in own}
         else:
-            vars(self).update(known[key])
+            vars(self).update(attributes[key])
             fill(self, *args)
 
     return init
@@ -99,13 +104,13 @@ def _block(self: Any, element: Any, shape: Any) -> None:
 
 
 def _numpy_types(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    known: dict[str, Any] = {}
+    """Wrap the function from a Triton type to its NumPy type so that it remembers results by the type's name."""
+    types: dict[str, Any] = {}
 
     def numpy_type(kind: Any) -> Any:
-        found = known.get(kind.name)
-        if found is None:
-            found = known[kind.name] = original(kind)
-        return found
+        if kind.name not in types:
+            types[kind.name] = original(kind)
+        return types[kind.name]
 
     return numpy_type
 
@@ -115,15 +120,15 @@ def _numpy_types(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _install_language() -> None:
     """Patch `triton.language` once instead of at each launch and call, which takes milliseconds."""
-    original = interpreter._patch_lang
-    kept = SimpleNamespace(restore=lambda: None)
-    original(SimpleNamespace(__globals__={"tl": tl, "core": tl.core}))
-    interpreter._patch_lang = lambda function: kept
+    patched = SimpleNamespace(restore=lambda: None)
+    interpreter._patch_lang(SimpleNamespace(__globals__={"tl": tl, "core": tl.core}))
+    interpreter._patch_lang = lambda function: patched
     tl.tensor.__index__ = lambda self: int(self.handle.data.squeeze())  # Triton 3.6 fails with numpy 2.4 and later
     _install_libdevice()
 
 
 def _install_libdevice() -> None:
+    """Have functions of CUDA's device library computed by NumPy."""
     from triton.language.extra import libdevice
     from triton.language.extra.cuda import libdevice as cuda_libdevice
 
@@ -144,64 +149,71 @@ def _extern_elementwise(
     if function is None:
         raise Unsupported(f"the interpreter does not know the device library's {symbol}")
     element = result.scalar
-    return Handle(function(*[one.data for one in arguments]).astype(interpreter._get_np_dtype(element)), element)
+    return Handle(
+        function(*[argument.data for argument in arguments]).astype(interpreter._get_np_dtype(element)), element
+    )
 
 
 # --- launches ---------------------------------------------------------------------------------------------------------
 
 
-def _install_launches() -> None:
+def _install_launches(session: Session) -> None:
+    """Count, record or leave out launches, and say whose Python runs in each part of one."""
     run = interpreter.InterpretedFunction.run
     to_host, to_device = interpreter.GridExecutor._init_args_hst, interpreter.GridExecutor._restore_args_dev
 
     def counted(self: Any, *args: Any, grid: Any, warmup: bool, **options: Any) -> Any:
-        SESSION.launches += not warmup
-        if SESSION.ghost or warmup:
+        session.launches += not warmup
+        if session.ghost or warmup:
             return None
-        again = Grid(grid)
-        if SESSION.record is not None:
-            SESSION.record.launched(lambda: start(self, args, again, options))
-        return start(self, args, again, options)
+        once = Grid(grid, session)
+        session.record_launch(lambda: start(self, args, once, options))
+        return start(self, args, once, options)
 
     def start(self: Any, args: Any, grid: Grid, options: Any) -> Any:
-        with SESSION.at("kernel"):
+        with session.at("kernel"):
             return run(self, *args, grid=grid, warmup=False, **options)
 
     def registered(self: Any, positional: Any, named: Any) -> Any:
-        with SESSION.at("interpreter"):
-            given = [*positional, *named.values()]
-            _check_tensors(given)
+        with session.at("interpreter"):
+            _check_tensors([*positional, *named.values()])
             on_host = to_host(self, positional, named)
-            SESSION.ranges = sorted(set(_ranges([*on_host[0], *on_host[1].values()])))
+            session.ranges = sorted(set(_ranges([*on_host[0], *on_host[1].values()])))
             return on_host
 
     def restored(self: Any, *args: Any) -> Any:
-        with SESSION.at("interpreter"):
+        with session.at("interpreter"):
             return to_device(self, *args)
 
     interpreter.InterpretedFunction.run = counted
     interpreter._implicit_cvt = _with_scalars(interpreter._implicit_cvt)
     interpreter.GridExecutor._init_args_hst = registered
     interpreter.GridExecutor._restore_args_dev = restored
-    Autotuner.run = _run_one_configuration
+    Autotuner.run = lambda self, *args, **options: _run_one_configuration(session.turn, self, args, options)
 
 
 class Grid:
-    """A launch's grid; where the candidate computes it, that is done once, as its own Python."""
+    """A launch's grid; one that the candidate computes is computed once, as Python of the candidate."""
 
-    def __init__(self, grid: Any) -> None:
-        self._grid = grid
+    def __init__(self, grid: Any, session: Session) -> None:
+        self._grid, self._session = grid, session
 
     def __call__(self, arguments: Any) -> Any:
-        """The grid, for the launch with these arguments."""
+        """Return the grid of the launch with these arguments."""
         if callable(self._grid):
-            with SESSION.at("host"):
+            with self._session.at("host"):
                 self._grid = self._grid(arguments)
         return self._grid
 
 
 def _check_tensors(values: Iterable[Any]) -> None:
-    """Arguments that look like tensors are: what another class does when it is moved would be taken for ours."""
+    """Check that arguments which look like tensors are tensors.
+
+    An object of another class could run code of the candidate while the interpreter moves it.
+
+    Raises:
+        TypeError: an argument only looks like a tensor.
+    """
     for value in values:
         if isinstance(value, tuple | list):
             _check_tensors(value)
@@ -212,7 +224,7 @@ def _check_tensors(values: Iterable[Any]) -> None:
 
 
 def _with_scalars(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A number with a point is a scalar of FP32 in a compiled kernel; the interpreter leaves it a Python one."""
+    """Wrap the conversion of arguments so that a Python float becomes an FP32 scalar, as in a compiled kernel."""
 
     def converted(argument: Any) -> Any:
         if type(argument) is not float:
@@ -223,6 +235,7 @@ def _with_scalars(original: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _ranges(values: Iterable[Any]) -> Iterator[tuple[int, int]]:
+    """Yield first address and end of the storage of every tensor among the arguments."""
     for value in values:
         if isinstance(value, tuple | list):
             yield from _ranges(value)
@@ -233,12 +246,15 @@ def _ranges(values: Iterable[Any]) -> Iterator[tuple[int, int]]:
             yield storage.data_ptr(), storage.data_ptr() + storage.nbytes()
 
 
-def _run_one_configuration(self: Any, *args: Any, **options: Any) -> Any:
-    """Launch with one configuration, as an autotuner does once it has measured; nothing is reset or restored."""
-    self.nargs = dict(zip(self.arg_names, args, strict=False))
-    choices = self.prune_configs(options)
-    chosen = choices[SESSION.turn % len(choices)]
-    self.best_config = chosen
+def _run_one_configuration(turn: int, tuner: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Launch with configuration `turn` (modulo their count), as an autotuner does once it has measured.
+
+    Nothing is reset or restored.
+    """
+    tuner.nargs = dict(zip(tuner.arg_names, args, strict=False))
+    choices = tuner.prune_configs(options)
+    chosen = choices[turn % len(choices)]
+    tuner.best_config = chosen
     if chosen.pre_hook is not None:
-        chosen.pre_hook({**self.nargs, **options, **chosen.all_kwargs()})
-    return self.fn.run(*args, **options, **chosen.all_kwargs())
+        chosen.pre_hook({**tuner.nargs, **options, **chosen.all_kwargs()})
+    return tuner.fn.run(*args, **options, **chosen.all_kwargs())

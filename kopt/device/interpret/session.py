@@ -1,15 +1,21 @@
-"""What the interpreter is to do in a process, what it has done, and how it refuses."""
+"""The session of one kernel in the interpreter: what the interpreter is to do, and what it has done so far.
+
+The contestant makes one `Session` and hands it to whatever reads or changes it: the patches of Triton, the pretended
+device and the guard.  So a session's life is that of the contestant's process, which judges one kernel.  It is handed
+on, since the patched functions can close over it, and is no context variable, since a thread that a candidate starts
+would find that one empty.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from kopt.device.interpret.launch_record import InterpretedCall
-    from kopt.device.interpret.races import Races
+from kopt.device.build.hostops import Kind
+from kopt.device.interpret.interpreted_call import HostStep, InterpretedCall, LaunchStep, fill_with_nan, tensors_in
+from kopt.device.interpret.races import Races
 
 Place = Literal["host", "interpreter", "kernel"]
 """Whose Python runs: the candidate's around its launches, the interpreter's own that moves arguments, or a kernel's."""
@@ -20,36 +26,74 @@ class OutOfBounds(Exception):
 
 
 class Unsupported(Exception):
-    """A kernel uses what a GPU has and the interpreter has not."""
+    """A kernel uses something that a GPU has and the interpreter lacks."""
 
 
 @dataclass
 class Session:
-    """What the interpreter is to do in this process, and what it has done."""
+    """What the interpreter is to do for one kernel, and what it has done."""
 
     ghost: bool = False
-    """Leave launches out."""
+    """Leave every launch out."""
     turn: int = 0
-    """Which of its configurations an autotuner takes, counted round."""
+    """Number of the call, from 0: an autotuner takes the configuration of this number, modulo their count."""
     launches: int = 0
     """Launches so far, those left out included."""
     place: Place = "host"
-    """Whose Python runs."""
-    record: InterpretedCall | None = None
-    """Where what the candidate does is recorded."""
+    """Whose Python runs now."""
+    call: InterpretedCall | None = None
+    """Where the present call is recorded; None when it is not."""
     races: Races | None = None
-    """What watches the accesses of the present launch."""
+    """Watches the accesses of the present launch in a replay; None outside replays."""
     ranges: list[tuple[int, int]] = field(default_factory=list)
-    """First address and end of every tensor of the present launch."""
+    """First address and end of every tensor of the present launch, sorted."""
 
     @contextmanager
     def at(self, place: Place) -> Iterator[None]:
-        """What runs inside is whose."""
+        """Mark code run inside the block as belonging to `place`."""
         before, self.place = self.place, place
         try:
             yield
         finally:
             self.place = before
 
+    def record_host_operation(self, kind: Kind | None, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Record an operation of torch in the present call; one that computes (`kind` None) is left out.
 
-SESSION = Session()
+        `Any`: torch's dispatch passes operations and their arguments untyped.
+        """
+        if self.call is None:
+            return
+        if kind == "allocation":
+            self.call.allocated += tensors_in(result)
+        elif kind in ("fill", "copy"):
+            self.call.steps.append(HostStep(func, args, kwargs, result))
+
+    def record_launch(self, run: Callable[[], object]) -> None:
+        """Record in the present call that a launch begins, which `run` makes again."""
+        if self.call is not None:
+            self.call.steps.append(LaunchStep(run))
+
+    def replay(self, call: InterpretedCall) -> None:
+        """Repeat a recorded call with whatever its inputs hold now, and watch its launches for data races.
+
+        Raises:
+            DataRace: programs of a launch depend on each other.
+            Exception: whatever a launch raises on other inputs.
+        """
+        with self.at("interpreter"):
+            for tensor in call.allocated:
+                fill_with_nan(tensor)
+        for step in call.steps:
+            if isinstance(step, LaunchStep):
+                self._watch(step)
+            else:
+                with self.at("interpreter"):
+                    step.repeat()
+
+    def _watch(self, step: LaunchStep) -> None:
+        self.races = Races(step.observed)
+        try:
+            step.repeat()
+        finally:
+            self.races = None

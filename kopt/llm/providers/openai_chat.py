@@ -13,6 +13,7 @@ from kopt.llm.table import Model
 class ChatCompletions(OpenAi):
     """The Chat Completions API."""
 
+    is_portable = True
     path = "/v1/chat/completions"
 
     def body(self, request: Request, entry: Model) -> Body:

@@ -1,0 +1,8 @@
+"""Build a candidate without a GPU: trace it on fake tensors, compile, fingerprint.
+
+1. `build` runs a caged child per candidate.
+2. `trace` calls the entry point against `stub_gpu`, a GPU that is only described.
+3. `launch_recorder` compiles instead of launching, `hostops` watches torch, `trace_log` keeps both.
+4. `normal_ptx` and `fingerprint` name the behaviour; `cubin` reads resources; `precompiled` carries binaries to the
+   GPU.
+"""
