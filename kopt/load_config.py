@@ -103,7 +103,7 @@ def load_device(name: str, root: Path) -> Device:
     if name not in known:
         raise ConfigError(f"device: unknown {name!r}{nearest(name, known)}; known are {', '.join(known)}")
     try:
-        return Device.model_validate(yaml.safe_load((folder / f"{name}.yaml").read_text()))
+        return Device.model_validate(read(folder / f"{name}.yaml"))
     except ValidationError as error:
         raise ConfigError(f"config/devices/{name}.yaml: {_explain(error, Device)}") from error
 
@@ -126,7 +126,7 @@ def read(file: Path) -> dict[str, Any]:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that cannot be is a ValueError
         raise ConfigError(f"{file}: not YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(content or {}, dict):
         raise ConfigError(f"{file}: must be a mapping of settings")

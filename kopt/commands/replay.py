@@ -76,8 +76,8 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
     for file, text in recording.problem.items():
         write_text(beside / "problems" / str(recording.settings["problem"]) / file, text)
     write_text(beside / "models.yaml", yaml.safe_dump(recording.models.model_dump(mode="json"), sort_keys=True))
-    settings = {key: value for key, value in recording.settings.items() if key not in MADE_HERE and value is not None}
-    settings |= {
+    kept = {key: value for key, value in recording.settings.items() if key not in MADE_HERE and value is not None}
+    settings = kept | {
         "results": str(results), "store": str(store), "run": name, "problems": str((beside / "problems").resolve()),
         "models_file": str((beside / "models.yaml").resolve()), "replies": "replay",
         "judge": recording.settings["judge"],

@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from kopt.estimate.instructions import Instruction, PtxProgram, kind, loop_ends
+from kopt.estimate.registers import integer
 from kopt.estimate.walk import UNKNOWN, Walk
 from kopt.model.build import Launch
 from kopt.model.device import Device
@@ -128,7 +129,8 @@ def _depth(instructions: list[Instruction], head: int, launch: Launch, tile_byte
     if "cp_async" not in kinds:
         return 0.0
     commits = sum("commit_group" in one.opcode for one in instructions)
-    pending = [int(one.operands[0]) for one in instructions if "cp.async.wait_group" in one.opcode and one.operands]
+    waits = [one for one in instructions if "cp.async.wait_group" in one.opcode and one.operands]
+    pending = [integer(one.operands[0]) or 0 for one in waits]
     return (max(pending, default=0) // max(commits, 1)) + 1.0
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from kopt.model.cost import total
 from kopt.report import costs, curve, lineage, numbers, tables
 from kopt.report.diff import diff
 from kopt.report.record import RunRecord
@@ -69,7 +70,7 @@ def _derived(record: RunRecord) -> dict[str, Any]:
         "correct": len(correct),
         "diff": diff(record.seed_source, record.best_source),
         "cost_usd": sum(trial.cost_usd for trial in record.trials),
-        "cost": costs.total(record.costs),
+        "cost": total(record.costs),
         "cost_by_model": costs.by_model(record.costs),
         "cost_by_round": costs.by_round(record.costs),
         "cost_by_purpose": costs.by_round_and_purpose(record.costs),

@@ -141,8 +141,8 @@ def _with_rest(first: Truncated, rest: Reply, entry: str) -> Answered | Truncate
 def _answer(proposer: ModelProposer, slot: Slot, request: str, reply: Reply) -> Answer:
     """Make a reply the answer of its slot.  Once the budget is spent, slots are skipped and the search ends."""
     if isinstance(reply, Unanswered):
-        status = ProposalStatus.SKIPPED if reply.kind == NoReplyReason.BUDGET else ProposalStatus.NONE
-        return Answer(status, reason=f"{reply.kind}: {reply.detail}")
+        status = ProposalStatus.SKIPPED if reply.reason == NoReplyReason.BUDGET else ProposalStatus.NONE
+        return Answer(status, reason=f"{reply.reason}: {reply.detail}")
     extracted = kernel_of(reply, proposer.entry)
     if not isinstance(extracted, Extracted):
         return Answer(

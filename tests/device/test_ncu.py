@@ -72,7 +72,7 @@ def test_missing_values_are_none_and_never_an_error():
     assert first.metrics["lts__t_sector_hit_rate.pct"] is None
 
 
-@pytest.mark.parametrize("cell", ["nan", "", "n/a", "inf", "(1, 2)"])
+@pytest.mark.parametrize("cell", ["nan", "", "n/a", "inf", "(1, 2)", "1_0", "８０", "8e"])
 def test_what_is_no_finite_number_is_none(cell):
     assert parse(SMALL.replace("80.0", cell))[0].metrics[DRAM] is None
 

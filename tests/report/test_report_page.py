@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt.model.build import Phase
-from kopt.report.costs import LabelledCost, by_model, by_round, by_round_and_purpose, by_slot, total
+from kopt.model.cost import total
+from kopt.report.costs import LabelledCost, by_model, by_round, by_round_and_purpose, by_slot
 from kopt.report.curve import curve, ticks
 from kopt.report.diff import diff
 from kopt.report.lineage import chain, graph

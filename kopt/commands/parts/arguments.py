@@ -65,7 +65,7 @@ def settings_of(options: argparse.Namespace) -> Config:
             raise ConfigError(f"--config {word}: write NAME=VALUE")
         try:
             raw[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
             raise ConfigError(f"--config {word}: {value!r} is not YAML") from error
     return load(raw, ROOT)
 

@@ -83,7 +83,7 @@ def _chosen(wanted: str, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
 
 def _named(entry: str, gpus: Sequence[Gpu]) -> Gpu | None:
     """The GPU with this number or this beginning of a UUID; an instance stands for its divided GPU's number."""
-    if entry.isdecimal():
+    if entry.isascii() and entry.isdecimal():
         return next((gpu for gpu in gpus if gpu.index == int(entry)), None)
     if not entry.startswith(("GPU-", "MIG-")):
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from kopt.model.base import Value
@@ -120,9 +121,12 @@ def _launch(row: Mapping[str, str], units: Mapping[str, str], metrics: Sequence[
     return LaunchCounters(kernel=row.get("Kernel Name", ""), metrics=values)
 
 
+_CELL = re.compile(r"[+-]?[0-9][0-9,]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+"""A number as ncu prints one; `float` reads more, such as `1_0` or digits of other scripts."""
+
+
 def _number(cell: str, unit: str) -> float | None:
-    try:
-        value = float(cell.replace(",", ""))
-    except ValueError:
+    if not _CELL.fullmatch(cell.strip()):
         return None
+    value = float(cell.replace(",", ""))
     return value * _SCALES.get(unit.strip(), 1.0) if math.isfinite(value) else None
