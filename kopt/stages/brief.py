@@ -98,7 +98,7 @@ def brief(
     memory = before.model_copy(update={"pool": shares(round.pool, round.techniques)})
     lessons = before.reflections
     if reflector and asker and events and not round.over:
-        lessons = (*_reflection(round, setting, parents[0].standing, events, memory, reflector, asker), *lessons)
+        lessons = (*_reflection(round, setting, parents[0].times, events, memory, reflector, asker), *lessons)
     memory = memory.model_copy(update={"events": (*events, *before.events)[:EVENTS], "reflections": lessons[:LESSONS]})
     return Briefing(round=round.summary.round, setting=setting, parents=parents, memory=memory, over=round.over)
 
@@ -167,7 +167,7 @@ def _against(ms: float, parent_ms: float | None) -> str:
 def _parent(row: SelectionRow, profile: Profile | None, round: Round, setting: PromptContext, store: Store) -> Parent:
     return Parent(
         kernel=Kernel(source=store.text(KERNEL, row.kernel, ".py"), entry=setting.problem.seed.entry),
-        standing=_standing(row, round, setting),
+        times=_standing(row, round, setting),
         build=built_named(row.build, store) if row.build else None,
         profile=profile,
         techniques=row.techniques,

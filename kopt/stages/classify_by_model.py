@@ -25,15 +25,10 @@ from kopt.prompts.sections import Prompt
 from kopt.provenance import code_digest
 from kopt.stages.classify import Vectors
 from kopt.stages.evaluate import built_named
+from kopt.techniques.static import is_provable
 from kopt.techniques.taxonomy import load, taxonomy_digest
 
 log = logging.getLogger(__name__)
-
-PROVABLE = frozenset({
-    "tensor_cores", "software_pipelining", "vectorized_load", "autotuned_config", "masked_access", "atomic_reduction",
-    "warp_specialization", "thread_block_clusters", "async_copy_tma",
-})  # fmt: skip
-"""Techniques that an instruction, a launch or a call shows beyond doubt, held or not; the rest takes judgement."""
 
 
 class Counts(Value):
@@ -87,7 +82,7 @@ class ModelClassifier:
     def _decided(self, known: TechniqueVector | None) -> dict[str, bool]:
         """What facts prove, by technique; its names are the same for every kernel."""
         held = known.techniques if known else ()
-        return {t.name: t.name in held for t in self.taxonomy if self.facts and t.name in PROVABLE}
+        return {t.name: t.name in held for t in self.taxonomy if self.facts and is_provable(t.name)}
 
     def _prompt(self, row: RankRow, known: TechniqueVector | None) -> Prompt:
         decided = self._decided(known)

@@ -151,7 +151,7 @@ def _prompt(author: ModelProposer, slot: Slot, failure: Failure | None) -> Promp
 def _repair(author: ModelProposer, slot: Slot, parent: Parent, assignment: Assignment, failure: Failure) -> Prompt:
     store = author.asker.store
     before = next(c for c in reversed(author.earlier) if (c.round, c.slot) == (author.round, slot.slot))
-    told = repair.Failure(
+    told = repair.FailedProposal(
         stage=failure.stage,
         phase=failure.phase,
         reason=failure.reason,

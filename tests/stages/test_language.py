@@ -26,7 +26,7 @@ from kopt.model.diagnosis import Diagnosis, Direction
 from kopt.model.kernel import Kernel, ProposalStatus, Slot
 from kopt.model.technique import Technique, TechniqueVector
 from kopt.model.trial import RankRow, SelectionRow
-from kopt.prompts.context import Memory, Parent, Setting, Share, Standing
+from kopt.prompts.context import Memory, Parent, ParentTimes, PromptContext, Share
 from kopt.prompts.sections import Prompt
 from kopt.stages import generate as generating
 from kopt.stages.classify import classify_pool
@@ -45,7 +45,7 @@ DIRECTIONS = [
     Direction(rank=1, bottleneck="narrow_loads", cause="4 bytes", direction="widen loads"),
     Direction(rank=2, bottleneck="low_occupancy", cause="12 %", direction="smaller tiles"),
 ]
-STANDING = Standing(ms=1.0, estimated=True, floor_ms=0.5, roofline_share=0.5)
+TIMES = ParentTimes(ms=1.0, estimated=True, floor_ms=0.5, roofline_share=0.5)
 
 
 class Scripted(Asker):
@@ -76,8 +76,8 @@ def parent(store):
 
 
 def briefing_of(techniques=(), pool=()):
-    setting = Setting(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.6.0", techniques=techniques)
-    parents = (Parent(kernel=Kernel(source=SOURCE), standing=STANDING),)
+    setting = PromptContext(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.6.0", techniques=techniques)
+    parents = (Parent(kernel=Kernel(source=SOURCE), times=TIMES),)
     return Briefing(round=1, setting=setting, parents=parents, memory=Memory(pool=pool), over=False)
 
 
@@ -95,7 +95,7 @@ def attempt_of(asker, parent, attempt=0, earlier=(), models=("m",), pool=()):
         rank=0, kernel=parent, fingerprint="", origin="r0a0s0", model="seed", time_ms=1.0, estimated=True,
         roofline_share=0.5, techniques=(), cluster="none",
     )  # fmt: skip
-    setting = generating.Setting(
+    setting = generating.AttemptContext(
         round=2, attempt=attempt, seed=0, parents={parent: row},
         directions={(parent, d.rank): d for d in DIRECTIONS}, facts=FACTS, device=DEVICE, store=asker.store,
     )  # fmt: skip
