@@ -9,8 +9,8 @@ from pydantic import Field, JsonValue
 from kopt.model.base import Value
 from kopt.model.diagnosis import Direction
 from kopt.prompts.context import Memory, Parent, PromptContext
-from kopt.prompts.propose import memory_sections, parent_sections, run_sections
 from kopt.prompts.sections import Prompt, Section, assemble
+from kopt.prompts.shared_sections import memory_sections, parent_sections, run_sections
 
 TEMPLATE = "diagnose/2"
 

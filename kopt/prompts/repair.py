@@ -6,8 +6,8 @@ from typing import Literal
 
 from kopt.model.base import Value
 from kopt.prompts.context import Assignment, Parent, PromptContext
-from kopt.prompts.propose import run_sections
 from kopt.prompts.sections import Prompt, Section, assemble, code
+from kopt.prompts.shared_sections import run_sections
 
 TEMPLATE = "repair/2"
 

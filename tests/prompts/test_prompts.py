@@ -32,11 +32,12 @@ from kopt.prompts.classify import classify, evidence
 from kopt.prompts.context import Assignment, Event, Memory
 from kopt.prompts.diagnose import Answer, diagnose, directions
 from kopt.prompts.guidance import triton_guidance
-from kopt.prompts.propose import TOTAL_TOKENS, propose, run_sections
+from kopt.prompts.propose import TOTAL_TOKENS, propose
 from kopt.prompts.reflect import Answer as Lessons
 from kopt.prompts.reflect import reflect, reflection
 from kopt.prompts.repair import repair
 from kopt.prompts.sections import Prompt, Section, assemble, code, estimate_tokens, fit
+from kopt.prompts.shared_sections import run_sections
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 
