@@ -84,7 +84,7 @@ def parent(store):
 
 def briefing_of(techniques=(), pool=()):
     context = PromptContext(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.6.0", techniques=techniques)
-    parents = (Parent(kernel=Kernel(source=SOURCE), standing=TIMES),)
+    parents = (Parent(kernel=Kernel(source=SOURCE), times=TIMES),)
     return Briefing(round=1, context=context, parents=parents, memory=Memory(pool=pool), over=False)
 
 
