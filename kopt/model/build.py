@@ -115,7 +115,7 @@ class Built(Value):
 
     status: Literal["built"] = "built"
     fingerprint: str
-    """SHA-256 over normalised PTX, grids, options, specialisation and host operations (evaluation.md section 1)."""
+    """SHA-256 over what the candidate does on its workloads (`kopt.device.build.fingerprint` says what counts)."""
     workloads: tuple[WorkloadBuild, ...]
 
 

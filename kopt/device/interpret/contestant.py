@@ -30,6 +30,7 @@ from kopt.device.reference.rejection import Rejected, describe
 from kopt.model.base import Value
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
+from kopt.model.language import Language
 from kopt.model.problem import Problem
 from kopt.sandbox.child import Task
 from kopt.sandbox.pipe import Report
@@ -85,7 +86,7 @@ def contest(job: VerifyJob) -> Task:
     def task(report: Report) -> bytes:
         os.environ["TRITON_INTERPRET"] = "1"
         torch.set_num_threads(1)
-        session = _interpreting_session()
+        session = _interpreting_session(job.kernel.language)
         inputs = verdict_draws(job)
         cases = [make_case(job.problem, draw) for draw in (*inputs.draws, inputs.ghost, inputs.replayed)]
         _fill_new_memory()
@@ -106,11 +107,11 @@ def contest(job: VerifyJob) -> Task:
     return task
 
 
-def _interpreting_session() -> Session:
+def _interpreting_session(language: Language) -> Session:
     """Make a session and patch Triton and torch of this process to work for it."""
     from kopt.device.interpret import facade, patch  # here, because they import Triton
 
-    session = Session()
+    session = Session(language)
     patch.install(session)
     facade.install()
     return session

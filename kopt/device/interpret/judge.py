@@ -34,7 +34,7 @@ from kopt.device.reference.calibration import calibrate
 from kopt.device.reference.compare import Contract, Described, compare, expected
 from kopt.device.reference.distributions import Case, Draw, make_case
 from kopt.device.reference.facts import input_names
-from kopt.device.reference.rejection import Rejected, bounded
+from kopt.device.reference.rejection import Rejected, bounded, no_launch_reason, right_ghost_reason
 from kopt.errors import DeviceError, ProblemError
 from kopt.model.build import Phase
 from kopt.model.verdict import Check, Failed, Incorrect, Passed, Verdict
@@ -138,7 +138,7 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
     if _is_right(job, inputs.ghost, sent[-1]):
         return Incorrect(
             judge=JUDGE,
-            reason="with every kernel launch left out the output is still right: the Triton kernel does not make it",
+            reason=right_ghost_reason(job.kernel.language),
             checks=tuple(checks),
         )
     return Passed(judge=JUDGE, checks=tuple(checks))
@@ -181,7 +181,7 @@ def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> 
         return _failure(Phase(phase) if known else Phase.INTERPRET, reason if known else run.error)
     case = make_case(job.problem, draw)
     if not run.launches:
-        return _failure(Phase.FALLBACK, "the entry point launches no Triton kernel")
+        return _failure(Phase.FALLBACK, no_launch_reason(job.kernel.language))
     changed = _mutated(job, case, run)
     if changed:
         return _failure(
