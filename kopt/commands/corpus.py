@@ -180,7 +180,7 @@ def at_full_size(
 ) -> dict[int, Judged]:
     """What a judge without a GPU says, less who passed it and leaves work out where nobody ran it; own process too."""
     from kopt.device.reference.facts import problem_facts
-    from kopt.estimate.time import estimate
+    from kopt.estimate.kernel_time import estimate
     from kopt.estimate.work_done import undone_work
 
     texts, answers = Store(store), dict(judged)

@@ -253,7 +253,7 @@ def _built(task: Task, kernels: Sequence[Kernel], device: Device, store: Path) -
 
 def _built_and_estimated(task: Task, device: Device, store: Path) -> tuple[Build, Estimated | None, Estimated | None]:
     """The kernel's build, its estimated time, and the seed kernel's."""
-    from kopt.estimate.time import estimate
+    from kopt.estimate.kernel_time import estimate
 
     builds = _built(task, [task.kernel, task.problem.seed], device, store)
     facts = facts_of(task.problem, Store(store), "interpret")

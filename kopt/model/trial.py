@@ -1,35 +1,55 @@
-"""Rows of the run's tables, and what a round came to.
+"""Rows of the run's tables, and the summary of a round.
 
-Tables are flat; what is nested (builds, verdicts, timings, vectors) lies in the store, and a row names it by digest.
+Tables are flat; nested values (builds, verdicts, timings, vectors) lie in the store, and a row names them by digest.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Protocol
 
 from kopt.model.base import Value
 
 
+class KernelRow(Protocol):
+    """A row about one kernel."""
+
+    @property
+    def kernel(self) -> str:
+        """Digest of the source."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the compiled behaviour; empty for a kernel that could not be fingerprinted."""
+
+
+def behaviour(row: KernelRow) -> str:
+    """Return the digest under which a row's kernel is the same as another: its fingerprint, or its source's digest.
+
+    A kernel without a fingerprint is the same as none but itself.
+    """
+    return row.fingerprint or row.kernel
+
+
 class BuildRow(Value):
-    """A row of `builds.parquet`: what the CPU stage made of one candidate, and which kernel it turned out to be."""
+    """A row of `builds.parquet`: the build of one candidate, and whether its kernel came before."""
 
     round: int
     attempt: int
     slot: int
     kernel: str
-    """Digest of the source; empty when there was no candidate."""
+    """Digest of the source; empty when there was no kernel."""
     status: Literal["built", "failed", "none"]
     phase: str = ""
     reason: str = ""
     fingerprint: str = ""
-    """Empty for a kernel that could not be fingerprinted: it is its own singleton."""
+    """Digest of the compiled behaviour; empty for a kernel that was not built."""
     build: str = ""
     """Store digest of the build's key."""
     duplicate_of: str = ""
-    """Name of the earlier candidate of this run with the same fingerprint (`r1a0s3`), or empty if this is the first."""
+    """Name of the first candidate of this run with the same behaviour (`r1a0s3`); empty if this is the first."""
     chunk: int = -1
-    """Evaluation chunk that judges it; -1 when there is nothing to judge."""
+    """Number of the evaluation chunk in which the kernel is judged; -1 when there is nothing to judge."""
 
 
 class EvaluationRow(Value):
@@ -45,23 +65,28 @@ class EvaluationRow(Value):
     reason: str = ""
     judge: str
     time_ms: float | None = None
-    """Objective: geometric mean over the main workloads, ms; None unless it passed."""
+    """Objective: geometric mean over the main workloads, ms; None unless the kernel passed."""
     low_ms: float | None = None
+    """Lower end of the objective's 95 % interval; None for an estimate."""
     high_ms: float | None = None
+    """Upper end of the objective's 95 % interval; None for an estimate."""
     estimated: bool = True
+    """Whether the time is an estimate."""
     roofline_share: float | None = None
+    """Roofline floor over time, 0 to 1."""
     build: str = ""
+    """Store digest of the build's key."""
     evaluation: str = ""
-    """Store digest of the verdict's and timing's key."""
+    """Store digest of the verdict's key."""
 
 
 class TimedKernel(Value):
-    """A correct kernel with its time: what a row of the pool and a row of the selection share."""
+    """A correct kernel with its time: the fields that rows of the pool and of the selection share."""
 
     kernel: str
     fingerprint: str
     origin: str
-    """Name of the candidate that first brought this kernel (`r0a0s0` is the seed)."""
+    """Name of the first candidate with this kernel (`r0a0s0` is the seed)."""
     model: str
     time_ms: float
     low_ms: float | None = None
@@ -76,6 +101,7 @@ class RankRow(TimedKernel):
     """A row of `ranking.parquet`: a member of the pool in order of time."""
 
     position: int
+    """Position in the pool by time, from 0."""
 
 
 class TechniqueRow(Value):
@@ -86,18 +112,18 @@ class TechniqueRow(Value):
     techniques: tuple[str, ...]
     """Names in the taxonomy's order."""
     classified: bool
-    """False when the classifier gave no answer: the kernel is its own cluster."""
+    """False when the classifier gave no answer, so that the kernel is its own cluster."""
     cluster: str
-    """Names joined by `+`, `none` when it uses none, or the kernel's own digest when it is not classified."""
+    """Names joined by `+`; `none` without techniques; the kernel's digest when it is not classified."""
     new: bool
-    """True when this round classified it, False when the store knew it."""
+    """Whether this round classified the kernel; False when the store held its techniques."""
 
 
 class SelectionRow(TimedKernel):
     """A row of `selection.parquet`: a parent of the next round, in order of selection."""
 
     rank: int
-    """From 0, in order of selection."""
+    """Position in order of selection, from 0."""
     techniques: tuple[str, ...]
     cluster: str
 
@@ -106,14 +132,15 @@ class StopReason(StrEnum):
     """Why the search ended before its last round."""
 
     ROOFLINE = "roofline"
-    """The best kernel reached the wanted share of the roofline."""
+    """The best kernel reached the configured share of the roofline."""
     BUDGET = "budget"
-    """The budget for language models is spent: slots were left out."""
+    """The budget for language models is spent, and slots were left out."""
     NO_IMPROVEMENT = "no_improvement"
+    """No round improved the best kernel for as long as the configuration allows."""
 
 
 class RoundSummary(Value):
-    """What a round came to: `round.json`, and the line on the terminal."""
+    """The summary of a round: `round.json`, and the line on the terminal."""
 
     round: int
     slots: int
@@ -125,12 +152,13 @@ class RoundSummary(Value):
     faster: int
     """Correct kernels that beat the previous best."""
     pool_before_dedup: int
+    """Size of the pool before kernels of equal fingerprint are merged."""
     pool: int
-    """Pool after merging equal fingerprints."""
+    """Size of the pool after kernels of equal fingerprint were merged."""
     clusters: int
     """Distinct technique vectors in the pool; 0 with clustering off."""
     classified: int
-    """Kernels that this round classified."""
+    """Number of kernels that this round classified."""
     best_kernel: str
     best_ms: float
     best_model: str
@@ -161,9 +189,9 @@ class Trial(Value):
     kernel: str
     fingerprint: str
     duplicate_of: str
-    """Name of the first candidate with this fingerprint, when it is not this one."""
+    """Name of the first candidate with this behaviour; empty if this is the first."""
     verdict: Literal["passed", "incorrect", "failed", "duplicate", "none"]
-    """`failed` covers builds too; `duplicate` kernels share the verdict of the first."""
+    """`failed` includes failed builds; a `duplicate` shares the verdict of the first candidate."""
     phase: str
     reason: str
     time_ms: float | None

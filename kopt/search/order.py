@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kopt.model.trial import RankRow
+from kopt.model.trial import RankRow, behaviour
 
 
 def by_time(pool: Sequence[RankRow]) -> list[RankRow]:
@@ -22,7 +22,7 @@ def dedup(pool: Sequence[RankRow]) -> list[RankRow]:
     """
     first: dict[str, RankRow] = {}
     for row in sorted(pool, key=lambda row: age(row.origin)):
-        first.setdefault(row.fingerprint or row.kernel, row)
+        first.setdefault(behaviour(row), row)
     return by_time(list(first.values()))
 
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from kopt.estimate.eager import eager_ms
 from kopt.jobs.asker import Asker
 from kopt.jobs.briefing import Briefing
 from kopt.jobs.keys import KERNEL
@@ -177,8 +178,8 @@ def _parent(row: SelectionRow, profile: Profile | None, round: Round, setting: P
 def _standing(row: SelectionRow, round: Round, setting: PromptContext) -> ParentTimes:
     summary = round.summary
     eager, compiled = _baselines(round.baseline)
-    if row.estimated and setting.facts.workloads:
-        eager = _eager_ms(setting)
+    if row.estimated:
+        eager = eager_ms(setting.facts, setting.device) or eager
     return ParentTimes(
         ms=row.time_ms,
         low_ms=row.low_ms,
@@ -198,12 +199,6 @@ def _baselines(measured: Finals | None) -> tuple[float | None, float | None]:
     ms = {name: one.objective_ms for name, one in measured.timings.items()} if measured else {}
     compiled = [ms[name] for name in ("compile", "max-autotune") if name in ms]
     return ms.get("eager"), min(compiled, default=None)
-
-
-def _eager_ms(setting: PromptContext) -> float:
-    from kopt.estimate.time import estimate_eager
-
-    return estimate_eager(setting.facts, setting.device).objective_ms
 
 
 def _reflection(

@@ -116,12 +116,12 @@ def estimate_time(build: str, facts: ProblemFacts, device: Device, store: Store)
     Raises:
         StoreError: it is not in the store (any more).
     """
-    from kopt.estimate.time import estimate
+    from kopt.estimate.kernel_time import estimate
 
     built = built_named(build, store)
     key = EstimateKey(
         build=build, facts=artifact.digest(facts), device=artifact.digest(device),
-        code=code_digest("kopt.estimate.time"),
+        code=code_digest("kopt.estimate.kernel_time"),
     )  # fmt: skip
     return store.shelf(Estimated).get_or_make(
         key, lambda: estimate(built, facts, device, lambda name: store.text("ptx", name, ".ptx"))

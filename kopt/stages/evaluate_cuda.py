@@ -17,7 +17,7 @@ from kopt.model.environment import Environment
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.timing import Measured
-from kopt.model.trial import BuildRow, SelectionRow
+from kopt.model.trial import BuildRow, SelectionRow, behaviour
 from kopt.model.verdict import Passed, Verdict
 from kopt.stages.compile import known_build, toolchain
 from kopt.stages.evaluate import Judge, Judged, built_named, is_accident, is_refused_time
@@ -117,7 +117,7 @@ class Records:
 
     def _timing_key(self, row: BuildRow | SelectionRow, environment: Environment) -> TimingKey:
         return TimingKey(
-            compiled=row.fingerprint or row.kernel, problem=build_contract(self._problem), environment=environment,
+            compiled=behaviour(row), problem=build_contract(self._problem), environment=environment,
             warmup=self._plan.warmup, repeat=self._plan.repeat,
         )  # fmt: skip
 

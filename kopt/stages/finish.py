@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from kopt.estimate.eager import eager_ms
 from kopt.jobs.keys import KERNEL
 from kopt.model.base import Value
 from kopt.model.device import Device
@@ -99,7 +100,7 @@ def final(run: Run) -> Final:
         best_ms=last.best_ms,
         seed_ms=last.seed_ms,
         speedup=last.seed_ms / last.best_ms,
-        eager_ms=_eager_ms(run),
+        eager_ms=eager_ms(run.facts, run.device),
         estimated=last.estimated,
         roofline_share=last.roofline_share,
     )
@@ -194,10 +195,3 @@ def _diagnosed(run: Run) -> tuple[Diagnosed, ...]:
         for place, one in enumerate(run.diagnoses)
         if one.kernel
     )
-
-
-def _eager_ms(run: Run) -> float | None:
-    """Estimated time of the eager reference; None in a dry run, which has no facts."""
-    from kopt.estimate.time import estimate_eager
-
-    return estimate_eager(run.facts, run.device).objective_ms if run.facts.workloads else None

@@ -18,7 +18,7 @@ from kopt.model.kernel import Kernel
 from kopt.model.outcome import BEST, SEED, Outcome
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.timing import Finals, Measured
-from kopt.model.trial import RankRow, SelectionRow
+from kopt.model.trial import RankRow, SelectionRow, behaviour
 from kopt.model.verdict import Passed
 from kopt.search.order import by_time, dedup
 from kopt.stages.compile import known_build
@@ -132,8 +132,8 @@ def with_finals(pool: Sequence[RankRow], finals: Finals) -> list[RankRow]:
     for name, verdict in wrong.items():
         log.warning("kernel %s leaves the pool, it fails on new inputs: %s", name[:12], verdict)
     stay = [row for row in pool if row.kernel not in wrong]
-    anew = {_identity(row): finals.timings[row.kernel] for row in stay if row.kernel in finals.timings}
-    return numbered(by_time([_timed(row, anew.get(_identity(row))) for row in stay]))
+    anew = {behaviour(row): finals.timings[row.kernel] for row in stay if row.kernel in finals.timings}
+    return numbered(by_time([_timed(row, anew.get(behaviour(row))) for row in stay]))
 
 
 def measure_baselines(scene: MeasureContext, course: FinalsOptions, baselines: Sequence[str]) -> Finals:
@@ -180,10 +180,6 @@ def table_lines(finals: Finals) -> list[str]:
 def numbered(pool: Sequence[RankRow]) -> list[RankRow]:
     """The same rows with their positions."""
     return [row.model_copy(update={"position": place}) for place, row in enumerate(pool)]
-
-
-def _identity(row: RankRow) -> str:
-    return row.fingerprint or row.kernel
 
 
 def _timed(row: RankRow, timing: Measured | None) -> RankRow:
