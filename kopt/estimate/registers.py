@@ -173,10 +173,10 @@ class Registers:
         if head in ("mov", "cvta", "shfl"):
             return self.value(operands[1])
         values = [self.value(operand) for operand in operands[1:]]
-        known = [value for value in values if value is not None]
-        if len(known) < len(values) or not known:
+        lanes = [value for value in values if value is not None]
+        if len(lanes) < len(values) or not lanes:
             return None
-        return arithmetic(opcode, head, known)
+        return arithmetic(opcode, head, lanes)
 
 
 def integer(text: str) -> int | None:

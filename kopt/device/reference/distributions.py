@@ -84,12 +84,12 @@ def make_case(problem: Problem, draw: Draw) -> Case:
     reference = contract.load_reference(problem, draw.workload)
     model = contract.make_model(reference, problem, seed=draw.seed)
     _draw_parameters(model)
-    given = contract.make_inputs(reference, problem, seed=derive_seed(draw.seed, "inputs"))
+    original = contract.make_inputs(reference, problem, seed=derive_seed(draw.seed, "inputs"))
     fill = DISTRIBUTIONS[draw.distribution]
-    floating = [index for index, value in enumerate(given) if _is_floating(value)]
+    floating = [index for index, value in enumerate(original) if _is_floating(value)]
     inputs = tuple(
         fill(value, index == min(floating)).to(value.dtype) if index in floating else value
-        for index, value in enumerate(given)
+        for index, value in enumerate(original)
     )
     return Case(reference, model, inputs)
 
@@ -111,43 +111,40 @@ def _is_constant(values: torch.Tensor) -> bool:
     return values.numel() > 0 and bool((values == values.flatten()[0]).all())
 
 
-def _scale(given: torch.Tensor) -> float:
+def _scale(original: torch.Tensor) -> float:
     """Return the root mean square of an input as `get_inputs` made it; 1 where that is zero or not finite."""
-    scale = float(given.float().square().mean().sqrt()) if given.numel() else 0.0
+    scale = float(original.float().square().mean().sqrt()) if original.numel() else 0.0
     return scale if math.isfinite(scale) and scale > 0 else 1.0
 
 
-def _normal(given: torch.Tensor, first: bool) -> torch.Tensor:
-    return torch.randn(given.shape) * _scale(given)
+def _normal(original: torch.Tensor, first: bool) -> torch.Tensor:
+    return torch.randn(original.shape) * _scale(original)
 
 
-def _integer(given: torch.Tensor, first: bool) -> torch.Tensor:
+def _integer(original: torch.Tensor, first: bool) -> torch.Tensor:
     """Draw -2 to 2 times a power of two: products and short sums are exact."""
-    step = 2.0 ** round(math.log2(_scale(given) / math.sqrt(2.0)))
-    return torch.randint(-2, 3, given.shape).float() * step
+    step = 2.0 ** round(math.log2(_scale(original) / math.sqrt(2.0)))
+    return torch.randint(-2, 3, original.shape).float() * step
 
 
-def _range(given: torch.Tensor, first: bool) -> torch.Tensor:
+def _range(original: torch.Tensor, first: bool) -> torch.Tensor:
     """Draw signed magnitudes over many powers of two: one element may outweigh all others of a sum."""
-    sign = torch.randint(0, 2, given.shape).float() * 2 - 1
-    return sign * torch.exp2((torch.rand(given.shape) * 2 - 1) * SPAN) * _scale(given)
+    sign = torch.randint(0, 2, original.shape).float() * 2 - 1
+    return sign * torch.exp2((torch.rand(original.shape) * 2 - 1) * SPAN) * _scale(original)
 
 
-def _onehot(given: torch.Tensor, first: bool) -> torch.Tensor:
+def _onehot(original: torch.Tensor, first: bool) -> torch.Tensor:
     """Draw one element per row of the first input, in the first row the very last; draw other inputs as normal."""
-    if not first or given.dim() == 0:
-        return _normal(given, first)
-    axis = (
-        given.dim() - 1
-        if given.shape[-1] > 1
-        else max(range(given.dim()), key=lambda dimension: given.shape[dimension])
-    )
-    rows = torch.zeros(given.shape).movedim(axis, -1)
+    if not first or original.dim() == 0:
+        return _normal(original, first)
+    longest = max(range(original.dim()), key=lambda dimension: original.shape[dimension])
+    axis = original.dim() - 1 if original.shape[-1] > 1 else longest
+    rows = torch.zeros(original.shape).movedim(axis, -1)
     size = rows.shape[-1]
     where = torch.randint(0, size, rows.shape[:-1])
     where.view(-1)[:1] = size - 1
     sign = torch.randint(0, 2, rows.shape[:-1]).float() * 2 - 1
-    rows = rows.scatter(-1, where.unsqueeze(-1), sign.unsqueeze(-1) * HOT * _scale(given))
+    rows = rows.scatter(-1, where.unsqueeze(-1), sign.unsqueeze(-1) * HOT * _scale(original))
     return rows.movedim(-1, axis).contiguous()
 
 
