@@ -16,12 +16,13 @@ from kopt.device.build.build import LIMITS
 from kopt.device.build.trace import trace
 from kopt.device.reference.compare import Contract, ExpectedOutput
 from kopt.device.reference.distributions import Draw
-from kopt.device.reference.rejection import Rejected
+from kopt.device.reference.rejection import Rejected, no_launch_reason
 from kopt.device.screen.rules import screen
 from kopt.errors import ProblemError
 from kopt.load_config import load_device
 from kopt.model.build import BuildFailed, Built, Phase
 from kopt.model.kernel import Kernel
+from kopt.model.language import LANGUAGES, LanguageFacts
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem import folder
 from kopt.sandbox.fresh import run_in_fresh_process
@@ -218,6 +219,19 @@ def test_screen_names_line_and_reason(line, words):
 )
 def test_screen_lets_pass_what_honest_kernels_write(line):
     assert screen(Kernel(source=f"import torch\n{line}\n")) is None
+
+
+def test_a_kernel_may_import_the_packages_of_its_language_and_of_no_other(monkeypatch):
+    monkeypatch.setitem(LANGUAGES, "other", LanguageFacts("Other", frozenset({"json"})))
+    sources = {package: f"import torch\nfrom {package} import *\n" for package in ("triton", "json")}
+    refused = {
+        (language, package)
+        for language in LANGUAGES
+        for package, source in sources.items()
+        if screen(Kernel.model_construct(source=source, language=language)) is not None
+    }
+    assert refused == {("triton", "json"), ("other", "triton")}
+    assert no_launch_reason("other") == "the entry point launches no Other kernel"
 
 
 @given(st.sampled_from(ENTRIES))

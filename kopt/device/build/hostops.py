@@ -6,7 +6,7 @@ them).  With any other operation torch would do the work of the kernel.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import torch
 from torch.utils._pytree import tree_leaves
@@ -51,7 +51,7 @@ class HostOps(DispatchMode):
             self._add(func, inputs, outputs)
         return results
 
-    def _add(self, func: Any, inputs: list[Any], outputs: list[Any]) -> None:
+    def _add(self, func: Any, inputs: list[object], outputs: list[object]) -> None:
         name = str(func)
         if any(_on_device(value) for value in inputs) and any(_elsewhere(value) for value in outputs):
             self._log.forbid(f"{name} moves data from the device to the host")
@@ -80,9 +80,9 @@ def kind_of(func: Any) -> Kind | None:
     return kind or ("view" if func.is_view else None)
 
 
-def _on_device(value: Any) -> bool:
+def _on_device(value: object) -> TypeGuard[torch.Tensor]:
     return isinstance(value, torch.Tensor) and value.device.type == "cuda"
 
 
-def _elsewhere(value: Any) -> bool:
+def _elsewhere(value: object) -> bool:
     return isinstance(value, torch.Tensor) and value.device.type != "cuda"

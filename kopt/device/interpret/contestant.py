@@ -135,7 +135,7 @@ def _sent(heads: list[dict[str, Any]], outputs: list[bytes]) -> bytes:
 
 
 def _runs(
-    session: Session, entry: Callable[..., Any], cases: Sequence[Case], inputs: VerdictDraws, folder: Path
+    session: Session, entry: Callable[..., object], cases: Sequence[Case], inputs: VerdictDraws, folder: Path
 ) -> Iterator[tuple[Head, bytes]]:
     """Call the entry point on every draw, replay the recorded call right after it, and make the ghost call last."""
     *drawn, ghost, fresh = cases
@@ -151,7 +151,7 @@ def _runs(
     yield _run(session, partial(_call, entry, ghost), ghost, folder)[1:]
 
 
-def _call(entry: Callable[..., Any], case: Case) -> object:
+def _call(entry: Callable[..., object], case: Case) -> object:
     arguments = contract.bind_arguments(entry, case.inputs, case.model, case.reference)
     return arguments.call(entry)
 
@@ -161,7 +161,7 @@ def _replay(
 ) -> tuple[Head, bytes]:
     """Put new inputs in the place of those of a recorded call, and repeat its launches."""
     for old, new in zip(_values(case), _values(fresh), strict=True):
-        if isinstance(old, torch.Tensor):
+        if isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor):
             old.untyped_storage().copy_(new.untyped_storage())
 
     def replayed() -> object:
@@ -205,6 +205,6 @@ def input_digests(case: Case) -> tuple[str, ...]:
     )
 
 
-def _values(case: Case) -> list[Any]:
+def _values(case: Case) -> list[object]:
     """Return the inputs, then parameters and buffers."""
     return [*case.inputs, *case.model.state_dict().values()]

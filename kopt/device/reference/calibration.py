@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 
@@ -143,7 +142,7 @@ def _without(index: int, dimension: int, sample: _Sample) -> torch.Tensor | None
 def _lower(dtype: torch.dtype, sample: _Sample) -> torch.Tensor:
     """Return the output of inputs rounded to a lower precision, which is rounded no further."""
 
-    def rounded(value: Any) -> Any:  # any input of a problem
+    def rounded(value: object) -> object:
         if not (isinstance(value, torch.Tensor) and value.is_floating_point()):
             return value
         most = torch.finfo(dtype).max

@@ -21,7 +21,6 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
@@ -147,11 +146,8 @@ def eager_output(case: Case) -> torch.Tensor:
     return _run(case.model, case.inputs)
 
 
-def in_dtype(case: Case, dtype: torch.dtype, alter: Callable[[Any], Any] = lambda value: value) -> torch.Tensor:
-    """Compute the model's output in `dtype`, and return it as float64; `alter` may change each input before.
-
-    `Any`: an input is whatever the problem chooses.
-    """
+def in_dtype(case: Case, dtype: torch.dtype, alter: Callable[[object], object] = lambda value: value) -> torch.Tensor:
+    """Compute the model's output in `dtype`, and return it as float64; `alter` may change each input before."""
     model = copy.deepcopy(case.model).to(dtype)
     inputs = tuple(_widened(alter(value), dtype) for value in case.inputs)
     return _run(model, inputs).double()
@@ -242,11 +238,11 @@ def _contract(eager: torch.Tensor) -> Contract:
     return Contract(tuple(eager.shape), eager.dtype, eager.device.type)
 
 
-def _widened(value: Any, dtype: torch.dtype) -> Any:
+def _widened(value: object, dtype: torch.dtype) -> object:
     return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
-def _run(model: torch.nn.Module, inputs: tuple[Any, ...]) -> torch.Tensor:
+def _run(model: torch.nn.Module, inputs: tuple[object, ...]) -> torch.Tensor:
     """Return the model's output on copies of the inputs, which the model may write to."""
     copies = tuple(value.clone() if isinstance(value, torch.Tensor) else value for value in inputs)
     with torch.no_grad():

@@ -7,7 +7,7 @@ operations, their arguments and results untyped.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -106,7 +106,7 @@ def _op(func: torch._ops.OpOverload, args: Any, kwargs: Any, out: Any) -> EagerO
     )
 
 
-def _vector_flops(name: str, args: Sequence[Any], read: list[torch.Tensor], written: list[torch.Tensor]) -> int:
+def _vector_flops(name: str, args: Sequence[object], read: list[torch.Tensor], written: list[torch.Tensor]) -> int:
     outputs = written[0].numel() if written else 0
     if name in MOVES_ONLY:
         return 0
@@ -117,7 +117,7 @@ def _vector_flops(name: str, args: Sequence[Any], read: list[torch.Tensor], writ
     return outputs * PER_OUTPUT.get(name, 1)
 
 
-def _tensors(values: Any) -> list[torch.Tensor]:
+def _tensors(values: object) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]
 
 
@@ -125,7 +125,7 @@ def _base(func: torch._ops.OpOverload) -> str:
     return str(func.overloadpacket.__name__)
 
 
-def _specs(named: Any) -> tuple[TensorSpec, ...]:
+def _specs(named: Iterable[tuple[str, object]]) -> tuple[TensorSpec, ...]:
     return tuple(_spec(name, tensor) for name, tensor in named if isinstance(tensor, torch.Tensor))
 
 
