@@ -1,4 +1,4 @@
-"""The session of one kernel in the interpreter: what the interpreter is to do, and what it has done so far.
+"""Hold the session of one kernel in the interpreter: what the interpreter is to do, and what it has done so far.
 
 The contestant makes one `Session` and hands it to whatever reads or changes it: the patches of Triton, the pretended
 device and the guard.  So a session's life is that of the contestant's process, which judges one kernel.  It is handed

@@ -1,4 +1,4 @@
-"""Set up a problem and call an entry point: the one contract for all who do so.
+"""Set up a problem and call an entry point: the one contract for all code that does so.
 
 Tracing, interpretation, verification, timing and profiling all use this module, so that they cannot differ in dtype,
 shapes, arguments or seeds.  Tensors are made on torch's current default device (`with torch.device("cuda")`), and under
