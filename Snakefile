@@ -17,11 +17,7 @@ include: "workflow/rules/finish.smk"
 rule all:
     default_target: True
     input:
-        f"{RUN}/best_kernel.py",
-        f"{RUN}/final.json",
-        f"{RUN}/trials.parquet",
-        f"{RUN}/report.html",
-        f"{RUN}/manifest.json",
+        rules.finish.output,
 
 
 localrules:

@@ -1,7 +1,7 @@
-"""Files that are whole or absent: canonical JSON, digests, atomic writes, and tables with a fixed schema.
+"""Turn values into files and back: canonical JSON, digests, atomic writes, and tables with a fixed schema.
 
-Owns how a value becomes bytes and back.  What a value means is `kopt.model`'s business, where it lies `kopt.paths`'
-and `kopt.store`'s.
+A file is whole or absent.  What a value means is the business of `kopt.model`; where stored items lie, that of
+`kopt.store`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import json
 import os
 import tempfile
 import types
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -25,43 +26,69 @@ if TYPE_CHECKING:
 
 V = TypeVar("V", bound=BaseModel)
 
+TEMPORARY = ".tmp"
+"""Suffix of files that are being written; one stays behind where a process was killed while it wrote."""
 
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text, whatever PYTHONHASHSEED is.
+
+def canonical_json(value: Any) -> str:  # Any: what `json.dumps` takes, models and nested containers alike
+    """Return JSON with sorted keys and no spaces: equal values give equal text, whatever PYTHONHASHSEED is.
 
     Raises:
-        ValueError: for NaN and infinities, which have no JSON.
-        TypeError: for sets, whose order is not theirs.
+        ValueError: for NaN and infinities, which JSON does not have.
+        TypeError: for sets, which have no order, and for other values that JSON does not have.
     """
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def digest(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON, hex."""
+def digest(value: Any) -> str:  # Any: as `canonical_json`
+    """Return the SHA-256 of a value's canonical JSON, hex."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def text_digest(text: str) -> str:
-    """SHA-256 of a text's UTF-8 bytes, hex: the name of a kernel's source."""
+    """Return the SHA-256 of a text's UTF-8 bytes, hex: the name of a kernel's source."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: a temporary file beside it, synced, then renamed over it."""
+    with _temporary_file(path, content) as temporary:
+        os.replace(temporary, path)
+
+
+def write_new_bytes(path: Path, content: bytes) -> bool:
+    """Write a file whole unless there is one already; return whether it was written.
+
+    Of several processes that write at once one succeeds, since a hard link replaces no file; on a file system without
+    hard links the last one wins.
+    """
+    with _temporary_file(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:
+            os.replace(temporary, path)
+    return True
+
+
+@contextmanager
+def _temporary_file(path: Path, content: bytes) -> Iterator[Path]:
+    """Write a synced temporary file beside `path`; delete it afterwards if it is still there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        temporary.chmod(0o644)
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, content: str) -> None:
@@ -78,7 +105,7 @@ def read_value(path: Path, model: type[V]) -> V:
     """Read a value that `write_value` wrote.
 
     Raises:
-        CorruptArtifact: the file is torn or is not such a value.
+        CorruptArtifact: the file is torn or holds no such value.
     """
     try:
         return model.model_validate_json(path.read_bytes())
@@ -87,17 +114,18 @@ def read_value(path: Path, model: type[V]) -> V:
 
 
 def read_values(paths: Sequence[Path], model: type[V]) -> list[V]:
-    """Values of several files, in the order of the paths."""
+    """Read the values of several files, in the order of the paths."""
     return [read_value(path, model) for path in paths]
 
 
 def _first(error: ValidationError) -> str:
-    one = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
+    """Return the first fault of a validation, in one line."""
+    fault = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")
 
 
 def write_table(path: Path, rows: Iterable[V], model: type[V]) -> None:
-    """Write rows as Parquet with the schema of `model`, also when there are none; equal rows give equal bytes."""
+    """Write rows as Parquet with the schema of `model`, also when there are no rows; equal rows give equal bytes."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -110,7 +138,7 @@ def read_table(path: Path, model: type[V]) -> list[V]:
     """Read rows that `write_table` wrote.
 
     Raises:
-        TableError: the file is not Parquet, or has another schema than `model`.
+        TableError: the file is not Parquet, has another schema than `model`, or a row contradicts itself.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -121,19 +149,22 @@ def read_table(path: Path, model: type[V]) -> list[V]:
         raise TableError(f"{path} cannot be read as Parquet: delete it and run again ({error})") from error
     if not table.schema.equals(table_schema(model)):
         raise TableError(f"{path} does not have the columns of {model.__name__}: delete it and run again")
-    return [model.model_validate(row) for row in table.to_pylist()]
+    try:
+        return [model.model_validate(row) for row in table.to_pylist()]
+    except ValidationError as error:
+        raise TableError(f"{path} has a wrong row: delete it and run again ({_first(error)})") from error
 
 
 def read_tables(paths: Sequence[Path], model: type[V]) -> list[V]:
-    """Rows of several tables of one schema, in the order of the paths."""
+    """Read the rows of several tables of one schema, in the order of the paths."""
     return [row for path in paths for row in read_table(path, model)]
 
 
 def table_schema(model: type[BaseModel]) -> pa.Schema:
-    """Arrow schema of a flat model; a nested model has no column and is refused.
+    """Return the Arrow schema of a flat model.
 
     Raises:
-        TypeError: a field's type has no column type.
+        TypeError: a field's type has no column type, e.g. a nested model.
     """
     import pyarrow as pa
 
@@ -141,7 +172,7 @@ def table_schema(model: type[BaseModel]) -> pa.Schema:
 
 
 def _table(rows: Iterable[BaseModel], model: type[BaseModel]) -> pa.Table:
-    """Rows as an Arrow table, through JSON lines: `Table.from_pylist` would import pandas, 0.25 s in every job."""
+    """Turn rows into an Arrow table by way of JSON lines: `Table.from_pylist` imports pandas, 0.25 s in every job."""
     import pyarrow.json
 
     schema = table_schema(model)
@@ -154,7 +185,7 @@ def _table(rows: Iterable[BaseModel], model: type[BaseModel]) -> pa.Table:
     return pyarrow.Table.from_arrays(table.columns, schema=schema)
 
 
-def _field(name: str, annotation: Any) -> pa.Field:
+def _field(name: str, annotation: Any) -> pa.Field:  # Any: an annotation need not be a type (`float | None`)
     import pyarrow as pa
 
     optional = False
@@ -164,7 +195,7 @@ def _field(name: str, annotation: Any) -> pa.Field:
     return pa.field(name, _column(name, annotation), nullable=optional)
 
 
-def _column(name: str, annotation: Any) -> pa.DataType:
+def _column(name: str, annotation: Any) -> pa.DataType:  # Any: as in `_field`
     import pyarrow as pa
 
     if get_origin(annotation) is tuple:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
 from kopt.model.base import Value
 
@@ -116,8 +116,9 @@ class Config(Settings):
     """Folder of problems, relative to the project."""
     rounds: int = Field(default=8, ge=1, le=50)
     """Rounds of expand, evaluate, select after the seed's round 0."""
-    strategy: Literal["beam", "greedy", "noop"] = "beam"
-    """`beam`; `greedy`: one lineage; `noop`: everything but the proposals (a dry run)."""
+    strategy: str = "beam"
+    """How parents are chosen, a module of `kopt/search/strategies`: `beam` keeps the fastest kernels; `greedy` follows
+    one lineage; `noop` is a beam for which nobody proposes anything (a dry run)."""
     candidate_pool_size: int = Field(default=2, ge=1, le=1000)
     """Parents that selection keeps; all of them are expanded."""
     num_bottlenecks: int = Field(default=2, ge=1, le=16)
@@ -161,9 +162,10 @@ class Config(Settings):
     """Early stop."""
     seed: int = 0
     """Seed of everything that draws: the rewriter, verification inputs."""
-    judge: Literal["auto", "cuda", "interpret", "dry"] = "auto"
+    judge: Literal["auto", "cuda", "interpret", "dry", "dry_gpu"] = "auto"
     """`cuda`: verified and timed on GPUs; `interpret`: Triton interpreter and estimated times, no GPU; `dry`: nothing
-    is built or judged, times are made up from digests; `auto`: `cuda` where this machine shows a GPU, else
+    is built or judged, times are made up from digests; `dry_gpu`: the same in the DAG of a run on GPUs, whose jobs ask
+    for GPUs and lease made-up ones (to try scheduling); `auto`: `cuda` where this machine shows a GPU, else
     `interpret`."""
     device: str = "h100"
     """Name of a file under `config/devices`: the GPU that kernels are built for where no GPU is used; with judge `cuda`
@@ -198,120 +200,6 @@ class Config(Settings):
         if name in ("store", ".", ".."):
             raise ValueError(f"{name!r} cannot be the name of a run")
         return name
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Config:
-        if not self.models and self.strategy != "noop":
-            raise ValueError("models: name at least one proposer, e.g. models='[kopt-rewrite]'")
-        if self.strategy == "greedy" and self.fan_out != 1:
-            raise ValueError(
-                "strategy greedy follows one lineage: candidate_pool_size, num_bottlenecks, models and "
-                f"samples_per_prompt must come to one slot, not {self.fan_out}"
-            )
-        for setting, chosen, model in (
-            ("technique_clustering.classifier", self.technique_clustering.classifier, self.classifier),
-            ("diagnosis", self.diagnosis, self.diagnoser),
-            ("reflection", self.reflection, self.reflector),
-        ):
-            if chosen in ("llm", "both") and not model:
-                raise ValueError(f"{setting}: {chosen!r} needs a language model: name one in {setting}_model or models")
-        if self.slots is not None and self.slots != self.fan_out:
-            raise ValueError(f"slots: {self.slots} declared, but {self.fan_out_formula()}: correct one of them")
-        return self
-
-    @property
-    def fan_out(self) -> int:
-        """Slots of a round: pool x bottlenecks x models x samples."""
-        return self.candidate_pool_size * self.num_bottlenecks * len(self.proposers) * self.samples_per_prompt
-
-    def fan_out_formula(self) -> str:
-        """The formula with its numbers, for messages."""
-        return (
-            f"candidate_pool_size {self.candidate_pool_size} x num_bottlenecks {self.num_bottlenecks} x "
-            f"models {len(self.proposers)} x samples_per_prompt {self.samples_per_prompt} = {self.fan_out}"
-        )
-
-    @property
-    def proposers(self) -> tuple[str, ...]:
-        """The models; nobody in a dry run."""
-        return (NOBODY,) if self.strategy == "noop" else self.models
-
-    @property
-    def language_models(self) -> tuple[str, ...]:
-        """The proposers that a provider serves."""
-        return tuple(name for name in self.proposers if name not in (*EMBEDDED, NOBODY))
-
-    @property
-    def classification(self) -> Literal["static", "llm", "both"]:
-        """The classifier, with `auto` resolved."""
-        chosen, named = self.technique_clustering.classifier, self.technique_clustering.classifier_model
-        if chosen != "auto":
-            return chosen
-        return "llm" if self.clustering and named and self.language_models else "static"
-
-    @property
-    def classifier(self) -> str:
-        """The language model that classifies, or nothing."""
-        named = self.technique_clustering.classifier_model
-        return "" if self.classification == "static" else self._model(named)
-
-    @property
-    def diagnoser(self) -> str:
-        """The language model that diagnoses, or nothing; a dry run asks none by itself."""
-        auto = self.diagnosis == "auto" and self.effective_judge != "dry" and bool(self.language_models)
-        return self._model(self.diagnosis_model) if auto or self.diagnosis == "llm" else ""
-
-    @property
-    def reflector(self) -> str:
-        """The language model that draws lessons from rounds, or nothing; a dry run asks none by itself."""
-        auto = self.reflection == "auto" and self.effective_judge != "dry" and bool(self.language_models)
-        return self._model(self.reflection_model) if auto or self.reflection == "llm" else ""
-
-    @property
-    def asked_models(self) -> tuple[str, ...]:
-        """Every language model that the run asks something, each once, in order of name."""
-        return tuple(sorted({*self.language_models, self.classifier, self.diagnoser, self.reflector} - {""}))
-
-    @property
-    def asking(self) -> Asking:
-        """How replies come, with the exchange folder resolved."""
-        picked = {name: getattr(self, name) for name in Asking.model_fields}
-        return Asking(**picked | {"exchange": self.exchange or f"{self.results}/{self.run_name}/exchange"})
-
-    def _model(self, named: str | None) -> str:
-        return named or next(iter(self.language_models), "")
-
-    @property
-    def run_name(self) -> str:
-        """Name of the run's folder."""
-        return self.run or "-".join(filter(None, (self.problem, self.preset)))
-
-    @property
-    def clustering(self) -> bool:
-        """Whether selection is by clusters of technique vectors."""
-        return self.technique_clustering.enabled
-
-    @property
-    def stop_share(self) -> float:
-        """Share of the roofline at which the search stops."""
-        return self.stop.roofline_share
-
-    @property
-    def patience(self) -> int:
-        """Rounds without improvement after which the search stops."""
-        return self.max_no_improvement or self.stop.patience
-
-    @property
-    def effective_judge(self) -> Literal["cuda", "interpret", "dry"]:
-        """The judge; `auto` that nobody resolved for a machine means none with a GPU."""
-        return "interpret" if self.judge == "auto" else self.judge
-
-    def chunks(self, attempt: int) -> int:
-        """Evaluate jobs of an attempt.  Repairs are fewer; the interpreter uses all cores in one job."""
-        if self.effective_judge == "interpret":
-            return 1
-        per_chunk = self.chunk_size * (1 if attempt == 0 else 8)
-        return -(-self.fan_out // per_chunk)
 
 
 def _names(value: Any) -> Any:

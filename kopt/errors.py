@@ -1,6 +1,6 @@
-"""The one tree of errors that kopt raises; each says what is wrong, where, and what to do.
+"""Define the one tree of errors that kopt raises; each message says what is wrong, where, and what to do.
 
-A candidate that fails is not an error but data (`kopt.model`); these are for bad input and broken machines.
+A candidate that fails is not an error but data (`kopt.model`); errors are for bad input and broken machines.
 """
 
 import difflib
@@ -8,11 +8,11 @@ from collections.abc import Iterable
 
 
 class KoptError(Exception):
-    """Anything kopt raises on purpose; the message is one line for the user."""
+    """Base of every error that kopt raises on purpose; the message is one line for the user."""
 
 
 class ConfigError(KoptError):
-    """A setting is unknown, malformed or contradicts another."""
+    """A setting is unknown, malformed, or contradicts another setting."""
 
 
 class ProblemError(KoptError):
@@ -28,26 +28,26 @@ class StoreError(KoptError):
 
 
 class CorruptArtifact(StoreError):
-    """A stored file does not match its digest; it has been set aside."""
+    """A file of kopt's own is torn, altered, or of another schema."""
 
 
 class TableError(KoptError):
-    """A table on disk does not have the schema that its reader expects."""
+    """A table on disk is torn, has another schema than its reader expects, or has a row that contradicts itself."""
 
 
 class WorkerDied(KoptError):
-    """A trusted worker process of ours ended without an answer."""
+    """A process that runs kopt's own code ended without an answer."""
 
 
 class DeviceError(KoptError):
-    """No usable device, or the device description is wrong."""
+    """There is no usable device, or the description of a device is wrong."""
 
 
 class NoReply(KoptError):
-    """A reply that the run cannot go on without is pending, was not recorded, or lacks a key or credit."""
+    """A reply that the run cannot go on without is pending, was not recorded, or needs a key or credit."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """What to say after an unknown name: the known one that is most like it, or nothing."""
+    """Return `; did you mean ...?` with the known name most like an unknown one; empty when none is like it."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from kopt.config import EMBEDDED, Config
 from kopt.errors import ConfigError, nearest
 from kopt.model.device import Device
+from kopt.run_settings import RunSettings, check_consistent
 
 REPLACED = {"num_top_kernels": "candidate_pool_size", "num_expanding_parents": "candidate_pool_size"}
 """Older settings, and what took their place."""
@@ -54,9 +55,14 @@ def parse(settings: Mapping[str, Any], where: str) -> Config:
         ConfigError: one line that names the setting and what to do.
     """
     try:
-        return Config.model_validate(settings)
+        config = Config.model_validate(settings)
     except ValidationError as error:
         raise ConfigError(f"{where}: {_explain(error)}") from error
+    try:
+        check_consistent(RunSettings(config))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return config
 
 
 def check_files(config: Config, root: Path, served: Collection[str] = ()) -> None:
@@ -70,14 +76,15 @@ def check_files(config: Config, root: Path, served: Collection[str] = ()) -> Non
     Raises:
         ConfigError: one line that names the setting and what to do.
     """
-    for name in (*config.models, *config.asked_models):
+    settings = RunSettings(config)
+    for name in (*config.models, *settings.asked_models):
         if name not in EMBEDDED and name not in served:
             known = (*EMBEDDED, *served)
             hint = nearest(name, known) or "; run with --config models='[kopt-rewrite]'"
             raise ConfigError(f"models: no provider for {name!r}{hint}; known are {', '.join(known)}")
-    folders = [("results", config.results), ("store", config.store), ("run", f"{config.results}/{config.run_name}")]
+    folders = [("results", config.results), ("store", config.store), ("run", settings.folder)]
     if config.replies == "exchange":
-        folders.append(("exchange", config.asking.exchange))
+        folders.append(("exchange", settings.exchange))
     for setting, folder in (*folders, ("project folder", str(root))):
         if not re.fullmatch(PLAIN_PATH, folder):
             raise ConfigError(f"{setting}: {folder!r} holds a blank or a character special to the shell: rename it")

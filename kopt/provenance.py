@@ -1,4 +1,9 @@
-"""What a result was made by: digests of code, and the versions of what was imported."""
+"""Say what a result was made by: digests of code, and versions of packages.
+
+Snakemake and the store cannot see an edit of an imported module, so rules and store keys carry digests of code.  A
+digest is taken from syntax trees, without importing anything: comments, docstrings, formatting, the folder of the
+checkout and the version of Python do not count.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +11,19 @@ import ast
 import hashlib
 import importlib.metadata
 import platform
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from pathlib import Path
+
+from kopt.discovery import module_names, modules_of
 
 PACKAGE = Path(__file__).resolve().parent
 
 PACKAGES = ("kopt", "snakemake", "torch", "triton", "pydantic", "pyarrow", "pandas", "libcst", "openai", "anthropic")
 """Packages whose versions a run records."""
+
+BACKEND = "backend"
+"""Name of the variable that holds the backend in a rule's script: `backend.judge(...)` uses the backend's `judge`."""
 
 
 def versions() -> dict[str, str]:
@@ -29,58 +40,187 @@ def _version(name: str) -> str:
 
 @cache
 def code_digest(module: str) -> str:
-    """Digest over the import closure of a module inside kopt: what its results depend on.
+    """Digest the import closure of a module of kopt: all code that its results can depend on.
 
-    Taken from the AST, so that comments, docstrings and formatting do not count, and without importing anything, so
-    that it is cheap while a DAG is built.  Imports inside functions and under `TYPE_CHECKING` count too: too much is
-    run again rather than too little.
+    Imports inside functions count, since they are executed later; imports under `TYPE_CHECKING` do not.
 
     Args:
-        module: dotted name, e.g. `kopt.stages.select`.
+        module: dotted name, e.g. `kopt.estimate.kernel_time`.
 
     Raises:
         ModuleNotFoundError: there is no such module.
     """
-    pending, seen = [module], dict[str, str]()
+    return _joined({name: _read(name)[0] for name in closure([module])})
+
+
+def rule_digest(script: Path, backend: str, *, asks_models: bool, loads: Collection[str] = ()) -> str:
+    """Digest the code behind a rule in one mode: its script, and everything that the script loads in that mode.
+
+    A script's imports at the top count in every mode.  Its imports inside functions are those of a run with language
+    models.  Of the backend, only what the script uses counts (`backend.judge`): the imports of that function.
+
+    Args:
+        script: the rule's Python script.
+        backend: name of the run's backend, a module of `kopt.backends`.
+        asks_models: whether the rule asks language models in this run.
+        loads: modules that the script loads by their names.
+    """
+    module = f"kopt.backends.{backend}"
+    tree = ast.parse(script.read_bytes())
+    used = backend_functions(script)
+    parts = {"script": _tree_digest(tree)}
+    if used:
+        parts["backend"] = _tree_digest(_only(_parsed(module), used))
+    names = rule_modules(script, backend, asks_models=asks_models, loads=loads) - {module}
+    return _joined(parts | {name: _read(name)[0] for name in names})
+
+
+def rule_modules(script: Path, backend: str, *, asks_models: bool, loads: Collection[str] = ()) -> set[str]:
+    """Names of the kopt modules that a rule's digest covers; see `rule_digest`."""
+    tree = ast.parse(script.read_bytes())
+    roots = set(_imports(_statements(tree, inside_functions=asks_models))) | set(loads)
+    used = backend_functions(script)
+    if used:
+        module = f"kopt.backends.{backend}"
+        # The packages of the backend's module are loaded with it.
+        roots |= {module.rpartition(".")[0]}
+        roots |= set(_imports(_statements(_only(_parsed(module), used), inside_functions=True)))
+        return closure(roots) | {module}
+    return closure(roots)
+
+
+def backend_functions(script: Path) -> frozenset[str]:
+    """Names of what a script uses of its backend: `judge` for `backend.judge(...)`."""
+    nodes = ast.walk(ast.parse(script.read_bytes()))
+    return frozenset(
+        node.attr
+        for node in nodes
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == BACKEND
+    )
+
+
+def closure(modules: Iterable[str]) -> set[str]:
+    """Names of these modules and of every kopt module that they import, directly or not.
+
+    Raises:
+        ModuleNotFoundError: one of them does not exist.
+    """
+    pending, seen = list(modules), set[str]()
     while pending:
         name = pending.pop()
-        if name in seen:
-            continue
-        seen[name], imported = _read(name)
-        pending += sorted(imported)
-    text = "\n".join(f"{name}:{seen[name]}" for name in sorted(seen))
+        if name not in seen:
+            seen.add(name)
+            pending += _read(name)[1]
+    return seen
+
+
+def module_imports(module: str) -> frozenset[str]:
+    """Names of the kopt modules that a module imports, with their packages; imports inside functions count."""
+    return _read(module)[1]
+
+
+def files_digest(paths: Iterable[Path]) -> str:
+    """Digest the names and contents of files, wherever they lie: what a rule depends on outside the run's folder."""
+    parts = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.exists()}
+    return _joined(parts)
+
+
+def _joined(parts: dict[str, str]) -> str:
+    text = "\n".join(f"{name}:{parts[name]}" for name in sorted(parts))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def file_digest(path: Path) -> str:
-    """Digest of one file's code alone, comments and docstrings left out: for a script, which is no module."""
-    return hashlib.sha256(ast.dump(_plain(ast.parse(path.read_bytes()))).encode()).hexdigest()[:16]
 
 
 @cache
 def _read(name: str) -> tuple[str, frozenset[str]]:
-    """Digest of one module's code, and the kopt modules that it imports (its packages included)."""
-    tree = ast.parse(_file(name).read_bytes())
-    imported = {target for node in ast.walk(tree) for target in _targets(node) if _exists(target)}
+    """Digest of one module's code, and the kopt modules that it imports (its package included)."""
+    tree = _parsed(name)
+    imported = set(_imports(_statements(tree, inside_functions=True))) | set(_discovered(tree))
     parents = {name.rpartition(".")[0]} - {""}
-    return hashlib.sha256(ast.dump(_plain(tree)).encode()).hexdigest(), frozenset(imported | parents)
+    return _tree_digest(tree), frozenset(imported | parents)
 
 
-def _targets(node: ast.AST) -> list[str]:
-    """Dotted names that an import statement may load; relative imports are not used in kopt (ruff checks)."""
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if isinstance(node, ast.ImportFrom) and node.module:
-        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return []
+def _parsed(name: str) -> ast.Module:
+    return ast.parse(_file(name).read_bytes())
 
 
-def _plain(tree: ast.Module) -> ast.Module:
-    """The tree without bare strings: docstrings of modules, classes, functions and fields."""
+def _statements(tree: ast.AST, *, inside_functions: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The import statements of a tree, without those that only a type checker executes."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+        elif isinstance(node, ast.If) and _is_type_checking(node.test):
+            for statement in node.orelse:
+                yield from _statements(statement, inside_functions=inside_functions)
+        elif inside_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from _statements(node, inside_functions=inside_functions)
+
+
+def _is_type_checking(test: ast.expr) -> bool:
+    return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+
+
+def _imports(statements: Iterable[ast.Import | ast.ImportFrom]) -> Iterator[str]:
+    """The kopt modules that import statements may load; kopt has no relative imports (ruff checks)."""
+    for statement in statements:
+        if isinstance(statement, ast.Import):
+            names = [alias.name for alias in statement.names]
+        else:
+            names = [f"{statement.module}.{alias.name}" for alias in statement.names] + [statement.module or ""]
+        for name in names:
+            if _exists(name):
+                yield name
+                yield from _packages(name)
+
+
+def _discovered(tree: ast.Module) -> Iterator[str]:
+    """The modules that calls `modules_of("kopt.package")` import: see `kopt.discovery`."""
     for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Name(id=modules_of.__name__), args=[ast.Constant(value=str(package))]):
+                yield from (f"{package}.{name}" for name in module_names(package, PACKAGE))
+
+
+def _packages(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    return (".".join(parts[:length]) for length in range(1, len(parts)))
+
+
+def _only(tree: ast.Module, functions: Collection[str]) -> ast.Module:
+    """A module without its top-level functions, but for `functions` and those that they mention."""
+    defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    pending, kept = [name for name in functions if name in defined], set[str]()
+    while pending:
+        name = pending.pop()
+        if name not in kept:
+            kept.add(name)
+            nodes = list(ast.walk(defined[name]))
+            parameters = {node.arg for node in nodes if isinstance(node, ast.arg)}
+            names = {node.id for node in nodes if isinstance(node, ast.Name)} - parameters
+            pending += names & defined.keys()
+    body = [node for node in tree.body if not isinstance(node, ast.FunctionDef) or node.name in kept]
+    return ast.Module(body=body, type_ignores=[])
+
+
+def _tree_digest(tree: ast.AST) -> str:
+    return hashlib.sha256(_text(tree).encode()).hexdigest()
+
+
+def _text(node: object) -> str:
+    """A syntax tree as text, the same in every version of Python: without positions, docstrings and empty fields."""
+    if isinstance(node, ast.AST):
+        fields = {name: getattr(node, name, None) for name in node._fields}
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [statement for statement in node.body if not _is_text(statement)]
-    return tree
+            fields["body"] = _without_texts(node.body)
+        inside = ",".join(f"{name}={_text(value)}" for name, value in fields.items() if value not in (None, []))
+        return f"{type(node).__name__}({inside})"
+    if isinstance(node, list):
+        return f"[{','.join(map(_text, node))}]"
+    return repr(node)
+
+
+def _without_texts(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Statements without bare strings: docstrings of modules, classes, functions and fields."""
+    return [statement for statement in body if not _is_text(statement)]
 
 
 def _is_text(statement: ast.stmt) -> bool:
@@ -92,14 +232,17 @@ def _is_text(statement: ast.stmt) -> bool:
 
 
 def _exists(name: str) -> bool:
-    return name.split(".")[0] == "kopt" and _file(name, missing=True) is not None
+    return name.split(".")[0] == "kopt" and _path(name) is not None
 
 
-def _file(name: str, *, missing: bool = False) -> Path:
+def _file(name: str) -> Path:
+    path = _path(name)
+    if path is None:
+        raise ModuleNotFoundError(f"no module {name} in {PACKAGE.parent}")
+    return path
+
+
+def _path(name: str) -> Path | None:
     base = PACKAGE.joinpath(*name.split(".")[1:])
-    for path in (base.with_suffix(".py"), base / "__init__.py"):
-        if path.is_file():
-            return path
-    if missing:
-        return None  # type: ignore[return-value]
-    raise ModuleNotFoundError(f"no module {name} in {PACKAGE.parent}")
+    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)

@@ -1,25 +1,34 @@
-"""The content-addressed store: every item that was paid for, under the digest of what it depends on.
+"""Keep every item that was paid for, named by the digest of what the item depends on.
 
-A key is a frozen value that lists what the item depends on; its class names the kind of item and its schema version.
-Files are written once and whole, carry the digest of their content, and are checked when read: a torn or altered file
-is reported, set aside under `corrupt/` and made again, never trusted.  Several runs may share one store at once.
+A key is a frozen value that lists what an item depends on; the key's class names the kind of item and its schema
+version.  Every file is written once and whole, carries the digest of its content, and is checked when read: a torn or
+altered file is reported, moved to `corrupt/` and made again, never trusted.  Several runs may share one store at once.
 
-    store/<kind>/<aa>/<digest>.json     a value under its key
+    store/<kind>/<aa>/<digest>.json     a value under the digest of its key
     store/<kind>/<aa>/<digest><suffix>  a text or blob under its own digest (kernel source, PTX, cubin)
+    store/<kind>/schema_version         newest schema version of the values of this kind
+    store/conflicts/<kind>/             pairs of values that should have been equal (`Shelf.put`)
+    store/corrupt/                      torn and altered files
+    store/locks/<kind>/                 locks of items that are being made
+
+Raise a key class's `schema_version` when the meaning of its values changes: the version is part of every digest, so
+that items of an older schema are no longer found.  They stay on disk until `kopt store --prune` removes them.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from filelock import FileLock
-from pydantic import TypeAdapter
+from pydantic import JsonValue, TypeAdapter
 
 from kopt import artifact
 from kopt.errors import StoreError
@@ -29,33 +38,49 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 1800.0
-"""Longest wait for another process that makes the same item; an item's own limits are far below."""
+"""Longest wait for another process that makes the same item, s; the limits of an item's own making are far below."""
+CONFLICTS = "conflicts"
+CORRUPT = "corrupt"
+LOCKS = "locks"
+"""Folders of a store that hold no items."""
+SCHEMA_VERSION = "schema_version"
+"""File in a kind's folder: the newest schema version of its values."""
 
 
 class Key(Value):
-    """What an item depends on; a subclass sets `kind` (a folder) and `schema_version` (raised when meaning changes)."""
+    """What an item depends on; a subclass sets `kind`, and raises `schema_version` when its values change meaning."""
 
     kind: ClassVar[str]
+    """Name of the kind of item, and of its folder."""
     schema_version: ClassVar[int] = 1
+    determined: ClassVar[bool] = True
+    """Whether the key determines the value, so that two values of one key must be equal.  False for measurements and
+    for replies of language models: of those the first stays, and a second one is nothing to report."""
+    incidental: ClassVar[frozenset[str]] = frozenset()
+    """Fields of the value, at any depth, that may differ although the key determines what the value means."""
 
     def digest(self) -> str:
-        """SHA-256 over kind, schema version and fields."""
+        """Return the SHA-256 over kind, schema version and fields, hex."""
         return artifact.digest({"kind": self.kind, "version": self.schema_version, "key": self.model_dump(mode="json")})
 
 
 class Shelf(Generic[T]):
     """The items of one key class: values of one type (a model or a union of models)."""
 
-    def __init__(self, store: Store, value_type: Any) -> None:
+    def __init__(self, store: Store, value_type: Any) -> None:  # a union is no `type`; pydantic takes any of them
         self._store = store
         self._adapter: TypeAdapter[T] = TypeAdapter(value_type)
 
     def get(self, key: Key) -> T | None:
-        """The item under `key`, or None when it is not known (or was found corrupt and set aside)."""
+        """Return the item under `key`; None when there is none, or when it was corrupt and has been set aside."""
         return self.named(key.kind, key.digest())
 
     def named(self, kind: str, name: str) -> T | None:
-        """The item whose key has the digest `name`, as a table's row names it; None when it is not known."""
+        """Return the item whose key has the digest `name`, as a row of a table refers to it; None when there is none.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
         path = self._store.path(kind, name, ".json")
         content = _read(path)
         if content is None:
@@ -71,24 +96,34 @@ class Shelf(Generic[T]):
             return None
 
     def put(self, key: Key, value: T) -> T:
-        """Keep `value` under `key` and return it; what is there already wins, so that all readers see one value."""
-        known = self.get(key)
-        if known is not None:
-            return known
+        """Keep `value` under `key` unless there is a value already; return the one that is kept.
+
+        All readers thus see one value, also when several processes put at once.  Where the key determines the value
+        (`Key.determined`), a second value that differs from the first is a fault: the key lacks something that the
+        value depends on, or the code that made one of the two is not deterministic.  The first value stays, one
+        warning line says so, and both values are written to `conflicts/`.  No error is raised, since a search that
+        runs overnight must not be lost for one item; the warning reaches the terminal and the log, the record stays
+        until somebody deletes it, and `kopt store` counts the records.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
         plain = self._adapter.dump_python(value, mode="json")
-        envelope = {"kind": key.kind, "version": key.schema_version, "key": key.model_dump(mode="json")}
-        envelope |= {"digest": artifact.digest(plain), "value": plain}
-        self._store.write(self._store.path(key.kind, key.digest(), ".json"), artifact.canonical_json(envelope).encode())
-        return value
+        while (kept := self.get(key)) is None:
+            if self._store.write_new(key, plain):
+                return value
+        if key.determined:
+            self._store.report_conflict(key, self._adapter.dump_python(kept, mode="json"), plain)
+        return kept
 
     def get_or_make(self, key: Key, make: Callable[[], T]) -> T:
-        """The item under `key`, made at most once among all processes that ask for it at the same time."""
-        known = self.get(key)
-        if known is not None:
-            return known
+        """Return the item under `key`, made at most once among all processes that ask for it at the same time."""
+        kept = self.get(key)
+        if kept is not None:
+            return kept
         with self._store.lock(key.kind, key.digest()):
-            known = self.get(key)
-            return known if known is not None else self.put(key, make())
+            kept = self.get(key)
+            return kept if kept is not None else self.put(key, make())
 
 
 class Store:
@@ -96,31 +131,32 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._checked_kinds: set[str] = set()
 
     @overload
     def shelf(self, value_type: type[T]) -> Shelf[T]: ...
 
     @overload
-    def shelf(self, value_type: object) -> Shelf[Any]: ...
+    def shelf(self, value_type: object) -> Shelf[Any]: ...  # mypy cannot infer T from a union's annotation
 
     def shelf(self, value_type: object) -> Shelf[Any]:
-        """Typed access to items whose values are of `value_type`, a class or a union of classes."""
+        """Return typed access to the items whose values are of `value_type`, a class or a union of classes."""
         return Shelf(self, value_type)
 
     def put_text(self, kind: str, text: str, suffix: str = ".txt") -> str:
-        """Keep a text under its own digest, which is returned."""
+        """Keep a text under its own digest; return the digest."""
         return self.put_blob(kind, text.encode(), suffix)
 
     def text(self, kind: str, name: str, suffix: str = ".txt") -> str:
-        """The text with digest `name`.
+        """Return the text with digest `name`.
 
         Raises:
-            StoreError: it is not in the store (any more).
+            StoreError: the text is not in the store (any more).
         """
         return self.blob(kind, name, suffix).decode()
 
     def put_blob(self, kind: str, content: bytes, suffix: str) -> str:
-        """Keep bytes under their own digest, which is returned."""
+        """Keep bytes under their own digest; return the digest."""
         name = hashlib.sha256(content).hexdigest()
         path = self.path(kind, name, suffix)
         if self._checked(path, name) is None:
@@ -128,10 +164,10 @@ class Store:
         return name
 
     def blob(self, kind: str, name: str, suffix: str) -> bytes:
-        """The bytes with digest `name`.
+        """Return the bytes with digest `name`.
 
         Raises:
-            StoreError: they are not in the store (any more).
+            StoreError: the bytes are not in the store (any more).
         """
         content = self._checked(self.path(kind, name, suffix), name)
         if content is None:
@@ -139,12 +175,12 @@ class Store:
         return content
 
     def path(self, kind: str, name: str, suffix: str) -> Path:
-        """Where an item lies."""
+        """Return the path of an item."""
         return self.root / kind / name[:2] / f"{name}{suffix}"
 
     def lock(self, kind: str, name: str) -> FileLock:
-        """A lock for making one item; it dies with its holder."""
-        folder = self.root / "locks" / kind
+        """Return a lock for making one item; the lock is released when the process that holds it dies."""
+        folder = self.root / LOCKS / kind
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name[:3]}.lock", timeout=LOCK_SECONDS)
 
@@ -157,11 +193,39 @@ class Store:
         try:
             artifact.write_bytes(path, content)
         except OSError as error:
-            raise StoreError(f"cannot write to the store {self.root}: {error.strerror}") from error
+            raise self._unwritable(error) from error
+
+    def write_new(self, key: Key, plain: JsonValue) -> bool:
+        """Write a value, as JSON, under a key that has none; return False when another process was first.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        self._check_schema(key)
+        try:
+            return artifact.write_new_bytes(self.path(key.kind, key.digest(), ".json"), _envelope(key, plain))
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def report_conflict(self, key: Key, kept: JsonValue, refused: JsonValue) -> None:
+        """Warn of a value that differs in meaning from the one kept under the same key, and record both values."""
+        fields = differing_fields(kept, refused, key.incidental)
+        if not fields:
+            return
+        name = f"{key.digest()}.{hashlib.sha256(json.dumps(refused, sort_keys=True).encode()).hexdigest()[:12]}.json"
+        record = self.root / CONFLICTS / key.kind / name
+        both = {"key": key.model_dump(mode="json"), "version": key.schema_version, "kept": kept, "refused": refused}
+        self.write(record, (json.dumps({"kind": key.kind, "differs": fields} | both, indent=1) + "\n").encode())
+        shown = ", ".join(fields[:3]) + (f" and {len(fields) - 3} more" if len(fields) > 3 else "")
+        log.warning(
+            "%s %s was made again and came out differently in %s; the first stays. Compare both in %s; to trust "
+            "neither, delete %s and that record, and run again",
+            key.kind, key.digest()[:12], shown, record, self.path(key.kind, key.digest(), ".json"),
+        )  # fmt: skip
 
     def set_aside(self, path: Path, error: Exception) -> None:
-        """Move a corrupt file out of the way, so that it is made again, and say so."""
-        aside = self.root / "corrupt" / path.name
+        """Move a corrupt file to `corrupt/`, so that the item is made again, and warn."""
+        aside = self.root / CORRUPT / path.name
         aside.parent.mkdir(parents=True, exist_ok=True)
         try:
             os.replace(path, aside)
@@ -169,12 +233,88 @@ class Store:
             return
         log.warning("corrupt store file set aside as %s, to be made again: %s", aside, str(error).splitlines()[0])
 
+    def _check_schema(self, key: Key) -> None:
+        """Note the schema version of the key's kind; warn once in a store's life when older items lie there.
+
+        A store without a note is judged by one of its items, since a scan of them all would take too long here.
+        """
+        if key.kind in self._checked_kinds:
+            return
+        self._checked_kinds.add(key.kind)
+        note = self.root / key.kind / SCHEMA_VERSION
+        noted = _noted_version(note)
+        if noted >= key.schema_version:
+            return
+        items = itertools.islice(item_files(self.root / key.kind), 1)
+        previous = noted or next(map(envelope_version, items), None)
+        if previous is not None and previous < key.schema_version:
+            log.warning(
+                "store %s holds items of kind %s of the older schema %d, which schema %d replaces: they are made again "
+                "when needed; kopt store --prune removes them",
+                self.root, key.kind, previous, key.schema_version,
+            )  # fmt: skip
+        self.write(note, f"{key.schema_version}\n".encode())
+
     def _checked(self, path: Path, name: str) -> bytes | None:
         content = _read(path)
         if content is None or hashlib.sha256(content).hexdigest() == name:
             return content
         self.set_aside(path, ValueError("content does not match its digest"))
         return None
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(f"cannot write to the store {self.root}: {error.strerror}")
+
+
+def differing_fields(kept: JsonValue, refused: JsonValue, incidental: frozenset[str], place: str = "") -> list[str]:
+    """Return the dotted names of the fields in which two JSON values differ, incidental fields left out.
+
+    A difference of two values that are no objects, or of two lists of unequal length, is named by where they lie;
+    `value` stands for the whole.
+    """
+    if isinstance(kept, dict) and isinstance(refused, dict):
+        pairs = [(name, kept.get(name), refused.get(name)) for name in sorted({*kept, *refused} - incidental)]
+    elif isinstance(kept, list) and isinstance(refused, list) and len(kept) == len(refused):
+        pairs = [(str(at), *both) for at, both in enumerate(zip(kept, refused, strict=True))]
+    else:
+        return [] if kept == refused else [place or "value"]
+    return [
+        field
+        for name, left, right in pairs
+        for field in differing_fields(left, right, incidental, f"{place}.{name}" if place else name)
+    ]
+
+
+def item_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of the values in a kind's folder, in no particular order."""
+    return folder.glob("[0-9a-f][0-9a-f]/*.json")
+
+
+def envelope_version(path: Path) -> int | None:
+    """Return the schema version of an item's file, read from the file's last bytes; None when there is none.
+
+    Canonical JSON sorts keys, so that `version` ends the envelope.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 32))
+            match = re.search(rb'"version":(\d+)}\Z', file.read())
+    except OSError:
+        return None
+    return int(match[1]) if match else None
+
+
+def _envelope(key: Key, plain: JsonValue) -> bytes:
+    envelope = {"kind": key.kind, "version": key.schema_version, "key": key.model_dump(mode="json")}
+    return artifact.canonical_json(envelope | {"digest": artifact.digest(plain), "value": plain}).encode()
+
+
+def _noted_version(note: Path) -> int:
+    """Return the version in a `schema_version` file; 0 when there is none."""
+    try:
+        return int(note.read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _read(path: Path) -> bytes | None:

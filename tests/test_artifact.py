@@ -105,3 +105,19 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
         artifact.write_bytes(path, "not bytes")
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_two_new_files_of_one_name_the_first_stays(tmp_path):
+    assert artifact.write_new_bytes(tmp_path / "file", b"first")
+    assert not artifact.write_new_bytes(tmp_path / "file", b"second")
+    assert (tmp_path / "file").read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_file_system_without_hard_links_is_written_to_all_the_same(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(artifact.os, "link", refuse)
+    assert artifact.write_new_bytes(tmp_path / "file", b"content")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"content")]

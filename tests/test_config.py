@@ -11,6 +11,7 @@ from kopt import config
 from kopt import config_docs as reference
 from kopt import load_config as files
 from kopt.errors import ConfigError
+from kopt.preflight.validate import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOTS = {
@@ -80,8 +81,6 @@ def test_declared_slots_must_follow_from_the_formula():
         ({"problem": None}, "problem: "),
         ({"problem": "../../etc"}, "problem: "),
         ({"models": ["kopt-rewrite", "kopt-rewrite"]}, "a name stands twice"),
-        ({"models": []}, "name at least one proposer"),
-        ({"strategy": "greedy"}, "one lineage"),
         ({"run": "../elsewhere"}, "run: "),
         ({"run": "store"}, "cannot be the name of a run"),
         ({"judge": "cuda?"}, "judge: "),
@@ -91,6 +90,41 @@ def test_a_wrong_setting_is_named_in_one_line(settings, message):
     with pytest.raises(ConfigError, match=message) as caught:
         files.load(settings, ROOT)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"models": []}, "name at least one proposer"),
+        ({"strategy": "greedy"}, "strategy greedy follows one lineage: .* must come to one slot, not 4"),
+        ({"strategy": "gredy"}, "strategy: unknown 'gredy'; did you mean 'greedy'"),
+    ],
+)
+def test_settings_that_the_strategy_refuses_are_named_in_one_line(settings, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_settings(settings, ROOT)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("preset", SLOTS)
+def test_every_preset_suits_its_strategy(preset):
+    assert load_settings(raw(preset), ROOT).strategy in preset + "beam"
+
+
+@pytest.mark.parametrize(
+    ("settings", "strategy"),
+    [
+        ({}, "beam"),
+        ({"technique_clustering": {"enabled": True}}, "clustered"),
+        ({"strategy": "noop"}, "noop"),
+    ],
+)
+def test_a_beam_with_technique_clustering_is_the_clustered_strategy(settings, strategy):
+    assert files.load(settings, ROOT).effective_strategy == strategy
+
+
+def test_a_dry_run_needs_no_models():
+    assert load_settings({"strategy": "noop", "models": []}, ROOT).fan_out == 4
 
 
 def test_an_unknown_model_is_found_before_the_start():

@@ -46,6 +46,13 @@ def test_an_edit_outside_the_import_closure_does_not_count(package):
     assert package("stranger", "Z = 2\n") == before
 
 
+def test_a_module_that_joins_a_discovered_package_counts(package, tmp_path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "__init__.py").touch()
+    before = package("stage", 'from kopt.discovery import modules_of\nPARTS = modules_of("kopt.parts")\n')
+    assert package("parts/new", "X = 1\n") != before
+
+
 def test_a_missing_module_is_an_error():
     with pytest.raises(ModuleNotFoundError, match=r"kopt\.nothing"):
         code_digest("kopt.nothing")

@@ -1,63 +1,71 @@
-"""Replay a packed run from its archive alone: replies, settings, models and problem come out of it."""
+"""`kopt replay`: run a packed run again from its archive alone, which holds replies, settings, models and problem."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
-from kopt.artifact import read_value, write_text
+from kopt.artifact import write_text
+from kopt.commands.parts.arguments import ROOT, existing_file
 from kopt.config import Config
 from kopt.errors import ConfigError
-from kopt.llm.pack import recording_in, unpack
-from kopt.llm.packed import Recording
-from kopt.llm.table import ModelTable
-from kopt.model.problem import Problem
-from kopt.problem import folder
-from kopt.stages.finish import Manifest
 from kopt.store import Store
 
-PROBLEM_FILES = ("problem.py", "kernel.py", "problem.yaml")
-PLACES = ("results", "store", "run", "problems", "models_file", "replies", "judge")
+if TYPE_CHECKING:
+    from kopt.commands.parts.arguments import Commands
+
+MADE_HERE = ("results", "store", "run", "problems", "models_file", "replies", "judge")
 """Settings that a replay makes for itself."""
 
 
-def recorded(run: Path, manifest: Manifest, root: Path) -> Recording | None:
-    """What a run was made from; None where its problem's files below `root` are gone or have changed since."""
-    settings = manifest.configuration
-    source = root / Path(str(settings["problems"])) / str(settings["problem"])
-    files = {name: (source / name).read_text() for name in PROBLEM_FILES if (source / name).exists()}
-    if len(files) != len(PROBLEM_FILES) or folder.load(source) != read_value(run / "problem.json", Problem):
-        return None
-    table = read_value(run / "models.json", ModelTable) if (run / "models.json").exists() else ModelTable()
-    mine = {name: value for name, value in settings.items() if name in Config.model_fields}
-    mine |= {"judge": settings["effective_judge"]}
-    return Recording(run=manifest.run, settings=mine, models=table, problem=files)
+def add_parser(commands: Commands) -> None:
+    """Declare the command's words."""
+    parser = commands.add_parser("replay", help="replay a packed run from its archive: no server, no key, no cost")
+    parser.add_argument("archive", type=Path)
+    parser.add_argument("--run", default="", help="name of the replay (default: the run's)")
+    parser.add_argument("--results", type=Path, default=Path(Config().results), help="folder of its folder")
+    parser.add_argument("--store", type=Path, default=Path(Config().store), help="the store to put the replies into")
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Unpack the archive and run snakemake on its settings; the status is snakemake's."""
+    archive = existing_file(options.archive, "an archive of replies")
+    settings = prepare(archive, options.store.resolve(), options.results.resolve(), options.run)
+    return subprocess.run(command(settings, options.cores), cwd=ROOT, check=False).returncode
 
 
 def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
-    """Put an archive's replies into a store and write the settings that replay its run; their file.
+    """Put an archive's replies into a store, write the settings that replay its run, and return their file.
 
-    Once more, with the same arguments, goes on with a replay that was interrupted.
+    The same call goes on with a replay that was interrupted.
 
     Args:
         archive: of a run that had ended.
         store: where the replies go.
-        results: folder of the run's folder; settings, models and problem are written beside that.
-        run: name of the replay, its own by default.
+        results: folder of the run's folder; settings, models and problem are written beside the run's folder.
+        run: name of the replay, the run's own by default.
 
     Raises:
-        CorruptArtifact: it is no such archive.
-        ConfigError: it does not tell what the run was made from, or another run of that name lies there.
+        CorruptArtifact: the file is no such archive.
+        ConfigError: the archive does not say what the run was made from, or another run of that name exists.
     """
-    found = recording_in(archive)
-    if found is None:
+    from kopt.llm.pack import recording_in, unpack
+
+    recording = recording_in(archive)
+    if recording is None:
         raise ConfigError(
             f"{archive} holds replies only: kopt unpack it, then give the run's command with replies=replay"
         )
-    name = run or found.run
+    name = run or recording.run
     beside = results / f"{name}.replay"
     mark = beside / "archive.sha256"
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
@@ -65,15 +73,16 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
         raise ConfigError(f"{results / name} exists and is no replay of {archive}: name this one with --run NAME")
     unpack(archive, Store(store))
     write_text(mark, f"{digest}\n")
-    for file, text in found.problem.items():
-        write_text(beside / "problems" / str(found.settings["problem"]) / file, text)
-    write_text(beside / "models.yaml", yaml.safe_dump(found.models.model_dump(mode="json"), sort_keys=True))
-    kept = {key: value for key, value in found.settings.items() if key not in PLACES and value is not None}
-    mine = {
+    for file, text in recording.problem.items():
+        write_text(beside / "problems" / str(recording.settings["problem"]) / file, text)
+    write_text(beside / "models.yaml", yaml.safe_dump(recording.models.model_dump(mode="json"), sort_keys=True))
+    settings = {key: value for key, value in recording.settings.items() if key not in MADE_HERE and value is not None}
+    settings |= {
         "results": str(results), "store": str(store), "run": name, "problems": str((beside / "problems").resolve()),
-        "models_file": str((beside / "models.yaml").resolve()), "replies": "replay", "judge": found.settings["judge"],
+        "models_file": str((beside / "models.yaml").resolve()), "replies": "replay",
+        "judge": recording.settings["judge"],
     }  # fmt: skip
-    write_text(beside / "settings.yaml", yaml.safe_dump(kept | mine, sort_keys=True))
+    write_text(beside / "settings.yaml", yaml.safe_dump(settings, sort_keys=True))
     return beside / "settings.yaml"
 
 

@@ -132,12 +132,17 @@ def lacking_lines(asked: Mapping[str, Request], replies: Mapping[str, Reply]) ->
     return lines
 
 
-def asker_of(job: Job, *, concurrency: int | None = None) -> Asker | None:
-    """Who a job asks: None in a run without language models, whose rules name no `models` file."""
-    for path in job.paths("models"):
-        table = read_value(path, ModelTable)
-        return Asker(job.setting("asking", Asking), table, job.store, job.path("run"), concurrency=concurrency)
-    return None
+def asker_of(job: Job, asking: Asking | None, *, concurrency: int | None = None) -> Asker:
+    """Make the asker of a job that asks language models.
+
+    Args:
+        job: its rule's input `models` is the run's part of the model table.
+        asking: how replies come, from the settings of a rule that asks.
+        concurrency: calls at the same time, fewer than the run allows.
+    """
+    assert asking is not None
+    table = read_value(job.path("models"), ModelTable)
+    return Asker(asking, table, job.store, job.path("run"), concurrency=concurrency)
 
 
 def _noted(asked: Mapping[str, Request], replies: Mapping[str, Reply], ledger: Ledger) -> Mapping[str, Reply]:

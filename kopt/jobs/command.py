@@ -1,27 +1,26 @@
-"""How a rule calls its script: `name=value` words in, one clear line out when something is wrong.
+"""Read a rule's command line in its script, and write it in the rule: words `name=value`, and one line for an error.
 
-A rule's command can be copied from `snakemake --printshellcmds` and run again by hand:
+A rule's command names each input and output of the rule by the name that the rule gives it.  It can be copied from
+`snakemake --printshellcmds` and run again by hand:
 
-    python workflow/scripts/select.py ranking=... techniques=... settings='{...}' log=...
+    python -P workflow/scripts/select.py ranking=... techniques=... selection=... settings='{...}' store=... log=...
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel
 
 from kopt.errors import KoptError
 from kopt.store import Store
 
-V = TypeVar("V", bound=BaseModel)
+S = TypeVar("S", bound=BaseModel)
 
 
 class Job:
@@ -39,42 +38,61 @@ class Job:
                 values.append(word)
 
     def path(self, name: str) -> Path:
-        """The one file or folder called `name`."""
+        """Return the one file or folder called `name`."""
         (word,) = self._words[name]
         return Path(word)
 
     def paths(self, name: str) -> list[Path]:
-        """The files called `name`, possibly none."""
+        """Return the files called `name`, possibly none."""
         return [Path(word) for word in self._words.get(name, [])]
 
     def text(self, name: str) -> str:
-        """The one word called `name`."""
+        """Return the one word called `name`."""
         (word,) = self._words[name]
         return word
 
     def number(self, name: str) -> int:
-        """The whole number called `name`."""
+        """Return the whole number called `name`."""
         return int(self.text(name))
 
-    @property
-    def settings(self) -> Any:
-        """The settings that the rule named; asking for another one is an AttributeError."""
-        return json.loads(self.text("settings"), object_hook=lambda fields: SimpleNamespace(**fields))
-
-    def setting(self, name: str, model: type[V]) -> V:
-        """The setting called `name` as the value that it was made from."""
-        return model.model_validate(json.loads(self.text("settings"))[name])
+    def settings(self, model: type[S]) -> S:
+        """Return the settings of the rule, as the class that the rule made them from."""
+        return model.model_validate_json(self.text("settings"))
 
     @property
     def store(self) -> Store:
-        """The run's store."""
+        """Open the run's store."""
         return Store(self.path("store"))
 
 
-def brace_compressed(name: str, paths: Sequence[str]) -> str:
-    """The words `name=path` of many files, as bash unfolds them in this order: `name=r_{0..8}/a_{0..2}.json`.
+def command_words(
+    inputs: Iterable[tuple[str, str | Sequence[str]]],
+    outputs: Iterable[tuple[str, str | Sequence[str]]],
+    others: Mapping[str, str | Sequence[str]],
+) -> str:
+    """Write the words of a command line: `name=path` for each named input and output, and `name=value` for the rest.
 
-    A command must stay short, since the system takes 128 kB of it at most.
+    Args:
+        inputs: names and files of the rule's inputs.
+        outputs: names and files of the rule's outputs.
+        others: wildcards, and files that are not the run's own.
+
+    Raises:
+        ValueError: a name stands twice; the script could not tell the two apart.
+    """
+    named = [*inputs, *outputs, *others.items()]
+    names = [name for name, _ in named]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"a rule uses a name twice among inputs, outputs and wildcards: {', '.join(twice)}")
+    words = (brace_compressed(name, [value] if isinstance(value, str) else value) for name, value in named)
+    return " ".join(filter(None, words))
+
+
+def brace_compressed(name: str, paths: Sequence[str]) -> str:
+    """Write the words `name=path` of many files with braces that bash expands in order: `name=r_{0..8}/a_{0..2}.json`.
+
+    A command must stay short, since Linux limits one to 128 kB.
     """
     rows = [re.split(r"(\d+)", path) for path in paths]
     for place in range(max(map(len, rows), default=0) - 2, 0, -2):
@@ -83,16 +101,16 @@ def brace_compressed(name: str, paths: Sequence[str]) -> str:
 
 
 def _fold(rows: Sequence[list[str]], place: int) -> list[list[str]]:
-    """The rows with each run of neighbours that count up at one place, and are else equal, as one."""
-    found: list[list[str]] = []
+    """Join each run of neighbouring rows that count up at one place and are equal elsewhere."""
+    joined: list[list[str]] = []
     for row in rows:
         others = row[:place], row[place + 1 :]
-        first, last = _span(found[-1][place]) if found and place < len(found[-1]) else (0, -2)
-        if place < len(row) and row[place] == str(last + 1) and others == (found[-1][:place], found[-1][place + 1 :]):
-            found[-1] = [*row[:place], f"{{{first}..{last + 1}}}", *row[place + 1 :]]
+        first, last = _span(joined[-1][place]) if joined and place < len(joined[-1]) else (0, -2)
+        if place < len(row) and row[place] == str(last + 1) and others == (joined[-1][:place], joined[-1][place + 1 :]):
+            joined[-1] = [*row[:place], f"{{{first}..{last + 1}}}", *row[place + 1 :]]
         else:
-            found.append(list(row))
-    return found
+            joined.append(list(row))
+    return joined
 
 
 def _span(number: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The keys under which items are stored: what each kind of item depends on, and nothing else."""
+"""Name the keys under which items are stored: what each kind of item depends on, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from kopt.model.environment import Environment
 from kopt.model.problem import Problem, Workload
 from kopt.store import Key
 
-KERNEL = "kernel"
-"""Kind of the stored kernel sources, named by their own digest."""
-
 
 class FactsKey(Key):
-    """Facts of a problem's main workloads."""
+    """Facts of a problem's main workloads: the problem, and the code that works the facts out."""
 
     kind: ClassVar[str] = "facts"
     problem: str
@@ -23,9 +20,15 @@ class FactsKey(Key):
 
 
 class BuildKey(Key):
-    """A build: source, contract on the main workloads, target and toolchain."""
+    """A build: source, contract on the main workloads, target device and toolchain.
+
+    The code that builds is not part of the key, since most edits of it leave builds alone: raise `schema_version`
+    where an edit changes fingerprints or what a build records.
+    """
 
     kind: ClassVar[str] = "build"
+    incidental: ClassVar[frozenset[str]] = frozenset({"ptx", "cubin", "entry", "reason"})
+    """PTX and cubin name temporary files in their debug lines; the fingerprint is made of neither."""
     kernel: str
     entry: str
     problem: str
@@ -37,17 +40,21 @@ class VerdictKey(Key):
     """A verdict belongs to a source, not to a fingerprint: equal PTX on one shape may differ on another."""
 
     kind: ClassVar[str] = "verdict"
-    schema_version: ClassVar[int] = 2  # from here on launches are run again on new inputs, and watched for races
+    incidental: ClassVar[frozenset[str]] = frozenset({"checks", "reason"})
+    """Errors differ from run to run where a kernel adds in no fixed order; that it passed must not."""
+    schema_version: ClassVar[int] = 2  # 2: launches run again on new inputs, watched for races
     kernel: str
     entry: str
     problem: str
     judge: str
     seed: int
     toolchain: Toolchain
+    code: str
+    """Digest of the judge's code: what another judge would not say any more is not believed."""
 
 
 class EstimateKey(Key):
-    """An estimated time: compiled behaviour, workloads, device description and the estimate's own code."""
+    """An estimated time: build, facts of the workloads, device description, and the code that estimates."""
 
     kind: ClassVar[str] = "estimate"
     build: str
@@ -57,11 +64,12 @@ class EstimateKey(Key):
 
 
 class TimingKey(Key):
-    """A time measured while judging: compiled behaviour, workloads, very device and versions, length of the race."""
+    """A time measured while judging: compiled behaviour, workloads, environment, and launches of the race."""
 
     kind: ClassVar[str] = "timing"
+    determined: ClassVar[bool] = False
     compiled: str
-    """Fingerprint, or the source's digest where there is none."""
+    """Fingerprint, or the digest of the source where there is no fingerprint."""
     problem: str
     environment: Environment
     warmup: int
@@ -69,11 +77,12 @@ class TimingKey(Key):
 
 
 class FinalsKey(Key):
-    """A fresh measurement of kernels and baselines, side by side."""
+    """The final measurement of kernels and baselines, side by side in fresh processes."""
 
     kind: ClassVar[str] = "finals"
+    determined: ClassVar[bool] = False
     kernels: tuple[tuple[str, str], ...]
-    """Names and digests of the sources."""
+    """Name and source digest of each kernel."""
     baselines: tuple[str, ...]
     problem: str
     environment: Environment
@@ -84,9 +93,10 @@ class FinalsKey(Key):
 
 
 class ProfileKey(Key):
-    """A profile from counters: source, workload, very device and versions, the code that reads counters."""
+    """A profile from hardware counters: source, workload, environment, and the code that reads the counters."""
 
     kind: ClassVar[str] = "profile"
+    determined: ClassVar[bool] = False
     kernel: str
     entry: str
     build: str
@@ -97,7 +107,7 @@ class ProfileKey(Key):
 
 
 class VectorKey(Key):
-    """A technique vector: source, compiled behaviour, taxonomy, classifier."""
+    """A technique vector: source, build, taxonomy, classifier, and the classifier's code or request."""
 
     kind: ClassVar[str] = "vector"
     kernel: str
@@ -108,7 +118,10 @@ class VectorKey(Key):
 
 
 class ProposalKey(Key):
-    """What the rewriter made of a parent; deterministic, kept because making it again takes time."""
+    """A proposal of the rewriter: parent, failed child, direction, facts, seed, and the code that rewrites.
+
+    The rewriter is deterministic; a proposal is kept because making it again takes time.
+    """
 
     kind: ClassVar[str] = "proposal"
     parent: str
@@ -121,22 +134,22 @@ class ProposalKey(Key):
 
 
 def build_contract(problem: Problem) -> str:
-    """Digest of what a build depends on in a problem."""
+    """Return the digest of what a build depends on in a problem."""
     return _contract(problem, problem.main)
 
 
 def verdict_contract(problem: Problem) -> str:
-    """Digest of what a verdict of the interpreter depends on in a problem."""
+    """Return the digest of what a verdict of the interpreter depends on in a problem."""
     return _judged_on(problem, problem.small)
 
 
 def cuda_contract(problem: Problem) -> str:
-    """Digest of what a verdict of the judge on a GPU depends on in a problem."""
+    """Return the digest of what a verdict of the judge on a GPU depends on in a problem."""
     return _judged_on(problem, (*problem.main, *problem.hidden))
 
 
 def build_target(device: Device) -> str:
-    """Digest of what a build depends on in a device: not its measured rates."""
+    """Return the digest of what a build depends on in a device: everything but the measured rates."""
     return artifact.digest(device.model_dump(exclude={"copy_gb_s", "matmul_tflop_s", "vector_tflop_s", "measured"}))
 
 

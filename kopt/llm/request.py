@@ -83,6 +83,7 @@ class ReplyKey(Key):
     """Where a reply lies in the store."""
 
     kind: ClassVar[str] = "reply"
+    determined: ClassVar[bool] = False
     schema_version: ClassVar[int] = 1
 
     request: str
@@ -98,6 +99,7 @@ class NoReplyKey(Key):
     """Where the reason lies for which a run got no reply, so that a replay lacks the same: no live call looks there."""
 
     kind: ClassVar[str] = "lack"
+    determined: ClassVar[bool] = False
 
     request: str
     """The request's name (`Request.digest`)."""

@@ -1,4 +1,4 @@
-"""The base of every value: frozen, and strict about unknown fields."""
+"""Define the base class of every value: frozen, and strict about unknown fields."""
 
 from pydantic import BaseModel, ConfigDict
 

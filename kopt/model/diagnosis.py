@@ -1,4 +1,4 @@
-"""Why a kernel is slow, as a profile and as ranked directions to try."""
+"""State why a kernel is slow, as a profile and as ranked directions to try."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ Bound = Literal["memory", "compute", "latency"]
 
 
 class Profile(Value):
-    """What is known of a parent's run, from counters, or from static facts when there are none."""
+    """Facts about a parent's run, from hardware counters, or from its build and time where there are no counters."""
 
     kind: Literal["counters", "static"]
-    """`static`: worked out from the build and the time, no hardware counter was read."""
+    """`counters`: read by Nsight Compute; `static`: worked out from the build and the time."""
     bound: Bound
     roofline_share: float
-    """Share of the speed of light, 0 to 1."""
+    """Roofline floor divided by time, 0 to 1."""
     metrics: dict[str, float | None] = Field(default_factory=dict)
-    """Metric name to value; None when the device does not offer it."""
+    """Value by the name of the metric; None when the device does not offer it."""
     notes: tuple[str, ...] = ()
 
 
 class Direction(Value):
-    """One ranked way to make the kernel faster."""
+    """One way to make the kernel faster, with its rank."""
 
     rank: int
     """From 1, the most promising."""
     bottleneck: str
-    """What limits the kernel, a short name (`narrow_loads`, `low_occupancy`, ...)."""
+    """Short name of what limits the kernel (`narrow_loads`, `low_occupancy`, ...)."""
     cause: str
-    """The fact it was read from, with its number."""
+    """The fact that shows the bottleneck, with its number."""
     direction: str
     """What to try, in words."""
     techniques: tuple[str, ...] = ()
-    """Techniques of the taxonomy that the direction leads to."""
+    """Names of the techniques that the direction leads to."""
 
 
 class Diagnosis(Value):
-    """`num_bottlenecks` ranked, different directions for one parent."""
+    """The directions to try for one parent, ranked and all different, `num_bottlenecks` of them."""
 
     kernel: str
     """Kernel digest of the parent."""

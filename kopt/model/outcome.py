@@ -1,4 +1,4 @@
-"""What a run came to, measured anew."""
+"""State the result of a run, measured once more at its end."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from kopt.model.trial import SelectionRow
 
 SEED = "seed"
 BEST = "best"
-"""Names in an outcome's measurement, beside those of the baselines."""
+"""Names of kernels in an outcome's `finals`, beside the names of the baselines."""
 
 
 class Outcome(Value):
-    """The best kernel, the seed and the baselines, side by side on fresh inputs in fresh processes."""
+    """The best kernel, the seed and the baselines, measured side by side on fresh inputs in fresh processes."""
 
     best: SelectionRow
-    """The fastest kernel of the last round that passed once more."""
+    """The fastest kernel of the last round that passed when it was verified once more."""
     finals: Finals
-    """Of `best`, `seed` and the baselines."""
+    """Verdicts and times of `best`, `seed` and the baselines."""

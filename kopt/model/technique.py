@@ -1,4 +1,4 @@
-"""Techniques: the taxonomy's entries and what one kernel uses of them."""
+"""State the techniques of a taxonomy, and which of them one kernel uses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kopt.model.base import Value
 
 
 class Technique(Value):
-    """One entry of the taxonomy; its place in the list is its bit."""
+    """One entry of the taxonomy; its position in the list is its bit."""
 
     name: str
     description: str
@@ -15,7 +15,7 @@ class Technique(Value):
 
 
 class Evidence(Value):
-    """Why a bit is set: where it was seen."""
+    """Why a technique counts as used: where it was seen."""
 
     technique: str
     where: str
@@ -25,10 +25,10 @@ class Evidence(Value):
 
 
 class TechniqueVector(Value):
-    """Which techniques of a taxonomy one kernel uses; bits are made only at the edge."""
+    """The techniques of a taxonomy that one kernel uses, by name."""
 
     taxonomy: str
-    """Digest of the taxonomy that was asked."""
+    """Digest of the taxonomy."""
     techniques: tuple[str, ...]
     """Names in the taxonomy's order."""
     evidence: tuple[Evidence, ...] = ()

@@ -1,4 +1,4 @@
-"""How long a kernel takes: measured, or estimated, which it says."""
+"""State how long a kernel takes: a measured time, or an estimated one, which says that it is."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ from kopt.model.verdict import Verdict
 
 
 class WorkloadEstimate(Value):
-    """The estimate of one main workload, with its parts in milliseconds."""
+    """The estimated time of one main workload, and its parts."""
 
     workload: str
     ms: float
+    """Estimated time of one call, ms."""
     memory_ms: float
-    """Time to move the bytes that the kernel moves at the rate it can reach."""
+    """Time to move the kernel's bytes at the bandwidth that it can reach, ms."""
     compute_ms: float
+    """Time to execute the kernel's instructions, ms."""
     launch_ms: float
-    """Launch overhead and host operations."""
+    """Launch overhead and host operations, ms."""
     floor_ms: float
-    """Roofline floor of the problem on this device: no kernel is faster."""
+    """Roofline floor of the problem on this device, ms: no kernel is faster."""
     done: float = 1.0
-    """Share of the problem's work that the launches do as traced at full size, at most 1: the least of inputs' bytes
-    read, matrix products, and the time before it was raised to the floor over the floor."""
+    """Share of the problem's work that the launches do as traced at full size, at most 1: the smallest of three shares,
+    that of the input bytes read, that of the matrix products, and the estimate before it was raised to the floor,
+    divided by the floor."""
     bound: Literal["memory", "compute", "latency"]
     notes: tuple[str, ...] = ()
-    """What the estimate held against the kernel (occupancy, tail wave, spills, narrow loads), in words."""
+    """What slowed the estimate down (occupancy, tail wave, spills, narrow loads), in words."""
 
 
 class Estimated(Value):
-    """A time worked out from the build and the workload; nothing was measured."""
+    """A time estimated from the build and the workloads; nothing was measured."""
 
     kind: Literal["estimated"] = "estimated"
     device: str
@@ -41,34 +44,40 @@ class Estimated(Value):
 
     @property
     def objective_ms(self) -> float:
-        """Geometric mean over the main workloads, ms."""
+        """Return the geometric mean of the times over the main workloads, ms."""
         return geometric_mean([w.ms for w in self.workloads])
 
     @property
     def roofline_share(self) -> float:
-        """Geometric mean over the workloads of floor over time, 0 to 1."""
+        """Return the geometric mean over the workloads of floor divided by time, 0 to 1."""
         return geometric_mean([w.floor_ms / w.ms for w in self.workloads])
 
 
 class WorkloadTiming(Value):
-    """The measurement of one main workload."""
+    """The measured time of one main workload."""
 
     workload: str
     median_ms: float
+    """Median of the samples, ms."""
     low_ms: float
-    """Lower end of the 95 % confidence interval of the median."""
+    """Lower end of the median's 95 % confidence interval, ms."""
     high_ms: float
+    """Upper end of the median's 95 % confidence interval, ms."""
     samples_ms: tuple[float, ...]
+    """Time of each call, ms, in the order of the calls."""
     processes: int = 1
-    """Fresh processes that the samples come from, equally many of each, one process after the other."""
+    """Number of fresh processes that the samples come from: equally many samples of each, one process after another."""
     floor_ms: float
+    """Roofline floor of the problem on this device, ms."""
     wall_ms: float | None = None
-    """Wall time of one replayed call with nothing before it, the host's work included."""
+    """Wall time of one replayed call with nothing queued before it, ms, the host's work included."""
     ratio: float | None = None
-    """Median ratio of this time to the incumbent's, call by call within one interleaved batch; under 1 is faster."""
+    """Median ratio of this time to the incumbent's, call by call within one interleaved batch; below 1 is faster.
+    None where no incumbent was timed alongside."""
     ratio_low: float | None = None
     """Lower end of the ratio's 95 % confidence interval."""
     ratio_high: float | None = None
+    """Upper end of the ratio's 95 % confidence interval."""
 
 
 class Measured(Value):
@@ -78,45 +87,46 @@ class Measured(Value):
     device: str
     workloads: tuple[WorkloadTiming, ...]
     environment: Environment | None = None
-    """What the time is valid for."""
+    """Device, driver and versions that the time is valid for."""
     conditions: tuple[Conditions, ...] = ()
     """The device's state in each batch that the samples come from."""
 
     @property
     def ratio(self) -> float | None:
-        """Geometric mean over the workloads of the ratios to the incumbent; None when there was none."""
+        """Return the geometric mean over the workloads of the ratios to the incumbent; None without an incumbent."""
         ratios = [w.ratio for w in self.workloads if w.ratio is not None]
         return geometric_mean(ratios) if len(ratios) == len(self.workloads) else None
 
     @property
     def objective_ms(self) -> float:
-        """Geometric mean of the medians over the main workloads, ms."""
+        """Return the geometric mean of the medians over the main workloads, ms."""
         return geometric_mean([w.median_ms for w in self.workloads])
 
     @property
     def interval_ms(self) -> tuple[float, float]:
-        """Geometric means over the workloads of the ends of the medians' 95 % intervals, ms."""
+        """Return the ends of the medians' 95 % confidence intervals, ms: geometric means over the workloads."""
         lows, highs = [w.low_ms for w in self.workloads], [w.high_ms for w in self.workloads]
         return geometric_mean(lows), geometric_mean(highs)
 
     @property
     def roofline_share(self) -> float:
-        """Geometric mean over the workloads of floor over time, 0 to 1."""
+        """Return the geometric mean over the workloads of floor divided by time, 0 to 1."""
         return geometric_mean([w.floor_ms / w.median_ms for w in self.workloads])
 
 
 class Finals(Value):
-    """Kernels and baselines verified and timed anew, side by side in fresh processes."""
+    """Kernels and baselines verified and timed once more, side by side in fresh processes."""
 
     timings: dict[str, Measured]
-    """By name: samples at equal positions were taken one after the other.  What did not pass is not there."""
+    """Times by the name of the kernel or baseline; samples at equal positions were taken one after the other.  A kernel
+    that did not pass is left out."""
     verdicts: dict[str, Verdict]
-    """By name, of the kernels."""
+    """Verdicts by the name of the kernel."""
 
 
 Timing = Annotated[Estimated | Measured, Field(discriminator="kind")]
 
 
 def geometric_mean(values: list[float]) -> float:
-    """Geometric mean of positive numbers."""
+    """Return the geometric mean of positive numbers."""
     return math.exp(sum(map(math.log, values)) / len(values))

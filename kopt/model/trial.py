@@ -1,4 +1,4 @@
-"""Rows of the run's tables, and the summary of a round.
+"""State the rows of the run's tables, and the summary of a round.
 
 Tables are flat; nested values (builds, verdicts, timings, vectors) lie in the store, and a row names them by digest.
 """
@@ -6,7 +6,9 @@ Tables are flat; nested values (builds, verdicts, timings, vectors) lie in the s
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
+
+from pydantic import model_validator
 
 from kopt.model.base import Value
 
@@ -20,40 +22,44 @@ class KernelRow(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the compiled behaviour; empty for a kernel that could not be fingerprinted."""
+        """Fingerprint of the compiled behaviour; empty for a kernel without one."""
 
 
 def behaviour(row: KernelRow) -> str:
-    """Return the digest under which a row's kernel is the same as another: its fingerprint, or its source's digest.
-
-    A kernel without a fingerprint is the same as none but itself.
-    """
+    """Return the digest that equal kernels share: the fingerprint, or the source's digest of a kernel without one."""
     return row.fingerprint or row.kernel
 
 
 class BuildRow(Value):
-    """A row of `builds.parquet`: the build of one candidate, and whether its kernel came before."""
+    """A row of `builds.parquet`: whether one candidate compiled, and which earlier kernel it equals."""
 
     round: int
     attempt: int
     slot: int
     kernel: str
-    """Digest of the source; empty when there was no kernel."""
+    """Digest of the source; empty when the slot has no kernel."""
     status: Literal["built", "failed", "none"]
     phase: str = ""
     reason: str = ""
     fingerprint: str = ""
-    """Digest of the compiled behaviour; empty for a kernel that was not built."""
+    """Fingerprint of the compiled behaviour; empty for a kernel without one, which equals no other kernel."""
     build: str = ""
     """Store digest of the build's key."""
     duplicate_of: str = ""
-    """Name of the first candidate of this run with the same behaviour (`r1a0s3`); empty if this is the first."""
+    """Name of this run's first candidate with the same fingerprint (`r1a0s3`); empty if this row is the first."""
     chunk: int = -1
-    """Number of the evaluation chunk in which the kernel is judged; -1 when there is nothing to judge."""
+    """Number of the chunk that judges the kernel; -1 when there is nothing to judge."""
 
 
 class EvaluationRow(Value):
-    """A row of `evaluation_<chunk>.parquet`: verdict and time of one unique kernel."""
+    """A row of `evaluation_<chunk>.parquet`: verdict and time of one unique kernel.
+
+    A table has the same columns in all rows, so that a row cannot be the union `kopt.model.judged.Judged` which it is
+    made from; a validator holds the row to what the union makes unwritable.
+
+    Raises:
+        ValidationError: a row that passed without a time, or one that did not pass with a time.
+    """
 
     round: int
     attempt: int
@@ -65,65 +71,82 @@ class EvaluationRow(Value):
     reason: str = ""
     judge: str
     time_ms: float | None = None
-    """Objective: geometric mean over the main workloads, ms; None unless the kernel passed."""
+    """Objective: geometric mean over the main workloads, ms; None unless the verdict is `passed`."""
     low_ms: float | None = None
-    """Lower end of the objective's 95 % interval; None for an estimate."""
+    """Lower end of the 95 % confidence interval of `time_ms`, ms; None unless the time was measured."""
     high_ms: float | None = None
-    """Upper end of the objective's 95 % interval; None for an estimate."""
+    """Upper end of the 95 % confidence interval of `time_ms`, ms; None unless the time was measured."""
     estimated: bool = True
     """Whether the time is an estimate."""
     roofline_share: float | None = None
-    """Roofline floor over time, 0 to 1."""
+    """Roofline floor divided by time, 0 to 1; None unless the verdict is `passed`."""
+    build: str = ""
+    """Store digest of the build's key."""
+    evaluation: str = ""
+    """Store digest of the verdict's key."""
+
+    @model_validator(mode="after")
+    def _has_a_time_if_it_passed(self) -> Self:
+        if self.verdict == "passed" and (self.time_ms is None or self.roofline_share is None):
+            raise ValueError(f"kernel {self.kernel[:12]} passed and has no time")
+        times = (self.time_ms, self.low_ms, self.high_ms, self.roofline_share)
+        if self.verdict != "passed" and times != (None,) * 4:
+            raise ValueError(f"kernel {self.kernel[:12]} did not pass ({self.verdict}) and has a time")
+        return self
+
+
+class TimedKernel(Value):
+    """A correct kernel with its time: the columns that the pool and the selection share."""
+
+    kernel: str
+    fingerprint: str
+    origin: str
+    """Name of the candidate that first had this kernel (`r0a0s0` is the seed)."""
+    model: str
+    """Name of the language model or other proposer that made the candidate."""
+    time_ms: float
+    """Objective: geometric mean over the main workloads, ms."""
+    low_ms: float | None = None
+    """Lower end of the 95 % confidence interval of `time_ms`, ms; None for an estimate."""
+    high_ms: float | None = None
+    """Upper end of the 95 % confidence interval of `time_ms`, ms; None for an estimate."""
+    estimated: bool
+    """Whether the time is an estimate."""
+    roofline_share: float
+    """Roofline floor divided by time, 0 to 1."""
     build: str = ""
     """Store digest of the build's key."""
     evaluation: str = ""
     """Store digest of the verdict's key."""
 
 
-class TimedKernel(Value):
-    """A correct kernel with its time: the fields that rows of the pool and of the selection share."""
-
-    kernel: str
-    fingerprint: str
-    origin: str
-    """Name of the first candidate with this kernel (`r0a0s0` is the seed)."""
-    model: str
-    time_ms: float
-    low_ms: float | None = None
-    high_ms: float | None = None
-    estimated: bool
-    roofline_share: float
-    build: str = ""
-    evaluation: str = ""
-
-
 class RankRow(TimedKernel):
-    """A row of `ranking.parquet`: a member of the pool in order of time."""
+    """A row of `ranking.parquet`: a kernel of the pool, in order of time."""
 
     position: int
-    """Position in the pool by time, from 0."""
+    """Position in the order, from 0."""
 
 
 class TechniqueRow(Value):
-    """A row of `techniques.parquet`: the techniques of one ranked kernel."""
+    """A row of `techniques.parquet`: the techniques that one ranked kernel uses."""
 
     kernel: str
     fingerprint: str
     techniques: tuple[str, ...]
     """Names in the taxonomy's order."""
     classified: bool
-    """False when the classifier gave no answer, so that the kernel is its own cluster."""
+    """False when the classifier gave no answer: the kernel is its own cluster."""
     cluster: str
-    """Names joined by `+`; `none` without techniques; the kernel's digest when it is not classified."""
+    """Names joined by `+`, `none` for no technique, or the kernel's own digest when it is not classified."""
     new: bool
-    """Whether this round classified the kernel; False when the store held its techniques."""
+    """True when this round classified the kernel, False when an earlier round did."""
 
 
 class SelectionRow(TimedKernel):
     """A row of `selection.parquet`: a parent of the next round, in order of selection."""
 
     rank: int
-    """Position in order of selection, from 0."""
+    """From 0, in order of selection."""
     techniques: tuple[str, ...]
     cluster: str
 
@@ -132,33 +155,33 @@ class StopReason(StrEnum):
     """Why the search ended before its last round."""
 
     ROOFLINE = "roofline"
-    """The best kernel reached the configured share of the roofline."""
+    """The best kernel reached the wanted share of the roofline."""
     BUDGET = "budget"
     """The budget for language models is spent, and slots were left out."""
     NO_IMPROVEMENT = "no_improvement"
-    """No round improved the best kernel for as long as the configuration allows."""
+    """As many rounds in a row as the settings allow brought no faster kernel."""
 
 
 class RoundSummary(Value):
-    """The summary of a round: `round.json`, and the line on the terminal."""
+    """The counts and the best kernel of one round: `round.json`, and the round's line on the terminal."""
 
     round: int
     slots: int
-    """Slots in use; 0 when the search had stopped."""
+    """Slots of the round; 0 when the search had stopped."""
     proposed: int
     built: int
     unique: int
     correct: int
     faster: int
-    """Correct kernels that beat the previous best."""
+    """Correct kernels that are faster than the best of the previous round."""
     pool_before_dedup: int
-    """Size of the pool before kernels of equal fingerprint are merged."""
+    """Kernels in the pool before those of equal fingerprint are merged."""
     pool: int
-    """Size of the pool after kernels of equal fingerprint were merged."""
+    """Kernels in the pool after those of equal fingerprint are merged."""
     clusters: int
     """Distinct technique vectors in the pool; 0 with clustering off."""
     classified: int
-    """Number of kernels that this round classified."""
+    """Kernels that this round classified."""
     best_kernel: str
     best_ms: float
     best_model: str
@@ -172,7 +195,7 @@ class RoundSummary(Value):
 
 
 class Trial(Value):
-    """A row of `trials.parquet`: one slot and attempt of the run, losers included."""
+    """A row of `trials.parquet`: one slot and attempt of the run, whether selected or not."""
 
     name: str
     """`r<round>a<attempt>s<slot>`."""
@@ -180,7 +203,7 @@ class Trial(Value):
     attempt: int
     slot: int
     parent: str
-    """Kernel digest of the parent, or empty."""
+    """Kernel digest of the parent; empty for the seed."""
     model: str
     bottleneck: int
     sample: int
@@ -189,18 +212,20 @@ class Trial(Value):
     kernel: str
     fingerprint: str
     duplicate_of: str
-    """Name of the first candidate with this behaviour; empty if this is the first."""
+    """Name of the first candidate with this fingerprint; empty if this trial is the first."""
     verdict: Literal["passed", "incorrect", "failed", "duplicate", "none"]
-    """`failed` includes failed builds; a `duplicate` shares the verdict of the first candidate."""
+    """`failed` covers builds too; a `duplicate` shares the verdict of the first trial with its fingerprint."""
     phase: str
     reason: str
     time_ms: float | None
+    """Time, ms, of this kernel or of the first that it duplicates; None when that did not pass."""
     low_ms: float | None
     high_ms: float | None
     estimated: bool | None
     roofline_share: float | None
+    """Roofline floor divided by time, 0 to 1."""
     techniques: tuple[str, ...]
     cluster: str
     selected_rank: int | None
-    """Rank in this round's selection, None when it was not selected."""
+    """Rank in this round's selection; None when the kernel was not selected."""
     cost_usd: float

@@ -1,4 +1,4 @@
-"""Whether a candidate computes what the problem asks."""
+"""State whether a candidate computes what the problem asks."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from kopt.model.build import Phase
 
 
 class Check(Value):
-    """One comparison of the verdict: an input drawn, the candidate run, its output compared."""
+    """One comparison of a verdict: inputs drawn, the candidate run, its output compared with the reference's."""
 
     workload: str
     distribution: str
-    """How the inputs were drawn: normal, integer, range, ..."""
+    """Name of the distribution of the inputs: normal, integer, range, ..."""
     max_error: float
-    """Largest absolute error against the float64 reference; finite only if the outputs are."""
+    """Largest absolute error against the float64 reference, in units of the output; finite if the outputs are."""
     allowed: float
-    """Largest error that this check allowed at that element."""
+    """Largest absolute error that this check allowed at that element."""
 
 
 class Passed(Value):
-    """Right on every check."""
+    """The output was right in every check."""
 
     verdict: Literal["passed"] = "passed"
     judge: str
@@ -32,7 +32,7 @@ class Passed(Value):
 
 
 class Incorrect(Value):
-    """Ran, and gave a wrong result."""
+    """The candidate ran to the end and gave a wrong result."""
 
     verdict: Literal["incorrect"] = "incorrect"
     judge: str
@@ -41,7 +41,7 @@ class Incorrect(Value):
 
 
 class Failed(Value):
-    """Did not run to the end, or broke the contract."""
+    """The candidate did not run to the end, or broke the contract of a kernel."""
 
     verdict: Literal["failed"] = "failed"
     judge: str

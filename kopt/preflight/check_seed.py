@@ -1,4 +1,4 @@
-"""The seed kernel is tried before anything else runs: from one that does not build or is wrong nothing can be searched.
+"""Try the seed kernel before anything else runs: from one that does not build or is wrong nothing can be searched.
 
 What the attempt learns lies in the store under the keys of the stages compile and evaluate, so that round 0 does not do
 it again (on a GPU, which builds for itself, it does), and the next look costs milliseconds.
@@ -11,111 +11,110 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from kopt.backends import interpret
+from kopt.backends.backend import Builder, load_backend
+from kopt.backends.interpret_judge import verdict_key
 from kopt.device.hardware.gpus import VISIBLE
+from kopt.jobs.target import ProblemOnTarget
 from kopt.load_config import load_device
 from kopt.model.build import Phase
 from kopt.model.device import Device
-from kopt.model.problem import Problem
+from kopt.model.options import JudgeOptions
+from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.trial import BuildRow
 from kopt.model.verdict import Failed, Incorrect, Verdict
 from kopt.preflight.validate import Checked
 from kopt.problem import folder
 from kopt.sandbox.fresh import run_in_fresh_process
-from kopt.stages.compile import Builder, build_with_triton, compile_candidates
-from kopt.stages.evaluate import judge_by_interpreter
-from kopt.stages.evaluate import verdict_key as interpreter_key
-from kopt.stages.problem import facts_of
+from kopt.stages.compile import compile_candidates
 from kopt.stages.seed import seed_candidate
 from kopt.stages.select import unusable_seed
 from kopt.store import Store
 
 START_S = 120.0
-"""What a process of ours takes beside the limits of what it runs: imports, facts, the reference; generous."""
+"""What a process of ours takes beside the limits of what it runs: imports, facts, the reference; generous, s."""
 LEFT_TO_THE_GPU = {Phase.INTERPRET, Phase.TIMEOUT, Phase.CRASH}
-"""Failures in the interpreter that need not be failures on a GPU, which then has the word."""
+"""Failures in the interpreter that need not be failures on a GPU, which then decides."""
 
 
 @dataclass(frozen=True)
-class Attempt:
+class SeedCheck:
     """What is tried, how, and where results are kept."""
 
     problem: Problem
     device: Device
-    """What to build for."""
+    """The device to build for."""
     store: Path
-    judge: str
-    """Of the run: `interpret` or `cuda`."""
-    seed: int
-    """Of the run; verification inputs follow from it."""
+    options: JudgeOptions
+    """How the run judges."""
     build_seconds: float
-    judge_seconds: float
+    """Limit of building one kernel, s."""
+    measures: bool
+    """The run measures on GPUs, which decide where the interpreter cannot."""
+
+    def target(self, facts: ProblemFacts | None = None) -> ProblemOnTarget:
+        """Open the store, with the facts where they are known."""
+        empty = ProblemFacts(dtype=self.problem.dtype, workloads=())
+        return ProblemOnTarget(self.problem, facts or empty, self.device, Store(self.store))
 
 
 def check_seed(checked: Checked) -> None:
-    """Refuse a seed kernel that does not build or is wrong in Triton's interpreter; a dry judge refuses none.
+    """Refuse a seed kernel that does not build or is wrong in Triton's interpreter; a dry backend refuses none.
 
     What the store does not know is tried now, in processes of their own that see no GPU, and said on stderr.
 
     Raises:
         KoptError: one line that says what is wrong with it.
     """
-    if checked.config.effective_judge != "dry":
-        check_attempt(_attempt(checked))
+    backend = load_backend(checked.settings.backend)
+    if backend.builds:
+        config = checked.config
+        try_seed(
+            SeedCheck(
+                problem=folder.load(checked.problem_folder), device=load_device(config.device, checked.root),
+                store=Path(config.store).absolute(), options=checked.settings.judging,
+                build_seconds=config.limits.build_seconds, measures=backend.measures,
+            )
+        )  # fmt: skip
 
 
-def _attempt(checked: Checked) -> Attempt:
-    config = checked.config
-    return Attempt(
-        problem=folder.load(checked.problem_folder), device=load_device(config.device, checked.root),
-        store=Path(config.store).absolute(), judge=config.effective_judge, seed=config.seed,
-        build_seconds=config.limits.build_seconds, judge_seconds=config.limits.judge_seconds,
-    )  # fmt: skip
-
-
-def check_attempt(attempt: Attempt) -> None:
-    """What `check_seed` does, once settings and files are read."""
-    row = _compiled(attempt, build=lambda kernels: {})
-    verdict = known_verdict(attempt, row)
+def try_seed(check: SeedCheck) -> None:
+    """Do what `check_seed` does, once settings and files are read."""
+    row = _compiled(check, build=lambda kernels: {})
+    verdict = known_verdict(check, row)
     if row.status == "none" or (row.status == "built" and verdict is None):
         print("kopt: checking the seed kernel", file=sys.stderr, flush=True)
-        row = run_in_fresh_process(attempt.build_seconds + START_S, build_seed, attempt)
-        verdict = (
-            run_in_fresh_process(attempt.judge_seconds + START_S, judge_seed, attempt, row)
-            if row.status == "built"
-            else None
-        )
-    refuse(row, verdict, attempt.judge)
+        row = run_in_fresh_process(check.build_seconds + START_S, build_seed, check)
+        if row.status == "built":
+            verdict = run_in_fresh_process(check.options.judge_seconds + START_S, judge_seed, check, row)
+    refuse(row, verdict, measures=check.measures)
 
 
-def known_verdict(attempt: Attempt, row: BuildRow) -> Verdict | None:
-    """The interpreter's verdict that lies in the store, if any."""
-    key = interpreter_key(row.kernel, attempt.problem, attempt.device, attempt.seed)
-    known: Verdict | None = Store(attempt.store).shelf(Verdict).get(key)
-    return known
+def known_verdict(check: SeedCheck, row: BuildRow) -> Verdict | None:
+    """Look up the interpreter's verdict in the store."""
+    key = verdict_key(row.kernel, check.problem, check.device, check.options.seed)
+    verdict: Verdict | None = Store(check.store).shelf(Verdict).get(key)
+    return verdict
 
 
-def build_seed(attempt: Attempt) -> BuildRow:
-    """What came of building it; the build and the problem's facts are kept in the store."""
-    store = Store(attempt.store)
-    build = build_with_triton(attempt.problem, attempt.device, store, workers=1, seconds=attempt.build_seconds)
-    row = _compiled(attempt, build)
-    facts_of(attempt.problem, store, attempt.judge)
+def build_seed(check: SeedCheck) -> BuildRow:
+    """Build the seed kernel; the build and the problem's facts are kept in the store."""
+    target = check.target()
+    row = _compiled(check, interpret.build(target, workers=1, seconds=check.build_seconds))
+    interpret.facts(check.problem, target.store)
     return row
 
 
-def judge_seed(attempt: Attempt, row: BuildRow) -> Verdict:
-    """The interpreter's verdict of what was built; it and the estimated time are kept in the store."""
+def judge_seed(check: SeedCheck, row: BuildRow) -> Verdict:
+    """Judge what was built by the interpreter; the verdict and the estimated time are kept in the store."""
     os.environ[VISIBLE] = ""  # the same verdict whether there is a GPU or not
-    store = Store(attempt.store)
-    facts = facts_of(attempt.problem, store, attempt.judge)
-    judge = judge_by_interpreter(
-        attempt.problem, facts, attempt.device, store, seed=attempt.seed, workers=1, seconds=attempt.judge_seconds
-    )
+    target = check.target(interpret.facts(check.problem, Store(check.store)))
+    judge = interpret.judge(target, check.options, incumbent="", workers=1)
     return judge([row])[row.slot].verdict
 
 
-def refuse(row: BuildRow, verdict: Verdict | None, judge: str) -> None:
-    """Refuse what does not build or is wrong.
+def refuse(row: BuildRow, verdict: Verdict | None, *, measures: bool) -> None:
+    """Refuse a seed kernel that does not build or is wrong.
 
     Raises:
         ProblemError: says why.
@@ -124,12 +123,12 @@ def refuse(row: BuildRow, verdict: Verdict | None, judge: str) -> None:
         raise unusable_seed(f"{row.phase}: {row.reason}")
     if isinstance(verdict, Incorrect):
         raise unusable_seed(f"{verdict.verdict}: {verdict.reason}")
-    if isinstance(verdict, Failed) and not (judge == "cuda" and verdict.phase in LEFT_TO_THE_GPU):
+    if isinstance(verdict, Failed) and not (measures and verdict.phase in LEFT_TO_THE_GPU):
         raise unusable_seed(f"{verdict.phase}: {verdict.reason}")
 
 
-def _compiled(attempt: Attempt, build: Builder) -> BuildRow:
-    store = Store(attempt.store)
-    seed = seed_candidate(attempt.problem.seed, store)
-    rows, _ = compile_candidates([seed], problem=attempt.problem, device=attempt.device, store=store, build=build)
+def _compiled(check: SeedCheck, build: Builder) -> BuildRow:
+    target = check.target()
+    seed = seed_candidate(check.problem.seed, target.store)
+    rows, _ = compile_candidates([seed], target, build=build)
     return rows[0]

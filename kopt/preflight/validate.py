@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kopt import artifact
 from kopt.config import EMBEDDED, Config
 from kopt.device.hardware.gpus import visible_gpus
 from kopt.errors import ConfigError
@@ -15,6 +16,10 @@ from kopt.llm.table import ModelTable, load_table, missing_keys
 from kopt.load_config import check_files, load, load_device
 from kopt.model.base import Value
 from kopt.problem import folder
+from kopt.run.manifest import configuration_of
+from kopt.run_settings import RunSettings
+from kopt.search.expand import FanOut
+from kopt.search.registry import load_strategy
 from kopt.techniques import taxonomy
 
 
@@ -33,7 +38,7 @@ class Checked:
     @property
     def problem_files(self) -> list[Path]:
         """Files that the problem is read from."""
-        return [self.problem_folder / name for name in ("problem.py", "kernel.py", "problem.yaml")]
+        return list(folder.files(self.problem_folder))
 
     @property
     def device_file(self) -> Path:
@@ -51,20 +56,18 @@ class Checked:
         return self.root / self.config.models_file
 
     @property
-    def setting_names(self) -> list[str]:
-        """Names of all settings, and of what follows from them that a run records."""
-        return [*Config.model_fields, "clustering", "effective_judge", "proposers", "asked_models"]
+    def settings(self) -> RunSettings:
+        """The configuration, and what follows from it for this run."""
+        return RunSettings(self.config)
 
-    def setting(self, name: str) -> Any:
-        """A setting, or what follows from settings, as JSON takes it."""
-        value = getattr(self.config, name)
-        return value.model_dump(mode="json") if isinstance(value, Value) else value
+    def rule_settings(self, model: type[Value]) -> str:
+        """Write a rule's settings as JSON: the fields of its settings class, each from the setting of that name."""
+        values = {name: self.settings.value(name) for name in model.model_fields}
+        return artifact.canonical_json(model.model_validate(values))
 
-    def evaluate_threads(self, cores: int) -> int:
-        """Cores of one evaluate job: the interpreter uses all of them, a GPU's contestants share them."""
-        if self.config.effective_judge == "interpret":
-            return cores
-        return min(cores, self.config.workers_per_gpu) if self.config.effective_judge == "cuda" else 1
+    def recorded_settings(self) -> str:
+        """Write all settings, and what a run records beside them of what follows from them, as JSON."""
+        return artifact.canonical_json(configuration_of(self.config))
 
 
 def validate(raw: Mapping[str, Any], root: Path) -> Checked:
@@ -73,7 +76,7 @@ def validate(raw: Mapping[str, Any], root: Path) -> Checked:
     Raises:
         KoptError: one line that says what is wrong, where, and what to do.
     """
-    checked = Checked(for_this_machine(load(raw, root)), root)
+    checked = Checked(for_this_machine(load_settings(raw, root)), root)
     table = model_table(checked.config, root)
     check_files(checked.config, root, table.models)
     check_keys(checked.config, table)
@@ -81,6 +84,23 @@ def validate(raw: Mapping[str, Any], root: Path) -> Checked:
     taxonomy.load(checked.taxonomy_file)
     load_device(checked.config.device, root)
     return checked
+
+
+def load_settings(raw: Mapping[str, Any], root: Path) -> Config:
+    """Load settings, and check them against the strategy that they name.
+
+    Raises:
+        ConfigError: one line that names the setting and what to do.
+    """
+    config = load(raw, root)
+    fan_out = FanOut(
+        width=config.candidate_pool_size,
+        bottlenecks=config.num_bottlenecks,
+        models=RunSettings(config).proposers,
+        samples=config.samples_per_prompt,
+    )
+    load_strategy(RunSettings(config).strategy).check(fan_out)
+    return config
 
 
 def for_this_machine(config: Config) -> Config:
@@ -112,7 +132,7 @@ def model_table(config: Config, root: Path) -> ModelTable:
     Raises:
         ConfigError: the table is malformed.
     """
-    needed = config.asked_models or set(config.models) - set(EMBEDDED)
+    needed = RunSettings(config).asked_models or set(config.models) - set(EMBEDDED)
     return load_table(root / config.models_file) if needed else ModelTable()
 
 
@@ -122,7 +142,7 @@ def check_keys(config: Config, table: ModelTable) -> None:
     Raises:
         ConfigError: names the models and the environment variables.
     """
-    lines = missing_keys(table, config.asked_models) if config.replies == "live" else []
+    lines = missing_keys(table, RunSettings(config).asked_models) if config.replies == "live" else []
     if lines:
         rest = f" (and {len(lines) - 1} more)" if lines[1:] else ""
         raise ConfigError(f"{lines[0]}{rest}; set it, or run with --config models='[kopt-rewrite]'")

@@ -9,7 +9,7 @@ from kopt.model.trial import RoundSummary, SelectionRow, Trial
 from kopt.report.costs import LabelledCost
 
 
-class Against(Value):
+class Comparison(Value):
     """What the best kernel was measured beside, call by call."""
 
     name: str
@@ -22,7 +22,7 @@ class Against(Value):
     high: float
 
 
-class Final(Value):
+class FinalFigures(Value):
     """What a run came to: its best kernel against the seed and the baselines."""
 
     best_name: str
@@ -33,7 +33,7 @@ class Final(Value):
     seed_ms: float
     speedup: float
     """Seed's time over the best kernel's; above 1 is faster."""
-    against: tuple[Against, ...] = ()
+    against: tuple[Comparison, ...] = ()
     """Measured beside the best kernel in fresh processes; empty for estimates."""
     workloads: dict[str, float] = Field(default_factory=dict)
     """Measured time of the best kernel on each main workload, ms; empty for estimates."""
@@ -111,7 +111,7 @@ class RunRecord(Value):
     """Parents that each round selected, from round 0."""
     best_source: str
     seed_source: str
-    final: Final
+    final: FinalFigures
     taxonomy: tuple[str, ...] = ()
     """Names of the techniques, in bit order."""
     costs: tuple[LabelledCost, ...] = ()

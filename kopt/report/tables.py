@@ -34,7 +34,7 @@ MEANING: dict[str, str] = {
 """What each kind of failure means, in words."""
 
 
-class Failure(NamedTuple):
+class FailureKind(NamedTuple):
     """One kind of failure, how often it happened, and the first example."""
 
     kind: str
@@ -82,13 +82,13 @@ def by_time(trial: Trial) -> tuple[float, int, int, int]:
     return trial.time_ms, trial.round, trial.attempt, trial.slot
 
 
-def failures(trials: Sequence[Trial]) -> list[Failure]:
+def failures(trials: Sequence[Trial]) -> list[FailureKind]:
     """Kinds of failure, most frequent first; a duplicate of a failed kernel does not count again."""
     kinds: dict[str, list[Trial]] = {}
     for trial in trials:
         if kind := _kind(trial):
             kinds.setdefault(kind, []).append(trial)
-    counted = [Failure(kind, MEANING.get(kind, ""), len(group), group[0]) for kind, group in kinds.items()]
+    counted = [FailureKind(kind, MEANING.get(kind, ""), len(group), group[0]) for kind, group in kinds.items()]
     return sorted(counted, key=lambda failure: (-failure.number, failure.kind))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from kopt.model.trial import RoundSummary, StopReason
 from kopt.report.numbers import ESTIMATED, percent, printable, ratio, time_text
-from kopt.report.record import Final
+from kopt.report.record import FinalFigures
 
 STOPPED = {
     StopReason.ROOFLINE: "the best kernel is near the roofline",
@@ -39,7 +39,7 @@ def round_line(summary: RoundSummary) -> str:
 
 
 def final_lines(
-    final: Final, *, model: str, files: Mapping[str, str], rounds: Sequence[RoundSummary] = ()
+    final: FinalFigures, *, model: str, files: Mapping[str, str], rounds: Sequence[RoundSummary] = ()
 ) -> list[str]:
     """What a run came to, for the terminal.
 
@@ -81,7 +81,7 @@ def _why(summary: RoundSummary) -> str:
     return f" ({STOPPED[summary.stopped]})" if summary.stopped else ""
 
 
-def _interval(final: Final) -> str:
+def _interval(final: FinalFigures) -> str:
     if final.interval is None:
         return ""
     low, high = final.interval

@@ -5,19 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
+from kopt.model.base import Value
 from kopt.model.kernel import Slot
 from kopt.model.trial import SelectionRow
 
 
-def expand(
-    parents: Sequence[SelectionRow], *, pool: int, bottlenecks: int, models: Sequence[str], samples: int
-) -> list[Slot]:
-    """The slots of a round: P x B x M x S, in that order.
+class FanOut(Value):
+    """The factors of a round's slots, P x B x M x S."""
 
-    With fewer parents than `pool` (the first round has only the seed) the parents are taken round-robin, with sample
-    indices of their own, so that no two slots make the same request.
+    width: int
+    """Parents that selection keeps (P)."""
+    bottlenecks: int
+    """Directions that each parent is diagnosed with (B)."""
+    models: tuple[str, ...]
+    """Proposers (M)."""
+    samples: int
+    """Slots that are alike in parent, direction and model (S)."""
+
+    @property
+    def slots(self) -> int:
+        """Number of slots of a round."""
+        return self.width * self.bottlenecks * len(self.models) * self.samples
+
+
+def expand(parents: Sequence[SelectionRow], fan_out: FanOut) -> list[Slot]:
+    """Share out a round's slots evenly: P x B x M x S, in that order.
+
+    With fewer parents than `fan_out.width` (the first round has only the seed) the parents are taken round-robin, with
+    sample indices of their own, so that no two slots make the same request.
     """
-    places = product(range(pool), range(1, bottlenecks + 1), models, range(samples))
+    places = product(range(fan_out.width), range(1, fan_out.bottlenecks + 1), fan_out.models, range(fan_out.samples))
     return [
         Slot(
             slot=number,
@@ -25,14 +42,14 @@ def expand(
             parent_rank=place % len(parents),
             bottleneck=bottleneck,
             model=model,
-            sample=sample + samples * (place // len(parents)),
+            sample=sample + fan_out.samples * (place // len(parents)),
         )
         for number, (place, bottleneck, model, sample) in enumerate(places)
     ]
 
 
 def unused(count: int, why: str) -> list[Slot]:
-    """The slots of a round in which nothing is asked."""
+    """Make the slots of a round in which nobody is asked."""
     return [
         Slot(slot=number, parent="", parent_rank=0, bottleneck=0, model="", sample=0, skipped=why)
         for number in range(count)

@@ -1,31 +1,31 @@
-"""Stage brief: what the next round's prompts may tell, brought together once after a round's selection.
+"""Stage brief: bring together once, after a round's selection, what the next round's prompts may say.
 
-It holds the parents with all that is known of them, the recent tries, the pool's techniques, and the lessons that a
-language model drew from the round.
+A briefing holds the new parents with all that is known of them, the recent tries, the sets of techniques in the pool,
+and the lessons that a language model drew from the round.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+from kopt.config import Asking
 from kopt.estimate.eager import eager_ms
 from kopt.jobs.asker import Asker
 from kopt.jobs.briefing import Briefing
-from kopt.jobs.keys import KERNEL
+from kopt.jobs.builds import built_named, toolchain
+from kopt.jobs.kernels import kernel_named
 from kopt.llm.json_reply import NotRead, value_of
+from kopt.model.base import Value
 from kopt.model.device import Device
-from kopt.model.diagnosis import Profile
-from kopt.model.kernel import Candidate, Kernel
+from kopt.model.kernel import Candidate
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.technique import Technique
 from kopt.model.timing import Finals
-from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
+from kopt.model.trial import BuildRow, EvaluationRow, RankRow, SelectionRow, TechniqueRow
 from kopt.prompts import reflect as reflecting
 from kopt.prompts.context import Event, Memory, Parent, ParentTimes, PromptContext, Reflection, Share
-from kopt.stages.compile import toolchain
-from kopt.stages.evaluate import built_named
+from kopt.run.tables import Round
 from kopt.stages.profile import ParentProfile
 from kopt.store import Store
 
@@ -38,148 +38,161 @@ SAME = 0.01
 """Times that differ by less than this share count as the same in the history."""
 
 
-@dataclass(frozen=True)
-class Round:
-    """The tables of one round, all attempts together, and the selection before it."""
+class BriefSettings(Value):
+    """Settings of the rule brief."""
 
-    summary: RoundSummary
-    candidates: Sequence[Candidate]
-    builds: Sequence[BuildRow]
-    evaluations: Sequence[EvaluationRow]
-    pool: Sequence[RankRow]
-    techniques: Sequence[TechniqueRow]
-    selection: Sequence[SelectionRow]
-    parents: Sequence[SelectionRow]
-    """The selection that the round's candidates come from; empty for the seed's round."""
-    baseline: Finals | None = None
-    """What the run is compared to, measured; None without a GPU."""
-
-    @property
-    def over(self) -> bool:
-        """Whether the search has ended."""
-        return self.summary.stopped is not None
+    reflector: str
+    """Language model that draws lessons from rounds; empty when none does."""
+    asking: Asking | None
+    """How language models are asked; None in a run without them."""
 
 
-def setting_of(problem: Problem, facts: ProblemFacts, device: Device, techniques: Sequence[Technique]) -> PromptContext:
+def prompt_context(
+    problem: Problem, facts: ProblemFacts, device: Device, techniques: Sequence[Technique]
+) -> PromptContext:
     """What all prompts of a run share."""
     return PromptContext(
         problem=problem, facts=facts, device=device, triton=toolchain(device).triton, techniques=tuple(techniques)
     )
 
 
-def memory_before(briefing: Briefing | None) -> Memory:
-    """What the briefing of the round before remembers; nothing before the first."""
+def memory_before(briefing: Briefing | None = None) -> Memory:
+    """What the briefing of the previous round remembers; nothing before the first."""
     return briefing.memory if briefing else Memory()
 
 
 def brief(
     round: Round,
-    setting: PromptContext,
-    profiles: Sequence[ParentProfile],
+    context: PromptContext,
     *,
+    parents: Sequence[SelectionRow],
+    profiles: Sequence[ParentProfile],
+    baseline: Finals | None,
     before: Memory,
     reflector: str,
-    asker: Asker | None,
+    asker: Asker,
     store: Store,
 ) -> Briefing:
-    """The briefing after a round.
+    """Make the briefing after a round.
 
     Args:
-        round: its tables.
-        setting: the run's setting.
-        profiles: of the selection's places.
+        round: the round that just ended.
+        context: what all prompts of the run share.
+        parents: the selection that the round's candidates come from; empty for the seed's round.
+        profiles: of the round's own selection, one for each place.
+        baseline: measured times that the run is compared to; None without a GPU.
         before: what was remembered before the round.
         reflector: language model that draws lessons, or nothing.
-        asker: who asks it.
-        store: the run's store.
+        asker: asks the reflector; None in a run without language models.
+        store: has sources and builds of the selection.
     """
-    seen = {profile.kernel: profile.profile for profile in profiles}
-    parents = tuple(_parent(row, seen.get(row.kernel), round, setting, store) for row in round.selection)
-    events = history(round)
-    memory = before.model_copy(update={"pool": shares(round.pool, round.techniques)})
+    profile_of = {profile.kernel: profile.profile for profile in profiles}
+    next_parents = tuple(
+        Parent(
+            kernel=kernel_named(row.kernel, context.problem, store),
+            standing=_times(row, round, context, baseline),
+            build=built_named(row.build, store) if row.build else None,
+            profile=profile_of.get(row.kernel),
+            techniques=row.techniques,
+        )
+        for row in round.selection
+    )
+    over = round.summary.stopped is not None
+    events = history(round, parents)
+    memory = before.model_copy(update={"pool": shares(round.tables.pool, round.tables.techniques)})
     lessons = before.reflections
-    if reflector and asker and events and not round.over:
-        lessons = (*_reflection(round, setting, parents[0].standing, events, memory, reflector, asker), *lessons)
+    if reflector and events and not over:
+        best = next_parents[0].standing
+        lessons = (*_reflection(round.summary.round, context, best, events, memory, reflector, asker), *lessons)
     memory = memory.model_copy(update={"events": (*events, *before.events)[:EVENTS], "reflections": lessons[:LESSONS]})
-    return Briefing(round=round.summary.round, setting=setting, parents=parents, memory=memory, over=round.over)
+    return Briefing(round=round.summary.round, context=context, parents=next_parents, memory=memory, over=over)
 
 
-def history(round: Round) -> tuple[Event, ...]:
-    """The tries of a round as the history tells them, best first; the seed is no try."""
-    if not round.parents:
+def history(round: Round, parents: Sequence[SelectionRow]) -> tuple[Event, ...]:
+    """List the tries of a round for the history, best first; the seed's round has none.
+
+    Args:
+        round: the round.
+        parents: the selection that its candidates come from.
+    """
+    if not parents:
         return ()
-    tell = _Teller(round)
-    events = [tell.event(c) for c in round.candidates if c.kernel or c.request]
+    tables = round.tables
+    builds = {(row.attempt, row.slot): row for row in tables.builds}
+    evaluations = {(row.attempt, row.slot): row for row in tables.evaluations}
+    techniques = {row.kernel: row.techniques for row in tables.techniques}
+    parent_ms = {row.kernel: row.time_ms for row in parents}
+    events = [
+        _event(
+            candidate,
+            builds.get((candidate.attempt, candidate.slot)),
+            evaluations.get((candidate.attempt, candidate.slot)),
+            techniques,
+            parent_ms.get(candidate.parent),
+        )
+        for candidate in tables.candidates
+        if candidate.kernel or candidate.request
+    ]
     return tuple(sorted(events, key=lambda event: (event.ms is None, event.ms or 0.0, event.name)))
 
 
 def shares(pool: Sequence[RankRow], techniques: Sequence[TechniqueRow]) -> tuple[Share, ...]:
-    """Sets of techniques that the pool holds, fastest first."""
+    """List the sets of techniques in the pool, the one with the fastest kernel first."""
     ms = {row.kernel: row.time_ms for row in reversed(pool)}
-    sets: dict[tuple[str, ...], list[float]] = {}
+    times_of: dict[tuple[str, ...], list[float]] = {}
     for row in techniques:
         if row.classified and row.kernel in ms:
-            sets.setdefault(row.techniques, []).append(ms[row.kernel])
-    found = [Share(techniques=names, kernels=len(times), best_ms=min(times)) for names, times in sets.items()]
-    return tuple(sorted(found, key=lambda share: (share.best_ms, share.techniques))[:SHARES])
+            times_of.setdefault(row.techniques, []).append(ms[row.kernel])
+    sets = [Share(techniques=names, kernels=len(times), best_ms=min(times)) for names, times in times_of.items()]
+    return tuple(sorted(sets, key=lambda share: (share.best_ms, share.techniques))[:SHARES])
 
 
-class _Teller:
-    """Tells what became of a round's candidates."""
-
-    def __init__(self, round: Round) -> None:
-        self.builds = {(row.attempt, row.slot): row for row in round.builds}
-        self.evaluations = {(row.attempt, row.slot): row for row in round.evaluations}
-        self.techniques = {row.kernel: row.techniques for row in round.techniques}
-        self.parent_ms = {row.kernel: row.time_ms for row in round.parents}
-
-    def event(self, candidate: Candidate) -> Event:
-        place = (candidate.attempt, candidate.slot)
-        outcome, reason = self._outcome(candidate, self.builds.get(place), self.evaluations.get(place))
-        ms = judged.time_ms if (judged := self.evaluations.get(place)) else None
-        parent_ms = self.parent_ms.get(candidate.parent)
-        return Event(
-            name=candidate.name,
-            model=candidate.model,
-            description=candidate.description,
-            techniques=self.techniques.get(candidate.kernel, ()),
-            outcome=outcome,
-            ms=ms,
-            ratio=ms / parent_ms if ms and parent_ms else None,
-            reason=" ".join(reason.split())[:200],
-        )
-
-    def _outcome(self, candidate: Candidate, build: BuildRow | None, judged: EvaluationRow | None) -> tuple[str, str]:
-        if build is None or not candidate.kernel:
-            return "no kernel", candidate.reason
-        if build.duplicate_of:
-            return "duplicate", f"the same kernel as {build.duplicate_of}"
-        if judged is None or judged.time_ms is None:
-            return (judged.verdict, judged.reason) if judged else ("failed", build.reason)
-        return _against(judged.time_ms, self.parent_ms.get(candidate.parent)), ""
+def _event(
+    candidate: Candidate,
+    build: BuildRow | None,
+    evaluation: EvaluationRow | None,
+    techniques: Mapping[str, tuple[str, ...]],
+    parent_ms: float | None,
+) -> Event:
+    outcome, reason = _outcome(candidate, build, evaluation, parent_ms)
+    ms = evaluation.time_ms if evaluation else None
+    return Event(
+        name=candidate.name,
+        model=candidate.model,
+        description=candidate.description,
+        techniques=techniques.get(candidate.kernel, ()),
+        outcome=outcome,
+        ms=ms,
+        ratio=ms / parent_ms if ms and parent_ms else None,
+        reason=" ".join(reason.split())[:200],
+    )
 
 
-def _against(ms: float, parent_ms: float | None) -> str:
+def _outcome(
+    candidate: Candidate, build: BuildRow | None, evaluation: EvaluationRow | None, parent_ms: float | None
+) -> tuple[str, str]:
+    """What became of a candidate, in a word or two, and why."""
+    if build is None or not candidate.kernel:
+        return "no kernel", candidate.reason
+    if build.duplicate_of:
+        return "duplicate", f"the same kernel as {build.duplicate_of}"
+    if evaluation is None:
+        return "failed", build.reason
+    if evaluation.time_ms is None:
+        return evaluation.verdict, evaluation.reason
+    return _compared(evaluation.time_ms, parent_ms), ""
+
+
+def _compared(ms: float, parent_ms: float | None) -> str:
     if parent_ms is None or abs(ms / parent_ms - 1) < SAME:
         return "same"
     return "faster" if ms < parent_ms else "slower"
 
 
-def _parent(row: SelectionRow, profile: Profile | None, round: Round, setting: PromptContext, store: Store) -> Parent:
-    return Parent(
-        kernel=Kernel(source=store.text(KERNEL, row.kernel, ".py"), entry=setting.problem.seed.entry),
-        standing=_standing(row, round, setting),
-        build=built_named(row.build, store) if row.build else None,
-        profile=profile,
-        techniques=row.techniques,
-    )
-
-
-def _standing(row: SelectionRow, round: Round, setting: PromptContext) -> ParentTimes:
-    summary = round.summary
-    eager, compiled = _baselines(round.baseline)
+def _times(row: SelectionRow, round: Round, context: PromptContext, baseline: Finals | None) -> ParentTimes:
+    eager, compiled = _baseline_ms(baseline)
     if row.estimated:
-        eager = eager_ms(setting.facts, setting.device) or eager
+        eager = eager_ms(context.facts, context.device) or eager
     return ParentTimes(
         ms=row.time_ms,
         low_ms=row.low_ms,
@@ -189,33 +202,32 @@ def _standing(row: SelectionRow, round: Round, setting: PromptContext) -> Parent
         roofline_share=row.roofline_share,
         eager_ms=eager,
         compile_ms=compiled,
-        best_ms=summary.best_ms,
-        seed_ms=summary.seed_ms,
+        best_ms=round.summary.best_ms,
+        seed_ms=round.summary.seed_ms,
     )
 
 
-def _baselines(measured: Finals | None) -> tuple[float | None, float | None]:
+def _baseline_ms(baseline: Finals | None) -> tuple[float | None, float | None]:
     """Times of eager and of the better mode of `torch.compile`, ms; None where they were not measured."""
-    ms = {name: one.objective_ms for name, one in measured.timings.items()} if measured else {}
+    ms = {name: timing.objective_ms for name, timing in baseline.timings.items()} if baseline else {}
     compiled = [ms[name] for name in ("compile", "max-autotune") if name in ms]
     return ms.get("eager"), min(compiled, default=None)
 
 
 def _reflection(
-    round: Round,
-    setting: PromptContext,
+    round: int,
+    context: PromptContext,
     best: ParentTimes,
     events: Sequence[Event],
     memory: Memory,
     reflector: str,
     asker: Asker,
 ) -> tuple[Reflection, ...]:
-    """What a language model learned from the round; nothing when its reply cannot be used."""
-    number = round.summary.round
-    label = f"r{number}reflect"
-    request = asker.request(reflector, reflecting.reflect(setting, number, events, best, memory))
+    """Ask what the round has taught; nothing when the reply cannot be used."""
+    label = f"r{round}reflect"
+    request = asker.request(reflector, reflecting.reflect(context, round, events, best, memory))
     answer = value_of(asker.ask({label: request})[label], reflecting.Answer)
     if isinstance(answer, NotRead):
-        log.warning("round %d: no lessons from %s (%s: %s)", number, reflector, answer.reason, answer.detail)
+        log.warning("round %d: no lessons from %s (%s: %s)", round, reflector, answer.reason, answer.detail)
         return ()
-    return (reflecting.reflection(answer, number),)
+    return (reflecting.reflection(answer, round),)

@@ -5,46 +5,49 @@ Dedup happens here, before any GPU time: of equal fingerprints in a run only the
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
-import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kopt import artifact
-from kopt.artifact import text_digest, write_value
-from kopt.jobs.keys import KERNEL, BuildKey, build_contract, build_target
-from kopt.model.build import Build, BuildFailed, Built, Phase
-from kopt.model.device import Device, Toolchain
-from kopt.model.kernel import Candidate, Kernel, candidate_name
-from kopt.model.problem import Problem
+from kopt.artifact import write_value
+from kopt.backends.backend import Builder
+from kopt.jobs.accidents import is_accident
+from kopt.jobs.builds import build_key
+from kopt.jobs.kernels import kernel_named
+from kopt.jobs.keys import BuildKey
+from kopt.jobs.target import ProblemOnTarget
+from kopt.model.base import Value
+from kopt.model.build import Build, BuildFailed
+from kopt.model.kernel import Candidate, candidate_name
 from kopt.model.trial import BuildRow, behaviour
-from kopt.store import Store
 
 log = logging.getLogger(__name__)
 
-ACCIDENTS = {Phase.TIMEOUT, Phase.CRASH}
-"""Failures that may be the machine's fault: not kept in the store, so that another run tries again."""
 
-Builder = Callable[[Sequence[Kernel]], Mapping[int, Build]]
+class CompileSettings(Value):
+    """Settings of the rules compile, compile_seed and compile_repair."""
+
+    backend: str
+    build_seconds: float
+    """Wall-clock limit for tracing and compiling one candidate, s."""
 
 
 def compile_candidates(
-    candidates: Sequence[Candidate], *, problem: Problem, device: Device, store: Store, build: Builder
+    candidates: Sequence[Candidate], target: ProblemOnTarget, *, build: Builder
 ) -> tuple[list[BuildRow], dict[int, Build]]:
-    """Builds of an attempt's candidates: what the store knows, and the rest made now.
+    """Build an attempt's candidates; builds in the store are not made again.
 
     Returns:
-        a row per candidate, not yet deduplicated, and the builds by slot.
+        A row for each candidate, not yet deduplicated, and the builds by slot.
     """
+    problem, device, store = target.problem, target.device, target.store
     shelf = store.shelf(Build)
     wanted = {c.slot: c for c in candidates if c.kernel}
     keys = {slot: build_key(c.kernel, problem, device) for slot, c in wanted.items()}
     builds = {slot: known for slot, key in keys.items() if (known := shelf.get(key)) is not None}
     missing = first_of_each({slot: c.kernel for slot, c in wanted.items() if slot not in builds})
     log.info("%d candidates: %d builds known, %d to make", len(wanted), len(builds), len(missing))
-    kernels = [Kernel(source=store.text(KERNEL, name, ".py"), entry=problem.seed.entry) for name in missing]
+    kernels = [kernel_named(name, problem, store) for name in missing]
     for index, made in build(kernels).items():
         for slot in list(missing.values())[index]:
             builds[slot] = made if is_accident(made) else shelf.put(keys[slot], made)
@@ -52,22 +55,22 @@ def compile_candidates(
 
 
 def first_of_each(names: Mapping[int, str]) -> dict[str, list[int]]:
-    """Slots by name, in order of the first slot."""
+    """Group slots by name, in order of the first slot."""
     slots: dict[str, list[int]] = {}
     for slot, name in names.items():
         slots.setdefault(name, []).append(slot)
     return slots
 
 
-def is_accident(build: Build) -> bool:
-    """Whether a failed build may be the machine's fault."""
-    return isinstance(build, BuildFailed) and build.phase in ACCIDENTS
-
-
 def mark_duplicates(rows: Sequence[BuildRow], earlier: Sequence[BuildRow], *, chunks: int) -> list[BuildRow]:
-    """Name the first candidate of every fingerprint, and spread the new ones evenly over the chunks.
+    """Name the first candidate of every fingerprint, and spread the new kernels evenly over the chunks.
 
     A source that was tried before without success is a duplicate too: it would fail again.
+
+    Args:
+        rows: this attempt's builds.
+        earlier: the builds of the run so far.
+        chunks: how many evaluate jobs there are.
     """
     first = {behaviour(row): _name(row) for row in reversed([r for r in earlier if r.kernel and not r.duplicate_of])}
     marked = []
@@ -79,64 +82,13 @@ def mark_duplicates(rows: Sequence[BuildRow], earlier: Sequence[BuildRow], *, ch
     return [row.model_copy(update={"chunk": chunk_of.get(row.slot, -1)}) for row in marked]
 
 
-def build_key(kernel: str, problem: Problem, device: Device) -> BuildKey:
-    """The key of one kernel's build."""
-    return BuildKey(
-        kernel=kernel, entry=problem.seed.entry, problem=build_contract(problem), device=build_target(device),
-        toolchain=toolchain(device),
-    )  # fmt: skip
-
-
-def known_build(kernel: Kernel, problem: Problem, device: Device, store: Store) -> Built | None:
-    """What the store holds of a kernel's build; None where it holds none."""
-    found = store.shelf(Build).get(build_key(text_digest(kernel.source), problem, device))
-    return found if isinstance(found, Built) else None
-
-
-def toolchain(device: Device) -> Toolchain:
-    """Versions that builds depend on, read without importing them."""
-    return Toolchain(
-        torch=importlib.metadata.version("torch"), triton=importlib.metadata.version("triton"), arch=device.arch
-    )
-
-
-def builder(judge: str, problem: Problem, device: Device, store: Store, *, workers: int, seconds: float) -> Builder:
-    """The builder that goes with a judge."""
-    if judge == "dry":
-        return build_dry
-    return build_with_triton(problem, device, store, workers=workers, seconds=seconds)
-
-
-def build_with_triton(problem: Problem, device: Device, store: Store, *, workers: int, seconds: float) -> Builder:
-    """The real builder: Triton compiles in a caged child per candidate."""
-
-    def build(kernels: Sequence[Kernel]) -> Mapping[int, Build]:
-        if not kernels:
-            return {}
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a driver that is there must not be initialised before the fork
-        from kopt.device.build.build import LIMITS, BuildJob, build_all
-
-        jobs = [BuildJob(kernel=kernel, problem=problem, device=device) for kernel in kernels]
-        return dict(build_all(jobs, store=store, workers=workers, limits=replace(LIMITS, wall_s=seconds)))
-
-    return build
-
-
-def build_dry(kernels: Sequence[Kernel]) -> Mapping[int, Build]:
-    """The dry builder: nothing is compiled; the fingerprint is the source's digest."""
-    return {
-        index: Built(fingerprint=artifact.text_digest(kernel.source), workloads=())
-        for index, kernel in enumerate(kernels)
-    }
-
-
 def failed_slots(rows: Sequence[BuildRow]) -> str:
-    """The slots that failed to build, a line each: what a repair has to do."""
+    """List the slots that failed to build, a line each: what a repair has to do."""
     return "".join(f"{row.slot}\n" for row in rows if row.status == "failed")
 
 
 def write_records(folders: Sequence[Path], rows: Sequence[BuildRow], builds: Mapping[int, Build]) -> None:
-    """A file per slot for people to read: the build, or the row that says why there is none."""
+    """Write a file for each slot for people to read: the build, or the row that says why there is none."""
     for folder in folders:
         for row in rows:
             write_value(folder / f"{row.slot}.json", builds.get(row.slot, row))

@@ -2,89 +2,34 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from kopt.jobs.asker import Asker
-from kopt.jobs.briefing import Briefing
-from kopt.llm.json_reply import NotRead, value_of
-from kopt.llm.reply import Reply
-from kopt.model.device import Device
-from kopt.model.diagnosis import Diagnosis, Direction, Profile
-from kopt.model.problem import ProblemFacts
+from kopt.backends.backend import Diagnoser
+from kopt.config import Asking
+from kopt.model.base import Value
+from kopt.model.diagnosis import Diagnosis
 from kopt.model.trial import SelectionRow
-from kopt.prompts import diagnose as prompting
-from kopt.search.diagnose import diagnose
-from kopt.stages.evaluate import built_named
 from kopt.stages.profile import ParentProfile
-from kopt.store import Store
 
-log = logging.getLogger(__name__)
 
-Diagnose = Callable[[SelectionRow, Profile | None], Diagnosis]
+class DiagnoseSettings(Value):
+    """Settings of the rule diagnose."""
+
+    backend: str
+    num_bottlenecks: int
+    diagnoser: str
+    """Language model that diagnoses; empty when rules do."""
+    asking: Asking | None
+    """How language models are asked; None in a run without them."""
+
 
 EMPTY = Diagnosis(kernel="", source="none", directions=())
 """The diagnosis of a place without a parent."""
 
 
 def diagnose_parents(
-    parents: Sequence[SelectionRow], profiles: Sequence[ParentProfile], *, diagnoser: Diagnose
+    parents: Sequence[SelectionRow], profiles: Sequence[ParentProfile], *, diagnoser: Diagnoser
 ) -> list[Diagnosis]:
-    """A diagnosis for each of the selection's places, in order."""
-    found = [diagnoser(row, profile.profile) for row, profile in zip(parents, profiles, strict=False)]
-    return found + [EMPTY] * (len(profiles) - len(found))
-
-
-def diagnoser(judge: str, facts: ProblemFacts, device: Device, store: Store, *, count: int) -> Diagnose:
-    """The diagnosis that goes with a judge: rules, or numbered directions in a dry run."""
-
-    def by_rules(row: SelectionRow, profile: Profile | None) -> Diagnosis:
-        assert profile is not None
-        built = built_named(row.build, store)
-        return diagnose(row.kernel, profile, built, row.techniques, facts, device, count)
-
-    return _dry(count) if judge == "dry" else by_rules
-
-
-def diagnosed(
-    by_rules: Sequence[Diagnosis], briefing: Briefing | None, asker: Asker | None, *, model: str, count: int
-) -> list[Diagnosis]:
-    """The diagnoses of a language model, one call for each parent; the rules' own where none is asked.
-
-    What a reply lacks in directions is filled up by rules; where it cannot be used, rules have the word and the
-    diagnosis says so.
-    """
-    if not model or briefing is None or asker is None or briefing.over:
-        return list(by_rules)
-    names = tuple(technique.name for technique in briefing.setting.techniques)
-    asked = {
-        f"r{briefing.round}d{place}": asker.request(
-            model, prompting.diagnose(briefing.setting, parent, briefing.memory, count)
-        )
-        for place, parent in enumerate(briefing.parents)
-    }
-    replies = list(asker.ask(asked).values())
-    found = [_merged(rules, reply, model, names) for rules, reply in zip(by_rules, replies, strict=False)]
-    return found + list(by_rules[len(found) :])
-
-
-def _merged(rules: Diagnosis, reply: Reply, model: str, techniques: tuple[str, ...]) -> Diagnosis:
-    count = len(rules.directions)
-    answer = value_of(reply, prompting.Answer)
-    told = () if isinstance(answer, NotRead) else prompting.directions(answer, count, techniques)
-    if not told:
-        why = answer.detail if isinstance(answer, NotRead) else "it names no direction"
-        log.warning("parent %s: rules diagnose, the reply of %s cannot be used: %s", rules.kernel[:12], model, why)
-        return rules.model_copy(update={"source": f"rules, since the reply of {model} cannot be used: {why}"})
-    named = {direction.bottleneck for direction in told}
-    rest = [direction for direction in rules.directions if direction.bottleneck not in named]
-    ranked = [d.model_copy(update={"rank": rank}) for rank, d in enumerate((*told, *rest)[:count], start=1)]
-    return Diagnosis(kernel=rules.kernel, source=model, directions=tuple(ranked))
-
-
-def _dry(count: int) -> Diagnose:
-    directions = tuple(
-        Direction(rank=rank, bottleneck=f"dry_{rank}", cause="none: a dry run", direction="none: a dry run")
-        for rank in range(1, count + 1)
-    )
-    return lambda row, profile: Diagnosis(kernel=row.kernel, source="dry", directions=directions)
+    """Diagnose each place of the selection, in order; there are as many places as profiles."""
+    diagnoses = [diagnoser(row, profile.profile) for row, profile in zip(parents, profiles, strict=False)]
+    return diagnoses + [EMPTY] * (len(profiles) - len(diagnoses))

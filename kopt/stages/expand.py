@@ -1,25 +1,51 @@
-"""Stage expand: the slots of a round, or empty ones once the search has stopped."""
+"""Stage expand: share a round's slots out among the parents, or leave all unused once the search has stopped."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kopt.model.base import Value
 from kopt.model.kernel import Slot
 from kopt.model.trial import RoundSummary, SelectionRow
-from kopt.search.expand import expand, unused
+from kopt.search.expand import FanOut, unused
+from kopt.search.strategy import A, Strategy
+
+
+class ExpandSettings(Value):
+    """Settings of the rule expand."""
+
+    strategy: str
+    """Name of the strategy, a module of `kopt.search.strategies`."""
+    candidate_pool_size: int
+    num_bottlenecks: int
+    proposers: tuple[str, ...]
+    samples_per_prompt: int
+
+    @property
+    def fan_out(self) -> FanOut:
+        """The factors of a round's slots."""
+        return FanOut(
+            width=self.candidate_pool_size,
+            bottlenecks=self.num_bottlenecks,
+            models=self.proposers,
+            samples=self.samples_per_prompt,
+        )
 
 
 def expand_round(
-    parents: Sequence[SelectionRow],
-    previous: RoundSummary,
-    *,
-    pool: int,
-    bottlenecks: int,
-    models: Sequence[str],
-    samples: int,
+    strategy: Strategy[A], parents: Sequence[SelectionRow], archive: A, previous: RoundSummary, fan_out: FanOut
 ) -> list[Slot]:
-    """The slots of the round after `previous`."""
-    slots = expand(parents, pool=pool, bottlenecks=bottlenecks, models=models, samples=samples)
+    """Make the slots of the round after `previous`, exactly `fan_out.slots`.
+
+    Args:
+        strategy: the run's strategy.
+        parents: the parents that it chose after the previous round.
+        archive: what it remembered with them.
+        previous: the previous round's summary, which says whether the search has stopped.
+        fan_out: the factors of the round's slots.
+    """
     if previous.stopped:
-        return unused(len(slots), f"stopped: {previous.stopped}")
+        return unused(fan_out.slots, f"stopped: {previous.stopped}")
+    slots = strategy.slots(parents, archive, fan_out)
+    assert len(slots) == fan_out.slots, "the DAG has one place for each slot of the fan-out"
     return slots

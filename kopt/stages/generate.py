@@ -1,23 +1,23 @@
 """Stage generate: ask every slot's proposer for a candidate; for repairs, ask again with the error.
 
-An attempt's candidates depend only on the run's own files and the store's replies, never on what else the store
-holds, so that a run repeated is a run repeated.  The rewriter's slots do not depend on what language models reply to
-the others.
+An attempt's candidates depend on the run's own files and on the store's replies alone, never on what else lies in the
+store, so that a repeated run gives the same candidates.  Candidates of the rewriter do not depend on what language
+models reply for other slots.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from kopt import artifact
 from kopt.artifact import write_text
-from kopt.config import ECHO, NOBODY, REWRITER
+from kopt.config import ECHO, NOBODY, REWRITER, Asking
 from kopt.errors import StoreError
-from kopt.jobs.keys import KERNEL, BuildKey, ProposalKey
+from kopt.jobs.kernels import kernel_source, put_kernel
+from kopt.jobs.keys import BuildKey, ProposalKey
 from kopt.model.base import Value
 from kopt.model.build import Build, Built, Launch
 from kopt.model.device import Device
@@ -29,26 +29,49 @@ from kopt.provenance import code_digest
 from kopt.rewrite.propose import Rewrite, RewriteFacts, propose, repair
 from kopt.store import Store
 
-log = logging.getLogger(__name__)
-
 
 class Proposal(Value):
-    """What the rewriter answered: a rewrite, or nothing new."""
+    """What the rewriter made: a rewrite, or nothing new."""
 
     rewrite: Rewrite | None
 
 
+class Answer(NamedTuple):
+    """What a proposer made of one slot."""
+
+    status: ProposalStatus
+    kernel: str = ""
+    """Digest of the proposed source; empty when there is none."""
+    description: str = ""
+    """What was changed, in the proposer's words."""
+    reason: str = ""
+    """Why there is no kernel."""
+    request: str = ""
+    """Digest of the request to a language model; empty where none replied."""
+    cost_usd: float = 0.0
+
+
+class GenerateSettings(Value):
+    """Settings of the rules generate and generate_repair."""
+
+    seed: int
+    """The rewriter draws from it."""
+    max_repairs: int
+    asking: Asking | None
+    """How language models are asked; None in a run without them."""
+
+
 @dataclass(frozen=True)
-class Failure:
-    """A candidate to repair, and what was wrong with it."""
+class FailedCandidate:
+    """A candidate to repair, and what is wrong with it."""
 
     kernel: str
-    """Empty when a reply held none."""
+    """Digest of its source; empty when a reply held no kernel."""
     phase: str
     reason: str
     stage: Literal["reply", "build", "verdict"]
     draft: str = ""
-    """The code of a reply that held no kernel, or what there is of it."""
+    """The code of a reply that held no kernel, or the part of it that arrived."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +81,36 @@ class AttemptContext:
     round: int
     attempt: int
     seed: int
+    """The run's; the rewriter draws from it."""
     parents: Mapping[str, SelectionRow]
+    """By digest of the source."""
     directions: Mapping[tuple[str, int], Direction]
-    """Direction of a parent (kernel digest) by rank."""
+    """By parent (digest of the source) and rank."""
     facts: ProblemFacts
     device: Device
     store: Store
 
 
-Written = Callable[[Sequence[Slot], Mapping[int, Failure]], Mapping[int, Mapping[str, Any]]]
-"""From slots and what they repair to the fields of their candidates (status, kernel or reason, request, cost)."""
+AskModels = Callable[[Sequence[Slot], Mapping[int, FailedCandidate]], Mapping[int, Answer]]
+"""Takes the slots of an attempt and what they repair; returns the answers for the slots of language models, by slot."""
+
+
+def ask_nobody(slots: Sequence[Slot], failed: Mapping[int, FailedCandidate]) -> dict[int, Answer]:
+    """Return no answers: the `AskModels` of a run without language models."""
+    return {}
+
+
+@dataclass(frozen=True)
+class ModelProposals:
+    """What language models contribute to an attempt."""
+
+    ask: AskModels = ask_nobody
+    failed: Mapping[int, FailedCandidate] = field(default_factory=dict)
+    """What the previous attempt left to repair because a reply held no kernel, by slot."""
+
+
+NO_MODELS = ModelProposals()
+"""The contribution in a run without language models."""
 
 
 def directions(diagnoses: Sequence[Diagnosis]) -> dict[tuple[str, int], Direction]:
@@ -75,41 +118,41 @@ def directions(diagnoses: Sequence[Diagnosis]) -> dict[tuple[str, int], Directio
     return {(d.kernel, direction.rank): direction for d in diagnoses for direction in d.directions}
 
 
-def failures(builds: Sequence[BuildRow], evaluations: Sequence[EvaluationRow]) -> dict[int, Failure]:
+def failures(builds: Sequence[BuildRow], evaluations: Sequence[EvaluationRow]) -> dict[int, FailedCandidate]:
     """What an attempt left to repair, by slot."""
-    failed = {b.slot: Failure(b.kernel, b.phase, b.reason, "build") for b in builds if b.status == "failed"}
-    wrong = {
-        e.slot: Failure(e.kernel, e.phase or "incorrect", e.reason, "verdict")
+    not_built = {b.slot: FailedCandidate(b.kernel, b.phase, b.reason, "build") for b in builds if b.status == "failed"}
+    not_passed = {
+        e.slot: FailedCandidate(e.kernel, e.phase or "incorrect", e.reason, "verdict")
         for e in evaluations
         if e.verdict != "passed"
     }
-    return failed | wrong
+    return not_built | not_passed
 
 
 def generate(
     slots: Sequence[Slot],
-    setting: AttemptContext,
+    context: AttemptContext,
     *,
     earlier: Sequence[Candidate],
-    failed: Mapping[int, Failure],
-    written: Written = lambda slots, failed: {},
+    failed: Mapping[int, FailedCandidate],
+    ask_models: AskModels = ask_nobody,
 ) -> list[Candidate]:
-    """One candidate per slot, in slot order; for a repair (attempt 1..) one per slot that failed.
+    """Make one candidate per slot, in slot order; for a repair (attempt 1..) one per slot that failed.
 
     Args:
         slots: the round's slots.
-        setting: what they share.
-        earlier: all candidates of the run so far; none of the embedded proposers' sources is proposed by them again.
-        failed: what the previous attempt left to repair.
-        written: asks the language models for the slots that are theirs; slots of no language model are passed over.
+        context: what the slots share.
+        earlier: all candidates of the run so far; embedded proposers propose none of their sources again.
+        failed: what the previous attempt left to repair, by slot.
+        ask_models: asks the language models for their slots; slots of other proposers have no answer from it.
     """
-    chosen = [slot for slot in slots if setting.attempt == 0 or slot.slot in failed]
-    replied = written([slot for slot in chosen if not slot.skipped], failed)
+    chosen = [slot for slot in slots if context.attempt == 0 or slot.slot in failed]
+    answers = ask_models([slot for slot in chosen if not slot.skipped], failed)
     known = {candidate.kernel for candidate in earlier if candidate.kernel and not candidate.request}
     candidates = []
     for slot in chosen:
-        fields = replied.get(slot.slot)
-        candidate = _candidate(slot, setting, **fields) if fields else _one(slot, setting, known, failed.get(slot.slot))
+        answer = answers.get(slot.slot) or _embedded(slot, context, known, failed.get(slot.slot))
+        candidate = _candidate(slot, context, answer)
         candidates.append(candidate)
         if not candidate.request:
             known.add(candidate.kernel)
@@ -117,10 +160,10 @@ def generate(
 
 
 def unusable(candidates: Sequence[Candidate], round: int, attempt: int) -> list[Candidate]:
-    """Candidates of an attempt whose reply held no kernel, for the first time in their slot: once is repaired."""
-    lost = [c for c in candidates if c.round == round and c.request and not c.kernel]
-    before = {c.slot for c in lost if c.attempt < attempt}
-    return [c for c in lost if c.attempt == attempt and c.slot not in before]
+    """Candidates of an attempt whose reply held no kernel, the first such reply of their slot: it is repaired once."""
+    without_kernel = [c for c in candidates if c.round == round and c.request and not c.kernel]
+    before = {c.slot for c in without_kernel if c.attempt < attempt}
+    return [c for c in without_kernel if c.attempt == attempt and c.slot not in before]
 
 
 def unusable_slots(candidates: Sequence[Candidate], round: int, attempt: int) -> str:
@@ -129,83 +172,85 @@ def unusable_slots(candidates: Sequence[Candidate], round: int, attempt: int) ->
 
 
 def write_sources(folders: Sequence[Path], candidates: Sequence[Candidate], store: Store) -> None:
-    """A file per slot for people to read: the candidate's source, or why there is none."""
+    """Write a file per slot for people to read: the candidate's source, or why there is none."""
     for folder in folders:
         for candidate in candidates:
-            text = store.text(KERNEL, candidate.kernel, ".py") if candidate.kernel else f"# {candidate.reason}\n"
+            text = kernel_source(candidate.kernel, store) if candidate.kernel else f"# {candidate.reason}\n"
             write_text(folder / f"{candidate.slot}.py", text)
 
 
-def _one(slot: Slot, setting: AttemptContext, known: set[str], failure: Failure | None) -> Candidate:
+def _embedded(slot: Slot, context: AttemptContext, known: set[str], failed: FailedCandidate | None) -> Answer:
+    """Ask the embedded proposer of a slot: the rewriter, echo or nobody."""
     if slot.skipped:
-        return _without(slot, setting, ProposalStatus.SKIPPED, slot.skipped)
+        return Answer(ProposalStatus.SKIPPED, reason=slot.skipped)
     match slot.model:
         case str() if slot.model == NOBODY:
-            return _without(slot, setting, ProposalStatus.NONE, "strategy noop proposes nothing")
+            return Answer(ProposalStatus.NONE, reason="strategy noop proposes nothing")
         case str() if slot.model == ECHO:
-            return _with(slot, setting, _echo(slot, setting))
+            return _proposed(_echo(slot, context), context.store)
         case str() if slot.model == REWRITER:
-            rewrite = _rewrite(slot, setting, known, failure)
+            rewrite = _rewrite(slot, context, known, failed)
             if rewrite is None:
-                return _without(slot, setting, ProposalStatus.NONE, "no transformation gives a new source")
-            return _with(slot, setting, rewrite)
-    raise StoreError(f"slot {slot.slot} is {slot.model}'s, and nobody was asked: run again")
+                return Answer(ProposalStatus.NONE, reason="no transformation gives a new source")
+            return _proposed(rewrite, context.store)
+    raise StoreError(f"slot {slot.slot} belongs to {slot.model}, which was not asked: run again")
 
 
-def _with(slot: Slot, setting: AttemptContext, rewrite: Rewrite) -> Candidate:
-    kernel = setting.store.put_text(KERNEL, rewrite.source, ".py")
-    return _candidate(slot, setting, status=ProposalStatus.PROPOSED, kernel=kernel, description=rewrite.description)
-
-
-def _without(slot: Slot, setting: AttemptContext, status: ProposalStatus, reason: str) -> Candidate:
-    return _candidate(slot, setting, status=status, reason=reason)
-
-
-def _candidate(slot: Slot, setting: AttemptContext, **fields: Any) -> Candidate:
-    return Candidate(
-        round=setting.round, attempt=setting.attempt,
-        **slot.model_dump(include={"slot", "parent", "bottleneck", "model", "sample"}), **fields,
+def _proposed(rewrite: Rewrite, store: Store) -> Answer:
+    return Answer(
+        ProposalStatus.PROPOSED, kernel=put_kernel(rewrite.source, store), description=rewrite.description
     )  # fmt: skip
 
 
-def _echo(slot: Slot, setting: AttemptContext) -> Rewrite:
+def _candidate(slot: Slot, context: AttemptContext, answer: Answer) -> Candidate:
+    return Candidate(
+        round=context.round, attempt=context.attempt,
+        **slot.model_dump(include={"slot", "parent", "bottleneck", "model", "sample"}), **answer._asdict(),
+    )  # fmt: skip
+
+
+def _echo(slot: Slot, context: AttemptContext) -> Rewrite:
     """The parent's source with the slot's number: a proposal that costs nothing, for dry runs."""
-    source = setting.store.text(KERNEL, slot.parent, ".py")
-    note = f"# echo r{setting.round}a{setting.attempt}s{slot.slot}\n"
-    return Rewrite(source=source + note, description="the parent, numbered", transformations=("echo",))
+    note = f"# echo r{context.round}a{context.attempt}s{slot.slot}\n"
+    source = kernel_source(slot.parent, context.store) + note
+    return Rewrite(source=source, description="the parent, numbered", transformations=("echo",))
 
 
-def _rewrite(slot: Slot, setting: AttemptContext, known: set[str], failure: Failure | None) -> Rewrite | None:
-    parent = setting.store.text(KERNEL, slot.parent, ".py")
-    direction = setting.directions[slot.parent, slot.bottleneck]
+def _rewrite(slot: Slot, context: AttemptContext, known: set[str], failed: FailedCandidate | None) -> Rewrite | None:
+    parent = kernel_source(slot.parent, context.store)
+    direction = context.directions[slot.parent, slot.bottleneck]
     facts = RewriteFacts(
-        launches=_launches(setting, slot.parent), device=setting.device, workloads=setting.facts.workloads
+        launches=_launches(context, slot.parent), device=context.device, workloads=context.facts.workloads
     )
-    seed = _seed(slot, setting)
+    seed = _seed(slot, context)
     key = ProposalKey(
-        parent=slot.parent, failed=f"{failure.kernel} {failure.phase}" if failure else "",
+        parent=slot.parent, failed=f"{failed.kernel} {failed.phase}" if failed else "",
         direction=artifact.digest(direction), facts=artifact.digest(facts), seed=seed,
         exclude=artifact.digest(sorted(known)), code=code_digest("kopt.rewrite.propose"),
     )  # fmt: skip
 
-    def make() -> Rewrite | None:
-        if failure is None:
-            return propose(parent, direction=direction, facts=facts, seed=seed, exclude=known)
-        return repair(
-            setting.store.text(KERNEL, failure.kernel, ".py"), parent=parent, reason=failure.reason,
-            phase=failure.phase, direction=direction, facts=facts, seed=seed, exclude=known,
+    def make() -> Proposal:
+        if failed is None:
+            return Proposal(rewrite=propose(parent, direction=direction, facts=facts, seed=seed, exclude=known))
+        source = kernel_source(failed.kernel, context.store)
+        return Proposal(
+            rewrite=repair(
+                source, parent=parent, reason=failed.reason, phase=failed.phase, direction=direction, facts=facts,
+                seed=seed, exclude=known,
+            )
         )  # fmt: skip
 
-    return setting.store.shelf(Proposal).get_or_make(key, lambda: Proposal(rewrite=make())).rewrite
+    return context.store.shelf(Proposal).get_or_make(key, make).rewrite
 
 
-def _seed(slot: Slot, setting: AttemptContext) -> int:
-    """A seed of the slot's own, stable over reruns."""
-    parts = [setting.seed, setting.round, setting.attempt, slot.parent, slot.bottleneck, slot.sample]
+def _seed(slot: Slot, context: AttemptContext) -> int:
+    """A seed for one slot, the same in every repetition of the run."""
+    parts = [context.seed, context.round, context.attempt, slot.parent, slot.bottleneck, slot.sample]
     return int(artifact.digest(parts)[:12], 16)
 
 
-def _launches(setting: AttemptContext, parent: str) -> tuple[Launch, ...]:
-    row = setting.parents[parent]
-    build = setting.store.shelf(Build).named(BuildKey.kind, row.build) if row.build else None
+def _launches(context: AttemptContext, parent: str) -> tuple[Launch, ...]:
+    """The parent's launches on the first main workload; none where it was not built."""
+    row = context.parents[parent]
+    build = context.store.shelf(Build).named(BuildKey.kind, row.build) if row.build else None
     return build.workloads[0].launches if isinstance(build, Built) and build.workloads else ()

@@ -1,6 +1,9 @@
-"""Proposals of language models: a request for each slot, and what its reply comes to.
+"""Proposals of language models: make a request for each slot, and a candidate of each reply.
 
-All slots of an attempt are asked in one asynchronous job.  A reply that was cut off in its code is continued once.
+1. A slot's prompt is made of the round's briefing and of the slot's own assignment; a repair adds the failure.
+2. All slots of an attempt are asked in one asynchronous call.
+3. A reply that was cut off inside its code is continued once.
+4. Each reply becomes the answer of its slot, with its request and cost.
 """
 
 from __future__ import annotations
@@ -8,12 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from kopt.jobs.asker import Asker
-from kopt.jobs.briefing import Briefing, read_briefing
-from kopt.jobs.command import Job
-from kopt.jobs.keys import KERNEL
+from kopt.jobs.briefing import Briefing
+from kopt.jobs.kernels import kernel_source, put_kernel
 from kopt.llm.extract import Extracted, NotExtracted, continuations, kernel_of
 from kopt.llm.reply import Answered, Kept, NoReplyReason, Reply, Truncated, Unanswered, joined
 from kopt.llm.request import ReplyKey, Request, continued
@@ -22,15 +23,15 @@ from kopt.model.kernel import Candidate, ProposalStatus, Slot, candidate_name
 from kopt.prompts import propose, repair
 from kopt.prompts.context import Assignment, Memory, Parent
 from kopt.prompts.sections import Prompt
-from kopt.stages.generate import AttemptContext, Failure, Written, unusable
+from kopt.stages.generate import Answer, AttemptContext, FailedCandidate, ModelProposals, unusable
 
 CROWDED = 0.5
-"""A technique that a larger share of the pool than this uses, but not all of it, is what other samples should avoid."""
+"""Every second sample is asked to avoid a technique that more than this share of the pool uses, but not all of it."""
 
 
 @dataclass(frozen=True)
 class ModelProposer:
-    """What the slots of language models share in one attempt."""
+    """The language models of a run as proposers in one attempt."""
 
     round: int
     attempt: int
@@ -39,85 +40,96 @@ class ModelProposer:
     slots: Sequence[Slot]
     """All slots of the round."""
     directions: Mapping[tuple[str, int], Direction]
+    """By parent (digest of the source) and rank."""
     earlier: Sequence[Candidate]
+    """All candidates of the run so far."""
     briefing: Briefing
+    """Of the round before."""
     asker: Asker
 
     @property
     def entry(self) -> str:
         """Name of the function that a kernel must define."""
-        return self.briefing.setting.problem.seed.entry
+        return self.briefing.context.problem.seed.entry
 
 
-def author_of(
-    job: Job, slots: Sequence[Slot], setting: AttemptContext, earlier: Sequence[Candidate], asker: Asker | None
-) -> ModelProposer | None:
-    """What a job's language models share; None in a run without them."""
-    briefing = read_briefing(job.paths("briefing"))
-    if briefing is None or asker is None:
-        return None
-    return ModelProposer(
-        round=setting.round,
-        attempt=setting.attempt,
-        repairs=job.settings.max_repairs,
+def model_proposals(
+    slots: Sequence[Slot],
+    context: AttemptContext,
+    earlier: Sequence[Candidate],
+    *,
+    repairs: int,
+    briefing: Briefing,
+    asker: Asker,
+) -> ModelProposals:
+    """Return what the language models contribute to an attempt.
+
+    Args:
+        slots: all slots of the round.
+        context: what the slots share.
+        earlier: all candidates of the run so far.
+        repairs: attempts after the first.
+        briefing: of the round before.
+        asker: asks the models.
+    """
+    proposer = ModelProposer(
+        round=context.round,
+        attempt=context.attempt,
+        repairs=repairs,
         slots=slots,
-        directions=setting.directions,
+        directions=context.directions,
         earlier=earlier,
         briefing=briefing,
         asker=asker,
     )
+    return ModelProposals(ask=lambda slots, failed: _answers(proposer, slots, failed), failed=failed_replies(proposer))
 
 
-def written(author: ModelProposer | None) -> Written:
-    """How language models write the candidates of their slots; without them, nothing is written."""
-    if author is None:
-        return lambda slots, failed: {}
-    return lambda slots, failed: _write(author, slots, failed)
+def failed_replies(proposer: ModelProposer) -> dict[int, FailedCandidate]:
+    """Find the slots whose reply in the previous attempt held no kernel; the stored replies say why."""
+    failed = {}
+    for candidate in unusable(proposer.earlier, proposer.round, proposer.attempt - 1):
+        reply = proposer.asker.store.shelf(Kept).named(ReplyKey.kind, candidate.request)
+        extracted = kernel_of(reply, proposer.entry) if reply is not None else None
+        if isinstance(extracted, NotExtracted):
+            failed[candidate.slot] = FailedCandidate("", extracted.reason, extracted.detail, "reply", extracted.draft)
+    return failed
 
 
-def lost_replies(author: ModelProposer | None) -> dict[int, Failure]:
-    """What the attempt before left to repair because a reply held no kernel, by slot; the replies tell why."""
-    if author is None:
-        return {}
-    found = {}
-    for candidate in unusable(author.earlier, author.round, author.attempt - 1):
-        reply = author.asker.store.shelf(Kept).named(ReplyKey.kind, candidate.request)
-        lost = kernel_of(reply, author.entry) if reply is not None else None
-        if isinstance(lost, NotExtracted):
-            found[candidate.slot] = Failure("", lost.reason, lost.detail, "reply", lost.draft)
-    return found
-
-
-def _write(author: ModelProposer, slots: Sequence[Slot], failed: Mapping[int, Failure]) -> dict[int, Mapping[str, Any]]:
-    mine = {
-        candidate_name(author.round, author.attempt, slot.slot): slot
+def _answers(
+    proposer: ModelProposer, slots: Sequence[Slot], failed: Mapping[int, FailedCandidate]
+) -> dict[int, Answer]:
+    labelled = {
+        candidate_name(proposer.round, proposer.attempt, slot.slot): slot
         for slot in slots
-        if slot.model in author.asker.table.models
+        if slot.model in proposer.asker.table.models
     }
-    asked = {
-        label: author.asker.request(slot.model, _prompt(author, slot, failed.get(slot.slot)), slot.sample)
-        for label, slot in mine.items()
+    requests = {
+        label: proposer.asker.request(slot.model, _prompt(proposer, slot, failed.get(slot.slot)), slot.sample)
+        for label, slot in labelled.items()
     }
-    replies = _whole(author, asked)
-    return {slot.slot: _fields(author, slot, asked[label].digest, replies[label]) for label, slot in mine.items()}
+    replies = _replies(proposer, requests)
+    return {
+        slot.slot: _answer(proposer, slot, requests[label].digest, replies[label]) for label, slot in labelled.items()
+    }
 
 
-def _whole(author: ModelProposer, asked: Mapping[str, Request]) -> dict[str, Reply]:
-    """The replies, those that were cut off in their code with their continuation."""
-    replies = dict(author.asker.ask(asked))
+def _replies(proposer: ModelProposer, requests: Mapping[str, Request]) -> dict[str, Reply]:
+    """Ask for all replies, and for the rest of those that were cut off inside their code."""
+    replies = dict(proposer.asker.ask(requests))
     cut = {
         label: reply
         for label, reply in replies.items()
         if isinstance(reply, Truncated)
         and reply.text.strip()
-        and isinstance(kernel_of(reply, author.entry), NotExtracted)
+        and isinstance(kernel_of(reply, proposer.entry), NotExtracted)
     }
-    rests = author.asker.ask({label: continued(asked[label], reply) for label, reply in cut.items()})
-    return replies | {label: _with_rest(cut[label], rest, author.entry) for label, rest in rests.items()}
+    rests = proposer.asker.ask({label: continued(requests[label], reply) for label, reply in cut.items()})
+    return replies | {label: _with_rest(cut[label], rest, proposer.entry) for label, rest in rests.items()}
 
 
 def _with_rest(first: Truncated, rest: Reply, entry: str) -> Answered | Truncated:
-    """A reply with its continuation, or as it was with the cost of a continuation that brought nothing."""
+    """Join a reply with its continuation; one that brought nothing leaves the reply as it was and adds its cost."""
     if isinstance(rest, Answered | Truncated):
         ways = [joined(first, rest.model_copy(update={"text": text})) for text in continuations(first.text, rest.text)]
         return next((way for way in ways if isinstance(kernel_of(way, entry), Extracted)), ways[0])
@@ -126,52 +138,63 @@ def _with_rest(first: Truncated, rest: Reply, entry: str) -> Answered | Truncate
     return first.model_copy(update={"usage": first.usage + rest.usage})
 
 
-def _fields(author: ModelProposer, slot: Slot, request: str, reply: Reply) -> Mapping[str, Any]:
-    """What a reply makes of its slot's candidate.  Once the budget is spent, slots are skipped and the search ends."""
+def _answer(proposer: ModelProposer, slot: Slot, request: str, reply: Reply) -> Answer:
+    """Make a reply the answer of its slot.  Once the budget is spent, slots are skipped and the search ends."""
     if isinstance(reply, Unanswered):
         status = ProposalStatus.SKIPPED if reply.kind == NoReplyReason.BUDGET else ProposalStatus.NONE
-        return {"status": status, "reason": f"{reply.kind}: {reply.detail}"}
-    paid = {"request": request, "cost_usd": reply.usage.dollars}
-    found = kernel_of(reply, author.entry)
-    if not isinstance(found, Extracted):
-        return {"status": ProposalStatus.NONE, "reason": f"{found.reason}: {found.detail}"} | paid
-    kernel = author.asker.store.put_text(KERNEL, found.kernel.source, ".py")
-    said = found.description or f"follows {author.directions[slot.parent, slot.bottleneck].bottleneck}"
-    return {"status": ProposalStatus.PROPOSED, "kernel": kernel, "description": said} | paid
+        return Answer(status, reason=f"{reply.kind}: {reply.detail}")
+    extracted = kernel_of(reply, proposer.entry)
+    if not isinstance(extracted, Extracted):
+        return Answer(
+            ProposalStatus.NONE, reason=f"{extracted.reason}: {extracted.detail}", request=request,
+            cost_usd=reply.usage.dollars,
+        )  # fmt: skip
+    direction = proposer.directions[slot.parent, slot.bottleneck]
+    return Answer(
+        ProposalStatus.PROPOSED,
+        kernel=put_kernel(extracted.kernel.source, proposer.asker.store),
+        description=extracted.description or f"follows {direction.bottleneck}",
+        request=request,
+        cost_usd=reply.usage.dollars,
+    )
 
 
-def _prompt(author: ModelProposer, slot: Slot, failure: Failure | None) -> Prompt:
-    briefing = author.briefing
-    parent, assignment = briefing.parents[slot.parent_rank], _assignment(author, slot, briefing.memory)
-    if failure is None:
-        return propose.propose(briefing.setting, parent, briefing.memory, assignment)
-    return _repair(author, slot, parent, assignment, failure)
+def _prompt(proposer: ModelProposer, slot: Slot, failed: FailedCandidate | None) -> Prompt:
+    briefing = proposer.briefing
+    parent, assignment = briefing.parents[slot.parent_rank], _assignment(proposer, slot, briefing.memory)
+    if failed is None:
+        return propose.propose(briefing.context, parent, briefing.memory, assignment)
+    return _repair(proposer, slot, parent, assignment, failed)
 
 
-def _repair(author: ModelProposer, slot: Slot, parent: Parent, assignment: Assignment, failure: Failure) -> Prompt:
-    store = author.asker.store
-    before = next(c for c in reversed(author.earlier) if (c.round, c.slot) == (author.round, slot.slot))
-    told = repair.Failure(
-        stage=failure.stage,
-        phase=failure.phase,
-        reason=failure.reason,
-        draft=store.text(KERNEL, failure.kernel, ".py") if failure.kernel else failure.draft,
+def _repair(
+    proposer: ModelProposer, slot: Slot, parent: Parent, assignment: Assignment, failed: FailedCandidate
+) -> Prompt:
+    before = next(c for c in reversed(proposer.earlier) if (c.round, c.slot) == (proposer.round, slot.slot))
+    failure = repair.Failure(
+        stage=failed.stage,
+        phase=failed.phase,
+        reason=failed.reason,
+        draft=kernel_source(failed.kernel, proposer.asker.store) if failed.kernel else failed.draft,
         description=before.description,
     )
-    return repair.repair(author.briefing.setting, parent, assignment, told, author.attempt, author.repairs)
+    return repair.repair(
+        proposer.briefing.context, parent, assignment, failure, proposer.attempt, proposer.repairs
+    )  # fmt: skip
 
 
-def _assignment(author: ModelProposer, slot: Slot, memory: Memory) -> Assignment:
-    mine = author.directions[slot.parent, slot.bottleneck]
+def _assignment(proposer: ModelProposer, slot: Slot, memory: Memory) -> Assignment:
+    direction = proposer.directions[slot.parent, slot.bottleneck]
     others = [
-        direction
-        for (parent, rank), direction in sorted(author.directions.items())
+        other
+        for (parent, rank), other in sorted(proposer.directions.items())
         if parent == slot.parent and rank != slot.bottleneck
     ]
-    alike = [s for s in author.slots if (s.parent, s.bottleneck, s.model) == (slot.parent, slot.bottleneck, slot.model)]
-    crowded = [name for name in _crowded(memory) if name not in mine.techniques]
+    key = (slot.parent, slot.bottleneck, slot.model)
+    alike = [s for s in proposer.slots if (s.parent, s.bottleneck, s.model) == key]
+    crowded = [name for name in _crowded(memory) if name not in direction.techniques]
     return Assignment(
-        direction=mine,
+        direction=direction,
         others=tuple(others),
         sample=slot.sample,
         samples=len(alike),
@@ -180,7 +203,7 @@ def _assignment(author: ModelProposer, slot: Slot, memory: Memory) -> Assignment
 
 
 def _crowded(memory: Memory) -> list[str]:
-    """Techniques that most of the pool uses and not all of it: every second sample is asked for something else."""
+    """Techniques that most of the pool uses, but not all of it (`CROWDED`)."""
     used: Counter[str] = Counter()
     for share in memory.pool:
         used.update(dict.fromkeys(share.techniques, share.kernels))

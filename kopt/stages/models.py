@@ -12,8 +12,19 @@ from pathlib import Path
 
 from kopt.errors import ConfigError
 from kopt.llm.table import ModelTable, load_table
+from kopt.model.base import Value
 
 log = logging.getLogger(__name__)
+
+
+class ModelsSettings(Value):
+    """Settings of the rule models."""
+
+    asked_models: tuple[str, ...]
+    """Every language model that the run asks something."""
+    replies: str
+    """Where replies come from: live calls, the store, or the exchange folder."""
+
 
 OFFLINE = "; where all replies are in the store, replies=replay needs no server"
 

@@ -1,23 +1,11 @@
-"""Stage problem: the problem as one value, and what its workloads must move and compute."""
+"""Stage problem: the problem as one value and its facts; the format reads it, the backend counts its facts."""
 
 from __future__ import annotations
 
-from kopt import artifact
-from kopt.jobs.keys import FactsKey
-from kopt.model.problem import Problem, ProblemFacts
-from kopt.provenance import code_digest
-from kopt.store import Store
+from kopt.model.base import Value
 
 
-def facts_of(problem: Problem, store: Store, judge: str) -> ProblemFacts:
-    """Facts of the main workloads; none in a dry run, which needs no torch."""
-    if judge == "dry":
-        return ProblemFacts(dtype=problem.dtype, workloads=())
-    key = FactsKey(problem=artifact.digest(problem), code=code_digest("kopt.device.reference.facts"))
-    return store.shelf(ProblemFacts).get_or_make(key, lambda: _trace(problem))
+class ProblemSettings(Value):
+    """Settings of the rule problem."""
 
-
-def _trace(problem: Problem) -> ProblemFacts:
-    from kopt.device.reference.facts import problem_facts
-
-    return problem_facts(problem)
+    backend: str

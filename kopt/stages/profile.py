@@ -1,19 +1,24 @@
-"""Stage profile: what is known of each parent's run; static facts where no counter can be read."""
+"""Stage profile: what is known of each parent's run."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from kopt.backends.backend import ProfiledParent, Profiler
 from kopt.model.base import Value
-from kopt.model.device import Device
 from kopt.model.diagnosis import Profile
-from kopt.model.problem import ProblemFacts
-from kopt.model.timing import Timing
+from kopt.model.options import JudgeOptions
 from kopt.model.trial import SelectionRow
-from kopt.search.diagnose import static_profile
-from kopt.stages.evaluate import built_named, estimate_time
-from kopt.store import Store
+
+
+class ProfileSettings(Value):
+    """Settings of the rule profile."""
+
+    backend: str
+    judging: JudgeOptions
+    """How the parents were judged, which names their measured times."""
+    profile_seconds: float
+    """Wall-clock limit for profiling one kernel, s."""
 
 
 class ParentProfile(Value):
@@ -21,39 +26,22 @@ class ParentProfile(Value):
 
     kernel: str
     profile: Profile | None
-    counters: str = ""
-    """Store digest of Nsight Compute's own table; empty when no counter was read."""
 
 
-Profiler = Callable[[SelectionRow], Profile | None]
+def profile_parents(
+    parents: Sequence[SelectionRow], *, first: int, places: int, profiler: Profiler
+) -> list[tuple[ParentProfile, str]]:
+    """Profile the parents at some places of the selection.
 
+    Args:
+        parents: the selection.
+        first: the first place.
+        places: how many places, with a parent or without.
+        profiler: profiles one parent.
 
-def profile_parents(parents: Sequence[SelectionRow], *, places: int, profiler: Profiler) -> list[ParentProfile]:
-    """A profile for each of the selection's `places`."""
-    profiles = [ParentProfile(kernel=row.kernel, profile=profiler(row)) for row in parents]
-    return profiles + [ParentProfile(kernel="", profile=None)] * (places - len(profiles))
-
-
-def profiler(judge: str, facts: ProblemFacts, device: Device, store: Store) -> Profiler:
-    """The profiler that goes with a judge."""
-    if judge == "dry":
-        return lambda row: None
-    return lambda row: _static(row, facts, device, store)
-
-
-def _static(row: SelectionRow, facts: ProblemFacts, device: Device, store: Store) -> Profile:
-    return profile_without_counters(row, estimate_time(row.build, facts, device, store), facts, device, store)
-
-
-def profile_without_counters(
-    row: SelectionRow, timing: Timing, facts: ProblemFacts, device: Device, store: Store
-) -> Profile:
-    """What build and time tell of a kernel."""
-    from kopt.estimate.instructions import instruction_mix
-
-    built = built_named(row.build, store)
-    names = dict.fromkeys(launch.ptx for workload in built.workloads for launch in workload.launches)
-    mix: Counter[str] = Counter()
-    for name in names:
-        mix.update(instruction_mix(store.text("ptx", name, ".ptx")))
-    return static_profile(built, timing, facts, device, dict(mix))
+    Returns:
+        A profile for each place, and the table of counters as CSV, empty where none were read.
+    """
+    chosen = parents[first : first + places]
+    profiled = [(row.kernel, profiler(row)) for row in chosen] + [("", ProfiledParent(None))] * (places - len(chosen))
+    return [(ParentProfile(kernel=kernel, profile=parent.profile), parent.counters) for kernel, parent in profiled]

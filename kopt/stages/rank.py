@@ -1,18 +1,28 @@
-"""Stage rank: the pool, which is the previous parents and this round's correct kernels, in order of time."""
+"""Stage rank: put the previous parents and this round's correct kernels, the pool, in order of time."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kopt.model.base import Value
 from kopt.model.kernel import Candidate, candidate_name
+from kopt.model.options import FinalsOptions
 from kopt.model.trial import EvaluationRow, RankRow, SelectionRow
 from kopt.search.order import by_time
+
+
+class RankSettings(Value):
+    """Settings of the rule rank."""
+
+    backend: str
+    finals: FinalsOptions | None
+    """How the fastest are measured anew; None where nothing is measured."""
 
 
 def rank(
     parents: Sequence[SelectionRow], candidates: Sequence[Candidate], evaluations: Sequence[EvaluationRow]
 ) -> list[RankRow]:
-    """The pool, fastest first.  Every correct child is in it as itself, however slow."""
+    """Put the pool together, fastest first.  Every correct child is in it as itself, however slow."""
     model_of = {candidate.name: candidate.model for candidate in candidates}
     children = [_child(e, model_of) for e in evaluations if e.verdict == "passed"]
     pool = by_time([*map(_parent, parents), *children])

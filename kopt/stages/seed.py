@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kopt.jobs.keys import KERNEL
+from kopt.jobs.kernels import put_kernel
 from kopt.model.kernel import Candidate, Kernel, ProposalStatus
 from kopt.store import Store
 
@@ -11,5 +11,5 @@ def seed_candidate(seed: Kernel, store: Store) -> Candidate:
     """Round 0's only candidate."""
     return Candidate(
         round=0, attempt=0, slot=0, parent="", bottleneck=0, model="seed", sample=0, status=ProposalStatus.PROPOSED,
-        kernel=store.put_text(KERNEL, seed.source, ".py"), description="the problem's seed kernel",
+        kernel=put_kernel(seed.source, store), description="the problem's seed kernel",
     )  # fmt: skip

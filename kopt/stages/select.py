@@ -1,4 +1,4 @@
-"""Stage select: the parents of the next round, what the round came to, and whether the search goes on."""
+"""Stage select: choose the parents of the next round, sum the round up, and say whether the search goes on."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kopt.errors import ProblemError
+from kopt.model.base import Value
 from kopt.model.kernel import Candidate, ProposalStatus
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, StopReason, TechniqueRow
 from kopt.search.order import dedup
 from kopt.search.select import select
 from kopt.search.stopping import NOISE, improved, stop_reason
+from kopt.search.strategy import A, Strategy
 
 
 @dataclass(frozen=True)
 class RoundTables:
-    """What a round's attempts left, all attempts together."""
+    """The tables of a round, all attempts together."""
 
     candidates: Sequence[Candidate]
     builds: Sequence[BuildRow]
@@ -24,14 +26,19 @@ class RoundTables:
     techniques: Sequence[TechniqueRow]
 
 
-@dataclass(frozen=True)
-class Rules:
-    """The settings that selection and stopping follow."""
+class SelectSettings(Value):
+    """Settings of the rule select."""
 
-    width: int
+    strategy: str
+    """Name of the strategy, a module of `kopt.search.strategies`."""
+    candidate_pool_size: int
+    """Parents of a round, at most."""
     clustering: bool
-    share: float
+    """Whether the summary counts clusters."""
+    stop_share: float
+    """Share of the roofline at which the search ends, 0 to 1."""
     patience: int
+    """Rounds without improvement after which the search ends."""
 
 
 def check_seed(tables: RoundTables) -> None:
@@ -48,20 +55,39 @@ def check_seed(tables: RoundTables) -> None:
 
 
 def unusable_seed(trouble: str) -> ProblemError:
-    """What to say of a seed kernel that does not build or is wrong, on one line."""
-    return ProblemError(f"the seed kernel cannot be used, mend kernel.py: {' '.join(trouble.split())}")
+    """Make the error for a seed kernel that does not build or is wrong, on one line."""
+    return ProblemError(f"the seed kernel cannot be used, fix kernel.py: {' '.join(trouble.split())}")
 
 
-def select_parents(tables: RoundTables, rules: Rules) -> list[SelectionRow]:
-    """The parents of the next round, in order of selection."""
-    return select(tables.pool, tables.techniques, width=rules.width, clustering=rules.clustering)
+def select_parents(
+    tables: RoundTables, settings: SelectSettings, strategy: Strategy[A], previous: A | None = None
+) -> tuple[list[SelectionRow], A]:
+    """Choose the parents of the next round, in order of rank, and what the strategy remembers.
+
+    Args:
+        tables: the round's tables.
+        settings: the rule's settings.
+        strategy: the strategy that the settings name.
+        previous: the archive of the round before; None in round 0.
+    """
+    archive = strategy.archive() if previous is None else previous
+    return select(tables.pool, tables.techniques, strategy, archive, settings.candidate_pool_size)
 
 
-def summarise(round: int, tables: RoundTables, rules: Rules, previous: RoundSummary | None = None) -> RoundSummary:
-    """What the round came to."""
+def summarise(
+    round: int, tables: RoundTables, settings: SelectSettings, previous: RoundSummary | None = None
+) -> RoundSummary:
+    """Sum a round up: counts, the best kernel, and whether the search ends.
+
+    Args:
+        round: the round's number.
+        tables: the round's tables; the pool holds at least one kernel.
+        settings: the rule's settings.
+        previous: the summary of the round before; None in round 0.
+    """
     unique = dedup(tables.pool)
     best = unique[0]
-    previous_ms = _now(previous, tables.pool) if previous else best.time_ms
+    previous_ms = _current_ms(previous, tables.pool) if previous else best.time_ms
     better = previous is not None and improved(best.time_ms, previous_ms, 0.0 if best.estimated else NOISE)
     idle = 0 if better or previous is None else previous.rounds_without_improvement + 1
     correct = [e.time_ms for e in tables.evaluations if e.verdict == "passed" and e.time_ms is not None]
@@ -75,7 +101,7 @@ def summarise(round: int, tables: RoundTables, rules: Rules, previous: RoundSumm
         faster=sum(time < previous_ms for time in correct),
         pool_before_dedup=len(tables.pool),
         pool=len(unique),
-        clusters=len({row.cluster for row in tables.techniques}) if rules.clustering else 0,
+        clusters=len({row.cluster for row in tables.techniques}) if settings.clustering else 0,
         classified=sum(row.new for row in tables.techniques),
         best_kernel=best.kernel,
         best_ms=best.time_ms,
@@ -86,20 +112,26 @@ def summarise(round: int, tables: RoundTables, rules: Rules, previous: RoundSumm
         seed_ms=previous.seed_ms if previous else best.time_ms,
         improved=better,
         rounds_without_improvement=idle,
-        stopped=_stopped(best, idle, tables.candidates, rules, previous),
+        stopped=_stopped(best, idle, tables.candidates, settings, previous),
     )
 
 
-def _now(previous: RoundSummary, pool: Sequence[RankRow]) -> float:
-    """Time of the previous best kernel, as this round measured it beside its challengers."""
+def _current_ms(previous: RoundSummary, pool: Sequence[RankRow]) -> float:
+    """Look up the time of the previous best kernel, as this round measured it beside its challengers."""
     return next((row.time_ms for row in pool if row.kernel == previous.best_kernel), previous.best_ms)
 
 
 def _stopped(
-    best: RankRow, idle: int, candidates: Sequence[Candidate], rules: Rules, previous: RoundSummary | None
+    best: RankRow, idle: int, candidates: Sequence[Candidate], settings: SelectSettings, previous: RoundSummary | None
 ) -> StopReason | None:
     if previous is not None and previous.stopped:
         return previous.stopped
     if any(candidate.status == ProposalStatus.SKIPPED for candidate in candidates):
         return StopReason.BUDGET
-    return stop_reason(best.roofline_share, idle, estimated=best.estimated, share=rules.share, patience=rules.patience)
+    return stop_reason(
+        best.roofline_share,
+        idle,
+        estimated=best.estimated,
+        wanted_share=settings.stop_share,
+        patience=settings.patience,
+    )

@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.commands import corpus
-from kopt.commands.corpus import Entry, Judged, Result
+from kopt.commands.parts import corpus, corpus_layers
+from kopt.commands.parts.corpus import Entry, Judgement, Result
 from kopt.device.build.build import LIMITS
 from kopt.device.build.trace import trace
 from kopt.device.reference.compare import Contract, ExpectedOutput
@@ -70,7 +70,7 @@ WRONG = Incorrect(judge="t", reason="wrong")
 
 
 def result(one: Entry, build=BUILT, verdict=PASSED) -> Result:
-    return corpus.run([one], lambda _: {0: build}, lambda *_: {0: Judged(verdict)})[0]
+    return corpus.run([one], lambda _: {0: build}, lambda *_: {0: Judgement(verdict)})[0]
 
 
 def test_every_class_of_exploit_is_in_the_corpus():
@@ -254,7 +254,7 @@ def test_outcomes_tell_layers_apart():
 @pytest.mark.parametrize(("share", "outcome"), [(0.5, "no gain"), (0.2, "slipped"), (0.45, "no gain")])
 def test_a_time_is_measured_by_the_honest_kernel_that_does_the_same_work(share, outcome):
     entries = [entry("time", work="twin"), entry("honest", name="twin")]
-    judged = {0: Judged(PASSED, share), 1: Judged(PASSED, 0.5)}
+    judged = {0: Judgement(PASSED, share), 1: Judgement(PASSED, 0.5)}
     results = corpus.run(entries, lambda _: {0: BUILT, 1: BUILT}, lambda *_: judged)
     assert results[0].outcome == outcome
 
@@ -373,12 +373,13 @@ def test_a_sample_goes_as_expected_through_build_and_interpreter(tmp_path):
     h100 = load_device("h100", ROOT)
 
     def judge(some, builds):
-        judged = run_in_fresh_process(400.0, corpus.judge_by_interpreter, some, 2, 30.0, 0)
-        return run_in_fresh_process(400.0, corpus.at_full_size, some, builds, judged, h100, tmp_path)
+        judged = run_in_fresh_process(400.0, corpus_layers.judge_by_interpreter, some, 2, 30.0, 0)
+        return run_in_fresh_process(400.0, corpus_layers.judge_by_work, some, builds, judged, h100, tmp_path)
 
-    results = corpus.run(
-        entries, lambda some: run_in_fresh_process(400.0, corpus.build_by_cpu, some, h100, tmp_path, 2, 60.0), judge
-    )  # fmt: skip
+    def build(some):
+        return run_in_fresh_process(400.0, corpus_layers.build_by_cpu, some, h100, tmp_path, 2, 60.0)
+
+    results = corpus.run(entries, build, judge)
     outcomes = {one.name: (one.outcome, one.expected) for one in results}
     caught = dict.fromkeys((*SAMPLE, *WITHOUT_GPU, *PATCHING), ("caught", True))
     assert outcomes == caught | dict.fromkeys(HONEST_SAMPLE, ("passed", True))
@@ -391,9 +392,8 @@ def test_a_sample_goes_as_expected_through_the_judge_on_a_gpu(tmp_path):
     from kopt.device.hardware.peaks import known_device
 
     entries = [BY_NAME[name] for name in (*SAMPLE, "patched_event", "row_per_program")]
-    judged = run_in_fresh_process(
-        500.0, corpus.judge_by_cuda, entries, 4, 30.0, 0, run_in_fresh_process(120.0, known_device, Store(tmp_path))
-    )
+    gpu = run_in_fresh_process(120.0, known_device, Store(tmp_path))
+    judged = run_in_fresh_process(500.0, corpus_layers.judge_by_cuda, entries, 4, 30.0, 0, gpu)
     results = corpus.run(entries, lambda some: dict.fromkeys(range(len(some)), BUILT), lambda *_: judged)
     assert {one.name: one.outcome for one in results} == dict.fromkeys(SAMPLE, "caught") | {
         "patched_event": "no gain",

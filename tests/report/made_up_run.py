@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from kopt.model.kernel import Candidate, ProposalStatus, candidate_name
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
-from kopt.report.record import Final, RunRecord
+from kopt.report.record import FinalFigures, RunRecord
 from kopt.report.trials import assemble_trials
 from kopt.search.order import by_time, dedup
 from kopt.search.select import select
+from kopt.search.strategies.clustered import STRATEGY
+from kopt.search.strategy import Archive
 
 TAXONOMY = (
     "split_k_reduce", "tensor_cores", "software_pipelining", "swizzled_load", "persistent_kernel", "vectorized_load",
@@ -167,7 +169,8 @@ def close_round(tables: Tables, round: int, slots: int, width: int) -> None:
     known = {row.kernel for row in tables.techniques[-1]} if tables.techniques else set()
     rows = [technique_of(tables, row, row.kernel not in known) for row in dedup(pool)]
     tables.techniques.append(rows)
-    tables.selections.append(select(pool, rows, width=width, clustering=True))
+    parents, _ = select(pool, rows, STRATEGY, Archive(), width)
+    tables.selections.append(parents)
     tables.summaries.append(summary_of(tables, round, slots, pool, rows))
 
 
@@ -220,7 +223,7 @@ def made_up_record(rounds: int = 3, slots: int = 30, width: int = 3, seed: int =
         versions={"python": "3.11.2", "triton": "3.7.1", "torch": "2.13.0", "kopt": "0.1.0"},
         rounds=tuple(tables.summaries), trials=tuple(trials), selections=tuple(map(tuple, tables.selections)),
         best_source=BEST_SOURCE, seed_source=SEED_SOURCE, taxonomy=TAXONOMY,
-        final=Final(
+        final=FinalFigures(
             best_name=best.name, description=best.description, best_ms=last.best_ms, seed_ms=SEED_MS,
             speedup=SEED_MS / last.best_ms, estimated=True, roofline_share=last.roofline_share,
         ),

@@ -11,7 +11,7 @@ from kopt.report.costs import LabelledCost, by_model, by_round, by_round_and_pur
 from kopt.report.curve import curve, ticks
 from kopt.report.diff import diff
 from kopt.report.lineage import chain, graph
-from kopt.report.record import Against, Agreed, Diagnosed, Lessons
+from kopt.report.record import Agreed, Comparison, Diagnosed, Lessons
 from kopt.report.render import model_styles, render
 from kopt.report.tables import INCORRECT, MEANING, NO_PROPOSAL, clusters, correct_trials, failures, models
 from tests.report.made_up_run import made_up_record
@@ -86,7 +86,7 @@ def asked(record, text="gpt-5-4", **counts):
 
 def beside(record):
     """A run that was measured beside baselines, on two workloads."""
-    against = (Against(name="eager", ms=2.5, speedup=1.8, low=1.75, high=1.85),)
+    against = (Comparison(name="eager", ms=2.5, speedup=1.8, low=1.75, high=1.85),)
     return measured(record).model_copy(
         update={
             "final": measured(record).final.model_copy(update={"against": against, "workloads": {"a": 1.1, "b": 1.2}})

@@ -1,6 +1,6 @@
 from kopt.model.trial import StopReason
 from kopt.report.numbers import milliseconds, percent, printable
-from kopt.report.record import Final
+from kopt.report.record import FinalFigures
 from kopt.report.terminal import STOPPED, final_lines, round_line
 from tests.report.made_up_run import made_up_tables
 
@@ -10,7 +10,7 @@ SUMMARY = made_up_tables(rounds=1).summaries[1].model_copy(
         "clusters": 14, "classified": 15, "best_ms": 1.8753, "seed_ms": 2.0628, "best_model": "claude-opus-4.6",
     }
 )  # fmt: skip
-FINAL = Final(
+FINAL = FinalFigures(
     best_name="r2a0s17", description="wider\nloads\x1b[2J", best_ms=1.8753, seed_ms=2.0628, speedup=1.1, estimated=True,
     roofline_share=0.7,
 )  # fmt: skip

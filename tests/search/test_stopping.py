@@ -1,7 +1,7 @@
 from kopt.model.trial import StopReason
 from kopt.search.stopping import improved, stop_reason
 
-RULES = {"share": 0.95, "patience": 5}
+RULES = {"wanted_share": 0.95, "patience": 5}
 
 
 def test_a_measured_kernel_at_the_wanted_share_of_the_roofline_ends_the_search():

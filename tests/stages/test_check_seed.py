@@ -26,7 +26,7 @@ def failed(phase):
 
 @pytest.mark.parametrize("judge", ["interpret", "cuda"])
 def test_a_wrong_seed_is_refused_on_one_line(judge):
-    with pytest.raises(ProblemError, match=r"mend kernel\.py: incorrect: element 0 is 2\.0, not 1\.0$"):
+    with pytest.raises(ProblemError, match=r"fix kernel\.py: incorrect: element 0 is 2\.0, not 1\.0$"):
         refuse(BUILT, WRONG, judge)
 
 
@@ -61,7 +61,7 @@ def attempt(store, judge_seconds):
 
 
 def test_a_timeout_refuses_and_is_not_kept_so_that_the_next_call_tries_again(tmp_path, capfd):
-    with pytest.raises(ProblemError, match=r"cannot be used, mend kernel\.py: timeout: "):
+    with pytest.raises(ProblemError, match=r"cannot be used, fix kernel\.py: timeout: "):
         check_attempt(attempt(tmp_path, 0.05))
     assert not list(tmp_path.glob("verdict/**/*.json"))
     check_attempt(attempt(tmp_path, 120.0))

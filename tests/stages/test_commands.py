@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from kopt.cli import main
-from kopt.commands import doctor
-from kopt.commands.evaluate import Evaluated, estimated, in_words, measured
+from kopt.commands.parts import examination
+from kopt.commands.parts.evaluation import Evaluated, estimated_time, in_words, measured_time
 from kopt.device.hardware.gpus import Gpu
 from kopt.model.environment import Conditions
 from kopt.model.timing import Estimated, Measured, WorkloadEstimate, WorkloadTiming
@@ -235,27 +235,27 @@ def timing(*samples: tuple[float, ...]) -> Measured:
 
 
 def test_a_measured_ratio_is_taken_call_by_call_on_each_workload_and_over_all():
-    one = measured(timing((1.0, 2.0), (4.0, 4.0)), timing((2.0, 4.0), (2.0, 2.0)))
+    one = measured_time(timing((1.0, 2.0), (4.0, 4.0)), timing((2.0, 4.0), (2.0, 2.0)))
     assert [w.ratio for w in one.workloads] == [pytest.approx(0.5), pytest.approx(2.0)]
     assert (one.ratio, one.ratio_low, one.ratio_high) == pytest.approx((1.0, 1.0, 1.0))
     assert one.conditions[0].throttle == ("power cap",)
 
 
 def test_without_a_time_of_the_seed_there_is_no_ratio():
-    assert measured(timing((1.0, 2.0)), None).ratio is None
+    assert measured_time(timing((1.0, 2.0)), None).ratio is None
     estimate = WorkloadEstimate(
         workload="w", ms=1.0, memory_ms=1.0, compute_ms=0.0, launch_ms=0.0, floor_ms=0.5, bound="memory"
     )
-    assert estimated(Estimated(device="d", workloads=(estimate,)), None).workloads[0].ratio is None
+    assert estimated_time(Estimated(device="d", workloads=(estimate,)), None).workloads[0].ratio is None
 
 
 def test_doctor_lists_every_gpu_and_why_counters_cannot_be_read():
     gpu = Gpu(uuid="GPU-1", name="H100", memory_bytes=80 << 30, driver="570.1", arch=90, index=0)
-    found = doctor.Examined(
+    found = examination.Examination(
         versions={"python": "3.11"}, gpus=(gpu, gpu), judge="cuda", cage={"user namespace": False}, landlock_abi=0,
-        counters=doctor.Counters(ncu="/usr/bin/ncu", readable=False, detail="this user may not read them"),
+        counters=examination.Counters(ncu="/usr/bin/ncu", readable=False, detail="this user may not read them"),
     )  # fmt: skip
-    lines = doctor.in_words(found)
+    lines = examination.in_words(found)
     assert lines.count("GPU: H100, GPU-1, 80.0 GiB, driver 570.1") == 2
     assert "kernels are verified and timed on the GPU" in lines
     assert "counters: cannot be read: this user may not read them (/usr/bin/ncu)" in lines

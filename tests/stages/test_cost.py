@@ -14,11 +14,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "llm"))  # its serv
 from llm_servers import FaultServer, request_to, table_for
 
 from kopt import cli
-from kopt.commands.cost import pack_run, run_cost, unpack_run
+from kopt.commands.pack import pack_run
+from kopt.commands.parts.run_cost import run_cost
 from kopt.config import Config
 from kopt.jobs.asker import Asker
 from kopt.llm.ask import Terms, ask, replies_of
 from kopt.llm.ledger import Ledger
+from kopt.llm.pack import unpack
 from kopt.llm.request import key_of
 from kopt.store import Store
 
@@ -108,7 +110,7 @@ def test_a_packed_run_lacks_elsewhere_what_it_lacked_here(server, tmp_path):
     live = Asker(Config().asking, table, here, tmp_path / "run").ask(asked)
     assert [reply.status for reply in live.values()] == ["answered", "unanswered"]
     assert pack_run(tmp_path / "run", here, tmp_path / "a.tar") == 1
-    assert unpack_run(tmp_path / "a.tar", there) == 1
+    assert unpack(tmp_path / "a.tar", there) == 1
     assert Asker(Config(replies="replay").asking, table, there, tmp_path / "other").ask(asked) == live
 
 

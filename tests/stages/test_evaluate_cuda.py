@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from kopt.stages.evaluate_cuda import Plan, Records
 
 from kopt.device.cuda.race import JudgedKernel
 from kopt.load_config import load_device
@@ -12,7 +13,6 @@ from kopt.model.timing import Measured, WorkloadTiming
 from kopt.model.trial import BuildRow
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem.folder import load
-from kopt.stages.evaluate_cuda import Plan, Records
 from kopt.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]

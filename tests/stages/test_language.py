@@ -15,7 +15,8 @@ from kopt.config import REWRITER, Config
 from kopt.errors import NoReply
 from kopt.jobs.asker import Asker, lacking_lines
 from kopt.jobs.briefing import Briefing
-from kopt.jobs.keys import KERNEL, BuildKey
+from kopt.jobs.kernels import kernel_source, put_kernel
+from kopt.jobs.keys import BuildKey
 from kopt.llm.ask import replies_of
 from kopt.llm.reply import Answered, Empty, NoReplyReason, Refused, Truncated, Unanswered, Usage
 from kopt.llm.request import Message, key_of
@@ -26,13 +27,13 @@ from kopt.model.diagnosis import Diagnosis, Direction
 from kopt.model.kernel import Kernel, ProposalStatus, Slot
 from kopt.model.technique import Technique, TechniqueVector
 from kopt.model.trial import RankRow, SelectionRow
-from kopt.prompts.context import Memory, Parent, Setting, Share, Standing
+from kopt.prompts.context import Memory, Parent, ParentTimes, PromptContext, Share
 from kopt.prompts.sections import Prompt
 from kopt.stages import generate as generating
 from kopt.stages.classify import classify_pool
 from kopt.stages.classify_by_model import ModelClassifier
-from kopt.stages.diagnose import diagnosed
-from kopt.stages.generate_by_model import ModelProposer, lost_replies, written
+from kopt.stages.diagnose import diagnose_by_model
+from kopt.stages.generate_by_model import ModelProposer, ask_models, failed_replies
 from kopt.store import Store
 
 USAGE = Usage(input=10, output=5, dollars=0.25)
@@ -45,7 +46,7 @@ DIRECTIONS = [
     Direction(rank=1, bottleneck="narrow_loads", cause="4 bytes", direction="widen loads"),
     Direction(rank=2, bottleneck="low_occupancy", cause="12 %", direction="smaller tiles"),
 ]
-STANDING = Standing(ms=1.0, estimated=True, floor_ms=0.5, roofline_share=0.5)
+TIMES = ParentTimes(ms=1.0, estimated=True, floor_ms=0.5, roofline_share=0.5)
 
 
 class Scripted(Asker):
@@ -72,13 +73,13 @@ def store(tmp_path):
 
 @pytest.fixture
 def parent(store):
-    return store.put_text(KERNEL, SOURCE, ".py")
+    return put_kernel(SOURCE, store)
 
 
 def briefing_of(techniques=(), pool=()):
-    setting = Setting(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.6.0", techniques=techniques)
-    parents = (Parent(kernel=Kernel(source=SOURCE), standing=STANDING),)
-    return Briefing(round=1, setting=setting, parents=parents, memory=Memory(pool=pool), over=False)
+    context = PromptContext(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.6.0", techniques=techniques)
+    parents = (Parent(kernel=Kernel(source=SOURCE), standing=TIMES),)
+    return Briefing(round=1, context=context, parents=parents, memory=Memory(pool=pool), over=False)
 
 
 def slots_of(parent, *models):
@@ -95,16 +96,16 @@ def attempt_of(asker, parent, attempt=0, earlier=(), models=("m",), pool=()):
         rank=0, kernel=parent, fingerprint="", origin="r0a0s0", model="seed", time_ms=1.0, estimated=True,
         roofline_share=0.5, techniques=(), cluster="none",
     )  # fmt: skip
-    setting = generating.Setting(
+    context = generating.AttemptContext(
         round=2, attempt=attempt, seed=0, parents={parent: row},
         directions={(parent, d.rank): d for d in DIRECTIONS}, facts=FACTS, device=DEVICE, store=asker.store,
     )  # fmt: skip
-    author = ModelProposer(
-        round=2, attempt=attempt, repairs=3, slots=slots, directions=setting.directions, earlier=earlier,
+    proposer = ModelProposer(
+        round=2, attempt=attempt, repairs=3, slots=slots, directions=context.directions, earlier=earlier,
         briefing=briefing_of(pool=pool), asker=asker,
     )  # fmt: skip
     found = generating.generate(
-        slots, setting, earlier=earlier, failed=lost_replies(author), written=written(author)
+        slots, context, earlier=earlier, failed=failed_replies(proposer), ask_models=ask_models(proposer)
     )  # fmt: skip
     return found, generating.unusable_slots([*earlier, *found], 2, attempt)
 
@@ -112,7 +113,7 @@ def attempt_of(asker, parent, attempt=0, earlier=(), models=("m",), pool=()):
 def test_a_reply_with_a_kernel_becomes_a_candidate_with_its_request_and_cost(store, parent):
     asker = Scripted(store, GOOD)
     ((candidate,), left) = attempt_of(asker, parent)
-    assert store.text(KERNEL, candidate.kernel, ".py") == CHANGED
+    assert kernel_source(candidate.kernel, store) == CHANGED
     assert candidate.request == asker.requests["r2a0s0"].digest
     assert (candidate.cost_usd, candidate.description) == (0.25, "Half the block size for more programs.")
     assert left == ""
@@ -148,7 +149,7 @@ def test_a_reply_that_was_cut_off_in_its_code_is_continued(store, parent):
     head, tail = GOOD.text[:400], GOOD.text[400:]
     replies = (Truncated(text=head, usage=USAGE, stop="length"), Answered(text=tail, usage=USAGE, stop="end"))
     (candidate,), left = attempt_of(Scripted(store, *replies), parent)
-    assert store.text(KERNEL, candidate.kernel, ".py") == CHANGED
+    assert kernel_source(candidate.kernel, store) == CHANGED
     assert (candidate.cost_usd, left) == (0.5, "")
 
 
@@ -203,20 +204,20 @@ def answered(text):
 def test_a_diagnosis_is_the_models_filled_up_by_rules(store, parent):
     told = '{"directions": [{"bottleneck": "bank_conflicts", "direction": "swizzle the tile", "techniques": []}]}'
     asker = Scripted(store, answered(told))
-    (found,) = diagnosed([rules_for(parent)], briefing_of(), asker, model="m", count=2)
+    (found,) = diagnose_by_model([rules_for(parent)], briefing_of(), asker, model="m", count=2)
     assert (found.source, found.kernel) == ("m", parent)
     assert [(d.rank, d.bottleneck) for d in found.directions] == [(1, "bank_conflicts"), (2, "narrow_loads")]
 
 
 def test_rules_diagnose_where_the_reply_cannot_be_used(store, parent):
-    (found,) = diagnosed([rules_for(parent)], briefing_of(), Scripted(store, REFUSED), model="m", count=2)
+    (found,) = diagnose_by_model([rules_for(parent)], briefing_of(), Scripted(store, REFUSED), model="m", count=2)
     assert found.directions == tuple(DIRECTIONS)
     assert found.source == "rules, since the reply of m cannot be used: I will not write that."
 
 
 def test_no_model_is_asked_once_the_search_is_over(store, parent):
     over = briefing_of().model_copy(update={"over": True})
-    assert diagnosed([rules_for(parent)], over, Scripted(store), model="m", count=2) == [rules_for(parent)]
+    assert diagnose_by_model([rules_for(parent)], over, Scripted(store), model="m", count=2) == [rules_for(parent)]
 
 
 TAXONOMY = tuple(

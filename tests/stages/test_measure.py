@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from kopt.stages.measure_cuda import FinalsOptions, MeasureContext, table_lines, with_finals
 
 from kopt.device.cuda import judge as judge_cuda
 from kopt.device.hardware.environment import environment
@@ -17,9 +18,8 @@ from kopt.model.timing import Finals, Measured, WorkloadTiming
 from kopt.model.trial import RankRow, Trial
 from kopt.model.verdict import Failed, Passed
 from kopt.report.terminal import final_lines
+from kopt.run.final import measured_figures
 from kopt.stages import measure_cuda as measure
-from kopt.stages.finish import measured
-from kopt.stages.measure_cuda import FinalsOptions, MeasureContext, table_lines, with_finals
 from kopt.store import Store
 from tests.device.small import SCALE
 
@@ -108,7 +108,7 @@ def final():
         "seed": timed((2.0, 2.0, 2.0), (4.0, 4.0, 4.0)),
         "eager": timed((1.0, 1.0, 1.0), (1.0, 1.0, 1.0)),
     }
-    return measured(best, timings)
+    return measured_figures(best, timings)
 
 
 def test_the_figures_of_a_run_are_geometric_means_over_the_workloads(final):

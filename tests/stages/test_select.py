@@ -5,12 +5,12 @@ import pytest
 from kopt.model.kernel import Candidate, ProposalStatus
 from kopt.model.trial import RankRow, RoundSummary, StopReason
 from kopt.report.terminal import round_line
-from kopt.stages.select import RoundTables, Rules, summarise
+from kopt.stages.select import RoundTables, SelectionRules, summarise
 
 SKIPPED = Candidate(
     round=1, attempt=0, slot=0, parent="", bottleneck=0, model="m", sample=0, status=ProposalStatus.SKIPPED
 )
-RULES = Rules(width=2, clustering=False, share=0.95, patience=3)
+RULES = SelectionRules(strategy="beam", width=2, clustering=False, roofline_share=0.95, patience=3)
 
 
 def row(origin: str, kernel: str, ms: float, *, estimated: bool = False) -> RankRow:

@@ -58,14 +58,14 @@ def test_a_results_folder_that_cannot_be_written_is_refused(project):
 def test_a_seed_kernel_that_does_not_compile_is_refused(project):
     project.edit(SEED, "tl.exp(", "tl.no_such_function(")
     line = refusal(project, *REAL, options=("--dry-run",))
-    assert "the seed kernel cannot be used, mend kernel.py: compile: " in line
+    assert "the seed kernel cannot be used, fix kernel.py: compile: " in line
     assert "no_such_function" in line
 
 
 def test_a_seed_kernel_that_is_wrong_is_refused_and_stays_so(project):
     project.edit(SEED, "/ row_sum", "* row_sum")
     line = refusal(project, *REAL)
-    assert "the seed kernel cannot be used, mend kernel.py: incorrect: " in line
+    assert "the seed kernel cannot be used, fix kernel.py: incorrect: " in line
     assert refusal(project, *REAL) == line
 
 

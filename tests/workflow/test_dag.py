@@ -56,17 +56,17 @@ def test_a_deleted_run_comes_back_byte_for_byte(finished):
 
 
 def test_a_comment_in_the_library_reruns_nothing(finished):
-    finished.edit("kopt/search/select.py", "def truncate", "# a comment\ndef truncate")
+    finished.edit("kopt/search/strategies/beam.py", "class Beam", "# a comment\nclass Beam")
     assert finished.planned(*finished.DRY) == set()
-    finished.edit("kopt/search/select.py", "# a comment\n", "")
+    finished.edit("kopt/search/strategies/beam.py", "# a comment\n", "")
 
 
 def test_an_edit_of_selection_reruns_select_and_what_follows(finished):
     """Not the ranking and the classes that a selection is made from; those of later rounds follow from it."""
-    finished.edit("kopt/search/select.py", "return list(pool[:width])", "return [*pool[:width]]")
+    finished.edit("kopt/search/strategies/beam.py", "dedup(pool)[:width]", "[*dedup(pool)][:width]")
     round_0 = finished.planned(*finished.DRY, targets=("results/t/round_0/selection.parquet",))
     planned = finished.planned(*finished.DRY)
-    finished.edit("kopt/search/select.py", "return [*pool[:width]]", "return list(pool[:width])")
+    finished.edit("kopt/search/strategies/beam.py", "[*dedup(pool)][:width]", "dedup(pool)[:width]")
     assert round_0 == {"select"}
     assert {"select", "expand", "finish"} <= planned
     assert not planned & {"problem", "seed", "compile_seed"}

@@ -1,17 +1,18 @@
 # Settings, checked before anything runs, and what all rules share.
 
-import json
+import os
 import sys
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
+from kopt.backends.backend import load_backend
 from kopt.errors import KoptError
-from kopt.provenance import code_digest, file_digest
+from kopt.jobs.command import command_words
 from kopt.preflight.check_seed import check_seed
-from kopt.jobs.command import brace_compressed
 from kopt.preflight.validate import lock_note, validate
+from kopt.provenance import files_digest, rule_digest
 
 try:
     CHECKED = validate(config, ROOT)
@@ -20,20 +21,24 @@ except KoptError as error:
     sys.exit(f"kopt: error: {error}")
 
 CONFIG = CHECKED.config
-RUN = f"{CONFIG.results}/{CONFIG.run_name}"
+SETTINGS = CHECKED.settings
+BACKEND = load_backend(SETTINGS.backend)
+RUN = SETTINGS.folder
 if "--unlock" not in sys.argv and (note := lock_note(RUN)):
     print(f"kopt: note: {note}", file=sys.stderr)
-SCRIPT = f"{sys.executable} -P {ROOT}/workflow/scripts"  # -P: scripts named like modules must not shadow them
-CUDA = CONFIG.effective_judge == "cuda"
-GPU = int(CUDA)  # GPUs of a job that needs one
+GPU = int(BACKEND.measures)  # GPUs of a job that needs one
 LAST = CONFIG.rounds
 PARENTS = range(CONFIG.candidate_pool_size)
 
+# Rules name neither the interpreter nor the checkout, so that a run can be moved: what runs them sets both here.
+os.environ["KOPT_PYTHON"] = sys.executable
+os.environ["KOPT_HOME"] = str(ROOT)
+
 # Of language models: what only a run that asks some has.
-MODELS = [f"{RUN}/models.json"] if CONFIG.asked_models else []
-ASKING = ["asking"] if CONFIG.asked_models else []
-ASKED = f"models={{input.models}} run={RUN} costs={{output.costs}}"
-BILL = ["jobs.ledger_costs"] if MODELS else []
+MODELS = [f"{RUN}/models.json"] if SETTINGS.asked_models else []
+
+# The strategy's module is imported by its name.
+STRATEGY = f"kopt.search.strategies.{SETTINGS.strategy}"
 
 
 wildcard_constraints:
@@ -43,21 +48,62 @@ wildcard_constraints:
     parent=r"\d+",
 
 
-def settings(*names):
-    """The named settings as one word of a command line; a rule runs again when one of its own changes."""
-    picked = {name: CHECKED.setting(name) for name in names}
-    return json.dumps(picked, sort_keys=True, separators=(",", ":"))
+def run(script):
+    """Command of a rule: the script with the rule's named inputs and outputs, wildcards and settings.
+
+    `-P`: scripts named like modules must not shadow them.
+    """
+    return (
+        '"${{KOPT_PYTHON:-python}}" -P "${{KOPT_HOME:-.}}"/workflow/scripts/'
+        f"{script}.py {{params.words}} settings={{params.settings:q}} threads={{threads}} "
+        f"store={CONFIG.store} run={RUN} log={{log}}"
+    )
 
 
-def code(stage, *more, script=None):
-    """Digest of the code behind a stage: snakemake cannot see an edit of an imported module by itself."""
-    modules = "".join(code_digest(f"kopt.{name if '.' in name else f'stages.{name}'}") for name in (stage, *more))
-    return modules + file_digest(ROOT / f"workflow/scripts/{script or stage}.py")
+def step(script, settings=None, asks=False, loads=(), files=(), **others):
+    """Params of a rule.
+
+    script: name of the script, whose code the rule depends on.
+    settings: class of the rule's settings; the rule runs again when one of them changes.
+    asks: whether the rule asks language models in this run.
+    loads: modules that the script loads by their names.
+    files: files outside the run's folder that the rule reads; their contents count, and not where they lie.
+    others: further words of the command line, by name; they follow from the configuration or name `files`.
+    """
+    path = ROOT / f"workflow/scripts/{script}.py"
+    code = rule_digest(path, BACKEND.name, asks_models=bool(asks), loads=loads)
+    return {
+        "code": code + (files_digest(map(Path, files)) if files else ""),
+        "settings": CHECKED.rule_settings(settings) if settings else "{}",
+        "words": words(**others),
+    }
+
+
+def words(**others):
+    """Params function: the words of a command line, from the names that the rule gives its inputs and outputs.
+
+    What follows from inputs and outputs is no reason for Snakemake to run a job again.
+    """
+
+    def of(wildcards, input, output):
+        rest = {name: value for name, value in wildcards.items() if name not in others}
+        for name, value in others.items():
+            rest[name] = value(wildcards) if callable(value) else value
+        return command_words(
+            input.items(), output.items(), {k: str(v) for k, v in rest.items()}
+        )
+
+    return of
 
 
 def attempts(round):
     """Attempts of a round: the seed is never repaired."""
     return range(CONFIG.max_repairs + 1) if int(round) else range(1)
+
+
+def chunks(attempt):
+    """Number of evaluate jobs of an attempt."""
+    return BACKEND.chunks(SETTINGS.fan_out, CONFIG.chunk_size, int(attempt))
 
 
 def tables(name, round, attempt=None):
@@ -68,10 +114,9 @@ def tables(name, round, attempt=None):
 
 def evaluations(round, attempt):
     """Evaluation tables of one attempt."""
-    chunks = CONFIG.chunks(int(attempt)) if int(round) else 1
     return [
         f"{RUN}/round_{round}/attempt_{attempt}/evaluation_{chunk}.parquet"
-        for chunk in range(chunks)
+        for chunk in range(chunks(attempt) if int(round) else 1)
     ]
 
 
@@ -133,4 +178,4 @@ def if_failed(command, *empty):
     Most repairs have nothing to do, and a copy costs a twentieth of a Python process.
     """
     copies = " && ".join(f"cp {RUN}/empty/{table} {output}" for table, output in empty)
-    return f"if grep -qs . {{input.failed}}; then {command}; else {copies}; fi"
+    return f"if grep -qs . {{input.to_repair}}; then {command}; else {copies}; fi"

@@ -1,47 +1,48 @@
 # Why the parents are slow, and what to try: the next round's directions.
 
+from kopt.stages.brief import BriefSettings
+from kopt.stages.diagnose import DiagnoseSettings
+from kopt.stages.profile import ProfileSettings
 
 PROFILES = expand(f"{RUN}/round_{{{{round}}}}/profile/{{parent}}.json", parent=PARENTS)
 
-if CUDA:
+if BACKEND.measures:
 
     # A parent has a job of its own, since counters are read for ten seconds and more.
     rule profile:
         input:
             selection=rules.select.output.selection,
-            scene=SCENE,
+            problem=PROBLEM,
+            facts=FACTS,
+            device=DEVICE,
         output:
-            profile=f"{RUN}/round_{{round}}/profile/{{parent}}.json",
+            profiles=f"{RUN}/round_{{round}}/profile/{{parent}}.json",
             counters=f"{RUN}/round_{{round}}/profile/{{parent}}.csv",
         log:
             f"{RUN}/logs/round_{{round}}/profile_{{parent}}.log",
         resources:
             gpu=GPU,
         params:
-            code=code("profile", "profile_cuda", "gpu_settings"),
-            settings=JUDGE_SETTINGS,
+            **step("profile", ProfileSettings, first=lambda w: w.parent),
         shell:
-            f"{SCRIPT}/profile.py parent={{wildcards.parent}} selection={{input.selection}} scene={{input.scene}} "
-            f"settings={{params.settings:q}} store={CONFIG.store} profiles={{output.profile}} "
-            "counters={output.counters} log={log}"
+            run("profile")
 
 else:
 
     rule profile:
         input:
             selection=rules.select.output.selection,
+            problem=PROBLEM,
             facts=FACTS,
             device=DEVICE,
         output:
-            profile=PROFILES,
+            profiles=PROFILES,
         log:
             f"{RUN}/logs/round_{{round}}/profile.log",
         params:
-            code=code("profile"),
-            settings=settings("effective_judge"),
+            **step("profile", ProfileSettings, first=0),
         shell:
-            f"{SCRIPT}/profile.py selection={{input.selection}} facts={{input.facts}} device={{input.device}} "
-            f"settings={{params.settings:q}} store={CONFIG.store} profiles={{output.profile}} log={{log}}"
+            run("profile")
 
 
 rule brief:
@@ -56,28 +57,26 @@ rule brief:
         evaluations=lambda w: all_evaluations(w.round),
         parents=previous("selection.parquet"),
         before=briefing(1),
-        problem=rules.problem.output.problem,
+        problem=PROBLEM,
         facts=FACTS,
         device=DEVICE,
-        taxonomy=CHECKED.taxonomy_file,
         models=MODELS,
         baseline=BASELINE,
     output:
         briefing=f"{RUN}/round_{{round}}/briefing.json",
-        costs=costs("brief", CONFIG.reflector),
+        costs=costs("brief", SETTINGS.reflector),
     log:
         f"{RUN}/logs/round_{{round}}/brief.log",
     params:
-        code=code("brief", *BILL),
-        settings=settings("reflector", *ASKING),
+        **step(
+            "brief",
+            BriefSettings,
+            asks=MODELS,
+            files=[CHECKED.taxonomy_file],
+            taxonomy=CHECKED.taxonomy_file,
+        ),
     shell:
-        f"{SCRIPT}/brief.py selection={{input.selection}} summary={{input.summary}} ranking={{input.ranking}} "
-        "techniques={input.techniques} profiles={input.profiles} candidates={input.candidates} "
-        "builds={input.builds} evaluations={input.evaluations} parents={input.parents} before={input.before} "
-        "problem={input.problem} facts={input.facts} device={input.device} taxonomy={input.taxonomy} "
-        "baseline={input.baseline} "
-        f"{ASKED} labels=r{{wildcards.round}}reflect settings={{params.settings:q}} store={CONFIG.store} "
-        "briefing={output.briefing} log={log}"
+        run("brief")
 
 
 rule diagnose:
@@ -85,20 +84,18 @@ rule diagnose:
         selection=rules.select.output.selection,
         profiles=PROFILES,
         briefing=briefing(0),
+        problem=PROBLEM,
         facts=FACTS,
         device=DEVICE,
         models=MODELS,
     output:
-        diagnosis=expand(
+        diagnoses=expand(
             f"{RUN}/round_{{{{round}}}}/diagnosis/{{parent}}.json", parent=PARENTS
         ),
-        costs=costs("diagnose", CONFIG.diagnoser),
+        costs=costs("diagnose", SETTINGS.diagnoser),
     log:
         f"{RUN}/logs/round_{{round}}/diagnose.log",
     params:
-        code=code("diagnose", *BILL),
-        settings=settings("num_bottlenecks", "effective_judge", "diagnoser", *ASKING),
+        **step("diagnose", DiagnoseSettings, asks=MODELS),
     shell:
-        f"{SCRIPT}/diagnose.py selection={{input.selection}} profiles={{input.profiles}} facts={{input.facts}} "
-        f"device={{input.device}} briefing={{input.briefing}} {ASKED} labels=r{{wildcards.round}}d "
-        f"settings={{params.settings:q}} store={CONFIG.store} diagnoses={{output.diagnosis}} log={{log}}"
+        run("diagnose")

@@ -1,9 +1,11 @@
 # What the user takes home.
 
+from kopt.stages.baseline import BaselineSettings
+
 ROUNDS = range(LAST + 1)
 
 
-OUTCOME = [f"{RUN}/outcome.json"] if CUDA else []
+OUTCOME = [f"{RUN}/outcome.json"] if BACKEND.measures else []
 
 # What each job that asks language models has cost, in the order of a round.
 COSTS = [
@@ -17,12 +19,14 @@ COSTS = [
 ]
 
 # The figures that are reported: fresh inputs, fresh processes, everything side by side.
-if CUDA:
+if BACKEND.measures:
 
     rule outcome:
         input:
             selection=f"{RUN}/round_{LAST}/selection.parquet",
-            scene=SCENE,
+            problem=PROBLEM,
+            facts=FACTS,
+            device=DEVICE,
         output:
             outcome=OUTCOME,
         log:
@@ -30,37 +34,19 @@ if CUDA:
         resources:
             gpu=GPU,
         params:
-            code=code("gpu_settings", script="outcome"),
-            settings=settings("baselines", *MEASURING),
+            **step("outcome", BaselineSettings),
         shell:
-            f"{SCRIPT}/outcome.py selection={{input.selection}} scene={{input.scene}} "
-            f"settings={{params.settings:q}} store={CONFIG.store} outcome={{output.outcome}} log={{log}}"
-
-
-# Inputs that grow with the rounds.
-PER_ROUND = [
-    "summaries",
-    "selections",
-    "techniques",
-    "candidates",
-    "builds",
-    "evaluations",
-    "diagnoses",
-    "briefings",
-    "agreements",
-    "costs",
-]
+            run("outcome")
 
 
 rule finish:
     input:
-        problem=rules.problem.output.problem,
+        problem=PROBLEM,
         facts=FACTS,
         device=DEVICE,
-        taxonomy=CHECKED.taxonomy_file,
-        templates=sorted((ROOT / "kopt/report/templates").iterdir()),
         summaries=[f"{RUN}/round_{r}/round.json" for r in ROUNDS],
         selections=[f"{RUN}/round_{r}/selection.parquet" for r in ROUNDS],
+        rankings=[f"{RUN}/round_{r}/ranking.parquet" for r in ROUNDS],
         techniques=[f"{RUN}/round_{r}/techniques.parquet" for r in ROUNDS],
         candidates=[table for r in ROUNDS for table in tables("candidates", r)],
         builds=[table for r in ROUNDS for table in tables("builds", r)],
@@ -73,7 +59,7 @@ rule finish:
         costs=COSTS,
         briefings=[f"{RUN}/round_{r}/briefing.json" for r in range(LAST) if MODELS],
         agreements=[path.format(round=r) for path in AGREEMENT for r in ROUNDS],
-    output:
+    output:  # an export of kopt.exports each, by name
         best=f"{RUN}/best_kernel.py",
         final=f"{RUN}/final.json",
         trials=f"{RUN}/trials.parquet",
@@ -82,11 +68,15 @@ rule finish:
     log:
         f"{RUN}/logs/finish.log",
     params:
-        code=code("finish", *(["model_summary"] if MODELS else [])),
-        settings=settings(*CHECKED.setting_names),
-        files=lambda w, input: " ".join(brace_compressed(name, input[name]) for name in PER_ROUND),
+        **step(
+            "finish",
+            asks=MODELS,
+            files=[
+                CHECKED.taxonomy_file,
+                *sorted((ROOT / "kopt/report/templates").iterdir()),
+            ],
+            taxonomy=CHECKED.taxonomy_file,
+        )
+        | {"settings": CHECKED.recorded_settings()},
     shell:
-        f"{SCRIPT}/finish.py problem={{input.problem}} facts={{input.facts}} device={{input.device}} "
-        "taxonomy={input.taxonomy} {params.files} outcome={input.outcome} "
-        f"settings={{params.settings:q}} store={CONFIG.store} best={{output.best}} final={{output.final}} "
-        "trials={output.trials} report={output.report} manifest={output.manifest} log={log}"
+        run("finish")

@@ -1,48 +1,39 @@
 # Who is asked what, and what they answer.
 
+from kopt.stages.expand import ExpandSettings
+from kopt.stages.generate import GenerateSettings
+from kopt.stages.models import ModelsSettings
+
 
 rule models:
-    input:
-        file=CHECKED.models_file,
     output:
         table=f"{RUN}/models.json",
     log:
         f"{RUN}/logs/models.log",
     params:
-        code=code("models"),
-        settings=settings("asked_models", "replies"),
+        **step(
+            "models",
+            ModelsSettings,
+            files=[CHECKED.models_file],
+            file=CHECKED.models_file,
+        ),
     shell:
-        f"{SCRIPT}/models.py file={{input.file}} settings={{params.settings:q}} store={CONFIG.store} "
-        "table={output.table} log={log}"
+        run("models")
 
 
 rule expand:
     input:
         selection=previous("selection.parquet"),
+        archive=previous("archive.json"),
         summary=previous("round.json"),
     output:
         slots=f"{RUN}/round_{{round}}/slots.parquet",
     log:
         f"{RUN}/logs/round_{{round}}/expand.log",
     params:
-        code=code("expand"),
-        settings=settings(
-            "candidate_pool_size", "num_bottlenecks", "proposers", "samples_per_prompt"
-        ),
+        **step("expand", ExpandSettings, loads=[STRATEGY]),
     shell:
-        f"{SCRIPT}/expand.py selection={{input.selection}} summary={{input.summary}} "
-        "settings={params.settings:q} slots={output.slots} log={log}"
-
-
-GENERATE = (
-    f"{SCRIPT}/generate.py round={{wildcards.round}} attempt={{params.attempt}} slots={{input.slots}} "
-    "selection={input.selection} diagnoses={input.diagnoses} facts={input.facts} device={input.device} "
-    "earlier={input.earlier} builds={params.builds} evaluations={params.evaluations} "
-    f"briefing={{input.briefing}} {ASKED} labels=r{{wildcards.round}}a{{params.attempt}}s settings={{params.settings:q}} store={CONFIG.store} "
-    "candidates={output.candidates} failed={output.failed} sources={params.sources} log={log}"
-)
-GENERATE_CODE = code("generate", *(["generate_by_model"] if MODELS else []), *BILL)
-GENERATE_SETTINGS = settings("seed", "max_repairs", *ASKING)
+        run("expand")
 
 
 rule generate:
@@ -65,14 +56,9 @@ rule generate:
     log:
         f"{RUN}/logs/round_{{round}}/generate_0.log",
     params:
-        code=GENERATE_CODE,
-        settings=GENERATE_SETTINGS,
-        attempt=0,
-        builds="",
-        evaluations="",
-        sources=f"{RUN}/round_{{round}}/attempt_0/candidates",
+        **step("generate", GenerateSettings, asks=MODELS, attempt=0),
     shell:
-        GENERATE
+        run("generate")
 
 
 rule generate_repair:
@@ -87,7 +73,7 @@ rule generate_repair:
         earlier=lambda w: earlier("candidates", w.round, w.attempt),
         builds=lambda w: f"{RUN}/round_{w.round}/attempt_{int(w.attempt) - 1}/builds.parquet",
         evaluations=lambda w: evaluations(w.round, int(w.attempt) - 1),
-        failed=failed_before,
+        to_repair=failed_before,
         empty=[
             rules.problem.output.candidates,
             rules.problem.output.failed,
@@ -100,15 +86,10 @@ rule generate_repair:
     log:
         f"{RUN}/logs/round_{{round}}/generate_{{attempt}}.log",
     params:
-        code=GENERATE_CODE,
-        settings=GENERATE_SETTINGS,
-        attempt=lambda w: w.attempt,
-        builds=lambda w, input: input.builds,
-        evaluations=lambda w, input: input.evaluations,
-        sources="",
+        **step("generate", GenerateSettings, asks=MODELS),
     shell:
         if_failed(
-            GENERATE,
+            run("generate"),
             ("candidates.parquet", "{output.candidates}"),
             ("failed.txt", "{output.failed}"),
             *(("costs.parquet", "{output.costs}") for _ in MODELS),

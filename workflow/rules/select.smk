@@ -1,14 +1,13 @@
 # Which kernels become parents: technique vectors, then a pure choice.
 
+from kopt.stages.classify import ClassifySettings
+from kopt.stages.select import SelectSettings
 
 # How far facts and model agree on techniques: only where both are asked.
 AGREEMENT = (
-    [f"{RUN}/round_{{round}}/agreement.json"] if CONFIG.classification == "both" else []
-)
-CLASSIFIER = (
-    ["classifier", "classification", "technique_clustering", "asking"]
-    if CONFIG.classifier
-    else ["classifier"]
+    [f"{RUN}/round_{{round}}/agreement.json"]
+    if SETTINGS.classification == "both"
+    else []
 )
 
 
@@ -16,44 +15,42 @@ rule classify:
     input:
         ranking=rules.rank.output.ranking,
         known=previous("techniques.parquet"),
-        taxonomy=CHECKED.taxonomy_file,
         device=DEVICE,
-        models=MODELS if CONFIG.classifier else [],
+        models=MODELS if SETTINGS.classifier else [],
     output:
         techniques=f"{RUN}/round_{{round}}/techniques.parquet",
         agreement=AGREEMENT,
-        costs=costs("classify", CONFIG.classifier),
+        costs=costs("classify", SETTINGS.classifier),
     log:
         f"{RUN}/logs/round_{{round}}/classify.log",
     params:
-        code=code(
-            "classify", *(["classify_by_model", *BILL] if CONFIG.classifier else [])
+        **step(
+            "classify",
+            ClassifySettings,
+            asks=SETTINGS.classifier,
+            files=[CHECKED.taxonomy_file],
+            taxonomy=CHECKED.taxonomy_file,
         ),
-        settings=settings("effective_judge", *CLASSIFIER),
     shell:
-        f"{SCRIPT}/classify.py ranking={{input.ranking}} known={{input.known}} taxonomy={{input.taxonomy}} "
-        f"device={{input.device}} round={{wildcards.round}} {ASKED} labels=r{{wildcards.round}}c settings={{params.settings:q}} "
-        f"store={CONFIG.store} techniques={{output.techniques}} agreement={{output.agreement}} log={{log}}"
+        run("classify")
 
 
 rule select:
     input:
         ranking=rules.rank.output.ranking,
         techniques=rules.classify.output.techniques,
-        summary=previous("round.json"),
+        previous=previous("round.json"),
+        previous_archive=previous("archive.json"),
         candidates=lambda w: tables("candidates", w.round),
         builds=lambda w: tables("builds", w.round),
         evaluations=lambda w: all_evaluations(w.round),
     output:
         selection=f"{RUN}/round_{{round}}/selection.parquet",
+        archive=f"{RUN}/round_{{round}}/archive.json",
         summary=f"{RUN}/round_{{round}}/round.json",
     log:
         f"{RUN}/logs/round_{{round}}/select.log",
     params:
-        code=code("select"),
-        settings=settings("candidate_pool_size", "clustering", "stop_share", "patience"),
+        **step("select", SelectSettings, loads=[STRATEGY]),
     shell:
-        f"{SCRIPT}/select.py round={{wildcards.round}} ranking={{input.ranking}} "
-        "techniques={input.techniques} previous={input.summary} candidates={input.candidates} "
-        "builds={input.builds} evaluations={input.evaluations} settings={params.settings:q} "
-        "selection={output.selection} summary={output.summary} log={log}"
+        run("select")

@@ -1,13 +1,17 @@
-"""Rule baseline: the reference as PyTorch runs it and compiles it, and the seed kernel, on this GPU."""
+"""Rule baseline: measure the reference as PyTorch runs it and compiles it, and the seed kernel, on this GPU."""
 
 from kopt.artifact import write_value
+from kopt.backends.backend import load_backend
 from kopt.jobs.command import Job, run
-from kopt.stages.gpu_settings import course_of, scene_of
-from kopt.stages.measure_cuda import measure_baselines, table_lines
+from kopt.jobs.target import target_of
+from kopt.report.finals import table_lines
+from kopt.stages.baseline import BaselineSettings
 
 
 def main(job: Job) -> None:
-    finals = measure_baselines(scene_of(job), course_of(job, "baseline"), job.settings.baselines)
+    settings = job.settings(BaselineSettings)
+    backend = load_backend(settings.backend)
+    finals = backend.baseline(target_of(job), settings.judging, settings.baselines)
     write_value(job.path("baseline"), finals)
     print("\n".join(table_lines(finals)))
 

@@ -1,8 +1,8 @@
-"""Rule brief: what the next round's prompts may tell."""
+"""Rule brief: what the next round's prompts may say."""
 
 from kopt.artifact import read_table, read_tables, read_value, read_values, write_value
 from kopt.jobs.asker import asker_of
-from kopt.jobs.briefing import read_briefing
+from kopt.jobs.briefing import Briefing
 from kopt.jobs.command import Job, run
 from kopt.jobs.ledger_costs import write_costs
 from kopt.model.device import Device
@@ -10,36 +10,41 @@ from kopt.model.kernel import Candidate
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.timing import Finals
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
-from kopt.stages.brief import Round, brief, memory_before, setting_of
+from kopt.run.tables import Round, RoundTables
+from kopt.stages.brief import BriefSettings, brief, memory_before, prompt_context
 from kopt.stages.profile import ParentProfile
 from kopt.techniques.taxonomy import load
 
 
 def main(job: Job) -> None:
-    setting = setting_of(
+    settings = job.settings(BriefSettings)
+    context = prompt_context(
         read_value(job.path("problem"), Problem),
         read_value(job.path("facts"), ProblemFacts),
         read_value(job.path("device"), Device),
         load(job.path("taxonomy")),
     )
-    round = Round(
-        summary=read_value(job.path("summary"), RoundSummary),
+    tables = RoundTables(
         candidates=read_tables(job.paths("candidates"), Candidate),
         builds=read_tables(job.paths("builds"), BuildRow),
         evaluations=read_tables(job.paths("evaluations"), EvaluationRow),
         pool=read_table(job.path("ranking"), RankRow),
         techniques=read_table(job.path("techniques"), TechniqueRow),
+    )
+    round = Round(
+        tables=tables,
         selection=read_table(job.path("selection"), SelectionRow),
-        parents=read_tables(job.paths("parents"), SelectionRow),
-        baseline=next(iter(read_values(job.paths("baseline"), Finals)), None),
+        summary=read_value(job.path("summary"), RoundSummary),
     )
     briefing = brief(
         round,
-        setting,
-        read_values(job.paths("profiles"), ParentProfile),
-        before=memory_before(read_briefing(job.paths("before"))),
-        reflector=job.settings.reflector,
-        asker=asker_of(job),
+        context,
+        parents=read_tables(job.paths("parents"), SelectionRow),
+        profiles=read_values(job.paths("profiles"), ParentProfile),
+        baseline=next(iter(read_values(job.paths("baseline"), Finals)), None),
+        before=memory_before(*read_values(job.paths("before"), Briefing)),
+        reflector=settings.reflector,
+        asker=asker_of(job, settings.asking),
         store=job.store,
     )
     write_value(job.path("briefing"), briefing)

@@ -1,27 +1,22 @@
 """Rules compile, compile_seed and compile_repair: build candidates without a GPU and mark duplicates."""
 
-from kopt.artifact import read_table, read_tables, read_value, write_table, write_text
+from kopt.artifact import read_table, read_tables, write_table, write_text
+from kopt.backends.backend import load_backend
 from kopt.jobs.command import Job, run
-from kopt.model.device import Device
+from kopt.jobs.target import target_of
 from kopt.model.kernel import Candidate
-from kopt.model.problem import Problem
 from kopt.model.trial import BuildRow
-from kopt.stages.compile import builder, compile_candidates, failed_slots, mark_duplicates, write_records
+from kopt.stages.compile import CompileSettings, compile_candidates, failed_slots, mark_duplicates, write_records
 
 
 def main(job: Job) -> None:
-    candidates = read_table(job.path("candidates"), Candidate)
-    problem = read_value(job.path("problem"), Problem)
-    device = read_value(job.path("device"), Device)
-    build = builder(
-        job.settings.effective_judge,
-        problem,
-        device,
-        job.store,
-        workers=job.number("threads"),
-        seconds=job.settings.limits.build_seconds,
+    settings, target = job.settings(CompileSettings), target_of(job)
+    backend = load_backend(settings.backend)
+    rows, builds = compile_candidates(
+        read_table(job.path("candidates"), Candidate),
+        target,
+        build=backend.build(target, workers=job.number("threads"), seconds=settings.build_seconds),
     )
-    rows, builds = compile_candidates(candidates, problem=problem, device=device, store=job.store, build=build)
     marked = mark_duplicates(rows, read_tables(job.paths("earlier"), BuildRow), chunks=job.number("chunks"))
     write_records(job.paths("records"), marked, builds)
     write_text(job.path("failed"), failed_slots(marked))

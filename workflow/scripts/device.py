@@ -1,15 +1,17 @@
-"""Rule device: the GPU of this run, described and measured."""
+"""Rule device: describe and measure the GPU of this run."""
 
 from kopt.artifact import write_value
+from kopt.backends.backend import load_backend
 from kopt.jobs.command import Job, run
-from kopt.jobs.on_gpu import described
+from kopt.stages.device import DeviceSettings, device_line
 
 
 def main(job: Job) -> None:
-    device = described(job.store, wait_s=job.settings.limits.gpu_wait_seconds).device
+    settings = job.settings(DeviceSettings)
+    backend = load_backend(settings.backend)
+    device = backend.device(job.store, settings.gpu_wait_seconds)
     write_value(job.path("device"), device)
-    rates = ", ".join(f"{name} {rate:g}" for name, rate in device.matmul_tflop_s.items())
-    print(f"{device.name}: {device.copy_gb_s:g} GB/s, matrix products at {rates} TFLOP/s, measured")
+    print(device_line(device))
 
 
 run(main)

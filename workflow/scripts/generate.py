@@ -1,23 +1,33 @@
 """Rules generate and generate_repair: ask every slot's proposer for a candidate."""
 
+from collections.abc import Sequence
+
 from kopt.artifact import read_table, read_tables, read_value, read_values, write_table, write_text
-from kopt.jobs.asker import asker_of
 from kopt.jobs.command import Job, run
-from kopt.jobs.ledger_costs import write_costs
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate, Slot
 from kopt.model.problem import ProblemFacts
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
-from kopt.stages.generate import AttemptContext, directions, failures, generate, unusable_slots, write_sources
-from kopt.stages.generate_by_model import author_of, lost_replies, written
+from kopt.stages.generate import (
+    NO_MODELS,
+    AttemptContext,
+    GenerateSettings,
+    ModelProposals,
+    directions,
+    failures,
+    generate,
+    unusable_slots,
+    write_sources,
+)
 
 
 def main(job: Job) -> None:
-    setting = AttemptContext(
+    settings = job.settings(GenerateSettings)
+    context = AttemptContext(
         round=job.number("round"),
         attempt=job.number("attempt"),
-        seed=job.settings.seed,
+        seed=settings.seed,
         parents={row.kernel: row for row in read_table(job.path("selection"), SelectionRow)},
         directions=directions(read_values(job.paths("diagnoses"), Diagnosis)),
         facts=read_value(job.path("facts"), ProblemFacts),
@@ -26,15 +36,31 @@ def main(job: Job) -> None:
     )
     slots = read_table(job.path("slots"), Slot)
     earlier = read_tables(job.paths("earlier"), Candidate)
-    author = author_of(job, slots, setting, earlier, asker_of(job))
     failed = failures(read_tables(job.paths("builds"), BuildRow), read_tables(job.paths("evaluations"), EvaluationRow))
-    candidates = generate(
-        slots, setting, earlier=earlier, failed=failed | lost_replies(author), written=written(author)
-    )
+    models = language_models(job, settings, slots, context, earlier) if settings.asking else NO_MODELS
+    candidates = generate(slots, context, earlier=earlier, failed=failed | models.failed, ask_models=models.ask)
     write_sources(job.paths("sources"), candidates, job.store)
-    write_text(job.path("failed"), unusable_slots([*earlier, *candidates], setting.round, setting.attempt))
+    write_text(job.path("failed"), unusable_slots([*earlier, *candidates], context.round, context.attempt))
     write_table(job.path("candidates"), candidates, Candidate)
-    write_costs(job)
+    if settings.asking:
+        write_costs(job)
+
+
+def language_models(
+    job: Job, settings: GenerateSettings, slots: Sequence[Slot], context: AttemptContext, earlier: Sequence[Candidate]
+) -> ModelProposals:
+    from kopt.jobs.asker import asker_of
+    from kopt.jobs.briefing import Briefing
+    from kopt.stages.generate_by_model import model_proposals
+
+    briefing, asker = read_value(job.path("briefing"), Briefing), asker_of(job, settings.asking)
+    return model_proposals(slots, context, earlier, repairs=settings.max_repairs, briefing=briefing, asker=asker)
+
+
+def write_costs(job: Job) -> None:
+    from kopt.jobs import ledger_costs
+
+    ledger_costs.write_costs(job)
 
 
 run(main)

@@ -2,11 +2,12 @@
 
 from kopt.artifact import write_value
 from kopt.jobs.command import Job, run
-from kopt.stages.models import snapshot
+from kopt.stages.models import ModelsSettings, snapshot
 
 
 def main(job: Job) -> None:
-    write_value(job.path("table"), snapshot(job.path("file"), job.settings.asked_models, job.settings.replies))
+    settings = job.settings(ModelsSettings)
+    write_value(job.path("table"), snapshot(job.path("file"), settings.asked_models, settings.replies))
 
 
 run(main)

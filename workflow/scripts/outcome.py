@@ -1,20 +1,18 @@
-"""Rule outcome: the best kernel, the seed and the baselines, verified and timed anew, side by side."""
+"""Rule outcome: verify and time the best kernel, the seed and the baselines anew, side by side."""
 
 from kopt.artifact import read_table, write_value
+from kopt.backends.backend import load_backend
 from kopt.jobs.command import Job, run
+from kopt.jobs.target import target_of
 from kopt.model.trial import SelectionRow
-from kopt.stages.gpu_settings import course_of, scene_of
-from kopt.stages.measure_cuda import measure_outcome
+from kopt.stages.baseline import BaselineSettings
 
 
 def main(job: Job) -> None:
-    outcome = measure_outcome(
-        read_table(job.path("selection"), SelectionRow),
-        scene_of(job),
-        course_of(job, "outcome", processes=4),
-        job.settings.baselines,
-    )
-    write_value(job.path("outcome"), outcome)
+    settings = job.settings(BaselineSettings)
+    backend = load_backend(settings.backend)
+    selection = read_table(job.path("selection"), SelectionRow)
+    write_value(job.path("outcome"), backend.outcome(selection, target_of(job), settings.judging, settings.baselines))
 
 
 run(main)

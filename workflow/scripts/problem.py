@@ -3,21 +3,23 @@
 import yaml
 
 from kopt.artifact import write_table, write_text, write_value
+from kopt.backends.backend import load_backend
 from kopt.jobs.command import Job, run
 from kopt.model.device import Device
 from kopt.model.kernel import Candidate
 from kopt.model.trial import BuildRow, EvaluationRow
 from kopt.problem.folder import load
 from kopt.report.costs import LabelledCost
-from kopt.stages.problem import facts_of
+from kopt.stages.problem import ProblemSettings
 
 
 def main(job: Job) -> None:
+    backend = load_backend(job.settings(ProblemSettings).backend)
     problem = load(job.path("folder"))
     write_value(job.path("problem"), problem)
-    write_value(job.path("facts"), facts_of(problem, job.store, job.settings.effective_judge))
-    for path in job.paths("description"):
-        write_value(path, Device.model_validate(yaml.safe_load(job.path("device").read_text())))
+    write_value(job.path("facts"), backend.facts(problem, job.store))
+    for path in job.paths("device"):
+        write_value(path, Device.model_validate(yaml.safe_load(job.path("description").read_text())))
     write_table(job.path("candidates"), [], Candidate)
     write_table(job.path("builds"), [], BuildRow)
     write_table(job.path("evaluations"), [], EvaluationRow)

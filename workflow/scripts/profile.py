@@ -1,44 +1,26 @@
 """Rule profile: what is known of each parent's run."""
 
-from kopt.artifact import read_table, read_value, write_text, write_value
+from kopt.artifact import read_table, write_text, write_value
+from kopt.backends.backend import load_backend
 from kopt.jobs.command import Job, run
-from kopt.model.device import Device
-from kopt.model.problem import ProblemFacts
+from kopt.jobs.target import target_of
 from kopt.model.trial import SelectionRow
-from kopt.stages.profile import ParentProfile, profile_parents, profiler
+from kopt.stages.profile import ProfileSettings, profile_parents
 
 
 def main(job: Job) -> None:
-    if job.settings.effective_judge == "cuda":
-        on_gpu(job)
-        return
-    profiles = profile_parents(
+    settings = job.settings(ProfileSettings)
+    backend = load_backend(settings.backend)
+    profiled = profile_parents(
         read_table(job.path("selection"), SelectionRow),
+        first=job.number("first"),
         places=len(job.paths("profiles")),
-        profiler=profiler(
-            job.settings.effective_judge,
-            read_value(job.path("facts"), ProblemFacts),
-            read_value(job.path("device"), Device),
-            job.store,
-        ),
+        profiler=backend.profile(target_of(job), settings.judging, seconds=settings.profile_seconds),
     )
-    for path, profile in zip(job.paths("profiles"), profiles, strict=True):
+    for path, (_, counters) in zip(job.paths("counters"), profiled, strict=False):
+        write_text(path, counters)
+    for path, (profile, _) in zip(job.paths("profiles"), profiled, strict=True):
         write_value(path, profile)
-
-
-def on_gpu(job: Job) -> None:
-    """The profile of one place of the selection."""
-    from kopt.stages.gpu_settings import plan_of, scene_of
-    from kopt.stages.profile_cuda import CSV, profile_on_gpu
-
-    parents, place = read_table(job.path("selection"), SelectionRow), job.number("parent")
-    profile = ParentProfile(kernel="", profile=None)
-    if place < len(parents):
-        profile = profile_on_gpu(
-            parents[place], scene_of(job), plan=plan_of(job), seconds=job.settings.limits.profile_seconds
-        )
-    write_text(job.path("counters"), job.store.text(CSV, profile.counters, ".csv") if profile.counters else "")
-    write_value(job.path("profiles"), profile)
 
 
 run(main)

@@ -1,11 +1,12 @@
-"""Rule select: the parents of the next round, and what the round came to."""
+"""Rule select: the parents of the next round, what the strategy remembers, and the round's summary."""
 
 from kopt.artifact import read_table, read_tables, read_values, write_table, write_value
 from kopt.jobs.command import Job, run
 from kopt.model.kernel import Candidate
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
 from kopt.report.terminal import round_line
-from kopt.stages.select import RoundTables, Rules, check_seed, select_parents, summarise
+from kopt.search.registry import load_strategy
+from kopt.stages.select import RoundTables, SelectSettings, check_seed, select_parents, summarise
 
 
 def main(job: Job) -> None:
@@ -17,15 +18,13 @@ def main(job: Job) -> None:
         techniques=read_table(job.path("techniques"), TechniqueRow),
     )
     check_seed(tables)
-    rules = Rules(
-        width=job.settings.candidate_pool_size,
-        clustering=job.settings.clustering,
-        share=job.settings.stop_share,
-        patience=job.settings.patience,
-    )
-    previous = read_values(job.paths("previous"), RoundSummary)
-    summary = summarise(job.number("round"), tables, rules, *previous)
-    write_table(job.path("selection"), select_parents(tables, rules), SelectionRow)
+    settings = job.settings(SelectSettings)
+    strategy = load_strategy(settings.strategy)
+    archives = read_values(job.paths("previous_archive"), strategy.archive)
+    parents, archive = select_parents(tables, settings, strategy, *archives)
+    summary = summarise(job.number("round"), tables, settings, *read_values(job.paths("previous"), RoundSummary))
+    write_table(job.path("selection"), parents, SelectionRow)
+    write_value(job.path("archive"), archive)
     write_value(job.path("summary"), summary)
     print(round_line(summary))
 

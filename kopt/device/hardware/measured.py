@@ -28,6 +28,7 @@ class PeaksKey(Key):
     """What measured rates depend on."""
 
     kind: ClassVar[str] = "peaks"
+    determined: ClassVar[bool] = False
     uuid: str
     driver: str
     torch: str

@@ -1,24 +1,28 @@
-"""Stage profile on a GPU: hardware counters of a parent, and what is known without them where there are none."""
+"""Profile a parent on a GPU: hardware counters, and what is known without them where they cannot be read."""
 
 from __future__ import annotations
 
 import logging
 
+from kopt.backends.backend import ProfiledParent, Profiler
+from kopt.backends.cuda_judge import Records
+from kopt.backends.estimates import estimate_time
+from kopt.backends.static_profile import profile_without_counters
 from kopt.device.hardware.environment import environment, environments
 from kopt.device.hardware.measured import MeasuredDevice
+from kopt.jobs.builds import built_named
+from kopt.jobs.kernels import kernel_named
 from kopt.jobs.keys import ProfileKey, build_contract
 from kopt.jobs.on_gpu import leased
+from kopt.jobs.target import ProblemOnTarget
 from kopt.model.base import Value
 from kopt.model.device import Device
 from kopt.model.diagnosis import Profile
 from kopt.model.environment import Environment
+from kopt.model.options import JudgeOptions
 from kopt.model.trial import SelectionRow
 from kopt.provenance import code_digest
 from kopt.search.diagnose import slowest
-from kopt.stages.evaluate import built_named, estimate_time
-from kopt.stages.evaluate_cuda import Plan, Records, kernel_named
-from kopt.stages.measure_cuda import MeasureContext
-from kopt.stages.profile import ParentProfile, profile_without_counters
 
 log = logging.getLogger(__name__)
 
@@ -34,46 +38,48 @@ class Counters(Value):
     """Digest of the table."""
 
 
-def profile_on_gpu(row: SelectionRow, scene: MeasureContext, *, plan: Plan, seconds: float) -> ParentProfile:
-    """The profile of one parent, on the workload that is furthest from its floor.
+def profile_by_counters(target: ProblemOnTarget, options: JudgeOptions, *, seconds: float) -> Profiler:
+    """Make a profiler that reads counters on the workload that is furthest from its floor.
 
     Args:
-        row: the parent.
-        scene: where it is profiled.
-        plan: how it was judged, which names its time.
+        target: the problem, and the device that its kernels were built for.
+        options: how the parents were judged, which names their times.
         seconds: limit of Nsight Compute, s.
     """
-    profiling = Profiling(row, scene, plan)
-    profile: Counters | Profile | None = profiling.known()
-    if profile is None:
-        with leased(scene.store, wait_s=plan.wait_s) as found:
-            profile = profiling.on(found, seconds)
-    if isinstance(profile, Profile):
-        return ParentProfile(kernel=row.kernel, profile=profile)
-    return ParentProfile(kernel=row.kernel, profile=profile.profile, counters=profile.csv)
+    return lambda row: ParentOnGpu(row, target, options).profile(seconds)
 
 
-class Profiling:
-    """One parent."""
+class ParentOnGpu:
+    """One parent, to be profiled on one of the visible GPUs."""
 
-    def __init__(self, row: SelectionRow, scene: MeasureContext, plan: Plan) -> None:
-        self._row, self._problem, self._facts, self._store = row, scene.problem, scene.facts, scene.store
-        self._plan = plan
-        self._timing = Records(scene.problem, scene.device, scene.store, plan, environments()).timing(row)
-        name = slowest(self._timing)[0] if self._timing else scene.problem.main[0].name
-        self._workload = next(one for one in scene.problem.main if one.name == name)
+    def __init__(self, row: SelectionRow, target: ProblemOnTarget, options: JudgeOptions) -> None:
+        self._row, self._problem, self._facts, self._store = row, target.problem, target.facts, target.store
+        self._options = options
+        self._timing = Records(target, options, environments()).timing(row)
+        name = slowest(self._timing)[0] if self._timing else target.problem.main[0].name
+        self._workload = next(workload for workload in target.problem.main if workload.name == name)
 
-    def known(self) -> Counters | None:
-        """What is known of it on one of the visible GPUs."""
-        found = (self._store.shelf(Counters).get(self._key(one)) for one in environments())
-        return next((one for one in found if one is not None), None)
+    def profile(self, seconds: float) -> ProfiledParent:
+        """Look up the counters, or read them within `seconds`; without counters, tell what build and time say."""
+        counters: Counters | Profile | None = self._stored()
+        if counters is None:
+            with leased(self._store, wait_s=self._options.measuring.gpu_wait_seconds) as device:
+                counters = self._read(device, seconds)
+        if isinstance(counters, Profile):
+            return ProfiledParent(counters)
+        return ProfiledParent(counters.profile, self._store.text(CSV, counters.csv, ".csv"))
 
-    def on(self, found: MeasuredDevice, seconds: float) -> Counters | Profile:
-        """Counters where they can be read; else what is known without them, which is not kept."""
-        counters = self._count(self._static(found.device), found.device, seconds)
+    def _stored(self) -> Counters | None:
+        shelf = self._store.shelf(Counters)
+        stored = (shelf.get(self._key(where)) for where in environments())
+        return next((counters for counters in stored if counters is not None), None)
+
+    def _read(self, device: MeasuredDevice, seconds: float) -> Counters | Profile:
+        """Read counters and keep them; a profile without counters is not kept."""
+        counters = self._count(self._static(device.device), device.device, seconds)
         if isinstance(counters, Profile):
             return counters
-        here = environment(found.device.name, found.uuid, found.driver)
+        here = environment(device.device.name, device.uuid, device.driver)
         return self._store.shelf(Counters).put(self._key(here), counters)
 
     def _static(self, device: Device) -> Profile:
@@ -91,18 +97,18 @@ class Profiling:
         )  # fmt: skip
 
     def _count(self, static: Profile, device: Device, seconds: float) -> Counters | Profile:
-        """Counters, or the profile without them and why; the latter is not kept."""
+        """Counters, or the profile without them and the reason in its notes."""
         from kopt.device.ncu.count import NotCounted, ProfileJob, count, counters_profile, foreign_kernels
 
         job = ProfileJob(
             kernel=kernel_named(self._row.kernel, self._problem, self._store), problem=self._problem,
-            workload=self._workload, seed=self._plan.seed,
+            workload=self._workload, seed=self._options.seed,
         )  # fmt: skip
         counted = count(job, wait_s=seconds)
         if isinstance(counted, NotCounted):
             log.warning("no counters of %s: %s", self._row.origin, counted.note)
             return static.model_copy(update={"notes": (*static.notes, counted.note)})
-        (facts,) = (one for one in self._facts.workloads if one.workload == self._workload.name)
+        (facts,) = (workload for workload in self._facts.workloads if workload.workload == self._workload.name)
         profile = counters_profile(counted, static, facts, device, self._problem.dtype)
         foreign = foreign_kernels(counted, self._launched())
         if foreign:

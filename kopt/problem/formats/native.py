@@ -1,8 +1,8 @@
 """kopt's own format: `problem.py`, `kernel.py` and `problem.yaml` in one folder.
 
-`problem.py` is KernelBench style (`Model`, `get_inputs`, `get_init_inputs`, sizes as module constants), `kernel.py`
-the seed kernel with `kernel_function`, and `problem.yaml` declares dtype, workloads, tolerance and mutated inputs.
-Nothing is imported: the sources are only parsed.
+`problem.py` holds the reference as in KernelBench (`Model`, `get_inputs`, `get_init_inputs`, sizes as module
+constants), `kernel.py` the seed kernel with `kernel_function`, and `problem.yaml` declares dtype, workloads, tolerance
+and mutated inputs.  The sources are parsed, never imported.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from kopt.errors import ProblemError, nearest
 from kopt.model.base import Value
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Tolerance, Workload
+from kopt.problem.format import Format
 
 REFERENCE, SEED, DECLARATION = FILES = "problem.py", "kernel.py", "problem.yaml"
 REQUIRED = ("Model", "get_inputs", "get_init_inputs")
@@ -27,12 +28,12 @@ Overrides = dict[str, int]
 
 
 class Workloads(Value):
-    """Workloads by name; each is a mapping of module constants to override, `{}` for the module's own sizes."""
+    """Workloads by name: each maps module constants to their values, `{}` keeps the module's own sizes."""
 
     main: dict[str, Overrides] = Field(min_length=1)
     """Timed workloads."""
     hidden: dict[str, Overrides] = Field(default_factory=dict)
-    """Workloads for verification only."""
+    """Workloads for verification alone."""
     small: dict[str, Overrides] = Field(min_length=1)
     """Workloads for the Triton interpreter."""
 
@@ -45,18 +46,23 @@ class Declaration(Value):
     workloads: Workloads
     """Concrete shapes."""
     tolerance: Tolerance | None = None
-    """Largest accepted error of an element; by default calibrated."""
+    """Largest accepted error of an element; calibrated from the eager model when not given."""
     mutates: tuple[str, ...] = ()
     """Names of inputs that a candidate may write to."""
 
 
-def recognises(folder: Path) -> bool:
-    """Whether the folder is in this format."""
+def files(folder: Path) -> tuple[Path, ...]:
+    """The three files of a problem."""
+    return tuple(folder / name for name in FILES)
+
+
+def matches(folder: Path) -> bool:
+    """Whether the folder has a declaration."""
     return (folder / DECLARATION).is_file()
 
 
 def read(folder: Path) -> Problem:
-    """Read and check a problem folder.
+    """Read and check the problem in a folder.
 
     Raises:
         ProblemError: one line that says what is wrong and where.
@@ -90,7 +96,7 @@ def _text(folder: Path, name: str) -> str:
     file = folder / name
     if not file.exists():
         raise ProblemError(f"{folder.name}: {name} is missing; a problem needs {', '.join(FILES)}")
-    if not file.is_file():  # to read a pipe could take for ever
+    if not file.is_file():  # reading a pipe could take for ever
         raise ProblemError(f"{folder.name}/{name} is no file")
     try:
         return file.read_text(encoding="utf-8-sig")
@@ -127,18 +133,17 @@ def _declaration(text: str, where: str) -> Declaration:
 
 def _explain(error: ValidationError) -> str:
     errors = error.errors(include_url=False)
-    one = next(
-        (e for e in errors if e["type"] == "extra_forbidden"), errors[0]
-    )  # a misspelt key explains a missing one
-    *parents, last = [str(part) for part in one["loc"]] or [""]
-    if one["type"] == "extra_forbidden":
+    # a misspelt key explains a missing one
+    fault = next((error for error in errors if error["type"] == "extra_forbidden"), errors[0])
+    *parents, last = [str(part) for part in fault["loc"]] or [""]
+    if fault["type"] == "extra_forbidden":
         return f"unknown key {'.'.join([*parents, last])!r}{nearest(last, _keys(parents))}"
-    if one["type"] == "missing":
+    if fault["type"] == "missing":
         return f"{'.'.join([*parents, last])} is missing"
     known = [dtype.value for dtype in Dtype]
     if last == "dtype":
-        return f"dtype: unknown {one['input']!r}{nearest(str(one['input']), known)}; known are {', '.join(known)}"
-    return f"{'.'.join([*parents, last])}: {one['msg']} (got {one['input']!r})"
+        return f"dtype: unknown {fault['input']!r}{nearest(str(fault['input']), known)}; known are {', '.join(known)}"
+    return f"{'.'.join([*parents, last])}: {fault['msg']} (got {fault['input']!r})"
 
 
 def _keys(parents: list[str]) -> Iterable[str]:
@@ -183,13 +188,13 @@ def _check_seed(tree: ast.Module, name: str) -> None:
 
 
 def _defined(tree: ast.Module) -> set[str]:
-    """Names of classes and functions, and of assigned names (a function may be made by another)."""
+    """Names of the module's classes and functions, and those it assigns, since a call may make a function."""
     definitions = [n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     return {*definitions, *_constants(tree)}
 
 
 def _constants(tree: ast.Module) -> tuple[str, ...]:
-    """Names that are assigned at the top of the module."""
+    """Names that the module assigns at its top level."""
     targets: list[ast.expr] = []
     for node in tree.body:
         if isinstance(node, ast.Assign):
@@ -208,3 +213,6 @@ def _forward_arguments(tree: ast.Module) -> tuple[str, ...]:
         if isinstance(method, ast.FunctionDef) and method.name == "forward"
     ]
     return tuple(argument.arg for forward in forwards for argument in forward.args.args[1:])
+
+
+FORMAT = Format(files=files, matches=matches, read=read)

@@ -1,0 +1,138 @@
+"""The seam between the search and what judges its kernels: one record of functions for each backend.
+
+A rule's script loads the backend that its settings name and calls its functions; nothing else in the workflow asks
+which backend it is.  A backend's module imports at its top only what this module needs: the functions import what they
+use when they are called, so that a rule's code digest covers what the rule uses of the backend and no more.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, NoReturn, Protocol
+
+from kopt.jobs.target import ProblemOnTarget
+from kopt.model.build import Build
+from kopt.model.device import Device
+from kopt.model.diagnosis import Diagnosis, Profile
+from kopt.model.judged import Judged
+from kopt.model.kernel import Kernel
+from kopt.model.options import FinalsOptions, JudgeOptions
+from kopt.model.outcome import Outcome
+from kopt.model.problem import Problem, ProblemFacts
+from kopt.model.technique import Technique, TechniqueVector
+from kopt.model.timing import Finals
+from kopt.model.trial import BuildRow, RankRow, SelectionRow
+from kopt.store import Store
+
+
+class ProfiledParent(NamedTuple):
+    """What is known of one parent's run."""
+
+    profile: Profile | None
+    """None where nothing is known."""
+    counters: str = ""
+    """The table that Nsight Compute printed, as CSV; empty when no counter was read."""
+
+
+Builder = Callable[[Sequence[Kernel]], Mapping[int, Build]]
+"""Build kernels; the results are keyed by position."""
+
+Judge = Callable[[Sequence[BuildRow]], Mapping[int, Judged]]
+"""Judge the kernels of some rows; the results are keyed by slot."""
+
+Profiler = Callable[[SelectionRow], ProfiledParent]
+"""Profile one parent."""
+
+Diagnoser = Callable[[SelectionRow, Profile | None], Diagnosis]
+"""Say what limits one parent, and which directions to try."""
+
+Classifier = Callable[[Sequence[RankRow]], Mapping[str, TechniqueVector | None]]
+"""Classify kernels of the pool; the results are keyed by kernel digest, None where the classifier gave no answer."""
+
+
+class BuildKernels(Protocol):
+    """Make the builder of a problem's kernels."""
+
+    def __call__(self, target: ProblemOnTarget, *, workers: int, seconds: float) -> Builder:
+        """Take the number of processes, and the wall-clock limit of one kernel in seconds."""
+
+
+class JudgeKernels(Protocol):
+    """Make the judge of a problem's kernels."""
+
+    def __call__(self, target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
+        """Take the digest of the kernel to beat (empty: none) and the number of processes."""
+
+
+class RankPool(Protocol):
+    """Order the pool by time; a backend that measures verifies and times its fastest kernels anew."""
+
+    def __call__(
+        self, pool: Sequence[RankRow], target: ProblemOnTarget, options: FinalsOptions | None, *, round: int
+    ) -> list[RankRow]:
+        """Take the pool in order of the times known so far."""
+
+
+class ProfileParents(Protocol):
+    """Make the profiler of a problem's parents."""
+
+    def __call__(self, target: ProblemOnTarget, options: JudgeOptions, *, seconds: float) -> Profiler:
+        """Take the limit of profiling one parent in seconds."""
+
+
+def _measures_nothing(*arguments: object, **named: object) -> NoReturn:
+    raise NotImplementedError("this backend measures nothing")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """How kernels are built, judged, timed and profiled."""
+
+    name: str
+    """Name of the setting `judge`."""
+    builds: bool
+    """Kernels are compiled, so that there is PTX to classify, to estimate from and to profile."""
+    chunked: bool
+    """A round's kernels are judged in several jobs; else one job uses all cores."""
+    facts: Callable[[Problem, Store], ProblemFacts]
+    """What the problem's workloads must move and compute."""
+    build: BuildKernels
+    judge: JudgeKernels
+    rank: RankPool
+    profile: ProfileParents
+    directions: Callable[[ProblemOnTarget, int], Diagnoser]
+    """Make the diagnoser by rules; takes the number of directions."""
+    techniques: Callable[[Sequence[Technique], Device, Store], Classifier]
+    """Make the classifier by facts."""
+    device: Callable[[Store, float], Device] = _measures_nothing
+    """Describe the run's GPU and measure its rates; takes the store and the longest wait for a GPU, s."""
+    baseline: Callable[[ProblemOnTarget, JudgeOptions, Sequence[str]], Finals] = _measures_nothing
+    """Measure the seed kernel and the baselines, side by side."""
+    outcome: Callable[[Sequence[SelectionRow], ProblemOnTarget, JudgeOptions, Sequence[str]], Outcome] = (
+        _measures_nothing
+    )
+    """Measure the best of the last parents, the seed kernel and the baselines, side by side in fresh processes."""
+
+    @property
+    def measures(self) -> bool:
+        """Tell whether times are measured on GPUs: judging jobs ask for a GPU, and the run describes its own device."""
+        return self.device is not _measures_nothing
+
+    def evaluate_threads(self, cores: int, workers_per_gpu: int) -> int:
+        """Count the cores of one evaluate job: what judges in one job uses all, what is judged on a GPU shares them."""
+        if not self.chunked:
+            return cores
+        return min(cores, workers_per_gpu) if self.measures else 1
+
+    def chunks(self, slots: int, chunk_size: int, attempt: int) -> int:
+        """Count the evaluate jobs of an attempt.  Repairs are fewer, so that their chunks hold eight times as many."""
+        return -(-slots // (chunk_size * (8 if attempt else 1))) if self.chunked else 1
+
+
+def load_backend(name: str) -> Backend:
+    """Load a backend by the name of its module in `kopt.backends`."""
+    backend = importlib.import_module(f"kopt.backends.{name}").BACKEND
+    assert isinstance(backend, Backend)
+    return backend

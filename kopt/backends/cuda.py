@@ -1,0 +1,98 @@
+"""Judge on GPUs: Triton compiles without them, the CUDA judge verifies and times, Nsight Compute reads counters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, Profiler
+from kopt.jobs.target import ProblemOnTarget
+from kopt.model.device import Device
+from kopt.model.options import FinalsOptions, JudgeOptions
+from kopt.model.outcome import Outcome
+from kopt.model.problem import Problem, ProblemFacts
+from kopt.model.technique import Technique
+from kopt.model.timing import Finals
+from kopt.model.trial import RankRow, SelectionRow
+from kopt.store import Store
+
+
+def facts(problem: Problem, store: Store) -> ProblemFacts:
+    """Count the bytes and operations of the main workloads; facts in the store are not counted again."""
+    from kopt.backends.problem_facts import facts_of
+
+    return facts_of(problem, store)
+
+
+def build(target: ProblemOnTarget, *, workers: int, seconds: float) -> Builder:
+    """Make the builder that compiles with Triton."""
+    from kopt.backends.triton_builder import build_with_triton
+
+    return build_with_triton(target.problem, target.device, target.store, workers=workers, seconds=seconds)
+
+
+def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
+    """Make the judge on a GPU, with the incumbent raced along; contestants share the GPU as the options say."""
+    from kopt.backends.cuda_judge import judge_by_cuda
+
+    return judge_by_cuda(target, options, incumbent=incumbent)
+
+
+def rank(
+    pool: Sequence[RankRow], target: ProblemOnTarget, options: FinalsOptions | None, *, round: int
+) -> list[RankRow]:
+    """Verify and time the fastest of the pool anew, side by side."""
+    from kopt.backends.cuda_finals import measure_pool
+
+    assert options is not None
+    return measure_pool(pool, target, options, round=round)
+
+
+def profile(target: ProblemOnTarget, options: JudgeOptions, *, seconds: float) -> Profiler:
+    """Make the profiler that reads hardware counters."""
+    from kopt.backends.cuda_profile import profile_by_counters
+
+    return profile_by_counters(target, options, seconds=seconds)
+
+
+def directions(target: ProblemOnTarget, count: int) -> Diagnoser:
+    """Make the diagnoser by rules over profile, roofline and build."""
+    from kopt.backends.rule_diagnosis import diagnose_by_rules
+
+    return diagnose_by_rules(target, count)
+
+
+def techniques(taxonomy: Sequence[Technique], device: Device, store: Store) -> Classifier:
+    """Make the classifier by facts of source and PTX."""
+    from kopt.backends.static_techniques import classify_by_facts
+
+    return classify_by_facts(taxonomy, device, store)
+
+
+def device(store: Store, wait_s: float) -> Device:
+    """Describe a visible GPU and measure its rates; one that was measured before is not measured again."""
+    from kopt.jobs.on_gpu import described
+
+    return described(store, wait_s=wait_s).device
+
+
+def baseline(target: ProblemOnTarget, options: JudgeOptions, baselines: Sequence[str]) -> Finals:
+    """Measure the seed kernel and the baselines, side by side."""
+    from kopt.backends.cuda_finals import measure_baselines
+
+    return measure_baselines(target, options, baselines)
+
+
+def outcome(
+    selection: Sequence[SelectionRow], target: ProblemOnTarget, options: JudgeOptions, baselines: Sequence[str]
+) -> Outcome:
+    """Measure the best kernel, the seed kernel and the baselines, side by side in fresh processes."""
+    from kopt.backends.cuda_finals import measure_outcome
+
+    return measure_outcome(selection, target, options, baselines)
+
+
+BACKEND = Backend(
+    name="cuda", builds=True, chunked=True, facts=facts, build=build, judge=judge, rank=rank,
+    profile=profile, directions=directions, techniques=techniques, device=device, baseline=baseline,
+    outcome=outcome,
+)  # fmt: skip

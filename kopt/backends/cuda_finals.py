@@ -1,0 +1,171 @@
+"""Measure kernels and baselines anew, side by side in fresh processes: baselines, finalists of a round, the outcome."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from kopt import artifact
+from kopt.artifact import text_digest
+from kopt.device.hardware.environment import environment, environments
+from kopt.errors import DeviceError
+from kopt.jobs.accidents import is_accident, is_refused_time
+from kopt.jobs.builds import known_build
+from kopt.jobs.kernels import kernel_named
+from kopt.jobs.keys import FinalsKey, cuda_contract
+from kopt.jobs.on_gpu import check_same, leased
+from kopt.jobs.target import ProblemOnTarget
+from kopt.model.environment import Environment
+from kopt.model.kernel import Kernel
+from kopt.model.options import FinalsOptions, JudgeOptions
+from kopt.model.outcome import BEST, SEED, Outcome
+from kopt.model.timing import Finals, Measured
+from kopt.model.trial import RankRow, SelectionRow, behaviour
+from kopt.model.verdict import Passed
+from kopt.search.order import by_time, dedup
+
+log = logging.getLogger(__name__)
+
+OUTCOME_PROCESSES = 4
+"""Timer processes of the outcome, one after the other."""
+
+
+def measure_anew(
+    kernels: Mapping[str, Kernel],
+    baselines: Sequence[str],
+    target: ProblemOnTarget,
+    options: JudgeOptions,
+    *,
+    purpose: str,
+    processes: int = 1,
+) -> Finals:
+    """Verify and time kernels by name and baselines, side by side; what the store knows on this device is read.
+
+    Args:
+        kernels: by name.
+        baselines: names of baselines.
+        target: the problem, and the device that the kernels were built for.
+        options: how to judge and to time.
+        purpose: the inputs follow from this text and the run's seed, so that they are not the search's.
+        processes: timer processes, one after the other.
+
+    Raises:
+        DeviceError: there is no GPU, or it broke.
+    """
+    store, measure = target.store, options.measuring
+    seed = int(artifact.digest([options.seed, purpose])[:12], 16)
+
+    def key(where: Environment) -> FinalsKey:
+        return FinalsKey(
+            kernels=tuple((name, text_digest(kernel.source)) for name, kernel in sorted(kernels.items())),
+            baselines=tuple(baselines), problem=cuda_contract(target.problem), environment=where, seed=seed,
+            warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat, processes=processes,
+        )  # fmt: skip
+
+    shelf = store.shelf(Finals)
+    stored = (shelf.get(key(where)) for where in environments())
+    finals = next((one for one in stored if one is not None), None)
+    if finals is not None:
+        return finals
+    with leased(store, wait_s=measure.gpu_wait_seconds) as device:
+        from kopt.device.cuda.judge import LIMITS, CudaJob, Final, ProblemOnDevice, measure_finalists
+
+        check_same(device, target.device)
+        plan = Final(
+            baselines=tuple(baselines), warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat,
+            processes=processes,
+        )  # fmt: skip
+        jobs = {
+            name: CudaJob(
+                kernel=kernel, problem=target.problem, seed=seed,
+                build=known_build(kernel, target.problem, target.device, store),
+            )
+            for name, kernel in kernels.items()
+        }  # fmt: skip
+        finals = measure_finalists(
+            jobs, ProblemOnDevice(target.facts, device, store), plan=plan, workers=measure.workers_per_gpu,
+            limits=replace(LIMITS, wall_s=options.judge_seconds),
+        )  # fmt: skip
+    if any(is_accident(verdict) or is_refused_time(verdict) for verdict in finals.verdicts.values()):
+        return finals  # the machine may be to blame: measured again, not believed
+    return shelf.put(key(environment(device.device.name, device.uuid, device.driver)), finals)
+
+
+def measure_pool(
+    pool: Sequence[RankRow], target: ProblemOnTarget, options: FinalsOptions, *, round: int
+) -> list[RankRow]:
+    """Verify and time the fastest kernels of the pool anew, side by side, and order the pool by time.
+
+    A kernel that does not pass on the new inputs leaves the pool.  Nothing is measured when this round brought none
+    of the fastest.
+
+    Args:
+        pool: in order of time.
+        target: where to measure.
+        options: how to measure, and how many kernels at most.
+        round: this round.
+    """
+    first = dedup(pool)[: options.finalists]
+    if len(first) < 2 or not any(row.origin.startswith(f"r{round}a") for row in first):
+        return list(pool)
+    kernels = {row.kernel: kernel_named(row.kernel, target.problem, target.store) for row in first}
+    return with_finals(pool, measure_anew(kernels, (), target, options.judging, purpose=f"rank {round}"))
+
+
+def with_finals(pool: Sequence[RankRow], finals: Finals) -> list[RankRow]:
+    """The pool with new times in order of time, without what did not pass again.
+
+    Args:
+        pool: the pool.
+        finals: timings and verdicts by kernel digest; kernels of one fingerprint share a time.
+    """
+    wrong = {name: verdict for name, verdict in finals.verdicts.items() if not isinstance(verdict, Passed)}
+    for name, verdict in wrong.items():
+        log.warning("kernel %s leaves the pool, it fails on new inputs: %s", name[:12], verdict)
+    stay = [row for row in pool if row.kernel not in wrong]
+    anew = {behaviour(row): finals.timings[row.kernel] for row in stay if row.kernel in finals.timings}
+    return numbered(by_time([_timed(row, anew.get(behaviour(row))) for row in stay]))
+
+
+def measure_baselines(target: ProblemOnTarget, options: JudgeOptions, baselines: Sequence[str]) -> Finals:
+    """Measure the seed kernel and the baselines."""
+    return measure_anew({SEED: target.problem.seed}, baselines, target, options, purpose="baseline")
+
+
+def measure_outcome(
+    selection: Sequence[SelectionRow], target: ProblemOnTarget, options: JudgeOptions, baselines: Sequence[str]
+) -> Outcome:
+    """Measure the best kernel beside the seed and the baselines.
+
+    Args:
+        selection: the last round's; its fastest kernel is the best, unless it fails on the new inputs.
+        target: where to measure.
+        options: how to measure.
+        baselines: names of baselines.
+
+    Raises:
+        DeviceError: no kernel passes any more, not even the seed.
+    """
+    for row in sorted(selection, key=lambda row: row.time_ms):
+        kernels = {BEST: kernel_named(row.kernel, target.problem, target.store), SEED: target.problem.seed}
+        finals = measure_anew(kernels, baselines, target, options, purpose="outcome", processes=OUTCOME_PROCESSES)
+        if not isinstance(finals.verdicts[SEED], Passed):
+            raise DeviceError(f"the seed kernel does not pass any more: {finals.verdicts[SEED]}")
+        if isinstance(finals.verdicts[BEST], Passed):
+            return Outcome(best=row, finals=finals)
+        log.warning("%s fails the last verification, the next best is taken: %s", row.origin, finals.verdicts[BEST])
+    raise DeviceError("no kernel of the last round passes the last verification")
+
+
+def numbered(pool: Sequence[RankRow]) -> list[RankRow]:
+    """The same rows with their positions."""
+    return [row.model_copy(update={"position": place}) for place, row in enumerate(pool)]
+
+
+def _timed(row: RankRow, timing: Measured | None) -> RankRow:
+    if timing is None:
+        return row
+    low, high = timing.interval_ms
+    fresh = {"time_ms": timing.objective_ms, "low_ms": low, "high_ms": high, "roofline_share": timing.roofline_share}
+    return row.model_copy(update=fresh)

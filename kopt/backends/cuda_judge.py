@@ -1,0 +1,143 @@
+"""Judge kernels on a GPU: verdicts by the CUDA judge, and measured times, both kept in the store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from kopt.backends.backend import Judge
+from kopt.device.hardware.environment import environments
+from kopt.device.hardware.measured import MeasuredDevice
+from kopt.jobs.accidents import is_accident, is_refused_time
+from kopt.jobs.builds import built_named, known_build, toolchain
+from kopt.jobs.kernels import kernel_named
+from kopt.jobs.keys import TimingKey, VerdictKey, build_contract, cuda_contract
+from kopt.jobs.on_gpu import check_same, leased
+from kopt.jobs.target import ProblemOnTarget
+from kopt.model.build import Phase
+from kopt.model.environment import Environment
+from kopt.model.judged import Judged, JudgedRight, JudgedWrong
+from kopt.model.options import JudgeOptions
+from kopt.model.timing import Measured
+from kopt.model.trial import BuildRow, SelectionRow, behaviour
+from kopt.model.verdict import Failed, Passed, Verdict
+from kopt.provenance import code_digest
+
+if TYPE_CHECKING:
+    from kopt.device.cuda.race import JudgedKernel
+
+log = logging.getLogger(__name__)
+
+
+def judge_by_cuda(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str = "") -> Judge:
+    """Make the judge on a GPU; a kernel whose verdict and time on this very device are known is not judged again.
+
+    Args:
+        target: the problem, and the device that its kernels were built for.
+        options: how to judge and to time.
+        incumbent: digest of the kernel to beat, raced along; none by default.
+    """
+    records = Records(target, options, environments())
+
+    def judge(rows: Sequence[BuildRow]) -> Mapping[int, Judged]:
+        results = {row.slot: judged for row in rows if (judged := records.known(row)) is not None}
+        missing = [row for row in rows if row.slot not in results]
+        log.info("%d kernels: %d known on these devices, %d to judge", len(rows), len(results), len(missing))
+        if not missing:
+            return results
+        with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
+            check_same(device, target.device)
+            for position, kernel in _judge(missing, target, options, device, incumbent):
+                row = missing[position]
+                results[row.slot] = records.keep(row, kernel)
+                log.info("slot %d: %s, seconds %s", row.slot, results[row.slot].verdict.verdict, kernel.seconds)
+        return results
+
+    return judge
+
+
+class Records:
+    """Verdicts and measured times in the store."""
+
+    def __init__(self, target: ProblemOnTarget, options: JudgeOptions, here: Sequence[Environment]) -> None:
+        """Take in `here` what times on the visible GPUs are valid for."""
+        self._target, self._options, self._here = target, options, here
+
+    def known(self, row: BuildRow) -> Judged | None:
+        """Look up a kernel's verdict, and its time on any of the visible GPUs; None when it must be judged."""
+        key = self._verdict_key(row)
+        verdict: Verdict | None = self._target.store.shelf(Verdict).get(key)
+        if verdict is None:
+            return None
+        if not isinstance(verdict, Passed):
+            return JudgedWrong(verdict=verdict, evaluation=key.digest())
+        timing = self.timing(row)
+        return None if timing is None else JudgedRight(verdict=verdict, timing=timing, evaluation=key.digest())
+
+    def timing(self, row: BuildRow | SelectionRow) -> Measured | None:
+        """Look up the time that a kernel was judged with on one of the visible GPUs."""
+        shelf = self._target.store.shelf(Measured)
+        timings = (shelf.get(self._timing_key(row, environment)) for environment in self._here)
+        return next((timing for timing in timings if timing is not None), None)
+
+    def keep(self, row: BuildRow, judged: JudgedKernel) -> Judged:
+        """Keep verdict and time, and return them.
+
+        A failure that the machine may be to blame for is not kept: it is found again, not believed.  What this judge
+        says now counts, also where the store holds another verdict of the same judge.
+        """
+        key, verdict, timing = self._verdict_key(row), judged.verdict, judged.timing
+        if isinstance(verdict, Passed) and timing is None:
+            verdict = Failed(judge=verdict.judge, phase=Phase.CRASH, reason="passed, but no time could be taken")
+        if not is_accident(verdict) and not is_refused_time(verdict):
+            self._target.store.shelf(Verdict).put(key, verdict)
+        if timing is not None and timing.environment is not None:
+            timing = self._target.store.shelf(Measured).put(self._timing_key(row, timing.environment), timing)
+        if isinstance(verdict, Passed) and timing is not None:
+            return JudgedRight(verdict=verdict, timing=timing, evaluation=key.digest())
+        assert not isinstance(verdict, Passed)
+        return JudgedWrong(verdict=verdict, evaluation=key.digest())
+
+    def _verdict_key(self, row: BuildRow) -> VerdictKey:
+        problem = self._target.problem
+        return VerdictKey(
+            kernel=row.kernel, entry=problem.seed.entry, problem=cuda_contract(problem), judge="cuda",
+            seed=self._options.seed, toolchain=toolchain(self._target.device),
+            code=code_digest("kopt.device.cuda.judge"),
+        )  # fmt: skip
+
+    def _timing_key(self, row: BuildRow | SelectionRow, environment: Environment) -> TimingKey:
+        measure = self._options.measuring
+        return TimingKey(
+            compiled=behaviour(row), problem=build_contract(self._target.problem),
+            environment=environment, warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat,
+        )  # fmt: skip
+
+
+def _judge(
+    rows: Sequence[BuildRow], target: ProblemOnTarget, options: JudgeOptions, device: MeasuredDevice, incumbent: str
+) -> Iterator[tuple[int, JudgedKernel]]:
+    from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, judge_all
+    from kopt.device.cuda.race import Race
+
+    problem, store, measure = target.problem, target.store, options.measuring
+    jobs = [
+        CudaJob(
+            kernel=kernel_named(row.kernel, problem, store), problem=problem, seed=options.seed,
+            build=built_named(row.build, store),
+        )
+        for row in rows
+    ]  # fmt: skip
+    best = None
+    if incumbent:
+        kernel = kernel_named(incumbent, problem, store)
+        build = known_build(kernel, problem, device.device, store)
+        best = CudaJob(kernel=kernel, problem=problem, seed=options.seed, build=build)
+    return judge_all(
+        jobs, ProblemOnDevice(target.facts, device, store), workers=measure.workers_per_gpu,
+        limits=replace(LIMITS, wall_s=options.judge_seconds), incumbent=best,
+        race=Race(repeat=measure.benchmark_repeat, warmup=measure.benchmark_warmup),
+        calibrated=best is not None,  # the seed was judged on this problem before
+    )  # fmt: skip

@@ -1,0 +1,29 @@
+"""Estimate times from builds; an estimate in the store is not made again."""
+
+from __future__ import annotations
+
+from kopt import artifact
+from kopt.estimate.kernel_time import estimate
+from kopt.jobs.builds import built_named
+from kopt.jobs.keys import EstimateKey
+from kopt.model.device import Device
+from kopt.model.problem import ProblemFacts
+from kopt.model.timing import Estimated
+from kopt.provenance import code_digest
+from kopt.store import Store
+
+
+def estimate_time(build: str, facts: ProblemFacts, device: Device, store: Store) -> Estimated:
+    """Estimate the time of the build whose key has the digest `build`; an estimate in the store is not made again.
+
+    Raises:
+        StoreError: the build is not in the store (any more).
+    """
+    built = built_named(build, store)
+    key = EstimateKey(
+        build=build, facts=artifact.digest(facts), device=artifact.digest(device),
+        code=code_digest("kopt.estimate.kernel_time"),
+    )  # fmt: skip
+    return store.shelf(Estimated).get_or_make(
+        key, lambda: estimate(built, facts, device, lambda name: store.text("ptx", name, ".ptx"))
+    )

@@ -1,0 +1,37 @@
+"""Build kernels with Triton, in a caged child for each candidate, without a GPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from kopt.backends.backend import Builder
+from kopt.model.build import Build
+from kopt.model.device import Device
+from kopt.model.kernel import Kernel
+from kopt.model.problem import Problem
+from kopt.store import Store
+
+
+def build_with_triton(problem: Problem, device: Device, store: Store, *, workers: int, seconds: float) -> Builder:
+    """Make a builder that compiles with Triton for `device`.
+
+    Args:
+        problem: says how kernels are called.
+        device: the GPU to compile for; it need not be there.
+        store: keeps PTX and binaries.
+        workers: children at a time.
+        seconds: wall-clock limit of one kernel, s.
+    """
+
+    def build(kernels: Sequence[Kernel]) -> Mapping[int, Build]:
+        if not kernels:
+            return {}
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a driver that is there must not be initialised before the fork
+        from kopt.device.build.build import LIMITS, BuildJob, build_all
+
+        jobs = [BuildJob(kernel=kernel, problem=problem, device=device) for kernel in kernels]
+        return dict(build_all(jobs, store=store, workers=workers, limits=replace(LIMITS, wall_s=seconds)))
+
+    return build

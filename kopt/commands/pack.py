@@ -1,0 +1,86 @@
+"""`kopt pack`: write a run's replies into one archive, to be replayed elsewhere."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kopt.artifact import read_value
+from kopt.commands.parts.arguments import ROOT
+from kopt.config import Config
+from kopt.errors import ConfigError
+from kopt.store import Store
+
+if TYPE_CHECKING:
+    from kopt.commands.parts.arguments import Commands
+    from kopt.llm.packed import Recording
+    from kopt.run.manifest import Manifest
+
+
+def add_parser(commands: Commands) -> None:
+    """Declare the command's words."""
+    parser = commands.add_parser("pack", help="write a run's replies into one archive, to be replayed elsewhere")
+    parser.add_argument("run", type=Path, help="the run's folder")
+    parser.add_argument("--store", type=Path, default=Path(Config().store), help="the store that the run used")
+    parser.add_argument("-o", "--output", type=Path, help="the archive to write (default: NAME.replies.tar)")
+    parser.set_defaults(command=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write the archive, and print how many replies it holds and how to replay them."""
+    archive = options.output or Path(f"{options.run.resolve().name}.replies.tar")
+    count = pack_run(options.run, Store(options.store), archive, ROOT)
+    replies = f"{count} repl{'y' if count == 1 else 'ies'}"
+    print(f"{replies} in {archive}: replay the run elsewhere with kopt replay {archive.name}")
+    return 0
+
+
+def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> int:
+    """Write the replies of a run, and why others are lacking, into an archive; return how many replies there are.
+
+    Of a run that has ended the archive holds what it was made from, too, so that a replay needs nothing else.
+
+    Args:
+        run: the run's folder.
+        store: the store that it used.
+        archive: the file to write.
+        root: the project's root, below which the run's problem lies.
+
+    Raises:
+        ConfigError: the folder has no ledger, or the store has none of its replies.
+    """
+    from kopt.jobs.asker import LACKING
+    from kopt.llm.pack import pack
+    from kopt.run.load import MANIFEST, load_ledger
+    from kopt.run.manifest import Manifest
+
+    lacking = (run / LACKING).read_text().split() if (run / LACKING).exists() else []
+    requests = {*lacking, *(line.request for line in load_ledger(run).lines())}
+    manifest = read_value(run / MANIFEST, Manifest) if (run / MANIFEST).exists() else None
+    recording = recording_of(run, manifest, root) if manifest else None
+    count = pack(store, requests, archive, manifest.versions if manifest else None, recording)
+    if not count:
+        raise ConfigError(f"the store {store.root} has no reply of {run}: name the store that the run used")
+    return count
+
+
+def recording_of(run: Path, manifest: Manifest, root: Path) -> Recording | None:
+    """What a run was made from; None where its problem's files below `root` are gone or have changed since."""
+    from kopt.llm.packed import Recording
+    from kopt.llm.table import ModelTable
+    from kopt.model.problem import Problem
+    from kopt.problem import folder
+    from kopt.run_settings import RunSettings
+
+    config = manifest.config
+    source = root / config.problems / config.problem
+    files = folder.files(source) if source.is_dir() else ()
+    if not files or not all(file.exists() for file in files):
+        return None
+    if folder.load(source) != read_value(run / "problem.json", Problem):
+        return None
+    table = read_value(run / "models.json", ModelTable) if (run / "models.json").exists() else ModelTable()
+    settings = config.model_dump(mode="json") | {"judge": RunSettings(config).backend}
+    texts = {file.relative_to(source).as_posix(): file.read_text() for file in files}
+    return Recording(run=manifest.run, settings=settings, models=table, problem=texts)

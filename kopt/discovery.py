@@ -1,0 +1,34 @@
+"""Find the modules of a package in which each module registers one thing: a command, a problem format, an export.
+
+`kopt.provenance.code_digest` recognises the call `modules_of("kopt.package")`: a module that makes it depends on every
+module of that package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def module_names(package: str, root: Path = PACKAGE) -> tuple[str, ...]:
+    """List the modules directly in a package of kopt, sorted, without importing any; subpackages are left out.
+
+    Args:
+        package: dotted name, e.g. `kopt.problem.formats`.
+        root: the folder of kopt itself.
+    """
+    folder = root.joinpath(*package.split(".")[1:])
+    return tuple(sorted(found.name for found in pkgutil.iter_modules([str(folder)]) if not found.ispkg))
+
+
+def modules_of(package: str) -> dict[str, ModuleType]:
+    """Import the modules directly in a package of kopt and return them by name, sorted.
+
+    Args:
+        package: a literal such as `"kopt.problem.formats"`, so that code digests can see it.
+    """
+    return {name: importlib.import_module(f"{package}.{name}") for name in module_names(package)}

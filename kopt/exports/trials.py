@@ -1,0 +1,15 @@
+"""The table of trials: a row per slot and attempt, losers included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kopt.artifact import write_table
+from kopt.model.trial import Trial
+from kopt.run.value import Run
+from kopt.store import Store
+
+
+def write(run: Run, store: Store, path: Path) -> None:
+    """Write all trials of the run as Parquet."""
+    write_table(path, run.trials, Trial)

@@ -1,0 +1,47 @@
+"""Find builds in the store: their keys, and the builds that rows and kernels name."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+from kopt.artifact import text_digest
+from kopt.errors import StoreError
+from kopt.jobs.keys import BuildKey, build_contract, build_target
+from kopt.model.build import Build, Built
+from kopt.model.device import Device, Toolchain
+from kopt.model.kernel import Kernel
+from kopt.model.problem import Problem
+from kopt.store import Store
+
+
+def build_key(kernel: str, problem: Problem, device: Device) -> BuildKey:
+    """Return the key of the build of the kernel with digest `kernel`."""
+    return BuildKey(
+        kernel=kernel, entry=problem.seed.entry, problem=build_contract(problem), device=build_target(device),
+        toolchain=toolchain(device),
+    )  # fmt: skip
+
+
+def known_build(kernel: Kernel, problem: Problem, device: Device, store: Store) -> Built | None:
+    """Look up a kernel's build; None where the store holds none."""
+    build = store.shelf(Build).get(build_key(text_digest(kernel.source), problem, device))
+    return build if isinstance(build, Built) else None
+
+
+def built_named(build: str, store: Store) -> Built:
+    """Return the build whose key has the digest `build`, as a row names it.
+
+    Raises:
+        StoreError: it is not in the store (any more).
+    """
+    built = store.shelf(Build).named(BuildKey.kind, build)
+    if not isinstance(built, Built):
+        raise StoreError(f"build {build[:12]} is not in the store {store.root}: delete the run's folder and run again")
+    return built
+
+
+def toolchain(device: Device) -> Toolchain:
+    """Return the versions that builds depend on, without importing the packages."""
+    return Toolchain(
+        torch=importlib.metadata.version("torch"), triton=importlib.metadata.version("triton"), arch=device.arch
+    )

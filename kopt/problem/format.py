@@ -1,0 +1,27 @@
+"""What a problem format is, and the formats that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kopt.discovery import modules_of
+from kopt.model.problem import Problem
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way in which a folder holds a problem."""
+
+    files: Callable[[Path], tuple[Path, ...]]
+    """The files of a folder that the problem is read from, whether they exist or not."""
+    matches: Callable[[Path], bool]
+    """Whether a folder is in this format."""
+    read: Callable[[Path], Problem]
+    """Read and check the problem in a folder; its name is the folder's.  Raises ProblemError with one line."""
+
+
+def formats() -> tuple[Format, ...]:
+    """List all formats in the order in which they are tried: the `FORMAT` of each module of `kopt.problem.formats`."""
+    return tuple(module.FORMAT for module in modules_of("kopt.problem.formats").values())

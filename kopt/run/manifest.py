@@ -1,0 +1,61 @@
+"""What a run was made with, as a file in its folder: enough to make it again, and to load it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import JsonValue
+
+from kopt.config import Config
+from kopt.model.base import Value
+from kopt.model.device import Device
+from kopt.provenance import versions
+from kopt.run.value import Run
+from kopt.run_settings import RunSettings
+
+DERIVED = ("clustering", "backend", "proposers", "asked_models")
+"""What follows from the settings and is recorded beside them."""
+
+
+class Manifest(Value):
+    """What a run was made with."""
+
+    run: str
+    configuration: dict[str, JsonValue]
+    """All settings, resolved, and what follows from them (`DERIVED`)."""
+    versions: dict[str, str]
+    """Of Python and of the packages that matter."""
+    device: Device
+    taxonomy: tuple[str, ...] = ()
+    """Names of the techniques, in bit order."""
+    kernels: dict[str, str]
+    """Digests of the seed's and the best kernel's source."""
+
+    @property
+    def config(self) -> Config:
+        """The settings alone."""
+        return config_of(self.configuration)
+
+
+def config_of(configuration: Mapping[str, JsonValue]) -> Config:
+    """The settings of a recorded configuration, without what follows from them."""
+    return Config.model_validate({name: value for name, value in configuration.items() if name not in DERIVED})
+
+
+def configuration_of(config: Config) -> dict[str, JsonValue]:
+    """All settings and what follows from them, as JSON takes them."""
+    derived = {name: getattr(RunSettings(config), name) for name in DERIVED}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in derived.items()}
+    return config.model_dump(mode="json") | plain
+
+
+def manifest_of(run: Run) -> Manifest:
+    """What a run was made with; the versions are those of this environment."""
+    return Manifest(
+        run=run.name,
+        configuration=configuration_of(run.config),
+        versions=versions(),
+        device=run.device,
+        taxonomy=tuple(run.taxonomy),
+        kernels={"seed": run.trials[0].kernel, "best": run.best.kernel},
+    )

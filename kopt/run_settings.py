@@ -1,0 +1,219 @@
+"""Derive from a configuration what one run does: who is asked, how replies come, how kernels are judged.
+
+`kopt.config` says which settings there are; here they are put together for the rules, each value under the name that a
+rule's settings class gives it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from kopt.config import EMBEDDED, NOBODY, Asking, Config
+from kopt.errors import ConfigError
+from kopt.model.options import FinalsOptions, JudgeOptions, MeasureOptions
+
+MEASURING = ("cuda", "dry_gpu")
+"""Backends that measure; the records in `kopt.backends` say so too, and a test compares."""
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """A configuration, and what follows from it for one run."""
+
+    config: Config
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run's folder."""
+        return self.config.run or "-".join(filter(None, (self.config.problem, self.config.preset)))
+
+    @property
+    def folder(self) -> str:
+        """Folder of the run, relative to the working directory."""
+        return f"{self.config.results}/{self.run_name}"
+
+    # Slots.
+
+    @property
+    def proposers(self) -> tuple[str, ...]:
+        """The models; nobody in a dry run."""
+        return (NOBODY,) if self.config.strategy == "noop" else self.config.models
+
+    @property
+    def fan_out(self) -> int:
+        """Slots of a round: pool x bottlenecks x models x samples."""
+        config = self.config
+        return config.candidate_pool_size * config.num_bottlenecks * len(self.proposers) * config.samples_per_prompt
+
+    def fan_out_formula(self) -> str:
+        """Write the formula of `fan_out` with its numbers, for messages."""
+        config = self.config
+        return (
+            f"candidate_pool_size {config.candidate_pool_size} x num_bottlenecks {config.num_bottlenecks} x "
+            f"models {len(self.proposers)} x samples_per_prompt {config.samples_per_prompt} = {self.fan_out}"
+        )
+
+    # Language models.
+
+    @property
+    def language_models(self) -> tuple[str, ...]:
+        """The proposers that a provider serves."""
+        return tuple(name for name in self.proposers if name not in (*EMBEDDED, NOBODY))
+
+    @property
+    def classification(self) -> Literal["static", "llm", "both"]:
+        """The classifier, with `auto` resolved."""
+        clustering = self.config.technique_clustering
+        if clustering.classifier != "auto":
+            return clustering.classifier
+        return "llm" if self.clustering and clustering.classifier_model and self.language_models else "static"
+
+    @property
+    def classifier(self) -> str:
+        """The language model that classifies, or nothing."""
+        named = self.config.technique_clustering.classifier_model
+        return "" if self.classification == "static" else self._model(named)
+
+    @property
+    def diagnoser(self) -> str:
+        """The language model that diagnoses, or nothing; a dry run asks none by itself."""
+        return self._role(self.config.diagnosis, self.config.diagnosis_model)
+
+    @property
+    def reflector(self) -> str:
+        """The language model that draws lessons from rounds, or nothing; a dry run asks none by itself."""
+        return self._role(self.config.reflection, self.config.reflection_model)
+
+    @property
+    def asked_models(self) -> tuple[str, ...]:
+        """Every language model that the run asks something, each once, in order of name."""
+        return tuple(sorted({*self.language_models, self.classifier, self.diagnoser, self.reflector} - {""}))
+
+    @property
+    def replies(self) -> Literal["live", "replay", "exchange"]:
+        """Where replies come from."""
+        return self.config.replies
+
+    @property
+    def asking(self) -> Asking | None:
+        """How replies come, with the exchange folder resolved; None in a run without language models."""
+        if not self.asked_models:
+            return None
+        names = (name for name in Asking.model_fields if name != "exchange")
+        fields = {name: getattr(self.config, name) for name in names}
+        return Asking(**fields, exchange=self.exchange)
+
+    @property
+    def classifier_asking(self) -> Asking | None:
+        """How replies come to the classifier; None where facts classify."""
+        return self.asking if self.classifier else None
+
+    @property
+    def exchange(self) -> str:
+        """Folder for replies by exchange."""
+        return self.config.exchange or f"{self.folder}/exchange"
+
+    @property
+    def classifier_concurrency(self) -> int:
+        """Classifier calls at the same time."""
+        return self.config.technique_clustering.max_concurrency
+
+    def _role(self, chosen: str, named: str | None) -> str:
+        auto = chosen == "auto" and not self.backend.startswith("dry") and bool(self.language_models)
+        return self._model(named) if auto or chosen == "llm" else ""
+
+    def _model(self, named: str | None) -> str:
+        return named or next(iter(self.language_models), "")
+
+    # Selection.
+
+    @property
+    def clustering(self) -> bool:
+        """Whether selection is by clusters of technique vectors."""
+        return self.config.technique_clustering.enabled or self.config.strategy == "clustered"
+
+    @property
+    def strategy(self) -> str:
+        """Module of `kopt.search.strategies`: a beam with clustering by techniques is the strategy `clustered`."""
+        return "clustered" if self.config.strategy == "beam" and self.clustering else self.config.strategy
+
+    @property
+    def stop_share(self) -> float:
+        """Share of the roofline at which the search stops."""
+        return self.config.stop.roofline_share
+
+    @property
+    def patience(self) -> int:
+        """Rounds without improvement after which the search stops."""
+        return self.config.max_no_improvement or self.config.stop.patience
+
+    # Judging.
+
+    @property
+    def backend(self) -> Literal["cuda", "interpret", "dry", "dry_gpu"]:
+        """Name of the backend; `auto` that nobody resolved for a machine means one without a GPU."""
+        return "interpret" if self.config.judge == "auto" else self.config.judge
+
+    @property
+    def measures(self) -> bool:
+        """Whether the backend measures on GPUs."""
+        return self.backend in MEASURING
+
+    @property
+    def judging(self) -> JudgeOptions:
+        """How kernels are judged, and timed where times are measured."""
+        limits = self.config.limits
+        measure = MeasureOptions(
+            benchmark_warmup=self.config.benchmark_warmup,
+            benchmark_repeat=self.config.benchmark_repeat,
+            workers_per_gpu=self.config.workers_per_gpu,
+            gpu_wait_seconds=limits.gpu_wait_seconds,
+        )
+        return JudgeOptions(
+            seed=self.config.seed,
+            judge_seconds=limits.judge_seconds,
+            measure=measure if self.measures else None,
+        )
+
+    @property
+    def finals(self) -> FinalsOptions | None:
+        """How the fastest of a pool are measured anew; None where nothing is measured."""
+        return FinalsOptions(finalists=self.config.finalists, judging=self.judging) if self.measures else None
+
+    @property
+    def build_seconds(self) -> float:
+        """Wall-clock limit for building one candidate, s."""
+        return self.config.limits.build_seconds
+
+    @property
+    def profile_seconds(self) -> float:
+        """Wall-clock limit for profiling one kernel, s."""
+        return self.config.limits.profile_seconds
+
+    @property
+    def gpu_wait_seconds(self) -> float:
+        """Longest wait of a job for a GPU, s."""
+        return self.config.limits.gpu_wait_seconds
+
+    def value(self, name: str) -> object:
+        """Return the setting called `name`, or what follows from settings under this name."""
+        return getattr(self, name) if hasattr(type(self), name) else getattr(self.config, name)
+
+
+def check_consistent(settings: RunSettings) -> None:
+    """Refuse settings that hold one by one and not together.
+
+    Raises:
+        ConfigError: names the setting and what to do.
+    """
+    config = settings.config
+    for setting, chosen, model in (
+        ("technique_clustering.classifier", config.technique_clustering.classifier, settings.classifier),
+        ("diagnosis", config.diagnosis, settings.diagnoser),
+        ("reflection", config.reflection, settings.reflector),
+    ):
+        if chosen in ("llm", "both") and not model:
+            raise ConfigError(f"{setting}: {chosen!r} needs a language model: name one in {setting}_model or models")
+    if config.slots is not None and config.slots != settings.fan_out:
+        raise ConfigError(f"slots: {config.slots} declared, but {settings.fan_out_formula()}: correct one of them")

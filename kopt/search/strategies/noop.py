@@ -1,0 +1,7 @@
+"""Strategy noop: a beam whose slots nobody fills (`kopt.config.Config.proposers`), for dry runs of the workflow."""
+
+from __future__ import annotations
+
+from kopt.search.strategies.beam import Beam
+
+STRATEGY = Beam()

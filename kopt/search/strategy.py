@@ -1,0 +1,78 @@
+"""What a strategy is: it chooses the parents of each round and shares the round's slots out among them.
+
+A strategy is one module of `kopt.search.strategies`: a subclass of `Strategy`, and an instance of it called `STRATEGY`.
+The module's name is the strategy's name in the setting `strategy`; nothing else lists it.
+
+Every strategy keeps these laws, which `tests/search/test_strategies.py` tests for each module of the folder:
+
+- Parents number at least one and at most `width`, and no two have the same fingerprint.
+- The fastest kernel of the pool is a parent, so that a run never loses its best kernel.
+- The choice does not depend on the order of the pool; ties are broken by age (`kopt.search.order`).
+- An archive that is written and read again is the same archive.
+- Slots number exactly `fan_out.slots`; each names a parent by its rank, a direction from 1 to `fan_out.bottlenecks` and
+  one of `fan_out.models`, and no two slots make the same request.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from kopt.errors import ConfigError
+from kopt.model.base import Value
+from kopt.model.kernel import Slot
+from kopt.model.trial import SelectionRow, TimedKernel
+from kopt.search.expand import FanOut, expand
+
+
+class PoolMember(TimedKernel):
+    """A kernel that may become a parent: its time and its techniques."""
+
+    techniques: tuple[str, ...]
+    """Names in the taxonomy's order; empty for a kernel that is not classified."""
+    cluster: str
+    """Name shared by the kernels with the same techniques; a kernel that is not classified has its own."""
+
+
+class Archive(Value):
+    """What a strategy remembers from round to round: nothing, unless a subclass has fields; each has a default."""
+
+
+A = TypeVar("A", bound=Archive)
+
+
+class Strategy(ABC, Generic[A]):
+    """How a search chooses parents, and what it asks about them."""
+
+    archive: type[A]
+    """Class of the archive, whose defaults are the archive before the first round."""
+
+    def check(self, fan_out: FanOut) -> None:
+        """Refuse settings with which the strategy makes no sense.
+
+        Raises:
+            ConfigError: one line that names the settings and what to do.
+        """
+        if not fan_out.models:
+            raise ConfigError("models: name at least one proposer, e.g. models='[kopt-rewrite]'")
+
+    @abstractmethod
+    def choose(self, pool: Sequence[PoolMember], archive: A, width: int) -> tuple[list[PoolMember], A]:
+        """Choose the parents of the next round, in order of rank, and what to remember.
+
+        Args:
+            pool: the previous round's parents and its correct children in any order; at least one, some perhaps equal.
+            archive: what the strategy remembered after the round before.
+            width: most parents.
+        """
+
+    def slots(self, parents: Sequence[SelectionRow], archive: A, fan_out: FanOut) -> list[Slot]:
+        """Share out a round's slots: by default evenly, over parents, directions, proposers and samples.
+
+        Args:
+            parents: what `choose` chose.
+            archive: what `choose` remembered with it.
+            fan_out: how many slots, and how many directions each parent has.
+        """
+        return expand(parents, fan_out)

@@ -1,0 +1,15 @@
+"""Stages baseline and outcome: fresh measurements beside what PyTorch reaches; the backend does the work."""
+
+from __future__ import annotations
+
+from kopt.model.base import Value
+from kopt.model.options import JudgeOptions
+
+
+class BaselineSettings(Value):
+    """Settings of the rules baseline and outcome."""
+
+    backend: str
+    baselines: tuple[str, ...]
+    """Names of the baselines."""
+    judging: JudgeOptions

@@ -1,0 +1,21 @@
+"""Stage device: the GPU of a run, described and measured; the backend does the work."""
+
+from __future__ import annotations
+
+from kopt.model.base import Value
+from kopt.model.device import Device
+
+
+class DeviceSettings(Value):
+    """Settings of the rule device."""
+
+    backend: str
+    gpu_wait_seconds: float
+    """Longest wait for a GPU, s."""
+
+
+def device_line(device: Device) -> str:
+    """Write the device's rates as a line for the terminal."""
+    rates = ", ".join(f"{name} {rate:g}" for name, rate in device.matmul_tflop_s.items())
+    how = "measured" if device.measured else "not measured"
+    return f"{device.name}: {device.copy_gb_s:g} GB/s, matrix products at {rates or 'no known rate'} TFLOP/s, {how}"

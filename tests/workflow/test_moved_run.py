@@ -1,0 +1,74 @@
+"""A run does not depend on where it lies: moved, or used by another interpreter, nothing runs again."""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("dag")]
+
+
+@pytest.fixture
+def other_environment(tmp_path):
+    """Another virtual environment with the same packages: its interpreter lies elsewhere."""
+    folder = tmp_path / "another place" / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = folder / "lib" / version / "site-packages"
+    (packages / "same.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    return folder / "bin" / "python"
+
+
+def copy(source: Path, target: Path, *, keep_dates: bool) -> None:
+    """Copy a project with its results and Snakemake's records; without dates, every file is as new as its copy."""
+    files = sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    for path in files:
+        place = target / path.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copy2 if keep_dates else shutil.copyfile)(path, place)
+        if not keep_dates and path.suffix == ".json":
+            time.sleep(0.002)  # so that inputs become newer than outputs, as in a copy over a network
+
+
+@pytest.mark.parametrize("keep_dates", [True, False], ids=["dates", "no-dates"])
+@pytest.mark.parametrize("config", [(), ("judge=dry_gpu",)], ids=["dry", "dry_gpu"])
+def test_a_moved_run_has_nothing_to_do(new_project, tmp_path, finished, other_environment, keep_dates, config):
+    source = finished
+    if config:
+        source = new_project(tmp_path / "source")
+        source.succeeds(*source.DRY, *config)
+    moved = new_project.__new__(new_project)
+    moved.folder = tmp_path / "moved"
+    copy(source.folder, moved.folder, keep_dates=keep_dates)
+    done = subprocess.run(
+        [other_environment, "-m", "snakemake", "--cores", "2", "--dry-run", "--config", *moved.DRY, *config],
+        cwd=moved.folder, env=os.environ | {"PYTHONPATH": str(moved.folder)}, text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert "Nothing to be done" in done.stdout
+
+
+def test_a_checkout_elsewhere_has_nothing_to_do_in_the_folder_of_the_run(new_project, tmp_path):
+    """The run lies in one folder, the checkout in another, which is moved."""
+    checkout = new_project(tmp_path / "first")
+    runs = tmp_path / "runs"
+    runs.mkdir()
+
+    def snakemake(folder: Path, *options: str) -> str:
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(folder / "Snakefile"), "--cores", "2"]
+        done = subprocess.run(
+            [*command, *options, "--config", *checkout.DRY], cwd=runs, text=True, check=False,
+            env=os.environ | {"PYTHONPATH": str(folder)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    snakemake(checkout.folder)
+    checkout.folder.rename(tmp_path / "second")
+    assert "Nothing to be done" in snakemake(tmp_path / "second", "--dry-run")
