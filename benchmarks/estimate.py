@@ -20,7 +20,7 @@ import pandas as pd
 
 from kopt.artifact import read_tables, read_value
 from kopt.device.reference.facts import problem_facts
-from kopt.estimate.time import estimate
+from kopt.estimate.kernel_time import estimate
 from kopt.load_config import load_device
 from kopt.model.build import Built
 from kopt.model.kernel import Kernel

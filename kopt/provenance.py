@@ -45,7 +45,7 @@ def code_digest(module: str) -> str:
     Imports inside functions count, since they are executed later; imports under `TYPE_CHECKING` do not.
 
     Args:
-        module: dotted name, e.g. `kopt.estimate.time`.
+        module: dotted name, e.g. `kopt.estimate.kernel_time`.
 
     Raises:
         ModuleNotFoundError: there is no such module.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kopt import artifact
-from kopt.estimate.time import estimate
+from kopt.estimate.kernel_time import estimate
 from kopt.jobs.builds import built_named
 from kopt.jobs.keys import EstimateKey
 from kopt.model.device import Device
@@ -22,7 +22,7 @@ def estimate_time(build: str, facts: ProblemFacts, device: Device, store: Store)
     built = built_named(build, store)
     key = EstimateKey(
         build=build, facts=artifact.digest(facts), device=artifact.digest(device),
-        code=code_digest("kopt.estimate.time"),
+        code=code_digest("kopt.estimate.kernel_time"),
     )  # fmt: skip
     return store.shelf(Estimated).get_or_make(
         key, lambda: estimate(built, facts, device, lambda name: store.text("ptx", name, ".ptx"))

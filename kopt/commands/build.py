@@ -13,7 +13,6 @@ from kopt.commands.parts.arguments import ROOT, add_kernel, check_store, kernel_
 from kopt.config import Config
 from kopt.load_config import load_device
 from kopt.model.build import Build, BuildFailed
-from kopt.model.kernel import Kernel
 from kopt.store import Store
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     problem = problem_of(options.problem)
     check_store(options.store)
     device = load_device(options.device, ROOT)
-    kernel = Kernel(source=kernel_text(options.file), entry=problem.seed.entry)
+    kernel = problem.seed.with_source(kernel_text(options.file))
     with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
         build_all = build_with_triton(
             problem, device, Store(options.store or Path(scratch)), workers=os.cpu_count() or 1,

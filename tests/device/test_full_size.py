@@ -9,7 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # the tests' own modul
 
 from recorded import LAUNCHES, MATVEC, built, facts_for, h100, ptx_of
 
-from kopt.estimate.time import estimate
+from kopt.estimate.kernel_time import estimate
 from kopt.estimate.work_done import LEAST, undone_work
 from kopt.model.build import HostOp, Phase
 from kopt.model.timing import Estimated, WorkloadEstimate

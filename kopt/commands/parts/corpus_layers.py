@@ -50,7 +50,7 @@ def judge_by_work(
 ) -> dict[int, Judgement]:
     """Turn away those that passed the interpreter and leave work out at full size, where nothing runs without a GPU."""
     from kopt.device.reference.facts import problem_facts
-    from kopt.estimate.time import estimate
+    from kopt.estimate.kernel_time import estimate
     from kopt.estimate.work_done import undone_work
 
     texts, judgements = Store(store), dict(judged)

@@ -120,7 +120,7 @@ def _build_and_estimate(
     request: EvaluateRequest, device: Device, store: Path
 ) -> tuple[Build, Estimated | None, Estimated | None]:
     """Return the kernel's build, its estimated time, and the seed kernel's."""
-    from kopt.estimate.time import estimate
+    from kopt.estimate.kernel_time import estimate
 
     builds = _build(request, [request.kernel, request.problem.seed], device, store)
     facts = facts_of(request.problem, Store(store))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from kopt import statistics
 from kopt.errors import DeviceError
 from kopt.model.base import Value
-from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.model.verdict import Verdict
 
@@ -51,7 +50,7 @@ def noise_floor(problem: Problem, memory_bytes: int, *, batches: int, launches: 
     from kopt.device.cuda.bench import JudgeProcesses
     from kopt.device.cuda.judge import LIMITS
 
-    twin = Kernel(source=problem.seed.source + "\n# twin\n", entry=problem.seed.entry)
+    twin = problem.seed.with_source(problem.seed.source + "\n# twin\n")
     with JudgeProcesses(problem, seed=2, workers=2, limits=LIMITS, calibrated=True) as bench:
         recorded = bench.verify({"a": problem.seed, "b": twin})
         batch = bench.begin_timing(memory_bytes, turn=0)

@@ -18,7 +18,7 @@ from kopt.device.cuda.ipc import Owned, Shared
 from kopt.device.reference.calibration import calibrate
 from kopt.device.reference.compare import Comparison, Contract, eager_output, output_contract
 from kopt.device.reference.distributions import Case, Draw, make_case, plan
-from kopt.device.reference.expected_outputs import Answers
+from kopt.device.reference.expected_outputs import ExpectedOutputs
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
@@ -68,7 +68,7 @@ class Referee:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
-        self._answers = Answers(problem)
+        self._answers = ExpectedOutputs(problem)
         self._desks: list[_Desk] = []
         self._outputs: dict[int, list[Owned]] = {}
         self._contracts: dict[str, Contract] = {}
@@ -80,7 +80,7 @@ class Referee:
         with torch.device("cuda"):
             for draw in plan(self._problem.small[:1], "warm up"):
                 case = make_case(self._problem, draw)
-                Answers(self._problem).judge(case, draw, eager_output(case))
+                ExpectedOutputs(self._problem).judge(case, draw, eager_output(case))
                 for tensor in _tensors(case):
                     _checksum(tensor)
         torch.cuda.synchronize()
@@ -172,7 +172,7 @@ class Referee:
         for owned in [one for outs in self._outputs.values() for one in outs]:
             owned.free()
         self._desks, self._outputs = [], {}
-        self._answers = Answers(self._problem)
+        self._answers = ExpectedOutputs(self._problem)
         torch.cuda.empty_cache()
 
     def _desk(self, draw: Draw) -> _Desk:

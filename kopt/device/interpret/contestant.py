@@ -30,6 +30,7 @@ from kopt.device.reference.rejection import Rejected, describe
 from kopt.model.base import Value
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
+from kopt.model.language import Language
 from kopt.model.problem import Problem
 from kopt.sandbox.child import Task
 from kopt.sandbox.pipe import Report
@@ -85,7 +86,7 @@ def contest(job: VerifyJob) -> Task:
     def task(report: Report) -> bytes:
         os.environ["TRITON_INTERPRET"] = "1"
         torch.set_num_threads(1)
-        session = _interpreting_session()
+        session = _interpreting_session(job.kernel.language)
         inputs = verdict_draws(job)
         cases = [make_case(job.problem, draw) for draw in (*inputs.draws, inputs.ghost, inputs.replayed)]
         _fill_new_memory()
@@ -106,11 +107,11 @@ def contest(job: VerifyJob) -> Task:
     return task
 
 
-def _interpreting_session() -> Session:
+def _interpreting_session(language: Language) -> Session:
     """Make a session and patch Triton and torch of this process to work for it."""
     from kopt.device.interpret import facade, patch  # here, because they import Triton
 
-    session = Session()
+    session = Session(language)
     patch.install(session)
     facade.install()
     return session
@@ -134,7 +135,7 @@ def _sent(heads: list[dict[str, Any]], outputs: list[bytes]) -> bytes:
 
 
 def _runs(
-    session: Session, entry: Callable[..., Any], cases: Sequence[Case], inputs: VerdictDraws, folder: Path
+    session: Session, entry: Callable[..., object], cases: Sequence[Case], inputs: VerdictDraws, folder: Path
 ) -> Iterator[tuple[Head, bytes]]:
     """Call the entry point on every draw, replay the recorded call right after it, and make the ghost call last."""
     *drawn, ghost, fresh = cases
@@ -150,7 +151,7 @@ def _runs(
     yield _run(session, partial(_call, entry, ghost), ghost, folder)[1:]
 
 
-def _call(entry: Callable[..., Any], case: Case) -> object:
+def _call(entry: Callable[..., object], case: Case) -> object:
     arguments = contract.bind_arguments(entry, case.inputs, case.model, case.reference)
     return arguments.call(entry)
 
@@ -160,7 +161,7 @@ def _replay(
 ) -> tuple[Head, bytes]:
     """Put new inputs in the place of those of a recorded call, and repeat its launches."""
     for old, new in zip(_values(case), _values(fresh), strict=True):
-        if isinstance(old, torch.Tensor):
+        if isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor):
             old.untyped_storage().copy_(new.untyped_storage())
 
     def replayed() -> object:
@@ -204,6 +205,6 @@ def input_digests(case: Case) -> tuple[str, ...]:
     )
 
 
-def _values(case: Case) -> list[Any]:
+def _values(case: Case) -> list[object]:
     """Return the inputs, then parameters and buffers."""
     return [*case.inputs, *case.model.state_dict().values()]

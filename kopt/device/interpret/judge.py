@@ -31,10 +31,10 @@ import torch
 from kopt.artifact import digest
 from kopt.device.interpret.contestant import VerifyJob, contest, input_digests, verdict_draws
 from kopt.device.reference.calibration import calibrate
-from kopt.device.reference.compare import Contract, Described, compare, expected
+from kopt.device.reference.compare import Contract, Described, compare, expected_output
 from kopt.device.reference.distributions import Case, Draw, make_case
 from kopt.device.reference.facts import input_names
-from kopt.device.reference.rejection import Rejected, bounded
+from kopt.device.reference.rejection import Rejected, bounded, no_launch_reason, right_ghost_reason
 from kopt.errors import DeviceError, ProblemError
 from kopt.model.build import Phase
 from kopt.model.verdict import Check, Failed, Incorrect, Passed, Verdict
@@ -138,7 +138,7 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
     if _is_right(job, inputs.ghost, sent[-1]):
         return Incorrect(
             judge=JUDGE,
-            reason="with every kernel launch left out the output is still right: the Triton kernel does not make it",
+            reason=right_ghost_reason(job.kernel.language),
             checks=tuple(checks),
         )
     return Passed(judge=JUDGE, checks=tuple(checks))
@@ -181,17 +181,17 @@ def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> 
         return _failure(Phase(phase) if known else Phase.INTERPRET, reason if known else run.error)
     case = make_case(job.problem, draw)
     if not run.launches:
-        return _failure(Phase.FALLBACK, "the entry point launches no Triton kernel")
+        return _failure(Phase.FALLBACK, no_launch_reason(job.kernel.language))
     changed = _mutated(job, case, run)
     if changed:
         return _failure(
             Phase.MUTATION, f"input {changed} is changed by the candidate, which the problem does not allow"
         )
-    wanted = expected(job.problem, case)
-    violation = wanted.contract.violation(run.output)
+    expected = expected_output(job.problem, case)
+    violation = expected.contract.violation(run.output)
     if violation:
         return _failure(Phase.CONTRACT, violation)
-    comparison = compare(_tensor(run.data, wanted.contract), wanted, draw)
+    comparison = compare(_tensor(run.data, expected.contract), expected, draw)
     checks.extend([comparison.check] if comparison.check else [])
     if comparison.right:
         return None
@@ -203,8 +203,10 @@ def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, .
     if run.error:
         phase, _, reason = run.error.partition("\n")
         return _failure(Phase(phase) if phase in list(Phase) else Phase.INTERPRET, f"run again on new inputs: {reason}")
-    wanted = expected(job.problem, make_case(job.problem, draw))
-    reason = wanted.contract.violation(run.output) or compare(_tensor(run.data, wanted.contract), wanted, draw).reason
+    expected = expected_output(job.problem, make_case(job.problem, draw))
+    reason = (
+        expected.contract.violation(run.output) or compare(_tensor(run.data, expected.contract), expected, draw).reason
+    )
     if not reason:
         return None
     reason = f"its launches, run again from their record on new inputs, do not make the result: {reason}"
@@ -213,10 +215,10 @@ def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, .
 
 def _is_right(job: VerifyJob, draw: Draw, run: _Sent) -> bool:
     case = make_case(job.problem, draw)
-    wanted = expected(job.problem, case)
-    if run.error or wanted.contract.violation(run.output):
+    expected = expected_output(job.problem, case)
+    if run.error or expected.contract.violation(run.output):
         return False
-    return compare(_tensor(run.data, wanted.contract), wanted, draw).right
+    return compare(_tensor(run.data, expected.contract), expected, draw).right
 
 
 def _mutated(job: VerifyJob, case: Case, run: _Sent) -> str:
@@ -228,9 +230,9 @@ def _mutated(job: VerifyJob, case: Case, run: _Sent) -> str:
     return ""
 
 
-def _tensor(data: bytes, wanted: Contract) -> torch.Tensor:
+def _tensor(data: bytes, expected: Contract) -> torch.Tensor:
     """Return the output with these bytes; NaN throughout when their number is not that of the expected output."""
-    output = torch.full(wanted.shape, float("nan")).to(wanted.dtype)
+    output = torch.full(expected.shape, float("nan")).to(expected.dtype)
     if len(data) == output.numel() * output.element_size() and data:
-        output = torch.frombuffer(bytearray(data), dtype=wanted.dtype).reshape(wanted.shape)
+        output = torch.frombuffer(bytearray(data), dtype=expected.dtype).reshape(expected.shape)
     return output
