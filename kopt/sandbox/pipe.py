@@ -17,7 +17,7 @@ _LENGTH = struct.Struct("<Q")
 
 
 class Malformed(Exception):
-    """Bytes on the pipe that are no frame of this child, or a frame above the limit."""
+    """Bytes from a caged child that are not what they should be: no frame, a frame above the limit, no reply."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ from kopt.device.cuda.program import (
 from kopt.device.cuda.verdicts import Recorded
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
+from kopt.sandbox.pipe import Malformed
+from kopt.sandbox.reply import pack
 
 VIEW = View(storage=0, offset=3, shape=(2, 4), stride=(4, 1), dtype="bfloat16")
 PROGRAM = RecordedCall(
@@ -70,17 +72,12 @@ def test_only_pointers_and_numbers_are_launched_without_triton(signature, plain)
     assert is_plain(signature) is plain
 
 
-def packed(*binaries: tuple[str, bytes]) -> bytes:
-    head = Reply(binaries=tuple((name, len(code)) for name, code in binaries)).model_dump_json().encode()
-    return b"".join([len(head).to_bytes(8, "little"), head, *(code for _, code in binaries)])
-
-
 def test_a_binary_that_is_not_the_one_it_is_called_is_refused():
     code = b"machine code"
     name = hashlib.sha256(code).hexdigest()
-    assert read_reply(packed((name, code)))[1] == {name: code}
-    with pytest.raises(ValueError, match="not the one"):
-        read_reply(packed((name, b"other machine code")))
+    assert read_reply(pack(Reply(), {name: code}))[1] == {name: code}
+    with pytest.raises(Malformed, match="another digest"):
+        read_reply(pack(Reply(), {name: b"other machine code"}))
 
 
 class Rounds(JudgeProcesses):

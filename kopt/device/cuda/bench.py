@@ -35,6 +35,7 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
 from kopt.model.verdict import Check, Incorrect, Verdict
 from kopt.sandbox.cage import Limits
+from kopt.sandbox.pipe import Malformed
 from kopt.sandbox.pool import START_PHASE, Died, Outcome, Raised, Returned, TimedOut, run_forked
 from kopt.sandbox.service import CHECK_S, PREPARE_S, CallFailed, ServiceProcess
 
@@ -188,7 +189,7 @@ class JudgeProcesses:
     def _judged(self, data: bytes, slot: _Slot, draws: Sequence[Draw]) -> Recorded | Verdict:
         try:
             reply, binaries = read_reply(data)
-        except ValueError:
+        except Malformed:
             return failure(Phase.CRASH, "the reply is malformed")
         checks: list[Check] = []
         for at, told in enumerate(reply.told[: len(draws)]):
@@ -360,7 +361,7 @@ def _is_starved(outcome: Outcome) -> bool:
         return False
     try:
         reply, _ = read_reply(outcome.value)
-    except ValueError:
+    except Malformed:
         return False
     return any(told.starved for told in reply.told)
 

@@ -8,8 +8,6 @@ and dies.  Nothing that it says decides: outputs are compared by the referee, pr
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +34,7 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.sandbox.child import Task
 from kopt.sandbox.pipe import Report
+from kopt.sandbox.reply import check_digests, pack, unpack
 
 LATE_CALLS, LATE_S = 100, 0.1
 """Calls, and seconds that they may take, between the recording and the late draws."""
@@ -64,12 +63,10 @@ class Told(Value):
 
 
 class Reply(Value):
-    """All that a contestant says."""
+    """All that a contestant says, beside its cubins."""
 
     told: tuple[Told, ...] = ()
     programs: tuple[RecordedCall, ...] = ()
-    binaries: tuple[tuple[str, int], ...] = ()
-    """Digest and length of the cubins, which follow in this order."""
     phase: str = ""
     """Where it failed outside a draw; empty when it did not."""
     reason: str = ""
@@ -185,28 +182,19 @@ def _contest(kernel: Kernel, terms: Terms, compiled: Sequence[Precompiled], repo
 
 
 def read_reply(data: bytes) -> tuple[Reply, dict[str, bytes]]:
-    """A contestant's reply, nothing taken on trust.
+    """Read a contestant's reply and its cubins, by digest.
 
     Raises:
-        ValueError: it is none.
+        Malformed: it cannot be parsed, or a cubin has another digest than its name says.
     """
-    start = 8 + int.from_bytes(data[:8], "little")
-    reply = Reply.model_validate_json(data[8:start])
-    binaries = {}
-    for name, length in reply.binaries:
-        binaries[name] = data[start : start + length]
-        if length < 0 or hashlib.sha256(binaries[name]).hexdigest() != name:
-            raise ValueError("a binary is not the one that it is called")
-        start += length
+    reply, binaries = unpack(data, Reply)
+    check_digests(binaries)
     return reply, binaries
 
 
 def _packed(reply: Reply, capture: Capture) -> bytes:
     wanted = sorted({name for program in reply.programs for name in program.binaries})
-    codes = [capture.binaries[name] for name in wanted]
-    listed = tuple((name, len(code)) for name, code in zip(wanted, codes, strict=True))
-    head = json.dumps(reply.model_copy(update={"binaries": listed}).model_dump(mode="json")).encode()
-    return b"".join([len(head).to_bytes(8, "little"), head, *codes])
+    return pack(reply, {name: capture.binaries[name] for name in wanted})
 
 
 def _seat(problem: Problem, sheet: Sheet) -> _Seat:

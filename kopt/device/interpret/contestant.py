@@ -6,12 +6,9 @@ with its launches left out, and sends back nothing but outputs.  It is forked fr
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +25,7 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.sandbox.child import Task
 from kopt.sandbox.pipe import Report
+from kopt.sandbox.reply import pack
 
 if TYPE_CHECKING:
     from kopt.device.interpret.launch_record import InterpretedCall
@@ -62,21 +60,30 @@ def planned(job: VerifyJob) -> Plan:
     return Plan(draws, Draw(job.problem.small[-1], "normal", derive_seed(*seed, "ghost")), recorded, replayed)
 
 
-@dataclass(frozen=True)
-class Head:
-    """What the contestant says of one run; the output's bytes follow all heads."""
+class Head(Value):
+    """What the contestant says of one run."""
 
     output: Described
-    bytes: int
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
     """Digests of the input tensors after the run."""
-    launches: int
-    error: str = ""
-    """What the run raised, or empty."""
+    launches: int = 0
+    phase: Phase | None = None
+    """Where the run failed; None when it did not."""
+    reason: str = ""
+
+
+class Reply(Value):
+    """All that a contestant says, beside the bytes of its outputs."""
+
+    heads: tuple[Head, ...] = ()
+    """One for each run."""
+    phase: Phase | None = None
+    """Where the candidate failed before its first run; None when it did not."""
+    reason: str = ""
 
 
 def contest(job: VerifyJob) -> Task:
-    """What the contestant does; its reply is a JSON list of heads after its length, and then the outputs' bytes."""
+    """Make the contestant's task; it returns a `Reply` and, under the position of each run, the bytes of its output."""
 
     def task(report: Report) -> bytes:
         os.environ["TRITON_INTERPRET"] = "1"
@@ -89,14 +96,15 @@ def contest(job: VerifyJob) -> Task:
         try:
             entry = contract.load_candidate(job.kernel, folder)
         except Rejected as rejected:
-            return _sent([_failed(rejected.phase, rejected.reason)], [])
+            return pack(Reply(phase=rejected.phase, reason=rejected.reason))
         report.phase(Phase.INTERPRET.value)
         runs = []
         for run in _runs(entry, cases, inputs, folder):
             runs.append(run)
-            if run[0].error:
+            if run[0].phase is not None:
                 break
-        return _sent([dataclasses.asdict(head) for head, _ in runs], [data for _, data in runs])
+        outputs = {str(place): data for place, (_, data) in enumerate(runs)}
+        return pack(Reply(heads=tuple(head for head, _ in runs)), outputs)
 
     return task
 
@@ -107,15 +115,6 @@ def _fill_new_memory() -> None:
     This is `torch.use_deterministic_algorithms` without its import of the compiler, which takes a second.
     """
     torch._C._set_deterministic_algorithms(True, warn_only=True)
-
-
-def _failed(phase: Phase, reason: str) -> dict[str, Any]:
-    return {"phase": phase.value, "reason": reason}
-
-
-def _sent(heads: list[dict[str, Any]], outputs: list[bytes]) -> bytes:
-    head = json.dumps(heads).encode()
-    return b"".join([len(head).to_bytes(8, "little"), head, *outputs])
 
 
 def _runs(entry: Callable[..., Any], cases: Sequence[Case], inputs: Plan, folder: Path) -> Iterator[tuple[Head, bytes]]:
@@ -161,22 +160,23 @@ def _run(call: Callable[[], Any], case: Case, folder: Path) -> tuple[Any, Head, 
     from kopt.device.interpret.guard import NoComputing
     from kopt.device.interpret.session import SESSION
 
-    before, guard, broken = SESSION.launches, NoComputing(), ""
+    before, guard = SESSION.launches, NoComputing()
+    failure: Rejected | None = None
     output: Any = None
     try:
         with facade(), torch.no_grad(), guard:
             output = call()
     except Rejected as rejected:
-        broken = f"{rejected.phase.value}\n{rejected.reason}"
+        failure = rejected
     except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
-        broken = f"{Phase.INTERPRET.value}\n{describe(error, folder)}"
-    if guard.violation is not None:
-        broken = f"{guard.violation.phase.value}\n{guard.violation.reason}"
-    if broken:
-        return None, Head(Described(""), 0, (), 0, broken), b""
+        failure = Rejected(Phase.INTERPRET, describe(error, folder))
+    failure = guard.violation or failure
+    if failure is not None:
+        return None, Head(output=Described(""), phase=failure.phase, reason=failure.reason), b""
     what = described(output)
     data = _bytes(output) if what.kind == "Tensor" else b""
-    return output, Head(what, len(data), input_digests(case), SESSION.launches - before), data
+    head = Head(output=what, inputs=input_digests(case), launches=SESSION.launches - before)
+    return output, head, data
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:

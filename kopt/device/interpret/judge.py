@@ -14,16 +14,14 @@ interpreter could report its inputs as unchanged or its ghost as wrong; it still
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from kopt.artifact import digest
-from kopt.device.interpret.contestant import VerifyJob, contest, input_digests, planned
+from kopt.device.interpret.contestant import Reply, VerifyJob, contest, input_digests, planned
 from kopt.device.reference.calibration import calibrate
 from kopt.device.reference.compare import Contract, Described, compare, expected
 from kopt.device.reference.distributions import Case, Draw, make_case
@@ -33,7 +31,9 @@ from kopt.errors import DeviceError, ProblemError
 from kopt.model.build import Phase
 from kopt.model.verdict import Check, Failed, Incorrect, Passed, Verdict
 from kopt.sandbox.cage import Limits
+from kopt.sandbox.pipe import Malformed
 from kopt.sandbox.pool import Died, Outcome, Raised, Returned, TimedOut, run_forked
+from kopt.sandbox.reply import unpack
 
 JUDGE = "interpret"
 OUTPUT_LIMIT = 256 << 20
@@ -85,11 +85,9 @@ class _Sent:
     data: bytes
     inputs: tuple[str, ...]
     launches: int
-    error: str
-
-
-class _Malformed(Exception):
-    """The contestant's reply is none."""
+    phase: Phase | None
+    """Where it failed; None when it did not."""
+    reason: str
 
 
 def _verdict(job: VerifyJob, outcome: Outcome) -> Verdict:
@@ -115,7 +113,7 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
         sent = _read(reply)
     except Rejected as rejected:
         return _failure(rejected.phase, rejected.reason)
-    except _Malformed:
+    except Malformed:
         return _failure(Phase.CRASH, "the reply is malformed")
     after = inputs.recorded + 1
     replayed, runs = sent[after : after + 1], [*sent[:after], *sent[after + 1 :]]
@@ -139,41 +137,26 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
     return Passed(judge=JUDGE, checks=tuple(checks))
 
 
-def _read(reply: bytes) -> list[_Sent]:
+def _read(data: bytes) -> list[_Sent]:
     """The runs of a reply, with nothing taken on trust.
 
     Raises:
         Rejected: the contestant says that the candidate did not get as far as a run.
-        _Malformed: it is not such a reply.
+        Malformed: it is not such a reply.
     """
-    try:
-        start = 8 + int.from_bytes(reply[:8], "little")
-        heads = json.loads(reply[8:start])
-        if len(heads) == 1 and "phase" in heads[0]:
-            raise Rejected(Phase(heads[0]["phase"]), str(heads[0]["reason"]))
-        sent = []
-        for head in heads:
-            end = start + int(head["bytes"])
-            sent.append(_read_one(head, reply[start:end]))
-            start = end
-        return sent
-    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
-        raise _Malformed from error
-
-
-def _read_one(head: dict[str, Any], data: bytes) -> _Sent:
-    output = head["output"]
-    shape = tuple(int(size) for size in output["shape"])
-    what = Described(str(output["kind"]), shape, str(output["dtype"]), str(output["device"]))
-    return _Sent(what, data, tuple(map(str, head["inputs"])), int(head["launches"]), str(head["error"]))
+    reply, outputs = unpack(data, Reply)
+    if reply.phase is not None:
+        raise Rejected(reply.phase, reply.reason)
+    return [
+        _Sent(head.output, outputs.get(str(place), b""), head.inputs, head.launches, head.phase, head.reason)
+        for place, head in enumerate(reply.heads)
+    ]
 
 
 def _check(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Verdict | None:
     """What is wrong with one run; None, and a check added, when nothing is."""
-    if run.error:
-        phase, _, reason = run.error.partition("\n")
-        known = phase in list(Phase)
-        return _failure(Phase(phase) if known else Phase.INTERPRET, reason if known else run.error)
+    if run.phase is not None:
+        return _failure(run.phase, run.reason)
     case = make_case(job.problem, draw)
     if not run.launches:
         return _failure(Phase.FALLBACK, "the entry point launches no Triton kernel")
@@ -195,9 +178,8 @@ def _check(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Verdi
 
 def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, ...]) -> Verdict | None:
     """What is wrong with the recorded launches on new inputs; None when nothing is."""
-    if run.error:
-        phase, _, reason = run.error.partition("\n")
-        return _failure(Phase(phase) if phase in list(Phase) else Phase.INTERPRET, f"run again on new inputs: {reason}")
+    if run.phase is not None:
+        return _failure(run.phase, f"run again on new inputs: {run.reason}")
     wanted = expected(job.problem, make_case(job.problem, draw))
     reason = wanted.contract.violation(run.output) or compare(_tensor(run.data, wanted.contract), wanted, draw).reason
     if not reason:
@@ -209,7 +191,7 @@ def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, .
 def _is_right(job: VerifyJob, draw: Draw, run: _Sent) -> bool:
     case = make_case(job.problem, draw)
     wanted = expected(job.problem, case)
-    if run.error or wanted.contract.violation(run.output):
+    if run.phase is not None or wanted.contract.violation(run.output):
         return False
     return compare(_tensor(run.data, wanted.contract), wanted, draw).right
 
