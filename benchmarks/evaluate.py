@@ -33,7 +33,8 @@ from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.problem.folder import load
-from kopt.sandbox.fresh import run_in_fresh_process
+from kopt.sandbox.environment import NO_GPU
+from kopt.sandbox.fresh import run_in_fresh_process, run_with_environment
 from kopt.store import Store
 
 PROBLEMS = Path(__file__).parents[1] / "config" / "problems"
@@ -58,7 +59,7 @@ def _chunk(problem: Problem, found: MeasuredDevice, options: argparse.Namespace)
     kernels = [problem.seed, *itertools.islice(variants(problem.seed), options.count)]
     with TemporaryDirectory() as folder:
         start = time.perf_counter()
-        builds = run_in_fresh_process(PART_S, build, problem, kernels, found.device, Path(folder))
+        builds = run_with_environment(NO_GPU, PART_S, build, problem, kernels, found.device, Path(folder))
         print(f"\nCPU stage: {len(kernels)} kernels in {time.perf_counter() - start:.2f} s on {os.cpu_count()} cores")
         jobs = [
             CudaJob(kernel=one, problem=problem, seed=1, build=build if isinstance(build, Built) else None)

@@ -27,6 +27,7 @@ from kopt.model.build import Build, BuildFailed
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.preflight.validate import model_table
+from kopt.sandbox.environment import NO_GPU, environment_set
 from kopt.stages.compile import build_with_triton
 from kopt.store import Store
 
@@ -154,7 +155,8 @@ def _build(options: argparse.Namespace) -> int:
             problem, device, Store(options.store or Path(scratch)), workers=os.cpu_count() or 1,
             seconds=Config().limits.build_seconds,
         )  # fmt: skip
-        build = build_one([kernel])[0]
+        with environment_set(NO_GPU):
+            build = build_one([kernel])[0]
     print(json.dumps(build.model_dump(mode="json"), indent=1) if options.json else _in_words(build))
     return 1 if isinstance(build, BuildFailed) else 0
 

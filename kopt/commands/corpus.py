@@ -15,12 +15,10 @@ would hold if another one did not.  The judge is given: the interpreter, or a GP
 from __future__ import annotations
 
 import ast
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from kopt.device.hardware.gpus import VISIBLE
 from kopt.errors import ProblemError
 from kopt.model.base import Value
 from kopt.model.build import Build, BuildFailed, Built
@@ -153,23 +151,21 @@ def table(results: Sequence[Result]) -> str:
 def build_by_cpu(
     entries: Sequence[Entry], device: Device, store: Path, workers: int, wall_s: float
 ) -> dict[int, Build]:
-    """The CPU stage; in a process of its own (`kopt.sandbox.fresh`)."""
+    """The CPU stage; in a process of its own that sees no GPU (`kopt.sandbox.fresh`)."""
     from dataclasses import replace
 
     from kopt.device.build.build import LIMITS, BuildJob, build_all
 
-    os.environ[VISIBLE] = ""  # a driver that is there must not be initialised before the fork
     jobs = [BuildJob(kernel=entry.kernel, problem=entry.problem, device=device) for entry in entries]
     return dict(build_all(jobs, store=Store(store), workers=workers, limits=replace(LIMITS, wall_s=wall_s)))
 
 
 def judge_by_interpreter(entries: Sequence[Entry], workers: int, wall_s: float, seed: int) -> dict[int, Judged]:
-    """The judge without a GPU; in a process of its own (`kopt.sandbox.fresh`)."""
+    """The judge without a GPU; in a process of its own that sees none (`kopt.sandbox.fresh`)."""
     from kopt.device.interpret.contestant import VerifyJob
     from kopt.device.interpret.judge import verify_all
     from kopt.sandbox.cage import Limits
 
-    os.environ[VISIBLE] = ""
     jobs = [VerifyJob(kernel=entry.kernel, problem=entry.problem, seed=seed) for entry in entries]
     limits = Limits(wall_s=wall_s)
     return {index: Judged(verdict) for index, verdict in verify_all(jobs, workers=workers, limits=limits)}

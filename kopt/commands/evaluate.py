@@ -6,13 +6,11 @@ the judge on a GPU must find CUDA unused.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from kopt.device.hardware.gpus import VISIBLE
 from kopt.estimate.work_done import undone_work
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.model.base import Value
@@ -23,7 +21,8 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.model.timing import Estimated, Measured, WorkloadTiming
 from kopt.model.verdict import Check, Failed, Passed, Verdict
-from kopt.sandbox.fresh import run_in_fresh_process
+from kopt.sandbox.environment import NO_GPU
+from kopt.sandbox.fresh import run_in_fresh_process, run_with_environment
 from kopt.stages.compile import build_with_triton, toolchain
 from kopt.stages.problem import facts_of
 from kopt.statistics import measured_ratio
@@ -126,12 +125,12 @@ def check_without_gpu(task: Task, device: Device, store: Store) -> Evaluated:
         ProblemError: the problem cannot be judged.
         WorkerDied: a process of ours broke.
     """
-    build, timing, seed_timing = run_in_fresh_process(
-        2 * task.build_seconds + START_S, _built_and_estimated, task, device, store.root
+    build, timing, seed_timing = run_with_environment(
+        NO_GPU, 2 * task.build_seconds + START_S, _built_and_estimated, task, device, store.root
     )
     if isinstance(build, BuildFailed):
         return _not_built(build, task, device)
-    verdict = run_in_fresh_process(task.judge_seconds + 2 * START_S, _interpreted, task)
+    verdict = run_with_environment(NO_GPU, task.judge_seconds + 2 * START_S, _interpreted, task)
     if isinstance(verdict, Passed) and timing:
         verdict = undone_work(timing, seed_timing, verdict.judge) or verdict
     return _evaluated(verdict, build, estimated(timing, seed_timing) if timing else None, task, device)
@@ -153,8 +152,8 @@ def check_on_gpu(task: Task, wanted: Device | None, store: Store) -> Evaluated:
     with leased(store, wait_s=task.wait_s) as found:
         if wanted is not None:
             check_same(found, wanted)
-        build = run_in_fresh_process(
-            task.build_seconds + START_S, _built, task, [task.kernel], found.device, store.root
+        build = run_with_environment(
+            NO_GPU, task.build_seconds + START_S, _built, task, [task.kernel], found.device, store.root
         )[0]
         if isinstance(build, BuildFailed):
             return _not_built(build, task, found.device)
@@ -270,7 +269,6 @@ def _interpreted(task: Task) -> Verdict:
     from kopt.device.interpret.judge import verify_all
     from kopt.sandbox.cage import Limits
 
-    os.environ[VISIBLE] = ""  # the same verdict whether there is a GPU or not
     job = VerifyJob(kernel=task.kernel, problem=task.problem, seed=task.seed)
     ((_, verdict),) = verify_all([job], workers=1, limits=Limits(wall_s=task.judge_seconds))
     return verdict

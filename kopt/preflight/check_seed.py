@@ -6,12 +6,10 @@ it again (on a GPU, which builds for itself, it does), and the next look costs m
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from kopt.device.hardware.gpus import VISIBLE
 from kopt.load_config import load_device
 from kopt.model.build import Phase
 from kopt.model.device import Device
@@ -20,7 +18,8 @@ from kopt.model.trial import BuildRow
 from kopt.model.verdict import Failed, Incorrect, Verdict
 from kopt.preflight.validate import Checked
 from kopt.problem import folder
-from kopt.sandbox.fresh import run_in_fresh_process
+from kopt.sandbox.environment import NO_GPU
+from kopt.sandbox.fresh import run_with_environment
 from kopt.stages.compile import Builder, build_with_triton, compile_candidates
 from kopt.stages.evaluate import judge_by_interpreter
 from kopt.stages.evaluate import verdict_key as interpreter_key
@@ -78,9 +77,9 @@ def check_attempt(attempt: Attempt) -> None:
     verdict = known_verdict(attempt, row)
     if row.status == "none" or (row.status == "built" and verdict is None):
         print("kopt: checking the seed kernel", file=sys.stderr, flush=True)
-        row = run_in_fresh_process(attempt.build_seconds + START_S, build_seed, attempt)
+        row = run_with_environment(NO_GPU, attempt.build_seconds + START_S, build_seed, attempt)
         verdict = (
-            run_in_fresh_process(attempt.judge_seconds + START_S, judge_seed, attempt, row)
+            run_with_environment(NO_GPU, attempt.judge_seconds + START_S, judge_seed, attempt, row)
             if row.status == "built"
             else None
         )
@@ -105,7 +104,6 @@ def build_seed(attempt: Attempt) -> BuildRow:
 
 def judge_seed(attempt: Attempt, row: BuildRow) -> Verdict:
     """The interpreter's verdict of what was built; it and the estimated time are kept in the store."""
-    os.environ[VISIBLE] = ""  # the same verdict whether there is a GPU or not
     store = Store(attempt.store)
     facts = facts_of(attempt.problem, store, attempt.judge)
     judge = judge_by_interpreter(

@@ -14,12 +14,14 @@ from pathlib import Path
 
 from kopt import artifact
 from kopt.artifact import text_digest, write_value
+from kopt.errors import DeviceError
 from kopt.jobs.keys import KERNEL, BuildKey, build_contract, build_target
 from kopt.model.build import Build, BuildFailed, Built, Phase
 from kopt.model.device import Device, Toolchain
 from kopt.model.kernel import Candidate, Kernel, candidate_name
 from kopt.model.problem import Problem
 from kopt.model.trial import BuildRow
+from kopt.sandbox.environment import GPU_VARIABLE
 from kopt.store import Store
 
 log = logging.getLogger(__name__)
@@ -108,12 +110,19 @@ def builder(judge: str, problem: Problem, device: Device, store: Store, *, worke
 
 
 def build_with_triton(problem: Problem, device: Device, store: Store, *, workers: int, seconds: float) -> Builder:
-    """The real builder: Triton compiles in a caged child per candidate."""
+    """The real builder: Triton compiles in a caged child per candidate.
+
+    Its process must see no GPU (`kopt.sandbox.environment.NO_GPU`): torch would initialise CUDA before it is forked.
+
+    Raises:
+        DeviceError: a build is asked for in a process that may see a GPU.
+    """
 
     def build(kernels: Sequence[Kernel]) -> Mapping[int, Build]:
         if not kernels:
             return {}
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a driver that is there must not be initialised before the fork
+        if os.environ.get(GPU_VARIABLE) != "":
+            raise DeviceError(f"kernels are built in a process that sees no GPU: begin it with {GPU_VARIABLE} empty")
         from kopt.device.build.build import LIMITS, BuildJob, build_all
 
         jobs = [BuildJob(kernel=kernel, problem=problem, device=device) for kernel in kernels]

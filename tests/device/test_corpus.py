@@ -14,7 +14,8 @@ from kopt.model.build import BuildFailed, Built, Phase
 from kopt.model.kernel import Kernel
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem import folder
-from kopt.sandbox.fresh import run_in_fresh_process
+from kopt.sandbox.environment import NO_GPU
+from kopt.sandbox.fresh import run_in_fresh_process, run_with_environment
 from kopt.store import Store
 from tests.device.small import SCALE
 
@@ -253,12 +254,14 @@ def test_a_sample_goes_as_expected_through_build_and_interpreter(tmp_path):
     entries, h100 = [BY_NAME[name] for name in (*SAMPLE, *WITHOUT_GPU, *HONEST_SAMPLE)], load_device("h100", ROOT)
 
     def judge(some, builds):
-        judged = run_in_fresh_process(400.0, corpus.judge_by_interpreter, some, 2, 30.0, 0)
+        judged = run_with_environment(NO_GPU, 400.0, corpus.judge_by_interpreter, some, 2, 30.0, 0)
         return run_in_fresh_process(400.0, corpus.at_full_size, some, builds, judged, h100, tmp_path)
 
     results = corpus.run(
-        entries, lambda some: run_in_fresh_process(400.0, corpus.build_by_cpu, some, h100, tmp_path, 2, 60.0), judge
-    )  # fmt: skip
+        entries,
+        lambda some: run_with_environment(NO_GPU, 400.0, corpus.build_by_cpu, some, h100, tmp_path, 2, 60.0),
+        judge,
+    )
     outcomes = {one.name: (one.outcome, one.expected) for one in results}
     wanted = dict.fromkeys((*SAMPLE, *WITHOUT_GPU), ("caught", True)) | dict.fromkeys(HONEST_SAMPLE, ("passed", True))
     assert outcomes == wanted

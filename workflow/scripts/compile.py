@@ -6,6 +6,7 @@ from kopt.model.device import Device
 from kopt.model.kernel import Candidate
 from kopt.model.problem import Problem
 from kopt.model.trial import BuildRow
+from kopt.sandbox.environment import NO_GPU, environment_set
 from kopt.stages.compile import builder, compile_candidates, failed_slots, mark_duplicates, write_records
 
 
@@ -21,7 +22,8 @@ def main(job: Job) -> None:
         workers=job.number("threads"),
         seconds=job.settings.limits.build_seconds,
     )
-    rows, builds = compile_candidates(candidates, problem=problem, device=device, store=job.store, build=build)
+    with environment_set(NO_GPU):
+        rows, builds = compile_candidates(candidates, problem=problem, device=device, store=job.store, build=build)
     marked = mark_duplicates(rows, read_tables(job.paths("earlier"), BuildRow), chunks=job.number("chunks"))
     write_records(job.paths("records"), marked, builds)
     write_text(job.path("failed"), failed_slots(marked))

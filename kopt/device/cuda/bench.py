@@ -135,7 +135,7 @@ class JudgeProcesses:
         tasks = [contest(kernel, terms, self._given(name)) for name, kernel in kernels.items()]
         workers = min(workers, len(tasks))
         slots, done = _Slots(self.referee, workers), _Round({}, [])
-        for at, outcome in run_forked(tasks, workers=workers, limits=self._limits, tell=slots.tell):
+        for at, outcome in run_forked(tasks, workers=workers, limits=self._limits, message_for=slots.tell):
             if workers > 1 and _is_starved(outcome):
                 done.starved.append(names[at])
             else:
