@@ -68,10 +68,11 @@ class MeasureContext:
         if finals is not None:
             return finals
         with leased(self.store, wait_s=course.wait_s) as found:
-            from kopt.device.cuda.judge import LIMITS, CudaJob, Final, ProblemOnDevice, measure_finalists
+            from kopt.device.cuda.finals import FinalsPlan
+            from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, measure_finalists
 
             check_same(found, self.device)
-            plan = Final(
+            plan = FinalsPlan(
                 baselines=tuple(baselines), warmup=course.warmup, repeat=course.repeat, processes=course.processes
             )
             jobs = {
