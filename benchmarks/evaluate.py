@@ -86,8 +86,8 @@ def _judge(
     start = time.perf_counter()
     race = Race(first=5, repeat=options.repeat)
     with JudgeProcesses(problem, calibrated=options.calibrated) as processes:
-        ground = ProblemOnDevice(facts, gpu, store)
-        judged = dict(judge_on(processes, jobs, ground, workers=options.workers, incumbent=seed, race=race))
+        context = ProblemOnDevice(facts, gpu, store)
+        judged = dict(judge_on(processes, jobs, context, workers=options.workers, incumbent=seed, race=race))
     account = processes.account
     total = time.perf_counter() - start
     passed = [kernel for kernel in judged.values() if kernel.timing is not None]
@@ -98,9 +98,8 @@ def _judge(
     for name, seconds in sorted(account.items(), key=lambda pair: -pair[1]):
         print(f"  {name:30} {seconds:8.2f} s {seconds / len(jobs):8.3f} s a candidate")
     for phase in passed[0].seconds if passed else ():
-        print(
-            f"  contestant: {phase:18} {stats.mean(kernel.seconds[phase] for kernel in passed):8.3f} s each, side by side"
-        )
+        seconds = stats.mean(kernel.seconds[phase] for kernel in passed)
+        print(f"  contestant: {phase:18} {seconds:8.3f} s each, side by side")
     best = min(passed, key=lambda kernel: kernel.timing.objective_ms if kernel.timing else 0.0)
     assert best.timing is not None
     print(f"best {best.timing.objective_ms:.4f} ms, {best.timing.roofline_share:.1%} of the roofline, "
@@ -124,7 +123,8 @@ def _baselines(problem: Problem, gpu: MeasuredDevice, options: argparse.Namespac
         eager = finals.timings.get("eager")
         ratio = statistics.measured_ratio(timing, eager) if eager else None
         for timed in timing.workloads:
-            print(f"  {name:16} {timed.workload:20} {timed.median_ms:8.4f} ms [{timed.low_ms:.4f}, {timed.high_ms:.4f}]"
+            interval = f"[{timed.low_ms:.4f}, {timed.high_ms:.4f}]"
+            print(f"  {name:16} {timed.workload:20} {timed.median_ms:8.4f} ms {interval}"
                   f" {timed.floor_ms / timed.median_ms:6.1%} of the roofline")  # fmt: skip
         if ratio:
             print(f"  {name:16} {ratio.middle:.4f} of eager [{ratio.low:.4f}, {ratio.high:.4f}]")

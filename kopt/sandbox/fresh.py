@@ -53,20 +53,20 @@ def run_with_environment(
         WorkerDied, KoptError: as for `run_in_fresh_process`.
     """
     context = get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
+    receiver, sender = context.Pipe(duplex=False)
     call = pickle.dumps((function, args, named))
-    process = context.Process(target=_answer, args=(theirs, os.getpid(), dict(variables), call))
+    process = context.Process(target=_answer, args=(sender, os.getpid(), dict(variables), call))
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        if not ours.poll(seconds):
+        if not receiver.poll(seconds):
             raise WorkerDied(f"{function.__name__} was not done within {seconds:g} s")
-        answer: R | KoptError = ours.recv()
+        answer: R | KoptError = receiver.recv()
     except EOFError as error:
         process.join(END_S)
         raise WorkerDied(f"{function.__name__} ended without an answer, status {process.exitcode}") from error
     finally:
-        ours.close()
+        receiver.close()
         if process.pid is not None:
             kill_all(process.pid)
         process.join()

@@ -114,7 +114,7 @@ def run_forked(
             first time when all running tasks have asked, and again whenever a task has ended.
 
     Raises:
-        ValueError: there are fewer than one workers.
+        ValueError: `workers` is less than 1.
     """
     if workers < 1 and tasks:
         raise ValueError(f"{workers} workers cannot run anything")
@@ -266,7 +266,7 @@ def _outcome(child: _Child, ready: set[int], limits: Limits) -> Outcome | None:
 
 
 def _read_frames(child: _Child, limits: Limits) -> Outcome | None:
-    """Read everything in the result pipe; return the outcome, if one came."""
+    """Read everything in the result pipe; return the outcome, if the pipe held one."""
     while child.results in child.open:
         try:
             data = os.read(child.results, 1 << 20)

@@ -1,4 +1,4 @@
-"""The reply of a caged child: a model and named blobs; whoever reads it takes nothing in it on trust.
+"""Pack and unpack the reply of a caged child, a model and named blobs, without trusting anything in it.
 
 8 bytes     length of the index, little endian
 index       JSON: the length of the model, then name and length of each blob

@@ -59,15 +59,15 @@ class ServiceProcess:
         self.spent: dict[str, float] = {}
         """Seconds waited by method."""
         self._begun: list[str] = []
-        self._ours, theirs = multiprocessing.Pipe(duplex=True)
+        self._pipe, child_pipe = multiprocessing.Pipe(duplex=True)
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            self._ours.close()
-            _serve(theirs, make, parent)
-        theirs.close()
+            self._pipe.close()
+            _serve(child_pipe, make, parent)
+        child_pipe.close()
 
     def begin(self, method: str, *arguments: Any) -> None:
         """Begin a call and do not wait for it; an error that the method raises is raised by the next `call`.
@@ -76,7 +76,7 @@ class ServiceProcess:
             WorkerDied: the process died.
         """
         try:
-            self._ours.send((method, arguments))
+            self._pipe.send((method, arguments))
         except OSError as error:
             self.kill()
             raise WorkerDied(f"{self.name} died before {method}") from error
@@ -94,7 +94,7 @@ class ServiceProcess:
         while self._begun:  # calls that were begun have their own limit
             self._answer(self._begun.pop(0), max(seconds, PREPARE_S))
         try:
-            self._ours.send((method, arguments))
+            self._pipe.send((method, arguments))
         except OSError as error:
             self.kill()
             raise WorkerDied(f"{self.name} died before {method}") from error
@@ -104,10 +104,10 @@ class ServiceProcess:
         """Wait for a method's result and return it."""
         since = time.perf_counter()
         try:
-            if not self._ours.poll(seconds):
+            if not self._pipe.poll(seconds):
                 self.kill()
                 raise CallTimedOut(f"{self.name}: {method} did not end within {seconds:g} s")
-            kind, value = self._ours.recv()
+            kind, value = self._pipe.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError, OSError) as error:
             self.kill()
             raise WorkerDied(f"{self.name} died in {method}") from error
@@ -120,8 +120,8 @@ class ServiceProcess:
     def end(self) -> None:
         """Ask the process to end; kill it if it does not."""
         with suppress(OSError):
-            self._ours.send(None)
-            self._ours.poll(END_S)
+            self._pipe.send(None)
+            self._pipe.poll(END_S)
         self.kill()
 
     def kill(self) -> None:
@@ -130,7 +130,7 @@ class ServiceProcess:
             kill_all(self.pid)
             with suppress(ChildProcessError):
                 os.waitpid(self.pid, 0)
-            self._ours.close()
+            self._pipe.close()
             self.pid = 0
 
 

@@ -74,7 +74,7 @@ class ProblemOnDevice:
 
 def judge_all(
     jobs: Sequence[CudaJob],
-    ground: ProblemOnDevice,
+    context: ProblemOnDevice,
     *,
     workers: int,
     limits: Limits = LIMITS,
@@ -88,7 +88,7 @@ def judge_all(
 
     Args:
         jobs: kernels to judge; all of one problem and seed.
-        ground: the problem's facts, the device, the store.
+        context: the problem's facts, the device, the store.
         workers: contestants at a time; timing always has the device alone.
         limits: of one contestant.
         incumbent: a kernel that is timed along; ratios are to it.
@@ -102,14 +102,14 @@ def judge_all(
     if not jobs:
         return
     with JudgeProcesses(jobs[0].problem, calibrated=calibrated) as processes:
-        yield from judge_on(processes, jobs, ground, workers=workers, limits=limits, incumbent=incumbent, race=race)
+        yield from judge_on(processes, jobs, context, workers=workers, limits=limits, incumbent=incumbent, race=race)
     _log_account(processes)
 
 
 def judge_on(
     processes: JudgeProcesses,
     jobs: Sequence[CudaJob],
-    ground: ProblemOnDevice,
+    context: ProblemOnDevice,
     *,
     workers: int,
     limits: Limits = LIMITS,
@@ -120,14 +120,14 @@ def judge_on(
     named = {str(at): job for at, job in enumerate(jobs)}
     if incumbent is not None:
         named[INCUMBENT] = incumbent
-    chunk = ChunkRace(processes, ground.results(), race, Clocks(ground.gpu.uuid).read)
-    for name, judged in chunk.judge(_verified(processes, named, ground, workers, limits)):
+    chunk = ChunkRace(processes, context.results(), race, Clocks(context.gpu.uuid).read)
+    for name, judged in chunk.judge(_verified(processes, named, context, workers, limits)):
         yield int(name), judged
 
 
 def measure_finalists(
     finalists: Mapping[str, CudaJob],
-    ground: ProblemOnDevice,
+    context: ProblemOnDevice,
     *,
     plan: FinalsPlan = FinalsPlan(),  # noqa: B008 - frozen
     workers: int = 2,
@@ -137,7 +137,7 @@ def measure_finalists(
 
     Args:
         finalists: by name; at least one; all of one problem and seed, another seed than the search's.
-        ground: the problem's facts, the device, the store.
+        context: the problem's facts, the device, the store.
         plan: how long to time, and beside which baselines.
         workers: contestants at a time; timing always has the device alone.
         limits: of one contestant.
@@ -147,17 +147,17 @@ def measure_finalists(
     """
     problem = next(iter(finalists.values())).problem
     with JudgeProcesses(problem, calibrated=True) as processes:
-        measurement = FinalMeasurement(processes, ground.results(), plan, Clocks(ground.gpu.uuid).read)
-        finals = measurement.measure(_verified(processes, finalists, ground, workers, limits))
+        measurement = FinalMeasurement(processes, context.results(), plan, Clocks(context.gpu.uuid).read)
+        finals = measurement.measure(_verified(processes, finalists, context, workers, limits))
     _log_account(processes)
     return finals
 
 
 def _verified(
-    processes: JudgeProcesses, jobs: Mapping[str, CudaJob], ground: ProblemOnDevice, workers: int, limits: Limits
+    processes: JudgeProcesses, jobs: Mapping[str, CudaJob], context: ProblemOnDevice, workers: int, limits: Limits
 ) -> dict[str, VerificationOutcome]:
     seed = next(iter(jobs.values())).seed
-    verifier = Verifier(processes, seed=seed, workers=workers, limits=limits, compiled=ground.compiled(jobs))
+    verifier = Verifier(processes, seed=seed, workers=workers, limits=limits, compiled=context.compiled(jobs))
     return verifier.verify({name: job.kernel for name, job in jobs.items()})
 
 

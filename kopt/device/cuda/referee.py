@@ -35,7 +35,7 @@ USABLE = 0.95
 
 
 @dataclass
-class _InputSet:
+class _OwnedInputs:
     """The inputs of one draw, in the referee's memory."""
 
     draw: Draw
@@ -62,7 +62,7 @@ class Referee:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._answers = Answers(problem)
-        self._input_sets: list[_InputSet] = []
+        self._input_sets: list[_OwnedInputs] = []
         self._outputs: dict[int, list[Owned]] = {}
         self._contracts: dict[str, Contract] = {}
         self._bytes: dict[str, int] = {}
@@ -172,7 +172,7 @@ class Referee:
         self._answers = Answers(self._problem)
         torch.cuda.empty_cache()
 
-    def _input_set(self, draw: Draw) -> _InputSet:
+    def _input_set(self, draw: Draw) -> _OwnedInputs:
         with torch.device("cuda"):
             case = make_case(self._problem, draw)
         owned = [ipc.share(tensor) for tensor in _tensors(case)]
@@ -191,11 +191,11 @@ class Referee:
             state=tuple(memory.shared for memory in state),
             output=Shared(b"", 0, (), (), "uint8"),
         )
-        input_set = _InputSet(draw, case, owned, sheet, _checksums(owned))
+        input_set = _OwnedInputs(draw, case, owned, sheet, _checksums(owned))
         self._bytes[draw.workload.name] = input_set.bytes + _bytes(contract)
         return input_set
 
-    def _refill(self, inputs: _InputSet) -> None:
+    def _refill(self, inputs: _OwnedInputs) -> None:
         """Write the values of the draw into the input set's memory."""
         with torch.device("cuda"):
             fresh = _tensors(make_case(self._problem, inputs.draw))
@@ -212,7 +212,7 @@ class Referee:
         private = sum(int(PRIVATE * self._bytes[name]) + outputs[name] for name in workloads)
         return int((USABLE * free - ANSWER_BYTES) // (written + private + CONTEXT_BYTES))
 
-    def _new_output(self, inputs: _InputSet) -> Owned:
+    def _new_output(self, inputs: _OwnedInputs) -> Owned:
         contract = self._contracts[inputs.draw.workload.name]
         owned = ipc.share(torch.empty(contract.shape, dtype=contract.dtype, device="cuda"))
         _fill_with_nan(owned.tensor)

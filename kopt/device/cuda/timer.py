@@ -48,7 +48,7 @@ MODES = {"compile": "default", "max-autotune": "max-autotune-no-cudagraphs"}
 
 
 @dataclass
-class _InputSet:
+class _OpenedInputs:
     """The opened arguments of one draw."""
 
     sheet: Sheet
@@ -98,7 +98,7 @@ class Timer:
         torch.cuda.init()
         self._problem = problem
         self._driver = driver
-        self._sets: dict[str, list[_InputSet]] = {}
+        self._sets: dict[str, list[_OpenedInputs]] = {}
         self._subjects: dict[tuple[str, str], Subject] = {}
         self._kept: dict[tuple[str, str], tuple[int, torch.Tensor]] = {}
         self._not_kept: set[tuple[str, str]] = set()
@@ -120,7 +120,7 @@ class Timer:
         for sheet in sheets:
             inputs = tuple(ipc.open_shared(v).tensor if isinstance(v, Shared) else v for v in sheet.inputs)
             state = [ipc.open_shared(shared).tensor for shared in sheet.state]
-            input_set = _InputSet(sheet, inputs, state, [])
+            input_set = _OpenedInputs(sheet, inputs, state, [])
             if self._problem.mutates:
                 input_set.pristine.extend(storage.clone() for storage in input_set.storages)
             self._sets.setdefault(sheet.workload.name, []).append(input_set)
@@ -285,7 +285,7 @@ class Timer:
         opened.close()
         return True
 
-    def _model(self, input_set: _InputSet) -> torch.nn.Module:
+    def _model(self, input_set: _OpenedInputs) -> torch.nn.Module:
         """Make the reference model on the shared state."""
         reference = contract.load_reference(self._problem, input_set.sheet.workload)
         with torch.device("cuda"):
@@ -302,7 +302,7 @@ def _replayed(replay: Replay, storages: Sequence[Sequence[torch.Tensor]]) -> Sub
     )
 
 
-def _called(function: Callable[..., torch.Tensor], sets: Sequence[_InputSet]) -> Subject:
+def _called(function: Callable[..., torch.Tensor], sets: Sequence[_OpenedInputs]) -> Subject:
     def run(place: int, memory: Storages | None, ghost: bool) -> torch.Tensor:
         with torch.no_grad():
             return function(*sets[place].inputs)

@@ -77,7 +77,7 @@ class Verifier:
         """Run the Python code of every kernel in a caged child, on draws that follow from the seed and all kernels.
 
         Kernels that found too little device memory are run again, alone; all kernels are run again, each alone, when
-        one of them wrote to the referee's inputs.
+        some kernel wrote to the referee's inputs.
 
         Args:
             kernels: by name.
