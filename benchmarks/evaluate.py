@@ -19,13 +19,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from kopt import statistics
+from kopt.commands.noise import noise_floor
 from kopt.device.build.build import BuildJob, build_all
+from kopt.device.cuda.environment import environments
 from kopt.device.cuda.finals import FinalsPlan
 from kopt.device.cuda.judge import CudaJob, ProblemOnDevice, judge_on, measure_finalists
 from kopt.device.cuda.judge_processes import JudgeProcesses
-from kopt.device.cuda.noise import noise_floor
 from kopt.device.cuda.race import Race
-from kopt.device.hardware.environment import environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.device.hardware.peaks import describe_device
 from kopt.device.reference.facts import problem_facts

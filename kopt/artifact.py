@@ -1,7 +1,7 @@
-"""Files that are whole or absent: canonical JSON, digests, atomic writes, and tables with a fixed schema.
+"""Turn values into files and back: canonical JSON, digests, atomic writes, and tables with a fixed schema.
 
-Owns how a value becomes bytes and back.  What a value means is `kopt.model`'s business, where it lies `kopt.paths`'
-and `kopt.store`'s.
+A file is whole or absent.  What a value means is the business of `kopt.model`; where stored items lie, that of
+`kopt.store`.
 """
 
 from __future__ import annotations

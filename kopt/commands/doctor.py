@@ -12,7 +12,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from kopt.device.cuda.noise import Noise, noise_floor
+from kopt.commands.noise import Noise, noise_floor
 from kopt.device.hardware.gpus import Gpu, find_gpus, visible_gpus
 from kopt.device.hardware.lease import GpuBusy
 from kopt.device.ncu.count import NotCounted, ProfileJob, count, find_ncu

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kopt.device.hardware.environment import environments
+from kopt.device.cuda.environment import environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.keys import KERNEL, TimingKey, VerdictKey, build_contract, cuda_contract
 from kopt.jobs.on_gpu import check_same, leased

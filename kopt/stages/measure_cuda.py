@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kopt.artifact import text_digest
-from kopt.device.hardware.environment import environment, environments
+from kopt.device.cuda.environment import environment, environments
 from kopt.errors import DeviceError
 from kopt.jobs.keys import FinalsKey, cuda_contract
 from kopt.jobs.on_gpu import check_same, leased

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from kopt.device.hardware.environment import environment, environments
+from kopt.device.cuda.environment import environment, environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.keys import ProfileKey, build_contract
 from kopt.jobs.on_gpu import leased

@@ -3,13 +3,15 @@
 import random
 
 from kopt.device.cuda.batch import InputChanged
+from kopt.device.cuda.chunk_results import ChunkResults
 from kopt.device.cuda.program import RecordedCall, View
+from kopt.device.cuda.times import Times
 from kopt.device.cuda.verdicts import Recorded, failure
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.device import Device
-from kopt.model.environment import Conditions
+from kopt.model.environment import Conditions, Environment
 from kopt.model.problem import Dtype, ProblemFacts, TensorSpec, WorkloadFacts
 from kopt.model.verdict import Incorrect
 
@@ -31,11 +33,16 @@ DEVICE = Device(
     l2_bytes=50 << 20, memory_bytes=80 << 30, sm_clock_mhz=1980, copy_gb_s=3000.0, vector_tflop_s=60.0, measured=True,
 )  # fmt: skip
 GPU = MeasuredDevice(device=DEVICE, uuid="GPU-1", driver="1", read_gb_s=3000.0)
+HERE = Environment(gpu="a GPU", uuid="GPU-1", driver="1", torch="2", triton="3", evaluator="4")
 COOL = Conditions(sm_clock_mhz=(1980, 1980), temperature_c=40, power_w=300.0)
 HOT = COOL.model_copy(update={"throttle": ("thermal (hardware)",)})
 PROGRAM = RecordedCall(
     workload="main", arguments=1, steps=(), output=View(storage=0, offset=0, shape=(1,), stride=(1,), dtype="float32")
 )
+
+
+def no_results() -> ChunkResults:
+    return ChunkResults(Times(FACTS, GPU, HERE))
 
 
 class ScriptedBatch:

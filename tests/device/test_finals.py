@@ -2,18 +2,16 @@
 
 import pytest
 
-from kopt.device.cuda.chunk_results import ChunkResults
 from kopt.device.cuda.finals import FinalMeasurement, FinalsPlan
-from kopt.device.cuda.times import Times
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.verdict import Failed, Passed
-from tests.device.scripted import COOL, FACTS, GPU, ScriptedBatch
+from tests.device.scripted import COOL, ScriptedBatch, no_results
 
 
 def measured(batch, baselines=("eager",)):
     plan = FinalsPlan(baselines=baselines, warmup=3, repeat=20, processes=2)
-    measurement = FinalMeasurement(batch, ChunkResults(Times(FACTS, GPU)), plan, lambda: COOL)
+    measurement = FinalMeasurement(batch, no_results(), plan, lambda: COOL)
     return measurement.measure(batch.verified([name for name in batch.ms if name not in baselines]))
 
 

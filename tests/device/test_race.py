@@ -2,16 +2,15 @@
 
 import pytest
 
-from kopt.device.cuda.chunk_results import ChunkResults
 from kopt.device.cuda.race import ChunkRace, Race
-from kopt.device.cuda.times import INCUMBENT, Times
+from kopt.device.cuda.times import INCUMBENT
 from kopt.model.build import Phase
 from kopt.model.verdict import Failed, Incorrect, Passed
-from tests.device.scripted import COOL, FACTS, GPU, HOT, ScriptedBatch
+from tests.device.scripted import COOL, HOT, ScriptedBatch, no_results
 
 
 def judged(batch, race=Race(repeat=40, keep=2), conditions=lambda: COOL):  # noqa: B008 - frozen
-    chunk = ChunkRace(batch, ChunkResults(Times(FACTS, GPU)), race, conditions)
+    chunk = ChunkRace(batch, no_results(), race, conditions)
     return dict(chunk.judge(batch.verified(batch.ms)))
 
 

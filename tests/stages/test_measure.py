@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kopt.device.cuda import judge as judge_cuda
-from kopt.device.hardware.environment import environment
+from kopt.device.cuda.environment import environment
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.load_config import load_device
 from kopt.model.build import Phase

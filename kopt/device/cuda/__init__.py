@@ -9,6 +9,6 @@
 4. `race` times a chunk in stages and drops slow kernels, `finals` times finalists to the end in fresh timers; both go
    on without a kernel that breaks the timer (`tolerant_timing`) and keep `chunk_results` and `times`.
 
-`noise` times a kernel against itself.  The verdict that a comparison results in is the business of
-`kopt.device.reference`; this package knows nothing of `kopt.device.interpret`.
+`environment` names the device and the versions for which a time is valid.  Comparing an output with the expected one is
+the business of `kopt.device.reference`; this package knows nothing of `kopt.device.interpret`.
 """

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 from kopt.device.build.precompiled import Compiled, all_compiled
 from kopt.device.cuda.chunk_results import ChunkResults
+from kopt.device.cuda.environment import environment
 from kopt.device.cuda.finals import FinalMeasurement, FinalsPlan
 from kopt.device.cuda.judge_processes import JudgeProcesses
 from kopt.device.cuda.race import ChunkRace, JudgedKernel, Race
@@ -69,7 +70,8 @@ class ProblemOnDevice:
 
     def results(self) -> ChunkResults:
         """Make empty results of a chunk."""
-        return ChunkResults(Times(self.facts, self.gpu))
+        here = environment(self.gpu.device.name, self.gpu.uuid, self.gpu.driver)
+        return ChunkResults(Times(self.facts, self.gpu, here))
 
 
 def judge_all(

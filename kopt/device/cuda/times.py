@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 
 from kopt import statistics
 from kopt.device.cuda.verdicts import Samples, failure
-from kopt.device.hardware.environment import environment
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.model.build import Phase
 from kopt.model.device import Device
-from kopt.model.environment import Conditions
+from kopt.model.environment import Conditions, Environment
 from kopt.model.problem import Dtype, ProblemFacts, WorkloadFacts
 from kopt.model.timing import Measured, WorkloadTiming, geometric_mean
 from kopt.model.verdict import Failed
@@ -31,6 +30,8 @@ class Times:
 
     facts: ProblemFacts
     gpu: MeasuredDevice
+    environment: Environment
+    """Device and versions for which the times are valid."""
     samples: Samples = field(default_factory=dict)
     """Times of calls on inputs that rotate."""
     unseen: Samples = field(default_factory=dict)
@@ -69,7 +70,7 @@ class Times:
         return Measured(
             device=self.gpu.device.name,
             workloads=tuple(self._workload(name, facts) for facts in self.facts.workloads),
-            environment=environment(self.gpu.device.name, self.gpu.uuid, self.gpu.driver),
+            environment=self.environment,
             conditions=tuple(self.conditions),
         )
 

@@ -3,7 +3,7 @@
 1. `gpus` lists the visible GPUs without CUDA.
 2. `lease` reserves one of them for a job and says how to bind a process to it.
 3. `peaks` measures the rates of a device, `measured` is the value and its key in the store.
-4. `nvml` reads clocks, temperature and power; `environment` names the conditions under which a time is valid.
+4. `nvml` reads clocks, temperature and power.
 5. `zygote` imports torch and Triton once, without a CUDA context.
 
 Only `peaks` and `zygote` import torch.  Nothing here sets a variable that binds this process to a GPU: that is the

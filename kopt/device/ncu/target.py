@@ -3,9 +3,9 @@
     python -m kopt.device.ncu.target JOB.json
 
 Candidate code runs here.  The environment has been cleaned (`kopt.device.ncu.count`).  Nsight Compute's own library in
-this process rules out a whole cage; what remains is that files are written in the working directory only, and that new
-connections, core dumps and large files are closed.  A candidate that forges its profile misleads its own diagnosis and
-nothing else: verdicts and times never come from here.
+this process rules out the whole cage; this process can still be kept from writing outside its working directory, from
+new connections, core dumps and large files.  A candidate that forges its profile misleads its own diagnosis and nothing
+else: verdicts and times never come from here.
 """
 
 from __future__ import annotations
