@@ -75,6 +75,11 @@ def test_every_name_between_backticks_exists():
     assert [(str(path), name) for path in MODULES for name in mentioned(path) if not exists(name)] == []
 
 
+def test_every_name_in_the_documentation_exists():
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    assert [(str(path), name) for path in documents for name in mentioned(path) if not exists(name)] == []
+
+
 def test_layers_are_read_from_the_contracts():
     assert above("kopt.stages.select", "kopt.search.order")
     assert above("kopt.device.cuda.judge", "kopt.device.hardware.peaks")
