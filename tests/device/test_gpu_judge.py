@@ -214,7 +214,7 @@ def test_what_was_computed_in_earlier_calls_cannot_be_used_again():
     assert isinstance(yardstick.verdict, Passed)
 
 
-def test_who_writes_to_the_memory_of_the_judge_harms_nobody_else():
+def test_a_kernel_that_writes_to_the_memory_of_the_judge_harms_no_other():
     source = wrapped(
         "import gc\nfrom kopt.device.cuda import ipc\nfrom kopt.device.cuda.sheets import Sheet\n\n"
         "def kernel_function(A, B):\n"
