@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from kopt.cli import main
+from kopt.cli import COMMANDS, main
 from kopt.commands.parts import examination
 from kopt.commands.parts.evaluation import Evaluated, estimated_time, in_words, measured_time
 from kopt.device.hardware.gpus import Gpu
+from kopt.discovery import module_names
 from kopt.model.environment import Conditions
 from kopt.model.timing import Estimated, Measured, WorkloadEstimate, WorkloadTiming
 from kopt.sandbox.cage import cage_features
@@ -21,6 +22,28 @@ from kopt.sandbox.cage import cage_features
 ROOT = Path(__file__).resolve().parents[2]
 SEED = ROOT / "config" / "problems" / "softmax" / "kernel.py"
 HIDDEN = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_each_module_of_the_package_is_a_command_under_its_own_name(capsys):
+    for name in module_names(COMMANDS):
+        with pytest.raises(SystemExit, match="0"):
+            main([name, "--help"])
+        assert capsys.readouterr().out.startswith(f"usage: kopt {name} ")
+
+
+def test_help_lists_every_command_and_imports_nothing_slow():
+    slow = ("torch", "triton", "snakemake", "numpy", "pandas", "pyarrow", "openai", "anthropic")
+    program = f"""
+import sys
+from kopt.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    print([name for name in {slow} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(f"\n    {name} " in done.stdout for name in module_names(COMMANDS))
 
 
 def kopt(*words, environment=HIDDEN):
