@@ -113,7 +113,7 @@ def prune(root: Path, *, dry_run: bool = True) -> Pruned:
         StoreError: the folder cannot be read, or a file cannot be removed.
     """
     if not root.is_dir():
-        raise ConfigError(f"{root} is no folder: name the store of a run (setting `store`)")
+        raise ConfigError(f"{root} is not a folder: name the store of a run (setting `store`)")
     removed, size = [], 0
     try:
         for path in (*_older_items(root), *_files(root / CORRUPT), *_leftovers(root), *_free_locks(root)):

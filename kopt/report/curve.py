@@ -19,8 +19,9 @@ LEFT, RIGHT, TOP, BOTTOM = 64, 792, 18, 372
 SLOWEST = 2.0
 """The frame ends at this many times the seed's time, so that one very slow kernel does not flatten all others."""
 
-NEAR = 3.0
-"""Ratio of the frame's ends up to which ticks are evenly spaced; above it they are 1, 2 and 5 of every decade."""
+NEAR = 5.0
+"""Ratio of the frame's ends up to which ticks are evenly spaced; above it they are 1, 2 and 5 of every decade, at least
+two of which lie in a frame as wide as this."""
 
 SPREAD = 0.36
 """Largest distance of a round's dots from its tick, in rounds; the dots lie in order of slot."""

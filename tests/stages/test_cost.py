@@ -22,7 +22,13 @@ from kopt.llm.ask import Terms, ask, replies_of
 from kopt.llm.ledger import Ledger
 from kopt.llm.pack import unpack
 from kopt.llm.request import key_of
+from kopt.run_settings import RunSettings
 from kopt.store import Store
+
+
+def asking(**settings):
+    """How a run asks its language model, with these settings."""
+    return RunSettings(Config(models=("m",), **settings)).asking
 
 
 def said(capsys, *words):
@@ -107,19 +113,19 @@ def test_a_run_of_known_replies_paid_nothing_and_says_so(capsys, server, tmp_pat
 def test_a_packed_run_lacks_elsewhere_what_it_lacked_here(server, tmp_path):
     table, here, there = table_for(server.port), Store(tmp_path / "here"), Store(tmp_path / "there")
     asked = {f"r1a0s{n}": request_to(table, "openai", f"slot-{n} {order}") for n, order in enumerate(("", "[[400]]"))}
-    live = Asker(Config().asking, table, here, tmp_path / "run").ask(asked)
+    live = Asker(asking(), table, here, tmp_path / "run").ask(asked)
     assert [reply.status for reply in live.values()] == ["answered", "unanswered"]
     assert pack_run(tmp_path / "run", here, tmp_path / "a.tar") == 1
     assert unpack(tmp_path / "a.tar", there) == 1
-    assert Asker(Config(replies="replay").asking, table, there, tmp_path / "other").ask(asked) == live
+    assert Asker(asking(replies="replay"), table, there, tmp_path / "other").ask(asked) == live
 
 
 def test_a_round_by_batch_costs_half_and_forgets_its_batch(server, tmp_path):
-    settings = Config(delivery="batch", llm={"poll_seconds": 0.01})
+    batches = asking(delivery="batch", llm={"poll_seconds": 0.01})
     table, store = table_for(server.port), Store(tmp_path / "store")
     asked = {f"r1a0s{n}": request_to(table, "anthropic", f"slot-{n}") for n in range(2)}
-    replies = Asker(settings.asking, table, store, tmp_path / "run").ask(asked)
-    direct = Asker(Config().asking, table, Store(tmp_path / "direct"), tmp_path / "other").ask(asked)
+    replies = Asker(batches, table, store, tmp_path / "run").ask(asked)
+    direct = Asker(asking(), table, Store(tmp_path / "direct"), tmp_path / "other").ask(asked)
     paid, full = (sum(reply.usage.dollars for reply in found.values()) for found in (replies, direct))
     assert paid == pytest.approx(full / 2)
     assert list((tmp_path / "run" / "batches").iterdir()) == []
@@ -144,7 +150,7 @@ def test_the_doctor_has_nothing_to_say_of_a_run_without_language_models(capsys, 
 
 def test_language_models_take_over_only_where_a_run_has_some():
     clustered = {"enabled": True, "classifier_model": "c"}
-    some = Config(models=("m", "kopt-rewrite"), technique_clustering=clustered)
-    none = Config(models=("kopt-rewrite",), technique_clustering=clustered)
+    some = RunSettings(Config(models=("m", "kopt-rewrite"), technique_clustering=clustered))
+    none = RunSettings(Config(models=("kopt-rewrite",), technique_clustering=clustered))
     assert (some.classifier, some.diagnoser, some.reflector, some.asked_models) == ("c", "m", "m", ("c", "m"))
     assert (none.classifier, none.diagnoser, none.reflector, none.asked_models) == ("", "", "", ())

@@ -29,11 +29,12 @@ from kopt.model.technique import Technique, TechniqueVector
 from kopt.model.trial import RankRow, SelectionRow
 from kopt.prompts.context import Memory, Parent, ParentTimes, PromptContext, Share
 from kopt.prompts.sections import Prompt
+from kopt.run_settings import RunSettings
 from kopt.stages import generate as generating
 from kopt.stages.classify import classify_pool
 from kopt.stages.classify_by_model import ModelClassifier
-from kopt.stages.diagnose import diagnose_by_model
-from kopt.stages.generate_by_model import ModelProposer, ask_models, failed_replies
+from kopt.stages.diagnose_by_model import diagnose_by_model
+from kopt.stages.generate_by_model import model_proposals
 from kopt.store import Store
 
 USAGE = Usage(input=10, output=5, dollars=0.25)
@@ -49,11 +50,16 @@ DIRECTIONS = [
 TIMES = ParentTimes(ms=1.0, estimated=True, floor_ms=0.5, roofline_share=0.5)
 
 
+def asking(**settings):
+    """How a run asks its language model, with these settings."""
+    return RunSettings(Config(models=("m",), **settings)).asking
+
+
 class Scripted(Asker):
     """Gives its replies in turn and keeps them as a live round would."""
 
     def __init__(self, store, *replies):
-        super().__init__(Config().asking, TABLE, store, Path("run"))
+        super().__init__(asking(), TABLE, store, Path("run"))
         self.script, self.requests = list(replies), {}
 
     def ask(self, asked):
@@ -100,13 +106,8 @@ def attempt_of(asker, parent, attempt=0, earlier=(), models=("m",), pool=()):
         round=2, attempt=attempt, seed=0, parents={parent: row},
         directions={(parent, d.rank): d for d in DIRECTIONS}, facts=FACTS, device=DEVICE, store=asker.store,
     )  # fmt: skip
-    proposer = ModelProposer(
-        round=2, attempt=attempt, repairs=3, slots=slots, directions=context.directions, earlier=earlier,
-        briefing=briefing_of(pool=pool), asker=asker,
-    )  # fmt: skip
-    found = generating.generate(
-        slots, context, earlier=earlier, failed=failed_replies(proposer), ask_models=ask_models(proposer)
-    )  # fmt: skip
+    models = model_proposals(slots, context, earlier, repairs=3, briefing=briefing_of(pool=pool), asker=asker)
+    found = generating.generate(slots, context, earlier=earlier, failed=models.failed, ask_models=models.ask)
     return found, generating.unusable_slots([*earlier, *found], 2, attempt)
 
 
@@ -183,14 +184,14 @@ def test_the_rewriters_slots_do_not_depend_on_what_models_reply(store, parent):
 
 
 def test_a_reply_that_is_not_recorded_ends_the_run_by_name(store):
-    asker = Asker(Config(replies="replay").asking, TABLE, store, Path("run"))
+    asker = Asker(asking(replies="replay"), TABLE, store, Path("run"))
     request = asker.request("m", Prompt(template="t/1", system="", stable="", text="hello"))
     with pytest.raises(NoReply, match=f"it: no recorded reply to request {request.digest}"):
         asker.ask({"it": request})
 
 
 def test_nothing_asked_needs_nobody(store):
-    assert Asker(Config(replies="replay").asking, TABLE, store, Path("run")).ask({}) == {}
+    assert Asker(asking(replies="replay"), TABLE, store, Path("run")).ask({}) == {}
 
 
 def rules_for(kernel):
