@@ -6,7 +6,8 @@ import logging
 
 from kopt.backends.backend import ProfiledParent, Profiler
 from kopt.backends.cuda_judge import Records
-from kopt.backends.estimates import estimate_time, profile_without_counters
+from kopt.backends.estimates import estimate_time
+from kopt.backends.static_profile import profile_without_counters
 from kopt.device.hardware.environment import environment, environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.builds import built_named
