@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kopt.model.build import Phase
@@ -249,6 +249,7 @@ def test_models_share_out_every_candidate(record):
 
 
 @given(st.floats(1e-4, 1e3), st.floats(1.01, 1e4))
+@example(0.00010000000000000002, 4.0)
 def test_ticks_lie_in_the_frame_and_are_few(low, ratio):
     found = ticks(low, low * ratio)
     assert found == sorted(set(found))
