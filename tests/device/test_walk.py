@@ -1,10 +1,4 @@
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # the tests' own modules beside this file
-
 from recorded import LAUNCHES, ptx_of
 
 from kopt.estimate.instructions import parse

@@ -6,10 +6,7 @@ files anew, and read the difference.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import jsonschema
 import pytest

@@ -18,7 +18,7 @@ SOURCES = samples.sources()
 FACTS = samples.facts()
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=settings().max_examples // 3)
 @given(name=st.sampled_from(sorted(SOURCES)), seed=st.integers(0, 10**6))
 def test_the_same_arguments_give_the_same_proposal(name, seed):
     first, second = (
@@ -93,7 +93,6 @@ def test_nothing_is_proposed_for_what_is_no_triton_kernel(source):
     assert propose(source, direction=samples.direction(), facts=FACTS, seed=1, exclude=set()) is None
 
 
-@settings(deadline=None, max_examples=40)
 @given(name=st.sampled_from(sorted(SOURCES)), data=st.data())
 def test_odd_sources_never_raise(name, data):
     lines = SOURCES[name].split("\n")

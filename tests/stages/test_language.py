@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "prompts"))  # its values
-
 from prompt_values import DEVICE, FACTS, PROBLEM, SOURCE
 
 from kopt.config import REWRITER, Config

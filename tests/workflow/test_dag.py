@@ -95,9 +95,10 @@ def test_an_appended_technique_reruns_classify_and_at_most_what_follows(finished
 
 
 def test_another_pool_size_keeps_the_seeds_build_and_verdict(finished):
-    planned = finished.planned(*finished.DRY, "candidate_pool_size=3")
-    assert {"select", "expand"} <= planned
-    assert not planned & {"problem", "seed", "compile_seed", "classify_seed"}
+    verdict = "results/t/round_0/attempt_0/evaluation_0.parquet"
+    assert finished.file("round_0/attempt_0/evaluation_0.parquet").exists()
+    assert finished.planned(*finished.DRY, "candidate_pool_size=3", targets=(verdict,)) == set()
+    assert {"select", "expand"} <= finished.planned(*finished.DRY, "candidate_pool_size=3")
 
 
 def test_an_early_stop_leaves_the_later_rounds_empty(project):
