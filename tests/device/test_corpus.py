@@ -374,7 +374,7 @@ def test_a_sample_goes_as_expected_through_build_and_interpreter(tmp_path):
     h100 = load_device("h100", ROOT)
 
     def judge(some, builds):
-        judged = run_with_environment(NO_GPU, 400.0, corpus_layers.judge_by_interpreter, some, 2, 30.0, 0)
+        judged = run_with_environment(NO_GPU, 400.0, corpus_layers.judge_by_interpreter, some, 2, 90.0, 0)
         return run_in_fresh_process(400.0, corpus_layers.judge_by_work, some, builds, judged, h100, tmp_path)
 
     def build(some):
