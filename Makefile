@@ -8,7 +8,7 @@ CORES ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)))')
 BIN := .venv/bin
 DEMO := --config preset=beam_search problem=matvec rounds=3 run=demo models='[kopt-rewrite]'
 
-.PHONY: demo unlock test lint setup lock generated clean
+.PHONY: demo unlock test test-random lint setup lock generated clean
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES) --quiet all $(DEMO)
@@ -19,6 +19,9 @@ unlock: setup # after a demo that was killed
 
 test: setup
 	$(BIN)/pytest -n $(CORES) --dist loadgroup -m "not gpu"
+
+test-random: setup # property tests alone, on many new examples; what fails is printed with the line that repeats it
+	$(BIN)/pytest -n $(CORES) -m "hypothesis and not gpu" --hypothesis-profile=random
 
 lint: setup
 	$(BIN)/ruff check .

@@ -45,7 +45,7 @@ def code_digest(module: str) -> str:
     Imports inside functions count, since they are executed later; imports under `TYPE_CHECKING` do not.
 
     Args:
-        module: dotted name, e.g. `kopt.estimate.time`.
+        module: dotted name, e.g. `kopt.estimate.kernel_time`.
 
     Raises:
         ModuleNotFoundError: there is no such module.
@@ -193,7 +193,9 @@ def _only(tree: ast.Module, functions: Collection[str]) -> ast.Module:
         name = pending.pop()
         if name not in kept:
             kept.add(name)
-            names = {node.id for node in ast.walk(defined[name]) if isinstance(node, ast.Name)}
+            nodes = list(ast.walk(defined[name]))
+            parameters = {node.arg for node in nodes if isinstance(node, ast.arg)}
+            names = {node.id for node in nodes if isinstance(node, ast.Name)} - parameters
             pending += names & defined.keys()
     body = [node for node in tree.body if not isinstance(node, ast.FunctionDef) or node.name in kept]
     return ast.Module(body=body, type_ignores=[])

@@ -1,27 +1,28 @@
-"""Statistics of repeated timings: bootstrap intervals, ratios within interleaved batches, who stays in a race.
+"""Compute statistics of repeated timings: bootstrap intervals, ratios of interleaved samples, survivors of a race.
 
-Pure and deterministic: every draw follows from a seed.  Times are in whatever unit they come in; samples of one batch
-are paired by position, since they were taken one after the other, and slow drift then cancels in their ratios.
+Pure and deterministic: every draw follows from a seed.  Results have the unit of the samples.  Samples of one batch are
+paired by position, since they were taken one after the other, so that slow drift cancels in their ratios.
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from kopt.model.timing import Measured, geometric_mean
 
 DRAWS = 2000
-"""Bootstrap draws; the ends of a 95 % interval then lie within a few per cent of its width."""
+"""Number of bootstrap draws, with which the ends of a 95 % interval vary by a few per cent of its width."""
 
 CONFIDENCE = 0.95
+"""Confidence of an interval, 0 to 1, unless another one is asked for."""
 
 
 class Interval(NamedTuple):
-    """A median and the interval that holds the true one with the given confidence."""
+    """A sample median with the interval that contains the true median with a given confidence."""
 
     middle: float
     low: float
@@ -34,25 +35,25 @@ class Interval(NamedTuple):
 def median_interval(
     samples: Sequence[float], *, processes: int = 1, seed: int = 0, confidence: float = CONFIDENCE
 ) -> Interval:
-    """The samples' median with its bootstrap interval (percentile method, Efron 1979).
+    """Return the samples' median with its bootstrap interval (percentile method, Efron 1979).
 
     Samples of several processes are drawn in two steps, the process and then the call (Davison and Hinkley 1997, 3.8),
-    so that what differs from process to process widens the interval.
+    so that differences between processes widen the interval.
 
     Args:
-        samples: equally many of each process, one process after the other.
-        processes: how many processes they come from.
-        seed: of the bootstrap.
-        confidence: of the interval, 0 to 1.
+        samples: equally many from each process, one process after the other.
+        processes: number of processes that the samples come from.
+        seed: seed of the bootstrap.
+        confidence: confidence of the interval, 0 to 1.
 
     Raises:
-        ValueError: there are no samples, or they do not divide among the processes.
+        ValueError: there are no samples, or their number is no multiple of `processes`.
     """
     values = np.asarray(samples, dtype=np.float64)
     if not values.size:
         raise ValueError("no samples")
-    calls, left = divmod(values.size, processes)
-    if left:
+    calls, remainder = divmod(values.size, processes)
+    if remainder:
         raise ValueError(f"{values.size} samples do not divide among {processes} processes")
     random = np.random.default_rng(seed)
     draws = random.integers(0, calls, size=(DRAWS, processes, calls))
@@ -68,64 +69,55 @@ def ratio_interval(
     samples: Sequence[float], baseline: Sequence[float], *, processes: int = 1, seed: int = 0,
     confidence: float = CONFIDENCE,
 ) -> Interval:  # fmt: skip
-    """The median of `samples[i] / baseline[i]` with its interval; under 1 is faster than the baseline.
+    """Return the median of `samples[i] / baseline[i]` with its interval; under 1 is faster than the baseline.
 
-    Only positions that both have count; the rest is as for `median_interval`.
+    Only positions that both have count.  The other arguments are those of `median_interval`.
 
     Raises:
-        ValueError: they share no position, or those that they share do not divide among the processes.
+        ValueError: there is no common position, or their number is no multiple of `processes`.
     """
-    ratios = [one / other for one, other in zip(samples, baseline, strict=False)]
+    ratios = [sample / reference for sample, reference in zip(samples, baseline, strict=False)]
     return median_interval(ratios, processes=processes, seed=seed, confidence=confidence)
 
 
-def measured_ratio(one: Measured, other: Measured, workload: str = "") -> Interval:
-    """Ratio of two times that were taken side by side; over all workloads by geometric mean, call by call.
+def measured_ratio(measured: Measured, baseline: Measured, workload: str = "") -> Interval:
+    """Return the ratio of two times that were taken side by side; under 1 is faster than the baseline.
 
     Args:
-        one: what is compared; under 1 it is faster.
-        other: what it is compared to.
-        workload: only this one.
+        measured: the time.
+        baseline: the time that it is compared with.
+        workload: name of the only workload to compare; by default the geometric mean over all of them, call by call.
 
     Raises:
-        ValueError: they share no position.
+        ValueError: there is no common position.
     """
-    pairs = [(a, b) for a, b in zip(one.workloads, other.workloads, strict=True) if workload in ("", a.workload)]
-    ours = [geometric_mean(list(column)) for column in zip(*(a.samples_ms for a, _ in pairs), strict=False)]
-    theirs = [geometric_mean(list(column)) for column in zip(*(b.samples_ms for _, b in pairs), strict=False)]
+    paired = zip(measured.workloads, baseline.workloads, strict=True)
+    pairs = [(timing, base) for timing, base in paired if workload in ("", timing.workload)]
+    samples = [geometric_mean(list(call)) for call in zip(*(timing.samples_ms for timing, _ in pairs), strict=False)]
+    references = [geometric_mean(list(call)) for call in zip(*(base.samples_ms for _, base in pairs), strict=False)]
     processes = {timing.processes for pair in pairs for timing in pair}
-    return ratio_interval(ours, theirs, processes=processes.pop() if len(processes) == 1 else 1)
+    return ratio_interval(samples, references, processes=processes.pop() if len(processes) == 1 else 1)
 
 
 def noise(samples: Sequence[float], again: Sequence[float], *, seed: int = 0) -> float:
-    """The A/A noise: how far the interval of one kernel's ratio to itself reaches from 1."""
+    """Return the A/A noise: how far the interval of a kernel's ratio to itself, timed twice, reaches from 1."""
     interval = ratio_interval(samples, again, seed=seed)
     return max(abs(interval.low - 1.0), abs(interval.high - 1.0))
-
-
-Standing = Literal["faster", "slower", "same"]
-
-
-def standing(ratio: Interval, noise: float = 0.0) -> Standing:
-    """Which side of 1 a ratio's interval lies on, an A/A noise taken off; `same` when it cannot be told."""
-    if ratio.high < 1.0 - noise:
-        return "faster"
-    return "slower" if ratio.low > 1.0 + noise else "same"
 
 
 def survivors(
     samples: Mapping[str, Sequence[float]], *, keep: int, seed: int = 0, confidence: float = 0.99
 ) -> tuple[str, ...]:
-    """Who stays after a stage of a race: first the clearly slower ones go, then the slower half, down to `keep`.
+    """Return the kernels that stay in a race after a stage: drop the clearly slower ones, then the slower half.
 
     Clearly slower means that the interval of the paired ratio to the leader lies above 1.  With few samples a
     bootstrap interval is too narrow, so its confidence is high and the faster half always stays.
 
     Args:
         samples: times by name, interleaved, so that equal positions belong together.
-        keep: at least so many stay, if there are.
-        seed: of the bootstrap.
-        confidence: of the interval that decides.
+        keep: number of kernels that stay at least, if there are so many.
+        seed: seed of the bootstrap.
+        confidence: confidence of the interval that decides.
 
     Returns:
         the names that stay, fastest first; ties in order of name.
@@ -144,7 +136,7 @@ def survivors(
 
 
 def stages(first: int, last: int) -> tuple[int, ...]:
-    """Launches of each stage of a race: doubling from `first`, all stages together at least `last`."""
+    """Return the launches of each stage of a race: doubling from `first`, together `last`."""
     counts = [min(first, last)]
     while sum(counts) < last:
         counts.append(min(2 * counts[-1], last - sum(counts)))

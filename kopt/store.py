@@ -250,8 +250,8 @@ class Store:
         if previous is not None and previous < key.schema_version:
             log.warning(
                 "store %s holds items of kind %s of the older schema %d, which schema %d replaces: they are made again "
-                "when needed; kopt store --prune removes them",
-                self.root, key.kind, previous, key.schema_version,
+                "when needed; kopt store %s --prune removes them",
+                self.root, key.kind, previous, key.schema_version, self.root,
             )  # fmt: skip
         self.write(note, f"{key.schema_version}\n".encode())
 

@@ -1,4 +1,8 @@
-"""What all tests share: no test depends on timing, and GPU tests run only where there is a GPU."""
+"""Set what all tests share: property tests that repeat, and GPU tests that run only where there is a GPU.
+
+`make test` draws the same examples in every run, so that it fails only for what was changed.  `make test-random` draws
+many more, new ones in every run, and prints what repeats a failing one.
+"""
 
 import shutil
 import subprocess
@@ -6,12 +10,13 @@ import subprocess
 import pytest
 from hypothesis import settings
 
-settings.register_profile("kopt", deadline=None, max_examples=50)
-settings.load_profile("kopt")
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("random", derandomize=False, deadline=None, max_examples=2000, print_blob=True)
+settings.load_profile("repeatable")  # pytest loads another one for --hypothesis-profile after this file
 
 
 def has_gpu() -> bool:
-    """Whether the driver lists a GPU; asked without torch, so that no CUDA context is made here."""
+    """Return whether the driver lists a GPU; nvidia-smi is asked, since torch would make a CUDA context here."""
     tool = shutil.which("nvidia-smi")
     return bool(tool) and subprocess.run([tool, "-L"], capture_output=True, check=False).stdout.startswith(b"GPU")
 

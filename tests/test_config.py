@@ -7,9 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt import config
-from kopt import config_docs as reference
-from kopt import load_config as files
+from kopt import config, config_docs, load_config
 from kopt.errors import ConfigError
 from kopt.preflight.validate import load_settings
 
@@ -37,36 +35,36 @@ def test_all_presets_are_there():
 
 @pytest.mark.parametrize(("preset", "slots"), SLOTS.items())
 def test_a_presets_slots_follow_from_the_formula(preset, slots):
-    loaded = files.load(raw(preset), ROOT)
+    loaded = load_config.load(raw(preset), ROOT)
     assert (loaded.fan_out, loaded.preset) == (slots, preset)
 
 
 @pytest.mark.parametrize("preset", SLOTS)
 def test_every_preset_warms_up_25_and_repeats_100(preset):
-    loaded = files.load(raw(preset), ROOT)
+    loaded = load_config.load(raw(preset), ROOT)
     assert (loaded.benchmark_warmup, loaded.benchmark_repeat) == (25, 100)
 
 
 def test_models_on_the_command_line_change_the_fan_out_of_a_preset():
-    assert files.load(raw("beam_search_diverse") | {"models": ["kopt-rewrite"]}, ROOT).fan_out == 30
+    assert load_config.load(raw("beam_search_diverse") | {"models": ["kopt-rewrite"]}, ROOT).fan_out == 30
 
 
 @pytest.mark.parametrize("preset", SLOTS)
 def test_a_preset_that_is_named_is_loaded(preset):
-    assert files.load({"preset": preset}, ROOT) == files.load(raw(preset), ROOT)
+    assert load_config.load({"preset": preset}, ROOT) == load_config.load(raw(preset), ROOT)
 
 
 def test_settings_stand_over_the_preset_and_the_preset_over_the_defaults_file(tmp_path):
     shutil.copytree(ROOT / "config", tmp_path / "config")
     (tmp_path / "config" / "config.yaml").write_text("{seed: 7, rounds: 3, technique_clustering: {max_concurrency: 9}}")
-    loaded = files.load({"preset": "noop", "rounds": 2, "stop": {"patience": 4}}, tmp_path)
+    loaded = load_config.load({"preset": "noop", "rounds": 2, "stop": {"patience": 4}}, tmp_path)
     assert (loaded.seed, loaded.rounds, loaded.strategy, loaded.stop.patience) == (7, 2, "noop", 4)
     assert (loaded.technique_clustering.max_concurrency, loaded.stop.roofline_share) == (9, 0.95)
 
 
 def test_declared_slots_must_follow_from_the_formula():
     with pytest.raises(ConfigError, match="slots: 7 declared, but candidate_pool_size 2"):
-        files.load({"slots": 7}, ROOT)
+        load_config.load({"slots": 7}, ROOT)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +86,7 @@ def test_declared_slots_must_follow_from_the_formula():
 )
 def test_a_wrong_setting_is_named_in_one_line(settings, message):
     with pytest.raises(ConfigError, match=message) as caught:
-        files.load(settings, ROOT)
+        load_config.load(settings, ROOT)
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -129,37 +127,45 @@ def test_a_dry_run_needs_no_models():
 
 def test_an_unknown_model_is_found_before_the_start():
     with pytest.raises(ConfigError, match="'kopt-rewrit'; did you mean 'kopt-rewrite'"):
-        files.check_files(files.load({"models": ["kopt-rewrit"]}, ROOT), ROOT)
+        load_config.check_files(load_config.load({"models": ["kopt-rewrit"]}, ROOT), ROOT)
 
 
 def test_a_results_folder_that_cannot_be_written_is_found_before_the_start(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="results: cannot write to"):
-        files.check_files(files.parse({"results": str(tmp_path / "file" / "results")}, "test"), ROOT)
+        load_config.check_files(load_config.parse({"results": str(tmp_path / "file" / "results")}, "test"), ROOT)
 
 
 def test_an_unknown_device_is_named_with_the_nearest():
     with pytest.raises(ConfigError, match="unknown 'h10'; did you mean 'h100'"):
-        files.load_device("h10", ROOT)
+        load_config.load_device("h10", ROOT)
 
 
 def test_models_may_be_written_as_on_the_command_line():
-    assert files.parse({"models": "[a, b]"}, "test").models == ("a", "b")
+    assert load_config.parse({"models": "[a, b]"}, "test").models == ("a", "b")
 
 
 def test_generated_files_are_up_to_date():
-    stale = [str(path) for path, text in reference.files().items() if (ROOT / path).read_text() != text]
+    stale = [str(path) for path, text in config_docs.files().items() if (ROOT / path).read_text() != text]
     assert stale == [], "run `kopt config --write`"
 
 
 def test_the_default_file_says_what_the_model_says():
-    assert files.load(yaml.safe_load(reference.default_yaml()), ROOT) == config.Config()
+    assert load_config.load(yaml.safe_load(config_docs.default_yaml()), ROOT) == config.Config()
 
 
-@given(st.dictionaries(st.text(max_size=8), st.none() | st.integers() | st.text(max_size=5), max_size=4))
+NAMES = st.sampled_from(sorted(config.Config.model_fields)) | st.text(max_size=8)
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+
+
+@given(
+    st.dictionaries(
+        NAMES, VALUES | st.lists(VALUES, max_size=2) | st.dictionaries(NAMES, VALUES, max_size=2), max_size=4
+    )
+)
 def test_any_mapping_is_either_a_configuration_or_a_config_error(settings):
     with contextlib.suppress(ConfigError):
-        assert isinstance(files.load(settings, ROOT), config.Config)
+        assert isinstance(load_config.load(settings, ROOT), config.Config)
 
 
 @given(st.integers(1, 5), st.integers(1, 4), st.integers(1, 3), st.integers(1, 5), st.integers(1, 16))

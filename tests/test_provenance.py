@@ -58,7 +58,7 @@ def test_a_missing_module_is_an_error():
         code_digest("kopt.nothing")
 
 
-def test_selection_does_not_depend_on_device_rewriter_or_models(monkeypatch):
+def test_selection_does_not_depend_on_device_rewriter_or_models():
     pending, seen = ["kopt.stages.select"], set()
     while pending:
         name = pending.pop()

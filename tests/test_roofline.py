@@ -55,7 +55,7 @@ def test_a_time_far_over_the_floor_is_latency():
 
 
 @pytest.mark.parametrize(
-    ("made", "blocks", "limit"),
+    ("kernel_launch", "blocks", "limit"),
     [
         (launch(), 16, "threads"),
         (launch(registers=255), 2, "registers"),
@@ -63,9 +63,9 @@ def test_a_time_far_over_the_floor_is_latency():
         (launch(warps=1), 32, "blocks"),
     ],
 )
-def test_the_scarcest_resource_limits_the_blocks(made, blocks, limit):
-    found = occupancy(made, H100)
-    assert (found.blocks, found.limit) == (blocks, limit)
+def test_the_scarcest_resource_limits_the_blocks(kernel_launch, blocks, limit):
+    occupied = occupancy(kernel_launch, H100)
+    assert (occupied.blocks, occupied.limit) == (blocks, limit)
 
 
 @given(st.integers(16, 254), st.integers(0, 200_000), st.sampled_from([1, 2, 4, 8, 16, 32]))

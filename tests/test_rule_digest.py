@@ -18,52 +18,31 @@ STRATEGY = {"select", "expand"}
 """Rules that load the strategy by its name."""
 
 
-def digests(backend, asks):
-    loads = dict.fromkeys(STRATEGY, ("kopt.search.strategies.beam",))
-    return {
-        script.stem: rule_digest(script, backend, asks_models=asks, loads=loads.get(script.stem, ()))
-        for script in SCRIPTS
-    }
+def loads(rule):
+    return ("kopt.search.strategies.beam",) if rule in STRATEGY else ()
 
 
-@pytest.fixture
-def edited(tmp_path, monkeypatch):
-    """Rules of a mode whose digest changes when a module of a copy of kopt is edited."""
-    package = tmp_path / "kopt"
-    shutil.copytree(ROOT / "kopt", package, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(provenance, "PACKAGE", package)
-
-    def forget():
-        provenance.code_digest.cache_clear()
-        provenance._read.cache_clear()
-
-    def rules(module, backend, asks, addition="ADDED_BY_THE_TEST = 1\n"):
-        forget()
-        before = digests(backend, asks)
-        path = package.joinpath(*module.split(".")).with_suffix(".py")
-        text = path.read_text()
-        path.write_text(text + addition)
-        forget()
-        after = digests(backend, asks)
-        path.write_text(text)
-        return {rule for rule in before if before[rule] != after[rule]}
-
-    yield rules
-    forget()
+def rules_with(module, backend, asks):
+    """Rules whose digest covers a module of kopt in a mode."""
+    covered = {s.stem: rule_modules(s, backend, asks_models=asks, loads=loads(s.stem)) for s in SCRIPTS}
+    return {rule for rule, modules in covered.items() if f"kopt.{module}" in modules}
 
 
-JUDGING_ON_GPU = {"evaluate", "rank", "baseline", "outcome", "profile"}
-BY_ESTIMATE = {"evaluate", "profile"}
-ASKING = {"generate", "brief", "diagnose", "classify", "finish"}
+ON_GPU = {"evaluate", "rank", "baseline", "outcome", "profile"}
+ALWAYS_ASKING = {"brief", "models"}
+"""Rules that only a run with language models has."""
+ASKING = ALWAYS_ASKING | {"generate", "diagnose", "classify"}
 
-EDITS = {
+COVERED = {
     "search.strategies.beam": dict.fromkeys(MODES, STRATEGY),
     "search.strategies.clustered": {mode: set() for mode in MODES},
-    "device.cuda.timer": {(b, a): JUDGING_ON_GPU if b == "cuda" else set() for b, a in MODES},
+    "device.cuda.timer": {(b, a): ON_GPU if b == "cuda" else set() for b, a in MODES},
     "device.interpret.races": {(b, a): {"evaluate"} if b == "interpret" else set() for b, a in MODES},
-    "device.build.trace": {(b, a): {"compile"} | (JUDGING_ON_GPU if b == "cuda" else {"evaluate"}) for b, a in MODES},
-    "prompts.propose": {(b, a): {"generate"} if a else set() for b, a in MODES},
-    "llm.retry": {(b, a): ASKING if a else set() for b, a in MODES},
+    "device.build.trace": {mode: {"compile"} for mode in MODES},
+    "device.ncu.count": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
+    "prompts.repair": {(b, a): {"generate"} if a else set() for b, a in MODES},
+    "llm.retry": {(b, a): ASKING if a else ALWAYS_ASKING for b, a in MODES},
+    "search.bottlenecks": {mode: {"diagnose", "profile"} for mode in MODES},
     "techniques.static": {mode: {"classify"} for mode in MODES},
     "rewrite.propose": {mode: {"generate"} for mode in MODES},
     "report.render": {mode: {"finish"} for mode in MODES},
@@ -72,14 +51,39 @@ EDITS = {
 
 
 @pytest.mark.parametrize("mode", MODES, ids=lambda mode: f"{mode[0]}-{'models' if mode[1] else 'alone'}")
-@pytest.mark.parametrize("module", EDITS)
-def test_an_edit_reaches_the_rules_that_load_the_module_and_no_other(edited, module, mode):
-    assert edited(module, *mode) == EDITS[module][mode]
+@pytest.mark.parametrize("module", COVERED)
+def test_a_module_counts_for_the_rules_that_load_it_and_for_no_other(module, mode):
+    assert rules_with(module, *mode) == COVERED[module][mode]
 
 
-@pytest.mark.parametrize("mode", MODES, ids=lambda mode: f"{mode[0]}-{'models' if mode[1] else 'alone'}")
-def test_a_comment_and_a_docstring_reach_no_rule(edited, mode):
-    assert edited("device.cuda.timer", *mode, addition='# a comment\n"""A text."""\n') == set()
+@pytest.fixture
+def digests(tmp_path, monkeypatch):
+    """Digests of rules select and evaluate on CUDA, after a module of a copy of kopt was edited."""
+    package = tmp_path / "kopt"
+    shutil.copytree(ROOT / "kopt", package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(provenance, "PACKAGE", package)
+
+    def forget():
+        provenance.code_digest.cache_clear()
+        provenance._read.cache_clear()
+
+    def after(module="", addition=""):
+        if module:
+            path = package.joinpath(*module.split(".")).with_suffix(".py")
+            path.write_text(path.read_text() + addition)
+        forget()
+        scripts = (ROOT / "workflow/scripts" / f"{rule}.py" for rule in ("select", "evaluate"))
+        return [rule_digest(s, "cuda", asks_models=False, loads=loads(s.stem)) for s in scripts]
+
+    yield after
+    forget()
+
+
+def test_an_edit_of_a_covered_module_changes_the_digest_and_a_comment_does_not(digests):
+    select, evaluate = digests()
+    assert digests("device.cuda.timer", '# a comment\n"""A text."""\n') == [select, evaluate]
+    same, edited = digests("device.cuda.timer", "ADDED = 1\n")
+    assert (same, edited != evaluate) == (select, True)
 
 
 @pytest.mark.parametrize("name", ["interpret", "cuda", "dry", "dry_gpu"])

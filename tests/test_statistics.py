@@ -3,13 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.statistics import Interval, median_interval, noise, ratio_interval, stages, standing, survivors
+from kopt.statistics import median_interval, noise, ratio_interval, stages, survivors
 
 TIMES = st.lists(st.floats(0.1, 10.0), min_size=1, max_size=40)
 
 
 def timed(rng, ms, count, drift):
-    """Times as a GPU gives them: a common slow drift, a little jitter, now and then a late one."""
+    """Draw times as a GPU gives them: a common slow drift, a little jitter, now and then a late sample."""
     jitter = rng.normal(0.0, 0.002, count)
     late = (rng.random(count) < 0.03) * rng.exponential(0.05, count)
     return list(ms * drift * (1.0 + jitter + late))
@@ -29,8 +29,8 @@ def test_a_median_lies_in_its_interval(samples):
 
 @given(TIMES, st.floats(0.5, 2.0))
 def test_an_interval_scales_with_its_samples(samples, factor):
-    one, other = median_interval(samples), median_interval([factor * value for value in samples])
-    assert other == pytest.approx([factor * value for value in one])
+    interval, scaled = median_interval(samples), median_interval([factor * value for value in samples])
+    assert scaled == pytest.approx([factor * value for value in interval])
 
 
 @given(TIMES)
@@ -59,8 +59,8 @@ def test_the_same_kernel_ranked_twice_gives_ratios_within_the_interval_in_95_of_
     assert 0.92 <= inside / 400 <= 0.99
 
 
-def test_what_differs_from_process_to_process_widens_the_interval():
-    """Four processes, each two per cent off or not, and calls that hardly scatter."""
+def test_a_difference_between_processes_widens_the_interval():
+    """Four processes, each off by about two per cent, and calls that hardly scatter."""
     rng = np.random.default_rng(9)
     inside = {1: 0, 4: 0}
     for turn in range(200):
@@ -94,21 +94,8 @@ def test_one_per_cent_is_seen_through_a_drift_of_several():
     for turn in range(100):
         drift = drifting(rng, 100)
         ratio = ratio_interval(timed(rng, 1.485, 100, drift), timed(rng, 1.5, 100, drift), seed=turn)
-        seen += standing(ratio) == "faster"
+        seen += ratio.high < 1.0
     assert seen >= 99
-
-
-@pytest.mark.parametrize(
-    ("interval", "floor", "side"),
-    [
-        (Interval(0.9, 0.89, 0.91), 0.003, "faster"),
-        (Interval(1.1, 1.09, 1.11), 0.003, "slower"),
-        (Interval(1.0, 0.99, 1.01), 0.0, "same"),
-        (Interval(0.998, 0.997, 0.999), 0.003, "same"),
-    ],
-)
-def test_a_ratio_stands_where_its_whole_interval_is_beyond_the_noise(interval, floor, side):
-    assert standing(interval, floor) == side
 
 
 def test_a_race_keeps_the_fastest_and_drops_the_clearly_slower():

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from kopt import artifact
 from kopt.artifact import text_digest
-from kopt.device.hardware.environment import environment, environments
+from kopt.device.cuda.environment import environment, environments
 from kopt.errors import DeviceError
 from kopt.jobs.accidents import is_accident, is_refused_time
 from kopt.jobs.builds import known_build
@@ -21,7 +21,7 @@ from kopt.model.kernel import Kernel
 from kopt.model.options import FinalsOptions, JudgeOptions
 from kopt.model.outcome import BEST, SEED, Outcome
 from kopt.model.timing import Finals, Measured
-from kopt.model.trial import RankRow, SelectionRow
+from kopt.model.trial import RankRow, SelectionRow, behaviour
 from kopt.model.verdict import Passed
 from kopt.search.order import by_time, dedup
 
@@ -69,10 +69,11 @@ def measure_anew(
     if finals is not None:
         return finals
     with leased(store, wait_s=measure.gpu_wait_seconds) as device:
-        from kopt.device.cuda.judge import LIMITS, CudaJob, Final, ProblemOnDevice, measure_finalists
+        from kopt.device.cuda.finals import FinalsPlan
+        from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, measure_finalists
 
         check_same(device, target.device)
-        plan = Final(
+        plan = FinalsPlan(
             baselines=tuple(baselines), warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat,
             processes=processes,
         )  # fmt: skip
@@ -124,8 +125,8 @@ def with_finals(pool: Sequence[RankRow], finals: Finals) -> list[RankRow]:
     for name, verdict in wrong.items():
         log.warning("kernel %s leaves the pool, it fails on new inputs: %s", name[:12], verdict)
     stay = [row for row in pool if row.kernel not in wrong]
-    anew = {_identity(row): finals.timings[row.kernel] for row in stay if row.kernel in finals.timings}
-    return numbered(by_time([_timed(row, anew.get(_identity(row))) for row in stay]))
+    anew = {behaviour(row): finals.timings[row.kernel] for row in stay if row.kernel in finals.timings}
+    return numbered(by_time([_timed(row, anew.get(behaviour(row))) for row in stay]))
 
 
 def measure_baselines(target: ProblemOnTarget, options: JudgeOptions, baselines: Sequence[str]) -> Finals:
@@ -161,10 +162,6 @@ def measure_outcome(
 def numbered(pool: Sequence[RankRow]) -> list[RankRow]:
     """The same rows with their positions."""
     return [row.model_copy(update={"position": place}) for place, row in enumerate(pool)]
-
-
-def _identity(row: RankRow) -> str:
-    return row.fingerprint or row.kernel
 
 
 def _timed(row: RankRow, timing: Measured | None) -> RankRow:

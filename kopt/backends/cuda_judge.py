@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kopt.backends.backend import Judge
-from kopt.device.hardware.environment import environments
+from kopt.device.cuda.environment import environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.accidents import is_accident, is_refused_time
 from kopt.jobs.builds import built_named, known_build, toolchain
@@ -21,7 +21,7 @@ from kopt.model.environment import Environment
 from kopt.model.judged import Judged, JudgedRight, JudgedWrong
 from kopt.model.options import JudgeOptions
 from kopt.model.timing import Measured
-from kopt.model.trial import BuildRow, SelectionRow
+from kopt.model.trial import BuildRow, SelectionRow, behaviour
 from kopt.model.verdict import Failed, Passed, Verdict
 from kopt.provenance import code_digest
 
@@ -111,7 +111,7 @@ class Records:
     def _timing_key(self, row: BuildRow | SelectionRow, environment: Environment) -> TimingKey:
         measure = self._options.measuring
         return TimingKey(
-            compiled=row.fingerprint or row.kernel, problem=build_contract(self._target.problem),
+            compiled=behaviour(row), problem=build_contract(self._target.problem),
             environment=environment, warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat,
         )  # fmt: skip
 

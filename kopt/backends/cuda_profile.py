@@ -6,8 +6,9 @@ import logging
 
 from kopt.backends.backend import ProfiledParent, Profiler
 from kopt.backends.cuda_judge import Records
-from kopt.backends.estimates import estimate_time, profile_without_counters
-from kopt.device.hardware.environment import environment, environments
+from kopt.backends.estimates import estimate_time
+from kopt.backends.static_profile import profile_without_counters
+from kopt.device.cuda.environment import environment, environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.builds import built_named
 from kopt.jobs.kernels import kernel_named

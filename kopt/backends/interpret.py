@@ -44,21 +44,21 @@ def rank(
 
 def profile(target: ProblemOnTarget, options: JudgeOptions, *, seconds: float) -> Profiler:
     """Make the profiler that reads the build and the estimated time."""
-    from kopt.backends.estimates import static_profiler
+    from kopt.backends.static_profile import static_profiler
 
     return static_profiler(target)
 
 
 def directions(target: ProblemOnTarget, count: int) -> Diagnoser:
     """Make the diagnoser by rules over profile, roofline and build."""
-    from kopt.backends.by_facts import diagnose_by_rules
+    from kopt.backends.rule_diagnosis import diagnose_by_rules
 
     return diagnose_by_rules(target, count)
 
 
 def techniques(taxonomy: Sequence[Technique], device: Device, store: Store) -> Classifier:
     """Make the classifier by facts of source and PTX."""
-    from kopt.backends.by_facts import classify_by_facts
+    from kopt.backends.static_techniques import classify_by_facts
 
     return classify_by_facts(taxonomy, device, store)
 

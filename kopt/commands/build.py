@@ -13,7 +13,7 @@ from kopt.commands.parts.arguments import ROOT, add_kernel, check_store, kernel_
 from kopt.config import Config
 from kopt.load_config import load_device
 from kopt.model.build import Build, BuildFailed
-from kopt.model.kernel import Kernel
+from kopt.sandbox.environment import NO_GPU, environment_set
 from kopt.store import Store
 
 if TYPE_CHECKING:
@@ -37,13 +37,14 @@ def run(options: argparse.Namespace) -> int:
     problem = problem_of(options.problem)
     check_store(options.store)
     device = load_device(options.device, ROOT)
-    kernel = Kernel(source=kernel_text(options.file), entry=problem.seed.entry)
+    kernel = problem.seed.with_source(kernel_text(options.file))
     with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
         build_all = build_with_triton(
             problem, device, Store(options.store or Path(scratch)), workers=os.cpu_count() or 1,
             seconds=Config().limits.build_seconds,
         )  # fmt: skip
-        build = build_all([kernel])[0]
+        with environment_set(NO_GPU):
+            build = build_all([kernel])[0]
     print(json.dumps(build.model_dump(mode="json"), indent=1) if options.json else in_words(build))
     return 1 if isinstance(build, BuildFailed) else 0
 

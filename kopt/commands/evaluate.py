@@ -20,7 +20,6 @@ from kopt.commands.parts.arguments import (
 )
 from kopt.config import Config
 from kopt.load_config import load_device
-from kopt.model.kernel import Kernel
 from kopt.store import Store
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     problem, limits = problem_of(options.problem), Config().limits
     check_store(options.store)
     request = EvaluateRequest(
-        kernel=Kernel(source=kernel_text(options.file), entry=problem.seed.entry), problem=problem, seed=options.seed,
+        kernel=problem.seed.with_source(kernel_text(options.file)), problem=problem, seed=options.seed,
         build_seconds=limits.build_seconds, judge_seconds=limits.judge_seconds, repeat=options.repeat,
         wait_s=options.wait,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""PTX's integer arithmetic on the values of many threads at once; 32-bit results wrap, division truncates."""
+"""Compute PTX's integer arithmetic for many threads at once: 32-bit results wrap, division truncates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 Lanes = npt.NDArray[np.int64]
-Known = Lanes | None
+"""Values of one register, one per sampled thread."""
+MaybeLanes = Lanes | None
+"""The same, or None where they are not known."""
 
 _MASK32 = 0xFFFFFFFF
 
@@ -58,8 +60,14 @@ COMPARE: dict[str, Callable[[Lanes, Lanes], npt.NDArray[np.bool_]]] = {
 FLOATING = re.compile(r"\.(bf16|f16|f32|f64|bf16x2|f16x2)(\.|$)")
 
 
-def arithmetic(opcode: str, head: str, values: list[Lanes]) -> Known:
-    """Result of an integer instruction (`head` is the part of the opcode before the first dot); None when not known."""
+def arithmetic(opcode: str, head: str, values: list[Lanes]) -> MaybeLanes:
+    """Return the result of an integer instruction; None when it is not known.
+
+    Args:
+        opcode: the whole opcode, e.g. `add.s32`.
+        head: its part before the first dot.
+        values: the operands.
+    """
     if head == "cvt":
         return _convert(opcode, values[0])
     if head == "bfe" and len(values) == 3:
@@ -96,7 +104,7 @@ def _unary(head: str, opcode: str, value: Lanes) -> Lanes:
     return -value if head == "neg" else np.abs(value)
 
 
-def _convert(opcode: str, value: Lanes) -> Known:
+def _convert(opcode: str, value: Lanes) -> MaybeLanes:
     kinds = re.findall(r"\.([usb])(\d+)", opcode)
     if len(kinds) < 2:
         return None
@@ -107,5 +115,5 @@ def _convert(opcode: str, value: Lanes) -> Known:
 
 
 def unsigned_test(opcode: str, value: Lanes) -> Lanes:
-    """An operand of a comparison, without its sign where the comparison has none."""
+    """Return an operand of a comparison as an unsigned number where the comparison is unsigned."""
     return value & _MASK32 if ".u32" in opcode else value

@@ -1,7 +1,7 @@
-"""Cycles of one block: how long each pipe of a multiprocessor is busy with it, and how long it takes on its own.
+"""Work out how long a block keeps each pipe of a multiprocessor busy, and how long the block takes on its own.
 
-Works on the counts of a walk through the PTX.  Costs are those of Hopper's and Ampere's documented throughputs per
-multiprocessor; SASS is not looked at.
+Works on the counts of a walk through the PTX.  Costs follow from the documented throughputs of Ampere's and Hopper's
+multiprocessors; SASS is not read.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from kopt.model.device import Device
 from kopt.roofline import matmul_tflop_s
 
 SCHEDULERS = 4
+"""Schedulers of a multiprocessor; each issues one warp instruction per clock."""
 
 # Cycles of one scheduler for one warp instruction: 32 lanes over the lanes of its pipe (32 for FP32, 16 for integers
 # and conversions, 4 for special functions, 8 for shuffles); moves mostly vanish in register allocation.
@@ -31,50 +32,59 @@ ISSUE_CYCLES = {
 }  # fmt: skip
 
 SHUFFLE_LATENCY = 28.0
+"""Cycles until a shuffle's result can be used."""
 BARRIER_LATENCY = 60.0
-SHARED_LATENCY = 30.0
+"""Cycles of a barrier, waiting warps included."""
 CHAIN_CYCLES = 1.5
 """Cycles per instruction of a lone warp: some of its instructions wait for each other."""
 
 _SHAPE = re.compile(r"\.m(\d+)n(\d+)k(\d+)")
-_WGMMA_SHARE = ((128, 1.0), (64, 0.85), (32, 0.6), (0, 0.4))
+_WGMMA_SHARES = ((128, 1.0), (64, 0.85), (32, 0.6), (0, 0.4))
 MMA_SYNC_SHARE = 0.62
-"""Share of Hopper's matrix rate that `mma.sync` reaches; before Hopper it is the only way and reaches it all."""
+"""Share of Hopper's matrix rate that `mma.sync` reaches; before Hopper it is the only instruction and reaches all."""
 
 
 class Tensor(NamedTuple):
-    """Matrix work of one block."""
+    """Matrix products of one block."""
 
     flops: float
+    """Floating-point operations."""
     seconds: float
     """Time on one multiprocessor's tensor cores, nothing else running."""
     instruction: str
-    """`wgmma m64n128k16`, `mma m16n8k16`, or empty."""
+    """Name and shape of the instruction, e.g. `wgmma m64n128k16`; empty when there is none."""
 
 
 class Region(NamedTuple):
-    """The instructions of one loop (those of inner loops not counted), or those outside every loop."""
+    """The instructions of one loop without those of inner loops, or the instructions outside every loop."""
 
     head: int
+    """Index of the loop's first instruction; UNKNOWN outside loops."""
     runs: float
-    """Times that a thread passes through."""
+    """Passes of a thread through the region."""
     issue: float
     """Scheduler cycles per warp and pass."""
     instructions: float
+    """Instructions per pass, moves left out."""
     shuffles: float
+    """Shuffles per pass."""
     barriers: float
-    loads: float
-    """Plain global loads of a thread per pass, bytes."""
+    """Barriers per pass."""
     batches: int
-    """Groups of plain loads that wait one after the other, barriers between them."""
+    """Groups of plain global loads per pass, with barriers between them: the groups wait one after the other."""
     depth: float
-    """Passes ahead that asynchronous copies run; 0 when there are none."""
-    unrolled: int
-    """Plain global loads per pass."""
+    """Passes by which asynchronous copies run ahead; 0 when there are none."""
 
 
-def regions(program: PtxProgram, walked: Walk, launch: Launch, tile_bytes: float) -> list[Region]:
-    """Every loop's own instructions, and those outside loops; `tile_bytes` is what TMA brings per pass."""
+def regions_of(program: PtxProgram, walked: Walk, launch: Launch, tile_bytes: float) -> list[Region]:
+    """Return a region for every loop and one for the instructions outside loops.
+
+    Args:
+        program: the kernel's code.
+        walked: how often each instruction runs.
+        launch: the launch.
+        tile_bytes: bytes that TMA loads per pass of the busiest loop.
+    """
     ends = loop_ends(program)
     members: dict[int, list[int]] = defaultdict(list)
     for at in walked.counts:
@@ -91,8 +101,6 @@ def _region(
     by_kind: dict[str, float] = defaultdict(float)
     for at in indices:
         by_kind[kind(program.instructions[at].opcode)] += share[at]
-    loads = [at for at in indices if kind(program.instructions[at].opcode) in ("load_global", "load_global_wide")]
-    sites = walked.sites
     return Region(
         head=head,
         runs=runs,
@@ -100,15 +108,13 @@ def _region(
         instructions=sum(by_kind.values()) - by_kind["move"],
         shuffles=by_kind["shuffle"],
         barriers=by_kind["barrier"],
-        loads=sum(sites[at].bytes_per_thread * sites[at].active * share[at] for at in loads if at in sites),
         batches=_batches(indices, program),
         depth=_depth([program.instructions[at] for at in indices], head, launch, tile_bytes),
-        unrolled=len(loads),
     )
 
 
 def _batches(indices: list[int], program: PtxProgram) -> int:
-    """Groups of global loads between barriers: a group's latency is paid once."""
+    """Count the groups of global loads between barriers: a group waits for memory once."""
     batches, open_batch = 0, False
     for at in sorted(indices):
         name = kind(program.instructions[at].opcode)
@@ -120,37 +126,37 @@ def _batches(indices: list[int], program: PtxProgram) -> int:
 
 
 def _depth(instructions: list[Instruction], head: int, launch: Launch, tile_bytes: float) -> float:
-    """Passes that asynchronous copies run ahead: from the groups left pending, or the buffers in shared memory."""
+    """Return the passes by which copies run ahead, from the groups left pending or the buffers in shared memory."""
     if head == UNKNOWN:
         return 0.0
-    kinds = [kind(one.opcode) for one in instructions]
+    kinds = [kind(instruction.opcode) for instruction in instructions]
     if "tma_load" in kinds and tile_bytes:
         return max(launch.shared_bytes // tile_bytes - 1.0, 1.0)
     if "cp_async" not in kinds:
         return 0.0
-    commits = sum("commit_group" in one.opcode for one in instructions)
-    waits = [one for one in instructions if "cp.async.wait_group" in one.opcode and one.operands]
-    pending = [integer(one.operands[0]) or 0 for one in waits]
+    commits = sum("commit_group" in instruction.opcode for instruction in instructions)
+    waits = [code for code in instructions if "cp.async.wait_group" in code.opcode and code.operands]
+    pending = [integer(wait.operands[0]) or 0 for wait in waits]
     return (max(pending, default=0) // max(commits, 1)) + 1.0
 
 
-def issue_cycles(found: list[Region], launch: Launch) -> float:
-    """Cycles of one scheduler for all warps of one block."""
-    return sum(region.runs * region.issue for region in found) * launch.num_warps / SCHEDULERS
+def issue_cycles(regions: list[Region], launch: Launch) -> float:
+    """Return the cycles of one scheduler for its share of a block's warps."""
+    return sum(region.runs * region.issue for region in regions) * launch.num_warps / SCHEDULERS
 
 
 def tensor_work(program: PtxProgram, walked: Walk, launch: Launch, device: Device) -> Tensor:
-    """Matrix products of one block, and how long one multiprocessor needs for them."""
+    """Count the matrix products of one block, and the time that one multiprocessor needs for them."""
     flops, seconds, name = 0.0, 0.0, ""
     for at, count in walked.counts.items():
-        one = program.instructions[at]
-        kind_name = kind(one.opcode)
-        if kind_name not in ("wgmma", "mma", "tcgen05") or not (shape := _SHAPE.search(one.opcode)):
+        opcode = program.instructions[at].opcode
+        kind_name = kind(opcode)
+        if kind_name not in ("wgmma", "mma", "tcgen05") or not (shape := _SHAPE.search(opcode)):
             continue
         m, n, k = (int(part) for part in shape.groups())
         groups = launch.num_warps / 4 if kind_name == "wgmma" else launch.num_warps
         work = 2.0 * m * n * k * count * groups
-        rate = matmul_tflop_s(device, _operand_dtype(one.opcode)) * 1e12 / device.sm_count
+        rate = matmul_tflop_s(device, _operand_dtype(opcode)) * 1e12 / device.sm_count
         flops += work
         seconds += work / (rate * _rate_share(kind_name, n, device))
         name = f"{kind_name} m{m}n{n}k{k}"
@@ -158,8 +164,9 @@ def tensor_work(program: PtxProgram, walked: Walk, launch: Launch, device: Devic
 
 
 def _rate_share(name: str, n: int, device: Device) -> float:
+    """Return the share of the measured matrix rate that an instruction reaches."""
     if name == "wgmma":
-        return next(share for least, share in _WGMMA_SHARE if n >= least)
+        return next(share for least, share in _WGMMA_SHARES if n >= least)
     return MMA_SYNC_SHARE if name == "mma" and device.arch >= 90 else 1.0
 
 
@@ -169,33 +176,34 @@ def _operand_dtype(opcode: str) -> str:
     return "float16" if re.search(r"\.f16\.f16(?!x)", opcode) else "bfloat16"
 
 
-def block_seconds(found: list[Region], launch: Launch, tensor: Tensor, device: Device, latency: float) -> float:
-    """Time of one block that has a multiprocessor to itself, its loads answered after `latency` seconds."""
+def block_seconds(regions: list[Region], launch: Launch, tensor: Tensor, device: Device, latency: float) -> float:
+    """Return the seconds of one block that has a multiprocessor to itself and whose loads take `latency` seconds."""
     clock = device.sm_clock_mhz * 1e6
     matrix = tensor.seconds
     total = 0.0
-    busiest = max(found, key=lambda region: region.runs, default=None)
-    for region in found:
+    busiest = max(regions, key=lambda region: region.runs, default=None)
+    for region in regions:
         chain = _chain(region, launch) / clock
         if region is busiest:
             chain = _beside(chain, matrix / region.runs)
         total += region.runs * _pass_seconds(region, chain, latency)
-    return total + (latency if any(region.depth for region in found) else 0.0)
+    return total + (latency if any(region.depth for region in regions) else 0.0)
 
 
 def _beside(chain: float, matrix: float) -> float:
-    """Time of a pass whose other instructions run mostly beside its matrix products."""
+    """Return the time of a pass whose other instructions (`chain`) mostly overlap with its matrix products."""
     return max(chain, matrix) + 0.3 * min(chain, matrix)
 
 
 def _chain(region: Region, launch: Launch) -> float:
-    """Cycles of one pass without waiting for memory."""
+    """Return the cycles of one pass without waiting for memory."""
     waits = region.shuffles * SHUFFLE_LATENCY + region.barriers * BARRIER_LATENCY
     busy = max(region.instructions * CHAIN_CYCLES, region.issue * launch.num_warps / SCHEDULERS)
     return waits + busy
 
 
 def _pass_seconds(region: Region, chain: float, latency: float) -> float:
+    """Return the seconds of one pass, waiting for memory included."""
     if region.depth:
         return max(chain, latency / region.depth)
     return chain + region.batches * latency

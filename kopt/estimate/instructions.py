@@ -1,7 +1,7 @@
-"""Reading PTX: its instructions in order, and how many of each kind there are.
+"""Parse PTX into instructions, and count the instructions of each kind.
 
-Owns the text of PTX.  What the instructions do to addresses and loops is `kopt.estimate.walk`'s business, how long they
-take `kopt.estimate.time`'s.
+The only module that reads the text of PTX.  `kopt.estimate.walk` follows what instructions do to addresses and loops,
+`kopt.estimate.cycles` knows how long they take.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ class Instruction(NamedTuple):
     """One PTX instruction."""
 
     opcode: str
+    """E.g. `ld.global.v4.b32`."""
     operands: tuple[str, ...]
     predicate: str = ""
-    """Register that guards it, or empty."""
+    """Register whose value guards the instruction, or empty."""
     negated: bool = False
+    """Whether the instruction runs where the predicate is false."""
 
 
 class PtxProgram(NamedTuple):
-    """The body of one PTX entry."""
+    """The body of one PTX entry (a kernel)."""
 
     instructions: tuple[Instruction, ...]
     labels: dict[str, int]
-    """Label to the index of the instruction that follows it."""
+    """Index, by label, of the instruction that follows the label."""
     parameters: tuple[tuple[str, str], ...]
     """Name and type (`u64`, `u32`, `f32`, `b8`) of every parameter, in order."""
 
@@ -42,7 +44,7 @@ _DECLARED = re.compile(
 
 
 def parse(ptx: str) -> PtxProgram:
-    """Instructions, labels and parameters of the (single) entry of a PTX text; odd text gives fewer instructions."""
+    """Parse the single entry of a PTX text; lines that are no PTX are skipped or become instructions of no kind."""
     instructions: list[Instruction] = []
     labels: dict[str, int] = {}
     pending = ""
@@ -53,8 +55,8 @@ def parse(ptx: str) -> PtxProgram:
             line = label[2]
         if not line or line in _SCOPES or line.startswith("."):
             continue
-        *whole, pending = (pending + " " + line).split(";")
-        instructions += [_instruction(text.strip(" {}")) for text in whole if text.strip(" {}")]
+        *complete, pending = (pending + " " + line).split(";")
+        instructions += [_instruction(text.strip(" {}")) for text in complete if text.strip(" {}")]
     parameters = tuple((name, kind) for kind, name in _DECLARED.findall(ptx))
     return PtxProgram(tuple(instructions), labels, parameters)
 
@@ -69,6 +71,7 @@ def _instruction(text: str) -> Instruction:
 
 
 def _operands(text: str) -> tuple[str, ...]:
+    """Split operands at the commas outside of brackets."""
     parts, depth, start = [], 0, 0
     for at, char in enumerate(text):
         if char in "{[(":
@@ -83,7 +86,7 @@ def _operands(text: str) -> tuple[str, ...]:
 
 
 def access_bytes(opcode: str) -> int:
-    """Bytes that one thread moves by a load or store of this opcode (`ld.global.v4.b32` moves 16)."""
+    """Return the bytes that one thread moves with a load or store (16 for `ld.global.v4.b32`)."""
     width = re.search(r"\.[bsuf](\d+)(?:x(\d))?$", opcode)
     if not width:
         return 4
@@ -125,46 +128,38 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 
 
 def kind(opcode: str) -> str:
-    """Kind of an instruction; `integer` for whatever is left."""
+    """Return the kind of an instruction; `integer` for one of no other kind."""
     return next((name for name, pattern in _KINDS if pattern.match(opcode)), "integer")
 
 
 def instruction_mix(ptx: str) -> dict[str, int]:
-    """Number of instructions of each kind in the text (not how often they run).
+    """Count the instructions of each kind in a PTX text (not how often they run).
 
-    Keys are the kinds of `kind`, each also with `loop_` before it for those inside loops, `guarded` (global accesses
-    under a predicate), `total` and `loop_total`; all keys are always present.
+    Returns:
+        Counts by the kinds of `kind`; the same inside loops by `loop_` and the kind; `guarded` (global accesses under a
+        predicate), `total` and `loop_total`.  All keys are always present.
     """
     program = parse(ptx)
     instructions = program.instructions
     loops = loop_ends(program)
-    inside = [one for at, one in enumerate(instructions) if any(head <= at <= end for head, end in loops.items())]
+    inside = [code for at, code in enumerate(instructions) if any(head <= at <= end for head, end in loops.items())]
+    guarded = [code for code in instructions if code.predicate]
     mix = _counted(instructions, "") | _counted(inside, "loop_")
-    mix["guarded"] = sum(
-        bool(one.predicate) and kind(one.opcode).startswith(("load_global", "store_global")) for one in instructions
-    )
+    mix["guarded"] = sum(kind(code.opcode).startswith(("load_global", "store_global")) for code in guarded)
     return mix
 
 
 def _counted(instructions: Sequence[Instruction], prefix: str) -> dict[str, int]:
-    counts = Counter(kind(one.opcode) for one in instructions)
+    counts = Counter(kind(instruction.opcode) for instruction in instructions)
     mix = {prefix + name: counts.get(name, 0) for name in (*(name for name, _ in _KINDS), "integer")}
     return mix | {prefix + "total": len(instructions)}
 
 
 def loop_ends(program: PtxProgram) -> dict[int, int]:
-    """First instruction of every loop to its last: the furthest branch back to it."""
+    """Return the index of every loop's last instruction by that of its first: the furthest branch back to it."""
     ends: dict[int, int] = {}
-    for at, one in enumerate(program.instructions):
-        target = program.labels.get(one.operands[0]) if one.opcode.startswith("bra") and one.operands else None
-        if target is not None and target <= at and one.operands[0].startswith("$"):
+    for at, code in enumerate(program.instructions):
+        target = program.labels.get(code.operands[0]) if code.opcode.startswith("bra") and code.operands else None
+        if target is not None and target <= at and code.operands[0].startswith("$"):
             ends[target] = max(at, ends.get(target, 0))
     return ends
-
-
-def total_mix(mixes: Sequence[dict[str, int]]) -> dict[str, int]:
-    """Sum of several mixes."""
-    total: Counter[str] = Counter()
-    for mix in mixes:
-        total.update(mix)
-    return dict(total)

@@ -1,6 +1,6 @@
-"""The integer registers of a kernel for a sample of its threads: what they hold, and what instructions do to them.
+"""Follow the integer registers of a kernel for a sample of its threads, instruction by instruction.
 
-What is loaded, and what depends on floating point, is unknown.  Control flow is the business of `kopt.estimate.walk`.
+Values that are loaded or that depend on floating point are unknown.  `kopt.estimate.walk` follows the control flow.
 """
 
 from __future__ import annotations
@@ -11,33 +11,44 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kopt.estimate.arithmetic import COMPARE, FLOATING, Known, Lanes, arithmetic, unsigned_test
+from kopt.estimate.arithmetic import COMPARE, FLOATING, Lanes, MaybeLanes, arithmetic, unsigned_test
 from kopt.estimate.instructions import Instruction, PtxProgram
 
 PROGRAMS = 1024
-POINTER_SHIFT = 44  # an argument's address space: no tensor is larger than 16 TB
+"""Most programs of a wave that are sampled."""
+POINTER_SHIFT = 44
+"""Bits of the address space that each pointer argument gets: no tensor is larger than 16 TB."""
 
 _ADDRESS = re.compile(r"\[\s*(%?[\w$]+)(?:\s*\+\s*(-?\w+))?")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The threads that are walked."""
+    """The threads whose registers are followed; each is one position of every `Lanes`."""
 
     tid: Lanes
+    """Index of each thread in its block."""
     ctaid: tuple[Lanes, Lanes, Lanes]
+    """Index of each thread's block in the grid."""
     grid: tuple[int, int, int]
     threads: int
+    """Threads of a block."""
     warp: slice
-    """The lanes of one warp."""
+    """Positions of the lanes of one warp."""
     warps: slice
-    """The first thread of every warp of that program."""
+    """Positions of the first thread of every warp of that warp's program."""
     programs: slice
-    """The first thread of each of several programs."""
+    """Positions of the first thread of each of several programs."""
 
 
 def sample(grid: tuple[int, int, int], threads: int, wave: int) -> Sample:
-    """One warp of the middle program of the middle wave, and one thread of each program of that wave (at most 1024)."""
+    """Sample one warp of the middle program of the middle wave, and one thread of each program of that wave.
+
+    Args:
+        grid: blocks of the launch.
+        threads: threads of a block.
+        wave: blocks that the device holds at once; at most `PROGRAMS` of them are sampled.
+    """
     total = grid[0] * grid[1] * grid[2]
     start = (total // max(wave, 1)) // 2 * wave if total > wave else 0
     programs = np.arange(start, min(start + min(wave, PROGRAMS), total), dtype=np.int64)
@@ -51,47 +62,47 @@ def sample(grid: tuple[int, int, int], threads: int, wave: int) -> Sample:
 
 
 class Registers:
-    """Values by register; each is one per sampled thread, or unknown."""
+    """The values of all registers, one per sampled thread, or unknown."""
 
     def __init__(self, program: PtxProgram, sampled: Sample, scalars: Mapping[int, int]) -> None:
-        """Nothing is known but the parameters.
+        """Start with no register known.
 
         Args:
-            program: whose registers.
+            program: the kernel's code.
             sampled: the threads.
             scalars: values of scalar parameters, by index.
         """
         self._program, self._sample, self._scalars = program, sampled, scalars
         self._parameters = {name: index for index, (name, _) in enumerate(program.parameters)}
-        self._values: dict[str, Known] = {}
+        self._values: dict[str, MaybeLanes] = {}
         self.tests: dict[str, tuple[str, Lanes, Lanes]] = {}
-        """What a predicate compared: opcode and both sides."""
+        """By predicate register, the comparison that set it: opcode and both sides."""
 
-    def get(self, name: str) -> Known:
-        """What a register holds."""
+    def get(self, name: str) -> MaybeLanes:
+        """Return the values of a register."""
         return self._values.get(name)
 
     def forget(self, name: str) -> None:
-        """A register holds something that is not known."""
+        """Mark the values of a register as unknown."""
         self._values[name] = None
 
-    def address(self, operand: str) -> Known:
-        """Value of a `[register + offset]` operand."""
+    def address(self, operand: str) -> MaybeLanes:
+        """Return the values of a `[register + offset]` operand."""
         match = _ADDRESS.match(operand)
         base = self.value(match[1]) if match else None
         if match is None or base is None:
             return None
         return base + (integer(match[2]) or 0) if match[2] else base
 
-    def value(self, operand: str) -> Known:
-        """Value of a register, special register or literal for every sampled thread; None when unknown."""
+    def value(self, operand: str) -> MaybeLanes:
+        """Return the values of a register, special register or literal; None when unknown."""
         if operand.startswith("%"):
             special = self._special(operand)
             return special if special is not None else self._values.get(operand)
         literal = integer(operand)
         return None if literal is None else np.full_like(self._sample.tid, literal)
 
-    def _special(self, name: str) -> Known:
+    def _special(self, name: str) -> MaybeLanes:
         base, _, axis = name.partition(".")
         at = "xyz".find(axis) if axis else 0
         if base == "%tid":
@@ -106,8 +117,8 @@ class Registers:
             return self._sample.tid % 32
         return None
 
-    def _parameter(self, operand: str) -> Known:
-        """Value of a kernel parameter: a scalar that is known, or an address of its own for a pointer."""
+    def _parameter(self, operand: str) -> MaybeLanes:
+        """Return the values of a kernel parameter: a known scalar, or a made-up address for a pointer."""
         name = operand.strip("[] ").split("+")[0]
         index = self._parameters.get(name)
         if index is None:
@@ -119,7 +130,7 @@ class Registers:
         return None
 
     def execute(self, instruction: Instruction) -> None:
-        """What an instruction that is no branch and no global access does to them."""
+        """Execute an instruction that is neither a branch nor an access to global memory."""
         operands = instruction.operands
         if not operands or not operands[0].startswith("%"):
             if operands and operands[0].startswith("{"):
@@ -136,13 +147,15 @@ class Registers:
         self._values[target] = value
         self.tests.pop(target, None)
 
-    def _guarded(self, instruction: Instruction, target: str, value: Lanes) -> Known:
+    def _guarded(self, instruction: Instruction, target: str, value: Lanes) -> MaybeLanes:
+        """Return the values of a register after a guarded instruction; an unknown guard counts as true."""
         guard, old = self._values.get(instruction.predicate), self._values.get(target)
         if guard is None or old is None:
             return value
         return np.where((guard != 0) != instruction.negated, value, old)
 
     def _test(self, instruction: Instruction, target: str) -> None:
+        """Execute a comparison, and remember its sides for trip counts."""
         left, right = (self.value(operand) for operand in instruction.operands[1:3])
         self.tests.pop(target, None)
         self._values[target] = None
@@ -153,21 +166,21 @@ class Registers:
         self._values[target] = compare(left, right).astype(np.int64)
         self.tests[target] = (instruction.opcode, left, right)
 
-    def _result(self, instruction: Instruction, head: str) -> Known:
+    def _result(self, instruction: Instruction, head: str) -> MaybeLanes:
         opcode, operands = instruction.opcode, instruction.operands
         if opcode.startswith("ld.param"):
             return self._parameter(operands[1])
         if head in ("mov", "cvta", "shfl"):
             return self.value(operands[1])
         values = [self.value(operand) for operand in operands[1:]]
-        known = [value for value in values if value is not None]
-        if len(known) < len(values) or not known:
+        lanes = [value for value in values if value is not None]
+        if len(lanes) < len(values) or not lanes:
             return None
-        return arithmetic(opcode, head, known)
+        return arithmetic(opcode, head, lanes)
 
 
 def integer(text: str) -> int | None:
-    """The literal that a text is; None when it is none."""
+    """Return the integer that a literal stands for; None for any other text."""
     try:
         return int(text, 0)
     except ValueError:

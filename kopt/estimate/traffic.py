@@ -1,9 +1,8 @@
-"""Bytes that a launch moves, level by level, worked out from a walk through its PTX."""
+"""Work out the bytes that a launch moves at each level of the memory from a walk through its PTX."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections import defaultdict
 from typing import NamedTuple
 
@@ -14,59 +13,59 @@ from kopt.estimate.registers import Sample
 from kopt.estimate.walk import UNKNOWN, Site, Walk
 from kopt.model.build import Launch
 from kopt.model.device import Device
-from kopt.model.problem import DTYPE_BYTES
 
 SECTOR = 32
+"""Bytes of a sector, the unit in which L2 and DRAM move data."""
 LINE = 128
+"""Bytes of a cache line, the unit of the load-store units."""
 L2_KEEPS = 0.5
-"""Working sets up to this share of the L2 stay in it between two uses; from the whole L2 on nothing does."""
-
-_TENSOR = re.compile(r"^(\w+)\[([\d, ]*)\]$")
+"""Share of the L2 up to which a working set stays in it between two uses; from the whole L2 on nothing stays."""
 
 
 class Traffic(NamedTuple):
-    """What a whole launch moves, bytes, and what it costs the load-store units."""
+    """What a whole launch moves, and the work of the load-store units."""
 
     dram_read: float
+    """Bytes read from DRAM."""
     dram_write: float
+    """Bytes written to DRAM."""
     l2: float
     """Bytes between L2 and the multiprocessors, whole sectors."""
     useful: float
     """Bytes that threads asked for."""
     lsu_cycles: float
     """Load-store cycles of one block."""
-    guarded_share: float
-    """Share of the accesses that are under a predicate."""
     widest: int
-    """Widest global load of a thread in a loop (or anywhere when there is no loop), bytes."""
+    """Widest global load of a thread in a loop (or anywhere when no load is in a loop), bytes."""
     atomics: float
     """Atomic operations of all threads."""
 
 
-def tensor_bytes(launch: Launch) -> dict[str, int]:
-    """Size of every tensor argument whose shape was recorded, by argument name."""
-    sizes: dict[str, int] = {}
-    for name, text in launch.arguments:
-        match = _TENSOR.match(text)
-        if match and match[1] in DTYPE_BYTES:
-            shape = [int(part) for part in match[2].split(",") if part.strip()]
-            sizes[name] = math.prod(shape) * DTYPE_BYTES[match[1]]
-    return sizes
-
-
 class _Access(NamedTuple):
+    """One global access of the PTX, counted."""
+
     site: Site
     runs: float
-    """Times that a thread makes it."""
+    """Times that a thread makes the access."""
     total: float
-    """Sector bytes of the whole launch."""
+    """Bytes of the sectors that the whole launch touches with it."""
     useful: float
+    """Bytes that the threads of the whole launch ask for with it."""
 
 
 def traffic(
     walked: Walk, sampled: Sample, launch: Launch, sizes: dict[int, int], device: Device, resident: int
 ) -> Traffic:
-    """Bytes of a launch, given the sizes of the tensors behind its pointer parameters and its resident blocks."""
+    """Work out what a launch moves.
+
+    Args:
+        walked: its walk.
+        sampled: the threads of the walk.
+        launch: the launch.
+        sizes: bytes of the tensors behind its pointer parameters, by index, where they are known.
+        device: the device.
+        resident: blocks that the device holds at once.
+    """
     programs = math.prod(launch.grid) * max(launch.num_ctas, 1)
     sites = _without_prologue(walked.sites)
     accesses = [_access(site, walked.counts.get(at, 0.0), sampled, programs) for at, site in sites.items()]
@@ -80,7 +79,6 @@ def traffic(
         l2=_l2_read(reads, sampled) + sum(a.total for a in accesses if a.site.kind not in _READS),
         useful=sum(a.useful for a in accesses),
         lsu_cycles=sum(a.runs * _lsu_cycles(a.site, sampled) for a in accesses) * sampled.threads / 32,
-        guarded_share=_guarded_share(reads + writes),
         widest=_widest(reads),
         atomics=atomics,
     )
@@ -91,7 +89,7 @@ _WRITES = ("store_global", "store_global_wide", "tma_store")
 
 
 def _without_prologue(sites: dict[int, Site]) -> dict[int, Site]:
-    """Sites less the copies that fill a pipeline before its loop: the loop's last passes copy nothing instead."""
+    """Leave out the copies that fill a pipeline before its loop: in exchange the loop's last passes copy nothing."""
     copies = [site for site in sites.values() if site.kind in ("cp_async", "tma_load")]
     if all(site.loop == UNKNOWN for site in copies):
         return sites
@@ -99,19 +97,20 @@ def _without_prologue(sites: dict[int, Site]) -> dict[int, Site]:
 
 
 def _l2_read(reads: list[_Access], sampled: Sample) -> float:
-    """Bytes read through L2: what accesses of one loop body share within a warp comes from L1 then."""
+    """Return the bytes read through L2; those that accesses of a loop share within a warp count once: L1 has them."""
     return sum(
         sum(a.total for a in group) * _l1_misses(group, sampled) for group in _by_tensor_and_loop(reads).values()
     )
 
 
 def _l1_misses(group: list[_Access], sampled: Sample) -> float:
-    seen = [
+    """Return the distinct sectors of a warp over the sectors that its accesses touch, access by access."""
+    touched = [
         np.unique(a.site.addresses[sampled.warp] // SECTOR)
         for a in group
         if a.site.addresses is not None and a.site.kind in ("load_global", "load_global_wide")
     ]
-    return len(np.unique(np.concatenate(seen))) / sum(map(len, seen)) if seen else 1.0
+    return len(np.unique(np.concatenate(touched))) / sum(map(len, touched)) if touched else 1.0
 
 
 def _by_tensor_and_loop(reads: list[_Access]) -> dict[tuple[object, ...], list[_Access]]:
@@ -126,19 +125,19 @@ def _access(site: Site, count: float, sampled: Sample, programs: int) -> _Access
         total = count * programs * site.bytes_per_thread
         return _Access(site, count, total, total)
     useful = count * programs * sampled.threads * site.active * site.bytes_per_thread
-    useful *= _alone(site, sampled)
+    useful *= _distinct_warps(site, sampled)
     return _Access(site, count, useful * overfetch(site, sampled), useful)
 
 
-def _alone(site: Site, sampled: Sample) -> float:
-    """Share of a program's warps that touch addresses of their own; L1 answers those that repeat an access."""
+def _distinct_warps(site: Site, sampled: Sample) -> float:
+    """Return the share of a program's warps that touch other addresses than the warps before; L1 answers the rest."""
     if site.addresses is None or site.kind in _WRITES:
         return 1.0
     return float(len(np.unique(site.addresses[sampled.warps])) / (sampled.warps.stop - sampled.warps.start))
 
 
 def overfetch(site: Site, sampled: Sample) -> float:
-    """Sector bytes that a warp's access moves over the bytes it asks for; 1 when it is coalesced or not known."""
+    """Return the bytes of the sectors that a warp touches over those it asks for; 1 if coalesced or not known."""
     if site.addresses is None or site.kind.startswith("tma"):
         return 1.0
     addresses = site.addresses[sampled.warp]
@@ -159,14 +158,14 @@ def _touched(addresses: np.ndarray[tuple[int, ...], np.dtype[np.int64]], size: i
 def _lsu_cycles(site: Site, sampled: Sample) -> float:
     if site.kind.startswith("tma"):
         return 0.0
-    wanted = site.bytes_per_thread * 32 / LINE
+    lines = site.bytes_per_thread * 32 / LINE
     if site.addresses is None:
-        return max(wanted, 1.0)
-    return max(wanted, float(_touched(site.addresses[sampled.warp], site.bytes_per_thread, LINE)), 1.0)
+        return max(lines, 1.0)
+    return max(lines, float(_touched(site.addresses[sampled.warp], site.bytes_per_thread, LINE)), 1.0)
 
 
 def _dram_read(reads: list[_Access], sampled: Sample, sizes: dict[int, int], device: Device, wave: float) -> float:
-    """Bytes read from DRAM: what blocks of one wave share, or read again while it is still in L2, is read once."""
+    """Return the bytes read from DRAM; those that blocks of a wave share, or read again while in L2, count once."""
     groups = _by_tensor_and_loop(reads)
     shared = {key: sum(a.total for a in group) * _distinct(group, sampled) for key, group in groups.items()}
     by_tensor: dict[tuple[object, ...], list[float]] = defaultdict(list)
@@ -177,11 +176,12 @@ def _dram_read(reads: list[_Access], sampled: Sample, sizes: dict[int, int], dev
 
 
 def _kept(share_of_l2: float) -> float:
-    """Share of a wave's working set that L2 still holds when it is read again."""
+    """Return the share of a wave's working set that L2 still holds when the set is read again."""
     return min(max((1.0 - share_of_l2) / (1.0 - L2_KEEPS), 0.0), 1.0)
 
 
 def _tensor(site: Site) -> tuple[object, ...]:
+    """Return a key for the tensor that a site accesses: TMA's descriptor, or the pointer parameter."""
     if site.kind == "tma_load":
         source = next((o for o in site.instruction.operands if "{" in o), "")
         return ("tma", source.split(",")[0].strip("[ "))
@@ -191,6 +191,7 @@ def _tensor(site: Site) -> tuple[object, ...]:
 def _tensor_read(
     key: tuple[object, ...], amounts: list[float], kept: float, sizes: dict[int, int], device: Device
 ) -> float:
+    """Return the bytes of one tensor read from DRAM, from the amounts of the loops that read it."""
     amount = kept * max(amounts) + (1 - kept) * sum(amounts)
     size = sizes.get(int(str(key[1]))) if key[0] == "pointer" else None
     if size is None or size > L2_KEEPS * device.l2_bytes:
@@ -199,11 +200,11 @@ def _tensor_read(
 
 
 def _distinct(group: list[_Access], sampled: Sample) -> float:
-    """Share of a group's accesses that no other program of the wave, and no other access of the loop, makes too."""
-    known = [a.site for a in group if a.site.addresses is not None]
-    if not known:
+    """Return the distinct bytes over all bytes that a group's accesses cover, over the sampled programs of a wave."""
+    sites = [access.site for access in group if access.site.addresses is not None]
+    if not sites:
         return 1.0
-    starts, ends = (np.concatenate(part) for part in zip(*(_covered(site, sampled) for site in known), strict=True))
+    starts, ends = (np.concatenate(part) for part in zip(*(_covered(site, sampled) for site in sites), strict=True))
     order = np.argsort(starts, kind="stable")
     starts, ends = starts[order], ends[order]
     before = np.concatenate([starts[:1], np.maximum.accumulate(ends)[:-1]])
@@ -211,7 +212,7 @@ def _distinct(group: list[_Access], sampled: Sample) -> float:
 
 
 def _covered(site: Site, sampled: Sample) -> tuple[Lanes, Lanes]:
-    """First and last sector (not included) of what each sampled program covers with one run of this access.
+    """Return the first sector, and the one after the last, that each sampled program covers with one access.
 
     Rows of a tile lie apart: the first row stands for all, since what lies between them belongs to other programs.
     """
@@ -223,7 +224,7 @@ def _covered(site: Site, sampled: Sample) -> tuple[Lanes, Lanes]:
 
 
 def _row_bytes(site: Site, sampled: Sample) -> int:
-    """Bytes in a row, without a gap as wide as a sector, from a program's first address on."""
+    """Return the bytes from a program's first address to the first gap as wide as a sector."""
     assert site.addresses is not None
     lanes, warps = site.addresses[sampled.warp], site.addresses[sampled.warps]
     places = np.unique(np.concatenate([lanes + step for step in warps - warps[0]]))
@@ -238,17 +239,13 @@ def _capped(amount: float, size: int | None) -> float:
 
 
 def _merged(writes: list[_Access]) -> list[_Access]:
+    """Add up the writes to each tensor; a write to an unknown tensor stays alone."""
     merged: dict[int, _Access] = {}
     for at, access in enumerate(writes):
         key = access.site.parameter if access.site.parameter != UNKNOWN else -2 - at
         old = merged.get(key)
         merged[key] = access._replace(useful=access.useful + (old.useful if old else 0.0))
     return list(merged.values())
-
-
-def _guarded_share(accesses: list[_Access]) -> float:
-    total = sum(a.runs for a in accesses)
-    return sum(a.runs for a in accesses if a.site.instruction.predicate) / total if total else 0.0
 
 
 def _widest(reads: list[_Access]) -> int:

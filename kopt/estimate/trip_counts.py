@@ -1,28 +1,32 @@
-"""How often a loop runs, from how the two sides of its test move from one iteration to the next."""
+"""Work out how often a loop runs from how the two sides of its test move from one iteration to the next."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from kopt.estimate.arithmetic import Known, Lanes
+from kopt.estimate.arithmetic import Lanes, MaybeLanes
 
 Test = tuple[str, Lanes, Lanes, bool]
-"""Comparison (an opcode), its two sides per program, and whether the loop goes on while it holds."""
+"""A comparison's opcode, its two sides per program, and whether the loop continues while it holds."""
 
 
 def trip_count(history: list[Test]) -> float | None:
-    """Iterations until a test that moves by equal steps stops letting the loop go on, mean over programs."""
+    """Return the iterations, mean over programs, after which a test ends the loop; None when that is not known.
+
+    Args:
+        history: the test in the first iterations; its sides are taken to move by equal steps.
+    """
     if len(history) < 2:
         return None
     comparison, left, right, stay = history[0]
     first = (left - right).astype(np.float64)
     _, later_left, later_right, _ = history[-1]
     step = ((later_left - later_right) - first) / (len(history) - 1)
-    at = _flip(comparison.split(".")[1] if "." in comparison else comparison, first, step, stay)
-    if at is None or not np.all(np.isfinite(at)):
+    iterations = _first_end(comparison.split(".")[1] if "." in comparison else comparison, first, step, stay)
+    if iterations is None or not np.all(np.isfinite(iterations)):
         return None
-    return max(float(np.mean(at)) + 1.0, 1.0)
+    return max(float(np.mean(iterations)) + 1.0, 1.0)
 
 
 _OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq",
@@ -30,10 +34,10 @@ _OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "
 _SIGNED = {"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}
 
 
-def _flip(
+def _first_end(
     name: str, first: npt.NDArray[np.float64], step: npt.NDArray[np.float64], stay: bool
-) -> Known | npt.NDArray[np.float64]:
-    """Smallest n at which `first + n * step (name) 0` no longer keeps the loop running; infinite when never."""
+) -> MaybeLanes | npt.NDArray[np.float64]:
+    """Return the smallest n at which `first + n * step (name) 0` ends the loop; infinite when none does."""
     name = name if stay else _OPPOSITE.get(name, "")
     name = _SIGNED.get(name, name)
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,8 +1,8 @@
-"""Walking through a kernel's address arithmetic: how often each instruction runs and which bytes it asks for.
+"""Walk through a kernel's address arithmetic: how often each instruction runs, and which bytes it asks for.
 
 The integer half of the PTX is executed for a sample of threads (one warp, and one thread of each of many programs of
-one wave), with every loop cut short after a few iterations and its trip count worked out from how its bounds move.
-What registers hold is the business of `kopt.estimate.registers`.  Owns no notion of time.
+one wave).  Every loop is cut short after a few iterations, and its trip count worked out from how its bounds move.
+`kopt.estimate.registers` holds the values of registers.  Time is no business of this module.
 """
 
 from __future__ import annotations
@@ -14,75 +14,86 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kopt.estimate.arithmetic import Known, Lanes
+from kopt.estimate.arithmetic import Lanes, MaybeLanes
 from kopt.estimate.instructions import Instruction, PtxProgram, access_bytes, kind, loop_ends
 from kopt.estimate.registers import POINTER_SHIFT, Registers, Sample, integer
 from kopt.estimate.trip_counts import Test, trip_count
 
 SAMPLED_ITERATIONS = 3
+"""Iterations after which a loop is cut short."""
 STEP_LIMIT = 60_000
+"""Instructions after which a walk is cut short."""
 UNKNOWN = -1
+"""In place of an index: a pointer that is not known, or no loop."""
 
 
 @dataclass
 class Site:
-    """One global access of the PTX, as the sample saw it the first time."""
+    """One access to global memory in the PTX, as the sampled threads make it the first time."""
 
     instruction: Instruction
     kind: str
     parameter: int
     """Index of the pointer among the PTX parameters, or UNKNOWN."""
     addresses: Lanes | None
-    """Byte address per sampled thread; for TMA a number that stands for the coordinates."""
+    """Byte address per sampled thread; for TMA a number made of the coordinates; None when not known."""
     active: float
-    """Share of the sampled threads whose predicate holds."""
+    """Share of the sampled threads whose predicate holds, 0 to 1."""
     bytes_per_thread: int
-    """For TMA, bytes per program."""
+    """Bytes that a thread moves; for TMA, bytes per program."""
     loop: int
-    """Index of the first instruction of the innermost loop around it, UNKNOWN outside loops."""
+    """Index of the first instruction of the innermost loop around the access; UNKNOWN outside loops."""
     step: int = 0
-    """How far the address moves from one iteration to the next, bytes."""
+    """Distance that the address moves from one iteration to the next, bytes."""
     visits: int = 0
+    """Times that the walk came here."""
 
 
 @dataclass
 class Loop:
-    """What became of one loop."""
+    """One loop of the PTX."""
 
     head: int
+    """Index of its first instruction."""
     trips: float | None = None
     """Mean number of iterations per program and entry; None when its bound is not known."""
 
 
 @dataclass
 class Walk:
-    """What the walk found; counts are per thread, averaged over the sampled programs."""
+    """The result of a walk; counts are per thread, averaged over the sampled programs."""
 
     counts: dict[int, float] = field(default_factory=dict)
-    """Instruction index to the times that a thread runs it."""
+    """Times that a thread runs an instruction, by the instruction's index."""
     sites: dict[int, Site] = field(default_factory=dict)
+    """Accesses to global memory by instruction index."""
     loops: dict[int, Loop] = field(default_factory=dict)
+    """Loops by the index of their first instruction."""
     complete: bool = True
     """False when the step limit ended the walk."""
 
     @property
     def unknown_loops(self) -> int:
-        """Number of loops whose trip count was not found."""
+        """Number of loops whose trip count is not known."""
         return sum(loop.trips is None for loop in self.loops.values())
 
 
 @dataclass
 class _Frame:
+    """A loop that the walk is in; the outermost frame is the whole kernel."""
+
     head: int
     end: int
     counts: dict[int, float] = field(default_factory=dict)
     iterations: int = 1
     exit: int | None = None
+    """Index of the instruction at which the walk leaves the loop."""
     history: dict[int, list[Test]] = field(default_factory=dict)
+    """By index of a branch that can end the loop, its test in each iteration."""
 
 
 class Guess(NamedTuple):
-    """What to take for granted where a bound or a test depends on a value that is not known."""
+    """Assumptions where a loop's bound or a branch depends on a value that is not known."""
 
     trips: float = 1.0
     """Iterations of a loop whose bound is not known."""
@@ -91,6 +102,8 @@ class Guess(NamedTuple):
 
 
 class _Walker:
+    """The state of one walk."""
+
     def __init__(self, program: PtxProgram, sampled: Sample, scalars: Mapping[int, int], guess: Guess) -> None:
         self.program, self.sample, self.guess = program, sampled, guess
         self.registers = Registers(program, sampled, scalars)
@@ -134,16 +147,18 @@ class _Walker:
             self._close()
 
     def _close(self) -> None:
+        """Leave the innermost loop: multiply its counts by its trip count and add them to the loop around it."""
         frame = self.frames.pop()
         trips = _trips(frame) if frame.iterations >= SAMPLED_ITERATIONS else float(frame.iterations)
-        known = self.result.loops.setdefault(frame.head, Loop(frame.head))
-        known.trips = trips if trips is not None else known.trips
+        loop = self.result.loops.setdefault(frame.head, Loop(frame.head))
+        loop.trips = trips if trips is not None else loop.trips
         factor = (trips if trips is not None else self.guess.trips) / frame.iterations
         outer = self.frames[-1].counts
         for index, count in frame.counts.items():
             outer[index] = outer.get(index, 0.0) + count * factor
 
     def _branch(self, at: int, instruction: Instruction) -> int:
+        """Return the index of the instruction after a branch."""
         target = self.program.labels.get(instruction.operands[0])
         taken = self._taken(instruction)
         if target is None:
@@ -157,6 +172,7 @@ class _Walker:
         return target if taken else at + 1
 
     def _again(self, frame: _Frame, at: int, instruction: Instruction, target: int) -> int:
+        """Return the index after a branch back to a loop's head: the head, or behind the loop after some iterations."""
         if frame.iterations < SAMPLED_ITERATIONS:
             frame.iterations += 1
             while self.frames[-1] is not frame:
@@ -167,7 +183,7 @@ class _Walker:
         return at + 1 if instruction.predicate else frame.end + 1
 
     def _remember(self, frame: _Frame, at: int, instruction: Instruction, target: int) -> None:
-        """Keep the test of a branch that can end the loop: by jumping out of it, or by not jumping and dropping out."""
+        """Keep the test of a branch that can end the loop, by jumping out of it or by not jumping back."""
         after = self._lands(at + 1)
         leaves, drops_out = not frame.head <= target <= frame.end, not frame.head <= after <= frame.end
         if not leaves and not drops_out:
@@ -180,12 +196,12 @@ class _Walker:
             frame.history.setdefault(at, []).append((comparison, left[programs], right[programs], holds_to_stay))
 
     def _lands(self, at: int) -> int:
-        """Where control goes from an instruction that may be a plain jump."""
+        """Return the index at which control arrives, through a plain jump at `at` if there is one."""
         if at >= len(self.program.instructions):
             return at
-        one = self.program.instructions[at]
-        jumps = one.opcode.startswith("bra") and not one.predicate
-        return self.program.labels.get(one.operands[0], at) if jumps else at
+        instruction = self.program.instructions[at]
+        jumps = instruction.opcode.startswith("bra") and not instruction.predicate
+        return self.program.labels.get(instruction.operands[0], at) if jumps else at
 
     def _undecided(self, instruction: Instruction) -> bool:
         return bool(instruction.predicate) and self.registers.get(instruction.predicate) is None
@@ -220,25 +236,25 @@ class _Walker:
 
     def _tensor_access(self, at: int, instruction: Instruction, name: str) -> None:
         coordinates = [self.registers.get(r) for o in instruction.operands for r in _braced(o)]
-        known = [c for c in coordinates if c is not None]
-        key = sum((c * (1 << (20 * i)) for i, c in enumerate(known)), np.zeros_like(self.sample.tid)) if known else None
+        lanes = [coordinate for coordinate in coordinates if coordinate is not None]
+        key = sum((c * (1 << (20 * i)) for i, c in enumerate(lanes)), np.zeros_like(self.sample.tid)) if lanes else None
         self._record(at, instruction, name, key, self._tensor_bytes(at))
 
     def _tensor_bytes(self, at: int) -> int:
-        """Bytes of one TMA load: what the barrier expects, shared among the loads that follow it."""
+        """Return the bytes of one TMA load: those that its barrier expects, over the loads between barriers."""
         following = 0
-        for one in self.program.instructions[at:]:
-            if "expect_tx" in one.opcode:
+        for instruction in self.program.instructions[at:]:
+            if "expect_tx" in instruction.opcode:
                 break
-            following += kind(one.opcode) == "tma_load"
+            following += kind(instruction.opcode) == "tma_load"
         before = 0
-        for one in reversed(self.program.instructions[:at]):
-            if "expect_tx" in one.opcode:
+        for instruction in reversed(self.program.instructions[:at]):
+            if "expect_tx" in instruction.opcode:
                 break
-            before += kind(one.opcode) == "tma_load"
+            before += kind(instruction.opcode) == "tma_load"
         return self.expected_bytes // max(following + before, 1)
 
-    def _record(self, at: int, instruction: Instruction, name: str, address: Known, size: int) -> None:
+    def _record(self, at: int, instruction: Instruction, name: str, address: MaybeLanes, size: int) -> None:
         site = self.result.sites.get(at)
         if site is None:
             loop = self.frames[-1].head
@@ -251,6 +267,7 @@ class _Walker:
         site.loop = max(site.loop, self.frames[-1].head)
 
     def _active(self, instruction: Instruction) -> float:
+        """Return the share of sampled threads whose predicate holds: the mean of the warp's and the programs'."""
         value = self.registers.get(instruction.predicate) if instruction.predicate else None
         if value is None:
             return 1.0
@@ -259,11 +276,13 @@ class _Walker:
 
 
 def _trips(frame: _Frame) -> float | None:
-    found = [trips for history in frame.history.values() if (trips := trip_count(history)) is not None]
-    return min(found) if found else None
+    """Return the trip count of a loop: the least that one of its tests allows; None when no test tells."""
+    counts = [trips for history in frame.history.values() if (trips := trip_count(history)) is not None]
+    return min(counts) if counts else None
 
 
-def _parameter(address: Known, name: str) -> int:
+def _parameter(address: MaybeLanes, name: str) -> int:
+    """Return the index of the pointer parameter that an address is based on; UNKNOWN when it is not known."""
     if address is None or name in ("tma_load", "tma_store"):
         return UNKNOWN
     index = int(address[0] + (1 << (POINTER_SHIFT - 1))) >> POINTER_SHIFT
@@ -271,10 +290,18 @@ def _parameter(address: Known, name: str) -> int:
 
 
 def _braced(operand: str) -> list[str]:
+    """Return the registers in braces: the coordinates of a TMA access."""
     inner = re.search(r"\{([^}]*)\}", operand)
     return re.findall(r"%\w+", inner[1]) if inner else []
 
 
 def walk(program: PtxProgram, sampled: Sample, scalars: Mapping[int, int], guess: Guess | None = None) -> Walk:
-    """Walk a kernel with the values of its scalar parameters, by index; a missing one is unknown and guessed around."""
+    """Walk through a kernel.
+
+    Args:
+        program: the kernel's code.
+        sampled: the threads to follow.
+        scalars: values of scalar parameters by index; a missing one is unknown.
+        guess: assumptions about what is unknown.
+    """
     return _Walker(program, sampled, scalars, guess or Guess()).run()

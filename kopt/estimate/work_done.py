@@ -1,7 +1,7 @@
-"""Does a kernel do its work at full size?  Without a GPU nobody runs it there; its traced launches say what it moves.
+"""Refuse kernels that leave work out at full size, where the judge without a GPU does not run them.
 
 Triton's interpreter judges small workloads.  A kernel may be right on those, do little on the workload that is timed,
-and look as fast as the device allows.  What its launches read and multiply there is known from the trace.
+and look as fast as the device allows.  Its trace at full size tells what its launches read and multiply there.
 """
 
 from __future__ import annotations
@@ -11,26 +11,26 @@ from kopt.model.timing import Estimated
 from kopt.model.verdict import Failed
 
 LEAST = 0.9
-"""Least share of the problem's work.  103 honest kernels did 0.99 and more wherever the walk came to its end, one whose
-windows overlap and begin outside 0.96: the walk looks at a sample of threads."""
+"""Least share of the problem's work.  103 honest kernels did 0.99 and more wherever the walk reached the end; one whose
+windows overlap and begin outside did 0.96, since the walk looks at a sample of threads."""
 
 
 def undone_work(timing: Estimated, seed: Estimated | None, judge: str) -> Failed | None:
-    """The failure of a kernel that does too little on a main workload; None when it does enough.
+    """Return the failure of a kernel that does too little on a main workload; None when it does enough.
 
     Args:
         timing: the kernel's estimate.
-        seed: the seed kernel's, which is trusted: where it gets by with less (inputs that are read in part), so may
-            others.
-        judge: in whose name.
+        seed: the seed kernel's estimate.  The seed is trusted: where it does less (inputs that are read in part), other
+            kernels may do as little.
+        judge: name of the judge in whose verdict the failure stands.
     """
-    trusted = {one.workload: one.done for one in seed.workloads} if seed else {}
-    for one in timing.workloads:
-        if one.done < LEAST * trusted.get(one.workload, 1.0):
+    trusted = {workload.workload: workload.done for workload in seed.workloads} if seed else {}
+    for workload in timing.workloads:
+        if workload.done < LEAST * trusted.get(workload.workload, 1.0):
             reason = (
-                f"workload {one.workload}, as traced at full size: the launches do {one.done:.0%} of the work (the "
-                "least of inputs' bytes read, matrix products, and time over the roofline's floor): part of the "
-                "problem is left out there"
+                f"workload {workload.workload}, as traced at full size: "
+                f"the launches do {workload.done:.0%} of the work (the least of inputs' bytes read, matrix products, "
+                "and time over the roofline's floor): part of the problem is left out there"
             )
             return Failed(judge=judge, phase=Phase.ROOFLINE, reason=reason)
     return None

@@ -26,9 +26,9 @@ def kernel_source(digest: str, store: Store) -> str:
 
 
 def kernel_named(digest: str, problem: Problem, store: Store) -> Kernel:
-    """Return the kernel with this digest, with the entry point that the problem asks for.
+    """Return the kernel with this digest, with the entry point and the language of the problem's seed.
 
     Raises:
         StoreError: the store does not have it (any more).
     """
-    return Kernel(source=kernel_source(digest, store), entry=problem.seed.entry)
+    return problem.seed.with_source(kernel_source(digest, store))

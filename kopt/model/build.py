@@ -1,4 +1,4 @@
-"""What the CPU stage learns of a candidate: launches, resources, fingerprint, or why it failed."""
+"""The build of a candidate, made without a GPU: launches, resources and fingerprint, or why there is none."""
 
 from __future__ import annotations
 
@@ -11,46 +11,55 @@ from kopt.model.base import Value
 
 
 class Phase(StrEnum):
-    """Where a candidate failed."""
+    """Where a candidate failed: in the build, or in a judge."""
 
     SYNTAX = "syntax"
+    """The source does not parse."""
     IMPORT = "import"
+    """The screen refused the source, or importing it raised."""
     ENTRY = "entry"
     """No entry point, or its signature cannot take the problem's inputs."""
     TRACE = "trace"
     """The entry point raised while it was traced."""
     COMPILE = "compile"
+    """The compiler raised."""
     RESOURCES = "resources"
     """More shared memory, threads or registers than the device has."""
     CONTRACT = "contract"
     """Wrong type, shape, dtype or device of the output."""
     FALLBACK = "fallback"
-    """No Triton launch, or torch computes part of the result."""
+    """No kernel is launched, or torch computes part of the result."""
     TIMEOUT = "timeout"
+    """The process was killed at its time limit."""
     CRASH = "crash"
     """The process died (signal, exit, memory limit)."""
     INTERPRET = "interpret"
-    """The Triton interpreter raised."""
+    """Triton's interpreter raised."""
     LAUNCH = "launch"
     """A launch failed on the GPU."""
     MUTATION = "mutation"
     """An input was changed though the problem does not allow it."""
     ROOFLINE = "roofline"
-    """A time under the physical floor: refused."""
+    """The time is under the roofline floor, or work is left out at full size."""
     REUSE = "reuse"
-    """Slower on inputs that it was not called with before: refused."""
+    """Calls on new inputs are slower than calls on inputs that were used before."""
 
 
 class Launch(Value):
-    """One Triton launch, or one configuration that an autotuner would try, in order."""
+    """One launch, or one configuration that an autotuner would try."""
 
     kernel: str
     """Name of the jitted function, as the candidate calls it."""
     grid: tuple[int, int, int]
+    """Blocks in x, y and z."""
     num_warps: int
+    """Warps of a block."""
     num_stages: int
+    """Stages of the software pipeline that the compiler was asked for."""
     num_ctas: int
+    """Blocks of a cluster."""
     shared_bytes: int
+    """Shared memory of a block, bytes."""
     registers: int
     """Registers per thread, from the cubin."""
     spills: int
@@ -60,44 +69,45 @@ class Launch(Value):
     constants: tuple[tuple[str, str], ...] = ()
     """Compile-time values by name, as `repr`."""
     specialisation: tuple[tuple[str, str], ...] = ()
-    """What the JIT specialised of each run-time argument: divisibility by 16, equality to 1, scalar values' types."""
+    """By run-time argument, what the JIT specialised: divisibility by 16, equality to 1, type of a scalar."""
     arguments: tuple[tuple[str, str], ...] = ()
-    """Run-time values by argument name: `repr` of a scalar, `bfloat16[2048, 1048576]` of a tensor; empty if unknown."""
+    """Run-time values by name: `repr` of a scalar, `bfloat16[2048, 1048576]` for a tensor; empty if not recorded."""
     pointers: tuple[tuple[str, str], ...] = ()
-    """What each pointer argument points at, by argument name: `input 0`, `model weight`, `allocation 1` (allocations in
-    order of first use), then `+ bytes` where it is not the start; shape, strides and block of a tensor descriptor."""
+    """By name of a pointer argument, what it points at: `input 0`, `model weight`, `allocation 1` (allocations in order
+    of first use), then `+ bytes` for an offset; for a tensor descriptor also its shape, strides and block."""
     options: tuple[tuple[str, str], ...] = ()
     """Launch options that PTX does not carry, sorted by name."""
     call: int = 0
-    """Which launch call of the entry point this is, from 0; configurations that one autotuned call tries share it."""
+    """Number of the launch call, from 0; the configurations that one autotuned call tries share it."""
     trial: bool = False
-    """True for a configuration that an autotuner tries; which of them runs is known only on the GPU."""
+    """Whether an autotuner tries this configuration among others; only on a GPU is it known which one runs."""
     ptx: str = ""
     """Digest of the PTX in the store."""
     cubin: str = ""
     """Digest of the cubin in the store."""
     entry: str = ""
-    """Digest in the store of what Triton needs to load the cubin instead of compiling."""
+    """Digest, in the store, of the cache entry from which Triton loads the cubin instead of compiling."""
     normal_ptx: str = ""
-    """Digest of the normalised PTX, which the fingerprint is made of."""
+    """Digest of the normalised PTX, on which the fingerprint rests."""
 
 
 class HostOp(Value):
-    """One aten operation on device tensors around the launches."""
+    """One operation of torch on device tensors around the launches."""
 
     name: str
     """E.g. `aten.empty.memory_format`."""
     shapes: tuple[tuple[int, ...], ...]
     """Shapes of its tensor arguments."""
     dtypes: tuple[str, ...] = ()
+    """Dtypes of its tensor arguments."""
     kind: Literal["view", "allocation", "fill", "copy"] = "copy"
-    """What it does; anything else is computing, and a reason to reject.  Views and allocations cost no device time."""
+    """What the operation does; views and allocations take no device time.  An operation that computes is rejected."""
     pointers: tuple[str, ...] = ()
-    """What its tensor arguments, then its results point at, as in `Launch.pointers`, with their dtype and strides."""
+    """What its tensor arguments, then its results, point at, as in `Launch.pointers`, with dtype, shape and strides."""
     scalars: tuple[str, ...] = ()
-    """Its other arguments (`repr`), a fill's value among them."""
+    """Its other arguments as `repr`, a fill's value among them."""
     before: int = 0
-    """Number of launch calls made before it."""
+    """Number of launch calls made before the operation."""
 
 
 class WorkloadBuild(Value):
@@ -107,25 +117,25 @@ class WorkloadBuild(Value):
     launches: tuple[Launch, ...]
     host_ops: tuple[HostOp, ...]
     output: str = ""
-    """What the returned tensor points at, as in `Launch.pointers`, with its dtype, shape and strides."""
+    """What the returned tensor points at, as in `Launch.pointers`, with dtype, shape and strides."""
 
 
 class Built(Value):
-    """The candidate traced and compiled on every main workload."""
+    """A candidate traced and compiled on every main workload."""
 
     status: Literal["built"] = "built"
     fingerprint: str
-    """SHA-256 over normalised PTX, grids, options, specialisation and host operations (evaluation.md section 1)."""
+    """SHA-256 over what the candidate does on its workloads (`kopt.device.build.fingerprint` says what counts)."""
     workloads: tuple[WorkloadBuild, ...]
 
 
 class BuildFailed(Value):
-    """The candidate was rejected before any GPU; phase and reason say why."""
+    """A candidate that failed or was refused before it reached a judge."""
 
     status: Literal["failed"] = "failed"
     phase: Phase
     reason: str
-    """A line or a few for the proposer to learn from; bounded."""
+    """A few lines from which the proposer can learn what to fix; bounded in length."""
 
 
 Build = Annotated[Built | BuildFailed, Field(discriminator="status")]

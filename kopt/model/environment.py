@@ -1,4 +1,4 @@
-"""Under which circumstances a time was measured: what it is valid for, and the state the device was in."""
+"""The environment for which a measured time is valid, and the state of the device while it was measured."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from kopt.model.base import Value
 
 
 class Environment(Value):
-    """What a measured time holds for; another one needs another measurement."""
+    """What a measured time is valid for; in another environment it must be measured again."""
 
     gpu: str
-    """Name of the device."""
+    """Name of the GPU."""
     uuid: str
-    """The very device, e.g. `GPU-cb84...`."""
+    """Identifier of the very GPU, e.g. `GPU-cb84...`."""
     driver: str
+    """Version of the driver."""
     torch: str
     triton: str
     evaluator: str
@@ -23,15 +24,15 @@ class Conditions(Value):
     """The state of the device while a batch was timed."""
 
     sm_clock_mhz: tuple[int, int]
-    """Least and largest clock of the multiprocessors that was read."""
+    """Least and largest clock of the multiprocessors read, MHz."""
     temperature_c: int
     """Largest temperature read, degrees Celsius."""
     power_w: float
     """Largest power read, watts."""
     throttle: tuple[str, ...] = ()
-    """Reasons for which the device was slowed down, sorted; `power cap` alone does not spoil a batch."""
+    """Reasons for which the driver slowed the device down, sorted; `power cap` alone does not spoil a batch."""
 
     @property
     def spoiled(self) -> bool:
-        """Whether the batch must be dropped: heat or a hardware brake slowed the device."""
+        """Whether the batch must be dropped because heat or a hardware brake slowed the device."""
         return bool(set(self.throttle) - {"power cap"})

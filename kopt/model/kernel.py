@@ -1,23 +1,30 @@
-"""A kernel is source text and its entry point; a candidate is a kernel and how it came to be."""
+"""A kernel, which is source text with an entry point; and a candidate, which is a kernel and how it came to be."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
 from kopt.model.base import Value
+from kopt.model.language import Language
 
 
 class Kernel(Value):
-    """Source text with an entry point: a pure value."""
+    """Source text with an entry point."""
 
     source: str
-    """A whole Python module that imports triton and defines the entry point."""
+    """A whole Python module that defines the entry point, and the kernels that it launches in `language`."""
     entry: str = "kernel_function"
     """Name of the function that takes the problem's inputs and returns its output."""
+    language: Language = "triton"
+    """Language of the kernels that the entry point launches."""
+
+    def with_source(self, source: str) -> Kernel:
+        """Return the kernel of another source text with the same entry point and language."""
+        return self.model_copy(update={"source": source})
 
 
 class Slot(Value):
-    """One position of a round's fan-out P x B x M x S: who is asked, about which parent, in which direction."""
+    """One position of a round's fan-out (parents × bottlenecks × models × samples): who is asked about which parent."""
 
     slot: int
     """Position in the round, from 0."""
@@ -30,19 +37,19 @@ class Slot(Value):
     model: str
     """Name of the proposer."""
     sample: int
-    """Sample index among slots that are otherwise alike; part of the request."""
+    """Index among slots that are otherwise alike, from 0; part of the request."""
     skipped: str = ""
-    """Why the slot is not used (the search has stopped), or empty."""
+    """Why the slot is not used (the search has stopped); empty for a slot that is."""
 
 
 class ProposalStatus(StrEnum):
-    """What became of asking for a candidate."""
+    """Whether a slot got a candidate."""
 
     PROPOSED = "proposed"
     NONE = "none"
-    """The proposer had nothing (new) to offer, or its reply held no kernel; `reason` says which."""
+    """The proposer offered nothing (new), or its reply held no kernel; `reason` says which."""
     SKIPPED = "skipped"
-    """Nothing was asked: the search had stopped, or there was nothing to repair."""
+    """No proposer was asked: the search had stopped, or there was nothing to repair."""
 
 
 class Candidate(Value):
@@ -50,7 +57,7 @@ class Candidate(Value):
 
     round: int
     attempt: int
-    """0 for a fresh proposal, 1.. for repairs."""
+    """0 for a fresh proposal, 1 and up for repairs."""
     slot: int
     parent: str
     """Kernel digest of the parent, or empty."""
@@ -61,20 +68,20 @@ class Candidate(Value):
     reason: str = ""
     """Why there is no kernel; empty when there is one."""
     kernel: str = ""
-    """Digest of the source text, which lies in the store; empty when there is none."""
+    """Digest of the source text, which lies in the store; empty when there is no kernel."""
     description: str = ""
-    """What was changed, in words."""
+    """What the proposer changed, in words."""
     request: str = ""
-    """Digest of the request that a language model answered; empty for embedded proposers."""
+    """Digest of the request that a language model answered; empty for an embedded proposer."""
     cost_usd: float = 0.0
-    """What the reply cost, in US dollars."""
+    """Cost of the reply, US dollars."""
 
     @property
     def name(self) -> str:
-        """Short readable name, unique in a run: round, attempt, slot."""
+        """Short readable name, unique in a run, of round, attempt and slot: `r2a0s17`."""
         return candidate_name(self.round, self.attempt, self.slot)
 
 
 def candidate_name(round: int, attempt: int, slot: int) -> str:
-    """Short readable name of a candidate, unique in a run: `r2a0s17`."""
+    """Return the short readable name of a candidate, unique in a run: `r2a0s17`."""
     return f"r{round}a{attempt}s{slot}"

@@ -1,4 +1,4 @@
-"""A problem: reference program, seed kernel, workloads and the contract that candidates must keep."""
+"""A problem: reference program, seed kernel, workloads, and the facts that follow from them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Dtype(StrEnum):
 
 
 class Workload(Value):
-    """One concrete shape of a problem: overrides of the module constants of `problem.py`."""
+    """One concrete shape of a problem, given as overrides of the module constants of `problem.py`."""
 
     name: str
     constants: dict[str, int] = Field(default_factory=dict)
-    """Module constants to override, e.g. `{"M": 2048, "K": 1048576}`."""
+    """Values of the overridden module constants, e.g. `{"M": 2048, "K": 1048576}`."""
 
 
 class Tolerance(Value):
@@ -35,7 +35,7 @@ class Tolerance(Value):
 
 
 class Problem(Value):
-    """Everything a judge needs to know of a problem; sources are text, so the value is whole."""
+    """A problem with all that a judge must know of it; sources are text, so the value is complete."""
 
     name: str
     reference: str
@@ -46,11 +46,11 @@ class Problem(Value):
     main: tuple[Workload, ...] = Field(min_length=1)
     """Timed workloads; the objective is the geometric mean over them."""
     hidden: tuple[Workload, ...] = ()
-    """Workloads of other shapes, used for verification only and shown to no proposer."""
+    """Workloads of other shapes, used for verification only and never shown to a proposer."""
     small: tuple[Workload, ...] = Field(min_length=1)
     """Workloads small enough for the Triton interpreter."""
     tolerance: Tolerance | None = None
-    """Declared tolerance; by default it is calibrated from the eager model's own error."""
+    """Declared tolerance; None to calibrate it from the eager model's own error."""
     mutates: tuple[str, ...] = ()
     """Names of inputs that a candidate may write to."""
 
@@ -78,22 +78,23 @@ class EagerOp(Value):
     matmul_flops: int
     """Floating-point operations on the tensor cores."""
     vector_flops: int
-    """Other floating-point operations, one per output element unless known better."""
+    """Other floating-point operations, one per output element unless the operation has another count."""
 
 
 class WorkloadFacts(Value):
-    """What one workload must move and compute, found by tracing the reference on fake tensors."""
+    """What one workload must move and compute, counted by tracing the reference on meta tensors."""
 
     workload: str
     inputs: tuple[TensorSpec, ...]
     parameters: tuple[TensorSpec, ...] = ()
-    """Parameters and buffers of the reference model, by name."""
+    """Parameters and buffers of the reference model."""
     output: TensorSpec
     eager_ops: tuple[EagerOp, ...]
+    """Operations of the eager reference, in order."""
 
     @property
     def bytes(self) -> int:
-        """Fewest bytes any kernel moves: every input and parameter read once, the output written once."""
+        """Fewest bytes that a kernel can move: every input and parameter read once, the output written once."""
         return sum(t.bytes for t in (*self.inputs, *self.parameters, self.output))
 
     @property
@@ -119,3 +120,4 @@ DTYPE_BYTES = {
     "bfloat16": 2, "float16": 2, "int16": 2,
     "float32": 4, "int32": 4, "float64": 8, "int64": 8, "complex64": 8,
 }  # fmt: skip
+"""Size of one element by dtype name, bytes."""

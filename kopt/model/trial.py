@@ -6,11 +6,28 @@ Tables are flat; nested values (builds, verdicts, timings, vectors) lie in the s
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Literal, Protocol, Self
 
 from pydantic import model_validator
 
 from kopt.model.base import Value
+
+
+class KernelRow(Protocol):
+    """A row about one kernel."""
+
+    @property
+    def kernel(self) -> str:
+        """Digest of the source."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the compiled behaviour; empty for a kernel without one."""
+
+
+def behaviour(row: KernelRow) -> str:
+    """Return the digest that equal kernels share: the fingerprint, or the source's digest of a kernel without one."""
+    return row.fingerprint or row.kernel
 
 
 class BuildRow(Value):

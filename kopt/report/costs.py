@@ -14,16 +14,16 @@ Group = TypeVar("Group", int, str, tuple[int, int])
 
 
 class LabelledCost(Cost):
-    """Cost of what was asked under one label."""
+    """Cost of the requests with one label."""
 
     label: str
-    """`r1a0s3`: slot 3; `r1d0`, `r1c0`: a parent, a kernel of round 1; `r1reflect`."""
+    """`r1a0s3`: slot 3 of round 1; `r1d0`, `r1c0`: diagnosis of a parent, classification of a kernel; `r1reflect`."""
     model: str
     round: int
     purpose: str
     """One of `PURPOSES`."""
     slot: int | None = None
-    """Slot of a proposal or repair; None for what the slots share."""
+    """Slot of a proposal or repair; None for requests that the slots share."""
 
 
 def grouped(costs: Iterable[LabelledCost], key: Callable[[LabelledCost], Group]) -> dict[Group, Cost]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from kopt.estimate.eager import eager_ms
 from kopt.model.outcome import BEST, SEED
 from kopt.model.timing import Measured
 from kopt.model.trial import Trial
@@ -23,7 +24,7 @@ def final_figures(run: Run) -> FinalFigures:
         best_ms=last.best_ms,
         seed_ms=last.seed_ms,
         speedup=last.seed_ms / last.best_ms,
-        eager_ms=_eager_ms(run),
+        eager_ms=eager_ms(run.facts, run.device),
         estimated=last.estimated,
         roofline_share=last.roofline_share,
     )
@@ -57,10 +58,3 @@ def measured_figures(best: Trial, timings: Mapping[str, Measured]) -> FinalFigur
 def _comparison(name: str, timing: Measured, best: Measured) -> Comparison:
     ratio = measured_ratio(timing, best)
     return Comparison(name=name, ms=timing.objective_ms, speedup=ratio.middle, low=ratio.low, high=ratio.high)
-
-
-def _eager_ms(run: Run) -> float | None:
-    """Estimate the time of the eager reference, ms; None in a dry run, which has no facts."""
-    from kopt.estimate.time import estimate_eager
-
-    return estimate_eager(run.facts, run.device).objective_ms if run.facts.workloads else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from kopt.model.trial import TimedKernel
+from kopt.model.trial import TimedKernel, behaviour
 
 K = TypeVar("K", bound=TimedKernel)
 
@@ -25,7 +25,7 @@ def dedup(pool: Sequence[K]) -> list[K]:
     """
     first: dict[str, K] = {}
     for row in sorted(pool, key=lambda row: age(row.origin)):
-        first.setdefault(row.fingerprint or row.kernel, row)
+        first.setdefault(behaviour(row), row)
     return by_time(list(first.values()))
 
 

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 
 from kopt.config import Asking
+from kopt.estimate.eager import eager_ms
 from kopt.jobs.asker import Asker
 from kopt.jobs.briefing import Briefing
 from kopt.jobs.builds import built_named, toolchain
@@ -89,7 +90,7 @@ def brief(
     next_parents = tuple(
         Parent(
             kernel=kernel_named(row.kernel, context.problem, store),
-            standing=_times(row, round, context, baseline),
+            times=_times(row, round, context, baseline),
             build=built_named(row.build, store) if row.build else None,
             profile=profile_of.get(row.kernel),
             techniques=row.techniques,
@@ -101,7 +102,7 @@ def brief(
     memory = before.model_copy(update={"pool": shares(round.tables.pool, round.tables.techniques)})
     lessons = before.reflections
     if reflector and events and not over:
-        best = next_parents[0].standing
+        best = next_parents[0].times
         lessons = (*_reflection(round.summary.round, context, best, events, memory, reflector, asker), *lessons)
     memory = memory.model_copy(update={"events": (*events, *before.events)[:EVENTS], "reflections": lessons[:LESSONS]})
     return Briefing(round=round.summary.round, context=context, parents=next_parents, memory=memory, over=over)
@@ -189,9 +190,9 @@ def _compared(ms: float, parent_ms: float | None) -> str:
 
 
 def _times(row: SelectionRow, round: Round, context: PromptContext, baseline: Finals | None) -> ParentTimes:
-    eager_ms, compile_ms = _baseline_ms(baseline)
-    if row.estimated and context.facts.workloads:
-        eager_ms = _eager_ms(context)
+    eager, compiled = _baseline_ms(baseline)
+    if row.estimated:
+        eager = eager_ms(context.facts, context.device) or eager
     return ParentTimes(
         ms=row.time_ms,
         low_ms=row.low_ms,
@@ -199,8 +200,8 @@ def _times(row: SelectionRow, round: Round, context: PromptContext, baseline: Fi
         estimated=row.estimated,
         floor_ms=row.time_ms * row.roofline_share,
         roofline_share=row.roofline_share,
-        eager_ms=eager_ms,
-        compile_ms=compile_ms,
+        eager_ms=eager,
+        compile_ms=compiled,
         best_ms=round.summary.best_ms,
         seed_ms=round.summary.seed_ms,
     )
@@ -211,12 +212,6 @@ def _baseline_ms(baseline: Finals | None) -> tuple[float | None, float | None]:
     ms = {name: timing.objective_ms for name, timing in baseline.timings.items()} if baseline else {}
     compiled = [ms[name] for name in ("compile", "max-autotune") if name in ms]
     return ms.get("eager"), min(compiled, default=None)
-
-
-def _eager_ms(context: PromptContext) -> float:
-    from kopt.estimate.time import estimate_eager
-
-    return estimate_eager(context.facts, context.device).objective_ms
 
 
 def _reflection(

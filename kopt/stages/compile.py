@@ -19,7 +19,7 @@ from kopt.jobs.target import ProblemOnTarget
 from kopt.model.base import Value
 from kopt.model.build import Build, BuildFailed
 from kopt.model.kernel import Candidate, candidate_name
-from kopt.model.trial import BuildRow
+from kopt.model.trial import BuildRow, behaviour
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +72,10 @@ def mark_duplicates(rows: Sequence[BuildRow], earlier: Sequence[BuildRow], *, ch
         earlier: the builds of the run so far.
         chunks: how many evaluate jobs there are.
     """
-    first = {_identity(row): _name(row) for row in reversed([r for r in earlier if r.kernel and not r.duplicate_of])}
+    first = {behaviour(row): _name(row) for row in reversed([r for r in earlier if r.kernel and not r.duplicate_of])}
     marked = []
     for row in rows:
-        known = first.setdefault(_identity(row), _name(row)) if row.kernel else ""
+        known = first.setdefault(behaviour(row), _name(row)) if row.kernel else ""
         marked.append(row if known == _name(row) else row.model_copy(update={"duplicate_of": known}))
     fresh = [row.slot for row in marked if row.status == "built" and not row.duplicate_of]
     chunk_of = {slot: place * chunks // len(fresh) for place, slot in enumerate(fresh)}
@@ -101,10 +101,6 @@ def _row(candidate: Candidate, build: Build | None, key: BuildKey | None) -> Bui
     if isinstance(build, BuildFailed):
         return BuildRow(**place, status="failed", phase=build.phase, reason=build.reason, build=key.digest())
     return BuildRow(**place, status="built", fingerprint=build.fingerprint, build=key.digest())
-
-
-def _identity(row: BuildRow) -> str:
-    return row.fingerprint or row.kernel
 
 
 def _name(row: BuildRow) -> str:

@@ -171,7 +171,7 @@ def _repair(
     proposer: ModelProposer, slot: Slot, parent: Parent, assignment: Assignment, failed: FailedCandidate
 ) -> Prompt:
     before = next(c for c in reversed(proposer.earlier) if (c.round, c.slot) == (proposer.round, slot.slot))
-    failure = repair.Failure(
+    failure = repair.FailedProposal(
         stage=failed.stage,
         phase=failed.phase,
         reason=failed.reason,

@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 import triton
 
-from kopt.device.build.build import LIMITS, BuildJob, build_all, check_syntax
+from kopt.device.build.build import LIMITS, BuildJob, build_all
 from kopt.device.build.cubin import resources
 from kopt.device.build.fingerprint import fingerprint, toolchain
+from kopt.device.screen.syntax import check_syntax
 from kopt.errors import ProblemError
 from kopt.model.build import BuildFailed, Built, Phase
 from kopt.model.kernel import Kernel

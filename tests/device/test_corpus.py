@@ -1,22 +1,38 @@
 import ast
+import importlib
+import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt.commands.parts import corpus, corpus_layers
 from kopt.commands.parts.corpus import Entry, Judgement, Result
+from kopt.device.build.build import LIMITS
+from kopt.device.build.trace import trace
+from kopt.device.reference.compare import Contract, ExpectedOutput
+from kopt.device.reference.distributions import Draw
+from kopt.device.reference.rejection import Rejected, no_launch_reason
 from kopt.device.screen.rules import screen
 from kopt.errors import ProblemError
 from kopt.load_config import load_device
 from kopt.model.build import BuildFailed, Built, Phase
 from kopt.model.kernel import Kernel
+from kopt.model.language import LANGUAGES, LanguageFacts
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem import folder
-from kopt.sandbox.fresh import run_in_fresh_process
+from kopt.sandbox.environment import NO_GPU
+from kopt.sandbox.fresh import run_in_fresh_process, run_with_environment
+from kopt.sandbox.pipe import Report
+from kopt.sandbox.pool import Returned, run_forked
 from kopt.store import Store
-from tests.device.small import SCALE
+from tests.device.small import H100, SCALE
+
+torch.set_num_threads(1)  # this process is forked
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPLOITS = ROOT / "tests" / "exploits"
@@ -38,6 +54,8 @@ SAMPLE = ("recycled_memory_scan", "cached_by_shape", "torch_when_watched", "hard
 WITHOUT_GPU = ("nothing_when_large", "torch_in_grid", "torch_in_kernel", "torch_in_crumbs", "python_by_tolist",
                "sum_without_atomics", "counts_on_order")  # fmt: skip
 """What a judge that runs nothing at full size, and one program after the other, has to look for."""
+PATCHING = ("patched_judge", "patched_tracer")
+"""Exploits that import modules of kopt and replace what is in them."""
 HONEST_SAMPLE = ("last_arriver", "maxpool_rows", "persistent_plain_range", "gather_rows", "accumulate_in_place")
 """A few of the corpus; `kopt exploits` runs all of it."""
 
@@ -204,6 +222,19 @@ def test_screen_lets_pass_what_honest_kernels_write(line):
     assert screen(Kernel(source=f"import torch\n{line}\n")) is None
 
 
+def test_a_kernel_may_import_the_packages_of_its_language_and_of_no_other(monkeypatch):
+    monkeypatch.setitem(LANGUAGES, "other", LanguageFacts("Other", frozenset({"json"})))
+    sources = {package: f"import torch\nfrom {package} import *\n" for package in ("triton", "json")}
+    refused = {
+        (language, package)
+        for language in LANGUAGES
+        for package, source in sources.items()
+        if screen(Kernel.model_construct(source=source, language=language)) is not None
+    }
+    assert refused == {("triton", "json"), ("other", "triton")}
+    assert no_launch_reason("other") == "the entry point launches no Other kernel"
+
+
 @given(st.sampled_from(ENTRIES))
 def test_screen_does_not_depend_on_comments_and_layout(one):
     plain = Kernel(source=ast.unparse(ast.parse(one.kernel.source)))
@@ -249,20 +280,112 @@ def test_what_a_clock_would_have_to_settle_is_not_counted_as_settled():
     assert "0 of 1 exploits got what they are after; for 1 a clock is needed" in text
 
 
+def kopt_names(source: str) -> dict[str, str]:
+    """The modules of kopt that a source imports, by the names that it gives them."""
+    names = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.asname or alias.name: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    return {name: module for name, module in names.items() if module.split(".")[0] == "kopt"}
+
+
+def used_attributes(source: str) -> Iterator[str]:
+    """Dotted paths of the attributes of kopt's modules that a source names."""
+    names = kopt_names(source)
+    for node in ast.walk(ast.parse(source)):
+        name, _, attributes = ast.unparse(node).partition(".") if isinstance(node, ast.Attribute) else ("", "", "")
+        if name in names:
+            yield f"{names[name]}.{attributes}"
+
+
+def patch_of(source: str) -> tuple[str, str]:
+    """The statements of a source that replace something of kopt, and the source without them."""
+    tree, names = ast.parse(source), kopt_names(source)
+    patch = [
+        node for node in tree.body
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef)
+        and any(name in ast.unparse(node) for name in ("import kopt", *(f"{name}." for name in names)))
+    ]  # fmt: skip
+    rest = [node for node in tree.body if node not in patch]
+    return "\n".join(map(ast.unparse, patch)), ast.unparse(ast.Module(rest, []))
+
+
+def test_exploits_that_patch_kopt_are_those_that_import_it():
+    assert {one.name for one in ENTRIES if kopt_names(one.kernel.source)} == set(PATCHING)
+
+
+@pytest.mark.parametrize("name", PATCHING)
+def test_what_an_exploit_patches_in_kopt_is_there(name):
+    paths = set(used_attributes(BY_NAME[name].kernel.source))
+    assert paths
+    for path in paths:
+        place, found = path.split("."), None
+        for length in range(len(place), 0, -1):
+            try:
+                found = importlib.import_module(".".join(place[:length]))
+            except ModuleNotFoundError:
+                continue
+            for attribute in place[length:]:
+                found = getattr(found, attribute)
+            break
+        assert found is not None
+
+
+def _verdicts_on_a_wrong_output(patch: str) -> tuple[bool, bool]:
+    """Whether the judge's comparison takes a wrong output for right, before and after a patch in its process."""
+    from kopt.device.interpret import judge
+
+    wrong, right = torch.zeros(2, 3), torch.ones(2, 3)
+    expected = ExpectedOutput(Contract((2, 3), torch.float32, "cpu"), right.double(), right.double() * 0.1)
+    draw = Draw(SCALE.small[0], "normal", 1)
+    before = judge.compare(wrong, expected, draw).right
+    exec(patch, {})
+    return before, judge.compare(wrong, expected, draw).right
+
+
+def test_the_patch_of_the_comparison_would_fool_a_judge_in_the_same_process():
+    patch, _ = patch_of(BY_NAME["patched_judge"].kernel.source)
+    assert run_in_fresh_process(120.0, _verdicts_on_a_wrong_output, patch) == (False, True)
+
+
+def _traced_unscreened(one: Entry, source: str, report: Report) -> bytes:
+    """Trace a source that no screen has seen: its host operations, or the phase in which it is rejected."""
+    try:
+        traced = trace(Kernel(source=source), one.problem, H100, Path.cwd(), report.phase)
+    except Rejected as rejected:
+        return json.dumps([rejected.phase]).encode()
+    return json.dumps([operation.name for operation in traced[0].build.host_ops]).encode()
+
+
+def test_the_patch_of_the_kinds_of_operations_would_fool_the_tracer():
+    one = BY_NAME["patched_tracer"]
+    tasks = [partial(_traced_unscreened, one, text) for text in (one.kernel.source, patch_of(one.kernel.source)[1])]
+    replies = dict(run_forked(tasks, workers=2, limits=LIMITS))
+    assert all(isinstance(outcome, Returned) for outcome in replies.values()), replies
+    patched, plain = (json.loads(replies[place].value) for place in (0, 1))
+    assert any("aten.mm" in name for name in patched), patched
+    assert plain == [Phase.FALLBACK]
+
+
 def test_a_sample_goes_as_expected_through_build_and_interpreter(tmp_path):
-    entries, h100 = [BY_NAME[name] for name in (*SAMPLE, *WITHOUT_GPU, *HONEST_SAMPLE)], load_device("h100", ROOT)
+    entries = [BY_NAME[name] for name in (*SAMPLE, *WITHOUT_GPU, *PATCHING, *HONEST_SAMPLE)]
+    h100 = load_device("h100", ROOT)
 
     def judge(some, builds):
-        judged = run_in_fresh_process(400.0, corpus_layers.judge_by_interpreter, some, 2, 30.0, 0)
+        judged = run_with_environment(NO_GPU, 400.0, corpus_layers.judge_by_interpreter, some, 2, 90.0, 0)
         return run_in_fresh_process(400.0, corpus_layers.judge_by_work, some, builds, judged, h100, tmp_path)
 
     def build(some):
-        return run_in_fresh_process(400.0, corpus_layers.build_by_cpu, some, h100, tmp_path, 2, 60.0)
+        return run_with_environment(NO_GPU, 400.0, corpus_layers.build_by_cpu, some, h100, tmp_path, 2, 60.0)
 
     results = corpus.run(entries, build, judge)
     outcomes = {one.name: (one.outcome, one.expected) for one in results}
-    wanted = dict.fromkeys((*SAMPLE, *WITHOUT_GPU), ("caught", True)) | dict.fromkeys(HONEST_SAMPLE, ("passed", True))
-    assert outcomes == wanted
+    caught = dict.fromkeys((*SAMPLE, *WITHOUT_GPU, *PATCHING), ("caught", True))
+    assert outcomes == caught | dict.fromkeys(HONEST_SAMPLE, ("passed", True))
+    by_judge = {one.name: one.judge for one in results if one.name in PATCHING}
+    assert by_judge == dict.fromkeys(PATCHING, "incorrect")  # the patches are no error there, and change no verdict
 
 
 @pytest.mark.gpu

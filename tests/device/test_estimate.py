@@ -1,16 +1,11 @@
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # the tests' own modules beside this file
-
 from recorded import LAUNCHES, MATMUL, MATVEC, SOFTMAX, built, facts_for, h100, ptx_of
 
-from kopt.estimate.time import estimate, estimate_eager
-from kopt.estimate.traffic import tensor_bytes
+from kopt.estimate.eager import eager_ms, estimate_eager
+from kopt.estimate.kernel_time import estimate
+from kopt.estimate.parameters import tensor_bytes
 from kopt.model.build import Built, HostOp
 from kopt.model.device import Device
 from kopt.roofline import floor_ms
@@ -147,6 +142,11 @@ def test_eager_is_the_sum_of_its_operations():
     found = estimate_eager(MATVEC, H100).workloads[0]
     assert found.ms == pytest.approx(MATVEC.workloads[0].bytes / H100.copy_gb_s / 1e6 + 0.003, rel=0.01)
     assert estimate_eager(MATMUL, H100).workloads[0].bound == "compute"
+
+
+def test_without_facts_there_is_no_time_of_eager():
+    assert eager_ms(MATVEC, H100) == estimate_eager(MATVEC, H100).objective_ms
+    assert eager_ms(MATVEC.model_copy(update={"workloads": ()}), H100) is None
 
 
 def test_tensor_arguments_carry_their_size():

@@ -1,15 +1,9 @@
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # the tests' own modules beside this file
-
 from recorded import LAUNCHES, MATVEC, built, facts_for, h100, ptx_of
 
-from kopt.estimate.time import estimate
+from kopt.estimate.kernel_time import estimate
 from kopt.estimate.work_done import LEAST, undone_work
 from kopt.model.build import HostOp, Phase
 from kopt.model.timing import Estimated, WorkloadEstimate

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.estimate.instructions import access_bytes, instruction_mix, parse, total_mix
+from kopt.estimate.instructions import access_bytes, instruction_mix, parse
 
 FOLDER = Path(__file__).parent / "estimate_fixtures"
 
@@ -61,11 +61,6 @@ def test_kinds_add_up_to_the_total():
     mix = instruction_mix(read("matmul_large"))
     kinds = sum(n for k, n in mix.items() if not k.startswith("loop_") and k not in ("total", "guarded"))
     assert kinds == mix["total"]
-
-
-def test_total_of_mixes_is_their_sum():
-    one = instruction_mix(read("matvec_plain"))
-    assert total_mix([one, one]) == {kind: 2 * count for kind, count in one.items()}
 
 
 @given(st.text(max_size=300))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt.device.reference.calibration import calibrate
-from kopt.device.reference.compare import Contract, Described, Expected, compare, described, expected
+from kopt.device.reference.compare import Contract, Described, ExpectedOutput, compare, described, expected_output
 from kopt.device.reference.distributions import Case, Draw, make_case, plan
 from kopt.model.problem import Problem, Tolerance
 from kopt.problem.folder import load, names
@@ -20,11 +20,11 @@ CONTRACT = Contract((2, 3), torch.bfloat16, "cpu")
 
 
 @cache
-def answered(name: str, at: int = 0) -> tuple[Draw, Case, Expected]:
+def answered(name: str, at: int = 0) -> tuple[Draw, Case, ExpectedOutput]:
     problem = load(PROBLEMS / name)
     draw = plan(problem.small, 1)[at]
     case = make_case(problem, draw)
-    return draw, case, expected(problem, case)
+    return draw, case, expected_output(problem, case)
 
 
 def test_a_tensor_of_the_right_kind_keeps_the_contract() -> None:
@@ -92,7 +92,7 @@ def test_problem_whose_output_is_constant_is_refused() -> None:
 def test_declared_tolerance_is_used_as_it_is() -> None:
     declared = SOFTMAX.model_copy(update={"tolerance": Tolerance(absolute=0.25, relative=0.0)})
     draw = plan(declared.small, 1)[0]
-    assert expected(declared, make_case(declared, draw)).allowed.unique().tolist() == [0.25]
+    assert expected_output(declared, make_case(declared, draw)).allowed.unique().tolist() == [0.25]
 
 
 def test_reason_says_how_many_where_expected_and_got() -> None:
@@ -120,7 +120,7 @@ def test_nothing_is_asked_where_the_reference_is_not_finite() -> None:
     problem = SOFTMAX.model_copy(update={"reference": reference})
     draw = plan(problem.small, 1)[0]
     case = make_case(problem, draw)
-    wanted = expected(problem, case)
+    wanted = expected_output(problem, case)
     output = torch.where(wanted.output.isfinite(), wanted.output, torch.nan).to(torch.bfloat16)
     assert compare(output, wanted, draw).right
 

@@ -1,15 +1,9 @@
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # the tests' own modules beside this file
-
 from recorded import LAUNCHES, ptx_of
 
 from kopt.estimate.instructions import parse
+from kopt.estimate.parameters import scalar_values
 from kopt.estimate.registers import sample
-from kopt.estimate.time import scalar_values
 from kopt.estimate.walk import Guess, walk
 
 

@@ -9,8 +9,6 @@ import os
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from llm_servers import PROTOCOLS, request_to, table_for
 
 from kopt.config import CallOptions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -25,7 +26,10 @@ class FaultServer:
     def __init__(self, log: Path, *options: str, program: Path = HERE / "fault_server.py") -> None:
         self.log = log
         command = [sys.executable, "-S", str(program), "--log", str(log), *options]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"PYTHONPATH": str(HERE)},  # servers of other folders import the fault server
+        )  # fmt: skip
         assert self.process.stdout is not None
         self.port = int(self.process.stdout.readline())
 

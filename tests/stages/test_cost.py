@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "llm"))  # its servers
-
 from llm_servers import FaultServer, request_to, table_for
 
 from kopt import cli

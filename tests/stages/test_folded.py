@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt.jobs.command import Job, brace_compressed
@@ -19,7 +19,6 @@ def unfolded(words):
     ).stdout.split()
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.tuples(NUMBERS, NUMBERS).map(lambda pair: [f"t1/round_{r}/a_{a}.json" for r in pair[0] for a in pair[1]]))
 def test_bash_unfolds_the_same_files_in_the_same_order(paths):
     assert Job(unfolded(brace_compressed("files", paths))).paths("files") == Job([f"files={p}" for p in paths]).paths(

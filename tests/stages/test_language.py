@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "prompts"))  # its values
-
 from prompt_values import DEVICE, FACTS, PROBLEM, SOURCE
 
 from kopt.config import REWRITER, Config
@@ -84,7 +80,7 @@ def parent(store):
 
 def briefing_of(techniques=(), pool=()):
     context = PromptContext(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.6.0", techniques=techniques)
-    parents = (Parent(kernel=Kernel(source=SOURCE), standing=TIMES),)
+    parents = (Parent(kernel=Kernel(source=SOURCE), times=TIMES),)
     return Briefing(round=1, context=context, parents=parents, memory=Memory(pool=pool), over=False)
 
 

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / folder) for folder in ("workflow", "llm")]  # the tests' own modules and servers
-
 PARTS = ("Snakefile", "kopt", "workflow", "profiles", "config")
 
 

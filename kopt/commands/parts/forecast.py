@@ -13,15 +13,16 @@ from kopt.run_settings import RunSettings
 
 def forecast(config: Config, table: ModelTable) -> list[Forecast]:
     """Estimate, for each purpose and model, the cost of a run that goes through all of its rounds."""
+    settings = RunSettings(config)
     others = (
-        ("diagnose", RunSettings(config).diagnoser, config.rounds * config.candidate_pool_size),
-        ("classify", RunSettings(config).classifier, config.rounds * RunSettings(config).fan_out + 1),  # the slots of all proposers, and the seed
-        ("reflect", RunSettings(config).reflector, config.rounds),
+        ("diagnose", settings.diagnoser, config.rounds * config.candidate_pool_size),
+        ("classify", settings.classifier, config.rounds * settings.fan_out + 1),  # slots of all proposers, and the seed
+        ("reflect", settings.reflector, config.rounds),
     )
     calls = plan(
-        RunSettings(config).language_models,
+        settings.language_models,
         rounds=config.rounds,
-        slots_per_model=RunSettings(config).fan_out // len(RunSettings(config).proposers),
+        slots_per_model=settings.fan_out // len(settings.proposers),
         repairs=config.max_repairs,
         others=[Calls(purpose=purpose, model=model, calls=count) for purpose, model, count in others if model],
     )

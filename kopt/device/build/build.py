@@ -1,19 +1,15 @@
-"""The CPU stage: trace and compile candidates, many at a time, each in a caged child; no GPU is needed.
+"""Trace and compile candidates without a GPU (the CPU stage), many at a time, each in a caged child.
 
-A candidate that fails is data (`BuildFailed` with phase and reason).  What a child sends is checked, never unpickled.
+A candidate's failure is data (`BuildFailed` with phase and reason).  A child's reply is checked, never unpickled.
 """
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import warnings
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kopt.device.build.fingerprint import fingerprint, toolchain
@@ -21,6 +17,7 @@ from kopt.device.build.precompiled import ENTRY
 from kopt.device.build.trace import Traced, trace
 from kopt.device.reference.rejection import Rejected, bounded, neutral
 from kopt.device.screen.rules import screen
+from kopt.device.screen.syntax import check_syntax
 from kopt.errors import ProblemError, WorkerDied
 from kopt.model.base import Value
 from kopt.model.build import Build, BuildFailed, Built, Phase, WorkloadBuild
@@ -28,14 +25,13 @@ from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.sandbox.cage import Limits
-from kopt.sandbox.pipe import Report
+from kopt.sandbox.pipe import Malformed, Report
 from kopt.sandbox.pool import Outcome, Raised, Returned, TimedOut, run_forked
+from kopt.sandbox.reply import check_digests, pack, unpack
 from kopt.store import Store
 
 LIMITS = Limits(wall_s=120.0, data_bytes=6 << 30)
-"""Enough for some dozens of autotuner configurations."""
-
-TOO_DEEP = "the source is nested too deeply to be parsed"
+"""Limits of a child by default: enough for some dozens of autotuner configurations."""
 
 _SUFFIXES = {"ptx": ".ptx", "cubin": ".cubin", ENTRY: ".json"}
 
@@ -49,24 +45,23 @@ class BuildJob(Value):
 
 
 class _Answer(Value):
-    """What a child sends, before the compiled texts."""
+    """What a child sends, beside the compiled texts."""
 
     failed: BuildFailed | None = None
     workloads: tuple[WorkloadBuild, ...] = ()
-    texts: tuple[tuple[str, str, int], ...] = ()
-    """Kind, digest and length in bytes of each compiled text, in the order in which they follow."""
 
 
 def build_all(
     jobs: Sequence[BuildJob], *, store: Store, workers: int, limits: Limits = LIMITS
 ) -> Iterator[tuple[int, Build]]:
-    """Build every job, `workers` at a time; yields (index, build) as they finish.
+    """Build every job, `workers` at a time; yield (index, build) as they finish.
 
-    PTX, cubins and what loads them are kept in `store` under the digests that the builds name (kinds `ptx`, `cubin`
-    and `entry`).
+    PTX, cubins and the entries of Triton's cache that load them are kept in `store` under the digests that the builds
+    name (kinds `ptx`, `cubin` and `entry`).
 
     Raises:
-        ProblemError: a problem's reference cannot be traced; no candidate is to blame.
+        ProblemError: a problem's reference cannot be traced, which is no candidate's fault.
+        WorkerDied: a child failed before it imported its candidate.
     """
     torch.set_num_threads(1)
     pending: list[int] = []
@@ -84,46 +79,9 @@ def build_all(
         yield index, _judged(outcome, jobs[index], store)
 
 
-def check_syntax(kernel: Kernel) -> BuildFailed | None:
-    """The failure of a source that does not parse, or has no such function at its top level; None when it has."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            tree = ast.parse(kernel.source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        line = getattr(error, "lineno", None)
-        text = (getattr(error, "text", None) or "").strip()
-        where = f"line {line}: " if line else ""
-        return BuildFailed(
-            phase=Phase.SYNTAX,
-            reason=bounded(
-                where + (getattr(error, "msg", "") or str(error) or TOO_DEEP) + (f"\n  {text}" if text else "")
-            ),
-        )
-    if not kernel.source.strip():
-        return BuildFailed(phase=Phase.ENTRY, reason=f"the file is empty: it is to define a function {kernel.entry}")
-    bound = {name for node in ast.walk(tree) for name in _names(node)}
-    if not bound & {kernel.entry, "*"}:
-        return BuildFailed(phase=Phase.ENTRY, reason=f"the module defines no function {kernel.entry}")
-    return None
-
-
-def _names(node: ast.AST) -> tuple[str, ...]:
-    """Names that a node may bind in its module."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
-        return (node.name,)
-    if isinstance(node, ast.Name):
-        return (node.id,)
-    if isinstance(node, ast.alias):
-        return (node.asname or node.name,)
-    return ()
-
-
 @cache
 def warm_up(arch: int) -> None:
-    """Do once, before forking, what costs seconds the first time.
-
-    Triton hashes itself and asks ptxas for its version; a first fake tensor imports half of torch.
-    """
+    """Do before forking what takes seconds the first time: Triton hashes itself, a fake tensor loads half of torch."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler.compiler import make_backend
 
@@ -134,8 +92,8 @@ def warm_up(arch: int) -> None:
         from triton.compiler.compiler import triton_key
     triton_key()
     with FakeTensorMode(), torch.no_grad():
-        one = torch.empty(2, 2).uniform_()
-        torch.nn.functional.softmax(one @ one, dim=-1).to(torch.bfloat16)
+        square = torch.empty(2, 2).uniform_()
+        torch.nn.functional.softmax(square @ square, dim=-1).to(torch.bfloat16)
 
 
 # --- in the child -----------------------------------------------------------------------------------------------------
@@ -146,23 +104,18 @@ def _build_in_child(job: BuildJob, report: Report) -> bytes:
         traced = trace(job.kernel, job.problem, job.device, Path.cwd(), report.phase)
     except Rejected as rejected:
         failed = BuildFailed(phase=rejected.phase, reason=rejected.reason)
-        return _packed(_Answer(failed=failed), [])
-    return _packed(*_gathered(traced))
+        return pack(_Answer(failed=failed))
+    return pack(_Answer(workloads=tuple(workload.build for workload in traced)), _compiled_texts(traced))
 
 
-def _gathered(traced: Sequence[Traced]) -> tuple[_Answer, list[bytes]]:
-    texts: dict[tuple[str, str], bytes] = {}
-    for one in traced:
-        texts |= {("ptx", name): text.encode() for name, text in one.ptx.items()}
-        texts |= {("cubin", name): code for name, code in one.cubin.items()}
-        texts |= {(ENTRY, name): entry for name, entry in one.entries.items()}
-    listed = tuple((kind, name, len(content)) for (kind, name), content in texts.items())
-    return _Answer(workloads=tuple(one.build for one in traced), texts=listed), list(texts.values())
-
-
-def _packed(answer: _Answer, texts: Sequence[bytes]) -> bytes:
-    head = answer.model_dump_json().encode()
-    return b"".join([len(head).to_bytes(8, "little"), head, *texts])
+def _compiled_texts(traced: Sequence[Traced]) -> dict[str, bytes]:
+    """Compiled texts by kind and digest, `ptx/DIGEST`."""
+    texts: dict[str, bytes] = {}
+    for workload in traced:
+        texts |= {f"ptx/{digest}": text.encode() for digest, text in workload.ptx.items()}
+        texts |= {f"cubin/{digest}": code for digest, code in workload.cubin.items()}
+        texts |= {f"{ENTRY}/{digest}": entry for digest, entry in workload.entries.items()}
+    return texts
 
 
 # --- in the parent ----------------------------------------------------------------------------------------------------
@@ -184,10 +137,11 @@ def _judged(outcome: Outcome, job: BuildJob, store: Store) -> Build:
 
 
 def _raised(outcome: Raised) -> BuildFailed:
-    """What escapes from the child's own handling: a bad problem, an exit, no memory, or a fault of ours.
+    """Return the failure for an exception that ended the child: an exit, or no memory.
 
     Raises:
-        ProblemError, WorkerDied: no candidate was running yet.
+        ProblemError: the problem's reference cannot be traced.
+        WorkerDied: the exception came before the candidate was imported.
     """
     if outcome.kind == ProblemError.__name__:
         raise ProblemError(outcome.message)
@@ -199,38 +153,39 @@ def _raised(outcome: Raised) -> BuildFailed:
 def _received(data: bytes, job: BuildJob, store: Store) -> Build:
     try:
         answer, texts = _unpacked(data)
-    except (ValueError, ValidationError):
+    except Malformed:
         return BuildFailed(phase=Phase.CRASH, reason="the process sent something that is no answer")
     if answer.failed is not None:
         return answer.failed
-    for (kind, _), content in texts.items():
+    for name, content in texts.items():
+        kind = _kind(name)
         store.put_blob(kind, content, _SUFFIXES[kind])
     tools = toolchain(job.device)
     return Built(fingerprint=fingerprint(answer.workloads, tools), workloads=answer.workloads)
 
 
 def _explained(build: Build, output: str) -> Build:
-    """A compile failure with what the compiler's passes said on stderr, where alone some of them say it."""
+    """Add to a compile failure the errors that the compiler's passes wrote to stderr and nowhere else."""
     if not isinstance(build, BuildFailed) or build.phase is not Phase.COMPILE:
         return build
     lines = [neutral(line.strip(), Path(".")) for line in output.splitlines() if "error:" in line]
-    said = "\n".join(line for line in dict.fromkeys(lines) if line not in build.reason)
-    return build.model_copy(update={"reason": bounded(f"{build.reason}\n{said}")})
+    errors = "\n".join(line for line in dict.fromkeys(lines) if line not in build.reason)
+    return build.model_copy(update={"reason": bounded(f"{build.reason}\n{errors}")})
 
 
-def _unpacked(data: bytes) -> tuple[_Answer, dict[tuple[str, str], bytes]]:
+def _unpacked(data: bytes) -> tuple[_Answer, dict[str, bytes]]:
     """Answer and compiled texts, each checked against its digest.
 
     Raises:
-        ValueError: the bytes are not such an answer.
+        Malformed: the bytes are not such an answer.
     """
-    start = 8 + int.from_bytes(data[:8], "little")
-    answer = _Answer.model_validate_json(data[8:start])
-    texts = {}
-    for kind, name, length in answer.texts:
-        content = data[start : start + length]
-        if kind not in _SUFFIXES or hashlib.sha256(content).hexdigest() != name:
-            raise ValueError(f"{kind} {name} is damaged")
-        texts[kind, name] = content
-        start += length
+    answer, texts = unpack(data, _Answer)
+    check_digests(texts)
+    if any(_kind(name) not in _SUFFIXES for name in texts):
+        raise Malformed("the answer holds a text of an unknown kind")
     return answer, texts
+
+
+def _kind(name: str) -> str:
+    """Kind of the compiled text that has this name in an answer."""
+    return name.partition("/")[0]

@@ -1,4 +1,4 @@
-"""What a cubin says of its kernel: registers and local memory, read from the ELF without a tool.
+"""Read registers and local memory of a kernel from its cubin, an ELF file, without a tool.
 
 NVIDIA does not document `.nv.info`; the layout (format byte, attribute byte, size, then pairs of symbol and value) and
 the attribute numbers are those that `cuobjdump -elf` prints, and a test compares with `cuobjdump`.
@@ -20,15 +20,16 @@ _FRAME_SIZE, _REGISTERS = 0x11, 0x2F
 
 @dataclass(frozen=True)
 class Resources:
-    """What one thread of a kernel uses."""
+    """Resources of one thread of a kernel."""
 
     registers: int
+    """Number of 32-bit registers."""
     local_bytes: int
-    """Stack frame, spills included."""
+    """Bytes of the stack frame, spills included."""
 
 
 def resources(cubin: bytes, kernel: str) -> Resources:
-    """Resources of the kernel with this (linker) name.
+    """Return the resources of the kernel with this (linker) name.
 
     Raises:
         KeyError: the cubin holds no such kernel.
@@ -45,7 +46,7 @@ def resources(cubin: bytes, kernel: str) -> Resources:
 
 
 def _attributes(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(attribute, symbol index, value) of those attributes that are such pairs."""
+    """Yield (attribute, symbol index, value) of those attributes that are pairs of symbol and value."""
     position = 0
     while position + 4 <= len(data):
         form, attribute, size = struct.unpack_from("<BBH", data, position)

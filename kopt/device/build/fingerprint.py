@@ -1,17 +1,16 @@
-"""The fingerprint of a build: equal for candidates that do the same, whatever they are called and how they are written.
+"""Fingerprint a build: equal for candidates that do the same, whatever their names and their source text.
 
 SHA-256 over toolchain and, for every main workload: each launch call with its normalised PTX, grid, launch options
 that PTX does not carry, specialisation and arguments by position (of a tensor what it points at), the fills and copies
-around the launches with their place among them, and what is returned.  Names of arguments, constants compiled in,
-views and allocations do not count: what they change shows in the rest.  The configurations of one autotuned call are
-a set.
+around the launches with their place among them, and what is returned.  Names of arguments, compile-time constants,
+views and allocations do not count, since what they change shows in the rest.  The configurations of one autotuned call
+are a set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 import torch
 import triton
@@ -28,12 +27,12 @@ SURROUNDINGS = ("fill", "copy")
 
 
 def toolchain(device: Device) -> Toolchain:
-    """Versions that a build for `device` depends on."""
+    """Return the versions that a build for `device` depends on."""
     return Toolchain(torch=torch.__version__.partition("+")[0], triton=triton.__version__, arch=device.arch)
 
 
 def fingerprint(workloads: Sequence[WorkloadBuild], tools: Toolchain) -> str:
-    """SHA-256 over what the candidate does on its workloads, in hexadecimal."""
+    """Return the SHA-256, in hexadecimal, over what a candidate does on its workloads."""
     content = {
         "version": SCHEMA_VERSION,
         "toolchain": tools.model_dump(mode="json"),
@@ -42,7 +41,7 @@ def fingerprint(workloads: Sequence[WorkloadBuild], tools: Toolchain) -> str:
     return artifact.digest(content)
 
 
-def _workload(build: WorkloadBuild) -> dict[str, Any]:
+def _workload(build: WorkloadBuild) -> dict[str, object]:
     calls = [_call(list(group)) for _, group in groupby(build.launches, key=lambda launch: launch.call)]
     surroundings = [_host_op(operation) for operation in build.host_ops if operation.kind in SURROUNDINGS]
     return {"calls": calls, "host": surroundings, "output": build.output}
@@ -52,7 +51,7 @@ def _call(launches: Sequence[Launch]) -> list[str]:
     return sorted({artifact.canonical_json(_launch(launch)) for launch in launches})
 
 
-def _launch(launch: Launch) -> dict[str, Any]:
+def _launch(launch: Launch) -> dict[str, object]:
     specialisation, arguments, pointers = (
         dict(launch.specialisation), dict(launch.arguments), dict(launch.pointers),
     )  # fmt: skip
@@ -70,5 +69,5 @@ def _launch(launch: Launch) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _host_op(operation: HostOp) -> list[Any]:
+def _host_op(operation: HostOp) -> list[object]:
     return [operation.name, list(operation.pointers), list(operation.scalars), operation.before]

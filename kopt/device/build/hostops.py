@@ -1,18 +1,19 @@
-"""What torch does around the launches: recorded, sorted into kinds, and refused where it computes.
+"""Log the operations of torch around the launches by kind, and refuse those that compute.
 
-Views, allocations, fills and copies (casts, concatenation and constant padding among them) are a launch's
-surroundings.  Anything else would be torch doing the work that the kernel is to do.
+A candidate may use torch for views, allocations, fills and copies (casts, concatenation and constant padding among
+them).  With any other operation torch would do the work of the kernel.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import torch
 from torch.utils._pytree import tree_leaves
 
 from kopt.device.build.trace_log import TraceLog, layout
 from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.reference.rejection import torch_computes_reason
 from kopt.model.build import HostOp
 
 Kind = Literal["view", "allocation", "fill", "copy"]
@@ -26,61 +27,62 @@ _NAMES: dict[Kind, str] = {
     "copy": "clone copy copy_ _to_copy lift_fresh_copy cat constant_pad_nd repeat",
 }
 KINDS: dict[str, Kind] = {f"aten::{name}": kind for kind, names in _NAMES.items() for name in names.split()}
+"""Kinds of operations by the name of their schema; an operation that is not here and no view computes."""
 
 
 class HostOps(DispatchMode):
-    """Records the operations on device tensors."""
+    """Log the operations on device tensors."""
 
-    def __init__(self, recorder: TraceLog) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self._recorder = recorder
+    def __init__(self, log: TraceLog) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
+        self._log = log
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run one operation and record it."""
+        """Run one operation and log it, or refuse it.  `Any`: the signature is torch's."""
         kwargs = kwargs or {}
         inputs = tree_leaves((args, kwargs))
         if func.namespace != "prim" and kind_of(func) is None and any(_on_device(value) for value in inputs):
-            self._recorder.forbid(f"torch computes with a device tensor: {func}; the Triton kernel is to do that")
+            self._log.forbid(torch_computes_reason(func, self._log.language))
         results = func(*args, **kwargs)
         outputs = tree_leaves(results)
         if func.namespace != "prim" and any(_on_device(value) for value in (*inputs, *outputs)):
-            self._record(func, inputs, outputs)
+            self._add(func, inputs, outputs)
         return results
 
-    def _record(self, func: Any, inputs: list[Any], outputs: list[Any]) -> None:
+    def _add(self, func: Any, inputs: list[object], outputs: list[object]) -> None:
         name = str(func)
         if any(_on_device(value) for value in inputs) and any(_elsewhere(value) for value in outputs):
-            self._recorder.forbid(f"{name} moves data from the device to the host")
+            self._log.forbid(f"{name} moves data from the device to the host")
         kind = kind_of(func)
         if kind is None:
-            self._recorder.forbid(f"torch makes device data: {name}")
+            self._log.forbid(f"torch makes device data: {name}")
         tensors = [value for value in inputs if isinstance(value, torch.Tensor)]
         touched = [*tensors, *(value for value in outputs if _on_device(value))] if kind in ("fill", "copy") else []
         scalars = [value for value in inputs if not isinstance(value, torch.Tensor)]
-        self._recorder.host_op(
+        self._log.add_host_op(
             HostOp(
                 name=name,
                 shapes=tuple(tuple(map(int, tensor.shape)) for tensor in tensors),
                 dtypes=tuple(str(tensor.dtype).removeprefix("torch.") for tensor in tensors),
                 kind=kind,
-                pointers=tuple(f"{self._recorder.pointer(tensor)} {layout(tensor)}" for tensor in touched),
+                pointers=tuple(f"{self._log.pointer(tensor)} {layout(tensor)}" for tensor in touched),
                 scalars=tuple(repr(value) for value in scalars),
-                before=self._recorder.calls,
+                before=self._log.calls,
             )
         )
 
 
 def kind_of(func: Any) -> Kind | None:
-    """What an operation does; None for computing."""
-    known = KINDS.get(func._schema.name)
-    return known or ("view" if func.is_view else None)
+    """Return the kind of a torch operation (an `OpOverload`); None for one that computes."""
+    kind = KINDS.get(func._schema.name)
+    return kind or ("view" if func.is_view else None)
 
 
-def _on_device(value: Any) -> bool:
+def _on_device(value: object) -> TypeGuard[torch.Tensor]:
     return isinstance(value, torch.Tensor) and value.device.type == "cuda"
 
 
-def _elsewhere(value: Any) -> bool:
+def _elsewhere(value: object) -> bool:
     return isinstance(value, torch.Tensor) and value.device.type != "cuda"

@@ -1,7 +1,8 @@
-"""Record launches where Triton makes them: `JITFunction.run` and `Autotuner.run` are replaced while this is active.
+"""Record launches where Triton makes them, by replacing `JITFunction.run` and `Autotuner.run` for a while.
 
-On the stub device a launch compiles and is recorded, and nothing runs.  On a real device (`real=True`) it is recorded
-and then runs as always; this is how a CPU trace is compared with what a GPU sees.
+On the stub GPU a launch is compiled and recorded, and nothing runs.  On a real GPU (`real=True`) it is recorded and
+then runs as always, so that a trace without a GPU can be compared with one on a GPU.  `Any` stands for Triton's
+functions, kernels and autotuners, and for a candidate's arguments: Triton ships no types.
 """
 
 from __future__ import annotations
@@ -35,30 +36,32 @@ UNCARRIED = (
     "ptx_options", "global_scratch_size", "global_scratch_align", "profile_scratch_size", "tensordesc_meta",
     "tmem_size",
 )  # fmt: skip
-"""Launch options (fields of Triton's metadata) that change what runs and are not in the PTX."""
+"""Launch options (fields of Triton's metadata) that change what runs and that the PTX does not carry."""
 
 SKIPPED_BY_TUNER = (OutOfResources, CompileTimeAssertionFailure, PTXASError)
-"""What may go wrong with one configuration of an autotuner without harm to the others."""
+"""Errors with which one configuration of an autotuner drops out, while the others stay."""
 
 GRID_LIMITS = (2**31 - 1, 65535, 65535)
+"""CUDA's largest grid in x, y and z, blocks."""
 MAX_THREADS = 1024
+"""CUDA's largest block, threads."""
 
 
 @contextmanager
-def record_launches(recorder: TraceLog, device: Device, *, real: bool = False) -> Iterator[None]:
-    """Record every launch into `recorder` while the context lasts.
+def record_launches(log: TraceLog, device: Device, *, real: bool = False) -> Iterator[None]:
+    """Add every launch made inside the block to `log`.
 
     Args:
-        recorder: where launches go.
-        device: limits of its resources reject a launch.
-        real: launch as well; there is a device, and Triton's own driver is active.
+        log: where launches go.
+        device: a launch that exceeds its resources is rejected.
+        real: launch as well; there is a GPU, and Triton's own driver is active.
     """
-    tracer = _Tracer(recorder, device, real, JITFunction.run, Autotuner.run)
+    recorder = _LaunchRecorder(log, device, real, JITFunction.run, Autotuner.run)
     with ExitStack() as undo:
         for owner, name, value in (
-            (JITFunction, "run", lambda fn, *args, **kwargs: tracer.run(fn, *args, **kwargs)),
-            (Autotuner, "run", lambda fn, *args, **kwargs: tracer.autotune(fn, *args, **kwargs)),
-            (CompiledKernel, "__getitem__", tracer.precompiled),
+            (JITFunction, "run", lambda fn, *args, **kwargs: recorder.run(fn, *args, **kwargs)),
+            (Autotuner, "run", lambda fn, *args, **kwargs: recorder.autotune(fn, *args, **kwargs)),
+            (CompiledKernel, "__getitem__", recorder.precompiled),
         ):
             if real and owner is CompiledKernel:
                 continue
@@ -69,32 +72,32 @@ def record_launches(recorder: TraceLog, device: Device, *, real: bool = False) -
 
 @dataclass(frozen=True)
 class _Code:
-    """What is known of one compiled kernel; digests as in `Launch`."""
+    """Digests (as in `Launch`) and resources of one compiled kernel."""
 
     ptx: str
     cubin: str
     entry: str
     normal_ptx: str
-    used: Resources
+    resources: Resources
 
 
-class _Tracer:
-    """Stands in for Triton's launching."""
+class _LaunchRecorder:
+    """Take the place of Triton's launching, whose own functions are `run` and `autotune`."""
 
     def __init__(
-        self, recorder: TraceLog, device: Device, real: bool, run: Callable[..., Any], autotune: Callable[..., Any]
+        self, log: TraceLog, device: Device, real: bool, run: Callable[..., Any], autotune: Callable[..., Any]
     ) -> None:
-        self._recorder = recorder
+        self._log = log
         self._device = device
         self._real = real
         self._run = run
         self._autotune = autotune
-        self._trials: list[Launch] | None = None
+        self._trials: list[Launch] | None = None  # while an autotuner tries its configurations
         self._codes: dict[str, _Code] = {}
 
     def run(self, fn: Any, *args: Any, grid: Any = None, warmup: bool = False, **kwargs: Any) -> Any:
-        """In place of `JITFunction.run`."""
-        if self._recorder.silent or (warmup and self._trials is None):
+        """Compile and record a launch, in place of `JITFunction.run`."""
+        if self._log.silent or (warmup and self._trials is None):
             return self._run(fn, *args, grid=grid, warmup=warmup or not self._real, **kwargs)
         binder = fn.device_caches[_current_device()][-1]
         bound, specialisation, _ = binder(*args, **kwargs)
@@ -104,34 +107,38 @@ class _Tracer:
         if self._trials is not None:
             self._trials.append(launch.model_copy(update={"trial": True}))
             return kernel
-        self._recorder.call([launch])
+        self._log.add_call([launch])
         return self._run(fn, *args, grid=grid, warmup=False, **kwargs) if self._real else kernel
 
     def autotune(self, tuner: Any, *args: Any, **kwargs: Any) -> Any:
-        """In place of `Autotuner.run`: every configuration is compiled; those without room are left out."""
-        if len(tuner.configs) < 2 or self._recorder.silent:
+        """Record a call with every configuration that compiles and has room, in place of `Autotuner.run`."""
+        if len(tuner.configs) < 2 or self._log.silent:
             return self._autotune(tuner, *args, **kwargs)
         tuner.nargs = dict(zip(tuner.arg_names, args, strict=False))
         self._trials, refused = [], None
         try:
             for config in tuner.prune_configs(kwargs):
-                known = len(self._recorder.host_ops)
+                logged = len(self._log.host_ops)
                 try:
                     self._try(tuner, config, args, kwargs)
                 except (Rejected, *SKIPPED_BY_TUNER) as error:
                     refused = refused or error
                 if len(self._trials) != 1:
-                    del self._recorder.host_ops[known:]  # hooks run once when the choice is made
+                    del self._log.host_ops[logged:]  # hooks run once when the choice is made
             trials = self._trials
         finally:
-            self._trials, self._recorder.silent = None, False
+            self._trials, self._log.silent = None, False
         if not trials and refused is not None:
             raise refused
-        self._recorder.call(trials)
+        self._log.add_call(trials)
         return self._tuned_for_real(tuner, args, kwargs) if self._real else None
 
     def precompiled(self, kernel: Any, grid: Any) -> Any:
-        """In place of `CompiledKernel.__getitem__`."""
+        """Refuse to launch a compiled kernel, in place of `CompiledKernel.__getitem__`.
+
+        Raises:
+            Rejected: always.
+        """
         raise Rejected(Phase.TRACE, "a compiled kernel is launched directly: launch the jitted function instead")
 
     def _try(self, tuner: Any, config: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
@@ -141,18 +148,18 @@ class _Tracer:
         tuner.fn.run(*args, **current)
 
     def _tuned_for_real(self, tuner: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
-        self._recorder.silent = True
+        self._log.silent = True
         try:
             return self._autotune(tuner, *args, **kwargs)
         finally:
-            self._recorder.silent = False
+            self._log.silent = False
 
     def _compiled(self, fn: Any, args: Any, kwargs: Mapping[str, Any], grid: Any) -> Any:
-        """Compile, and remember that an exception came from compiling."""
+        """Compile, and log an exception of the compiler as such."""
         try:
             return self._run(fn, *args, grid=grid, warmup=True, **kwargs)
         except Exception as error:
-            self._recorder.compile_errors.append(error)
+            self._log.compile_errors.append(error)
             raise
 
     def _launch(self, fn: Any, kernel: Any, bound: Mapping[str, Any], specialisation: Any, grid: Any) -> Launch:
@@ -167,8 +174,8 @@ class _Tracer:
             num_stages=options["num_stages"],
             num_ctas=options.get("num_ctas", 1),
             shared_bytes=options["shared"],
-            registers=code.used.registers,
-            spills=code.used.local_bytes,
+            registers=code.resources.registers,
+            spills=code.resources.local_bytes,
             signature=tuple((name, str(kinds[name])) for name in names),
             constants=tuple((name, _constant(bound[name])) for name in names if kinds[name] == "constexpr"),
             specialisation=tuple(
@@ -186,18 +193,18 @@ class _Tracer:
         )  # fmt: skip
 
     def _code(self, kernel: Any) -> _Code:
-        """Digests and resources of compiled code; worked out once, however often it is launched."""
+        """Return digests and resources of a compiled kernel, computed once however often it is launched."""
         if kernel.hash not in self._codes:
             ptx, cubin = kernel.asm["ptx"], kernel.asm["cubin"]
-            digests = self._recorder.keep_text(ptx, cubin, entry_of(kernel))
-            used = resources(cubin, kernel.metadata.name)
-            self._codes[kernel.hash] = _Code(*digests, normal_digest(ptx), used)
+            digests = self._log.keep_code(ptx, cubin, entry_of(kernel))
+            self._codes[kernel.hash] = _Code(*digests, normal_digest(ptx), resources(cubin, kernel.metadata.name))
         return self._codes[kernel.hash]
 
     def _target(self, value: Any) -> str:
+        """Write what a pointer or tensor descriptor points at, as in `Launch.pointers`."""
         base = _base(value)
         assert base is not None
-        pointer = self._recorder.pointer(base)
+        pointer = self._log.pointer(base)
         if base is value:
             return pointer
         fields = (value.shape, value.strides, value.block_shape)
@@ -205,10 +212,10 @@ class _Tracer:
 
 
 def check_resources(launch: Launch, device: Device) -> None:
-    """Whether one block of the launch has room on the device.
+    """Check that the launch's grid and one of its blocks fit on the device.
 
     Raises:
-        Rejected: it has not.
+        Rejected: one of them does not.
     """
     threads = launch.num_warps * device.warp_size
     if launch.shared_bytes > device.shared_bytes_per_block:
@@ -225,7 +232,7 @@ def check_resources(launch: Launch, device: Device) -> None:
 
 
 def launches_something(launch: Launch) -> bool:
-    """Whether the grid has any block at all."""
+    """Return whether the grid has any block."""
     return prod(launch.grid) > 0
 
 
@@ -238,7 +245,12 @@ def _current_device() -> int:
 
 
 def _whole_grid(grid: Any) -> tuple[int, int, int]:
-    """The grid with its missing dimensions; TypeError for what is no integer, as at a real launch."""
+    """Return the grid with its missing dimensions.
+
+    Raises:
+        TypeError: a size is no integer, as at a real launch.
+        ValueError: a size is negative, or there are not one to three sizes.
+    """
     sizes = [operator.index(size) for size in grid]
     if not 1 <= len(sizes) <= 3 or min(sizes) < 0:
         raise ValueError(f"a grid of one to three sizes is wanted, not {sizes}")
@@ -247,7 +259,7 @@ def _whole_grid(grid: Any) -> tuple[int, int, int]:
 
 
 def _base(value: Any) -> torch.Tensor | None:
-    """The tensor behind a pointer or tensor-descriptor argument."""
+    """Return the tensor behind a pointer or tensor-descriptor argument; None for any other argument."""
     if isinstance(value, torch.Tensor):
         return value
     base = getattr(value, "base", None)
@@ -255,6 +267,7 @@ def _base(value: Any) -> torch.Tensor | None:
 
 
 def _value(value: Any) -> str:
+    """Write a run-time argument as in `Launch.arguments`."""
     base = _base(value)
     if base is None:
         return repr(value)
@@ -264,6 +277,7 @@ def _value(value: Any) -> str:
 
 
 def _constant(value: Any) -> str:
+    """Write a compile-time argument as in `Launch.constants`, without addresses."""
     if inspect.isfunction(value) or isinstance(value, JITFunction):
         return str(value.__name__)
     return re.sub(r"\b0x[0-9a-f]{6,}\b", "0x?", repr(getattr(value, "value", value)))

@@ -1,4 +1,4 @@
-"""PTX without what does not matter: the text that two sources share when they compile to the same code.
+"""Normalise PTX: write equal texts for equal code, whatever the names and debug data that it was compiled with.
 
 Left out are comments, headers, debug directives and sections with their bodies, the texts of assertions (they hold file
 names and lines), white space, and the number of registers declared.  Every name that the file itself declares
@@ -28,7 +28,7 @@ _NAME = re.compile(r"(?<![\w$.])%?[A-Za-z_$][\w$]*")
 
 
 def normalise(ptx: str) -> str:
-    """The canonical text of a PTX file; idempotent, and equal for files that differ in names and debug data only."""
+    """Return the canonical text of a PTX file: idempotent, and equal for files that differ in names and debug data."""
     text = _COMMENT.sub("", ptx)
     text = _SECTION.sub("", text)
     text = _HEADER.sub("", text)
@@ -39,12 +39,12 @@ def normalise(ptx: str) -> str:
 
 
 def normal_digest(ptx: str) -> str:
-    """SHA-256 of the canonical text."""
+    """Return the SHA-256 of the canonical text."""
     return hashlib.sha256(normalise(ptx).encode()).hexdigest()
 
 
 def _renamed(text: str) -> str:
-    """Canonical names in place of the file's own, and no register counts."""
+    """Replace the names that the file declares by canonical ones, and drop register counts."""
     classes = {prefix: kind for kind, prefix in _REGISTERS.findall(text)}
     kinds = {name: f"own_{kind}" for kind, name in _ONE_REGISTER.findall(text)}
     text = _REGISTERS.sub("", text)
@@ -52,19 +52,19 @@ def _renamed(text: str) -> str:
     kinds |= {name: kind for kind, name in _VARIABLE.findall(text)}
     external = set(_EXTERNAL.findall(text))
     kinds |= {name: "function" for name in _FUNCTION.findall(text) if name not in external}
-    known: dict[str, str] = {}
+    renamed: dict[str, str] = {}
     counts: dict[str, int] = {}
 
     def rename(match: re.Match[str]) -> str:
         name = match.group()
-        if name in known:
-            return known[name]
+        if name in renamed:
+            return renamed[name]
         kind = kinds.get(name) or classes.get(name.rstrip("0123456789"))
         if kind is None:
             return name
         prefix = "%" if name.startswith("%") else ""
-        known[name] = f"{prefix}{kind}_{counts.get(kind, 0)}"
+        renamed[name] = f"{prefix}{kind}_{counts.get(kind, 0)}"
         counts[kind] = counts.get(kind, 0) + 1
-        return known[name]
+        return renamed[name]
 
     return _NAME.sub(rename, text)

@@ -1,7 +1,7 @@
-"""Compiled kernels on their way from the CPU stage to the process that launches them: entries of Triton's own cache.
+"""Carry compiled kernels from the CPU stage to the process that launches them, as entries of Triton's own cache.
 
-Triton finds an entry by a digest of the kernel's source, options, environment and of itself.  One that does not match
-is not found, and the kernel is compiled anew: nothing here can make another kernel of a source.
+Triton finds an entry by a digest of the kernel's source, options, environment and of Triton itself.  It does not find
+an entry that does not match, and compiles the kernel again, so a wrong entry cannot change what a source does.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from kopt.model.build import Built, Launch
 from kopt.store import Store
 
 ENTRY = "entry"
-"""The store's kind of these."""
+"""Kind of these entries in the store."""
 NAME_CHARS = 150
-"""Triton cuts the names of its files here."""
+"""Length to which Triton cuts the names of its files, characters."""
 PATHS = ("extern_libs",)
-"""Metadata that names files of this machine, and that no launch reads."""
+"""Fields of Triton's metadata that name files of this machine, and that no launch reads."""
 
 
 class Entry(Value):
-    """What Triton needs to load a cubin instead of compiling."""
+    """What Triton needs, beside PTX and cubin, to load a kernel instead of compiling it."""
 
     key: str
     """Triton's digest of what it would compile."""
     name: str
-    """What it calls its files."""
+    """Triton's name for the files of the entry, without suffix."""
     metadata: str
-    """Its metadata, JSON."""
+    """Triton's metadata of the kernel, JSON."""
 
 
 @dataclass(frozen=True)
 class Precompiled:
-    """An entry with its texts, as they lie in the store."""
+    """An entry with its PTX and cubin, as they lie in the store."""
 
     entry: bytes
     ptx: bytes
@@ -50,28 +50,30 @@ class Precompiled:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the CPU stage made of one kernel."""
+    """What the CPU stage compiled of one candidate."""
 
     cubins: frozenset[str]
-    """Digests of all its cubins; it may launch no others."""
+    """Digests of all its cubins; the candidate may launch no others."""
     kernels: tuple[Precompiled, ...]
-    """Those that the store still holds."""
+    """Kernels that the store still holds; any other is compiled again."""
 
 
 def all_compiled(builds: Mapping[str, Built | None], store: Store | None) -> dict[str, Compiled]:
-    """`compiled` of every build that is known, by name."""
+    """Return what was compiled for each build by name; None among the builds is left out."""
     return {name: compiled(build, store) for name, build in builds.items() if build is not None}
 
 
 def compiled(build: Built, store: Store | None) -> Compiled:
-    """What a build names, read from the store; what is gone there is compiled again."""
+    """Read from the store what a build names."""
     launches = [launch for workload in build.workloads for launch in workload.launches]
-    found = tuple(_texts(launches, store)) if store is not None else ()
-    return Compiled(frozenset(launch.cubin for launch in launches), found)
+    kernels = tuple(_stored(launches, store)) if store is not None else ()
+    return Compiled(frozenset(launch.cubin for launch in launches), kernels)
 
 
-def _texts(launches: Sequence[Launch], store: Store) -> Iterator[Precompiled]:
-    for entry, ptx, cubin in sorted({(one.entry, one.ptx, one.cubin) for one in launches if one.entry}):
+def _stored(launches: Sequence[Launch], store: Store) -> Iterator[Precompiled]:
+    """Yield the kernels of the launches, each once, that the store holds."""
+    digests = {(launch.entry, launch.ptx, launch.cubin) for launch in launches if launch.entry}
+    for entry, ptx, cubin in sorted(digests):
         with suppress(StoreError):
             yield Precompiled(
                 store.blob(ENTRY, entry, ".json"), store.blob("ptx", ptx, ".ptx"), store.blob("cubin", cubin, ".cubin")
@@ -79,19 +81,19 @@ def _texts(launches: Sequence[Launch], store: Store) -> Iterator[Precompiled]:
 
 
 def quiet_compiler() -> None:
-    """Have Triton compile without line information, so that neither path nor comments leave a trace.
+    """Have Triton compile without line information, so that paths and comments do not reach the compiled code.
 
-    What is compiled here and what is compiled there is the same, and found, only if both say so.
+    CPU stage and GPU judge must both do this: the compiled kernel is found again only if both compile alike.
     """
     os.environ["TRITON_DISABLE_LINE_INFO"] = "1"
     os.environ["TRITON_FRONT_END_DEBUGGING"] = "0"
 
 
 def entry_of(kernel: Any) -> bytes:
-    """The entry of a kernel that Triton has just compiled in this process.
+    """Return the entry of a kernel that Triton has just compiled in this process.
 
     Args:
-        kernel: a `triton.compiler.CompiledKernel`.
+        kernel: a `triton.compiler.CompiledKernel`; `Any`, since Triton ships no types.
 
     Raises:
         FileNotFoundError: Triton's cache does not hold it.
@@ -112,9 +114,9 @@ def install(kernels: Sequence[Precompiled]) -> None:
     """Put kernels into this process's Triton cache."""
     from triton.runtime.cache import get_cache_manager
 
-    for one in kernels:
-        entry = Entry.model_validate_json(one.entry)
+    for kernel in kernels:
+        entry = Entry.model_validate_json(kernel.entry)
         cache = get_cache_manager(entry.key)
-        files = {"json": entry.metadata.encode(), "ptx": one.ptx, "cubin": one.cubin}
+        files = {"json": entry.metadata.encode(), "ptx": kernel.ptx, "cubin": kernel.cubin}
         group = {f"{entry.name}.{kind}": cache.put(text, f"{entry.name}.{kind}") for kind, text in files.items()}
         cache.put_group(f"{entry.name}.json", group)

@@ -1,8 +1,8 @@
-"""A GPU that is not there: what torch and Triton ask of a device is answered from its description.
+"""Pretend that there is a GPU: answer from a device description what torch and Triton ask of a device.
 
-Under `pretend` tensors "on cuda" can be made inside a `FakeTensorMode`, on a torch built without CUDA too, and Triton
-compiles for the described device.  Nothing runs.  Meant for a process of its own: torch stays changed until the
-context ends, and a CUDA context must not exist.
+Under `pretend` tensors "on cuda" can be made inside a `FakeTensorMode`, also by a torch built without CUDA, and Triton
+compiles for the described device.  Nothing runs.  Call it in a process of its own: torch stays changed until the block
+ends, and a CUDA context must not exist.  `Any`: replaced functions of torch and Triton take and return anything.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ NAMED_AFTER_USE = {
     "cuda.set_stream": "a stream of its own",
     "cuda.Event": "an event",
 }
-"""What a candidate may not use, and how a rejection names it."""
+"""Parts of torch that a candidate may not use, and the words for each in a rejection."""
 
 
 class StubDriver(DriverBase):  # type: ignore[misc]
-    """Triton's driver for a device that is only described."""
+    """A driver of Triton for a device that is only described; the method names are Triton's."""
 
     def __init__(self, device: Device) -> None:
         super().__init__()
@@ -66,42 +66,42 @@ class StubDriver(DriverBase):  # type: ignore[misc]
 
     @classmethod
     def is_active(cls) -> bool:
-        """Triton's discovery of drivers never finds this one."""
+        """Return False, so that Triton's discovery of drivers never finds this one."""
         return False
 
     def get_current_target(self) -> Any:
-        """What Triton compiles for."""
+        """Return the target that Triton compiles for."""
         return GPUTarget("cuda", self._device.arch, self._device.warp_size)
 
     def get_current_device(self) -> int:
-        """The one device."""
+        """Return the index of the one device."""
         return 0
 
     def set_current_device(self, device: int) -> None:
-        """There is only one."""
+        """Do nothing: there is only one device."""
 
     def get_current_stream(self, device: int = 0) -> int:
-        """The default stream."""
+        """Return the handle of the default stream."""
         return 0
 
     def get_device_capability(self, device: int = 0) -> tuple[int, int]:
-        """Compute capability."""
+        """Return the compute capability, major and minor."""
         return divmod(self._device.arch, 10)
 
     def get_active_torch_device(self) -> torch.device:
-        """The device as torch names it."""
+        """Return the device as torch names it."""
         return CUDA
 
     def get_device_interface(self) -> Any:
-        """The (patched) torch.cuda."""
+        """Return the (patched) module `torch.cuda`."""
         return torch.cuda
 
     def map_python_to_cpp_type(self, ty: str) -> str:
-        """Only launchers ask for this."""
+        """Return the type as it is; only launchers, which do not exist here, need its C++ name."""
         return ty
 
     def get_benchmarker(self) -> Callable[..., Any]:
-        """There is nothing to time."""
+        """Return a benchmarker that raises: there is nothing to time."""
         return _nothing_runs
 
 
@@ -110,12 +110,12 @@ def _nothing_runs(*args: Any, **kwargs: Any) -> NoReturn:
 
 
 class CudaIndex(TorchFunctionMode):
-    """Says `cuda:0` where a candidate says `cuda`, which torch would ask a driver about."""
+    """Replace `cuda` in arguments by `cuda:0`: for the index of the current device torch would ask a driver."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Rewrite the arguments of one call."""
+        """Call a function of torch with its arguments rewritten."""
         args = tuple(_indexed(value) for value in args)
         kwargs = {name: _indexed(value) for name, value in (kwargs or {}).items()}
         if func is torch.Tensor.cuda:
@@ -132,13 +132,13 @@ def _indexed(value: Any) -> Any:
 
 
 class Addresses:
-    """A made-up address for every storage, far apart and aligned as the caching allocator aligns."""
+    """Made-up addresses of storages, far apart and aligned as by the caching allocator."""
 
     def __init__(self) -> None:
         self._bases: dict[int, tuple[int, torch.UntypedStorage]] = {}
 
     def of(self, tensor: torch.Tensor) -> int:
-        """Address of the tensor's first element; storages seen are kept, so that no address is used twice."""
+        """Return the address of a tensor's first element; storages are kept alive, so that no address is used twice."""
         storage = tensor.untyped_storage()
         base, _ = self._bases.setdefault(storage._cdata, ((len(self._bases) + 1) << 42, storage))
         return base + int(tensor.storage_offset()) * tensor.element_size()
@@ -146,11 +146,11 @@ class Addresses:
 
 @contextmanager
 def pretend(device: Device, forbid: Callable[[str], NoReturn]) -> Iterator[None]:
-    """Have torch and Triton believe in `device`.
+    """Have torch and Triton behave inside the block as if `device` were there.
 
     Args:
         device: the description.
-        forbid: called, with what it is, when something is used that a candidate may not use; raises.
+        forbid: called with the words for a forbidden part of torch when it is used; raises.
     """
     driver = triton.runtime.driver
     addresses = Addresses()
@@ -167,7 +167,7 @@ def pretend(device: Device, forbid: Callable[[str], NoReturn]) -> Iterator[None]
         before = FakeTensor.__dict__.get("data_ptr", torch.Tensor.data_ptr)
         undo.callback(setattr, FakeTensor, "data_ptr", before)
         setattr(FakeTensor, "data_ptr", lambda tensor: addresses.of(tensor))  # noqa: B010 - a method of other types
-        undo.enter_context(_guard_that_does_nothing())
+        undo.enter_context(_without_device_guard())
         undo.enter_context(CudaIndex())
         yield
 
@@ -177,7 +177,7 @@ def _forbidden(words: str, forbid: Callable[[str], NoReturn]) -> Callable[..., A
 
 
 def _replace(undo: ExitStack, path: str, value: Any) -> None:
-    """Set `torch.<path>` until the stack ends; what this torch does not have is passed over."""
+    """Set `torch.<path>` until the stack ends; leave out a path that this version of torch does not have."""
     folder, _, name = path.rpartition(".")
     owner = getattr(torch, folder) if folder else torch
     if hasattr(owner, name):
@@ -230,12 +230,12 @@ def _constant(value: Any) -> Callable[..., Any]:
 
 
 @contextmanager
-def _guard_that_does_nothing() -> Iterator[None]:
-    """Put meta's device guard, which does nothing, in the place of CUDA's.
+def _without_device_guard() -> Iterator[None]:
+    """Put the device guard of meta tensors, which does nothing, in the place of CUDA's.
 
-    Indexing and copying set the current device through a guard; a torch without CUDA has none and raises, and one
-    with CUDA would make a context.  There is no public call for this: torch's own (`_ensureCUDADeviceGuardSet`) only
-    covers CUDA builds.
+    Indexing and copying set the current device through a guard.  A torch built without CUDA has none and raises; a
+    torch with CUDA would make a context.  There is no public call for this: torch's own (`_ensureCUDADeviceGuardSet`)
+    only covers CUDA builds.
     """
     (library,) = Path(torch.__file__).parent.glob("lib/libc10.so")
     c10 = ctypes.CDLL(str(library))

@@ -1,7 +1,8 @@
-"""Trace a candidate without a GPU: call its entry point on fake tensors and see what it would launch.
+"""Trace a candidate without a GPU: call its entry point on fake tensors and log what it launches.
 
-Everything here happens in a process that is meant for one candidate (`kopt.device.build.build` forks it): importing a
-candidate runs it, and torch is changed for good.
+All of this happens in a process of the candidate's own, forked by `kopt.device.build.build`: importing a candidate
+runs its code, and torch is changed for good.  `Any`: inputs, outputs and entry points are of whatever type the problem
+and the candidate choose.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
 from kopt.device.reference.contract import bind_arguments, load_candidate, load_reference, make_inputs, make_model
-from kopt.device.reference.rejection import Rejected, describe
+from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.errors import ProblemError
 from kopt.model.build import Phase, WorkloadBuild
 from kopt.model.device import Device
@@ -31,19 +32,19 @@ from kopt.model.problem import Problem, Workload
 
 @dataclass(frozen=True)
 class Prepared:
-    """One workload ready to be called: reference, model and inputs on the (fake) device."""
+    """One workload set up on the (fake) device: reference module, model and inputs."""
 
     workload: Workload
     reference: ModuleType
     model: torch.nn.Module
     inputs: tuple[Any, ...]
     expected: Any
-    """What the reference returns."""
+    """Output of the reference."""
 
 
 @dataclass(frozen=True)
 class Traced:
-    """The trace of one workload, with the compiled code that it names."""
+    """The trace of one workload, with the compiled code that it names by digest."""
 
     build: WorkloadBuild
     ptx: dict[str, str]
@@ -61,24 +62,24 @@ def trace(
         problem: its problem.
         device: what to compile for.
         folder: where the candidate's file is written.
-        announce: told the name of each phase that begins.
+        announce: called with the name of each phase that begins.
 
     Raises:
         Rejected: the candidate fails or breaks a rule.
-        ProblemError: the reference does.
+        ProblemError: the reference raises.
     """
-    recorder = TraceLog()
+    log = TraceLog(kernel.language)
     quiet_compiler()
-    with pretend(device, lambda what: recorder.forbid(f"uses {what}")), FakeTensorMode(allow_non_fake_inputs=True):
+    with pretend(device, lambda what: log.forbid(f"uses {what}")), FakeTensorMode(allow_non_fake_inputs=True):
         prepared = [prepare(problem, workload) for workload in problem.main]
         announce(Phase.IMPORT)
         entry = load_candidate(kernel, folder)
         announce(Phase.TRACE)
-        return [_traced(entry, ready, recorder, device, folder) for ready in prepared]
+        return [_traced(entry, workload, log, device, folder) for workload in prepared]
 
 
 def prepare(problem: Problem, workload: Workload) -> Prepared:
-    """Set up one workload on CUDA (a fake one under `pretend`) and run the reference on it.
+    """Set up one workload on the GPU (a fake one under `pretend`) and run the reference on it.
 
     Raises:
         ProblemError: the reference raises.
@@ -95,45 +96,44 @@ def prepare(problem: Problem, workload: Workload) -> Prepared:
 
 
 def record_call(
-    entry: Callable[..., Any], ready: Prepared, recorder: TraceLog, device: Device, *, real: bool = False
+    entry: Callable[..., Any], prepared: Prepared, log: TraceLog, device: Device, *, real: bool = False
 ) -> WorkloadBuild:
-    """Call an entry point on one workload and record what it does.
+    """Call an entry point on one workload and log what it does.
 
     Args:
         entry: the candidate's entry point.
-        ready: the workload.
-        recorder: an empty recorder.
-        device: limits that a launch must keep.
+        prepared: the workload.
+        log: an empty log.
+        device: a launch that exceeds its resources is rejected.
         real: run the launches on a real device too.
 
     Raises:
-        Rejected: it breaks a rule.
+        Rejected: the candidate breaks a rule.
     """
-    arguments = bind_arguments(entry, ready.inputs, ready.model, ready.reference)
-    recorder.know({f"input {place}": value for place, value in enumerate(ready.inputs)})
-    recorder.know({f"model {name}": value for name, value in ready.model.named_parameters()})
-    recorder.know({f"model {name}": value for name, value in ready.model.named_buffers()})
-    with record_launches(recorder, device, real=real), HostOps(recorder), torch.no_grad():
+    arguments = bind_arguments(entry, prepared.inputs, prepared.model, prepared.reference)
+    log.name_tensors({f"input {place}": value for place, value in enumerate(prepared.inputs)})
+    log.name_tensors({f"model {name}": value for name, value in prepared.model.named_parameters()})
+    log.name_tensors({f"model {name}": value for name, value in prepared.model.named_buffers()})
+    with record_launches(log, device, real=real), HostOps(log), torch.no_grad():
         result = arguments.call(entry)
-    if recorder.violation is not None:
-        raise recorder.violation
-    if not any(launches_something(launch) for launch in recorder.launches):
-        raise Rejected(Phase.FALLBACK, "the entry point launches no Triton kernel")
-    check_output(result, ready.expected)
-    output = f"{recorder.pointer(result)} {layout(result)}"
+    if log.violation is not None:
+        raise log.violation
+    if not any(launches_something(launch) for launch in log.launches):
+        raise Rejected(Phase.FALLBACK, no_launch_reason(log.language))
+    check_output(result, prepared.expected)
     return WorkloadBuild(
-        workload=ready.workload.name,
-        launches=tuple(recorder.launches),
-        host_ops=tuple(recorder.host_ops),
-        output=output,
+        workload=prepared.workload.name,
+        launches=tuple(log.launches),
+        host_ops=tuple(log.host_ops),
+        output=f"{log.pointer(result)} {layout(result)}",
     )
 
 
 def check_output(result: Any, expected: Any) -> None:
-    """Whether the result is what the reference returns, in exact type, shape, dtype and device.
+    """Check that a result has the exact type, shape, dtype and device of what the reference returns.
 
     Raises:
-        Rejected: it is not.
+        Rejected: one of them differs.
     """
     if type(result) is not type(expected):
         raise Rejected(Phase.CONTRACT, f"returns a {_type(result)}, not a {_type(expected)}")
@@ -142,9 +142,9 @@ def check_output(result: Any, expected: Any) -> None:
     if not isinstance(expected, torch.Tensor):
         raise Rejected(Phase.CONTRACT, "the reference does not return one tensor")
     for name in ("shape", "dtype", "device"):
-        got, want = getattr(result, name), getattr(expected, name)
-        if got != want:
-            raise Rejected(Phase.CONTRACT, f"the output's {name} is {_plain(got)}, not {_plain(want)}")
+        actual, required = getattr(result, name), getattr(expected, name)
+        if actual != required:
+            raise Rejected(Phase.CONTRACT, f"the output's {name} is {_plain(actual)}, not {_plain(required)}")
 
 
 def _type(value: Any) -> str:
@@ -155,28 +155,31 @@ def _plain(value: Any) -> str:
     return str(tuple(value)) if isinstance(value, torch.Size) else str(value)
 
 
-def _traced(entry: Callable[..., Any], ready: Prepared, common: TraceLog, device: Device, folder: Path) -> Traced:
-    """Trace one workload with a recorder of its own; violations reach it through the common one as well."""
+def _traced(entry: Callable[..., Any], prepared: Prepared, common: TraceLog, device: Device, folder: Path) -> Traced:
+    """Trace one workload with a log of its own.
+
+    Violations that the pretended device notices are in `common`, the log of all workloads.
+    """
     if common.violation is not None:
         raise common.violation
-    recorder = TraceLog()
+    log = TraceLog(common.language)
     try:
-        build = record_call(entry, ready, recorder, device)
+        build = record_call(entry, prepared, log, device)
     except Exception as error:
-        raise _rejection(error, recorder, common, folder) from error
+        raise _rejection(error, log, common, folder) from error
     if common.violation is not None:
         raise common.violation
-    return Traced(build, recorder.ptx, recorder.cubin, recorder.entries)
+    return Traced(build, log.ptx, log.cubin, log.entries)
 
 
-def _rejection(error: Exception, recorder: TraceLog, common: TraceLog, folder: Path) -> Rejected:
-    """The first thing that went wrong, as a rejection."""
-    violation = recorder.violation or common.violation
+def _rejection(error: Exception, log: TraceLog, common: TraceLog, folder: Path) -> Rejected:
+    """Return the first failure of a trace that raised `error`."""
+    violation = log.violation or common.violation
     if violation is not None:
         return violation
     if isinstance(error, Rejected):
         return error
     if isinstance(error, MemoryError):
         return Rejected(Phase.CRASH, "out of memory")
-    phase = Phase.COMPILE if any(error is known for known in recorder.compile_errors) else Phase.TRACE
+    phase = Phase.COMPILE if any(error is logged for logged in log.compile_errors) else Phase.TRACE
     return Rejected(phase, describe(error, folder))

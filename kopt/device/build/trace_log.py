@@ -1,4 +1,4 @@
-"""What one traced call of an entry point leaves behind."""
+"""Log what one traced call of an entry point does."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import torch
 
 from kopt.device.reference.rejection import Rejected
 from kopt.model.build import HostOp, Launch, Phase
+from kopt.model.language import Language
 
 
 @dataclass
 class TraceLog:
-    """Launches and host operations in order, and the compiled texts they name by digest."""
+    """Launches and host operations in order, and the compiled code that they name by digest."""
 
+    language: Language = "triton"
+    """Language of the kernel that is traced."""
     launches: list[Launch] = field(default_factory=list)
     host_ops: list[HostOp] = field(default_factory=list)
     ptx: dict[str, str] = field(default_factory=dict)
@@ -28,23 +31,24 @@ class TraceLog:
     calls: int = 0
     """Launch calls made so far; an autotuned one counts once."""
     silent: bool = False
-    """Nothing is recorded while this is set."""
+    """Log nothing while this is set."""
     violation: Rejected | None = None
-    """The first thing done that may not be done; stands even if the candidate caught the exception."""
+    """The first violation of a rule; it stands even if the candidate caught the exception."""
     compile_errors: list[BaseException] = field(default_factory=list)
-    """Exceptions that compiling raised, to tell them from the candidate's own."""
+    """Exceptions that the compiler raised, to tell them from those that the candidate raised."""
     _labels: dict[int, str] = field(default_factory=dict)
+    """Names of storages by address: inputs and model by name, allocations by number."""
     _kept: list[torch.UntypedStorage] = field(default_factory=list)
     _allocations: int = 0
 
-    def know(self, tensors: Mapping[str, object]) -> None:
-        """Give the tensors among these their names, before the call."""
+    def name_tensors(self, tensors: Mapping[str, object]) -> None:
+        """Give the storages of the tensors among `tensors` their names, before the call."""
         for name, tensor in tensors.items():
             if isinstance(tensor, torch.Tensor):
                 self._labels.setdefault(self._storage(tensor), name)
 
     def pointer(self, tensor: torch.Tensor) -> str:
-        """What the tensor points at: whose storage, and the bytes from its start."""
+        """Return what a tensor points at: the name of its storage, and the offset in bytes from the storage's start."""
         if tensor.device.type != "cuda":
             return f"host {tensor.device.type}"
         storage = self._storage(tensor)
@@ -54,28 +58,28 @@ class TraceLog:
         offset = int(tensor.storage_offset()) * tensor.element_size()
         return self._labels[storage] + (f" + {offset}" if offset else "")
 
-    def forbid(self, what: str) -> NoReturn:
-        """Note a violation and raise it.
+    def forbid(self, reason: str) -> NoReturn:
+        """Log a violation and raise the first one.
 
         Raises:
             Rejected: always.
         """
-        self.violation = self.violation or Rejected(Phase.FALLBACK, what)
+        self.violation = self.violation or Rejected(Phase.FALLBACK, reason)
         raise self.violation
 
-    def host_op(self, operation: HostOp) -> None:
-        """Record an operation."""
+    def add_host_op(self, operation: HostOp) -> None:
+        """Log a host operation."""
         if not self.silent:
             self.host_ops.append(operation)
 
-    def keep_text(self, ptx: str, cubin: bytes, entry: bytes) -> tuple[str, str, str]:
-        """Keep compiled code; its digests."""
-        names = _digest(ptx.encode()), _digest(cubin), _digest(entry)
-        self.ptx[names[0]], self.cubin[names[1]], self.entries[names[2]] = ptx, cubin, entry
-        return names
+    def keep_code(self, ptx: str, cubin: bytes, entry: bytes) -> tuple[str, str, str]:
+        """Keep the PTX, cubin and cache entry of a compiled kernel, and return their digests."""
+        digests = _digest(ptx.encode()), _digest(cubin), _digest(entry)
+        self.ptx[digests[0]], self.cubin[digests[1]], self.entries[digests[2]] = ptx, cubin, entry
+        return digests
 
-    def call(self, launches: Iterable[Launch]) -> None:
-        """Record one launch call: one launch, or the configurations of which one will run."""
+    def add_call(self, launches: Iterable[Launch]) -> None:
+        """Log one launch call: one launch, or the configurations of which one will run."""
         if not self.silent:
             self.launches += [launch.model_copy(update={"call": self.calls}) for launch in launches]
             self.calls += 1
@@ -91,6 +95,6 @@ def _digest(content: bytes) -> str:
 
 
 def layout(tensor: torch.Tensor) -> str:
-    """Dtype, shape and strides of a tensor, in a word."""
+    """Write dtype, shape and strides of a tensor as one word: `bfloat16[4,8][8,1]`."""
     dtype = str(tensor.dtype).removeprefix("torch.")
     return f"{dtype}{list(map(int, tensor.shape))}{list(map(int, tensor.stride()))}".replace(" ", "")

@@ -7,15 +7,12 @@ that has imported Triton with its interpreter.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -30,9 +27,11 @@ from kopt.device.reference.rejection import Rejected, describe
 from kopt.model.base import Value
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
+from kopt.model.language import Language
 from kopt.model.problem import Problem
 from kopt.sandbox.child import Task
 from kopt.sandbox.pipe import Report
+from kopt.sandbox.reply import pack
 
 
 class VerifyJob(Value):
@@ -66,26 +65,35 @@ def verdict_draws(job: VerifyJob) -> VerdictDraws:
     return VerdictDraws(draws, Draw(job.problem.small[-1], "normal", derive_seed(*seed, "ghost")), recorded, replayed)
 
 
-@dataclass(frozen=True)
-class Head:
-    """What the contestant says of one call; the bytes of all outputs follow all heads."""
+class Head(Value):
+    """What the contestant says of one call."""
 
     output: Described
-    bytes: int
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
     """Digests of the input tensors after the call."""
-    launches: int
-    error: str = ""
-    """What the call raised, or empty."""
+    launches: int = 0
+    phase: Phase | None = None
+    """Phase in which the call failed; None when it did not."""
+    reason: str = ""
+
+
+class Reply(Value):
+    """All that a contestant says, beside the bytes of its outputs."""
+
+    heads: tuple[Head, ...] = ()
+    """One for each call."""
+    phase: Phase | None = None
+    """Phase in which the candidate failed before its first call; None when it did not."""
+    reason: str = ""
 
 
 def contest(job: VerifyJob) -> Task:
-    """Return the contestant's task; its reply is a JSON list of heads after its length, and then the outputs' bytes."""
+    """Make the contestant's task: it returns a `Reply` and, under the position of each call, the output's bytes."""
 
     def task(report: Report) -> bytes:
         os.environ["TRITON_INTERPRET"] = "1"
         torch.set_num_threads(1)
-        session = _interpreting_session()
+        session = _interpreting_session(job.kernel.language)
         inputs = verdict_draws(job)
         cases = [make_case(job.problem, draw) for draw in (*inputs.draws, inputs.ghost, inputs.replayed)]
         _fill_new_memory()
@@ -94,23 +102,24 @@ def contest(job: VerifyJob) -> Task:
         try:
             entry = contract.load_candidate(job.kernel, folder)
         except Rejected as rejected:
-            return _sent([_failed(rejected.phase, rejected.reason)], [])
+            return pack(Reply(phase=rejected.phase, reason=rejected.reason))
         report.phase(Phase.INTERPRET.value)
         runs = []
         for run in _runs(session, entry, cases, inputs, folder):
             runs.append(run)
-            if run[0].error:
+            if run[0].phase is not None:
                 break
-        return _sent([dataclasses.asdict(head) for head, _ in runs], [data for _, data in runs])
+        outputs = {str(place): data for place, (_, data) in enumerate(runs)}
+        return pack(Reply(heads=tuple(head for head, _ in runs)), outputs)
 
     return task
 
 
-def _interpreting_session() -> Session:
+def _interpreting_session(language: Language) -> Session:
     """Make a session and patch Triton and torch of this process to work for it."""
     from kopt.device.interpret import facade, patch  # here, because they import Triton
 
-    session = Session()
+    session = Session(language)
     patch.install(session)
     facade.install()
     return session
@@ -124,17 +133,8 @@ def _fill_new_memory() -> None:
     torch._C._set_deterministic_algorithms(True, warn_only=True)
 
 
-def _failed(phase: Phase, reason: str) -> dict[str, Any]:
-    return {"phase": phase.value, "reason": reason}
-
-
-def _sent(heads: list[dict[str, Any]], outputs: list[bytes]) -> bytes:
-    head = json.dumps(heads).encode()
-    return b"".join([len(head).to_bytes(8, "little"), head, *outputs])
-
-
 def _runs(
-    session: Session, entry: Callable[..., Any], cases: Sequence[Case], inputs: VerdictDraws, folder: Path
+    session: Session, entry: Callable[..., object], cases: Sequence[Case], inputs: VerdictDraws, folder: Path
 ) -> Iterator[tuple[Head, bytes]]:
     """Call the entry point on every draw, replay the recorded call right after it, and make the ghost call last."""
     *drawn, ghost, fresh = cases
@@ -150,7 +150,7 @@ def _runs(
     yield _run(session, partial(_call, entry, ghost), ghost, folder)[1:]
 
 
-def _call(entry: Callable[..., Any], case: Case) -> object:
+def _call(entry: Callable[..., object], case: Case) -> object:
     arguments = contract.bind_arguments(entry, case.inputs, case.model, case.reference)
     return arguments.call(entry)
 
@@ -160,7 +160,7 @@ def _replay(
 ) -> tuple[Head, bytes]:
     """Put new inputs in the place of those of a recorded call, and repeat its launches."""
     for old, new in zip(_values(case), _values(fresh), strict=True):
-        if isinstance(old, torch.Tensor):
+        if isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor):
             old.untyped_storage().copy_(new.untyped_storage())
 
     def replayed() -> object:
@@ -175,22 +175,23 @@ def _run(session: Session, call: Callable[[], object], case: Case, folder: Path)
     """Make one call as the candidate: return its output, what is said of it, and its bytes, copied out at once."""
     from kopt.device.interpret.facade import CudaFacade  # here, because it imports Triton
 
-    before, guard, broken = session.launches, NoComputing(session), ""
+    before, guard = session.launches, NoComputing(session)
+    failure: Rejected | None = None
     output: object = None
     try:
         with CudaFacade(session), torch.no_grad(), guard:
             output = call()
     except Rejected as rejected:
-        broken = f"{rejected.phase.value}\n{rejected.reason}"
+        failure = rejected
     except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
-        broken = f"{Phase.INTERPRET.value}\n{describe(error, folder)}"
-    if guard.violation is not None:
-        broken = f"{guard.violation.phase.value}\n{guard.violation.reason}"
-    if broken:
-        return None, Head(Described(""), 0, (), 0, broken), b""
+        failure = Rejected(Phase.INTERPRET, describe(error, folder))
+    failure = guard.violation or failure
+    if failure is not None:
+        return None, Head(output=Described(""), phase=failure.phase, reason=failure.reason), b""
     what = described(output)
     data = _bytes(output) if what.kind == "Tensor" and isinstance(output, torch.Tensor) else b""
-    return output, Head(what, len(data), input_digests(case), session.launches - before), data
+    head = Head(output=what, inputs=input_digests(case), launches=session.launches - before)
+    return output, head, data
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:
@@ -204,6 +205,6 @@ def input_digests(case: Case) -> tuple[str, ...]:
     )
 
 
-def _values(case: Case) -> list[Any]:
+def _values(case: Case) -> list[object]:
     """Return the inputs, then parameters and buffers."""
     return [*case.inputs, *case.model.state_dict().values()]

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from kopt.device.build.hostops import kind_of
 from kopt.device.interpret.session import Session
 from kopt.device.reference.dispatch import DispatchMode
-from kopt.device.reference.rejection import Rejected
+from kopt.device.reference.rejection import Rejected, torch_computes_reason
 from kopt.model.build import Phase
 
 FEW = 64
@@ -43,7 +43,7 @@ class NoComputing(DispatchMode):
             self._refuse(f"torch is called in a kernel: {func}")
         operands = tree_leaves((args, kwargs))
         if kind is None and any(isinstance(operand, Tensor) and operand.numel() > FEW for operand in operands):
-            self._refuse(f"torch computes with a device tensor: {func}; the Triton kernel is to do that")
+            self._refuse(torch_computes_reason(func, self._session.language))
         result = func(*args, **kwargs)
         self._session.record_host_operation(kind, func, args, kwargs, result)
         return result

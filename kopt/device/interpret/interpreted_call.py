@@ -1,4 +1,4 @@
-"""The record of one interpreted call, from which its launches are repeated on other inputs.
+"""Record one interpreted call, so that its launches can be repeated on other inputs.
 
 The Python that a candidate runs around its launches runs once.  Repeated are the launches, with the same arguments, and
 the allocations, fills and copies between them.  Inputs hold new values then, and memory that the call allocated holds

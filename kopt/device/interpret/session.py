@@ -1,4 +1,4 @@
-"""The session of one kernel in the interpreter: what the interpreter is to do, and what it has done so far.
+"""Hold the session of one kernel in the interpreter: what the interpreter is to do, and what it has done so far.
 
 The contestant makes one `Session` and hands it to whatever reads or changes it: the patches of Triton, the pretended
 device and the guard.  So a session's life is that of the contestant's process, which judges one kernel.  It is handed
@@ -16,6 +16,7 @@ from typing import Any, Literal
 from kopt.device.build.hostops import Kind
 from kopt.device.interpret.interpreted_call import HostStep, InterpretedCall, LaunchStep, fill_with_nan, tensors_in
 from kopt.device.interpret.races import Races
+from kopt.model.language import Language
 
 Place = Literal["host", "interpreter", "kernel"]
 """Whose Python runs: the candidate's around its launches, the interpreter's own that moves arguments, or a kernel's."""
@@ -33,6 +34,8 @@ class Unsupported(Exception):
 class Session:
     """What the interpreter is to do for one kernel, and what it has done."""
 
+    language: Language = "triton"
+    """Language of the kernel."""
     ghost: bool = False
     """Leave every launch out."""
     turn: int = 0

@@ -1,6 +1,6 @@
-"""Proof that a problem's tolerance tells right from wrong: outputs that are known to be wrong must fall outside it.
+"""Prove that a problem's tolerance tells right from wrong: outputs known to be wrong (probes) must fall outside it.
 
-Done once per problem, on draws like those that candidates are judged by.
+This is done once per problem, on draws like those by which candidates are judged.
 """
 
 from __future__ import annotations
@@ -9,11 +9,10 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
 
-from kopt.device.reference.compare import Expected, compare, expected, in_dtype
+from kopt.device.reference.compare import ExpectedOutput, compare, expected_output, in_dtype
 from kopt.device.reference.distributions import Case, Draw, make_case, plan
 from kopt.device.reference.facts import input_names
 from kopt.model.base import Value
@@ -24,38 +23,38 @@ LOWER = {
     torch.float16: torch.float8_e4m3fn,
     torch.float32: torch.bfloat16,
 }
-"""The lower precision that must be told from a dtype: inputs rounded to it, everything else exact."""
+"""By dtype, the lower precision that must be caught: inputs rounded to it, everything else exact."""
 
 LEFT_OUT = 0.01
-"""Share of an input that the probe of 99 % of the work leaves out, from the end of each dimension."""
+"""Share of an input that a `without:` probe leaves out at the end of a dimension: doing 99 % of the work is wrong."""
 
 
 class Probe(Value):
-    """An output known to be wrong, and whether the judge sees it."""
+    """A kind of output known to be wrong, and whether the comparison rejects it."""
 
     name: str
-    """`zeros`, `constant`, `previous` (another draw's answer), `without:<input>.<dimension>`, `lower:<dtype>`."""
+    """`zeros`, `constant`, `previous` (output of another draw), `without:<input>.<dimension>` or `lower:<dtype>`."""
     rejected_by: tuple[str, ...]
-    """`workload/distribution` of the draws that reject it."""
+    """`workload/distribution` of the draws on which it is rejected."""
     vacuous: bool = False
-    """True when it changes nothing on any draw: that part of the input, or its precision, is not needed."""
+    """True when the probe changes nothing on any draw: that part of the input, or its precision, is not needed."""
 
     @property
     def caught(self) -> bool:
-        """Whether the judge sees it."""
+        """Whether the probe is rejected, or has nothing to change."""
         may_be_vacuous = self.name.startswith(("without:", "lower:"))
         return bool(self.rejected_by) or (self.vacuous and may_be_vacuous)
 
 
 class Calibration(Value):
-    """What the probes of one problem came to."""
+    """The probes of one problem."""
 
     problem: str
     probes: tuple[Probe, ...]
 
     @property
     def refusal(self) -> str:
-        """Why the problem cannot be judged, in one line; empty when every probe is caught."""
+        """The reason, in one line, why the problem cannot be judged; empty when every probe is caught."""
         missed = [probe.name for probe in self.probes if not probe.caught]
         if not missed:
             return ""
@@ -66,10 +65,16 @@ class Calibration(Value):
 
 
 @dataclass(frozen=True)
-class _Answered:
+class _Sample:
+    """A draw with its inputs and its expected output."""
+
     draw: Draw
     case: Case
-    expected: Expected
+    expected: ExpectedOutput
+
+
+_MakeOutput = Callable[[_Sample], torch.Tensor | None]
+"""Makes a wrong output for a sample; None where it cannot be made."""
 
 
 def calibrate(problem: Problem, workloads: tuple[Workload, ...], seed: int = 0) -> Calibration:
@@ -78,39 +83,38 @@ def calibrate(problem: Problem, workloads: tuple[Workload, ...], seed: int = 0) 
     Raises:
         ProblemError: the reference cannot be run.
     """
-    answered = []
+    samples = []
     for draw in plan(workloads, seed, "calibration"):
         case = make_case(problem, draw)
-        answered.append(_Answered(draw, case, expected(problem, case)))
-    return Calibration(
-        problem=problem.name, probes=tuple(_try(name, wrong, answered) for name, wrong in _probes(answered))
-    )
+        samples.append(_Sample(draw, case, expected_output(problem, case)))
+    return Calibration(problem=problem.name, probes=tuple(_try(name, make, samples) for name, make in _probes(samples)))
 
 
-def _try(name: str, wrong: Callable[[_Answered], torch.Tensor | None], answered: list[_Answered]) -> Probe:
+def _try(name: str, make: _MakeOutput, samples: list[_Sample]) -> Probe:
     rejected, effective = [], False
-    for one in answered:
-        output = wrong(one)
+    for sample in samples:
+        output = make(sample)
         if output is None:
             continue
-        rounded = output.to(one.expected.contract.dtype)
-        effective = effective or not torch.equal(output, one.expected.output)
-        if not compare(rounded, one.expected, one.draw).right:
-            rejected.append(f"{one.draw.workload.name}/{one.draw.distribution}")
+        rounded = output.to(sample.expected.contract.dtype)
+        effective = effective or not torch.equal(output, sample.expected.output)
+        if not compare(rounded, sample.expected, sample.draw).right:
+            rejected.append(f"{sample.draw.workload.name}/{sample.draw.distribution}")
     return Probe(name=name, rejected_by=tuple(rejected), vacuous=not effective)
 
 
-def _probes(answered: list[_Answered]) -> Iterator[tuple[str, Callable[[_Answered], torch.Tensor | None]]]:
-    yield "zeros", lambda one: torch.zeros_like(one.expected.output)
-    yield "constant", lambda one: one.expected.output.nanmean().expand(one.expected.output.shape)
-    yield "previous", partial(_previous, answered)
-    first = answered[0].case
+def _probes(samples: list[_Sample]) -> Iterator[tuple[str, _MakeOutput]]:
+    """Yield each probe's name with the function that makes its wrong outputs."""
+    yield "zeros", lambda sample: torch.zeros_like(sample.expected.output)
+    yield "constant", lambda sample: sample.expected.output.nanmean().expand(sample.expected.output.shape)
+    yield "previous", partial(_previous, samples)
+    first = samples[0].case
     names = input_names(first.model, len(first.inputs))
-    for at, value in enumerate(first.inputs):
+    for index, value in enumerate(first.inputs):
         if isinstance(value, torch.Tensor) and value.is_floating_point():
             for dimension in range(value.dim()):
-                if any(one.case.inputs[at].shape[dimension] > 1 for one in answered):
-                    yield f"without:{names[at]}.{dimension}", partial(_without, at, dimension)
+                if any(sample.case.inputs[index].shape[dimension] > 1 for sample in samples):
+                    yield f"without:{names[index]}.{dimension}", partial(_without, index, dimension)
     for value in first.inputs:
         if isinstance(value, torch.Tensor) and value.dtype in LOWER:
             lower = LOWER[value.dtype]
@@ -118,28 +122,30 @@ def _probes(answered: list[_Answered]) -> Iterator[tuple[str, Callable[[_Answere
             return
 
 
-def _previous(answered: list[_Answered], one: _Answered) -> torch.Tensor | None:
-    """The answer to another draw of the same workload: what a cached output would be."""
-    same = [other for other in answered if other.draw.workload == one.draw.workload and other is not one]
-    return same[0].expected.output if same else None
+def _previous(samples: list[_Sample], sample: _Sample) -> torch.Tensor | None:
+    """Return the output of another draw of the same workload, as a kernel with cached outputs would."""
+    others = [other for other in samples if other.draw.workload == sample.draw.workload and other is not sample]
+    return others[0].expected.output if others else None
 
 
-def _without(at: int, dimension: int, one: _Answered) -> torch.Tensor | None:
-    """The answer when the last hundredth of one input (at least one slice) counts as zeros."""
-    target = one.case.inputs[at]
+def _without(index: int, dimension: int, sample: _Sample) -> torch.Tensor | None:
+    """Return the output when the last hundredth of one input (at least one slice) counts as zeros."""
+    target = sample.case.inputs[index]
     size = target.shape[dimension]
     if size < 2:
         return None
-    left = target.clone()
-    left.narrow(dimension, size - math.ceil(LEFT_OUT * size), math.ceil(LEFT_OUT * size)).zero_()
-    return in_dtype(one.case, torch.float64, lambda value: left if value is target else value)
+    remaining = target.clone()
+    remaining.narrow(dimension, size - math.ceil(LEFT_OUT * size), math.ceil(LEFT_OUT * size)).zero_()
+    return in_dtype(sample.case, torch.float64, lambda value: remaining if value is target else value)
 
 
-def _lower(dtype: torch.dtype, one: _Answered) -> torch.Tensor:
-    def rounded(value: Any) -> Any:
+def _lower(dtype: torch.dtype, sample: _Sample) -> torch.Tensor:
+    """Return the output of inputs rounded to a lower precision, which is rounded no further."""
+
+    def rounded(value: object) -> object:
         if not (isinstance(value, torch.Tensor) and value.is_floating_point()):
             return value
         most = torch.finfo(dtype).max
         return value.float().clamp(-most, most).to(dtype).to(value.dtype)
 
-    return in_dtype(one.case, torch.float64, rounded)
+    return in_dtype(sample.case, torch.float64, rounded)

@@ -1,8 +1,9 @@
-"""The one contract of how a problem is set up and how an entry point is called.
+"""Set up a problem and call an entry point: the one contract for all code that does so.
 
-Tracing, interpretation, verification, timing and profiling all go through here, so that they cannot differ in dtype,
-shapes, arguments or seeds.  Everything is made on torch's current default device (`with torch.device("cuda")`), and
-under whatever mode is active (`FakeTensorMode` in the CPU stage).
+Tracing, interpretation, verification, timing and profiling all use this module, so that they cannot differ in dtype,
+shapes, arguments or seeds.  Tensors are made on torch's current default device (`with torch.device("cuda")`), and under
+whatever mode is active (`FakeTensorMode` in the CPU stage).  `Any`: inputs, outputs and entry points are of whatever
+type problem and candidate choose.
 
 An entry point receives `get_inputs()` positionally.  Each further parameter of its signature is passed by keyword when
 its name is found, in this order, among
@@ -11,8 +12,8 @@ its name is found, in this order, among
 2. the same by the last part of their name, where only one has it (`weight` for `proj.weight`),
 3. the module constants of `problem.py` (with the workload's overrides) that are numbers, booleans or strings.
 
-One that is not found keeps its default; without a default the candidate is rejected.  No default device is set while
-the entry point runs: it says itself where its tensors go.
+A parameter whose name is not found keeps its default; without a default the candidate is rejected.  No default device
+is set while the entry point runs: it says itself where its tensors go.
 """
 
 from __future__ import annotations
@@ -37,28 +38,28 @@ from kopt.model.problem import Problem, Workload
 
 REFERENCE_MODULE = "kopt_reference"
 CANDIDATE_MODULE = "kopt_candidate"
-"""Module name of every candidate; fixed, since names of modules can reach the compiled code."""
+"""Module name of every candidate; the same for all, since module names can reach the compiled code."""
 
 REQUIRED = ("Model", "get_inputs", "get_init_inputs")
-"""What a problem's reference must define."""
+"""Names that a problem's reference must define."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """How an entry point is called."""
+    """Arguments of one call of an entry point."""
 
     positional: tuple[Any, ...]
     named: Mapping[str, Any]
 
     def call(self, function: Callable[..., Any]) -> Any:
-        """Call the entry point."""
+        """Call a function with these arguments."""
         return function(*self.positional, **self.named)
 
 
 def load_reference(problem: Problem, workload: Workload) -> ModuleType:
     """Execute the reference's source with the workload's constants in place of the module's own.
 
-    A constant is replaced right where it is assigned, so that constants derived from it follow.
+    A constant is replaced right where it is assigned, so that constants derived from it change too.
 
     Raises:
         ProblemError: the source is not Python, raises, lacks a required name, or has no such constant.
@@ -81,7 +82,7 @@ def load_reference(problem: Problem, workload: Workload) -> ModuleType:
 
 
 def make_model(reference: ModuleType, problem: Problem, seed: int = 0) -> torch.nn.Module:
-    """`Model(*get_init_inputs())` in the problem's dtype, in evaluation mode, with weights drawn from `seed`."""
+    """Return `Model(*get_init_inputs())` in the problem's dtype, in evaluation mode, with weights drawn from `seed`."""
     torch.manual_seed(seed)
     model = reference.Model(*reference.get_init_inputs())
     assert isinstance(model, torch.nn.Module)
@@ -90,14 +91,14 @@ def make_model(reference: ModuleType, problem: Problem, seed: int = 0) -> torch.
 
 
 def make_inputs(reference: ModuleType, problem: Problem, seed: int | None = None) -> tuple[Any, ...]:
-    """`get_inputs()` with floating-point tensors in the problem's dtype; drawn from `seed` when one is given."""
+    """Return `get_inputs()` with floating-point tensors in the problem's dtype, drawn from `seed` if it is given."""
     if seed is not None:
         torch.manual_seed(seed)
     return tuple(_cast(value, torch_dtype(problem)) for value in reference.get_inputs())
 
 
 def torch_dtype(problem: Problem) -> torch.dtype:
-    """The problem's dtype as torch names it."""
+    """Return the problem's dtype as torch names it."""
     dtype = getattr(torch, problem.dtype.value)
     assert isinstance(dtype, torch.dtype)
     return dtype
@@ -110,7 +111,7 @@ def load_candidate(kernel: Kernel, folder: Path) -> Callable[..., Any]:
     fixed.
 
     Raises:
-        Rejected: importing it raised, or it has no such function.
+        Rejected: the import raises, or the module has no such function.
     """
     path = folder / SOURCE_NAME
     path.write_text(kernel.source, encoding="utf-8")
@@ -132,10 +133,10 @@ def load_candidate(kernel: Kernel, folder: Path) -> Callable[..., Any]:
 def bind_arguments(
     function: Callable[..., Any], inputs: Sequence[Any], model: torch.nn.Module, reference: ModuleType
 ) -> Arguments:
-    """How `function` is called with these inputs: see the module's docstring.
+    """Bind the arguments with which an entry point is called, as the module's docstring says.
 
     Raises:
-        Rejected: it cannot take the inputs, or wants something that neither model nor constants have.
+        Rejected: the function cannot take the inputs, or needs a parameter that neither model nor constants have.
     """
     try:
         parameters = list(inspect.signature(function).parameters.values())
@@ -146,15 +147,15 @@ def bind_arguments(
     if len(ordered) < len(inputs) and not takes_rest:
         raise Rejected(Phase.ENTRY, f"the entry point takes {len(ordered)} positional arguments, not {len(inputs)}")
     extra = [*ordered[len(inputs) :], *(p for p in parameters if p.kind is p.KEYWORD_ONLY)]
-    known = named_values(model, reference)
-    unknown = [p.name for p in extra if p.name not in known and p.default is p.empty]
+    values = named_values(model, reference)
+    unknown = [p.name for p in extra if p.name not in values and p.default is p.empty]
     if unknown:
         raise Rejected(Phase.ENTRY, f"parameter {unknown[0]} is no input, model parameter or constant of the problem")
-    return Arguments(tuple(inputs), {p.name: known[p.name] for p in extra if p.name in known})
+    return Arguments(tuple(inputs), {p.name: values[p.name] for p in extra if p.name in values})
 
 
 def named_values(model: torch.nn.Module, reference: ModuleType) -> dict[str, Any]:
-    """What an entry point may ask for by name; the earlier sources of the module's docstring win."""
+    """Return the values for which an entry point may have a parameter, by name; earlier sources (see above) win."""
     full = _model_values(model)
     tails = [name.rpartition(".")[2] for name in full]
     by_tail = {tail: value for tail, value in zip(tails, full.values(), strict=True) if tails.count(tail) == 1}
@@ -163,7 +164,7 @@ def named_values(model: torch.nn.Module, reference: ModuleType) -> dict[str, Any
 
 
 def _model_values(model: torch.nn.Module) -> dict[str, Any]:
-    """Attributes, buffers and parameters by dotted name."""
+    """Return a model's attributes, buffers and parameters by dotted name."""
     values: dict[str, Any] = {}
     for prefix, module in model.named_modules():
         public = {n: v for n, v in vars(module).items() if not n.startswith("_") and n != "training"}
@@ -172,16 +173,16 @@ def _model_values(model: torch.nn.Module) -> dict[str, Any]:
 
 
 def _convert(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Cast parameters and buffers in place; what two modules share stays shared.
+    """Cast parameters and buffers in place; a parameter that two modules share stays shared.
 
     `Module.to` does not work on fake tensors.
     """
-    known: dict[int, torch.nn.Parameter] = {}
+    casts: dict[int, torch.nn.Parameter] = {}
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
                 cast = torch.nn.Parameter(_cast(parameter.detach(), dtype), requires_grad=False)
-                module._parameters[name] = known.setdefault(id(parameter), cast)
+                module._parameters[name] = casts.setdefault(id(parameter), cast)
         for name, buffer in module._buffers.items():
             module._buffers[name] = _cast(buffer, dtype)
 
@@ -200,7 +201,7 @@ def _parsed(problem: Problem) -> ast.Module:
 
 
 def _assigned(statement: ast.stmt) -> list[str]:
-    """Names that a top-level assignment binds."""
+    """Return the names that a top-level assignment binds."""
     if isinstance(statement, ast.Assign):
         targets = statement.targets
     elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
@@ -211,7 +212,7 @@ def _assigned(statement: ast.stmt) -> list[str]:
 
 
 def _overridden(tree: ast.Module, constants: Mapping[str, int]) -> ast.Module:
-    """The module with `NAME = value` put behind each assignment of an overridden name."""
+    """Return the module with `NAME = value` added after each assignment of an overridden name."""
     body: list[ast.stmt] = []
     for statement in tree.body:
         body.append(statement)

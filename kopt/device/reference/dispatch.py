@@ -1,4 +1,4 @@
-"""The base of our dispatch modes, which see every aten operation of the code that runs under them."""
+"""Provide the base of dispatch modes, which see every aten operation of the code that runs under them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class DispatchMode(TorchDispatchMode):
-    """A dispatch mode under which nothing is compiled by `torch.compile`.
+    """A dispatch mode that does not load torch's compiler.
 
-    torch keeps its compiler out of such a mode, and imports all of it to do so, which takes seconds in every process;
-    here it is told that it need not.
+    torch keeps its compiler out of a dispatch mode, and imports all of the compiler to do so, which takes seconds in
+    every process.  `_should_skip_dynamo` tells torch that it need not.
     """
 
     @classmethod

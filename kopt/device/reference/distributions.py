@@ -1,7 +1,7 @@
-"""How inputs are drawn for verification: several distributions, each with the shapes, dtypes and scale of the problem.
+"""Draw inputs for verification from several distributions, with the shapes, dtypes and scale of the problem.
 
-Integer inputs and what is no tensor stay as `get_inputs` made them.  Everything follows from one seed, on whatever
-device is torch's default.
+Integer tensors and inputs that are no tensors stay as `get_inputs` made them.  All draws follow from one seed; tensors
+are made on torch's default device.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -18,53 +19,64 @@ from kopt.device.reference import contract
 from kopt.model.problem import Problem, Workload
 
 SPAN = 6.0
-"""Magnitudes of the `range` distribution reach from 2^-SPAN to 2^SPAN times the input's own scale."""
+"""Magnitudes of the `range` distribution reach from 2^-SPAN to 2^SPAN times the input's scale."""
 
 HOT = 8.0
-"""Size of the one element per row of the `onehot` distribution, in units of the input's own scale."""
+"""Magnitude of the one element per row in the `onehot` distribution, in units of the input's scale."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """One set of inputs: which workload, how, and from which seed."""
+    """How one set of inputs is made: for which workload, from which distribution and seed."""
 
     workload: Workload
     distribution: str
+    """Name in `DISTRIBUTIONS`."""
     seed: int
 
 
 @dataclass(frozen=True)
 class Case:
-    """A draw made: the reference's module, its model with drawn parameters, and the inputs."""
+    """The inputs of a draw, with the reference that goes with them."""
 
-    reference: Any
+    reference: ModuleType
+    """Executed `problem.py` with the workload's constants."""
     model: torch.nn.Module
+    """The reference's model, with drawn parameters."""
     inputs: tuple[Any, ...]
+    """What `get_inputs` returns (`Any`: whatever the problem chooses), with floating-point tensors drawn."""
 
 
 def derive_seed(*parts: object) -> int:
-    """A seed below 2^63 that follows from the parts, e.g. the run's seed, the kernel's digest and a position."""
+    """Return a seed below 2^63 that follows from the parts, e.g. the run's seed, the kernel's digest and a position."""
     text = "\x00".join(str(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def plan(workloads: tuple[Workload, ...], *seed: object) -> tuple[Draw, ...]:
-    """The draws of one verdict: at least five, at least three distributions, `normal` and another on every workload."""
+    """Plan the draws of one verdict: at least five, with `normal` and another distribution on every workload.
+
+    At least three distributions are drawn from.
+
+    Args:
+        workloads: the workloads to draw for.
+        seed: parts from which the draws' seeds follow.
+    """
     count = max(5, 3 * len(workloads))
     names = tuple(DISTRIBUTIONS)
     draws = []
-    for at in range(count):
-        turn, which = divmod(at, len(workloads))
-        distribution = names[(turn + 2 * which) % len(names)]
-        draws.append(Draw(workloads[which], distribution, derive_seed(*seed, at)))
+    for place in range(count):
+        turn, index = divmod(place, len(workloads))
+        distribution = names[(turn + 2 * index) % len(names)]
+        draws.append(Draw(workloads[index], distribution, derive_seed(*seed, place)))
     return tuple(draws)
 
 
 def make_case(problem: Problem, draw: Draw) -> Case:
     """Make the model and the inputs of a draw in the problem's dtype.
 
-    Parameters that the model sets to a constant (weights of ones, biases of zeros) are drawn, so that a kernel that
-    leaves them out is seen.
+    Parameters that the model sets to a constant (weights of ones, biases of zeros) are drawn too, so that a kernel that
+    leaves them out gives a wrong output.
 
     Raises:
         ProblemError: the reference cannot be set up.
@@ -72,11 +84,12 @@ def make_case(problem: Problem, draw: Draw) -> Case:
     reference = contract.load_reference(problem, draw.workload)
     model = contract.make_model(reference, problem, seed=draw.seed)
     _draw_parameters(model)
-    given = contract.make_inputs(reference, problem, seed=derive_seed(draw.seed, "inputs"))
+    original = contract.make_inputs(reference, problem, seed=derive_seed(draw.seed, "inputs"))
     fill = DISTRIBUTIONS[draw.distribution]
-    floating = [at for at, value in enumerate(given) if _is_floating(value)]
+    floating = [index for index, value in enumerate(original) if _is_floating(value)]
     inputs = tuple(
-        fill(value, at == min(floating)).to(value.dtype) if at in floating else value for at, value in enumerate(given)
+        fill(value, index == min(floating)).to(value.dtype) if index in floating else value
+        for index, value in enumerate(original)
     )
     return Case(reference, model, inputs)
 
@@ -98,39 +111,40 @@ def _is_constant(values: torch.Tensor) -> bool:
     return values.numel() > 0 and bool((values == values.flatten()[0]).all())
 
 
-def _scale(given: torch.Tensor) -> float:
-    """Root mean square of what `get_inputs` made, 1 where that is nothing."""
-    scale = float(given.float().square().mean().sqrt()) if given.numel() else 0.0
+def _scale(original: torch.Tensor) -> float:
+    """Return the root mean square of an input as `get_inputs` made it; 1 where that is zero or not finite."""
+    scale = float(original.float().square().mean().sqrt()) if original.numel() else 0.0
     return scale if math.isfinite(scale) and scale > 0 else 1.0
 
 
-def _normal(given: torch.Tensor, first: bool) -> torch.Tensor:
-    return torch.randn(given.shape) * _scale(given)
+def _normal(original: torch.Tensor, first: bool) -> torch.Tensor:
+    return torch.randn(original.shape) * _scale(original)
 
 
-def _integer(given: torch.Tensor, first: bool) -> torch.Tensor:
-    """-2 to 2 times a power of two: products and short sums are exact."""
-    step = 2.0 ** round(math.log2(_scale(given) / math.sqrt(2.0)))
-    return torch.randint(-2, 3, given.shape).float() * step
+def _integer(original: torch.Tensor, first: bool) -> torch.Tensor:
+    """Draw -2 to 2 times a power of two: products and short sums are exact."""
+    step = 2.0 ** round(math.log2(_scale(original) / math.sqrt(2.0)))
+    return torch.randint(-2, 3, original.shape).float() * step
 
 
-def _range(given: torch.Tensor, first: bool) -> torch.Tensor:
-    """Signed magnitudes over many powers of two: one element may outweigh all others of a sum."""
-    sign = torch.randint(0, 2, given.shape).float() * 2 - 1
-    return sign * torch.exp2((torch.rand(given.shape) * 2 - 1) * SPAN) * _scale(given)
+def _range(original: torch.Tensor, first: bool) -> torch.Tensor:
+    """Draw signed magnitudes over many powers of two: one element may outweigh all others of a sum."""
+    sign = torch.randint(0, 2, original.shape).float() * 2 - 1
+    return sign * torch.exp2((torch.rand(original.shape) * 2 - 1) * SPAN) * _scale(original)
 
 
-def _onehot(given: torch.Tensor, first: bool) -> torch.Tensor:
-    """The first input has one element per row, in the first row the very last; the others are normal."""
-    if not first or given.dim() == 0:
-        return _normal(given, first)
-    axis = given.dim() - 1 if given.shape[-1] > 1 else max(range(given.dim()), key=lambda at: given.shape[at])
-    rows = torch.zeros(given.shape).movedim(axis, -1)
+def _onehot(original: torch.Tensor, first: bool) -> torch.Tensor:
+    """Draw one element per row of the first input, in the first row the very last; draw other inputs as normal."""
+    if not first or original.dim() == 0:
+        return _normal(original, first)
+    longest = max(range(original.dim()), key=lambda dimension: original.shape[dimension])
+    axis = original.dim() - 1 if original.shape[-1] > 1 else longest
+    rows = torch.zeros(original.shape).movedim(axis, -1)
     size = rows.shape[-1]
     where = torch.randint(0, size, rows.shape[:-1])
     where.view(-1)[:1] = size - 1
     sign = torch.randint(0, 2, rows.shape[:-1]).float() * 2 - 1
-    rows = rows.scatter(-1, where.unsqueeze(-1), sign.unsqueeze(-1) * HOT * _scale(given))
+    rows = rows.scatter(-1, where.unsqueeze(-1), sign.unsqueeze(-1) * HOT * _scale(original))
     return rows.movedim(-1, axis).contiguous()
 
 
@@ -140,7 +154,7 @@ DISTRIBUTIONS: dict[str, Callable[[torch.Tensor, bool], torch.Tensor]] = {
     "range": _range,
     "onehot": _onehot,
 }
-"""Name to generator, which gets what `get_inputs` made and whether it is the first floating-point input."""
+"""Generators by name; each gets an input of `get_inputs`, and whether that is the first floating-point input."""
 
 TIMED = "normal"
-"""The distribution of the inputs that are timed on."""
+"""Distribution of the inputs on which kernels are timed."""

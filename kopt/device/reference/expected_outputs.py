@@ -1,8 +1,9 @@
-"""Right answers to drawn inputs, in parts that fit into the device's memory.
+"""Judge outputs on a GPU by expected outputs that are computed in parts, so that they fit into its memory.
 
-A float64 reference of a four-gigabyte problem takes four times that and more in between.  Where the problem works
-row by row (the first input and the output share their first dimension, and the parts of the answer are the answer to
-the parts), the answer is made and compared in parts; that it does is tried on the smallest workload, not assumed.
+A float64 reference of a four-gigabyte problem takes four times that, and more in between.  Some problems work row by
+row: the first input and the output share their first dimension, and parts of the output follow from parts of that
+input alone.  Their expected outputs are computed and compared in parts.  Whether a problem works row by row is tried
+on its smaller workloads, not assumed.
 """
 
 from __future__ import annotations
@@ -12,43 +13,43 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from kopt.device.reference.compare import Comparison, Expected, compare, eager_output, expected, in_dtype
+from kopt.device.reference.compare import Comparison, ExpectedOutput, compare, eager_output, expected_output, in_dtype
 from kopt.device.reference.distributions import Case, Draw, derive_seed, make_case
 from kopt.model.problem import Problem
 from kopt.model.verdict import Check
 
 PART_BYTES = 2 << 30
-"""Inputs and output of one part in float64."""
+"""Largest size of the first input and the output of one part in float64, bytes."""
 
 KEPT_BYTES = 2 << 30
-"""Answers up to this size (all draws of a chunk together) are kept for the next candidate."""
+"""Largest size of the expected outputs (of all draws together) that are kept for the next candidate, bytes."""
 
 SAME = 1e-9
-"""Relative difference by which the parts' answer may differ from the whole's."""
+"""Relative and absolute difference by which joined parts may differ from the whole output."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Rows `start` to `end` of a case."""
+    """Rows `start` to `end` (not included) of a case."""
 
     start: int
     end: int
 
 
-class Answers:
-    """The answers of one problem; keeps small ones."""
+class ExpectedOutputs:
+    """The expected outputs of one problem, of which small ones are kept."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._by_rows: bool | None = None
-        self._kept: dict[tuple[str, str, int], list[tuple[Part, Expected]]] = {}
+        self._kept: dict[tuple[str, str, int], list[tuple[Part, ExpectedOutput]]] = {}
         self._kept_bytes = 0
 
     def judge(self, case: Case, draw: Draw, output: torch.Tensor) -> Comparison:
-        """Compare an output that keeps the contract with the answer to its draw."""
+        """Compare an output that keeps the contract with the expected one of its draw."""
         checks: list[Check] = []
-        for part, wanted in self._parts(case, draw, output):
-            comparison = compare(_part(output, part), wanted, draw)
+        for part, expected in self._parts(case, draw, output):
+            comparison = compare(_part(output, part), expected, draw)
             checks += [comparison.check] if comparison.check else []
             if not comparison.right:
                 where = f"rows {part.start} to {part.end - 1}: " if part.end - part.start < len(output) else ""
@@ -56,26 +57,27 @@ class Answers:
         worst = max(checks, key=lambda check: check.max_error / (check.allowed or 1.0), default=None)
         return Comparison(worst, "")
 
-    def _parts(self, case: Case, draw: Draw, output: torch.Tensor) -> Iterator[tuple[Part, Expected]]:
+    def _parts(self, case: Case, draw: Draw, output: torch.Tensor) -> Iterator[tuple[Part, ExpectedOutput]]:
+        """Yield the parts of a case with their expected outputs, kept ones or computed."""
         name = (draw.workload.name, draw.distribution, draw.seed)
         if name in self._kept:
             yield from self._kept[name]
             return
-        made: list[tuple[Part, Expected]] = []
-        # The whole at once, since a library may take another way for a part.
-        size, eager = 0, eager_output(self._to_write(case))
+        computed: list[tuple[Part, ExpectedOutput]] = []
+        # The whole at once, since a library may compute a part by other means.
+        size, eager = 0, eager_output(self._writable(case))
         for part in self._split(case, output):
-            one = (part, expected(self._problem, _rows(case, part), _part(eager, part)))
-            size += 2 * one[1].output.nbytes
+            expected = expected_output(self._problem, _rows(case, part), _part(eager, part))
+            size += 2 * expected.output.nbytes
             keep = self._kept_bytes + size <= KEPT_BYTES
-            made = [*made, one] if keep else []
-            yield one
-        if made and self._kept_bytes + size <= KEPT_BYTES:
-            self._kept[name] = made
+            computed = [*computed, (part, expected)] if keep else []
+            yield part, expected
+        if computed and self._kept_bytes + size <= KEPT_BYTES:
+            self._kept[name] = computed
             self._kept_bytes += size
 
-    def _to_write(self, case: Case) -> Case:
-        """The case, as a copy where the reference may write to its inputs."""
+    def _writable(self, case: Case) -> Case:
+        """Return the case, with its inputs copied where the reference may write to them."""
         if not self._problem.mutates:
             return case
         copies = tuple(value.clone() if isinstance(value, torch.Tensor) else value for value in case.inputs)
@@ -92,6 +94,7 @@ class Answers:
         return [Part(start, min(start + step, rows)) for start in range(0, rows, step)]
 
     def _works_by_rows(self) -> bool:
+        """Return whether the problem works row by row on its small and hidden workloads."""
         if self._by_rows is None:
             workloads = [*self._problem.small, *self._problem.hidden]
             self._by_rows = all(self._row_by_row(Draw(w, "normal", derive_seed(w.name, "rows"))) for w in workloads)
@@ -117,6 +120,7 @@ def _part(whole: torch.Tensor, part: Part) -> torch.Tensor:
 
 
 def _rows(case: Case, part: Part) -> Case:
+    """Return the case with these rows of its first input only."""
     first: Sequence[torch.Tensor] = case.inputs[:1]
     if first and isinstance(first[0], torch.Tensor) and part.end - part.start < len(first[0]):
         return replace(case, inputs=(first[0][part.start : part.end], *case.inputs[1:]))

@@ -1,12 +1,13 @@
-"""What a problem must move and compute, found by tracing its reference on meta tensors at full size.
+"""Count what a problem must move and compute, by tracing its reference on meta tensors at full size.
 
-Needs no GPU and no memory.  The reference is trusted code and runs in this process.
+Tracing needs neither a GPU nor memory.  The reference is trusted code and runs in this process.  `Any`: torch passes
+operations, their arguments and results untyped.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
 
@@ -19,20 +20,20 @@ from kopt.errors import ProblemError
 from kopt.model.problem import EagerOp, Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts
 
 FREE = {"_unsafe_view", "_reshape_alias", "detach", "alias", "lift_fresh", "empty", "empty_like", "empty_strided"}
-"""Operations that move nothing though they are not marked as views."""
+"""Operations that move no bytes though torch does not mark them as views."""
 
 MOVES_ONLY = {"_to_copy", "clone", "copy_", "copy", "fill", "fill_", "zeros", "ones", "full", "cat", "constant_pad_nd"}
 """Operations that move bytes and compute nothing."""
 
 REDUCTIONS = {"sum", "mean", "amax", "amin", "max", "min", "var", "var_mean", "std", "argmax", "argmin", "prod"}
-"""One operation per element of the input, not of the output."""
+"""Operations that count one floating-point operation per element of the input, not of the output."""
 
 PER_OUTPUT = {"_softmax": 5, "_log_softmax": 5, "native_layer_norm": 8, "native_group_norm": 8, "native_batch_norm": 8}
-"""Operations per output element of composed kernels: subtract, exponential, add, divide and the like."""
+"""Floating-point operations per output element of composed kernels: subtract, exponential, add, divide and so on."""
 
 
 def problem_facts(problem: Problem) -> ProblemFacts:
-    """Facts of every main workload of a problem.
+    """Return the facts of every main workload of a problem.
 
     Raises:
         ProblemError: the reference cannot be set up or traced, or does not return one tensor.
@@ -41,7 +42,7 @@ def problem_facts(problem: Problem) -> ProblemFacts:
 
 
 def workload_facts(problem: Problem, workload: Workload) -> WorkloadFacts:
-    """Facts of one workload.
+    """Return the facts of one workload.
 
     Raises:
         ProblemError: as for `problem_facts`.
@@ -51,7 +52,7 @@ def workload_facts(problem: Problem, workload: Workload) -> WorkloadFacts:
         with torch.device("meta"):
             model = contract.make_model(reference, problem)
             inputs = contract.make_inputs(reference, problem)
-            with _Recorder() as recorder:
+            with EagerOps() as eager:
                 output = model(*inputs)
     except Exception as error:
         where = f"{problem.name}, workload {workload.name}"
@@ -63,34 +64,37 @@ def workload_facts(problem: Problem, workload: Workload) -> WorkloadFacts:
         inputs=_specs(zip(input_names(model, len(inputs)), inputs, strict=True)),
         parameters=_specs([*model.named_parameters(), *model.named_buffers()]),
         output=_spec("output", output),
-        eager_ops=tuple(recorder.ops),
+        eager_ops=tuple(eager.operations),
     )
 
 
 def input_names(model: torch.nn.Module, count: int) -> list[str]:
-    """Names of the arguments of `forward`, in order; `input3` where it does not name them."""
+    """Return the names of the first `count` arguments of `forward`; `input3` for one that it does not name."""
     parameters = inspect.signature(model.forward).parameters.values()
     named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return [named[i] if i < len(named) else f"input{i}" for i in range(count)]
 
 
-class _Recorder(DispatchMode):
-    """Records every aten operation that moves or computes something."""
+class EagerOps(DispatchMode):
+    """Collect the aten operations that move or compute something."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
-        self.ops: list[EagerOp] = []
+        self.operations: list[EagerOp] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation and count it."""
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         if isinstance(func, torch._ops.OpOverload) and not (func.is_view or _base(func) in FREE or not _tensors(out)):
-            self.ops.append(_op(func, args, kwargs, out))
+            self.operations.append(_op(func, args, kwargs, out))
         return out
 
 
 def _op(func: torch._ops.OpOverload, args: Any, kwargs: Any, out: Any) -> EagerOp:
-    from torch.utils.flop_counter import flop_registry  # here, because it imports Triton, whose mode others choose
+    from torch.utils.flop_counter import (
+        flop_registry,  # here, because it imports Triton, and a judge chooses Triton's mode first
+    )
 
     read, written = _tensors((args, kwargs)), _tensors(out)
     formula = flop_registry.get(func.overloadpacket)
@@ -102,7 +106,7 @@ def _op(func: torch._ops.OpOverload, args: Any, kwargs: Any, out: Any) -> EagerO
     )
 
 
-def _vector_flops(name: str, args: Sequence[Any], read: list[torch.Tensor], written: list[torch.Tensor]) -> int:
+def _vector_flops(name: str, args: Sequence[object], read: list[torch.Tensor], written: list[torch.Tensor]) -> int:
     outputs = written[0].numel() if written else 0
     if name in MOVES_ONLY:
         return 0
@@ -113,7 +117,7 @@ def _vector_flops(name: str, args: Sequence[Any], read: list[torch.Tensor], writ
     return outputs * PER_OUTPUT.get(name, 1)
 
 
-def _tensors(values: Any) -> list[torch.Tensor]:
+def _tensors(values: object) -> list[torch.Tensor]:
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]
 
 
@@ -121,7 +125,7 @@ def _base(func: torch._ops.OpOverload) -> str:
     return str(func.overloadpacket.__name__)
 
 
-def _specs(named: Any) -> tuple[TensorSpec, ...]:
+def _specs(named: Iterable[tuple[str, object]]) -> tuple[TensorSpec, ...]:
     return tuple(_spec(name, tensor) for name, tensor in named if isinstance(tensor, torch.Tensor))
 
 
@@ -130,7 +134,7 @@ def _spec(name: str, tensor: torch.Tensor) -> TensorSpec:
 
 
 def dtype_name(dtype: torch.dtype) -> str:
-    """`bfloat16` for `torch.bfloat16`."""
+    """Return `bfloat16` for `torch.bfloat16`."""
     return str(dtype).removeprefix("torch.")
 
 

@@ -1,6 +1,7 @@
-"""A candidate's failure on its way out of the code that found it, and its text for the proposer.
+"""Carry a candidate's failure out of the code that found it, and word it for the proposer.
 
-Inside the process that runs a candidate a failure travels as `Rejected`; outside it is data (`BuildFailed`, `Failed`).
+Inside the process that runs a candidate a failure is the exception `Rejected`; outside it is data (`BuildFailed`,
+`Failed`).
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ import traceback
 from pathlib import Path
 
 from kopt.model.build import Phase
+from kopt.model.language import LANGUAGES, Language
 
 REASON_CHARS = 1500
-"""Longest reason that is handed on."""
+"""Length to which reasons are cut."""
 
 SOURCE_NAME = "candidate.py"
-"""File name under which every candidate is written, so that no message depends on where it lay."""
+"""File name under which every candidate is written, so that no message depends on its folder."""
 
 
 class Rejected(Exception):
-    """A candidate breaks the rules or fails; never leaves the process that runs the candidate."""
+    """A candidate breaks the rules or fails.  The exception never leaves the process that runs the candidate."""
 
     def __init__(self, phase: Phase, reason: str) -> None:
         super().__init__(f"{phase.value}: {reason}")
@@ -28,7 +30,7 @@ class Rejected(Exception):
 
 
 def bounded(text: str) -> str:
-    """At most `REASON_CHARS` characters: the head, and the tail where the point of an error mostly is.
+    """Cut a text to `REASON_CHARS` characters: its head, and its tail, where the point of an error mostly is.
 
     Lone surrogates, which a candidate's message may hold and no file can, are replaced.
     """
@@ -40,24 +42,29 @@ def bounded(text: str) -> str:
 
 
 def describe(error: BaseException, folder: Path) -> str:
-    """What happened and on which line of the candidate, the same wherever and whenever it happens.
+    """Say what happened, and on which line of the candidate, in words that do not depend on place and time.
 
-    Paths, addresses and process ids are taken out.
+    Paths, addresses and process ids are left out.
+
+    Args:
+        error: what the candidate raised, with its causes.
+        folder: where the candidate's file was written.
     """
-    chain = [_one(cause, folder) for cause in _causes(error)]
+    chain = [_describe_one(cause, folder) for cause in _causes(error)]
     return bounded("\ncaused by ".join(dict.fromkeys(part for part in chain if part)))
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
+    """Return an exception and the causes that it was raised from."""
+    causes: list[BaseException] = []
     link: BaseException | None = error
-    while link is not None and link not in found:
-        found.append(link)
+    while link is not None and link not in causes:
+        causes.append(link)
         link = link.__cause__
-    return found
+    return causes
 
 
-def _one(error: BaseException, folder: Path) -> str:
+def _describe_one(error: BaseException, folder: Path) -> str:
     message = neutral(str(error), folder)
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(folder))]
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
@@ -68,10 +75,26 @@ def _one(error: BaseException, folder: Path) -> str:
 
 
 def neutral(text: str, folder: Path) -> str:
-    """`text` without the scratch folder, directories, and names that are drawn anew each time."""
+    """Leave out of a text the scratch folder, directories, and names that differ from run to run."""
     text = text.replace(f"{folder}/", "").replace(str(folder), ".")
     text = re.sub(r"/\S*?/(?:site-packages|dist-packages)/", "", text)
     text = re.sub(r"(?<![\w.])/(?:[\w.+@-]+/)+", "", text)
     text = re.sub(r"\b0x[0-9a-fA-F]{6,}\b", "0x?", text)
     text = re.sub(r"\btmp[a-z0-9_]{8}\b", "tmp?", text)
     return re.sub(r"\bpid[ =:]\d+", "pid ?", text)
+
+
+def no_launch_reason(language: Language) -> str:
+    """Word the rejection of an entry point that launches no kernel."""
+    return f"the entry point launches no {LANGUAGES[language].title} kernel"
+
+
+def torch_computes_reason(operation: object, language: Language) -> str:
+    """Word the rejection of a torch operation that does the work of a kernel."""
+    return f"torch computes with a device tensor: {operation}; the {LANGUAGES[language].title} kernel is to do that"
+
+
+def right_ghost_reason(language: Language) -> str:
+    """Word the verdict on a kernel whose output is right in the ghost call."""
+    kernel = f"the {LANGUAGES[language].title} kernel"
+    return f"with every kernel launch left out the output is still right: {kernel} does not make it"

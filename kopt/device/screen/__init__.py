@@ -1,5 +1,9 @@
-"""Refuse a candidate by its text, before anything of it runs.
+"""Refuse a candidate by its source text, before any of its code runs.
 
-`rules` holds what is refused; `names` resolves what a name stands for, `scopes` which names are local, `reach`
-which modules a dotted name reaches.
+1. `syntax` refuses a source that does not parse or defines no entry point.
+2. `rules` refuses what reaches out of torch, the kernel's language and arithmetic.  For that `names` resolves which
+   modules and parts of modules a name stands for, `scopes` which names are local variables, and `reach` which modules
+   a dotted name passes through.
+
+The screen is no defence by itself; the judges do not rely on it.
 """

@@ -1,7 +1,7 @@
-"""What the names of a source stand for, as dotted paths from its imports.
+"""Resolve what the names of a source stand for, as dotted paths from its imports.
 
-A name may be bound more than once, or be a new name for another; each thing that it may stand for counts, whatever the
-scope.  A module that goes where this does not follow (a list, an argument) is for the screen to refuse.
+A name may be bound more than once, or be assigned from another name; every meaning that it may have counts, whatever
+the scope.  Names are not followed through lists, arguments and the like: `rules` refuses modules that go there.
 """
 
 from __future__ import annotations
@@ -12,30 +12,31 @@ from collections.abc import Iterator, Mapping
 from kopt.device.screen.reach import is_module, same_module
 
 MEANINGS, ROUNDS = 16, 16
-"""How many things that are no modules a name may stand for before more are left out; how often names are followed."""
+"""Most meanings of a name that are counted, modules aside; most passes in which assignments are followed."""
 
 Path = tuple[str, ...]
+"""A dotted name, e.g. `("torch", "nn", "functional")`."""
 Roots = Mapping[str, frozenset[Path]]
-"""What names stand for: dotted paths from an import; each of several that may be meant counts."""
+"""By name, the dotted paths from an import that it may stand for."""
 
 
 def chain(node: ast.AST) -> tuple[str, ...]:
-    """The names of `a.b.c` or `getattr(a.b, "c")`; empty when something else than a name is at its beginning."""
+    """Return the names of `a.b.c` or `getattr(a.b, "c")`; empty for an expression that does not begin with a name."""
     parts: list[str] = []
     while not isinstance(node, ast.Name):
         if isinstance(node, ast.Attribute):
             parts.append(node.attr)
             node = node.value
-        elif got := _got(node):
-            parts.append(got[1])
-            node = got[0]
+        elif read := _read_by_getattr(node):
+            node, name = read
+            parts.append(name)
         else:
             return ()
     return (node.id, *reversed(parts))
 
 
-def _got(node: ast.AST) -> tuple[ast.AST, str] | None:
-    """Of what and which name a `getattr` with a plain name reads."""
+def _read_by_getattr(node: ast.AST) -> tuple[ast.AST, str] | None:
+    """Return the object and the literal name that a `getattr` reads; None for any other node."""
     match node:
         case ast.Call(func=ast.Name(id="getattr"), args=[owner, ast.Constant(value=str(name)), *_]):
             return owner, name
@@ -43,15 +44,16 @@ def _got(node: ast.AST) -> tuple[ast.AST, str] | None:
 
 
 def paths(node: ast.AST, names: Roots) -> tuple[Path, ...]:
-    """The dotted paths of a name or attribute that begins at an import; empty for anything else."""
+    """Return the dotted paths that a name or attribute may stand for; empty when it does not begin at an import."""
     parts = chain(node)
     return tuple((*root, *parts[1:]) for root in sorted(names.get(parts[0], ()))) if parts else ()
 
 
 def roots(tree: ast.Module) -> Roots | None:
-    """What stands for modules or what is in them: names bound by an import, or assigned from such.
+    """Return what names stand for that are bound by an import, or assigned from such names.
 
-    None when names are assigned from names so often that they cannot be followed.
+    Returns:
+        None when names are assigned from names so often that they cannot be followed.
     """
     bound: dict[str, frozenset[Path]] = {}
     for name, path in _imports(tree):
@@ -60,18 +62,18 @@ def roots(tree: ast.Module) -> Roots | None:
     for _ in range(ROUNDS):
         before = dict(bound)
         for node in renamed:
-            for target in (one.id for one in node.targets if isinstance(one, ast.Name)):
+            for target in (target.id for target in node.targets if isinstance(target, ast.Name)):
                 for path in paths(node.value, bound):
-                    held = bound.get(target, frozenset())
-                    if len(held) < MEANINGS or is_module(path):
-                        bound[target] = held | {same_module(path)}
+                    meanings = bound.get(target, frozenset())
+                    if len(meanings) < MEANINGS or is_module(path):
+                        bound[target] = meanings | {same_module(path)}
         if bound == before:
             return bound
     return None
 
 
 def _imports(tree: ast.Module) -> Iterator[tuple[str, Path]]:
-    """Names bound by imports, and the paths of what they stand for."""
+    """Yield each name that an import binds, with the path that it stands for."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -83,16 +85,16 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, Path]]:
 
 
 def renames(tree: ast.Module) -> list[ast.Assign]:
-    """Assignments to names alone; not those of a class, whose names are attributes."""
-    held = {id(one) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for one in _own(node)}
-    given = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and id(node) not in held]
-    return [node for node in given if all(isinstance(target, ast.Name) for target in node.targets)]
+    """Return the assignments to names alone, without those in a class body, whose names are attributes."""
+    in_class = {id(part) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for part in _class_parts(node)}
+    assignments = [node for node in ast.walk(tree) if isinstance(node, ast.Assign) and id(node) not in in_class]
+    return [node for node in assignments if all(isinstance(target, ast.Name) for target in node.targets)]
 
 
-def _own(body: ast.ClassDef) -> Iterator[ast.AST]:
-    """What is in a class, but not in its methods."""
+def _class_parts(body: ast.ClassDef) -> Iterator[ast.AST]:
+    """Yield the nodes of a class outside its methods."""
     left: list[ast.AST] = [body]
     while left:
-        inner = [one for one in ast.iter_child_nodes(left.pop()) if not isinstance(one, ast.FunctionDef)]
+        inner = [child for child in ast.iter_child_nodes(left.pop()) if not isinstance(child, ast.FunctionDef)]
         yield from inner
         left += inner

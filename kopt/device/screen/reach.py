@@ -1,7 +1,7 @@
-"""Which modules a dotted name reaches: modules hold the modules that they import, as attributes.
+"""Find the modules that a dotted name reaches: a module holds the modules that it imports as attributes.
 
-`enum.bltns` is `builtins`, `torch.serialization.pickle` is `pickle`.  Names are looked up in the modules themselves,
-in the versions that a candidate's process has.  Packages are imported for it, and none of their submodules.
+`enum.bltns` is `builtins`, `torch.serialization.pickle` is `pickle`.  Names are looked up in the modules themselves, in
+the versions that a candidate's process has.  To that end packages are imported, but none of their submodules.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from types import ModuleType
 
 
 def foreign_module(path: tuple[str, ...], allowed: Collection[str]) -> str:
-    """The first module outside the allowed packages that a dotted name passes through; empty when there is none.
+    """Return the first module outside the allowed packages that a dotted name passes through; empty when none is.
 
     Args:
-        path: its parts; the first is a package.
+        path: the name's parts; the first is a package.
         allowed: names of packages.
     """
     if path[0] not in allowed:
@@ -25,10 +25,10 @@ def foreign_module(path: tuple[str, ...], allowed: Collection[str]) -> str:
     module: ModuleType | None = importlib.import_module(path[0])
     for name in path[1:]:
         if module is None:
-            return _by_name(name, allowed)
+            return _standard_module(name, allowed)
         value = vars(module).get(name) or sys.modules.get(f"{module.__name__}.{name}")
         if value is not None and not isinstance(value, ModuleType):
-            return ""  # what a class or a function holds is no module
+            return ""  # attributes of classes and functions are no modules
         if value is not None and value.__name__.partition(".")[0] not in allowed:
             return value.__name__
         module = value
@@ -36,7 +36,7 @@ def foreign_module(path: tuple[str, ...], allowed: Collection[str]) -> str:
 
 
 def is_module(path: tuple[str, ...]) -> bool:
-    """Whether a dotted name is a module, here or not imported yet."""
+    """Return whether a dotted name is a module, imported or not."""
     parent, value = _reached(path)
     if value is None and parent is not None and hasattr(parent, "__path__"):
         return importlib.util.find_spec(f"{parent.__name__}.{path[-1]}") is not None
@@ -44,13 +44,13 @@ def is_module(path: tuple[str, ...]) -> bool:
 
 
 def same_module(path: tuple[str, ...]) -> tuple[str, ...]:
-    """The name that a module gives itself, where a dotted name is one that is here; else the dotted name."""
+    """Return the module's own name for a dotted name that is an imported module; any other name as it is."""
     _, value = _reached(path)
     return tuple(value.__name__.split(".")) if isinstance(value, ModuleType) else path
 
 
 def _reached(path: tuple[str, ...]) -> tuple[ModuleType | None, object]:
-    """The module that holds what a dotted name stands for, and that; None where it is not here."""
+    """Return the module that holds the last part of a dotted name, and that part's value; None if not loaded."""
     parent, value = None, sys.modules.get(path[0])
     for name in path[1:]:
         if not isinstance(value, ModuleType):
@@ -59,6 +59,6 @@ def _reached(path: tuple[str, ...]) -> tuple[ModuleType | None, object]:
     return parent, value
 
 
-def _by_name(name: str, allowed: Collection[str]) -> str:
-    """A name in a module that is not here counts as the standard module of that name."""
+def _standard_module(name: str, allowed: Collection[str]) -> str:
+    """Return a name in a module that is not loaded if a standard module has the name and is not allowed, else empty."""
     return name if name in sys.stdlib_module_names and name not in allowed else ""

@@ -1,6 +1,6 @@
-"""Names of a source that are local variables: what an import binds to the same name elsewhere, they do not stand for.
+"""Find the names of a source that are local variables, and so do not stand for an import of the same name.
 
-`import torch.nn.functional as F` at the top, and `rows, F = x.shape` in a function: there, `F` is a number.
+With `import torch.nn.functional as F` at the top and `rows, F = x.shape` in a function, `F` is a number there.
 """
 
 from __future__ import annotations
@@ -17,38 +17,38 @@ _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def local_names(tree: ast.Module, names: Roots) -> set[int]:
-    """Identities of those names that stand for a function's own variable, which is no module and no import."""
+    """Return the identities (`id`) of names that stand for a local variable, which is neither module nor import."""
     modules = {id(node) for node in renames(tree) if any(map(is_module, paths(node.value, names)))}
-    found: set[int] = set()
+    local: set[int] = set()
     left: list[tuple[ast.AST, frozenset[str]]] = [(tree, frozenset())]
     while left:
         node, own = left.pop()
         if isinstance(node, ast.Name) and node.id in own:
-            found.add(id(node))
+            local.add(id(node))
         inside, body = _inside(node, own, modules)
         left += [(child, inside if child in body else own) for child in ast.iter_child_nodes(node)]
-    return found
+    return local
 
 
 def _inside(node: ast.AST, own: frozenset[str], modules: set[int]) -> tuple[frozenset[str], set[ast.AST]]:
-    """A scope's own names and its body; defaults, decorators and annotations belong to what is around it."""
+    """Return the local names inside a node, and its body; defaults, decorators and annotations are outside the body."""
     if isinstance(node, Function):
         body: set[ast.AST] = {*node.body} if isinstance(node.body, list) else {node.body}
         return (own | _bound(node)) - _taken(node, modules), body
     if isinstance(node, ast.ClassDef):
-        return own - {one.id for one in _within(node.body) if isinstance(one, ast.Name)}, {*node.body}
+        return own - {part.id for part in _within(node.body) if isinstance(part, ast.Name)}, {*node.body}
     return own, set()
 
 
 def _bound(function: Function) -> set[str]:
-    """Names that a function's parameters and statements bind, less those of comprehensions."""
-    arguments = [one for one in ast.walk(function.args) if isinstance(one, ast.arg)]
-    stored = [one for one in _inner(function) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load)]
-    return {one.arg for one in arguments} | {one.id for one in stored}
+    """Return the names that a function's parameters and statements bind, without those of comprehensions."""
+    arguments = [node for node in ast.walk(function.args) if isinstance(node, ast.arg)]
+    stored = [node for node in _inner(function) if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)]
+    return {node.arg for node in arguments} | {node.id for node in stored}
 
 
 def _taken(function: Function, modules: set[int]) -> set[str]:
-    """Names that may stand for a module in a function all the same: imported or assigned there, or declared global."""
+    """Return the names that may stand for a module in a function: imported, assigned or declared global there."""
     taken: set[str] = set()
     for node in _inner(function):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -65,7 +65,7 @@ def _inner(function: Function) -> Iterator[ast.AST]:
 
 
 def _within(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
-    """What is in statements, but not in functions, classes and comprehensions in them."""
+    """Yield the nodes of statements, without the insides of functions, classes and comprehensions among them."""
     left = list(nodes)
     while left:
         node = left.pop()

@@ -1,34 +1,20 @@
-"""Diagnose and classify kernels by facts of source, build and profile, without a language model."""
+"""Classify kernels by facts of source and PTX, without a language model."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kopt.backends.backend import Classifier, Diagnoser
+from kopt.backends.backend import Classifier
 from kopt.jobs.builds import built_named
 from kopt.jobs.kernels import kernel_source
 from kopt.jobs.keys import VectorKey
-from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device
-from kopt.model.diagnosis import Diagnosis, Profile
 from kopt.model.technique import Technique, TechniqueVector
-from kopt.model.trial import RankRow, SelectionRow
+from kopt.model.trial import RankRow
 from kopt.provenance import code_digest
-from kopt.search.diagnose import diagnose
 from kopt.store import Store
 from kopt.techniques.static import classify
 from kopt.techniques.taxonomy import taxonomy_digest
-
-
-def diagnose_by_rules(target: ProblemOnTarget, count: int) -> Diagnoser:
-    """Make a diagnoser that ranks `count` directions by rules over profile, roofline and build."""
-
-    def diagnoser(row: SelectionRow, profile: Profile | None) -> Diagnosis:
-        assert profile is not None
-        built = built_named(row.build, target.store)
-        return diagnose(row.kernel, profile, built, row.techniques, target.facts, target.device, count)
-
-    return diagnoser
 
 
 def classify_by_facts(taxonomy: Sequence[Technique], device: Device, store: Store) -> Classifier:

@@ -3,12 +3,14 @@ import socket
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from kopt.sandbox.cage import Limits, cage_features
 from kopt.sandbox.pool import Returned, run_forked
 
 
-def caged(task) -> str:
-    ((_, outcome),) = run_forked([lambda _: task().encode()], workers=1, limits=Limits(wall_s=20.0))
+def caged(task, limits=Limits(wall_s=20.0)) -> str:  # noqa: B008 - frozen
+    ((_, outcome),) = run_forked([lambda _: task().encode()], workers=1, limits=limits)
     assert isinstance(outcome, Returned), outcome
     return outcome.value.decode()
 
@@ -27,16 +29,22 @@ def test_no_api_key_reaches_the_child(monkeypatch):
     assert "sk-secret-of-the-test" not in caged(lambda: Path("/proc/self/environ").read_bytes().decode())
 
 
+def test_only_a_child_that_uses_cuda_sees_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
+    assert caged(lambda: os.environ["CUDA_VISIBLE_DEVICES"]) == ""
+    assert caged(lambda: os.environ["CUDA_VISIBLE_DEVICES"], Limits(wall_s=20.0, gpu=True)) == "GPU-1"
+
+
 def test_the_parents_environment_cannot_be_read():
     if not cage_features()["only scratch writable (Landlock)"]:
-        return
+        pytest.skip("no Landlock on this machine")
     parent = os.getpid()
     assert caged(lambda: refused(Path(f"/proc/{parent}/environ").read_bytes)) == "refused"
 
 
 def test_only_scratch_is_writable(tmp_path):
     if not cage_features()["only scratch writable (Landlock)"]:
-        return
+        pytest.skip("no Landlock on this machine")
     assert caged(lambda: refused(lambda: (tmp_path / "file").write_text("x"))) == "refused"
     assert caged(lambda: refused(lambda: Path(tempfile.mkdtemp(), "file").write_text("x"))) == "permitted"
     assert caged(lambda: refused(lambda: Path("/dev/null").write_text("x"))) == "permitted"
@@ -45,13 +53,13 @@ def test_only_scratch_is_writable(tmp_path):
 
 def test_an_installed_module_cannot_be_changed():
     if not cage_features()["only scratch writable (Landlock)"]:
-        return
+        pytest.skip("no Landlock on this machine")
     assert caged(lambda: refused(lambda: Path(tempfile.__file__).open("a").close())) == "refused"
 
 
 def test_the_network_is_gone():
     if not cage_features()["network namespace"]:
-        return
+        pytest.skip("no network namespaces on this machine")
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
         assert caged(lambda: refused(lambda: socket.create_connection(address, timeout=2))) == "refused"
@@ -60,7 +68,7 @@ def test_the_network_is_gone():
 def test_home_and_caches_lie_in_scratch():
     names = ("HOME", "TMPDIR", "TRITON_CACHE_DIR")
     here, *folders = caged(lambda: "\n".join([os.getcwd(), *(os.environ[name] for name in names)])).splitlines()
-    assert all(Path(folder).parent == Path(here) for folder in folders)
+    assert [Path(folder).parent for folder in folders] == [Path(here)] * len(names)
 
 
 def test_files_of_the_parent_are_closed(tmp_path):

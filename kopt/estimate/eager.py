@@ -1,0 +1,43 @@
+"""Estimate the time of the eager PyTorch reference: each operation alone, at the rate of its bytes or arithmetic."""
+
+from __future__ import annotations
+
+from kopt.model.device import Device
+from kopt.model.diagnosis import Bound
+from kopt.model.problem import Dtype, EagerOp, ProblemFacts, WorkloadFacts
+from kopt.model.timing import Estimated, WorkloadEstimate
+from kopt.roofline import floor_ms, matmul_tflop_s
+
+OPERATION_SECONDS = 3.0e-6
+"""Overhead of one operation of PyTorch on the device."""
+
+
+def eager_ms(facts: ProblemFacts, device: Device) -> float | None:
+    """Estimate the objective of the eager reference, ms; None where there are no facts (in a dry run)."""
+    return estimate_eager(facts, device).objective_ms if facts.workloads else None
+
+
+def estimate_eager(facts: ProblemFacts, device: Device) -> Estimated:
+    """Estimate the time of the eager reference on every main workload."""
+    return Estimated(
+        device=device.name, workloads=tuple(_workload(workload, facts.dtype, device) for workload in facts.workloads)
+    )
+
+
+def _workload(facts: WorkloadFacts, dtype: Dtype, device: Device) -> WorkloadEstimate:
+    operations = [operation for operation in facts.eager_ops if operation.bytes]
+    memory = [operation.bytes / device.copy_gb_s / 1e6 for operation in operations]
+    compute = [_compute_ms(operation, dtype, device) for operation in operations]
+    launch = len(operations) * OPERATION_SECONDS * 1e3
+    floor = floor_ms(facts, device, dtype)
+    total = sum(map(max, memory, compute)) + launch
+    bound: Bound = "latency" if launch > total / 2 else "memory" if sum(memory) >= sum(compute) else "compute"
+    return WorkloadEstimate(
+        workload=facts.workload, ms=max(total, floor), memory_ms=sum(memory), compute_ms=sum(compute), launch_ms=launch,
+        floor_ms=floor, bound=bound, notes=(f"{len(operations)} operations, each on its own",),
+    )  # fmt: skip
+
+
+def _compute_ms(operation: EagerOp, dtype: Dtype, device: Device) -> float:
+    rates = matmul_tflop_s(device, dtype), device.vector_tflop_s
+    return max(operation.matmul_flops / rates[0], operation.vector_flops / rates[1]) / 1e9
