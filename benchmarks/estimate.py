@@ -27,6 +27,7 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.trial import EvaluationRow
 from kopt.problem.folder import load
+from kopt.sandbox.environment import NO_GPU, environment_set
 from kopt.stages.compile import build_with_triton
 from kopt.stages.evaluate import estimate_time
 from kopt.store import Store
@@ -39,7 +40,8 @@ def compare(problem_name: str, kernels: list[dict], store: Store) -> list[dict]:
     """Measured and estimated time of each kernel on each main workload; a kernel that does not build is left out."""
     problem, device = load(ROOT / "config/problems" / problem_name), load_device("h100", ROOT)
     build = build_with_triton(problem, device, store, workers=os.cpu_count() or 1, seconds=120)
-    builds = build([Kernel(source=kernel["source"]) for kernel in kernels])
+    with environment_set(NO_GPU):
+        builds = build([Kernel(source=kernel["source"]) for kernel in kernels])
     facts, rows = problem_facts(problem), []
     for index, built in sorted(builds.items()):
         if not isinstance(built, Built):

@@ -1,4 +1,4 @@
-"""What judging a chunk costs on this GPU, split by phase, and how much the clock scatters.
+"""Measure what judging a chunk costs on this GPU, by phase, and how much times scatter.
 
     python benchmarks/evaluate.py --problem matvec --count 16 --workers 8
     python benchmarks/evaluate.py --problem matvec --baselines eager,compile,max-autotune
@@ -14,17 +14,19 @@ import os
 import re
 import statistics as stats
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kopt.commands.noise import noise_floor
+
 from kopt import statistics
 from kopt.device.build.build import BuildJob, build_all
-from kopt.device.cuda.bench import JudgeProcesses
-from kopt.device.cuda.judge import LIMITS, CudaJob, Final, ProblemOnDevice, judge_on, measure_finalists
-from kopt.device.cuda.noise import noise_floor
+from kopt.device.cuda.environment import environments
+from kopt.device.cuda.finals import FinalsPlan
+from kopt.device.cuda.judge import CudaJob, ProblemOnDevice, judge_on, measure_finalists
+from kopt.device.cuda.judge_processes import JudgeProcesses
 from kopt.device.cuda.race import Race
-from kopt.device.hardware.environment import environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.device.hardware.peaks import describe_device
 from kopt.device.reference.facts import problem_facts
@@ -33,64 +35,63 @@ from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.problem.folder import load
-from kopt.sandbox.fresh import run_in_fresh_process
+from kopt.sandbox.environment import NO_GPU
+from kopt.sandbox.fresh import run_in_fresh_process, run_with_environment
 from kopt.store import Store
 
 PROBLEMS = Path(__file__).parents[1] / "config" / "problems"
 BATCHES = 20
 PART_S = 300.0
-"""Limit of what runs in a process of its own, s."""
+"""Limit of a function that runs in a process of its own, s."""
 
 
 def main() -> None:
     """Print the tables."""
     options = _options()
     problem = load(PROBLEMS / options.problem)
-    found = run_in_fresh_process(PART_S, describe_device)
-    print(f"{found.device.name}: copy {found.device.copy_gb_s} GB/s, matmul {found.device.matmul_tflop_s} TFLOP/s")
-    _chunk(problem, found, options)
-    _noise(problem, found, options.launches)
+    gpu = run_in_fresh_process(PART_S, describe_device)
+    print(f"{gpu.device.name}: copy {gpu.device.copy_gb_s} GB/s, matmul {gpu.device.matmul_tflop_s} TFLOP/s")
+    _chunk(problem, gpu, options)
+    _noise(problem, gpu, options.launches)
     if options.baselines:
-        _baselines(problem, found, options)
+        _baselines(problem, gpu, options)
 
 
-def _chunk(problem: Problem, found: MeasuredDevice, options: argparse.Namespace) -> None:
+def _chunk(problem: Problem, gpu: MeasuredDevice, options: argparse.Namespace) -> None:
     kernels = [problem.seed, *itertools.islice(variants(problem.seed), options.count)]
     with TemporaryDirectory() as folder:
         start = time.perf_counter()
-        builds = run_in_fresh_process(PART_S, build, problem, kernels, found.device, Path(folder))
+        builds = run_with_environment(NO_GPU, PART_S, build, problem, kernels, gpu.device, Path(folder))
         print(f"\nCPU stage: {len(kernels)} kernels in {time.perf_counter() - start:.2f} s on {os.cpu_count()} cores")
         jobs = [
-            CudaJob(kernel=one, problem=problem, seed=1, build=build if isinstance(build, Built) else None)
-            for one, build in zip(kernels, builds, strict=True)
+            CudaJob(kernel=kernel, problem=problem, seed=1, build=build if isinstance(build, Built) else None)
+            for kernel, build in zip(kernels, builds, strict=True)
         ]
-        _judge(problem, found, options, jobs, Store(Path(folder)))
+        _judge(problem, gpu, options, jobs, Store(Path(folder)))
 
 
 def build(problem: Problem, kernels: Sequence[Kernel], device: Device, folder: Path) -> list[Build]:
-    """What the CPU stage makes of the kernels, in a process of its own: the judge's must not have used Triton."""
+    """Build the kernels in this process, which is not the judge's: that one must not have used Triton."""
     jobs = [BuildJob(kernel=kernel, problem=problem, device=device) for kernel in kernels]
-    made = dict(build_all(jobs, store=Store(folder), workers=os.cpu_count() or 1))
-    return [made[at] for at in range(len(kernels))]
+    builds = dict(build_all(jobs, store=Store(folder), workers=os.cpu_count() or 1))
+    return [builds[at] for at in range(len(kernels))]
 
 
 def _judge(
-    problem: Problem, found: MeasuredDevice, options: argparse.Namespace, given: Sequence[CudaJob], store: Store
+    problem: Problem, gpu: MeasuredDevice, options: argparse.Namespace, chunk: Sequence[CudaJob], store: Store
 ) -> None:
-    seed, *jobs = given
-    # This process is to begin as the workflow's does: facts come from elsewhere, known times are looked for first.
+    seed, *jobs = chunk
+    # This process begins as the workflow's does: facts come from another process, stored times are looked for first.
     facts = run_in_fresh_process(PART_S, problem_facts, problem)
     environments()
     start = time.perf_counter()
     race = Race(first=5, repeat=options.repeat)
-    with JudgeProcesses(
-        problem, seed=1, workers=options.workers, limits=LIMITS, calibrated=options.calibrated
-    ) as bench:
-        ground = ProblemOnDevice(facts, found, store)
-        judged = dict(judge_on(bench, jobs, ground, incumbent=seed, race=race))
-    account = bench.account
+    with JudgeProcesses(problem, calibrated=options.calibrated) as processes:
+        context = ProblemOnDevice(facts, gpu, store)
+        judged = dict(judge_on(processes, jobs, context, workers=options.workers, incumbent=seed, race=race))
+    account = processes.account
     total = time.perf_counter() - start
-    passed = [one for one in judged.values() if one.timing is not None]
+    passed = [kernel for kernel in judged.values() if kernel.timing is not None]
     print(f"\n{len(jobs)} candidates, {len(passed)} passed, {options.workers} contestants at a time")
     print(f"{'whole chunk':32} {total:8.2f} s {total / len(jobs):8.3f} s a candidate")
     alone = sum(seconds for name, seconds in account.items() if name.startswith("the timer"))
@@ -98,38 +99,40 @@ def _judge(
     for name, seconds in sorted(account.items(), key=lambda pair: -pair[1]):
         print(f"  {name:30} {seconds:8.2f} s {seconds / len(jobs):8.3f} s a candidate")
     for phase in passed[0].seconds if passed else ():
-        print(f"  contestant: {phase:18} {stats.mean(one.seconds[phase] for one in passed):8.3f} s each, side by side")
-    best = min(passed, key=lambda one: one.timing.objective_ms if one.timing else 0.0)
+        seconds = stats.mean(kernel.seconds[phase] for kernel in passed)
+        print(f"  contestant: {phase:18} {seconds:8.3f} s each, side by side")
+    best = min(passed, key=lambda kernel: kernel.timing.objective_ms if kernel.timing else 0.0)
     assert best.timing is not None
     print(f"best {best.timing.objective_ms:.4f} ms, {best.timing.roofline_share:.1%} of the roofline, "
           f"{best.timing.ratio:.4f} of the seed's time")  # fmt: skip
 
 
-def _noise(problem: Problem, found: MeasuredDevice, launches: int) -> None:
-    noise = noise_floor(problem, found.device.memory_bytes, batches=BATCHES, launches=launches)
+def _noise(problem: Problem, gpu: MeasuredDevice, launches: int) -> None:
+    noise = noise_floor(problem, gpu.device.memory_bytes, batches=BATCHES, launches=launches)
     print(f"\nA/A, {noise.batches} batches of {launches}: 1 inside {noise.inside} of {noise.batches} intervals, "
           f"median noise {noise.floor:.3%}, ratio off by at most {noise.worst:.3%}")  # fmt: skip
 
 
-def _baselines(problem: Problem, found: MeasuredDevice, options: argparse.Namespace) -> None:
+def _baselines(problem: Problem, gpu: MeasuredDevice, options: argparse.Namespace) -> None:
     start = time.perf_counter()
     finals = measure_finalists(
-        {"seed": CudaJob(kernel=problem.seed, problem=problem, seed=3)}, ProblemOnDevice(problem_facts(problem), found),
-        plan=Final(baselines=tuple(options.baselines.split(",")), warmup=10),
+        {"seed": CudaJob(kernel=problem.seed, problem=problem, seed=3)}, ProblemOnDevice(problem_facts(problem), gpu),
+        plan=FinalsPlan(baselines=tuple(options.baselines.split(",")), warmup=10),
     )  # fmt: skip
     print(f"\nfresh interleaved measurement, {time.perf_counter() - start:.1f} s")
     for name, timing in finals.timings.items():
         eager = finals.timings.get("eager")
         ratio = statistics.measured_ratio(timing, eager) if eager else None
-        for one in timing.workloads:
-            print(f"  {name:16} {one.workload:20} {one.median_ms:8.4f} ms [{one.low_ms:.4f}, {one.high_ms:.4f}]"
-                  f" {one.floor_ms / one.median_ms:6.1%} of the roofline")  # fmt: skip
+        for timed in timing.workloads:
+            interval = f"[{timed.low_ms:.4f}, {timed.high_ms:.4f}]"
+            print(f"  {name:16} {timed.workload:20} {timed.median_ms:8.4f} ms {interval}"
+                  f" {timed.floor_ms / timed.median_ms:6.1%} of the roofline")  # fmt: skip
         if ratio:
             print(f"  {name:16} {ratio.middle:.4f} of eager [{ratio.low:.4f}, {ratio.high:.4f}]")
 
 
-def variants(seed: Kernel):  # type: ignore[no-untyped-def]
-    """Kernels that differ from the seed in warps, stages and the last block size."""
+def variants(seed: Kernel) -> Iterator[Kernel]:
+    """Yield kernels that differ from the seed in warps, stages and the last block size."""
     sizes = re.findall(r"BLOCK\w*=(\d+)", seed.source)
     for warps, factor, stages in itertools.product((4, 8, 2, 16), (4, 8, 2, 1, 16), (3, 2, 4)):
         source = re.sub(r"num_warps=\d+", f"num_warps={warps}, num_stages={stages}", seed.source)

@@ -1,4 +1,4 @@
-"""Kill a search again and again while it asks language models: is anything asked again that was answered?
+"""Kill a search again and again while it asks language models, and look for requests that are asked again.
 
     python benchmarks/llm_interruptions.py [--kills 20] [--seed 0] [--latency 0.2] [--limit 4]
 
@@ -34,7 +34,7 @@ CONFIG = (
 
 
 def main() -> int:
-    """Print the comparison."""
+    """Run both searches, print the comparison, and return 1 when they differ."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
@@ -87,8 +87,8 @@ def _describe(spans: list[Span], search: Search) -> None:
     print(f"replies in the store after each: {' '.join(map(str, kept))}")
     ledger = Ledger(search.folder / "results" / "t" / "ledger.jsonl")
     ledger.refresh()
-    bill = ledger.bill()
-    print(f"the ledger: {bill.calls} replies, {bill.lost} calls lost, {bill.reused} replies found again")
+    cost = ledger.cost()
+    print(f"the ledger: {cost.calls} replies, {cost.lost} calls lost, {cost.stored} replies found again")
 
 
 if __name__ == "__main__":

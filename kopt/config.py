@@ -28,7 +28,7 @@ Baseline = Literal["eager", "compile", "max-autotune"]
 class Settings(Value):
     """A value whose field docstrings become the generated reference (reading them takes time, so only here)."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
+    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class TechniqueClustering(Settings):
@@ -69,27 +69,27 @@ class Limits(Settings):
     """Wall-clock limit for profiling one kernel with Nsight Compute, s."""
 
 
-class Llm(Settings):
+class CallOptions(Settings):
     """How language models are called."""
 
     concurrency: int = Field(default=64, ge=1, le=1024)
-    """Calls at the same time, over all models; each model has its own limit beside it."""
+    """Concurrent calls, over all models; each model has its own limit in the model table."""
     deadline_seconds: float = Field(default=600.0, gt=0)
-    """Time for one call, from its start to its last token, s."""
+    """Time limit of one call, from its start to its last token, s."""
     give_up_seconds: float = Field(default=1800.0, gt=0)
-    """Time after which a request is not tried again, waits included, s."""
+    """Time after which a request is not retried, waits included, s."""
     connect_seconds: float = Field(default=15.0, gt=0)
     """Time to open a connection, s."""
     max_tries: int = Field(default=6, ge=1, le=100)
-    """Calls for one request."""
+    """Most calls for one request."""
     backoff_seconds: float = Field(default=1.0, ge=0)
-    """Longest wait before the second try; it doubles from try to try, s."""
+    """Longest wait before the second try; it doubles with each try, s."""
     backoff_cap_seconds: float = Field(default=60.0, ge=0)
-    """Longest wait that is not asked for by the server, s."""
+    """Longest wait, unless the server asks for a longer one, s."""
     poll_seconds: float = Field(default=60.0, gt=0)
-    """Time between two looks at a batch, s."""
+    """Time between two polls of a batch, s."""
     wait_seconds: float = Field(default=90_000.0, gt=0)
-    """Time after which a round by batch is given up; a later run takes its batches up, s."""
+    """Time after which a run stops waiting for its batches; a later run collects them, s."""
 
 
 class Asking(Value):
@@ -100,7 +100,7 @@ class Asking(Value):
     exchange: str
     budget_usd: float | None
     budget_calls: int | None
-    llm: Llm
+    llm: CallOptions
 
 
 class Config(Settings):
@@ -156,7 +156,7 @@ class Config(Settings):
     """Most US dollars that the run may spend on replies; the search ends before it would pass them."""
     budget_calls: int | None = Field(default=None, ge=0)
     """Most calls that the run may make."""
-    llm: Llm = Llm()
+    llm: CallOptions = CallOptions()
     """How language models are called."""
     stop: Stop = Stop()
     """Early stop."""

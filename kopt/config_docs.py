@@ -1,11 +1,10 @@
-"""The configuration model as files: YAML defaults, JSON schema and a page for people, generated so that none drifts."""
+"""Generate files from the configuration model: YAML defaults, JSON schema and a page for people."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic.fields import FieldInfo
@@ -17,7 +16,7 @@ NOTE = "generated from kopt/config.py by `kopt config --write`"
 
 
 def files() -> dict[Path, str]:
-    """Every generated file, relative to the project's root, with its text."""
+    """Make the text of every generated file, by path relative to the project's root."""
     return {
         Path("config/config.yaml"): default_yaml(),
         Path("config/schema.json"): schema_json(),
@@ -26,18 +25,18 @@ def files() -> dict[Path, str]:
 
 
 def default_yaml() -> str:
-    """All settings with their defaults, each under its description."""
+    """List all settings with their defaults as YAML, each below its description."""
     lines = [f"# All settings and their defaults; {NOTE}.", "# A preset or --config changes some of them."]
     return "\n".join([*lines, "", *_yaml_lines(Config(), indent=""), ""])
 
 
 def schema_json() -> str:
-    """JSON schema of a configuration, for editors."""
+    """Make the JSON schema of a configuration, for editors."""
     return json.dumps(Config.model_json_schema(), indent=2, sort_keys=True) + "\n"
 
 
 def page() -> str:
-    """The reference for people: a table of settings."""
+    """Make the reference for people: a table of settings in Markdown."""
     head = [
         "# Configuration reference",
         "",
@@ -62,7 +61,7 @@ def _yaml_lines(value: Value, indent: str) -> Iterator[str]:
             yield f"{indent}{name}: {_plain(item)}"
 
 
-def _settings(value: Value, prefix: str) -> Iterator[tuple[str, Any, str]]:
+def _settings(value: Value, prefix: str) -> Iterator[tuple[str, object, str]]:
     for name, field in type(value).model_fields.items():
         item = getattr(value, name)
         if isinstance(item, Value):
@@ -75,7 +74,7 @@ def _description(field: FieldInfo) -> str:
     return field.description or ""
 
 
-def _plain(item: Any) -> str:
-    """One line of YAML."""
+def _plain(item: object) -> str:
+    """Write a value as one line of YAML."""
     item = list(item) if isinstance(item, tuple) else item
     return yaml.safe_dump(item, default_flow_style=True, width=1000).removesuffix("\n").removesuffix("\n...")

@@ -1,4 +1,4 @@
-"""Settings as they come, from files and command lines, made into a checked configuration; a fault is one clear line."""
+"""Load settings from files and command lines as a checked configuration; a fault is one clear line."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import re
 import tempfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from kopt.config import EMBEDDED, Config
 from kopt.errors import ConfigError, nearest
@@ -17,14 +18,18 @@ from kopt.model.device import Device
 from kopt.run_settings import RunSettings, check_consistent
 
 REPLACED = {"num_top_kernels": "candidate_pool_size", "num_expanding_parents": "candidate_pool_size"}
-"""Older settings, and what took their place."""
+"""Replaced settings, by their old names."""
 
 PLAIN_PATH = r"[\w./+@%:,~-]+"
-"""Paths that stand in a rule's command as they are."""
+"""Pattern of paths that a rule's command can hold unquoted."""
 
 
-def load(raw: Mapping[str, Any], root: Path) -> Config:
-    """Settings as they were given, over those of the preset that they name, over those of `config/config.yaml`.
+def load(raw: Mapping[str, object], root: Path) -> Config:
+    """Load given settings on top of the preset that they name, on top of `config/config.yaml`.
+
+    Args:
+        raw: settings by name, as they were given.
+        root: the project's root.
 
     Raises:
         ConfigError: one line that names the setting and what to do.
@@ -40,7 +45,7 @@ def load(raw: Mapping[str, Any], root: Path) -> Config:
 
 
 def load_preset(name: str, root: Path) -> Config:
-    """A preset by name, on top of the defaults, with its declared slots reconciled with the formula.
+    """Load a preset by name on top of the defaults; its declared slots must agree with the formula.
 
     Raises:
         ConfigError: there is no such preset, or it is malformed.
@@ -48,8 +53,12 @@ def load_preset(name: str, root: Path) -> Config:
     return parse(read(_preset_file(name, root)), f"preset {name}")
 
 
-def parse(settings: Mapping[str, Any], where: str) -> Config:
-    """Settings as a checked value.
+def parse(settings: Mapping[str, object], where: str) -> Config:
+    """Check settings.
+
+    Args:
+        settings: by name.
+        where: where they come from, for error messages.
 
     Raises:
         ConfigError: one line that names the setting and what to do.
@@ -66,12 +75,12 @@ def parse(settings: Mapping[str, Any], where: str) -> Config:
 
 
 def check_files(config: Config, root: Path, served: Collection[str] = ()) -> None:
-    """Check what the settings point at: models, run folder, before anything is spent.
+    """Check what the settings point at, before anything is spent: models exist, folders can be written.
 
     Args:
         config: the settings.
         root: the project's root.
-        served: language models that the model table knows.
+        served: names of the language models in the model table.
 
     Raises:
         ConfigError: one line that names the setting and what to do.
@@ -93,7 +102,7 @@ def check_files(config: Config, root: Path, served: Collection[str] = ()) -> Non
 
 
 def load_device(name: str, root: Path) -> Device:
-    """A device description from `config/devices`.
+    """Load a device description from `config/devices`.
 
     Raises:
         ConfigError: there is no such description, or it is malformed.
@@ -103,7 +112,7 @@ def load_device(name: str, root: Path) -> Device:
     if name not in known:
         raise ConfigError(f"device: unknown {name!r}{nearest(name, known)}; known are {', '.join(known)}")
     try:
-        return Device.model_validate(yaml.safe_load((folder / f"{name}.yaml").read_text()))
+        return Device.model_validate(read(folder / f"{name}.yaml"))
     except ValidationError as error:
         raise ConfigError(f"config/devices/{name}.yaml: {_explain(error, Device)}") from error
 
@@ -116,25 +125,25 @@ def _preset_file(name: str, root: Path) -> Path:
     return folder / f"{name}.yaml"
 
 
-def read(file: Path) -> dict[str, Any]:
-    """The settings in a file, those without a value left out.
+def read(file: Path) -> dict[str, object]:
+    """Read the settings in a file; those without a value are left out.
 
     Raises:
-        ConfigError: it cannot be read, or holds something else.
+        ConfigError: the file cannot be read, or holds something else.
     """
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that cannot be is a ValueError
         raise ConfigError(f"{file}: not YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(content or {}, dict):
         raise ConfigError(f"{file}: must be a mapping of settings")
     return {key: value for key, value in (content or {}).items() if value is not None}
 
 
-def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Two mappings as one; where both have a mapping under a key, that is made of both in turn."""
+def _over(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:
+    """Merge two mappings; where both have a mapping under a key, these are merged in turn, else `above` wins."""
     merged = dict(below)
     for key, value in above.items():
         known = merged.get(key)
@@ -142,7 +151,7 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _without_preset_slots(settings: dict[str, Any], preset: Config) -> dict[str, Any]:
+def _without_preset_slots(settings: dict[str, object], preset: Config) -> dict[str, object]:
     """Drop the preset's declared slots when the command line changed what they are computed from."""
     if settings.get("slots") == preset.slots:
         return {key: value for key, value in settings.items() if key != "slots"}
@@ -161,18 +170,18 @@ def _check_writable(setting: str, folder: Path) -> None:
 
 
 def _explain(error: ValidationError, model: type[BaseModel] = Config) -> str:
-    return "; ".join(_explain_one(dict(one), model) for one in error.errors(include_url=False))
+    return "; ".join(_explain_one(fault, model) for fault in error.errors(include_url=False))
 
 
-def _explain_one(one: dict[str, Any], model: type[BaseModel]) -> str:
-    location = [str(part) for part in one["loc"]]
+def _explain_one(fault: ErrorDetails, model: type[BaseModel]) -> str:
+    location = [str(part) for part in fault["loc"]]
     name = ".".join(location)
-    if one["type"] == "extra_forbidden":
+    if fault["type"] == "extra_forbidden":
         if location[-1] in REPLACED:
             return f"{name} was replaced by {REPLACED[location[-1]]}: set that instead"
         return f"unknown key {name!r}{nearest(location[-1], _keys(model, location[:-1]))}"
-    message = str(one["msg"]).removeprefix("Value error, ")
-    got = f" (got {one['input']!r})" if name and not isinstance(one.get("input"), dict) else ""
+    message = fault["msg"].removeprefix("Value error, ")
+    got = f" (got {fault['input']!r})" if name and not isinstance(fault["input"], dict) else ""
     return f"{name}: {message}{got}" if name else message
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from kopt import artifact
 from kopt.artifact import text_digest
-from kopt.device.hardware.environment import environment, environments
+from kopt.device.cuda.environment import environment, environments
 from kopt.errors import DeviceError
 from kopt.jobs.accidents import is_accident, is_refused_time
 from kopt.jobs.builds import known_build
@@ -69,10 +69,11 @@ def measure_anew(
     if finals is not None:
         return finals
     with leased(store, wait_s=measure.gpu_wait_seconds) as device:
-        from kopt.device.cuda.judge import LIMITS, CudaJob, Final, ProblemOnDevice, measure_finalists
+        from kopt.device.cuda.finals import FinalsPlan
+        from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, measure_finalists
 
         check_same(device, target.device)
-        plan = Final(
+        plan = FinalsPlan(
             baselines=tuple(baselines), warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat,
             processes=processes,
         )  # fmt: skip

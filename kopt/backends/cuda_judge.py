@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kopt.backends.backend import Judge
-from kopt.device.hardware.environment import environments
+from kopt.device.cuda.environment import environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.accidents import is_accident, is_refused_time
 from kopt.jobs.builds import built_named, known_build, toolchain

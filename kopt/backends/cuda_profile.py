@@ -8,7 +8,7 @@ from kopt.backends.backend import ProfiledParent, Profiler
 from kopt.backends.cuda_judge import Records
 from kopt.backends.estimates import estimate_time
 from kopt.backends.static_profile import profile_without_counters
-from kopt.device.hardware.environment import environment, environments
+from kopt.device.cuda.environment import environment, environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.builds import built_named
 from kopt.jobs.kernels import kernel_named

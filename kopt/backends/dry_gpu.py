@@ -21,6 +21,7 @@ from kopt.model.outcome import BEST, SEED, Outcome
 from kopt.model.timing import Finals, Measured, WorkloadTiming
 from kopt.model.trial import BuildRow, RankRow, SelectionRow
 from kopt.model.verdict import Passed
+from kopt.sandbox.environment import GPU_VARIABLE
 from kopt.store import Store
 
 COUNT = 4
@@ -104,10 +105,10 @@ def leased(options: MeasureOptions) -> AbstractContextManager[object]:
 
 def lease_made_up(wait_s: float) -> AbstractContextManager[object]:
     """Lease one of the made-up GPUs, waiting `wait_s` seconds at the longest."""
-    from kopt.device.hardware.gpus import VISIBLE, Gpu
+    from kopt.device.hardware.gpus import Gpu
     from kopt.device.hardware.lease import lease
 
-    names = os.environ.get(VISIBLE) or ",".join(map(str, range(COUNT)))
+    names = os.environ.get(GPU_VARIABLE) or ",".join(map(str, range(COUNT)))
     gpus = [
         Gpu(uuid=f"made-up-{name.strip()}", name=NAME, memory_bytes=80 << 30, driver="none", arch=90, index=index)
         for index, name in enumerate(names.split(","))

@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from kopt.backends.backend import Builder
+from kopt.errors import DeviceError
 from kopt.model.build import Build
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
+from kopt.sandbox.environment import GPU_VARIABLE
 from kopt.store import Store
 
 
@@ -23,12 +25,18 @@ def build_with_triton(problem: Problem, device: Device, store: Store, *, workers
         store: keeps PTX and binaries.
         workers: children at a time.
         seconds: wall-clock limit of one kernel, s.
+
+    The process must see no GPU (`kopt.sandbox.environment.NO_GPU`): torch would initialise CUDA before it is forked.
+
+    Raises:
+        DeviceError: a build is asked for in a process that may see a GPU.
     """
 
     def build(kernels: Sequence[Kernel]) -> Mapping[int, Build]:
         if not kernels:
             return {}
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a driver that is there must not be initialised before the fork
+        if os.environ.get(GPU_VARIABLE) != "":
+            raise DeviceError(f"kernels are built in a process that sees no GPU: begin it with {GPU_VARIABLE} empty")
         from kopt.device.build.build import LIMITS, BuildJob, build_all
 
         jobs = [BuildJob(kernel=kernel, problem=problem, device=device) for kernel in kernels]

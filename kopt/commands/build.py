@@ -13,6 +13,7 @@ from kopt.commands.parts.arguments import ROOT, add_kernel, check_store, kernel_
 from kopt.config import Config
 from kopt.load_config import load_device
 from kopt.model.build import Build, BuildFailed
+from kopt.sandbox.environment import NO_GPU, environment_set
 from kopt.store import Store
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
             problem, device, Store(options.store or Path(scratch)), workers=os.cpu_count() or 1,
             seconds=Config().limits.build_seconds,
         )  # fmt: skip
-        build = build_all([kernel])[0]
+        with environment_set(NO_GPU):
+            build = build_all([kernel])[0]
     print(json.dumps(build.model_dump(mode="json"), indent=1) if options.json else in_words(build))
     return 1 if isinstance(build, BuildFailed) else 0
 

@@ -50,13 +50,13 @@ def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> int
     Raises:
         ConfigError: the folder has no ledger, or the store has none of its replies.
     """
-    from kopt.jobs.asker import LACKING
+    from kopt.jobs.asker import UNANSWERED
     from kopt.llm.pack import pack
     from kopt.run.load import MANIFEST, load_ledger
     from kopt.run.manifest import Manifest
 
-    lacking = (run / LACKING).read_text().split() if (run / LACKING).exists() else []
-    requests = {*lacking, *(line.request for line in load_ledger(run).lines())}
+    unanswered = (run / UNANSWERED).read_text().split() if (run / UNANSWERED).exists() else []
+    requests = {*unanswered, *(line.request for line in load_ledger(run).lines())}
     manifest = read_value(run / MANIFEST, Manifest) if (run / MANIFEST).exists() else None
     recording = recording_of(run, manifest, root) if manifest else None
     count = pack(store, requests, archive, manifest.versions if manifest else None, recording)

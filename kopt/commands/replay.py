@@ -55,7 +55,7 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
         run: name of the replay, the run's own by default.
 
     Raises:
-        CorruptArtifact: the file is no such archive.
+        CorruptArtifact: the file is not such an archive.
         ConfigError: the archive does not say what the run was made from, or another run of that name exists.
     """
     from kopt.llm.pack import recording_in, unpack
@@ -70,14 +70,14 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
     mark = beside / "archive.sha256"
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     if (results / name).exists() and not (mark.exists() and mark.read_text().strip() == digest):
-        raise ConfigError(f"{results / name} exists and is no replay of {archive}: name this one with --run NAME")
+        raise ConfigError(f"{results / name} exists and is not a replay of {archive}: name this one with --run NAME")
     unpack(archive, Store(store))
     write_text(mark, f"{digest}\n")
     for file, text in recording.problem.items():
         write_text(beside / "problems" / str(recording.settings["problem"]) / file, text)
     write_text(beside / "models.yaml", yaml.safe_dump(recording.models.model_dump(mode="json"), sort_keys=True))
-    settings = {key: value for key, value in recording.settings.items() if key not in MADE_HERE and value is not None}
-    settings |= {
+    kept = {key: value for key, value in recording.settings.items() if key not in MADE_HERE and value is not None}
+    settings = kept | {
         "results": str(results), "store": str(store), "run": name, "problems": str((beside / "problems").resolve()),
         "models_file": str((beside / "models.yaml").resolve()), "replies": "replay",
         "judge": recording.settings["judge"],

@@ -1,4 +1,4 @@
-"""Say what a store holds, and remove what nothing reads any more: `kopt store`.
+"""`kopt store`: say what a store holds, and remove what nothing reads any more.
 
 Dead weight of a store is what no version of kopt with these schemas will read again: items of an older schema, files
 that were set aside as corrupt, locks that nobody holds, and half-written files of processes that were killed.  Records
@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
@@ -35,6 +36,9 @@ from kopt.llm.packed import PackedKey
 from kopt.llm.request import NoReplyKey, ReplyKey
 from kopt.model.base import Value
 from kopt.store import CONFLICTS, CORRUPT, LOCKS, SCHEMA_VERSION, Key, envelope_version, item_files
+
+if TYPE_CHECKING:
+    from kopt.commands.parts.arguments import Commands
 
 KEYS: tuple[type[Key], ...] = (
     FactsKey, BuildKey, VerdictKey, EstimateKey, TimingKey, FinalsKey, ProfileKey, VectorKey, ProposalKey, PeaksKey,
@@ -109,7 +113,7 @@ def prune(root: Path, *, dry_run: bool = True) -> Pruned:
         StoreError: the folder cannot be read, or a file cannot be removed.
     """
     if not root.is_dir():
-        raise ConfigError(f"{root} is no folder: name the store of a run (setting `store`)")
+        raise ConfigError(f"{root} is not a folder: name the store of a run (setting `store`)")
     removed, size = [], 0
     try:
         for path in (*_older_items(root), *_files(root / CORRUPT), *_leftovers(root), *_free_locks(root)):
@@ -139,9 +143,9 @@ def report_lines(report: StoreReport, root: Path) -> list[str]:
     return lines
 
 
-def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the parser of `kopt`."""
-    store = subparsers.add_parser("store", help="say what a store holds; remove what nothing reads any more")
+def add_parser(commands: Commands) -> None:
+    """Declare the command's words."""
+    store = commands.add_parser("store", help="say what a store holds; remove what nothing reads any more")
     store.add_argument("store", type=Path, nargs="?", default=Path(Config().store), help="folder of the store")
     store.add_argument(
         "--prune", action="store_true",
@@ -151,14 +155,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     store.set_defaults(command=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print a report or prune; the exit status of a report is 1 where there are conflicts."""
-    if arguments.prune:
-        pruned = prune(arguments.store, dry_run=False)
-        _print(pruned, [f"removed {len(pruned.files)} files ({_size(pruned.bytes)})"], as_json=arguments.json)
+    if options.prune:
+        pruned = prune(options.store, dry_run=False)
+        _print(pruned, [f"removed {len(pruned.files)} files ({_size(pruned.bytes)})"], as_json=options.json)
         return 0
-    report = store_report(arguments.store)
-    _print(report, report_lines(report, arguments.store), as_json=arguments.json)
+    report = store_report(options.store)
+    _print(report, report_lines(report, options.store), as_json=options.json)
     return 1 if report.conflicts else 0
 
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from kopt.estimate.instructions import Instruction, PtxProgram, kind, loop_ends
+from kopt.estimate.registers import integer
 from kopt.estimate.walk import UNKNOWN, Walk
 from kopt.model.build import Launch
 from kopt.model.device import Device
@@ -135,7 +136,7 @@ def _depth(instructions: list[Instruction], head: int, launch: Launch, tile_byte
         return 0.0
     commits = sum("commit_group" in instruction.opcode for instruction in instructions)
     waits = [code for code in instructions if "cp.async.wait_group" in code.opcode and code.operands]
-    pending = [int(wait.operands[0]) for wait in waits]
+    pending = [integer(wait.operands[0]) or 0 for wait in waits]
     return (max(pending, default=0) // max(commits, 1)) + 1.0
 
 

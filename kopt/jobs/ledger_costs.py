@@ -1,4 +1,4 @@
-"""What a run's replies cost, label by label, by its ledger.
+"""Say what a run's replies cost, label by label, by its ledger.
 
 Each job that asks keeps its own part of it among its outputs, so that the report depends on declared files alone.
 """
@@ -7,67 +7,56 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 from kopt.artifact import write_table
 from kopt.jobs.asker import LEDGER
 from kopt.jobs.command import Job
-from kopt.llm.ledger import Ledger, Released, Reserved, Reused, Settled
-from kopt.llm.reply import Usage
-from kopt.report.costs import Cost, LabelledCost, total
+from kopt.llm.ledger import Ledger, Line, cost_of
+from kopt.model.cost import Cost, total
+from kopt.report.costs import LabelledCost
 
-LABEL = re.compile(r"r(?P<round>\d+)(?:a(?P<attempt>\d+)s(?P<slot>\d+)|(?P<other>d|c|reflect)\d*)")
+LABEL = re.compile(r"r(?P<round>[0-9]+)(?:a(?P<attempt>[0-9]+)s(?P<slot>[0-9]+)|(?P<shared>d|c|reflect)[0-9]*)")
 SHARED = {"d": "diagnose", "c": "classify", "reflect": "reflect"}
-
-
-def costs_of(lines: Iterable[Reserved | Settled | Released | Reused]) -> list[LabelledCost]:
-    """Costs by label and model, in that order, of the last line of each call and of reuses."""
-    found: dict[tuple[str, str], list[Cost]] = {}
-    for line in lines:
-        found.setdefault((line.label, line.model), []).append(_cost(line))
-    return [_labelled(label, model, total(costs)) for (label, model), costs in sorted(found.items())]
+"""Purposes of what the slots share, by the word in the label."""
 
 
 def write_costs(job: Job) -> None:
-    """Write what the requests of a job, whose labels begin with `labels`, cost this run; nowhere if it asks no model.
-
-    The job's earlier tries and the calls that they lost count too.
-    """
+    """Write what the requests of a job cost this run, if the job asks a model: see `write_costs_of`."""
     for path in job.paths("costs"):
-        ledger = Ledger(job.path("run") / LEDGER)
-        ledger.refresh()
-        mine = [line for line in ledger.lines() if line.label.startswith(job.text("labels"))]
-        write_table(path, costs_of(mine), LabelledCost)
+        write_costs_of(job.path("run"), job.text("labels"), path)
 
 
-def _cost(line: Reserved | Settled | Released | Reused) -> Cost:
-    if isinstance(line, Settled):
-        return _tokens(line.usage).model_copy(
-            update={"calls": 1, "paid_usd": line.usage.dollars, "saved_usd": line.saved}
-        )
-    if isinstance(line, Reused):
-        return _tokens(line.usage).model_copy(update={"stored": 1, "stored_usd": line.usage.dollars})
-    if isinstance(line, Reserved) or line.billed:
-        return Cost(lost=1, paid_usd=line.dollars, lost_usd=line.dollars)
-    return Cost(turned_away=1)
+def write_costs_of(run: Path, labels: str, path: Path) -> None:
+    """Write a table of what requests cost a run; earlier tries and the calls that they lost count too.
+
+    Args:
+        run: the run's folder.
+        labels: beginning of the requests' labels, e.g. `r1a0`.
+        path: the table to write.
+    """
+    ledger = Ledger(run / LEDGER)
+    ledger.refresh()
+    lines = [line for line in ledger.lines() if line.label.startswith(labels)]
+    write_table(path, costs_of(lines), LabelledCost)
 
 
-def _tokens(usage: Usage) -> Cost:
-    return Cost(
-        input=usage.input + usage.cached_input + usage.cache_write,
-        cached=usage.cached_input,
-        output=usage.output,
-        reasoning=usage.reasoning,
-        estimated=usage.estimated,
-    )
+def costs_of(lines: Iterable[Line]) -> list[LabelledCost]:
+    """Sum the lines of a ledger by label and model, in that order."""
+    costs: dict[tuple[str, str], list[Cost]] = {}
+    for line in lines:
+        costs.setdefault((line.label, line.model), []).append(cost_of(line))
+    return [_labelled(label, model, total(parts)) for (label, model), parts in sorted(costs.items())]
 
 
 def _labelled(label: str, model: str, cost: Cost) -> LabelledCost:
-    found = LABEL.fullmatch(label)
-    if found is None:
+    """Return a cost with what its label says."""
+    match = LABEL.fullmatch(label)
+    if match is None:
         return LabelledCost(**cost.model_dump(), label=label, model=model, round=0, purpose="other")
-    slot = int(found["slot"]) if found["slot"] else None
-    fresh = "propose" if found["attempt"] == "0" else "repair"
-    purpose = SHARED[found["other"]] if found["other"] else fresh
+    slot = int(match["slot"]) if match["slot"] else None
+    own = "propose" if match["attempt"] == "0" else "repair"
+    purpose = SHARED[match["shared"]] if match["shared"] else own
     return LabelledCost(
-        **cost.model_dump(), label=label, model=model, round=int(found["round"]), purpose=purpose, slot=slot
+        **cost.model_dump(), label=label, model=model, round=int(match["round"]), purpose=purpose, slot=slot
     )

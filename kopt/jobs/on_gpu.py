@@ -1,4 +1,7 @@
-"""A GPU for the length of a job: leased before anything uses CUDA, and measured once."""
+"""Lease a GPU for a job, bind the job's process to it, and measure the GPU once.
+
+This is the only place that binds a running process to a GPU (`CUDA_VISIBLE_DEVICES`), before CUDA reads the variable.
+"""
 
 from __future__ import annotations
 
@@ -13,53 +16,58 @@ from kopt.device.hardware.lease import lease
 from kopt.device.hardware.measured import MeasuredDevice, remembered
 from kopt.errors import DeviceError
 from kopt.model.device import Device
+from kopt.sandbox.environment import environment_set
 from kopt.store import Store
 
 log = logging.getLogger(__name__)
 
 
 def described(store: Store, *, wait_s: float) -> MeasuredDevice:
-    """A visible GPU, described and measured: one that was measured before, if there is one.
+    """Describe one of the visible GPUs, preferably one that was measured before.
 
     Raises:
         DeviceError: see `leased`.
     """
-    known = remembered(visible_gpus(os.environ), store)
-    if known is not None:
-        return known
-    with leased(store, wait_s=wait_s) as found:
-        return found
+    device = remembered(visible_gpus(os.environ), store)
+    if device is not None:
+        return device
+    with leased(store, wait_s=wait_s) as device:
+        return device
 
 
 @contextmanager
 def leased(store: Store, *, wait_s: float) -> Iterator[MeasuredDevice]:
-    """Have one of the visible GPUs alone, described and measured; this process sees no other one.
+    """Use one of the visible GPUs alone; this process, and processes that it starts, see no other GPU meanwhile.
 
     Args:
-        store: keeps what was measured.
+        store: of measured devices.
         wait_s: longest wait for a GPU, s.
+
+    Yields:
+        The GPU, described and measured.
 
     Raises:
         DeviceError: there is no GPU, it cannot be measured, or all were taken for `wait_s` seconds.
     """
-    asked = time.monotonic()
-    with lease(visible_gpus(os.environ), wait_s=wait_s) as mine:
-        since = time.monotonic()
-        log.info("%s leased after %.1f s", mine.gpu.uuid, since - asked)
-        from kopt.device.hardware.peaks import known_device  # after the lease: it imports torch
+    asked_at = time.monotonic()
+    with lease(visible_gpus(os.environ), wait_s=wait_s) as held, environment_set(held.gpu.environment):
+        leased_at = time.monotonic()
+        log.info("%s leased after %.1f s", held.gpu.uuid, leased_at - asked_at)
+        from kopt.device.hardware.peaks import known_device  # imports torch, so only under the lease
 
         yield known_device(store)
-        log.info("%s given back after %.1f s", mine.gpu.uuid, time.monotonic() - since)
+        log.info("%s given back after %.1f s", held.gpu.uuid, time.monotonic() - leased_at)
 
 
-def check_same(found: MeasuredDevice, device: Device) -> None:
-    """Refuse a GPU for which the run's kernels were not built.
+def check_same(leased_device: MeasuredDevice, device: Device) -> None:
+    """Check that the leased GPU has the architecture that the run's kernels were built for.
 
     Raises:
-        DeviceError: names both.
+        DeviceError: it has another one; the message names both devices.
     """
-    if found.device.arch != device.arch:
+    if leased_device.device.arch != device.arch:
+        here = leased_device.device
         raise DeviceError(
-            f"this job got a {found.device.name} (sm_{found.device.arch}), but the run's kernels are built for "
-            f"{device.name} (sm_{device.arch}): use GPUs of one kind in a run"
+            f"this job got a {here.name} (sm_{here.arch}), but the run's kernels are built for {device.name} "
+            f"(sm_{device.arch}): use GPUs of one kind in a run"
         )

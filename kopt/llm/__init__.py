@@ -1,9 +1,22 @@
-"""Language models: who is asked, what it may cost, and every reply kept.
+"""Ask language models, within a budget, and keep every reply.
 
-A `Request` goes in under a label (a slot's name), a `Reply` comes out: answered, truncated, refused, empty or
-unanswered. Each reply is in the store, under its request's digest, before anyone uses it, so nothing is paid twice,
-a killed round goes on where it was, and a recorded run replays without a network.
+The steps of a request:
 
-What is said to a model is `kopt.prompts`' business, what a candidate is worth the judges'. Replies are text from
-outside: nothing here runs them.
+1. `request`: a stage makes a `Request`, which holds all that the reply depends on, under a label (a slot's name).
+2. `ask` looks the request up in the store by its digest: a stored reply is returned, and nothing is paid twice.
+3. `ledger` reserves the call's worst case, or refuses where the run's caps could be passed.
+4. `client` picks the provider of the model's entry in the `table`, writes the body, opens a connection and calls.
+5. `provider` says what a protocol must do, and each module of `providers` does it: bodies, streams, batches, errors.
+6. A failed call is a `Fault` (`faults`); `retry` says when to try again.
+7. `outcome` turns the reply's body into one of the four kept outcomes of `reply`, with its tokens and price.
+8. `ask` keeps the reply in the store before anyone uses it, then the ledger settles the call at its real cost.
+9. `extract` and `json_reply` find the kernel or the JSON in a reply's text.
+
+Other ways to a reply: `batch` goes through the providers' batch APIs, `exchange` through a folder that people or
+programs answer, `ask.replay` through the store alone, and `pack` carries a run's replies to another store.  Before a
+run, `forecast` estimates its cost and `doctor` finds models that cannot be asked.
+
+Who owns what: `providers` alone know protocols and SDKs, `client` alone connections and keys, `ledger` alone money
+spent, `table` prices and limits, `kopt.config.CallOptions` times and tries.  What a prompt says is the business of
+`kopt.prompts`, what a candidate is worth that of the judges.  Replies are text from outside: nothing here runs them.
 """

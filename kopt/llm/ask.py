@@ -1,7 +1,7 @@
-"""Ask many models many things at once, and keep every reply before anyone uses it.
+"""Ask many models many requests at once, and keep every reply before anyone uses it.
 
-A known reply is never asked again, two equal requests are asked once, and one slow or failing call costs its own slot
-only: its retries wait without holding a place among the calls in flight.
+A reply in the store is never asked for again, two equal requests are asked once, and one slow or failing call costs
+its own slot only: while it waits for its next try, it does not count as a call in flight.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ import logging
 import random
 import time
 from collections.abc import Mapping
-from typing import Any
 
-from pydantic import Field
-
+from kopt.config import CallOptions
 from kopt.llm.client import Clients
+from kopt.llm.faults import Fault
 from kopt.llm.ledger import Ledger, Reserved
+from kopt.llm.outcome import tokens
 from kopt.llm.packed import differences
 from kopt.llm.progress import OnProgress, Progress
+from kopt.llm.provider import caches_marked_prefix
 from kopt.llm.reply import Answered, Kept, NoReplyReason, Reply, Unanswered, Usage
 from kopt.llm.request import NoReplyKey, Request, key_of
-from kopt.llm.retry import Fault, Patience
+from kopt.llm.retry import wait_seconds
 from kopt.llm.table import MILLION, Model, ModelTable
-from kopt.llm.wire import tokens
-from kopt.model.base import Value
 from kopt.store import Shelf, Store
 
 log = logging.getLogger(__name__)
@@ -33,16 +32,8 @@ CACHED_CHARS = 4000
 """Shorter prefixes are below every provider's minimum for prompt caching."""
 
 
-class Terms(Value):
-    """How a round is asked."""
-
-    concurrency: int = Field(default=64, ge=1, le=1024)
-    """Calls at the same time, over all models."""
-    patience: Patience = Patience()
-
-
-def replies_of(store: Store) -> Shelf[Any]:
-    """The shelf of kept replies."""
+def replies_of(store: Store) -> Shelf[Kept]:
+    """Return the shelf of kept replies."""
     return store.shelf(Kept)
 
 
@@ -52,11 +43,11 @@ def ask(
     table: ModelTable,
     store: Store,
     ledger: Ledger,
-    terms: Terms,
+    options: CallOptions,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Reply]:
-    """`ask_all` for callers without an event loop."""
-    job = ask_all(asked, table=table, store=store, ledger=ledger, terms=terms, on_progress=on_progress)
+    """Run `ask_all` for callers without an event loop."""
+    job = ask_all(asked, table=table, store=store, ledger=ledger, options=options, on_progress=on_progress)
     return asyncio.run(job)
 
 
@@ -66,10 +57,10 @@ async def ask_all(
     table: ModelTable,
     store: Store,
     ledger: Ledger,
-    terms: Terms,
+    options: CallOptions,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Reply]:
-    """The reply to each labelled request, live; every label is in the result.
+    """Return the reply to each labelled request, from the store or by a call; every label is in the result.
 
     Raises:
         ConfigError: a request names a model that the table does not have.
@@ -77,41 +68,42 @@ async def ask_all(
     """
     shelf = replies_of(store)
     by_digest = {request.digest: request for request in asked.values()}
-    ledger.recover(lambda digest: _known(shelf, by_digest.get(digest)))
-    async with Clients(terms.patience, terms.concurrency) as clients:
+    ledger.recover(lambda digest: _stored(shelf, by_digest.get(digest)))
+    async with Clients(options, options.concurrency) as clients:
         unknown = {request.model for request in by_digest.values() if shelf.get(key_of(request)) is None}
         clients.open(table.model(name) for name in sorted(unknown))
-        desk = _Desk(asked, table, shelf, ledger, terms, clients, on_progress or (lambda _: None))
-        return await desk.all()
+        asking = _Asking(asked, table, shelf, ledger, options, clients, on_progress or (lambda _: None))
+        return await asking.all()
 
 
-def _known(shelf: Shelf[Any], request: Request | None) -> tuple[str, Usage] | None:
+def _stored(shelf: Shelf[Kept], request: Request | None) -> tuple[str, Usage] | None:
     kept = shelf.get(key_of(request)) if request is not None else None
     return None if kept is None else (kept.status, kept.usage)
 
 
-class _Desk:
-    """One round of asking: its limits, its calls in flight, its counts."""
+class _Asking:
+    """Ask one round of requests: its limits, its calls in flight, its counts."""
 
     def __init__(
         self,
         asked: Mapping[str, Request],
         table: ModelTable,
-        shelf: Shelf[Any],
+        shelf: Shelf[Kept],
         ledger: Ledger,
-        terms: Terms,
+        options: CallOptions,
         clients: Clients,
         on_progress: OnProgress,
     ) -> None:
-        self.shelf, self.ledger, self.terms, self.clients = shelf, ledger, terms, clients
+        self.shelf, self.ledger, self.options, self.clients = shelf, ledger, options, clients
         self.labels = _by_request(asked)
         self.requests = {request.digest: request for request in asked.values()}
         self.order = {label: request.digest for label, request in asked.items()}
         self.entries = {request.model: table.model(request.model) for request in asked.values()}
         self.gates = {name: asyncio.Semaphore(entry.concurrency) for name, entry in self.entries.items()}
-        self.gate = asyncio.Semaphore(terms.concurrency)
-        self.paying = self.finished = 0
-        self.settled = asyncio.Condition()
+        self.gate = asyncio.Semaphore(options.concurrency)
+        self.in_flight = self.ended = 0
+        """Calls of this round with a reservation, and those that have ended."""
+        self.call_ended = asyncio.Condition()
         self.rng = random.Random()
         self.progress = Progress(total=len(asked))
         self.on_progress = on_progress
@@ -121,42 +113,41 @@ class _Desk:
         """Ask each request once and hand its reply to all of its labels."""
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = {digest: group.create_task(self._one(digest)) for digest in self.requests}
+                tasks = {digest: group.create_task(self._reply(digest)) for digest in self.requests}
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from failures
         replies = {digest: task.result() for digest, task in tasks.items()}
         return {label: replies[digest] for label, digest in self.order.items()}
 
-    async def _one(self, digest: str) -> Reply:
+    async def _reply(self, digest: str) -> Reply:
         request, labels = self.requests[digest], self.labels[digest]
-        known = self.shelf.get(key_of(request))
-        if known is not None:
+        stored = self.shelf.get(key_of(request))
+        if stored is not None:
             for label in labels:
-                self.ledger.reuse(request, label, known.usage)
+                self.ledger.reuse(request, label, stored.usage)
             self._begun(digest)
             self._count(reused=len(labels))
-            return known  # type: ignore[no-any-return]
-        await self._lead(digest)
+            return stored
+        await self._wait_for_leader(digest)
         try:
             reply = await self._try(request, labels[0])
         finally:
             self._begun(digest)
-        self._count(
-            **{_column(reply): len(labels)}, dollars=0.0 if isinstance(reply, Unanswered) else reply.usage.dollars
-        )
+        dollars = 0.0 if isinstance(reply, Unanswered) else reply.usage.dollars
+        self._count(**{_column(reply): len(labels)}, dollars=dollars)
         return reply
 
     async def _try(self, request: Request, label: str) -> Reply:
-        """Call until there is a reply, a fault that no retry mends, or no patience left."""
-        patience, start = self.terms.patience, time.monotonic()
-        for tries in range(1, patience.max_tries + 1):
+        """Call until there is a reply, a fault that no retry can fix, or no try or time left."""
+        options, start = self.options, time.monotonic()
+        for tries in range(1, options.max_tries + 1):
             async with self.gates[request.model], self.gate:
                 outcome = await self._call(request, label)
             if not isinstance(outcome, Fault):
                 return outcome
-            wait = patience.wait(tries, outcome.after, self.rng)
-            over = time.monotonic() - start + wait > patience.give_up_seconds
-            if not outcome.retry or over or tries == patience.max_tries:
+            wait = wait_seconds(options, tries, outcome.after, self.rng)
+            over = time.monotonic() - start + wait > options.give_up_seconds
+            if not outcome.retry or over or tries == options.max_tries:
                 return outcome.unanswered(tries)
             log.info("%s (%s): %s; trying again in %.1f s", label, request.model, outcome.detail, wait)
             self._count(retries=1)
@@ -164,55 +155,56 @@ class _Desk:
         raise AssertionError("max_tries is at least 1")
 
     async def _call(self, request: Request, label: str) -> Reply | Fault:
-        """Reserve, call, keep, settle: in this order, so that a kill at any time loses only what is in flight."""
+        """Reserve, call, keep, settle: in this order, so that a kill at any time loses only the calls in flight."""
         reserved = await self._reserve(request, label)
         if reserved is None:
             caps = self.ledger.budget
             detail = f"the next call could pass the run's budget (budget_usd {caps.usd}, budget_calls {caps.calls})"
-            return Unanswered(kind=NoReplyReason.BUDGET, detail=detail)
+            return Unanswered(reason=NoReplyReason.BUDGET, detail=detail)
         entry, start = self.entries[request.model], time.monotonic()
         try:
             outcome = await self.clients.send(request, entry, lambda: self._begun(request.digest))
             seconds = time.monotonic() - start
             if isinstance(outcome, Fault):
-                lost = _lost(outcome, request, entry)
-                self.ledger.release(reserved, outcome.lack, billed=outcome.billed, dollars=lost, seconds=seconds)
+                lost = _charge(outcome, request, entry)
+                self.ledger.release(reserved, outcome.reason, billed=outcome.billed, dollars=lost, seconds=seconds)
                 return outcome
-            kept: Reply = await asyncio.to_thread(self.shelf.put, key_of(request), outcome)
+            kept = await asyncio.to_thread(self.shelf.put, key_of(request), outcome)
             saved = entry.price.saved(outcome.usage)
             self.ledger.settle(reserved, outcome.status, outcome.usage, saved=saved, seconds=seconds)
             return kept
         finally:
-            await self._paid()
+            await self._note_end()
 
     async def _reserve(self, request: Request, label: str) -> Reserved | None:
-        """A reservation; while own calls are in flight, whose worst case may not come true, it is waited for."""
+        """Reserve the worst case of a call; where it does not fit, wait for calls in flight, which may cost less."""
         price = self.entries[request.model].price
         while True:
-            before = self.finished
+            before = self.ended
             reserved = self.ledger.reserve(request, label, price)
             if reserved is not None:
-                self.paying += 1
+                self.in_flight += 1
                 return reserved
-            if self.paying == 0:
+            if self.in_flight == 0:
                 return None
-            async with self.settled:
-                while self.finished == before:
-                    await self.settled.wait()
+            async with self.call_ended:
+                while self.ended == before:
+                    await self.call_ended.wait()
 
-    async def _paid(self) -> None:
-        self.paying -= 1
-        self.finished += 1
-        async with self.settled:
-            self.settled.notify_all()
+    async def _note_end(self) -> None:
+        self.in_flight -= 1
+        self.ended += 1
+        async with self.call_ended:
+            self.call_ended.notify_all()
 
-    async def _lead(self, digest: str) -> None:
-        """Wait until the first of the siblings with this prefix has begun to be answered: its prefix is cached then."""
+    async def _wait_for_leader(self, digest: str) -> None:
+        """Wait until the reply to the first request with this prefix begins: the prefix is cached then."""
         leader, begun = self.leaders.get(digest, (digest, None))
         if begun is not None and leader != digest:
             await begun.wait()
 
     def _begun(self, digest: str) -> None:
+        """Let the siblings of a leader go whose reply has begun, or will not come."""
         leader, begun = self.leaders.get(digest, ("", None))
         if begun is not None and leader == digest:
             begun.set()
@@ -231,49 +223,51 @@ def _by_request(asked: Mapping[str, Request]) -> dict[str, list[str]]:
 
 
 def _leaders(requests: Mapping[str, Request], entries: Mapping[str, Model]) -> dict[str, tuple[str, asyncio.Event]]:
-    """For requests whose prefix a provider would cache: the first request with that prefix, and its beginning."""
+    """Return, for requests whose prefix a provider caches, the first request with that prefix, and its beginning."""
     first: dict[tuple[str, str, str], tuple[str, asyncio.Event]] = {}
-    found = {}
+    leaders = {}
     for digest, request in requests.items():
-        entry, prefix = entries[request.model], (request.model, request.system, request.messages[0].stable)
-        if entry.provider == "anthropic" and entry.cache_prefix and sum(map(len, prefix)) >= CACHED_CHARS:
-            found[digest] = first.setdefault(prefix, (digest, asyncio.Event()))
-    return found
+        prefix = (request.model, request.system, request.messages[0].stable)
+        if sum(map(len, prefix)) >= CACHED_CHARS and caches_marked_prefix(entries[request.model]):
+            leaders[digest] = first.setdefault(prefix, (digest, asyncio.Event()))
+    return leaders
 
 
 def _column(reply: Reply) -> str:
+    """Return the field of `Progress` that counts a reply."""
     if isinstance(reply, Unanswered):
         return "unanswered"
     return "answered" if isinstance(reply, Answered) else "other"
 
 
-def _lost(fault: Fault, request: Request, entry: Model) -> float:
-    """What a provider may charge for a call without a reply: the input, and the output that had arrived."""
+def _charge(fault: Fault, request: Request, entry: Model) -> float:
+    """Return what a provider may charge for a call without a reply, US dollars: the input, and what had arrived."""
     if not fault.billed:
         return 0.0
     given, made = tokens(request.chars), tokens(fault.received)
-    if not entry.stream and fault.lack is NoReplyReason.DEADLINE:
+    if not entry.stream and fault.reason is NoReplyReason.DEADLINE:
         made = request.max_output_tokens
     return (given * entry.price.input + made * entry.price.output) / MILLION
 
 
 def replay(asked: Mapping[str, Request], *, store: Store) -> dict[str, Reply]:
-    """The recorded reply to each labelled request, or the recorded reason why there was none.
+    """Return the recorded reply to each labelled request, or the recorded reason why there was none.
 
-    No connection is opened, and what is missing is named, with how the versions here differ from an unpacked run's.
+    No connection is opened.  Where nothing is recorded, the reply is `Unanswered` and names the request, and how the
+    versions of packages here differ from those of an unpacked run.
     """
     shelf = replies_of(store)
-    return {label: _replayed(label, request, shelf, store) for label, request in asked.items()}
+    return {label: _recorded(label, request, shelf, store) for label, request in asked.items()}
 
 
-def _replayed(label: str, request: Request, shelf: Shelf[Any], store: Store) -> Reply:
-    kept: Reply | None = shelf.get(key_of(request)) or store.shelf(Unanswered).get(NoReplyKey(request=request.digest))
-    if kept is not None:
-        return kept
+def _recorded(label: str, request: Request, shelf: Shelf[Kept], store: Store) -> Reply:
+    reply = shelf.get(key_of(request)) or store.shelf(Unanswered).get(NoReplyKey(request=request.digest))
+    if reply is not None:
+        return reply
     detail = (
         f"{label}: no recorded reply to request {request.digest} (model {request.model}, template {request.template}, "
         f"sample {request.sample}) in {store.root}"
     )
-    if unlike := differences(store):
-        detail += f"; the replies unpacked there were made with {unlike}, on which prompts may depend"
-    return Unanswered(kind=NoReplyReason.MISSING, detail=detail)
+    if versions := differences(store):
+        detail += f"; the replies unpacked there were made with {versions}, on which prompts may depend"
+    return Unanswered(reason=NoReplyReason.MISSING, detail=detail)

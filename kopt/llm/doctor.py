@@ -1,4 +1,4 @@
-"""Is every model of a run usable?  Found out before anything is spent, one line for each finding."""
+"""Find out whether every model of a run can be asked, before anything is spent; one line for each finding."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import asyncio
 import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from kopt.llm.client import NO_KEY, connect
-from kopt.llm.retry import Patience
-from kopt.llm.table import Model, ModelTable, missing_keys
+from kopt.config import CallOptions
+from kopt.llm.client import Clients
+from kopt.llm.faults import Fault
+from kopt.llm.provider import ModelList, provider_named
+from kopt.llm.reply import NoReplyReason
+from kopt.llm.table import Model, ModelTable, key_faults
 
 SECONDS = 15.0
 """Longest wait for one server's list; servers are asked side by side."""
 
 CONNECT_SECONDS = 10.0
-"""Longest wait for a connection, its name's address included."""
-
-MOST_LISTED = 1000
-"""Models in one page of a list, the most that Anthropic gives."""
+"""Longest wait for a connection, name resolution included."""
 
 
 class Finding(NamedTuple):
@@ -28,100 +28,83 @@ class Finding(NamedTuple):
     line: str
     """Names the model, its server, and the variable of its key; never the key."""
     passing: bool = False
-    """The server is there and busy, broken or without a list that can be read: the run may still get on with it."""
+    """The server is there and busy, broken or without a readable list: the run may succeed all the same."""
 
 
 Judge = Callable[[str, Model], Finding | None]
-"""What a server's answer means for one of its models, by name and entry."""
+"""Says what a server's answer means for one of its models, by name and entry."""
 
 
 def check_online(
     table: ModelTable, names: Iterable[str], environ: Mapping[str, str] = os.environ, seconds: float = SECONDS
 ) -> list[Finding]:
-    """Ask each server once for its list of models, which costs nothing; what is wrong, or nothing.
+    """Ask each server once for its list of models, which costs nothing, and return what is wrong.
 
-    Finds unset and refused keys, servers that cannot be reached, and model ids that the server does not list.  A
-    server that offers no list is taken at its word.
+    This finds keys that are unset or refused, servers that cannot be reached, and model ids that the server does not
+    list.  A server without a list of models is trusted to have the model.
 
     Raises:
         ConfigError: the table has no such model.
     """
     names = list(dict.fromkeys(names))
-    unset = missing_keys(table, names, environ)
-    silent = {name for name in names if any(line.startswith(f"models: {name} needs") for line in unset)}
-    entries = {name: table.model(name) for name in names if name not in silent}
-    return [*map(Finding, unset), *asyncio.run(_probe_all(entries, environ, seconds))]
+    unset = key_faults(table, names, environ)
+    entries = {name: table.model(name) for name in names if name not in unset}
+    return [*map(Finding, unset.values()), *asyncio.run(_probe_all(entries, environ, seconds))]
 
 
 async def _probe_all(entries: Mapping[str, Model], environ: Mapping[str, str], seconds: float) -> list[Finding]:
     servers = {_server(entry): entry for entry in entries.values()}
-    judges = await asyncio.gather(*(_probe(entry, environ, seconds) for entry in servers.values()))
+    options = CallOptions(deadline_seconds=seconds, connect_seconds=min(seconds, CONNECT_SECONDS))
+    async with Clients(options, 1, environ) as clients:
+        judges = await asyncio.gather(*(_probe(entry, clients, seconds) for entry in servers.values()))
     judge_of = dict(zip(servers, judges, strict=True))
-    found = [judge_of[_server(entry)](name, entry) for name, entry in entries.items()]
-    return [finding for finding in found if finding is not None]
+    findings = [judge_of[_server(entry)](name, entry) for name, entry in entries.items()]
+    return [finding for finding in findings if finding is not None]
 
 
-def _server(entry: Model) -> tuple[bool, str, str | None]:
-    """What one list of models answers for; both protocols of OpenAI have the same list."""
-    return entry.provider == "anthropic", entry.base_url, entry.key_variable
+def _server(entry: Model) -> tuple[str, str, str | None]:
+    """Return what identifies one list of models."""
+    return provider_named(entry.provider).family, entry.base_url, entry.key_variable
 
 
-async def _probe(entry: Model, environ: Mapping[str, str], seconds: float) -> Judge:
+async def _probe(entry: Model, clients: Clients, seconds: float) -> Judge:
     """Ask one server for its list."""
-    import anthropic
-    import httpx2
-    import openai
-
-    key = environ.get(entry.key_variable, "").strip() if entry.key_variable else NO_KEY
-    patience = Patience(deadline_seconds=seconds, connect_seconds=min(seconds, CONNECT_SECONDS))
-    client = connect(entry, key, patience, 1)
     try:
+        connection = clients.connection(entry)
+        assert connection is not None, "models without a key are not probed"
         async with asyncio.timeout(seconds):
-            page = await (
-                client.models.list(limit=MOST_LISTED) if entry.provider == "anthropic" else client.models.list()
-            )
-        return _listing(page)
-    except (openai.APIStatusError, anthropic.APIStatusError) as error:
-        return _status(error.status_code)
-    except (openai.APIError, anthropic.APIError, httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
-        return _unanswered(error.__cause__ or error)
-    except (ValueError, TypeError, AttributeError) as error:
-        return _unreadable(type(error).__name__)
-    finally:
-        await client.close()
+            return _listing(await connection.list_models())
+    except Exception as error:
+        fault = clients.fault(error, entry)
+        if fault.reason is NoReplyReason.DEFECT:
+            raise
+        return _failed(fault)
 
 
-def _unanswered(error: BaseException) -> Judge:
-    import httpx2
-
-    never = (
-        httpx2.ConnectError,
-        httpx2.ConnectTimeout,
-        httpx2.ProxyError,
-        httpx2.UnsupportedProtocol,
-        httpx2.InvalidURL,
-    )
-    why = type(error).__name__
-    if isinstance(error, never):
+def _failed(fault: Fault) -> Judge:
+    """Return what a failed request for the list means."""
+    if fault.status is not None:
+        return _status(fault.status)
+    if fault.reason is NoReplyReason.PROTOCOL:
         return lambda name, entry: Finding(
-            f"models: {name} cannot be reached at {entry.base_url} ({why}): check base_url and the network"
-            f"; {_key_words(entry)}"
+            f"models: {name}: what {entry.base_url} answers is no list of models: check that base_url is one of "
+            f"{entry.provider}; {_key_words(entry)}",
+            passing=True,
+        )
+    if fault.billed:  # the server took the connection
+        return lambda name, entry: Finding(
+            f"models: {name}: {entry.base_url} takes connections and does not answer ({fault.detail}); "
+            f"{_key_words(entry)}",
+            passing=True,
         )
     return lambda name, entry: Finding(
-        f"models: {name}: {entry.base_url} takes connections and does not answer ({why}); {_key_words(entry)}",
-        passing=True,
-    )
-
-
-def _unreadable(why: str) -> Judge:
-    return lambda name, entry: Finding(
-        f"models: {name}: what {entry.base_url} answers is no list of models ({why}): check that base_url is one of "
-        f"{entry.provider}; {_key_words(entry)}",
-        passing=True,
+        f"models: {name} cannot be reached at {entry.base_url}, {fault.detail}: check base_url and the network; "
+        f"{_key_words(entry)}"
     )
 
 
 def _status(status: int) -> Judge:
+    """Return what an HTTP status means; 404, 405 and 501 say that there is no list of models."""
     if status in (401, 403):
         return lambda name, entry: Finding(_refused(name, entry, status))
     if status == 429 or (status >= 500 and status != 501):
@@ -138,16 +121,16 @@ def _refused(name: str, entry: Model, status: int) -> str:
     return f"models: {name}: the key in {entry.key_variable} was refused by {entry.base_url} ({status})"
 
 
-def _listing(page: Any) -> Judge:
-    """A finding for each model that a server's list lacks; a list of nothing, or without its end, says nothing."""
-    listed = {_bare(model.id) for model in page.data}
-    known = listed | {_undated(model) for model in listed}
-    if not listed or getattr(page, "has_more", False):
+def _listing(models: ModelList) -> Judge:
+    """Return a finding for each model that a list lacks; an empty list, or one with further pages, proves nothing."""
+    listed = {_bare(model) for model in models.ids}
+    accepted = listed | {_undated(model) for model in listed}
+    if not listed or not models.whole:
         return lambda name, entry: None
 
     def judge(name: str, entry: Model) -> Finding | None:
         wanted = _bare(entry.api_model)
-        if wanted in known:
+        if wanted in accepted:
             return None
         close = difflib.get_close_matches(wanted, sorted(listed), n=1, cutoff=0.4)
         hint = f"; did you mean {close[0]!r}?" if close else ""
@@ -162,11 +145,11 @@ def _key_words(entry: Model) -> str:
 
 
 def _bare(model: str) -> str:
-    """A model id without the folder that Gemini's lists put before it."""
+    """Return a model id without the folder that Gemini's lists put before it."""
     return model.removeprefix("models/")
 
 
 def _undated(model: str) -> str:
-    """A model id without its date: providers list `name-20260101` and answer to `name`."""
+    """Return a model id without its date: providers list `name-20260101` and answer to `name`."""
     head, _, tail = model.rpartition("-")
-    return head if len(tail) == 8 and tail.isdigit() else model
+    return head if len(tail) == 8 and tail.isdecimal() else model

@@ -1,14 +1,14 @@
 """Ask without a network: requests go into a folder, replies come back through it.
 
-    <folder>/README.md                        what to do
-    <folder>/requests-<model>.jsonl           pending requests in the OpenAI batch format
-    <folder>/requests-<model>.anthropic.jsonl the same for Anthropic's batches, for its models
-    <folder>/<digest>.md                      one pending request, for a person to read
+    <folder>/README.md                       what to do
+    <folder>/requests-<model>.jsonl          pending requests in the batch format that most servers take
+    <folder>/requests-<model>.<family>.jsonl the same in the format of the model's own provider, where that differs
+    <folder>/<digest>.md                     one pending request, for a person to read
 
-Answers are picked up on the next call, from any of:
+The next call reads replies from any of:
 
-    <folder>/<digest>.reply.md                the reply's text
-    <folder>/*.jsonl                          batch output of OpenAI or Anthropic (any name but `requests-*`)
+    <folder>/<digest>.reply.md               the reply's text
+    <folder>/*.jsonl                         batch output in the format of any provider (any name but `requests-*`)
 
 A person, another machine or another program may answer; what they wrote is checked, priced and kept like any reply.
 """
@@ -17,14 +17,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from kopt import artifact
-from kopt.llm import wire
 from kopt.llm.ask import replies_of
 from kopt.llm.ledger import Ledger
+from kopt.llm.outcome import outcome_by_hand, outcome_of_any
+from kopt.llm.provider import Body, Json, all_providers, full_body, portable_provider, provider_named
 from kopt.llm.reply import Kept, Reply
 from kopt.llm.request import Request, key_of
 from kopt.llm.table import Model, ModelTable
@@ -35,14 +35,14 @@ log = logging.getLogger(__name__)
 
 
 class Pending(Value):
-    """Requests wait in a folder for someone to answer them."""
+    """Requests that wait in a folder for someone to answer them."""
 
     folder: str
     count: int
 
     @property
     def message(self) -> str:
-        """What the user should do, in one line."""
+        """Say what the user should do, in one line."""
         return (
             f"{self.count} requests wait for replies in {self.folder}: answer them as its README.md says, "
             "then run the same command again"
@@ -52,7 +52,7 @@ class Pending(Value):
 def exchange(
     asked: Mapping[str, Request], *, table: ModelTable, store: Store, ledger: Ledger, folder: Path
 ) -> dict[str, Reply] | Pending:
-    """Pick up what was answered; when all of it is, the replies, else the folder with what is still pending.
+    """Read the replies in the folder; return all replies, or what is pending after writing the requests for it.
 
     Raises:
         ConfigError: a request names a model that the table does not have.
@@ -61,68 +61,58 @@ def exchange(
     shelf = replies_of(store)
     requests = {request.digest: request for request in asked.values()}
     labels = {request.digest: label for label, request in reversed(list(asked.items()))}
-    known = {digest: kept for digest, request in requests.items() if (kept := shelf.get(key_of(request))) is not None}
-    for digest, kept in known.items():
+    replies = {digest: kept for digest, request in requests.items() if (kept := shelf.get(key_of(request))) is not None}
+    for digest, kept in replies.items():
         ledger.reuse(requests[digest], labels[digest], kept.usage)
-    for digest, kept in pick_up(folder, requests, table):
-        if digest not in known:
-            known[digest] = shelf.put(key_of(requests[digest]), kept)
-            _enter(ledger, requests[digest], labels[digest], known[digest], table)
-    pending = {digest: request for digest, request in requests.items() if digest not in known}
-    _tidy(folder, pending)
+    for digest, reply in read_replies(folder, requests, table):
+        if digest not in replies:
+            kept = replies[digest] = shelf.put(key_of(requests[digest]), reply)
+            saved = table.model(requests[digest].model).price.saved(kept.usage)
+            ledger.enter(requests[digest], labels[digest], kept.status, kept.usage, saved=saved)
+    pending = {digest: request for digest, request in requests.items() if digest not in replies}
+    _remove_answered(folder, pending)
     if pending:
-        write(folder, pending, labels, table)
+        write_requests(folder, pending, labels, table)
         return Pending(folder=str(folder), count=len(pending))
-    return {label: known[request.digest] for label, request in asked.items()}
+    return {label: replies[request.digest] for label, request in asked.items()}
 
 
-def _enter(ledger: Ledger, request: Request, label: str, kept: Kept, table: ModelTable) -> None:
-    """Note in the ledger what an exchanged reply cost; caps do not bind what others have paid already."""
-    price = table.model(request.model).price
-    ledger.enter(request, label, kept.status, kept.usage, saved=price.saved(kept.usage))
+def write_requests(folder: Path, pending: Mapping[str, Request], labels: Mapping[str, str], table: ModelTable) -> None:
+    """Write pending requests for people and for programs.
 
-
-def write(folder: Path, pending: Mapping[str, Request], labels: Mapping[str, str], table: ModelTable) -> None:
-    """Write pending requests for people and for programs."""
+    Args:
+        folder: is made where it is missing.
+        pending: requests by digest.
+        labels: what a request is for, by its digest.
+        table: has the requests' models.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     artifact.write_text(folder / "README.md", _readme(len(pending)))
-    by_model: dict[str, list[tuple[str, Request]]] = {}
+    by_model: dict[str, dict[str, Request]] = {}
     for digest, request in pending.items():
-        by_model.setdefault(request.model, []).append((digest, request))
+        by_model.setdefault(request.model, {})[digest] = request
         artifact.write_text(folder / f"{digest}.md", readable(request, labels.get(digest, "")))
-    for name, items in by_model.items():
-        entry = table.model(name)
-        artifact.write_text(folder / f"requests-{name}.jsonl", lines(openai_line(d, r, entry) for d, r in items))
-        if entry.provider == "anthropic":
-            text = lines(anthropic_line(d, r, entry) for d, r in items)
-            artifact.write_text(folder / f"requests-{name}.anthropic.jsonl", text)
+    for name, requests in by_model.items():
+        for suffix, lines in _batch_files(requests, table.model(name)).items():
+            text = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in lines)
+            artifact.write_text(folder / f"requests-{name}{suffix}", text)
 
 
-def openai_line(digest: str, request: Request, entry: Model) -> wire.Body:
-    """A request as a line of OpenAI's batch input; another provider's model in the words of Chat Completions."""
-    if entry.provider == "anthropic":
-        plain = request.model_copy(update={"sampling": request.sampling.model_copy(update={"extra": {}})})
-        request, entry = plain, entry.model_copy(update={"provider": "openai-chat"})
-    return {
-        "custom_id": digest,
-        "method": "POST",
-        "url": wire.PATHS[entry.provider],
-        "body": wire.body(request, entry),
-    }
+def _batch_files(requests: Mapping[str, Request], entry: Model) -> dict[str, list[Body]]:
+    """Return the requests to one model as lines of batches' input, by the suffix of the file.
 
-
-def anthropic_line(digest: str, request: Request, entry: Model) -> wire.Body:
-    """A request as an item of Anthropic's batches."""
-    return {"custom_id": digest, "params": wire.body(request, entry)}
-
-
-def lines(values: Iterable[wire.Body]) -> str:
-    """Values as JSON lines."""
-    return "".join(json.dumps(value, sort_keys=True, ensure_ascii=False) + "\n" for value in values)
+    A model of another family is asked in the portable protocol too, without the further fields of its own protocol.
+    """
+    own, portable = provider_named(entry.provider), portable_provider()
+    own_lines = [own.batch_line(n, full_body(r, entry)) for n, r in requests.items()] if own.has_batches else []
+    if own.family == portable.family:
+        return {".jsonl": own_lines}
+    files = {".jsonl": [portable.batch_line(n, portable.body(r, entry)) for n, r in requests.items()]}
+    return files | ({f".{own.family}.jsonl": own_lines} if own_lines else {})
 
 
 def readable(request: Request, label: str) -> str:
-    """A request as Markdown."""
+    """Write a request as Markdown."""
     parts = [
         f"# Request {request.digest}",
         f"- for: {label}\n- model: {request.model} ({request.sampling.api_model})\n- template: {request.template}, "
@@ -144,15 +134,15 @@ def _readme(count: int) -> str:
         "Answer them in any of these ways, then run the same command again:\n\n"
         "- by hand: each `<digest>.md` is one request; write the reply's text to `<digest>.reply.md`;\n"
         "- by batch: send `requests-<model>.jsonl` to an API that takes OpenAI's batch format, or\n"
-        "  `requests-<model>.anthropic.jsonl` to Anthropic's, and put the output file into this folder under any name\n"
-        "  that ends in `.jsonl` and does not begin with `requests-`;\n"
+        "  `requests-<model>.<provider>.jsonl` to that provider's own, and put the output file into this folder under\n"
+        "  any name that ends in `.jsonl` and does not begin with `requests-`;\n"
         "- by program: write either of the two.\n\n"
         "Requests that stay unanswered stay pending.  The files contain the prompts and no keys.\n"
     )
 
 
-def _tidy(folder: Path, pending: Mapping[str, Request]) -> None:
-    """Remove our own request files that are no longer pending; replies are left to their owner."""
+def _remove_answered(folder: Path, pending: Mapping[str, Request]) -> None:
+    """Remove the request files that are no longer pending; replies stay where their owner put them."""
     if not folder.is_dir():
         return
     for path in [*folder.glob("requests-*.jsonl"), *folder.glob("*.md")]:
@@ -165,16 +155,15 @@ def _is_digest(name: str) -> bool:
     return len(name) == 64 and set(name) <= set("0123456789abcdef")
 
 
-def pick_up(folder: Path, requests: Mapping[str, Request], table: ModelTable) -> Iterator[tuple[str, Kept]]:
-    """Replies that lie in a folder, by request digest; what cannot be used is logged with its place and passed over."""
+def read_replies(folder: Path, requests: Mapping[str, Request], table: ModelTable) -> Iterator[tuple[str, Kept]]:
+    """Yield the replies in a folder, by request digest; what cannot be used is logged with its place."""
     for path in sorted(folder.glob("*.reply.md")):
         digest = path.name.removesuffix(".reply.md")
         text = path.read_text(encoding="utf-8-sig", errors="replace")
         if digest not in requests:
             log.info("%s answers no request of this step", path)
         elif text.strip():
-            usage = wire.estimated(requests[digest], text)
-            yield digest, wire.outcome(text, "by hand", usage)
+            yield digest, outcome_by_hand(text, requests[digest])
     for path in sorted(folder.glob("*.jsonl")):
         if not path.name.startswith("requests-"):
             yield from _batch_output(path, requests, table)
@@ -185,26 +174,24 @@ def _batch_output(path: Path, requests: Mapping[str, Request], table: ModelTable
         if not line.strip():
             continue
         try:
-            digest, body = batch_answer(json.loads(line))
+            digest, body = _read_line(json.loads(line))
             if digest in requests:
-                price = table.model(requests[digest].model).price
-                yield digest, wire.reply(body, requests[digest], price, batch=True)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+                request = requests[digest]
+                yield digest, outcome_of_any(body, request, table.model(request.model))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             log.warning("%s:%d is no usable reply and stays pending: %s", path, number, error)
 
 
-def batch_answer(line: Any) -> tuple[str, Any]:
-    """Request digest and reply body of one line of batch output, OpenAI's or Anthropic's.
+def _read_line(line: Json) -> tuple[str, Json]:
+    """Return the request's digest and the reply's body of a line of batch output, in the format of any provider.
 
     Raises:
-        ValueError: the line reports an error.
-        KeyError, TypeError, AttributeError: it is no such line.
+        ValueError: the line reports an error, or is in no provider's format.
     """
-    digest = line["custom_id"]
-    if "result" in line:
-        if line["result"]["type"] != "succeeded":
-            raise ValueError(f"{digest[:12]}: {line['result']['type']}")
-        return digest, line["result"]["message"]
-    if line.get("error") or line["response"]["status_code"] != 200:
-        raise ValueError(f"{digest[:12]}: {line.get('error') or line['response']['status_code']}")
-    return digest, line["response"]["body"]
+    families = {provider.family: provider for provider in all_providers() if provider.has_batches}
+    for provider in families.values():
+        try:
+            return provider.read_batch_line(line)
+        except (KeyError, TypeError, AttributeError):
+            continue
+    raise ValueError("no line of a batch's output")

@@ -1,8 +1,7 @@
 """Find the kernel in a reply: total functions of text, which run nothing and never raise.
 
-Replies hold fences of any kind or none, several blocks, prose around them, or stop in the middle.  The block is chosen
-by what it defines, not by where it stands: of the blocks that parse and define the entry point, the last wins, since
-models show the old code first and correct themselves later.
+A reply holds fences of any kind or none, several blocks, prose around them, or stops in the middle.  Of the blocks that
+parse and define the entry point, the last wins: models show the old code first and correct themselves later.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from kopt.model.base import Value
 from kopt.model.kernel import Kernel
 
 LONGEST_SOURCE = 100_000
-"""Characters; a longer block is no kernel."""
+"""Characters of a block; a longer one is not taken for a kernel."""
 APOLOGY = 400
-"""Characters that a model may say before it opens a fence again."""
+"""Characters of prose in a continuation, before a model opens a fence again."""
 MOST_FENCES = 24
-"""Fences that are tried in pairs."""
+"""Fences of a reply that are tried in pairs."""
 
 
 class NoKernel(StrEnum):
@@ -39,62 +38,65 @@ class NoKernel(StrEnum):
     """The reply was cut off before its code was whole."""
     NO_CODE = "no_code"
     SYNTAX = "syntax"
-    """There is code, and it does not parse; the detail has the line."""
+    """Code was found, and does not parse; the detail names the line."""
     NO_ENTRY = "no_entry"
-    """There is code that parses, and none of it defines the entry point."""
+    """Code was found and parses, and none of it defines the entry point."""
 
 
 class Extracted(Value):
-    """A reply's kernel."""
+    """The kernel in a reply."""
 
     status: Literal["extracted"] = "extracted"
     kernel: Kernel
     description: str
-    """What the reply says it changed, one paragraph."""
+    """What the reply says of its change, one paragraph."""
 
 
 class NotExtracted(Value):
-    """A reply without a usable kernel: a proposal that failed, to be repaired once."""
+    """A reply without a usable kernel: a failed proposal, which may be repaired once."""
 
     status: Literal["not_extracted"] = "not_extracted"
     reason: NoKernel
     detail: str
     """One line for a person and for the repair prompt."""
     draft: str = ""
-    """The code that was found, though it cannot be used."""
+    """The code that was found and cannot be used."""
 
 
 Extraction = Annotated[Extracted | NotExtracted, Field(discriminator="status")]
 
 
 def kernel_of(reply: Reply, entry: str) -> Extracted | NotExtracted:
-    """The kernel in a reply.
+    """Return the kernel in a reply.
 
     Args:
-        reply: what came back.
+        reply: any of the five outcomes.
         entry: name of the function that the kernel must define.
     """
     if isinstance(reply, Unanswered):
-        return NotExtracted(reason=NoKernel.UNANSWERED, detail=f"{reply.kind}: {reply.detail}")
+        return NotExtracted(reason=NoKernel.UNANSWERED, detail=f"{reply.reason}: {reply.detail}")
     if isinstance(reply, Refused):
         return NotExtracted(reason=NoKernel.REFUSED, detail=_one_line(reply.text) or f"refused ({reply.stop})")
     if isinstance(reply, Empty):
         return NotExtracted(reason=NoKernel.EMPTY, detail=f"the reply was empty ({reply.stop})")
-    found = kernel_in(reply.text, entry)
-    if isinstance(reply, Truncated) and (isinstance(found, NotExtracted) or _reaches_the_end(found, reply.text)):
+    extraction = kernel_in(reply.text, entry)
+    if isinstance(reply, Truncated) and _stops_in_code(extraction, reply.text):
         detail = f"the reply was cut off ({reply.stop}) before its code was whole"
-        draft = found.draft if isinstance(found, NotExtracted) else found.kernel.source
+        draft = extraction.draft if isinstance(extraction, NotExtracted) else extraction.kernel.source
         return NotExtracted(reason=NoKernel.TRUNCATED, detail=detail, draft=draft)
-    return found
+    return extraction
 
 
-def _reaches_the_end(found: Extracted, text: str) -> bool:
-    """Whether the text stops in the kernel, which may parse and lack its last lines all the same."""
-    return _plain(text).rstrip().endswith(found.kernel.source.rstrip().rsplit("\n", 1)[-1])
+def _stops_in_code(extraction: Extracted | NotExtracted, text: str) -> bool:
+    """Whether a text stops in its kernel, which may parse without its last lines."""
+    if isinstance(extraction, NotExtracted):
+        return True
+    last_line = extraction.kernel.source.rstrip().rsplit("\n", 1)[-1]
+    return _plain(text).rstrip().endswith(last_line)
 
 
 def kernel_in(text: str, entry: str) -> Extracted | NotExtracted:
-    """The kernel in a text, whatever stands around it."""
+    """Return the kernel in a text, whatever stands around it."""
     blocks = [block for block in code_blocks(text) if len(block) <= LONGEST_SOURCE]
     parsed = [(block, tree) for block in blocks if (tree := _parse(block)) is not None]
     defining = [block for block, tree in parsed if _defines(tree, entry)] or _with_fences_inside(text, entry)
@@ -113,18 +115,18 @@ def kernel_in(text: str, entry: str) -> Extracted | NotExtracted:
 
 
 def _with_its_kernels(block: str, blocks: Sequence[str], entry: str) -> str:
-    """The block, after the parts that stand before it, where the Triton kernels that it launches are in one of them."""
+    """Return the block, after the blocks before it where one of these has the Triton kernels that it launches."""
     if "triton.jit" in block or block not in blocks:
         return block
-    before = [one for one in blocks[: blocks.index(block)] if not _defines(ast.parse(one), entry)]
-    return "\n\n".join([*before, block]) if any("triton.jit" in one for one in before) else block
+    before = [part for part in blocks[: blocks.index(block)] if not _defines(ast.parse(part), entry)]
+    return "\n\n".join([*before, block]) if any("triton.jit" in part for part in before) else block
 
 
 FENCE = re.compile(r"^(?P<indent>[ \t>]*)(?P<marks>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$", re.MULTILINE)
 
 
 def code_blocks(text: str) -> list[str]:
-    """The blocks of code in a text, in order: fenced ones, or without any the part that looks like a module."""
+    """Return the blocks of code in a text, in order: fenced ones, or, without any, what looks like a module."""
     text = _plain(text)
     blocks = [*_fenced(text), *_tagged(text)]
     if not any("def " in block for block in blocks):
@@ -133,11 +135,12 @@ def code_blocks(text: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
+    """Return a text with plain ends of lines and without byte-order marks."""
     return text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "")
 
 
 def _with_fences_inside(text: str, entry: str) -> list[str]:
-    """The longest block between two fences that defines the entry point, where fences stand in its own docstrings."""
+    """Return the longest block between two fences that defines the entry point; its docstrings may hold fences."""
     text = _plain(text)
     marks = list(FENCE.finditer(text))[:MOST_FENCES]
     for opened in marks:
@@ -150,24 +153,28 @@ def _with_fences_inside(text: str, entry: str) -> list[str]:
 
 
 def continuations(first: str, rest: str) -> tuple[str, ...]:
-    """Readings of a continuation, the likeliest first.
+    """Return the readings of a continuation, the likeliest first.
 
-    Asked to go on within a block of code, models go on, open the fence once more and go on, or begin the block anew.
+    Asked to go on within a block of code, models go on, open the fence once more and go on, or begin the block again.
+
+    Args:
+        first: the text that was cut off.
+        rest: the text of the continuation.
     """
     text = _plain(rest).lstrip("\n")
     again = FENCE.match(text)
     if not _stops_in_a_fence(first):
         return (rest if again is None else f"\n{rest}",)
     if again is None:
-        first_mark = FENCE.search(text[:APOLOGY])
-        again = first_mark if first_mark and first_mark["info"].strip() else None  # a plain one closes the block
+        mark = FENCE.search(text[:APOLOGY])
+        again = mark if mark and mark["info"].strip() else None  # a fence without a language closes the block
     if again is None:
         return rest, f"\n```\n\n```python\n{text}"
     return text[again.end() + 1 :], f"\n```\n\n{text[again.start() :]}", rest
 
 
 def _stops_in_a_fence(text: str) -> bool:
-    """Whether the last fence of a text was opened and not closed."""
+    """Whether the last fence of a text is not closed."""
     opened: re.Match[str] | None = None
     for mark in FENCE.finditer(_plain(text)):
         opened = mark if opened is None or not _closes(mark, opened) else None
@@ -175,7 +182,7 @@ def _stops_in_a_fence(text: str) -> bool:
 
 
 def _fenced(text: str) -> list[str]:
-    """Contents of fences; a fence that is never closed reaches to the end."""
+    """Return the contents of fences; a fence that is never closed reaches to the end."""
     blocks, opened = [], None
     for mark in FENCE.finditer(text):
         if opened is None:
@@ -192,6 +199,7 @@ def _fenced(text: str) -> list[str]:
 
 
 def _closes(mark: re.Match[str], opened: re.Match[str]) -> bool:
+    """Whether a fence closes an opened one, by the rules of CommonMark."""
     same = mark["marks"][0] == opened["marks"][0] and len(mark["marks"]) >= len(opened["marks"])
     return same and not mark["info"].strip()
 
@@ -214,7 +222,7 @@ STARTS = re.compile(r"^(?:import |from \w[\w.]* import |@triton\.|@|def |class )
 
 
 def _bare(text: str) -> list[str]:
-    """Code without a fence: from the first line that starts a module, to the last line with which it parses."""
+    """Return code without a fence: from the first line that starts a module, to the last line with which it parses."""
     lines = [line for line in text.split("\n") if not FENCE.match(line)]
     text = "\n".join(lines)
     match = STARTS.search(text)
@@ -229,7 +237,7 @@ def _bare(text: str) -> list[str]:
 
 
 def _ends(lines: list[str]) -> list[int]:
-    """Where bare code may end, longest first: at the end, or before a line at the margin that is not code-like."""
+    """Return the lines before which bare code may end, the last first: the end, or a line without indentation."""
     margin = [n for n, line in enumerate(lines) if line and not line[0].isspace()]
     return [len(lines), *sorted(margin[-60:], reverse=True)]
 
@@ -260,7 +268,7 @@ def _defines(tree: ast.Module, entry: str) -> bool:
 
 
 def _names(tree: ast.Module) -> list[str]:
-    """Names that a module binds to functions or classes, and to plain assignments at its top level."""
+    """Return the names that a module binds at its top level: functions, classes and plain assignments."""
     names = []
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -271,7 +279,7 @@ def _names(tree: ast.Module) -> list[str]:
 
 
 def description_in(text: str) -> str:
-    """What a reply says of its change: its first paragraph of prose outside code, at most 300 characters."""
+    """Return what a reply says of its change: its first paragraph outside code, at most 300 characters."""
     prose = re.sub(r"(?ms)^[ \t>]*(`{3,}|~{3,}).*?(^[ \t>]*\1[ \t]*$|\Z)", "\n\n", text.replace("\r\n", "\n"))
     for paragraph in re.split(r"\n\s*\n", prose):
         line = _one_line(re.sub(r"[#*`<>]+", "", paragraph))

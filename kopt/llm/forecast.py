@@ -1,9 +1,10 @@
-"""What a run will cost, before it starts: calls by purpose and model, typical sizes, the table's prices."""
+"""Estimate what a run will cost before it starts, from calls by purpose and model, typical sizes and prices."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from kopt.llm.provider import caches_marked_prefix
 from kopt.llm.reply import Usage
 from kopt.llm.table import Model, ModelTable
 from kopt.model.base import Value
@@ -14,7 +15,7 @@ class Size(Value):
 
     input: int
     stable: int
-    """Part of the input that sibling requests share; a prompt cache may serve it."""
+    """Part of the input that sibling requests share and a prompt cache may serve."""
     output: int
 
 
@@ -25,22 +26,23 @@ TYPICAL: Mapping[str, Size] = {
     "classify": Size(input=4000, stable=1800, output=1200),
     "reflect": Size(input=4500, stable=1500, output=800),
 }
-"""By purpose.  Inputs follow from the prompts' budgets; outputs are guesses that include reasoning."""
+"""Typical tokens by purpose.  Inputs follow from the prompts' budgets; outputs are guesses that include reasoning."""
 
 
 class Calls(Value):
-    """So many calls of one purpose to one model."""
+    """A number of calls of one purpose to one model."""
 
     purpose: str
     """A key of `TYPICAL`."""
     model: str
     calls: int
+    """Calls that are likely."""
     siblings: int = 1
     """Calls that share a stable prefix, this one included."""
     most: int = 0
-    """As many as there can be, where these are only likely."""
+    """Most calls that there can be; 0: no more than `calls`."""
     continued: bool = False
-    """A reply that is cut off is continued, once."""
+    """A reply that is cut off is continued, once, by a further call."""
 
 
 class Forecast(Value):
@@ -50,13 +52,14 @@ class Forecast(Value):
     model: str
     calls: int
     likely_usd: float
-    """With typical sizes, and prompt caching where the provider has it."""
+    """Cost with typical sizes, and prompt caching where the provider has it, US dollars."""
     most_usd: float
-    """With every slot repaired each time, every reply the longest and continued, the same input and no cache hit."""
+    """Cost with every slot repaired each time, every reply the longest and continued, the same input and no cache hit,
+    US dollars."""
 
 
 def estimate_cost(planned: Iterable[Calls], table: ModelTable, *, batch: bool = False) -> list[Forecast]:
-    """Estimate each group of calls; the run's estimate is the sum.
+    """Estimate each group of calls; the run's estimate is their sum.
 
     Raises:
         ConfigError: the table has no such model.
@@ -67,21 +70,21 @@ def estimate_cost(planned: Iterable[Calls], table: ModelTable, *, batch: bool = 
 def plan(
     models: Iterable[str], *, rounds: int, slots_per_model: int, repairs: int, others: Iterable[Calls] = ()
 ) -> list[Calls]:
-    """The calls of a run by its fan-out.
+    """Return the calls of a run by its fan-out.
 
     Args:
         models: language models that propose.
         rounds: rounds after the seed.
         slots_per_model: parents x bottlenecks x samples.
         repairs: attempts after the first; half of the slots of each are expected to need the next.
-        others: what is asked beside proposals and repairs.
+        others: further calls, beside proposals and repairs.
     """
-    asked = rounds * slots_per_model
-    mended = rounds * sum(slots_per_model // 2**attempt for attempt in range(1, repairs + 1))
+    proposals = rounds * slots_per_model
+    repaired = rounds * sum(slots_per_model // 2**attempt for attempt in range(1, repairs + 1))
     calls: list[Calls] = []
     for name in models:
-        calls.append(Calls(purpose="propose", model=name, calls=asked, siblings=slots_per_model, continued=True))
-        calls.append(Calls(purpose="repair", model=name, calls=mended, most=asked * repairs, continued=True))
+        calls.append(Calls(purpose="propose", model=name, calls=proposals, siblings=slots_per_model, continued=True))
+        calls.append(Calls(purpose="repair", model=name, calls=repaired, most=proposals * repairs, continued=True))
     return [group for group in (*calls, *others) if group.calls or group.most]
 
 
@@ -99,10 +102,10 @@ def _forecast(group: Calls, entry: Model, batch: bool) -> Forecast:
 
 
 def _most(group: Calls, size: Size, entry: Model) -> Usage:
-    """Every input is paid for at its dearest; a continuation sends the cut-off reply along."""
+    """Return the most tokens of a group, inputs at their highest price; a continuation sends the cut-off reply too."""
     longest, calls = entry.max_output_tokens, max(group.calls, group.most)
     given = size.input * calls + (size.input + longest) * calls * group.continued
-    dearest = entry.provider == "anthropic" and entry.cache_prefix and entry.price.cache_write > entry.price.input
+    dearest = caches_marked_prefix(entry) and entry.price.cache_write > entry.price.input
     return Usage(
         input=0 if dearest else given,
         cache_write=given if dearest else 0,
@@ -111,10 +114,10 @@ def _most(group: Calls, size: Size, entry: Model) -> Usage:
 
 
 def _usage(group: Calls, size: Size, entry: Model, output: int) -> Usage:
-    """One of each family of siblings pays for the prefix, the others read it from the cache."""
+    """Return the likely tokens: one of each group of siblings pays for the prefix, the others read the cache."""
     first = -(-group.calls // group.siblings)
     read = size.stable * (group.calls - first)
-    written = size.stable * first if entry.provider == "anthropic" and entry.cache_prefix else 0
+    written = size.stable * first if caches_marked_prefix(entry) else 0
     return Usage(
         input=size.input * group.calls - read - written,
         cached_input=read,

@@ -1,7 +1,7 @@
 """Read the JSON object in a reply: total functions of text that never raise.
 
-Providers that can be held to a schema return plain JSON.  Elsewhere it comes fenced, with prose around it, trailing
-commas, comments or Python's own literals.
+A provider that enforces a schema returns plain JSON.  Others return it fenced, with prose around it, trailing commas,
+comments or Python's literals.
 """
 
 from __future__ import annotations
@@ -9,22 +9,28 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, JsonValue, ValidationError
 
-from kopt.llm.reply import Answered, Empty, Refused, Reply, Truncated, Unanswered
+from kopt.llm.reply import Answered, Empty, Refused, Reply, Truncated, Unanswered, encodable
 from kopt.model.base import Value
 
 M = TypeVar("M", bound=BaseModel)
 
 LONGEST = 100_000
+"""Characters of a reply that are searched for an object."""
+
+MOST_BRACES = 50
+"""Opening braces of a reply that are tried."""
+
+JsonObject = dict[str, JsonValue]
 
 
 class NoJson(StrEnum):
-    """Why a reply holds no usable object."""
+    """Why a reply holds no usable JSON object."""
 
     UNANSWERED = "unanswered"
     REFUSED = "refused"
@@ -32,18 +38,18 @@ class NoJson(StrEnum):
     TRUNCATED = "truncated"
     NO_OBJECT = "no_object"
     WRONG_SHAPE = "wrong_shape"
-    """There is an object, and it lacks what was asked for."""
+    """An object was found, and lacks what was asked for."""
 
 
 class Read(Value):
-    """The object in a reply, as plain JSON."""
+    """The JSON object in a reply."""
 
     status: Literal["read"] = "read"
-    value: dict[str, Any]
+    value: JsonObject
 
 
 class NotRead(Value):
-    """No usable object."""
+    """A reply without a usable JSON object."""
 
     status: Literal["not_read"] = "not_read"
     reason: NoJson
@@ -55,16 +61,16 @@ Reading = Annotated[Read | NotRead, Field(discriminator="status")]
 
 
 def object_of(reply: Reply) -> Read | NotRead:
-    """The JSON object in a reply; in a truncated one too, when it is whole."""
+    """Return the JSON object in a reply; in a truncated reply too, when the object is whole."""
     if isinstance(reply, Unanswered):
-        return NotRead(reason=NoJson.UNANSWERED, detail=f"{reply.kind}: {reply.detail}")
+        return NotRead(reason=NoJson.UNANSWERED, detail=f"{reply.reason}: {reply.detail}")
     if isinstance(reply, Refused):
         return NotRead(reason=NoJson.REFUSED, detail=" ".join(reply.text.split())[:300] or f"refused ({reply.stop})")
     if isinstance(reply, Empty):
         return NotRead(reason=NoJson.EMPTY, detail=f"the reply was empty ({reply.stop})")
-    found = object_in(reply.text)
-    if found is not None:
-        return Read(value=found)
+    value = object_in(reply.text)
+    if value is not None:
+        return Read(value=value)
     if isinstance(reply, Truncated):
         return NotRead(reason=NoJson.TRUNCATED, detail=f"the reply was cut off ({reply.stop}) inside its JSON")
     assert isinstance(reply, Answered)
@@ -72,20 +78,20 @@ def object_of(reply: Reply) -> Read | NotRead:
 
 
 def value_of(reply: Reply, model: type[M]) -> M | NotRead:
-    """The JSON object in a reply as a checked value; unknown fields are passed over."""
+    """Return the JSON object in a reply as a checked value; unknown fields are ignored."""
     read = object_of(reply)
     if isinstance(read, NotRead):
         return read
     try:
         return model.model_validate({name: read.value[name] for name in model.model_fields if name in read.value})
     except ValidationError as error:
-        one = error.errors(include_url=False, include_input=False)[0]
-        detail = f"{'.'.join(map(str, one['loc']))}: {one['msg']}"
+        mistake = error.errors(include_url=False, include_input=False)[0]
+        detail = f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
         return NotRead(reason=NoJson.WRONG_SHAPE, detail=detail)
 
 
 def flags_of(reply: Reply, names: Iterable[str]) -> dict[str, bool] | NotRead:
-    """Yes or no for each name: from an object of booleans by name, or a list of the names that hold.
+    """Return yes or no for each name, from an object of booleans by name or a list of the names that hold.
 
     Names are compared without case, spaces, dashes or underscores.  Names that the reply does not mention are absent
     from the result; a reply that mentions none is not usable.
@@ -100,8 +106,13 @@ def flags_of(reply: Reply, names: Iterable[str]) -> dict[str, bool] | NotRead:
     return {name: flags[name] for name in wanted.values() if name in flags}
 
 
-def _flags(value: Any, wanted: dict[str, str]) -> dict[str, bool] | None:
-    """By name in this object, or in the objects and lists within it."""
+def _flags(value: JsonValue, wanted: Mapping[str, str]) -> dict[str, bool] | None:
+    """Return the flags in a value or in the objects and lists within it, by name; None where there are none.
+
+    Args:
+        value: any JSON.
+        wanted: names by their plain spelling.
+    """
     if isinstance(value, dict):
         here = {
             wanted[key]: flag
@@ -110,18 +121,18 @@ def _flags(value: Any, wanted: dict[str, str]) -> dict[str, bool] | None:
         }
         if here:
             return here
-        inner = [found for v in value.values() if (found := _flags(v, wanted)) is not None]
-        return inner[0] if inner else None
+        return next((flags for v in value.values() if (flags := _flags(v, wanted)) is not None), None)
     if isinstance(value, list) and value and all(isinstance(v, str) for v in value):
-        held = {_plain(v) for v in value}
+        held = {_plain(str(v)) for v in value}
         return {name: key in held for key, name in wanted.items()} if held & wanted.keys() else None
     if isinstance(value, list):
-        named = {v["name"]: v for v in value if isinstance(v, dict) and isinstance(v.get("name"), str)}
+        named: JsonObject = {str(v["name"]): v for v in value if isinstance(v, dict) and isinstance(v.get("name"), str)}
         return _flags(named, wanted) if named else None
     return None
 
 
-def _flag(value: Any) -> bool | None:
+def _flag(value: JsonValue) -> bool | None:
+    """Return what a value says, in any of the ways in which models say yes and no; None for anything else."""
     if isinstance(value, bool):
         return value
     if isinstance(value, int | float) and value in (0, 1):
@@ -136,13 +147,14 @@ def _flag(value: Any) -> bool | None:
     return None
 
 
-def _plain(name: object) -> str:
-    return re.sub(r"[\s_\-]+", "", str(name)).lower()
+def _plain(name: str) -> str:
+    """Return a name without case, spaces, dashes and underscores."""
+    return re.sub(r"[\s_\-]+", "", name).lower()
 
 
-def object_in(text: str) -> dict[str, Any] | None:
-    """The JSON object in a text: the last of the largest ones that can be read, or None."""
-    best: dict[str, Any] | None = None
+def object_in(text: str) -> JsonObject | None:
+    """Return the JSON object in a text: the last of the largest ones that can be read, or None."""
+    best: JsonObject | None = None
     size = 0
     for piece in _pieces(text[:LONGEST]):
         value = _loads(piece)
@@ -152,9 +164,9 @@ def object_in(text: str) -> dict[str, Any] | None:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """The outermost balanced `{...}` of a text, strings respected; braces of prose are skipped one by one."""
+    """Yield the outermost balanced `{...}` of a text; braces in strings do not count, those of prose are skipped."""
     start, tried = text.find("{"), 0
-    while start >= 0 and tried < 50:
+    while start >= 0 and tried < MOST_BRACES:
         end = _balanced(text, start)
         if end is None:
             start = text.find("{", start + 1)
@@ -167,10 +179,10 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _balanced(text: str, start: int) -> int | None:
-    """One past the brace that closes the one at `start`, or None."""
+    """Return the place after the brace that closes the one at `start`, or None."""
     depth, quote, escaped = 0, False, False
-    for at in range(start, len(text)):
-        sign = text[at]
+    for place in range(start, len(text)):
+        sign = text[place]
         if quote:
             quote = escaped or sign != '"'
             escaped = sign == "\\" and not escaped
@@ -179,12 +191,12 @@ def _balanced(text: str, start: int) -> int | None:
         elif sign in "{}":
             depth += 1 if sign == "{" else -1
             if depth == 0:
-                return at + 1
+                return place + 1
     return None
 
 
-def _loads(piece: str) -> dict[str, Any] | None:
-    """A piece as JSON; else without comments and trailing commas; else as a Python literal."""
+def _loads(piece: str) -> JsonObject | None:
+    """Read a piece as JSON, else without comments and trailing commas, else as a Python literal."""
     for read in (json.loads, _loads_lax, ast.literal_eval):
         try:
             value = read(piece)
@@ -195,17 +207,20 @@ def _loads(piece: str) -> dict[str, Any] | None:
     return None
 
 
-LAX = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|#[^\n]*|,(?=\s*[}\]])', re.DOTALL)
+COMMENT_OR_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/|#[^\n]*|,(?=\s*[}\]])', re.DOTALL)
 
 
-def _loads_lax(piece: str) -> Any:
-    without_comments = LAX.sub(lambda match: match[1] or "", piece)
-    return json.loads(LAX.sub(lambda match: match[1] or "", without_comments), strict=False)
+def _loads_lax(piece: str) -> object:
+    """Read JSON without its comments, then without trailing commas; strings stay as they are."""
+    without_comments = COMMENT_OR_COMMA.sub(lambda match: match[1] or "", piece)
+    return json.loads(COMMENT_OR_COMMA.sub(lambda match: match[1] or "", without_comments), strict=False)
 
 
-def _json_only(value: dict[str, Any]) -> dict[str, Any] | None:
-    """The value if it is JSON through and through (Python literals may hold sets, bytes, NaN)."""
+def _json_only(value: dict[str, object]) -> JsonObject | None:
+    """Return a value as plain JSON, else None: Python literals may hold sets, bytes or NaN."""
     try:
-        return value if json.loads(json.dumps(value, allow_nan=False)) is not None else None
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        plain: JsonObject = json.loads(encodable(text))
+        return plain
     except (TypeError, ValueError, RecursionError):
         return None

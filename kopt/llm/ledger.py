@@ -1,9 +1,9 @@
-"""The run's ledger: what was reserved, paid, lost and reused, call by call, and the two hard caps.
+"""Keep the run's ledger: what was reserved, paid, lost and reused, call by call, and the two hard caps.
 
-An append-only file of JSON lines.  A line is written before each call (what it may cost at most) and after it (what it
-did cost), so that a cap holds across kills: a call that was in flight when its process died counts at its worst case,
-unless its reply reached the store.  Several processes of one run may write at once; each reads the others' lines
-before it reserves.
+The ledger is an append-only file of JSON lines.  A line is written before each call (the most that it may cost) and
+after it (what it did cost), so that a cap holds across kills: a call that was in flight when its process died counts
+at its worst case, unless its reply reached the store.  Several processes of one run may write at once; each reads the
+others' lines before it reserves.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +22,7 @@ from kopt.llm.reply import NoReplyReason, Usage
 from kopt.llm.request import Request
 from kopt.llm.table import Price
 from kopt.model.base import Value
+from kopt.model.cost import Cost, total
 
 
 class Reserved(Value):
@@ -33,10 +34,10 @@ class Reserved(Value):
     request: str
     """Digest of the request."""
     label: str
-    """What it is for, e.g. a slot's name."""
+    """What the call is for, e.g. a slot's name."""
     model: str
     dollars: float
-    """The most it can cost."""
+    """The most that the call can cost, US dollars."""
 
 
 class Settled(Value):
@@ -52,7 +53,7 @@ class Settled(Value):
     saved: float = 0.0
     """What prompt caching saved, US dollars; negative when it cost more."""
     seconds: float = 0.0
-    """From the start of the call to its last token."""
+    """Time from the start of the call to its last token, s."""
 
 
 class Released(Value):
@@ -63,32 +64,33 @@ class Released(Value):
     request: str
     label: str
     model: str
-    lack: NoReplyReason
+    reason: NoReplyReason
     billed: bool
-    """The provider may charge for it."""
+    """The provider may charge for the call."""
     dollars: float
-    """Estimate of what it charges; 0 when it was turned away."""
+    """Estimate of the charge, US dollars; 0 when the call was turned away."""
     seconds: float = 0.0
+    """Time that the call took, s."""
 
 
 class Reused(Value):
-    """A reply was known and nothing was asked."""
+    """A reply was in the store and nothing was asked."""
 
     event: Literal["reused"] = "reused"
     request: str
     label: str
-    """The first that it was known for."""
+    """The first label that the reply was found for."""
     model: str
     usage: Usage
-    """Tokens of the reply, and what it had cost when it was made."""
+    """Tokens of the reply, and what it had cost when it was made, US dollars."""
 
 
-Line = Annotated[Reserved | Settled | Released | Reused, Field(discriminator="event")]
-_LINE: TypeAdapter[Reserved | Settled | Released | Reused] = TypeAdapter(Line)
+Line = Reserved | Settled | Released | Reused
+_LINE: TypeAdapter[Line] = TypeAdapter(Annotated[Line, Field(discriminator="event")])
 
 
 class Budget(Value):
-    """Hard caps of a run; none: no cap."""
+    """Hard caps of a run; None: no cap."""
 
     usd: float | None = Field(default=None, ge=0)
     """Most US dollars that the run may spend on replies."""
@@ -96,52 +98,29 @@ class Budget(Value):
     """Most calls that the run may make; calls that a server turned away do not count."""
 
 
-class Bill(Value):
-    """Sums over calls."""
-
-    calls: int = 0
-    """Calls that brought a reply."""
-    usage: Usage = Usage()
-    """Tokens and dollars of those."""
-    lost: int = 0
-    """Calls that were begun, or were in flight at a kill, and brought no reply."""
-    lost_dollars: float = 0.0
-    """Estimate of what those cost."""
-    turned_away: int = 0
-    """Calls that a server turned away (rate limits, errors) at no cost."""
-    reused: int = 0
-    """Replies that were known already."""
-    reused_dollars: float = 0.0
-    """What those had cost when they were made."""
-    saved_dollars: float = 0.0
-    """What prompt caching saved."""
-
-    @property
-    def dollars(self) -> float:
-        """All that the calls cost, losses included."""
-        return self.usage.dollars + self.lost_dollars
-
-    def __add__(self, other: Bill) -> Bill:
-        return Bill(**{name: getattr(self, name) + getattr(other, name) for name in Bill.model_fields})
-
-
 class Ledger:
-    """A run's ledger file with its caps; cheap to open, safe for several processes."""
+    """Write and sum a run's ledger file, within its caps; cheap to open, safe for several processes."""
 
     def __init__(self, path: Path, budget: Budget | None = None) -> None:
         self.path = path
         self.budget = budget or Budget()
         self._read_to = 0
+        """Bytes of the file that were read."""
         self._calls: dict[str, Reserved | Settled | Released] = {}
+        """The last line of each call, by the call's name."""
         self._reused: dict[str, Reused] = {}
+        """By request."""
         self._paid: set[str] = set()
+        """Requests whose reply this run paid for."""
         self._committed = 0.0
+        """Paid and reserved, US dollars."""
         self._begun = 0
+        """Calls that count against the cap."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(path.with_name(path.name + ".lock"), timeout=600)
 
     def reserve(self, request: Request, label: str, price: Price) -> Reserved | None:
-        """Reserve the worst case of one call, or None when it could pass a cap."""
+        """Reserve the worst case of one call, or return None when the call could pass a cap."""
         with self._lock:
             self._catch_up()
             dollars = price.worst(request)
@@ -154,72 +133,64 @@ class Ledger:
         return line
 
     def settle(self, call: Reserved, status: str, usage: Usage, *, saved: float = 0.0, seconds: float = 0.0) -> None:
-        """Replace a reservation by what the reply cost.  Its reply must be in the store already."""
+        """Replace a reservation by what the reply cost.  The reply must be in the store already."""
         given = call.model_dump(exclude={"event", "dollars"})
         self.write(Settled(**given, status=status, usage=usage, saved=saved, seconds=round(seconds, 3)))
 
     def enter(self, request: Request, label: str, status: str, usage: Usage, *, saved: float = 0.0) -> None:
-        """Note a reply that came without a call of ours: through an exchange folder or a batch."""
+        """Note a reply that came without a call of this run: through an exchange folder."""
         given = {"call": uuid.uuid4().hex, "request": request.digest, "label": label, "model": request.model}
         self.write(Settled(**given, status=status, usage=usage, saved=saved))
 
     def release(
-        self, call: Reserved, lack: NoReplyReason, *, billed: bool, dollars: float, seconds: float = 0.0
+        self, call: Reserved, reason: NoReplyReason, *, billed: bool, dollars: float, seconds: float = 0.0
     ) -> None:
         """Replace a reservation by what a failed call is estimated to cost."""
         given = call.model_dump(exclude={"event", "dollars"})
         seconds = round(seconds, 3)
-        self.write(Released(**given, lack=lack, billed=billed, dollars=min(dollars, call.dollars), seconds=seconds))
+        self.write(Released(**given, reason=reason, billed=billed, dollars=min(dollars, call.dollars), seconds=seconds))
 
     def reuse(self, request: Request, label: str, usage: Usage) -> None:
-        """Note that a reply was known; once for a request, as it is paid once, and not when this run paid for it."""
+        """Note that a reply was in the store: once for a request, and not when this run paid for it."""
         with self._lock:
             self._catch_up()
             if request.digest not in self._reused and request.digest not in self._paid:
                 self._append(Reused(request=request.digest, label=label, model=request.model, usage=usage))
 
-    def recover(self, known: Callable[[str], tuple[str, Usage] | None]) -> None:
-        """Settle what a killed process had reserved and whose reply reached the store.
+    def recover(self, stored: Callable[[str], tuple[str, Usage] | None]) -> None:
+        """Settle the calls that a killed process had reserved and whose replies reached the store.
 
         Args:
-            known: status and usage of a request's stored reply, by the request's digest.
+            stored: returns status and usage of the stored reply to a request, by the request's digest.
         """
         self.refresh()
         for call in self.outstanding():
-            found = known(call.request)
-            if found is not None and call.request not in self._paid:
-                self.settle(call, *found)
+            outcome = stored(call.request)
+            if outcome is not None and call.request not in self._paid:
+                self.settle(call, *outcome)
 
-    def write(self, line: Reserved | Settled | Released | Reused) -> None:
+    def write(self, line: Line) -> None:
         """Append one line."""
         with self._lock:
             self._catch_up()
             self._append(line)
 
     def refresh(self) -> None:
-        """Read what other processes wrote."""
+        """Read the lines that other processes wrote."""
         with self._lock:
             self._catch_up()
 
     def outstanding(self) -> list[Reserved]:
-        """Reservations without an end: in flight, or lost with a killed process."""
+        """Return the reservations that nothing replaced: in flight, or lost with a killed process."""
         return [line for line in self._calls.values() if isinstance(line, Reserved)]
 
-    def lines(self) -> list[Reserved | Settled | Released | Reused]:
-        """The last line of every call, and the reuses, in the order in which they began."""
+    def lines(self) -> list[Line]:
+        """Return the last line of every call, and then the reuses, in the order in which they began."""
         return [*self._calls.values(), *self._reused.values()]
 
-    def bill(self) -> Bill:
-        """Sums over the run."""
-        return sum((_bill(line) for line in self.lines()), Bill())
-
-    def bills(self, group: Callable[[str, str], str]) -> Mapping[str, Bill]:
-        """Sums by group, sorted by name; `group` makes the name from a line's label and model."""
-        sums: dict[str, Bill] = {}
-        for line in self.lines():
-            name = group(line.label, line.model)
-            sums[name] = sums.get(name, Bill()) + _bill(line)
-        return dict(sorted(sums.items()))
+    def cost(self) -> Cost:
+        """Sum what the run's replies cost so far."""
+        return total(cost_of(line) for line in self.lines())
 
     def _fits(self, dollars: float) -> bool:
         if self.budget.calls is not None and self._begun + 1 > self.budget.calls:
@@ -227,7 +198,7 @@ class Ledger:
         return self.budget.usd is None or self._committed + dollars <= self.budget.usd
 
     def _catch_up(self) -> None:
-        """Read the lines since the last look; a last line that a kill tore is ended, so that it is passed over."""
+        """Read the lines since the last time; end a last line that a kill tore, so that it is passed over."""
         try:
             with self.path.open("rb+") as file:
                 file.seek(self._read_to)
@@ -248,7 +219,7 @@ class Ledger:
             return
         self._remember(line)
 
-    def _remember(self, line: Reserved | Settled | Released | Reused) -> None:
+    def _remember(self, line: Line) -> None:
         if isinstance(line, Reused):
             self._reused[line.request] = line
             return
@@ -261,12 +232,12 @@ class Ledger:
             self._paid.add(line.request)
 
     def _count(self, line: Reserved | Settled | Released, sign: int) -> None:
-        """Keep the sums that the caps are checked against, so that a reservation does not add up the whole file."""
-        bill = _bill(line)
-        self._committed += sign * bill.dollars
-        self._begun += sign * (bill.calls + bill.lost)
+        """Update the sums that the caps are checked against, so that a reservation does not add up the whole file."""
+        cost = cost_of(line)
+        self._committed += sign * cost.paid_usd
+        self._begun += sign * (cost.calls + cost.lost)
 
-    def _append(self, line: Reserved | Settled | Released | Reused) -> None:
+    def _append(self, line: Line) -> None:
         content = (json.dumps(line.model_dump(mode="json"), sort_keys=True) + "\n").encode()
         handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
@@ -277,11 +248,24 @@ class Ledger:
         self._remember(line)
 
 
-def _bill(line: Reserved | Settled | Released | Reused) -> Bill:
+def cost_of(line: Line) -> Cost:
+    """Return what one line of a ledger costs; a call in flight counts as lost, at its worst case."""
     if isinstance(line, Settled):
-        return Bill(calls=1, usage=line.usage, saved_dollars=line.saved)
+        return _tokens(line.usage).model_copy(
+            update={"calls": 1, "paid_usd": line.usage.dollars, "saved_usd": line.saved}
+        )
     if isinstance(line, Reused):
-        return Bill(reused=1, reused_dollars=line.usage.dollars)
+        return _tokens(line.usage).model_copy(update={"stored": 1, "stored_usd": line.usage.dollars})
     if isinstance(line, Reserved) or line.billed:
-        return Bill(lost=1, lost_dollars=line.dollars)
-    return Bill(turned_away=1)
+        return Cost(lost=1, paid_usd=line.dollars, lost_usd=line.dollars)
+    return Cost(turned_away=1)
+
+
+def _tokens(usage: Usage) -> Cost:
+    return Cost(
+        input=usage.input + usage.cached_input + usage.cache_write,
+        cached=usage.cached_input,
+        output=usage.output,
+        reasoning=usage.reasoning,
+        estimated=usage.estimated,
+    )

@@ -1,8 +1,8 @@
-"""A run's replies as one archive, to be replayed elsewhere by anyone at no cost.
+"""Pack a run's replies into one archive, which anyone can replay elsewhere at no cost.
 
-The archive is a tar of the store's files of replies, and of reasons why there was none, what the run was made from, and
-a manifest with their digests; equal replies give equal bytes.
-Nothing is unpacked but files named in the manifest, whose content matches, under names that we make ourselves.
+The archive is a tar of the store's files of replies and of reasons why there was none, what the run was made from, and
+a manifest with their digests; equal replies give equal bytes.  Only files that the manifest names and whose content
+matches are unpacked, under names that follow from their content.
 """
 
 from __future__ import annotations
@@ -14,22 +14,24 @@ import re
 import tarfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 from kopt import artifact
 from kopt.errors import CorruptArtifact, StoreError
-from kopt.llm.packed import Recording, Versions, note, told
+from kopt.llm.packed import Recording, Versions, note, relevant
 from kopt.llm.request import NoReplyKey, ReplyKey
 from kopt.store import Store
 
 MANIFEST = "manifest.json"
 RECORDING = "run.json"
-FORMAT = "kopt replies 3"
-Kept = type[ReplyKey] | type[NoReplyKey]
-"""Kinds of files that an archive holds."""
+FORMAT = "kopt replies 4"
+KeyClass = type[ReplyKey] | type[NoReplyKey]
+"""Keys of the files that an archive holds."""
 
 LARGEST = 16 * 1024 * 1024
-"""Bytes of one reply file; a larger one is not ours."""
+"""Bytes of one file; kopt writes none that is larger."""
+
+UNREADABLE = (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading something else than an archive may raise."""
 
 
 def pack(
@@ -43,23 +45,23 @@ def pack(
 
     Args:
         store: where the replies lie.
-        requests: request digests, e.g. those of a run's ledger; ones without a reply are passed over.
+        requests: request digests, e.g. those of a run's ledger; requests without a reply are left out.
         path: the archive to write, e.g. `run.replies.tar`.
-        versions: of the packages that the run was made with, so that a replay elsewhere can say what differs.
-        recording: what the run was made from; without it the archive is good where the same run can be asked for.
+        versions: versions of packages that the run was made with, so that a replay elsewhere can say what differs.
+        recording: what the run was made from; without it, a replay needs the run's own settings.
 
     Raises:
         StoreError: a reply cannot be read.
     """
     wanted = sorted(set(requests))
     files = _files(store, ReplyKey, wanted)
-    lacks = _files(store, NoReplyKey, [NoReplyKey(request=name).digest() for name in wanted if name not in files])
+    reasons = _files(store, NoReplyKey, [NoReplyKey(request=name).digest() for name in wanted if name not in files])
     run = artifact.canonical_json(recording).encode() if recording else b""
     manifest = {
         "format": FORMAT,
         "replies": _digests(files),
-        "lacks": _digests(lacks),
-        "versions": told(versions or {}),
+        "no_replies": _digests(reasons),
+        "versions": relevant(versions or {}),
         "run": hashlib.sha256(run).hexdigest() if run else "",
     }
     out = io.BytesIO()
@@ -67,13 +69,13 @@ def pack(
         _add(tar, MANIFEST, artifact.canonical_json(manifest).encode())
         if run:
             _add(tar, RECORDING, run)
-        for name, body in (files | lacks).items():
+        for name, body in (files | reasons).items():
             _add(tar, f"{name}.json", body)
     artifact.write_bytes(path, out.getvalue())
     return len(files)
 
 
-def _files(store: Store, key: Kept, names: Iterable[str]) -> dict[str, bytes]:
+def _files(store: Store, key: KeyClass, names: Iterable[str]) -> dict[str, bytes]:
     return {name: content for name in names if (content := _content(store, key, name)) is not None}
 
 
@@ -81,7 +83,7 @@ def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(body).hexdigest() for name, body in files.items()}
 
 
-def _content(store: Store, key: Kept, digest: str) -> bytes | None:
+def _content(store: Store, key: KeyClass, digest: str) -> bytes | None:
     try:
         return store.path(key.kind, digest, ".json").read_bytes()
     except FileNotFoundError:
@@ -97,23 +99,23 @@ def _add(tar: tarfile.TarFile, name: str, body: bytes) -> None:
 
 
 def unpack(path: Path, store: Store) -> int:
-    """Put an archive's replies into a store and return how many there are; all of it is checked before any is written.
+    """Put an archive's replies into a store and return how many there are; all are checked before any is written.
 
     Raises:
-        CorruptArtifact: it is no such archive, or a reply does not match its digest.
+        CorruptArtifact: the file is no such archive, or a reply does not match its digest.
         StoreError: the store cannot be written.
     """
     try:
-        with tarfile.open(path, mode="r:*") as tar:
-            made_with, replies = _checked(tar)
-    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        with tarfile.open(path, mode="r:") as tar:
+            made_with, files = _checked(tar)
+    except UNREADABLE as error:
         raise _no_archive(path, error) from error
-    for (kind, digest), body in replies.items():
+    for (kind, digest), body in files.items():
         target = store.path(kind, digest, ".json")
         if not target.exists():
             store.write(target, body)
     note(store, made_with)
-    return sum(kind == ReplyKey.kind for kind, _ in replies)
+    return sum(kind == ReplyKey.kind for kind, _ in files)
 
 
 def _no_archive(path: Path, error: Exception) -> CorruptArtifact:
@@ -122,37 +124,37 @@ def _no_archive(path: Path, error: Exception) -> CorruptArtifact:
 
 
 def recording_in(path: Path) -> Recording | None:
-    """What the run of an archive was made from; None where the archive does not tell.
+    """Return what the run of an archive was made from; None where the archive does not say.
 
     Raises:
-        CorruptArtifact: it is no such archive, or this does not match its digest.
+        CorruptArtifact: the file is no such archive, or the recording does not match its digest.
     """
     try:
-        with tarfile.open(path, mode="r:*") as tar:
+        with tarfile.open(path, mode="r:") as tar:
             expected = json.loads(_member(tar, MANIFEST)).get("run", "")
             body = _member(tar, RECORDING) if expected else b""
             if expected and hashlib.sha256(body).hexdigest() != expected:
                 raise ValueError(f"{RECORDING} does not match its digest")
             return Recording.model_validate_json(body) if expected else None
-    except (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except UNREADABLE as error:
         raise _no_archive(path, error) from error
 
 
 def _checked(tar: tarfile.TarFile) -> tuple[Versions, dict[tuple[str, str], bytes]]:
-    """The versions that the archive tells, and its files by kind and name."""
+    """Return the versions that an archive was made with, and its files by kind and name."""
     manifest = json.loads(_member(tar, MANIFEST))
     if manifest["format"] != FORMAT:
         raise ValueError(f"format {manifest['format']!r}, expected {FORMAT!r}")
     files = {
         (key.kind, digest): _file(tar, key, digest, expected)
-        for key, listed in ((ReplyKey, manifest["replies"]), (NoReplyKey, manifest["lacks"]))
+        for key, listed in ((ReplyKey, manifest["replies"]), (NoReplyKey, manifest["no_replies"]))
         for digest, expected in listed.items()
     }
     return Versions(of=manifest.get("versions", {})), files
 
 
-def _file(tar: tarfile.TarFile, key: Kept, digest: str, expected: Any) -> bytes:
-    """One file, checked: its bytes, the name it goes by, and the digest of the value inside."""
+def _file(tar: tarfile.TarFile, key: KeyClass, digest: str, expected: object) -> bytes:
+    """Return one file after checking its bytes, its name, and the digest of the value inside."""
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ValueError(f"{digest!r} is not a digest")
     body = _member(tar, f"{digest}.json")

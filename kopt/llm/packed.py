@@ -1,11 +1,11 @@
-"""What an archive tells beside its replies: the versions that they were made with, and how the run is replayed."""
+"""What an archive holds beside replies: the versions that it was made with, and how its run is replayed."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from kopt.llm.table import ModelTable
 from kopt.model.base import Value
@@ -13,8 +13,9 @@ from kopt.provenance import versions
 from kopt.store import Key, Store
 
 Word = Annotated[str, Field(pattern=r"^[\w.+!-]{1,64}$")]
+"""A name or a version, free of what a terminal would act on."""
 
-TOLD = ("kopt", "triton", "torch")
+RELEVANT = ("kopt", "triton", "torch")
 """Packages whose versions prompts may depend on: their words, the guidance, and what the compiler makes of a parent."""
 
 
@@ -25,52 +26,53 @@ class Versions(Value):
 
 
 class Recording(Value):
-    """What a run was made from, so that it can be replayed where nothing of it lies."""
+    """What a run was made from, so that it can be replayed in any checkout."""
 
     run: str
-    """Its name."""
-    settings: dict[str, Any]
+    """Name of the run."""
+    settings: dict[str, JsonValue]
     models: ModelTable
-    """Its part of the model table; it holds no key."""
+    """The run's part of the model table, which holds no key."""
     problem: dict[str, str]
     """Texts of the problem's files, by name."""
 
 
 class PackedKey(Key):
-    """Where the store notes the versions of an archive that was put into it."""
+    """The store's key of the versions of an archive that was unpacked into the store."""
 
     kind: ClassVar[str] = "packed"
 
     of: dict[Word, Word]
 
 
-def told(all_versions: Mapping[str, str]) -> dict[str, str]:
-    """The versions that prompts depend on, of those that a run recorded."""
-    return {name: all_versions[name] for name in TOLD if name in all_versions}
+def relevant(all_versions: Mapping[str, str]) -> dict[str, str]:
+    """Pick the versions that prompts depend on from those that a run recorded."""
+    return {name: all_versions[name] for name in RELEVANT if name in all_versions}
 
 
-def note(store: Store, found: Versions) -> None:
+def note(store: Store, made_with: Versions) -> None:
     """Note the versions of an archive in the store that it is unpacked into."""
-    if found.of:
-        store.shelf(Versions).put(PackedKey(of=found.of), found)
+    if made_with.of:
+        store.shelf(Versions).put(PackedKey(of=made_with.of), made_with)
 
 
 def differences(store: Store, here: Mapping[str, str] | None = None) -> str:
-    """How the versions here differ from those of the replies unpacked into a store, in words.
+    """Describe how the versions here differ from those of the archives unpacked into a store.
 
-    Empty where nothing is noted, or where one of the archives was made with the versions here.
+    The result is empty where no versions are noted, or where one of the archives was made with the versions here.
 
     Args:
-        store: where replies were unpacked.
-        here: versions of this environment, found out when not given.
+        store: where archives were unpacked.
+        here: versions of this environment; None: look them up.
     """
     shelf = store.shelf(Versions)
     names = [path.stem for path in sorted((store.root / PackedKey.kind).glob("*/*.json"))]
-    noted = [found.of for name in names if (found := shelf.named(PackedKey.kind, name)) is not None]
+    archives = [made_with.of for name in names if (made_with := shelf.named(PackedKey.kind, name)) is not None]
     here = versions() if here is None else here
-    unlike = [_unlike(of, here) for of in noted]
+    unlike = [_differences(made_with, here) for made_with in archives]
     return "" if not unlike or "" in unlike else " or ".join(unlike)
 
 
-def _unlike(of: Mapping[str, str], here: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {of[name]} (here {here.get(name)})" for name in sorted(of) if of[name] != here.get(name))
+def _differences(made_with: Mapping[str, str], here: Mapping[str, str]) -> str:
+    unlike = [name for name in sorted(made_with) if made_with[name] != here.get(name)]
+    return ", ".join(f"{name} {made_with[name]} (here {here.get(name)})" for name in unlike)

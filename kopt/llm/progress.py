@@ -1,4 +1,4 @@
-"""How far a round of asking is: a bar where someone looks on, a line now and then where a log is written."""
+"""Show how far a round of requests is: a bar on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kopt.model.base import Value
 
 
 class Progress(Value):
-    """How far a round of asking is; counts of labels."""
+    """How far a round of requests is; counts of labels."""
 
     total: int
     reused: int = 0
@@ -23,11 +23,11 @@ class Progress(Value):
     retries: int = 0
     """Calls that failed and were, or will be, tried again."""
     dollars: float = 0.0
-    """Spent by this round so far."""
+    """Spent by this round so far, US dollars."""
 
     @property
     def done(self) -> int:
-        """Labels that have their outcome."""
+        """Return the number of labels that have their outcome."""
         return self.reused + self.answered + self.other + self.unanswered
 
 
@@ -37,24 +37,24 @@ WIDTH = 24
 """Characters of the bar itself."""
 
 CLEAR_REST = "\x1b[K"
-"""Tells a terminal to clear the rest of its line."""
+"""Clears the rest of a terminal's line."""
 
 
 def progress_shown(stream: TextIO) -> AbstractContextManager[OnProgress]:
-    """A callback that shows progress on a stream: a bar on a terminal, else lines."""
+    """Give a callback that shows progress on a stream: a bar on a terminal, else lines."""
     return progress_bar(stream) if stream.isatty() else progress_line(lambda line: print(line, file=stream, flush=True))
 
 
 @contextmanager
 def progress_line(write: Callable[[str], object], every_seconds: float = 1.0) -> Iterator[OnProgress]:
-    """A callback that writes a line on progress, at most one in `every_seconds`, and the last one at the end."""
+    """Give a callback that writes a line on progress, at most one in `every_seconds`, and the last one at the end."""
     with _now_and_then(lambda progress: write(describe(progress)), every_seconds) as on_progress:
         yield on_progress
 
 
 @contextmanager
 def progress_bar(stream: TextIO, every_seconds: float = 0.1) -> Iterator[OnProgress]:
-    """A callback that draws a bar over the terminal's current line, at most once in `every_seconds`; the last stays."""
+    """Give a callback that draws a bar over a terminal's line, at most once in `every_seconds`; the last stays."""
     drawn = False
     start = time.monotonic()
 
@@ -76,25 +76,26 @@ def progress_bar(stream: TextIO, every_seconds: float = 0.1) -> Iterator[OnProgr
 
 @contextmanager
 def _now_and_then(show: Callable[[Progress], object], every_seconds: float) -> Iterator[OnProgress]:
-    last: list[Progress] = []
-    shown: list[Progress] = []
+    """Give a callback that shows progress at most once in `every_seconds`, and the last progress at the end."""
+    last: Progress | None = None
+    shown: Progress | None = None
     since = time.monotonic()
 
     def on_progress(progress: Progress) -> None:
-        nonlocal since
-        last[:] = [progress]
+        nonlocal last, shown, since
+        last = progress
         if time.monotonic() - since >= every_seconds:
             since = time.monotonic()
-            shown[:] = [progress]
+            shown = progress
             show(progress)
 
     yield on_progress
-    if last and last != shown:
-        show(last[0])
+    if last is not None and last != shown:
+        show(last)
 
 
 def bar(progress: Progress, seconds: float) -> str:
-    """Progress after `seconds` as a bar, and what is out of the ordinary in words."""
+    """Draw progress after `seconds` as a bar; counts that are out of the ordinary stand behind it."""
     full = WIDTH * progress.done // max(progress.total, 1)
     counts = {"unusable": progress.other, "missing": progress.unanswered, "retries": progress.retries}
     words = "".join(f", {count} {name}" for name, count in counts.items() if count)
@@ -103,7 +104,7 @@ def bar(progress: Progress, seconds: float) -> str:
 
 
 def describe(progress: Progress) -> str:
-    """Progress as one line."""
+    """Describe progress in one line."""
     return (
         f"replies {progress.done}/{progress.total}: {progress.answered} answered, {progress.reused} known, "
         f"{progress.other} unusable, {progress.unanswered} missing, {progress.retries} retries, ${progress.dollars:.2f}"

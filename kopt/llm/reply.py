@@ -1,4 +1,4 @@
-"""What came back: five outcomes, four of which were paid for and are kept."""
+"""The five outcomes of a request, four of which were paid for and are kept."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from pydantic import Field
 
 from kopt.model.base import Value
 
+Tokens = Annotated[int, Field(ge=0, le=10**12)]
+"""A count of tokens; what a server reports beyond any model's reach is no count."""
+
 
 class Usage(Value):
-    """Tokens and dollars of one reply.  Input is the sum of the first three; reasoning is a part of output."""
+    """Tokens and dollars of a reply.  The input is the sum of the first three fields; reasoning is a part of output."""
 
-    input: int = Field(default=0, ge=0)
+    input: Tokens = 0
     """Input tokens at the full price: neither read from nor written to a prompt cache."""
-    cached_input: int = Field(default=0, ge=0)
+    cached_input: Tokens = 0
     """Input tokens read from a prompt cache."""
-    cache_write: int = Field(default=0, ge=0)
+    cache_write: Tokens = 0
     """Input tokens written to a prompt cache."""
-    output: int = Field(default=0, ge=0)
+    output: Tokens = 0
     """Output tokens, reasoning included."""
-    reasoning: int = Field(default=0, ge=0)
+    reasoning: Tokens = 0
     """Output tokens that were reasoning and are not in the text."""
     dollars: float = Field(default=0.0, ge=0)
-    """At the price table that held when the reply came."""
+    """US dollars, by the model table that held when the reply came."""
     estimated: bool = False
     """True when the provider reported no tokens and they were estimated from the texts."""
 
     def __add__(self, other: Usage) -> Usage:
-        """Sums, estimated if either is."""
+        """Add up; the sum is estimated if either part is."""
         numbers = {
             name: getattr(self, name) + getattr(other, name) for name in Usage.model_fields if name != "estimated"
         }
@@ -37,17 +40,17 @@ class Usage(Value):
 
 
 class Answered(Value):
-    """A whole reply."""
+    """A reply that is whole."""
 
     status: Literal["answered"] = "answered"
     text: str
     usage: Usage
     stop: str
-    """Why the model stopped, as the provider says it."""
+    """Why the model stopped, in the provider's word."""
 
 
 class Truncated(Value):
-    """The reply was cut off by a token limit; `continued` asks for the rest."""
+    """A reply that a token limit cut off; `request.continued` asks for the rest."""
 
     status: Literal["truncated"] = "truncated"
     text: str
@@ -56,17 +59,17 @@ class Truncated(Value):
 
 
 class Refused(Value):
-    """The model or its provider would not answer."""
+    """A refusal by the model or its provider."""
 
     status: Literal["refused"] = "refused"
     text: str
-    """What it said instead, or empty."""
+    """What the model said instead, or empty."""
     usage: Usage
     stop: str
 
 
 class Empty(Value):
-    """The reply was complete and held no text."""
+    """A reply that was complete and held no text."""
 
     status: Literal["empty"] = "empty"
     usage: Usage
@@ -83,47 +86,53 @@ class NoReplyReason(StrEnum):
     REJECTED = "rejected"
     """The provider refused the request itself: its model name, its size, a parameter."""
     RATE = "rate"
-    """Rate-limited until the tries or the time were over."""
+    """Rate limits until the tries or the time were over."""
     SERVER = "server"
     """Errors of the server until the tries or the time were over."""
     CONNECTION = "connection"
     """No connection, or cut connections, until the tries or the time were over."""
     DEADLINE = "deadline"
-    """No whole reply within the time of a call, again and again."""
+    """No whole reply within the time limit of a call, until the tries or the time were over."""
     PROTOCOL = "protocol"
-    """What came back was not the provider's protocol, again and again."""
+    """Bodies that are not the provider's protocol, until the tries or the time were over."""
     QUOTA = "quota"
     """The account has no credit left."""
     MISSING = "missing"
-    """Replayed, and the recording holds no such request."""
+    """A replay, whose recording holds no such request."""
     DEFECT = "defect"
-    """The client itself failed; the detail names the exception."""
+    """A failure of kopt itself; the detail names the exception."""
 
 
 class Unanswered(Value):
-    """No reply.  It is not kept: a later run asks again."""
+    """No reply.  A later run asks again."""
 
     status: Literal["unanswered"] = "unanswered"
-    kind: NoReplyReason
+    reason: NoReplyReason
     detail: str
     """One line for a person, free of keys."""
     tries: int = 0
-    """Calls that were made."""
+    """Calls that were made for the request."""
 
 
 Kept = Annotated[Answered | Truncated | Refused | Empty, Field(discriminator="status")]
-"""Replies that were paid for; they lie in the store."""
+"""Replies that were paid for; they are in the store."""
 
 Reply = Annotated[Answered | Truncated | Refused | Empty | Unanswered, Field(discriminator="status")]
+"""Outcomes of a request."""
 
 
 def joined(first: Truncated, rest: Answered | Truncated) -> Answered | Truncated:
-    """A truncated reply and its continuation as one reply, with the usage of both.
+    """Join a truncated reply and its continuation to one reply, with the usage of both.
 
-    The continuation was asked for without the white space at the end of the first part.
+    The request for the continuation showed the first part without the white space at its end.
     """
     body = first.text.rstrip()
     lost = first.text[len(body) :]
-    if rest.text[:1].isspace():  # it begins with white space of its own, but for the lines that ended
+    if rest.text[:1].isspace():  # the continuation has white space of its own: only ended lines are restored
         lost = "" if rest.text.startswith("\n") else lost[: lost.rfind("\n") + 1]
     return rest.model_copy(update={"text": body + lost + rest.text, "usage": first.usage + rest.usage})
+
+
+def encodable(text: str) -> str:
+    """Return a text with lone surrogates replaced: JSON can escape them, and no file can hold them."""
+    return text.encode(errors="replace").decode()

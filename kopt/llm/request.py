@@ -1,4 +1,4 @@
-"""What is asked of a model: a value that holds everything its reply depends on, and never a key."""
+"""A request to a model: a value that holds everything the reply depends on, and never a key."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CONTINUE = "Your reply was cut off. Continue exactly where it stopped, repeat no
 
 
 class Sampling(Value):
-    """How a model is asked; a change of any of it asks anew."""
+    """How a model is asked; a change of any field makes another request."""
 
     api_model: str
     """The provider's name of the model."""
     reasoning_effort: str | None = None
     temperature: float | None = None
     extra: dict[str, JsonValue] = Field(default_factory=dict)
-    """More fields of the request's body, as the provider names them."""
+    """Further fields of the request's body, as the provider names them."""
 
 
 class Message(Value):
@@ -31,31 +31,31 @@ class Message(Value):
     role: Literal["user", "assistant"]
     text: str
     stable: str = ""
-    """Leading text that sibling requests share; it stands before `text`, and prompt caches are told of it."""
+    """Text before `text` that sibling requests share, for prompt caches."""
 
     @property
     def whole(self) -> str:
-        """What the model reads."""
+        """Return what the model reads."""
         return self.stable + self.text
 
 
 class Schema(Value):
-    """A JSON schema that the reply must follow, where the provider can enforce one."""
+    """A JSON schema that the reply must follow; a provider that can enforces it."""
 
     name: str = Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")
     body: dict[str, JsonValue]
 
 
 class Request(Value):
-    """One question to one model.  Equal requests have one reply: a further sample has another `sample`."""
+    """A question to a model.  Equal requests have one reply: a further sample has another `sample`."""
 
     model: str
-    """Name in the model table, as slots name it."""
+    """Name of the model in the model table."""
     sampling: Sampling
     system: str = ""
     messages: tuple[Message, ...] = Field(min_length=1)
     sample: int = 0
-    """Sample index among requests that are otherwise equal."""
+    """Index among requests that are otherwise equal."""
     max_output_tokens: int = Field(default=16_000, ge=1)
     """Most tokens of the reply, reasoning included."""
     output_schema: Schema | None = None
@@ -64,23 +64,23 @@ class Request(Value):
 
     @property
     def digest(self) -> str:
-        """SHA-256 over everything above, hex: the request's name in the store, in ledgers and in exchange folders."""
+        """Return the SHA-256 over all fields, hex: the request's name in store, ledgers and exchange folders."""
         return ReplyKey(request=artifact.digest(self)).digest()
 
     @property
     def chars(self) -> int:
-        """Characters of all that the model reads."""
+        """Return the number of characters that the model reads."""
         return len(self.system) + sum(len(m.whole) for m in self.messages) + len(str(self.output_schema or ""))
 
     @property
     def utf8_bytes(self) -> int:
-        """Bytes of all that the model reads: more than its tokens."""
+        """Return the number of bytes that the model reads, which is above the number of tokens."""
         texts = [self.system, *(m.whole for m in self.messages), str(self.output_schema or "")]
         return sum(len(text.encode(errors="replace")) for text in texts)
 
 
 class ReplyKey(Key):
-    """Where a reply lies in the store."""
+    """The store's key of a reply."""
 
     kind: ClassVar[str] = "reply"
     determined: ClassVar[bool] = False
@@ -91,14 +91,14 @@ class ReplyKey(Key):
 
 
 def key_of(request: Request) -> ReplyKey:
-    """The store key of a request's reply."""
+    """Return the store's key of a request's reply."""
     return ReplyKey(request=artifact.digest(request))
 
 
 class NoReplyKey(Key):
-    """Where the reason lies for which a run got no reply, so that a replay lacks the same: no live call looks there."""
+    """The store's key of the reason why a run got no reply, for replays: a live run asks again."""
 
-    kind: ClassVar[str] = "lack"
+    kind: ClassVar[str] = "no_reply"
     determined: ClassVar[bool] = False
 
     request: str
@@ -106,7 +106,7 @@ class NoReplyKey(Key):
 
 
 def continued(request: Request, reply: Truncated) -> Request:
-    """The request that asks for the rest of a truncated reply; `reply.joined` puts the parts together.
+    """Return the request for the rest of a truncated reply; `reply.joined` puts the parts together.
 
     Raises:
         ValueError: the reply broke off before its first word, so that there is nothing to continue.

@@ -6,19 +6,23 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
+from kopt.discovery import module_names
 from kopt.errors import ConfigError, nearest
 from kopt.llm.reply import Usage
 from kopt.llm.request import Message, Request, Sampling, Schema
 from kopt.model.base import Value
 
-Protocol = Literal["anthropic", "openai", "openai-chat"]
-
 MILLION = 1_000_000
+
+PROVIDERS = "kopt.llm.providers"
+"""Package in which each module is a provider."""
 
 
 class Price(Value):
@@ -27,67 +31,93 @@ class Price(Value):
     model_config = ConfigDict(strict=True)
 
     input: float = Field(ge=0, allow_inf_nan=False)
-    """Input that is neither read from nor written to a prompt cache."""
+    """Price of input that is neither read from nor written to a prompt cache."""
     cached_input: float = Field(ge=0, allow_inf_nan=False)
-    """Input read from a prompt cache."""
+    """Price of input read from a prompt cache."""
     cache_write: float = Field(ge=0, allow_inf_nan=False)
-    """Input written to a prompt cache; the input price where writing is free of extra charge."""
+    """Price of input written to a prompt cache; equal to `input` where writing costs nothing extra."""
     output: float = Field(ge=0, allow_inf_nan=False)
-    """Output, reasoning included."""
+    """Price of output, reasoning included."""
     batch_factor: float = Field(default=1.0, ge=0, le=1)
-    """What a batch call costs, as a share of a direct one; 1 where there is no batch price."""
+    """Price of a call by batch, as a share of that of a direct one; 1 where there is no batch price."""
 
     def dollars(self, usage: Usage, *, batch: bool = False) -> float:
-        """What `usage` costs, US dollars; its own `dollars` is not looked at."""
+        """Return what `usage` costs, US dollars; the field `usage.dollars` is not used."""
         full = usage.input * self.input + usage.cached_input * self.cached_input
         full += usage.cache_write * self.cache_write + usage.output * self.output
         return full / MILLION * (self.batch_factor if batch else 1.0)
 
     def saved(self, usage: Usage) -> float:
-        """What prompt caching saved, US dollars; negative when writing cost more than reading saved."""
+        """Return what prompt caching saved, US dollars; negative when writing cost more than reading saved."""
         read = usage.cached_input * (self.input - self.cached_input)
         return (read - usage.cache_write * (self.cache_write - self.input)) / MILLION
 
     def worst(self, request: Request) -> float:
-        """The most that one call may cost, US dollars: every two bytes of input a token, the whole output used."""
+        """Return the most that a call may cost, US dollars: every two bytes of input a token, the whole output used."""
         dearest = max(self.input, self.cache_write)
         return (request.utf8_bytes / 2 * dearest + request.max_output_tokens * self.output) / MILLION
 
 
+def _provider(name: str) -> str:
+    """Return the name of a provider as it is.
+
+    Raises:
+        ValueError: no module of `kopt.llm.providers` has this name, with dashes for underscores.
+    """
+    names = [module.replace("_", "-") for module in module_names(PROVIDERS)]
+    if name not in names:
+        *others, last = map(repr, names)
+        raise ValueError(f"a provider is {', '.join(others)} or {last}")
+    return name
+
+
+def _address(url: str) -> str:
+    """Return an address as it is.
+
+    Raises:
+        ValueError: it has no host, a port that is none, or characters that no address has.
+    """
+    parts = urlsplit(url)  # raises too
+    if not parts.hostname or parts.port == 0 or not re.fullmatch(r"[!-~]+", url):
+        raise ValueError("an address has a host, a port from 1 to 65535 or none, and visible ASCII characters")
+    return url
+
+
 class Model(Value):
-    """One entry of the table."""
+    """An entry of the table."""
 
     model_config = ConfigDict(strict=True)
 
-    provider: Protocol
-    """`anthropic` (Messages), `openai` (Responses) or `openai-chat` (Chat Completions, any compatible server)."""
+    provider: Annotated[str, AfterValidator(_provider)]
+    """Protocol of the server: the name of a module of `kopt.llm.providers`, with dashes for underscores."""
     api_model: str = Field(min_length=1)
     """The provider's own name of the model."""
-    base_url: str = Field(pattern=r"^https?://[^\s@]+$")
-    """Where the API lies, e.g. `https://api.openai.com/v1`; Anthropic's without `/v1`."""
+    base_url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$"), AfterValidator(_address)]
+    """Address of the API, e.g. `https://example.com/v1`, as the provider's SDK takes it."""
     key_variable: str | None = Field(default=None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    """Environment variable that holds the key; none for a server that wants no key."""
+    """Environment variable that holds the key; None for a server that wants no key."""
     concurrency: int = Field(default=16, ge=1, le=1024)
-    """Calls to this model at the same time."""
+    """Concurrent calls to this model."""
     max_output_tokens: int = Field(default=16_000, ge=1)
     """Most tokens of one reply, reasoning included."""
     reasoning_effort: str | None = None
-    """How long the model thinks, in the provider's words (`low`, `medium`, `high`); none: the provider's default."""
+    """How long the model thinks, in the provider's words (`low`, `medium`, `high`); None: the provider's default."""
     temperature: float | None = Field(default=None, ge=0, le=2)
-    """Sampling temperature; none: not sent (reasoning models refuse it)."""
+    """Sampling temperature; None: not sent (reasoning models refuse it)."""
     stream: bool = True
-    """Read replies as they are made, so that long ones do not die of an idle connection."""
+    """Read replies while the model makes them, so that a long one does not end with an idle connection."""
     structured: bool = True
-    """The server can be held to a JSON schema; false: the prompt asks and a tolerant parser reads."""
+    """The server can enforce a JSON schema; False: the prompt asks for JSON and a tolerant parser reads it."""
     cache_prefix: bool = True
-    """Mark stable prefixes for prompt caching (Anthropic); siblings wait until the first of them has begun."""
+    """Mark stable prefixes for prompt caching, where the provider wants marks; the first of the sibling requests goes
+    ahead then, and the others wait until its reply begins."""
     extra: dict[str, JsonValue] = Field(default_factory=dict)
-    """More fields of the request's body, as the provider names them."""
+    """Further fields of the request's body, as the provider names them."""
     price: Price
 
     @property
     def sampling(self) -> Sampling:
-        """What of this entry a reply depends on."""
+        """Return the part of this entry that a reply depends on."""
         return Sampling(
             api_model=self.api_model,
             reasoning_effort=self.reasoning_effort,
@@ -97,17 +127,18 @@ class Model(Value):
 
 
 class ModelTable(Value):
-    """The models by name."""
+    """Entries by the names that runs use."""
 
     models: dict[str, Model] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
-    def _not_null(cls, raw: Any) -> Any:
+    def _not_null(cls, raw: object) -> object:
+        """Take `models:` with nothing below it as no models."""
         return {**raw, "models": raw["models"] or {}} if isinstance(raw, dict) and "models" in raw else raw
 
     def model(self, name: str) -> Model:
-        """The entry of a name.
+        """Return the entry of a name.
 
         Raises:
             ConfigError: the table has none.
@@ -117,7 +148,7 @@ class ModelTable(Value):
         return self.models[name]
 
     def only(self, names: Iterable[str]) -> ModelTable:
-        """The part of the table that a run needs, to be kept with the run: it holds no key."""
+        """Return the part of the table that a run needs, to be kept with the run: it holds no key."""
         return ModelTable(models={name: self.model(name) for name in sorted(set(names)) if name in self.models})
 
     def request(
@@ -131,7 +162,7 @@ class ModelTable(Value):
         max_output_tokens: int | None = None,
         output_schema: Schema | None = None,
     ) -> Request:
-        """A request to a model of the table, with the table's sampling and within its limits.
+        """Make a request to a model of the table, with the table's sampling and within its limits.
 
         Raises:
             ConfigError: the table has no such model.
@@ -157,51 +188,57 @@ def load_table(path: Path) -> ModelTable:
         ConfigError: one line that names the entry, what is wrong and what to do.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2026-13-01 is a ValueError
         raise ConfigError(f"{path}: not YAML ({str(error).splitlines()[0]})") from error
     try:
         return ModelTable.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(
-            f"{path}: {'; '.join(_explain(dict(one)) for one in error.errors(include_url=False))}"
-        ) from error
+        mistakes = "; ".join(_mistake(details) for details in error.errors(include_url=False))
+        raise ConfigError(f"{path}: {mistakes}") from error
 
 
-def missing_keys(table: ModelTable, names: Iterable[str], environ: Mapping[str, str] = os.environ) -> list[str]:
-    """One line for each model whose key is not set or cannot be one; empty when a run may start."""
-    wanted = {name: variable for name in dict.fromkeys(names) if (variable := table.model(name).key_variable)}
-    return [
-        f"models: {name} needs a key in the environment variable {variable}, which {fault}"
-        for name, variable in wanted.items()
+def key_faults(table: ModelTable, names: Iterable[str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return a line for each model whose key is not set or cannot be one, by name; empty when a run may start.
+
+    Raises:
+        ConfigError: the table has no such model.
+    """
+    variables = {name: variable for name in dict.fromkeys(names) if (variable := table.model(name).key_variable)}
+    return {
+        name: f"models: {name} needs a key in the environment variable {variable}, which {fault}"
+        for name, variable in variables.items()
         if (fault := _key_fault(environ.get(variable, "")))
-    ]
+    }
 
 
 def _key_fault(key: str) -> str:
-    """What is wrong with a key, without saying it; a header takes no other characters than visible ASCII."""
+    """Return what is wrong with a key, without showing it; an HTTP header takes visible ASCII characters only."""
     if not key.strip():
         return "is not set or empty"
     return "" if re.fullmatch(r"[!-~]+", key.strip()) else "holds a blank, a line break or a character that no key has"
 
 
-def _explain(one: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in one["loc"]) or "the table"
-    if one["type"] == "extra_forbidden":
-        return f"unknown key {where!r}{nearest(str(one['loc'][-1]), _keys(one['loc']))}"
-    if one["type"] == "missing":
+def _mistake(details: ErrorDetails) -> str:
+    """Describe one mistake in a table, in one line that never repeats a key."""
+    place = details["loc"]
+    where = ".".join(str(part) for part in place) or "the table"
+    if details["type"] == "extra_forbidden":
+        return f"unknown key {where!r}{nearest(str(place[-1]), _fields(place))}"
+    if details["type"] == "missing":
         return f"{where} is missing"
-    if one["loc"][-1:] == ("key_variable",):
+    if place[-1:] == ("key_variable",):
         return f"{where} must be the name of an environment variable; a key itself never stands in the table"
-    return f"{where}: {one['msg']} (got {_short(one.get('input'))})"
+    return f"{where}: {details['msg']} (got {_short(details.get('input'))})"
 
 
-def _keys(location: tuple[int | str, ...]) -> Iterable[str]:
-    if len(location) == 1:
+def _fields(place: tuple[int | str, ...]) -> Iterable[str]:
+    """Return the names of the fields that may stand at a place in the table."""
+    if len(place) == 1:
         return ModelTable.model_fields
-    return Price.model_fields if "price" in location[:-1] else Model.model_fields
+    return Price.model_fields if "price" in place[:-1] else Model.model_fields
 
 
 def _short(value: object) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from kopt.model.base import Value
 
 
 class Device(Value):
     """A GPU as the CPU stage and the estimate see it; a run without a GPU takes it from `config/devices/`."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     name: str
     """Name that the driver gives it."""

@@ -30,8 +30,8 @@ class Workload(Value):
 class Tolerance(Value):
     """Largest accepted error of an element: `absolute + relative * |reference|`."""
 
-    absolute: float
-    relative: float
+    absolute: float = Field(ge=0, allow_inf_nan=False)
+    relative: float = Field(ge=0, allow_inf_nan=False)
 
 
 class Problem(Value):

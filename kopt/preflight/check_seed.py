@@ -6,7 +6,6 @@ it again (on a GPU, which builds for itself, it does), and the next look costs m
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from pathlib import Path
 from kopt.backends import interpret
 from kopt.backends.backend import Builder, load_backend
 from kopt.backends.interpret_judge import verdict_key
-from kopt.device.hardware.gpus import VISIBLE
 from kopt.jobs.target import ProblemOnTarget
 from kopt.load_config import load_device
 from kopt.model.build import Phase
@@ -25,7 +23,8 @@ from kopt.model.trial import BuildRow
 from kopt.model.verdict import Failed, Incorrect, Verdict
 from kopt.preflight.validate import Checked
 from kopt.problem import folder
-from kopt.sandbox.fresh import run_in_fresh_process
+from kopt.sandbox.environment import NO_GPU
+from kopt.sandbox.fresh import run_with_environment
 from kopt.stages.compile import compile_candidates
 from kopt.stages.seed import seed_candidate
 from kopt.stages.select import unusable_seed
@@ -84,9 +83,9 @@ def try_seed(check: SeedCheck) -> None:
     verdict = known_verdict(check, row)
     if row.status == "none" or (row.status == "built" and verdict is None):
         print("kopt: checking the seed kernel", file=sys.stderr, flush=True)
-        row = run_in_fresh_process(check.build_seconds + START_S, build_seed, check)
+        row = run_with_environment(NO_GPU, check.build_seconds + START_S, build_seed, check)
         if row.status == "built":
-            verdict = run_in_fresh_process(check.options.judge_seconds + START_S, judge_seed, check, row)
+            verdict = run_with_environment(NO_GPU, check.options.judge_seconds + START_S, judge_seed, check, row)
     refuse(row, verdict, measures=check.measures)
 
 
@@ -107,7 +106,6 @@ def build_seed(check: SeedCheck) -> BuildRow:
 
 def judge_seed(check: SeedCheck, row: BuildRow) -> Verdict:
     """Judge what was built by the interpreter; the verdict and the estimated time are kept in the store."""
-    os.environ[VISIBLE] = ""  # the same verdict whether there is a GPU or not
     target = check.target(interpret.facts(check.problem, Store(check.store)))
     judge = interpret.judge(target, check.options, incumbent="", workers=1)
     return judge([row])[row.slot].verdict

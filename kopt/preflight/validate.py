@@ -12,7 +12,7 @@ from kopt import artifact
 from kopt.config import EMBEDDED, Config
 from kopt.device.hardware.gpus import visible_gpus
 from kopt.errors import ConfigError
-from kopt.llm.table import ModelTable, load_table, missing_keys
+from kopt.llm.table import ModelTable, key_faults, load_table
 from kopt.load_config import check_files, load, load_device
 from kopt.model.base import Value
 from kopt.problem import folder
@@ -142,7 +142,8 @@ def check_keys(config: Config, table: ModelTable) -> None:
     Raises:
         ConfigError: names the models and the environment variables.
     """
-    lines = missing_keys(table, RunSettings(config).asked_models) if config.replies == "live" else []
+    asked = RunSettings(config).asked_models
+    lines = list(key_faults(table, asked).values()) if config.replies == "live" else []
     if lines:
         rest = f" (and {len(lines) - 1} more)" if lines[1:] else ""
         raise ConfigError(f"{lines[0]}{rest}; set it, or run with --config models='[kopt-rewrite]'")

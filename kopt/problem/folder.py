@@ -31,7 +31,7 @@ def find(word: str, shipped: Path) -> Path:
         return shipped / word
     path = Path(word)
     if not word or not _is_folder(path):
-        raise ProblemError(f"{word!r} is no folder: name a problem or its folder{_listed(path.name, shipped)}")
+        raise ProblemError(f"{word!r} is not a folder: name a problem or its folder{_listed(path.name, shipped)}")
     if not any(file.exists() for format in formats() for file in format.files(path)):
         files = dict.fromkeys(str(file.relative_to(path)) for format in formats() for file in format.files(path))
         raise ProblemError(f"{word!r} holds no problem: it has none of {', '.join(files)}{_listed(path.name, shipped)}")

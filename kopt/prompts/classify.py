@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+
+from pydantic import JsonValue
 
 from kopt.model.build import Built
 from kopt.model.device import Device
@@ -26,13 +27,13 @@ def classify(
     """Ask whether a kernel uses each of the `asked` techniques.
 
     Args:
-        source: the kernel.
-        asked: techniques that no fact decides; all of them when there are no facts.
+        source: the kernel's module.
+        asked: techniques that facts do not decide; all of them when there are no facts.
         decided: techniques that facts of source and PTX decide, shown so that the answers fit together.
-        build: what the CPU stage learned, or None.
-        device: the GPU that it was built for.
+        build: the kernel's build, or None.
+        device: the GPU that the kernel was built for.
 
-    Sections leave in this order when the prompt is too long: build facts, what is decided.
+    Sections are left out in this order when the prompt is too long: build facts, what is decided.
     """
     sections = [
         Section(name="Techniques", text=_listed(asked), budget=3000, place="system"),
@@ -46,7 +47,9 @@ def classify(
 
 
 def _listed(asked: Sequence[Technique]) -> str:
-    return "\n".join(f"- {one.name}: {one.description} Look for: {one.llm_hint}" for one in asked)
+    return "\n".join(
+        f"- {technique.name}: {technique.description} Look for: {technique.llm_hint}" for technique in asked
+    )
 
 
 def _decided(decided: Mapping[str, bool]) -> str:
@@ -62,33 +65,38 @@ def _answer(asked: Sequence[Technique]) -> str:
     )
 
 
-def schema_of(names: Sequence[str]) -> dict[str, Any]:
-    """JSON schema of the answer: every technique by name, so that none can be forgotten."""
-    fields = {"present": {"type": "boolean"}, "where": {"type": "string"}}
-    one = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+def schema_of(names: Sequence[str]) -> dict[str, JsonValue]:
+    """Make the JSON schema of the answer: it requires every technique by name, so that none can be forgotten."""
+    fields: dict[str, JsonValue] = {"present": {"type": "boolean"}, "where": {"type": "string"}}
+    entry: dict[str, JsonValue] = {
+        "type": "object",
+        "properties": fields,
+        "required": [*fields],
+        "additionalProperties": False,
+    }
     return {
         "type": "object",
-        "properties": dict.fromkeys(names, one),
-        "required": list(names),
+        "properties": dict.fromkeys(names, entry),
+        "required": [*names],
         "additionalProperties": False,
     }
 
 
-def evidence(answer: Mapping[str, Any], flags: Mapping[str, bool], source: str) -> tuple[Evidence, ...]:
-    """Where the model saw the techniques that it found: `source:<line>` when it quotes one, else its own words.
+def evidence(answer: Mapping[str, object], flags: Mapping[str, bool], source: str) -> tuple[Evidence, ...]:
+    """Read where the model saw each technique: `source:<line>` when its quote is a line of the source, else `model`.
 
     Args:
         answer: the answer's JSON object.
         flags: the answer read as yes or no by name.
-        source: the kernel.
+        source: the kernel's module.
     """
-    found = []
+    seen = []
     for name, held in flags.items():
         entry = answer.get(name)
         quote = entry.get("where") if held and isinstance(entry, dict) else None
         if isinstance(quote, str) and quote.strip():
-            found.append(Evidence(technique=name, where=_place(quote, source), what=" ".join(quote.split())[:200]))
-    return tuple(found)
+            seen.append(Evidence(technique=name, where=_place(quote, source), what=" ".join(quote.split())[:200]))
+    return tuple(seen)
 
 
 def _place(quote: str, source: str) -> str:

@@ -1,4 +1,4 @@
-"""What a prompt may tell: the search's values, brought together by the stages."""
+"""The values that a prompt may tell; the stages bring them together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kopt.model.technique import Technique
 
 
 class PromptContext(Value):
-    """What is the same for the whole run."""
+    """What every prompt of a run may tell."""
 
     problem: Problem
     facts: ProblemFacts
@@ -27,35 +27,38 @@ class ParentTimes(Value):
     """How fast a kernel is, and against what: times in ms, None where they are not known."""
 
     ms: float
+    """Time of the kernel itself."""
     low_ms: float | None = None
     """Lower end of the 95 % confidence interval."""
     high_ms: float | None = None
     estimated: bool
-    """True for a time worked out from the build; nothing was measured."""
+    """Whether the time is estimated from the build; then nothing was measured."""
     floor_ms: float
-    """Roofline floor."""
+    """Least time by the roofline."""
     roofline_share: float
     """Floor over time, 0 to 1."""
     eager_ms: float | None = None
+    """Time of the reference in eager PyTorch."""
     compile_ms: float | None = None
     """Time of `torch.compile`, the better of its modes."""
     best_ms: float | None = None
-    """Best kernel of the run so far."""
+    """Time of the best kernel of the run so far."""
     seed_ms: float | None = None
+    """Time of the seed kernel."""
 
 
 class Parent(Value):
-    """A kernel that is to be improved, with all that is known of it."""
+    """A kernel that is to be improved, with its time, build, profile and techniques."""
 
     kernel: Kernel
-    standing: ParentTimes
+    times: ParentTimes
     build: Built | None = None
     profile: Profile | None = None
     techniques: tuple[str, ...] = ()
 
 
 class Event(Value):
-    """One earlier try of the run, as the history tells it."""
+    """One earlier candidate of the run, as the prompt's history tells it."""
 
     name: str
     """`r1a0s3`."""
@@ -67,13 +70,13 @@ class Event(Value):
     """`faster`, `slower`, `same`, `incorrect`, `failed`, ... in one word."""
     ms: float | None = None
     ratio: float | None = None
-    """Its time over its parent's: below 1 is faster."""
+    """Time over the parent's time: below 1 is faster."""
     reason: str = ""
-    """Why it failed, one line."""
+    """Why the candidate failed, one line."""
 
 
 class Reflection(Value):
-    """What was learned from one round."""
+    """The lessons of one round, each a sentence."""
 
     round: int
     worked: tuple[str, ...] = ()
@@ -91,7 +94,7 @@ class Share(Value):
 
 
 class Memory(Value):
-    """What the search remembers."""
+    """What the search remembers of earlier rounds."""
 
     events: tuple[Event, ...] = ()
     """Newest first."""
@@ -102,14 +105,14 @@ class Memory(Value):
 
 
 class Assignment(Value):
-    """What this slot is to do."""
+    """What one slot is asked to do."""
 
     direction: Direction
     others: tuple[Direction, ...] = ()
-    """Directions that other slots follow: leave them to those."""
+    """Directions that other slots of the parent follow, and this slot leaves alone."""
     sample: int = 0
-    """Index among slots that are otherwise alike."""
+    """Index among the slots that are otherwise alike."""
     samples: int = 1
-    """How many slots are alike."""
+    """Number of slots that are alike, this one included."""
     avoid: tuple[str, ...] = ()
-    """Techniques that the pool holds already in plenty; something else is wanted."""
+    """Techniques that much of the pool uses already: this slot is asked for others."""

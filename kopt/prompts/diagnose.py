@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from kopt.model.base import Value
 from kopt.model.diagnosis import Direction
 from kopt.prompts.context import Memory, Parent, PromptContext
-from kopt.prompts.propose import memory_sections, parent_sections, run_sections
 from kopt.prompts.sections import Prompt, Section, assemble
+from kopt.prompts.shared_sections import memory_sections, parent_sections, run_sections
 
 TEMPLATE = "diagnose/2"
 
@@ -36,19 +36,19 @@ class Answer(Value):
     directions: tuple[AnsweredDirection, ...]
 
 
-def diagnose(setting: PromptContext, parent: Parent, memory: Memory, count: int) -> Prompt:
-    """Ask for `count` ranked, different directions; one call per unique parent.
+def diagnose(context: PromptContext, parent: Parent, memory: Memory, count: int) -> Prompt:
+    """Ask for `count` ranked, different directions for one parent.
 
-    Sections leave in this order when the prompt is too long: Triton guidance, history, reflections, techniques of the
-    pool, the taxonomy, counters, build facts.
+    Sections are left out in this order when the prompt is too long: Triton guidance, history, reflections, techniques
+    of the pool, the taxonomy, counters, build facts.
     """
     sections = [
-        *run_sections(setting),
+        *run_sections(context),
         *memory_sections(memory),
-        *parent_sections(setting, parent),
+        *parent_sections(context, parent),
         Section(name="Answer", text=_answer(count), budget=700, place="own"),
     ]
-    schema = schema_of([technique.name for technique in setting.techniques])
+    schema = schema_of([technique.name for technique in context.techniques])
     return assemble(TEMPLATE, OPENING, sections, TOTAL_TOKENS, schema_name="diagnosis", output_schema=schema)
 
 
@@ -64,47 +64,52 @@ Answer with JSON only:
 "techniques": ["names from the known techniques, or none"]}}]}}"""
 
 
-def schema_of(techniques: list[str]) -> dict[str, Any]:
-    """JSON schema of the answer."""
-    names: dict[str, Any] = {"type": "string", "enum": techniques} if techniques else {"type": "string"}
-    text = {"type": "string"}
-    fields = {
+def schema_of(techniques: Sequence[str]) -> dict[str, JsonValue]:
+    """Make the JSON schema of the answer."""
+    names: dict[str, JsonValue] = {"type": "string", "enum": [*techniques]} if techniques else {"type": "string"}
+    text: dict[str, JsonValue] = {"type": "string"}
+    fields: dict[str, JsonValue] = {
         "bottleneck": text,
         "cause": text,
         "direction": text,
         "techniques": {"type": "array", "items": names},
     }
-    one = {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+    direction: dict[str, JsonValue] = {
+        "type": "object",
+        "properties": fields,
+        "required": list(fields),
+        "additionalProperties": False,
+    }
     return {
         "type": "object",
-        "properties": {"directions": {"type": "array", "items": one}},
+        "properties": {"directions": {"type": "array", "items": direction}},
         "required": ["directions"],
         "additionalProperties": False,
     }
 
 
 def directions(answer: Answer, count: int, techniques: tuple[str, ...]) -> tuple[Direction, ...]:
-    """The answer as at most `count` ranked, different directions; unknown techniques are dropped.
+    """Read the answer as at most `count` ranked, different directions; unknown techniques are dropped.
 
     Two directions are alike when they name the same bottleneck with the same techniques, or have the same words.
     """
     seen: set[tuple[str, ...]] = set()
-    found: list[Direction] = []
-    for one in answer.directions:
-        known = tuple(name for name in techniques if name in one.techniques)
-        marks = {("words", _plain(one.direction)), ("kind", _plain(one.bottleneck), *known)}
-        if not marks & seen and len(found) < count:
-            found.append(
+    ranked: list[Direction] = []
+    for answered in answer.directions:
+        names = tuple(name for name in techniques if name in answered.techniques)
+        marks = {("words", _plain(answered.direction)), ("bottleneck", _plain(answered.bottleneck), *names)}
+        if not marks & seen and len(ranked) < count:
+            ranked.append(
                 Direction(
-                    rank=len(found) + 1,
-                    bottleneck=_line(one.bottleneck, 60),
-                    cause=_line(one.cause, 300),
-                    direction=_line(one.direction, 1200),
-                    techniques=known,
+                    rank=len(ranked) + 1,
+                    bottleneck=_line(answered.bottleneck, 60),
+                    cause=_line(answered.cause, 300),
+                    direction=_line(answered.direction, 1200),
+                    techniques=names,
                 )
             )
         seen |= marks
-    return tuple(found)
+    return tuple(ranked)
 
 
 def _plain(text: str) -> str:

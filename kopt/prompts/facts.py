@@ -1,4 +1,4 @@
-"""The search's values in words: contract, device, times, build and counters."""
+"""Put values into words: contract, device, times, build, counters, history."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ METRICS: dict[str, str] = {
 
 
 def contract(problem: Problem, facts: ProblemFacts) -> str:
-    """What a kernel must keep: signature, shapes (where the workloads were traced), dtype, and what it may do."""
+    """State what a kernel must keep: signature, shapes (where the workloads were traced), dtype, and what it may do."""
     first = next(iter(facts.workloads), None)
     names = ", ".join(spec.name for spec in first.inputs) if first else "..."
     lines = [
@@ -82,7 +82,7 @@ def _shapes(workload: WorkloadFacts) -> str:
 
 
 def shape(spec: TensorSpec) -> str:
-    """`(2048, 1048576) bfloat16`."""
+    """Write a tensor's shape and dtype: `(2048, 1048576) bfloat16`."""
     return f"{spec.shape} {spec.dtype}"
 
 
@@ -97,7 +97,7 @@ def _mutation(problem: Problem) -> str:
 
 
 def device(given: Device) -> str:
-    """The GPU in numbers."""
+    """Describe the GPU in numbers."""
     rates = ", ".join(f"{name} {rate:g}" for name, rate in sorted(given.matmul_tflop_s.items()))
     source = "measured on this very GPU" if given.measured else "from a description, not measured here"
     return "\n".join(
@@ -113,24 +113,24 @@ def device(given: Device) -> str:
     )
 
 
-def standing(given: ParentTimes) -> str:
-    """A kernel's time against what it should be compared with."""
+def times(given: ParentTimes) -> str:
+    """Compare a kernel's time with eager PyTorch, torch.compile, the best kernel, the seed and the roofline."""
     interval = f" (95 % interval {given.low_ms:.4g} to {given.high_ms:.4g})" if given.low_ms and given.high_ms else ""
     how = "estimated from the build, nothing was measured" if given.estimated else "measured, cold L2"
     lines = [f"- this kernel: {given.ms:.4g} ms{interval}, {how}"]
-    others = (
+    compared = (
         ("PyTorch eager", given.eager_ms),
         ("torch.compile", given.compile_ms),
         ("best kernel so far", given.best_ms),
         ("seed kernel", given.seed_ms),
     )
-    lines += [f"- {name}: {ms:.4g} ms ({ms / given.ms:.3g} x this kernel's time)" for name, ms in others if ms]
+    lines += [f"- {name}: {ms:.4g} ms ({ms / given.ms:.3g} x this kernel's time)" for name, ms in compared if ms]
     lines.append(f"- roofline floor: {given.floor_ms:.4g} ms; this kernel reaches {given.roofline_share:.1%} of it")
     return "\n".join(lines)
 
 
 def build(built: Built, given: Device) -> str:
-    """Registers, spills, shared memory and occupancy of each launch."""
+    """List registers, spills, shared memory and occupancy of each launch."""
     lines = []
     for workload in built.workloads:
         lines.append(f"- workload {workload.workload}:")
@@ -141,7 +141,7 @@ def build(built: Built, given: Device) -> str:
 
 
 def _launch(launch: Launch, given: Device) -> str:
-    held = occupancy(launch, given)
+    resident = occupancy(launch, given)
     blocks = launch.grid[0] * launch.grid[1] * launch.grid[2]
     constants = f", {', '.join(f'{k}={v}' for k, v in launch.constants)}" if launch.constants else ""
     trial = " (one of the autotuner's configurations)" if launch.trial else ""
@@ -149,12 +149,12 @@ def _launch(launch: Launch, given: Device) -> str:
         f"{launch.kernel}: grid {launch.grid} = {blocks} blocks ({blocks / given.sm_count:.3g} per SM), "
         f"num_warps={launch.num_warps}, num_stages={launch.num_stages}{constants}; "
         f"{launch.registers} registers a thread, {launch.spills} bytes spilled, {launch.shared_bytes} bytes shared; "
-        f"{held.blocks} blocks resident per SM, occupancy {held.share:.0%}, limited by {held.limit}{trial}"
+        f"{resident.blocks} blocks resident per SM, occupancy {resident.share:.0%}, limited by {resident.limit}{trial}"
     )
 
 
 def profile(given: Profile) -> str:
-    """Counters with their labels; what the device does not offer is left out."""
+    """List the counters with their labels; a counter that the device does not offer is left out."""
     how = "hardware counters" if given.kind == "counters" else "worked out from build and time, no counter was read"
     lines = [f"- {given.bound}-bound, {given.roofline_share:.1%} of the roofline ({how})"]
     for name, value in sorted(given.metrics.items()):
@@ -165,14 +165,14 @@ def profile(given: Profile) -> str:
 
 
 def direction(given: Direction) -> str:
-    """A direction as a paragraph."""
+    """Write a direction as a paragraph."""
     leads = f" Techniques it may lead to: {', '.join(given.techniques)}." if given.techniques else ""
     cause, what = given.cause.rstrip(". "), given.direction.rstrip(". ")
     return f"Bottleneck: {given.bottleneck}. Seen in: {cause}. Direction: {what}.{leads}"
 
 
 def history(events: Iterable[Event]) -> str:
-    """Earlier tries, newest first, a line each."""
+    """List earlier candidates, one a line, in the order given."""
     return "\n".join(f"- {_event(event)}" for event in events)
 
 
@@ -187,7 +187,7 @@ def _event(event: Event) -> str:
 
 
 def reflections(memory: Memory) -> str:
-    """Lessons, newest first."""
+    """List the lessons of earlier rounds, in the order given."""
     lines = []
     for lesson in memory.reflections:
         lines.append(f"- round {lesson.round}")
@@ -197,16 +197,16 @@ def reflections(memory: Memory) -> str:
 
 
 def pool(memory: Memory) -> str:
-    """What the pool holds, by sets of techniques."""
+    """List the sets of techniques that kernels of the pool use, each with its count and best time."""
     named = ((", ".join(share.techniques) or "none of the known techniques", share) for share in memory.pool)
     return "\n".join(f"- {names}: {share.kernels} kernels, best {share.best_ms:.4g} ms" for names, share in named)
 
 
-def taxonomy(setting: PromptContext) -> str:
-    """The techniques by name, with what they mean."""
-    return "\n".join(f"- {t.name}: {t.description}" for t in setting.techniques)
+def taxonomy(context: PromptContext) -> str:
+    """List the techniques of the taxonomy by name, with their meaning."""
+    return "\n".join(f"- {t.name}: {t.description}" for t in context.techniques)
 
 
 def parent_techniques(parent: Parent) -> str:
-    """The techniques that a parent uses."""
+    """List the techniques that a parent uses."""
     return ", ".join(parent.techniques) or "none of the known techniques"

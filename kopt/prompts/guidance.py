@@ -1,4 +1,4 @@
-"""Triton guidance by version: what a model most often gets wrong."""
+"""Guidance for writing Triton, by version: what a language model most often gets wrong."""
 
 from __future__ import annotations
 
@@ -88,11 +88,11 @@ RULES: tuple[tuple[tuple[int, int], str], ...] = (
         "tl.make_block_ptr is old: prefer descriptors, or plain pointers.",
     ),
 )
-"""Rules with the first version for which they hold."""
+"""Rules, each with the first version of Triton for which it holds."""
 
 
 def triton_guidance(version: str) -> str:
-    """The rules that hold for an installed version, one a line, newest features last."""
+    """List the rules that hold for an installed version of Triton, one a line, newest features last."""
     installed = _version(version)
     return "\n".join(f"- {rule}" for since, rule in RULES if since <= installed)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from kopt.prompts import facts as words
 from kopt.prompts.context import Assignment, Memory, Parent, PromptContext
-from kopt.prompts.guidance import triton_guidance
-from kopt.prompts.sections import Prompt, Section, assemble, code
+from kopt.prompts.sections import Prompt, Section, assemble
+from kopt.prompts.shared_sections import memory_sections, parent_sections, run_sections
 
 TEMPLATE = "propose/2"
 
@@ -27,13 +27,13 @@ Answer with one short paragraph that says what you changed and why it should be 
 ```python block, complete and ready to run, with nothing left out."""
 
 
-def propose(setting: PromptContext, parent: Parent, memory: Memory, assignment: Assignment) -> Prompt:
+def propose(context: PromptContext, parent: Parent, memory: Memory, assignment: Assignment) -> Prompt:
     """Ask for a child of `parent` that follows the slot's direction.
 
-    Sections leave in this order when the prompt is too long: Triton guidance, history, reflections, techniques of the
-    pool, the taxonomy, counters, build facts.  Contract, reference, source, time and direction always stay.
+    Sections are left out in this order when the prompt is too long: Triton guidance, history, reflections, techniques
+    of the pool, the taxonomy, counters, build facts.  Contract, reference, source, time and direction always stay.
     """
-    sections = [*run_sections(setting), *memory_sections(memory), *parent_sections(setting, parent)]
+    sections = [*run_sections(context), *memory_sections(memory), *parent_sections(context, parent)]
     own = [
         Section(name="Your direction", text=_direction(assignment), budget=800, place="own"),
         Section(name="Left to others", text=_others(assignment), budget=500, place="own", cut=3),
@@ -42,54 +42,12 @@ def propose(setting: PromptContext, parent: Parent, memory: Memory, assignment: 
     return assemble(TEMPLATE, OPENING, [*sections, *own], TOTAL_TOKENS)
 
 
-def run_sections(setting: PromptContext) -> list[Section]:
-    """What every request of a run says first."""
-    problem = setting.problem
-    version = _minor(setting.triton)
-    return [
-        Section(name="Reference program", text=code(problem.reference), budget=3000, place="system", middle=True),
-        Section(name="Contract", text=words.contract(problem, setting.facts), budget=2000, place="system"),
-        Section(name="Device", text=words.device(setting.device), budget=400, place="system"),
-        Section(
-            name=f"Writing for Triton {version}", text=triton_guidance(version), budget=1500, place="system", cut=1
-        ),
-        Section(name="Known techniques", text=words.taxonomy(setting), budget=1200, place="system", cut=6),
-    ]
-
-
-def _minor(version: str) -> str:
-    """A version without patch level and build: those make another request and no other kernel."""
-    return ".".join(version.split(".")[:2])
-
-
-def memory_sections(memory: Memory) -> list[Section]:
-    """What the search remembers; the same for all slots of a round."""
-    return [
-        Section(name="Recent tries", text=words.history(memory.events), budget=1500, place="stable", cut=2),
-        Section(name="What was learned", text=words.reflections(memory), budget=1000, place="stable", cut=4),
-        Section(name="Techniques in the pool", text=words.pool(memory), budget=500, place="stable", cut=5),
-    ]
-
-
-def parent_sections(setting: PromptContext, parent: Parent) -> list[Section]:
-    """What is known of a parent; the same for all of its slots."""
-    build = words.build(parent.build, setting.device) if parent.build else ""
-    profile = words.profile(parent.profile) if parent.profile else ""
-    return [
-        Section(name="Kernel to improve", text=code(parent.kernel.source), budget=10_000, place="stable", middle=True),
-        Section(name="Its time", text=words.standing(parent.standing), budget=400, place="stable"),
-        Section(name="Its techniques", text=words.parent_techniques(parent), budget=200, place="stable", cut=7),
-        Section(name="Its build", text=build, budget=1200, place="stable", cut=9),
-        Section(name="Its profile", text=profile, budget=1500, place="stable", cut=8),
-    ]
-
-
 def _direction(assignment: Assignment) -> str:
     return words.direction(assignment.direction)
 
 
 def _others(assignment: Assignment) -> str:
-    return "\n".join(f"- {words.direction(other)}" for other in assignment.others)
+    return "\n".join(f"- {words.direction(direction)}" for direction in assignment.others)
 
 
 def _answer(assignment: Assignment) -> str:

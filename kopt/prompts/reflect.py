@@ -1,9 +1,10 @@
-"""The prompt that asks what a round has taught, and the reading of its answer."""
+"""The prompt that asks for the lessons of a round, and the reading of its answer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+
+from pydantic import JsonValue
 
 from kopt.model.base import Value
 from kopt.prompts import facts as words
@@ -36,43 +37,44 @@ class Answer(Value):
     advice: tuple[str, ...] = ()
 
 
-def reflect(setting: PromptContext, round: int, events: Sequence[Event], best: ParentTimes, memory: Memory) -> Prompt:
+def reflect(context: PromptContext, round: int, events: Sequence[Event], best: ParentTimes, memory: Memory) -> Prompt:
     """Ask for the lessons of one round.
 
     Args:
-        setting: the run's setting.
+        context: what every prompt of the run may tell.
         round: the round that just ended.
-        events: all of its tries, best first.
-        best: the best kernel so far.
-        memory: what was learned before, newest first; its events are not shown.
+        events: all of its candidates, best first.
+        best: times of the best kernel so far.
+        memory: the lessons of earlier rounds, newest first; its events are not shown.
 
-    Sections leave in this order when the prompt is too long: techniques of the pool, earlier lessons, the reference.
+    Sections are left out in this order when the prompt is too long: techniques of the pool, earlier lessons, the
+    reference.
     """
     sections = [
-        Section(name="Reference program", text=code(setting.problem.reference), budget=1500, place="system", cut=3),
-        Section(name="Device", text=words.device(setting.device), budget=400, place="system"),
+        Section(name="Reference program", text=code(context.problem.reference), budget=1500, place="system", cut=3),
+        Section(name="Device", text=words.device(context.device), budget=400, place="system"),
         Section(name="Earlier lessons", text=words.reflections(memory), budget=1200, place="own", cut=2),
         Section(name="Techniques in the pool", text=words.pool(memory), budget=500, place="own", cut=1),
-        Section(name="Best kernel's time", text=words.standing(best), budget=400, place="own"),
+        Section(name="Best kernel's time", text=words.times(best), budget=400, place="own"),
         Section(name=f"Tries of round {round}", text=words.history(events), budget=6000, place="own"),
         Section(name="Answer", text=ANSWER, budget=400, place="own"),
     ]
     return assemble(TEMPLATE, OPENING, sections, TOTAL_TOKENS, schema_name="reflection", output_schema=schema())
 
 
-def schema() -> dict[str, Any]:
-    """JSON schema of the answer."""
-    texts = {"type": "array", "items": {"type": "string"}}
+def schema() -> dict[str, JsonValue]:
+    """Make the JSON schema of the answer."""
+    texts: dict[str, JsonValue] = {"type": "array", "items": {"type": "string"}}
     return {
         "type": "object",
         "properties": dict.fromkeys(LISTS, texts),
-        "required": list(LISTS),
+        "required": [*LISTS],
         "additionalProperties": False,
     }
 
 
 def reflection(answer: Answer, round: int) -> Reflection:
-    """The answer as a reflection: at most five items a list, one line each."""
+    """Read the answer as a reflection: at most five items a list, one line each."""
     lists = {name: tuple(_line(item) for item in getattr(answer, name)[:5] if item.strip()) for name in LISTS}
     return Reflection(round=round, **lists)
 

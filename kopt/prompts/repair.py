@@ -6,8 +6,8 @@ from typing import Literal
 
 from kopt.model.base import Value
 from kopt.prompts.context import Assignment, Parent, PromptContext
-from kopt.prompts.propose import run_sections
 from kopt.prompts.sections import Prompt, Section, assemble, code
+from kopt.prompts.shared_sections import run_sections
 
 TEMPLATE = "repair/2"
 
@@ -23,30 +23,38 @@ run. If the idea itself cannot work, carry out its nearest workable form instead
 arithmetic."""
 
 
-class Failure(Value):
-    """How a proposal failed."""
+class FailedProposal(Value):
+    """A proposal that failed, and how."""
 
     stage: Literal["reply", "build", "verdict"]
-    """`reply`: it held no kernel; `build`: it did not trace or compile; `verdict`: it ran and failed."""
+    """`reply`: the reply held no kernel; `build`: the kernel did not trace or compile; `verdict`: it ran and failed."""
     phase: str
     """E.g. `compile`, `incorrect`, `truncated`."""
     reason: str
     """The error, a few lines."""
     draft: str = ""
-    """The code that failed, or what there is of it."""
+    """The source that failed, or the part of it that the reply holds."""
     description: str = ""
-    """What it was meant to change."""
+    """What the proposal was meant to change."""
 
 
 def repair(
-    setting: PromptContext, parent: Parent, assignment: Assignment, failure: Failure, attempt: int, most: int
+    context: PromptContext, parent: Parent, assignment: Assignment, failed: FailedProposal, attempt: int, most: int
 ) -> Prompt:
-    """Ask to repair a child of `parent`; `attempt` of `most`.
+    """Ask for the repair of a failed child of `parent`.
 
-    Sections leave in this order when the prompt is too long: Triton guidance, the taxonomy, the parent's source.
+    Args:
+        context: what every prompt of the run may tell.
+        parent: the kernel that the child was made from.
+        assignment: what the slot was asked to do.
+        failed: the child, and how it failed.
+        attempt: number of this repair, from 1.
+        most: number of repairs that a slot gets.
+
+    Sections are left out in this order when the prompt is too long: Triton guidance, the taxonomy, the parent's source.
     """
     sections = [
-        *run_sections(setting),
+        *run_sections(context),
         Section(
             name="Its parent, which is correct",
             text=code(parent.kernel.source),
@@ -55,23 +63,23 @@ def repair(
             cut=7,
             middle=True,
         ),
-        Section(name="What was asked", text=_asked(assignment, failure), budget=700, place="own"),
-        Section(name="What failed", text=_draft(failure), budget=9000, place="own", middle=True),
-        Section(name="Error", text=_error(failure, attempt, most), budget=1500, place="own", middle=True),
+        Section(name="What was asked", text=_asked(assignment, failed), budget=700, place="own"),
+        Section(name="What failed", text=_draft(failed), budget=9000, place="own", middle=True),
+        Section(name="Error", text=_error(failed, attempt, most), budget=1500, place="own", middle=True),
         Section(name="Answer", text=ANSWER, budget=300, place="own"),
     ]
     return assemble(TEMPLATE, OPENING, sections, TOTAL_TOKENS)
 
 
-def _asked(assignment: Assignment, failure: Failure) -> str:
+def _asked(assignment: Assignment, failed: FailedProposal) -> str:
     lines = [f"Direction: {assignment.direction.direction}"]
-    if failure.description:
-        lines.append(f"What the failed kernel set out to do: {failure.description}")
+    if failed.description:
+        lines.append(f"What the failed kernel set out to do: {failed.description}")
     return "\n".join(lines)
 
 
-def _draft(failure: Failure) -> str:
-    return code(failure.draft) if failure.draft else "Its reply held no code."
+def _draft(failed: FailedProposal) -> str:
+    return code(failed.draft) if failed.draft else "Its reply held no code."
 
 
 STAGES = {
@@ -81,5 +89,5 @@ STAGES = {
 }
 
 
-def _error(failure: Failure, attempt: int, most: int) -> str:
-    return f"{STAGES[failure.stage]} ({failure.phase}), repair {attempt} of {most}:\n{code(failure.reason, 'text')}"
+def _error(failed: FailedProposal, attempt: int, most: int) -> str:
+    return f"{STAGES[failed.stage]} ({failed.phase}), repair {attempt} of {most}:\n{code(failed.reason, 'text')}"

@@ -1,16 +1,17 @@
-"""Sections of a prompt and how they are cut to a budget."""
+"""The sections of a prompt, and how they are cut to a budget and joined."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from kopt.model.base import Value
 
 CHARS_PER_TOKEN = 4
+"""Of code and English, about."""
 
 Place = Literal["system", "stable", "own"]
 
@@ -19,72 +20,84 @@ class Section(Value):
     """One part of a prompt."""
 
     name: str
-    """Its heading."""
+    """Heading of the section."""
     text: str
     budget: int
-    """Most tokens; more is cut at a line's end."""
+    """Most tokens; a longer text is cut at the end of a line."""
     place: Place
-    """`system`: the same in the whole run; `stable`: shared by a parent's slots; `own`: this request's."""
+    """`system`: the same in the whole run; `stable`: shared by a parent's slots; `own`: this request's alone."""
     cut: int = 0
-    """When all of it is too long, sections leave in this order, lowest first; 0 never leaves."""
+    """Place in the order in which sections are left out of a prompt that is too long, lowest first; 0 always stays."""
     middle: bool = False
-    """Cut from the middle and not from the end: right for code, whose ends say most."""
+    """Whether the text is cut in the middle, as suits code, and not at the end."""
 
 
 class Prompt(Value):
-    """A prompt ready to be asked."""
+    """A prompt ready to be sent."""
 
     template: str
-    """Name and version."""
+    """Name and version of the template."""
     system: str
+    """The system prompt."""
     stable: str
     """First part of the user's text, shared by sibling requests."""
     text: str
     """Rest of the user's text."""
     schema_name: str = ""
-    output_schema: dict[str, Any] = Field(default_factory=dict)
+    output_schema: dict[str, JsonValue] = Field(default_factory=dict)
     """JSON schema of the reply; empty when the reply is text."""
     shortened: tuple[str, ...] = ()
     """Names of the sections that were cut or left out."""
 
     @property
     def tokens(self) -> int:
-        """Estimated tokens."""
+        """Estimated number of tokens."""
         return estimate_tokens(self.system) + estimate_tokens(self.stable) + estimate_tokens(self.text)
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of a text by its length; within a third of the truth for code and English."""
+    """Estimate the tokens of a text by its length, within about a third for code and English."""
     return math.ceil(len(text) / CHARS_PER_TOKEN)
 
 
-def assemble(template: str, opening: str, sections: Sequence[Section], total: int, **schema: Any) -> Prompt:
+def assemble(
+    template: str,
+    opening: str,
+    sections: Sequence[Section],
+    total: int,
+    *,
+    schema_name: str = "",
+    output_schema: dict[str, JsonValue] | None = None,
+) -> Prompt:
     """Cut each section to its budget, leave out sections until all fits into `total` tokens, and join them in order.
 
     Args:
-        template: name and version.
-        opening: first text of the system prompt, never cut.
-        sections: in order within their place; empty ones vanish.
-        total: most tokens of the prompt; what is never left out may exceed it.
-        schema: `schema_name` and `output_schema` of the prompt.
+        template: name and version of the template.
+        opening: first text of the system prompt, which is never cut.
+        sections: in order within their place; those without text are dropped.
+        total: most tokens of the prompt, unless the sections that always stay exceed it.
+        schema_name: name of the reply's schema.
+        output_schema: JSON schema of the reply; None for a reply in text.
     """
     present = [section for section in sections if section.text.strip()]
     fitted = [(section, fit(section)) for section in present]
     short = [section.name for section, text in fitted if text != section.text.strip("\n")]
     kept = _within(fitted, total - estimate_tokens(opening))
-    gone = [section.name for section in present if section.name not in {kept_one.name for kept_one, _ in kept}]
+    names = {section.name for section, _ in kept}
+    gone = [section.name for section in present if section.name not in names]
     return Prompt(
         template=template,
         system="\n\n".join([opening, *_place(kept, "system")]),
         stable="".join(f"{text}\n\n" for text in _place(kept, "stable")),
         text="\n\n".join(_place(kept, "own")),
         shortened=tuple(name for name in dict.fromkeys([*short, *gone])),
-        **schema,
+        schema_name=schema_name,
+        output_schema=output_schema or {},
     )
 
 
 def fit(section: Section) -> str:
-    """A section's text within its budget, cut at line ends, with a line that says how much is missing."""
+    """Cut a section's text to its budget at line ends, with a line that says how many lines are missing."""
     text = section.text.strip("\n")
     room = section.budget * CHARS_PER_TOKEN
     if len(text) <= room:
@@ -96,7 +109,7 @@ def fit(section: Section) -> str:
 
 
 def _keep(lines: list[str], room: int, *, middle: bool) -> tuple[list[str], list[str]]:
-    """Lines from the start, and with `middle` a third of the room for lines from the end."""
+    """Keep lines from the start, and with `middle` lines from the end in a third of the room."""
     tail = list(reversed(_first(list(reversed(lines)), room // 3))) if middle else []
     used = sum(len(line) + 1 for line in tail)
     return _first(lines[: len(lines) - len(tail)], room - used), tail
@@ -129,7 +142,7 @@ def _place(kept: list[tuple[Section, str]], place: Place) -> list[str]:
 
 
 def code(source: str, language: str = "python") -> str:
-    """A text as a fenced block, with a fence longer than any in it."""
+    """Write a text as a fenced block, with a fence longer than any in the text."""
     marks = "```"
     while marks in source:
         marks += "`"

@@ -1,5 +1,9 @@
 """What people read of a run: the report page, the lines on the terminal, the table of trials.
 
-Values in, text or rows out. Reading the run's files, writing the page and asking the clock are the stages'
-business; so is every judgement: the report shows what the search found and decides nothing.
+1. `trials` joins the tables of a run's rounds into one row per slot and attempt; `costs` adds up what replies cost.
+2. `record` names everything that the page shows; `tables`, `curve`, `lineage` and `diff` work out its parts.
+3. `render` fills the templates; `terminal` and `finals` write the lines on the terminal; `numbers` writes numbers.
+
+Values in, text or rows out.  Reading a run's files is the business of `kopt.run`, writing files that of `kopt.exports`;
+judgements are made elsewhere: the report shows what the search found and decides nothing.
 """

@@ -1,78 +1,33 @@
-"""What replies cost, summed in any way: by model, by round and purpose, by slot."""
+"""Sum what replies cost: by model, by round and purpose, by slot."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from kopt.model.base import Value
+from kopt.model.cost import Cost, total
 
 PURPOSES = ("propose", "repair", "diagnose", "classify", "reflect", "other")
-"""What replies are for, in the order of a round."""
+"""Purposes of a request, in the order of a round."""
 
 Group = TypeVar("Group", int, str, tuple[int, int])
 
 
-class Cost(Value):
-    """Calls, tokens and dollars.  Tokens are those of all replies, paid by this run or found in the store."""
-
-    calls: int = 0
-    """Calls that brought a reply."""
-    stored: int = 0
-    """Replies that came from the store; this run paid nothing for them."""
-    lost: int = 0
-    """Calls that were begun and brought no reply."""
-    turned_away: int = 0
-    """Calls that a server turned away, at no cost."""
-    input: int = 0
-    """Input tokens, cached ones included."""
-    cached: int = 0
-    """Input tokens read from a prompt cache."""
-    output: int = 0
-    """Output tokens, reasoning included."""
-    reasoning: int = 0
-    """Output tokens that were reasoning."""
-    paid_usd: float = 0.0
-    """What this run paid, lost calls included, US dollars."""
-    lost_usd: float = 0.0
-    """Estimate of what lost calls cost, a part of `paid_usd`."""
-    stored_usd: float = 0.0
-    """What the replies from the store had cost when they were made."""
-    saved_usd: float = 0.0
-    """What prompt caching saved in this run's calls; negative when it cost more."""
-    estimated: bool = False
-    """Some tokens were estimated, since a server reported none."""
-
-    @property
-    def replayed(self) -> bool:
-        """Nothing was asked: every reply came from the store."""
-        return self.stored > 0 and self.calls + self.lost + self.turned_away == 0
-
-
 class LabelledCost(Cost):
-    """Cost of what was asked under one label."""
+    """Cost of the requests with one label."""
 
     label: str
-    """`r1a0s3`: slot 3; `r1d0`, `r1c0`: a parent, a kernel of round 1; `r1reflect`."""
+    """`r1a0s3`: slot 3 of round 1; `r1d0`, `r1c0`: diagnosis of a parent, classification of a kernel; `r1reflect`."""
     model: str
     round: int
     purpose: str
     """One of `PURPOSES`."""
     slot: int | None = None
-    """Slot of a proposal or repair; None for what the slots share."""
-
-
-def total(costs: Iterable[Cost]) -> Cost:
-    """The sum; the same in whatever order the costs come."""
-    rows = list(costs)
-    numbers = [name for name in Cost.model_fields if name != "estimated"]
-    sums = {name: _sum(getattr(row, name) for row in rows) for name in numbers}
-    return Cost(**sums, estimated=any(row.estimated for row in rows))
+    """Slot of a proposal or repair; None for requests that the slots share."""
 
 
 def grouped(costs: Iterable[LabelledCost], key: Callable[[LabelledCost], Group]) -> dict[Group, Cost]:
-    """Sums by `key`, in its order."""
+    """Sum by `key`, in the order of its values."""
     groups: dict[Group, list[LabelledCost]] = {}
     for row in costs:
         groups.setdefault(key(row), []).append(row)
@@ -80,32 +35,27 @@ def grouped(costs: Iterable[LabelledCost], key: Callable[[LabelledCost], Group])
 
 
 def by_model(costs: Iterable[LabelledCost]) -> dict[str, Cost]:
-    """Sums by model, in order of name."""
+    """Sum by model, in order of name."""
     return grouped(costs, lambda row: row.model)
 
 
 def by_round(costs: Iterable[LabelledCost]) -> dict[int, Cost]:
-    """Sums by round."""
+    """Sum by round."""
     return grouped(costs, lambda row: row.round)
 
 
 def by_round_and_purpose(costs: Iterable[LabelledCost]) -> dict[tuple[int, str], Cost]:
-    """Sums by round and purpose, in the order in which a round asks."""
+    """Sum by round and purpose, in the order in which a round asks."""
     sums = grouped(costs, lambda row: (row.round, PURPOSES.index(row.purpose)))
     return {(round, PURPOSES[place]): cost for (round, place), cost in sums.items()}
 
 
 def by_slot(costs: Iterable[LabelledCost]) -> dict[tuple[int, int], Cost]:
-    """Sums by round and slot, repairs included; what slots share is in none."""
+    """Sum by round and slot, repairs included; what slots share is in none."""
     return grouped((row for row in costs if row.slot is not None), lambda row: (row.round, row.slot or 0))
 
 
 def dollars(usd: float) -> str:
-    """Dollars as people read them: cents, or four decimals below one dollar; a minus before the sign."""
+    """Format dollars for people: with cents, or four decimals below one dollar; a minus stands before the sign."""
     sign, size = "-" if usd < 0 else "", abs(usd)
     return f"{sign}${size:.2f}" if size >= 1 or size == 0 else f"{sign}${size:.4f}"
-
-
-def _sum(numbers: Iterable[float]) -> float | int:
-    found = list(numbers)
-    return sum(found) if all(isinstance(number, int) for number in found) else math.fsum(found)

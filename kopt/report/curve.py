@@ -1,7 +1,7 @@
-"""Geometry of the best-so-far curve: rounds to the right, time upwards on a logarithmic scale.
+"""Work out the geometry of the best-so-far curve: rounds to the right, time upwards on a logarithmic scale.
 
-Plain coordinates for an SVG that the template draws: it takes its colours from the page, so that light, dark and print
-each get their own, and equal records give equal bytes.
+The coordinates are for an SVG that the template draws with the page's own colours, so that light, dark and print each
+get theirs, and equal records give equal bytes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ WIDTH, HEIGHT = 880, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 792, 18, 372
 
 SLOWEST = 2.0
-"""The frame ends at this many times the seed: one very slow kernel must not flatten all the others."""
+"""The frame ends at this many times the seed's time, so that one very slow kernel does not flatten all others."""
 
-NEAR = 3.0
-"""Up to this ratio of the frame's ends the ticks are evenly spaced numbers, beyond it 1, 2, 5 of every decade."""
+NEAR = 5.0
+"""Ratio of the frame's ends up to which ticks are evenly spaced; above it they are 1, 2 and 5 of every decade, at least
+two of which lie in a frame as wide as this."""
 
 SPREAD = 0.36
-"""Dots of a round lie within this distance of its tick, in rounds, in order of slot."""
+"""Largest distance of a round's dots from its tick, in rounds; the dots lie in order of slot."""
 
 
 class Tick(NamedTuple):
@@ -34,32 +35,32 @@ class Tick(NamedTuple):
 
 
 class Dot(NamedTuple):
-    """A correct candidate."""
+    """A correct candidate as a mark."""
 
     x: float
     y: float
     style: int
-    """Index of its model, which colour and shape follow."""
+    """Index of its model's colour and shape."""
     trial: Trial
     clipped: bool
-    """Slower than the frame: drawn at its upper edge."""
+    """Whether it is slower than the frame and drawn at the frame's upper edge."""
 
 
 class Level(NamedTuple):
-    """A horizontal line: the seed, the roofline."""
+    """A horizontal line: the seed's time or the roofline."""
 
     y: float
     ms: float
 
 
 class Curve(NamedTuple):
-    """All that is drawn."""
+    """Everything that the figure draws."""
 
     dots: tuple[Dot, ...]
     best: str
-    """SVG path of the best time so far, a step at every round."""
+    """SVG path of the best time so far, with a step at every round."""
     end: tuple[float, float]
-    """Where that path ends."""
+    """Where that path ends: x and y."""
     best_ms: float
     rounds: tuple[Tick, ...]
     times: tuple[Tick, ...]
@@ -82,12 +83,12 @@ class _Scale(NamedTuple):
 
 
 def curve(rounds: Sequence[RoundSummary], trials: Sequence[Trial], styles: dict[str, int]) -> Curve:
-    """Geometry of the curve.
+    """Work out the curve.
 
     Args:
-        rounds: from round 0.
-        trials: of the whole run; those that passed become dots.
-        styles: index of every model, which colour and shape follow.
+        rounds: summaries from round 0.
+        trials: all trials of the run; those that passed become dots.
+        styles: index of every model's colour and shape.
     """
     correct = [t for t in correct_trials(trials) if t.round > 0]
     last = rounds[-1]
@@ -109,7 +110,7 @@ def curve(rounds: Sequence[RoundSummary], trials: Sequence[Trial], styles: dict[
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers between two positive times: about six evenly spaced ones, or 1, 2, 5 of every decade."""
+    """Choose round numbers between two positive times: about six evenly spaced ones, or 1, 2, 5 of every decade."""
     if high / low > NEAR:
         decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
         return [ms for decade in decades for step in (1, 2, 5) if low <= (ms := _tidy(step * 10.0**decade)) <= high]
@@ -132,7 +133,7 @@ def _scale(rounds: Sequence[RoundSummary], times: Sequence[float], roofline: flo
 
 
 def _slots(rounds: Sequence[RoundSummary], trials: Sequence[Trial]) -> dict[int, int]:
-    """Slots of each round, at least one."""
+    """Count the slots of each round, at least one."""
     counts = {summary.round: max(summary.slots, 1) for summary in rounds}
     for trial in trials:
         counts[trial.round] = max(counts.get(trial.round, 1), trial.slot + 1)

@@ -1,4 +1,4 @@
-"""Where kernels come from: the chain of parents of the best one, and the family of all that were selected."""
+"""Trace where kernels come from: the best kernel's chain of parents, and the family of all selected kernels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Node(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """From a parent to its child, as an SVG path."""
+    """A line from a parent to its child, as an SVG path."""
 
     path: str
     on_chain: bool
@@ -51,7 +51,7 @@ class Graph(NamedTuple):
 
 
 def chain(trials: Sequence[Trial], best_name: str) -> list[Step]:
-    """The best kernel and its ancestors, the seed first."""
+    """List the best kernel and its ancestors, the seed first."""
     named, first = {trial.name: trial for trial in trials}, first_of_kernel(trials)
     ancestors: list[Trial] = []
     trial = named.get(best_name)
@@ -63,7 +63,7 @@ def chain(trials: Sequence[Trial], best_name: str) -> list[Step]:
 
 
 def first_of_kernel(trials: Sequence[Trial]) -> dict[str, Trial]:
-    """The trial that first brought each source, by kernel digest."""
+    """Find the trial that first brought each source, by kernel digest."""
     first: dict[str, Trial] = {}
     for trial in trials:
         if trial.kernel:
@@ -82,12 +82,12 @@ def _step(trial: Trial, parent: Trial | None) -> Step:
 
 
 def graph(trials: Sequence[Trial], selections: Sequence[Sequence[SelectionRow]], best: Sequence[Step]) -> Graph:
-    """Every kernel that was a parent, placed in the column of the round that it was proposed in.
+    """Place every kernel that was a parent in the column of the round that proposed it.
 
     Args:
-        trials: of the whole run.
-        selections: by round.
-        best: the chain of the best kernel, which is emphasised.
+        trials: all trials of the run.
+        selections: the parents that each round selected, from round 0.
+        best: the chain of the best kernel, which the graph emphasises.
     """
     named = {trial.name: trial for trial in trials}
     origins = dict.fromkeys(row.origin for rows in selections for row in rows)
@@ -105,7 +105,7 @@ def graph(trials: Sequence[Trial], selections: Sequence[Sequence[SelectionRow]],
 
 
 def _place(shown: Sequence[Trial], highlighted: set[str]) -> dict[str, Node]:
-    """Nodes by kernel digest; within a column children stand in the order of their parents, then of their times."""
+    """Place nodes, by kernel digest; in a column children stand in the order of their parents, then of their times."""
     columns = {round: place for place, round in enumerate(sorted({trial.round for trial in shown}))}
     nodes: dict[str, Node] = {}
     for round, place in columns.items():

@@ -1,4 +1,4 @@
-"""Everything a report is made of, as one value."""
+"""Everything that a report shows, as one value."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from kopt.report.costs import LabelledCost
 
 
 class Comparison(Value):
-    """What the best kernel was measured beside, call by call."""
+    """A kernel or baseline that was measured beside the best kernel, call by call."""
 
     name: str
     """`seed`, `eager`, `compile` or `max-autotune`."""
     ms: float
+    """Its time: geometric mean over the main workloads."""
     speedup: float
     """Its time over the best kernel's, the median over pairs of calls; above 1 the best kernel is faster."""
     low: float
@@ -23,56 +24,56 @@ class Comparison(Value):
 
 
 class FinalFigures(Value):
-    """What a run came to: its best kernel against the seed and the baselines."""
+    """The figures of a run: its best kernel against the seed and the baselines."""
 
     best_name: str
-    """Candidate that first brought the best kernel (`r2a0s17`; `r0a0s0` when nothing beat the seed)."""
+    """Name of the candidate that first brought the best kernel (`r2a0s17`; `r0a0s0` when nothing beat the seed)."""
     description: str = ""
     """What the best candidate changed, in its proposer's words."""
     best_ms: float
     seed_ms: float
     speedup: float
-    """Seed's time over the best kernel's; above 1 is faster."""
+    """Seed's time over the best kernel's; above 1 the best kernel is faster."""
     against: tuple[Comparison, ...] = ()
-    """Measured beside the best kernel in fresh processes; empty for estimates."""
+    """What was measured beside the best kernel in fresh processes; empty for estimates."""
     workloads: dict[str, float] = Field(default_factory=dict)
     """Measured time of the best kernel on each main workload, ms; empty for estimates."""
     eager_ms: float | None = None
-    """The reference run as it is by PyTorch; None when it was not timed."""
+    """Time of the reference in PyTorch eager mode, ms; None when it was not timed."""
     compile_ms: float | None = None
-    """The reference under `torch.compile`; None when it was not timed."""
+    """Time of the reference under `torch.compile`, ms; None when it was not timed."""
     interval: tuple[float, float] | None = None
     """95 % confidence interval of the best time, ms; None for an estimate."""
     estimated: bool
-    """True when these times were worked out from builds, False when all were measured on the device."""
+    """True when these times are estimated from builds, False when all were measured on the device."""
     roofline_share: float
     """Share of the speed of light that the best kernel reaches, 0 to 1."""
 
 
 class Diagnosed(Value):
-    """Who said why a parent is slow, and what was made of it."""
+    """The diagnosis of one parent: who made it, and which bottlenecks it names."""
 
     round: int
     place: int
-    """Of the parent in its round's selection, from 1."""
+    """Place of the parent in its round's selection, from 1."""
     parent: str
     """Name of the candidate that brought the parent."""
     source: str
-    """`rules`, or the name of a model; or why rules had to do."""
+    """`rules`, the name of a model, or why rules replaced the model."""
     bottlenecks: tuple[str, ...]
     """Most promising first."""
 
 
 class Agreed(Value):
-    """What facts and a language model said of one technique, in kernels, over the whole run."""
+    """Agreement of facts and a language model on one technique over the whole run, in kernels."""
 
     technique: str
     both: int
-    """Kernels of which they said the same."""
+    """Kernels of which both said the same."""
     facts_only: int
-    """Facts saw it and the model did not."""
+    """Kernels in which only facts saw the technique."""
     model_only: int
-    """The model saw it and facts did not."""
+    """Kernels in which only the model saw the technique."""
 
 
 class Lessons(Value):
@@ -96,11 +97,11 @@ class RunRecord(Value):
     clustering: bool
     """Whether selection went round-robin over clusters of equal techniques."""
     seed: int
-    """Seed of everything that draws."""
+    """Seed of all random draws."""
     judge: str
-    """`interpret`, `cuda` or `dry`."""
+    """Name of the backend: `interpret`, `cuda`, `dry` or `dry_gpu`."""
     device: str
-    """Name of the device that times hold for."""
+    """Name of the device for which the times hold."""
     configuration: str
     """The resolved configuration, as YAML."""
     versions: dict[str, str] = Field(default_factory=dict)
@@ -115,7 +116,7 @@ class RunRecord(Value):
     taxonomy: tuple[str, ...] = ()
     """Names of the techniques, in bit order."""
     costs: tuple[LabelledCost, ...] = ()
-    """What replies cost, label by label; empty in a run without language models."""
+    """What replies cost, by label; empty in a run without language models."""
     diagnoses: tuple[Diagnosed, ...] = ()
     agreed: tuple[Agreed, ...] = ()
     """By technique, where facts and a model both classified."""

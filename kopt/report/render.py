@@ -1,7 +1,7 @@
-"""The report page: one HTML file that asks nothing of any network.
+"""Render the report page: one HTML file that loads nothing from any network.
 
-What models wrote and what compilers said is untrusted: the template escapes everything, a content security policy
-allows no script but the page's own, and control characters (also those that reorder text) become visible.
+Text from models and compilers is untrusted: the template escapes everything, a content security policy allows no
+script but the page's own, and control characters (also those that reorder text) become visible.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from kopt.model.cost import total
 from kopt.report import costs, curve, lineage, numbers, tables
 from kopt.report.diff import diff
 from kopt.report.record import RunRecord
@@ -23,18 +23,18 @@ from kopt.report.terminal import STOPPED
 TEMPLATES = Path(__file__).parent / "templates"
 
 STYLES = 6
-"""Colours and shapes that the style sheet has for models; a seventh model takes the first again."""
+"""Colours and shapes that the style sheet has for models; a seventh model takes the first one again."""
 
 TOP_KERNELS = 40
 TOP_CLUSTERS = 60
 
 _HIDDEN = {c: "\ufffd" for c in (*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F),
                                  *range(0x2066, 0x206A)) if chr(c) not in "\n\t"}  # fmt: skip
-"""Control characters and those that reorder text, to a visible mark."""
+"""Replaces control characters, and those that reorder text, by a visible mark."""
 
 
 def render(record: RunRecord) -> str:
-    """The report of a run as HTML; equal records give equal bytes."""
+    """Render the report of a run as HTML; equal records give equal bytes."""
     script = (TEMPLATES / "sort.js").read_text(encoding="utf-8").strip()
     return _environment().get_template("report.html.j2").render(
         record=record,
@@ -47,8 +47,8 @@ def render(record: RunRecord) -> str:
     )  # fmt: skip
 
 
-def _derived(record: RunRecord) -> dict[str, Any]:
-    """What the template shows beside the record itself."""
+def _derived(record: RunRecord) -> dict[str, object]:
+    """Work out what the template shows beside the record itself."""
     styles = model_styles(record.models, [trial.model for trial in record.trials if trial.round > 0])
     best = lineage.chain(record.trials, record.final.best_name)
     correct = tables.correct_trials(record.trials)
@@ -69,7 +69,7 @@ def _derived(record: RunRecord) -> dict[str, Any]:
         "correct": len(correct),
         "diff": diff(record.seed_source, record.best_source),
         "cost_usd": sum(trial.cost_usd for trial in record.trials),
-        "cost": costs.total(record.costs),
+        "cost": total(record.costs),
         "cost_by_model": costs.by_model(record.costs),
         "cost_by_round": costs.by_round(record.costs),
         "cost_by_purpose": costs.by_round_and_purpose(record.costs),
@@ -77,7 +77,7 @@ def _derived(record: RunRecord) -> dict[str, Any]:
 
 
 def model_styles(configured: Sequence[str], seen: Sequence[str]) -> dict[str, int]:
-    """Index of the colour and shape of every model: in the configuration's order, others after them by name."""
+    """Give every model an index of colour and shape: configured models in their order, then others by name."""
     names = [*dict.fromkeys(configured), *sorted(set(seen) - set(configured) - {""})]
     return {name: place % STYLES for place, name in enumerate(names)}
 
@@ -98,5 +98,5 @@ def _environment() -> Environment:
 
 
 def _visible(value: object) -> object:
-    """Text with its control characters made visible; anything else as it is."""
+    """Make control characters of text visible; return anything else as it is."""
     return value.translate(_HIDDEN) if type(value) is str else value

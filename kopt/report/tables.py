@@ -1,4 +1,4 @@
-"""What the report's tables show, worked out from the trials: failures, models, the fastest kernels, clusters."""
+"""Work out the report's tables from the trials: failures, models, the fastest kernels, clusters."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ MEANING: dict[str, str] = {
     Phase.INTERPRET: "the Triton interpreter raised",
     Phase.LAUNCH: "a launch failed on the GPU",
     Phase.MUTATION: "an input was changed",
-    Phase.ROOFLINE: "a time under the physical floor, refused",
+    Phase.ROOFLINE: "a time below the physical floor, refused",
     Phase.REUSE: "slower on inputs that it had not been called with before, refused",
     INCORRECT: "ran, and gave a wrong result",
     NO_PROPOSAL: "the proposer had nothing new, or its reply held no kernel",
 }
-"""What each kind of failure means, in words."""
+"""Explains each kind of failure."""
 
 
 class FailureKind(NamedTuple):
-    """One kind of failure, how often it happened, and the first example."""
+    """One kind of failure, how often it happened, and its first example."""
 
     kind: str
     meaning: str
@@ -44,7 +44,7 @@ class FailureKind(NamedTuple):
 
 
 class ModelRow(NamedTuple):
-    """What one proposer contributed."""
+    """The contribution of one proposer."""
 
     model: str
     asked: int
@@ -65,14 +65,14 @@ class Cluster(NamedTuple):
 
     techniques: tuple[str, ...]
     classified: bool
-    """False for the kernels that nobody classified, shown as one row though each is a cluster of its own."""
+    """False for kernels that were not classified: one row shows them all, though each is a cluster of its own."""
     members: int
     selected: int
     fastest: Trial
 
 
 def correct_trials(trials: Sequence[Trial]) -> list[Trial]:
-    """Trials that passed, each kernel once, fastest first; equal times in the order in which they came."""
+    """List the trials that passed, each kernel once, fastest first; equal times keep the order of their slots."""
     return sorted((t for t in trials if t.verdict == "passed" and t.time_ms is not None), key=by_time)
 
 
@@ -83,7 +83,7 @@ def by_time(trial: Trial) -> tuple[float, int, int, int]:
 
 
 def failures(trials: Sequence[Trial]) -> list[FailureKind]:
-    """Kinds of failure, most frequent first; a duplicate of a failed kernel does not count again."""
+    """Count failures by kind, most frequent first; a duplicate of a failed kernel does not count again."""
     kinds: dict[str, list[Trial]] = {}
     for trial in trials:
         if kind := _kind(trial):
@@ -101,7 +101,7 @@ def _kind(trial: Trial) -> str:
 
 
 def models(trials: Sequence[Trial], seed_ms: float) -> list[ModelRow]:
-    """What each proposer contributed, in order of name; the seed's round 0 and unused slots do not count."""
+    """Sum up each proposer's contribution, in order of name; the seed's round 0 and unused slots do not count."""
     used = sorted((t for t in trials if t.round > 0 and t.status != "skipped"), key=lambda trial: trial.model)
     return [_model(model, list(group), seed_ms) for model, group in groupby(used, lambda trial: trial.model)]
 
@@ -127,7 +127,7 @@ def _count(trials: Sequence[Trial], holds: Callable[[Trial], bool]) -> int:
 
 
 def clusters(trials: Sequence[Trial]) -> list[Cluster]:
-    """Clusters of the correct kernels, the one with the fastest kernel first."""
+    """Group the correct kernels by cluster, the one with the fastest kernel first."""
     groups: dict[str, list[Trial]] = {}
     for trial in correct_trials(trials):
         if trial.cluster:

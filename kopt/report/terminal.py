@@ -1,4 +1,4 @@
-"""Lines on the terminal: one per round, in the style of a log, and a few at the end."""
+"""Write the lines on the terminal: one per round, in the style of a log, and a few at the end."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ STOPPED = {
     StopReason.BUDGET: "the budget for language models is spent",
     StopReason.NO_IMPROVEMENT: "no improvement for the allowed number of rounds",
 }
-"""Why a search ended, in words."""
+"""Explains why a search ended."""
 
 
 def round_line(summary: RoundSummary) -> str:
-    """What a round came to, on one line.
+    """Sum up a round on one line.
 
     `R1: 64/90 ok (88 built, 71 unique), PTX dedup 66→66, clusters=14, 15 newly classified, best 1.8753 ms estimated
-    (claude-opus-4.6), 1.10x seed estimated`.  `ok` are the slots that brought a new and correct kernel.
+    (claude-opus-4.6), 1.10x seed estimated`.  `ok` counts the slots that brought a new and correct kernel.
     """
     head = f"R{summary.round}"
     if summary.round == 0:
@@ -41,13 +41,13 @@ def round_line(summary: RoundSummary) -> str:
 def final_lines(
     final: FinalFigures, *, model: str, files: Mapping[str, str], rounds: Sequence[RoundSummary] = ()
 ) -> list[str]:
-    """What a run came to, for the terminal.
+    """Sum up a run for the terminal.
 
     Args:
-        final: its best kernel against the seed and the baselines.
+        final: the figures of its best kernel.
         model: proposer of the best kernel.
-        files: what lies where, e.g. `{"kernel": "results/matvec/best_kernel.py"}`.
-        rounds: all of them; the first that says so ended the search.
+        files: paths to list at the end, e.g. `{"kernel": "results/matvec/best_kernel.py"}`.
+        rounds: summaries of all rounds; the first with a reason to stop ended the search.
     """
     what = f": {printable(final.description)}" if final.description else ""
     seed = time_text(final.seed_ms, final.estimated)
@@ -57,14 +57,14 @@ def final_lines(
         f"speedup        {ratio(final.speedup)} seed{_label(final.estimated)}",
         f"roofline       {percent(final.roofline_share)} of the speed of light{_label(final.estimated)}",
     ]
-    for one in final.against:
-        interval = f"95 % interval {one.low:.3f} to {one.high:.3f}"
-        lines.append(f"{one.name:<14} {time_text(one.ms, final.estimated)}, {ratio(one.speedup)} ({interval})")
+    for row in final.against:
+        interval = f"95 % interval {row.low:.3f} to {row.high:.3f}"
+        lines.append(f"{row.name:<14} {time_text(row.ms, final.estimated)}, {ratio(row.speedup)} ({interval})")
     for name, ms in (("eager", final.eager_ms), ("torch.compile", final.compile_ms)):
         if ms is not None and not final.against:
-            against = f"{ratio(ms / final.best_ms)}{_label(final.estimated)}"
-            lines.append(f"{name:<14} {time_text(ms, final.estimated)}, {against}")
-    ends = [f"in round {one.round}: {STOPPED[one.stopped]}" for one in rounds if one.stopped]
+            speedup = f"{ratio(ms / final.best_ms)}{_label(final.estimated)}"
+            lines.append(f"{name:<14} {time_text(ms, final.estimated)}, {speedup}")
+    ends = [f"in round {summary.round}: {STOPPED[summary.stopped]}" for summary in rounds if summary.stopped]
     lines += [f"{'stopped':<14} {end}" for end in ends[:1]]
     return lines + [f"{name:<14} {path}" for name, path in files.items()]
 

@@ -1,4 +1,4 @@
-"""The table of trials: one row per slot and attempt of a run, losers included, joined from the rounds' tables."""
+"""Join the rounds' tables into the table of trials: one row per slot and attempt of a run, losers included."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from kopt.model.kernel import Candidate
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow, TechniqueRow, Trial
 
 Place = tuple[int, int, int]
-"""Round, attempt and slot: the key that the tables share."""
+"""Round, attempt and slot: the key that the rounds' tables share."""
 
 Placed = TypeVar("Placed", Candidate, BuildRow, EvaluationRow)
 
 SHARED = ("fingerprint", "phase", "reason", "time_ms", "low_ms", "high_ms", "estimated", "roofline_share",
           "techniques", "cluster")  # fmt: skip
-"""What a duplicate takes from the first kernel of its fingerprint."""
+"""Fields that a duplicate takes from the first kernel with its fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,21 @@ def assemble_trials(
     techniques: Sequence[Sequence[TechniqueRow]],
     selections: Sequence[Sequence[SelectionRow]],
 ) -> list[Trial]:
-    """One trial per candidate, in order of round, attempt and slot, whatever order the tables come in.
+    """Make one trial per candidate, in order of round, attempt and slot, whatever the order of the tables.
 
-    A duplicate has the verdict `duplicate` and its first's fingerprint, phase, reason, time and techniques; it is
-    never selected itself.
+    A duplicate has the verdict `duplicate` and takes phase, reason, time and techniques from the first kernel with its
+    fingerprint; it is never selected itself.
 
     Args:
-        candidates: of the whole run.
-        builds: of the whole run.
-        evaluations: of the whole run.
+        candidates: all of the run.
+        builds: all of the run.
+        evaluations: all of the run.
         techniques: by round, from round 0.
         selections: by round, from round 0.
 
     Raises:
-        TableError: the tables are not of one run: a build or evaluation without a candidate, two rows of one
-            place, or a duplicate of a candidate that there is not.
+        TableError: the tables do not belong to one run: a build or evaluation without a candidate, two rows for one
+            slot and attempt, or a duplicate of an unknown candidate.
     """
     placed = _by_place(candidates)
     tables = _Tables(
@@ -76,7 +76,7 @@ def _by_place(rows: Iterable[Placed]) -> dict[Place, Placed]:
 
 
 def _own(candidate: Candidate, tables: _Tables) -> Trial:
-    """The trial by its own rows alone."""
+    """Make the trial from the candidate's own rows alone."""
     place = (candidate.round, candidate.attempt, candidate.slot)
     build, judged = tables.builds.get(place), tables.evaluations.get(place)
     technique = tables.techniques.get((candidate.round, candidate.kernel)) if _passed(judged) else None

@@ -1,7 +1,13 @@
 """The embedded proposer `kopt-rewrite`: source-to-source transformations of Triton kernels.
 
-It plays the part of a language model in the search: given a parent and one direction of its diagnosis it returns a
-changed source. It reads and writes text with libcst and imports neither torch nor triton; whether a child builds,
-is right, or is faster, is for the judge to say. Each transformation keeps the meaning for every shape, and does not
-offer itself where it cannot show that.
+It plays the part of a language model in the search: given a parent and one direction of its diagnosis, it returns a
+changed source.  The steps, each with its owner:
+
+1. `source` reads a module into a model of its kernels, launches and constants, and applies edits to its text.
+2. Each `transformations` module finds the sites where its changes apply; `catalogue` lists all transformations.
+3. `propose` draws transformations and sites by weight, and stacks up to four.
+4. `limits` rejects a child that would surely not build or would spill registers.
+
+Every transformation keeps the meaning of a kernel for every shape, and offers no site where it cannot show that.  The
+package imports neither torch nor triton: whether a child builds, is correct or is faster is the judges' business.
 """

@@ -1,4 +1,4 @@
-"""The registry of transformations."""
+"""The catalogue of transformations: every module of `kopt.rewrite.transformations` with its tuple `TRANSFORMATIONS`."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from kopt.rewrite.transformations import (
     memory_hints,
     persistent,
     rows,
+    specialise_sizes,
     split_k,
     tiles,
 )
-from kopt.rewrite.transformations import specialise_sizes as sizes
+
+MODULES = (
+    tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent, memory_hints, autotune,
+)  # fmt: skip
+"""Their order decides what a seed draws."""
 
 TRANSFORMATIONS: Mapping[str, Transformation] = {
-    kind.name: kind
-    for kinds in (
-        tiles.KINDS, launching.KINDS, loops.KINDS, accumulate.KINDS, rows.KINDS, split_k.KINDS, sizes.KINDS,
-        masks.KINDS, persistent.KINDS, memory_hints.KINDS, autotune.KINDS,
-    )
-    for kind in kinds
-}  # fmt: skip
+    transformation.name: transformation for module in MODULES for transformation in module.TRANSFORMATIONS
+}
 
 
 def names() -> tuple[str, ...]:
-    """Names of all transformations, in the registry's order."""
+    """List the names of all transformations, in the catalogue's order."""
     return tuple(TRANSFORMATIONS)

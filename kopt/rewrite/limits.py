@@ -1,4 +1,4 @@
-"""What a kernel may not exceed: tile sizes that Triton takes, registers and shared memory that the device has."""
+"""Limits that a kernel must keep: tile sizes that Triton accepts, registers and shared memory of the device."""
 
 from __future__ import annotations
 
@@ -13,46 +13,51 @@ from kopt.rewrite.source.tuned_choices import Configuration, configurations
 from kopt.rewrite.transformation import RewriteFacts
 
 LARGEST_TILE = 1 << 20
-"""Elements of one tensor that Triton accepts."""
+"""Most elements of one tensor that Triton accepts."""
 LONGEST_ROW = 32768
-"""Elements of a row that one program may hold in registers."""
+"""Most elements of a row that one program may hold in registers."""
 TILE_PER_THREAD = 256
-"""Elements of one value per thread beyond which registers spill for sure."""
+"""Elements of one value per thread beyond which registers surely spill."""
 ACCUMULATED_PER_THREAD = 160
-"""32-bit elements per thread that live through a loop, of 255 registers."""
+"""Most 32-bit elements per thread that live through a loop, of 255 registers."""
 
 
 def plausible(module: TritonModule, facts: RewriteFacts, parent: TritonModule | None = None) -> bool:
-    """False when a kernel would surely not build or would spill: too large a tile, too much shared memory.
+    """Tell whether the kernels may build and run without spills; False for too large a tile or too much shared memory.
 
-    Each configuration of an autotuner is compiled, so each must fit, unless as many of the parent's do not.
+    Each configuration of an autotuner is compiled, so each must fit, unless as many of the parent's do not fit.
+
+    Args:
+        module: the kernels.
+        facts: the device and the sizes of the inputs.
+        parent: the module that they were made from, if any.
     """
     before = {k.name: misfits(k, parent, facts) for k in parent.kernels if k.autotuned} if parent is not None else {}
     return all(misfits(kernel, module, facts) <= before.get(kernel.name, 0) for kernel in module.kernels)
 
 
 def misfits(kernel: Kernel, module: TritonModule, facts: RewriteFacts) -> int:
-    """How many of the configurations that the kernel is launched with do not fit."""
+    """Count the configurations of a kernel's launch that do not fit."""
     launch = module.only_launch(kernel)
     if launch is None:
         return 0
-    return sum(not _fits(kernel, launch, module, facts, one) for one in configurations(kernel))
+    return sum(not _fits(kernel, launch, module, facts, choice) for choice in configurations(kernel))
 
 
 def footprint(module: TritonModule, facts: RewriteFacts) -> float:
-    """What the kernels ask of shared memory and registers, in bytes; larger is heavier."""
+    """Estimate what the kernels ask of shared memory and registers, in bytes, to compare one source with another."""
     total = 0.0
     for kernel in module.kernels:
         for launch in module.launches_of(kernel)[:1]:
-            known, constants = analyse(kernel), _dimensions(kernel, launch, module, facts)
-            sizes = {node: n for node, value in known.items() if (n := size(value.shape, constants)) is not None}
+            constants = _dimensions(kernel, launch, module, facts)
+            sizes = _sizes(kernel, constants)
             stages = _stages(kernel, option(launch, "num_stages", 3, module))
             total += _staged(kernel, sizes, facts.item_bytes, stages) + 4 * max(sizes.values(), default=0)
     return total
 
 
 def size(shape: Shape, constants: dict[str, int]) -> int | None:
-    """Elements of a shape, where every dimension is known."""
+    """Count the elements of a shape; None when a dimension is not known."""
     if shape is None:
         return None
     values = [int(d) if d.isdigit() else constants.get(d) for d in shape]
@@ -60,7 +65,7 @@ def size(shape: Shape, constants: dict[str, int]) -> int | None:
 
 
 def option(launch: Launch, name: str, default: int, module: TritonModule) -> int:
-    """Value of a launch option, the default when it is absent or not a literal."""
+    """Read a launch option; the default when it is absent or not a literal."""
     passed = launch.options.get(name)
     value = syntax.integer(module.resolve(passed.value, launch.function)) if passed else None
     return value if value is not None else default
@@ -70,9 +75,8 @@ def _fits(
     kernel: Kernel, launch: Launch, module: TritonModule, facts: RewriteFacts, configuration: Configuration
 ) -> bool:
     constants = {**_dimensions(kernel, launch, module, facts), **configuration.constants}
-    known = analyse(kernel)
     threads = 32 * configuration.options.get("num_warps", option(launch, "num_warps", 4, module))
-    sizes = {node: n for node, value in known.items() if (n := size(value.shape, constants)) is not None}
+    sizes = _sizes(kernel, constants)
     largest = max(sizes.values(), default=0)
     if largest > LARGEST_TILE or largest > TILE_PER_THREAD * threads:
         return False
@@ -85,14 +89,19 @@ def _fits(
     )
 
 
+def _sizes(kernel: Kernel, constants: dict[str, int]) -> dict[cst.CSTNode, int]:
+    """Count the elements of every value in a kernel whose shape is known."""
+    return {node: n for node, value in analyse(kernel).items() if (n := size(value.shape, constants)) is not None}
+
+
 def _dimensions(kernel: Kernel, launch: Launch, module: TritonModule, facts: RewriteFacts) -> dict[str, int]:
-    """Block sizes by name; one made by `triton.next_power_of_2` is taken to hold the longest row of the inputs."""
-    known = module.constants_of(kernel)
+    """Look up block sizes by name; one made by `triton.next_power_of_2` is taken to hold the inputs' longest row."""
+    constants = module.constants_of(kernel)
     longest = max((t.shape[-1] for w in facts.workloads for t in w.inputs if t.shape), default=1)
     for name, passed in launch.arguments.items():
-        if name not in known and "next_power_of_2" in syntax.code(passed):
-            known[name] = 1 << (min(longest, LONGEST_ROW) - 1).bit_length()
-    return known
+        if name not in constants and "next_power_of_2" in syntax.code(passed):
+            constants[name] = 1 << (min(longest, LONGEST_ROW) - 1).bit_length()
+    return constants
 
 
 def _accumulators(kernel: Kernel) -> list[cst.BaseExpression]:
@@ -101,7 +110,7 @@ def _accumulators(kernel: Kernel) -> list[cst.BaseExpression]:
 
 
 def _stages(kernel: Kernel, launched: int) -> int:
-    """Most stages of any loop: those of `tl.range`, those of the launch where the loop feeds a product."""
+    """Find the most stages of any loop: those of `tl.range`, or those of the launch where a loop feeds a product."""
     values = [launched] if kernel.called("tl.dot") else []
     for call in kernel.called("tl.range"):
         passed = syntax.keyword(call, "num_stages")
@@ -110,7 +119,7 @@ def _stages(kernel: Kernel, launched: int) -> int:
 
 
 def _staged(kernel: Kernel, sizes: dict[cst.CSTNode, int], item_bytes: int, stages: int) -> int:
-    """Bytes of shared memory when every load of the fullest loop is staged."""
+    """Estimate the bytes of shared memory when every load of the loop with the largest tiles is staged."""
     loops = [
         sum(sizes.get(node, 0) for node in syntax.walk(loop.body) if syntax.called(node) == "tl.load")
         for loop in kernel.loops

@@ -1,4 +1,4 @@
-"""A proposal: one to four transformations of the parent, drawn by a seed and steered by a direction."""
+"""Propose a child: one to four transformations of its parent, drawn by a seed and steered by a direction."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ from kopt.artifact import digest, text_digest
 from kopt.model.base import Value
 from kopt.model.build import Phase
 from kopt.model.diagnosis import Direction
-from kopt.rewrite.catalogue import TRANSFORMATIONS, names
+from kopt.rewrite.catalogue import TRANSFORMATIONS
 from kopt.rewrite.limits import footprint, plausible
 from kopt.rewrite.source.module import TritonModule, parse
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation
 
-__all__ = ["TRANSFORMATIONS", "Rewrite", "RewriteFacts", "names", "propose", "repair"]
-
 DRAWS = 48
-"""Attempts at a new source before giving up."""
+"""Draws of a new source before giving up."""
 STEPS = ((1, 0.35), (2, 0.3), (3, 0.2), (4, 0.15))
-"""How many transformations a proposal stacks, with their shares."""
+"""How many transformations a proposal stacks, each number with its probability."""
 TECHNIQUE_FACTOR = 6.0
+"""On the weight of a transformation that leads to a technique of the direction."""
 BOTTLENECK_FACTOR = 3.0
+"""On the weight of a transformation that works against the direction's bottleneck."""
 AVOIDED_FACTOR = 0.02
-LIGHTER = frozenset({"tile_size", "tile_shape", "stages", "pipeline_loop"})
-"""Kinds that may bring resources down after a build asked for too many."""
+"""On the weight of a transformation that the proposal has used already, or that a repair avoids."""
 
 
 class Rewrite(Value):
@@ -36,22 +35,22 @@ class Rewrite(Value):
     description: str
     """What was changed and why, in words."""
     transformations: tuple[str, ...]
-    """Kinds applied, by name, in order."""
+    """Names of the transformations applied, in order."""
 
 
 def propose(
     parent: str, *, direction: Direction, facts: RewriteFacts, seed: int, exclude: AbstractSet[str]
 ) -> Rewrite | None:
-    """A source that differs from the parent and from all in `exclude`, or None when none was found.
+    """Draw a source that differs from the parent and from all in `exclude`; None when no draw gives one.
 
-    The same arguments give the same answer.
+    The same arguments give the same proposal.
 
     Args:
         parent: source to change.
-        direction: what to try; kinds that lead to its techniques or answer its bottleneck are likelier.
+        direction: what to try; transformations that lead to its techniques or work against its bottleneck are likelier.
         facts: what is known of the parent and the device.
-        seed: number that tells draws for the same parent and direction apart.
-        exclude: digests (`kopt.artifact.text_digest`) of sources that were proposed before.
+        seed: tells the draws for the same parent and direction apart.
+        exclude: digests (`kopt.artifact.text_digest`) of the sources that were proposed before.
     """
     return _draw(parent, direction, facts, Random(digest([parent, seed, direction.model_dump()])), exclude, frozenset())
 
@@ -67,9 +66,19 @@ def repair(
     seed: int,
     exclude: AbstractSet[str],
 ) -> Rewrite | None:
-    """Another source from the same parent, that avoids the kinds which the failed one seems to come from.
+    """Draw another source from the same parent, and avoid the transformations that left marks in the failed one.
 
-    After a lack of resources the failed source itself is made lighter where that is possible.
+    When the build asked for too many resources, the failed source itself is made lighter where that is possible.
+
+    Args:
+        failed: the source that failed.
+        parent: the source that it was made from.
+        reason: the error, which only tells draws apart.
+        phase: the phase that failed (`kopt.model.build.Phase`).
+        direction: as for `propose`.
+        facts: as for `propose`.
+        seed: as for `propose`.
+        exclude: as for `propose`.
     """
     rng = Random(digest([failed, parent, phase, reason, seed]))
     forbidden = exclude | {text_digest(failed), text_digest(parent)}
@@ -77,17 +86,17 @@ def repair(
         lighter = _lighter(failed, direction, facts, rng, forbidden)
         if lighter is not None:
             return lighter
-    return _draw(parent, direction, facts, rng, forbidden, frozenset(_kinds_of(failed, parent)))
+    return _draw(parent, direction, facts, rng, forbidden, frozenset(_blamed(failed, parent)))
 
 
 def _lighter(
     failed: str, direction: Direction, facts: RewriteFacts, rng: Random, exclude: AbstractSet[str]
 ) -> Rewrite | None:
-    """The failed source with smaller tiles or fewer stages, or None when nothing makes it lighter."""
+    """Draw smaller tiles or fewer stages for the failed source; None when no draw makes it lighter."""
     start = parse(failed)
     if start is None:
         return None
-    avoid = frozenset(names()) - LIGHTER
+    avoid = frozenset(name for name, each in TRANSFORMATIONS.items() if not each.lightens)
     for _ in range(DRAWS):
         rewrite = _stack(start, direction, facts, rng, 1 + (rng.random() < 0.5), avoid)
         module = parse(rewrite.source) if rewrite is not None else None
@@ -121,45 +130,48 @@ def _draw(
 def _stack(
     module: TritonModule, direction: Direction, facts: RewriteFacts, rng: Random, steps: int, avoid: frozenset[str]
 ) -> Rewrite | None:
-    """Several transformations on top of each other; a step that does not work out is left out."""
+    """Apply several transformations one after another, leaving out those that do not work out."""
     parent, done = module, list[str]()
-    said: list[str] = []
+    descriptions: list[str] = []
     for _ in range(steps):
         step = _step(module, direction, facts, rng, avoid | set(done))
         if step is not None:
-            kind, change, module = step
-            done.append(kind)
-            said.append(change.description)
+            name, change, module = step
+            done.append(name)
+            descriptions.append(change.description)
     if not done or not plausible(module, facts, parent):
         return None
-    return Rewrite(source=module.source, description="; ".join(said), transformations=tuple(done))
+    return Rewrite(source=module.source, description="; ".join(descriptions), transformations=tuple(done))
 
 
 def _step(
     module: TritonModule, direction: Direction, facts: RewriteFacts, rng: Random, avoid: AbstractSet[str]
 ) -> tuple[str, Change, TritonModule] | None:
-    offers = [(kind, sites) for kind in TRANSFORMATIONS.values() if (sites := kind.sites(module, facts))]
+    """Draw a transformation and one of its sites: the transformation's name, the change, and the module after it."""
+    offers = [(each, sites) for each in TRANSFORMATIONS.values() if (sites := each.sites(module, facts))]
     if not offers:
         return None
-    weights = [_weight(kind, sites, direction, avoid) for kind, sites in offers]
-    ((kind, sites),) = rng.choices(offers, weights)
+    weights = [_weight(each, sites, direction, avoid) for each, sites in offers]
+    ((transformation, sites),) = rng.choices(offers, weights)
     (site,) = rng.choices(sites, [s.weight for s in sites])
-    change = kind.apply(module, site, rng)
+    change = site.apply(rng)
     after = _checked(change.source) if change is not None else None
-    return (kind.name, change, after) if change is not None and after is not None else None
+    return (transformation.name, change, after) if change is not None and after is not None else None
 
 
-def _weight(kind: Transformation, sites: Sequence[Site], direction: Direction, avoid: AbstractSet[str]) -> float:
-    factor = kind.weight * max(site.weight for site in sites)
-    if set(kind.techniques) & set(direction.techniques):
+def _weight(
+    transformation: Transformation, sites: Sequence[Site], direction: Direction, avoid: AbstractSet[str]
+) -> float:
+    factor = transformation.weight * max(site.weight for site in sites)
+    if set(transformation.techniques) & set(direction.techniques):
         factor *= TECHNIQUE_FACTOR
-    if direction.bottleneck in kind.bottlenecks:
+    if direction.bottleneck in transformation.bottlenecks:
         factor *= BOTTLENECK_FACTOR
-    return factor * (AVOIDED_FACTOR if kind.name in avoid else 1.0)
+    return factor * (AVOIDED_FACTOR if transformation.name in avoid else 1.0)
 
 
 def _checked(source: str) -> TritonModule | None:
-    """Model of a source that Python parses, else None."""
+    """Model a source that Python accepts, else None."""
     try:
         ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
@@ -167,30 +179,8 @@ def _checked(source: str) -> TritonModule | None:
     return parse(source)
 
 
-def _kinds_of(failed: str, parent: str) -> Iterable[str]:
-    """Kinds whose marks occur more often in the failed source than in the parent."""
-    for kind, marks in MARKS.items():
-        if any(failed.count(mark) > parent.count(mark) for mark in marks):
-            yield kind
-
-
-MARKS: dict[str, tuple[str, ...]] = {
-    "pipeline_loop": ("tl.range(",),
-    "unroll_loop": ("loop_unroll_factor",),
-    "static_loop": ("tl.static_range",),
-    "flatten_loop": ("flatten=True",),
-    "register_limit": ("maxnreg",),
-    "load_hint": ("eviction_policy", "cache_modifier"),
-    "store_hint": ("eviction_policy", "cache_modifier"),
-    "rows_per_program": ("num_rows",),
-    "split_k": ("_split_reduce",),
-    "atomic_split_k": ("tl.atomic_add",),
-    "even_flag": ("EVEN_",),
-    "narrow_index": ("INDEX",),
-    "whole_row": ("triton.next_power_of_2",),
-    "persistent_grid": ("tl.num_programs",),
-    "grid_swizzle": ("group_start",),
-    "autotune": ("triton.autotune",),
-    "hoist_reduction": ("_parts",),
-}
-"""What each kind leaves in a source."""
+def _blamed(failed: str, parent: str) -> Iterable[str]:
+    """Name the transformations whose marks occur more often in the failed source than in the parent."""
+    for name, transformation in TRANSFORMATIONS.items():
+        if any(failed.count(mark) > parent.count(mark) for mark in transformation.marks):
+            yield name

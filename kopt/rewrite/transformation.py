@@ -1,11 +1,10 @@
-"""What a transformation is: where it applies, and what it makes of a source there."""
+"""What a transformation is: it finds its sites in a module, and each site changes the source."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import libcst as cst
 
@@ -19,7 +18,7 @@ from kopt.rewrite.source.module import Grid, Kernel, Launch, TritonModule, unuse
 
 
 class RewriteFacts(Value):
-    """What a rewrite may know of the parent beside its source."""
+    """What the rewriter knows of the parent beside its source."""
 
     launches: tuple[BuiltLaunch, ...] = ()
     """Launches of the parent on its main workloads; may be empty."""
@@ -29,21 +28,9 @@ class RewriteFacts(Value):
 
     @property
     def item_bytes(self) -> int:
-        """Bytes of an element of the widest floating-point input; 2 when nothing is known."""
+        """Bytes of an element of the widest floating-point input; 2 when no input is known."""
         widths = [DTYPE_BYTES.get(t.dtype, 4) for w in self.workloads for t in w.inputs if "float" in t.dtype]
         return max(widths, default=2)
-
-
-@dataclass(frozen=True, eq=False)
-class Site:
-    """A place where a transformation applies, with the choices that it leaves open."""
-
-    kernel: Kernel
-    launch: Launch | None = None
-    node: cst.CSTNode | None = None
-    choices: tuple[Any, ...] = ()
-    """What `apply` draws from; its meaning is the transformation's own."""
-    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -54,9 +41,19 @@ class Change:
     description: str
 
 
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A place of a module where a transformation applies."""
+
+    apply: Callable[[Random], Change | None]
+    """Make the change, drawing what it leaves open; None when it does not work out here."""
+    weight: float = 1.0
+    """How much the place is worth changing, beside the other places."""
+
+
 @dataclass(frozen=True)
 class Transformation:
-    """A kind of change that keeps the meaning of a kernel for every shape."""
+    """A change that keeps the meaning of a kernel for every shape."""
 
     name: str
     description: str
@@ -64,26 +61,30 @@ class Transformation:
     techniques: tuple[str, ...]
     """Techniques of the taxonomy that it brings about or tunes."""
     bottlenecks: tuple[str, ...]
-    """Short names of what it is good against."""
+    """Names of the bottlenecks that it works against."""
     sites: Callable[[TritonModule, RewriteFacts], Sequence[Site]]
-    apply: Callable[[TritonModule, Site, Random], Change | None]
+    """Find the places where it applies."""
     weight: float = 1.0
-    """How often it is worth trying when the direction does not speak for it."""
+    """How often it is worth trying when neither technique nor bottleneck of the direction asks for it."""
+    marks: tuple[str, ...] = ()
+    """Texts that it leaves in a source: a failed source that holds more of them than its parent is blamed on it."""
+    lightens: bool = False
+    """Whether it may bring registers and shared memory down after a build asked for too much."""
 
 
 def change(edits: Edits, description: str) -> Change | None:
-    """The edited source with its description, or None when the edits cannot be made together."""
+    """Apply edits and describe them; None when the edits overlap."""
     text = edits.text()
     return None if text is None else Change(text, description)
 
 
 def weight(kernel: Kernel) -> float:
-    """How much a kernel is worth changing: one that loads in a loop is the work, others are small."""
+    """Weigh a kernel by how much it is worth changing: one with a loop does most of the work."""
     return 1.0 if kernel.loops else 0.3
 
 
 def add_parameter(edits: Edits, kernel: Kernel, name: str, *, constexpr: bool = False, default: str = "0") -> None:
-    """Append a parameter to a kernel; it gets a default value where the ones before it have one."""
+    """Append a parameter to a kernel, with a default value if a parameter before it has one."""
     last = kernel.parameters[-1]
     annotation = ": tl.constexpr" if constexpr else ""
     value = f" = {default}" if any(p.default is not None for p in kernel.parameters) else ""
@@ -101,7 +102,7 @@ def define_before_grid(edits: Edits, launch: Launch, lines: str) -> None:
 
 
 def name_literal(edits: Edits, launch: Launch, parameter: str) -> str:
-    """The argument of a parameter as text; a bare literal first gets a name, so that it can still be changed later."""
+    """Return the argument of a parameter as text; a bare literal first gets a name, so that it can be changed later."""
     passed = launch.arguments[parameter].value
     if not isinstance(passed, cst.Integer):
         return syntax.operand(passed)
@@ -112,14 +113,14 @@ def name_literal(edits: Edits, launch: Launch, parameter: str) -> str:
 
 
 def element_text(grid: Grid, axis: int, launch: Launch) -> str | None:
-    """An axis of the grid as an expression of the launching function, or None when a tuner decides it."""
+    """Return an axis of the grid as an expression of the launching function, or None when a tuner decides it."""
     text = syntax.code(grid.elements[axis])
     if not grid.meta:
         return text
     for node in syntax.walk(grid.elements[axis]):
-        found = syntax.match(f"{grid.meta}[NAME_]", node)
-        if found and isinstance(found["NAME_"], cst.Index) and isinstance(found["NAME_"].value, cst.SimpleString):
-            passed = launch.arguments.get(str(found["NAME_"].value.evaluated_value))
+        match = syntax.match(f"{grid.meta}[NAME_]", node)
+        if match and isinstance(match["NAME_"], cst.Index) and isinstance(match["NAME_"].value, cst.SimpleString):
+            passed = launch.arguments.get(str(match["NAME_"].value.evaluated_value))
             if passed is None:
                 return None
             text = text.replace(syntax.code(node), syntax.operand(passed.value))

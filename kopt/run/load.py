@@ -3,7 +3,7 @@
     results/<run>/
         problem.json facts.json device.json manifest.json   outcome.json (on a GPU)
         round_<r>/
-            round.json selection.parquet ranking.parquet techniques.parquet
+            round.json selection.parquet archive.json ranking.parquet techniques.parquet
             attempt_<a>/candidates.parquet builds.parquet evaluation_<chunk>.parquet
             diagnosis/<place>.json                           (not after the last round)
             briefing.json agreement.json costs/<job>.parquet (with language models)
@@ -18,7 +18,6 @@ from pathlib import Path
 
 from kopt.artifact import read_value
 from kopt.backends.backend import load_backend
-from kopt.config import Config
 from kopt.errors import ConfigError
 from kopt.jobs.asker import LEDGER
 from kopt.llm.ledger import Ledger
@@ -42,13 +41,13 @@ def load_run(folder: Path) -> Run:
     if not (folder / MANIFEST).is_file():
         raise ConfigError(f"{folder} has no {MANIFEST}: name the folder of a run that has ended")
     manifest = read_value(folder / MANIFEST, Manifest)
-    config = manifest.config
+    settings = RunSettings(manifest.config)
     return read_run(
-        files_of(folder, config),
+        files_of(folder, settings),
         name=manifest.run,
-        config=config,
+        config=manifest.config,
         taxonomy=manifest.taxonomy,
-        models=_model_summary(folder, config),
+        models=_model_summary(folder, settings) if settings.asked_models else NO_MODELS,
     )
 
 
@@ -65,16 +64,18 @@ def load_ledger(folder: Path) -> Ledger:
     return ledger
 
 
-def files_of(folder: Path, config: Config) -> RunFiles:
+def files_of(folder: Path, settings: RunSettings) -> RunFiles:
     """List the files that a run is read from, by its settings: leftovers of other settings are not listed."""
-    rounds = [folder / f"round_{round}" for round in range(config.rounds + 1)]
-    attempts = [(round, attempt) for round in range(config.rounds + 1) for attempt in _attempts(round, config)]
-    places = range(config.candidate_pool_size)
-    settings = RunSettings(config)
-    backend = load_backend(settings.backend)
+    config, backend = settings.config, load_backend(settings.backend)
+    rounds, places = _rounds(folder, settings), range(config.candidate_pool_size)
+    attempts = [
+        (round, attempt, rounds[round] / f"attempt_{attempt}")
+        for round in range(len(rounds))
+        for attempt in _attempts(round, settings)
+    ]
 
-    def chunks(attempt: int) -> int:
-        return backend.chunks(settings.fan_out, config.chunk_size, attempt)
+    def chunks(round: int, attempt: int) -> int:
+        return backend.chunks(settings.fan_out, config.chunk_size, attempt) if round else 1
 
     return RunFiles(
         problem=folder / "problem.json",
@@ -84,46 +85,50 @@ def files_of(folder: Path, config: Config) -> RunFiles:
         selections=[round / "selection.parquet" for round in rounds],
         rankings=[round / "ranking.parquet" for round in rounds],
         techniques=[round / "techniques.parquet" for round in rounds],
-        candidates=[rounds[round] / f"attempt_{attempt}" / "candidates.parquet" for round, attempt in attempts],
-        builds=[rounds[round] / f"attempt_{attempt}" / "builds.parquet" for round, attempt in attempts],
+        candidates=[path / "candidates.parquet" for _, _, path in attempts],
+        builds=[path / "builds.parquet" for _, _, path in attempts],
         evaluations=[
-            rounds[round] / f"attempt_{attempt}" / f"evaluation_{chunk}.parquet"
-            for round, attempt in attempts
-            for chunk in range(chunks(attempt) if round else 1)
+            path / f"evaluation_{chunk}.parquet"
+            for round, attempt, path in attempts
+            for chunk in range(chunks(round, attempt))
         ],
         diagnoses=[round / "diagnosis" / f"{place}.json" for round in rounds[:-1] for place in places],
         outcome=[folder / "outcome.json"] if backend.measures else [],
     )
 
 
-def _attempts(round: int, config: Config) -> range:
+def _rounds(folder: Path, settings: RunSettings) -> list[Path]:
+    """The folders of all rounds, from round 0."""
+    return [folder / f"round_{round}" for round in range(settings.config.rounds + 1)]
+
+
+def _attempts(round: int, settings: RunSettings) -> range:
     """Attempts of a round; the seed is never repaired."""
-    return range(config.max_repairs + 1 if round else 1)
+    return range(settings.config.max_repairs + 1 if round else 1)
 
 
-def _model_summary(folder: Path, config: Config) -> ModelSummary:
-    if not RunSettings(config).asked_models:
-        return NO_MODELS
-    rounds = [folder / f"round_{round}" for round in range(config.rounds + 1)]
-    both = RunSettings(config).classification == "both"
+def _model_summary(folder: Path, settings: RunSettings) -> ModelSummary:
+    rounds = _rounds(folder, settings)
+    both = settings.classification == "both"
     return read_model_summary(
         costs=[
-            rounds[round] / "costs" / f"{job}.parquet"
-            for round in range(config.rounds + 1)
-            for job in _asking_jobs(round, config)
+            path / "costs" / f"{job}.parquet"
+            for round, path in enumerate(rounds)
+            for job in _asking_jobs(round, settings)
         ],
         agreements=[round / "agreement.json" for round in rounds if both],
         briefings=[round / "briefing.json" for round in rounds[:-1]],
     )
 
 
-def _asking_jobs(round: int, config: Config) -> Iterator[str]:
+def _asking_jobs(round: int, settings: RunSettings) -> Iterator[str]:
     """Name the jobs of a round that ask language models."""
+    last = round == settings.config.rounds
     if round > 0:
-        yield from (f"generate_{attempt}" for attempt in _attempts(round, config))
-    if RunSettings(config).classifier:
+        yield from (f"generate_{attempt}" for attempt in _attempts(round, settings))
+    if settings.classifier:
         yield "classify"
-    if RunSettings(config).reflector and round < config.rounds:
+    if settings.reflector and not last:
         yield "brief"
-    if RunSettings(config).diagnoser and round < config.rounds:
+    if settings.diagnoser and not last:
         yield "diagnose"

@@ -44,9 +44,13 @@ def config_of(configuration: Mapping[str, JsonValue]) -> Config:
 
 def configuration_of(config: Config) -> dict[str, JsonValue]:
     """All settings and what follows from them, as JSON takes them."""
-    derived = {name: getattr(RunSettings(config), name) for name in DERIVED}
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in derived.items()}
-    return config.model_dump(mode="json") | plain
+    settings = RunSettings(config)
+    return config.model_dump(mode="json") | {
+        "clustering": settings.clustering,
+        "backend": settings.backend,
+        "proposers": list(settings.proposers),
+        "asked_models": list(settings.asked_models),
+    }
 
 
 def manifest_of(run: Run) -> Manifest:

@@ -1,7 +1,13 @@
-"""Confine, fork, watch and kill processes, with no torch.
+"""Confine, fork, watch and kill processes; nothing here imports torch.
 
-`cage` holds the limits and `landlock` the writable folder; `pool` starts caged children and watches them, `child`
-is what runs in one, `pipe` what goes between them; `processes` finds and kills descendants. `fresh` runs a trusted
-function in a process of its own, `service` keeps a trusted process that answers calls. What a child does is its
-caller's business.
+For untrusted code:
+
+1. `pool` forks children, watches them and kills them at their limits.
+2. `child` is the life of one of them: it enters the cage (`cage`; `landlock` restricts writing) and runs a task.
+3. `pipe` carries frames from a child to its parent, `reply` is the form of a child's result.
+
+For trusted code: `fresh` calls a function in a process of its own, `service` keeps a process that answers calls,
+`environment` sets variables of this process.  `processes` finds and kills descendants of any process.
+
+What a child computes is the business of the caller.
 """

@@ -1,9 +1,9 @@
-"""The cage: what a process that runs untrusted code may still do.
+"""Confine a process that runs untrusted code.
 
-`enter` is called in a freshly forked child and closes, one after the other, the environment, inherited files, the
-network, other processes, and everything writable but its scratch folder.  What a machine does not permit is left out;
-`cage_features` says what it permits, for the record and for `kopt doctor`.  Native code that attacks the kernel or the
-process it runs in is out of reach of a cage like this.
+`enter` is called in a freshly forked child.  It takes away inherited files and the environment, limits memory and file
+sizes, and leaves only the scratch folder writable; `leave_namespaces` takes away the network and other processes.  A
+restriction that the machine does not permit is left out; `cage_features` says what it permits, for the record and for
+`kopt doctor`.  The cage does not stop native code that attacks the operating system's kernel or its own process.
 
 Starting, watching and killing the child is the business of `kopt.sandbox.pool`.
 """
@@ -22,9 +22,10 @@ from functools import cache
 from pathlib import Path
 
 from kopt.sandbox import landlock
+from kopt.sandbox.environment import GPU_VARIABLE, NO_GPU
 
-KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "CUDA_VISIBLE_DEVICES", "CUDA_HOME", "CUDA_PATH")
-"""All that a child sees of the environment; API keys are not among them."""
+KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", GPU_VARIABLE, "CUDA_HOME", "CUDA_PATH")
+"""The only variables of the environment that a child inherits; API keys are not among them."""
 
 _PR_SET_PDEATHSIG = 1
 _NEWNET, _NEWUSER, _NEWPID = 0x40000000, 0x10000000, 0x20000000
@@ -35,54 +36,59 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @dataclass(frozen=True)
 class Limits:
-    """What one child may use."""
+    """Limit what one child may use."""
 
     wall_s: float = 60.0
     """Seconds from fork to result."""
     data_bytes: int | None = 8 << 30
-    """Private writable memory of one process, what it inherits of its parent included."""
+    """Private writable memory of one process, inherited memory of its parent included."""
     address_bytes: int | None = None
     """Address space of one process; torch reserves much more than it uses, and CUDA far more still."""
     file_bytes: int = 256 << 20
-    """Largest file it may write."""
+    """Largest file that the child may write."""
     processes: int = 32
-    """Processes at a time, helpers such as ptxas included; more than that and all are killed."""
+    """Processes at a time, helpers such as ptxas included; a child with more is killed."""
     output_bytes: int = 16 << 10
-    """How much of the end of its stdout and stderr is kept."""
+    """How much of the end of the child's stdout and stderr is kept."""
     result_bytes: int = 1 << 30
-    """Largest result it may send."""
+    """Largest result that the child may send."""
     gpu: bool = False
-    """It uses CUDA: it stays in the common process namespace, which sharing device memory needs."""
+    """The child uses CUDA: it stays in the common process namespace, which sharing device memory needs.  A child that
+    does not use CUDA sees no GPU."""
 
 
 def enter(scratch: Path, limits: Limits, keep: Collection[int]) -> None:
-    """Close the cage around this process; called in a child before it touches anything untrusted.
+    """Confine this process, a child that has not touched anything untrusted yet.
 
     Args:
-        scratch: the folder that stays writable; becomes home, working, temporary and Triton's cache folder.
-        limits: resource limits.
+        scratch: the folder that stays writable; it becomes the home, working, temporary and Triton cache folder.
+        limits: what the child may use.
         keep: file descriptors that stay open, beside 0, 1 and 2.
     """
     gc.freeze()
     _close_files({0, 1, 2, *keep})
     _limit_resources(limits)
-    _scrub_environment(scratch)
+    _scrub_environment(scratch, limits)
     os.chdir(scratch)
-    # CUDA names its threads through /proc/self, and fails without a word when it may not.
+    # CUDA names its threads through /proc/self, and fails silently when it may not write there.
     landlock.restrict([scratch, Path("/proc/self")] if limits.gpu else [scratch], device_files())
 
 
 def die_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; `parent` is the parent's pid as seen at the fork."""
+    """Have the operating system kill this process when its parent dies.
+
+    Args:
+        parent: the parent's pid as seen before the fork; if the parent is another one now, it has died already.
+    """
     _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
 
 
 def leave_namespaces(limits: Limits) -> frozenset[str]:
-    """Move into namespaces of our own, as many as are permitted, and say which (`user`, `network`, `process`).
+    """Move this process into new namespaces, as many as are permitted, and return which: `user`, `network`, `process`.
 
-    A process namespace holds for children only: the first child forked after this is its init.
+    A new process namespace holds for children only: the first child forked afterwards is its init.
     """
     choices = [("user", "network", "process"), ("user", "network"), ("network", "process"), ("network",)]
     if limits.gpu:
@@ -98,14 +104,18 @@ def leave_namespaces(limits: Limits) -> frozenset[str]:
 
 
 def device_files() -> list[Path]:
-    """Device files that a caged process may write to."""
+    """List the device files that a caged process may write to."""
     plain = [Path("/dev") / name for name in ("null", "zero", "full", "random", "urandom", "tty")]
     return plain + sorted(Path("/dev").glob("nvidia*"))
 
 
 @cache
 def cage_features() -> dict[str, bool | str]:
-    """What this machine permits of the cage, found by trying it in a child."""
+    """Find out which restrictions this machine permits, by trying them in a child.
+
+    Returns:
+        By name of the restriction: whether it is there, or how.
+    """
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -125,7 +135,7 @@ def cage_features() -> dict[str, bool | str]:
 
 
 def _keep_identity(user: int, group: int) -> None:
-    """Have the same user and group ids inside the new user namespace."""
+    """Map user and group ids to themselves in the new user namespace."""
     for name, line in (("setgroups", "deny"), ("uid_map", f"{user} {user} 1"), ("gid_map", f"{group} {group} 1")):
         try:
             Path("/proc/self", name).write_text(line)
@@ -152,14 +162,17 @@ def _limit_resources(limits: Limits) -> None:
 
 
 def _limit(which: int, value: int) -> None:
+    """Set a soft and hard resource limit, as far as the present hard limit permits."""
     _, hard = resource.getrlimit(which)
     value = value if hard == resource.RLIM_INFINITY else min(value, hard)
     resource.setrlimit(which, (value, value))
 
 
-def _scrub_environment(scratch: Path) -> None:
-    """Leave only the allow-list in the environment, in libc's and in the block that the kernel shows in /proc."""
+def _scrub_environment(scratch: Path, limits: Limits) -> None:
+    """Reduce the environment to `KEPT_VARIABLES`, in libc and in the block that /proc shows."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
+    if not limits.gpu:
+        kept |= NO_GPU
     os.environ.clear()
     for name in ("HOME", "TMPDIR", "TRITON_CACHE_DIR"):
         kept[name] = str(scratch / name.lower())

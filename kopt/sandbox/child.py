@@ -1,4 +1,4 @@
-"""A forked child's life, with the task that it runs in its cage; who watches it is `kopt.sandbox.pool`."""
+"""Live the life of a forked child: enter the cage, run a task, report; `kopt.sandbox.pool` watches it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from kopt.sandbox.pipe import RAISED, RETURNED, STATUS, Report
 TRACEBACK_CHARS = 4000
 
 Task = Callable[[Report], bytes]
+"""What a child runs; its result goes to the parent."""
 
 
 def live(task: Task, report: Report, parent: int, output: int, scratch: Path, limits: Limits) -> None:
-    """The child's whole life, from the fork on; never returns.
+    """Run a task in a freshly forked child, from the fork on; never returns.
 
     Args:
         task: what to run.
-        report: its pipes to the parent.
+        report: the child's pipes to and from its parent.
         parent: the parent's pid as seen before the fork.
-        output: where stdout and stderr go.
+        output: file descriptor for stdout and stderr.
         scratch: the folder that stays writable.
-        limits: what it may use.
+        limits: what the child may use.
     """
     try:
         os.setsid()
@@ -36,8 +37,8 @@ def live(task: Task, report: Report, parent: int, output: int, scratch: Path, li
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         _redirect(output)
         if "process" in cage.leave_namespaces(limits):
-            _stand_before(lambda: cage.die_with_parent(0), report, closed=True)
-            _stand_before(lambda: None, report, closed=False)
+            _fork_and_wait(lambda: cage.die_with_parent(0), report, silent=True)
+            _fork_and_wait(lambda: None, report, silent=False)
         cage.enter(scratch, limits, {report.descriptor, report.inbox})
         _perform(task, report)
     finally:
@@ -45,34 +46,34 @@ def live(task: Task, report: Report, parent: int, output: int, scratch: Path, li
 
 
 def _redirect(output: int) -> None:
-    """Read nothing, and print into the parent's pipe."""
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
+    """Make stdin empty, and stdout and stderr the parent's pipe."""
+    empty = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(empty, 0)
     os.dup2(output, 1)
     os.dup2(output, 2)
 
 
-def _stand_before(begin: Callable[[], None], report: Report, closed: bool) -> None:
+def _fork_and_wait(begin: Callable[[], None], report: Report, silent: bool) -> None:
     """Fork once more: the new child returns, this process waits for it and exits.
 
     Args:
         begin: called first in the new child.
-        report: where the status is sent, unless `closed`, which means that this process is to hold nothing open.
-        closed: see `report`.
+        report: where the wait status of the new child is sent.
+        silent: send no status, and hold no pipe open.
     """
     pid = os.fork()
     if pid == 0:
         begin()
         return
-    for descriptor in (1, 2, *((report.descriptor,) if closed else ())):
+    for descriptor in (1, 2, *((report.descriptor,) if silent else ())):
         os.close(descriptor)
     while True:
         reaped, status = os.wait()
-        if os.WIFSTOPPED(status):  # it asked to be traced
+        if os.WIFSTOPPED(status):  # the new child asked to be traced
             os.kill(reaped, signal.SIGKILL)
         elif reaped == pid:
             break
-    if not closed:
+    if not silent:
         report.send(STATUS, str(status).encode())
     os._exit(0)
 
@@ -81,12 +82,12 @@ def _perform(task: Task, report: Report) -> None:
     try:
         result = task(report)
         assert isinstance(result, bytes)
-    except BaseException as error:  # noqa: BLE001 - here the process ends, and the parent hears why
-        report.send(RAISED, json.dumps([type(error).__name__, str(error), _tail(error)]).encode())
+    except BaseException as error:  # noqa: BLE001 - the process ends here, and the parent is told why
+        report.send(RAISED, json.dumps([type(error).__name__, str(error), _traceback_tail(error)]).encode())
     else:
         report.send(RETURNED, result)
     os._exit(0)
 
 
-def _tail(error: BaseException) -> str:
+def _traceback_tail(error: BaseException) -> str:
     return "".join(traceback.format_exception(error))[-TRACEBACK_CHARS:]

@@ -1,16 +1,17 @@
-"""A call in a fresh process of our own: the compiler, the interpreter and CUDA cannot share one.
+"""Call a function in a fresh process: the compiler, the interpreter and CUDA cannot share one.
 
-For trusted functions only; candidates run in `kopt.sandbox.pool`, below such a process.
+For trusted functions only; candidates run in `kopt.sandbox.pool`, in children of such a process.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from kopt.errors import KoptError, WorkerDied
 from kopt.sandbox.cage import die_with_parent
@@ -20,34 +21,52 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 END_S = 10.0
-"""Longest wait for the status of a process that has closed its pipe."""
+"""Longest wait for the status of a process that has closed its pipe, s."""
 
 
 def run_in_fresh_process(seconds: float, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
-    """Call a function in a fresh process, which does not outlive this call or this process.
+    """Call a function in a fresh process, which outlives neither this call nor this process.
 
     Args:
         seconds: limit of the call.
-        function: of a module, called with what follows.
+        function: of a module, called with the arguments that follow.
 
     Raises:
-        WorkerDied: it was not done in time, or the process ended without an answer, its traceback on stderr.
-        KoptError: whatever of ours the function raised.
+        WorkerDied: the function was not done in time, or the process ended without an answer and printed its
+            traceback to stderr.
+        KoptError: the function raised it.
+    """
+    return run_with_environment({}, seconds, function, *args, **named)
+
+
+def run_with_environment(
+    variables: Mapping[str, str], seconds: float, function: Callable[P, R], *args: P.args, **named: P.kwargs
+) -> R:
+    """Call a function like `run_in_fresh_process`, with environment variables set before its module is imported.
+
+    Args:
+        variables: values by name, e.g. `kopt.sandbox.environment.NO_GPU`.
+        seconds: limit of the call.
+        function: of a module, called with the arguments that follow.
+
+    Raises:
+        WorkerDied, KoptError: as for `run_in_fresh_process`.
     """
     context = get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=(theirs, os.getpid(), function, args, named))
+    receiver, sender = context.Pipe(duplex=False)
+    call = pickle.dumps((function, args, named))
+    process = context.Process(target=_answer, args=(sender, os.getpid(), dict(variables), call))
     process.start()
-    theirs.close()
+    sender.close()
     try:
-        if not ours.poll(seconds):
+        if not receiver.poll(seconds):
             raise WorkerDied(f"{function.__name__} was not done within {seconds:g} s")
-        answer: R | KoptError = ours.recv()
+        answer: R | KoptError = receiver.recv()
     except EOFError as error:
         process.join(END_S)
         raise WorkerDied(f"{function.__name__} ended without an answer, status {process.exitcode}") from error
     finally:
-        ours.close()
+        receiver.close()
         if process.pid is not None:
             kill_all(process.pid)
         process.join()
@@ -56,9 +75,12 @@ def run_in_fresh_process(seconds: float, function: Callable[P, R], *args: P.args
     return answer
 
 
-def _answer(pipe: Connection, parent: int, function: Callable[..., Any], args: Any, named: Any) -> None:
+def _answer(pipe: Connection, parent: int, variables: dict[str, str], call: bytes) -> None:
+    """Live the life of the fresh process: make the pickled call and send what it returned or raised."""
     os.setsid()
     die_with_parent(parent)
+    os.environ.update(variables)
+    function, args, named = pickle.loads(call)
     try:
         answer = function(*args, **named)
     except KoptError as error:

@@ -1,7 +1,7 @@
-"""Landlock through its three system calls: from here on, this process may write only below the given places.
+"""Restrict writing of this process to given places, by the three system calls of Linux' Landlock.
 
-Reading is left alone.  Where the kernel knows more than files, TCP, abstract sockets and signals to processes outside
-are closed too.  Source: the kernel's Documentation/userspace-api/landlock.rst.
+Reading stays allowed.  Newer versions of Landlock also close TCP, abstract sockets and signals to processes outside.
+Source: Documentation/userspace-api/landlock.rst of the Linux kernel.
 """
 
 from __future__ import annotations
@@ -27,17 +27,20 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def abi() -> int:
-    """Version of the kernel's Landlock; 0 where there is none."""
+    """Return the version of Landlock's interface; 0 where there is no Landlock."""
     version: int = _libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(_VERSION_FLAG))
     return max(0, version)
 
 
 def restrict(folders: Iterable[Path], files: Iterable[Path]) -> bool:
-    """Confine this process and all its children; False, and nothing changed, where Landlock is absent.
+    """Restrict writing of this process and all its children.
 
     Args:
         folders: below these everything may be written, made and removed.
-        files: these (devices) may be written; ones that do not exist are passed over.
+        files: these (devices) may be written; files that do not exist are passed over.
+
+    Returns:
+        False, with nothing changed, where Landlock is absent.
     """
     version = abi()
     if not version:

@@ -1,6 +1,6 @@
-"""What goes through the pipes of a caged child.
+"""Carry frames from a caged child to its parent, and one message back to a child that asks.
 
-To its parent: length-prefixed frames that begin with the child's nonce.  To the child, if it asks: one message.
+A frame is a nonce that only this child's frames have, a kind, a length and a payload.
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ _LENGTH = struct.Struct("<Q")
 
 
 class Malformed(Exception):
-    """Bytes on the pipe that are no frame of this child, or a frame above the limit."""
+    """Bytes from a caged child are not a frame or a reply, or are longer than allowed."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a task holds to tell its parent where it is, and to ask it."""
+    """A task's end of the pipes: it reports its phase to the parent, and may ask for a message."""
 
     descriptor: int
+    """File descriptor that frames are written to."""
     nonce: bytes
     inbox: int = -1
-    """Where the parent's message comes from; -1 if there will be none."""
+    """File descriptor that the parent's message is read from; -1 if there will be no message."""
 
     def phase(self, name: str) -> None:
-        """Name what the task does from now on; a limit or a death is reported with it."""
+        """Report the phase that the task begins; an exceeded limit or a death is reported with it."""
         self.send(PHASE, name.encode())
 
     def ask(self) -> bytes:
-        """The parent's message to this task; waits for it, and may be called once.
+        """Ask the parent for this task's message, wait for it and return it; may be called once.
 
         Raises:
-            EOFError: the parent has none.
+            EOFError: the parent has no message.
         """
         self.send(ASKED, b"")
         with os.fdopen(self.inbox, "rb") as inbox:
@@ -56,22 +57,23 @@ class Report:
 
 
 def write_message(inbox: int, message: bytes) -> None:
-    """Send a child the message that it asked for, and close its inbox; a child that has died gets nothing."""
+    """Send a child the message that it asked for, and close its inbox; a child that has died is passed over."""
     with suppress(BrokenPipeError), os.fdopen(inbox, "wb") as pipe:
         pipe.write(_LENGTH.pack(len(message)) + message)
 
 
 @dataclass
 class Frames:
-    """Puts frames together from what was read."""
+    """Assemble frames from the bytes that were read."""
 
     nonce: bytes
+    """Nonce of the child."""
     limit: int
     """Longest payload in bytes."""
     _pending: bytearray = field(default_factory=bytearray)
 
     def feed(self, data: bytes) -> list[tuple[bytes, bytes]]:
-        """The frames that `data` completes, as (kind, payload).
+        """Add bytes and return the frames that they complete, as (kind, payload).
 
         Raises:
             Malformed: the nonce or the length is wrong.

@@ -1,17 +1,17 @@
-"""Run untrusted work in forked children that are caged, watched and killed at their limits.
+"""Run untrusted tasks in forked children that are caged, watched and killed at their limits.
 
-The parent imports what is expensive (torch, triton) once; a child then costs milliseconds.  The parent must not have
+The parent imports expensive modules (torch, triton) once; a child then costs milliseconds.  The parent must not have
 used a thread pool (OpenMP, BLAS) before: its threads do not survive a fork.
 
     parent ── child (own session) ── init of a process namespace ── the task
               leaves namespaces       reaps, reports the status      enters the cage, runs
 
-Killing the child kills the init, and with it everything in the namespace.  Where namespaces are not permitted, or for
-work on a GPU, the child runs the task itself and its process group and descendants are killed; those that it cut off
-from itself fall to the parent, which kills them too.
+Killing the child kills the init, and with it everything in the namespace.  Where process namespaces are not permitted,
+or for work on a GPU, the child runs the task itself; then its process group and descendants are killed, and the parent
+adopts and kills descendants that detached themselves.
 
-Whatever a task does costs only its own slot and comes back as one of the outcomes below.  What it prints is noise: the
-end of it is kept for a death's explanation and otherwise thrown away.
+A task that misbehaves costs its own slot only: every ending is one of the outcomes below.  The end of a task's output
+is kept to explain a death; all other output is dropped.
 """
 
 from __future__ import annotations
@@ -48,19 +48,20 @@ from kopt.sandbox.pipe import (
 from kopt.sandbox.processes import adopt_orphans, children, descendants, kill_all, kill_orphans
 
 TICK_S = 0.5
-"""How often the number of processes is looked at."""
+"""How often the children's processes are counted, s."""
 GRACE_S = 20.0
-"""How long past its limit a child may go on sending a result that it has begun."""
+"""How long past its limit a child may go on sending a result that it has begun, s."""
 START_PHASE = "start"
+"""Phase of a task until it reports another one."""
 
 
 @dataclass(frozen=True)
 class Returned:
-    """The task returned this."""
+    """The task returned a value."""
 
     value: bytes
     output: str = field(default="", compare=False)
-    """The end of what it wrote to stdout and stderr; noise."""
+    """The end of the child's stdout and stderr."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,12 @@ class Raised:
 
 @dataclass(frozen=True)
 class Died:
-    """The child ended without a result: signal, exit, memory or process limit, or a forged frame."""
+    """The child ended without a result: by a signal, an exit, a memory or process limit, or a malformed frame."""
 
     reason: str
     phase: str
     output: str = ""
-    """The end of what it wrote to stdout and stderr."""
+    """The end of the child's stdout and stderr."""
 
 
 @dataclass(frozen=True)
@@ -93,86 +94,91 @@ class TimedOut:
 
 
 Outcome = Returned | Raised | Died | TimedOut
-Tell = Callable[[int], bytes | None]
-"""From a task's index to the message that it asks for; None when there is none yet."""
+MessageFor = Callable[[int], bytes | None]
+"""From a task's index to the message that the task asks for; None when there is no message yet."""
 
 
 def run_forked(
-    tasks: Sequence[Task], *, workers: int, limits: Limits, tell: Tell | None = None
+    tasks: Sequence[Task], *, workers: int, limits: Limits, message_for: MessageFor | None = None
 ) -> Iterator[tuple[int, Outcome]]:
-    """Run every task in a caged child, `workers` at a time; yields (index, outcome) as they finish.
+    """Run every task in a caged child, `workers` at a time; yield (index, outcome) as the tasks end.
 
-    In a task the working directory is the child's scratch folder, the only place it may write to; it is removed
-    afterwards.  Closing the iterator early kills what runs.
+    A task's working directory is its child's scratch folder, the only place that the task may write to; the folder is
+    removed afterwards.  Closing the iterator early kills all running children.
 
     Args:
         tasks: what to run.
         workers: how many at a time.
-        limits: of each; its time begins anew when it was told what it asked.
-        tell: called here for a task that asks (`Report.ask`), for the first time when all that run have asked, and
-            again after another has ended while there is no message.
+        limits: of each child; its time begins anew when its message has been sent.
+        message_for: makes the message for a task that asks (`Report.ask`).  It is called in this process, for the
+            first time when all running tasks have asked, and again whenever a task has ended.
 
     Raises:
-        ValueError: less than one worker.
+        ValueError: `workers` is less than 1.
     """
     if workers < 1 and tasks:
         raise ValueError(f"{workers} workers cannot run anything")
     waiting = list(enumerate(tasks))[::-1]
     running: list[_Child] = []
     adopt_orphans()
-    others = children()
-    looked, asked = time.monotonic(), False
+    earlier_children = children()
+    counted_at, asked = time.monotonic(), False
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 index, task = waiting.pop()
-                running.append(_start(index, task, limits, asks=tell is not None))
+                running.append(_start(index, task, limits, asks=message_for is not None))
             asked = asked or all(child.asking for child in running)
-            if tell is not None and asked:
-                _answer(running, tell, limits)
+            if message_for is not None and asked:
+                _send_messages(running, message_for, limits)
             done = _wait(running, limits)
-            if time.monotonic() - looked > TICK_S:
-                done = _crowds(running, limits) | done
-                looked = time.monotonic()
+            if time.monotonic() - counted_at > TICK_S:
+                done = _overcrowded(running, limits) | done
+                counted_at = time.monotonic()
             for child in done:
                 running.remove(child)
                 child.end()
-            kill_orphans(others | {child.pid for child in running})
-            left = time.monotonic()
+            kill_orphans(earlier_children | {child.pid for child in running})
+            yielded_at = time.monotonic()
             yield from ((child.index, outcome) for child, outcome in done.items())
-            _postpone(running, time.monotonic() - left)
+            _postpone(running, time.monotonic() - yielded_at)
     finally:
         for child in running:
             child.end()
-        kill_orphans(others)
+        kill_orphans(earlier_children)
 
 
 @dataclass(eq=False)
 class _Child:
-    """A running child as its parent sees it."""
+    """A running child, seen from its parent."""
 
     index: int
+    """Position of its task."""
     pid: int
     results: int
+    """File descriptor that its frames are read from."""
     output: int
+    """File descriptor that its stdout and stderr are read from."""
     process: int
     """pidfd; readable once the child has ended."""
     scratch: Path
     deadline: float
+    """Monotonic time at which it is killed, s."""
     frames: Frames
     open: set[int]
     """Descriptors that are still watched."""
     phase: str = START_PHASE
     tail: bytearray = field(default_factory=bytearray)
+    """The end of its stdout and stderr."""
     status: int | None = None
-    """Wait status of the task, where its init reported it."""
+    """Wait status of the task, where the namespace's init reported it."""
     inbox: int = -1
-    """Where the message goes that it may ask for; -1 once it is there."""
+    """File descriptor that its message is written to; -1 if it may not ask, or was answered."""
     asking: bool = False
     """It waits for its message."""
 
     def end(self) -> None:
-        """Kill all of it, reap it, remove its scratch folder."""
+        """Kill the child with its descendants, reap it and remove its scratch folder."""
         kill_all(self.pid)
         with suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
@@ -205,23 +211,23 @@ def _start(index: int, task: Task, limits: Limits, *, asks: bool) -> _Child:
     return _Child(index, pid, results, output, process, scratch, deadline, frames, watched, inbox=inbox)
 
 
-def _answer(running: Sequence[_Child], tell: Tell, limits: Limits) -> None:
-    """Give those that ask their messages, as far as there are any."""
+def _send_messages(running: Sequence[_Child], message_for: MessageFor, limits: Limits) -> None:
+    """Send the children that ask their messages, as far as there are messages."""
     for child in running:
-        if child.asking and (message := tell(child.index)) is not None:
+        if child.asking and (message := message_for(child.index)) is not None:
             write_message(child.inbox, message)
             child.inbox, child.asking = -1, False
             child.deadline = time.monotonic() + limits.wall_s
 
 
 def _postpone(running: Sequence[_Child], seconds: float) -> None:
-    """Time that the caller spent on earlier outcomes does not count: nobody read the pipes meanwhile."""
+    """Move deadlines by the time that the caller spent on earlier outcomes, when no pipe was read."""
     for child in running:
         child.deadline += seconds
 
 
 def _wait(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
-    """Wait until something happens or a tick is over; the children that are done."""
+    """Wait until a descriptor is readable or a tick is over; return the children that are done."""
     with selectors.DefaultSelector() as selector:
         for child in running:
             for descriptor in child.open:
@@ -235,15 +241,15 @@ def _wait(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
     return {child: outcome for child, outcome in outcomes.items() if outcome is not None}
 
 
-def _crowds(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
-    """The children with too many processes."""
+def _overcrowded(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
+    """Find the children with too many processes."""
     families = descendants([child.pid for child in running])
     reason = f"more than {limits.processes} processes at a time"
     return {child: Died(reason, child.phase) for child in running if len(families[child.pid]) > limits.processes}
 
 
 def _outcome(child: _Child, ready: set[int], limits: Limits) -> Outcome | None:
-    """What the readable descriptors of one child say, if it is done."""
+    """Read the readable descriptors of one child; return its outcome, or None while it runs."""
     if child.output in ready:
         _drain_output(child, limits)
     try:
@@ -260,7 +266,7 @@ def _outcome(child: _Child, ready: set[int], limits: Limits) -> Outcome | None:
 
 
 def _read_frames(child: _Child, limits: Limits) -> Outcome | None:
-    """Take everything that lies in the result pipe."""
+    """Read everything in the result pipe; return the outcome, if the pipe held one."""
     while child.results in child.open:
         try:
             data = os.read(child.results, 1 << 20)
@@ -272,19 +278,24 @@ def _read_frames(child: _Child, limits: Limits) -> Outcome | None:
             if kind == RETURNED:
                 _drain_output(child, limits)
                 return Returned(payload, child.tail.decode(errors="replace"))
-            if (outcome := _take(child, kind, payload)) is not None:
+            if (outcome := _apply_frame(child, kind, payload)) is not None:
                 return outcome
     return None
 
 
-def _take(child: _Child, kind: bytes, payload: bytes) -> Raised | None:
+def _apply_frame(child: _Child, kind: bytes, payload: bytes) -> Raised | None:
+    """Note in the child what a frame other than its result reports.
+
+    Raises:
+        Malformed: the payload cannot be read, or no such frame may come now.
+    """
     try:
         if kind == RAISED:
             name, message, tail = map(str, json.loads(payload))
             return Raised(name, message, tail, child.phase)
         if kind == PHASE:
             if payload == START_PHASE.encode():
-                raise Malformed("a frame says that the task begins, which it has")
+                raise Malformed("a frame reports the phase of the beginning again")
             child.phase = payload.decode()
             return None
         if kind == ASKED and child.inbox >= 0:
@@ -310,6 +321,7 @@ def _drain_output(child: _Child, limits: Limits) -> None:
 
 
 def _death(child: _Child, limits: Limits) -> Died:
+    """Explain the end of a child that sent no result."""
     _drain_output(child, limits)
     code = _exit_code(child) if child.status is None else os.waitstatus_to_exitcode(child.status)
     reason = f"killed by {_signal_name(-code)}" if code < 0 else f"exited with status {code} without a result"
@@ -317,13 +329,13 @@ def _death(child: _Child, limits: Limits) -> Died:
 
 
 def _signal_name(number: int) -> str:
-    """Real-time signals have no name of their own."""
-    known = {one.value: one.name for one in signal.Signals}
-    return known.get(number, f"signal {number}")
+    """Name a signal; most real-time signals have a number only."""
+    names = {member.value: member.name for member in signal.Signals}
+    return names.get(number, f"signal {number}")
 
 
 def _exit_code(child: _Child) -> int:
-    """Exit status, or minus the signal; the child is left to be reaped, so that its pid stays its own."""
+    """Return the exit status, or minus the signal; the child stays unreaped, so that its pid is not used again."""
     ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert ended is not None
     return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status

@@ -1,4 +1,4 @@
-"""Who descends from whom, read from /proc, and killing all of it."""
+"""Find the descendants of a process in /proc, and kill them with it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import suppress
 from pathlib import Path
 
 MOST_ORPHANS = 100
-"""How often orphans are looked for, each time below those that were killed."""
+"""How often to look for new orphans, which killing others may have left behind."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 def descendants(roots: Sequence[int]) -> dict[int, set[int]]:
-    """Pids of each root's descendants, the root left out."""
+    """Find the pids of each root's descendants, the root left out."""
     children: dict[int, list[int]] = {}
     for pid, parent in _parents().items():
         children.setdefault(parent, []).append(pid)
@@ -23,7 +23,7 @@ def descendants(roots: Sequence[int]) -> dict[int, set[int]]:
 
 
 def kill_all(root: int) -> None:
-    """SIGKILL for a process, the group that it leads, if it does, and every descendant."""
+    """Kill a process, the process group that it leads, if any, and every descendant, by SIGKILL."""
     family = descendants([root])[root]
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(root, signal.SIGKILL)
@@ -33,19 +33,19 @@ def kill_all(root: int) -> None:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of whatever a descendant of this process leaves behind (`PR_SET_CHILD_SUBREAPER`)."""
+    """Make this process the parent of orphaned descendants (`PR_SET_CHILD_SUBREAPER`)."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def children() -> set[int]:
-    """Pids of this process's children."""
+    """Find the pids of this process's children."""
     return {pid for pid, parent in _parents().items() if parent == os.getpid()}
 
 
-def kill_orphans(known: Collection[int]) -> None:
-    """Kill and reap every child of this process, with all below it, that is not among the known ones."""
+def kill_orphans(spared: Collection[int]) -> None:
+    """Kill and reap every child of this process, with its descendants, but the spared ones."""
     for _ in range(MOST_ORPHANS):
-        orphans = children() - set(known)
+        orphans = children() - set(spared)
         if not orphans:
             return
         for pid in orphans:
@@ -55,20 +55,21 @@ def kill_orphans(known: Collection[int]) -> None:
 
 
 def _below(root: int, children: dict[int, list[int]]) -> set[int]:
-    found: set[int] = set()
+    descendant_pids: set[int] = set()
     pending = list(children.get(root, ()))
     while pending:
         pid = pending.pop()
-        if pid not in found:
-            found.add(pid)
+        if pid not in descendant_pids:
+            descendant_pids.add(pid)
             pending += children.get(pid, ())
-    return found
+    return descendant_pids
 
 
 def _parents() -> dict[int, int]:
+    """Read the parent of every process."""
     parents = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with suppress(OSError, IndexError):
-                parents[int(entry)] = int(Path("/proc", entry, "stat").read_text().rpartition(")")[2].split()[1])
+                parents[int(entry)] = int(Path("/proc", entry, "stat").read_bytes().rpartition(b")")[2].split()[1])
     return parents

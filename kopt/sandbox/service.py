@@ -1,4 +1,4 @@
-"""A trusted process of ours, forked from one that has no CUDA context, that answers calls until it is told to end.
+"""Keep a trusted process that answers calls until it is told to end, forked from one without a CUDA context.
 
 The referee and the timer are such processes: they hold a CUDA context, run no candidate's Python code, and may die of a
 candidate's launch.  Every call has a limit; a process that does not answer in time is killed.
@@ -15,22 +15,22 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any  # arguments and results of methods that are called by name
 
 from kopt.errors import DeviceError, ProblemError, WorkerDied
 from kopt.sandbox.cage import die_with_parent
 from kopt.sandbox.processes import kill_all
 
 PREPARE_S = 300.0
-"""Limit of making inputs or answers, s."""
+"""Limit of making inputs or expected outputs, s."""
 CHECK_S = 30.0
 """Limit of one replay with its synchronisation, s."""
 END_S = 5.0
-"""Longest wait for a process that was told to end."""
+"""Longest wait for a process that was told to end, s."""
 
 
 class CallFailed(DeviceError):
-    """The service raised; the message says what."""
+    """The service raised an error, which the message quotes."""
 
     def __init__(self, message: str, process: str = "") -> None:
         super().__init__(message)
@@ -43,63 +43,71 @@ class CallTimedOut(WorkerDied):
 
 
 class ServiceProcess:
-    """A forked process that holds one service."""
+    """A forked process that holds one service: an object whose methods are called by name.
 
-    def __init__(self, name: str, make: Callable[[], Any]) -> None:
-        """Fork it; `make` is called in the child and returns the object whose methods are called."""
+    Arguments and results have any type that can be pickled (`Any`): the caller knows the methods.
+    """
+
+    def __init__(self, name: str, make: Callable[[], object]) -> None:
+        """Fork the process.
+
+        Args:
+            name: of the process, for messages, e.g. `the referee`.
+            make: makes the service; called in the new process at the first call.
+        """
         self.name = name
         self.spent: dict[str, float] = {}
-        """Seconds by method, waiting included."""
+        """Seconds waited by method."""
         self._begun: list[str] = []
-        self._ours, theirs = multiprocessing.Pipe(duplex=True)
+        self._pipe, child_pipe = multiprocessing.Pipe(duplex=True)
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            self._ours.close()
-            _serve(theirs, make, parent)
-        theirs.close()
+            self._pipe.close()
+            _serve(child_pipe, make, parent)
+        child_pipe.close()
 
     def begin(self, method: str, *arguments: Any) -> None:
-        """Have a method called while we do something else; what it raises, the next call raises.
+        """Begin a call and do not wait for it; an error that the method raises is raised by the next `call`.
 
         Raises:
             WorkerDied: the process died.
         """
         try:
-            self._ours.send((method, arguments))
+            self._pipe.send((method, arguments))
         except OSError as error:
             self.kill()
             raise WorkerDied(f"{self.name} died before {method}") from error
         self._begun.append(method)
 
     def call(self, method: str, *arguments: Any, seconds: float) -> Any:
-        """Call a method of the service.
+        """Call a method of the service and return its result.
 
         Raises:
-            CallTimedOut: no answer in time; the process is dead now.
+            CallTimedOut: no answer came in time; the process has been killed.
             WorkerDied: the process died.
-            ProblemError: the problem is to blame.
-            CallFailed: the service raised anything else.
+            ProblemError: the method raised it.
+            CallFailed: the method raised any other error.
         """
-        while self._begun:  # they may take their own time
+        while self._begun:  # calls that were begun have their own limit
             self._answer(self._begun.pop(0), max(seconds, PREPARE_S))
         try:
-            self._ours.send((method, arguments))
+            self._pipe.send((method, arguments))
         except OSError as error:
             self.kill()
             raise WorkerDied(f"{self.name} died before {method}") from error
         return self._answer(method, seconds)
 
     def _answer(self, method: str, seconds: float) -> Any:
-        """What the method returned; waits for it."""
+        """Wait for a method's result and return it."""
         since = time.perf_counter()
         try:
-            if not self._ours.poll(seconds):
+            if not self._pipe.poll(seconds):
                 self.kill()
                 raise CallTimedOut(f"{self.name}: {method} did not end within {seconds:g} s")
-            kind, value = self._ours.recv()
+            kind, value = self._pipe.recv()
         except (EOFError, BrokenPipeError, ConnectionResetError, OSError) as error:
             self.kill()
             raise WorkerDied(f"{self.name} died in {method}") from error
@@ -110,29 +118,29 @@ class ServiceProcess:
         raise ProblemError(value) if kind == "problem" else CallFailed(value, self.name)
 
     def end(self) -> None:
-        """Let it end by itself; kill it if it does not."""
+        """Ask the process to end; kill it if it does not."""
         with suppress(OSError):
-            self._ours.send(None)
-            self._ours.poll(END_S)
+            self._pipe.send(None)
+            self._pipe.poll(END_S)
         self.kill()
 
     def kill(self) -> None:
-        """Kill it and all that it started."""
+        """Kill the process and all that it started."""
         if self.pid:
             kill_all(self.pid)
             with suppress(ChildProcessError):
                 os.waitpid(self.pid, 0)
-            self._ours.close()
+            self._pipe.close()
             self.pid = 0
 
 
-def _serve(pipe: multiprocessing.connection.Connection, make: Callable[[], Any], parent: int) -> None:
-    """The child's whole life; never returns."""
+def _serve(pipe: multiprocessing.connection.Connection, make: Callable[[], object], parent: int) -> None:
+    """Make the service and answer calls of its methods; never returns."""
     try:
         os.setsid()
         die_with_parent(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        service: Any = None
+        service: object = None
         while (request := pipe.recv()) is not None:
             method, arguments = request
             try:
@@ -140,7 +148,7 @@ def _serve(pipe: multiprocessing.connection.Connection, make: Callable[[], Any],
                 pipe.send(("returned", getattr(service, method)(*arguments)))
             except ProblemError as error:
                 pipe.send(("problem", str(error)))
-            except Exception as error:  # noqa: BLE001 - the caller hears of it and decides
+            except Exception as error:  # noqa: BLE001 - the caller is told of the error and decides
                 tail = "".join(traceback.format_exception(error)[-3:])
                 pipe.send(("failed", f"{type(error).__name__}: {error}\n{tail}"))
     finally:

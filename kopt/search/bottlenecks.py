@@ -1,7 +1,8 @@
-"""Bottlenecks: how each shows in a kernel's build, time and counters, and what to try against it.
+"""The table of bottlenecks: how each shows in a kernel's build, time and counters, and what to try against it.
 
-A rule reads one fact, scores how much it explains, and names one direction.  Which directions a kernel gets is
-`kopt.search.diagnose`'s business.
+A rule reads one fact, scores how much of the time the fact explains, and names one direction.  Which directions a
+kernel gets is decided by `kopt.search.diagnose`.  The words of causes and directions go into requests and seeds: other
+words change what the proposers propose.
 """
 
 from __future__ import annotations
@@ -17,37 +18,41 @@ from kopt.model.problem import DTYPE_BYTES, WorkloadFacts
 from kopt.roofline import Occupancy
 
 LAUNCH_MS = 0.003
+"""Overhead of one launch, ms."""
 
 
 class Reading(NamedTuple):
-    """What a rule read: how much it explains (0 to 1) and the fact with its number."""
+    """What a rule reads."""
 
     score: float
+    """How much of the time the fact explains, 0 to 1."""
     cause: str
+    """The fact with its number."""
 
 
 class Case(NamedTuple):
-    """Everything that rules may look at."""
+    """What rules may read of one kernel."""
 
     profile: Profile
     launch: Launch
+    """The main launch."""
     launches: int
     """Launches of one call, an autotuner's trials counted once."""
     host_ops: tuple[HostOp, ...]
-    """Host operations that move bytes."""
+    """Host operations that fill or copy memory."""
     occupancy: Occupancy
     techniques: frozenset[str]
     workload: WorkloadFacts
     device: Device
     heavy: bool
-    """Whether matrix products take a good part of the floor."""
+    """Whether matrix products make up a good part of the roofline floor."""
 
     def metric(self, *names: str, default: float = 0.0) -> float:
-        """The first of these metrics that the profile has."""
+        """Look up the first of these metrics that the profile has."""
         return next((v for n in names if (v := self.profile.metrics.get(n)) is not None and math.isfinite(v)), default)
 
     def share(self, counter: str, static: str, default: float) -> float:
-        """A share from 0 to 1: a percentage counter if there is one, else a static share."""
+        """Look up a share from 0 to 1: a percentage counter if there is one, else a static share."""
         percent = self.metric(counter, default=-1.0)
         return percent / 100 if percent >= 0 else self.metric(static, default=default)
 
@@ -58,28 +63,32 @@ class Case(NamedTuple):
 
     @property
     def waves(self) -> float:
-        """Programs over the programs that fit on the device at once."""
+        """Number of programs over the number that fit on the device at once."""
         return self.programs / (self.occupancy.blocks * self.device.sm_count)
 
-    def is_bound(self, *kinds: Bound) -> bool:
-        """Whether the kernel is bound by one of these."""
-        return self.profile.bound in kinds
+    def is_bound(self, *bounds: Bound) -> bool:
+        """Tell whether one of these bounds limits the kernel."""
+        return self.profile.bound in bounds
 
 
 class Rule(NamedTuple):
     """One bottleneck: how it shows, and what to try against it."""
 
     bottleneck: str
+    """Short name."""
     read: Callable[[Case], Reading]
     direction: str
+    """What to try, in a sentence."""
     techniques: tuple[str, ...]
+    """Techniques of the taxonomy that the direction may lead to."""
 
 
-# The rules: a score near 1 explains the time, 0.5 is worth a try, under 0.2 only fills up the list
+# Scores: near 1 the fact explains the time, at 0.5 the direction is worth a try, under 0.2 it only fills up the list
 
 
-def _ptx(case: Case, *kinds: str) -> float:
-    return sum(case.metric(f"ptx_{kind}") for kind in kinds)
+def _ptx(case: Case, *instructions: str) -> float:
+    """Count the instructions of these kinds in the PTX."""
+    return sum(case.metric(f"ptx_{name}") for name in instructions)
 
 
 def _narrow_loads(case: Case) -> Reading:
@@ -289,4 +298,4 @@ RULES: tuple[Rule, ...] = (
          "Try other tile sizes, warps and stages, by hand or with an autotuner over several configurations.",
          ("autotuned_config",)),
 )  # fmt: skip
-"""All rules; their order breaks ties of scores."""
+"""All rules; among equal scores the earlier rule comes first."""

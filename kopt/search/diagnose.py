@@ -1,7 +1,7 @@
-"""Rule-based diagnosis: what a kernel's build, time and counters say of where its time goes, and what to try.
+"""Diagnose a kernel by rules: where its time goes by its build, time and counters, and what to try.
 
-Every rule of `kopt.search.bottlenecks` reads one fact and scores it; the best `count` make the diagnosis, so
-directions always differ.  Pure: PTX, stores and devices are read elsewhere.
+Every rule of `kopt.search.bottlenecks` reads one fact and scores it; the best rules make the diagnosis, so its
+directions always differ.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from kopt.roofline import bound, compute_floor_ms, memory_floor_ms, occupancy
 from kopt.search.bottlenecks import RULES, Case, Reading, Rule
 
 USED_FACTOR = 0.6
-"""What is left of a score when the kernel uses all techniques of the direction already."""
+"""On the score of a rule whose techniques the kernel uses already."""
 
 
 def static_profile(
@@ -28,9 +28,16 @@ def static_profile(
     device: Device,
     instruction_mix: Mapping[str, int],
 ) -> Profile:
-    """What is known of a run without hardware counters: achieved rates, build resources, instructions in the PTX.
+    """Make the profile of a kernel without hardware counters: achieved rates, build resources, instructions in the PTX.
 
     Metrics are of the workload that is furthest from its floor; rates in GB/s and TFLOP/s, shares from 0 to 1.
+
+    Args:
+        build: the kernel's build.
+        timing: its time, measured or estimated.
+        facts: bytes and operations of the problem's workloads.
+        device: the GPU that the time holds for.
+        instruction_mix: counts of PTX instructions by kind.
     """
     name, ms = slowest(timing)
     workload = _facts_of(facts, name)
@@ -62,7 +69,16 @@ def diagnose(
     device: Device,
     count: int,
 ) -> Diagnosis:
-    """The `count` most promising directions for one kernel, all with different bottlenecks, best first.
+    """Rank the `count` most promising directions for one kernel, all with different bottlenecks, best first.
+
+    Args:
+        kernel_digest: digest of the kernel's source.
+        profile: its profile, static or of counters.
+        build: its build.
+        techniques: names of the techniques that it uses.
+        facts: bytes and operations of the problem's workloads.
+        device: the GPU.
+        count: number of directions.
 
     Raises:
         ValueError: more directions are asked for than there are rules (`len(RULES)`).
@@ -80,23 +96,23 @@ def diagnose(
 
 
 def main_launch(workload: WorkloadBuild, build: Built) -> Launch:
-    """The launch with the most threads, the first of them on a tie: where the time most likely goes."""
+    """Find the launch with the most threads, the first of them on a tie: where the time most likely goes."""
     launches = workload.launches or build.workloads[0].launches
-    return max(launches, key=lambda one: (math.prod(one.grid) * one.num_warps, -launches.index(one)))
+    return max(launches, key=lambda launch: (math.prod(launch.grid) * launch.num_warps, -launches.index(launch)))
 
 
 def _case(profile: Profile, build: Built, techniques: frozenset[str], facts: ProblemFacts, device: Device) -> Case:
     workload = facts.workloads[0]
     built = _build_of(build, workload.workload)
-    launch = main_launch(built, build)
+    main = main_launch(built, build)
     memory, compute = memory_floor_ms(workload, device), compute_floor_ms(workload, device, facts.dtype)
-    trials = {one.kernel for one in built.launches if one.trial}
+    tuned = {launch.kernel for launch in built.launches if launch.trial}
     return Case(
         profile=profile,
-        launch=launch,
-        launches=sum(not one.trial for one in built.launches) + len(trials),
+        launch=main,
+        launches=sum(not launch.trial for launch in built.launches) + len(tuned),
         host_ops=tuple(op for op in built.host_ops if op.kind in ("fill", "copy")),
-        occupancy=occupancy(launch, device),
+        occupancy=occupancy(main, device),
         techniques=techniques,
         workload=workload,
         device=device,
@@ -105,19 +121,19 @@ def _case(profile: Profile, build: Built, techniques: frozenset[str], facts: Pro
 
 
 def _build_of(build: Built, name: str) -> WorkloadBuild:
-    return next((one for one in build.workloads if one.workload == name), build.workloads[0])
+    return next((each for each in build.workloads if each.workload == name), build.workloads[0])
 
 
 def _facts_of(facts: ProblemFacts, name: str) -> WorkloadFacts:
-    return next((one for one in facts.workloads if one.workload == name), facts.workloads[0])
+    return next((each for each in facts.workloads if each.workload == name), facts.workloads[0])
 
 
 def slowest(timing: Estimated | Measured) -> tuple[str, float]:
-    """The workload that is furthest from its floor, and its time in ms: what a profile speaks of."""
+    """Find the workload that is furthest from its floor, which a profile is about, and its time in ms."""
     if isinstance(timing, Measured):
-        measured = min(timing.workloads, key=lambda one: one.floor_ms / one.median_ms)
+        measured = min(timing.workloads, key=lambda time: time.floor_ms / time.median_ms)
         return measured.workload, measured.median_ms
-    estimated = min(timing.workloads, key=lambda one: one.floor_ms / one.ms)
+    estimated = min(timing.workloads, key=lambda time: time.floor_ms / time.ms)
     return estimated.workload, estimated.ms
 
 
@@ -125,23 +141,23 @@ def _bound(
     timing: Estimated | Measured, name: str, workload: WorkloadFacts, device: Device, facts: ProblemFacts
 ) -> Bound:
     if isinstance(timing, Estimated):
-        return next(one.bound for one in timing.workloads if one.workload == name)
-    ms = next(one.median_ms for one in timing.workloads if one.workload == name)
+        return next(time.bound for time in timing.workloads if time.workload == name)
+    ms = next(time.median_ms for time in timing.workloads if time.workload == name)
     return bound(workload, device, facts.dtype, ms)
 
 
 def _traffic_ratio(timing: Estimated | Measured, name: str, workload: WorkloadFacts, device: Device) -> float | None:
-    """Time that the estimate gives to memory over the time of the problem's own bytes; unknown for a measured time."""
+    """Divide the estimate's memory time by the time of the problem's own bytes; None for a measured time."""
     if isinstance(timing, Measured):
         return None
-    memory_ms = next(one.memory_ms for one in timing.workloads if one.workload == name)
+    memory_ms = next(time.memory_ms for time in timing.workloads if time.workload == name)
     return memory_ms * device.copy_gb_s * 1e6 / workload.bytes
 
 
 def _notes(timing: Estimated | Measured, name: str) -> tuple[str, ...]:
     source = "rates from a measured time" if isinstance(timing, Measured) else "rates from an estimated time"
-    held = () if isinstance(timing, Measured) else next(o.notes for o in timing.workloads if o.workload == name)
-    return ("no hardware counter was read", source, *held)
+    notes = () if isinstance(timing, Measured) else next(t.notes for t in timing.workloads if t.workload == name)
+    return ("no hardware counter was read", source, *notes)
 
 
 def _build_metrics(launch: Launch, device: Device) -> dict[str, float | None]:

@@ -6,8 +6,8 @@ So an edit of one strategy reruns only the searches that use it.
 from __future__ import annotations
 
 from importlib import import_module
-from pkgutil import iter_modules
 
+from kopt.discovery import module_names
 from kopt.errors import ConfigError, nearest
 from kopt.search import strategies
 from kopt.search.strategy import Archive, Strategy
@@ -15,7 +15,7 @@ from kopt.search.strategy import Archive, Strategy
 
 def strategy_names() -> list[str]:
     """List the names of all strategies, in alphabetical order."""
-    return sorted(module.name for module in iter_modules(strategies.__path__))
+    return list(module_names(strategies.__name__))
 
 
 def load_strategy(name: str) -> Strategy[Archive]:

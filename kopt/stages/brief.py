@@ -90,7 +90,7 @@ def brief(
     next_parents = tuple(
         Parent(
             kernel=kernel_named(row.kernel, context.problem, store),
-            standing=_times(row, round, context, baseline),
+            times=_times(row, round, context, baseline),
             build=built_named(row.build, store) if row.build else None,
             profile=profile_of.get(row.kernel),
             techniques=row.techniques,
@@ -102,7 +102,7 @@ def brief(
     memory = before.model_copy(update={"pool": shares(round.tables.pool, round.tables.techniques)})
     lessons = before.reflections
     if reflector and events and not over:
-        best = next_parents[0].standing
+        best = next_parents[0].times
         lessons = (*_reflection(round.summary.round, context, best, events, memory, reflector, asker), *lessons)
     memory = memory.model_copy(update={"events": (*events, *before.events)[:EVENTS], "reflections": lessons[:LESSONS]})
     return Briefing(round=round.summary.round, context=context, parents=next_parents, memory=memory, over=over)

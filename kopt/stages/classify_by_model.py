@@ -25,15 +25,10 @@ from kopt.prompts import classify as prompting
 from kopt.prompts.sections import Prompt
 from kopt.provenance import code_digest
 from kopt.techniques.agreement import Agreement, agreement
+from kopt.techniques.static import is_provable
 from kopt.techniques.taxonomy import taxonomy_digest
 
 log = logging.getLogger(__name__)
-
-PROVABLE = frozenset({
-    "tensor_cores", "software_pipelining", "vectorized_load", "autotuned_config", "masked_access", "atomic_reduction",
-    "warp_specialization", "thread_block_clusters", "async_copy_tma",
-})  # fmt: skip
-"""Techniques that an instruction, a launch or a call proves, present or absent; all others take judgement."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,7 @@ class ModelClassifier:
     def _decided(self, by_facts: TechniqueVector | None) -> dict[str, bool]:
         """What facts prove of one kernel, by technique; the techniques are the same for every kernel."""
         present = by_facts.techniques if by_facts else ()
-        return {t.name: t.name in present for t in self.taxonomy if self.facts and t.name in PROVABLE}
+        return {t.name: t.name in present for t in self.taxonomy if self.facts and is_provable(t.name)}
 
     def _prompt(self, row: RankRow, by_facts: TechniqueVector | None) -> Prompt:
         decided = self._decided(by_facts)

@@ -26,7 +26,8 @@ from kopt.model.kernel import Candidate, ProposalStatus, Slot
 from kopt.model.problem import ProblemFacts
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
 from kopt.provenance import code_digest
-from kopt.rewrite.propose import Rewrite, RewriteFacts, propose, repair
+from kopt.rewrite.propose import Rewrite, propose, repair
+from kopt.rewrite.transformation import RewriteFacts
 from kopt.store import Store
 
 

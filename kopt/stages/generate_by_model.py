@@ -141,8 +141,8 @@ def _with_rest(first: Truncated, rest: Reply, entry: str) -> Answered | Truncate
 def _answer(proposer: ModelProposer, slot: Slot, request: str, reply: Reply) -> Answer:
     """Make a reply the answer of its slot.  Once the budget is spent, slots are skipped and the search ends."""
     if isinstance(reply, Unanswered):
-        status = ProposalStatus.SKIPPED if reply.kind == NoReplyReason.BUDGET else ProposalStatus.NONE
-        return Answer(status, reason=f"{reply.kind}: {reply.detail}")
+        status = ProposalStatus.SKIPPED if reply.reason == NoReplyReason.BUDGET else ProposalStatus.NONE
+        return Answer(status, reason=f"{reply.reason}: {reply.detail}")
     extracted = kernel_of(reply, proposer.entry)
     if not isinstance(extracted, Extracted):
         return Answer(
@@ -171,7 +171,7 @@ def _repair(
     proposer: ModelProposer, slot: Slot, parent: Parent, assignment: Assignment, failed: FailedCandidate
 ) -> Prompt:
     before = next(c for c in reversed(proposer.earlier) if (c.round, c.slot) == (proposer.round, slot.slot))
-    failure = repair.Failure(
+    failure = repair.FailedProposal(
         stage=failed.stage,
         phase=failed.phase,
         reason=failed.reason,

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from kopt.errors import ProblemError
 from kopt.model.base import Value
 from kopt.model.kernel import Candidate, ProposalStatus
-from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, StopReason, TechniqueRow
+from kopt.model.trial import RankRow, RoundSummary, SelectionRow, StopReason
+from kopt.run.tables import RoundTables
 from kopt.search.order import dedup
 from kopt.search.select import select
 from kopt.search.stopping import NOISE, improved, stop_reason
 from kopt.search.strategy import A, Strategy
-
-
-@dataclass(frozen=True)
-class RoundTables:
-    """The tables of a round, all attempts together."""
-
-    candidates: Sequence[Candidate]
-    builds: Sequence[BuildRow]
-    evaluations: Sequence[EvaluationRow]
-    pool: Sequence[RankRow]
-    techniques: Sequence[TechniqueRow]
 
 
 class SelectSettings(Value):

@@ -1,4 +1,4 @@
-"""Detectors of techniques of computing: reductions, matrix products, tiles, precision, what follows the main loop."""
+"""Detectors of how a kernel computes: reductions, matrix products, tiles, precision, what follows the main loop."""
 
 from __future__ import annotations
 
@@ -7,23 +7,26 @@ import re
 from collections.abc import Iterator
 
 from kopt.techniques import source as syntax
-from kopt.techniques.subject import Seen, Subject, first_call
+from kopt.techniques.detector import Detector, Seen, Subject, first_call
 
 SMALL_TILE = 16
+"""Most rows of a register tile."""
 LONG_TILE = 64
+"""Fewest columns of a register tile."""
 LONG_K_TILE = 128
+"""Fewest elements of the K tile of a matrix product that tiles registers."""
 
 
 # Reductions across programs
 
 
 def split_k_reduce(subject: Subject) -> Seen:
-    """A buffer that one kernel reduces into and a later, different kernel reduces out of."""
+    """Find the launch of a kernel that reduces a buffer into which an earlier, different kernel reduced."""
     kernels = {kernel.name: kernel for kernel in subject.source.kernels}
     launched = [(_launched(call, kernels), call) for call in syntax.launch_calls(subject.source.tree)]
-    known = [(kernel, call) for kernel, call in launched if kernel is not None]
-    for at, (first, call) in enumerate(known):
-        for second, later in known[at + 1 :]:
+    calls = [(kernel, call) for kernel, call in launched if kernel is not None]
+    for at, (first, call) in enumerate(calls):
+        for second, later in calls[at + 1 :]:
             if second.name != first.name and _reduces(first) and _hands_over(call, later, second):
                 return subject.source.line(later)
     return None
@@ -34,7 +37,7 @@ def _launched(call: ast.Call, kernels: dict[str, ast.FunctionDef]) -> ast.Functi
 
 
 def _hands_over(call: ast.Call, later: ast.Call, second: ast.FunctionDef) -> bool:
-    """Whether both calls take a buffer that the second kernel loads and reduces."""
+    """Tell whether both calls take a buffer that the second kernel loads and reduces."""
     given = {name for argument in call.args for name in syntax.names(argument)}
     given |= {name for k in call.keywords for name in syntax.names(k.value)}
     parameters = [argument.arg for argument in second.args.args]
@@ -66,7 +69,7 @@ def _reduced_from(kernel: ast.FunctionDef, parameter: str) -> bool:
 
 
 def atomic_reduction(subject: Subject) -> Seen:
-    """Where the kernel uses atomic_reduction."""
+    """Find an atomic operation, in the source or on global memory in the PTX."""
     names = (
         "atomic_add",
         "atomic_max",
@@ -84,14 +87,14 @@ def atomic_reduction(subject: Subject) -> Seen:
 
 
 def tensor_cores(subject: Subject) -> Seen:
-    """Where the kernel uses tensor_cores."""
+    """Find a matrix instruction in the PTX; without PTX, a `dot`."""
     if subject.ptx:
         return subject.in_ptx(r"\b(wgmma\.mma_async|mma\.sync|wmma\.mma|tcgen05\.mma)")
     return first_call(subject, "dot", "dot_scaled")
 
 
 def shared_memory_tiling(subject: Subject) -> Seen:
-    """Operands of matrix products in shared memory; the scratch of a cross-warp reduction does not count."""
+    """Find operands of matrix products in shared memory; the scratch of a cross-warp reduction does not count."""
     if seen := first_call(subject, "allocate_shared_memory"):
         return seen
     if not subject.ptx:
@@ -102,7 +105,7 @@ def shared_memory_tiling(subject: Subject) -> Seen:
 
 
 def register_tiling(subject: Subject) -> Seen:
-    """Where the kernel uses register_tiling."""
+    """Find an accumulator that is small on one side and long on the other."""
     for kernel in subject.source.kernels:
         for call in syntax.calls(kernel, "zeros", "full"):
             shape = [subject.constant(node) for node in _shape(call)]
@@ -118,7 +121,7 @@ def _shape(call: ast.Call) -> list[ast.expr]:
 
 
 def _small_and_long(sizes: list[int], kernel: ast.FunctionDef, subject: Subject) -> bool:
-    """A small output tile whose reduction tile is long: in the accumulator, under a row sum, or the K tile of a dot."""
+    """Tell whether an output tile is small and its reduction tile long: in the accumulator, a row sum, or a dot's K."""
     longest_k = max((value for name, value in _constants(subject) if "k" in name.lower()), default=0)
     if syntax.calls(kernel, "dot"):
         return len(sizes) == 2 and 1 < min(sizes) <= 2 * SMALL_TILE and longest_k >= LONG_K_TILE
@@ -138,7 +141,7 @@ def _constants(subject: Subject) -> Iterator[tuple[str, int]]:
 
 
 def precision_split(subject: Subject) -> Seen:
-    """Wide arithmetic over narrow operands, and a cast back."""
+    """Find the cast back to a narrow type after wide arithmetic over narrow operands."""
     if subject.launches and not any(re.search(r"\*k?(bf16|fp16|fp8\w*|i8)", kind) for kind in _argument_types(subject)):
         return None
     for kernel in subject.source.kernels:
@@ -158,13 +161,13 @@ def _argument_types(subject: Subject) -> list[str]:
 
 
 def _words(node: ast.AST) -> set[str]:
-    """Names and attributes in the arguments of a call."""
+    """List the names and attributes in the arguments of a call."""
     arguments = [*node.args, *(k.value for k in node.keywords)] if isinstance(node, ast.Call) else []
-    return {syntax.last_name(one) for argument in arguments for one in ast.walk(argument)}
+    return {syntax.last_name(part) for argument in arguments for part in ast.walk(argument)}
 
 
 def epilogue_fusion(subject: Subject) -> Seen:
-    """Arithmetic on an accumulator between its loop and the store that follows it."""
+    """Find arithmetic on an accumulator between its loop and the store that follows it."""
     for kernel in subject.source.kernels:
         for block in syntax.blocks(kernel):
             for at, statement in enumerate(block):
@@ -174,7 +177,7 @@ def epilogue_fusion(subject: Subject) -> Seen:
 
 
 def _epilogue(loop: ast.For | ast.While, rest: list[ast.stmt]) -> ast.AST | None:
-    straight = ast.Module(body=[one for one in rest if not isinstance(one, ast.For | ast.While)], type_ignores=[])
+    straight = ast.Module(body=[line for line in rest if not isinstance(line, ast.For | ast.While)], type_ignores=[])
     carried = syntax.depends_on(straight, _results(loop))
     stored = {
         name for call in syntax.calls(straight, "store") for argument in call.args for name in syntax.names(argument)
@@ -208,10 +211,21 @@ _ACTIVATIONS = (
 
 
 def _results(loop: ast.For | ast.While) -> set[str]:
-    """Accumulators of values: what a loop carries, less its pointers and indices, which no load touches."""
+    """Name the values that a loop accumulates: what it carries but pointers and indices, which no load touches."""
     loaded = {n for targets, value, _ in syntax.assignments(loop) if syntax.calls(value, "load") for n in targets}
     computed = syntax.depends_on(loop, loaded) if loaded else set()
     direct = {
         n for targets, value, _ in syntax.assignments(loop) if syntax.calls(value, "load", "dot") for n in targets
     }
     return syntax.accumulators(loop) & (computed | direct)
+
+
+DETECTORS = (
+    Detector("split_k_reduce", split_k_reduce),
+    Detector("tensor_cores", tensor_cores, proves=True),
+    Detector("shared_memory_tiling", shared_memory_tiling),
+    Detector("register_tiling", register_tiling),
+    Detector("atomic_reduction", atomic_reduction, proves=True),
+    Detector("precision_split", precision_split),
+    Detector("epilogue_fusion", epilogue_fusion),
+)

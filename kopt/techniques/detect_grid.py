@@ -1,4 +1,4 @@
-"""Detectors of techniques of the grid and of warps: persistence, order of tiles, clusters, autotuned launches."""
+"""Detectors of how a kernel is launched: persistence, order of tiles, warps, clusters, autotuning."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import math
 import re
 
 from kopt.techniques import source as syntax
-from kopt.techniques.subject import Seen, Subject
+from kopt.techniques.detector import Detector, Seen, Subject
 
 PERSISTENT_BLOCKS_PER_SM = 2
+"""Most blocks per multiprocessor of a grid that counts as persistent."""
 
 
 def persistent_kernel(subject: Subject) -> Seen:
-    """A loop over work from the program's id in steps of the number of programs, on a grid of about one per SM."""
+    """Find a loop from the program's id in steps of the number of programs, on a grid of few blocks per SM."""
     for kernel in subject.source.kernels:
         if not _small_grid(subject, kernel.name):
             continue
@@ -33,10 +34,10 @@ def _small_grid(subject: Subject, name: str) -> bool:
 def _strides_by_grid(loop: ast.For | ast.While, kernel: ast.FunctionDef, tainted: set[str], subject: Subject) -> bool:
     if isinstance(loop, ast.While):
         return any(
-            isinstance(one, ast.AugAssign)
-            and syntax.names(one.target) & tainted
-            and _grid_size(one.value, kernel, subject)
-            for one in ast.walk(loop)
+            isinstance(node, ast.AugAssign)
+            and syntax.names(node.target) & tainted
+            and _grid_size(node.value, kernel, subject)
+            for node in ast.walk(loop)
         )
     if syntax.called(loop.iter) not in ("range",) or not isinstance(loop.iter, ast.Call) or len(loop.iter.args) < 3:
         return False
@@ -45,7 +46,7 @@ def _strides_by_grid(loop: ast.For | ast.While, kernel: ast.FunctionDef, tainted
 
 
 def _grid_size(node: ast.expr, kernel: ast.FunctionDef, subject: Subject) -> bool:
-    """Whether an expression is the number of programs: asked of Triton, named so, or equal to the grid."""
+    """Tell whether an expression is the number of programs: asked of Triton, named so, or equal to the grid."""
     if syntax.calls(node, "num_programs"):
         return True
     counted = {
@@ -56,7 +57,7 @@ def _grid_size(node: ast.expr, kernel: ast.FunctionDef, subject: Subject) -> boo
     ):
         return True
     value = subject.constant(node)
-    return value is not None and value in [math.prod(one.grid) for one in subject.launches if one.kernel == kernel.name]
+    return value is not None and value in [math.prod(x.grid) for x in subject.launches if x.kernel == kernel.name]
 
 
 def _text(node: ast.AST) -> str:
@@ -64,7 +65,7 @@ def _text(node: ast.AST) -> str:
 
 
 def grid_swizzling(subject: Subject) -> Seen:
-    """Program ids regrouped: a remainder of a remainder, or groups by name; a plain row/column split does not count."""
+    """Find program ids regrouped: a remainder of a remainder, or a name with `group`; rows and columns do not count."""
     for kernel in subject.source.kernels:
         tainted = syntax.depends_on(kernel, syntax.program_names(kernel))
         for call in syntax.calls(kernel, "swizzle2d"):
@@ -81,13 +82,13 @@ def _regroups(node: ast.AST, tainted: set[str]) -> bool:
         return False
     if not syntax.on_programs(node.left, tainted):
         return False
-    nested = any(isinstance(one, ast.BinOp) and isinstance(one.op, ast.Mod) for one in ast.walk(node.left))
+    nested = any(isinstance(part, ast.BinOp) and isinstance(part.op, ast.Mod) for part in ast.walk(node.left))
     return nested or bool(re.search(r"(?i)group|swizzle", _text(node)))
 
 
 def warp_specialization(subject: Subject) -> Seen:
-    """Where the kernel uses warp_specialization."""
-    for call in (one for one in subject.source.walk() if isinstance(one, ast.Call)):
+    """Find a request for warp specialisation, or registers moved between warps in the PTX."""
+    for call in (node for node in subject.source.walk() if isinstance(node, ast.Call)):
         asked = syntax.keyword(call, "warp_specialize")
         if isinstance(asked, ast.Constant) and asked.value is True:
             return subject.source.line(call)
@@ -97,7 +98,7 @@ def warp_specialization(subject: Subject) -> Seen:
 
 
 def thread_block_clusters(subject: Subject) -> Seen:
-    """Where the kernel uses thread_block_clusters."""
+    """Find a launch of several blocks per cluster, or a cluster instruction in the PTX."""
     for launch in subject.launches:
         if launch.num_ctas > 1:
             return "launch", f"{launch.kernel}: num_ctas={launch.num_ctas}"
@@ -105,7 +106,7 @@ def thread_block_clusters(subject: Subject) -> Seen:
 
 
 def autotuned_config(subject: Subject) -> Seen:
-    """An autotuner that chooses among several configurations."""
+    """Find an autotuner that chooses among several configurations."""
     for call in syntax.calls(subject.source.tree, "autotune"):
         configs = syntax.keyword(call, "configs") or (call.args[0] if call.args else None)
         listed = len(configs.elts) if isinstance(configs, ast.List | ast.Tuple) else _tried(subject)
@@ -115,5 +116,15 @@ def autotuned_config(subject: Subject) -> Seen:
 
 
 def _tried(subject: Subject) -> int:
-    """Configurations that the build saw tried; 0 when there was no build."""
-    return len({(one.kernel, one.constants, one.num_warps, one.num_stages) for one in subject.launches if one.trial})
+    """Count the configurations that the build saw tried; 0 when there was no build."""
+    trials = [launch for launch in subject.launches if launch.trial]
+    return len({(launch.kernel, launch.constants, launch.num_warps, launch.num_stages) for launch in trials})
+
+
+DETECTORS = (
+    Detector("persistent_kernel", persistent_kernel),
+    Detector("autotuned_config", autotuned_config, proves=True),
+    Detector("warp_specialization", warp_specialization, proves=True),
+    Detector("thread_block_clusters", thread_block_clusters, proves=True),
+    Detector("grid_swizzling", grid_swizzling),
+)

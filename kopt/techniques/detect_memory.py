@@ -1,15 +1,15 @@
-"""Detectors of techniques of loading: pipelines, vectors, masks, asynchronous copies, unrolled loops."""
+"""Detectors of how a kernel loads and stores: pipelines, vectors, masks, asynchronous copies, unrolled loops."""
 
 from __future__ import annotations
 
 import ast
 
 from kopt.techniques import source as syntax
-from kopt.techniques.subject import Seen, Subject, first_call
+from kopt.techniques.detector import Detector, Seen, Subject, first_call
 
 
 def software_pipelining(subject: Subject) -> Seen:
-    """Where the kernel uses software_pipelining."""
+    """Find copies that are waited for later than they are issued, or loops of loads with several stages."""
     if seen := subject.in_ptx(r"\bcp\.async\.wait_group\s+[1-9]"):
         return seen
     if subject.in_ptx(r"\bmbarrier\.try_wait") and any(launch.num_stages > 1 for launch in subject.launches):
@@ -31,7 +31,7 @@ def _first_staged(subject: Subject, staged: list[ast.Call]) -> Seen:
 
 
 def swizzled_load(subject: Subject) -> Seen:
-    """Where the kernel uses swizzled_load."""
+    """Find an XOR of indices or a swizzled layout, other than of program ids."""
     for kernel in subject.source.kernels:
         for node in ast.walk(kernel):
             if isinstance(node, ast.BinOp | ast.AugAssign) and isinstance(node.op, ast.BitXor):
@@ -44,7 +44,7 @@ def swizzled_load(subject: Subject) -> Seen:
 
 
 def vectorized_load(subject: Subject) -> Seen:
-    """Where the kernel uses vectorized_load."""
+    """Find an access of several words per thread in the PTX; without PTX, an alignment hint."""
     if subject.ptx:
         return subject.in_ptx(r"\b(ld|st)\.global\S*\.(v[248]\.|b128)") or subject.in_ptx(
             r"\bcp\.async\.c[ag]\.shared\.global.*,\s*(0x10|16)\b"
@@ -53,14 +53,14 @@ def vectorized_load(subject: Subject) -> Seen:
 
 
 def async_copy_tma(subject: Subject) -> Seen:
-    """Where the kernel uses async_copy_tma."""
+    """Find an asynchronous copy in the PTX; without PTX, a tensor descriptor."""
     if subject.ptx:
         return subject.in_ptx(r"\bcp\.async\.bulk\.tensor") or subject.in_ptx(r"\bcp\.async\.c[ag]\.")
     return first_call(subject, "make_tensor_descriptor", "_experimental_descriptor_load")
 
 
 def masked_access(subject: Subject) -> Seen:
-    """Where the kernel uses masked_access."""
+    """Find a load or store with a mask or a boundary check."""
     for kernel in subject.source.kernels:
         for call in syntax.calls(kernel, "load", "store"):
             mask = syntax.keyword(call, "mask")
@@ -81,7 +81,7 @@ def _is_tl(call: ast.Call) -> bool:
 
 
 def loop_unrolling(subject: Subject) -> Seen:
-    """Where the kernel uses loop_unrolling."""
+    """Find a loop that the source asks to unroll."""
     if seen := first_call(subject, "static_range"):
         return seen
     for kernel in subject.source.kernels:
@@ -90,3 +90,13 @@ def loop_unrolling(subject: Subject) -> Seen:
             if factor is not None and factor > 1:
                 return subject.source.line(call)
     return None
+
+
+DETECTORS = (
+    Detector("software_pipelining", software_pipelining, proves=True),
+    Detector("swizzled_load", swizzled_load),
+    Detector("vectorized_load", vectorized_load, proves=True),
+    Detector("masked_access", masked_access, proves=True),
+    Detector("loop_unrolling", loop_unrolling),
+    Detector("async_copy_tma", async_copy_tma, proves=True),
+)

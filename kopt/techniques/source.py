@@ -1,4 +1,4 @@
-"""Reading a kernel's syntax tree: its jitted functions, their calls, what depends on the program's id."""
+"""Read a kernel's syntax tree: its jitted functions, their calls, what depends on the program's id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LOOPS = (ast.For, ast.While)
 
 @dataclass(frozen=True)
 class Source:
-    """A module's text with its tree; the tree is empty when the text is no Python."""
+    """A module's text with its syntax tree, which is empty when the text is no Python."""
 
     lines: tuple[str, ...]
     tree: ast.Module
@@ -27,14 +27,14 @@ class Source:
         return ast.walk(self.tree)
 
     def line(self, node: ast.AST) -> tuple[str, str]:
-        """Where a node stands (`source:41`) and its line."""
+        """Return where a node stands (`source:41`) and the text of its line."""
         number = getattr(node, "lineno", 1)
         text = self.lines[number - 1].strip() if 0 < number <= len(self.lines) else ""
         return f"source:{number}", text
 
 
 def read(text: str) -> Source:
-    """Parse a module; odd text gives an empty tree."""
+    """Parse a module; text that is no Python gives an empty tree."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -43,60 +43,60 @@ def read(text: str) -> Source:
 
 
 def called(node: ast.AST) -> str:
-    """Last name of what a call calls (`dot` for `tl.dot(...)`), empty for other nodes."""
+    """Return the last name of what a call calls (`dot` for `tl.dot(...)`), empty for other nodes."""
     if not isinstance(node, ast.Call):
         return ""
     return last_name(node.func)
 
 
 def last_name(node: ast.AST) -> str:
-    """Last part of a dotted name."""
+    """Return the last part of a dotted name, empty for other nodes."""
     if isinstance(node, ast.Attribute):
         return node.attr
     return node.id if isinstance(node, ast.Name) else ""
 
 
 def calls(node: ast.AST, *names: str) -> list[ast.Call]:
-    """Calls below a node of anything with one of these last names, in order of the text."""
-    found = [one for one in ast.walk(node) if isinstance(one, ast.Call) and called(one) in names]
-    return sorted(found, key=lambda one: (one.lineno, one.col_offset))
+    """Find the calls below a node of anything with one of these last names, in order of the text."""
+    matches = [call for call in ast.walk(node) if isinstance(call, ast.Call) and called(call) in names]
+    return sorted(matches, key=lambda call: (call.lineno, call.col_offset))
 
 
 def keyword(call: ast.Call, name: str) -> ast.expr | None:
-    """Value of a keyword argument."""
+    """Return the value of a keyword argument, None without one."""
     return next((k.value for k in call.keywords if k.arg == name), None)
 
 
 def number(node: ast.AST | None) -> int | None:
-    """An integer literal's value."""
+    """Return the value of an integer literal, None for other nodes."""
     if isinstance(node, ast.Constant) and isinstance(node.value, int) and not isinstance(node.value, bool):
         return node.value
     return None
 
 
 def names(node: ast.AST | None) -> set[str]:
-    """Names that an expression reads."""
-    return {one.id for one in ast.walk(node) if isinstance(one, ast.Name)} if node is not None else set()
+    """List the names that an expression reads."""
+    return {name.id for name in ast.walk(node) if isinstance(name, ast.Name)} if node is not None else set()
 
 
 def loops(node: ast.AST) -> list[ast.For | ast.While]:
-    """Loops below a node, in order of the text."""
-    return sorted((one for one in ast.walk(node) if isinstance(one, _LOOPS)), key=lambda one: one.lineno)
+    """Find the loops below a node, in order of the text."""
+    return sorted((loop for loop in ast.walk(node) if isinstance(loop, _LOOPS)), key=lambda loop: loop.lineno)
 
 
 def assignments(node: ast.AST) -> list[tuple[set[str], ast.expr, ast.stmt]]:
-    """Names assigned, expression and statement of every assignment below a node, in order of the text."""
-    found: list[tuple[set[str], ast.expr, ast.stmt]] = []
-    for one in ast.walk(node):
-        if isinstance(one, ast.Assign):
-            found.append((set().union(*(names(target) for target in one.targets)), one.value, one))
-        elif isinstance(one, ast.AugAssign | ast.AnnAssign) and one.value is not None:
-            found.append((names(one.target), one.value, one))
-    return sorted(found, key=lambda entry: (entry[2].lineno, entry[2].col_offset))
+    """Find every assignment below a node, in order of the text: the names assigned, the expression, the statement."""
+    entries: list[tuple[set[str], ast.expr, ast.stmt]] = []
+    for statement in ast.walk(node):
+        if isinstance(statement, ast.Assign):
+            entries.append((set().union(*(names(t) for t in statement.targets)), statement.value, statement))
+        elif isinstance(statement, ast.AugAssign | ast.AnnAssign) and statement.value is not None:
+            entries.append((names(statement.target), statement.value, statement))
+    return sorted(entries, key=lambda entry: (entry[2].lineno, entry[2].col_offset))
 
 
 def depends_on(kernel: ast.AST, seeds: set[str]) -> set[str]:
-    """Names whose values depend on the seeds, seeds included, by assignment."""
+    """Find the names whose values depend on the seeds through assignments, seeds included."""
     reached = set(seeds)
     while True:
         more = {name for targets, value, _ in assignments(kernel) if names(value) & reached for name in targets}
@@ -106,33 +106,33 @@ def depends_on(kernel: ast.AST, seeds: set[str]) -> set[str]:
 
 
 def program_names(kernel: Function) -> set[str]:
-    """Names assigned directly from `program_id`."""
+    """Find the names that are assigned directly from `program_id`."""
     return {n for targets, value, _ in assignments(kernel) if calls(value, "program_id") for n in targets}
 
 
 def on_programs(node: ast.AST, tainted: set[str]) -> bool:
-    """Whether an expression reads the program's place in the grid."""
+    """Tell whether an expression reads the program's place in the grid."""
     return bool(names(node) & tainted) or bool(calls(node, "program_id"))
 
 
 def accumulators(loop: ast.AST) -> set[str]:
-    """Names that a loop carries: updated from their own value."""
-    carried = {n for one in ast.walk(loop) if isinstance(one, ast.AugAssign) for n in names(one.target)}
+    """Find the names that a loop carries: updated from their own value."""
+    carried = {n for line in ast.walk(loop) if isinstance(line, ast.AugAssign) for n in names(line.target)}
     plain = {n for targets, value, _ in assignments(loop) for n in targets & names(value)}
     return carried | plain
 
 
 def launch_calls(tree: ast.AST) -> list[ast.Call]:
-    """Calls of the form `kernel[grid](...)`, in order of the text."""
-    found = [one for one in ast.walk(tree) if isinstance(one, ast.Call) and isinstance(one.func, ast.Subscript)]
-    return sorted(found, key=lambda one: (one.lineno, one.col_offset))
+    """Find the calls of the form `kernel[grid](...)`, in order of the text."""
+    matches = [call for call in ast.walk(tree) if isinstance(call, ast.Call) and isinstance(call.func, ast.Subscript)]
+    return sorted(matches, key=lambda call: (call.lineno, call.col_offset))
 
 
 def blocks(node: ast.AST) -> Iterator[list[ast.stmt]]:
-    """Every list of statements below a node."""
-    for one in ast.walk(node):
+    """Yield every list of statements below a node."""
+    for parent in ast.walk(node):
         for field in ("body", "orelse", "finalbody"):
-            body = getattr(one, field, None)
+            body = getattr(parent, field, None)
             if isinstance(body, list) and body and isinstance(body[0], ast.stmt):
                 yield body
 

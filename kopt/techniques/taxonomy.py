@@ -1,4 +1,4 @@
-"""Reading a taxonomy of techniques: a YAML list of name, description and llm_hint, in bit order."""
+"""Read a taxonomy of techniques: a YAML list of name, description and llm_hint, in bit order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -19,7 +18,7 @@ _SNAKE_CASE = re.compile(r"^[a-z][a-z0-9]*(_[a-z0-9]+)*$")
 
 
 def load(path: Path) -> tuple[Technique, ...]:
-    """Techniques of a taxonomy file, in bit order.
+    """Read the techniques of a taxonomy file, in bit order.
 
     Raises:
         TaxonomyError: the file cannot be read, is not a non-empty list of techniques, or names one twice.
@@ -38,16 +37,16 @@ def load(path: Path) -> tuple[Technique, ...]:
 
 
 def taxonomy_digest(taxonomy: Sequence[Technique]) -> str:
-    """Digest of names, descriptions and hints in bit order: vectors are valid for one taxonomy."""
+    """Digest names, descriptions and hints in bit order: a technique vector holds for one taxonomy."""
     return digest([technique.model_dump(mode="json") for technique in taxonomy])
 
 
-def _entries(path: Path) -> list[Any]:
+def _entries(path: Path) -> list[object]:
     try:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise TaxonomyError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that cannot be is a ValueError
         raise TaxonomyError(f"{path}: is not YAML ({_one_line(error)})") from error
     if not isinstance(content, list):
         raise TaxonomyError(f"{path}: must be a list of techniques with {_listed(KEYS)}")
@@ -56,7 +55,7 @@ def _entries(path: Path) -> list[Any]:
     return content
 
 
-def _technique(path: Path, place: int, entry: Any) -> Technique:
+def _technique(path: Path, place: int, entry: object) -> Technique:
     where = f"{path}: entry {place}"
     if not isinstance(entry, dict):
         raise TaxonomyError(f"{where} is not a mapping: give it {_listed(KEYS)}")

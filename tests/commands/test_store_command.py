@@ -97,7 +97,7 @@ def test_the_command_reports_then_prunes(store, capsys):
 
 
 def test_a_folder_that_is_not_there_is_a_clear_error(tmp_path):
-    with pytest.raises(ConfigError, match="is no folder: name the store of a run"):
+    with pytest.raises(ConfigError, match="is not a folder: name the store of a run"):
         store_report(tmp_path / "nowhere")
 
 

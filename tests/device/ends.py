@@ -1,11 +1,11 @@
-"""Whether a process that was killed ends."""
+"""Wait for the end of a process that was killed."""
 
 import time
 from pathlib import Path
 
 
 def ends(pid: int, seconds: float = 10.0) -> bool:
-    """Wait for it, up to `seconds`; one that nobody reaps stays a zombie, and has ended."""
+    """Wait up to `seconds`; return whether the process ended.  A zombie, which its parent has not reaped, has ended."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

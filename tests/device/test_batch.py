@@ -1,9 +1,10 @@
-"""Who is to blame when something breaks while a candidate is admitted; with processes that need no GPU."""
+"""Verdicts on candidates whose replay is wrong or breaks the timer, on processes that need no GPU."""
 
 from types import SimpleNamespace
 
 import pytest
 
+from kopt.device.cuda import sheets
 from kopt.device.cuda.batch import InputChanged, TimedBatch
 from kopt.device.cuda.verdicts import Recorded
 from kopt.device.reference.compare import Comparison
@@ -19,7 +20,7 @@ RIGHT, WRONG = Comparison(None, ""), Comparison(None, "2 of 4 elements are wrong
 
 
 class Process:
-    """Answers calls as it is told; notes them."""
+    """Answers calls as a test says; notes them."""
 
     def __init__(self, name, **answers):
         self.name, self.pid, self.answers, self.asked = name, 7, answers, []
@@ -33,8 +34,13 @@ class Process:
         return answer
 
 
-class JudgeProcesses:
-    """A bench whose arguments are called A and B."""
+@pytest.fixture(autouse=True)
+def _arguments_are_called_a_and_b(monkeypatch):
+    monkeypatch.setattr(sheets, "argument_names", lambda problem, sheet: ["A", "B"])
+
+
+class ScriptedProcesses:
+    """Processes whose answers a test gives."""
 
     def __init__(self, mutates=(), timer=None, **referee):
         self.problem = SimpleNamespace(main=(MAIN,), mutates=mutates)
@@ -50,76 +56,73 @@ class JudgeProcesses:
     def check_health(self):
         pass
 
-    def forbidden(self, sheet, changed):
-        return next(("AB"[place] for place in changed if "AB"[place] not in self.problem.mutates), "")
-
 
 def judged(wrong=(), ghost=WRONG):
-    """The referee's answers: the ghost is judged on the second set, which nothing else is."""
+    """The referee's comparisons: only the ghost is compared on the second set."""
     return lambda slot, at: ghost if at == 1 else WRONG if at in wrong else RIGHT
 
 
-def admitted(bench):
-    return TimedBatch(bench, DRAWS, [None] * 4).admit("one", Recorded((), {}, (), {}))
+def admitted(processes):
+    return TimedBatch(processes, DRAWS, [None] * 4).admit("one", Recorded((), {}, (), {}))
 
 
 def test_a_replay_is_verified_on_every_distribution_and_without_its_launches():
-    bench = JudgeProcesses()
-    assert admitted(bench) is None
-    checks = [asked[3:] for asked in bench.timer.asked if asked[0] == "check"]
+    processes = ScriptedProcesses()
+    assert admitted(processes) is None
+    checks = [asked[3:] for asked in processes.timer.asked if asked[0] == "check"]
     assert checks == [(0, False), (2, False), (3, False), (1, True)]
 
 
 def test_only_sets_of_the_timed_distribution_are_timed_on():
-    bench = JudgeProcesses()
-    TimedBatch(bench, DRAWS, [None] * 4)
-    assert ("open", [None] * 4, {"main": 2}) in bench.timer.asked
+    processes = ScriptedProcesses()
+    TimedBatch(processes, DRAWS, [None] * 4)
+    assert ("open", [None] * 4, {"main": 2}) in processes.timer.asked
 
 
 @pytest.mark.parametrize("at", [0, 2, 3])
 def test_a_replay_that_is_wrong_on_one_distribution_is_incorrect(at):
-    assert "replayed" in admitted(JudgeProcesses(judge=judged(wrong=[at]))).reason
+    assert "replayed" in admitted(ScriptedProcesses(judge=judged(wrong=[at]))).reason
 
 
 def test_an_output_that_needs_no_launch_is_incorrect():
-    assert "without" not in admitted(JudgeProcesses(judge=judged(wrong=[0]))).reason
-    assert "left out" in admitted(JudgeProcesses(judge=judged(ghost=RIGHT))).reason
+    assert "without" not in admitted(ScriptedProcesses(judge=judged(wrong=[0]))).reason
+    assert "left out" in admitted(ScriptedProcesses(judge=judged(ghost=RIGHT))).reason
 
 
 def test_every_input_that_a_replay_changes_counts_not_only_the_first():
     changed = {"mutated": lambda at: (0, 1) if at == 0 else ()}
-    assert admitted(JudgeProcesses(mutates=("A", "B"), **changed)) is None
-    verdict = admitted(JudgeProcesses(mutates=("A",), **changed))
+    assert admitted(ScriptedProcesses(mutates=("A", "B"), **changed)) is None
+    verdict = admitted(ScriptedProcesses(mutates=("A",), **changed))
     assert verdict.phase is Phase.MUTATION
     assert "input B" in verdict.reason
 
 
 def test_a_launch_that_breaks_the_timer_is_the_candidates_fault():
-    verdict = admitted(JudgeProcesses(timer={"check": CallFailed("CUDA error", "the timer")}))
+    verdict = admitted(ScriptedProcesses(timer={"check": CallFailed("CUDA error", "the timer")}))
     assert verdict.phase is Phase.LAUNCH
 
 
-def test_a_referee_that_breaks_is_nobodys_fault():
+def test_a_referee_that_breaks_is_not_the_candidates_fault():
     with pytest.raises(CallFailed, match="out of memory"):
-        admitted(JudgeProcesses(judge=CallFailed("out of memory", "the referee")))
-    bench = JudgeProcesses(judge=WorkerDied("the referee died"))
-    bench.referee.pid = 0
+        admitted(ScriptedProcesses(judge=CallFailed("out of memory", "the referee")))
+    processes = ScriptedProcesses(judge=WorkerDied("the referee died"))
+    processes.referee.pid = 0
     with pytest.raises(WorkerDied):
-        admitted(bench)
+        admitted(processes)
 
 
 def test_a_timed_call_that_changes_an_input_is_seen_before_an_answer_is_made_of_it():
-    bench = JudgeProcesses(timer={"race": {"one": [1.0]}}, mutated=lambda at: (1,) if at == 1 else ())
+    processes = ScriptedProcesses(timer={"race": {"one": [1.0]}}, mutated=lambda at: (1,) if at == 1 else ())
     with pytest.raises(InputChanged, match="input B"):
-        TimedBatch(bench, DRAWS, [None] * 4).race(["one"], 1, 0)
-    assert not any(asked[0] == "judge" for asked in bench.referee.asked)
+        TimedBatch(processes, DRAWS, [None] * 4).race(["one"], 1, 0)
+    assert not any(asked[0] == "judge" for asked in processes.referee.asked)
 
 
 def test_new_inputs_are_made_for_each_call_on_new_inputs():
-    bench = JudgeProcesses(timer={"race": {"one": [1.0]}})
-    batch = TimedBatch(bench, DRAWS, [None] * 4)
+    processes = ScriptedProcesses(timer={"race": {"one": [1.0]}})
+    batch = TimedBatch(processes, DRAWS, [None] * 4)
     for _ in range(2):
         assert batch.race_unseen("one") == {"main": {"one": [1.0]}}
-    inputs_renewed = [asked[1] for asked in bench.referee.asked if asked[0] == "renew"]
-    assert [list(one) for one in inputs_renewed] == [[0], [0]]
+    inputs_renewed = [asked[1] for asked in processes.referee.asked if asked[0] == "renew"]
+    assert [list(draws) for draws in inputs_renewed] == [[0], [0]]
     assert len({DRAWS[0].seed, inputs_renewed[0][0].seed, inputs_renewed[1][0].seed}) == 3

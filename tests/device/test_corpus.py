@@ -25,7 +25,8 @@ from kopt.model.kernel import Kernel
 from kopt.model.language import LANGUAGES, LanguageFacts
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem import folder
-from kopt.sandbox.fresh import run_in_fresh_process
+from kopt.sandbox.environment import NO_GPU
+from kopt.sandbox.fresh import run_in_fresh_process, run_with_environment
 from kopt.sandbox.pipe import Report
 from kopt.sandbox.pool import Returned, run_forked
 from kopt.store import Store
@@ -373,11 +374,11 @@ def test_a_sample_goes_as_expected_through_build_and_interpreter(tmp_path):
     h100 = load_device("h100", ROOT)
 
     def judge(some, builds):
-        judged = run_in_fresh_process(400.0, corpus_layers.judge_by_interpreter, some, 2, 90.0, 0)
+        judged = run_with_environment(NO_GPU, 400.0, corpus_layers.judge_by_interpreter, some, 2, 90.0, 0)
         return run_in_fresh_process(400.0, corpus_layers.judge_by_work, some, builds, judged, h100, tmp_path)
 
     def build(some):
-        return run_in_fresh_process(400.0, corpus_layers.build_by_cpu, some, h100, tmp_path, 2, 60.0)
+        return run_with_environment(NO_GPU, 400.0, corpus_layers.build_by_cpu, some, h100, tmp_path, 2, 60.0)
 
     results = corpus.run(entries, build, judge)
     outcomes = {one.name: (one.outcome, one.expected) for one in results}

@@ -214,9 +214,9 @@ def test_what_was_computed_in_earlier_calls_cannot_be_used_again():
     assert isinstance(yardstick.verdict, Passed)
 
 
-def test_who_writes_to_the_memory_of_the_judge_harms_nobody_else():
+def test_a_kernel_that_writes_to_the_memory_of_the_judge_harms_no_other():
     source = wrapped(
-        "import gc\nfrom kopt.device import ipc\nfrom kopt.device.cuda.referee import Sheet\n\n"
+        "import gc\nfrom kopt.device.cuda import ipc\nfrom kopt.device.cuda.sheets import Sheet\n\n"
         "def kernel_function(A, B):\n"
         "    for sheet in [one for one in gc.get_objects() if isinstance(one, Sheet)]:\n"
         "        [ipc.open_shared(one).tensor.zero_() for one in sheet.inputs]\n"

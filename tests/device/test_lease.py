@@ -3,13 +3,17 @@ import signal
 import subprocess
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from kopt.device.hardware.gpus import Gpu
 from kopt.device.hardware.lease import GpuBusy, lease
 from kopt.errors import DeviceError
+from kopt.jobs import on_gpu
+from kopt.store import Store
 from tests.device.ends import ends
 
 GPUS = [Gpu(uuid=f"GPU-{at}", name="H100", memory_bytes=1, driver="1", arch=90, index=at) for at in range(2)]
@@ -27,7 +31,7 @@ gpus = [Gpu(uuid=f"GPU-{at}", name="H100", memory_bytes=1, driver="1", arch=90, 
 HOLD = (
     PREAMBLE
     + """
-with lease(gpus, wait_s=20, workers_per_gpu=2, folder=folder) as mine, mine.exclusive(20):
+with lease(gpus, wait_s=20, workers_per_gpu=2, folder=folder) as held, held.exclusive(20):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -57,20 +61,20 @@ CONTEND = (
     PREAMBLE
     + """
 random.seed(sys.argv[3])
-with lease(gpus, wait_s=60, workers_per_gpu=4, folder=folder) as mine:
+with lease(gpus, wait_s=60, workers_per_gpu=4, folder=folder) as held:
     for turn in range(25):
         if random.random() < 0.5:
-            with mine.shared(60):
-                marker = folder / f"shared-{mine.gpu.uuid}-{os.getpid()}"
+            with held.shared(60):
+                marker = folder / f"shared-{held.gpu.uuid}-{os.getpid()}"
                 marker.touch()
-                assert not (folder / f"alone-{mine.gpu.uuid}").exists(), "used while it was leased alone"
+                assert not (folder / f"alone-{held.gpu.uuid}").exists(), "used while it was leased alone"
                 time.sleep(random.random() / 500)
                 marker.unlink()
         else:
-            with mine.exclusive(60):
-                marker = folder / f"alone-{mine.gpu.uuid}"
+            with held.exclusive(60):
+                marker = folder / f"alone-{held.gpu.uuid}"
                 os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
-                assert not list(folder.glob(f"shared-{mine.gpu.uuid}-*")), "leased alone while it was used"
+                assert not list(folder.glob(f"shared-{held.gpu.uuid}-*")), "leased alone while it was used"
                 time.sleep(random.random() / 500)
                 marker.unlink()
 """
@@ -101,72 +105,83 @@ def test_never_two_holders_of_one_exclusive_lease(tmp_path):
 
 
 def test_killed_holder_strands_nobody(tmp_path):
-    holder, said = started(HOLD, tmp_path)
-    assert said == "held"
+    holder, line = started(HOLD, tmp_path)
+    assert line == "held"
     holder.send_signal(signal.SIGKILL)
-    with lease(GPUS[:1], wait_s=10, workers_per_gpu=2, folder=tmp_path) as mine, mine.exclusive(10):
+    with lease(GPUS[:1], wait_s=10, workers_per_gpu=2, folder=tmp_path) as held, held.exclusive(10):
         killed(holder)
 
 
 def test_child_that_closed_the_lock_dies_with_a_killed_holder(tmp_path):
-    holder, said = started(HOLD_WITH_CHILD, tmp_path)
+    holder, line = started(HOLD_WITH_CHILD, tmp_path)
     killed(holder)
-    assert ends(int(said))
+    assert ends(int(line))
 
 
 def test_wait_is_bounded_and_names_the_holder(tmp_path):
     holder, _ = started(HOLD, tmp_path)
     try:
-        with lease(GPUS[:1], wait_s=10, workers_per_gpu=2, folder=tmp_path) as mine:
+        with lease(GPUS[:1], wait_s=10, workers_per_gpu=2, folder=tmp_path) as held:
             with (
                 pytest.raises(
                     GpuBusy, match=f"GPU-0 while nothing is timed, held by process {holder.pid} on"
                 ) as shared,
-                mine.shared(0.05),
+                held.shared(0.05),
             ):
                 pass
-            with pytest.raises(GpuBusy, match="alone"), mine.exclusive(0.05):
+            with pytest.raises(GpuBusy, match="alone"), held.exclusive(0.05):
                 pass
             every_slot = lease(GPUS[:1], wait_s=0.05, workers_per_gpu=2, folder=tmp_path)
             with pytest.raises(GpuBusy, match="one of 2 slots on GPU-0"), every_slot:
                 pass
-        assert [one.pid for one in shared.value.holders] == [holder.pid]
+        assert [other.pid for other in shared.value.holders] == [holder.pid]
         assert "python" in shared.value.holders[0].command
     finally:
         killed(holder)
 
 
 def test_gpus_fill_evenly_up_to_their_slots(tmp_path):
-    with ExitStack() as held:
-        taken = [held.enter_context(lease(GPUS, wait_s=1, workers_per_gpu=2, folder=tmp_path)) for _ in range(4)]
-        assert [(one.gpu.uuid, one.slot) for one in taken] == [("GPU-0", 0), ("GPU-1", 0), ("GPU-0", 1), ("GPU-1", 1)]
+    with ExitStack() as stack:
+        taken = [stack.enter_context(lease(GPUS, wait_s=1, workers_per_gpu=2, folder=tmp_path)) for _ in range(4)]
+        slots = [(held.gpu.uuid, held.slot) for held in taken]
+        assert slots == [("GPU-0", 0), ("GPU-1", 0), ("GPU-0", 1), ("GPU-1", 1)]
         with pytest.raises(GpuBusy):
-            held.enter_context(lease(GPUS, wait_s=0.02, workers_per_gpu=2, folder=tmp_path))
+            stack.enter_context(lease(GPUS, wait_s=0.02, workers_per_gpu=2, folder=tmp_path))
 
 
 def test_holders_of_a_shared_lease_do_not_wait_for_each_other(tmp_path):
     with (
-        lease(GPUS[:1], wait_s=1, workers_per_gpu=2, folder=tmp_path) as one,
-        lease(GPUS[:1], wait_s=1, workers_per_gpu=2, folder=tmp_path) as other,
-        one.shared(1),
-        other.shared(1),
+        lease(GPUS[:1], wait_s=1, workers_per_gpu=2, folder=tmp_path) as first,
+        lease(GPUS[:1], wait_s=1, workers_per_gpu=2, folder=tmp_path) as second,
+        first.shared(1),
+        second.shared(1),
         pytest.raises(GpuBusy),
-        one.exclusive(0.02),
+        first.exclusive(0.02),
     ):
         pass
-    with lease(GPUS[:1], wait_s=1, folder=tmp_path) as mine, mine.exclusive(1):
+    with lease(GPUS[:1], wait_s=1, folder=tmp_path) as held, held.exclusive(1):
         pass
 
 
-def test_lease_binds_the_process_and_sets_the_variable_back(tmp_path, monkeypatch):
+def test_a_lease_says_how_to_bind_a_process_and_binds_none_itself(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-    with lease(GPUS[1:], wait_s=1, folder=tmp_path):
-        assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-1"
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    with lease(GPUS, wait_s=1, folder=tmp_path):
-        pass
-    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    with lease(GPUS[1:], wait_s=1, folder=tmp_path) as held:
+        assert held.gpu.environment == {"CUDA_VISIBLE_DEVICES": "GPU-1"}
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "1"
+
+
+@pytest.mark.parametrize("before", [None, "1"])
+def test_a_job_is_bound_to_the_gpu_that_it_leased_and_set_free_again(before, tmp_path, monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if before is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
+    monkeypatch.setattr(on_gpu, "lease", partial(lease, folder=tmp_path))
+    monkeypatch.setattr(on_gpu, "visible_gpus", lambda environment: GPUS[1:])
+    peaks = SimpleNamespace(known_device=lambda store: "described")
+    monkeypatch.setitem(sys.modules, "kopt.device.hardware.peaks", peaks)
+    with on_gpu.leased(Store(tmp_path), wait_s=1) as device:
+        assert (device, os.environ["CUDA_VISIBLE_DEVICES"]) == ("described", "GPU-1")
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == before
 
 
 def test_no_visible_gpu_is_an_error_at_once(tmp_path):

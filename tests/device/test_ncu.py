@@ -72,7 +72,7 @@ def test_missing_values_are_none_and_never_an_error():
     assert first.metrics["lts__t_sector_hit_rate.pct"] is None
 
 
-@pytest.mark.parametrize("cell", ["nan", "", "n/a", "inf", "(1, 2)"])
+@pytest.mark.parametrize("cell", ["nan", "", "n/a", "inf", "(1, 2)", "1_0", "８０", "8e"])
 def test_what_is_no_finite_number_is_none(cell):
     assert parse(SMALL.replace("80.0", cell))[0].metrics[DRAM] is None
 
@@ -130,10 +130,10 @@ def test_a_candidate_that_prints_the_words_does_not_make_them_so():
     ],
 )
 def test_other_outcomes_have_a_cause(status, log, cause):
-    found = outcome(status, log, "Traceback: boom")
-    assert isinstance(found, NotCounted)
-    assert found.cause == cause
-    assert not found.lasting
+    result = outcome(status, log, "Traceback: boom")
+    assert isinstance(result, NotCounted)
+    assert result.cause == cause
+    assert not result.lasting
 
 
 def test_missing_ncu_is_an_outcome(monkeypatch):
@@ -154,9 +154,9 @@ def fake_ncu(folder: Path, body: str) -> Path:
 
 def test_the_table_is_read_from_the_log_and_not_from_what_is_printed(tmp_path):
     ncu = fake_ncu(tmp_path, f"print({PERMISSION!r})\nopen(log, 'w').write({SMALL!r})")
-    found = count(JOB, ncu=ncu)
-    assert isinstance(found, Counted)
-    assert [one.kernel for one in found.launches] == ["part_kernel", "add_kernel"]
+    result = count(JOB, ncu=ncu)
+    assert isinstance(result, Counted)
+    assert [launch.kernel for launch in result.launches] == ["part_kernel", "add_kernel"]
 
 
 def test_a_run_that_does_not_end_is_killed_with_its_children(tmp_path):
@@ -236,8 +236,8 @@ def test_recorded_tables_have_time_bytes_and_shares_for_every_launch(path):
 
 @pytest.mark.gpu
 def test_counters_of_a_real_kernel():
-    found = count(JOB)
-    assert isinstance(found, Counted) or found.lasting, found
-    if isinstance(found, Counted):
-        assert [one.kernel for one in found.launches] == ["scale_kernel"]
+    result = count(JOB)
+    assert isinstance(result, Counted) or result.lasting, result
+    if isinstance(result, Counted):
+        assert [launch.kernel for launch in result.launches] == ["scale_kernel"]
         assert os.environ.get("CUDA_VISIBLE_DEVICES") == environment(Path("/")).get("CUDA_VISIBLE_DEVICES")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kopt.device.cuda.capture import Capture
+from kopt.device.cuda.capture import CallCapture
 from kopt.device.cuda.program import Allocate, Operation, RecordedCall, Scalar, View
 from kopt.device.cuda.replay import NotReplayable, Replay, Scratch, _nested, flat_bytes
 from kopt.device.reference.rejection import Rejected
@@ -11,12 +11,12 @@ from kopt.model.build import Phase
 
 
 def record(call, *arguments):
-    return Capture("cpu").program("main", arguments, lambda: call(*arguments))
+    return CallCapture("cpu").program("main", arguments, lambda: call(*arguments))
 
 
 def replay(program, *arguments):
     ready = Replay(RecordedCall.model_validate_json(program.model_dump_json()), {}, None, "cpu")
-    return ready.run([flat_bytes(one) for one in arguments], memory=ready.memory())
+    return ready.run([flat_bytes(tensor) for tensor in arguments], memory=ready.memory())
 
 
 def surroundings(x):

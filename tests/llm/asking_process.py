@@ -1,4 +1,4 @@
-"""A process that asks 60 requests, in a forked child for each line of its input, so that a test can kill the child.
+"""A process that asks 240 requests, in a forked child for each line of its input, so that a test can kill the child.
 
 Started with the port of a server and a folder; imports are paid once.
 """
@@ -13,10 +13,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from llm_servers import PROTOCOLS, request_to, table_for
 
-from kopt.llm.ask import Terms, ask
-from kopt.llm.client import connect
+from kopt.config import CallOptions
+from kopt.llm.ask import ask
+from kopt.llm.client import Clients
 from kopt.llm.ledger import Ledger
-from kopt.llm.retry import Patience
 from kopt.store import Store
 
 COUNT = 240
@@ -29,8 +29,7 @@ def asked(port: int):
 
 def load_sdks(port: int) -> None:
     """Load what the SDKs load on their first call, so that the children have it."""
-    for entry in table_for(port).models.values():
-        connect(entry, "k", Patience(), 1)
+    Clients(CallOptions(), 1).open(table_for(port).models.values())
 
 
 def main(port: int, folder: Path) -> None:
@@ -40,7 +39,7 @@ def main(port: int, folder: Path) -> None:
         if child == 0:
             table, requests = asked(port)
             ledger = Ledger(folder / "run" / "ledger.jsonl")
-            ask(requests, table=table, store=Store(folder / "store"), ledger=ledger, terms=Terms(concurrency=8))
+            ask(requests, table=table, store=Store(folder / "store"), ledger=ledger, options=CallOptions(concurrency=8))
             os._exit(0)
         print(child, flush=True)
         _, status = os.waitpid(child, 0)

@@ -1,4 +1,4 @@
-"""Fixtures: fault servers, patience that fits tests, a store and a ledger."""
+"""Fixtures: fault servers, options that fit tests, a store and a ledger."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))  # the tests' own modul
 
 from llm_servers import FaultServer
 
-from kopt.llm.ask import Terms
+from kopt.config import CallOptions
 from kopt.llm.ledger import Ledger
-from kopt.llm.retry import Patience
 from kopt.store import Store
 
 
@@ -42,12 +41,18 @@ def plain_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultServ
 
 
 @pytest.fixture
-def terms() -> Terms:
-    """Impatient terms: tests wait for nothing longer than they must."""
-    patience = Patience(
-        deadline_seconds=5, give_up_seconds=30, max_tries=8, backoff_seconds=0.01, backoff_cap_seconds=0.05
+def options() -> CallOptions:
+    """Impatient options: tests wait for nothing longer than they must."""
+    return CallOptions(
+        concurrency=32,
+        deadline_seconds=5,
+        give_up_seconds=30,
+        max_tries=8,
+        backoff_seconds=0.01,
+        backoff_cap_seconds=0.05,
+        poll_seconds=0.02,
+        wait_seconds=20,
     )
-    return Terms(concurrency=32, patience=patience)
 
 
 @pytest.fixture

@@ -12,19 +12,19 @@ from kopt.llm.ledger import Budget, Ledger
 from kopt.llm.progress import Progress, progress_line
 from kopt.llm.reply import Answered, Empty, NoReplyReason, Refused, Truncated, Unanswered, Usage, joined
 from kopt.llm.request import Message, continued
-from kopt.llm.retry import Patience
 
 TRANSIENT = ("409", "429", "429date", "500", "529", "cut", "garbage", "html", "early", "inner")
 
 
 @pytest.fixture
-def one(plain_server, store, ledger, terms):
+def one(plain_server, store, ledger, options):
     """Ask one thing of the plain server."""
 
-    def ask_one(model, text, *, patience=None, **changes):
+    def ask_one(model, text, *, limits=None, **changes):
         table = table_for(plain_server.port, **changes)
-        mine = terms if patience is None else terms.model_copy(update={"patience": patience})
-        return ask({"it": request_to(table, model, text)}, table=table, store=store, ledger=ledger, terms=mine)["it"]
+        asked = {"it": request_to(table, model, text)}
+        chosen = options.model_copy(update=limits or {})
+        return ask(asked, table=table, store=store, ledger=ledger, options=chosen)["it"]
 
     return ask_one
 
@@ -54,17 +54,17 @@ class TestEachProtocol:
 
     def test_every_transient_fault_is_tried_again(self, one, ledger, model, stream):
         faults = [fault for fault in TRANSIENT if stream or fault not in ("early", "inner")]
-        patience = Patience(max_tries=20, backoff_seconds=0.01, backoff_cap_seconds=0.02, deadline_seconds=5)
-        reply = one(model, f"slot-5 {model} {stream} [[{' '.join(faults)}]]", stream=stream, patience=patience)
+        limits = {"max_tries": 20, "backoff_seconds": 0.01, "backoff_cap_seconds": 0.02, "deadline_seconds": 5}
+        reply = one(model, f"slot-5 {model} {stream} [[{' '.join(faults)}]]", stream=stream, limits=limits)
         assert isinstance(reply, Answered)
-        bill = ledger.bill()
-        assert bill.calls == 1
-        assert bill.lost + bill.turned_away == len(faults)
-        assert bill.turned_away == 5
+        cost = ledger.cost()
+        assert cost.calls == 1
+        assert cost.lost + cost.turned_away == len(faults)
+        assert cost.turned_away == 5
 
     def test_a_hang_and_a_slow_drip_end_at_the_deadline(self, one, model, stream):
-        patience = Patience(deadline_seconds=0.4, max_tries=3, backoff_seconds=0.01)
-        reply = one(model, f"slot-6 {model} {stream} [[hang drip]]", stream=stream, patience=patience)
+        limits = {"deadline_seconds": 0.4, "max_tries": 3, "backoff_seconds": 0.01}
+        reply = one(model, f"slot-6 {model} {stream} [[hang drip]]", stream=stream, limits=limits)
         assert isinstance(reply, Answered)
 
     def test_what_no_retry_mends_is_not_tried_again(self, one, model, stream):
@@ -72,129 +72,129 @@ class TestEachProtocol:
         for fault, kind in kinds.items():
             reply = one(model, f"slot-7 {model} {stream} [[{fault}x9]]", stream=stream)
             assert isinstance(reply, Unanswered)
-            assert (reply.kind, reply.tries) == (kind, 1)
+            assert (reply.reason, reply.tries) == (kind, 1)
 
     def test_a_prompt_that_the_filter_refuses_is_a_refusal(self, one, model, stream):
         assert isinstance(one(model, f"slot-8 {model} {stream} [[filterx9]]", stream=stream), Refused)
 
     def test_tries_are_bounded(self, one, model, stream):
-        patience = Patience(max_tries=3, backoff_seconds=0.01)
-        reply = one(model, f"slot-9 {model} {stream} [[529x9]]", stream=stream, patience=patience)
+        limits = {"max_tries": 3, "backoff_seconds": 0.01}
+        reply = one(model, f"slot-9 {model} {stream} [[529x9]]", stream=stream, limits=limits)
         assert isinstance(reply, Unanswered)
-        assert (reply.kind, reply.tries) == (NoReplyReason.SERVER, 3)
+        assert (reply.reason, reply.tries) == (NoReplyReason.SERVER, 3)
 
 
 def test_a_server_that_asks_for_more_time_than_there_is_is_not_waited_for(one):
-    patience = Patience(give_up_seconds=0.04, backoff_seconds=0.0)
-    reply = one("openai", "slot-10 [[429x9]]", patience=patience)
+    limits = {"give_up_seconds": 0.04, "backoff_seconds": 0.0}
+    reply = one("openai", "slot-10 [[429x9]]", limits=limits)
     assert isinstance(reply, Unanswered)
-    assert (reply.kind, reply.tries) == (NoReplyReason.RATE, 1)
+    assert (reply.reason, reply.tries) == (NoReplyReason.RATE, 1)
 
 
-def test_a_server_that_is_not_there_costs_nothing(store, ledger, terms):
+def test_a_server_that_is_not_there_costs_nothing(store, ledger, options):
     table = table_for(9)
-    patience = Patience(max_tries=2, backoff_seconds=0.01)
+    limits = {"max_tries": 2, "backoff_seconds": 0.01}
     asked = {name: request_to(table, name, "x") for name in PROTOCOLS}
-    replies = ask(asked, table=table, store=store, ledger=ledger, terms=terms.model_copy(update={"patience": patience}))
-    assert {reply.kind for reply in replies.values()} == {NoReplyReason.CONNECTION}
-    assert ledger.bill().dollars == 0
+    replies = ask(asked, table=table, store=store, ledger=ledger, options=options.model_copy(update=limits))
+    assert {reply.reason for reply in replies.values()} == {NoReplyReason.CONNECTION}
+    assert ledger.cost().paid_usd == 0
 
 
 @pytest.mark.parametrize("model", PROTOCOLS)
-def test_a_round_with_faults_in_a_third_of_its_calls_accounts_for_every_slot(serve, store, ledger, terms, model):
+def test_a_round_with_faults_in_a_third_of_its_calls_accounts_for_every_slot(serve, store, ledger, options, model):
     server = serve(rate=0.3, seed=3)
     table = table_for(server.port)
     asked = {f"s{n}": request_to(table, model, f"slot-{n}") for n in range(90)}
     seen: list[Progress] = []
-    replies = ask(asked, table=table, store=store, ledger=ledger, terms=terms, on_progress=seen.append)
+    replies = ask(asked, table=table, store=store, ledger=ledger, options=options, on_progress=seen.append)
     assert list(replies) == list(asked)
     assert all(isinstance(replies[f"s{n}"], Answered) and f"slot-{n}'" in replies[f"s{n}"].text for n in range(90))
     assert server.served() == Counter(f"slot-{n}" for n in range(90))
-    bill, arrived = ledger.bill(), server.arrived()
-    assert bill.calls == 90
-    assert bill.calls + bill.lost + bill.turned_away == arrived.total() > 100
-    assert bill.usage.input + bill.usage.cached_input == 90 * 100
-    assert bill.usage.output == 90 * 20
+    cost, arrived = ledger.cost(), server.arrived()
+    assert cost.calls == 90
+    assert cost.calls + cost.lost + cost.turned_away == arrived.total() > 100
+    assert cost.input == 90 * 100
+    assert cost.output == 90 * 20
     assert seen[-1].done == 90
     assert seen[-1].retries == arrived.total() - 90
-    again = ask(asked, table=table, store=store, ledger=ledger, terms=terms)
+    again = ask(asked, table=table, store=store, ledger=ledger, options=options)
     assert again == replies
     assert server.arrived() == arrived
 
 
-def test_progress_is_told_in_lines_of_which_the_last_is_the_end(plain_server, store, ledger, terms):
+def test_progress_is_told_in_lines_of_which_the_last_is_the_end(plain_server, store, ledger, options):
     table, lines = table_for(plain_server.port), list[str]()
     asked = {f"s{n}": request_to(table, "openai", f"slot-{200 + n}") for n in range(3)}
     with progress_line(lines.append, every_seconds=60) as on_progress:
-        ask(asked, table=table, store=store, ledger=ledger, terms=terms, on_progress=on_progress)
+        ask(asked, table=table, store=store, ledger=ledger, options=options, on_progress=on_progress)
     assert lines == ["replies 3/3: 3 answered, 0 known, 0 unusable, 0 missing, 0 retries, $0.00"]
 
 
-def test_one_hanging_call_costs_its_own_slot_only(plain_server, store, ledger, terms):
+def test_one_hanging_call_costs_its_own_slot_only(plain_server, store, ledger, options):
     table = table_for(plain_server.port)
     texts = ["slot-11 [[hangx9]]", *(f"slot-{n}" for n in range(12, 20))]
-    patience = Patience(deadline_seconds=1.0, max_tries=1)
+    limits = {"deadline_seconds": 1.0, "max_tries": 1}
     asked = {text: request_to(table, "openai", text) for text in texts}
-    replies = ask(asked, table=table, store=store, ledger=ledger, terms=terms.model_copy(update={"patience": patience}))
+    replies = ask(asked, table=table, store=store, ledger=ledger, options=options.model_copy(update=limits))
     assert [reply.status for reply in replies.values()] == ["unanswered"] + ["answered"] * 8
 
 
-def test_equal_requests_are_asked_once_and_samples_are_not_equal(plain_server, store, ledger, terms):
+def test_equal_requests_are_asked_once_and_samples_are_not_equal(plain_server, store, ledger, options):
     table = table_for(plain_server.port)
     asked = {"a": request_to(table, "openai", "slot-21"), "b": request_to(table, "openai", "slot-21")}
     asked["c"] = request_to(table, "openai", "slot-21", sample=1)
-    replies = ask(asked, table=table, store=store, ledger=ledger, terms=terms)
+    replies = ask(asked, table=table, store=store, ledger=ledger, options=options)
     assert replies["a"] == replies["b"]
     assert plain_server.arrived()["slot-21"] == 2
-    assert ledger.bill().calls == 2
+    assert ledger.cost().calls == 2
 
 
-def test_no_more_calls_are_in_flight_than_the_limits_allow(serve, store, ledger, terms):
+def test_no_more_calls_are_in_flight_than_the_limits_allow(serve, store, ledger, options):
     server = serve(latency=0.05)
     table = table_for(server.port, concurrency=4)
     asked = {f"s{n}": request_to(table, PROTOCOLS[n % 3], f"slot-{n}") for n in range(30)}
-    ask(asked, table=table, store=store, ledger=ledger, terms=terms.model_copy(update={"concurrency": 6}))
+    ask(asked, table=table, store=store, ledger=ledger, options=options.model_copy(update={"concurrency": 6}))
     assert max(event["most_open"] for event in server.events("served")) <= 6 * 2
 
 
 def test_an_unanswered_request_is_asked_again_by_a_later_run(one):
-    patience = Patience(max_tries=1)
-    assert one("openai", "slot-22 [[500]]", patience=patience).status == "unanswered"
-    assert one("openai", "slot-22 [[500]]", patience=patience).status == "answered"
+    limits = {"max_tries": 1}
+    assert one("openai", "slot-22 [[500]]", limits=limits).status == "unanswered"
+    assert one("openai", "slot-22 [[500]]", limits=limits).status == "answered"
 
 
-def test_the_call_cap_is_never_passed(serve, store, tmp_path, terms):
+def test_the_call_cap_is_never_passed(serve, store, tmp_path, options):
     server = serve(rate=0.3, seed=5)
     table = table_for(server.port)
     ledger = Ledger(tmp_path / "ledger.jsonl", Budget(calls=10))
     asked = {f"s{n}": request_to(table, "openai", f"slot-{n}") for n in range(30)}
-    replies = ask(asked, table=table, store=store, ledger=ledger, terms=terms)
-    bill = ledger.bill()
-    assert bill.calls + bill.lost == 10
+    replies = ask(asked, table=table, store=store, ledger=ledger, options=options)
+    cost = ledger.cost()
+    assert cost.calls + cost.lost == 10
     assert Counter(reply.status for reply in replies.values()) == {
-        "answered": bill.calls,
-        "unanswered": 30 - bill.calls,
+        "answered": cost.calls,
+        "unanswered": 30 - cost.calls,
     }
-    assert {reply.kind for reply in replies.values() if isinstance(reply, Unanswered)} == {NoReplyReason.BUDGET}
+    assert {reply.reason for reply in replies.values() if isinstance(reply, Unanswered)} == {NoReplyReason.BUDGET}
 
 
-def test_the_dollar_cap_is_never_passed_and_waits_for_calls_to_settle(plain_server, store, tmp_path, terms):
+def test_the_dollar_cap_is_never_passed_and_waits_for_calls_to_settle(plain_server, store, tmp_path, options):
     table = table_for(plain_server.port)
     asked = {f"s{n}": request_to(table, "openai-chat", f"slot-{100 + n}") for n in range(30)}
     worst, real = PRICE.worst(asked["s0"]), 340e-6
     ledger = Ledger(tmp_path / "ledger.jsonl", Budget(usd=worst * 1.01 + 9 * real))
-    replies = ask(asked, table=table, store=store, ledger=ledger, terms=terms)
+    replies = ask(asked, table=table, store=store, ledger=ledger, options=options)
     answered = [reply for reply in replies.values() if isinstance(reply, Answered)]
     assert len(answered) == 10
-    assert ledger.bill().dollars == pytest.approx(10 * real)
+    assert ledger.cost().paid_usd == pytest.approx(10 * real)
 
 
-def test_a_truncated_reply_can_be_continued(one, plain_server, store, ledger, terms):
+def test_a_truncated_reply_can_be_continued(one, plain_server, store, ledger, options):
     table = table_for(plain_server.port)
     first = request_to(table, "anthropic", "slot-23 [[truncate]]")
-    reply = ask({"it": first}, table=table, store=store, ledger=ledger, terms=terms)["it"]
+    reply = ask({"it": first}, table=table, store=store, ledger=ledger, options=options)["it"]
     assert isinstance(reply, Truncated)
-    rest = ask({"it": continued(first, reply)}, table=table, store=store, ledger=ledger, terms=terms)["it"]
+    rest = ask({"it": continued(first, reply)}, table=table, store=store, ledger=ledger, options=options)["it"]
     assert isinstance(rest, Answered)
     assert continued(first, reply).digest != first.digest
     whole = joined(reply, rest)
@@ -208,7 +208,7 @@ def test_a_reply_that_broke_off_before_its_first_word_cannot_be_continued():
         continued(request_to(table_for(9), "openai", "x"), Truncated(text=" ", usage=Usage(), stop="length"))
 
 
-def test_siblings_wait_until_the_shared_prefix_is_cached(serve, store, ledger, terms):
+def test_siblings_wait_until_the_shared_prefix_is_cached(serve, store, ledger, options):
     server = serve(latency=0.2)
     table = table_for(server.port)
     stable = "shared " * 1000
@@ -216,9 +216,9 @@ def test_siblings_wait_until_the_shared_prefix_is_cached(serve, store, ledger, t
     for n in range(6):
         messages = (Message(role="user", stable=stable, text=f"slot-{n}"),)
         asked[f"s{n}"] = table.request("anthropic", system="x", messages=messages, template="test/1")
-    ask(asked, table=table, store=store, ledger=ledger, terms=terms)
+    ask(asked, table=table, store=store, ledger=ledger, options=options)
     log = server.log.read_text().splitlines()
     assert '"slot-0"' in log[0]
     assert all('"slot-0"' not in line or "served" in line for line in log[1:])
     assert min(event["time"] for event in server.events("arrived")[1:]) - server.events("arrived")[0]["time"] >= 0.2
-    assert ledger.bill().saved_dollars == pytest.approx(6 * 40 * 1.5 / 1e6)
+    assert ledger.cost().saved_usd == pytest.approx(6 * 40 * 1.5 / 1e6)

@@ -77,10 +77,9 @@ def llm_mock_api(tmp_path_factory):
 
 
 @pytest.fixture
-def terms(terms):
+def options(options):
     """No deadline that a busy machine could pass: it would be one more fault than the proxy counts."""
-    patience = terms.patience.model_copy(update={"deadline_seconds": 120, "give_up_seconds": 240})
-    return terms.model_copy(update={"patience": patience})
+    return options.model_copy(update={"deadline_seconds": 120, "give_up_seconds": 240})
 
 
 @pytest.fixture
@@ -109,46 +108,46 @@ def table_of(port: int, *providers: str) -> ModelTable:
     return ModelTable(models=models)
 
 
-def ninety(table: ModelTable, store, ledger, terms):
+def ninety(table: ModelTable, store, ledger, options):
     names = list(table.models)
     asked = {f"s{n}": request_to(table, names[n % len(names)], f"slot-{n}, please") for n in range(90)}
-    return ask(asked, table=table, store=store, ledger=ledger, terms=terms)
+    return ask(asked, table=table, store=store, ledger=ledger, options=options)
 
 
-def test_llm_mock_api_answers_ninety_slots_over_all_three_protocols(llm_mock_api, store, ledger, terms):
-    replies = ninety(table_of(llm_mock_api, "anthropic", "openai", "openai-chat"), store, ledger, terms)
+def test_llm_mock_api_answers_ninety_slots_over_all_three_protocols(llm_mock_api, store, ledger, options):
+    replies = ninety(table_of(llm_mock_api, "anthropic", "openai", "openai-chat"), store, ledger, options)
     assert {type(reply) for reply in replies.values()} == {Answered}
     assert all(isinstance(kernel_of(reply, "kernel_function"), Extracted) for reply in replies.values())
     assert {reply.text for reply in replies.values()} == {REPLY}
-    bill = ledger.bill()
-    assert (bill.calls, bill.lost, bill.turned_away) == (90, 0, 0), ledger.lines()
-    assert bill.usage.output == sum(reply.usage.output for reply in replies.values()) > 0
-    assert not bill.usage.estimated
+    cost = ledger.cost()
+    assert (cost.calls, cost.lost, cost.turned_away) == (90, 0, 0), ledger.lines()
+    assert cost.output == sum(reply.usage.output for reply in replies.values()) > 0
+    assert not cost.estimated
 
 
-def test_fakellm_answers_ninety_slots_and_counts_as_many_as_the_ledger(fakellm, store, ledger, terms):
+def test_fakellm_answers_ninety_slots_and_counts_as_many_as_the_ledger(fakellm, store, ledger, options):
     before = served(fakellm)
-    replies = ninety(table_of(fakellm, "anthropic", "openai-chat"), store, ledger, terms)
+    replies = ninety(table_of(fakellm, "anthropic", "openai-chat"), store, ledger, options)
     assert {reply.text for reply in replies.values()} == {REPLY}
-    assert served(fakellm) - before == ledger.bill().calls == 90
+    assert served(fakellm) - before == ledger.cost().calls == 90
 
 
-def test_fakellm_streams_chat_without_a_token_count_which_is_then_estimated(fakellm, store, ledger, terms):
+def test_fakellm_streams_chat_without_a_token_count_which_is_then_estimated(fakellm, store, ledger, options):
     table = table_of(fakellm, "openai-chat")
-    reply = ask({"s": request_to(table, "openai-chat", "one")}, table=table, store=store, ledger=ledger, terms=terms)[
-        "s"
-    ]
+    reply = ask(
+        {"s": request_to(table, "openai-chat", "one")}, table=table, store=store, ledger=ledger, options=options
+    )["s"]
     assert reply.usage.estimated
     assert reply.usage.dollars > 0
 
 
-def test_fakellm_s_rate_limit_is_tried_again_until_the_tries_are_over(fakellm, store, ledger, terms):
+def test_fakellm_s_rate_limit_is_tried_again_until_the_tries_are_over(fakellm, store, ledger, options):
     table, before = table_of(fakellm, "anthropic", "openai-chat"), served(fakellm)
     whole = [name for name in table.models if name.endswith("-whole")]  # its streams know no errors
     asked = {name: request_to(table, name, "always limited") for name in whole}
-    replies = ask(asked, table=table, store=store, ledger=ledger, terms=terms)
-    assert {(reply.kind, reply.tries) for reply in replies.values()} == {("rate", terms.patience.max_tries)}
-    assert served(fakellm) - before == ledger.bill().turned_away == 2 * terms.patience.max_tries
+    replies = ask(asked, table=table, store=store, ledger=ledger, options=options)
+    assert {(reply.reason, reply.tries) for reply in replies.values()} == {("rate", options.max_tries)}
+    assert served(fakellm) - before == ledger.cost().turned_away == 2 * options.max_tries
 
 
 def served(port: int) -> int:
@@ -166,11 +165,11 @@ def check_against(proxy, replies, ledger):
     faults = Counter(event["fault"] for event in arrived)
     assert set(faults) == {"none", SLOW, *BEFORE, *AFTER}
     assert faults["none"] + faults[SLOW] == 90  # nothing is asked again once it was answered
-    bill = ledger.bill()
-    assert bill.calls == len({line.request for line in ledger.lines()}) == 90
-    assert bill.turned_away == faults["429"] + faults["500"] + faults["529"]
-    assert bill.lost == faults["drop"] + faults["lost"] + faults["cut"]
-    assert bill.calls + bill.turned_away + bill.lost == len(arrived)
+    cost = ledger.cost()
+    assert cost.calls == len({line.request for line in ledger.lines()}) == 90
+    assert cost.turned_away == faults["429"] + faults["500"] + faults["529"]
+    assert cost.lost == faults["drop"] + faults["lost"] + faults["cut"]
+    assert cost.calls + cost.turned_away + cost.lost == len(arrived)
     assert len(served) == 90 + faults["lost"] + faults["cut"]
     assert 0.2 < 1 - faults["none"] / len(arrived) < 0.4
     check_waits(arrived)
@@ -185,24 +184,24 @@ def check_waits(arrived):
             assert one["fault"] != "429" or next_one["time"] - one["time"] >= 0.9 * RETRY_AFTER_S
 
 
-def test_llm_mock_api_s_ninety_slots_through_faults_are_each_paid_once(llm_mock_api, before, store, ledger, terms):
+def test_llm_mock_api_s_ninety_slots_through_faults_are_each_paid_once(llm_mock_api, before, store, ledger, options):
     proxy = before(llm_mock_api)
-    replies = ninety(table_of(proxy.port, "anthropic", "openai", "openai-chat"), store, ledger, terms)
+    replies = ninety(table_of(proxy.port, "anthropic", "openai", "openai-chat"), store, ledger, options)
     check_against(proxy, replies, ledger)
-    assert not ledger.bill().usage.estimated
-    assert ledger.bill().usage.output == sum(event["made"] for event in proxy.events("delivered"))
+    assert not ledger.cost().estimated
+    assert ledger.cost().output == sum(event["made"] for event in proxy.events("delivered"))
 
 
-def test_fakellm_s_ninety_slots_through_faults_are_each_paid_once(fakellm, before, store, ledger, terms):
+def test_fakellm_s_ninety_slots_through_faults_are_each_paid_once(fakellm, before, store, ledger, options):
     counted, proxy = served(fakellm), before(fakellm)
-    replies = ninety(table_of(proxy.port, "anthropic", "openai-chat"), store, ledger, terms)
+    replies = ninety(table_of(proxy.port, "anthropic", "openai-chat"), store, ledger, options)
     check_against(proxy, replies, ledger)
     assert served(fakellm) - counted == len(proxy.events("served"))
 
 
-def test_a_round_through_faults_costs_nothing_the_second_time(fakellm, before, store, ledger, terms):
+def test_a_round_through_faults_costs_nothing_the_second_time(fakellm, before, store, ledger, options):
     proxy = before(fakellm, seed=1)
     table = table_of(proxy.port, "anthropic", "openai-chat")
-    replies, counted = ninety(table, store, ledger, terms), len(proxy.events("arrived"))
-    assert ninety(table, store, ledger, terms) == replies
+    replies, counted = ninety(table, store, ledger, options), len(proxy.events("arrived"))
+    assert ninety(table, store, ledger, options) == replies
     assert len(proxy.events("arrived")) == counted

@@ -70,7 +70,7 @@ def known(requests, folder):
 def check_ledger(server, folder):
     ledger = Ledger(folder / "run" / "ledger.jsonl")
     ledger.refresh()
-    bill = ledger.bill()
-    assert bill.calls == COUNT
-    assert bill.calls + bill.lost >= server.arrived().total()
-    assert bill.lost <= KILLS * 8
+    cost = ledger.cost()
+    assert cost.calls == COUNT
+    assert cost.calls + cost.lost >= server.arrived().total()
+    assert cost.lost <= KILLS * 8

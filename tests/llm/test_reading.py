@@ -9,20 +9,23 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llm_servers import PRICE, request_to, table_for
+from llm_servers import PROTOCOLS, request_to, table_for
 from pydantic import BaseModel
 
 from kopt.artifact import digest
-from kopt.llm import wire
 from kopt.llm.extract import Extracted, NoKernel, NotExtracted, continuations, kernel_in, kernel_of
 from kopt.llm.json_reply import NoJson, NotRead, Read, flags_of, object_in, object_of, value_of
+from kopt.llm.outcome import outcome, outcome_of_any
+from kopt.llm.provider import NotTheProtocol
 from kopt.llm.reply import Answered, Empty, NoReplyReason, Refused, Truncated, Unanswered, Usage, joined
 
 NAME = "kernel_function"
 GOOD = "import triton\n\n\ndef kernel_function(x):\n    return x\n"
 OTHER = "import triton\n\n\ndef helper(x):\n    return x\n"
 USED = Usage()
-ASKED = request_to(table_for(1), "openai", "x")
+TABLE = table_for(1)
+CHAT = TABLE.model("openai-chat")
+ASKED = request_to(TABLE, "openai-chat", "x")
 
 
 def answered(text: str) -> Answered:
@@ -78,7 +81,7 @@ MISSING = {
     NoKernel.TRUNCATED: Truncated(text=f"```python\n{GOOD}\n\ndef more(", usage=USED, stop="length"),
     NoKernel.REFUSED: Refused(text="No.", usage=USED, stop="refusal"),
     NoKernel.EMPTY: Empty(usage=USED, stop="stop"),
-    NoKernel.UNANSWERED: Unanswered(kind=NoReplyReason.BUDGET, detail="over"),
+    NoKernel.UNANSWERED: Unanswered(reason=NoReplyReason.BUDGET, detail="over"),
 }
 
 
@@ -194,21 +197,38 @@ def test_a_truncated_object_says_so():
     assert object_of(reply).reason is NoJson.TRUNCATED
 
 
-@given(JSON)
-def test_any_body_is_a_reply_or_not_the_protocol(body):
-    with contextlib.suppress(wire.NotTheProtocol):
-        wire.reply(body, ASKED, PRICE)
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@given(body=JSON)
+def test_any_body_is_a_reply_or_not_the_protocol(protocol, body):
+    with contextlib.suppress(NotTheProtocol):
+        outcome(body, ASKED, TABLE.model(protocol))
+    with contextlib.suppress(NotTheProtocol):
+        outcome_of_any(body, ASKED, TABLE.model(protocol))
 
 
 def test_a_reply_with_half_a_character_can_be_kept():
     choice = {"message": {"content": "a\ud800b"}, "finish_reason": "stop"}
-    assert len(digest(wire.reply({"choices": [choice]}, ASKED, PRICE))) == 64
+    assert len(digest(outcome({"choices": [choice]}, ASKED, CHAT))) == 64
+
+
+def test_an_escaped_half_of_a_character_in_json_can_be_kept():
+    """JSON may escape a lone surrogate, which no file can hold."""
+    shape = value_of(answered('{"count": 1, "name": "a\\ud800b"}'), Shape)
+    assert shape == Shape(count=1, name="a?b")
+    assert len(digest(object_of(answered('{"\\ud800": ["\\udfff"]}')))) == 64
+
+
+@pytest.mark.parametrize("count", [10**400, 10**13, -1, 1.5, "1", float("nan"), float("inf")])
+def test_a_count_of_tokens_that_is_none_is_not_the_protocol(count):
+    usage = {"prompt_tokens": count, "completion_tokens": 5}
+    with pytest.raises(NotTheProtocol):
+        outcome({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}, ASKED, CHAT)
 
 
 def test_reasoning_that_a_server_hides_from_the_output_is_paid_all_the_same():
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 115}
     choice = {"message": {"content": "x"}, "finish_reason": "stop"}
-    reply = wire.reply({"choices": [choice], "usage": usage}, ASKED, PRICE)
+    reply = outcome({"choices": [choice], "usage": usage}, ASKED, CHAT)
     assert (reply.usage.output, reply.usage.reasoning) == (105, 100)
 
 

@@ -9,8 +9,8 @@ import pytest
 from llm_servers import PRICE, PROTOCOLS, request_to, table_for
 
 from kopt.errors import CorruptArtifact
-from kopt.llm import client
 from kopt.llm.ask import ask, replay, replies_of
+from kopt.llm.client import Clients
 from kopt.llm.exchange import Pending, exchange
 from kopt.llm.ledger import Ledger
 from kopt.llm.pack import pack, unpack
@@ -31,8 +31,8 @@ def record(store, requests=ASKED):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    """Any attempt to make a provider's client, or to open a socket, fails the test."""
-    monkeypatch.setattr(client, "connect", lambda *_: pytest.fail("a provider's client was made"))
+    """Any attempt to make a provider's connection, or to open a socket, fails the test."""
+    monkeypatch.setattr(Clients, "connection", lambda *_: pytest.fail("a provider's connection was made"))
     monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a connection was opened"))
 
 
@@ -43,18 +43,18 @@ class TestReplay:
             label: f"reply to {label}" for label in ASKED
         }
 
-    def test_a_live_round_whose_replies_are_all_known_makes_no_client_either(self, no_network, store, ledger, terms):
+    def test_a_live_round_whose_replies_are_all_known_makes_no_client_either(self, no_network, store, ledger, options):
         record(store)
-        replies = ask(ASKED, table=TABLE, store=store, ledger=ledger, terms=terms)
+        replies = ask(ASKED, table=TABLE, store=store, ledger=ledger, options=options)
         assert all(reply.status == "answered" for reply in replies.values())
-        assert ledger.bill().reused == 6
-        assert ledger.bill().dollars == 0
+        assert ledger.cost().stored == 6
+        assert ledger.cost().paid_usd == 0
 
     def test_it_names_what_is_missing(self, no_network, store):
         record(store, {"s0": ASKED["s0"]})
         missing = replay(ASKED, store=store)["s1"]
         assert isinstance(missing, Unanswered)
-        assert missing.kind is NoReplyReason.MISSING
+        assert missing.reason is NoReplyReason.MISSING
         assert ASKED["s1"].digest in missing.detail
         assert missing.detail.startswith("s1: ")
 
@@ -98,8 +98,8 @@ class TestExchange:
         replies = swap()
         assert all(isinstance(reply, Answered) for reply in replies.values())
         assert replies["s1"].usage.dollars == pytest.approx((100 * 2.0 + 20 * 10.0) / 1e6 / 2)
-        assert ledger.bill().calls == 6
-        assert ledger.bill().dollars == pytest.approx(sum(reply.usage.dollars for reply in replies.values()))
+        assert ledger.cost().calls == 6
+        assert ledger.cost().paid_usd == pytest.approx(sum(reply.usage.dollars for reply in replies.values()))
 
     def test_batch_output_may_begin_with_a_byte_order_mark_and_hold_other_ends_of_lines(self, swap, folder):
         swap()

@@ -13,7 +13,7 @@ from kopt.errors import ConfigError
 from kopt.llm.doctor import check_online
 from kopt.llm.forecast import TYPICAL, Calls, estimate_cost, plan
 from kopt.llm.reply import Usage
-from kopt.llm.table import ModelTable, Price, load_table, missing_keys
+from kopt.llm.table import ModelTable, Price, key_faults, load_table
 
 SHIPPED = Path(__file__).parents[2] / "config" / "models.yaml"
 GOOD = {
@@ -44,8 +44,16 @@ WRONG = {
     "an infinite price": (lambda e: e["price"].update(input=float("inf")), "models.mine.price.input"),
     "a misspelled key": (lambda e: e.update(concurency=3), "did you mean 'concurrency'?"),
     "a misspelled price": (lambda e: e["price"].update(imput=3), "did you mean 'input'?"),
-    "an unknown provider": (lambda e: e.update(provider="bard"), "'anthropic', 'openai' or 'openai-chat'"),
+    "an unknown provider": (lambda e: e.update(provider="bard"), "a provider is 'anthropic', "),
     "no address": (lambda e: e.update(base_url="localhost"), "models.mine.base_url"),
+    "a port that is none": (lambda e: e.update(base_url="http://host:port/v1"), "models.mine.base_url"),
+    "a port that is too large": (lambda e: e.update(base_url="http://host:65536"), "models.mine.base_url"),
+    "an address half written": (lambda e: e.update(base_url="http://[::1/v1"), "models.mine.base_url"),
+    "an address without a host": (lambda e: e.update(base_url="http://:80/v1"), "models.mine.base_url"),
+    "an address with a control character": (lambda e: e.update(base_url="http://host/\x7f"), "models.mine.base_url"),
+    "a key of other scripts": (lambda e: e.update(key_variable="KEY１"), "must be the name of an environment variable"),
+    "a number of other scripts": (lambda e: e.update(concurrency="１"), "models.mine.concurrency"),
+    "a price that is none": (lambda e: e["price"].update(input=float("nan")), "models.mine.price.input"),
     "a password in the address": (lambda e: e.update(base_url="http://u:p@host/v1"), "models.mine.base_url"),
     "no concurrency": (lambda e: e.update(concurrency=0), "models.mine.concurrency"),
 }
@@ -63,13 +71,21 @@ def test_a_key_written_where_its_variable_belongs_is_refused_and_not_repeated(tm
     assert "sk-secret" not in line
 
 
-@pytest.mark.parametrize("content", ["models: [", "[]", "3", "modles: {}"])
+@pytest.mark.parametrize(
+    "content", ["models: [", "[]", "3", "modles: {}", "models: 2026-13-01", "models: \x00", "[" * 5000]
+)
 def test_what_is_no_table_is_one_line(tmp_path, content):
     path = tmp_path / "models.yaml"
     path.write_text(content)
     with pytest.raises(ConfigError) as caught:
         load_table(path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_text_is_one_line(tmp_path):
+    (tmp_path / "models.yaml").write_bytes(b"models: \xff")
+    with pytest.raises(ConfigError, match="not YAML"):
+        load_table(tmp_path / "models.yaml")
 
 
 def test_a_missing_file_is_one_line(tmp_path):
@@ -81,9 +97,9 @@ def test_the_shipped_table_has_the_presets_models_with_prices_and_key_variables(
     table = load_table(SHIPPED)
     assert set(table.models) == {"claude-opus-4.6", "claude-opus-4.5", "gpt-5", "gpt-5-4", "gemini-2-5-pro"}
     assert all(entry.price.output > entry.price.input > 0 for entry in table.models.values())
-    assert len(missing_keys(table, table.models, {})) == 5
-    assert missing_keys(table, ["gpt-5"], {"OPENAI_API_KEY": "x\n"}) == []
-    (line,) = missing_keys(table, ["gpt-5"], {"OPENAI_API_KEY": "secret\nother"})
+    assert len(key_faults(table, table.models, {})) == 5
+    assert key_faults(table, ["gpt-5"], {"OPENAI_API_KEY": "x\n"}) == {}
+    (line,) = key_faults(table, ["gpt-5"], {"OPENAI_API_KEY": "secret\nother"}).values()
     assert "OPENAI_API_KEY" in line
     assert "secret" not in line
 

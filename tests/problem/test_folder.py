@@ -80,7 +80,7 @@ def test_a_path_to_no_problem_is_refused_and_only_shipped_problems_are_named(tmp
     (tmp_path / "own" / "problem.yaml").touch()
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "file").touch()
-    with pytest.raises(ProblemError, match=r"no folder|holds no problem") as caught:
+    with pytest.raises(ProblemError, match=r"not a folder|holds no problem") as caught:
         find(f"{tmp_path}/own/{word}" if word.startswith("..") else f"{tmp_path}/{word}", PROBLEMS)
     said = str(caught.value)
     assert said.endswith(f"; problems are {', '.join(names(PROBLEMS))}")
@@ -90,7 +90,7 @@ def test_a_path_to_no_problem_is_refused_and_only_shipped_problems_are_named(tmp
 
 def test_a_name_is_never_looked_for_in_the_working_directory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    with pytest.raises(ProblemError, match="'' is no folder"):
+    with pytest.raises(ProblemError, match="'' is not a folder"):
         find("", PROBLEMS)
     with pytest.raises(ProblemError, match="unknown problem 'xxx"):
         load(find("x" * 300, PROBLEMS))
@@ -106,7 +106,7 @@ def test_a_folder_that_holds_a_part_of_a_problem_is_told_what_is_missing(folder:
 def test_a_pipe_is_no_file_of_a_problem(folder: Path, name: str) -> None:
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    with pytest.raises(ProblemError, match=f"matvec/{name} is no file"):
+    with pytest.raises(ProblemError, match=f"matvec/{name} is not a file"):
         load(folder)
 
 

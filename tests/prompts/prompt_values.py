@@ -9,7 +9,7 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, EagerOp, Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts
 from kopt.model.technique import Technique
 from kopt.prompts.context import Assignment, Event, Memory, Parent, ParentTimes, PromptContext, Reflection, Share
-from kopt.prompts.repair import Failure
+from kopt.prompts.repair import FailedProposal
 
 REFERENCE = """\
 import torch
@@ -93,7 +93,7 @@ TAXONOMY = (
     Technique(name="loop_unrolling", description="Loops are unrolled.", llm_hint="tl.static_range."),
 )
 
-SETTING = PromptContext(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.7.1", techniques=TAXONOMY)
+CONTEXT = PromptContext(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.7.1", techniques=TAXONOMY)
 
 BUILT = Built(
     fingerprint="f" * 64,
@@ -111,7 +111,7 @@ BUILT = Built(
     ),
 )  # fmt: skip
 
-STANDING = ParentTimes(
+TIMES = ParentTimes(
     ms=0.0312, low_ms=0.0309, high_ms=0.0316, estimated=False, floor_ms=0.0107, roofline_share=0.343, eager_ms=0.0224,
     compile_ms=0.0221, best_ms=0.0251, seed_ms=0.0712,
 )  # fmt: skip
@@ -130,7 +130,7 @@ COUNTERS = Profile(
 )
 
 PARENT = Parent(
-    kernel=Kernel(source=SOURCE), standing=STANDING, build=BUILT, profile=COUNTERS, techniques=("vectorized_load",)
+    kernel=Kernel(source=SOURCE), times=TIMES, build=BUILT, profile=COUNTERS, techniques=("vectorized_load",)
 )
 
 DIRECTION = Direction(
@@ -165,7 +165,7 @@ MEMORY = Memory(
 
 ASSIGNMENT = Assignment(direction=DIRECTION, others=(SECOND,), sample=1, samples=3, avoid=("vectorized_load",))
 
-FAILURE = Failure(
+FAILED = FailedProposal(
     stage="build",
     phase="compile",
     reason="at 12:8: arange's arguments must be powers of two",

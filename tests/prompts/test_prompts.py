@@ -18,25 +18,26 @@ from hypothesis import strategies as st
 from prompt_values import (
     ASSIGNMENT,
     BUILT,
+    CONTEXT,
     DEVICE,
-    FAILURE,
+    FAILED,
     MEMORY,
     PARENT,
-    SETTING,
     SOURCE,
-    STANDING,
     TAXONOMY,
+    TIMES,
 )
 
 from kopt.prompts.classify import classify, evidence
 from kopt.prompts.context import Assignment, Event, Memory
 from kopt.prompts.diagnose import Answer, diagnose, directions
 from kopt.prompts.guidance import triton_guidance
-from kopt.prompts.propose import TOTAL_TOKENS, propose, run_sections
+from kopt.prompts.propose import TOTAL_TOKENS, propose
 from kopt.prompts.reflect import Answer as Lessons
 from kopt.prompts.reflect import reflect, reflection
 from kopt.prompts.repair import repair
 from kopt.prompts.sections import Prompt, Section, assemble, code, estimate_tokens, fit
+from kopt.prompts.shared_sections import run_sections
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 
@@ -44,12 +45,12 @@ BARE = PARENT.model_copy(update={"build": None, "profile": None, "techniques": (
 ALONE = Assignment(direction=ASSIGNMENT.direction)
 
 PROMPTS = {
-    "propose": lambda: propose(SETTING, PARENT, MEMORY, ASSIGNMENT),
-    "propose_bare": lambda: propose(SETTING, BARE, Memory(), ALONE),
-    "repair": lambda: repair(SETTING, PARENT, ASSIGNMENT, FAILURE, 1, 3),
-    "diagnose": lambda: diagnose(SETTING, PARENT, MEMORY, 2),
+    "propose": lambda: propose(CONTEXT, PARENT, MEMORY, ASSIGNMENT),
+    "propose_bare": lambda: propose(CONTEXT, BARE, Memory(), ALONE),
+    "repair": lambda: repair(CONTEXT, PARENT, ASSIGNMENT, FAILED, 1, 3),
+    "diagnose": lambda: diagnose(CONTEXT, PARENT, MEMORY, 2),
     "classify": lambda: classify(SOURCE, TAXONOMY[1:], decided={"split_k_reduce": False}, build=BUILT, device=DEVICE),
-    "reflect": lambda: reflect(SETTING, 2, MEMORY.events, STANDING, MEMORY),
+    "reflect": lambda: reflect(CONTEXT, 2, MEMORY.events, TIMES, MEMORY),
 }
 
 
@@ -104,13 +105,13 @@ def test_no_prompt_shows_a_hidden_workload():
 
 
 def test_what_siblings_share_does_not_depend_on_the_slot():
-    one, two = (propose(SETTING, PARENT, MEMORY, given) for given in (ASSIGNMENT, ALONE))
+    one, two = (propose(CONTEXT, PARENT, MEMORY, given) for given in (ASSIGNMENT, ALONE))
     assert (one.system, one.stable) == (two.system, two.stable)
     assert one.text != two.text
 
 
 def test_a_patch_level_of_triton_asks_nothing_new():
-    pages = {run_sections(SETTING.model_copy(update={"triton": version}))[3] for version in ("3.7.1", "3.7.2+git1")}
+    pages = {run_sections(CONTEXT.model_copy(update={"triton": version}))[3] for version in ("3.7.1", "3.7.2+git1")}
     assert len(pages) == 1
     assert "3.7" in pages.pop().name
 
@@ -125,10 +126,10 @@ class TestBudgets:
     def test_sections_leave_in_the_stated_order(self):
         long = Memory(events=tuple(MEMORY.events[0].model_copy(update={"name": f"r{n}"}) for n in range(400)))
         huge = PARENT.model_copy(update={"kernel": PARENT.kernel.model_copy(update={"source": SOURCE * 200})})
-        setting = SETTING.model_copy(
-            update={"problem": SETTING.problem.model_copy(update={"reference": "# line of reference\n" * 5000})}
+        context = CONTEXT.model_copy(
+            update={"problem": CONTEXT.problem.model_copy(update={"reference": "# line of reference\n" * 5000})}
         )
-        prompt = propose(setting, huge, long, ASSIGNMENT)
+        prompt = propose(context, huge, long, ASSIGNMENT)
         assert prompt.tokens <= TOTAL_TOKENS
         assert {"Reference program", "Kernel to improve", "Recent tries"} <= set(prompt.shortened)
         for kept in ("## Contract", "## Your direction", "## Kernel to improve", "## Its time", "## Answer"):
@@ -217,7 +218,7 @@ def test_a_reflection_is_short():
 
 def test_events_without_a_time_say_their_outcome():
     prompt = reflect(
-        SETTING, 1, (Event(name="r1a0s0", model="m", description="", outcome="incorrect"),), STANDING, Memory()
+        CONTEXT, 1, (Event(name="r1a0s0", model="m", description="", outcome="incorrect"),), TIMES, Memory()
     )
     assert "r1a0s0 (m): no description -> incorrect" in prompt.text
 

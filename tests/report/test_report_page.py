@@ -3,11 +3,12 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kopt.model.build import Phase
-from kopt.report.costs import LabelledCost, by_model, by_round, by_round_and_purpose, by_slot, total
+from kopt.model.cost import total
+from kopt.report.costs import LabelledCost, by_model, by_round, by_round_and_purpose, by_slot
 from kopt.report.curve import curve, ticks
 from kopt.report.diff import diff
 from kopt.report.lineage import chain, graph
@@ -248,6 +249,7 @@ def test_models_share_out_every_candidate(record):
 
 
 @given(st.floats(1e-4, 1e3), st.floats(1.01, 1e4))
+@example(0.00010000000000000002, 4.0)
 def test_ticks_lie_in_the_frame_and_are_few(low, ratio):
     found = ticks(low, low * ratio)
     assert found == sorted(set(found))

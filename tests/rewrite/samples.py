@@ -10,7 +10,7 @@ from kopt.model.diagnosis import Direction
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, TensorSpec, Workload, WorkloadFacts
 from kopt.problem.folder import load
-from kopt.rewrite.propose import RewriteFacts
+from kopt.rewrite.transformation import RewriteFacts
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("gemma3_swiglu", "layernorm", "matvec", "maxpool3d", "rmsnorm", "softmax")

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kopt.artifact import text_digest
-from kopt.rewrite.propose import TRANSFORMATIONS, names, propose, repair
+from kopt.rewrite.catalogue import TRANSFORMATIONS, names
+from kopt.rewrite.propose import propose, repair
 from tests.rewrite import samples
 
 SOURCES = samples.sources()
@@ -20,10 +21,10 @@ FACTS = samples.facts()
 @settings(deadline=None, max_examples=15)
 @given(name=st.sampled_from(sorted(SOURCES)), seed=st.integers(0, 10**6))
 def test_the_same_arguments_give_the_same_proposal(name, seed):
-    one, other = (
+    first, second = (
         propose(SOURCES[name], direction=samples.direction(), facts=FACTS, seed=seed, exclude=set()) for _ in range(2)
     )
-    assert one == other
+    assert first == second
 
 
 def test_a_proposal_does_not_depend_on_the_hash_seed():
@@ -129,7 +130,7 @@ def test_a_repair_after_a_lack_of_resources_asks_for_less():
     assert footprint(parse(again.source), FACTS) < footprint(parse(failed), FACTS)
 
 
-def test_every_kind_is_described():
+def test_every_transformation_is_described():
     assert names() == tuple(TRANSFORMATIONS)
     assert len(names()) >= 16
-    assert all(kind.description and kind.bottlenecks for kind in TRANSFORMATIONS.values())
+    assert all(each.description and each.bottlenecks for each in TRANSFORMATIONS.values())

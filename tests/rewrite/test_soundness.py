@@ -1,11 +1,12 @@
-"""Every kind of transformation keeps the result of a kernel, on even and ragged shapes, in the Triton interpreter."""
+"""Every transformation keeps the result of a kernel, on even and ragged shapes, in the Triton interpreter."""
 
 import json
 import subprocess
 import sys
 from random import Random
 
-from kopt.rewrite.propose import TRANSFORMATIONS, propose
+from kopt.rewrite.catalogue import TRANSFORMATIONS
+from kopt.rewrite.propose import propose
 from kopt.rewrite.source.module import parse
 from tests.rewrite import samples
 
@@ -15,28 +16,28 @@ AFTER = {
     "flatten_loop": "persistent_grid",
     "group_size": "grid_swizzle",
 }
-"""Kinds that change what another kind has made, with that kind."""
+"""Transformations that change what another has made, with that other one."""
 
 
-def apply(kind: str, source: str, seed: int) -> str | None:
+def apply(transformation: str, source: str, seed: int) -> str | None:
     module = parse(source)
     assert module is not None
-    for site in TRANSFORMATIONS[kind].sites(module, samples.facts()):
-        change = TRANSFORMATIONS[kind].apply(module, site, Random(seed))
+    for site in TRANSFORMATIONS[transformation].sites(module, samples.facts()):
+        change = site.apply(Random(seed))
         if change is not None:
             return change.source
     return None
 
 
 def chains() -> list[tuple[str, str, str]]:
-    """Every kind once, on the first kernel that it applies to, itself or after the kind that makes it applicable."""
+    """Every transformation once, on the first kernel that it applies to, alone or after the one that makes it apply."""
     found = []
-    for seed, kind in enumerate(TRANSFORMATIONS):
+    for seed, transformation in enumerate(TRANSFORMATIONS):
         for name, source in samples.sources().items():
-            start = apply(AFTER[kind], source, seed) if kind in AFTER else source
-            changed = apply(kind, start, seed) if start else None
+            start = apply(AFTER[transformation], source, seed) if transformation in AFTER else source
+            changed = apply(transformation, start, seed) if start else None
             if changed is not None and changed != start:
-                found.append((name, kind, changed))
+                found.append((name, transformation, changed))
                 break
     return found
 
@@ -45,13 +46,13 @@ def stacked() -> list[tuple[str, str, str]]:
     """A proposal of a proposal of a proposal, per kernel."""
     found = []
     for number, (name, source) in enumerate(samples.sources().items()):
-        kinds = []
+        steps = []
         for step in range(3):
             rewrite = propose(source, direction=samples.direction(), facts=samples.facts(), seed=number, exclude=set())
             assert rewrite is not None
             source = rewrite.source
-            kinds.append(f"{step}: {rewrite.description}")
-        found.append((name, "; ".join(kinds), source))
+            steps.append(f"{step}: {rewrite.description}")
+        found.append((name, "; ".join(steps), source))
     return found
 
 
@@ -69,9 +70,9 @@ def judged(jobs: list[tuple[str, str, str]]) -> dict[str, str]:
     return failed
 
 
-def test_every_kind_applies_to_some_kernel():
-    assert [kind for _, kind, _ in chains()] == list(TRANSFORMATIONS)
+def test_every_transformation_applies_to_some_kernel():
+    assert [transformation for _, transformation, _ in chains()] == list(TRANSFORMATIONS)
 
 
-def test_every_kind_and_stacks_of_them_keep_the_result():
+def test_every_transformation_and_stacks_of_them_keep_the_result():
     assert judged([*chains(), *stacked()]) == {}

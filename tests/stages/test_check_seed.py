@@ -9,9 +9,10 @@ import pytest
 from kopt.errors import ProblemError
 from kopt.load_config import load_device
 from kopt.model.build import Phase
+from kopt.model.options import JudgeOptions
 from kopt.model.trial import BuildRow
 from kopt.model.verdict import Failed, Incorrect, Passed
-from kopt.preflight.check_seed import Attempt, check_attempt, refuse
+from kopt.preflight.check_seed import SeedCheck, refuse, try_seed
 from kopt.problem import folder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,47 +25,47 @@ def failed(phase):
     return Failed(judge="interpret", phase=phase, reason="because")
 
 
-@pytest.mark.parametrize("judge", ["interpret", "cuda"])
-def test_a_wrong_seed_is_refused_on_one_line(judge):
+@pytest.mark.parametrize("measures", [False, True])
+def test_a_wrong_seed_is_refused_on_one_line(measures):
     with pytest.raises(ProblemError, match=r"fix kernel\.py: incorrect: element 0 is 2\.0, not 1\.0$"):
-        refuse(BUILT, WRONG, judge)
+        refuse(BUILT, WRONG, measures=measures)
 
 
-@pytest.mark.parametrize("judge", ["interpret", "cuda"])
-def test_a_right_seed_is_not_refused(judge):
-    refuse(BUILT, PASSED, judge)
+@pytest.mark.parametrize("measures", [False, True])
+def test_a_right_seed_is_not_refused(measures):
+    refuse(BUILT, PASSED, measures=measures)
 
 
 def test_a_seed_that_does_not_build_is_refused():
     row = BUILT.model_copy(update={"status": "failed", "phase": "compile", "reason": "because"})
     with pytest.raises(ProblemError, match="compile: because"):
-        refuse(row, None, "interpret")
+        refuse(row, None, measures=False)
 
 
 @pytest.mark.parametrize("phase", [Phase.INTERPRET, Phase.TIMEOUT, Phase.CRASH])
 def test_what_only_the_interpreter_cannot_run_is_left_to_a_gpu(phase):
-    refuse(BUILT, failed(phase), "cuda")
+    refuse(BUILT, failed(phase), measures=True)
     with pytest.raises(ProblemError, match=f"{phase.value}: because"):
-        refuse(BUILT, failed(phase), "interpret")
+        refuse(BUILT, failed(phase), measures=False)
 
 
 def test_a_seed_that_computes_with_torch_is_refused_on_a_gpu_too():
     with pytest.raises(ProblemError, match="fallback: because"):
-        refuse(BUILT, failed(Phase.FALLBACK), "cuda")
+        refuse(BUILT, failed(Phase.FALLBACK), measures=True)
 
 
-def attempt(store, judge_seconds):
-    return Attempt(
+def check(store, judge_seconds):
+    return SeedCheck(
         problem=folder.load(ROOT / "config/problems/softmax"), device=load_device("h100", ROOT), store=store,
-        judge="interpret", seed=1, build_seconds=120.0, judge_seconds=judge_seconds,
+        options=JudgeOptions(seed=1, judge_seconds=judge_seconds), build_seconds=120.0, measures=False,
     )  # fmt: skip
 
 
 def test_a_timeout_refuses_and_is_not_kept_so_that_the_next_call_tries_again(tmp_path, capfd):
     with pytest.raises(ProblemError, match=r"cannot be used, fix kernel\.py: timeout: "):
-        check_attempt(attempt(tmp_path, 0.05))
+        try_seed(check(tmp_path, 0.05))
     assert not list(tmp_path.glob("verdict/**/*.json"))
-    check_attempt(attempt(tmp_path, 120.0))
+    try_seed(check(tmp_path, 120.0))
     assert len(list(tmp_path.glob("verdict/**/*.json"))) == 1
-    check_attempt(attempt(tmp_path, 120.0))
+    try_seed(check(tmp_path, 120.0))
     assert capfd.readouterr().err.count("checking the seed kernel") == 2

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from kopt.cli import main
+from kopt.cli import COMMANDS, main
 from kopt.commands.parts import examination
 from kopt.commands.parts.evaluation import Evaluated, estimated_time, in_words, measured_time
 from kopt.device.hardware.gpus import Gpu
+from kopt.discovery import module_names
 from kopt.model.environment import Conditions
 from kopt.model.timing import Estimated, Measured, WorkloadEstimate, WorkloadTiming
 from kopt.sandbox.cage import cage_features
@@ -21,6 +22,28 @@ from kopt.sandbox.cage import cage_features
 ROOT = Path(__file__).resolve().parents[2]
 SEED = ROOT / "config" / "problems" / "softmax" / "kernel.py"
 HIDDEN = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+
+
+def test_each_module_of_the_package_is_a_command_under_its_own_name(capsys):
+    for name in module_names(COMMANDS):
+        with pytest.raises(SystemExit, match="0"):
+            main([name, "--help"])
+        assert capsys.readouterr().out.startswith(f"usage: kopt {name} ")
+
+
+def test_help_lists_every_command_and_imports_nothing_slow():
+    slow = ("torch", "triton", "snakemake", "numpy", "pandas", "pyarrow", "openai", "anthropic")
+    program = f"""
+import sys
+from kopt.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    print([name for name in {slow} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(f"\n    {name} " in done.stdout for name in module_names(COMMANDS))
 
 
 def kopt(*words, environment=HIDDEN):
@@ -124,14 +147,14 @@ def test_a_store_that_cannot_be_a_folder_is_refused_before_anything_runs(tmp_pat
     file.touch()
     loop.symlink_to("loop")
     for store in (file, file / "deeper", loop):
-        assert "is no folder" in refused(capsys, command, SEED, "--problem", "softmax", "--store", store)
+        assert "is not a folder" in refused(capsys, command, SEED, "--problem", "softmax", "--store", store)
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (bytes(range(256)), "is no UTF-8 text"),
-        ("# -*- coding: latin-1 -*-\n# \xe9\n".encode("latin-1"), "is no UTF-8 text"),
+        (bytes(range(256)), "is not UTF-8 text"),
+        ("# -*- coding: latin-1 -*-\n# \xe9\n".encode("latin-1"), "is not UTF-8 text"),
     ],
 )
 def test_a_kernel_that_is_no_text_is_refused(tmp_path, capsys, content, said):
@@ -145,10 +168,10 @@ def test_what_is_no_file_is_refused_and_a_pipe_keeps_nobody_waiting(tmp_path, ca
     loop.symlink_to("loop")
     for path in (pipe, loop, tmp_path, tmp_path / ("x" * 300)):
         for words in (["evaluate", path, "--problem", "softmax"], ["build", path, "--problem", "softmax"]):
-            assert "it is no file; give a kernel's Python file" in refused(capsys, *words)
-        assert "it is no file; give a YAML file" in refused(capsys, "cost", "--configfile", path)
+            assert "it is not a file; give a kernel's Python file" in refused(capsys, *words)
+        assert "it is not a file; give a YAML file" in refused(capsys, "cost", "--configfile", path)
         for command in ("unpack", "replay"):
-            assert "it is no file; give an archive" in refused(capsys, command, path, "--store", tmp_path)
+            assert "it is not a file; give an archive" in refused(capsys, command, path, "--store", tmp_path)
 
 
 def test_a_byte_order_mark_is_no_part_of_a_kernel(tmp_path):

@@ -16,13 +16,19 @@ from llm_servers import FaultServer, request_to, table_for
 from kopt import cli
 from kopt.commands.pack import pack_run
 from kopt.commands.parts.run_cost import run_cost
-from kopt.config import Config
+from kopt.config import CallOptions, Config
 from kopt.jobs.asker import Asker
-from kopt.llm.ask import Terms, ask, replies_of
+from kopt.llm.ask import ask, replies_of
 from kopt.llm.ledger import Ledger
 from kopt.llm.pack import unpack
 from kopt.llm.request import key_of
+from kopt.run_settings import RunSettings
 from kopt.store import Store
+
+
+def asking(**settings):
+    """How replies come to a run that asks a language model."""
+    return RunSettings(Config(models=("m",), **settings)).asking
 
 
 def said(capsys, *words):
@@ -75,7 +81,7 @@ def server(tmp_path):
 def test_a_run_s_bill_and_its_packed_replies(capsys, server, tmp_path):
     run, table = tmp_path / "run", table_for(server.port)
     asked = {f"r1a0s{n}": request_to(table, "openai", f"slot-{n}") for n in range(3)}
-    ask(asked, table=table, store=Store(tmp_path / "store"), ledger=Ledger(run / "ledger.jsonl"), terms=Terms())
+    ask(asked, table=table, store=Store(tmp_path / "store"), ledger=Ledger(run / "ledger.jsonl"), options=CallOptions())
     words = ("cost", "--run", str(run))
     lines = [line.split() for line in said(capsys, *words, "--slots")[1].splitlines()]
     usd = f"${3 * (60 * 2.0 + 40 * 0.5 + 20 * 10.0) / 1e6:.4f}"
@@ -95,7 +101,7 @@ def test_a_run_of_known_replies_paid_nothing_and_says_so(capsys, server, tmp_pat
     table, store = table_for(server.port), Store(tmp_path / "store")
     asked = {"r1a0s0": request_to(table, "openai", "one"), "r1d0": request_to(table, "openai", "two")}
     for run in ("first", "again"):
-        ask(asked, table=table, store=store, ledger=Ledger(tmp_path / run / "ledger.jsonl"), terms=Terms())
+        ask(asked, table=table, store=store, ledger=Ledger(tmp_path / run / "ledger.jsonl"), options=CallOptions())
     first, again = (run_cost(tmp_path / run) for run in ("first", "again"))
     assert (first.replayed, again.replayed, again.total.paid_usd) == (False, True, 0.0)
     assert again.total.stored_usd == pytest.approx(first.total.paid_usd)
@@ -107,19 +113,18 @@ def test_a_run_of_known_replies_paid_nothing_and_says_so(capsys, server, tmp_pat
 def test_a_packed_run_lacks_elsewhere_what_it_lacked_here(server, tmp_path):
     table, here, there = table_for(server.port), Store(tmp_path / "here"), Store(tmp_path / "there")
     asked = {f"r1a0s{n}": request_to(table, "openai", f"slot-{n} {order}") for n, order in enumerate(("", "[[400]]"))}
-    live = Asker(Config().asking, table, here, tmp_path / "run").ask(asked)
+    live = Asker(asking(), table, here, tmp_path / "run").ask(asked)
     assert [reply.status for reply in live.values()] == ["answered", "unanswered"]
     assert pack_run(tmp_path / "run", here, tmp_path / "a.tar") == 1
     assert unpack(tmp_path / "a.tar", there) == 1
-    assert Asker(Config(replies="replay").asking, table, there, tmp_path / "other").ask(asked) == live
+    assert Asker(asking(replies="replay"), table, there, tmp_path / "other").ask(asked) == live
 
 
 def test_a_round_by_batch_costs_half_and_forgets_its_batch(server, tmp_path):
-    settings = Config(delivery="batch", llm={"poll_seconds": 0.01})
     table, store = table_for(server.port), Store(tmp_path / "store")
     asked = {f"r1a0s{n}": request_to(table, "anthropic", f"slot-{n}") for n in range(2)}
-    replies = Asker(settings.asking, table, store, tmp_path / "run").ask(asked)
-    direct = Asker(Config().asking, table, Store(tmp_path / "direct"), tmp_path / "other").ask(asked)
+    replies = Asker(asking(delivery="batch", llm={"poll_seconds": 0.01}), table, store, tmp_path / "run").ask(asked)
+    direct = Asker(asking(), table, Store(tmp_path / "direct"), tmp_path / "other").ask(asked)
     paid, full = (sum(reply.usage.dollars for reply in found.values()) for found in (replies, direct))
     assert paid == pytest.approx(full / 2)
     assert list((tmp_path / "run" / "batches").iterdir()) == []
@@ -144,7 +149,7 @@ def test_the_doctor_has_nothing_to_say_of_a_run_without_language_models(capsys, 
 
 def test_language_models_take_over_only_where_a_run_has_some():
     clustered = {"enabled": True, "classifier_model": "c"}
-    some = Config(models=("m", "kopt-rewrite"), technique_clustering=clustered)
-    none = Config(models=("kopt-rewrite",), technique_clustering=clustered)
+    some = RunSettings(Config(models=("m", "kopt-rewrite"), technique_clustering=clustered))
+    none = RunSettings(Config(models=("kopt-rewrite",), technique_clustering=clustered))
     assert (some.classifier, some.diagnoser, some.reflector, some.asked_models) == ("c", "m", "m", ("c", "m"))
     assert (none.classifier, none.diagnoser, none.reflector, none.asked_models) == ("", "", "", ())

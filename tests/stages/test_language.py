@@ -13,7 +13,7 @@ from prompt_values import DEVICE, FACTS, PROBLEM, SOURCE
 
 from kopt.config import REWRITER, Config
 from kopt.errors import NoReply
-from kopt.jobs.asker import Asker, lacking_lines
+from kopt.jobs.asker import Asker, unanswered_lines
 from kopt.jobs.briefing import Briefing
 from kopt.jobs.kernels import kernel_source, put_kernel
 from kopt.jobs.keys import BuildKey
@@ -29,11 +29,12 @@ from kopt.model.technique import Technique, TechniqueVector
 from kopt.model.trial import RankRow, SelectionRow
 from kopt.prompts.context import Memory, Parent, ParentTimes, PromptContext, Share
 from kopt.prompts.sections import Prompt
+from kopt.run_settings import RunSettings
 from kopt.stages import generate as generating
 from kopt.stages.classify import classify_pool
 from kopt.stages.classify_by_model import ModelClassifier
-from kopt.stages.diagnose import diagnose_by_model
-from kopt.stages.generate_by_model import ModelProposer, ask_models, failed_replies
+from kopt.stages.diagnose_by_model import diagnose_by_model
+from kopt.stages.generate_by_model import model_proposals
 from kopt.store import Store
 
 USAGE = Usage(input=10, output=5, dollars=0.25)
@@ -49,11 +50,16 @@ DIRECTIONS = [
 TIMES = ParentTimes(ms=1.0, estimated=True, floor_ms=0.5, roofline_share=0.5)
 
 
+def asking(**settings):
+    """How replies come to a run that asks a language model."""
+    return RunSettings(Config(models=("m",), **settings)).asking
+
+
 class Scripted(Asker):
     """Gives its replies in turn and keeps them as a live round would."""
 
     def __init__(self, store, *replies):
-        super().__init__(Config().asking, TABLE, store, Path("run"))
+        super().__init__(asking(), TABLE, store, Path("run"))
         self.script, self.requests = list(replies), {}
 
     def ask(self, asked):
@@ -78,7 +84,7 @@ def parent(store):
 
 def briefing_of(techniques=(), pool=()):
     context = PromptContext(problem=PROBLEM, facts=FACTS, device=DEVICE, triton="3.6.0", techniques=techniques)
-    parents = (Parent(kernel=Kernel(source=SOURCE), standing=TIMES),)
+    parents = (Parent(kernel=Kernel(source=SOURCE), times=TIMES),)
     return Briefing(round=1, context=context, parents=parents, memory=Memory(pool=pool), over=False)
 
 
@@ -100,13 +106,8 @@ def attempt_of(asker, parent, attempt=0, earlier=(), models=("m",), pool=()):
         round=2, attempt=attempt, seed=0, parents={parent: row},
         directions={(parent, d.rank): d for d in DIRECTIONS}, facts=FACTS, device=DEVICE, store=asker.store,
     )  # fmt: skip
-    proposer = ModelProposer(
-        round=2, attempt=attempt, repairs=3, slots=slots, directions=context.directions, earlier=earlier,
-        briefing=briefing_of(pool=pool), asker=asker,
-    )  # fmt: skip
-    found = generating.generate(
-        slots, context, earlier=earlier, failed=failed_replies(proposer), ask_models=ask_models(proposer)
-    )  # fmt: skip
+    models = model_proposals(slots, context, earlier, repairs=3, briefing=briefing_of(pool=pool), asker=asker)
+    found = generating.generate(slots, context, earlier=earlier, failed=models.failed, ask_models=models.ask)
     return found, generating.unusable_slots([*earlier, *found], 2, attempt)
 
 
@@ -161,7 +162,7 @@ def test_a_continuation_that_brings_nothing_was_paid_too(store, parent, rest):
 
 
 def test_a_fault_costs_its_own_slot_only(store, parent):
-    fault = Unanswered(kind=NoReplyReason.SERVER, detail="HTTP 500", tries=6)
+    fault = Unanswered(reason=NoReplyReason.SERVER, detail="HTTP 500", tries=6)
     found, left = attempt_of(Scripted(store, fault, GOOD), parent, models=("m", "m"))
     assert [(c.status, c.reason, c.request != "") for c in found] == [
         (ProposalStatus.NONE, "server: HTTP 500", False),
@@ -171,7 +172,7 @@ def test_a_fault_costs_its_own_slot_only(store, parent):
 
 
 def test_a_spent_budget_skips_the_slot_and_ends_the_search(store, parent):
-    spent = Unanswered(kind=NoReplyReason.BUDGET, detail="the next call could pass the budget")
+    spent = Unanswered(reason=NoReplyReason.BUDGET, detail="the next call could pass the budget")
     found, _ = attempt_of(Scripted(store, spent), parent)
     assert [c.status for c in found] == [ProposalStatus.SKIPPED]
 
@@ -183,14 +184,14 @@ def test_the_rewriters_slots_do_not_depend_on_what_models_reply(store, parent):
 
 
 def test_a_reply_that_is_not_recorded_ends_the_run_by_name(store):
-    asker = Asker(Config(replies="replay").asking, TABLE, store, Path("run"))
+    asker = Asker(asking(replies="replay"), TABLE, store, Path("run"))
     request = asker.request("m", Prompt(template="t/1", system="", stable="", text="hello"))
     with pytest.raises(NoReply, match=f"it: no recorded reply to request {request.digest}"):
         asker.ask({"it": request})
 
 
 def test_nothing_asked_needs_nobody(store):
-    assert Asker(Config(replies="replay").asking, TABLE, store, Path("run")).ask({}) == {}
+    assert Asker(asking(replies="replay"), TABLE, store, Path("run")).ask({}) == {}
 
 
 def rules_for(kernel):
@@ -275,14 +276,14 @@ def test_every_second_sample_is_asked_to_avoid_what_most_of_the_pool_uses(store,
 
 
 def test_a_model_that_gives_no_replies_is_told_of_and_a_spent_budget_is_not():
-    lacks = {
-        "a": Unanswered(kind=NoReplyReason.SERVER, detail="HTTP 404"),
-        "b": Unanswered(kind=NoReplyReason.SERVER, detail="HTTP 404"),
-        "c": Unanswered(kind=NoReplyReason.BUDGET, detail="over"),
+    replies = {
+        "a": Unanswered(reason=NoReplyReason.SERVER, detail="HTTP 404"),
+        "b": Unanswered(reason=NoReplyReason.SERVER, detail="HTTP 404"),
+        "c": Unanswered(reason=NoReplyReason.BUDGET, detail="over"),
     }
     asked = {
         label: TABLE.request("m", system="", messages=(Message(role="user", text=label),), template="t")
-        for label in lacks
+        for label in replies
     }
-    assert lacking_lines(asked, lacks) == ["m gave no reply to 2 of 3 requests (server: HTTP 404)"]
-    assert lacking_lines(asked, dict.fromkeys(asked, lacks["c"])) == []
+    assert unanswered_lines(asked, replies) == ["m gave no reply to 2 of 3 requests (server: HTTP 404)"]
+    assert unanswered_lines(asked, dict.fromkeys(asked, replies["c"])) == []

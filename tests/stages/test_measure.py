@@ -8,7 +8,7 @@ import pytest
 from kopt.stages.measure_cuda import FinalsOptions, MeasureContext, table_lines, with_finals
 
 from kopt.device.cuda import judge as judge_cuda
-from kopt.device.hardware.environment import environment
+from kopt.device.cuda.environment import environment
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.load_config import load_device
 from kopt.model.build import Phase

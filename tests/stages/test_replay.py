@@ -52,7 +52,7 @@ def test_an_interrupted_replay_goes_on_and_another_run_is_left_alone(tmp_path):
     (results / "first").mkdir()
     prepare(archive, tmp_path / "elsewhere", results)
     (results / "second").mkdir()
-    with pytest.raises(ConfigError, match="second exists and is no replay"):
+    with pytest.raises(ConfigError, match="second exists and is not a replay"):
         prepare(archive, tmp_path / "elsewhere", results, "second")
 
 

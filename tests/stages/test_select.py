@@ -5,12 +5,13 @@ import pytest
 from kopt.model.kernel import Candidate, ProposalStatus
 from kopt.model.trial import RankRow, RoundSummary, StopReason
 from kopt.report.terminal import round_line
-from kopt.stages.select import RoundTables, SelectionRules, summarise
+from kopt.run.tables import RoundTables
+from kopt.stages.select import SelectSettings, summarise
 
 SKIPPED = Candidate(
     round=1, attempt=0, slot=0, parent="", bottleneck=0, model="m", sample=0, status=ProposalStatus.SKIPPED
 )
-RULES = SelectionRules(strategy="beam", width=2, clustering=False, roofline_share=0.95, patience=3)
+SETTINGS = SelectSettings(strategy="beam", candidate_pool_size=2, clustering=False, stop_share=0.95, patience=3)
 
 
 def row(origin: str, kernel: str, ms: float, *, estimated: bool = False) -> RankRow:
@@ -22,7 +23,7 @@ def row(origin: str, kernel: str, ms: float, *, estimated: bool = False) -> Rank
 
 def after(*pool: RankRow, previous: RoundSummary | None = None, candidates: tuple = ()) -> RoundSummary:
     tables = RoundTables(candidates=candidates, builds=(), evaluations=(), pool=pool, techniques=())
-    return summarise(1 if previous else 0, tables, RULES, previous)
+    return summarise(1 if previous else 0, tables, SETTINGS, previous)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from kopt.errors import TaxonomyError
-from kopt.techniques.static import DETECTORS, cluster_name
+from kopt.techniques.static import DETECTORS, cluster_name, is_provable
 from kopt.techniques.taxonomy import load, taxonomy_digest
 
 SHIPPED = Path(__file__).parents[2] / "config" / "techniques.yaml"
@@ -45,7 +45,18 @@ def test_the_shipped_taxonomy_has_the_18_techniques_in_bit_order():
 
 
 def test_every_shipped_technique_has_a_static_detector():
-    assert list(DETECTORS) == IN_BIT_ORDER
+    assert set(DETECTORS) == set(IN_BIT_ORDER)
+
+
+def test_what_an_instruction_a_launch_or_a_call_shows_is_proved_by_facts():
+    assert {name for name in IN_BIT_ORDER if is_provable(name)} == {
+        "tensor_cores", "software_pipelining", "vectorized_load", "autotuned_config", "masked_access",
+        "atomic_reduction", "warp_specialization", "thread_block_clusters", "async_copy_tma",
+    }  # fmt: skip
+
+
+def test_nothing_proves_a_technique_that_has_no_detector():
+    assert not is_provable("cache_hints")
 
 
 def test_an_entry_may_be_appended(tmp_path):

@@ -12,6 +12,9 @@ import pytest
 
 from kopt.artifact import read_table
 from kopt.model.trial import SelectionRow, Trial
+from kopt.run.load import load_run
+from kopt.stages.finish import exports, write_exports
+from kopt.store import Store
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("dag")]
 
@@ -28,6 +31,14 @@ def test_a_run_ends_with_everything_it_promises(finished):
 
 def test_every_round_says_on_the_terminal_what_it_came_to(finished):
     assert [f"R{r}:" in finished.output for r in range(3)] == [True] * 3
+
+
+def test_a_finished_run_is_loaded_from_its_folder_alone_and_exports_the_same_files(finished, tmp_path):
+    run = load_run(finished.file(""))
+    paths = {name: tmp_path / name for name in exports()}
+    write_exports(run, Store(finished.folder / "results" / "store"), paths)
+    written = sorted(path.read_bytes() for path in paths.values())
+    assert written == sorted(finished.file(name).read_bytes() for name in OUTPUTS)
 
 
 def test_a_second_identical_call_finds_nothing_to_do(finished):

@@ -48,13 +48,13 @@ def test_a_killed_search_asks_nothing_again_that_was_answered_and_ends_the_same(
     assert faults(spans, needed, LIMIT) == []
     assert all(span.lost for span in spans[:KILLS])
     assert search.ended_as() == calm.ended_as()
-    bill = bill_of(search)
-    assert bill.calls == REPLIES
-    assert bill.lost >= sum(span.lost.total() for span in spans)
-    assert bill.calls + bill.lost >= arrived(server).total()
+    cost = cost_of_run(search)
+    assert cost.calls == REPLIES
+    assert cost.lost >= sum(span.lost.total() for span in spans)
+    assert cost.calls + cost.lost >= arrived(server).total()
 
 
-def bill_of(search):
+def cost_of_run(search):
     ledger = Ledger(search.folder / "results" / "t" / "ledger.jsonl")
     ledger.refresh()
-    return ledger.bill()
+    return ledger.cost()

@@ -93,9 +93,9 @@ def test_facts_and_model_classify_and_their_agreement_is_counted(searched):
 def test_every_call_is_in_the_ledger_and_none_is_made_twice(searched):
     ledger = Ledger(searched.file("ledger.jsonl"))
     ledger.refresh()
-    bill = ledger.bill()
-    assert bill.calls == len({line.request for line in ledger.lines()}) == searched.served
-    assert (bill.lost, bill.turned_away) == (0, 0)
+    cost = ledger.cost()
+    assert cost.calls == len({line.request for line in ledger.lines()}) == searched.served
+    assert (cost.lost, cost.turned_away) == (0, 0)
     assert {line.label for line in ledger.lines()} >= {"r0c0", "r0d0", "r1a0s0", "r1a0s1"}
 
 

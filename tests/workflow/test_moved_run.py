@@ -36,18 +36,12 @@ def copy(source: Path, target: Path, *, keep_dates: bool) -> None:
 
 
 @pytest.mark.parametrize("keep_dates", [True, False], ids=["dates", "no-dates"])
-@pytest.mark.parametrize("config", [(), ("judge=dry_gpu",)], ids=["dry", "dry_gpu"])
-def test_a_moved_run_has_nothing_to_do(new_project, tmp_path, finished, other_environment, keep_dates, config):
-    source = finished
-    if config:
-        source = new_project(tmp_path / "source")
-        source.succeeds(*source.DRY, *config)
-    moved = new_project.__new__(new_project)
-    moved.folder = tmp_path / "moved"
-    copy(source.folder, moved.folder, keep_dates=keep_dates)
+def test_a_moved_run_has_nothing_to_do(tmp_path, finished, other_environment, keep_dates):
+    moved = tmp_path / "moved"
+    copy(finished.folder, moved, keep_dates=keep_dates)
     done = subprocess.run(
-        [other_environment, "-m", "snakemake", "--cores", "2", "--dry-run", "--config", *moved.DRY, *config],
-        cwd=moved.folder, env=os.environ | {"PYTHONPATH": str(moved.folder)}, text=True, check=False,
+        [other_environment, "-m", "snakemake", "--cores", "2", "--dry-run", "--config", *finished.DRY],
+        cwd=moved, env=os.environ | {"PYTHONPATH": str(moved)}, text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -56,6 +50,7 @@ def test_a_moved_run_has_nothing_to_do(new_project, tmp_path, finished, other_en
 
 def test_a_checkout_elsewhere_has_nothing_to_do_in_the_folder_of_the_run(new_project, tmp_path):
     """The run lies in one folder, the checkout in another, which is moved."""
+    (tmp_path / "first").mkdir()
     checkout = new_project(tmp_path / "first")
     runs = tmp_path / "runs"
     runs.mkdir()

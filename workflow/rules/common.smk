@@ -68,7 +68,7 @@ def step(script, settings=None, asks=False, loads=(), files=(), **others):
     asks: whether the rule asks language models in this run.
     loads: modules that the script loads by their names.
     files: files outside the run's folder that the rule reads; their contents count, and not where they lie.
-    others: further words of the command line, by name; they follow from the configuration or name `files`.
+    others: further words of the command line, by name, or functions of the wildcards that give them; they follow from the configuration or name `files`.
     """
     path = ROOT / f"workflow/scripts/{script}.py"
     code = rule_digest(path, BACKEND.name, asks_models=bool(asks), loads=loads)

@@ -74,6 +74,7 @@ rule brief:
             asks=MODELS,
             files=[CHECKED.taxonomy_file],
             taxonomy=CHECKED.taxonomy_file,
+            labels=lambda w: f"r{w.round}reflect",
         ),
     shell:
         run("brief")
@@ -96,6 +97,11 @@ rule diagnose:
     log:
         f"{RUN}/logs/round_{{round}}/diagnose.log",
     params:
-        **step("diagnose", DiagnoseSettings, asks=MODELS),
+        **step(
+            "diagnose",
+            DiagnoseSettings,
+            asks=MODELS,
+            labels=lambda w: f"r{w.round}d",
+        ),
     shell:
         run("diagnose")

@@ -56,7 +56,13 @@ rule generate:
     log:
         f"{RUN}/logs/round_{{round}}/generate_0.log",
     params:
-        **step("generate", GenerateSettings, asks=MODELS, attempt=0),
+        **step(
+            "generate",
+            GenerateSettings,
+            asks=MODELS,
+            attempt=0,
+            labels=lambda w: f"r{w.round}a0s",
+        ),
     shell:
         run("generate")
 
@@ -86,7 +92,12 @@ rule generate_repair:
     log:
         f"{RUN}/logs/round_{{round}}/generate_{{attempt}}.log",
     params:
-        **step("generate", GenerateSettings, asks=MODELS),
+        **step(
+            "generate",
+            GenerateSettings,
+            asks=MODELS,
+            labels=lambda w: f"r{w.round}a{w.attempt}s",
+        ),
     shell:
         if_failed(
             run("generate"),

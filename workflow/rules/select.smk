@@ -30,6 +30,7 @@ rule classify:
             asks=SETTINGS.classifier,
             files=[CHECKED.taxonomy_file],
             taxonomy=CHECKED.taxonomy_file,
+            labels=lambda w: f"r{w.round}c",
         ),
     shell:
         run("classify")

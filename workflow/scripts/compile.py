@@ -6,17 +6,16 @@ from kopt.jobs.command import Job, run
 from kopt.jobs.target import target_of
 from kopt.model.kernel import Candidate
 from kopt.model.trial import BuildRow
+from kopt.sandbox.environment import NO_GPU, environment_set
 from kopt.stages.compile import CompileSettings, compile_candidates, failed_slots, mark_duplicates, write_records
 
 
 def main(job: Job) -> None:
     settings, target = job.settings(CompileSettings), target_of(job)
     backend = load_backend(settings.backend)
-    rows, builds = compile_candidates(
-        read_table(job.path("candidates"), Candidate),
-        target,
-        build=backend.build(target, workers=job.number("threads"), seconds=settings.build_seconds),
-    )
+    build = backend.build(target, workers=job.number("threads"), seconds=settings.build_seconds)
+    with environment_set(NO_GPU):
+        rows, builds = compile_candidates(read_table(job.path("candidates"), Candidate), target, build=build)
     marked = mark_duplicates(rows, read_tables(job.paths("earlier"), BuildRow), chunks=job.number("chunks"))
     write_records(job.paths("records"), marked, builds)
     write_text(job.path("failed"), failed_slots(marked))

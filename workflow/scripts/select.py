@@ -5,8 +5,9 @@ from kopt.jobs.command import Job, run
 from kopt.model.kernel import Candidate
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
 from kopt.report.terminal import round_line
+from kopt.run.tables import RoundTables
 from kopt.search.registry import load_strategy
-from kopt.stages.select import RoundTables, SelectSettings, check_seed, select_parents, summarise
+from kopt.stages.select import SelectSettings, check_seed, select_parents, summarise
 
 
 def main(job: Job) -> None:

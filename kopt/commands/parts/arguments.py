@@ -65,7 +65,7 @@ def settings_of(options: argparse.Namespace) -> Config:
             raise ConfigError(f"--config {word}: write NAME=VALUE")
         try:
             raw[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
             raise ConfigError(f"--config {word}: {value!r} is not YAML") from error
     return load(raw, ROOT)
 
@@ -90,13 +90,13 @@ def kernel_text(file: Path) -> str:
     """Read the source of a kernel.
 
     Raises:
-        ConfigError: the file is no UTF-8 text.
+        ConfigError: the file is not UTF-8 text.
     """
     try:
         # a byte-order mark is no part of a kernel
         return existing_file(file, "a kernel's Python file").read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{file} cannot be read: it is no UTF-8 text; give a kernel's Python file") from error
+        raise ConfigError(f"{file} cannot be read: it is not UTF-8 text; give a kernel's Python file") from error
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}") from error
 
@@ -109,25 +109,25 @@ def existing_file(path: Path, wanted: str) -> Path:
         wanted: what the file should be, for the message.
 
     Raises:
-        ConfigError: the path is no file.
+        ConfigError: the path is not a file.
     """
     with suppress(OSError):  # a name that is too long
         if path.is_file():
             return path
-    raise ConfigError(f"{path} cannot be read: it is no file; give {wanted}")
+    raise ConfigError(f"{path} cannot be read: it is not a file; give {wanted}")
 
 
 def check_store(store: Path | None) -> None:
     """Refuse, before anything is spent, a store that cannot be a folder.
 
     Raises:
-        ConfigError: the path, or one of its parents, is no folder.
+        ConfigError: the path, or one of its parents, is not a folder.
     """
     if store is None:
         return
     existing = next(path for path in (store, *store.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir():
-        raise ConfigError(f"--store {store}: {'it' if existing == store else existing} is no folder")
+        raise ConfigError(f"--store {store}: {'it' if existing == store else existing} is not a folder")
 
 
 def count(text: str) -> int:

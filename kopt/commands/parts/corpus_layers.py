@@ -5,14 +5,12 @@ Each function runs in a process of its own (`kopt.sandbox.fresh`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kopt.commands.parts.corpus import Entry, Judgement
-from kopt.device.hardware.gpus import VISIBLE
 from kopt.model.build import Build, Built
 from kopt.model.device import Device
 from kopt.model.verdict import Passed
@@ -28,7 +26,6 @@ def build_by_cpu(
     """Build every candidate, by place."""
     from kopt.device.build.build import LIMITS, BuildJob, build_all
 
-    os.environ[VISIBLE] = ""  # a driver that is there must not be initialised before the fork
     jobs = [BuildJob(kernel=entry.kernel, problem=entry.problem, device=device) for entry in entries]
     return dict(build_all(jobs, store=Store(store), workers=workers, limits=replace(LIMITS, wall_s=wall_s)))
 
@@ -39,7 +36,6 @@ def judge_by_interpreter(entries: Sequence[Entry], workers: int, wall_s: float, 
     from kopt.device.interpret.judge import verify_all
     from kopt.sandbox.cage import Limits
 
-    os.environ[VISIBLE] = ""
     jobs = [VerifyJob(kernel=entry.kernel, problem=entry.problem, seed=seed) for entry in entries]
     limits = Limits(wall_s=wall_s)
     return {index: Judgement(verdict) for index, verdict in verify_all(jobs, workers=workers, limits=limits)}

@@ -12,8 +12,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from kopt.device.cuda.noise import Noise, noise_floor
-from kopt.device.hardware.gpus import VISIBLE, Gpu, find_gpus, visible_gpus
+from kopt.commands.parts.noise import Noise, noise_floor
+from kopt.device.hardware.gpus import Gpu, find_gpus, visible_gpus
 from kopt.device.hardware.lease import GpuBusy
 from kopt.device.ncu.count import NotCounted, ProfileJob, count, find_ncu
 from kopt.errors import DeviceError, KoptError
@@ -23,6 +23,7 @@ from kopt.model.device import Device
 from kopt.model.problem import Problem
 from kopt.sandbox import landlock
 from kopt.sandbox.cage import cage_features
+from kopt.sandbox.environment import GPU_VARIABLE
 from kopt.sandbox.fresh import run_in_fresh_process
 from kopt.store import Store
 
@@ -158,7 +159,9 @@ def _gpus() -> tuple[tuple[Gpu, ...], list[str]]:
     present = find_gpus()
     visible = visible_gpus(os.environ, present)
     hidden = len(present) - len(visible)
-    return visible, [f"{VISIBLE}={os.environ[VISIBLE]} hides {hidden} of {len(present)} GPUs"] if hidden else []
+    return visible, [
+        f"{GPU_VARIABLE}={os.environ[GPU_VARIABLE]} hides {hidden} of {len(present)} GPUs"
+    ] if hidden else []
 
 
 def _with_measurements(examination: Examination, problem: Problem, store: Store) -> Examination:

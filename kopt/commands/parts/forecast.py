@@ -16,7 +16,7 @@ def forecast(config: Config, table: ModelTable) -> list[Forecast]:
     settings = RunSettings(config)
     others = (
         ("diagnose", settings.diagnoser, config.rounds * config.candidate_pool_size),
-        ("classify", settings.classifier, config.rounds * settings.fan_out + 1),  # all slots, and the seed
+        ("classify", settings.classifier, config.rounds * settings.fan_out + 1),  # slots of all proposers, and the seed
         ("reflect", settings.reflector, config.rounds),
     )
     calls = plan(

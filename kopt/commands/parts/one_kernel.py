@@ -6,7 +6,6 @@ the judge on a GPU must find CUDA unused.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING
 from kopt.backends.problem_facts import facts_of
 from kopt.backends.triton_builder import build_with_triton
 from kopt.commands.parts.evaluation import Evaluated, Time, estimated_time, measured_time
-from kopt.device.hardware.gpus import VISIBLE
 from kopt.estimate.work_done import undone_work
 from kopt.jobs.builds import toolchain
 from kopt.jobs.on_gpu import check_same, leased
@@ -26,7 +24,8 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.model.timing import Estimated
 from kopt.model.verdict import Failed, Passed, Verdict
-from kopt.sandbox.fresh import run_in_fresh_process
+from kopt.sandbox.environment import NO_GPU
+from kopt.sandbox.fresh import run_in_fresh_process, run_with_environment
 from kopt.store import Store
 
 if TYPE_CHECKING:
@@ -68,12 +67,12 @@ def evaluate_without_gpu(request: EvaluateRequest, device: Device, store: Store)
         ProblemError: the problem cannot be judged.
         WorkerDied: a process of kopt broke.
     """
-    build, timing, seed_timing = run_in_fresh_process(
-        2 * request.build_seconds + START_S, _build_and_estimate, request, device, store.root
+    build, timing, seed_timing = run_with_environment(
+        NO_GPU, 2 * request.build_seconds + START_S, _build_and_estimate, request, device, store.root
     )
     if isinstance(build, BuildFailed):
         return _not_built(build, request, device)
-    verdict = run_in_fresh_process(request.judge_seconds + 2 * START_S, _interpret, request)
+    verdict = run_with_environment(NO_GPU, request.judge_seconds + 2 * START_S, _interpret, request)
     if isinstance(verdict, Passed) and timing:
         verdict = undone_work(timing, seed_timing, verdict.judge) or verdict
     return _evaluated(verdict, build, estimated_time(timing, seed_timing) if timing else None, request, device)
@@ -95,8 +94,8 @@ def evaluate_on_gpu(request: EvaluateRequest, wanted: Device | None, store: Stor
     with leased(store, wait_s=request.wait_s) as gpu:
         if wanted is not None:
             check_same(gpu, wanted)
-        build = run_in_fresh_process(
-            request.build_seconds + START_S, _build, request, [request.kernel], gpu.device, store.root
+        build = run_with_environment(
+            NO_GPU, request.build_seconds + START_S, _build, request, [request.kernel], gpu.device, store.root
         )[0]
         if isinstance(build, BuildFailed):
             return _not_built(build, request, gpu.device)
@@ -137,7 +136,6 @@ def _interpret(request: EvaluateRequest) -> Verdict:
     from kopt.device.interpret.judge import verify_all
     from kopt.sandbox.cage import Limits
 
-    os.environ[VISIBLE] = ""  # the same verdict whether there is a GPU or not
     job = VerifyJob(kernel=request.kernel, problem=request.problem, seed=request.seed)
     ((_, verdict),) = verify_all([job], workers=1, limits=Limits(wall_s=request.judge_seconds))
     return verdict

@@ -5,13 +5,11 @@ A candidate's failure is data (`BuildFailed` with phase and reason).  A child's 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
 import torch
-from pydantic import ValidationError
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kopt.device.build.fingerprint import fingerprint, toolchain
@@ -27,8 +25,9 @@ from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.sandbox.cage import Limits
-from kopt.sandbox.pipe import Report
+from kopt.sandbox.pipe import Malformed, Report
 from kopt.sandbox.pool import Outcome, Raised, Returned, TimedOut, run_forked
+from kopt.sandbox.reply import check_digests, pack, unpack
 from kopt.store import Store
 
 LIMITS = Limits(wall_s=120.0, data_bytes=6 << 30)
@@ -46,12 +45,10 @@ class BuildJob(Value):
 
 
 class _Answer(Value):
-    """What a child sends, before the compiled texts."""
+    """What a child sends, beside the compiled texts."""
 
     failed: BuildFailed | None = None
     workloads: tuple[WorkloadBuild, ...] = ()
-    texts: tuple[tuple[str, str, int], ...] = ()
-    """Kind, digest and length in bytes of each compiled text, in the order in which they follow."""
 
 
 def build_all(
@@ -107,23 +104,18 @@ def _build_in_child(job: BuildJob, report: Report) -> bytes:
         traced = trace(job.kernel, job.problem, job.device, Path.cwd(), report.phase)
     except Rejected as rejected:
         failed = BuildFailed(phase=rejected.phase, reason=rejected.reason)
-        return _packed(_Answer(failed=failed), [])
-    return _packed(*_gathered(traced))
+        return pack(_Answer(failed=failed))
+    return pack(_Answer(workloads=tuple(workload.build for workload in traced)), _compiled_texts(traced))
 
 
-def _gathered(traced: Sequence[Traced]) -> tuple[_Answer, list[bytes]]:
-    texts: dict[tuple[str, str], bytes] = {}
-    for one in traced:
-        texts |= {("ptx", name): text.encode() for name, text in one.ptx.items()}
-        texts |= {("cubin", name): code for name, code in one.cubin.items()}
-        texts |= {(ENTRY, name): entry for name, entry in one.entries.items()}
-    listed = tuple((kind, name, len(content)) for (kind, name), content in texts.items())
-    return _Answer(workloads=tuple(one.build for one in traced), texts=listed), list(texts.values())
-
-
-def _packed(answer: _Answer, texts: Sequence[bytes]) -> bytes:
-    head = answer.model_dump_json().encode()
-    return b"".join([len(head).to_bytes(8, "little"), head, *texts])
+def _compiled_texts(traced: Sequence[Traced]) -> dict[str, bytes]:
+    """Compiled texts by kind and digest, `ptx/DIGEST`."""
+    texts: dict[str, bytes] = {}
+    for workload in traced:
+        texts |= {f"ptx/{digest}": text.encode() for digest, text in workload.ptx.items()}
+        texts |= {f"cubin/{digest}": code for digest, code in workload.cubin.items()}
+        texts |= {f"{ENTRY}/{digest}": entry for digest, entry in workload.entries.items()}
+    return texts
 
 
 # --- in the parent ----------------------------------------------------------------------------------------------------
@@ -161,11 +153,12 @@ def _raised(outcome: Raised) -> BuildFailed:
 def _received(data: bytes, job: BuildJob, store: Store) -> Build:
     try:
         answer, texts = _unpacked(data)
-    except (ValueError, ValidationError):
+    except Malformed:
         return BuildFailed(phase=Phase.CRASH, reason="the process sent something that is no answer")
     if answer.failed is not None:
         return answer.failed
-    for (kind, _), content in texts.items():
+    for name, content in texts.items():
+        kind = _kind(name)
         store.put_blob(kind, content, _SUFFIXES[kind])
     tools = toolchain(job.device)
     return Built(fingerprint=fingerprint(answer.workloads, tools), workloads=answer.workloads)
@@ -180,19 +173,19 @@ def _explained(build: Build, output: str) -> Build:
     return build.model_copy(update={"reason": bounded(f"{build.reason}\n{errors}")})
 
 
-def _unpacked(data: bytes) -> tuple[_Answer, dict[tuple[str, str], bytes]]:
+def _unpacked(data: bytes) -> tuple[_Answer, dict[str, bytes]]:
     """Answer and compiled texts, each checked against its digest.
 
     Raises:
-        ValueError: the bytes are not such an answer.
+        Malformed: the bytes are not such an answer.
     """
-    start = 8 + int.from_bytes(data[:8], "little")
-    answer = _Answer.model_validate_json(data[8:start])
-    texts = {}
-    for kind, name, length in answer.texts:
-        content = data[start : start + length]
-        if kind not in _SUFFIXES or hashlib.sha256(content).hexdigest() != name:
-            raise ValueError(f"{kind} {name} is damaged")
-        texts[kind, name] = content
-        start += length
+    answer, texts = unpack(data, _Answer)
+    check_digests(texts)
+    if any(_kind(name) not in _SUFFIXES for name in texts):
+        raise Malformed("the answer holds a text of an unknown kind")
     return answer, texts
+
+
+def _kind(name: str) -> str:
+    """Kind of the compiled text that has this name in an answer."""
+    return name.partition("/")[0]

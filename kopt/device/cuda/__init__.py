@@ -1,11 +1,14 @@
-"""Judge kernels on a GPU: verify them, and time replays of their launches in a process of ours.
+"""Judge kernels on a GPU: verify them, and time replays of their launches in a process without candidate code.
 
-1. `judge` is the door.
-2. `bench` keeps the processes: `referee` (seeds, inputs, answers), `contestant` (the candidate, caged), `timer`.
-3. The contestant's call is captured (`capture`) as a `program` and run again (`replay`, `launch`) on memory shared
-   by `ipc`.
-4. `race` drops slow kernels round by round, `batch` is what is timed side by side, `times` the intervals,
-   `verdicts` the failures. `noise` measures the clock against itself.
+`judge` puts the steps together; the process that calls it is the zygote, which forks all others.
 
-Knows nothing of `kopt.device.interpret`.
+1. `judge_processes` starts the `referee`, which makes input `sheets` and compares outputs, and the `timer`.
+2. `verifier` runs every kernel in a caged `contestant`, which returns right outputs and recorded calls, or a verdict
+   (`verdicts`).  `capture` records a call as a `program`; memory is shared by `ipc`.
+3. `batch` loads recorded calls into the timer, which replays them (`replay`, `launch`), and verifies the replays.
+4. `race` times a chunk in stages and drops slow kernels, `finals` times finalists to the end in fresh timers; both go
+   on without a kernel that breaks the timer (`tolerant_timing`) and keep `chunk_results` and `times`.
+
+`environment` names the device and the versions for which a time is valid.  Comparing an output with the expected one is
+the business of `kopt.device.reference`; this package knows nothing of `kopt.device.interpret`.
 """

@@ -1,22 +1,28 @@
-"""A batch: subjects that are timed together in one timer process, each verified there before it races."""
+"""Time subjects together in one timer process, after verifying there the replay of every candidate."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from kopt.device.cuda.referee import Sheet
+from kopt.device.cuda.sheets import Sheet, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Recorded, Samples, failure, mutation
-from kopt.device.reference.distributions import TIMED, Draw, derive_seed
+from kopt.device.reference.distributions import DISTRIBUTIONS, TIMED, Draw, derive_seed
+from kopt.device.reference.rejection import right_ghost_reason
 from kopt.errors import DeviceError, WorkerDied
 from kopt.model.build import Phase
+from kopt.model.problem import Problem
 from kopt.model.verdict import Incorrect, Verdict
 from kopt.sandbox.service import CHECK_S, PREPARE_S, CallFailed, CallTimedOut, ServiceProcess
 
-if TYPE_CHECKING:
-    from kopt.device.cuda.bench import JudgeProcesses
+SET_SHARE = 0.2
+"""Share of the device's memory that the timed input sets of one workload may take."""
+SETS_SHARE = 0.6
+"""Share of the device's memory that all input sets of one workload may take."""
+MOST_SETS = 3
+"""Largest number of timed input sets of one workload."""
 
 
 class InputChanged(DeviceError):
@@ -27,13 +33,59 @@ class InputChanged(DeviceError):
         self.argument = argument
 
 
+class TimingProcesses(Protocol):
+    """The processes that a batch needs."""
+
+    @property
+    def problem(self) -> Problem:
+        """The problem that the subjects solve."""
+
+    @property
+    def referee(self) -> ServiceProcess:
+        """The process that holds the input sets and the expected outputs."""
+
+    def start_timer(self) -> ServiceProcess:
+        """Start a fresh timer in place of the last one."""
+
+    def end_timing(self) -> None:
+        """End the timer, if there is one."""
+
+    def check_health(self) -> None:
+        """Check that the device still computes."""
+
+
+def timing_draws(problem: Problem, bytes_by_workload: Mapping[str, int], memory_bytes: int, seed: str) -> list[Draw]:
+    """Plan the input sets of a batch: for each main workload sets to time on, then sets of other distributions.
+
+    Args:
+        problem: to time on.
+        bytes_by_workload: size of one input set, with its output.
+        memory_bytes: memory of the device, which limits the number of sets.
+        seed: all draws follow from it.
+    """
+    return [
+        Draw(workload, distribution, derive_seed(seed, workload.name, place))
+        for workload in problem.main
+        for place, distribution in enumerate(_distributions(problem, bytes_by_workload[workload.name], memory_bytes))
+    ]
+
+
+def _distributions(problem: Problem, set_bytes: int, memory_bytes: int) -> list[str]:
+    """List the distributions of a workload's input sets: the timed sets, then those that are only verified."""
+    set_bytes *= 2 if problem.mutates else 1  # the timer then keeps a copy of each set
+    timed = max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(set_bytes, 1))))
+    room = int(SETS_SHARE * memory_bytes / max(set_bytes, 1)) - timed
+    return [TIMED] * timed + [name for name in DISTRIBUTIONS if name != TIMED][: max(0, room)]
+
+
 @dataclass
 class TimedBatch:
-    """Subjects that are timed together in one timer process."""
+    """Subjects that are timed together: recorded calls of candidates, and baselines."""
 
-    bench: JudgeProcesses
+    processes: TimingProcesses
     draws: Sequence[Draw]
     sheets: Sequence[Sheet]
+    """Of the draws, in their order."""
     _loaded: dict[str, Recorded] = field(default_factory=dict)
     _baselines: list[str] = field(default_factory=list)
     _timer: ServiceProcess = field(init=False)
@@ -42,84 +94,96 @@ class TimedBatch:
         self._start()
 
     def admit(self, name: str, recorded: Recorded) -> Verdict | None:
-        """Load a candidate's programs and verify their replay; None, and it may race, when nothing is wrong.
+        """Load a candidate's programs and verify their replay; None, when nothing is wrong, lets it race.
 
         Raises:
-            WorkerDied, CallFailed: the referee broke, which no candidate is to blame for.
+            WorkerDied, CallFailed: the referee broke, which is not the candidate's fault.
         """
         try:
             self._load(name, recorded)
-            for workload in self.bench.problem.main:
-                wrong = self._checked(name, workload.name)
-                if wrong is not None:
-                    return wrong
+            for workload in self.processes.problem.main:
+                verdict = self._check_workload(name, workload.name)
+                if verdict is not None:
+                    return verdict
         except (WorkerDied, CallFailed) as error:
-            referee = self.bench.referee
+            referee = self.processes.referee
             if referee.pid == 0 or (isinstance(error, CallFailed) and error.process == referee.name):
                 raise
             self.revive()
-            return _blame(error)
+            return _verdict_on(error)
         self._loaded[name] = recorded
         return None
 
     def add_baseline(self, name: str, seconds: float) -> None:
-        """Add `eager`, `compile` or `max-autotune`."""
+        """Add `eager`, `compile` or `max-autotune`.
+
+        Args:
+            name: of the baseline.
+            seconds: limit of compiling it.
+        """
         self._timer.call("baseline", name, seconds=seconds)
         self._baselines.append(name)
 
     def warm(self, names: Sequence[str], calls: int) -> None:
-        """Untimed calls of every subject on every workload."""
-        for workload in self.bench.problem.main:
+        """Call every subject on every workload without timing."""
+        for workload in self.processes.problem.main:
             self._timer.call("warm", workload.name, list(names), calls, seconds=CHECK_S + calls * len(names))
 
     def race(self, names: Sequence[str], launches: int, start: int) -> Samples:
         """Time every subject on every workload, interleaved.
 
+        Args:
+            names: of the subjects.
+            launches: timed calls of each subject.
+            start: timed calls of earlier stages, which input sets and order of subjects rotate on from.
+
         Raises:
-            WorkerDied, CallFailed, InputChanged: something broke; `revive` before going on.
+            WorkerDied, CallFailed, InputChanged: something broke; call `revive` before going on.
         """
         limit = CHECK_S + launches * len(names)
         times = {
             workload.name: self._timer.call("race", workload.name, list(names), launches, start, seconds=limit)
-            for workload in self.bench.problem.main
+            for workload in self.processes.problem.main
         }
-        self._look_at_inputs()
+        self._check_inputs()
         return times
 
     def race_unseen(self, name: str) -> Samples:
-        """Time one call of a subject on each workload, on inputs that nobody was called with; its output is kept.
+        """Time one call of a subject on each workload, on inputs that no call had before; its output is kept.
 
         Raises:
-            WorkerDied, CallFailed, InputChanged: something broke; `revive` before going on.
+            WorkerDied, CallFailed, InputChanged: something broke; call `revive` before going on.
         """
-        places = [self._at(workload.name, 0) for workload in self.bench.problem.main]
+        places = [self._draw_index(workload.name, 0) for workload in self.processes.problem.main]
         draws = list(self.draws)
         for at in places:
             draws[at] = replace(draws[at], seed=derive_seed(draws[at].seed, "anew"))
         self.draws = draws
-        self.bench.referee.call("renew", {at: draws[at] for at in places}, seconds=PREPARE_S)
+        self.processes.referee.call("renew", {at: draws[at] for at in places}, seconds=PREPARE_S)
         self._timer.call("inputs_renewed", seconds=CHECK_S)
         return self.race([name], 1, 0)
 
     def wall_ms(self, name: str) -> dict[str, float]:
-        """Wall time of one call by workload, ms."""
-        return {w.name: self._timer.call("wall", w.name, name, seconds=CHECK_S) for w in self.bench.problem.main}
+        """Measure the wall time of one call by workload, ms."""
+        main = self.processes.problem.main
+        return {workload.name: self._timer.call("wall", workload.name, name, seconds=CHECK_S) for workload in main}
 
     def verify_kept_output(self, name: str) -> Verdict | None:
         """Verify the outputs of the timed calls that were kept; None when nothing is wrong."""
-        for workload in self.bench.problem.main:
-            place = self._timer.call("kept", name, workload.name, seconds=CHECK_S)
+        for workload in self.processes.problem.main:
+            place = self._timer.call("hand_over_kept", name, workload.name, seconds=CHECK_S)
             if place >= 0:
-                comparison = self.bench.referee.call("judge", 0, self._at(workload.name, place), seconds=PREPARE_S)
+                at = self._draw_index(workload.name, place)
+                comparison = self.processes.referee.call("judge", 0, at, seconds=PREPARE_S)
                 if not comparison.right:
                     return Incorrect(judge=JUDGE, reason=f"a timed call gave a wrong result: {comparison.reason}")
         return None
 
     def revive(self) -> None:
-        """A fresh timer with all that was loaded, on inputs as they were, after something broke the last one."""
-        self.bench.end_timing()
-        self.bench.check_health()
-        self.bench.referee.call("restore", seconds=PREPARE_S)
+        """Replace a timer that broke by a fresh one, with all subjects loaded again and the inputs restored."""
+        self.processes.end_timing()
+        self.processes.check_health()
+        self.processes.referee.call("restore", seconds=PREPARE_S)
         self._start()
         for name, recorded in self._loaded.items():
             self._load(name, recorded)
@@ -130,53 +194,54 @@ class TimedBatch:
         """Do not load a subject again."""
         self._loaded.pop(name, None)
 
-    def _look_at_inputs(self) -> None:
-        """At those that are timed on, before any answer is made of them."""
+    def _check_inputs(self) -> None:
+        """Check the inputs that are timed on, before an expected output is made of them.
+
+        Raises:
+            InputChanged: a timed call changed one that it may not change.
+        """
         for at, (sheet, draw) in enumerate(zip(self.sheets, self.draws, strict=True)):
             if draw.distribution == TIMED:
-                places = self.bench.referee.call("mutated", at, seconds=CHECK_S)
-                if argument := self.bench.forbidden(sheet, places):
+                changed = self.processes.referee.call("mutated", at, seconds=CHECK_S)
+                if argument := forbidden_argument(self.processes.problem, sheet, changed):
                     raise InputChanged(argument)
 
     def _start(self) -> None:
-        self._timer = self.bench.start_timer()
+        self._timer = self.processes.start_timer()
         timed = Counter(draw.workload.name for draw in self.draws if draw.distribution == TIMED)
         self._timer.call("open", list(self.sheets), dict(timed), seconds=PREPARE_S)
 
     def _load(self, name: str, recorded: Recorded) -> None:
         self._timer.call("load", name, recorded.programs, dict(recorded.binaries), seconds=CHECK_S)
 
-    def _checked(self, name: str, workload: str) -> Verdict | None:
-        """The replay on new memory, on inputs of every distribution, then the ghost."""
+    def _check_workload(self, name: str, workload: str) -> Verdict | None:
+        """Verify the replay on new memory, on inputs of every distribution, then the ghost replay."""
         places = [
             place for place, draw in enumerate(self._draws_of(workload)) if place == 0 or draw.distribution != TIMED
         ]
         for place in places:
-            wrong = self._replayed(name, workload, place)
-            if wrong is not None:
-                return wrong
+            verdict = self._check_replay(name, workload, place)
+            if verdict is not None:
+                return verdict
         self._timer.call("check", name, workload, 1, True, seconds=CHECK_S)
-        referee, at = self.bench.referee, self._at(workload, 1)
+        referee, at = self.processes.referee, self._draw_index(workload, 1)
         referee.call("mutated", at, seconds=CHECK_S)
         ghost = referee.call("judge", 0, at, seconds=PREPARE_S)
-        referee.call("poison", 0, seconds=CHECK_S)
+        referee.call("fill_with_nan", 0, seconds=CHECK_S)
         if ghost.right:
-            return Incorrect(
-                judge=JUDGE,
-                reason="with every launch left out the output is still right: the Triton kernel does not make it",
-            )
+            return Incorrect(judge=JUDGE, reason=right_ghost_reason(self.processes.problem.seed.language))
         return None
 
-    def _replayed(self, name: str, workload: str, place: int) -> Verdict | None:
-        at, referee = self._at(workload, place), self.bench.referee
+    def _check_replay(self, name: str, workload: str, place: int) -> Verdict | None:
+        at, referee = self._draw_index(workload, place), self.processes.referee
         kept_shape = self._timer.call("check", name, workload, place, False, seconds=CHECK_S)
         changed = referee.call("mutated", at, seconds=CHECK_S)
-        if argument := self.bench.forbidden(self.sheets[at], changed):
+        if argument := forbidden_argument(self.processes.problem, self.sheets[at], changed):
             return mutation(argument)
         if not kept_shape:
             return failure(Phase.CONTRACT, "the replayed call returns another shape or dtype")
         comparison = referee.call("judge", 0, at, seconds=PREPARE_S)
-        referee.call("poison", 0, seconds=CHECK_S)
+        referee.call("fill_with_nan", 0, seconds=CHECK_S)
         if not comparison.right:
             return Incorrect(judge=JUDGE, reason=f"replayed on fresh inputs: {comparison.reason}")
         return None
@@ -184,12 +249,13 @@ class TimedBatch:
     def _draws_of(self, workload: str) -> list[Draw]:
         return [draw for draw in self.draws if draw.workload.name == workload]
 
-    def _at(self, workload: str, place: int) -> int:
-        """Position of a workload's input set among the draws."""
+    def _draw_index(self, workload: str, place: int) -> int:
+        """Return the position among all draws of a workload's input set."""
         return [at for at, draw in enumerate(self.draws) if draw.workload.name == workload][place]
 
 
-def _blame(error: DeviceError | WorkerDied) -> Verdict:
+def _verdict_on(error: DeviceError | WorkerDied) -> Verdict:
+    """Make a verdict of an error that a candidate's replay caused."""
     if isinstance(error, CallTimedOut):
         return failure(Phase.TIMEOUT, "the replay of its launches does not end")
     if isinstance(error, CallFailed):

@@ -1,14 +1,14 @@
 """Record a real call of an entry point as a program.
 
 Triton's launches are seen where its driver makes a launcher and loads a binary, torch's operations by a dispatch mode.
-What is recorded is a claim: trusted code replays it, and only the replay counts.
+A recording is a claim of the contestant: trusted code replays it, and only the replay counts.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any  # Triton has no types, an operation may have any arguments
 
 import torch
 from torch.utils._pytree import tree_leaves
@@ -45,21 +45,26 @@ METADATA = (
 """Fields of Triton's metadata that launching reads."""
 
 
-class Capture:
-    """What launches and operations of this process come to; installed once, before the candidate is imported."""
+class CallCapture:
+    """See the launches and operations of this process; installed once, before the candidate is imported."""
 
     def __init__(self, device: str = "cuda") -> None:
-        """Nothing is seen yet; `device` is the type of device whose tensors count."""
+        """Begin with nothing seen.
+
+        Args:
+            device: type of the device whose tensors count.
+        """
         self._device = device
         self.launches = 0
-        """Launches so far."""
+        """Number of launches so far."""
         self.binaries: dict[str, bytes] = {}
         """Cubins by digest."""
         self._functions: dict[int, tuple[str, str]] = {}
+        """Digest of the cubin and name of the kernel, by handle of the function."""
         self._recording: _Recording | None = None
 
     def install(self, driver: Any) -> None:
-        """See every kernel that Triton's `driver` loads and launches from now on."""
+        """Wrap Triton's driver, so that every kernel is seen that it loads and launches from now on."""
         load, native = driver.utils.load_binary, driver.launcher_cls
 
         def load_binary(name: str, code: bytes, shared: int, device: int) -> Any:
@@ -85,18 +90,18 @@ class Capture:
         driver.utils.load_binary = load_binary
         driver.launcher_cls = launcher
 
-    def program(self, workload: str, known: Sequence[torch.Tensor], call: Callable[[], Any]) -> RecordedCall:
-        """Run `call` and record it.
+    def program(self, workload: str, arguments: Sequence[torch.Tensor], call: Callable[[], Any]) -> RecordedCall:
+        """Make a call and record it.
 
         Args:
             workload: name of the workload.
-            known: tensors of the arguments, in the order that numbers their storages.
+            arguments: tensors of the arguments, in the order that numbers their storages.
             call: the candidate's call.
 
         Raises:
-            Rejected: it computes with torch, moves data to the host, or does something that cannot be replayed.
+            Rejected: the call computes with torch, moves data to the host, or does something that cannot be replayed.
         """
-        recording = self._recording = _Recording(known, self._device)
+        recording = self._recording = _Recording(arguments, self._device)
         count = recording.storages
         try:
             with recording, torch.no_grad():
@@ -108,15 +113,15 @@ class Capture:
 
 
 class _Recording(DispatchMode):
-    """The steps of one call."""
+    """Record the steps of one call."""
 
-    def __init__(self, known: Sequence[torch.Tensor], device: str) -> None:
+    def __init__(self, arguments: Sequence[torch.Tensor], device: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # torch has no types here
         self._device = device
         self.steps: list[Step] = []
         self._numbers: dict[int, int] = {}
         self._kept: list[torch.UntypedStorage] = []
-        for tensor in known:
+        for tensor in arguments:
             self._number(tensor)
 
     @property
@@ -158,16 +163,17 @@ class _Recording(DispatchMode):
         )
 
     def view(self, tensor: Any) -> View:
-        """Where a tensor lies.
+        """Describe the place of a tensor in its storage.
 
-        Memory from before the call counts as allocated here: a workspace may be kept, what it holds may not matter.
+        Memory from before the call is recorded as allocated by it: a workspace may be kept, but its old contents must
+        not matter.
 
         Raises:
-            Rejected: it is no tensor of the device.
+            Rejected: the value is not a tensor of the device.
         """
         if not self._on_device(tensor):
             raise Rejected(Phase.CONTRACT, f"the output must be one CUDA tensor, got {type(tensor).__name__}")
-        if not self._known(tensor):
+        if not self._has_number(tensor):
             number = self._number(tensor)
             self.steps.append(Allocate(storage=number, bytes=tensor.untyped_storage().nbytes()))
         return View(
@@ -183,7 +189,7 @@ class _Recording(DispatchMode):
         kind = kind_of(func)
         if kind is None:
             raise Rejected(Phase.FALLBACK, f"torch computes on the device: {func}; the Triton kernel is to do that")
-        made = [value for value in after if self._on_device(value) and not self._known(value)]
+        made = [value for value in after if self._on_device(value) and not self._has_number(value)]
         if kind == "allocation":
             self.steps += [
                 Allocate(storage=self._number(value), bytes=value.untyped_storage().nbytes()) for value in made
@@ -204,7 +210,7 @@ class _Recording(DispatchMode):
         if value is None or isinstance(value, int | float | bool | str):
             return Scalar(value=value)
         if isinstance(value, list | tuple):
-            return Many(items=tuple(self._argument(one) for one in value))
+            return Many(items=tuple(self._argument(item) for item in value))
         if isinstance(value, torch.device):
             return Named(name=value.type)
         if isinstance(value, torch.dtype | torch.memory_format | torch.layout):
@@ -229,11 +235,11 @@ class _Recording(DispatchMode):
     def _elsewhere(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor) and value.device.type != self._device
 
-    def _known(self, tensor: torch.Tensor) -> bool:
+    def _has_number(self, tensor: torch.Tensor) -> bool:
         return tensor.untyped_storage().data_ptr() in self._numbers
 
     def _number(self, tensor: torch.Tensor) -> int:
-        """The number of a tensor's storage, a new one if it is unknown; it is kept alive."""
+        """Return the number of a tensor's storage, a new number for a new storage, which is kept alive."""
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in self._numbers:
             self._numbers[storage.data_ptr()] = len(self._kept)
@@ -249,9 +255,9 @@ def _host(value: torch.Tensor) -> HostTensor:
 
 
 def _plain(value: Any) -> Any:
-    """A metadata field as plain data."""
+    """Make plain data of a metadata field."""
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     return value

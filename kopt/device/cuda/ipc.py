@@ -1,7 +1,7 @@
-"""Device memory that two processes share: allocated whole by one, opened by its handle in another.
+"""Share device memory between two processes (CUDA IPC): one allocates it, another opens it by its handle.
 
-Memory is taken from the driver itself, not from torch's allocator, whose segments hold other tensors too: who opens a
-handle sees exactly one tensor.
+The memory comes from the driver itself, not from torch's allocator, whose segments hold other tensors too: a handle
+opens exactly one tensor.
 """
 
 from __future__ import annotations
@@ -25,32 +25,34 @@ class _Handle(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Shared:
-    """A tensor of another process, as it travels between processes."""
+    """A tensor in shared memory, as it travels between processes."""
 
     handle: bytes
     bytes: int
+    """Size of the memory, bytes."""
     shape: tuple[int, ...]
     stride: tuple[int, ...]
+    """Elements."""
     dtype: str
     """E.g. `bfloat16`."""
 
 
 @dataclass
 class Owned:
-    """Shared memory on its owner's side; lives until `free`."""
+    """Shared memory in the process that allocated it, until `free`."""
 
     tensor: torch.Tensor
     shared: Shared
     _address: int
 
     def free(self) -> None:
-        """Give the memory back; the tensor must not be used any more."""
+        """Free the memory; the tensor must not be used any more."""
         check(driver().cuMemFree_v2(ctypes.c_uint64(self._address)), "cuMemFree")
 
 
 @dataclass
 class Opened:
-    """Shared memory in another process; lives until `close`."""
+    """Shared memory in another process, until `close`."""
 
     tensor: torch.Tensor
     _address: int
@@ -62,10 +64,10 @@ class Opened:
 
 @cache
 def driver() -> ctypes.CDLL:
-    """The CUDA driver's library.
+    """Load the CUDA driver's library.
 
     Raises:
-        DeviceError: there is none.
+        DeviceError: there is no CUDA driver.
     """
     try:
         return ctypes.CDLL("libcuda.so.1")
@@ -74,7 +76,11 @@ def driver() -> ctypes.CDLL:
 
 
 def check(status: int, what: str) -> None:
-    """Raise what a call of the driver reports.
+    """Check the status of a call of the driver.
+
+    Args:
+        status: that the call returned.
+        what: name of the call.
 
     Raises:
         DeviceError: the status is not success.
@@ -86,7 +92,7 @@ def check(status: int, what: str) -> None:
 
 
 def share(like: torch.Tensor) -> Owned:
-    """A copy of a CUDA tensor, strides kept, in memory that other processes can open; torch must have a context."""
+    """Copy a CUDA tensor, strides kept, into memory that other processes can open; torch must have a CUDA context."""
     extent = 1 + sum((size - 1) * step for size, step in zip(like.shape, like.stride(), strict=True))
     count = max(extent, 1) * like.element_size()
     address, handle = ctypes.c_uint64(), _Handle()
@@ -100,10 +106,10 @@ def share(like: torch.Tensor) -> Owned:
 
 
 def open_shared(shared: Shared) -> Opened:
-    """The tensor behind a handle; writes go to the owner's memory.
+    """Open the tensor behind a handle; writes go to the owner's memory.
 
     Raises:
-        DeviceError: the handle cannot be opened (its owner is gone, or is this process).
+        DeviceError: the handle cannot be opened: its owner has ended, or is this process.
     """
     handle, address = _Handle.from_buffer_copy(shared.handle), ctypes.c_uint64()
     flags = ctypes.c_uint(_LAZY_PEER_ACCESS)
@@ -112,15 +118,15 @@ def open_shared(shared: Shared) -> Opened:
 
 
 def leave() -> None:
-    """Destroy this process's CUDA context, after a broken one too.
+    """Destroy this process's CUDA context, even a broken one.
 
-    Whoever waits for the process would otherwise wait for the driver to clean up.
+    Otherwise the parent, which waits for this process, would wait for the driver to clean up.
     """
     driver().cuDevicePrimaryCtxReset_v2(ctypes.c_int(0))
 
 
 class _Memory:
-    """What torch's array interface reads."""
+    """Device memory in the form of CUDA's array interface, which torch reads."""
 
     def __init__(self, address: int, count: int) -> None:
         self.__cuda_array_interface__ = {"shape": (count,), "typestr": "|u1", "data": (address, False), "version": 3}

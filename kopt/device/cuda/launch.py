@@ -1,7 +1,8 @@
 """Launch a compiled Triton kernel through the driver.
 
-Triton 3.6 compiles a C module per argument signature to do this, half a second each in a fresh cache.  Kernels that
-take pointers and numbers only, almost all, are launched here through ctypes; others by Triton's own launcher.
+Triton 3.6 compiles a C module per argument signature for its launcher, which takes half a second each in a fresh
+cache.  Kernels that take pointers and numbers only, almost all kernels, are launched here through ctypes; others by
+Triton's own launcher.
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any  # ctypes and Triton
 
 from kopt.device.cuda.ipc import driver
 from kopt.errors import DeviceError
 
 NOT_ARGUMENTS = 4
-"""Values that Triton passes between function and arguments: packed metadata, launch metadata, two hooks."""
+"""Number of values that Triton passes between function and arguments: packed metadata, launch metadata, two hooks."""
 
 _COOPERATIVE, _CLUSTER_DIMENSION, _CLUSTER_SCHEDULING, _PROGRAMMATIC = 2, 4, 5, 6
 _SPREAD = 1
@@ -53,12 +54,14 @@ class _Config(ctypes.Structure):
 
 
 def is_plain(signature: Sequence[Any]) -> bool:
-    """Whether only pointers, numbers and compile-time values are passed."""
-    return all(isinstance(one, str) and (one in _NUMBERS or one[0] == "*" or one == "constexpr") for one in signature)
+    """Return whether only pointers, numbers and compile-time values are passed."""
+    return all(
+        isinstance(kind, str) and (kind in _NUMBERS or kind[0] == "*" or kind == "constexpr") for kind in signature
+    )
 
 
 def make_launcher(signature: Sequence[Any], metadata: Any, fallback: Callable[[Any, Any], Any]) -> Callable[..., None]:
-    """A function `(x, y, z, stream, function, packed, launch_metadata, enter, exit, *arguments)` that launches.
+    """Make a function `(x, y, z, stream, function, packed, launch_metadata, enter, exit, *arguments)` that launches.
 
     Args:
         signature: Triton's types of all arguments, in order.
@@ -73,10 +76,10 @@ def make_launcher(signature: Sequence[Any], metadata: Any, fallback: Callable[[A
 
 
 class _Plain:
-    """Launches kernels whose arguments are pointers and numbers."""
+    """Launch a kernel whose arguments are pointers and numbers."""
 
     def __init__(self, signature: Sequence[str], metadata: Any) -> None:
-        self._kinds = [_kind(one) for one in signature]
+        self._kinds = [_c_type(kind) for kind in signature]
         self._block = 32 * metadata.num_warps
         self._clusters = getattr(metadata, "num_ctas", 1)
         self._shared = metadata.shared
@@ -84,7 +87,7 @@ class _Plain:
         self._launch = driver().cuLaunchKernelEx
 
     def __call__(self, x: int, y: int, z: int, stream: int, function: int, *rest: Any) -> None:
-        """Called as Triton calls its launchers; `rest` is `NOT_ARGUMENTS` values, then the arguments."""
+        """Launch, called as Triton calls its launchers; `rest` is `NOT_ARGUMENTS` values, then the arguments."""
         if x * y * z <= 0:
             return
         values = [
@@ -92,7 +95,7 @@ class _Plain:
             for kind, value in zip(self._kinds, rest[NOT_ARGUMENTS:], strict=True)
             if kind is not None
         ]
-        values += [ctypes.c_uint64(0), ctypes.c_uint64(0)]  # the two scratch memories, which this kernel has not
+        values += [ctypes.c_uint64(0), ctypes.c_uint64(0)]  # the two scratch memories, which this kernel does not use
         pointers = (ctypes.c_void_p * len(values))(*[ctypes.addressof(value) for value in values])
         config = _Config(
             grid=(x * self._clusters, y, z), block=(self._block, 1, 1), shared=self._shared, stream=stream,
@@ -105,11 +108,11 @@ class _Plain:
             raise LaunchFailed(f"the launch failed with CUDA error {status}")
 
 
-def _kind(one: str) -> Any:
-    """C type of an argument; None for a compile-time value."""
-    if one == "constexpr":
+def _c_type(kind: str) -> Any:
+    """Return the C type of an argument; None for a compile-time value."""
+    if kind == "constexpr":
         return None
-    return ctypes.c_uint64 if one[0] == "*" else _NUMBERS[one]
+    return ctypes.c_uint64 if kind[0] == "*" else _NUMBERS[kind]
 
 
 def _address(value: Any) -> int:
@@ -119,6 +122,7 @@ def _address(value: Any) -> int:
 
 
 def _attributes(metadata: Any, clusters: int) -> Any:
+    """Make the array of launch attributes that the driver reads."""
     listed = []
     if getattr(metadata, "launch_pdl", False):
         listed.append(_Attribute(id=_PROGRAMMATIC, value=_Value(number=1)))

@@ -1,15 +1,15 @@
-"""A call of an entry point as a program: the allocations, copies, fills and launches that it came to, in order.
+"""A recorded call of an entry point: its allocations, copies, fills and launches, in order.
 
-A contestant records it, trusted code replays it (`kopt.device.cuda.replay`).  It is a pure value that says nothing of
-whether the result is right: the replay's output is judged like any other.
+A contestant records a call, trusted code replays it (`kopt.device.cuda.replay`).  A program is a pure value and proves
+nothing about its result: the output of the replay is compared like any other.
 
-Storages are numbered.  The first are the arguments' (inputs, then parameters, then buffers, a shared one once), then
-those that the call allocates, in order.
+Storages are numbered: first the storages of the arguments (inputs, then parameters, then buffers; a shared storage
+counts once), then those that the call allocates, in order.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal  # signature and metadata have whatever form Triton gives them
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from kopt.model.base import Value
 
 
 class View(Value):
-    """A tensor as a place in a storage."""
+    """The place of a tensor in a storage."""
 
     kind: Literal["view"] = "view"
     storage: int
@@ -38,28 +38,28 @@ class Descriptor(Value):
     strides: tuple[int, ...]
     block_shape: tuple[int, ...]
     options: tuple[tuple[str, bool | str], ...] = ()
-    """Its further fields (padding, rounding) by name."""
+    """Further fields (padding, rounding) by name."""
 
 
 class HostTensor(Value):
-    """A small tensor in host memory, by value."""
+    """The value of a small tensor in host memory."""
 
     kind: Literal["host"] = "host"
     dtype: str
     shape: tuple[int, ...]
     data: str
-    """Its bytes in hexadecimal."""
+    """The tensor's bytes in hexadecimal."""
 
 
 class Scalar(Value):
-    """A number, truth value, string or nothing."""
+    """A number, truth value, string or None."""
 
     kind: Literal["scalar"] = "scalar"
     value: int | float | bool | str | None
 
 
 class Named(Value):
-    """A dtype, layout or memory format of torch by name, or `cuda` or `cpu`."""
+    """The name of a dtype, layout or memory format of torch, or `cuda` or `cpu`."""
 
     kind: Literal["named"] = "named"
     name: str
@@ -77,7 +77,7 @@ Many.model_rebuild()
 
 
 class Allocate(Value):
-    """A storage comes into being, its content undefined."""
+    """Allocate a storage with undefined contents."""
 
     step: Literal["allocate"] = "allocate"
     storage: int
@@ -85,7 +85,7 @@ class Allocate(Value):
 
 
 class Operation(Value):
-    """A copy or fill by torch."""
+    """Copy or fill by torch."""
 
     step: Literal["operation"] = "operation"
     name: str
@@ -93,11 +93,11 @@ class Operation(Value):
     arguments: tuple[Argument, ...]
     named: tuple[tuple[str, Argument], ...] = ()
     result: int | None = None
-    """Number of the storage that it makes, if it makes one."""
+    """Number of the storage that the operation allocates, if any."""
 
 
 class KernelLaunch(Value):
-    """A launch of a compiled Triton kernel."""
+    """Launch a compiled Triton kernel."""
 
     step: Literal["launch"] = "launch"
     binary: str
@@ -106,7 +106,7 @@ class KernelLaunch(Value):
     """The kernel's name in the cubin."""
     grid: tuple[int, int, int]
     signature: tuple[Any, ...]
-    """Types of the arguments as Triton names them, `constexpr` among them; nested for tuples."""
+    """Types of the arguments as Triton names them, `constexpr` included; nested for tuples."""
     arguments: tuple[Argument, ...]
     metadata: dict[str, Any]
     """Triton's metadata that launching reads."""
@@ -116,15 +116,15 @@ Step = Annotated[Allocate | Operation | KernelLaunch, Field(discriminator="step"
 
 
 class RecordedCall(Value):
-    """What one call does on the device."""
+    """A program: everything that one call does on the device."""
 
     workload: str
     arguments: int
-    """Number of storages that the arguments have."""
+    """Number of storages of the arguments."""
     steps: tuple[Step, ...]
     output: View
 
     @property
     def binaries(self) -> frozenset[str]:
-        """Digests of the cubins that it launches."""
+        """Digests of the cubins that the program launches."""
         return frozenset(step.binary for step in self.steps if isinstance(step, KernelLaunch))

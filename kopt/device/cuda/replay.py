@@ -1,7 +1,7 @@
 """Replay a recorded program in a process that never imported the candidate.
 
-Each step is checked against what a candidate may do; whatever else a contestant claims, only launches of the binaries
-that came with the program, allocations, fills and copies happen.
+Each step is checked against what a candidate may do: whatever a contestant claims, a replay only launches binaries that
+came with the program, allocates, fills and copies.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
-from typing import Any
+from typing import Any  # Triton has no types, a launch may have any arguments
 
 import torch
 
@@ -33,20 +33,20 @@ from kopt.errors import DeviceError
 NAMES = {
     "cuda", "cpu", "strided", "contiguous_format", "preserve_format", "channels_last", "channels_last_3d",
 }  # fmt: skip
-
+"""Devices, layouts and memory formats that a program may name."""
 
 PLAIN_TYPE = re.compile(r"[\w*<>\[\], #.]+")
-"""Types as Triton writes them."""
+"""Pattern of the types of arguments, as Triton writes them."""
 
 
 class NotReplayable(DeviceError):
-    """A program holds something that no candidate may do."""
+    """A program contains a step that no candidate may do."""
 
 
 Storages = dict[int, torch.Tensor]
 """Flat byte tensors by number."""
 Run = Callable[[Storages], None]
-"""Does a step on the storages."""
+"""Does one step on the storages."""
 
 
 class Replay:
@@ -56,13 +56,13 @@ class Replay:
         """Load the binaries into this process's context.
 
         Args:
-            program: what to run.
+            program: to replay.
             binaries: cubins by digest.
-            driver: Triton's driver, as it was made.
-            device: where it allocates.
+            driver: Triton's driver, not wrapped by a `CallCapture`.
+            device: type of the device to allocate on.
 
         Raises:
-            NotReplayable: the program holds something that no candidate may do.
+            NotReplayable: the program contains a step that no candidate may do.
         """
         self._program = program
         self._device = device
@@ -78,19 +78,23 @@ class Replay:
         return len(self._steps)
 
     def memory(self) -> Storages:
-        """The memory that one call allocates, full of NaN: nothing of an earlier call is in it."""
+        """Make the memory that one call allocates, full of NaN, so that it holds nothing of an earlier call."""
         made = {at: torch.empty(size, dtype=torch.uint8, device=self._device) for at, size in self._allocated.items()}
         return {at: flat.fill_(0xFF) for at, flat in made.items()}
 
     def run(
         self, arguments: Sequence[torch.Tensor], *, memory: Storages | None = None, ghost: bool = False
     ) -> torch.Tensor:
-        """Run it once on the current stream; the output.
+        """Run the program once on the current stream and return the output.
 
         Args:
             arguments: flat byte tensors of the arguments' storages.
-            memory: from `memory`, for this call alone; without it memory is allocated on the way, as the candidate did.
+            memory: result of `memory`, for this call alone; if None, memory is allocated step by step, as the candidate
+                did.
             ghost: leave the launches out.
+
+        Raises:
+            NotReplayable: the number of arguments is wrong, or a storage is used before it is made.
         """
         if len(arguments) != self._program.arguments:
             raise NotReplayable(f"the program wants {self._program.arguments} storages, not {len(arguments)}")
@@ -113,16 +117,16 @@ class Replay:
         return allocate
 
     def _launch(self, step: KernelLaunch) -> Run:
-        # Triton reads `cluster_dims` of older metadata and `num_ctas` of newer; what is absent was absent.
+        # Triton reads `cluster_dims` of older metadata and `num_ctas` of newer; a field that is absent was absent.
         metadata = SimpleNamespace(**_metadata(step.metadata))
-        signature = tuple(_nested(one) for one in step.signature)
+        signature = tuple(_nested(kind) for kind in step.signature)
         launcher = make_launcher(signature, metadata, self._driver.launcher_cls)
         function = self._function(step, metadata)
         packed = (metadata.num_warps, metadata.num_ctas, metadata.shared)
         x, y, z = step.grid
 
         def launch(storages: Storages) -> None:
-            values = [_value(one, storages) for one in step.arguments]
+            values = [_value(argument, storages) for argument in step.arguments]
             stream = torch.cuda.current_stream().cuda_stream
             launcher(x, y, z, stream, function, packed, None, None, None, *values)
 
@@ -138,19 +142,24 @@ class Replay:
         return self._functions[key]
 
 
-def _metadata(given: Mapping[str, Any]) -> dict[str, Any]:
-    whole = {name: given[name] for name in ("num_warps", "shared")}
+def _metadata(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Complete recorded metadata with Triton's defaults."""
+    integers = {name: recorded[name] for name in ("num_warps", "shared")}
     defaults = {
         "num_ctas": 1, "launch_cooperative_grid": False, "launch_pdl": False, "global_scratch_size": 0,
         "global_scratch_align": 1, "profile_scratch_size": 0, "profile_scratch_align": 1,
     }  # fmt: skip
-    return defaults | dict(given) | {name: int(value) for name, value in whole.items()}
+    return defaults | dict(recorded) | {name: int(value) for name, value in integers.items()}
 
 
 def _nested(kind: Any) -> Any:
-    """A type of the signature; Triton's launcher may put it into a text that it compiles."""
+    """Check a type of the signature, which Triton's launcher may put into C code that it compiles.
+
+    Raises:
+        NotReplayable: the type contains characters that no type has.
+    """
     if isinstance(kind, list | tuple):
-        return tuple(_nested(one) for one in kind)
+        return tuple(_nested(inner) for inner in kind)
     if not PLAIN_TYPE.fullmatch(str(kind)):
         raise NotReplayable(f"{kind!r} is no type of an argument")
     return kind
@@ -163,8 +172,8 @@ def _operation(step: Operation) -> Run:
     function = getattr(getattr(torch.ops.aten, qualified.removeprefix("aten::")), overload)
 
     def operate(storages: Storages) -> None:
-        arguments = [_value(one, storages) for one in step.arguments]
-        result = function(*arguments, **{name: _value(one, storages) for name, one in step.named})
+        arguments = [_value(argument, storages) for argument in step.arguments]
+        result = function(*arguments, **{name: _value(argument, storages) for name, argument in step.named})
         if step.result is not None:
             storages[step.result] = flat_bytes(result)
 
@@ -178,7 +187,7 @@ def _value(argument: Argument, storages: Storages) -> Any:
         case Scalar(value=value):
             return value
         case Many(items=items):
-            return [_value(one, storages) for one in items]
+            return [_value(item, storages) for item in items]
         case Named(name=name):
             return _named(name)
         case HostTensor():
@@ -188,7 +197,7 @@ def _value(argument: Argument, storages: Storages) -> Any:
 
 
 def _placed(view: View, storages: Storages) -> torch.Tensor:
-    """The tensor at a place; torch refuses one that reaches outside its storage."""
+    """Return the tensor at a place; torch refuses a tensor that reaches outside its storage."""
     flat = storages.get(view.storage)
     if flat is None:
         raise NotReplayable(f"storage {view.storage} is used before it is made")
@@ -226,14 +235,14 @@ def _descriptor(value: Descriptor, storages: Storages) -> Any:
 
 
 def flat_bytes(tensor: torch.Tensor) -> torch.Tensor:
-    """The whole storage of a tensor as bytes."""
+    """View the whole storage of a tensor as bytes."""
     return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
 
 
 class Scratch:
-    """Memory that Triton asks for at a launch, for descriptors made on the device; its `set_allocator` takes one.
+    """Allocator of the memory that Triton asks for at launches, for descriptors made on the device (`set_allocator`).
 
-    What a call of a subject asked for is made anew, full of NaN, before its next one.
+    The memory that a call of a subject asked for is allocated again, full of NaN, before the subject's next call.
     """
 
     def __init__(self, device: str = "cuda") -> None:
@@ -243,7 +252,7 @@ class Scratch:
         self._ready: dict[int, list[torch.Tensor]] = {}
 
     def begin(self, subject: object) -> None:
-        """A call of this subject comes next."""
+        """Prepare the memory for a call of a subject."""
         self._ready = {}
         for size in self._asked.get(subject, ()):
             made = torch.full((size,), -1, dtype=torch.int8, device=self._device)
@@ -251,7 +260,7 @@ class Scratch:
         self._subject, self._asked[subject] = subject, []
 
     def __call__(self, size: int, alignment: int, stream: int | None) -> torch.Tensor:
-        """Memory for one launch; torch aligns to more than Triton asks for."""
+        """Return memory for one launch; torch aligns it more strictly than Triton asks for."""
         self._asked.setdefault(self._subject, []).append(size)
         ready = self._ready.get(size)
         return ready.pop() if ready else torch.empty(size, dtype=torch.int8, device=self._device)

@@ -1,11 +1,11 @@
-"""The timer: one process that runs every subject of a batch, interleaved, by one method.
+"""The service of the timer: the process that times all subjects of a batch, interleaved, by one method.
 
 Subjects are recorded programs of candidates and baselines of the reference (eager, compiled).  No candidate's Python
-code runs here, so the clock, CUDA events of this process, is out of its reach.
+code runs here, so no candidate can reach the clock, which is CUDA events of this process.
 
-One timed call: fill the memory that it will allocate with NaN, wait for the device, overwrite an L2 cache twice over,
-keep the device busy until the host has queued everything, then event, call, event, and wait again.  Input sets rotate,
-so values and addresses change.
+One timed call: fill the memory that the call will allocate with NaN, synchronise, overwrite an L2 cache twice over,
+keep the device busy until the host has queued everything, record an event, call, record an event, synchronise.  Input
+sets rotate, so values and addresses change.
 """
 
 from __future__ import annotations
@@ -15,82 +15,94 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple  # inputs of a problem may have any type, Triton has no types
 
 import torch
 
 from kopt.device.cuda import ipc
 from kopt.device.cuda.ipc import Shared
 from kopt.device.cuda.program import RecordedCall
-from kopt.device.cuda.referee import Sheet
 from kopt.device.cuda.replay import Replay, Scratch, Storages, flat_bytes
+from kopt.device.cuda.sheets import Sheet
 from kopt.device.reference import contract
 from kopt.errors import DeviceError
 from kopt.model.problem import Problem
 
 FLUSH_BYTES = 256 << 20
-"""At least twice any L2 cache of today."""
+"""At least twice the size of any present L2 cache."""
 HEAD_START_CYCLES = 400_000
 """How long the device is kept busy before a timed call, about 0.2 ms, while the host queues the call."""
 STEP_CYCLES = 100_000
-"""How much longer for every step of a replay."""
+"""How much longer the device is kept busy for every step of a replay."""
 BUSY_FILLS = 100
 """How often the cache is overwritten after a pause, about 10 ms."""
 WARM_UP = 3
+"""Untimed calls of a new baseline."""
 WALL_CALLS = 5
+"""Calls whose median wall time is reported."""
 KEPT_BYTES = 8 << 30
-"""Outputs of timed calls that are kept for verification."""
+"""Size of the outputs of timed calls that may be kept for verification."""
 
 MODES = {"compile": "default", "max-autotune": "max-autotune-no-cudagraphs"}
-"""Compiled baselines by name; with CUDA graphs every call would first copy its inputs."""
+"""Modes of `torch.compile` by baseline; with CUDA graphs every call would first copy its inputs."""
 
 
 @dataclass
-class _Set:
-    """The arguments of one workload, opened."""
+class _OpenedInputs:
+    """The opened arguments of one draw."""
 
     sheet: Sheet
     inputs: tuple[Any, ...]
     state: list[torch.Tensor]
     pristine: list[torch.Tensor]
-    """Copies of the storages, in their order; none where no call may write to its arguments."""
+    """Copies of the storages, in their order; empty where no call may write to its arguments."""
 
     def restore(self) -> None:
-        """Undo what a call wrote to its arguments."""
+        """Undo writes of a call to its arguments."""
         for storage, copy in zip(self.storages, self.pristine, strict=False):
             storage.copy_(copy)
 
     @property
     def storages(self) -> list[torch.Tensor]:
+        """Storages of input tensors, parameters and buffers, as flat bytes."""
         tensors = [value for value in self.inputs if isinstance(value, torch.Tensor)] + self.state
         return [flat_bytes(tensor) for tensor in tensors]
 
 
 class Subject(NamedTuple):
-    """What is timed."""
+    """A callable that is timed."""
 
     call: Callable[[int, Storages | None, bool], torch.Tensor]
-    """From set, memory and ghost to output."""
+    """Maps position of the input set, memory and "leave launches out" to the output."""
     memory: Callable[[], Storages] = dict
-    """New memory for one call, full of NaN; our own references allocate theirs themselves."""
+    """Makes the memory of one call, full of NaN; baselines allocate their memory themselves."""
     steps: int = 0
-    """Steps that a replay queues one by one."""
+    """Number of steps that a replay queues one by one."""
 
 
 class Timer:
-    """Lives in its own process; see the module."""
+    """Time subjects; lives in a process of its own (`kopt.sandbox.service`).
+
+    Input sets of a workload are numbered in the order of `open`; `place` is such a number.
+    """
 
     def __init__(self, problem: Problem, driver: Any) -> None:
+        """Prepare the device.
+
+        Args:
+            problem: that the subjects solve.
+            driver: Triton's driver of the zygote.
+        """
         import triton
 
         torch.cuda.init()
         self._problem = problem
         self._driver = driver
-        self._sets: dict[str, list[_Set]] = {}
+        self._sets: dict[str, list[_OpenedInputs]] = {}
         self._subjects: dict[tuple[str, str], Subject] = {}
         self._kept: dict[tuple[str, str], tuple[int, torch.Tensor]] = {}
         self._not_kept: set[tuple[str, str]] = set()
-        """Subject and workload of outputs that there was no room for."""
+        """Subject and workload of outputs for which there was no memory."""
         self._flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
         self._timed_sets: dict[str, int] = {}
         self._random = random.SystemRandom()
@@ -98,57 +110,75 @@ class Timer:
         triton.set_allocator(self._scratch)
 
     def open(self, sheets: Sequence[Sheet], timed: Mapping[str, int]) -> None:
-        """Open the input sets; of each workload so many rotate, the others are for `check` alone."""
+        """Open the input sets.
+
+        Args:
+            sheets: one for each input set.
+            timed: number of sets, by workload, that timed calls rotate over; the others are for `check` alone.
+        """
         self._timed_sets = dict(timed)
         for sheet in sheets:
             inputs = tuple(ipc.open_shared(v).tensor if isinstance(v, Shared) else v for v in sheet.inputs)
             state = [ipc.open_shared(shared).tensor for shared in sheet.state]
-            one = _Set(sheet, inputs, state, [])
+            input_set = _OpenedInputs(sheet, inputs, state, [])
             if self._problem.mutates:
-                one.pristine.extend(storage.clone() for storage in one.storages)
-            self._sets.setdefault(sheet.workload.name, []).append(one)
+                input_set.pristine.extend(storage.clone() for storage in input_set.storages)
+            self._sets.setdefault(sheet.workload.name, []).append(input_set)
 
     def load(self, name: str, programs: Sequence[RecordedCall], binaries: Mapping[str, bytes]) -> None:
         """Make a subject of a candidate's programs."""
         for program in programs:
             replay = Replay(program, binaries, self._driver)
-            storages = [one.storages for one in self._sets[program.workload]]
-            self._subjects[name, program.workload] = _of_program(replay, storages)
+            storages = [input_set.storages for input_set in self._sets[program.workload]]
+            self._subjects[name, program.workload] = _replayed(replay, storages)
 
     def baseline(self, name: str) -> None:
-        """Make a subject of the reference: `eager`, or a key of `MODES`; compiles and warms up."""
+        """Make a subject of the reference, compile it and warm it up.
+
+        Args:
+            name: `eager`, or a key of `MODES`.
+        """
         for workload in self._problem.main:
             model = self._model(self._sets[workload.name][0])
-            called: Callable[..., torch.Tensor] = model
+            function: Callable[..., torch.Tensor] = model
             if name in MODES:
                 torch._dynamo.reset()
-                called = torch.compile(model, mode=MODES[name], dynamic=False)
-            subject = _of_model(called, self._sets[workload.name])
-            self._subjects[name, workload.name] = subject
+                function = torch.compile(model, mode=MODES[name], dynamic=False)
+            self._subjects[name, workload.name] = _called(function, self._sets[workload.name])
             self.warm(workload.name, [name], WARM_UP)
 
     def check(self, name: str, workload: str, place: int, ghost: bool) -> bool:
-        """Run a subject once on new memory full of NaN and hand its output over; False when it is of another shape.
+        """Run a subject once on new memory full of NaN, and hand its output over to the referee.
 
-        What it writes to its arguments stays there: the referee looks, and makes them again.
+        Writes to arguments stay there: the referee looks at them, and restores them.
+
+        Args:
+            name: of the subject.
+            workload: name of the workload.
+            place: of the input set.
+            ghost: leave the launches out.
+
+        Returns:
+            False when the output has another shape or dtype, and is not handed over.
         """
-        one = self._sets[workload][place]
+        input_set = self._sets[workload][place]
         subject = self._subjects[name, workload]
         self._scratch.begin(subject)
         output = subject.call(place, subject.memory(), ghost)
         torch.cuda.synchronize()
-        return self._hand_over(output, one.sheet.output)
+        return self._hand_over(output, input_set.sheet.output)
 
     def inputs_renewed(self) -> None:
-        """The input sets hold other values now; leaves the device as busy as timed calls find it."""
-        for one in (one for sets in self._sets.values() for one in sets):
-            one.pristine[:] = [storage.clone() for storage in one.storages[: len(one.pristine)]]
+        """Take note that the input sets hold other values, and make the device as busy as before timed calls."""
+        for input_set in (input_set for sets in self._sets.values() for input_set in sets):
+            storages = input_set.storages[: len(input_set.pristine)]
+            input_set.pristine[:] = [storage.clone() for storage in storages]
         for _ in range(BUSY_FILLS):
             self._flush.zero_()
         torch.cuda.synchronize()
 
     def warm(self, workload: str, names: Sequence[str], calls: int) -> None:
-        """Untimed calls."""
+        """Call every subject without timing, in turn."""
         for turn in range(calls):
             for name in names:
                 place = turn % self._timed_sets[workload]
@@ -159,9 +189,16 @@ class Timer:
         torch.cuda.synchronize()
 
     def race(self, workload: str, names: Sequence[str], launches: int, start: int) -> dict[str, list[float]]:
-        """Time `launches` calls of every subject, interleaved; times in ms by name, equal positions side by side.
+        """Time every subject, interleaved, and keep the output of one random call of each for `hand_over_kept`.
 
-        One random call's output of each is kept for `kept`.
+        Args:
+            workload: name of the workload.
+            names: of the subjects.
+            launches: timed calls of each subject.
+            start: timed calls of earlier stages; input sets and order of subjects rotate on from there.
+
+        Returns:
+            Times in ms by name; times at equal positions were taken side by side.
         """
         sets = self._sets[workload]
         times: dict[str, list[float]] = {name: [] for name in names}
@@ -178,7 +215,7 @@ class Timer:
         return times
 
     def wall(self, workload: str, name: str) -> float:
-        """Median wall time in ms of one call with nothing before it, the host's work included."""
+        """Measure the median wall time of one call on an idle device, the host's work included, ms."""
         subject, times = self._subjects[name, workload], []
         for turn in range(WALL_CALLS):
             place = turn % self._timed_sets[workload]
@@ -192,10 +229,14 @@ class Timer:
         torch.cuda.synchronize()
         return statistics.median(times)
 
-    def kept(self, name: str, workload: str) -> int:
-        """Hand over the output of the timed call that was kept; the set that it belongs to, or -1 when none was timed.
+    def hand_over_kept(self, name: str, workload: str) -> int:
+        """Hand over the kept output of a timed call, or that of one more call where no memory was left to keep it.
 
-        Where there was no room to keep it, the output of one more such call.
+        Returns:
+            Position of the input set that the output belongs to; -1 when no call has been timed.
+
+        Raises:
+            DeviceError: the output has another shape or dtype.
         """
         place, output = self._kept.pop((name, workload), (-1, torch.empty(0)))
         if (name, workload) in self._not_kept:
@@ -204,13 +245,14 @@ class Timer:
             _, output = self._timed(self._subjects[name, workload], place)
         if place < 0:
             return place
-        one = self._sets[workload][place]
-        if not self._hand_over(output, one.sheet.output):
+        input_set = self._sets[workload][place]
+        if not self._hand_over(output, input_set.sheet.output):
             raise DeviceError(f"{name}: a timed call returned an output of another shape")
-        one.restore()
+        input_set.restore()
         return place
 
     def _timed(self, subject: Subject, place: int) -> tuple[float, torch.Tensor]:
+        """Time one call; return its time in ms and its output."""
         before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         memory = subject.memory()
         self._scratch.begin(subject)
@@ -228,7 +270,7 @@ class Timer:
         self._not_kept.discard((name, workload))
         held = sum(tensor.nbytes for _, tensor in self._kept.values())
         if held + output.nbytes <= KEPT_BYTES:
-            # An output may lie in an argument that the call may write to, which is restored.
+            # An output may lie in an argument that the call may write to, and that is restored afterwards.
             self._kept[name, workload] = (place, output.clone() if self._problem.mutates else output)
         else:
             self._not_kept.add((name, workload))
@@ -243,15 +285,16 @@ class Timer:
         opened.close()
         return True
 
-    def _model(self, one: _Set) -> torch.nn.Module:
-        reference = contract.load_reference(self._problem, one.sheet.workload)
+    def _model(self, input_set: _OpenedInputs) -> torch.nn.Module:
+        """Make the reference model on the shared state."""
+        reference = contract.load_reference(self._problem, input_set.sheet.workload)
         with torch.device("cuda"):
             model = contract.make_model(reference, self._problem)
-        _put_state(model, one.state)
+        _put_state(model, input_set.state)
         return model
 
 
-def _of_program(replay: Replay, storages: Sequence[Sequence[torch.Tensor]]) -> Subject:
+def _replayed(replay: Replay, storages: Sequence[Sequence[torch.Tensor]]) -> Subject:
     return Subject(
         lambda place, memory, ghost: replay.run(storages[place], memory=memory, ghost=ghost),
         replay.memory,
@@ -259,10 +302,10 @@ def _of_program(replay: Replay, storages: Sequence[Sequence[torch.Tensor]]) -> S
     )
 
 
-def _of_model(model: Callable[..., torch.Tensor], sets: Sequence[_Set]) -> Subject:
+def _called(function: Callable[..., torch.Tensor], sets: Sequence[_OpenedInputs]) -> Subject:
     def run(place: int, memory: Storages | None, ghost: bool) -> torch.Tensor:
         with torch.no_grad():
-            return model(*sets[place].inputs)
+            return function(*sets[place].inputs)
 
     return Subject(run)
 

@@ -1,4 +1,4 @@
-"""What the judge on a GPU finds: a candidate's recording, or the verdict on what it did wrong."""
+"""Values that verification on a GPU results in: the recording of a kernel that is right, or a verdict."""
 
 from __future__ import annotations
 
@@ -8,29 +8,34 @@ from dataclasses import dataclass
 from kopt.device.cuda.program import RecordedCall
 from kopt.device.reference.rejection import bounded
 from kopt.model.build import Phase
-from kopt.model.verdict import Check, Failed
+from kopt.model.verdict import Check, Failed, Verdict
 
 JUDGE = "cuda"
 Samples = dict[str, dict[str, list[float]]]
-"""Times of single calls in ms, by workload and name of the subject."""
+"""Times of single calls, ms, by workload and name of the subject."""
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """A candidate that gave right outputs, with what its calls came to."""
+    """A kernel that gave right outputs, with one recorded call of each main workload."""
 
     programs: tuple[RecordedCall, ...]
+    """One for each main workload."""
     binaries: Mapping[str, bytes]
+    """Cubins by digest."""
     checks: tuple[Check, ...]
     seconds: Mapping[str, float]
-    """How long each phase of its process took."""
+    """Time that the contestant spent in each phase, s."""
+
+
+VerificationOutcome = Recorded | Verdict
 
 
 def failure(phase: Phase, reason: str) -> Failed:
-    """A failed verdict of this judge."""
+    """Make a failed verdict of this judge."""
     return Failed(judge=JUDGE, phase=phase, reason=bounded(reason))
 
 
 def mutation(name: str) -> Failed:
-    """The verdict on a changed input."""
+    """Make the verdict on a changed input."""
     return failure(Phase.MUTATION, f"input {name} is changed by the candidate, which the problem does not allow")

@@ -1,20 +1,19 @@
-"""Which GPUs there are, asked of the driver's management library: no CUDA context is made, torch is not imported.
+"""List GPUs by the driver's management library (NVML), without a CUDA context and without torch.
 
-What a process may use follows from `CUDA_VISIBLE_DEVICES` as CUDA reads it, except that numbers always count in the
-order of the PCI bus (as `nvidia-smi` counts, and CUDA with `CUDA_DEVICE_ORDER=PCI_BUS_ID`).
+`CUDA_VISIBLE_DEVICES` is read as CUDA reads it, except that numbers always count in the order of the PCI bus (as
+`nvidia-smi` counts, and CUDA with `CUDA_DEVICE_ORDER=PCI_BUS_ID`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any  # pynvml has no types
 
 import pynvml
 
 from kopt.errors import DeviceError
 from kopt.model.base import Value
-
-VISIBLE = "CUDA_VISIBLE_DEVICES"
+from kopt.sandbox.environment import GPU_VARIABLE
 
 
 class Gpu(Value):
@@ -25,18 +24,23 @@ class Gpu(Value):
     name: str
     memory_bytes: int
     driver: str
-    """Version of the driver."""
+    """Version of the driver, e.g. `580.95.05`."""
     arch: int
     """Compute capability times ten, e.g. 90."""
     index: int
-    """Position on the PCI bus, from 0; an instance has its GPU's."""
+    """Position on the PCI bus, from 0; an instance has the position of its GPU."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Environment of a process that is to see this GPU and no other."""
+        return {GPU_VARIABLE: self.uuid}
 
 
 def find_gpus() -> tuple[Gpu, ...]:
-    """All GPUs of this machine, and of a divided one its instances; none where there is no driver.
+    """Find all GPUs of this machine, and the instances of a divided one; none where there is no driver.
 
     Raises:
-        DeviceError: there is a driver, and it does not answer.
+        DeviceError: the NVIDIA driver does not answer.
     """
     try:
         pynvml.nvmlInit()
@@ -46,7 +50,7 @@ def find_gpus() -> tuple[Gpu, ...]:
         raise DeviceError(f"the NVIDIA driver does not answer: {error}; does nvidia-smi work?") from error
     try:
         driver = _text(pynvml.nvmlSystemGetDriverVersion())
-        return tuple(gpu for at in range(pynvml.nvmlDeviceGetCount()) for gpu in _at(at, driver))
+        return tuple(gpu for at in range(pynvml.nvmlDeviceGetCount()) for gpu in _gpus_at(at, driver))
     except pynvml.NVMLError as error:
         raise DeviceError(f"the NVIDIA driver does not describe its GPUs: {error}") from error
     finally:
@@ -54,22 +58,22 @@ def find_gpus() -> tuple[Gpu, ...]:
 
 
 def visible_gpus(environment: Mapping[str, str], gpus: Sequence[Gpu] | None = None) -> tuple[Gpu, ...]:
-    """The GPUs that a process with this environment may use, in its order.
+    """Return the GPUs that a process with this environment may use, in the order of its variable.
 
     Args:
         environment: e.g. `os.environ`.
-        gpus: all there are; by default found.
+        gpus: all GPUs of the machine; by default those of `find_gpus`.
 
     Raises:
         DeviceError: see `find_gpus`.
     """
     gpus = find_gpus() if gpus is None else gpus
-    wanted = environment.get(VISIBLE)
+    wanted = environment.get(GPU_VARIABLE)
     return tuple(gpus) if wanted is None else _chosen(wanted, gpus)
 
 
 def _chosen(wanted: str, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
-    """What a value of the variable names: CUDA stops at the first entry that names nothing."""
+    """Return the GPUs that a value of the variable names; like CUDA, stop at the first entry that names none."""
     chosen: list[Gpu] = []
     for entry in wanted.split(","):
         gpu = _named(entry.strip(), gpus)
@@ -82,24 +86,24 @@ def _chosen(wanted: str, gpus: Sequence[Gpu]) -> tuple[Gpu, ...]:
 
 
 def _named(entry: str, gpus: Sequence[Gpu]) -> Gpu | None:
-    """The GPU with this number or this beginning of a UUID; an instance stands for its divided GPU's number."""
-    if entry.isdecimal():
+    """Find the GPU with this number or beginning of a UUID; the number of a divided GPU means its first instance."""
+    if entry.isascii() and entry.isdecimal():
         return next((gpu for gpu in gpus if gpu.index == int(entry)), None)
     if not entry.startswith(("GPU-", "MIG-")):
         return None
-    found = [gpu for gpu in gpus if gpu.uuid.startswith(entry)]
-    return found[0] if len(found) == 1 else None
+    matching = [gpu for gpu in gpus if gpu.uuid.startswith(entry)]
+    return matching[0] if len(matching) == 1 else None
 
 
-def _at(index: int, driver: str) -> Iterator[Gpu]:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    arch = _arch(handle)
-    instances = list(_instances(handle))
-    for one in instances or [handle]:
+def _gpus_at(index: int, driver: str) -> Iterator[Gpu]:
+    """Describe the GPU at a position of the PCI bus, or the instances that it is divided into."""
+    gpu_handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    arch = _arch(gpu_handle)
+    for handle in list(_instances(gpu_handle)) or [gpu_handle]:
         yield Gpu(
-            uuid=_text(pynvml.nvmlDeviceGetUUID(one)),
-            name=_text(pynvml.nvmlDeviceGetName(one)),
-            memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(one).total),
+            uuid=_text(pynvml.nvmlDeviceGetUUID(handle)),
+            name=_text(pynvml.nvmlDeviceGetName(handle)),
+            memory_bytes=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
             driver=driver,
             arch=arch,
             index=index,
@@ -107,7 +111,7 @@ def _at(index: int, driver: str) -> Iterator[Gpu]:
 
 
 def _instances(handle: Any) -> Iterator[Any]:
-    """Handles of the instances of a divided GPU."""
+    """Yield the handles of the instances of a divided GPU."""
     try:
         mode, _ = pynvml.nvmlDeviceGetMigMode(handle)
     except pynvml.NVMLError_NotSupported:

@@ -1,14 +1,15 @@
-"""Who may use which GPU, and when: leases held by locks of the operating system, which die with their holder.
+"""Lease a GPU to a process, by locks of the operating system that end with their holder.
 
-    slot       held as long as a process works on a GPU; a GPU has as many as processes may share it
-    shared     held while work that is not timed runs on the GPU; any number of slot holders at once
-    exclusive  held while something is timed: nobody else has `shared` or `exclusive` meanwhile
+    slot       held as long as a process works on a GPU; a GPU has one for each process that may share it
+    shared     held during work that is not timed; any number of slot holders may have it at once
+    exclusive  held during timing: no other process has `shared` or `exclusive` meanwhile
 
-A lock belongs to the open file, so it ends when the last process that inherited it ends.  A child that must not
-outlive its lease without holding it (a caged contestant closes what it inherits) dies with its parent by
-`kopt.sandbox.cage.die_with_parent`.  Every wait is bounded and names what it waits for.
+A lock belongs to the open file, so it ends when the last process that inherited the file ends.  A caged contestant
+closes inherited files, so it dies with its parent instead (`kopt.sandbox.cage.die_with_parent`).  Every wait is bounded
+and names what it waits for.
 
-The folder of the locks must lie on this machine and be the same for all who share it; /tmp of a container is not.
+The folder of the locks must lie on this machine and be the same for all processes that share its GPUs; the /tmp of a
+container is not.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kopt.device.hardware.gpus import VISIBLE, Gpu
+from kopt.device.hardware.gpus import Gpu
 from kopt.errors import DeviceError
 from kopt.model.base import Value
+from kopt.sandbox.environment import GPU_VARIABLE
 
 FOLDER = Path("/tmp/kopt-leases")
-"""Not below TMPDIR, which jobs of one machine may have each for itself."""
+"""Folder of the locks; not below TMPDIR, which may differ between jobs of one machine."""
 
 POLL_S = 0.005
 COMMAND_CHARS = 160
@@ -39,7 +41,7 @@ _CUDA_NOT_INITIALISED = 3
 
 
 class Holder(Value):
-    """Who holds a lock, as the lock's file says."""
+    """The process that holds a lock, as the lock's file says."""
 
     pid: int
     host: str
@@ -47,11 +49,12 @@ class Holder(Value):
 
 
 class GpuBusy(DeviceError):
-    """A wait for a GPU was over before it was free."""
+    """A GPU did not become free in time."""
 
     def __init__(self, what: str, seconds: float, holders: Sequence[Holder]) -> None:
-        who = "; ".join(f"process {one.pid} on {one.host} ({one.command})" for one in holders) or "a process unnamed"
-        super().__init__(f"waited {seconds:g} s for {what}, held by {who}: wait longer, or end what holds it")
+        named = [f"process {holder.pid} on {holder.host} ({holder.command})" for holder in holders]
+        held_by = "; ".join(named) or "an unnamed process"
+        super().__init__(f"waited {seconds:g} s for {what}, held by {held_by}: wait longer, or end what holds it")
         self.what = what
         self.holders = tuple(holders)
 
@@ -62,21 +65,21 @@ class Lease:
 
     gpu: Gpu
     slot: int
-    """Which of the GPU's slots, from 0."""
+    """Number of the GPU's slot, from 0."""
     folder: Path
-    """Where this GPU's locks lie."""
+    """Folder of this GPU's locks."""
 
     @contextmanager
     def exclusive(self, wait_s: float) -> Iterator[None]:
-        """Have the GPU alone, to time something; newcomers queue behind this wait.
+        """Use the GPU alone, to time something; processes that ask later wait until this one is done.
 
         Raises:
-            GpuBusy: others were not done after `wait_s` seconds.
+            GpuBusy: other processes still used the GPU after `wait_s` seconds.
         """
         until = time.monotonic() + wait_s
         what = f"{self.gpu.name} {self.gpu.uuid} alone"
         with self._locked("gate", fcntl.LOCK_EX, until, what, wait_s):
-            activity = self._take("activity", fcntl.LOCK_EX, until, what, wait_s)
+            activity = self._wait_for("activity", fcntl.LOCK_EX, until, what, wait_s)
             try:
                 _sign(activity)
                 yield
@@ -85,15 +88,15 @@ class Lease:
 
     @contextmanager
     def shared(self, wait_s: float) -> Iterator[None]:
-        """Use the GPU for what is not timed, beside others who do.
+        """Use the GPU for work that is not timed, beside other such work.
 
         Raises:
-            GpuBusy: something was still being timed, or waited to be, after `wait_s` seconds.
+            GpuBusy: another process was still timing, or waiting to time, after `wait_s` seconds.
         """
         until = time.monotonic() + wait_s
         what = f"{self.gpu.name} {self.gpu.uuid} while nothing is timed"
         with self._locked("gate", fcntl.LOCK_EX, until, what, wait_s):
-            activity = self._take("activity", fcntl.LOCK_SH, until, what, wait_s)
+            activity = self._wait_for("activity", fcntl.LOCK_SH, until, what, wait_s)
         try:
             yield
         finally:
@@ -101,60 +104,57 @@ class Lease:
 
     @contextmanager
     def _locked(self, name: str, mode: int, until: float, what: str, wait_s: float) -> Iterator[None]:
-        descriptor = self._take(name, mode, until, what, wait_s)
+        descriptor = self._wait_for(name, mode, until, what, wait_s)
         try:
             yield
         finally:
             os.close(descriptor)
 
-    def _take(self, name: str, mode: int, until: float, what: str, wait_s: float) -> int:
-        """A descriptor that holds the lock."""
+    def _wait_for(self, name: str, mode: int, until: float, what: str, wait_s: float) -> int:
+        """Wait for a lock and return the file descriptor that holds it.
+
+        Raises:
+            GpuBusy: the time is `until`, and the lock is still held.
+        """
         while True:
             descriptor = _try_lock(self.folder / f"{name}.lock", mode)
             if descriptor is not None:
                 return descriptor
             if time.monotonic() > until:
-                others = [one for one in holders(self.folder) if one.pid != os.getpid()]
-                raise GpuBusy(what, wait_s, others)
+                raise GpuBusy(what, wait_s, [holder for holder in holders(self.folder) if holder.pid != os.getpid()])
             time.sleep(POLL_S)
 
 
 @contextmanager
 def lease(gpus: Sequence[Gpu], *, wait_s: float, workers_per_gpu: int = 1, folder: Path = FOLDER) -> Iterator[Lease]:
-    """Lease one of these GPUs and bind this process to it through `CUDA_VISIBLE_DEVICES`.
+    """Lease the least used of these GPUs, the first of equals.
 
-    The emptiest GPU is taken, the first of equals.  The variable is set back when the lease ends, but CUDA, once
-    initialised, stays bound: a process leases once.
+    This process is not bound to the GPU yet: a process that uses CUDA under the lease must be given
+    `lease.gpu.environment` before it initialises CUDA.  Once initialised, CUDA stays bound, so a process leases once.
 
     Args:
-        gpus: what to choose from: `visible_gpus(os.environ)`, so that a scheduler's own choice stands.
-        wait_s: longest wait in seconds.
-        workers_per_gpu: slots of a GPU; all who share a machine must say the same.
-        folder: where locks lie.
+        gpus: the GPUs to choose from: `visible_gpus(os.environ)`, so that a scheduler's own choice stands.
+        wait_s: longest wait, s.
+        workers_per_gpu: slots of a GPU; all processes that share a machine must use the same number.
+        folder: of the locks.
 
     Raises:
         DeviceError: there is no GPU, or CUDA is initialised in this process already.
         GpuBusy: all slots were taken for `wait_s` seconds.
     """
     if not gpus:
-        raise DeviceError(f"no GPU is visible: look at nvidia-smi and at {VISIBLE}")
+        raise DeviceError(f"no GPU is visible: look at nvidia-smi and at {GPU_VARIABLE}")
     if cuda_is_initialised():
         raise DeviceError("CUDA is initialised already: lease a GPU before anything uses CUDA in this process")
-    found, descriptor = _free_slot(gpus, workers_per_gpu, wait_s, folder)
-    before = os.environ.get(VISIBLE)
-    os.environ[VISIBLE] = found.gpu.uuid
+    free, descriptor = _free_slot(gpus, workers_per_gpu, wait_s, folder)
     try:
-        yield found
+        yield free
     finally:
         os.close(descriptor)
-        if before is None:
-            del os.environ[VISIBLE]
-        else:
-            os.environ[VISIBLE] = before
 
 
 def cuda_is_initialised() -> bool:
-    """Whether CUDA is initialised in this process, so that `CUDA_VISIBLE_DEVICES` comes too late."""
+    """Return whether CUDA is initialised in this process, so that `CUDA_VISIBLE_DEVICES` comes too late."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         return True
@@ -166,45 +166,51 @@ def cuda_is_initialised() -> bool:
 
 
 def holders(folder: Path) -> list[Holder]:
-    """Who has signed a lock in a GPU's folder and still lives, each once."""
-    found: dict[int, Holder] = {}
+    """Read which living processes have signed a lock in a GPU's folder, each once."""
+    by_pid: dict[int, Holder] = {}
     for path in sorted(folder.glob("*.lock")):
         with suppress(OSError, ValueError):
-            one = Holder.model_validate_json(path.read_bytes())
-            if one.host != socket.gethostname() or Path("/proc", str(one.pid)).exists():
-                found[one.pid] = one
-    return list(found.values())
+            holder = Holder.model_validate_json(path.read_bytes())
+            if holder.host != socket.gethostname() or Path("/proc", str(holder.pid)).exists():
+                by_pid[holder.pid] = holder
+    return list(by_pid.values())
 
 
 def _free_slot(gpus: Sequence[Gpu], slots: int, wait_s: float, folder: Path) -> tuple[Lease, int]:
-    """A lease of a free slot and the descriptor that holds it: first slots first, so that GPUs fill evenly."""
-    places = {gpu.uuid: _folder(folder, gpu) for gpu in gpus}
+    """Wait for a free slot; return its lease and the file descriptor that holds it.
+
+    All first slots are tried before a second one, so that GPUs fill evenly.
+
+    Raises:
+        GpuBusy: no slot became free in time.
+    """
+    folders = {gpu.uuid: _folder(folder, gpu) for gpu in gpus}
     until = time.monotonic() + wait_s
     while True:
         for slot in range(slots):
             for gpu in gpus:
-                descriptor = _try_lock(places[gpu.uuid] / f"slot_{slot}.lock", fcntl.LOCK_EX)
+                descriptor = _try_lock(folders[gpu.uuid] / f"slot_{slot}.lock", fcntl.LOCK_EX)
                 if descriptor is not None:
                     _sign(descriptor)
-                    return Lease(gpu, slot, places[gpu.uuid]), descriptor
+                    return Lease(gpu, slot, folders[gpu.uuid]), descriptor
         if time.monotonic() > until:
             what = f"one of {slots} slots on {', '.join(gpu.uuid for gpu in gpus)}"
-            raise GpuBusy(what, wait_s, [one for place in places.values() for one in holders(place)])
+            raise GpuBusy(what, wait_s, [holder for locks in folders.values() for holder in holders(locks)])
         time.sleep(POLL_S)
 
 
 def _folder(root: Path, gpu: Gpu) -> Path:
-    """The GPU's folder, which everybody on the machine may use."""
-    place = root / gpu.uuid.replace("/", "_")
-    for path in (root, place):
+    """Make the GPU's folder of locks, which every user of the machine may write to."""
+    folder = root / gpu.uuid.replace("/", "_")
+    for path in (root, folder):
         with suppress(FileExistsError):
             path.mkdir(parents=True)
             path.chmod(0o1777)
-    return place
+    return folder
 
 
 def _try_lock(path: Path, mode: int) -> int | None:
-    """A descriptor that holds the lock, or None when others have it."""
+    """Return a file descriptor that holds the lock, or None when another process holds it."""
     descriptor = _open(path)
     try:
         fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
@@ -215,7 +221,7 @@ def _try_lock(path: Path, mode: int) -> int | None:
 
 
 def _open(path: Path) -> int:
-    """Open a lock's file; only who makes it says `O_CREAT`, which Linux refuses for files of others in /tmp.
+    """Open a lock's file, with `O_CREAT` only where it is missing: Linux refuses that for files of others in /tmp.
 
     Raises:
         DeviceError: the folder cannot be written.
@@ -234,8 +240,8 @@ def _open(path: Path) -> int:
 
 
 def _sign(descriptor: int) -> None:
-    """Write into a lock's file who holds it."""
+    """Write this process into a lock's file, as its holder."""
     command = " ".join(Path("/proc/self/cmdline").read_bytes().decode(errors="replace").split("\0")).strip()
-    me = Holder(pid=os.getpid(), host=socket.gethostname(), command=command[:COMMAND_CHARS])
+    holder = Holder(pid=os.getpid(), host=socket.gethostname(), command=command[:COMMAND_CHARS])
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(me.model_dump()).encode(), 0)
+    os.pwrite(descriptor, json.dumps(holder.model_dump()).encode(), 0)

@@ -1,4 +1,4 @@
-"""A device as it was found and measured, and what of that is remembered; torch is not imported."""
+"""The value of a measured device and its key in the store; torch is not imported."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from kopt.store import Key, Store
 
 
 class MeasuredDevice(Value):
-    """A device as it was found and measured."""
+    """A device with measured rates."""
 
     device: Device
     uuid: str
     """`GPU-...`, as NVML names it."""
     driver: str
+    """Version of the driver."""
     read_gb_s: float
     """Bandwidth of reading alone, 1e9 bytes per second; the device's `copy_gb_s` is the better of copying and this."""
 
 
 class PeaksKey(Key):
-    """What measured rates depend on."""
+    """Everything that measured rates depend on."""
 
     kind: ClassVar[str] = "peaks"
     determined: ClassVar[bool] = False
@@ -36,7 +37,7 @@ class PeaksKey(Key):
 
 
 def peaks_key(gpu: Gpu) -> PeaksKey:
-    """The key of a device's measured rates."""
+    """Return the key of a device's measured rates."""
     return PeaksKey(
         uuid=gpu.uuid, driver=gpu.driver, torch=importlib.metadata.version("torch"),
         code=code_digest("kopt.device.hardware.peaks"),
@@ -44,6 +45,6 @@ def peaks_key(gpu: Gpu) -> PeaksKey:
 
 
 def remembered(gpus: Sequence[Gpu], store: Store) -> MeasuredDevice | None:
-    """The first of these devices that was measured before; None when none was."""
-    known = (store.shelf(MeasuredDevice).get(peaks_key(gpu)) for gpu in gpus)
-    return next((found for found in known if found is not None), None)
+    """Return the first of these devices whose rates are in the store; None when none is."""
+    stored = (store.shelf(MeasuredDevice).get(peaks_key(gpu)) for gpu in gpus)
+    return next((device for device in stored if device is not None), None)

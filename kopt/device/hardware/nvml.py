@@ -1,10 +1,10 @@
-"""What NVML says of a device: names, clocks, temperature, power, and what slows it down.  No CUDA context is made."""
+"""Read clocks, temperature, power and throttle reasons of a device by NVML, without a CUDA context."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any  # pynvml has no types
 
 import pynvml
 
@@ -18,11 +18,11 @@ REASONS = {
     0x40: "thermal (hardware)",
     0x80: "power brake",
 }
-"""NVML's clock event reasons that slow a device; idle, chosen clocks and display do not."""
+"""NVML's clock event reasons that slow a device down; idling, locked clocks and displays are left out."""
 
 
 class Clocks:
-    """Reads the state of one device."""
+    """Read the state of one device."""
 
     def __init__(self, uuid: str) -> None:
         """Find the device.
@@ -37,30 +37,30 @@ class Clocks:
             raise DeviceError(f"NVML does not know device {uuid}: {error}") from error
 
     def read(self) -> Conditions:
-        """The state right now; what the device does not tell is 0."""
-        clock = _told(pynvml.nvmlDeviceGetClockInfo, self._device, pynvml.NVML_CLOCK_SM)
-        mask = _told(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, self._device)
+        """Read the present state; a value that the device does not offer is 0."""
+        clock = _reading(pynvml.nvmlDeviceGetClockInfo, self._device, pynvml.NVML_CLOCK_SM)
+        mask = _reading(pynvml.nvmlDeviceGetCurrentClocksThrottleReasons, self._device)
         return Conditions(
             sm_clock_mhz=(clock, clock),
-            temperature_c=_told(pynvml.nvmlDeviceGetTemperature, self._device, pynvml.NVML_TEMPERATURE_GPU),
-            power_w=_told(pynvml.nvmlDeviceGetPowerUsage, self._device) / 1e3,
+            temperature_c=_reading(pynvml.nvmlDeviceGetTemperature, self._device, pynvml.NVML_TEMPERATURE_GPU),
+            power_w=_reading(pynvml.nvmlDeviceGetPowerUsage, self._device) / 1e3,
             throttle=tuple(sorted(name for bit, name in REASONS.items() if mask & bit)),
         )
 
     def max_sm_clock_mhz(self) -> int:
-        """Boost clock of the multiprocessors."""
-        return _told(pynvml.nvmlDeviceGetMaxClockInfo, self._device, pynvml.NVML_CLOCK_SM)
+        """Read the boost clock of the multiprocessors, MHz."""
+        return _reading(pynvml.nvmlDeviceGetMaxClockInfo, self._device, pynvml.NVML_CLOCK_SM)
 
     def used_bytes(self) -> int:
-        """Device memory in use, by anyone."""
+        """Read the device memory in use by all processes, bytes."""
         return int(pynvml.nvmlDeviceGetMemoryInfo(self._device).used)
 
 
 def driver_version() -> str:
-    """Version of the driver.
+    """Read the version of the driver.
 
     Raises:
-        DeviceError: there is none.
+        DeviceError: there is no driver.
     """
     try:
         pynvml.nvmlInit()
@@ -71,7 +71,7 @@ def driver_version() -> str:
 
 
 def together(readings: Sequence[Conditions]) -> Conditions:
-    """Several readings of one batch as one: the extremes, and every reason."""
+    """Combine several readings of one batch: extremes of the values, and every throttle reason."""
     clocks = [clock for reading in readings for clock in reading.sm_clock_mhz]
     return Conditions(
         sm_clock_mhz=(min(clocks), max(clocks)),
@@ -81,7 +81,8 @@ def together(readings: Sequence[Conditions]) -> Conditions:
     )
 
 
-def _told(question: Any, *arguments: Any) -> int:
+def _reading(question: Any, *arguments: Any) -> int:
+    """Ask NVML a question; 0 where the device cannot answer it."""
     with suppress(pynvml.NVMLError):
         return int(question(*arguments))
     return 0

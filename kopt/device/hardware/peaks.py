@@ -1,13 +1,13 @@
-"""What this very device reaches: its description with measured rates, the yardstick of every roofline share.
+"""Describe the first visible device and measure its rates, to which every roofline share refers.
 
-Rates are the best of repeated calls on random data, timed by events: they serve as bounds.
+Rates are the best of repeated calls on random data, timed by CUDA events: they serve as upper bounds.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any  # torch's device properties have no type
 
 import torch
 
@@ -23,37 +23,39 @@ from kopt.store import Store
 COPY_BYTES = 2 << 30
 """Size of the buffer that is copied; the copy reads and writes it once."""
 MATRIX = 8192
+"""Rows and columns of the matrices that are multiplied."""
 REPEATS = 15
 MATMUL_DTYPES = ("bfloat16", "float16", "float32")
 FP32_PER_SM = 128
 """Fused multiply-adds in FP32 per clock of a multiprocessor, from compute capability 8.6 and 9.0 on (8.0: 64)."""
 VECTOR_SHARE = 0.9
-"""Share of the FP32 peak that plain code can reach."""
+"""Share of the FP32 peak that CUDA cores can reach."""
 DEVICE_S = 120.0
+"""Limit of measuring, s."""
 
 
 def describe_device() -> MeasuredDevice:
-    """Describe and measure the first visible device, in a process of its own; takes about two seconds.
+    """Describe and measure the first visible device, in a process of its own; this takes about two seconds.
 
     Raises:
         DeviceError: there is no device, or this process has used CUDA.
-        WorkerDied: measuring broke.
+        WorkerDied: the measuring process died.
     """
     warm()
     measurer = ServiceProcess("measuring the device", _Measurer)
     try:
-        found: MeasuredDevice = measurer.call("measure", seconds=DEVICE_S)
+        measured: MeasuredDevice = measurer.call("measure", seconds=DEVICE_S)
     finally:
         measurer.end()
-    return found
+    return measured
 
 
 def known_device(store: Store) -> MeasuredDevice:
-    """The first visible device, measured once and kept in the store.
+    """Return the first visible device from the store, or measure it and store it.
 
     Raises:
-        DeviceError: there is none, or it cannot be measured from this process.
-        WorkerDied: measuring broke.
+        DeviceError: there is no device, or it cannot be measured from this process.
+        WorkerDied: the measuring process died.
     """
     visible = visible_gpus(os.environ)
     if not visible:
@@ -62,9 +64,10 @@ def known_device(store: Store) -> MeasuredDevice:
 
 
 class _Measurer:
-    """Lives in its own process."""
+    """Measure the device; lives in a process of its own."""
 
     def identify(self) -> MeasuredDevice:
+        """Describe the device, with rates of 0."""
         properties = torch.cuda.get_device_properties(0)
         uuid = f"GPU-{str(properties.uuid).removeprefix('GPU-')}"
         clock = Clocks(uuid).max_sm_clock_mhz()
@@ -74,11 +77,11 @@ class _Measurer:
             name=properties.name,
             arch=arch,
             sm_count=properties.multi_processor_count,
-            shared_bytes_per_block=_told(properties, "shared_memory_per_block_optin", 232448),
-            shared_bytes_per_sm=_told(properties, "shared_memory_per_multiprocessor", 233472),
-            registers_per_sm=_told(properties, "regs_per_multiprocessor", 65536),
-            threads_per_sm=_told(properties, "max_threads_per_multi_processor", 2048),
-            l2_bytes=_told(properties, "L2_cache_size", 50 << 20),
+            shared_bytes_per_block=_property(properties, "shared_memory_per_block_optin", 232448),
+            shared_bytes_per_sm=_property(properties, "shared_memory_per_multiprocessor", 233472),
+            registers_per_sm=_property(properties, "regs_per_multiprocessor", 65536),
+            threads_per_sm=_property(properties, "max_threads_per_multi_processor", 2048),
+            l2_bytes=_property(properties, "L2_cache_size", 50 << 20),
             memory_bytes=properties.total_memory,
             sm_clock_mhz=clock,
             copy_gb_s=0.0,
@@ -88,11 +91,12 @@ class _Measurer:
         return MeasuredDevice(device=device, uuid=uuid, driver=driver_version(), read_gb_s=0.0)
 
     def measure(self) -> MeasuredDevice:
-        found = self.identify()
+        """Describe the device with its rates."""
+        identified = self.identify()
         copy, read = _copy_gb_s(), _read_gb_s()
         matmul = {name: _matmul_tflop_s(getattr(torch, name)) for name in MATMUL_DTYPES}
         rates = {"copy_gb_s": max(copy, read), "matmul_tflop_s": matmul, "measured": True}
-        return found.model_copy(update={"device": found.device.model_copy(update=rates), "read_gb_s": read})
+        return identified.model_copy(update={"device": identified.device.model_copy(update=rates), "read_gb_s": read})
 
 
 def _copy_gb_s() -> float:
@@ -107,13 +111,14 @@ def _read_gb_s() -> float:
 
 
 def _matmul_tflop_s(dtype: torch.dtype) -> float:
-    """Rate of a large matrix product; FP32 operands as TF32, which is what the matrix units offer for them."""
+    """Measure the rate of a large matrix product; FP32 operands count as TF32, as tensor cores multiply them."""
     torch.backends.cuda.matmul.allow_tf32 = True
     a, b = (torch.randn(MATRIX, MATRIX, device="cuda").to(dtype) for _ in range(2))
     return round(2 * MATRIX**3 / _best_ms(lambda: a @ b) / 1e9, 1)
 
 
-def _best_ms(call: Callable[[], Any]) -> float:
+def _best_ms(call: Callable[[], object]) -> float:
+    """Return the shortest time of repeated calls, ms."""
     times: list[float] = []
     for turn in range(REPEATS + 3):
         before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
@@ -126,5 +131,5 @@ def _best_ms(call: Callable[[], Any]) -> float:
     return min(times)
 
 
-def _told(properties: Any, name: str, otherwise: int) -> int:
-    return int(getattr(properties, name, otherwise))
+def _property(properties: Any, name: str, default: int) -> int:
+    return int(getattr(properties, name, default))

@@ -1,12 +1,12 @@
-"""The zygote: a process with torch and Triton imported and no CUDA context, from which everything else is forked.
+"""Make this process a zygote: torch and Triton imported, no CUDA context, ready to fork the processes of a judge.
 
-Whoever judges is the zygote; a CUDA context does not survive a fork, so it must never make one.
+A CUDA context does not survive a fork, so a zygote must never make one.
 """
 
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import Any  # Triton has no types
 
 import torch
 
@@ -14,10 +14,10 @@ from kopt.errors import DeviceError
 
 
 def check_unused() -> None:
-    """Refuse a process that cannot be a zygote; torch has one thread here from now on, since a fork loses the others.
+    """Check that this process can be a zygote, and limit torch to one thread, since a fork loses the others.
 
     Raises:
-        DeviceError: it has used CUDA already.
+        DeviceError: this process has used CUDA already.
     """
     if torch.cuda.is_initialized():
         raise DeviceError("this process has used CUDA already: judge in a process of its own")
@@ -25,7 +25,7 @@ def check_unused() -> None:
 
 
 def warm() -> Any:
-    """Import Triton with its CUDA driver, without a context; the driver, which is the active one from now on.
+    """Import Triton and make its CUDA driver the active one, without a CUDA context; return the driver.
 
     Raises:
         DeviceError: this process has used CUDA already, or Triton finds no driver.
@@ -50,7 +50,7 @@ def warm() -> Any:
 
 
 def _warm_compiler() -> None:
-    """Do once what costs seconds the first time: Triton hashes itself and asks ptxas for its version."""
+    """Let Triton hash itself and ask ptxas for its version, which takes seconds the first time."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler.compiler import make_backend
 

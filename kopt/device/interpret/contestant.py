@@ -7,15 +7,12 @@ that has imported Triton with its interpreter.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -34,6 +31,7 @@ from kopt.model.language import Language
 from kopt.model.problem import Problem
 from kopt.sandbox.child import Task
 from kopt.sandbox.pipe import Report
+from kopt.sandbox.reply import pack
 
 
 class VerifyJob(Value):
@@ -67,21 +65,30 @@ def verdict_draws(job: VerifyJob) -> VerdictDraws:
     return VerdictDraws(draws, Draw(job.problem.small[-1], "normal", derive_seed(*seed, "ghost")), recorded, replayed)
 
 
-@dataclass(frozen=True)
-class Head:
-    """What the contestant says of one call; the bytes of all outputs follow all heads."""
+class Head(Value):
+    """What the contestant says of one call."""
 
     output: Described
-    bytes: int
-    inputs: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
     """Digests of the input tensors after the call."""
-    launches: int
-    error: str = ""
-    """What the call raised, or empty."""
+    launches: int = 0
+    phase: Phase | None = None
+    """Phase in which the call failed; None when it did not."""
+    reason: str = ""
+
+
+class Reply(Value):
+    """All that a contestant says, beside the bytes of its outputs."""
+
+    heads: tuple[Head, ...] = ()
+    """One for each call."""
+    phase: Phase | None = None
+    """Phase in which the candidate failed before its first call; None when it did not."""
+    reason: str = ""
 
 
 def contest(job: VerifyJob) -> Task:
-    """Return the contestant's task; its reply is a JSON list of heads after its length, and then the outputs' bytes."""
+    """Make the contestant's task: it returns a `Reply` and, under the position of each call, the output's bytes."""
 
     def task(report: Report) -> bytes:
         os.environ["TRITON_INTERPRET"] = "1"
@@ -95,14 +102,15 @@ def contest(job: VerifyJob) -> Task:
         try:
             entry = contract.load_candidate(job.kernel, folder)
         except Rejected as rejected:
-            return _sent([_failed(rejected.phase, rejected.reason)], [])
+            return pack(Reply(phase=rejected.phase, reason=rejected.reason))
         report.phase(Phase.INTERPRET.value)
         runs = []
         for run in _runs(session, entry, cases, inputs, folder):
             runs.append(run)
-            if run[0].error:
+            if run[0].phase is not None:
                 break
-        return _sent([dataclasses.asdict(head) for head, _ in runs], [data for _, data in runs])
+        outputs = {str(place): data for place, (_, data) in enumerate(runs)}
+        return pack(Reply(heads=tuple(head for head, _ in runs)), outputs)
 
     return task
 
@@ -123,15 +131,6 @@ def _fill_new_memory() -> None:
     This is `torch.use_deterministic_algorithms` without its import of the compiler, which takes a second.
     """
     torch._C._set_deterministic_algorithms(True, warn_only=True)
-
-
-def _failed(phase: Phase, reason: str) -> dict[str, Any]:
-    return {"phase": phase.value, "reason": reason}
-
-
-def _sent(heads: list[dict[str, Any]], outputs: list[bytes]) -> bytes:
-    head = json.dumps(heads).encode()
-    return b"".join([len(head).to_bytes(8, "little"), head, *outputs])
 
 
 def _runs(
@@ -176,22 +175,23 @@ def _run(session: Session, call: Callable[[], object], case: Case, folder: Path)
     """Make one call as the candidate: return its output, what is said of it, and its bytes, copied out at once."""
     from kopt.device.interpret.facade import CudaFacade  # here, because it imports Triton
 
-    before, guard, broken = session.launches, NoComputing(session), ""
+    before, guard = session.launches, NoComputing(session)
+    failure: Rejected | None = None
     output: object = None
     try:
         with CudaFacade(session), torch.no_grad(), guard:
             output = call()
     except Rejected as rejected:
-        broken = f"{rejected.phase.value}\n{rejected.reason}"
+        failure = rejected
     except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
-        broken = f"{Phase.INTERPRET.value}\n{describe(error, folder)}"
-    if guard.violation is not None:
-        broken = f"{guard.violation.phase.value}\n{guard.violation.reason}"
-    if broken:
-        return None, Head(Described(""), 0, (), 0, broken), b""
+        failure = Rejected(Phase.INTERPRET, describe(error, folder))
+    failure = guard.violation or failure
+    if failure is not None:
+        return None, Head(output=Described(""), phase=failure.phase, reason=failure.reason), b""
     what = described(output)
     data = _bytes(output) if what.kind == "Tensor" and isinstance(output, torch.Tensor) else b""
-    return output, Head(what, len(data), input_digests(case), session.launches - before), data
+    head = Head(output=what, inputs=input_digests(case), launches=session.launches - before)
+    return output, head, data
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:

@@ -20,16 +20,14 @@ would still have to send right outputs.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from kopt.artifact import digest
-from kopt.device.interpret.contestant import VerifyJob, contest, input_digests, verdict_draws
+from kopt.device.interpret.contestant import Reply, VerifyJob, contest, input_digests, verdict_draws
 from kopt.device.reference.calibration import calibrate
 from kopt.device.reference.compare import Contract, Described, compare, expected_output
 from kopt.device.reference.distributions import Case, Draw, make_case
@@ -39,7 +37,9 @@ from kopt.errors import DeviceError, ProblemError
 from kopt.model.build import Phase
 from kopt.model.verdict import Check, Failed, Incorrect, Passed, Verdict
 from kopt.sandbox.cage import Limits
+from kopt.sandbox.pipe import Malformed
 from kopt.sandbox.pool import Died, Outcome, Raised, Returned, TimedOut, run_forked
+from kopt.sandbox.reply import unpack
 
 JUDGE = "interpret"
 OUTPUT_LIMIT = 256 << 20
@@ -90,11 +90,9 @@ class _Sent:
     data: bytes
     inputs: tuple[str, ...]
     launches: int
-    error: str
-
-
-class _Malformed(Exception):
-    """The contestant's reply is none."""
+    phase: Phase | None
+    """Where it failed; None when it did not."""
+    reason: str
 
 
 def _verdict(job: VerifyJob, outcome: Outcome) -> Verdict:
@@ -120,7 +118,7 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
         sent = _read(reply)
     except Rejected as rejected:
         return _failure(rejected.phase, rejected.reason)
-    except _Malformed:
+    except Malformed:
         return _failure(Phase.CRASH, "the reply is malformed")
     after = inputs.recorded + 1
     replayed, runs = sent[after : after + 1], [*sent[:after], *sent[after + 1 :]]
@@ -144,41 +142,26 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
     return Passed(judge=JUDGE, checks=tuple(checks))
 
 
-def _read(reply: bytes) -> list[_Sent]:
+def _read(data: bytes) -> list[_Sent]:
     """The runs of a reply, with nothing taken on trust.
 
     Raises:
         Rejected: the contestant says that the candidate did not get as far as a run.
-        _Malformed: it is not such a reply.
+        Malformed: it is not such a reply.
     """
-    try:
-        start = 8 + int.from_bytes(reply[:8], "little")
-        heads = json.loads(reply[8:start])
-        if len(heads) == 1 and "phase" in heads[0]:
-            raise Rejected(Phase(heads[0]["phase"]), str(heads[0]["reason"]))
-        sent = []
-        for head in heads:
-            end = start + int(head["bytes"])
-            sent.append(_read_one(head, reply[start:end]))
-            start = end
-        return sent
-    except (ValueError, LookupError, TypeError, OverflowError, RecursionError) as error:
-        raise _Malformed from error
-
-
-def _read_one(head: dict[str, Any], data: bytes) -> _Sent:
-    output = head["output"]
-    shape = tuple(int(size) for size in output["shape"])
-    what = Described(str(output["kind"]), shape, str(output["dtype"]), str(output["device"]))
-    return _Sent(what, data, tuple(map(str, head["inputs"])), int(head["launches"]), str(head["error"]))
+    reply, outputs = unpack(data, Reply)
+    if reply.phase is not None:
+        raise Rejected(reply.phase, reply.reason)
+    return [
+        _Sent(head.output, outputs.get(str(place), b""), head.inputs, head.launches, head.phase, head.reason)
+        for place, head in enumerate(reply.heads)
+    ]
 
 
 def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Verdict | None:
     """Return the verdict on a call that is not right; for a right one None, with its check added to `checks`."""
-    if run.error:
-        phase, _, reason = run.error.partition("\n")
-        known = phase in list(Phase)
-        return _failure(Phase(phase) if known else Phase.INTERPRET, reason if known else run.error)
+    if run.phase is not None:
+        return _failure(run.phase, run.reason)
     case = make_case(job.problem, draw)
     if not run.launches:
         return _failure(Phase.FALLBACK, no_launch_reason(job.kernel.language))
@@ -200,9 +183,8 @@ def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> 
 
 def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, ...]) -> Verdict | None:
     """Return the verdict on launches that are not right on new inputs; None for right ones."""
-    if run.error:
-        phase, _, reason = run.error.partition("\n")
-        return _failure(Phase(phase) if phase in list(Phase) else Phase.INTERPRET, f"run again on new inputs: {reason}")
+    if run.phase is not None:
+        return _failure(run.phase, f"run again on new inputs: {run.reason}")
     expected = expected_output(job.problem, make_case(job.problem, draw))
     reason = (
         expected.contract.violation(run.output) or compare(_tensor(run.data, expected.contract), expected, draw).reason
@@ -216,7 +198,7 @@ def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, .
 def _is_right(job: VerifyJob, draw: Draw, run: _Sent) -> bool:
     case = make_case(job.problem, draw)
     expected = expected_output(job.problem, case)
-    if run.error or expected.contract.violation(run.output):
+    if run.phase is not None or expected.contract.violation(run.output):
         return False
     return compare(_tensor(run.data, expected.contract), expected, draw).right
 

@@ -1,10 +1,10 @@
-"""Hardware counters of a kernel, read by Nsight Compute (`ncu`), and the profile made of them.
+"""Read hardware counters of a kernel by Nsight Compute (`ncu`), and make a profile of them.
 
-Only the last call of the entry point is profiled, with all launches that it makes; what compiling and autotuning
-launch before is left out.  Clocks are left alone.  A machine without `ncu`, or without the right to read counters
-(common), is an outcome and no error: static facts take the place of the counters.
+Only the last call of the entry point is profiled, with all its launches; launches of compilation and autotuning before
+are left out.  Clocks are not locked.  A machine without `ncu`, or without the right to read counters (common), is an
+outcome and not an error: static facts take the place of the counters.
 
-The search is steered by a profile; verdicts and times have nothing to do with it.
+A profile steers the search; verdicts and times do not depend on it.
 """
 
 from __future__ import annotations
@@ -30,21 +30,22 @@ from kopt.sandbox.cage import KEPT_VARIABLES
 from kopt.sandbox.processes import kill_all
 
 WAIT_S = 180.0
-"""Longest run of Nsight Compute; 10-16 s are usual."""
+"""Longest run of Nsight Compute, s; 10-16 s are usual."""
 
 PLACES = ("/usr/local/cuda/bin/ncu", "/opt/nvidia/nsight-compute")
-"""Where `ncu` lies when it is not on the PATH."""
+"""The program, and the folder of installations, to look at when `ncu` is not on the PATH."""
 
 TAIL_CHARS = 4000
+"""Characters of the output's end that explain a failure."""
 
 TORCH_KERNELS = ("FillFunctor", "copy_kernel", "CatArrayBatchedCopy", "arange")
-"""Parts of the names of torch's kernels that fill, copy and cast: the host operations that a candidate may use."""
+"""Parts of the names of torch's kernels that fill, copy and cast, which a candidate may use."""
 
 Cause = Literal["no ncu", "no permission", "timeout", "no launch", "failed"]
 
 
 class ProfileJob(Value):
-    """What to profile."""
+    """A kernel and a workload to profile."""
 
     kernel: Kernel
     problem: Problem
@@ -74,12 +75,12 @@ class NotCounted(Value):
 
     @property
     def note(self) -> str:
-        """For the profile's notes."""
+        """Text for the profile's notes."""
         return _NOTES[self.cause] + (f": {self.detail.splitlines()[-1][:200]}" if self.detail else "")
 
     @property
     def lasting(self) -> bool:
-        """Whether it will be the same for every kernel on this machine."""
+        """Whether the cause is the same for every kernel on this machine."""
         return self.cause in ("no ncu", "no permission")
 
 
@@ -93,22 +94,22 @@ _NOTES: dict[Cause, str] = {
 
 
 def find_ncu() -> Path | None:
-    """Where Nsight Compute lies: on the PATH, beside CUDA, or the newest of its own installations."""
-    found = shutil.which("ncu")
-    if found:
-        return Path(found)
-    cuda, own = map(Path, PLACES)
-    candidates = [cuda, *sorted(own.glob("*/ncu"), reverse=True)]
+    """Find Nsight Compute: on the PATH, in CUDA, or in the newest of its own installations; None if there is none."""
+    on_path = shutil.which("ncu")
+    if on_path:
+        return Path(on_path)
+    in_cuda, installations = map(Path, PLACES)
+    candidates = [in_cuda, *sorted(installations.glob("*/ncu"), reverse=True)]
     return next((path for path in candidates if os.access(path, os.X_OK)), None)
 
 
 def count(job: ProfileJob, *, ncu: Path | None = None, wait_s: float = WAIT_S) -> Counted | NotCounted:
-    """Profile one call of a kernel on the visible GPU, which nobody else should use meanwhile.
+    """Profile one call of a kernel on the visible GPU, which no other process should use meanwhile.
 
     Args:
         job: kernel, problem, workload.
-        ncu: the program; by default found.
-        wait_s: limit in seconds.
+        ncu: the program; by default that of `find_ncu`.
+        wait_s: limit, s.
     """
     ncu = ncu or find_ncu()
     if ncu is None:
@@ -124,9 +125,14 @@ def count(job: ProfileJob, *, ncu: Path | None = None, wait_s: float = WAIT_S) -
 
 
 def command(ncu: Path, log: Path, program: Sequence[str], metrics: Sequence[str] = METRICS) -> list[str]:
-    """The command line: what `program` launches between start and stop of the profiler, as CSV in `log`.
+    """Make the command line that profiles a program between its calls of start and stop of the profiler.
 
-    The log lies where the program cannot write, so that what it prints or writes is not taken for counters.
+    Args:
+        ncu: Nsight Compute.
+        log: file that the table (CSV) is written to; the program must not be able to write it, so that it cannot forge
+            counters.
+        program: command line of the program.
+        metrics: to count.
     """
     return [
         str(ncu), "--csv", "--page", "raw", "--print-units", "base", "--log-file", str(log),
@@ -136,7 +142,7 @@ def command(ncu: Path, log: Path, program: Sequence[str], metrics: Sequence[str]
 
 
 def environment(scratch: Path) -> dict[str, str]:
-    """All that Nsight Compute and the candidate under it see of the environment: no secrets."""
+    """Make the environment of Nsight Compute and of the candidate, without secrets."""
     kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
     for name in ("HOME", "TMPDIR", "TRITON_CACHE_DIR"):
         kept[name] = str(scratch)
@@ -144,12 +150,12 @@ def environment(scratch: Path) -> dict[str, str]:
 
 
 def outcome(status: int | None, log: str, output: str) -> Counted | NotCounted:
-    """What a run of Nsight Compute came to.
+    """Make an outcome of a run of Nsight Compute.
 
     Args:
-        status: exit status; None when it was killed at its limit.
-        log: its log file: table and messages.
-        output: the end of what it and the program printed.
+        status: exit status; None when the run was killed at its limit.
+        log: text of the log file: table and messages.
+        output: the end of the output of `ncu` and the program.
     """
     if status is None:
         return NotCounted(cause="timeout", detail=bounded(output))
@@ -161,7 +167,7 @@ def outcome(status: int | None, log: str, output: str) -> Counted | NotCounted:
         if status == 0:
             return NotCounted(cause="no launch", detail=bounded(log))
         return NotCounted(cause="failed", detail=bounded(f"{_messages(log)}\n{output}"))
-    measured = [one for one in launches if one.metrics[TIME]]
+    measured = [launch for launch in launches if launch.metrics[TIME]]
     if not measured:
         return NotCounted(cause="failed", detail=bounded(f"{_messages(log)}\n{output}"))
     return Counted(launches=tuple(measured), csv=log)
@@ -170,7 +176,7 @@ def outcome(status: int | None, log: str, output: str) -> Counted | NotCounted:
 def counters_profile(
     counted: Counted, static: Profile, workload: WorkloadFacts, device: Device, dtype: Dtype
 ) -> Profile:
-    """A profile of counters: shares of the device's *measured* rates, on top of what is known without counters.
+    """Make a profile of counters, as shares of the device's *measured* rates, on top of a static profile.
 
     Args:
         counted: the counters.
@@ -193,17 +199,21 @@ def counters_profile(
     )
 
 
-def foreign_kernels(counted: Counted, known: Collection[str]) -> tuple[str, ...]:
-    """Names of kernels that ran and are neither among `known` (the build's) nor torch's fills, copies and casts.
+def foreign_kernels(counted: Counted, built: Collection[str]) -> tuple[str, ...]:
+    """Name the kernels that ran and are neither of the build nor fills, copies and casts of torch.
 
-    A candidate that hid a library's kernel from the tracer shows it here, outside its own process' reach.
+    A candidate can hide a library's kernel from the tracer, but not from the profiler, which is out of its reach.
+
+    Args:
+        counted: counters of all launches.
+        built: names of the build's kernels.
     """
-    names = dict.fromkeys(one.kernel for one in counted.launches)
-    return tuple(name for name in names if name not in known and not any(part in name for part in TORCH_KERNELS))
+    names = dict.fromkeys(launch.kernel for launch in counted.launches)
+    return tuple(name for name in names if name not in built and not any(part in name for part in TORCH_KERNELS))
 
 
 def _bound(metrics: dict[str, float | None], memory: float | None) -> Bound:
-    """The unit that is busiest; latency when none is busy."""
+    """Return the busiest unit, or latency when none is busy."""
     percent = {
         "memory": ("lts__throughput.avg.pct_of_peak_sustained_active",),
         "compute": (
@@ -218,12 +228,12 @@ def _bound(metrics: dict[str, float | None], memory: float | None) -> Bound:
     return "memory" if most >= busy["compute"] else "compute"
 
 
-def _sum(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one + other
+def _sum(read: float | None, written: float | None) -> float | None:
+    return None if read is None or written is None else read + written
 
 
 def _run(line: Sequence[str], environ: dict[str, str], folder: Path, output: Path, wait_s: float) -> int | None:
-    """Exit status, or None when it had to be killed; nothing of it lives on."""
+    """Run a program to its end or limit, kill all its processes, and return its exit status; None at the limit."""
     with output.open("wb") as sink:
         process = subprocess.Popen(
             line, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,

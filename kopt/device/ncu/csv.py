@@ -1,4 +1,4 @@
-"""What Nsight Compute prints (`--csv --page raw`), read into values: one row a launch, or all of a call as one.
+"""Read the table that Nsight Compute prints (`--csv --page raw`): one row for each launch.
 
 The first row names the columns and the second their units; a metric that the GPU does not offer is an empty or `n/a`
 cell, or no column at all, and becomes None.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from kopt.model.base import Value
 
 TIME = "gpu__time_duration.sum"
-"""Duration of a launch; the weight of its shares."""
+"""Duration of a launch; shares of several launches are weighted with it."""
 
 METRICS = (
     TIME,
@@ -47,7 +48,7 @@ METRICS = (
     "sm__throughput.avg.pct_of_peak_sustained_elapsed",
     "gpu__compute_memory_throughput.avg.pct_of_peak_sustained_elapsed",
 )
-"""What is asked of Nsight Compute."""
+"""Metrics that Nsight Compute counts."""
 
 _SCALES = {
     "nsecond": 1.0, "ns": 1.0, "usecond": 1e3, "us": 1e3, "msecond": 1e6, "ms": 1e6, "second": 1e9, "s": 1e9,
@@ -56,7 +57,7 @@ _SCALES = {
     "Kbyte/second": 1e3, "Mbyte/second": 1e6, "Gbyte/second": 1e9, "Tbyte/second": 1e12,
     "byte/block": 1.0, "Kbyte/block": 1e3,
 }  # fmt: skip
-"""Units to nanoseconds and bytes; all others are taken as they are."""
+"""Factors that convert units to nanoseconds and bytes; values in other units stay as they are."""
 
 
 class LaunchCounters(Value):
@@ -68,11 +69,11 @@ class LaunchCounters(Value):
 
 
 class NotCounters(ValueError):
-    """A text that is no table of Nsight Compute."""
+    """The text is not a table of Nsight Compute."""
 
 
 def parse(text: str, metrics: Sequence[str] = METRICS) -> tuple[LaunchCounters, ...]:
-    """The launches of a table, in order; messages of Nsight Compute around it (`==PROF== ...`) are passed over.
+    """Read the launches of a table, in order; messages of Nsight Compute (`==PROF== ...`) are passed over.
 
     Raises:
         NotCounters: there is no table with kernels and units.
@@ -87,10 +88,10 @@ def parse(text: str, metrics: Sequence[str] = METRICS) -> tuple[LaunchCounters, 
 
 
 def together(launches: Sequence[LaunchCounters], metrics: Sequence[str] = METRICS) -> dict[str, float | None]:
-    """The counters of all launches of one call as if they were one.
+    """Combine the counters of all launches of one call into those of one launch.
 
-    Sums and cycles add up, properties of the launch (`launch__...`) are those of the longest one, and all else is the
-    mean weighted with time.  What no launch has is None; so is a sum that one launch lacks.
+    Sums and cycles add up, properties of the launch (`launch__...`) are those of the longest launch, and all other
+    metrics are means weighted with time.  A metric that no launch has is None, and so is a sum that a launch lacks.
     """
     if not launches:
         return dict.fromkeys(metrics)
@@ -98,13 +99,13 @@ def together(launches: Sequence[LaunchCounters], metrics: Sequence[str] = METRIC
 
 
 def _together(name: str, launches: Sequence[LaunchCounters]) -> float | None:
-    pairs = [(one.metrics.get(name), one.metrics.get(TIME) or 0.0) for one in launches]
+    pairs = [(launch.metrics.get(name), launch.metrics.get(TIME) or 0.0) for launch in launches]
     if name.startswith("launch__"):
         return max(pairs, key=lambda pair: pair[1])[0]
-    known = [(value, weight) for value, weight in pairs if value is not None]
+    present = [(value, weight) for value, weight in pairs if value is not None]
     if name.endswith(".sum") or name == "sm__cycles_active.avg":
-        return math.fsum(value for value, _ in known) if len(known) == len(pairs) else None
-    return _mean(known)
+        return math.fsum(value for value, _ in present) if len(present) == len(pairs) else None
+    return _mean(present)
 
 
 def _mean(pairs: Iterable[tuple[float, float]]) -> float | None:
@@ -120,9 +121,12 @@ def _launch(row: Mapping[str, str], units: Mapping[str, str], metrics: Sequence[
     return LaunchCounters(kernel=row.get("Kernel Name", ""), metrics=values)
 
 
+_CELL = re.compile(r"[+-]?[0-9][0-9,]*(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+"""A number as ncu prints one; `float` reads more, such as `1_0` or digits of other scripts."""
+
+
 def _number(cell: str, unit: str) -> float | None:
-    try:
-        value = float(cell.replace(",", ""))
-    except ValueError:
+    if not _CELL.fullmatch(cell.strip()):
         return None
+    value = float(cell.replace(",", ""))
     return value * _SCALES.get(unit.strip(), 1.0) if math.isfinite(value) else None

@@ -1,11 +1,11 @@
-"""The program that Nsight Compute starts: one candidate, one workload, one profiled call.
+"""Run one candidate on one workload under Nsight Compute, and let one call be profiled.
 
     python -m kopt.device.ncu.target JOB.json
 
-Candidate code runs here.  The environment is clean already (`kopt.device.ncu.count`); the cage is what Nsight Compute's
-own library in this process leaves possible: nothing is written but to the working directory, no new connections, no core,
-no large files.  A candidate that meddles with the profile misleads its own diagnosis and nothing else: verdicts and
-times never come from here.
+Candidate code runs here.  The environment has been cleaned (`kopt.device.ncu.count`).  Nsight Compute's own library in
+this process rules out the whole cage; this process can still be kept from writing outside its working directory, from
+new connections, core dumps and large files.  A candidate that forges its profile misleads its own diagnosis and nothing
+else: verdicts and times never come from here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any  # a candidate may return anything; torch does not type its profiler
 
 import torch
 from torch.cuda import profiler
@@ -24,27 +24,32 @@ from kopt.device.reference import contract
 from kopt.sandbox import cage, landlock
 
 WARM_UP_CALLS = 2
-"""Calls before the one that is profiled: they compile, and try an autotuner's configurations."""
+"""Calls before the profiled one, in which kernels are compiled and an autotuner tries its configurations."""
 
 FILE_BYTES = 256 << 20
+"""Largest file that may be written."""
 
 
 def main(job_file: str) -> None:
-    """Run the job."""
+    """Run a job.
+
+    Args:
+        job_file: path of a `ProfileJob` as JSON.
+    """
     job = ProfileJob.model_validate_json(Path(job_file).read_bytes())
-    call = _prepared(job, Path.cwd())
+    call = _prepared_call(job, Path.cwd())
     for _ in range(WARM_UP_CALLS):
         call()
     torch.cuda.synchronize()
-    range_of_interest: Any = profiler  # torch does not type it
+    range_of_interest: Any = profiler
     range_of_interest.start()
     call()
     torch.cuda.synchronize()
     range_of_interest.stop()
 
 
-def _prepared(job: ProfileJob, folder: Path) -> Callable[[], Any]:
-    """The candidate's entry point with its arguments; inputs are made before the candidate is imported."""
+def _prepared_call(job: ProfileJob, folder: Path) -> Callable[[], Any]:
+    """Make the inputs, confine this process, import the candidate, and return a call of its entry point."""
     reference = contract.load_reference(job.problem, job.workload)
     with torch.device("cuda"), torch.no_grad():
         model = contract.make_model(reference, job.problem, seed=job.seed)
@@ -62,6 +67,7 @@ def _prepared(job: ProfileJob, folder: Path) -> Callable[[], Any]:
 
 
 def _confine(folder: Path) -> None:
+    """Let this process write below one folder only, no core dumps and no large files."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     landlock.restrict([folder], cage.device_files())

@@ -30,8 +30,11 @@ class Rejected(Exception):
 
 
 def bounded(text: str) -> str:
-    """Cut a text to `REASON_CHARS` characters: its head, and its tail, where the point of an error mostly is."""
-    text = text.strip()
+    """Cut a text to `REASON_CHARS` characters: its head, and its tail, where the point of an error mostly is.
+
+    Lone surrogates, which a candidate's message may hold and no file can, are replaced.
+    """
+    text = text.encode(errors="replace").decode().strip()
     if len(text) <= REASON_CHARS:
         return text
     head = REASON_CHARS // 3

@@ -97,7 +97,7 @@ def _text(folder: Path, name: str) -> str:
     if not file.exists():
         raise ProblemError(f"{folder.name}: {name} is missing; a problem needs {', '.join(FILES)}")
     if not file.is_file():  # reading a pipe could take for ever
-        raise ProblemError(f"{folder.name}/{name} is no file")
+        raise ProblemError(f"{folder.name}/{name} is not a file")
     try:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

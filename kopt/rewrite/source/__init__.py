@@ -1,5 +1,6 @@
-"""Read a Triton module into a small model, and edit its text.
+"""Read a Triton module into a model, and edit its text.
 
-`module` is the model; `syntax` the patterns it is read by, `edit` the changes, `shapes` of tiles, `divisibility` of
-sizes, `tuned_choices` of autotuners.
+`syntax` reads and matches nodes of the syntax tree, and `module` makes the model from them: kernels, launches, grids
+and constants.  `shapes` works out the shape of every value in a kernel, `divisibility` which comparisons hold when a
+size is a multiple of a block, and `tuned_choices` what an autotuner tries.  `edit` changes the text.
 """

@@ -1,4 +1,4 @@
-"""Which comparisons of offsets with a size hold everywhere when the size is a multiple of the block.
+"""Find the comparisons of offsets with a size that hold everywhere when the size is a multiple of a block.
 
 An expression is read as a sum of terms, through names that are assigned once.  `k + offsets < K` holds for all elements
 when K is a multiple of BLOCK, if `offsets` is `tl.arange(0, BLOCK)` and k runs over `range(0, K, BLOCK)`, or if k is
@@ -17,6 +17,7 @@ from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Kernel, Launch, TritonModule
 
 DEPTH = 12
+"""Most names that are followed to their definitions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +32,8 @@ class Bound:
 
 
 def definitions(kernel: Kernel) -> dict[str, cst.BaseExpression]:
-    """Names of a kernel that are assigned in one place, or always to the same text."""
-    found: dict[str, cst.BaseExpression] = {}
+    """Find the names of a kernel that are assigned in one place, or always to the same text, with their values."""
+    values: dict[str, cst.BaseExpression] = {}
     barred = {p.name for p in kernel.parameters}
     for node in kernel.nodes:
         if isinstance(node, (cst.AugAssign, cst.For, cst.NamedExpr)) and isinstance(node.target, cst.Name):
@@ -41,17 +42,24 @@ def definitions(kernel: Kernel) -> dict[str, cst.BaseExpression]:
             pair = syntax.assigned(node)
             if pair is None:
                 barred |= {n for t in node.targets for n in syntax.names(t.target)}
-            elif pair[0] in found and not syntax.same(found[pair[0]], pair[1]):
+            elif pair[0] in values and not syntax.same(values[pair[0]], pair[1]):
                 barred.add(pair[0])
             else:
-                found[pair[0]] = pair[1]
-    return {name: value for name, value in found.items() if name not in barred}
+                values[pair[0]] = pair[1]
+    return {name: value for name, value in values.items() if name not in barred}
 
 
 def terms(
     node: cst.BaseExpression, made: Mapping[str, cst.BaseExpression], sign: int = 1, depth: int = DEPTH
 ) -> Counter[str]:
-    """A sum as its terms with their signs; broadcasting, casts and hints do not count."""
+    """Read a sum as its terms, each with its sign; broadcasting, casts and hints do not count.
+
+    Args:
+        node: the sum.
+        made: definitions of names, which are followed.
+        sign: of the whole sum.
+        depth: most definitions to follow.
+    """
     total: Counter[str] = Counter()
     match node:
         case cst.BinaryOperation(operator=cst.Add()):
@@ -76,7 +84,7 @@ def terms(
 
 
 def _transparent(call: cst.Call) -> cst.BaseExpression | None:
-    """What a cast or a hint leaves unchanged."""
+    """Return the expression inside a cast or a hint, None for other calls."""
     if isinstance(call.func, cst.Attribute) and call.func.attr.value == "to" and syntax.dotted(call.func.value) != "tl":
         return call.func.value
     if syntax.called(call) in ("tl.multiple_of", "tl.max_contiguous") and call.args:
@@ -85,7 +93,7 @@ def _transparent(call: cst.Call) -> cst.BaseExpression | None:
 
 
 def _plain(node: cst.BaseExpression) -> str:
-    """Text of a term without casts."""
+    """Write a term without casts."""
     if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Multiply):
         return f"{_plain(node.left)} * {_plain(node.right)}"
     if isinstance(node, cst.Call) and (inner := _transparent(node)) is not None:
@@ -94,19 +102,19 @@ def _plain(node: cst.BaseExpression) -> str:
 
 
 def bounds(module: TritonModule, kernel: Kernel, launch: Launch) -> list[Bound]:
-    """The comparisons of a kernel that a divisible size makes true everywhere."""
+    """Find the comparisons of a kernel that a divisible size makes true everywhere."""
     made = definitions(kernel)
     blocks = {p.name for p in kernel.parameters if p.constexpr}
     sizes = {p.name for p in kernel.parameters}
-    found = []
+    divisible = []
     for node in kernel.nodes:
         if isinstance(node, cst.Comparison) and [type(c.operator) for c in node.comparisons] == [cst.LessThan]:
             whole = terms(node.left, made)
             whole.subtract(terms(node.comparisons[0].comparator, made))
             bound = _bound({t: c for t, c in whole.items() if c}, kernel, launch, made, blocks, sizes)
             if bound:
-                found.append(Bound(node, *bound))
-    return found
+                divisible.append(Bound(node, *bound))
+    return divisible
 
 
 def _bound(
@@ -123,12 +131,12 @@ def _bound(
     if size is None or block is None or len(sums) != 2 or len(whole) != 3 or size == block:
         return None
     (base,) = [t for t in sums if t != f"tl.arange(0, {block})"]
-    good = _runs(base, size, block, kernel, made) or _counted(base, size, block, launch)
-    return (size, block) if good else None
+    holds = _runs(base, size, block, kernel, made) or _counted(base, size, block, launch)
+    return (size, block) if holds else None
 
 
 def _runs(base: str, size: str, block: str, kernel: Kernel, made: Mapping[str, cst.BaseExpression]) -> bool:
-    """A loop variable that runs over multiples of the block below the size, in every loop of that name."""
+    """Tell whether a loop variable runs over multiples of the block below the size, in every loop that has it."""
     loops = [loop for loop in kernel.loops if syntax.code(loop.target) == base]
     return bool(loops) and all(_multiples(loop.iter, size, block, made) for loop in loops)
 
@@ -146,15 +154,15 @@ def _multiples(ranged: cst.BaseExpression, size: str, block: str, made: Mapping[
 
 
 def _counted(base: str, size: str, block: str, launch: Launch) -> bool:
-    """`program * block`, with as many programs as the size has blocks."""
+    """Tell whether an offset is `program * block`, with as many programs as the size has blocks."""
     for axis, element in enumerate(launch.grid.elements if launch.grid else ()):
         ids = {f"tl.program_id({axis}) * {block}", f"tl.program_id(axis={axis}) * {block}", f"program_{axis} * {block}"}
         ids |= {f"{block} * tl.program_id({axis})", f"{block} * tl.program_id(axis={axis})"}
-        found = syntax.match("triton.cdiv(SIZE_, BLOCK_)", element)
+        division = syntax.match("triton.cdiv(SIZE_, BLOCK_)", element)
         passed, width = launch.arguments.get(size), launch.arguments.get(block)
-        if base in ids and found and passed and width:
-            same_block = syntax.same(found["BLOCK_"], width.value) or _meta(found["BLOCK_"], block, launch)
-            if syntax.same(found["SIZE_"], passed.value) and same_block:
+        if base in ids and division and passed and width:
+            same_block = syntax.same(division["BLOCK_"], width.value) or _meta(division["BLOCK_"], block, launch)
+            if syntax.same(division["SIZE_"], passed.value) and same_block:
                 return True
     return False
 

@@ -1,4 +1,4 @@
-"""Changes of a source text at libcst nodes: replace, insert, indent; nothing else of the text moves."""
+"""Change a source text at libcst nodes: replace, insert, indent; the rest of the text stays as it is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INDENT = "    "
 
 
 class Edits:
-    """Edits of one source, applied together; two that overlap make the whole void."""
+    """Edits of one source, applied together; when two overlap, none is applied."""
 
     def __init__(self, source: str, spans: Mapping[cst.CSTNode, CodeSpan]) -> None:
         self._bytes = source.encode()
@@ -20,29 +20,29 @@ class Edits:
         self._edits: list[tuple[int, int, int, bytes]] = []
 
     def replace(self, node: cst.CSTNode, text: str) -> None:
-        """Put other text in the place of a node."""
+        """Replace a node by a text."""
         start, end = self._range(node)
         self._add(start, end, text)
 
     def after(self, node: cst.CSTNode, text: str) -> None:
-        """Put text right after a node, on its line."""
+        """Insert a text right after a node, on its line."""
         _, end = self._range(node)
         self._add(end, end, text)
 
     def statements_before(self, statement: cst.CSTNode, lines: str) -> None:
-        """Put whole lines before a statement, at its indentation."""
+        """Insert whole lines before a statement, at its indentation."""
         start = self._line_start(self._range(statement)[0])
         self._add(start, start, textwrap.indent(lines, self._indentation(statement)) + "\n")
 
     def statements_after(self, statement: cst.CSTNode, lines: str) -> None:
-        """Put whole lines after a statement, at its indentation."""
+        """Insert whole lines after a statement, at its indentation."""
         _, end = self._range(statement)
         start = self._bytes.find(b"\n", end)
         start = len(self._bytes) if start < 0 else start
         self._add(start, start, "\n" + textwrap.indent(lines, self._indentation(statement)))
 
     def indent(self, statements: Sequence[cst.CSTNode]) -> None:
-        """Move statements one level in."""
+        """Indent statements by one level."""
         start, end = self._line_start(self._range(statements[0])[0]), self._range(statements[-1])[1]
         while start < end:
             stop = self._bytes.find(b"\n", start)
@@ -52,11 +52,11 @@ class Edits:
             start = stop + 1
 
     def replace_between(self, first: cst.CSTNode, last: cst.CSTNode, text: str) -> None:
-        """Put other text in the place of everything from one node to another."""
+        """Replace everything from a first to a last node by a text."""
         self._add(self._range(first)[0], self._range(last)[1], text)
 
     def text(self) -> str | None:
-        """The edited source, or None when edits overlap."""
+        """Return the edited source, or None when edits overlap."""
         pieces: list[bytes] = []
         position = 0
         for start, end, _, text in sorted(self._edits, key=lambda e: e[:3]):

@@ -1,6 +1,6 @@
-"""A model of a Triton module: its jitted kernels, where they are launched, and where their constants come from.
+"""The model of a Triton module: its jitted kernels, where they are launched, and where their constants come from.
 
-What is not understood is left out (an opaque launch, an unresolved constant); no source makes it raise.
+A launch or constant that cannot be read off is marked opaque or left out; no source raises an error.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from kopt.rewrite.source import syntax
 from kopt.rewrite.source.edit import Edits
 
 OPTIONS = frozenset({"num_warps", "num_stages", "num_ctas", "maxnreg", "enable_fp_fusion"})
+"""Launch options of Triton, which are no parameters of the kernel."""
 JIT = frozenset({"triton.jit", "jit"})
 AUTOTUNE = frozenset({"triton.autotune", "autotune"})
 
@@ -32,7 +33,7 @@ class Parameter:
 
     @property
     def last(self) -> cst.CSTNode:
-        """The last node of it, after which another parameter may follow."""
+        """Its last node, after which another parameter may follow."""
         annotation = self.node.annotation
         return self.node.default or (annotation.annotation if annotation else self.node.name)
 
@@ -46,7 +47,7 @@ class Kernel:
     parameters: tuple[Parameter, ...]
     autotuned: bool
     odd: bool
-    """It has decorators or star parameters that are not understood."""
+    """Whether it has decorators, or parameters other than plain ones, that transformations cannot handle."""
 
     @cached_property
     def body(self) -> Sequence[cst.BaseStatement]:
@@ -70,20 +71,20 @@ class Kernel:
         return [node for node in self.nodes if isinstance(node, cst.For)]
 
     def called(self, *functions: str) -> list[cst.Call]:
-        """The calls of these functions."""
+        """Find the calls of these functions."""
         return [call for call in self.calls if syntax.called(call) in functions]
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """Names that occur in it, parameters included."""
+        """Names that occur in the kernel, parameters included."""
         return syntax.names(self.node.body) | {p.name for p in self.parameters}
 
     def parameter(self, name: str) -> Parameter | None:
-        """The parameter of a name."""
+        """Find a parameter by its name."""
         return next((p for p in self.parameters if p.name == name), None)
 
     def fresh(self, name: str) -> str:
-        """A name like this one that does not occur in the kernel."""
+        """Make a name like this one that does not occur in the kernel."""
         return unused(name, self.names)
 
 
@@ -97,6 +98,7 @@ class Grid:
     statement: cst.CSTNode
     """The statement that holds the tuple."""
     display: cst.Tuple | cst.List
+    """The tuple itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,7 @@ class Launch:
     """Launch options by name."""
     grid: Grid | None
     opaque: bool
-    """Unpacked arguments: what is passed is not all visible."""
+    """Whether arguments are unpacked with stars, so that not all are visible."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +129,7 @@ class Constant:
     literal: cst.CSTNode
     """The literal, at the launch or where the name that is passed was assigned."""
     variable: str
-    """The name that is passed, or empty when the literal is."""
+    """The name that is passed, or empty when the literal itself is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,20 +142,20 @@ class TritonModule:
     kernels: tuple[Kernel, ...]
     launches: tuple[Launch, ...]
     bindings: Mapping[str, cst.BaseExpression]
-    """Module-level names that are assigned once."""
+    """Values of the module-level names that are assigned once."""
     triton: bool
-    """`triton` and `tl` are imported under these names."""
+    """Whether the names `triton` and `tl` are imported."""
 
     def edits(self) -> Edits:
-        """No edits yet."""
+        """Start edits of the source."""
         return Edits(self.source, self.spans)
 
     def launches_of(self, kernel: Kernel) -> list[Launch]:
-        """Where a kernel is launched."""
+        """Find the launches of a kernel."""
         return [launch for launch in self.launches if launch.kernel == kernel.name]
 
     def only_launch(self, kernel: Kernel) -> Launch | None:
-        """The launch of a kernel that is launched in one place, understood, and mentioned nowhere else."""
+        """Find the launch of a kernel that is launched in one place, read completely, and mentioned nowhere else."""
         launches = self.launches_of(kernel)
         if kernel.odd or len(launches) != 1 or launches[0].opaque:
             return None
@@ -166,17 +168,17 @@ class TritonModule:
     @cached_property
     def constants(self) -> Sequence[Constant]:
         """Constexpr arguments that are integer literals at the kernel's only launch."""
-        found = []
+        constants = []
         for kernel in self.kernels:
             launch = self.only_launch(kernel)
             for parameter in kernel.parameters if launch else ():
                 if launch is not None and parameter.constexpr and parameter.name in launch.arguments:
                     constant = self._constant(kernel, launch, parameter.name)
-                    found += [constant] if constant else []
-        return found
+                    constants += [constant] if constant else []
+        return constants
 
     def constants_of(self, kernel: Kernel) -> dict[str, int]:
-        """Known integer values of a kernel's constexpr parameters."""
+        """Look up the integer values of a kernel's constexpr parameters, by name."""
         return {c.name: c.value for c in self.constants if c.kernel is kernel}
 
     def _constant(self, kernel: Kernel, launch: Launch, name: str) -> Constant | None:
@@ -189,7 +191,7 @@ class TritonModule:
         return Constant(kernel, launch, name, number, literal, variable)
 
     def resolve(self, value: cst.BaseExpression, function: cst.FunctionDef) -> cst.BaseExpression | None:
-        """What an expression in a function is bound to, through names that are assigned once."""
+        """Follow an expression in a function through names that are assigned once; None for other names."""
         for _ in range(4):
             if not isinstance(value, cst.Name):
                 return value
@@ -208,7 +210,7 @@ class TritonModule:
 
 @lru_cache(maxsize=32)
 def parse(source: str) -> TritonModule | None:
-    """Model of a source, or None when it is not Python."""
+    """Model a source; None when it is not Python."""
     try:
         wrapper = MetadataWrapper(cst.parse_module(source), unsafe_skip_copy=True)
         spans = wrapper.resolve(ByteSpanPositionProvider)
@@ -222,7 +224,7 @@ def parse(source: str) -> TritonModule | None:
 
 
 def unused(name: str, taken: frozenset[str]) -> str:
-    """The name itself, or with the first number that makes it new."""
+    """Return the name, with the first number that makes it new if it is taken."""
     if name not in taken:
         return name
     return next(f"{name}_{n}" for n in range(2, len(taken) + 3) if f"{name}_{n}" not in taken)
@@ -268,15 +270,15 @@ def _constexpr(parameter: cst.Param) -> bool:
 
 @lru_cache(maxsize=256)
 def _stored(scope: cst.CSTNode) -> list[str]:
-    """Names that a scope assigns in any way, once per assignment."""
-    found = []
+    """List the names that a scope assigns in any way, once per assignment."""
+    names = []
     for node in syntax.walk(scope):
         match node:
             case cst.AssignTarget() | cst.For() | cst.AugAssign() | cst.AnnAssign() | cst.NamedExpr() | cst.CompFor():
-                found += _targets(node.target)
+                names += _targets(node.target)
             case cst.Param():
-                found.append(node.name.value)
-    return found
+                names.append(node.name.value)
+    return names
 
 
 def _targets(target: cst.CSTNode) -> list[str]:
@@ -287,7 +289,7 @@ def _targets(target: cst.CSTNode) -> list[str]:
 
 @lru_cache(maxsize=256)
 def _bindings(scope: cst.CSTNode) -> dict[str, cst.BaseExpression]:
-    """Names that a scope assigns exactly once, with what they are bound to; inner functions count as the scope."""
+    """Find the names that a scope assigns exactly once, with their values; inner functions count as the scope."""
     if isinstance(scope, cst.Module):
         lines = [s for s in scope.body if isinstance(s, cst.SimpleStatementLine)]
         stored = [name for line in lines for name in _stored(line)]
@@ -315,18 +317,18 @@ def _display(node: cst.CSTNode) -> bool:
 
 
 def _launches(tree: cst.Module, kernels: Sequence[Kernel], outer: Mapping[str, cst.BaseExpression]) -> list[Launch]:
-    known = {k.name: k for k in kernels}
-    found = []
+    by_name = {k.name: k for k in kernels}
+    launches = []
     for function in tree.body:
-        if isinstance(function, cst.FunctionDef) and function.name.value not in known:
+        if isinstance(function, cst.FunctionDef) and function.name.value not in by_name:
             local = _bindings(function.body)
             for statement in syntax.walk(function.body):
                 if isinstance(statement, cst.SimpleStatementLine):
                     for call in (n for n in syntax.walk(statement) if isinstance(n, cst.Call)):
-                        if isinstance(call.func, cst.Subscript) and syntax.dotted(call.func.value) in known:
-                            kernel = known[syntax.dotted(call.func.value)]
-                            found.append(_launch(kernel, call, statement, function, local))
-    return found
+                        if isinstance(call.func, cst.Subscript) and syntax.dotted(call.func.value) in by_name:
+                            kernel = by_name[syntax.dotted(call.func.value)]
+                            launches.append(_launch(kernel, call, statement, function, local))
+    return launches
 
 
 def _launch(

@@ -1,7 +1,7 @@
-"""Shapes of the values in a kernel, in the words of its source, and what they depend on.
+"""Work out the shapes of the values in a kernel, as texts of its source, and what the values depend on.
 
 A small abstract interpretation: each expression gets a shape (a tuple of dimension texts, `()` for a scalar, None when
-it is not known) and the set of things its value varies with.
+it is not known) and the set of what its value varies with.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Kernel
 
 Shape = tuple[str, ...] | None
+"""Texts of the dimensions, e.g. `("BLOCK_M", "1")`; None when they are not known."""
 
 LOADED = "load"
 REDUCTIONS = frozenset({"tl.sum", "tl.max", "tl.min", "tl.argmax", "tl.argmin", "tl.reduce"})
@@ -36,7 +37,7 @@ class Abstract:
 
     @property
     def programs(self) -> frozenset[int]:
-        """Grid axes that it varies with."""
+        """Grid axes that the value varies with."""
         return frozenset(int(d[8:]) for d in self.deps if d.startswith("program:"))
 
 
@@ -98,8 +99,8 @@ class _Reader:
             if before.get(name) != value:
                 self.env[name] = Abstract(value.shape, value.deps | test.deps)
 
-    def merge(self, other: Mapping[str, Abstract]) -> None:
-        for name, value in other.items():
+    def merge(self, branch: Mapping[str, Abstract]) -> None:
+        for name, value in branch.items():
             self.env[name] = joined(value, self.env[name]) if name in self.env else value
 
     def bind(self, target: cst.CSTNode, value: Abstract) -> None:
@@ -201,36 +202,36 @@ class _Reader:
 
 @lru_cache(maxsize=64)
 def analyse(kernel: Kernel) -> Mapping[cst.CSTNode, Abstract]:
-    """What is known of every expression of a kernel, by node."""
+    """Work out shape and dependencies of every expression of a kernel, by node."""
     reader = _Reader(env={p.name: Abstract((), frozenset({p.name})) for p in kernel.parameters})
     reader.statements(kernel.body)
     return reader.known
 
 
 def joined(*values: Abstract) -> Abstract:
-    """Broadcast of several values."""
+    """Broadcast several values."""
     shape: Shape = ()
     for value in values:
         shape = broadcast(shape, value.shape)
     return Abstract(shape, frozenset().union(*(v.deps for v in values)))
 
 
-def broadcast(one: Shape, other: Shape) -> Shape:
-    """Shape of an elementwise operation, or None when it cannot be told."""
-    if one is None or other is None:
+def broadcast(left: Shape, right: Shape) -> Shape:
+    """Broadcast two shapes as an elementwise operation does; None when the result is not known."""
+    if left is None or right is None:
         return None
-    if len(one) != len(other):
-        if one and other:
+    if len(left) != len(right):
+        if left and right:
             return None
-        return one or other
-    pairs = list(zip(one, other, strict=True))
+        return left or right
+    pairs = list(zip(left, right, strict=True))
     if any(a != b and "1" not in (a, b) for a, b in pairs):
         return None
     return tuple(b if a == "1" else a for a, b in pairs)
 
 
 def reduced(shape: Shape, call: cst.Call) -> Shape:
-    """Shape after a reduction call."""
+    """Work out the shape after a reduction call."""
     axis = syntax.argument(call, 1, "axis")
     keep = syntax.keyword(call, "keep_dims")
     if axis is None or syntax.code(axis.value) == "None":

@@ -1,4 +1,4 @@
-"""Reading the configurations that an autotuner tries."""
+"""Read the configurations that an autotuner tries."""
 
 from __future__ import annotations
 
@@ -13,27 +13,29 @@ from kopt.rewrite.source.module import Kernel
 
 @dataclass(frozen=True)
 class Configuration:
-    """What a launch is given on top of its own arguments, as far as it is written in literals."""
+    """What one configuration adds to a launch's own arguments, as far as it is written in literals."""
 
     constants: Mapping[str, int]
+    """Values of constexpr parameters, by name."""
     options: Mapping[str, int]
     """`num_warps`, `num_stages`."""
 
 
 PLAIN = Configuration({}, {})
+"""A launch as it is written."""
 
 
 def configurations(kernel: Kernel) -> tuple[Configuration, ...]:
-    """What the kernel is launched with: its autotuner's configurations, or nothing more (`PLAIN`) without one.
+    """List the configurations that a kernel is launched with: its autotuner's, or `PLAIN` alone without an autotuner.
 
-    Configurations that are made by code and not written as a list are not known, and count as `PLAIN`.
+    Configurations that code makes, instead of a list display, cannot be read and count as `PLAIN`.
     """
     for decorator in kernel.node.decorators:
         call = decorator.decorator
         if isinstance(call, cst.Call) and syntax.called(call) == "triton.autotune":
             passed = syntax.argument(call, 0, "configs")
             written = syntax.expressions(passed.value) if passed else None
-            return tuple(_configuration(one) for one in written or ()) or (PLAIN,)
+            return tuple(_configuration(node) for node in written or ()) or (PLAIN,)
     return (PLAIN,)
 
 

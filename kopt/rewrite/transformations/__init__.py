@@ -1,1 +1,5 @@
-"""Rewrite a kernel, one module a family of transformations; `kopt.rewrite.catalogue` lists them all."""
+"""The transformations of a kernel, one module a family; `kopt.rewrite.catalogue` lists them all.
+
+A module has a tuple `TRANSFORMATIONS`, and for each of them a function that finds its sites and one that changes the
+source at a site.
+"""

@@ -1,9 +1,10 @@
-"""What a loop accumulates: read once here for split-K, for reductions moved out of a loop and for fused products."""
+"""Transformations of what a loop accumulates, and the reading of additions that split-K uses too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import libcst as cst
@@ -16,16 +17,16 @@ from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformati
 
 @dataclass(frozen=True, eq=False)
 class Addition:
-    """`name += value` or `name = name + value` or `name = tl.dot(a, b, name)` in a loop."""
+    """`name += value`, `name = name + value` or `name = tl.dot(a, b, name)` in a loop."""
 
     name: str
     value: cst.BaseExpression | None
-    """What is added; None for a product that accumulates itself."""
+    """The summand; None for `tl.dot(a, b, name)`."""
     statement: cst.BaseSmallStatement
 
 
 def addition(statement: cst.CSTNode) -> Addition | None:
-    """A small statement read as an addition to a name."""
+    """Read a small statement as an addition to a name; None when it is none."""
     if isinstance(statement, cst.AugAssign):
         if isinstance(statement.target, cst.Name) and isinstance(statement.operator, cst.AddAssign):
             return Addition(statement.target.value, statement.value, statement)
@@ -35,9 +36,9 @@ def addition(statement: cst.CSTNode) -> Addition | None:
         return None
     name, value = pair
     for pattern in (f"{name} + VALUE_", f"VALUE_ + {name}"):
-        found = syntax.match(pattern, value)
-        if found and isinstance(found["VALUE_"], cst.BaseExpression) and name not in syntax.names(found["VALUE_"]):
-            return Addition(name, found["VALUE_"], statement)
+        match = syntax.match(pattern, value)
+        if match and isinstance(match["VALUE_"], cst.BaseExpression) and name not in syntax.names(match["VALUE_"]):
+            return Addition(name, match["VALUE_"], statement)
     if syntax.called(value) == "tl.dot" and isinstance(value, cst.Call):
         acc = syntax.argument(value, 2, "acc")
         if acc is not None and syntax.code(acc.value) == name:
@@ -46,16 +47,16 @@ def addition(statement: cst.CSTNode) -> Addition | None:
 
 
 def additions(loop: cst.For) -> dict[str, list[Addition]]:
-    """Additions in a loop, by name."""
-    found: dict[str, list[Addition]] = {}
+    """Find the additions in a loop, by name."""
+    by_name: dict[str, list[Addition]] = {}
     for node in syntax.walk(loop.body):
-        if isinstance(node, cst.BaseSmallStatement) and (one := addition(node)):
-            found.setdefault(one.name, []).append(one)
-    return found
+        if isinstance(node, cst.BaseSmallStatement) and (added := addition(node)):
+            by_name.setdefault(added.name, []).append(added)
+    return by_name
 
 
 def uses(node: cst.CSTNode, name: str) -> int:
-    """Occurrences of a name below a node as a variable, not as an attribute or a keyword of a call."""
+    """Count a name below a node as a variable, not as an attribute or a keyword of a call."""
     nodes = syntax.walk(node)
     words = {id(n.keyword) for n in nodes if isinstance(n, cst.Arg)}
     words |= {id(n.attr) for n in nodes if isinstance(n, cst.Attribute)}
@@ -63,7 +64,7 @@ def uses(node: cst.CSTNode, name: str) -> int:
 
 
 def initial(kernel: Kernel, name: str, loop: cst.For) -> cst.SimpleStatementLine | None:
-    """The one top-level statement that gives a name its first value, before a top-level loop."""
+    """Find the one top-level statement that gives a name its first value, before a top-level loop; else None."""
     lines = [s for s in kernel.body if (pair := syntax.assigned(s)) and pair[0] == name]
     body = list(kernel.body)
     if len(lines) != 1 or loop not in body or body.index(lines[0]) > body.index(loop):
@@ -72,7 +73,7 @@ def initial(kernel: Kernel, name: str, loop: cst.For) -> cst.SimpleStatementLine
 
 
 def is_zero(value: cst.BaseExpression) -> bool:
-    """Zeros of any shape."""
+    """Tell whether an expression is zeros of any shape."""
     if isinstance(value, cst.Call) and syntax.called(value) == "tl.full":
         filled = syntax.argument(value, 1, "value")
         return filled is not None and syntax.code(filled.value) in ("0.0", "0.", "0")
@@ -81,15 +82,15 @@ def is_zero(value: cst.BaseExpression) -> bool:
 
 def _hoist_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return [
-        Site(kernel, node=loop, choices=(one, line, total), weight=weight(kernel))
+        Site(partial(_hoist, module, kernel, loop, added, line, total), weight(kernel))
         for kernel in module.kernels
         for loop in kernel.loops
         if isinstance(loop.iter, cst.Call)
         for adds in additions(loop).values()
-        if len(adds) == 1 and (one := adds[0]).value is not None and uses(loop.body, one.name) <= 2
-        for line in [initial(kernel, one.name, loop)]
+        if len(adds) == 1 and (added := adds[0]).value is not None and uses(loop.body, added.name) <= 2
+        for line in [initial(kernel, added.name, loop)]
         if line is not None and _starts_at_zero(line)
-        for total in [one.value]
+        for total in [added.value]
         if isinstance(total, cst.Call) and _summed(kernel, total)
     ]  # fmt: skip
 
@@ -100,43 +101,48 @@ def _starts_at_zero(line: cst.SimpleStatementLine) -> bool:
 
 
 def _summed(kernel: Kernel, total: cst.Call) -> bool:
-    """A sum of a value whose shape is known in terms of constants."""
+    """Tell whether a call sums a value whose shape is known in constants and compile-time parameters."""
     if syntax.called(total) != "tl.sum" or not total.args:
         return False
-    known = analyse(kernel).get(total.args[0].value)
+    summand = analyse(kernel).get(total.args[0].value)
     constexpr = {p.name for p in kernel.parameters if p.constexpr}
     return (
-        known is not None and bool(known.shape) and all(d in constexpr or d.isdigit() for d in known.shape or ())
+        summand is not None and bool(summand.shape) and all(d in constexpr or d.isdigit() for d in summand.shape or ())
         and (analyse(kernel)[total].shape is not None)
     )  # fmt: skip
 
 
-def _hoist(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    one, line, total = site.choices
-    kernel, loop = site.kernel, site.node
+def _hoist(
+    module: TritonModule,
+    kernel: Kernel,
+    loop: cst.For,
+    added: Addition,
+    line: cst.SimpleStatementLine,
+    total: cst.Call,
+    rng: Random,
+) -> Change | None:
     inner = total.args[0].value
     shape = analyse(kernel)[inner].shape
     assert shape is not None
-    assert loop is not None
-    parts = kernel.fresh(f"{one.name}_parts")
+    parts = kernel.fresh(f"{added.name}_parts")
     edits = module.edits()
     extent = ", ".join(shape) + ("," if len(shape) == 1 else "")
     edits.replace(line.body[0], f"{parts} = tl.zeros(({extent}), dtype=tl.float32)")
-    edits.replace(one.statement, f"{parts} += {syntax.code(inner)}")
+    edits.replace(added.statement, f"{parts} += {syntax.code(inner)}")
     rest = "".join(f", {syntax.code(a).rstrip(', ')}" for a in total.args[1:])
-    edits.statements_after(loop, f"{one.name} = tl.sum({parts}{rest})")
-    return change(edits, f"{one.name} of {kernel.name} is summed once after the loop, not in every step")
+    edits.statements_after(loop, f"{added.name} = tl.sum({parts}{rest})")
+    return change(edits, f"{added.name} of {kernel.name} is summed once after the loop, not in every step")
 
 
 def _fuse_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return [
-        Site(kernel, node=one.statement, choices=(one,), weight=weight(kernel))
+        Site(partial(_fuse, module, kernel, added, added.value), weight(kernel))
         for kernel in module.kernels
         for loop in kernel.loops
         for adds in additions(loop).values()
-        for one in adds
-        if isinstance(one.value, cst.Call) and syntax.called(one.value) == "tl.dot" and len(one.value.args) == 2
-        and not syntax.starred(one.value) and _starts_zeros(kernel, one.name)
+        for added in adds
+        if isinstance(added.value, cst.Call) and syntax.called(added.value) == "tl.dot" and len(added.value.args) == 2
+        and not syntax.starred(added.value) and _starts_zeros(kernel, added.name)
     ]  # fmt: skip
 
 
@@ -145,22 +151,21 @@ def _starts_zeros(kernel: Kernel, name: str) -> bool:
     return len(lines) == 1 and syntax.called(lines[0]) == "tl.zeros" and "tl.float32" in syntax.code(lines[0])
 
 
-def _fuse(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    (one,) = site.choices
+def _fuse(module: TritonModule, kernel: Kernel, added: Addition, product: cst.Call, rng: Random) -> Change | None:
     edits = module.edits()
-    left, right = (syntax.code(a.value) for a in one.value.args)
-    edits.replace(one.statement, f"{one.name} = tl.dot({left}, {right}, {one.name})")
-    return change(edits, f"the product accumulates into {one.name} directly in {site.kernel.name}")
+    left, right = (syntax.code(a.value) for a in product.args)
+    edits.replace(added.statement, f"{added.name} = tl.dot({left}, {right}, {added.name})")
+    return change(edits, f"the product accumulates into {added.name} directly in {kernel.name}")
 
 
-KINDS = (
+TRANSFORMATIONS = (
     Transformation(
         "hoist_reduction", "a reduction in every step of a loop becomes a tile of partial sums, reduced once after it",
         ("register_tiling", "precision_split"), ("reduction_in_loop", "instruction_overhead"),
-        _hoist_sites, _hoist, 3.0,
+        _hoist_sites, 3.0, marks=("_parts",),
     ),
     Transformation(
         "fused_accumulator", "acc += tl.dot(a, b) becomes acc = tl.dot(a, b, acc)",
-        ("tensor_cores", "precision_split"), ("tensor_cores_idle", "instruction_overhead"), _fuse_sites, _fuse, 1.0,
+        ("tensor_cores", "precision_split"), ("tensor_cores_idle", "instruction_overhead"), _fuse_sites, 1.0,
     ),
 )  # fmt: skip

@@ -1,8 +1,9 @@
-"""Wrapping a kernel in an autotuner over warps, stages and loop tiles."""
+"""The transformation that wraps a kernel in an autotuner over warps, stages and loop tiles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
 import libcst as cst
@@ -14,24 +15,25 @@ from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformati
 from kopt.rewrite.transformations.tiles import blocks, choices
 
 MOST = 6
-"""Configurations; each is compiled, and timed on the device."""
+"""Configurations of one autotuner at most; each is compiled, and timed on the device."""
 
 
 def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    found = []
+    sites = []
     for kernel in module.kernels:
         launch = module.only_launch(kernel)
         if launch is None or kernel.autotuned or not kernel.loops or "maxnreg" in launch.options:
             continue
-        if any("atomic" in syntax.called(c) for c in kernel.calls) or not _key(kernel, launch):
+        key = _key(kernel, launch)
+        if any("atomic" in syntax.called(c) for c in kernel.calls) or not key:
             continue
         free = tuple(c for c in blocks(module) if c.kernel is kernel and _only_passed(c))
-        found.append(Site(kernel, launch, choices=(_key(kernel, launch), free), weight=weight(kernel)))
-    return found
+        sites.append(Site(partial(_tune, module, kernel, launch, key, free), weight(kernel)))
+    return sites
 
 
 def _key(kernel: Kernel, launch: Launch) -> tuple[str, ...]:
-    """Run-time scalars: sizes that the choice may depend on."""
+    """Name the run-time scalars that are sizes: the tuner's choice may depend on them."""
     skip = ("stride", "eps", "ptr")
     plain = [p.name for p in kernel.parameters if p.name in launch.arguments and not p.constexpr]
     return tuple(n for n in plain if not any(s in n.lower() for s in skip) and _scalar(launch.arguments[n].value))
@@ -42,7 +44,7 @@ def _scalar(value: cst.BaseExpression) -> bool:
 
 
 def _only_passed(constant: Constant) -> bool:
-    """Nothing but its own argument depends on the constant, so that a tuner may choose it."""
+    """Tell whether nothing but its own argument depends on a constant, so that a tuner may choose it."""
     if not constant.variable:
         return True
     uses = sum(
@@ -53,10 +55,9 @@ def _only_passed(constant: Constant) -> bool:
     return uses == (3 if named else 2)
 
 
-def _tune(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    key, free = site.choices
-    kernel, launch = site.kernel, site.launch
-    assert launch is not None
+def _tune(
+    module: TritonModule, kernel: Kernel, launch: Launch, key: Sequence[str], free: Sequence[Constant], rng: Random
+) -> Change | None:
     keyworded = [c for c in free if launch.arguments[c.name].keyword is not None]
     chosen = keyworded[:1] if keyworded and rng.random() < 0.6 else []
     configs = _configs(module, kernel, launch, chosen, rng)
@@ -95,9 +96,10 @@ def _configs(
     ]
 
 
-KINDS = (
+TRANSFORMATIONS = (
     Transformation(
         "autotune", "an autotuner that times a few configurations of warps, stages and the loop's tile",
-        ("autotuned_config",), ("untuned_configuration",), _sites, _tune, 0.6,
+        ("autotuned_config",), ("untuned_configuration",), _sites, 0.6,
+        marks=("triton.autotune",),
     ),
 )  # fmt: skip

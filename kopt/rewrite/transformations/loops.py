@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
 import libcst as cst
@@ -12,10 +13,11 @@ from kopt.rewrite.source.module import Kernel, TritonModule
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, weight
 
 LONGEST_STATIC = 16
+"""Most steps of a loop that is unrolled at compile time."""
 
 
 def _ranges(module: TritonModule) -> list[tuple[Kernel, cst.For, cst.Call]]:
-    """Loops over a range known to Triton, in kernels."""
+    """Find the loops of kernels over `range` or `tl.range`."""
     return [
         (kernel, loop, loop.iter)
         for kernel in module.kernels
@@ -40,7 +42,7 @@ def _innermost(loop: cst.For) -> bool:
 
 def _pipeline_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return [
-        Site(kernel, node=call, choices=("num_stages", (2, 3, 4, 5, 6)), weight=weight(kernel))
+        Site(partial(_set, module, kernel, call, "num_stages", (2, 3, 4, 5, 6)), weight(kernel))
         for kernel, loop, call in _ranges(module)
         if _innermost(loop) and _loads(loop)
     ]
@@ -48,16 +50,15 @@ def _pipeline_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]
 
 def _unroll_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return [
-        Site(kernel, node=call, choices=("loop_unroll_factor", (2, 4)), weight=weight(kernel))
+        Site(partial(_set, module, kernel, call, "loop_unroll_factor", (2, 4)), weight(kernel))
         for kernel, loop, call in _ranges(module)
         if _innermost(loop)
     ]
 
 
-def _set(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    name, values = site.choices
-    call = site.node
-    assert isinstance(call, cst.Call)
+def _set(
+    module: TritonModule, kernel: Kernel, call: cst.Call, name: str, values: Sequence[int], rng: Random
+) -> Change | None:
     passed = syntax.keyword(call, name)
     now = syntax.integer(passed.value) if passed else None
     value = rng.choice([v for v in values if v != now])
@@ -75,13 +76,13 @@ def _set(module: TritonModule, site: Site, rng: Random) -> Change | None:
         if name == "num_stages"
         else "fewer loop ends, more loads in flight"
     )
-    return change(edits, f"{name} {was} on the loop over ({over}) in {site.kernel.name}: {why}")
+    return change(edits, f"{name} {was} on the loop over ({over}) in {kernel.name}: {why}")
 
 
 def _flatten_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    """Outer loops over work whose body is one inner loop with code around it, not yet flattened."""
+    """Find persistent loops over tiles, not yet flattened, whose body is one inner loop with code around it."""
     return [
-        Site(kernel, node=call, weight=weight(kernel))
+        Site(partial(_flatten, module, kernel, call), weight(kernel))
         for kernel, loop, call in _ranges(module)
         if sum(isinstance(n, cst.For) for n in syntax.walk(loop.body)) == 1
         and not syntax.keyword(call, "flatten")
@@ -89,32 +90,28 @@ def _flatten_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     ]
 
 
-def _flatten(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    call = site.node
-    assert isinstance(call, cst.Call)
+def _flatten(module: TritonModule, kernel: Kernel, call: cst.Call, rng: Random) -> Change | None:
     edits = module.edits()
     if syntax.called(call) == "range":
         edits.replace(call.func, "tl.range")
     edits.after(call.args[-1], ", flatten=True")
-    return change(
-        edits, f"persistent loop of {site.kernel.name} flattened: the next tile's loads overlap this one's end"
-    )
+    return change(edits, f"persistent loop of {kernel.name} flattened: the next tile's loads overlap this one's end")
 
 
 def _static_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    found = []
+    sites = []
     for kernel, loop, call in _ranges(module):
         values = module.constants_of(kernel) | _build_constants(kernel, facts)
         counts = [_count(a, values) for a in call.args]
         if all(c is not None for c in counts) and all(a.keyword is None for a in call.args):
             trips = len(range(*[c for c in counts if c is not None]))
-            if 1 < trips <= LONGEST_STATIC and _loads_inside(loop, trips):
-                found.append(Site(kernel, node=call, choices=(trips,)))
-    return found
+            if 1 < trips <= LONGEST_STATIC and _unrolls_small(loop, trips):
+                sites.append(Site(partial(_unroll_static, module, kernel, call, trips)))
+    return sites
 
 
 def _build_constants(kernel: Kernel, facts: RewriteFacts) -> dict[str, int]:
-    """Compile-time values that the parent's build recorded, for parameters that are constexpr."""
+    """Look up the values that the parent's build recorded for constexpr parameters."""
     constexpr = {p.name for p in kernel.parameters if p.constexpr}
     return {
         name: int(text)
@@ -130,37 +127,39 @@ def _count(arg: cst.Arg, values: dict[str, int]) -> int | None:
     return number if number is not None else values.get(syntax.code(arg.value))
 
 
-def _loads_inside(loop: cst.For, trips: int) -> bool:
-    """Unrolling stays within a bound of code size, with the loops inside unrolled too."""
+def _unrolls_small(loop: cst.For, trips: int) -> bool:
+    """Tell whether the code stays small when a loop and the loops inside it are unrolled."""
     inner = sum(isinstance(n, cst.For) for n in syntax.walk(loop.body))
     return bool(trips ** (inner + 1) <= 64)
 
 
-def _unroll_static(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    call = site.node
-    assert isinstance(call, cst.Call)
+def _unroll_static(module: TritonModule, kernel: Kernel, call: cst.Call, trips: int, rng: Random) -> Change | None:
     edits = module.edits()
     edits.replace(call.func, "tl.static_range")
-    return change(edits, f"loop of {site.choices[0]} steps unrolled at compile time in {site.kernel.name}")
+    return change(edits, f"loop of {trips} steps unrolled at compile time in {kernel.name}")
 
 
-KINDS = (
+TRANSFORMATIONS = (
     Transformation(
         "pipeline_loop", "tl.range with num_stages: loads of later steps are issued ahead",
         ("software_pipelining", "async_copy_tma"),
-        ("shallow_pipeline", "too_few_bytes_in_flight"), _pipeline_sites, _set, 2.0,
+        ("shallow_pipeline", "too_few_bytes_in_flight"), _pipeline_sites, 2.0,
+        marks=("tl.range(",), lightens=True,
     ),
     Transformation(
         "unroll_loop", "tl.range with loop_unroll_factor", ("loop_unrolling",),
-        ("too_few_bytes_in_flight", "instruction_overhead"), _unroll_sites, _set, 1.2,
+        ("too_few_bytes_in_flight", "instruction_overhead"), _unroll_sites, 1.2,
+        marks=("loop_unroll_factor",),
     ),
     Transformation(
         "static_loop", "a short loop with a compile-time count becomes tl.static_range", ("loop_unrolling",),
-        ("instruction_overhead", "index_arithmetic"), _static_sites, _unroll_static, 1.5,
+        ("instruction_overhead", "index_arithmetic"), _static_sites, 1.5,
+        marks=("tl.static_range",),
     ),
     Transformation(
         "flatten_loop", "a persistent loop and its inner loop become one pipelined loop",
         ("persistent_kernel", "software_pipelining"),
-        ("tail_wave", "shallow_pipeline"), _flatten_sites, _flatten, 0.6,
+        ("tail_wave", "shallow_pipeline"), _flatten_sites, 0.6,
+        marks=("flatten=True",),
     ),
 )  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
 import libcst as cst
 
 from kopt.rewrite.source import syntax
-from kopt.rewrite.source.module import TritonModule
+from kopt.rewrite.source.module import Kernel, TritonModule
 from kopt.rewrite.source.shapes import analyse
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, weight
 
@@ -18,33 +19,33 @@ STORED = (("cache_modifier", ".cs"), ("cache_modifier", ".wt"), ("eviction_polic
 
 
 def _load_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    found = []
+    sites = []
     for kernel in module.kernels:
-        known = analyse(kernel)
+        values = analyse(kernel)
         for call in kernel.called("tl.load"):
             pointer = syntax.argument(call, 0, "pointer")
             if pointer is None or syntax.starred(call):
                 continue
-            axes = known[pointer.value].programs if pointer.value in known else frozenset()
-            every = {p for value in known.values() for p in value.programs}
+            axes = values[pointer.value].programs if pointer.value in values else frozenset()
+            every = {axis for value in values.values() for axis in value.programs}
             hints = STREAMED if axes == every else REUSED + STREAMED[1:]
-            found.append(Site(kernel, node=call, choices=hints, weight=weight(kernel)))
-    return found
+            sites.append(Site(partial(_hint, module, kernel, call, hints), weight(kernel)))
+    return sites
 
 
 def _store_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return [
-        Site(kernel, node=call, choices=STORED, weight=weight(kernel))
+        Site(partial(_hint, module, kernel, call, STORED), weight(kernel))
         for kernel in module.kernels
         for call in kernel.called("tl.store")
         if not syntax.starred(call)
     ]
 
 
-def _hint(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    call = site.node
-    assert isinstance(call, cst.Call)
-    name, value = rng.choice(site.choices)
+def _hint(
+    module: TritonModule, kernel: Kernel, call: cst.Call, hints: Sequence[tuple[str, str]], rng: Random
+) -> Change | None:
+    name, value = rng.choice(hints)
     passed = syntax.keyword(call, name)
     if passed is not None and syntax.code(passed.value).strip("\"'") == value:
         return None
@@ -55,17 +56,18 @@ def _hint(module: TritonModule, site: Site, rng: Random) -> Change | None:
         edits.after(call.args[-1], f', {name}="{value}"')
     what = "load" if syntax.called(call) == "tl.load" else "store"
     pointer = syntax.code(call.args[0].value)
-    return change(edits, f'{name}="{value}" on the {what} of {pointer} in {site.kernel.name}')
+    return change(edits, f'{name}="{value}" on the {what} of {pointer} in {kernel.name}')
 
 
-KINDS = (
+TRANSFORMATIONS = (
     Transformation(
         "load_hint", "eviction policy or cache modifier on a load: streamed once, or reused by other programs",
         ("vectorized_load", "swizzled_load"), ("l2_misses", "redundant_traffic"),
-        _load_sites, _hint, 0.8,
+        _load_sites, 0.8, marks=("eviction_policy", "cache_modifier"),
     ),
     Transformation(
         "store_hint", "streaming hint on a store whose result is not read again",
-        (), ("l2_misses",), _store_sites, _hint, 0.5,
+        (), ("l2_misses",), _store_sites, 0.5,
+        marks=("eviction_policy", "cache_modifier"),
     ),
 )  # fmt: skip

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
 import libcst as cst
 
 from kopt.rewrite.source import syntax
-from kopt.rewrite.source.module import Kernel, Launch, TritonModule, unused
+from kopt.rewrite.source.module import Constant, Grid, Kernel, Launch, TritonModule, unused
 from kopt.rewrite.transformation import (
     Change,
     RewriteFacts,
@@ -21,33 +22,36 @@ from kopt.rewrite.transformation import (
 )
 
 GROUPS = (4, 8, 16)
-PROGRAMS = "programs"
+"""Rows of tiles in a group of a swizzled grid."""
 
 
-def _axes(call: cst.Call) -> int | None:
+def _axis(call: cst.Call) -> int | None:
     passed = syntax.argument(call, 0, "axis")
     return syntax.integer(passed.value) if passed else 0
 
 
 def _persistent_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    found = []
+    sites = []
     for kernel in module.kernels:
         launch = module.only_launch(kernel)
         if launch is None or launch.grid is None or not launch.call.args or not _wrappable(kernel):
             continue
-        axes = [element_text(launch.grid, axis, launch) for axis in range(len(launch.grid.elements))]
-        if all(axes) and not kernel.autotuned:
-            counts = tuple(facts.device.sm_count * n for n in (1, 2, 4, 8))
-            found.append(Site(kernel, launch, choices=(tuple(axes), counts), weight=1.0 if kernel.loops else 0.4))
-    return found
+        texts = [element_text(launch.grid, axis, launch) for axis in range(len(launch.grid.elements))]
+        axes = [text for text in texts if text]
+        if len(axes) == len(texts) and not kernel.autotuned:
+            counts = [facts.device.sm_count * n for n in (1, 2, 4, 8)]
+            apply = partial(_persist, module, kernel, launch, launch.grid, axes, counts)
+            sites.append(Site(apply, 1.0 if kernel.loops else 0.4))
+    return sites
 
 
 def _wrappable(kernel: Kernel) -> bool:
+    """Tell whether a kernel's whole body can stand inside a loop over tiles."""
     ids = kernel.called("tl.program_id", "tl.num_programs")
     text = syntax.code(kernel.node.body)
     return (
         bool(kernel.called("tl.program_id"))
-        and all(_axes(call) is not None for call in ids)
+        and all(_axis(call) is not None for call in ids)
         and not any(isinstance(n, cst.Return) for n in kernel.nodes)
         and not {"tile", "programs_0", "program_0"} & kernel.names
         and '"""' not in text and "'''" not in text
@@ -55,16 +59,20 @@ def _wrappable(kernel: Kernel) -> bool:
     )  # fmt: skip
 
 
-def _persist(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    axes, counts = site.choices
-    kernel, launch = site.kernel, site.launch
-    assert launch is not None
-    assert launch.grid is not None
+def _persist(
+    module: TritonModule,
+    kernel: Kernel,
+    launch: Launch,
+    grid: Grid,
+    axes: Sequence[str],
+    counts: Sequence[int],
+    rng: Random,
+) -> Change | None:
     count = rng.choice(counts)
     edits = module.edits()
     extents = [f"programs_{axis}" for axis in range(len(axes))]
     for call in kernel.called("tl.program_id", "tl.num_programs"):
-        axis = _axes(call)
+        axis = _axis(call)
         assert axis is not None
         if axis >= len(axes):
             return None
@@ -76,13 +84,13 @@ def _persist(module: TritonModule, site: Site, rng: Random) -> Change | None:
     programs = unused("PROGRAMS", syntax.names(launch.function))
     define_before_grid(edits, launch, f"{programs} = {count}")
     total = " * ".join(f"({a})" for a in axes)
-    edits.replace(launch.grid.display, f"(min({programs}, {total}),)")
+    edits.replace(grid.display, f"(min({programs}, {total}),)")
     add_arguments(edits, launch, *zip(extents, axes, strict=True))
     return change(edits, f"persistent grid: at most {count} programs of {kernel.name} loop over the tiles")
 
 
 def _unravel(rank: int) -> str:
-    """Program ids of a tile number, the first axis fastest as the hardware launches them."""
+    """Write the statements that split a tile's number into program ids, the first axis fastest as in hardware."""
     if rank == 1:
         return "    program_0 = tile"
     lines = ["    program_0 = tile % programs_0"]
@@ -93,8 +101,8 @@ def _unravel(rank: int) -> str:
 
 
 def _count_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    """Persistent grids `(min(PROGRAMS, ...),)` whose number of programs is a literal."""
-    found = []
+    """Find persistent grids `(min(PROGRAMS, ...),)` whose number of programs is a literal."""
+    sites = []
     for kernel in module.kernels:
         launch = module.only_launch(kernel)
         if launch is None or launch.grid is None or not kernel.called("tl.num_programs"):
@@ -104,45 +112,48 @@ def _count_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
             literal = module.resolve(shape["COUNT_"], launch.function) if shape and isinstance(
                 shape["COUNT_"], cst.BaseExpression) else None  # fmt: skip
             if isinstance(literal, cst.Integer):
-                counts = tuple(facts.device.sm_count * n for n in (1, 2, 3, 4, 8))
-                found.append(Site(kernel, launch, node=literal, choices=counts))
-    return found
+                counts = [facts.device.sm_count * n for n in (1, 2, 3, 4, 8)]
+                sites.append(Site(partial(_recount, module, kernel, literal, counts)))
+    return sites
 
 
-def _recount(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    now = syntax.integer(site.node)
-    count = rng.choice([c for c in site.choices if c != now])
+def _recount(
+    module: TritonModule, kernel: Kernel, literal: cst.Integer, counts: Sequence[int], rng: Random
+) -> Change | None:
+    now = syntax.integer(literal)
+    count = rng.choice([c for c in counts if c != now])
     edits = module.edits()
-    assert site.node is not None
-    edits.replace(site.node, str(count))
-    return change(edits, f"persistent grid of {site.kernel.name}: {now} -> {count} programs")
+    edits.replace(literal, str(count))
+    return change(edits, f"persistent grid of {kernel.name}: {now} -> {count} programs")
 
 
 def _swizzle_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    found = []
+    sites = []
     for kernel in module.kernels:
         launch = module.only_launch(kernel)
         if launch is None or launch.grid is None or "GROUP" in kernel.names or not launch.call.args:
             continue
-        ids = _ids(kernel, launch)
-        if ids is not None and _both_tile(launch):
-            found.append(Site(kernel, launch, choices=(ids, GROUPS)))
-    return found
+        ids = _ids(kernel, launch.grid)
+        if ids is not None and _both_tile(launch.grid):
+            sites.append(Site(partial(_swizzle, module, kernel, launch, ids)))
+    return sites
 
 
-def _both_tile(launch: Launch) -> bool:
-    """Two axes, both of them tiles of a size."""
-    elements = launch.grid.elements if launch.grid else ()
-    text = " ".join(syntax.code(e) for e in elements)
+def _both_tile(grid: Grid) -> bool:
+    """Tell whether two axes of the grid count the tiles of a size."""
+    text = " ".join(syntax.code(e) for e in grid.elements)
     return text.count("cdiv(") == 2
 
 
-def _ids(kernel: Kernel, launch: Launch) -> tuple[cst.CSTNode, cst.CSTNode, str, str] | None:
-    """The nodes that stand for the two program ids, with the texts of their extents."""
-    assert launch.grid is not None
+ProgramIds = tuple[cst.CSTNode, cst.CSTNode, str, str]
+"""The nodes that stand for the two program ids of a 2-D grid, and the texts of the axes' extents."""
+
+
+def _ids(kernel: Kernel, grid: Grid) -> ProgramIds | None:
+    """Find the two program ids of a 2-D grid, those of a persistent loop included."""
     calls = kernel.called("tl.program_id")
-    by_axis = {axis: [c for c in calls if _axes(c) == axis] for axis in (0, 1)}
-    if len(launch.grid.elements) == 2 and len(calls) == 2 and all(len(c) == 1 for c in by_axis.values()):
+    by_axis = {axis: [c for c in calls if _axis(c) == axis] for axis in (0, 1)}
+    if len(grid.elements) == 2 and len(calls) == 2 and all(len(c) == 1 for c in by_axis.values()):
         if kernel.called("tl.num_programs"):
             return None
         return by_axis[0][0], by_axis[1][0], "tl.num_programs(0)", "tl.num_programs(1)"
@@ -152,11 +163,9 @@ def _ids(kernel: Kernel, launch: Launch) -> tuple[cst.CSTNode, cst.CSTNode, str,
     return None
 
 
-def _swizzle(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    (first, second, rows, columns), groups = site.choices
-    kernel, launch = site.kernel, site.launch
-    assert launch is not None
-    group = rng.choice(groups)
+def _swizzle(module: TritonModule, kernel: Kernel, launch: Launch, ids: ProgramIds, rng: Random) -> Change | None:
+    first, second, rows, columns = ids
+    group = rng.choice(GROUPS)
     edits = module.edits()
     linear = "tile" if rows == "programs_0" else "tl.program_id(1) * tl.num_programs(0) + tl.program_id(0)"
     lines = (
@@ -175,7 +184,7 @@ def _swizzle(module: TritonModule, site: Site, rng: Random) -> Change | None:
 
 
 def _statement(kernel: Kernel, first: cst.CSTNode, second: cst.CSTNode) -> cst.CSTNode:
-    """The first statement that holds one of the ids."""
+    """Find the first statement that holds one of the ids."""
     for node in kernel.nodes:
         if isinstance(node, cst.SimpleStatementLine) and any(n is first or n is second for n in syntax.walk(node)):
             return node
@@ -184,36 +193,37 @@ def _statement(kernel: Kernel, first: cst.CSTNode, second: cst.CSTNode) -> cst.C
 
 def _group_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return [
-        Site(c.kernel, c.launch, choices=(c, tuple(g for g in (2, *GROUPS) if g != c.value)))
+        Site(partial(_regroup, module, c))
         for c in module.constants
         if c.name in ("GROUP", "GROUP_M", "GROUP_SIZE_M", "GROUP_SIZE") and c.kernel.called("tl.program_id")
     ]
 
 
-def _regroup(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    constant, groups = site.choices
-    value = rng.choice(groups)
+def _regroup(module: TritonModule, constant: Constant, rng: Random) -> Change | None:
+    value = rng.choice([group for group in (2, *GROUPS) if group != constant.value])
     edits = module.edits()
     edits.replace(constant.literal, str(value))
-    return change(edits, f"{constant.name} {constant.value} -> {value} in {site.kernel.name}: another order of tiles")
+    return change(
+        edits, f"{constant.name} {constant.value} -> {value} in {constant.kernel.name}: another order of tiles"
+    )
 
 
-KINDS = (
+TRANSFORMATIONS = (
     Transformation(
         "persistent_grid", "as many programs as the device runs at once, each of which loops over tiles",
         ("persistent_kernel",), ("tail_wave",),
-        _persistent_sites, _persist, 1.0,
+        _persistent_sites, 1.0, marks=("tl.num_programs",),
     ),
     Transformation(
         "persistent_count", "another number of persistent programs", ("persistent_kernel",),
-        ("tail_wave", "low_occupancy"), _count_sites, _recount, 0.6,
+        ("tail_wave", "low_occupancy"), _count_sites, 0.6,
     ),
     Transformation(
         "grid_swizzle", "tiles of a 2-D grid in groups of rows, so that neighbours share operands in L2",
-        ("grid_swizzling",), ("l2_misses",), _swizzle_sites, _swizzle, 1.5,
+        ("grid_swizzling",), ("l2_misses",), _swizzle_sites, 1.5, marks=("group_start",),
     ),
     Transformation(
         "group_size", "another group height of a swizzled grid", ("grid_swizzling",),
-        ("l2_misses",), _group_sites, _regroup, 0.6,
+        ("l2_misses",), _group_sites, 0.6,
     ),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Several rows per program: what a one-row program computes becomes a tile with the rows as its first dimension.
+"""The transformation to several rows per program: each value of a one-row program gets the rows as first dimension.
 
 Scalars that vary with the program become columns `(ROWS, 1)`, tiles `(BLOCK,)` become `(1, BLOCK)` or `(ROWS, BLOCK)`,
 reductions go along the second dimension.  Operands shared by the rows (the vector of a matrix-vector product, the
@@ -8,13 +8,14 @@ weights of a normalisation) are then loaded once for all of them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from random import Random
 
 import libcst as cst
 
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.edit import Edits
-from kopt.rewrite.source.module import Kernel, Launch, TritonModule, unused
+from kopt.rewrite.source.module import Grid, Kernel, Launch, TritonModule, unused
 from kopt.rewrite.source.shapes import ELEMENTWISE, FILLS, Abstract, analyse
 from kopt.rewrite.transformation import (
     Change,
@@ -29,12 +30,14 @@ from kopt.rewrite.transformation import (
 )
 
 LOWERED = frozenset({"tl.sum", "tl.max", "tl.min"})
+"""Reductions that can go along the second dimension."""
 PLAIN = frozenset({"tl.program_id", "tl.num_programs", "tl.arange", "tl.load", "tl.store", "range", "tl.range",
                    "tl.static_range", "float", "min", "max"})  # fmt: skip
+"""Calls beside fills and elementwise functions that do the same for a tile of rows."""
 
 
 def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    found = []
+    sites = []
     for kernel in module.kernels:
         launch = module.only_launch(kernel)
         if launch is None or launch.grid is None:
@@ -42,12 +45,13 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
         for axis in range(len(launch.grid.elements)):
             rows = element_text(launch.grid, axis, launch)
             if rows is not None and liftable(kernel, axis):
-                found.append(Site(kernel, launch, choices=(axis, rows, (2, 4, 8)), weight=1.0 if kernel.loops else 0.3))
-    return found
+                apply = partial(_lift, module, kernel, launch, launch.grid, axis, rows)
+                sites.append(Site(apply, 1.0 if kernel.loops else 0.3))
+    return sites
 
 
 def liftable(kernel: Kernel, axis: int) -> bool:
-    """Everything that the kernel does with one row can be done with a tile of rows."""
+    """Tell whether everything that a kernel does with one row along a grid axis can be done with a tile of rows."""
     known = analyse(kernel)
     programs = [c for c in kernel.called("tl.program_id") if _axis(c) == axis]
     if len(programs) != 1 or any(_axis(c) == axis for c in kernel.called("tl.num_programs")):
@@ -69,7 +73,7 @@ def _axis(call: cst.Call) -> int | None:
 
 
 def _values(known: Mapping[cst.CSTNode, Abstract]) -> list[Abstract]:
-    """What counts as a value: displays (shapes of fills) do not."""
+    """List what counts as a value: tuples and lists (shapes of fills) do not."""
     return [v for n, v in known.items() if not isinstance(n, (cst.Tuple, cst.List, cst.Attribute))]
 
 
@@ -86,7 +90,7 @@ def _known_call(call: cst.Call) -> bool:
 
 
 def _tiled(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
-    """The program already takes a run of elements along this axis: `program * BLOCK + arange(BLOCK)`."""
+    """Tell whether a program already takes a run of elements along this axis: `program * BLOCK + arange(BLOCK)`."""
     constexpr = {p.name for p in kernel.parameters if p.constexpr}
     for node in kernel.nodes:
         if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Multiply):
@@ -97,7 +101,7 @@ def _tiled(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract], axis: int) -> 
 
 
 def _control_is_common(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
-    """No loop bound and no branch varies with the row."""
+    """Tell whether no loop bound and no branch varies with the row."""
     tests = [n.test for n in kernel.nodes if isinstance(n, cst.If)]
     bounds = [a.value for loop in kernel.loops if isinstance(loop.iter, cst.Call) for a in loop.iter.args]
     if any(not isinstance(loop.iter, cst.Call) for loop in kernel.loops):
@@ -106,17 +110,18 @@ def _control_is_common(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract], ax
 
 
 def _accessible(call: cst.Call, known: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
+    """Tell whether a load or store can take several rows: its pointer varies with the row, or a load not at all."""
     pointer = syntax.argument(call, 0, "pointer")
     if pointer is None or pointer.value not in known:
         return False
     if axis in known[pointer.value].programs:
         return True
-    others = [a.value for a in call.args[1:] if a.value in known]
-    return syntax.called(call) == "tl.load" and not any(axis in known[o].programs for o in others)
+    rest = [a.value for a in call.args[1:] if a.value in known]
+    return syntax.called(call) == "tl.load" and not any(axis in known[value].programs for value in rest)
 
 
 def carried(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract]) -> dict[cst.CSTNode, str] | None:
-    """Initial values of scalars that loops carry, with their lifted text; None when one of them is not a float."""
+    """Lift the initial values of scalars that loops carry to their new text; None when one is not a float."""
     lifted: dict[cst.CSTNode, str] = {}
     updated = _updated(kernel)
     for statement in kernel.nodes:
@@ -129,7 +134,7 @@ def carried(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract]) -> dict[cst.C
                 return None
             lifted[value] = f"tl.full((ROWS, 1), {syntax.code(value)}, tl.float32)"
     scalars = {n for n in updated if not _starts(kernel, n)}
-    return None if scalars & _before(kernel) else lifted
+    return None if scalars & _assigned_outside(kernel) else lifted
 
 
 def _initial(value: cst.BaseExpression) -> bool:
@@ -142,40 +147,38 @@ def _starts(kernel: Kernel, name: str) -> bool:
 
 
 def _updated(kernel: Kernel) -> set[str]:
-    """Names assigned in a loop by an expression that reads them, or by an augmented assignment."""
-    found: set[str] = set()
+    """Find the names that a loop assigns by an expression that reads them, or by an augmented assignment."""
+    updated: set[str] = set()
     for loop in kernel.loops:
         for node in syntax.walk(loop.body):
             if isinstance(node, cst.AugAssign) and isinstance(node.target, cst.Name):
-                found.add(node.target.value)
+                updated.add(node.target.value)
             pair = syntax.assigned(node) if isinstance(node, cst.Assign) else None
             if pair and pair[0] in syntax.names(pair[1]):
-                found.add(pair[0])
-    return found
+                updated.add(pair[0])
+    return updated
 
 
-def _before(kernel: Kernel) -> set[str]:
-    """Names assigned outside loops, and those that more than one loop assigns."""
-    inside = [n for loop in kernel.loops for n in syntax.walk(loop.body)]
-    marks = {id(n) for n in inside}
+def _assigned_outside(kernel: Kernel) -> set[str]:
+    """Find the names that are assigned outside loops."""
+    inside = {id(n) for loop in kernel.loops for n in syntax.walk(loop.body)}
     return {
-        p[0] for n in kernel.nodes if isinstance(n, cst.Assign) and id(n) not in marks and (p := syntax.assigned(n))
+        p[0] for n in kernel.nodes if isinstance(n, cst.Assign) and id(n) not in inside and (p := syntax.assigned(n))
     }
 
 
-def _lift(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    axis, rows, values = site.choices
-    kernel, launch = site.kernel, site.launch
-    assert launch is not None
+def _lift(
+    module: TritonModule, kernel: Kernel, launch: Launch, grid: Grid, axis: int, rows: str, rng: Random
+) -> Change | None:
     if {"ROWS", "num_rows", "row_mask"} & kernel.names:
         return None
-    count = rng.choice(values)
+    count = rng.choice((2, 4, 8))
     edits = module.edits()
     _lift_kernel(edits, kernel, axis)
     add_parameter(edits, kernel, "num_rows")
     edits.after(kernel.parameters[-1].last, _constexpr(kernel, "ROWS"))
     variable = unused("ROWS", syntax.names(launch.function))
-    _lift_launch(edits, launch, axis, rows, variable)
+    _lift_launch(edits, launch, grid.elements[axis], rows, variable)
     define_before_grid(edits, launch, f"{variable} = {count}")
     return change(edits, f"{count} rows per program in {kernel.name}: what rows share is loaded once for all of them")
 
@@ -184,9 +187,7 @@ def _constexpr(kernel: Kernel, name: str) -> str:
     return f", {name}: tl.constexpr" + (" = 1" if any(p.default is not None for p in kernel.parameters) else "")
 
 
-def _lift_launch(edits: Edits, launch: Launch, axis: int, rows: str, variable: str) -> None:
-    assert launch.grid is not None
-    element = launch.grid.elements[axis]
+def _lift_launch(edits: Edits, launch: Launch, element: cst.BaseExpression, rows: str, variable: str) -> None:
     edits.replace(element, f"triton.cdiv({syntax.code(element)}, {variable})")
     add_arguments(edits, launch, ("num_rows", rows), ("ROWS", variable))
 
@@ -236,11 +237,11 @@ def _lift_reduction(edits: Edits, call: cst.Call, known: Mapping[cst.CSTNode, Ab
         edits.after(call.args[-1], ", axis=1, keep_dims=True")
 
 
-KINDS = (
+TRANSFORMATIONS = (
     Transformation(
         "rows_per_program", "a program takes several rows as a 2-D tile, so that what they share is loaded once",
         ("register_tiling", "shared_memory_tiling", "vectorized_load"),
         ("redundant_traffic", "too_few_bytes_in_flight", "small_tiles", "narrow_loads"),
-        _sites, _lift, 2.5,
+        _sites, 2.5, marks=("num_rows",),
     ),
 )  # fmt: skip

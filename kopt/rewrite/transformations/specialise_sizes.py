@@ -1,8 +1,9 @@
-"""Transformations of what is known at compile time: sizes, the width of indices, a whole row as one tile."""
+"""Transformations that make sizes known at compile time, indices narrow, and a row one tile."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 
 import libcst as cst
@@ -10,27 +11,26 @@ import libcst as cst
 from kopt.rewrite.limits import LONGEST_ROW
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.divisibility import bounds
-from kopt.rewrite.source.module import Kernel, Launch, Parameter, TritonModule, unused
+from kopt.rewrite.source.module import Constant, Kernel, Launch, Parameter, TritonModule, unused
 from kopt.rewrite.source.shapes import analyse
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, add_arguments, change, weight
 from kopt.rewrite.transformations.tiles import blocks
 
 
 def _constant_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    found = []
+    sites = []
     for kernel in module.kernels:
         launches = module.launches_of(kernel)
-        known = [facts_of for facts_of in launches if not facts_of.opaque]
-        if kernel.odd or kernel.autotuned or not known or len(known) != len(launches):
+        if kernel.odd or kernel.autotuned or not launches or any(launch.opaque for launch in launches):
             continue
-        sizes = [p for p in kernel.parameters if _is_size(kernel, p, known, module)]
+        sizes = [p for p in kernel.parameters if _is_size(kernel, p, launches, module)]
         if sizes:
-            found.append(Site(kernel, known[0], choices=tuple(sizes), weight=weight(kernel)))
-    return found
+            sites.append(Site(partial(_make_constant, module, kernel, sizes), weight(kernel)))
+    return sites
 
 
 def _is_size(kernel: Kernel, parameter: Parameter, launches: Sequence[Launch], module: TritonModule) -> bool:
-    """A scalar that is passed an integer of the tensors' shapes, and is used as a plain number."""
+    """Tell whether a parameter is passed an integer of the tensors' shapes, and is used as a plain number."""
     if parameter.constexpr or parameter.node.annotation is not None or parameter.default is not None:
         return False
     uses = [n for n in kernel.nodes if isinstance(n, cst.Attribute) and syntax.code(n.value) == parameter.name]
@@ -64,7 +64,7 @@ def _shape_like(value: cst.BaseExpression) -> bool:
 
 
 def _unpacked(name: str, launch: Launch) -> bool:
-    """`M, K = tensor.shape`."""
+    """Tell whether the launching function unpacks a name from a shape: `M, K = tensor.shape`."""
     for node in syntax.walk(launch.function.body):
         if isinstance(node, cst.Assign) and ".shape" in syntax.code(node.value) and len(node.targets) == 1:
             target = node.targets[0].target
@@ -73,20 +73,17 @@ def _unpacked(name: str, launch: Launch) -> bool:
     return False
 
 
-def _make_constant(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    sizes: Sequence[Parameter] = site.choices
+def _make_constant(module: TritonModule, kernel: Kernel, sizes: Sequence[Parameter], rng: Random) -> Change | None:
     chosen = sizes if rng.random() < 0.6 else (rng.choice(sizes),)
     edits = module.edits()
     for parameter in chosen:
         edits.after(parameter.node.name, ": tl.constexpr")
     names = ", ".join(p.name for p in chosen)
-    return change(
-        edits, f"{names} of {site.kernel.name} known at compile time: cheaper index arithmetic, known trip counts"
-    )
+    return change(edits, f"{names} of {kernel.name} known at compile time: cheaper index arithmetic, known trip counts")
 
 
 def _narrow_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    found = []
+    sites = []
     for kernel in module.kernels:
         launch = module.only_launch(kernel)
         casts = [c for c in kernel.calls if _widens(c)]
@@ -96,8 +93,8 @@ def _narrow_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
         passed = [launch.arguments[p].value for p in pointers if p in launch.arguments]
         if passed and len(passed) == len(pointers) and all(isinstance(p, cst.Name) for p in passed):
             names = tuple(dict.fromkeys(syntax.code(p) for p in passed))
-            found.append(Site(kernel, launch, choices=(tuple(casts), names), weight=weight(kernel)))
-    return found
+            sites.append(Site(partial(_narrow, module, kernel, launch, casts, names), weight(kernel)))
+    return sites
 
 
 def _widens(call: cst.Call) -> bool:
@@ -108,6 +105,7 @@ def _widens(call: cst.Call) -> bool:
 
 
 def _pointers(kernel: Kernel) -> list[str]:
+    """Name the pointer parameters that loads, stores and atomics use."""
     known = analyse(kernel)
     used = {
         d for call in kernel.calls if syntax.called(call) in ("tl.load", "tl.store") or "atomic" in syntax.called(call)
@@ -116,25 +114,24 @@ def _pointers(kernel: Kernel) -> list[str]:
     return [p.name for p in kernel.parameters if not p.constexpr and p.name in used and p.name.lower().endswith("ptr")]
 
 
-def _narrow(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    casts, tensors = site.choices
-    launch = site.launch
-    assert launch is not None
+def _narrow(
+    module: TritonModule, kernel: Kernel, launch: Launch, casts: Sequence[cst.Call], tensors: Sequence[str], rng: Random
+) -> Change | None:
     edits = module.edits()
     for cast in casts:
         edits.replace(cast.args[0].value, "INDEX")
-    default = " = tl.int64" if any(p.default is not None for p in site.kernel.parameters) else ""
-    edits.after(site.kernel.parameters[-1].last, f", INDEX: tl.constexpr{default}")
+    default = " = tl.int64" if any(p.default is not None for p in kernel.parameters) else ""
+    edits.after(kernel.parameters[-1].last, f", INDEX: tl.constexpr{default}")
     small = f"all(t.is_contiguous() and t.numel() < 2**31 - 2**24 for t in ({', '.join(tensors)},))"
     variable = unused("INDEX", syntax.names(launch.function))
     edits.statements_before(launch.statement, f"{variable} = tl.int32 if {small} else tl.int64")
     add_arguments(edits, launch, ("INDEX", variable))
-    return change(edits, f"32-bit offsets in {site.kernel.name} where the tensors are small enough for them")
+    return change(edits, f"32-bit offsets in {kernel.name} where the tensors are small enough for them")
 
 
 def _whole_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    """Loops over a row in steps of a block that only loops use: one step can take the whole row."""
-    found = []
+    """Find loops over a row in steps of a block that only loops use: one step can take the whole row."""
+    sites = []
     for constant in blocks(module):
         kernel, launch = constant.kernel, constant.launch
         if (
@@ -150,8 +147,8 @@ def _whole_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
         (size,) = over
         longest = _longest(kernel, size, facts)
         if size in launch.arguments and longest is not None and constant.value < longest <= LONGEST_ROW:
-            found.append(Site(kernel, launch, choices=(constant, size, longest), weight=weight(kernel)))
-    return found
+            sites.append(Site(partial(_whole, module, constant, size, longest), weight(kernel)))
+    return sites
 
 
 def _in_grid(variable: str, launch: Launch) -> bool:
@@ -161,7 +158,7 @@ def _in_grid(variable: str, launch: Launch) -> bool:
 
 
 def _longest(kernel: Kernel, size: str, facts: RewriteFacts) -> int | None:
-    """Largest value of a size that the parent's launches recorded, or else the longest last dimension of an input."""
+    """Look up the largest value of a size in the parent's launches, else the longest last dimension of an input."""
     texts = [t for launch in facts.launches if launch.kernel == kernel.name
              for n, t in (*launch.arguments, *launch.constants) if n == size and t.isdigit()]  # fmt: skip
     if texts:
@@ -169,10 +166,8 @@ def _longest(kernel: Kernel, size: str, facts: RewriteFacts) -> int | None:
     return max((t.shape[-1] for w in facts.workloads for t in w.inputs if t.shape), default=None)
 
 
-def _whole(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    constant, size, longest = site.choices
-    kernel, launch = site.kernel, site.launch
-    assert launch is not None
+def _whole(module: TritonModule, constant: Constant, size: str, longest: int, rng: Random) -> Change | None:
+    kernel, launch = constant.kernel, constant.launch
     edits = module.edits()
     passed = launch.arguments[size].value
     row = f"triton.next_power_of_2({syntax.code(passed)})"
@@ -194,17 +189,18 @@ def _whole(module: TritonModule, site: Site, rng: Random) -> Change | None:
     return change(edits, f"one tile takes a whole row in {kernel.name}: what several passes read is loaded once")
 
 
-KINDS = (
+TRANSFORMATIONS = (
     Transformation(
         "constant_sizes", "sizes and strides become compile-time values", ("loop_unrolling", "vectorized_load"),
-        ("index_arithmetic", "instruction_overhead"), _constant_sites, _make_constant, 1.5,
+        ("index_arithmetic", "instruction_overhead"), _constant_sites, 1.5,
     ),
     Transformation(
         "narrow_index", "64-bit offsets become 32-bit ones where every tensor is small enough", ("vectorized_load",),
-        ("index_arithmetic", "register_pressure", "instruction_overhead"), _narrow_sites, _narrow, 1.0,
+        ("index_arithmetic", "register_pressure", "instruction_overhead"), _narrow_sites, 1.0,
+        marks=("INDEX",),
     ),
     Transformation(
         "whole_row", "a loop over a row becomes one tile of the row's length, so that the row is read once",
-        ("register_tiling",), ("redundant_traffic",), _whole_sites, _whole, 3.0,
+        ("register_tiling",), ("redundant_traffic",), _whole_sites, 3.0, marks=("triton.next_power_of_2",),
     ),
 )  # fmt: skip

@@ -1,16 +1,17 @@
-"""Split-K: several programs share one reduction loop; their partial sums meet in a buffer or by atomics."""
+"""Transformations to split-K: several programs share a reduction loop; a buffer or atomics bring the sums together."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 
 import libcst as cst
 
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.edit import Edits
-from kopt.rewrite.source.module import Kernel, Launch, TritonModule, unused
+from kopt.rewrite.source.module import Constant, Grid, Kernel, Launch, TritonModule, unused
 from kopt.rewrite.transformation import (
     Change,
     RewriteFacts,
@@ -24,8 +25,8 @@ from kopt.rewrite.transformation import (
 from kopt.rewrite.transformations.accumulate import additions, initial, is_zero, uses
 
 ALLOCATIONS = frozenset({"torch.empty", "torch.empty_like"})
-ATOMIC = "atomic_split_k"
 WIDTHS = (2, 3, 4, 6, 8)
+"""Programs that share one loop."""
 REDUCE = """\
 @triton.jit
 def {name}(partial_ptr, out_ptr, numel, SPLIT_K: tl.constexpr, BLOCK: tl.constexpr):
@@ -44,6 +45,8 @@ def {name}(partial_ptr, out_ptr, numel, SPLIT_K: tl.constexpr, BLOCK: tl.constex
 class Reduction:
     """A kernel that sums over one loop and stores what is linear in the sum, once."""
 
+    grid: Grid
+    """Grid of the kernel's only launch."""
     loop: cst.For
     bounds: tuple[cst.BaseExpression, cst.BaseExpression, cst.BaseExpression]
     """Start, stop and step; the start is the literal 0."""
@@ -56,8 +59,8 @@ class Reduction:
     """Name of the output tensor at the launch."""
 
 
-def reduction(module: TritonModule, kernel: Kernel, launch: Launch) -> Reduction | None:
-    """The kernel read as a sum over one loop, or None where that cannot be shown."""
+def reduction(module: TritonModule, kernel: Kernel, launch: Launch, grid: Grid) -> Reduction | None:
+    """Read a kernel as a sum over one loop; None where that cannot be shown."""
     loops = [s for s in kernel.body if isinstance(s, cst.For)]
     stores = kernel.called("tl.store")
     if len(loops) != 1 or len(stores) != 1 or any(isinstance(n, (cst.While, cst.If, cst.Return)) for n in kernel.nodes):
@@ -74,7 +77,7 @@ def reduction(module: TritonModule, kernel: Kernel, launch: Launch) -> Reduction
     allocated = module.resolve(passed.value, launch.function)
     if allocated is None or syntax.called(allocated) not in ALLOCATIONS:
         return None
-    return Reduction(loops[0], bounds, stores[0], chain, parameter, passed.value.value)
+    return Reduction(grid, loops[0], bounds, stores[0], chain, parameter, passed.value.value)
 
 
 def _bounds(loop: cst.For) -> tuple[cst.BaseExpression, cst.BaseExpression, cst.BaseExpression] | None:
@@ -87,7 +90,7 @@ def _bounds(loop: cst.For) -> tuple[cst.BaseExpression, cst.BaseExpression, cst.
 
 
 def _only_adds(kernel: Kernel, loop: cst.For) -> bool:
-    """The loop carries exactly one name, from zero, by one addition; no other name of it is used after or before."""
+    """Tell whether a loop carries one name, from zero, by one addition, and no other name of it is used outside."""
     adds = additions(loop)
     stored = {p[0] for n in syntax.walk(loop.body) if isinstance(n, cst.Assign) and (p := syntax.assigned(n))}
     stored |= {n.target.value for n in syntax.walk(loop.body)
@@ -104,7 +107,7 @@ def _only_adds(kernel: Kernel, loop: cst.For) -> bool:
 
 
 def _linear(kernel: Kernel, loop: cst.For, store: cst.Call) -> tuple[cst.Call, ...] | None:
-    """Casts on the way from the sum to the store, when nothing but sums and casts is on it; else None."""
+    """Find the casts on the way from the sum to the store; None when anything but sums and casts is on it."""
     (name,) = additions(loop)
     casts: list[cst.Call] = []
     value = syntax.argument(store, 1, "value")
@@ -127,45 +130,46 @@ def _linear(kernel: Kernel, loop: cst.For, store: cst.Call) -> tuple[cst.Call, .
 
 
 def _base(kernel: Kernel, pointer: cst.BaseExpression) -> str:
-    """The parameter at the left end of pointer arithmetic, or the empty string."""
+    """Name the parameter at the left end of pointer arithmetic, or return the empty string."""
     while isinstance(pointer, cst.BinaryOperation) and isinstance(pointer.operator, cst.Add):
         pointer = pointer.left
     name = pointer.value if isinstance(pointer, cst.Name) else ""
     return name if kernel.parameter(name) else ""
 
 
-def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    found = []
+Split = Callable[[TritonModule, Kernel, Launch, Reduction, Random], Change | None]
+"""A way to split a kernel's loop."""
+
+
+def _sites(split: Split, module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    sites = []
     for kernel in module.kernels:
         launch = module.only_launch(kernel)
         if launch is None or launch.grid is None or len(launch.grid.elements) > 2 or kernel.autotuned:
             continue
-        if "SPLIT_K" not in kernel.names and (sums := reduction(module, kernel, launch)):
-            found.append(Site(kernel, launch, choices=(sums, WIDTHS)))
-    return found
+        if "SPLIT_K" not in kernel.names and (sums := reduction(module, kernel, launch, launch.grid)):
+            sites.append(Site(partial(split, module, kernel, launch, sums)))
+    return sites
 
 
-def _split(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    sums, widths = site.choices
-    kernel, launch = site.kernel, site.launch
-    assert launch is not None
-    width = rng.choice(widths)
+def _split(module: TritonModule, kernel: Kernel, launch: Launch, sums: Reduction, rng: Random) -> Change | None:
+    width = rng.choice(WIDTHS)
     taken = syntax.names(module.tree) | {"triton", "torch"}
     reduce = unused(f"{kernel.name}_split_reduce", taken)
-    partial = unused(f"{sums.variable}_partial", taken)
+    buffer = unused(f"{sums.variable}_partial", taken)
     edits = module.edits()
     _split_loop(edits, kernel, launch, sums)
     pointer = syntax.argument(sums.store, 0, "pointer")
     assert pointer is not None
     edits.replace(pointer.value, f"{syntax.code(pointer.value)} + split.to(tl.int64) * split_stride")
     edits.after(kernel.parameters[-1].last, _parameters(kernel, "split_stride"))
-    _launch_split(edits, launch, width)
+    _launch_split(edits, launch, sums.grid, width)
     out = sums.variable
-    edits.statements_before(launch.statement, f"{partial} = torch.empty((SPLIT_K, {out}.numel()), dtype=torch.float32, "
+    edits.statements_before(launch.statement, f"{buffer} = torch.empty((SPLIT_K, {out}.numel()), dtype=torch.float32, "
                             f"device={out}.device)")  # fmt: skip
-    edits.replace(launch.arguments[sums.output].value, partial)
+    edits.replace(launch.arguments[sums.output].value, buffer)
     add_arguments(edits, launch, ("split_stride", f"{out}.numel()"), ("SPLIT_K", "SPLIT_K"))
-    edits.statements_after(launch.statement, f"{reduce}[(triton.cdiv({out}.numel(), 256),)]({partial}, {out}, "
+    edits.statements_after(launch.statement, f"{reduce}[(triton.cdiv({out}.numel(), 256),)]({buffer}, {out}, "
                            f"{out}.numel(), SPLIT_K=SPLIT_K, BLOCK=256)")  # fmt: skip
     edits.statements_before(_first(launch.function), REDUCE.format(name=reduce).rstrip("\n") + "\n\n")
     return change(
@@ -173,11 +177,8 @@ def _split(module: TritonModule, site: Site, rng: Random) -> Change | None:
     )
 
 
-def _split_atomic(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    sums, widths = site.choices
-    kernel, launch = site.kernel, site.launch
-    assert launch is not None
-    width = rng.choice(widths)
+def _split_atomic(module: TritonModule, kernel: Kernel, launch: Launch, sums: Reduction, rng: Random) -> Change | None:
+    width = rng.choice(WIDTHS)
     total = unused(f"{sums.variable}_total", syntax.names(module.tree))
     edits = module.edits()
     _split_loop(edits, kernel, launch, sums)
@@ -187,7 +188,7 @@ def _split_atomic(module: TritonModule, site: Site, rng: Random) -> Change | Non
             return None
     edits.replace(sums.store.func, "tl.atomic_add")
     edits.after(kernel.parameters[-1].last, _parameters(kernel, ""))
-    _launch_split(edits, launch, width)
+    _launch_split(edits, launch, sums.grid, width)
     out = sums.variable
     edits.statements_before(launch.statement, f"{total} = torch.zeros({out}.shape, dtype=torch.float32, "
                             f"device={out}.device)")  # fmt: skip
@@ -198,8 +199,7 @@ def _split_atomic(module: TritonModule, site: Site, rng: Random) -> Change | Non
 
 
 def _split_loop(edits: Edits, kernel: Kernel, launch: Launch, sums: Reduction) -> None:
-    assert launch.grid is not None
-    axis = len(launch.grid.elements)
+    axis = len(sums.grid.elements)
     start, stop, step = sums.bounds
     stop_text, step_text = syntax.code(stop), syntax.code(step)
     steps = f"tl.cdiv(tl.cdiv({stop_text}, {step_text}), SPLIT_K)"
@@ -218,10 +218,9 @@ def _split_loop(edits: Edits, kernel: Kernel, launch: Launch, sums: Reduction) -
         edits.replace(cast, syntax.operand(cast.func.value))
 
 
-def _launch_split(edits: Edits, launch: Launch, width: int) -> None:
-    assert launch.grid is not None
+def _launch_split(edits: Edits, launch: Launch, grid: Grid, width: int) -> None:
     define_before_grid(edits, launch, f"SPLIT_K = {width}")
-    edits.after(launch.grid.elements[-1], ", SPLIT_K")
+    edits.after(grid.elements[-1], ", SPLIT_K")
 
 
 def _parameters(kernel: Kernel, stride: str) -> str:
@@ -236,34 +235,34 @@ def _first(function: cst.FunctionDef) -> cst.CSTNode:
 
 def _width_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return [
-        Site(c.kernel, c.launch, choices=(c, WIDTHS))
+        Site(partial(_rewiden, module, c))
         for c in module.constants
         if c.name == "SPLIT_K" and c.variable and not c.kernel.name.endswith("_split_reduce")
     ]
 
 
-def _rewiden(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    constant, widths = site.choices
-    value = rng.choice([w for w in widths if w != constant.value])
+def _rewiden(module: TritonModule, constant: Constant, rng: Random) -> Change | None:
+    value = rng.choice([w for w in WIDTHS if w != constant.value])
     edits = module.edits()
     edits.replace(constant.literal, str(value))
-    return change(edits, f"the loop of {site.kernel.name} is split among {value} programs instead of {constant.value}")
+    kernel = constant.kernel.name
+    return change(edits, f"the loop of {kernel} is split among {value} programs instead of {constant.value}")
 
 
-KINDS = (
+TRANSFORMATIONS = (
     Transformation(
         "split_k", "a reduction loop is shared by several programs; a second kernel adds their partial sums",
         ("split_k_reduce",), ("too_few_programs", "tail_wave"),
-        _sites, _split, 1.5,
+        partial(_sites, _split), 1.5, marks=("_split_reduce",),
     ),
     Transformation(
-        ATOMIC, "a reduction loop is shared by several programs, whose partial sums meet by atomic additions",
+        "atomic_split_k", "a reduction loop is shared by several programs, whose partial sums meet by atomic additions",
         ("atomic_reduction",), ("too_few_programs", "launch_overhead"),
-        _sites, _split_atomic, 0.7,
+        partial(_sites, _split_atomic), 0.7, marks=("tl.atomic_add",),
     ),
     Transformation(
         "split_width", "another number of programs for a loop that is split already",
         ("split_k_reduce", "atomic_reduction"), ("too_few_programs", "tail_wave", "untuned_configuration"),
-        _width_sites, _rewiden, 0.8,
+        _width_sites, 0.8,
     ),
 )  # fmt: skip

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from random import Random
 
 import libcst as cst
 
 from kopt.rewrite.source import syntax
-from kopt.rewrite.source.module import Constant, Grid, Kernel, TritonModule
+from kopt.rewrite.source.module import Constant, Grid, Kernel, Launch, TritonModule
 from kopt.rewrite.source.shapes import Abstract, analyse
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, weight
 
 SMALLEST_DOT = 16
+"""Elements that each dimension of a matrix product has at least."""
 PRODUCT_TILES = (
     (128, 128, 64), (128, 128, 32), (128, 64, 64), (64, 128, 64), (128, 256, 64), (256, 128, 64), (64, 64, 64),
     (64, 256, 64), (64, 128, 128), (32, 128, 128), (32, 64, 128),
 )  # fmt: skip
+"""Tiles (M, N, K) of a matrix product."""
 
 
 def blocks(module: TritonModule) -> list[Constant]:
-    """Constants that say how large a tile is and may take another power of two without changing the result."""
+    """Find the constants that set a tile's size and may take another power of two without changing the result."""
     return [c for c in module.constants if _is_block(c) and not _written_twice(c) and not _shared(c, module)]
 
 
@@ -41,7 +44,7 @@ def _extent(call: cst.Call) -> str:
 
 
 def _tiles_programs(kernel: Kernel, name: str) -> bool:
-    """The constant multiplies something that varies with the program, other than in the bounds of a loop."""
+    """Tell whether a constant multiplies something that varies with the program, other than in a loop's bounds."""
     known = analyse(kernel)
     bounds = frozenset().union(*(syntax.names(loop.iter) for loop in kernel.loops))
     for line in (n for n in kernel.nodes if isinstance(n, cst.BaseSmallStatement)):
@@ -57,7 +60,7 @@ def _multiplies(node: cst.CSTNode, name: str, known: Mapping[cst.CSTNode, Abstra
     if not isinstance(node, cst.BinaryOperation) or not isinstance(node.operator, cst.Multiply):
         return False
     sides = ((node.left, node.right), (node.right, node.left))
-    return any(syntax.code(one) == name and other in known and known[other].programs for one, other in sides)
+    return any(syntax.code(left) == name and right in known and known[right].programs for left, right in sides)
 
 
 def _tiles_a_loop(kernel: Kernel, name: str) -> bool:
@@ -72,7 +75,7 @@ def _tiles_a_loop(kernel: Kernel, name: str) -> bool:
 
 
 def _counts(grid: Grid, constant: Constant) -> bool:
-    """The grid divides by the constant, under the name that carries it."""
+    """Tell whether the grid divides by a constant, under the name that carries it."""
     wanted = {constant.variable} if constant.variable else set()
     texts = {f'{grid.meta}["{constant.name}"]', f"{grid.meta}['{constant.name}']"} if grid.meta else set()
     for element in grid.elements:
@@ -83,7 +86,7 @@ def _counts(grid: Grid, constant: Constant) -> bool:
 
 
 def _written_twice(constant: Constant) -> bool:
-    """The literal is passed bare and the same number stands elsewhere in the function: they may belong together."""
+    """Tell whether a literal is passed bare and stands elsewhere in the function too: both may belong together."""
     if constant.variable:
         return False
     plain = [a.value for a in constant.launch.call.args if isinstance(a.value, cst.Integer)]
@@ -96,12 +99,12 @@ def _written_twice(constant: Constant) -> bool:
 
 
 def _shared(constant: Constant, module: TritonModule) -> bool:
-    """The same literal feeds another kernel or parameter too."""
+    """Tell whether the same literal feeds another kernel or parameter too."""
     return any(c is not constant and c.literal is constant.literal for c in module.constants)
 
 
 def unmasked(kernel: Kernel, name: str) -> bool:
-    """Some load or store of a tile that has this dimension has no mask: a larger tile might leave the tensor."""
+    """Tell whether a load or store of a tile with this dimension has no mask: a larger tile might leave the tensor."""
     known = analyse(kernel)
     for call in kernel.called("tl.load", "tl.store"):
         pointer = syntax.argument(call, 0, "pointer")
@@ -113,7 +116,7 @@ def unmasked(kernel: Kernel, name: str) -> bool:
 
 
 def choices(constant: Constant, low: int = 1) -> tuple[int, ...]:
-    """Other powers of two within a factor of eight, for tiles of one kernel."""
+    """List the other powers of two that a tile's size may take, within a factor of eight and from `low` on."""
     if constant.name in _dot_dimensions(constant.kernel):
         low = max(low, SMALLEST_DOT)
     high = constant.value if unmasked(constant.kernel, constant.name) else constant.value * 8
@@ -129,7 +132,7 @@ def _dot_dimensions(kernel: Kernel) -> frozenset[str]:
 
 def _size_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return [
-        Site(c.kernel, c.launch, choices=(c, tuple(n for n in choices(c) if n >= _least(c))), weight=weight(c.kernel))
+        Site(partial(_resize, module, c, [n for n in choices(c) if n >= _least(c)]), weight(c.kernel))
         for c in blocks(module)
         if choices(c)
     ]
@@ -139,8 +142,7 @@ def _least(constant: Constant) -> int:
     return 32 if constant.value >= 64 and constant.name not in _dot_dimensions(constant.kernel) else 1
 
 
-def _resize(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    constant, values = site.choices
+def _resize(module: TritonModule, constant: Constant, values: Sequence[int], rng: Random) -> Change | None:
     near = [v for v in values if constant.value // 2 <= v <= constant.value * 4]
     value = rng.choice(near if near and rng.random() < 0.7 else values) if values else None
     if value is None:
@@ -149,20 +151,20 @@ def _resize(module: TritonModule, site: Site, rng: Random) -> Change | None:
     edits.replace(constant.literal, str(value))
     larger = value > constant.value
     why = "more work per step and program" if larger else "smaller tiles, more programs in flight"
-    return change(edits, f"{constant.name} {constant.value} -> {value} in {site.kernel.name}: {why}")
+    return change(edits, f"{constant.name} {constant.value} -> {value} in {constant.kernel.name}: {why}")
 
 
 def _joint_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    found = []
+    sites = []
     for kernel in module.kernels:
-        mine = [c for c in blocks(module) if c.kernel is kernel and c.name in _dot_dimensions(kernel)]
-        if len(mine) == 3 and (ordered := _ordered(kernel, mine)):
-            found.append(Site(kernel, mine[0].launch, choices=tuple(ordered), weight=weight(kernel)))
-    return found
+        constants = [c for c in blocks(module) if c.kernel is kernel and c.name in _dot_dimensions(kernel)]
+        if len(constants) == 3 and (ordered := _ordered(kernel, constants)):
+            sites.append(Site(partial(_reshape, module, kernel, constants[0].launch, ordered), weight(kernel)))
+    return sites
 
 
 def _ordered(kernel: Kernel, constants: Sequence[Constant]) -> list[Constant] | None:
-    """The constants as (M, N, K) of the kernel's products."""
+    """Order the constants as (M, N, K) of the kernel's products; None when they are not those."""
     known = analyse(kernel)
     for call in kernel.called("tl.dot"):
         shapes = [known[a.value].shape for a in call.args[:2] if a.value in known]
@@ -174,8 +176,9 @@ def _ordered(kernel: Kernel, constants: Sequence[Constant]) -> list[Constant] | 
     return None
 
 
-def _reshape(module: TritonModule, site: Site, rng: Random) -> Change | None:
-    constants: Sequence[Constant] = site.choices
+def _reshape(
+    module: TritonModule, kernel: Kernel, launch: Launch, constants: Sequence[Constant], rng: Random
+) -> Change | None:
     now = tuple(c.value for c in constants)
     shape = rng.choice([s for s in PRODUCT_TILES if s != now])
     if any(v > c.value and unmasked(c.kernel, c.name) for c, v in zip(constants, shape, strict=True)):
@@ -183,29 +186,25 @@ def _reshape(module: TritonModule, site: Site, rng: Random) -> Change | None:
     edits = module.edits()
     for constant, value in zip(constants, shape, strict=True):
         edits.replace(constant.literal, str(value))
-    launch = site.launch
-    assert launch is not None
     warps = 8 if shape[0] * shape[1] >= 128 * 128 else 4
-    if "num_warps" in launch.options and not site.kernel.autotuned:
+    if "num_warps" in launch.options and not kernel.autotuned:
         edits.replace(launch.options["num_warps"].value, str(warps))
     text = "x".join(map(str, now)) + " -> " + "x".join(map(str, shape))
-    return change(
-        edits, f"product tiles {text} with {warps} warps in {site.kernel.name}: more reuse of loaded operands"
-    )
+    return change(edits, f"product tiles {text} with {warps} warps in {kernel.name}: more reuse of loaded operands")
 
 
-KINDS = (
+TRANSFORMATIONS = (
     Transformation(
         "tile_size", "another power of two for one block size",
         ("register_tiling", "shared_memory_tiling", "vectorized_load"),
         ("spills", "small_tiles", "narrow_loads", "too_few_bytes_in_flight", "low_occupancy", "register_pressure",
          "tail_wave", "untuned_configuration"),
-        _size_sites, _resize, 2.5,
+        _size_sites, 2.5, lightens=True,
     ),
     Transformation(
         "tile_shape", "another (M, N, K) tile of a matrix product, with the warps that suit it",
         ("tensor_cores", "shared_memory_tiling", "register_tiling"),
         ("tensor_cores_idle", "small_tiles", "redundant_traffic", "untuned_configuration"),
-        _joint_sites, _reshape, 3.0,
+        _joint_sites, 3.0, lightens=True,
     ),
 )  # fmt: skip

@@ -20,13 +20,13 @@ QUICK = Limits(wall_s=20.0, data_bytes=1 << 30)
 
 
 def outcomes(*tasks, workers=2, limits=QUICK) -> list[Outcome]:
-    found = dict(run_forked(tasks, workers=workers, limits=limits))
-    return [found[index] for index in range(len(tasks))]
+    by_index = dict(run_forked(tasks, workers=workers, limits=limits))
+    return [by_index[index] for index in range(len(tasks))]
 
 
-def told(*tasks, tell, workers=2, limits=QUICK) -> list[Outcome]:
-    found = dict(run_forked(tasks, workers=workers, limits=limits, tell=tell))
-    return [found[index] for index in range(len(tasks))]
+def answered(*tasks, message_for, workers=2, limits=QUICK) -> list[Outcome]:
+    by_index = dict(run_forked(tasks, workers=workers, limits=limits, message_for=message_for))
+    return [by_index[index] for index in range(len(tasks))]
 
 
 def good(report: Report) -> bytes:
@@ -43,13 +43,13 @@ def test_results_come_back_with_their_index():
     assert outcomes(*(lambda _, i=i: b"%d" % i for i in range(7))) == [Returned(b"%d" % i) for i in range(7)]
 
 
-def test_a_task_that_asks_is_told_its_own_message():
+def test_a_task_that_asks_gets_its_own_message():
     messages = [b"", b"one", os.urandom(1 << 20)]
     ask = [lambda report: report.ask()] * 3
-    assert told(*ask, tell=messages.__getitem__) == [Returned(message) for message in messages]
+    assert answered(*ask, message_for=messages.__getitem__) == [Returned(message) for message in messages]
 
 
-def test_nobody_is_told_before_the_first_tasks_have_all_asked():
+def test_no_message_is_made_before_the_first_tasks_have_all_asked():
     shared, ready = mmap.mmap(-1, 2), []
 
     def task(index, report):
@@ -57,26 +57,26 @@ def test_nobody_is_told_before_the_first_tasks_have_all_asked():
         shared[index] = 1
         return report.ask()
 
-    def tell(_):
+    def message_for(_):
         ready.append(shared[:])
         return b"now"
 
-    assert told(partial(task, 0), partial(task, 1), tell=tell) == [Returned(b"now")] * 2
+    assert answered(partial(task, 0), partial(task, 1), message_for=message_for) == [Returned(b"now")] * 2
     assert ready == [b"\1\1"] * 2
 
 
 def test_a_task_without_a_message_waits_until_another_has_ended():
     free = ["the only slot"]
 
-    def tell(_):
+    def message_for(_):
         return free.pop().encode() if free else None
 
     tasks = [lambda report: report.ask()] * 4
-    heard = []
-    for index, outcome in run_forked(tasks, workers=3, limits=QUICK, tell=tell):
-        heard.append((index, outcome))
+    results = []
+    for index, outcome in run_forked(tasks, workers=3, limits=QUICK, message_for=message_for):
+        results.append((index, outcome))
         free.append("the only slot")
-    assert sorted(heard, key=lambda one: one[0]) == [(index, Returned(b"the only slot")) for index in range(4)]
+    assert sorted(results, key=lambda result: result[0]) == [(index, Returned(b"the only slot")) for index in range(4)]
 
 
 def test_waiting_for_a_message_does_not_count_against_the_limit():
@@ -84,7 +84,7 @@ def test_waiting_for_a_message_does_not_count_against_the_limit():
         time.sleep(1.5)
         return b"late"
 
-    assert told(lambda report: report.ask(), tell=slow, limits=Limits(wall_s=1.0)) == [Returned(b"late")]
+    assert answered(lambda report: report.ask(), message_for=slow, limits=Limits(wall_s=1.0)) == [Returned(b"late")]
 
 
 def test_a_task_that_asks_twice_is_killed():
@@ -93,7 +93,7 @@ def test_a_task_that_asks_twice_is_killed():
         report.send(ASKED, b"")
         time.sleep(30)
 
-    outcome, sibling = told(twice, good, tell=lambda _: b"once")
+    outcome, sibling = answered(twice, good, message_for=lambda _: b"once")
     assert isinstance(outcome, Died)
     assert "unknown kind" in outcome.reason
     assert sibling == Returned(b"fine")
@@ -132,7 +132,7 @@ def test_a_task_that_dies_while_it_asks_costs_only_its_own_slot():
         report.send(ASKED, b"")
         os.kill(os.getpid(), signal.SIGKILL)
 
-    outcome, sibling = told(dies, lambda report: report.ask(), tell=lambda _: bytes(1 << 20))
+    outcome, sibling = answered(dies, lambda report: report.ask(), message_for=lambda _: bytes(1 << 20))
     assert isinstance(outcome, Died)
     assert sibling == Returned(bytes(1 << 20))
 
@@ -246,7 +246,7 @@ def test_a_memory_hog_is_stopped():
 
 
 def test_a_fork_bomb_is_stopped():
-    before = mine()
+    before = own_descendants()
 
     def task(report):
         while True:
@@ -314,7 +314,7 @@ def test_killing_everything_it_can_see_harms_nobody_else():
 
 
 def test_a_background_process_dies_with_its_task():
-    before = mine()
+    before = own_descendants()
 
     def task(report):
         if os.fork() == 0:
@@ -351,14 +351,14 @@ def test_scratch_folders_are_removed():
 
 
 def test_closing_the_iterator_kills_what_runs():
-    before = mine()
+    before = own_descendants()
     iterator = run_forked([good, lambda _: time.sleep(60) or b""], workers=2, limits=QUICK)
     assert next(iterator) == (0, Returned(b"fine"))
     iterator.close()
     assert_gone(before)
 
 
-def mine() -> set[int]:
+def own_descendants() -> set[int]:
     """Processes that descend from this one; other tests' servers may be among them."""
     return descendants([os.getpid()])[os.getpid()]
 
@@ -366,7 +366,7 @@ def mine() -> set[int]:
 def assert_gone(before: set[int]) -> None:
     """Wait until none is left but those of `before`."""
     for _ in range(500):
-        if mine() <= before:
+        if own_descendants() <= before:
             return
         time.sleep(0.02)
-    raise AssertionError(mine() - before)
+    raise AssertionError(own_descendants() - before)

@@ -1,4 +1,4 @@
-"""How much the clock scatters: one kernel twice, timed side by side as candidates are."""
+"""Measure how much times scatter: one kernel against itself, timed side by side as candidates are."""
 
 from __future__ import annotations
 
@@ -9,27 +9,26 @@ from kopt import statistics
 from kopt.errors import DeviceError
 from kopt.model.base import Value
 from kopt.model.problem import Problem
-from kopt.model.verdict import Verdict
 
 if TYPE_CHECKING:
     from kopt.device.cuda.batch import TimedBatch
-    from kopt.device.cuda.verdicts import Recorded
+    from kopt.device.cuda.verdicts import VerificationOutcome
 
 WARM_UP_CALLS = 10
 
 
 class Noise(Value):
-    """What the same kernel's times come to against themselves (A/A), over batches and workloads."""
+    """Ratios of a kernel's times to its own (A/A), over batches and workloads."""
 
     problem: str
     launches: int
     """Timed calls of each twin in a batch."""
     batches: int
-    """Ratios that were taken, one per batch and workload."""
+    """Number of ratios, one per batch and workload."""
     inside: int
-    """Ratios whose 95 % interval holds 1."""
+    """Number of ratios whose 95 % interval contains 1."""
     floor: float
-    """Median over them of how far the interval reaches from 1: what is closer to 1 than this is `same`."""
+    """Median distance from 1 that the intervals reach: a ratio closer to 1 than this counts as `same`."""
     worst: float
     """Largest distance of a ratio from 1."""
 
@@ -38,24 +37,25 @@ def noise_floor(problem: Problem, memory_bytes: int, *, batches: int, launches: 
     """Time the seed kernel against its twin on the first visible device, in a process that has not used CUDA.
 
     Args:
-        problem: whose seed kernel, on its main workloads.
-        memory_bytes: of the device.
+        problem: its seed kernel is timed on its main workloads.
+        memory_bytes: memory of the device.
         batches: interleaved batches.
         launches: timed calls of each twin in a batch.
 
     Raises:
         DeviceError: there is no usable device, or the seed kernel does not pass on it.
-        WorkerDied: the timer broke.
+        WorkerDied: the timer died.
     """
-    from kopt.device.cuda.bench import JudgeProcesses
     from kopt.device.cuda.judge import LIMITS
+    from kopt.device.cuda.judge_processes import JudgeProcesses
+    from kopt.device.cuda.verifier import Verifier
 
     twin = problem.seed.with_source(problem.seed.source + "\n# twin\n")
-    with JudgeProcesses(problem, seed=2, workers=2, limits=LIMITS, calibrated=True) as bench:
-        recorded = bench.verify({"a": problem.seed, "b": twin})
-        batch = bench.begin_timing(memory_bytes, turn=0)
-        for name, one in recorded.items():
-            _admit(batch, name, one, problem)
+    with JudgeProcesses(problem, calibrated=True) as processes:
+        outcomes = Verifier(processes, seed=2, workers=2, limits=LIMITS).verify({"a": problem.seed, "b": twin})
+        batch = processes.begin_timing(memory_bytes, turn=0)
+        for name, outcome in outcomes.items():
+            _admit(batch, name, outcome, problem)
         batch.warm(["a", "b"], WARM_UP_CALLS)
         intervals, reaches = [], []
         for turn in range(batches):
@@ -72,9 +72,9 @@ def noise_floor(problem: Problem, memory_bytes: int, *, batches: int, launches: 
     )
 
 
-def _admit(batch: TimedBatch, name: str, heard: Recorded | Verdict, problem: Problem) -> None:
+def _admit(batch: TimedBatch, name: str, outcome: VerificationOutcome, problem: Problem) -> None:
     from kopt.device.cuda.verdicts import Recorded
 
-    wrong = batch.admit(name, heard) if isinstance(heard, Recorded) else heard
-    if wrong is not None:
-        raise DeviceError(f"the seed kernel of {problem.name} does not pass on this device: {wrong}")
+    verdict = batch.admit(name, outcome) if isinstance(outcome, Recorded) else outcome
+    if verdict is not None:
+        raise DeviceError(f"the seed kernel of {problem.name} does not pass on this device: {verdict}")

@@ -1,4 +1,4 @@
-"""What a measured time is valid for; told without CUDA and without importing torch or Triton."""
+"""Name the device and the versions for which a measured time is valid, without CUDA, torch or Triton."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kopt.provenance import code_digest
 
 
 def environment(gpu: str, uuid: str, driver: str) -> Environment:
-    """What a time on this device is valid for.
+    """Return the device and the versions for which a time on this device is valid.
 
     Args:
         gpu: the device's name.
@@ -29,9 +29,9 @@ def environment(gpu: str, uuid: str, driver: str) -> Environment:
 
 
 def environments() -> tuple[Environment, ...]:
-    """What times on each of the visible GPUs are valid for: a known time on any of them need not be taken again.
+    """Return the environments of all visible GPUs: a stored time of any of them need not be measured again.
 
     Raises:
-        DeviceError: there is a driver, and it does not answer.
+        DeviceError: the NVIDIA driver does not answer.
     """
     return tuple(environment(gpu.name, gpu.uuid, gpu.driver) for gpu in visible_gpus(os.environ))

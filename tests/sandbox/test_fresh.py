@@ -1,4 +1,4 @@
-"""A call in a process of its own returns, raises what is ours, and never outlives its limit."""
+"""A call in a fresh process returns or raises as the function does, and never outlives its limit."""
 
 import contextlib
 import os
@@ -11,7 +11,8 @@ import psutil
 import pytest
 
 from kopt.errors import ConfigError, WorkerDied
-from kopt.sandbox.fresh import run_in_fresh_process
+from kopt.sandbox.environment import NO_GPU, environment_set
+from kopt.sandbox.fresh import run_in_fresh_process, run_with_environment
 
 
 def pid_of_a_fresh_process():
@@ -45,6 +46,39 @@ def test_it_runs_in_a_process_without_our_modules():
 def test_our_errors_come_back_as_they_are():
     with pytest.raises(ConfigError, match="no bread"):
         run_in_fresh_process(60.0, refuse, word="bread")
+
+
+def variable(name):
+    return os.environ.get(name)
+
+
+def test_variables_are_set_in_the_fresh_process_only(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
+    assert run_with_environment(NO_GPU, 60.0, variable, "CUDA_VISIBLE_DEVICES") == ""
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "GPU-1"
+    assert run_in_fresh_process(60.0, variable, "CUDA_VISIBLE_DEVICES") == "GPU-1"
+
+
+def test_variables_are_set_before_the_functions_module_is_imported(tmp_path, monkeypatch):
+    source = "import os\n\nREAD = os.environ.get('MODE')\n\n\ndef read():\n    return READ\n"
+    (tmp_path / "reads_once.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    import reads_once
+
+    assert reads_once.read() is None
+    assert run_with_environment({"MODE": "fresh"}, 60.0, reads_once.read) == "fresh"
+
+
+@pytest.mark.parametrize("before", [None, "1"])
+def test_a_variable_is_set_for_a_block_and_set_back(before, monkeypatch):
+    monkeypatch.delenv("MODE", raising=False)
+    if before is not None:
+        monkeypatch.setenv("MODE", before)
+    with environment_set({"MODE": "inside"}):
+        assert os.environ["MODE"] == "inside"
+    with pytest.raises(ZeroDivisionError), environment_set({"MODE": "inside"}):
+        break_down()
+    assert os.environ.get("MODE") == before
 
 
 @pytest.mark.parametrize("end", [break_down, die])

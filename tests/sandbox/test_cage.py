@@ -7,8 +7,8 @@ from kopt.sandbox.cage import Limits, cage_features
 from kopt.sandbox.pool import Returned, run_forked
 
 
-def caged(task) -> str:
-    ((_, outcome),) = run_forked([lambda _: task().encode()], workers=1, limits=Limits(wall_s=20.0))
+def caged(task, limits=Limits(wall_s=20.0)) -> str:  # noqa: B008 - frozen
+    ((_, outcome),) = run_forked([lambda _: task().encode()], workers=1, limits=limits)
     assert isinstance(outcome, Returned), outcome
     return outcome.value.decode()
 
@@ -25,6 +25,12 @@ def test_no_api_key_reaches_the_child(monkeypatch):
     monkeypatch.setenv("SOME_API_KEY", "sk-secret-of-the-test")
     assert caged(lambda: ",".join(sorted(os.environ))).count("KEY") == 0
     assert "sk-secret-of-the-test" not in caged(lambda: Path("/proc/self/environ").read_bytes().decode())
+
+
+def test_only_a_child_that_uses_cuda_sees_gpus(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
+    assert caged(lambda: os.environ["CUDA_VISIBLE_DEVICES"]) == ""
+    assert caged(lambda: os.environ["CUDA_VISIBLE_DEVICES"], Limits(wall_s=20.0, gpu=True)) == "GPU-1"
 
 
 def test_the_parents_environment_cannot_be_read():

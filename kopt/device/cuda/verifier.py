@@ -1,0 +1,213 @@
+"""Verify kernels: run the Python code of each in a caged contestant, and judge its reply and its outputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from kopt.artifact import text_digest
+from kopt.device.build.precompiled import Compiled, Precompiled
+from kopt.device.cuda.contestant import ContestOptions, DrawReport, contest, read_reply
+from kopt.device.cuda.judge_processes import JudgeProcesses
+from kopt.device.cuda.sheets import Slot, Slots, forbidden_argument
+from kopt.device.cuda.verdicts import JUDGE, Recorded, VerificationOutcome, failure, mutation
+from kopt.device.reference.compare import Contract
+from kopt.device.reference.distributions import Draw, derive_seed, plan
+from kopt.device.reference.rejection import no_launch_reason
+from kopt.errors import WorkerDied
+from kopt.model.build import Phase
+from kopt.model.kernel import Kernel
+from kopt.model.problem import Workload
+from kopt.model.verdict import Check, Incorrect, Verdict
+from kopt.sandbox.cage import Limits
+from kopt.sandbox.pipe import Malformed
+from kopt.sandbox.pool import START_PHASE, Died, Outcome, Raised, Returned, TimedOut, run_forked
+from kopt.sandbox.service import CHECK_S, PREPARE_S
+
+log = logging.getLogger(__name__)
+
+LATE = 1
+"""Draws that come after many further calls."""
+RESULT_BYTES = 64 << 20
+"""Largest reply of a contestant."""
+DATA_BYTES = 24 << 30
+"""Private memory of a contestant; CUDA maps several gigabytes that it does not touch."""
+
+
+class RoundResult(NamedTuple):
+    """Result of verifying kernels side by side."""
+
+    outcomes: dict[str, VerificationOutcome]
+    starved: list[str]
+    """Names of kernels that had neighbours and too little device memory."""
+    inputs_touched: bool = False
+    """The referee's inputs have changed, which no contestant may do: it works on copies of its own."""
+
+
+class Verifier:
+    """Verify the kernels of one chunk on the processes of a judge."""
+
+    def __init__(
+        self,
+        processes: JudgeProcesses,
+        *,
+        seed: int,
+        workers: int,
+        limits: Limits,
+        compiled: Mapping[str, Compiled] | None = None,
+    ) -> None:
+        """Take options.
+
+        Args:
+            processes: the referee, and Triton's driver.
+            seed: of the run; inputs follow from it and from all kernels of the chunk.
+            workers: contestants at a time.
+            limits: of one contestant.
+            compiled: builds of the CPU stage by the name of their kernel; such a kernel may launch nothing else.
+        """
+        self._processes = processes
+        self._seed = seed
+        self._workers = workers
+        self._limits = dataclasses.replace(limits, gpu=True, data_bytes=DATA_BYTES, result_bytes=RESULT_BYTES)
+        self._compiled = compiled or {}
+        self._contracts: dict[str, Contract] = {}
+
+    def verify(self, kernels: Mapping[str, Kernel]) -> dict[str, VerificationOutcome]:
+        """Run the Python code of every kernel in a caged child, on draws that follow from the seed and all kernels.
+
+        Kernels that found too little device memory are run again, alone; all kernels are run again, each alone, when
+        some kernel wrote to the referee's inputs.
+
+        Args:
+            kernels: by name.
+
+        Raises:
+            DeviceError: there is no device, or it broke.
+            ProblemError: no check can tell right from wrong on the problem's small workloads.
+        """
+        seed = (self._seed, "verify", *sorted(text_digest(kernel.source) for kernel in kernels.values()))
+        results = [self._run_round(kernels, self._workers, seed)]
+        if results[0].starved:
+            results.append(self._run_round({name: kernels[name] for name in results[0].starved}, 1, seed))
+        if any(result.inputs_touched for result in results):
+            log.warning("a candidate wrote to the referee's inputs: each is verified again, alone")
+            return {name: self._verify_alone(name, kernel, seed) for name, kernel in kernels.items()}
+        return {name: outcome for result in results for name, outcome in result.outcomes.items()}
+
+    def _verify_alone(self, name: str, kernel: Kernel, seed: tuple[object, ...]) -> VerificationOutcome:
+        result = self._run_round({name: kernel}, 1, seed)
+        if result.inputs_touched:
+            return failure(Phase.MUTATION, "it writes to the memory of the process that judges it")
+        return result.outcomes[name]
+
+    def _run_round(self, kernels: Mapping[str, Kernel], workers: int, seed: tuple[object, ...]) -> RoundResult:
+        """Verify kernels side by side."""
+        problem, referee = self._processes.problem, self._processes.referee
+        draws = plan((*problem.main, *problem.hidden), *seed)
+        draws += (Draw(problem.main[-1], "normal", derive_seed(*seed, "late")),)
+        referee.begin("make", draws)
+        names, options = list(kernels), ContestOptions(problem, LATE, self._processes.driver)
+        tasks = [contest(kernel, options, self._precompiled(name)) for name, kernel in kernels.items()]
+        workers = min(workers, len(tasks))
+        slots, result = Slots(referee, workers), RoundResult({}, [])
+        for at, outcome in run_forked(tasks, workers=workers, limits=self._limits, message_for=slots.message_for):
+            if workers > 1 and _is_starved(outcome):
+                result.starved.append(names[at])
+            else:
+                verified = self._verified(outcome, slots.slot_of(at), draws)
+                result.outcomes[names[at]] = self._only_as_built(names[at], verified)
+            if not isinstance(outcome, Returned):
+                self._processes.check_health()
+            slots.release(at)
+        return result._replace(inputs_touched=referee.call("restore", seconds=PREPARE_S))
+
+    def _precompiled(self, name: str) -> tuple[Precompiled, ...]:
+        return self._compiled[name].kernels if name in self._compiled else ()
+
+    def _verified(self, outcome: Outcome, slot: Slot | None, draws: Sequence[Draw]) -> VerificationOutcome:
+        """Make a verdict, or a recording, of a contestant's end.
+
+        Raises:
+            WorkerDied: the contestant failed before its candidate was imported.
+        """
+        match outcome:
+            case Returned(value):
+                assert slot is not None, "a contestant cannot be done before it has its assignment"
+                return self._read(value, slot, draws)
+            case TimedOut(phase, seconds):
+                return failure(Phase.TIMEOUT, f"no result after {seconds:g} s (phase {phase})")
+            case Died(reason, phase, output):
+                tail = f"\n{output[-300:].strip()}" if output.strip() else ""
+                return failure(Phase.CRASH, f"the process {reason} (phase {phase}){tail}")
+            case Raised(kind, message, tail, phase):
+                if phase == START_PHASE:
+                    raise WorkerDied(
+                        f"a contestant failed before its candidate was imported: {kind}: {message}\n{tail}"
+                    )
+                return failure(Phase.CRASH, f"{kind}: {message} (phase {phase})")
+
+    def _only_as_built(self, name: str, outcome: VerificationOutcome) -> VerificationOutcome:
+        """Refuse a recording that launches other machine code than the CPU stage made of the source."""
+        build = self._compiled.get(name)
+        if isinstance(outcome, Recorded) and build is not None and not set(outcome.binaries) <= build.cubins:
+            return failure(Phase.FALLBACK, "it launches machine code that its source does not compile to")
+        return outcome
+
+    def _read(self, data: bytes, slot: Slot, draws: Sequence[Draw]) -> VerificationOutcome:
+        """Check a contestant's reply, and its outputs on every draw."""
+        try:
+            reply, binaries = read_reply(data)
+        except Malformed:
+            return failure(Phase.CRASH, "the reply is malformed")
+        checks: list[Check] = []
+        for draw_index, report in enumerate(reply.reports[: len(draws)]):
+            verdict = self._check_draw(report, slot, draw_index, checks)
+            if verdict is not None:
+                return verdict
+        if reply.phase:
+            return failure(_phase(reply.phase), reply.reason)
+        workloads = [program.workload for program in reply.programs]
+        main = [workload.name for workload in self._processes.problem.main]
+        if len(reply.reports) != len(draws) or workloads != main:
+            return failure(Phase.CRASH, "the reply is not complete")
+        return Recorded(reply.programs, binaries, tuple(checks), dict(reply.seconds))
+
+    def _check_draw(self, report: DrawReport, slot: Slot, draw_index: int, checks: list[Check]) -> Verdict | None:
+        """Check one draw; return None, and add a check, when nothing is wrong."""
+        sheet = slot.sheets[draw_index]
+        if report.phase:
+            return failure(_phase(report.phase), report.reason)
+        if not report.launches:
+            return failure(Phase.FALLBACK, no_launch_reason(self._processes.problem.seed.language))
+        if argument := forbidden_argument(self._processes.problem, sheet, report.mutated):
+            return mutation(argument)
+        violation = self._contract(sheet.workload, draw_index).violation(report.output)
+        if violation:
+            return failure(Phase.CONTRACT, violation)
+        comparison = self._processes.referee.call("judge", slot.number, draw_index, seconds=PREPARE_S)
+        checks.extend([comparison.check] if comparison.check else [])
+        return None if comparison.right else Incorrect(judge=JUDGE, reason=comparison.reason, checks=tuple(checks))
+
+    def _contract(self, workload: Workload, draw_index: int) -> Contract:
+        if workload.name not in self._contracts:
+            self._contracts[workload.name] = self._processes.referee.call("contract", draw_index, seconds=CHECK_S)
+        return self._contracts[workload.name]
+
+
+def _is_starved(outcome: Outcome) -> bool:
+    """Return whether a contestant found too little memory: it says so, or failed before its candidate was imported."""
+    if isinstance(outcome, Raised):
+        return outcome.phase == START_PHASE
+    if not isinstance(outcome, Returned):
+        return False
+    try:
+        reply, _ = read_reply(outcome.value)
+    except Malformed:
+        return False
+    return any(report.starved for report in reply.reports)
+
+
+def _phase(name: str) -> Phase:
+    return Phase(name) if name in list(Phase) else Phase.CRASH

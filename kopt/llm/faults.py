@@ -1,0 +1,153 @@
+"""What went wrong with one call: why there is no reply, whether to try again, and whether it may be charged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from kopt.llm.provider import Arrival, Cut, Failed, HttpError, Json, TransportError
+from kopt.llm.reply import NoReplyReason, Unanswered, encodable
+from kopt.llm.retry import retry_after
+from kopt.model.base import Value
+
+RETRIED = frozenset({408, 409, 425, 429})
+"""Statuses below 500 after which the same request may succeed; all from 500 on are retried too, 529 among them."""
+
+SPENT_CODES = frozenset({"insufficient_quota", "billing_error", "billing_hard_limit_reached", "credit_balance_too_low"})
+"""Error codes of an account without credit.  Gateways pass other providers' codes on, so all are known together."""
+
+REFUSAL_CODES = frozenset({"content_filter", "content_policy_violation", "invalid_prompt"})
+"""Error codes of a prompt that the provider's filter refused."""
+
+STATUS_OF_CODE = {
+    "overloaded_error": 529,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "timeout_error": 408,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "invalid_request_error": 400,
+}
+"""Statuses of error codes that arrive inside a stream, where the HTTP status was 200 already."""
+
+DETAIL_CHARS = 300
+
+
+class Fault(Value):
+    """A call that brought no reply."""
+
+    reason: NoReplyReason
+    detail: str
+    """One line for a person."""
+    retry: bool
+    """The same request may succeed later."""
+    status: int | None = None
+    """HTTP status; None where no server answered."""
+    after: float | None = None
+    """Time that the server asked to wait, s."""
+    refused: bool = False
+    """The provider's filter refused the prompt, which counts as a refusal by the model."""
+    billed: bool = False
+    """The provider may charge for the call: it had begun to reply, or was left working."""
+    received: int = 0
+    """Characters of the reply that had arrived."""
+
+    def unanswered(self, tries: int) -> Unanswered:
+        """Return the outcome of a request after its last try."""
+        return Unanswered(reason=self.reason, detail=self.detail, tries=tries)
+
+
+def fault_of(error: Exception, arrival: Arrival, deadline_seconds: float) -> Fault:
+    """Return the fault that an exception of a call stands for.
+
+    Args:
+        error: as `Provider.unwrap` returns it.
+        arrival: what had arrived of the reply.
+        deadline_seconds: the time limit of the call, s.
+    """
+    fault = _fault(error, arrival, deadline_seconds)
+    detail = encodable(" ".join(fault.detail.split())[:DETAIL_CHARS])
+    return fault.model_copy(update={"received": arrival.received, "detail": detail})
+
+
+def _fault(error: Exception, arrival: Arrival, deadline_seconds: float) -> Fault:
+    import httpx2
+
+    never_sent = (
+        httpx2.ConnectError,
+        httpx2.ConnectTimeout,
+        httpx2.PoolTimeout,
+        httpx2.ProxyError,
+        httpx2.UnsupportedProtocol,
+        httpx2.InvalidURL,
+    )
+    cause = error.cause if isinstance(error, TransportError) else error
+    if isinstance(error, HttpError):
+        return status_fault(error.status, error.headers, error.body, began=error.status < 400)
+    if isinstance(error, Failed):
+        return status_fault(200, {}, error.error, began=True)
+    if isinstance(cause, never_sent):
+        return Fault(reason=NoReplyReason.CONNECTION, detail=f"no connection ({type(cause).__name__})", retry=True)
+    if isinstance(cause, TimeoutError | httpx2.TimeoutException):
+        return _billed(NoReplyReason.DEADLINE, f"no whole reply within {deadline_seconds:g} s")
+    if isinstance(error, Cut):
+        if arrival.began:
+            return _billed(NoReplyReason.CONNECTION, "the stream ended early")
+        return _billed(NoReplyReason.PROTOCOL, "the stream held no reply")
+    if isinstance(error, TransportError | httpx2.HTTPError):
+        return _billed(NoReplyReason.CONNECTION, f"the connection broke ({type(cause).__name__})")
+    if isinstance(error, ValueError | LookupError | TypeError | AttributeError):
+        return _billed(NoReplyReason.PROTOCOL, f"not the provider's protocol: {error}")
+    return _billed(NoReplyReason.DEFECT, f"{type(error).__name__}: {error}", retry=False)
+
+
+def _billed(reason: NoReplyReason, detail: str, *, retry: bool = True) -> Fault:
+    return Fault(reason=reason, detail=detail, retry=retry, billed=True)
+
+
+def status_fault(status: int, headers: Mapping[str, str], body: object, *, began: bool = False) -> Fault:
+    """Return the fault that an HTTP status stands for.
+
+    Args:
+        status: of the answer.
+        headers: of the answer, by lower-case name.
+        body: of the answer, as JSON or text.
+        began: the error came inside a stream that had started, so that its code says more than the status.
+    """
+    error = _error_object(body)
+    codes = {str(error.get("code")), str(error.get("type"))}
+    if began or status < 400:
+        status = next((STATUS_OF_CODE[code] for code in sorted(codes) if code in STATUS_OF_CODE), 500)
+    reason, retry = _reason(status, codes)
+    return Fault(
+        reason=reason,
+        detail=f"HTTP {status}: {error.get('message') or 'no message'}"[:DETAIL_CHARS],
+        retry=retry,
+        status=status,
+        after=retry_after(headers) if retry else None,
+        refused=bool(codes & REFUSAL_CODES),
+        billed=began,
+    )
+
+
+def _reason(status: int, codes: set[str]) -> tuple[NoReplyReason, bool]:
+    """Return why there is no reply, and whether to try again."""
+    if codes & SPENT_CODES or status == 402:
+        return NoReplyReason.QUOTA, False
+    if status in (401, 403):
+        return NoReplyReason.KEY, False
+    if status == 429:
+        return NoReplyReason.RATE, True
+    if status >= 500 or status in RETRIED:
+        return NoReplyReason.SERVER, True
+    return NoReplyReason.REJECTED, False
+
+
+def _error_object(body: object) -> Mapping[str, Json]:
+    """Return the error object of a body, with or without an envelope or a list around it."""
+    if isinstance(body, list) and body:
+        body = body[0]
+    if isinstance(body, Mapping):
+        inner = body.get("error", body)
+        return inner if isinstance(inner, Mapping) else {"message": str(inner)}
+    return {"message": " ".join(str(body).split())[:200]} if body else {}

@@ -1,0 +1,213 @@
+"""What a provider must do, and what the rest of `kopt.llm` knows of one.
+
+A provider is a protocol: how a request, a reply, a stream of events, a batch and an error are written.  Its functions
+are pure; a `Connection` talks to one server.  Retries, deadlines, prices and keys are not a provider's business.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from kopt.discovery import modules_of
+from kopt.llm.reply import Usage
+from kopt.llm.request import Request
+from kopt.llm.table import PROVIDERS, Model
+
+if TYPE_CHECKING:
+    import httpx2
+
+Json = Any  # what a server sends has no shape before it is read: readers raise where it is not theirs
+Body = dict[str, Json]
+
+
+class HttpError(Exception):
+    """A server answered with an HTTP status that is an error."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: object) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status, self.headers, self.body = status, headers, body
+
+
+class TransportError(Exception):
+    """A connection failed, for the reason `cause`, an exception of httpx2."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class Cut(Exception):
+    """A stream ended before the reply did."""
+
+
+class Failed(Exception):
+    """A server reported an error inside a stream."""
+
+    def __init__(self, error: object) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class NotTheProtocol(ValueError):
+    """A body is not a finished reply of the provider's protocol."""
+
+
+class Ending(StrEnum):
+    """How a finished reply ended."""
+
+    WHOLE = "whole"
+    TRUNCATED = "truncated"
+    """Cut off by a token limit."""
+    REFUSED = "refused"
+    """The model or its provider would not answer."""
+
+
+class Finished(NamedTuple):
+    """What the body of a finished reply says."""
+
+    text: str
+    ending: Ending
+    stop: str
+    """Why the model stopped, in the provider's word."""
+    usage: Usage | None
+    """Tokens, without dollars; None where the server reports none."""
+
+
+class ModelList(NamedTuple):
+    """A server's list of models."""
+
+    ids: tuple[str, ...]
+    whole: bool = True
+    """False where the list has further pages."""
+
+
+class Arrival:
+    """Count what has arrived of one reply."""
+
+    def __init__(self, on_start: Callable[[], None]) -> None:
+        self.on_start = on_start
+        self.began = False
+        self.received = 0
+        """Characters of the reply's text."""
+
+    def note(self, text: str | None = None) -> None:
+        """Note that an event arrived, and the piece of text in it."""
+        if not self.began:
+            self.began = True
+            self.on_start()
+        self.received += len(text or "")
+
+
+class Connection(ABC):
+    """Talk to one server with one key.
+
+    A failed call raises `HttpError`, `Cut`, `Failed`, an exception of httpx2 or of the SDK (`Provider.unwrap`).
+    """
+
+    @abstractmethod
+    async def call(self, body: Body, arrival: Arrival, *, stream: bool) -> Json:
+        """Post a request's body and return the whole reply's.
+
+        Args:
+            body: as `full_body` writes it.
+            arrival: noted while a stream is read, so that a cut stream is charged for what it brought.
+            stream: whether to read the reply as events while the model makes it.
+        """
+
+    @abstractmethod
+    async def list_models(self) -> ModelList:
+        """Ask for the server's list of models, which costs nothing."""
+
+    async def create_batch(self, lines: Sequence[Body]) -> str:
+        """Submit lines of `Provider.batch_line` as one batch, and return the provider's name of the batch."""
+        raise NotImplementedError
+
+    async def has_ended(self, batch: str) -> bool:
+        """Ask whether a batch brings nothing more; a batch that was cut short may have brought a part."""
+        raise NotImplementedError
+
+    def batch_output(self, batch: str) -> AsyncIterator[Json]:
+        """Yield the lines of an ended batch's output, for `Provider.read_batch_line`."""
+        raise NotImplementedError
+
+
+class Provider(ABC):
+    """One protocol."""
+
+    family: ClassVar[str]
+    """Protocols of one family have the same list of models and the same format of batches."""
+    is_portable: ClassVar[bool] = False
+    """Whether most servers take this protocol, so that requests to any model are written in it too (one provider)."""
+    has_batches: ClassVar[bool] = False
+    """Whether there is a batch API: the batch methods here and of the connection are written."""
+    caches_marked_prefixes: ClassVar[bool] = False
+    """Whether a prompt cache holds only prefixes that the request marks, and charges for writing them."""
+
+    @abstractmethod
+    def body(self, request: Request, entry: Model) -> Body:
+        """Write a request's body, without the fields that ask for a stream and without `Sampling.extra`."""
+
+    @abstractmethod
+    def read(self, answer: Json) -> Finished:
+        """Read the body of a finished reply.
+
+        Raises:
+            ValueError, LookupError, TypeError, AttributeError: it is none of this protocol.
+        """
+
+    @abstractmethod
+    def connect(self, entry: Model, key: str, http: httpx2.AsyncClient) -> Connection:
+        """Return a connection over `http`, without retries of its own.  No byte is sent yet.
+
+        Args:
+            entry: `base_url` says where the server is.
+            key: the key to send; a placeholder where the entry has no `key_variable`.
+            http: has the timeouts and the limit of connections; its owner closes it.
+        """
+
+    def unwrap(self, error: Exception) -> Exception:
+        """Return the exception that one of the SDK's stands for: see `Connection`; others as they are."""
+        return error
+
+    def batch_line(self, digest: str, body: Body) -> Body:
+        """Write a request's body as a line of a batch's input, under the request's digest."""
+        raise NotImplementedError
+
+    def read_batch_line(self, line: Json) -> tuple[str, Json]:
+        """Return the request's digest and the reply's body of a line of a batch's output.
+
+        Raises:
+            ValueError: the line reports an error.
+            KeyError, TypeError, AttributeError: it is no such line.
+        """
+        raise NotImplementedError
+
+
+def provider_named(name: str) -> Provider:
+    """Load the provider that a model table names; its SDK is loaded when a connection is made."""
+    provider: Provider = importlib.import_module(f"{PROVIDERS}.{name.replace('-', '_')}").PROVIDER
+    return provider
+
+
+def all_providers() -> list[Provider]:
+    """Load every provider, in order of name."""
+    return [module.PROVIDER for module in modules_of("kopt.llm.providers").values()]
+
+
+def portable_provider() -> Provider:
+    """Load the provider whose protocol most servers take."""
+    return next(provider for provider in all_providers() if provider.is_portable)
+
+
+def full_body(request: Request, entry: Model) -> Body:
+    """Write a request's body, without the fields that ask for a stream."""
+    return provider_named(entry.provider).body(request, entry) | request.sampling.extra
+
+
+def caches_marked_prefix(entry: Model) -> bool:
+    """Whether calls to this model write a prompt cache at a price, which siblings can read."""
+    return entry.cache_prefix and provider_named(entry.provider).caches_marked_prefixes

@@ -1,0 +1,8 @@
+"""One module for each protocol of language models: the only place where a protocol or its SDK has a name.
+
+To add a protocol, write one module here.  Its file name, with dashes for underscores, is the `provider` of the model
+table; its `PROVIDER` is an instance of a subclass of `kopt.llm.provider.Provider`, which says what it must do.  Nothing
+else needs to change, since every module of this folder is a provider.
+
+SDKs are imported inside functions: every job of a run loads a provider's module, few make a call.
+"""

@@ -1,0 +1,153 @@
+"""Kernels are verified side by side, again alone where neighbours may be to blame, and replies are not trusted."""
+
+import hashlib
+import os
+import pickle
+from types import SimpleNamespace
+
+import pytest
+
+from kopt.device.cuda import verifier as module
+from kopt.device.cuda.contestant import DrawReport, Reply, read_reply
+from kopt.device.cuda.ipc import Shared
+from kopt.device.cuda.program import RecordedCall, View
+from kopt.device.cuda.sheets import Sheet
+from kopt.device.cuda.verdicts import Recorded
+from kopt.device.cuda.verifier import RoundResult, Verifier
+from kopt.device.reference.compare import Comparison
+from kopt.model.build import Phase
+from kopt.model.kernel import Kernel
+from kopt.model.verdict import Incorrect
+from kopt.sandbox.cage import Limits
+from kopt.sandbox.pipe import Malformed
+from kopt.sandbox.reply import pack
+from tests.device.small import SCALE
+
+
+def test_a_cubin_with_another_digest_than_its_name_says_is_malformed():
+    code = b"machine code"
+    name = hashlib.sha256(code).hexdigest()
+    assert read_reply(pack(Reply(), {name: code}))[1] == {name: code}
+    with pytest.raises(Malformed, match="another digest"):
+        read_reply(pack(Reply(), {name: b"other machine code"}))
+
+
+class ScriptedVerifier(Verifier):
+    """A verifier whose rounds have the results that it is given."""
+
+    def __init__(self, *results):
+        self._seed, self._workers, self._results, self.rounds = 1, 8, list(results), []
+
+    def _run_round(self, kernels, workers, seed):
+        self.rounds.append((list(kernels), workers))
+        return self._results.pop(0)
+
+
+KERNELS = {name: Kernel(source=f"# {name}") for name in "ab"}
+GOOD = Recorded((), {}, (), {})
+
+
+def test_a_kernel_that_found_no_memory_beside_others_is_verified_alone():
+    verifier = ScriptedVerifier(RoundResult({"a": GOOD}, ["b"]), RoundResult({"b": GOOD}, []))
+    assert verifier.verify(KERNELS) == {"a": GOOD, "b": GOOD}
+    assert verifier.rounds == [(["a", "b"], 8), (["b"], 1)]
+
+
+@pytest.mark.parametrize("starved", [[], ["b"]])
+def test_when_a_kernel_touched_the_inputs_every_kernel_is_verified_alone(starved):
+    """In whichever round it was; the second one makes the inputs anew."""
+    outcomes = {name: GOOD for name in KERNELS if name not in starved}
+    first = RoundResult(outcomes, starved, inputs_touched=True)
+    again = [RoundResult({"b": GOOD}, [])] if starved else []
+    alone = RoundResult({"a": GOOD}, [], inputs_touched=True), RoundResult({"b": GOOD}, [])
+    verified = ScriptedVerifier(first, *again, *alone).verify(KERNELS)
+    assert verified["a"].phase is Phase.MUTATION
+    assert verified["b"] == GOOD
+
+
+class ScriptedReferee:
+    """A referee with slots for two contestants, that finds the outputs of some slots wrong."""
+
+    def __init__(self, wrong_slots=()):
+        self.wrong_slots, self.draws = wrong_slots, ()
+
+    def begin(self, method, *arguments):
+        assert method == "make"
+        (self.draws,) = arguments
+
+    def call(self, method, *arguments, seconds):
+        return getattr(self, method)(*arguments)
+
+    def slots(self, most):
+        nothing = Shared(b"", 0, (), (), "uint8")
+        return [[Sheet(draw.workload, (), (), nothing) for draw in self.draws] for _ in range(min(most, 2))]
+
+    def memory_share(self, slots):
+        return 0.5
+
+    def contract(self, at):
+        return SimpleNamespace(violation=lambda output: "" if output.kind == "Tensor" else "no tensor")
+
+    def judge(self, slot, at):
+        return Comparison(None, "2 of 4 elements are wrong" if slot in self.wrong_slots else "")
+
+    def fill_with_nan(self, slot):
+        return None
+
+    def restore(self):
+        return False
+
+
+def honest(sheets):
+    view = View(storage=0, offset=0, shape=(1,), stride=(1,), dtype="float32")
+    programs = tuple(RecordedCall(workload=w.name, arguments=1, steps=(), output=view) for w in SCALE.main)
+    return pack(Reply(reports=(DrawReport(kind="Tensor", launches=1),) * len(sheets), programs=programs))
+
+
+REPLIES = {
+    "honest": honest,
+    "garbage": lambda sheets: os.urandom(100),
+    "dead": lambda sheets: os._exit(3),
+    "exception": lambda sheets: 1 // 0,
+    "no launch": lambda sheets: pack(Reply(reports=(DrawReport(kind="Tensor"),))),
+    "no tensor": lambda sheets: pack(Reply(reports=(DrawReport(kind="list", launches=1),))),
+    "too few draws": lambda sheets: pack(Reply(reports=(DrawReport(kind="Tensor", launches=1),))),
+    "own failure": lambda sheets: pack(Reply(phase="import", reason="no module")),
+}
+
+
+def verified(monkeypatch, *names, referee=None):
+    """Outcomes of contestants that run no kernel, but really are caged children."""
+
+    def contest(kernel, options, compiled):
+        def task(report):
+            sheets, _ = pickle.loads(report.ask())
+            report.phase("import")
+            return REPLIES[kernel.source](sheets)
+
+        return task
+
+    monkeypatch.setattr(module, "contest", contest)
+    referee = referee or ScriptedReferee()
+    processes = SimpleNamespace(problem=SCALE, referee=referee, driver=None, check_health=lambda: None)
+    verifier = Verifier(processes, seed=1, workers=2, limits=Limits(wall_s=30.0))
+    return verifier.verify({name: Kernel(source=name) for name in names})
+
+
+def test_a_misbehaving_contestant_costs_its_own_kernel_only(monkeypatch):
+    outcomes = verified(monkeypatch, *REPLIES)
+    assert isinstance(outcomes.pop("honest"), Recorded)
+    assert {name: verdict.phase for name, verdict in outcomes.items()} == {
+        "garbage": Phase.CRASH,
+        "dead": Phase.CRASH,
+        "exception": Phase.CRASH,
+        "no launch": Phase.FALLBACK,
+        "no tensor": Phase.CONTRACT,
+        "too few draws": Phase.CRASH,
+        "own failure": Phase.IMPORT,
+    }
+
+
+def test_an_output_that_the_referee_finds_wrong_is_incorrect(monkeypatch):
+    outcomes = verified(monkeypatch, "honest", referee=ScriptedReferee(wrong_slots=(0, 1)))
+    assert isinstance(outcomes["honest"], Incorrect)
