@@ -43,8 +43,9 @@ lock: # the versions that are installed now
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
-generated: setup # files made from the configuration model
+generated: setup # files made from the configuration model and from the imports
 	$(BIN)/kopt config --write
+	$(BIN)/python docs/draw_architecture.py
 
 clean:
 	rm -rf .venv .snakemake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parent.parent
 IGNORED = {
     "Specify a conda environment or container for each rule.": "rules run in the interpreter that runs Snakemake, "
     "with the packages that constraints.txt pins; two environments could disagree about Triton, on which builds depend",
+    "Environment variable KOPT_": "common.smk sets both before any rule is made: commands name neither the interpreter "
+    "nor the checkout, so that a run can be moved",
 }
 
 
@@ -30,7 +32,7 @@ def findings() -> list[str]:
     for line in done.stdout.splitlines():
         where = line if line.startswith("Lints for") else where
         title = line.strip().removeprefix("* ").removesuffix(":")
-        if line.startswith("    * ") and title not in IGNORED:
+        if line.startswith("    * ") and not title.startswith(tuple(IGNORED)):
             found.append(f"{where} {title}")
     return found
 

@@ -19,7 +19,7 @@ from kopt.llm.ledger import Ledger, Reserved
 from kopt.llm.outcome import tokens
 from kopt.llm.packed import differences
 from kopt.llm.progress import OnProgress, Progress
-from kopt.llm.provider import caches_marked_prefix
+from kopt.llm.registry import caches_marked_prefix
 from kopt.llm.reply import Answered, Kept, NoReplyReason, Reply, Unanswered, Usage
 from kopt.llm.request import NoReplyKey, Request, key_of
 from kopt.llm.retry import wait_seconds

@@ -20,7 +20,8 @@ from kopt.llm.client import Clients
 from kopt.llm.faults import Fault
 from kopt.llm.ledger import Ledger, Reserved
 from kopt.llm.outcome import outcome
-from kopt.llm.provider import Connection, Json, full_body, provider_named
+from kopt.llm.provider import Connection, Json
+from kopt.llm.registry import full_body, provider_named
 from kopt.llm.reply import NoReplyReason, Reply, Unanswered, encodable
 from kopt.llm.request import Request, key_of
 from kopt.llm.table import ModelTable

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from kopt.config import CallOptions
 from kopt.llm.faults import Fault, fault_of
 from kopt.llm.outcome import outcome
-from kopt.llm.provider import Arrival, Connection, full_body, provider_named
+from kopt.llm.provider import Arrival, Connection
+from kopt.llm.registry import full_body, provider_named
 from kopt.llm.reply import Empty, Kept, NoReplyReason, Refused, Usage
 from kopt.llm.request import Request
 from kopt.llm.table import Model

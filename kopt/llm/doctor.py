@@ -11,7 +11,8 @@ from typing import NamedTuple
 from kopt.config import CallOptions
 from kopt.llm.client import Clients
 from kopt.llm.faults import Fault
-from kopt.llm.provider import ModelList, provider_named
+from kopt.llm.provider import ModelList
+from kopt.llm.registry import provider_named
 from kopt.llm.reply import NoReplyReason
 from kopt.llm.table import Model, ModelTable, key_faults
 

@@ -24,7 +24,8 @@ from kopt import artifact
 from kopt.llm.ask import replies_of
 from kopt.llm.ledger import Ledger
 from kopt.llm.outcome import outcome_by_hand, outcome_of_any
-from kopt.llm.provider import Body, Json, all_providers, full_body, portable_provider, provider_named
+from kopt.llm.provider import Body, Json
+from kopt.llm.registry import all_providers, full_body, portable_provider, provider_named
 from kopt.llm.reply import Kept, Reply
 from kopt.llm.request import Request, key_of
 from kopt.llm.table import Model, ModelTable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from kopt.llm.provider import caches_marked_prefix
+from kopt.llm.registry import caches_marked_prefix
 from kopt.llm.reply import Usage
 from kopt.llm.table import Model, ModelTable
 from kopt.model.base import Value

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from kopt.llm.provider import Ending, Finished, Json, NotTheProtocol, Provider, all_providers, provider_named
+from kopt.llm.provider import Ending, Finished, Json, NotTheProtocol, Provider
+from kopt.llm.registry import all_providers, provider_named
 from kopt.llm.reply import Answered, Empty, Kept, Refused, Truncated, Usage, encodable
 from kopt.llm.request import Request
 from kopt.llm.table import Model

@@ -6,16 +6,14 @@ are pure; a `Connection` talks to one server.  Retries, deadlines, prices and ke
 
 from __future__ import annotations
 
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from kopt.discovery import modules_of
 from kopt.llm.reply import Usage
 from kopt.llm.request import Request
-from kopt.llm.table import PROVIDERS, Model
+from kopt.llm.table import Model
 
 if TYPE_CHECKING:
     import httpx2
@@ -185,29 +183,3 @@ class Provider(ABC):
             KeyError, TypeError, AttributeError: it is no such line.
         """
         raise NotImplementedError
-
-
-def provider_named(name: str) -> Provider:
-    """Load the provider that a model table names; its SDK is loaded when a connection is made."""
-    provider: Provider = importlib.import_module(f"{PROVIDERS}.{name.replace('-', '_')}").PROVIDER
-    return provider
-
-
-def all_providers() -> list[Provider]:
-    """Load every provider, in order of name."""
-    return [module.PROVIDER for module in modules_of("kopt.llm.providers").values()]
-
-
-def portable_provider() -> Provider:
-    """Load the provider whose protocol most servers take."""
-    return next(provider for provider in all_providers() if provider.is_portable)
-
-
-def full_body(request: Request, entry: Model) -> Body:
-    """Write a request's body, without the fields that ask for a stream."""
-    return provider_named(entry.provider).body(request, entry) | request.sampling.extra
-
-
-def caches_marked_prefix(entry: Model) -> bool:
-    """Whether calls to this model write a prompt cache at a price, which siblings can read."""
-    return entry.cache_prefix and provider_named(entry.provider).caches_marked_prefixes

@@ -15,7 +15,8 @@ from kopt import llm
 from kopt.discovery import module_names
 from kopt.llm.batch import ask_by_batch
 from kopt.llm.exchange import exchange
-from kopt.llm.provider import NotTheProtocol, Provider, all_providers, provider_named
+from kopt.llm.provider import NotTheProtocol, Provider
+from kopt.llm.registry import all_providers, provider_named
 from kopt.llm.reply import NoReplyReason
 
 FOLDER = Path(llm.__file__).parent
@@ -47,7 +48,7 @@ def is_text(node: ast.expr) -> bool:
 def test_no_sdk_is_loaded_before_a_call():
     code = (
         "import sys, kopt.llm.ask, kopt.llm.batch, kopt.llm.doctor, kopt.llm.exchange, kopt.llm.forecast\n"
-        "from kopt.llm.provider import all_providers\n"
+        "from kopt.llm.registry import all_providers\n"
         "all_providers()\n"
         "print([name for name in ('anthropic', 'openai', 'httpx2') if name in sys.modules])\n"
     )
