@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt import config, config_docs, load_config
+from kopt.backends.backend import load_backend
 from kopt.errors import ConfigError
 from kopt.preflight.validate import load_settings
+from kopt.run_settings import RunSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 SLOTS = {
@@ -36,7 +38,7 @@ def test_all_presets_are_there():
 @pytest.mark.parametrize(("preset", "slots"), SLOTS.items())
 def test_a_presets_slots_follow_from_the_formula(preset, slots):
     loaded = load_config.load(raw(preset), ROOT)
-    assert (loaded.fan_out, loaded.preset) == (slots, preset)
+    assert (RunSettings(loaded).fan_out, loaded.preset) == (slots, preset)
 
 
 @pytest.mark.parametrize("preset", SLOTS)
@@ -46,7 +48,8 @@ def test_every_preset_warms_up_25_and_repeats_100(preset):
 
 
 def test_models_on_the_command_line_change_the_fan_out_of_a_preset():
-    assert load_config.load(raw("beam_search_diverse") | {"models": ["kopt-rewrite"]}, ROOT).fan_out == 30
+    loaded = load_config.load(raw("beam_search_diverse") | {"models": ["kopt-rewrite"]}, ROOT)
+    assert RunSettings(loaded).fan_out == 30
 
 
 @pytest.mark.parametrize("preset", SLOTS)
@@ -118,11 +121,11 @@ def test_every_preset_suits_its_strategy(preset):
     ],
 )
 def test_a_beam_with_technique_clustering_is_the_clustered_strategy(settings, strategy):
-    assert files.load(settings, ROOT).effective_strategy == strategy
+    assert RunSettings(load_config.load(settings, ROOT)).strategy == strategy
 
 
 def test_a_dry_run_needs_no_models():
-    assert load_settings({"strategy": "noop", "models": []}, ROOT).fan_out == 4
+    assert RunSettings(load_settings({"strategy": "noop", "models": []}, ROOT)).fan_out == 4
 
 
 def test_an_unknown_model_is_found_before_the_start():
@@ -174,4 +177,6 @@ def test_chunks_of_a_dry_run_hold_every_slot(pool, bottlenecks, models, samples,
         candidate_pool_size=pool, num_bottlenecks=bottlenecks, models=tuple("abc"[:models]),
         samples_per_prompt=samples, chunk_size=size, judge="dry",
     )  # fmt: skip
-    assert (settings.chunks(0) - 1) * size < settings.fan_out <= settings.chunks(0) * size
+    slots = RunSettings(settings).fan_out
+    chunks = load_backend("dry").chunks(slots, size, attempt=0)
+    assert (chunks - 1) * size < slots <= chunks * size
