@@ -19,6 +19,8 @@ from pathlib import Path
 import pandas as pd
 
 from kopt.artifact import read_tables, read_value
+from kopt.backends.estimates import estimate_time
+from kopt.backends.triton_builder import build_with_triton
 from kopt.device.reference.facts import problem_facts
 from kopt.estimate.kernel_time import estimate
 from kopt.load_config import load_device
@@ -28,8 +30,6 @@ from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.trial import EvaluationRow
 from kopt.problem.folder import load
 from kopt.sandbox.environment import NO_GPU, environment_set
-from kopt.stages.compile import build_with_triton
-from kopt.stages.evaluate import estimate_time
 from kopt.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -31,7 +31,7 @@ class Finding(NamedTuple):
     """The server is there and busy, broken or without a readable list: the run may succeed all the same."""
 
 
-Judge = Callable[[str, Model], Finding | None]
+Check = Callable[[str, Model], Finding | None]
 """Says what a server's answer means for one of its models, by name and entry."""
 
 
@@ -56,9 +56,9 @@ async def _probe_all(entries: Mapping[str, Model], environ: Mapping[str, str], s
     servers = {_server(entry): entry for entry in entries.values()}
     options = CallOptions(deadline_seconds=seconds, connect_seconds=min(seconds, CONNECT_SECONDS))
     async with Clients(options, 1, environ) as clients:
-        judges = await asyncio.gather(*(_probe(entry, clients, seconds) for entry in servers.values()))
-    judge_of = dict(zip(servers, judges, strict=True))
-    findings = [judge_of[_server(entry)](name, entry) for name, entry in entries.items()]
+        checks = await asyncio.gather(*(_probe(entry, clients, seconds) for entry in servers.values()))
+    check_of = dict(zip(servers, checks, strict=True))
+    findings = [check_of[_server(entry)](name, entry) for name, entry in entries.items()]
     return [finding for finding in findings if finding is not None]
 
 
@@ -67,7 +67,7 @@ def _server(entry: Model) -> tuple[str, str, str | None]:
     return provider_named(entry.provider).family, entry.base_url, entry.key_variable
 
 
-async def _probe(entry: Model, clients: Clients, seconds: float) -> Judge:
+async def _probe(entry: Model, clients: Clients, seconds: float) -> Check:
     """Ask one server for its list."""
     try:
         connection = clients.connection(entry)
@@ -81,7 +81,7 @@ async def _probe(entry: Model, clients: Clients, seconds: float) -> Judge:
         return _failed(fault)
 
 
-def _failed(fault: Fault) -> Judge:
+def _failed(fault: Fault) -> Check:
     """Return what a failed request for the list means."""
     if fault.status is not None:
         return _status(fault.status)
@@ -103,7 +103,7 @@ def _failed(fault: Fault) -> Judge:
     )
 
 
-def _status(status: int) -> Judge:
+def _status(status: int) -> Check:
     """Return what an HTTP status means; 404, 405 and 501 say that there is no list of models."""
     if status in (401, 403):
         return lambda name, entry: Finding(_refused(name, entry, status))
@@ -121,14 +121,14 @@ def _refused(name: str, entry: Model, status: int) -> str:
     return f"models: {name}: the key in {entry.key_variable} was refused by {entry.base_url} ({status})"
 
 
-def _listing(models: ModelList) -> Judge:
+def _listing(models: ModelList) -> Check:
     """Return a finding for each model that a list lacks; an empty list, or one with further pages, proves nothing."""
     listed = {_bare(model) for model in models.ids}
     accepted = listed | {_undated(model) for model in listed}
     if not listed or not models.whole:
         return lambda name, entry: None
 
-    def judge(name: str, entry: Model) -> Finding | None:
+    def check(name: str, entry: Model) -> Finding | None:
         wanted = _bare(entry.api_model)
         if wanted in accepted:
             return None
@@ -137,7 +137,7 @@ def _listing(models: ModelList) -> Judge:
         line = f"models: {name}: {entry.base_url} does not list the model {entry.api_model!r}{hint}"
         return Finding(f"{line} ({_key_words(entry)})")
 
-    return judge
+    return check
 
 
 def _key_words(entry: Model) -> str:

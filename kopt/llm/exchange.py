@@ -105,7 +105,7 @@ def _batch_files(requests: Mapping[str, Request], entry: Model) -> dict[str, lis
     """
     own, portable = provider_named(entry.provider), portable_provider()
     own_lines = [own.batch_line(n, full_body(r, entry)) for n, r in requests.items()] if own.has_batches else []
-    if own.family == portable.family:
+    if own_lines and own.family == portable.family:
         return {".jsonl": own_lines}
     files = {".jsonl": [portable.batch_line(n, portable.body(r, entry)) for n, r in requests.items()]}
     return files | ({f".{own.family}.jsonl": own_lines} if own_lines else {})

@@ -5,9 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from kopt.discovery import modules_of
 from kopt.errors import ProblemError, nearest
 from kopt.model.problem import Problem
-from kopt.problem.format import Format, formats
+from kopt.problem.format import Format
+
+
+def formats() -> tuple[Format, ...]:
+    """List all formats in the order in which they are tried: the `FORMAT` of each module of `kopt.problem.formats`."""
+    return tuple(module.FORMAT for module in modules_of("kopt.problem.formats").values())
 
 
 def names(folder: Path) -> tuple[str, ...]:

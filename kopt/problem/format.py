@@ -1,4 +1,4 @@
-"""What a problem format is, and the formats that there are."""
+"""What a problem format is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kopt.discovery import modules_of
 from kopt.model.problem import Problem
 
 
@@ -20,8 +19,3 @@ class Format:
     """Whether a folder is in this format."""
     read: Callable[[Path], Problem]
     """Read and check the problem in a folder; its name is the folder's.  Raises ProblemError with one line."""
-
-
-def formats() -> tuple[Format, ...]:
-    """List all formats in the order in which they are tried: the `FORMAT` of each module of `kopt.problem.formats`."""
-    return tuple(module.FORMAT for module in modules_of("kopt.problem.formats").values())

@@ -1,6 +1,6 @@
-"""The library function behind each rule: it joins the parts (search, rewriter, device, techniques, ...) over the
-store.
+"""The work of the rules, a module for each: join search, rewriter, backends, prompts and techniques over the store.
 
-Values and a store in, values out. Reading and writing the run's files is the scripts' business
-(`workflow/scripts`), which rule runs when is Snakemake's.
+A stage takes values and a store, and returns values.  Scripts (`workflow/scripts`) read and write the run's files, and
+Snakemake decides which rule runs when.  A rule's settings are a class beside its stage.  `*_by_model` is the part of a
+stage that asks language models; only runs that ask some import it.
 """

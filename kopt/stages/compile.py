@@ -33,9 +33,16 @@ class CompileSettings(Value):
 
 
 def compile_candidates(
-    candidates: Sequence[Candidate], target: ProblemOnTarget, *, build: Builder
+    candidates: Sequence[Candidate], target: ProblemOnTarget, *, build: Builder, kept: bool = True
 ) -> tuple[list[BuildRow], dict[int, Build]]:
     """Build an attempt's candidates; builds in the store are not made again.
+
+    Args:
+        candidates: the attempt's candidates.
+        target: the problem, the device to build for, and the store.
+        build: makes the builds that are missing.
+        kept: whether builds are kept in the store and found there; those of a dry backend are not, since another run
+            on the same store would take them for real ones.
 
     Returns:
         A row for each candidate, not yet deduplicated, and the builds by slot.
@@ -43,14 +50,14 @@ def compile_candidates(
     problem, device, store = target.problem, target.device, target.store
     shelf = store.shelf(Build)
     wanted = {c.slot: c for c in candidates if c.kernel}
-    keys = {slot: build_key(c.kernel, problem, device) for slot, c in wanted.items()}
-    builds = {slot: known for slot, key in keys.items() if (known := shelf.get(key)) is not None}
+    keys = {slot: build_key(c.kernel, problem, device) for slot, c in wanted.items()} if kept else {}
+    builds = {slot: stored for slot, key in keys.items() if (stored := shelf.get(key)) is not None}
     missing = first_of_each({slot: c.kernel for slot, c in wanted.items() if slot not in builds})
     log.info("%d candidates: %d builds known, %d to make", len(wanted), len(builds), len(missing))
     kernels = [kernel_named(name, problem, store) for name in missing]
     for index, made in build(kernels).items():
         for slot in list(missing.values())[index]:
-            builds[slot] = made if is_accident(made) else shelf.put(keys[slot], made)
+            builds[slot] = made if is_accident(made) or not kept else shelf.put(keys[slot], made)
     return [_row(c, builds.get(c.slot), keys.get(c.slot)) for c in candidates], builds
 
 
@@ -96,11 +103,12 @@ def write_records(folders: Sequence[Path], rows: Sequence[BuildRow], builds: Map
 
 def _row(candidate: Candidate, build: Build | None, key: BuildKey | None) -> BuildRow:
     place = candidate.model_dump(include={"round", "attempt", "slot", "kernel"})
-    if build is None or key is None:
+    if build is None:
         return BuildRow(**place, status="none", reason=candidate.reason)
+    name = key.digest() if key else ""
     if isinstance(build, BuildFailed):
-        return BuildRow(**place, status="failed", phase=build.phase, reason=build.reason, build=key.digest())
-    return BuildRow(**place, status="built", fingerprint=build.fingerprint, build=key.digest())
+        return BuildRow(**place, status="failed", phase=build.phase, reason=build.reason, build=name)
+    return BuildRow(**place, status="built", fingerprint=build.fingerprint, build=name)
 
 
 def _name(row: BuildRow) -> str:

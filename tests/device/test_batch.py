@@ -11,6 +11,7 @@ from kopt.device.reference.compare import Comparison
 from kopt.device.reference.distributions import Draw
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
+from kopt.model.kernel import Kernel
 from kopt.model.problem import Workload
 from kopt.sandbox.service import CallFailed
 
@@ -43,7 +44,7 @@ class ScriptedProcesses:
     """Processes whose answers a test gives."""
 
     def __init__(self, mutates=(), timer=None, **referee):
-        self.problem = SimpleNamespace(main=(MAIN,), mutates=mutates)
+        self.problem = SimpleNamespace(main=(MAIN,), mutates=mutates, seed=Kernel(source=""))
         self.timer = Process("the timer", **({"check": True} | (timer or {})))
         self.referee = Process("the referee", **({"judge": judged(), "mutated": ()} | referee))
 

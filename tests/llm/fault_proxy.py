@@ -41,15 +41,15 @@ class Proxy:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while await self.one(reader, writer):
+            while await self.serve_call(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
 
-    async def one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Take one call; whether another may follow on this connection."""
+    async def serve_call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Take one call; return whether another may follow on this connection."""
         line, headers = headers_of(await reader.readuntil(b"\r\n\r\n"))
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         path = line.split(" ")[1]
@@ -84,7 +84,7 @@ class Proxy:
         return draw.choice((*BEFORE, *AFTER, SLOW)) if draw.random() < self.options.rate else "none"
 
     async def forwarded(self, line: str, headers: dict[str, str], body: bytes) -> bytes:
-        """All that the server answers to this call, on a connection of its own."""
+        """Return all that the server answers to this call, on a connection of its own."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.options.upstream)
         kept = {name: value for name, value in headers.items() if name not in ("connection", "accept-encoding")}
         lines = [line, *(f"{name}: {value}" for name, value in kept.items()), "connection: close"]

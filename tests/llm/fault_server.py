@@ -44,7 +44,7 @@ class Server:
         self.open += 1
         self.most_open = max(self.most_open, self.open)
         try:
-            while await self.one(reader, writer):
+            while await self.serve_call(reader, writer):
                 pass
         except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
             pass
@@ -52,7 +52,7 @@ class Server:
             self.open -= 1
             writer.close()
 
-    async def one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    async def serve_call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         line, *rest = head.split("\r\n")
         headers = {k.lower(): v.strip() for k, _, v in (h.partition(":") for h in rest if h)}
@@ -81,7 +81,7 @@ class Server:
         return done
 
     async def listing(self, writer: asyncio.StreamWriter, path: str) -> bool:
-        """The list of models, or what `--listing` gives in its place: a status, `html` or `hang`."""
+        """Send the list of models, or what `--listing` gives in its place: a status, `html` or `hang`."""
         self.note(event="listed", path=path)
         instead = self.options.listing
         if instead.isdigit():
@@ -91,11 +91,11 @@ class Server:
         return await self.json(writer, 200, models(self.options.models.split(",")))
 
     def text(self, body: dict[str, Any], path: str) -> str:
-        """What the model says to a request."""
+        """Return what the model says to a request."""
         return answer_text(slot_of(prompt_of(body)))
 
     async def batch(self, writer: asyncio.StreamWriter, method: str, path: str, body: bytes) -> bool:
-        """Both providers' batch APIs: a batch has ended at the second look, and fails prompts that say [[fail]]."""
+        """Serve both batch APIs: a batch has ended at the second poll, and fails prompts that say [[fail]]."""
         if method == "POST" and path.endswith("/files"):
             lines = [line for line in body.decode().splitlines() if line.startswith('{"body"')]
             return await self.json(writer, 200, file_of(self.put([json.loads(line) for line in lines])))
@@ -186,18 +186,18 @@ def expand(order: str) -> list[str]:
 
 
 def prompt_of(body: dict[str, Any]) -> str:
-    """The last user turn's text in any of the protocols."""
+    """Return the last user turn's text, in any of the protocols."""
     content = (body.get("messages") or body.get("input"))[-1]["content"]
     return content if isinstance(content, str) else "".join(part["text"] for part in content)
 
 
 def slot_of(prompt: str) -> str:
-    """The name that a prompt gives its slot, or a short digest of it."""
+    """Return the name that a prompt gives its slot, or a short digest of the prompt."""
     return match[0] if (match := SLOT.search(prompt)) else hashlib.sha256(prompt.encode()).hexdigest()[:12]
 
 
 def answer_text(slot: str) -> str:
-    """A kernel; its prose holds an end of a line that is none in JSON Lines and event streams."""
+    """Return a kernel; its prose holds U+2028, which ends no line in JSON Lines and event streams."""
     code = f"import triton\n\n\ndef kernel_function(x):\n    return {slot!r}\n"
     return f"Wider loads for {slot},\u2028as told.\n\n```python\n{code}```\n"
 
@@ -215,7 +215,7 @@ def file_of(name: str) -> dict[str, Any]:
 
 
 def state_of(name: str, path: str, *, ended: bool) -> dict[str, Any]:
-    """A batch's state in the words of the provider whose path was asked."""
+    """Return a batch's state in the words of the provider whose path was asked."""
     if "/messages/" in path:
         counts = dict.fromkeys(("canceled", "errored", "expired", "processing", "succeeded"), 0)
         when = "2026-01-01T00:00:00Z"
@@ -232,7 +232,7 @@ def state_of(name: str, path: str, *, ended: bool) -> dict[str, Any]:
 
 
 def batch_line(item: dict[str, Any]) -> dict[str, Any]:
-    """One line of output for one line of input, of either provider."""
+    """Return the line of output for a line of input, of either provider."""
     body = item.get("params") or item["body"]
     failed = "[[fail]]" in prompt_of(body)
     text = answer_text(match[0] if (match := SLOT.search(prompt_of(body))) else "none")

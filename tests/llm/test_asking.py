@@ -17,23 +17,23 @@ TRANSIENT = ("409", "429", "429date", "500", "529", "cut", "garbage", "html", "e
 
 
 @pytest.fixture
-def one(plain_server, store, ledger, options):
+def ask_one(plain_server, store, ledger, options):
     """Ask one thing of the plain server."""
 
-    def ask_one(model, text, *, limits=None, **changes):
+    def ask_text(model, text, *, limits=None, **changes):
         table = table_for(plain_server.port, **changes)
         asked = {"it": request_to(table, model, text)}
         chosen = options.model_copy(update=limits or {})
         return ask(asked, table=table, store=store, ledger=ledger, options=chosen)["it"]
 
-    return ask_one
+    return ask_text
 
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("model", PROTOCOLS)
 class TestEachProtocol:
-    def test_an_answer_comes_with_its_tokens_and_dollars(self, one, model, stream):
-        reply = one(model, "slot-1", stream=stream)
+    def test_an_answer_comes_with_its_tokens_and_dollars(self, ask_one, model, stream):
+        reply = ask_one(model, "slot-1", stream=stream)
         assert isinstance(reply, Answered)
         assert "def kernel_function" in reply.text
         assert "slot-1" in reply.text
@@ -42,51 +42,51 @@ class TestEachProtocol:
         assert used.dollars == pytest.approx((60 * 2.0 + 40 * 0.5 + 20 * 10.0) / 1e6)
         assert not used.estimated
 
-    def test_a_refusal_a_cut_and_an_empty_reply_are_typed_and_paid(self, one, model, stream):
-        refused = one(model, "slot-2 [[refuse]]", stream=stream)
-        cut = one(model, "slot-3 [[truncate]]", stream=stream)
-        empty = one(model, "slot-4 [[empty]]", stream=stream)
+    def test_a_refusal_a_cut_and_an_empty_reply_are_typed_and_paid(self, ask_one, model, stream):
+        refused = ask_one(model, "slot-2 [[refuse]]", stream=stream)
+        cut = ask_one(model, "slot-3 [[truncate]]", stream=stream)
+        empty = ask_one(model, "slot-4 [[empty]]", stream=stream)
         assert isinstance(refused, Refused)
         assert isinstance(cut, Truncated)
         assert cut.text
         assert isinstance(empty, Empty)
         assert all(reply.usage.dollars > 0 for reply in (refused, cut, empty))
 
-    def test_every_transient_fault_is_tried_again(self, one, ledger, model, stream):
+    def test_every_transient_fault_is_tried_again(self, ask_one, ledger, model, stream):
         faults = [fault for fault in TRANSIENT if stream or fault not in ("early", "inner")]
         limits = {"max_tries": 20, "backoff_seconds": 0.01, "backoff_cap_seconds": 0.02, "deadline_seconds": 5}
-        reply = one(model, f"slot-5 {model} {stream} [[{' '.join(faults)}]]", stream=stream, limits=limits)
+        reply = ask_one(model, f"slot-5 {model} {stream} [[{' '.join(faults)}]]", stream=stream, limits=limits)
         assert isinstance(reply, Answered)
         cost = ledger.cost()
         assert cost.calls == 1
         assert cost.lost + cost.turned_away == len(faults)
         assert cost.turned_away == 5
 
-    def test_a_hang_and_a_slow_drip_end_at_the_deadline(self, one, model, stream):
+    def test_a_hang_and_a_slow_drip_end_at_the_deadline(self, ask_one, model, stream):
         limits = {"deadline_seconds": 0.4, "max_tries": 3, "backoff_seconds": 0.01}
-        reply = one(model, f"slot-6 {model} {stream} [[hang drip]]", stream=stream, limits=limits)
+        reply = ask_one(model, f"slot-6 {model} {stream} [[hang drip]]", stream=stream, limits=limits)
         assert isinstance(reply, Answered)
 
-    def test_what_no_retry_mends_is_not_tried_again(self, one, model, stream):
+    def test_what_no_retry_mends_is_not_tried_again(self, ask_one, model, stream):
         kinds = {"400": NoReplyReason.REJECTED, "quota": NoReplyReason.QUOTA}
         for fault, kind in kinds.items():
-            reply = one(model, f"slot-7 {model} {stream} [[{fault}x9]]", stream=stream)
+            reply = ask_one(model, f"slot-7 {model} {stream} [[{fault}x9]]", stream=stream)
             assert isinstance(reply, Unanswered)
             assert (reply.reason, reply.tries) == (kind, 1)
 
-    def test_a_prompt_that_the_filter_refuses_is_a_refusal(self, one, model, stream):
-        assert isinstance(one(model, f"slot-8 {model} {stream} [[filterx9]]", stream=stream), Refused)
+    def test_a_prompt_that_the_filter_refuses_is_a_refusal(self, ask_one, model, stream):
+        assert isinstance(ask_one(model, f"slot-8 {model} {stream} [[filterx9]]", stream=stream), Refused)
 
-    def test_tries_are_bounded(self, one, model, stream):
+    def test_tries_are_bounded(self, ask_one, model, stream):
         limits = {"max_tries": 3, "backoff_seconds": 0.01}
-        reply = one(model, f"slot-9 {model} {stream} [[529x9]]", stream=stream, limits=limits)
+        reply = ask_one(model, f"slot-9 {model} {stream} [[529x9]]", stream=stream, limits=limits)
         assert isinstance(reply, Unanswered)
         assert (reply.reason, reply.tries) == (NoReplyReason.SERVER, 3)
 
 
-def test_a_server_that_asks_for_more_time_than_there_is_is_not_waited_for(one):
+def test_a_server_that_asks_for_more_time_than_there_is_is_not_waited_for(ask_one):
     limits = {"give_up_seconds": 0.04, "backoff_seconds": 0.0}
-    reply = one("openai", "slot-10 [[429x9]]", limits=limits)
+    reply = ask_one("openai", "slot-10 [[429x9]]", limits=limits)
     assert isinstance(reply, Unanswered)
     assert (reply.reason, reply.tries) == (NoReplyReason.RATE, 1)
 
@@ -157,10 +157,10 @@ def test_no_more_calls_are_in_flight_than_the_limits_allow(serve, store, ledger,
     assert max(event["most_open"] for event in server.events("served")) <= 6 * 2
 
 
-def test_an_unanswered_request_is_asked_again_by_a_later_run(one):
+def test_an_unanswered_request_is_asked_again_by_a_later_run(ask_one):
     limits = {"max_tries": 1}
-    assert one("openai", "slot-22 [[500]]", limits=limits).status == "unanswered"
-    assert one("openai", "slot-22 [[500]]", limits=limits).status == "answered"
+    assert ask_one("openai", "slot-22 [[500]]", limits=limits).status == "unanswered"
+    assert ask_one("openai", "slot-22 [[500]]", limits=limits).status == "answered"
 
 
 def test_the_call_cap_is_never_passed(serve, store, tmp_path, options):
@@ -189,7 +189,7 @@ def test_the_dollar_cap_is_never_passed_and_waits_for_calls_to_settle(plain_serv
     assert ledger.cost().paid_usd == pytest.approx(10 * real)
 
 
-def test_a_truncated_reply_can_be_continued(one, plain_server, store, ledger, options):
+def test_a_truncated_reply_can_be_continued(ask_one, plain_server, store, ledger, options):
     table = table_for(plain_server.port)
     first = request_to(table, "anthropic", "slot-23 [[truncate]]")
     reply = ask({"it": first}, table=table, store=store, ledger=ledger, options=options)["it"]

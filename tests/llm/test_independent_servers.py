@@ -1,6 +1,6 @@
-"""The protocols as others understand them: servers from PyPI that we did not write, each as a process of its own.
+"""The protocols as others understand them: servers from PyPI, written by others, each as a process of its own.
 
-They cannot fail on purpose: the rounds with faults go through a proxy of ours, which passes their answers on or not.
+They cannot fail on purpose: rounds with faults go through a proxy, which passes their answers on or not.
 """
 
 from __future__ import annotations
@@ -179,9 +179,9 @@ def check_waits(arrived):
     """After a 429 the same slot came back, and no sooner than `Retry-After` says."""
     for slot in {event["slot"] for event in arrived}:
         calls = [event for event in arrived if event["slot"] == slot]
-        for one, next_one in pairwise(calls):
-            assert one["fault"] in (*BEFORE, *AFTER)
-            assert one["fault"] != "429" or next_one["time"] - one["time"] >= 0.9 * RETRY_AFTER_S
+        for call, following in pairwise(calls):
+            assert call["fault"] in (*BEFORE, *AFTER)
+            assert call["fault"] != "429" or following["time"] - call["time"] >= 0.9 * RETRY_AFTER_S
 
 
 def test_llm_mock_api_s_ninety_slots_through_faults_are_each_paid_once(llm_mock_api, before, store, ledger, options):

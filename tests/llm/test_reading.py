@@ -58,20 +58,20 @@ WRITTEN = {
 
 @pytest.mark.parametrize("text", WRITTEN.values(), ids=list(WRITTEN))
 def test_the_kernel_is_found_however_it_is_written(text):
-    found = kernel_in(text, NAME)
-    assert isinstance(found, Extracted)
-    assert found.kernel.source == GOOD
+    extraction = kernel_in(text, NAME)
+    assert isinstance(extraction, Extracted)
+    assert extraction.kernel.source == GOOD
 
 
 def test_the_last_of_several_definitions_wins():
     later = GOOD.replace("return x", "return x + 0")
-    found = kernel_in(f"```python\n{GOOD}```\nBetter:\n```python\n{later}```", NAME)
-    assert found.kernel.source == later
+    extraction = kernel_in(f"```python\n{GOOD}```\nBetter:\n```python\n{later}```", NAME)
+    assert extraction.kernel.source == later
 
 
 def test_the_description_is_the_first_paragraph_of_prose():
-    found = kernel_in(WRITTEN["a python fence"], NAME)
-    assert found.description == "Wider tiles help here."
+    extraction = kernel_in(WRITTEN["a python fence"], NAME)
+    assert extraction.description == "Wider tiles help here."
 
 
 MISSING = {
@@ -87,10 +87,10 @@ MISSING = {
 
 @pytest.mark.parametrize("reason", MISSING)
 def test_a_reply_without_a_kernel_says_why(reason):
-    found = kernel_of(MISSING[reason], NAME)
-    assert isinstance(found, NotExtracted)
-    assert found.reason is reason
-    assert found.detail
+    extraction = kernel_of(MISSING[reason], NAME)
+    assert isinstance(extraction, NotExtracted)
+    assert extraction.reason is reason
+    assert extraction.detail
 
 
 def test_a_truncated_reply_with_a_whole_kernel_is_usable():
@@ -107,18 +107,18 @@ TEXTS = st.lists(SHARDS | st.text(max_size=12), max_size=25).map("".join)
 
 @given(TEXTS)
 def test_extraction_never_raises_and_what_it_finds_defines_the_entry(text):
-    found = kernel_of(answered(text), NAME)
-    if isinstance(found, Extracted):
-        names = compile(found.kernel.source, "k", "exec").co_names
+    extraction = kernel_of(answered(text), NAME)
+    if isinstance(extraction, Extracted):
+        names = compile(extraction.kernel.source, "k", "exec").co_names
         assert NAME in names
-    assert isinstance(found, Extracted | NotExtracted)
+    assert isinstance(extraction, Extracted | NotExtracted)
 
 
 @given(st.text(alphabet=string.ascii_letters + " .,\n", max_size=200), st.sampled_from(["python", "py", "", "triton"]))
 def test_prose_around_a_fence_does_not_matter(prose, language):
-    found = kernel_in(f"{prose}\n```{language}\n{GOOD}```\n{prose}", NAME)
-    assert isinstance(found, Extracted)
-    assert found.kernel.source == GOOD
+    extraction = kernel_in(f"{prose}\n```{language}\n{GOOD}```\n{prose}", NAME)
+    assert isinstance(extraction, Extracted)
+    assert extraction.kernel.source == GOOD
 
 
 JSON = st.recursive(
@@ -238,9 +238,9 @@ def cut(text):
 
 def test_code_that_parses_and_may_lack_its_last_lines_is_cut_off():
     """Cut after a whole line: what is there parses, and is not the kernel."""
-    found = kernel_of(cut(f"```python\n{GOOD}"), NAME)
-    assert isinstance(found, NotExtracted)
-    assert found.reason is NoKernel.TRUNCATED
+    extraction = kernel_of(cut(f"```python\n{GOOD}"), NAME)
+    assert isinstance(extraction, NotExtracted)
+    assert extraction.reason is NoKernel.TRUNCATED
 
 
 def test_fences_inside_a_docstring_do_not_end_the_kernel():
@@ -248,17 +248,17 @@ def test_fences_inside_a_docstring_do_not_end_the_kernel():
         "return x", '"""Doubles.\n\n    ```python\n    kernel_function(x)\n    ```\n    """\n    return x'
     )
     assert "```" in told
-    found = kernel_in(f"Like this:\n```python\n{told}```\nDone.", NAME)
-    assert isinstance(found, Extracted)
-    assert found.kernel.source == told
+    extraction = kernel_in(f"Like this:\n```python\n{told}```\nDone.", NAME)
+    assert isinstance(extraction, Extracted)
+    assert extraction.kernel.source == told
 
 
 def test_a_kernel_and_its_host_function_in_two_blocks_are_one_source():
     kernel = "import triton\n\n\n@triton.jit\ndef inner(x):\n    pass\n"
     host = "def kernel_function(x):\n    inner[(1,)](x)\n    return x\n"
-    found = kernel_in(f"The kernel:\n```python\n{kernel}```\nIts host function:\n```python\n{host}```\n", NAME)
-    assert isinstance(found, Extracted)
-    assert found.kernel.source == f"{kernel}\n\n{host}"
+    extraction = kernel_in(f"The kernel:\n```python\n{kernel}```\nIts host function:\n```python\n{host}```\n", NAME)
+    assert isinstance(extraction, Extracted)
+    assert extraction.kernel.source == f"{kernel}\n\n{host}"
 
 
 MANNERS = ("goes on", "opens the fence again", "says sorry first", "begins anew", "anew, bare")
@@ -274,8 +274,8 @@ def test_a_continuation_gives_the_whole_kernel_however_it_goes_on(place, manner)
         "begins anew": f"```python\n{GOOD}```\n", "anew, bare": f"{GOOD}```\n",
     }  # fmt: skip
     ways = [joined(first, answered(text)) for text in continuations(first.text, texts[manner])]
-    found = [one for way in ways if isinstance(one := kernel_of(way, NAME), Extracted)]
-    assert found
+    extraction = [kernel for way in ways if isinstance(kernel := kernel_of(way, NAME), Extracted)]
+    assert extraction
     namespace: dict = {}
-    exec(found[0].kernel.source, namespace)
+    exec(extraction[0].kernel.source, namespace)
     assert namespace[NAME](3) == 3

@@ -153,3 +153,8 @@ def test_a_killed_run_goes_on_to_the_same_selection(project, finished):
         project.succeeds(*project.DRY, options=("--unlock",))
     project.succeeds(*project.DRY)
     assert selections(project) == selections(finished)
+
+
+def test_a_dry_run_leaves_no_build_that_a_real_run_would_find(finished):
+    """A dry backend's builds are empty: under a real key they would be taken for what a kernel compiles to."""
+    assert list((finished.folder / "results" / "store").glob("build/**/*.json")) == []

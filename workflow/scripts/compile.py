@@ -13,9 +13,10 @@ from kopt.stages.compile import CompileSettings, compile_candidates, failed_slot
 def main(job: Job) -> None:
     settings, target = job.settings(CompileSettings), target_of(job)
     backend = load_backend(settings.backend)
+    candidates = read_table(job.path("candidates"), Candidate)
     build = backend.build(target, workers=job.number("threads"), seconds=settings.build_seconds)
     with environment_set(NO_GPU):
-        rows, builds = compile_candidates(read_table(job.path("candidates"), Candidate), target, build=build)
+        rows, builds = compile_candidates(candidates, target, build=build, kept=backend.builds)
     marked = mark_duplicates(rows, read_tables(job.paths("earlier"), BuildRow), chunks=job.number("chunks"))
     write_records(job.paths("records"), marked, builds)
     write_text(job.path("failed"), failed_slots(marked))

@@ -10,6 +10,7 @@ from typing import Protocol
 from kopt.device.cuda.sheets import Sheet, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Recorded, Samples, failure, mutation
 from kopt.device.reference.distributions import DISTRIBUTIONS, TIMED, Draw, derive_seed
+from kopt.device.reference.rejection import right_ghost_reason
 from kopt.errors import DeviceError, WorkerDied
 from kopt.model.build import Phase
 from kopt.model.problem import Problem
@@ -228,10 +229,7 @@ class TimedBatch:
         ghost = referee.call("judge", 0, at, seconds=PREPARE_S)
         referee.call("fill_with_nan", 0, seconds=CHECK_S)
         if ghost.right:
-            return Incorrect(
-                judge=JUDGE,
-                reason="with every launch left out the output is still right: the Triton kernel does not make it",
-            )
+            return Incorrect(judge=JUDGE, reason=right_ghost_reason(self.processes.problem.seed.language))
         return None
 
     def _check_replay(self, name: str, workload: str, place: int) -> Verdict | None:

@@ -15,6 +15,7 @@ from kopt.device.cuda.sheets import Slot, Slots, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Recorded, VerificationOutcome, failure, mutation
 from kopt.device.reference.compare import Contract
 from kopt.device.reference.distributions import Draw, derive_seed, plan
+from kopt.device.reference.rejection import no_launch_reason
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
@@ -179,7 +180,7 @@ class Verifier:
         if report.phase:
             return failure(_phase(report.phase), report.reason)
         if not report.launches:
-            return failure(Phase.FALLBACK, "the entry point launches no Triton kernel")
+            return failure(Phase.FALLBACK, no_launch_reason(self._processes.problem.seed.language))
         if argument := forbidden_argument(self._processes.problem, sheet, report.mutated):
             return mutation(argument)
         violation = self._contract(sheet.workload, draw_index).violation(report.output)

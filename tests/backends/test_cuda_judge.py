@@ -3,12 +3,16 @@
 from pathlib import Path
 
 import pytest
-from kopt.stages.evaluate_cuda import Plan, Records
 
+from kopt.backends.cuda_judge import Records
 from kopt.device.cuda.race import JudgedKernel
+from kopt.jobs.target import ProblemOnTarget
 from kopt.load_config import load_device
 from kopt.model.build import Phase
 from kopt.model.environment import Environment
+from kopt.model.judged import JudgedWrong
+from kopt.model.options import JudgeOptions, MeasureOptions
+from kopt.model.problem import ProblemFacts
 from kopt.model.timing import Measured, WorkloadTiming
 from kopt.model.trial import BuildRow
 from kopt.model.verdict import Failed, Incorrect, Passed
@@ -16,7 +20,8 @@ from kopt.problem.folder import load
 from kopt.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
-PLAN = Plan(seed=0, workers=8, seconds=90, wait_s=60, warmup=25, repeat=100)
+MEASURE = MeasureOptions(benchmark_warmup=25, benchmark_repeat=100, workers_per_gpu=8, gpu_wait_seconds=60)
+OPTIONS = JudgeOptions(seed=0, judge_seconds=90, measure=MEASURE)
 ROW = BuildRow(round=1, attempt=0, slot=3, kernel="k", status="built", fingerprint="f", build="b", chunk=0)
 FIRST, SECOND = (
     Environment(gpu="H100", uuid=f"GPU-{at}", driver="580", torch="2.11", triton="3.6", evaluator="e") for at in "12"
@@ -33,7 +38,8 @@ def timing(where: Environment) -> Measured:
 def records(tmp_path):
     """Records as a job finds them that has these GPUs at hand."""
     problem, device = load(ROOT / "config/problems/softmax"), load_device("h100", ROOT)
-    return lambda *here, plan=PLAN: Records(problem, device, Store(tmp_path), plan, here)
+    target = ProblemOnTarget(problem, ProblemFacts(dtype=problem.dtype, workloads=()), device, Store(tmp_path))
+    return lambda *here, options=OPTIONS: Records(target, options, here)
 
 
 def test_a_verdict_and_a_time_are_found_again_on_the_same_device(records):
@@ -49,8 +55,9 @@ def test_a_time_of_another_device_does_not_count(records):
 
 
 def test_a_time_of_another_length_does_not_count(records):
+    shorter = OPTIONS.model_copy(update={"measure": MEASURE.model_copy(update={"benchmark_repeat": 50})})
     records(FIRST).keep(ROW, JudgedKernel(verdict=PASSED, timing=timing(FIRST)))
-    assert records(FIRST, plan=PLAN.model_copy(update={"repeat": 50})).known(ROW) is None
+    assert records(FIRST, options=shorter).known(ROW) is None
 
 
 def test_a_source_with_the_fingerprint_of_another_shares_its_time_and_not_its_verdict(records):
@@ -64,11 +71,24 @@ def test_a_wrong_kernel_is_not_judged_again(records):
     wrong = Incorrect(judge="cuda", reason="off by one", checks=())
     records(FIRST).keep(ROW, JudgedKernel(verdict=wrong))
     known = records(SECOND).known(ROW)
-    assert (known.verdict, known.timing) == (wrong, None)
+    assert known == JudgedWrong(verdict=wrong, evaluation=known.evaluation)
 
 
 @pytest.mark.parametrize("phase", [Phase.TIMEOUT, Phase.CRASH, Phase.ROOFLINE])
 def test_what_the_machine_may_be_to_blame_for_is_tried_again(records, phase):
     told = records(FIRST).keep(ROW, JudgedKernel(verdict=Failed(judge="cuda", phase=phase, reason="it did")))
     assert told.verdict.phase == phase
+    assert records(FIRST).known(ROW) is None
+
+
+def test_a_kernel_that_passed_earlier_and_fails_now_has_failed(records):
+    """The judge that says so now counts: a verdict from before is no right kernel without a time."""
+    records(FIRST).keep(ROW, JudgedKernel(verdict=PASSED, timing=timing(FIRST)))
+    wrong = Incorrect(judge="cuda", reason="off by one", checks=())
+    assert records(SECOND).keep(ROW, JudgedKernel(verdict=wrong)).verdict == wrong
+
+
+def test_a_kernel_that_passes_without_a_time_has_failed_and_is_judged_again(records):
+    judged = records(FIRST).keep(ROW, JudgedKernel(verdict=PASSED))
+    assert judged.verdict.verdict == "failed"
     assert records(FIRST).known(ROW) is None

@@ -5,21 +5,24 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from kopt.stages.measure_cuda import FinalsOptions, MeasureContext, table_lines, with_finals
 
+from kopt.backends import cuda_finals
+from kopt.backends.cuda_finals import measure_anew, with_finals
 from kopt.device.cuda import judge as judge_cuda
 from kopt.device.cuda.environment import environment
 from kopt.device.hardware.measured import MeasuredDevice
+from kopt.jobs.target import ProblemOnTarget
 from kopt.load_config import load_device
 from kopt.model.build import Phase
 from kopt.model.kernel import ProposalStatus
+from kopt.model.options import JudgeOptions, MeasureOptions
 from kopt.model.problem import ProblemFacts
 from kopt.model.timing import Finals, Measured, WorkloadTiming
 from kopt.model.trial import RankRow, Trial
 from kopt.model.verdict import Failed, Passed
+from kopt.report.finals import table_lines
 from kopt.report.terminal import final_lines
 from kopt.run.final import measured_figures
-from kopt.stages import measure_cuda as measure
 from kopt.store import Store
 from tests.device.small import SCALE
 
@@ -83,15 +86,16 @@ def test_a_failure_that_may_be_the_machines_fault_is_measured_again(phase, measu
     finals = Finals(timings={}, verdicts={"seed": Failed(judge="cuda", phase=phase, reason="it fails now")})
     found = MeasuredDevice(device=load_device("h100", ROOT), uuid="GPU-1", driver="1", read_gb_s=3000.0)
     here, done = environment("H100", "GPU-1", "1"), []
-    monkeypatch.setattr(measure, "leased", lambda *_, **__: nullcontext(found))
-    monkeypatch.setattr(measure, "environments", lambda: [here])
-    monkeypatch.setattr(measure, "environment", lambda *_: here)
+    monkeypatch.setattr(cuda_finals, "leased", lambda *_, **__: nullcontext(found))
+    monkeypatch.setattr(cuda_finals, "environments", lambda: [here])
+    monkeypatch.setattr(cuda_finals, "environment", lambda *_: here)
     monkeypatch.setattr(judge_cuda, "measure_finalists", lambda *_, **__: done.append(1) or finals)
     facts = ProblemFacts(dtype=SCALE.dtype, workloads=())
-    scene = MeasureContext(SCALE, facts, found.device, Store(tmp_path))
-    course = FinalsOptions(seed=1, warmup=1, repeat=10, workers=1, seconds=9.0, wait_s=1.0)
+    target = ProblemOnTarget(SCALE, facts, found.device, Store(tmp_path))
+    measure = MeasureOptions(benchmark_warmup=1, benchmark_repeat=10, workers_per_gpu=1, gpu_wait_seconds=1.0)
+    options = JudgeOptions(seed=1, judge_seconds=9.0, measure=measure)
     for _ in range(2):
-        assert scene.measure({"seed": SCALE.seed}, (), course) == finals
+        assert measure_anew({"seed": SCALE.seed}, (), target, options, purpose="test") == finals
     assert len(done) == measurements
 
 
