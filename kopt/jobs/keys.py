@@ -42,7 +42,7 @@ class VerdictKey(Key):
     kind: ClassVar[str] = "verdict"
     incidental: ClassVar[frozenset[str]] = frozenset({"checks", "reason"})
     """Errors differ from run to run where a kernel adds in no fixed order; that it passed must not."""
-    schema_version: ClassVar[int] = 2  # 2: launches run again on new inputs, watched for races
+    schema_version: ClassVar[int] = 3  # 3: the judge's code is part of the key
     kernel: str
     entry: str
     problem: str

@@ -101,19 +101,25 @@ def test_another_pool_size_keeps_the_seeds_build_and_verdict(finished):
     assert {"select", "expand"} <= finished.planned(*finished.DRY, "candidate_pool_size=3")
 
 
-def test_an_early_stop_leaves_the_later_rounds_empty(project):
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory, new_project):
+    """A run of the strategy noop that stops after one of its two rounds."""
+    project = new_project(tmp_path_factory.mktemp("stopped"))
     project.succeeds(
         "problem=softmax", "run=t", "rounds=2", "strategy=noop", "models=[]", "judge=dry", "max_no_improvement=1"
     )
-    trials = read_table(project.file("trials.parquet"), Trial)
+    return project
+
+
+def test_an_early_stop_leaves_the_later_rounds_empty(stopped):
+    trials = read_table(stopped.file("trials.parquet"), Trial)
     assert [t.status for t in trials if t.round == 1 and t.attempt == 0] == ["none"] * 4
     assert [t.status for t in trials if t.round == 2 and t.attempt == 0] == ["skipped"] * 4
 
 
-def test_noop_proposes_nothing_and_returns_the_seed(project):
-    project.succeeds("problem=softmax", "run=t", "rounds=1", "strategy=noop", "models=[]", "judge=dry")
-    seed = (project.folder / "config/problems/softmax/kernel.py").read_text()
-    assert project.file("best_kernel.py").read_text() == seed
+def test_noop_proposes_nothing_and_returns_the_seed(stopped):
+    seed = (stopped.folder / "config/problems/softmax/kernel.py").read_text()
+    assert stopped.file("best_kernel.py").read_text() == seed
 
 
 def kill_everything(process):
