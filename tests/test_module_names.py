@@ -41,8 +41,12 @@ def file_of(name: str) -> Path | None:
 def exists(name: str) -> bool:
     """Whether it is a module, or a name that a module binds at its top level."""
     parent, _, attribute = name.rpartition(".")
-    if file_of(name) or (file := file_of(parent)) is None:
-        return file_of(name) is not None
+    if file_of(name):
+        return True
+    file = file_of(parent)
+    if file is None:  # a member of a class
+        owner = file_of(parent.rpartition(".")[0])
+        return exists(parent) and owner is not None and re.search(rf"\b{attribute}\b", owner.read_text()) is not None
     return re.search(rf"^(?:(?:def|class) {attribute}\b|{attribute}\b.*=)", file.read_text(), re.M) is not None
 
 
@@ -62,13 +66,17 @@ def above(target: str, module: str) -> bool:
     return any(there is not None and here is not None and there < here for there, here in pairs)
 
 
+LISTED = {("kopt.llm.table", "kopt.llm.providers")}
+"""Modules that list the names of a higher package's modules to check a setting, and import none of them."""
+
+
 def test_every_named_module_exists():
     assert [(str(path), name) for path in MODULES for name in named(path) if file_of(name) is None] == []
 
 
 def test_no_named_module_is_of_a_higher_layer():
     pairs = [(module_name(path), name) for path in MODULES for name in named(path)]
-    assert [(module, name) for module, name in pairs if above(name, module)] == []
+    assert [(module, name) for module, name in pairs if above(name, module) and (module, name) not in LISTED] == []
 
 
 def test_every_name_between_backticks_exists():
