@@ -81,7 +81,7 @@ class ModelClassifier:
             kernel_source(row.kernel, self.asker.store),
             [technique for technique in self.taxonomy if technique.name not in decided],
             decided=decided,
-            build=built_named(row.build, self.asker.store),
+            build=built_named(row.build, self.asker.store) if row.build else None,
             device=self.device,
         )
 

@@ -5,6 +5,8 @@ import re
 import pytest
 
 RUN = ("problem=softmax", "run=t", "rounds=2", "models=[kopt-rewrite]", "judge=cuda")
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("plan")]
+
 ON_GPU = {"device", "baseline", "evaluate", "evaluate_repair", "rank", "profile", "outcome"}
 
 
