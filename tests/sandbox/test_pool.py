@@ -16,7 +16,9 @@ from kopt.sandbox.pipe import ASKED, Report
 from kopt.sandbox.pool import Died, Outcome, Raised, Returned, TimedOut, run_forked
 from kopt.sandbox.processes import descendants
 
-QUICK = Limits(wall_s=20.0, data_bytes=1 << 30)
+INHERITED = 4 << 30
+"""Memory that a forked child may have from the process that runs the tests, whatever ran in it before, bytes."""
+QUICK = Limits(wall_s=20.0, data_bytes=INHERITED + (1 << 30))
 
 
 def outcomes(*tasks, workers=2, limits=QUICK) -> list[Outcome]:
