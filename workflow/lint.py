@@ -1,4 +1,4 @@
-"""`snakemake --lint`, with what it may find here and why.  Exits 1 when it finds anything else.
+"""Run `snakemake --lint`, without the findings that `IGNORED` lists with reasons; exit 1 on any other finding.
 
 python workflow/lint.py
 """

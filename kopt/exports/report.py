@@ -1,4 +1,4 @@
-"""The report of the run: one page of HTML."""
+"""Write the report of the run, one page of HTML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a provider must do, and what the rest of `kopt.llm` knows of one.
+"""Define the interface of a provider, through which the rest of `kopt.llm` uses it.
 
 A provider is a protocol: how a request, a reply, a stream of events, a batch and an error are written.  Its functions
 are pure; a `Connection` talks to one server.  Retries, deadlines, prices and keys are not a provider's business.

@@ -1,4 +1,4 @@
-"""The build of a candidate, made without a GPU: launches, resources and fingerprint, or why there is none."""
+"""Define the build of a candidate, made without a GPU: launches, resources and fingerprint, or the failure."""
 
 from __future__ import annotations
 

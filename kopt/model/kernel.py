@@ -1,4 +1,4 @@
-"""A kernel, which is source text with an entry point; and a candidate, which is a kernel and how it came to be."""
+"""Define a kernel, source text with an entry point, and a candidate, a kernel and how it came to be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A problem: reference program, seed kernel, workloads, and the facts that follow from them."""
+"""Define a problem: reference program, seed kernel, workloads, and the facts that follow from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find a problem's folder, and read it in the format that it is in."""
+"""Find a problem's folder, and read the problem in its format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prompt that asks for the lessons of a round, and the reading of its answer."""
+"""Write the prompt that asks for the lessons of a round, and read its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prompt that sends a failed kernel back with its error."""
+"""Write the prompt that sends a failed kernel back with its error."""
 
 from __future__ import annotations
 

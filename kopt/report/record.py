@@ -1,4 +1,4 @@
-"""Everything that a report shows, as one value."""
+"""Define the value that holds everything that a report shows."""
 
 from __future__ import annotations
 

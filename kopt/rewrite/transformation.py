@@ -1,4 +1,4 @@
-"""What a transformation is: it finds its sites in a module, and each site changes the source."""
+"""Define a transformation: it finds its sites in a module, and each site changes the source."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of a run: its best kernel against the seed and the baselines."""
+"""Compute the final figures of a run: its best kernel against the seed and the baselines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run was made with, as a file in its folder: enough to make it again, and to load it."""
+"""Make the manifest of a run, a file in its folder: settings, versions and device, to repeat the run and to load it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of one round, all its attempts together."""
+"""Define the tables of one round, all its attempts together."""
 
 from __future__ import annotations
 

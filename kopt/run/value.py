@@ -1,4 +1,4 @@
-"""A finished run as one value, and what follows from it."""
+"""Define a finished run as one value, and derive figures from it."""
 
 from __future__ import annotations
 

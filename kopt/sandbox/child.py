@@ -1,4 +1,4 @@
-"""Live the life of a forked child: enter the cage, run a task, report; `kopt.sandbox.pool` watches it."""
+"""Run a task in a forked child: enter the cage, call the task, report; `kopt.sandbox.pool` watches the child."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fan-out: which proposer is asked about which parent, in which direction, in which slot."""
+"""Share out a round's slots: each asks one proposer about one parent, in one direction."""
 
 from __future__ import annotations
 

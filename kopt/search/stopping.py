@@ -1,4 +1,4 @@
-"""When to stop, and what counts as an improvement."""
+"""Decide when to stop, and what counts as an improvement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NOISE = 0.003
 
 
 def improved(best_ms: float, previous_ms: float, noise: float) -> bool:
-    """Tell whether the best time fell by more than the noise (a fraction; 0 for estimates)."""
+    """Return whether the best time fell by more than the noise (a fraction; 0 for estimates)."""
     return best_ms < previous_ms * (1.0 - noise)
 
 

@@ -1,6 +1,6 @@
-"""Stage compile: build every candidate without a GPU, and find which kernels are new.
+"""Stage `compile`: build every candidate without a GPU, and mark duplicates.
 
-Dedup happens here, before any GPU time: of equal fingerprints in a run only the first is judged.
+Only the first of a run's candidates with equal fingerprints is judged, so that duplicates take no time of a GPU.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class CompileSettings(Value):
 def compile_candidates(
     candidates: Sequence[Candidate], target: ProblemOnTarget, *, build: Builder, kept: bool = True
 ) -> tuple[list[BuildRow], dict[int, Build]]:
-    """Build an attempt's candidates; builds in the store are not made again.
+    """Build an attempt's candidates, or read their builds from the store.
 
     Args:
         candidates: the attempt's candidates.
         target: the problem, the device to build for, and the store.
-        build: makes the builds that are missing.
-        kept: whether builds are kept in the store and found there; those of a dry backend are not, since another run
-            on the same store would take them for real ones.
+        build: makes the builds that the store does not hold.
+        kept: whether builds are stored and looked up; builds of a dry backend are not, since another run on the same
+            store would take them for real builds.
 
     Returns:
         A row for each candidate, not yet deduplicated, and the builds by slot.
@@ -70,14 +70,14 @@ def first_of_each(names: Mapping[int, str]) -> dict[str, list[int]]:
 
 
 def mark_duplicates(rows: Sequence[BuildRow], earlier: Sequence[BuildRow], *, chunks: int) -> list[BuildRow]:
-    """Name the first candidate of every fingerprint, and spread the new kernels evenly over the chunks.
+    """Mark the duplicates of earlier candidates, and spread the new kernels evenly over the chunks.
 
-    A source that was tried before without success is a duplicate too: it would fail again.
+    A source that failed before is a duplicate too, since it would fail again.
 
     Args:
         rows: this attempt's builds.
         earlier: the builds of the run so far.
-        chunks: how many evaluate jobs there are.
+        chunks: number of evaluate jobs.
     """
     first = {behaviour(row): _name(row) for row in reversed([r for r in earlier if r.kernel and not r.duplicate_of])}
     marked = []
@@ -90,12 +90,12 @@ def mark_duplicates(rows: Sequence[BuildRow], earlier: Sequence[BuildRow], *, ch
 
 
 def failed_slots(rows: Sequence[BuildRow]) -> str:
-    """List the slots that failed to build, a line each: what a repair has to do."""
+    """List the slots that failed to build, a line each, for the next attempt to repair."""
     return "".join(f"{row.slot}\n" for row in rows if row.status == "failed")
 
 
 def write_records(folders: Sequence[Path], rows: Sequence[BuildRow], builds: Mapping[int, Build]) -> None:
-    """Write a file for each slot for people to read: the build, or the row that says why there is none."""
+    """Write a file for each slot for people to read: the build, or the row with the reason why there is none."""
     for folder in folders:
         for row in rows:
             write_value(folder / f"{row.slot}.json", builds.get(row.slot, row))

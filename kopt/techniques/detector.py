@@ -1,4 +1,4 @@
-"""What a detector of a technique is, and what it looks at: source, PTX, launches, device."""
+"""Define a detector of a technique, and what it looks at: source, PTX, launches, device."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def program_names(kernel: Function) -> set[str]:
 
 
 def on_programs(node: ast.AST, tainted: set[str]) -> bool:
-    """Tell whether an expression reads the program's place in the grid."""
+    """Return whether an expression reads the program's place in the grid."""
     return bool(names(node) & tainted) or bool(calls(node, "program_id"))
 
 

@@ -1,4 +1,4 @@
-"""Rule finish: what the user takes home."""
+"""Rule `finish`: write the exports of the run, and its last lines on the terminal."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Words of the command line that several commands take, and the files, problems and settings that they name."""
+"""Parse arguments that several commands share, and load the files, problems and settings that they name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layers that the corpus goes through: the CPU stage, and judges without and with a GPU.
+"""Run the corpus through its layers: the CPU stage, and judges without and with a GPU.
 
 Each function runs in a process of its own (`kopt.sandbox.fresh`).
 """

@@ -1,4 +1,4 @@
-"""The estimate of what a run's language models will cost, by its settings."""
+"""Estimate the cost of a run's language models from the run's settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Input sheets: draws as contestants and the timer get them, and the slots in which contestants get them."""
+"""Make input sheets, which pass draws to contestants and the timer, and the slots in which contestants get them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anthropic's Messages API, over the SDK `anthropic`."""
+"""Speak Anthropic's Messages API, over the SDK `anthropic`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API, over the SDK `openai`."""
+"""Speak OpenAI's Responses API, over the SDK `openai`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""kopt's own format: `problem.py`, `kernel.py` and `problem.yaml` in one folder.
+"""Read kopt's own format: `problem.py`, `kernel.py` and `problem.yaml` in one folder.
 
 `problem.py` holds the reference as in KernelBench (`Model`, `get_inputs`, `get_init_inputs`, sizes as module
 constants), `kernel.py` the seed kernel with `kernel_function`, and `problem.yaml` declares dtype, workloads, tolerance

@@ -1,4 +1,4 @@
-"""The model of a Triton module: its jitted kernels, where they are launched, and where their constants come from.
+"""Model a Triton module: its jitted kernels, where they are launched, and where their constants come from.
 
 A launch or constant that cannot be read off is marked opaque or left out; no source raises an error.
 """

@@ -1,4 +1,4 @@
-"""The transformation to several rows per program: each value of a one-row program gets the rows as first dimension.
+"""Process several rows per program: each value of a one-row program gets the rows as its first dimension.
 
 Scalars that vary with the program become columns `(ROWS, 1)`, tiles `(BLOCK,)` become `(1, BLOCK)` or `(ROWS, BLOCK)`,
 reductions go along the second dimension.  Operands shared by the rows (the vector of a matrix-vector product, the
@@ -51,7 +51,7 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
 
 
 def liftable(kernel: Kernel, axis: int) -> bool:
-    """Tell whether everything that a kernel does with one row along a grid axis can be done with a tile of rows."""
+    """Return whether everything that a kernel does with one row along a grid axis can be done with a tile of rows."""
     known = analyse(kernel)
     programs = [c for c in kernel.called("tl.program_id") if _axis(c) == axis]
     if len(programs) != 1 or any(_axis(c) == axis for c in kernel.called("tl.num_programs")):
@@ -90,7 +90,7 @@ def _known_call(call: cst.Call) -> bool:
 
 
 def _tiled(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
-    """Tell whether a program already takes a run of elements along this axis: `program * BLOCK + arange(BLOCK)`."""
+    """Return whether a program already takes a run of elements along this axis: `program * BLOCK + arange(BLOCK)`."""
     constexpr = {p.name for p in kernel.parameters if p.constexpr}
     for node in kernel.nodes:
         if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Multiply):
@@ -101,7 +101,7 @@ def _tiled(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract], axis: int) -> 
 
 
 def _control_is_common(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
-    """Tell whether no loop bound and no branch varies with the row."""
+    """Return whether no loop bound and no branch varies with the row."""
     tests = [n.test for n in kernel.nodes if isinstance(n, cst.If)]
     bounds = [a.value for loop in kernel.loops if isinstance(loop.iter, cst.Call) for a in loop.iter.args]
     if any(not isinstance(loop.iter, cst.Call) for loop in kernel.loops):
@@ -110,7 +110,7 @@ def _control_is_common(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract], ax
 
 
 def _accessible(call: cst.Call, known: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
-    """Tell whether a load or store can take several rows: its pointer varies with the row, or a load not at all."""
+    """Return whether a load or store can take several rows: its pointer varies with the row, or a load not at all."""
     pointer = syntax.argument(call, 0, "pointer")
     if pointer is None or pointer.value not in known:
         return False

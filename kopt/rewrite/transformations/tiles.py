@@ -1,4 +1,4 @@
-"""Transformations of tile sizes: the compile-time block sizes that a launch passes as literals."""
+"""Transform tile sizes: the compile-time block sizes that a launch passes as literals."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _extent(call: cst.Call) -> str:
 
 
 def _tiles_programs(kernel: Kernel, name: str) -> bool:
-    """Tell whether a constant multiplies something that varies with the program, other than in a loop's bounds."""
+    """Return whether a constant multiplies something that varies with the program, other than in a loop's bounds."""
     known = analyse(kernel)
     bounds = frozenset().union(*(syntax.names(loop.iter) for loop in kernel.loops))
     for line in (n for n in kernel.nodes if isinstance(n, cst.BaseSmallStatement)):
@@ -75,7 +75,7 @@ def _tiles_a_loop(kernel: Kernel, name: str) -> bool:
 
 
 def _counts(grid: Grid, constant: Constant) -> bool:
-    """Tell whether the grid divides by a constant, under the name that carries it."""
+    """Return whether the grid divides by a constant, under the name that carries it."""
     wanted = {constant.variable} if constant.variable else set()
     texts = {f'{grid.meta}["{constant.name}"]', f"{grid.meta}['{constant.name}']"} if grid.meta else set()
     for element in grid.elements:
@@ -86,7 +86,7 @@ def _counts(grid: Grid, constant: Constant) -> bool:
 
 
 def _written_twice(constant: Constant) -> bool:
-    """Tell whether a literal is passed bare and stands elsewhere in the function too: both may belong together."""
+    """Return whether a literal is passed bare and stands elsewhere in the function too: both may belong together."""
     if constant.variable:
         return False
     plain = [a.value for a in constant.launch.call.args if isinstance(a.value, cst.Integer)]
@@ -99,12 +99,12 @@ def _written_twice(constant: Constant) -> bool:
 
 
 def _shared(constant: Constant, module: TritonModule) -> bool:
-    """Tell whether the same literal feeds another kernel or parameter too."""
+    """Return whether the same literal feeds another kernel or parameter too."""
     return any(c is not constant and c.literal is constant.literal for c in module.constants)
 
 
 def unmasked(kernel: Kernel, name: str) -> bool:
-    """Tell whether a load or store of a tile with this dimension has no mask: a larger tile might leave the tensor."""
+    """Return whether a load or store of a tile with this dimension has no mask: a larger tile may leave the tensor."""
     known = analyse(kernel)
     for call in kernel.called("tl.load", "tl.store"):
         pointer = syntax.argument(call, 0, "pointer")
