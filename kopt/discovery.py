@@ -22,7 +22,7 @@ def module_names(package: str, root: Path = PACKAGE) -> tuple[str, ...]:
         root: the folder of kopt itself.
     """
     folder = root.joinpath(*package.split(".")[1:])
-    return tuple(sorted(found.name for found in pkgutil.iter_modules([str(folder)]) if not found.ispkg))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules([str(folder)]) if not module.ispkg))
 
 
 def modules_of(package: str) -> dict[str, ModuleType]:

@@ -66,7 +66,7 @@ def measure_anew(
 
     shelf = store.shelf(Finals)
     stored = (shelf.get(key(where)) for where in environments())
-    finals = next((one for one in stored if one is not None), None)
+    finals = next((finals for finals in stored if finals is not None), None)
     if finals is not None:
         return finals
     with leased(store, wait_s=measure.gpu_wait_seconds) as device:
@@ -147,7 +147,7 @@ def measure_outcome(
         baselines: names of baselines.
 
     Raises:
-        DeviceError: no kernel passes any more, not even the seed.
+        DeviceError: no kernel of the last round passes on the new inputs, or the seed kernel does not.
     """
     for row in sorted(selection, key=lambda row: row.time_ms):
         kernels = {BEST: kernel_named(row.kernel, target.problem, target.store), SEED: target.problem.seed}

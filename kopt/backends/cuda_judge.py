@@ -44,7 +44,7 @@ def judge_by_cuda(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: 
     def judge(rows: Sequence[BuildRow]) -> Mapping[int, Judged]:
         results = {row.slot: judged for row in rows if (judged := records.known(row)) is not None}
         missing = [row for row in rows if row.slot not in results]
-        log.info("%d kernels: %d known on these devices, %d to judge", len(rows), len(results), len(missing))
+        log.info("%d kernels: %d judged before, %d to judge", len(rows), len(results), len(missing))
         if not missing:
             return results
         with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:

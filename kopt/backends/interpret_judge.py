@@ -46,7 +46,7 @@ def judge_by_interpreter(target: ProblemOnTarget, *, seed: int, workers: int, se
             slot: verdict for slot, key in keys.items() if (verdict := shelf.get(key)) is not None
         }
         missing = [row for row in rows if row.slot not in verdicts]
-        log.info("%d kernels: %d verdicts known, %d to find", len(rows), len(verdicts), len(missing))
+        log.info("%d kernels: %d verdicts in the store, %d to find", len(rows), len(verdicts), len(missing))
         for row, verdict in _interpret(missing, problem, store, seed=seed, workers=workers, seconds=seconds):
             verdicts[row.slot] = verdict if is_accident(verdict) else shelf.put(keys[row.slot], verdict)
         return {row.slot: timed(row, verdicts[row.slot], keys[row.slot].digest()) for row in rows}

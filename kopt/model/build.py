@@ -125,7 +125,7 @@ class Built(Value):
 
     status: Literal["built"] = "built"
     fingerprint: str
-    """SHA-256 over what the candidate does on its workloads (`kopt.device.build.fingerprint` says what counts)."""
+    """SHA-256 over the candidate's compiled behaviour on its workloads (see `kopt.device.build.fingerprint`)."""
     workloads: tuple[WorkloadBuild, ...]
 
 

@@ -70,7 +70,7 @@ class TensorSpec(Value):
 
 
 class EagerOp(Value):
-    """One aten operation of the eager reference, with what it moves and computes."""
+    """One aten operation of the eager reference, with the bytes that it moves and the operations that it computes."""
 
     name: str
     bytes: int

@@ -44,7 +44,7 @@ def repair(
     """Ask for the repair of a failed child of `parent`.
 
     Args:
-        context: what every prompt of the run may tell.
+        context: the values that all prompts of the run share.
         parent: the kernel that the child was made from.
         assignment: what the slot was asked to do.
         failed: the child, and how it failed.

@@ -51,7 +51,7 @@ class FinalFigures(Value):
 
 
 class Diagnosed(Value):
-    """The diagnosis of one parent: who made it, and which bottlenecks it names."""
+    """The diagnosis of one parent: the model or the rules that made it, and the bottlenecks that it names."""
 
     round: int
     place: int

@@ -49,7 +49,7 @@ def expand(parents: Sequence[SelectionRow], fan_out: FanOut) -> list[Slot]:
 
 
 def unused(count: int, why: str) -> list[Slot]:
-    """Make the slots of a round in which nobody is asked."""
+    """Make the slots of a round in which no proposer is asked."""
     return [
         Slot(slot=number, parent="", parent_rank=0, bottleneck=0, model="", sample=0, skipped=why)
         for number in range(count)

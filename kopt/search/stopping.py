@@ -16,7 +16,7 @@ def improved(best_ms: float, previous_ms: float, noise: float) -> bool:
 def stop_reason(
     roofline_share: float, without_improvement: int, *, estimated: bool, wanted_share: float, patience: int
 ) -> StopReason | None:
-    """Say why the search should end now, or None.
+    """Return the reason why the search should end now, or None.
 
     Args:
         roofline_share: share of the roofline that the best kernel reaches.

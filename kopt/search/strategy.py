@@ -63,7 +63,7 @@ class Strategy(ABC, Generic[A]):
 
         Args:
             pool: the previous round's parents and its correct children in any order; at least one, some perhaps equal.
-            archive: what the strategy remembered after the round before.
+            archive: the strategy's archive after the previous round.
             width: most parents.
         """
 

@@ -53,7 +53,7 @@ def compile_candidates(
     keys = {slot: build_key(c.kernel, problem, device) for slot, c in wanted.items()} if kept else {}
     builds = {slot: stored for slot, key in keys.items() if (stored := shelf.get(key)) is not None}
     missing = first_of_each({slot: c.kernel for slot, c in wanted.items() if slot not in builds})
-    log.info("%d candidates: %d builds known, %d to make", len(wanted), len(builds), len(missing))
+    log.info("%d candidates: %d builds in the store, %d to make", len(wanted), len(builds), len(missing))
     kernels = [kernel_named(name, problem, store) for name in missing]
     for index, made in build(kernels).items():
         for slot in list(missing.values())[index]:
@@ -82,8 +82,8 @@ def mark_duplicates(rows: Sequence[BuildRow], earlier: Sequence[BuildRow], *, ch
     first = {behaviour(row): _name(row) for row in reversed([r for r in earlier if r.kernel and not r.duplicate_of])}
     marked = []
     for row in rows:
-        known = first.setdefault(behaviour(row), _name(row)) if row.kernel else ""
-        marked.append(row if known == _name(row) else row.model_copy(update={"duplicate_of": known}))
+        original = first.setdefault(behaviour(row), _name(row)) if row.kernel else ""
+        marked.append(row if original == _name(row) else row.model_copy(update={"duplicate_of": original}))
     fresh = [row.slot for row in marked if row.status == "built" and not row.duplicate_of]
     chunk_of = {slot: place * chunks // len(fresh) for place, slot in enumerate(fresh)}
     return [row.model_copy(update={"chunk": chunk_of.get(row.slot, -1)}) for row in marked]

@@ -58,7 +58,7 @@ class Detector(NamedTuple):
 
     technique: str
     detect: Callable[[Subject], Seen]
-    """Say where the kernel uses the technique, or None."""
+    """Return where the kernel uses the technique, or None."""
     proves: bool = False
     """Whether an instruction, a launch or a call shows beyond doubt that a kernel uses the technique or does not.
 

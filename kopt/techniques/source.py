@@ -23,7 +23,7 @@ class Source:
         return [node for node in self.walk() if isinstance(node, Function) and _jitted(node)]
 
     def walk(self) -> Iterator[ast.AST]:
-        """Every node of the tree."""
+        """Yield every node of the tree."""
         return ast.walk(self.tree)
 
     def line(self, node: ast.AST) -> tuple[str, str]:

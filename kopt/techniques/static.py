@@ -32,7 +32,7 @@ def classify(
     Args:
         source: the kernel's module.
         ptx: PTX texts of the launches in any order, repeats allowed; without any, the source alone is asked.
-        launches: what the kernel launched.
+        launches: the launches of the kernel.
         taxonomy: the techniques to look for.
         device: the GPU that the kernel was built for.
     """

@@ -210,7 +210,7 @@ class TritonModule:
 
 @lru_cache(maxsize=32)
 def parse(source: str) -> TritonModule | None:
-    """Model a source; None when it is not Python."""
+    """Parse a source into a model; None when the source is not Python."""
     try:
         wrapper = MetadataWrapper(cst.parse_module(source), unsafe_skip_copy=True)
         spans = wrapper.resolve(ByteSpanPositionProvider)

@@ -106,10 +106,10 @@ def _widens(call: cst.Call) -> bool:
 
 def _pointers(kernel: Kernel) -> list[str]:
     """Name the pointer parameters that loads, stores and atomics use."""
-    known = analyse(kernel)
+    abstract_of = analyse(kernel)
     used = {
         d for call in kernel.calls if syntax.called(call) in ("tl.load", "tl.store") or "atomic" in syntax.called(call)
-        for a in call.args[:1] if a.value in known for d in known[a.value].deps
+        for a in call.args[:1] if a.value in abstract_of for d in abstract_of[a.value].deps
     }  # fmt: skip
     return [p.name for p in kernel.parameters if not p.constexpr and p.name in used and p.name.lower().endswith("ptr")]
 
