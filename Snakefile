@@ -1,8 +1,8 @@
-# kopt: a beam search over GPU kernels as a DAG of files.
+# kopt: search for faster GPU kernels as a DAG of files.
 #
 #   snakemake --cores 2 --config preset=beam_search problem=matvec rounds=3 models='[kopt-rewrite]'
 #
-# Which file comes from which is in workflow/rules, what a step does in kopt/stages, what is decided in docs/decisions.
+# The rules are in workflow/rules, the work of each step in kopt/stages, and design decisions in docs/decisions.
 
 
 include: "workflow/rules/common.smk"

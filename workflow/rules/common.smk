@@ -1,4 +1,4 @@
-# Settings, checked before anything runs, and what all rules share.
+# Check the settings before any job runs, and define what all rules share.
 
 import os
 import sys
@@ -30,14 +30,14 @@ GPU = int(BACKEND.measures)  # GPUs of a job that needs one
 LAST = CONFIG.rounds
 PARENTS = range(CONFIG.candidate_pool_size)
 
-# Rules name neither the interpreter nor the checkout, so that a run can be moved: what runs them sets both here.
+# Commands name neither the interpreter nor the checkout, so that a run can be moved: these variables name both.
 os.environ["KOPT_PYTHON"] = sys.executable
 os.environ["KOPT_HOME"] = str(ROOT)
 
-# Of language models: what only a run that asks some has.
+# The run's part of the model table; a run without language models has none.
 MODELS = [f"{RUN}/models.json"] if SETTINGS.asked_models else []
 
-# The strategy's module is imported by its name.
+# Scripts import the strategy's module by this name.
 STRATEGY = f"kopt.search.strategies.{SETTINGS.strategy}"
 
 
@@ -49,9 +49,9 @@ wildcard_constraints:
 
 
 def run(script):
-    """Command of a rule: the script with the rule's named inputs and outputs, wildcards and settings.
+    """Write the command of a rule: its script with the rule's named inputs and outputs, wildcards and settings.
 
-    `-P`: scripts named like modules must not shadow them.
+    `-P` keeps the folder of the scripts off `sys.path`, where scripts would shadow modules of the same name.
     """
     return (
         '"${{KOPT_PYTHON:-python}}" -P "${{KOPT_HOME:-.}}"/workflow/scripts/'
@@ -61,14 +61,14 @@ def run(script):
 
 
 def step(script, settings=None, asks=False, loads=(), files=(), **others):
-    """Params of a rule.
+    """Return the params of a rule.
 
-    script: name of the script, whose code the rule depends on.
-    settings: class of the rule's settings; the rule runs again when one of them changes.
+    script: name of the script; the rule runs again when the script's code changes.
+    settings: class of the rule's settings; the rule runs again when a setting changes.
     asks: whether the rule asks language models in this run.
-    loads: modules that the script loads by their names.
-    files: files outside the run's folder that the rule reads; their contents count, and not where they lie.
-    others: further words of the command line, by name, or functions of the wildcards that give them; they follow from the configuration or name `files`.
+    loads: names of modules that the script imports by name at run time.
+    files: files outside the run's folder that the rule reads; the rule runs again when their contents change.
+    others: further words of the command line by name, or functions from wildcards to words; each follows from the configuration or is the path of one of `files`.
     """
     path = ROOT / f"workflow/scripts/{script}.py"
     code = rule_digest(path, BACKEND.name, asks_models=bool(asks), loads=loads)
@@ -80,9 +80,9 @@ def step(script, settings=None, asks=False, loads=(), files=(), **others):
 
 
 def words(**others):
-    """Params function: the words of a command line, from the names that the rule gives its inputs and outputs.
+    """Make the params function that writes a command line, from the names that the rule gives its inputs and outputs.
 
-    What follows from inputs and outputs is no reason for Snakemake to run a job again.
+    Params that are computed from inputs and outputs are no reason for Snakemake to run a job again.
     """
 
     def of(wildcards, input, output):
@@ -97,23 +97,23 @@ def words(**others):
 
 
 def attempts(round):
-    """Attempts of a round: the seed is never repaired."""
+    """Return the attempts of a round; the seed is never repaired."""
     return range(CONFIG.max_repairs + 1) if int(round) else range(1)
 
 
 def chunks(attempt):
-    """Number of evaluate jobs of an attempt."""
+    """Return the number of evaluate jobs of an attempt."""
     return BACKEND.chunks(SETTINGS.fan_out, CONFIG.chunk_size, int(attempt))
 
 
 def tables(name, round, attempt=None):
-    """One table of every attempt of a round, or of the attempts before `attempt`."""
+    """List one table of every attempt of a round, or of the attempts before `attempt`."""
     last = len(attempts(round)) if attempt is None else int(attempt)
     return [f"{RUN}/round_{round}/attempt_{a}/{name}.parquet" for a in range(last)]
 
 
 def evaluations(round, attempt):
-    """Evaluation tables of one attempt."""
+    """List the evaluation tables of one attempt."""
     return [
         f"{RUN}/round_{round}/attempt_{attempt}/evaluation_{chunk}.parquet"
         for chunk in range(chunks(attempt) if int(round) else 1)
@@ -121,20 +121,20 @@ def evaluations(round, attempt):
 
 
 def all_evaluations(round):
-    """Evaluation tables of all attempts of a round."""
+    """List the evaluation tables of all attempts of a round."""
     return [
         table for attempt in attempts(round) for table in evaluations(round, attempt)
     ]
 
 
 def earlier(name, round, attempt):
-    """One table of every attempt before this one, in all rounds."""
+    """List one table of every attempt before this one, in all rounds."""
     before = [table for r in range(int(round)) for table in tables(name, r)]
     return before + tables(name, round, attempt)
 
 
 def previous(name):
-    """Input function: a file of the round before, nothing for round 0."""
+    """Make the input function that names a file of the previous round, and none for round 0."""
 
     def of(wildcards):
         return (
@@ -147,7 +147,7 @@ def previous(name):
 
 
 def briefing(ago):
-    """Input function: the briefing of this round (`ago` 0) or of the one before; nothing without language models."""
+    """Make the input function that names the briefing of `ago` rounds before; none without language models."""
 
     def of(wildcards):
         round = int(wildcards.round) - ago
@@ -157,12 +157,12 @@ def briefing(ago):
 
 
 def costs(job, asks=True):
-    """What a job's requests cost, if it asks language models: its part of the run's ledger, for the report."""
+    """Name the table of what a job's requests cost, for the report; none for a job that asks no language model."""
     return [f"{RUN}/round_{{round}}/costs/{job}.parquet"] if MODELS and asks else []
 
 
 def failed_before(wildcards):
-    """The lists of what the attempt before this one left to repair, one file per job that may add to it."""
+    """List the files that name the slots to repair of the previous attempt, one file per job that may find some."""
     folder = f"{RUN}/round_{wildcards.round}/attempt_{int(wildcards.attempt) - 1}"
     chunks = range(len(evaluations(wildcards.round, int(wildcards.attempt) - 1)))
     return [
@@ -173,9 +173,9 @@ def failed_before(wildcards):
 
 
 def if_failed(command, *empty):
-    """A repair's command: run only if the attempt before left something to repair; else its outputs are empty ones.
+    """Write a repair's command: run `command` if the previous attempt left slots to repair, else copy empty outputs.
 
-    Most repairs have nothing to do, and a copy costs a twentieth of a Python process.
+    Most repairs have nothing to do, and a copy takes a twentieth of the time of a Python process.
     """
     copies = " && ".join(f"cp {RUN}/empty/{table} {output}" for table, output in empty)
     return f"if grep -qs . {{input.to_repair}}; then {command}; else {copies}; fi"

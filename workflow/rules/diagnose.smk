@@ -1,4 +1,4 @@
-# Why the parents are slow, and what to try: the next round's directions.
+# Profile and diagnose the parents: find the next round's directions.
 
 from kopt.stages.brief import BriefSettings
 from kopt.stages.diagnose import DiagnoseSettings
@@ -8,7 +8,7 @@ PROFILES = expand(f"{RUN}/round_{{{{round}}}}/profile/{{parent}}.json", parent=P
 
 if BACKEND.measures:
 
-    # A parent has a job of its own, since counters are read for ten seconds and more.
+    # Each parent has a job of its own, since reading counters takes ten seconds and more.
     rule profile:
         input:
             selection=rules.select.output.selection,

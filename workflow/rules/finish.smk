@@ -1,4 +1,4 @@
-# What the user takes home.
+# Measure the outcome, and write the exports of the run.
 
 from kopt.stages.baseline import BaselineSettings
 
@@ -7,7 +7,7 @@ ROUNDS = range(LAST + 1)
 
 OUTCOME = [f"{RUN}/outcome.json"] if BACKEND.measures else []
 
-# What each job that asks language models has cost, in the order of a round.
+# Tables of what each job that asks language models cost, in the order of a round.
 COSTS = [
     *expand(rules.classify.output.costs, round=ROUNDS),
     *expand(rules.brief.output.costs, round=range(LAST)),
@@ -18,7 +18,7 @@ COSTS = [
     ),
 ]
 
-# The figures that are reported: fresh inputs, fresh processes, everything side by side.
+# The reported figures are measured on new inputs, in fresh processes, side by side.
 if BACKEND.measures:
 
     rule outcome:
@@ -59,7 +59,7 @@ rule finish:
         costs=COSTS,
         briefings=[f"{RUN}/round_{r}/briefing.json" for r in range(LAST) if MODELS],
         agreements=[path.format(round=r) for path in AGREEMENT for r in ROUNDS],
-    output:  # an export of kopt.exports each, by name
+    output:  # one for each module of kopt.exports, by its name
         best=f"{RUN}/best_kernel.py",
         final=f"{RUN}/final.json",
         trials=f"{RUN}/trials.parquet",

@@ -1,4 +1,4 @@
-# From source text to a verdict and a time: compile without a GPU, then evaluate what is new.
+# Find a verdict and a time for each candidate: compile without a GPU, then judge the new kernels.
 
 from kopt.stages.compile import CompileSettings
 from kopt.stages.evaluate import EvaluateSettings
@@ -66,7 +66,7 @@ rule compile_repair:
         )
 
 
-# The kernel to beat, raced along where times are measured.
+# The kernel to beat, which takes part in each race where times are measured.
 INCUMBENT = previous("selection.parquet") if BACKEND.measures else []
 EVALUATE_THREADS = BACKEND.evaluate_threads(workflow.cores, CONFIG.workers_per_gpu)
 

@@ -1,4 +1,4 @@
-# The problem as one value, its facts, and the seed as round 0's only candidate.
+# Read the problem and its facts, describe the device, and make the seed round 0's only candidate.
 
 from kopt.stages.baseline import BaselineSettings
 from kopt.stages.device import DeviceSettings
@@ -10,7 +10,7 @@ FACTS = f"{RUN}/facts.json"
 BASELINE = [f"{RUN}/baseline.json"] if BACKEND.measures else []
 
 
-# Language models that cannot be asked end a run before it does anything: what begins it waits for their check.
+# The first jobs wait for the check of the language models, so that a model that cannot be asked ends the run at once.
 rule problem:
     input:
         models=ancient(MODELS),
@@ -37,7 +37,7 @@ rule problem:
         run("problem")
 
 
-# The GPU that is there, described and measured, in place of a description.
+# With GPUs, describe and measure the run's GPU instead of reading a description.
 if BACKEND.measures:
 
     rule device:
@@ -54,7 +54,7 @@ if BACKEND.measures:
         shell:
             run("device")
 
-    # The reference as PyTorch runs it and compiles it, by the same clock as the candidates.
+    # The reference, eager and compiled, is timed by the method that times candidates.
     rule baseline:
         input:
             problem=PROBLEM,

@@ -1,4 +1,4 @@
-# Who is asked what, and what they answer.
+# Share out the slots of a round, and ask the proposers for candidates.
 
 from kopt.stages.expand import ExpandSettings
 from kopt.stages.generate import GenerateSettings

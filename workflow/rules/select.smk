@@ -1,9 +1,9 @@
-# Which kernels become parents: technique vectors, then a pure choice.
+# Classify the kernels of the pool, and select the next round's parents.
 
 from kopt.stages.classify import ClassifySettings
 from kopt.stages.select import SelectSettings
 
-# How far facts and model agree on techniques: only where both are asked.
+# How often facts and model agree on techniques, in a run where both classify.
 AGREEMENT = (
     [f"{RUN}/round_{{round}}/agreement.json"]
     if SETTINGS.classification == "both"
