@@ -103,7 +103,7 @@ class Shelf(Generic[T]):
         value depends on, or the code that made one of the two is not deterministic.  The first value stays, one
         warning line says so, and both values are written to `conflicts/`.  No error is raised, since a search that
         runs overnight must not be lost for one item; the warning reaches the terminal and the log, the record stays
-        until somebody deletes it, and `kopt store` counts the records.
+        until a person deletes it, and `kopt store` counts the records.
 
         Raises:
             StoreError: the store cannot be written.

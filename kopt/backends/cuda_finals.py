@@ -153,7 +153,7 @@ def measure_outcome(
         kernels = {BEST: kernel_named(row.kernel, target.problem, target.store), SEED: target.problem.seed}
         finals = measure_anew(kernels, baselines, target, options, purpose="outcome", processes=OUTCOME_PROCESSES)
         if not isinstance(finals.verdicts[SEED], Passed):
-            raise DeviceError(f"the seed kernel does not pass any more: {finals.verdicts[SEED]}")
+            raise DeviceError(f"the seed kernel fails the last verification: {finals.verdicts[SEED]}")
         if isinstance(finals.verdicts[BEST], Passed):
             return Outcome(best=row, finals=finals)
         log.warning("%s fails the last verification, the next best is taken: %s", row.origin, finals.verdicts[BEST])

@@ -1,4 +1,4 @@
-"""`kopt cost`: estimate what a run's language models will cost, or say what they did cost."""
+"""`kopt cost`: estimate what a run's language models will cost, or print what they have cost."""
 
 from __future__ import annotations
 
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 
 def add_parser(commands: Commands) -> None:
     """Declare the command's words."""
-    parser = commands.add_parser("cost", help="estimate what a run's language models will cost, or say what they did")
+    parser = commands.add_parser(
+        "cost", help="estimate what a run's language models will cost, or print what they have cost"
+    )
     parser.add_argument("--run", type=Path, help="a run's folder: what it has cost so far")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--slots", action="store_true", help="with --run: also by slot, and by each other thing asked")
+    parser.add_argument(
+        "--slots", action="store_true", help="with --run: also by slot, diagnosis, classification and reflection"
+    )
     add_settings(parser)
     parser.set_defaults(command=run)
 

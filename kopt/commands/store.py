@@ -1,8 +1,8 @@
 """`kopt store`: count the items of a store, and remove what no run reads any longer.
 
 Dead weight of a store is what no version of kopt with these schemas will read again: items of an older schema, files
-that were set aside as corrupt, locks that nobody holds, and half-written files of processes that were killed.  Records
-of conflicts (`kopt.store.Shelf.put`) are counted and never removed, since each asks for somebody's attention.
+that were set aside as corrupt, free locks, and half-written files of processes that were killed.  Records of conflicts
+(`kopt.store.Shelf.put`) are counted and never removed, since a person should look at each.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class KindReport(Value):
     items: int
     bytes: int
     older: int
-    """Items of an older schema, which nothing reads any more."""
+    """Items of an older schema, which no run reads any longer."""
 
 
 class StoreReport(Value):
@@ -102,7 +102,7 @@ def store_report(root: Path) -> StoreReport:
 def prune(root: Path, *, dry_run: bool = True) -> Pruned:
     """Remove the dead weight of a store; safe while runs of this version of kopt use the store.
 
-    Runs of an older version that share the store lose what they have made, and make it again.
+    Runs of an older version that share the store lose their items, and make them again.
 
     Args:
         root: the store's folder.
@@ -145,7 +145,7 @@ def report_lines(report: StoreReport, root: Path) -> list[str]:
 
 def add_parser(commands: Commands) -> None:
     """Declare the command's words."""
-    store = commands.add_parser("store", help="say what a store holds; remove what nothing reads any more")
+    store = commands.add_parser("store", help="count the items of a store; remove what no run reads any longer")
     store.add_argument("store", type=Path, nargs="?", default=Path(Config().store), help="folder of the store")
     store.add_argument(
         "--prune", action="store_true",
@@ -204,7 +204,7 @@ def _leftovers(root: Path) -> list[Path]:
 
 
 def _free_locks(root: Path) -> Iterator[Path]:
-    """Yield each lock file while its lock is held here, so that nobody else holds the lock."""
+    """Yield each free lock file, while this process holds the lock."""
     for path in sorted((root / LOCKS).rglob("*.lock")):
         try:
             with FileLock(path, timeout=0):

@@ -180,7 +180,7 @@ class Registers:
 
 
 def integer(text: str) -> int | None:
-    """Return the integer that a literal stands for; None for any other text."""
+    """Return the value of an integer literal; None for any other text."""
     try:
         return int(text, 0)
     except ValueError:

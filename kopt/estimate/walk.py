@@ -302,6 +302,6 @@ def walk(program: PtxProgram, sampled: Sample, scalars: Mapping[int, int], guess
         program: the kernel's code.
         sampled: the threads to follow.
         scalars: values of scalar parameters by index; a missing one is unknown.
-        guess: assumptions about what is unknown.
+        guess: assumptions about unknown trip counts and values.
     """
     return _Walker(program, sampled, scalars, guess or Guess()).run()

@@ -9,7 +9,7 @@ The steps of a request:
 5. `provider` says what a protocol must do, and each module of `providers` does it: bodies, streams, batches, errors.
 6. A failed call is a `Fault` (`faults`); `retry` says when to try again.
 7. `outcome` turns the reply's body into one of the four kept outcomes of `reply`, with its tokens and price.
-8. `ask` keeps the reply in the store before anyone uses it, then the ledger settles the call at its real cost.
+8. `ask` keeps the reply in the store before any stage uses it, then the ledger settles the call at its real cost.
 9. `extract` and `json_reply` find the kernel or the JSON in a reply's text.
 
 Other ways to a reply: `batch` goes through the providers' batch APIs, `exchange` through a folder that people or

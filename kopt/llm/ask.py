@@ -1,4 +1,4 @@
-"""Ask many models many requests at once, and keep every reply before anyone uses it.
+"""Send many requests to many models at once, and store every reply before any stage uses it.
 
 A reply in the store is never asked for again, two equal requests are asked once, and one slow or failing call costs
 its own slot only: while it waits for its next try, it does not count as a call in flight.

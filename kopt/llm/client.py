@@ -57,7 +57,7 @@ class Clients:
         return None if key is None else self._connection(entry, key)
 
     def fault(self, error: Exception, entry: Model, arrival: Arrival | None = None) -> Fault:
-        """Return the fault that an exception of a call stands for; its text is free of the key."""
+        """Return the fault for an exception of a call; the fault's text does not contain the key."""
         plain = provider_named(entry.provider).unwrap(error)
         fault = fault_of(plain, arrival or Arrival(lambda: None), self._options.deadline_seconds)
         return fault.model_copy(update={"detail": scrub(fault.detail, [self._key(entry) or NO_KEY])})

@@ -10,7 +10,7 @@ The next call reads replies from any of:
     <folder>/<digest>.reply.md               the reply's text
     <folder>/*.jsonl                         batch output in the format of any provider (any name but `requests-*`)
 
-A person, another machine or another program may answer; what they wrote is checked, priced and kept like any reply.
+A person, another machine or another program may answer; the answers are checked, priced and kept like any reply.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Pending(Value):
 def exchange(
     asked: Mapping[str, Request], *, table: ModelTable, store: Store, ledger: Ledger, folder: Path
 ) -> dict[str, Reply] | Pending:
-    """Read the replies in the folder; return all replies, or what is pending after writing the requests for it.
+    """Read the replies in the folder; return all replies, or write the pending requests and return them.
 
     Raises:
         ConfigError: a request names a model that the table does not have.

@@ -34,7 +34,7 @@ DETAIL_CHARS = 300
 
 
 class Fault(Value):
-    """A call that brought no reply."""
+    """A call without a reply."""
 
     reason: NoReplyReason
     detail: str
@@ -58,7 +58,7 @@ class Fault(Value):
 
 
 def fault_of(error: Exception, arrival: Arrival, deadline_seconds: float) -> Fault:
-    """Return the fault that an exception of a call stands for.
+    """Return the fault for an exception of a call.
 
     Args:
         error: as `Provider.unwrap` returns it.
@@ -106,7 +106,7 @@ def _billed(reason: NoReplyReason, detail: str, *, retry: bool = True) -> Fault:
 
 
 def status_fault(status: int, headers: Mapping[str, str], body: object, *, began: bool = False) -> Fault:
-    """Return the fault that an HTTP status stands for.
+    """Return the fault for an HTTP status.
 
     Args:
         status: of the answer.

@@ -38,7 +38,7 @@ class NoJson(StrEnum):
     TRUNCATED = "truncated"
     NO_OBJECT = "no_object"
     WRONG_SHAPE = "wrong_shape"
-    """An object was found, and lacks what was asked for."""
+    """The reply holds an object without the requested names or types."""
 
 
 class Read(Value):

@@ -41,7 +41,7 @@ class Reserved(Value):
 
 
 class Settled(Value):
-    """A call brought a reply, which is in the store."""
+    """A call returned a reply, which is in the store."""
 
     event: Literal["settled"] = "settled"
     call: str
@@ -57,7 +57,7 @@ class Settled(Value):
 
 
 class Released(Value):
-    """A call brought no reply."""
+    """A call returned no reply."""
 
     event: Literal["released"] = "released"
     call: str

@@ -15,11 +15,11 @@ CHARS_PER_TOKEN = 3.5
 
 
 def outcome(answer: Json, request: Request, entry: Model, *, batch: bool = False) -> Kept:
-    """Return the outcome that a reply's body stands for.
+    """Return the outcome of a reply's body.
 
     Args:
         answer: the body, as the model's own provider writes it.
-        request: what was asked.
+        request: the request that the reply answers.
         entry: the model's entry, for provider and price.
         batch: whether the batch price holds.
 

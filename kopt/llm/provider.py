@@ -168,7 +168,7 @@ class Provider(ABC):
         """
 
     def unwrap(self, error: Exception) -> Exception:
-        """Return the exception that one of the SDK's stands for: see `Connection`; others as they are."""
+        """Translate an exception of the SDK (see `Connection`); return any other exception unchanged."""
         return error
 
     def batch_line(self, digest: str, body: Body) -> Body:

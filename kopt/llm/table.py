@@ -59,7 +59,7 @@ class Price(Value):
 
 
 def _provider(name: str) -> str:
-    """Return the name of a provider as it is.
+    """Check the name of a provider, and return it unchanged.
 
     Raises:
         ValueError: no module of `kopt.llm.providers` has this name, with dashes for underscores.
@@ -72,7 +72,7 @@ def _provider(name: str) -> str:
 
 
 def _address(url: str) -> str:
-    """Return an address as it is.
+    """Check an address, and return it unchanged.
 
     Raises:
         ValueError: it has no host, a port that is none, or characters that no address has.

@@ -69,11 +69,11 @@ class Launch(Value):
     constants: tuple[tuple[str, str], ...] = ()
     """Compile-time values by name, as `repr`."""
     specialisation: tuple[tuple[str, str], ...] = ()
-    """By run-time argument, what the JIT specialised: divisibility by 16, equality to 1, type of a scalar."""
+    """By run-time argument, the JIT's specialisation: divisibility by 16, equality to 1, type of a scalar."""
     arguments: tuple[tuple[str, str], ...] = ()
     """Run-time values by name: `repr` of a scalar, `bfloat16[2048, 1048576]` for a tensor; empty if not recorded."""
     pointers: tuple[tuple[str, str], ...] = ()
-    """By name of a pointer argument, what it points at: `input 0`, `model weight`, `allocation 1` (allocations in order
+    """By name of a pointer argument, its target: `input 0`, `model weight`, `allocation 1` (allocations in order
     of first use), then `+ bytes` for an offset; for a tensor descriptor also its shape, strides and block."""
     options: tuple[tuple[str, str], ...] = ()
     """Launch options that PTX does not carry, sorted by name."""

@@ -15,7 +15,7 @@ class Profile(Value):
     """Facts about a parent's run, from hardware counters, or from its build and time where there are no counters."""
 
     kind: Literal["counters", "static"]
-    """`counters`: read by Nsight Compute; `static`: worked out from the build and the time."""
+    """`counters`: read by Nsight Compute; `static`: computed from the build and the time."""
     bound: Bound
     roofline_share: float
     """Roofline floor divided by time, 0 to 1."""

@@ -159,7 +159,7 @@ class StopReason(StrEnum):
     BUDGET = "budget"
     """The budget for language models is spent, and slots were left out."""
     NO_IMPROVEMENT = "no_improvement"
-    """As many rounds in a row as the settings allow brought no faster kernel."""
+    """The settings' number of rounds in a row found no faster kernel."""
 
 
 class RoundSummary(Value):

@@ -12,7 +12,7 @@ from kopt.model.technique import Technique
 
 
 class PromptContext(Value):
-    """What every prompt of a run may tell."""
+    """The values that all prompts of a run share."""
 
     problem: Problem
     facts: ProblemFacts
@@ -58,7 +58,7 @@ class Parent(Value):
 
 
 class Event(Value):
-    """One earlier candidate of the run, as the prompt's history tells it."""
+    """One earlier candidate of the run, as the prompt's history shows it."""
 
     name: str
     """`r1a0s3`."""

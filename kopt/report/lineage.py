@@ -63,7 +63,7 @@ def chain(trials: Sequence[Trial], best_name: str) -> list[Step]:
 
 
 def first_of_kernel(trials: Sequence[Trial]) -> dict[str, Trial]:
-    """Find the trial that first brought each source, by kernel digest."""
+    """Find the first trial of each source, by kernel digest."""
     first: dict[str, Trial] = {}
     for trial in trials:
         if trial.kernel:

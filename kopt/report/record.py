@@ -27,7 +27,7 @@ class FinalFigures(Value):
     """The figures of a run: its best kernel against the seed and the baselines."""
 
     best_name: str
-    """Name of the candidate that first brought the best kernel (`r2a0s17`; `r0a0s0` when nothing beat the seed)."""
+    """Name of the first candidate with the best kernel (`r2a0s17`; `r0a0s0` when no kernel beat the seed)."""
     description: str = ""
     """What the best candidate changed, in its proposer's words."""
     best_ms: float
@@ -57,7 +57,7 @@ class Diagnosed(Value):
     place: int
     """Place of the parent in its round's selection, from 1."""
     parent: str
-    """Name of the candidate that brought the parent."""
+    """Name of the first candidate with the parent's kernel."""
     source: str
     """`rules`, the name of a model, or why rules replaced the model."""
     bottlenecks: tuple[str, ...]

@@ -98,5 +98,5 @@ def _environment() -> Environment:
 
 
 def _visible(value: object) -> object:
-    """Make control characters of text visible; return anything else as it is."""
+    """Make control characters of text visible; return any other value unchanged."""
     return value.translate(_HIDDEN) if type(value) is str else value

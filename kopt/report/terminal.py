@@ -20,7 +20,7 @@ def round_line(summary: RoundSummary) -> str:
     """Sum up a round on one line.
 
     `R1: 64/90 ok (88 built, 71 unique), PTX dedup 66→66, clusters=14, 15 newly classified, best 1.8753 ms estimated
-    (claude-opus-4.6), 1.10x seed estimated`.  `ok` counts the slots that brought a new and correct kernel.
+    (claude-opus-4.6), 1.10x seed estimated`.  `ok` counts the slots with a new and correct kernel.
     """
     head = f"R{summary.round}"
     if summary.round == 0:

@@ -35,7 +35,7 @@ class RewriteFacts(Value):
 
 @dataclass(frozen=True)
 class Change:
-    """A changed source and what was changed, in words."""
+    """A changed source, and a description of the change."""
 
     source: str
     description: str

@@ -34,7 +34,7 @@ def measured_figures(best: Trial, timings: Mapping[str, Measured]) -> FinalFigur
     """Compute the figures from times that were measured side by side.
 
     Args:
-        best: the trial that brought the best kernel.
+        best: the first trial with the best kernel.
         timings: times of `best`, `seed` and the baselines, by these names.
     """
     best_timing = timings[BEST]

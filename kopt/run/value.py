@@ -74,7 +74,7 @@ class Run:
 
     @property
     def best(self) -> Trial:
-        """The trial that first brought the best kernel: the outcome's where it was measured, else the last round's."""
+        """The first trial with the best kernel: the outcome's where it was measured, else the last round's."""
         name = self.outcome.best.origin if self.outcome else self.last.best_origin
         (best,) = [trial for trial in self.trials if trial.name == name]
         return best

@@ -1,4 +1,4 @@
-"""Keep a trusted process that answers calls until it is told to end, forked from one without a CUDA context.
+"""Keep a trusted process that answers calls until it is asked to end, forked from one without a CUDA context.
 
 The referee and the timer are such processes: they hold a CUDA context, run no candidate's Python code, and may die of a
 candidate's launch.  Every call has a limit; a process that does not answer in time is killed.
@@ -26,7 +26,7 @@ PREPARE_S = 300.0
 CHECK_S = 30.0
 """Limit of one replay with its synchronisation, s."""
 END_S = 5.0
-"""Longest wait for a process that was told to end, s."""
+"""Longest wait for the end of a process that was asked to end, s."""
 
 
 class CallFailed(DeviceError):

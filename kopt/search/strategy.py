@@ -43,7 +43,7 @@ A = TypeVar("A", bound=Archive)
 
 
 class Strategy(ABC, Generic[A]):
-    """How a search chooses parents, and what it asks about them."""
+    """Choose the parents of a search, and share out the slots among them."""
 
     archive: type[A]
     """Class of the archive, whose defaults are the archive before the first round."""

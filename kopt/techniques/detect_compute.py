@@ -211,7 +211,7 @@ _ACTIVATIONS = (
 
 
 def _results(loop: ast.For | ast.While) -> set[str]:
-    """Name the values that a loop accumulates: what it carries but pointers and indices, which no load touches."""
+    """Name the values that a loop accumulates from loads or products; pointers and indices depend on neither."""
     loaded = {n for targets, value, _ in syntax.assignments(loop) if syntax.calls(value, "load") for n in targets}
     computed = syntax.depends_on(loop, loaded) if loaded else set()
     direct = {

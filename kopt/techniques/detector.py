@@ -13,7 +13,7 @@ from kopt.techniques import source as syntax
 from kopt.techniques.source import Source
 
 Seen = tuple[str, str] | None
-"""Where a technique was seen (`source:41`, `ptx`, `launch`) and what was seen there; None for an unused technique."""
+"""Where a technique was found (`source:41`, `ptx`, `launch`) and the text there; None for an unused technique."""
 
 
 class Subject(NamedTuple):

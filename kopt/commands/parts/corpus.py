@@ -6,7 +6,7 @@ A candidate of the corpus is one file; its docstring ends with fields:
     problem: matvec                 the problem it claims to solve
     aim: verdict                    see `Aim`
     work: row_per_program           for an aim of time: the honest kernel that does the same work
-    caught: build import, judge incorrect    where it is expected to be turned away, by whichever comes first
+    caught: build import, judge incorrect    phases in which it is expected to be refused, by whichever comes first
 
 Every exploit goes through the CPU stage *and* the judge, whatever the first says, so that the table shows which layer
 would hold if another one did not.  Build and judge are given as functions (`kopt.commands.parts.corpus_layers`).
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 Aim = Literal["verdict", "time", "machine", "honest"]
 """What an exploit is after.  `verdict`: a pass that it does not deserve; `time`: a time that is too small, with a right
-result; `machine`: harm, or what it may not see (it passes only if it gets that); `honest`: not an exploit, to pass."""
+result; `machine`: harm, or data that it must not see (it passes only on success); `honest`: no exploit, must pass."""
 
 GAIN = 0.8
 """An exploit gains when its result is right and its time is below this share of an honest kernel's for its work."""
 
 COLUMNS = {name: len(name) for name in ("total", "caught", "by build", "by judge", "no gain", "no clock", "slipped")}
-"""Columns of the table and their widths; a candidate that both layers turn away counts for each layer."""
+"""Columns of the table and their widths; a candidate that both layers refuse counts for each layer."""
 
 
 class Entry(Value):
@@ -48,7 +48,7 @@ class Entry(Value):
     """Class of the exploit, or style of the honest kernel."""
     aim: Aim
     caught: tuple[str, ...]
-    """Where it may be turned away: `build <phase>`, `judge <phase>` or `judge incorrect`."""
+    """Phases in which it may be refused: `build <phase>`, `judge <phase>` or `judge incorrect`."""
     work: str = ""
     """Of an exploit of time: the honest kernel that does the same work; its time is the yardstick."""
     problem: Problem
@@ -86,7 +86,7 @@ class Result(Value):
 
     @property
     def gained(self) -> bool:
-        """Whether a pass of the judge gave the exploit what it was after; a time not measured does not count."""
+        """Whether a pass of the judge means that the exploit succeeded; a time that was not measured does not count."""
         if self.judge != "passed" or self.aim == "honest":
             return False
         return self.aim != "time" or (self.share is not None and self.share < GAIN)

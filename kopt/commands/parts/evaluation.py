@@ -62,7 +62,7 @@ class Evaluated(Value):
     reason: str = ""
     problem: str
     device: str
-    """What it was built for; where its time is measured, what it was timed on."""
+    """The device that the kernel was built for; where its time is measured, the device that it was timed on."""
     toolchain: Toolchain
     fingerprint: str = ""
     checks: tuple[Check, ...] = ()

@@ -16,7 +16,7 @@ COLUMNS = (6, 6, 10, 10, 9, 9, 10)
 
 
 class RunCost(Value):
-    """What a run's replies cost, in all and by what they were for."""
+    """The cost of a run's replies, in all and by purpose."""
 
     run: str
     replayed: bool
@@ -29,7 +29,7 @@ class RunCost(Value):
     by_slot: dict[str, Cost]
     """Keys such as `r1s3`, repairs included."""
     labels: tuple[LabelledCost, ...]
-    """One by one, by what was asked."""
+    """The cost of each request, by its label."""
 
 
 def run_cost(run: Path) -> RunCost:

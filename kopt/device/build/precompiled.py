@@ -32,7 +32,7 @@ class Entry(Value):
     """What Triton needs, beside PTX and cubin, to load a kernel instead of compiling it."""
 
     key: str
-    """Triton's digest of what it would compile."""
+    """Triton's digest of source, options, versions and environment."""
     name: str
     """Triton's name for the files of the entry, without suffix."""
     metadata: str
@@ -59,12 +59,12 @@ class Compiled:
 
 
 def all_compiled(builds: Mapping[str, Built | None], store: Store | None) -> dict[str, Compiled]:
-    """Return what was compiled for each build by name; None among the builds is left out."""
+    """Return the compiled kernels of each build by name, without the builds that are None."""
     return {name: compiled(build, store) for name, build in builds.items() if build is not None}
 
 
 def compiled(build: Built, store: Store | None) -> Compiled:
-    """Read from the store what a build names."""
+    """Read from the store the compiled kernels that a build names."""
     launches = [launch for workload in build.workloads for launch in workload.launches]
     kernels = tuple(_stored(launches, store)) if store is not None else ()
     return Compiled(frozenset(launch.cubin for launch in launches), kernels)

@@ -35,7 +35,7 @@ class TraceLog:
     violation: Rejected | None = None
     """The first violation of a rule; it stands even if the candidate caught the exception."""
     compile_errors: list[BaseException] = field(default_factory=list)
-    """Exceptions that the compiler raised, to tell them from those that the candidate raised."""
+    """Exceptions that the compiler raised, and not the candidate."""
     _labels: dict[int, str] = field(default_factory=dict)
     """Names of storages by address: inputs and model by name, allocations by number."""
     _kept: list[torch.UntypedStorage] = field(default_factory=list)

@@ -46,7 +46,7 @@ class Owned:
     _address: int
 
     def free(self) -> None:
-        """Free the memory; the tensor must not be used any more."""
+        """Free the memory; the tensor must not be used afterwards."""
         check(driver().cuMemFree_v2(ctypes.c_uint64(self._address)), "cuMemFree")
 
 
@@ -58,7 +58,7 @@ class Opened:
     _address: int
 
     def close(self) -> None:
-        """Unmap the memory; the tensor must not be used any more."""
+        """Unmap the memory; the tensor must not be used afterwards."""
         check(driver().cuIpcCloseMemHandle(ctypes.c_uint64(self._address)), "cuIpcCloseMemHandle")
 
 

@@ -73,7 +73,7 @@ class JudgeProcesses:
     def begin_timing(self, memory_bytes: int, turn: int) -> TimedBatch:
         """Make new input sets to time on, and start a fresh timer; something must have been verified before.
 
-        No candidate's Python code runs any more when the seed of these inputs is drawn, so no candidate can know them.
+        The seed of these inputs is drawn after the last contestant has ended, so no candidate can know the inputs.
 
         Args:
             memory_bytes: memory of the device.

@@ -79,7 +79,7 @@ class Referee:
         torch.cuda.synchronize()
 
     def prove(self) -> None:
-        """Prove that the problem's checks can tell right from wrong.
+        """Prove that the problem's checks accept right outputs and reject wrong ones.
 
         Raises:
             ProblemError: they cannot, so the problem cannot be judged.

@@ -85,7 +85,7 @@ class Verifier:
 
         Raises:
             DeviceError: there is no device, or it broke.
-            ProblemError: no check can tell right from wrong on the problem's small workloads.
+            ProblemError: the checks accept a wrong output on the problem's small workloads.
         """
         seed = (self._seed, "verify", *sorted(text_digest(kernel.source) for kernel in kernels.values()))
         results = [self._run_round(kernels, self._workers, seed)]

@@ -172,7 +172,7 @@ def _replay(
 
 
 def _run(session: Session, call: Callable[[], object], case: Case, folder: Path) -> tuple[object, Head, bytes]:
-    """Make one call as the candidate: return its output, what is said of it, and its bytes, copied out at once."""
+    """Make one call as the candidate: return its output, the output's description, and its bytes, copied at once."""
     from kopt.device.interpret.facade import CudaFacade  # here, because it imports Triton
 
     before, guard = session.launches, NoComputing(session)

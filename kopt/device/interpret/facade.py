@@ -103,7 +103,7 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
 
 
 def install() -> None:
-    """Answer the queries of `torch.cuda` and Triton's driver for the pretended device, for good in this process."""
+    """Answer the queries of `torch.cuda` and Triton's driver for the pretended device, until this process ends."""
     for name, answer in stub_gpu.device_answers(DEVICE).items():
         setattr(torch.cuda, name, answer)
     triton.runtime.driver.set_active(stub_gpu.StubDriver(DEVICE))

@@ -1,6 +1,6 @@
 """Refuse torch operations that compute while a candidate is interpreted: only its kernels may compute.
 
-The CPU stage refuses the same on fake tensors.  A candidate that tells fake tensors from real ones can behave there;
+The CPU stage refuses the same on fake tensors.  A candidate that recognises fake tensors can behave there;
 it is caught here.
 """
 

@@ -55,7 +55,7 @@ def verify_all(
 
     Raises:
         DeviceError: Triton was imported without its interpreter.
-        ProblemError: a reference cannot be run, or no check can tell right from wrong on its small workloads.
+        ProblemError: a reference cannot be run, or its checks accept a wrong output on the small workloads.
     """
     _import_interpreter()
     for problem in {digest(job.problem): job.problem for job in jobs}.values():

@@ -60,7 +60,7 @@ class Races:
         Args:
             program: its number.
             addresses: one per stored element.
-            changed: which elements get another value than they have; storing the value that is there is no race.
+            changed: which elements change their value; a store that does not change the value is no race.
 
         Raises:
             DataRace: another program has loaded some of the elements that change.

@@ -1,4 +1,4 @@
-"""Hold the session of one kernel in the interpreter: what the interpreter is to do, and what it has done so far.
+"""Define the session of one kernel in the interpreter: the interpreter's mode, and its record of calls so far.
 
 The contestant makes one `Session` and hands it to whatever reads or changes it: the patches of Triton, the pretended
 device and the guard.  So a session's life is that of the contestant's process, which judges one kernel.  It is handed
@@ -32,7 +32,7 @@ class Unsupported(Exception):
 
 @dataclass
 class Session:
-    """What the interpreter is to do for one kernel, and what it has done."""
+    """The interpreter's mode for one kernel, and its record of calls so far."""
 
     language: Language = "triton"
     """Language of the kernel."""

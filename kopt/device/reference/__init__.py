@@ -4,7 +4,7 @@
 2. `distributions` plans the draws of a verdict and makes their inputs (cases).
 3. `compare` computes the expected output in float64 with its tolerance, and compares outputs with it;
    `expected_outputs` does so in parts that fit into the memory of a GPU; `calibration` proves for a problem that its
-   tolerance tells right outputs from wrong ones.
+   tolerance separates right outputs from wrong ones.
 4. `facts` counts what a problem must move and compute.
 
 `rejection` carries a candidate's failure out of the code that found it, `dispatch` is the base of torch's modes.

@@ -1,4 +1,4 @@
-"""Prove that a problem's tolerance tells right from wrong: outputs known to be wrong (probes) must fall outside it.
+"""Prove that a problem's tolerance separates right from wrong: wrong outputs (probes) must fall outside the tolerance.
 
 This is done once per problem, on draws like those by which candidates are judged.
 """

@@ -9,7 +9,7 @@ class DispatchMode(TorchDispatchMode):
     """A dispatch mode that does not load torch's compiler.
 
     torch keeps its compiler out of a dispatch mode, and imports all of the compiler to do so, which takes seconds in
-    every process.  `_should_skip_dynamo` tells torch that it need not.
+    every process.  `_should_skip_dynamo` lets torch skip this import.
     """
 
     @classmethod

@@ -44,7 +44,7 @@ def is_module(path: tuple[str, ...]) -> bool:
 
 
 def same_module(path: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the module's own name for a dotted name that is an imported module; any other name as it is."""
+    """Return the module's own name for a dotted name that is an imported module; return any other name unchanged."""
     _, value = _reached(path)
     return tuple(value.__name__.split(".")) if isinstance(value, ModuleType) else path
 

@@ -2,7 +2,7 @@
 
 A kernel needs torch, its language and some arithmetic.  Code that reaches further (other modules, frames, private
 names, names put together at run time, replaced functions of torch) makes a kernel look fast, not be fast.  In a process
-that runs Python nothing can be forbidden for good, so the judges do not rely on the screen.  The screen turns away what
+that runs Python nothing can be forbidden reliably, so the judges do not rely on the screen.  The screen refuses what
 is plain to see, at no cost, with a reason that a proposer can act on.
 """
 
@@ -97,7 +97,7 @@ def screen(kernel: Kernel) -> BuildFailed | None:
 
 
 class _Scope(NamedTuple):
-    """What the names of a source stand for, and what it may import."""
+    """The imports that the names of a source stand for, and the packages that the source may import."""
 
     names: Roots
     allowed: frozenset[str]

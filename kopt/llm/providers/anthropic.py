@@ -83,7 +83,7 @@ class Messages(Provider):
         return _Connection(sdk)
 
     def unwrap(self, error: Exception) -> Exception:
-        """Return what an exception of the SDK stands for."""
+        """Translate an exception of the SDK."""
         import anthropic
 
         if isinstance(error, anthropic.APIStatusError):
@@ -163,7 +163,7 @@ def _usage(used: Mapping[str, Json], text: str) -> Usage | None:
 
 
 async def _fold(events: AsyncIterator[Json], arrival: Arrival) -> Body:
-    """Fold a stream of events into the body that a call without a stream brings.
+    """Fold a stream of events into the body that a call without a stream returns.
 
     Raises:
         Cut: the stream ended early.

@@ -61,7 +61,7 @@ class OpenAi(Provider):
         return _Connection(sdk, self)
 
     def unwrap(self, error: Exception) -> Exception:
-        """Return what an exception of the SDK stands for; one with an error object was raised inside a stream."""
+        """Translate an exception of the SDK; an exception with an error object was raised inside a stream."""
         import openai
 
         if isinstance(error, openai.APIStatusError):
@@ -88,7 +88,7 @@ class OpenAi(Provider):
         return body | {"stream": True}
 
     async def fold(self, events: AsyncIterator[Json], arrival: Arrival) -> Body:
-        """Fold a stream of events into the body that a call without a stream brings.
+        """Fold a stream of events into the body that a call without a stream returns.
 
         Raises:
             Cut: the stream ended early.

@@ -13,7 +13,7 @@ from kopt.rewrite.source.module import Kernel
 
 @dataclass(frozen=True)
 class Configuration:
-    """What one configuration adds to a launch's own arguments, as far as it is written in literals."""
+    """The arguments that one configuration adds to a launch, as far as they are literals."""
 
     constants: Mapping[str, int]
     """Values of constexpr parameters, by name."""

@@ -12,7 +12,7 @@ from kopt.rewrite.source.module import Kernel, Launch, TritonModule
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, weight
 
 DEFAULTS = {"num_warps": 4, "num_stages": 3, "maxnreg": 0}
-"""Triton's own; 0 stands for no bound on registers."""
+"""Triton's defaults; 0 means no limit of registers."""
 
 
 def _sites(

@@ -43,7 +43,7 @@ def {name}(partial_ptr, out_ptr, numel, SPLIT_K: tl.constexpr, BLOCK: tl.constex
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """A kernel that sums over one loop and stores what is linear in the sum, once."""
+    """A kernel that sums over one loop, and stores a linear function of the sum once."""
 
     grid: Grid
     """Grid of the kernel's only launch."""
