@@ -48,7 +48,7 @@ SCHEMA_VERSION = "schema_version"
 
 
 class Key(Value):
-    """What an item depends on; a subclass sets `kind`, and raises `schema_version` when its values change meaning."""
+    """Inputs of an item; a subclass sets `kind`, and raises `schema_version` when its values change meaning."""
 
     kind: ClassVar[str]
     """Name of the kind of item, and of its folder."""

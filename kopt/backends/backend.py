@@ -31,7 +31,7 @@ class ProfiledParent(NamedTuple):
     """The profile of one parent, and the table of counters that it was made from."""
 
     profile: Profile | None
-    """None from a dry backend."""
+    """The profile; None from a dry backend."""
     counters: str = ""
     """The table that Nsight Compute printed, as CSV; empty when no counter was read."""
 
@@ -88,7 +88,7 @@ def _measures_nothing(*arguments: object, **named: object) -> NoReturn:
 
 @dataclass(frozen=True)
 class Backend:
-    """How kernels are built, judged, timed and profiled."""
+    """One way to build, judge, time and profile kernels."""
 
     name: str
     """Name of the setting `judge`."""

@@ -61,10 +61,10 @@ class KindReport(Value):
 
 
 class StoreReport(Value):
-    """What a store holds."""
+    """Counts of the items of a store."""
 
     kinds: tuple[KindReport, ...]
-    """By name of the kind."""
+    """Counts of each kind, sorted by name."""
     corrupt: int
     """Files that were set aside because they were torn or altered."""
     conflicts: tuple[str, ...]

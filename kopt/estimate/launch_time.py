@@ -50,13 +50,13 @@ class LaunchTime(NamedTuple):
     dram: float
     l2: float
     load_store: float
-    """Of the load-store units."""
+    """Time of the load-store units."""
     issue: float
-    """Of the schedulers."""
+    """Time of the schedulers."""
     tensor: float
-    """Of the tensor cores."""
+    """Time of the tensor cores."""
     latency: float
-    """Of all waves of blocks one after the other, each as long as a block that has a multiprocessor to itself."""
+    """Time of all waves of blocks in sequence, each as long as a block that has a multiprocessor to itself."""
     atomics: float
     read_bytes: float
     """Bytes read from DRAM, as far as the walk went."""

@@ -76,7 +76,7 @@ class Registers:
         self._parameters = {name: index for index, (name, _) in enumerate(program.parameters)}
         self._values: dict[str, MaybeLanes] = {}
         self.tests: dict[str, tuple[str, Lanes, Lanes]] = {}
-        """By predicate register, the comparison that set it: opcode and both sides."""
+        """The comparison that set each predicate register, by register: opcode and both sides."""
 
     def get(self, name: str) -> MaybeLanes:
         """Return the values of a register."""

@@ -23,7 +23,7 @@ L2_KEEPS = 0.5
 
 
 class Traffic(NamedTuple):
-    """What a whole launch moves, and the work of the load-store units."""
+    """The bytes that a whole launch moves, and the work of the load-store units."""
 
     dram_read: float
     """Bytes read from DRAM."""

@@ -24,7 +24,7 @@ SAMPLED_ITERATIONS = 3
 STEP_LIMIT = 60_000
 """Instructions after which a walk is cut short."""
 UNKNOWN = -1
-"""In place of an index: a pointer that is not known, or no loop."""
+"""Index of an unknown pointer, or of no loop."""
 
 
 @dataclass
@@ -89,7 +89,7 @@ class _Frame:
     exit: int | None = None
     """Index of the instruction at which the walk leaves the loop."""
     history: dict[int, list[Test]] = field(default_factory=dict)
-    """By index of a branch that can end the loop, its test in each iteration."""
+    """The tests of each branch that can end the loop, one for each iteration, by index of the branch."""
 
 
 class Guess(NamedTuple):

@@ -12,7 +12,7 @@ class Briefing(Value):
     round: int
     context: PromptContext
     parents: tuple[Parent, ...]
-    """In order of selection."""
+    """The new parents, in order of rank."""
     memory: Memory
     over: bool
     """The search has ended: no model is asked again."""

@@ -87,7 +87,7 @@ class _Round:
         self.requests = {request.digest: request for request in asked.values()}
         self.labels = {request.digest: label for label, request in reversed(list(asked.items()))}
         self.unanswered: dict[str, Unanswered] = {}
-        """By request; the others have their reply in the store."""
+        """Requests that got no reply, by digest; the replies to all others are in the store."""
         self.reserved: dict[str, Reserved] = {}
         """Reservations for requests that are in no batch yet, by request."""
 

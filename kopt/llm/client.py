@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import httpx2
 
 NO_KEY = "no-key-needed"
-"""Sent to a server whose entry names no variable of a key."""
+"""Placeholder for the key of a server whose entry has no `key_variable`."""
 
 
 class Clients:
@@ -112,7 +112,7 @@ def _without_key(kept: Kept, key: str) -> Kept:
 KEY_SHAPES = re.compile(
     r"(?:sk|pk|rk)-[A-Za-z0-9_\-*.]{6,}|AIza[A-Za-z0-9_\-]{10,}|(?i:bearer)\s+[A-Za-z0-9._\-+/=]{6,}"
 )
-"""What looks like a key of a provider."""
+"""Pattern of providers' keys."""
 
 
 def scrub(text: str, secrets: Iterable[str] = ()) -> str:

@@ -24,12 +24,12 @@ CONNECT_SECONDS = 10.0
 
 
 class Finding(NamedTuple):
-    """What is wrong with one model."""
+    """One fault of a model."""
 
     line: str
-    """Names the model, its server, and the variable of its key; never the key."""
+    """Description that names the model, its server, and the variable of its key; never the key."""
     passing: bool = False
-    """The server is there and busy, broken or without a readable list: the run may succeed all the same."""
+    """Whether the fault may pass: the server answers but is busy, broken or has no readable list."""
 
 
 Check = Callable[[str, Model], Finding | None]

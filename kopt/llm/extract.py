@@ -49,7 +49,7 @@ class Extracted(Value):
     status: Literal["extracted"] = "extracted"
     kernel: Kernel
     description: str
-    """What the reply says of its change, one paragraph."""
+    """The reply's description of its change, one paragraph."""
 
 
 class NotExtracted(Value):
@@ -58,7 +58,7 @@ class NotExtracted(Value):
     status: Literal["not_extracted"] = "not_extracted"
     reason: NoKernel
     detail: str
-    """One line for a person and for the repair prompt."""
+    """Description in one line, for people and for the repair prompt."""
     draft: str = ""
     """The code that was found and cannot be used."""
 

@@ -38,7 +38,7 @@ class Fault(Value):
 
     reason: NoReplyReason
     detail: str
-    """One line for a person."""
+    """Description in one line, for people."""
     retry: bool
     """The same request may succeed later."""
     status: int | None = None

@@ -54,7 +54,7 @@ class NotRead(Value):
     status: Literal["not_read"] = "not_read"
     reason: NoJson
     detail: str
-    """One line for a person."""
+    """Description in one line, for people."""
 
 
 Reading = Annotated[Read | NotRead, Field(discriminator="status")]

@@ -34,7 +34,7 @@ class Reserved(Value):
     request: str
     """Digest of the request."""
     label: str
-    """What the call is for, e.g. a slot's name."""
+    """Purpose of the call, e.g. a slot's name."""
     model: str
     dollars: float
     """The most that the call can cost, US dollars."""
@@ -51,7 +51,7 @@ class Settled(Value):
     status: str
     usage: Usage
     saved: float = 0.0
-    """What prompt caching saved, US dollars; negative when it cost more."""
+    """Saving by prompt caching, US dollars; negative when caching cost more."""
     seconds: float = 0.0
     """Time from the start of the call to its last token, s."""
 
@@ -109,7 +109,7 @@ class Ledger:
         self._calls: dict[str, Reserved | Settled | Released] = {}
         """The last line of each call, by the call's name."""
         self._reused: dict[str, Reused] = {}
-        """By request."""
+        """Lines of reused replies, by request."""
         self._paid: set[str] = set()
         """Requests whose reply this run paid for."""
         self._committed = 0.0

@@ -11,7 +11,7 @@ from kopt.llm.request import Request
 from kopt.llm.table import Model
 
 CHARS_PER_TOKEN = 3.5
-"""Of source code and English together, roughly; used where a provider reports no tokens, and for forecasts."""
+"""Rough mean for source code and English, used where a provider reports no tokens, and for forecasts."""
 
 
 def outcome(answer: Json, request: Request, entry: Model, *, batch: bool = False) -> Kept:

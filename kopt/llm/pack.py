@@ -31,7 +31,7 @@ LARGEST = 16 * 1024 * 1024
 """Bytes of one file; kopt writes none that is larger."""
 
 UNREADABLE = (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
-"""What reading something else than an archive may raise."""
+"""Exceptions that reading a file that is no archive may raise."""
 
 
 def pack(

@@ -26,7 +26,7 @@ class Versions(Value):
 
 
 class Recording(Value):
-    """What a run was made from, so that it can be replayed in any checkout."""
+    """Settings, models and problem of a run, with which it can be replayed in any checkout."""
 
     run: str
     """Name of the run."""

@@ -12,7 +12,7 @@ from kopt.model.base import Value
 
 
 class Progress(Value):
-    """How far a round of requests is; counts of labels."""
+    """Progress of a round of requests, in counts of labels."""
 
     total: int
     reused: int = 0

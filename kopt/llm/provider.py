@@ -65,7 +65,7 @@ class Ending(StrEnum):
 
 
 class Finished(NamedTuple):
-    """What the body of a finished reply says."""
+    """The contents of the body of a finished reply."""
 
     text: str
     ending: Ending

@@ -63,7 +63,7 @@ class Refused(Value):
 
     status: Literal["refused"] = "refused"
     text: str
-    """What the model said instead, or empty."""
+    """The model's text in place of an answer, or empty."""
     usage: Usage
     stop: str
 
@@ -109,7 +109,7 @@ class Unanswered(Value):
     status: Literal["unanswered"] = "unanswered"
     reason: NoReplyReason
     detail: str
-    """One line for a person, free of keys."""
+    """Description in one line, for people, without keys."""
     tries: int = 0
     """Calls that were made for the request."""
 

@@ -15,7 +15,7 @@ CONTINUE = "Your reply was cut off. Continue exactly where it stopped, repeat no
 
 
 class Sampling(Value):
-    """How a model is asked; a change of any field makes another request."""
+    """Sampling options of a request; a change of any field makes another request."""
 
     api_model: str
     """The provider's name of the model."""

@@ -11,7 +11,7 @@ from kopt.model.base import Value
 
 
 class Phase(StrEnum):
-    """Where a candidate failed: in the build, or in a judge."""
+    """Phase of the build or of a judge in which a candidate failed."""
 
     SYNTAX = "syntax"
     """The source does not parse."""
@@ -69,11 +69,11 @@ class Launch(Value):
     constants: tuple[tuple[str, str], ...] = ()
     """Compile-time values by name, as `repr`."""
     specialisation: tuple[tuple[str, str], ...] = ()
-    """By run-time argument, the JIT's specialisation: divisibility by 16, equality to 1, type of a scalar."""
+    """The JIT's specialisation of run-time arguments, by name: divisibility by 16, equality to 1, type of a scalar."""
     arguments: tuple[tuple[str, str], ...] = ()
     """Run-time values by name: `repr` of a scalar, `bfloat16[2048, 1048576]` for a tensor; empty if not recorded."""
     pointers: tuple[tuple[str, str], ...] = ()
-    """By name of a pointer argument, its target: `input 0`, `model weight`, `allocation 1` (allocations in order
+    """The target of each pointer argument, by name: `input 0`, `model weight`, `allocation 1` (allocations in order
     of first use), then `+ bytes` for an offset; for a tensor descriptor also its shape, strides and block."""
     options: tuple[tuple[str, str], ...] = ()
     """Launch options that PTX does not carry, sorted by name."""
@@ -101,11 +101,11 @@ class HostOp(Value):
     dtypes: tuple[str, ...] = ()
     """Dtypes of its tensor arguments."""
     kind: Literal["view", "allocation", "fill", "copy"] = "copy"
-    """What the operation does; views and allocations take no device time.  An operation that computes is rejected."""
+    """Kind of the operation; views and allocations take no device time.  An operation that computes is rejected."""
     pointers: tuple[str, ...] = ()
-    """What its tensor arguments, then its results, point at, as in `Launch.pointers`, with dtype, shape and strides."""
+    """Targets of the tensor arguments, then of the results, as in `Launch.pointers`, with dtype, shape and strides."""
     scalars: tuple[str, ...] = ()
-    """Its other arguments as `repr`, a fill's value among them."""
+    """The other arguments as `repr`, a fill's value among them."""
     before: int = 0
     """Number of launch calls made before the operation."""
 
@@ -117,7 +117,7 @@ class WorkloadBuild(Value):
     launches: tuple[Launch, ...]
     host_ops: tuple[HostOp, ...]
     output: str = ""
-    """What the returned tensor points at, as in `Launch.pointers`, with dtype, shape and strides."""
+    """Target of the returned tensor, as in `Launch.pointers`, with dtype, shape and strides."""
 
 
 class Built(Value):

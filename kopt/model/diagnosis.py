@@ -34,7 +34,7 @@ class Direction(Value):
     cause: str
     """The fact that shows the bottleneck, with its number."""
     direction: str
-    """What to try, in words."""
+    """Description of the change to try."""
     techniques: tuple[str, ...] = ()
     """Names of the techniques that the direction leads to."""
 

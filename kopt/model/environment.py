@@ -6,7 +6,7 @@ from kopt.model.base import Value
 
 
 class Environment(Value):
-    """What a measured time is valid for; in another environment it must be measured again."""
+    """The environment for which a measured time is valid; in another environment it must be measured again."""
 
     gpu: str
     """Name of the GPU."""

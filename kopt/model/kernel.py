@@ -70,7 +70,7 @@ class Candidate(Value):
     kernel: str = ""
     """Digest of the source text, which lies in the store; empty when there is no kernel."""
     description: str = ""
-    """What the proposer changed, in words."""
+    """The proposer's description of the change."""
     request: str = ""
     """Digest of the request that a language model answered; empty for an embedded proposer."""
     cost_usd: float = 0.0

@@ -82,7 +82,7 @@ class EagerOp(Value):
 
 
 class WorkloadFacts(Value):
-    """What one workload must move and compute, counted by tracing the reference on meta tensors."""
+    """Bytes and operations of one workload, counted by tracing the reference on meta tensors."""
 
     workload: str
     inputs: tuple[TensorSpec, ...]

@@ -11,7 +11,7 @@ class Technique(Value):
     name: str
     description: str
     llm_hint: str
-    """What a classifier should look for."""
+    """Hint for a classifier: code that shows the technique."""
 
 
 class Evidence(Value):

@@ -32,7 +32,7 @@ class WorkloadEstimate(Value):
     divided by the floor."""
     bound: Literal["memory", "compute", "latency"]
     notes: tuple[str, ...] = ()
-    """What slowed the estimate down (occupancy, tail wave, spills, narrow loads), in words."""
+    """Causes that slow the kernel down (occupancy, tail wave, spills, narrow loads), in words."""
 
 
 class Estimated(Value):

@@ -45,7 +45,7 @@ class SeedCheck:
     """The device to build for."""
     store: Path
     options: JudgeOptions
-    """How the run judges."""
+    """Options of the run's judge."""
     build_seconds: float
     """Limit of building one kernel, s."""
     measures: bool

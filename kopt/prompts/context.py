@@ -24,7 +24,7 @@ class PromptContext(Value):
 
 
 class ParentTimes(Value):
-    """How fast a kernel is, and against what: times in ms, None where they are not known."""
+    """Times of a parent and of the kernels to compare with, ms; None where they are not known."""
 
     ms: float
     """Time of the kernel itself."""
@@ -64,7 +64,7 @@ class Event(Value):
     """`r1a0s3`."""
     model: str
     description: str
-    """What was changed, in words."""
+    """Description of the change."""
     techniques: tuple[str, ...] = ()
     outcome: str
     """`faster`, `slower`, `same`, `incorrect`, `failed`, ... in one word."""
@@ -82,11 +82,11 @@ class Reflection(Value):
     worked: tuple[str, ...] = ()
     failed: tuple[str, ...] = ()
     advice: tuple[str, ...] = ()
-    """What to try next, most promising first."""
+    """Changes to try next, most promising first."""
 
 
 class Share(Value):
-    """How often a technique, or a set of them, occurs in the pool."""
+    """A set of techniques, the number of kernels in the pool that use it, and the best time."""
 
     techniques: tuple[str, ...]
     kernels: int
@@ -94,7 +94,7 @@ class Share(Value):
 
 
 class Memory(Value):
-    """What the search remembers of earlier rounds."""
+    """The memory of earlier rounds: tries, sets of techniques in the pool, lessons."""
 
     events: tuple[Event, ...] = ()
     """Newest first."""
@@ -105,7 +105,7 @@ class Memory(Value):
 
 
 class Assignment(Value):
-    """What one slot is asked to do."""
+    """The assignment of one slot."""
 
     direction: Direction
     others: tuple[Direction, ...] = ()

@@ -42,7 +42,7 @@ METRICS: dict[str, str] = {
     "sm__throughput.avg.pct_of_peak_sustained_elapsed": "SM throughput, % of peak",
     "gpu__compute_memory_throughput.avg.pct_of_peak_sustained_elapsed": "compute or memory throughput, % of peak",
 }
-"""What each hardware counter says, in words and with its unit."""
+"""Description of each hardware counter, with its unit."""
 
 
 def contract(problem: Problem, facts: ProblemFacts) -> str:

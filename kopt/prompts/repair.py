@@ -35,7 +35,7 @@ class FailedProposal(Value):
     draft: str = ""
     """The source that failed, or the part of it that the reply holds."""
     description: str = ""
-    """What the proposal was meant to change."""
+    """Description of the change that the proposal made."""
 
 
 def repair(

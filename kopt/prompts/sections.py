@@ -11,7 +11,7 @@ from pydantic import Field, JsonValue
 from kopt.model.base import Value
 
 CHARS_PER_TOKEN = 4
-"""Of code and English, about."""
+"""Rough mean for code and English."""
 
 Place = Literal["system", "stable", "own"]
 

@@ -21,7 +21,7 @@ class LabelledCost(Cost):
     model: str
     round: int
     purpose: str
-    """One of `PURPOSES`."""
+    """Purpose of the requests, one of `PURPOSES`."""
     slot: int | None = None
     """Slot of a proposal or repair; None for requests that the slots share."""
 

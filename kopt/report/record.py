@@ -15,9 +15,9 @@ class Comparison(Value):
     name: str
     """`seed`, `eager`, `compile` or `max-autotune`."""
     ms: float
-    """Its time: geometric mean over the main workloads."""
+    """Time, ms: geometric mean over the main workloads."""
     speedup: float
-    """Its time over the best kernel's, the median over pairs of calls; above 1 the best kernel is faster."""
+    """Ratio of the time to the best kernel's, the median over pairs of calls; above 1 the best kernel is faster."""
     low: float
     """Lower end of the ratio's 95 % confidence interval."""
     high: float
@@ -29,13 +29,13 @@ class FinalFigures(Value):
     best_name: str
     """Name of the first candidate with the best kernel (`r2a0s17`; `r0a0s0` when no kernel beat the seed)."""
     description: str = ""
-    """What the best candidate changed, in its proposer's words."""
+    """The proposer's description of the best candidate's change."""
     best_ms: float
     seed_ms: float
     speedup: float
     """Seed's time over the best kernel's; above 1 the best kernel is faster."""
     against: tuple[Comparison, ...] = ()
-    """What was measured beside the best kernel in fresh processes; empty for estimates."""
+    """Comparisons with the kernels and baselines measured beside the best kernel; empty for estimates."""
     workloads: dict[str, float] = Field(default_factory=dict)
     """Measured time of the best kernel on each main workload, ms; empty for estimates."""
     eager_ms: float | None = None
@@ -77,7 +77,7 @@ class Agreed(Value):
 
 
 class Lessons(Value):
-    """What a language model learned from one round."""
+    """The lessons that a language model drew from one round."""
 
     round: int
     worked: tuple[str, ...] = ()
@@ -116,9 +116,9 @@ class RunRecord(Value):
     taxonomy: tuple[str, ...] = ()
     """Names of the techniques, in bit order."""
     costs: tuple[LabelledCost, ...] = ()
-    """What replies cost, by label; empty in a run without language models."""
+    """Costs of replies, by label; empty in a run without language models."""
     diagnoses: tuple[Diagnosed, ...] = ()
     agreed: tuple[Agreed, ...] = ()
-    """By technique, where facts and a model both classified."""
+    """Agreement by technique, where facts and a model both classified."""
     lessons: tuple[Lessons, ...] = ()
-    """By round, where a model reflected."""
+    """Lessons by round, where a model reflected."""

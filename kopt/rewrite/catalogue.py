@@ -22,7 +22,7 @@ from kopt.rewrite.transformations import (
 MODULES = (
     tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent, memory_hints, autotune,
 )  # fmt: skip
-"""Their order decides what a seed draws."""
+"""Modules of transformations; their order decides which transformation a seed draws."""
 
 TRANSFORMATIONS: Mapping[str, Transformation] = {
     transformation.name: transformation for module in MODULES for transformation in module.TRANSFORMATIONS

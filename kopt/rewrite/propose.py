@@ -21,11 +21,11 @@ DRAWS = 48
 STEPS = ((1, 0.35), (2, 0.3), (3, 0.2), (4, 0.15))
 """How many transformations a proposal stacks, each number with its probability."""
 TECHNIQUE_FACTOR = 6.0
-"""On the weight of a transformation that leads to a technique of the direction."""
+"""Factor on the weight of a transformation that leads to a technique of the direction."""
 BOTTLENECK_FACTOR = 3.0
-"""On the weight of a transformation that works against the direction's bottleneck."""
+"""Factor on the weight of a transformation that works against the direction's bottleneck."""
 AVOIDED_FACTOR = 0.02
-"""On the weight of a transformation that the proposal has used already, or that a repair avoids."""
+"""Factor on the weight of a transformation that the proposal has used already, or that a repair avoids."""
 
 
 class Rewrite(Value):
@@ -33,7 +33,7 @@ class Rewrite(Value):
 
     source: str
     description: str
-    """What was changed and why, in words."""
+    """Description of the change and its reason."""
     transformations: tuple[str, ...]
     """Names of the transformations applied, in order."""
 

@@ -18,7 +18,7 @@ from kopt.rewrite.source.module import Grid, Kernel, Launch, TritonModule, unuse
 
 
 class RewriteFacts(Value):
-    """What the rewriter knows of the parent beside its source."""
+    """Facts of the parent beside its source."""
 
     launches: tuple[BuiltLaunch, ...] = ()
     """Launches of the parent on its main workloads; may be empty."""
@@ -57,7 +57,7 @@ class Transformation:
 
     name: str
     description: str
-    """One line."""
+    """Description in one line."""
     techniques: tuple[str, ...]
     """Techniques of the taxonomy that the transformation introduces or tunes."""
     bottlenecks: tuple[str, ...]
@@ -65,7 +65,7 @@ class Transformation:
     sites: Callable[[TritonModule, RewriteFacts], Sequence[Site]]
     """Find the places where it applies."""
     weight: float = 1.0
-    """How often it is worth trying when neither technique nor bottleneck of the direction asks for it."""
+    """Weight in the draw when neither technique nor bottleneck of the direction asks for the transformation."""
     marks: tuple[str, ...] = ()
     """Texts that it leaves in a source: a failed source that holds more of them than its parent is blamed on it."""
     lightens: bool = False

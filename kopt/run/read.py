@@ -30,15 +30,15 @@ class RunFiles:
     rankings: Sequence[Path]
     techniques: Sequence[Path]
     candidates: Sequence[Path]
-    """Of every attempt."""
+    """Tables of candidates, one for every attempt."""
     builds: Sequence[Path]
-    """Of every attempt."""
+    """Tables of builds, one for every attempt."""
     evaluations: Sequence[Path]
-    """Of every attempt and chunk."""
+    """Tables of evaluations, one for every attempt and chunk."""
     diagnoses: Sequence[Path]
-    """Of every round but the last, as many in each."""
+    """Diagnoses of every round but the last, equally many in each."""
     outcome: Sequence[Path] = ()
-    """One in a run on a GPU."""
+    """The measured outcome, one file in a run on a GPU."""
 
 
 def read_run(

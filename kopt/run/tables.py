@@ -12,7 +12,7 @@ from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, Sel
 
 @dataclass(frozen=True)
 class RoundTables:
-    """What a round's attempts left, up to what selection chooses from."""
+    """The tables of a round's attempts, and those from which selection chooses."""
 
     candidates: Sequence[Candidate]
     builds: Sequence[BuildRow]
@@ -20,7 +20,7 @@ class RoundTables:
     pool: Sequence[RankRow]
     """Previous parents and this round's correct kernels, fastest first; equal fingerprints not yet merged."""
     techniques: Sequence[TechniqueRow]
-    """Of the pool, a row per fingerprint."""
+    """Techniques of the pool, a row per fingerprint."""
 
 
 @dataclass(frozen=True)

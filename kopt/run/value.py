@@ -19,13 +19,13 @@ from kopt.run.tables import Round
 
 @dataclass(frozen=True)
 class ModelSummary:
-    """What language models cost and said in a run; empty in a run that asked none."""
+    """Costs, agreement and lessons of a run's language models; empty in a run without language models."""
 
     costs: Sequence[LabelledCost] = ()
     agreed: Sequence[Agreed] = ()
-    """By technique, where facts and a model both classified."""
+    """Agreement by technique, where facts and a model both classified."""
     lessons: Sequence[Lessons] = ()
-    """By round."""
+    """Lessons by round."""
 
 
 NO_MODELS = ModelSummary()

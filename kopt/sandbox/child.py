@@ -16,7 +16,7 @@ from kopt.sandbox.pipe import RAISED, RETURNED, STATUS, Report
 TRACEBACK_CHARS = 4000
 
 Task = Callable[[Report], bytes]
-"""What a child runs; its result goes to the parent."""
+"""The function that a child runs; its result goes to the parent."""
 
 
 def live(task: Task, report: Report, parent: int, output: int, scratch: Path, limits: Limits) -> None:

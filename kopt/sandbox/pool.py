@@ -175,7 +175,7 @@ class _Child:
     inbox: int = -1
     """File descriptor that its message is written to; -1 if it may not ask, or was answered."""
     asking: bool = False
-    """It waits for its message."""
+    """Whether the child waits for a message."""
 
     def end(self) -> None:
         """Kill the child with its descendants, reap it and remove its scratch folder."""

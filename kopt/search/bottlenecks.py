@@ -31,7 +31,7 @@ class Reading(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What rules may read of one kernel."""
+    """The facts of one kernel that rules may read."""
 
     profile: Profile
     launch: Launch
@@ -78,7 +78,7 @@ class Rule(NamedTuple):
     """Short name."""
     read: Callable[[Case], Reading]
     direction: str
-    """What to try, in a sentence."""
+    """The change to try, in a sentence."""
     techniques: tuple[str, ...]
     """Techniques of the taxonomy that the direction may lead to."""
 

@@ -18,7 +18,7 @@ from kopt.roofline import bound, compute_floor_ms, memory_floor_ms, occupancy
 from kopt.search.bottlenecks import RULES, Case, Reading, Rule
 
 USED_FACTOR = 0.6
-"""On the score of a rule whose techniques the kernel uses already."""
+"""Factor on the score of a rule whose techniques the kernel uses already."""
 
 
 def static_profile(

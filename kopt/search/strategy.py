@@ -36,7 +36,7 @@ class PoolMember(TimedKernel):
 
 
 class Archive(Value):
-    """What a strategy remembers from round to round: nothing, unless a subclass has fields; each has a default."""
+    """The state that a strategy keeps from round to round: none, unless a subclass has fields, each with a default."""
 
 
 A = TypeVar("A", bound=Archive)

@@ -8,17 +8,17 @@ from kopt.model.base import Value
 
 
 class Counts(Value):
-    """What facts and a language model said of one technique, in kernels."""
+    """Counts of kernels for which facts and a language model agree or differ on one technique."""
 
     agreed: int = 0
     facts_only: int = 0
-    """Facts saw it and the model did not."""
+    """Kernels in which facts found the technique and the model did not."""
     model_only: int = 0
-    """The model saw it and facts did not."""
+    """Kernels in which the model found the technique and facts did not."""
 
 
 class Agreement(Value):
-    """How far facts and a language model agreed on the kernels that a round classified, by technique."""
+    """Agreement of facts and a language model on the kernels that a round classified, by technique."""
 
     model: str
     techniques: dict[str, Counts]

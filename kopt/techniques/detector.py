@@ -17,7 +17,7 @@ Seen = tuple[str, str] | None
 
 
 class Subject(NamedTuple):
-    """What a detector looks at: one kernel's module as it was written, built and launched."""
+    """The input of a detector: source, build and launches of one kernel."""
 
     source: Source
     ptx: tuple[str, ...]
@@ -54,7 +54,7 @@ def _module_constant(source: Source, name: str) -> int | None:
 
 
 class Detector(NamedTuple):
-    """How one technique of the taxonomy is seen in a kernel."""
+    """The detector of one technique of the taxonomy."""
 
     technique: str
     detect: Callable[[Subject], Seen]

@@ -20,7 +20,7 @@ from kopt.problem import folder
 
 if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
-    """Where a command adds its parser."""
+    """The object to which a command adds its parser."""
 
 Number = TypeVar("Number", int, float)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     pass
 
 Aim = Literal["verdict", "time", "machine", "honest"]
-"""What an exploit is after.  `verdict`: a pass that it does not deserve; `time`: a time that is too small, with a right
+"""Aim of an exploit.  `verdict`: a pass that it does not deserve; `time`: a time that is too small, with a right
 result; `machine`: harm, or data that it must not see (it passes only on success); `honest`: no exploit, must pass."""
 
 GAIN = 0.8
@@ -50,26 +50,26 @@ class Entry(Value):
     caught: tuple[str, ...]
     """Phases in which it may be refused: `build <phase>`, `judge <phase>` or `judge incorrect`."""
     work: str = ""
-    """Of an exploit of time: the honest kernel that does the same work; its time is the yardstick."""
+    """Name of the honest kernel that does the same work, with whose time an exploit of time is compared."""
     problem: Problem
     kernel: Kernel
 
 
 class Judgement(NamedTuple):
-    """What a judge says of one candidate."""
+    """A judge's result for one candidate."""
 
     verdict: Verdict
     share: float | None = None
-    """Its time over the seed kernel's, as a judge's ratio to the incumbent; None from a judge without a clock."""
+    """Ratio of the time to the seed kernel's, the judge's incumbent; None from a judge without a clock."""
 
 
 Builder = Callable[[Sequence[Entry]], Mapping[int, Build]]
 Judge = Callable[[Sequence[Entry], Mapping[int, Build]], Mapping[int, Judgement]]
-"""Takes the candidates and their builds; returns the judgements, by place."""
+"""Take the candidates and their builds, and return the judgements by place."""
 
 
 class Result(Value):
-    """What became of one candidate."""
+    """The result of one candidate."""
 
     name: str
     category: str

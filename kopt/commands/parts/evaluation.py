@@ -44,15 +44,15 @@ class Time(Value):
     """Lower end of its 95 % interval; None for an estimate."""
     ratio_high: float | None = None
     workloads: tuple[WorkloadTime, ...]
-    """In the problem's order."""
+    """Times of the workloads, in the problem's order."""
     environment: Environment | None = None
-    """What a measured time holds for; None for an estimate."""
+    """Environment for which a measured time is valid; None for an estimate."""
     conditions: tuple[Conditions, ...] = ()
     """The GPU's state while it was timed."""
 
 
 class Evaluated(Value):
-    """What became of one kernel."""
+    """The result of one kernel."""
 
     status: Literal["passed", "incorrect", "failed"]
     judged_by: str

@@ -54,9 +54,9 @@ class Examination(Value):
     """Everything that was found."""
 
     versions: dict[str, str]
-    """Of Python and packages; empty where one is missing."""
+    """Versions of Python and packages; empty for a missing package."""
     gpus: tuple[Gpu, ...]
-    """Those that a process may use."""
+    """The GPUs that a process may use."""
     judge: str
     """How a run with these settings judges: `cuda`, `interpret` or `dry`."""
     cage: dict[str, bool | str]
@@ -118,7 +118,7 @@ JUDGED = {
     "interpret": "kernels are verified by Triton's interpreter, and their times are estimated",
     "dry": "nothing is judged (judge=dry)",
 }
-"""What each judge does, in words."""
+"""Description of each judge."""
 
 
 def _counter_lines(examination: Examination) -> list[str]:

@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from kopt.device.hardware.measured import MeasuredDevice
 
 START_S = 60.0
-"""What a fresh process takes beside the limits of its work, s: imports, facts, expected outputs; generous."""
+"""Most time of a fresh process beside the limits of its work, s: imports, facts, expected outputs; generous."""
 RACE_S = 240.0
 """Longest wait for inputs, expected outputs and timing of two kernels on a GPU, beside the limits of verifying, s."""
 
 
 class EvaluateRequest(Value):
-    """What to judge, and under which limits."""
+    """The kernel to evaluate, and the limits."""
 
     kernel: Kernel
     problem: Problem

@@ -45,7 +45,7 @@ class BuildJob(Value):
 
 
 class _Answer(Value):
-    """What a child sends, beside the compiled texts."""
+    """The answer of a child, without the compiled texts."""
 
     failed: BuildFailed | None = None
     workloads: tuple[WorkloadBuild, ...] = ()

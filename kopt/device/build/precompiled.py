@@ -29,7 +29,7 @@ PATHS = ("extern_libs",)
 
 
 class Entry(Value):
-    """What Triton needs, beside PTX and cubin, to load a kernel instead of compiling it."""
+    """The data that Triton needs, beside PTX and cubin, to load a kernel instead of compiling it."""
 
     key: str
     """Triton's digest of source, options, versions and environment."""
@@ -50,7 +50,7 @@ class Precompiled:
 
 @dataclass(frozen=True)
 class Compiled:
-    """What the CPU stage compiled of one candidate."""
+    """The kernels of one candidate that the CPU stage compiled."""
 
     cubins: frozenset[str]
     """Digests of all its cubins; the candidate may launch no others."""

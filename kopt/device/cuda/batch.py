@@ -85,7 +85,7 @@ class TimedBatch:
     processes: TimingProcesses
     draws: Sequence[Draw]
     sheets: Sequence[Sheet]
-    """Of the draws, in their order."""
+    """Sheets of the draws, in order of the draws."""
     _loaded: dict[str, Recorded] = field(default_factory=dict)
     _baselines: list[str] = field(default_factory=list)
     _timer: ServiceProcess = field(init=False)

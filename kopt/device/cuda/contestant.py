@@ -68,9 +68,9 @@ class Reply(Value):
     """A contestant's reply, beside its cubins."""
 
     reports: tuple[DrawReport, ...] = ()
-    """One for each draw that was run."""
+    """Reports of the draws that were run, one each."""
     programs: tuple[RecordedCall, ...] = ()
-    """One for each main workload."""
+    """Recorded calls of the main workloads, one each."""
     phase: str = ""
     """Phase in which the contestant failed outside a draw; empty when it did not."""
     reason: str = ""

@@ -19,7 +19,7 @@ COMPILE_S = 580.0
 
 
 class FinalsPlan(Value):
-    """How a final measurement is made."""
+    """Options of a final measurement."""
 
     baselines: tuple[str, ...] = BASELINES
     """`eager`, `compile`, `max-autotune`."""

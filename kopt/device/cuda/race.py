@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class Race(Value):
-    """How long candidates are timed."""
+    """Options of a race: how many calls are timed, and how many kernels stay."""
 
     first: int = 5
     """Timed calls of each subject in the first stage."""

@@ -45,7 +45,7 @@ class _OwnedInputs:
     """Shared memory of the argument tensors."""
     sheet: Sheet
     checksums: tuple[int, ...]
-    """Of the argument tensors, as they should be."""
+    """Expected checksums of the argument tensors."""
 
     @property
     def bytes(self) -> int:

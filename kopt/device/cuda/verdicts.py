@@ -20,7 +20,7 @@ class Recorded:
     """A kernel that gave right outputs, with one recorded call of each main workload."""
 
     programs: tuple[RecordedCall, ...]
-    """One for each main workload."""
+    """Recorded calls of the main workloads, one each."""
     binaries: Mapping[str, bytes]
     """Cubins by digest."""
     checks: tuple[Check, ...]

@@ -66,7 +66,7 @@ def verdict_draws(job: VerifyJob) -> VerdictDraws:
 
 
 class Head(Value):
-    """What the contestant says of one call."""
+    """The contestant's description of one call."""
 
     output: Described
     inputs: tuple[str, ...] = ()
@@ -81,7 +81,7 @@ class Reply(Value):
     """All that a contestant says, beside the bytes of its outputs."""
 
     heads: tuple[Head, ...] = ()
-    """One for each call."""
+    """Heads of the calls, one each."""
     phase: Phase | None = None
     """Phase in which the candidate failed before its first call; None when it did not."""
     reason: str = ""

@@ -41,12 +41,12 @@ class LaunchStep:
     repeat: Callable[[], object]
     """Launch again, with the same arguments."""
     observed: ObservedLaunch = field(default_factory=ObservedLaunch)
-    """What the launch was seen to do the first time."""
+    """Observations of the launch's first run."""
 
 
 @dataclass
 class InterpretedCall:
-    """What one call of an entry point did."""
+    """The record of one call of an entry point."""
 
     allocated: list[torch.Tensor] = field(default_factory=list)
     """Tensors that torch allocated."""
@@ -55,7 +55,7 @@ class InterpretedCall:
 
     @property
     def launch(self) -> ObservedLaunch | None:
-        """What the latest launch was seen to do; None before the first."""
+        """Observations of the latest launch; None before the first launch."""
         return next((step.observed for step in reversed(self.steps) if isinstance(step, LaunchStep)), None)
 
 

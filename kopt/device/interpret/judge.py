@@ -91,7 +91,7 @@ class _Sent:
     inputs: tuple[str, ...]
     launches: int
     phase: Phase | None
-    """Where it failed; None when it did not."""
+    """Phase in which the call failed; None when it did not fail."""
     reason: str
 
 

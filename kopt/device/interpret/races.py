@@ -25,7 +25,7 @@ class DataRace(Exception):
 
 @dataclass
 class ObservedLaunch:
-    """What a launch was seen to do when it ran for the first time."""
+    """Observations of a launch's first run."""
 
     stored: set[tuple[int, int]] = field(default_factory=set)
     """First address and end of every tensor that it stores to."""

@@ -45,7 +45,7 @@ class Session:
     place: Place = "host"
     """Whose Python runs now."""
     call: InterpretedCall | None = None
-    """Where the present call is recorded; None when it is not."""
+    """The record of the present call; None when the call is not recorded."""
     races: Races | None = None
     """Watches the accesses of the present launch in a replay; None outside replays."""
     ranges: list[tuple[int, int]] = field(default_factory=list)

@@ -23,7 +23,7 @@ LOWER = {
     torch.float16: torch.float8_e4m3fn,
     torch.float32: torch.bfloat16,
 }
-"""By dtype, the lower precision that must be caught: inputs rounded to it, everything else exact."""
+"""Lower precision, by dtype, that the tolerance must reject: inputs are rounded to it, all else is exact."""
 
 LEFT_OUT = 0.01
 """Share of an input that a `without:` probe leaves out at the end of a dimension: doing 99 % of the work is wrong."""

@@ -98,7 +98,7 @@ class Comparison:
     check: Check | None
     """Largest error and the allowed one; None where the error is not finite, or there is no element."""
     reason: str
-    """What is wrong, for the proposer; empty when the output is right."""
+    """Description of the error for the proposer; empty when the output is right."""
 
     @property
     def right(self) -> bool:

@@ -27,7 +27,7 @@ HOT = 8.0
 
 @dataclass(frozen=True)
 class Draw:
-    """How one set of inputs is made: for which workload, from which distribution and seed."""
+    """The workload, distribution and seed of one set of inputs."""
 
     workload: Workload
     distribution: str
@@ -44,7 +44,7 @@ class Case:
     model: torch.nn.Module
     """The reference's model, with drawn parameters."""
     inputs: tuple[Any, ...]
-    """What `get_inputs` returns (`Any`: whatever the problem chooses), with floating-point tensors drawn."""
+    """Values of `get_inputs` (`Any`: the problem may choose any type), with floating-point tensors drawn."""
 
 
 def derive_seed(*parts: object) -> int:

@@ -17,7 +17,7 @@ MEANINGS, ROUNDS = 16, 16
 Path = tuple[str, ...]
 """A dotted name, e.g. `("torch", "nn", "functional")`."""
 Roots = Mapping[str, frozenset[Path]]
-"""By name, the dotted paths from an import that it may stand for."""
+"""Dotted paths from an import that each name may stand for, by name."""
 
 
 def chain(node: ast.AST) -> tuple[str, ...]:

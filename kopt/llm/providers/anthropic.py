@@ -37,7 +37,7 @@ ENDINGS = {
     "model_context_window_exceeded": Ending.TRUNCATED,
     "refusal": Ending.REFUSED,
 }
-"""By stop reason; every other one ends a whole reply."""
+"""Endings by stop reason; any other stop reason ends a whole reply."""
 
 
 class Messages(Provider):

@@ -40,11 +40,11 @@ ENDINGS = {
     "content_filter": Ending.REFUSED,
     "safety": Ending.REFUSED,
 }
-"""By stop reason, compatible servers' included; every other one ends a whole reply."""
+"""Endings by stop reason, compatible servers' included; any other stop reason ends a whole reply."""
 
 
 class OpenAi(Provider):
-    """What the APIs of OpenAI have in common: SDK, list of models, batches."""
+    """The common part of OpenAI's APIs: SDK, list of models, batches."""
 
     family = "openai"
     has_batches = True

@@ -22,7 +22,7 @@ from kopt.problem.format import Format
 
 REFERENCE, SEED, DECLARATION = FILES = "problem.py", "kernel.py", "problem.yaml"
 REQUIRED = ("Model", "get_inputs", "get_init_inputs")
-"""What `problem.py` must define."""
+"""Names that `problem.py` must define."""
 
 Overrides = dict[str, int]
 
