@@ -58,7 +58,7 @@ def parse(settings: Mapping[str, object], where: str) -> Config:
 
     Args:
         settings: by name.
-        where: where they come from, for error messages.
+        where: source of the settings, for error messages.
 
     Raises:
         ConfigError: one line that names the setting and what to do.
@@ -135,7 +135,7 @@ def read(file: Path) -> dict[str, object]:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that cannot be is a ValueError
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
         raise ConfigError(f"{file}: not YAML ({str(error).splitlines()[0]})") from error
     if not isinstance(content or {}, dict):
         raise ConfigError(f"{file}: must be a mapping of settings")

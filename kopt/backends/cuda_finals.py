@@ -104,7 +104,7 @@ def measure_pool(
 
     Args:
         pool: in order of time.
-        target: where to measure.
+        target: the problem, and the device that its kernels were built for.
         options: how to measure, and how many kernels at most.
         round: this round.
     """
@@ -142,7 +142,7 @@ def measure_outcome(
 
     Args:
         selection: the selection of the last round; its fastest kernel that passes on the new inputs is the best.
-        target: where to measure.
+        target: the problem, and the device that its kernels were built for.
         options: how to measure.
         baselines: names of baselines.
 

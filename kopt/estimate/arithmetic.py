@@ -65,7 +65,7 @@ def arithmetic(opcode: str, head: str, values: list[Lanes]) -> MaybeLanes:
 
     Args:
         opcode: the whole opcode, e.g. `add.s32`.
-        head: its part before the first dot.
+        head: the part of the opcode before the first dot.
         values: the operands.
     """
     if head == "cvt":

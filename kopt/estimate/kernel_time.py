@@ -31,7 +31,7 @@ def estimate(build: Built, facts: ProblemFacts, device: Device, ptx_of: Callable
     Args:
         build: the kernel's build; its workloads are matched with those of `facts` by name.
         facts: the problem's facts; a workload without facts is left out.
-        device: what to estimate for.
+        device: the device to estimate for.
         ptx_of: returns the PTX text for a digest that the build names.
     """
     facts_by_name = {workload.workload: workload for workload in facts.workloads}
@@ -59,7 +59,7 @@ def _workload(
     total = sum(time.seconds for time in times) + overhead
     done = _work_share(build, times, facts)
     if not all(time.complete for time in times):
-        total, done = total / max(done, LEAST_DONE), 1.0  # the part that the walk did not reach takes its time too
+        total, done = total / max(done, LEAST_DONE), 1.0  # add the time of the part that the walk did not reach
     return WorkloadEstimate(
         workload=facts.workload,
         ms=max(total * 1e3, floor),

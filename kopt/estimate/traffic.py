@@ -59,7 +59,7 @@ def traffic(
     """Compute the bytes that a launch moves.
 
     Args:
-        walked: its walk.
+        walked: the walk through the launch.
         sampled: the threads of the walk.
         launch: the launch.
         sizes: bytes of the tensors behind its pointer parameters, by index, where they are known.

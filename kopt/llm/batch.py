@@ -60,7 +60,7 @@ def ask_by_batch(
         table: has the requests' models.
         store: keeps replies.
         ledger: the run's ledger, with its caps.
-        folder: where the run remembers its batches.
+        folder: the folder in which the run records its batches.
         options: how often batches are polled and how long the run waits for them.
 
     Raises:

@@ -84,7 +84,7 @@ def write_requests(folder: Path, pending: Mapping[str, Request], labels: Mapping
     Args:
         folder: is made where it is missing.
         pending: requests by digest.
-        labels: what a request is for, by its digest.
+        labels: labels of the requests, by digest.
         table: has the requests' models.
     """
     folder.mkdir(parents=True, exist_ok=True)

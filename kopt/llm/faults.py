@@ -62,7 +62,7 @@ def fault_of(error: Exception, arrival: Arrival, deadline_seconds: float) -> Fau
 
     Args:
         error: as `Provider.unwrap` returns it.
-        arrival: what had arrived of the reply.
+        arrival: the part of the reply that had arrived.
         deadline_seconds: the time limit of the call, s.
     """
     fault = _fault(error, arrival, deadline_seconds)
@@ -109,9 +109,9 @@ def status_fault(status: int, headers: Mapping[str, str], body: object, *, began
     """Return the fault for an HTTP status.
 
     Args:
-        status: of the answer.
-        headers: of the answer, by lower-case name.
-        body: of the answer, as JSON or text.
+        status: status of the answer.
+        headers: headers of the answer, by lower-case name.
+        body: body of the answer, as JSON or text.
         began: the error came inside a stream that had started, so that its code says more than the status.
     """
     error = _error_object(body)

@@ -24,7 +24,7 @@ def outcome(answer: Json, request: Request, entry: Model, *, batch: bool = False
         batch: whether the batch price holds.
 
     Raises:
-        NotTheProtocol: it is no finished reply of this provider.
+        NotTheProtocol: the body is no finished reply of this provider.
     """
     return _priced(_read(answer, provider_named(entry.provider)), request, entry, batch)
 
@@ -33,7 +33,7 @@ def outcome_of_any(answer: Json, request: Request, entry: Model) -> Kept:
     """Return the outcome of a body from batch output, which another provider may have written.
 
     Raises:
-        NotTheProtocol: it is no finished reply of any provider.
+        NotTheProtocol: the body is no finished reply of any provider.
     """
     for provider in all_providers():
         try:

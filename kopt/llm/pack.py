@@ -44,11 +44,11 @@ def pack(
     """Write the replies to these requests into an archive and return how many there are.
 
     Args:
-        store: where the replies lie.
+        store: the store that holds the replies.
         requests: request digests, e.g. those of a run's ledger; requests without a reply are left out.
         path: the archive to write, e.g. `run.replies.tar`.
         versions: versions of packages that the run was made with, so that a replay elsewhere can say what differs.
-        recording: what the run was made from; without it, a replay needs the run's own settings.
+        recording: settings, models and problem of the run; without these a replay needs the run's own settings.
 
     Raises:
         StoreError: a reply cannot be read.

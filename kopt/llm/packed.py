@@ -62,7 +62,7 @@ def differences(store: Store, here: Mapping[str, str] | None = None) -> str:
     The result is empty where no versions are noted, or where one of the archives was made with the versions here.
 
     Args:
-        store: where archives were unpacked.
+        store: the store into which archives were unpacked.
         here: versions of this environment; None: look them up.
     """
     shelf = store.shelf(Versions)

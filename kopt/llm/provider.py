@@ -18,7 +18,7 @@ from kopt.llm.table import Model
 if TYPE_CHECKING:
     import httpx2
 
-Json = Any  # what a server sends has no shape before it is read: readers raise where it is not theirs
+Json = Any  # a server may send any JSON; readers raise where the shape is wrong
 Body = dict[str, Json]
 
 

@@ -46,5 +46,5 @@ def _until(text: str | None, now: datetime) -> float | None:
         date = parsedate_to_datetime(text)
         date = date if date.tzinfo else date.replace(tzinfo=UTC)
         return max(0.0, (date - now).total_seconds())
-    except (ValueError, LookupError, TypeError, OverflowError):  # e.g. a year that no date has
+    except (ValueError, LookupError, TypeError, OverflowError):  # e.g. an impossible year
         return None

@@ -75,9 +75,9 @@ def _address(url: str) -> str:
     """Check an address, and return it unchanged.
 
     Raises:
-        ValueError: it has no host, a port that is none, or characters that no address has.
+        ValueError: the address has no host, no valid port, or characters that no address may have.
     """
-    parts = urlsplit(url)  # raises too
+    parts = urlsplit(url)  # may raise ValueError
     if not parts.hostname or parts.port == 0 or not re.fullmatch(r"[!-~]+", url):
         raise ValueError("an address has a host, a port from 1 to 65535 or none, and visible ASCII characters")
     return url

@@ -46,7 +46,7 @@ def repair(
     Args:
         context: the values that all prompts of the run share.
         parent: the kernel that the child was made from.
-        assignment: what the slot was asked to do.
+        assignment: the assignment of the slot.
         failed: the child, and how it failed.
         attempt: number of this repair, from 1.
         most: number of repairs that a slot gets.

@@ -47,7 +47,7 @@ def propose(
 
     Args:
         parent: source to change.
-        direction: what to try; transformations that lead to its techniques or work against its bottleneck are likelier.
+        direction: the direction to try, which makes transformations for its techniques and its bottleneck likelier.
         facts: facts of the parent and the device.
         seed: seed of the draws, so that proposals for the same parent and direction differ.
         exclude: digests (`kopt.artifact.text_digest`) of the sources that were proposed before.

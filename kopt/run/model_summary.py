@@ -18,8 +18,8 @@ def read_model_summary(costs: Sequence[Path], agreements: Sequence[Path], briefi
 
     Args:
         costs: tables of costs, one of each job that asked.
-        agreements: of every round, where facts and a model both classified.
-        briefings: of every round but the last.
+        agreements: agreements of every round, where facts and a model both classified.
+        briefings: briefings of every round but the last.
     """
     return ModelSummary(
         costs=read_tables(costs, LabelledCost),

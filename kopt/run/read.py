@@ -47,11 +47,11 @@ def read_run(
     """Read a finished run.
 
     Args:
-        files: what to read.
+        files: the files of the run.
         name: the run's.
         config: the settings that it ran with.
         taxonomy: names of the techniques, in bit order.
-        models: what language models cost and said in it.
+        models: costs, agreement and lessons of the run's language models.
 
     Raises:
         CorruptArtifact: a file is torn or holds something else.

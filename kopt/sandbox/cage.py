@@ -62,7 +62,7 @@ def enter(scratch: Path, limits: Limits, keep: Collection[int]) -> None:
 
     Args:
         scratch: the folder that stays writable; it becomes the home, working, temporary and Triton cache folder.
-        limits: what the child may use.
+        limits: limits of the child.
         keep: file descriptors that stay open, beside 0, 1 and 2.
     """
     gc.freeze()

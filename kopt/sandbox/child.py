@@ -23,12 +23,12 @@ def live(task: Task, report: Report, parent: int, output: int, scratch: Path, li
     """Run a task in a freshly forked child, from the fork on; never returns.
 
     Args:
-        task: what to run.
+        task: the function to run.
         report: the child's pipes to and from its parent.
         parent: the parent's pid as seen before the fork.
         output: file descriptor for stdout and stderr.
         scratch: the folder that stays writable.
-        limits: what the child may use.
+        limits: limits of the child.
     """
     try:
         os.setsid()
@@ -58,7 +58,7 @@ def _fork_and_wait(begin: Callable[[], None], report: Report, silent: bool) -> N
 
     Args:
         begin: called first in the new child.
-        report: where the wait status of the new child is sent.
+        report: pipe through which the parent gets the wait status of the new child.
         silent: send no status, and hold no pipe open.
     """
     pid = os.fork()

@@ -29,7 +29,7 @@ def run_in_fresh_process(seconds: float, function: Callable[P, R], *args: P.args
 
     Args:
         seconds: limit of the call.
-        function: of a module, called with the arguments that follow.
+        function: a function of a module, called with the arguments that follow.
 
     Raises:
         WorkerDied: the function was not done in time, or the process ended without an answer and printed its
@@ -47,7 +47,7 @@ def run_with_environment(
     Args:
         variables: values by name, e.g. `kopt.sandbox.environment.NO_GPU`.
         seconds: limit of the call.
-        function: of a module, called with the arguments that follow.
+        function: a function of a module, called with the arguments that follow.
 
     Raises:
         WorkerDied, KoptError: as for `run_in_fresh_process`.

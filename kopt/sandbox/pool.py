@@ -107,9 +107,9 @@ def run_forked(
     removed afterwards.  Closing the iterator early kills all running children.
 
     Args:
-        tasks: what to run.
+        tasks: the tasks to run.
         workers: how many at a time.
-        limits: of each child; its time begins anew when its message has been sent.
+        limits: limits of each child; the child's time begins anew when its message has been sent.
         message_for: makes the message for a task that asks (`Report.ask`).  It is called in this process, for the
             first time when all running tasks have asked, and again whenever a task has ended.
 

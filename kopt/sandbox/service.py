@@ -52,7 +52,7 @@ class ServiceProcess:
         """Fork the process.
 
         Args:
-            name: of the process, for messages, e.g. `the referee`.
+            name: name of the process, for messages, e.g. `the referee`.
             make: makes the service; called in the new process at the first call.
         """
         self.name = name

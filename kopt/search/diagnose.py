@@ -34,7 +34,7 @@ def static_profile(
 
     Args:
         build: the kernel's build.
-        timing: its time, measured or estimated.
+        timing: the kernel's time, measured or estimated.
         facts: bytes and operations of the problem's workloads.
         device: the GPU that the time holds for.
         instruction_mix: counts of PTX instructions by kind.
@@ -73,8 +73,8 @@ def diagnose(
 
     Args:
         kernel_digest: digest of the kernel's source.
-        profile: its profile, static or of counters.
-        build: its build.
+        profile: the kernel's profile, static or of counters.
+        build: the kernel's build.
         techniques: names of the techniques that it uses.
         facts: bytes and operations of the problem's workloads.
         device: the GPU.

@@ -71,8 +71,8 @@ class Strategy(ABC, Generic[A]):
         """Share out a round's slots: by default evenly, over parents, directions, proposers and samples.
 
         Args:
-            parents: what `choose` chose.
-            archive: what `choose` remembered with it.
+            parents: the parents that `choose` returned.
+            archive: the archive that `choose` returned with the parents.
             fan_out: how many slots, and how many directions each parent has.
         """
         return expand(parents, fan_out)

@@ -77,7 +77,7 @@ def brief(
 
     Args:
         round: the round that just ended.
-        context: what all prompts of the run share.
+        context: the values that all prompts of the run share.
         parents: the selection that the round's candidates come from; empty for the seed's round.
         profiles: the profiles of the round's own selection, one for each place.
         baseline: measured times of the baselines; None without a GPU.

@@ -30,7 +30,7 @@ def agreement(model: str, names: Iterable[str], kernels: Sequence[tuple[set[str]
     Args:
         model: name of the language model.
         names: the techniques that the model was asked about.
-        kernels: of each kernel the techniques by facts, and those by the model.
+        kernels: for each kernel the techniques by facts, and those by the model.
     """
     return Agreement(model=model, techniques={name: _counts(name, kernels) for name in names})
 

@@ -46,7 +46,7 @@ def _entries(path: Path) -> list[object]:
         content = yaml.safe_load(path.read_text())
     except OSError as error:
         raise TaxonomyError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that cannot be is a ValueError
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
         raise TaxonomyError(f"{path}: is not YAML ({_one_line(error)})") from error
     if not isinstance(content, list):
         raise TaxonomyError(f"{path}: must be a list of techniques with {_listed(KEYS)}")

@@ -106,7 +106,7 @@ def existing_file(path: Path, wanted: str) -> Path:
 
     Args:
         path: the file.
-        wanted: what the file should be, for the message.
+        wanted: description of the wanted file, for the message.
 
     Raises:
         ConfigError: the path is not a file.

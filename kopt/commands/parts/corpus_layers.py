@@ -70,7 +70,7 @@ def judge_by_cuda(
     from kopt.device.hardware.zygote import warm
     from kopt.device.reference.facts import problem_facts
 
-    warm()  # before torch traces facts: without threads, which a fork would lose
+    warm()  # before torch traces facts, since a fork loses the threads that tracing starts
     judged = {}
     for name in sorted({entry.problem.name for entry in entries}):
         places = [place for place, entry in enumerate(entries) if entry.problem.name == name]

@@ -37,7 +37,7 @@ def noise_floor(problem: Problem, memory_bytes: int, *, batches: int, launches: 
     """Time the seed kernel against its twin on the first visible device, in a process that has not used CUDA.
 
     Args:
-        problem: its seed kernel is timed on its main workloads.
+        problem: the problem whose seed kernel is timed, on the main workloads.
         memory_bytes: memory of the device.
         batches: interleaved batches.
         launches: timed calls of each twin in a batch.

@@ -59,8 +59,8 @@ def evaluate_without_gpu(request: EvaluateRequest, device: Device, store: Store)
     """Judge by Triton's interpreter on the small workloads, and estimate the time.
 
     Args:
-        request: what to judge.
-        device: what to build for; the estimate takes its rates.
+        request: the kernel to evaluate, and the limits.
+        device: the device to build for; the estimate uses its rates.
         store: keeps PTX and cubin.
 
     Raises:
@@ -82,7 +82,7 @@ def evaluate_on_gpu(request: EvaluateRequest, wanted: Device | None, store: Stor
     """Judge and time on one of the visible GPUs, side by side with the problem's seed kernel.
 
     Args:
-        request: what to judge.
+        request: the kernel to evaluate, and the limits.
         wanted: the GPU must be of this device's architecture; None: any GPU will do.
         store: keeps PTX, cubin and the GPU's measured rates.
 
@@ -149,7 +149,7 @@ def _race(
     from kopt.device.cuda.race import Race
     from kopt.device.hardware.zygote import warm
 
-    warm()  # before torch traces facts: without threads, which a fork would lose
+    warm()  # before torch traces facts, since a fork loses the threads that tracing starts
     jobs = [
         CudaJob(kernel=request.kernel, problem=request.problem, seed=request.seed, build=build),
         CudaJob(kernel=request.problem.seed, problem=request.problem, seed=request.seed),

@@ -52,7 +52,7 @@ def record_launches(log: TraceLog, device: Device, *, real: bool = False) -> Ite
     """Add every launch made inside the block to `log`.
 
     Args:
-        log: where launches go.
+        log: the log that gets the launches.
         device: a launch that exceeds its resources is rejected.
         real: launch as well; there is a GPU, and Triton's own driver is active.
     """

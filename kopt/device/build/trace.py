@@ -59,9 +59,9 @@ def trace(
 
     Args:
         kernel: the candidate.
-        problem: its problem.
-        device: what to compile for.
-        folder: where the candidate's file is written.
+        problem: the candidate's problem.
+        device: the device to compile for.
+        folder: the folder of the candidate's file.
         announce: called with the name of each phase that begins.
 
     Raises:

@@ -86,7 +86,7 @@ class TraceLog:
 
     def _storage(self, tensor: torch.Tensor) -> int:
         storage = tensor.untyped_storage()
-        self._kept.append(storage)  # a storage that died could be mistaken for the next one
+        self._kept.append(storage)  # a new storage could get the address of a freed one
         return int(storage._cdata)
 
 

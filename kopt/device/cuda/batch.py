@@ -118,7 +118,7 @@ class TimedBatch:
         """Add `eager`, `compile` or `max-autotune`.
 
         Args:
-            name: of the baseline.
+            name: name of the baseline.
             seconds: limit of compiling it.
         """
         self._timer.call("baseline", name, seconds=seconds)
@@ -133,7 +133,7 @@ class TimedBatch:
         """Time every subject on every workload, interleaved.
 
         Args:
-            names: of the subjects.
+            names: names of the subjects.
             launches: timed calls of each subject.
             start: timed calls of earlier stages, which input sets and order of subjects rotate on from.
 

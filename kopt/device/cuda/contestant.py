@@ -182,7 +182,7 @@ def read_reply(data: bytes) -> tuple[Reply, dict[str, bytes]]:
     """Read a contestant's reply and its cubins, by digest.
 
     Raises:
-        Malformed: it cannot be parsed, or a cubin has another digest than its name says.
+        Malformed: the reply cannot be parsed, or a cubin's digest differs from its name.
     """
     reply, binaries = unpack(data, Reply)
     check_digests(binaries)

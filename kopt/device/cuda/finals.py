@@ -45,7 +45,7 @@ class FinalMeasurement:
         """Time the finalists that are right and the baselines; return all times and verdicts.
 
         Args:
-            outcomes: of verification, by name.
+            outcomes: outcomes of verification, by name.
         """
         for name, outcome in outcomes.items():
             self.results.note_verification(name, outcome)

@@ -92,7 +92,7 @@ def judge_all(
         jobs: kernels to judge; all of one problem and seed.
         context: the problem's facts, the device, the store.
         workers: contestants at a time; timing always has the device alone.
-        limits: of one contestant.
+        limits: limits of one contestant.
         incumbent: a kernel that is timed along; ratios are to it.
         race: how long to time.
         calibrated: the problem's checks have been proven before (`kopt.device.reference.calibration`).
@@ -142,7 +142,7 @@ def measure_finalists(
         context: the problem's facts, the device, the store.
         plan: how long to time, and beside which baselines.
         workers: contestants at a time; timing always has the device alone.
-        limits: of one contestant.
+        limits: limits of one contestant.
 
     Raises:
         DeviceError, ProblemError: as for `judge_all`.

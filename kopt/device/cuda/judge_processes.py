@@ -61,7 +61,7 @@ class JudgeProcesses:
         """Check that the device still computes after a process on it was killed.
 
         Raises:
-            DeviceError: it does not.
+            DeviceError: the device does not answer, or computes wrongly.
         """
         try:
             healthy = self.referee.call("health", seconds=HEALTH_S)

@@ -59,7 +59,7 @@ class ChunkRace:
         """Race the kernels that are right; yield (name, judged), first for kernels that failed verification.
 
         Args:
-            outcomes: of verification, by name; nothing is yielded for the incumbent.
+            outcomes: outcomes of verification, by name; nothing is yielded for the incumbent.
         """
         for name, outcome in outcomes.items():
             self.results.note_verification(name, outcome)

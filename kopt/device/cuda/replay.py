@@ -117,7 +117,7 @@ class Replay:
         return allocate
 
     def _launch(self, step: KernelLaunch) -> Run:
-        # Triton reads `cluster_dims` of older metadata and `num_ctas` of newer; a field that is absent was absent.
+        # Triton reads `cluster_dims` of older metadata and `num_ctas` of newer; absent fields stay absent.
         metadata = SimpleNamespace(**_metadata(step.metadata))
         signature = tuple(_nested(kind) for kind in step.signature)
         launcher = make_launcher(signature, metadata, self._driver.launcher_cls)

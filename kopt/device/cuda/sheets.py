@@ -44,8 +44,8 @@ def forbidden_argument(problem: Problem, sheet: Sheet, changed: Sequence[int]) -
     """Name the first changed argument tensor that the problem does not allow to change; empty when all may change.
 
     Args:
-        problem: says which arguments may change.
-        sheet: of the draw.
+        problem: the problem, which names the arguments that may change.
+        sheet: sheet of the draw.
         changed: positions of the changed tensors; a position without an argument is called `?`.
     """
     names = argument_names(problem, sheet) if changed else []

@@ -153,9 +153,9 @@ class Timer:
         Writes to arguments stay there: the referee looks at them, and restores them.
 
         Args:
-            name: of the subject.
+            name: name of the subject.
             workload: name of the workload.
-            place: of the input set.
+            place: index of the input set.
             ghost: leave the launches out.
 
         Returns:
@@ -193,7 +193,7 @@ class Timer:
 
         Args:
             workload: name of the workload.
-            names: of the subjects.
+            names: names of the subjects.
             launches: timed calls of each subject.
             start: timed calls of earlier stages; input sets and order of subjects rotate on from there.
 

@@ -61,7 +61,7 @@ class TolerantTiming:
         """Time one stage and add its times; if a kernel breaks the stage, time the others.
 
         Args:
-            names: of the subjects.
+            names: names of the subjects.
             launches: timed calls of each subject.
             done: timed calls of earlier stages.
         """

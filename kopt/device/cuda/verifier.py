@@ -62,9 +62,9 @@ class Verifier:
 
         Args:
             processes: the referee, and Triton's driver.
-            seed: of the run; inputs follow from it and from all kernels of the chunk.
+            seed: seed of the run; inputs follow from this seed and from all kernels of the chunk.
             workers: contestants at a time.
-            limits: of one contestant.
+            limits: limits of one contestant.
             compiled: builds of the CPU stage by the name of their kernel; such a kernel may launch nothing else.
         """
         self._processes = processes

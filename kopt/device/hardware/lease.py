@@ -136,7 +136,7 @@ def lease(gpus: Sequence[Gpu], *, wait_s: float, workers_per_gpu: int = 1, folde
         gpus: the GPUs to choose from: `visible_gpus(os.environ)`, so that a scheduler's own choice stands.
         wait_s: longest wait, s.
         workers_per_gpu: slots of a GPU; all processes that share a machine must use the same number.
-        folder: of the locks.
+        folder: folder of the locks.
 
     Raises:
         DeviceError: there is no GPU, or CUDA is initialised in this process already.

@@ -164,7 +164,7 @@ def _replay(
             old.untyped_storage().copy_(new.untyped_storage())
 
     def replayed() -> object:
-        with torch.inference_mode():  # in which all tensors may be written to, those that were made in it too
+        with torch.inference_mode():  # where inference tensors may be written to, too
             session.replay(call)
         return output
 

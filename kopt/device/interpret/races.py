@@ -58,7 +58,7 @@ class Races:
         """Note that a program stores to the elements that begin at these addresses.
 
         Args:
-            program: its number.
+            program: number of the program.
             addresses: one per stored element.
             changed: which elements change their value; a store that does not change the value is no race.
 

@@ -64,7 +64,7 @@ class ExpectedOutputs:
             yield from self._kept[name]
             return
         computed: list[tuple[Part, ExpectedOutput]] = []
-        # The whole at once, since a library may compute a part by other means.
+        # Compute the whole at once, since a library may use another algorithm for a part.
         size, eager = 0, eager_output(self._writable(case))
         for part in self._split(case, output):
             expected = expected_output(self._problem, _rows(case, part), _part(eager, part))

@@ -47,8 +47,8 @@ def describe(error: BaseException, folder: Path) -> str:
     Paths, addresses and process ids are left out.
 
     Args:
-        error: what the candidate raised, with its causes.
-        folder: where the candidate's file was written.
+        error: the candidate's exception, with its causes.
+        folder: the folder of the candidate's file.
     """
     chain = [_describe_one(cause, folder) for cause in _causes(error)]
     return bounded("\ncaused by ".join(dict.fromkeys(part for part in chain if part)))

@@ -88,7 +88,7 @@ class Messages(Provider):
 
         if isinstance(error, anthropic.APIStatusError):
             return HttpError(error.status_code, error.response.headers, error.body)
-        if isinstance(error, anthropic.APIConnectionError):  # a timeout is one
+        if isinstance(error, anthropic.APIConnectionError):  # timeouts included
             return TransportError(error.__cause__ or error)
         return NotTheProtocol(str(error)) if isinstance(error, anthropic.APIError) else error
 

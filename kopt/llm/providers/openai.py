@@ -66,7 +66,7 @@ class OpenAi(Provider):
 
         if isinstance(error, openai.APIStatusError):
             return HttpError(error.status_code, error.response.headers, error.body)
-        if isinstance(error, openai.APIConnectionError):  # a timeout is one
+        if isinstance(error, openai.APIConnectionError):  # timeouts included
             return TransportError(error.__cause__ or error)
         if isinstance(error, openai.APIError):
             return Failed(error.body) if isinstance(error.body, Mapping) else NotTheProtocol(str(error))

@@ -119,7 +119,7 @@ def _tree(source: str, where: str) -> ast.Module:
 def _declaration(text: str, where: str) -> Declaration:
     try:
         raw = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # a date that cannot be is a ValueError
+    except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
         raise ProblemError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
     except RecursionError as error:
         raise ProblemError(f"{where}: nested too deeply to be parsed") from error

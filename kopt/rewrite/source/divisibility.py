@@ -57,7 +57,7 @@ def terms(
     Args:
         node: the sum.
         made: definitions of names, which are followed.
-        sign: of the whole sum.
+        sign: sign of the whole sum.
         depth: most definitions to follow.
     """
     total: Counter[str] = Counter()
