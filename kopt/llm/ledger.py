@@ -68,7 +68,7 @@ class Released(Value):
     billed: bool
     """The provider may charge for the call."""
     dollars: float
-    """Estimate of the charge, US dollars; 0 when the server rejected the call."""
+    """Estimate of the charge, US dollars; 0 when the server turned the call away."""
     seconds: float = 0.0
     """Time that the call took, s."""
 
@@ -95,7 +95,7 @@ class Budget(Value):
     usd: float | None = Field(default=None, ge=0)
     """Most US dollars that the run may spend on replies."""
     calls: int | None = Field(default=None, ge=0)
-    """Most calls that the run may make; calls that a server rejected do not count."""
+    """Most calls that the run may make; calls that a server turned away do not count."""
 
 
 class Ledger:

@@ -18,7 +18,7 @@ class Cost(Value):
     lost: int = 0
     """Calls that began and returned no reply."""
     turned_away: int = 0
-    """Calls that a server rejected at no cost (rate limit, server error)."""
+    """Calls that a server turned away at no cost (rate limit, server error, no connection)."""
     input: int = 0
     """Input tokens, cached ones included."""
     cached: int = 0
