@@ -136,7 +136,7 @@ class Asker:
             )  # fmt: skip
 
     def _record_unanswered(self, asked: Mapping[str, Request], replies: Mapping[str, Reply]) -> None:
-        """Store which requests got no reply, and why, for replays, and print it on the terminal."""
+        """Store the reason of each missing reply, for replays, and print a note on the terminal."""
         unanswered = {
             asked[label].digest: reply
             for label, reply in replies.items()

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class Pending(Value):
-    """Requests that wait in a folder for someone to answer them."""
+    """Requests that wait in a folder for their replies."""
 
     folder: str
     count: int

@@ -22,7 +22,7 @@ LAUNCH_MS = 0.003
 
 
 class Reading(NamedTuple):
-    """What a rule reads."""
+    """The fact that a rule found in a kernel, with its weight."""
 
     score: float
     """How much of the time the fact explains, 0 to 1."""

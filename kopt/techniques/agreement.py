@@ -8,7 +8,7 @@ from kopt.model.base import Value
 
 
 class Counts(Value):
-    """Counts of kernels for which facts and a language model agree or differ on one technique."""
+    """Numbers of kernels for which facts and a language model agree or differ on one technique."""
 
     agreed: int = 0
     facts_only: int = 0

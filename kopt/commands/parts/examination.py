@@ -51,7 +51,7 @@ class Counters(Value):
 
 
 class Examination(Value):
-    """Everything that was found."""
+    """The results of an examination of this machine."""
 
     versions: dict[str, str]
     """Versions of Python and packages; empty for a missing package."""

@@ -82,7 +82,7 @@ class _Code:
 
 
 class _LaunchRecorder:
-    """Take the place of Triton's launching, whose own functions are `run` and `autotune`."""
+    """Record launches in place of Triton's own functions `run` and `autotune`, which compile and launch."""
 
     def __init__(
         self, log: TraceLog, device: Device, real: bool, run: Callable[..., Any], autotune: Callable[..., Any]

@@ -33,7 +33,7 @@ class Parameter:
 
     @property
     def last(self) -> cst.CSTNode:
-        """Its last node, after which another parameter may follow."""
+        """Last node of the parameter, after which another parameter may follow."""
         annotation = self.node.annotation
         return self.node.default or (annotation.annotation if annotation else self.node.name)
 
