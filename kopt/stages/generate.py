@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from kopt import artifact
 from kopt.artifact import write_text
-from kopt.config import ECHO, NOBODY, REWRITER, Asking
+from kopt.config import ECHO, NOBODY, REWRITER
 from kopt.errors import StoreError
 from kopt.jobs.kernels import kernel_source, put_kernel
 from kopt.jobs.keys import BuildKey, ProposalKey
@@ -50,16 +50,6 @@ class Answer(NamedTuple):
     request: str = ""
     """Digest of the request to a language model; empty where none replied."""
     cost_usd: float = 0.0
-
-
-class GenerateSettings(Value):
-    """Settings of the rules generate and generate_repair."""
-
-    seed: int
-    """The rewriter draws from it."""
-    max_repairs: int
-    asking: Asking | None
-    """How language models are asked; None in a run without them."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 # Who is asked what, and what they answer.
 
 from kopt.stages.expand import ExpandSettings
-from kopt.stages.generate import GenerateSettings
+from kopt.stages.generate_settings import GenerateSettings
 from kopt.stages.models import ModelsSettings
 
 
