@@ -174,6 +174,9 @@ def _imports(statements: Iterable[ast.Import | ast.ImportFrom]) -> Iterator[str]
 
 def _discovered(tree: ast.Module) -> Iterator[str]:
     """The modules that calls `modules_of("kopt.package")` import: see `kopt.discovery`."""
+    bound = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    if modules_of.__name__ not in bound:
+        return
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Name(id=modules_of.__name__), args=[ast.Constant(value=str(package))]):
@@ -243,6 +246,11 @@ def _file(name: str) -> Path:
 
 
 def _path(name: str) -> Path | None:
-    base = PACKAGE.joinpath(*name.split(".")[1:])
+    return _path_below(PACKAGE, name)
+
+
+@cache
+def _path_below(package: Path, name: str) -> Path | None:
+    base = package.joinpath(*name.split(".")[1:])
     candidates = (base.with_suffix(".py"), base / "__init__.py")
     return next((path for path in candidates if path.is_file()), None)
