@@ -9,6 +9,7 @@ pyproject.toml.
 
 from __future__ import annotations
 
+import ast
 import sys
 import tomllib
 from graphlib import TopologicalSorter
@@ -72,24 +73,29 @@ def picture(graph: dict[str, set[str]]) -> str:
 
 
 def walls() -> str:
-    """List the import-linter contracts, a line each."""
+    """List the import-linter contracts: what each is called, and its layers from above or what it forbids."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    return "\n".join(f"- {contract['name']}" for contract in contracts)
+    return "\n".join(f"- {contract['name']}: {_rule(contract)}" for contract in contracts)
+
+
+def _rule(contract: dict[str, list[str]]) -> str:
+    if contract["type"] == "layers":
+        return " > ".join(f"`{layer.replace('kopt.', '')}`" for layer in contract["layers"])
+    sources = ", ".join(f"`{name}`" for name in contract["source_modules"][:3])
+    more = ", ..." if contract["source_modules"][3:] else ""
+    return f"{sources}{more} may not import {', '.join(f'`{name}`' for name in contract['forbidden_modules'])}"
 
 
 def counts() -> str:
-    """Write a table of packages: modules and lines."""
+    """Write a table of packages: number of modules, and purpose."""
     rows = []
     for folder in sorted(path.parent for path in PACKAGE.rglob("__init__.py")):
         files = sorted(folder.glob("*.py"))
         name = ".".join(folder.relative_to(PACKAGE.parent).parts)
-        rows.append(f"| `{name}` | {len(files) - 1} | {_first_line(folder / '__init__.py')} |")
+        docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+        purpose = docstring.split("\n\n")[0].replace("\n", " ")
+        rows.append(f"| `{name}` | {len(files) - 1} | {purpose} |")
     return "\n".join(["| package | modules | purpose |", "|---|---|---|", *rows])
-
-
-def _first_line(file: Path) -> str:
-    text = file.read_text().strip().strip('"').strip()
-    return text.split("\n\n")[0].replace("\n", " ") if text else ""
 
 
 def generated() -> str:
@@ -97,7 +103,16 @@ def generated() -> str:
     parts = [BEGIN, "", "## Packages", "", counts(), "", "## Who imports whom", "", picture(reduced(arrows()))]
     for name in INNER:
         parts += ["", f"Inside `kopt.{name}`:", "", picture(reduced(arrows(f"kopt.{name}")))]
-    parts += ["", "## Walls", "", "Held by `lint-imports` (contracts in pyproject.toml):", "", walls(), "", END]
+    parts += [
+        "",
+        "## Walls",
+        "",
+        "Held by `lint-imports` (contracts in pyproject.toml). `a > b`: a may import b, and b may not import a; `a | b`: neither imports the other.",
+        "",
+        walls(),
+        "",
+        END,
+    ]
     return "\n".join(parts)
 
 

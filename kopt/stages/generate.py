@@ -243,5 +243,5 @@ def _seed(slot: Slot, context: AttemptContext) -> int:
 def _launches(context: AttemptContext, parent: str) -> tuple[Launch, ...]:
     """The parent's launches on the first main workload; none where it was not built."""
     row = context.parents[parent]
-    build = context.store.shelf(Build).named(BuildKey.kind, row.build) if row.build else None
+    build = context.store.shelf(Build).named(BuildKey, row.build) if row.build else None
     return build.workloads[0].launches if isinstance(build, Built) and build.workloads else ()
