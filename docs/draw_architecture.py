@@ -1,4 +1,4 @@
-"""Draw the packages of kopt and who imports whom, from the imports themselves, into docs/architecture.md.
+"""Draw the packages of kopt and their imports, read from the source, into docs/architecture.md.
 
     python docs/draw_architecture.py            write the picture
     python docs/draw_architecture.py --check    exit with 1 when the picture in the file is not that of the imports
@@ -29,30 +29,30 @@ INNER = ("device", "rewrite", "llm")
 
 
 def modules() -> list[str]:
-    """Names of all modules of kopt."""
+    """Return the names of all modules of kopt."""
     paths = [path.relative_to(PACKAGE.parent).with_suffix("") for path in PACKAGE.rglob("*.py")]
     return sorted(".".join(path.parts).removesuffix(".__init__") for path in paths)
 
 
-def room(module: str, inside: str = "kopt") -> str:
-    """Name of the package or module below `inside` that holds a module; empty for what lies outside."""
+def part(module: str, inside: str = "kopt") -> str:
+    """Return the package or module below `inside` that holds a module; empty for a module outside."""
     rest = module.removeprefix(f"{inside}.")
     return rest.split(".")[0] if module.startswith(f"{inside}.") else ""
 
 
 def arrows(inside: str = "kopt") -> dict[str, set[str]]:
-    """Which rooms below `inside` each room imports."""
+    """Return, for each package or module below `inside`, the others that it imports."""
     graph: dict[str, set[str]] = {}
     for module in modules():
-        source = room(module, inside)
+        source = part(module, inside)
         if source:
-            targets = {room(imported, inside) for imported in module_imports(module)}
+            targets = {part(imported, inside) for imported in module_imports(module)}
             graph.setdefault(source, set()).update(targets - {"", source})
     return graph
 
 
 def reduced(graph: dict[str, set[str]]) -> dict[str, set[str]]:
-    """Leave out the arrows that follow from others; the graph must have no circle."""
+    """Leave out the arrows that follow from others; the graph must have no cycle."""
     list(TopologicalSorter(graph).static_order())
     below: dict[str, set[str]] = {}
 
@@ -101,8 +101,8 @@ def counts() -> str:
 
 
 def generated() -> str:
-    """Write everything that is generated, with its markers."""
-    parts = [BEGIN, "", "## Packages", "", counts(), "", "## Who imports whom", "", picture(reduced(arrows()))]
+    """Write the generated part of the page, with its markers."""
+    parts = [BEGIN, "", "## Packages", "", counts(), "", "## Imports", "", picture(reduced(arrows()))]
     for name in INNER:
         parts += ["", f"Inside `kopt.{name}`:", "", picture(reduced(arrows(f"kopt.{name}")))]
     parts += [

@@ -1,3 +1,3 @@
-"""kopt: a reproducible search for faster GPU kernels, run as a Snakemake workflow."""
+"""Search for faster GPU kernels, reproducibly, in a Snakemake workflow."""
 
 __version__ = "0.1.0"

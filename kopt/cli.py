@@ -1,4 +1,4 @@
-"""The command line `kopt`: find the command that is named, and run it.  A search itself is started with snakemake."""
+"""Run the command of `kopt` that the command line names.  A search is started with `snakemake`."""
 
 from __future__ import annotations
 

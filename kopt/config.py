@@ -1,7 +1,7 @@
-"""The one configuration model: every setting is named, described and defaulted here.
+"""Define the configuration: the name, description and default of every setting.
 
-`config/config.yaml`, `config/schema.json` and `docs/configuration.md` are generated from it (`kopt config`).  Nothing
-else reads settings, and no environment variable changes behaviour.
+`kopt config --write` generates `config/config.yaml`, `config/schema.json` and `docs/configuration.md` from this model.
+No other module reads settings from files, and no environment variable changes behaviour.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Baseline = Literal["eager", "compile", "max-autotune"]
 
 
 class Settings(Value):
-    """A value whose field docstrings become the generated reference (reading them takes time, so only here)."""
+    """A value whose field docstrings become the generated reference; only here, since reading docstrings takes time."""
 
     model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
 
@@ -35,12 +35,13 @@ class TechniqueClustering(Settings):
     """Diversity-preserving selection by technique vectors."""
 
     enabled: bool = False
-    """Select round-robin over clusters of equal technique vectors; off: the fastest kernels."""
+    """Select round-robin over clusters of equal technique vectors; off: select the fastest kernels."""
     techniques: str = "config/techniques.yaml"
     """Taxonomy file, relative to the project."""
     classifier: Literal["auto", "static", "llm", "both"] = "auto"
-    """Who classifies: `static` facts of source and PTX; `llm`: a language model; `both`: facts decide what they can
-    prove, a model the rest; `auto`: `llm` where a classifier model is named and the run has language models."""
+    """Which classifier finds a kernel's techniques: `static`: facts of source and PTX; `llm`: a language model; `both`:
+    facts decide the techniques that they can prove, a model the others; `auto`: `llm` where selection is by clusters,
+    a classifier model is named and the run has language models, else `static`."""
     classifier_model: str | None = None
     """Language model that classifies; default: the run's first."""
     max_concurrency: int = Field(default=4, ge=1)
@@ -48,10 +49,11 @@ class TechniqueClustering(Settings):
 
 
 class Stop(Settings):
-    """When a search ends before its last round."""
+    """Conditions that end a search before its last round."""
 
     roofline_share: float = Field(default=0.95, gt=0, le=1)
-    """Stop when the best kernel is measured to reach this share of the roofline; an estimate stops nothing."""
+    """Stop when the best kernel's measured time reaches this share of the roofline, 0 to 1; an estimate never stops
+    the search."""
     patience: int = Field(default=5, ge=1)
     """Stop after this many rounds without improvement."""
 
@@ -64,7 +66,7 @@ class Limits(Settings):
     judge_seconds: float = Field(default=90.0, gt=0)
     """Wall-clock limit for verifying one candidate, s."""
     gpu_wait_seconds: float = Field(default=7200.0, gt=0)
-    """Longest wait of a job for a GPU that others hold, s."""
+    """Longest wait of a job for a GPU that other processes hold, s."""
     profile_seconds: float = Field(default=180.0, gt=0)
     """Wall-clock limit for profiling one kernel with Nsight Compute, s."""
 
@@ -77,23 +79,23 @@ class CallOptions(Settings):
     deadline_seconds: float = Field(default=600.0, gt=0)
     """Time limit of one call, from its start to its last token, s."""
     give_up_seconds: float = Field(default=1800.0, gt=0)
-    """Time after which a request is not retried, waits included, s."""
+    """Time after which a request is not tried again, waits included, s."""
     connect_seconds: float = Field(default=15.0, gt=0)
     """Time to open a connection, s."""
     max_tries: int = Field(default=6, ge=1, le=100)
-    """Most calls for one request."""
+    """Most calls for one request, the first included."""
     backoff_seconds: float = Field(default=1.0, ge=0)
-    """Longest wait before the second try; it doubles with each try, s."""
+    """Longest wait before the second try, s; the longest wait doubles with each further try."""
     backoff_cap_seconds: float = Field(default=60.0, ge=0)
-    """Longest wait, unless the server asks for a longer one, s."""
+    """Longest wait before any try, s, unless the server asks for a longer wait."""
     poll_seconds: float = Field(default=60.0, gt=0)
     """Time between two polls of a batch, s."""
     wait_seconds: float = Field(default=90_000.0, gt=0)
-    """Time after which a run stops waiting for its batches; a later run collects them, s."""
+    """Time after which a run stops waiting for its batches, s; a later run collects them."""
 
 
 class Asking(Value):
-    """How replies of language models come to a run, and what they may cost."""
+    """Where replies of language models come from, and what they may cost; each field is the setting of its name."""
 
     replies: Literal["live", "replay", "exchange"]
     delivery: Literal["direct", "batch"]
@@ -107,41 +109,44 @@ class Config(Settings):
     """All settings of a run."""
 
     preset: str = ""
-    """Name of the preset that these settings come from; informational, checked against `config/presets/`."""
+    """Name of the preset that these settings come from, for the record: a file of `config/presets`."""
     run: Annotated[str, BeforeValidator(str)] = Field(default="", pattern=r"^[A-Za-z0-9_.-]*$")
     """Name of the run: its folder under `results`; default: problem and preset."""
     problem: str = Field(default="matvec", pattern=r"^[A-Za-z0-9_.-]+$")
-    """Name of a folder under `problems`."""
+    """Name of the problem: a folder under `problems`."""
     problems: str = "config/problems"
     """Folder of problems, relative to the project."""
     rounds: int = Field(default=8, ge=1, le=50)
-    """Rounds of expand, evaluate, select after the seed's round 0."""
+    """Rounds of expand, evaluate and select after round 0, which judges the seed kernel."""
     strategy: str = "beam"
-    """How parents are chosen, a module of `kopt/search/strategies`: `beam` keeps the fastest kernels; `greedy` follows
-    one lineage; `noop` is a beam for which nobody proposes anything (a dry run)."""
+    """How parents are chosen, a module of `kopt/search/strategies`: `beam` keeps the fastest kernels; `clustered` takes
+    parents in turn from clusters of equal technique vectors; `greedy` follows one lineage; `noop` is a beam without
+    proposers (a dry run)."""
     candidate_pool_size: int = Field(default=2, ge=1, le=1000)
     """Parents that selection keeps; all of them are expanded."""
     num_bottlenecks: int = Field(default=2, ge=1, le=16)
-    """Ranked, different directions that a parent is diagnosed with; each is followed by its own slots."""
+    """Directions that a diagnosis gives for each parent, ranked and different; each direction gets its own slots."""
     models: Names = (REWRITER,)
     """Proposers; each gets its own slots."""
     samples_per_prompt: int = Field(default=1, ge=1, le=100)
-    """Slots that are alike in parent, direction and model."""
+    """Slots for each combination of parent, direction and model."""
     slots: int | None = Field(default=None, ge=1)
-    """Slots of a round, for the record: must be pool x bottlenecks x models x samples."""
+    """Slots of a round, for the record: must equal candidate_pool_size x num_bottlenecks x models x
+    samples_per_prompt."""
     max_repairs: int = Field(default=3, ge=0, le=10)
-    """Times a candidate that fails to build or verify goes back to its model with the error."""
+    """Repairs: how often a candidate that fails to build or to pass goes back to its proposer with the error."""
     max_no_improvement: int | None = Field(default=None, ge=1)
-    """Rounds without improvement after which greedy and noop stop; default: `stop.patience`."""
+    """Rounds without improvement after which the search stops, in place of `stop.patience`."""
     technique_clustering: TechniqueClustering = TechniqueClustering()
     """Diversity-preserving selection."""
     diagnosis: Literal["auto", "rules", "llm"] = "auto"
-    """Who says what limits a parent: `rules` over profile, roofline and build, or a language model (`llm`); `auto`: a
+    """What diagnoses a parent: `rules` over profile, roofline and build, or a language model (`llm`); `auto`: a
     language model where the run has one."""
     diagnosis_model: str | None = None
     """Language model that diagnoses; default: the run's first."""
     reflection: Literal["auto", "none", "llm"] = "auto"
-    """Whether a language model draws lessons from each round for later prompts; `auto`: where the run has one."""
+    """Whether a language model draws lessons from each round for later prompts: `none`: no; `llm`: yes; `auto`: where
+    the run has a language model."""
     reflection_model: str | None = None
     """Language model that reflects; default: the run's first."""
     models_file: str = "config/models.yaml"
@@ -153,29 +158,29 @@ class Config(Settings):
     exchange: str = ""
     """Folder for `replies: exchange`; default: `exchange` in the run's folder."""
     budget_usd: float | None = Field(default=None, ge=0)
-    """Most US dollars that the run may spend on replies; the search ends before it would pass them."""
+    """Most US dollars that the run may spend on replies; the search ends before a call that could exceed them."""
     budget_calls: int | None = Field(default=None, ge=0)
-    """Most calls that the run may make."""
+    """Most calls to language models that the run may make."""
     llm: CallOptions = CallOptions()
     """How language models are called."""
     stop: Stop = Stop()
     """Early stop."""
     seed: int = 0
-    """Seed of everything that draws: the rewriter, verification inputs."""
+    """Seed of the random draws: the rewriter's transformations, and verification inputs."""
     judge: Literal["auto", "cuda", "interpret", "dry", "dry_gpu"] = "auto"
-    """`cuda`: verified and timed on GPUs; `interpret`: Triton interpreter and estimated times, no GPU; `dry`: nothing
-    is built or judged, times are made up from digests; `dry_gpu`: the same in the DAG of a run on GPUs, whose jobs ask
-    for GPUs and lease made-up ones (to try scheduling); `auto`: `cuda` where this machine shows a GPU, else
-    `interpret`."""
+    """Backend that judges kernels: `cuda`: verify and time on GPUs; `interpret`: verify in Triton's interpreter and
+    estimate times, without a GPU; `dry`: build and judge nothing, make up times from digests; `dry_gpu`: like `dry`,
+    with the DAG of a run on GPUs, whose jobs ask for GPUs and lease made-up ones (to try scheduling); `auto`: `cuda`
+    where this machine shows a GPU, else `interpret`."""
     device: str = "h100"
-    """Name of a file under `config/devices`: the GPU that kernels are built for where no GPU is used; with judge `cuda`
-    it is the GPU that is found."""
+    """Name of a file under `config/devices`: the GPU that kernels are built for in a run without a GPU; with judge
+    `cuda` kernels are built for the GPU of the run."""
     benchmark_warmup: int = Field(default=25, ge=0)
     """Warm-up launches of the last timing stage (real GPUs only)."""
     benchmark_repeat: int = Field(default=100, ge=1)
     """Timed launches of the last timing stage (real GPUs only)."""
     workers_per_gpu: int = Field(default=8, ge=1, le=64)
-    """Processes that may share one GPU for work that is not timed (real GPUs only); memory may allow fewer."""
+    """Most processes that share one GPU for work that is not timed (real GPUs only); fewer where memory is short."""
     finalists: int = Field(default=6, ge=1, le=100)
     """Fastest kernels of the pool that are verified and timed anew, side by side, after each round (real GPUs only)."""
     baselines: Annotated[tuple[Baseline, ...], BeforeValidator(lambda v: _names(v))] = (
@@ -183,16 +188,16 @@ class Config(Settings):
         "compile",
         "max-autotune",
     )
-    """What a run is compared to (real GPUs only): the reference run by PyTorch, by `torch.compile`, and by its
-    `max-autotune` mode."""
+    """What the best kernel is compared with (real GPUs only): the reference in eager PyTorch, by `torch.compile`, and
+    by `torch.compile` in mode `max-autotune`."""
     chunk_size: int = Field(default=32, ge=1)
-    """Unique kernels that one evaluate job judges on a GPU."""
+    """Most kernels, without duplicates, that one evaluate job judges on a GPU."""
     limits: Limits = Limits()
     """Limits of one candidate."""
     results: str = "results"
     """Folder of runs, relative to the working directory."""
     store: str = "results/store"
-    """Folder of the store, relative to the working directory; runs may share it."""
+    """Folder of the store, relative to the working directory; several runs may share a store."""
 
     @field_validator("run")
     @classmethod

@@ -75,7 +75,7 @@ def parse(settings: Mapping[str, object], where: str) -> Config:
 
 
 def check_files(config: Config, root: Path, served: Collection[str] = ()) -> None:
-    """Check what the settings point at, before anything is spent: models exist, folders can be written.
+    """Check, before anything is spent, that the models of the settings exist and that folders can be written.
 
     Args:
         config: the settings.
@@ -88,9 +88,9 @@ def check_files(config: Config, root: Path, served: Collection[str] = ()) -> Non
     settings = RunSettings(config)
     for name in (*config.models, *settings.asked_models):
         if name not in EMBEDDED and name not in served:
-            known = (*EMBEDDED, *served)
-            hint = nearest(name, known) or "; run with --config models='[kopt-rewrite]'"
-            raise ConfigError(f"models: no provider for {name!r}{hint}; known are {', '.join(known)}")
+            models = (*EMBEDDED, *served)
+            hint = nearest(name, models) or "; run with --config models='[kopt-rewrite]'"
+            raise ConfigError(f"models: no provider for {name!r}{hint}; known are {', '.join(models)}")
     folders = [("results", config.results), ("store", config.store), ("run", settings.folder)]
     if config.replies == "exchange":
         folders.append(("exchange", settings.exchange))
@@ -108,9 +108,9 @@ def load_device(name: str, root: Path) -> Device:
         ConfigError: there is no such description, or it is malformed.
     """
     folder = root / "config" / "devices"
-    known = sorted(p.stem for p in folder.glob("*.yaml"))
-    if name not in known:
-        raise ConfigError(f"device: unknown {name!r}{nearest(name, known)}; known are {', '.join(known)}")
+    devices = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in devices:
+        raise ConfigError(f"device: unknown {name!r}{nearest(name, devices)}; known are {', '.join(devices)}")
     try:
         return Device.model_validate(read(folder / f"{name}.yaml"))
     except ValidationError as error:
@@ -119,9 +119,9 @@ def load_device(name: str, root: Path) -> Device:
 
 def _preset_file(name: str, root: Path) -> Path:
     folder = root / "config" / "presets"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    if name not in known:
-        raise ConfigError(f"unknown preset {name!r}{nearest(name, known)}; presets are {', '.join(known)}")
+    presets = sorted(path.stem for path in folder.glob("*.yaml"))
+    if name not in presets:
+        raise ConfigError(f"unknown preset {name!r}{nearest(name, presets)}; presets are {', '.join(presets)}")
     return folder / f"{name}.yaml"
 
 
@@ -146,13 +146,13 @@ def _over(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str,
     """Merge two mappings; where both have a mapping under a key, these are merged in turn, else `above` wins."""
     merged = dict(below)
     for key, value in above.items():
-        known = merged.get(key)
-        merged[key] = _over(known, value) if isinstance(known, Mapping) and isinstance(value, Mapping) else value
+        base = merged.get(key)
+        merged[key] = _over(base, value) if isinstance(base, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 
 def _without_preset_slots(settings: dict[str, object], preset: Config) -> dict[str, object]:
-    """Drop the preset's declared slots when the command line changed what they are computed from."""
+    """Drop the preset's `slots` when the command line changed a setting from which they are computed."""
     if settings.get("slots") == preset.slots:
         return {key: value for key, value in settings.items() if key != "slots"}
     return settings

@@ -1,7 +1,7 @@
-"""Say what a result was made by: digests of code, and versions of packages.
+"""Compute what a result depends on beside its inputs: digests of code, and versions of packages.
 
 Snakemake and the store cannot see an edit of an imported module, so rules and store keys carry digests of code.  A
-digest is taken from syntax trees, without importing anything: comments, docstrings, formatting, the folder of the
+digest is computed from syntax trees, and imports no module: comments, docstrings, formatting, the folder of the
 checkout and the version of Python do not count.
 """
 
@@ -27,7 +27,7 @@ BACKEND = "backend"
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter, `absent` for one that is not installed."""
+    """Return the versions of Python and of `PACKAGES`, `absent` for a package that is not installed."""
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
@@ -40,9 +40,9 @@ def _version(name: str) -> str:
 
 @cache
 def code_digest(module: str) -> str:
-    """Digest the import closure of a module of kopt: all code that its results can depend on.
+    """Digest the import closure of a module of kopt: all code on which the module's results can depend.
 
-    Imports inside functions count, since they are executed later; imports under `TYPE_CHECKING` do not.
+    Imports inside functions count, since they may be executed; imports under `TYPE_CHECKING` do not.
 
     Args:
         module: dotted name, e.g. `kopt.estimate.kernel_time`.
@@ -56,14 +56,15 @@ def code_digest(module: str) -> str:
 def rule_digest(script: Path, backend: str, *, asks_models: bool, loads: Collection[str] = ()) -> str:
     """Digest the code behind a rule in one mode: its script, and everything that the script loads in that mode.
 
-    A script's imports at the top count in every mode.  Its imports inside functions are those of a run with language
-    models.  Of the backend, only what the script uses counts (`backend.judge`): the imports of that function.
+    A script's imports at the top count in every mode.  Its imports inside functions count only where the rule asks
+    language models.  Of the backend's module only the functions that the script calls (`backend.judge`) count, with
+    their imports.
 
     Args:
         script: the rule's Python script.
         backend: name of the run's backend, a module of `kopt.backends`.
         asks_models: whether the rule asks language models in this run.
-        loads: modules that the script loads by their names.
+        loads: names of modules that the script imports by name at run time.
     """
     module = f"kopt.backends.{backend}"
     tree = ast.parse(script.read_bytes())
@@ -76,13 +77,13 @@ def rule_digest(script: Path, backend: str, *, asks_models: bool, loads: Collect
 
 
 def rule_modules(script: Path, backend: str, *, asks_models: bool, loads: Collection[str] = ()) -> set[str]:
-    """Names of the kopt modules that a rule's digest covers; see `rule_digest`."""
+    """Return the names of the kopt modules that a rule's digest covers; see `rule_digest`."""
     tree = ast.parse(script.read_bytes())
     roots = set(_imports(_statements(tree, inside_functions=asks_models))) | set(loads)
     used = backend_functions(script)
     if used:
         module = f"kopt.backends.{backend}"
-        # The packages of the backend's module are loaded with it.
+        # Importing the backend's module imports its package too.
         roots |= {module.rpartition(".")[0]}
         roots |= set(_imports(_statements(_only(_parsed(module), used), inside_functions=True)))
         return closure(roots) | {module}
@@ -90,7 +91,7 @@ def rule_modules(script: Path, backend: str, *, asks_models: bool, loads: Collec
 
 
 def backend_functions(script: Path) -> frozenset[str]:
-    """Names of what a script uses of its backend: `judge` for `backend.judge(...)`."""
+    """Return the names of the backend's attributes that a script uses: `judge` for `backend.judge(...)`."""
     nodes = ast.walk(ast.parse(script.read_bytes()))
     return frozenset(
         node.attr
@@ -100,10 +101,10 @@ def backend_functions(script: Path) -> frozenset[str]:
 
 
 def closure(modules: Iterable[str]) -> set[str]:
-    """Names of these modules and of every kopt module that they import, directly or not.
+    """Return the names of `modules` and of every kopt module that they import, directly or not.
 
     Raises:
-        ModuleNotFoundError: one of them does not exist.
+        ModuleNotFoundError: a module does not exist.
     """
     pending, seen = list(modules), set[str]()
     while pending:
@@ -115,12 +116,12 @@ def closure(modules: Iterable[str]) -> set[str]:
 
 
 def module_imports(module: str) -> frozenset[str]:
-    """Names of the kopt modules that a module imports, with their packages; imports inside functions count."""
+    """Return the names of the kopt modules that a module imports, with their packages, in functions too."""
     return _read(module)[1]
 
 
 def files_digest(paths: Iterable[Path]) -> str:
-    """Digest the names and contents of files, wherever they lie: what a rule depends on outside the run's folder."""
+    """Digest the names and contents of files outside the run's folder on which a rule depends; folders do not count."""
     parts = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.exists()}
     return _joined(parts)
 
@@ -132,7 +133,7 @@ def _joined(parts: dict[str, str]) -> str:
 
 @cache
 def _read(name: str) -> tuple[str, frozenset[str]]:
-    """Digest of one module's code, and the kopt modules that it imports (its package included)."""
+    """Digest one module's code, and find the kopt modules that the module imports (its package included)."""
     tree = _parsed(name)
     imported = set(_imports(_statements(tree, inside_functions=True))) | set(_discovered(tree))
     parents = {name.rpartition(".")[0]} - {""}
@@ -144,7 +145,7 @@ def _parsed(name: str) -> ast.Module:
 
 
 def _statements(tree: ast.AST, *, inside_functions: bool) -> Iterator[ast.Import | ast.ImportFrom]:
-    """The import statements of a tree, without those that only a type checker executes."""
+    """Yield the import statements of a tree, without those that only a type checker executes."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield node
@@ -160,7 +161,7 @@ def _is_type_checking(test: ast.expr) -> bool:
 
 
 def _imports(statements: Iterable[ast.Import | ast.ImportFrom]) -> Iterator[str]:
-    """The kopt modules that import statements may load; kopt has no relative imports (ruff checks)."""
+    """Yield the kopt modules that import statements may load; kopt has no relative imports (ruff checks)."""
     for statement in statements:
         if isinstance(statement, ast.Import):
             names = [alias.name for alias in statement.names]
@@ -173,7 +174,7 @@ def _imports(statements: Iterable[ast.Import | ast.ImportFrom]) -> Iterator[str]
 
 
 def _discovered(tree: ast.Module) -> Iterator[str]:
-    """The modules that calls `modules_of("kopt.package")` import: see `kopt.discovery`."""
+    """Yield the modules that calls `modules_of("kopt.package")` import: see `kopt.discovery`."""
     bound = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     if modules_of.__name__ not in bound:
         return
@@ -189,7 +190,7 @@ def _packages(name: str) -> Iterator[str]:
 
 
 def _only(tree: ast.Module, functions: Collection[str]) -> ast.Module:
-    """A module without its top-level functions, but for `functions` and those that they mention."""
+    """Return a module without the top-level functions that neither `functions` contains nor these functions use."""
     defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     pending, kept = [name for name in functions if name in defined], set[str]()
     while pending:
@@ -209,7 +210,7 @@ def _tree_digest(tree: ast.AST) -> str:
 
 
 def _text(node: object) -> str:
-    """A syntax tree as text, the same in every version of Python: without positions, docstrings and empty fields."""
+    """Write a syntax tree as text, the same in every version of Python: no positions, docstrings and empty fields."""
     if isinstance(node, ast.AST):
         fields = {name: getattr(node, name, None) for name in node._fields}
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
@@ -222,7 +223,7 @@ def _text(node: object) -> str:
 
 
 def _without_texts(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Statements without bare strings: docstrings of modules, classes, functions and fields."""
+    """Return the statements without bare strings, which are docstrings of modules, classes, functions and fields."""
     return [statement for statement in body if not _is_text(statement)]
 
 

@@ -1,7 +1,7 @@
-"""Derive from a configuration what one run does: who is asked, how replies come, how kernels are judged.
+"""Derive the settings of the rules from the configuration: models to ask, source of replies, options of judging.
 
-`kopt.config` says which settings there are; here they are put together for the rules, each value under the name that a
-rule's settings class gives it.
+`kopt.config` defines the settings that a user gives.  Here each derived value has the name that a rule's settings class
+gives it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from kopt.errors import ConfigError
 from kopt.model.options import FinalsOptions, JudgeOptions, MeasureOptions
 
 MEASURING = ("cuda", "dry_gpu")
-"""Backends that measure; the records in `kopt.backends` say so too, and a test compares."""
+"""Backends that measure times, listed here so that none is imported; a test compares with `Backend.measures`."""
 
 
 @dataclass(frozen=True)
 class RunSettings:
-    """A configuration, and what follows from it for one run."""
+    """A configuration, and the values derived from it for one run."""
 
     config: Config
 
@@ -37,12 +37,12 @@ class RunSettings:
 
     @property
     def proposers(self) -> tuple[str, ...]:
-        """The models; nobody in a dry run."""
+        """The models of the run; `NOBODY` alone with strategy `noop`."""
         return (NOBODY,) if self.config.strategy == "noop" else self.config.models
 
     @property
     def fan_out(self) -> int:
-        """Slots of a round: pool x bottlenecks x models x samples."""
+        """Slots of a round: candidate_pool_size x num_bottlenecks x models x samples_per_prompt."""
         config = self.config
         return config.candidate_pool_size * config.num_bottlenecks * len(self.proposers) * config.samples_per_prompt
 
@@ -71,23 +71,23 @@ class RunSettings:
 
     @property
     def classifier(self) -> str:
-        """The language model that classifies, or nothing."""
+        """The language model that classifies; empty where facts classify."""
         named = self.config.technique_clustering.classifier_model
         return "" if self.classification == "static" else self._model(named)
 
     @property
     def diagnoser(self) -> str:
-        """The language model that diagnoses, or nothing; a dry run asks none by itself."""
+        """The language model that diagnoses; empty where rules do, as `auto` means in a dry run."""
         return self._role(self.config.diagnosis, self.config.diagnosis_model)
 
     @property
     def reflector(self) -> str:
-        """The language model that draws lessons from rounds, or nothing; a dry run asks none by itself."""
+        """The language model that draws lessons from rounds; empty where none does, as `auto` means in a dry run."""
         return self._role(self.config.reflection, self.config.reflection_model)
 
     @property
     def asked_models(self) -> tuple[str, ...]:
-        """Every language model that the run asks something, each once, in order of name."""
+        """Every language model that the run asks, each once, in order of name."""
         return tuple(sorted({*self.language_models, self.classifier, self.diagnoser, self.reflector} - {""}))
 
     @property
@@ -97,7 +97,7 @@ class RunSettings:
 
     @property
     def asking(self) -> Asking | None:
-        """How replies come, with the exchange folder resolved; None in a run without language models."""
+        """Source and limits of replies, with the exchange folder resolved; None in a run without language models."""
         if not self.asked_models:
             return None
         names = (name for name in Asking.model_fields if name != "exchange")
@@ -106,17 +106,17 @@ class RunSettings:
 
     @property
     def classifier_asking(self) -> Asking | None:
-        """How replies come to the classifier; None where facts classify."""
+        """Source and limits of the classifier's replies; None where facts classify."""
         return self.asking if self.classifier else None
 
     @property
     def exchange(self) -> str:
-        """Folder for replies by exchange."""
+        """Folder through which replies are exchanged."""
         return self.config.exchange or f"{self.folder}/exchange"
 
     @property
     def classifier_concurrency(self) -> int:
-        """Classifier calls at the same time."""
+        """Most concurrent calls of the classifier."""
         return self.config.technique_clustering.max_concurrency
 
     def _role(self, chosen: str, named: str | None) -> str:
@@ -130,12 +130,12 @@ class RunSettings:
 
     @property
     def clustering(self) -> bool:
-        """Whether selection is by clusters of technique vectors."""
+        """Whether selection goes by clusters of technique vectors."""
         return self.config.technique_clustering.enabled or self.config.strategy == "clustered"
 
     @property
     def strategy(self) -> str:
-        """Module of `kopt.search.strategies`: a beam with clustering by techniques is the strategy `clustered`."""
+        """Name of the strategy's module in `kopt.search.strategies`; a beam with clustering is `clustered`."""
         return "clustered" if self.config.strategy == "beam" and self.clustering else self.config.strategy
 
     @property
@@ -152,7 +152,7 @@ class RunSettings:
 
     @property
     def backend(self) -> Literal["cuda", "interpret", "dry", "dry_gpu"]:
-        """Name of the backend; `auto` that nobody resolved for a machine means one without a GPU."""
+        """Name of the backend; `auto` means `interpret` (`kopt.preflight.validate` resolves `auto` for a machine)."""
         return "interpret" if self.config.judge == "auto" else self.config.judge
 
     @property
@@ -162,7 +162,7 @@ class RunSettings:
 
     @property
     def judging(self) -> JudgeOptions:
-        """How kernels are judged, and timed where times are measured."""
+        """Options of judging, and of timing where times are measured."""
         limits = self.config.limits
         measure = MeasureOptions(
             benchmark_warmup=self.config.benchmark_warmup,
@@ -178,7 +178,7 @@ class RunSettings:
 
     @property
     def finals(self) -> FinalsOptions | None:
-        """How the fastest of a pool are measured anew; None where nothing is measured."""
+        """Options of measuring the fastest kernels of a pool anew; None where nothing is measured."""
         return FinalsOptions(finalists=self.config.finalists, judging=self.judging) if self.measures else None
 
     @property
@@ -197,12 +197,12 @@ class RunSettings:
         return self.config.limits.gpu_wait_seconds
 
     def value(self, name: str) -> object:
-        """Return the setting called `name`, or what follows from settings under this name."""
+        """Return the derived value called `name`, else the setting of that name."""
         return getattr(self, name) if hasattr(type(self), name) else getattr(self.config, name)
 
 
 def check_consistent(settings: RunSettings) -> None:
-    """Refuse settings that hold one by one and not together.
+    """Refuse settings that are valid alone but contradict each other.
 
     Raises:
         ConfigError: names the setting and what to do.

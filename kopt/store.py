@@ -155,7 +155,7 @@ class Store:
         """Return the text with digest `name`.
 
         Raises:
-            StoreError: the text is not in the store (any more).
+            StoreError: the text is not in the store, or no longer.
         """
         return self.blob(kind, name, suffix).decode()
 
@@ -171,7 +171,7 @@ class Store:
         """Return the bytes with digest `name`.
 
         Raises:
-            StoreError: the bytes are not in the store (any more).
+            StoreError: the bytes are not in the store, or no longer.
         """
         content = self._checked(self.path(kind, name, suffix), name)
         if content is None:

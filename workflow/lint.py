@@ -1,4 +1,4 @@
-"""`snakemake --lint`, with what it may find here and why.  Exits 1 when it finds anything else.
+"""Run `snakemake --lint`, without the findings that `IGNORED` lists with reasons; exit 1 on any other finding.
 
 python workflow/lint.py
 """
@@ -20,7 +20,7 @@ IGNORED = {
 
 
 def findings() -> list[str]:
-    """What the linter says of files and rules, a line each, less what is ignored."""
+    """List the linter's findings on files and rules, a line each, without those that `IGNORED` lists."""
     command = [sys.executable, "-m", "snakemake", "--lint", "--snakefile", ROOT / "Snakefile"]
     done = subprocess.run(
         [*command, "--config", "models=[kopt-rewrite]", "judge=dry"], cwd=ROOT, text=True, check=False,
@@ -28,13 +28,13 @@ def findings() -> list[str]:
     )  # fmt: skip
     if not re.search(r"^(Lints for|Congratulations)", done.stdout, re.M):
         return [done.stdout]
-    found, where = [], ""
+    lines, where = [], ""
     for line in done.stdout.splitlines():
         where = line if line.startswith("Lints for") else where
         title = line.strip().removeprefix("* ").removesuffix(":")
         if line.startswith("    * ") and not title.startswith(tuple(IGNORED)):
-            found.append(f"{where} {title}")
-    return found
+            lines.append(f"{where} {title}")
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""The seam between the search and what judges its kernels: one record of functions for each backend.
+"""Define the interface between the search and the judges of its kernels: one record of functions for each backend.
 
 A rule's script loads the backend that its settings name and calls its functions; nothing else in the workflow asks
-which backend it is.  A backend's module imports at its top only what this module needs: the functions import what they
-use when they are called, so that a rule's code digest covers what the rule uses of the backend and no more.
+which backend the run has.  A backend's module imports at its top only what the record needs, and each function imports
+the rest when it is called, so that a rule's code digest covers only the functions of the backend that the rule calls.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from kopt.store import Store
 
 
 class ProfiledParent(NamedTuple):
-    """What is known of one parent's run."""
+    """The profile of one parent, and the table of counters that it was made from."""
 
     profile: Profile | None
-    """None where nothing is known."""
+    """None from a dry backend."""
     counters: str = ""
     """The table that Nsight Compute printed, as CSV; empty when no counter was read."""
 
@@ -40,13 +40,13 @@ Builder = Callable[[Sequence[Kernel]], Mapping[int, Build]]
 """Build kernels; the results are keyed by position."""
 
 Judge = Callable[[Sequence[BuildRow]], Mapping[int, Judged]]
-"""Judge the kernels of some rows; the results are keyed by slot."""
+"""Judge the kernels of rows; the results are keyed by slot."""
 
 Profiler = Callable[[SelectionRow], ProfiledParent]
 """Profile one parent."""
 
 Diagnoser = Callable[[SelectionRow, Profile | None], Diagnosis]
-"""Say what limits one parent, and which directions to try."""
+"""Name the bottlenecks of one parent, and a direction to try against each."""
 
 Classifier = Callable[[Sequence[RankRow]], Mapping[str, TechniqueVector | None]]
 """Classify kernels of the pool; the results are keyed by kernel digest, None where the classifier gave no answer."""
@@ -67,19 +67,19 @@ class JudgeKernels(Protocol):
 
 
 class RankPool(Protocol):
-    """Order the pool by time; a backend that measures verifies and times its fastest kernels anew."""
+    """Order the pool by time; a backend that measures first verifies and times the pool's fastest kernels anew."""
 
     def __call__(
         self, pool: Sequence[RankRow], target: ProblemOnTarget, options: FinalsOptions | None, *, round: int
     ) -> list[RankRow]:
-        """Take the pool in order of the times known so far."""
+        """Take the pool in order of the times measured or estimated so far."""
 
 
 class ProfileParents(Protocol):
     """Make the profiler of a problem's parents."""
 
     def __call__(self, target: ProblemOnTarget, options: JudgeOptions, *, seconds: float) -> Profiler:
-        """Take the limit of profiling one parent in seconds."""
+        """Take the wall-clock limit of profiling one parent in seconds."""
 
 
 def _measures_nothing(*arguments: object, **named: object) -> NoReturn:
@@ -95,9 +95,9 @@ class Backend:
     builds: bool
     """Kernels are compiled, so that there is PTX to classify, to estimate from and to profile."""
     chunked: bool
-    """A round's kernels are judged in several jobs; else one job uses all cores."""
+    """Several jobs judge a round's kernels; else one job does, with all cores."""
     facts: Callable[[Problem, Store], ProblemFacts]
-    """What the problem's workloads must move and compute."""
+    """Count the bytes that the problem's workloads must move, and the operations that they must compute."""
     build: BuildKernels
     judge: JudgeKernels
     rank: RankPool
@@ -107,7 +107,7 @@ class Backend:
     techniques: Callable[[Sequence[Technique], Device, Store], Classifier]
     """Make the classifier by facts."""
     device: Callable[[Store, float], Device] = _measures_nothing
-    """Describe the run's GPU and measure its rates; takes the store and the longest wait for a GPU, s."""
+    """Describe the run's GPU and measure its rates; takes the store and the longest wait for a GPU in seconds."""
     baseline: Callable[[ProblemOnTarget, JudgeOptions, Sequence[str]], Finals] = _measures_nothing
     """Measure the seed kernel and the baselines, side by side."""
     outcome: Callable[[Sequence[SelectionRow], ProblemOnTarget, JudgeOptions, Sequence[str]], Outcome] = (
@@ -117,17 +117,17 @@ class Backend:
 
     @property
     def measures(self) -> bool:
-        """Tell whether times are measured on GPUs: judging jobs ask for a GPU, and the run describes its own device."""
+        """Whether the backend measures times on GPUs: its jobs ask for a GPU, and the run describes its own device."""
         return self.device is not _measures_nothing
 
     def evaluate_threads(self, cores: int, workers_per_gpu: int) -> int:
-        """Count the cores of one evaluate job: what judges in one job uses all, what is judged on a GPU shares them."""
+        """Return the cores of one evaluate job: all for the only job, one for each contestant on a GPU, else one."""
         if not self.chunked:
             return cores
         return min(cores, workers_per_gpu) if self.measures else 1
 
     def chunks(self, slots: int, chunk_size: int, attempt: int) -> int:
-        """Count the evaluate jobs of an attempt.  Repairs are fewer, so that their chunks hold eight times as many."""
+        """Count the evaluate jobs of an attempt; a chunk of repairs has eight times the size, since repairs are few."""
         return -(-slots // (chunk_size * (8 if attempt else 1))) if self.chunked else 1
 
 

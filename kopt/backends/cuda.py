@@ -17,7 +17,7 @@ from kopt.store import Store
 
 
 def facts(problem: Problem, store: Store) -> ProblemFacts:
-    """Count the bytes and operations of the main workloads; facts in the store are not counted again."""
+    """Count the bytes and operations of the main workloads, or read these facts from the store."""
     from kopt.backends.problem_facts import facts_of
 
     return facts_of(problem, store)
@@ -31,7 +31,7 @@ def build(target: ProblemOnTarget, *, workers: int, seconds: float) -> Builder:
 
 
 def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
-    """Make the judge on a GPU, with the incumbent raced along; contestants share the GPU as the options say."""
+    """Make the judge on a GPU, which races kernels against the incumbent; `options` say how many share the GPU."""
     from kopt.backends.cuda_judge import judge_by_cuda
 
     return judge_by_cuda(target, options, incumbent=incumbent)
@@ -40,7 +40,7 @@ def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, wor
 def rank(
     pool: Sequence[RankRow], target: ProblemOnTarget, options: FinalsOptions | None, *, round: int
 ) -> list[RankRow]:
-    """Verify and time the fastest of the pool anew, side by side."""
+    """Verify and time the fastest kernels of the pool anew, side by side."""
     from kopt.backends.cuda_finals import measure_pool
 
     assert options is not None
@@ -69,7 +69,7 @@ def techniques(taxonomy: Sequence[Technique], device: Device, store: Store) -> C
 
 
 def device(store: Store, wait_s: float) -> Device:
-    """Describe a visible GPU and measure its rates; one that was measured before is not measured again."""
+    """Describe a visible GPU and measure its rates, or read the rates of a measured GPU from the store."""
     from kopt.jobs.on_gpu import described
 
     return described(store, wait_s=wait_s).device

@@ -40,14 +40,15 @@ def measure_anew(
     purpose: str,
     processes: int = 1,
 ) -> Finals:
-    """Verify and time kernels by name and baselines, side by side; what the store knows on this device is read.
+    """Verify and time kernels and baselines, side by side, or read the measurement from the store.
 
     Args:
         kernels: by name.
         baselines: names of baselines.
         target: the problem, and the device that the kernels were built for.
         options: how to judge and to time.
-        purpose: the inputs follow from this text and the run's seed, so that they are not the search's.
+        purpose: text from which, with the run's seed, the seed of the inputs follows, so that they differ from the
+            inputs of the search.
         processes: timer processes, one after the other.
 
     Raises:
@@ -65,7 +66,7 @@ def measure_anew(
 
     shelf = store.shelf(Finals)
     stored = (shelf.get(key(where)) for where in environments())
-    finals = next((one for one in stored if one is not None), None)
+    finals = next((finals for finals in stored if finals is not None), None)
     if finals is not None:
         return finals
     with leased(store, wait_s=measure.gpu_wait_seconds) as device:
@@ -89,7 +90,7 @@ def measure_anew(
             limits=replace(LIMITS, wall_s=options.judge_seconds),
         )  # fmt: skip
     if any(is_accident(verdict) or is_refused_time(verdict) for verdict in finals.verdicts.values()):
-        return finals  # the machine may be to blame: measured again, not believed
+        return finals  # not stored: the machine may be at fault, so a later run measures again
     return shelf.put(key(environment(device.device.name, device.uuid, device.driver)), finals)
 
 
@@ -98,8 +99,8 @@ def measure_pool(
 ) -> list[RankRow]:
     """Verify and time the fastest kernels of the pool anew, side by side, and order the pool by time.
 
-    A kernel that does not pass on the new inputs leaves the pool.  Nothing is measured when this round brought none
-    of the fastest.
+    A kernel that does not pass on the new inputs leaves the pool.  Nothing is measured when none of the fastest
+    kernels is new in this round.
 
     Args:
         pool: in order of time.
@@ -115,11 +116,11 @@ def measure_pool(
 
 
 def with_finals(pool: Sequence[RankRow], finals: Finals) -> list[RankRow]:
-    """The pool with new times in order of time, without what did not pass again.
+    """Return the pool with new times, in order of time, without the kernels that failed on the new inputs.
 
     Args:
         pool: the pool.
-        finals: timings and verdicts by kernel digest; kernels of one fingerprint share a time.
+        finals: timings and verdicts by kernel digest; kernels with the same fingerprint share a time.
     """
     wrong = {name: verdict for name, verdict in finals.verdicts.items() if not isinstance(verdict, Passed)}
     for name, verdict in wrong.items():
@@ -140,13 +141,13 @@ def measure_outcome(
     """Measure the best kernel beside the seed and the baselines.
 
     Args:
-        selection: the last round's; its fastest kernel is the best, unless it fails on the new inputs.
+        selection: the selection of the last round; its fastest kernel that passes on the new inputs is the best.
         target: where to measure.
         options: how to measure.
         baselines: names of baselines.
 
     Raises:
-        DeviceError: no kernel passes any more, not even the seed.
+        DeviceError: no kernel of the last round passes on the new inputs, or the seed kernel does not.
     """
     for row in sorted(selection, key=lambda row: row.time_ms):
         kernels = {BEST: kernel_named(row.kernel, target.problem, target.store), SEED: target.problem.seed}
@@ -160,7 +161,7 @@ def measure_outcome(
 
 
 def numbered(pool: Sequence[RankRow]) -> list[RankRow]:
-    """The same rows with their positions."""
+    """Return the rows with their positions in the pool."""
     return [row.model_copy(update={"position": place}) for place, row in enumerate(pool)]
 
 

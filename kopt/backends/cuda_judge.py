@@ -32,19 +32,19 @@ log = logging.getLogger(__name__)
 
 
 def judge_by_cuda(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str = "") -> Judge:
-    """Make the judge on a GPU; a kernel whose verdict and time on this very device are known is not judged again.
+    """Make the judge on a GPU; a kernel whose verdict and time on a visible GPU are in the store is not judged again.
 
     Args:
         target: the problem, and the device that its kernels were built for.
         options: how to judge and to time.
-        incumbent: digest of the kernel to beat, raced along; none by default.
+        incumbent: digest of the kernel to beat, which takes part in the race; empty: none.
     """
     records = Records(target, options, environments())
 
     def judge(rows: Sequence[BuildRow]) -> Mapping[int, Judged]:
         results = {row.slot: judged for row in rows if (judged := records.known(row)) is not None}
         missing = [row for row in rows if row.slot not in results]
-        log.info("%d kernels: %d known on these devices, %d to judge", len(rows), len(results), len(missing))
+        log.info("%d kernels: %d judged before, %d to judge", len(rows), len(results), len(missing))
         if not missing:
             return results
         with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
@@ -59,14 +59,14 @@ def judge_by_cuda(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: 
 
 
 class Records:
-    """Verdicts and measured times in the store."""
+    """Look up and store verdicts and measured times."""
 
     def __init__(self, target: ProblemOnTarget, options: JudgeOptions, here: Sequence[Environment]) -> None:
-        """Take in `here` what times on the visible GPUs are valid for."""
+        """Take in `here` the environments of the visible GPUs, for which stored times are valid."""
         self._target, self._options, self._here = target, options, here
 
     def known(self, row: BuildRow) -> Judged | None:
-        """Look up a kernel's verdict, and its time on any of the visible GPUs; None when it must be judged."""
+        """Look up a kernel's verdict, and its time on any of the visible GPUs; None when the kernel must be judged."""
         key = self._verdict_key(row)
         verdict: Verdict | None = self._target.store.shelf(Verdict).get(key)
         if verdict is None:
@@ -83,10 +83,10 @@ class Records:
         return next((timing for timing in timings if timing is not None), None)
 
     def keep(self, row: BuildRow, judged: JudgedKernel) -> Judged:
-        """Keep verdict and time, and return them.
+        """Store verdict and time, and return them.
 
-        A failure that the machine may be to blame for is not kept: it is found again, not believed.  What this judge
-        says now counts, also where the store holds another verdict of the same judge.
+        A failure for which the machine may be at fault is not stored, so that a later run judges the kernel again.
+        The new verdict is returned even where the store holds another verdict of the same judge.
         """
         key, verdict, timing = self._verdict_key(row), judged.verdict, judged.timing
         if isinstance(verdict, Passed) and timing is None:

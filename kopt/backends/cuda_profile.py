@@ -1,4 +1,4 @@
-"""Profile a parent on a GPU: hardware counters, and what is known without them where they cannot be read."""
+"""Profile a parent on a GPU: read its hardware counters, or profile by build and time where no counter can be read."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from kopt.search.diagnose import slowest
 log = logging.getLogger(__name__)
 
 CSV = "counters"
-"""Kind of the stored tables of Nsight Compute."""
+"""Kind of Nsight Compute's tables in the store."""
 
 
 class Counters(Value):
-    """A stored profile, with the table that it was read from."""
+    """A profile in the store, with the table that it was made from."""
 
     profile: Profile
     csv: str
@@ -39,18 +39,18 @@ class Counters(Value):
 
 
 def profile_by_counters(target: ProblemOnTarget, options: JudgeOptions, *, seconds: float) -> Profiler:
-    """Make a profiler that reads counters on the workload that is furthest from its floor.
+    """Make a profiler that reads counters on the workload furthest above its floor.
 
     Args:
         target: the problem, and the device that its kernels were built for.
-        options: how the parents were judged, which names their times.
-        seconds: limit of Nsight Compute, s.
+        options: how the parents were judged; their times are stored under these options.
+        seconds: wall-clock limit of Nsight Compute, s.
     """
     return lambda row: ParentOnGpu(row, target, options).profile(seconds)
 
 
 class ParentOnGpu:
-    """One parent, to be profiled on one of the visible GPUs."""
+    """Profile one parent on one of the visible GPUs."""
 
     def __init__(self, row: SelectionRow, target: ProblemOnTarget, options: JudgeOptions) -> None:
         self._row, self._problem, self._facts, self._store = row, target.problem, target.facts, target.store
@@ -60,7 +60,7 @@ class ParentOnGpu:
         self._workload = next(workload for workload in target.problem.main if workload.name == name)
 
     def profile(self, seconds: float) -> ProfiledParent:
-        """Look up the counters, or read them within `seconds`; without counters, tell what build and time say."""
+        """Look up the counters, or read them within `seconds`; without counters, profile by build and time."""
         counters: Counters | Profile | None = self._stored()
         if counters is None:
             with leased(self._store, wait_s=self._options.measuring.gpu_wait_seconds) as device:
@@ -75,7 +75,7 @@ class ParentOnGpu:
         return next((counters for counters in stored if counters is not None), None)
 
     def _read(self, device: MeasuredDevice, seconds: float) -> Counters | Profile:
-        """Read counters and keep them; a profile without counters is not kept."""
+        """Read counters and store them; a profile without counters is not stored."""
         counters = self._count(self._static(device.device), device.device, seconds)
         if isinstance(counters, Profile):
             return counters
@@ -97,7 +97,7 @@ class ParentOnGpu:
         )  # fmt: skip
 
     def _count(self, static: Profile, device: Device, seconds: float) -> Counters | Profile:
-        """Counters, or the profile without them and the reason in its notes."""
+        """Read the counters; without them, return the static profile with the reason in its notes."""
         from kopt.device.ncu.count import NotCounted, ProfileJob, count, counters_profile, foreign_kernels
 
         job = ProfileJob(
@@ -118,6 +118,6 @@ class ParentOnGpu:
         return Counters(profile=profile, csv=self._store.put_text(CSV, counted.csv, ".csv"))
 
     def _launched(self) -> set[str]:
-        """Names of the kernels that the CPU stage saw."""
+        """Return the names of the kernels that the CPU stage saw launched."""
         built = built_named(self._row.build, self._store)
         return {launch.kernel for workload in built.workloads for launch in workload.launches}

@@ -22,7 +22,7 @@ from kopt.store import Store
 
 
 def facts(problem: Problem, store: Store) -> ProblemFacts:
-    """Tell nothing of the workloads: counting their bytes and operations would need torch."""
+    """Return no facts of the workloads: counting their bytes and operations would need torch."""
     return ProblemFacts(dtype=problem.dtype, workloads=())
 
 
@@ -38,7 +38,7 @@ def build(target: ProblemOnTarget, *, workers: int, seconds: float) -> Builder:
 
 
 def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
-    """Make a judge that every kernel passes, with a made-up time."""
+    """Make a judge that passes every kernel, with a made-up time."""
 
     def judge_rows(rows: Sequence[BuildRow]) -> Mapping[int, Judged]:
         passed = Passed(judge="dry", checks=())
@@ -60,12 +60,12 @@ def made_up_time(kernel: str, device: Device) -> Estimated:
 def rank(
     pool: Sequence[RankRow], target: ProblemOnTarget, options: FinalsOptions | None, *, round: int
 ) -> list[RankRow]:
-    """Leave the pool as it is: in order of the made-up times."""
+    """Return the pool unchanged: it is in order of the made-up times."""
     return list(pool)
 
 
 def profile(target: ProblemOnTarget, options: JudgeOptions, *, seconds: float) -> Profiler:
-    """Make a profiler that knows nothing."""
+    """Make a profiler that returns no profile."""
     return lambda row: ProfiledParent(None)
 
 
@@ -83,7 +83,7 @@ def directions(target: ProblemOnTarget, count: int) -> Diagnoser:
 
 
 def techniques(taxonomy: Sequence[Technique], device: Device, store: Store) -> Classifier:
-    """Make a classifier that sees no technique."""
+    """Make a classifier that finds no technique in any kernel."""
     from kopt.techniques.taxonomy import taxonomy_digest
 
     nothing = TechniqueVector(taxonomy=taxonomy_digest(tuple(taxonomy)), techniques=(), classifier="dry")

@@ -1,7 +1,7 @@
-"""Build and judge nothing, like `dry`, in the DAG of a run on GPUs: its jobs ask for GPUs and lease made-up ones.
+"""Build and judge nothing, like `dry`, in the DAG of a run on GPUs: jobs ask for GPUs and lease made-up ones.
 
-So scheduling, clusters and every branch of a run on GPUs can be tried on a machine without one.  The GPUs are those
-that the environment variable `CUDA_VISIBLE_DEVICES` names, by any names; without it there are four.
+This backend tries scheduling, clusters and every branch of a run on GPUs on a machine without a GPU.  The environment
+variable `CUDA_VISIBLE_DEVICES` names the made-up GPUs, by any names; without the variable there are four.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from kopt.store import Store
 log = logging.getLogger(__name__)
 
 COUNT = 4
-"""Made-up GPUs where the environment names none."""
+"""Number of made-up GPUs where the environment names none."""
 
 NAME = "made-up GPU"
 
@@ -38,7 +38,7 @@ FLOOR_MS = 0.5
 
 
 def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
-    """Make a judge that every kernel passes, with a made-up time, while it leases a made-up GPU."""
+    """Make a judge that leases a made-up GPU and passes every kernel, with a made-up time."""
 
     def judge_rows(rows: Sequence[BuildRow]) -> Mapping[int, Judged]:
         with leased(options.measuring):
@@ -51,14 +51,14 @@ def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, wor
 def rank(
     pool: Sequence[RankRow], target: ProblemOnTarget, options: FinalsOptions | None, *, round: int
 ) -> list[RankRow]:
-    """Leave the pool as it is, while it leases a made-up GPU."""
+    """Lease a made-up GPU, and return the pool unchanged."""
     assert options is not None
     with leased(options.judging.measuring):
         return list(pool)
 
 
 def profile(target: ProblemOnTarget, options: JudgeOptions, *, seconds: float) -> Profiler:
-    """Make a profiler that knows nothing, and leases a made-up GPU for it."""
+    """Make a profiler that leases a made-up GPU and returns no profile."""
 
     def profile_parent(row: SelectionRow) -> ProfiledParent:
         with leased(options.measuring):
@@ -68,7 +68,7 @@ def profile(target: ProblemOnTarget, options: JudgeOptions, *, seconds: float) -
 
 
 def device(store: Store, wait_s: float) -> Device:
-    """Describe the made-up GPU."""
+    """Describe a made-up GPU."""
     with lease_made_up(wait_s):
         return Device(
             name=NAME, arch=90, sm_count=132, shared_bytes_per_block=232448, shared_bytes_per_sm=233472,
@@ -109,7 +109,7 @@ def leased(options: MeasureOptions) -> AbstractContextManager[object]:
 
 @contextmanager
 def lease_made_up(wait_s: float) -> Iterator[None]:
-    """Lease one of the made-up GPUs, waiting `wait_s` seconds at the longest."""
+    """Lease one of the made-up GPUs; wait `wait_s` seconds at the longest."""
     from kopt.device.hardware.gpus import Gpu
     from kopt.device.hardware.lease import lease
 

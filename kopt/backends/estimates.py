@@ -1,4 +1,4 @@
-"""Estimate times from builds; an estimate in the store is not made again."""
+"""Estimate times from builds, and store the estimates."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from kopt.store import Store
 
 
 def estimate_time(build: str, facts: ProblemFacts, device: Device, store: Store) -> Estimated:
-    """Estimate the time of the build whose key has the digest `build`; an estimate in the store is not made again.
+    """Estimate the time of the build whose key has the digest `build`, or read the estimate from the store.
 
     Raises:
-        StoreError: the build is not in the store (any more).
+        StoreError: the build is not in the store, or no longer.
     """
     built = built_named(build, store)
     key = EstimateKey(

@@ -15,7 +15,7 @@ from kopt.store import Store
 
 
 def facts(problem: Problem, store: Store) -> ProblemFacts:
-    """Count the bytes and operations of the main workloads; facts in the store are not counted again."""
+    """Count the bytes and operations of the main workloads, or read these facts from the store."""
     from kopt.backends.problem_facts import facts_of
 
     return facts_of(problem, store)
@@ -38,7 +38,7 @@ def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, wor
 def rank(
     pool: Sequence[RankRow], target: ProblemOnTarget, options: FinalsOptions | None, *, round: int
 ) -> list[RankRow]:
-    """Leave the pool as it is: an estimate made again is the same estimate."""
+    """Return the pool unchanged: a repeated estimate gives the same time."""
     return list(pool)
 
 

@@ -1,4 +1,4 @@
-"""Judge kernels without a GPU: the verdict of Triton's interpreter, and a time estimated from the build."""
+"""Judge kernels without a GPU: verify them in Triton's interpreter, and estimate their times from the build."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 
 
 def judge_by_interpreter(target: ProblemOnTarget, *, seed: int, workers: int, seconds: float) -> Judge:
-    """Make the judge without a GPU; a verdict in the store is not found again.
+    """Make the judge without a GPU; a kernel with a verdict in the store is not verified again.
 
     Args:
-        target: the problem, and the device whose rates the estimate takes.
+        target: the problem, and the device whose rates the estimate uses.
         seed: the run's seed; verification inputs follow from it and from the kernel.
         workers: kernels verified at a time.
         seconds: wall-clock limit for verifying one kernel, s.
@@ -44,7 +44,7 @@ def judge_by_interpreter(target: ProblemOnTarget, *, seed: int, workers: int, se
             slot: verdict for slot, key in keys.items() if (verdict := shelf.get(key)) is not None
         }
         missing = [row for row in rows if row.slot not in verdicts]
-        log.info("%d kernels: %d verdicts known, %d to find", len(rows), len(verdicts), len(missing))
+        log.info("%d kernels: %d verdicts in the store, %d to find", len(rows), len(verdicts), len(missing))
         for row, verdict in _interpret(missing, problem, store, seed=seed, workers=workers, seconds=seconds):
             verdicts[row.slot] = verdict if is_accident(verdict) else shelf.put(keys[row.slot], verdict)
         return {row.slot: timed(row, verdicts[row.slot], keys[row.slot].digest()) for row in rows}

@@ -1,4 +1,4 @@
-"""Count what a problem's workloads must move and compute, and keep it in the store."""
+"""Count the bytes and operations of a problem's workloads, and store these facts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from kopt.store import Store
 
 
 def facts_of(problem: Problem, store: Store) -> ProblemFacts:
-    """Count the bytes and operations of the main workloads; facts in the store are not counted again."""
+    """Count the bytes and operations of the main workloads, or read these facts from the store."""
     key = FactsKey(problem=artifact.digest(problem), code=code_digest("kopt.device.reference.facts"))
     return store.shelf(ProblemFacts).get_or_make(key, lambda: _trace(problem))
 

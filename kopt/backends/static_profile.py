@@ -1,4 +1,4 @@
-"""Profile kernels without hardware counters: what the build and the time say of them."""
+"""Profile kernels without hardware counters, by their builds and times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kopt.store import Store
 def profile_without_counters(
     row: SelectionRow, timing: Timing, facts: ProblemFacts, device: Device, store: Store
 ) -> Profile:
-    """Tell what a kernel's build and time say of it."""
+    """Profile a kernel by its build and its time, measured or estimated."""
     built = built_named(row.build, store)
     names = dict.fromkeys(launch.ptx for workload in built.workloads for launch in workload.launches)
     instructions: Counter[str] = Counter()

@@ -18,7 +18,7 @@ from kopt.techniques.taxonomy import taxonomy_digest
 
 
 def classify_by_facts(taxonomy: Sequence[Technique], device: Device, store: Store) -> Classifier:
-    """Make a classifier that reads source and PTX; a vector in the store is not made again."""
+    """Make a classifier that reads source and PTX, or the technique vector in the store."""
     techniques = tuple(taxonomy)
     digest = taxonomy_digest(techniques)
 

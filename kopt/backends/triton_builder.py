@@ -1,4 +1,4 @@
-"""Build kernels with Triton, in a caged child for each candidate, without a GPU."""
+"""Build kernels with Triton without a GPU, each in a caged child process."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def build_with_triton(problem: Problem, device: Device, store: Store, *, workers
     """Make a builder that compiles with Triton for `device`.
 
     Args:
-        problem: says how kernels are called.
-        device: the GPU to compile for; it need not be there.
-        store: keeps PTX and binaries.
-        workers: children at a time.
+        problem: the problem, which defines how kernels are called.
+        device: the GPU to compile for; this machine need not have it.
+        store: keeps PTX and cubins.
+        workers: child processes at a time.
         seconds: wall-clock limit of one kernel, s.
 
-    The process must see no GPU (`kopt.sandbox.environment.NO_GPU`): torch would initialise CUDA before it is forked.
+    The process must see no GPU (`kopt.sandbox.environment.NO_GPU`): else torch would initialise CUDA before the fork.
 
     Raises:
-        DeviceError: a build is asked for in a process that may see a GPU.
+        DeviceError: the builder is called in a process that may see a GPU.
     """
 
     def build(kernels: Sequence[Kernel]) -> Mapping[int, Build]:

@@ -1,4 +1,4 @@
-"""The commands of `kopt`, one module each: the module `evaluate` is the command `kopt evaluate`.
+"""Implement the commands of `kopt`, one module each: the module `evaluate` is the command `kopt evaluate`.
 
 A module declares the command's words in `add_parser(commands)` and does its work in `run(options)`, which returns the
 exit status.  `kopt.cli` finds the modules here; nothing else lists them.  `parts` holds what commands share, and the

@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def model_faults(config: Config) -> list[str]:
-    """What is wrong with the language models of a run: unknown names, unset or refused keys, silent servers."""
+    """Return the faults of a run's language models: unknown names, unset or refused keys, servers without answer."""
     from kopt.llm.doctor import check_online
     from kopt.load_config import check_files
     from kopt.preflight.validate import model_table

@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
 def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> int:
     """Write the replies of a run, and why others are lacking, into an archive; return how many replies there are.
 
-    Of a run that has ended the archive holds what it was made from, too, so that a replay needs nothing else.
+    The archive of a run that has ended also holds settings, models and problem, so that a replay needs nothing else.
 
     Args:
         run: the run's folder.
@@ -66,7 +66,7 @@ def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> int
 
 
 def recording_of(run: Path, manifest: Manifest, root: Path) -> Recording | None:
-    """What a run was made from; None where its problem's files below `root` are gone or have changed since."""
+    """Return settings, models and problem of a run; None where the problem's files below `root` have changed since."""
     from kopt.llm.packed import Recording
     from kopt.llm.table import ModelTable
     from kopt.model.problem import Problem

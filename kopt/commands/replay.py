@@ -49,14 +49,14 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
     The same call goes on with a replay that was interrupted.
 
     Args:
-        archive: of a run that had ended.
-        store: where the replies go.
+        archive: the archive of a run that had ended.
+        store: the folder of the store that gets the replies.
         results: folder of the run's folder; settings, models and problem are written beside the run's folder.
         run: name of the replay, the run's own by default.
 
     Raises:
         CorruptArtifact: the file is not such an archive.
-        ConfigError: the archive does not say what the run was made from, or another run of that name exists.
+        ConfigError: the archive holds no settings of its run, or another run of that name exists.
     """
     from kopt.llm.pack import recording_in, unpack
 
@@ -87,5 +87,5 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
 
 
 def command(settings: Path, cores: int) -> list[str]:
-    """The command line that runs prepared settings."""
+    """Return the command line that runs prepared settings."""
     return [sys.executable, "-m", "snakemake", "--cores", str(cores), "--quiet", "all", "--configfile", str(settings)]

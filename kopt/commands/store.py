@@ -1,4 +1,4 @@
-"""`kopt store`: say what a store holds, and remove what nothing reads any more.
+"""`kopt store`: count the items of a store, and remove what no run reads any longer.
 
 Dead weight of a store is what no version of kopt with these schemas will read again: items of an older schema, files
 that were set aside as corrupt, locks that nobody holds, and half-written files of processes that were killed.  Records
@@ -127,7 +127,7 @@ def prune(root: Path, *, dry_run: bool = True) -> Pruned:
 
 
 def report_lines(report: StoreReport, root: Path) -> list[str]:
-    """Put a report into words for the terminal."""
+    """Describe a report for the terminal."""
     lines = [f"{'kind':12} {'items':>8} {'size':>10} {'older schema':>13}"]
     lines += [f"{kind.kind:12} {kind.items:8} {_size(kind.bytes):>10} {kind.older:13}" for kind in report.kinds]
     items, size, older = (sum(getattr(kind, name) for kind in report.kinds) for name in ("items", "bytes", "older"))

@@ -1,4 +1,4 @@
-"""Work out how long a block keeps each pipe of a multiprocessor busy, and how long the block takes on its own.
+"""Compute how long a block keeps each pipe of a multiprocessor busy, and how long the block takes on its own.
 
 Works on the counts of a walk through the PTX.  Costs follow from the documented throughputs of Ampere's and Hopper's
 multiprocessors; SASS is not read.

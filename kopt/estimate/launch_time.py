@@ -210,7 +210,7 @@ def _latency(moved: Traffic) -> float:
 
 
 def _notes(case: LaunchOnDevice, moved: Traffic, tensor: Tensor, waves: int) -> tuple[str, ...]:
-    """Say what holds the launch back: occupancy, tail wave, spills, narrow or uncoalesced loads, bytes read again."""
+    """Note what slows the launch down: occupancy, tail wave, spills, narrow or uncoalesced loads, bytes read again."""
     launch, notes = case.launch, []
     notes.append(
         f"{launch.kernel}: {case.occupancy.blocks} blocks of {launch.num_warps} warps per SM"

@@ -1,4 +1,4 @@
-"""Work out the bytes that a launch moves at each level of the memory from a walk through its PTX."""
+"""Compute the bytes that a launch moves at each level of the memory from a walk through its PTX."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class _Access(NamedTuple):
 def traffic(
     walked: Walk, sampled: Sample, launch: Launch, sizes: dict[int, int], device: Device, resident: int
 ) -> Traffic:
-    """Work out what a launch moves.
+    """Compute the bytes that a launch moves.
 
     Args:
         walked: its walk.

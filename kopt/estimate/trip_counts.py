@@ -1,4 +1,4 @@
-"""Work out how often a loop runs from how the two sides of its test move from one iteration to the next."""
+"""Compute how often a loop runs from how the two sides of its test move from one iteration to the next."""
 
 from __future__ import annotations
 

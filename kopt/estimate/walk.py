@@ -276,7 +276,7 @@ class _Walker:
 
 
 def _trips(frame: _Frame) -> float | None:
-    """Return the trip count of a loop: the least that one of its tests allows; None when no test tells."""
+    """Return the trip count of a loop: the least that one of its tests allows; None when no test bounds it."""
     counts = [trips for history in frame.history.values() if (trips := trip_count(history)) is not None]
     return min(counts) if counts else None
 

@@ -1,7 +1,7 @@
 """Refuse kernels that leave work out at full size, where the judge without a GPU does not run them.
 
 Triton's interpreter judges small workloads.  A kernel may be right on those, do little on the workload that is timed,
-and look as fast as the device allows.  Its trace at full size tells what its launches read and multiply there.
+and look as fast as the device allows.  Its trace at full size shows what its launches read and multiply there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def undone_work(timing: Estimated, seed: Estimated | None, judge: str) -> Failed
         timing: the kernel's estimate.
         seed: the seed kernel's estimate.  The seed is trusted: where it does less (inputs that are read in part), other
             kernels may do as little.
-        judge: name of the judge in whose verdict the failure stands.
+        judge: name of the judge that the verdict names.
     """
     trusted = {workload.workload: workload.done for workload in seed.workloads} if seed else {}
     for workload in timing.workloads:

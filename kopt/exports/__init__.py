@@ -1,4 +1,4 @@
-"""What the user takes home of a run, one module a file: its `write(run, store, path)` writes it.
+"""Write the files that a run leaves for its user, one module for each: `write(run, store, path)` writes the file.
 
 A module here is an export under its own name, and rule finish names the file that it becomes; nothing else lists them.
 """

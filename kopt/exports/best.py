@@ -1,4 +1,4 @@
-"""The best kernel's source: a module that runs as it is."""
+"""Write the best kernel's source, a Python module that runs as it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The best kernel's figures as JSON: against the seed and the baselines."""
+"""Write the best kernel's figures, against the seed and the baselines, as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the run was made with as JSON: enough to make it again, and to load it."""
+"""Write the run's manifest as JSON: settings, versions, device, enough to repeat the run and to load it."""
 
 from __future__ import annotations
 

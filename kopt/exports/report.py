@@ -1,4 +1,4 @@
-"""The report of the run: one page of HTML."""
+"""Write the report of the run, one page of HTML."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def record_of(run: Run, store: Store) -> RunRecord:
 
 
 def _diagnosed(run: Run) -> tuple[Diagnosed, ...]:
-    """Who diagnosed each parent; a place without a parent has no diagnosis."""
+    """Return the diagnosis of each parent with its source; a place without a parent has none."""
     return tuple(
         Diagnosed(
             round=number,

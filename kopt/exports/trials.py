@@ -1,4 +1,4 @@
-"""The table of trials: a row per slot and attempt, losers included."""
+"""Write the table of trials: a row for each slot and attempt, failed and slow candidates included."""
 
 from __future__ import annotations
 

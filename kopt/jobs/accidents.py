@@ -1,4 +1,4 @@
-"""Tell failures that the machine may be to blame for: they are found again in another run, never kept."""
+"""Recognise failures for which the machine may be at fault: they are not stored, so that a later run tries again."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ ACCIDENTS = frozenset({Phase.TIMEOUT, Phase.CRASH})
 
 
 def is_accident(result: Build | Verdict) -> bool:
-    """Tell whether a build or a verdict failed in a way that may be the machine's fault."""
+    """Return whether a build or a verdict failed in a way that may be the machine's fault."""
     return isinstance(result, BuildFailed | Failed) and result.phase in ACCIDENTS
 
 
 def is_refused_time(verdict: Verdict) -> bool:
-    """Tell whether a time was refused: that belongs to the device, not to the source."""
+    """Return whether a verdict refuses a time, which depends on the device and not only on the source."""
     return isinstance(verdict, Failed) and verdict.phase in (Phase.ROOFLINE, Phase.REUSE)

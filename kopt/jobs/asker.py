@@ -1,7 +1,7 @@
-"""Ask language models for a stage: labelled requests in, labelled replies out, by whichever way the run gets them.
+"""Ask language models for a stage: take labelled requests, and return labelled replies, however the run gets them.
 
-What a reply means is the asking stage's business.  A reply that the run cannot go on without is an error here; one
-that costs its own slot only is data.  What only an asking run needs is imported when something is asked.
+The stage interprets the replies.  A missing reply is an error here where the run cannot go on without it, and data
+(`Unanswered`) where it costs only its own slot.  Modules that only asking needs are imported when a stage asks.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from kopt.llm.ledger import Ledger
 
 FATAL = frozenset({NoReplyReason.MISSING, NoReplyReason.KEY, NoReplyReason.QUOTA})
-"""Reasons that no other slot makes up for: the run ends, and goes on once the user has removed them."""
+"""Reasons that end the run, since they affect every slot; the user removes the reason and runs again."""
 
 LEDGER = "ledger.jsonl"
-"""The run's ledger, in its folder."""
+"""Name of the ledger in the run's folder."""
 
 UNANSWERED = "unanswered.txt"
-"""The requests that the run got no reply to, in its folder, a digest a line."""
+"""Name of the file in the run's folder that lists the requests without a reply, a digest a line."""
 
 
 def asker_of(job: Job, asking: Asking | None, *, concurrency: int | None = None) -> Asker:
     """Make the asker of a job that asks language models.
 
     Args:
-        job: its rule's input `models` is the run's part of the model table.
-        asking: how replies come, from the settings of a rule that asks.
-        concurrency: most concurrent calls; None: as many as the run allows.
+        job: the job; its rule's input `models` is the run's part of the model table.
+        asking: where replies come from, and their limits, from the settings of a rule that asks models.
+        concurrency: most concurrent calls; None: the run's own limit.
     """
     assert asking is not None
     table = read_value(job.path("models"), ModelTable)
@@ -49,25 +49,25 @@ def asker_of(job: Job, asking: Asking | None, *, concurrency: int | None = None)
 
 
 class Asker:
-    """Ask the models of one run; every stage of the run shares its ledger and budget."""
+    """Ask the models of one run; all stages of a run share a ledger and a budget."""
 
     def __init__(
         self, asking: Asking, table: ModelTable, store: Store, run: Path, *, concurrency: int | None = None
     ) -> None:
-        """Ask by these settings.
+        """Take the settings of asking.
 
         Args:
-            asking: how replies come, and what they may cost.
+            asking: where replies come from, and what they may cost.
             table: the run's part of the model table.
             store: keeps the replies.
-            run: the run's folder, which has the ledger.
+            run: the run's folder, which holds the ledger.
             concurrency: most concurrent calls; None: `asking.llm.concurrency`.
         """
         self.asking, self.table, self.store, self.run = asking, table, store, run
         self.options = asking.llm.model_copy(update={"concurrency": concurrency or asking.llm.concurrency})
 
     def request(self, model: str, prompt: Prompt, sample: int = 0) -> Request:
-        """Make a prompt a request to a model."""
+        """Make the request that sends a prompt to a model."""
         schema = Schema(name=prompt.schema_name, body=prompt.output_schema) if prompt.output_schema else None
         return self.table.request(
             model,
@@ -101,7 +101,7 @@ class Asker:
         return replies
 
     def _replayed(self, asked: Mapping[str, Request], ledger: Ledger) -> Mapping[str, Reply]:
-        """Replay the replies; the ledger notes what they had cost, though a replay pays nothing."""
+        """Replay the replies; the ledger notes what the recorded run paid for them, though a replay pays nothing."""
         from kopt.llm.ask import replay
 
         replies = replay(asked, store=self.store)
@@ -136,7 +136,7 @@ class Asker:
             )  # fmt: skip
 
     def _record_unanswered(self, asked: Mapping[str, Request], replies: Mapping[str, Reply]) -> None:
-        """Keep for replays which requests got no reply, and why, and say so on the terminal."""
+        """Store which requests got no reply, and why, for replays, and print it on the terminal."""
         unanswered = {
             asked[label].digest: reply
             for label, reply in replies.items()

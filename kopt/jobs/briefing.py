@@ -1,4 +1,4 @@
-"""What the prompts after one round may tell, as a value: made by stage brief, read by whoever asks a language model."""
+"""Define the briefing: what the prompts after one round may say.  Stage brief makes it, stages that ask read it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from kopt.prompts.context import Memory, Parent, PromptContext
 
 
 class Briefing(Value):
-    """What the prompts after one round may tell."""
+    """What the prompts after one round may say."""
 
     round: int
     context: PromptContext
@@ -15,4 +15,4 @@ class Briefing(Value):
     """In order of selection."""
     memory: Memory
     over: bool
-    """The search has ended: nothing is asked any more."""
+    """The search has ended: no model is asked again."""

@@ -1,4 +1,4 @@
-"""Find builds in the store: their keys, and the builds that rows and kernels name."""
+"""Find builds in the store, by kernel or by the digest of a build's key."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def build_key(kernel: str, problem: Problem, device: Device) -> BuildKey:
 
 
 def known_build(kernel: Kernel, problem: Problem, device: Device, store: Store) -> Built | None:
-    """Look up a kernel's build; None where the store holds none."""
+    """Look up a kernel's build; None where the store holds no successful build."""
     build = store.shelf(Build).get(build_key(text_digest(kernel.source), problem, device))
     return build if isinstance(build, Built) else None
 
 
 def built_named(build: str, store: Store) -> Built:
-    """Return the build whose key has the digest `build`, as a row names it.
+    """Return the build whose key has the digest `build`, as tables name builds.
 
     Raises:
-        StoreError: it is not in the store (any more).
+        StoreError: the build is not in the store, or no longer.
     """
     built = store.shelf(Build).named(BuildKey, build)
     if not isinstance(built, Built):
@@ -41,7 +41,7 @@ def built_named(build: str, store: Store) -> Built:
 
 
 def toolchain(device: Device) -> Toolchain:
-    """Return the versions that builds depend on, without importing the packages."""
+    """Return the versions that builds depend on; torch and Triton are not imported."""
     return Toolchain(
         torch=importlib.metadata.version("torch"), triton=importlib.metadata.version("triton"), arch=device.arch
     )

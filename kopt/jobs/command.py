@@ -1,7 +1,7 @@
-"""Read a rule's command line in its script, and write it in the rule: words `name=value`, and one line for an error.
+"""Read a rule's command line in its script, and write it in the rule: words `name=value`.
 
-A rule's command names each input and output of the rule by the name that the rule gives it.  It can be copied from
-`snakemake --printshellcmds` and run again by hand:
+A rule's command names each input and output of the rule by the name that the rule gives it.  The command can be copied
+from `snakemake --printshellcmds` and run again by hand:
 
     python -P workflow/scripts/select.py ranking=... techniques=... selection=... settings='{...}' store=... log=...
 """
@@ -24,7 +24,7 @@ S = TypeVar("S", bound=BaseModel)
 
 
 class Job:
-    """The words of one rule's command line.  A word without `=` belongs to the name before it (a list of files)."""
+    """Read the words of one rule's command line; a word without `=` belongs to the name before it (a list of files)."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self._words: dict[str, list[str]] = {}
@@ -56,7 +56,7 @@ class Job:
         return int(self.text(name))
 
     def settings(self, model: type[S]) -> S:
-        """Return the settings of the rule, as the class that the rule made them from."""
+        """Return the settings of the rule as a value of `model`, the rule's settings class."""
         return model.model_validate_json(self.text("settings"))
 
     @property
@@ -75,10 +75,10 @@ def command_words(
     Args:
         inputs: names and files of the rule's inputs.
         outputs: names and files of the rule's outputs.
-        others: wildcards, and files that are not the run's own.
+        others: wildcards, and files outside the run's folder.
 
     Raises:
-        ValueError: a name stands twice; the script could not tell the two apart.
+        ValueError: two words have the same name.
     """
     named = [*inputs, *outputs, *others.items()]
     names = [name for name, _ in named]
@@ -92,7 +92,7 @@ def command_words(
 def brace_compressed(name: str, paths: Sequence[str]) -> str:
     """Write the words `name=path` of many files with braces that bash expands in order: `name=r_{0..8}/a_{0..2}.json`.
 
-    A command must stay short, since Linux limits one to 128 kB.
+    A command must stay short, since Linux limits a command to 128 kB.
     """
     rows = [re.split(r"(\d+)", path) for path in paths]
     for place in range(max(map(len, rows), default=0) - 2, 0, -2):
@@ -101,7 +101,7 @@ def brace_compressed(name: str, paths: Sequence[str]) -> str:
 
 
 def _fold(rows: Sequence[list[str]], place: int) -> list[list[str]]:
-    """Join each run of neighbouring rows that count up at one place and are equal elsewhere."""
+    """Join neighbouring rows that count up at one place and are equal elsewhere."""
     joined: list[list[str]] = []
     for row in rows:
         others = row[:place], row[place + 1 :]
@@ -119,7 +119,7 @@ def _span(number: str) -> tuple[int, int]:
 
 
 def run(main: Callable[[Job], None]) -> None:
-    """Run a script's `main`, with its log in the file `log`; an error of ours ends it with one line and status 1."""
+    """Run a script's `main`, with its log in the file `log`; a `KoptError` ends it with one line and status 1."""
     job = Job(sys.argv[1:])
     log = job.path("log")
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Name the keys under which items are stored: what each kind of item depends on, and nothing else."""
+"""Define the keys under which items are stored: each key lists what an item depends on, and nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kopt.store import Key
 
 
 class FactsKey(Key):
-    """Facts of a problem's main workloads: the problem, and the code that works the facts out."""
+    """Facts of a problem's main workloads: the problem, and the code that counts the facts."""
 
     kind: ClassVar[str] = "facts"
     problem: str
@@ -22,13 +22,13 @@ class FactsKey(Key):
 class BuildKey(Key):
     """A build: source, contract on the main workloads, target device and toolchain.
 
-    The code that builds is not part of the key, since most edits of it leave builds alone: raise `schema_version`
-    where an edit changes fingerprints or what a build records.
+    The code that builds is not part of the key, since most edits of that code do not change builds: raise
+    `schema_version` with an edit that changes fingerprints or what a build records.
     """
 
     kind: ClassVar[str] = "build"
     incidental: ClassVar[frozenset[str]] = frozenset({"ptx", "cubin", "entry", "reason"})
-    """PTX and cubin name temporary files in their debug lines; the fingerprint is made of neither."""
+    """PTX and cubin name temporary files in their debug lines, which the fingerprint leaves out."""
     kernel: str
     entry: str
     problem: str
@@ -37,11 +37,11 @@ class BuildKey(Key):
 
 
 class VerdictKey(Key):
-    """A verdict belongs to a source, not to a fingerprint: equal PTX on one shape may differ on another."""
+    """A verdict belongs to a source, not to a fingerprint: sources with equal PTX on a shape may differ on another."""
 
     kind: ClassVar[str] = "verdict"
     incidental: ClassVar[frozenset[str]] = frozenset({"checks", "reason"})
-    """Errors differ from run to run where a kernel adds in no fixed order; that it passed must not."""
+    """Error figures differ from run to run where a kernel adds in no fixed order; the outcome must not differ."""
     schema_version: ClassVar[int] = 3  # 3: the judge's code is part of the key
     kernel: str
     entry: str
@@ -50,7 +50,7 @@ class VerdictKey(Key):
     seed: int
     toolchain: Toolchain
     code: str
-    """Digest of the judge's code: what another judge would not say any more is not believed."""
+    """Digest of the judge's code: an edited judge judges again."""
 
 
 class EstimateKey(Key):
@@ -69,7 +69,7 @@ class TimingKey(Key):
     kind: ClassVar[str] = "timing"
     determined: ClassVar[bool] = False
     compiled: str
-    """Fingerprint, or the digest of the source where there is no fingerprint."""
+    """Fingerprint of the build, or digest of the source where there is no fingerprint."""
     problem: str
     environment: Environment
     warmup: int
@@ -120,7 +120,7 @@ class VectorKey(Key):
 class ProposalKey(Key):
     """A proposal of the rewriter: parent, failed child, direction, facts, seed, and the code that rewrites.
 
-    The rewriter is deterministic; a proposal is kept because making it again takes time.
+    The rewriter is deterministic; its proposals are stored to save time.
     """
 
     kind: ClassVar[str] = "proposal"
@@ -134,22 +134,22 @@ class ProposalKey(Key):
 
 
 def build_contract(problem: Problem) -> str:
-    """Return the digest of what a build depends on in a problem."""
+    """Return the digest of the parts of a problem on which a build depends."""
     return _contract(problem, problem.main)
 
 
 def verdict_contract(problem: Problem) -> str:
-    """Return the digest of what a verdict of the interpreter depends on in a problem."""
+    """Return the digest of the parts of a problem on which a verdict of the interpreter depends."""
     return _judged_on(problem, problem.small)
 
 
 def cuda_contract(problem: Problem) -> str:
-    """Return the digest of what a verdict of the judge on a GPU depends on in a problem."""
+    """Return the digest of the parts of a problem on which a verdict of the CUDA judge depends."""
     return _judged_on(problem, (*problem.main, *problem.hidden))
 
 
 def build_target(device: Device) -> str:
-    """Return the digest of what a build depends on in a device: everything but the measured rates."""
+    """Return the digest of the parts of a device on which a build depends: everything but the measured rates."""
     return artifact.digest(device.model_dump(exclude={"copy_gb_s", "matmul_tflop_s", "vector_tflop_s", "measured"}))
 
 

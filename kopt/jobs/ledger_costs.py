@@ -1,6 +1,7 @@
-"""Say what a run's replies cost, label by label, by its ledger.
+"""Sum what a run's replies cost, label by label, from the run's ledger.
 
-Each job that asks keeps its own part of it among its outputs, so that the report depends on declared files alone.
+Each job that asks models writes its own part of these costs as an output, so that the report depends on declared files
+alone.
 """
 
 from __future__ import annotations
@@ -18,21 +19,21 @@ from kopt.report.costs import LabelledCost
 
 LABEL = re.compile(r"r(?P<round>[0-9]+)(?:a(?P<attempt>[0-9]+)s(?P<slot>[0-9]+)|(?P<shared>d|c|reflect)[0-9]*)")
 SHARED = {"d": "diagnose", "c": "classify", "reflect": "reflect"}
-"""Purposes of what the slots share, by the word in the label."""
+"""Purposes of the requests that belong to no slot, by the word in the label."""
 
 
 def write_costs(job: Job) -> None:
-    """Write what the requests of a job cost this run, if the job asks a model: see `write_costs_of`."""
+    """Write what the requests of a job cost, if its rule has an output `costs`: see `write_costs_of`."""
     for path in job.paths("costs"):
         write_costs_of(job.path("run"), job.text("labels"), path)
 
 
 def write_costs_of(run: Path, labels: str, path: Path) -> None:
-    """Write a table of what requests cost a run; earlier tries and the calls that they lost count too.
+    """Write a table of what requests cost a run; earlier runs of the same job, and their lost calls, count too.
 
     Args:
         run: the run's folder.
-        labels: beginning of the requests' labels, e.g. `r1a0`.
+        labels: prefix of the requests' labels, e.g. `r1a0`.
         path: the table to write.
     """
     ledger = Ledger(run / LEDGER)
@@ -42,7 +43,7 @@ def write_costs_of(run: Path, labels: str, path: Path) -> None:
 
 
 def costs_of(lines: Iterable[Line]) -> list[LabelledCost]:
-    """Sum the lines of a ledger by label and model, in that order."""
+    """Sum the lines of a ledger by label and model, sorted by both."""
     costs: dict[tuple[str, str], list[Cost]] = {}
     for line in lines:
         costs.setdefault((line.label, line.model), []).append(cost_of(line))
@@ -50,7 +51,7 @@ def costs_of(lines: Iterable[Line]) -> list[LabelledCost]:
 
 
 def _labelled(label: str, model: str, cost: Cost) -> LabelledCost:
-    """Return a cost with what its label says."""
+    """Add to a cost the round, purpose and slot that its label names."""
     match = LABEL.fullmatch(label)
     if match is None:
         return LabelledCost(**cost.model_dump(), label=label, model=model, round=0, purpose="other")

@@ -37,17 +37,17 @@ def described(store: Store, *, wait_s: float) -> MeasuredDevice:
 
 @contextmanager
 def leased(store: Store, *, wait_s: float) -> Iterator[MeasuredDevice]:
-    """Use one of the visible GPUs alone; this process, and processes that it starts, see no other GPU meanwhile.
+    """Lease one of the visible GPUs; inside the block this process, and processes that it starts, see no other GPU.
 
     Args:
-        store: of measured devices.
+        store: keeps the rates of measured devices.
         wait_s: longest wait for a GPU, s.
 
     Yields:
         The GPU, described and measured.
 
     Raises:
-        DeviceError: there is no GPU, it cannot be measured, or all were taken for `wait_s` seconds.
+        DeviceError: there is no GPU, the GPU cannot be measured, or other processes held all GPUs for `wait_s` seconds.
     """
     asked_at = time.monotonic()
     with lease(visible_gpus(os.environ), wait_s=wait_s) as held, environment_set(held.gpu.environment):
@@ -63,7 +63,7 @@ def check_same(leased_device: MeasuredDevice, device: Device) -> None:
     """Check that the leased GPU has the architecture that the run's kernels were built for.
 
     Raises:
-        DeviceError: it has another one; the message names both devices.
+        DeviceError: the GPU has another architecture; the message names both devices.
     """
     if leased_device.device.arch != device.arch:
         here = leased_device.device

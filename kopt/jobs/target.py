@@ -1,4 +1,4 @@
-"""What a job works on: the problem, its facts and the device, which many rules name among their inputs."""
+"""Read the problem, its facts and the device, which many rules have as inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kopt.store import Store
 
 @dataclass(frozen=True)
 class ProblemOnTarget:
-    """A problem, the device that its kernels are built for, and the store that keeps what is learned about them."""
+    """A problem, its facts, the device that kernels are built for, and the run's store."""
 
     problem: Problem
     facts: ProblemFacts
@@ -22,7 +22,7 @@ class ProblemOnTarget:
 
 
 def target_of(job: Job) -> ProblemOnTarget:
-    """Read the inputs `problem`, `facts` and `device` of a rule; its command names the store."""
+    """Read the inputs `problem`, `facts` and `device` of a rule, and open the store that its command names."""
     return ProblemOnTarget(
         problem=read_value(job.path("problem"), Problem),
         facts=read_value(job.path("facts"), ProblemFacts),

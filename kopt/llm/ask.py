@@ -204,7 +204,7 @@ class _Asking:
             await begun.wait()
 
     def _begun(self, digest: str) -> None:
-        """Let the siblings of a leader go whose reply has begun, or will not come."""
+        """Start the siblings of a leader when the leader's reply has begun, or will not come."""
         leader, begun = self.leaders.get(digest, ("", None))
         if begun is not None and leader == digest:
             begun.set()
@@ -241,7 +241,7 @@ def _column(reply: Reply) -> str:
 
 
 def _charge(fault: Fault, request: Request, entry: Model) -> float:
-    """Return what a provider may charge for a call without a reply, US dollars: the input, and what had arrived."""
+    """Return what a provider may charge for a call without a reply, US dollars: the input, and the partial output."""
     if not fault.billed:
         return 0.0
     given, made = tokens(request.chars), tokens(fault.received)

@@ -92,7 +92,7 @@ class _Round:
         """Reservations for requests that are in no batch yet, by request."""
 
     async def all(self) -> dict[str, Reply]:
-        """Submit what is neither in the store nor in a batch, wait for all batches, and return the replies."""
+        """Submit the requests that neither store nor batches hold, wait for all batches, and return the replies."""
         async with Clients(self.options, CONNECTIONS) as clients:
             models = {request.model for digest, request in self.requests.items() if not self._is_stored(digest)}
             await asyncio.gather(*(self._ask_model(name, clients) for name in sorted(models)))
@@ -137,7 +137,7 @@ class _Round:
             await self._collect(batch, connection)
 
     def _is_needed(self, path: Path, model: str) -> bool:
-        """Whether a remembered batch of this model has a reply that this round lacks."""
+        """Return whether a recorded batch of this model has a reply that this round lacks."""
         batch = read_value(path, ProviderBatch)
         return batch.model == model and any(n in self.requests and not self._is_stored(n) for n in batch.requests)
 
@@ -147,7 +147,7 @@ class _Round:
                 self.unanswered.setdefault(name, Unanswered(reason=reason, detail=detail, tries=1))
 
     def _release(self, model: str, fault: Fault) -> None:
-        """Free what was reserved for a batch that was not submitted; one that may have been keeps its worst case."""
+        """Free the reservation of a batch that was not submitted; a batch that may have been keeps its worst case."""
         for call in self.reserved.values():
             if call.model == model:
                 dollars = call.dollars if fault.billed else 0
@@ -175,7 +175,7 @@ class _Round:
         return batch
 
     async def _collect(self, batch: ProviderBatch, connection: Connection) -> None:
-        """Poll until the batch has ended or the wait is over, then keep what it brought."""
+        """Poll until the batch has ended or the wait is over, then keep its replies."""
         end = time.monotonic() + self.options.wait_seconds
         while not await connection.has_ended(batch.id):
             if time.monotonic() > end:
@@ -207,7 +207,7 @@ class _Round:
                 self.ledger.settle(call, kept.status, kept.usage, saved=saved)
 
     def _close(self, batch: ProviderBatch) -> None:
-        """Forget an ended batch and free what it did not use, so that a later run may ask for the rest."""
+        """Forget an ended batch and free its unused reservations, so that a later run may ask for the rest."""
         for call in self.ledger.outstanding():
             if call.request in batch.requests:
                 self.ledger.release(call, NoReplyReason.SERVER, billed=False, dollars=0.0)

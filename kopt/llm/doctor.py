@@ -33,7 +33,7 @@ class Finding(NamedTuple):
 
 
 Check = Callable[[str, Model], Finding | None]
-"""Says what a server's answer means for one of its models, by name and entry."""
+"""Return what a server's answer means for one of its models, by name and entry."""
 
 
 def check_online(

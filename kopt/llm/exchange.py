@@ -43,7 +43,7 @@ class Pending(Value):
 
     @property
     def message(self) -> str:
-        """Say what the user should do, in one line."""
+        """The instruction for the user, in one line."""
         return (
             f"{self.count} requests wait for replies in {self.folder}: answer them as its README.md says, "
             "then run the same command again"

@@ -88,7 +88,7 @@ def kernel_of(reply: Reply, entry: str) -> Extracted | NotExtracted:
 
 
 def _stops_in_code(extraction: Extracted | NotExtracted, text: str) -> bool:
-    """Whether a text stops in its kernel, which may parse without its last lines."""
+    """Return whether a text stops in its kernel, which may parse without its last lines."""
     if isinstance(extraction, NotExtracted):
         return True
     last_line = extraction.kernel.source.rstrip().rsplit("\n", 1)[-1]
@@ -174,7 +174,7 @@ def continuations(first: str, rest: str) -> tuple[str, ...]:
 
 
 def _stops_in_a_fence(text: str) -> bool:
-    """Whether the last fence of a text is not closed."""
+    """Return whether the last fence of a text is not closed."""
     opened: re.Match[str] | None = None
     for mark in FENCE.finditer(_plain(text)):
         opened = mark if opened is None or not _closes(mark, opened) else None
@@ -199,7 +199,7 @@ def _fenced(text: str) -> list[str]:
 
 
 def _closes(mark: re.Match[str], opened: re.Match[str]) -> bool:
-    """Whether a fence closes an opened one, by the rules of CommonMark."""
+    """Return whether a fence closes an opened fence, by the rules of CommonMark."""
     same = mark["marks"][0] == opened["marks"][0] and len(mark["marks"]) >= len(opened["marks"])
     return same and not mark["info"].strip()
 
@@ -279,7 +279,7 @@ def _names(tree: ast.Module) -> list[str]:
 
 
 def description_in(text: str) -> str:
-    """Return what a reply says of its change: its first paragraph outside code, at most 300 characters."""
+    """Return a reply's description of its change: the first paragraph outside code, at most 300 characters."""
     prose = re.sub(r"(?ms)^[ \t>]*(`{3,}|~{3,}).*?(^[ \t>]*\1[ \t]*$|\Z)", "\n\n", text.replace("\r\n", "\n"))
     for paragraph in re.split(r"\n\s*\n", prose):
         line = _one_line(re.sub(r"[#*`<>]+", "", paragraph))

@@ -1,4 +1,4 @@
-"""What went wrong with one call: why there is no reply, whether to try again, and whether it may be charged."""
+"""Classify the failure of one call: why there is no reply, whether to try again, and whether it may be charged."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Released(Value):
     billed: bool
     """The provider may charge for the call."""
     dollars: float
-    """Estimate of the charge, US dollars; 0 when the call was turned away."""
+    """Estimate of the charge, US dollars; 0 when the server rejected the call."""
     seconds: float = 0.0
     """Time that the call took, s."""
 
@@ -82,7 +82,7 @@ class Reused(Value):
     """The first label that the reply was found for."""
     model: str
     usage: Usage
-    """Tokens of the reply, and what it had cost when it was made, US dollars."""
+    """Tokens of the reply, and its cost when it was first made, US dollars."""
 
 
 Line = Reserved | Settled | Released | Reused
@@ -95,7 +95,7 @@ class Budget(Value):
     usd: float | None = Field(default=None, ge=0)
     """Most US dollars that the run may spend on replies."""
     calls: int | None = Field(default=None, ge=0)
-    """Most calls that the run may make; calls that a server turned away do not count."""
+    """Most calls that the run may make; calls that a server rejected do not count."""
 
 
 class Ledger:
@@ -249,7 +249,7 @@ class Ledger:
 
 
 def cost_of(line: Line) -> Cost:
-    """Return what one line of a ledger costs; a call in flight counts as lost, at its worst case."""
+    """Return the cost of one line of a ledger; a call in flight counts as lost, at its worst case."""
     if isinstance(line, Settled):
         return _tokens(line.usage).model_copy(
             update={"calls": 1, "paid_usd": line.usage.dollars, "saved_usd": line.saved}

@@ -1,4 +1,4 @@
-"""What an archive holds beside replies: the versions that it was made with, and how its run is replayed."""
+"""Define the contents of an archive beside replies: the versions of its run, and what a replay of the run needs."""
 
 from __future__ import annotations
 

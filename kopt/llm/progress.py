@@ -41,20 +41,20 @@ CLEAR_REST = "\x1b[K"
 
 
 def progress_shown(stream: TextIO) -> AbstractContextManager[OnProgress]:
-    """Give a callback that shows progress on a stream: a bar on a terminal, else lines."""
+    """Make a callback that shows progress on a stream: a bar on a terminal, else lines."""
     return progress_bar(stream) if stream.isatty() else progress_line(lambda line: print(line, file=stream, flush=True))
 
 
 @contextmanager
 def progress_line(write: Callable[[str], object], every_seconds: float = 1.0) -> Iterator[OnProgress]:
-    """Give a callback that writes a line on progress, at most one in `every_seconds`, and the last one at the end."""
+    """Make a callback that writes a line on progress, at most one in `every_seconds`, and the last one at the end."""
     with _now_and_then(lambda progress: write(describe(progress)), every_seconds) as on_progress:
         yield on_progress
 
 
 @contextmanager
 def progress_bar(stream: TextIO, every_seconds: float = 0.1) -> Iterator[OnProgress]:
-    """Give a callback that draws a bar over a terminal's line, at most once in `every_seconds`; the last stays."""
+    """Make a callback that draws a bar over a terminal's line, at most once in `every_seconds`; the last stays."""
     drawn = False
     start = time.monotonic()
 
@@ -76,7 +76,7 @@ def progress_bar(stream: TextIO, every_seconds: float = 0.1) -> Iterator[OnProgr
 
 @contextmanager
 def _now_and_then(show: Callable[[Progress], object], every_seconds: float) -> Iterator[OnProgress]:
-    """Give a callback that shows progress at most once in `every_seconds`, and the last progress at the end."""
+    """Make a callback that shows progress at most once in `every_seconds`, and the last progress at the end."""
     last: Progress | None = None
     shown: Progress | None = None
     since = time.monotonic()

@@ -1,4 +1,4 @@
-"""What a provider must do, and what the rest of `kopt.llm` knows of one.
+"""Define the interface of a provider, through which the rest of `kopt.llm` uses it.
 
 A provider is a protocol: how a request, a reply, a stream of events, a batch and an error are written.  Its functions
 are pure; a `Connection` talks to one server.  Retries, deadlines, prices and keys are not a provider's business.
@@ -84,7 +84,7 @@ class ModelList(NamedTuple):
 
 
 class Arrival:
-    """Count what has arrived of one reply."""
+    """Count how much of one reply has arrived."""
 
     def __init__(self, on_start: Callable[[], None]) -> None:
         self.on_start = on_start
@@ -112,7 +112,7 @@ class Connection(ABC):
 
         Args:
             body: as `full_body` writes it.
-            arrival: noted while a stream is read, so that a cut stream is charged for what it brought.
+            arrival: counts what arrives of a stream, so that a cut stream is charged for this part.
             stream: whether to read the reply as events while the model makes it.
         """
 
@@ -125,7 +125,7 @@ class Connection(ABC):
         raise NotImplementedError
 
     async def has_ended(self, batch: str) -> bool:
-        """Ask whether a batch brings nothing more; a batch that was cut short may have brought a part."""
+        """Return whether a batch has ended; a batch that was cut short may have a part of the replies."""
         raise NotImplementedError
 
     def batch_output(self, batch: str) -> AsyncIterator[Json]:

@@ -32,5 +32,5 @@ def full_body(request: Request, entry: Model) -> Body:
 
 
 def caches_marked_prefix(entry: Model) -> bool:
-    """Whether calls to this model write a prompt cache at a price, which siblings can read."""
+    """Return whether calls to this model write a prompt cache at a price, which sibling requests can read."""
     return entry.cache_prefix and provider_named(entry.provider).caches_marked_prefixes

@@ -1,4 +1,4 @@
-"""The five outcomes of a request, four of which were paid for and are kept."""
+"""Define the five outcomes of a request, four of which were paid for and are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request to a model: a value that holds everything the reply depends on, and never a key."""
+"""Define a request to a model: a value that holds everything on which the reply depends, and never a key."""
 
 from __future__ import annotations
 

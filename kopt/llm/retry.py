@@ -1,4 +1,4 @@
-"""When to try a request again: pure but for the clock that a date is read against."""
+"""Decide when to try a request again; pure but for the clock that a date is compared with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model table: which provider serves a name, within which limits, at what price (`config/models.yaml`)."""
+"""Read the model table: provider, limits and prices of each model (`config/models.yaml`)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The build of a candidate, made without a GPU: launches, resources and fingerprint, or why there is none."""
+"""Define the build of a candidate, made without a GPU: launches, resources and fingerprint, or the failure."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class Built(Value):
 
     status: Literal["built"] = "built"
     fingerprint: str
-    """SHA-256 over what the candidate does on its workloads (`kopt.device.build.fingerprint` says what counts)."""
+    """SHA-256 over the candidate's compiled behaviour on its workloads (see `kopt.device.build.fingerprint`)."""
     workloads: tuple[WorkloadBuild, ...]
 
 

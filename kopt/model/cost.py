@@ -1,4 +1,4 @@
-"""What replies of language models cost, and the sum of costs."""
+"""Define the cost of replies of language models, and sum costs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Cost(Value):
     """Calls, tokens and dollars.  Tokens are those of all replies, paid by this run or found in the store."""
 
     calls: int = 0
-    """Calls that brought a reply."""
+    """Calls that returned a reply."""
     stored: int = 0
     """Replies that came from the store; this run paid nothing for them."""
     lost: int = 0
-    """Calls that were begun and brought no reply."""
+    """Calls that began and returned no reply."""
     turned_away: int = 0
-    """Calls that a server turned away, at no cost."""
+    """Calls that a server rejected at no cost (rate limit, server error)."""
     input: int = 0
     """Input tokens, cached ones included."""
     cached: int = 0
@@ -28,19 +28,19 @@ class Cost(Value):
     reasoning: int = 0
     """Output tokens that were reasoning."""
     paid_usd: float = 0.0
-    """What this run paid, lost calls included, US dollars."""
+    """Cost of this run's calls, lost calls included, US dollars."""
     lost_usd: float = 0.0
-    """Estimate of what lost calls cost, a part of `paid_usd`."""
+    """Estimated cost of lost calls, a part of `paid_usd`, US dollars."""
     stored_usd: float = 0.0
-    """What the replies from the store had cost when they were made."""
+    """Cost of the replies from the store when they were first made, US dollars."""
     saved_usd: float = 0.0
-    """What prompt caching saved in this run's calls; negative when it cost more."""
+    """Saving by prompt caching in this run's calls, US dollars; negative when caching cost more."""
     estimated: bool = False
-    """Some tokens were estimated, since a server reported none."""
+    """Whether some tokens were estimated, since a server reported none."""
 
     @property
     def replayed(self) -> bool:
-        """Nothing was asked: every reply came from the store."""
+        """Whether every reply came from the store, so that no call was made."""
         return self.stored > 0 and self.calls + self.lost + self.turned_away == 0
 
 

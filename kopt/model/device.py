@@ -1,4 +1,4 @@
-"""The description of a GPU, and the versions with which kernels are compiled for it."""
+"""Define the description of a GPU, and the versions with which kernels are compiled for it."""
 
 from __future__ import annotations
 

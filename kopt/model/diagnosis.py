@@ -1,4 +1,4 @@
-"""State why a kernel is slow, as a profile and as ranked directions to try."""
+"""Define the profile of a kernel, and its diagnosis: ranked directions to try."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment for which a measured time is valid, and the state of the device while it was measured."""
+"""Define the environment for which a measured time is valid, and the state of the device while it was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""State what a judge says of one kernel: right, with a time, or wrong, without one."""
+"""Define a judge's result for one kernel: passed, with a time, or not passed, without a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kopt.model.verdict import Failed, Incorrect, Passed
 
 
 class JudgedRight(Value):
-    """A kernel that passed, with its time: a verdict `passed` without a time cannot be written."""
+    """The result for a kernel that passed; it has a time, so that a verdict `passed` never lacks one."""
 
     verdict: Passed
     timing: Timing
@@ -17,7 +17,7 @@ class JudgedRight(Value):
 
 
 class JudgedWrong(Value):
-    """A kernel that did not pass, which has no time."""
+    """The result for a kernel that did not pass, without a time."""
 
     verdict: Incorrect | Failed
     evaluation: str = ""

@@ -1,4 +1,4 @@
-"""A kernel, which is source text with an entry point; and a candidate, which is a kernel and how it came to be."""
+"""Define a kernel, source text with an entry point, and a candidate, a kernel and how it came to be."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Kernel(Value):
 
 
 class Slot(Value):
-    """One position of a round's fan-out (parents × bottlenecks × models × samples): who is asked about which parent."""
+    """One position of a round's fan-out (parents × bottlenecks × models × samples): a proposer and its assignment."""
 
     slot: int
     """Position in the round, from 0."""
@@ -53,7 +53,7 @@ class ProposalStatus(StrEnum):
 
 
 class Candidate(Value):
-    """A row of `candidates.parquet`: a kernel and how it came to be, or why there is none."""
+    """A row of `candidates.parquet`: a kernel and how it came to be, or the reason why there is none."""
 
     round: int
     attempt: int

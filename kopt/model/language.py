@@ -1,4 +1,4 @@
-"""The languages in which kernels are written, with what the screen and the judges must know of each."""
+"""List the languages in which kernels are written, with the facts that the screen and the prompts need."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ Language = Literal["triton"]
 
 
 class LanguageFacts(NamedTuple):
-    """What depends on a kernel's language before it is traced and in what a proposer reads."""
+    """Facts of a kernel's language that the screen and messages to a proposer use."""
 
     title: str
     """The language's name in messages."""
     packages: frozenset[str]
-    """Python packages that a kernel may import for this language, beside those that any kernel may import."""
+    """Python packages that a kernel in this language may import, beside those that any kernel may import."""
 
 
 LANGUAGES: Mapping[Language, LanguageFacts] = {"triton": LanguageFacts("Triton", frozenset({"triton"}))}
-"""The one place where a language's facts are listed; how it is compiled and interpreted is up to `kopt.device`."""
+"""Facts of each language; `kopt.device` compiles and interprets kernels."""

@@ -1,4 +1,4 @@
-"""Options of judging and timing, as a rule's command line carries them from the settings to a backend."""
+"""Define the options of judging and timing, which a rule's command line passes from the settings to a backend."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from kopt.model.base import Value
 
 
 class MeasureOptions(Value):
-    """How a backend that measures times a kernel; another backend is given none."""
+    """Options of timing a kernel, for a backend that measures."""
 
     benchmark_warmup: int
     """Untimed launches of a kernel that stays to the end of a race."""
@@ -15,34 +15,34 @@ class MeasureOptions(Value):
     workers_per_gpu: int
     """Processes that share one GPU for work that is not timed."""
     gpu_wait_seconds: float
-    """Longest wait of a job for a GPU that others hold, s."""
+    """Longest wait of a job for a GPU that other processes hold, s."""
 
 
 class JudgeOptions(Value):
-    """How kernels are judged."""
+    """Options of judging kernels."""
 
     seed: int
-    """Verification inputs follow from this seed and the kernels."""
+    """Seed from which, with the kernels, the verification inputs follow."""
     judge_seconds: float
     """Wall-clock limit for verifying one kernel, s."""
     measure: MeasureOptions | None = None
-    """How times are measured; None for a backend that measures nothing."""
+    """Options of timing; None for a backend that measures nothing."""
 
     @property
     def measuring(self) -> MeasureOptions:
-        """Options of a backend that measures.
+        """The options of timing.
 
         Raises:
-            ValueError: the options are those of a backend that measures nothing.
+            ValueError: there are none, since the backend measures nothing.
         """
         if self.measure is None:
-            raise ValueError("these options hold no options of measuring")
+            raise ValueError("there are no options of timing: the backend measures nothing")
         return self.measure
 
 
 class FinalsOptions(Value):
-    """How the fastest kernels of a pool are verified and timed anew, side by side."""
+    """Options of verifying and timing the fastest kernels of a pool anew, side by side."""
 
     finalists: int
-    """Kernels that are measured anew, at most."""
+    """Most kernels that are measured anew."""
     judging: JudgeOptions

@@ -1,4 +1,4 @@
-"""State the result of a run, measured once more at its end."""
+"""Define the result of a run, measured once more at its end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A problem: reference program, seed kernel, workloads, and the facts that follow from them."""
+"""Define a problem: reference program, seed kernel, workloads, and the facts that follow from them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class TensorSpec(Value):
 
 
 class EagerOp(Value):
-    """One aten operation of the eager reference, with what it moves and computes."""
+    """One aten operation of the eager reference, with the bytes that it moves and the operations that it computes."""
 
     name: str
     bytes: int

@@ -1,4 +1,4 @@
-"""State the techniques of a taxonomy, and which of them one kernel uses."""
+"""Define a technique of a taxonomy, and the technique vector of one kernel."""
 
 from __future__ import annotations
 

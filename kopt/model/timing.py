@@ -1,4 +1,4 @@
-"""State how long a kernel takes: a measured time, or an estimated one, which says that it is."""
+"""Define the time of a kernel: measured, or estimated and marked so."""
 
 from __future__ import annotations
 

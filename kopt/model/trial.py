@@ -1,4 +1,4 @@
-"""State the rows of the run's tables, and the summary of a round.
+"""Define the rows of the run's tables, and the summary of a round.
 
 Tables are flat; nested values (builds, verdicts, timings, vectors) lie in the store, and a row names them by digest.
 """

@@ -1,4 +1,4 @@
-"""State whether a candidate computes what the problem asks."""
+"""Define the verdict: whether a candidate computes what the problem asks."""
 
 from __future__ import annotations
 

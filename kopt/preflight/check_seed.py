@@ -1,7 +1,7 @@
-"""Try the seed kernel before anything else runs: from one that does not build or is wrong nothing can be searched.
+"""Check the seed kernel before the first job: a search needs a seed kernel that builds and is correct.
 
-What the attempt learns lies in the store under the keys of the stages compile and evaluate, so that round 0 does not do
-it again (on a GPU, which builds for itself, it does), and the next look costs milliseconds.
+Build and verdict are stored under the keys of the stages compile and evaluate.  So round 0 without a GPU does not make
+them again, and the next check takes milliseconds.  A run on a GPU builds for that GPU and judges on it.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from kopt.stages.select import unusable_seed
 from kopt.store import Store
 
 START_S = 120.0
-"""What a process of ours takes beside the limits of what it runs: imports, facts, the reference; generous, s."""
+"""Most time of a process beside the limit of its kernel: imports, facts, the reference; generous, s."""
 LEFT_TO_THE_GPU = {Phase.INTERPRET, Phase.TIMEOUT, Phase.CRASH}
-"""Failures in the interpreter that need not be failures on a GPU, which then decides."""
+"""Phases in which the interpreter may fail on a kernel that works on a GPU: there the judge on the GPU decides."""
 
 
 @dataclass(frozen=True)
 class SeedCheck:
-    """What is tried, how, and where results are kept."""
+    """Parameters of the check."""
 
     problem: Problem
     device: Device
@@ -49,10 +49,10 @@ class SeedCheck:
     build_seconds: float
     """Limit of building one kernel, s."""
     measures: bool
-    """The run measures on GPUs, which decide where the interpreter cannot."""
+    """Whether the run measures on GPUs, which decide where the interpreter fails."""
 
     def target(self, facts: ProblemFacts | None = None) -> ProblemOnTarget:
-        """Open the store, with the facts where they are known."""
+        """Open the store, and return the target; without `facts` its facts are empty."""
         empty = ProblemFacts(dtype=self.problem.dtype, workloads=())
         return ProblemOnTarget(self.problem, facts or empty, self.device, Store(self.store))
 
@@ -60,10 +60,11 @@ class SeedCheck:
 def check_seed(checked: Checked) -> None:
     """Refuse a seed kernel that does not build or is wrong in Triton's interpreter; a dry backend refuses none.
 
-    What the store does not know is tried now, in processes of their own that see no GPU, and said on stderr.
+    A build or verdict that is not in the store is made now, in fresh processes that see no GPU; a line on stderr
+    announces it.
 
     Raises:
-        KoptError: one line that says what is wrong with it.
+        KoptError: one line that says what is wrong with the seed kernel.
     """
     backend = load_backend(checked.settings.backend)
     if backend.builds:
@@ -78,7 +79,7 @@ def check_seed(checked: Checked) -> None:
 
 
 def try_seed(check: SeedCheck) -> None:
-    """Do what `check_seed` does, once settings and files are read."""
+    """Build and judge the seed kernel, or look up build and verdict in the store, and refuse a kernel that fails."""
     row = _compiled(check, build=lambda kernels: {})
     verdict = known_verdict(check, row)
     if row.status == "none" or (row.status == "built" and verdict is None):
@@ -97,7 +98,7 @@ def known_verdict(check: SeedCheck, row: BuildRow) -> Verdict | None:
 
 
 def build_seed(check: SeedCheck) -> BuildRow:
-    """Build the seed kernel; the build and the problem's facts are kept in the store."""
+    """Build the seed kernel, and store the build and the problem's facts."""
     target = check.target()
     row = _compiled(check, interpret.build(target, workers=1, seconds=check.build_seconds))
     interpret.facts(check.problem, target.store)
@@ -105,7 +106,7 @@ def build_seed(check: SeedCheck) -> BuildRow:
 
 
 def judge_seed(check: SeedCheck, row: BuildRow) -> Verdict:
-    """Judge what was built by the interpreter; the verdict and the estimated time are kept in the store."""
+    """Judge the built seed kernel in the interpreter, and store the verdict and the estimated time."""
     target = check.target(interpret.facts(check.problem, Store(check.store)))
     judge = interpret.judge(target, check.options, incumbent="", workers=1)
     return judge([row])[row.slot].verdict
@@ -115,7 +116,7 @@ def refuse(row: BuildRow, verdict: Verdict | None, *, measures: bool) -> None:
     """Refuse a seed kernel that does not build or is wrong.
 
     Raises:
-        ProblemError: says why.
+        ProblemError: names the phase and the reason.
     """
     if row.status == "failed":
         raise unusable_seed(f"{row.phase}: {row.reason}")

@@ -1,4 +1,4 @@
-"""Before anything is spent: settings, problem, taxonomy, device and folders, each wrong one with one clear line."""
+"""Check settings, keys, problem, taxonomy, device and folders before the first job; an error is one clear line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from kopt.techniques import taxonomy
 
 @dataclass(frozen=True)
 class Checked:
-    """A configuration that holds, and the files it names."""
+    """A valid configuration, and the files that it names."""
 
     config: Config
     root: Path
@@ -57,16 +57,16 @@ class Checked:
 
     @property
     def settings(self) -> RunSettings:
-        """The configuration, and what follows from it for this run."""
+        """The configuration, and the values derived from it for this run."""
         return RunSettings(self.config)
 
     def rule_settings(self, model: type[Value]) -> str:
-        """Write a rule's settings as JSON: the fields of its settings class, each from the setting of that name."""
+        """Write a rule's settings as JSON: each field of its settings class takes the setting of the same name."""
         values = {name: self.settings.value(name) for name in model.model_fields}
         return artifact.canonical_json(model.model_validate(values))
 
     def recorded_settings(self) -> str:
-        """Write all settings, and what a run records beside them of what follows from them, as JSON."""
+        """Write all settings, and the derived values that a run records, as JSON."""
         return artifact.canonical_json(configuration_of(self.config))
 
 
@@ -87,7 +87,7 @@ def validate(raw: Mapping[str, Any], root: Path) -> Checked:
 
 
 def load_settings(raw: Mapping[str, Any], root: Path) -> Config:
-    """Load settings, and check them against the strategy that they name.
+    """Load settings, and check that the strategy that they name accepts them.
 
     Raises:
         ConfigError: one line that names the setting and what to do.
@@ -104,30 +104,30 @@ def load_settings(raw: Mapping[str, Any], root: Path) -> Config:
 
 
 def for_this_machine(config: Config) -> Config:
-    """The same settings with the judge that this machine offers, where that is left to the machine."""
+    """Return the settings with judge `auto` resolved: `cuda` where this machine shows a GPU, else `interpret`."""
     if config.judge != "auto":
         return config
     return config.model_copy(update={"judge": "cuda" if visible_gpus(os.environ) else "interpret"})
 
 
 def lock_note(run: str, locks: Path = Path(".snakemake/locks")) -> str:
-    """What to tell who starts a run that is locked, which `--quiet all` would keep to itself; empty when it is not.
+    """Write the note for the user when the run is locked, since `--quiet all` hides Snakemake's; empty when it is not.
 
     Args:
         run: the run's folder, as rules name it.
-        locks: where Snakemake keeps its locks: files that list what the holder reads and writes.
+        locks: folder of Snakemake's locks: files that list what their holder reads and writes.
     """
     held = (line for lock in locks.glob("*.lock") for line in lock.read_text(errors="replace").splitlines())
     if not any(line.startswith(f"{run}/") for line in held):
         return ""
     return (
-        f"{run} is locked: another snakemake works on it, or one was killed. If none does, give this command "
+        f"{run} is locked: another snakemake works on it, or one was killed. If none works on it, run this command "
         "once with --unlock (for make demo: make unlock), then again"
     )
 
 
 def model_table(config: Config, root: Path) -> ModelTable:
-    """The table of language models; an empty one for a run that names none, which needs no such file.
+    """Load the table of language models; a run that names no language model needs no such file.
 
     Raises:
         ConfigError: the table is malformed.

@@ -1,4 +1,4 @@
-"""Problems on disk: find a problem's folder, recognise its format, read it without importing the problem's code.
+"""Load problems: find a problem's folder, recognise its format, read it without importing the problem's code.
 
 1. `folder` finds the folder that a word of a command line means, and picks the format that it is in from `formats`.
 2. `format` declares what a format is: which files it reads, whether it recognises a folder, how it reads one.

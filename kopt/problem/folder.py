@@ -1,4 +1,4 @@
-"""Find a problem's folder, and read it in the format that it is in."""
+"""Find a problem's folder, and read the problem in its format."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def load(folder: Path) -> Problem:
 
 
 def files(folder: Path) -> tuple[Path, ...]:
-    """The files that the problem in a folder is read from, whether they exist or not."""
+    """Return the files from which the problem in a folder is read, whether they exist or not."""
     return format_of(folder).files(folder)
 
 
 def format_of(folder: Path) -> Format:
-    """The first format that matches a folder; else the one with most of its files there, which says what is missing."""
+    """Return the first format that matches a folder; else the format with the most of its files in the folder."""
     matching = [format for format in formats() if format.matches(folder)]
     return matching[0] if matching else max(formats(), key=lambda format: _existing(format, folder))
 
@@ -71,9 +71,11 @@ def _existing(format: Format, folder: Path) -> int:
 
 
 def _listed(name: str, folder: Path) -> str:
-    """The end of a message: the problem under `folder` whose name is nearest to `name`, and all problems there."""
-    known = [problem for problem in names(folder) if any(format.matches(folder / problem) for format in formats())]
-    return nearest(name, known) + (f"; problems are {', '.join(known)}" if known else f"; {folder} holds no problems")
+    """Write the end of a message: the name of a problem under `folder` nearest to `name`, and all problems there."""
+    problems = [name for name in names(folder) if any(format.matches(folder / name) for format in formats())]
+    if not problems:
+        return f"; {folder} holds no problems"
+    return f"{nearest(name, problems)}; problems are {', '.join(problems)}"
 
 
 def _is_folder(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What a problem format is."""
+"""Define the interface of a problem format."""
 
 from __future__ import annotations
 

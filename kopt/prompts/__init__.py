@@ -1,6 +1,6 @@
-"""The words of every request to a language model: pure, versioned templates from frozen values to texts.
+"""Write the text of every request to a language model: pure, versioned templates from frozen values to texts.
 
-`context` holds the values that a prompt may tell, `facts` and `guidance` put them into words, and `sections` cuts the
+`context` holds the values that a prompt may show, `facts` and `guidance` put them into words, and `sections` cuts the
 words to a budget and joins them.  One module a request says what is asked and reads the answer: `propose`, `repair`,
 `diagnose`, `classify`, `reflect`; `shared_sections` holds what several of them say.
 

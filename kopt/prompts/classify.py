@@ -1,4 +1,4 @@
-"""The prompt that asks which techniques a kernel uses, and the reading of its answer."""
+"""Write the prompt that asks which techniques a kernel uses, and read its answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The values that a prompt may tell; the stages bring them together."""
+"""Define the values that a prompt may show; the stages collect them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prompt that asks what limits a kernel, and the reading of its answer."""
+"""Write the prompt that asks what limits a kernel, and read its answer."""
 
 from __future__ import annotations
 

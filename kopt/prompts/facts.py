@@ -1,4 +1,4 @@
-"""Put values into words: contract, device, times, build, counters, history."""
+"""Describe values in words: contract, device, times, build, counters, history."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ METRICS: dict[str, str] = {
 
 
 def contract(problem: Problem, facts: ProblemFacts) -> str:
-    """State what a kernel must keep: signature, shapes (where the workloads were traced), dtype, and what it may do."""
+    """Write the contract of a kernel: signature, shapes (where the workloads were traced), dtype, permissions."""
     first = next(iter(facts.workloads), None)
     names = ", ".join(spec.name for spec in first.inputs) if first else "..."
     lines = [

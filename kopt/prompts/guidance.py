@@ -1,4 +1,4 @@
-"""Guidance for writing Triton, by version: what a language model most often gets wrong."""
+"""Give guidance for writing Triton, by version: what language models most often get wrong."""
 
 from __future__ import annotations
 

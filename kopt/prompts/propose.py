@@ -1,4 +1,4 @@
-"""The prompt that asks for a faster kernel."""
+"""Write the prompt that asks for a faster kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The prompt that asks for the lessons of a round, and the reading of its answer."""
+"""Write the prompt that asks for the lessons of a round, and read its answer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def reflect(context: PromptContext, round: int, events: Sequence[Event], best: P
     """Ask for the lessons of one round.
 
     Args:
-        context: what every prompt of the run may tell.
+        context: the values that all prompts of the run share.
         round: the round that just ended.
         events: all of its candidates, best first.
         best: times of the best kernel so far.

@@ -1,4 +1,4 @@
-"""The prompt that sends a failed kernel back with its error."""
+"""Write the prompt that sends a failed kernel back with its error."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def repair(
     """Ask for the repair of a failed child of `parent`.
 
     Args:
-        context: what every prompt of the run may tell.
+        context: the values that all prompts of the run share.
         parent: the kernel that the child was made from.
         assignment: what the slot was asked to do.
         failed: the child, and how it failed.

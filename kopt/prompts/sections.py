@@ -1,4 +1,4 @@
-"""The sections of a prompt, and how they are cut to a budget and joined."""
+"""Define the sections of a prompt, cut them to a budget, and join them."""
 
 from __future__ import annotations
 

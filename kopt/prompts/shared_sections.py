@@ -1,4 +1,4 @@
-"""The sections that several requests share: about the run, what the search remembers, and a parent."""
+"""Write the sections that several requests share: about the run, what the search remembers, and a parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people read of a run: the report page, the lines on the terminal, the table of trials.
+"""Present a run to people: the report page, the lines on the terminal, the table of trials.
 
 1. `trials` joins the tables of a run's rounds into one row per slot and attempt; `costs` adds up what replies cost.
 2. `record` names everything that the page shows; `tables`, `curve`, `lineage` and `diff` work out its parts.

@@ -1,4 +1,4 @@
-"""Work out the geometry of the best-so-far curve: rounds to the right, time upwards on a logarithmic scale.
+"""Compute the geometry of the best-so-far curve: rounds to the right, time upwards on a logarithmic scale.
 
 The coordinates are for an SVG that the template draws with the page's own colours, so that light, dark and print each
 get theirs, and equal records give equal bytes.
@@ -83,7 +83,7 @@ class _Scale(NamedTuple):
 
 
 def curve(rounds: Sequence[RoundSummary], trials: Sequence[Trial], styles: dict[str, int]) -> Curve:
-    """Work out the curve.
+    """Compute the curve.
 
     Args:
         rounds: summaries from round 0.

@@ -1,4 +1,4 @@
-"""Everything that a report shows, as one value."""
+"""Define the value that holds everything that a report shows."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class FinalFigures(Value):
 
 
 class Diagnosed(Value):
-    """The diagnosis of one parent: who made it, and which bottlenecks it names."""
+    """The diagnosis of one parent: the model or the rules that made it, and the bottlenecks that it names."""
 
     round: int
     place: int

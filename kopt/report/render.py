@@ -48,7 +48,7 @@ def render(record: RunRecord) -> str:
 
 
 def _derived(record: RunRecord) -> dict[str, object]:
-    """Work out what the template shows beside the record itself."""
+    """Compute what the template shows beside the record itself."""
     styles = model_styles(record.models, [trial.model for trial in record.trials if trial.round > 0])
     best = lineage.chain(record.trials, record.final.best_name)
     correct = tables.correct_trials(record.trials)
@@ -77,7 +77,7 @@ def _derived(record: RunRecord) -> dict[str, object]:
 
 
 def model_styles(configured: Sequence[str], seen: Sequence[str]) -> dict[str, int]:
-    """Give every model an index of colour and shape: configured models in their order, then others by name."""
+    """Assign every model an index of colour and shape: configured models in their order, then others by name."""
     names = [*dict.fromkeys(configured), *sorted(set(seen) - set(configured) - {""})]
     return {name: place % STYLES for place, name in enumerate(names)}
 

@@ -1,4 +1,4 @@
-"""Work out the report's tables from the trials: failures, models, the fastest kernels, clusters."""
+"""Compute the report's tables from the trials: failures, models, the fastest kernels, clusters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded proposer `kopt-rewrite`: source-to-source transformations of Triton kernels.
+"""Rewrite Triton kernels by source-to-source transformations: the embedded proposer `kopt-rewrite`.
 
 It plays the part of a language model in the search: given a parent and one direction of its diagnosis, it returns a
 changed source.  The steps, each with its owner:

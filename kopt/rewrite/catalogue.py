@@ -1,4 +1,4 @@
-"""The catalogue of transformations: every module of `kopt.rewrite.transformations` with its tuple `TRANSFORMATIONS`."""
+"""List all transformations: every module of `kopt.rewrite.transformations` with its tuple `TRANSFORMATIONS`."""
 
 from __future__ import annotations
 

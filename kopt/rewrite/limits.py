@@ -1,4 +1,4 @@
-"""Limits that a kernel must keep: tile sizes that Triton accepts, registers and shared memory of the device."""
+"""Check the limits of a kernel: tile sizes that Triton accepts, registers and shared memory of the device."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACCUMULATED_PER_THREAD = 160
 
 
 def plausible(module: TritonModule, facts: RewriteFacts, parent: TritonModule | None = None) -> bool:
-    """Tell whether the kernels may build and run without spills; False for too large a tile or too much shared memory.
+    """Return whether the kernels may build and run without spills; False for a large tile or too much shared memory.
 
     Each configuration of an autotuner is compiled, so each must fit, unless as many of the parent's do not fit.
 

@@ -48,8 +48,8 @@ def propose(
     Args:
         parent: source to change.
         direction: what to try; transformations that lead to its techniques or work against its bottleneck are likelier.
-        facts: what is known of the parent and the device.
-        seed: tells the draws for the same parent and direction apart.
+        facts: facts of the parent and the device.
+        seed: seed of the draws, so that proposals for the same parent and direction differ.
         exclude: digests (`kopt.artifact.text_digest`) of the sources that were proposed before.
     """
     return _draw(parent, direction, facts, Random(digest([parent, seed, direction.model_dump()])), exclude, frozenset())
@@ -73,7 +73,7 @@ def repair(
     Args:
         failed: the source that failed.
         parent: the source that it was made from.
-        reason: the error, which only tells draws apart.
+        reason: the error, which only enters the seed of the draws.
         phase: the phase that failed (`kopt.model.build.Phase`).
         direction: as for `propose`.
         facts: as for `propose`.
@@ -171,7 +171,7 @@ def _weight(
 
 
 def _checked(source: str) -> TritonModule | None:
-    """Model a source that Python accepts, else None."""
+    """Parse a source into a model; None when Python does not accept the source."""
     try:
         ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""What a transformation is: it finds its sites in a module, and each site changes the source."""
+"""Define a transformation: it finds its sites in a module, and each site changes the source."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Site:
     """A place of a module where a transformation applies."""
 
     apply: Callable[[Random], Change | None]
-    """Make the change, drawing what it leaves open; None when it does not work out here."""
+    """Make the change, with random choices from the draws; None when the change cannot be made here."""
     weight: float = 1.0
     """How much the place is worth changing, beside the other places."""
 
@@ -59,7 +59,7 @@ class Transformation:
     description: str
     """One line."""
     techniques: tuple[str, ...]
-    """Techniques of the taxonomy that it brings about or tunes."""
+    """Techniques of the taxonomy that the transformation introduces or tunes."""
     bottlenecks: tuple[str, ...]
     """Names of the bottlenecks that it works against."""
     sites: Callable[[TritonModule, RewriteFacts], Sequence[Site]]
@@ -69,7 +69,7 @@ class Transformation:
     marks: tuple[str, ...] = ()
     """Texts that it leaves in a source: a failed source that holds more of them than its parent is blamed on it."""
     lightens: bool = False
-    """Whether it may bring registers and shared memory down after a build asked for too much."""
+    """Whether it may reduce registers and shared memory after a build that exceeded them."""
 
 
 def change(edits: Edits, description: str) -> Change | None:

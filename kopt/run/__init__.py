@@ -1,4 +1,4 @@
-"""A run as a value, and how it is read from files.
+"""Read a run from its files as one value.
 
 1. `tables` names the tables of one round.
 2. `value` is the whole run: its problem, device and settings, its rounds, and what follows from them (trials, best).

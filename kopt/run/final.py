@@ -1,4 +1,4 @@
-"""The figures of a run: its best kernel against the seed and the baselines."""
+"""Compute the final figures of a run: its best kernel against the seed and the baselines."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def final_figures(run: Run) -> FinalFigures:
 
 
 def measured_figures(best: Trial, timings: Mapping[str, Measured]) -> FinalFigures:
-    """Figures from times that were measured side by side.
+    """Compute the figures from times that were measured side by side.
 
     Args:
         best: the trial that brought the best kernel.
-        timings: of `best`, `seed` and the baselines.
+        timings: times of `best`, `seed` and the baselines, by these names.
     """
     best_timing = timings[BEST]
     against = tuple(_comparison(name, timings[name], best_timing) for name in timings if name != BEST)

@@ -98,12 +98,12 @@ def files_of(folder: Path, settings: RunSettings) -> RunFiles:
 
 
 def _rounds(folder: Path, settings: RunSettings) -> list[Path]:
-    """The folders of all rounds, from round 0."""
+    """Return the folders of all rounds, from round 0."""
     return [folder / f"round_{round}" for round in range(settings.config.rounds + 1)]
 
 
 def _attempts(round: int, settings: RunSettings) -> range:
-    """Attempts of a round; the seed is never repaired."""
+    """Return the attempts of a round; the seed is never repaired."""
     return range(settings.config.max_repairs + 1 if round else 1)
 
 

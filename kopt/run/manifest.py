@@ -1,4 +1,4 @@
-"""What a run was made with, as a file in its folder: enough to make it again, and to load it."""
+"""Make the manifest of a run, a file in its folder: settings, versions and device, to repeat the run and to load it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from kopt.run.value import Run
 from kopt.run_settings import RunSettings
 
 DERIVED = ("clustering", "backend", "proposers", "asked_models")
-"""What follows from the settings and is recorded beside them."""
+"""Names of derived values that a run records beside its settings."""
 
 
 class Manifest(Value):
-    """What a run was made with."""
+    """Settings, versions, device and kernels of a run."""
 
     run: str
     configuration: dict[str, JsonValue]
-    """All settings, resolved, and what follows from them (`DERIVED`)."""
+    """All settings, resolved, and derived values (`DERIVED`)."""
     versions: dict[str, str]
-    """Of Python and of the packages that matter."""
+    """Versions of Python and of `kopt.provenance.PACKAGES`."""
     device: Device
     taxonomy: tuple[str, ...] = ()
     """Names of the techniques, in bit order."""
@@ -38,12 +38,12 @@ class Manifest(Value):
 
 
 def config_of(configuration: Mapping[str, JsonValue]) -> Config:
-    """The settings of a recorded configuration, without what follows from them."""
+    """Return the settings of a recorded configuration, without derived values."""
     return Config.model_validate({name: value for name, value in configuration.items() if name not in DERIVED})
 
 
 def configuration_of(config: Config) -> dict[str, JsonValue]:
-    """All settings and what follows from them, as JSON takes them."""
+    """Return all settings and derived values, in types of JSON."""
     settings = RunSettings(config)
     return config.model_dump(mode="json") | {
         "clustering": settings.clustering,
@@ -54,7 +54,7 @@ def configuration_of(config: Config) -> dict[str, JsonValue]:
 
 
 def manifest_of(run: Run) -> Manifest:
-    """What a run was made with; the versions are those of this environment."""
+    """Make the manifest of a run; the versions are those of this environment."""
     return Manifest(
         run=run.name,
         configuration=configuration_of(run.config),

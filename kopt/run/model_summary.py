@@ -1,4 +1,4 @@
-"""What only a run that asked language models can report: costs, agreement with facts, lessons of the rounds."""
+"""Read what only a run with language models has: costs, agreement with facts, lessons of the rounds."""
 
 from __future__ import annotations
 

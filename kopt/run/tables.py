@@ -1,4 +1,4 @@
-"""The tables of one round, all its attempts together."""
+"""Define the tables of one round, all its attempts together."""
 
 from __future__ import annotations
 
@@ -32,4 +32,4 @@ class Round:
     """The parents of the next round, in order of selection."""
     summary: RoundSummary
     diagnoses: Sequence[Diagnosis] = ()
-    """Of each place of the selection; an empty one where the place has no parent; none after the last round."""
+    """The diagnosis of each place of the selection, empty for a place without a parent; none after the last round."""

@@ -1,4 +1,4 @@
-"""A finished run as one value, and what follows from it."""
+"""Define a finished run as one value, and derive figures from it."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ class Run:
 
     @property
     def summaries(self) -> tuple[RoundSummary, ...]:
-        """What each round came to, from round 0."""
+        """The summary of each round, from round 0."""
         return tuple(round.summary for round in self.rounds)
 
     @property
     def last(self) -> RoundSummary:
-        """What the last round came to."""
+        """The summary of the last round."""
         return self.rounds[-1].summary
 
     @property

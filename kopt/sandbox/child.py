@@ -1,4 +1,4 @@
-"""Live the life of a forked child: enter the cage, run a task, report; `kopt.sandbox.pool` watches it."""
+"""Run a task in a forked child: enter the cage, call the task, report; `kopt.sandbox.pool` watches the child."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _perform(task: Task, report: Report) -> None:
     try:
         result = task(report)
         assert isinstance(result, bytes)
-    except BaseException as error:  # noqa: BLE001 - the process ends here, and the parent is told why
+    except BaseException as error:  # noqa: BLE001 - the process ends here, and reports why to its parent
         report.send(RAISED, json.dumps([type(error).__name__, str(error), _traceback_tail(error)]).encode())
     else:
         report.send(RETURNED, result)

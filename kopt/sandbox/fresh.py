@@ -76,7 +76,7 @@ def run_with_environment(
 
 
 def _answer(pipe: Connection, parent: int, variables: dict[str, str], call: bytes) -> None:
-    """Live the life of the fresh process: make the pickled call and send what it returned or raised."""
+    """Run in the fresh process: make the pickled call, and send its result or its error."""
     os.setsid()
     die_with_parent(parent)
     os.environ.update(variables)

@@ -148,7 +148,7 @@ def _serve(pipe: multiprocessing.connection.Connection, make: Callable[[], objec
                 pipe.send(("returned", getattr(service, method)(*arguments)))
             except ProblemError as error:
                 pipe.send(("problem", str(error)))
-            except Exception as error:  # noqa: BLE001 - the caller is told of the error and decides
+            except Exception as error:  # noqa: BLE001 - the caller gets the error and decides
                 tail = "".join(traceback.format_exception(error)[-3:])
                 pipe.send(("failed", f"{type(error).__name__}: {error}\n{tail}"))
     finally:

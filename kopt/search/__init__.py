@@ -1,4 +1,4 @@
-"""The search itself, pure: what limits a kernel, which kernels become parents, who is asked about them, when to stop.
+"""Decide the search, in pure functions: diagnose parents, choose parents, share out slots, stop.
 
 The steps of a round, each with its owner:
 

@@ -1,4 +1,4 @@
-"""The table of bottlenecks: how each shows in a kernel's build, time and counters, and what to try against it.
+"""List the bottlenecks: how each shows in a kernel's build, time and counters, and what to try against it.
 
 A rule reads one fact, scores how much of the time the fact explains, and names one direction.  Which directions a
 kernel gets is decided by `kopt.search.diagnose`.  The words of causes and directions go into requests and seeds: other
@@ -67,7 +67,7 @@ class Case(NamedTuple):
         return self.programs / (self.occupancy.blocks * self.device.sm_count)
 
     def is_bound(self, *bounds: Bound) -> bool:
-        """Tell whether one of these bounds limits the kernel."""
+        """Return whether one of these bounds limits the kernel."""
         return self.profile.bound in bounds
 
 

@@ -1,4 +1,4 @@
-"""Fan-out: which proposer is asked about which parent, in which direction, in which slot."""
+"""Share out a round's slots: each asks one proposer about one parent, in one direction."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def expand(parents: Sequence[SelectionRow], fan_out: FanOut) -> list[Slot]:
 
 
 def unused(count: int, why: str) -> list[Slot]:
-    """Make the slots of a round in which nobody is asked."""
+    """Make the slots of a round in which no proposer is asked."""
     return [
         Slot(slot=number, parent="", parent_rank=0, bottleneck=0, model="", sample=0, skipped=why)
         for number in range(count)

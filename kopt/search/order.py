@@ -1,4 +1,4 @@
-"""The order of kernels: by age, and by time with ties broken by age; and which of equal kernels stays.
+"""Order kernels by age, or by time with ties broken by age, and drop all but the first of equal kernels.
 
 Apart from selection, so that an edit of selection does not rerun the ranking.
 """

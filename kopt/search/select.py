@@ -1,4 +1,4 @@
-"""Selection: the pool with its techniques goes to the strategy, whose choice becomes the parents of the next round."""
+"""Select the next round's parents: give the pool with its techniques to the strategy, and rank its choice."""
 
 from __future__ import annotations
 

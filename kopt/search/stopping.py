@@ -1,4 +1,4 @@
-"""When to stop, and what counts as an improvement."""
+"""Decide when to stop, and what counts as an improvement."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ NOISE = 0.003
 
 
 def improved(best_ms: float, previous_ms: float, noise: float) -> bool:
-    """Tell whether the best time fell by more than the noise (a fraction; 0 for estimates)."""
+    """Return whether the best time fell by more than the noise (a fraction; 0 for estimates)."""
     return best_ms < previous_ms * (1.0 - noise)
 
 
 def stop_reason(
     roofline_share: float, without_improvement: int, *, estimated: bool, wanted_share: float, patience: int
 ) -> StopReason | None:
-    """Say why the search should end now, or None.
+    """Return the reason why the search should end now, or None.
 
     Args:
         roofline_share: share of the roofline that the best kernel reaches.

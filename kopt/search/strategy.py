@@ -1,4 +1,4 @@
-"""What a strategy is: it chooses the parents of each round and shares the round's slots out among them.
+"""Define a strategy: it chooses the parents of each round and shares the round's slots out among them.
 
 A strategy is one module of `kopt.search.strategies`: a subclass of `Strategy`, and an instance of it called `STRATEGY`.
 The module's name is the strategy's name in the setting `strategy`; nothing else lists it.
@@ -63,7 +63,7 @@ class Strategy(ABC, Generic[A]):
 
         Args:
             pool: the previous round's parents and its correct children in any order; at least one, some perhaps equal.
-            archive: what the strategy remembered after the round before.
+            archive: the strategy's archive after the previous round.
             width: most parents.
         """
 

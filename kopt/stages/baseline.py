@@ -1,4 +1,4 @@
-"""Stages baseline and outcome: fresh measurements beside what PyTorch reaches; the backend does the work."""
+"""Stages `baseline` and `outcome`: measure kernels beside PyTorch's own times; the backend does the work."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ class BaselineSettings(Value):
 
     backend: str
     baselines: tuple[str, ...]
-    """Names of the baselines."""
+    """Names of the baselines: `eager`, `compile`, `max-autotune`."""
     judging: JudgeOptions

@@ -1,7 +1,7 @@
-"""Stage brief: bring together once, after a round's selection, what the next round's prompts may say.
+"""Stage `brief`: collect once, after a round's selection, what the next round's prompts may say.
 
-A briefing holds the new parents with all that is known of them, the recent tries, the sets of techniques in the pool,
-and the lessons that a language model drew from the round.
+A briefing holds the new parents with their times, builds and profiles, the recent tries, the sets of techniques in the
+pool, and the lessons that a language model drew from the last rounds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from kopt.store import Store
 log = logging.getLogger(__name__)
 
 EVENTS, LESSONS, SHARES = 60, 4, 12
-"""Tries, rounds of lessons and sets of techniques that are remembered; prompts may show fewer."""
+"""Most tries, rounds of lessons and sets of techniques that a briefing keeps; prompts may show fewer."""
 
 SAME = 0.01
 """Times that differ by less than this share count as the same in the history."""
@@ -44,20 +44,20 @@ class BriefSettings(Value):
     reflector: str
     """Language model that draws lessons from rounds; empty when none does."""
     asking: Asking | None
-    """How language models are asked; None in a run without them."""
+    """Source and limits of replies; None in a run without language models."""
 
 
 def prompt_context(
     problem: Problem, facts: ProblemFacts, device: Device, techniques: Sequence[Technique]
 ) -> PromptContext:
-    """What all prompts of a run share."""
+    """Collect what all prompts of a run share."""
     return PromptContext(
         problem=problem, facts=facts, device=device, triton=toolchain(device).triton, techniques=tuple(techniques)
     )
 
 
 def memory_before(briefing: Briefing | None = None) -> Memory:
-    """What the briefing of the previous round remembers; nothing before the first."""
+    """Return the memory of the previous round's briefing; empty before the first briefing."""
     return briefing.memory if briefing else Memory()
 
 
@@ -79,12 +79,12 @@ def brief(
         round: the round that just ended.
         context: what all prompts of the run share.
         parents: the selection that the round's candidates come from; empty for the seed's round.
-        profiles: of the round's own selection, one for each place.
-        baseline: measured times that the run is compared to; None without a GPU.
-        before: what was remembered before the round.
-        reflector: language model that draws lessons, or nothing.
-        asker: asks the reflector; None in a run without language models.
-        store: has sources and builds of the selection.
+        profiles: the profiles of the round's own selection, one for each place.
+        baseline: measured times of the baselines; None without a GPU.
+        before: the memory of the previous round's briefing.
+        reflector: language model that draws lessons; empty for none.
+        asker: asks the reflector.
+        store: holds sources and builds of the selection.
     """
     profile_of = {profile.kernel: profile.profile for profile in profiles}
     next_parents = tuple(
@@ -171,7 +171,7 @@ def _event(
 def _outcome(
     candidate: Candidate, build: BuildRow | None, evaluation: EvaluationRow | None, parent_ms: float | None
 ) -> tuple[str, str]:
-    """What became of a candidate, in a word or two, and why."""
+    """Name the outcome of a candidate in a word or two, and give the reason."""
     if build is None or not candidate.kernel:
         return "no kernel", candidate.reason
     if build.duplicate_of:
@@ -208,7 +208,7 @@ def _times(row: SelectionRow, round: Round, context: PromptContext, baseline: Fi
 
 
 def _baseline_ms(baseline: Finals | None) -> tuple[float | None, float | None]:
-    """Times of eager and of the better mode of `torch.compile`, ms; None where they were not measured."""
+    """Return the times of eager and of the faster mode of `torch.compile`, ms; None where they were not measured."""
     ms = {name: timing.objective_ms for name, timing in baseline.timings.items()} if baseline else {}
     compiled = [ms[name] for name in ("compile", "max-autotune") if name in ms]
     return ms.get("eager"), min(compiled, default=None)
@@ -223,7 +223,7 @@ def _reflection(
     reflector: str,
     asker: Asker,
 ) -> tuple[Reflection, ...]:
-    """Ask what the round has taught; nothing when the reply cannot be used."""
+    """Ask for the lessons of the round; empty when the reply cannot be used."""
     label = f"r{round}reflect"
     request = asker.request(reflector, reflecting.reflect(context, round, events, best, memory))
     answer = value_of(asker.ask({label: request})[label], reflecting.Answer)

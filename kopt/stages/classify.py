@@ -1,4 +1,4 @@
-"""Stage classify: the technique vector of every kernel in the pool; the store keeps those that are known."""
+"""Stage `classify`: find the technique vector of every kernel in the pool."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class ClassifySettings(Value):
 
     backend: str
     classifier: str
-    """Language model that classifies; empty when facts do."""
+    """Language model that classifies; empty where facts classify."""
     classification: Literal["static", "llm", "both"]
     classifier_concurrency: int
-    """Classifier calls at the same time."""
+    """Most concurrent calls of the classifier."""
     classifier_asking: Asking | None
-    """How language models are asked; None where facts classify."""
+    """Source and limits of the classifier's replies; None where facts classify."""
 
 
 def classify_pool(
     pool: Sequence[RankRow], earlier: Sequence[TechniqueRow], *, classify: Classifier
 ) -> list[TechniqueRow]:
-    """Classify the pool, equal fingerprints merged; rows come fastest first.
+    """Classify the pool, with equal fingerprints merged; rows are in order of time.
 
     Args:
         pool: the ranked pool.
-        earlier: rows of the previous round; a kernel that has one is not new.
+        earlier: rows of the previous round; their kernels are not new.
         classify: the classifier.
     """
     seen = {row.kernel for row in earlier}

@@ -1,6 +1,6 @@
-"""Technique vectors by a language model: of all techniques, or of those that facts of source and PTX cannot prove.
+"""Classify kernels by a language model: all techniques, or those that facts of source and PTX cannot prove.
 
-Where facts and the model are both asked, their agreement is counted by technique.
+Where facts and a model both classify, the stage counts by technique how often they agree.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class ModelClassifier:
     device: Device
     round: int
     facts: Classifier | None
-    """The classifier by facts, for what facts can prove; None when the model decides everything."""
+    """Classifier by facts, for the techniques that facts can prove; None when the model decides all techniques."""
 
     def vectors(self, rows: Sequence[RankRow]) -> dict[str, TechniqueVector | None]:
-        """Classify rows of the pool, by kernel; None where the model's reply cannot be used."""
+        """Return technique vectors of rows of the pool, by kernel; None where the model's reply cannot be used."""
         by_facts = self.facts(rows) if self.facts else {}
         requests = {
             row.kernel: self.asker.request(self.model, self._prompt(row, by_facts.get(row.kernel))) for row in rows
@@ -59,7 +59,7 @@ class ModelClassifier:
         }
 
     def agreement(self, rows: Sequence[TechniqueRow], pool: Sequence[RankRow]) -> Agreement:
-        """Count the agreement on newly classified kernels, for the techniques that the model was asked about."""
+        """Count how often facts and the model agree on new kernels, for the techniques that the model decided."""
         by_model = {row.kernel: set(row.techniques) for row in rows if row.new and row.classified}
         by_facts = self.facts([row for row in pool if row.kernel in by_model]) if self.facts else {}
         kernels = [
@@ -71,7 +71,7 @@ class ModelClassifier:
         return agreement(self.model, [t.name for t in self.taxonomy if t.name not in decided], kernels)
 
     def _decided(self, by_facts: TechniqueVector | None) -> dict[str, bool]:
-        """What facts prove of one kernel, by technique; the techniques are the same for every kernel."""
+        """Return, for each technique that facts can prove, whether they prove it of a kernel."""
         present = by_facts.techniques if by_facts else ()
         return {t.name: t.name in present for t in self.taxonomy if self.facts and is_provable(t.name)}
 
@@ -116,6 +116,6 @@ class ModelClassifier:
 def write_agreement(
     paths: Sequence[Path], model: ModelClassifier, rows: Sequence[TechniqueRow], pool: Sequence[RankRow]
 ) -> None:
-    """Write how far facts and model agree; a run that asks only one of them names no path."""
+    """Write how often facts and model agree; `paths` is empty in a run where only one of them classifies."""
     for path in paths:
         write_value(path, model.agreement(rows, pool))

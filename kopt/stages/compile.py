@@ -1,6 +1,6 @@
-"""Stage compile: build every candidate without a GPU, and find which kernels are new.
+"""Stage `compile`: build every candidate without a GPU, and mark duplicates.
 
-Dedup happens here, before any GPU time: of equal fingerprints in a run only the first is judged.
+Only the first of a run's candidates with equal fingerprints is judged, so that duplicates take no time of a GPU.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class CompileSettings(Value):
 def compile_candidates(
     candidates: Sequence[Candidate], target: ProblemOnTarget, *, build: Builder, kept: bool = True
 ) -> tuple[list[BuildRow], dict[int, Build]]:
-    """Build an attempt's candidates; builds in the store are not made again.
+    """Build an attempt's candidates, or read their builds from the store.
 
     Args:
         candidates: the attempt's candidates.
         target: the problem, the device to build for, and the store.
-        build: makes the builds that are missing.
-        kept: whether builds are kept in the store and found there; those of a dry backend are not, since another run
-            on the same store would take them for real ones.
+        build: makes the builds that the store does not hold.
+        kept: whether builds are stored and looked up; builds of a dry backend are not, since another run on the same
+            store would take them for real builds.
 
     Returns:
         A row for each candidate, not yet deduplicated, and the builds by slot.
@@ -53,7 +53,7 @@ def compile_candidates(
     keys = {slot: build_key(c.kernel, problem, device) for slot, c in wanted.items()} if kept else {}
     builds = {slot: stored for slot, key in keys.items() if (stored := shelf.get(key)) is not None}
     missing = first_of_each({slot: c.kernel for slot, c in wanted.items() if slot not in builds})
-    log.info("%d candidates: %d builds known, %d to make", len(wanted), len(builds), len(missing))
+    log.info("%d candidates: %d builds in the store, %d to make", len(wanted), len(builds), len(missing))
     kernels = [kernel_named(name, problem, store) for name in missing]
     for index, made in build(kernels).items():
         for slot in list(missing.values())[index]:
@@ -70,32 +70,32 @@ def first_of_each(names: Mapping[int, str]) -> dict[str, list[int]]:
 
 
 def mark_duplicates(rows: Sequence[BuildRow], earlier: Sequence[BuildRow], *, chunks: int) -> list[BuildRow]:
-    """Name the first candidate of every fingerprint, and spread the new kernels evenly over the chunks.
+    """Mark the duplicates of earlier candidates, and spread the new kernels evenly over the chunks.
 
-    A source that was tried before without success is a duplicate too: it would fail again.
+    A source that failed before is a duplicate too, since it would fail again.
 
     Args:
         rows: this attempt's builds.
         earlier: the builds of the run so far.
-        chunks: how many evaluate jobs there are.
+        chunks: number of evaluate jobs.
     """
     first = {behaviour(row): _name(row) for row in reversed([r for r in earlier if r.kernel and not r.duplicate_of])}
     marked = []
     for row in rows:
-        known = first.setdefault(behaviour(row), _name(row)) if row.kernel else ""
-        marked.append(row if known == _name(row) else row.model_copy(update={"duplicate_of": known}))
+        original = first.setdefault(behaviour(row), _name(row)) if row.kernel else ""
+        marked.append(row if original == _name(row) else row.model_copy(update={"duplicate_of": original}))
     fresh = [row.slot for row in marked if row.status == "built" and not row.duplicate_of]
     chunk_of = {slot: place * chunks // len(fresh) for place, slot in enumerate(fresh)}
     return [row.model_copy(update={"chunk": chunk_of.get(row.slot, -1)}) for row in marked]
 
 
 def failed_slots(rows: Sequence[BuildRow]) -> str:
-    """List the slots that failed to build, a line each: what a repair has to do."""
+    """List the slots that failed to build, a line each, for the next attempt to repair."""
     return "".join(f"{row.slot}\n" for row in rows if row.status == "failed")
 
 
 def write_records(folders: Sequence[Path], rows: Sequence[BuildRow], builds: Mapping[int, Build]) -> None:
-    """Write a file for each slot for people to read: the build, or the row that says why there is none."""
+    """Write a file for each slot for people to read: the build, or the row with the reason why there is none."""
     for folder in folders:
         for row in rows:
             write_value(folder / f"{row.slot}.json", builds.get(row.slot, row))

@@ -1,4 +1,4 @@
-"""Stage device: the GPU of a run, described and measured; the backend does the work."""
+"""Stage `device`: describe and measure the GPU of a run; the backend does the work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class DeviceSettings(Value):
 
 
 def device_line(device: Device) -> str:
-    """Write the device's rates as a line for the terminal."""
+    """Describe the device's rates in a line for the terminal."""
     rates = ", ".join(f"{name} {rate:g}" for name, rate in device.matmul_tflop_s.items())
     how = "measured" if device.measured else "not measured"
     return f"{device.name}: {device.copy_gb_s:g} GB/s, matrix products at {rates or 'no known rate'} TFLOP/s, {how}"

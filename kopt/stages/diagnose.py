@@ -1,4 +1,4 @@
-"""Stage diagnose: ranked, different directions for each parent; the next round's slots follow them."""
+"""Stage `diagnose`: rank different directions to try for each parent; the next round's slots follow them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class DiagnoseSettings(Value):
     backend: str
     num_bottlenecks: int
     diagnoser: str
-    """Language model that diagnoses; empty when rules do."""
+    """Language model that diagnoses; empty where rules diagnose."""
     asking: Asking | None
-    """How language models are asked; None in a run without them."""
+    """Source and limits of replies; None in a run without language models."""
 
 
 EMPTY = Diagnosis(kernel="", source="none", directions=())
@@ -30,6 +30,6 @@ EMPTY = Diagnosis(kernel="", source="none", directions=())
 def diagnose_parents(
     parents: Sequence[SelectionRow], profiles: Sequence[ParentProfile], *, diagnoser: Diagnoser
 ) -> list[Diagnosis]:
-    """Diagnose each place of the selection, in order; there are as many places as profiles."""
+    """Diagnose each place of the selection, in order; each place has a profile."""
     diagnoses = [diagnoser(row, profile.profile) for row, profile in zip(parents, profiles, strict=False)]
     return diagnoses + [EMPTY] * (len(profiles) - len(diagnoses))

@@ -1,4 +1,4 @@
-"""Diagnoses by a language model: ask for directions, and fill them up with those of the rules."""
+"""Diagnose parents by a language model: ask for directions, and add directions of the rules where some are missing."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ log = logging.getLogger(__name__)
 def diagnose_by_model(
     by_rules: Sequence[Diagnosis], briefing: Briefing, asker: Asker, *, model: str, count: int
 ) -> list[Diagnosis]:
-    """Ask a language model to diagnose, one call for each parent; where no model is asked, the rules' diagnoses stay.
+    """Ask a language model for a diagnosis, one call for each parent; without a model return the rules' diagnoses.
 
-    The rules' directions fill up a reply that names too few.  Where a reply cannot be used, the rules' diagnosis stays
-    and says so.
+    Directions of the rules are added to a reply that names too few.  Where a reply cannot be used, the result is the
+    rules' diagnosis, whose `source` gives the reason.
 
     Args:
-        by_rules: the rules' diagnoses, of each place of the selection.
-        briefing: of the round.
+        by_rules: the rules' diagnosis for each place of the selection.
+        briefing: the briefing of the round.
         asker: asks the model.
-        model: name of the model, or nothing.
+        model: name of the model; empty for none.
         count: directions for each parent.
     """
     if not model or briefing.over:
@@ -45,7 +45,7 @@ def diagnose_by_model(
 
 
 def _merged(rules: Diagnosis, reply: Reply, model: str, techniques: tuple[str, ...]) -> Diagnosis:
-    """The model's directions, filled up by the rules' and ranked anew."""
+    """Merge the model's directions with those of the rules, the model's first, and rank them anew."""
     count = len(rules.directions)
     answer = value_of(reply, prompting.Answer)
     directions = () if isinstance(answer, NotRead) else prompting.directions(answer, count, techniques)

@@ -1,4 +1,4 @@
-"""Stage evaluate: a verdict and a time for every unique kernel of a chunk."""
+"""Stage `evaluate`: find a verdict and a time for every kernel of a chunk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class EvaluateSettings(Value):
 
 
 def evaluate(rows: Sequence[BuildRow], *, chunk: int, judge: Judge) -> list[EvaluationRow]:
-    """Judge the kernels of one chunk; the rows are in slot order."""
+    """Judge the kernels of one chunk, in order of slots."""
     chosen = [row for row in rows if row.chunk == chunk]
     judged = judge(chosen) if chosen else {}
     return [_row(row, judged[row.slot]) for row in chosen]
@@ -33,7 +33,7 @@ def incumbent_of(parents: Sequence[SelectionRow]) -> str:
 
 
 def failed_slots(rows: Sequence[EvaluationRow]) -> str:
-    """List the slots that are not correct, a line each: what a repair has to do."""
+    """List the slots whose kernels did not pass, a line each, for the next attempt to repair."""
     return "".join(f"{row.slot}\n" for row in rows if row.verdict != "passed")
 
 

@@ -1,4 +1,4 @@
-"""Stage expand: share a round's slots out among the parents, or leave all unused once the search has stopped."""
+"""Stage `expand`: share a round's slots out among the parents, or leave all unused once the search has stopped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ExpandSettings(Value):
 
     @property
     def fan_out(self) -> FanOut:
-        """The factors of a round's slots."""
+        """The factors whose product is the number of a round's slots."""
         return FanOut(
             width=self.candidate_pool_size,
             bottlenecks=self.num_bottlenecks,
@@ -39,8 +39,8 @@ def expand_round(
 
     Args:
         strategy: the run's strategy.
-        parents: the parents that it chose after the previous round.
-        archive: what it remembered with them.
+        parents: the parents that the strategy chose after the previous round.
+        archive: the strategy's archive after the previous round.
         previous: the previous round's summary, which says whether the search has stopped.
         fan_out: the factors of the round's slots.
     """

@@ -1,4 +1,4 @@
-"""Stage finish: write what the user takes home, and say what the run came to."""
+"""Stage `finish`: write the exports of a run, and summarise the run for the terminal."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from kopt.run_settings import RunSettings
 from kopt.store import Store
 
 Export = Callable[[Run, Store, Path], None]
-"""Writes one file of a run."""
+"""Write one file of a run, at the given path."""
 
 
 def exports() -> dict[str, Export]:
-    """All exports by name: the `write` of each module of `kopt.exports`."""
+    """Return all exports by name: the `write` of each module of `kopt.exports`."""
     return {name: module.write for name, module in modules_of("kopt.exports").items()}
 
 
@@ -34,11 +34,11 @@ def write_exports(run: Run, store: Store, paths: Mapping[str, Path]) -> None:
 
 
 def lines(run: Run, files: Mapping[str, str]) -> str:
-    """What the run came to, for the terminal.
+    """Write the last lines of the run for the terminal: its best kernel, times and files.
 
     Args:
         run: the finished run.
-        files: what lies where, to be listed at the end.
+        files: paths of the exports by name, listed at the end.
     """
     figures = final_lines(final_figures(run), model=run.best.model, files=files, rounds=run.summaries)
     backend = RunSettings(run.config).backend

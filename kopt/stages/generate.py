@@ -1,8 +1,8 @@
-"""Stage generate: ask every slot's proposer for a candidate; for repairs, ask again with the error.
+"""Stage `generate`: ask every slot's proposer for a candidate; for repairs, ask again with the error.
 
-An attempt's candidates depend on the run's own files and on the store's replies alone, never on what else lies in the
-store, so that a repeated run gives the same candidates.  Candidates of the rewriter do not depend on what language
-models reply for other slots.
+An attempt's candidates depend on the run's own files and on the replies in the store alone, never on other items in the
+store, so that a repeated run gives the same candidates.  Candidates of the rewriter do not depend on replies of
+language models for other slots.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from kopt.store import Store
 
 
 class Proposal(Value):
-    """What the rewriter made: a rewrite, or nothing new."""
+    """The result of the rewriter: a rewrite, or None where no transformation gives a new source."""
 
     rewrite: Rewrite | None
 
 
 class Answer(NamedTuple):
-    """What a proposer made of one slot."""
+    """The answer of a proposer for one slot."""
 
     status: ProposalStatus
     kernel: str = ""
     """Digest of the proposed source; empty when there is none."""
     description: str = ""
-    """What was changed, in the proposer's words."""
+    """The change, in the proposer's words."""
     reason: str = ""
     """Why there is no kernel."""
     request: str = ""
@@ -54,36 +54,36 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class FailedCandidate:
-    """A candidate to repair, and what is wrong with it."""
+    """A candidate to repair, and its error."""
 
     kernel: str
-    """Digest of its source; empty when a reply held no kernel."""
+    """Digest of the candidate's source; empty when the reply held no kernel."""
     phase: str
     reason: str
     stage: Literal["reply", "build", "verdict"]
     draft: str = ""
-    """The code of a reply that held no kernel, or the part of it that arrived."""
+    """The code in a reply that held no kernel, or the part of the code that arrived."""
 
 
 @dataclass(frozen=True)
 class AttemptContext:
-    """What all slots of an attempt share."""
+    """The inputs that all slots of an attempt share."""
 
     round: int
     attempt: int
     seed: int
-    """The run's; the rewriter draws from it."""
+    """Seed of the run, for the rewriter's draws."""
     parents: Mapping[str, SelectionRow]
-    """By digest of the source."""
+    """The parents by digest of their source."""
     directions: Mapping[tuple[str, int], Direction]
-    """By parent (digest of the source) and rank."""
+    """The directions by parent (digest of its source) and rank."""
     facts: ProblemFacts
     device: Device
     store: Store
 
 
 AskModels = Callable[[Sequence[Slot], Mapping[int, FailedCandidate]], Mapping[int, Answer]]
-"""Takes the slots of an attempt and what they repair; returns the answers for the slots of language models, by slot."""
+"""Take the slots of an attempt and the failed candidates by slot; return the answers of language models by slot."""
 
 
 def ask_nobody(slots: Sequence[Slot], failed: Mapping[int, FailedCandidate]) -> dict[int, Answer]:
@@ -93,11 +93,11 @@ def ask_nobody(slots: Sequence[Slot], failed: Mapping[int, FailedCandidate]) -> 
 
 @dataclass(frozen=True)
 class ModelProposals:
-    """What language models contribute to an attempt."""
+    """The contribution of language models to an attempt."""
 
     ask: AskModels = ask_nobody
     failed: Mapping[int, FailedCandidate] = field(default_factory=dict)
-    """What the previous attempt left to repair because a reply held no kernel, by slot."""
+    """Failed candidates of the previous attempt whose reply held no kernel, by slot."""
 
 
 NO_MODELS = ModelProposals()
@@ -105,12 +105,12 @@ NO_MODELS = ModelProposals()
 
 
 def directions(diagnoses: Sequence[Diagnosis]) -> dict[tuple[str, int], Direction]:
-    """Directions by parent and rank."""
+    """Return the directions of diagnoses by parent and rank."""
     return {(d.kernel, direction.rank): direction for d in diagnoses for direction in d.directions}
 
 
 def failures(builds: Sequence[BuildRow], evaluations: Sequence[EvaluationRow]) -> dict[int, FailedCandidate]:
-    """What an attempt left to repair, by slot."""
+    """Return the candidates of an attempt that failed to build or to pass, by slot."""
     not_built = {b.slot: FailedCandidate(b.kernel, b.phase, b.reason, "build") for b in builds if b.status == "failed"}
     not_passed = {
         e.slot: FailedCandidate(e.kernel, e.phase or "incorrect", e.reason, "verdict")
@@ -128,50 +128,53 @@ def generate(
     failed: Mapping[int, FailedCandidate],
     ask_models: AskModels = ask_nobody,
 ) -> list[Candidate]:
-    """Make one candidate per slot, in slot order; for a repair (attempt 1..) one per slot that failed.
+    """Make one candidate per slot, in order of slots; for a repair (attempt 1..) one per slot that failed.
 
     Args:
         slots: the round's slots.
-        context: what the slots share.
+        context: the inputs that the slots share.
         earlier: all candidates of the run so far; embedded proposers propose none of their sources again.
-        failed: what the previous attempt left to repair, by slot.
-        ask_models: asks the language models for their slots; slots of other proposers have no answer from it.
+        failed: failed candidates of the previous attempt, by slot.
+        ask_models: asks language models for the answers of their slots.
     """
     chosen = [slot for slot in slots if context.attempt == 0 or slot.slot in failed]
     answers = ask_models([slot for slot in chosen if not slot.skipped], failed)
-    known = {candidate.kernel for candidate in earlier if candidate.kernel and not candidate.request}
+    earlier_kernels = {candidate.kernel for candidate in earlier if candidate.kernel and not candidate.request}
     candidates = []
     for slot in chosen:
-        answer = answers.get(slot.slot) or _embedded(slot, context, known, failed.get(slot.slot))
+        answer = answers.get(slot.slot) or _embedded(slot, context, earlier_kernels, failed.get(slot.slot))
         candidate = _candidate(slot, context, answer)
         candidates.append(candidate)
         if not candidate.request:
-            known.add(candidate.kernel)
+            earlier_kernels.add(candidate.kernel)
     return candidates
 
 
 def unusable(candidates: Sequence[Candidate], round: int, attempt: int) -> list[Candidate]:
-    """Candidates of an attempt whose reply held no kernel, the first such reply of their slot: it is repaired once."""
+    """List the candidates of an attempt whose reply held no kernel, if that is the slot's first such reply.
+
+    Such a reply is repaired once.
+    """
     without_kernel = [c for c in candidates if c.round == round and c.request and not c.kernel]
     before = {c.slot for c in without_kernel if c.attempt < attempt}
     return [c for c in without_kernel if c.attempt == attempt and c.slot not in before]
 
 
 def unusable_slots(candidates: Sequence[Candidate], round: int, attempt: int) -> str:
-    """The slots of `unusable`, a line each: what a repair has to do."""
+    """List the slots of `unusable`, a line each, for the next attempt to repair."""
     return "".join(f"{c.slot}\n" for c in unusable(candidates, round, attempt))
 
 
 def write_sources(folders: Sequence[Path], candidates: Sequence[Candidate], store: Store) -> None:
-    """Write a file per slot for people to read: the candidate's source, or why there is none."""
+    """Write a file per slot for people to read: the candidate's source, or the reason why there is none."""
     for folder in folders:
         for candidate in candidates:
             text = kernel_source(candidate.kernel, store) if candidate.kernel else f"# {candidate.reason}\n"
             write_text(folder / f"{candidate.slot}.py", text)
 
 
-def _embedded(slot: Slot, context: AttemptContext, known: set[str], failed: FailedCandidate | None) -> Answer:
-    """Ask the embedded proposer of a slot: the rewriter, echo or nobody."""
+def _embedded(slot: Slot, context: AttemptContext, exclude: set[str], failed: FailedCandidate | None) -> Answer:
+    """Ask the embedded proposer of a slot: the rewriter, the echo or none."""
     if slot.skipped:
         return Answer(ProposalStatus.SKIPPED, reason=slot.skipped)
     match slot.model:
@@ -180,7 +183,7 @@ def _embedded(slot: Slot, context: AttemptContext, known: set[str], failed: Fail
         case str() if slot.model == ECHO:
             return _proposed(_echo(slot, context), context.store)
         case str() if slot.model == REWRITER:
-            rewrite = _rewrite(slot, context, known, failed)
+            rewrite = _rewrite(slot, context, exclude, failed)
             if rewrite is None:
                 return Answer(ProposalStatus.NONE, reason="no transformation gives a new source")
             return _proposed(rewrite, context.store)
@@ -201,13 +204,13 @@ def _candidate(slot: Slot, context: AttemptContext, answer: Answer) -> Candidate
 
 
 def _echo(slot: Slot, context: AttemptContext) -> Rewrite:
-    """The parent's source with the slot's number: a proposal that costs nothing, for dry runs."""
+    """Append the slot's number to the parent's source: a proposal at no cost, for dry runs."""
     note = f"# echo r{context.round}a{context.attempt}s{slot.slot}\n"
     source = kernel_source(slot.parent, context.store) + note
     return Rewrite(source=source, description="the parent, numbered", transformations=("echo",))
 
 
-def _rewrite(slot: Slot, context: AttemptContext, known: set[str], failed: FailedCandidate | None) -> Rewrite | None:
+def _rewrite(slot: Slot, context: AttemptContext, exclude: set[str], failed: FailedCandidate | None) -> Rewrite | None:
     parent = kernel_source(slot.parent, context.store)
     direction = context.directions[slot.parent, slot.bottleneck]
     facts = RewriteFacts(
@@ -217,17 +220,17 @@ def _rewrite(slot: Slot, context: AttemptContext, known: set[str], failed: Faile
     key = ProposalKey(
         parent=slot.parent, failed=f"{failed.kernel} {failed.phase}" if failed else "",
         direction=artifact.digest(direction), facts=artifact.digest(facts), seed=seed,
-        exclude=artifact.digest(sorted(known)), code=code_digest("kopt.rewrite.propose"),
+        exclude=artifact.digest(sorted(exclude)), code=code_digest("kopt.rewrite.propose"),
     )  # fmt: skip
 
     def make() -> Proposal:
         if failed is None:
-            return Proposal(rewrite=propose(parent, direction=direction, facts=facts, seed=seed, exclude=known))
+            return Proposal(rewrite=propose(parent, direction=direction, facts=facts, seed=seed, exclude=exclude))
         source = kernel_source(failed.kernel, context.store)
         return Proposal(
             rewrite=repair(
                 source, parent=parent, reason=failed.reason, phase=failed.phase, direction=direction, facts=facts,
-                seed=seed, exclude=known,
+                seed=seed, exclude=exclude,
             )
         )  # fmt: skip
 
@@ -235,13 +238,13 @@ def _rewrite(slot: Slot, context: AttemptContext, known: set[str], failed: Faile
 
 
 def _seed(slot: Slot, context: AttemptContext) -> int:
-    """A seed for one slot, the same in every repetition of the run."""
+    """Derive the seed of one slot, the same in every repetition of the run."""
     parts = [context.seed, context.round, context.attempt, slot.parent, slot.bottleneck, slot.sample]
     return int(artifact.digest(parts)[:12], 16)
 
 
 def _launches(context: AttemptContext, parent: str) -> tuple[Launch, ...]:
-    """The parent's launches on the first main workload; none where it was not built."""
+    """Return the parent's launches on the first main workload; empty where the parent was not built."""
     row = context.parents[parent]
     build = context.store.shelf(Build).named(BuildKey, row.build) if row.build else None
     return build.workloads[0].launches if isinstance(build, Built) and build.workloads else ()

@@ -1,9 +1,9 @@
-"""Proposals of language models: make a request for each slot, and a candidate of each reply.
+"""Ask language models for proposals: make a request for each slot, and an answer from each reply.
 
-1. A slot's prompt is made of the round's briefing and of the slot's own assignment; a repair adds the failure.
-2. All slots of an attempt are asked in one asynchronous call.
-3. A reply that was cut off inside its code is continued once.
-4. Each reply becomes the answer of its slot, with its request and cost.
+1. Write a prompt for each slot, from the round's briefing and the slot's own assignment; a repair adds the failure.
+2. Ask for all slots of an attempt in one asynchronous call.
+3. Continue, once, a reply that was cut off inside its code.
+4. Make each reply the answer of its slot, with its request and cost.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from kopt.prompts.sections import Prompt
 from kopt.stages.generate import Answer, AttemptContext, FailedCandidate, ModelProposals, unusable
 
 CROWDED = 0.5
-"""Every second sample is asked to avoid a technique that more than this share of the pool uses, but not all of it."""
+"""Every second sample is asked to avoid the techniques that more than this share of the pool uses, but not all."""
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,20 @@ class ModelProposer:
     round: int
     attempt: int
     repairs: int
-    """Attempts after the first."""
+    """Number of attempts after the first."""
     slots: Sequence[Slot]
     """All slots of the round."""
     directions: Mapping[tuple[str, int], Direction]
-    """By parent (digest of the source) and rank."""
+    """The directions by parent (digest of its source) and rank."""
     earlier: Sequence[Candidate]
     """All candidates of the run so far."""
     briefing: Briefing
-    """Of the round before."""
+    """Briefing of the previous round."""
     asker: Asker
 
     @property
     def entry(self) -> str:
-        """Name of the function that a kernel must define."""
+        """Name of the entry point that a kernel must define."""
         return self.briefing.context.problem.seed.entry
 
 
@@ -62,14 +62,14 @@ def model_proposals(
     briefing: Briefing,
     asker: Asker,
 ) -> ModelProposals:
-    """Return what the language models contribute to an attempt.
+    """Return the contribution of language models to an attempt.
 
     Args:
         slots: all slots of the round.
-        context: what the slots share.
+        context: the inputs that the slots share.
         earlier: all candidates of the run so far.
-        repairs: attempts after the first.
-        briefing: of the round before.
+        repairs: number of attempts after the first.
+        briefing: the briefing of the previous round.
         asker: asks the models.
     """
     proposer = ModelProposer(
@@ -86,7 +86,7 @@ def model_proposals(
 
 
 def failed_replies(proposer: ModelProposer) -> dict[int, FailedCandidate]:
-    """Find the slots whose reply in the previous attempt held no kernel; the stored replies say why."""
+    """Find the slots whose reply in the previous attempt held no kernel, with the reasons from the stored replies."""
     failed = {}
     for candidate in unusable(proposer.earlier, proposer.round, proposer.attempt - 1):
         reply = proposer.asker.store.shelf(Kept).named(ReplyKey, candidate.request)
@@ -115,7 +115,7 @@ def _answers(
 
 
 def _replies(proposer: ModelProposer, requests: Mapping[str, Request]) -> dict[str, Reply]:
-    """Ask for all replies, and for the rest of those that were cut off inside their code."""
+    """Ask for all replies, and for the rest of each reply that was cut off inside its code."""
     replies = dict(proposer.asker.ask(requests))
     cut = {
         label: reply
@@ -129,7 +129,7 @@ def _replies(proposer: ModelProposer, requests: Mapping[str, Request]) -> dict[s
 
 
 def _with_rest(first: Truncated, rest: Reply, entry: str) -> Answered | Truncated:
-    """Join a reply with its continuation; one that brought nothing leaves the reply as it was and adds its cost."""
+    """Join a reply with its continuation; an empty or refused continuation only adds its cost to the reply."""
     if isinstance(rest, Answered | Truncated):
         ways = [joined(first, rest.model_copy(update={"text": text})) for text in continuations(first.text, rest.text)]
         return next((way for way in ways if isinstance(kernel_of(way, entry), Extracted)), ways[0])
@@ -186,8 +186,8 @@ def _repair(
 def _assignment(proposer: ModelProposer, slot: Slot, memory: Memory) -> Assignment:
     direction = proposer.directions[slot.parent, slot.bottleneck]
     others = [
-        other
-        for (parent, rank), other in sorted(proposer.directions.items())
+        sibling
+        for (parent, rank), sibling in sorted(proposer.directions.items())
         if parent == slot.parent and rank != slot.bottleneck
     ]
     key = (slot.parent, slot.bottleneck, slot.model)
@@ -203,7 +203,7 @@ def _assignment(proposer: ModelProposer, slot: Slot, memory: Memory) -> Assignme
 
 
 def _crowded(memory: Memory) -> list[str]:
-    """Techniques that most of the pool uses, but not all of it (`CROWDED`)."""
+    """List the techniques that more than the share `CROWDED` of the pool uses, but not the whole pool."""
     used: Counter[str] = Counter()
     for share in memory.pool:
         used.update(dict.fromkeys(share.techniques, share.kernels))

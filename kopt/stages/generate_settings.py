@@ -10,7 +10,7 @@ class GenerateSettings(Value):
     """Settings of the rules generate and generate_repair."""
 
     seed: int
-    """The rewriter draws from it."""
+    """Seed of the rewriter's draws."""
     max_repairs: int
     asking: Asking | None
-    """How language models are asked; None in a run without them."""
+    """Source and limits of replies; None in a run without language models."""

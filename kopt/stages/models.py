@@ -1,7 +1,7 @@
-"""Stage models: the part of the model table that a run uses, kept with it so that its costs stay what they were.
+"""Stage `models`: copy the run's part of the model table into the run, so that later edits do not change its costs.
 
-Before a run asks anything its servers are asked for their lists of models, which is free: a refused key, a model that
-is not served and a server that cannot be reached end the run before anything is spent.
+Before a run asks a model, the stage asks each server for its list of models, which is free: a refused key, a model that
+the server does not list or a server that cannot be reached ends the run before anything is spent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ModelsSettings(Value):
     """Settings of the rule models."""
 
     asked_models: tuple[str, ...]
-    """Every language model that the run asks something."""
+    """Every language model that the run asks."""
     replies: str
     """Where replies come from: live calls, the store, or the exchange folder."""
 
@@ -30,10 +30,10 @@ OFFLINE = "; where all replies are in the store, replies=replay needs no server"
 
 
 def snapshot(file: Path, names: Sequence[str], replies: str) -> ModelTable:
-    """The entries of the run's language models; they hold no key.
+    """Return the entries of the run's language models, which hold no key.
 
     Args:
-        file: the table.
+        file: the file of the model table.
         names: the models that the run asks.
         replies: `live` calls are checked; `replay` and `exchange` open no connection.
 
@@ -47,10 +47,10 @@ def snapshot(file: Path, names: Sequence[str], replies: str) -> ModelTable:
 
 
 def check(table: ModelTable, names: Sequence[str]) -> None:
-    """Refuse models that cannot be asked; what may pass is a warning.
+    """Refuse models that cannot be asked; a fault that may pass is a warning in the log.
 
     Raises:
-        ConfigError: a line for each, which names model, server and the variable of its key.
+        ConfigError: a line for each model, which names model, server and the variable of its key.
     """
     from kopt.llm.doctor import check_online
 

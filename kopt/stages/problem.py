@@ -1,4 +1,4 @@
-"""Stage problem: the problem as one value and its facts; the format reads it, the backend counts its facts."""
+"""Stage `problem`: read the problem by its format, and count its facts by the backend."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stage profile: what is known of each parent's run."""
+"""Stage `profile`: profile each parent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ProfileSettings(Value):
 
     backend: str
     judging: JudgeOptions
-    """How the parents were judged, which names their measured times."""
+    """Options with which the parents were judged; their measured times are stored under these options."""
     profile_seconds: float
     """Wall-clock limit for profiling one kernel, s."""
 
@@ -36,11 +36,11 @@ def profile_parents(
     Args:
         parents: the selection.
         first: the first place.
-        places: how many places, with a parent or without.
+        places: number of places, with a parent or without.
         profiler: profiles one parent.
 
     Returns:
-        A profile for each place, and the table of counters as CSV, empty where none were read.
+        A profile for each place, and the table of counters as CSV, empty where no counter was read.
     """
     chosen = parents[first : first + places]
     profiled = [(row.kernel, profiler(row)) for row in chosen] + [("", ProfiledParent(None))] * (places - len(chosen))

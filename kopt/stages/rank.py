@@ -1,4 +1,4 @@
-"""Stage rank: put the previous parents and this round's correct kernels, the pool, in order of time."""
+"""Stage `rank`: order the pool, the previous parents and this round's correct kernels, by time."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ class RankSettings(Value):
 
     backend: str
     finals: FinalsOptions | None
-    """How the fastest are measured anew; None where nothing is measured."""
+    """Options of measuring the fastest kernels anew; None where nothing is measured."""
 
 
 def rank(
     parents: Sequence[SelectionRow], candidates: Sequence[Candidate], evaluations: Sequence[EvaluationRow]
 ) -> list[RankRow]:
-    """Put the pool together, fastest first.  Every correct child is in it as itself, however slow."""
+    """Join parents and all correct children, however slow, in the pool, fastest first."""
     model_of = {candidate.name: candidate.model for candidate in candidates}
     children = [_child(e, model_of) for e in evaluations if e.verdict == "passed"]
     pool = by_time([*map(_parent, parents), *children])

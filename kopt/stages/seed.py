@@ -1,4 +1,4 @@
-"""Stage seed: round 0 has one candidate, the problem's own kernel."""
+"""Stage `seed`: make round 0's only candidate from the problem's seed kernel."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from kopt.store import Store
 
 
 def seed_candidate(seed: Kernel, store: Store) -> Candidate:
-    """Round 0's only candidate."""
+    """Make round 0's only candidate."""
     return Candidate(
         round=0, attempt=0, slot=0, parent="", bottleneck=0, model="seed", sample=0, status=ProposalStatus.PROPOSED,
         kernel=put_kernel(seed.source, store), description="the problem's seed kernel",

@@ -1,4 +1,4 @@
-"""Stage select: choose the parents of the next round, sum the round up, and say whether the search goes on."""
+"""Stage `select`: choose the parents of the next round, summarise the round, and decide whether the search goes on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SelectSettings(Value):
     strategy: str
     """Name of the strategy, a module of `kopt.search.strategies`."""
     candidate_pool_size: int
-    """Parents of a round, at most."""
+    """Most parents of a round."""
     clustering: bool
     """Whether the summary counts clusters."""
     stop_share: float
@@ -31,10 +31,10 @@ class SelectSettings(Value):
 
 
 def check_seed(tables: RoundTables) -> None:
-    """Refuse a seed kernel that does not build or is wrong: nothing can be searched from it.
+    """Refuse a seed kernel that does not build or is wrong, from which no search can start.
 
     Raises:
-        ProblemError: says what is wrong with it.
+        ProblemError: names the phase and the reason.
     """
     if tables.pool:
         return
@@ -51,13 +51,13 @@ def unusable_seed(trouble: str) -> ProblemError:
 def select_parents(
     tables: RoundTables, settings: SelectSettings, strategy: Strategy[A], previous: A | None = None
 ) -> tuple[list[SelectionRow], A]:
-    """Choose the parents of the next round, in order of rank, and what the strategy remembers.
+    """Choose the parents of the next round, in order of rank, and update the strategy's archive.
 
     Args:
         tables: the round's tables.
         settings: the rule's settings.
         strategy: the strategy that the settings name.
-        previous: the archive of the round before; None in round 0.
+        previous: the archive of the previous round; None in round 0.
     """
     archive = strategy.archive() if previous is None else previous
     return select(tables.pool, tables.techniques, strategy, archive, settings.candidate_pool_size)
@@ -66,13 +66,13 @@ def select_parents(
 def summarise(
     round: int, tables: RoundTables, settings: SelectSettings, previous: RoundSummary | None = None
 ) -> RoundSummary:
-    """Sum a round up: counts, the best kernel, and whether the search ends.
+    """Summarise a round: counts, the best kernel, and whether the search ends.
 
     Args:
         round: the round's number.
         tables: the round's tables; the pool holds at least one kernel.
         settings: the rule's settings.
-        previous: the summary of the round before; None in round 0.
+        previous: the summary of the previous round; None in round 0.
     """
     unique = dedup(tables.pool)
     best = unique[0]
@@ -106,7 +106,7 @@ def summarise(
 
 
 def _current_ms(previous: RoundSummary, pool: Sequence[RankRow]) -> float:
-    """Look up the time of the previous best kernel, as this round measured it beside its challengers."""
+    """Return the time of the previous best kernel, as this round measured it beside the new kernels."""
     return next((row.time_ms for row in pool if row.kernel == previous.best_kernel), previous.best_ms)
 
 

@@ -1,4 +1,4 @@
-"""Techniques: the taxonomy, and which of its techniques a kernel uses.
+"""Find which techniques of a taxonomy a kernel uses.
 
 `taxonomy` reads and checks the taxonomy's file.  `static` classifies a kernel: each detector of `detect_compute`,
 `detect_grid` and `detect_memory` looks at a `detector.Subject` (source, PTX, launches, device) for one technique;

@@ -1,4 +1,4 @@
-"""How far facts and a language model agree on the techniques of kernels."""
+"""Count how often facts and a language model agree on the techniques of kernels."""
 
 from __future__ import annotations
 

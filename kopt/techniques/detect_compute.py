@@ -1,4 +1,4 @@
-"""Detectors of how a kernel computes: reductions, matrix products, tiles, precision, what follows the main loop."""
+"""Detect how a kernel computes: reductions, matrix products, tiles, precision, what follows the main loop."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _launched(call: ast.Call, kernels: dict[str, ast.FunctionDef]) -> ast.Functi
 
 
 def _hands_over(call: ast.Call, later: ast.Call, second: ast.FunctionDef) -> bool:
-    """Tell whether both calls take a buffer that the second kernel loads and reduces."""
+    """Return whether both calls take a buffer that the second kernel loads and reduces."""
     given = {name for argument in call.args for name in syntax.names(argument)}
     given |= {name for k in call.keywords for name in syntax.names(k.value)}
     parameters = [argument.arg for argument in second.args.args]
@@ -121,7 +121,7 @@ def _shape(call: ast.Call) -> list[ast.expr]:
 
 
 def _small_and_long(sizes: list[int], kernel: ast.FunctionDef, subject: Subject) -> bool:
-    """Tell whether an output tile is small and its reduction tile long: in the accumulator, a row sum, or a dot's K."""
+    """Return whether an output tile is small and its reduction tile long: in an accumulator, row sum, or dot's K."""
     longest_k = max((value for name, value in _constants(subject) if "k" in name.lower()), default=0)
     if syntax.calls(kernel, "dot"):
         return len(sizes) == 2 and 1 < min(sizes) <= 2 * SMALL_TILE and longest_k >= LONG_K_TILE

@@ -1,4 +1,4 @@
-"""Detectors of how a kernel is launched: persistence, order of tiles, warps, clusters, autotuning."""
+"""Detect how a kernel is launched: persistence, order of tiles, warps, clusters, autotuning."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _strides_by_grid(loop: ast.For | ast.While, kernel: ast.FunctionDef, tainted
 
 
 def _grid_size(node: ast.expr, kernel: ast.FunctionDef, subject: Subject) -> bool:
-    """Tell whether an expression is the number of programs: asked of Triton, named so, or equal to the grid."""
+    """Return whether an expression is the number of programs: asked of Triton, named so, or equal to the grid."""
     if syntax.calls(node, "num_programs"):
         return True
     counted = {

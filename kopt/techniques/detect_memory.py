@@ -1,4 +1,4 @@
-"""Detectors of how a kernel loads and stores: pipelines, vectors, masks, asynchronous copies, unrolled loops."""
+"""Detect how a kernel loads and stores: pipelines, vectors, masks, asynchronous copies, unrolled loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a detector of a technique is, and what it looks at: source, PTX, launches, device."""
+"""Define a detector of a technique, and what it looks at: source, PTX, launches, device."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Detector(NamedTuple):
 
     technique: str
     detect: Callable[[Subject], Seen]
-    """Say where the kernel uses the technique, or None."""
+    """Return where the kernel uses the technique, or None."""
     proves: bool = False
     """Whether an instruction, a launch or a call shows beyond doubt that a kernel uses the technique or does not.
 

@@ -23,7 +23,7 @@ class Source:
         return [node for node in self.walk() if isinstance(node, Function) and _jitted(node)]
 
     def walk(self) -> Iterator[ast.AST]:
-        """Every node of the tree."""
+        """Yield every node of the tree."""
         return ast.walk(self.tree)
 
     def line(self, node: ast.AST) -> tuple[str, str]:
@@ -111,7 +111,7 @@ def program_names(kernel: Function) -> set[str]:
 
 
 def on_programs(node: ast.AST, tainted: set[str]) -> bool:
-    """Tell whether an expression reads the program's place in the grid."""
+    """Return whether an expression reads the program's place in the grid."""
     return bool(names(node) & tainted) or bool(calls(node, "program_id"))
 
 

@@ -1,4 +1,4 @@
-"""The static classifier: which techniques a kernel uses, from its syntax tree, its PTX and its launches.
+"""Classify kernels by facts: find techniques in the syntax tree, the PTX and the launches.
 
 Each technique has a detector, which says where it saw the technique.  A technique without a detector (a user's own
 entry of the taxonomy) is never found.  Source text that is no Python is no error: then the PTX alone is asked.
@@ -32,7 +32,7 @@ def classify(
     Args:
         source: the kernel's module.
         ptx: PTX texts of the launches in any order, repeats allowed; without any, the source alone is asked.
-        launches: what the kernel launched.
+        launches: the launches of the kernel.
         taxonomy: the techniques to look for.
         device: the GPU that the kernel was built for.
     """
@@ -51,7 +51,7 @@ def classify(
 
 
 def is_provable(technique: str) -> bool:
-    """Tell whether the static classifier decides a technique beyond doubt."""
+    """Return whether the static classifier decides a technique beyond doubt."""
     return technique in DETECTORS and DETECTORS[technique].proves
 
 

@@ -71,8 +71,8 @@ def test_a_seed_kernel_is_tried_once_and_round_0_finds_it_in_the_store(project):
     assert project.succeeds(*REAL, options=("--dry-run", first_round)).count(CHECKING) == 1
     assert not project.file("").exists()
     assert CHECKING not in project.succeeds(*REAL, options=(first_round,))
-    assert "1 builds known, 0 to make" in project.file("logs/round_0/compile_0.log").read_text()
-    assert "1 verdicts known, 0 to find" in project.file("logs/round_0/evaluate_0_0.log").read_text()
+    assert "1 builds in the store, 0 to make" in project.file("logs/round_0/compile_0.log").read_text()
+    assert "1 verdicts in the store, 0 to find" in project.file("logs/round_0/evaluate_0_0.log").read_text()
     assert [row.verdict for row in read_table(project.folder / first_round, EvaluationRow)] == ["passed"]
 
 

@@ -1,4 +1,4 @@
-"""Rule baseline: measure the reference as PyTorch runs it and compiles it, and the seed kernel, on this GPU."""
+"""Rule `baseline`: measure the seed kernel and the baselines (the reference, eager and compiled) on this GPU."""
 
 from kopt.artifact import write_value
 from kopt.backends.backend import load_backend

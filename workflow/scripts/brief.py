@@ -1,4 +1,4 @@
-"""Rule brief: what the next round's prompts may say."""
+"""Rule `brief`: collect what the next round's prompts may say."""
 
 from kopt.artifact import read_table, read_tables, read_value, read_values, write_value
 from kopt.jobs.asker import asker_of

@@ -1,4 +1,4 @@
-"""Rule classify: technique vectors of the pool."""
+"""Rule `classify`: find the technique vectors of the pool."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Rules compile, compile_seed and compile_repair: build candidates without a GPU and mark duplicates."""
+"""Rules `compile`, `compile_seed` and `compile_repair`: build candidates without a GPU and mark duplicates."""
 
 from kopt.artifact import read_table, read_tables, write_table, write_text
 from kopt.backends.backend import load_backend

@@ -1,4 +1,4 @@
-"""Rule device: describe and measure the GPU of this run."""
+"""Rule `device`: describe and measure the GPU of this run."""
 
 from kopt.artifact import write_value
 from kopt.backends.backend import load_backend

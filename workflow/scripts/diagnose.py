@@ -1,4 +1,4 @@
-"""Rule diagnose: ranked, different directions for each parent."""
+"""Rule `diagnose`: rank different directions for each parent."""
 
 from collections.abc import Sequence
 

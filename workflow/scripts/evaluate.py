@@ -1,4 +1,4 @@
-"""Rules evaluate and evaluate_repair: a verdict and a time for every unique kernel of a chunk."""
+"""Rules `evaluate` and `evaluate_repair`: find a verdict and a time for every kernel of a chunk."""
 
 from kopt.artifact import read_table, read_tables, write_table, write_text
 from kopt.backends.backend import load_backend

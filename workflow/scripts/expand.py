@@ -1,4 +1,4 @@
-"""Rule expand: the slots of a round."""
+"""Rule `expand`: share out the slots of a round."""
 
 from kopt.artifact import read_table, read_value, write_table
 from kopt.jobs.command import Job, run

@@ -1,4 +1,4 @@
-"""Rule finish: what the user takes home."""
+"""Rule `finish`: write the exports of the run, and its last lines on the terminal."""
 
 import json
 
@@ -40,7 +40,7 @@ def files_of(job: Job) -> RunFiles:
 
 
 def model_summary_of(job: Job) -> ModelSummary:
-    """What only a run that asked language models has; other runs do not load the code for it."""
+    """Read what only a run with language models has; other runs do not import the code for it."""
     if not job.paths("costs"):
         return NO_MODELS
     from kopt.run.model_summary import read_model_summary

@@ -1,4 +1,4 @@
-"""Rules generate and generate_repair: ask every slot's proposer for a candidate."""
+"""Rules `generate` and `generate_repair`: ask every slot's proposer for a candidate."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Rule models: the run's part of the model table."""
+"""Rule `models`: copy the run's part of the model table, and check its models."""
 
 from kopt.artifact import write_value
 from kopt.jobs.command import Job, run

@@ -1,4 +1,4 @@
-"""Rule outcome: verify and time the best kernel, the seed and the baselines anew, side by side."""
+"""Rule `outcome`: verify and time the best kernel, the seed and the baselines anew, side by side."""
 
 from kopt.artifact import read_table, write_value
 from kopt.backends.backend import load_backend

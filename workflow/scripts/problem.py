@@ -1,4 +1,4 @@
-"""Rule problem: the problem as one value, its facts, and the empty tables that idle repairs copy."""
+"""Rule `problem`: write the problem, its facts, and the empty tables that idle repairs copy."""
 
 import yaml
 

@@ -1,4 +1,4 @@
-"""Rule profile: what is known of each parent's run."""
+"""Rule `profile`: profile parents."""
 
 from kopt.artifact import read_table, write_text, write_value
 from kopt.backends.backend import load_backend

@@ -1,4 +1,4 @@
-"""Rule rank: the pool in order of time; a backend that measures verifies and times its fastest kernels anew."""
+"""Rule `rank`: order the pool by time; a backend that measures first verifies and times its fastest kernels anew."""
 
 from kopt.artifact import read_tables, write_table
 from kopt.backends.backend import load_backend

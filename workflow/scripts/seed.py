@@ -1,4 +1,4 @@
-"""Rule seed: the problem's own kernel as round 0's only candidate."""
+"""Rule `seed`: make round 0's only candidate from the problem's seed kernel."""
 
 from kopt.artifact import read_value, write_table, write_text
 from kopt.jobs.command import Job, run

@@ -1,4 +1,4 @@
-"""Rule select: the parents of the next round, what the strategy remembers, and the round's summary."""
+"""Rule `select`: choose the parents of the next round, update the strategy's archive, and summarise the round."""
 
 from kopt.artifact import read_table, read_tables, read_values, write_table, write_value
 from kopt.jobs.command import Job, run

@@ -1,1 +1,1 @@
-"""What commands are made of: words of the command line that several share, and work that fills a module of its own."""
+"""Implement parts of commands: arguments that several commands share, and work that fills a module of its own."""

@@ -1,4 +1,4 @@
-"""Words of the command line that several commands take, and the files, problems and settings that they name."""
+"""Parse arguments that several commands share, and load the files, problems and settings that they name."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def settings_of(options: argparse.Namespace) -> Config:
 
 
 def uses_gpu(judge: str) -> bool:
-    """Whether this judge uses a GPU here; `auto` does where one is visible."""
+    """Return whether a judge uses a GPU on this machine; `auto` does where a GPU is visible."""
     from kopt.device.hardware.gpus import visible_gpus
 
     return judge == "cuda" or (judge == "auto" and bool(visible_gpus(os.environ)))

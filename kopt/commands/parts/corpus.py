@@ -206,7 +206,7 @@ def _line(category: str, results: Sequence[Result], width: int) -> str:
 
 
 def _won(exploits: Sequence[Result]) -> str:
-    """How many exploits got what they are after, and how many only a clock can settle."""
+    """Describe how many exploits succeeded, and how many only a measured time can decide."""
     won, unsettled = (sum(result.outcome == outcome for result in exploits) for outcome in ("slipped", "no clock"))
     settled = f"{won} of {len(exploits) - unsettled} exploits got what they are after"
     return f"{settled}; for {unsettled} a clock is needed" if unsettled else settled

@@ -1,4 +1,4 @@
-"""The layers that the corpus goes through: the CPU stage, and judges without and with a GPU.
+"""Run the corpus through its layers: the CPU stage, and judges without and with a GPU.
 
 Each function runs in a process of its own (`kopt.sandbox.fresh`).
 """
@@ -44,7 +44,7 @@ def judge_by_interpreter(entries: Sequence[Entry], workers: int, wall_s: float, 
 def judge_by_work(
     entries: Sequence[Entry], builds: Mapping[int, Build], judged: Mapping[int, Judgement], device: Device, store: Path
 ) -> dict[int, Judgement]:
-    """Turn away those that passed the interpreter and leave work out at full size, where nothing runs without a GPU."""
+    """Refuse kernels that passed the interpreter but leave work out at full size, where nothing runs without a GPU."""
     from kopt.device.reference.facts import problem_facts
     from kopt.estimate.kernel_time import estimate
     from kopt.estimate.work_done import undone_work

@@ -1,4 +1,4 @@
-"""What `kopt evaluate` learns of one kernel, as a value and in words."""
+"""Define the result of `kopt evaluate` for one kernel, and write it for the terminal."""
 
 from __future__ import annotations
 

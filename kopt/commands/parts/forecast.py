@@ -1,4 +1,4 @@
-"""The estimate of what a run's language models will cost, by its settings."""
+"""Estimate the cost of a run's language models from the run's settings."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def forecast_lines(forecasts: Sequence[Forecast]) -> list[str]:
 
 
 def _assumed(forecasts: Sequence[Forecast]) -> list[str]:
-    """What a forecast rests on, none of it measured."""
+    """List the assumptions of a forecast, none of them measured."""
     purposes = dict.fromkeys(forecast.purpose for forecast in forecasts)
     sizes = (f"{name} {TYPICAL[name].input} in, {TYPICAL[name].output} out" for name in purposes)
     return [

@@ -1,4 +1,4 @@
-"""What a run's language models did cost, by the ledger in its folder."""
+"""Sum the cost of a run's language models, from the ledger in the run's folder."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def build_all(
 
 @cache
 def warm_up(arch: int) -> None:
-    """Do before forking what takes seconds the first time: Triton hashes itself, a fake tensor loads half of torch."""
+    """Warm up before forking, in seconds: Triton hashes its own sources, a first fake tensor loads half of torch."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler.compiler import make_backend
 
@@ -109,7 +109,7 @@ def _build_in_child(job: BuildJob, report: Report) -> bytes:
 
 
 def _compiled_texts(traced: Sequence[Traced]) -> dict[str, bytes]:
-    """Compiled texts by kind and digest, `ptx/DIGEST`."""
+    """Return the compiled texts by kind and digest, `ptx/DIGEST`."""
     texts: dict[str, bytes] = {}
     for workload in traced:
         texts |= {f"ptx/{digest}": text.encode() for digest, text in workload.ptx.items()}
@@ -187,5 +187,5 @@ def _unpacked(data: bytes) -> tuple[_Answer, dict[str, bytes]]:
 
 
 def _kind(name: str) -> str:
-    """Kind of the compiled text that has this name in an answer."""
+    """Return the kind of the compiled text that has this name in an answer."""
     return name.partition("/")[0]

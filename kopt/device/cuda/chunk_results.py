@@ -1,4 +1,4 @@
-"""Keep what is known of the kernels of a chunk: recordings, verdicts and times."""
+"""Collect the results of the kernels of a chunk: recordings, verdicts and times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recorded call of an entry point: its allocations, copies, fills and launches, in order.
+"""Define the program, a recorded call of an entry point: its allocations, copies, fills and launches, in order.
 
 A contestant records a call, trusted code replays it (`kopt.device.cuda.replay`).  A program is a pure value and proves
 nothing about its result: the output of the replay is compared like any other.

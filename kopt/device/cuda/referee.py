@@ -1,4 +1,4 @@
-"""The service of the referee: the only process that knows seeds, inputs and expected outputs.
+"""Run the service of the referee, the only process that knows seeds, inputs and expected outputs.
 
 The referee never imports a candidate.  Inputs lie in shared memory that contestants may open.  The memory for a
 contestant's outputs belongs to the referee too: it starts as NaN, and is read only after the contestant has ended.

@@ -1,4 +1,4 @@
-"""Input sheets: draws as contestants and the timer get them, and the slots in which contestants get them."""
+"""Make input sheets, which pass draws to contestants and the timer, and the slots in which contestants get them."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class Slots:
         return pickle.dumps(Assignment(tuple(self._held[contestant].sheets), self._memory_share))
 
     def slot_of(self, contestant: int) -> Slot | None:
-        """Return a contestant's slot; None when it has none."""
+        """Return a contestant's slot; None when the contestant has no slot."""
         return self._held.get(contestant)
 
     def release(self, contestant: int) -> None:

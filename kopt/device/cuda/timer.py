@@ -1,4 +1,4 @@
-"""The service of the timer: the process that times all subjects of a batch, interleaved, by one method.
+"""Run the service of the timer, the process that times all subjects of a batch, interleaved, by one method.
 
 Subjects are recorded programs of candidates and baselines of the reference (eager, compiled).  No candidate's Python
 code runs here, so no candidate can reach the clock, which is CUDA events of this process.

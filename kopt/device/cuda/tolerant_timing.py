@@ -110,7 +110,7 @@ class TolerantTiming:
                 self._drop(name, error)
         good = [name for name, error in error_alone.items() if error is None]
         for name in self.results.recorded if len(good) == len(names) else ():
-            others = [other for other in good if other != name]
+            others = [subject for subject in good if subject != name]
             if name in good and self._error_of(others, launches, done) is None:
                 self._drop(name, broke)
                 return others

@@ -1,4 +1,4 @@
-"""Values that verification on a GPU results in: the recording of a kernel that is right, or a verdict."""
+"""Define the results of verification on a GPU: the recording of a correct kernel, or a verdict."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The value of a measured device and its key in the store; torch is not imported."""
+"""Define a measured device and its key in the store; torch is not imported."""
 
 from __future__ import annotations
 

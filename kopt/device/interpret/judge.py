@@ -143,11 +143,11 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
 
 
 def _read(data: bytes) -> list[_Sent]:
-    """The runs of a reply, with nothing taken on trust.
+    """Read the runs of a contestant's reply, and trust nothing in it.
 
     Raises:
-        Rejected: the contestant says that the candidate did not get as far as a run.
-        Malformed: it is not such a reply.
+        Rejected: the contestant reports that the candidate failed before its first run.
+        Malformed: the reply cannot be parsed.
     """
     reply, outputs = unpack(data, Reply)
     if reply.phase is not None:

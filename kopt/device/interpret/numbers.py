@@ -22,7 +22,7 @@ _NATIVE = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
 
 @contextmanager
 def unwatched() -> Iterator[None]:
-    """Run torch past the modes under which a candidate runs: what the interpreter computes is not the candidate's."""
+    """Run torch outside the dispatch modes of the candidate, which must not count the interpreter's own operations."""
     with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
         yield
 

@@ -158,7 +158,7 @@ def _extern_elementwise(
 
 
 def _install_launches(session: Session) -> None:
-    """Count, record or leave out launches, and say whose Python runs in each part of one."""
+    """Count, record or leave out launches, and mark in each part of a launch whether the candidate's Python runs."""
     run = interpreter.InterpretedFunction.run
     to_host, to_device = interpreter.GridExecutor._init_args_hst, interpreter.GridExecutor._restore_args_dev
 

@@ -124,7 +124,7 @@ def _probes(samples: list[_Sample]) -> Iterator[tuple[str, _MakeOutput]]:
 
 def _previous(samples: list[_Sample], sample: _Sample) -> torch.Tensor | None:
     """Return the output of another draw of the same workload, as a kernel with cached outputs would."""
-    others = [other for other in samples if other.draw.workload == sample.draw.workload and other is not sample]
+    others = [s for s in samples if s.draw.workload == sample.draw.workload and s is not sample]
     return others[0].expected.output if others else None
 
 

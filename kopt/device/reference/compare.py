@@ -62,7 +62,7 @@ class Contract:
     device: str
 
     def violation(self, output: Described) -> str:
-        """Say what is wrong with an output's type, shape, dtype or device; empty when nothing is."""
+        """Describe what is wrong with an output's type, shape, dtype or device; empty when nothing is wrong."""
         if output.kind != "Tensor":
             return f"the output must be one torch.Tensor, got {output.kind} (no tuple, None or subclass is taken)"
         required = (self.shape, dtype_name(self.dtype), self.device)
@@ -191,7 +191,7 @@ def compare(output: torch.Tensor, expected: ExpectedOutput, draw: Draw) -> Compa
 
 
 def _describe_wrong(values: torch.Tensor, expected: ExpectedOutput, wrong: torch.Tensor, worst: int) -> str:
-    """Say how many elements are wrong and where, and what the worst one is; `worst` is its index in the flat output."""
+    """Describe how many elements are wrong and where, and the worst one; `worst` is its index in the flat output."""
     count, total, shape = int(wrong.sum()), wrong.numel(), expected.contract.shape
     first = _index(int(wrong.flatten().int().argmax()), shape)
     last = _index(total - 1 - int(wrong.flatten().int().flip(0).argmax()), shape)
@@ -204,7 +204,7 @@ def _describe_wrong(values: torch.Tensor, expected: ExpectedOutput, wrong: torch
 
 
 def _describe_not_finite(values: torch.Tensor, expected: ExpectedOutput, broken: torch.Tensor) -> str:
-    """Say how many elements are not finite, and what the first one is."""
+    """Describe how many elements are not finite, and the first of them."""
     first = int(broken.flatten().int().argmax())
     value, shape = _number(values, first), expected.contract.shape
     hint = ""

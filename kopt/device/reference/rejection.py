@@ -42,7 +42,7 @@ def bounded(text: str) -> str:
 
 
 def describe(error: BaseException, folder: Path) -> str:
-    """Say what happened, and on which line of the candidate, in words that do not depend on place and time.
+    """Describe an error and its line in the candidate, in words that do not depend on place and time.
 
     Paths, addresses and process ids are left out.
 
@@ -85,16 +85,16 @@ def neutral(text: str, folder: Path) -> str:
 
 
 def no_launch_reason(language: Language) -> str:
-    """Word the rejection of an entry point that launches no kernel."""
+    """Write the rejection of an entry point that launches no kernel."""
     return f"the entry point launches no {LANGUAGES[language].title} kernel"
 
 
 def torch_computes_reason(operation: object, language: Language) -> str:
-    """Word the rejection of a torch operation that does the work of a kernel."""
+    """Write the rejection of a torch operation that does the work of a kernel."""
     return f"torch computes with a device tensor: {operation}; the {LANGUAGES[language].title} kernel is to do that"
 
 
 def right_ghost_reason(language: Language) -> str:
-    """Word the verdict on a kernel whose output is right in the ghost call."""
+    """Write the rejection of a kernel whose output is right in the ghost call."""
     kernel = f"the {LANGUAGES[language].title} kernel"
     return f"with every kernel launch left out the output is still right: {kernel} does not make it"

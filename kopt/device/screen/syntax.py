@@ -28,7 +28,7 @@ def check_syntax(kernel: Kernel) -> BuildFailed | None:
 
 
 def _reason(error: Exception) -> str:
-    """Word a parser's error: line, message, and the text of the line, as far as there are such."""
+    """Describe a parser's error: line, message and text of the line, as far as the error has them."""
     line = getattr(error, "lineno", None)
     text = (getattr(error, "text", None) or "").strip()
     message = getattr(error, "msg", "") or str(error) or TOO_DEEP

@@ -1,4 +1,4 @@
-"""One module for each protocol of language models: the only place where a protocol or its SDK has a name.
+"""Implement the protocols of language models, one module each; no other package names a protocol or its SDK.
 
 To add a protocol, write one module here.  Its file name, with dashes for underscores, is the `provider` of the model
 table; its `PROVIDER` is an instance of a subclass of `kopt.llm.provider.Provider`, which says what it must do.  Nothing

@@ -1,4 +1,4 @@
-"""Anthropic's Messages API, over the SDK `anthropic`."""
+"""Speak Anthropic's Messages API, over the SDK `anthropic`."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class _Connection(Connection):
         self._sdk = sdk
 
     async def call(self, body: Body, arrival: Arrival, *, stream: bool) -> Json:
-        """Post to the Messages API as plain JSON: the SDK's typed events cost more than they tell."""
+        """Post to the Messages API as plain JSON: parsing the SDK's typed events takes longer and gains nothing."""
         import anthropic
 
         if not stream:

@@ -1,4 +1,4 @@
-"""OpenAI's Responses API, over the SDK `openai`."""
+"""Speak OpenAI's Responses API, over the SDK `openai`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import openai
 
 ENDED = frozenset({"completed", "expired", "cancelled", "failed"})
-"""States of a batch that brings nothing more."""
+"""States of a batch that has ended."""
 
 ENDINGS = {
     "length": Ending.TRUNCATED,
@@ -156,7 +156,7 @@ class _Connection(Connection):
         self._sdk, self._provider = sdk, provider
 
     async def call(self, body: Body, arrival: Arrival, *, stream: bool) -> Json:
-        """Post to the provider's path as plain JSON: the SDK's typed events cost more than they tell."""
+        """Post to the provider's path as plain JSON: parsing the SDK's typed events takes longer and gains nothing."""
         import openai
 
         path = self._provider.path.removeprefix("/v1")

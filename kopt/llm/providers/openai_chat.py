@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions API, which most other servers take too, over the SDK `openai`."""
+"""Speak OpenAI's Chat Completions API, which most other servers offer too, over the SDK `openai`."""
 
 from __future__ import annotations
 

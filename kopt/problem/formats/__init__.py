@@ -1,1 +1,1 @@
-"""Formats of problems, one module each: the module's `FORMAT` says which files it reads and how."""
+"""Read problems in several formats, one module each: the module's `FORMAT` names the files and reads them."""

@@ -1,4 +1,4 @@
-"""kopt's own format: `problem.py`, `kernel.py` and `problem.yaml` in one folder.
+"""Read kopt's own format: `problem.py`, `kernel.py` and `problem.yaml` in one folder.
 
 `problem.py` holds the reference as in KernelBench (`Model`, `get_inputs`, `get_init_inputs`, sizes as module
 constants), `kernel.py` the seed kernel with `kernel_function`, and `problem.yaml` declares dtype, workloads, tolerance
@@ -52,12 +52,12 @@ class Declaration(Value):
 
 
 def files(folder: Path) -> tuple[Path, ...]:
-    """The three files of a problem."""
+    """Return the three files of a problem."""
     return tuple(folder / name for name in FILES)
 
 
 def matches(folder: Path) -> bool:
-    """Whether the folder has a declaration."""
+    """Return whether the folder has a declaration."""
     return (folder / DECLARATION).is_file()
 
 
@@ -140,9 +140,9 @@ def _explain(error: ValidationError) -> str:
         return f"unknown key {'.'.join([*parents, last])!r}{nearest(last, _keys(parents))}"
     if fault["type"] == "missing":
         return f"{'.'.join([*parents, last])} is missing"
-    known = [dtype.value for dtype in Dtype]
+    dtypes = [dtype.value for dtype in Dtype]
     if last == "dtype":
-        return f"dtype: unknown {fault['input']!r}{nearest(str(fault['input']), known)}; known are {', '.join(known)}"
+        return f"dtype: unknown {fault['input']!r}{nearest(str(fault['input']), dtypes)}; known are {', '.join(dtypes)}"
     return f"{'.'.join([*parents, last])}: {fault['msg']} (got {fault['input']!r})"
 
 
@@ -188,13 +188,13 @@ def _check_seed(tree: ast.Module, name: str) -> None:
 
 
 def _defined(tree: ast.Module) -> set[str]:
-    """Names of the module's classes and functions, and those it assigns, since a call may make a function."""
+    """Return the names of a module's classes, functions and assignments, since a call may make a function."""
     definitions = [n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
     return {*definitions, *_constants(tree)}
 
 
 def _constants(tree: ast.Module) -> tuple[str, ...]:
-    """Names that the module assigns at its top level."""
+    """Return the names that a module assigns at its top level."""
     targets: list[ast.expr] = []
     for node in tree.body:
         if isinstance(node, ast.Assign):

@@ -136,7 +136,7 @@ def _bound(
 
 
 def _runs(base: str, size: str, block: str, kernel: Kernel, made: Mapping[str, cst.BaseExpression]) -> bool:
-    """Tell whether a loop variable runs over multiples of the block below the size, in every loop that has it."""
+    """Return whether a loop variable runs over multiples of the block below the size, in every loop that has it."""
     loops = [loop for loop in kernel.loops if syntax.code(loop.target) == base]
     return bool(loops) and all(_multiples(loop.iter, size, block, made) for loop in loops)
 
@@ -154,7 +154,7 @@ def _multiples(ranged: cst.BaseExpression, size: str, block: str, made: Mapping[
 
 
 def _counted(base: str, size: str, block: str, launch: Launch) -> bool:
-    """Tell whether an offset is `program * block`, with as many programs as the size has blocks."""
+    """Return whether an offset is `program * block`, with as many programs as the size has blocks."""
     for axis, element in enumerate(launch.grid.elements if launch.grid else ()):
         ids = {f"tl.program_id({axis}) * {block}", f"tl.program_id(axis={axis}) * {block}", f"program_{axis} * {block}"}
         ids |= {f"{block} * tl.program_id({axis})", f"{block} * tl.program_id(axis={axis})"}

@@ -1,4 +1,4 @@
-"""The model of a Triton module: its jitted kernels, where they are launched, and where their constants come from.
+"""Model a Triton module: its jitted kernels, where they are launched, and where their constants come from.
 
 A launch or constant that cannot be read off is marked opaque or left out; no source raises an error.
 """
@@ -210,7 +210,7 @@ class TritonModule:
 
 @lru_cache(maxsize=32)
 def parse(source: str) -> TritonModule | None:
-    """Model a source; None when it is not Python."""
+    """Parse a source into a model; None when the source is not Python."""
     try:
         wrapper = MetadataWrapper(cst.parse_module(source), unsafe_skip_copy=True)
         spans = wrapper.resolve(ByteSpanPositionProvider)

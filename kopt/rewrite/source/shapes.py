@@ -1,4 +1,4 @@
-"""Work out the shapes of the values in a kernel, as texts of its source, and what the values depend on.
+"""Infer the shapes of the values in a kernel, as texts of its source, and what the values depend on.
 
 A small abstract interpretation: each expression gets a shape (a tuple of dimension texts, `()` for a scalar, None when
 it is not known) and the set of what its value varies with.
@@ -43,7 +43,7 @@ class Abstract:
 
 @dataclass
 class _Reader:
-    known: dict[cst.CSTNode, Abstract] = field(default_factory=dict)
+    abstract_of: dict[cst.CSTNode, Abstract] = field(default_factory=dict)
     env: dict[str, Abstract] = field(default_factory=dict)
 
     def statements(self, body: Sequence[cst.CSTNode]) -> None:
@@ -112,7 +112,7 @@ class _Reader:
 
     def read(self, node: cst.CSTNode) -> Abstract:
         value = self._read(node)
-        self.known[node] = value
+        self.abstract_of[node] = value
         return value
 
     def _read(self, node: cst.CSTNode) -> Abstract:
@@ -202,10 +202,10 @@ class _Reader:
 
 @lru_cache(maxsize=64)
 def analyse(kernel: Kernel) -> Mapping[cst.CSTNode, Abstract]:
-    """Work out shape and dependencies of every expression of a kernel, by node."""
+    """Infer shape and dependencies of every expression of a kernel, by node."""
     reader = _Reader(env={p.name: Abstract((), frozenset({p.name})) for p in kernel.parameters})
     reader.statements(kernel.body)
-    return reader.known
+    return reader.abstract_of
 
 
 def joined(*values: Abstract) -> Abstract:
@@ -231,7 +231,7 @@ def broadcast(left: Shape, right: Shape) -> Shape:
 
 
 def reduced(shape: Shape, call: cst.Call) -> Shape:
-    """Work out the shape after a reduction call."""
+    """Infer the shape after a reduction call."""
     axis = syntax.argument(call, 1, "axis")
     keep = syntax.keyword(call, "keep_dims")
     if axis is None or syntax.code(axis.value) == "None":

@@ -115,7 +115,7 @@ def keyword(call: cst.Call, name: str) -> cst.Arg | None:
 
 
 def starred(call: cst.Call) -> bool:
-    """Tell whether a call unpacks arguments with stars, so that not all are visible."""
+    """Return whether a call unpacks arguments with stars, so that not all are visible."""
     return any(a.star for a in call.args)
 
 
@@ -187,7 +187,7 @@ def _match_field(pattern: object, value: object, bound: dict[str, cst.CSTNode]) 
 
 
 def same(left: cst.CSTNode, right: cst.CSTNode) -> bool:
-    """Tell whether two nodes are equal but for white space, comments and parentheses."""
+    """Return whether two nodes are equal but for white space, comments and parentheses."""
     if type(left) is not type(right):
         return False
     return all(_match_field(getattr(left, f), getattr(right, f), {}) for f in _fields(type(left)))

@@ -1,4 +1,4 @@
-"""Transformations of what a loop accumulates, and the reading of additions that split-K uses too."""
+"""Transform what a loop accumulates, and recognise additions, which split-K needs too."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def initial(kernel: Kernel, name: str, loop: cst.For) -> cst.SimpleStatementLine
 
 
 def is_zero(value: cst.BaseExpression) -> bool:
-    """Tell whether an expression is zeros of any shape."""
+    """Return whether an expression is zeros of any shape."""
     if isinstance(value, cst.Call) and syntax.called(value) == "tl.full":
         filled = syntax.argument(value, 1, "value")
         return filled is not None and syntax.code(filled.value) in ("0.0", "0.", "0")
@@ -101,7 +101,7 @@ def _starts_at_zero(line: cst.SimpleStatementLine) -> bool:
 
 
 def _summed(kernel: Kernel, total: cst.Call) -> bool:
-    """Tell whether a call sums a value whose shape is known in constants and compile-time parameters."""
+    """Return whether a call sums a value whose shape is known in constants and compile-time parameters."""
     if syntax.called(total) != "tl.sum" or not total.args:
         return False
     summand = analyse(kernel).get(total.args[0].value)

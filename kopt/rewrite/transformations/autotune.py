@@ -1,4 +1,4 @@
-"""The transformation that wraps a kernel in an autotuner over warps, stages and loop tiles."""
+"""Wrap a kernel in an autotuner over warps, stages and loop tiles."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _scalar(value: cst.BaseExpression) -> bool:
 
 
 def _only_passed(constant: Constant) -> bool:
-    """Tell whether nothing but its own argument depends on a constant, so that a tuner may choose it."""
+    """Return whether nothing but its own argument depends on a constant, so that a tuner may choose it."""
     if not constant.variable:
         return True
     uses = sum(

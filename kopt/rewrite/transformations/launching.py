@@ -1,4 +1,4 @@
-"""Transformations of launch options: warps, stages, registers."""
+"""Transform launch options: warps, stages, registers."""
 
 from __future__ import annotations
 

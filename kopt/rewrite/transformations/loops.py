@@ -1,4 +1,4 @@
-"""Transformations of loops: software pipelining, unrolling, compile-time unrolling."""
+"""Transform loops: software pipelining, unrolling, compile-time unrolling."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _count(arg: cst.Arg, values: dict[str, int]) -> int | None:
 
 
 def _unrolls_small(loop: cst.For, trips: int) -> bool:
-    """Tell whether the code stays small when a loop and the loops inside it are unrolled."""
+    """Return whether the code stays small when a loop and the loops inside it are unrolled."""
     inner = sum(isinstance(n, cst.For) for n in syntax.walk(loop.body))
     return bool(trips ** (inner + 1) <= 64)
 

@@ -1,4 +1,4 @@
-"""Transformations of masks and offsets: a flag for divisible sizes, and alignment hints on offsets."""
+"""Transform masks and offsets: a flag for divisible sizes, and alignment hints on offsets."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _even_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
 
 
 def _flagged(kernel: Kernel, comparison: cst.Comparison) -> bool:
-    """Tell whether a comparison already stands beside a flag."""
+    """Return whether a comparison already stands beside a flag."""
     for node in kernel.nodes:
         if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.BitOr) and node.left is comparison:
             return True

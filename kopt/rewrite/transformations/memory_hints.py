@@ -1,4 +1,4 @@
-"""Transformations of memory hints: eviction policies and cache modifiers of loads and stores."""
+"""Transform memory hints: eviction policies and cache modifiers of loads and stores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transformations of the grid: a fixed number of programs that loop over the work, and another order of tiles."""
+"""Transform the grid: a fixed number of programs that loop over the work, and another order of tiles."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _persistent_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Sit
 
 
 def _wrappable(kernel: Kernel) -> bool:
-    """Tell whether a kernel's whole body can stand inside a loop over tiles."""
+    """Return whether a kernel's whole body can stand inside a loop over tiles."""
     ids = kernel.called("tl.program_id", "tl.num_programs")
     text = syntax.code(kernel.node.body)
     return (
@@ -140,7 +140,7 @@ def _swizzle_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
 
 
 def _both_tile(grid: Grid) -> bool:
-    """Tell whether two axes of the grid count the tiles of a size."""
+    """Return whether two axes of the grid count the tiles of a size."""
     text = " ".join(syntax.code(e) for e in grid.elements)
     return text.count("cdiv(") == 2
 

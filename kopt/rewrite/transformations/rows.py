@@ -1,4 +1,4 @@
-"""The transformation to several rows per program: each value of a one-row program gets the rows as first dimension.
+"""Process several rows per program: each value of a one-row program gets the rows as its first dimension.
 
 Scalars that vary with the program become columns `(ROWS, 1)`, tiles `(BLOCK,)` become `(1, BLOCK)` or `(ROWS, BLOCK)`,
 reductions go along the second dimension.  Operands shared by the rows (the vector of a matrix-vector product, the
@@ -51,19 +51,19 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
 
 
 def liftable(kernel: Kernel, axis: int) -> bool:
-    """Tell whether everything that a kernel does with one row along a grid axis can be done with a tile of rows."""
-    known = analyse(kernel)
+    """Return whether everything that a kernel does with one row along a grid axis can be done with a tile of rows."""
+    abstract_of = analyse(kernel)
     programs = [c for c in kernel.called("tl.program_id") if _axis(c) == axis]
     if len(programs) != 1 or any(_axis(c) == axis for c in kernel.called("tl.num_programs")):
         return False
     return (
         not any(isinstance(n, (cst.While, cst.Return, cst.Subscript, cst.Lambda, cst.IfExp)) for n in kernel.nodes)
         and all(_known_call(call) for call in kernel.calls)
-        and all(value.shape is not None and len(value.shape) <= 1 for value in _values(known))
-        and not _tiled(kernel, known, axis)
-        and _control_is_common(kernel, known, axis)
-        and all(_accessible(call, known, axis) for call in kernel.called("tl.load", "tl.store"))
-        and carried(kernel, known) is not None
+        and all(value.shape is not None and len(value.shape) <= 1 for value in _values(abstract_of))
+        and not _tiled(kernel, abstract_of, axis)
+        and _control_is_common(kernel, abstract_of, axis)
+        and all(_accessible(call, abstract_of, axis) for call in kernel.called("tl.load", "tl.store"))
+        and carried(kernel, abstract_of) is not None
     )
 
 
@@ -72,9 +72,9 @@ def _axis(call: cst.Call) -> int | None:
     return syntax.integer(passed.value) if passed else 0
 
 
-def _values(known: Mapping[cst.CSTNode, Abstract]) -> list[Abstract]:
+def _values(abstract_of: Mapping[cst.CSTNode, Abstract]) -> list[Abstract]:
     """List what counts as a value: tuples and lists (shapes of fills) do not."""
-    return [v for n, v in known.items() if not isinstance(n, (cst.Tuple, cst.List, cst.Attribute))]
+    return [v for n, v in abstract_of.items() if not isinstance(n, (cst.Tuple, cst.List, cst.Attribute))]
 
 
 def _known_call(call: cst.Call) -> bool:
@@ -89,38 +89,38 @@ def _known_call(call: cst.Call) -> bool:
     return name in PLAIN or name in FILLS or name in ELEMENTWISE or name.startswith("tl.math.")
 
 
-def _tiled(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
-    """Tell whether a program already takes a run of elements along this axis: `program * BLOCK + arange(BLOCK)`."""
+def _tiled(kernel: Kernel, abstract_of: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
+    """Return whether a program already takes a run of elements along this axis: `program * BLOCK + arange(BLOCK)`."""
     constexpr = {p.name for p in kernel.parameters if p.constexpr}
     for node in kernel.nodes:
         if isinstance(node, cst.BinaryOperation) and isinstance(node.operator, cst.Multiply):
             sides = {syntax.code(node.left), syntax.code(node.right)}
-            if node in known and axis in known[node].programs and sides & constexpr:
+            if node in abstract_of and axis in abstract_of[node].programs and sides & constexpr:
                 return True
     return False
 
 
-def _control_is_common(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
-    """Tell whether no loop bound and no branch varies with the row."""
+def _control_is_common(kernel: Kernel, abstract_of: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
+    """Return whether no loop bound and no branch varies with the row."""
     tests = [n.test for n in kernel.nodes if isinstance(n, cst.If)]
     bounds = [a.value for loop in kernel.loops if isinstance(loop.iter, cst.Call) for a in loop.iter.args]
     if any(not isinstance(loop.iter, cst.Call) for loop in kernel.loops):
         return False
-    return all(n not in known or axis not in known[n].programs for n in (*tests, *bounds))
+    return all(n not in abstract_of or axis not in abstract_of[n].programs for n in (*tests, *bounds))
 
 
-def _accessible(call: cst.Call, known: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
-    """Tell whether a load or store can take several rows: its pointer varies with the row, or a load not at all."""
+def _accessible(call: cst.Call, abstract_of: Mapping[cst.CSTNode, Abstract], axis: int) -> bool:
+    """Return whether a load or store can take several rows: its pointer varies with the row, or a load not at all."""
     pointer = syntax.argument(call, 0, "pointer")
-    if pointer is None or pointer.value not in known:
+    if pointer is None or pointer.value not in abstract_of:
         return False
-    if axis in known[pointer.value].programs:
+    if axis in abstract_of[pointer.value].programs:
         return True
-    rest = [a.value for a in call.args[1:] if a.value in known]
-    return syntax.called(call) == "tl.load" and not any(axis in known[value].programs for value in rest)
+    rest = [a.value for a in call.args[1:] if a.value in abstract_of]
+    return syntax.called(call) == "tl.load" and not any(axis in abstract_of[value].programs for value in rest)
 
 
-def carried(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract]) -> dict[cst.CSTNode, str] | None:
+def carried(kernel: Kernel, abstract_of: Mapping[cst.CSTNode, Abstract]) -> dict[cst.CSTNode, str] | None:
     """Lift the initial values of scalars that loops carry to their new text; None when one is not a float."""
     lifted: dict[cst.CSTNode, str] = {}
     updated = _updated(kernel)
@@ -129,7 +129,7 @@ def carried(kernel: Kernel, known: Mapping[cst.CSTNode, Abstract]) -> dict[cst.C
         if pair is None or pair[0] not in updated or not _initial(pair[1]):
             continue
         value = pair[1]
-        if known[value].shape == ():
+        if abstract_of[value].shape == ():
             if syntax.integer(value) is not None:
                 return None
             lifted[value] = f"tl.full((ROWS, 1), {syntax.code(value)}, tl.float32)"
@@ -193,26 +193,26 @@ def _lift_launch(edits: Edits, launch: Launch, element: cst.BaseExpression, rows
 
 
 def _lift_kernel(edits: Edits, kernel: Kernel, axis: int) -> None:
-    known = analyse(kernel)
-    for value, text in (carried(kernel, known) or {}).items():
+    abstract_of = analyse(kernel)
+    for value, text in (carried(kernel, abstract_of) or {}).items():
         edits.replace(value, text)
     (program,) = (c for c in kernel.called("tl.program_id") if _axis(c) == axis)
     tile = f"({syntax.code(program)} * ROWS + tl.arange(0, ROWS)[:, None])"
     edits.replace(program, tile)
     edits.statements_before(kernel.body[0], f"row_mask = {tile[1:-1]} < num_rows")
     for call in kernel.calls:
-        _lift_call(edits, call, known, axis)
+        _lift_call(edits, call, abstract_of, axis)
 
 
-def _lift_call(edits: Edits, call: cst.Call, known: Mapping[cst.CSTNode, Abstract], axis: int) -> None:
+def _lift_call(edits: Edits, call: cst.Call, abstract_of: Mapping[cst.CSTNode, Abstract], axis: int) -> None:
     name = syntax.called(call)
     if name == "tl.arange":
         edits.after(call, "[None, :]")
     elif name in FILLS:
         _lift_fill(edits, call)
     elif name in LOWERED:
-        _lift_reduction(edits, call, known)
-    elif name in ("tl.load", "tl.store") and axis in known[call.args[0].value].programs:
+        _lift_reduction(edits, call, abstract_of)
+    elif name in ("tl.load", "tl.store") and axis in abstract_of[call.args[0].value].programs:
         place = 1 if name == "tl.load" else 2
         mask = syntax.argument(call, place, "mask")
         if mask is None:
@@ -228,7 +228,7 @@ def _lift_fill(edits: Edits, call: cst.Call) -> None:
         edits.replace(elements[0], f"ROWS, {syntax.code(elements[0])}")
 
 
-def _lift_reduction(edits: Edits, call: cst.Call, known: Mapping[cst.CSTNode, Abstract]) -> None:
+def _lift_reduction(edits: Edits, call: cst.Call, abstract_of: Mapping[cst.CSTNode, Abstract]) -> None:
     axis = syntax.argument(call, 1, "axis")
     if axis is not None:
         edits.replace(axis.value, "1")

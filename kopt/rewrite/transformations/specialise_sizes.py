@@ -1,4 +1,4 @@
-"""Transformations that make sizes known at compile time, indices narrow, and a row one tile."""
+"""Specialise sizes: make them compile-time constants, narrow the indices, and make a row one tile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _constant_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]
 
 
 def _is_size(kernel: Kernel, parameter: Parameter, launches: Sequence[Launch], module: TritonModule) -> bool:
-    """Tell whether a parameter is passed an integer of the tensors' shapes, and is used as a plain number."""
+    """Return whether a parameter is passed an integer of the tensors' shapes, and is used as a plain number."""
     if parameter.constexpr or parameter.node.annotation is not None or parameter.default is not None:
         return False
     uses = [n for n in kernel.nodes if isinstance(n, cst.Attribute) and syntax.code(n.value) == parameter.name]
@@ -64,7 +64,7 @@ def _shape_like(value: cst.BaseExpression) -> bool:
 
 
 def _unpacked(name: str, launch: Launch) -> bool:
-    """Tell whether the launching function unpacks a name from a shape: `M, K = tensor.shape`."""
+    """Return whether the launching function unpacks a name from a shape: `M, K = tensor.shape`."""
     for node in syntax.walk(launch.function.body):
         if isinstance(node, cst.Assign) and ".shape" in syntax.code(node.value) and len(node.targets) == 1:
             target = node.targets[0].target
@@ -106,10 +106,10 @@ def _widens(call: cst.Call) -> bool:
 
 def _pointers(kernel: Kernel) -> list[str]:
     """Name the pointer parameters that loads, stores and atomics use."""
-    known = analyse(kernel)
+    abstract_of = analyse(kernel)
     used = {
         d for call in kernel.calls if syntax.called(call) in ("tl.load", "tl.store") or "atomic" in syntax.called(call)
-        for a in call.args[:1] if a.value in known for d in known[a.value].deps
+        for a in call.args[:1] if a.value in abstract_of for d in abstract_of[a.value].deps
     }  # fmt: skip
     return [p.name for p in kernel.parameters if not p.constexpr and p.name in used and p.name.lower().endswith("ptr")]
 

@@ -1,4 +1,4 @@
-"""Transformations to split-K: several programs share a reduction loop; a buffer or atomics bring the sums together."""
+"""Split a reduction loop among several programs (split-K); a buffer or atomics combine the partial sums."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _bounds(loop: cst.For) -> tuple[cst.BaseExpression, cst.BaseExpression, cst.
 
 
 def _only_adds(kernel: Kernel, loop: cst.For) -> bool:
-    """Tell whether a loop carries one name, from zero, by one addition, and no other name of it is used outside."""
+    """Return whether a loop carries one name, from zero, by one addition, and no other name of it is used outside."""
     adds = additions(loop)
     stored = {p[0] for n in syntax.walk(loop.body) if isinstance(n, cst.Assign) and (p := syntax.assigned(n))}
     stored |= {n.target.value for n in syntax.walk(loop.body)

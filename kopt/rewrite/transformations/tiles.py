@@ -1,4 +1,4 @@
-"""Transformations of tile sizes: the compile-time block sizes that a launch passes as literals."""
+"""Transform tile sizes: the compile-time block sizes that a launch passes as literals."""
 
 from __future__ import annotations
 
@@ -44,23 +44,25 @@ def _extent(call: cst.Call) -> str:
 
 
 def _tiles_programs(kernel: Kernel, name: str) -> bool:
-    """Tell whether a constant multiplies something that varies with the program, other than in a loop's bounds."""
-    known = analyse(kernel)
+    """Return whether a constant multiplies something that varies with the program, other than in a loop's bounds."""
+    abstract_of = analyse(kernel)
     bounds = frozenset().union(*(syntax.names(loop.iter) for loop in kernel.loops))
     for line in (n for n in kernel.nodes if isinstance(n, cst.BaseSmallStatement)):
         pair = syntax.assigned(line)
-        if pair is not None and pair[0] in bounds and not known.get(pair[1], Abstract()).shape:
+        if pair is not None and pair[0] in bounds and not abstract_of.get(pair[1], Abstract()).shape:
             continue
-        if any(_multiplies(node, name, known) for node in syntax.walk(line)):
+        if any(_multiplies(node, name, abstract_of) for node in syntax.walk(line)):
             return True
     return False
 
 
-def _multiplies(node: cst.CSTNode, name: str, known: Mapping[cst.CSTNode, Abstract]) -> bool:
+def _multiplies(node: cst.CSTNode, name: str, abstract_of: Mapping[cst.CSTNode, Abstract]) -> bool:
     if not isinstance(node, cst.BinaryOperation) or not isinstance(node.operator, cst.Multiply):
         return False
     sides = ((node.left, node.right), (node.right, node.left))
-    return any(syntax.code(left) == name and right in known and known[right].programs for left, right in sides)
+    return any(
+        syntax.code(left) == name and right in abstract_of and abstract_of[right].programs for left, right in sides
+    )
 
 
 def _tiles_a_loop(kernel: Kernel, name: str) -> bool:
@@ -75,7 +77,7 @@ def _tiles_a_loop(kernel: Kernel, name: str) -> bool:
 
 
 def _counts(grid: Grid, constant: Constant) -> bool:
-    """Tell whether the grid divides by a constant, under the name that carries it."""
+    """Return whether the grid divides by a constant, under the name that carries it."""
     wanted = {constant.variable} if constant.variable else set()
     texts = {f'{grid.meta}["{constant.name}"]', f"{grid.meta}['{constant.name}']"} if grid.meta else set()
     for element in grid.elements:
@@ -86,7 +88,7 @@ def _counts(grid: Grid, constant: Constant) -> bool:
 
 
 def _written_twice(constant: Constant) -> bool:
-    """Tell whether a literal is passed bare and stands elsewhere in the function too: both may belong together."""
+    """Return whether a literal is passed bare and stands elsewhere in the function too: both may belong together."""
     if constant.variable:
         return False
     plain = [a.value for a in constant.launch.call.args if isinstance(a.value, cst.Integer)]
@@ -99,16 +101,16 @@ def _written_twice(constant: Constant) -> bool:
 
 
 def _shared(constant: Constant, module: TritonModule) -> bool:
-    """Tell whether the same literal feeds another kernel or parameter too."""
+    """Return whether the same literal feeds another kernel or parameter too."""
     return any(c is not constant and c.literal is constant.literal for c in module.constants)
 
 
 def unmasked(kernel: Kernel, name: str) -> bool:
-    """Tell whether a load or store of a tile with this dimension has no mask: a larger tile might leave the tensor."""
-    known = analyse(kernel)
+    """Return whether a load or store of a tile with this dimension has no mask: a larger tile may leave the tensor."""
+    abstract_of = analyse(kernel)
     for call in kernel.called("tl.load", "tl.store"):
         pointer = syntax.argument(call, 0, "pointer")
-        shape = known[pointer.value].shape if pointer and pointer.value in known else None
+        shape = abstract_of[pointer.value].shape if pointer and pointer.value in abstract_of else None
         mask = syntax.argument(call, 1 if syntax.called(call) == "tl.load" else 2, "mask")
         if (shape is None or name in shape) and mask is None:
             return True
@@ -125,8 +127,10 @@ def choices(constant: Constant, low: int = 1) -> tuple[int, ...]:
 
 
 def _dot_dimensions(kernel: Kernel) -> frozenset[str]:
-    known = analyse(kernel)
-    shapes = [known[a.value].shape for call in kernel.called("tl.dot") for a in call.args[:2] if a.value in known]
+    abstract_of = analyse(kernel)
+    shapes = [
+        abstract_of[a.value].shape for call in kernel.called("tl.dot") for a in call.args[:2] if a.value in abstract_of
+    ]
     return frozenset(d for shape in shapes for d in shape or ())
 
 
@@ -165,9 +169,9 @@ def _joint_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
 
 def _ordered(kernel: Kernel, constants: Sequence[Constant]) -> list[Constant] | None:
     """Order the constants as (M, N, K) of the kernel's products; None when they are not those."""
-    known = analyse(kernel)
+    abstract_of = analyse(kernel)
     for call in kernel.called("tl.dot"):
-        shapes = [known[a.value].shape for a in call.args[:2] if a.value in known]
+        shapes = [abstract_of[a.value].shape for a in call.args[:2] if a.value in abstract_of]
         if len(shapes) == 2 and shapes[0] and shapes[1] and len(shapes[0]) == len(shapes[1]) == 2:
             wanted = (shapes[0][0], shapes[1][1], shapes[0][1])
             by_name = {c.name: c for c in constants}

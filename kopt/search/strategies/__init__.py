@@ -1,1 +1,1 @@
-"""The strategies, one module each: a subclass of `kopt.search.strategy.Strategy`, and its instance `STRATEGY`."""
+"""Implement the strategies, one module each: a subclass of `kopt.search.strategy.Strategy`, its instance `STRATEGY`."""

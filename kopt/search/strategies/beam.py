@@ -1,4 +1,4 @@
-"""Strategy beam: the fastest kernels become parents."""
+"""Strategy `beam`: keep the fastest kernels as parents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Strategy clustered: parents are taken in turn from the clusters of kernels that use the same techniques."""
+"""Strategy `clustered`: take parents in turn from the clusters of kernels that use the same techniques."""
 
 from __future__ import annotations
 

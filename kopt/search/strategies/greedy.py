@@ -1,4 +1,4 @@
-"""Strategy greedy: one lineage, in which each round asks for one child of the fastest kernel."""
+"""Strategy `greedy`: follow one lineage, in which each round asks for one child of the fastest kernel."""
 
 from __future__ import annotations
 

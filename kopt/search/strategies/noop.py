@@ -1,4 +1,4 @@
-"""Strategy noop: a beam whose slots nobody fills (see `kopt.run_settings.RunSettings.proposers`), for dry runs."""
+"""Strategy `noop`: leave a beam's slots empty (see `kopt.run_settings.RunSettings.proposers`), for dry runs."""
 
 from __future__ import annotations
 
