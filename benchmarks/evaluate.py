@@ -18,9 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kopt.commands.noise import noise_floor
-
 from kopt import statistics
+from kopt.commands.parts.noise import noise_floor
 from kopt.device.build.build import BuildJob, build_all
 from kopt.device.cuda.environment import environments
 from kopt.device.cuda.finals import FinalsPlan

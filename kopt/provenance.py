@@ -11,11 +11,18 @@ import ast
 import hashlib
 import importlib.metadata
 import platform
+import re
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+
+import yaml
 
 from kopt.discovery import module_names, modules_of
+
+MODULE_NAME = re.compile(r"kopt(?:\.[a-z_]\w*)+")
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -50,7 +57,7 @@ def code_digest(module: str) -> str:
     Raises:
         ModuleNotFoundError: there is no such module.
     """
-    return _joined({name: _read(name)[0] for name in closure([module])})
+    return _joined({name: _read(name).digest for name in closure([module])})
 
 
 def rule_digest(script: Path, backend: str, *, asks_models: bool, loads: Collection[str] = ()) -> str:
@@ -73,7 +80,7 @@ def rule_digest(script: Path, backend: str, *, asks_models: bool, loads: Collect
     if used:
         parts["backend"] = _tree_digest(_only(_parsed(module), used))
     names = rule_modules(script, backend, asks_models=asks_models, loads=loads) - {module}
-    return _joined(parts | {name: _read(name)[0] for name in names})
+    return _joined(parts | {name: _read(name).digest for name in names})
 
 
 def rule_modules(script: Path, backend: str, *, asks_models: bool, loads: Collection[str] = ()) -> set[str]:
@@ -101,7 +108,10 @@ def backend_functions(script: Path) -> frozenset[str]:
 
 
 def closure(modules: Iterable[str]) -> set[str]:
-    """Return the names of `modules` and of every kopt module that they import, directly or not.
+    """Return the names of `modules` and of every kopt module that they import or name in a string, directly or not.
+
+    A module is named in a string where it is started as a program (`python -m kopt.device.ncu.target`), or where its
+    code is part of a store key.
 
     Raises:
         ModuleNotFoundError: a module does not exist.
@@ -111,19 +121,30 @@ def closure(modules: Iterable[str]) -> set[str]:
         name = pending.pop()
         if name not in seen:
             seen.add(name)
-            pending += _read(name)[1]
+            pending += _read(name).imported | _read(name).named
     return seen
 
 
 def module_imports(module: str) -> frozenset[str]:
     """Return the names of the kopt modules that a module imports, with their packages, in functions too."""
-    return _read(module)[1]
+    return _read(module).imported
 
 
 def files_digest(paths: Iterable[Path]) -> str:
-    """Digest the names and contents of files outside the run's folder on which a rule depends; folders do not count."""
-    parts = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.exists()}
-    return _joined(parts)
+    """Digest the names and contents of files outside the run's folder on which a rule depends; folders do not count.
+
+    Of YAML files the values count, and not their comments and layout.
+    """
+    present = [path for path in paths if path.exists()]
+    return _joined({f"{position} {path.name}": _content_digest(path) for position, path in enumerate(present)})
+
+
+def _content_digest(path: Path) -> str:
+    content = path.read_bytes()
+    if path.suffix == ".yaml":
+        with suppress(yaml.YAMLError, ValueError, RecursionError):  # what is no YAML counts byte by byte
+            content = repr(yaml.safe_load(content)).encode()
+    return hashlib.sha256(content).hexdigest()
 
 
 def _joined(parts: dict[str, str]) -> str:
@@ -131,13 +152,21 @@ def _joined(parts: dict[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+class _Module(NamedTuple):
+    digest: str
+    """Digest of the module's code."""
+    imported: frozenset[str]
+    """Names of the kopt modules that it imports, with their packages, its own package included."""
+    named: frozenset[str]
+    """Names of the kopt modules that it names in a string."""
+
+
 @cache
-def _read(name: str) -> tuple[str, frozenset[str]]:
-    """Digest one module's code, and find the kopt modules that the module imports (its package included)."""
+def _read(name: str) -> _Module:
     tree = _parsed(name)
     imported = set(_imports(_statements(tree, inside_functions=True))) | set(_discovered(tree))
     parents = {name.rpartition(".")[0]} - {""}
-    return _tree_digest(tree), frozenset(imported | parents)
+    return _Module(_tree_digest(tree), frozenset(imported | parents), frozenset(_named(tree)))
 
 
 def _parsed(name: str) -> ast.Module:
@@ -175,10 +204,21 @@ def _imports(statements: Iterable[ast.Import | ast.ImportFrom]) -> Iterator[str]
 
 def _discovered(tree: ast.Module) -> Iterator[str]:
     """Yield the modules that calls `modules_of("kopt.package")` import: see `kopt.discovery`."""
+    bound = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    if modules_of.__name__ not in bound:
+        return
     for node in ast.walk(tree):
         match node:
             case ast.Call(func=ast.Name(id=modules_of.__name__), args=[ast.Constant(value=str(package))]):
                 yield from (f"{package}.{name}" for name in module_names(package, PACKAGE))
+
+
+def _named(tree: ast.Module) -> Iterator[str]:
+    """Yield the kopt modules that a string constant names."""
+    for node in ast.walk(tree):
+        text = node.value if isinstance(node, ast.Constant) else None
+        if isinstance(text, str) and MODULE_NAME.fullmatch(text) and _exists(text):
+            yield text
 
 
 def _packages(name: str) -> Iterator[str]:
@@ -244,6 +284,11 @@ def _file(name: str) -> Path:
 
 
 def _path(name: str) -> Path | None:
-    base = PACKAGE.joinpath(*name.split(".")[1:])
+    return _path_below(PACKAGE, name)
+
+
+@cache
+def _path_below(package: Path, name: str) -> Path | None:
+    base = package.joinpath(*name.split(".")[1:])
     candidates = (base.with_suffix(".py"), base / "__init__.py")
     return next((path for path in candidates if path.is_file()), None)

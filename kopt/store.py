@@ -73,15 +73,17 @@ class Shelf(Generic[T]):
 
     def get(self, key: Key) -> T | None:
         """Return the item under `key`; None when there is none, or when it was corrupt and has been set aside."""
-        return self.named(key.kind, key.digest())
+        return self.named(type(key), key.digest())
 
-    def named(self, kind: str, name: str) -> T | None:
+    def named(self, key_class: type[Key], name: str) -> T | None:
         """Return the item whose key has the digest `name`, as a row of a table refers to it; None when there is none.
+
+        An item of an older schema is none: its value may mean something else now.
 
         Raises:
             StoreError: the file cannot be read.
         """
-        path = self._store.path(kind, name, ".json")
+        path = self._store.path(key_class.kind, name, ".json")
         content = _read(path)
         if content is None:
             return None
@@ -90,6 +92,8 @@ class Shelf(Generic[T]):
             identity = {field: envelope[field] for field in ("kind", "version", "key")}
             if artifact.digest(envelope["value"]) != envelope["digest"] or artifact.digest(identity) != name:
                 raise ValueError("digest or key does not match the content")
+            if envelope["version"] != key_class.schema_version:
+                return None
             return self._adapter.validate_python(envelope["value"])
         except (ValueError, KeyError, TypeError) as error:
             self._store.set_aside(path, error)

@@ -64,6 +64,6 @@ def test_selection_does_not_depend_on_device_rewriter_or_models():
         name = pending.pop()
         if name not in seen:
             seen.add(name)
-            pending += provenance._read(name)[1]
+            pending += provenance._read(name).imported
     packages = {".".join(name.split(".")[:2]) for name in seen}
     assert not packages & {"kopt.device", "kopt.rewrite", "kopt.llm", "kopt.prompts", "kopt.store", "kopt.techniques"}

@@ -39,6 +39,7 @@ COVERED = {
     "device.cuda.timer": {(b, a): ON_GPU if b == "cuda" else set() for b, a in MODES},
     "device.interpret.races": {(b, a): {"evaluate"} if b == "interpret" else set() for b, a in MODES},
     "device.build.trace": {mode: {"compile"} for mode in MODES},
+    "device.ncu.target": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
     "device.ncu.count": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
     "prompts.repair": {(b, a): {"generate"} if a else set() for b, a in MODES},
     "llm.retry": {(b, a): ASKING if a else ALWAYS_ASKING for b, a in MODES},
@@ -120,3 +121,23 @@ def test_the_text_of_a_tree_does_not_hold_what_differs_between_versions_of_pytho
     tree = ast.parse("def f(a, *, b: int = 1):\n    return [a, b]\n")
     assert "type_params" not in provenance._text(tree)
     assert "ctx" in provenance._text(tree)
+
+
+def test_of_a_yaml_file_values_count_and_comments_do_not(tmp_path):
+    file = tmp_path / "techniques.yaml"
+    file.write_text("a: 1\nb: [2, 3]\n")
+    before = provenance.files_digest([file])
+    file.write_text("# a comment\na: 1\nb: [2, 3] # another\n")
+    assert provenance.files_digest([file]) == before
+    file.write_text("a: 1\nb: [2, 4]\n")
+    assert provenance.files_digest([file]) != before
+
+
+def test_files_of_one_name_in_two_folders_both_count(tmp_path):
+    files = [tmp_path / folder / "problem.py" for folder in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        file.write_text("1")
+    before = provenance.files_digest(files)
+    files[0].write_text("2")
+    assert provenance.files_digest(files) != before

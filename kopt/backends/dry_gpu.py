@@ -6,9 +6,10 @@ variable `CUDA_VISIBLE_DEVICES` names the made-up GPUs, by any names; without th
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 
 from kopt.artifact import digest
 from kopt.backends import dry
@@ -24,6 +25,8 @@ from kopt.model.verdict import Passed
 from kopt.sandbox.environment import GPU_VARIABLE
 from kopt.store import Store
 
+log = logging.getLogger(__name__)
+
 COUNT = 4
 """Number of made-up GPUs where the environment names none."""
 
@@ -35,11 +38,12 @@ FLOOR_MS = 0.5
 
 
 def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
-    """Make a judge that leases a made-up GPU and passes every kernel, with a made-up measurement."""
+    """Make a judge that leases a made-up GPU and passes every kernel, with a made-up time."""
 
     def judge_rows(rows: Sequence[BuildRow]) -> Mapping[int, Judged]:
         with leased(options.measuring):
-            return {row.slot: JudgedRight(verdict=PASSED, timing=made_up(row.kernel)) for row in rows}
+            times = {row.slot: dry.made_up_time(row.kernel, target.device) for row in rows}
+            return {slot: JudgedRight(verdict=PASSED, timing=time) for slot, time in times.items()}
 
     return judge_rows
 
@@ -103,7 +107,8 @@ def leased(options: MeasureOptions) -> AbstractContextManager[object]:
     return lease_made_up(options.gpu_wait_seconds)
 
 
-def lease_made_up(wait_s: float) -> AbstractContextManager[object]:
+@contextmanager
+def lease_made_up(wait_s: float) -> Iterator[None]:
     """Lease one of the made-up GPUs; wait `wait_s` seconds at the longest."""
     from kopt.device.hardware.gpus import Gpu
     from kopt.device.hardware.lease import lease
@@ -113,7 +118,9 @@ def lease_made_up(wait_s: float) -> AbstractContextManager[object]:
         Gpu(uuid=f"made-up-{name.strip()}", name=NAME, memory_bytes=80 << 30, driver="none", arch=90, index=index)
         for index, name in enumerate(names.split(","))
     ]
-    return lease(gpus, wait_s=wait_s)
+    with lease(gpus, wait_s=wait_s) as held:
+        log.info("%s leased", held.gpu.uuid)
+        yield
 
 
 def _finals(kernels: Mapping[str, str], baselines: Sequence[str]) -> Finals:

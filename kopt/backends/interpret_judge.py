@@ -12,17 +12,15 @@ from kopt.backends.backend import Judge
 from kopt.backends.estimates import estimate_time
 from kopt.estimate.work_done import undone_work
 from kopt.jobs.accidents import is_accident
-from kopt.jobs.builds import build_key, known_build, toolchain
+from kopt.jobs.builds import build_key, known_build
 from kopt.jobs.kernels import kernel_named
-from kopt.jobs.keys import VerdictKey, verdict_contract
 from kopt.jobs.target import ProblemOnTarget
-from kopt.model.device import Device
+from kopt.jobs.verdicts import interpreter_key
 from kopt.model.judged import Judged, JudgedRight, JudgedWrong
 from kopt.model.problem import Problem
 from kopt.model.timing import Estimated
 from kopt.model.trial import BuildRow
 from kopt.model.verdict import Passed, Verdict
-from kopt.provenance import code_digest
 from kopt.store import Store
 
 log = logging.getLogger(__name__)
@@ -41,7 +39,7 @@ def judge_by_interpreter(target: ProblemOnTarget, *, seed: int, workers: int, se
 
     def judge(rows: Sequence[BuildRow]) -> dict[int, Judged]:
         shelf = store.shelf(Verdict)
-        keys = {row.slot: verdict_key(row.kernel, problem, device, seed) for row in rows}
+        keys = {row.slot: interpreter_key(row.kernel, problem, device, seed) for row in rows}
         verdicts: dict[int, Verdict] = {
             slot: verdict for slot, key in keys.items() if (verdict := shelf.get(key)) is not None
         }
@@ -67,14 +65,6 @@ def judge_by_interpreter(target: ProblemOnTarget, *, seed: int, workers: int, se
         return estimate_time(key.digest(), facts, device, store)
 
     return judge
-
-
-def verdict_key(kernel: str, problem: Problem, device: Device, seed: int) -> VerdictKey:
-    """Return the key of the interpreter's verdict on the kernel with digest `kernel`."""
-    return VerdictKey(
-        kernel=kernel, entry=problem.seed.entry, problem=verdict_contract(problem), judge="interpret", seed=seed,
-        toolchain=toolchain(device), code=code_digest("kopt.device.interpret.judge"),
-    )  # fmt: skip
 
 
 def _interpret(

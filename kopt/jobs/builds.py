@@ -34,7 +34,7 @@ def built_named(build: str, store: Store) -> Built:
     Raises:
         StoreError: the build is not in the store, or no longer.
     """
-    built = store.shelf(Build).named(BuildKey.kind, build)
+    built = store.shelf(Build).named(BuildKey, build)
     if not isinstance(built, Built):
         raise StoreError(f"build {build[:12]} is not in the store {store.root}: delete the run's folder and run again")
     return built

@@ -67,7 +67,7 @@ def differences(store: Store, here: Mapping[str, str] | None = None) -> str:
     """
     shelf = store.shelf(Versions)
     names = [path.stem for path in sorted((store.root / PackedKey.kind).glob("*/*.json"))]
-    archives = [made_with.of for name in names if (made_with := shelf.named(PackedKey.kind, name)) is not None]
+    archives = [made_with.of for name in names if (made_with := shelf.named(PackedKey, name)) is not None]
     here = versions() if here is None else here
     unlike = [_differences(made_with, here) for made_with in archives]
     return "" if not unlike or "" in unlike else " or ".join(unlike)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from kopt.backends import interpret
 from kopt.backends.backend import Builder, load_backend
-from kopt.backends.interpret_judge import verdict_key
 from kopt.jobs.target import ProblemOnTarget
+from kopt.jobs.verdicts import interpreter_key
 from kopt.load_config import load_device
 from kopt.model.build import Phase
 from kopt.model.device import Device
@@ -92,7 +92,7 @@ def try_seed(check: SeedCheck) -> None:
 
 def known_verdict(check: SeedCheck, row: BuildRow) -> Verdict | None:
     """Look up the interpreter's verdict in the store."""
-    key = verdict_key(row.kernel, check.problem, check.device, check.options.seed)
+    key = interpreter_key(row.kernel, check.problem, check.device, check.options.seed)
     verdict: Verdict | None = Store(check.store).shelf(Verdict).get(key)
     return verdict
 

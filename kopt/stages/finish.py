@@ -9,6 +9,7 @@ from kopt.discovery import modules_of
 from kopt.report.terminal import final_lines
 from kopt.run.final import final_figures
 from kopt.run.value import Run
+from kopt.run_settings import RunSettings
 from kopt.store import Store
 
 Export = Callable[[Run, Store, Path], None]
@@ -39,4 +40,7 @@ def lines(run: Run, files: Mapping[str, str]) -> str:
         run: the finished run.
         files: paths of the exports by name, listed at the end.
     """
-    return "\n".join(final_lines(final_figures(run), model=run.best.model, files=files, rounds=run.summaries))
+    figures = final_lines(final_figures(run), model=run.best.model, files=files, rounds=run.summaries)
+    backend = RunSettings(run.config).backend
+    notes = [f"{'note':<14} nothing was built or judged, all times are made up (judge {backend})"]
+    return "\n".join([*(notes if backend.startswith("dry") else []), *figures])

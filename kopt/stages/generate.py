@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from kopt import artifact
 from kopt.artifact import write_text
-from kopt.config import ECHO, NOBODY, REWRITER, Asking
+from kopt.config import ECHO, NOBODY, REWRITER
 from kopt.errors import StoreError
 from kopt.jobs.kernels import kernel_source, put_kernel
 from kopt.jobs.keys import BuildKey, ProposalKey
@@ -50,16 +50,6 @@ class Answer(NamedTuple):
     request: str = ""
     """Digest of the request to a language model; empty where none replied."""
     cost_usd: float = 0.0
-
-
-class GenerateSettings(Value):
-    """Settings of the rules generate and generate_repair."""
-
-    seed: int
-    """Seed of the rewriter's draws."""
-    max_repairs: int
-    asking: Asking | None
-    """Source and limits of replies; None in a run without language models."""
 
 
 @dataclass(frozen=True)
@@ -256,5 +246,5 @@ def _seed(slot: Slot, context: AttemptContext) -> int:
 def _launches(context: AttemptContext, parent: str) -> tuple[Launch, ...]:
     """Return the parent's launches on the first main workload; empty where the parent was not built."""
     row = context.parents[parent]
-    build = context.store.shelf(Build).named(BuildKey.kind, row.build) if row.build else None
+    build = context.store.shelf(Build).named(BuildKey, row.build) if row.build else None
     return build.workloads[0].launches if isinstance(build, Built) and build.workloads else ()

@@ -89,7 +89,7 @@ def failed_replies(proposer: ModelProposer) -> dict[int, FailedCandidate]:
     """Find the slots whose reply in the previous attempt held no kernel, with the reasons from the stored replies."""
     failed = {}
     for candidate in unusable(proposer.earlier, proposer.round, proposer.attempt - 1):
-        reply = proposer.asker.store.shelf(Kept).named(ReplyKey.kind, candidate.request)
+        reply = proposer.asker.store.shelf(Kept).named(ReplyKey, candidate.request)
         extracted = kernel_of(reply, proposer.entry) if reply is not None else None
         if isinstance(extracted, NotExtracted):
             failed[candidate.slot] = FailedCandidate("", extracted.reason, extracted.detail, "reply", extracted.draft)

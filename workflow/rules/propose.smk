@@ -1,7 +1,7 @@
 # Share out the slots of a round, and ask the proposers for candidates.
 
 from kopt.stages.expand import ExpandSettings
-from kopt.stages.generate import GenerateSettings
+from kopt.stages.generate_settings import GenerateSettings
 from kopt.stages.models import ModelsSettings
 
 

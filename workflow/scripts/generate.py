@@ -12,7 +12,6 @@ from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
 from kopt.stages.generate import (
     NO_MODELS,
     AttemptContext,
-    GenerateSettings,
     ModelProposals,
     directions,
     failures,
@@ -20,6 +19,7 @@ from kopt.stages.generate import (
     unusable_slots,
     write_sources,
 )
+from kopt.stages.generate_settings import GenerateSettings
 
 
 def main(job: Job) -> None:

@@ -1,0 +1,16 @@
+"""Settings of stage generate, apart from its code: whoever builds a DAG reads them without importing the rewriter."""
+
+from __future__ import annotations
+
+from kopt.config import Asking
+from kopt.model.base import Value
+
+
+class GenerateSettings(Value):
+    """Settings of the rules generate and generate_repair."""
+
+    seed: int
+    """Seed of the rewriter's draws."""
+    max_repairs: int
+    asking: Asking | None
+    """Source and limits of replies; None in a run without language models."""
