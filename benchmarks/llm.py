@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "llm"))  
 
 from llm_servers import PROTOCOLS, FaultServer, request_to, table_for
 
-from kopt.config import CallOptions
 from kopt.llm.ask import ask
 from kopt.llm.ledger import Ledger
+from kopt.model.asking import CallOptions
 from kopt.store import Store
 
 

@@ -9,15 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
-from kopt.model.base import Value
-
-REWRITER = "kopt-rewrite"
-ECHO = "kopt-echo"
-NOBODY = "none"
-EMBEDDED = (REWRITER, ECHO)
-"""Proposers that need no provider: the rewriter, and one that numbers its parent's source (for dry runs)."""
+from kopt.model.asking import CallOptions
+from kopt.model.base import Documented
+from kopt.model.proposers import REWRITER
 
 Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: _names(v))]
 
@@ -25,13 +21,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(lambda v: _names(v))]
 Baseline = Literal["eager", "compile", "max-autotune"]
 
 
-class Settings(Value):
-    """A value whose field docstrings become the generated reference; only here, since reading docstrings takes time."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)
-
-
-class TechniqueClustering(Settings):
+class TechniqueClustering(Documented):
     """Diversity-preserving selection by technique vectors."""
 
     enabled: bool = False
@@ -48,7 +38,7 @@ class TechniqueClustering(Settings):
     """Classifier calls at the same time."""
 
 
-class Stop(Settings):
+class Stop(Documented):
     """Conditions that end a search before its last round."""
 
     roofline_share: float = Field(default=0.95, gt=0, le=1)
@@ -58,7 +48,7 @@ class Stop(Settings):
     """Stop after this many rounds without improvement."""
 
 
-class Limits(Settings):
+class Limits(Documented):
     """Limits of one candidate."""
 
     build_seconds: float = Field(default=90.0, gt=0)
@@ -71,41 +61,7 @@ class Limits(Settings):
     """Wall-clock limit for profiling one kernel with Nsight Compute, s."""
 
 
-class CallOptions(Settings):
-    """How language models are called."""
-
-    concurrency: int = Field(default=64, ge=1, le=1024)
-    """Concurrent calls, over all models; each model has its own limit in the model table."""
-    deadline_seconds: float = Field(default=600.0, gt=0)
-    """Time limit of one call, from its start to its last token, s."""
-    give_up_seconds: float = Field(default=1800.0, gt=0)
-    """Time after which a request is not tried again, waits included, s."""
-    connect_seconds: float = Field(default=15.0, gt=0)
-    """Time to open a connection, s."""
-    max_tries: int = Field(default=6, ge=1, le=100)
-    """Most calls for one request, the first included."""
-    backoff_seconds: float = Field(default=1.0, ge=0)
-    """Longest wait before the second try, s; the longest wait doubles with each further try."""
-    backoff_cap_seconds: float = Field(default=60.0, ge=0)
-    """Longest wait before any try, s, unless the server asks for a longer wait."""
-    poll_seconds: float = Field(default=60.0, gt=0)
-    """Time between two polls of a batch, s."""
-    wait_seconds: float = Field(default=90_000.0, gt=0)
-    """Time after which a run stops waiting for its batches, s; a later run collects them."""
-
-
-class Asking(Value):
-    """Where replies of language models come from, and what they may cost; each field is the setting of its name."""
-
-    replies: Literal["live", "replay", "exchange"]
-    delivery: Literal["direct", "batch"]
-    exchange: str
-    budget_usd: float | None
-    budget_calls: int | None
-    llm: CallOptions
-
-
-class Config(Settings):
+class Config(Documented):
     """All settings of a run."""
 
     preset: str = ""
@@ -207,7 +163,7 @@ class Config(Settings):
         return name
 
 
-def _names(value: Any) -> Any:
+def _names(value: Any) -> Any:  # whatever YAML or a command line holds; pydantic checks what is returned
     if isinstance(value, str):
         value = [name.strip() for name in value.strip("[] ").split(",") if name.strip()]
     if isinstance(value, Iterable) and len(set(value := tuple(value))) != len(value):

@@ -12,9 +12,10 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from kopt.config import EMBEDDED, Config
+from kopt.config import Config
 from kopt.errors import ConfigError, nearest
 from kopt.model.device import Device
+from kopt.model.proposers import EMBEDDED
 from kopt.run_settings import RunSettings, check_consistent
 
 REPLACED = {"num_top_kernels": "candidate_pool_size", "num_expanding_parents": "candidate_pool_size"}

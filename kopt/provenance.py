@@ -125,6 +125,17 @@ def closure(modules: Iterable[str]) -> set[str]:
     return seen
 
 
+@cache
+def package_digest(package: str) -> str:
+    """Digest the code of the modules directly in a package of kopt, without what they import.
+
+    Args:
+        package: dotted name, e.g. `kopt.device.screen`.
+    """
+    names = [package, *(f"{package}.{name}" for name in module_names(package, PACKAGE))]
+    return _joined({name: _read(name).digest for name in names})
+
+
 def module_imports(module: str) -> frozenset[str]:
     """Return the names of the kopt modules that a module imports, with their packages, in functions too."""
     return _read(module).imported

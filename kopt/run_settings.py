@@ -9,9 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from kopt.config import EMBEDDED, NOBODY, Asking, Config
+from kopt.config import Config
 from kopt.errors import ConfigError
+from kopt.model.asking import Asking
 from kopt.model.options import FinalsOptions, JudgeOptions, MeasureOptions
+from kopt.model.proposers import EMBEDDED, NOBODY
 
 MEASURING = ("cuda", "dry_gpu")
 """Backends that measure times, listed here so that none is imported; a test compares with `Backend.measures`."""

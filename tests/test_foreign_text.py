@@ -9,12 +9,13 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from kopt.config import CallOptions, Config
+from kopt.config import Config
 from kopt.device.hardware.gpus import Gpu, visible_gpus
 from kopt.device.reference.rejection import bounded
 from kopt.errors import ConfigError, TaxonomyError
 from kopt.estimate.registers import integer
 from kopt.load_config import read
+from kopt.model.asking import CallOptions
 from kopt.model.problem import Tolerance
 from kopt.sandbox.processes import descendants
 from kopt.techniques import taxonomy

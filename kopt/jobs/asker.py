@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kopt.artifact import read_value
-from kopt.config import Asking
 from kopt.errors import NoReply
 from kopt.jobs.command import Job
 from kopt.llm.reply import NoReplyReason, Reply, Unanswered
 from kopt.llm.request import Message, NoReplyKey, Request, Schema
 from kopt.llm.table import ModelTable
+from kopt.model.asking import Asking
 from kopt.prompts.sections import Prompt
 from kopt.store import Store
 

@@ -11,6 +11,7 @@ from kopt.model.build import Build, Built
 from kopt.model.device import Device, Toolchain
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
+from kopt.provenance import package_digest
 from kopt.store import Store
 
 
@@ -18,7 +19,7 @@ def build_key(kernel: str, problem: Problem, device: Device) -> BuildKey:
     """Return the key of the build of the kernel with digest `kernel`."""
     return BuildKey(
         kernel=kernel, entry=problem.seed.entry, problem=build_contract(problem), device=build_target(device),
-        toolchain=toolchain(device),
+        toolchain=toolchain(device), screen=package_digest("kopt.device.screen"),
     )  # fmt: skip
 
 

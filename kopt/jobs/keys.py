@@ -20,13 +20,15 @@ class FactsKey(Key):
 
 
 class BuildKey(Key):
-    """A build: source, contract on the main workloads, target device and toolchain.
+    """A build: source, contract on the main workloads, target device, toolchain, and the screen's rules.
 
-    The code that builds is not part of the key, since most edits of that code do not change builds: raise
+    Of the code that builds only the screen is part of the key, since what it refuses must not pass from an older store;
+    the rest is not, since most edits of that code do not change builds: raise
     `schema_version` with an edit that changes fingerprints or what a build records.
     """
 
     kind: ClassVar[str] = "build"
+    schema_version: ClassVar[int] = 2  # 2: the screen's code
     incidental: ClassVar[frozenset[str]] = frozenset({"ptx", "cubin", "entry", "reason"})
     """PTX and cubin name temporary files in their debug lines, which the fingerprint leaves out."""
     kernel: str
@@ -34,6 +36,8 @@ class BuildKey(Key):
     problem: str
     device: str
     toolchain: Toolchain
+    screen: str
+    """Digest of the code that refuses sources by their text."""
 
 
 class VerdictKey(Key):

@@ -14,8 +14,7 @@ from kopt.artifact import write_table
 from kopt.jobs.asker import LEDGER
 from kopt.jobs.command import Job
 from kopt.llm.ledger import Ledger, Line, cost_of
-from kopt.model.cost import Cost, total
-from kopt.report.costs import LabelledCost
+from kopt.model.cost import Cost, LabelledCost, total
 
 LABEL = re.compile(r"r(?P<round>[0-9]+)(?:a(?P<attempt>[0-9]+)s(?P<slot>[0-9]+)|(?P<shared>d|c|reflect)[0-9]*)")
 SHARED = {"d": "diagnose", "c": "classify", "reflect": "reflect"}

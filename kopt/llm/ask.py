@@ -12,7 +12,6 @@ import random
 import time
 from collections.abc import Mapping
 
-from kopt.config import CallOptions
 from kopt.llm.client import Clients
 from kopt.llm.faults import Fault
 from kopt.llm.ledger import Ledger, Reserved
@@ -24,6 +23,7 @@ from kopt.llm.reply import Answered, Kept, NoReplyReason, Reply, Unanswered, Usa
 from kopt.llm.request import NoReplyKey, Request, key_of
 from kopt.llm.retry import wait_seconds
 from kopt.llm.table import MILLION, Model, ModelTable
+from kopt.model.asking import CallOptions
 from kopt.store import Shelf, Store
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kopt.artifact import digest, read_value, write_value
-from kopt.config import CallOptions
 from kopt.errors import KoptError
 from kopt.llm.ask import replies_of
 from kopt.llm.client import Clients
@@ -25,6 +24,7 @@ from kopt.llm.registry import full_body, provider_named
 from kopt.llm.reply import NoReplyReason, Reply, Unanswered, encodable
 from kopt.llm.request import Request, key_of
 from kopt.llm.table import ModelTable
+from kopt.model.asking import CallOptions
 from kopt.model.base import Value
 from kopt.store import Store
 

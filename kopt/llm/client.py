@@ -12,7 +12,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from kopt.config import CallOptions
 from kopt.llm.faults import Fault, fault_of
 from kopt.llm.outcome import outcome
 from kopt.llm.provider import Arrival, Connection
@@ -20,6 +19,7 @@ from kopt.llm.registry import full_body, provider_named
 from kopt.llm.reply import Empty, Kept, NoReplyReason, Refused, Usage
 from kopt.llm.request import Request
 from kopt.llm.table import Model
+from kopt.model.asking import CallOptions
 
 if TYPE_CHECKING:
     import httpx2

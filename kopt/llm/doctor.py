@@ -8,13 +8,13 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from kopt.config import CallOptions
 from kopt.llm.client import Clients
 from kopt.llm.faults import Fault
 from kopt.llm.provider import ModelList
 from kopt.llm.registry import provider_named
 from kopt.llm.reply import NoReplyReason
 from kopt.llm.table import Model, ModelTable, key_faults
+from kopt.model.asking import CallOptions
 
 SECONDS = 15.0
 """Longest wait for one server's list; servers are asked side by side."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-from kopt.config import CallOptions
+from kopt.model.asking import CallOptions
 
 SECONDS = re.compile(r"[ \t]*([0-9]+(?:\.[0-9]+)?)[ \t]*")
 """ASCII digits and the blanks of HTTP: `\\d` and `\\s` take digits and separators that are none in a header."""

@@ -7,3 +7,9 @@ class Value(BaseModel):
     """A frozen value, equal by content."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+
+
+class Documented(Value):
+    """A value whose docstrings describe its fields; for settings alone, since reading docstrings takes time."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, allow_inf_nan=False)

@@ -44,6 +44,19 @@ class Cost(Value):
         return self.stored > 0 and self.calls + self.lost + self.turned_away == 0
 
 
+class LabelledCost(Cost):
+    """Cost of the requests with one label."""
+
+    label: str
+    """`r1a0s3`: slot 3 of round 1; `r1d0`, `r1c0`: diagnosis of a parent, classification of a kernel; `r1reflect`."""
+    model: str
+    round: int
+    purpose: str
+    """Purpose of the requests, one of `PURPOSES`."""
+    slot: int | None = None
+    """Slot of a proposal or repair; None for requests that the slots share."""
+
+
 def total(costs: Iterable[Cost]) -> Cost:
     """Return the sum, which does not depend on the order of the costs."""
     rows = list(costs)

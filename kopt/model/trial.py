@@ -5,6 +5,7 @@ Tables are flat; nested values (builds, verdicts, timings, vectors) lie in the s
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 from typing import Literal, Protocol, Self
 
@@ -89,6 +90,8 @@ class EvaluationRow(Value):
     def _has_a_time_if_it_passed(self) -> Self:
         if self.verdict == "passed" and (self.time_ms is None or self.roofline_share is None):
             raise ValueError(f"kernel {self.kernel[:12]} passed and has no time")
+        if self.time_ms is not None and not 0 < self.time_ms < math.inf:
+            raise ValueError(f"kernel {self.kernel[:12]} has an impossible time, {self.time_ms} ms")
         times = (self.time_ms, self.low_ms, self.high_ms, self.roofline_share)
         if self.verdict != "passed" and times != (None,) * 4:
             raise ValueError(f"kernel {self.kernel[:12]} did not pass ({self.verdict}) and has a time")

@@ -6,15 +6,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kopt import artifact
-from kopt.config import EMBEDDED, Config
+from kopt.config import Config
 from kopt.device.hardware.gpus import visible_gpus
 from kopt.errors import ConfigError
 from kopt.llm.table import ModelTable, key_faults, load_table
 from kopt.load_config import check_files, load, load_device
 from kopt.model.base import Value
+from kopt.model.proposers import EMBEDDED
 from kopt.problem import folder
 from kopt.run.manifest import configuration_of
 from kopt.run_settings import RunSettings
@@ -70,7 +70,7 @@ class Checked:
         return artifact.canonical_json(configuration_of(self.config))
 
 
-def validate(raw: Mapping[str, Any], root: Path) -> Checked:
+def validate(raw: Mapping[str, object], root: Path) -> Checked:
     """Check everything that can be checked without running anything.
 
     Raises:
@@ -86,7 +86,7 @@ def validate(raw: Mapping[str, Any], root: Path) -> Checked:
     return checked
 
 
-def load_settings(raw: Mapping[str, Any], root: Path) -> Config:
+def load_settings(raw: Mapping[str, object], root: Path) -> Config:
     """Load settings, and check that the strategy that they name accepts them.
 
     Raises:

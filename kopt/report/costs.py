@@ -5,25 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from kopt.model.cost import Cost, total
+from kopt.model.cost import Cost, LabelledCost, total
 
 PURPOSES = ("propose", "repair", "diagnose", "classify", "reflect", "other")
 """Purposes of a request, in the order of a round."""
 
 Group = TypeVar("Group", int, str, tuple[int, int])
-
-
-class LabelledCost(Cost):
-    """Cost of the requests with one label."""
-
-    label: str
-    """`r1a0s3`: slot 3 of round 1; `r1d0`, `r1c0`: diagnosis of a parent, classification of a kernel; `r1reflect`."""
-    model: str
-    round: int
-    purpose: str
-    """Purpose of the requests, one of `PURPOSES`."""
-    slot: int | None = None
-    """Slot of a proposal or repair; None for requests that the slots share."""
 
 
 def grouped(costs: Iterable[LabelledCost], key: Callable[[LabelledCost], Group]) -> dict[Group, Cost]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from kopt.model.base import Value
+from kopt.model.cost import LabelledCost
 from kopt.model.trial import RoundSummary, SelectionRow, Trial
-from kopt.report.costs import LabelledCost
 
 
 class Comparison(Value):

@@ -18,7 +18,7 @@ from kopt.model.cost import total
 from kopt.report import costs, curve, lineage, numbers, tables
 from kopt.report.diff import diff
 from kopt.report.record import RunRecord
-from kopt.report.terminal import STOPPED
+from kopt.report.round_line import STOPPED
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from kopt.artifact import read_tables, read_values
 from kopt.jobs.briefing import Briefing
-from kopt.report.costs import LabelledCost
+from kopt.model.cost import LabelledCost
 from kopt.report.record import Agreed, Lessons
 from kopt.run.value import ModelSummary
 from kopt.techniques.agreement import Agreement

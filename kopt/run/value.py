@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kopt.config import Config
+from kopt.model.cost import LabelledCost
 from kopt.model.device import Device
 from kopt.model.outcome import Outcome
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.trial import RoundSummary, Trial
-from kopt.report.costs import LabelledCost
 from kopt.report.record import Agreed, Lessons
 from kopt.report.trials import assemble_trials
 from kopt.run.tables import Round

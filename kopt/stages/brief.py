@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 
-from kopt.config import Asking
 from kopt.estimate.eager import eager_ms
 from kopt.jobs.asker import Asker
 from kopt.jobs.briefing import Briefing
 from kopt.jobs.builds import built_named, toolchain
 from kopt.jobs.kernels import kernel_named
 from kopt.llm.json_reply import NotRead, value_of
+from kopt.model.asking import Asking
 from kopt.model.base import Value
 from kopt.model.device import Device
 from kopt.model.kernel import Candidate

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from kopt.backends.backend import Classifier
-from kopt.config import Asking
+from kopt.model.asking import Asking
 from kopt.model.base import Value
 from kopt.model.technique import TechniqueVector
 from kopt.model.trial import RankRow, TechniqueRow

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kopt.backends.backend import Diagnoser
-from kopt.config import Asking
+from kopt.model.asking import Asking
 from kopt.model.base import Value
 from kopt.model.diagnosis import Diagnosis
 from kopt.model.trial import SelectionRow

@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 
 from kopt import artifact
 from kopt.artifact import write_text
-from kopt.config import ECHO, NOBODY, REWRITER
 from kopt.errors import StoreError
 from kopt.jobs.kernels import kernel_source, put_kernel
 from kopt.jobs.keys import BuildKey, ProposalKey
@@ -24,6 +23,7 @@ from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis, Direction
 from kopt.model.kernel import Candidate, ProposalStatus, Slot
 from kopt.model.problem import ProblemFacts
+from kopt.model.proposers import ECHO, NOBODY, REWRITER
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
 from kopt.provenance import code_digest
 from kopt.rewrite.propose import Rewrite, propose, repair

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kopt.config import Asking
+from kopt.model.asking import Asking
 from kopt.model.base import Value
 
 

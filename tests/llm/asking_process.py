@@ -11,10 +11,10 @@ from pathlib import Path
 
 from llm_servers import PROTOCOLS, request_to, table_for
 
-from kopt.config import CallOptions
 from kopt.llm.ask import ask
 from kopt.llm.client import Clients
 from kopt.llm.ledger import Ledger
+from kopt.model.asking import CallOptions
 from kopt.store import Store
 
 COUNT = 240

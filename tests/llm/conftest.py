@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from llm_servers import FaultServer
 
-from kopt.config import CallOptions
 from kopt.llm.ledger import Ledger
+from kopt.model.asking import CallOptions
 from kopt.store import Store
 
 

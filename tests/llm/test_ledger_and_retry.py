@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from llm_servers import PRICE, request_to, table_for
 
-from kopt.config import CallOptions
 from kopt.llm.ask import ask, replies_of
 from kopt.llm.faults import fault_of, status_fault
 from kopt.llm.ledger import Budget, Ledger
@@ -19,6 +18,7 @@ from kopt.llm.provider import Arrival, HttpError
 from kopt.llm.reply import Answered, NoReplyReason, Usage
 from kopt.llm.request import key_of
 from kopt.llm.retry import retry_after, wait_seconds
+from kopt.model.asking import CallOptions
 from kopt.model.cost import Cost
 
 TABLE = table_for(9)

@@ -8,12 +8,12 @@ import pytest
 from llm_servers import PROTOCOLS, request_to, table_for
 
 from kopt import artifact
-from kopt.config import CallOptions
 from kopt.llm.ask import ask
 from kopt.llm.client import Clients, scrub
 from kopt.llm.doctor import check_online
 from kopt.llm.exchange import exchange
 from kopt.llm.reply import NoReplyReason
+from kopt.model.asking import CallOptions
 
 PLANTED = "plantedsecret0123456789"
 SHAPED = "sk-ant-api03-abcdefghijklmnop"

@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kopt.model.build import Phase
-from kopt.model.cost import total
-from kopt.report.costs import LabelledCost, by_model, by_round, by_round_and_purpose, by_slot
+from kopt.model.cost import LabelledCost, total
+from kopt.report.costs import by_model, by_round, by_round_and_purpose, by_slot
 from kopt.report.curve import curve, ticks
 from kopt.report.diff import diff
 from kopt.report.lineage import chain, graph

@@ -1,7 +1,8 @@
 from kopt.model.trial import StopReason
 from kopt.report.numbers import milliseconds, percent, printable
 from kopt.report.record import FinalFigures
-from kopt.report.terminal import STOPPED, final_lines, round_line
+from kopt.report.round_line import STOPPED, round_line
+from kopt.report.terminal import final_lines
 from tests.report.made_up_run import made_up_tables
 
 SUMMARY = made_up_tables(rounds=1).summaries[1].model_copy(

@@ -11,12 +11,13 @@ from llm_servers import FaultServer, request_to, table_for
 from kopt import cli
 from kopt.commands.pack import pack_run
 from kopt.commands.parts.run_cost import run_cost
-from kopt.config import CallOptions, Config
+from kopt.config import Config
 from kopt.jobs.asker import Asker
 from kopt.llm.ask import ask, replies_of
 from kopt.llm.ledger import Ledger
 from kopt.llm.pack import unpack
 from kopt.llm.request import key_of
+from kopt.model.asking import CallOptions
 from kopt.run_settings import RunSettings
 from kopt.store import Store
 

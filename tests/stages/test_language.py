@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prompt_values import DEVICE, FACTS, PROBLEM, SOURCE
 
-from kopt.config import REWRITER, Config
+from kopt.config import Config
 from kopt.errors import NoReply
 from kopt.jobs.asker import Asker, unanswered_lines
 from kopt.jobs.briefing import Briefing
@@ -21,6 +21,7 @@ from kopt.model.build import Build, Built
 from kopt.model.device import Toolchain
 from kopt.model.diagnosis import Diagnosis, Direction
 from kopt.model.kernel import Kernel, ProposalStatus, Slot
+from kopt.model.proposers import REWRITER
 from kopt.model.technique import Technique, TechniqueVector
 from kopt.model.trial import RankRow, SelectionRow
 from kopt.prompts.context import Memory, Parent, ParentTimes, PromptContext, Share
@@ -225,7 +226,7 @@ TAXONOMY = tuple(
 @pytest.fixture
 def row(store, parent):
     tools = Toolchain(torch="2", triton="3", arch=90)
-    key = BuildKey(kernel=parent, entry="kernel_function", problem="p", device="d", toolchain=tools)
+    key = BuildKey(kernel=parent, entry="kernel_function", problem="p", device="d", toolchain=tools, screen="s")
     store.shelf(Build).put(key, Built(fingerprint="f", workloads=()))
     return RankRow(
         position=0, kernel=parent, fingerprint="f", origin="r0a0s0", model="seed", time_ms=1.0, estimated=True,

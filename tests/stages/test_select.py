@@ -4,7 +4,7 @@ import pytest
 
 from kopt.model.kernel import Candidate, ProposalStatus
 from kopt.model.trial import RankRow, RoundSummary, StopReason
-from kopt.report.terminal import round_line
+from kopt.report.round_line import round_line
 from kopt.run.tables import RoundTables
 from kopt.stages.select import SelectSettings, summarise
 

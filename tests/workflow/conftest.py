@@ -31,8 +31,8 @@ class Project:
         return [*snakemake, "--config", *config]
 
     def environment(self) -> dict[str, str]:
-        paths = [str(self.folder), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-        return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+        """The environment as a user has it: nothing in it says that this copy of kopt is to be run."""
+        return dict(os.environ)
 
     def run(self, *config: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -16,9 +16,9 @@ from kopt.artifact import read_table, read_tables, read_value
 from kopt.commands.parts.run_cost import run_cost
 from kopt.jobs.briefing import Briefing
 from kopt.llm.ledger import Ledger
+from kopt.model.cost import LabelledCost
 from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate, ProposalStatus
-from kopt.report.costs import LabelledCost
 from kopt.techniques.agreement import Agreement
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("language")]

@@ -35,17 +35,28 @@ def copy(source: Path, target: Path, *, keep_dates: bool) -> None:
             time.sleep(0.002)  # so that inputs become newer than outputs, as in a copy over a network
 
 
+def output_of(command: list[str], folder: Path) -> str:
+    """Run a command that must succeed, in the environment of a user who has not been told where kopt lies."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, text=True, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
 @pytest.mark.parametrize("keep_dates", [True, False], ids=["dates", "no-dates"])
 def test_a_moved_run_has_nothing_to_do(tmp_path, finished, other_environment, keep_dates):
     moved = tmp_path / "moved"
     copy(finished.folder, moved, keep_dates=keep_dates)
-    done = subprocess.run(
-        [other_environment, "-m", "snakemake", "--cores", "2", "--dry-run", "--config", *finished.DRY],
-        cwd=moved, env=os.environ | {"PYTHONPATH": str(moved)}, text=True, check=False,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    assert "Nothing to be done" in done.stdout
+    snakemake = [str(other_environment), "-m", "snakemake", "--cores", "2"]
+    assert "Nothing to be done" in output_of([*snakemake, "--dry-run", "--config", *finished.DRY], moved)
+    edit = moved / "kopt" / "exports" / "best.py"
+    edit.write_text(edit.read_text().replace("write_text(path, ", 'write_text(path, "# moved\\n" + '))
+    output_of([*snakemake, "--config", *finished.DRY], moved)
+    assert (moved / "results/t/best_kernel.py").read_text().startswith("# moved\n"), (
+        "another kopt than the moved one ran"
+    )
 
 
 def test_a_checkout_elsewhere_has_nothing_to_do_in_the_folder_of_the_run(new_project, tmp_path):
@@ -57,12 +68,7 @@ def test_a_checkout_elsewhere_has_nothing_to_do_in_the_folder_of_the_run(new_pro
 
     def snakemake(folder: Path, *options: str) -> str:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(folder / "Snakefile"), "--cores", "2"]
-        done = subprocess.run(
-            [*command, *options, "--config", *checkout.DRY], cwd=runs, text=True, check=False,
-            env=os.environ | {"PYTHONPATH": str(folder)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout
-        return done.stdout
+        return output_of([*command, *options, "--config", *checkout.DRY], runs)
 
     snakemake(checkout.folder)
     checkout.folder.rename(tmp_path / "second")

@@ -54,9 +54,9 @@ def run(script):
     `-P` keeps the folder of the scripts off `sys.path`, where scripts would shadow modules of the same name.
     """
     return (
+        'PYTHONPATH="${{KOPT_HOME:-.}}${{PYTHONPATH:+:$PYTHONPATH}}" '
         '"${{KOPT_PYTHON:-python}}" -P "${{KOPT_HOME:-.}}"/workflow/scripts/'
-        f"{script}.py {{params.words}} settings={{params.settings:q}} threads={{threads}} "
-        f"store={CONFIG.store} run={RUN} log={{log}}"
+        f"{script}.py {{params.words}} settings={{params.settings:q}} threads={{threads}} log={{log}}"
     )
 
 
@@ -86,7 +86,8 @@ def words(**others):
     """
 
     def of(wildcards, input, output):
-        rest = {name: value for name, value in wildcards.items() if name not in others}
+        rest = {"store": CONFIG.store, "run": RUN}
+        rest |= {name: value for name, value in wildcards.items() if name not in others}
         for name, value in others.items():
             rest[name] = value(wildcards) if callable(value) else value
         return command_words(

@@ -5,11 +5,11 @@ import yaml
 from kopt.artifact import write_table, write_text, write_value
 from kopt.backends.backend import load_backend
 from kopt.jobs.command import Job, run
+from kopt.model.cost import LabelledCost
 from kopt.model.device import Device
 from kopt.model.kernel import Candidate
 from kopt.model.trial import BuildRow, EvaluationRow
 from kopt.problem.folder import load
-from kopt.report.costs import LabelledCost
 from kopt.stages.problem import ProblemSettings
 
 

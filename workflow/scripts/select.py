@@ -4,7 +4,7 @@ from kopt.artifact import read_table, read_tables, read_values, write_table, wri
 from kopt.jobs.command import Job, run
 from kopt.model.kernel import Candidate
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
-from kopt.report.terminal import round_line
+from kopt.report.round_line import round_line
 from kopt.run.tables import RoundTables
 from kopt.search.registry import load_strategy
 from kopt.stages.select import SelectSettings, check_seed, select_parents, summarise

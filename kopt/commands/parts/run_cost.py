@@ -7,8 +7,8 @@ from pathlib import Path
 
 from kopt.jobs.ledger_costs import costs_of
 from kopt.model.base import Value
-from kopt.model.cost import Cost, total
-from kopt.report.costs import LabelledCost, by_model, by_round, by_round_and_purpose, by_slot, dollars
+from kopt.model.cost import Cost, LabelledCost, total
+from kopt.report.costs import by_model, by_round, by_round_and_purpose, by_slot, dollars
 from kopt.run.load import load_ledger
 
 COLUMNS = (6, 6, 10, 10, 9, 9, 10)

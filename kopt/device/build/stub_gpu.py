@@ -43,7 +43,7 @@ NAMED_AFTER_USE = {
 """Parts of torch that a candidate may not use, and the words for each in a rejection."""
 
 
-class StubDriver(DriverBase):  # type: ignore[misc]
+class StubDriver(DriverBase):  # type: ignore[misc]  # Triton ships no types
     """A driver of Triton for a device that is only described; the method names are Triton's."""
 
     def __init__(self, device: Device) -> None:

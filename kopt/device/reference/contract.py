@@ -127,7 +127,7 @@ def load_candidate(kernel: Kernel, folder: Path) -> Callable[..., Any]:
     entry = getattr(module, kernel.entry, None)
     if not callable(entry):
         raise Rejected(Phase.ENTRY, f"the module defines no function {kernel.entry}")
-    return entry  # type: ignore[no-any-return]
+    return entry  # type: ignore[no-any-return]  # an attribute of a foreign module
 
 
 def bind_arguments(

@@ -1,0 +1,48 @@
+"""Write the line of a round on the terminal, in the style of a log."""
+
+from __future__ import annotations
+
+from kopt.model.trial import RoundSummary, StopReason
+from kopt.report.numbers import ESTIMATED, printable, ratio, time_text
+
+STOPPED = {
+    StopReason.ROOFLINE: "the best kernel is near the roofline",
+    StopReason.BUDGET: "the budget for language models is spent",
+    StopReason.NO_IMPROVEMENT: "no improvement for the allowed number of rounds",
+}
+"""Explains why a search ended."""
+
+
+def round_line(summary: RoundSummary) -> str:
+    """Sum up a round on one line.
+
+    `R1: 64/90 ok (88 built, 71 unique), PTX dedup 66→66, clusters=14, 15 newly classified, best 1.8753 ms estimated
+    (claude-opus-4.6), 1.10x seed estimated`.  `ok` counts the slots with a new and correct kernel.
+    """
+    head = f"R{summary.round}"
+    if summary.round == 0:
+        return f"{head}: seed {time_text(summary.seed_ms, summary.estimated)}"
+    if summary.slots == 0:
+        return f"{head}: nothing asked, the search has stopped{_why(summary)}"
+    parts = [
+        f"{summary.correct}/{summary.slots} ok ({summary.built} built, {summary.unique} unique)",
+        f"PTX dedup {summary.pool_before_dedup}→{summary.pool}",
+    ]
+    if summary.clusters:
+        parts += [f"clusters={summary.clusters}", f"{summary.classified} newly classified"]
+    parts += [_best(summary), f"{ratio(summary.seed_ms / summary.best_ms)} seed{label(summary.estimated)}"]
+    end = f"; the search stops{_why(summary)}" if summary.stopped else ""
+    return f"{head}: {', '.join(parts)}{end}"
+
+
+def _best(summary: RoundSummary) -> str:
+    return f"best {time_text(summary.best_ms, summary.estimated)} ({printable(summary.best_model)})"
+
+
+def label(estimated: bool) -> str:
+    """Write the label of an estimated figure; nothing for a measured one."""
+    return f" {ESTIMATED}" if estimated else ""
+
+
+def _why(summary: RoundSummary) -> str:
+    return f" ({STOPPED[summary.stopped]})" if summary.stopped else ""
