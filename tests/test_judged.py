@@ -81,3 +81,9 @@ def test_a_table_with_such_a_row_is_refused_in_one_line(tmp_path):
     with pytest.raises(TableError, match=r"wrong row: delete it and run again \(.*passed and has no time\)") as caught:
         artifact.read_table(tmp_path / "t", EvaluationRow)
     assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("ms", [0.0, -1.0, float("inf"), float("nan")])
+def test_no_row_has_an_impossible_time(ms):
+    with pytest.raises(ValidationError, match="impossible time"):
+        EvaluationRow(**PLACE, verdict="passed", time_ms=ms, roofline_share=0.5)
