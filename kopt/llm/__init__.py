@@ -17,6 +17,6 @@ programs answer, `ask.replay` through the store alone, and `pack` carries a run'
 run, `forecast` estimates its cost and `doctor` finds models that cannot be asked.
 
 Who owns what: `providers` alone know protocols and SDKs, `client` alone connections and keys, `ledger` alone money
-spent, `table` prices and limits, `kopt.model.asking.CallOptions` times and tries.  What a prompt says is the business of
-`kopt.prompts`, what a candidate is worth that of the judges.  Replies are text from outside: nothing here runs them.
+spent, `table` prices and limits, `kopt.model.asking.CallOptions` times and tries.  What a prompt says is the business
+of `kopt.prompts`, what a candidate is worth that of the judges.  Replies are text from outside: nothing here runs them.
 """
