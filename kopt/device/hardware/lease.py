@@ -4,6 +4,9 @@
     shared     held during work that is not timed; any number of slot holders may have it at once
     exclusive  held during timing: no other process has `shared` or `exclusive` meanwhile
 
+A job of a search takes one slot of a GPU with a single slot, and so has the GPU alone; `shared` and `exclusive` are for
+processes that share one.
+
 A lock belongs to the open file, so it ends when the last process that inherited the file ends.  A caged contestant
 closes inherited files, so it dies with its parent instead (`kopt.sandbox.cage.die_with_parent`).  Every wait is bounded
 and names what it waits for.
