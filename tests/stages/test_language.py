@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from prompt_values import DEVICE, FACTS, PROBLEM, SOURCE
 
@@ -56,7 +54,7 @@ class Scripted(Asker):
     """Gives its replies in turn and keeps them as a live round would."""
 
     def __init__(self, store, *replies):
-        super().__init__(asking(), TABLE, store, Path("run"))
+        super().__init__(asking(), TABLE, store, store.root.parent / "run")
         self.script, self.requests = list(replies), {}
 
     def ask(self, asked):
@@ -181,14 +179,14 @@ def test_the_rewriters_slots_do_not_depend_on_what_models_reply(store, parent):
 
 
 def test_a_reply_that_is_not_recorded_ends_the_run_by_name(store):
-    asker = Asker(asking(replies="replay"), TABLE, store, Path("run"))
+    asker = Asker(asking(replies="replay"), TABLE, store, store.root.parent / "run")
     request = asker.request("m", Prompt(template="t/1", system="", stable="", text="hello"))
     with pytest.raises(NoReply, match=f"it: no recorded reply to request {request.digest}"):
         asker.ask({"it": request})
 
 
 def test_nothing_asked_needs_nobody(store):
-    assert Asker(asking(replies="replay"), TABLE, store, Path("run")).ask({}) == {}
+    assert Asker(asking(replies="replay"), TABLE, store, store.root.parent / "run").ask({}) == {}
 
 
 def rules_for(kernel):
