@@ -96,8 +96,8 @@ class Config(Documented):
     technique_clustering: TechniqueClustering = TechniqueClustering()
     """Diversity-preserving selection."""
     diagnosis: Literal["auto", "rules", "llm"] = "auto"
-    """What diagnoses a parent: `rules` over profile, roofline and build, or a language model (`llm`); `auto`: a
-    language model where the run has one."""
+    """How to find what limits a parent. `rules`: fixed rules over its profile, roofline share and build; `llm`: ask a
+    language model; `auto`: a language model where the run has one, else rules."""
     diagnosis_model: str | None = None
     """Language model that diagnoses; default: the run's first."""
     reflection: Literal["auto", "none", "llm"] = "auto"
@@ -144,8 +144,8 @@ class Config(Documented):
         "compile",
         "max-autotune",
     )
-    """What the best kernel is compared with (real GPUs only): the reference in eager PyTorch, by `torch.compile`, and
-    by `torch.compile` in mode `max-autotune`."""
+    """Baselines that the best kernel is timed beside (real GPUs only). `eager`: the reference in eager PyTorch;
+    `compile`: under `torch.compile`; `max-autotune`: under `torch.compile(mode="max-autotune")`."""
     chunk_size: int = Field(default=32, ge=1)
     """Most kernels, without duplicates, that one evaluate job judges on a GPU."""
     limits: Limits = Limits()

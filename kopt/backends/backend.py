@@ -83,7 +83,7 @@ class ProfileParents(Protocol):
 
 
 def _measures_nothing(*arguments: object, **named: object) -> NoReturn:
-    raise NotImplementedError("this backend measures nothing")
+    raise NotImplementedError("this backend measures nothing: give its record device, baseline and outcome")
 
 
 @dataclass(frozen=True)

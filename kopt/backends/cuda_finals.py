@@ -9,6 +9,7 @@ from dataclasses import replace
 from kopt import artifact
 from kopt.artifact import text_digest
 from kopt.device.cuda.environment import environment, environments
+from kopt.device.hardware.measured import MeasuredDevice
 from kopt.errors import DeviceError
 from kopt.jobs.accidents import is_accident, is_refused_time
 from kopt.jobs.builds import known_build
@@ -70,28 +71,43 @@ def measure_anew(
     if finals is not None:
         return finals
     with leased(store, wait_s=measure.gpu_wait_seconds) as device:
-        from kopt.device.cuda.finals import FinalsPlan
-        from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, measure_finalists
-
         check_same(device, target.device)
-        plan = FinalsPlan(
-            baselines=tuple(baselines), warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat,
-            processes=processes,
-        )  # fmt: skip
-        jobs = {
-            name: CudaJob(
-                kernel=kernel, problem=target.problem, seed=seed,
-                build=known_build(kernel, target.problem, target.device, store),
-            )
-            for name, kernel in kernels.items()
-        }  # fmt: skip
-        finals = measure_finalists(
-            jobs, ProblemOnDevice(target.facts, device, store), plan=plan, workers=measure.workers_per_gpu,
-            limits=replace(LIMITS, wall_s=options.judge_seconds),
-        )  # fmt: skip
+        finals = _measure(kernels, baselines, target, options, device, seed=seed, processes=processes)
     if any(is_accident(verdict) or is_refused_time(verdict) for verdict in finals.verdicts.values()):
         return finals  # not stored: the machine may be at fault, so a later run measures again
     return shelf.put(key(environment(device.device.name, device.uuid, device.driver)), finals)
+
+
+def _measure(
+    kernels: Mapping[str, Kernel],
+    baselines: Sequence[str],
+    target: ProblemOnTarget,
+    options: JudgeOptions,
+    device: MeasuredDevice,
+    *,
+    seed: int,
+    processes: int,
+) -> Finals:
+    """Verify and time kernels and baselines on the leased device."""
+    from kopt.device.cuda.finals import FinalsPlan
+    from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, measure_finalists
+
+    measure = options.measuring
+    plan = FinalsPlan(
+        baselines=tuple(baselines), warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat,
+        processes=processes,
+    )  # fmt: skip
+    jobs = {
+        name: CudaJob(
+            kernel=kernel, problem=target.problem, seed=seed,
+            build=known_build(kernel, target.problem, target.device, target.store),
+        )
+        for name, kernel in kernels.items()
+    }  # fmt: skip
+    return measure_finalists(
+        jobs, ProblemOnDevice(target.facts, device, target.store), plan=plan, workers=measure.workers_per_gpu,
+        limits=replace(LIMITS, wall_s=options.judge_seconds),
+    )  # fmt: skip
 
 
 def measure_pool(

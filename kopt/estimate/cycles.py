@@ -52,7 +52,7 @@ class Tensor(NamedTuple):
     seconds: float
     """Time on one multiprocessor's tensor cores, nothing else running."""
     instruction: str
-    """Name and shape of the instruction, e.g. `wgmma m64n128k16`; empty when there is none."""
+    """Name and shape of the instruction, e.g. `wgmma m64n128k16`; empty when a product uses none."""
 
 
 class Region(NamedTuple):

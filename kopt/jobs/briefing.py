@@ -7,7 +7,7 @@ from kopt.prompts.context import Memory, Parent, PromptContext
 
 
 class Briefing(Value):
-    """What the prompts after one round may say."""
+    """Everything about the search so far that the prompts written after one round may contain."""
 
     round: int
     context: PromptContext

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Json = Any  # a server may send any JSON; readers raise where the shape is wrong
 Body = dict[str, Json]
 
+NO_BATCHES = "a provider that sets has_batches must define the batch methods of Provider and Connection"
+
 
 class HttpError(Exception):
     """A server answered with an HTTP status that is an error."""
@@ -122,15 +124,15 @@ class Connection(ABC):
 
     async def create_batch(self, lines: Sequence[Body]) -> str:
         """Submit lines of `Provider.batch_line` as one batch, and return the provider's name of the batch."""
-        raise NotImplementedError
+        raise NotImplementedError(NO_BATCHES)
 
     async def has_ended(self, batch: str) -> bool:
         """Return whether a batch has ended; a batch that was cut short may have a part of the replies."""
-        raise NotImplementedError
+        raise NotImplementedError(NO_BATCHES)
 
     def batch_output(self, batch: str) -> AsyncIterator[Json]:
         """Yield the lines of an ended batch's output, for `Provider.read_batch_line`."""
-        raise NotImplementedError
+        raise NotImplementedError(NO_BATCHES)
 
 
 class Provider(ABC):
@@ -173,7 +175,7 @@ class Provider(ABC):
 
     def batch_line(self, digest: str, body: Body) -> Body:
         """Write a request's body as a line of a batch's input, under the request's digest."""
-        raise NotImplementedError
+        raise NotImplementedError(NO_BATCHES)
 
     def read_batch_line(self, line: Json) -> tuple[str, Json]:
         """Return the request's digest and the reply's body of a line of a batch's output.
@@ -182,4 +184,4 @@ class Provider(ABC):
             ValueError: the line reports an error.
             KeyError, TypeError, AttributeError: it is no such line.
         """
-        raise NotImplementedError
+        raise NotImplementedError(NO_BATCHES)

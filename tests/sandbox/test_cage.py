@@ -8,6 +8,15 @@ import pytest
 from kopt.sandbox.cage import Limits, cage_features
 from kopt.sandbox.pool import Returned, run_forked
 
+FEATURES = cage_features()
+needs_landlock = pytest.mark.skipif(
+    not FEATURES["only scratch writable (Landlock)"], reason="this kernel offers no Landlock, so files are not confined"
+)
+needs_network_namespaces = pytest.mark.skipif(
+    not FEATURES["network namespace"],
+    reason="this machine permits no network namespaces: the network is open",
+)
+
 
 def caged(task, limits=Limits(wall_s=20.0)) -> str:  # noqa: B008 - frozen
     ((_, outcome),) = run_forked([lambda _: task().encode()], workers=1, limits=limits)
@@ -35,31 +44,27 @@ def test_only_a_child_that_uses_cuda_sees_gpus(monkeypatch):
     assert caged(lambda: os.environ["CUDA_VISIBLE_DEVICES"], Limits(wall_s=20.0, gpu=True)) == "GPU-1"
 
 
+@needs_landlock
 def test_the_parents_environment_cannot_be_read():
-    if not cage_features()["only scratch writable (Landlock)"]:
-        pytest.skip("no Landlock on this machine")
     parent = os.getpid()
     assert caged(lambda: refused(Path(f"/proc/{parent}/environ").read_bytes)) == "refused"
 
 
+@needs_landlock
 def test_only_scratch_is_writable(tmp_path):
-    if not cage_features()["only scratch writable (Landlock)"]:
-        pytest.skip("no Landlock on this machine")
     assert caged(lambda: refused(lambda: (tmp_path / "file").write_text("x"))) == "refused"
     assert caged(lambda: refused(lambda: Path(tempfile.mkdtemp(), "file").write_text("x"))) == "permitted"
     assert caged(lambda: refused(lambda: Path("/dev/null").write_text("x"))) == "permitted"
     assert not (tmp_path / "file").exists()
 
 
+@needs_landlock
 def test_an_installed_module_cannot_be_changed():
-    if not cage_features()["only scratch writable (Landlock)"]:
-        pytest.skip("no Landlock on this machine")
     assert caged(lambda: refused(lambda: Path(tempfile.__file__).open("a").close())) == "refused"
 
 
+@needs_network_namespaces
 def test_the_network_is_gone():
-    if not cage_features()["network namespace"]:
-        pytest.skip("no network namespaces on this machine")
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = server.getsockname()
         assert caged(lambda: refused(lambda: socket.create_connection(address, timeout=2))) == "refused"

@@ -204,7 +204,7 @@ def _is_right(job: VerifyJob, draw: Draw, run: _Sent) -> bool:
 
 
 def _mutated(job: VerifyJob, case: Case, run: _Sent) -> str:
-    """Name the first input or parameter that was changed against the rules; empty when there is none."""
+    """Name the first input or parameter that the candidate changed and must not change; empty for none."""
     names = [*input_names(case.model, len(case.inputs)), *case.model.state_dict()]
     for name, before, after in zip(names, input_digests(case), [*run.inputs, *[""] * len(names)], strict=False):
         if before != after and name not in job.problem.mutates:

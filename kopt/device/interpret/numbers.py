@@ -104,7 +104,7 @@ LIBDEVICE: dict[str, Callable[..., Array]] = {
 
 
 def libdevice(symbol: str) -> Callable[..., Array] | None:
-    """Return the NumPy function for a symbol of the device library (`__nv_tanhf`); None where there is none."""
+    """Return the NumPy function for a function of libdevice (`__nv_tanhf`); None where NumPy has no such function."""
     name = symbol.removeprefix("__nv_").removeprefix("fast_")
     spellings = [name, name.removesuffix("f"), name.removeprefix("f"), name.removesuffix("f").removesuffix("d")]
     spellings += [spelling.replace("fdivide", "divide") for spelling in spellings]

@@ -94,7 +94,7 @@ _NOTES: dict[Cause, str] = {
 
 
 def find_ncu() -> Path | None:
-    """Find Nsight Compute: on the PATH, in CUDA, or in the newest of its own installations; None if there is none."""
+    """Find the program `ncu`: on the PATH, in the CUDA toolkit, or in the newest Nsight Compute; else None."""
     on_path = shutil.which("ncu")
     if on_path:
         return Path(on_path)

@@ -213,7 +213,7 @@ def _annotations(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _imported(name: str, scope: _Scope) -> str:
-    """Return the fault of importing a dotted name; empty when there is none."""
+    """Explain why a candidate may not import a dotted name; empty when the import is allowed."""
     parts = name.split(".")
     if parts[0] not in scope.allowed:
         return f"imports {parts[0]}: a kernel may import {', '.join(sorted(scope.allowed - {'__future__'}))}"

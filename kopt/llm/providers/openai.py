@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -87,6 +88,7 @@ class OpenAi(Provider):
         """Return the body that asks for a stream."""
         return body | {"stream": True}
 
+    @abstractmethod
     async def fold(self, events: AsyncIterator[Json], arrival: Arrival) -> Body:
         """Fold a stream of events into the body that a call without a stream returns.
 
@@ -94,7 +96,6 @@ class OpenAi(Provider):
             Cut: the stream ended early.
             Failed: the server reports an error.
         """
-        raise NotImplementedError
 
 
 class Responses(OpenAi):
