@@ -1,8 +1,9 @@
 import pytest
 import torch
 
-from kopt.device.reference.contract import bind_arguments, load_candidate, load_reference, make_inputs, make_model
+from kopt.device.reference.contract import bind_arguments, load_candidate
 from kopt.device.reference.rejection import REASON_CHARS, Rejected, bounded, neutral
+from kopt.device.reference.setup import load_reference, make_inputs, make_model
 from kopt.errors import ProblemError
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel

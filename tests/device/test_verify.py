@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt.device.reference.calibration import calibrate
-from kopt.device.reference.compare import Contract, Described, ExpectedOutput, compare, described, expected_output
+from kopt.device.reference.compare import compare
 from kopt.device.reference.distributions import Case, Draw, make_case, plan
+from kopt.device.reference.expected_output import ExpectedOutput, expected_output
+from kopt.device.reference.outputs import Contract, Described, described
 from kopt.model.problem import Problem, Tolerance
 from kopt.problem.folder import load, names
 

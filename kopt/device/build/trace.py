@@ -21,8 +21,9 @@ from kopt.device.build.launch_recorder import launches_something, record_launche
 from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
-from kopt.device.reference.contract import bind_arguments, load_candidate, load_reference, make_inputs, make_model
+from kopt.device.reference.contract import bind_arguments, load_candidate
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
+from kopt.device.reference.setup import load_reference, make_inputs, make_model
 from kopt.errors import ProblemError
 from kopt.model.build import Phase, WorkloadBuild
 from kopt.model.device import Device

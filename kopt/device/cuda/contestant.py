@@ -25,8 +25,8 @@ from kopt.device.cuda.capture import CallCapture
 from kopt.device.cuda.ipc import Shared
 from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.sheets import Assignment, Sheet
-from kopt.device.reference import contract
-from kopt.device.reference.compare import Described, described
+from kopt.device.reference import contract, setup
+from kopt.device.reference.outputs import Described, described
 from kopt.device.reference.rejection import Rejected, describe
 from kopt.model.base import Value
 from kopt.model.build import Phase
@@ -195,9 +195,9 @@ def _packed(reply: Reply, capture: CallCapture) -> bytes:
 
 
 def _private_arguments(problem: Problem, sheet: Sheet) -> _PrivateArguments:
-    reference = contract.load_reference(problem, sheet.workload)
+    reference = setup.load_reference(problem, sheet.workload)
     with torch.device("cuda"):
-        model = contract.make_model(reference, problem)
+        model = setup.make_model(reference, problem)
     inputs = tuple(_private(value) if isinstance(value, Shared) else value for value in sheet.inputs)
     return _PrivateArguments(reference, model, inputs)
 

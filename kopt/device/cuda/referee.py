@@ -16,9 +16,10 @@ from kopt.device.cuda import ipc
 from kopt.device.cuda.ipc import Owned, Shared
 from kopt.device.cuda.sheets import Sheet
 from kopt.device.reference.calibration import calibrate
-from kopt.device.reference.compare import Comparison, Contract, eager_output, output_contract
+from kopt.device.reference.compare import Comparison
 from kopt.device.reference.distributions import Case, Draw, make_case, plan
-from kopt.device.reference.expected_outputs import ExpectedOutputs
+from kopt.device.reference.expected_by_rows import ExpectedOutputs
+from kopt.device.reference.outputs import Contract, eager_output, output_contract
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 

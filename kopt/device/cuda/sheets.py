@@ -10,7 +10,7 @@ from typing import Any, NamedTuple  # inputs of a problem may have any type
 import torch
 
 from kopt.device.cuda.ipc import Shared
-from kopt.device.reference import contract
+from kopt.device.reference import setup
 from kopt.device.reference.facts import input_names
 from kopt.model.problem import Problem, Workload
 from kopt.sandbox.service import CHECK_S, PREPARE_S, ServiceProcess
@@ -31,9 +31,9 @@ class Sheet:
 
 def argument_names(problem: Problem, sheet: Sheet) -> list[str]:
     """Name the argument tensors of a draw, in order: input tensors, parameters, buffers."""
-    reference = contract.load_reference(problem, sheet.workload)
+    reference = setup.load_reference(problem, sheet.workload)
     with torch.device("meta"):
-        model = contract.make_model(reference, problem)
+        model = setup.make_model(reference, problem)
     named_inputs = zip(input_names(model, len(sheet.inputs)), sheet.inputs, strict=True)
     names = [name for name, value in named_inputs if isinstance(value, Shared)]
     names += sorted(name for name, _ in model.named_parameters())

@@ -24,7 +24,7 @@ from kopt.device.cuda.ipc import Shared
 from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.replay import Replay, Scratch, Storages, flat_bytes
 from kopt.device.cuda.sheets import Sheet
-from kopt.device.reference import contract
+from kopt.device.reference import setup
 from kopt.errors import DeviceError
 from kopt.model.problem import Problem
 
@@ -287,9 +287,9 @@ class Timer:
 
     def _model(self, input_set: _OpenedInputs) -> torch.nn.Module:
         """Make the reference model on the shared state."""
-        reference = contract.load_reference(self._problem, input_set.sheet.workload)
+        reference = setup.load_reference(self._problem, input_set.sheet.workload)
         with torch.device("cuda"):
-            model = contract.make_model(reference, self._problem)
+            model = setup.make_model(reference, self._problem)
         _put_state(model, input_set.state)
         return model
 

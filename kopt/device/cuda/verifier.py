@@ -13,8 +13,8 @@ from kopt.device.cuda.contestant import ContestOptions, DrawReport, contest, rea
 from kopt.device.cuda.judge_processes import JudgeProcesses
 from kopt.device.cuda.sheets import Slot, Slots, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Recorded, VerificationOutcome, failure, mutation
-from kopt.device.reference.compare import Contract
 from kopt.device.reference.distributions import Draw, derive_seed, plan
+from kopt.device.reference.outputs import Contract
 from kopt.device.reference.rejection import no_launch_reason
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase

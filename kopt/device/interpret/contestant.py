@@ -21,8 +21,8 @@ from kopt.device.interpret.guard import NoComputing
 from kopt.device.interpret.interpreted_call import InterpretedCall
 from kopt.device.interpret.session import Session
 from kopt.device.reference import contract
-from kopt.device.reference.compare import Described, described
 from kopt.device.reference.distributions import Case, Draw, derive_seed, make_case, plan
+from kopt.device.reference.outputs import Described, described
 from kopt.device.reference.rejection import Rejected, describe
 from kopt.model.base import Value
 from kopt.model.build import Phase

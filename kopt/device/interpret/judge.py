@@ -29,9 +29,11 @@ import torch
 from kopt.artifact import digest
 from kopt.device.interpret.contestant import Reply, VerifyJob, contest, input_digests, verdict_draws
 from kopt.device.reference.calibration import calibrate
-from kopt.device.reference.compare import Contract, Described, compare, expected_output
+from kopt.device.reference.compare import compare
 from kopt.device.reference.distributions import Case, Draw, make_case
+from kopt.device.reference.expected_output import expected_output
 from kopt.device.reference.facts import input_names
+from kopt.device.reference.outputs import Contract, Described
 from kopt.device.reference.rejection import Rejected, bounded, no_launch_reason, right_ghost_reason
 from kopt.errors import DeviceError, ProblemError
 from kopt.model.build import Phase

@@ -20,7 +20,7 @@ import torch
 from torch.cuda import profiler
 
 from kopt.device.ncu.count import ProfileJob
-from kopt.device.reference import contract
+from kopt.device.reference import contract, setup
 from kopt.sandbox import cage, landlock
 
 WARM_UP_CALLS = 2
@@ -50,10 +50,10 @@ def main(job_file: str) -> None:
 
 def _prepared_call(job: ProfileJob, folder: Path) -> Callable[[], Any]:
     """Make the inputs, confine this process, import the candidate, and return a call of its entry point."""
-    reference = contract.load_reference(job.problem, job.workload)
+    reference = setup.load_reference(job.problem, job.workload)
     with torch.device("cuda"), torch.no_grad():
-        model = contract.make_model(reference, job.problem, seed=job.seed)
-        inputs = contract.make_inputs(reference, job.problem, seed=job.seed)
+        model = setup.make_model(reference, job.problem, seed=job.seed)
+        inputs = setup.make_inputs(reference, job.problem, seed=job.seed)
     torch.cuda.synchronize()
     _confine(folder)
     entry = contract.load_candidate(job.kernel, folder)

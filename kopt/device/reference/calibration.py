@@ -12,9 +12,11 @@ from functools import partial
 
 import torch
 
-from kopt.device.reference.compare import ExpectedOutput, compare, expected_output, in_dtype
+from kopt.device.reference.compare import compare
 from kopt.device.reference.distributions import Case, Draw, make_case, plan
+from kopt.device.reference.expected_output import ExpectedOutput, expected_output
 from kopt.device.reference.facts import input_names
+from kopt.device.reference.tolerance import in_dtype
 from kopt.model.base import Value
 from kopt.model.problem import Problem, Workload
 

@@ -1,9 +1,6 @@
-"""Set up a problem and call an entry point: the one contract for all code that does so.
+"""Call an entry point: the one contract for all code that does so.
 
-Tracing, interpretation, verification, timing and profiling all use this module, so that they cannot differ in dtype,
-shapes, arguments or seeds.  Tensors are made on torch's current default device (`with torch.device("cuda")`), and under
-whatever mode is active (`FakeTensorMode` in the CPU stage).  `Any`: inputs, outputs and entry points are of whatever
-type problem and candidate choose.
+`Any`: inputs, outputs and entry points are of whatever type problem and candidate choose.
 
 An entry point receives `get_inputs()` positionally.  Each further parameter of its signature is passed by keyword when
 its name is found, in this order, among
@@ -18,7 +15,6 @@ is set while the entry point runs: it says itself where its tensors go.
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import inspect
 import sys
@@ -31,17 +27,11 @@ from typing import Any
 import torch
 
 from kopt.device.reference.rejection import SOURCE_NAME, Rejected, describe
-from kopt.errors import ProblemError
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
-from kopt.model.problem import Problem, Workload
 
-REFERENCE_MODULE = "kopt_reference"
 CANDIDATE_MODULE = "kopt_candidate"
 """Module name of every candidate; the same for all, since module names can reach the compiled code."""
-
-REQUIRED = ("Model", "get_inputs", "get_init_inputs")
-"""Names that a problem's reference must define."""
 
 
 @dataclass(frozen=True)
@@ -54,54 +44,6 @@ class Arguments:
     def call(self, function: Callable[..., Any]) -> Any:
         """Call a function with these arguments."""
         return function(*self.positional, **self.named)
-
-
-def load_reference(problem: Problem, workload: Workload) -> ModuleType:
-    """Execute the reference's source with the workload's constants in place of the module's own.
-
-    A constant is replaced right where it is assigned, so that constants derived from it change too.
-
-    Raises:
-        ProblemError: the source is not Python, raises, lacks a required name, or has no such constant.
-    """
-    tree = _parsed(problem)
-    missing = sorted(set(workload.constants) - {name for statement in tree.body for name in _assigned(statement)})
-    if missing:
-        raise ProblemError(
-            f"{problem.name}: workload {workload.name} overrides {missing[0]}, not a constant of problem.py"
-        )
-    module = ModuleType(REFERENCE_MODULE)
-    try:
-        exec(compile(_overridden(tree, workload.constants), f"{problem.name}/problem.py", "exec"), module.__dict__)
-    except Exception as error:
-        raise ProblemError(f"{problem.name}/problem.py raises {type(error).__name__}: {error}") from error
-    for name in REQUIRED:
-        if not callable(getattr(module, name, None)):
-            raise ProblemError(f"{problem.name}/problem.py does not define {name}")
-    return module
-
-
-def make_model(reference: ModuleType, problem: Problem, seed: int = 0) -> torch.nn.Module:
-    """Return `Model(*get_init_inputs())` in the problem's dtype, in evaluation mode, with weights drawn from `seed`."""
-    torch.manual_seed(seed)
-    model = reference.Model(*reference.get_init_inputs())
-    assert isinstance(model, torch.nn.Module)
-    _convert(model, torch_dtype(problem))
-    return model.eval()
-
-
-def make_inputs(reference: ModuleType, problem: Problem, seed: int | None = None) -> tuple[Any, ...]:
-    """Return `get_inputs()` with floating-point tensors in the problem's dtype, drawn from `seed` if it is given."""
-    if seed is not None:
-        torch.manual_seed(seed)
-    return tuple(_cast(value, torch_dtype(problem)) for value in reference.get_inputs())
-
-
-def torch_dtype(problem: Problem) -> torch.dtype:
-    """Return the problem's dtype as torch names it."""
-    dtype = getattr(torch, problem.dtype.value)
-    assert isinstance(dtype, torch.dtype)
-    return dtype
 
 
 def load_candidate(kernel: Kernel, folder: Path) -> Callable[..., Any]:
@@ -170,54 +112,3 @@ def _model_values(model: torch.nn.Module) -> dict[str, Any]:
         public = {n: v for n, v in vars(module).items() if not n.startswith("_") and n != "training"}
         values |= {f"{prefix}.{name}" if prefix else name: value for name, value in public.items()}
     return values | dict(model.named_buffers()) | dict(model.named_parameters())
-
-
-def _convert(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Cast parameters and buffers in place; a parameter that two modules share stays shared.
-
-    `Module.to` does not work on fake tensors.
-    """
-    casts: dict[int, torch.nn.Parameter] = {}
-    for module in model.modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                cast = torch.nn.Parameter(_cast(parameter.detach(), dtype), requires_grad=False)
-                module._parameters[name] = casts.setdefault(id(parameter), cast)
-        for name, buffer in module._buffers.items():
-            module._buffers[name] = _cast(buffer, dtype)
-
-
-def _cast(value: Any, dtype: torch.dtype) -> Any:
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
-        return value.to(dtype)
-    return value
-
-
-def _parsed(problem: Problem) -> ast.Module:
-    try:
-        return ast.parse(problem.reference)
-    except SyntaxError as error:
-        raise ProblemError(f"{problem.name}/problem.py, line {error.lineno}: {error.msg}") from error
-
-
-def _assigned(statement: ast.stmt) -> list[str]:
-    """Return the names that a top-level assignment binds."""
-    if isinstance(statement, ast.Assign):
-        targets = statement.targets
-    elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
-        targets = [statement.target]
-    else:
-        return []
-    return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
-
-
-def _overridden(tree: ast.Module, constants: Mapping[str, int]) -> ast.Module:
-    """Return the module with `NAME = value` added after each assignment of an overridden name."""
-    body: list[ast.stmt] = []
-    for statement in tree.body:
-        body.append(statement)
-        for name in _assigned(statement):
-            if name in constants:
-                override = ast.parse(f"{name} = {constants[name]!r}").body[0]
-                body.append(ast.copy_location(override, statement))
-    return ast.fix_missing_locations(ast.Module(body=body, type_ignores=[]))

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from kopt.device.reference import contract
+from kopt.device.reference import setup
 from kopt.model.problem import Problem, Workload
 
 SPAN = 6.0
@@ -81,10 +81,10 @@ def make_case(problem: Problem, draw: Draw) -> Case:
     Raises:
         ProblemError: the reference cannot be set up.
     """
-    reference = contract.load_reference(problem, draw.workload)
-    model = contract.make_model(reference, problem, seed=draw.seed)
+    reference = setup.load_reference(problem, draw.workload)
+    model = setup.make_model(reference, problem, seed=draw.seed)
     _draw_parameters(model)
-    original = contract.make_inputs(reference, problem, seed=derive_seed(draw.seed, "inputs"))
+    original = setup.make_inputs(reference, problem, seed=derive_seed(draw.seed, "inputs"))
     fill = DISTRIBUTIONS[draw.distribution]
     floating = [index for index, value in enumerate(original) if _is_floating(value)]
     inputs = tuple(

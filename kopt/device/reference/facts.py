@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves
 
-from kopt.device.reference import contract
+from kopt.device.reference import setup
 from kopt.device.reference.dispatch import DispatchMode
 from kopt.errors import ProblemError
 from kopt.model.problem import EagerOp, Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts
@@ -47,11 +47,11 @@ def workload_facts(problem: Problem, workload: Workload) -> WorkloadFacts:
     Raises:
         ProblemError: as for `problem_facts`.
     """
-    reference = contract.load_reference(problem, workload)
+    reference = setup.load_reference(problem, workload)
     try:
         with torch.device("meta"):
-            model = contract.make_model(reference, problem)
-            inputs = contract.make_inputs(reference, problem)
+            model = setup.make_model(reference, problem)
+            inputs = setup.make_inputs(reference, problem)
             with EagerOps() as eager:
                 output = model(*inputs)
     except Exception as error:

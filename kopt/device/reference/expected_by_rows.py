@@ -13,8 +13,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from kopt.device.reference.compare import Comparison, ExpectedOutput, compare, eager_output, expected_output, in_dtype
+from kopt.device.reference.compare import Comparison, compare
 from kopt.device.reference.distributions import Case, Draw, derive_seed, make_case
+from kopt.device.reference.expected_output import ExpectedOutput, expected_output
+from kopt.device.reference.outputs import eager_output
+from kopt.device.reference.tolerance import in_dtype
 from kopt.model.problem import Problem
 from kopt.model.verdict import Check
 
