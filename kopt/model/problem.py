@@ -17,6 +17,31 @@ class Dtype(StrEnum):
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
     FLOAT32 = "float32"
+    FLOAT64 = "float64"
+
+
+class Layout(StrEnum):
+    """Strides that an output must have."""
+
+    REFERENCE = "reference"
+    """Those of the reference's output."""
+    ANY = "any"
+    """Whatever the candidate chooses."""
+
+
+class Keep(StrEnum):
+    """What draws leave as `get_inputs` made it."""
+
+    AS_GIVEN = "as_given"
+    """Every value: only the seed of `get_inputs` changes."""
+
+
+class InputRule(Value):
+    """Values that draws may give to one input."""
+
+    keep: Keep | None = None
+    range: tuple[float, float] | None = None
+    """Smallest and largest value, both included."""
 
 
 class Workload(Value):
@@ -32,6 +57,15 @@ class Tolerance(Value):
 
     absolute: float = Field(ge=0, allow_inf_nan=False)
     relative: float = Field(ge=0, allow_inf_nan=False)
+    matched: float = Field(default=1.0, gt=0, le=1)
+    """Share of the elements of an output that must be within the tolerance, for low-bit problems."""
+
+
+class Floor(Value):
+    """The least that any right program must move and compute, as a problem declares it."""
+
+    bytes: int = Field(default=0, ge=0)
+    flops: int = Field(default=0, ge=0)
 
 
 class Problem(Value):
@@ -52,7 +86,13 @@ class Problem(Value):
     tolerance: Tolerance | None = None
     """Declared tolerance; None to calibrate it from the eager model's own error."""
     mutates: tuple[str, ...] = ()
-    """Names of inputs that a candidate may write to."""
+    """Names of inputs that the reference changes; what a candidate leaves in them is compared."""
+    inputs: dict[str, InputRule] = Field(default_factory=dict)
+    """Declared rules for the draws of inputs, by name; inputs without a rule keep the structure that is seen in them."""
+    layout: Layout = Layout.REFERENCE
+    """Strides that an output must have."""
+    floor: dict[str, Floor] = Field(default_factory=dict)
+    """Declared floors by name of a main workload, where the derived one is too high."""
 
 
 class TensorSpec(Value):

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from kopt.errors import ProblemError, nearest
 from kopt.model.base import Value
 from kopt.model.kernel import Kernel
-from kopt.model.problem import Dtype, Problem, Tolerance, Workload
+from kopt.model.problem import Dtype, Floor, InputRule, Keep, Layout, Problem, Tolerance, Workload
 from kopt.problem.format import Format
 
 REFERENCE, SEED, DECLARATION = FILES = "problem.py", "kernel.py", "problem.yaml"
@@ -48,7 +48,13 @@ class Declaration(Value):
     tolerance: Tolerance | None = None
     """Largest accepted error of an element; calibrated from the eager model when not given."""
     mutates: tuple[str, ...] = ()
-    """Names of inputs that a candidate may write to."""
+    """Names of inputs that the reference changes in place; detected when not given."""
+    inputs: dict[str, InputRule | Keep] = Field(default_factory=dict)
+    """Rules for the draws of inputs: `mask: as_given`, `p: {range: [0, 1]}`."""
+    layout: Layout = Layout.REFERENCE
+    """`any` for outputs whose strides do not matter."""
+    floor: dict[str, Floor] = Field(default_factory=dict)
+    """Floors by name of a main workload, where the derived one is too high."""
 
 
 def files(folder: Path) -> tuple[Path, ...]:
@@ -85,11 +91,18 @@ def read(folder: Path) -> Problem:
         small=_workloads(workloads.small),
         tolerance=declaration.tolerance,
         mutates=declaration.mutates,
+        inputs={name: _rule(rule) for name, rule in declaration.inputs.items()},
+        layout=declaration.layout,
+        floor=declaration.floor,
     )
 
 
 def _workloads(declared: dict[str, Overrides]) -> tuple[Workload, ...]:
     return tuple(Workload(name=name, constants=constants) for name, constants in declared.items())
+
+
+def _rule(declared: InputRule | Keep) -> InputRule:
+    return InputRule(keep=declared) if isinstance(declared, Keep) else declared
 
 
 def _text(folder: Path, name: str) -> str:
