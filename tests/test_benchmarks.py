@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = {"cosmetic_variants", "semantic_variants", "kernel_parts"}
-"""Modules that the benchmark of fingerprints imports."""
+DATA = {"cosmetic_variants", "semantic_variants", "kernel_parts", "verdict_cases"}
+"""Modules that benchmarks import."""
 COMMANDS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in DATA)
 
 
