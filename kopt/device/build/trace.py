@@ -7,10 +7,10 @@ and the candidate choose.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from kopt.device.build.launch_recorder import launches_something, record_launche
 from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
-from kopt.device.reference.contract import bind_arguments, load_candidate
+from kopt.device.reference.contract import argument_tensors, bind_arguments, load_candidate
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
 from kopt.errors import ProblemError
@@ -54,8 +54,9 @@ class Traced:
 
 
 def trace(
-    kernel: Kernel, problem: Problem, device: Device, folder: Path, announce: Callable[[str], None]
-) -> list[Traced]:
+    kernel: Kernel, problem: Problem, device: Device, folder: Path, announce: Callable[[str], None],
+    argument_addresses: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> list[Traced]:  # fmt: skip
     """Trace and compile a candidate on every main workload at its full size.
 
     Args:
@@ -64,6 +65,8 @@ def trace(
         device: the device to compile for.
         folder: the folder of the candidate's file.
         announce: called with the name of each phase that begins.
+        argument_addresses: by workload, addresses of the storages of the tensors that `argument_tensors` lists; made up
+            for a workload that is not named.
 
     Raises:
         Rejected: the candidate fails or breaks a rule.
@@ -71,8 +74,14 @@ def trace(
     """
     log = TraceLog(kernel.language)
     quiet_compiler()
-    with pretend(device, lambda what: log.forbid(f"uses {what}")), FakeTensorMode(allow_non_fake_inputs=True):
+    with (
+        pretend(device, lambda what: log.forbid(f"uses {what}")) as addresses,
+        FakeTensorMode(allow_non_fake_inputs=True),
+    ):
         prepared = [prepare(problem, workload) for workload in problem.main]
+        for one in prepared:
+            if one.workload.name in argument_addresses:
+                addresses.place(argument_tensors(one.inputs, one.model), argument_addresses[one.workload.name])
         announce(Phase.IMPORT)
         entry = load_candidate(kernel, folder)
         announce(Phase.TRACE)
