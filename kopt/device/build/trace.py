@@ -22,6 +22,7 @@ from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
 from kopt.device.reference.contract import argument_tensors, bind_arguments, load_candidate
+from kopt.device.reference.placement import offsets
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
 from kopt.errors import ProblemError
@@ -29,6 +30,10 @@ from kopt.model.build import Phase, WorkloadBuild
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
+
+
+BLOCK, BLOCK_BITS = 1 << 60, 44
+"""Made-up address of the first workload's arguments, and the bits of the distance to the next workload's."""
 
 
 @dataclass(frozen=True)
@@ -79,13 +84,23 @@ def trace(
         FakeTensorMode(allow_non_fake_inputs=True),
     ):
         prepared = [prepare(problem, workload) for workload in problem.main]
-        for one in prepared:
-            if one.workload.name in argument_addresses:
-                addresses.place(argument_tensors(one.inputs, one.model), argument_addresses[one.workload.name])
+        for turn, one in enumerate(prepared):
+            tensors = argument_tensors(one.inputs, one.model)
+            addresses.place(tensors, argument_addresses.get(one.workload.name) or _made_up(tensors, turn))
         announce(Phase.IMPORT)
         entry = load_candidate(kernel, folder)
         announce(Phase.TRACE)
         return [_traced(entry, workload, log, device, folder) for workload in prepared]
+
+
+def _made_up(tensors: Sequence[torch.Tensor], turn: int) -> list[int]:
+    """Make up addresses for the argument tensors of a workload, at the distances that they have on a GPU.
+
+    A storage of several tensors counts once.
+    """
+    block = BLOCK + (turn << BLOCK_BITS)
+    places, _ = offsets([tensor.untyped_storage().nbytes() for tensor in tensors])
+    return [block + place for place in places]
 
 
 def prepare(problem: Problem, workload: Workload) -> Prepared:
