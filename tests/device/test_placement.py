@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from kopt.device.reference.placement import ALIGNMENT, GAP, offsets
 
 
-@given(st.lists(st.integers(0, 1 << 33), max_size=20))
+@given(st.lists(st.integers(0, 1 << 33), min_size=1, max_size=20))
 def test_arguments_lie_aligned_and_apart_in_one_block(sizes):
     places, end = offsets(sizes)
     assert all(place % ALIGNMENT == 0 for place in places)

@@ -31,7 +31,6 @@ from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
 
-
 BLOCK, BLOCK_BITS = 1 << 60, 44
 """Made-up address of the first workload's arguments, and the bits of the distance to the next workload's."""
 
