@@ -89,11 +89,19 @@ def make_inputs(reference: ModuleType, problem: Problem, seed: int | None = None
     """
     if seed is not None:
         torch.manual_seed(seed)
+    dtype = torch_dtype(problem)
+    return tuple(tree_map(lambda value: _cast(value, dtype), value) for value in given_inputs(reference, problem))
+
+
+def given_inputs(reference: ModuleType, problem: Problem) -> list[Any]:
+    """Return the inputs in the dtypes of `get_inputs`, in the order of `Model.forward`.
+
+    Raises:
+        ProblemError: as for `make_inputs`.
+    """
     with _told(problem), anywhere(torch.get_default_device()):
         given = reference.get_inputs()
-        values = _in_order(given, reference) if isinstance(given, Mapping) else _several(given)
-        dtype = torch_dtype(problem)
-        return tuple(tree_map(lambda value: _cast(value, dtype), value) for value in values)
+        return _in_order(given, reference) if isinstance(given, Mapping) else _several(given)
 
 
 @contextmanager
