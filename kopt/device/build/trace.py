@@ -14,14 +14,17 @@ from types import MappingProxyType, ModuleType
 from typing import Any
 
 import torch
+from torch._guards import active_fake_mode
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from kopt.device.build.fake_reference import prepare_fake
 from kopt.device.build.hostops import HostOps
 from kopt.device.build.launch_recorder import launches_something, record_launches
 from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
 from kopt.device.reference.contract import argument_tensors, bind_arguments, load_candidate
+from kopt.device.reference.forward import call
 from kopt.device.reference.placement import offsets
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
@@ -108,15 +111,16 @@ def prepare(problem: Problem, workload: Workload) -> Prepared:
     Raises:
         ProblemError: the reference raises.
     """
-    reference = load_reference(problem, workload)
     try:
-        with torch.device(CUDA), torch.no_grad():
+        if active_fake_mode() is not None:
+            return Prepared(workload, *prepare_fake(problem, workload, CUDA))
+        reference = load_reference(problem, workload)
+        with torch.device(CUDA):
             model = make_model(reference, problem, seed=0)
             inputs = make_inputs(reference, problem, seed=0)
-            return Prepared(workload, reference, model, inputs, model(*inputs))
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise ProblemError(f"{problem.name}/problem.py, workload {workload.name}, raises {what}") from error
+            return Prepared(workload, reference, model, inputs, call(model, inputs))
+    except ProblemError as error:
+        raise ProblemError(f"{problem.name}, workload {workload.name}: {error}") from error
 
 
 def record_call(
