@@ -40,7 +40,7 @@ class Renamed(TorchFunctionMode):
     """Rewrite devices, and where a wider dtype is wanted float32, in the arguments of torch's functions."""
 
     def __init__(self, device: torch.device, wider: torch.dtype | None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
+        super().__init__()
         self._device = device
         self._foreign = {"cuda", "cpu"} if device.type == "meta" else {"cuda"} if device.type == "cpu" else set()
         self._wider = wider
@@ -147,7 +147,7 @@ class _OnCpu(torch.Generator):
     """A generator of the CPU, whatever device it is asked for."""
 
     def __new__(cls, device: object = "cpu") -> _OnCpu:
-        return super().__new__(cls, device="cpu")
+        return super().__new__(cls, device="cpu")  # type: ignore[call-arg]  # torch does not type it
 
 
 def _uncompiled(function: Any = None, *args: Any, **kwargs: Any) -> Any:

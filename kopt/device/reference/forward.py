@@ -77,7 +77,7 @@ def _called(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
             raise
         try:
             _restore(inputs, before)
-            with torch.no_grad(), LackingInFloat32():
+            with torch.no_grad(), LackingInFloat32():  # type: ignore[no-untyped-call]  # torch does not type it
                 return model(*inputs)
         except RuntimeError:
             raise error from None

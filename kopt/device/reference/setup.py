@@ -65,14 +65,11 @@ def make_model(reference: ModuleType, problem: Problem, seed: int = 0) -> torch.
     torch.manual_seed(seed)
     with _told(problem), anywhere(torch.get_default_device()):
         given = reference.get_init_inputs()
-        if isinstance(given, Mapping):
-            model = reference.Model(**given)
-        else:
-            model = reference.Model(*_several(given))
+        model = reference.Model(**given) if isinstance(given, Mapping) else reference.Model(*_several(given))
     if not isinstance(model, torch.nn.Module):
         raise ProblemError(f"{problem.name}/problem.py: Model is a {type(model).__name__}, not a torch.nn.Module")
     model.eval()
-    if any(isinstance(p, torch.nn.parameter.UninitializedTensorMixin) for p in model.parameters()):
+    if any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
         with _told(problem), anywhere(torch.get_default_device()):
             call(model, _several(reference.get_inputs()))  # a lazy module makes its parameters at its first call
     _convert(model, torch_dtype(problem))
