@@ -16,12 +16,18 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 REFERENCE_MODULE = "kopt_reference"
 """Module name of every reference."""
 
-_FROM_HOST = {torch.from_numpy, torch.frombuffer}
-"""Functions that make tensors on the CPU alone."""
+_CONSTANTS = {torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor, torch.arange, torch.linspace}
+"""Functions that make tensors with values known beforehand."""
+
+_HAS_VALUES = 1024
+"""Most elements of such a tensor that keeps its values beside meta tensors: `float(t)`, `[v.item() for v in t]`."""
+
+_IS_CUDA = torch.Tensor.is_cuda.__get__  # type: ignore[attr-defined]  # torch types it as a plain value
 
 _EMPTY = {
     torch.rand: torch.empty,
@@ -56,17 +62,23 @@ class Renamed(TorchFunctionMode):
         if self._foreign:
             if func is torch.Tensor.cuda or func is torch.Tensor.pin_memory:
                 return args[0]
+            if func == _IS_CUDA:
+                return True
             if self._device.type == "meta":
-                if func is torch.Tensor.cpu:
-                    return args[0]
-                if func in _FROM_HOST:
-                    return func(*args, **kwargs).to(self._device)
-                if func in _FILL:
-                    return args[0]
-                func = _EMPTY.get(func, func)
-                kwargs.pop("generator", None)
-                kwargs.pop("pin_memory", None)
+                return self._on_meta(func, args, kwargs)
         return func(*args, **kwargs)
+
+    def _on_meta(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        kwargs.pop("generator", None)
+        kwargs.pop("pin_memory", None)
+        if func is torch.Tensor.cpu or func in _FILL:
+            return args[0]
+        if func in _CONSTANTS:
+            made = func(*args, **kwargs | {"device": "cpu"})
+            return made if made.numel() <= _HAS_VALUES else made.to(self._device)
+        if any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in tree_leaves((args, kwargs))):
+            args, kwargs = tree_map(without_values, (args, kwargs))
+        return _EMPTY.get(func, func)(*args, **kwargs)
 
     def _rewritten(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -108,6 +120,11 @@ def computing_in(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         _wider.reset(token)
+
+
+def without_values(value: Any) -> Any:
+    """Return a tensor as a meta tensor, and any other value as it is."""
+    return value.to("meta") if isinstance(value, torch.Tensor) and not value.is_meta else value
 
 
 def _answers() -> list[tuple[Any, str, Any]]:
