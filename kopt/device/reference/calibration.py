@@ -16,6 +16,7 @@ from kopt.device.reference.compare import compare
 from kopt.device.reference.distributions import Case, Draw, make_case, plan
 from kopt.device.reference.expected_output import ExpectedOutput, expected_output
 from kopt.device.reference.facts import input_names
+from kopt.device.reference.randomness import refuse_random
 from kopt.device.reference.tolerance import in_dtype
 from kopt.model.base import Value
 from kopt.model.problem import Problem, Workload
@@ -83,11 +84,13 @@ def calibrate(problem: Problem, workloads: tuple[Workload, ...], seed: int = 0) 
     """Try every probe on every draw of a plan.
 
     Raises:
-        ProblemError: the reference cannot be run.
+        ProblemError: the reference cannot be run, is random, or keeps state between calls.
     """
-    samples = []
+    samples: list[_Sample] = []
     for draw in plan(workloads, seed, "calibration"):
         case = make_case(problem, draw)
+        if not samples:
+            refuse_random(problem, case)
         samples.append(_Sample(draw, case, expected_output(problem, case)))
     return Calibration(problem=problem.name, probes=tuple(_try(name, make, samples) for name, make in _probes(samples)))
 
