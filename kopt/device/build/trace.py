@@ -17,11 +17,12 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from kopt.device.build.hostops import HostOps
+from kopt.device.build.kernel_sources import load_kernel
 from kopt.device.build.launch_recorder import launches_something, record_launches
 from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
-from kopt.device.reference.contract import bind_arguments, load_candidate
+from kopt.device.reference.contract import bind_arguments
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
 from kopt.errors import ProblemError
@@ -74,7 +75,7 @@ def trace(
     with pretend(device, lambda what: log.forbid(f"uses {what}")), FakeTensorMode(allow_non_fake_inputs=True):
         prepared = [prepare(problem, workload) for workload in problem.main]
         announce(Phase.IMPORT)
-        entry = load_candidate(kernel, folder)
+        entry = load_kernel(kernel, folder)
         announce(Phase.TRACE)
         return [_traced(entry, workload, log, device, folder) for workload in prepared]
 
