@@ -138,7 +138,7 @@ def _keep_sources(sources: KernelSources) -> None:
     def new_source(self: Any, text: str) -> NoReturn:
         _refuse(f"gives {self.__name__} another text")
 
-    def subclassed(cls: Any, **named: Any) -> None:
+    def subclassed(cls: Any, /, **named: Any) -> None:
         if sys._getframe(1).f_code.co_filename == sources.path:
             _refuse(f"defines {cls.__name__}, a class of Triton's functions")
 
