@@ -19,11 +19,12 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from kopt.device.build.fake_reference import prepare_fake
 from kopt.device.build.hostops import HostOps
+from kopt.device.build.kernel_sources import load_kernel
 from kopt.device.build.launch_recorder import launches_something, record_launches
 from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
-from kopt.device.reference.contract import argument_tensors, bind_arguments, load_candidate
+from kopt.device.reference.contract import argument_tensors, bind_arguments
 from kopt.device.reference.forward import call
 from kopt.device.reference.placement import offsets
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
@@ -90,7 +91,7 @@ def trace(
             tensors = argument_tensors(one.inputs, one.model)
             addresses.place(tensors, argument_addresses.get(one.workload.name) or _made_up(tensors, turn))
         announce(Phase.IMPORT)
-        entry = load_candidate(kernel, folder)
+        entry = load_kernel(kernel, folder)
         announce(Phase.TRACE)
         return [_traced(entry, workload, log, device, folder) for workload in prepared]
 

@@ -99,8 +99,10 @@ def contest(job: VerifyJob) -> Task:
         _fill_new_memory()
         report.phase(Phase.IMPORT.value)
         folder = Path.cwd()
+        from kopt.device.build.kernel_sources import load_kernel  # here, because it imports Triton
+
         try:
-            entry = contract.load_candidate(job.kernel, folder)
+            entry = load_kernel(job.kernel, folder)
         except Rejected as rejected:
             return pack(Reply(phase=rejected.phase, reason=rejected.reason))
         report.phase(Phase.INTERPRET.value)

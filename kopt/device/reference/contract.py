@@ -17,6 +17,8 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import io
+import linecache
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,7 +52,8 @@ def load_candidate(kernel: Kernel, folder: Path) -> Callable[..., Any]:
     """Write the candidate into `folder`, import it, and return its entry point.
 
     Triton reads a kernel's source lines through its file, so there must be one; its name and its module's name are
-    fixed.
+    fixed.  What runs and what Triton reads is the text as it is, whatever encoding a comment in it names, and whatever
+    is written into the file later.  The folder is no place to import from.
 
     Raises:
         Rejected: the import raises, or the module has no such function.
@@ -59,11 +62,13 @@ def load_candidate(kernel: Kernel, folder: Path) -> Callable[..., Any]:
     path.write_text(kernel.source, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(CANDIDATE_MODULE, path)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[CANDIDATE_MODULE] = module
+    sys.path[:] = [place for place in sys.path if place and not Path(place).resolve().is_relative_to(folder.resolve())]
+    lines = io.StringIO(kernel.source.removesuffix("\n") + "\n", newline=None).readlines()
+    linecache.cache[str(path)] = (len(kernel.source), None, lines, str(path))  # without a date it is never read again
     try:
-        spec.loader.exec_module(module)
+        exec(compile(kernel.source, str(path), "exec", dont_inherit=True), vars(module))
     except Exception as error:
         raise Rejected(Phase.IMPORT, describe(error, folder)) from error
     entry = getattr(module, kernel.entry, None)
