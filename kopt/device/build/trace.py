@@ -22,13 +22,20 @@ from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
 from kopt.device.reference.contract import bind_arguments, load_candidate
+from kopt.device.reference.distributions import Case
+from kopt.device.reference.outputs import ResultContract, described, result_contract, run_model
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
+from kopt.device.reference.tree import taken_apart
 from kopt.errors import ProblemError
 from kopt.model.build import Phase, WorkloadBuild
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
+
+
+TENSORS = (torch.Tensor, FakeTensor)
+"""Types of tensors in a trace."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,8 @@ class Prepared:
     reference: ModuleType
     model: torch.nn.Module
     inputs: tuple[Any, ...]
-    expected: Any
-    """Output of the reference."""
+    contract: ResultContract
+    """Contract of the result."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,10 @@ def prepare(problem: Problem, workload: Workload) -> Prepared:
         with torch.device(CUDA), torch.no_grad():
             model = make_model(reference, problem, seed=0)
             inputs = make_inputs(reference, problem, seed=0)
-            return Prepared(workload, reference, model, inputs, model(*inputs))
+            contract = result_contract(problem, Case(reference, model, inputs), run_model(model, inputs))
+            return Prepared(workload, reference, model, inputs, contract)
+    except ProblemError as error:
+        raise ProblemError(f"{problem.name}/problem.py, workload {workload.name}: {error}") from error
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
         raise ProblemError(f"{problem.name}/problem.py, workload {workload.name}, raises {what}") from error
@@ -112,7 +122,8 @@ def record_call(
         Rejected: the candidate breaks a rule.
     """
     arguments = bind_arguments(entry, prepared.inputs, prepared.model, prepared.reference)
-    log.name_tensors({f"input {place}": value for place, value in enumerate(prepared.inputs)})
+    for place, value in enumerate(prepared.inputs):
+        log.name_tensors(taken_apart(value, f"input {place}").tensors)
     log.name_tensors({f"model {name}": value for name, value in prepared.model.named_parameters()})
     log.name_tensors({f"model {name}": value for name, value in prepared.model.named_buffers()})
     with record_launches(log, device, real=real), HostOps(log), torch.no_grad():
@@ -121,39 +132,22 @@ def record_call(
         raise log.violation
     if not any(launches_something(launch) for launch in log.launches):
         raise Rejected(Phase.FALLBACK, no_launch_reason(log.language))
-    check_output(result, prepared.expected)
+    violation = prepared.contract.violation(described(result, TENSORS))
+    if violation:
+        raise Rejected(Phase.CONTRACT, violation)
     return WorkloadBuild(
         workload=prepared.workload.name,
         launches=tuple(log.launches),
         host_ops=tuple(log.host_ops),
-        output=f"{log.pointer(result)} {layout(result)}",
+        output=_output(result, log),
     )
 
 
-def check_output(result: Any, expected: Any) -> None:
-    """Check that a result has the exact type, shape, dtype and device of what the reference returns.
-
-    Raises:
-        Rejected: one of them differs.
-    """
-    if type(result) is not type(expected):
-        raise Rejected(Phase.CONTRACT, f"returns a {_type(result)}, not a {_type(expected)}")
-    if isinstance(result, torch.nn.Parameter):
-        raise Rejected(Phase.CONTRACT, "returns a Parameter, not a torch.Tensor")
-    if not isinstance(expected, torch.Tensor):
-        raise Rejected(Phase.CONTRACT, "the reference does not return one tensor")
-    for name in ("shape", "dtype", "device"):
-        actual, required = getattr(result, name), getattr(expected, name)
-        if actual != required:
-            raise Rejected(Phase.CONTRACT, f"the output's {name} is {_plain(actual)}, not {_plain(required)}")
-
-
-def _type(value: Any) -> str:
-    return "torch.Tensor" if type(value) in (torch.Tensor, FakeTensor) else type(value).__name__
-
-
-def _plain(value: Any) -> str:
-    return str(tuple(value)) if isinstance(value, torch.Size) else str(value)
+def _output(result: Any, log: TraceLog) -> str:
+    """Write what an output consists of."""
+    parts = taken_apart(result, "output")
+    tensors = [f"{log.pointer(tensor)} {layout(tensor)}" for tensor in parts.tensors.values()]
+    return " ".join(tensors if parts.structure == "Tensor" else [parts.structure, *tensors])
 
 
 def _traced(entry: Callable[..., Any], prepared: Prepared, common: TraceLog, device: Device, folder: Path) -> Traced:

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
+from torch.utils._pytree import tree_map
 
 from kopt.device.reference.distributions import Case
 from kopt.device.reference.outputs import run_model
@@ -34,11 +35,24 @@ SMALL = 0.1
 """Share of the root mean square below which the absolute part of the tolerance decides."""
 
 
-def in_dtype(case: Case, dtype: torch.dtype, alter: Callable[[object], object] = lambda value: value) -> torch.Tensor:
-    """Compute the model's output in `dtype`, and return it as float64; `alter` may change each input before."""
+def in_dtype(
+    case: Case,
+    dtype: torch.dtype,
+    alter: Callable[[object], object] = lambda value: value,
+    changed: Collection[str] = (),
+) -> tuple[torch.Tensor, ...]:
+    """Compute the model's result in `dtype`, and return its tensors as float64, integers and truth values as int64.
+
+    Args:
+        case: model and inputs.
+        dtype: floating-point type of the computation.
+        alter: may change each input before.
+        changed: names of the arguments that count as changed; they follow the output's tensors.
+    """
     model = copy.deepcopy(case.model).to(dtype)
-    inputs = tuple(_widened(alter(value), dtype) for value in case.inputs)
-    return run_model(model, inputs).double()
+    inputs = tree_map(lambda value: _widened(alter(value), dtype), case.inputs)
+    tensors = run_model(model, inputs, changed).tensors
+    return tuple(tensor.to(torch.float64 if tensor.is_floating_point() else torch.int64) for tensor in tensors)
 
 
 def calibrated(eager: torch.Tensor, float32: torch.Tensor, reference: torch.Tensor, finite: torch.Tensor) -> Tolerance:
@@ -61,4 +75,7 @@ def _largest(values: torch.Tensor) -> float:
 
 
 def _widened(value: object, dtype: torch.dtype) -> object:
-    return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+    """Copy a tensor, which the model may change; one of floating-point numbers to `dtype`."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
