@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from kopt.device.cuda.capture import CallCapture
+from kopt.device.cuda.ipc import flat_bytes
 from kopt.device.cuda.program import Allocate, Operation, RecordedCall, Scalar, View
-from kopt.device.cuda.replay import NotReplayable, Replay, Scratch, _nested, flat_bytes
+from kopt.device.cuda.replay import NotReplayable, Replay, Scratch, _nested
 from kopt.device.reference.rejection import Rejected
 from kopt.model.build import Phase
 
@@ -16,7 +17,8 @@ def record(call, *arguments):
 
 def replay(program, *arguments):
     ready = Replay(RecordedCall.model_validate_json(program.model_dump_json()), {}, None, "cpu")
-    return ready.run([flat_bytes(tensor) for tensor in arguments], memory=ready.memory())
+    tensors = ready.run([flat_bytes(tensor) for tensor in arguments], memory=ready.memory())
+    return tensors[0] if program.structure == "Tensor" else tensors
 
 
 def surroundings(x):
@@ -96,7 +98,7 @@ def view_of(storage, offset=0, shape=(2,)):
 
 
 def program(*steps, output=None):
-    return RecordedCall(workload="main", arguments=1, steps=steps, output=output or view_of(0))
+    return RecordedCall(workload="main", arguments=1, steps=steps, outputs=(output or view_of(0),))
 
 
 @pytest.mark.parametrize("kind", ["*bf16", "i32", "constexpr", "nvTmaDesc", "tensordesc<bf16[64, 64]>", "fp64"])

@@ -33,7 +33,6 @@ from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
 
-
 TENSORS = (torch.Tensor, FakeTensor)
 """Types of tensors in a trace."""
 

@@ -35,7 +35,6 @@ from kopt.sandbox.child import Task
 from kopt.sandbox.pipe import Report
 from kopt.sandbox.reply import pack
 
-
 Tensors = Mapping[str, bytes]
 """Bytes of the tensors of one call by name; see `contest`."""
 

@@ -166,7 +166,7 @@ def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> 
     if not run.head.launches:
         return _failure(Phase.FALLBACK, no_launch_reason(job.kernel.language))
     expected = expected_result(job.problem, case)
-    forbidden = [name for name in _changed(case, run) if not may_change(name, expected.contract)]
+    forbidden = [name for name in _changed(case, run) if not may_change(name, expected.contract.changed)]
     if forbidden:
         return _failure(Phase.MUTATION, changed_reason(forbidden[0]))
     violation = expected.contract.violation(run.head.output)

@@ -80,11 +80,6 @@ class _Sample:
         """Tensors of the expected result."""
         return tuple(expected.output for expected in self.expected.tensors)
 
-    @property
-    def changed(self) -> tuple[str, ...]:
-        """Names of the arguments that the reference changes."""
-        return tuple(contract.name for contract in self.expected.contract.arguments)
-
 
 _MakeOutput = Callable[[_Sample], tuple[torch.Tensor, ...] | None]
 """Makes a wrong result, all of its tensors, for a sample; None where it cannot be made."""
@@ -154,7 +149,12 @@ def _without(index: int, dimension: int, sample: _Sample) -> tuple[torch.Tensor,
         return None
     remaining = target.clone()
     remaining.narrow(dimension, size - math.ceil(LEFT_OUT * size), math.ceil(LEFT_OUT * size)).zero_()
-    return in_dtype(sample.case, torch.float64, lambda value: remaining if value is target else value, sample.changed)
+    return in_dtype(
+        sample.case,
+        torch.float64,
+        lambda value: remaining if value is target else value,
+        sample.expected.contract.changed,
+    )
 
 
 def _lower(dtype: torch.dtype, sample: _Sample) -> tuple[torch.Tensor, ...]:
@@ -166,4 +166,4 @@ def _lower(dtype: torch.dtype, sample: _Sample) -> tuple[torch.Tensor, ...]:
         most = torch.finfo(dtype).max
         return value.clamp(-most, most).to(dtype).to(value.dtype)
 
-    return in_dtype(sample.case, torch.float64, rounded, sample.changed)
+    return in_dtype(sample.case, torch.float64, rounded, sample.expected.contract.changed)

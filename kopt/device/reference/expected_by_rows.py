@@ -69,9 +69,7 @@ class ExpectedOutputs:
             right.append(comparison)
         return worst(right)
 
-    def _parts(
-        self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]
-    ) -> Iterator[tuple[Part, ExpectedResult]]:
+    def _parts(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Iterator[tuple[Part, ExpectedResult]]:
         """Yield the parts of a case with their expected results, kept ones or computed."""
         name = (draw.workload.name, draw.distribution, draw.seed)
         if name in self._kept:

@@ -6,7 +6,7 @@ so an input must come to it as `get_inputs` made it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -41,7 +41,7 @@ def copied(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tens
 
 
 def words(tensor: torch.Tensor) -> torch.Tensor:
-    """View the elements of a tensor, each expanded one once, as integers: eight bytes at a time where that is possible."""
+    """View the elements of a tensor, each expanded one once, as integers, of eight bytes where that is possible."""
     for dimension, (size, step) in enumerate(zip(tensor.shape, tensor.stride(), strict=True)):
         if step == 0 and size > 1:
             tensor = tensor.narrow(dimension, 0, 1)
@@ -49,13 +49,19 @@ def words(tensor: torch.Tensor) -> torch.Tensor:
     return flat.view(torch.int64) if flat.numel() % 8 == 0 and flat.data_ptr() % 8 == 0 else flat
 
 
-def same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Return whether two tensors have the same dtype, shape and values, bit by bit, so that NaN equals NaN."""
+def same_bits(one: torch.Tensor, other: torch.Tensor, equal: Callable[..., bool] = torch.equal) -> bool:
+    """Return whether two tensors have the same dtype, shape and values, bit by bit, so that NaN equals NaN.
+
+    Args:
+        one: a tensor.
+        other: another one.
+        equal: `torch.equal` as it was when this module was imported: a candidate could put another in its place.
+    """
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
     if one.stride() != other.stride():
         one, other = one.contiguous(), other.contiguous()
-    return torch.equal(words(one), words(other))
+    return equal(words(one), words(other))
 
 
 def same_strides(shape: Sequence[int], one: Sequence[int], other: Sequence[int]) -> bool:

@@ -93,6 +93,11 @@ class ResultContract:
         """Contracts of the output's tensors, then of the changed arguments."""
         return (*self.outputs, *self.arguments)
 
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """Names of the arguments that the reference changes."""
+        return tuple(argument.name for argument in self.arguments)
+
     def violation(self, output: DescribedOutput) -> str:
         """Describe what is wrong with an output's structure or tensors; empty when nothing is wrong."""
         if output.structure != self.structure or len(output.tensors) != len(self.outputs):
@@ -144,11 +149,9 @@ def tensor_arguments(model: torch.nn.Module, inputs: Sequence[Any]) -> dict[str,
     return named | {f"buffer {name}": value for name, value in sorted(model.named_buffers())}
 
 
-def may_change(name: str, contract: ResultContract) -> bool:
+def may_change(name: str, changed: Collection[str]) -> bool:
     """Return whether a call may change an argument: those that the reference changes, and torch's counters of calls."""
-    if name.startswith("buffer ") and name.rpartition(".")[2].rpartition(" ")[2] == COUNTER:
-        return True
-    return any(argument.name == name for argument in contract.arguments)
+    return name in changed or (name.startswith("buffer ") and name.endswith(COUNTER))
 
 
 def changed_reason(name: str) -> str:
@@ -207,7 +210,7 @@ def _result(output: object, arguments: dict[str, torch.Tensor], changed: Collect
     parts = taken_apart(output, "output")
     if parts.unknown:
         raise ProblemError(
-            f"the reference returns a value of type {parts.unknown[0]}: return tensors, in tuples, lists or dictionaries"
+            f"the reference returns a {parts.unknown[0]}: it must return tensors, in tuples, lists or dictionaries"
         )
     compared = {name: arguments[name] for name in arguments if name in changed and not name.endswith(COUNTER)}
     return Result(parts.structure, parts.tensors, compared)
