@@ -57,7 +57,7 @@ def workload_facts(problem: Problem, workload: Workload) -> WorkloadFacts:
     except Exception as error:
         where = f"{problem.name}, workload {workload.name}"
         raise ProblemError(f"{where}: the reference cannot be traced: {_one_line(error)}") from error
-    outputs = _tensors(output) or _tensors(inputs)
+    outputs = _tensors(inputs if output is None else output)
     if not outputs:
         raise ProblemError(f"{problem.name}: the reference returns {type(output).__name__}, not a tensor")
     return WorkloadFacts(
