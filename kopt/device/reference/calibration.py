@@ -164,6 +164,6 @@ def _lower(dtype: torch.dtype, sample: _Sample) -> tuple[torch.Tensor, ...]:
         if not (isinstance(value, torch.Tensor) and value.is_floating_point()):
             return value
         most = torch.finfo(dtype).max
-        return value.clamp(-most, most).to(dtype).to(value.dtype)
+        return value.double().clamp(-most, most).to(dtype).to(value.dtype)
 
     return in_dtype(sample.case, torch.float64, rounded, sample.expected.contract.changed)

@@ -13,7 +13,9 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 
+from kopt.device.reference.layout import copied
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
@@ -61,7 +63,8 @@ def make_inputs(reference: ModuleType, problem: Problem, seed: int | None = None
     """Return `get_inputs()` with floating-point tensors in the problem's dtype, drawn from `seed` if it is given."""
     if seed is not None:
         torch.manual_seed(seed)
-    return tuple(_cast(value, torch_dtype(problem)) for value in reference.get_inputs())
+    dtype = torch_dtype(problem)
+    return tuple(tree_map(lambda value: _cast(value, dtype), value) for value in reference.get_inputs())
 
 
 def torch_dtype(problem: Problem) -> torch.dtype:
@@ -87,8 +90,9 @@ def _convert(model: torch.nn.Module, dtype: torch.dtype) -> None:
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
-        return value.to(dtype)
+    """Cast a floating-point tensor, layout kept; one of 8 bits was quantised on purpose and stays."""
+    if isinstance(value, torch.Tensor) and value.is_floating_point() and value.element_size() > 1:
+        return value if value.dtype is dtype else copied(value, dtype)
     return value
 
 
