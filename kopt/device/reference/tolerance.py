@@ -58,7 +58,7 @@ def in_dtype(
 def calibrated(eager: torch.Tensor, float32: torch.Tensor, reference: torch.Tensor, finite: torch.Tensor) -> Tolerance:
     """Return the tolerance that the module's docstring defines."""
     unit = torch.finfo(eager.dtype).eps / 2 if eager.is_floating_point() else 0.0
-    usable = finite & eager.isfinite()
+    usable = finite & eager.double().isfinite()
     size, error = reference[usable].abs(), (eager.double() - reference)[usable].abs()
     scale = float(size.square().mean().sqrt()) if size.numel() else 0.0
     large = size >= SMALL * scale
