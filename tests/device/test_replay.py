@@ -44,6 +44,40 @@ def test_an_output_may_be_a_view_of_an_input():
     assert torch.equal(replay(program, x + 1), (x + 1).t()[1:])
 
 
+def test_several_outputs_are_replayed_in_order_and_an_argument_is_changed_in_place():
+    def call(x, kept):
+        kept[1:].copy_(x)
+        return {"same": x, "none": None, "copy": [x.clone(), kept]}
+
+    x, kept = torch.ones(3), torch.zeros(4)
+    program = record(call, x, kept)
+    assert program.structure == "{'copy': [Tensor, Tensor], 'none': None, 'same': Tensor}"
+    first, second = torch.arange(3.0), torch.full((4,), 9.0)
+    copy, changed, same = replay(program, first, second)
+    assert torch.equal(copy, first)
+    assert torch.equal(same, first)
+    assert changed.tolist() == second.tolist() == [9.0, 0.0, 1.0, 2.0]
+
+
+def test_a_call_without_an_output_is_recorded():
+    def call(x):
+        x.fill_(2.0)
+
+    program = record(call, torch.ones(2))
+    assert (program.structure, program.outputs) == ("None", ())
+    x = torch.ones(2)
+    assert replay(program, x) == []
+    assert x.tolist() == [2.0, 2.0]
+
+
+def test_a_replay_keeps_strides_and_offsets_of_arguments():
+    x = torch.arange(12.0)[2:].view(2, 5).t()
+    program = record(lambda x: x[1:], x)
+    (view,) = program.outputs
+    assert (view.stride, view.offset) == ((1, 5), 3)
+    assert torch.equal(replay(program, x), x[1:])
+
+
 def test_what_was_never_written_is_nan_in_a_replay():
     program = record(lambda x: torch.empty(5), torch.zeros(1))
     assert replay(program, torch.zeros(1)).isnan().all()
