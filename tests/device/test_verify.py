@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from kopt.device.reference.calibration import calibrate
 from kopt.device.reference.compare import compare
 from kopt.device.reference.distributions import Case, Draw, make_case, plan
-from kopt.device.reference.expected_output import ExpectedOutput, expected_output
-from kopt.device.reference.outputs import Contract, Described, described
+from kopt.device.reference.expected_output import ExpectedOutput, expected_result
+from kopt.device.reference.outputs import Contract, Described, DescribedOutput, ResultContract, described
 from kopt.model.problem import Problem, Tolerance
 from kopt.problem.folder import load, names
 
@@ -18,7 +18,7 @@ torch.set_num_threads(1)  # other tests fork this process
 
 PROBLEMS = Path(__file__).parents[2] / "config" / "problems"
 SOFTMAX = load(PROBLEMS / "softmax")
-CONTRACT = Contract((2, 3), torch.bfloat16, "cpu")
+CONTRACT = ResultContract("Tensor", (Contract((2, 3), torch.bfloat16, "cpu", stride=(3, 1)),))
 
 
 @cache
@@ -26,7 +26,7 @@ def answered(name: str, at: int = 0) -> tuple[Draw, Case, ExpectedOutput]:
     problem = load(PROBLEMS / name)
     draw = plan(problem.small, 1)[at]
     case = make_case(problem, draw)
-    return draw, case, expected_output(problem, case)
+    return draw, case, expected_result(problem, case).tensors[0]
 
 
 def test_a_tensor_of_the_right_kind_keeps_the_contract() -> None:
@@ -36,12 +36,13 @@ def test_a_tensor_of_the_right_kind_keeps_the_contract() -> None:
 @pytest.mark.parametrize(
     ("output", "words"),
     [
-        (None, "NoneType"),
+        (None, "got None"),
         ((torch.zeros(2, 3, dtype=torch.bfloat16),), "tuple"),
         (torch.nn.Parameter(torch.zeros(2, 3, dtype=torch.bfloat16)), "Parameter"),
         (torch.zeros(2, 3), "must be bfloat16, got float32"),
         (torch.zeros(3, 2, dtype=torch.bfloat16), r"must be \(2, 3\), got \(3, 2\)"),
         (torch.zeros(2, 3, dtype=torch.bfloat16, device="meta"), "must be cpu, got meta"),
+        (torch.zeros(3, 2, dtype=torch.bfloat16).t(), r"strides must be \(3, 1\), .* declare `layout: any`"),
     ],
 )
 def test_anything_else_breaks_it(output: object, words: str) -> None:
@@ -52,7 +53,8 @@ def test_anything_else_breaks_it(output: object, words: str) -> None:
 def test_a_type_that_calls_itself_tensor_breaks_it() -> None:
     fake = type("Tensor", (), {})()
     assert CONTRACT.violation(described(fake))
-    assert CONTRACT.violation(Described("Tensor")) != ""
+    assert CONTRACT.violation(DescribedOutput("Tensor")) != ""
+    assert CONTRACT.violation(DescribedOutput("Tensor", (Described((), (), "", ""),))) != ""
 
 
 @pytest.mark.parametrize("name", names(PROBLEMS))
@@ -94,7 +96,7 @@ def test_problem_whose_output_is_constant_is_refused() -> None:
 def test_declared_tolerance_is_used_as_it_is() -> None:
     declared = SOFTMAX.model_copy(update={"tolerance": Tolerance(absolute=0.25, relative=0.0)})
     draw = plan(declared.small, 1)[0]
-    assert expected_output(declared, make_case(declared, draw)).allowed.unique().tolist() == [0.25]
+    assert expected_result(declared, make_case(declared, draw)).tensors[0].allowed.unique().tolist() == [0.25]
 
 
 def test_reason_says_how_many_where_expected_and_got() -> None:
@@ -122,7 +124,7 @@ def test_nothing_is_asked_where_the_reference_is_not_finite() -> None:
     problem = SOFTMAX.model_copy(update={"reference": reference})
     draw = plan(problem.small, 1)[0]
     case = make_case(problem, draw)
-    wanted = expected_output(problem, case)
+    (wanted,) = expected_result(problem, case).tensors
     output = torch.where(wanted.output.isfinite(), wanted.output, torch.nan).to(torch.bfloat16)
     assert compare(output, wanted, draw).right
 

@@ -12,10 +12,10 @@ from functools import partial
 
 import torch
 
-from kopt.device.reference.compare import compare
+from kopt.device.reference.compare_result import compare_result
+from kopt.device.reference.contract import input_names
 from kopt.device.reference.distributions import Case, Draw, make_case, plan
-from kopt.device.reference.expected_output import ExpectedOutput, expected_output
-from kopt.device.reference.facts import input_names
+from kopt.device.reference.expected_output import ExpectedResult, expected_result
 from kopt.device.reference.randomness import refuse_random
 from kopt.device.reference.tolerance import in_dtype
 from kopt.model.base import Value
@@ -25,6 +25,7 @@ LOWER = {
     torch.bfloat16: torch.float8_e4m3fn,
     torch.float16: torch.float8_e4m3fn,
     torch.float32: torch.bfloat16,
+    torch.float64: torch.float32,
 }
 """Lower precision, by dtype, that the tolerance must reject: inputs are rounded to it, all else is exact."""
 
@@ -69,15 +70,20 @@ class Calibration(Value):
 
 @dataclass(frozen=True)
 class _Sample:
-    """A draw with its inputs and its expected output."""
+    """A draw with its inputs and its expected result."""
 
     draw: Draw
     case: Case
-    expected: ExpectedOutput
+    expected: ExpectedResult
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """Tensors of the expected result."""
+        return tuple(expected.output for expected in self.expected.tensors)
 
 
-_MakeOutput = Callable[[_Sample], torch.Tensor | None]
-"""Makes a wrong output for a sample; None where it cannot be made."""
+_MakeOutput = Callable[[_Sample], tuple[torch.Tensor, ...] | None]
+"""Makes a wrong result, all of its tensors, for a sample; None where it cannot be made."""
 
 
 def calibrate(problem: Problem, workloads: tuple[Workload, ...], seed: int = 0) -> Calibration:
@@ -91,7 +97,7 @@ def calibrate(problem: Problem, workloads: tuple[Workload, ...], seed: int = 0) 
         case = make_case(problem, draw)
         if not samples:
             refuse_random(problem, case)
-        samples.append(_Sample(draw, case, expected_output(problem, case)))
+        samples.append(_Sample(draw, case, expected_result(problem, case)))
     return Calibration(problem=problem.name, probes=tuple(_try(name, make, samples) for name, make in _probes(samples)))
 
 
@@ -101,17 +107,18 @@ def _try(name: str, make: _MakeOutput, samples: list[_Sample]) -> Probe:
         output = make(sample)
         if output is None:
             continue
-        rounded = output.to(sample.expected.contract.dtype)
-        effective = effective or not torch.equal(output, sample.expected.output)
-        if not compare(rounded, sample.expected, sample.draw).right:
+        pairs = zip(output, sample.expected.contract.tensors, strict=True)
+        rounded = [tensor.to(contract.dtype) for tensor, contract in pairs]
+        effective = effective or not all(map(torch.equal, output, sample.tensors))
+        if not compare_result(rounded, sample.expected, sample.draw).right:
             rejected.append(f"{sample.draw.workload.name}/{sample.draw.distribution}")
     return Probe(name=name, rejected_by=tuple(rejected), vacuous=not effective)
 
 
 def _probes(samples: list[_Sample]) -> Iterator[tuple[str, _MakeOutput]]:
     """Yield each probe's name with the function that makes its wrong outputs."""
-    yield "zeros", lambda sample: torch.zeros_like(sample.expected.output)
-    yield "constant", lambda sample: sample.expected.output.nanmean().expand(sample.expected.output.shape)
+    yield "zeros", lambda sample: tuple(map(torch.zeros_like, sample.tensors))
+    yield "constant", lambda sample: tuple(map(_constant, sample.tensors))
     yield "previous", partial(_previous, samples)
     first = samples[0].case
     names = input_names(first.model, len(first.inputs))
@@ -127,13 +134,17 @@ def _probes(samples: list[_Sample]) -> Iterator[tuple[str, _MakeOutput]]:
             return
 
 
-def _previous(samples: list[_Sample], sample: _Sample) -> torch.Tensor | None:
+def _constant(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.double().nanmean().to(tensor.dtype).expand(tensor.shape)
+
+
+def _previous(samples: list[_Sample], sample: _Sample) -> tuple[torch.Tensor, ...] | None:
     """Return the output of another draw of the same workload, as a kernel with cached outputs would."""
     others = [s for s in samples if s.draw.workload == sample.draw.workload and s is not sample]
-    return others[0].expected.output if others else None
+    return others[0].tensors if others else None
 
 
-def _without(index: int, dimension: int, sample: _Sample) -> torch.Tensor | None:
+def _without(index: int, dimension: int, sample: _Sample) -> tuple[torch.Tensor, ...] | None:
     """Return the output when the last hundredth of one input (at least one slice) counts as zeros."""
     target = sample.case.inputs[index]
     size = target.shape[dimension]
@@ -141,16 +152,21 @@ def _without(index: int, dimension: int, sample: _Sample) -> torch.Tensor | None
         return None
     remaining = target.clone()
     remaining.narrow(dimension, size - math.ceil(LEFT_OUT * size), math.ceil(LEFT_OUT * size)).zero_()
-    return in_dtype(sample.case, torch.float64, lambda value: remaining if value is target else value)
+    return in_dtype(
+        sample.case,
+        torch.float64,
+        lambda value: remaining if value is target else value,
+        sample.expected.contract.changed,
+    )
 
 
-def _lower(dtype: torch.dtype, sample: _Sample) -> torch.Tensor:
+def _lower(dtype: torch.dtype, sample: _Sample) -> tuple[torch.Tensor, ...]:
     """Return the output of inputs rounded to a lower precision, which is rounded no further."""
 
     def rounded(value: object) -> object:
         if not (isinstance(value, torch.Tensor) and value.is_floating_point()):
             return value
         most = torch.finfo(dtype).max
-        return value.float().clamp(-most, most).to(dtype).to(value.dtype)
+        return value.double().clamp(-most, most).to(dtype).to(value.dtype)
 
-    return in_dtype(sample.case, torch.float64, rounded)
+    return in_dtype(sample.case, torch.float64, rounded, sample.expected.contract.changed)

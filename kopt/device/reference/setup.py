@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_map
 
 from kopt.device.reference.anywhere import REFERENCE_MODULE, anywhere, without_values
 from kopt.device.reference.forward import call, reason
+from kopt.device.reference.layout import copied
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
@@ -164,9 +165,9 @@ def _convert(model: torch.nn.Module, dtype: torch.dtype) -> None:
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
-    """Cast a floating-point tensor; one of 8 bits or fewer was quantised on purpose and stays."""
+    """Cast a floating-point tensor, layout kept; one of 8 bits was quantised on purpose and stays."""
     if isinstance(value, torch.Tensor) and value.is_floating_point() and value.element_size() > 1:
-        return value.to(dtype)
+        return value if value.dtype is dtype else copied(value, dtype)
     return value
 
 

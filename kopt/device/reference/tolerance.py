@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
+from torch.utils._pytree import tree_map
 
 from kopt.device.reference.anywhere import computing_in
 from kopt.device.reference.distributions import Case
@@ -35,18 +36,31 @@ SMALL = 0.1
 """Share of the root mean square below which the absolute part of the tolerance decides."""
 
 
-def in_dtype(case: Case, dtype: torch.dtype, alter: Callable[[object], object] = lambda value: value) -> torch.Tensor:
-    """Compute the model's output in `dtype`, and return it as float64; `alter` may change each input before."""
+def in_dtype(
+    case: Case,
+    dtype: torch.dtype,
+    alter: Callable[[object], object] = lambda value: value,
+    changed: Collection[str] = (),
+) -> tuple[torch.Tensor, ...]:
+    """Compute the model's result in `dtype`, and return its tensors as float64, integers and truth values as int64.
+
+    Args:
+        case: model and inputs.
+        dtype: floating-point type of the computation.
+        alter: may change each input before.
+        changed: names of the arguments that count as changed; they follow the output's tensors.
+    """
     model = copy.deepcopy(case.model).to(dtype)
-    inputs = tuple(_widened(alter(value), dtype) for value in case.inputs)
+    inputs = tree_map(lambda value: _widened(alter(value), dtype), case.inputs)
     with computing_in(dtype):
-        return run_model(model, inputs).double()
+        tensors = run_model(model, inputs, changed).tensors
+    return tuple(tensor.to(torch.float64 if tensor.is_floating_point() else torch.int64) for tensor in tensors)
 
 
 def calibrated(eager: torch.Tensor, float32: torch.Tensor, reference: torch.Tensor, finite: torch.Tensor) -> Tolerance:
     """Return the tolerance that the module's docstring defines."""
     unit = torch.finfo(eager.dtype).eps / 2 if eager.is_floating_point() else 0.0
-    usable = finite & eager.isfinite()
+    usable = finite & eager.double().isfinite()
     size, error = reference[usable].abs(), (eager.double() - reference)[usable].abs()
     scale = float(size.square().mean().sqrt()) if size.numel() else 0.0
     large = size >= SMALL * scale
@@ -63,4 +77,7 @@ def _largest(values: torch.Tensor) -> float:
 
 
 def _widened(value: object, dtype: torch.dtype) -> object:
-    return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+    """Copy a tensor, which the model may change; one of floating-point numbers to `dtype`."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
