@@ -8,7 +8,7 @@ import torch
 
 from kopt.device.reference.distributions import Case
 from kopt.device.reference.outputs import Contract, contract_of, run_model
-from kopt.device.reference.tolerance import calibrated, in_dtype
+from kopt.device.reference.tolerance import allowed_error, evidence
 from kopt.model.problem import Problem
 
 
@@ -20,7 +20,9 @@ class ExpectedOutput:
     output: torch.Tensor
     """The reference's output, float64."""
     allowed: torch.Tensor
-    """Largest allowed error by element; NaN where the reference is not finite, so that any value is right."""
+    """Largest allowed error by element; NaN where nothing is asked, 0 where an infinity or NaN is the right value."""
+    matched: float = 1.0
+    """Share of the elements that must be within the allowed error."""
 
 
 def expected_output(problem: Problem, case: Case, eager: torch.Tensor | None = None) -> ExpectedOutput:
@@ -35,11 +37,6 @@ def expected_output(problem: Problem, case: Case, eager: torch.Tensor | None = N
         ProblemError: the reference does not return one tensor.
     """
     eager = run_model(case.model, case.inputs) if eager is None else eager
-    reference = in_dtype(case, torch.float64)
-    finite = reference.isfinite() & reference.to(eager.dtype).isfinite()
-    if problem.tolerance is not None:
-        tolerance = problem.tolerance
-    else:
-        tolerance = calibrated(eager, in_dtype(case, torch.float32), reference, finite)
-    allowed = tolerance.absolute + tolerance.relative * reference.abs()
-    return ExpectedOutput(contract_of(eager), reference, torch.where(finite, allowed, torch.nan))
+    found = evidence(problem, case)
+    matched = problem.tolerance.matched if problem.tolerance is not None else 1.0
+    return ExpectedOutput(contract_of(eager), found.exact, allowed_error(eager, found, problem.tolerance), matched)
