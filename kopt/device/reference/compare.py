@@ -11,8 +11,8 @@ from kopt.device.reference.distributions import Draw
 from kopt.device.reference.expected_output import ExpectedOutput
 from kopt.model.verdict import Check
 
-TF32_ERROR = 2.0**-8
-"""Largest error of a product in TF32, over the root mean square of the output."""
+TF32_ERROR = (2.0**-15, 2.0**-8)
+"""Least and largest of the largest error of a product in TF32, over the root mean square of the output."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ def _tf32_hint(values: torch.Tensor, expected: ExpectedOutput, wrong: torch.Tens
     finite = ~expected.allowed.isnan() & expected.output.isfinite()
     scale = float(expected.output[finite].square().mean().sqrt())
     largest = float((values - expected.output)[wrong].abs().max())
-    if not largest <= TF32_ERROR * scale:
+    if not TF32_ERROR[0] * scale <= largest <= TF32_ERROR[1] * scale:
         return ""
     return (
-        " (errors as small as this come from TF32, which tl.dot uses for float32 by default and PyTorch does not: give "
+        " (errors of this size come from TF32, which tl.dot uses for float32 by default and PyTorch does not: give "
         'tl.dot input_precision="ieee", or "tf32x3")'
     )
 

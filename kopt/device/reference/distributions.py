@@ -116,6 +116,7 @@ def make_case(problem: Problem, draw: Draw) -> Case:
         ProblemError: the reference cannot be set up.
     """
     domain = None if draw.distribution == GIVEN else _domain(problem)
+    form = domain.form(draw.distribution) if domain is not None else None  # before anything is drawn from the seed
     reference = setup.load_reference(problem, draw.workload)
     model = setup.make_model(reference, problem, seed=draw.seed)
     seed = derive_seed(draw.seed, "inputs")
@@ -123,7 +124,6 @@ def make_case(problem: Problem, draw: Draw) -> Case:
         return Case(reference, model, setup.make_inputs(reference, problem, seed=seed))
     _draw_parameters(model)
     inputs = setup.make_inputs(reference, problem, seed=seed)
-    form = domain.form(draw.distribution)
     if form is not None:
         inputs = domain.drawn(model, inputs, draw.distribution, form)
     return Case(reference, model, inputs)

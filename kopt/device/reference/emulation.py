@@ -10,14 +10,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 
 from kopt.device.reference.dispatch import DispatchMode
 
-SUM_SIGMAS = 2.0
-"""Error of an emulated sum, in standard deviations of the error of adding one element after the other."""
+STEP_ERROR = 2.0 * 2.0**-24 / math.sqrt(3)
+"""Error of a sum to which elements are added one by one, over the root sum of squares of the partial sums.
 
-MOST_ELEMENTS = 1 << 24
+This is two standard deviations: each step rounds its partial sum by up to 2^-24 of it.
+"""
+
+MOST_ELEMENTS = 1 << 22
 """Largest sum or scan whose error is emulated."""
 
 TF32_DROPPED = 13
@@ -71,31 +75,35 @@ def _is_float32(value: Any) -> bool:
 
 def _with_scan_error(name: str, source: torch.Tensor, dimension: int, out: torch.Tensor) -> torch.Tensor:
     """Add the error of a scan in which each step rounds."""
+    partial = out.double()
+    if name == "cumsum":
+        error = partial.square().cumsum(dimension).sqrt() * STEP_ERROR
+        return _moved(out, error.maximum((_one_by_one(source, dimension) - partial).abs()))
     steps = torch.arange(1, source.shape[dimension] + 1, dtype=torch.float64, device=source.device)
     shape = [1] * source.dim()
     shape[dimension] = -1
-    partial = out.double()
-    if name == "cumsum":
-        spread = partial.square().cumsum(dimension).sqrt()
-    else:
-        spread = partial.abs().clamp_min(1.0 if name == "logcumsumexp" else 0.0) * steps.sqrt().reshape(shape)
-    return _moved(out, spread)
+    size = partial.abs().clamp_min(1.0 if name == "logcumsumexp" else 0.0)
+    return _moved(out, size * steps.sqrt().reshape(shape) * STEP_ERROR)
 
 
 def _with_sum_error(name: str, source: torch.Tensor, dimensions: Any, out: torch.Tensor) -> torch.Tensor:
     """Add the error of a sum to which one element is added after the other."""
     listed = [dimensions] if isinstance(dimensions, int) else list(dimensions or range(source.dim()))
-    axes = sorted(dimension % max(source.dim(), 1) for dimension in listed) if source.dim() else []
-    count = math.prod(source.shape[axis] for axis in axes)
-    moved = source.double().movedim(axes, list(range(-len(axes), 0))) if axes else source.double().reshape(1)
-    rows = moved.reshape(*moved.shape[: moved.dim() - len(axes)], -1) if axes else moved
-    spread = rows.cumsum(-1).square().sum(-1).sqrt() / (count if name == "mean" else 1)
-    return _moved(out, spread.reshape(out.shape))
+    axes = sorted({dimension % source.dim() for dimension in listed}) if source.dim() else []
+    kept = [axis for axis in range(source.dim()) if axis not in axes]
+    rows = source.permute(*kept, *axes).reshape(*(source.shape[axis] for axis in kept), -1)
+    partial = rows.double().cumsum(-1)
+    error = (partial.square().sum(-1).sqrt() * STEP_ERROR).maximum((_one_by_one(rows, -1) - partial)[..., -1].abs())
+    return _moved(out, error.reshape(out.shape) / (rows.shape[-1] if name == "mean" else 1))
 
 
-def _moved(out: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
-    """Move a result by the error that roundings of partial results of this root sum of squares cause."""
-    unit = torch.finfo(torch.float32).eps / 2
-    error = SUM_SIGMAS * unit / math.sqrt(3) * spread
+def _one_by_one(source: torch.Tensor, dimension: int) -> torch.Tensor:
+    """Return the partial sums in float32, each element added after the other, as float64."""
+    added = np.cumsum(source.detach().cpu().numpy(), axis=dimension, dtype=np.float32)
+    return torch.from_numpy(added).to(source.device, torch.float64)
+
+
+def _moved(out: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
+    """Move a result up or down by an error."""
     sign = torch.randint(0, 2, out.shape, device=out.device) * 2 - 1
     return torch.where(error.isfinite(), out.double() + sign * error, out.double()).to(out.dtype)

@@ -102,8 +102,8 @@ def _large(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
 def _tiny(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
     """Draw rows so small that an eps matters, each of another magnitude."""
     magnitudes = [*(math.sqrt(epsilon / 2) for epsilon in wanted.epsilons), *TINY]
-    values = torch.randn(original.shape)
-    return _by_row(values, [values * magnitude for magnitude in magnitudes])
+    values, least = torch.randn(original.shape), 4 * torch.finfo(wanted.dtype).tiny
+    return _by_row(values, [values * max(magnitude, least) for magnitude in magnitudes])
 
 
 def _negative(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
@@ -132,12 +132,15 @@ def _zeros(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
 
 
 def _extreme(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
-    """Draw a row with the largest number, one with the largest negative one, one of the smallest normal ones."""
+    """Draw a row with a number near the largest, one with its negative, one of the smallest normal numbers.
+
+    A quarter of the largest number leaves room for the factors of a right kernel, such as log2(e) before exp2.
+    """
     values = _normal(original, wanted)
     if not wanted.first or original.dim() == 0 or not original.numel():
         return values
-    info = torch.finfo(wanted.dtype)
-    largest = float(info.max) if wanted.level == 0 else math.sqrt(float(info.max)) / 16
+    info = torch.finfo(torch.float32 if wanted.dtype == torch.float64 else wanted.dtype)
+    largest = float(info.max) / 4 if wanted.level == 0 else math.sqrt(float(info.max)) / 16
     high, low = values.clone(), values.clone()
     high[..., -1], low[..., 0] = largest, -largest
     return _by_row(values, [high, values.sign() * float(info.tiny), low, values])
@@ -169,6 +172,9 @@ KINDS: dict[str, Fill] = {
 }
 """Makers of values by kind."""
 
+INEXACT = ("normal", "range", "large", "tiny", "negative")
+"""Kinds whose values fill the mantissa of float64."""
+
 
 def drawn(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:
     """Return values of a kind for an input, with its structure, strides, offset and dtype."""
@@ -181,7 +187,9 @@ def drawn(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:
         return _integers(original, kind, structure)
     core = _without_repeats(original).float()
     values = _constant(core, kind) if structure.constant else _within(KINDS[kind](core, wanted), core, wanted)
-    most = torch.finfo(original.dtype).max
+    if original.dtype == torch.float64 and kind in INEXACT:
+        values = values.double() * (1 + torch.finfo(torch.float32).eps * torch.rand(values.shape, dtype=torch.float64))
+    most = min(torch.finfo(original.dtype).max, torch.finfo(values.dtype).max)
     return with_layout(original, values.clamp(-most, most).to(original.device, original.dtype))
 
 

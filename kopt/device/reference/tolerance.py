@@ -128,7 +128,7 @@ def allowed_error(eager: torch.Tensor, found: Evidence, declared: Tolerance | No
         assert found.float32 is not None
         finite &= ~_unstable(found.float32, exact, finite, eager.dtype)
         tolerance = calibrated(eager, found.float32, exact, finite)
-        absolute = max(tolerance.absolute, _arithmetic_error(found, finite))
+        absolute = max(tolerance.absolute, _arithmetic_error(found, finite), _spacing(eager.dtype))
         allowed = (absolute + tolerance.relative * exact.abs()).maximum((given - exact).abs())
     return torch.where(finite, allowed, torch.where(agreed & ~exact.isfinite(), 0.0, torch.nan))
 
@@ -174,12 +174,18 @@ def _rounded_once_more(value: object) -> object:
         return value
     wide = value.double()
     place = torch.ldexp(torch.full_like(wide, torch.finfo(value.dtype).eps / 2), torch.frexp(wide).exponent)
+    place = place.clamp_min(_spacing(value.dtype))
     moved = wide + place * (torch.rand(wide.shape, device=wide.device) - 0.5)
     return torch.where(wide.isfinite() & (wide != 0), moved, wide)
 
 
 def _unit(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps / 2 if dtype.is_floating_point else 0.0
+
+
+def _spacing(dtype: torch.dtype) -> float:
+    """Return the distance of the numbers next to zero."""
+    return torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
 
 
 def _same(values: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
