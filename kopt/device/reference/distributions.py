@@ -16,12 +16,15 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from kopt.device.reference import setup
+from kopt.device.reference.anywhere import computing_in
 from kopt.device.reference.facts import input_names
+from kopt.device.reference.forward import call
 from kopt.device.reference.kinds import KINDS, Wanted, drawn
 from kopt.device.reference.structure import KEPT, Structure, structure_seen
+from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
 GIVEN = "given"
@@ -141,6 +144,7 @@ class _Domain:
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
+        self._wide = torch.promote_types(setup.torch_dtype(problem), torch.float32)
         self._epsilons = _constants(problem.reference)
         self._samples = [self._sample(workload) for workload in problem.small[:SEEN_WORKLOADS]]
         self._structures = self._seen()
@@ -155,15 +159,15 @@ class _Domain:
 
     def drawn(self, model: torch.nn.Module, inputs: tuple[Any, ...], kind: str, form: _Form) -> tuple[Any, ...]:
         """Return inputs of a kind in place of given ones."""
-        free = [at for at, value in enumerate(inputs) if self._is_free(at, value)]
+        leaves, tree = tree_flatten(list(inputs))
+        free = [at for at, value in enumerate(leaves) if self._is_free(at, value)]
         epsilons = (*self._epsilons, *_attributes(model))
-        values = list(inputs)
-        for at, value in enumerate(inputs):
+        for at, value in enumerate(leaves):
             if isinstance(value, torch.Tensor):
                 first = at == min(free, default=-1)
                 wanted = Wanted(self._structure(at), first, form.level, form.signed, epsilons, value.dtype)
-                values[at] = drawn(value, kind, wanted)
-        return tuple(values)
+                leaves[at] = drawn(value, kind, wanted)
+        return tuple(tree_unflatten(leaves, tree))
 
     def _structure(self, at: int) -> Structure:
         return self._structures.get(at, KEPT)
@@ -180,11 +184,15 @@ class _Domain:
         ]
 
     def _seen(self) -> dict[int, Structure]:
+        """Return the structure of each tensor among the leaves of the inputs."""
         reference = setup.load_reference(self._problem, self._problem.small[0])
-        names = input_names(setup.make_model(reference, self._problem), len(self._samples[0][0]))
+        calls = [[tree_leaves(list(inputs)) for inputs in calls] for calls in self._samples]
+        first = self._samples[0][0]
+        names = input_names(setup.make_model(reference, self._problem), len(first))
+        owners = [name for name, value in zip(names, first, strict=True) for _ in tree_leaves(value)]
         structures = {}
-        for at, name in enumerate(names):
-            samples = [[inputs[at] for inputs in calls] for calls in self._samples]
+        for at, name in enumerate(owners):
+            samples = [[leaves[at] for leaves in turns if at < len(leaves)] for turns in calls]
             if all(isinstance(value, torch.Tensor) for values in samples for value in values):
                 structures[at] = structure_seen(samples, self._problem.inputs.get(name))
         return structures
@@ -201,7 +209,7 @@ class _Domain:
             self._tried = self._model_and_inputs()
         model, inputs, given = self._tried
         torch.manual_seed(derive_seed("domain", kind))
-        values = _outputs(model, self.drawn(model, inputs, kind, form))
+        values = _outputs(model, self.drawn(model, inputs, kind, form), self._wide)
         if not given:
             return True
         return bool(values) and all(_numbers(a, b) for a, b in zip(values, given, strict=False))
@@ -211,8 +219,8 @@ class _Domain:
         reference = setup.load_reference(self._problem, self._problem.small[-1])
         model = setup.make_model(reference, self._problem, seed=derive_seed("domain"))
         inputs = setup.make_inputs(reference, self._problem, seed=derive_seed("domain", GIVEN))
-        wide = model.to(torch.promote_types(setup.torch_dtype(self._problem), torch.float32))
-        return wide, inputs, _outputs(wide, inputs)
+        wide = model.to(self._wide)
+        return wide, inputs, _outputs(wide, inputs, self._wide)
 
 
 _DOMAINS: dict[tuple[object, ...], _Domain] = {}
@@ -228,14 +236,12 @@ def _domain(problem: Problem) -> _Domain:
     return _DOMAINS[key]
 
 
-def _outputs(model: torch.nn.Module, inputs: tuple[Any, ...]) -> list[torch.Tensor]:
-    """Return the floating-point outputs of a model on inputs of at least float32; none where it raises."""
-    wide = torch.promote_types(torch.float32, next((p.dtype for p in model.parameters()), torch.float32))
-    copies = tuple(_widened(value, wide) for value in inputs)
+def _outputs(model: torch.nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype) -> list[torch.Tensor]:
+    """Return a model's outputs on inputs of a dtype; none where it raises, as it may outside its domain."""
     try:
-        with torch.no_grad():
-            output = model(*copies)
-    except Exception:  # noqa: BLE001 - a reference may raise whatever it likes outside its domain
+        with computing_in(dtype):
+            output = call(model, tree_map(lambda value: _widened(value, dtype), list(inputs)))
+    except ProblemError:
         return []
     return [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
 

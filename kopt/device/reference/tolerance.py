@@ -27,7 +27,9 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from torch.utils._pytree import tree_map
 
+from kopt.device.reference.anywhere import computing_in
 from kopt.device.reference.distributions import Case
 from kopt.device.reference.emulation import Float32Arithmetic
 from kopt.device.reference.outputs import run_model
@@ -101,8 +103,8 @@ def in_dtype(
         within: context in which the model runs.
     """
     model = copy.deepcopy(case.model).to(dtype)
-    inputs = tuple(_widened(alter(value), dtype) for value in case.inputs)
-    with within or nullcontext():
+    inputs = tuple(tree_map(lambda value: _widened(alter(value), dtype), list(case.inputs)))
+    with computing_in(dtype), within or nullcontext():
         output = run_model(model, inputs)
     return output.double()
 
