@@ -60,7 +60,8 @@ def structure_seen(samples: Sequence[Sequence[torch.Tensor]], rule: InputRule | 
         samples: values of the input by workload, for each workload those of several seeds.
         rule: the declared rule.
     """
-    every = [value.detach() for values in samples for value in values if value.numel()]
+    samples = [[_comparable(value) for value in values] for values in samples]
+    every = [value for values in samples for value in values if value.numel()]
     if rule is not None and rule.keep is not None:
         return KEPT
     if rule is not None and rule.range is not None:
@@ -70,8 +71,13 @@ def structure_seen(samples: Sequence[Sequence[torch.Tensor]], rule: InputRule | 
     if torch.cat([value.flatten() for value in every]).unique().numel() == 2 and not _fixed(samples):
         return Structure(kept=True, mask=not _one_hot(every))
     if every[0].is_floating_point():
-        return _floating([value.double() for value in every], samples)
+        return _floating(every, samples)
     return _integers(every, samples)
+
+
+def _comparable(value: torch.Tensor) -> torch.Tensor:
+    """Return a floating-point tensor in float64: torch compares and sorts no type of 8 bits."""
+    return value.detach().double() if value.is_floating_point() else value.detach()
 
 
 def _integers(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Tensor]]) -> Structure:
