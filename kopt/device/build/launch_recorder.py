@@ -43,6 +43,10 @@ SKIPPED_BY_TUNER = (OutOfResources, CompileTimeAssertionFailure, PTXASError)
 
 GRID_LIMITS = (2**31 - 1, 65535, 65535)
 """CUDA's largest grid in x, y and z, blocks."""
+_ASSEMBLY = re.compile(r"// begin inline asm(.*?)// end inline asm", re.DOTALL)
+_DECLARED = re.compile(r"(?<![\w.])\.global\b")
+"""A declaration: in an instruction such as `ld.global` a letter stands before the dot."""
+
 MAX_THREADS = 1024
 """CUDA's largest block, threads."""
 
@@ -61,7 +65,7 @@ def record_launches(log: TraceLog, device: Device, *, real: bool = False) -> Ite
         for owner, name, value in (
             (JITFunction, "run", lambda fn, *args, **kwargs: recorder.run(fn, *args, **kwargs)),
             (Autotuner, "run", lambda fn, *args, **kwargs: recorder.autotune(fn, *args, **kwargs)),
-            (CompiledKernel, "__getitem__", recorder.precompiled),
+            (CompiledKernel, "__getitem__", lambda kernel, grid: recorder.precompiled(kernel, grid)),
         ):
             if real and owner is CompiledKernel:
                 continue
@@ -179,6 +183,7 @@ class _LaunchRecorder:
         names = [parameter.name for parameter in fn.params]
         kinds = {name: pair[0] for name, pair in zip(names, specialisation, strict=False)}
         runtime = {name: bound[name] for name in names if kinds[name] != "constexpr"}
+        self._check_numbers(bound)
         options, code = kernel.metadata._asdict(), self._code(kernel)
         return Launch(
             kernel=fn.fn.__name__,
@@ -205,10 +210,21 @@ class _LaunchRecorder:
             normal_ptx=code.normal_ptx,
         )  # fmt: skip
 
+    def _check_numbers(self, bound: Mapping[str, Any]) -> None:
+        """Check that no number among the arguments is an address, which another call's tensors do not have.
+
+        Raises:
+            Rejected: a number is the address of a tensor.
+        """
+        for name, value in bound.items():
+            if isinstance(value, int) and self._log.is_address(value):
+                self._log.forbid(f"argument {name} is a tensor's address as a number: pass the tensor")
+
     def _code(self, kernel: Any) -> _Code:
         """Return digests and resources of a compiled kernel, computed once however often it is launched."""
         if kernel.hash not in self._codes:
             ptx, cubin = kernel.asm["ptx"], kernel.asm["cubin"]
+            check_assembly(ptx, kernel.metadata.name)
             digests = self._log.keep_code(ptx, cubin, entry_of(kernel))
             self._codes[kernel.hash] = _Code(*digests, normal_digest(ptx), resources(cubin, kernel.metadata.name))
         return self._codes[kernel.hash]
@@ -242,6 +258,17 @@ def check_resources(launch: Launch, device: Device) -> None:
     else:
         return
     raise Rejected(Phase.RESOURCES, f"{launch.kernel}: {reason}")
+
+
+def check_assembly(ptx: str, kernel: str) -> None:
+    """Check that no inline assembly declares memory that outlives a call, which no judge can clear.
+
+    Raises:
+        Rejected: a piece of assembly does.
+    """
+    if any(_DECLARED.search(piece) for piece in _ASSEMBLY.findall(ptx)):
+        reason = "inline assembly declares .global memory, which keeps its content from call to call: pass a tensor"
+        raise Rejected(Phase.COMPILE, f"{kernel}: {reason}")
 
 
 def launches_something(launch: Launch) -> bool:

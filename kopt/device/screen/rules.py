@@ -21,6 +21,8 @@ from kopt.device.screen.closed import (
     BUILTINS,
     CONFIGURED,
     DATACLASS,
+    DEFINED,
+    DUNDERS,
     ENVIRONMENT,
     FIND_SPEC,
     METHODS,
@@ -59,9 +61,10 @@ def screen(kernel: Kernel) -> BuildFailed | None:
     """Return the failure of a source (which parses) that breaks a rule, by the first breach; None for any other."""
     whole = ast.parse(kernel.source)
     names = roots(whole)
+    tree = live_code(whole, kernel.entry, names or {})
+    names = names and roots(tree)
     if names is None:
         return _refused(whole, "gives names to names of what is imported, without end")
-    tree = live_code(whole, kernel.entry, names)
     packages = LANGUAGES[kernel.language].packages
     local = local_names(tree, names)
     scope = Scope(names, local, attributes_by_owner(tree), MODULES | packages, OPEN_STARS | packages)
@@ -88,7 +91,7 @@ class _Places(NamedTuple):
 def _misplaced(node: ast.AST, scope: Scope, places: _Places) -> Iterator[str]:
     """Yield the faults of a node that is allowed in certain places only, and stands elsewhere."""
     for name in bound_names(node):
-        if name in READERS:
+        if name in READERS or (name in DUNDERS - DEFINED and not isinstance(node, ast.FunctionDef)):
             yield f"gives another meaning to {name}"
     if isinstance(node, ast.Name) and node.id == "getattr" and id(node) not in places.called:
         yield "uses getattr without calling it"
