@@ -39,6 +39,16 @@ REFUSED = {
         "import triton\n\n\nclass Own(triton.JITFunction):\n    pass\n" + SOURCE.replace("@triton.jit", "@Own"),
         "a class of Triton's functions",
     ),
+    "other representation": (
+        "from pathlib import Path\nPath('other.ttir').write_text('module {}')\n"
+        + SOURCE.replace("num_warps=4", "num_warps=4, ir_override='other.ttir'"),
+        "option ir_override",
+    ),
+    "library": (
+        "from pathlib import Path\nPath('own.bc').write_text('')\n"
+        + SOURCE.replace("num_warps=4", "num_warps=4, extern_libs={'own': str(Path('own.bc').resolve())}"),
+        "library own is not one of Triton's",
+    ),
     "made of text": (
         f"import linecache\ntext = '''{WRONG}'''\n"
         "linecache.cache['<text>'] = (len(text), None, text.splitlines(True), '')\n"
@@ -48,8 +58,13 @@ REFUSED = {
     ),
 }  # fmt: skip
 
+COMPILED = "scale_kernel.warmup(x, weight, y, columns, factor, BLOCK=512, num_warps=4, grid=(1,))"
+
 SAME = {
     "plain": SOURCE,
+    "compiled code changed": SOURCE.replace(
+        "    scale_kernel[", f"    made = {COMPILED}\n    made.asm['ptx'] = made.hash = ''\n    scale_kernel["
+    ),
     "file rewritten": f"from pathlib import Path\nPath(__file__).write_text('''{WRONG}''')\n{SOURCE}",
     "other encoding": f"# coding: utf-7\n# +AAo-raise SystemExit(3)\n{SOURCE}",
     "module in the folder": "from pathlib import Path\nPath('apex.py').write_text('1 / 0')\n"

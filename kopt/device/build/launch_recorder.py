@@ -7,6 +7,7 @@ functions, kernels and autotuners, and for a candidate's arguments: Triton ships
 
 from __future__ import annotations
 
+import copy
 import inspect
 import operator
 import re
@@ -14,10 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import torch
-from triton.compiler.compiler import CompiledKernel
+import triton
+from triton.compiler.compiler import ASTSource, CompiledKernel
 from triton.compiler.errors import CompileTimeAssertionFailure
 from triton.runtime.autotuner import Autotuner
 from triton.runtime.errors import OutOfResources, PTXASError
@@ -43,6 +46,7 @@ SKIPPED_BY_TUNER = (OutOfResources, CompileTimeAssertionFailure, PTXASError)
 
 GRID_LIMITS = (2**31 - 1, 65535, 65535)
 """CUDA's largest grid in x, y and z, blocks."""
+_TRITON = Path(triton.__file__).resolve().parent
 _ASSEMBLY = re.compile(r"// begin inline asm(.*?)// end inline asm", re.DOTALL)
 _DECLARED = re.compile(r"(?<![\w.])\.global\b")
 """A declaration: in an instruction such as `ld.global` a letter stands before the dot."""
@@ -105,7 +109,7 @@ class _LaunchRecorder:
         if warmup and self._trials is None:
             kernel = self._compiled(fn, args, kwargs, grid)
             self._warmed[kernel.hash] = kwargs
-            return kernel
+            return self._handed_out(kernel)
         if self._log.silent:
             return self._run(fn, *args, grid=grid, warmup=not self._real, **kwargs)
         binder = fn.device_caches[_current_device()][-1]
@@ -115,9 +119,9 @@ class _LaunchRecorder:
         check_resources(launch, self._device)
         if self._trials is not None:
             self._trials.append(launch.model_copy(update={"trial": True}))
-            return kernel
+            return self._handed_out(kernel)
         self._log.add_call([launch])
-        return self._run(fn, *args, grid=grid, warmup=False, **kwargs) if self._real else kernel
+        return self._run(fn, *args, grid=grid, warmup=False, **kwargs) if self._real else self._handed_out(kernel)
 
     def autotune(self, tuner: Any, *args: Any, **kwargs: Any) -> Any:
         """Record a call with every configuration that compiles and has room, in place of `Autotuner.run`."""
@@ -147,6 +151,8 @@ class _LaunchRecorder:
 
         It takes the arguments in order, those for the compiler among them, as Triton's own does.
         """
+        if not isinstance(kernel.src, ASTSource):
+            raise Rejected(Phase.IMPORT, "launches a kernel that is compiled from another text than the file's")
         fn = kernel.src.fn
 
         def launch(*args: Any, stream: Any = None) -> None:
@@ -173,6 +179,7 @@ class _LaunchRecorder:
 
     def _compiled(self, fn: Any, args: Any, kwargs: Mapping[str, Any], grid: Any) -> Any:
         """Compile, and log an exception of the compiler as such."""
+        check_origin(kwargs)
         try:
             return self._run(fn, *args, grid=grid, warmup=True, **kwargs)
         except Exception as error:
@@ -229,6 +236,15 @@ class _LaunchRecorder:
             self._codes[kernel.hash] = _Code(*digests, normal_digest(ptx), resources(cubin, kernel.metadata.name))
         return self._codes[kernel.hash]
 
+    def _handed_out(self, kernel: Any) -> Any:
+        """Return a copy of a compiled kernel for the candidate, so that what is recorded of it cannot be changed."""
+        if self._real:
+            return kernel
+        self._code(kernel)
+        copied = copy.copy(kernel)
+        copied.asm = copy.copy(kernel.asm)
+        return copied
+
     def _target(self, value: Any) -> str:
         """Write what a pointer or tensor descriptor points at, as in `Launch.pointers`."""
         base = _base(value)
@@ -269,6 +285,20 @@ def check_assembly(ptx: str, kernel: str) -> None:
     if any(_DECLARED.search(piece) for piece in _ASSEMBLY.findall(ptx)):
         reason = "inline assembly declares .global memory, which keeps its content from call to call: pass a tensor"
         raise Rejected(Phase.COMPILE, f"{kernel}: {reason}")
+
+
+def check_origin(options: Mapping[str, Any]) -> None:
+    """Check that a kernel is compiled from its own text and from Triton's libraries.
+
+    Raises:
+        Rejected: an option names another text or library.
+    """
+    if options.get("ir_override"):
+        raise Rejected(Phase.COMPILE, "option ir_override: a kernel is compiled from the text that was handed in")
+    libraries = options.get("extern_libs") or ()
+    for name, path in dict(libraries).items():
+        if not Path(path).resolve().is_relative_to(_TRITON):
+            raise Rejected(Phase.COMPILE, f"option extern_libs: library {name} is not one of Triton's")
 
 
 def launches_something(launch: Launch) -> bool:

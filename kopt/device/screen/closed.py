@@ -49,18 +49,18 @@ _FRAMES = (
 _OF_FRAMES = frozenset(name for kind in _FRAMES for name in dir(kind) if "_" in name and not name.startswith("_"))
 
 CLOSED = _OF_FRAMES | {
-    "CUDAPluggableAllocator", "CodeType", "FileHandler", "ForwardRef", "FunctionType", "LambdaType",
+    "ASTSource", "CUDAPluggableAllocator", "CodeType", "FileHandler", "ForwardRef", "FunctionType", "LambdaType",
     "WRAPPER_ASSIGNMENTS", "WRAPPER_UPDATES", "WatchedFileHandler", "atexit", "attrgetter", "bltns", "builtins",
     "caching_allocator_alloc", "collect_env", "compile_module_from_file", "compile_module_from_src", "concurrent",
-    "copyreg", "cpp_extension", "ctypes", "ctypeslib", "cudart", "distributed", "evaluate_forward_ref", "from_file",
-    "gc", "get_annotations", "get_cache_manager", "get_capture_scope", "get_device_module", "get_dump_manager",
-    "get_field", "get_override_manager", "get_type_hints", "global_enum",
-    "hub", "importlib", "infer_schema", "inspect", "io", "lastResort", "linecache", "load_binary", "load_library",
-    "loggerDict", "make_dataclass", "methodcaller", "modules", "mp", "multiprocessing", "new_class", "os", "pathlib",
-    "pickle", "pickletools", "pkgutil", "prepare_class", "python_multiprocessing", "redirect_stderr", "redirect_stdout",
-    "redispatch", "runstring", "setStream", "shutil", "singledispatch", "singledispatchmethod", "stream", "subprocess",
-    "sys", "tarfile", "tempfile", "threading", "tofile", "traceback", "update_wrapper", "used_global_vals",
-    "zipfile", "_unsafe_update_src",
+    "copyreg", "cpp_extension", "create_binder", "ctypes", "ctypeslib", "cudart", "device_caches", "distributed",
+    "evaluate_forward_ref", "from_file", "gc", "get_annotations", "get_cache_manager", "get_capture_scope",
+    "get_device_module", "get_dump_manager", "get_field", "get_override_manager", "get_type_hints", "global_enum",
+    "hub", "importlib", "infer_schema", "inspect", "io", "lastResort", "launcher_cls", "linecache", "load_binary",
+    "load_library", "loggerDict", "make_dataclass", "metadata_group", "methodcaller", "modules", "mp",
+    "multiprocessing", "new_class", "os", "pathlib", "pickle", "pickletools", "pkgutil", "preload", "prepare_class",
+    "python_multiprocessing", "redirect_stderr", "redirect_stdout", "redispatch", "runstring", "setStream",
+    "shutil", "singledispatch", "singledispatchmethod", "stream", "subprocess", "sys", "tarfile", "tempfile",
+    "threading", "tofile", "traceback", "update_wrapper", "used_global_vals", "zipfile", "_unsafe_update_src",
 }  # fmt: skip
 """Attributes and submodules that lead out of the allowed packages, to other code, or that evaluate text."""
 
@@ -115,6 +115,11 @@ DUNDERS = frozenset({
     "__version__",
 })  # fmt: skip
 """Names with two underscores on both sides that a candidate may read."""
+
+KNOBS = ("triton", "knobs")
+"""Triton's settings, which may be read and not handed on."""
+KNOB_CHANGES = frozenset({"add", "copy", "knobs", "remove", "reset", "scope", "set"})
+"""Methods by which settings, and hooks among them, change."""
 
 FIND_SPEC = ("importlib", "util", "find_spec")
 """A function whose result may only be compared with None."""

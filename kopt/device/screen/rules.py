@@ -25,6 +25,8 @@ from kopt.device.screen.closed import (
     DUNDERS,
     ENVIRONMENT,
     FIND_SPEC,
+    KNOB_CHANGES,
+    KNOBS,
     METHODS,
     MODULES,
     OPEN_STARS,
@@ -106,6 +108,10 @@ def _misplaced(node: ast.AST, scope: Scope, places: _Places) -> Iterator[str]:
             yield f"hands on {'.'.join(path)}, which may only be called"
         elif path == FIND_SPEC and id(node) not in places.tested:
             yield "uses importlib.util.find_spec other than to compare its result with None"
+        elif path[:2] == KNOBS and not KNOB_CHANGES.isdisjoint(path[3:]):
+            yield f"changes {'.'.join(path[:-1])}"
+        elif id(node) not in places.based and path[:2] == KNOBS and len(path) <= 3:
+            yield f"hands on {'.'.join(path)}, which may only be read"
         elif id(node) not in places.based and is_module(path):
             yield f"hands on the module {'.'.join(path)}, of which only parts may be used"
 
