@@ -92,10 +92,9 @@ def trace(
     """
     log = TraceLog(kernel.language)
     quiet_compiler()
-    with (
-        pretend(device, lambda what: log.forbid(f"uses {what}")) as addresses,
-        FakeTensorMode(allow_non_fake_inputs=True),
-    ):
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    with pretend(device, lambda what: log.forbid(f"uses {what}")) as addresses, fake:
+        log.is_address = addresses.holds
         prepared = [prepare(problem, workload) for workload in problem.main]
         for turn, one in enumerate(prepared):
             tensors = list(tensor_arguments(one.model, one.inputs).values())
@@ -189,7 +188,7 @@ def _traced(entry: Callable[..., Any], prepared: Prepared, common: TraceLog, dev
     """
     if common.violation is not None:
         raise common.violation
-    log = TraceLog(common.language)
+    log = TraceLog(common.language, common.is_address)
     try:
         build = record_call(entry, prepared, log, device)
     except Exception as error:
