@@ -7,23 +7,27 @@ and the candidate choose.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import torch
+from torch._guards import active_fake_mode
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from kopt.device.build.fake_reference import prepare_fake
 from kopt.device.build.hostops import HostOps
 from kopt.device.build.launch_recorder import launches_something, record_launches
 from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
-from kopt.device.reference.contract import bind_arguments, load_candidate
+from kopt.device.reference.contract import bind_arguments, load_candidate, tensor_arguments
 from kopt.device.reference.distributions import Case
-from kopt.device.reference.outputs import ResultContract, described, result_contract, run_model
+from kopt.device.reference.forward import call
+from kopt.device.reference.outputs import ResultContract, copied_inputs, described, result_contract, result_of
+from kopt.device.reference.placement import offsets
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
 from kopt.device.reference.tree import taken_apart
@@ -35,6 +39,9 @@ from kopt.model.problem import Problem, Workload
 
 TENSORS = (torch.Tensor, FakeTensor)
 """Types of tensors in a trace."""
+
+BLOCK, BLOCK_BITS = 1 << 60, 44
+"""Made-up address of the first workload's arguments, and the bits of the distance to the next workload's."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,9 @@ class Traced:
 
 
 def trace(
-    kernel: Kernel, problem: Problem, device: Device, folder: Path, announce: Callable[[str], None]
-) -> list[Traced]:
+    kernel: Kernel, problem: Problem, device: Device, folder: Path, announce: Callable[[str], None],
+    argument_addresses: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> list[Traced]:  # fmt: skip
     """Trace and compile a candidate on every main workload at its full size.
 
     Args:
@@ -70,6 +78,8 @@ def trace(
         device: the device to compile for.
         folder: the folder of the candidate's file.
         announce: called with the name of each phase that begins.
+        argument_addresses: by workload, addresses of the storages of the tensors that `tensor_arguments` lists; made up
+            for a workload that is not named.
 
     Raises:
         Rejected: the candidate fails or breaks a rule.
@@ -77,12 +87,28 @@ def trace(
     """
     log = TraceLog(kernel.language)
     quiet_compiler()
-    with pretend(device, lambda what: log.forbid(f"uses {what}")), FakeTensorMode(allow_non_fake_inputs=True):
+    with (
+        pretend(device, lambda what: log.forbid(f"uses {what}")) as addresses,
+        FakeTensorMode(allow_non_fake_inputs=True),
+    ):
         prepared = [prepare(problem, workload) for workload in problem.main]
+        for turn, one in enumerate(prepared):
+            tensors = list(tensor_arguments(one.model, one.inputs).values())
+            addresses.place(tensors, argument_addresses.get(one.workload.name) or _made_up(tensors, turn))
         announce(Phase.IMPORT)
         entry = load_candidate(kernel, folder)
         announce(Phase.TRACE)
         return [_traced(entry, workload, log, device, folder) for workload in prepared]
+
+
+def _made_up(tensors: Sequence[torch.Tensor], turn: int) -> list[int]:
+    """Make up addresses for the argument tensors of a workload, at the distances that they have on a GPU.
+
+    A storage of several tensors counts once.
+    """
+    block = BLOCK + (turn << BLOCK_BITS)
+    places, _ = offsets([tensor.untyped_storage().nbytes() for tensor in tensors])
+    return [block + place for place in places]
 
 
 def prepare(problem: Problem, workload: Workload) -> Prepared:
@@ -91,18 +117,25 @@ def prepare(problem: Problem, workload: Workload) -> Prepared:
     Raises:
         ProblemError: the reference raises.
     """
-    reference = load_reference(problem, workload)
     try:
-        with torch.device(CUDA), torch.no_grad():
+        if active_fake_mode() is not None:
+            return _prepared(problem, workload, *prepare_fake(problem, workload, CUDA))
+        reference = load_reference(problem, workload)
+        with torch.device(CUDA):
             model = make_model(reference, problem, seed=0)
             inputs = make_inputs(reference, problem, seed=0)
-            contract = result_contract(problem, Case(reference, model, inputs), run_model(model, inputs))
-            return Prepared(workload, reference, model, inputs, contract)
+            output = call(model, copied_inputs(inputs))
+            return _prepared(problem, workload, reference, model, inputs, output)
     except ProblemError as error:
-        raise ProblemError(f"{problem.name}/problem.py, workload {workload.name}: {error}") from error
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise ProblemError(f"{problem.name}/problem.py, workload {workload.name}, raises {what}") from error
+        raise ProblemError(f"{problem.name}, workload {workload.name}: {error}") from error
+
+
+def _prepared(
+    problem: Problem, workload: Workload, reference: ModuleType, model: torch.nn.Module, inputs: tuple[Any, ...],
+    output: Any,
+) -> Prepared:  # fmt: skip
+    contract = result_contract(problem, Case(reference, model, inputs), result_of(output))
+    return Prepared(workload, reference, model, inputs, contract)
 
 
 def record_call(

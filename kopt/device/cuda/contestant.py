@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any  # a candidate may return anything, a problem may have any inputs, Triton has no types
 
 import torch
+from pydantic import Field
 
 from kopt.device.build.precompiled import Precompiled, install, quiet_compiler
 from kopt.device.cuda import ipc
@@ -68,6 +69,8 @@ class Reply(Value):
     reason: str = ""
     seconds: tuple[tuple[str, float], ...] = ()
     """Duration of each phase, s."""
+    addresses: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Addresses of the storages of the argument tensors, by workload."""
 
 
 @dataclass
@@ -167,7 +170,11 @@ def _contest(kernel: Kernel, options: ContestOptions, compiled: Sequence[Precomp
         _call_repeatedly(entry, arguments[sheets[-1].workload.name])
         run(sheets[len(sheets) - options.late :], reports)
     clock.begin("")
-    reported = {"reports": tuple(reports), "seconds": tuple(clock.seconds.items())}
+    addresses = {
+        name: tuple(tensor.untyped_storage().data_ptr() for tensor in private.tensors.values())
+        for name, private in arguments.items()
+    }
+    reported = {"reports": tuple(reports), "seconds": tuple(clock.seconds.items()), "addresses": addresses}
     return _packed(recorded.model_copy(update=reported), capture)
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection
 import torch
 from torch.utils._pytree import tree_map
 
+from kopt.device.reference.anywhere import computing_in
 from kopt.device.reference.distributions import Case
 from kopt.device.reference.outputs import run_model
 from kopt.model.problem import Tolerance
@@ -51,7 +52,8 @@ def in_dtype(
     """
     model = copy.deepcopy(case.model).to(dtype)
     inputs = tree_map(lambda value: _widened(alter(value), dtype), case.inputs)
-    tensors = run_model(model, inputs, changed).tensors
+    with computing_in(dtype):
+        tensors = run_model(model, inputs, changed).tensors
     return tuple(tensor.to(torch.float64 if tensor.is_floating_point() else torch.int64) for tensor in tensors)
 
 
