@@ -9,7 +9,7 @@ from typing import Protocol
 
 from kopt.device.cuda.sheets import Sheet, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Pair, Recorded, Samples, Turn, failure, mutation
-from kopt.device.reference.distributions import DISTRIBUTIONS, TIMED, Draw, derive_seed
+from kopt.device.reference.distributions import FULL_SIZE, TIMED, Draw, derive_seed
 from kopt.device.reference.rejection import right_ghost_reason
 from kopt.errors import DeviceError, WorkerDied
 from kopt.model.build import Phase
@@ -74,7 +74,7 @@ def _distributions(set_bytes: int, memory_bytes: int) -> list[str]:
     """List the distributions of a workload's input sets: the timed sets, then those that are only verified."""
     timed = max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(set_bytes, 1))))
     room = int(SETS_SHARE * memory_bytes / max(set_bytes, 1)) - timed
-    return [TIMED] * timed + [name for name in DISTRIBUTIONS if name != TIMED][: max(0, room)]
+    return [TIMED] * timed + list(FULL_SIZE[: max(0, room)])
 
 
 @dataclass

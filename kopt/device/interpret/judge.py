@@ -31,7 +31,7 @@ from kopt.device.interpret.contestant import Head, Reply, VerifyJob, contest, di
 from kopt.device.reference.calibration import calibrate
 from kopt.device.reference.compare_result import compare_result
 from kopt.device.reference.contract import tensor_arguments
-from kopt.device.reference.distributions import Case, Draw, make_case
+from kopt.device.reference.distributions import Case, Draw, find_domain, make_case
 from kopt.device.reference.expected_output import expected_result
 from kopt.device.reference.outputs import Contract, ResultContract, changed_reason, may_change
 from kopt.device.reference.rejection import Rejected, bounded, no_launch_reason, right_ghost_reason
@@ -64,6 +64,7 @@ def verify_all(
         refusal = calibrate(problem, problem.small).refusal
         if refusal:
             raise ProblemError(refusal)
+        find_domain(problem)
     limits = dataclasses.replace(limits or Limits(), result_bytes=OUTPUT_LIMIT)
     tasks = [contest(job) for job in jobs]
     for index, outcome in run_forked(tasks, workers=workers, limits=limits):

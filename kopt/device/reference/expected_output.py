@@ -6,7 +6,7 @@ another integer in float32, in its own dtype, or on inputs that are changed in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,15 +14,13 @@ import torch
 
 from kopt.device.reference.distributions import Case
 from kopt.device.reference.outputs import Contract, Result, ResultContract, result_contract, run_reference
-from kopt.device.reference.tolerance import calibrated, in_dtype
+from kopt.device.reference.tolerance import Evidence, allowed_error, evidence, in_dtype
 from kopt.model.problem import Problem
 
 NUDGE = 2.0**-17
 """Relative change of an input that may change an integer of the output: above the errors of sums in float32."""
 NUDGES = 2
 """Number of changed sets of inputs."""
-BELOW_FLOAT32 = 2.0**-29
-"""Roundoff of float64 over that of float32."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,9 @@ class ExpectedOutput:
     output: torch.Tensor
     """The reference's tensor: float64, or int64 for integers and truth values."""
     allowed: torch.Tensor
-    """Largest allowed error by element; NaN where the reference is not finite, so that any value is right."""
+    """Largest allowed error by element; NaN where nothing is asked, 0 where an infinity or NaN is the right value."""
+    matched: float = 1.0
+    """Share of the elements that must be within the allowed error."""
 
 
 @dataclass(frozen=True)
@@ -58,38 +58,16 @@ def expected_result(problem: Problem, case: Case, eager: Result | None = None) -
     """
     eager = run_reference(problem, case) if eager is None else eager
     contract = result_contract(problem, case, eager)
-    changed = tuple(eager.arguments)
-    references = in_dtype(case, torch.float64, changed=changed)
-    others = _Others(case, changed)
+    found = evidence(problem, case, contract.changed)
+    nudged: list[tuple[torch.Tensor, ...]] = []
+    if not all(tensor.dtype.is_floating_point for tensor in contract.tensors):
+        change = [partial(_nudged, seed) for seed in range(NUDGES)]
+        nudged = [in_dtype(case, torch.float64, alter, contract.changed) for alter in change]
     tensors = [
-        _expected(problem, place, tensor, eager.tensors[place], references[place], others)
+        _expected(problem, tensor, eager.tensors[place], found[place], [result[place] for result in nudged])
         for place, tensor in enumerate(contract.tensors)
     ]
     return ExpectedResult(contract, tuple(tensors))
-
-
-class _Others:
-    """Results of one case in other precisions, computed when they are first needed."""
-
-    def __init__(self, case: Case, changed: tuple[str, ...]) -> None:
-        self._case = case
-        self._changed = changed
-        self._float32: tuple[torch.Tensor, ...] = ()
-        self._nudged: list[tuple[torch.Tensor, ...]] = []
-
-    def float32(self, place: int) -> torch.Tensor:
-        """Return a tensor of the result in float32, widened."""
-        if not self._float32:
-            self._float32 = in_dtype(self._case, torch.float32, changed=self._changed)
-        return self._float32[place]
-
-    def nudged(self, place: int) -> Iterator[torch.Tensor]:
-        """Yield a tensor of the result for changed inputs."""
-        if not self._nudged:
-            self._nudged = [
-                in_dtype(self._case, torch.float64, partial(_nudged, seed), self._changed) for seed in range(NUDGES)
-            ]
-        return (result[place] for result in self._nudged)
 
 
 def _nudged(seed: int, value: object) -> object:
@@ -101,28 +79,29 @@ def _nudged(seed: int, value: object) -> object:
 
 
 def _expected(
-    problem: Problem, place: int, contract: Contract, eager: torch.Tensor, reference: torch.Tensor, others: _Others
+    problem: Problem, contract: Contract, eager: torch.Tensor, found: Evidence, nudged: Sequence[torch.Tensor]
 ) -> ExpectedOutput:
-    """Make the expected value of one tensor of the result."""
-    if not contract.dtype.is_floating_point:
-        if problem.tolerance is not None:
-            allowed = problem.tolerance.absolute + problem.tolerance.relative * reference.double().abs()
-        else:
-            allowed = _unsettled(reference, [eager.to(torch.int64), others.float32(place), *others.nudged(place)])
-        return ExpectedOutput(contract, reference, allowed)
-    finite = reference.isfinite() & reference.to(eager.dtype).double().isfinite()
-    if problem.tolerance is not None:
-        tolerance = problem.tolerance
-    else:
-        float32 = others.float32(place)
-        if eager.dtype is torch.float64:
-            float32 = reference + BELOW_FLOAT32 * (float32 - reference)
-        tolerance = calibrated(eager, float32, reference, finite)
-    allowed = tolerance.absolute + tolerance.relative * reference.abs()
-    return ExpectedOutput(contract, reference, torch.where(finite, allowed, torch.nan))
+    """Make the expected value of one tensor of the result.
+
+    Args:
+        problem: the problem.
+        contract: the tensor's contract.
+        eager: the tensor as the eager model gives it.
+        found: what its right value follows from.
+        nudged: the tensor for slightly changed inputs; needed for integers only.
+    """
+    declared = problem.tolerance
+    matched = declared.matched if declared is not None else 1.0
+    if contract.dtype.is_floating_point:
+        return ExpectedOutput(contract, found.exact, allowed_error(eager, found, declared), matched)
+    others = [eager.to(torch.int64), *nudged, *([found.float32] if found.float32 is not None else [])]
+    allowed = _unsettled(found.exact, others)
+    if declared is not None:
+        allowed = allowed.maximum(declared.absolute + declared.relative * found.exact.double().abs())
+    return ExpectedOutput(contract, found.exact, allowed, matched)
 
 
-def _unsettled(reference: torch.Tensor, others: list[torch.Tensor]) -> torch.Tensor:
+def _unsettled(reference: torch.Tensor, others: Sequence[torch.Tensor]) -> torch.Tensor:
     """Return the largest difference of each integer to those of other computations; 0 where all agree."""
     allowed = torch.zeros(reference.shape, dtype=torch.float64, device=reference.device)
     for other in others:

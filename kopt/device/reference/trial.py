@@ -72,7 +72,9 @@ def given_dtype(problem: Problem) -> Dtype:
         reference = setup.load_reference(problem, problem.main[0])
         given = setup.given_inputs(reference, problem)
     known = {getattr(torch, dtype.value): dtype for dtype in Dtype}
-    floating = [leaf.dtype for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
+    floating = [
+        leaf.dtype for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
+    ]
     return known.get(floating[0], Dtype.FLOAT32) if floating else Dtype.FLOAT32
 
 
@@ -91,8 +93,6 @@ class _Shapes(DispatchMode):
 
 def _shapes(values: object) -> tuple[Shape, ...]:
     return tuple(tuple(leaf.shape) for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor))
-
-
 
 
 def constant_values(problem: Problem, names: Iterable[str]) -> dict[str, int]:
