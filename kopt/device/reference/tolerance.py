@@ -59,7 +59,7 @@ ROUNDED_ELEMENTS = 1 << 27
 
 @dataclass(frozen=True)
 class Evidence:
-    """Values of one tensor of a result from which its right value and the tolerance follow, as `in_dtype` gives them."""
+    """Values of one tensor of a result, as `in_dtype` gives them, from which its right value and tolerance follow."""
 
     exact: torch.Tensor
     """The model in float64."""
