@@ -254,21 +254,26 @@ def result_contract(problem: Problem, case: Case, result: Result) -> ResultContr
 def _strides(problem: Problem, case: Case, result: Result) -> list[tuple[int, ...] | None]:
     """Return the strides that the output's tensors must have; None for any.
 
-    Where an output is not contiguous, torch may have chosen its layout for one device only: then any will do.
+    Any will do for an expanded output, whose elements lie in one place.  Where an output is not contiguous, torch may
+    have chosen its layout for one device only: then any will do, too.
     """
     tensors = list(result.outputs.values())
     if problem.layout is Layout.ANY:
         return [None] * len(tensors)
-    strides = [tuple(tensor.stride()) for tensor in tensors]
+    strides = [None if _is_expanded(tensor) else tuple(tensor.stride()) for tensor in tensors]
     if all(tensor.is_contiguous() for tensor in tensors):
         return list(strides)
     elsewhere = _meta_outputs(problem, case)
     if len(elsewhere) != len(tensors):
         return list(strides)
     return [
-        stride if same_strides(tensor.shape, stride, other.stride()) else None
+        stride if stride is not None and same_strides(tensor.shape, stride, other.stride()) else None
         for tensor, stride, other in zip(tensors, strides, elsewhere, strict=True)
     ]
+
+
+def _is_expanded(tensor: torch.Tensor) -> bool:
+    return any(size > 1 and step == 0 for size, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def _meta_outputs(problem: Problem, case: Case) -> list[torch.Tensor]:
