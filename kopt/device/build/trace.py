@@ -24,15 +24,10 @@ from kopt.device.build.launch_recorder import launches_something, record_launche
 from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
-from kopt.device.reference.contract import bind_arguments
+from kopt.device.reference.contract import bind_arguments, tensor_arguments
 from kopt.device.reference.distributions import Case
-from kopt.device.reference.outputs import (
-    ResultContract,
-    described,
-    result_contract,
-    run_model,
-    tensor_arguments,
-)
+from kopt.device.reference.forward import call
+from kopt.device.reference.outputs import ResultContract, copied_inputs, described, result_contract, result_of
 from kopt.device.reference.placement import offsets
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
@@ -43,10 +38,11 @@ from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
 
-BLOCK, BLOCK_BITS = 1 << 60, 44
-"""Made-up address of the first workload's arguments, and the bits of the distance to the next workload's."""
 TENSORS = (torch.Tensor, FakeTensor)
 """Types of tensors in a trace."""
+
+BLOCK, BLOCK_BITS = 1 << 60, 44
+"""Made-up address of the first workload's arguments, and the bits of the distance to the next workload's."""
 
 
 @dataclass(frozen=True)
@@ -123,18 +119,23 @@ def prepare(problem: Problem, workload: Workload) -> Prepared:
     """
     try:
         if active_fake_mode() is not None:
-            reference, model, inputs, result = prepare_fake(problem, workload, CUDA)
-            contract = result_contract(problem, Case(reference, model, inputs), result)
-            return Prepared(workload, reference, model, inputs, contract)
+            return _prepared(problem, workload, *prepare_fake(problem, workload, CUDA))
         reference = load_reference(problem, workload)
         with torch.device(CUDA):
             model = make_model(reference, problem, seed=0)
             inputs = make_inputs(reference, problem, seed=0)
-            result = run_model(model, inputs)
-        contract = result_contract(problem, Case(reference, model, inputs), result)
-        return Prepared(workload, reference, model, inputs, contract)
+            output = call(model, copied_inputs(inputs))
+            return _prepared(problem, workload, reference, model, inputs, output)
     except ProblemError as error:
         raise ProblemError(f"{problem.name}, workload {workload.name}: {error}") from error
+
+
+def _prepared(
+    problem: Problem, workload: Workload, reference: ModuleType, model: torch.nn.Module, inputs: tuple[Any, ...],
+    output: Any,
+) -> Prepared:  # fmt: skip
+    contract = result_contract(problem, Case(reference, model, inputs), result_of(output))
+    return Prepared(workload, reference, model, inputs, contract)
 
 
 def record_call(

@@ -199,10 +199,7 @@ def _private_arguments(problem: Problem, sheet: Sheet) -> _PrivateArguments:
     reference = setup.load_reference(problem, sheet.workload)
     with torch.device("cuda"):
         model = setup.make_model(reference, problem)
-    by_handle: dict[bytes, torch.Tensor] = {}
-    for shared in sheet.arguments.values():
-        by_handle.setdefault(shared.handle, ipc.private(shared))
-    tensors = {name: by_handle[shared.handle] for name, shared in sheet.arguments.items()}
+    tensors = {name: ipc.private(shared) for name, shared in sheet.arguments.items()}
     put_state(model, tensors)
     return _PrivateArguments(reference, model, sheet.with_tensors(tensors), tensors)
 

@@ -76,8 +76,9 @@ def structure_seen(samples: Sequence[Sequence[torch.Tensor]], rule: InputRule | 
 
 
 def _comparable(value: torch.Tensor) -> torch.Tensor:
-    """Return a floating-point tensor in float64: torch compares and sorts no type of 8 bits."""
-    return value.detach().double() if value.is_floating_point() else value.detach()
+    """Return a sample in a type that torch can compare, which the 8-bit floating-point types are not."""
+    eight_bits = value.is_floating_point() and value.element_size() == 1
+    return value.detach().float() if eight_bits else value.detach()
 
 
 def _integers(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Tensor]]) -> Structure:
