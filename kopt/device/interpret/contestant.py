@@ -7,6 +7,7 @@ that has imported Triton with its interpreter.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -138,8 +139,9 @@ def _runs(
 ) -> Iterator[tuple[Head, bytes]]:
     """Call the entry point on every draw, replay the recorded call right after it, and make the ghost call last."""
     *drawn, ghost, fresh = cases
-    for turn, case in enumerate(drawn):
-        session.turn = turn
+    first: dict[str, Case] = {}
+    for turn, (draw, made) in enumerate(zip(inputs.draws, drawn, strict=True)):
+        session.turn, case = turn, _at_same_addresses(first.setdefault(draw.workload.name, made), made)
         session.call = call = InterpretedCall() if turn == inputs.recorded else None
         output, head, data = _run(session, partial(_call, entry, case), case, folder)
         session.call = None
@@ -148,6 +150,30 @@ def _runs(
             yield _replay(session, call, output, case, fresh, folder)
     session.turn, session.ghost = len(drawn), True
     yield _run(session, partial(_call, entry, ghost), ghost, folder)[1:]
+
+
+def _at_same_addresses(first: Case, case: Case) -> Case:
+    """Return a case with its values where those of its workload's first draw were: a result cached by address is stale.
+
+    A case of other sizes stays where it is.
+    """
+    pairs = list(zip(_values(first), _values(case), strict=False))
+    if first is case or len(first.inputs) != len(case.inputs) or not all(_same_layout(old, new) for old, new in pairs):
+        return case
+    for old, new in pairs:
+        if isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor):
+            old.untyped_storage().copy_(new.untyped_storage())
+    values = zip(first.inputs, case.inputs, strict=True)
+    return dataclasses.replace(
+        case, model=first.model, inputs=tuple(old if isinstance(old, torch.Tensor) else new for old, new in values)
+    )
+
+
+def _same_layout(old: object, new: object) -> bool:
+    if not (isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor)):
+        return type(old) is type(new)
+    sizes = [(t.shape, t.stride(), t.dtype, t.storage_offset(), t.untyped_storage().nbytes()) for t in (old, new)]
+    return sizes[0] == sizes[1]
 
 
 def _call(entry: Callable[..., object], case: Case) -> object:

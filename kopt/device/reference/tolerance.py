@@ -25,6 +25,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.utils._pytree import tree_map
@@ -53,6 +54,12 @@ UNSTABLE = 1e-3
 HALF_TYPES = (torch.bfloat16, torch.float16)
 """Types in which kernels round operands once more."""
 
+UNORDERED = ("topk", "sort", "kthvalue", "median", "mode(")
+"""Operations that give the indexes of equal elements in any order."""
+
+UNTIED = 1e-9
+"""Move that makes equal inputs differ, over their root mean square."""
+
 ROUNDED_ELEMENTS = 1 << 27
 """Largest inputs, elements, whose rounding is tried."""
 
@@ -69,13 +76,18 @@ class Evidence:
     """The model in float32 with the arithmetic of a GPU; None where this cannot matter."""
     rounded: torch.Tensor | None = None
     """The model in float64 on inputs that are rounded once more; None for types that kernels do not round to."""
+    untied: tuple[torch.Tensor, ...] = ()
+    """The model in float64 on inputs without equal elements, in two orders; empty where torch gives the order."""
 
 
 def evidence(problem: Problem, case: Case) -> Evidence:
     """Compute the outputs from which a case's right output and its tolerance follow."""
     exact = in_dtype(case, torch.float64)
+    open_order = any(operation in problem.reference for operation in UNORDERED)
+    orders = (partial(_without_ties, sign) for sign in (1, -1) if open_order)
+    untied = tuple(in_dtype(case, torch.float64, order) for order in orders)
     if problem.tolerance is not None:
-        return Evidence(exact, None)
+        return Evidence(exact, None, untied=untied)
     dtypes = {value.dtype for value in case.inputs if isinstance(value, torch.Tensor)}
     dtypes |= {parameter.dtype for parameter in case.model.parameters()}
     emulated = rounded = None
@@ -85,7 +97,7 @@ def evidence(problem: Problem, case: Case) -> Evidence:
     if torch.float64 in dtypes or (dtypes & set(HALF_TYPES) and elements <= ROUNDED_ELEMENTS):
         rounded = in_dtype(case, torch.float64, _rounded_once_more)
     float32 = in_dtype(case, torch.float64 if torch.float64 in dtypes else torch.float32)
-    return Evidence(exact, float32, emulated, rounded)
+    return Evidence(exact, float32, emulated, rounded, untied)
 
 
 def in_dtype(
@@ -122,6 +134,8 @@ def allowed_error(eager: torch.Tensor, found: Evidence, declared: Tolerance | No
     exact, given = found.exact, eager.double()
     agreed = _same(given, exact) & (_same(found.float32, exact) if found.float32 is not None else True)
     if not eager.is_floating_point():
+        for untied in found.untied:
+            agreed &= _same(untied, exact)
         return torch.where(agreed, 0.0, torch.nan)
     finite = exact.isfinite() & exact.to(eager.dtype).double().isfinite() & given.isfinite()
     if declared is not None:
@@ -179,6 +193,16 @@ def _rounded_once_more(value: object) -> object:
     place = place.clamp_min(_spacing(value.dtype))
     moved = wide + place * (torch.rand(wide.shape, device=wide.device) - 0.5)
     return torch.where(wide.isfinite() & (wide != 0), moved, wide)
+
+
+def _without_ties(sign: int, value: object) -> object:
+    """Move each element so little that only equal ones change their order: the last (1) or the first (-1) is larger."""
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return value
+    wide = value.double()
+    size = _root_mean_square(wide[wide.isfinite()]) or 1.0
+    places = torch.arange(wide.numel(), device=wide.device, dtype=torch.float64).reshape(wide.shape)
+    return wide + sign * UNTIED * size * places / max(wide.numel(), 1)
 
 
 def _unit(dtype: torch.dtype) -> float:
