@@ -60,6 +60,9 @@ UNORDERED = ("topk", "sort", "kthvalue", "median", "mode(")
 UNTIED = 1e-9
 """Move that makes equal inputs differ, over their root mean square."""
 
+ORDERS = 10
+"""Orders of equal elements that are tried: rising, falling, and random ones, which move the middle one of three."""
+
 ROUNDED_ELEMENTS = 1 << 27
 """Largest inputs, elements, whose rounding is tried."""
 
@@ -77,14 +80,14 @@ class Evidence:
     rounded: torch.Tensor | None = None
     """The model in float64 on inputs that are rounded once more; None for types that kernels do not round to."""
     untied: tuple[torch.Tensor, ...] = ()
-    """The model in float64 on inputs without equal elements, in two orders; empty where torch gives the order."""
+    """The model in float64 on inputs without equal elements, in several orders; empty where torch gives the order."""
 
 
 def evidence(problem: Problem, case: Case) -> Evidence:
     """Compute the outputs from which a case's right output and its tolerance follow."""
     exact = in_dtype(case, torch.float64)
     open_order = any(operation in problem.reference for operation in UNORDERED)
-    orders = (partial(_without_ties, sign) for sign in (1, -1) if open_order)
+    orders = (partial(_without_ties, order) for order in range(ORDERS) if open_order)
     untied = tuple(in_dtype(case, torch.float64, order) for order in orders)
     if problem.tolerance is not None:
         return Evidence(exact, None, untied=untied)
@@ -195,14 +198,18 @@ def _rounded_once_more(value: object) -> object:
     return torch.where(wide.isfinite() & (wide != 0), moved, wide)
 
 
-def _without_ties(sign: int, value: object) -> object:
-    """Move each element so little that only equal ones change their order: the last (1) or the first (-1) is larger."""
+def _without_ties(order: int, value: object) -> object:
+    """Move each element so little that only equal ones change their order."""
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
         return value
     wide = value.double()
     size = _root_mean_square(wide[wide.isfinite()]) or 1.0
-    places = torch.arange(wide.numel(), device=wide.device, dtype=torch.float64).reshape(wide.shape)
-    return wide + sign * UNTIED * size * places / max(wide.numel(), 1)
+    if order < 2:
+        places = torch.arange(wide.numel(), device=wide.device, dtype=torch.float64) / max(wide.numel(), 1)
+        places = places if order else -places
+    else:
+        places = torch.rand(wide.numel(), device=wide.device, dtype=torch.float64)
+    return wide + UNTIED * size * places.reshape(wide.shape)
 
 
 def _unit(dtype: torch.dtype) -> float:
