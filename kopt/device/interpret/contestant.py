@@ -7,6 +7,7 @@ that has imported Triton with its interpreter.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch.utils._pytree import tree_map
 
 from kopt.artifact import text_digest
 from kopt.device.interpret.guard import NoComputing
@@ -150,8 +152,9 @@ def _runs(
 ) -> Iterator[tuple[Head, Tensors]]:
     """Call the entry point on every draw, replay the recorded call right after it, and make the ghost call last."""
     *drawn, ghost, fresh = cases
-    for turn, case in enumerate(drawn):
-        session.turn = turn
+    first: dict[str, Case] = {}
+    for turn, (draw, made) in enumerate(zip(inputs.draws, drawn, strict=True)):
+        session.turn, case = turn, _at_same_addresses(first.setdefault(draw.workload.name, made), made)
         session.call = call = InterpretedCall() if turn == inputs.recorded else None
         output, head, data = _run(session, partial(_call, entry, case), case, folder)
         session.call = None
@@ -160,6 +163,25 @@ def _runs(
             yield _replay(session, call, output, case, fresh, folder)
     session.turn, session.ghost = len(drawn), True
     yield _run(session, partial(_call, entry, ghost), ghost, folder)[1:]
+
+
+def _at_same_addresses(first: Case, case: Case) -> Case:
+    """Return a case with its values where those of its workload's first draw were: a result cached by address is stale.
+
+    A case of other sizes stays where it is.
+    """
+    places, values = (tensor_arguments(one.model, one.inputs) for one in (first, case))
+    if first is case or list(places) != list(values) or not all(_same_layout(places[n], values[n]) for n in places):
+        return case
+    for name, place in places.items():
+        place.untyped_storage().copy_(values[name].untyped_storage())
+    kept = {id(value): places[name] for name, value in values.items()}
+    return dataclasses.replace(case, model=first.model, inputs=tree_map(lambda v: kept.get(id(v), v), case.inputs))
+
+
+def _same_layout(old: torch.Tensor, new: torch.Tensor) -> bool:
+    sizes = [(t.shape, t.stride(), t.dtype, t.storage_offset(), t.untyped_storage().nbytes()) for t in (old, new)]
+    return sizes[0] == sizes[1]
 
 
 def _call(entry: Callable[..., object], case: Case) -> object:

@@ -99,7 +99,8 @@ def _with_sum_error(name: str, source: torch.Tensor, dimensions: Any, out: torch
 
 def _one_by_one(source: torch.Tensor, dimension: int) -> torch.Tensor:
     """Return the partial sums in float32, each element added after the other, as float64."""
-    added = np.cumsum(source.detach().cpu().numpy(), axis=dimension, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        added = np.cumsum(source.detach().cpu().numpy(), axis=dimension, dtype=np.float32)
     return torch.from_numpy(added).to(source.device, torch.float64)
 
 

@@ -21,7 +21,7 @@ from kopt.device.reference.outputs import Result, run_reference
 from kopt.device.reference.tolerance import in_dtype
 from kopt.model.problem import Problem
 
-PART_BYTES = 2 << 30
+PART_BYTES = 1 << 30
 """Largest size of the first input and the output of one part in float64, bytes."""
 
 KEPT_BYTES = 2 << 30

@@ -98,6 +98,8 @@ def _expected(
     allowed = _unsettled(found.exact, others)
     if declared is not None:
         allowed = allowed.maximum(declared.absolute + declared.relative * found.exact.double().abs())
+    for untied in found.untied:
+        allowed = torch.where(untied == found.exact, allowed, torch.nan)
     return ExpectedOutput(contract, found.exact, allowed, matched)
 
 

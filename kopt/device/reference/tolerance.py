@@ -25,6 +25,7 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
@@ -53,6 +54,15 @@ UNSTABLE = 1e-3
 HALF_TYPES = (torch.bfloat16, torch.float16)
 """Types in which kernels round operands once more."""
 
+UNORDERED = ("topk", "sort", "kthvalue", "median", "mode(")
+"""Operations that give the indexes of equal elements in any order."""
+
+UNTIED = 1e-9
+"""Move that makes equal inputs differ, over their root mean square."""
+
+ORDERS = 10
+"""Orders of equal elements that are tried: rising, falling, and random ones, which move the middle one of three."""
+
 ROUNDED_ELEMENTS = 1 << 27
 """Largest inputs, elements, whose rounding is tried."""
 
@@ -69,6 +79,8 @@ class Evidence:
     """The model in float32 with the arithmetic of a GPU; None where this cannot matter."""
     rounded: torch.Tensor | None = None
     """The model in float64 on inputs that are rounded once more; None for types that kernels do not round to."""
+    untied: tuple[torch.Tensor, ...] = ()
+    """The model in float64 on inputs without equal elements, in several orders; empty where torch gives the order."""
 
 
 def evidence(problem: Problem, case: Case, changed: Collection[str] = ()) -> list[Evidence]:
@@ -80,8 +92,12 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = ()) -> lis
         changed: names of the arguments that count as changed.
     """
     exact = in_dtype(case, torch.float64, changed=changed)
+    open_order = any(operation in problem.reference for operation in UNORDERED)
+    orders = (partial(_without_ties, order) for order in range(ORDERS) if open_order)
+    results = [in_dtype(case, torch.float64, order, changed) for order in orders]
+    untied = [tuple(result[place] for result in results) for place in range(len(exact))]
     if problem.tolerance is not None:
-        return [Evidence(tensor, None) for tensor in exact]
+        return [Evidence(tensor, None, untied=others) for tensor, others in zip(exact, untied, strict=True)]
     tensors = [leaf for leaf in tree_leaves(list(case.inputs)) if isinstance(leaf, torch.Tensor)]
     dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
     nothing = [None] * len(exact)
@@ -93,7 +109,7 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = ()) -> lis
     if torch.float64 in dtypes or (dtypes & set(HALF_TYPES) and elements <= ROUNDED_ELEMENTS):
         rounded = in_dtype(case, torch.float64, _rounded_once_more, changed)
     float32 = in_dtype(case, torch.float64 if torch.float64 in dtypes else torch.float32, changed=changed)
-    return [Evidence(*values) for values in zip(exact, float32, emulated, rounded, strict=True)]
+    return [Evidence(*values) for values in zip(exact, float32, emulated, rounded, untied, strict=True)]
 
 
 def in_dtype(
@@ -187,6 +203,20 @@ def _rounded_once_more(value: object) -> object:
     place = place.clamp_min(_spacing(value.dtype))
     moved = wide + place * (torch.rand(wide.shape, device=wide.device) - 0.5)
     return torch.where(wide.isfinite() & (wide != 0), moved, wide)
+
+
+def _without_ties(order: int, value: object) -> object:
+    """Move each element so little that only equal ones change their order."""
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return value
+    wide = value.double()
+    size = _root_mean_square(wide[wide.isfinite()]) or 1.0
+    if order < 2:
+        places = torch.arange(wide.numel(), device=wide.device, dtype=torch.float64) / max(wide.numel(), 1)
+        places = places if order else -places
+    else:
+        places = torch.rand(wide.numel(), device=wide.device, dtype=torch.float64)
+    return wide + UNTIED * size * places.reshape(wide.shape)
 
 
 def _unit(dtype: torch.dtype) -> float:
