@@ -94,6 +94,12 @@ def test_problem_whose_output_is_constant_is_refused() -> None:
     assert "outputs are zero" in calibrate(constant, constant.small).refusal
 
 
+def expected(problem: Problem, case: Case) -> ExpectedOutput:
+    """Return the expected value of the one tensor that a problem returns."""
+    (tensor,) = expected_result(problem, case).tensors
+    return tensor
+
+
 def made(value: str, inputs: str = "torch.randn(N, M)", names: str = "x", **changes: object) -> Problem:
     """Return a problem whose model gives `value` for its inputs."""
     reference = f"""
@@ -137,9 +143,7 @@ def test_outputs_of_many_kinds_can_be_judged(name: str, dtype: str) -> None:
     assert calibrate(problem, problem.small).refusal == ""
     for draw in plan(problem.small, 5):
         case = make_case(problem, draw)
-        assert compare(case.model(*case.inputs), expected_result(problem, case).tensors[0], draw).right, (
-            draw.distribution
-        )
+        assert compare(case.model(*case.inputs), expected(problem, case), draw).right, draw.distribution
 
 
 def test_an_unused_input_is_no_reason_to_refuse() -> None:
@@ -181,7 +185,7 @@ def test_a_float32_sum_in_another_order_is_right(name: str) -> None:
         for draw in plan(problem.small, seed):
             case = make_case(problem, draw)
             output = torch.from_numpy(other(case.inputs[0]))
-            comparison = compare(output, expected_result(problem, case).tensors[0], draw)
+            comparison = compare(output, expected(problem, case), draw)
             assert comparison.right, comparison.reason
 
 
@@ -191,11 +195,11 @@ def test_a_query_that_is_scaled_and_rounded_before_the_product_is_right_and_an_e
         for draw in plan(problem.small, seed):
             case = make_case(problem, draw)
             q, k = (value.double() for value in case.inputs)
-            expected = expected_result(problem, case).tensors[0]
+            wanted = expected(problem, case)
             scaled = ((q * 0.18).half().double() @ k.T).half()
-            assert compare(scaled, expected, draw).right, compare(scaled, expected, draw).reason
+            assert compare(scaled, wanted, draw).right, compare(scaled, wanted, draw).reason
             eight = (case.inputs[0].float().clamp(-448, 448).to(torch.float8_e4m3fn).double() @ k.T * 0.18).half()
-            assert draw.distribution != "normal" or not compare(eight, expected, draw).right
+            assert draw.distribution != "normal" or not compare(eight, wanted, draw).right
 
 
 def test_tf32_is_wrong_where_eager_multiplies_in_float32_and_the_reason_names_the_cure() -> None:
@@ -203,7 +207,7 @@ def test_tf32_is_wrong_where_eager_multiplies_in_float32_and_the_reason_names_th
     draw = plan(problem.small, 1)[0]
     case = make_case(problem, draw)
     output = rounded_to_tf32(case.inputs[0]) @ rounded_to_tf32(case.inputs[1])
-    assert 'input_precision="ieee"' in compare(output, expected_result(problem, case).tensors[0], draw).reason
+    assert 'input_precision="ieee"' in compare(output, expected(problem, case), draw).reason
 
 
 def test_tf32_is_right_where_eager_convolves_in_it() -> None:
@@ -212,7 +216,7 @@ def test_tf32_is_right_where_eager_convolves_in_it() -> None:
     for draw in plan(problem.small, 1):
         case = make_case(problem, draw)
         output = torch.nn.functional.conv1d(*(rounded_to_tf32(value) for value in case.inputs))
-        assert compare(output, expected_result(problem, case).tensors[0], draw).right, draw.distribution
+        assert compare(output, expected(problem, case), draw).right, draw.distribution
 
 
 def test_share_of_matched_elements_is_asked_where_it_is_declared() -> None:
@@ -220,11 +224,11 @@ def test_share_of_matched_elements_is_asked_where_it_is_declared() -> None:
     problem = SOFTMAX.model_copy(update={"tolerance": tolerance})
     draw = plan(problem.small, 1)[0]
     case = make_case(problem, draw)
-    expected, output = expected_result(problem, case).tensors[0], case.model(*case.inputs)
+    wanted, output = expected(problem, case), case.model(*case.inputs)
     for share, right in ((0.05, True), (0.2, False)):
         changed = output.clone()
         changed.view(-1)[: int(share * output.numel())] = 1.0
-        assert compare(changed, expected, draw).right is right
+        assert compare(changed, wanted, draw).right is right
 
 
 def test_declared_tolerance_is_used_as_it_is() -> None:
@@ -258,29 +262,29 @@ def test_an_infinity_that_eager_and_float64_agree_on_is_asked_for(wrong: float) 
     problem = made("torch.log(torch.relu(x))")
     draw = plan(problem.small, 1)[0]
     case = make_case(problem, draw)
-    expected, output = expected_result(problem, case).tensors[0], case.model(*case.inputs)
-    assert compare(output, expected, draw).right
+    wanted, output = expected(problem, case), case.model(*case.inputs)
+    assert compare(output, wanted, draw).right
     changed = torch.where(output.isinf(), wrong, output).to(torch.bfloat16)
-    assert "elements are not -inf as they have to be" in compare(changed, expected, draw).reason
+    assert "elements are not -inf as they have to be" in compare(changed, wanted, draw).reason
 
 
 def test_nan_that_eager_and_float64_agree_on_is_asked_for() -> None:
     problem = made("torch.where(x > 0, x, float('nan'))")
     draw = plan(problem.small, 1)[0]
     case = make_case(problem, draw)
-    expected, output = expected_result(problem, case).tensors[0], case.model(*case.inputs)
-    assert compare(output, expected, draw).right
-    assert "not nan as they have to be" in compare(output.nan_to_num(0.0), expected, draw).reason
+    wanted, output = expected(problem, case), case.model(*case.inputs)
+    assert compare(output, wanted, draw).right
+    assert "not nan as they have to be" in compare(output.nan_to_num(0.0), wanted, draw).reason
 
 
 def test_nothing_is_asked_where_eager_overflows_and_float64_does_not() -> None:
     problem = made("(x * 300) * (x * 300)", dtype="float16")
     draw = plan(problem.small, 1)[0]
     case = make_case(problem, draw)
-    expected, output = expected_result(problem, case).tensors[0], case.model(*case.inputs)
+    wanted, output = expected(problem, case), case.model(*case.inputs)
     assert bool(output.isinf().any())
-    assert compare(output, expected, draw).right
-    assert compare(output.clamp_max(65504), expected, draw).right
+    assert compare(output, wanted, draw).right
+    assert compare(output.clamp_max(65504), wanted, draw).right
 
 
 @given(factor=st.floats(1.02, 100), at=st.integers(0, 5))

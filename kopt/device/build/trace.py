@@ -19,14 +19,20 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from kopt.device.build.fake_reference import prepare_fake
 from kopt.device.build.hostops import HostOps
+from kopt.device.build.kernel_sources import load_kernel
 from kopt.device.build.launch_recorder import launches_something, record_launches
 from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
-from kopt.device.reference.contract import bind_arguments, load_candidate, tensor_arguments
+from kopt.device.reference.contract import bind_arguments
 from kopt.device.reference.distributions import Case
-from kopt.device.reference.forward import call
-from kopt.device.reference.outputs import ResultContract, copied_inputs, described, result_contract, result_of
+from kopt.device.reference.outputs import (
+    ResultContract,
+    described,
+    result_contract,
+    run_model,
+    tensor_arguments,
+)
 from kopt.device.reference.placement import offsets
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
@@ -37,11 +43,10 @@ from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
 
-TENSORS = (torch.Tensor, FakeTensor)
-"""Types of tensors in a trace."""
-
 BLOCK, BLOCK_BITS = 1 << 60, 44
 """Made-up address of the first workload's arguments, and the bits of the distance to the next workload's."""
+TENSORS = (torch.Tensor, FakeTensor)
+"""Types of tensors in a trace."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,7 @@ def trace(
             tensors = list(tensor_arguments(one.model, one.inputs).values())
             addresses.place(tensors, argument_addresses.get(one.workload.name) or _made_up(tensors, turn))
         announce(Phase.IMPORT)
-        entry = load_candidate(kernel, folder)
+        entry = load_kernel(kernel, folder)
         announce(Phase.TRACE)
         return [_traced(entry, workload, log, device, folder) for workload in prepared]
 
@@ -119,23 +124,18 @@ def prepare(problem: Problem, workload: Workload) -> Prepared:
     """
     try:
         if active_fake_mode() is not None:
-            return _prepared(problem, workload, *prepare_fake(problem, workload, CUDA))
+            reference, model, inputs, result = prepare_fake(problem, workload, CUDA)
+            contract = result_contract(problem, Case(reference, model, inputs), result)
+            return Prepared(workload, reference, model, inputs, contract)
         reference = load_reference(problem, workload)
         with torch.device(CUDA):
             model = make_model(reference, problem, seed=0)
             inputs = make_inputs(reference, problem, seed=0)
-            output = call(model, copied_inputs(inputs))
-            return _prepared(problem, workload, reference, model, inputs, output)
+            result = run_model(model, inputs)
+        contract = result_contract(problem, Case(reference, model, inputs), result)
+        return Prepared(workload, reference, model, inputs, contract)
     except ProblemError as error:
         raise ProblemError(f"{problem.name}, workload {workload.name}: {error}") from error
-
-
-def _prepared(
-    problem: Problem, workload: Workload, reference: ModuleType, model: torch.nn.Module, inputs: tuple[Any, ...],
-    output: Any,
-) -> Prepared:  # fmt: skip
-    contract = result_contract(problem, Case(reference, model, inputs), result_of(output))
-    return Prepared(workload, reference, model, inputs, contract)
 
 
 def record_call(

@@ -19,6 +19,7 @@ from typing import Any  # a candidate may return anything, a problem may have an
 import torch
 from pydantic import Field
 
+from kopt.device.build.kernel_sources import load_kernel
 from kopt.device.build.precompiled import Precompiled, install, quiet_compiler
 from kopt.device.cuda import ipc
 from kopt.device.cuda.capture import CallCapture
@@ -152,7 +153,7 @@ def _contest(kernel: Kernel, options: ContestOptions, compiled: Sequence[Precomp
     clock.begin("import")
     report.phase(Phase.IMPORT.value)
     try:
-        entry = contract.load_candidate(kernel, Path.cwd())
+        entry = load_kernel(kernel, Path.cwd())
     except Rejected as rejected:
         return _packed(Reply(phase=rejected.phase.value, reason=rejected.reason), capture)
     clock.begin("verify")

@@ -21,10 +21,9 @@ from kopt.device.interpret.guard import NoComputing
 from kopt.device.interpret.interpreted_call import InterpretedCall
 from kopt.device.interpret.session import Session
 from kopt.device.reference import contract
-from kopt.device.reference.contract import tensor_arguments
 from kopt.device.reference.distributions import Case, Draw, derive_seed, make_case, plan
 from kopt.device.reference.layout import words
-from kopt.device.reference.outputs import DescribedOutput, described_tensor
+from kopt.device.reference.outputs import DescribedOutput, described_tensor, tensor_arguments
 from kopt.device.reference.rejection import Rejected, describe
 from kopt.device.reference.tree import TakenApart, taken_apart
 from kopt.model.base import Value
@@ -109,8 +108,10 @@ def contest(job: VerifyJob) -> Task:
         _fill_new_memory()
         report.phase(Phase.IMPORT.value)
         folder = Path.cwd()
+        from kopt.device.build.kernel_sources import load_kernel  # here, because it imports Triton
+
         try:
-            entry = contract.load_candidate(job.kernel, folder)
+            entry = load_kernel(job.kernel, folder)
         except Rejected as rejected:
             return pack(Reply(phase=rejected.phase, reason=rejected.reason))
         report.phase(Phase.INTERPRET.value)

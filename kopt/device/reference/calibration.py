@@ -16,6 +16,7 @@ from kopt.device.reference.compare_result import compare_result
 from kopt.device.reference.contract import input_names
 from kopt.device.reference.distributions import Case, Draw, make_case, plan
 from kopt.device.reference.expected_output import ExpectedResult, expected_result
+from kopt.device.reference.randomness import refuse_random
 from kopt.device.reference.tolerance import in_dtype
 from kopt.model.base import Value
 from kopt.model.problem import Problem, Workload
@@ -104,7 +105,7 @@ class _Sample:
     expected: ExpectedResult
 
     @property
-    def tensors(self) -> _Tensors:
+    def tensors(self) -> tuple[torch.Tensor, ...]:
         """Tensors of the expected result."""
         return tuple(expected.output for expected in self.expected.tensors)
 
@@ -127,8 +128,7 @@ class _Samples:
         return self._made[place]
 
 
-_Tensors = tuple[torch.Tensor, ...]
-_MakeOutput = Callable[[_Sample], _Tensors | None]
+_MakeOutput = Callable[[_Sample], tuple[torch.Tensor, ...] | None]
 """Makes a wrong result, all of its tensors, for a sample; None where it cannot be made."""
 
 
@@ -136,9 +136,10 @@ def calibrate(problem: Problem, workloads: tuple[Workload, ...], seed: int = 0) 
     """Try every probe on the draws of a plan.
 
     Raises:
-        ProblemError: the reference cannot be run.
+        ProblemError: the reference cannot be run, is random, or keeps state between calls.
     """
     samples = _Samples(problem, plan(workloads, seed, "calibration"))
+    refuse_random(problem, samples[0].case)
     return Calibration(
         problem=problem.name,
         dtype=problem.dtype.value,
@@ -154,9 +155,9 @@ def _try(name: str, make: _MakeOutput, samples: _Samples) -> Probe:
         output = make(sample)
         if output is None:
             continue
+        contracts = sample.expected.contract.tensors
         effective = effective or not all(map(torch.equal, output, sample.tensors))
-        pairs = zip(output, sample.expected.contract.tensors, strict=True)
-        stored = [_stored(tensor, contract.dtype) for tensor, contract in pairs]
+        stored = [_stored(tensor, contract.dtype) for tensor, contract in zip(output, contracts, strict=True)]
         if not compare_result(stored, sample.expected, sample.draw).right:
             return Probe(name=name, rejected_by=(f"{sample.draw.workload.name}/{sample.draw.distribution}",))
     return Probe(name=name, rejected_by=(), vacuous=not effective)
@@ -164,13 +165,13 @@ def _try(name: str, make: _MakeOutput, samples: _Samples) -> Probe:
 
 def _stored(output: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return an output in its dtype; NaN and infinities, which integers lack, become zero there."""
-    return (output if dtype.is_floating_point else output.nan_to_num(0, 0, 0)).to(dtype)
+    return (output if dtype.is_floating_point else output.nan_to_num(0.0, 0.0, 0.0)).to(dtype)
 
 
 def _probes(samples: _Samples) -> Iterator[tuple[str, _MakeOutput]]:
     """Yield each probe's name with the function that makes its wrong outputs."""
     yield "zeros", lambda sample: tuple(map(torch.zeros_like, sample.tensors))
-    yield "constant", _constant
+    yield "constant", _constants
     yield "previous", partial(_previous, samples)
     first = samples[0].case
     names = input_names(first.model, len(first.inputs))
@@ -186,26 +187,26 @@ def _probes(samples: _Samples) -> Iterator[tuple[str, _MakeOutput]]:
             return
 
 
-def _constant(sample: _Sample) -> _Tensors | None:
-    """Return the mean of each tensor's numbers throughout; None where all have one number, which is its own mean."""
+def _constants(sample: _Sample) -> tuple[torch.Tensor, ...] | None:
+    """Return means in place of a result's tensors; None for a result of single numbers, each its own mean."""
     if all(tensor.numel() <= 1 for tensor in sample.tensors):
         return None
-    return tuple(map(_mean, sample.tensors))
+    return tuple(map(_constant, sample.tensors))
 
 
-def _mean(tensor: torch.Tensor) -> torch.Tensor:
-    numbers = tensor[tensor.isfinite()]
-    return numbers.double().mean().to(tensor.dtype).expand(tensor.shape) if numbers.numel() else tensor
+def _constant(tensor: torch.Tensor) -> torch.Tensor:
+    numbers = tensor[tensor.isfinite()].double()
+    return numbers.mean().to(tensor.dtype).expand(tensor.shape) if numbers.numel() else tensor
 
 
-def _previous(samples: _Samples, sample: _Sample) -> _Tensors | None:
-    """Return the output of another draw of the same workload, as a kernel with cached outputs would."""
+def _previous(samples: _Samples, sample: _Sample) -> tuple[torch.Tensor, ...] | None:
+    """Return the result of another draw of the same workload, as a kernel with cached outputs would."""
     others = (at for at, d in enumerate(samples.draws) if d.workload == sample.draw.workload and d != sample.draw)
     other = next(others, None)
     return samples[other].tensors if other is not None else None
 
 
-def _without(index: int, dimension: int, sample: _Sample) -> _Tensors | None:
+def _without(index: int, dimension: int, sample: _Sample) -> tuple[torch.Tensor, ...] | None:
     """Return the output when the last hundredth of one input (at least one slice) counts as zeros."""
     target = sample.case.inputs[index]
     size = target.shape[dimension]
@@ -221,7 +222,7 @@ def _without(index: int, dimension: int, sample: _Sample) -> _Tensors | None:
     )
 
 
-def _lower(dtype: torch.dtype, sample: _Sample) -> _Tensors:
+def _lower(dtype: torch.dtype, sample: _Sample) -> tuple[torch.Tensor, ...]:
     """Return the output of inputs rounded to a lower precision, which is rounded no further."""
 
     def rounded(value: object) -> object:

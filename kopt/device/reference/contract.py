@@ -24,6 +24,8 @@ from __future__ import annotations
 import dis
 import importlib.util
 import inspect
+import io
+import linecache
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +36,6 @@ from typing import Any
 import torch
 
 from kopt.device.reference.rejection import SOURCE_NAME, Rejected, describe
-from kopt.device.reference.tree import taken_apart
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
 
@@ -58,7 +59,8 @@ def load_candidate(kernel: Kernel, folder: Path) -> Callable[..., Any]:
     """Write the candidate into `folder`, import it, and return its entry point.
 
     Triton reads a kernel's source lines through its file, so there must be one; its name and its module's name are
-    fixed.
+    fixed.  What runs and what Triton reads is the text as it is, whatever encoding a comment in it names, and whatever
+    is written into the file later.  The folder is no place to import from.
 
     Raises:
         Rejected: the import raises, or the module has no such function.
@@ -67,11 +69,13 @@ def load_candidate(kernel: Kernel, folder: Path) -> Callable[..., Any]:
     path.write_text(kernel.source, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(CANDIDATE_MODULE, path)
     assert spec is not None
-    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[CANDIDATE_MODULE] = module
+    sys.path[:] = [place for place in sys.path if place and not Path(place).resolve().is_relative_to(folder.resolve())]
+    lines = io.StringIO(kernel.source.removesuffix("\n") + "\n", newline=None).readlines()
+    linecache.cache[str(path)] = (len(kernel.source), None, lines, str(path))  # without a date it is never read again
     try:
-        spec.loader.exec_module(module)
+        exec(compile(kernel.source, str(path), "exec", dont_inherit=True), vars(module))
     except Exception as error:
         raise Rejected(Phase.IMPORT, describe(error, folder)) from error
     entry = getattr(module, kernel.entry, None)
@@ -132,15 +136,6 @@ def input_names(model: torch.nn.Module, count: int) -> list[str]:
     """Return the names of the first `count` arguments of `forward`; `input3` for one that it does not name."""
     named = [p.name for p in _forward_parameters(model) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return [named[i] if i < len(named) else f"input{i}" for i in range(count)]
-
-
-def tensor_arguments(model: torch.nn.Module, inputs: Sequence[Any]) -> dict[str, torch.Tensor]:
-    """Return the tensors that an entry point may get by name: those of the inputs, then parameters, then buffers."""
-    named: dict[str, torch.Tensor] = {}
-    for name, value in zip(input_names(model, len(inputs)), inputs, strict=True):
-        named |= taken_apart(value, f"input {name}").tensors
-    named |= {f"parameter {name}": value for name, value in sorted(model.named_parameters())}
-    return named | {f"buffer {name}": value for name, value in sorted(model.named_buffers())}
 
 
 def _named_values(model: torch.nn.Module) -> dict[str, Any]:

@@ -6,7 +6,7 @@ another integer in float32, in its own dtype, or on inputs that are changed in t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -58,16 +58,30 @@ def expected_result(problem: Problem, case: Case, eager: Result | None = None) -
     """
     eager = run_reference(problem, case) if eager is None else eager
     contract = result_contract(problem, case, eager)
-    found = evidence(problem, case, contract.changed)
-    nudged: list[tuple[torch.Tensor, ...]] = []
-    if not all(tensor.dtype.is_floating_point for tensor in contract.tensors):
-        change = [partial(_nudged, seed) for seed in range(NUDGES)]
-        nudged = [in_dtype(case, torch.float64, alter, contract.changed) for alter in change]
+    nudged = _Nudged(case, tuple(eager.arguments))
+    found = evidence(problem, case, tuple(eager.arguments))
     tensors = [
-        _expected(problem, tensor, eager.tensors[place], found[place], [result[place] for result in nudged])
+        _expected(problem, tensor, eager.tensors[place], found[place], nudged.results(place))
         for place, tensor in enumerate(contract.tensors)
     ]
     return ExpectedResult(contract, tuple(tensors))
+
+
+class _Nudged:
+    """Results of one case on inputs that are changed a little, computed when they are first needed."""
+
+    def __init__(self, case: Case, changed: tuple[str, ...]) -> None:
+        self._case = case
+        self._changed = changed
+        self._results: list[tuple[torch.Tensor, ...]] = []
+
+    def results(self, place: int) -> Iterator[torch.Tensor]:
+        """Yield a tensor of the result for each set of changed inputs."""
+        if not self._results:
+            self._results = [
+                in_dtype(self._case, torch.float64, partial(_nudged, seed), self._changed) for seed in range(NUDGES)
+            ]
+        yield from (result[place] for result in self._results)
 
 
 def _nudged(seed: int, value: object) -> object:
@@ -79,30 +93,23 @@ def _nudged(seed: int, value: object) -> object:
 
 
 def _expected(
-    problem: Problem, contract: Contract, eager: torch.Tensor, found: Evidence, nudged: Sequence[torch.Tensor]
+    problem: Problem, contract: Contract, eager: torch.Tensor, found: Evidence, nudged: Iterator[torch.Tensor]
 ) -> ExpectedOutput:
-    """Make the expected value of one tensor of the result.
-
-    Args:
-        problem: the problem.
-        contract: the tensor's contract.
-        eager: the tensor as the eager model gives it.
-        found: what its right value follows from.
-        nudged: the tensor for slightly changed inputs; needed for integers only.
-    """
+    """Make the expected value of one tensor of the result."""
     declared = problem.tolerance
     matched = declared.matched if declared is not None else 1.0
     if contract.dtype.is_floating_point:
         return ExpectedOutput(contract, found.exact, allowed_error(eager, found, declared), matched)
-    others = [eager.to(torch.int64), *nudged, *([found.float32] if found.float32 is not None else [])]
-    allowed = _unsettled(found.exact, others)
     if declared is not None:
-        allowed = allowed.maximum(declared.absolute + declared.relative * found.exact.double().abs())
+        allowed = declared.absolute + declared.relative * found.exact.double().abs()
+    else:
+        assert found.float32 is not None
+        allowed = _unsettled(found.exact, [eager.to(torch.int64), found.float32, *nudged])
     return ExpectedOutput(contract, found.exact, allowed, matched)
 
 
-def _unsettled(reference: torch.Tensor, others: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the largest difference of each integer to those of other computations; 0 where all agree."""
+def _unsettled(reference: torch.Tensor, others: Iterable[torch.Tensor]) -> torch.Tensor:
+    """Return the largest difference of each integer from those of other computations; 0 where all agree."""
     allowed = torch.zeros(reference.shape, dtype=torch.float64, device=reference.device)
     for other in others:
         difference = torch.where(other == reference, 0.0, (other.double() - reference.double()).abs())

@@ -8,16 +8,15 @@ are on, so that the judge without a GPU and the referee on one share it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_map_only
 
 from kopt.device.reference import setup
-from kopt.device.reference.contract import tensor_arguments
+from kopt.device.reference.contract import input_names
 from kopt.device.reference.distributions import Case
 from kopt.device.reference.facts import dtype_name
 from kopt.device.reference.forward import call
@@ -142,6 +141,15 @@ def described_tensor(tensor: torch.Tensor) -> Described:
     return Described(tuple(tensor.shape), tuple(tensor.stride()), dtype_name(tensor.dtype), tensor.device.type)
 
 
+def tensor_arguments(model: torch.nn.Module, inputs: Sequence[Any]) -> dict[str, torch.Tensor]:
+    """Return the tensors of a call's arguments by name: those of the inputs, then parameters, then buffers."""
+    named: dict[str, torch.Tensor] = {}
+    for name, value in zip(input_names(model, len(inputs)), inputs, strict=True):
+        named |= taken_apart(value, f"input {name}").tensors
+    named |= {f"parameter {name}": value for name, value in sorted(model.named_parameters())}
+    return named | {f"buffer {name}": value for name, value in sorted(model.named_buffers())}
+
+
 def may_change(name: str, changed: Collection[str]) -> bool:
     """Return whether a call may change an argument: those that the reference changes, and torch's counters of calls."""
     return name in changed or (name.startswith("buffer ") and name.endswith(COUNTER))
@@ -173,7 +181,7 @@ def run_reference(problem: Problem, case: Case) -> Result:
         if name in originals
         and (_is_part(name, declared) or tensor._version != versions[name] or not same_bits(tensor, originals[name]))
     ]
-    return _checked(result_of(output, after, changed))
+    return _checked(_result(output, after, changed))
 
 
 def _is_part(name: str, declared: tuple[str, ...]) -> bool:
@@ -189,7 +197,7 @@ def run_model(model: torch.nn.Module, inputs: Sequence[Any], changed: Collection
         changed: names of the arguments that count as changed.
     """
     output = call(model, inputs)
-    return result_of(output, tensor_arguments(model, inputs), changed)
+    return _result(output, tensor_arguments(model, inputs), changed)
 
 
 def copied_inputs(inputs: Sequence[Any]) -> tuple[Any, ...]:
@@ -197,19 +205,7 @@ def copied_inputs(inputs: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(tree_map_only(torch.Tensor, copied, value) for value in inputs)
 
 
-def result_of(
-    output: object, arguments: Mapping[str, torch.Tensor] = MappingProxyType({}), changed: Collection[str] = ()
-) -> Result:
-    """Return the result of a call.
-
-    Args:
-        output: its output.
-        arguments: the tensors of its arguments after the call, by name.
-        changed: names of the arguments that count as changed.
-
-    Raises:
-        ProblemError: the output holds something else than tensors and plain values.
-    """
+def _result(output: object, arguments: dict[str, torch.Tensor], changed: Collection[str]) -> Result:
     parts = taken_apart(output, "output")
     if parts.unknown:
         raise ProblemError(
@@ -285,7 +281,7 @@ def _meta_outputs(problem: Problem, case: Case) -> list[torch.Tensor]:
         return base.as_strided(tensor.shape, stride, offset)
 
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), torch.no_grad():
             model = setup.make_model(case.reference, problem)
             output = call(model, [tree_map_only(torch.Tensor, moved, value) for value in case.inputs])
     except Exception:  # noqa: BLE001 - a reference may do what meta tensors cannot

@@ -71,14 +71,13 @@ def structure_seen(samples: Sequence[Sequence[torch.Tensor]], rule: InputRule | 
     if torch.cat([value.flatten() for value in every]).unique().numel() == 2 and not _fixed(samples):
         return Structure(kept=True, mask=not _one_hot(every))
     if every[0].is_floating_point():
-        return _floating([value.double() for value in every], samples)
+        return _floating(every, samples)
     return _integers(every, samples)
 
 
 def _comparable(value: torch.Tensor) -> torch.Tensor:
-    """Return a sample in a type that torch can compare, which the 8-bit floating-point types are not."""
-    eight_bits = value.is_floating_point() and value.element_size() == 1
-    return value.detach().float() if eight_bits else value.detach()
+    """Return a floating-point tensor in float64: torch compares and sorts no type of 8 bits."""
+    return value.detach().double() if value.is_floating_point() else value.detach()
 
 
 def _integers(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Tensor]]) -> Structure:

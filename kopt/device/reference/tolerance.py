@@ -22,12 +22,12 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from kopt.device.reference.anywhere import computing_in
 from kopt.device.reference.distributions import Case
@@ -59,7 +59,7 @@ ROUNDED_ELEMENTS = 1 << 27
 
 @dataclass(frozen=True)
 class Evidence:
-    """Values of one tensor of a result, as `in_dtype` gives them, from which its right value and tolerance follow."""
+    """Outputs of a case's model from which its right output and the tolerance follow, all as float64."""
 
     exact: torch.Tensor
     """The model in float64."""
@@ -71,29 +71,30 @@ class Evidence:
     """The model in float64 on inputs that are rounded once more; None for types that kernels do not round to."""
 
 
-def evidence(problem: Problem, case: Case, changed: Collection[str] = ()) -> list[Evidence]:
-    """Compute, for each tensor of a case's result, the values from which its right value and its tolerance follow.
+def evidence(problem: Problem, case: Case, changed: Collection[str] = ()) -> tuple[Evidence, ...]:
+    """Compute the outputs from which a case's right result and its tolerance follow, for each tensor of the result.
 
     Args:
         problem: the problem.
-        case: model and inputs.
+        case: one draw of it.
         changed: names of the arguments that count as changed.
     """
     exact = in_dtype(case, torch.float64, changed=changed)
     if problem.tolerance is not None:
-        return [Evidence(tensor, None) for tensor in exact]
-    tensors = [leaf for leaf in tree_leaves(list(case.inputs)) if isinstance(leaf, torch.Tensor)]
-    dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
-    nothing = [None] * len(exact)
-    emulated: Sequence[torch.Tensor | None] = nothing
-    rounded: Sequence[torch.Tensor | None] = nothing
+        return tuple(Evidence(tensor, None) for tensor in exact)
+    dtypes = {value.dtype for value in case.inputs if isinstance(value, torch.Tensor)}
+    dtypes |= {parameter.dtype for parameter in case.model.parameters()}
+    emulated = rounded = None
     if torch.float32 in dtypes and not dtypes & set(HALF_TYPES):
         emulated = in_dtype(case, torch.float32, changed=changed, within=Float32Arithmetic())
-    elements = sum(tensor.numel() for tensor in tensors)
+    elements = sum(value.numel() for value in case.inputs if isinstance(value, torch.Tensor))
     if torch.float64 in dtypes or (dtypes & set(HALF_TYPES) and elements <= ROUNDED_ELEMENTS):
         rounded = in_dtype(case, torch.float64, _rounded_once_more, changed)
     float32 = in_dtype(case, torch.float64 if torch.float64 in dtypes else torch.float32, changed=changed)
-    return [Evidence(*values) for values in zip(exact, float32, emulated, rounded, strict=True)]
+    return tuple(
+        Evidence(tensor, float32[place], emulated[place] if emulated else None, rounded[place] if rounded else None)
+        for place, tensor in enumerate(exact)
+    )
 
 
 def in_dtype(
@@ -106,31 +107,33 @@ def in_dtype(
     """Compute the model's result in `dtype`, and return its tensors as float64, integers and truth values as int64.
 
     Args:
-        case: the model and its inputs.
+        case: model and inputs.
         dtype: type of all floating-point inputs and parameters.
         alter: changes each input; it gets the input in its own type, and may return a wider one.
         changed: names of the arguments that count as changed; they follow the output's tensors.
         within: context in which the model runs.
     """
     model = copy.deepcopy(case.model).to(dtype)
-    inputs = tuple(tree_map(lambda value: _widened(alter(value), dtype), list(case.inputs)))
+    inputs = tree_map(lambda value: _widened(alter(value), dtype), case.inputs)
     with computing_in(dtype), within or nullcontext():
         tensors = run_model(model, inputs, changed).tensors
     return tuple(tensor.to(torch.float64 if tensor.is_floating_point() else torch.int64) for tensor in tensors)
 
 
 def allowed_error(eager: torch.Tensor, found: Evidence, declared: Tolerance | None) -> torch.Tensor:
-    """Return the largest allowed error of each element of a tensor of floating-point numbers.
+    """Return the largest allowed error of each element of an output.
 
     It is NaN where nothing is asked, and 0 where the right value is an infinity or NaN.
 
     Args:
-        eager: the eager model's tensor, whose dtype is that of the output.
-        found: what the right value follows from.
+        eager: the eager model's output, whose dtype is that of the output.
+        found: what the output follows from.
         declared: the problem's own tolerance.
     """
     exact, given = found.exact, eager.double()
     agreed = _same(given, exact) & (_same(found.float32, exact) if found.float32 is not None else True)
+    if not eager.is_floating_point():
+        return torch.where(agreed, 0.0, torch.nan)
     finite = exact.isfinite() & exact.to(eager.dtype).double().isfinite() & given.isfinite()
     if declared is not None:
         allowed = declared.absolute + declared.relative * exact.abs()
