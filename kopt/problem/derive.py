@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from kopt.device.reference import trial
 from kopt.errors import ProblemError
 from kopt.model.kernel import Kernel
-from kopt.model.problem import Dtype, Problem, Workload
+from kopt.model.problem import Dtype, Layout, Problem, Workload
 from kopt.problem.literals import constants, literals, named
 from kopt.problem.sizes import Constants, Sizes
 
@@ -55,6 +55,7 @@ def with_workloads(name: str, source: str) -> Problem:
         main=(GIVEN,),
         hidden=(Workload(name="ragged", constants=hidden),) if hidden else (),
         small=tuple(Workload(name=name, constants=chosen) for name, chosen in small.items()),
+        layout=Layout.ANY,  # as KernelBench compares: values alone
     )
 
 
