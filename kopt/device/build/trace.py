@@ -91,8 +91,8 @@ def prepare(problem: Problem, workload: Workload) -> Prepared:
     try:
         if active_fake_mode() is not None:
             return Prepared(workload, *prepare_fake(problem, workload, CUDA))
-        reference = load_reference(problem, workload)
         with torch.device(CUDA):
+            reference = load_reference(problem, workload)
             model = make_model(reference, problem, seed=0)
             inputs = make_inputs(reference, problem, seed=0)
             return Prepared(workload, reference, model, inputs, call(model, inputs))

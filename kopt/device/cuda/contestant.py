@@ -195,8 +195,8 @@ def _packed(reply: Reply, capture: CallCapture) -> bytes:
 
 
 def _private_arguments(problem: Problem, sheet: Sheet) -> _PrivateArguments:
-    reference = setup.load_reference(problem, sheet.workload)
     with torch.device("cuda"):
+        reference = setup.load_reference(problem, sheet.workload)
         model = setup.make_model(reference, problem)
     inputs = tuple(_private(value) if isinstance(value, Shared) else value for value in sheet.inputs)
     return _PrivateArguments(reference, model, inputs)

@@ -31,8 +31,8 @@ class Sheet:
 
 def argument_names(problem: Problem, sheet: Sheet) -> list[str]:
     """Name the argument tensors of a draw, in order: input tensors, parameters, buffers."""
-    reference = setup.load_reference(problem, sheet.workload)
     with torch.device("meta"):
+        reference = setup.load_reference(problem, sheet.workload)
         model = setup.make_model(reference, problem)
     named_inputs = zip(input_names(model, len(sheet.inputs)), sheet.inputs, strict=True)
     names = [name for name, value in named_inputs if isinstance(value, Shared)]

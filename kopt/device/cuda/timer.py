@@ -287,8 +287,8 @@ class Timer:
 
     def _model(self, input_set: _OpenedInputs) -> torch.nn.Module:
         """Make the reference model on the shared state."""
-        reference = setup.load_reference(self._problem, input_set.sheet.workload)
         with torch.device("cuda"):
+            reference = setup.load_reference(self._problem, input_set.sheet.workload)
             model = setup.make_model(reference, self._problem)
         _put_state(model, input_set.state)
         return model
