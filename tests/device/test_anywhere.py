@@ -73,9 +73,7 @@ REFERENCES = {
         "init": "self.w = nn.Parameter(torch.from_numpy(np.ones(N, np.float32)))\nself.l = torch.FloatTensor([2])",
         "forward": "return x * self.w + self.l.to(x)",
     },
-    "values of constants": {
-        "init": "self.r = [float(torch.tensor(0.5)), *(v.item() for v in torch.linspace(0, 1, 3))]",
-    },
+    "values of constants": {"init": "self.r = [float(torch.tensor(2.0)), *(v.item() for v in torch.arange(3))]"},
     "a tensor of the module": {"top": "MASK = torch.tril(torch.ones(N, N))", "forward": "return x @ MASK.to(x)"},
     "batch norm": {"init": "self.bn = nn.BatchNorm1d(N)", "forward": "return self.bn(x)"},
     "dropout in evaluation": {"init": "self.d = nn.Dropout(0.5)", "forward": "return self.d(x) * 2"},
@@ -176,10 +174,7 @@ def test_a_rounded_operation_is_rounded_once_and_its_neighbours_as_usual():
 
 
 REFUSED = {
-    "a missing package": (
-        {"top": "from nowhere_to_be_found.parts import x"},
-        "line 7 imports nowhere_to_be_found, which",
-    ),
+    "a missing package": ({"top": "from nowhere_found.parts import x"}, "line 7 imports nowhere_found, which is not"),
     "reading a value": ({"forward": "return x * int(x.sum().item())"}, "line 15: it reads values of tensors"),
     "a boolean mask": ({"forward": "return x[x > 0]"}, "line 15: it reads values of tensors"),
     "a condition": ({"forward": "return x if x.sum() > 0 else -x"}, "line 15: it reads values of tensors"),

@@ -26,8 +26,7 @@ from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
 from kopt.device.reference.contract import bind_arguments, tensor_arguments
 from kopt.device.reference.distributions import Case
-from kopt.device.reference.forward import call
-from kopt.device.reference.outputs import ResultContract, copied_inputs, described, result_contract, result_of
+from kopt.device.reference.outputs import Result, ResultContract, copied_inputs, described, result_contract, run_model
 from kopt.device.reference.placement import offsets
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
@@ -120,21 +119,21 @@ def prepare(problem: Problem, workload: Workload) -> Prepared:
     try:
         if active_fake_mode() is not None:
             return _prepared(problem, workload, *prepare_fake(problem, workload, CUDA))
-        reference = load_reference(problem, workload)
         with torch.device(CUDA):
+            reference = load_reference(problem, workload)
             model = make_model(reference, problem, seed=0)
             inputs = make_inputs(reference, problem, seed=0)
-            output = call(model, copied_inputs(inputs))
-            return _prepared(problem, workload, reference, model, inputs, output)
+            result = run_model(model, copied_inputs(inputs))
+            return _prepared(problem, workload, reference, model, inputs, result)
     except ProblemError as error:
         raise ProblemError(f"{problem.name}, workload {workload.name}: {error}") from error
 
 
 def _prepared(
     problem: Problem, workload: Workload, reference: ModuleType, model: torch.nn.Module, inputs: tuple[Any, ...],
-    output: Any,
+    result: Result,
 ) -> Prepared:  # fmt: skip
-    contract = result_contract(problem, Case(reference, model, inputs), result_of(output))
+    contract = result_contract(problem, Case(reference, model, inputs), result)
     return Prepared(workload, reference, model, inputs, contract)
 
 

@@ -196,8 +196,8 @@ def _packed(reply: Reply, capture: CallCapture) -> bytes:
 
 
 def _private_arguments(problem: Problem, sheet: Sheet) -> _PrivateArguments:
-    reference = setup.load_reference(problem, sheet.workload)
     with torch.device("cuda"):
+        reference = setup.load_reference(problem, sheet.workload)
         model = setup.make_model(reference, problem)
     tensors = {name: ipc.private(shared) for name, shared in sheet.arguments.items()}
     put_state(model, tensors)

@@ -316,8 +316,8 @@ class Timer:
 
     def _model(self, input_set: _OpenedInputs) -> torch.nn.Module:
         """Make the reference model on the shared state; what a call changes in the state is the model's own."""
-        reference = setup.load_reference(self._problem, input_set.sheet.workload)
         with torch.device("cuda"):
+            reference = setup.load_reference(self._problem, input_set.sheet.workload)
             model = setup.make_model(reference, self._problem)
         kept = input_set.pristine
         state = {name: one.clone() if name in kept else one for name, one in input_set.arguments.items()}
