@@ -8,7 +8,6 @@ that has imported Triton with its interpreter.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -91,7 +90,6 @@ def contest(job: VerifyJob) -> Task:
     """Make the contestant's task: it returns a `Reply` and, under the position of each call, the output's bytes."""
 
     def task(report: Report) -> bytes:
-        os.environ["TRITON_INTERPRET"] = "1"
         torch.set_num_threads(1)
         session = _interpreting_session(job.kernel.language)
         inputs = verdict_draws(job)
@@ -116,11 +114,11 @@ def contest(job: VerifyJob) -> Task:
 
 
 def _interpreting_session(language: Language) -> Session:
-    """Make a session and patch Triton and torch of this process to work for it."""
-    from kopt.device.interpret import facade, patch  # here, because they import Triton
+    """Make a session and have launches and queries of this process answered by it."""
+    from kopt.device.interpret import facade, launch  # here, because they import Triton
 
     session = Session(language)
-    patch.install(session)
+    launch.install(session)
     facade.install()
     return session
 

@@ -20,7 +20,6 @@ would still have to send right outputs.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -71,17 +70,15 @@ def verify_all(
 
 
 def _import_interpreter() -> None:
-    """Import Triton with its interpreter, and its patches, so that contestants need not; start no threads.
+    """Import Triton and what interprets its kernels, so that contestants need not; start no threads.
 
     A forked child would lose threads.
     """
     torch.set_num_threads(1)
-    os.environ["TRITON_INTERPRET"] = "1"
-    import triton.language
+    import triton.compiler.code_generator
+    import triton.experimental.gluon
 
-    if not type(triton.language.sum).__name__.startswith("Interpreted"):
-        raise DeviceError("Triton was imported without its interpreter: judge in a process of its own")
-    from kopt.device.interpret import facade, patch  # noqa: F401 - imported once here instead of in every contestant
+    from kopt.device.interpret import facade, launch  # noqa: F401 - imported once here instead of in every contestant
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,14 @@ class Unsupported(Exception):
 
 
 @dataclass
+class Configurations:
+    """Which configurations of an autotuner have run."""
+
+    left: list[Any]
+    """Configurations that have not run; of those that compute alike only one."""
+
+
+@dataclass
 class Session:
     """The interpreter's mode for one kernel, and its record of calls so far."""
 
@@ -50,6 +58,47 @@ class Session:
     """Watches the accesses of the present launch in a replay; None outside replays."""
     ranges: list[tuple[int, int]] = field(default_factory=list)
     """First address and end of every tensor of the present launch, sorted."""
+    beyond: bool = False
+    """Whether a call is made beyond the draws, to run configurations that no call has run."""
+    pruned: bool = False
+    """Whether the present call runs a configuration that the kernel's own pruning leaves out."""
+    configurations: dict[int, Configurations] = field(default_factory=dict)
+    """By identity of an autotuner, which of its configurations have run."""
+
+    @property
+    def watched(self) -> bool:
+        """Return whether accesses of the present launch are noted."""
+        return self.races is not None or self.call is not None
+
+    def note_load(self, program: int, addresses: Any, volatile: bool) -> None:
+        """Note a load.
+
+        Raises:
+            DataRace: programs race for an element.
+        """
+        if self.races is not None:
+            self.races.load(program, addresses, volatile)
+
+    def note_store(self, program: int, addresses: Any, present: Any, new: Any) -> None:
+        """Note a store, with what the elements hold before and afterwards.
+
+        Raises:
+            DataRace: programs race for an element.
+        """
+        if self.races is not None:
+            self.races.store(program, addresses, present, new)
+        launch = self.call.launch if self.call is not None else None
+        if launch is not None:
+            low, high = int(addresses.min()), int(addresses.max())
+            launch.stored |= {(start, end) for start, end in self.ranges if start <= high and low < end}
+
+    def note_atomic(self, program: int, addresses: Any, acquires: bool, releases: bool) -> None:
+        """Note an atomic operation."""
+        if self.races is not None:
+            self.races.atomic(program, addresses, acquires, releases)
+        launch = self.call.launch if self.call is not None else None
+        if launch is not None:
+            launch.atomic.update(int(address) for address in addresses.reshape(-1))
 
     @contextmanager
     def at(self, place: Place) -> Iterator[None]:

@@ -1,0 +1,238 @@
+"""Run launches in this process: Triton's front end makes TTIR of a kernel, which is translated and run with NumPy.
+
+`install` changes the Triton of this process for good, on behalf of one session.  Compiling ends with TTIR; everything
+before that (binding of arguments, specialisation, hooks, grids) is Triton's own.  Launches are counted and recorded, and
+can be left out.  An autotuner takes one of its configurations, another one for each call, and measures nothing.
+`Any` stands for objects of Triton: Triton ships no types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+from triton._C.libtriton import ir
+from triton.compiler import compiler
+from triton.compiler.errors import CompilationError, CompileTimeAssertionFailure
+from triton.runtime.autotuner import Autotuner
+from triton.runtime.jit import JITFunction, TensorWrapper
+from triton.tools.tensor_descriptor import TensorDescriptor
+
+from kopt.device.build.cubin import resources
+from kopt.device.interpret import memory, numbers, ttir
+from kopt.device.interpret.session import Configurations, Session
+from kopt.device.interpret.translate import KernelFunction, translate
+
+_TORCH = {
+    torch.float16: "f16", torch.bfloat16: "bf16", torch.float32: "f32", torch.float64: "f64",
+    torch.float8_e5m2: "f8E5M2", torch.float8_e4m3fn: "f8E4M3FN", torch.float8_e4m3fnuz: "f8E4M3FNUZ",
+    torch.float8_e5m2fnuz: "f8E5M2FNUZ",
+}  # fmt: skip
+_compile = compiler.compile
+
+
+def install(session: Session) -> None:
+    """Have launches of this process interpreted, on behalf of `session`."""
+    np.seterr(all="ignore")
+
+    def compiled(
+        self: Any, key: Any, signature: Any, device: Any, constexprs: Any, options: Any, attrs: Any, warmup: bool
+    ) -> Any:
+        cache, _, target, _, _ = self.device_caches[device]
+        cache[key] = InterpretedKernel(self.ASTSource(self, signature, constexprs, attrs), target, options, session)
+        return cache[key]
+
+    JITFunction._do_compile = compiled
+    Autotuner.run = lambda self, *args, **options: _run_one_configuration(session, self, args, options)
+
+
+class InterpretedKernel(compiler.CompiledKernel):  # type: ignore[misc]  # Triton ships no types
+    """A kernel that is interpreted; what only a compiler knows of it is compiled when it is asked for."""
+
+    def __init__(self, source: Any, target: Any, options: Any, session: Session) -> None:
+        self.src, self._target, self._options, self._session = source, target, options, session
+        self.name, self.hash, self.module, self.function = source.name, source.hash(), None, 0
+        self._read()
+
+    def _read(self) -> None:
+        """Have Triton's front end make TTIR of the kernel, and translate it."""
+        backend = compiler.make_backend(self._target)
+        context = ir.context()
+        ir.load_dialects(context)
+        backend.load_dialects(context)
+        implementations = backend.get_codegen_implementation(self._options)
+        module = self.src.make_ir(self._target, self._options, implementations, backend.get_module_map(), context)
+        with self._session.at("interpreter"):
+            module = backend.make_ttir(module, {}, self._options, self._target.arch)
+            # MLIR writes the generic form of a module that breaks a rule: this attribute has no dialect.
+            module.set_attr("generic", ir.builder(context).get_int32_attr(1))
+            file = self.src.fn.fn.__code__.co_filename
+            functions = ttir.read(str(module), file)
+            entry = next(function for function in functions.values() if function.public)
+            self._types = entry.body.blocks[0].types
+            self._kernel: KernelFunction = translate(functions, self.src.fn.fn.__name__, file)
+
+    @property
+    def run(self) -> Any:
+        """Return the function that launches the kernel."""
+        return self._launch
+
+    def _launch(
+        self, x: int, y: int, z: int, stream: Any, function: Any, packed: Any, metadata: Any, enter: Any, leave: Any,
+        *args: Any,
+    ) -> None:  # fmt: skip
+        session = self._session
+        session.launches += 1
+        if enter is not None:
+            enter(metadata)
+        _check_tensors(args)
+        if not session.ghost:
+            grid = (int(x), int(y), int(z))
+            session.record_launch(lambda: self._interpret(grid, args))
+            self._interpret(grid, args)
+        if leave is not None:
+            leave(metadata)
+
+    def _interpret(self, grid: tuple[int, int, int], args: tuple[Any, ...]) -> None:
+        session = self._session
+        with session.at("kernel"):
+            session.ranges = sorted(set(_ranges(args)))
+            flat = list(_flat(list(self.src.signature.values()), args))
+            values = [_argument(value, kind) for value, kind in zip(flat, self._types, strict=True)]
+            shared, sizes = memory.Memory(session), tuple(np.int32(size) for size in grid)
+            for x in range(grid[0]):
+                for y in range(grid[1]):
+                    for z in range(grid[2]):
+                        self._kernel(shared, (np.int32(x), np.int32(y), np.int32(z)), sizes, *values)
+                        shared.program += 1
+
+    # --- what a compiler knows ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return _compile(self.src, target=self._target, options=self._options.__dict__)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the compiled kernel has under a name."""
+        if name.startswith("__") or name == "_compiled":
+            raise AttributeError(name)
+        if name in ("n_regs", "n_spills", "n_max_threads"):
+            used = resources(self._compiled.asm["cubin"], self._compiled.metadata.name)
+            return {"n_regs": used.registers, "n_spills": used.local_bytes, "n_max_threads": 1024}[name]
+        return getattr(self._compiled, name)
+
+    @cached_property
+    def packed_metadata(self) -> Any:
+        """Return nothing: only a launcher reads it."""
+        return None
+
+    def _init_handles(self) -> None:
+        """Do nothing: there is nothing to load."""
+
+
+for _name in ("__name__", "__qualname__", "__module__"):
+    setattr(InterpretedKernel, _name, getattr(compiler.CompiledKernel, _name))
+compiler.CompiledKernel = triton.compiler.CompiledKernel = InterpretedKernel
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+
+def _flat(signature: Any, values: Any) -> Iterator[Any]:
+    """Yield the arguments that the translated kernel takes, those in tuples and descriptors one by one."""
+    for kind, value in zip(signature, values, strict=True):
+        if isinstance(kind, tuple | list):
+            yield from _flat(kind, value)
+        elif kind == "constexpr":
+            continue
+        elif isinstance(value, TensorDescriptor):
+            yield _descriptor(value)
+            yield from (*value.shape, *value.strides)
+        else:
+            yield value
+
+
+def _argument(value: Any, kind: ttir.Type) -> Any:
+    """Return an argument as a kernel sees it."""
+    if kind.element == "descriptor":
+        return value
+    if kind.element == "ptr":
+        return np.int64(0 if value is None else value.data_ptr())
+    if kind.element == "i1":
+        return np.bool_(value)
+    if numbers.is_floating(kind.element):
+        return numbers.rounded(np.float64(value), kind.element)
+    bits = 8 * numbers.held(kind.element).itemsize
+    return np.array(int(value) & ((1 << bits) - 1), f"u{bits // 8}").view(numbers.held(kind.element))[()]
+
+
+def _descriptor(value: Any) -> memory.Descriptor:
+    base = value.base.base if isinstance(value.base, TensorWrapper) else value.base
+    element = _TORCH.get(base.dtype) or f"i{8 * base.element_size()}"
+    nan = value.padding == "nan"
+    return memory.make_descriptor(base.data_ptr(), value.shape, value.strides, value.block_shape, element, nan)
+
+
+def _check_tensors(values: Iterable[Any]) -> None:
+    """Check that arguments which look like tensors are tensors.
+
+    An object of another class could run code of the candidate while its address is read.
+
+    Raises:
+        TypeError: an argument only looks like a tensor.
+    """
+    for value in values:
+        if isinstance(value, tuple | list):
+            _check_tensors(value)
+        elif isinstance(value, TensorDescriptor | TensorWrapper):
+            _check_tensors([value.base])
+        elif hasattr(value, "data_ptr") and type(value) not in (torch.Tensor, torch.nn.Parameter):
+            raise TypeError(f"a {type(value).__name__} is passed to a kernel as a tensor: pass a torch.Tensor")
+
+
+def _ranges(values: Iterable[Any]) -> Iterator[tuple[int, int]]:
+    """Yield first address and end of the storage of every tensor among the arguments."""
+    for value in values:
+        if isinstance(value, tuple | list):
+            yield from _ranges(value)
+        elif isinstance(value, TensorDescriptor | TensorWrapper):
+            yield from _ranges([value.base])
+        elif hasattr(value, "untyped_storage"):
+            storage = value.untyped_storage()
+            yield storage.data_ptr(), storage.data_ptr() + storage.nbytes()
+
+
+# --- autotuners -------------------------------------------------------------------------------------------------------
+
+
+def _run_one_configuration(session: Session, tuner: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Launch with one configuration, as an autotuner does once it has measured; nothing is reset or restored.
+
+    One that no call has run yet is taken before others, and one that the kernel's pruning keeps before one that it
+    leaves out.
+    """
+    tuner.nargs = dict(zip(tuner.arg_names, args, strict=False))
+    kept = list(tuner.prune_configs(options))
+    standing = session.configurations.setdefault(id(tuner), Configurations(_distinct(tuner)))
+    left = [configuration for configuration in kept if _computes(configuration) in map(_computes, standing.left)]
+    chosen = (left or kept)[0 if left else session.turn % len(kept)]
+    if not left and standing.left and session.beyond:
+        chosen, session.pruned = standing.left[0], True
+    standing.left = [one for one in standing.left if _computes(one) != _computes(chosen)]
+    tuner.best_config = chosen
+    if chosen.pre_hook is not None:
+        chosen.pre_hook({**tuner.nargs, **options, **chosen.all_kwargs()})
+    return tuner.fn.run(*args, **options, **chosen.all_kwargs())
+
+
+def _computes(configuration: Any) -> str:
+    """Return what a configuration computes by: its constants and its hook, not its warps and stages."""
+    return repr((sorted(configuration.kwargs.items(), key=lambda item: item[0]), configuration.pre_hook))
+
+
+def _distinct(tuner: Any) -> list[Any]:
+    return list({_computes(configuration): configuration for configuration in tuner.configs}.values())
