@@ -222,11 +222,18 @@ class _Machine:
         self.registers[operand] = bits
 
 
+def _unknown(instruction: _Instruction) -> Unsupported:
+    opcode = ".".join((instruction.name, *instruction.parts))
+    return Unsupported(f"the interpreter does not know the instruction {opcode}")
+
+
 def _type(instruction: _Instruction) -> str:
     """Return the last type among the parts of an opcode."""
     types = [part for part in instruction.parts if re.fullmatch(r"[usb]\d+|b?f16x2|b?f\d+|pred|e\dm\dx?2?", part)]
     if not types:
-        raise Unsupported(f"the interpreter does not know the instruction {'.'.join((instruction.name, *instruction.parts))}")
+        raise Unsupported(
+            f"the interpreter does not know the instruction {'.'.join((instruction.name, *instruction.parts))}"
+        )
     return types[-1]
 
 
@@ -303,7 +310,7 @@ def _multiply(machine: _Machine, instruction: _Instruction) -> None:
     if addend and kind[0] in "us":
         product = product + _typed(target, machine.read(addend[0])).astype(product.dtype)
     elif addend:
-        product = operations.fused(*values, _typed(target, machine.read(addend[0])))
+        product = operations.fused(values[0], values[1], _typed(target, machine.read(addend[0])))
     if "relu" in instruction.parts:
         product = np.maximum(product, 0)
     machine.write(instruction.operands[0], _untyped(target, product), _width(target))
@@ -348,10 +355,8 @@ def _lookup(machine: _Machine, instruction: _Instruction) -> None:
 
 def _permute(machine: _Machine, instruction: _Instruction) -> None:
     if len(instruction.parts) > 1:
-        raise Unsupported(f"the interpreter does not know the instruction {'.'.join(('prmt', *instruction.parts))}")
-    a, b, selector = (
-        machine.read(operand).astype(np.uint32).view(np.int32) for operand in instruction.operands[1:]
-    )
+        raise _unknown(instruction)
+    a, b, selector = (machine.read(operand).astype(np.uint32).view(np.int32) for operand in instruction.operands[1:])
     machine.write(instruction.operands[0], numbers.unsigned(permuted_bytes(a, b, selector)).astype(_U64), 32)
 
 
@@ -405,7 +410,7 @@ def _select(machine: _Machine, instruction: _Instruction) -> None:
 def _convert(machine: _Machine, instruction: _Instruction) -> None:
     types = [part for part in instruction.parts if re.fullmatch(r"[usb]\d+|b?f16x2|b?f\d+|e\dm\dx2|tf32", part)]
     if len(types) != 2:
-        raise Unsupported(f"the interpreter does not know the instruction {'.'.join(('cvt', *instruction.parts))}")
+        raise _unknown(instruction)
     target, source = types
     truncate = "rz" in instruction.parts or "rzi" in instruction.parts
     if target.endswith("x2") and not source.endswith("x2"):
@@ -432,7 +437,11 @@ def _convert(machine: _Machine, instruction: _Instruction) -> None:
         result = np.clip(values.astype(np.int64), limits.min, limits.max)
     else:
         result = values.astype(np.int64)
-    machine.write(instruction.operands[0], _untyped(target, result), max(32, _width(target)) if target[0] in "us" else _width(target))
+    machine.write(
+        instruction.operands[0],
+        _untyped(target, result),
+        max(32, _width(target)) if target[0] in "us" else _width(target),
+    )
 
 
 def _in_whole(values: Any, parts: Sequence[str]) -> Any:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from kopt.artifact import text_digest
-from kopt.device.interpret.guard import NoComputing
+from kopt.device.interpret.guard import NoComputing, fill_new_memory
 from kopt.device.interpret.interpreted_call import InterpretedCall
 from kopt.device.interpret.session import Session
 from kopt.device.reference import contract
@@ -31,6 +32,9 @@ from kopt.model.problem import Problem
 from kopt.sandbox.child import Task
 from kopt.sandbox.pipe import Report
 from kopt.sandbox.reply import pack
+
+MOST_FURTHER_CALLS = 64
+"""Most calls that are made after the ghost call."""
 
 
 class VerifyJob(Value):
@@ -53,6 +57,8 @@ class VerdictDraws(NamedTuple):
     """Position among `draws` of the call that is recorded."""
     replayed: Draw
     """New inputs for the recorded call."""
+    further: Draw
+    """Inputs of the calls after the ghost call."""
 
 
 def verdict_draws(job: VerifyJob) -> VerdictDraws:
@@ -61,7 +67,8 @@ def verdict_draws(job: VerifyJob) -> VerdictDraws:
     draws = plan(job.problem.small, *seed)
     recorded = derive_seed(*seed, "recorded") % len(draws)
     replayed = Draw(draws[recorded].workload, "normal", derive_seed(*seed, "replayed"))
-    return VerdictDraws(draws, Draw(job.problem.small[-1], "normal", derive_seed(*seed, "ghost")), recorded, replayed)
+    ghost, further = (Draw(job.problem.small[-1], "normal", derive_seed(*seed, use)) for use in ("ghost", "further"))
+    return VerdictDraws(draws, ghost, recorded, replayed, further)
 
 
 class Head(Value):
@@ -74,6 +81,8 @@ class Head(Value):
     phase: Phase | None = None
     """Phase in which the call failed; None when it did not."""
     reason: str = ""
+    note: str = ""
+    """What was special about the call, in words for the verdict."""
 
 
 class Reply(Value):
@@ -94,7 +103,7 @@ def contest(job: VerifyJob) -> Task:
         session = _interpreting_session(job.kernel.language)
         inputs = verdict_draws(job)
         cases = [make_case(job.problem, draw) for draw in (*inputs.draws, inputs.ghost, inputs.replayed)]
-        _fill_new_memory()
+        fill_new_memory()
         report.phase(Phase.IMPORT.value)
         folder = Path.cwd()
         try:
@@ -103,7 +112,8 @@ def contest(job: VerifyJob) -> Task:
             return pack(Reply(phase=rejected.phase, reason=rejected.reason))
         report.phase(Phase.INTERPRET.value)
         runs = []
-        for run in _runs(session, entry, cases, inputs, folder):
+        further = _further_runs(session, job, entry, inputs, folder)
+        for run in chain(_runs(session, entry, cases, inputs, folder), further):
             runs.append(run)
             if run[0].phase is not None:
                 break
@@ -119,16 +129,8 @@ def _interpreting_session(language: Language) -> Session:
 
     session = Session(language)
     launch.install(session)
-    facade.install()
+    facade.install(session)
     return session
-
-
-def _fill_new_memory() -> None:
-    """Have torch fill memory that it leaves uninitialised with NaN, or with the largest integer.
-
-    This is `torch.use_deterministic_algorithms` without its import of the compiler, which takes a second.
-    """
-    torch._C._set_deterministic_algorithms(True, warn_only=True)
 
 
 def _runs(
@@ -146,6 +148,41 @@ def _runs(
             yield _replay(session, call, output, case, fresh, folder)
     session.turn, session.ghost = len(drawn), True
     yield _run(session, partial(_call, entry, ghost), ghost, folder)[1:]
+
+
+def _further_runs(
+    session: Session, job: VerifyJob, entry: Callable[..., object], inputs: VerdictDraws, folder: Path
+) -> Iterator[tuple[Head, bytes]]:
+    """Call the candidate on other devices, if it has asked for the device, and with every configuration.
+
+    For another device the candidate is imported again, since it may ask when it is imported.  A call on a device of
+    one multiprocessor that launches nothing, and one with a configuration that the candidate's own pruning leaves out
+    and that fails, are passed over.
+    """
+    from kopt.device.interpret import facade  # here, because it imports Triton
+
+    session.ghost, session.further = False, True
+    devices = [facade.FULL_DEVICE, facade.SINGLE_DEVICE] if session.asks_for_device else []
+    for turn in range(MOST_FURTHER_CALLS):
+        if turn >= len(devices) and not any(session.configurations.values()):
+            return
+        note, session.turn, session.pruned = "", len(inputs.draws) + turn, ""
+        if turn < len(devices):
+            note = f"on a device with {devices[turn].sm_count} multiprocessor{'s' * (devices[turn].sm_count > 1)}"
+            facade.install(session, devices[turn])
+            try:
+                entry = contract.load_candidate(job.kernel, folder)
+            except Rejected as rejected:
+                yield Head(output=Described(""), phase=rejected.phase, reason=rejected.reason, note=note), b""
+                return
+        case = make_case(job.problem, inputs.further)
+        session.empty = False
+        head, data = _run(session, partial(_call, entry, case), case, folder)[1:]
+        passed_over = (session.pruned and head.phase is not None) or (
+            note and devices[turn] is facade.SINGLE_DEVICE and (session.empty or head.phase is not None)
+        )
+        if not passed_over:
+            yield head.model_copy(update={"note": session.pruned or note}), data
 
 
 def _call(entry: Callable[..., object], case: Case) -> object:

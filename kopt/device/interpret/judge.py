@@ -11,7 +11,9 @@ The judge checks that
 - inputs are unchanged, unless the problem allows changes;
 - the launches of one recorded call, replayed on new inputs (`kopt.device.interpret.interpreted_call`), make the right
   output for those;
-- the ghost call, in which every launch is left out, does not give the right output.
+- the ghost call, in which every launch is left out, does not give the right output;
+- calls on devices with other numbers of multiprocessors are right, if the candidate asks for the device;
+- every configuration of its autotuners is right.
 
 Code that attacks the contestant's own process could report its inputs as unchanged or its ghost output as wrong.  It
 would still have to send right outputs.
@@ -34,7 +36,7 @@ from kopt.device.reference.expected_output import expected_output
 from kopt.device.reference.facts import input_names
 from kopt.device.reference.outputs import Contract, Described
 from kopt.device.reference.rejection import Rejected, bounded, no_launch_reason, right_ghost_reason
-from kopt.errors import DeviceError, ProblemError
+from kopt.errors import ProblemError
 from kopt.model.build import Phase
 from kopt.model.verdict import Check, Failed, Incorrect, Passed, Verdict
 from kopt.sandbox.cage import Limits
@@ -55,7 +57,6 @@ def verify_all(
     Call it in a process of its own, before anything imports Triton.
 
     Raises:
-        DeviceError: Triton was imported without its interpreter.
         ProblemError: a reference cannot be run, or its checks accept a wrong output on the small workloads.
     """
     _import_interpreter()
@@ -75,8 +76,6 @@ def _import_interpreter() -> None:
     A forked child would lose threads.
     """
     torch.set_num_threads(1)
-    import triton.compiler.code_generator
-    import triton.experimental.gluon
 
     from kopt.device.interpret import facade, launch  # noqa: F401 - imported once here instead of in every contestant
 
@@ -92,6 +91,7 @@ class _Sent:
     phase: Phase | None
     """Phase in which the call failed; None when it did not fail."""
     reason: str
+    note: str
 
 
 def _verdict(job: VerifyJob, outcome: Outcome) -> Verdict:
@@ -107,6 +107,11 @@ def _verdict(job: VerifyJob, outcome: Outcome) -> Verdict:
             return _failure(Phase.CRASH, f"{kind}: {message} (phase {phase})")
 
 
+def _noted(verdict: Failed | Incorrect, note: str) -> Verdict:
+    """Return a verdict with a note before its reason."""
+    return verdict.model_copy(update={"reason": bounded(f"{note}: {verdict.reason}")}) if note else verdict
+
+
 def _failure(phase: Phase, reason: str) -> Failed:
     return Failed(judge=JUDGE, phase=phase, reason=bounded(reason))
 
@@ -119,6 +124,7 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
         return _failure(rejected.phase, rejected.reason)
     except Malformed:
         return _failure(Phase.CRASH, "the reply is malformed")
+    sent, further = sent[: len(inputs.draws) + 2], sent[len(inputs.draws) + 2 :]
     after = inputs.recorded + 1
     replayed, runs = sent[after : after + 1], [*sent[:after], *sent[after + 1 :]]
     checks: list[Check] = []
@@ -138,6 +144,12 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
             reason=right_ghost_reason(job.kernel.language),
             checks=tuple(checks),
         )
+    for run in further:
+        failure = _check_call(job, inputs.further, run, [])
+        if failure is not None:
+            return failure.model_copy(
+                update={"reason": f"{run.note}: {failure.reason}" if run.note else failure.reason}
+            )
     return Passed(judge=JUDGE, checks=tuple(checks))
 
 
@@ -152,12 +164,12 @@ def _read(data: bytes) -> list[_Sent]:
     if reply.phase is not None:
         raise Rejected(reply.phase, reply.reason)
     return [
-        _Sent(head.output, outputs.get(str(place), b""), head.inputs, head.launches, head.phase, head.reason)
+        _Sent(head.output, outputs.get(str(place), b""), head.inputs, head.launches, head.phase, head.reason, head.note)
         for place, head in enumerate(reply.heads)
     ]
 
 
-def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Verdict | None:
+def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Failed | Incorrect | None:
     """Return the verdict on a call that is not right; for a right one None, with its check added to `checks`."""
     if run.phase is not None:
         return _failure(run.phase, run.reason)
@@ -180,7 +192,7 @@ def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> 
     return Incorrect(judge=JUDGE, reason=comparison.reason, checks=tuple(checks))
 
 
-def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, ...]) -> Verdict | None:
+def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, ...]) -> Failed | Incorrect | None:
     """Return the verdict on launches that are not right on new inputs; None for right ones."""
     if run.phase is not None:
         return _failure(run.phase, f"run again on new inputs: {run.reason}")

@@ -1,8 +1,8 @@
 """Run launches in this process: Triton's front end makes TTIR of a kernel, which is translated and run with NumPy.
 
 `install` changes the Triton of this process for good, on behalf of one session.  Compiling ends with TTIR; everything
-before that (binding of arguments, specialisation, hooks, grids) is Triton's own.  Launches are counted and recorded, and
-can be left out.  An autotuner takes one of its configurations, another one for each call, and measures nothing.
+before that (binding of arguments, specialisation, hooks, grids) is Triton's own.  Launches are counted and recorded,
+and can be left out.  An autotuner takes one of its configurations, another one for each call, and measures nothing.
 `Any` stands for objects of Triton: Triton ships no types.
 """
 
@@ -17,14 +17,15 @@ import torch
 import triton
 from triton._C.libtriton import ir
 from triton.compiler import compiler
-from triton.compiler.errors import CompilationError, CompileTimeAssertionFailure
+from triton.compiler.errors import CompileTimeAssertionFailure
 from triton.runtime.autotuner import Autotuner
+from triton.runtime.errors import OutOfResources, PTXASError
 from triton.runtime.jit import JITFunction, TensorWrapper
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from kopt.device.build.cubin import resources
 from kopt.device.interpret import memory, numbers, ttir
-from kopt.device.interpret.session import Configurations, Session
+from kopt.device.interpret.session import OutOfBounds, Session
 from kopt.device.interpret.translate import KernelFunction, translate
 
 _TORCH = {
@@ -92,6 +93,7 @@ class InterpretedKernel(compiler.CompiledKernel):  # type: ignore[misc]  # Trito
         _check_tensors(args)
         if not session.ghost:
             grid = (int(x), int(y), int(z))
+            session.empty |= min(grid) <= 0
             session.record_launch(lambda: self._interpret(grid, args))
             self._interpret(grid, args)
         if leave is not None:
@@ -103,6 +105,7 @@ class InterpretedKernel(compiler.CompiledKernel):  # type: ignore[misc]  # Trito
             session.ranges = sorted(set(_ranges(args)))
             flat = list(_flat(list(self.src.signature.values()), args))
             values = [_argument(value, kind) for value, kind in zip(flat, self._types, strict=True)]
+            _check_addresses(values, self._types, session)
             shared, sizes = memory.Memory(session), tuple(np.int32(size) for size in grid)
             for x in range(grid[0]):
                 for y in range(grid[1]):
@@ -165,9 +168,20 @@ def _argument(value: Any, kind: ttir.Type) -> Any:
     if kind.element == "i1":
         return np.bool_(value)
     if numbers.is_floating(kind.element):
-        return numbers.rounded(np.float64(value), kind.element)
+        return numbers.rounded(np.array(value, np.float64), kind.element)
     bits = 8 * numbers.held(kind.element).itemsize
     return np.array(int(value) & ((1 << bits) - 1), f"u{bits // 8}").view(numbers.held(kind.element))[()]
+
+
+def _check_addresses(values: Iterable[Any], kinds: Iterable[ttir.Type], session: Session) -> None:
+    """Check that no number among the arguments is an address.
+
+    Raises:
+        OutOfBounds: one is.
+    """
+    for place, (value, kind) in enumerate(zip(values, kinds, strict=True)):
+        if kind.element == "i64" and any(start <= value < end for start, end in session.ranges):
+            raise OutOfBounds(f"argument {place} is the address of a tensor as a number: pass the tensor itself")
 
 
 def _descriptor(value: Any) -> memory.Descriptor:
@@ -213,25 +227,44 @@ def _run_one_configuration(session: Session, tuner: Any, args: tuple[Any, ...], 
     """Launch with one configuration, as an autotuner does once it has measured; nothing is reset or restored.
 
     One that no call has run yet is taken before others, and one that the kernel's pruning keeps before one that it
-    leaves out.
+    leaves out.  One that an autotuner drops, since it cannot be compiled, is passed over.
     """
     tuner.nargs = dict(zip(tuner.arg_names, args, strict=False))
-    kept = list(tuner.prune_configs(options))
-    standing = session.configurations.setdefault(id(tuner), Configurations(_distinct(tuner)))
-    left = [configuration for configuration in kept if _computes(configuration) in map(_computes, standing.left)]
-    chosen = (left or kept)[0 if left else session.turn % len(kept)]
-    if not left and standing.left and session.beyond:
-        chosen, session.pruned = standing.left[0], True
-    standing.left = [one for one in standing.left if _computes(one) != _computes(chosen)]
+    kept = list(tuner.prune_configs(options)) if len(tuner.configs) > 1 else list(tuner.configs)
+    left = session.configurations.setdefault(_name_of(tuner), _distinct(tuner))
+    wanted = [one for one in kept if _computes(one) in map(_computes, left)]
+    turned = [kept[(session.turn + at) % len(kept)] for at in range(len(kept))]
+    choices = wanted or turned
+    if session.further and left and not wanted:
+        session.pruned = f"with {left[0]}, which the kernel's pruning leaves out at every small workload"
+        choices = [left[0], *turned]
+    dropped: Exception | None = None
+    for chosen in choices:
+        left[:] = [one for one in left if _computes(one) != _computes(chosen)]
+        try:
+            return _run_configuration(tuner, chosen, args, options)
+        except (OutOfResources, CompileTimeAssertionFailure, PTXASError) as error:
+            dropped = error
+    assert dropped is not None
+    raise dropped
+
+
+def _run_configuration(tuner: Any, chosen: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     tuner.best_config = chosen
     if chosen.pre_hook is not None:
         chosen.pre_hook({**tuner.nargs, **options, **chosen.all_kwargs()})
     return tuner.fn.run(*args, **options, **chosen.all_kwargs())
 
 
+def _name_of(tuner: Any) -> str:
+    """Return a name of an autotuner that stays the same when its module is imported again."""
+    return f"{tuner.base_fn.__qualname__} {tuner.base_fn.__code__.co_firstlineno}"
+
+
 def _computes(configuration: Any) -> str:
     """Return what a configuration computes by: its constants and its hook, not its warps and stages."""
-    return repr((sorted(configuration.kwargs.items(), key=lambda item: item[0]), configuration.pre_hook))
+    hook = getattr(configuration.pre_hook, "__qualname__", configuration.pre_hook)
+    return repr((sorted(configuration.kwargs.items()), hook))
 
 
 def _distinct(tuner: Any) -> list[Any]:

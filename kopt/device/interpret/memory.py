@@ -82,7 +82,7 @@ class Memory:
         element, shape = access.element, access.shape or (1,)
         places = whole(addresses, shape)
         if mask is None or (np.ndim(mask) == 0 and mask):
-            active, chosen, everywhere = places, np.True_, True
+            active, chosen, everywhere = places, np.asarray(True), True
         else:
             chosen = whole(mask, shape)
             active = places[chosen]
@@ -205,9 +205,7 @@ class Memory:
             [self.load_block(descriptor, (row, column), (1, shape[1])) for row in whole(rows, shape[:1])]
         )
 
-    def scatter_rows(
-        self, descriptor: Descriptor, rows: Any, column: Any, values: Any, shape: tuple[int, ...]
-    ) -> None:
+    def scatter_rows(self, descriptor: Descriptor, rows: Any, column: Any, values: Any, shape: tuple[int, ...]) -> None:
         """Store parts of rows of a tensor."""
         for row, part in zip(whole(rows, shape[:1]), whole(values, shape), strict=True):
             self.store_block(descriptor, (row, column), part[None, :], (1, shape[1]))
@@ -230,9 +228,7 @@ class Memory:
 
     def _note_atomic(self, access: Access, places: Any) -> None:
         if self._session.watched:
-            self._session.note_atomic(
-                self.program, places, access.acquires and access.observed, access.releases
-            )
+            self._session.note_atomic(self.program, places, access.acquires and access.observed, access.releases)
 
     def _check_bounds(self, access: str, active: Any, width: int) -> None:
         """Check the addresses of an access.

@@ -70,7 +70,9 @@ def unsigned_shift_right(a: Any, b: Any) -> Any:
     bits = unsigned(a)
     width = 8 * bits.dtype.itemsize
     places = unsigned(b)
-    return _signed(np.where(places >= width, 0, bits >> np.minimum(places, width - 1).astype(bits.dtype)).astype(bits.dtype))
+    return _signed(
+        np.where(places >= width, 0, bits >> np.minimum(places, width - 1).astype(bits.dtype)).astype(bits.dtype)
+    )
 
 
 def high_half(a: Any, b: Any) -> Any:

@@ -23,7 +23,7 @@ def dot(a: Any, b: Any, c: Any, types: tuple[Type, Type, Type], precision: int) 
     element = types[2].element
     if not numbers.is_floating(types[0].element):
         product = _integer_product(left, right)
-        return start + product.astype(start.dtype)
+        return np.asarray(start + product.astype(start.dtype))
     if types[0].element == "f32" and types[2].element == "f32":
         left, right = _REDUCED.get(precision, _same)(left), _REDUCED.get(precision, _same)(right)
     wide = np.float64 if element == "f64" else np.float32
@@ -34,7 +34,7 @@ def dot(a: Any, b: Any, c: Any, types: tuple[Type, Type, Type], precision: int) 
 def _integer_product(a: Array, b: Array) -> Array:
     """Return the product of integers, by way of float64, which holds it exactly, wrapped to int32."""
     product = np.matmul(a.astype(np.float64), b.astype(np.float64))
-    return product.astype(np.int64)
+    return np.asarray(product.astype(np.int64))
 
 
 def _same(values: Array) -> Array:
@@ -102,4 +102,6 @@ def _scales(bits: Array, kind: Type | None) -> Array:
     assert kind is not None
     if numbers.is_floating(kind.element):
         return bits.astype(np.float32)
-    return np.asarray(np.where(bits.view(np.uint8) == 255, np.nan, np.exp2(bits.view(np.uint8).astype(np.float32) - 127)))
+    return np.asarray(
+        np.where(bits.view(np.uint8) == 255, np.nan, np.exp2(bits.view(np.uint8).astype(np.float32) - 127))
+    )

@@ -31,14 +31,6 @@ class Unsupported(Exception):
 
 
 @dataclass
-class Configurations:
-    """Which configurations of an autotuner have run."""
-
-    left: list[Any]
-    """Configurations that have not run; of those that compute alike only one."""
-
-
-@dataclass
 class Session:
     """The interpreter's mode for one kernel, and its record of calls so far."""
 
@@ -58,12 +50,16 @@ class Session:
     """Watches the accesses of the present launch in a replay; None outside replays."""
     ranges: list[tuple[int, int]] = field(default_factory=list)
     """First address and end of every tensor of the present launch, sorted."""
-    beyond: bool = False
+    asks_for_device: bool = False
+    """Whether the candidate has asked for the properties of the device."""
+    empty: bool = False
+    """Whether a launch of the present call has no programs."""
+    further: bool = False
     """Whether a call is made beyond the draws, to run configurations that no call has run."""
-    pruned: bool = False
-    """Whether the present call runs a configuration that the kernel's own pruning leaves out."""
-    configurations: dict[int, Configurations] = field(default_factory=dict)
-    """By identity of an autotuner, which of its configurations have run."""
+    pruned: str = ""
+    """Words for the configuration of the present call that the kernel's own pruning leaves out; empty for none."""
+    configurations: dict[Any, list[Any]] = field(default_factory=dict)
+    """By kernel of an autotuner, configurations that have not run; of those that compute alike only one."""
 
     @property
     def watched(self) -> bool:

@@ -79,10 +79,10 @@ def translate(functions: Mapping[str, Function], name: str, file: str) -> Kernel
         lines += _Translator(names, namespace).function(function)
     tree = ast.parse("\n".join(line.text for line in lines))
     for node in ast.walk(tree):
-        if hasattr(node, "lineno"):
+        if isinstance(node, ast.stmt | ast.expr | ast.arg | ast.keyword | ast.alias):
             node.lineno = node.end_lineno = max(1, lines[node.lineno - 1].source)
             node.col_offset = node.end_col_offset = 0
-    exec(compile(tree, file, "exec"), namespace)  # noqa: S102 - the text is this module's own
+    exec(compile(tree, file, "exec"), namespace)
     kernel: KernelFunction = namespace[names[entry.name]]
     return kernel
 
@@ -172,9 +172,7 @@ class _Translator:
         else:
             self._assign(operation.results, self._expression(operation), indent)
 
-    def _jump(
-        self, label: str, operands: Sequence[str], indent: int, targets: Mapping[str, tuple[int, Block]]
-    ) -> None:
+    def _jump(self, label: str, operands: Sequence[str], indent: int, targets: Mapping[str, tuple[int, Block]]) -> None:
         number, block = targets[label]
         self._assign(block.arguments, ", ".join(self._of(operands)), indent)
         self._write(f"block = {number}", indent)

@@ -112,7 +112,7 @@ def read(text: str, file: str = "") -> dict[str, Function]:
     Raises:
         UnreadableTtir: the text has another form.
     """
-    locations = _Locations({name: what for name, what in _LOCATION.findall(text)}, file)
+    locations = _Locations(dict(_LOCATION.findall(text)), file)
     lines = (line.strip() for line in text.splitlines())
     body = (line for line in lines if line and not line.startswith(("#", "//", "{-#")))
     first = next(body, "")

@@ -68,7 +68,10 @@ def _describe_not_finite(values: torch.Tensor, expected: ExpectedOutput, broken:
     value, shape = _number(values, first), expected.contract.shape
     hint = ""
     if value not in ("inf", "-inf"):
-        hint = " (output memory that was never written, and masked-off loads without `other`, hold NaN here)"
+        hint = (
+            " (output memory that was never written, and what loads mask off without `other` or `padding_option`, "
+            "hold NaN here)"
+        )
     return (
         f"{int(broken.sum())} of {broken.numel()} elements are not finite, first at "
         f"{_index(first, shape)}: expected {_number(expected.output, first)}, got {value}{hint}; output shape {shape}"
