@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import triton
 from triton._C.libtriton import ir
 from triton.compiler import compiler
 from triton.compiler.errors import CompileTimeAssertionFailure
@@ -33,7 +32,6 @@ _TORCH = {
     torch.float8_e5m2: "f8E5M2", torch.float8_e4m3fn: "f8E4M3FN", torch.float8_e4m3fnuz: "f8E4M3FNUZ",
     torch.float8_e5m2fnuz: "f8E5M2FNUZ",
 }  # fmt: skip
-_compile = compiler.compile
 
 
 def install(session: Session) -> None:
@@ -44,48 +42,46 @@ def install(session: Session) -> None:
         self: Any, key: Any, signature: Any, device: Any, constexprs: Any, options: Any, attrs: Any, warmup: bool
     ) -> Any:
         cache, _, target, _, _ = self.device_caches[device]
-        cache[key] = InterpretedKernel(self.ASTSource(self, signature, constexprs, attrs), target, options, session)
-        return cache[key]
+        source = self.ASTSource(self, signature, constexprs, attrs)
+        cache[key] = kernel = compiler.CompiledKernel.__new__(compiler.CompiledKernel)
+        _INTERPRETED[id(kernel)] = InterpretedKernel(source, target, options, session)
+        kernel.src, kernel.name, kernel.hash = source, source.name, source.hash()
+        kernel.module, kernel.function, kernel.packed_metadata, kernel._run = None, 0, None, None
+        return kernel
 
     JITFunction._do_compile = compiled
     Autotuner.run = lambda self, *args, **options: _run_one_configuration(session, self, args, options)
+    compiler.CompiledKernel._init_handles = lambda self: None
+    compiler.CompiledKernel.run = property(lambda self: _INTERPRETED[id(self)].launch)
+    compiler.CompiledKernel.__getattr__ = lambda self, name: _INTERPRETED[id(self)].compiled(name)
 
 
-class InterpretedKernel(compiler.CompiledKernel):  # type: ignore[misc]  # Triton ships no types
+class InterpretedKernel:
     """A kernel that is interpreted; what only a compiler knows of it is compiled when it is asked for."""
 
     def __init__(self, source: Any, target: Any, options: Any, session: Session) -> None:
-        self.src, self._target, self._options, self._session = source, target, options, session
-        self.name, self.hash, self.module, self.function = source.name, source.hash(), None, 0
-        self._read()
-
-    def _read(self) -> None:
-        """Have Triton's front end make TTIR of the kernel, and translate it."""
-        backend = compiler.make_backend(self._target)
+        self._source, self._target, self._options, self._session = source, target, options, session
+        backend = compiler.make_backend(target)
         context = ir.context()
         ir.load_dialects(context)
         backend.load_dialects(context)
-        implementations = backend.get_codegen_implementation(self._options)
-        module = self.src.make_ir(self._target, self._options, implementations, backend.get_module_map(), context)
-        with self._session.at("interpreter"):
-            module = backend.make_ttir(module, {}, self._options, self._target.arch)
+        implementations = backend.get_codegen_implementation(options)
+        module = source.make_ir(target, options, implementations, backend.get_module_map(), context)
+        with session.at("interpreter"):
+            module = backend.make_ttir(module, {}, options, target.arch)
             # MLIR writes the generic form of a module that breaks a rule: this attribute has no dialect.
             module.set_attr("generic", ir.builder(context).get_int32_attr(1))
-            file = self.src.fn.fn.__code__.co_filename
+            file = source.fn.fn.__code__.co_filename
             functions = ttir.read(str(module), file)
             entry = next(function for function in functions.values() if function.public)
             self._types = entry.body.blocks[0].types
-            self._kernel: KernelFunction = translate(functions, self.src.fn.fn.__name__, file)
+            self._kernel: KernelFunction = translate(functions, source.fn.fn.__name__, file)
 
-    @property
-    def run(self) -> Any:
-        """Return the function that launches the kernel."""
-        return self._launch
-
-    def _launch(
+    def launch(
         self, x: int, y: int, z: int, stream: Any, function: Any, packed: Any, metadata: Any, enter: Any, leave: Any,
         *args: Any,
     ) -> None:  # fmt: skip
+        """Launch, as the function `run` of Triton's compiled kernels does."""
         session = self._session
         session.launches += 1
         if enter is not None:
@@ -103,7 +99,7 @@ class InterpretedKernel(compiler.CompiledKernel):  # type: ignore[misc]  # Trito
         session = self._session
         with session.at("kernel"):
             session.ranges = sorted(set(_ranges(args)))
-            flat = list(_flat(list(self.src.signature.values()), args))
+            flat = list(_flat(list(self._source.signature.values()), args))
             values = [_argument(value, kind) for value, kind in zip(flat, self._types, strict=True)]
             _check_addresses(values, self._types, session)
             shared, sizes = memory.Memory(session), tuple(np.int32(size) for size in grid)
@@ -113,33 +109,27 @@ class InterpretedKernel(compiler.CompiledKernel):  # type: ignore[misc]  # Trito
                         self._kernel(shared, (np.int32(x), np.int32(y), np.int32(z)), sizes, *values)
                         shared.program += 1
 
-    # --- what a compiler knows ----------------------------------------------------------------------------------------
+    def compiled(self, name: str) -> Any:
+        """Return what the compiled kernel has under a name.
+
+        Raises:
+            AttributeError: it has no such attribute.
+        """
+        if name not in ("metadata", "asm", "kernel", "metadata_group", "n_regs", "n_spills", "n_max_threads"):
+            raise AttributeError(f"'CompiledKernel' object has no attribute {name!r}")
+        kernel = self._by_compiler
+        if not name.startswith("n_"):
+            return getattr(kernel, name)
+        used = resources(kernel.asm["cubin"], kernel.metadata.name)
+        return {"n_regs": used.registers, "n_spills": used.local_bytes, "n_max_threads": 1024}[name]
 
     @cached_property
-    def _compiled(self) -> Any:
-        return _compile(self.src, target=self._target, options=self._options.__dict__)
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what the compiled kernel has under a name."""
-        if name.startswith("__") or name == "_compiled":
-            raise AttributeError(name)
-        if name in ("n_regs", "n_spills", "n_max_threads"):
-            used = resources(self._compiled.asm["cubin"], self._compiled.metadata.name)
-            return {"n_regs": used.registers, "n_spills": used.local_bytes, "n_max_threads": 1024}[name]
-        return getattr(self._compiled, name)
-
-    @cached_property
-    def packed_metadata(self) -> Any:
-        """Return nothing: only a launcher reads it."""
-        return None
-
-    def _init_handles(self) -> None:
-        """Do nothing: there is nothing to load."""
+    def _by_compiler(self) -> Any:
+        return compiler.compile(self._source, target=self._target, options=self._options.__dict__)
 
 
-for _name in ("__name__", "__qualname__", "__module__"):
-    setattr(InterpretedKernel, _name, getattr(compiler.CompiledKernel, _name))
-compiler.CompiledKernel = triton.compiler.CompiledKernel = InterpretedKernel
+_INTERPRETED: dict[int, InterpretedKernel] = {}
+"""Interpreted kernels by the identity of the compiled kernel that stands for them, which lives as long."""
 
 
 # --- arguments --------------------------------------------------------------------------------------------------------
