@@ -283,7 +283,7 @@ def helper(x, y):
 @triton.jit
 def nested(x_ptr, y_ptr, n: tl.constexpr):
     BLOCK: tl.constexpr = next_power(n)
-    tl.static_assert(BLOCK >= n)
+    tl.static_assert(n <= BLOCK)
     at = tl.max_contiguous(tl.multiple_of(tl.arange(0, BLOCK), 8), 8)
     tl.assume(n > 0)
     x = tl.load(x_ptr + at, mask=at < n, other=0.0, eviction_policy="evict_last", cache_modifier=".ca")
@@ -348,7 +348,12 @@ def library(x_ptr, y_ptr):
     x = tl.load(x_ptr + at)
     a = libdevice.pow(x, 3) + libdevice.pow(tl.abs(x), 0.5) + libdevice.tanh(x) + libdevice.erfinv(x / 10)
     b = libdevice.llrint(x * 3).to(tl.float32) + libdevice.cyl_bessel_i0(x) + libdevice.fast_expf(x) + libdevice.j0(x)
-    c = libdevice.isnan(x).to(tl.float32) + libdevice.round(x) + libdevice.lgamma(tl.abs(x) + 1) + libdevice.norm3d(x, x, x)
+    c = (
+        libdevice.isnan(x).to(tl.float32)
+        + libdevice.round(x)
+        + libdevice.lgamma(tl.abs(x) + 1)
+        + libdevice.norm3d(x, x, x)
+    )
     d = libdevice.tanh(x.to(tl.float64)).to(tl.float32) + libdevice.float2int_rd(x) + libdevice.fmod(x, 0.3)
     tl.store(y_ptr + at, a + b + c + d + libdevice.popc(at) + libdevice.clz(at + 1) + libdevice.normcdf(x))
 
@@ -358,7 +363,9 @@ def functions_of_the_device_library():
     x = normal()
     at = torch.arange(N)
     want = x**3 + x.abs().sqrt() + x.tanh() + (x / 10).erfinv() + (x * 3).round() + torch.special.i0(x) + x.exp()
-    want += torch.special.bessel_j0(x) + x.sign() * (x.abs() + 0.5).floor() + torch.lgamma(x.abs() + 1) + x.abs() * 3**0.5
+    want += (
+        torch.special.bessel_j0(x) + x.sign() * (x.abs() + 0.5).floor() + torch.lgamma(x.abs() + 1) + x.abs() * 3**0.5
+    )
     want += x.tanh() + x.floor() + torch.fmod(x, torch.tensor(0.3)) + torch.special.ndtr(x)
     want += torch.tensor([bin(i).count("1") + 32 - (i + 1).bit_length() for i in at.tolist()])
     return launch(library, x), want
@@ -543,7 +550,7 @@ def scans(x_ptr, y_ptr):
     tl.store(y_ptr + at, tl.cumsum(x, 0))
     tl.store(y_ptr + 16 + at, tl.cumsum(x, 0, reverse=True))
     tl.store(y_ptr + 32 + at, tl.cumprod(x, 0))
-    gate, state = tl.associative_scan((x * 0 + 0.5, x), 0, combine)
+    _, state = tl.associative_scan((x * 0 + 0.5, x), 0, combine)
     tl.store(y_ptr + 48 + at, state)
 
 
@@ -694,7 +701,9 @@ def atomic_operations():
         numbers = torch.tensor([5, 5, 5, 5, 5, 5, 5], dtype=torch.int32)
         atomics[(1,)](x, numbers, out)
         sums = torch.stack([x[k:60:8].float().sum() for k in range(8)])
-        rows.append((torch.cat([out.float(), numbers.float()]), torch.cat([sums, torch.tensor([5.0, 9, 3, 7, 50, 5, 15])])))
+        rows.append(
+            (torch.cat([out.float(), numbers.float()]), torch.cat([sums, torch.tensor([5.0, 9, 3, 7, 50, 5, 15])]))
+        )
     return torch.stack([one for one, _ in rows]), torch.stack([other for _, other in rows])
 
 
@@ -725,14 +734,19 @@ def truth_values_and_negative_strides():
 def one_operand(x_ptr, y_ptr, TEXT: tl.constexpr, CONSTRAINTS: tl.constexpr, PACK: tl.constexpr):
     at = tl.arange(0, 64)
     x = tl.load(x_ptr + at)
-    tl.store(y_ptr + at, tl.inline_asm_elementwise(TEXT, CONSTRAINTS, [x], y_ptr.dtype.element_ty, is_pure=True, pack=PACK))
+    tl.store(
+        y_ptr + at, tl.inline_asm_elementwise(TEXT, CONSTRAINTS, [x], y_ptr.dtype.element_ty, is_pure=True, pack=PACK)
+    )
 
 
 @triton.jit
 def two_operands(x_ptr, z_ptr, y_ptr, TEXT: tl.constexpr, CONSTRAINTS: tl.constexpr, PACK: tl.constexpr):
     at = tl.arange(0, 64)
     x, z = tl.load(x_ptr + at), tl.load(z_ptr + at)
-    tl.store(y_ptr + at, tl.inline_asm_elementwise(TEXT, CONSTRAINTS, [x, z], y_ptr.dtype.element_ty, is_pure=True, pack=PACK))
+    tl.store(
+        y_ptr + at,
+        tl.inline_asm_elementwise(TEXT, CONSTRAINTS, [x, z], y_ptr.dtype.element_ty, is_pure=True, pack=PACK),
+    )
 
 
 def asm_row(name, text, constraints, function, dtype=torch.float32, pack=1, operands=1):
@@ -759,7 +773,9 @@ asm_row("lop3", "lop3.b32 $0, $1, $2, $2, 0xC0;", "=r,r,r", lambda x, z: x & z, 
 asm_row("shifts in a scope", "{ .reg .b32 t; shl.b32 t, $1, 3; shr.u32 $0, t, 1; }", "=r,r",
         lambda x: (((x.long() << 3) & 0xFFFFFFFF) >> 1).int(), torch.int32)  # fmt: skip
 asm_row("bfe", "bfe.u32 $0, $1, 4, 5;", "=r,r", lambda x: (x >> 4) & 31, torch.int32)
-asm_row("mul.hi", "mul.hi.s32 $0, $1, $2;", "=r,r,r", lambda x, z: ((x.long() * z.long()) >> 32).int(), torch.int32, 1, 2)
+asm_row(
+    "mul.hi", "mul.hi.s32 $0, $1, $2;", "=r,r,r", lambda x, z: ((x.long() * z.long()) >> 32).int(), torch.int32, 1, 2
+)
 asm_row("predicates", "{ .reg .pred p; setp.gt.s32 p, $1, $2; selp.s32 $0, $1, $2, p; }", "=r,r,r", torch.maximum,
         torch.int32, 1, 2)  # fmt: skip
 asm_row("cvt.rn.bf16x2", "cvt.rn.bf16x2.f32 $0, $2, $1;", "=r,r,r", lambda x: x.bfloat16(), torch.float32, 2)
@@ -803,7 +819,7 @@ def refusal(kernel, words):
     def check():
         try:
             launch(kernel, normal())
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever refuses it
             return words in str(error), True
         return "not refused", True
 
@@ -832,7 +848,7 @@ def fault(check):
     """Return what is wrong with a row; empty for nothing."""
     try:
         made, wanted = check()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the fault of this row alone
         return f"{type(error).__name__}: {error}"[-1500:]
     if not isinstance(made, torch.Tensor):
         return "" if made == wanted else f"{made} instead of {wanted}"
