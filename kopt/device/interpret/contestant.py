@@ -219,7 +219,7 @@ def _run(session: Session, call: Callable[[], object], case: Case, folder: Path)
     except Rejected as rejected:
         failure = rejected
     except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
-        failure = Rejected(Phase.INTERPRET, describe(error, folder))
+        failure = Rejected(_phase_of(error), describe(error, folder))
     failure = guard.violation or failure
     if failure is not None:
         return None, Head(output=Described(""), phase=failure.phase, reason=failure.reason), b""
@@ -227,6 +227,13 @@ def _run(session: Session, call: Callable[[], object], case: Case, folder: Path)
     data = _bytes(output) if what.kind == "Tensor" and isinstance(output, torch.Tensor) else b""
     head = Head(output=what, inputs=input_digests(case), launches=session.launches - before)
     return output, head, data
+
+
+def _phase_of(error: Exception) -> Phase:
+    """Return the phase in which an error of a candidate belongs."""
+    from triton.compiler.errors import CompilationError  # here, because it imports Triton
+
+    return Phase.COMPILE if isinstance(error, CompilationError) else Phase.INTERPRET
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:

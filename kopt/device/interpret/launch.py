@@ -9,7 +9,8 @@ and can be left out.  An autotuner takes one of its configurations, another one 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cached_property, partial
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from kopt.device.build.cubin import resources
 from kopt.device.interpret import memory, numbers, ttir
+from kopt.device.interpret.schedule import Schedule, Turn
 from kopt.device.interpret.session import OutOfBounds, Session
 from kopt.device.interpret.translate import KernelFunction, translate
 
@@ -102,12 +104,13 @@ class InterpretedKernel:
             flat = list(_flat(list(self._source.signature.values()), args))
             values = [_argument(value, kind) for value, kind in zip(flat, self._types, strict=True)]
             _check_addresses(values, self._types, session)
-            shared, sizes = memory.Memory(session), tuple(np.int32(size) for size in grid)
-            for x in range(grid[0]):
-                for y in range(grid[1]):
-                    for z in range(grid[2]):
-                        self._kernel(shared, (np.int32(x), np.int32(y), np.int32(z)), sizes, *values)
-                        shared.program += 1
+            sizes = tuple(np.int32(size) for size in grid)
+            places = product(*(range(size) for size in grid))
+            Schedule([partial(self._run_program, at, place, sizes, values) for at, place in enumerate(places)]).run()
+
+    def _run_program(self, number: int, place: tuple[int, ...], sizes: Any, values: list[Any], turn: Turn) -> None:
+        shared = memory.Memory(self._session, number, turn)
+        self._kernel(shared, tuple(np.int32(index) for index in place), sizes, *values)
 
     def compiled(self, name: str) -> Any:
         """Return what the compiled kernel has under a name.

@@ -15,7 +15,8 @@ from triton._C.libtriton import interpreter
 
 from kopt.device.interpret import numbers
 from kopt.device.interpret.operations import whole
-from kopt.device.interpret.session import OutOfBounds, Session
+from kopt.device.interpret.schedule import Turn
+from kopt.device.interpret.session import OutOfBounds, Session, UnwrittenMemory
 
 
 class Access(NamedTuple):
@@ -69,13 +70,30 @@ def make_descriptor(
     return Descriptor(int(base), tuple(map(int, sizes)), tuple(map(int, strides)), tuple(block), element, padding)
 
 
-class Memory:
-    """The memory that the programs of a launch share."""
+MOST_POLLS = 64
+"""Times that a program may see the same value in the same place before others go on."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.program = 0
-        """Number of the running program in its grid."""
+
+class Memory:
+    """The memory that the programs of a launch share, as one of them uses it."""
+
+    def __init__(self, session: Session, program: int, turn: Turn) -> None:
+        """Take the session, the program's number in its grid, and its turn among the programs."""
+        self._session, self.program, self._turn = session, program, turn
+        self._polled: tuple[Any, ...] = ()
+        self._polls = 0
+
+    def _poll(self, places: Any, values: Any) -> None:
+        """Let other programs go on where this one sees the same again and again."""
+        if places.size != 1:
+            return
+        seen = (int(places.reshape(-1)[0]), np.asarray(values).reshape(-1)[0])
+        if seen != self._polled and self._polls >= MOST_POLLS:
+            self._turn.note_progress()
+        self._polls = self._polls + 1 if seen == self._polled else 0
+        self._polled = seen
+        if self._polls >= MOST_POLLS:
+            self._turn.wait()
 
     def load(self, access: Access, addresses: Any, mask: Any = None, other: Any = None) -> Any:
         """Return the elements at addresses; `other` where the mask is false."""
@@ -97,6 +115,8 @@ class Memory:
         everything = _writable(whole(chosen, shape))
         bits = interpreter.load(_writable(places).view(np.uint64), everything, np.zeros(shape, kind), kind)
         values = numbers.decode(bits, element)
+        if access.volatile:
+            self._poll(active, values)
         if not everywhere:
             values = np.where(chosen, values, numbers.missing(element) if other is None else other)
         return values if access.shape else values[0]
@@ -132,6 +152,7 @@ class Memory:
             self._check_bounds("atomic", active, numbers.stored(element).itemsize)
             self._note_atomic(access, active)
             before[chosen] = self._exchange(element, active, operands, function)
+            self._poll(active, before[chosen])
         return before if access.shape else before[0]
 
     def compare_and_swap(self, access: Access, addresses: Any, expected: Any, values: Any) -> Any:
@@ -147,6 +168,10 @@ class Memory:
             before[one] = self._read(places[one], element)
             if before[at] == wanted[at]:
                 self._write(places[one], new[one], element)
+        most = np.iinfo(before.dtype).max if before.dtype.kind == "i" else None
+        if most is not None and ((before == most) & (wanted != most)).any():
+            raise UnwrittenMemory("tl.atomic_cas compares with memory that was never written: is the lock set to 0?")
+        self._poll(places, before)
         return before.reshape(shape) if access.shape else before[0]
 
     def _exchange(self, element: str, places: Any, operands: Any, function: Callable[[Any, Any], Any]) -> Any:

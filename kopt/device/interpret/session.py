@@ -26,6 +26,10 @@ class OutOfBounds(Exception):
     """A kernel reads or writes outside the tensors that were passed to it."""
 
 
+class UnwrittenMemory(Exception):
+    """A kernel decides by memory that nobody has written."""
+
+
 class Unsupported(Exception):
     """A kernel uses something that a GPU has and the interpreter lacks."""
 
