@@ -727,6 +727,59 @@ def truth_values_and_negative_strides():
     return torch.cat([out, flags.float()]), torch.cat([want, (torch.arange(N) % 2 == 0).float()])
 
 
+@triton.jit
+def rows_by_index(desc, out_desc, index_ptr):
+    rows = desc.gather(tl.load(index_ptr + tl.arange(0, 8)), 0)
+    out_desc.scatter(rows * 2, tl.arange(0, 8), 0)
+
+
+@row
+def descriptors_gather_and_scatter():
+    x, out, index = normal(20, 16), torch.zeros(8, 16), torch.tensor([3, 5, 7, 1, 0, 19, 2, 2], dtype=torch.int32)
+    rows_by_index[(1,)](TensorDescriptor.from_tensor(x, [1, 16]), TensorDescriptor.from_tensor(out, [1, 16]), index)
+    return out, x[index.long()] * 2
+
+
+@triton.jit
+def add_block(desc, x_ptr):
+    at = tl.arange(0, 8)[:, None] * 16 + tl.arange(0, 16)[None, :]
+    desc.atomic_add([0, 0], tl.load(x_ptr + at))
+
+
+@row
+def descriptors_add_atomically():
+    total, x = normal(6, 16), normal(8, 16)
+    want = total + x[:6]
+    add_block[(1,)](TensorDescriptor.from_tensor(total, [8, 16]), x)
+    return total, want
+
+
+@triton.jit
+def scalars(x_ptr, y_ptr, flag, f, h, n: tl.int64, m: "tl.int32", k: tl.uint32):
+    y = f + h if flag else f - h
+    tl.store(y_ptr, y + n + m + k)
+    tl.store(y_ptr + 1, tl.load(x_ptr.to(tl.pointer_type(tl.int32), bitcast=True)).to(tl.float32, bitcast=True))
+
+
+@row
+def scalar_arguments_and_pointer_casts():
+    x, out = normal(), torch.zeros(2)
+    scalars[(1,)](x, out, True, 1.5, 2, 7, 3, 4)
+    return out, torch.stack([torch.tensor(17.5), x[0]])
+
+
+@triton.jit
+def batched_product(a_ptr, b_ptr, y_ptr):
+    at = tl.arange(0, 2)[:, None, None] * 256 + tl.arange(0, 16)[None, :, None] * 16 + tl.arange(0, 16)[None, None, :]
+    tl.store(y_ptr + at, tl.dot(tl.load(a_ptr + at), tl.load(b_ptr + at), allow_tf32=False))
+
+
+@row
+def a_batch_of_products():
+    a, b = normal(2, 16, 16), normal(2, 16, 16)
+    return launch(batched_product, a, b, like=a), a @ b
+
+
 # --- inline assembly --------------------------------------------------------------------------------------------------
 
 
