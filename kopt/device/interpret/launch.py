@@ -9,24 +9,25 @@ and can be left out.  An autotuner takes one of its configurations, another one 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cached_property, partial
+from functools import cached_property, partial, wraps
 from itertools import product
 from typing import Any
 
 import numpy as np
 import torch
+import triton
 from triton._C.libtriton import ir
 from triton.compiler import compiler
 from triton.compiler.errors import CompileTimeAssertionFailure
 from triton.runtime.autotuner import Autotuner
 from triton.runtime.errors import OutOfResources, PTXASError
-from triton.runtime.jit import JITFunction, TensorWrapper
+from triton.runtime.jit import TensorWrapper
 from triton.tools.tensor_descriptor import TensorDescriptor
 
 from kopt.device.build.cubin import resources
 from kopt.device.interpret import memory, numbers, ttir
 from kopt.device.interpret.schedule import Schedule, Turn
-from kopt.device.interpret.session import OutOfBounds, Session
+from kopt.device.interpret.session import OutOfBounds, Session, Unsupported
 from kopt.device.interpret.translate import KernelFunction, translate
 
 _TORCH = {
@@ -40,18 +41,19 @@ def install(session: Session) -> None:
     """Have launches of this process interpreted, on behalf of `session`."""
     np.seterr(all="ignore")
 
-    def compiled(
-        self: Any, key: Any, signature: Any, device: Any, constexprs: Any, options: Any, attrs: Any, warmup: bool
-    ) -> Any:
-        cache, _, target, _, _ = self.device_caches[device]
-        source = self.ASTSource(self, signature, constexprs, attrs)
-        cache[key] = kernel = compiler.CompiledKernel.__new__(compiler.CompiledKernel)
-        _INTERPRETED[id(kernel)] = InterpretedKernel(source, target, options, session)
+    @wraps(compiler.compile)
+    def compiled(source: Any, target: Any = None, options: Any = None, _env_vars: Any = None) -> Any:
+        if not isinstance(source, compiler.ASTSource):
+            raise Unsupported("the interpreter runs kernels in Triton's language, not those that are given as text")
+        target = target or triton.runtime.driver.active.get_current_target()
+        parsed = compiler.make_backend(target).parse_options(dict(options or {}))
+        kernel = compiler.CompiledKernel.__new__(compiler.CompiledKernel)
+        _INTERPRETED[id(kernel)] = InterpretedKernel(source, target, parsed, session)
         kernel.src, kernel.name, kernel.hash = source, source.name, source.hash()
         kernel.module, kernel.function, kernel.packed_metadata, kernel._run = None, 0, None, None
         return kernel
 
-    JITFunction._do_compile = compiled
+    triton.compile = triton.compiler.compile = compiled
     Autotuner.run = lambda self, *args, **options: _run_one_configuration(session, self, args, options)
     compiler.CompiledKernel._init_handles = lambda self: None
     compiler.CompiledKernel.run = property(lambda self: _INTERPRETED[id(self)].launch)
