@@ -126,7 +126,7 @@ class InterpretedKernel:
         if not name.startswith("n_"):
             return getattr(kernel, name)
         used = resources(kernel.asm["cubin"], kernel.metadata.name)
-        return {"n_regs": used.registers, "n_spills": used.local_bytes, "n_max_threads": 1024}[name]
+        return {"n_regs": used.registers, "n_spills": used.local_bytes // 4, "n_max_threads": 1024}[name]
 
     @cached_property
     def _by_compiler(self) -> Any:

@@ -45,7 +45,7 @@ class Schedule:
         """Take the programs; each is called with its turn."""
         self._programs = programs
         self._next = 0
-        self._turns = [threading.Semaphore(0) for _ in programs]
+        self._turns: dict[int, threading.Semaphore] = {}
         self._waiting: list[int] = []
         """Started programs that are not finished and do not run, in the order of their turns."""
         self._idle = 0
@@ -93,8 +93,9 @@ class Schedule:
             raise Deadlock("the programs of the launch wait for each other, and none goes on")
         self._in_threads = True
         self._waiting.append(number)
+        turn = self._turns.setdefault(number, threading.Semaphore(0))
         self._hand_on()
-        self._turns[number].acquire()
+        turn.acquire()
         if self._failure is not None:
             raise self._failure
 
