@@ -34,7 +34,7 @@ class Phase(StrEnum):
     CRASH = "crash"
     """The process died (signal, exit, memory limit)."""
     INTERPRET = "interpret"
-    """Triton's interpreter raised."""
+    """A launch raised in the interpreter."""
     LAUNCH = "launch"
     """A launch failed on the GPU."""
     MUTATION = "mutation"

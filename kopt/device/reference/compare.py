@@ -96,7 +96,10 @@ def _describe_not_finite(values: torch.Tensor, expected: ExpectedOutput, broken:
         kind = f"not {wanted} as they have to be"
     hint = ""
     if kind == "not finite" and value not in ("inf", "-inf"):
-        hint = " (output memory that was never written, and masked-off loads without `other`, hold NaN here)"
+        hint = (
+            " (output memory that was never written, and what loads mask off without `other` or `padding_option`, "
+            "hold NaN here)"
+        )
     return (
         f"{int(broken.sum())} of {broken.numel()} elements are {kind}, first at "
         f"{_index(first, shape)}: expected {wanted}, got {value}{hint}; output shape {shape}"
