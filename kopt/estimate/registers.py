@@ -180,8 +180,8 @@ class Registers:
 
 
 def integer(text: str) -> int | None:
-    """Return the value of an integer literal; None for any other text."""
+    """Return the value of an integer literal as a signed 64-bit number; None for any other text."""
     try:
-        return int(text, 0)
+        return ((int(text.removesuffix("U"), 0) + (1 << 63)) & ((1 << 64) - 1)) - (1 << 63)
     except ValueError:
         return None

@@ -22,9 +22,11 @@ PROBES = 24
 """Elements of each input that are changed, one at a time; four times as many where some of them do not matter."""
 LARGE = 1 << 21
 """Elements of all inputs above which a quarter of the probes is enough."""
+TOO_LARGE = 1 << 23
+"""Elements of all inputs above which nothing is tried."""
 FEW_VALUES = 0.9
 """Share of varying elements above which all count as varying: others were equal by chance (draws of few values)."""
-SECONDS = 3.0
+SECONDS = 1.5
 """Most time for a problem's probes, s; an input that was not probed keeps its share."""
 VISIBLE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 3e-2}
 """Least change of an output, over its largest element, that is no rounding, by the dtype of the inputs."""
@@ -53,6 +55,8 @@ def _shares_in(problem: Problem, workload: Workload, dtype: torch.dtype) -> dict
     model = setup.make_model(reference, problem, seed=0).to(dtype)
     draws = [setup.make_inputs(reference, problem, seed=seed) for seed in (1, 2, 3)]
     inputs = tuple(_cast(value, dtype) for value in draws[0])
+    if sum(value.numel() for value in inputs if isinstance(value, torch.Tensor)) > TOO_LARGE:
+        return {}
     run, visible = _runner(model, inputs), VISIBLE.get(dtype, max(VISIBLE.values()))
     first, end = run(), monotonic() + SECONDS
     if _differ(first, run(), visible):

@@ -14,7 +14,13 @@ from math import prod
 import torch
 
 from kopt.device.reference.eager_ops import (
-    MOVES_ONLY, ONE_KERNEL, PER_OUTPUT, REDUCTIONS, Node, base_name, tensors_of,
+    MOVES_ONLY,
+    ONE_KERNEL,
+    PER_OUTPUT,
+    REDUCTIONS,
+    Node,
+    base_name,
+    tensors_of,
 )  # fmt: skip
 
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "addbmm"}
@@ -109,25 +115,31 @@ def _triangle(node: Node) -> float:
 
 
 def _window(node: Node, tensor: torch.Tensor) -> float:
-    """Return the share of an input that the windows of a convolution or pooling cover, at least."""
-    name, share = base_name(node.func), 1.0
-    if name.startswith(("adaptive", "_adaptive")):
+    """Return the share of an input that the windows of a convolution or pooling cover."""
+    name, args = base_name(node.func), node.args
+    if name.startswith(("adaptive", "_adaptive")) or (name == "convolution" and args[6]):
         return 1.0
-    sizes = list(node.read[1].shape[2:]) if name == "convolution" else _numbers(node.args[1:2], tensor.dim() - 2)
-    strides = _numbers(node.args[3:4] if name == "convolution" else node.args[2:3], len(sizes)) or sizes
-    apart = _numbers(node.args[5:6] if name == "convolution" else node.args[4:5], len(sizes))
-    if "avg" in name or len(apart) != len(sizes):
-        apart = [1] * len(sizes)
-    outputs = node.written[0].shape[2:]
-    for size, stride, gap, extent, made in zip(sizes, strides, apart, tensor.shape[2:], outputs, strict=False):
-        reached = (made - 1) * stride + (size - 1) * gap + 1
-        share *= min(size / max(stride, 1), 1.0, reached / max(extent, 1))
+    if name == "convolution":
+        sizes, rest = list(node.read[1].shape[2:]), args[3:6]
+    else:
+        sizes, rest = _numbers(args[1:2], tensor.dim() - 2), args[2:4] if "avg" in name else args[2:5]
+    strides = _numbers(rest[0:1], len(sizes)) or sizes
+    pads, gaps = (
+        _numbers(rest[1:2], len(sizes)) or [0] * len(sizes),
+        _numbers(rest[2:3], len(sizes)) or [1] * len(sizes),
+    )
+    share = 1.0
+    extents, made = tensor.shape[-len(sizes) :], node.written[0].shape[-len(sizes) :]
+    for size, stride, pad, gap, extent, count in zip(sizes, strides, pads, gaps, extents, made, strict=True):
+        starts = torch.arange(count, device="cpu") * stride - pad
+        reached = (starts[:, None] + torch.arange(size, device="cpu") * gap).unique()
+        share *= int(((reached >= 0) & (reached < extent)).sum()) / max(extent, 1)
     return share
 
 
 def _numbers(argument: Sequence[object], count: int) -> list[int]:
     value = argument[0] if argument else ()
-    if not isinstance(value, int | list | tuple) or isinstance(value, bool):
+    if not isinstance(value, int | list | tuple) or isinstance(value, bool) or value in ([], ()):
         return []
     numbers = [int(n) for n in value] if isinstance(value, list | tuple) else [value]
     return numbers * count if len(numbers) == 1 else numbers
