@@ -151,7 +151,7 @@ class _Loop:
         self.mask: Mask | None = None
         self.states: list[dict[str, Lanes]] = []
         self.tests: list[tuple[Lanes, Lanes]] = []
-        self.visits: list[dict[int, list[Access]]] = []
+        self.marks: list[int] = []  # number of visits made so far
         self.given_up = False
 
 
@@ -350,6 +350,7 @@ class Executor:
         if rest.any():
             _wait(waiting, at + 1, rest)
         if not taken.any():
+            self._loops.pop(target, None)
             return
         if target <= at:
             self._skip_iterations(at, target, code, taken)
@@ -403,11 +404,7 @@ class Executor:
         state = {name: v for name in body.carried if (v := self._values.get(name)) is not None}
         loop.states.append(state)
         loop.tests.append((test[1], test[2]))
-        recent: dict[int, list[Access]] = {}
-        for visit in self._result.visits[-4 * (at - head) :]:
-            if head <= visit.at <= at and visit.step is None:
-                recent.setdefault(visit.at, []).append(visit)
-        loop.visits.append({place: visits[-1:] for place, visits in recent.items()})
+        loop.marks.append(len(self._result.visits))
         if len(loop.states) < FIRST:
             return
         loop.given_up = True  # tried once: what is executed from here on goes to the end
@@ -432,13 +429,13 @@ class Executor:
         jumped = np.where(taken & (finite > LAST), finite - LAST, 0)
         if (finite[taken] < 0).any() or not jumped.any():
             return
-        for place in body.accesses:
-            before, after = (visits.get(place) for visits in loop.visits[-2:])
-            if not before or not after:
-                continue
-            visit, old = after[-1], before[-1]
+        start, middle, end = loop.marks[-3:]
+        before, after = self._result.visits[start:middle], self._result.visits[middle:end]
+        if [visit.at for visit in before] != [visit.at for visit in after] or any(v.step is not None for v in after):
+            return
+        going = jumped > 0
+        for visit, old in zip(after, before, strict=True):
             moved = visit.address - old.address
-            going = jumped > 0
             self._result.visits.append(
                 replace(
                     visit, address=visit.address + moved, active=visit.active & going, certain=visit.certain & going,
@@ -569,34 +566,40 @@ class _Body(NamedTuple):
     """A loop's body, as far as it matters for jumping over iterations."""
 
     simple: bool
-    """Whether no other loop and no other decided branch is inside, and registers move by sums alone."""
+    """Whether its branches do not depend on the iteration, and registers move by sums alone."""
     carried: tuple[str, ...]
     """Registers that one iteration hands to the next."""
-    accesses: tuple[int, ...]
 
 
 def _prepared(program: PtxProgram) -> tuple[_Step, ...]:
     """Return the steps of a program, without branches around code that nothing followed depends on."""
-    idle: frozenset[int] = frozenset()
+    decided: frozenset[int] = frozenset()
     while True:
-        needed = _followed_registers(program, idle)
+        needed = _followed_registers(program, decided)
+        steps = tuple(_step(code, needed) for code in program.instructions)
         steps = tuple(
-            _Step(code, "skip", "", ()) if at in idle else _step(code, needed)
+            _Step(step.code, "skip", "", ()) if step.role == "branch" and step.code.predicate and at not in decided
+            else step
+            for at, step in enumerate(steps)
+        )  # fmt: skip
+        found = decided | {
+            at
             for at, code in enumerate(program.instructions)
-        )
-        found = idle | {at for at, step in enumerate(steps) if step.role == "branch" and _is_idle(program, steps, at)}
-        if found == idle:
+            if code.opcode.startswith("bra") and code.predicate and not _is_idle(program, steps, at)
+        }
+        if found == decided:
             return steps
-        idle = found
+        decided = found
 
 
 def _is_idle(program: PtxProgram, steps: tuple[_Step, ...], at: int) -> bool:
     """Return whether it does not matter if a branch is taken: all that it jumps over or repeats is not followed."""
-    target = program.labels.get(steps[at].code.operands[0])
-    if target is None:
-        return False
+    label = steps[at].code.operands[0]
+    target = program.labels.get(label)
+    if target is None or not label.startswith("$"):  # inline assembly's own: it waits for a barrier
+        return True
     inside = steps[target:at] if target <= at else steps[at + 1 : target]
-    return bool(steps[at].code.predicate) and all(step.role == "skip" for step in inside)
+    return all(step.role == "skip" for step in inside)
 
 
 def _step(code: Instruction, needed: set[str]) -> _Step:
@@ -633,19 +636,18 @@ def _accesses(opcode: str) -> bool:
 _REGISTER = re.compile(r"%[\w$]+")
 
 
-def _followed_registers(program: PtxProgram, idle: Collection[int]) -> set[str]:
-    """Return the registers on which addresses of accesses, their guards, and branches but the idle ones depend."""
+def _followed_registers(program: PtxProgram, decided: Collection[int]) -> set[str]:
+    """Return the registers on which addresses of accesses, their guards, and the branches in `decided` depend."""
     writers: dict[str, list[Instruction]] = {}
     for code in program.instructions:
         for register in _REGISTER.findall(code.operands[0]) if code.operands else ():
             writers.setdefault(register, []).append(code)
     pending: list[str] = []
     for at, code in enumerate(program.instructions):
-        if _accesses(code.opcode) or (code.opcode.startswith("bra") and at not in idle):
+        if _accesses(code.opcode) or (code.opcode.startswith("bra") and at in decided):
             pending += [code.predicate] if code.predicate else []
-            pending += [r for r in _REGISTER.findall(code.operands[3])] if len(code.operands) > 3 else []
         if _accesses(code.opcode) or code.opcode.startswith("tensormap"):
-            pending += [r for o in code.operands if _is_address(o, code) for r in _REGISTER.findall(o)]
+            pending += [r for operand in _followed_operands(code) for r in _REGISTER.findall(operand)]
     needed: set[str] = set()
     while pending:
         register = pending.pop()
@@ -660,8 +662,15 @@ def _followed_registers(program: PtxProgram, idle: Collection[int]) -> set[str]:
     return needed
 
 
-def _is_address(operand: str, code: Instruction) -> bool:
-    return operand.startswith("[") or code.opcode.startswith("tensormap")
+def _followed_operands(code: Instruction) -> list[str]:
+    """Return the operands that say where in global memory an access goes, and how much of it is masked."""
+    if code.opcode.startswith("tensormap"):
+        return list(code.operands)
+    if code.opcode.startswith("cp.async.c"):
+        return [code.operands[1], *code.operands[3:4]]
+    addresses = [operand for operand in code.operands if operand.startswith("[")]
+    described = [operand for operand in addresses if "{" in operand]
+    return described or addresses[-1:]
 
 
 def _pointer_parameters(program: PtxProgram, code: Instruction) -> set[int]:
@@ -671,7 +680,7 @@ def _pointer_parameters(program: PtxProgram, code: Instruction) -> set[int]:
     for other in program.instructions:
         for register in _REGISTER.findall(other.operands[0]) if other.operands else ():
             writers.setdefault(register, []).append(other)
-    pending = [r for o in code.operands if o.startswith("[") for r in _REGISTER.findall(o)]
+    pending = [r for operand in _followed_operands(code) for r in _REGISTER.findall(operand)]
     seen: set[str] = set()
     found: set[int] = set()
     while pending:
@@ -714,6 +723,4 @@ def _body(program: PtxProgram, steps: tuple[_Step, ...], head: int, end: int) ->
         if step.target and any(r in moving for o in step.code.operands[1:] for r in _REGISTER.findall(o)):
             moving.add(step.target)
     decided = any(steps[at].code.predicate in moving or not steps[at].code.predicate for at in branches)
-    loops = any((program.labels.get(steps[at].code.operands[0], end + 1)) <= at for at in branches)
-    accesses = tuple(at for at in inside if steps[at].role == "access")
-    return _Body(sums and not decided and not loops, tuple(sorted(carried)), accesses)
+    return _Body(sums and not decided, tuple(sorted(carried)))

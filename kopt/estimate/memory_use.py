@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from kopt.estimate.arithmetic import Lanes
 from kopt.estimate.execute import Access, Executor, Threads, choose_threads, parameter_of
@@ -200,7 +201,7 @@ class _Pattern:
         pieces = _spread(self.anchors, self.steps, self.counts, tile)
         if sampled == 1.0:
             return Found(pieces)
-        once = np.unique(self.anchors)
+        once = _distinct(self.anchors)
         return Found(pieces, growth(len(once), len(self.anchors), sampled))
 
 
@@ -215,7 +216,7 @@ def _add_visit(
     parameters = parameter_of(anchors)
     tile = _tile(visit, threads) or tiles.get(visit.at) or _one_piece(0, visit.size)
     tiles.setdefault(visit.at, tile)
-    for index in np.unique(parameters[active]).tolist():
+    for index in _distinct(parameters[active]).tolist():
         chosen = active & (parameters == index)
         own = anchors[chosen] - ((index + 1) << POINTER_SHIFT)
         steps = visit.step[:count][chosen] if visit.step is not None else None
@@ -242,7 +243,7 @@ def _add_bounds(use: LaunchUse, visit: Access) -> None:
         last = first + visit.step[sure] * (visit.count[sure] - 1)
     for ends in (first, last):
         index = parameter_of(ends)
-        for parameter in np.unique(index).tolist():
+        for parameter in _distinct(index).tolist():
             own = ends[index == parameter] - ((parameter + 1) << POINTER_SHIFT)
             low, high = int(own.min()), int(own.max()) + visit.size
             old = use.bounds.get(parameter, (low, high))
@@ -257,7 +258,7 @@ def _tile(visit: Access, threads: Threads) -> Pieces | None:
         part = threads.whole(which)
         active = visit.active[part]
         if active.any():
-            offsets = np.unique(visit.address[part][active] - visit.address[part][0])
+            offsets = _distinct(visit.address[part][active] - visit.address[part][0])
             return _merged(Pieces(offsets, offsets + visit.size))
     return None
 
@@ -265,9 +266,9 @@ def _tile(visit: Access, threads: Threads) -> Pieces | None:
 def _spread(anchors: Lanes, steps: Lanes | None, counts: Lanes | None, tile: Pieces) -> Pieces:
     """Return the pieces of all programs: the tile at every anchor, and at every step of a progression."""
     if steps is None or counts is None:
-        anchors = np.unique(anchors)
+        anchors = _distinct(anchors)
         return Pieces((anchors[:, None] + tile.starts).ravel(), (anchors[:, None] + tile.ends).ravel())
-    rows = np.unique(np.stack([anchors, steps, counts]), axis=1)
+    rows = _distinct_columns(np.stack([anchors, steps, counts]))
     anchors, steps, counts = rows
     narrow = int((tile.ends - tile.starts).min())
     dense = np.abs(steps) <= narrow
@@ -280,8 +281,20 @@ def _spread(anchors: Lanes, steps: Lanes | None, counts: Lanes | None, tile: Pie
         return Pieces((low[:, None] + tile.starts).ravel(), (high[:, None] + tile.ends).ravel())
     places = np.repeat(anchors, counts)
     turns = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
-    places = np.unique(places + turns * np.repeat(steps, counts))
+    places = _distinct(places + turns * np.repeat(steps, counts))
     return Pieces((places[:, None] + tile.starts).ravel(), (places[:, None] + tile.ends).ravel())
+
+
+def _distinct(values: Lanes) -> Lanes:
+    """Return the sorted distinct values; by sorting, which is faster here than numpy's way by hashes."""
+    ordered = np.sort(values, axis=None)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
+
+
+def _distinct_columns(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    ordered = rows[:, np.lexsort(rows[::-1])]
+    different = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
+    return ordered[:, np.concatenate([[True], different])]
 
 
 def _merged(pieces: Pieces) -> Pieces:
