@@ -1,13 +1,14 @@
 """Execute a kernel's address arithmetic: which bytes the sampled programs of a launch access, loop by loop.
 
-In contrast to `kopt.estimate.walk`, which asks how often an instruction runs on average, this follows programs spread over
-the whole grid, each along its own path, to the end of every loop.  Long loops whose registers move by equal steps are
-followed for their first and last iterations; what lies between is a progression.  Only instructions that
+In contrast to `kopt.estimate.walk`, which asks how often an instruction runs on average, this follows programs spread
+over the whole grid, each along its own path, to the end of every loop.  Long loops whose registers move by equal steps
+are followed for their first and last iterations; what lies between is a progression.  Only instructions that
 addresses, guards and branches depend on are executed.  What depends on loaded values is not known, and said so.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -25,7 +26,7 @@ Mask = npt.NDArray[np.bool_]
 
 PROGRAMS = 4096
 """Programs of a launch that are followed; of larger grids a random sample."""
-STEP_LIMIT = 150_000
+STEP_LIMIT = 60_000
 """Instructions after which following a launch is given up: then its accesses are not known."""
 FIRST, LAST = 3, 8
 """Iterations at the begin and the end of a long loop that are executed; pipelines end within the last ones."""
@@ -42,8 +43,8 @@ class Threads(NamedTuple):
     tid: Lanes
     program: Lanes
     ctaid: tuple[Lanes, Lanes, Lanes]
-    count: int
-    """Sampled programs."""
+    programs: int
+    """Sampled blocks."""
     block: int
     """Threads of a block."""
     grid: tuple[int, int, int]
@@ -52,12 +53,12 @@ class Threads(NamedTuple):
 
     def representatives(self, values: npt.NDArray[np.bool_]) -> Mask:
         """Return for each sampled program whether any of its three threads has the value true."""
-        mask: Mask = values[: 3 * self.count].reshape(3, self.count).any(axis=0)
-        return mask
+        first, middle, last = values[: 3 * self.programs].reshape(3, self.programs)
+        return first | middle | last
 
     def whole(self, which: int) -> slice:
         """Return the positions of all threads of one of the two whole programs."""
-        start = 3 * self.count + which * self.block
+        start = 3 * self.programs + which * self.block
         return slice(start, start + self.block)
 
 
@@ -134,8 +135,9 @@ class Accesses:
     """What a launch accesses, as far as it is known."""
 
     visits: list[Access] = field(default_factory=list)
-    unknown: set[int] = field(default_factory=set)
-    """Parameters that are accessed at unknown addresses or unknown times; -1 where not even the parameter is known."""
+    unknown: dict[int, float] = field(default_factory=dict)
+    """Bytes, at most, that are accessed at unknown addresses, by parameter; infinite where it is not known how often.
+    The parameter is -1 where it may be any."""
     wrapped: bool = False
     """Whether a 32-bit sum or product overflowed."""
     complete: bool = True
@@ -152,6 +154,7 @@ class _Loop:
         self.states: list[dict[str, Lanes]] = []
         self.tests: list[tuple[Lanes, Lanes]] = []
         self.marks: list[int] = []  # number of visits made so far
+        self.unknown: list[dict[int, float]] = []  # bytes at unknown addresses so far
         self.given_up = False
 
 
@@ -201,6 +204,10 @@ class Executor:
         waiting: dict[int, Mask] = {0: self._all.copy()}
         steps = 0
         end = len(self._steps)
+        if any(code.opcode.startswith(("brx", "setmaxnreg")) for code in self._program.instructions):
+            # warps do different work
+            self._result.complete = False
+            return self._result
         while waiting:
             at = min(waiting)
             mask = waiting.pop(at)
@@ -360,19 +367,15 @@ class Executor:
         """Go both ways; a loop that cannot be decided is left after some passes."""
         self._result.undecided = True
         inside = [(head, end) for head, end in self._ends.items() if head <= at <= end]
-        if target <= at:
-            inside.append((target, at))
         self._undecided[at] = self._undecided.get(at, 0) + 1
         tired = self._undecided[at] > UNDECIDED_LIMIT * max(len(inside), 1)
+        leaving = [way for way in (at + 1, target) if any(not head <= way <= end for head, end in inside)]
+        if leaving:
+            self._mark_unknown(inside)
         for way in (at + 1, target):
-            leaves = [(head, end) for head, end in inside if not head <= way <= end]
-            other = target if way == at + 1 else at + 1
-            other_leaves = any(not head <= other <= end for head, end in inside)
-            if leaves or other_leaves:
-                self._mark_unknown(inside)
-            if way <= at and tired:
-                continue
-            if not leaves and tired and other_leaves:
+            if way <= at and (tired or not leaving):
+                continue  # the way behind the branch comes back here, too
+            if tired and leaving and way not in leaving:
                 continue
             _wait(waiting, way, mask)
 
@@ -381,12 +384,12 @@ class Executor:
         head, end = max(loops)
         for at in range(head, end + 1):
             if self._steps[at].role == "access":
-                self._result.unknown |= self._behind(self._steps[at].code)
+                self._not_known(self._steps[at].code, math.inf)
 
-    def _behind(self, code: Instruction) -> set[int]:
-        """Return the parameters that the address of an access may be based on, by the text of the code."""
-        found = _pointer_parameters(self._program, code)
-        return found or {-1}
+    def _not_known(self, code: Instruction, amount: float) -> None:
+        """Add bytes at unknown addresses to the parameters that the access may be based on, by the text of the code."""
+        for index in _pointer_parameters(self._program, code) or {-1}:
+            self._result.unknown[index] = self._result.unknown.get(index, 0.0) + amount
 
     def _skip_iterations(self, at: int, head: int, code: Instruction, taken: Mask) -> None:
         """Remember that a loop goes round; after the first iterations, jump to its last ones where that is sound."""
@@ -405,6 +408,7 @@ class Executor:
         loop.states.append(state)
         loop.tests.append((test[1], test[2]))
         loop.marks.append(len(self._result.visits))
+        loop.unknown = [*loop.unknown[-1:], dict(self._result.unknown)]
         if len(loop.states) < FIRST:
             return
         loop.given_up = True  # tried once: what is executed from here on goes to the end
@@ -433,6 +437,13 @@ class Executor:
         before, after = self._result.visits[start:middle], self._result.visits[middle:end]
         if [visit.at for visit in before] != [visit.at for visit in after] or any(v.step is not None for v in after):
             return
+        grown = {
+            index: amount - loop.unknown[0].get(index, 0.0)
+            for index, amount in self._result.unknown.items()
+            if math.isfinite(amount)
+        }
+        for index, amount in grown.items():  # what the last iteration added, in all iterations
+            self._result.unknown[index] += amount * float(jumped.max())
         going = jumped > 0
         for visit, old in zip(after, before, strict=True):
             moved = visit.address - old.address
@@ -474,7 +485,8 @@ class Executor:
         size = integer(code.operands[2]) if name == "cp_async" else access_bytes(code.opcode)
         address = self._address(code)
         if address is None:
-            self._result.unknown |= self._behind(code)
+            threads = float(np.count_nonzero(self._threads.representatives(active))) * self._threads.block
+            self._not_known(code, threads * (size or 4))
             return
         self._result.visits.append(Access(at, name, address, active, certain, size or 4))
 
@@ -485,7 +497,7 @@ class Executor:
         known = [c for c in coordinates if c is not None]
         descriptor = self._descriptor(self._value(pointer.strip("[ ,")), active)
         if descriptor is None or len(known) < len(coordinates):
-            self._result.unknown |= self._behind(code)
+            self._not_known(code, math.inf)
             return
         address = descriptor.base.copy()
         for coordinate, stride in zip(known, descriptor.strides, strict=False):

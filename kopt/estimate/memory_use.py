@@ -51,8 +51,8 @@ class LaunchUse:
     written: dict[int, list[Found]] = field(default_factory=lambda: defaultdict(list))
     bounds: dict[int, tuple[int, int]] = field(default_factory=dict)
     """First and last byte that are accessed for sure behind a parameter."""
-    unknown: set[int] = field(default_factory=set)
-    """Parameters of which more may be accessed than is known; -1 where it may be any."""
+    unknown: dict[int, float] = field(default_factory=dict)
+    """Bytes, at most, that are accessed at unknown places, by parameter; the parameter is -1 where it may be any."""
     sampled: float = 1.0
     """Share of the launch's blocks that were followed."""
     wrapped: bool = False
@@ -65,13 +65,15 @@ class MemoryUse:
     """What a kernel reads and writes on one workload."""
 
     read: dict[str, float] = field(default_factory=dict)
-    """Distinct bytes read, by the name of the memory (`input 0`); of memory of which more may be read, infinite."""
+    """Distinct bytes read, at most, by the name of the memory (`input 0`); infinite where that is not known."""
     written: dict[str, float] = field(default_factory=dict)
     """The same for bytes written."""
     outside: str = ""
     """The first access outside of its memory, in words."""
     wrapped: bool = False
     """Whether a 32-bit sum or product overflowed in address arithmetic."""
+    sampled: float = 1.0
+    """Share of the programs that were followed, in the launch of which least were."""
 
 
 class Found(NamedTuple):
@@ -104,19 +106,18 @@ def memory_use(
         facts: the workload's facts.
         program_of: returns the code for a digest of PTX.
     """
-    sizes = memory_sizes(build, facts)
+    sizes, fills = memory_sizes(build, facts), host_fills(build)
     use = MemoryUse()
     known: dict[tuple[object, ...], LaunchUse] = {}
     read: dict[str, list[Found]] = defaultdict(list)
     written: dict[str, list[Found]] = defaultdict(list)
-    open_read: set[str] = set()
-    open_written: set[str] = set()
+    beyond: dict[str, float] = defaultdict(float)  # bytes at unknown places
     for launch in launches:
         if math.prod(launch.grid) == 0:
             continue
         program = program_of(launch.ptx)
         parameters = dict(arguments_by_parameter(program, launch))
-        contents = constant_contents(build, launch, program)
+        contents = constant_contents(build, launch, program, fills)
         shapes = tuple(sorted(descriptors(program, launch).items()))
         key = (
             launch.ptx,
@@ -131,24 +132,18 @@ def memory_use(
         found = known[key]
         places = {name: _place(text) for name, text in launch.pointers}
         use.wrapped |= found.wrapped
-        if -1 in found.unknown:
-            open_read |= {place.name for place in places.values()}
-            open_written |= {place.name for place in places.values()}
+        use.sampled = min(use.sampled, found.sampled)
         for index, name in parameters.items():
             if (place := places.get(name)) is None:
                 continue
-            if index in found.unknown:
-                open_read.add(place.name)
-                open_written.add(place.name)
+            beyond[place.name] += found.unknown.get(index, 0.0) + found.unknown.get(-1, 0.0)
             read[place.name] += [one.moved(place.offset) for one in found.read.get(index, ())]
             written[place.name] += [one.moved(place.offset) for one in found.written.get(index, ())]
             if index in found.bounds and found.certain:
                 use.outside = use.outside or _outside(launch, name, place, found.bounds[index], sizes)
-    _add_host_operations(build.host_ops, sizes, read, written, open_read)
-    use.read = {name: _bytes(pieces, sizes.get(name)) for name, pieces in read.items()}
-    use.written = {name: _bytes(pieces, sizes.get(name)) for name, pieces in written.items()}
-    use.read |= dict.fromkeys(open_read, math.inf)
-    use.written |= dict.fromkeys(open_written, math.inf)
+    _add_host_operations(build.host_ops, sizes, read, written, beyond)
+    use.read = {name: _bytes(read[name], sizes.get(name)) + beyond[name] for name in {*read, *beyond}}
+    use.written = {name: _bytes(written[name], sizes.get(name)) + beyond[name] for name in {*written, *beyond}}
     return use
 
 
@@ -167,16 +162,17 @@ def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) ->
     scalars = scalar_values(program, launch)
     accesses = Executor(program, threads, scalars, contents, descriptors(program, launch)).run()
     blocks = math.prod(launch.grid) * max(launch.num_ctas, 1)
-    use = LaunchUse(unknown=set(accesses.unknown), sampled=threads.count / blocks)
+    use = LaunchUse(sampled=threads.programs / blocks)
+    use.unknown = {index: amount / use.sampled for index, amount in accesses.unknown.items()}
     use.wrapped, use.certain = accesses.wrapped, accesses.complete and not accesses.undecided
     if not accesses.complete:
-        use.unknown |= {index for index, (_, kind) in enumerate(program.parameters) if kind in ("u64", "b8")}
+        use.unknown[-1] = math.inf
     tiles: dict[int, Pieces] = {}
-    patterns: dict[tuple[object, ...], list[_Pattern]] = defaultdict(list)
+    patterns: dict[_PatternKey, list[_Pattern]] = defaultdict(list)
     for visit in accesses.visits:
         _add_visit(patterns, visit, threads, tiles)
         _add_bounds(use, visit)
-    for (index, kind, *_), found in patterns.items():
+    for (index, kind, _, _), found in patterns.items():
         for pattern in found:
             pieces = pattern.pieces(use.sampled)
             if kind in READS:
@@ -184,6 +180,10 @@ def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) ->
             if kind in WRITES:
                 use.written[index].append(pieces)
     return use
+
+
+_PatternKey = tuple[int, str, bytes, bytes]
+"""Parameter, kind of the access, programs that make it, and the progression."""
 
 
 @dataclass
@@ -206,9 +206,9 @@ class _Pattern:
 
 
 def _add_visit(
-    patterns: dict[tuple[object, ...], list[_Pattern]], visit: Access, threads: Threads, tiles: dict[int, Pieces]
+    patterns: dict[_PatternKey, list[_Pattern]], visit: Access, threads: Threads, tiles: dict[int, Pieces]
 ) -> None:
-    count = threads.count
+    count = threads.programs
     active = threads.representatives(visit.active)
     if not active.any():
         return
@@ -221,8 +221,8 @@ def _add_visit(
         own = anchors[chosen] - ((index + 1) << POINTER_SHIFT)
         steps = visit.step[:count][chosen] if visit.step is not None else None
         counts = visit.count[:count][chosen] if visit.count is not None else None
-        how = (steps.tobytes(), counts.tobytes()) if steps is not None and counts is not None else ()
-        same = patterns[index, visit.kind, chosen.tobytes(), *how]
+        how = steps.tobytes() + counts.tobytes() if steps is not None and counts is not None else b""
+        same = patterns[index, visit.kind, chosen.tobytes(), how]
         for pattern in same:
             apart = own - pattern.anchors
             if (apart == apart[0]).all():
@@ -348,7 +348,7 @@ def _length(pieces: Pieces, size: float | None) -> int:
 
 
 def memory_sizes(build: WorkloadBuild, facts: WorkloadFacts) -> dict[str, int]:
-    """Return the bytes of each memory: inputs and parameters by the facts, allocations by the operations of the host."""
+    """Return the bytes of each memory: inputs and parameters by the facts, allocations by the host's operations."""
     sizes = {spec.place: spec.bytes for spec in (*facts.inputs, *facts.parameters) if spec.place}
     for operation in build.host_ops:
         for text in operation.pointers[len(operation.shapes) :]:
@@ -398,29 +398,44 @@ def _outside(launch: Launch, name: str, place: _Memory, bounds: tuple[int, int],
 # Operations of the host
 
 
-def constant_contents(build: WorkloadBuild, launch: Launch, program: PtxProgram) -> dict[int, int]:
+class _Fill(NamedTuple):
+    """A fill or copy on the host: from this launch call on, memory has one value, or an unknown one."""
+
+    before: int
+    name: str
+    value: int | None
+
+
+def host_fills(build: WorkloadBuild) -> list[_Fill]:
+    """Return the fills and copies of a workload that touch allocations, in order; none where no value is known."""
+    fills = [
+        _Fill(operation.before, name, _fill_value(operation) if operation.kind == "fill" else None)
+        for operation in build.host_ops
+        if operation.kind in ("fill", "copy")
+        for text in operation.pointers
+        if (name := _place(text.rpartition(" ")[0]).name).startswith("allocation")
+    ]
+    return fills if any(fill.value is not None for fill in fills) else []
+
+
+def constant_contents(
+    build: WorkloadBuild, launch: Launch, program: PtxProgram, fills: Iterable[_Fill]
+) -> dict[int, int]:
     """Return the one value that fills the memory behind a parameter, by its index, where the host filled it.
 
-    A memory that another launch gets is left out: the launch may have written to it.
+    A memory that an earlier launch gets is left out: the launch may have written to it.
     """
-    filled: dict[str, int] = {}
-    for operation in build.host_ops:
-        if operation.before > launch.call:
-            break
-        value = _fill_value(operation)
-        for text in operation.pointers:
-            name = _place(text.rpartition(" ")[0]).name
-            filled.pop(name, None)
-            if value is not None and operation.kind == "fill" and name.startswith("allocation"):
-                filled[name] = value
-    if not filled:
-        return {}
-    touched = {_place(text).name for other in build.launches if other.call < launch.call for _, text in other.pointers}
+    filled = {fill.name: fill.value for fill in fills if fill.before <= launch.call}
     places = {name: _place(text).name for name, text in launch.pointers}
+    mine = {name for name in places.values() if filled.get(name) is not None}
+    if not mine:
+        return {}
+    earlier = (other for other in build.launches if other.call < launch.call)
+    mine -= {_place(text).name for other in earlier for _, text in other.pointers}
     return {
-        index: filled[places[name]]
+        index: value
         for index, name in arguments_by_parameter(program, launch)
-        if name in places and places[name] in filled and places[name] not in touched
+        if places.get(name) in mine and (value := filled[places[name]]) is not None
     }
 
 
@@ -442,7 +457,7 @@ def _fill_value(operation: HostOp) -> int | None:
 
 
 def _add_host_operations(
-    operations: Iterable[HostOp], sizes: dict[str, int], read: _Uses, written: _Uses, open_read: set[str]
+    operations: Iterable[HostOp], sizes: dict[str, int], read: _Uses, written: _Uses, beyond: dict[str, float]
 ) -> None:
     """Add what fills and copies on the host write, and what copies read: as much as is read of their results."""
     for operation in reversed(list(operations)):
@@ -458,14 +473,12 @@ def _add_host_operations(
         size = sizes.get(target.name, extent)
         share = 1.0
         if sources:
-            used = _bytes(read[target.name], size) if target.name in read else 0.0
-            share = 1.0 if target.name in open_read else min(used / max(size, 1), 1.0)
+            used = _bytes(read[target.name], size) + beyond[target.name]
+            share = min(used / max(size, 1), 1.0)
         written[target.name].append(Found(_one_piece(target.offset, extent)))
         for source in sources:
             place = _place(source.rpartition(" ")[0])
             read[place.name].append(Found(_one_piece(place.offset, int(_view_bytes(source) * share))))
-            if target.name in open_read:
-                open_read.add(place.name)
 
 
 _Uses = dict[str, list[Found]]

@@ -53,7 +53,7 @@ def descriptors(program: PtxProgram, launch: Launch) -> dict[int, tuple[tuple[in
 
 def _descriptor_sizes(launch: Launch) -> dict[str, str]:
     """Return the values of the parameters that follow a descriptor: its shape and strides."""
-    values = {}
+    values: dict[str, str] = {}
     for name, text in launch.pointers:
         if described := _DESCRIBED.search(text):
             shape, strides, _ = (_numbers(part) for part in described.groups())

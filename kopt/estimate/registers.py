@@ -86,6 +86,10 @@ class Registers:
         """Mark the values of a register as unknown."""
         self._values[name] = None
 
+    def set(self, name: str, value: int) -> None:
+        """Give a register one value in all threads."""
+        self._values[name] = np.full_like(self._sample.tid, value)
+
     def address(self, operand: str) -> MaybeLanes:
         """Return the values of a `[register + offset]` operand."""
         match = _ADDRESS.match(operand)
