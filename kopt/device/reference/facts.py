@@ -125,7 +125,7 @@ def _tried(problem: Problem) -> dict[str, float] | None:
     try:
         workload = min(problem.small, key=lambda small: _elements(problem, small))
         shares = influential_shares(problem, workload)
-    except Exception as error:  # noqa: BLE001  a problem's code may raise anything; then nothing is asked
+    except Exception as error:  # noqa: BLE001 - a problem's code may raise anything; then nothing is asked
         log.info("%s: no share of inputs was tried: %s", problem.name, _one_line(error))
         return None
     try:
