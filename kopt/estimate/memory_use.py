@@ -112,6 +112,7 @@ def memory_use(
     read: dict[str, list[Found]] = defaultdict(list)
     written: dict[str, list[Found]] = defaultdict(list)
     beyond: dict[str, float] = defaultdict(float)  # bytes at unknown places
+    counted: set[tuple[object, ...]] = set()
     for launch in launches:
         if math.prod(launch.grid) == 0:
             continue
@@ -137,6 +138,9 @@ def memory_use(
             if (place := places.get(name)) is None:
                 continue
             beyond[place.name] += found.unknown.get(index, 0.0) + found.unknown.get(-1, 0.0)
+            if (key, index, place) in counted:
+                continue  # an equal launch has accessed the same bytes
+            counted.add((key, index, place))
             read[place.name] += [one.moved(place.offset) for one in found.read.get(index, ())]
             written[place.name] += [one.moved(place.offset) for one in found.written.get(index, ())]
             if index in found.bounds and found.certain:

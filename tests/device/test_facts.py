@@ -116,7 +116,7 @@ def get_init_inputs():
     ],
 )
 def test_only_what_every_right_kernel_reads_is_asked_for(forward: str, inputs: str, shares: list[float]) -> None:
-    assert [spec.needed for spec in of(forward, inputs).inputs] == pytest.approx(shares, abs=0.05)
+    assert [spec.needed for spec in of(forward, inputs).inputs] == pytest.approx(shares, abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from kopt.device.reference import setup
 from kopt.device.reference.eager_ops import tensors_of
 from kopt.model.problem import Problem, Workload
 
+ROUNDING = 1e-3
+"""Largest output below which a reference may give nothing but rounding errors."""
 PROBES = 24
 """Elements of each input that are changed, one at a time; four times as many where some of them do not matter."""
 LARGE = 1 << 21
@@ -164,7 +166,7 @@ def _changed(old: torch.Tensor, new: torch.Tensor, visible: float) -> bool:
     if not bool(both.any()):
         return False
     largest = float(old[both].abs().max())
-    return float((old[both] - new[both]).abs().max()) > visible * max(largest, 1e-300)
+    return float((old[both] - new[both]).abs().max()) > visible * max(largest, ROUNDING)
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
