@@ -36,7 +36,7 @@ class Phase(StrEnum):
     INTERPRET = "interpret"
     """A launch raised in the interpreter."""
     LAUNCH = "launch"
-    """A launch failed on the GPU."""
+    """A launch failed on the GPU, or would leave its tensors there."""
     MUTATION = "mutation"
     """An input was changed though the problem does not allow it."""
     ROOFLINE = "roofline"
