@@ -9,11 +9,11 @@ from torch.utils._pytree import tree_leaves
 
 from kopt.device.build.stub_gpu import pretend
 from kopt.device.build.trace import prepare
-from kopt.device.reference.calibration import calibrate
-from kopt.device.reference.distributions import Draw, make_case
-from kopt.device.reference.facts import problem_facts
-from kopt.device.reference.outputs import run_model
-from kopt.device.reference.tolerance import in_dtype
+from kopt.device.draws.distributions import Draw, make_case
+from kopt.device.expected.calibration import calibrate
+from kopt.device.expected.outputs import run_model
+from kopt.device.expected.tolerance import in_dtype
+from kopt.device.facts.facts import problem_facts
 from kopt.device.reference.trial import slow_small
 from kopt.errors import ProblemError
 from kopt.load_config import load_device

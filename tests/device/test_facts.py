@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.reference.facts import problem_facts
+from kopt.device.facts.facts import problem_facts
 from kopt.errors import ProblemError
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Floor, Problem, Workload, WorkloadFacts

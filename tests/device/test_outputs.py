@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.reference.compare_result import compare_result
+from kopt.device.draws.distributions import Case, Draw
+from kopt.device.expected.compare_result import compare_result
+from kopt.device.expected.expected_output import expected_result
+from kopt.device.expected.outputs import described, result_contract, run_reference
 from kopt.device.reference.contract import tensor_arguments
-from kopt.device.reference.distributions import Case, Draw
-from kopt.device.reference.expected_output import expected_result
 from kopt.device.reference.layout import assign, copied, same_bits, same_strides, words
-from kopt.device.reference.outputs import described, result_contract, run_reference
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
 from kopt.device.reference.tree import taken_apart
 from kopt.errors import ProblemError

@@ -6,12 +6,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.reference.calibration import calibrate
-from kopt.device.reference.compare import compare
-from kopt.device.reference.distributions import Case, Draw, make_case, plan
-from kopt.device.reference.emulation import rounded_to_tf32
-from kopt.device.reference.expected_output import ExpectedOutput, expected_result
-from kopt.device.reference.outputs import Contract, Described, DescribedOutput, ResultContract, described
+from kopt.device.draws.distributions import Case, Draw, make_case, plan
+from kopt.device.expected.calibration import calibrate
+from kopt.device.expected.compare import compare
+from kopt.device.expected.emulation import rounded_to_tf32
+from kopt.device.expected.expected_output import ExpectedOutput, expected_result
+from kopt.device.expected.outputs import Contract, Described, DescribedOutput, ResultContract, described
 from kopt.model.problem import Problem, Tolerance
 from kopt.problem.folder import load, names
 

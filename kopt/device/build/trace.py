@@ -24,9 +24,9 @@ from kopt.device.build.launch_recorder import launches_something, record_launche
 from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
+from kopt.device.draws.distributions import Case
+from kopt.device.expected.outputs import Result, ResultContract, copied_inputs, described, result_contract, run_model
 from kopt.device.reference.contract import bind_arguments, tensor_arguments
-from kopt.device.reference.distributions import Case
-from kopt.device.reference.outputs import Result, ResultContract, copied_inputs, described, result_contract, run_model
 from kopt.device.reference.placement import offsets
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model

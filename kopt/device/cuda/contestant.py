@@ -26,9 +26,9 @@ from kopt.device.cuda.capture import CallCapture
 from kopt.device.cuda.ipc import Shared
 from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.sheets import Assignment, Sheet, put_state
+from kopt.device.expected.outputs import DescribedOutput, described_tensor
 from kopt.device.reference import contract, setup
 from kopt.device.reference.layout import assign, same_bits
-from kopt.device.reference.outputs import DescribedOutput, described_tensor
 from kopt.device.reference.rejection import Rejected, describe
 from kopt.device.reference.tree import taken_apart
 from kopt.model.base import Value

@@ -16,13 +16,13 @@ import torch
 from kopt.device.cuda import ipc
 from kopt.device.cuda.ipc import Owned
 from kopt.device.cuda.sheets import ArgumentName, Sheet, put_state
-from kopt.device.reference.calibration import calibrate
-from kopt.device.reference.compare import Comparison
+from kopt.device.draws.distributions import Case, Draw, make_case, plan
+from kopt.device.expected.calibration import calibrate
+from kopt.device.expected.compare import Comparison
+from kopt.device.expected.expected_by_rows import ExpectedOutputs
+from kopt.device.expected.outputs import Contract, ResultContract, result_contract, run_reference
 from kopt.device.reference.contract import input_names, tensor_arguments
-from kopt.device.reference.distributions import Case, Draw, make_case, plan
-from kopt.device.reference.expected_by_rows import ExpectedOutputs
 from kopt.device.reference.layout import assign
-from kopt.device.reference.outputs import Contract, ResultContract, result_contract, run_reference
 from kopt.device.reference.tree import with_tensors_replaced
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload

@@ -11,7 +11,7 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 from kopt.device.cuda.ipc import Shared
-from kopt.device.reference.outputs import may_change
+from kopt.device.expected.outputs import may_change
 from kopt.model.problem import Workload
 from kopt.sandbox.service import CHECK_S, PREPARE_S, ServiceProcess
 

@@ -24,8 +24,8 @@ from kopt.device.cuda.ipc import Shared, flat_bytes
 from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.replay import Replay, Scratch, Storages
 from kopt.device.cuda.sheets import Sheet, put_state
+from kopt.device.expected.outputs import may_change
 from kopt.device.reference import setup
-from kopt.device.reference.outputs import may_change
 from kopt.device.reference.tree import taken_apart
 from kopt.errors import DeviceError
 from kopt.model.problem import Problem

@@ -19,14 +19,14 @@ import torch
 from torch.utils._pytree import tree_map
 
 from kopt.artifact import text_digest
+from kopt.device.draws.distributions import Case, Draw, derive_seed, make_case, plan
+from kopt.device.expected.outputs import DescribedOutput, described_tensor
 from kopt.device.interpret.guard import NoComputing, fill_new_memory
 from kopt.device.interpret.interpreted_call import InterpretedCall
 from kopt.device.interpret.session import Session
 from kopt.device.reference import contract
 from kopt.device.reference.contract import tensor_arguments
-from kopt.device.reference.distributions import Case, Draw, derive_seed, make_case, plan
 from kopt.device.reference.layout import words
-from kopt.device.reference.outputs import DescribedOutput, described_tensor
 from kopt.device.reference.rejection import Rejected, describe
 from kopt.device.reference.tree import TakenApart, taken_apart
 from kopt.model.base import Value

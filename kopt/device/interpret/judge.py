@@ -28,13 +28,13 @@ from dataclasses import dataclass
 import torch
 
 from kopt.artifact import digest
+from kopt.device.draws.distributions import Case, Draw, find_domain, make_case
+from kopt.device.expected.calibration import calibrate
+from kopt.device.expected.compare_result import compare_result
+from kopt.device.expected.expected_output import expected_result
+from kopt.device.expected.outputs import Contract, ResultContract, changed_reason, may_change
 from kopt.device.interpret.contestant import Head, Reply, VerifyJob, contest, digests, verdict_draws
-from kopt.device.reference.calibration import calibrate
-from kopt.device.reference.compare_result import compare_result
 from kopt.device.reference.contract import tensor_arguments
-from kopt.device.reference.distributions import Case, Draw, find_domain, make_case
-from kopt.device.reference.expected_output import expected_result
-from kopt.device.reference.outputs import Contract, ResultContract, changed_reason, may_change
 from kopt.device.reference.rejection import Rejected, bounded, no_launch_reason, right_ghost_reason
 from kopt.errors import ProblemError
 from kopt.model.build import Phase

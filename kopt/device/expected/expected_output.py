@@ -12,9 +12,9 @@ from functools import partial
 
 import torch
 
-from kopt.device.reference.distributions import Case
-from kopt.device.reference.outputs import Contract, Result, ResultContract, result_contract, run_reference
-from kopt.device.reference.tolerance import Evidence, allowed_error, evidence, in_dtype
+from kopt.device.draws.distributions import Case
+from kopt.device.expected.outputs import Contract, Result, ResultContract, result_contract, run_reference
+from kopt.device.expected.tolerance import Evidence, allowed_error, evidence, in_dtype
 from kopt.model.problem import Problem
 
 NUDGE = 2.0**-17

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from kopt.device.facts.eager_ops import tensors_of
 from kopt.device.reference import setup
-from kopt.device.reference.eager_ops import tensors_of
 from kopt.model.problem import Problem, Workload
 
 ROUNDING = 1e-3

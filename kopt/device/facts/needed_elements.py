@@ -2,7 +2,7 @@
 
 An element is needed where an operation that reads all of its inputs makes an element that is needed.  Tables that are
 looked up, operations that choose by position, and operations that are not known ask for nothing: the share is a lower
-bound.  Algebra can make it smaller still, which `kopt.device.reference.influence` looks for.
+bound.  Algebra can make it smaller still, which `kopt.device.facts.influence` looks for.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from math import prod
 
 import torch
 
-from kopt.device.reference.eager_ops import (
+from kopt.device.facts.eager_ops import (
     MOVES_ONLY,
     ONE_KERNEL,
     PER_OUTPUT,

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from kopt.device.reference.compare import Comparison
-from kopt.device.reference.compare_result import compare_result, worst
-from kopt.device.reference.distributions import Case, Draw, derive_seed, make_case
-from kopt.device.reference.expected_output import ExpectedResult, expected_result
-from kopt.device.reference.outputs import Result, run_reference
-from kopt.device.reference.tolerance import in_dtype
+from kopt.device.draws.distributions import Case, Draw, derive_seed, make_case
+from kopt.device.expected.compare import Comparison
+from kopt.device.expected.compare_result import compare_result, worst
+from kopt.device.expected.expected_output import ExpectedResult, expected_result
+from kopt.device.expected.outputs import Result, run_reference
+from kopt.device.expected.tolerance import in_dtype
 from kopt.model.problem import Problem
 
 PART_BYTES = 1 << 30

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import torch
 
-from kopt.device.reference.compare import Comparison, compare
-from kopt.device.reference.distributions import Draw
-from kopt.device.reference.expected_output import ExpectedOutput, ExpectedResult
+from kopt.device.draws.distributions import Draw
+from kopt.device.expected.compare import Comparison, compare
+from kopt.device.expected.expected_output import ExpectedOutput, ExpectedResult
 from kopt.model.verdict import Check
 
 

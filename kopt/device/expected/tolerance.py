@@ -7,11 +7,11 @@ roundoff of the output's dtype and S the root mean square of the reference, an e
     relative = 2 max(u, largest e / |reference| where |reference| >= S / 10), at most 16 u (or 1e-4, for wide types)
     absolute = 2 (largest e beyond that where |reference| < S / 10), at most 4 u S (or 1e-4 S), and at least
         16 times the largest error of the same model in float32,
-        3 times its error with the sums, scans and convolutions of a GPU (`kopt.device.reference.emulation`), and
+        3 times its error with the sums, scans and convolutions of a GPU (`kopt.device.expected.emulation`), and
         for 16-bit problems the change of the output when each input is rounded once more, in standard deviations
 
 so that another order of summation passes, and an operand that is scaled before a product and rounded again, as in
-flash attention.  A computation in a lower precision does not (`kopt.device.reference.calibration` proves it).
+flash attention.  A computation in a lower precision does not (`kopt.device.expected.calibration` proves it).
 An element that eager gives is always right.
 
 Where float64 and eager agree on an infinity or on NaN, it is the right value; where they disagree, or where float32 is
@@ -30,10 +30,10 @@ from functools import partial
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
+from kopt.device.draws.distributions import Case
+from kopt.device.expected.emulation import Float32Arithmetic
+from kopt.device.expected.outputs import run_model
 from kopt.device.reference.anywhere import computing_in
-from kopt.device.reference.distributions import Case
-from kopt.device.reference.emulation import Float32Arithmetic
-from kopt.device.reference.outputs import run_model
 from kopt.model.problem import Problem, Tolerance
 
 FACTOR = 2.0

@@ -12,12 +12,12 @@ from functools import partial
 
 import torch
 
-from kopt.device.reference.compare_result import compare_result
+from kopt.device.draws.distributions import Case, Draw, make_case, plan
+from kopt.device.expected.compare_result import compare_result
+from kopt.device.expected.expected_output import ExpectedResult, expected_result
+from kopt.device.expected.randomness import refuse_random
+from kopt.device.expected.tolerance import in_dtype
 from kopt.device.reference.contract import input_names
-from kopt.device.reference.distributions import Case, Draw, make_case, plan
-from kopt.device.reference.expected_output import ExpectedResult, expected_result
-from kopt.device.reference.randomness import refuse_random
-from kopt.device.reference.tolerance import in_dtype
 from kopt.model.base import Value
 from kopt.model.problem import Problem, Workload
 

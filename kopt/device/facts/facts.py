@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import torch
 
+from kopt.device.facts.eager_ops import EagerOps, recording, tensors_of
+from kopt.device.facts.influence import influential_shares
+from kopt.device.facts.needed_elements import changed_tensors, necessary_flops, needed_shares
 from kopt.device.reference import setup
 from kopt.device.reference.contract import input_names
-from kopt.device.reference.eager_ops import EagerOps, recording, tensors_of
 from kopt.device.reference.forward import call
-from kopt.device.reference.influence import influential_shares
-from kopt.device.reference.needed_elements import changed_tensors, necessary_flops, needed_shares
+from kopt.device.reference.layout import dtype_name
 from kopt.device.reference.tree import taken_apart
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts
@@ -154,11 +155,6 @@ def _elements(problem: Problem, workload: Workload) -> int:
 
 def _spec(name: str, tensor: torch.Tensor, place: str = "", needed: float = 1.0) -> TensorSpec:
     return TensorSpec(name=name, shape=tuple(tensor.shape), dtype=dtype_name(tensor.dtype), place=place, needed=needed)
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """Return `bfloat16` for `torch.bfloat16`."""
-    return str(dtype).removeprefix("torch.")
 
 
 def _one_line(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """Draw the inputs of a verdict: of several kinds, within the structure of what `get_inputs` makes.
 
-Every verdict holds every kind of draw (`kopt.device.reference.kinds`), whatever its seed, and the problem's own inputs
+Every verdict holds every kind of draw (`kopt.device.draws.kinds`), whatever its seed, and the problem's own inputs
 as `get_inputs` makes them (`given`).  A kind that leaves the reference's domain, so that it raises or gives NaN, is
 replaced by a milder form of it, at last by `given`.  All draws follow from one seed; tensors are made on torch's
 default device.
@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
+from kopt.device.draws.kinds import KINDS, Wanted, drawn
+from kopt.device.draws.structure import KEPT, Structure, structure_seen
 from kopt.device.reference import setup
 from kopt.device.reference.anywhere import computing_in
 from kopt.device.reference.contract import input_names
 from kopt.device.reference.forward import call
-from kopt.device.reference.kinds import KINDS, Wanted, drawn
-from kopt.device.reference.structure import KEPT, Structure, structure_seen
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kopt.device.reference.distributions import Case
+from kopt.device.draws.distributions import Case
 from kopt.device.reference.forward import call
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem

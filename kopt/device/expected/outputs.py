@@ -16,12 +16,11 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map_only
 
+from kopt.device.draws.distributions import Case
 from kopt.device.reference import setup
 from kopt.device.reference.contract import tensor_arguments
-from kopt.device.reference.distributions import Case
-from kopt.device.reference.facts import dtype_name
 from kopt.device.reference.forward import call
-from kopt.device.reference.layout import copied, same_bits, same_strides
+from kopt.device.reference.layout import copied, dtype_name, same_bits, same_strides
 from kopt.device.reference.tree import taken_apart
 from kopt.errors import ProblemError
 from kopt.model.problem import Layout, Problem

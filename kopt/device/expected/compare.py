@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from kopt.device.reference.distributions import Draw
-from kopt.device.reference.expected_output import ExpectedOutput
+from kopt.device.draws.distributions import Draw
+from kopt.device.expected.expected_output import ExpectedOutput
 from kopt.model.verdict import Check
 
 TF32_ERROR = (2.0**-15, 2.0**-8)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import torch
 
-from kopt.device.reference.structure import Structure
+from kopt.device.draws.structure import Structure
 
 SPAN = 6.0
 """Magnitudes of `range` reach from 2^-SPAN to 2^SPAN times the input's scale."""
