@@ -1,0 +1,7 @@
+"""Kernels of KernelAgent."""
+
+from public.adapter import Adapter, Repository
+
+ADAPTERS: tuple[Adapter, ...] = ()
+
+REPOSITORY = Repository("KernelAgent", ".", ADAPTERS)
