@@ -57,7 +57,7 @@ def main() -> int:
 def row(repository: Repository, adapter: Adapter, end: Ending) -> str:
     """Return the table's row of one kernel."""
     mark = "" if end.end == adapter.ends else " **not as it should**"
-    why = "; ".join(filter(None, (f"wrong in the original: {adapter.wrong}" if adapter.wrong else "", end.reason)))
+    why = "; ".join(filter(None, (adapter.why, end.reason)))
     return f"| {repository.name} | {adapter.name} | {end.end}{mark} | {' '.join(why.split())} |"
 
 

@@ -34,7 +34,8 @@ class Adapter(NamedTuple):
     inputs: str
     """Expressions of the inputs, separated by commas."""
     entry: str
-    """The candidate's entry point, which calls the file's wrapper or launches its kernel as the wrapper does."""
+    """The candidate's entry point, which calls the file's wrapper or launches its kernel as the wrapper does; empty
+    where the file has `kernel_function`."""
     main: str
     """Sizes at full scale, `M=4096, N=8192`."""
     small: str
@@ -53,8 +54,8 @@ class Adapter(NamedTuple):
     layout: Layout = Layout.REFERENCE
     ends: str = "passed"
     """The right end."""
-    wrong: str = ""
-    """What is wrong in the original, where its right end is not `passed`."""
+    why: str = ""
+    """Why the right end is not `passed`: what is wrong in the original, or what a candidate may not do."""
 
 
 class Repository(NamedTuple):
@@ -105,7 +106,7 @@ def make_problem(repository: Repository, adapter: Adapter) -> Problem:
 def candidate(repository: Repository, adapter: Adapter, sources: Path) -> str:
     """Return the file's text, made self-contained, with an entry point."""
     stubs = textwrap.dedent(repository.stubs) + textwrap.dedent(adapter.stubs)
-    entry = function("kernel_function", adapter.entry)
+    entry = function("kernel_function", adapter.entry) if adapter.entry else ""
     path = sources / adapter.file
     if repository.whole:
         text = cut_at_tests(path.read_text(encoding="utf-8"))

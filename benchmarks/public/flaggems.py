@@ -222,7 +222,7 @@ HEURISTICS = {
         "bucketize_ragged", "flag_gems/ops/bucketize.py", "x, at: torch.bucketize(x, at)",
         "torch.randn(M, N), torch.randn(64).sort().values", "x, at: bucketize(x, at)",
         "M=4095, N=4095", "M=5, N=300; M=3, N=500", rules=(("at", GIVEN),), ends="failed bounds",
-        wrong="loads the input without a mask: the last program reads beyond its end",
+        why="wrong in the original: loads the input without a mask: the last program reads beyond its end",
     ),
     Adapter(
         "take", "flag_gems/ops/take.py", "x, at: torch.take(x, at)", "torch.randn(M, N), torch.randint(-N, N, (K,))",
@@ -326,7 +326,7 @@ def get_dtype_min(dtype): return float("-inf")
     Adapter(
         "logcumsumexp", "flag_gems/ops/logcumsumexp.py", "x: torch.logcumsumexp(x, -1)", XS,
         "x: logcumsumexp_wrapper(x)", ends="incorrect",
-        wrong="subtracts the row's maximum from all columns: early sums underflow to log(0) = -inf", **ROWS,
+        why="wrong in the original: subtracts the row's maximum from all columns: early sums underflow to log(0) = -inf", **ROWS,
     ),
     Adapter(
         "rms_norm", "flag_gems/ops/rms_norm.py", "x, w: F.rms_norm(x, (N,), w, 1e-5)", f"{XS}, torch.randn(N)",

@@ -2,6 +2,12 @@
 
 from public.adapter import Adapter, Repository
 
+from kopt.model.problem import InputRule, Keep
+
+GIVEN = InputRule(keep=Keep.AS_GIVEN)
+TABLES = (("cos", GIVEN), ("sin", GIVEN))
+"""The halves of a row of cos and sin are equal."""
+
 STUBS = """
 from contextlib import nullcontext
 
@@ -201,7 +207,8 @@ ADAPTERS = (
         y = torch.empty_like(x)
         _softmax_multi_block_forward_kernel[(x.shape[0],)](
             y, y.stride(0), x, x.stride(0), x.shape[1], BLOCK_SIZE=128, num_warps=8)
-        return y""", **ROWS,
+        return y""", ends="failed compile",
+        why="wrong in the original: calls a dtype, tl.float32(-inf), which Triton 3.7 does not compile", **ROWS,
     ),
     Adapter(
         "softmax_backward", "liger_kernel/ops/softmax.py", "dy, y: y * (dy - (dy * y).sum(-1, keepdim=True))",
@@ -225,7 +232,7 @@ ADAPTERS = (
         y = torch.empty_like(x)
         _sparsemax_forward_kernel[(m,)](
             x, x.stride(0), by_size, by_size.stride(0), y, y.stride(0), n, BLOCK_SIZE=block, num_warps=warps)
-        return y""", **ROWS,
+        return y""", rules=(("x", GIVEN), ("by_size", GIVEN)), **ROWS,
     ),
     Adapter(
         "kl_div_rows", "liger_kernel/ops/kl_div.py", "y, p: (p * (p.clamp(min=1e-10).log() - y)).sum(-1)",
@@ -264,8 +271,8 @@ ADAPTERS = (
         "p, q: (0.5 * (p - q).abs().sum(-1), torch.where(p > q, 0.5, -0.5).to(p.dtype))",
         f"{TO_PROBABILITY}, {TO_PROBABILITY}",
         "p, q: tv_distance_forward_triton(p, q, None, 'sum', -100, False)[0:2]", **LOSS,
-        ends="failed compute",
-        wrong="nothing: its wrapper sums by torch",
+        ends="failed fallback",
+        why="the wrapper sums by torch",
     ),
     Adapter(
         "tvd_none", "liger_kernel/ops/tvd.py",
@@ -327,7 +334,7 @@ ADAPTERS = (
         "q, k, cos, sin: (q * cos[:, None] + rotate(q) * sin[:, None], k * cos[:, None] + rotate(k) * sin[:, None])",
         "torch.randn(B, S, H, D).transpose(1, 2), torch.randn(B, S, K, D).transpose(1, 2), "
         "*(torch.cat((a, a), -1) for a in (torch.rand(1, S, D // 2), torch.rand(1, S, D // 2)))",
-        "q, k, cos, sin: rope_forward(q.clone(), k.clone(), cos, sin)[:2]", before=ROTATE, **HEADS,
+        "q, k, cos, sin: rope_forward(q.clone(), k.clone(), cos, sin)[:2]", before=ROTATE, rules=TABLES, **HEADS,
     ),
     Adapter(
         "llama4_rope_in_place", "liger_kernel/ops/llama4_rope.py",
@@ -353,7 +360,7 @@ ADAPTERS = (
         """q, k, cos, sin:
         half = q.shape[-1] // 2
         return qwen2vl_mrope_forward(q.clone(), k.clone(), cos, sin, [half // 4, half // 4])[:2]""",
-        before=ROTATE, **HEADS,
+        before=ROTATE, rules=TABLES, **HEADS,
     ),
     Adapter(
         "attention_residual", "liger_kernel/ops/attn_res.py",

@@ -12,10 +12,9 @@ X = "torch.randn(N)"
 XS = "torch.randn(M, N)"
 COPY = "torch.randperm(L)[:S].int()"
 CACHE = {"main": "S=2048, L=4096, H=8, D=128", "small": "S=5, L=9, H=3, D=32; S=3, L=6, H=4, D=16"}
-SCAN = {"main": "B=8, H=16, T=4096", "small": "B=2, H=2, T=200; B=1, H=3, T=128"}
-SCANS = {"main": "B=4, H=8, T=2048, S=128", "small": "B=1, H=2, T=100, S=40; B=2, H=1, T=64, S=32"}
-RAGGED = "S=8, H=16, L=2048"
-ROTATE = "def rotate(x):\n    a, b = x.chunk(2, -1)\n    return torch.cat((-b, a), -1)\n"
+SCAN = {"main": "B=8, H=16, T=4096", "small": "B=2, H=2, T=192; B=1, H=3, T=128"}
+RAGGED = {"main": "B=8, H=16, T=4001", "small": "B=2, H=2, T=200; B=1, H=3, T=100"}
+SCANS = {"main": "B=4, H=8, T=2048, S=128", "small": "B=1, H=2, T=128, S=64; B=2, H=1, T=64, S=32"}
 
 POINTWISE = (
     Adapter("add_value", "add_value.py", "x: x + 10", X, "x: puzzle1(x)", **ONE),
@@ -52,7 +51,7 @@ POINTWISE = (
     ),
     Adapter(
         "relu_first_block", "relu_triton_kernel.py", "x: F.relu(x)", X, "x: relu(x)", "N=65536", "N=3000; N=2048",
-        ends="incorrect", wrong="`if pid == 0` stores the first block of 1024 elements only",
+        ends="incorrect", why="wrong in the original: `if pid == 0` stores the first block of 1024 elements only",
     ),
     Adapter(
         "relu_strided_buffer", "relu_strided_buffer.py", "x: F.relu(x)", X,
@@ -203,9 +202,11 @@ MOVES = (
     Adapter(
         "ragged_copy_in_place", "var_len_copy.py",
         """start, length, old, to, new:
-        for a, n, b in zip(start.tolist(), length.tolist(), to.tolist()):
-            new[b:b + n] = old[a:a + n]
-        return new""",
+        at = torch.arange(L, device=old.device)
+        moved = old.view(S, L)[(start // L)]
+        rows = new.view(S, L)
+        kept = torch.where(at < length[:, None], moved, rows[(to // L)])
+        return rows.index_copy_(0, to // L, kept).view(-1)""",
         "torch.arange(S) * L, torch.randint(1, L, (S,)), torch.randn(S * L), torch.arange(S).flip(0) * L, "
         "torch.zeros(S * L)",
         """start, length, old, to, new:
@@ -227,7 +228,7 @@ MOVES = (
         return new""",
         "S=8192, L=700", "S=4, L=700; S=3, L=600", mutates=("new",),
         rules=(("start", GIVEN), ("length", GIVEN), ("to", GIVEN)),
-        ends="incorrect", wrong="its mask compares the offset in the block, not in the row, with the length: the last "
+        ends="incorrect", why="wrong in the original: its mask compares the offset in the block, not in the row, with the length: the last "
         "block of a row longer than 256 is copied beyond the row's end",
     ),
     Adapter(
@@ -291,9 +292,9 @@ MOVES = (
 
 SOFTMAX = "x: F.softmax(x, -1)"
 VARLEN_SOFTMAX = """x, start, length, out:
-        for a, n in zip(start.tolist(), length.tolist()):
-            out[:, a:a + n] = F.softmax(x[:, a:a + n], -1)
-        return out"""
+        inside = torch.arange(L, device=x.device) < length[:, None]
+        new = x.view(H, S, L).masked_fill(~inside, float("-inf")).softmax(-1)
+        return out.copy_(torch.where(inside.flatten(), new.view(H, S * L), out))"""
 VARLEN_ENTRY = """x, start, length, out:
         token_softmax_fwd(x, start, length, out, x.shape[1] // start.shape[0])
         return out"""
@@ -306,7 +307,14 @@ VARLEN = {
 REDUCTIONS = (
     Adapter("softmax_tutorial", "softmax_triton1.py", SOFTMAX, XS, "x: softmax(x)", **ROWS),
     Adapter("softmax_tutorial_bfloat16", "softmax_triton2.py", SOFTMAX, XS, "x: softmax(x)", dtype="bfloat16", **ROWS),
-    Adapter("softmax_online", "softmax_optimize.py", SOFTMAX, XS, "x: softmax(x)", **ROWS),
+    Adapter(
+        "softmax_online", "softmax_optimize.py", SOFTMAX, XS, "x: softmax(x)", "M=4096, N=4096", "M=5, N=256; M=4, N=512",
+    ),
+    Adapter(
+        "softmax_online_ragged", "softmax_optimize.py", SOFTMAX, XS, "x: softmax(x)", "M=4096, N=4000",
+        "M=5, N=300; M=4, N=500", ends="incorrect",
+        why="wrong in the original: -inf less -inf, NaN, in the columns beyond the row's end",
+    ),
     Adapter(
         "softmax_masked", "softmax_triton3.py", "x, mask: F.softmax(x + mask, -1)",
         "torch.randn(M, N), torch.where(torch.rand(M, N) > 0.3, 0.0, -1e4)", "x, mask: softmax(x, mask)", **ROWS,
@@ -316,7 +324,7 @@ REDUCTIONS = (
     Adapter(
         "softmax_long", "triton_softmax.py", SOFTMAX, XS, "x: triton_softmax(x)", "M=4096, N=4096",
         "M=5, N=1300; M=3, N=2048", ends="incorrect",
-        wrong="its block is capped at 1024 columns and there is no loop: later columns are left out",
+        why="wrong in the original: its block is capped at 1024 columns and there is no loop: later columns are left out",
     ),
     Adapter(
         "softmax_three_dimensions", "ksoftmax_triton.py", SOFTMAX, "torch.randn(B, M, N)",
@@ -336,7 +344,7 @@ REDUCTIONS = (
     ),
     Adapter(
         "log_softmax", "log_softmax.py", "x: F.log_softmax(x, -1)", XS, "x: log_softmax(x)", ends="incorrect",
-        wrong="takes the logarithm of a quotient that underflows: -inf where log_softmax is finite", **ROWS,
+        why="wrong in the original: takes the logarithm of a quotient that underflows: -inf where log_softmax is finite", **ROWS,
     ),
     Adapter(
         "log_softmax_backward", "log_softmax.py", "y, d: d - y.exp() * d.sum(-1, keepdim=True)",
@@ -345,7 +353,17 @@ REDUCTIONS = (
         m, n = y.shape
         out = torch.empty_like(y)
         log_softmax_backward_kernel[lambda meta: (triton.cdiv(m, meta["BLOCK_M"]), 1)](y, d, out, m, n, 1)
-        return out""", **ROWS,
+        return out""", "M=4096, N=4096", "M=8, N=256; M=16, N=512",
+    ),
+    Adapter(
+        "log_softmax_backward_ragged", "log_softmax.py", "y, d: d - y.exp() * d.sum(-1, keepdim=True)",
+        "torch.randn(M, N).log_softmax(-1), torch.randn(M, N)",
+        """y, d:
+        m, n = y.shape
+        out = torch.empty_like(y)
+        log_softmax_backward_kernel[lambda meta: (triton.cdiv(m, meta["BLOCK_M"]), 1)](y, d, out, m, n, 1)
+        return out""", "M=4096, N=4000", "M=8, N=300; M=16, N=500", ends="incorrect",
+        why="wrong in the original: sums what a load without `other` leaves beyond the row's end",
     ),
     Adapter("softmax_of_tokens_bloom", "token_softmax_bloom.py", VARLEN_SOFTMAX, VARLEN_INPUTS, VARLEN_ENTRY, **VARLEN),
     Adapter("softmax_of_tokens_llama", "token_softmax_llama.py", VARLEN_SOFTMAX, VARLEN_INPUTS, VARLEN_ENTRY, **VARLEN),
@@ -385,6 +403,12 @@ REDUCTIONS = (
         "torch.randn(B, H, T)", "x: chunk_global_reversed_cumsum_scalar(x)", **SCAN,
     ),
     Adapter(
+        "reversed_cumsum_of_ragged_scalars", "reversed_cumsum_scalar.py", "x: x.flip(-1).cumsum(-1).flip(-1)",
+        "torch.randn(B, H, T)", "x: chunk_global_reversed_cumsum_scalar(x)", ends="incorrect",
+        why="wrong in the original: a block pointer without padding_option leaves undefined what it then sums",
+        **RAGGED,
+    ),
+    Adapter(
         "cumsum_of_vectors", "chunk_cumsum_vector.py", "x: x.cumsum(-2)", "torch.randn(B, H, T, S)",
         "x: chunk_global_cumsum_vector(x)", **SCANS,
     ),
@@ -400,7 +424,18 @@ REDUCTIONS = (
         out = torch.empty_like(g)
         launch_fwd_decay_cumsum(g, out, b, h, t, 1.0, 16, 16, d)
         return out""",
-        "B=4, H=8, T=2048, D=128", "B=1, H=2, T=32, D=32; B=2, H=1, T=16, D=16",
+        "B=4, H=1, T=2048, D=128", "B=1, H=1, T=32, D=32; B=2, H=1, T=16, D=16",
+    ),
+    Adapter(
+        "decay_cumsum_of_heads", "decay_cumsum.py",
+        "g: (g.view(B * H, T // 16, 16, D).cumsum(2) * 1.44269504).view(B, H, T, D)", "torch.randn(B, H, T, D)",
+        """g:
+        b, h, t, d = g.shape
+        out = torch.empty_like(g)
+        launch_fwd_decay_cumsum(g, out, b, h, t, 1.0, 16, 16, d)
+        return out""",
+        "B=4, H=8, T=2048, D=128", "B=1, H=2, T=32, D=32; B=2, H=2, T=16, D=16", ends="failed interpret",
+        why="wrong in the original: takes H * T * D for the distance of two heads, and reads beyond the tensor",
     ),
     Adapter(
         "softplus_cumsum", "chunked_cumsum_fwd.py",
@@ -463,6 +498,7 @@ REDUCTIONS = (
             ("from torch._inductor.runtime.triton_helpers import libdevice", "from triton.language.extra import libdevice"),
             ("empty_strided_cuda = torch._C._dynamo.guards._empty_strided_cuda\n", ""),
             ("reinterpret_tensor = torch.ops.inductor._reinterpret_tensor\n", ""),
+            ("    with torch.cuda._DeviceGuard(0):\n        torch.cuda.set_device(0)\n", "    if True:\n"),
         ), dtype="bfloat16", **ROWS,
     ),
 )

@@ -28,7 +28,7 @@ BLOCKS = (
     Adapter(
         "matmul_autotuned_ragged", "matmul_triton2.py", "a, b: a @ b", MM, "a, b: triton_matmul(a, b)",
         "M=4000, N=4000, K=4000", "M=40, N=50, K=30; M=100, N=70, K=64", dtype="float16",
-        ends="incorrect", wrong="loads rows and columns beyond the matrices without a mask",
+        ends="failed interpret", why="wrong in the original: loads rows and columns beyond the matrices without a mask",
     ),
     Adapter(
         "matmul_leaky_relu", "matmul_leakyrelu.py", "a, b: F.leaky_relu(a @ b, 0.01)", MM,
@@ -62,7 +62,7 @@ BLOCKS = (
         "bmm_ragged_depth", "bmm_optimized.py", "a, b: a @ b", "torch.randn(B, M, K), torch.randn(B, K, N)",
         "a, b: bmm(a, b)", "B=16, M=1024, N=1024, K=1000", "B=2, M=40, N=50, K=70; B=1, M=64, N=64, K=40",
         dtype="float16", ends="incorrect",
-        wrong="loads with a mask and without `other`: what is added beyond the last column is not defined",
+        why="wrong in the original: loads with a mask and without `other`: what is added beyond the last column is not defined",
     ),
     Adapter(
         "bmm_of_chunks", "bmm_chunk_fwd.py",
@@ -123,11 +123,11 @@ BLOCKS = (
     Adapter(
         "causal_attention_of_sequences", "context_attn_nopad.py",
         """q, k, v, start, length, out:
-        for a, n in zip(start.tolist(), length.tolist()):
-            s = torch.einsum("qhd,khd->hqk", q[a:a + n], k[a:a + n]) * D ** -0.5
-            s = s.masked_fill(torch.ones(n, n, device=q.device).triu(1) > 0, float("-inf"))
-            out[a:a + n] = torch.einsum("hqk,khd->qhd", s.softmax(-1), v[a:a + n])
-        return out""",
+        s = torch.einsum("sqhd,skhd->shqk", q.view(S, L, H, D), k.view(S, L, H, D)) * D ** -0.5
+        s = s.masked_fill(torch.ones(L, L, device=q.device).triu(1) > 0, float("-inf"))
+        new = torch.einsum("shqk,skhd->sqhd", s.softmax(-1), v.view(S, L, H, D)).reshape(S * L, H, D)
+        inside = (torch.arange(L, device=q.device) < length[:, None]).flatten()
+        return out.copy_(torch.where(inside[:, None, None], new, out))""",
         "torch.randn(S * L, H, D), torch.randn(S * L, H, D), torch.randn(S * L, H, D), torch.arange(S) * L, "
         "torch.randint(1, L + 1, (S,)), torch.zeros(S * L, H, D)",
         """q, k, v, start, length, out:
@@ -139,11 +139,9 @@ BLOCKS = (
     Adapter(
         "decode_second_stage_in_place", "flash_decode2_llama.py",
         """length, mid, lse, out:
-        for b, n in enumerate(length.tolist()):
-            blocks = (n + 15) // 16
-            p = lse[b, :, :blocks].softmax(-1)
-            out[b] = (p[..., None] * mid[b, :, :blocks]).sum(1)
-        return out""",
+        inside = torch.arange(L, device=mid.device) < ((length + 15) // 16)[:, None]
+        p = lse.masked_fill(~inside[:, None], float("-inf")).softmax(-1)
+        return out.copy_((p[..., None] * mid).sum(2))""",
         "torch.randint(1, L * 16, (S,)), torch.randn(S, H, L, D), torch.randn(S, H, L), torch.zeros(S, H, D)",
         """length, mid, lse, out:
         flash_decode_stage2(mid, lse, length, out, 16)
@@ -154,10 +152,10 @@ BLOCKS = (
     Adapter(
         "scores_of_paged_tokens_in_place", "token_attn_llama2.py",
         """q, k, out, place, start, length:
-        for b, (a, n) in enumerate(zip(start.tolist(), length.tolist())):
-            rows = k[place[b, L - n:].long()].repeat_interleave(H // K, 1)
-            out[:, a:a + n] = torch.einsum("hd,nhd->hn", q[b], rows) * D ** -0.5
-        return out""",
+        at = torch.arange(L, device=q.device)
+        rows = k[place.gather(1, (at + L - length[:, None]).clamp(max=L - 1))].repeat_interleave(H // K, 2)
+        new = (torch.einsum("shd,snhd->hsn", q, rows) * D ** -0.5).reshape(H, S * L)
+        return out.copy_(torch.where((at < length[:, None]).flatten(), new, out))""",
         "torch.randn(S, H, D), torch.randn(S * L, K, D), torch.zeros(H, S * L), torch.randperm(S * L).view(S, L), "
         "torch.arange(S) * L, torch.randint(1, L + 1, (S,))",
         """q, k, out, place, start, length:
@@ -169,9 +167,10 @@ BLOCKS = (
     Adapter(
         "softmax_times_paged_values_in_place", "softmax_reducev.py",
         """x, v, out, place, start, length:
-        for b, (a, n) in enumerate(zip(start.tolist(), length.tolist())):
-            out[b] = torch.einsum("hn,nhd->hd", x[:, a:a + n].softmax(-1), v[place[b, L - n:].long()])
-        return out""",
+        at = torch.arange(L, device=x.device)
+        p = x.view(H, S, L).masked_fill(at >= length[:, None], float("-inf")).softmax(-1)
+        rows = v[place.gather(1, (at + L - length[:, None]).clamp(max=L - 1))]
+        return out.copy_(torch.einsum("hsn,snhd->shd", p, rows))""",
         "torch.randn(H, S * L), torch.randn(S * L, H, D), torch.zeros(S, H, D), torch.randperm(S * L).view(S, L), "
         "torch.arange(S) * L, torch.randint(1, L + 1, (S,))",
         """x, v, out, place, start, length:
@@ -210,7 +209,7 @@ BLOCKS = (
         return torch.cat((a * c - b * s, a * s + b * c), -1)""",
         "torch.randn(B, S, H, D), torch.rand(S, D // 2), torch.rand(S, D // 2)",
         "x, cos, sin: apply_rotary(x, cos, sin)", "B=4, S=2048, H=16, D=128", "B=2, S=20, H=3, D=32; B=1, S=8, H=2, D=64",
-        ends="incorrect", wrong="adds the sequence length to the offset (`seqlen_offsets += seqlen`): cos and sin lie "
+        ends="incorrect", why="wrong in the original: adds the sequence length to the offset (`seqlen_offsets += seqlen`): cos and sin lie "
         "beyond the table, so nothing is rotated",
     ),
     Adapter(
@@ -224,7 +223,7 @@ BLOCKS = (
         "torch.randn(B, C, H, H), torch.randn(O, C, 3, 3)",
         "x, w: conv2d_forward(x, w, 3, 3, 1, 1, 1, 1, 1)",
         "B=16, C=64, O=64, H=64", "B=1, C=32, O=32, H=8; B=1, C=20, O=24, H=6",
-        ends="incorrect", wrong="loads with a mask and without `other`: what it adds at the padding is not defined",
+        ends="incorrect", why="wrong in the original: loads with a mask and without `other`: what it adds at the padding is not defined",
     ),
     Adapter(
         "recurrence_rwkv6", "fused_rwkv6_kernel.py",

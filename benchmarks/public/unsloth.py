@@ -2,6 +2,11 @@
 
 from public.adapter import Adapter, Repository
 
+from kopt.model.problem import InputRule, Keep
+
+TABLES = (("cos", InputRule(keep=Keep.AS_GIVEN)), ("sin", InputRule(keep=Keep.AS_GIVEN)))
+"""The halves of a row of cos and sin are equal."""
+
 STUBS = """
 from contextlib import nullcontext
 from triton.language.extra import libdevice
@@ -20,7 +25,7 @@ GATED = {"main": "B=4, M=2048, N=8192", "small": "B=2, M=3, N=300; B=1, M=4, N=5
 FLAT = {"main": "M=8192, N=8192", "small": "M=5, N=300; M=4, N=512"}
 HEADS = {"main": "B=4, S=2048, H=16, K=4, D=128", "small": "B=2, S=5, H=6, K=2, D=32; B=1, S=3, H=3, K=1, D=16"}
 ROTATE = "def rotate(x):\n    a, b = x.chunk(2, -1)\n    return torch.cat((-b, a), -1)\n"
-TABLES = "*(torch.cat((a, a), -1) for a in (torch.rand(S, D // 2), torch.rand(S, D // 2)))"
+HALVES = "*(torch.cat((a, a), -1) for a in (torch.rand(S, D // 2), torch.rand(S, D // 2)))"
 TURNED = "(q * cos + rotate(q) * sin, k * cos + rotate(k) * sin)"
 
 ADAPTERS = (
@@ -94,25 +99,25 @@ ADAPTERS = (
     ),
     Adapter(
         "rope", "rope_embedding.py", f"q, k, cos, sin: {TURNED}",
-        f"torch.randn(B, H, S, D), torch.randn(B, K, S, D), {TABLES}",
+        f"torch.randn(B, H, S, D), torch.randn(B, K, S, D), {HALVES}",
         """q, k, cos, sin:
         turn = lambda x: Fast_RoPE_Embedding.apply(x.transpose(1, 2).contiguous(), cos, sin).transpose(1, 2)
-        return turn(q), turn(k)""", before=ROTATE, ends="passed", **HEADS,
+        return turn(q), turn(k)""", before=ROTATE, rules=TABLES, **HEADS,
     ),
     Adapter(
         "rope_one_in_place", "rope_embedding.py", "q, cos, sin: q.copy_(q * cos[:, None] + rotate(q) * sin[:, None])",
-        f"torch.randn(B, S, H, D), {TABLES}", "q, cos, sin: Fast_RoPE_Embedding.apply(q, cos, sin)",
-        before=ROTATE, mutates=("q",), **HEADS,
+        f"torch.randn(B, S, H, D), {HALVES}", "q, cos, sin: Fast_RoPE_Embedding.apply(q, cos, sin)",
+        before=ROTATE, mutates=("q",), rules=TABLES, **HEADS,
     ),
     Adapter(
         "rope_by_index_in_place", "rope_embedding.py",
         """q, k, cos, sin, at:
         cos, sin = cos[at][:, None], sin[at][:, None]
         return q.copy_(q * cos + rotate(q) * sin), k.copy_(k * cos + rotate(k) * sin)""",
-        f"torch.randn(B, H, S, D), torch.randn(B, K, S, D), {TABLES}, "
+        f"torch.randn(B, H, S, D), torch.randn(B, K, S, D), {HALVES}, "
         "torch.arange(S, dtype=torch.int32).flip(0).repeat(B, 1)",
         "q, k, cos, sin, at: Fast_RoPE_Embedding_QK.apply(q, k, cos, sin, at)",
-        before=ROTATE, mutates=("q", "k"), **HEADS,
+        before=ROTATE, mutates=("q", "k"), rules=TABLES, **HEADS,
     ),
     Adapter(
         "cross_entropy", "cross_entropy_loss.py", "x, label: F.cross_entropy(x, label, reduction='none')",
