@@ -10,12 +10,11 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
+from public.inline import cut_at_tests, definitions, needed_definitions
 from verdict_cases import Case
 
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, InputRule, Layout, Problem, Tolerance, Workload
-
-from public.inline import cut_at_tests, definitions, needed_definitions
 
 HEAD = "import torch\nimport torch.nn.functional as F\nfrom torch import nn\n"
 """Imports of every reference."""

@@ -1,7 +1,7 @@
 """Make one file of a repository self-contained: put the definitions that are needed, of all its modules, into one text.
 
-Statements at the top of a module are taken whole and in the order of need; an import of a sibling is replaced by what it
-imports, any other import is kept.
+Statements at the top of a module are taken whole and in the order of need; an import of a sibling is replaced by what
+it imports, any other import is kept.
 """
 
 from __future__ import annotations

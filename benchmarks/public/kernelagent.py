@@ -2,15 +2,17 @@
 
 from public.adapter import Adapter, Repository
 
+# a table: with one argument a line it would be three times as long
+# fmt: off
 SAMPLES = "kernel_perf_agent/kernel_opt/database/code_samples"
 ADD = {
     "forward": "x, y: x + y", "inputs": "torch.randn(M, N), torch.randn(M, N)", "entry": "x, y: add(x, y)",
     "main": "M=8192, N=8192", "small": "M=130, N=200; M=256, N=384", "dtype": "float16",
-}  # fmt: skip
+}
 MATMUL = {
     "forward": "a, b: a @ b", "inputs": "torch.randn(M, K), torch.randn(K, N)", "entry": "a, b: matmul(a, b)",
     "main": "M=4096, N=4096, K=4096", "small": "M=130, N=200, K=72; M=256, N=128, K=256", "dtype": "float16",
-}  # fmt: skip
+}
 
 ADAPTERS = (
     Adapter(

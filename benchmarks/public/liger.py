@@ -27,6 +27,8 @@ ROTATE = "def rotate(x):\n    a, b = x.chunk(2, -1)\n    return torch.cat((-b, a
 TO_PROBABILITY = "torch.randn(M, N).softmax(-1)"
 LOG = "torch.randn(M, N).log_softmax(-1)"
 
+# a table: with one argument a line it would be three times as long
+# fmt: off
 ADAPTERS = (
     Adapter(
         "rms_norm_llama", "liger_kernel/ops/rms_norm.py",
@@ -156,7 +158,8 @@ ADAPTERS = (
         "a, b: swiglu_forward(a, b)[2]", dtype="bfloat16", **ROWS,
     ),
     Adapter(
-        "swiglu_tiled", "liger_kernel/ops/swiglu.py", "a, b: F.silu(1.5 * a) * b", "torch.randn(M, N), torch.randn(M, N)",
+        "swiglu_tiled", "liger_kernel/ops/swiglu.py", "a, b: F.silu(1.5 * a) * b",
+        "torch.randn(M, N), torch.randn(M, N)",
         """a, b:
         m, n = a.shape
         c = torch.empty_like(a)
@@ -187,7 +190,8 @@ ADAPTERS = (
         "torch.randn(M, 2 * N), torch.randn(M, N)", "y, dc: swiglu_fused_gate_up_backward(y, dc)", **ROWS,
     ),
     Adapter(
-        "geglu", "liger_kernel/ops/geglu.py", "a, b: F.gelu(a, approximate='tanh') * b", "torch.randn(M, N), torch.randn(M, N)",
+        "geglu", "liger_kernel/ops/geglu.py", "a, b: F.gelu(a, approximate='tanh') * b",
+        "torch.randn(M, N), torch.randn(M, N)",
         "a, b: geglu_forward(a, b)[2]", **ROWS,
     ),
     Adapter(
@@ -199,7 +203,8 @@ ADAPTERS = (
         "torch.randn(M, N), torch.randn(M, N)", "x, dy: relu_squared_backward(x, dy)", **ROWS,
     ),
     Adapter(
-        "softmax", "liger_kernel/ops/softmax.py", "x: F.softmax(x, -1)", "torch.randn(M, N)", "x: _softmax_forward(x)[0]", **ROWS,
+        "softmax", "liger_kernel/ops/softmax.py", "x: F.softmax(x, -1)", "torch.randn(M, N)",
+        "x: _softmax_forward(x)[0]", **ROWS,
     ),
     Adapter(
         "softmax_multi_block", "liger_kernel/ops/softmax.py", "x: F.softmax(x, -1)", "torch.randn(M, N)",
@@ -371,7 +376,8 @@ ADAPTERS = (
         "A=6, M=4096, N=2048", "A=3, M=5, N=100; A=5, M=2, N=64",
     ),
     Adapter(
-        "mhc_pre", "liger_kernel/ops/mhc.py", "x, h: (x * h[..., None]).sum(1)", "torch.randn(M, H, N), torch.rand(M, H)",
+        "mhc_pre", "liger_kernel/ops/mhc.py", "x, h: (x * h[..., None]).sum(1)",
+        "torch.randn(M, H, N), torch.rand(M, H)",
         "x, h: mhc_pre_fwd(x, h)", "M=4096, H=4, N=2048", "M=35, H=4, N=150; M=3, H=2, N=128",
     ),
     Adapter(

@@ -1,7 +1,7 @@
 """Kernels of TritonBench-G: kernels collected from many repositories, Triton's tutorials among them."""
 
 from public.adapter import Adapter, Repository
-from public.tritonbench_blocks import BLOCKS
+from public.tritonbench_blocks import BLOCKS, UNDEFINED
 
 from kopt.model.problem import InputRule, Keep
 
@@ -16,6 +16,8 @@ SCAN = {"main": "B=8, H=16, T=4096", "small": "B=2, H=2, T=192; B=1, H=3, T=128"
 RAGGED = {"main": "B=8, H=16, T=4001", "small": "B=2, H=2, T=200; B=1, H=3, T=100"}
 SCANS = {"main": "B=4, H=8, T=2048, S=128", "small": "B=1, H=2, T=128, S=64; B=2, H=1, T=64, S=32"}
 
+# a table: with one argument a line it would be three times as long
+# fmt: off
 POINTWISE = (
     Adapter("add_value", "add_value.py", "x: x + 10", X, "x: puzzle1(x)", **ONE),
     Adapter("cosine", "cosine_compute.py", "x: torch.cos(x)", X, "x: cos(x)", "N=16777216", "N=3000; N=4096"),
@@ -228,8 +230,9 @@ MOVES = (
         return new""",
         "S=8192, L=700", "S=4, L=700; S=3, L=600", mutates=("new",),
         rules=(("start", GIVEN), ("length", GIVEN), ("to", GIVEN)),
-        ends="incorrect", why="wrong in the original: its mask compares the offset in the block, not in the row, with the length: the last "
-        "block of a row longer than 256 is copied beyond the row's end",
+        ends="incorrect",
+        why="wrong in the original: its mask compares the offset in the block, not in the row, with the length: the "
+        "last block of a row longer than 256 is copied beyond the row's end",
     ),
     Adapter(
         "select_rows", "index_select_cat.py", "x, at: x[at]", "torch.randn(M, N), torch.randperm(M)[:K]",
@@ -308,7 +311,8 @@ REDUCTIONS = (
     Adapter("softmax_tutorial", "softmax_triton1.py", SOFTMAX, XS, "x: softmax(x)", **ROWS),
     Adapter("softmax_tutorial_bfloat16", "softmax_triton2.py", SOFTMAX, XS, "x: softmax(x)", dtype="bfloat16", **ROWS),
     Adapter(
-        "softmax_online", "softmax_optimize.py", SOFTMAX, XS, "x: softmax(x)", "M=4096, N=4096", "M=5, N=256; M=4, N=512",
+        "softmax_online", "softmax_optimize.py", SOFTMAX, XS, "x: softmax(x)", "M=4096, N=4096",
+        "M=5, N=256; M=4, N=512",
     ),
     Adapter(
         "softmax_online_ragged", "softmax_optimize.py", SOFTMAX, XS, "x: softmax(x)", "M=4096, N=4000",
@@ -324,7 +328,7 @@ REDUCTIONS = (
     Adapter(
         "softmax_long", "triton_softmax.py", SOFTMAX, XS, "x: triton_softmax(x)", "M=4096, N=4096",
         "M=5, N=1300; M=3, N=2048", ends="incorrect",
-        why="wrong in the original: its block is capped at 1024 columns and there is no loop: later columns are left out",
+        why="wrong in the original: its block is capped at 1024 columns and no loop: later columns are left out",
     ),
     Adapter(
         "softmax_three_dimensions", "ksoftmax_triton.py", SOFTMAX, "torch.randn(B, M, N)",
@@ -344,7 +348,8 @@ REDUCTIONS = (
     ),
     Adapter(
         "log_softmax", "log_softmax.py", "x: F.log_softmax(x, -1)", XS, "x: log_softmax(x)", ends="incorrect",
-        why="wrong in the original: takes the logarithm of a quotient that underflows: -inf where log_softmax is finite", **ROWS,
+        why="wrong in the original: logarithm of a quotient that underflows: -inf where a finite value is right",
+        **ROWS,
     ),
     Adapter(
         "log_softmax_backward", "log_softmax.py", "y, d: d - y.exp() * d.sum(-1, keepdim=True)",
@@ -363,7 +368,7 @@ REDUCTIONS = (
         out = torch.empty_like(y)
         log_softmax_backward_kernel[lambda meta: (triton.cdiv(m, meta["BLOCK_M"]), 1)](y, d, out, m, n, 1)
         return out""", "M=4096, N=4000", "M=8, N=300; M=16, N=500", ends="incorrect",
-        why="wrong in the original: sums what a load without `other` leaves beyond the row's end",
+        why=UNDEFINED,
     ),
     Adapter("softmax_of_tokens_bloom", "token_softmax_bloom.py", VARLEN_SOFTMAX, VARLEN_INPUTS, VARLEN_ENTRY, **VARLEN),
     Adapter("softmax_of_tokens_llama", "token_softmax_llama.py", VARLEN_SOFTMAX, VARLEN_INPUTS, VARLEN_ENTRY, **VARLEN),
@@ -405,8 +410,7 @@ REDUCTIONS = (
     Adapter(
         "reversed_cumsum_of_ragged_scalars", "reversed_cumsum_scalar.py", "x: x.flip(-1).cumsum(-1).flip(-1)",
         "torch.randn(B, H, T)", "x: chunk_global_reversed_cumsum_scalar(x)", ends="incorrect",
-        why="wrong in the original: a block pointer without padding_option leaves undefined what it then sums",
-        **RAGGED,
+        why=UNDEFINED, **RAGGED,
     ),
     Adapter(
         "cumsum_of_vectors", "chunk_cumsum_vector.py", "x: x.cumsum(-2)", "torch.randn(B, H, T, S)",
@@ -465,8 +469,8 @@ REDUCTIONS = (
         main="M=4096, N=4096", small="M=3, N=300; M=2, N=512",
     ),
     Adapter(
-        "rms_norm_module", "rmsnorm_fused.py", "x, w: F.rms_norm(x, (N,), w, 1e-6)", "torch.randn(M, N), torch.randn(N)",
-        "x, w: TritonLlamaRMSNorm(w).forward(x)", **ROWS,
+        "rms_norm_module", "rmsnorm_fused.py", "x, w: F.rms_norm(x, (N,), w, 1e-6)",
+        "torch.randn(M, N), torch.randn(N)", "x, w: TritonLlamaRMSNorm(w).forward(x)", **ROWS,
     ),
     Adapter(
         "l2_norm", "l2_norm_triton1.py", "x: x * (x.pow(2).sum(-1, keepdim=True) + 1e-6).rsqrt()", XS,
@@ -495,11 +499,13 @@ REDUCTIONS = (
             mean, rstd, x, w, b, out, m, n)
         return out""", replace=(
             ("from torch._C import _cuda_getCurrentRawStream as get_raw_stream\n", ""),
-            ("from torch._inductor.runtime.triton_helpers import libdevice", "from triton.language.extra import libdevice"),
+            ("from torch._inductor.runtime.triton_helpers import libdevice",
+             "from triton.language.extra import libdevice"),
             ("empty_strided_cuda = torch._C._dynamo.guards._empty_strided_cuda\n", ""),
             ("reinterpret_tensor = torch.ops.inductor._reinterpret_tensor\n", ""),
             ("    with torch.cuda._DeviceGuard(0):\n        torch.cuda.set_device(0)\n", "    if True:\n"),
-        ), dtype="bfloat16", **ROWS,
+        ), dtype="bfloat16",
+        main="M=4096, N=4096", small="M=3, N=2048; M=2, N=4096",
     ),
 )
 

@@ -28,6 +28,8 @@ ROTATE = "def rotate(x):\n    a, b = x.chunk(2, -1)\n    return torch.cat((-b, a
 HALVES = "*(torch.cat((a, a), -1) for a in (torch.rand(S, D // 2), torch.rand(S, D // 2)))"
 TURNED = "(q * cos + rotate(q) * sin, k * cos + rotate(k) * sin)"
 
+# a table: with one argument a line it would be three times as long
+# fmt: off
 ADAPTERS = (
     Adapter(
         "rms_layernorm", "rms_layernorm.py", "x, w: F.rms_norm(x, (N,), w, 1e-6)", "torch.randn(M, N), torch.randn(N)",
