@@ -190,7 +190,8 @@ BLOCKS = (
         "q, k, cos, sin: (q * cos[None, None] + rotate(q) * sin[None, None], k * cos[None, None] + rotate(k) * sin)",
         "torch.randn(B, S, H, D).transpose(1, 2), torch.randn(B, S, K, D).transpose(1, 2), "
         "*(torch.cat((a, a), -1) for a in (torch.rand(S, D // 2), torch.rand(S, D // 2)))",
-        "q, k, cos, sin: rope_forward(q.clone(), k.clone(), cos, sin)[:2]", before=ROTATE, **HEADS,
+        "q, k, cos, sin: rope_forward(q.clone(), k.clone(), cos, sin)[:2]", before=ROTATE,
+        rules=(("cos", GIVEN), ("sin", GIVEN)), **HEADS,
     ),
     Adapter(
         "rotary_interleaved_in_place", "rotary_emb.py",

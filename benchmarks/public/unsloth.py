@@ -2,7 +2,7 @@
 
 from public.adapter import Adapter, Repository
 
-from kopt.model.problem import InputRule, Keep
+from kopt.model.problem import InputRule, Keep, Layout
 
 TABLES = (("cos", InputRule(keep=Keep.AS_GIVEN)), ("sin", InputRule(keep=Keep.AS_GIVEN)))
 """The halves of a row of cos and sin are equal."""
@@ -104,7 +104,7 @@ ADAPTERS = (
         f"torch.randn(B, H, S, D), torch.randn(B, K, S, D), {HALVES}",
         """q, k, cos, sin:
         turn = lambda x: Fast_RoPE_Embedding.apply(x.transpose(1, 2).contiguous(), cos, sin).transpose(1, 2)
-        return turn(q), turn(k)""", before=ROTATE, rules=TABLES, **HEADS,
+        return turn(q), turn(k)""", before=ROTATE, layout=Layout.ANY, rules=TABLES, **HEADS,
     ),
     Adapter(
         "rope_one_in_place", "rope_embedding.py", "q, cos, sin: q.copy_(q * cos[:, None] + rotate(q) * sin[:, None])",
