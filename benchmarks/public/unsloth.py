@@ -23,7 +23,7 @@ def torch_gpu_device(device): return nullcontext()
 ROWS = {"main": "M=4096, N=4096", "small": "M=5, N=300; M=4, N=512"}
 GATED = {"main": "B=4, M=2048, N=8192", "small": "B=2, M=3, N=300; B=1, M=4, N=512"}
 FLAT = {"main": "M=8192, N=8192", "small": "M=5, N=300; M=4, N=512"}
-HEADS = {"main": "B=4, S=2048, H=16, K=4, D=128", "small": "B=2, S=5, H=6, K=2, D=32; B=1, S=3, H=3, K=1, D=16"}
+HEADS = {"main": "B=4, S=2048, H=16, K=4, D=128", "small": "B=2, S=5, H=6, K=2, D=32; B=1, S=3, H=4, K=2, D=16"}
 ROTATE = "def rotate(x):\n    a, b = x.chunk(2, -1)\n    return torch.cat((-b, a), -1)\n"
 HALVES = "*(torch.cat((a, a), -1) for a in (torch.rand(S, D // 2), torch.rand(S, D // 2)))"
 TURNED = "(q * cos + rotate(q) * sin, k * cos + rotate(k) * sin)"
