@@ -320,7 +320,9 @@ ADAPTERS = (
             reduction="none", softcap=30.0, RETURN_Z_LOSS=False, RETURN_TOKEN_ACCURACY=False,
             RETURN_PREDICTED_TOKENS=False, BLOCK_SIZE=1024, HAS_WEIGHT=False, HAS_SOFTCAPPING=True,
             HAS_GRADIENTS=False, num_warps=8)
-        return loss""", **LOSS,
+        return loss""", ends="incorrect",
+        why="wrong in the original: the columns beyond the row's end, -inf, become -30 by the soft cap and count where "
+        "all logits of a row lie at -30", **LOSS,
     ),
     Adapter(
         "selective_log_softmax", "liger_kernel/ops/grpo_loss.py",
