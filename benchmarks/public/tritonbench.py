@@ -221,9 +221,11 @@ MOVES = (
     Adapter(
         "long_ragged_copy_in_place", "var_len_copy.py",
         """start, length, old, to, new:
-        for a, n, b in zip(start.tolist(), length.tolist(), to.tolist()):
-            new[b:b + n] = old[a:a + n]
-        return new""",
+        at = torch.arange(L, device=old.device)
+        moved = old.view(S, L)[(start // L)]
+        rows = new.view(S, L)
+        kept = torch.where(at < length[:, None], moved, rows[(to // L)])
+        return rows.index_copy_(0, to // L, kept).view(-1)""",
         "torch.arange(S) * L, torch.randint(L // 2, L, (S,)), torch.randn(S * L), torch.arange(S).flip(0) * L, "
         "torch.zeros(S * L)",
         """start, length, old, to, new:
