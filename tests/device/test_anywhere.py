@@ -146,14 +146,15 @@ def test_a_reference_is_set_up_everywhere(name, capsys):
     (facts,) = problem_facts(problem).workloads
     with pretend(DEVICE, pytest.fail), FakeTensorMode(allow_non_fake_inputs=True):
         prepared = prepare(problem, problem.main[0])
-        tensors = [t for t in tree_leaves((prepared.inputs, prepared.expected)) if isinstance(t, torch.Tensor)]
+        tensors = [t for t in tree_leaves(prepared.inputs) if isinstance(t, torch.Tensor)]
         assert {t.device.type for t in [*tensors, *prepared.model.state_dict().values()]} == {"cuda"}
-        assert tuple(prepared.expected.shape) == facts.output.shape
+        (contract,) = prepared.contract.outputs
+        assert (contract.device, contract.shape) == ("cuda", facts.outputs[0].shape)
     case = make_case(problem, Draw(problem.small[0], "normal", 1))
-    eager = run_model(case.model, case.inputs)
+    (eager,) = run_model(case.model, case.inputs).tensors
     assert eager.device.type == "cpu"
     assert eager.isfinite().all()
-    torch.testing.assert_close(eager.double(), in_dtype(case, torch.float64), rtol=0.1, atol=0.1)
+    torch.testing.assert_close(eager.double(), in_dtype(case, torch.float64)[0], rtol=0.1, atol=0.1)
     assert capsys.readouterr().out == ""
     assert torch.get_default_dtype() is torch.float32
 
@@ -161,7 +162,7 @@ def test_a_reference_is_set_up_everywhere(name, capsys):
 def test_float32_in_the_source_does_not_limit_the_float64_reference():
     problem = problem_of(forward="return x.float() / 3", dtype="float32")
     case = make_case(problem, Draw(problem.small[0], "normal", 1))
-    torch.testing.assert_close(in_dtype(case, torch.float64), case.inputs[0].double() / 3, rtol=1e-15, atol=0)
+    torch.testing.assert_close(in_dtype(case, torch.float64)[0], case.inputs[0].double() / 3, rtol=1e-15, atol=0)
 
 
 def test_a_rounded_operation_is_rounded_once_and_its_neighbours_as_usual():
@@ -170,7 +171,7 @@ def test_a_rounded_operation_is_rounded_once_and_its_neighbours_as_usual():
     )
     case = make_case(problem, Draw(problem.small[0], "normal", 1))
     pooled = torch.nn.functional.avg_pool3d(case.inputs[0].float(), 2).bfloat16()
-    assert torch.equal(run_model(case.model, case.inputs), pooled * 3)
+    assert torch.equal(run_model(case.model, case.inputs).tensors[0], pooled * 3)
 
 
 REFUSED = {
@@ -188,8 +189,9 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_a_reference_raises_is_one_line_with_its_place(name):
     parts, said = REFUSED[name]
-    with pytest.raises(ProblemError) as caught:
-        problem_facts(problem_of(**parts))
+    problem = problem_of(**parts)
+    with pytest.raises(ProblemError) as caught, pretend(DEVICE, pytest.fail), FakeTensorMode():
+        prepare(problem, problem.main[0])
     message = str(caught.value)
     assert said in message
     assert "\n" not in message

@@ -16,6 +16,8 @@ import torch
 
 from kopt.device.facts.eager_ops import tensors_of
 from kopt.device.reference import setup
+from kopt.device.reference.forward import call
+from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
 ROUNDING = 1e-3
@@ -47,7 +49,7 @@ def influential_shares(problem: Problem, workload: Workload) -> dict[str, float]
         for dtype in wider:
             try:
                 return _shares_in(problem, workload, dtype)
-            except (RuntimeError, NotImplementedError, TypeError):
+            except (ProblemError, RuntimeError, NotImplementedError, TypeError):
                 continue  # e.g. an operand whose dtype the reference chooses itself
         return _shares_in(problem, workload, own)
 
@@ -85,7 +87,7 @@ def _runner(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Callable[[], lis
     def run() -> list[torch.Tensor]:
         torch.manual_seed(0)
         copies = tuple(value.clone() if isinstance(value, torch.Tensor) else value for value in inputs)
-        returned = tensors_of(model(*copies))
+        returned = tensors_of(call(model, copies))
         pairs = [(old, new) for old, new in zip(inputs, copies, strict=True) if isinstance(old, torch.Tensor)]
         changed = [new for old, new in pairs if not torch.equal(old, new)]
         return [tensor.double() for tensor in (*returned, *changed) if not tensor.is_complex()]
@@ -104,7 +106,7 @@ def _runs_with_another(
             tensor[index] = value
             try:
                 result = run()
-            except (RuntimeError, IndexError, ValueError):
+            except (ProblemError, RuntimeError, IndexError, ValueError):
                 continue  # the value is outside of the reference's domain
             yield result
     finally:
