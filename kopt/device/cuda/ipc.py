@@ -7,7 +7,8 @@ opens exactly one block of tensors, the arguments of one draw, or one output.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from operator import add
@@ -64,11 +65,12 @@ class Opened:
     """Shared memory in another process, until `close`."""
 
     tensor: torch.Tensor
-    _address: int
+    address: int
+    """Address of the opened memory."""
 
     def close(self) -> None:
         """Unmap the memory; the tensor must not be used afterwards."""
-        check(driver().cuIpcCloseMemHandle(ctypes.c_uint64(self._address)), "cuIpcCloseMemHandle")
+        check(driver().cuIpcCloseMemHandle(ctypes.c_uint64(self.address)), "cuIpcCloseMemHandle")
 
 
 @cache
@@ -175,6 +177,28 @@ def open_shared(shared: Shared) -> Opened:
     flags = ctypes.c_uint(_LAZY_PEER_ACCESS)
     check(driver().cuIpcOpenMemHandle_v2(ctypes.byref(address), handle, flags), "cuIpcOpenMemHandle")
     return Opened(_view(address.value, shared), address.value)
+
+
+@contextmanager
+def all_opened(shared: Mapping[str, Shared]) -> Iterator[dict[str, torch.Tensor]]:
+    """Open the tensors of one block inside the block of code; they must not be used afterwards.
+
+    Raises:
+        DeviceError: as for `open_shared`.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    if not shared:
+        yield tensors
+        return
+    block = open_shared(next(iter(shared.values())))
+    try:
+        tensors |= {name: _view(block.address, one) for name, one in shared.items()}
+        yield tensors
+        torch.cuda.synchronize()
+    finally:
+        tensors.clear()
+        block.tensor = torch.empty(0)
+        block.close()
 
 
 def leave() -> None:

@@ -113,7 +113,8 @@ class Verifier:
     def _run_round(self, kernels: Mapping[str, Kernel], workers: int, seed: tuple[object, ...]) -> RoundResult:
         """Verify kernels side by side."""
         problem, referee = self._processes.problem, self._processes.referee
-        draws = plan(problem.hidden or problem.small, *seed, full_size=problem.main)
+        # Kinds of draw are many: they go where they are cheap, and where an autotuner has one more shape to try.
+        draws = plan(problem.small[-1:], *seed, full_size=(*problem.main, *problem.hidden))
         draws += (Draw(problem.main[-1], "normal", derive_seed(*seed, "late")),)
         referee.begin("make", draws)
         names, options = list(kernels), ContestOptions(problem, LATE, self._processes.driver)
