@@ -218,6 +218,12 @@ def test_a_reference_that_keeps_state_is_refused():
         calibrate(problem, problem.small)
 
 
+def test_a_reference_may_return_the_buffers_that_it_updates():
+    forward = "self.sum += x.sum(0)\nself.sum *= 0.5\nreturn x, self.sum"
+    problem = problem_of(init="self.register_buffer('sum', torch.zeros(N))", forward=forward)
+    assert calibrate(problem, problem.small).refusal == ""
+
+
 def test_a_small_workload_that_is_not_small_is_named_with_its_size():
     problem = problem_of()
     assert slow_small(problem) == ""

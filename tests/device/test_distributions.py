@@ -151,7 +151,30 @@ def test_edges_are_drawn_whatever_the_number_of_rows(rows: int, seed: int) -> No
     assert bool((negative[0] < 0).all())
     assert equal[0].unique().numel() == 1
     assert not bool(zeros[0].any())
-    assert float(extreme.max()) == torch.finfo(torch.bfloat16).max / 4
+    assert torch.finfo(torch.bfloat16).max ** 0.5 < float(extreme.max()) <= torch.finfo(torch.bfloat16).max / (4 * 50)
+
+
+@pytest.mark.parametrize(
+    ("value", "along"),
+    [("x.softmax(0)", (0,)), ("x / x.square().mean(1, True)", (1,)),
+     ("F.batch_norm(x, None, None, training=True)", (0, 2)),
+     ("x.amax(2)", (2,)), ("x.sum((1, 2))", (1, 2))],
+)  # fmt: skip
+def test_rows_lie_along_the_dimensions_that_the_reference_brings_together(value: str, along: tuple[int, ...]) -> None:
+    made = problem("x", value.replace("F.", "nn.functional."), "torch.randn(6, 5, 7)", dtype="float32")
+    (equal,) = drawn(made, "equal")
+    assert torch.equal(equal.amax(along), equal.amin(along))
+    assert equal.unique().numel() > 1
+    (negative,) = drawn(made, "negative")
+    assert bool(((negative < 0).all(along) | (negative > 0).all(along)).all())
+    assert float(negative.amin()) < -50
+
+
+def test_rows_lie_along_the_last_dimension_where_the_reference_brings_all_elements_together_or_none() -> None:
+    for value in ("x.sum()", "x * 2"):
+        (equal,) = drawn(problem("x", value, "torch.randn(6, 5, 7)"), "equal")
+        assert torch.equal(equal.amax(2), equal.amin(2))
+        assert equal.unique().numel() > 1
 
 
 STRUCTURES = {

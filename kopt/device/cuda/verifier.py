@@ -15,6 +15,7 @@ from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.sheets import Slot, Slots, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Recorded, VerificationOutcome, failure, mutation
 from kopt.device.draws.distributions import Draw, derive_seed, plan
+from kopt.device.expected.compare import fitting
 from kopt.device.expected.outputs import Described, DescribedOutput, ResultContract
 from kopt.device.reference.rejection import no_launch_reason
 from kopt.errors import WorkerDied
@@ -159,11 +160,13 @@ class Verifier:
                 return failure(Phase.CRASH, f"{kind}: {message} (phase {phase})")
 
     def _only_as_built(self, name: str, kernel: Kernel, outcome: VerificationOutcome) -> VerificationOutcome:
-        """Refuse a recording that launches other machine code than its source compiles to.
+        """Refuse a recording that launches other machine code than its source compiles to; fit a reason to the source.
 
         Triton may specialise a kernel by values that follow from addresses, so the source is compiled for the
         contestant's addresses before a kernel is refused.
         """
+        if isinstance(outcome, Incorrect):
+            return outcome.model_copy(update={"reason": fitting(outcome.reason, kernel.source)})
         build = self._compiled.get(name)
         if not isinstance(outcome, Recorded) or build is None:
             return outcome

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -19,6 +19,7 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
 from kopt.device.draws.kinds import KINDS, Wanted, drawn
+from kopt.device.draws.mixing import dimensions_together
 from kopt.device.draws.structure import KEPT, Structure, structure_seen
 from kopt.device.reference import setup
 from kopt.device.reference.anywhere import computing_in
@@ -149,6 +150,7 @@ class _Domain:
         self._samples = [self._sample(workload) for workload in problem.small[:SEEN_WORKLOADS]]
         self._structures = self._seen()
         self._forms: dict[str, _Form | None] = {}
+        self._along: dict[int, tuple[int, ...]] = {}
         self._tried: tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]] | None = None
 
     def form(self, kind: str) -> _Form | None:
@@ -166,8 +168,24 @@ class _Domain:
             if isinstance(value, torch.Tensor):
                 first = at == min(free, default=-1)
                 wanted = Wanted(self._structure(at), first, form.level, form.signed, epsilons, value.dtype)
+                if first and value.dim() > 1:
+                    wanted = replace(wanted, along=self._brought_together(at))
                 leaves[at] = drawn(value, kind, wanted)
         return tuple(tree_unflatten(leaves, tree))
+
+    def _brought_together(self, at: int) -> tuple[int, ...]:
+        """Return the dimensions of a tensor whose elements the reference brings together; none where all are."""
+        if at not in self._along:
+            model, inputs, given = self._known()
+            leaves, tree = tree_flatten(list(inputs))
+
+            def outputs(changed: torch.Tensor) -> list[torch.Tensor]:
+                return _outputs(
+                    model, tuple(tree_unflatten([*leaves[:at], changed, *leaves[at + 1 :]], tree)), self._wide
+                )
+
+            self._along[at] = dimensions_together(leaves[at], given, outputs)
+        return self._along[at]
 
     def _structure(self, at: int) -> Structure:
         return self._structures.get(at, KEPT)
@@ -205,14 +223,17 @@ class _Domain:
 
     def _stays_inside(self, kind: str, form: _Form) -> bool:
         """Return whether the reference gives numbers for a kind where it does so for the given inputs."""
-        if self._tried is None:
-            self._tried = self._model_and_inputs()
-        model, inputs, given = self._tried
+        model, inputs, given = self._known()
         torch.manual_seed(derive_seed("domain", kind))
         values = _outputs(model, self.drawn(model, inputs, kind, form), self._wide)
         if not given:
             return True
         return bool(values) and all(_numbers(a, b) for a, b in zip(values, given, strict=False))
+
+    def _known(self) -> tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]]:
+        if self._tried is None:
+            self._tried = self._model_and_inputs()
+        return self._tried
 
     def _model_and_inputs(self) -> tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]]:
         """Return the model in at least float32 for a small workload, given inputs, and its outputs for these."""
@@ -243,7 +264,8 @@ def _outputs(model: torch.nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype
             output = call(model, tree_map(lambda value: _widened(value, dtype), list(inputs)))
     except ProblemError:
         return []
-    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+    leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+    return [_widened(leaf, dtype) if leaf.is_floating_point() else leaf for leaf in leaves]
 
 
 def _widened(value: Any, dtype: torch.dtype) -> Any:

@@ -1,8 +1,9 @@
 """Make the values of each kind of draw, within the structure of an input.
 
 Each kind stands for faults that others hide: `large` for an exponential without a maximum, `tiny` for an eps that
-never matters, `negative` for a maximum that starts at zero, and so on.  Rows of the last dimension take turns through
-a few patterns, the first of which alone shows the kind's fault, so that one row is enough.
+never matters, `negative` for a maximum that starts at zero, and so on.  Rows take turns through a few patterns, the
+first of which alone shows the kind's fault, so that one row is enough.  A row lies along the dimensions whose elements
+the reference brings together (`Wanted.along`), else along the last one.
 """
 
 from __future__ import annotations
@@ -43,6 +44,8 @@ class Wanted:
     """Small constants of the reference."""
     dtype: torch.dtype = torch.float32
     """Type of the input."""
+    along: tuple[int, ...] = ()
+    """Dimensions along which rows lie; none for the last one."""
 
 
 Fill = Callable[[torch.Tensor, Wanted], torch.Tensor]
@@ -107,9 +110,10 @@ def _tiny(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
 
 
 def _negative(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
-    """Draw rows of negative numbers, and of positive ones."""
+    """Draw rows of negative numbers, of large negative ones, and of positive ones."""
     values = (_normal(original, wanted).abs() + 0.25 * scale_of(original)).neg()
-    return _by_row(values, [values, values, -values])
+    large = (1 + 0.25 * torch.rand(original.shape)) * -LARGE[wanted.level]
+    return _by_row(values, [values, large if wanted.first else values, -values])
 
 
 def _equal(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
@@ -134,13 +138,15 @@ def _zeros(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
 def _extreme(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
     """Draw a row with a number near the largest, one with its negative, one of the smallest normal numbers.
 
-    A quarter of the largest number leaves room for the factors of a right kernel, such as log2(e) before exp2.
+    A quarter of the largest number leaves room for the factors of a right kernel, such as log2(e) before exp2, and the
+    row's length for a kernel that multiplies by it before it divides.
     """
     values = _normal(original, wanted)
     if not wanted.first or original.dim() == 0 or not original.numel():
         return values
     info = torch.finfo(torch.float32 if wanted.dtype == torch.float64 else wanted.dtype)
-    largest = float(info.max) / 4 if wanted.level == 0 else math.sqrt(float(info.max)) / 16
+    root = math.sqrt(float(info.max))
+    largest = max(float(info.max) / (4 * max(original.shape)), 2 * root) if wanted.level == 0 else root / 16
     high, low = values.clone(), values.clone()
     high[..., -1], low[..., 0] = largest, -largest
     return _by_row(values, [high, values.sign() * float(info.tiny), low, values])
@@ -164,13 +170,13 @@ KINDS: dict[str, Fill] = {
     "range": _range,
     "onehot": _onehot,
     "large": _large,
-    "tiny": _tiny,
     "negative": _negative,
+    "tiny": _tiny,
     "equal": _equal,
     "zeros": _zeros,
     "extreme": _extreme,
 }
-"""Makers of values by kind."""
+"""Makers of values by kind.  `large` and `negative` are neighbours, so that they meet different workloads."""
 
 INEXACT = ("normal", "range", "large", "tiny", "negative")
 """Kinds whose values fill the mantissa of float64."""
@@ -186,11 +192,22 @@ def drawn(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:
     if not original.is_floating_point():
         return _integers(original, kind, structure)
     core = _without_repeats(original).float()
-    values = _constant(core, kind) if structure.constant else _within(KINDS[kind](core, wanted), core, wanted)
+    values = _constant(core, kind) if structure.constant else _within(_filled(core, kind, wanted), core, wanted)
     if original.dtype == torch.float64 and kind in INEXACT:
         values = values.double() * (1 + torch.finfo(torch.float32).eps * torch.rand(values.shape, dtype=torch.float64))
     most = min(torch.finfo(original.dtype).max, torch.finfo(values.dtype).max)
     return with_layout(original, values.clamp(-most, most).to(original.device, original.dtype))
+
+
+def _filled(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:
+    """Return values of a kind whose rows lie along the wanted dimensions."""
+    if not wanted.along or wanted.along == (original.dim() - 1,):
+        return KINDS[kind](original, wanted)
+    others = tuple(dimension for dimension in range(original.dim()) if dimension not in wanted.along)
+    moved = original.permute(*others, *wanted.along)
+    rows = KINDS[kind](moved.flatten(len(others)).contiguous(), wanted).reshape(moved.shape)
+    order = (*others, *wanted.along)
+    return rows.permute(*(order.index(dimension) for dimension in range(original.dim()))).contiguous()
 
 
 def with_layout(original: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
@@ -273,11 +290,17 @@ def _integers(original: torch.Tensor, kind: str, structure: Structure) -> torch.
 
 
 def _masked_rows(original: torch.Tensor) -> torch.Tensor:
-    """Return a mask with a first row that is all of one value, and a second that is all of the other."""
+    """Return a mask with a first row that is all of one value, and a second that is all of the other.
+
+    Of a mask that is added, minus a large number in the places of zeros, each row keeps one zero: what a softmax makes
+    of a row without any depends on the order in which it adds.
+    """
     if original.dim() < 2 or original.unique().numel() != 2:
         return original
     core = _without_repeats(original).clone()
     rows = core.flatten(0, -2)
     low, high = original.unique()
     rows[:1], rows[1:2] = low, high
+    if original.is_floating_point() and low < 0 and high == 0:
+        rows[:1, -1:] = high
     return with_layout(original, rows.reshape(core.shape))

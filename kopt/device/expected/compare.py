@@ -15,6 +15,22 @@ TF32_ERROR = (2.0**-15, 2.0**-8)
 """Least and largest of the largest error of a product in TF32, over the root mean square of the output."""
 
 
+TF32_HINT = (
+    " (errors of this size come from TF32, which tl.dot uses for float32 by default and PyTorch does not: give "
+    'tl.dot input_precision="ieee", or "tf32x3")'
+)
+
+
+def fitting(reason: str, source: str) -> str:
+    """Return the description of an error without a hint that does not fit a kernel's source.
+
+    Args:
+        reason: description of the error.
+        source: text of the kernel.
+    """
+    return reason if "dot" in source else reason.replace(TF32_HINT, "")
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Result of comparing an output with the right one."""
@@ -81,10 +97,7 @@ def _tf32_hint(values: torch.Tensor, expected: ExpectedOutput, wrong: torch.Tens
     largest = float((values - expected.output)[wrong].abs().max())
     if not TF32_ERROR[0] * scale <= largest <= TF32_ERROR[1] * scale:
         return ""
-    return (
-        " (errors of this size come from TF32, which tl.dot uses for float32 by default and PyTorch does not: give "
-        'tl.dot input_precision="ieee", or "tf32x3")'
-    )
+    return TF32_HINT
 
 
 def _describe_not_finite(values: torch.Tensor, expected: ExpectedOutput, broken: torch.Tensor) -> str:

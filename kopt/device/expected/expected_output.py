@@ -15,6 +15,7 @@ import torch
 from kopt.device.draws.distributions import Case
 from kopt.device.expected.outputs import Contract, Result, ResultContract, result_contract, run_reference
 from kopt.device.expected.tolerance import Evidence, allowed_error, evidence, in_dtype
+from kopt.device.expected.typical import typical_sizes
 from kopt.model.problem import Problem
 
 NUDGE = 2.0**-17
@@ -63,10 +64,14 @@ def expected_result(problem: Problem, case: Case, eager: Result | None = None) -
     if not all(tensor.dtype.is_floating_point for tensor in contract.tensors):
         change = [partial(_nudged, seed) for seed in range(NUDGES)]
         nudged = [in_dtype(case, torch.float64, alter, contract.changed) for alter in change]
+    sizes = typical_sizes(problem, case) if problem.tolerance is None else {}
     tensors = [
-        _expected(problem, tensor, eager.tensors[place], found[place], [result[place] for result in nudged])
+        _expected(
+            problem, tensor, eager.tensors[place], found[place], [result[place] for result in nudged],
+            sizes.get(tensor.name, 0.0),
+        )
         for place, tensor in enumerate(contract.tensors)
-    ]
+    ]  # fmt: skip
     return ExpectedResult(contract, tuple(tensors))
 
 
@@ -79,8 +84,9 @@ def _nudged(seed: int, value: object) -> object:
 
 
 def _expected(
-    problem: Problem, contract: Contract, eager: torch.Tensor, found: Evidence, nudged: Sequence[torch.Tensor]
-) -> ExpectedOutput:
+    problem: Problem, contract: Contract, eager: torch.Tensor, found: Evidence, nudged: Sequence[torch.Tensor],
+    typical: float,
+) -> ExpectedOutput:  # fmt: skip
     """Make the expected value of one tensor of the result.
 
     Args:
@@ -89,11 +95,12 @@ def _expected(
         eager: the tensor as the eager model gives it.
         found: what its right value follows from.
         nudged: the tensor for slightly changed inputs; needed for integers only.
+        typical: the tensor's typical size.
     """
     declared = problem.tolerance
     matched = declared.matched if declared is not None else 1.0
     if contract.dtype.is_floating_point:
-        return ExpectedOutput(contract, found.exact, allowed_error(eager, found, declared), matched)
+        return ExpectedOutput(contract, found.exact, allowed_error(eager, found, declared, typical), matched)
     others = [eager.to(torch.int64), *nudged, *([found.float32] if found.float32 is not None else [])]
     allowed = _unsettled(found.exact, others)
     if declared is not None:

@@ -7,12 +7,16 @@ roundoff of the output's dtype and S the root mean square of the reference, an e
     relative = 2 max(u, largest e / |reference| where |reference| >= S / 10), at most 16 u (or 1e-4, for wide types)
     absolute = 2 (largest e beyond that where |reference| < S / 10), at most 4 u S (or 1e-4 S), and at least
         16 times the largest error of the same model in float32,
-        3 times its error with the sums, scans and convolutions of a GPU (`kopt.device.expected.emulation`), and
-        for 16-bit problems the change of the output when each input is rounded once more, in standard deviations
+        3 times its error with the sums, scans and convolutions of a GPU (`kopt.device.expected.emulation`),
+        for 16-bit problems the change of the output when each input is rounded once more, in standard deviations,
+        for float32 problems 4 times the change of the element when each input moves by a few units in its last place,
+        2^-18 of the output's typical size, which is that on normal inputs, and
+        the smallest normal number
 
 so that another order of summation passes, and an operand that is scaled before a product and rounded again, as in
-flash attention.  A computation in a lower precision does not (`kopt.device.expected.calibration` proves it).
-An element that eager gives is always right.
+flash attention.  So do the rounding errors of a difference that should be zero, as in the norm of a row of equal
+elements, and exp(x) - 1 for expm1(x).  A computation in a lower precision does not
+(`kopt.device.expected.calibration` proves it).  An element that eager gives is always right.
 
 Where float64 and eager agree on an infinity or on NaN, it is the right value; where they disagree, or where float32 is
 too narrow to compute an element, nothing is asked.
@@ -57,6 +61,18 @@ HALF_TYPES = (torch.bfloat16, torch.float16)
 UNORDERED = ("topk", "sort", "kthvalue", "median", "mode(")
 """Operations that give the indexes of equal elements in any order."""
 
+MOVED = 4.0
+"""Largest move of a float32 input, units in the last place, and error over the change that follows from it."""
+
+MOVES = 2
+"""Number of moved sets of inputs."""
+
+JUMP = 1e-3
+"""Change of one element, over the larger of it and the root mean square, that is a jump and no rounding error."""
+
+FLOOR = 2.0**-18
+"""Error over an output's typical size that is always allowed to a kernel that computes in float32."""
+
 UNTIED = 1e-9
 """Move that makes equal inputs differ, over their root mean square."""
 
@@ -79,6 +95,8 @@ class Evidence:
     """The model in float32 with the arithmetic of a GPU; None where this cannot matter."""
     rounded: torch.Tensor | None = None
     """The model in float64 on inputs that are rounded once more; None for types that kernels do not round to."""
+    moved: tuple[torch.Tensor, ...] = ()
+    """The model in float64 on float32 inputs that are moved a little; empty for other types."""
     untied: tuple[torch.Tensor, ...] = ()
     """The model in float64 on inputs without equal elements, in several orders; empty where torch gives the order."""
 
@@ -103,13 +121,17 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = ()) -> lis
     nothing = [None] * len(exact)
     emulated: Sequence[torch.Tensor | None] = nothing
     rounded: Sequence[torch.Tensor | None] = nothing
+    moves: list[tuple[torch.Tensor, ...]] = []
+    elements = sum(tensor.numel() for tensor in tensors)
     if torch.float32 in dtypes and not dtypes & set(HALF_TYPES):
         emulated = in_dtype(case, torch.float32, changed=changed, within=Float32Arithmetic())
-    elements = sum(tensor.numel() for tensor in tensors)
+        if elements <= ROUNDED_ELEMENTS:
+            moves = [in_dtype(case, torch.float64, partial(_moved, turn), changed) for turn in range(MOVES)]
     if torch.float64 in dtypes or (dtypes & set(HALF_TYPES) and elements <= ROUNDED_ELEMENTS):
         rounded = in_dtype(case, torch.float64, _rounded_once_more, changed)
     float32 = in_dtype(case, torch.float64 if torch.float64 in dtypes else torch.float32, changed=changed)
-    return [Evidence(*values) for values in zip(exact, float32, emulated, rounded, untied, strict=True)]
+    moved = [tuple(result[place] for result in moves) for place in range(len(exact))]
+    return [Evidence(*values) for values in zip(exact, float32, emulated, rounded, moved, untied, strict=True)]
 
 
 def in_dtype(
@@ -135,7 +157,9 @@ def in_dtype(
     return tuple(tensor.to(torch.float64 if tensor.is_floating_point() else torch.int64) for tensor in tensors)
 
 
-def allowed_error(eager: torch.Tensor, found: Evidence, declared: Tolerance | None) -> torch.Tensor:
+def allowed_error(
+    eager: torch.Tensor, found: Evidence, declared: Tolerance | None, typical: float = 0.0
+) -> torch.Tensor:
     """Return the largest allowed error of each element of a tensor of floating-point numbers.
 
     It is NaN where nothing is asked, and 0 where the right value is an infinity or NaN.
@@ -144,6 +168,7 @@ def allowed_error(eager: torch.Tensor, found: Evidence, declared: Tolerance | No
         eager: the eager model's tensor, whose dtype is that of the output.
         found: what the right value follows from.
         declared: the problem's own tolerance.
+        typical: root mean square of the tensor on the problem's normal inputs.
     """
     exact, given = found.exact, eager.double()
     agreed = _same(given, exact) & (_same(found.float32, exact) if found.float32 is not None else True)
@@ -154,8 +179,11 @@ def allowed_error(eager: torch.Tensor, found: Evidence, declared: Tolerance | No
         assert found.float32 is not None
         finite &= ~_unstable(found.float32, exact, finite, eager.dtype)
         tolerance = calibrated(eager, found.float32, exact, finite)
-        absolute = max(tolerance.absolute, _arithmetic_error(found, finite), _spacing(eager.dtype))
+        always = max(_least(eager.dtype), FLOOR * typical if eager.dtype != torch.float64 else 0.0)
+        absolute = max(tolerance.absolute, _arithmetic_error(found, finite), always)
         allowed = (absolute + tolerance.relative * exact.abs()).maximum((given - exact).abs())
+        if found.moved:
+            allowed = allowed.maximum(_conditioning(found, finite))
     return torch.where(finite, allowed, torch.where(agreed & ~exact.isfinite(), 0.0, torch.nan))
 
 
@@ -187,6 +215,22 @@ def _arithmetic_error(found: Evidence, finite: torch.Tensor) -> float:
     return error if math.isfinite(error) else 0.0
 
 
+def _conditioning(found: Evidence, finite: torch.Tensor) -> torch.Tensor:
+    """Return the error of each element that small errors of the inputs may cause.
+
+    A change by luck may be zero, so that the median change along each dimension is allowed, too.  The change of one
+    element that is a jump, as where a threshold lies on the element's very value, says nothing.
+    """
+    changes = [(moved - found.exact).abs() for moved in found.moved]
+    change = torch.stack(changes).amax(0).nan_to_num(0, 0, 0).where(finite, 0.0)
+    size = found.exact.abs().clamp_min(_root_mean_square(found.exact[finite]))
+    error = torch.where(change <= JUMP * size, change, 0.0)
+    for dimension, length in enumerate(change.shape):
+        if length > 2:
+            error = error.maximum(change.median(dim=dimension, keepdim=True).values)
+    return MOVED * error
+
+
 def _unstable(float32: torch.Tensor, exact: torch.Tensor, finite: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return where float32 is too narrow to compute an element."""
     scale = _root_mean_square(exact[finite])
@@ -203,6 +247,15 @@ def _rounded_once_more(value: object) -> object:
     place = place.clamp_min(_spacing(value.dtype))
     moved = wide + place * (torch.rand(wide.shape, device=wide.device) - 0.5)
     return torch.where(wide.isfinite() & (wide != 0), moved, wide)
+
+
+def _moved(turn: int, value: object) -> object:
+    """Move each float32 element by up to a few units in its last place."""
+    if not isinstance(value, torch.Tensor) or value.dtype != torch.float32:
+        return value
+    noise = torch.Generator(value.device).manual_seed(turn)
+    share = torch.rand(value.shape, generator=noise, device=value.device, dtype=torch.float64) * 2 - 1
+    return value.double() * (1 + MOVED * torch.finfo(torch.float32).eps * share)
 
 
 def _without_ties(order: int, value: object) -> object:
@@ -226,6 +279,11 @@ def _unit(dtype: torch.dtype) -> float:
 def _spacing(dtype: torch.dtype) -> float:
     """Return the distance of the numbers next to zero."""
     return torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+
+
+def _least(dtype: torch.dtype) -> float:
+    """Return the largest number that a kernel may replace by zero; GPUs keep the small numbers of float16."""
+    return _spacing(dtype) if dtype == torch.float16 else torch.finfo(dtype).smallest_normal
 
 
 def _same(values: torch.Tensor, others: torch.Tensor) -> torch.Tensor:

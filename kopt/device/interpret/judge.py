@@ -30,6 +30,7 @@ import torch
 from kopt.artifact import digest
 from kopt.device.draws.distributions import Case, Draw, find_domain, make_case
 from kopt.device.expected.calibration import calibrate
+from kopt.device.expected.compare import fitting
 from kopt.device.expected.compare_result import compare_result
 from kopt.device.expected.expected_output import expected_result
 from kopt.device.expected.outputs import Contract, ResultContract, changed_reason, may_change
@@ -184,7 +185,8 @@ def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> 
     checks.extend([comparison.check] if comparison.check else [])
     if comparison.right:
         return None
-    return Incorrect(judge=JUDGE, reason=comparison.reason, checks=tuple(checks))
+    reason = fitting(comparison.reason, job.kernel.source)
+    return Incorrect(judge=JUDGE, reason=reason, checks=tuple(checks))
 
 
 def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, ...]) -> Failed | Incorrect | None:
@@ -203,7 +205,8 @@ def _wrong(job: VerifyJob, draw: Draw, run: _Sent) -> str:
     case = make_case(job.problem, draw)
     expected = expected_result(job.problem, case)
     violation = expected.contract.violation(run.head.output)
-    return violation or compare_result(_tensors(run, case, expected.contract), expected, draw).reason
+    comparison = compare_result(_tensors(run, case, expected.contract), expected, draw)
+    return violation or fitting(comparison.reason, job.kernel.source)
 
 
 def _is_right(job: VerifyJob, draw: Draw, run: _Sent) -> bool:
