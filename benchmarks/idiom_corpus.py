@@ -48,6 +48,19 @@ class Idiom(NamedTuple):
         """Return the name of the problem."""
         return self.problem.name
 
+    def save(self, folder: Path) -> None:
+        """Write the problem into a folder in kopt's own format."""
+        problem = self.problem
+        declared = problem.model_dump(
+            mode="json", include={"dtype", "tolerance", "mutates", "inputs", "layout", "floor"}, exclude_none=True
+        )
+        kinds = {"main": problem.main, "hidden": problem.hidden, "small": problem.small}
+        workloads = {kind: {one.name: one.constants for one in several} for kind, several in kinds.items()}
+        folder.mkdir()
+        (folder / "problem.py").write_text(problem.reference)
+        (folder / "kernel.py").write_text(problem.seed.source)
+        (folder / "problem.yaml").write_text(yaml.safe_dump({**declared, "workloads": workloads}))
+
 
 def idioms() -> tuple[Idiom, ...]:
     """Read all idioms, by name."""
