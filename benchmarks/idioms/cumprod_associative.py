@@ -1,6 +1,6 @@
 """Multiply the elements of every row up to each.
 
-{kind: cumulative product, style: tl.associative_scan, dtype: float32, small: [{rows: 5, cols: 40}, {rows: 3, cols: 77}]}
+{kind: cumulative product, style: tl.associative_scan, dtype: float32, inputs: {x: {range: [0.5, 1.5]}}, small: [{rows: 5, cols: 40}, {rows: 3, cols: 77}]}
 """
 rows, cols = 8192, 256
 

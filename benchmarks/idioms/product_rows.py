@@ -1,6 +1,6 @@
 """Multiply the elements of every row.
 
-{kind: product, style: tl.reduce with a function of its own, dtype: float32, small: [{rows: 9, cols: 20}, {rows: 7, cols: 37}]}
+{kind: product, style: tl.reduce with a function of its own, dtype: float32, inputs: {x: {range: [0.5, 1.5]}}, small: [{rows: 9, cols: 20}, {rows: 7, cols: 37}]}
 """
 rows, cols = 65536, 64
 
