@@ -88,7 +88,7 @@ class Problem(Value):
     mutates: tuple[str, ...] = ()
     """Names of inputs that the reference changes; what a candidate leaves in them is compared."""
     inputs: dict[str, InputRule] = Field(default_factory=dict)
-    """Declared rules for draws, by name of the input; an input without a rule keeps the structure that is seen in it."""
+    """Declared rules for draws, by name of the input; an input without one keeps the structure that is seen in it."""
     layout: Layout = Layout.REFERENCE
     """Strides that an output must have."""
     floor: dict[str, Floor] = Field(default_factory=dict)

@@ -6,7 +6,7 @@ from kopt.device.cuda.batch import InputChanged
 from kopt.device.cuda.chunk_results import ChunkResults
 from kopt.device.cuda.program import RecordedCall, View
 from kopt.device.cuda.times import Times
-from kopt.device.cuda.verdicts import Recorded, failure
+from kopt.device.cuda.verdicts import Pair, Recorded, failure
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
@@ -56,6 +56,10 @@ class ScriptedBatch:
         self.unseen = unseen or {}
         self.random = random.Random(1)
         self.launches = dict.fromkeys(ms, 0)
+        self.baselines = []
+        self.slower = 1.0
+        """How much slower every call on new inputs is."""
+        self.turns = 0
 
     def verified(self, names):
         """Outcomes of verification by name."""
@@ -69,6 +73,7 @@ class ScriptedBatch:
         pass
 
     def add_baseline(self, name, seconds):
+        self.baselines.append(name)
         self.launches[name] = 0
 
     def admit(self, name, recorded):
@@ -90,10 +95,16 @@ class ScriptedBatch:
             self.launches[name] += launches
         return {"main": {name: self._times(self.ms[name], launches) for name in names}}
 
-    def race_unseen(self, name):
-        if name in self.breaks_unseen:
+    def alternate(self, names, turn, *, keep):
+        if set(names) & set(self.breaks_unseen):
             raise WorkerDied("the timer died")
-        return {"main": {name: self._times(self.unseen.get(name, self.ms[name]), 1)}}
+        self.turns += 1
+        return {"main": {name: self._pair(name) for name in names}}
+
+    def _pair(self, name):
+        known = self.ms.get(name, 1.0)
+        new = self.unseen.get(name, known)
+        return Pair(*self._times(self.slower * (new(self.turns) if callable(new) else new), 1), *self._times(known, 1))
 
     def _times(self, ms, count):
         return [ms * self.random.uniform(0.999, 1.001) for _ in range(count)]

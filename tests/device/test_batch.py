@@ -6,7 +6,7 @@ import pytest
 
 from kopt.device.cuda import sheets
 from kopt.device.cuda.batch import InputChanged, TimedBatch
-from kopt.device.cuda.verdicts import Recorded
+from kopt.device.cuda.verdicts import Pair, Recorded
 from kopt.device.reference.compare import Comparison
 from kopt.device.reference.distributions import Draw
 from kopt.errors import WorkerDied
@@ -119,11 +119,13 @@ def test_a_timed_call_that_changes_an_input_is_seen_before_an_answer_is_made_of_
     assert not any(asked[0] == "judge" for asked in processes.referee.asked)
 
 
-def test_new_inputs_are_made_for_each_call_on_new_inputs():
-    processes = ScriptedProcesses(timer={"race": {"one": [1.0]}})
+def test_new_inputs_are_made_for_each_turn_in_the_place_of_the_known_ones():
+    processes = ScriptedProcesses(timer={"alternate": {"one": (1.0, 2.0)}})
     batch = TimedBatch(processes, DRAWS, [None] * 4)
-    for _ in range(2):
-        assert batch.race_unseen("one") == {"main": {"one": [1.0]}}
+    for turn in range(3):
+        assert batch.alternate(["one"], turn, keep=False) == {"main": {"one": Pair(1.0, 2.0)}}
     inputs_renewed = [asked[1] for asked in processes.referee.asked if asked[0] == "renew"]
-    assert [list(draws) for draws in inputs_renewed] == [[0], [0]]
-    assert len({DRAWS[0].seed, inputs_renewed[0][0].seed, inputs_renewed[1][0].seed}) == 3
+    assert [list(draws) for draws in inputs_renewed] == [[0], [1], [0]]
+    assert len({DRAWS[0].seed, inputs_renewed[0][0].seed, inputs_renewed[2][0].seed}) == 3
+    asked = [asked[3:5] for asked in processes.timer.asked if asked[0] == "alternate"]
+    assert asked == [(0, 1), (1, 0), (0, 1)]

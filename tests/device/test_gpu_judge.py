@@ -194,10 +194,31 @@ def test_a_kernel_launches_what_the_cpu_stage_made_of_its_source(judged, tmp_pat
     assert [type(one.verdict) for one in again] == [Passed] * len(RIGHT)
 
 
+def test_an_argument_that_follows_from_addresses_may_specialise_a_kernel_otherwise_than_on_the_cpu(tmp_path):
+    """Triton makes a constant of an argument that is 1: what the CPU stage compiled has the argument, or lacks it."""
+    changes = [
+        ("def matvec_kernel(", "def matvec_kernel(distance, "),
+        ("matvec_kernel[(M,)](", "matvec_kernel[(M,)](1 + (A.data_ptr() >> 21) % 3, "),
+        ("tl.store(y_ptr + row", "tl.store(y_ptr + row + distance - distance"),
+    ]
+    source = SEED
+    for before, after in changes:
+        assert before in source
+        source = source.replace(before, after)
+    built = build(source, tmp_path)
+    for workload in built["workloads"]:
+        for launch in workload["launches"]:
+            launch["cubin"] = "0" * 64
+    _, (one,) = judge([(MATVEC, source)], [built], tmp_path)
+    assert isinstance(one.verdict, Passed), one.verdict
+
+
 def test_a_kernel_that_launches_anything_else_does_not_pass(tmp_path):
-    other = build(RIGHT["larger blocks"], tmp_path)
-    _, (one,) = judge([(MATVEC, SEED)], [other], tmp_path)
-    assert isinstance(one.verdict, Failed)
+    """Where memory is allocated, the source launches another block size than the CPU stage saw."""
+    source = SEED.replace("BLOCK_K=256", "BLOCK_K=512 if torch.cuda.memory_allocated() else 256")
+    _, (one,) = judge([(MATVEC, source)], [build(source, tmp_path)], tmp_path)
+    assert isinstance(one.verdict, Failed), one.verdict
+    assert "does not compile to" in one.verdict.reason
 
 
 def test_what_was_computed_in_earlier_calls_cannot_be_used_again():

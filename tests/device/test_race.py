@@ -66,15 +66,38 @@ def test_a_kernel_that_is_slower_on_inputs_it_did_not_have_before_is_refused():
     by_name = judged(ScriptedBatch({"0": 1.0, "1": 1.0, INCUMBENT: 2.0}, unseen={"1": 1.5}))
     assert isinstance(by_name["0"].verdict, Passed)
     assert by_name["1"].verdict.phase is Phase.REUSE
-    assert "new ones" in by_name["1"].verdict.reason
+    assert "new inputs" in by_name["1"].verdict.reason
 
 
 def test_a_slow_call_now_and_then_is_no_reuse():
-    batch = ScriptedBatch({"0": 1.0, "1": 1.0, INCUMBENT: 2.0})
-    slow, quick = iter([3.0, 3.0, 1.0]), batch.race_unseen
-    batch.race_unseen = lambda name: {"main": {"0": [next(slow)]}} if name == "0" else quick(name)
+    batch = ScriptedBatch(
+        {"0": 1.0, "1": 1.0, INCUMBENT: 2.0}, unseen={"0": lambda turn: 3.0 if turn in (1, 3) else 1.0}
+    )
     assert isinstance(judged(batch)["0"].verdict, Passed)
-    assert next(slow, None) is None
+    assert batch.turns == 5
+
+
+def test_a_kernel_that_is_slow_on_new_inputs_as_often_as_not_gets_the_benefit_of_the_doubt():
+    batch = ScriptedBatch({"0": 1.0, INCUMBENT: 2.0}, unseen={"0": lambda turn: 1.2 if turn % 2 else 1.0})
+    assert isinstance(judged(batch)["0"].verdict, Passed)
+    assert batch.turns == 25
+
+
+def test_what_slows_an_honest_control_down_too_is_no_reuse():
+    batch = ScriptedBatch({"0": 1.0, "1": 1.0, INCUMBENT: 2.0}, unseen={"1": 1.1})
+    batch.slower = 1.6
+    by_name = judged(batch)
+    assert isinstance(by_name["0"].verdict, Passed)
+    assert by_name["1"].verdict.phase is Phase.REUSE
+
+
+def test_without_an_incumbent_eager_is_the_control():
+    batch = ScriptedBatch({"0": 1.0, "1": 1.0}, unseen={"1": 1.1})
+    batch.slower = 1.6
+    by_name = judged(batch)
+    assert batch.baselines == ["eager"]
+    assert isinstance(by_name["0"].verdict, Passed)
+    assert by_name["1"].verdict.phase is Phase.REUSE
 
 
 def test_a_kernel_that_breaks_the_timer_on_new_inputs_costs_its_own_slot():

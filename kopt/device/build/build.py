@@ -10,6 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
+from pydantic import Field
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kopt.device.build.fingerprint import fingerprint, toolchain
@@ -42,6 +43,8 @@ class BuildJob(Value):
     kernel: Kernel
     problem: Problem
     device: Device
+    addresses: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Addresses of the argument tensors by workload, as `trace` takes them; made up when not given."""
 
 
 class _Answer(Value):
@@ -101,7 +104,7 @@ def warm_up(arch: int) -> None:
 
 def _build_in_child(job: BuildJob, report: Report) -> bytes:
     try:
-        traced = trace(job.kernel, job.problem, job.device, Path.cwd(), report.phase)
+        traced = trace(job.kernel, job.problem, job.device, Path.cwd(), report.phase, job.addresses)
     except Rejected as rejected:
         failed = BuildFailed(phase=rejected.phase, reason=rejected.reason)
         return pack(_Answer(failed=failed))

@@ -8,7 +8,7 @@ ends, and a CUDA context must not exist.  `Any`: replaced functions of torch and
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -137,6 +137,12 @@ class Addresses:
     def __init__(self) -> None:
         self._bases: dict[int, tuple[int, torch.UntypedStorage]] = {}
 
+    def place(self, tensors: Sequence[torch.Tensor], addresses: Sequence[int]) -> None:
+        """Give the storages of tensors these addresses; a storage that has an address keeps it."""
+        for tensor, address in zip(tensors, addresses, strict=True):
+            storage = tensor.untyped_storage()
+            self._bases.setdefault(storage._cdata, (address, storage))
+
     def of(self, tensor: torch.Tensor) -> int:
         """Return the address of a tensor's first element; storages are kept alive, so that no address is used twice."""
         storage = tensor.untyped_storage()
@@ -145,8 +151,8 @@ class Addresses:
 
 
 @contextmanager
-def pretend(device: Device, forbid: Callable[[str], NoReturn]) -> Iterator[None]:
-    """Have torch and Triton behave inside the block as if `device` were there.
+def pretend(device: Device, forbid: Callable[[str], NoReturn]) -> Iterator[Addresses]:
+    """Have torch and Triton behave inside the block as if `device` were there; yield the addresses of its tensors.
 
     Args:
         device: the description.
@@ -169,7 +175,7 @@ def pretend(device: Device, forbid: Callable[[str], NoReturn]) -> Iterator[None]
         setattr(FakeTensor, "data_ptr", lambda tensor: addresses.of(tensor))  # noqa: B010 - a method of other types
         undo.enter_context(_without_device_guard())
         undo.enter_context(CudaIndex())
-        yield
+        yield addresses
 
 
 def _forbidden(words: str, forbid: Callable[[str], NoReturn]) -> Callable[..., Any]:

@@ -7,21 +7,25 @@ and the candidate choose.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 import torch
+from torch._guards import active_fake_mode
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from kopt.device.build.fake_reference import prepare_fake
 from kopt.device.build.hostops import HostOps
 from kopt.device.build.launch_recorder import launches_something, record_launches
 from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
-from kopt.device.reference.contract import bind_arguments, load_candidate
+from kopt.device.reference.contract import argument_tensors, bind_arguments, load_candidate
+from kopt.device.reference.forward import call
+from kopt.device.reference.placement import offsets
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
 from kopt.errors import ProblemError
@@ -29,6 +33,9 @@ from kopt.model.build import Phase, WorkloadBuild
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
+
+BLOCK, BLOCK_BITS = 1 << 60, 44
+"""Made-up address of the first workload's arguments, and the bits of the distance to the next workload's."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,9 @@ class Traced:
 
 
 def trace(
-    kernel: Kernel, problem: Problem, device: Device, folder: Path, announce: Callable[[str], None]
-) -> list[Traced]:
+    kernel: Kernel, problem: Problem, device: Device, folder: Path, announce: Callable[[str], None],
+    argument_addresses: Mapping[str, Sequence[int]] = MappingProxyType({}),
+) -> list[Traced]:  # fmt: skip
     """Trace and compile a candidate on every main workload at its full size.
 
     Args:
@@ -64,6 +72,8 @@ def trace(
         device: the device to compile for.
         folder: the folder of the candidate's file.
         announce: called with the name of each phase that begins.
+        argument_addresses: by workload, addresses of the storages of the tensors that `argument_tensors` lists; made up
+            for a workload that is not named.
 
     Raises:
         Rejected: the candidate fails or breaks a rule.
@@ -71,12 +81,28 @@ def trace(
     """
     log = TraceLog(kernel.language)
     quiet_compiler()
-    with pretend(device, lambda what: log.forbid(f"uses {what}")), FakeTensorMode(allow_non_fake_inputs=True):
+    with (
+        pretend(device, lambda what: log.forbid(f"uses {what}")) as addresses,
+        FakeTensorMode(allow_non_fake_inputs=True),
+    ):
         prepared = [prepare(problem, workload) for workload in problem.main]
+        for turn, one in enumerate(prepared):
+            tensors = argument_tensors(one.inputs, one.model)
+            addresses.place(tensors, argument_addresses.get(one.workload.name) or _made_up(tensors, turn))
         announce(Phase.IMPORT)
         entry = load_candidate(kernel, folder)
         announce(Phase.TRACE)
         return [_traced(entry, workload, log, device, folder) for workload in prepared]
+
+
+def _made_up(tensors: Sequence[torch.Tensor], turn: int) -> list[int]:
+    """Make up addresses for the argument tensors of a workload, at the distances that they have on a GPU.
+
+    A storage of several tensors counts once.
+    """
+    block = BLOCK + (turn << BLOCK_BITS)
+    places, _ = offsets([tensor.untyped_storage().nbytes() for tensor in tensors])
+    return [block + place for place in places]
 
 
 def prepare(problem: Problem, workload: Workload) -> Prepared:
@@ -85,15 +111,16 @@ def prepare(problem: Problem, workload: Workload) -> Prepared:
     Raises:
         ProblemError: the reference raises.
     """
-    reference = load_reference(problem, workload)
     try:
-        with torch.device(CUDA), torch.no_grad():
+        if active_fake_mode() is not None:
+            return Prepared(workload, *prepare_fake(problem, workload, CUDA))
+        reference = load_reference(problem, workload)
+        with torch.device(CUDA):
             model = make_model(reference, problem, seed=0)
             inputs = make_inputs(reference, problem, seed=0)
-            return Prepared(workload, reference, model, inputs, model(*inputs))
-    except Exception as error:
-        what = f"{type(error).__name__}: {error}"
-        raise ProblemError(f"{problem.name}/problem.py, workload {workload.name}, raises {what}") from error
+            return Prepared(workload, reference, model, inputs, call(model, inputs))
+    except ProblemError as error:
+        raise ProblemError(f"{problem.name}, workload {workload.name}: {error}") from error
 
 
 def record_call(

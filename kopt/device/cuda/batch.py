@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from kopt.device.cuda.sheets import Sheet, forbidden_argument
-from kopt.device.cuda.verdicts import JUDGE, Recorded, Samples, failure, mutation
+from kopt.device.cuda.verdicts import JUDGE, Pair, Recorded, Samples, Turn, failure, mutation
 from kopt.device.reference.distributions import DISTRIBUTIONS, TIMED, Draw, derive_seed
 from kopt.device.reference.rejection import right_ghost_reason
 from kopt.errors import DeviceError, WorkerDied
@@ -87,7 +87,8 @@ class TimedBatch:
     sheets: Sequence[Sheet]
     """Sheets of the draws, in order of the draws."""
     _loaded: dict[str, Recorded] = field(default_factory=dict)
-    _baselines: list[str] = field(default_factory=list)
+    baselines: list[str] = field(default_factory=list)
+    """Names of the baselines that are loaded."""
     _timer: ServiceProcess = field(init=False)
 
     def __post_init__(self) -> None:
@@ -122,7 +123,7 @@ class TimedBatch:
             seconds: limit of compiling it.
         """
         self._timer.call("baseline", name, seconds=seconds)
-        self._baselines.append(name)
+        self.baselines.append(name)
 
     def warm(self, names: Sequence[str], calls: int) -> None:
         """Call every subject on every workload without timing."""
@@ -148,20 +149,35 @@ class TimedBatch:
         self._check_inputs()
         return times
 
-    def race_unseen(self, name: str) -> Samples:
-        """Time one call of a subject on each workload, on inputs that no call had before; its output is kept.
+    def alternate(self, names: Sequence[str], turn: int, *, keep: bool) -> Turn:
+        """Time each subject on inputs that no call had before and on known ones, in random order.
+
+        The timed input set that gets new values changes from turn to turn, so that neither its memory nor its place
+        tells new inputs from known ones.
+
+        Args:
+            names: names of the subjects.
+            turn: number of earlier turns of this batch.
+            keep: keep the outputs on the new inputs for `verify_kept_output`.
 
         Raises:
             WorkerDied, CallFailed, InputChanged: something broke; call `revive` before going on.
         """
-        places = [self._draw_index(workload.name, 0) for workload in self.processes.problem.main]
+        new, known = turn % 2, 1 - turn % 2
+        places = [self._draw_index(workload.name, new) for workload in self.processes.problem.main]
         draws = list(self.draws)
         for at in places:
             draws[at] = replace(draws[at], seed=derive_seed(draws[at].seed, "anew"))
         self.draws = draws
         self.processes.referee.call("renew", {at: draws[at] for at in places}, seconds=PREPARE_S)
         self._timer.call("inputs_renewed", seconds=CHECK_S)
-        return self.race([name], 1, 0)
+        limit = CHECK_S + 2 * len(names)
+        times = {
+            workload.name: self._timer.call("alternate", workload.name, list(names), new, known, keep, seconds=limit)
+            for workload in self.processes.problem.main
+        }
+        self._check_inputs()
+        return {workload: {name: Pair(*pair) for name, pair in by_name.items()} for workload, by_name in times.items()}
 
     def wall_ms(self, name: str) -> dict[str, float]:
         """Measure the wall time of one call by workload, ms."""
@@ -187,7 +203,7 @@ class TimedBatch:
         self._start()
         for name, recorded in self._loaded.items():
             self._load(name, recorded)
-        for name in self._baselines:
+        for name in self.baselines:
             self._timer.call("baseline", name, seconds=PREPARE_S)
 
     def drop(self, name: str) -> None:

@@ -41,9 +41,9 @@ class ChunkResults:
         return self.verdicts.get(name) or Passed(judge=JUDGE, checks=self.recorded[name].checks)
 
     def refuse_reuse(self) -> None:
-        """Fail every kernel that is slow on inputs that it has not been called with before."""
-        log.info("times on new inputs, over those on known ones: %s", self.times.unseen_shares())
+        """Fail every kernel that is slower on inputs that it has not been called with before."""
         for name in list(self.recorded):
+            log.info("%s: new over known inputs, relative to the control: %s", name, self.times.new_ratios(name))
             verdict = self.times.reused(name)
             if verdict is not None:
                 self.fail(name, verdict)

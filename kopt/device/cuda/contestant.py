@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any  # a candidate may return anything, a problem may have any inputs, Triton has no types
 
 import torch
+from pydantic import Field
 
 from kopt.device.build.precompiled import Precompiled, install, quiet_compiler
 from kopt.device.cuda import ipc
@@ -76,6 +77,8 @@ class Reply(Value):
     reason: str = ""
     seconds: tuple[tuple[str, float], ...] = ()
     """Duration of each phase, s."""
+    addresses: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Addresses of the storages of the argument tensors, by workload."""
 
 
 @dataclass
@@ -89,8 +92,7 @@ class _PrivateArguments:
     @property
     def tensors(self) -> list[torch.Tensor]:
         """Input tensors, then parameters, then buffers."""
-        named = [*sorted(self.model.named_parameters()), *sorted(self.model.named_buffers())]
-        return [v for v in self.inputs if isinstance(v, torch.Tensor)] + [value for _, value in named]
+        return contract.argument_tensors(self.inputs, self.model)
 
 
 @dataclass
@@ -174,7 +176,11 @@ def _contest(kernel: Kernel, options: ContestOptions, compiled: Sequence[Precomp
         _call_repeatedly(entry, arguments[sheets[-1].workload.name])
         run(sheets[len(sheets) - options.late :], reports)
     clock.begin("")
-    reported = {"reports": tuple(reports), "seconds": tuple(clock.seconds.items())}
+    addresses = {
+        name: tuple(tensor.untyped_storage().data_ptr() for tensor in private.tensors)
+        for name, private in arguments.items()
+    }
+    reported = {"reports": tuple(reports), "seconds": tuple(clock.seconds.items()), "addresses": addresses}
     return _packed(recorded.model_copy(update=reported), capture)
 
 

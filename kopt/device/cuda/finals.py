@@ -66,7 +66,7 @@ class FinalMeasurement:
             timing.time_stage([name for name in names if name not in self.results.verdicts], launches, 0)
             times.processes = turn + 1
             timing.verify_kept(list(recorded))
-            timing.time_unseen(list(recorded))
+            timing.time_new_inputs(list(recorded))
         self.processes.end_timing()
 
     def _finals(self) -> Finals:

@@ -68,6 +68,16 @@ class ProblemOnDevice:
         """Read the compiled kernels of those jobs that name a build."""
         return all_compiled({name: job.build for name, job in jobs.items()}, self.store)
 
+    def rebuilt(
+        self, problem: Problem, kernel: Kernel, addresses: Mapping[str, tuple[int, ...]], seconds: float
+    ) -> frozenset[str]:
+        """Compile a kernel for addresses of its arguments by workload; return the digests of its cubins."""
+        from kopt.device.build.build import BuildJob  # here, because most chunks need nothing of the compiler
+        from kopt.device.build.rebuild import rebuilt_cubins
+
+        job = BuildJob(kernel=kernel, problem=problem, device=self.gpu.device, addresses=dict(addresses))
+        return rebuilt_cubins(job, seconds)
+
     def results(self) -> ChunkResults:
         """Make empty results of a chunk."""
         here = environment(self.gpu.device.name, self.gpu.uuid, self.gpu.driver)
@@ -159,7 +169,10 @@ def _verified(
     processes: JudgeProcesses, jobs: Mapping[str, CudaJob], context: ProblemOnDevice, workers: int, limits: Limits
 ) -> dict[str, VerificationOutcome]:
     seed = next(iter(jobs.values())).seed
-    verifier = Verifier(processes, seed=seed, workers=workers, limits=limits, compiled=context.compiled(jobs))
+    verifier = Verifier(
+        processes, seed=seed, workers=workers, limits=limits, compiled=context.compiled(jobs),
+        rebuild=lambda kernel, addresses: context.rebuilt(processes.problem, kernel, addresses, limits.wall_s),
+    )  # fmt: skip
     return verifier.verify({name: job.kernel for name, job in jobs.items()})
 
 

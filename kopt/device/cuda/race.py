@@ -93,7 +93,7 @@ class ChunkRace:
             timing.verify_kept(list(recorded))
             running = self._survivors(running)
         timed = set(times.names())
-        timing.time_unseen([name for name in running if name in recorded and name in timed])
+        timing.time_new_inputs([name for name in running if name in timed])
         self.results.refuse_reuse()
         self.processes.end_timing()
 

@@ -214,6 +214,32 @@ class Timer:
                 sets[place].restore()
         return times
 
+    def alternate(
+        self, workload: str, names: Sequence[str], new: int, known: int, keep: bool
+    ) -> dict[str, tuple[float, float]]:
+        """Time every subject once on new and once on known inputs, subjects and inputs in random order.
+
+        Args:
+            workload: name of the workload.
+            names: names of the subjects.
+            new: position of the input set with new values.
+            known: position of an input set on which every subject has been called.
+            keep: keep the outputs on the new inputs for `hand_over_kept`.
+
+        Returns:
+            Times on new and on known inputs, ms, by name.
+        """
+        times: dict[str, tuple[float, float]] = {}
+        for name in self._random.sample(list(names), len(names)):
+            took = {}
+            for place in self._random.sample([new, known], 2):
+                took[place], output = self._timed(self._subjects[name, workload], place)
+                if keep and place == new:
+                    self._keep(name, workload, place, output)
+                self._sets[workload][place].restore()
+            times[name] = (took[new], took[known])
+        return times
+
     def wall(self, workload: str, name: str) -> float:
         """Measure the median wall time of one call on an idle device, the host's work included, ms."""
         subject, times = self._subjects[name, workload], []

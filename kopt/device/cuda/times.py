@@ -6,7 +6,7 @@ import statistics as stats
 from dataclasses import dataclass, field
 
 from kopt import statistics
-from kopt.device.cuda.verdicts import Samples, failure
+from kopt.device.cuda.verdicts import Pair, Samples, Turn, failure
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.model.build import Phase
 from kopt.model.device import Device
@@ -16,10 +16,17 @@ from kopt.model.timing import Measured, WorkloadTiming, geometric_mean
 from kopt.model.verdict import Failed
 from kopt.roofline import compute_floor_ms, floor_ms, memory_floor_ms
 
+SAME_TIMES = Pair(1.0, 1.0)
 INCUMBENT = "incumbent"
 """Name of the subject that ratios refer to."""
-REUSE = 1.15
-"""Largest ratio allowed of the fastest call on new inputs to the median on known ones."""
+REUSE = 1.05
+"""Largest ratio allowed of the time on new inputs to the time on known ones, relative to the control's ratio."""
+SUSPECT = 1.02
+"""Median ratio, relative to the control's, above which more turns are taken."""
+REUSE_CONFIDENCE = 0.999
+"""Confidence of the interval that decides."""
+FIRST_TURNS, MOST_TURNS = 5, 25
+"""Turns of every kernel on new and known inputs, and of one that stays suspect."""
 TICK_MS = 0.003
 """Resolution of the clock, generously, ms: short calls differ by that much."""
 
@@ -34,8 +41,10 @@ class Times:
     """Device and versions for which the times are valid."""
     samples: Samples = field(default_factory=dict)
     """Times of calls on inputs that rotate."""
-    unseen: Samples = field(default_factory=dict)
-    """Times of calls on inputs that no call had before."""
+    turns: list[Turn] = field(default_factory=list)
+    """Times on new and on known inputs, turn by turn."""
+    control: str = ""
+    """Name of the honest subject whose ratio of new to known inputs counts as 1; empty when there is none."""
     wall_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     """Wall time of one call, ms, by name and workload."""
     conditions: list[Conditions] = field(default_factory=list)
@@ -46,10 +55,6 @@ class Times:
     def add(self, times: Samples) -> None:
         """Add the times of one stage."""
         _extend(self.samples, times)
-
-    def add_unseen(self, times: Samples) -> None:
-        """Add times on inputs that no call had before."""
-        _extend(self.unseen, times)
 
     def forget(self, name: str) -> None:
         """Drop the samples of a subject whose times mean nothing."""
@@ -86,28 +91,45 @@ class Times:
                 )
         return None
 
-    def unseen_shares(self) -> dict[str, dict[str, float]]:
-        """Return the shortest time on new inputs over the median on known ones, by workload and name.
+    def new_ratios(self, name: str) -> dict[str, list[float]]:
+        """Return by workload and turn the time on new inputs over the time on known ones, relative to the control.
 
-        A kernel that uses earlier results again is slow on all new inputs; a single call may be slow for any reason.
+        Calls on new inputs are slower for many reasons (values, clocks, addresses, tables of pages), and these reasons
+        slow the control down too.
         """
         return {
-            workload: {
-                name: round(min(values) / stats.median(self.samples[workload][name]), 4)
-                for name, values in by_name.items()
-            }
-            for workload, by_name in self.unseen.items()
+            facts.workload: [
+                _new_ratio(turn[facts.workload][name]) / _new_ratio(turn[facts.workload].get(self.control, SAME_TIMES))
+                for turn in self.turns
+                if name in turn.get(facts.workload, {})
+            ]
+            for facts in self.facts.workloads
         }
 
+    def suspect(self, name: str) -> bool:
+        """Return whether the calls so far do not show that a kernel is as fast on new inputs as on known ones."""
+        ratios = [values for values in self.new_ratios(name).values() if values]
+        return not ratios or any(len(v) < FIRST_TURNS or stats.median(v) > SUSPECT for v in ratios)
+
     def reused(self, name: str) -> Failed | None:
-        """Refuse a kernel that is slow on inputs that it has not been called with before; None when it is not slow."""
-        for workload, by_name in self.unseen.items():
-            known_ms, new_ms = stats.median(self.samples[workload][name]), min(by_name.get(name, [0.0]))
-            if new_ms > REUSE * known_ms + TICK_MS:
+        """Refuse a kernel that is slower on inputs that it has not been called with before; None when it is not.
+
+        The whole interval of the median ratio has to lie above `REUSE`, on at least `MOST_TURNS` turns.
+        """
+        for workload, ratios in self.new_ratios(name).items():
+            if len(ratios) < MOST_TURNS:
+                continue
+            interval = statistics.median_interval(ratios, confidence=REUSE_CONFIDENCE)
+            pairs = [turn[workload][name] for turn in self.turns if name in turn.get(workload, {})]
+            known_ms = stats.median(pair.known_ms for pair in pairs)
+            if interval.low > REUSE and (interval.middle - 1.0) * known_ms > TICK_MS:
+                new_ms = stats.median(pair.new_ms for pair in pairs)
+                beside = f", relative to the same ratio of {self.control}" if self.control else ""
                 return failure(
                     Phase.REUSE,
-                    f"{known_ms:.4f} ms on {workload} on inputs that it was called with before, at least "
-                    f"{new_ms:.4f} ms on new ones: what it computed in earlier calls is used again",
+                    f"{new_ms:.4f} ms on {workload} on new inputs, {known_ms:.4f} ms on inputs that it was called with "
+                    f"before: {interval.middle:.3f} ({interval.low:.3f} to {interval.high:.3f} in {len(pairs)} turns"
+                    f"{beside}): what it computed in earlier calls is used again",
                 )
         return None
 
@@ -130,6 +152,10 @@ class Times:
             ratio_low=ratio.low if ratio else None,
             ratio_high=ratio.high if ratio else None,
         )
+
+
+def _new_ratio(pair: Pair) -> float:
+    return pair.new_ms / pair.known_ms
 
 
 def _extend(samples: Samples, times: Samples) -> None:

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kopt.device.cuda.batch import InputChanged, TimedBatch
 from kopt.device.cuda.chunk_results import ChunkResults
-from kopt.device.cuda.verdicts import Samples, failure, mutation
+from kopt.device.cuda.times import FIRST_TURNS, INCUMBENT, MOST_TURNS
+from kopt.device.cuda.verdicts import Samples, Turn, failure, mutation
 from kopt.device.hardware.nvml import together
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.environment import Conditions
-from kopt.sandbox.service import CallFailed
+from kopt.sandbox.service import PREPARE_S, CallFailed
 
 log = logging.getLogger(__name__)
 
 SPOILED_TRIES = 3
 """How often a stage is timed that heat or a hardware brake spoils."""
-UNSEEN_TRIES = 5
-"""How often a kernel that is slow on new inputs gets new inputs."""
 Broken = WorkerDied | CallFailed | InputChanged
 BROKEN = (WorkerDied, CallFailed, InputChanged)
 """Errors that a batch raises when a subject breaks the timer or changes an input."""
@@ -78,18 +78,54 @@ class TolerantTiming:
             if verdict is not None:
                 self.results.fail(name, verdict)
 
-    def time_unseen(self, names: Sequence[str]) -> None:
-        """Time each kernel on inputs that no call had before, again and again while it is slow there."""
-        for name in names:
-            for _ in range(UNSEEN_TRIES):
-                try:
-                    self.results.times.add_unseen(self.batch.race_unseen(name))
-                except BROKEN as error:
-                    self._drop(name, error)
-                    break
-                self.verify_kept([name])
-                if name in self.results.verdicts or self.results.times.reused(name) is None:
-                    break
+    def time_new_inputs(self, names: Sequence[str]) -> None:
+        """Time kernels on new and on known inputs in turn, beside an honest control, while they are suspect."""
+        if not set(names) & set(self.results.recorded):
+            return
+        times = self.results.times
+        times.control = self._control()
+        checked = random.randrange(FIRST_TURNS)
+        for turn in range(MOST_TURNS):
+            here = [name for name in names if name in self.results.recorded and name != times.control]
+            suspects = [name for name in here if turn < FIRST_TURNS or times.suspect(name)]
+            if not suspects:
+                break
+            times.turns.append(self._turn(suspects, turn, keep=turn == checked))
+            if turn == checked:
+                self.verify_kept([name for name in suspects if name in self.results.recorded])
+
+    def _control(self) -> str:
+        """Return the honest subject beside which kernels get new inputs: the incumbent or eager; empty for none."""
+        if INCUMBENT in self.results.recorded:
+            return INCUMBENT
+        if "eager" not in self.batch.baselines:
+            try:
+                self.batch.add_baseline("eager", PREPARE_S)
+            except (WorkerDied, CallFailed) as error:
+                log.warning("no control for calls on new inputs: %s", error)
+                self.batch.revive()
+                return ""
+        return "eager"
+
+    def _turn(self, suspects: Sequence[str], turn: int, *, keep: bool) -> Turn:
+        """Time one turn; when it breaks, each subject alone, and drop those that break alone."""
+        control = [self.results.times.control] if self.results.times.control else []
+        subjects = list(dict.fromkeys([*suspects, *control]))
+        try:
+            return self.batch.alternate(subjects, turn, keep=keep)
+        except BROKEN as error:
+            log.warning("timing on new inputs broke (%s): each subject alone", error)
+            self.batch.revive()
+        times: Turn = {}
+        for name in subjects:
+            try:
+                alone = self.batch.alternate([name], turn, keep=keep)
+            except BROKEN as error:
+                self._drop(name, error)
+                continue
+            for workload, by_name in alone.items():
+                times.setdefault(workload, {}).update(by_name)
+        return times
 
     def _stage(self, names: list[str], launches: int, done: int) -> Samples:
         for _ in range(BROKEN_TRIES):

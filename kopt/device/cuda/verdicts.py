@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from kopt.device.cuda.program import RecordedCall
 from kopt.device.reference.rejection import bounded
@@ -13,6 +14,19 @@ from kopt.model.verdict import Check, Failed, Verdict
 JUDGE = "cuda"
 Samples = dict[str, dict[str, list[float]]]
 """Times of single calls, ms, by workload and name of the subject."""
+
+
+class Pair(NamedTuple):
+    """Times of two calls that were made one right after the other, in random order."""
+
+    new_ms: float
+    """Time on inputs with which the subject had not been called."""
+    known_ms: float
+    """Time on inputs with which it had been called."""
+
+
+Turn = dict[str, dict[str, Pair]]
+"""Times of one turn, by workload and name of the subject."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,8 @@ class Recorded:
     checks: tuple[Check, ...]
     seconds: Mapping[str, float]
     """Time that the contestant spent in each phase, s."""
+    addresses: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Addresses of the argument tensors in the contestant, by workload, as the contestant reports them."""
 
 
 VerificationOutcome = Recorded | Verdict

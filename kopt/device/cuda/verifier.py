@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from kopt.artifact import text_digest
@@ -36,6 +36,10 @@ DATA_BYTES = 24 << 30
 """Private memory of a contestant; CUDA maps several gigabytes that it does not touch."""
 
 
+Rebuild = Callable[[Kernel, Mapping[str, tuple[int, ...]]], frozenset[str]]
+"""Compiles a kernel for addresses of its arguments by workload; returns the digests of its cubins."""
+
+
 class RoundResult(NamedTuple):
     """Result of verifying kernels side by side."""
 
@@ -57,6 +61,7 @@ class Verifier:
         workers: int,
         limits: Limits,
         compiled: Mapping[str, Compiled] | None = None,
+        rebuild: Rebuild = lambda kernel, addresses: frozenset(),
     ) -> None:
         """Take options.
 
@@ -66,12 +71,14 @@ class Verifier:
             workers: contestants at a time.
             limits: limits of one contestant.
             compiled: builds of the CPU stage by the name of their kernel; such a kernel may launch nothing else.
+            rebuild: compiles a kernel for the addresses of its arguments, which its build may depend on.
         """
         self._processes = processes
         self._seed = seed
         self._workers = workers
         self._limits = dataclasses.replace(limits, gpu=True, data_bytes=DATA_BYTES, result_bytes=RESULT_BYTES)
         self._compiled = compiled or {}
+        self._rebuild = rebuild
         self._contracts: dict[str, Contract] = {}
 
     def verify(self, kernels: Mapping[str, Kernel]) -> dict[str, VerificationOutcome]:
@@ -117,7 +124,7 @@ class Verifier:
                 result.starved.append(names[at])
             else:
                 verified = self._verified(outcome, slots.slot_of(at), draws)
-                result.outcomes[names[at]] = self._only_as_built(names[at], verified)
+                result.outcomes[names[at]] = self._only_as_built(names[at], kernels[names[at]], verified)
             if not isinstance(outcome, Returned):
                 self._processes.check_health()
             slots.release(at)
@@ -148,10 +155,17 @@ class Verifier:
                     )
                 return failure(Phase.CRASH, f"{kind}: {message} (phase {phase})")
 
-    def _only_as_built(self, name: str, outcome: VerificationOutcome) -> VerificationOutcome:
-        """Refuse a recording that launches other machine code than the CPU stage made of the source."""
+    def _only_as_built(self, name: str, kernel: Kernel, outcome: VerificationOutcome) -> VerificationOutcome:
+        """Refuse a recording that launches other machine code than its source compiles to.
+
+        Triton may specialise a kernel by values that follow from addresses, so the source is compiled for the
+        contestant's addresses before a kernel is refused.
+        """
         build = self._compiled.get(name)
-        if isinstance(outcome, Recorded) and build is not None and not set(outcome.binaries) <= build.cubins:
+        if not isinstance(outcome, Recorded) or build is None:
+            return outcome
+        foreign = set(outcome.binaries) - build.cubins
+        if foreign and not foreign <= self._rebuild(kernel, outcome.addresses):
             return failure(Phase.FALLBACK, "it launches machine code that its source does not compile to")
         return outcome
 
@@ -172,7 +186,7 @@ class Verifier:
         main = [workload.name for workload in self._processes.problem.main]
         if len(reply.reports) != len(draws) or workloads != main:
             return failure(Phase.CRASH, "the reply is not complete")
-        return Recorded(reply.programs, binaries, tuple(checks), dict(reply.seconds))
+        return Recorded(reply.programs, binaries, tuple(checks), dict(reply.seconds), reply.addresses)
 
     def _check_draw(self, report: DrawReport, slot: Slot, draw_index: int, checks: list[Check]) -> Verdict | None:
         """Check one draw; return None, and add a check, when nothing is wrong."""

@@ -8,6 +8,7 @@
    `calibration` proves for a problem that its tolerance separates right outputs from wrong ones.
 4. `facts` counts what a problem must move and compute.
 
-`rejection` carries a candidate's failure out of the code that found it, `dispatch` is the base of torch's modes.
+`placement` places arguments in memory, `rejection` carries a candidate's failure out of the code that found it,
+`dispatch` is the base of torch's modes.
 Everything works on whatever device the tensors are on, and starts no process.
 """

@@ -96,6 +96,12 @@ def bind_arguments(
     return Arguments(tuple(inputs), {p.name: values[p.name] for p in extra if p.name in values})
 
 
+def argument_tensors(inputs: Sequence[Any], model: torch.nn.Module) -> list[torch.Tensor]:
+    """List the tensors that a call of an entry point may read: inputs, then parameters and buffers in order of name."""
+    named = [*sorted(model.named_parameters()), *sorted(model.named_buffers())]
+    return [value for value in inputs if isinstance(value, torch.Tensor)] + [value for _, value in named]
+
+
 def named_values(model: torch.nn.Module, reference: ModuleType) -> dict[str, Any]:
     """Return the values for which an entry point may have a parameter, by name; earlier sources (see above) win."""
     full = _model_values(model)

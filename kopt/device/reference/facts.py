@@ -16,6 +16,7 @@ from torch.utils._pytree import tree_leaves
 
 from kopt.device.reference import setup
 from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.reference.forward import call
 from kopt.errors import ProblemError
 from kopt.model.problem import EagerOp, Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts
 
@@ -47,16 +48,16 @@ def workload_facts(problem: Problem, workload: Workload) -> WorkloadFacts:
     Raises:
         ProblemError: as for `problem_facts`.
     """
-    reference = setup.load_reference(problem, workload)
     try:
         with torch.device("meta"):
+            reference = setup.load_reference(problem, workload)
             model = setup.make_model(reference, problem)
             inputs = setup.make_inputs(reference, problem)
             with EagerOps() as eager:
-                output = model(*inputs)
-    except Exception as error:
+                output = call(model, inputs)
+    except ProblemError as error:
         where = f"{problem.name}, workload {workload.name}"
-        raise ProblemError(f"{where}: the reference cannot be traced: {_one_line(error)}") from error
+        raise ProblemError(f"{where}: the reference cannot be traced: {error}") from error
     if not isinstance(output, torch.Tensor):
         raise ProblemError(f"{problem.name}: the reference returns {type(output).__name__}, not one tensor")
     return WorkloadFacts(
@@ -136,7 +137,3 @@ def _spec(name: str, tensor: torch.Tensor) -> TensorSpec:
 def dtype_name(dtype: torch.dtype) -> str:
     """Return `bfloat16` for `torch.bfloat16`."""
     return str(dtype).removeprefix("torch.")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

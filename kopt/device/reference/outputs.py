@@ -11,6 +11,7 @@ import torch
 
 from kopt.device.reference.distributions import Case
 from kopt.device.reference.facts import dtype_name
+from kopt.device.reference.forward import call
 from kopt.errors import ProblemError
 
 
@@ -80,8 +81,7 @@ def contract_of(eager: torch.Tensor) -> Contract:
 def run_model(model: torch.nn.Module, inputs: tuple[object, ...]) -> torch.Tensor:
     """Return the model's output on copies of the inputs, which the model may write to."""
     copies = tuple(value.clone() if isinstance(value, torch.Tensor) else value for value in inputs)
-    with torch.no_grad():
-        output = model(*copies)
+    output = call(model, copies)
     if not isinstance(output, torch.Tensor):
         raise ProblemError(f"the reference returns {type(output).__name__}, not one tensor")
     return output

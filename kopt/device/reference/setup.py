@@ -1,23 +1,29 @@
 """Set up a problem's reference: execute `problem.py` with a workload's constants, make its model and its inputs.
 
 Tracing, interpretation, verification, timing and profiling all use this module, so that they cannot differ in dtype,
-shapes or seeds.  Tensors are made on torch's current default device (`with torch.device("cuda")`), and under whatever
-mode is active (`FakeTensorMode` in the CPU stage).  `Any`: inputs are of whatever type a problem chooses.
+shapes or seeds.  Tensors are made on torch's current default device (`with torch.device("cuda")`), whatever device the
+source names (`kopt.device.reference.anywhere`), and under whatever mode is active (`FakeTensorMode` in the CPU stage).
+`Any`: inputs are of whatever type a problem chooses.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+import inspect
+import linecache
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map
 
+from kopt.device.reference.anywhere import REFERENCE_MODULE, anywhere
+from kopt.device.reference.forward import call, reason
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
-
-REFERENCE_MODULE = "kopt_reference"
 
 REQUIRED = ("Model", "get_inputs", "get_init_inputs")
 """Names that a problem's reference must define."""
@@ -37,11 +43,13 @@ def load_reference(problem: Problem, workload: Workload) -> ModuleType:
         raise ProblemError(
             f"{problem.name}: workload {workload.name} overrides {missing[0]}, not a constant of problem.py"
         )
+    file = f"{problem.name}/problem.py"
     module = ModuleType(REFERENCE_MODULE)
-    try:
-        exec(compile(_overridden(tree, workload.constants), f"{problem.name}/problem.py", "exec"), module.__dict__)
-    except Exception as error:
-        raise ProblemError(f"{problem.name}/problem.py raises {type(error).__name__}: {error}") from error
+    module.__file__ = file
+    sys.modules[REFERENCE_MODULE] = module  # dataclasses and pickle look a class's module up
+    linecache.cache[file] = (len(problem.reference), None, problem.reference.splitlines(keepends=True), file)
+    with _told(problem), anywhere(torch.get_default_device()):
+        exec(compile(_overridden(tree, workload.constants), file, "exec"), module.__dict__)
     for name in REQUIRED:
         if not callable(getattr(module, name, None)):
             raise ProblemError(f"{problem.name}/problem.py does not define {name}")
@@ -49,19 +57,87 @@ def load_reference(problem: Problem, workload: Workload) -> ModuleType:
 
 
 def make_model(reference: ModuleType, problem: Problem, seed: int = 0) -> torch.nn.Module:
-    """Return `Model(*get_init_inputs())` in the problem's dtype, in evaluation mode, with weights drawn from `seed`."""
+    """Return `Model(*get_init_inputs())` in the problem's dtype, in evaluation mode, with weights drawn from `seed`.
+
+    Raises:
+        ProblemError: the reference raises, or its Model is no module of torch.
+    """
     torch.manual_seed(seed)
-    model = reference.Model(*reference.get_init_inputs())
-    assert isinstance(model, torch.nn.Module)
+    with _told(problem), anywhere(torch.get_default_device()):
+        given = reference.get_init_inputs()
+        if isinstance(given, Mapping):
+            model = reference.Model(**given)
+        else:
+            model = reference.Model(*_several(given))
+    if not isinstance(model, torch.nn.Module):
+        raise ProblemError(f"{problem.name}/problem.py: Model is a {type(model).__name__}, not a torch.nn.Module")
+    model.eval()
+    if any(isinstance(p, torch.nn.parameter.UninitializedTensorMixin) for p in model.parameters()):
+        with _told(problem), anywhere(torch.get_default_device()):
+            call(model, _several(reference.get_inputs()))  # a lazy module makes its parameters at its first call
     _convert(model, torch_dtype(problem))
-    return model.eval()
+    return model
 
 
 def make_inputs(reference: ModuleType, problem: Problem, seed: int | None = None) -> tuple[Any, ...]:
-    """Return `get_inputs()` with floating-point tensors in the problem's dtype, drawn from `seed` if it is given."""
+    """Return `get_inputs()` with floating-point tensors in the problem's dtype, drawn from `seed` if it is given.
+
+    One value that is no list is the only input; a dictionary holds inputs by the names of `Model.forward`.
+
+    Raises:
+        ProblemError: the reference raises, or names an input that `Model.forward` lacks.
+    """
     if seed is not None:
         torch.manual_seed(seed)
-    return tuple(_cast(value, torch_dtype(problem)) for value in reference.get_inputs())
+    dtype = torch_dtype(problem)
+    return tuple(tree_map(lambda value: _cast(value, dtype), value) for value in given_inputs(reference, problem))
+
+
+def given_inputs(reference: ModuleType, problem: Problem) -> list[Any]:
+    """Return the inputs in the dtypes of `get_inputs`, in the order of `Model.forward`.
+
+    Raises:
+        ProblemError: as for `make_inputs`.
+    """
+    with _told(problem), anywhere(torch.get_default_device()):
+        given = reference.get_inputs()
+        return _in_order(given, reference) if isinstance(given, Mapping) else _several(given)
+
+
+@contextmanager
+def _told(problem: Problem) -> Iterator[None]:
+    """Turn what a reference raises into one line."""
+    try:
+        yield
+    except ProblemError as error:
+        raise ProblemError(f"{problem.name}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ProblemError(f"{problem.name}/{reason(error)}") from error
+
+
+def _several(given: Any) -> list[Any]:
+    """Return the values that a function of the reference gives: a list's, one value alone, or none for None."""
+    if given is None:
+        return []
+    if isinstance(given, torch.Tensor | str | bytes) or not hasattr(given, "__iter__"):
+        return [given]
+    return list(given)
+
+
+def _in_order(given: Mapping[str, Any], reference: ModuleType) -> list[Any]:
+    """Return inputs given by name in the order of `Model.forward`; one that is left out has its default."""
+    parameters = list(inspect.signature(reference.Model.forward).parameters.values())[1:]
+    names = [parameter.name for parameter in parameters]
+    unknown = [name for name in given if name not in names]
+    if unknown and len(parameters) == 1:
+        return [given]
+    if unknown:
+        raise ProblemError(f"get_inputs names {unknown[0]!r}, not an argument of Model.forward ({', '.join(names)})")
+    last = max((names.index(name) for name in given), default=-1)
+    missing = [p.name for p in parameters[: last + 1] if p.name not in given and p.default is p.empty]
+    if missing:
+        raise ProblemError(f"get_inputs gives no {missing[0]!r}, which Model.forward needs")
+    return [given.get(parameter.name, parameter.default) for parameter in parameters[: last + 1]]
 
 
 def torch_dtype(problem: Problem) -> torch.dtype:
@@ -87,7 +163,8 @@ def _convert(model: torch.nn.Module, dtype: torch.dtype) -> None:
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
+    """Cast a floating-point tensor; one of 8 bits or fewer was quantised on purpose and stays."""
+    if isinstance(value, torch.Tensor) and value.is_floating_point() and value.element_size() > 1:
         return value.to(dtype)
     return value
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import torch
 
+from kopt.device.reference.anywhere import computing_in
 from kopt.device.reference.distributions import Case
 from kopt.device.reference.outputs import run_model
 from kopt.model.problem import Tolerance
@@ -38,7 +39,8 @@ def in_dtype(case: Case, dtype: torch.dtype, alter: Callable[[object], object] =
     """Compute the model's output in `dtype`, and return it as float64; `alter` may change each input before."""
     model = copy.deepcopy(case.model).to(dtype)
     inputs = tuple(_widened(alter(value), dtype) for value in case.inputs)
-    return run_model(model, inputs).double()
+    with computing_in(dtype):
+        return run_model(model, inputs).double()
 
 
 def calibrated(eager: torch.Tensor, float32: torch.Tensor, reference: torch.Tensor, finite: torch.Tensor) -> Tolerance:

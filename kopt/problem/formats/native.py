@@ -19,10 +19,9 @@ from kopt.model.base import Value
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Floor, InputRule, Keep, Layout, Problem, Tolerance, Workload
 from kopt.problem.format import Format
+from kopt.problem.source import REQUIRED, constants, defined, parsed, read_text
 
 REFERENCE, SEED, DECLARATION = FILES = "problem.py", "kernel.py", "problem.yaml"
-REQUIRED = ("Model", "get_inputs", "get_init_inputs")
-"""Names that `problem.py` must define."""
 
 Overrides = dict[str, int]
 
@@ -73,14 +72,14 @@ def read(folder: Path) -> Problem:
     Raises:
         ProblemError: one line that says what is wrong and where.
     """
-    reference, seed, text = (_text(folder, name) for name in (REFERENCE, SEED, DECLARATION))
+    reference, seed, text = (read_text(folder, name, FILES) for name in FILES)
     declaration = _declaration(text, f"{folder.name}/{DECLARATION}")
     workloads = declaration.workloads
-    tree = _tree(reference, f"{folder.name}/{REFERENCE}")
+    tree = parsed(reference, f"{folder.name}/{REFERENCE}")
     _check_reference(tree, folder.name)
     _check_overrides(tree, workloads, folder.name)
     _check_mutates(tree, declaration.mutates, folder.name)
-    _check_seed(_tree(seed, f"{folder.name}/{SEED}"), folder.name)
+    _check_seed(parsed(seed, f"{folder.name}/{SEED}"), folder.name)
     return Problem(
         name=folder.name,
         reference=reference,
@@ -103,30 +102,6 @@ def _workloads(declared: dict[str, Overrides]) -> tuple[Workload, ...]:
 
 def _rule(declared: InputRule | Keep) -> InputRule:
     return InputRule(keep=declared) if isinstance(declared, Keep) else declared
-
-
-def _text(folder: Path, name: str) -> str:
-    file = folder / name
-    if not file.exists():
-        raise ProblemError(f"{folder.name}: {name} is missing; a problem needs {', '.join(FILES)}")
-    if not file.is_file():  # reading a pipe could take for ever
-        raise ProblemError(f"{folder.name}/{name} is not a file")
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ProblemError(f"{folder.name}/{name} cannot be read as UTF-8 text: {error}") from error
-
-
-def _tree(source: str, where: str) -> ast.Module:
-    if not source.strip():
-        raise ProblemError(f"{where} is empty")
-    try:
-        return ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        line = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise ProblemError(f"{where}{line}: syntax error: {getattr(error, 'msg', error)}") from error
-    except (RecursionError, MemoryError) as error:
-        raise ProblemError(f"{where}: nested too deeply to be parsed") from error
 
 
 def _declaration(text: str, where: str) -> Declaration:
@@ -166,21 +141,21 @@ def _keys(parents: list[str]) -> Iterable[str]:
 
 
 def _check_reference(tree: ast.Module, name: str) -> None:
-    defined = _defined(tree)
+    names = defined(tree)
     for required in REQUIRED:
-        if required not in defined:
+        if required not in names:
             raise ProblemError(f"{name}/{REFERENCE} defines no {required}; it needs {', '.join(REQUIRED)}")
 
 
 def _check_overrides(tree: ast.Module, workloads: Workloads, name: str) -> None:
-    constants = _constants(tree)
+    own = constants(tree)
     for kind in Workloads.model_fields:
         for workload, overrides in getattr(workloads, kind).items():
             for constant in overrides:
-                if constant not in constants:
+                if constant not in own:
                     raise ProblemError(
                         f"{name}/{DECLARATION}: workload {kind}.{workload} overrides {constant!r}, which {REFERENCE} "
-                        f"lacks{nearest(constant, constants)}"
+                        f"lacks{nearest(constant, own)}"
                     )
 
 
@@ -196,25 +171,8 @@ def _check_mutates(tree: ast.Module, mutates: tuple[str, ...], name: str) -> Non
 
 def _check_seed(tree: ast.Module, name: str) -> None:
     entry = Kernel(source="").entry
-    if entry not in _defined(tree):
+    if entry not in defined(tree):
         raise ProblemError(f"{name}/{SEED} defines no {entry}")
-
-
-def _defined(tree: ast.Module) -> set[str]:
-    """Return the names of a module's classes, functions and assignments, since a call may make a function."""
-    definitions = [n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)]
-    return {*definitions, *_constants(tree)}
-
-
-def _constants(tree: ast.Module) -> tuple[str, ...]:
-    """Return the names that a module assigns at its top level."""
-    targets: list[ast.expr] = []
-    for node in tree.body:
-        if isinstance(node, ast.Assign):
-            targets += node.targets
-        elif isinstance(node, ast.AnnAssign):
-            targets.append(node.target)
-    return tuple(name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name))
 
 
 def _forward_arguments(tree: ast.Module) -> tuple[str, ...]:

@@ -1,0 +1,155 @@
+"""Run a reference on any device, whatever device its source names.
+
+References are written for a GPU: `.cuda()`, `device="cuda"`, `torch.cuda.is_available()`.  kopt also runs them on meta
+tensors, which have no values, and on the CPU.  Under `anywhere` a reference's code finds its tensors on one device.
+`Any`: functions of torch take and return anything.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+REFERENCE_MODULE = "kopt_reference"
+"""Module name of every reference."""
+
+_FROM_HOST = {torch.from_numpy, torch.frombuffer}
+"""Functions that make tensors on the CPU alone."""
+
+_EMPTY = {
+    torch.rand: torch.empty,
+    torch.randn: torch.empty,
+    torch.rand_like: torch.empty_like,
+    torch.randn_like: torch.empty_like,
+}
+"""What makes the same meta tensor as a random function, without torch's compiler, which takes a second to import."""
+
+_FILL = {torch.Tensor.uniform_, torch.Tensor.normal_}
+
+_wider: ContextVar[torch.dtype | None] = ContextVar("wider", default=None)
+
+
+class Renamed(TorchFunctionMode):
+    """Rewrite devices, and where a wider dtype is wanted float32, in the arguments of torch's functions."""
+
+    def __init__(self, device: torch.device, wider: torch.dtype | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
+        self._device = device
+        self._foreign = {"cuda", "cpu"} if device.type == "meta" else {"cuda"} if device.type == "cpu" else set()
+        self._wider = wider
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch with its arguments rewritten."""
+        args = tuple(map(self._rewritten, args))
+        kwargs = {name: self._rewritten(value) for name, value in (kwargs or {}).items()}
+        if func is torch.Tensor.float and self._wider is not None:
+            return args[0].to(self._wider)
+        if self._foreign:
+            if func is torch.Tensor.cuda or func is torch.Tensor.pin_memory:
+                return args[0]
+            if self._device.type == "meta":
+                if func is torch.Tensor.cpu:
+                    return args[0]
+                if func in _FROM_HOST:
+                    return func(*args, **kwargs).to(self._device)
+                if func in _FILL:
+                    return args[0]
+                func = _EMPTY.get(func, func)
+                kwargs.pop("generator", None)
+                kwargs.pop("pin_memory", None)
+        return func(*args, **kwargs)
+
+    def _rewritten(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._device if value.partition(":")[0] in self._foreign else value
+        if isinstance(value, torch.device):
+            return self._device if value.type in self._foreign else value
+        return self._wider if value is torch.float32 and self._wider is not None else value
+
+
+@contextmanager
+def anywhere(device: torch.device) -> Iterator[None]:
+    """Have a reference's code work on `device` inside the block.
+
+    New tensors are made on the device; on the CPU and on meta tensors the names of other devices mean it too, torch
+    claims to have CUDA, and compilers return functions as they are.  What the code prints is dropped, and default
+    dtype and device are set back at the end.
+    """
+    wider = _wider.get()
+    with ExitStack() as undo:
+        undo.enter_context(redirect_stdout(io.StringIO()))
+        undo.callback(torch.set_default_dtype, torch.get_default_dtype())
+        if wider is not None:
+            torch.set_default_dtype(wider)
+        if device.type != "cuda":
+            for owner, name, value in _answers():
+                undo.callback(setattr, owner, name, getattr(owner, name))
+                setattr(owner, name, value)
+        if device.type != "cuda" or wider is not None:
+            undo.enter_context(Renamed(device, wider))
+        undo.enter_context(device)
+        yield
+
+
+@contextmanager
+def computing_in(dtype: torch.dtype) -> Iterator[None]:
+    """Have references compute in `dtype` inside the block where their source names float32, if `dtype` is wider."""
+    token = _wider.set(dtype if dtype is torch.float64 else None)
+    try:
+        yield
+    finally:
+        _wider.reset(token)
+
+
+def _answers() -> list[tuple[Any, str, Any]]:
+    """List what replaces functions of torch, each with the owner of the function and its name."""
+    cuda: dict[str, Any] = {
+        "is_available": True, "device_count": 1, "current_device": 0, "is_bf16_supported": True,
+        "get_device_capability": (9, 0), "get_device_name": "NVIDIA H100", "synchronize": None, "empty_cache": None,
+        "set_device": None, "init": None, "manual_seed": None, "manual_seed_all": None,
+    }  # fmt: skip
+    return [
+        *(
+            (torch.cuda, name, _for_reference(getattr(torch.cuda, name), _constant(value)))
+            for name, value in cuda.items()
+        ),
+        (torch, "set_default_device", _for_reference(torch.set_default_device, _constant(None))),
+        (torch, "compile", _for_reference(torch.compile, _uncompiled)),
+        (torch.jit, "script", _for_reference(torch.jit.script, _uncompiled)),
+        (torch, "Generator", _OnCpu),
+    ]
+
+
+def _for_reference(function: Callable[..., Any], answer: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that gives `answer` to the reference's code, and is itself to torch's."""
+
+    def chosen(*args: Any, **kwargs: Any) -> Any:
+        asks = sys._getframe(1).f_globals.get("__name__")
+        return (answer if asks == REFERENCE_MODULE else function)(*args, **kwargs)
+
+    return chosen
+
+
+def _constant(value: Any) -> Callable[..., Any]:
+    return lambda *args, **kwargs: value
+
+
+class _OnCpu(torch.Generator):
+    """A generator of the CPU, whatever device it is asked for."""
+
+    def __new__(cls, device: object = "cpu") -> _OnCpu:
+        return super().__new__(cls, device="cpu")
+
+
+def _uncompiled(function: Any = None, *args: Any, **kwargs: Any) -> Any:
+    """Return a function as it is; without one, a decorator that does so."""
+    return function if function is not None else lambda decorated: decorated

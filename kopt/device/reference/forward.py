@@ -1,0 +1,142 @@
+"""Call a reference's model on the device where its tensors are, and say in one line why that fails.
+
+Three things that work on a GPU are made to work elsewhere too:
+
+- devices named in the source (`kopt.device.reference.anywhere`);
+- an operation that torch's CPU library lacks in a low precision (`avg_pool3d` in bfloat16) is computed in float32, and
+  its results are rounded, as a GPU does;
+- a forward pass that differentiates runs with gradients recorded, though it is called without.
+
+`Any`: models take and return anything.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves, tree_map
+
+from kopt.device.reference.anywhere import anywhere
+from kopt.device.reference.dispatch import DispatchMode
+from kopt.errors import ProblemError
+
+LONGEST = 300
+"""Most characters of a reason."""
+
+_LOW = (torch.bfloat16, torch.float16)
+
+_READS_VALUES = (
+    "item() cannot be called on meta", "copy out of meta tensor", "with Meta tensors", "convert meta device type",
+    "torch.nonzero() raises unimplemented", "data-dependent", "meta tensor; no data",
+)  # fmt: skip
+"""Parts of torch's messages where a tensor without values is asked for one: it has no error class for that."""
+
+NEEDS_VALUES = (
+    "it reads values of tensors (.item(), an `if` on a tensor, a boolean mask, nonzero, unique), so its sizes and work "
+    "cannot be known without running it; write it without, e.g. with torch.where"
+)
+
+
+def call(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
+    """Return `model(*inputs)` without a graph for gradients; an input that the model changes is changed.
+
+    Raises:
+        ProblemError: the model raises; one line without the name of the problem.
+    """
+    try:
+        with anywhere(device_of(model, inputs)):
+            return _called(model, inputs)
+    except ProblemError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ProblemError(reason(error)) from error
+
+
+def device_of(model: torch.nn.Module, inputs: Sequence[Any]) -> torch.device:
+    """Return the device of the model's and the inputs' tensors; torch's default one where there are none."""
+    tensors = (leaf for leaf in [*model.parameters(), *model.buffers(), *tree_leaves(list(inputs))])
+    devices = (leaf.device for leaf in tensors if isinstance(leaf, torch.Tensor))
+    return next(devices, torch.get_default_device())
+
+
+def _called(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
+    low = [leaf for leaf in tree_leaves(list(inputs)) if isinstance(leaf, torch.Tensor)]
+    rounds = any(t.dtype in _LOW and t.device.type == "cpu" for t in [*low, *model.parameters()])
+    before = tree_map(_copy, list(inputs)) if rounds else list(inputs)
+    try:
+        with torch.no_grad():
+            return model(*inputs)
+    except RuntimeError as error:
+        if "does not require grad" in str(error):
+            with torch.enable_grad():
+                return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, torch.Tensor) else leaf, model(*inputs))
+        if not rounds:
+            raise
+        try:
+            _restore(inputs, before)
+            with torch.no_grad(), LackingInFloat32():
+                return model(*inputs)
+        except RuntimeError:
+            raise error from None
+
+
+class LackingInFloat32(DispatchMode):
+    """Compute an operation that raises in a low precision in float32, and round its results."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation."""
+        kwargs = kwargs or {}
+        try:
+            return func(*args, **kwargs)
+        except RuntimeError:
+            tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+            low = next((tensor.dtype for tensor in tensors if tensor.dtype in _LOW), None)
+            if low is None:
+                raise
+            wide: dict[int, torch.Tensor] = {id(t): t.float() for t in tensors if t.dtype in _LOW}
+            wide_args, wide_kwargs = tree_map(lambda leaf: wide.get(id(leaf), leaf), (args, kwargs))
+            wanted = kwargs.get("dtype")
+            if wanted in _LOW:
+                wide_kwargs["dtype"] = torch.float32
+            results = func(*wide_args, **wide_kwargs)
+            changed = {id(value): tensor for tensor in tensors if (value := wide.get(id(tensor))) is not None}
+            if func._schema.is_mutable:
+                for value in wide.values():
+                    changed[id(value)].copy_(value)
+
+            def rounded(leaf: Any) -> Any:
+                if not isinstance(leaf, torch.Tensor):
+                    return leaf
+                if id(leaf) in changed:
+                    return changed[id(leaf)]
+                return leaf.to(low) if leaf.dtype is torch.float32 else leaf
+
+            return tree_map(rounded, results)
+
+
+def reason(error: BaseException, file: str = "problem.py") -> str:
+    """Describe in one line what a reference raised, and in which line of `problem.py`; no table of torch's."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file)]
+    where = f"{file}, line {frames[-1].lineno}" if frames else file
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        return f"{where} imports {package}, which is not installed here: install it, or write the reference without it"
+    text = " ".join(str(error).strip().split("\n\n")[0].split())
+    if any(part in text for part in _READS_VALUES):
+        return f"{where}: {NEEDS_VALUES}"
+    sentence = text.split(". This could be because")[0]
+    said = f"{where}, raises {type(error).__name__}{f': {sentence}' if sentence else ''}"
+    return said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}..."
+
+
+def _copy(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
+def _restore(inputs: Sequence[Any], before: Sequence[Any]) -> None:
+    for now, then in zip(tree_leaves(list(inputs)), tree_leaves(list(before)), strict=True):
+        if isinstance(now, torch.Tensor) and not torch.equal(now, then):
+            now.copy_(then)

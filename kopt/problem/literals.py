@@ -1,0 +1,101 @@
+"""Give names to the sizes that a reference's source writes as plain numbers, so that a workload can override them.
+
+`input_shape = (32768,)` becomes `input_shape_0 = 32768` and `input_shape = (input_shape_0,)`; a number in `get_inputs`
+or `get_init_inputs` becomes a constant above the function.  The source is parsed, never run.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+INPUT_FUNCTIONS = ("get_inputs", "get_init_inputs")
+LEAST = 2
+"""Smallest number that may be a size to shrink."""
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A number in the source, and the constant that may replace it."""
+
+    name: str
+    value: int
+    line: int
+    """Line of the number, from 0."""
+    start: int
+    """Position of its first byte in the line."""
+    end: int
+    above: int
+    """Line of the statement above which the constant is assigned, from 0."""
+
+
+def constants(source: str) -> tuple[str, ...]:
+    """Return the module constants that are assigned numbers alone, in order: `N = 2048 * 2`, not `K = 4 * N`."""
+    names: list[str] = []
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.Assign):
+            targets, value = statement.targets, statement.value
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+            targets, value = [statement.target], statement.value
+        else:
+            continue
+        if all(isinstance(target, ast.Name) for target in targets) and _is_arithmetic(value):
+            names += [target.id for target in targets if isinstance(target, ast.Name)]
+        elif len(targets) == 1 and isinstance(targets[0], ast.Tuple) and isinstance(value, ast.Tuple):
+            pairs = zip(targets[0].elts, value.elts, strict=False)
+            names += [name.id for name, part in pairs if isinstance(name, ast.Name) and _is_arithmetic(part)]
+    return tuple(dict.fromkeys(names))
+
+
+def literals(source: str) -> tuple[Literal, ...]:
+    """Return the numbers that may be sizes and have no name, with a free name each."""
+    tree = ast.parse(source)
+    taken = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    found = []
+    for prefix, statement, number in _numbers(tree):
+        count = 0
+        while f"{prefix}_{count}" in taken:
+            count += 1
+        name = f"{prefix}_{count}"
+        taken.add(name)
+        assert isinstance(number.value, int)
+        assert number.end_col_offset is not None
+        above = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
+        found.append(Literal(name, number.value, number.lineno - 1, number.col_offset, number.end_col_offset, above - 1))
+    return tuple(found)
+
+
+def named(source: str, names: Collection[str]) -> str:
+    """Return the source with constants of these names in the place of their numbers."""
+    chosen = [literal for literal in literals(source) if literal.name in names]
+    lines = [line.encode() for line in source.splitlines(keepends=True)]
+    for literal in sorted(chosen, key=lambda literal: (literal.line, literal.start), reverse=True):
+        line = lines[literal.line]
+        lines[literal.line] = line[: literal.start] + literal.name.encode() + line[literal.end :]
+    for literal in reversed(chosen):
+        lines[literal.above] = f"{literal.name} = {literal.value}\n".encode() + lines[literal.above]
+    return b"".join(lines).decode()
+
+
+def _numbers(tree: ast.Module) -> Iterator[tuple[str, ast.stmt, ast.Constant]]:
+    """Yield the numbers with the start of their names and the statements that they are in."""
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Tuple | ast.List):
+            target = statement.targets[0]
+            if isinstance(target, ast.Name) and statement.col_offset == 0:
+                yield from ((target.id, statement, number) for number in _sizes_in(statement.value))
+        elif isinstance(statement, ast.FunctionDef) and statement.name in INPUT_FUNCTIONS:
+            for part in statement.body:
+                yield from (("size", statement, number) for number in _sizes_in(part))
+
+
+def _sizes_in(node: ast.AST) -> Iterator[ast.Constant]:
+    for child in ast.walk(node):
+        if isinstance(child, ast.Constant) and type(child.value) is int and child.value >= LEAST:
+            yield child
+
+
+def _is_arithmetic(value: ast.expr) -> bool:
+    parts = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
+    return all(isinstance(node, parts) for node in ast.walk(value))

@@ -1,0 +1,221 @@
+"""Derive small, ragged and hidden workloads of a problem from its sizes, by trying which sizes its reference takes.
+
+A size is a constant of the reference that reaches the shapes of its inputs or parameters.  The steps:
+
+1. Find for each size the step in which it can change alone (8 where 8 groups must divide it), or the sizes that have to
+   change with it.
+2. Halve the largest size again and again, until no tensor is larger than wanted.
+3. For a ragged workload, take steps off so that no size is a multiple of a tile.
+
+A choice is taken if the reference runs with it and no dimension of any of its tensors shrinks to 1.  Works on values:
+what runs the reference is passed as a function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+Shape = tuple[int, ...]
+Constants = dict[str, int]
+
+STEPS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256)
+"""Steps that are tried, smallest first."""
+
+STRUCTURAL = 16
+"""A size up to this that reaches no input (kernel, groups, stride) is left as it is."""
+
+FEWEST_STEPS = 4
+"""Least size in steps, where the step is larger than 1: a group of one element would have nothing to normalise."""
+
+START = 1024
+"""Largest size of a small workload."""
+
+LONG = 16
+"""How much larger than the others the longest size of the workload `tiles` may stay."""
+
+
+class Trial(Protocol):
+    """The shapes that a reference makes with one choice of its sizes."""
+
+    @property
+    def inputs(self) -> tuple[Shape, ...]:
+        """Shapes of the inputs."""
+
+    @property
+    def parameters(self) -> tuple[Shape, ...]:
+        """Shapes of the parameters."""
+
+    @property
+    def made(self) -> tuple[Shape, ...]:
+        """Shapes of all results."""
+
+    @property
+    def largest(self) -> int:
+        """Elements of the largest tensor."""
+
+
+Try = Callable[[Mapping[str, int]], Trial | None]
+"""Runs the reference with constants replaced; None where it does not run."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Constants that change together, in one ratio."""
+
+    names: tuple[str, ...]
+    values: tuple[int, ...]
+    """As the reference has them."""
+    step: int
+    """Step of the first constant."""
+
+    @property
+    def least(self) -> int:
+        """Smallest value of the first constant."""
+        return min(self.values[0], 2 if self.step == 1 else FEWEST_STEPS * self.step)
+
+    def at(self, value: int) -> Constants:
+        """Return the constants when the first one has this value."""
+        return {name: own * value // self.values[0] for name, own in zip(self.names, self.values, strict=True)}
+
+
+class Sizes:
+    """The sizes of one reference, and the workloads that follow from them."""
+
+    def __init__(self, constants: Mapping[str, int], run: Try) -> None:
+        given = run({})
+        assert given is not None
+        self._given = given
+        self._run = run
+        self.sizes = self._found(constants)
+
+    def small(self, most: int) -> Constants | None:
+        """Return sizes with one long dimension and short others; None where the reference takes none so small."""
+        return self._whole(self._shrunk(most, START, LONG))
+
+    def ragged(self, most: int, start: int = START) -> Constants | None:
+        """Return sizes that are alike in length and no multiples of tiles; None as above."""
+        even = self._shrunk(most, start, 1)
+        if even is None:
+            return None
+        chosen = dict(even)
+        for size in self.sizes:
+            value = even[size]
+            for odd in _ragged(value, size):
+                if self._fits({**chosen, size: odd}, most):
+                    chosen[size] = odd
+                    break
+        return self._whole(chosen)
+
+    def _found(self, constants: Mapping[str, int]) -> tuple[Size, ...]:
+        found: list[Size] = []
+        taken: set[str] = set()
+        for name, value in sorted(constants.items(), key=lambda item: -item[1]):
+            if name in taken or value < 2:
+                continue
+            size = self._alone(name, value) or self._together(name, constants, taken)
+            if size is not None:
+                found.append(size)
+                taken |= set(size.names)
+        return tuple(found)
+
+    def _alone(self, name: str, value: int) -> Size | None:
+        for step in STEPS:
+            if step < value and (trial := self._run({name: value - step})):
+                reaches_input = trial.inputs != self._given.inputs
+                reaches = reaches_input or trial.parameters != self._given.parameters
+                if not reaches or (not reaches_input and value <= STRUCTURAL):
+                    return None
+                return Size((name,), (value,), step)
+        return None
+
+    def _together(self, name: str, constants: Mapping[str, int], taken: set[str]) -> Size | None:
+        """Return the size of constants that must change together: equal ones, or one more in the same ratio."""
+        value = constants[name]
+        equal = tuple(other for other, own in constants.items() if own == value and other not in taken)
+        others = [other for other, own in constants.items() if other not in taken and other != name and own > 1]
+        pairs = [(name, other) for other in others]
+        for group in dict.fromkeys([tuple(dict.fromkeys((name, *equal))), *pairs]):
+            for step in STEPS:
+                changed = {n: constants[n] * (value - step) // value for n in group}
+                exact = all(constants[n] * (value - step) % value == 0 for n in group)
+                if step < value and exact and len(group) > 1 and (trial := self._run(changed)):
+                    if trial.inputs == self._given.inputs and trial.parameters == self._given.parameters:
+                        return None
+                    return Size(group, tuple(constants[n] for n in group), step)
+        return None
+
+    def _shrunk(self, most: int, start: int, long: int) -> dict[Size, int] | None:
+        """Halve the largest size until no tensor has more than `most` elements; the longest may stay `long` times."""
+        chosen = {size: size.values[0] for size in self.sizes}
+        if not chosen:
+            return chosen if self._fits(chosen, most) else None
+        longest = self.sizes[0]
+        frozen: set[Size] = set()
+        for size in self.sizes:  # the first halvings at once
+            if chosen[size] > start:
+                first = _rounded(start, size)
+                if self._fits({**chosen, size: first}):
+                    chosen[size] = first
+        while not self._fits(chosen, most):
+            open_sizes = [size for size in self.sizes if size not in frozen and chosen[size] > size.least]
+            if not open_sizes:
+                return None
+            size = max(open_sizes, key=lambda size: chosen[size] / (long if size is longest else 1))
+            value = next((v for v in _lower(chosen[size], size) if self._fits({**chosen, size: v})), None)
+            if value is None:
+                frozen.add(size)
+            else:
+                chosen[size] = value
+        return chosen
+
+    def _fits(self, chosen: Mapping[Size, int], most: int | None = None) -> bool:
+        trial = self._run(self._constants(chosen))
+        if trial is None or (most is not None and trial.largest > most):
+            return False
+        if len(trial.made) != len(self._given.made):
+            return all(size > 0 for shape in trial.made for size in shape)
+        pairs = [*zip(trial.made, self._given.made, strict=True), *zip(trial.inputs, self._given.inputs, strict=True)]
+        return not any(_collapsed(shape, given) for shape, given in pairs)
+
+    def _constants(self, chosen: Mapping[Size, int]) -> Constants:
+        return {name: own for size, value in chosen.items() for name, own in size.at(value).items()}
+
+    def _whole(self, chosen: Mapping[Size, int] | None) -> Constants | None:
+        """Return the constants that differ from the reference's own."""
+        if chosen is None:
+            return None
+        given = {name: value for size in self.sizes for name, value in zip(size.names, size.values, strict=True)}
+        return {name: value for name, value in self._constants(chosen).items() if value != given[name]}
+
+
+def _collapsed(shape: Shape, given: Shape) -> bool:
+    if len(shape) != len(given):
+        return False
+    return any(now < 1 or (now == 1 and before > 1) for now, before in zip(shape, given, strict=True))
+
+
+def _rounded(value: int, size: Size) -> int:
+    """Return a value that the size takes: some steps below its own, near `value`."""
+    own = size.values[0]
+    return max(size.least, own - -(-(own - value) // size.step) * size.step)
+
+
+def _lower(value: int, size: Size) -> Iterable[int]:
+    """Yield smaller values, the half first."""
+    for share in (0.5, 0.6, 0.7, 0.8, 0.9):
+        lower = _rounded(int(value * share), size)
+        if lower < value:
+            yield lower
+    if value - size.step >= size.least:
+        yield value - size.step
+
+
+def _ragged(value: int, size: Size) -> Iterable[int]:
+    """Yield values near `value` that are no multiples of a tile, smaller ones first."""
+    step = size.step
+    if step == 1:
+        lower = value - max(1, value // 8)
+        yield from (v for v in (lower - 1 + lower % 2, value - 1, value + 1) if 2 <= v <= size.values[0] and v % 2)
+    yield from (v for v in (value - step, value + step) if size.least <= v <= size.values[0])
