@@ -84,7 +84,8 @@ def _judged(
     places = list(builds)
     problem = cases[places[0]].problem
     jobs = [CudaJob(kernel=cases[at].kernel, problem=problem, seed=seed, build=builds[at]) for at in places]
-    incumbent = CudaJob(kernel=problem.seed, problem=problem, seed=seed)
+    others = any(job.kernel != problem.seed for job in jobs)
+    incumbent = CudaJob(kernel=problem.seed, problem=problem, seed=seed) if others else None
     context = ProblemOnDevice(problem_facts(problem), gpu, Store(store))
     judged = judge_all(
         jobs, context, workers=4, limits=replace(LIMITS, wall_s=wall_s), incumbent=incumbent,
