@@ -541,7 +541,7 @@ def absolute_dropped(node: ast.AST, where: Where) -> ast.AST | None:
 def in_tf32(node: ast.AST, where: Where) -> ast.AST | None:
     """A product of float32 is computed in TF32."""
     precision = _keyword(node, "input_precision")
-    if _name(node) != "tl.dot" or precision is None:
+    if _name(node) != "tl.dot" or precision is None or where.dtype is not Dtype.FLOAT32:
         return None
     assert isinstance(node, ast.Call)
     return _with(node, input_precision=ast.Constant("tf32"))

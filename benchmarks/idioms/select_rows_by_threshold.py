@@ -1,12 +1,14 @@
 """Return where each sorted row first reaches a value.
 
-{kind: binary search, style: fixed number of halvings, dtype: float32, inputs: {edges: as_given}, small: [{n: 50, size: 20}, {n: 77, size: 37}]}
+{kind: binary search, style: fixed number of halvings, dtype: float32, inputs: {edges: as_given, x: as_given}, small: [{n: 50, size: 20}, {n: 77, size: 37}]}
 """
 n, size = 1 << 20, 4096
 
 
 def inputs():
-    return [torch.randn(n), torch.randn(size).sort().values]
+    edges = torch.randn(size).sort().values
+    hits = edges[torch.randint(0, size, (n,))]
+    return [torch.where(torch.rand(n) < 0.5, hits, torch.randn(n)), edges]
 
 
 def reference(x, edges):
