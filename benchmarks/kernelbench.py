@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -62,8 +61,8 @@ def tried(files: Sequence[Path], device: Device, workers: int) -> list[Row]:
     """Try every file, each in a forked process of its own."""
     with environment_set(NO_GPU):
         _imported()
-        with ProcessPoolExecutor(workers, mp_context=get_context("fork"), max_tasks_per_child=None) as pool:
-            return list(pool.map(partial(row_of, device=device), files))
+        with get_context("fork").Pool(workers, maxtasksperchild=1) as pool:
+            return pool.map(partial(row_of, device=device), files, chunksize=1)
 
 
 def row_of(file: Path, device: Device) -> Row:
@@ -134,6 +133,7 @@ def _imported() -> None:
     import kopt.device.reference.calibration
     import kopt.problem.derive  # noqa: F401
 
+    torch.rand(2, device="meta")  # imports the compiler, which takes a second
     torch.set_num_threads(1)
 
 

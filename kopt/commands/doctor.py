@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
 
     config = settings_of(options)
     faults = model_faults(config)
-    problem = folder.load(ROOT / config.problems / config.problem)
+    problem = folder.load_with_seed(ROOT / config.problems / config.problem)
     examination = examine(config.judge, problem, Store(Path(config.store)))
     if options.json:
         print(json.dumps(examination.model_dump(mode="json") | {"models": faults}, indent=1))

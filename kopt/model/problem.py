@@ -75,7 +75,7 @@ class Problem(Value):
     reference: str
     """Source of `problem.py`: `Model`, `get_inputs`, `get_init_inputs` (KernelBench style)."""
     seed: Kernel
-    """A plain, correct kernel to start from."""
+    """A plain, correct kernel to start from; its source is empty where the problem comes without one."""
     dtype: Dtype
     main: tuple[Workload, ...] = Field(min_length=1)
     """Timed workloads; the objective is the geometric mean over them."""
@@ -88,11 +88,16 @@ class Problem(Value):
     mutates: tuple[str, ...] = ()
     """Names of inputs that the reference changes; what a candidate leaves in them is compared."""
     inputs: dict[str, InputRule] = Field(default_factory=dict)
-    """Declared rules for draws, by name of the input; an input without one keeps the structure that is seen in it."""
+    """Declared rules for draws, by name of the input; an input without a rule keeps the structure seen in it."""
     layout: Layout = Layout.REFERENCE
     """Strides that an output must have."""
     floor: dict[str, Floor] = Field(default_factory=dict)
     """Declared floors by name of a main workload, where the derived one is too high."""
+
+    @property
+    def has_seed(self) -> bool:
+        """Whether there is a kernel to start from: a search needs one, judging a kernel does not."""
+        return bool(self.seed.source.strip())
 
 
 class TensorSpec(Value):

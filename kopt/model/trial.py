@@ -44,10 +44,13 @@ class BuildRow(Value):
     reason: str = ""
     fingerprint: str = ""
     """Fingerprint of the compiled behaviour; empty for a kernel without one, which equals no other kernel."""
+    form: str = ""
+    """Digest of the source without comments, layout and names (`kopt.jobs.source_form`); empty without a kernel."""
     build: str = ""
     """Store digest of the build's key."""
     duplicate_of: str = ""
-    """Name of this run's first candidate with the same fingerprint (`r1a0s3`); empty if this row is the first."""
+    """Name of this run's first candidate with the same fingerprint and the same form (`r1a0s3`), whose verdict this
+    candidate shares; empty if this row is the first."""
     chunk: int = -1
     """Number of the chunk that judges the kernel; -1 when there is nothing to judge."""
 
@@ -215,9 +218,9 @@ class Trial(Value):
     kernel: str
     fingerprint: str
     duplicate_of: str
-    """Name of the first candidate with this fingerprint; empty if this trial is the first."""
+    """Name of the first candidate with this fingerprint and form of the source; empty if this trial is the first."""
     verdict: Literal["passed", "incorrect", "failed", "duplicate", "none"]
-    """`failed` covers builds too; a `duplicate` shares the verdict of the first trial with its fingerprint."""
+    """`failed` covers builds too; a `duplicate` shares the verdict of the trial that it duplicates."""
     phase: str
     reason: str
     time_ms: float | None

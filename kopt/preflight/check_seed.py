@@ -98,7 +98,11 @@ def known_verdict(check: SeedCheck, row: BuildRow) -> Verdict | None:
 
 
 def build_seed(check: SeedCheck) -> BuildRow:
-    """Build the seed kernel, and store the build and the problem's facts."""
+    """Build the seed kernel, store the build and the problem's facts, and warn of large small workloads."""
+    from kopt.device.reference.trial import slow_small
+
+    if warning := slow_small(check.problem):
+        print(f"kopt: warning: {warning}", file=sys.stderr, flush=True)
     target = check.target()
     row = _compiled(check, interpret.build(target, workers=1, seconds=check.build_seconds))
     interpret.facts(check.problem, target.store)

@@ -66,7 +66,7 @@ def _small(problem: Problem, sizes: Sizes) -> dict[str, Constants]:
     """
     for most in LARGER:
         chosen = {"tiles": sizes.small(4 * most), "ragged": sizes.ragged(most)}
-        small = {name: constants for name, constants in chosen.items() if constants is not None}
+        small = {name: found for name, found in chosen.items() if found is not None}
         if len(small) == len(chosen):
             break
     else:
@@ -75,8 +75,8 @@ def _small(problem: Problem, sizes: Sizes) -> dict[str, Constants]:
                 f"{problem.name}: no sizes were found at which the reference is small enough for Triton's interpreter: "
                 "write sizes as module constants, or declare small workloads in problem.yaml"
             )
-    for name, constants in small.items():
-        trial.try_values(problem, constants)
+    for sizes_of_workload in small.values():
+        trial.try_values(problem, sizes_of_workload)
     return small
 
 

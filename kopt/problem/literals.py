@@ -62,7 +62,9 @@ def literals(source: str) -> tuple[Literal, ...]:
         assert isinstance(number.value, int)
         assert number.end_col_offset is not None
         above = min([statement.lineno, *(d.lineno for d in getattr(statement, "decorator_list", []))])
-        found.append(Literal(name, number.value, number.lineno - 1, number.col_offset, number.end_col_offset, above - 1))
+        found.append(
+            Literal(name, number.value, number.lineno - 1, number.col_offset, number.end_col_offset, above - 1)
+        )
     return tuple(found)
 
 

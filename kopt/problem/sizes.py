@@ -193,7 +193,7 @@ class Sizes:
 def _collapsed(shape: Shape, given: Shape) -> bool:
     if len(shape) != len(given):
         return False
-    return any(now < 1 or (now == 1 and before > 1) for now, before in zip(shape, given, strict=True))
+    return any(now < min(before, 2) for now, before in zip(shape, given, strict=True))
 
 
 def _rounded(value: int, size: Size) -> int:

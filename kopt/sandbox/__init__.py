@@ -2,7 +2,7 @@
 
 For untrusted code:
 
-1. `pool` forks children, watches them and kills them at their limits.
+1. `pool` forks children, watches them, kills them at their limits, and removes what they leave (`remove`).
 2. `child` is the life of one of them: it enters the cage (`cage`; `landlock` restricts writing) and runs a task.
 3. `pipe` carries frames from a child to its parent, `reply` is the form of a child's result.
 

@@ -21,7 +21,6 @@ import math
 import os
 import secrets
 import selectors
-import shutil
 import signal
 import sys
 import tempfile
@@ -46,6 +45,7 @@ from kopt.sandbox.pipe import (
     write_message,
 )
 from kopt.sandbox.processes import adopt_orphans, children, descendants, kill_all, kill_orphans
+from kopt.sandbox.remove import remove_folder
 
 TICK_S = 0.5
 """How often the children's processes are counted, s."""
@@ -184,7 +184,7 @@ class _Child:
             os.waitpid(self.pid, 0)
         for descriptor in (self.results, self.output, self.process, *([self.inbox] if self.inbox >= 0 else [])):
             os.close(descriptor)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+        remove_folder(self.scratch)
 
 
 def _start(index: int, task: Task, limits: Limits, *, asks: bool) -> _Child:

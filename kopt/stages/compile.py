@@ -1,6 +1,8 @@
 """Stage `compile`: build every candidate without a GPU, and mark duplicates.
 
-Only the first of a run's candidates with equal fingerprints is judged, so that duplicates take no time of a GPU.
+Only the first of a run's candidates that do the same on every input is judged, so that duplicates take no time of a
+GPU.  Equal fingerprints are not enough: they cover the main workloads, and a verdict rests on other shapes too, which
+the code around the launches may treat otherwise.  So the sources must be equal too, but for names, comments and layout.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from kopt.artifact import write_value
 from kopt.backends.backend import Builder
 from kopt.jobs.accidents import is_accident
 from kopt.jobs.builds import build_key
-from kopt.jobs.kernels import kernel_named
+from kopt.jobs.kernels import kernel_named, kernel_source
 from kopt.jobs.keys import BuildKey
+from kopt.jobs.source_form import source_form
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.base import Value
 from kopt.model.build import Build, BuildFailed
@@ -58,7 +61,8 @@ def compile_candidates(
     for index, made in build(kernels).items():
         for slot in list(missing.values())[index]:
             builds[slot] = made if is_accident(made) or not kept else shelf.put(keys[slot], made)
-    return [_row(c, builds.get(c.slot), keys.get(c.slot)) for c in candidates], builds
+    forms = {c.slot: source_form(kernel_source(c.kernel, store), problem.seed.entry) for c in wanted.values()}
+    return [_row(c, builds.get(c.slot), keys.get(c.slot), forms.get(c.slot, "")) for c in candidates], builds
 
 
 def first_of_each(names: Mapping[int, str]) -> dict[str, list[int]]:
@@ -79,14 +83,19 @@ def mark_duplicates(rows: Sequence[BuildRow], earlier: Sequence[BuildRow], *, ch
         earlier: the builds of the run so far.
         chunks: number of evaluate jobs.
     """
-    first = {behaviour(row): _name(row) for row in reversed([r for r in earlier if r.kernel and not r.duplicate_of])}
+    first = {_deciding(row): _name(row) for row in reversed([r for r in earlier if r.kernel and not r.duplicate_of])}
     marked = []
     for row in rows:
-        original = first.setdefault(behaviour(row), _name(row)) if row.kernel else ""
+        original = first.setdefault(_deciding(row), _name(row)) if row.kernel else ""
         marked.append(row if original == _name(row) else row.model_copy(update={"duplicate_of": original}))
     fresh = [row.slot for row in marked if row.status == "built" and not row.duplicate_of]
     chunk_of = {slot: place * chunks // len(fresh) for place, slot in enumerate(fresh)}
     return [row.model_copy(update={"chunk": chunk_of.get(row.slot, -1)}) for row in marked]
+
+
+def _deciding(row: BuildRow) -> tuple[str, str]:
+    """Return what decides a kernel's verdict: equal for kernels that do the same on every input."""
+    return behaviour(row), row.form
 
 
 def failed_slots(rows: Sequence[BuildRow]) -> str:
@@ -101,8 +110,8 @@ def write_records(folders: Sequence[Path], rows: Sequence[BuildRow], builds: Map
             write_value(folder / f"{row.slot}.json", builds.get(row.slot, row))
 
 
-def _row(candidate: Candidate, build: Build | None, key: BuildKey | None) -> BuildRow:
-    place = candidate.model_dump(include={"round", "attempt", "slot", "kernel"})
+def _row(candidate: Candidate, build: Build | None, key: BuildKey | None, form: str) -> BuildRow:
+    place = candidate.model_dump(include={"round", "attempt", "slot", "kernel"}) | {"form": form}
     if build is None:
         return BuildRow(**place, status="none", reason=candidate.reason)
     name = key.digest() if key else ""

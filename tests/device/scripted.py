@@ -37,7 +37,10 @@ HERE = Environment(gpu="a GPU", uuid="GPU-1", driver="1", torch="2", triton="3",
 COOL = Conditions(sm_clock_mhz=(1980, 1980), temperature_c=40, power_w=300.0)
 HOT = COOL.model_copy(update={"throttle": ("thermal (hardware)",)})
 PROGRAM = RecordedCall(
-    workload="main", arguments=1, steps=(), output=View(storage=0, offset=0, shape=(1,), stride=(1,), dtype="float32")
+    workload="main",
+    arguments=1,
+    steps=(),
+    outputs=(View(storage=0, offset=0, shape=(1,), stride=(1,), dtype="float32"),),
 )
 
 

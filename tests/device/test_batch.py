@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from kopt.device.cuda import sheets
 from kopt.device.cuda.batch import InputChanged, TimedBatch
+from kopt.device.cuda.sheets import Sheet
 from kopt.device.cuda.verdicts import Pair, Recorded
 from kopt.device.reference.compare import Comparison
 from kopt.device.reference.distributions import Draw
@@ -35,16 +35,16 @@ class Process:
         return answer
 
 
-@pytest.fixture(autouse=True)
-def _arguments_are_called_a_and_b(monkeypatch):
-    monkeypatch.setattr(sheets, "argument_names", lambda problem, sheet: ["A", "B"])
+def sheets(changed=()):
+    """Sheets of the draws, whose arguments are called A and B."""
+    return [Sheet(MAIN, (), dict.fromkeys(("A", "B")), changed=changed)] * len(DRAWS)
 
 
 class ScriptedProcesses:
     """Processes whose answers a test gives."""
 
-    def __init__(self, mutates=(), timer=None, **referee):
-        self.problem = SimpleNamespace(main=(MAIN,), mutates=mutates, seed=Kernel(source=""))
+    def __init__(self, timer=None, **referee):
+        self.problem = SimpleNamespace(main=(MAIN,), seed=Kernel(source=""))
         self.timer = Process("the timer", **({"check": True} | (timer or {})))
         self.referee = Process("the referee", **({"judge": judged(), "mutated": ()} | referee))
 
@@ -63,8 +63,8 @@ def judged(wrong=(), ghost=WRONG):
     return lambda slot, at: ghost if at == 1 else WRONG if at in wrong else RIGHT
 
 
-def admitted(processes):
-    return TimedBatch(processes, DRAWS, [None] * 4).admit("one", Recorded((), {}, (), {}))
+def admitted(processes, changed=()):
+    return TimedBatch(processes, DRAWS, sheets(changed)).admit("one", Recorded((), {}, (), {}))
 
 
 def test_a_replay_is_verified_on_every_distribution_and_without_its_launches():
@@ -76,8 +76,8 @@ def test_a_replay_is_verified_on_every_distribution_and_without_its_launches():
 
 def test_only_sets_of_the_timed_distribution_are_timed_on():
     processes = ScriptedProcesses()
-    TimedBatch(processes, DRAWS, [None] * 4)
-    assert ("open", [None] * 4, {"main": 2}) in processes.timer.asked
+    TimedBatch(processes, DRAWS, sheets())
+    assert ("open", sheets(), {"main": 2}) in processes.timer.asked
 
 
 @pytest.mark.parametrize("at", [0, 2, 3])
@@ -92,10 +92,10 @@ def test_an_output_that_needs_no_launch_is_incorrect():
 
 def test_every_input_that_a_replay_changes_counts_not_only_the_first():
     changed = {"mutated": lambda at: (0, 1) if at == 0 else ()}
-    assert admitted(ScriptedProcesses(mutates=("A", "B"), **changed)) is None
-    verdict = admitted(ScriptedProcesses(mutates=("A",), **changed))
+    assert admitted(ScriptedProcesses(**changed), changed=("A", "B")) is None
+    verdict = admitted(ScriptedProcesses(**changed), changed=("A",))
     assert verdict.phase is Phase.MUTATION
-    assert "input B" in verdict.reason
+    assert "B is changed" in verdict.reason
 
 
 def test_a_launch_that_breaks_the_timer_is_the_candidates_fault():
@@ -114,14 +114,14 @@ def test_a_referee_that_breaks_is_not_the_candidates_fault():
 
 def test_a_timed_call_that_changes_an_input_is_seen_before_an_answer_is_made_of_it():
     processes = ScriptedProcesses(timer={"race": {"one": [1.0]}}, mutated=lambda at: (1,) if at == 1 else ())
-    with pytest.raises(InputChanged, match="input B"):
-        TimedBatch(processes, DRAWS, [None] * 4).race(["one"], 1, 0)
+    with pytest.raises(InputChanged, match="B was changed"):
+        TimedBatch(processes, DRAWS, sheets()).race(["one"], 1, 0)
     assert not any(asked[0] == "judge" for asked in processes.referee.asked)
 
 
 def test_new_inputs_are_made_for_each_turn_in_the_place_of_the_known_ones():
     processes = ScriptedProcesses(timer={"alternate": {"one": (1.0, 2.0)}})
-    batch = TimedBatch(processes, DRAWS, [None] * 4)
+    batch = TimedBatch(processes, DRAWS, sheets())
     for turn in range(3):
         assert batch.alternate(["one"], turn, keep=False) == {"main": {"one": Pair(1.0, 2.0)}}
     inputs_renewed = [asked[1] for asked in processes.referee.asked if asked[0] == "renew"]

@@ -113,7 +113,7 @@ def seed(builds) -> Built:
         ("shape", Phase.CONTRACT, "(4095, 512)"),
         ("dtype", Phase.CONTRACT, "float32"),
         ("type", Phase.CONTRACT, "tuple"),
-        ("none", Phase.CONTRACT, "NoneType"),
+        ("none", Phase.CONTRACT, "got None"),
         ("device", Phase.CONTRACT, "cpu"),
         ("no launch", Phase.FALLBACK, "no Triton kernel"),
         ("matmul", Phase.FALLBACK, "aten.mm"),

@@ -76,6 +76,49 @@ def test_a_variable_number_of_arguments_takes_the_inputs(reference, model, input
     assert bind_arguments(lambda *inputs: None, inputs, model, reference).positional == inputs
 
 
+def bound(function, forward, inputs=(), constants="", init=""):
+    """The named arguments of a call, for a model whose `forward` is this text."""
+    source = (
+        f"import torch\nfrom torch import nn\n{constants}\nclass Model(nn.Module):\n    def __init__(self):\n"
+        f"        super().__init__()\n        {init or 'pass'}\n    {forward}\n"
+        "def get_inputs():\n    return [dim, width]\ndef get_init_inputs():\n    return []\ndim, width = 1, 2\n"
+    )
+    problem = SCALE.model_copy(update={"reference": source})
+    reference = load_reference(problem, Workload(name="w"))
+    return bind_arguments(function, inputs, make_model(reference, problem), reference)
+
+
+FORWARD = "def forward(self, x, scale=2.0, bias=None, *, eps=1e-5): return x.dim() * width"
+
+
+def test_a_constant_replaces_no_default_unless_the_model_reads_it():
+    assert bound(lambda x, dim=None, width=7: None, FORWARD, (0,)).named == {"width": 2}
+    assert bound(lambda x, dim: None, FORWARD, (0,)).named == {"dim": 1}
+
+
+def test_parameters_of_forward_without_an_input_have_its_defaults():
+    assert bound(lambda x, scale, bias, *, eps=0.0: None, FORWARD, (0,)).named == {
+        "scale": 2.0, "bias": None, "eps": 1e-5,
+    }  # fmt: skip
+    assert bound(lambda x: None, FORWARD, (0,)).named == {}
+    assert bound(lambda x, bias=4: None, FORWARD, (0,)).named == {}
+
+
+def test_a_value_of_the_model_stands_for_a_default_of_none():
+    assert bound(lambda x, bias: None, FORWARD, (0,), init="self.bias = 3.0").named == {"bias": 3.0}
+
+
+def test_inputs_are_passed_by_name_to_parameters_that_are_keyword_only():
+    arguments = bound(lambda x, *, scale, eps: None, FORWARD, (0, 5.0))
+    assert (arguments.positional, arguments.named) == ((0,), {"scale": 5.0, "eps": 1e-5})
+
+
+def test_a_parameter_that_a_layer_lacks_is_none_and_tuples_are_passed():
+    layer = "self.conv = nn.Conv2d(1, 1, 3, stride=2, bias=False)"
+    named = bound(lambda x, bias, stride, conv_padding, size: None, FORWARD, (0,), "size = (3, 5)\n", layer).named
+    assert named == {"bias": None, "stride": (2, 2), "conv_padding": (0, 0), "size": (3, 5)}
+
+
 def test_an_import_that_raises_is_told_with_its_line(tmp_path):
     with pytest.raises(Rejected) as rejected:
         load_candidate(Kernel(source="x = 1\ny = [][x]\ndef kernel_function(): pass\n"), tmp_path)

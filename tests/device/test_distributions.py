@@ -2,11 +2,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kopt.device.reference.distributions import DISTRIBUTIONS, Draw, derive_seed, make_case, plan
-from kopt.model.problem import Problem, Workload
+from kopt.device.reference.distributions import DISTRIBUTIONS, FULL_SIZE, GIVEN, Draw, derive_seed, make_case, plan
+from kopt.device.reference.setup import load_reference, make_inputs
+from kopt.model.problem import Dtype, Problem, Workload
 from kopt.problem.folder import load
 
 torch.set_num_threads(1)  # other tests fork this process
@@ -14,37 +15,56 @@ torch.set_num_threads(1)  # other tests fork this process
 PROBLEMS = Path(__file__).parents[2] / "config" / "problems"
 LAYERNORM = load(PROBLEMS / "layernorm")
 TINY = Workload(name="tiny", constants={"batch_size": 3, "dim": 200})
+DRAWN = [name for name in DISTRIBUTIONS if name != GIVEN]
 
-EMBEDDING = """
+REFERENCE = """
 import torch
 from torch import nn
 
 N = 50
 
 class Model(nn.Module):
-    def forward(self, table, index, scale):
-        return table[index] * scale
+    def forward(self, {names}):
+        return {value}
 
 def get_inputs():
-    return [torch.rand(N, 8), torch.randint(0, N, (20,)), 3]
+    return [{inputs}]
 
 def get_init_inputs():
     return []
 """
 
+WHOLE = Workload(name="whole")
+OTHER = Workload(name="other", constants={"N": 40})
 
-def embedding() -> Problem:
-    return Problem.model_validate(LAYERNORM.model_dump() | {"name": "embedding", "reference": EMBEDDING})
+
+def problem(names: str, value: str, made: str, **changes: object) -> Problem:
+    source = REFERENCE.format(names=names, value=value, inputs=made)
+    parts = {"name": "made", "reference": source, "small": [WHOLE, OTHER], "main": [WHOLE], "hidden": []}
+    return Problem.model_validate(LAYERNORM.model_dump() | parts | changes)
 
 
-@given(count=st.integers(1, 4), seed=st.integers())
-def test_a_plan_has_five_draws_three_distributions_and_different_seeds(count: int, seed: int) -> None:
+def drawn(made: Problem, kind: str, seed: int = 3) -> tuple[torch.Tensor, ...]:
+    return make_case(made, Draw(WHOLE, kind, seed)).inputs
+
+
+EMBEDDING = problem("table, index, scale", "table[index] * scale", "torch.rand(N, 8), torch.randint(0, N, (20,)), 3")
+
+
+@given(count=st.integers(1, 4), full=st.integers(0, 3), seed=st.integers())
+def test_every_kind_is_in_every_plan_whatever_the_seed(count: int, full: int, seed: int) -> None:
     workloads = tuple(Workload(name=str(at)) for at in range(count))
-    draws = plan(workloads, seed)
-    assert len(draws) >= 5
-    assert len({draw.distribution for draw in draws}) >= 3
+    large = tuple(Workload(name=f"large{at}") for at in range(full))
+    draws = plan(workloads, seed, full_size=large)
+    assert {draw.distribution for draw in draws if draw.workload in workloads} == set(DISTRIBUTIONS)
+    for kind in (GIVEN, "normal"):
+        assert {d.workload.name for d in draws if d.distribution == kind} >= {w.name for w in workloads}
+    assert {d.workload.name for d in draws if d.distribution == GIVEN} >= {w.name for w in large}
+    assert {d.distribution for d in draws if d.workload in large} <= set(FULL_SIZE)
     assert len({draw.seed for draw in draws}) == len(draws)
-    assert {d.workload.name for d in draws if d.distribution == "normal"} == {w.name for w in workloads}
+    assert [(d.workload, d.distribution) for d in draws] == [
+        (d.workload, d.distribution) for d in plan(workloads, seed + 1, full_size=large)
+    ]
 
 
 @given(a=st.text(), b=st.text())
@@ -70,12 +90,29 @@ def test_shape_dtype_and_finiteness_are_the_problems(distribution: str) -> None:
 
 
 @pytest.mark.parametrize("distribution", DISTRIBUTIONS)
-def test_integer_inputs_and_plain_values_stay_as_they_were_made(distribution: str) -> None:
-    table, index, scale = make_case(embedding(), Draw(Workload(name="w"), distribution, 3)).inputs
+def test_indexes_stay_in_range_and_plain_values_as_they_are(distribution: str) -> None:
+    table, index, scale = drawn(EMBEDDING, distribution)
     assert table.dtype == torch.bfloat16
     assert index.dtype == torch.int64
     assert 0 <= int(index.min()) <= int(index.max()) < 50
     assert scale == 3
+
+
+def test_indexes_are_drawn_with_both_ends_of_their_range_and_all_equal() -> None:
+    calls = load_reference(EMBEDDING, WHOLE)
+    seed = derive_seed(3, "inputs")
+    _, index, _ = make_inputs(calls, EMBEDDING, seed=seed)
+    _, both, _ = drawn(EMBEDDING, "integer")
+    assert (int(both.min()), int(both.max())) == (int(index.min()), int(index.max()))
+    assert not torch.equal(both, index)
+    assert drawn(EMBEDDING, "equal")[1].unique().numel() == 1
+
+
+def test_given_inputs_are_those_of_get_inputs_and_parameters_the_models_own() -> None:
+    case = make_case(LAYERNORM, Draw(TINY, GIVEN, 4))
+    expected = make_inputs(load_reference(LAYERNORM, TINY), LAYERNORM, seed=derive_seed(4, "inputs"))
+    assert torch.equal(case.inputs[0], expected[0])
+    assert all(parameter.unique().numel() == 1 for parameter in case.model.parameters())
 
 
 def test_constant_parameters_are_drawn() -> None:
@@ -87,7 +124,7 @@ def test_constant_parameters_are_drawn() -> None:
 def test_onehot_has_one_element_a_row_and_the_last_in_the_first_row() -> None:
     (x,) = make_case(LAYERNORM, Draw(TINY, "onehot", 5)).inputs
     assert (x != 0).sum(dim=1).tolist() == [1, 1, 1]
-    assert x[0, -1] != 0
+    assert x[0, -1] > 0
 
 
 def test_integers_are_few_and_exact() -> None:
@@ -100,3 +137,121 @@ def test_range_spans_many_powers_of_two() -> None:
     assert float(x.abs().max() / x.abs().min()) > 2**8
     assert (x > 0).any()
     assert (x < 0).any()
+
+
+@given(rows=st.integers(1, 6), seed=st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_edges_are_drawn_whatever_the_number_of_rows(rows: int, seed: int) -> None:
+    made = problem("x", "torch.softmax(x, -1) + 1e-5", f"torch.randn({rows}, N)")
+    large, tiny, negative, equal, zeros, extreme = (
+        drawn(made, kind, seed)[0] for kind in ("large", "tiny", "negative", "equal", "zeros", "extreme")
+    )
+    assert large.float().exp().isinf().any(-1)[0]
+    assert float(tiny[0].abs().max()) < 0.05
+    assert bool((negative[0] < 0).all())
+    assert equal[0].unique().numel() == 1
+    assert not bool(zeros[0].any())
+    assert float(extreme.max()) == torch.finfo(torch.bfloat16).max / 4
+
+
+STRUCTURES = {
+    "mask of 0 and 1": ("(torch.rand(N, N) < 0.5).float()", lambda x: x.unique().tolist() == [0.0, 1.0]),
+    "mask of 0 and -inf": (
+        "torch.zeros(N, N).masked_fill(torch.rand(N, N) < 0.5, float('-inf'))",
+        lambda x: x.unique().tolist() == [float("-inf"), 0.0],
+    ),
+    "causal mask": ("torch.ones(N, N).tril()", lambda x: torch.equal(x, torch.ones_like(x).tril())),
+    "signs": ("torch.randint(0, 2, (N, N)).float() * 2 - 1", lambda x: set(x.unique().tolist()) <= {-1.0, 1.0}),
+    "probabilities": (
+        "torch.rand(N, N).softmax(-1)",
+        lambda x: bool((x >= 0).all()) and bool(((x.float().sum(-1) - 1).abs() < 0.02).all()),
+    ),
+    "positive": ("torch.rand(N, N) + 0.1", lambda x: bool((x > 0).all())),
+    "not negative": ("torch.randn(N, N).abs()", lambda x: bool((x >= 0).all())),
+    "negative": ("-torch.rand(N, N) - 1", lambda x: bool((x < 0).all())),
+    "triangular": ("torch.randn(N, N).tril()", lambda x: not bool(x.triu(1).any())),
+    "symmetric": ("(lambda a: a + a.T)(torch.randn(N, N))", lambda x: torch.equal(x, x.T)),
+    "one-hot": (
+        "torch.nn.functional.one_hot(torch.randint(0, 8, (N,)), 8).float()",
+        lambda x: bool((x.sum(-1) == 1).all()) and bool(((x == 0) | (x == 1)).all()),
+    ),
+    "constant": ("torch.full((N,), 0.25)", lambda x: x.unique().numel() == 1 and bool((x > 0).all())),
+    "sorted": ("torch.randn(N, N).sort(-1).values", lambda x: bool((x.float().diff(dim=-1) >= 0).all())),
+    "table": ("torch.linspace(0, 1, N)", lambda x: torch.equal(x, torch.linspace(0, 1, 50).bfloat16())),
+    "sorted indexes": ("torch.randint(0, 99, (N,)).sort().values", lambda x: bool((x.diff() >= 0).all())),
+    "permutation": ("torch.randperm(N)", lambda x: x.unique().numel() == 50),
+    "booleans": ("torch.rand(N, N) < 0.5", lambda x: x.dtype == torch.bool),
+    "int8": ("torch.randint(-128, 128, (N, N), dtype=torch.int8)", lambda x: x.dtype == torch.int8),
+    "labels of two classes": ("torch.randint(0, 2, (N,))", lambda x: set(x.tolist()) <= {0, 1}),
+}
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_structure_that_is_seen_is_kept_by_every_kind(name: str) -> None:
+    values, holds = STRUCTURES[name]
+    made = problem("x", "x * 1", values)
+    for kind in DISTRIBUTIONS:
+        assert holds(drawn(made, kind)[0]), kind
+
+
+@pytest.mark.parametrize("kind", DISTRIBUTIONS)
+def test_declared_values_are_kept(kind: str) -> None:
+    rules = {"a": {"keep": "as_given"}, "p": {"range": (0, 1)}}
+    made = problem("a, p", "a * p", "torch.randn(N, N), torch.rand(N)", inputs=rules)
+    a, p = drawn(made, kind)
+    given_a = make_inputs(load_reference(made, WHOLE), made, seed=derive_seed(3, "inputs"))[0]
+    assert torch.equal(a, given_a)
+    assert bool(((p >= 0) & (p <= 1)).all())
+
+
+@pytest.mark.parametrize("value", ["torch.log(x)", "torch.sqrt(x)", "x * torch.log(x)", "1 / x.sqrt()"])
+def test_uniform_inputs_stay_in_the_references_domain(value: str) -> None:
+    made = problem("x", value, "torch.rand(N, N)")
+    for kind in DISTRIBUTIONS:
+        case = make_case(made, Draw(WHOLE, kind, 1))
+        assert not bool(case.model(*case.inputs).isnan().any()), kind
+
+
+def test_uniform_inputs_are_drawn_signed_where_the_reference_takes_it() -> None:
+    made = problem("x", "torch.relu(x)", "torch.rand(N, N)")
+    assert bool((drawn(made, "normal")[0] < 0).any())
+
+
+def test_a_row_is_masked_altogether_only_where_the_reference_gives_numbers_for_it() -> None:
+    mask = "torch.randn(N, N), torch.rand(N, N) < 0.5"
+    soft = problem("x, keep", "torch.softmax(x.masked_fill(~keep, float('-inf')), -1)", mask)
+    finite = problem("x, keep", "x * keep", mask)
+    assert bool(drawn(soft, "zeros")[1].any(-1).all())
+    assert not bool(drawn(finite, "zeros")[1].any(-1).all())
+
+
+LAYOUTS = {
+    "transposed": "torch.randn(8, N).T",
+    "expanded": "torch.randn(N, 1).expand(N, 8)",
+    "sliced": "torch.randn(N, 16)[:, 4:12]",
+    "first rows": "torch.randn(2 * N, 8)[:N]",
+    "channels last": "torch.randn(2, 3, 5, N).to(memory_format=torch.channels_last)",
+    "window": "torch.randn(2 * N).unfold(0, 8, 2)",
+    "scalar": "torch.randn(())",
+    "empty": "torch.randn(0, 4)",
+    "indexes": "torch.randint(0, 50, (8, 2 * N))[:, ::2]",
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("kind", DRAWN)
+def test_strides_offsets_and_storage_are_kept(name: str, kind: str) -> None:
+    made = problem("x", "x * 1", LAYOUTS[name], dtype="float32")
+    original = drawn(made, GIVEN)[0]
+    x = drawn(made, kind)[0]
+    assert (x.shape, x.stride(), x.storage_offset()) == (original.shape, original.stride(), original.storage_offset())
+    assert x.untyped_storage().nbytes() == original.untyped_storage().nbytes()
+    assert x.dtype == original.dtype
+
+
+@pytest.mark.parametrize("dtype", [Dtype.FLOAT64, Dtype.FLOAT16])
+def test_other_types_are_drawn(dtype: Dtype) -> None:
+    for kind in DISTRIBUTIONS:
+        (x,) = make_case(LAYERNORM.model_copy(update={"dtype": dtype}), Draw(TINY, kind, 1)).inputs
+        assert x.dtype == getattr(torch, dtype.value)
+        assert x.isfinite().all()

@@ -67,6 +67,6 @@ def test_reference_that_raises_is_a_problem_error() -> None:
 
 def test_reference_that_returns_no_tensor_is_refused() -> None:
     problem = load(PROBLEMS / "matvec")
-    broken = problem.reference.replace("return torch.matmul(A, B)", "return [torch.matmul(A, B)]")
-    with pytest.raises(ProblemError, match="returns list, not one tensor"):
+    broken = problem.reference.replace("return torch.matmul(A, B)", "return str(torch.matmul(A, B).shape)")
+    with pytest.raises(ProblemError, match="returns str, not a tensor"):
         problem_facts(Problem.model_validate(problem.model_dump() | {"reference": broken}))

@@ -10,6 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic import TypeAdapter
 
 from kopt.device.hardware.nvml import Clocks
@@ -246,6 +247,65 @@ def test_a_kernel_that_writes_to_the_memory_of_the_judge_harms_no_other():
     _, (one, other) = judge([(MATVEC, source), (MATVEC, SEED)])
     assert isinstance(other.verdict, Passed), other.verdict
     assert one.verdict.phase is Phase.MUTATION, one.verdict
+
+
+CASES = PROBLEMS.parents[1] / "tests" / "cases"
+OF_THE_CONTRACT = (
+    "any_strides", "default_shadowed_by_constant", "eight_bit_floats", "float64", "fused_add_norm_in_place",
+    "large_integers", "mutated_input_not_judged", "nested_outputs", "only_changes_an_input",
+    "optional_and_nested_arguments", "other_strides", "running_statistics", "scalar_loss",
+    "sliced_and_expanded_inputs", "softmax_of_a_transposed_input", "tuple_add_norm",
+)  # fmt: skip
+"""Cases of outputs, arguments, dtypes and strides."""
+
+
+def entries_of(name: str) -> tuple[Problem, dict[str, bool]]:
+    """The problem of a case, with a right kernel as its seed, and by file whether the kernel is right."""
+    wanted = yaml.safe_load((CASES / name / "case.yaml").read_text())
+    right = {file: one["ends"] == "passed" for file, one in wanted.items()}
+    source = (CASES / name / next(file for file in right if right[file])).read_text()
+    return load(CASES / name).model_copy(update={"seed": Kernel(source=source)}), right
+
+
+ENTRIES = {(name, file): right for name in OF_THE_CONTRACT for file, right in entries_of(name)[1].items()}
+
+
+@pytest.fixture(scope="module")
+def of_the_contract():
+    problems = {name: entries_of(name)[0] for name in OF_THE_CONTRACT}
+    _, judged = judge([(problems[name], (CASES / name / file).read_text()) for name, file in ENTRIES])
+    return dict(zip(ENTRIES, judged, strict=True))
+
+
+@pytest.mark.parametrize(("name", "file"), ENTRIES)
+def test_outputs_and_changed_arguments_are_compared_one_by_one(of_the_contract, name, file):
+    one = of_the_contract[name, file]
+    assert isinstance(one.verdict, Passed) == ENTRIES[name, file], one.verdict
+    assert (one.timing is not None) == ENTRIES[name, file]
+
+
+FINALS = """
+import json, sys
+from kopt.device.cuda.finals import FinalsPlan
+from kopt.device.cuda.judge import CudaJob, ProblemOnDevice, measure_finalists
+from kopt.device.hardware.peaks import describe_device
+from kopt.device.reference.facts import problem_facts
+
+job = CudaJob.model_validate(json.load(sys.stdin))
+plan = FinalsPlan(baselines=("eager", "compile"), warmup=3, repeat=8, processes=2)
+finals = measure_finalists({"best": job}, ProblemOnDevice(problem_facts(job.problem), describe_device()), plan=plan)
+print(json.dumps([sorted(finals.timings), finals.verdicts["best"].model_dump(mode="json")]))
+"""
+
+
+@pytest.mark.parametrize("name", ["fused_add_norm_in_place", "nested_outputs", "running_statistics"])
+def test_baselines_are_timed_beside_a_kernel_that_changes_arguments_or_returns_several_tensors(name):
+    problem, _ = entries_of(name)
+    job = {"kernel": problem.seed.model_dump(), "problem": problem.model_dump(mode="json"), "seed": 7}
+    done = subprocess.run([sys.executable, "-c", FINALS], input=json.dumps(job), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    names, verdict = json.loads(done.stdout.splitlines()[-1])
+    assert (names, verdict["verdict"]) == (["best", "compile", "eager"], "passed"), verdict
 
 
 OLD_MEMORY = """

@@ -33,7 +33,7 @@ PROGRAM = RecordedCall(
             metadata={"num_warps": 4, "shared": 0, "tensordesc_meta": [{"swizzle": 3}]},
         ),
     ),
-    output=VIEW,
+    outputs=(VIEW,),
 )  # fmt: skip
 
 

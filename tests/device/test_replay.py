@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from kopt.device.cuda.capture import CallCapture
+from kopt.device.cuda.ipc import flat_bytes
 from kopt.device.cuda.program import Allocate, Operation, RecordedCall, Scalar, View
-from kopt.device.cuda.replay import NotReplayable, Replay, Scratch, _nested, flat_bytes
+from kopt.device.cuda.replay import NotReplayable, Replay, Scratch, _nested
 from kopt.device.reference.rejection import Rejected
 from kopt.model.build import Phase
 
@@ -16,7 +17,8 @@ def record(call, *arguments):
 
 def replay(program, *arguments):
     ready = Replay(RecordedCall.model_validate_json(program.model_dump_json()), {}, None, "cpu")
-    return ready.run([flat_bytes(tensor) for tensor in arguments], memory=ready.memory())
+    tensors = ready.run([flat_bytes(tensor) for tensor in arguments], memory=ready.memory())
+    return tensors[0] if program.structure == "Tensor" else tensors
 
 
 def surroundings(x):
@@ -40,6 +42,40 @@ def test_an_output_may_be_a_view_of_an_input():
     program = record(lambda x: x.t()[1:], x)
     assert program.steps == ()
     assert torch.equal(replay(program, x + 1), (x + 1).t()[1:])
+
+
+def test_several_outputs_are_replayed_in_order_and_an_argument_is_changed_in_place():
+    def call(x, kept):
+        kept[1:].copy_(x)
+        return {"same": x, "none": None, "copy": [x.clone(), kept]}
+
+    x, kept = torch.ones(3), torch.zeros(4)
+    program = record(call, x, kept)
+    assert program.structure == "{'copy': [Tensor, Tensor], 'none': None, 'same': Tensor}"
+    first, second = torch.arange(3.0), torch.full((4,), 9.0)
+    copy, changed, same = replay(program, first, second)
+    assert torch.equal(copy, first)
+    assert torch.equal(same, first)
+    assert changed.tolist() == second.tolist() == [9.0, 0.0, 1.0, 2.0]
+
+
+def test_a_call_without_an_output_is_recorded():
+    def call(x):
+        x.fill_(2.0)
+
+    program = record(call, torch.ones(2))
+    assert (program.structure, program.outputs) == ("None", ())
+    x = torch.ones(2)
+    assert replay(program, x) == []
+    assert x.tolist() == [2.0, 2.0]
+
+
+def test_a_replay_keeps_strides_and_offsets_of_arguments():
+    x = torch.arange(12.0)[2:].view(2, 5).t()
+    program = record(lambda x: x[1:], x)
+    (view,) = program.outputs
+    assert (view.stride, view.offset) == ((1, 5), 3)
+    assert torch.equal(replay(program, x), x[1:])
 
 
 def test_what_was_never_written_is_nan_in_a_replay():
@@ -96,7 +132,7 @@ def view_of(storage, offset=0, shape=(2,)):
 
 
 def program(*steps, output=None):
-    return RecordedCall(workload="main", arguments=1, steps=steps, output=output or view_of(0))
+    return RecordedCall(workload="main", arguments=1, steps=steps, outputs=(output or view_of(0),))
 
 
 @pytest.mark.parametrize("kind", ["*bf16", "i32", "constexpr", "nvTmaDesc", "tensordesc<bf16[64, 64]>", "fp64"])

@@ -27,10 +27,10 @@ def test_screen_lets_seed_kernels_pass(place):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("import os", "imports os"),
-        ("import torch.utils.cpp_extension", "cpp_extension"),
-        ("from torch import _C", "_C"),
-        ("import numpy.ctypeslib", "ctypeslib"),
+        ("import os\nos.system('1')", "uses os.system: of os a kernel may use os.environ.get"),
+        ("import torch.utils.cpp_extension\ntorch.utils.cpp_extension.load()", "cpp_extension"),
+        ("from torch import _C\n_C._cuda_init()", "_C"),
+        ("import numpy.ctypeslib as c\nc.load_library()", "ctypeslib"),
         ("torch._C._cuda_setStream()", "private"),
         ("torch.cuda.synchronize = print", "replaces torch.cuda.synchronize"),
         ("Event = torch.cuda.Event\nEvent.elapsed_time = None", "replaces Event.elapsed_time"),
@@ -47,12 +47,12 @@ def test_screen_lets_seed_kernels_pass(place):
         ("print.__self__.exec('1')", "__self__"),
         ("torch.sys.modules", "sys"),
         ("torch.load('x')", "torch.load"),
-        ("torch.serialization.pickle.loads(b'')", "is the module pickle"),
-        ("import torch.serialization as s\ns.struct.pack('i', 1)", "is the module struct"),
-        ("from torch.serialization import pickle", "pickle is closed"),
-        ("from torch.serialization import struct as s", "struct is closed"),
+        ("torch.serialization.pickle.loads(b'')", "pickle is closed"),
+        ("import torch.serialization as s\ns.struct.pack('i', 1)", "struct is closed"),
+        ("from torch.serialization import pickle\npickle.loads(b'')", "pickle"),
+        ("from torch.serialization import struct as s\ns.pack('i', 1)", "struct"),
         ("import enum\nenum.bltns.exec('1')", "enum.bltns"),
-        ("import dataclasses\ndataclasses.keyword.kwlist", "is the module keyword"),
+        ("import dataclasses\ndataclasses.keyword.kwlist", "keyword is closed"),
         ("from torch.nn import *", "imports all of torch.nn"),
         ("import functools\nfunctools.update_wrapper(torch, 1)", "update_wrapper"),
         ("import functools\nfunctools.wraps(print)(object)", "functools.wraps other than"),
@@ -60,17 +60,17 @@ def test_screen_lets_seed_kernels_pass(place):
         ("from functools import wraps as w\nw(print)(object)", "functools.wraps other than"),
         ("import functools\ngetattr(functools, 'wraps')(print)(object)", "getattr for wraps"),
         ("import contextlib\ncontextlib.redirect_stdout(1)", "redirect_stdout"),
-        ("import torch.utils.benchmark", "benchmark is closed"),
+        ("import torch.utils.benchmark as b\nb.Timer('1')", "benchmark is closed"),
         ("torch.utils.benchmark.Timer('1')", "benchmark is closed"),
         ("def patch(m):\n    m.allclose = 1\npatch(torch)", "hands on the module torch"),
         ("for m in (torch,):\n    m.allclose = 1", "hands on the module torch"),
         ("class A:\n    t = torch", "hands on the module torch"),
         ("(s := torch.serialization)", "hands on the module torch.serialization"),
         ("from torch.utils import bundled_inputs\n[bundled_inputs]", "hands on the module torch.utils.bundled_inputs"),
-        ("s = torch.serialization\ns = (1).real\ns.struct", "is the module struct"),
+        ("s = torch.serialization\ns = (1).real\ns.struct", "struct is closed"),
         ("import math\ns = torch\nlist(s)\ns = math.pi", "hands on the module torch"),
         ("getattr(torch.serialization, 'struct')", "struct is closed"),
-        ("def getattr(m, name):\n    m.allclose = 1", "another meaning to getattr"),
+        ("def getattr(m, name):\n    m.allclose = 1\ngetattr(torch, 'cuda')", "another meaning to getattr"),
         ("from math import cos as hasattr", "another meaning to hasattr"),
         ("m = torch.get_device_module()\nm.synchronize = 1", "get_device_module is closed"),
         ("match x:\n    case Box(value):\n        pass", "by their position"),
@@ -92,7 +92,7 @@ def test_screen_lets_seed_kernels_pass(place):
     ],
 )
 def test_screen_names_line_and_reason(line, words):
-    found = screen(Kernel(source=f"import torch\n{line}\n"))
+    found = screen(Kernel(source=f"import torch\n{line}\n[f, g]\n"))
     assert found is not None
     assert found.phase is Phase.IMPORT
     assert words in found.reason

@@ -1,20 +1,42 @@
 """Slots are shared out one contestant each, and a changed argument is named."""
 
 import pickle
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.cuda import sheets
-from kopt.device.cuda.sheets import Slots, forbidden_argument
+from kopt.device.cuda.ipc import Shared
+from kopt.device.cuda.sheets import Sheet, Slots, forbidden_argument
+from kopt.model.problem import Workload
 
 
 @pytest.mark.parametrize(("changed", "name"), [((), ""), ((0,), ""), ((0, 1), "B"), ((7,), "?"), ((-1,), "?")])
-def test_the_first_argument_that_may_not_change_is_named(changed, name, monkeypatch):
-    monkeypatch.setattr(sheets, "argument_names", lambda problem, sheet: ["A", "B"])
-    assert forbidden_argument(SimpleNamespace(mutates=("A",)), None, changed) == name
+def test_the_first_argument_that_may_not_change_is_named(changed, name):
+    sheet = Sheet(Workload(name="main"), (), {"A": SHARED, "B": SHARED}, changed=("A",))
+    assert forbidden_argument(sheet, changed) == name
+
+
+def test_torchs_counter_of_calls_may_change():
+    names = ("buffer norm.num_batches_tracked", "buffer norm.running_mean")
+    sheet = Sheet(Workload(name="main"), (), dict.fromkeys(names, SHARED))
+    assert forbidden_argument(sheet, [0]) == ""
+    assert forbidden_argument(sheet, [0, 1]) == "buffer norm.running_mean"
+
+
+def test_nested_inputs_get_the_tensors_of_their_names():
+    one, two = replace(SHARED, handle=b"1"), replace(SHARED, handle=b"2")
+    sheet = Sheet(Workload(name="main"), ([one, None], {"k": two}, one, 3), {"input x[0]": one, "input y['k']": two})
+    tensors = {"input x[0]": torch.zeros(1), "input y['k']": torch.ones(1)}
+    (first, none), by_key, again, number = sheet.with_tensors(tensors)
+    assert first is again is tensors["input x[0]"]
+    assert by_key["k"] is tensors["input y['k']"]
+    assert (none, number) == (None, 3)
+
+
+SHARED = Shared(b"", 4, (1,), (1,), "float32")
 
 
 class RefereeWithTwoSlots:

@@ -6,15 +6,16 @@ import pickle
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from kopt.device.cuda import verifier as module
 from kopt.device.cuda.contestant import DrawReport, Reply, read_reply
-from kopt.device.cuda.ipc import Shared
 from kopt.device.cuda.program import RecordedCall, View
 from kopt.device.cuda.sheets import Sheet
 from kopt.device.cuda.verdicts import Recorded
 from kopt.device.cuda.verifier import RoundResult, Verifier
 from kopt.device.reference.compare import Comparison
+from kopt.device.reference.outputs import Contract, Described, DescribedOutput, ResultContract
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
 from kopt.model.verdict import Incorrect
@@ -79,14 +80,13 @@ class ScriptedReferee:
         return getattr(self, method)(*arguments)
 
     def slots(self, most):
-        nothing = Shared(b"", 0, (), (), "uint8")
-        return [[Sheet(draw.workload, (), (), nothing) for draw in self.draws] for _ in range(min(most, 2))]
+        return [[Sheet(draw.workload, (), {}) for draw in self.draws] for _ in range(min(most, 2))]
 
     def memory_share(self, slots):
         return 0.5
 
     def contract(self, at):
-        return SimpleNamespace(violation=lambda output: "" if output.kind == "Tensor" else "no tensor")
+        return ResultContract("Tensor", (Contract((2, 3), torch.float32, "cuda", stride=(3, 1)),))
 
     def judge(self, slot, at):
         return Comparison(None, "2 of 4 elements are wrong" if slot in self.wrong_slots else "")
@@ -99,9 +99,19 @@ class ScriptedReferee:
 
 
 def honest(sheets):
-    view = View(storage=0, offset=0, shape=(1,), stride=(1,), dtype="float32")
-    programs = tuple(RecordedCall(workload=w.name, arguments=1, steps=(), output=view) for w in SCALE.main)
-    return pack(Reply(reports=(DrawReport(kind="Tensor", launches=1),) * len(sheets), programs=programs))
+    return replied(sheets)
+
+
+def replied(sheets, drawn=(3, 1), **recorded):
+    """The reply of a contestant whose outputs have the strides `drawn`, and which may record another view."""
+    view = View(storage=0, offset=0, shape=(2, 3), stride=(3, 1), dtype="float32").model_copy(update=recorded)
+    programs = tuple(RecordedCall(workload=w.name, arguments=1, steps=(), outputs=(view,)) for w in SCALE.main)
+    return pack(Reply(reports=(report(stride=drawn),) * len(sheets), programs=programs))
+
+
+def report(structure="Tensor", stride=(3, 1), launches=1):
+    output = DescribedOutput(structure, (Described((2, 3), stride, "float32", "cuda"),))
+    return DrawReport(output=output, launches=launches)
 
 
 REPLIES = {
@@ -109,9 +119,12 @@ REPLIES = {
     "garbage": lambda sheets: os.urandom(100),
     "dead": lambda sheets: os._exit(3),
     "exception": lambda sheets: 1 // 0,
-    "no launch": lambda sheets: pack(Reply(reports=(DrawReport(kind="Tensor"),))),
-    "no tensor": lambda sheets: pack(Reply(reports=(DrawReport(kind="list", launches=1),))),
-    "too few draws": lambda sheets: pack(Reply(reports=(DrawReport(kind="Tensor", launches=1),))),
+    "no launch": lambda sheets: pack(Reply(reports=(report(launches=0),))),
+    "no tensor": lambda sheets: pack(Reply(reports=(report("[Tensor]"),))),
+    "other strides": lambda sheets: replied(sheets, drawn=(1, 2)),
+    "other strides in the recorded call": lambda sheets: replied(sheets, stride=(1, 2)),
+    "another shape in the recorded call": lambda sheets: replied(sheets, shape=(3, 2)),
+    "too few draws": lambda sheets: pack(Reply(reports=(report(),))),
     "own failure": lambda sheets: pack(Reply(phase="import", reason="no module")),
 }
 
@@ -143,6 +156,9 @@ def test_a_misbehaving_contestant_costs_its_own_kernel_only(monkeypatch):
         "exception": Phase.CRASH,
         "no launch": Phase.FALLBACK,
         "no tensor": Phase.CONTRACT,
+        "other strides": Phase.CONTRACT,
+        "other strides in the recorded call": Phase.CONTRACT,
+        "another shape in the recorded call": Phase.CONTRACT,
         "too few draws": Phase.CRASH,
         "own failure": Phase.IMPORT,
     }

@@ -6,6 +6,7 @@ the judge on a GPU must find CUDA unused.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -100,7 +101,7 @@ def evaluate_on_gpu(request: EvaluateRequest, wanted: Device | None, store: Stor
         if isinstance(build, BuildFailed):
             return _not_built(build, request, gpu.device)
         judged, seed = run_in_fresh_process(2 * request.judge_seconds + RACE_S, _race, request, build, gpu, store.root)
-        time = measured_time(judged.timing, seed.timing) if judged.timing else None
+        time = measured_time(judged.timing, seed.timing if seed else None) if judged.timing else None
         return _evaluated(judged.verdict, build, time, request, gpu.device)
 
 
@@ -118,17 +119,21 @@ def _build(request: EvaluateRequest, kernels: Sequence[Kernel], device: Device, 
 def _build_and_estimate(
     request: EvaluateRequest, device: Device, store: Path
 ) -> tuple[Build, Estimated | None, Estimated | None]:
-    """Return the kernel's build, its estimated time, and the seed kernel's."""
+    """Return the kernel's build, its estimated time, and the seed kernel's where there is one."""
+    from kopt.device.reference.trial import slow_small
     from kopt.estimate.kernel_time import estimate
 
-    builds = _build(request, [request.kernel, request.problem.seed], device, store)
+    if warning := slow_small(request.problem):
+        print(f"kopt: warning: {warning}", file=sys.stderr, flush=True)
+    seed = [request.problem.seed] if request.problem.has_seed else []
+    builds = _build(request, [request.kernel, *seed], device, store)
     facts = facts_of(request.problem, Store(store))
     times = [
         estimate(build, facts, device, lambda name: Store(store).text("ptx", name, ".ptx"))
         if isinstance(build, Built) else None
         for build in builds
     ]  # fmt: skip
-    return builds[0], times[0], times[1]
+    return builds[0], times[0], times[1] if seed else None
 
 
 def _interpret(request: EvaluateRequest) -> Verdict:
@@ -143,21 +148,20 @@ def _interpret(request: EvaluateRequest) -> Verdict:
 
 def _race(
     request: EvaluateRequest, build: Built, gpu: MeasuredDevice, store: Path
-) -> tuple[JudgedKernel, JudgedKernel]:
-    """Judge the kernel and the seed kernel side by side."""
+) -> tuple[JudgedKernel, JudgedKernel | None]:
+    """Judge the kernel and, where there is one, the seed kernel side by side."""
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, judge_all
     from kopt.device.cuda.race import Race
     from kopt.device.hardware.zygote import warm
 
     warm()  # before torch traces facts, since a fork loses the threads that tracing starts
-    jobs = [
-        CudaJob(kernel=request.kernel, problem=request.problem, seed=request.seed, build=build),
-        CudaJob(kernel=request.problem.seed, problem=request.problem, seed=request.seed),
-    ]
+    jobs = [CudaJob(kernel=request.kernel, problem=request.problem, seed=request.seed, build=build)]
+    if request.problem.has_seed:
+        jobs.append(CudaJob(kernel=request.problem.seed, problem=request.problem, seed=request.seed))
     problem = ProblemOnDevice(facts_of(request.problem, Store(store)), gpu, Store(store))
     limits = replace(LIMITS, wall_s=request.judge_seconds)
     judged = dict(judge_all(jobs, problem, workers=len(jobs), limits=limits, race=Race(repeat=request.repeat)))
-    return judged[0], judged[1]
+    return judged[0], judged.get(1)
 
 
 # --- what became of it ------------------------------------------------------------------------------------------------

@@ -13,15 +13,15 @@ import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.utils._pytree import tree_map
 
-from kopt.device.reference.forward import call
+from kopt.device.reference.outputs import Result, copied_inputs, run_model
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
 from kopt.model.problem import Problem, Workload
 
 
 def prepare_fake(
     problem: Problem, workload: Workload, device: torch.device
-) -> tuple[ModuleType, torch.nn.Module, tuple[Any, ...], Any]:
-    """Return reference, model, inputs and output of the model, with tensors of the active `FakeTensorMode`.
+) -> tuple[ModuleType, torch.nn.Module, tuple[Any, ...], Result]:
+    """Return reference, model, inputs and result of the model, with tensors of the active `FakeTensorMode`.
 
     Raises:
         ProblemError: the reference raises; one line.
@@ -30,7 +30,7 @@ def prepare_fake(
         reference = load_reference(problem, workload)
         model = make_model(reference, problem, seed=0)
         inputs = make_inputs(reference, problem, seed=0)
-        expected = call(model, tree_map(lambda leaf: _copy(leaf), list(inputs)))
+        result = run_model(model, copied_inputs(inputs))
     fakes = _Fakes(device)
     for module in model.modules():
         for values in (module._parameters, module._buffers, vars(module)):
@@ -40,7 +40,11 @@ def prepare_fake(
     for name, value in list(vars(reference).items()):
         if isinstance(value, torch.Tensor):
             setattr(reference, name, fakes.of(value))
-    return reference, model, tree_map(fakes.of, inputs), tree_map(fakes.of, expected)
+    fake_inputs: tuple[Any, ...] = tree_map(fakes.of, inputs)
+    outputs, arguments = (
+        {name: fakes.of(tensor) for name, tensor in named.items()} for named in (result.outputs, result.arguments)
+    )
+    return reference, model, fake_inputs, Result(result.structure, outputs, arguments)
 
 
 class _Fakes:
@@ -70,7 +74,3 @@ class _Fakes:
             self._memory[storage._cdata] = memory
         flat = memory if memory.dtype is value.dtype else memory.view(value.dtype)
         return flat.as_strided(value.shape, value.stride(), value.storage_offset())
-
-
-def _copy(leaf: Any) -> Any:
-    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf

@@ -94,11 +94,16 @@ class _LaunchRecorder:
         self._autotune = autotune
         self._trials: list[Launch] | None = None  # while an autotuner tries its configurations
         self._codes: dict[str, _Code] = {}
+        self._warmed: dict[str, dict[str, Any]] = {}  # named arguments of `warmup`, by the digest of the kernel
 
     def run(self, fn: Any, *args: Any, grid: Any = None, warmup: bool = False, **kwargs: Any) -> Any:
         """Compile and record a launch, in place of `JITFunction.run`."""
-        if self._log.silent or (warmup and self._trials is None):
-            return self._run(fn, *args, grid=grid, warmup=warmup or not self._real, **kwargs)
+        if warmup and self._trials is None:
+            kernel = self._compiled(fn, args, kwargs, grid)
+            self._warmed[kernel.hash] = kwargs
+            return kernel
+        if self._log.silent:
+            return self._run(fn, *args, grid=grid, warmup=not self._real, **kwargs)
         binder = fn.device_caches[_current_device()][-1]
         bound, specialisation, _ = binder(*args, **kwargs)
         kernel = self._compiled(fn, args, kwargs, grid)
@@ -134,12 +139,20 @@ class _LaunchRecorder:
         return self._tuned_for_real(tuner, args, kwargs) if self._real else None
 
     def precompiled(self, kernel: Any, grid: Any) -> Any:
-        """Refuse to launch a compiled kernel, in place of `CompiledKernel.__getitem__`.
+        """Return the function that launches a compiled kernel, in place of `CompiledKernel.__getitem__`.
 
-        Raises:
-            Rejected: always.
+        It takes the arguments in order, those for the compiler among them, as Triton's own does.
         """
-        raise Rejected(Phase.TRACE, "a compiled kernel is launched directly: launch the jitted function instead")
+        fn = kernel.src.fn
+
+        def launch(*args: Any, stream: Any = None) -> None:
+            given = dict(zip(fn.arg_names, args, strict=False))
+            launched = self.run(fn, grid=grid, **{**self._warmed.get(kernel.hash, {}), **given})
+            if launched.hash != kernel.hash:
+                reason = f"{fn.__name__} is launched with arguments of another kind than it was compiled for by warmup"
+                raise Rejected(Phase.TRACE, reason)
+
+        return launch
 
     def _try(self, tuner: Any, config: Any, args: Any, kwargs: Mapping[str, Any]) -> None:
         current = {**kwargs, **config.all_kwargs()}

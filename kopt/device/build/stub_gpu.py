@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
+from kopt.device.build.cubin import resources
 from kopt.model.device import Device
 
 CUDA = torch.device("cuda", 0)
@@ -59,10 +60,10 @@ class StubDriver(DriverBase):  # type: ignore[misc]  # Triton ships no types
                 "mem_clock_rate": 0,
                 "mem_bus_width": 0,
             },
-            load_binary=_nothing_runs,
+            load_binary=_loaded,
             set_printf_fifo_size=lambda _: None,
         )
-        self.launcher_cls = _nothing_runs
+        self.launcher_cls = lambda *_: _nothing_runs
 
     @classmethod
     def is_active(cls) -> bool:
@@ -103,6 +104,12 @@ class StubDriver(DriverBase):  # type: ignore[misc]  # Triton ships no types
     def get_benchmarker(self) -> Callable[..., Any]:
         """Return a benchmarker that raises: there is nothing to time."""
         return _nothing_runs
+
+
+def _loaded(name: str, cubin: bytes, shared: int, device: int) -> tuple[int, int, int, int, int]:
+    """Return what loading a kernel returns: module, function, registers, spilled registers, threads of a block."""
+    used = resources(cubin, name)
+    return 1, 1, used.registers, used.local_bytes // 4, 1024
 
 
 def _nothing_runs(*args: Any, **kwargs: Any) -> NoReturn:

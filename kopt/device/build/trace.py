@@ -19,15 +19,24 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from kopt.device.build.fake_reference import prepare_fake
 from kopt.device.build.hostops import HostOps
+from kopt.device.build.kernel_sources import load_kernel
 from kopt.device.build.launch_recorder import launches_something, record_launches
 from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
-from kopt.device.reference.contract import argument_tensors, bind_arguments, load_candidate
-from kopt.device.reference.forward import call
+from kopt.device.reference.contract import bind_arguments
+from kopt.device.reference.distributions import Case
+from kopt.device.reference.outputs import (
+    ResultContract,
+    described,
+    result_contract,
+    run_model,
+    tensor_arguments,
+)
 from kopt.device.reference.placement import offsets
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
+from kopt.device.reference.tree import taken_apart
 from kopt.errors import ProblemError
 from kopt.model.build import Phase, WorkloadBuild
 from kopt.model.device import Device
@@ -36,6 +45,8 @@ from kopt.model.problem import Problem, Workload
 
 BLOCK, BLOCK_BITS = 1 << 60, 44
 """Made-up address of the first workload's arguments, and the bits of the distance to the next workload's."""
+TENSORS = (torch.Tensor, FakeTensor)
+"""Types of tensors in a trace."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +57,8 @@ class Prepared:
     reference: ModuleType
     model: torch.nn.Module
     inputs: tuple[Any, ...]
-    expected: Any
-    """Output of the reference."""
+    contract: ResultContract
+    """Contract of the result."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +83,7 @@ def trace(
         device: the device to compile for.
         folder: the folder of the candidate's file.
         announce: called with the name of each phase that begins.
-        argument_addresses: by workload, addresses of the storages of the tensors that `argument_tensors` lists; made up
+        argument_addresses: by workload, addresses of the storages of the tensors that `tensor_arguments` lists; made up
             for a workload that is not named.
 
     Raises:
@@ -87,10 +98,10 @@ def trace(
     ):
         prepared = [prepare(problem, workload) for workload in problem.main]
         for turn, one in enumerate(prepared):
-            tensors = argument_tensors(one.inputs, one.model)
+            tensors = list(tensor_arguments(one.model, one.inputs).values())
             addresses.place(tensors, argument_addresses.get(one.workload.name) or _made_up(tensors, turn))
         announce(Phase.IMPORT)
-        entry = load_candidate(kernel, folder)
+        entry = load_kernel(kernel, folder)
         announce(Phase.TRACE)
         return [_traced(entry, workload, log, device, folder) for workload in prepared]
 
@@ -113,12 +124,16 @@ def prepare(problem: Problem, workload: Workload) -> Prepared:
     """
     try:
         if active_fake_mode() is not None:
-            return Prepared(workload, *prepare_fake(problem, workload, CUDA))
+            reference, model, inputs, result = prepare_fake(problem, workload, CUDA)
+            contract = result_contract(problem, Case(reference, model, inputs), result)
+            return Prepared(workload, reference, model, inputs, contract)
         reference = load_reference(problem, workload)
         with torch.device(CUDA):
             model = make_model(reference, problem, seed=0)
             inputs = make_inputs(reference, problem, seed=0)
-            return Prepared(workload, reference, model, inputs, call(model, inputs))
+            result = run_model(model, inputs)
+        contract = result_contract(problem, Case(reference, model, inputs), result)
+        return Prepared(workload, reference, model, inputs, contract)
     except ProblemError as error:
         raise ProblemError(f"{problem.name}, workload {workload.name}: {error}") from error
 
@@ -139,7 +154,8 @@ def record_call(
         Rejected: the candidate breaks a rule.
     """
     arguments = bind_arguments(entry, prepared.inputs, prepared.model, prepared.reference)
-    log.name_tensors({f"input {place}": value for place, value in enumerate(prepared.inputs)})
+    for place, value in enumerate(prepared.inputs):
+        log.name_tensors(taken_apart(value, f"input {place}").tensors)
     log.name_tensors({f"model {name}": value for name, value in prepared.model.named_parameters()})
     log.name_tensors({f"model {name}": value for name, value in prepared.model.named_buffers()})
     with record_launches(log, device, real=real), HostOps(log), torch.no_grad():
@@ -148,39 +164,22 @@ def record_call(
         raise log.violation
     if not any(launches_something(launch) for launch in log.launches):
         raise Rejected(Phase.FALLBACK, no_launch_reason(log.language))
-    check_output(result, prepared.expected)
+    violation = prepared.contract.violation(described(result, TENSORS))
+    if violation:
+        raise Rejected(Phase.CONTRACT, violation)
     return WorkloadBuild(
         workload=prepared.workload.name,
         launches=tuple(log.launches),
         host_ops=tuple(log.host_ops),
-        output=f"{log.pointer(result)} {layout(result)}",
+        output=_output(result, log),
     )
 
 
-def check_output(result: Any, expected: Any) -> None:
-    """Check that a result has the exact type, shape, dtype and device of what the reference returns.
-
-    Raises:
-        Rejected: one of them differs.
-    """
-    if type(result) is not type(expected):
-        raise Rejected(Phase.CONTRACT, f"returns a {_type(result)}, not a {_type(expected)}")
-    if isinstance(result, torch.nn.Parameter):
-        raise Rejected(Phase.CONTRACT, "returns a Parameter, not a torch.Tensor")
-    if not isinstance(expected, torch.Tensor):
-        raise Rejected(Phase.CONTRACT, "the reference does not return one tensor")
-    for name in ("shape", "dtype", "device"):
-        actual, required = getattr(result, name), getattr(expected, name)
-        if actual != required:
-            raise Rejected(Phase.CONTRACT, f"the output's {name} is {_plain(actual)}, not {_plain(required)}")
-
-
-def _type(value: Any) -> str:
-    return "torch.Tensor" if type(value) in (torch.Tensor, FakeTensor) else type(value).__name__
-
-
-def _plain(value: Any) -> str:
-    return str(tuple(value)) if isinstance(value, torch.Size) else str(value)
+def _output(result: Any, log: TraceLog) -> str:
+    """Write what an output consists of."""
+    parts = taken_apart(result, "output")
+    tensors = [f"{log.pointer(tensor)} {layout(tensor)}" for tensor in parts.tensors.values()]
+    return " ".join(tensors if parts.structure == "Tensor" else [parts.structure, *tensors])
 
 
 def _traced(entry: Callable[..., Any], prepared: Prepared, common: TraceLog, device: Device, folder: Path) -> Traced:

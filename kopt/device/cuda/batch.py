@@ -9,7 +9,7 @@ from typing import Protocol
 
 from kopt.device.cuda.sheets import Sheet, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Pair, Recorded, Samples, Turn, failure, mutation
-from kopt.device.reference.distributions import DISTRIBUTIONS, TIMED, Draw, derive_seed
+from kopt.device.reference.distributions import FULL_SIZE, TIMED, Draw, derive_seed
 from kopt.device.reference.rejection import right_ghost_reason
 from kopt.errors import DeviceError, WorkerDied
 from kopt.model.build import Phase
@@ -29,7 +29,7 @@ class InputChanged(DeviceError):
     """A timed call changed an input that no candidate may change."""
 
     def __init__(self, argument: str) -> None:
-        super().__init__(f"input {argument} was changed by a timed call")
+        super().__init__(f"{argument} was changed by a timed call")
         self.argument = argument
 
 
@@ -59,23 +59,22 @@ def timing_draws(problem: Problem, bytes_by_workload: Mapping[str, int], memory_
 
     Args:
         problem: to time on.
-        bytes_by_workload: size of one input set, with its output.
+        bytes_by_workload: size of one input set, with its output and the copies that the timer keeps.
         memory_bytes: memory of the device, which limits the number of sets.
         seed: all draws follow from it.
     """
     return [
         Draw(workload, distribution, derive_seed(seed, workload.name, place))
         for workload in problem.main
-        for place, distribution in enumerate(_distributions(problem, bytes_by_workload[workload.name], memory_bytes))
+        for place, distribution in enumerate(_distributions(bytes_by_workload[workload.name], memory_bytes))
     ]
 
 
-def _distributions(problem: Problem, set_bytes: int, memory_bytes: int) -> list[str]:
+def _distributions(set_bytes: int, memory_bytes: int) -> list[str]:
     """List the distributions of a workload's input sets: the timed sets, then those that are only verified."""
-    set_bytes *= 2 if problem.mutates else 1  # the timer then keeps a copy of each set
     timed = max(2, min(MOST_SETS, int(SET_SHARE * memory_bytes / max(set_bytes, 1))))
     room = int(SETS_SHARE * memory_bytes / max(set_bytes, 1)) - timed
-    return [TIMED] * timed + [name for name in DISTRIBUTIONS if name != TIMED][: max(0, room)]
+    return [TIMED] * timed + list(FULL_SIZE[: max(0, room)])
 
 
 @dataclass
@@ -219,7 +218,7 @@ class TimedBatch:
         for at, (sheet, draw) in enumerate(zip(self.sheets, self.draws, strict=True)):
             if draw.distribution == TIMED:
                 changed = self.processes.referee.call("mutated", at, seconds=CHECK_S)
-                if argument := forbidden_argument(self.processes.problem, sheet, changed):
+                if argument := forbidden_argument(sheet, changed):
                     raise InputChanged(argument)
 
     def _start(self) -> None:
@@ -252,7 +251,7 @@ class TimedBatch:
         at, referee = self._draw_index(workload, place), self.processes.referee
         kept_shape = self._timer.call("check", name, workload, place, False, seconds=CHECK_S)
         changed = referee.call("mutated", at, seconds=CHECK_S)
-        if argument := forbidden_argument(self.processes.problem, self.sheets[at], changed):
+        if argument := forbidden_argument(self.sheets[at], changed):
             return mutation(argument)
         if not kept_shape:
             return failure(Phase.CONTRACT, "the replayed call returns another shape or dtype")

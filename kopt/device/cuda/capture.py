@@ -32,6 +32,7 @@ from kopt.device.cuda.program import (
 from kopt.device.reference.dispatch import DispatchMode
 from kopt.device.reference.facts import dtype_name
 from kopt.device.reference.rejection import Rejected
+from kopt.device.reference.tree import taken_apart
 from kopt.model.build import Phase
 
 HOST_LIMIT = 65536
@@ -105,11 +106,12 @@ class CallCapture:
         count = recording.storages
         try:
             with recording, torch.no_grad():
-                output = call()
+                output = taken_apart(call(), "output", (torch.Tensor,))
         finally:
             self._recording = None
-        view = recording.view(output)
-        return RecordedCall(workload=workload, arguments=count, steps=tuple(recording.steps), output=view)
+        views = tuple(map(recording.view, output.tensors.values()))
+        steps = tuple(recording.steps)
+        return RecordedCall(workload=workload, arguments=count, steps=steps, structure=output.structure, outputs=views)
 
 
 class _Recording(DispatchMode):
@@ -162,17 +164,17 @@ class _Recording(DispatchMode):
             )
         )
 
-    def view(self, tensor: Any) -> View:
+    def view(self, tensor: torch.Tensor) -> View:
         """Describe the place of a tensor in its storage.
 
         Memory from before the call is recorded as allocated by it: a workspace may be kept, but its old contents must
         not matter.
 
         Raises:
-            Rejected: the value is not a tensor of the device.
+            Rejected: the tensor is not on the device.
         """
         if not self._on_device(tensor):
-            raise Rejected(Phase.CONTRACT, f"the output must be one CUDA tensor, got {type(tensor).__name__}")
+            raise Rejected(Phase.CONTRACT, f"the output's device must be cuda, got {tensor.device}")
         if not self._has_number(tensor):
             number = self._number(tensor)
             self.steps.append(Allocate(storage=number, bytes=tensor.untyped_storage().nbytes()))

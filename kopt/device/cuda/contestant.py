@@ -7,7 +7,6 @@ sends its reply, and ends.  Its reply decides nothing: the referee compares outp
 
 from __future__ import annotations
 
-import dataclasses
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,15 +19,18 @@ from typing import Any  # a candidate may return anything, a problem may have an
 import torch
 from pydantic import Field
 
+from kopt.device.build.kernel_sources import load_kernel
 from kopt.device.build.precompiled import Precompiled, install, quiet_compiler
 from kopt.device.cuda import ipc
 from kopt.device.cuda.capture import CallCapture
 from kopt.device.cuda.ipc import Shared
 from kopt.device.cuda.program import RecordedCall
-from kopt.device.cuda.sheets import Assignment, Sheet
+from kopt.device.cuda.sheets import Assignment, Sheet, put_state
 from kopt.device.reference import contract, setup
-from kopt.device.reference.outputs import Described, described
+from kopt.device.reference.layout import assign, same_bits
+from kopt.device.reference.outputs import DescribedOutput, described_tensor
 from kopt.device.reference.rejection import Rejected, describe
+from kopt.device.reference.tree import taken_apart
 from kopt.model.base import Value
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
@@ -44,11 +46,7 @@ LATE_CALLS, LATE_S = 100, 0.1
 class DrawReport(Value):
     """A contestant's report of one draw."""
 
-    kind: str = ""
-    """Type of the output; see `Described`."""
-    shape: tuple[int, ...] = ()
-    dtype: str = ""
-    device: str = ""
+    output: DescribedOutput = DescribedOutput("")
     launches: int = 0
     """Triton kernels that the call launched."""
     mutated: tuple[int, ...] = ()
@@ -58,11 +56,6 @@ class DrawReport(Value):
     reason: str = ""
     starved: bool = False
     """The run failed for want of device memory, which neighbours may have taken."""
-
-    @property
-    def output(self) -> Described:
-        """Description of the output."""
-        return Described(self.kind, self.shape, self.dtype, self.device)
 
 
 class Reply(Value):
@@ -88,11 +81,13 @@ class _PrivateArguments:
     reference: Any
     model: torch.nn.Module
     inputs: tuple[Any, ...]
+    tensors: dict[str, torch.Tensor]
+    """All tensors among the arguments, by name."""
 
-    @property
-    def tensors(self) -> list[torch.Tensor]:
-        """Input tensors, then parameters, then buffers."""
-        return contract.argument_tensors(self.inputs, self.model)
+    def load(self, sheet: Sheet) -> None:
+        """Take the values of a draw of the workload."""
+        self.inputs = sheet.with_tensors(self.tensors)
+        _each(sheet, self, _load)
 
 
 @dataclass
@@ -158,7 +153,7 @@ def _contest(kernel: Kernel, options: ContestOptions, compiled: Sequence[Precomp
     clock.begin("import")
     report.phase(Phase.IMPORT.value)
     try:
-        entry = contract.load_candidate(kernel, Path.cwd())
+        entry = load_kernel(kernel, Path.cwd())
     except Rejected as rejected:
         return _packed(Reply(phase=rejected.phase.value, reason=rejected.reason), capture)
     clock.begin("verify")
@@ -177,7 +172,7 @@ def _contest(kernel: Kernel, options: ContestOptions, compiled: Sequence[Precomp
         run(sheets[len(sheets) - options.late :], reports)
     clock.begin("")
     addresses = {
-        name: tuple(tensor.untyped_storage().data_ptr() for tensor in private.tensors)
+        name: tuple(tensor.untyped_storage().data_ptr() for tensor in private.tensors.values())
         for name, private in arguments.items()
     }
     reported = {"reports": tuple(reports), "seconds": tuple(clock.seconds.items()), "addresses": addresses}
@@ -204,12 +199,12 @@ def _private_arguments(problem: Problem, sheet: Sheet) -> _PrivateArguments:
     reference = setup.load_reference(problem, sheet.workload)
     with torch.device("cuda"):
         model = setup.make_model(reference, problem)
-    inputs = tuple(_private(value) if isinstance(value, Shared) else value for value in sheet.inputs)
-    return _PrivateArguments(reference, model, inputs)
-
-
-def _private(shared: Shared) -> torch.Tensor:
-    return torch.empty_strided(shared.shape, shared.stride, dtype=getattr(torch, shared.dtype), device="cuda")
+    by_handle: dict[bytes, torch.Tensor] = {}
+    for shared in sheet.arguments.values():
+        by_handle.setdefault(shared.handle, ipc.private(shared))
+    tensors = {name: by_handle[shared.handle] for name, shared in sheet.arguments.items()}
+    put_state(model, tensors)
+    return _PrivateArguments(reference, model, sheet.with_tensors(tensors), tensors)
 
 
 def _each(
@@ -217,10 +212,9 @@ def _each(
 ) -> tuple[int, ...]:
     """Call `do(private, shared)` for each argument tensor; return the positions for which it is false."""
     bad = []
-    handles = [value for value in sheet.inputs if isinstance(value, Shared)] + list(sheet.state)
-    for place, (private, shared) in enumerate(zip(arguments.tensors, handles, strict=True)):
+    for place, (name, shared) in enumerate(sheet.arguments.items()):
         opened = ipc.open_shared(shared)
-        good = do(private, opened.tensor)
+        good = do(arguments.tensors[name], opened.tensor)
         torch.cuda.synchronize()
         opened.tensor = torch.empty(0)
         opened.close()
@@ -230,20 +224,8 @@ def _each(
 
 
 def _load(private: torch.Tensor, shared: torch.Tensor) -> bool:
-    private.data.copy_(shared)
+    assign(private, shared)
     return True
-
-
-def _unchanged(private: torch.Tensor, shared: torch.Tensor, equal: Callable[..., bool] = torch.equal) -> bool:
-    return equal(_words(private), _words(shared))
-
-
-def _words(tensor: torch.Tensor) -> torch.Tensor:
-    """View a tensor as integers, eight bytes at a time where its size and address permit."""
-    if not tensor.is_contiguous():
-        tensor = tensor.contiguous()
-    flat = tensor.data.reshape(-1).view(torch.uint8)
-    return flat.view(torch.int64) if flat.numel() % 8 == 0 and flat.data_ptr() % 8 == 0 else flat
 
 
 def _run_draws(
@@ -273,12 +255,12 @@ def _call_repeatedly(entry: Callable[..., Any], private: _PrivateArguments) -> N
 
 def _run(entry: Callable[..., Any], sheet: Sheet, private: _PrivateArguments, capture: CallCapture) -> DrawReport:
     """Run the candidate on one draw and copy its output out at once."""
-    _each(sheet, private, _load)
+    private.load(sheet)
     before, tries = capture.launches, _memory_tries()
     try:
         arguments = contract.bind_arguments(entry, private.inputs, private.model, private.reference)
         with torch.no_grad():
-            output = arguments.call(entry)
+            output = taken_apart(arguments.call(entry), "output", (torch.Tensor,))
         torch.cuda.synchronize()
     except Rejected as rejected:
         return DrawReport(phase=rejected.phase.value, reason=rejected.reason)
@@ -288,10 +270,11 @@ def _run(entry: Callable[..., Any], sheet: Sheet, private: _PrivateArguments, ca
         return DrawReport(
             phase=Phase.LAUNCH.value, reason=f"out of device memory: {reason}" if starved else reason, starved=starved
         )
-    description = described(output)
-    _copy_out(output, sheet.output)
-    report = DrawReport(**dataclasses.asdict(description), launches=capture.launches - before)
-    return report.model_copy(update={"mutated": _each(sheet, private, _unchanged)})
+    tensors = list(output.tensors.values())
+    _copy_out([*tensors, *(private.tensors[name] for name in sheet.changed)], sheet.outputs)
+    description = DescribedOutput(output.structure, tuple(map(described_tensor, tensors)))
+    report = DrawReport(output=description, launches=capture.launches - before)
+    return report.model_copy(update={"mutated": _each(sheet, private, same_bits)})
 
 
 def _memory_tries() -> int:
@@ -303,14 +286,17 @@ def _memory_tries() -> int:
     return int(torch.cuda.memory_stats().get("num_alloc_retries", 0))
 
 
-def _copy_out(output: object, shared: Shared) -> None:
-    if type(output) is not torch.Tensor or tuple(output.shape) != shared.shape or not output.is_cuda:
+def _copy_out(tensors: Sequence[torch.Tensor], outputs: Sequence[Shared]) -> None:
+    """Copy the tensors of a result into the referee's memory; a result with other tensors breaks the contract."""
+    if len(tensors) != len(outputs):
         return
-    opened = ipc.open_shared(shared)
-    opened.tensor.copy_(output)
-    torch.cuda.synchronize()
-    opened.tensor = torch.empty(0)
-    opened.close()
+    for tensor, shared in zip(tensors, outputs, strict=True):
+        if tuple(tensor.shape) == shared.shape and tensor.is_cuda:
+            opened = ipc.open_shared(shared)
+            opened.tensor.copy_(tensor)
+            torch.cuda.synchronize()
+            opened.tensor = torch.empty(0)
+            opened.close()
 
 
 def _record(
@@ -322,7 +308,7 @@ def _record(
         for workload in problem.main:
             private = arguments[workload.name]
             bound = contract.bind_arguments(entry, private.inputs, private.model, private.reference)
-            programs.append(capture.program(workload.name, private.tensors, partial(bound.call, entry)))
+            programs.append(capture.program(workload.name, list(private.tensors.values()), partial(bound.call, entry)))
             torch.cuda.synchronize()
     except Rejected as rejected:
         return Reply(phase=rejected.phase.value, reason=rejected.reason)

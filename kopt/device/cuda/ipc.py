@@ -13,6 +13,7 @@ from functools import cache
 import torch
 
 from kopt.device.reference.facts import dtype_name
+from kopt.device.reference.layout import assign, extent
 from kopt.errors import DeviceError
 
 HANDLE_BYTES = 64
@@ -35,6 +36,8 @@ class Shared:
     """Elements."""
     dtype: str
     """E.g. `bfloat16`."""
+    offset: int = 0
+    """Elements before the first one."""
 
 
 @dataclass
@@ -92,17 +95,33 @@ def check(status: int, what: str) -> None:
 
 
 def share(like: torch.Tensor) -> Owned:
-    """Copy a CUDA tensor, strides kept, into memory that other processes can open; torch must have a CUDA context."""
-    extent = 1 + sum((size - 1) * step for size, step in zip(like.shape, like.stride(), strict=True))
-    count = max(extent, 1) * like.element_size()
+    """Copy a CUDA tensor, layout kept, into memory that other processes can open; torch must have a CUDA context.
+
+    Gaps between the elements hold zeros.
+    """
+    offset = int(like.storage_offset())
+    count = max(offset + extent(like.shape, like.stride()), 1) * like.element_size()
     address, handle = ctypes.c_uint64(), _Handle()
     check(driver().cuMemAlloc_v2(ctypes.byref(address), ctypes.c_size_t(count)), "cuMemAlloc")
     check(driver().cuIpcGetMemHandle(ctypes.byref(handle), address), "cuIpcGetMemHandle")
     raw = bytes(ctypes.string_at(ctypes.byref(handle), HANDLE_BYTES))
-    shared = Shared(raw, count, tuple(like.shape), tuple(like.stride()), dtype_name(like.dtype))
+    shared = Shared(raw, count, tuple(like.shape), tuple(like.stride()), dtype_name(like.dtype), offset)
     tensor = _view(address.value, shared)
-    tensor.copy_(like)
+    if count != like.numel() * like.element_size():
+        flat_bytes(tensor).zero_()
+    assign(tensor, like)
     return Owned(tensor, shared, address.value)
+
+
+def private(shared: Shared) -> torch.Tensor:
+    """Make a tensor of the same layout in memory of this process."""
+    flat = torch.empty(shared.bytes, dtype=torch.uint8, device="cuda").view(getattr(torch, shared.dtype))
+    return flat.as_strided(shared.shape, shared.stride, shared.offset)
+
+
+def flat_bytes(tensor: torch.Tensor) -> torch.Tensor:
+    """View the whole storage of a tensor as bytes."""
+    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
 
 
 def open_shared(shared: Shared) -> Opened:
@@ -135,4 +154,4 @@ class _Memory:
 def _view(address: int, shared: Shared) -> torch.Tensor:
     dtype = getattr(torch, shared.dtype)
     flat = torch.as_tensor(_Memory(address, shared.bytes), device="cuda").view(dtype)
-    return flat.as_strided(shared.shape, shared.stride)
+    return flat.as_strided(shared.shape, shared.stride, shared.offset)

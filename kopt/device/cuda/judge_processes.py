@@ -81,7 +81,7 @@ class JudgeProcesses:
         """
         seed = secrets.token_hex(16)
         log.info("timing %d: inputs from %s", turn, seed)
-        bytes_by_workload = {w.name: self.referee.call("size", w, seconds=CHECK_S) for w in self.problem.main}
+        bytes_by_workload = {w.name: self.referee.call("timed_size", w, seconds=CHECK_S) for w in self.problem.main}
         draws = timing_draws(self.problem, bytes_by_workload, memory_bytes, seed)
         self.referee.call("make", draws, seconds=PREPARE_S)
         (sheets,) = self.referee.call("slots", 1, seconds=PREPARE_S)

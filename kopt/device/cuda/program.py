@@ -122,7 +122,10 @@ class RecordedCall(Value):
     arguments: int
     """Number of storages of the arguments."""
     steps: tuple[Step, ...]
-    output: View
+    structure: str = "Tensor"
+    """Structure of the output (`kopt.device.reference.tree`)."""
+    outputs: tuple[View, ...]
+    """Tensors of the output, in order of the structure; they may lie in an argument."""
 
     @property
     def binaries(self) -> frozenset[str]:

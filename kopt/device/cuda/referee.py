@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from math import prod
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 from kopt.device.cuda import ipc
-from kopt.device.cuda.ipc import Owned, Shared
-from kopt.device.cuda.sheets import Sheet
+from kopt.device.cuda.ipc import Owned
+from kopt.device.cuda.sheets import Sheet, put_state
 from kopt.device.reference.calibration import calibrate
 from kopt.device.reference.compare import Comparison
 from kopt.device.reference.distributions import Case, Draw, make_case, plan
 from kopt.device.reference.expected_by_rows import ExpectedOutputs
-from kopt.device.reference.outputs import Contract, eager_output, output_contract
+from kopt.device.reference.layout import assign
+from kopt.device.reference.outputs import Contract, ResultContract, result_contract, run_reference, tensor_arguments
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
@@ -43,7 +46,7 @@ class _OwnedInputs:
     case: Case
     """The draw's model and inputs, on shared memory."""
     owned: list[Owned]
-    """Shared memory of the argument tensors."""
+    """Shared memory of the argument tensors; a tensor that is passed twice counts twice."""
     sheet: Sheet
     checksums: tuple[int, ...]
     """Expected checksums of the argument tensors."""
@@ -51,7 +54,12 @@ class _OwnedInputs:
     @property
     def bytes(self) -> int:
         """Size of the inputs and the state."""
-        return sum(memory.shared.bytes for memory in self.owned)
+        return sum(memory.shared.bytes for memory in self.unique)
+
+    @property
+    def unique(self) -> list[Owned]:
+        """Shared memory, without repetitions."""
+        return list({memory.shared.handle: memory for memory in self.owned}.values())
 
 
 class Referee:
@@ -64,8 +72,9 @@ class Referee:
         self._problem = problem
         self._answers = ExpectedOutputs(problem)
         self._input_sets: list[_OwnedInputs] = []
-        self._outputs: dict[int, list[Owned]] = {}
-        self._contracts: dict[str, Contract] = {}
+        self._outputs: dict[int, list[list[Owned]]] = {}
+        """Memory of results by slot: for each draw that of its tensors."""
+        self._contracts: dict[str, ResultContract] = {}
         self._bytes: dict[str, int] = {}
         torch.cuda.init()
 
@@ -74,8 +83,8 @@ class Referee:
         with torch.device("cuda"):
             for draw in plan(self._problem.small[:1], "warm up"):
                 case = make_case(self._problem, draw)
-                ExpectedOutputs(self._problem).judge(case, draw, eager_output(case))
-                for tensor in _tensors(case):
+                ExpectedOutputs(self._problem).judge(case, draw, run_reference(self._problem, case).tensors)
+                for tensor in tensor_arguments(case.model, case.inputs).values():
                     _checksum(tensor)
         torch.cuda.synchronize()
 
@@ -101,28 +110,35 @@ class Referee:
         The number of slots is limited by the memory that the device has now; it is at least one and at most `most`.
         """
         slots = max(1, min(most, self._room()))
-        self._outputs = {slot: [self._new_output(inputs) for inputs in self._input_sets] for slot in range(slots)}
+        self._outputs = {slot: [self._new_outputs(inputs) for inputs in self._input_sets] for slot in range(slots)}
         return [
-            [replace(inputs.sheet, output=out.shared) for inputs, out in zip(self._input_sets, outs, strict=True)]
-            for outs in self._outputs.values()
+            [
+                replace(inputs.sheet, outputs=tuple(out.shared for out in outs))
+                for inputs, outs in zip(self._input_sets, by_draw, strict=True)
+            ]
+            for by_draw in self._outputs.values()
         ]
 
-    def contract(self, at: int) -> Contract:
-        """Return the contract of a draw's output: its shape, dtype and device."""
+    def contract(self, at: int) -> ResultContract:
+        """Return the contract of a draw's result."""
         return self._contracts[self._input_sets[at].draw.workload.name]
 
     def size(self, workload: Workload) -> int:
         """Return the bytes of a workload's inputs, state and output; a draw of it must have been made."""
         return self._bytes[workload.name]
 
+    def timed_size(self, workload: Workload) -> int:
+        """Return `size`, with the copies that the timer keeps of arguments that a call changes."""
+        return self._bytes[workload.name] + _bytes(self._contracts[workload.name].arguments)
+
     def judge(self, slot: int, at: int) -> Comparison:
-        """Compare a slot's output of one draw with the expected output."""
+        """Compare a slot's result of one draw with the expected result."""
         inputs = self._input_sets[at]
-        return self._answers.judge(inputs.case, inputs.draw, self._outputs[slot][at].tensor)
+        return self._answers.judge(inputs.case, inputs.draw, [owned.tensor for owned in self._outputs[slot][at]])
 
     def fill_with_nan(self, slot: int) -> None:
         """Fill a slot's outputs with NaN again."""
-        for owned in self._outputs[slot]:
+        for owned in chain.from_iterable(self._outputs[slot]):
             _fill_with_nan(owned.tensor)
         torch.cuda.synchronize()
 
@@ -165,9 +181,9 @@ class Referee:
     def clear(self) -> None:
         """Free all inputs and outputs."""
         torch.cuda.synchronize()
-        for owned in [memory for inputs in self._input_sets for memory in inputs.owned]:
+        for owned in [memory for inputs in self._input_sets for memory in inputs.unique]:
             owned.free()
-        for owned in [memory for outs in self._outputs.values() for memory in outs]:
+        for owned in [memory for by_draw in self._outputs.values() for outs in by_draw for memory in outs]:
             owned.free()
         self._input_sets, self._outputs = [], {}
         self._answers = ExpectedOutputs(self._problem)
@@ -176,47 +192,50 @@ class Referee:
     def _input_set(self, draw: Draw) -> _OwnedInputs:
         with torch.device("cuda"):
             case = make_case(self._problem, draw)
-        owned = [ipc.share(tensor) for tensor in _tensors(case)]
-        handles = iter(owned)
-        inputs = tuple(next(handles) if isinstance(value, torch.Tensor) else value for value in case.inputs)
-        state = [next(handles) for _ in _state(case.model)]
-        for tensor, memory in zip(_state(case.model), state, strict=True):
-            tensor.data = memory.tensor
-        case = replace(case, inputs=tuple(v.tensor if isinstance(v, Owned) else v for v in inputs))
+        arguments = tensor_arguments(case.model, case.inputs)
+        shared = {id(tensor): ipc.share(tensor) for tensor in {id(one): one for one in arguments.values()}.values()}
+        owned = {name: shared[id(tensor)] for name, tensor in arguments.items()}
+        inputs = tuple(tree_map_only(torch.Tensor, lambda tensor: shared[id(tensor)], value) for value in case.inputs)
+        put_state(case.model, {name: memory.tensor for name, memory in owned.items()})
+        case = replace(case, inputs=tuple(tree_map_only(Owned, lambda memory: memory.tensor, one) for one in inputs))
+        del arguments
         torch.cuda.empty_cache()
-        contract = self._contracts.setdefault(draw.workload.name, output_contract(case))
-        torch.cuda.empty_cache()
+        name = draw.workload.name
+        if name not in self._contracts:
+            self._contracts[name] = result_contract(self._problem, case, run_reference(self._problem, case))
+            torch.cuda.empty_cache()
         sheet = Sheet(
             workload=draw.workload,
-            inputs=tuple(v.shared if isinstance(v, Owned) else v for v in inputs),
-            state=tuple(memory.shared for memory in state),
-            output=Shared(b"", 0, (), (), "uint8"),
+            inputs=tuple(tree_map_only(Owned, lambda memory: memory.shared, value) for value in inputs),
+            arguments={name: memory.shared for name, memory in owned.items()},
+            changed=self._contracts[name].changed,
         )
-        input_set = _OwnedInputs(draw, case, owned, sheet, _checksums(owned))
-        self._bytes[draw.workload.name] = input_set.bytes + _bytes(contract)
+        input_set = _OwnedInputs(draw, case, list(owned.values()), sheet, _checksums(list(owned.values())))
+        self._bytes[name] = input_set.bytes + _bytes(self._contracts[name].tensors)
         return input_set
 
     def _refill(self, inputs: _OwnedInputs) -> None:
         """Write the values of the draw into the input set's memory."""
         with torch.device("cuda"):
-            fresh = _tensors(make_case(self._problem, inputs.draw))
-        for owned, tensor in zip(inputs.owned, fresh, strict=True):
-            owned.tensor.copy_(tensor)
+            fresh = make_case(self._problem, inputs.draw)
+        for owned, tensor in zip(inputs.owned, tensor_arguments(fresh.model, fresh.inputs).values(), strict=True):
+            assign(owned.tensor, tensor)
         torch.cuda.synchronize()
 
     def _room(self) -> int:
         """Return how many contestants, whose contexts exist already, fit into the device's memory."""
         free, _ = _memory()
         workloads = {inputs.draw.workload.name for inputs in self._input_sets}
-        outputs = {name: _bytes(self._contracts[name]) for name in workloads}
+        outputs = {name: _bytes(self._contracts[name].tensors) for name in workloads}
         written = sum(outputs[inputs.draw.workload.name] for inputs in self._input_sets)
         private = sum(int(PRIVATE * self._bytes[name]) + outputs[name] for name in workloads)
         return int((USABLE * free - ANSWER_BYTES) // (written + private + CONTEXT_BYTES))
 
-    def _new_output(self, inputs: _OwnedInputs) -> Owned:
+    def _new_outputs(self, inputs: _OwnedInputs) -> list[Owned]:
         contract = self._contracts[inputs.draw.workload.name]
-        owned = ipc.share(torch.empty(contract.shape, dtype=contract.dtype, device="cuda"))
-        _fill_with_nan(owned.tensor)
+        owned = [ipc.share(torch.empty(one.shape, dtype=one.dtype, device="cuda")) for one in contract.tensors]
+        for memory in owned:
+            _fill_with_nan(memory.tensor)
         torch.cuda.empty_cache()
         return owned
 
@@ -228,19 +247,8 @@ def _memory() -> tuple[int, int]:
     return int(free), int(total)
 
 
-def _bytes(output: Contract) -> int:
-    return prod(output.shape) * output.dtype.itemsize
-
-
-def _tensors(case: Case) -> list[torch.Tensor]:
-    return [value for value in case.inputs if isinstance(value, torch.Tensor)] + _state(case.model)
-
-
-def _state(model: torch.nn.Module) -> list[torch.Tensor]:
-    """List parameters, then buffers, in order of name."""
-    return [value for _, value in sorted(model.named_parameters())] + [
-        value for _, value in sorted(model.named_buffers())
-    ]
+def _bytes(tensors: Sequence[Contract]) -> int:
+    return sum(prod(tensor.shape) * tensor.dtype.itemsize for tensor in tensors)
 
 
 def _fill_with_nan(tensor: torch.Tensor) -> None:
@@ -253,7 +261,7 @@ def _checksums(owned: Sequence[Owned]) -> tuple[int, ...]:
 
 def _checksum(tensor: torch.Tensor) -> int:
     """Sum the 64-bit words of a tensor on the device, each times an odd number of its own."""
-    flat = torch.empty(0, dtype=torch.uint8, device="cuda").set_(tensor.untyped_storage())
+    flat = ipc.flat_bytes(tensor)
     whole = flat[: flat.numel() // 8 * 8].view(torch.int64)
     odd = torch.arange(1, 2 * CHECKED_WORDS, 2, device="cuda")
     total = flat[len(whole) * 8 :].long().sum()

@@ -14,6 +14,7 @@ from typing import Any  # Triton has no types, a launch may have any arguments
 import torch
 
 from kopt.device.build.hostops import KINDS
+from kopt.device.cuda.ipc import flat_bytes
 from kopt.device.cuda.launch import make_launcher
 from kopt.device.cuda.program import (
     Allocate,
@@ -84,8 +85,8 @@ class Replay:
 
     def run(
         self, arguments: Sequence[torch.Tensor], *, memory: Storages | None = None, ghost: bool = False
-    ) -> torch.Tensor:
-        """Run the program once on the current stream and return the output.
+    ) -> list[torch.Tensor]:
+        """Run the program once on the current stream and return the tensors of the output.
 
         Args:
             arguments: flat byte tensors of the arguments' storages.
@@ -102,7 +103,7 @@ class Replay:
         for step, is_launch in self._steps:
             if not (ghost and is_launch):
                 step(storages)
-        return _placed(self._program.output, storages)
+        return [_placed(view, storages) for view in self._program.outputs]
 
     def _prepared(self, step: Allocate | Operation | KernelLaunch) -> Run:
         if isinstance(step, Allocate):
@@ -232,11 +233,6 @@ def _descriptor(value: Descriptor, storages: Storages) -> Any:
     base = _placed(value.base, storages)
     lists = (list(value.shape), list(value.strides), list(value.block_shape))
     return TensorDescriptor(base, *lists, **dict(value.options))
-
-
-def flat_bytes(tensor: torch.Tensor) -> torch.Tensor:
-    """View the whole storage of a tensor as bytes."""
-    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
 
 
 class Scratch:

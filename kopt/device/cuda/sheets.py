@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple  # inputs of a problem may have any type
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 from kopt.device.cuda.ipc import Shared
-from kopt.device.reference import setup
-from kopt.device.reference.facts import input_names
-from kopt.model.problem import Problem, Workload
+from kopt.device.reference.outputs import may_change
+from kopt.model.problem import Workload
 from kopt.sandbox.service import CHECK_S, PREPARE_S, ServiceProcess
 
 
@@ -22,35 +22,42 @@ class Sheet:
 
     workload: Workload
     inputs: tuple[Any, ...]
-    """`Shared` for a tensor."""
-    state: tuple[Shared, ...]
-    """The model's parameters, then its buffers, in order of name."""
-    output: Shared
-    """Memory that the output is copied to."""
+    """The inputs, with `Shared` for each tensor."""
+    arguments: dict[str, Shared]
+    """All tensors among the arguments by name: those of the inputs, parameters, buffers (`tensor_arguments`)."""
+    outputs: tuple[Shared, ...] = ()
+    """Memory that the tensors of the result are copied to: those of the output, then the changed arguments."""
+    changed: tuple[str, ...] = ()
+    """Names of the arguments that the reference changes."""
+
+    def with_tensors(self, tensors: Mapping[str, torch.Tensor]) -> tuple[Any, ...]:
+        """Return the inputs with tensors in the place of `Shared`.
+
+        Args:
+            tensors: one for each argument, by name.
+        """
+        by_handle = {shared.handle: tensors[name] for name, shared in self.arguments.items()}
+        return tuple(tree_map_only(Shared, lambda shared: by_handle[shared.handle], value) for value in self.inputs)
 
 
-def argument_names(problem: Problem, sheet: Sheet) -> list[str]:
-    """Name the argument tensors of a draw, in order: input tensors, parameters, buffers."""
-    reference = setup.load_reference(problem, sheet.workload)
-    with torch.device("meta"):
-        model = setup.make_model(reference, problem)
-    named_inputs = zip(input_names(model, len(sheet.inputs)), sheet.inputs, strict=True)
-    names = [name for name, value in named_inputs if isinstance(value, Shared)]
-    names += sorted(name for name, _ in model.named_parameters())
-    return names + sorted(name for name, _ in model.named_buffers())
+def put_state(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Let a model's parameters and buffers lie in the memory of the tensors of these names."""
+    for name, parameter in model.named_parameters():
+        parameter.data = tensors[f"parameter {name}"]
+    for name, buffer in model.named_buffers():
+        buffer.data = tensors[f"buffer {name}"]
 
 
-def forbidden_argument(problem: Problem, sheet: Sheet, changed: Sequence[int]) -> str:
-    """Name the first changed argument tensor that the problem does not allow to change; empty when all may change.
+def forbidden_argument(sheet: Sheet, changed: Sequence[int]) -> str:
+    """Name the first changed argument tensor that the reference does not change; empty when all may change.
 
     Args:
-        problem: the problem, which names the arguments that may change.
         sheet: sheet of the draw.
         changed: positions of the changed tensors; a position without an argument is called `?`.
     """
-    names = argument_names(problem, sheet) if changed else []
+    names = list(sheet.arguments)
     changed_names = (names[place] if 0 <= place < len(names) else "?" for place in changed)
-    return next((name for name in changed_names if name not in problem.mutates), "")
+    return next((name for name in changed_names if not may_change(name, sheet.changed)), "")
 
 
 class Assignment(NamedTuple):

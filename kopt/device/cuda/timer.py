@@ -14,17 +14,19 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple  # inputs of a problem may have any type, Triton has no types
 
 import torch
 
 from kopt.device.cuda import ipc
-from kopt.device.cuda.ipc import Shared
+from kopt.device.cuda.ipc import Shared, flat_bytes
 from kopt.device.cuda.program import RecordedCall
-from kopt.device.cuda.replay import Replay, Scratch, Storages, flat_bytes
-from kopt.device.cuda.sheets import Sheet
+from kopt.device.cuda.replay import Replay, Scratch, Storages
+from kopt.device.cuda.sheets import Sheet, put_state
 from kopt.device.reference import setup
+from kopt.device.reference.outputs import may_change
+from kopt.device.reference.tree import taken_apart
 from kopt.errors import DeviceError
 from kopt.model.problem import Problem
 
@@ -52,28 +54,44 @@ class _OpenedInputs:
     """The opened arguments of one draw."""
 
     sheet: Sheet
+    arguments: dict[str, torch.Tensor]
+    """All tensors among the arguments, by name."""
     inputs: tuple[Any, ...]
-    state: list[torch.Tensor]
-    pristine: list[torch.Tensor]
-    """Copies of the storages, in their order; empty where no call may write to its arguments."""
+    pristine: dict[str, torch.Tensor] = field(default_factory=dict)
+    """Copies of the storages of arguments that a call may change, by name."""
+
+    def keep(self) -> None:
+        """Copy the arguments that a call may change, as they are now."""
+        kept = {name: one for name, one in self.arguments.items() if may_change(name, self.sheet.changed)}
+        self.pristine = {name: flat_bytes(tensor).clone() for name, tensor in kept.items()}
 
     def restore(self) -> None:
-        """Undo writes of a call to its arguments."""
-        for storage, copy in zip(self.storages, self.pristine, strict=False):
-            storage.copy_(copy)
+        """Undo what a call changed in the arguments that it may change."""
+        for name, copy in self.pristine.items():
+            flat_bytes(self.arguments[name]).copy_(copy)
 
     @property
     def storages(self) -> list[torch.Tensor]:
-        """Storages of input tensors, parameters and buffers, as flat bytes."""
-        tensors = [value for value in self.inputs if isinstance(value, torch.Tensor)] + self.state
-        return [flat_bytes(tensor) for tensor in tensors]
+        """Storages of the arguments, as flat bytes; a shared storage counts once."""
+        by_address = {tensor.untyped_storage().data_ptr(): tensor for tensor in self.arguments.values()}
+        return [flat_bytes(tensor) for tensor in by_address.values()]
+
+    @property
+    def changed(self) -> list[torch.Tensor]:
+        """Arguments that the reference changes, which are part of the result."""
+        return [self.arguments[name] for name in self.sheet.changed]
+
+    def own(self, tensors: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return tensors that no later call or set of inputs changes: those that lie in an argument are copied."""
+        here = {tensor.untyped_storage().data_ptr() for tensor in self.arguments.values()}
+        return [tensor.clone() if tensor.untyped_storage().data_ptr() in here else tensor for tensor in tensors]
 
 
 class Subject(NamedTuple):
     """A callable that is timed."""
 
-    call: Callable[[int, Storages | None, bool], torch.Tensor]
-    """Maps position of the input set, memory and "leave launches out" to the output."""
+    call: Callable[[int, Storages | None, bool], list[torch.Tensor]]
+    """Maps position of the input set, memory and "leave launches out" to the tensors of the result."""
     memory: Callable[[], Storages] = dict
     """Makes the memory of one call, full of NaN; baselines allocate their memory themselves."""
     steps: int = 0
@@ -100,7 +118,7 @@ class Timer:
         self._driver = driver
         self._sets: dict[str, list[_OpenedInputs]] = {}
         self._subjects: dict[tuple[str, str], Subject] = {}
-        self._kept: dict[tuple[str, str], tuple[int, torch.Tensor]] = {}
+        self._kept: dict[tuple[str, str], tuple[int, list[torch.Tensor]]] = {}
         self._not_kept: set[tuple[str, str]] = set()
         """Subject and workload of outputs for which there was no memory."""
         self._flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device="cuda")
@@ -118,19 +136,18 @@ class Timer:
         """
         self._timed_sets = dict(timed)
         for sheet in sheets:
-            inputs = tuple(ipc.open_shared(v).tensor if isinstance(v, Shared) else v for v in sheet.inputs)
-            state = [ipc.open_shared(shared).tensor for shared in sheet.state]
-            input_set = _OpenedInputs(sheet, inputs, state, [])
-            if self._problem.mutates:
-                input_set.pristine.extend(storage.clone() for storage in input_set.storages)
+            handles = {shared.handle: shared for shared in sheet.arguments.values()}
+            opened = {handle: ipc.open_shared(shared).tensor for handle, shared in handles.items()}
+            arguments = {name: opened[shared.handle] for name, shared in sheet.arguments.items()}
+            input_set = _OpenedInputs(sheet, arguments, sheet.with_tensors(arguments))
+            input_set.keep()
             self._sets.setdefault(sheet.workload.name, []).append(input_set)
 
     def load(self, name: str, programs: Sequence[RecordedCall], binaries: Mapping[str, bytes]) -> None:
         """Make a subject of a candidate's programs."""
         for program in programs:
             replay = Replay(program, binaries, self._driver)
-            storages = [input_set.storages for input_set in self._sets[program.workload]]
-            self._subjects[name, program.workload] = _replayed(replay, storages)
+            self._subjects[name, program.workload] = _replayed(replay, self._sets[program.workload])
 
     def baseline(self, name: str) -> None:
         """Make a subject of the reference, compile it and warm it up.
@@ -140,7 +157,7 @@ class Timer:
         """
         for workload in self._problem.main:
             model = self._model(self._sets[workload.name][0])
-            function: Callable[..., torch.Tensor] = model
+            function: Callable[..., Any] = model
             if name in MODES:
                 torch._dynamo.reset()
                 function = torch.compile(model, mode=MODES[name], dynamic=False)
@@ -148,7 +165,7 @@ class Timer:
             self.warm(workload.name, [name], WARM_UP)
 
     def check(self, name: str, workload: str, place: int, ghost: bool) -> bool:
-        """Run a subject once on new memory full of NaN, and hand its output over to the referee.
+        """Run a subject once on new memory full of NaN, and hand its result over to the referee.
 
         Writes to arguments stay there: the referee looks at them, and restores them.
 
@@ -159,20 +176,19 @@ class Timer:
             ghost: leave the launches out.
 
         Returns:
-            False when the output has another shape or dtype, and is not handed over.
+            False when the result has other tensors, shapes or dtypes, and is not handed over.
         """
         input_set = self._sets[workload][place]
         subject = self._subjects[name, workload]
         self._scratch.begin(subject)
-        output = subject.call(place, subject.memory(), ghost)
+        tensors = subject.call(place, subject.memory(), ghost)
         torch.cuda.synchronize()
-        return self._hand_over(output, input_set.sheet.output)
+        return _hand_over(tensors, input_set.sheet.outputs)
 
     def inputs_renewed(self) -> None:
         """Take note that the input sets hold other values, and make the device as busy as before timed calls."""
         for input_set in (input_set for sets in self._sets.values() for input_set in sets):
-            storages = input_set.storages[: len(input_set.pristine)]
-            input_set.pristine[:] = [storage.clone() for storage in storages]
+            input_set.keep()
         for _ in range(BUSY_FILLS):
             self._flush.zero_()
         torch.cuda.synchronize()
@@ -207,10 +223,10 @@ class Timer:
             place = (start + turn) % self._timed_sets[workload]
             for step in range(len(names)):
                 name = names[(start + turn + step) % len(names)]
-                ms, output = self._timed(self._subjects[name, workload], place)
+                ms, tensors = self._timed(self._subjects[name, workload], place)
                 times[name].append(ms)
                 if turn == chosen[name]:
-                    self._keep(name, workload, place, output)
+                    self._keep(name, workload, place, tensors)
                 sets[place].restore()
         return times
 
@@ -264,21 +280,22 @@ class Timer:
         Raises:
             DeviceError: the output has another shape or dtype.
         """
-        place, output = self._kept.pop((name, workload), (-1, torch.empty(0)))
+        nothing: tuple[int, list[torch.Tensor]] = (-1, [])
+        place, tensors = self._kept.pop((name, workload), nothing)
         if (name, workload) in self._not_kept:
             self._not_kept.discard((name, workload))
             place = self._random.randrange(self._timed_sets[workload])
-            _, output = self._timed(self._subjects[name, workload], place)
+            _, tensors = self._timed(self._subjects[name, workload], place)
         if place < 0:
             return place
         input_set = self._sets[workload][place]
-        if not self._hand_over(output, input_set.sheet.output):
-            raise DeviceError(f"{name}: a timed call returned an output of another shape")
+        if not _hand_over(tensors, input_set.sheet.outputs):
+            raise DeviceError(f"{name}: a timed call returned a result of another shape")
         input_set.restore()
         return place
 
-    def _timed(self, subject: Subject, place: int) -> tuple[float, torch.Tensor]:
-        """Time one call; return its time in ms and its output."""
+    def _timed(self, subject: Subject, place: int) -> tuple[float, list[torch.Tensor]]:
+        """Time one call; return its time in ms and its result."""
         before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         memory = subject.memory()
         self._scratch.begin(subject)
@@ -286,57 +303,60 @@ class Timer:
         self._flush.zero_()
         torch.cuda._sleep(HEAD_START_CYCLES + subject.steps * STEP_CYCLES)
         before.record()
-        output = subject.call(place, memory, False)
+        tensors = subject.call(place, memory, False)
         after.record()
         torch.cuda.synchronize()
-        return before.elapsed_time(after), output
+        return before.elapsed_time(after), tensors
 
-    def _keep(self, name: str, workload: str, place: int, output: torch.Tensor) -> None:
+    def _keep(self, name: str, workload: str, place: int, tensors: Sequence[torch.Tensor]) -> None:
         self._kept.pop((name, workload), None)
         self._not_kept.discard((name, workload))
-        held = sum(tensor.nbytes for _, tensor in self._kept.values())
-        if held + output.nbytes <= KEPT_BYTES:
-            # An output may lie in an argument that the call may write to, and that is restored afterwards.
-            self._kept[name, workload] = (place, output.clone() if self._problem.mutates else output)
+        held = sum(tensor.nbytes for _, kept in self._kept.values() for tensor in kept)
+        if held + sum(tensor.nbytes for tensor in tensors) <= KEPT_BYTES:
+            self._kept[name, workload] = (place, self._sets[workload][place].own(tensors))
         else:
             self._not_kept.add((name, workload))
 
-    def _hand_over(self, output: torch.Tensor, shared: Shared) -> bool:
-        if tuple(output.shape) != shared.shape or str(output.dtype) != f"torch.{shared.dtype}":
-            return False
-        opened = ipc.open_shared(shared)
-        opened.tensor.copy_(output)
-        torch.cuda.synchronize()
-        opened.tensor = torch.empty(0)
-        opened.close()
-        return True
-
     def _model(self, input_set: _OpenedInputs) -> torch.nn.Module:
-        """Make the reference model on the shared state."""
+        """Make the reference model on the shared state; what a call changes in the state is the model's own."""
         reference = setup.load_reference(self._problem, input_set.sheet.workload)
         with torch.device("cuda"):
             model = setup.make_model(reference, self._problem)
-        _put_state(model, input_set.state)
+        kept = input_set.pristine
+        state = {name: one.clone() if name in kept else one for name, one in input_set.arguments.items()}
+        put_state(model, state)
         return model
 
 
-def _replayed(replay: Replay, storages: Sequence[Sequence[torch.Tensor]]) -> Subject:
-    return Subject(
-        lambda place, memory, ghost: replay.run(storages[place], memory=memory, ghost=ghost),
-        replay.memory,
-        replay.steps,
-    )
+def _replayed(replay: Replay, sets: Sequence[_OpenedInputs]) -> Subject:
+    storages = [input_set.storages for input_set in sets]
+
+    def run(place: int, memory: Storages | None, ghost: bool) -> list[torch.Tensor]:
+        return [*replay.run(storages[place], memory=memory, ghost=ghost), *sets[place].changed]
+
+    return Subject(run, replay.memory, replay.steps)
 
 
-def _called(function: Callable[..., torch.Tensor], sets: Sequence[_OpenedInputs]) -> Subject:
-    def run(place: int, memory: Storages | None, ghost: bool) -> torch.Tensor:
+def _called(function: Callable[..., Any], sets: Sequence[_OpenedInputs]) -> Subject:
+    def run(place: int, memory: Storages | None, ghost: bool) -> list[torch.Tensor]:
         with torch.no_grad():
-            return function(*sets[place].inputs)
+            output = function(*sets[place].inputs)
+        return [*taken_apart(output, "output").tensors.values(), *sets[place].changed]
 
     return Subject(run)
 
 
-def _put_state(model: torch.nn.Module, state: Sequence[torch.Tensor]) -> None:
-    named = [*sorted(model.named_parameters()), *sorted(model.named_buffers())]
-    for (_, value), tensor in zip(named, state, strict=True):
-        value.data = tensor
+def _hand_over(tensors: Sequence[torch.Tensor], outputs: Sequence[Shared]) -> bool:
+    """Copy a result into the referee's memory; False where it has other tensors, and nothing is copied."""
+    pairs = list(zip(tensors, outputs, strict=False))
+    if len(tensors) != len(outputs) or any(
+        tuple(tensor.shape) != shared.shape or str(tensor.dtype) != f"torch.{shared.dtype}" for tensor, shared in pairs
+    ):
+        return False
+    for tensor, shared in pairs:
+        opened = ipc.open_shared(shared)
+        opened.tensor.copy_(tensor)
+        torch.cuda.synchronize()
+        opened.tensor = torch.empty(0)
+        opened.close()
+    return True

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kopt.device.cuda.program import RecordedCall
+from kopt.device.reference.outputs import changed_reason
 from kopt.device.reference.rejection import bounded
 from kopt.model.build import Phase
 from kopt.model.verdict import Check, Failed, Verdict
@@ -54,4 +55,4 @@ def failure(phase: Phase, reason: str) -> Failed:
 
 def mutation(name: str) -> Failed:
     """Make the verdict on a changed input."""
-    return failure(Phase.MUTATION, f"input {name} is changed by the candidate, which the problem does not allow")
+    return failure(Phase.MUTATION, changed_reason(name))

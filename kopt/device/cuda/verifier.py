@@ -11,10 +11,11 @@ from kopt.artifact import text_digest
 from kopt.device.build.precompiled import Compiled, Precompiled
 from kopt.device.cuda.contestant import ContestOptions, DrawReport, contest, read_reply
 from kopt.device.cuda.judge_processes import JudgeProcesses
+from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.sheets import Slot, Slots, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Recorded, VerificationOutcome, failure, mutation
 from kopt.device.reference.distributions import Draw, derive_seed, plan
-from kopt.device.reference.outputs import Contract
+from kopt.device.reference.outputs import Described, DescribedOutput, ResultContract
 from kopt.device.reference.rejection import no_launch_reason
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
@@ -79,7 +80,7 @@ class Verifier:
         self._limits = dataclasses.replace(limits, gpu=True, data_bytes=DATA_BYTES, result_bytes=RESULT_BYTES)
         self._compiled = compiled or {}
         self._rebuild = rebuild
-        self._contracts: dict[str, Contract] = {}
+        self._contracts: dict[str, ResultContract] = {}
 
     def verify(self, kernels: Mapping[str, Kernel]) -> dict[str, VerificationOutcome]:
         """Run the Python code of every kernel in a caged child, on draws that follow from the seed and all kernels.
@@ -112,7 +113,7 @@ class Verifier:
     def _run_round(self, kernels: Mapping[str, Kernel], workers: int, seed: tuple[object, ...]) -> RoundResult:
         """Verify kernels side by side."""
         problem, referee = self._processes.problem, self._processes.referee
-        draws = plan((*problem.main, *problem.hidden), *seed)
+        draws = plan(problem.hidden or problem.small, *seed, full_size=problem.main)
         draws += (Draw(problem.main[-1], "normal", derive_seed(*seed, "late")),)
         referee.begin("make", draws)
         names, options = list(kernels), ContestOptions(problem, LATE, self._processes.driver)
@@ -186,6 +187,10 @@ class Verifier:
         main = [workload.name for workload in self._processes.problem.main]
         if len(reply.reports) != len(draws) or workloads != main:
             return failure(Phase.CRASH, "the reply is not complete")
+        for program in reply.programs:
+            violation = self._contracts[program.workload].violation(_described(program))
+            if violation:
+                return failure(Phase.CONTRACT, f"the recorded call: {violation}")
         return Recorded(reply.programs, binaries, tuple(checks), dict(reply.seconds), reply.addresses)
 
     def _check_draw(self, report: DrawReport, slot: Slot, draw_index: int, checks: list[Check]) -> Verdict | None:
@@ -195,7 +200,7 @@ class Verifier:
             return failure(_phase(report.phase), report.reason)
         if not report.launches:
             return failure(Phase.FALLBACK, no_launch_reason(self._processes.problem.seed.language))
-        if argument := forbidden_argument(self._processes.problem, sheet, report.mutated):
+        if argument := forbidden_argument(sheet, report.mutated):
             return mutation(argument)
         violation = self._contract(sheet.workload, draw_index).violation(report.output)
         if violation:
@@ -204,10 +209,16 @@ class Verifier:
         checks.extend([comparison.check] if comparison.check else [])
         return None if comparison.right else Incorrect(judge=JUDGE, reason=comparison.reason, checks=tuple(checks))
 
-    def _contract(self, workload: Workload, draw_index: int) -> Contract:
+    def _contract(self, workload: Workload, draw_index: int) -> ResultContract:
         if workload.name not in self._contracts:
             self._contracts[workload.name] = self._processes.referee.call("contract", draw_index, seconds=CHECK_S)
         return self._contracts[workload.name]
+
+
+def _described(program: RecordedCall) -> DescribedOutput:
+    """Describe the output of a recorded call, whose tensors are all on the device."""
+    tensors = [Described(view.shape, view.stride, view.dtype, "cuda") for view in program.outputs]
+    return DescribedOutput(program.structure, tuple(tensors))
 
 
 def _is_starved(outcome: Outcome) -> bool:

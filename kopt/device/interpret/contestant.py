@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +22,10 @@ from kopt.device.interpret.interpreted_call import InterpretedCall
 from kopt.device.interpret.session import Session
 from kopt.device.reference import contract
 from kopt.device.reference.distributions import Case, Draw, derive_seed, make_case, plan
-from kopt.device.reference.outputs import Described, described
+from kopt.device.reference.layout import words
+from kopt.device.reference.outputs import DescribedOutput, described_tensor, tensor_arguments
 from kopt.device.reference.rejection import Rejected, describe
+from kopt.device.reference.tree import TakenApart, taken_apart
 from kopt.model.base import Value
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
@@ -32,6 +34,9 @@ from kopt.model.problem import Problem
 from kopt.sandbox.child import Task
 from kopt.sandbox.pipe import Report
 from kopt.sandbox.reply import pack
+
+Tensors = Mapping[str, bytes]
+"""Bytes of the tensors of one call by name; see `contest`."""
 
 
 class VerifyJob(Value):
@@ -68,9 +73,9 @@ def verdict_draws(job: VerifyJob) -> VerdictDraws:
 class Head(Value):
     """The contestant's description of one call."""
 
-    output: Described
-    inputs: tuple[str, ...] = ()
-    """Digests of the input tensors after the call."""
+    output: DescribedOutput = DescribedOutput("")
+    arguments: tuple[str, ...] = ()
+    """Digests of the tensors among the arguments after the call, in the order of `tensor_arguments`."""
     launches: int = 0
     phase: Phase | None = None
     """Phase in which the call failed; None when it did not."""
@@ -78,7 +83,7 @@ class Head(Value):
 
 
 class Reply(Value):
-    """All that a contestant says, beside the bytes of its outputs."""
+    """All that a contestant says, beside the bytes of its tensors."""
 
     heads: tuple[Head, ...] = ()
     """Heads of the calls, one each."""
@@ -88,7 +93,11 @@ class Reply(Value):
 
 
 def contest(job: VerifyJob) -> Task:
-    """Make the contestant's task: it returns a `Reply` and, under the position of each call, the output's bytes."""
+    """Make the contestant's task.
+
+    The task returns a `Reply`, and the bytes of tensors: `3/output/0` is the first tensor of the output of the fourth
+    call, and `3/argument/1` the second tensor among its arguments, which is sent only if the call has changed it.
+    """
 
     def task(report: Report) -> bytes:
         os.environ["TRITON_INTERPRET"] = "1"
@@ -99,8 +108,10 @@ def contest(job: VerifyJob) -> Task:
         _fill_new_memory()
         report.phase(Phase.IMPORT.value)
         folder = Path.cwd()
+        from kopt.device.build.kernel_sources import load_kernel  # here, because it imports Triton
+
         try:
-            entry = contract.load_candidate(job.kernel, folder)
+            entry = load_kernel(job.kernel, folder)
         except Rejected as rejected:
             return pack(Reply(phase=rejected.phase, reason=rejected.reason))
         report.phase(Phase.INTERPRET.value)
@@ -109,7 +120,7 @@ def contest(job: VerifyJob) -> Task:
             runs.append(run)
             if run[0].phase is not None:
                 break
-        outputs = {str(place): data for place, (_, data) in enumerate(runs)}
+        outputs = {f"{place}/{name}": data for place, (_, sent) in enumerate(runs) for name, data in sent.items()}
         return pack(Reply(heads=tuple(head for head, _ in runs)), outputs)
 
     return task
@@ -135,7 +146,7 @@ def _fill_new_memory() -> None:
 
 def _runs(
     session: Session, entry: Callable[..., object], cases: Sequence[Case], inputs: VerdictDraws, folder: Path
-) -> Iterator[tuple[Head, bytes]]:
+) -> Iterator[tuple[Head, Tensors]]:
     """Call the entry point on every draw, replay the recorded call right after it, and make the ghost call last."""
     *drawn, ghost, fresh = cases
     for turn, case in enumerate(drawn):
@@ -157,11 +168,12 @@ def _call(entry: Callable[..., object], case: Case) -> object:
 
 def _replay(
     session: Session, call: InterpretedCall, output: object, case: Case, fresh: Case, folder: Path
-) -> tuple[Head, bytes]:
+) -> tuple[Head, Tensors]:
     """Put new inputs in the place of those of a recorded call, and repeat its launches."""
-    for old, new in zip(_values(case), _values(fresh), strict=True):
-        if isinstance(old, torch.Tensor) and isinstance(new, torch.Tensor):
-            old.untyped_storage().copy_(new.untyped_storage())
+    before = tensor_arguments(fresh.model, fresh.inputs)
+    for name, old in tensor_arguments(case.model, case.inputs).items():
+        if name in before:
+            old.untyped_storage().copy_(before[name].untyped_storage())
 
     def replayed() -> object:
         with torch.inference_mode():  # where inference tensors may be written to, too
@@ -171,40 +183,48 @@ def _replay(
     return _run(session, replayed, case, folder)[1:]
 
 
-def _run(session: Session, call: Callable[[], object], case: Case, folder: Path) -> tuple[object, Head, bytes]:
-    """Make one call as the candidate: return its output, the output's description, and its bytes, copied at once."""
+def _run(session: Session, call: Callable[[], object], case: Case, folder: Path) -> tuple[object, Head, Tensors]:
+    """Make one call as the candidate: return its output, a description of the call, and the bytes of its tensors.
+
+    The bytes are copied at once.
+    """
     from kopt.device.interpret.facade import CudaFacade  # here, because it imports Triton
 
-    before, guard = session.launches, NoComputing(session)
+    launches, guard, arguments = session.launches, NoComputing(session), tensor_arguments(case.model, case.inputs)
+    before = digests(arguments.values())
     failure: Rejected | None = None
     output: object = None
+    parts = TakenApart()
     try:
         with CudaFacade(session), torch.no_grad(), guard:
             output = call()
+            parts = taken_apart(output, "output", (torch.Tensor,))
     except Rejected as rejected:
         failure = rejected
     except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
         failure = Rejected(Phase.INTERPRET, describe(error, folder))
     failure = guard.violation or failure
     if failure is not None:
-        return None, Head(output=Described(""), phase=failure.phase, reason=failure.reason), b""
-    what = described(output)
-    data = _bytes(output) if what.kind == "Tensor" and isinstance(output, torch.Tensor) else b""
-    head = Head(output=what, inputs=input_digests(case), launches=session.launches - before)
-    return output, head, data
+        return None, Head(phase=failure.phase, reason=failure.reason), {}
+    tensors = list(parts.tensors.values())
+    after = digests(arguments.values())
+    head = Head(
+        output=DescribedOutput(parts.structure, tuple(map(described_tensor, tensors))),
+        arguments=after,
+        launches=session.launches - launches,
+    )
+    sent = {f"output/{place}": tensor_bytes(tensor) for place, tensor in enumerate(tensors)}
+    for place, tensor in enumerate(arguments.values()):
+        if after[place] != before[place]:
+            sent[f"argument/{place}"] = tensor_bytes(tensor)
+    return output, head, sent
 
 
-def _bytes(tensor: torch.Tensor) -> bytes:
+def tensor_bytes(tensor: torch.Tensor) -> bytes:
+    """Return the elements of a tensor as bytes, in the order of a contiguous tensor."""
     return tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def input_digests(case: Case) -> tuple[str, ...]:
-    """Return the SHA-256 of each input, parameter and buffer, in order; empty for an input that is no tensor."""
-    return tuple(
-        hashlib.sha256(_bytes(value)).hexdigest() if isinstance(value, torch.Tensor) else "" for value in _values(case)
-    )
-
-
-def _values(case: Case) -> list[object]:
-    """Return the inputs, then parameters and buffers."""
-    return [*case.inputs, *case.model.state_dict().values()]
+def digests(tensors: Iterable[torch.Tensor]) -> tuple[str, ...]:
+    """Return the SHA-256 of each tensor."""
+    return tuple(hashlib.sha256(words(tensor).numpy().tobytes()).hexdigest() for tensor in tensors)

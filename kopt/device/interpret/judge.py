@@ -8,7 +8,7 @@ The judge checks that
 
 - outputs are right on at least five draws of at least three distributions over all small workloads, in type, shape,
   dtype, device and values, where output memory starts as NaN;
-- inputs are unchanged, unless the problem allows changes;
+- inputs that the reference changes are changed alike, and all others unchanged;
 - the launches of one recorded call, replayed on new inputs (`kopt.device.interpret.interpreted_call`), make the right
   output for those;
 - the ghost call, in which every launch is left out, does not give the right output.
@@ -21,19 +21,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from kopt.artifact import digest
-from kopt.device.interpret.contestant import Reply, VerifyJob, contest, input_digests, verdict_draws
+from kopt.device.interpret.contestant import Head, Reply, VerifyJob, contest, digests, verdict_draws
 from kopt.device.reference.calibration import calibrate
-from kopt.device.reference.compare import compare
-from kopt.device.reference.distributions import Case, Draw, make_case
-from kopt.device.reference.expected_output import expected_output
-from kopt.device.reference.facts import input_names
-from kopt.device.reference.outputs import Contract, Described
+from kopt.device.reference.compare_result import compare_result
+from kopt.device.reference.distributions import Case, Draw, find_domain, make_case
+from kopt.device.reference.expected_output import expected_result
+from kopt.device.reference.outputs import Contract, ResultContract, changed_reason, may_change, tensor_arguments
 from kopt.device.reference.rejection import Rejected, bounded, no_launch_reason, right_ghost_reason
 from kopt.errors import DeviceError, ProblemError
 from kopt.model.build import Phase
@@ -64,6 +63,7 @@ def verify_all(
         refusal = calibrate(problem, problem.small).refusal
         if refusal:
             raise ProblemError(refusal)
+        find_domain(problem)
     limits = dataclasses.replace(limits or Limits(), result_bytes=OUTPUT_LIMIT)
     tasks = [contest(job) for job in jobs]
     for index, outcome in run_forked(tasks, workers=workers, limits=limits):
@@ -88,13 +88,9 @@ def _import_interpreter() -> None:
 class _Sent:
     """One call as the judge reads it."""
 
-    output: Described
-    data: bytes
-    inputs: tuple[str, ...]
-    launches: int
-    phase: Phase | None
-    """Phase in which the call failed; None when it did not fail."""
-    reason: str
+    head: Head
+    tensors: Mapping[str, bytes]
+    """Bytes of tensors by name."""
 
 
 def _verdict(job: VerifyJob, outcome: Outcome) -> Verdict:
@@ -154,29 +150,30 @@ def _read(data: bytes) -> list[_Sent]:
     reply, outputs = unpack(data, Reply)
     if reply.phase is not None:
         raise Rejected(reply.phase, reply.reason)
-    return [
-        _Sent(head.output, outputs.get(str(place), b""), head.inputs, head.launches, head.phase, head.reason)
-        for place, head in enumerate(reply.heads)
-    ]
+    return [_Sent(head, _of_call(place, outputs)) for place, head in enumerate(reply.heads)]
+
+
+def _of_call(place: int, tensors: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the bytes of one call's tensors."""
+    prefix = f"{place}/"
+    return {name.removeprefix(prefix): data for name, data in tensors.items() if name.startswith(prefix)}
 
 
 def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Verdict | None:
     """Return the verdict on a call that is not right; for a right one None, with its check added to `checks`."""
-    if run.phase is not None:
-        return _failure(run.phase, run.reason)
+    if run.head.phase is not None:
+        return _failure(run.head.phase, run.head.reason)
     case = make_case(job.problem, draw)
-    if not run.launches:
+    if not run.head.launches:
         return _failure(Phase.FALLBACK, no_launch_reason(job.kernel.language))
-    changed = _mutated(job, case, run)
-    if changed:
-        return _failure(
-            Phase.MUTATION, f"input {changed} is changed by the candidate, which the problem does not allow"
-        )
-    expected = expected_output(job.problem, case)
-    violation = expected.contract.violation(run.output)
+    expected = expected_result(job.problem, case)
+    forbidden = [name for name in _changed(case, run) if not may_change(name, expected.contract.changed)]
+    if forbidden:
+        return _failure(Phase.MUTATION, changed_reason(forbidden[0]))
+    violation = expected.contract.violation(run.head.output)
     if violation:
         return _failure(Phase.CONTRACT, violation)
-    comparison = compare(_tensor(run.data, expected.contract), expected, draw)
+    comparison = compare_result(_tensors(run, case, expected.contract), expected, draw)
     checks.extend([comparison.check] if comparison.check else [])
     if comparison.right:
         return None
@@ -185,38 +182,51 @@ def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> 
 
 def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, ...]) -> Verdict | None:
     """Return the verdict on launches that are not right on new inputs; None for right ones."""
-    if run.phase is not None:
-        return _failure(run.phase, f"run again on new inputs: {run.reason}")
-    expected = expected_output(job.problem, make_case(job.problem, draw))
-    reason = (
-        expected.contract.violation(run.output) or compare(_tensor(run.data, expected.contract), expected, draw).reason
-    )
+    if run.head.phase is not None:
+        return _failure(run.head.phase, f"run again on new inputs: {run.head.reason}")
+    reason = _wrong(job, draw, run)
     if not reason:
         return None
     reason = f"its launches, run again from their record on new inputs, do not make the result: {reason}"
     return Incorrect(judge=JUDGE, reason=reason, checks=checks)
 
 
-def _is_right(job: VerifyJob, draw: Draw, run: _Sent) -> bool:
+def _wrong(job: VerifyJob, draw: Draw, run: _Sent) -> str:
+    """Describe what is wrong with the result of a call that did not fail; empty when it is right."""
     case = make_case(job.problem, draw)
-    expected = expected_output(job.problem, case)
-    if run.phase is not None or expected.contract.violation(run.output):
-        return False
-    return compare(_tensor(run.data, expected.contract), expected, draw).right
+    expected = expected_result(job.problem, case)
+    violation = expected.contract.violation(run.head.output)
+    return violation or compare_result(_tensors(run, case, expected.contract), expected, draw).reason
 
 
-def _mutated(job: VerifyJob, case: Case, run: _Sent) -> str:
-    """Name the first input or parameter that the candidate changed and must not change; empty for none."""
-    names = [*input_names(case.model, len(case.inputs)), *case.model.state_dict()]
-    for name, before, after in zip(names, input_digests(case), [*run.inputs, *[""] * len(names)], strict=False):
-        if before != after and name not in job.problem.mutates:
-            return name
-    return ""
+def _is_right(job: VerifyJob, draw: Draw, run: _Sent) -> bool:
+    return run.head.phase is None and not _wrong(job, draw, run)
+
+
+def _changed(case: Case, run: _Sent) -> list[str]:
+    """Name the arguments that the candidate changed."""
+    arguments = tensor_arguments(case.model, case.inputs)
+    before, after = digests(arguments.values()), [*run.head.arguments, *[""] * len(arguments)]
+    return [name for name, one, other in zip(arguments, before, after, strict=False) if one != other]
+
+
+def _tensors(run: _Sent, case: Case, contract: ResultContract) -> list[torch.Tensor]:
+    """Return the tensors of a result: those of the output, then the arguments that the reference changes."""
+    outputs = [
+        _tensor(run.tensors.get(f"output/{place}", b""), wanted) for place, wanted in enumerate(contract.outputs)
+    ]
+    arguments = tensor_arguments(case.model, case.inputs)
+    places = {name: place for place, name in enumerate(arguments)}
+    for wanted in contract.arguments:
+        data = run.tensors.get(f"argument/{places[wanted.name]}")
+        outputs.append(arguments[wanted.name] if data is None else _tensor(data, wanted))
+    return outputs
 
 
 def _tensor(data: bytes, expected: Contract) -> torch.Tensor:
-    """Return the output with these bytes; NaN throughout when their number is not that of the expected output."""
-    output = torch.full(expected.shape, float("nan")).to(expected.dtype)
+    """Return the tensor with these bytes; what marks unwritten memory when they are not as many as expected."""
+    output = torch.empty(expected.shape, dtype=expected.dtype)
+    output.view(-1).view(torch.uint8).fill_(0xFF)
     if len(data) == output.numel() * output.element_size() and data:
         output = torch.frombuffer(bytearray(data), dtype=expected.dtype).reshape(expected.shape)
     return output

@@ -16,12 +16,18 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
 
 REFERENCE_MODULE = "kopt_reference"
 """Module name of every reference."""
 
-_FROM_HOST = {torch.from_numpy, torch.frombuffer}
-"""Functions that make tensors on the CPU alone."""
+_CONSTANTS = {torch.tensor, torch.as_tensor, torch.asarray, torch.scalar_tensor, torch.arange, torch.linspace}
+"""Functions that make tensors with values known beforehand."""
+
+_HAS_VALUES = 1024
+"""Most elements of such a tensor that keeps its values beside meta tensors: `float(t)`, `[v.item() for v in t]`."""
+
+_IS_CUDA = torch.Tensor.is_cuda.__get__  # type: ignore[attr-defined]  # torch types it as a plain value
 
 _EMPTY = {
     torch.rand: torch.empty,
@@ -40,7 +46,7 @@ class Renamed(TorchFunctionMode):
     """Rewrite devices, and where a wider dtype is wanted float32, in the arguments of torch's functions."""
 
     def __init__(self, device: torch.device, wider: torch.dtype | None) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
+        super().__init__()
         self._device = device
         self._foreign = {"cuda", "cpu"} if device.type == "meta" else {"cuda"} if device.type == "cpu" else set()
         self._wider = wider
@@ -56,17 +62,23 @@ class Renamed(TorchFunctionMode):
         if self._foreign:
             if func is torch.Tensor.cuda or func is torch.Tensor.pin_memory:
                 return args[0]
+            if func == _IS_CUDA:
+                return True
             if self._device.type == "meta":
-                if func is torch.Tensor.cpu:
-                    return args[0]
-                if func in _FROM_HOST:
-                    return func(*args, **kwargs).to(self._device)
-                if func in _FILL:
-                    return args[0]
-                func = _EMPTY.get(func, func)
-                kwargs.pop("generator", None)
-                kwargs.pop("pin_memory", None)
+                return self._on_meta(func, args, kwargs)
         return func(*args, **kwargs)
+
+    def _on_meta(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        kwargs.pop("generator", None)
+        kwargs.pop("pin_memory", None)
+        if func is torch.Tensor.cpu or func in _FILL:
+            return args[0]
+        if func in _CONSTANTS:
+            made = func(*args, **kwargs | {"device": "cpu"})
+            return made if made.numel() <= _HAS_VALUES else made.to(self._device)
+        if any(isinstance(leaf, torch.Tensor) and leaf.is_meta for leaf in tree_leaves((args, kwargs))):
+            args, kwargs = tree_map(without_values, (args, kwargs))
+        return _EMPTY.get(func, func)(*args, **kwargs)
 
     def _rewritten(self, value: Any) -> Any:
         if isinstance(value, str):
@@ -110,6 +122,11 @@ def computing_in(dtype: torch.dtype) -> Iterator[None]:
         _wider.reset(token)
 
 
+def without_values(value: Any) -> Any:
+    """Return a tensor as a meta tensor, and any other value as it is."""
+    return value.to("meta") if isinstance(value, torch.Tensor) and not value.is_meta else value
+
+
 def _answers() -> list[tuple[Any, str, Any]]:
     """List what replaces functions of torch, each with the owner of the function and its name."""
     cuda: dict[str, Any] = {
@@ -147,7 +164,7 @@ class _OnCpu(torch.Generator):
     """A generator of the CPU, whatever device it is asked for."""
 
     def __new__(cls, device: object = "cpu") -> _OnCpu:
-        return super().__new__(cls, device="cpu")
+        return super().__new__(cls, device="cpu")  # type: ignore[call-arg]  # torch does not type it
 
 
 def _uncompiled(function: Any = None, *args: Any, **kwargs: Any) -> Any:

@@ -1,9 +1,9 @@
 """Judge outputs on a GPU by expected outputs that are computed in parts, so that they fit into its memory.
 
 A float64 reference of a four-gigabyte problem takes four times that, and more in between.  Some problems work row by
-row: the first input and the output share their first dimension, and parts of the output follow from parts of that
-input alone.  Their expected outputs are computed and compared in parts.  Whether a problem works row by row is tried
-on its smaller workloads, not assumed.
+row: the first input and all tensors of the output share their first dimension, and parts of the output follow from
+parts of that input alone.  Their expected outputs are computed and compared in parts.  Whether a problem works row by
+row is tried on its smaller workloads, not assumed; a problem whose reference changes arguments does not.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from kopt.device.reference.compare import Comparison, compare
+from kopt.device.reference.compare import Comparison
+from kopt.device.reference.compare_result import compare_result, worst
 from kopt.device.reference.distributions import Case, Draw, derive_seed, make_case
-from kopt.device.reference.expected_output import ExpectedOutput, expected_output
-from kopt.device.reference.outputs import eager_output
+from kopt.device.reference.expected_output import ExpectedResult, expected_result
+from kopt.device.reference.outputs import Result, run_reference
 from kopt.device.reference.tolerance import in_dtype
 from kopt.model.problem import Problem
-from kopt.model.verdict import Check
 
 PART_BYTES = 2 << 30
 """Largest size of the first input and the output of one part in float64, bytes."""
@@ -38,6 +38,10 @@ class Part:
     start: int
     end: int
 
+    def is_of(self, tensor: torch.Tensor) -> bool:
+        """Return whether the rows are a part of a tensor's."""
+        return bool(tensor.dim()) and self.end - self.start < len(tensor)
+
 
 class ExpectedOutputs:
     """The expected outputs of one problem, of which small ones are kept."""
@@ -45,33 +49,38 @@ class ExpectedOutputs:
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._by_rows: bool | None = None
-        self._kept: dict[tuple[str, str, int], list[tuple[Part, ExpectedOutput]]] = {}
+        self._kept: dict[tuple[str, str, int], list[tuple[Part, ExpectedResult]]] = {}
         self._kept_bytes = 0
 
-    def judge(self, case: Case, draw: Draw, output: torch.Tensor) -> Comparison:
-        """Compare an output that keeps the contract with the expected one of its draw."""
-        checks: list[Check] = []
-        for part, expected in self._parts(case, draw, output):
-            comparison = compare(_part(output, part), expected, draw)
-            checks += [comparison.check] if comparison.check else []
-            if not comparison.right:
-                where = f"rows {part.start} to {part.end - 1}: " if part.end - part.start < len(output) else ""
-                return replace(comparison, reason=where + comparison.reason)
-        worst = max(checks, key=lambda check: check.max_error / (check.allowed or 1.0), default=None)
-        return Comparison(worst, "")
+    def judge(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Comparison:
+        """Compare a result that keeps the contract with the expected one of its draw.
 
-    def _parts(self, case: Case, draw: Draw, output: torch.Tensor) -> Iterator[tuple[Part, ExpectedOutput]]:
-        """Yield the parts of a case with their expected outputs, kept ones or computed."""
+        Args:
+            case: the draw's model and inputs.
+            draw: the draw.
+            tensors: the output's tensors, then the changed arguments.
+        """
+        right = []
+        for part, expected in self._parts(case, draw, tensors):
+            comparison = compare_result([_part(tensor, part) for tensor in tensors], expected, draw)
+            if not comparison.right:
+                where = f"rows {part.start} to {part.end - 1}: " if part.is_of(tensors[0]) else ""
+                return replace(comparison, reason=where + comparison.reason)
+            right.append(comparison)
+        return worst(right)
+
+    def _parts(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Iterator[tuple[Part, ExpectedResult]]:
+        """Yield the parts of a case with their expected results, kept ones or computed."""
         name = (draw.workload.name, draw.distribution, draw.seed)
         if name in self._kept:
             yield from self._kept[name]
             return
-        computed: list[tuple[Part, ExpectedOutput]] = []
+        computed: list[tuple[Part, ExpectedResult]] = []
         # Compute the whole at once, since a library may use another algorithm for a part.
-        size, eager = 0, eager_output(self._writable(case))
-        for part in self._split(case, output):
-            expected = expected_output(self._problem, _rows(case, part), _part(eager, part))
-            size += 2 * expected.output.nbytes
+        size, eager = 0, run_reference(self._problem, case)
+        for part in self._split(case, tensors, eager):
+            expected = expected_result(self._problem, _rows(case, part), _result_part(eager, part))
+            size += sum(2 * one.output.nbytes for one in expected.tensors)
             keep = self._kept_bytes + size <= KEPT_BYTES
             computed = [*computed, (part, expected)] if keep else []
             yield part, expected
@@ -79,18 +88,13 @@ class ExpectedOutputs:
             self._kept[name] = computed
             self._kept_bytes += size
 
-    def _writable(self, case: Case) -> Case:
-        """Return the case, with its inputs copied where the reference may write to them."""
-        if not self._problem.mutates:
-            return case
-        copies = tuple(value.clone() if isinstance(value, torch.Tensor) else value for value in case.inputs)
-        return replace(case, inputs=copies)
-
-    def _split(self, case: Case, output: torch.Tensor) -> list[Part]:
-        rows = len(output) if output.dim() else 1
+    def _split(self, case: Case, tensors: Sequence[torch.Tensor], eager: Result) -> list[Part]:
         first = case.inputs[0] if case.inputs else None
-        splittable = isinstance(first, torch.Tensor) and output.dim() and first.dim() and len(first) == rows
-        size = 8 * (output.numel() + (first.numel() if isinstance(first, torch.Tensor) else 0))
+        rows = len(tensors[0]) if tensors[0].dim() else 1
+        if not isinstance(first, torch.Tensor) or eager.arguments:
+            return [Part(0, rows)]
+        size = 8 * (sum(tensor.numel() for tensor in tensors) + first.numel())
+        splittable = all(one.dim() and len(one) == rows for one in (first, *tensors))
         if size <= PART_BYTES or not splittable or not self._works_by_rows():
             return [Part(0, rows)]
         step = max(1, rows * PART_BYTES // size)
@@ -110,21 +114,32 @@ class ExpectedOutputs:
         if not isinstance(first, torch.Tensor) or len(first) < 2:
             return True
         whole = in_dtype(case, torch.float64)
-        if not whole.dim() or len(whole) != len(first):
+        if not all(tensor.dim() and len(tensor) == len(first) for tensor in whole):
             return False
         cut = len(first) // 2
-        parts = [in_dtype(_rows(case, part), torch.float64) for part in (Part(0, cut), Part(cut, len(first)))]
-        joined = torch.cat(parts)
-        return joined.shape == whole.shape and torch.allclose(joined, whole, rtol=SAME, atol=SAME, equal_nan=True)
+        try:
+            parts = [in_dtype(_rows(case, part), torch.float64) for part in (Part(0, cut), Part(cut, len(first)))]
+        except (RuntimeError, ValueError, IndexError):  # another input has to be cut too
+            return False
+        joined = [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
+        return all(
+            one.shape == other.shape and torch.allclose(one, other, rtol=SAME, atol=SAME, equal_nan=True)
+            for one, other in zip(joined, whole, strict=True)
+        )
 
 
 def _part(whole: torch.Tensor, part: Part) -> torch.Tensor:
-    return whole[part.start : part.end] if whole.dim() else whole
+    return whole[part.start : part.end] if part.is_of(whole) else whole
+
+
+def _result_part(whole: Result, part: Part) -> Result:
+    outputs = {name: _part(tensor, part) for name, tensor in whole.outputs.items()}
+    return replace(whole, outputs=outputs)
 
 
 def _rows(case: Case, part: Part) -> Case:
     """Return the case with these rows of its first input only."""
-    first: Sequence[torch.Tensor] = case.inputs[:1]
-    if first and isinstance(first[0], torch.Tensor) and part.end - part.start < len(first[0]):
-        return replace(case, inputs=(first[0][part.start : part.end], *case.inputs[1:]))
+    first = case.inputs[0] if case.inputs else None
+    if isinstance(first, torch.Tensor) and part.is_of(first):
+        return replace(case, inputs=(first[part.start : part.end], *case.inputs[1:]))
     return case

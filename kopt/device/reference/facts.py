@@ -6,7 +6,6 @@ operations, their arguments and results untyped.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Any
@@ -15,6 +14,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from kopt.device.reference import setup
+from kopt.device.reference.contract import input_names
 from kopt.device.reference.dispatch import DispatchMode
 from kopt.device.reference.forward import call
 from kopt.errors import ProblemError
@@ -58,22 +58,16 @@ def workload_facts(problem: Problem, workload: Workload) -> WorkloadFacts:
     except ProblemError as error:
         where = f"{problem.name}, workload {workload.name}"
         raise ProblemError(f"{where}: the reference cannot be traced: {error}") from error
-    if not isinstance(output, torch.Tensor):
-        raise ProblemError(f"{problem.name}: the reference returns {type(output).__name__}, not one tensor")
+    outputs = _tensors(inputs if output is None else output)
+    if not outputs:
+        raise ProblemError(f"{problem.name}: the reference returns {type(output).__name__}, not a tensor")
     return WorkloadFacts(
         workload=workload.name,
         inputs=_specs(zip(input_names(model, len(inputs)), inputs, strict=True)),
         parameters=_specs([*model.named_parameters(), *model.named_buffers()]),
-        output=_spec("output", output),
+        output=_spec("output", outputs[0]),
         eager_ops=tuple(eager.operations),
     )
-
-
-def input_names(model: torch.nn.Module, count: int) -> list[str]:
-    """Return the names of the first `count` arguments of `forward`; `input3` for one that it does not name."""
-    parameters = inspect.signature(model.forward).parameters.values()
-    named = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return [named[i] if i < len(named) else f"input{i}" for i in range(count)]
 
 
 class EagerOps(DispatchMode):

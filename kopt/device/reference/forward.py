@@ -19,11 +19,11 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kopt.device.reference.anywhere import anywhere
+from kopt.device.reference.anywhere import anywhere, without_values
 from kopt.device.reference.dispatch import DispatchMode
 from kopt.errors import ProblemError
 
-LONGEST = 300
+LONGEST = 220
 """Most characters of a reason."""
 
 _LOW = (torch.bfloat16, torch.float16)
@@ -35,8 +35,8 @@ _READS_VALUES = (
 """Parts of torch's messages where a tensor without values is asked for one: it has no error class for that."""
 
 NEEDS_VALUES = (
-    "it reads values of tensors (.item(), an `if` on a tensor, a boolean mask, nonzero, unique), so its sizes and work "
-    "cannot be known without running it; write it without, e.g. with torch.where"
+    "it reads values of tensors (.item(), an `if` on a tensor, a boolean mask, nonzero, unique), so its sizes cannot be "
+    "known without running it; write it without, e.g. with torch.where"
 )
 
 
@@ -46,9 +46,11 @@ def call(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
     Raises:
         ProblemError: the model raises; one line without the name of the problem.
     """
+    device = device_of(model, inputs)
     try:
-        with anywhere(device_of(model, inputs)):
-            return _called(model, inputs)
+        with anywhere(device):
+            output = _called(model, inputs)
+        return tree_map(without_values, output) if device.type == "meta" else output
     except ProblemError:
         raise
     except (Exception, SystemExit) as error:
@@ -77,7 +79,7 @@ def _called(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
             raise
         try:
             _restore(inputs, before)
-            with torch.no_grad(), LackingInFloat32():
+            with torch.no_grad(), LackingInFloat32():  # type: ignore[no-untyped-call]  # torch does not type it
                 return model(*inputs)
         except RuntimeError:
             raise error from None

@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
-from kopt.device.reference.anywhere import REFERENCE_MODULE, anywhere
+from kopt.device.reference.anywhere import REFERENCE_MODULE, anywhere, without_values
 from kopt.device.reference.forward import call, reason
+from kopt.device.reference.layout import copied
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
@@ -63,16 +64,13 @@ def make_model(reference: ModuleType, problem: Problem, seed: int = 0) -> torch.
         ProblemError: the reference raises, or its Model is no module of torch.
     """
     torch.manual_seed(seed)
-    with _told(problem), anywhere(torch.get_default_device()):
+    with _told(problem), anywhere(torch.get_default_device()), torch.no_grad():
         given = reference.get_init_inputs()
-        if isinstance(given, Mapping):
-            model = reference.Model(**given)
-        else:
-            model = reference.Model(*_several(given))
+        model = reference.Model(**given) if isinstance(given, Mapping) else reference.Model(*_several(given))
     if not isinstance(model, torch.nn.Module):
         raise ProblemError(f"{problem.name}/problem.py: Model is a {type(model).__name__}, not a torch.nn.Module")
     model.eval()
-    if any(isinstance(p, torch.nn.parameter.UninitializedTensorMixin) for p in model.parameters()):
+    if any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
         with _told(problem), anywhere(torch.get_default_device()):
             call(model, _several(reference.get_inputs()))  # a lazy module makes its parameters at its first call
     _convert(model, torch_dtype(problem))
@@ -90,7 +88,8 @@ def make_inputs(reference: ModuleType, problem: Problem, seed: int | None = None
     if seed is not None:
         torch.manual_seed(seed)
     dtype = torch_dtype(problem)
-    return tuple(tree_map(lambda value: _cast(value, dtype), value) for value in given_inputs(reference, problem))
+    inputs = given_inputs(reference, problem)
+    return tuple(tree_map(lambda leaf: _placed(_cast(leaf, dtype)), value) for value in inputs)
 
 
 def given_inputs(reference: ModuleType, problem: Problem) -> list[Any]:
@@ -156,17 +155,25 @@ def _convert(model: torch.nn.Module, dtype: torch.dtype) -> None:
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                cast = torch.nn.Parameter(_cast(parameter.detach(), dtype), requires_grad=False)
+                cast = torch.nn.Parameter(_placed(_cast(parameter.detach(), dtype)), requires_grad=False)
                 module._parameters[name] = casts.setdefault(id(parameter), cast)
         for name, buffer in module._buffers.items():
-            module._buffers[name] = _cast(buffer, dtype)
+            module._buffers[name] = _placed(_cast(buffer, dtype))
+        for name, value in vars(module).items():
+            if isinstance(value, torch.Tensor):
+                vars(module)[name] = _placed(value)
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
-    """Cast a floating-point tensor; one of 8 bits or fewer was quantised on purpose and stays."""
+    """Cast a floating-point tensor, layout kept; one of 8 bits was quantised on purpose and stays."""
     if isinstance(value, torch.Tensor) and value.is_floating_point() and value.element_size() > 1:
-        return value.to(dtype)
+        return value if value.dtype is dtype else copied(value, dtype)
     return value
+
+
+def _placed(value: Any) -> Any:
+    """Return a tensor without its values where the reference is set up on meta tensors."""
+    return without_values(value) if torch.get_default_device().type == "meta" else value
 
 
 def _parsed(problem: Problem) -> ast.Module:

@@ -17,6 +17,11 @@ from kopt.model.problem import Dtype, Problem, Workload
 
 Shape = tuple[int, ...]
 
+SLOW = 1 << 18
+"""Elements of a tensor from which Triton's interpreter takes long for a workload."""
+USUAL_SMALL = 1 << 15
+"""Most elements in the small workloads of the shipped problems."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -72,7 +77,9 @@ def given_dtype(problem: Problem) -> Dtype:
         reference = setup.load_reference(problem, problem.main[0])
         given = setup.given_inputs(reference, problem)
     known = {getattr(torch, dtype.value): dtype for dtype in Dtype}
-    floating = [leaf.dtype for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
+    floating = [
+        leaf.dtype for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
+    ]
     return known.get(floating[0], Dtype.FLOAT32) if floating else Dtype.FLOAT32
 
 
@@ -93,8 +100,6 @@ def _shapes(values: object) -> tuple[Shape, ...]:
     return tuple(tuple(leaf.shape) for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor))
 
 
-
-
 def constant_values(problem: Problem, names: Iterable[str]) -> dict[str, int]:
     """Return those constants of the reference that are whole numbers, by name.
 
@@ -104,3 +109,23 @@ def constant_values(problem: Problem, names: Iterable[str]) -> dict[str, int]:
     with torch.device("meta"):
         values = vars(setup.load_reference(problem, problem.main[0]))
     return {name: values[name] for name in names if type(values.get(name)) is int}
+
+
+def slow_small(problem: Problem) -> str:
+    """Write a warning that names the small workloads that are not small; empty when all are.
+
+    Raises:
+        ProblemError: the reference does not run.
+    """
+    large = []
+    for workload in problem.small:
+        trial = try_sizes(problem, workload.constants)
+        if trial.largest > SLOW:
+            shape = "x".join(str(size) for size in max((*trial.inputs, *trial.made), key=prod))
+            large.append(f"{workload.name} ({shape}, {trial.largest:,} elements)")
+    if not large:
+        return ""
+    return (
+        f"{problem.name}: small workload {', '.join(large)} may take minutes in Triton's interpreter: "
+        f"choose sizes in problem.yaml with at most some {USUAL_SMALL:,} elements in the largest tensor"
+    )

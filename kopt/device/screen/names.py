@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 
 from kopt.device.screen.reach import is_module, same_module
 
-MEANINGS, ROUNDS = 16, 16
-"""Most meanings of a name that are counted, modules aside; most passes in which assignments are followed."""
+MEANINGS, ROUNDS, PARTS = 16, 16, 8
+"""Most meanings of a name that are counted, modules aside; most passes in which assignments are followed; most parts of
+a path that an assignment is followed to, modules aside."""
 
 Path = tuple[str, ...]
 """A dotted name, e.g. `("torch", "nn", "functional")`."""
@@ -33,6 +34,18 @@ def chain(node: ast.AST) -> tuple[str, ...]:
         else:
             return ()
     return (node.id, *reversed(parts))
+
+
+def base(node: ast.AST) -> ast.AST:
+    """Return the expression with which `a.b.c` or `getattr(a.b, "c")` begins."""
+    while not isinstance(node, ast.Name):
+        if isinstance(node, ast.Attribute):
+            node = node.value
+        elif read := _read_by_getattr(node):
+            node = read[0]
+        else:
+            break
+    return node
 
 
 def _read_by_getattr(node: ast.AST) -> tuple[ast.AST, str] | None:
@@ -65,7 +78,7 @@ def roots(tree: ast.Module) -> Roots | None:
             for target in (target.id for target in node.targets if isinstance(target, ast.Name)):
                 for path in paths(node.value, bound):
                     meanings = bound.get(target, frozenset())
-                    if len(meanings) < MEANINGS or is_module(path):
+                    if (len(meanings) < MEANINGS and len(path) <= PARTS) or is_module(path):
                         bound[target] = meanings | {same_module(path)}
         if bound == before:
             return bound
@@ -79,7 +92,7 @@ def _imports(tree: ast.Module) -> Iterator[tuple[str, Path]]:
             for alias in node.names:
                 parts = tuple(alias.name.split("."))
                 yield (alias.asname, parts) if alias.asname else (parts[0], parts[:1])
-        elif isinstance(node, ast.ImportFrom):
+        elif isinstance(node, ast.ImportFrom) and not node.level:
             for alias in node.names:
                 yield alias.asname or alias.name, (*(node.module or "").split("."), alias.name)
 

@@ -20,8 +20,8 @@ def foreign_module(path: tuple[str, ...], allowed: Collection[str]) -> str:
         path: the name's parts; the first is a package.
         allowed: names of packages.
     """
-    if path[0] not in allowed:
-        return ""  # refused as an import
+    if path[0] not in allowed or not is_installed(path[0]):
+        return ""  # refused as a package, or not there
     module: ModuleType | None = importlib.import_module(path[0])
     for name in path[1:]:
         if module is None:
@@ -33,6 +33,16 @@ def foreign_module(path: tuple[str, ...], allowed: Collection[str]) -> str:
             return value.__name__
         module = value
     return ""
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a package can be imported."""
+    if package in sys.modules:
+        return True
+    try:
+        return importlib.util.find_spec(package) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def is_module(path: tuple[str, ...]) -> bool:

@@ -14,96 +14,65 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
+from kopt.device.reference.contract import CANDIDATE_MODULE
 from kopt.device.reference.rejection import bounded
-from kopt.device.screen.names import Path, Roots, chain, paths, renames, roots
-from kopt.device.screen.reach import foreign_module, is_module
+from kopt.device.screen.closed import (
+    BASIC_CONFIG,
+    BUILTINS,
+    CONFIGURED,
+    DATACLASS,
+    ENVIRONMENT,
+    FIND_SPEC,
+    METHODS,
+    MODULES,
+    OPEN_STARS,
+    READERS,
+    TOLD_BY,
+    WRAPS,
+)
+from kopt.device.screen.live import bound_names, live_code
+from kopt.device.screen.names import renames, roots
+from kopt.device.screen.reach import is_module
 from kopt.device.screen.scopes import local_names
+from kopt.device.screen.use import (
+    Scope,
+    attributes_by_owner,
+    fault_of_part,
+    faults_of_use,
+    is_closed,
+    is_closed_anywhere,
+    is_hidden,
+    is_replaced,
+)
 from kopt.model.build import BuildFailed, Phase
 from kopt.model.kernel import Kernel
 from kopt.model.language import LANGUAGES
 
-MODULES = frozenset({
-    "__future__", "abc", "collections", "contextlib", "copy", "dataclasses", "enum", "functools", "itertools",
-    "logging", "math", "numbers", "numpy", "operator", "torch", "types", "typing", "typing_extensions", "warnings",
-})  # fmt: skip
-"""Packages that any candidate may import, beside those of its language; of torch and NumPy only what is public."""
+OWN = frozenset({"__main__", CANDIDATE_MODULE, "kopt"})
+"""Modules of the process that judges, which a candidate may not even import."""
 
-CLOSED = frozenset({
-    "CUDAPluggableAllocator", "CodeType", "ForwardRef", "FunctionType", "LambdaType", "WRAPPER_ASSIGNMENTS",
-    "WRAPPER_UPDATES", "atexit", "attrgetter", "bltns", "builtins", "caching_allocator_alloc", "collect_env",
-    "compile_module_from_file", "compile_module_from_src", "concurrent", "copyreg", "cpp_extension", "ctypes",
-    "ctypeslib", "cudart", "distributed", "evaluate_forward_ref", "f_back", "f_builtins", "f_globals", "f_locals",
-    "from_file", "gc", "get_annotations", "get_device_module", "get_field", "get_type_hints", "gi_frame", "global_enum",
-    "hub", "importlib", "infer_schema", "inspect", "io", "linecache", "load_binary", "load_library", "make_dataclass",
-    "methodcaller", "modules", "mp", "multiprocessing", "new_class", "os", "pathlib", "pickle", "pickletools",
-    "pkgutil", "prepare_class", "python_multiprocessing", "redirect_stderr", "redirect_stdout", "runstring",
-    "shutil", "singledispatch", "singledispatchmethod", "subprocess", "sys", "tarfile", "tb_frame", "tempfile",
-    "threading", "traceback", "update_wrapper", "zipfile",
-})  # fmt: skip
-"""Attributes and submodules that lead out of the allowed packages, or that evaluate text."""
-
-CLOSED_PATHS = (
-    ("copy", "dispatch_table"), ("logging", "config"), ("logging", "handlers"), ("numpy", "f2py"),
-    ("numpy", "fromfile"), ("numpy", "load"), ("numpy", "memmap"), ("numpy", "testing"), ("torch", "fx"),
-    ("torch", "jit"), ("torch", "library"), ("torch", "load"), ("torch", "package"),
-    ("torch", "utils", "benchmark"),
-)  # fmt: skip
-"""Parts of modules that run code from a text or a file."""
-
-BUILTINS = frozenset({
-    "breakpoint", "compile", "delattr", "eval", "exec", "getattr", "globals", "input", "locals", "open",
-    "setattr", "vars",
-})  # fmt: skip
-"""Built-in functions that a candidate may not use; `getattr` with a literal name is allowed."""
-
-DUNDERS = frozenset({
-    "__all__", "__call__", "__class__", "__contains__", "__doc__", "__file__", "__getitem__", "__init__",
-    "__len__", "__main__", "__name__", "__post_init__", "__version__",
-})  # fmt: skip
-"""Names with two underscores on both sides that a candidate may read."""
-
-METHODS = frozenset({"__prepare__", "__reduce__", "__reduce_ex__"})
-"""Methods that a candidate may not define: by them `copy` and `dataclass` set attributes that a text names."""
-
-OPEN = frozenset({"__future__", "math"})
-"""Packages from which `import *` is allowed, beside those of the kernel's language."""
-
-READERS = ("getattr", "hasattr")
-"""Built-in functions to which a module may be passed, together with a literal name."""
-
-WRAPS, DATACLASS = ("functools", "wraps"), ("dataclasses", "dataclass")
-"""Functions allowed as decorators only: `wraps` copies attributes by name, `dataclass` runs annotations as source."""
-
-SETTINGS = ("torch", "backends")
-"""Attributes below this path may be set."""
+INJECTED = "interpreter_semantic"
+"""A name that Triton's interpreter puts into a kernel."""
 
 
 def screen(kernel: Kernel) -> BuildFailed | None:
     """Return the failure of a source (which parses) that breaks a rule, by the first breach; None for any other."""
-    tree = ast.parse(kernel.source)
-    names = roots(tree)
+    whole = ast.parse(kernel.source)
+    names = roots(whole)
     if names is None:
-        return _refused(tree, "gives names to names of what is imported, without end")
+        return _refused(whole, "gives names to names of what is imported, without end")
+    tree = live_code(whole, kernel.entry, names)
     packages = LANGUAGES[kernel.language].packages
-    scope = _Scope(names, MODULES | packages, OPEN | packages)
-    places = _Places(_wrapping(tree), _decorating(tree), _based(tree), _called(tree), local_names(tree, names))
+    local = local_names(tree, names)
+    scope = Scope(names, local, attributes_by_owner(tree), MODULES | packages, OPEN_STARS | packages)
+    places = _Places(_wrapping(tree), _decorating(tree), _based(tree), _called(tree), _tested(tree))
     for node in ast.walk(tree):
-        for fault in (*_faults(node, scope), *_misplaced(node, names, places)):
+        for fault in (*_faults(node, scope), *_misplaced(node, scope, places)):
             return _refused(node, fault)
         for annotation in _annotations(node):
             for fault in (fault for inner in ast.walk(annotation) for fault in _faults(inner, scope)):
                 return _refused(node, f"{fault} in an annotation")
     return None
-
-
-class _Scope(NamedTuple):
-    """The imports that the names of a source stand for, and the packages that the source may import."""
-
-    names: Roots
-    allowed: frozenset[str]
-    """Packages that the source may import."""
-    open: frozenset[str]
-    """Packages from which it may import all names at once."""
 
 
 class _Places(NamedTuple):
@@ -113,38 +82,48 @@ class _Places(NamedTuple):
     decorating: set[int]
     based: set[int]
     called: set[int]
-    local: set[int]
+    tested: set[int]
 
 
-def _misplaced(node: ast.AST, names: Roots, places: _Places) -> Iterator[str]:
+def _misplaced(node: ast.AST, scope: Scope, places: _Places) -> Iterator[str]:
     """Yield the faults of a node that is allowed in certain places only, and stands elsewhere."""
-    if _bound(node) in READERS:
-        yield f"gives another meaning to {_bound(node)}"
+    for name in bound_names(node):
+        if name in READERS:
+            yield f"gives another meaning to {name}"
     if isinstance(node, ast.Name) and node.id == "getattr" and id(node) not in places.called:
         yield "uses getattr without calling it"
-    if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load) or id(node) in places.local:
+    if not isinstance(getattr(node, "ctx", ast.Load()), ast.Load) or not isinstance(node, ast.expr):
         return
-    for path in paths(node, names):
+    for path in scope.paths(node):
         if path == WRAPS and id(node) not in places.wrapping:
             yield "uses functools.wraps other than as the decorator of a function, with one argument"
         elif path == DATACLASS and id(node) not in places.decorating:
             yield "uses dataclass other than as the decorator of a class"
+        elif path in (*ENVIRONMENT, BASIC_CONFIG) and id(node) not in places.called:
+            yield f"hands on {'.'.join(path)}, which may only be called"
+        elif path == FIND_SPEC and id(node) not in places.tested:
+            yield "uses importlib.util.find_spec other than to compare its result with None"
         elif id(node) not in places.based and is_module(path):
             yield f"hands on the module {'.'.join(path)}, of which only parts may be used"
-
-
-def _bound(node: ast.AST) -> str:
-    """Return the name that a node binds, by whatever statement; empty for a node that binds none."""
-    if isinstance(node, ast.Name):
-        return "" if isinstance(node.ctx, ast.Load) else node.id
-    return next(
-        (name for key in ("asname", "name", "arg", "rest") if isinstance(name := getattr(node, key, None), str)), ""
-    )
 
 
 def _called(tree: ast.Module) -> set[int]:
     """Collect the functions of all calls."""
     return {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+
+
+def _tested(tree: ast.Module) -> set[int]:
+    """Collect the functions of calls whose results are compared with None or turned into a truth value."""
+    tested: list[ast.expr] = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Compare(left, [ast.Is() | ast.IsNot()], [ast.Constant(None)]):
+                tested.append(left)
+            case ast.Call(ast.Name("bool"), [argument], []):
+                tested.append(argument)
+            case ast.If(test=test) | ast.IfExp(test=test) | ast.UnaryOp(op=ast.Not(), operand=test):
+                tested.append(test)
+    return {id(node.func) for node in tested if isinstance(node, ast.Call)}
 
 
 def _wrapping(tree: ast.Module) -> set[int]:
@@ -181,25 +160,28 @@ def _refused(node: ast.AST, fault: str) -> BuildFailed:
     return BuildFailed(phase=Phase.IMPORT, reason=bounded(reason))
 
 
-def _faults(node: ast.AST, scope: _Scope) -> Iterator[str]:
+def _faults(node: ast.AST, scope: Scope) -> Iterator[str]:
     """Yield the faults of a node wherever it stands, in words that follow "the source"."""
     if isinstance(node, ast.Import):
-        yield from (fault for alias in node.names if (fault := _imported(alias.name, scope)))
+        yield from (f"imports {alias.name}" for alias in node.names if alias.name.partition(".")[0] in OWN)
     elif isinstance(node, ast.ImportFrom):
-        yield from (fault for alias in node.names if (fault := _imported(f"{node.module}.{alias.name}", scope)))
+        yield from _imported_from(node, scope)
     elif isinstance(node, ast.Name):
-        yield from _name(node)
+        yield from _name(node, scope)
+        if isinstance(node.ctx, ast.Load):
+            yield from faults_of_use(node, scope)
     elif isinstance(node, ast.Attribute):
-        for path in paths(node, scope.names) or (None,):
-            yield from _attribute(node, path, scope)
+        yield from faults_of_use(node, scope)
+        if replaced := is_replaced(node, scope):
+            yield f"replaces {replaced}"
     elif isinstance(node, ast.Call):
         yield from _call(node, scope)
     elif isinstance(node, ast.MatchClass):
         yield from ["matches attributes by their position"] if node.patterns else []
-        yield from (f"matches the attribute {name}" for name in node.kwd_attrs if _is_closed(name) or name == WRAPS[1])
+        yield from (f"matches the attribute {name}" for name in node.kwd_attrs if is_closed(name) or name == WRAPS[1])
     elif isinstance(node, ast.FunctionDef) and node.name in METHODS:
         yield f"defines {node.name}"
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_hidden(node.value):
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str) and is_hidden(node.value):
         yield f"names {node.value} in a text"
 
 
@@ -212,65 +194,61 @@ def _annotations(node: ast.AST) -> Iterator[ast.AST]:
                 yield ast.parse(part.value, mode="eval")
 
 
-def _imported(name: str, scope: _Scope) -> str:
-    """Explain why a candidate may not import a dotted name; empty when the import is allowed."""
-    parts = name.split(".")
-    if parts[0] not in scope.allowed:
-        return f"imports {parts[0]}: a kernel may import {', '.join(sorted(scope.allowed - {'__future__'}))}"
-    if parts[-1] == "*" and parts[0] not in scope.open:
-        return f"imports all of {'.'.join(parts[:-1])}: name what is used"
-    closed = next((part for part in parts[1:] if part in CLOSED or part.startswith("_")), "")
-    closed = closed or _closed_path(tuple(parts)) or foreign_module(tuple(parts), scope.allowed)
-    return f"imports {name}: {closed} is closed to kernels" if closed else ""
+def _imported_from(node: ast.ImportFrom, scope: Scope) -> Iterator[str]:
+    """Yield the faults of `from module import names`; what is imported is judged where it is used."""
+    module = node.module or ""
+    package = module.partition(".")[0]
+    if package in OWN and not node.level:
+        yield f"imports {module}"
+    if any(alias.name == "*" for alias in node.names) and package not in scope.open:
+        yield f"imports all of {module}: name what is used"
+    elif any(alias.name == "*" for alias in node.names):
+        path = tuple(module.split("."))
+        yield from (
+            [f"imports all of {module}: {closed} is closed to kernels"]
+            if (closed := fault_of_part((*path, "*"), scope))
+            else []
+        )
 
 
-def _closed_path(path: tuple[str, ...]) -> str:
-    """Return the name for which a dotted path is closed; empty when the path is open."""
-    return next((closed[-1] for closed in CLOSED_PATHS if path[: len(closed)] == closed), "")
-
-
-def _is_hidden(name: str) -> bool:
-    return name.isidentifier() and name.startswith("__") and name.endswith("__") and name not in DUNDERS
-
-
-def _name(node: ast.Name) -> Iterator[str]:
-    if _is_hidden(node.id):
+def _name(node: ast.Name, scope: Scope) -> Iterator[str]:
+    if is_hidden(node.id) or node.id == INJECTED:
         yield f"uses {node.id}"
-    elif node.id in BUILTINS - {"getattr"} and hasattr(builtins, node.id) and isinstance(node.ctx, ast.Load):
+    elif (
+        node.id in BUILTINS - {"getattr"}
+        and hasattr(builtins, node.id)
+        and isinstance(node.ctx, ast.Load)
+        and id(node) not in scope.local
+    ):
         yield f"uses {node.id}()"
 
 
-def _is_closed(name: str) -> bool:
-    return name in CLOSED or (name.startswith("_") and name not in DUNDERS)
-
-
-def _attribute(node: ast.Attribute, path: Path | None, scope: _Scope) -> Iterator[str]:
-    """Yield the faults of an attribute, whose dotted path from an import is `path`, or None when it has none."""
-    name = ".".join(chain(node)) or f"(...).{node.attr}"
-    if node.attr in CLOSED or (node.attr.startswith("__") and node.attr not in DUNDERS):
-        yield f"uses {name}: {node.attr} is closed to kernels"
-    elif path and _is_closed(node.attr):
-        yield f"uses {name}, which is private"
-    elif path and (closed := _closed_path(path)):
-        yield f"uses {name}: {closed} is closed to kernels"
-    elif path and (foreign := foreign_module(path, scope.allowed)):
-        yield f"uses {name}, which is the module {foreign}"
-    elif not isinstance(node.ctx, ast.Load) and (path or not chain(node)) and (path or ())[:2] != SETTINGS:
-        yield f"replaces {name}"
-
-
-def _call(node: ast.Call, scope: _Scope) -> Iterator[str]:
-    """Yield the faults of a call of `type` or `getattr`."""
+def _call(node: ast.Call, scope: Scope) -> Iterator[str]:
+    """Yield the faults of a call of `type` or `getattr`, or of one that reads the environment or configures logging."""
     if isinstance(node.func, ast.Name) and node.func.id == "type" and len(node.args) > 1:
         yield "makes a class of texts by type()"
+    for path in scope.paths(node.func):
+        if path in ENVIRONMENT:
+            yield from _environment(node)
+        elif path == BASIC_CONFIG and not {argument.arg for argument in node.keywords} <= CONFIGURED:
+            yield "configures logging beyond level and format"
     if not isinstance(node.func, ast.Name) or node.func.id != "getattr":
         return
     name = node.args[1] if len(node.args) > 1 else None
     if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
         yield "uses getattr with a name that is put together at run time"
         return
-    if _is_closed(name.value) or name.value == WRAPS[1]:
+    if (is_closed_anywhere(name.value) and not scope.paths(node)) or name.value == WRAPS[1]:
         yield f"uses getattr for {name.value}"
-    for path in paths(node, scope.names):
-        if closed := _closed_path(path) or foreign_module(path, scope.allowed):
+    for path in scope.paths(node):
+        if closed := fault_of_part(path, scope):
             yield f"uses getattr for {name.value}: {closed} is closed to kernels"
+
+
+def _environment(node: ast.Call) -> Iterator[str]:
+    """Yield the fault of reading a variable of the environment that is not named, or that a judge sets."""
+    name = node.args[0] if node.args else None
+    if not isinstance(name, ast.Constant) or not isinstance(name.value, str):
+        yield "reads a variable of the environment that is named at run time"
+    elif name.value.startswith(TOLD_BY):
+        yield f"reads {name.value} of the environment, by which a kernel could tell where it runs"

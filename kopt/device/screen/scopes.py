@@ -17,7 +17,10 @@ _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 
 
 def local_names(tree: ast.Module, names: Roots) -> set[int]:
-    """Return the identities (`id`) of names that stand for a local variable, which is neither module nor import."""
+    """Return the identities (`id`) of names that stand for a local variable, which is neither module nor import.
+
+    So such a name is no built-in function either.
+    """
     modules = {id(node) for node in renames(tree) if any(map(is_module, paths(node.value, names)))}
     local: set[int] = set()
     left: list[tuple[ast.AST, frozenset[str]]] = [(tree, frozenset())]
@@ -25,19 +28,31 @@ def local_names(tree: ast.Module, names: Roots) -> set[int]:
         node, own = left.pop()
         if isinstance(node, ast.Name) and node.id in own:
             local.add(id(node))
-        inside, body = _inside(node, own, modules)
-        left += [(child, inside if child in body else own) for child in ast.iter_child_nodes(node)]
+        left += _parts(node, own, modules)
     return local
 
 
-def _inside(node: ast.AST, own: frozenset[str], modules: set[int]) -> tuple[frozenset[str], set[ast.AST]]:
-    """Return the local names inside a node, and its body; defaults, decorators and annotations are outside the body."""
+def _parts(node: ast.AST, own: frozenset[str], modules: set[int]) -> Iterator[tuple[ast.AST, frozenset[str]]]:
+    """Yield the children of a node, each with the local names there.
+
+    Defaults, decorators, annotations and the first iterable of a comprehension are outside the new scope.
+    """
+    inside, body = own, set[ast.AST]()
     if isinstance(node, Function):
-        body: set[ast.AST] = {*node.body} if isinstance(node.body, list) else {node.body}
-        return (own | _bound(node)) - _taken(node, modules), body
-    if isinstance(node, ast.ClassDef):
-        return own - {part.id for part in _within(node.body) if isinstance(part, ast.Name)}, {*node.body}
-    return own, set()
+        body = {*node.body} if isinstance(node.body, list) else {node.body}
+        inside = (own | _bound(node)) - _taken(node, modules)
+    elif isinstance(node, _COMPREHENSIONS):
+        first = node.generators[0]
+        targets = [name for part in node.generators for name in ast.walk(part.target)]
+        inside = own | {name.id for name in targets if isinstance(name, ast.Name)}
+        yield first.iter, own
+        yield from ((part, inside) for part in (first.target, *first.ifs))
+        yield from ((part, inside) for part in ast.iter_child_nodes(node) if part is not first)
+        return
+    elif isinstance(node, ast.ClassDef):
+        body = {*node.body}
+        inside = own - {part.id for part in _within(node.body) if isinstance(part, ast.Name)}
+    yield from ((child, inside if child in body else own) for child in ast.iter_child_nodes(node))
 
 
 def _bound(function: Function) -> set[str]:

@@ -1,0 +1,28 @@
+"""residual add + RMSNorm: returns (normed, new residual), as in every LLM block."""
+
+import torch
+from torch import nn
+
+rows = 8192
+hidden_size = 4096
+
+
+class Model(nn.Module):
+    def __init__(self, n, eps=1e-6):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n))
+        self.eps = eps
+
+    def forward(self, x, residual):
+        h = x + residual
+        hf = h.to(torch.promote_types(h.dtype, torch.float32))
+        y = hf * torch.rsqrt(hf.pow(2).mean(-1, keepdim=True) + self.eps)
+        return y.to(h.dtype) * self.weight, h
+
+
+def get_inputs():
+    return [torch.randn(rows, hidden_size), torch.randn(rows, hidden_size)]
+
+
+def get_init_inputs():
+    return [hidden_size]
