@@ -21,7 +21,7 @@ import pandas as pd
 from kopt.artifact import read_tables, read_value
 from kopt.backends.estimates import estimate_time
 from kopt.backends.triton_builder import build_with_triton
-from kopt.device.reference.facts import problem_facts
+from kopt.device.facts.facts import problem_facts
 from kopt.estimate.kernel_time import estimate
 from kopt.load_config import load_device
 from kopt.model.build import Built

@@ -26,9 +26,9 @@ from kopt.device.cuda.finals import FinalsPlan
 from kopt.device.cuda.judge import CudaJob, ProblemOnDevice, judge_on, measure_finalists
 from kopt.device.cuda.judge_processes import JudgeProcesses
 from kopt.device.cuda.race import Race
+from kopt.device.facts.facts import problem_facts
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.device.hardware.peaks import describe_device
-from kopt.device.reference.facts import problem_facts
 from kopt.model.build import Build, Built
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel

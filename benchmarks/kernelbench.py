@@ -88,7 +88,7 @@ def set_up(problem: Problem, device: Device) -> None:
 
     from kopt.device.build.stub_gpu import pretend
     from kopt.device.build.trace import prepare
-    from kopt.device.reference.facts import problem_facts
+    from kopt.device.facts.facts import problem_facts
 
     problem_facts(problem)
     with pretend(device, _forbidden), FakeTensorMode(allow_non_fake_inputs=True):
@@ -98,7 +98,7 @@ def set_up(problem: Problem, device: Device) -> None:
 
 def refusal(problem: Problem) -> str:
     """Return why the problem cannot be judged on its small workloads; empty when it can."""
-    from kopt.device.reference.calibration import calibrate
+    from kopt.device.expected.calibration import calibrate
 
     try:
         return calibrate(problem, problem.small).refusal
@@ -130,7 +130,7 @@ def _imported() -> None:
     import torch
 
     import kopt.device.build.trace
-    import kopt.device.reference.calibration
+    import kopt.device.expected.calibration
     import kopt.problem.derive  # noqa: F401
 
     torch.rand(2, device="meta")  # imports the compiler, which takes a second

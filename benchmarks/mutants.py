@@ -86,8 +86,13 @@ def mutants_of(idiom: Idiom) -> tuple[Mutant, ...]:
     def order(rule: Rule) -> tuple[bool, int]:
         return rule not in RARE, _digest(idiom.name, rule.__name__)
 
-    applicable = [mutant for rule in sorted(RULES, key=order) if (mutant := mutate(idiom, rule))]
-    return tuple(applicable[: max(PER_IDIOM, sum(mutant.rule in RARE_NAMES for mutant in applicable))])
+    made: list[Mutant] = []
+    for rule in sorted(RULES, key=order):
+        if rule not in RARE and len(made) >= PER_IDIOM:
+            break
+        if mutant := mutate(idiom, rule):
+            made.append(mutant)
+    return tuple(made)
 
 
 def mutate(idiom: Idiom, rule: Rule) -> Mutant | None:
@@ -562,8 +567,6 @@ RARE: tuple[Rule, ...] = (
     absolute_dropped, axis_changed,
 )  # fmt: skip
 """Rules that apply to few kernels, and are always used there."""
-
-RARE_NAMES = frozenset(rule.__name__ for rule in RARE)
 
 RULES: Sequence[Rule] = (
     *RARE, load_unmasked, store_unmasked, bound_too_far, bound_too_near, other_changed, other_missing, constant_changed,

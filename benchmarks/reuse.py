@@ -22,9 +22,9 @@ from kopt.device.cuda.judge_processes import JudgeProcesses
 from kopt.device.cuda.race import ChunkRace, Race
 from kopt.device.cuda.verdicts import Recorded
 from kopt.device.cuda.verifier import Verifier
+from kopt.device.facts.facts import problem_facts
 from kopt.device.hardware.nvml import Clocks
 from kopt.device.hardware.peaks import describe_device
-from kopt.device.reference.facts import problem_facts
 from kopt.model.build import Phase
 from kopt.model.problem import Problem
 from kopt.model.verdict import Failed

@@ -109,7 +109,7 @@ def look_at_work(
     store: Path,
 ) -> dict[int, Ending]:  # fmt: skip
     """Refuse those that passed and leave work out at full size; call it in a fresh process."""
-    from kopt.device.reference.facts import problem_facts
+    from kopt.device.facts.facts import problem_facts
     from kopt.estimate.kernel_time import estimate
     from kopt.estimate.work_done import undone_work
 

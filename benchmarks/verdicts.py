@@ -124,6 +124,9 @@ def run_mutants(options: argparse.Namespace, corpus: Sequence[Idiom]) -> bool:
     )
     unlisted = [result.name for result in real if not reasons.survivors.get(result.name)]
     print("not explained:", ", ".join(unlisted) or "none")
+    judged_names, passing = {case.name for case in cases}, {result.name for result in survivors}
+    stale = sorted({*reasons.equivalent, *reasons.survivors} & judged_names - passing)
+    print("listed, but refused:", ", ".join(stale) or "none")
     _write(options.json, outcome)
     return len(real) <= 0.02 * wrong and not unlisted
 

@@ -64,24 +64,32 @@ def matmul_tflop_s(device: Device, dtype: str) -> float:
 
 
 def memory_floor_ms(facts: WorkloadFacts, device: Device) -> float:
-    """Return the least time to move a workload's bytes, ms."""
+    """Return the least time to move the bytes that every right kernel moves, ms."""
     return facts.bytes / (device.copy_gb_s * STREAM_HEADROOM) / 1e6
 
 
 def compute_floor_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:
-    """Return the least time for a workload's arithmetic, matrix products or the rest, whichever is longer, ms."""
+    """Return the least time for the matrix products that no right kernel can do without, ms; 0 where none are known."""
+    return facts.floor_flops / (matmul_tflop_s(device, dtype) * MATMUL_HEADROOM) / 1e9
+
+
+def reference_compute_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:
+    """Return the least time for the reference's arithmetic, matrix products or the rest, whichever is longer, ms.
+
+    A kernel may find a shorter way: this says where a kernel's time goes, and refuses nothing.
+    """
     matmul = facts.matmul_flops / (matmul_tflop_s(device, dtype) * MATMUL_HEADROOM) / 1e9
     return max(matmul, facts.vector_flops / device.vector_tflop_s / 1e9)
 
 
 def floor_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:
-    """Return the roofline floor of a workload from measured rates with their headroom, ms; always positive."""
+    """Return the time under which no right kernel comes, from measured rates with headroom, ms; always positive."""
     return max(memory_floor_ms(facts, device), compute_floor_ms(facts, device, dtype), 1e-6)
 
 
 def bound(facts: WorkloadFacts, device: Device, dtype: Dtype, ms: float | None = None) -> Bound:
     """Return what limits a workload; `latency` if a time `ms` is given that bytes and arithmetic do not explain."""
-    memory, compute = memory_floor_ms(facts, device), compute_floor_ms(facts, device, dtype)
+    memory, compute = memory_floor_ms(facts, device), reference_compute_ms(facts, device, dtype)
     if ms is not None and max(memory, compute) < LATENCY_SHARE * ms:
         return "latency"
     return "memory" if memory >= compute else "compute"

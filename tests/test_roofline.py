@@ -18,8 +18,9 @@ def facts(shapes, output, matmul=0, vector=0):
     return WorkloadFacts(
         workload="main",
         inputs=inputs,
-        output=TensorSpec(name="y", shape=output, dtype="bfloat16"),
+        outputs=(TensorSpec(name="y", shape=output, dtype="bfloat16"),),
         eager_ops=(EagerOp(name="op", bytes=1, matmul_flops=matmul, vector_flops=vector),),
+        necessary_flops=matmul,
     )
 
 

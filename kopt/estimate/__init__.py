@@ -6,5 +6,9 @@
 3. `traffic` turns accesses into bytes level by level, `cycles` into the time of each part of the device.
 4. `launch_time` joins the parts into the time of a launch, `kernel_time` the launches into a time per workload.
 
-`eager` estimates the PyTorch reference; `work_done` refuses kernels that leave work out at full size.
+`eager` estimates the PyTorch reference.
+
+At full size nothing runs without a GPU, so that a kernel's code says what it does there: `execute` follows its address
+arithmetic for programs all over the grid, `memory_use` adds up the distinct bytes that it reads and writes,
+`work_shares` compares them with what every right kernel must do, and `work_done` refuses kernels that do less.
 """

@@ -13,12 +13,21 @@ OPERATION_SECONDS = 3.0e-6
 
 
 def eager_ms(facts: ProblemFacts, device: Device) -> float | None:
-    """Estimate the objective of the eager reference, ms; None where there are no facts (in a dry run)."""
-    return estimate_eager(facts, device).objective_ms if facts.workloads else None
+    """Estimate the objective of the eager reference, ms; None where it is not known."""
+    estimated = estimate_eager(facts, device)
+    return estimated.objective_ms if estimated else None
 
 
-def estimate_eager(facts: ProblemFacts, device: Device) -> Estimated:
-    """Estimate the time of the eager reference on every main workload."""
+def estimate_eager(facts: ProblemFacts, device: Device) -> Estimated | None:
+    """Estimate the time of the eager reference on every main workload.
+
+    Returns:
+        None without facts (in a dry run), and where an operation has a cost that does not follow from its bytes and
+        operations: no time, and no ratio to it, is better than a wrong one.
+    """
+    unknown = any(w.unknown or not all(op.known for op in w.eager_ops) for w in facts.workloads)
+    if unknown or not facts.workloads:
+        return None
     return Estimated(
         device=device.name, workloads=tuple(_workload(workload, facts.dtype, device) for workload in facts.workloads)
     )

@@ -12,6 +12,8 @@ from itertools import groupby
 from kopt.estimate.eager import OPERATION_SECONDS
 from kopt.estimate.instructions import PtxProgram, parse
 from kopt.estimate.launch_time import LaunchOnDevice, LaunchTime, time_launch
+from kopt.estimate.memory_use import constant_contents, host_fills
+from kopt.estimate.work_shares import work_shares
 from kopt.model.build import Built, HostOp, Launch, WorkloadBuild
 from kopt.model.device import Device
 from kopt.model.diagnosis import Bound
@@ -53,24 +55,58 @@ def estimate(build: Built, facts: ProblemFacts, device: Device, ptx_of: Callable
 def _workload(
     build: WorkloadBuild, facts: WorkloadFacts, dtype: Dtype, device: Device, program_of: Callable[[str], PtxProgram]
 ) -> WorkloadEstimate:
-    times = [_fastest(group, facts, dtype, device, program_of) for group in _alternatives(build.launches)]
+    timer = _LaunchTimer(build, facts, dtype, device, program_of)
+    chosen = [timer.fastest(group) for group in _alternatives(build.launches)]
+    times = [time for _, time in chosen]
     overhead = len(times) * LAUNCH_SECONDS + sum(_host_seconds(operation, device) for operation in build.host_ops)
     floor = floor_ms(facts, device, dtype)
     total = sum(time.seconds for time in times) + overhead
-    done = _work_share(build, times, facts)
+    notes = [note for time in times for note in time.notes]
     if not all(time.complete for time in times):
-        total, done = total / max(done, LEAST_DONE), 1.0  # add the time of the part that the walk did not reach
+        total /= max(_walked_share(build, times, facts), LEAST_DONE)  # add the part that the walk did not reach
+        notes.append("a kernel is too long to be followed: its time is a guess")
+    work = work_shares(build, [launch for launch, _ in chosen], facts, sum(time.flops for time in times), program_of)
     return WorkloadEstimate(
         workload=facts.workload,
         ms=max(total * 1e3, floor),
-        done=min(done, total * 1e3 / floor, 1.0),
+        done=work.done,
+        lacking=work.lacking,
+        outside=work.outside,
         memory_ms=sum(time.memory for time in times) * 1e3,
         compute_ms=sum(time.compute for time in times) * 1e3,
         launch_ms=overhead * 1e3,
         floor_ms=floor,
         bound=_bound(times, overhead),
-        notes=tuple(dict.fromkeys(note for time in times for note in time.notes)),
+        notes=tuple(dict.fromkeys(notes)),
     )
+
+
+class _LaunchTimer:
+    """Estimate the times of launches, equal ones once."""
+
+    def __init__(
+        self, build: WorkloadBuild, facts: WorkloadFacts, dtype: Dtype, device: Device,
+        program_of: Callable[[str], PtxProgram],
+    ) -> None:  # fmt: skip
+        self._build, self._facts, self._dtype, self._device = build, facts, dtype, device
+        self._program_of, self._fills = program_of, host_fills(build)
+        self._known: dict[tuple[object, ...], LaunchTime] = {}
+
+    def fastest(self, group: list[Launch]) -> tuple[Launch, LaunchTime]:
+        """Return the fastest of the configurations that one autotuner tries, with its time."""
+        return min(((launch, self._time(launch)) for launch in group), key=lambda pair: pair[1].seconds)
+
+    def _time(self, launch: Launch) -> LaunchTime:
+        program = self._program_of(launch.ptx)
+        contents = constant_contents(self._build, launch, program, self._fills)
+        key = (launch.cubin, launch.ptx, launch.grid, launch.arguments, launch.options, tuple(sorted(contents.items())))
+        if key not in self._known:
+            self._known[key] = time_launch(
+                LaunchOnDevice(
+                    launch, self._facts, self._device, self._dtype, program, occupancy(launch, self._device), contents
+                )
+            )
+        return self._known[key]
 
 
 def _alternatives(launches: Sequence[Launch]) -> Iterator[list[Launch]]:
@@ -83,23 +119,10 @@ def _alternatives(launches: Sequence[Launch]) -> Iterator[list[Launch]]:
             yield from ([launch] for launch in members)
 
 
-def _fastest(
-    group: list[Launch], facts: WorkloadFacts, dtype: Dtype, device: Device, program_of: Callable[[str], PtxProgram]
-) -> LaunchTime:
-    times = [
-        time_launch(LaunchOnDevice(launch, facts, device, dtype, program_of(launch.ptx), occupancy(launch, device)))
-        for launch in group
-    ]
-    return min(times, key=lambda time: time.seconds)
-
-
-def _work_share(build: WorkloadBuild, times: Sequence[LaunchTime], facts: WorkloadFacts) -> float:
-    """Return the share of the problem's work that the launches do.
-
-    That is the bytes that they read over those of the inputs, or, if less, their matrix products over the problem's.
-    """
+def _walked_share(build: WorkloadBuild, times: Sequence[LaunchTime], facts: WorkloadFacts) -> float:
+    """Return the share of the reference's work that the walks through the launches reached: bytes read or products."""
     copied = sum(_copied_bytes(operation) for operation in build.host_ops if operation.kind == "copy")
-    read = (sum(time.read_bytes for time in times) + copied) / max(facts.bytes - facts.output.bytes, 1)
+    read = (sum(time.read_bytes for time in times) + copied) / max(facts.input_bytes, 1)
     flops = sum(time.flops for time in times)
     return float(min(read, flops / facts.matmul_flops if flops and facts.matmul_flops else read))
 

@@ -95,6 +95,8 @@ class LaunchOnDevice(NamedTuple):
     dtype: Dtype
     program: PtxProgram
     occupancy: Occupancy
+    contents: dict[int, int]
+    """The one value that fills the memory behind a pointer parameter, by its index, where it is known."""
 
     @property
     def blocks(self) -> int:
@@ -125,15 +127,15 @@ def time_launch(case: LaunchOnDevice) -> LaunchTime:
 
 def _walk_all_work(case: LaunchOnDevice, sampled: Sample, scalars: dict[int, int]) -> Walk:
     """Walk, and walk again with unknown trip counts set so that the launch does the problem's work."""
-    walked = walk(case.program, sampled, scalars)
+    walked = walk(case.program, sampled, scalars, contents=case.contents)
     if not walked.unknown_loops:
         return walked
-    jumping = walk(case.program, sampled, scalars, Guess(jumps=True))
+    jumping = walk(case.program, sampled, scalars, Guess(jumps=True), case.contents)
     jumps = sum(jumping.counts.values()) > sum(walked.counts.values())  # the path through more code is the main one
     walked = jumping if jumps else walked
     trips = max(1.0 / _work_share(case, sampled, walked), 1.0)
     for _ in range(3):  # trip counts of nested loops multiply: take roots until the work fits
-        walked = walk(case.program, sampled, scalars, Guess(trips, jumps))
+        walked = walk(case.program, sampled, scalars, Guess(trips, jumps), case.contents)
         if _work_share(case, sampled, walked) < 2.0:
             break
         trips = math.sqrt(trips)
@@ -146,8 +148,7 @@ def _work_share(case: LaunchOnDevice, sampled: Sample, walked: Walk) -> float:
     if tensor.flops and case.facts.matmul_flops:
         return tensor.flops * case.blocks / case.facts.matmul_flops
     moved = traffic(walked, sampled, case.launch, {}, case.device, case.resident_blocks)
-    input_bytes = max(case.facts.bytes - case.facts.output.bytes, 1)
-    return float(max(moved.dram_read, 1.0)) / input_bytes
+    return float(max(moved.dram_read, 1.0)) / max(case.facts.input_bytes, 1)
 
 
 def _tile_bytes(walked: Walk) -> float:

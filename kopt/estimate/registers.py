@@ -86,6 +86,10 @@ class Registers:
         """Mark the values of a register as unknown."""
         self._values[name] = None
 
+    def set(self, name: str, value: int) -> None:
+        """Give a register one value in all threads."""
+        self._values[name] = np.full_like(self._sample.tid, value)
+
     def address(self, operand: str) -> MaybeLanes:
         """Return the values of a `[register + offset]` operand."""
         match = _ADDRESS.match(operand)
@@ -180,8 +184,8 @@ class Registers:
 
 
 def integer(text: str) -> int | None:
-    """Return the value of an integer literal; None for any other text."""
+    """Return the value of an integer literal as a signed 64-bit number; None for any other text."""
     try:
-        return int(text, 0)
+        return ((int(text.removesuffix("U"), 0) + (1 << 63)) & ((1 << 64) - 1)) - (1 << 63)
     except ValueError:
         return None

@@ -23,7 +23,7 @@ def trip_count(history: list[Test]) -> float | None:
     first = (left - right).astype(np.float64)
     _, later_left, later_right, _ = history[-1]
     step = ((later_left - later_right) - first) / (len(history) - 1)
-    iterations = _first_end(comparison.split(".")[1] if "." in comparison else comparison, first, step, stay)
+    iterations = first_end(comparison.split(".")[1] if "." in comparison else comparison, first, step, stay)
     if iterations is None or not np.all(np.isfinite(iterations)):
         return None
     return max(float(np.mean(iterations)) + 1.0, 1.0)
@@ -34,7 +34,7 @@ _OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "
 _SIGNED = {"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}
 
 
-def _first_end(
+def first_end(
     name: str, first: npt.NDArray[np.float64], step: npt.NDArray[np.float64], stay: bool
 ) -> MaybeLanes | npt.NDArray[np.float64]:
     """Return the smallest n at which `first + n * step (name) 0` ends the loop; infinite when none does."""

@@ -104,7 +104,11 @@ class Guess(NamedTuple):
 class _Walker:
     """The state of one walk."""
 
-    def __init__(self, program: PtxProgram, sampled: Sample, scalars: Mapping[int, int], guess: Guess) -> None:
+    def __init__(
+        self, program: PtxProgram, sampled: Sample, scalars: Mapping[int, int], guess: Guess,
+        contents: Mapping[int, int],
+    ) -> None:  # fmt: skip
+        self.contents = contents
         self.program, self.sample, self.guess = program, sampled, guess
         self.registers = Registers(program, sampled, scalars)
         self.result = Walk()
@@ -227,6 +231,15 @@ class _Walker:
             re.findall(r"%[\w]+", instruction.operands[0]) if instruction.opcode[:2] in ("ld", "at") else ()
         ):
             self.registers.forget(register)
+        if instruction.opcode.startswith("ld.global") and self.contents:
+            self._load_known(at, instruction)
+
+    def _load_known(self, at: int, instruction: Instruction) -> None:
+        """Set what a load gives where one known value fills the whole memory behind its parameter."""
+        site = self.result.sites.get(at)
+        if site is not None and (value := self.contents.get(site.parameter)) is not None:
+            for register in re.findall(r"%[\w]+", instruction.operands[0]):
+                self.registers.set(register, value)
 
     def _thread_access(self, at: int, instruction: Instruction, name: str) -> None:
         operand = next((o for o in reversed(instruction.operands) if o.startswith("[") and "%" in o), "")
@@ -295,7 +308,10 @@ def _braced(operand: str) -> list[str]:
     return re.findall(r"%\w+", inner[1]) if inner else []
 
 
-def walk(program: PtxProgram, sampled: Sample, scalars: Mapping[int, int], guess: Guess | None = None) -> Walk:
+def walk(
+    program: PtxProgram, sampled: Sample, scalars: Mapping[int, int], guess: Guess | None = None,
+    contents: Mapping[int, int] | None = None,
+) -> Walk:  # fmt: skip
     """Walk through a kernel.
 
     Args:
@@ -303,5 +319,6 @@ def walk(program: PtxProgram, sampled: Sample, scalars: Mapping[int, int], guess
         sampled: the threads to follow.
         scalars: values of scalar parameters by index; a missing one is unknown.
         guess: assumptions about unknown trip counts and values.
+        contents: the one value that fills the memory behind a pointer parameter, by its index, where it is known.
     """
-    return _Walker(program, sampled, scalars, guess or Guess()).run()
+    return _Walker(program, sampled, scalars, guess or Guess(), contents or {}).run()

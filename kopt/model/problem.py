@@ -107,11 +107,20 @@ class TensorSpec(Value):
     shape: tuple[int, ...]
     dtype: str
     """E.g. `bfloat16`, `int64`."""
+    place: str = ""
+    """Name of its memory in builds: `input 0`, `model weight`; empty for an output and for a tensor in a list."""
+    needed: float = 1.0
+    """Share of its elements that every right kernel reads (of an input) or writes (of an output), at least; 0 to 1."""
 
     @property
     def bytes(self) -> int:
         """Size in bytes of the dense tensor."""
-        return prod(self.shape) * DTYPE_BYTES[self.dtype]
+        return prod(self.shape) * DTYPE_BYTES.get(self.dtype, 4)
+
+    @property
+    def needed_bytes(self) -> int:
+        """Bytes that every right kernel reads or writes, at least."""
+        return int(self.bytes * self.needed)
 
 
 class EagerOp(Value):
@@ -124,32 +133,58 @@ class EagerOp(Value):
     """Floating-point operations on the tensor cores."""
     vector_flops: int
     """Other floating-point operations, one per output element unless the operation has another count."""
+    known: bool = True
+    """Whether its time on a GPU follows from these numbers; False for operations of unknown cost."""
 
 
 class WorkloadFacts(Value):
-    """Bytes and operations of one workload, counted by tracing the reference on meta tensors."""
+    """What one workload must move, and what its reference computes, counted by tracing it on meta tensors."""
 
     workload: str
     inputs: tuple[TensorSpec, ...]
     parameters: tuple[TensorSpec, ...] = ()
     """Parameters and buffers of the reference model."""
-    output: TensorSpec
+    outputs: tuple[TensorSpec, ...]
+    """Tensors that the reference returns (`output`, or `output[0]`, `output['x']`) and inputs that it changes."""
     eager_ops: tuple[EagerOp, ...]
     """Operations of the eager reference, in order."""
+    necessary_flops: int = 0
+    """Floating-point operations of those matrix products that no right kernel can do without, as far as is known."""
+    floor: Floor | None = None
+    """The floor that the problem declares; it replaces the one derived from the tensors."""
+    unknown: str = ""
+    """Reason for which the reference could not be traced: then nothing is asked of a kernel, and eager has no time."""
 
     @property
     def bytes(self) -> int:
-        """Fewest bytes that a kernel can move: every input and parameter read once, the output written once."""
-        return sum(t.bytes for t in (*self.inputs, *self.parameters, self.output))
+        """Fewest bytes that a right kernel can move: what is needed of every input, parameter and output, once."""
+        if self.floor is not None:
+            return self.floor.bytes
+        return sum(t.needed_bytes for t in (*self.inputs, *self.parameters, *self.outputs))
+
+    @property
+    def floor_flops(self) -> int:
+        """Fewest operations of matrix products that a right kernel can do."""
+        return self.necessary_flops if self.floor is None else self.floor.flops
+
+    @property
+    def output_bytes(self) -> int:
+        """Bytes of all outputs."""
+        return sum(t.bytes for t in self.outputs)
+
+    @property
+    def input_bytes(self) -> int:
+        """Bytes of all inputs and parameters."""
+        return sum(t.bytes for t in (*self.inputs, *self.parameters))
 
     @property
     def matmul_flops(self) -> int:
-        """Floating-point operations of the matrix products."""
+        """Floating-point operations of the matrix products, as the reference does them."""
         return sum(op.matmul_flops for op in self.eager_ops)
 
     @property
     def vector_flops(self) -> int:
-        """Floating-point operations outside the matrix products."""
+        """Floating-point operations of the reference outside its matrix products."""
         return sum(op.vector_flops for op in self.eager_ops)
 
 

@@ -27,9 +27,12 @@ class WorkloadEstimate(Value):
     floor_ms: float
     """Roofline floor of the problem on this device, ms: no kernel is faster."""
     done: float = 1.0
-    """Share of the problem's work that the launches do as traced at full size, at most 1: the smallest of three shares,
-    that of the input bytes read, that of the matrix products, and the estimate before it was raised to the floor,
-    divided by the floor."""
+    """Share of the work of every right kernel that the launches do as traced at full size, at most 1: the smallest of
+    the shares of inputs read, of outputs written, and of necessary matrix products."""
+    lacking: str = ""
+    """The work of which least is done, in words; empty where all is done."""
+    outside: str = ""
+    """An access outside of its tensor at full size, in words."""
     bound: Literal["memory", "compute", "latency"]
     notes: tuple[str, ...] = ()
     """Causes that slow the kernel down (occupancy, tail wave, spills, narrow loads), in words."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 
-from kopt.device.reference import trial
 from kopt.errors import ProblemError
 from kopt.model.kernel import Kernel
-from kopt.model.problem import Dtype, Problem, Workload
+from kopt.model.problem import Dtype, Layout, Problem, Workload
 from kopt.problem.literals import constants, literals, named
-from kopt.problem.sizes import Constants, Sizes
+from kopt.problem.sizes import Constants, Sizes, Trial
 
 GIVEN = Workload(name="given")
 
 SMALL = 4096
-"""Most elements of a tensor of a small workload."""
+"""Most elements of a tensor of the small workload `ragged`; of `tiles` four times as many."""
 
 LARGER = (SMALL, 8 * SMALL, 64 * SMALL)
 """Tried in turn, where the reference has tensors that cannot shrink."""
@@ -31,66 +31,54 @@ def with_workloads(name: str, source: str) -> Problem:
     Raises:
         ProblemError: the reference does not run, or no small sizes are found.
     """
-    whole = _problem(name, named(source, [literal.name for literal in literals(source)]))
-    dtype = trial.given_dtype(whole)
-    whole = whole.model_copy(update={"dtype": dtype})
-    known: dict[tuple[tuple[str, int], ...], trial.Trial | None] = {}
+    from kopt.device.reference import trial  # here, because it imports torch
 
-    def run(sizes: Mapping[str, int]) -> trial.Trial | None:
+    whole = _problem(name, named(source, [literal.name for literal in literals(source)]))
+    whole = whole.model_copy(update={"dtype": trial.given_dtype(whole)})
+    known: dict[tuple[tuple[str, int], ...], Trial | None] = {(): trial.try_sizes(whole, {})}
+
+    def run(sizes: Mapping[str, int]) -> Trial | None:
         key = tuple(sorted(sizes.items()))
         if key not in known:
-            known[key] = _tried(whole, sizes)
+            known[key] = None
+            with suppress(ProblemError):
+                known[key] = trial.try_sizes(whole, sizes)
         return known[key]
 
-    trial.try_sizes(whole, {})  # raises what is wrong
-    sizes = Sizes(_values(whole, source), run)
-    small = _small(whole, sizes)
+    values = trial.constant_values(whole, constants(source))
+    sizes = Sizes(values | {literal.name: literal.value for literal in literals(source)}, run)
+    small = _small(sizes, name, lambda chosen: trial.try_values(whole, chosen))
     hidden = sizes.ragged(HIDDEN, start=4096)
     used = {name for chosen in (*small.values(), hidden or {}) for name in chosen}
-    return Problem(
-        name=name,
-        reference=named(source, used),
-        seed=Kernel(source=""),
-        dtype=dtype,
-        main=(GIVEN,),
-        hidden=(Workload(name="ragged", constants=hidden),) if hidden else (),
-        small=tuple(Workload(name=name, constants=chosen) for name, chosen in small.items()),
+    return whole.model_copy(
+        update={
+            "reference": named(source, used),
+            "hidden": (Workload(name="ragged", constants=hidden),) if hidden else (),
+            "small": tuple(Workload(name=name, constants=chosen) for name, chosen in small.items()),
+            "layout": Layout.ANY,  # as KernelBench compares: values alone
+        }
     )
 
 
-def _small(problem: Problem, sizes: Sizes) -> dict[str, Constants]:
-    """Return the small workloads, those that the CPU can run with values.
+def _small(sizes: Sizes, name: str, run: Callable[[Constants], None]) -> dict[str, Constants]:
+    """Return the small workloads, after a run of each on the CPU.
 
     Raises:
-        ProblemError: there are none.
+        ProblemError: there are none, or the reference does not run with values.
     """
     for most in LARGER:
         chosen = {"tiles": sizes.small(4 * most), "ragged": sizes.ragged(most)}
         small = {name: found for name, found in chosen.items() if found is not None}
         if len(small) == len(chosen):
             break
-    else:
-        if not small:
-            raise ProblemError(
-                f"{problem.name}: no sizes were found at which the reference is small enough for Triton's interpreter: "
-                "write sizes as module constants, or declare small workloads in problem.yaml"
-            )
-    for sizes_of_workload in small.values():
-        trial.try_values(problem, sizes_of_workload)
+    if not small:
+        raise ProblemError(
+            f"{name}: no sizes were found at which the reference is small enough for Triton's interpreter: "
+            "write sizes as module constants, or declare small workloads in problem.yaml"
+        )
+    for found in small.values():
+        run(found)
     return small
-
-
-def _tried(problem: Problem, sizes: Mapping[str, int]) -> trial.Trial | None:
-    try:
-        return trial.try_sizes(problem, sizes)
-    except ProblemError:
-        return None
-
-
-def _values(problem: Problem, source: str) -> dict[str, int]:
-    """Return the constants that may be sizes, with the values that the reference gives them."""
-    own = trial.constant_values(problem, constants(source))
-    return own | {literal.name: literal.value for literal in literals(source)}
 
 
 def _problem(name: str, source: str) -> Problem:

@@ -78,7 +78,14 @@ def _parameters(parameters: Sequence[TensorSpec]) -> list[str]:
 def _shapes(workload: WorkloadFacts) -> str:
     inputs = ", ".join(f"{spec.name} {shape(spec)}" for spec in workload.inputs)
     moved = f"{workload.bytes / 1e6:.4g} MB at least, {_flops(workload)}"
-    return f"- Workload {workload.workload}: {inputs} -> {shape(workload.output)}; {moved}."
+    return f"- Workload {workload.workload}: {inputs} -> {_outputs(workload)}; {moved}."
+
+
+def _outputs(workload: WorkloadFacts) -> str:
+    """Write the outputs: the shape of a single one, several ones with their names."""
+    if len(workload.outputs) == 1:
+        return shape(workload.outputs[0])
+    return ", ".join(f"{spec.name} {shape(spec)}" for spec in workload.outputs) or "outputs of unknown shape"
 
 
 def shape(spec: TensorSpec) -> str:

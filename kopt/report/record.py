@@ -49,6 +49,16 @@ class FinalFigures(Value):
     roofline_share: float
     """Share of the speed of light that the best kernel reaches, 0 to 1."""
 
+    @property
+    def faster_baselines(self) -> tuple[tuple[str, float], ...]:
+        """Names and times of PyTorch's ways that beat the best kernel, fastest first; measured ones beyond doubt."""
+        if self.against:
+            faster = [(one.name, one.ms) for one in self.against if one.name != "seed" and one.high < 1]
+        else:
+            timed = (("eager", self.eager_ms), ("compile", self.compile_ms))
+            faster = [(name, ms) for name, ms in timed if ms is not None and ms < self.best_ms]
+        return tuple(sorted(faster, key=lambda pair: pair[1]))
+
 
 class Diagnosed(Value):
     """The diagnosis of one parent: the model or the rules that made it, and the bottlenecks that it names."""

@@ -91,6 +91,7 @@ def _environment() -> Environment:
         "ms": numbers.milliseconds,
         "ratio": numbers.ratio,
         "percent": numbers.percent,
+        "slower": numbers.slower_text,
         "usd": costs.dollars,
     }
     environment.globals |= {"stopped": STOPPED, "time_text": numbers.time_text}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kopt.model.trial import RoundSummary
-from kopt.report.numbers import percent, printable, ratio, time_text
+from kopt.report.numbers import percent, printable, ratio, slower_text, time_text
 from kopt.report.record import FinalFigures
 from kopt.report.round_line import STOPPED, label
 
@@ -23,7 +23,9 @@ def final_lines(
     """
     what = f": {printable(final.description)}" if final.description else ""
     seed = time_text(final.seed_ms, final.estimated)
-    lines = [
+    slower = slower_text(final.best_ms, final.faster_baselines, final.estimated)
+    lines = [f"attention      the best kernel is {slower}"] if slower else []
+    lines += [
         f"best kernel    {final.best_name} ({printable(model)}){what}",
         f"time           {time_text(final.best_ms, final.estimated)}{_interval(final)}, seed {seed}",
         f"speedup        {ratio(final.speedup)} seed{label(final.estimated)}",

@@ -170,6 +170,8 @@ class _Child:
     phase: str = START_PHASE
     tail: bytearray = field(default_factory=bytearray)
     """The end of its stdout and stderr."""
+    written: int = 0
+    """Bytes that it wrote to stdout and stderr."""
     status: int | None = None
     """Wait status of the task, where the namespace's init reported it."""
     inbox: int = -1
@@ -252,6 +254,8 @@ def _outcome(child: _Child, ready: set[int], limits: Limits) -> Outcome | None:
     """Read the readable descriptors of one child; return its outcome, or None while it runs."""
     if child.output in ready:
         _drain_output(child, limits)
+        if child.written > limits.written_bytes:
+            return Died(f"wrote more than {limits.written_bytes >> 20} MiB of text", child.phase)
     try:
         if child.results in ready and (outcome := _read_frames(child, limits)) is not None:
             return outcome
@@ -317,6 +321,7 @@ def _drain_output(child: _Child, limits: Limits) -> None:
         return
     if not data:
         child.open.discard(child.output)
+    child.written += len(data)
     child.tail = (child.tail + data)[-limits.output_bytes :]
 
 

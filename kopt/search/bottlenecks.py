@@ -139,7 +139,7 @@ def _masked_inner_loop(case: Case) -> Reading:
 
 def _redundant_traffic(case: Case) -> Reading:
     moved = case.metric("dram__bytes_read.sum") + case.metric("dram__bytes_write.sum")
-    ratio = moved / case.workload.bytes if moved else case.metric("traffic_ratio", default=1.0)
+    ratio = moved / max(case.workload.bytes, 1) if moved else case.metric("traffic_ratio", default=1.0)
     weight = 0.35 if case.heavy else 0.7
     return Reading(0.1 + min(0.85, weight * max(0.0, ratio - 1.05)), f"about {ratio:.2f}x the problem's own bytes move")
 
@@ -181,7 +181,7 @@ def _tensor_cores_idle(case: Case) -> Reading:
 
 
 def _small_tiles(case: Case) -> Reading:
-    output = math.prod(case.workload.output.shape)
+    output = sum(math.prod(spec.shape) for spec in case.workload.outputs)
     tile = max(output / max(case.programs, 1), 1.0)
     if case.heavy:
         score = 0.15 + 0.65 * max(0.0, 1 - tile / (128 * 128))
@@ -221,7 +221,7 @@ def _reduction_in_loop(case: Case) -> Reading:
 def _host_operations(case: Case) -> Reading:
     count = len(case.host_ops)
     moved = sum(_host_bytes(op) for op in case.host_ops)
-    score = 0.02 if not count else min(0.95, 0.4 + moved / case.workload.bytes)
+    score = 0.02 if not count else min(0.95, 0.4 + moved / max(case.workload.bytes, 1))
     names = ", ".join(sorted({op.name for op in case.host_ops})[:3])
     return Reading(score, f"{count} host operations touch {moved / 1e6:.1f} MB{f' ({names})' if names else ''}")
 

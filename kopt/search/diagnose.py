@@ -14,7 +14,7 @@ from kopt.model.device import Device
 from kopt.model.diagnosis import Bound, Diagnosis, Direction, Profile
 from kopt.model.problem import ProblemFacts, WorkloadFacts
 from kopt.model.timing import Estimated, Measured
-from kopt.roofline import bound, compute_floor_ms, memory_floor_ms, occupancy
+from kopt.roofline import bound, memory_floor_ms, occupancy, reference_compute_ms
 from kopt.search.bottlenecks import RULES, Case, Reading, Rule
 
 USED_FACTOR = 0.6
@@ -105,7 +105,7 @@ def _case(profile: Profile, build: Built, techniques: frozenset[str], facts: Pro
     workload = facts.workloads[0]
     built = _build_of(build, workload.workload)
     main = main_launch(built, build)
-    memory, compute = memory_floor_ms(workload, device), compute_floor_ms(workload, device, facts.dtype)
+    memory, compute = memory_floor_ms(workload, device), reference_compute_ms(workload, device, facts.dtype)
     tuned = {launch.kernel for launch in built.launches if launch.trial}
     return Case(
         profile=profile,
@@ -151,7 +151,7 @@ def _traffic_ratio(timing: Estimated | Measured, name: str, workload: WorkloadFa
     if isinstance(timing, Measured):
         return None
     memory_ms = next(time.memory_ms for time in timing.workloads if time.workload == name)
-    return memory_ms * device.copy_gb_s * 1e6 / workload.bytes
+    return memory_ms * device.copy_gb_s * 1e6 / max(workload.bytes, 1)
 
 
 def _notes(timing: Estimated | Measured, name: str) -> tuple[str, ...]:

@@ -43,17 +43,6 @@ WRONG = {
         changed(("mask = k + offsets < K", "mask = (row >= 0) & (k + offsets < K + 8)")),
         Failed,
     ),
-    "atomic addition in bfloat16": (changed(("tl.store(y_ptr + row,", "tl.atomic_add(y_ptr + row,")), Failed),
-    "unknown function of the device library": (
-        changed(
-            (
-                "import triton.language as tl\n",
-                "import triton.language as tl\nfrom triton.language.extra import libdevice\n",
-            ),
-            ("    y = tl.sum(acc, axis=0)", "    y = libdevice.cyl_bessel_i0(tl.sum(acc, axis=0))"),
-        ),
-        Failed,
-    ),
     "hang": (wrapped("def kernel_function(A, B):\n    while True: pass\n"), Failed),
     "constant": (changed(("y.to(y_ptr", "(y * 0 + 1).to(y_ptr")), Incorrect),
     "zeros": (changed(("y.to(y_ptr", "(y * 0).to(y_ptr")), Incorrect),
@@ -135,15 +124,62 @@ def kernel_function(A, B):
     "raises": (wrapped("def kernel_function(A, B):\n    raise RuntimeError('no luck')\n"), Failed),
     "no entry": (SEED.replace("def kernel_function(", "def other("), Failed),
     "out of bounds": (changed(("tl.store(y_ptr + row,", "tl.store(y_ptr + row + 1,")), Failed),
-    "inline assembly": (
+    "inline assembly that reads memory": (
         changed(
             (
                 "    tl.store(y_ptr",
-                "    y = tl.inline_asm_elementwise('mov.b32 $0, $1;', '=r,r', [y], tl.float32, is_pure=True, pack=1)\n"
-                "    tl.store(y_ptr",
+                "    y = tl.inline_asm_elementwise('ld.global.f32 $0, [$1];', '=r,l', [y_ptr], tl.float32, "
+                "is_pure=True, pack=1)\n    tl.store(y_ptr",
             )
         ),
         Failed,
+    ),
+    "an address as a number": (
+        changed(("def matvec_kernel(a_ptr,", "def matvec_kernel(place, a_ptr,"), ("](A,", "](A.data_ptr(), A,")),
+        Failed,
+    ),
+    "a race beside an atomic": (
+        changed(
+            ("def matvec_kernel(a_ptr,", "def matvec_kernel(w_ptr, a_ptr,"),
+            (
+                "    y = tl.sum(acc, axis=0)\n",
+                "    tl.atomic_add(w_ptr, 0.0)\n    y = tl.sum(acc, axis=0)\n    tl.store(w_ptr + 1 + row // 2, y)\n",
+            ),
+            ("](A,", "](torch.zeros(M + 1, dtype=torch.float32, device=A.device), A,"),
+        ),
+        Failed,
+    ),
+    "a persistent loop that never goes on": (
+        changed(
+            ("K, stride_am,", "M, K, stride_am,"),
+            (
+                "    row = tl.program_id(0).to(tl.int64)\n",
+                "    first = tl.program_id(0).to(tl.int64)\n    row = first\n",
+            ),
+            (
+                "    tl.store(y_ptr + row, y.to(y_ptr.dtype.element_ty))",
+                "    for row in range(first, M, tl.num_programs(0)):\n"
+                "        tl.store(y_ptr + row, y.to(y_ptr.dtype.element_ty))",
+            ),
+            ("y, K, A.stride", "y, M, K, A.stride"),
+            ("[(M,)]", "[(min(M, 2 * torch.cuda.get_device_properties(0).multi_processor_count),)]"),
+        ),
+        Incorrect,
+    ),
+    "counts multiprocessors when it is imported": (
+        wrapped(
+            "COUNT = torch.cuda.get_device_properties(0).multi_processor_count\n"
+            "def kernel_function(A, B):\n    return honest(A, B if COUNT < 100 else torch.ones_like(B))\n"
+        ),
+        Incorrect,
+    ),
+    "knows the interpreter": (
+        wrapped(
+            "def kernel_function(A, B):\n    here = triton.knobs.runtime.interpret\n"
+            "    here |= not isinstance(matvec_kernel, triton.runtime.jit.JITFunction)\n"
+            "    return honest(A, B if here else torch.ones_like(B))\n"
+        ),
+        Incorrect,
     ),
     "one bad configuration": (
         changed(
@@ -157,6 +193,20 @@ def kernel_function(A, B):
 }
 
 RIGHT = {
+    "inline assembly": changed(
+        (
+            "    tl.store(y_ptr",
+            "    y = tl.inline_asm_elementwise('mov.b32 $0, $1;', '=r,r', [y], tl.float32, is_pure=True, pack=1)\n"
+            "    tl.store(y_ptr",
+        )
+    ),
+    "asks a compiled kernel": changed(
+        (
+            "    matvec_kernel[(M,)]",
+            "    made = matvec_kernel.warmup(A, B, y, K, A.stride(0), B.stride(0), BLOCK_K=1024, grid=(M,))\n"
+            "    assert made.metadata.shared >= 0 and made.n_regs > 0 and made.asm['ptx']\n    matvec_kernel[(M,)]",
+        )
+    ),
     "in inference mode": wrapped(
         "def kernel_function(A, B):\n    with torch.inference_mode():\n        y = torch.zeros_like(A[:, :1])\n"
         "        y.copy_(honest(A, B))\n        return y\n"

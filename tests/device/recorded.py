@@ -11,7 +11,17 @@ from kopt.model.problem import Dtype, EagerOp, ProblemFacts, TensorSpec, Workloa
 
 FOLDER = Path(__file__).parent / "estimate_fixtures"
 ROOT = Path(__file__).parents[2]
-LAUNCHES = {name: Launch(**value) for name, value in json.loads((FOLDER / "launches.json").read_text()).items()}
+
+
+def _recorded(value) -> Launch:
+    """A recorded launch whose last tensor is the output, and the others the inputs in order."""
+    launch = Launch(**value)
+    tensors = [name for name, text in launch.arguments if "[" in text]
+    places = [f"input {at}" for at in range(len(tensors) - 1)] + ["allocation 0"]
+    return launch.model_copy(update={"pointers": tuple(zip(tensors, places, strict=True))})
+
+
+LAUNCHES = {name: _recorded(value) for name, value in json.loads((FOLDER / "launches.json").read_text()).items()}
 
 
 def h100() -> Device:
@@ -30,11 +40,15 @@ def built(*launches: Launch, host_ops=()) -> Built:
 
 
 def _facts(inputs, output, matmul_flops=0, vector_flops=0) -> ProblemFacts:
-    inputs = tuple(TensorSpec(name=f"x{at}", shape=shape, dtype="bfloat16") for at, shape in enumerate(inputs))
+    inputs = tuple(
+        TensorSpec(name=f"x{at}", shape=shape, dtype="bfloat16", place=f"input {at}") for at, shape in enumerate(inputs)
+    )
     output = TensorSpec(name="out", shape=output, dtype="bfloat16")
     moved = sum(t.bytes for t in (*inputs, output))
     op = EagerOp(name="aten.mm", bytes=moved, matmul_flops=matmul_flops, vector_flops=vector_flops)
-    workload = WorkloadFacts(workload="main", inputs=inputs, output=output, eager_ops=(op,))
+    workload = WorkloadFacts(
+        workload="main", inputs=inputs, outputs=(output,), eager_ops=(op,), necessary_flops=matmul_flops
+    )
     return ProblemFacts(dtype=Dtype.BFLOAT16, workloads=(workload,))
 
 

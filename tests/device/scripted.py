@@ -21,7 +21,7 @@ FACTS = ProblemFacts(
         WorkloadFacts(
             workload="main",
             inputs=(TensorSpec(name="x", shape=(1 << 30,), dtype="bfloat16"),),
-            output=TensorSpec(name="output", shape=(1024,), dtype="bfloat16"),
+            outputs=(TensorSpec(name="output", shape=(1024,), dtype="bfloat16"),),
             eager_ops=(),
         ),
     ),

@@ -7,8 +7,8 @@ import pytest
 from kopt.device.cuda.batch import InputChanged, TimedBatch
 from kopt.device.cuda.sheets import Sheet
 from kopt.device.cuda.verdicts import Pair, Recorded
-from kopt.device.reference.compare import Comparison
-from kopt.device.reference.distributions import Draw
+from kopt.device.draws.distributions import Draw
+from kopt.device.expected.compare import Comparison
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel

@@ -126,7 +126,7 @@ def seed(builds) -> Built:
         ("graph", Phase.FALLBACK, "CUDA graph"),
         ("stream", Phase.FALLBACK, "stream"),
         ("subclass", Phase.TRACE, "subclass T"),
-        ("imports os", Phase.IMPORT, "line 1: imports os"),
+        ("imports os", Phase.IMPORT, "line 4: uses os._exit"),
         ("SystemExit", Phase.CRASH, "SystemExit"),
         ("segfault", Phase.CRASH, "SIGSEGV"),
     ],

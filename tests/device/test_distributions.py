@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kopt.device.reference.distributions import DISTRIBUTIONS, FULL_SIZE, GIVEN, Draw, derive_seed, make_case, plan
+from kopt.device.draws.distributions import DISTRIBUTIONS, FULL_SIZE, GIVEN, Draw, derive_seed, make_case, plan
 from kopt.device.reference.setup import load_reference, make_inputs
 from kopt.model.problem import Dtype, Problem, Workload
 from kopt.problem.folder import load

@@ -151,3 +151,9 @@ def test_without_facts_there_is_no_time_of_eager():
 
 def test_tensor_arguments_carry_their_size():
     assert tensor_bytes(LAUNCHES["matvec_plain"])["a"] == 2048 * 1048576 * 2
+
+
+def test_of_an_operation_of_unknown_cost_eager_has_no_time():
+    op = MATVEC.workloads[0].eager_ops[0].model_copy(update={"known": False})
+    workload = MATVEC.workloads[0].model_copy(update={"eager_ops": (op,)})
+    assert eager_ms(MATVEC.model_copy(update={"workloads": (workload,)}), H100) is None

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.reference.facts import problem_facts
+from kopt.device.facts.facts import problem_facts
 from kopt.errors import ProblemError
-from kopt.model.problem import Problem, WorkloadFacts
+from kopt.model.kernel import Kernel
+from kopt.model.problem import Dtype, Floor, Problem, Workload, WorkloadFacts
 from kopt.problem.folder import load
 
 PROBLEMS = Path(__file__).parents[2] / "config" / "problems"
@@ -22,7 +23,7 @@ def test_matvec_at_full_size_reads_the_matrix_once() -> None:
         ("A", (2048, 1048576), "bfloat16"),
         ("B", (1048576, 1), "bfloat16"),
     ]
-    assert main.output.shape == (2048, 1)
+    assert main.outputs[0].shape == (2048, 1)
     assert main.bytes == 2 * (2048 * 1048576 + 1048576 + 2048)
     assert main.matmul_flops == 2 * 2048 * 1048576
 
@@ -54,7 +55,7 @@ def test_reduction_counts_its_input() -> None:
 
 def test_pooling_counts_its_window() -> None:
     (main,) = facts("maxpool3d")
-    assert main.output.shape == (16, 32, 62, 62, 62)
+    assert main.outputs[0].shape == (16, 32, 62, 62, 62)
     assert main.vector_flops == 27 * 16 * 32 * 62**3
 
 
@@ -70,3 +71,105 @@ def test_reference_that_returns_no_tensor_is_refused() -> None:
     broken = problem.reference.replace("return torch.matmul(A, B)", "return str(torch.matmul(A, B).shape)")
     with pytest.raises(ProblemError, match="returns str, not a tensor"):
         problem_facts(Problem.model_validate(problem.model_dump() | {"reference": broken}))
+
+
+def of(forward: str, inputs: str, main: int = 512, init: str = "pass", dtype: str = "float32") -> WorkloadFacts:
+    """Facts of a small problem of one constant, N."""
+    reference = f"""
+import torch
+from torch import nn
+import torch.nn.functional as F
+
+N = {main}
+
+
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        {init}
+
+    def forward(self, {", ".join(f"x{at}" for at in range(inputs.count(";") + 1))}):
+        {forward}
+
+
+def get_inputs():
+    return [{inputs.replace(";", ",")}]
+
+
+def get_init_inputs():
+    return []
+"""
+    problem = Problem(
+        name="p", reference=reference, seed=Kernel(source=""), dtype=Dtype(dtype), main=(Workload(name="m"),),
+        small=(Workload(name="s", constants={"N": 16}),),
+    )  # fmt: skip
+    return problem_facts(problem).workloads[0]
+
+
+@pytest.mark.parametrize(
+    ("forward", "inputs", "shares"),
+    [
+        ("return torch.softmax(x0, 1)", "torch.randn(N, N)", [1.0]),
+        ("return F.layer_norm(x0, (N,)).sum(1)", "torch.randn(N, N)", [0.0]),
+        ("return x0[:, :16] * 2", "torch.randn(N, N)", [16 / 512]),
+        ("return x0[x1]", "torch.randn(4 * N, N); torch.randint(0, 4 * N, (N,))", [0.0, 1.0]),
+        ("a, b = x0.chunk(2, 1); return a * b", "torch.randn(N, N)", [1.0]),
+        ("return torch.tril(x0) + 1", "torch.randn(N, N)", [0.5]),
+        ("return torch.diag(x0) @ x1", "torch.randn(N); torch.randn(N, N)", [1.0, 1.0]),
+        ("return torch.triu(x0 @ x1)", "torch.randn(N, N).triu(); torch.randn(N, N).triu()", [0.53, 0.53]),
+        ("return F.max_pool1d(x0, 2, 4)", "torch.randn(N, 1, N)", [0.5]),
+        ("return F.cross_entropy(x0, x1)", "torch.randn(N, N); torch.randint(0, N, (N,))", [1.0, 1.0]),
+        ("return x0 + 0 * x1", "torch.randn(N, N); torch.randn(N, N)", [1.0, 0.0]),
+    ],
+)
+def test_only_what_every_right_kernel_reads_is_asked_for(forward: str, inputs: str, shares: list[float]) -> None:
+    assert [spec.needed for spec in of(forward, inputs).inputs] == pytest.approx(shares, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("forward", "necessary"),
+    [
+        ("return x0 @ x1", True),
+        ("return torch.relu(x0 @ x1.t()) + 1", True),
+        ("return (x0 @ x1).sum(1)", False),
+        ("return x0 @ x1 @ x1", False),
+        ("return torch.relu(x0 @ x1) @ x1", True),
+        ("return torch.tril(x0 @ x1)", False),
+        ("return torch.tril(x0) @ x1", False),
+        ("return x0[0].expand(N, N) @ x1", False),
+    ],
+)
+def test_products_are_necessary_where_no_algebra_saves_them(forward: str, necessary: bool) -> None:
+    facts = of(forward, "torch.randn(N, N); torch.randn(N, N)")
+    assert facts.necessary_flops == (facts.matmul_flops if necessary else 0)
+
+
+def test_several_outputs_have_names_and_a_changed_input_is_one_of_them() -> None:
+    facts = of("x0.add_(1); return {'a': x0 * 2, 'b': (x0.sum(), None)}", "torch.randn(N, N)")
+    assert [(o.name, o.shape) for o in facts.outputs] == [
+        ("output['a']", (512, 512)), ("output['b'][0]", ()), ("x0 afterwards", (512, 512)),
+    ]  # fmt: skip
+
+
+def test_fused_attention_is_one_operation_of_half_the_products_when_causal() -> None:
+    facts = of("return F.scaled_dot_product_attention(x0, x0, x0, is_causal=True)", "torch.randn(2, 4, N, 64)",
+               dtype="bfloat16")  # fmt: skip
+    (op,) = facts.eager_ops
+    assert op.matmul_flops == 2 * 2 * 4 * 512 * 512 * 64
+    assert op.known
+    assert op.bytes == 4 * 2 * 4 * 512 * 64 * 2
+
+
+def test_operations_of_unknown_cost_are_marked() -> None:
+    assert not all(op.known for op in of("return torch.linalg.inv(x0)", "torch.randn(N, N)").eager_ops)
+
+
+def test_of_a_reference_that_depends_on_values_nothing_is_asked() -> None:
+    facts = of("return x0[: int(x0.abs().sum() > 0) * 4]", "torch.randn(N, N)")
+    assert facts.unknown
+    assert facts.bytes == 0
+
+
+def test_a_declared_floor_replaces_the_derived_one() -> None:
+    facts = of("return x0 * 2", "torch.randn(N, N)").model_copy(update={"floor": Floor(bytes=100, flops=7)})
+    assert (facts.bytes, facts.floor_flops) == (100, 7)

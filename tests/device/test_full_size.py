@@ -1,11 +1,19 @@
+import math
+from time import monotonic
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded import LAUNCHES, MATVEC, built, facts_for, h100, ptx_of
+from recorded import LAUNCHES, MATMUL, MATVEC, built, facts_for, h100, ptx_of
 
+from kopt.estimate.execute import Executor, choose_threads, parameter_of
+from kopt.estimate.instructions import parse
 from kopt.estimate.kernel_time import estimate
+from kopt.estimate.memory_use import growth
+from kopt.estimate.registers import integer
 from kopt.estimate.work_done import LEAST, undone_work
-from kopt.model.build import HostOp, Phase
+from kopt.model.build import HostOp, Launch, Phase
 from kopt.model.timing import Estimated, WorkloadEstimate
 
 
@@ -60,11 +68,114 @@ def test_nobody_gains_by_more_work_than_there_is():
     assert share_of("matvec_plain", grid=(4 * LAUNCHES["matvec_plain"].grid[0], 1, 1)) == 1.0
 
 
-def test_inputs_that_torch_copies_count_as_read():
-    whole = MATVEC.workloads[0].inputs[0]
-    copy = HostOp(
-        name="aten._to_copy.default", shapes=(whole.shape,), dtypes=("bfloat16",), kind="copy", pointers=(), scalars=(),
-        before=0,
+def copy_of(strides: str) -> HostOp:
+    """A copy of the matrix, seen with these strides, into a new allocation."""
+    return HostOp(
+        name="aten._to_copy.default", shapes=((2048, 1048576),), dtypes=("bfloat16",), kind="copy",
+        pointers=(f"input 0 bfloat16[2048,1048576]{strides}", "allocation 7 bfloat16[2048,1048576][1048576,1]"),
     )  # fmt: skip
-    some = LAUNCHES["matvec_plain"].model_copy(update={"grid": (1, 1, 1)})
-    assert estimate(built(some, host_ops=[copy]), MATVEC, h100(), ptx_of).workloads[0].done >= 0.99
+
+
+def on_copy(launch: Launch, place: str) -> Launch:
+    return launch.model_copy(update={"pointers": ((launch.arguments[0][0], place), *launch.pointers[1:])})
+
+
+@pytest.mark.parametrize(
+    ("strides", "place", "share"),
+    [("[1048576,1]", "allocation 7", 1.0), ("[0,1]", "allocation 7", 1 / 2048), ("[1048576,1]", "input 1", 0.0)],
+)
+def test_a_copy_reads_what_is_read_of_its_result_and_each_byte_once(strides, place, share):
+    launch = on_copy(LAUNCHES["matvec_plain"], place)
+    facts = MATVEC
+    found = estimate(built(launch, host_ops=[copy_of(strides)]), facts, h100(), ptx_of).workloads[0]
+    assert found.done == pytest.approx(share, abs=0.002)
+
+
+def test_bytes_that_are_read_again_count_once():
+    launch = LAUNCHES["matvec_plain"].model_copy(update={"grid": (512, 1, 1)})
+    assert estimate(built(*[launch] * 4), MATVEC, h100(), ptx_of).workloads[0].done == pytest.approx(0.25, rel=0.03)
+
+
+def test_launches_over_parts_of_a_matrix_add_up():
+    launch = LAUNCHES["matvec_plain"].model_copy(update={"grid": (512, 1, 1)})
+    (_, a), *others = launch.pointers
+    parts = [
+        launch.model_copy(update={"pointers": ((launch.pointers[0][0], f"{a} + {512 * 2 * 1048576 * at}"), *others)})
+        for at in range(4)
+    ]
+    assert estimate(built(*parts), MATVEC, h100(), ptx_of).workloads[0].done >= 0.99
+
+
+def test_an_access_behind_a_tensors_end_is_refused():
+    short = MATVEC.workloads[0].inputs[0].model_copy(update={"shape": (2047, 1048576)})
+    inputs = (short, MATVEC.workloads[0].inputs[1])
+    facts = MATVEC.model_copy(update={"workloads": (MATVEC.workloads[0].model_copy(update={"inputs": inputs}),)})
+    found = estimate(built(LAUNCHES["matvec_plain"]), facts, h100(), ptx_of)
+    assert "2097152 bytes behind the end" in found.workloads[0].outside
+    failed = undone_work(found, None, "j")
+    assert failed is not None
+    assert failed.phase is Phase.LAUNCH
+
+
+def test_thousands_of_equal_launches_are_followed_once():
+    launch = LAUNCHES["matmul_large"]
+    begin = monotonic()
+    estimate(built(*[launch] * 2000), MATMUL, h100(), ptx_of)
+    assert monotonic() - begin < 20
+
+
+@pytest.mark.parametrize("sampled", [0.1, 0.3, 0.9])
+@pytest.mark.parametrize("owners", [1, 3, 50])
+def test_growth_follows_from_how_often_sampled_programs_meet(sampled, owners):
+    """10000 places, each of `owners` programs, of which a random sample was followed."""
+    programs = np.repeat(np.arange(10000), owners)
+    chosen = np.random.default_rng(0).permutation(programs)[: int(len(programs) * sampled)]
+    distinct = len(np.unique(chosen))
+    assert distinct * growth(distinct, len(chosen), sampled) == pytest.approx(10000, rel=0.1)
+
+
+def loop(bound: str) -> str:
+    return f"""
+.visible .entry k(
+	.param .u64 .ptr .global .align 1 k_param_0,
+	.param .u64 .ptr .global .align 1 k_param_1,
+	.param .u64 .ptr .global .align 1 k_param_2,
+	.param .u64 .ptr .global .align 1 k_param_3
+)
+{{
+	ld.param.b64 	%rd1, [k_param_0];
+	ld.param.b64 	%rd2, [k_param_1];
+	ld.global.b32 	{{ %r9 }}, [ %rd2 + 0 ];
+	mov.u32 	%r1, %tid.x;
+	mul.wide.s32 	%rd3, %r1, 4;
+	add.s64 	%rd4, %rd1, %rd3;
+	mov.b32 	%r2, 0;
+$L1:
+	ld.global.b32 	{{ %r4 }}, [ %rd4 + 0 ];
+	add.s64 	%rd4, %rd4, 128;
+	add.s32 	%r2, %r2, 1;
+	setp.lt.s32 	%p1, %r2, {bound};
+	@%p1 bra 	$L1;
+	ret;
+}}
+"""
+
+
+@pytest.mark.parametrize(("bound", "contents", "read"), [("1000", {}, 128000), ("%r9", {1: 70}, 8960)])
+def test_a_loop_reads_what_its_bound_says_even_one_that_the_host_filled_in(bound, contents, read):
+    threads = choose_threads((1, 1, 1), 32)
+    found = Executor(parse(loop(bound)), threads, {}, contents, {}).run()
+    starts = [v for v in found.visits if v.kind == "load_global" and parameter_of(v.address)[0] == 0]
+    iterations = sum(int(v.count[0]) if v.count is not None else 1 for v in starts)
+    assert iterations * 128 == read
+    assert not found.undecided
+
+
+def test_a_loop_whose_bound_is_data_is_not_known():
+    found = Executor(parse(loop("%r9")), choose_threads((1, 1, 1), 32), {}, {}, {}).run()
+    assert found.undecided
+    assert math.isinf(found.unknown[0])
+
+
+def test_constants_beyond_int64_wrap():
+    assert integer("0xffffffff80000000") == -(2**31)

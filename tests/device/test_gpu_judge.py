@@ -34,7 +34,7 @@ import json, sys
 from itertools import groupby
 from pathlib import Path
 from kopt.sandbox.cage import Limits
-from kopt.device.reference.facts import problem_facts
+from kopt.device.facts.facts import problem_facts
 from kopt.device.cuda.judge import CudaJob, ProblemOnDevice, judge_all
 from kopt.device.cuda.race import Race
 from kopt.device.hardware.peaks import describe_device
@@ -289,7 +289,7 @@ import json, sys
 from kopt.device.cuda.finals import FinalsPlan
 from kopt.device.cuda.judge import CudaJob, ProblemOnDevice, measure_finalists
 from kopt.device.hardware.peaks import describe_device
-from kopt.device.reference.facts import problem_facts
+from kopt.device.facts.facts import problem_facts
 
 job = CudaJob.model_validate(json.load(sys.stdin))
 plan = FinalsPlan(baselines=("eager", "compile"), warmup=3, repeat=8, processes=2)

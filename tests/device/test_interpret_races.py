@@ -10,7 +10,7 @@ OUTPUT = ObservedLaunch(stored={(START, END)})
 
 
 def addresses(*offsets: int) -> np.ndarray:
-    return np.array([START + 4 * offset for offset in offsets], dtype=np.uint64)
+    return np.array([START + 4 * offset for offset in offsets], dtype=np.int64)
 
 
 def test_a_load_of_what_another_program_stored_is_a_race():
@@ -30,7 +30,7 @@ def test_a_store_to_what_another_program_loaded_is_a_race():
 def test_programs_may_all_store_the_same_value_and_load_it():
     races = Races(OUTPUT)
     for program in range(3):
-        races.store(program, addresses(5), np.array([program == 0]))
+        races.store(program, addresses(5), np.array([1.0 if program else 0.0]), np.array([1.0]))
         races.load(program, addresses(5))
 
 
@@ -42,17 +42,64 @@ def test_what_several_programs_loaded_belongs_to_none_of_them():
         races.store(1, addresses(5))
 
 
-def test_programs_may_store_to_the_same_element_and_load_what_nobody_stores():
+def test_programs_may_load_what_nobody_stores():
     races = Races(OUTPUT)
     for program in range(3):
-        races.load(program, np.array([0, 4, 8], dtype=np.uint64))
-        races.store(program, addresses(7))
+        races.load(program, np.array([0, 4, 8], dtype=np.int64))
 
 
-def test_a_launch_whose_programs_may_wait_for_each_other_is_not_watched():
-    races = Races(ObservedLaunch(stored={(START, END)}, synchronised=True))
+def test_programs_that_store_different_values_to_an_element_race():
+    races = Races(OUTPUT)
+    races.store(0, addresses(7), np.array([0.0]), np.array([1.0]))
+    races.store(1, addresses(7), np.array([1.0]), np.array([1.001]))
+    with pytest.raises(DataRace, match="program 2 stores other values to 1 elements stored by program 1"):
+        races.store(2, addresses(7), np.array([1.001]), np.array([2.0]))
+
+
+def test_a_lock_orders_programs():
+    races = Races(ObservedLaunch(stored={(START, END)}, atomic={START + 200}))
+    lock = np.array([START + 200])
+    for program in range(3):
+        races.atomic(program, lock, acquires=True, releases=True)
+        races.load(program, addresses(0))
+        races.store(program, addresses(0))
+        races.atomic(program, lock, acquires=False, releases=True)
+
+
+@pytest.mark.parametrize("acquires", [False, True])
+def test_the_last_to_arrive_may_load_what_all_stored_if_it_looks(acquires):
+    races = Races(ObservedLaunch(stored={(START, END)}, atomic={START + 200}))
+    for program in range(3):
+        races.store(program, addresses(program))
+        races.atomic(program, np.array([START + 200]), acquires=acquires, releases=True)
+    if acquires:
+        races.load(2, addresses(0, 1, 2))
+    else:
+        with pytest.raises(DataRace):
+            races.load(2, addresses(0, 1, 2))
+
+
+def test_an_atomic_before_the_race_orders_nothing():
+    races = Races(ObservedLaunch(stored={(START, END)}, atomic={START + 200}))
+    races.atomic(0, np.array([START + 200]), acquires=True, releases=True)
+    races.store(0, addresses(0))
+    races.atomic(1, np.array([START + 200]), acquires=True, releases=True)
+    with pytest.raises(DataRace):
+        races.load(1, addresses(0))
+
+
+def test_elements_that_atomics_change_are_not_watched():
+    races = Races(ObservedLaunch(stored={(START, END)}, atomic={START}))
     races.store(0, addresses(0))
     races.load(1, addresses(0))
+
+
+def test_a_volatile_load_orders_after_the_store_that_it_sees():
+    races = Races(OUTPUT)
+    races.store(0, addresses(1))
+    races.store(0, addresses(0))
+    races.load(1, addresses(0), volatile=True)
+    races.load(1, addresses(1))
 
 
 @given(

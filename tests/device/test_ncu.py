@@ -48,7 +48,7 @@ STATIC = Profile(kind="static", bound="latency", roofline_share=0.5, metrics={"t
 
 def facts(megabytes: int) -> WorkloadFacts:
     spec = TensorSpec(name="x", shape=(megabytes * 500_000,), dtype="bfloat16")
-    return WorkloadFacts(workload="w", inputs=(spec,), output=spec.model_copy(update={"shape": (1,)}), eager_ops=())
+    return WorkloadFacts(workload="w", inputs=(spec,), outputs=(spec.model_copy(update={"shape": (1,)}),), eager_ops=())
 
 
 def launch(ns: float, **metrics: float | None) -> LaunchCounters:

@@ -1,7 +1,6 @@
 """Slots are shared out one contestant each, and a changed argument is named."""
 
 import pickle
-from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt.device.cuda.ipc import Shared
-from kopt.device.cuda.sheets import Sheet, Slots, forbidden_argument
+from kopt.device.cuda.sheets import ArgumentName, Sheet, Slots, forbidden_argument
+from kopt.device.reference.tree import with_tensors_replaced
 from kopt.model.problem import Workload
 
 
@@ -27,13 +27,19 @@ def test_torchs_counter_of_calls_may_change():
 
 
 def test_nested_inputs_get_the_tensors_of_their_names():
-    one, two = replace(SHARED, handle=b"1"), replace(SHARED, handle=b"2")
-    sheet = Sheet(Workload(name="main"), ([one, None], {"k": two}, one, 3), {"input x[0]": one, "input y['k']": two})
-    tensors = {"input x[0]": torch.zeros(1), "input y['k']": torch.ones(1)}
-    (first, none), by_key, again, number = sheet.with_tensors(tensors)
-    assert first is again is tensors["input x[0]"]
-    assert by_key["k"] is tensors["input y['k']"]
-    assert (none, number) == (None, 3)
+    tensors = {"input x[0]": torch.zeros(1), "input y['k']": torch.ones(1), "input z": torch.ones(2)}
+    values = {
+        "x": [tensors["input x[0]"], None],
+        "y": {"k": tensors["input y['k']"]},
+        "z": tensors["input z"],
+        "n": "z",
+    }
+    inputs = tuple(
+        with_tensors_replaced(value, f"input {name}", lambda name, _: ArgumentName(name))
+        for name, value in values.items()
+    )
+    again = Sheet(Workload(name="main"), inputs, dict.fromkeys(tensors, SHARED)).with_tensors(tensors)
+    assert again == tuple(values.values())
 
 
 SHARED = Shared(b"", 4, (1,), (1,), "float32")

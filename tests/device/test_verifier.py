@@ -14,8 +14,8 @@ from kopt.device.cuda.program import RecordedCall, View
 from kopt.device.cuda.sheets import Sheet
 from kopt.device.cuda.verdicts import Recorded
 from kopt.device.cuda.verifier import RoundResult, Verifier
-from kopt.device.reference.compare import Comparison
-from kopt.device.reference.outputs import Contract, Described, DescribedOutput, ResultContract
+from kopt.device.expected.compare import Comparison
+from kopt.device.expected.outputs import Contract, Described, DescribedOutput, ResultContract
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
 from kopt.model.verdict import Incorrect

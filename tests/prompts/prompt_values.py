@@ -66,7 +66,7 @@ FACTS = ProblemFacts(
                 TensorSpec(name="B", shape=(8192, 1), dtype="bfloat16"),
             ),
             parameters=(TensorSpec(name="bias", shape=(2048,), dtype="bfloat16"),),
-            output=TensorSpec(name="output", shape=(2048, 1), dtype="bfloat16"),
+            outputs=(TensorSpec(name="output", shape=(2048, 1), dtype="bfloat16"),),
             eager_ops=(EagerOp(name="aten.mm", bytes=33_574_912, matmul_flops=33_554_432, vector_flops=0),),
         ),
     ),

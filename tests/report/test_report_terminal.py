@@ -1,6 +1,6 @@
 from kopt.model.trial import StopReason
 from kopt.report.numbers import milliseconds, percent, printable
-from kopt.report.record import FinalFigures
+from kopt.report.record import Comparison, FinalFigures
 from kopt.report.round_line import STOPPED, round_line
 from kopt.report.terminal import final_lines
 from tests.report.made_up_run import made_up_tables
@@ -86,3 +86,21 @@ def test_short_times_keep_three_digits():
 
 def test_a_share_below_the_roofline_is_never_shown_as_all_of_it():
     assert [percent(share) for share in (0.0, 0.5, 0.999, 1.0)] == ["0 %", "50 %", "99 %", "100 %"]
+
+
+def test_a_best_kernel_slower_than_pytorch_says_so_first():
+    lines = final_lines(FINAL.model_copy(update={"eager_ms": 1.0}), model="m", files={})
+    expected = "the best kernel is slower than PyTorch eager (1.0000 ms estimated, 0.53x)"
+    assert lines[0] == f"attention      {expected}"
+    assert not FINAL.model_copy(update={"eager_ms": 2.0}).faster_baselines
+
+
+def test_a_measured_baseline_is_faster_only_beyond_doubt():
+    rows = (Comparison(name="eager", ms=1.8, speedup=0.96, low=0.9, high=1.02),
+            Comparison(name="compile", ms=1.5, speedup=0.8, low=0.79, high=0.81))  # fmt: skip
+    final = FINAL.model_copy(update={"against": rows, "estimated": False})
+    assert final.faster_baselines == (("compile", 1.5),)
+
+
+def test_without_a_time_of_pytorch_no_ratio_to_it_is_written():
+    assert not [line for line in final_lines(FINAL, model="m", files={}) if "eager" in line]

@@ -123,7 +123,7 @@ def facts() -> RewriteFacts:
     """Facts for a device that is described, with a row of 8192 and the windows of a pooling kernel."""
     device = Device(**yaml.safe_load((ROOT / "config/devices/h100.yaml").read_text()))
     x = TensorSpec(name="x", shape=(4096, 8192), dtype="bfloat16")
-    workload = WorkloadFacts(workload="main", inputs=(x,), output=x, eager_ops=())
+    workload = WorkloadFacts(workload="main", inputs=(x,), outputs=(x,), eager_ops=())
     window = Launch(
         kernel="maxpool3d_kernel", grid=(1, 1, 1), num_warps=4, num_stages=3, num_ctas=1, shared_bytes=0, registers=0,
         spills=0, signature=(), constants=(("KERNEL", "3"),),

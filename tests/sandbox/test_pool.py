@@ -45,6 +45,16 @@ def test_results_come_back_with_their_index():
     assert outcomes(*(lambda _, i=i: b"%d" % i for i in range(7))) == [Returned(b"%d" % i) for i in range(7)]
 
 
+def test_a_task_that_writes_without_end_is_killed_soon():
+    def flood(report):
+        while True:
+            os.write(1, b"passed" * 10000)
+
+    outcome = assert_costs_only_its_slot(flood, Limits(wall_s=60.0, written_bytes=4 << 20))
+    assert isinstance(outcome, Died)
+    assert outcome.reason == "wrote more than 4 MiB of text"
+
+
 def test_a_task_that_asks_gets_its_own_message():
     messages = [b"", b"one", os.urandom(1 << 20)]
     ask = [lambda report: report.ask()] * 3

@@ -28,7 +28,7 @@ def problem(shapes, output, matmul=0):
     op = EagerOp(name="op", bytes=sum(t.bytes for t in (*inputs, out)), matmul_flops=matmul, vector_flops=0)
     return ProblemFacts(
         dtype=Dtype.BFLOAT16,
-        workloads=(WorkloadFacts(workload="main", inputs=inputs, output=out, eager_ops=(op,)),),
+        workloads=(WorkloadFacts(workload="main", inputs=inputs, outputs=(out,), eager_ops=(op,)),),
     )
 
 

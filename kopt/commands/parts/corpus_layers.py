@@ -45,7 +45,7 @@ def judge_by_work(
     entries: Sequence[Entry], builds: Mapping[int, Build], judged: Mapping[int, Judgement], device: Device, store: Path
 ) -> dict[int, Judgement]:
     """Refuse kernels that passed the interpreter but leave work out at full size, where nothing runs without a GPU."""
-    from kopt.device.reference.facts import problem_facts
+    from kopt.device.facts.facts import problem_facts
     from kopt.estimate.kernel_time import estimate
     from kopt.estimate.work_done import undone_work
 
@@ -67,8 +67,8 @@ def judge_by_cuda(
     """Judge on the first visible GPU, problem by problem, racing every candidate against the problem's seed kernel."""
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, judge_all
     from kopt.device.cuda.race import Race
+    from kopt.device.facts.facts import problem_facts
     from kopt.device.hardware.zygote import warm
-    from kopt.device.reference.facts import problem_facts
 
     warm()  # before torch traces facts, since a fork loses the threads that tracing starts
     judged = {}

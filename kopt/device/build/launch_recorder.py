@@ -7,6 +7,7 @@ functions, kernels and autotuners, and for a candidate's arguments: Triton ships
 
 from __future__ import annotations
 
+import copy
 import inspect
 import operator
 import re
@@ -14,10 +15,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import torch
-from triton.compiler.compiler import CompiledKernel
+import triton
+from triton.compiler.compiler import ASTSource, CompiledKernel
 from triton.compiler.errors import CompileTimeAssertionFailure
 from triton.runtime.autotuner import Autotuner
 from triton.runtime.errors import OutOfResources, PTXASError
@@ -43,6 +46,11 @@ SKIPPED_BY_TUNER = (OutOfResources, CompileTimeAssertionFailure, PTXASError)
 
 GRID_LIMITS = (2**31 - 1, 65535, 65535)
 """CUDA's largest grid in x, y and z, blocks."""
+_TRITON = Path(triton.__file__).resolve().parent
+_ASSEMBLY = re.compile(r"// begin inline asm(.*?)// end inline asm", re.DOTALL)
+_DECLARED = re.compile(r"(?<![\w.])\.global\b")
+"""A declaration: in an instruction such as `ld.global` a letter stands before the dot."""
+
 MAX_THREADS = 1024
 """CUDA's largest block, threads."""
 
@@ -61,7 +69,7 @@ def record_launches(log: TraceLog, device: Device, *, real: bool = False) -> Ite
         for owner, name, value in (
             (JITFunction, "run", lambda fn, *args, **kwargs: recorder.run(fn, *args, **kwargs)),
             (Autotuner, "run", lambda fn, *args, **kwargs: recorder.autotune(fn, *args, **kwargs)),
-            (CompiledKernel, "__getitem__", recorder.precompiled),
+            (CompiledKernel, "__getitem__", lambda kernel, grid: recorder.precompiled(kernel, grid)),
         ):
             if real and owner is CompiledKernel:
                 continue
@@ -101,7 +109,7 @@ class _LaunchRecorder:
         if warmup and self._trials is None:
             kernel = self._compiled(fn, args, kwargs, grid)
             self._warmed[kernel.hash] = kwargs
-            return kernel
+            return self._handed_out(kernel)
         if self._log.silent:
             return self._run(fn, *args, grid=grid, warmup=not self._real, **kwargs)
         binder = fn.device_caches[_current_device()][-1]
@@ -111,9 +119,9 @@ class _LaunchRecorder:
         check_resources(launch, self._device)
         if self._trials is not None:
             self._trials.append(launch.model_copy(update={"trial": True}))
-            return kernel
+            return self._handed_out(kernel)
         self._log.add_call([launch])
-        return self._run(fn, *args, grid=grid, warmup=False, **kwargs) if self._real else kernel
+        return self._run(fn, *args, grid=grid, warmup=False, **kwargs) if self._real else self._handed_out(kernel)
 
     def autotune(self, tuner: Any, *args: Any, **kwargs: Any) -> Any:
         """Record a call with every configuration that compiles and has room, in place of `Autotuner.run`."""
@@ -143,6 +151,8 @@ class _LaunchRecorder:
 
         It takes the arguments in order, those for the compiler among them, as Triton's own does.
         """
+        if not isinstance(kernel.src, ASTSource):
+            raise Rejected(Phase.IMPORT, "launches a kernel that is compiled from another text than the file's")
         fn = kernel.src.fn
 
         def launch(*args: Any, stream: Any = None) -> None:
@@ -169,6 +179,7 @@ class _LaunchRecorder:
 
     def _compiled(self, fn: Any, args: Any, kwargs: Mapping[str, Any], grid: Any) -> Any:
         """Compile, and log an exception of the compiler as such."""
+        check_origin(kwargs)
         try:
             return self._run(fn, *args, grid=grid, warmup=True, **kwargs)
         except Exception as error:
@@ -179,6 +190,7 @@ class _LaunchRecorder:
         names = [parameter.name for parameter in fn.params]
         kinds = {name: pair[0] for name, pair in zip(names, specialisation, strict=False)}
         runtime = {name: bound[name] for name in names if kinds[name] != "constexpr"}
+        self._check_numbers(bound)
         options, code = kernel.metadata._asdict(), self._code(kernel)
         return Launch(
             kernel=fn.fn.__name__,
@@ -205,13 +217,33 @@ class _LaunchRecorder:
             normal_ptx=code.normal_ptx,
         )  # fmt: skip
 
+    def _check_numbers(self, bound: Mapping[str, Any]) -> None:
+        """Check that no number among the arguments is an address, which another call's tensors do not have.
+
+        Raises:
+            Rejected: a number is the address of a tensor.
+        """
+        for name, value in bound.items():
+            if isinstance(value, int) and self._log.is_address(value):
+                self._log.forbid(f"argument {name} is a tensor's address as a number: pass the tensor")
+
     def _code(self, kernel: Any) -> _Code:
         """Return digests and resources of a compiled kernel, computed once however often it is launched."""
         if kernel.hash not in self._codes:
             ptx, cubin = kernel.asm["ptx"], kernel.asm["cubin"]
+            check_assembly(ptx, kernel.metadata.name)
             digests = self._log.keep_code(ptx, cubin, entry_of(kernel))
             self._codes[kernel.hash] = _Code(*digests, normal_digest(ptx), resources(cubin, kernel.metadata.name))
         return self._codes[kernel.hash]
+
+    def _handed_out(self, kernel: Any) -> Any:
+        """Return a copy of a compiled kernel for the candidate, so that what is recorded of it cannot be changed."""
+        if self._real:
+            return kernel
+        self._code(kernel)
+        copied = copy.copy(kernel)
+        copied.asm = copy.copy(kernel.asm)
+        return copied
 
     def _target(self, value: Any) -> str:
         """Write what a pointer or tensor descriptor points at, as in `Launch.pointers`."""
@@ -242,6 +274,31 @@ def check_resources(launch: Launch, device: Device) -> None:
     else:
         return
     raise Rejected(Phase.RESOURCES, f"{launch.kernel}: {reason}")
+
+
+def check_assembly(ptx: str, kernel: str) -> None:
+    """Check that no inline assembly declares memory that outlives a call, which no judge can clear.
+
+    Raises:
+        Rejected: a piece of assembly does.
+    """
+    if any(_DECLARED.search(piece) for piece in _ASSEMBLY.findall(ptx)):
+        reason = "inline assembly declares .global memory, which keeps its content from call to call: pass a tensor"
+        raise Rejected(Phase.COMPILE, f"{kernel}: {reason}")
+
+
+def check_origin(options: Mapping[str, Any]) -> None:
+    """Check that a kernel is compiled from its own text and from Triton's libraries.
+
+    Raises:
+        Rejected: an option names another text or library.
+    """
+    if options.get("ir_override"):
+        raise Rejected(Phase.COMPILE, "option ir_override: a kernel is compiled from the text that was handed in")
+    libraries = options.get("extern_libs") or ()
+    for name, path in dict(libraries).items():
+        if not Path(path).resolve().is_relative_to(_TRITON):
+            raise Rejected(Phase.COMPILE, f"option extern_libs: library {name} is not one of Triton's")
 
 
 def launches_something(launch: Launch) -> bool:

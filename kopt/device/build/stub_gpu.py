@@ -30,6 +30,9 @@ CUDA = torch.device("cuda", 0)
 _CUDA_GUARD, _META_GUARD = 1, 14
 """Positions of c10::DeviceType in its registry of device guards."""
 
+_APART, _FIRST = 1 << 42, 0x5A5A5A000
+"""Distance of made-up addresses, and an offset that no round number has, bytes."""
+
 NAMED_AFTER_USE = {
     "compile": "torch.compile",
     "cuda.CUDAGraph": "a CUDA graph",
@@ -153,8 +156,12 @@ class Addresses:
     def of(self, tensor: torch.Tensor) -> int:
         """Return the address of a tensor's first element; storages are kept alive, so that no address is used twice."""
         storage = tensor.untyped_storage()
-        base, _ = self._bases.setdefault(storage._cdata, ((len(self._bases) + 1) << 42, storage))
+        base, _ = self._bases.setdefault(storage._cdata, ((len(self._bases) + 1) * _APART + _FIRST, storage))
         return base + int(tensor.storage_offset()) * tensor.element_size()
+
+    def holds(self, number: int) -> bool:
+        """Return whether a number is an address inside a storage whose address was asked for."""
+        return any(base <= number < base + max(1, storage.nbytes()) for base, storage in self._bases.values())
 
 
 @contextmanager
@@ -164,6 +171,9 @@ def pretend(device: Device, forbid: Callable[[str], NoReturn]) -> Iterator[Addre
     Args:
         device: the description.
         forbid: called with the words for a forbidden part of torch when it is used; raises.
+
+    Yields:
+        The addresses that tensors have.
     """
     driver = triton.runtime.driver
     addresses = Addresses()
@@ -177,12 +187,25 @@ def pretend(device: Device, forbid: Callable[[str], NoReturn]) -> Iterator[Addre
         setattr(fake_tensor, "init_gpu_context", _constant(None))  # noqa: B010 - a function of another type
         for path, words in NAMED_AFTER_USE.items():
             _replace(undo, path, _forbidden(words, forbid))
+        undo.enter_context(raw_stream())
         before = FakeTensor.__dict__.get("data_ptr", torch.Tensor.data_ptr)
         undo.callback(setattr, FakeTensor, "data_ptr", before)
         setattr(FakeTensor, "data_ptr", lambda tensor: addresses.of(tensor))  # noqa: B010 - a method of other types
         undo.enter_context(_without_device_guard())
         undo.enter_context(CudaIndex())
         yield addresses
+
+
+@contextmanager
+def raw_stream() -> Iterator[None]:
+    """Answer inside the block the query for the current stream's handle, by which code of torch's compiler launches."""
+    name, missing = "_cuda_getCurrentRawStream", object()
+    before = getattr(torch._C, name, missing)
+    setattr(torch._C, name, _constant(0))
+    try:
+        yield
+    finally:
+        delattr(torch._C, name) if before is missing else setattr(torch._C, name, before)
 
 
 def _forbidden(words: str, forbid: Callable[[str], NoReturn]) -> Callable[..., Any]:
@@ -235,6 +258,7 @@ def device_answers(device: Device) -> dict[str, Any]:
         "default_stream": _constant(stream),
         "device": lambda *args: nullcontext(),
         "device_of": lambda *args: nullcontext(),
+        "_DeviceGuard": lambda *args: nullcontext(),
     }
 
 

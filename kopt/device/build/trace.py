@@ -24,15 +24,9 @@ from kopt.device.build.launch_recorder import launches_something, record_launche
 from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
-from kopt.device.reference.contract import bind_arguments
-from kopt.device.reference.distributions import Case
-from kopt.device.reference.outputs import (
-    ResultContract,
-    described,
-    result_contract,
-    run_model,
-    tensor_arguments,
-)
+from kopt.device.draws.distributions import Case
+from kopt.device.expected.outputs import Result, ResultContract, copied_inputs, described, result_contract, run_model
+from kopt.device.reference.contract import bind_arguments, tensor_arguments
 from kopt.device.reference.placement import offsets
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
@@ -43,10 +37,11 @@ from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
 
-BLOCK, BLOCK_BITS = 1 << 60, 44
-"""Made-up address of the first workload's arguments, and the bits of the distance to the next workload's."""
 TENSORS = (torch.Tensor, FakeTensor)
 """Types of tensors in a trace."""
+
+BLOCK, BLOCK_BITS = 1 << 60, 44
+"""Made-up address of the first workload's arguments, and the bits of the distance to the next workload's."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +87,9 @@ def trace(
     """
     log = TraceLog(kernel.language)
     quiet_compiler()
-    with (
-        pretend(device, lambda what: log.forbid(f"uses {what}")) as addresses,
-        FakeTensorMode(allow_non_fake_inputs=True),
-    ):
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    with pretend(device, lambda what: log.forbid(f"uses {what}")) as addresses, fake:
+        log.is_address = addresses.holds
         prepared = [prepare(problem, workload) for workload in problem.main]
         for turn, one in enumerate(prepared):
             tensors = list(tensor_arguments(one.model, one.inputs).values())
@@ -124,18 +118,23 @@ def prepare(problem: Problem, workload: Workload) -> Prepared:
     """
     try:
         if active_fake_mode() is not None:
-            reference, model, inputs, result = prepare_fake(problem, workload, CUDA)
-            contract = result_contract(problem, Case(reference, model, inputs), result)
-            return Prepared(workload, reference, model, inputs, contract)
-        reference = load_reference(problem, workload)
+            return _prepared(problem, workload, *prepare_fake(problem, workload, CUDA))
         with torch.device(CUDA):
+            reference = load_reference(problem, workload)
             model = make_model(reference, problem, seed=0)
             inputs = make_inputs(reference, problem, seed=0)
-            result = run_model(model, inputs)
-        contract = result_contract(problem, Case(reference, model, inputs), result)
-        return Prepared(workload, reference, model, inputs, contract)
+            result = run_model(model, copied_inputs(inputs))
+            return _prepared(problem, workload, reference, model, inputs, result)
     except ProblemError as error:
         raise ProblemError(f"{problem.name}, workload {workload.name}: {error}") from error
+
+
+def _prepared(
+    problem: Problem, workload: Workload, reference: ModuleType, model: torch.nn.Module, inputs: tuple[Any, ...],
+    result: Result,
+) -> Prepared:  # fmt: skip
+    contract = result_contract(problem, Case(reference, model, inputs), result)
+    return Prepared(workload, reference, model, inputs, contract)
 
 
 def record_call(
@@ -189,7 +188,7 @@ def _traced(entry: Callable[..., Any], prepared: Prepared, common: TraceLog, dev
     """
     if common.violation is not None:
         raise common.violation
-    log = TraceLog(common.language)
+    log = TraceLog(common.language, common.is_address)
     try:
         build = record_call(entry, prepared, log, device)
     except Exception as error:

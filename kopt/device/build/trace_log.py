@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -20,6 +20,8 @@ class TraceLog:
 
     language: Language = "triton"
     """Language of the kernel that is traced."""
+    is_address: Callable[[int], bool] = lambda number: False
+    """Whether a number is the address of a tensor."""
     launches: list[Launch] = field(default_factory=list)
     host_ops: list[HostOp] = field(default_factory=list)
     ptx: dict[str, str] = field(default_factory=dict)

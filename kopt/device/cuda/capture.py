@@ -30,7 +30,7 @@ from kopt.device.cuda.program import (
     View,
 )
 from kopt.device.reference.dispatch import DispatchMode
-from kopt.device.reference.facts import dtype_name
+from kopt.device.reference.layout import dtype_name
 from kopt.device.reference.rejection import Rejected
 from kopt.device.reference.tree import taken_apart
 from kopt.model.build import Phase

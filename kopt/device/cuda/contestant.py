@@ -26,9 +26,9 @@ from kopt.device.cuda.capture import CallCapture
 from kopt.device.cuda.ipc import Shared
 from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.sheets import Assignment, Sheet, put_state
+from kopt.device.expected.outputs import DescribedOutput, described_tensor
 from kopt.device.reference import contract, setup
 from kopt.device.reference.layout import assign, same_bits
-from kopt.device.reference.outputs import DescribedOutput, described_tensor
 from kopt.device.reference.rejection import Rejected, describe
 from kopt.device.reference.tree import taken_apart
 from kopt.model.base import Value
@@ -196,13 +196,10 @@ def _packed(reply: Reply, capture: CallCapture) -> bytes:
 
 
 def _private_arguments(problem: Problem, sheet: Sheet) -> _PrivateArguments:
-    reference = setup.load_reference(problem, sheet.workload)
     with torch.device("cuda"):
+        reference = setup.load_reference(problem, sheet.workload)
         model = setup.make_model(reference, problem)
-    by_handle: dict[bytes, torch.Tensor] = {}
-    for shared in sheet.arguments.values():
-        by_handle.setdefault(shared.handle, ipc.private(shared))
-    tensors = {name: by_handle[shared.handle] for name, shared in sheet.arguments.items()}
+    tensors = {name: ipc.private(shared) for name, shared in sheet.arguments.items()}
     put_state(model, tensors)
     return _PrivateArguments(reference, model, sheet.with_tensors(tensors), tensors)
 

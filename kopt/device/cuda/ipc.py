@@ -12,8 +12,7 @@ from functools import cache
 
 import torch
 
-from kopt.device.reference.facts import dtype_name
-from kopt.device.reference.layout import assign, extent
+from kopt.device.reference.layout import assign, dtype_name, extent
 from kopt.errors import DeviceError
 
 HANDLE_BYTES = 64

@@ -105,7 +105,7 @@ def judge_all(
         limits: limits of one contestant.
         incumbent: a kernel that is timed along; ratios are to it.
         race: how long to time.
-        calibrated: the problem's checks have been proven before (`kopt.device.reference.calibration`).
+        calibrated: the problem's checks have been proven before (`kopt.device.expected.calibration`).
 
     Raises:
         DeviceError: there is no usable device, or it broke.

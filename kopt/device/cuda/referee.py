@@ -12,17 +12,18 @@ from itertools import chain
 from math import prod
 
 import torch
-from torch.utils._pytree import tree_map_only
 
 from kopt.device.cuda import ipc
 from kopt.device.cuda.ipc import Owned
-from kopt.device.cuda.sheets import Sheet, put_state
-from kopt.device.reference.calibration import calibrate
-from kopt.device.reference.compare import Comparison
-from kopt.device.reference.distributions import Case, Draw, make_case, plan
-from kopt.device.reference.expected_by_rows import ExpectedOutputs
+from kopt.device.cuda.sheets import ArgumentName, Sheet, put_state
+from kopt.device.draws.distributions import Case, Draw, make_case, plan
+from kopt.device.expected.calibration import calibrate
+from kopt.device.expected.compare import Comparison
+from kopt.device.expected.expected_by_rows import ExpectedOutputs
+from kopt.device.expected.outputs import Contract, ResultContract, result_contract, run_reference
+from kopt.device.reference.contract import input_names, tensor_arguments
 from kopt.device.reference.layout import assign
-from kopt.device.reference.outputs import Contract, ResultContract, result_contract, run_reference, tensor_arguments
+from kopt.device.reference.tree import with_tensors_replaced
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
@@ -46,7 +47,7 @@ class _OwnedInputs:
     case: Case
     """The draw's model and inputs, on shared memory."""
     owned: list[Owned]
-    """Shared memory of the argument tensors; a tensor that is passed twice counts twice."""
+    """Shared memory of the argument tensors."""
     sheet: Sheet
     checksums: tuple[int, ...]
     """Expected checksums of the argument tensors."""
@@ -54,12 +55,7 @@ class _OwnedInputs:
     @property
     def bytes(self) -> int:
         """Size of the inputs and the state."""
-        return sum(memory.shared.bytes for memory in self.unique)
-
-    @property
-    def unique(self) -> list[Owned]:
-        """Shared memory, without repetitions."""
-        return list({memory.shared.handle: memory for memory in self.owned}.values())
+        return sum(memory.shared.bytes for memory in self.owned)
 
 
 class Referee:
@@ -181,7 +177,7 @@ class Referee:
     def clear(self) -> None:
         """Free all inputs and outputs."""
         torch.cuda.synchronize()
-        for owned in [memory for inputs in self._input_sets for memory in inputs.unique]:
+        for owned in [memory for inputs in self._input_sets for memory in inputs.owned]:
             owned.free()
         for owned in [memory for by_draw in self._outputs.values() for outs in by_draw for memory in outs]:
             owned.free()
@@ -192,24 +188,22 @@ class Referee:
     def _input_set(self, draw: Draw) -> _OwnedInputs:
         with torch.device("cuda"):
             case = make_case(self._problem, draw)
-        arguments = tensor_arguments(case.model, case.inputs)
-        shared = {id(tensor): ipc.share(tensor) for tensor in {id(one): one for one in arguments.values()}.values()}
-        owned = {name: shared[id(tensor)] for name, tensor in arguments.items()}
-        inputs = tuple(tree_map_only(torch.Tensor, lambda tensor: shared[id(tensor)], value) for value in case.inputs)
-        put_state(case.model, {name: memory.tensor for name, memory in owned.items()})
-        case = replace(case, inputs=tuple(tree_map_only(Owned, lambda memory: memory.tensor, one) for one in inputs))
-        del arguments
+        owned = {name: ipc.share(tensor) for name, tensor in tensor_arguments(case.model, case.inputs).items()}
+        tensors = {name: memory.tensor for name, memory in owned.items()}
+        shared = {name: memory.shared for name, memory in owned.items()}
+        named = zip(input_names(case.model, len(case.inputs)), case.inputs, strict=True)
+        inputs = tuple(
+            with_tensors_replaced(value, f"input {name}", lambda name, _: ArgumentName(name)) for name, value in named
+        )
+        sheet = Sheet(draw.workload, inputs, shared)
+        put_state(case.model, tensors)
+        case = replace(case, inputs=sheet.with_tensors(tensors))
         torch.cuda.empty_cache()
         name = draw.workload.name
         if name not in self._contracts:
             self._contracts[name] = result_contract(self._problem, case, run_reference(self._problem, case))
             torch.cuda.empty_cache()
-        sheet = Sheet(
-            workload=draw.workload,
-            inputs=tuple(tree_map_only(Owned, lambda memory: memory.shared, value) for value in inputs),
-            arguments={name: memory.shared for name, memory in owned.items()},
-            changed=self._contracts[name].changed,
-        )
+        sheet = replace(sheet, changed=self._contracts[name].changed)
         input_set = _OwnedInputs(draw, case, list(owned.values()), sheet, _checksums(list(owned.values())))
         self._bytes[name] = input_set.bytes + _bytes(self._contracts[name].tensors)
         return input_set

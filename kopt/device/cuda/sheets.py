@@ -11,9 +11,15 @@ import torch
 from torch.utils._pytree import tree_map_only
 
 from kopt.device.cuda.ipc import Shared
-from kopt.device.reference.outputs import may_change
+from kopt.device.expected.outputs import may_change
 from kopt.model.problem import Workload
 from kopt.sandbox.service import CHECK_S, PREPARE_S, ServiceProcess
+
+
+class ArgumentName(str):
+    """Name of a tensor among the arguments, in the place of the tensor."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Sheet:
 
     workload: Workload
     inputs: tuple[Any, ...]
-    """The inputs, with `Shared` for each tensor."""
+    """The inputs, with an `ArgumentName` for each tensor."""
     arguments: dict[str, Shared]
     """All tensors among the arguments by name: those of the inputs, parameters, buffers (`tensor_arguments`)."""
     outputs: tuple[Shared, ...] = ()
@@ -31,13 +37,12 @@ class Sheet:
     """Names of the arguments that the reference changes."""
 
     def with_tensors(self, tensors: Mapping[str, torch.Tensor]) -> tuple[Any, ...]:
-        """Return the inputs with tensors in the place of `Shared`.
+        """Return the inputs with tensors in the place of their names.
 
         Args:
             tensors: one for each argument, by name.
         """
-        by_handle = {shared.handle: tensors[name] for name, shared in self.arguments.items()}
-        return tuple(tree_map_only(Shared, lambda shared: by_handle[shared.handle], value) for value in self.inputs)
+        return tuple(tree_map_only(ArgumentName, lambda name: tensors[name], value) for value in self.inputs)
 
 
 def put_state(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -24,8 +24,8 @@ from kopt.device.cuda.ipc import Shared, flat_bytes
 from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.replay import Replay, Scratch, Storages
 from kopt.device.cuda.sheets import Sheet, put_state
+from kopt.device.expected.outputs import may_change
 from kopt.device.reference import setup
-from kopt.device.reference.outputs import may_change
 from kopt.device.reference.tree import taken_apart
 from kopt.errors import DeviceError
 from kopt.model.problem import Problem
@@ -72,9 +72,8 @@ class _OpenedInputs:
 
     @property
     def storages(self) -> list[torch.Tensor]:
-        """Storages of the arguments, as flat bytes; a shared storage counts once."""
-        by_address = {tensor.untyped_storage().data_ptr(): tensor for tensor in self.arguments.values()}
-        return [flat_bytes(tensor) for tensor in by_address.values()]
+        """Storages of the arguments, as flat bytes."""
+        return [flat_bytes(tensor) for tensor in self.arguments.values()]
 
     @property
     def changed(self) -> list[torch.Tensor]:
@@ -136,9 +135,7 @@ class Timer:
         """
         self._timed_sets = dict(timed)
         for sheet in sheets:
-            handles = {shared.handle: shared for shared in sheet.arguments.values()}
-            opened = {handle: ipc.open_shared(shared).tensor for handle, shared in handles.items()}
-            arguments = {name: opened[shared.handle] for name, shared in sheet.arguments.items()}
+            arguments = {name: ipc.open_shared(shared).tensor for name, shared in sheet.arguments.items()}
             input_set = _OpenedInputs(sheet, arguments, sheet.with_tensors(arguments))
             input_set.keep()
             self._sets.setdefault(sheet.workload.name, []).append(input_set)
@@ -249,9 +246,9 @@ class Timer:
         for name in self._random.sample(list(names), len(names)):
             took = {}
             for place in self._random.sample([new, known], 2):
-                took[place], output = self._timed(self._subjects[name, workload], place)
+                took[place], tensors = self._timed(self._subjects[name, workload], place)
                 if keep and place == new:
-                    self._keep(name, workload, place, output)
+                    self._keep(name, workload, place, tensors)
                 self._sets[workload][place].restore()
             times[name] = (took[new], took[known])
         return times
@@ -319,8 +316,8 @@ class Timer:
 
     def _model(self, input_set: _OpenedInputs) -> torch.nn.Module:
         """Make the reference model on the shared state; what a call changes in the state is the model's own."""
-        reference = setup.load_reference(self._problem, input_set.sheet.workload)
         with torch.device("cuda"):
+            reference = setup.load_reference(self._problem, input_set.sheet.workload)
             model = setup.make_model(reference, self._problem)
         kept = input_set.pristine
         state = {name: one.clone() if name in kept else one for name, one in input_set.arguments.items()}

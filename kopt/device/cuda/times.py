@@ -166,5 +166,5 @@ def _extend(samples: Samples, times: Samples) -> None:
 
 def least_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:
     """Return the roofline floor, ms, less the part of the output that may still lie in the L2 cache."""
-    in_cache = min(facts.output.bytes, device.l2_bytes) / facts.bytes
-    return max(memory_floor_ms(facts, device) * (1.0 - in_cache), compute_floor_ms(facts, device, dtype))
+    in_cache = min(facts.output_bytes, device.l2_bytes) / max(facts.bytes, 1)
+    return max(memory_floor_ms(facts, device) * max(1.0 - in_cache, 0.0), compute_floor_ms(facts, device, dtype))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from kopt.device.cuda.program import RecordedCall
-from kopt.device.reference.outputs import changed_reason
+from kopt.device.expected.outputs import changed_reason
 from kopt.device.reference.rejection import bounded
 from kopt.model.build import Phase
 from kopt.model.verdict import Check, Failed, Verdict

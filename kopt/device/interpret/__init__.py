@@ -1,13 +1,15 @@
-"""Judge a kernel without a GPU, in Triton's interpreter.
+"""Judge a kernel without a GPU: interpret what Triton's own front end makes of it.
 
-1. `judge` imports Triton with its interpreter, forks a caged `contestant` per kernel, draws the same inputs as the
-   contestant, and compares the outputs that come back with the right ones.  It owns the verdict.
-2. The contestant makes a `session`, installs the patches, runs the kernel on every draw, replays one call on new
-   inputs and makes the ghost call.  It owns nothing but outputs.
-3. `patch` makes Triton's interpreter strict and true to a GPU: `arithmetic` and `numbers` (bfloat16 and 8-bit types),
-   `memory` (bounds of accesses), `loop_range` (loop variables).
-4. `facade` pretends that there is a device; `guard` refuses torch operations that compute.
-5. `interpreted_call` holds what a call did, for the replay; `races` finds data races between programs in the replay.
+1. `judge` imports Triton, forks a caged `contestant` per kernel, draws the same inputs as the contestant, and compares
+   the outputs that come back with the right ones.  It owns the verdict.
+2. The contestant makes a `session`, runs the kernel on every draw, replays one call on new inputs, makes the ghost
+   call, and further calls on other devices and with every configuration of autotuners.  It owns nothing but outputs.
+3. `launch` compiles a kernel as far as TTIR, which `ttir` reads and `translate` turns into a Python function.
+4. What the function calls: `operations` on blocks, `numbers` of every type, `products`, `device_library` (libdevice),
+   inline `assembly`, and `memory`, which checks the bounds of accesses.  `schedule` runs the programs of a launch.
+5. `facade` pretends that there is a device; `guard` refuses torch operations that compute.
+6. `interpreted_call` holds what a call did, for the replay; `races` finds data races between programs in the replay.
 
-Knows nothing of `kopt.device.cuda`.
+Triton's own interpreter is not used: it runs the text of a kernel as Python, whose `and`, casts, loop variables and
+products differ from what the compiler makes of them.  Knows nothing of `kopt.device.cuda`.
 """

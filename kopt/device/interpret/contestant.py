@@ -7,23 +7,26 @@ that has imported Triton with its interpreter.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch.utils._pytree import tree_map
 
 from kopt.artifact import text_digest
-from kopt.device.interpret.guard import NoComputing
+from kopt.device.draws.distributions import Case, Draw, derive_seed, make_case, plan
+from kopt.device.expected.outputs import DescribedOutput, described_tensor
+from kopt.device.interpret.guard import NoComputing, fill_new_memory
 from kopt.device.interpret.interpreted_call import InterpretedCall
 from kopt.device.interpret.session import Session
 from kopt.device.reference import contract
-from kopt.device.reference.distributions import Case, Draw, derive_seed, make_case, plan
+from kopt.device.reference.contract import tensor_arguments
 from kopt.device.reference.layout import words
-from kopt.device.reference.outputs import DescribedOutput, described_tensor, tensor_arguments
 from kopt.device.reference.rejection import Rejected, describe
 from kopt.device.reference.tree import TakenApart, taken_apart
 from kopt.model.base import Value
@@ -37,6 +40,8 @@ from kopt.sandbox.reply import pack
 
 Tensors = Mapping[str, bytes]
 """Bytes of the tensors of one call by name; see `contest`."""
+MOST_FURTHER_CALLS = 64
+"""Most calls that are made after the ghost call."""
 
 
 class VerifyJob(Value):
@@ -59,6 +64,8 @@ class VerdictDraws(NamedTuple):
     """Position among `draws` of the call that is recorded."""
     replayed: Draw
     """New inputs for the recorded call."""
+    further: Draw
+    """Inputs of the calls after the ghost call."""
 
 
 def verdict_draws(job: VerifyJob) -> VerdictDraws:
@@ -67,7 +74,8 @@ def verdict_draws(job: VerifyJob) -> VerdictDraws:
     draws = plan(job.problem.small, *seed)
     recorded = derive_seed(*seed, "recorded") % len(draws)
     replayed = Draw(draws[recorded].workload, "normal", derive_seed(*seed, "replayed"))
-    return VerdictDraws(draws, Draw(job.problem.small[-1], "normal", derive_seed(*seed, "ghost")), recorded, replayed)
+    ghost, further = (Draw(job.problem.small[-1], "normal", derive_seed(*seed, use)) for use in ("ghost", "further"))
+    return VerdictDraws(draws, ghost, recorded, replayed, further)
 
 
 class Head(Value):
@@ -80,6 +88,8 @@ class Head(Value):
     phase: Phase | None = None
     """Phase in which the call failed; None when it did not."""
     reason: str = ""
+    note: str = ""
+    """What was special about the call, in words for the verdict."""
 
 
 class Reply(Value):
@@ -100,12 +110,11 @@ def contest(job: VerifyJob) -> Task:
     """
 
     def task(report: Report) -> bytes:
-        os.environ["TRITON_INTERPRET"] = "1"
         torch.set_num_threads(1)
         session = _interpreting_session(job.kernel.language)
         inputs = verdict_draws(job)
         cases = [make_case(job.problem, draw) for draw in (*inputs.draws, inputs.ghost, inputs.replayed)]
-        _fill_new_memory()
+        fill_new_memory()
         report.phase(Phase.IMPORT.value)
         folder = Path.cwd()
         from kopt.device.build.kernel_sources import load_kernel  # here, because it imports Triton
@@ -116,7 +125,8 @@ def contest(job: VerifyJob) -> Task:
             return pack(Reply(phase=rejected.phase, reason=rejected.reason))
         report.phase(Phase.INTERPRET.value)
         runs = []
-        for run in _runs(session, entry, cases, inputs, folder):
+        further = _further_runs(session, job, entry, inputs, folder)
+        for run in chain(_runs(session, entry, cases, inputs, folder), further):
             runs.append(run)
             if run[0].phase is not None:
                 break
@@ -127,21 +137,13 @@ def contest(job: VerifyJob) -> Task:
 
 
 def _interpreting_session(language: Language) -> Session:
-    """Make a session and patch Triton and torch of this process to work for it."""
-    from kopt.device.interpret import facade, patch  # here, because they import Triton
+    """Make a session and have launches and queries of this process answered by it."""
+    from kopt.device.interpret import facade, launch  # here, because they import Triton
 
     session = Session(language)
-    patch.install(session)
-    facade.install()
+    launch.install(session)
+    facade.install(session)
     return session
-
-
-def _fill_new_memory() -> None:
-    """Have torch fill memory that it leaves uninitialised with NaN, or with the largest integer.
-
-    This is `torch.use_deterministic_algorithms` without its import of the compiler, which takes a second.
-    """
-    torch._C._set_deterministic_algorithms(True, warn_only=True)
 
 
 def _runs(
@@ -149,8 +151,9 @@ def _runs(
 ) -> Iterator[tuple[Head, Tensors]]:
     """Call the entry point on every draw, replay the recorded call right after it, and make the ghost call last."""
     *drawn, ghost, fresh = cases
-    for turn, case in enumerate(drawn):
-        session.turn = turn
+    first: dict[str, Case] = {}
+    for turn, (draw, made) in enumerate(zip(inputs.draws, drawn, strict=True)):
+        session.turn, case = turn, _at_same_addresses(first.setdefault(draw.workload.name, made), made)
         session.call = call = InterpretedCall() if turn == inputs.recorded else None
         output, head, data = _run(session, partial(_call, entry, case), case, folder)
         session.call = None
@@ -159,6 +162,61 @@ def _runs(
             yield _replay(session, call, output, case, fresh, folder)
     session.turn, session.ghost = len(drawn), True
     yield _run(session, partial(_call, entry, ghost), ghost, folder)[1:]
+
+
+def _at_same_addresses(first: Case, case: Case) -> Case:
+    """Return a case with its values where those of its workload's first draw were: a result cached by address is stale.
+
+    A case of other sizes stays where it is.
+    """
+    places, values = (tensor_arguments(one.model, one.inputs) for one in (first, case))
+    if first is case or list(places) != list(values) or not all(_same_layout(places[n], values[n]) for n in places):
+        return case
+    for name, place in places.items():
+        place.untyped_storage().copy_(values[name].untyped_storage())
+    kept = {id(value): places[name] for name, value in values.items()}
+    return dataclasses.replace(case, model=first.model, inputs=tree_map(lambda v: kept.get(id(v), v), case.inputs))
+
+
+def _same_layout(old: torch.Tensor, new: torch.Tensor) -> bool:
+    sizes = [(t.shape, t.stride(), t.dtype, t.storage_offset(), t.untyped_storage().nbytes()) for t in (old, new)]
+    return sizes[0] == sizes[1]
+
+
+def _further_runs(
+    session: Session, job: VerifyJob, entry: Callable[..., object], inputs: VerdictDraws, folder: Path
+) -> Iterator[tuple[Head, Tensors]]:
+    """Call the candidate on other devices, if it has asked for the device, and with every configuration.
+
+    For another device the candidate is imported again, since it may ask when it is imported.  A call on a device of
+    one multiprocessor that launches nothing, and one with a configuration that the candidate's own pruning leaves out
+    and that fails, are passed over.
+    """
+    from kopt.device.build.kernel_sources import load_kernel  # here, because they import Triton
+    from kopt.device.interpret import facade
+
+    session.ghost, session.further = False, True
+    devices = [facade.FULL_DEVICE, facade.SINGLE_DEVICE] if session.asks_for_device else []
+    for turn in range(MOST_FURTHER_CALLS):
+        if turn >= len(devices) and not any(session.configurations.values()):
+            return
+        note, session.turn, session.pruned = "", len(inputs.draws) + turn, ""
+        if turn < len(devices):
+            note = f"on a device with {devices[turn].sm_count} multiprocessor{'s' * (devices[turn].sm_count > 1)}"
+            facade.install(session, devices[turn])
+            try:
+                entry = load_kernel(job.kernel, folder)
+            except Rejected as rejected:
+                yield Head(phase=rejected.phase, reason=rejected.reason, note=note), {}
+                return
+        case = make_case(job.problem, inputs.further)
+        session.empty = False
+        head, data = _run(session, partial(_call, entry, case), case, folder)[1:]
+        passed_over = (session.pruned and head.phase is not None) or (
+            note and devices[turn] is facade.SINGLE_DEVICE and (session.empty or head.phase is not None)
+        )
+        if not passed_over:
+            yield head.model_copy(update={"note": session.pruned or note}), data
 
 
 def _call(entry: Callable[..., object], case: Case) -> object:
@@ -202,7 +260,7 @@ def _run(session: Session, call: Callable[[], object], case: Case, folder: Path)
     except Rejected as rejected:
         failure = rejected
     except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
-        failure = Rejected(Phase.INTERPRET, describe(error, folder))
+        failure = Rejected(_phase_of(error), describe(error, folder))
     failure = guard.violation or failure
     if failure is not None:
         return None, Head(phase=failure.phase, reason=failure.reason), {}
@@ -218,6 +276,13 @@ def _run(session: Session, call: Callable[[], object], case: Case, folder: Path)
         if after[place] != before[place]:
             sent[f"argument/{place}"] = tensor_bytes(tensor)
     return output, head, sent
+
+
+def _phase_of(error: Exception) -> Phase:
+    """Return the phase in which an error of a candidate belongs."""
+    from triton.compiler.errors import CompilationError  # here, because it imports Triton
+
+    return Phase.COMPILE if isinstance(error, CompilationError) else Phase.INTERPRET
 
 
 def tensor_bytes(tensor: torch.Tensor) -> bytes:

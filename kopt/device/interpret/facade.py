@@ -23,7 +23,7 @@ from kopt.model.device import Device
 DEVICE = Device(
     name="NVIDIA H100 80GB HBM3",
     arch=90,
-    sm_count=8,
+    sm_count=3,
     shared_bytes_per_block=232448,
     shared_bytes_per_sm=233472,
     l2_bytes=50 << 20,
@@ -33,7 +33,9 @@ DEVICE = Device(
     vector_tflop_s=60.0,
     measured=False,
 )
-"""The device that candidates see: an H100 with few multiprocessors, so that a persistent grid is quick to interpret."""
+"""The device that candidates see: an H100 with so few multiprocessors that loops of persistent programs go round."""
+FULL_DEVICE, SINGLE_DEVICE = (DEVICE.model_copy(update={"sm_count": count}) for count in (132, 1))
+"""Devices that a candidate which asks sees in further calls, so that it cannot tell by the number where it runs."""
 
 MOVED = "data is moved from the device to the host"
 
@@ -102,8 +104,18 @@ _ANSWERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def install() -> None:
-    """Answer the queries of `torch.cuda` and Triton's driver for the pretended device, until this process ends."""
-    for name, answer in stub_gpu.device_answers(DEVICE).items():
-        setattr(torch.cuda, name, answer)
-    triton.runtime.driver.set_active(stub_gpu.StubDriver(DEVICE))
+def install(session: Session, device: Device = DEVICE) -> None:
+    """Answer the queries of `torch.cuda` and Triton's driver for a pretended device, and note that they are made."""
+    driver = stub_gpu.StubDriver(device)
+
+    def noted(answer: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(*args: Any, **named: Any) -> Any:
+            session.asks_for_device = True
+            return answer(*args, **named)
+
+        return asked
+
+    for name, answer in stub_gpu.device_answers(device).items():
+        setattr(torch.cuda, name, noted(answer) if name == "get_device_properties" else answer)
+    driver.utils.get_device_properties = noted(driver.utils.get_device_properties)
+    triton.runtime.driver.set_active(driver)

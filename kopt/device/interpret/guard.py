@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
@@ -20,6 +21,15 @@ from kopt.model.build import Phase
 
 FEW = 64
 """Tensors of up to this many elements may be computed with on the host; the replay finds results made of such."""
+
+
+def fill_new_memory() -> None:
+    """Have torch fill memory that it leaves uninitialised with NaN, or with the largest integer.
+
+    This is `torch.use_deterministic_algorithms` without its import of the compiler, which takes a second.
+    """
+    torch._C._set_deterministic_algorithms(True, warn_only=True)
+    torch._C._set_deterministic_fill_uninitialized_memory(True)
 
 
 class NoComputing(DispatchMode):
@@ -44,6 +54,8 @@ class NoComputing(DispatchMode):
         operands = tree_leaves((args, kwargs))
         if kind is None and any(isinstance(operand, Tensor) and operand.numel() > FEW for operand in operands):
             self._refuse(torch_computes_reason(func, self._session.language))
+        if kind == "allocation":
+            fill_new_memory()  # the candidate may have turned it off
         result = func(*args, **kwargs)
         self._session.record_host_operation(kind, func, args, kwargs, result)
         return result

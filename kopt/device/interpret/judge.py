@@ -6,12 +6,14 @@ ended, and compares.  So a candidate makes its own outputs, and never its verdic
 
 The judge checks that
 
-- outputs are right on at least five draws of at least three distributions over all small workloads, in type, shape,
+- outputs are right on draws of every kind over all small workloads, in type, shape,
   dtype, device and values, where output memory starts as NaN;
 - inputs that the reference changes are changed alike, and all others unchanged;
 - the launches of one recorded call, replayed on new inputs (`kopt.device.interpret.interpreted_call`), make the right
   output for those;
-- the ghost call, in which every launch is left out, does not give the right output.
+- the ghost call, in which every launch is left out, does not give the right output;
+- calls on devices with other numbers of multiprocessors are right, if the candidate asks for the device;
+- every configuration of its autotuners is right.
 
 Code that attacks the contestant's own process could report its inputs as unchanged or its ghost output as wrong.  It
 would still have to send right outputs.
@@ -20,21 +22,21 @@ would still have to send right outputs.
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from kopt.artifact import digest
+from kopt.device.draws.distributions import Case, Draw, find_domain, make_case
+from kopt.device.expected.calibration import calibrate
+from kopt.device.expected.compare_result import compare_result
+from kopt.device.expected.expected_output import expected_result
+from kopt.device.expected.outputs import Contract, ResultContract, changed_reason, may_change
 from kopt.device.interpret.contestant import Head, Reply, VerifyJob, contest, digests, verdict_draws
-from kopt.device.reference.calibration import calibrate
-from kopt.device.reference.compare_result import compare_result
-from kopt.device.reference.distributions import Case, Draw, find_domain, make_case
-from kopt.device.reference.expected_output import expected_result
-from kopt.device.reference.outputs import Contract, ResultContract, changed_reason, may_change, tensor_arguments
+from kopt.device.reference.contract import tensor_arguments
 from kopt.device.reference.rejection import Rejected, bounded, no_launch_reason, right_ghost_reason
-from kopt.errors import DeviceError, ProblemError
+from kopt.errors import ProblemError
 from kopt.model.build import Phase
 from kopt.model.verdict import Check, Failed, Incorrect, Passed, Verdict
 from kopt.sandbox.cage import Limits
@@ -55,7 +57,6 @@ def verify_all(
     Call it in a process of its own, before anything imports Triton.
 
     Raises:
-        DeviceError: Triton was imported without its interpreter.
         ProblemError: a reference cannot be run, or its checks accept a wrong output on the small workloads.
     """
     _import_interpreter()
@@ -71,17 +72,13 @@ def verify_all(
 
 
 def _import_interpreter() -> None:
-    """Import Triton with its interpreter, and its patches, so that contestants need not; start no threads.
+    """Import Triton and what interprets its kernels, so that contestants need not; start no threads.
 
     A forked child would lose threads.
     """
     torch.set_num_threads(1)
-    os.environ["TRITON_INTERPRET"] = "1"
-    import triton.language
 
-    if not type(triton.language.sum).__name__.startswith("Interpreted"):
-        raise DeviceError("Triton was imported without its interpreter: judge in a process of its own")
-    from kopt.device.interpret import facade, patch  # noqa: F401 - imported once here instead of in every contestant
+    from kopt.device.interpret import facade, launch  # noqa: F401 - imported once here instead of in every contestant
 
 
 @dataclass(frozen=True)
@@ -106,6 +103,11 @@ def _verdict(job: VerifyJob, outcome: Outcome) -> Verdict:
             return _failure(Phase.CRASH, f"{kind}: {message} (phase {phase})")
 
 
+def _noted(verdict: Failed | Incorrect, note: str) -> Verdict:
+    """Return a verdict with a note before its reason."""
+    return verdict.model_copy(update={"reason": bounded(f"{note}: {verdict.reason}")}) if note else verdict
+
+
 def _failure(phase: Phase, reason: str) -> Failed:
     return Failed(judge=JUDGE, phase=phase, reason=bounded(reason))
 
@@ -118,6 +120,7 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
         return _failure(rejected.phase, rejected.reason)
     except Malformed:
         return _failure(Phase.CRASH, "the reply is malformed")
+    sent, further = sent[: len(inputs.draws) + 2], sent[len(inputs.draws) + 2 :]
     after = inputs.recorded + 1
     replayed, runs = sent[after : after + 1], [*sent[:after], *sent[after + 1 :]]
     checks: list[Check] = []
@@ -137,6 +140,10 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
             reason=right_ghost_reason(job.kernel.language),
             checks=tuple(checks),
         )
+    for run in further:
+        failure = _check_call(job, inputs.further, run, [])
+        if failure is not None:
+            return _noted(failure, run.head.note)
     return Passed(judge=JUDGE, checks=tuple(checks))
 
 
@@ -159,7 +166,7 @@ def _of_call(place: int, tensors: Mapping[str, bytes]) -> dict[str, bytes]:
     return {name.removeprefix(prefix): data for name, data in tensors.items() if name.startswith(prefix)}
 
 
-def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Verdict | None:
+def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Failed | Incorrect | None:
     """Return the verdict on a call that is not right; for a right one None, with its check added to `checks`."""
     if run.head.phase is not None:
         return _failure(run.head.phase, run.head.reason)
@@ -180,7 +187,7 @@ def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> 
     return Incorrect(judge=JUDGE, reason=comparison.reason, checks=tuple(checks))
 
 
-def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, ...]) -> Verdict | None:
+def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, ...]) -> Failed | Incorrect | None:
     """Return the verdict on launches that are not right on new inputs; None for right ones."""
     if run.head.phase is not None:
         return _failure(run.head.phase, f"run again on new inputs: {run.head.reason}")

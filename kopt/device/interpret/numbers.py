@@ -1,13 +1,15 @@
-"""Convert floating-point types that NumPy lacks between their bits and their values, for Triton's interpreter.
+"""Hold the numbers of a kernel in NumPy: types that NumPy has as they are, bfloat16 and 8-bit floats as float32.
 
-Triton's own conversions truncate where a GPU rounds to nearest even, lose a carry into the exponent, and compute with
-the bits of bfloat16 as if they were integers; `kopt.device.interpret.arithmetic` replaces them by these.
+A value of a narrow type is held as the float32 number that it stands for, so arithmetic on it is float32 arithmetic
+that is rounded afterwards, as on a GPU.  Integers are held signed, since TTIR has operations, not types, that are
+unsigned; a truth value (`i1`) is held as NumPy's.  Elements are named as in MLIR (`f32`, `bf16`, `f8E5M2`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,8 +18,13 @@ import torch
 
 Array = npt.NDArray[Any]  # of whatever element type a kernel computes with
 
-_EIGHT_BITS = {"fp8e5": torch.float8_e5m2, "fp8e4nv": torch.float8_e4m3fn}
-_NATIVE = {"fp16": np.float16, "fp32": np.float32, "fp64": np.float64}
+EIGHT_BITS = {
+    "f8E5M2": torch.float8_e5m2,
+    "f8E4M3FN": torch.float8_e4m3fn,
+    "f8E4M3FNUZ": torch.float8_e4m3fnuz,
+    "f8E5M2FNUZ": torch.float8_e5m2fnuz,
+}
+NATIVE = {"f16": np.float16, "f32": np.float32, "f64": np.float64}
 
 
 @contextmanager
@@ -27,85 +34,131 @@ def unwatched() -> Iterator[None]:
         yield
 
 
-def is_floating(name: str) -> bool:
-    """Return whether a Triton type, by name, is one of the floating-point types that this module converts."""
-    return name == "bf16" or name in _NATIVE or name in _EIGHT_BITS
+def is_floating(element: str) -> bool:
+    """Return whether an element type is one of the floating-point types that kernels compute with."""
+    return element == "bf16" or element in NATIVE or element in EIGHT_BITS
 
 
-def decode(values: Array, name: str) -> Array:
-    """Return the values of a Triton type as NumPy floats, given its bits (or a NumPy array of the type itself)."""
-    if name == "bf16":
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    if name in _EIGHT_BITS:
-        return _decode_eight_bits(values, _EIGHT_BITS[name])
-    return values.view(_NATIVE[name])
+@cache
+def held(element: str) -> np.dtype[Any]:
+    """Return the NumPy type in which values of an element type are held."""
+    if element in NATIVE:
+        return np.dtype(NATIVE[element])
+    if is_floating(element):
+        return np.dtype(np.float32)
+    if element == "i1":
+        return np.dtype(np.bool_)
+    return np.dtype(np.int64 if element in ("ptr", "index") else f"i{max(8, int(element[1:])) // 8}")
 
 
-def encode(values: Array, name: str, truncate: bool = False) -> Array:
-    """Return the bits of values rounded to a Triton type.
+@cache
+def stored(element: str) -> np.dtype[Any]:
+    """Return the NumPy type of the bits of an element type in memory."""
+    if element == "bf16":
+        return np.dtype(np.uint16)
+    return np.dtype(np.uint8) if element in EIGHT_BITS else held(element)
 
-    Rounds to nearest even, or bfloat16 towards zero with `truncate`; 8-bit types saturate.
-    """
-    if name == "bf16":
-        return _bfloat16_bits(values.astype(np.float32), truncate)
-    if name in _EIGHT_BITS:
-        return _encode_eight_bits(values, _EIGHT_BITS[name])
-    wanted = np.dtype(_NATIVE[name])
-    return values.astype(wanted).view(np.dtype(f"u{wanted.itemsize}"))
+
+def decode(bits: Array, element: str) -> Array:
+    """Return the values of an element type, given its bits."""
+    if element == "bf16":
+        return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    if element in EIGHT_BITS:
+        return _decode_eight_bits(bits, EIGHT_BITS[element])
+    return bits
+
+
+def encode(values: Array, element: str) -> Array:
+    """Return the bits of values that an element type can represent."""
+    if element == "bf16":
+        return (np.ascontiguousarray(values, dtype=np.float32).view(np.uint32) >> np.uint32(16)).astype(np.uint16)
+    if element in EIGHT_BITS:
+        return _encode_eight_bits(values, EIGHT_BITS[element])
+    return np.asarray(values, dtype=held(element))
+
+
+def rounded(values: Array, element: str, truncate: bool = False) -> Array:
+    """Return values rounded to an element type: to nearest even, or towards zero; 8-bit types saturate."""
+    if element == "bf16":
+        return to_bfloat16(values, truncate)
+    if element in EIGHT_BITS:
+        eight_bits = EIGHT_BITS[element]
+        return _decode_eight_bits(_encode_eight_bits(values, eight_bits, truncate), eight_bits)
+    result = np.asarray(values).astype(held(element))
+    if truncate and result.dtype.itemsize < np.asarray(values).dtype.itemsize:
+        result = np.where(np.abs(result) > np.abs(values), np.nextafter(result, result.dtype.type(0)), result)
+    return result[()]
+
+
+def to_bfloat16(values: Array, truncate: bool = False) -> Array:
+    """Return values rounded to bfloat16, held as float32."""
+    single = np.asarray(values, dtype=np.float32)
+    bits = single.view(np.uint32)
+    if not truncate:
+        bits = bits + (np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1)))
+    result = (bits & np.uint32(0xFFFF0000)).view(np.float32)
+    missing = single != single
+    return np.where(missing, np.float32(np.nan), result)[()] if missing.any() else result
+
+
+def to_tf32(values: Array) -> Array:
+    """Return float32 values rounded to TF32, a mantissa of ten bits: to nearest, ties away from zero."""
+    bits = np.asarray(values, dtype=np.float32).view(np.uint32)
+    result = ((bits + np.uint32(0x1000)) & np.uint32(0xFFFFE000)).view(np.float32)
+    return np.where(np.isfinite(values), result, values)
 
 
 @unwatched()
-def _decode_eight_bits(values: Array, dtype: torch.dtype) -> Array:
-    return torch.from_numpy(np.array(values, dtype=np.uint8)).view(dtype).float().numpy()
+def _decode_eight_bits(bits: Array, dtype: torch.dtype) -> Array:
+    return torch.from_numpy(np.array(bits, dtype=np.uint8)).view(dtype).float().numpy()[()]
 
 
 @unwatched()
-def _encode_eight_bits(values: Array, dtype: torch.dtype) -> Array:
+def _encode_eight_bits(values: Array, dtype: torch.dtype, truncate: bool = False) -> Array:
     most = torch.finfo(dtype).max
     wide = torch.from_numpy(np.array(values, dtype=np.float32)).clamp(-most, most)
-    return wide.to(dtype).view(torch.uint8).numpy()
+    bits = wide.to(dtype).view(torch.uint8)
+    if truncate:
+        bits = bits - (bits.view(dtype).float().abs() > wide.abs()).to(torch.uint8)
+    return bits.numpy()[()]
 
 
-def _bfloat16_bits(values: Array, truncate: bool) -> Array:
-    bits = values.view(np.uint32)
-    rounding = np.uint32(0) if truncate else np.uint32(0x7FFF) + ((bits >> 16) & np.uint32(1))
-    rounded = ((bits + rounding) >> 16).astype(np.uint16)
-    return np.where(np.isnan(values), np.uint16(0x7FC0), rounded)
-
-
-def masked_off(shape: tuple[int, ...], dtype: np.dtype[Any], name: str) -> Array:
+def missing(element: str) -> Any:
     """Return what a load gives where it is masked off without `other`: NaN, and zero for integers."""
-    if not is_floating(name):
-        return np.zeros(shape, dtype)
-    return np.broadcast_to(encode(np.array([np.nan]), name).view(dtype), shape).copy()
+    return held(element).type(np.nan if is_floating(element) else 0)
+
+
+def reinterpreted(values: Array, source: str, target: str) -> Array:
+    """Return the values of another element type of the same width that have the same bits."""
+    bits = np.asarray(encode(values, source)).view(stored(target))
+    return decode(bits, target)[()]
+
+
+def unsigned(values: Array) -> Array:
+    """Return the unsigned integers with the same bits; truth values become 0 and 1."""
+    values = np.asarray(values)
+    if values.dtype == np.bool_:
+        return values.astype(np.uint8)
+    return values.view(f"u{values.dtype.itemsize}")
+
+
+def saturated(values: Array, target: str, signed: bool) -> Array:
+    """Return floats as integers, towards zero, as the conversions of a GPU: saturated, and 0 for NaN."""
+    wanted = held(target) if signed else np.dtype(f"u{held(target).itemsize}")
+    limits = np.iinfo(wanted)
+    wide = np.nan_to_num(np.trunc(np.asarray(values, dtype=np.float64)), nan=0.0, posinf=np.inf, neginf=-np.inf)
+    low, high = wide <= limits.min, wide >= limits.max
+    inside = np.where(low | high, 0.0, wide).astype(wanted)
+    result = np.where(low, wanted.type(limits.min), np.where(high, wanted.type(limits.max), inside))
+    return result.view(held(target))[()]
 
 
 @unwatched()
+def by_torch(function: Callable[..., torch.Tensor], *values: Array) -> Array:
+    """Return what a function of torch makes of arrays, elementwise."""
+    return function(*(torch.from_numpy(np.array(value)) for value in values)).numpy()[()]
+
+
 def erf(values: Array) -> Array:
     """Return the error function of each value."""
-    return torch.erf(torch.from_numpy(np.array(values))).numpy()
-
-
-LIBDEVICE: dict[str, Callable[..., Array]] = {
-    "tanh": np.tanh, "exp": np.exp, "exp2": np.exp2, "expm1": np.expm1,
-    "exp10": lambda x: np.power(x.dtype.type(10), x),
-    "log": np.log, "log2": np.log2, "log10": np.log10, "log1p": np.log1p,
-    "sin": np.sin, "cos": np.cos, "tan": np.tan, "asin": np.arcsin, "acos": np.arccos, "atan": np.arctan,
-    "sinh": np.sinh, "cosh": np.cosh, "asinh": np.arcsinh, "acosh": np.arccosh, "atanh": np.arctanh,
-    "sqrt": np.sqrt, "sqrt_rn": np.sqrt, "rsqrt": lambda x: 1 / np.sqrt(x), "cbrt": np.cbrt, "erf": erf,
-    "abs": np.abs, "fabs": np.abs, "floor": np.floor, "ceil": np.ceil, "trunc": np.trunc, "rint": np.rint,
-    "nearbyint": np.rint, "pow": np.power, "fmod": np.fmod, "atan2": np.arctan2, "hypot": np.hypot,
-    "max": np.maximum, "min": np.minimum, "fmax": np.fmax, "fmin": np.fmin, "copysign": np.copysign,
-    "fma": lambda x, y, z: x * y + z, "fma_rn": lambda x, y, z: x * y + z,
-    "div_rn": np.divide, "divide": np.divide, "rcp_rn": np.reciprocal, "add_rn": np.add, "mul_rn": np.multiply,
-    "isnan": np.isnan, "isinf": np.isinf, "finite": np.isfinite, "saturate": lambda x: np.clip(x, 0, 1),
-}  # fmt: skip
-"""Functions of CUDA's device library by name, without `__nv_`, `fast_` and the `f` of single precision."""
-
-
-def libdevice(symbol: str) -> Callable[..., Array] | None:
-    """Return the NumPy function for a function of libdevice (`__nv_tanhf`); None where NumPy has no such function."""
-    name = symbol.removeprefix("__nv_").removeprefix("fast_")
-    spellings = [name, name.removesuffix("f"), name.removeprefix("f"), name.removesuffix("f").removesuffix("d")]
-    spellings += [spelling.replace("fdivide", "divide") for spelling in spellings]
-    return next((LIBDEVICE[spelling] for spelling in spellings if spelling in LIBDEVICE), None)
+    return by_torch(torch.erf, values)

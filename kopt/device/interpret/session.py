@@ -26,6 +26,10 @@ class OutOfBounds(Exception):
     """A kernel reads or writes outside the tensors that were passed to it."""
 
 
+class UnwrittenMemory(Exception):
+    """A kernel decides by memory that nobody has written."""
+
+
 class Unsupported(Exception):
     """A kernel uses something that a GPU has and the interpreter lacks."""
 
@@ -50,6 +54,51 @@ class Session:
     """Watches the accesses of the present launch in a replay; None outside replays."""
     ranges: list[tuple[int, int]] = field(default_factory=list)
     """First address and end of every tensor of the present launch, sorted."""
+    asks_for_device: bool = False
+    """Whether the candidate has asked for the properties of the device."""
+    empty: bool = False
+    """Whether a launch of the present call has no programs."""
+    further: bool = False
+    """Whether a call is made beyond the draws, to run configurations that no call has run."""
+    pruned: str = ""
+    """Words for the configuration of the present call that the kernel's own pruning leaves out; empty for none."""
+    configurations: dict[Any, list[Any]] = field(default_factory=dict)
+    """By kernel of an autotuner, configurations that have not run; of those that compute alike only one."""
+
+    @property
+    def watched(self) -> bool:
+        """Return whether accesses of the present launch are noted."""
+        return self.races is not None or self.call is not None
+
+    def note_load(self, program: int, addresses: Any, volatile: bool) -> None:
+        """Note a load.
+
+        Raises:
+            DataRace: programs race for an element.
+        """
+        if self.races is not None:
+            self.races.load(program, addresses, volatile)
+
+    def note_store(self, program: int, addresses: Any, present: Any, new: Any) -> None:
+        """Note a store, with what the elements hold before and afterwards.
+
+        Raises:
+            DataRace: programs race for an element.
+        """
+        if self.races is not None:
+            self.races.store(program, addresses, present, new)
+        launch = self.call.launch if self.call is not None else None
+        if launch is not None:
+            low, high = int(addresses.min()), int(addresses.max())
+            launch.stored |= {(start, end) for start, end in self.ranges if start <= high and low < end}
+
+    def note_atomic(self, program: int, addresses: Any, acquires: bool, releases: bool) -> None:
+        """Note an atomic operation."""
+        if self.races is not None:
+            self.races.atomic(program, addresses, acquires, releases)
+        launch = self.call.launch if self.call is not None else None
+        if launch is not None:
+            launch.atomic.update(int(address) for address in addresses.reshape(-1))
 
     @contextmanager
     def at(self, place: Place) -> Iterator[None]:

@@ -50,8 +50,8 @@ def main(job_file: str) -> None:
 
 def _prepared_call(job: ProfileJob, folder: Path) -> Callable[[], Any]:
     """Make the inputs, confine this process, import the candidate, and return a call of its entry point."""
-    reference = setup.load_reference(job.problem, job.workload)
     with torch.device("cuda"), torch.no_grad():
+        reference = setup.load_reference(job.problem, job.workload)
         model = setup.make_model(reference, job.problem, seed=job.seed)
         inputs = setup.make_inputs(reference, job.problem, seed=job.seed)
     torch.cuda.synchronize()

@@ -36,6 +36,7 @@ from typing import Any
 import torch
 
 from kopt.device.reference.rejection import SOURCE_NAME, Rejected, describe
+from kopt.device.reference.tree import taken_apart
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
 
@@ -136,6 +137,15 @@ def input_names(model: torch.nn.Module, count: int) -> list[str]:
     """Return the names of the first `count` arguments of `forward`; `input3` for one that it does not name."""
     named = [p.name for p in _forward_parameters(model) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return [named[i] if i < len(named) else f"input{i}" for i in range(count)]
+
+
+def tensor_arguments(model: torch.nn.Module, inputs: Sequence[Any]) -> dict[str, torch.Tensor]:
+    """Return the tensors that an entry point may get by name: those of the inputs, then parameters, then buffers."""
+    named: dict[str, torch.Tensor] = {}
+    for name, value in zip(input_names(model, len(inputs)), inputs, strict=True):
+        named |= taken_apart(value, f"input {name}").tensors
+    named |= {f"parameter {name}": value for name, value in sorted(model.named_parameters())}
+    return named | {f"buffer {name}": value for name, value in sorted(model.named_buffers())}
 
 
 def _named_values(model: torch.nn.Module) -> dict[str, Any]:

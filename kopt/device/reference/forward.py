@@ -35,8 +35,8 @@ _READS_VALUES = (
 """Parts of torch's messages where a tensor without values is asked for one: it has no error class for that."""
 
 NEEDS_VALUES = (
-    "it reads values of tensors (.item(), an `if` on a tensor, a boolean mask, nonzero, unique), so its sizes cannot be "
-    "known without running it; write it without, e.g. with torch.where"
+    "it reads values of tensors (.item(), an `if` on a tensor, a boolean mask, nonzero, unique), so its sizes cannot "
+    "be known without running it; write it without, e.g. with torch.where"
 )
 
 

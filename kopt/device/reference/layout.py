@@ -67,3 +67,8 @@ def same_bits(one: torch.Tensor, other: torch.Tensor, equal: Callable[..., bool]
 def same_strides(shape: Sequence[int], one: Sequence[int], other: Sequence[int]) -> bool:
     """Return whether strides place all elements alike; the stride of a dimension of size 1 does not matter."""
     return 0 in shape or all(a == b for size, a, b in zip(shape, one, other, strict=True) if size > 1)
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return `bfloat16` for `torch.bfloat16`."""
+    return str(dtype).removeprefix("torch.")

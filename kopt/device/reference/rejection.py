@@ -15,6 +15,8 @@ from kopt.model.language import LANGUAGES, Language
 
 REASON_CHARS = 1500
 """Length to which reasons are cut."""
+READ_CHARS = 100_000
+"""Length to which a candidate's message is cut before it is read."""
 
 SOURCE_NAME = "candidate.py"
 """File name under which every candidate is written, so that no message depends on its folder."""
@@ -34,11 +36,15 @@ def bounded(text: str) -> str:
 
     Lone surrogates, which a candidate's message may hold and no file can, are replaced.
     """
-    text = text.encode(errors="replace").decode().strip()
-    if len(text) <= REASON_CHARS:
+    return cut(text.encode(errors="replace").decode().strip(), REASON_CHARS)
+
+
+def cut(text: str, length: int) -> str:
+    """Cut a text to a length in characters: its head, and its tail."""
+    if len(text) <= length:
         return text
-    head = REASON_CHARS // 3
-    return f"{text[:head].rstrip()}\n[...]\n{text[len(text) - (REASON_CHARS - head - 8) :].lstrip()}"
+    head = length // 3
+    return f"{text[:head].rstrip()}\n[...]\n{text[len(text) - (length - head - 8) :].lstrip()}"
 
 
 def describe(error: BaseException, folder: Path) -> str:
@@ -65,7 +71,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _describe_one(error: BaseException, folder: Path) -> str:
-    message = neutral(str(error), folder)
+    message = neutral(cut(str(error), READ_CHARS), folder)
     lines = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(str(folder))]
     text = f"{type(error).__name__}: {message}" if message else type(error).__name__
     if not lines:

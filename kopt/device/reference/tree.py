@@ -9,8 +9,9 @@ kernel's module cannot name the classes of `problem.py`.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any  # a value may be of any type
 
 import torch
 
@@ -40,6 +41,29 @@ def taken_apart(value: object, name: str, exact: tuple[type, ...] | None = None)
     walk = _Walk(exact)
     walk.parts.structure = walk.structure(value, name)
     return walk.parts
+
+
+def with_tensors_replaced(value: Any, name: str, make: Callable[[str, torch.Tensor], object]) -> Any:
+    """Return a value with another one in the place of each tensor.
+
+    Args:
+        value: the value.
+        name: name of the value.
+        make: makes what replaces a tensor, from the tensor's name (as `taken_apart` gives it) and the tensor.
+    """
+    if isinstance(value, torch.Tensor):
+        return make(name, value)
+    if isinstance(value, tuple | list):
+        items = [with_tensors_replaced(item, f"{name}[{place}]", make) for place, item in enumerate(value)]
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if isinstance(value, dict):
+        return {key: with_tensors_replaced(item, f"{name}[{_key(key)}]", make) for key, item in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {one.name: getattr(value, one.name) for one in dataclasses.fields(value)}
+        return dataclasses.replace(
+            value, **{key: with_tensors_replaced(item, f"{name}[{key!r}]", make) for key, item in fields.items()}
+        )
+    return value
 
 
 @dataclass

@@ -49,17 +49,18 @@ _FRAMES = (
 _OF_FRAMES = frozenset(name for kind in _FRAMES for name in dir(kind) if "_" in name and not name.startswith("_"))
 
 CLOSED = _OF_FRAMES | {
-    "CUDAPluggableAllocator", "CodeType", "FileHandler", "ForwardRef", "FunctionType", "LambdaType",
+    "ASTSource", "CUDAPluggableAllocator", "CodeType", "FileHandler", "ForwardRef", "FunctionType", "LambdaType",
     "WRAPPER_ASSIGNMENTS", "WRAPPER_UPDATES", "WatchedFileHandler", "atexit", "attrgetter", "bltns", "builtins",
     "caching_allocator_alloc", "collect_env", "compile_module_from_file", "compile_module_from_src", "concurrent",
-    "copyreg", "cpp_extension", "ctypes", "ctypeslib", "cudart", "distributed", "evaluate_forward_ref", "from_file",
-    "gc", "get_annotations", "get_capture_scope", "get_device_module", "get_field", "get_type_hints", "global_enum",
-    "hub", "importlib", "infer_schema", "inspect", "io", "lastResort", "linecache", "load_binary", "load_library",
-    "loggerDict", "make_dataclass", "methodcaller", "modules", "mp", "multiprocessing", "new_class", "os", "pathlib",
-    "pickle", "pickletools", "pkgutil", "prepare_class", "python_multiprocessing", "redirect_stderr", "redirect_stdout",
-    "redispatch", "runstring", "setStream", "shutil", "singledispatch", "singledispatchmethod", "stream", "subprocess",
-    "sys", "tarfile", "tempfile", "threading", "tofile", "traceback", "update_wrapper", "used_global_vals",
-    "zipfile", "_unsafe_update_src",
+    "copyreg", "cpp_extension", "create_binder", "ctypes", "ctypeslib", "cudart", "device_caches", "distributed",
+    "evaluate_forward_ref", "from_file", "gc", "get_annotations", "get_cache_manager", "get_capture_scope",
+    "get_device_module", "get_dump_manager", "get_field", "get_override_manager", "get_type_hints", "global_enum",
+    "hub", "importlib", "infer_schema", "inspect", "io", "lastResort", "launcher_cls", "linecache", "load_binary",
+    "load_library", "loggerDict", "make_dataclass", "metadata_group", "methodcaller", "modules", "mp",
+    "multiprocessing", "new_class", "os", "pathlib", "pickle", "pickletools", "pkgutil", "preload", "prepare_class",
+    "python_multiprocessing", "redirect_stderr", "redirect_stdout", "redispatch", "runstring", "setStream",
+    "shutil", "singledispatch", "singledispatchmethod", "stream", "subprocess", "sys", "tarfile", "tempfile",
+    "threading", "tofile", "traceback", "update_wrapper", "used_global_vals", "zipfile", "_unsafe_update_src",
 }  # fmt: skip
 """Attributes and submodules that lead out of the allowed packages, to other code, or that evaluate text."""
 
@@ -70,8 +71,10 @@ CLOSED_PATHS = (
     ("numpy", "fromregex"), ("numpy", "save"), ("numpy", "savetxt"), ("numpy", "savez"),
     ("numpy", "savez_compressed"), ("numpy", "testing"), ("random", "SystemRandom"), ("torch", "fx"),
     ("torch", "jit"), ("torch", "load"), ("torch", "package"), ("torch", "save"), ("torch", "utils", "benchmark"),
-    ("triton", "language", "core", "builtin"), ("triton", "profiler"), ("triton", "runtime", "build"),
-    ("triton", "runtime", "cache"), ("triton", "runtime", "interpreter"), ("weakref", "finalize"),
+    ("triton", "AsyncCompileMode"), ("triton", "compile"), ("triton", "language", "core", "builtin"),
+    ("triton", "profiler"), ("triton", "runtime", "_async_compile"), ("triton", "runtime", "build"),
+    ("triton", "runtime", "cache"), ("triton", "runtime", "driver", "reset_active"),
+    ("triton", "runtime", "driver", "set_active"), ("triton", "runtime", "interpreter"), ("weakref", "finalize"),
 )  # fmt: skip
 """Parts of modules that run code from a text or a file, that write files, or that reach into a compiler's work."""
 
@@ -106,11 +109,17 @@ BUILTINS = frozenset({
 """Built-in functions that a candidate may not use; `getattr` with a literal name is allowed."""
 
 DUNDERS = frozenset({
-    "__all__", "__call__", "__class__", "__contains__", "__doc__", "__enter__", "__eq__", "__exit__", "__file__",
-    "__getitem__", "__hash__", "__init__", "__iter__", "__len__", "__main__", "__module__", "__name__", "__next__",
-    "__post_init__", "__qualname__", "__repr__", "__setitem__", "__slots__", "__str__", "__version__",
+    "__all__", "__author__", "__call__", "__class__", "__contains__", "__doc__", "__enter__", "__eq__", "__exit__",
+    "__file__", "__getitem__", "__hash__", "__init__", "__iter__", "__len__", "__license__", "__main__", "__module__",
+    "__name__", "__next__", "__post_init__", "__qualname__", "__repr__", "__setitem__", "__slots__", "__str__",
+    "__version__",
 })  # fmt: skip
 """Names with two underscores on both sides that a candidate may read."""
+
+KNOBS = ("triton", "knobs")
+"""Triton's settings, which may be read and not handed on."""
+KNOB_CHANGES = frozenset({"add", "copy", "knobs", "remove", "reset", "scope", "set"})
+"""Methods by which settings, and hooks among them, change."""
 
 FIND_SPEC = ("importlib", "util", "find_spec")
 """A function whose result may only be compared with None."""
@@ -120,6 +129,9 @@ ENVIRONMENT = frozenset({("os", "environ", "get"), ("os", "getenv")})
 
 CONFIGURED = frozenset({"datefmt", "force", "format", "level", "style"})
 """Arguments of `logging.basicConfig` that a candidate may give."""
+
+DEFINED = frozenset({"__all__", "__author__", "__doc__", "__license__", "__slots__", "__version__"})
+"""Such names that a candidate may give a meaning to, beside methods."""
 
 TOLD_BY = ("CUDA_", "HOME", "KOPT", "NVIDIA_", "PYTHON", "TMP", "TRITON_", "XDG_")
 """Beginnings of environment variables that a judge sets."""

@@ -16,8 +16,8 @@ TYPE_CHECKING = ("typing", "TYPE_CHECKING")
 def live_code(tree: ast.Module, entry: str, names: Roots) -> ast.Module:
     """Return the module without the statements that cannot run when the module is imported and `entry` is called.
 
-    Left out are, at the top level, blocks under `if __name__ == "__main__":` and `if TYPE_CHECKING:`, and functions
-    without decorators whose names stand nowhere in the rest, not even in a text.
+    Left out are, at the top level, blocks under `if __name__ == "__main__":` and `if TYPE_CHECKING:`, and the bodies of
+    functions without decorators whose names stand nowhere in the rest, not even in a text.
     """
     bound = [name for node in ast.walk(tree) for name in bound_names(node)]
     statements = list(_run_at_import(tree.body, names, bound))
@@ -29,7 +29,14 @@ def live_code(tree: ast.Module, entry: str, names: Roots) -> ast.Module:
     while left:
         known |= {word for node in left for word in _words(node)}
         left = [unnamed.pop(place) for place, node in list(unnamed.items()) if node.name in known]
-    return ast.Module([node for node in statements if id(node) not in unnamed], [])
+    return ast.Module([_without_body(node) if id(node) in unnamed else node for node in statements], [])
+
+
+def _without_body(node: ast.stmt) -> ast.stmt:
+    """Return a function with what is evaluated when it is defined, its defaults and annotations."""
+    assert isinstance(node, ast.FunctionDef)
+    empty = ast.FunctionDef(node.name, node.args, [ast.copy_location(ast.Pass(), node)], [], node.returns)
+    return ast.copy_location(empty, node)
 
 
 def bound_names(node: ast.AST) -> tuple[str, ...]:

@@ -21,8 +21,12 @@ from kopt.device.screen.closed import (
     BUILTINS,
     CONFIGURED,
     DATACLASS,
+    DEFINED,
+    DUNDERS,
     ENVIRONMENT,
     FIND_SPEC,
+    KNOB_CHANGES,
+    KNOBS,
     METHODS,
     MODULES,
     OPEN_STARS,
@@ -59,9 +63,10 @@ def screen(kernel: Kernel) -> BuildFailed | None:
     """Return the failure of a source (which parses) that breaks a rule, by the first breach; None for any other."""
     whole = ast.parse(kernel.source)
     names = roots(whole)
+    tree = live_code(whole, kernel.entry, names or {})
+    names = names and roots(tree)
     if names is None:
         return _refused(whole, "gives names to names of what is imported, without end")
-    tree = live_code(whole, kernel.entry, names)
     packages = LANGUAGES[kernel.language].packages
     local = local_names(tree, names)
     scope = Scope(names, local, attributes_by_owner(tree), MODULES | packages, OPEN_STARS | packages)
@@ -88,7 +93,7 @@ class _Places(NamedTuple):
 def _misplaced(node: ast.AST, scope: Scope, places: _Places) -> Iterator[str]:
     """Yield the faults of a node that is allowed in certain places only, and stands elsewhere."""
     for name in bound_names(node):
-        if name in READERS:
+        if name in READERS or (name in DUNDERS - DEFINED and not isinstance(node, ast.FunctionDef)):
             yield f"gives another meaning to {name}"
     if isinstance(node, ast.Name) and node.id == "getattr" and id(node) not in places.called:
         yield "uses getattr without calling it"
@@ -103,6 +108,10 @@ def _misplaced(node: ast.AST, scope: Scope, places: _Places) -> Iterator[str]:
             yield f"hands on {'.'.join(path)}, which may only be called"
         elif path == FIND_SPEC and id(node) not in places.tested:
             yield "uses importlib.util.find_spec other than to compare its result with None"
+        elif path[:2] == KNOBS and not KNOB_CHANGES.isdisjoint(path[3:]):
+            yield f"changes {'.'.join(path[:-1])}"
+        elif id(node) not in places.based and path[:2] == KNOBS and len(path) <= 3:
+            yield f"hands on {'.'.join(path)}, which may only be read"
         elif id(node) not in places.based and is_module(path):
             yield f"hands on the module {'.'.join(path)}, of which only parts may be used"
 

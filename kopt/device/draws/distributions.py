@@ -1,0 +1,288 @@
+"""Draw the inputs of a verdict: of several kinds, within the structure of what `get_inputs` makes.
+
+Every verdict holds every kind of draw (`kopt.device.draws.kinds`), whatever its seed, and the problem's own inputs
+as `get_inputs` makes them (`given`).  A kind that leaves the reference's domain, so that it raises or gives NaN, is
+replaced by a milder form of it, at last by `given`.  All draws follow from one seed; tensors are made on torch's
+default device.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+
+from kopt.device.draws.kinds import KINDS, Wanted, drawn
+from kopt.device.draws.structure import KEPT, Structure, structure_seen
+from kopt.device.reference import setup
+from kopt.device.reference.anywhere import computing_in
+from kopt.device.reference.contract import input_names
+from kopt.device.reference.forward import call
+from kopt.errors import ProblemError
+from kopt.model.problem import Problem, Workload
+
+GIVEN = "given"
+"""The inputs as `get_inputs` makes them, with the model's own parameters."""
+
+DISTRIBUTIONS = (GIVEN, *KINDS)
+"""Names of all kinds of draw."""
+
+TIMED = "normal"
+"""Kind of the inputs on which kernels are timed."""
+
+FULL_SIZE = (GIVEN, "integer", "range")
+"""Kinds that are drawn at full size, where a set of inputs may fill gigabytes; other workloads hold the rest."""
+
+SEEDS = 3
+"""Calls of `get_inputs` in which structure is looked for."""
+
+SEEN_WORKLOADS = 2
+"""Small workloads on which structure is looked for."""
+
+LARGEST_EPSILON = 1e-3
+"""Constants of a reference up to this one count as an eps."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The workload, kind and seed of one set of inputs."""
+
+    workload: Workload
+    distribution: str
+    """Name in `DISTRIBUTIONS`."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """The inputs of a draw, with the reference that goes with them."""
+
+    reference: ModuleType
+    """Executed `problem.py` with the workload's constants."""
+    model: torch.nn.Module
+    """The reference's model, with drawn parameters."""
+    inputs: tuple[Any, ...]
+    """Values of `get_inputs` (`Any`: the problem may choose any type), with drawn tensors."""
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a kind is drawn for one problem."""
+
+    level: int = 0
+    """0 for the kind as it is, 1 for its milder form."""
+    signed: bool = False
+    """Both signs are drawn though `get_inputs` gives 0 to 1."""
+
+
+def derive_seed(*parts: object) -> int:
+    """Return a seed below 2^63 that follows from the parts, e.g. the run's seed, the kernel's digest and a position."""
+    text = "\x00".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def plan(workloads: Sequence[Workload], *seed: object, full_size: Sequence[Workload] = ()) -> tuple[Draw, ...]:
+    """Plan the draws of one verdict, so that every kind is drawn, and `given` and `normal` on every workload.
+
+    Args:
+        workloads: workloads that share all kinds of draw among them.
+        seed: parts from which the draws' seeds follow; nothing else follows from them.
+        full_size: workloads with `FULL_SIZE` draws only, which come first.
+    """
+    count = len(full_size)
+    chosen = [(workload, kind) for at, workload in enumerate(full_size) for kind in _full_size_kinds(at, count)]
+    chosen += [(workload, GIVEN) for workload in workloads]
+    others = [kind for kind in DISTRIBUTIONS if kind not in (GIVEN, "normal")]
+    chosen += [(workload, "normal") for workload in workloads]
+    chosen += [(workloads[at % len(workloads)], kind) for at, kind in enumerate(others)] if workloads else []
+    return tuple(Draw(workload, kind, derive_seed(*seed, at)) for at, (workload, kind) in enumerate(chosen))
+
+
+def _full_size_kinds(at: int, count: int) -> Iterable[str]:
+    given, *others = FULL_SIZE
+    return FULL_SIZE if count == 1 else (given, others[at % len(others)])
+
+
+def make_case(problem: Problem, draw: Draw) -> Case:
+    """Make the model and the inputs of a draw in the problem's dtype.
+
+    Parameters that the model sets to a constant (weights of ones, biases of zeros) are drawn too, so that a kernel that
+    leaves them out gives a wrong output.
+
+    Raises:
+        ProblemError: the reference cannot be set up.
+    """
+    domain = None if draw.distribution == GIVEN else _domain(problem)
+    form = domain.form(draw.distribution) if domain is not None else None  # before anything is drawn from the seed
+    reference = setup.load_reference(problem, draw.workload)
+    model = setup.make_model(reference, problem, seed=draw.seed)
+    seed = derive_seed(draw.seed, "inputs")
+    if domain is None:
+        return Case(reference, model, setup.make_inputs(reference, problem, seed=seed))
+    _draw_parameters(model)
+    inputs = setup.make_inputs(reference, problem, seed=seed)
+    if form is not None:
+        inputs = domain.drawn(model, inputs, draw.distribution, form)
+    return Case(reference, model, inputs)
+
+
+def find_domain(problem: Problem) -> None:
+    """Look for the structure of a problem's inputs and its domain now, so that forked processes need not."""
+    domain = _domain(problem)
+    for kind in KINDS:
+        domain.form(kind)
+
+
+class _Domain:
+    """The structure of a problem's inputs, and the form in which each kind stays inside the reference's domain."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._wide = torch.promote_types(setup.torch_dtype(problem), torch.float32)
+        self._epsilons = _constants(problem.reference)
+        self._samples = [self._sample(workload) for workload in problem.small[:SEEN_WORKLOADS]]
+        self._structures = self._seen()
+        self._forms: dict[str, _Form | None] = {}
+        self._tried: tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]] | None = None
+
+    def form(self, kind: str) -> _Form | None:
+        """Return the form in which a kind is drawn; None where no form of it stays inside the domain."""
+        if kind not in self._forms:
+            self._forms[kind] = next((form for form in self._candidates() if self._stays_inside(kind, form)), None)
+        return self._forms[kind]
+
+    def drawn(self, model: torch.nn.Module, inputs: tuple[Any, ...], kind: str, form: _Form) -> tuple[Any, ...]:
+        """Return inputs of a kind in place of given ones."""
+        leaves, tree = tree_flatten(list(inputs))
+        free = [at for at, value in enumerate(leaves) if self._is_free(at, value)]
+        epsilons = (*self._epsilons, *_attributes(model))
+        for at, value in enumerate(leaves):
+            if isinstance(value, torch.Tensor):
+                first = at == min(free, default=-1)
+                wanted = Wanted(self._structure(at), first, form.level, form.signed, epsilons, value.dtype)
+                leaves[at] = drawn(value, kind, wanted)
+        return tuple(tree_unflatten(leaves, tree))
+
+    def _structure(self, at: int) -> Structure:
+        return self._structures.get(at, KEPT)
+
+    def _is_free(self, at: int, value: object) -> bool:
+        structure = self._structure(at)
+        floating = isinstance(value, torch.Tensor) and value.is_floating_point()
+        return floating and not structure.kept and not structure.constant
+
+    def _sample(self, workload: Workload) -> list[tuple[Any, ...]]:
+        reference = setup.load_reference(self._problem, workload)
+        return [
+            setup.make_inputs(reference, self._problem, seed=derive_seed("structure", turn)) for turn in range(SEEDS)
+        ]
+
+    def _seen(self) -> dict[int, Structure]:
+        """Return the structure of each tensor among the leaves of the inputs."""
+        reference = setup.load_reference(self._problem, self._problem.small[0])
+        calls = [[tree_leaves(list(inputs)) for inputs in calls] for calls in self._samples]
+        first = self._samples[0][0]
+        names = input_names(setup.make_model(reference, self._problem), len(first))
+        owners = [name for name, value in zip(names, first, strict=True) for _ in tree_leaves(value)]
+        structures = {}
+        for at, name in enumerate(owners):
+            samples = [[leaves[at] for leaves in turns if at < len(leaves)] for turns in calls]
+            if all(isinstance(value, torch.Tensor) for values in samples for value in values):
+                structures[at] = structure_seen(samples, self._problem.inputs.get(name))
+        return structures
+
+    def _candidates(self) -> list[_Form]:
+        forms = [_Form(), _Form(level=1)]
+        if any(structure.uniform for structure in self._structures.values()):
+            forms = [_Form(signed=True), _Form(level=1, signed=True), *forms]
+        return forms
+
+    def _stays_inside(self, kind: str, form: _Form) -> bool:
+        """Return whether the reference gives numbers for a kind where it does so for the given inputs."""
+        if self._tried is None:
+            self._tried = self._model_and_inputs()
+        model, inputs, given = self._tried
+        torch.manual_seed(derive_seed("domain", kind))
+        values = _outputs(model, self.drawn(model, inputs, kind, form), self._wide)
+        if not given:
+            return True
+        return bool(values) and all(_numbers(a, b) for a, b in zip(values, given, strict=False))
+
+    def _model_and_inputs(self) -> tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]]:
+        """Return the model in at least float32 for a small workload, given inputs, and its outputs for these."""
+        reference = setup.load_reference(self._problem, self._problem.small[-1])
+        model = setup.make_model(reference, self._problem, seed=derive_seed("domain"))
+        inputs = setup.make_inputs(reference, self._problem, seed=derive_seed("domain", GIVEN))
+        wide = model.to(self._wide)
+        return wide, inputs, _outputs(wide, inputs, self._wide)
+
+
+_DOMAINS: dict[tuple[object, ...], _Domain] = {}
+
+
+def _domain(problem: Problem) -> _Domain:
+    """Return the domain of a problem, which is looked for once in a process."""
+    rules = tuple(sorted((name, rule.model_dump_json()) for name, rule in problem.inputs.items()))
+    sizes = tuple(workload.model_dump_json() for workload in problem.small)
+    key = (problem.name, problem.reference, problem.dtype, rules, sizes, str(torch.get_default_device()))
+    if key not in _DOMAINS:
+        _DOMAINS[key] = _Domain(problem)
+    return _DOMAINS[key]
+
+
+def _outputs(model: torch.nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype) -> list[torch.Tensor]:
+    """Return a model's outputs on inputs of a dtype; none where it raises, as it may outside its domain."""
+    try:
+        with computing_in(dtype):
+            output = call(model, tree_map(lambda value: _widened(value, dtype), list(inputs)))
+    except ProblemError:
+        return []
+    return [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+
+
+def _widened(value: Any, dtype: torch.dtype) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
+
+
+def _numbers(values: torch.Tensor, given: torch.Tensor) -> bool:
+    """Return whether an output has no NaN that the given one lacks, and is not mostly infinite."""
+    if not values.is_floating_point():
+        return True
+    if bool(values.isnan().any()) and not bool(given.isnan().any()):
+        return False
+    return float(values.isfinite().double().mean()) >= 0.5 * float(given.isfinite().double().mean())
+
+
+def _constants(source: str) -> tuple[float, ...]:
+    """Return the small positive numbers in a reference's text, the largest first."""
+    numbers = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
+    small = {number for number in numbers if isinstance(number, float) and 0 < number <= LARGEST_EPSILON}
+    return tuple(sorted(small, reverse=True))
+
+
+def _attributes(model: torch.nn.Module) -> tuple[float, ...]:
+    """Return the eps of a model's modules."""
+    named: Iterable[Mapping[str, object]] = (vars(module) for module in model.modules())
+    found = {values["eps"] for values in named if isinstance(values.get("eps"), float)}
+    return tuple(sorted(float(str(epsilon)) for epsilon in found))
+
+
+def _draw_parameters(model: torch.nn.Module) -> None:
+    for parameter in model.parameters():
+        if parameter.is_floating_point() and _is_constant(parameter):
+            parameter.add_(torch.randn_like(parameter), alpha=0.5)
+    for buffer in model.buffers():
+        if buffer.is_floating_point() and _is_constant(buffer):
+            buffer.add_(torch.rand_like(buffer), alpha=0.5)
+
+
+def _is_constant(values: torch.Tensor) -> bool:
+    return values.numel() > 0 and bool((values == values.flatten()[0]).all())

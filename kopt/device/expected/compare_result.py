@@ -1,0 +1,73 @@
+"""Compare the tensors of a result with the expected ones: the output's tensors, and the arguments that it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import torch
+
+from kopt.device.draws.distributions import Draw
+from kopt.device.expected.compare import Comparison, compare
+from kopt.device.expected.expected_output import ExpectedOutput, ExpectedResult
+from kopt.model.verdict import Check
+
+
+def compare_result(tensors: Sequence[torch.Tensor], expected: ExpectedResult, draw: Draw) -> Comparison:
+    """Compare a result that keeps the contract; the reason names the tensor where there are several.
+
+    Args:
+        tensors: in the order of the expected ones.
+        expected: the right result.
+        draw: the draw that it belongs to.
+    """
+    several = len(expected.tensors) > 1
+    compared = []
+    for tensor, wanted in zip(tensors, expected.tensors, strict=True):
+        comparison = compare_tensor(tensor, wanted, draw)
+        if not comparison.right:
+            where = f"{wanted.contract.name}: " if several or wanted.contract.name != "output" else ""
+            return replace(comparison, reason=where + comparison.reason)
+        compared.append(comparison)
+    return worst(compared)
+
+
+def worst(comparisons: Iterable[Comparison]) -> Comparison:
+    """Return the comparison, among right ones, whose error is the largest part of the allowed one."""
+    checks = [comparison.check for comparison in comparisons if comparison.check]
+    return Comparison(max(checks, key=lambda check: check.max_error / (check.allowed or 1.0), default=None), "")
+
+
+def compare_tensor(tensor: torch.Tensor, expected: ExpectedOutput, draw: Draw) -> Comparison:
+    """Compare one tensor: floating-point numbers within their tolerance, integers and truth values as integers."""
+    if expected.contract.dtype.is_floating_point:
+        return compare(tensor, expected, draw)
+    return _compare_integers(tensor, expected, draw)
+
+
+def _compare_integers(tensor: torch.Tensor, expected: ExpectedOutput, draw: Draw) -> Comparison:
+    values = tensor.to(torch.int64)
+    if not values.numel():
+        return Comparison(None, "")
+    # The difference of large integers is not exact in float64, but it is not zero either.
+    error = torch.where(values == expected.output, 0.0, (values.double() - expected.output.double()).abs().clamp_min(1))
+    wrong = error > expected.allowed
+    if int(wrong.sum()) <= (1.0 - expected.matched) * wrong.numel():
+        wrong = torch.zeros_like(wrong)
+    place = int((error - expected.allowed).argmax()) if bool(wrong.any()) else int(error.argmax())
+    check = Check(
+        workload=draw.workload.name,
+        distribution=draw.distribution,
+        max_error=float(error.flatten()[place]),
+        allowed=float(expected.allowed.flatten()[place]),
+    )
+    if not bool(wrong.any()):
+        return Comparison(check, "")
+    index = [int(one) for one in torch.unravel_index(torch.tensor(place), values.shape)]
+    count, total = int(wrong.sum()), wrong.numel()
+    return Comparison(
+        check,
+        f"workload {draw.workload.name}, {draw.distribution} inputs: {count} of {total} elements are wrong "
+        f"({100 * count / total:.3g} %); worst at {index}: expected {int(expected.output.flatten()[place])}, got "
+        f"{int(values.flatten()[place])}; output shape {expected.contract.shape}",
+    )

@@ -1,0 +1,145 @@
+"""Judge outputs on a GPU by expected outputs that are computed in parts, so that they fit into its memory.
+
+A float64 reference of a four-gigabyte problem takes four times that, and more in between.  Some problems work row by
+row: the first input and all tensors of the output share their first dimension, and parts of the output follow from
+parts of that input alone.  Their expected outputs are computed and compared in parts.  Whether a problem works row by
+row is tried on its smaller workloads, not assumed; a problem whose reference changes arguments does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from kopt.device.draws.distributions import Case, Draw, derive_seed, make_case
+from kopt.device.expected.compare import Comparison
+from kopt.device.expected.compare_result import compare_result, worst
+from kopt.device.expected.expected_output import ExpectedResult, expected_result
+from kopt.device.expected.outputs import Result, run_reference
+from kopt.device.expected.tolerance import in_dtype
+from kopt.model.problem import Problem
+
+PART_BYTES = 1 << 30
+"""Largest size of the first input and the output of one part in float64, bytes."""
+
+KEPT_BYTES = 2 << 30
+"""Largest size of the expected outputs (of all draws together) that are kept for the next candidate, bytes."""
+
+SAME = 1e-9
+"""Relative and absolute difference by which joined parts may differ from the whole output."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows `start` to `end` (not included) of a case."""
+
+    start: int
+    end: int
+
+    def is_of(self, tensor: torch.Tensor) -> bool:
+        """Return whether the rows are a part of a tensor's."""
+        return bool(tensor.dim()) and self.end - self.start < len(tensor)
+
+
+class ExpectedOutputs:
+    """The expected outputs of one problem, of which small ones are kept."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._by_rows: bool | None = None
+        self._kept: dict[tuple[str, str, int], list[tuple[Part, ExpectedResult]]] = {}
+        self._kept_bytes = 0
+
+    def judge(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Comparison:
+        """Compare a result that keeps the contract with the expected one of its draw.
+
+        Args:
+            case: the draw's model and inputs.
+            draw: the draw.
+            tensors: the output's tensors, then the changed arguments.
+        """
+        right = []
+        for part, expected in self._parts(case, draw, tensors):
+            comparison = compare_result([_part(tensor, part) for tensor in tensors], expected, draw)
+            if not comparison.right:
+                where = f"rows {part.start} to {part.end - 1}: " if part.is_of(tensors[0]) else ""
+                return replace(comparison, reason=where + comparison.reason)
+            right.append(comparison)
+        return worst(right)
+
+    def _parts(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Iterator[tuple[Part, ExpectedResult]]:
+        """Yield the parts of a case with their expected results, kept ones or computed."""
+        name = (draw.workload.name, draw.distribution, draw.seed)
+        if name in self._kept:
+            yield from self._kept[name]
+            return
+        computed: list[tuple[Part, ExpectedResult]] = []
+        # Compute the whole at once, since a library may use another algorithm for a part.
+        size, eager = 0, run_reference(self._problem, case)
+        for part in self._split(case, tensors, eager):
+            expected = expected_result(self._problem, _rows(case, part), _result_part(eager, part))
+            size += sum(2 * one.output.nbytes for one in expected.tensors)
+            keep = self._kept_bytes + size <= KEPT_BYTES
+            computed = [*computed, (part, expected)] if keep else []
+            yield part, expected
+        if computed and self._kept_bytes + size <= KEPT_BYTES:
+            self._kept[name] = computed
+            self._kept_bytes += size
+
+    def _split(self, case: Case, tensors: Sequence[torch.Tensor], eager: Result) -> list[Part]:
+        first = case.inputs[0] if case.inputs else None
+        rows = len(tensors[0]) if tensors[0].dim() else 1
+        if not isinstance(first, torch.Tensor) or eager.arguments:
+            return [Part(0, rows)]
+        size = 8 * (sum(tensor.numel() for tensor in tensors) + first.numel())
+        splittable = all(one.dim() and len(one) == rows for one in (first, *tensors))
+        if size <= PART_BYTES or not splittable or not self._works_by_rows():
+            return [Part(0, rows)]
+        step = max(1, rows * PART_BYTES // size)
+        return [Part(start, min(start + step, rows)) for start in range(0, rows, step)]
+
+    def _works_by_rows(self) -> bool:
+        """Return whether the problem works row by row on its small and hidden workloads."""
+        if self._by_rows is None:
+            workloads = [*self._problem.small, *self._problem.hidden]
+            self._by_rows = all(self._row_by_row(Draw(w, "normal", derive_seed(w.name, "rows"))) for w in workloads)
+        return self._by_rows
+
+    def _row_by_row(self, draw: Draw) -> bool:
+        with torch.device("cuda"):
+            case = make_case(self._problem, draw)
+        first = case.inputs[0]
+        if not isinstance(first, torch.Tensor) or len(first) < 2:
+            return True
+        whole = in_dtype(case, torch.float64)
+        if not all(tensor.dim() and len(tensor) == len(first) for tensor in whole):
+            return False
+        cut = len(first) // 2
+        try:
+            parts = [in_dtype(_rows(case, part), torch.float64) for part in (Part(0, cut), Part(cut, len(first)))]
+        except (RuntimeError, ValueError, IndexError):  # another input has to be cut too
+            return False
+        joined = [torch.cat(tensors) for tensors in zip(*parts, strict=True)]
+        return all(
+            one.shape == other.shape and torch.allclose(one, other, rtol=SAME, atol=SAME, equal_nan=True)
+            for one, other in zip(joined, whole, strict=True)
+        )
+
+
+def _part(whole: torch.Tensor, part: Part) -> torch.Tensor:
+    return whole[part.start : part.end] if part.is_of(whole) else whole
+
+
+def _result_part(whole: Result, part: Part) -> Result:
+    outputs = {name: _part(tensor, part) for name, tensor in whole.outputs.items()}
+    return replace(whole, outputs=outputs)
+
+
+def _rows(case: Case, part: Part) -> Case:
+    """Return the case with these rows of its first input only."""
+    first = case.inputs[0] if case.inputs else None
+    if isinstance(first, torch.Tensor) and part.is_of(first):
+        return replace(case, inputs=(first[part.start : part.end], *case.inputs[1:]))
+    return case

@@ -1,0 +1,249 @@
+"""Calibrate the tolerance of an output.
+
+The tolerance is calibrated, not guessed.  With e the error of the eager model in the problem's own dtype, u the unit
+roundoff of the output's dtype and S the root mean square of the reference, an element may be off by
+
+    absolute + relative * |reference|
+    relative = 2 max(u, largest e / |reference| where |reference| >= S / 10), at most 16 u (or 1e-4, for wide types)
+    absolute = 2 (largest e beyond that where |reference| < S / 10), at most 4 u S (or 1e-4 S), and at least
+        16 times the largest error of the same model in float32,
+        3 times its error with the sums, scans and convolutions of a GPU (`kopt.device.expected.emulation`), and
+        for 16-bit problems the change of the output when each input is rounded once more, in standard deviations
+
+so that another order of summation passes, and an operand that is scaled before a product and rounded again, as in
+flash attention.  A computation in a lower precision does not (`kopt.device.expected.calibration` proves it).
+An element that eager gives is always right.
+
+Where float64 and eager agree on an infinity or on NaN, it is the right value; where they disagree, or where float32 is
+too narrow to compute an element, nothing is asked.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch.utils._pytree import tree_leaves, tree_map
+
+from kopt.device.draws.distributions import Case
+from kopt.device.expected.emulation import Float32Arithmetic
+from kopt.device.expected.outputs import run_model
+from kopt.device.reference.anywhere import computing_in
+from kopt.model.problem import Problem, Tolerance
+
+FACTOR = 2.0
+"""Largest error over the eager model's own error."""
+
+FLOAT32_FACTOR = 16.0
+"""Error over the float32 model's own error that is always allowed: room for another order of summation."""
+
+EMULATED_FACTOR = 3.0
+"""Error over that of emulated float32 arithmetic that is always allowed."""
+
+SMALL = 0.1
+"""Share of the root mean square below which the absolute part of the tolerance decides."""
+
+UNSTABLE = 1e-3
+"""Error of the float32 model, over the larger of an element and the root mean square, from which nothing is asked."""
+
+HALF_TYPES = (torch.bfloat16, torch.float16)
+"""Types in which kernels round operands once more."""
+
+UNORDERED = ("topk", "sort", "kthvalue", "median", "mode(")
+"""Operations that give the indexes of equal elements in any order."""
+
+UNTIED = 1e-9
+"""Move that makes equal inputs differ, over their root mean square."""
+
+ORDERS = 10
+"""Orders of equal elements that are tried: rising, falling, and random ones, which move the middle one of three."""
+
+ROUNDED_ELEMENTS = 1 << 27
+"""Largest inputs, elements, whose rounding is tried."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Values of one tensor of a result, as `in_dtype` gives them, from which its right value and tolerance follow."""
+
+    exact: torch.Tensor
+    """The model in float64."""
+    float32: torch.Tensor | None
+    """The model in float32; None where the tolerance is declared."""
+    emulated: torch.Tensor | None = None
+    """The model in float32 with the arithmetic of a GPU; None where this cannot matter."""
+    rounded: torch.Tensor | None = None
+    """The model in float64 on inputs that are rounded once more; None for types that kernels do not round to."""
+    untied: tuple[torch.Tensor, ...] = ()
+    """The model in float64 on inputs without equal elements, in several orders; empty where torch gives the order."""
+
+
+def evidence(problem: Problem, case: Case, changed: Collection[str] = ()) -> list[Evidence]:
+    """Compute, for each tensor of a case's result, the values from which its right value and its tolerance follow.
+
+    Args:
+        problem: the problem.
+        case: model and inputs.
+        changed: names of the arguments that count as changed.
+    """
+    exact = in_dtype(case, torch.float64, changed=changed)
+    open_order = any(operation in problem.reference for operation in UNORDERED)
+    orders = (partial(_without_ties, order) for order in range(ORDERS) if open_order)
+    results = [in_dtype(case, torch.float64, order, changed) for order in orders]
+    untied = [tuple(result[place] for result in results) for place in range(len(exact))]
+    if problem.tolerance is not None:
+        return [Evidence(tensor, None, untied=others) for tensor, others in zip(exact, untied, strict=True)]
+    tensors = [leaf for leaf in tree_leaves(list(case.inputs)) if isinstance(leaf, torch.Tensor)]
+    dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
+    nothing = [None] * len(exact)
+    emulated: Sequence[torch.Tensor | None] = nothing
+    rounded: Sequence[torch.Tensor | None] = nothing
+    if torch.float32 in dtypes and not dtypes & set(HALF_TYPES):
+        emulated = in_dtype(case, torch.float32, changed=changed, within=Float32Arithmetic())
+    elements = sum(tensor.numel() for tensor in tensors)
+    if torch.float64 in dtypes or (dtypes & set(HALF_TYPES) and elements <= ROUNDED_ELEMENTS):
+        rounded = in_dtype(case, torch.float64, _rounded_once_more, changed)
+    float32 = in_dtype(case, torch.float64 if torch.float64 in dtypes else torch.float32, changed=changed)
+    return [Evidence(*values) for values in zip(exact, float32, emulated, rounded, untied, strict=True)]
+
+
+def in_dtype(
+    case: Case,
+    dtype: torch.dtype,
+    alter: Callable[[object], object] = lambda value: value,
+    changed: Collection[str] = (),
+    within: AbstractContextManager[object] | None = None,
+) -> tuple[torch.Tensor, ...]:
+    """Compute the model's result in `dtype`, and return its tensors as float64, integers and truth values as int64.
+
+    Args:
+        case: the model and its inputs.
+        dtype: type of all floating-point inputs and parameters.
+        alter: changes each input; it gets the input in its own type, and may return a wider one.
+        changed: names of the arguments that count as changed; they follow the output's tensors.
+        within: context in which the model runs.
+    """
+    model = copy.deepcopy(case.model).to(dtype)
+    inputs = tree_map(lambda value: _widened(alter(value), dtype), case.inputs)
+    with computing_in(dtype), within or nullcontext():
+        tensors = run_model(model, inputs, changed).tensors
+    return tuple(tensor.to(torch.float64 if tensor.is_floating_point() else torch.int64) for tensor in tensors)
+
+
+def allowed_error(eager: torch.Tensor, found: Evidence, declared: Tolerance | None) -> torch.Tensor:
+    """Return the largest allowed error of each element of a tensor of floating-point numbers.
+
+    It is NaN where nothing is asked, and 0 where the right value is an infinity or NaN.
+
+    Args:
+        eager: the eager model's tensor, whose dtype is that of the output.
+        found: what the right value follows from.
+        declared: the problem's own tolerance.
+    """
+    exact, given = found.exact, eager.double()
+    agreed = _same(given, exact) & (_same(found.float32, exact) if found.float32 is not None else True)
+    finite = exact.isfinite() & exact.to(eager.dtype).double().isfinite() & given.isfinite()
+    if declared is not None:
+        allowed = declared.absolute + declared.relative * exact.abs()
+    else:
+        assert found.float32 is not None
+        finite &= ~_unstable(found.float32, exact, finite, eager.dtype)
+        tolerance = calibrated(eager, found.float32, exact, finite)
+        absolute = max(tolerance.absolute, _arithmetic_error(found, finite), _spacing(eager.dtype))
+        allowed = (absolute + tolerance.relative * exact.abs()).maximum((given - exact).abs())
+    return torch.where(finite, allowed, torch.where(agreed & ~exact.isfinite(), 0.0, torch.nan))
+
+
+def calibrated(eager: torch.Tensor, float32: torch.Tensor, reference: torch.Tensor, finite: torch.Tensor) -> Tolerance:
+    """Return the tolerance that follows from the errors of eager and of float32, as the module's docstring says."""
+    unit = _unit(eager.dtype)
+    usable = finite & eager.double().isfinite()
+    size, error = reference[usable].abs(), (eager.double() - reference)[usable].abs()
+    scale = _root_mean_square(size)
+    large = size >= SMALL * scale
+    ratio = _largest(error[large] / size[large].clamp_min(torch.finfo(torch.float64).tiny))
+    least = 1e-4 if eager.dtype != torch.float64 else 0.0
+    relative = min(FACTOR * max(unit, ratio), max(16 * unit, least))
+    beyond = FACTOR * _largest((error - relative / FACTOR * size)[~large])
+    always = FLOAT32_FACTOR * _largest((float32 - reference)[usable & float32.isfinite()].abs())
+    return Tolerance(absolute=max(min(beyond, max(4 * unit, least) * scale), always), relative=relative)
+
+
+def _arithmetic_error(found: Evidence, finite: torch.Tensor) -> float:
+    """Return the absolute error that a GPU's arithmetic, or one more rounding of the inputs, may cause."""
+    error = 0.0
+    if found.emulated is not None:
+        usable = finite & found.emulated.isfinite()
+        error = EMULATED_FACTOR * _largest((found.emulated - found.exact)[usable].abs())
+    if found.rounded is not None:
+        change = (found.rounded - found.exact)[finite & found.rounded.isfinite()]
+        most = 1 + math.sqrt(2 * math.log(2 * max(change.numel(), 1)))  # the largest of so many normal numbers
+        error = max(error, most * _root_mean_square(change))
+    return error if math.isfinite(error) else 0.0
+
+
+def _unstable(float32: torch.Tensor, exact: torch.Tensor, finite: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return where float32 is too narrow to compute an element."""
+    scale = _root_mean_square(exact[finite])
+    limit = max(16 * _unit(dtype), UNSTABLE) * exact.abs().clamp_min(scale)
+    return ~((float32 - exact).abs() <= limit)
+
+
+def _rounded_once_more(value: object) -> object:
+    """Move each element by up to half a unit in its last place."""
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return value
+    wide = value.double()
+    place = torch.ldexp(torch.full_like(wide, torch.finfo(value.dtype).eps / 2), torch.frexp(wide).exponent)
+    place = place.clamp_min(_spacing(value.dtype))
+    moved = wide + place * (torch.rand(wide.shape, device=wide.device) - 0.5)
+    return torch.where(wide.isfinite() & (wide != 0), moved, wide)
+
+
+def _without_ties(order: int, value: object) -> object:
+    """Move each element so little that only equal ones change their order."""
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+        return value
+    wide = value.double()
+    size = _root_mean_square(wide[wide.isfinite()]) or 1.0
+    if order < 2:
+        places = torch.arange(wide.numel(), device=wide.device, dtype=torch.float64) / max(wide.numel(), 1)
+        places = places if order else -places
+    else:
+        places = torch.rand(wide.numel(), device=wide.device, dtype=torch.float64)
+    return wide + UNTIED * size * places.reshape(wide.shape)
+
+
+def _unit(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps / 2 if dtype.is_floating_point else 0.0
+
+
+def _spacing(dtype: torch.dtype) -> float:
+    """Return the distance of the numbers next to zero."""
+    return torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
+
+
+def _same(values: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Return where two outputs hold the same value, NaN included."""
+    return (values == others) | (values.isnan() & others.isnan())
+
+
+def _root_mean_square(values: torch.Tensor) -> float:
+    return float(values.square().mean().sqrt()) if values.numel() else 0.0
+
+
+def _largest(values: torch.Tensor) -> float:
+    largest = float(values.max()) if values.numel() else 0.0
+    return largest if math.isfinite(largest) and largest > 0 else 0.0
+
+
+def _widened(value: object, dtype: torch.dtype) -> object:
+    """Copy a tensor, which the model may change; one of floating-point numbers to `dtype`."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.to(dtype, copy=True) if value.is_floating_point() else value.clone()

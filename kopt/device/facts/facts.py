@@ -1,0 +1,161 @@
+"""Count what a problem must move and compute, by tracing its reference on meta tensors at full size.
+
+Tracing needs neither a GPU nor memory.  The reference is trusted code and runs in this process.  `Any`: inputs and
+results are of whatever type a problem chooses.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+
+from kopt.device.facts.eager_ops import EagerOps, recording, tensors_of
+from kopt.device.facts.influence import influential_shares
+from kopt.device.facts.needed_elements import changed_tensors, necessary_flops, needed_shares
+from kopt.device.reference import setup
+from kopt.device.reference.contract import input_names
+from kopt.device.reference.forward import call
+from kopt.device.reference.layout import dtype_name
+from kopt.device.reference.tree import taken_apart
+from kopt.errors import ProblemError
+from kopt.model.problem import Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts
+
+log = logging.getLogger(__name__)
+
+MOST = 0.85
+"""Share of an input's elements from which all count as mattering: the few tries are no finer."""
+WITHOUT_STRUCTURE = 0.99
+"""Share of an input's elements that must vary and matter for products with it to be called necessary."""
+
+
+def problem_facts(problem: Problem) -> ProblemFacts:
+    """Return the facts of every main workload of a problem.
+
+    Raises:
+        ProblemError: the reference cannot be set up, or cannot be run.
+    """
+    matters = _tried(problem)
+    return ProblemFacts(dtype=problem.dtype, workloads=tuple(workload_facts(problem, w, matters) for w in problem.main))
+
+
+def workload_facts(problem: Problem, workload: Workload, matters: Mapping[str, float] | None = None) -> WorkloadFacts:
+    """Return the facts of one workload.
+
+    Args:
+        problem: the problem.
+        workload: one of its workloads.
+        matters: of the elements that the operations of the reference read, the share that matters, as tried on a small
+            workload; None when the reference could not be run there.
+
+    Raises:
+        ProblemError: as for `problem_facts`.
+    """
+    try:
+        traced = _trace(problem, workload)
+    except ProblemError as error:
+        if matters is None or error.__cause__ is None:
+            raise
+        log.warning("%s: nothing is known of what it must move", error)
+        return WorkloadFacts(
+            workload=workload.name, inputs=(), outputs=(), eager_ops=(), floor=problem.floor.get(workload.name),
+            unknown=_one_line(error.__cause__),
+        )  # fmt: skip
+    asked = {name: share * (matters or {}).get(name, 0.0) for name, share in traced.read_shares().items()}
+    given = {name: _spec(traced.names[name], t, name, asked[name]) for name, t in traced.given.items()}
+    whole = [tensor for name, tensor in traced.given.items() if asked[name] >= WITHOUT_STRUCTURE]
+    return WorkloadFacts(
+        workload=workload.name,
+        inputs=tuple(spec for name, spec in given.items() if name.startswith("input ")),
+        parameters=tuple(spec for name, spec in given.items() if name.startswith("model ")),
+        outputs=tuple(_spec(name, tensor) for name, tensor in traced.outputs.items()),
+        eager_ops=tuple(traced.eager.operations),
+        necessary_flops=necessary_flops(traced.eager.nodes, list(traced.outputs.values()), whole),
+        floor=problem.floor.get(workload.name),
+    )
+
+
+class _Traced(NamedTuple):
+    """A reference traced on meta tensors."""
+
+    eager: EagerOps
+    given: dict[str, torch.Tensor]
+    """Inputs and parameters by the names that builds give their memory."""
+    names: dict[str, str]
+    """Names of the same for people, inputs as in `forward`."""
+    outputs: dict[str, torch.Tensor]
+    """Returned tensors, and inputs that the reference changes."""
+
+    def read_shares(self) -> dict[str, float]:
+        """Return the share of each input that the operations of the reference need."""
+        return needed_shares(self.eager.nodes, list(self.outputs.values()), self.given)
+
+
+def _trace(problem: Problem, workload: Workload) -> _Traced:
+    """Trace a workload of the reference on meta tensors.
+
+    Raises:
+        ProblemError: the reference cannot be set up or traced.
+    """
+    try:
+        with torch.device("meta"), torch.no_grad():
+            reference = setup.load_reference(problem, workload)
+            model = setup.make_model(reference, problem)
+            inputs = setup.make_inputs(reference, problem)
+            with recording() as eager:
+                result = call(model, inputs)
+    except ProblemError as error:
+        where = f"{problem.name}, workload {workload.name}"
+        raise ProblemError(f"{where}: the reference cannot be traced: {error}") from error
+    given: dict[str, torch.Tensor] = {}
+    names: dict[str, str] = {}
+    for place, (name, value) in enumerate(zip(input_names(model, len(inputs)), inputs, strict=True)):
+        tensors = taken_apart(value, f"input {place}").tensors
+        given |= tensors
+        names |= dict(zip(tensors, taken_apart(value, name).tensors, strict=True))
+    state = {f"model {name}": value for name, value in [*model.named_parameters(), *model.named_buffers()]}
+    given |= state
+    names |= {name: name.removeprefix("model ") for name in state}
+    changed = {f"{names[name]} afterwards": given[name] for name in changed_tensors(eager.nodes, given)}
+    outputs = taken_apart(result, "output").tensors | changed
+    if not outputs:
+        raise ProblemError(f"{problem.name}: the reference returns {type(result).__name__}, not a tensor")
+    return _Traced(eager, given, names, outputs)
+
+
+def _tried(problem: Problem) -> dict[str, float] | None:
+    """Try on the smallest workload which share of the elements that the reference reads matters.
+
+    Returns:
+        Shares by the names that builds give to inputs; None where the reference cannot be run.
+    """
+    try:
+        workload = min(problem.small, key=lambda small: _elements(problem, small))
+        shares = influential_shares(problem, workload)
+    except Exception as error:  # noqa: BLE001 - a problem's code may raise anything; then nothing is asked
+        log.info("%s: no share of inputs was tried: %s", problem.name, _one_line(error))
+        return None
+    try:
+        read = _trace(problem, workload).read_shares()
+    except ProblemError:
+        return shares
+    matters = {name: share / max(read.get(name, 1.0), 1e-9) for name, share in shares.items()}
+    return {name: 1.0 if share > MOST else share for name, share in matters.items()}
+
+
+def _elements(problem: Problem, workload: Workload) -> int:
+    """Return the number of elements of all inputs of a workload."""
+    with torch.device("meta"):
+        return sum(
+            tensor.numel() for tensor in tensors_of(setup.make_inputs(setup.load_reference(problem, workload), problem))
+        )
+
+
+def _spec(name: str, tensor: torch.Tensor, place: str = "", needed: float = 1.0) -> TensorSpec:
+    return TensorSpec(name=name, shape=tuple(tensor.shape), dtype=dtype_name(tensor.dtype), place=place, needed=needed)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]

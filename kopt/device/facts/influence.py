@@ -1,0 +1,189 @@
+"""Find by trying, on a small workload, which inputs vary, and which of their elements change the reference's output.
+
+Algebra can make elements unnecessary that every operation reads: the mean of normalised values is a constant, and zeros
+below a diagonal are known.  Such elements must not be asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+import torch
+
+from kopt.device.facts.eager_ops import tensors_of
+from kopt.device.reference import setup
+from kopt.device.reference.forward import call
+from kopt.errors import ProblemError
+from kopt.model.problem import Problem, Workload
+
+ROUNDING = 1e-3
+"""Largest output below which a reference may give nothing but rounding errors."""
+PROBES = 24
+"""Elements of each input that are changed, one at a time; four times as many where some of them do not matter."""
+LARGE = 1 << 21
+"""Elements of all inputs above which a quarter of the probes is enough."""
+TOO_LARGE = 1 << 23
+"""Elements of all inputs above which nothing is tried."""
+FEW_VALUES = 0.9
+"""Share of varying elements above which all count as varying: others were equal by chance (draws of few values)."""
+SECONDS = 1.5
+"""Most time for a problem's probes, s; an input that was not probed keeps its share."""
+VISIBLE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 3e-2}
+"""Least change of an output, over its largest element, that is no rounding, by the dtype of the inputs."""
+
+
+def influential_shares(problem: Problem, workload: Workload) -> dict[str, float]:
+    """Return the share of each input's elements that vary from draw to draw and change the output, at least.
+
+    The keys are `input 0` and so on by position, and `model weight`.  An input for which nothing is known is left out.
+
+    Raises:
+        Exception: the reference cannot be run on the CPU; the problem's code may raise anything.
+    """
+    *wider, own = torch.float64, torch.float32, setup.torch_dtype(problem)
+    with _one_thread(), torch.device("cpu"), torch.no_grad():
+        for dtype in wider:
+            try:
+                return _shares_in(problem, workload, dtype)
+            except (ProblemError, RuntimeError, NotImplementedError, TypeError):
+                continue  # e.g. an operand whose dtype the reference chooses itself
+        return _shares_in(problem, workload, own)
+
+
+def _shares_in(problem: Problem, workload: Workload, dtype: torch.dtype) -> dict[str, float]:
+    reference = setup.load_reference(problem, workload)
+    model = setup.make_model(reference, problem, seed=0).to(dtype)
+    draws = [setup.make_inputs(reference, problem, seed=seed) for seed in (1, 2, 3)]
+    inputs = tuple(_cast(value, dtype) for value in draws[0])
+    if sum(value.numel() for value in inputs if isinstance(value, torch.Tensor)) > TOO_LARGE:
+        return {}
+    run, visible = _runner(model, inputs), VISIBLE.get(dtype, max(VISIBLE.values()))
+    first, end = run(), monotonic() + SECONDS
+    if _differ(first, run(), visible):
+        return {}
+    given = {f"input {place}": value for place, value in enumerate(inputs) if isinstance(value, torch.Tensor)}
+    given |= {f"model {name}": value for name, value in [*model.named_parameters(), *model.named_buffers()]}
+    probes = PROBES if sum(tensor.numel() for tensor in given.values()) <= LARGE else PROBES // 4
+    shares = {}
+    for name, tensor in given.items():
+        hits: list[bool] = []
+        for place in _places(tensor, 4 * probes):
+            if monotonic() > end or (len(hits) >= probes and all(hits)):
+                break
+            hits.append(any(_differ(first, now, visible) for now in _runs_with_another(tensor, place, run)))
+        if hits:
+            others = [draw[int(name.split()[1])] for draw in draws[1:]] if name.startswith("input") else []
+            shares[name] = min(_varying_share(draws[0], others, name), _at_least(sum(hits), len(hits)))
+    return shares
+
+
+def _runner(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Callable[[], list[torch.Tensor]]:
+    """Return a function that runs the reference on copies of `inputs`: the returned tensors and the changed inputs."""
+
+    def run() -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        copies = tuple(value.clone() if isinstance(value, torch.Tensor) else value for value in inputs)
+        returned = tensors_of(call(model, copies))
+        pairs = [(old, new) for old, new in zip(inputs, copies, strict=True) if isinstance(old, torch.Tensor)]
+        changed = [new for old, new in pairs if not torch.equal(old, new)]
+        return [tensor.double() for tensor in (*returned, *changed) if not tensor.is_complex()]
+
+    return run
+
+
+def _runs_with_another(
+    tensor: torch.Tensor, place: int, run: Callable[[], list[torch.Tensor]]
+) -> Iterator[list[torch.Tensor]]:
+    """Yield what the reference gives with other values of one element."""
+    index = tuple(int(i) for i in torch.unravel_index(torch.tensor(place), tensor.shape))
+    old = tensor[index].clone()
+    try:
+        for value in _other_values(tensor, old):
+            tensor[index] = value
+            try:
+                result = run()
+            except (ProblemError, RuntimeError, IndexError, ValueError):
+                continue  # the value is outside of the reference's domain
+            yield result
+    finally:
+        tensor[index] = old
+
+
+def _other_values(tensor: torch.Tensor, old: torch.Tensor) -> list[torch.Tensor]:
+    if tensor.is_floating_point():
+        finite = tensor[tensor.isfinite()]
+        far = 1e4 * (float(finite.abs().max()) + 1.0) if finite.numel() else 1e4
+        return [old * 0 + far, old * 0 - far, old * 0.5 + 0.25] if bool(old.isfinite()) else [torch.zeros_like(old)]
+    if tensor.dtype is torch.bool:
+        return [~old]
+    others = tensor.unique()
+    return [other for other in (others[0], others[-1], others[len(others) // 2]) if bool(other != old)]
+
+
+def _places(tensor: torch.Tensor, probes: int) -> list[int]:
+    """Return the places of the elements to change, in a random order that is always the same."""
+    size = tensor.numel()
+    generator = torch.Generator().manual_seed(size)
+    return list(dict.fromkeys(torch.randint(0, max(size, 1), (min(probes, size),), generator=generator).tolist()))
+
+
+def _varying_share(first: tuple[Any, ...], others: list[torch.Tensor], name: str) -> float:
+    """Return the share of an input's elements that differ in another draw; 1 where draws cannot be compared."""
+    if not others:
+        return 1.0
+    tensor = first[int(name.split()[1])]
+    if any(other.shape != tensor.shape for other in others) or not tensor.numel():
+        return 1.0
+    varies = torch.zeros(tensor.shape, dtype=torch.bool)
+    for other in others:
+        varies |= tensor != other
+    share = float(varies.double().mean())
+    return 1.0 if share > FEW_VALUES else share
+
+
+def _at_least(hits: int, probes: int) -> float:
+    """Return the least share of elements that matter: 1 where all did, else the lower end of Wilson's interval."""
+    if hits == probes:
+        return 1.0
+    share, z = hits / probes, 1.96
+    centre = share + z * z / (2 * probes)
+    spread = z * math.sqrt(share * (1 - share) / probes + z * z / (4 * probes * probes))
+    return max((centre - spread) / (1 + z * z / probes), 0.0)
+
+
+def _differ(first: list[torch.Tensor], now: list[torch.Tensor], visible: float) -> bool:
+    if [tensor.shape for tensor in first] != [tensor.shape for tensor in now]:
+        return True
+    return any(_changed(old, new, visible) for old, new in zip(first, now, strict=True))
+
+
+def _changed(old: torch.Tensor, new: torch.Tensor, visible: float) -> bool:
+    both = old.isfinite() & new.isfinite()
+    if not torch.equal(old[~both].nan_to_num(), new[~both].nan_to_num()):
+        return True
+    if not bool(both.any()):
+        return False
+    largest = float(old[both].abs().max())
+    return float((old[both] - new[both]).abs().max()) > visible * max(largest, ROUNDING)
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    """Return a copy of an input that may be changed, in a dtype where it is a floating-point tensor."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.to(dtype if value.is_floating_point() else value.dtype).contiguous().clone()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep torch from starting threads, which a process that forks later would lose."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,280 @@
+"""Find the least share of each input that any right kernel must read, by following a reference's operations backwards.
+
+An element is needed where an operation that reads all of its inputs makes an element that is needed.  Tables that are
+looked up, operations that choose by position, and operations that are not known ask for nothing: the share is a lower
+bound.  Algebra can make it smaller still, which `kopt.device.facts.influence` looks for.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from math import prod
+
+import torch
+
+from kopt.device.facts.eager_ops import (
+    MOVES_ONLY,
+    ONE_KERNEL,
+    PER_OUTPUT,
+    REDUCTIONS,
+    Node,
+    base_name,
+    tensors_of,
+)  # fmt: skip
+
+PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "addbmm"}
+"""Matrix products: every element of both operands takes part in a full row or column of the product."""
+WHOLE = {
+    "convolution",
+    "_cdist_forward",
+    "sort",
+    "topk",
+    "_convolution",
+    "argsort",
+    "kthvalue",
+    "median",
+    "outer",
+    "ger",
+}
+"""Further operations whose outputs depend on all elements of the inputs; strides wider than the kernel apart."""
+LOOKUPS = {"index_select": 0, "gather": 0, "index": 0, "embedding": 0, "_embedding_bag": 0, "take": 0}
+"""Operations that look elements up in a table, with the position of the table among the tensors."""
+PARTIAL = {"masked_fill", "masked_fill_", "index_put", "index_put_", "scatter", "scatter_", "one_hot",
+           "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "multilabel_margin_loss_forward",
+           "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d", "scalar_tensor"}  # fmt: skip
+"""Operations that leave elements of some input out: by position, by mask or by index."""
+
+_Box = tuple[tuple[int, int, int], ...]
+"""A view of a storage: stride, first and last coordinate of every dimension, widest stride first."""
+
+
+def needed_shares(
+    nodes: Sequence[Node], outputs: Sequence[torch.Tensor], inputs: Mapping[str, torch.Tensor]
+) -> dict[str, float]:
+    """Return, by name, the least share of each input's elements that any right kernel reads.
+
+    Args:
+        nodes: the operations of the reference, in order, on meta tensors.
+        outputs: tensors that the reference returns or changes.
+        inputs: tensors that the reference is given, parameters among them.
+    """
+    producers = {_storage(tensor): base_name(node.func) for node in nodes for tensor in node.written}
+    needed: dict[int, dict[_Box, float]] = defaultdict(dict)
+    for tensor in outputs:
+        _need(needed, tensor, 1.0)
+    for node in reversed(nodes):
+        share = max((_share(needed, tensor) for tensor in node.written), default=0.0)
+        if share > 0:
+            for tensor, part in _parts(node, producers):
+                _need(needed, tensor, share * part)
+    returned = {_storage(tensor) for tensor in outputs}
+    changed = {_storage(tensor) for node in nodes for tensor in node.written}
+    return {
+        name: 0.0 if _storage(t) in returned and _storage(t) not in changed else _share(needed, t)
+        for name, t in inputs.items()
+    }
+
+
+def _parts(node: Node, producers: Mapping[int, str]) -> list[tuple[torch.Tensor, float]]:
+    """Return the tensors that an operation reads, each with the share of it that the operation needs."""
+    name = base_name(node.func)
+    written = {_storage(tensor) for tensor in node.written}
+    read = [t for t in node.read if not (name.endswith("_") and _storage(t) in written and name in MOVES_ONLY)]
+    if name in ("zero_", "fill_", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full",
+                "empty_like", "rand_like", "randn_like"):  # fmt: skip
+        return []
+    if name in LOOKUPS:
+        return [(t, 0.0 if place == LOOKUPS[name] else 1.0) for place, t in enumerate(read)]
+    if name in ("tril", "triu", "tril_", "triu_"):
+        return [(t, _triangle(node)) for t in read]
+    if name == "where" or name.startswith("nll_loss"):
+        chosen = 0 if name == "where" else 1  # the condition, or the label; another operand may be needed in part
+        normalised = name != "where" and producers.get(_storage(read[0])) == "_log_softmax"
+        return [(t, float(place == chosen or (place == 0 and normalised))) for place, t in enumerate(read)]
+    if name in PARTIAL or "grid_sampl" in name:
+        return []
+    if name == "convolution" or "_pool" in name:
+        return [(t, _window(node, t) if place == 0 else 1.0) for place, t in enumerate(read)]
+    known = torch.Tag.pointwise in node.func.tags or any(
+        name in names or name.rstrip("_") in names
+        for names in (MOVES_ONLY, REDUCTIONS, PER_OUTPUT, ONE_KERNEL, PRODUCTS, WHOLE)
+    )
+    return [(t, 1.0) for t in read] if known else []
+
+
+def _triangle(node: Node) -> float:
+    """Return the share of a matrix that `tril` or `triu` keeps, at least."""
+    rows, columns = node.read[0].shape[-2:]
+    diagonal = int(node.args[1]) if len(node.args) > 1 else 0
+    offsets = torch.arange(rows, device="cpu")
+    kept = (offsets + diagonal + 1).clamp(0, columns)
+    if base_name(node.func).startswith("triu"):
+        kept = columns - (offsets + diagonal).clamp(0, columns)
+    return float(kept.sum()) / max(rows * columns, 1)
+
+
+def _window(node: Node, tensor: torch.Tensor) -> float:
+    """Return the share of an input that the windows of a convolution or pooling cover."""
+    name, args = base_name(node.func), node.args
+    if name.startswith(("adaptive", "_adaptive")) or (name == "convolution" and args[6]):
+        return 1.0
+    if name == "convolution":
+        sizes, rest = list(node.read[1].shape[2:]), args[3:6]
+    else:
+        sizes, rest = _numbers(args[1:2], tensor.dim() - 2), args[2:4] if "avg" in name else args[2:5]
+    strides = _numbers(rest[0:1], len(sizes)) or sizes
+    pads, gaps = (
+        _numbers(rest[1:2], len(sizes)) or [0] * len(sizes),
+        _numbers(rest[2:3], len(sizes)) or [1] * len(sizes),
+    )
+    share = 1.0
+    extents, made = tensor.shape[-len(sizes) :], node.written[0].shape[-len(sizes) :]
+    for size, stride, pad, gap, extent, count in zip(sizes, strides, pads, gaps, extents, made, strict=True):
+        starts = torch.arange(count, device="cpu") * stride - pad
+        reached = (starts[:, None] + torch.arange(size, device="cpu") * gap).unique()
+        share *= int(((reached >= 0) & (reached < extent)).sum()) / max(extent, 1)
+    return share
+
+
+def _numbers(argument: Sequence[object], count: int) -> list[int]:
+    value = argument[0] if argument else ()
+    if not isinstance(value, int | list | tuple) or isinstance(value, bool) or value in ([], ()):
+        return []
+    numbers = [int(n) for n in value] if isinstance(value, list | tuple) else [value]
+    return numbers * count if len(numbers) == 1 else numbers
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _need(needed: dict[int, dict[_Box, float]], tensor: torch.Tensor, share: float) -> None:
+    boxes = needed[_storage(tensor)]
+    box = _box(tensor)
+    boxes[box] = max(boxes.get(box, 0.0), share)
+
+
+def _box(tensor: torch.Tensor) -> _Box:
+    """Return the coordinates that a view covers; dimensions of stride 0 are one element."""
+    dims = sorted(((st, size) for st, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1 and st),
+                  reverse=True)  # fmt: skip
+    merged: list[list[int]] = []
+    for stride, size in dims:
+        if merged and merged[-1][0] == stride * size:
+            merged[-1] = [stride, merged[-1][1] * size]
+        else:
+            merged.append([stride, size])
+    box, rest = [], int(tensor.storage_offset())
+    for stride, size in merged:
+        first, rest = divmod(rest, stride)
+        box.append((stride, first, first + size))
+    return tuple(box) if not rest else (*box, (0, rest, rest + 1))
+
+
+def _volume(box: _Box) -> int:
+    return prod(last - first for _, first, last in box)
+
+
+def _apart(one: _Box, other: _Box) -> bool:
+    """Return whether two views of the same strides have no element in common."""
+    if [stride for stride, _, _ in one] != [stride for stride, _, _ in other]:
+        return False
+    return any(a[2] <= b[1] or b[2] <= a[1] for a, b in zip(one, other, strict=True))
+
+
+def _share(needed: Mapping[int, dict[_Box, float]], tensor: torch.Tensor) -> float:
+    """Return the share of a tensor's elements that is needed: of its views, the largest ones that do not overlap."""
+    if not tensor.numel():
+        return 0.0
+    boxes = sorted(needed.get(_storage(tensor), {}).items(), key=lambda item: -_volume(item[0]) * item[1])
+    chosen: list[_Box] = []
+    total = 0.0
+    for box, share in boxes[:64]:
+        if all(_apart(box, other) for other in chosen):
+            chosen.append(box)
+            total += _volume(box) * share
+    return min(total / _volume(_box(tensor)), 1.0)
+
+
+def necessary_flops(nodes: Sequence[Node], outputs: Sequence[torch.Tensor], whole: Sequence[torch.Tensor]) -> int:
+    """Return the floating-point operations of matrix products that no algebra saves, as far as that can be shown.
+
+    A product counts where both operands are whole inputs (cast or moved at most) or results of other such products
+    behind a function that is not linear, and where its elements are returned one by one, behind pointwise functions.
+
+    Args:
+        nodes: the operations of the reference, in order.
+        outputs: tensors that the reference returns.
+        whole: inputs without structure: every element of them varies and matters.
+    """
+    from torch.utils.flop_counter import flop_registry  # here, because it imports Triton
+
+    dense = {_storage(tensor) for tensor in whole}
+    linear: set[int] = set()  # storages of products that only linear functions followed
+    products: list[tuple[Node, int]] = []
+    for node in nodes:
+        name = base_name(node.func)
+        if name in PRODUCTS and name not in ("mv", "addmv", "dot"):
+            operands = [t for t in node.read if t.dim() >= 2][-2:]
+            if len(operands) == 2 and all(_storage(t) in dense and _volume(_box(t)) == t.numel() for t in operands):
+                formula = flop_registry.get(node.func.overloadpacket)
+                flops = int(formula(*node.args, **node.kwargs, out_val=node.written[0])) if formula else 0
+                products.append((node, flops))
+                linear |= {_storage(t) for t in node.written}
+        elif name in ("_to_copy", "clone"):
+            for group in (dense, linear):
+                if all(_storage(t) in group for t in node.read):
+                    group |= {_storage(t) for t in node.written}
+        elif all(_storage(t) in dense | linear for t in _full_size(node)):
+            group = dense if _is_curved(node) else linear if name.rstrip("_") in ("add", "sub", "mul", "div") else set()
+            group |= {_storage(t) for t in node.written}
+    kept = _kept_elements(nodes, outputs)
+    return sum(flops for node, flops in products if _storage(node.written[0]) in kept)
+
+
+_CURVED = {"relu", "gelu", "silu", "sigmoid", "tanh", "exp", "elu", "mish", "softplus", "leaky_relu", "hardtanh"}
+"""Pointwise functions that are not linear: a sum behind them cannot be moved before them."""
+_KEEPS = _CURVED | {"add", "sub", "mul", "div", "_to_copy", "clone", "_softmax", "_log_softmax"}
+"""Functions of whose operands every element matters where every element of the result does."""
+
+
+def _full_size(node: Node) -> list[torch.Tensor]:
+    """Return the operands that are as large as the result."""
+    size = max(tensor.numel() for tensor in node.written)
+    return [tensor for tensor in node.read if tensor.numel() == size]
+
+
+def _is_curved(node: Node) -> bool:
+    name = base_name(node.func).rstrip("_")
+    return name in _CURVED or (name == "mul" and len({_storage(tensor) for tensor in _full_size(node)}) > 1)
+
+
+def _kept_elements(nodes: Sequence[Node], outputs: Sequence[torch.Tensor]) -> set[int]:
+    """Return the storages whose elements all matter one by one.
+
+    Those are the returned ones, and what becomes such a one by `_KEEPS`, or by a product behind a curved function.
+    """
+    kept = {_storage(tensor) for tensor in outputs if _volume(_box(tensor)) == tensor.numel()}
+    multiplied: set[int] = set()
+    for node in reversed(nodes):
+        name = base_name(node.func).rstrip("_")
+        written = {_storage(tensor) for tensor in node.written}
+        if written & kept and name in PRODUCTS:
+            multiplied |= {_storage(tensor) for tensor in node.read}
+        if (written & kept and name in _KEEPS) or (written & multiplied and _is_curved(node)):
+            kept |= {_storage(tensor) for tensor in _full_size(node)}
+    return kept
+
+
+def changed_tensors(nodes: Sequence[Node], inputs: Mapping[str, torch.Tensor]) -> list[str]:
+    """Return the names of inputs that an operation writes to."""
+    written = {
+        _storage(tensor)
+        for node in nodes
+        if node.func._schema.is_mutable
+        for argument, value in zip(node.func._schema.arguments, node.args, strict=False)
+        if argument.alias_info is not None and argument.alias_info.is_write
+        for tensor in tensors_of(value)
+    }
+    return [name for name, tensor in inputs.items() if _storage(tensor) in written]

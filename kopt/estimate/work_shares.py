@@ -1,0 +1,97 @@
+"""Compare what a kernel reads, writes and multiplies at full size with what every right kernel must.
+
+Where it is not known what a kernel does (data decides it, or its code cannot be followed), it counts as done.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from kopt.estimate.instructions import PtxProgram
+from kopt.estimate.memory_use import MemoryUse, memory_use
+from kopt.model.build import Launch, WorkloadBuild
+from kopt.model.problem import TensorSpec, WorkloadFacts
+
+SMALL = 0.01
+"""Share of all bytes below which a tensor is too small to be looked at alone."""
+FEWER_PRODUCTS = 0.75
+"""Share of the operations of a matrix product that counts as all of them: Strassen's method, twice, needs 77 %."""
+SAMPLED = 0.93
+"""Share that counts as all where not every program was followed."""
+
+_MEMORY = re.compile(r"(?:input \d+|model [\w.]+|allocation \d+)")
+
+
+class WorkShares(NamedTuple):
+    """Shares of the necessary work."""
+
+    done: float
+    """The smallest share, at most 1."""
+    lacking: str = ""
+    """The work of which least is done, in words; empty where all is done."""
+    outside: str = ""
+    """An access outside of its tensor, in words."""
+
+
+def work_shares(
+    build: WorkloadBuild, launches: Sequence[Launch], facts: WorkloadFacts, flops: float,
+    program_of: Callable[[str], PtxProgram],
+) -> WorkShares:  # fmt: skip
+    """Return the shares of the necessary work that a kernel does on a workload.
+
+    Args:
+        build: the kernel's build.
+        launches: of its launches those that run.
+        facts: the workload's facts.
+        flops: operations of the launches on tensor cores; 0 where they use none.
+        program_of: returns the code for a digest of PTX.
+    """
+    use = memory_use(build, launches, facts, program_of)
+    shares = [*_moved(use, build, facts), *_computed(flops, facts)]
+    done, lacking = min(shares, default=(1.0, ""))
+    if done < 1.0 and use.wrapped:
+        lacking += "; 32-bit arithmetic on addresses overflows at this size: use .to(tl.int64)"
+    outside = use.outside and f"{use.outside}; use a mask, and .to(tl.int64) where offsets reach 2^31"
+    return WorkShares(min(done, 1.0), lacking if done < 1.0 else "", outside)
+
+
+def _moved(use: MemoryUse, build: WorkloadBuild, facts: WorkloadFacts) -> Iterator[tuple[float, str]]:
+    enough = 1.0 if use.sampled == 1.0 else SAMPLED
+    given = [spec for spec in (*facts.inputs, *facts.parameters) if spec.place]
+    places = _output_places(build, facts)
+    if facts.floor is not None:
+        moved = _total(use.read, (spec.place for spec in given)) + _total(use.written, places)
+        if facts.floor.bytes:
+            yield moved / facts.floor.bytes / enough, f"of the {facts.floor.bytes} bytes of the declared floor moved"
+        return
+    every = sum(spec.needed_bytes for spec in (*given, *facts.outputs))
+    for spec in given:
+        if spec.needed_bytes > SMALL * every:
+            share = use.read.get(spec.place, 0.0) / spec.needed_bytes / enough
+            yield share, f"of what must be read of {spec.name} ({_megabytes(spec)})"
+    for place, spec in zip(places, facts.outputs, strict=False):
+        if spec.bytes > SMALL * every:
+            yield use.written.get(place, 0.0) / spec.bytes / enough, f"of {spec.name} written ({_megabytes(spec)})"
+
+
+def _computed(flops: float, facts: WorkloadFacts) -> Iterator[tuple[float, str]]:
+    if flops and facts.floor_flops:
+        needed = facts.floor_flops if facts.floor is not None else FEWER_PRODUCTS * facts.floor_flops
+        yield flops / needed, f"of the {needed / 1e9:.4g} GFLOP of matrix products that are needed at least"
+
+
+def _output_places(build: WorkloadBuild, facts: WorkloadFacts) -> list[str]:
+    """Return the memory of each returned tensor, in order; none where the build does not tell."""
+    places = _MEMORY.findall(build.output)
+    returned = [spec for spec in facts.outputs if spec.name.startswith("output")]
+    return places if len(places) == len(returned) else []
+
+
+def _total(amounts: dict[str, float], places: Iterable[str]) -> float:
+    return sum(amounts.get(place, 0.0) for place in set(places))
+
+
+def _megabytes(spec: TensorSpec) -> str:
+    return f"{spec.needed_bytes / 1e6:.4g} MB"
