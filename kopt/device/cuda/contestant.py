@@ -199,7 +199,7 @@ def _private_arguments(problem: Problem, sheet: Sheet) -> _PrivateArguments:
     with torch.device("cuda"):
         reference = setup.load_reference(problem, sheet.workload)
         model = setup.make_model(reference, problem)
-    tensors = {name: ipc.private(shared) for name, shared in sheet.arguments.items()}
+    tensors = ipc.private_all(sheet.arguments)
     put_state(model, tensors)
     return _PrivateArguments(reference, model, sheet.with_tensors(tensors), tensors)
 
