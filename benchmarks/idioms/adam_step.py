@@ -21,15 +21,15 @@ import triton.language as tl
 
 
 @triton.jit
-def adam(p_ptr, g_ptr, m_ptr, v_ptr, lr, beta1, beta2, eps, n, BLOCK: tl.constexpr):
+def adam(p_ptr, g_ptr, m_ptr, v_ptr, lr, beta1, beta2, rest1, rest2, eps, n, BLOCK: tl.constexpr):
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     ok = at < n
     p = tl.load(p_ptr + at, mask=ok)
     g = tl.load(g_ptr + at, mask=ok)
     m = tl.load(m_ptr + at, mask=ok)
     v = tl.load(v_ptr + at, mask=ok)
-    m = beta1 * m + (1 - beta1) * g
-    v = beta2 * v + (1 - beta2) * g * g
+    m = beta1 * m + rest1 * g
+    v = beta2 * v + rest2 * g * g
     p -= lr * m / (tl.sqrt(v) + eps)
     tl.store(p_ptr + at, p, mask=ok)
     tl.store(m_ptr + at, m, mask=ok)
@@ -37,4 +37,4 @@ def adam(p_ptr, g_ptr, m_ptr, v_ptr, lr, beta1, beta2, eps, n, BLOCK: tl.constex
 
 
 def kernel_function(p, grad, m, v):
-    adam[(triton.cdiv(p.numel(), 512),)](p, grad, m, v, 0.01, 0.9, 0.99, 1e-6, p.numel(), BLOCK=512)
+    adam[(triton.cdiv(p.numel(), 512),)](p, grad, m, v, 0.01, 0.9, 0.99, 1 - 0.9, 1 - 0.99, 1e-6, p.numel(), BLOCK=512)

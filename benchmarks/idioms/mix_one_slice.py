@@ -20,16 +20,16 @@ import triton.language as tl
 
 
 @triton.jit
-def lerp(x_ptr, y_ptr, out_ptr, weight, cols, sx, sy, so, BLOCK: tl.constexpr):
+def mix(x_ptr, y_ptr, out_ptr, weight, cols, sx, sy, so, BLOCK: tl.constexpr):
     row = tl.program_id(0)
     col = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     x = tl.load(x_ptr + row * sx + col, mask=col < cols)
     y = tl.load(y_ptr + row * sy + col, mask=col < cols)
-    tl.store(out_ptr + row * so + col, x + weight * (y - x), mask=col < cols)
+    tl.store(out_ptr + row * so + col, (1 - weight) * x + weight * y, mask=col < cols)
 
 
 def kernel_function(x, y, weight):
     rows, cols = x.shape
     out = torch.empty((rows, cols), dtype=x.dtype, device=x.device)
-    lerp[(rows, triton.cdiv(cols, 16))](x, y, out, weight, cols, x.stride(0), y.stride(0), out.stride(0), BLOCK=16)
+    mix[(rows, triton.cdiv(cols, 32))](x, y, out, weight, cols, x.stride(0), y.stride(0), out.stride(0), BLOCK=32)
     return out
