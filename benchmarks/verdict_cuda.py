@@ -77,7 +77,7 @@ def _judged(
 ) -> dict[int, Ending]:
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, judge_all
     from kopt.device.cuda.race import Race
-    from kopt.device.reference.facts import problem_facts
+    from kopt.device.facts.facts import problem_facts
 
     if not builds:
         return {}
