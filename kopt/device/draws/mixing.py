@@ -44,7 +44,8 @@ def _changed(
 ) -> list[torch.Tensor]:
     """Return which elements of the outputs change with one element of an input."""
     changed = value.clone()
-    changed[tuple(place)] += CHANGE + 0.5 * changed[tuple(place)].abs()
+    old = changed[tuple(place)].double()  # torch lacks arithmetic of the 8-bit types
+    changed[tuple(place)] = (old + CHANGE + 0.5 * old.abs()).to(changed.dtype)
     after = outputs(changed)
     if [one.shape for one in after] != [one.shape for one in before]:
         return []
