@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DATA = {"cosmetic_variants", "semantic_variants", "kernel_parts", "verdict_cases"}
+DATA = {
+    "cosmetic_variants",
+    "semantic_variants",
+    "kernel_parts",
+    "verdict_cases",
+    "verdict_cuda",
+    "idiom_corpus",
+    "mutants",
+}
 """Modules that benchmarks import."""
 COMMANDS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in DATA)
 

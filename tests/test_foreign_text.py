@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from kopt.config import Config
 from kopt.device.hardware.gpus import Gpu, visible_gpus
-from kopt.device.reference.rejection import bounded
+from kopt.device.reference.rejection import REASON_CHARS, bounded
 from kopt.errors import ConfigError, TaxonomyError
 from kopt.estimate.registers import integer
 from kopt.load_config import read
@@ -39,6 +39,30 @@ def test_a_process_with_a_name_that_is_no_text_is_found_below_its_parent():
 
 def test_a_reason_with_half_a_character_can_be_written():
     assert bounded("ValueError: \ud800").encode() == b"ValueError: ?"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[31merror:\x1b[0m no such thing", "error: no such thing"),
+        ("a\x1b[2J\x1b[1;1Hb\x9b2Kc", "abc"),
+        ("\x1b]0;title\x07\x1bc", r"\x1b]0;title\x07\x1bc"),
+        ("wrong\rright", r"wrong\rright"),
+        ("one\r\n\ttwo", "one\n\ttwo"),
+        ("a\x00b\x08\x7f\x85", r"a\x00b\x08\x7f\x85"),
+        ("\u202edessap\u2066\u200f\u2028", r"\u202edessap\u2066\u200f\u2028"),
+        ("\U000e0041\u200b\ufeff", r"\U000e0041\u200b\ufeff"),
+        ("größer als 3 µs\u00a0→ 東", "größer als 3 µs → 東"),
+    ],
+)
+def test_a_reason_shows_what_nobody_sees_and_leaves_a_terminal_as_it_is(text, shown):
+    assert bounded(text) == shown
+
+
+def test_a_cut_reason_ends_no_sequence_of_a_terminal_in_the_middle():
+    text = bounded("\x1b[2J\u202e" * 100_000)
+    assert text.replace("\n", "").isprintable()
+    assert len(text) <= REASON_CHARS
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, "nan", "１"])

@@ -5,6 +5,6 @@ import pytest
 
 @pytest.mark.xdist_group("groups")
 def test_a_group_is_known_to_the_scheduler(request):
-    if not request.config.getvalue("loadgroup", None):
+    if not request.config.getoption("loadgroup", None):
         pytest.skip("not run by pytest-xdist with --dist loadgroup")
     assert request.node.nodeid.endswith("@groups")

@@ -29,6 +29,7 @@ def rules_with(module, backend, asks):
 
 
 ON_GPU = {"evaluate", "rank", "baseline", "outcome", "profile"}
+"""Rules that load the judge of a GPU, which compiles code that follows from addresses again."""
 ALWAYS_ASKING = {"brief", "models"}
 """Rules that only a run with language models has."""
 ASKING = ALWAYS_ASKING | {"generate", "diagnose", "classify"}
@@ -38,7 +39,7 @@ COVERED = {
     "search.strategies.clustered": {mode: set() for mode in MODES},
     "device.cuda.timer": {(b, a): ON_GPU if b == "cuda" else set() for b, a in MODES},
     "device.interpret.races": {(b, a): {"evaluate"} if b == "interpret" else set() for b, a in MODES},
-    "device.build.trace": {mode: {"compile"} for mode in MODES},
+    "device.build.trace": {(b, a): {"compile"} | (ON_GPU if b == "cuda" else set()) for b, a in MODES},
     "device.ncu.target": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
     "device.ncu.count": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
     "prompts.repair": {(b, a): {"generate"} if a else set() for b, a in MODES},

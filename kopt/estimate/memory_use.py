@@ -353,7 +353,10 @@ def _length(pieces: Pieces, size: float | None) -> int:
 
 def memory_sizes(build: WorkloadBuild, facts: WorkloadFacts) -> dict[str, int]:
     """Return the bytes of each memory: inputs and parameters by the facts, allocations by the host's operations."""
-    sizes = {spec.place: spec.bytes for spec in (*facts.inputs, *facts.parameters) if spec.place}
+    sizes: dict[str, int] = {}
+    for spec in (*facts.inputs, *facts.parameters):
+        if spec.place:
+            sizes[spec.place] = max(sizes.get(spec.place, 0), spec.end or spec.bytes)
     for operation in build.host_ops:
         for text in operation.pointers[len(operation.shapes) :]:
             _keep_size(sizes, text)

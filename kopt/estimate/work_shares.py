@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import NamedTuple
 
 from kopt.estimate.instructions import PtxProgram
 from kopt.estimate.memory_use import MemoryUse, memory_use
 from kopt.model.build import Launch, WorkloadBuild
-from kopt.model.problem import TensorSpec, WorkloadFacts
+from kopt.model.problem import WorkloadFacts
 
 SMALL = 0.01
 """Share of all bytes below which a tensor is too small to be looked at alone."""
@@ -21,7 +22,7 @@ FEWER_PRODUCTS = 0.75
 SAMPLED = 0.93
 """Share that counts as all where not every program was followed."""
 
-_MEMORY = re.compile(r"(?:input \d+|model [\w.]+|allocation \d+)")
+_MEMORY = re.compile(r"(?:input \d+(?:\[[^\]]*\])*|model [\w.]+|allocation \d+)")
 
 
 class WorkShares(NamedTuple):
@@ -66,14 +67,17 @@ def _moved(use: MemoryUse, build: WorkloadBuild, facts: WorkloadFacts) -> Iterat
         if facts.floor.bytes:
             yield moved / facts.floor.bytes / enough, f"of the {facts.floor.bytes} bytes of the declared floor moved"
         return
-    every = sum(spec.needed_bytes for spec in (*given, *facts.outputs))
-    for spec in given:
-        if spec.needed_bytes > SMALL * every:
-            share = use.read.get(spec.place, 0.0) / spec.needed_bytes / enough
-            yield share, f"of what must be read of {spec.name} ({_megabytes(spec)})"
-    for place, spec in zip(places, facts.outputs, strict=False):
-        if spec.bytes > SMALL * every:
-            yield use.written.get(place, 0.0) / spec.bytes / enough, f"of {spec.name} written ({_megabytes(spec)})"
+    every = facts.bytes
+    for place in dict.fromkeys(spec.place for spec in given):
+        specs = [spec for spec in given if spec.place == place]
+        if (needed := sum(spec.needed_bytes for spec in specs)) > SMALL * every:
+            share = use.read.get(place, 0.0) / needed / enough
+            yield share, f"of what must be read of {' and '.join(s.name for s in specs)} ({_megabytes(needed)})"
+    for place, spec in zip_longest(places, facts.outputs):
+        place = spec.place or place
+        if place and spec.needed_bytes > SMALL * every:
+            share = use.written.get(place, 0.0) / spec.needed_bytes / enough
+            yield share, f"of {spec.name} written ({_megabytes(spec.needed_bytes)})"
 
 
 def _computed(flops: float, facts: WorkloadFacts) -> Iterator[tuple[float, str]]:
@@ -93,5 +97,5 @@ def _total(amounts: dict[str, float], places: Iterable[str]) -> float:
     return sum(amounts.get(place, 0.0) for place in set(places))
 
 
-def _megabytes(spec: TensorSpec) -> str:
-    return f"{spec.needed_bytes / 1e6:.4g} MB"
+def _megabytes(amount: int) -> str:
+    return f"{amount / 1e6:.4g} MB"

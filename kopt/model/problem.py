@@ -108,9 +108,12 @@ class TensorSpec(Value):
     dtype: str
     """E.g. `bfloat16`, `int64`."""
     place: str = ""
-    """Name of its memory in builds: `input 0`, `model weight`; empty for an output and for a tensor in a list."""
+    """Name of its memory in builds: `input 0`, `input 1['k']`, `model weight`, the first name where inputs share it;
+    empty for an output that is no input."""
     needed: float = 1.0
     """Share of its elements that every right kernel reads (of an input) or writes (of an output), at least; 0 to 1."""
+    end: int = 0
+    """Bytes from the begin of its memory to behind its last element; 0 where that is its size."""
 
     @property
     def bytes(self) -> int:

@@ -120,6 +120,14 @@ def get_init_inputs():
         ("return F.max_pool1d(x0, 2, 4)", "torch.randn(N, 1, N)", [0.5]),
         ("return F.cross_entropy(x0, x1)", "torch.randn(N, N); torch.randint(0, N, (N,))", [1.0, 1.0]),
         ("return x0 + 0 * x1", "torch.randn(N, N); torch.randn(N, N)", [1.0, 0.0]),
+        ("x0[1:9].copy_(x1)", "torch.randn(N, N); torch.randn(8, N)", [0.0, 1.0]),
+        ("x0.mul_(x1)", "torch.randn(N, N); torch.randn(N, N)", [1.0, 1.0]),
+        ("x0[8:16].copy_(x1); return x0 * 2", "torch.randn(16, N); torch.randn(8, N)", [0.5, 1.0]),
+        ("x0.index_add_(0, x1, x2)", "torch.randn(N, N); torch.randperm(N)[:8]; torch.randn(8, N)", [0.0, 1.0, 1.0]),
+        ("return x0 + x1", "torch.randn(N, N)[:, ::2]; torch.randn(1, N // 2).expand(N, -1)", [1.0, 1 / 512]),
+        ("return x0 + 1", "torch.randn(N + 15).unfold(0, 16, 1)", [1 / 16]),
+        ("return x0['a'] + x0['b'][0]", "{'a': torch.randn(N, N), 'b': [torch.randn(N, N)]}", [1.0, 1.0]),
+        ("return x0['a'][:, :16] + 0 * x0['b']", "{'a': torch.randn(N, N), 'b': torch.randn(N, 16)}", [16 / 512, 0]),
     ],
 )
 def test_only_what_every_right_kernel_reads_is_asked_for(forward: str, inputs: str, shares: list[float]) -> None:
@@ -149,6 +157,41 @@ def test_several_outputs_have_names_and_a_changed_input_is_one_of_them() -> None
     assert [(o.name, o.shape) for o in facts.outputs] == [
         ("output['a']", (512, 512)), ("output['b'][0]", ()), ("x0 afterwards", (512, 512)),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("forward", "inputs", "written"),
+    [
+        ("x0[1:9].copy_(x1)", "torch.zeros(N, N); torch.randn(8, N)", [8 / 512]),
+        ("return x0.index_copy_(0, x1, x2)", "torch.zeros(N, N); torch.arange(8); torch.randn(8, N)", [0, 8 / 512]),
+        ("x0[x1] = x2", "torch.zeros(N, N); torch.arange(8); torch.randn(8, N)", [8 / 512]),
+        ("x0.index_add_(0, x1, x2)", "torch.zeros(N, N); torch.arange(8); torch.randn(8, N)", [0]),
+        ("return x0.add_(x1)", "torch.randn(N, N); torch.randn(N, N)", [0, 1]),
+        ("return torch.add(x1, 1, out=x0)", "torch.randn(N, N); torch.randn(N, N)", [0, 1]),
+        ("return x0[:, :8]", "torch.randn(N, N)", [0]),
+        ("y = x0 + 1; return y, y.t()", "torch.randn(N, N)", [1, 0]),
+        ("x0[:, :8].copy_(x0[:, 8:16]); x0[:, 32:40] = 0", "torch.randn(N, N)", [16 / 512]),
+    ],
+)
+def test_only_what_every_right_kernel_writes_is_asked_for(forward: str, inputs: str, written: list[float]) -> None:
+    assert [spec.needed for spec in of(forward, inputs).outputs] == pytest.approx(written)
+
+
+def test_inputs_that_share_memory_have_one_place_and_what_they_share_counts_once() -> None:
+    whole = "(lambda t: [t, t[:8], t.t()])(torch.randn(N, N))"
+    halves = "(lambda t: [t[:, : N // 2], t[:, N // 2 :]])(torch.randn(N, N))"
+    for forward, inputs, needed in (
+        ("return x0[0].sum() + x0[1].sum() + x0[2].sum()", whole, [1, 0, 0]),
+        ("return x0[0] + x0[1]", halves, [1, 1]),
+    ):
+        facts = of(forward, inputs)
+        assert [spec.needed for spec in facts.inputs] == needed
+        assert {spec.place for spec in facts.inputs} == {"input 0[0]"}
+
+
+def test_a_view_says_where_its_memory_ends() -> None:
+    (first, second) = of("return x0 + x1", "torch.randn(4, 9)[:, 1::2]; torch.randn(1, 4).expand(4, 4)").inputs
+    assert (first.end, second.end) == (4 * 35, 4 * 4)
 
 
 def test_fused_attention_is_one_operation_of_half_the_products_when_causal() -> None:

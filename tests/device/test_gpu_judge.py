@@ -241,7 +241,7 @@ def test_a_kernel_that_writes_to_the_memory_of_the_judge_harms_no_other():
         "import gc\nfrom kopt.device.cuda import ipc\nfrom kopt.device.cuda.sheets import Sheet\n\n"
         "def kernel_function(A, B):\n"
         "    for sheet in [one for one in gc.get_objects() if isinstance(one, Sheet)]:\n"
-        "        [ipc.open_shared(one).tensor.zero_() for one in sheet.inputs]\n"
+        "        [ipc.open_shared(one).tensor.zero_() for one in sheet.arguments.values()]\n"
         "    return honest(A, B)\n"
     )
     _, (one, other) = judge([(MATVEC, source), (MATVEC, SEED)])

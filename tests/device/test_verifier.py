@@ -18,6 +18,7 @@ from kopt.device.expected.compare import Comparison
 from kopt.device.expected.outputs import Contract, Described, DescribedOutput, ResultContract
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
+from kopt.model.problem import Workload
 from kopt.model.verdict import Incorrect
 from kopt.sandbox.cage import Limits
 from kopt.sandbox.pipe import Malformed
@@ -167,3 +168,10 @@ def test_a_misbehaving_contestant_costs_its_own_kernel_only(monkeypatch):
 def test_an_output_that_the_referee_finds_wrong_is_incorrect(monkeypatch):
     outcomes = verified(monkeypatch, "honest", referee=ScriptedReferee(wrong_slots=(0, 1)))
     assert isinstance(outcomes["honest"], Incorrect)
+
+
+def test_workloads_of_one_name_are_told_apart():
+    of = [Workload(name="ragged", constants={"N": size}) for size in (3, 2, 1)]
+    problem = SCALE.model_copy(update={"main": (of[0],), "hidden": (of[1],), "small": (of[2],)})
+    named = [[(w.name, w.constants["N"]) for w in group] for group in module._of_distinct_names(problem)]
+    assert named == [[("ragged", 3)], [("hidden ragged", 2)], [("small ragged", 1)]]

@@ -128,7 +128,7 @@ def _judged(outcome: Outcome, job: BuildJob, store: Store) -> Build:
     if isinstance(outcome, Returned):
         return _explained(_received(outcome.value, job, store), outcome.output)
     if isinstance(outcome, TimedOut):
-        reason = f"not done within {outcome.seconds:g} s, killed in phase {outcome.phase}"
+        reason = bounded(f"not done within {outcome.seconds:g} s, killed in phase {outcome.phase}")
         return BuildFailed(phase=Phase.TIMEOUT, reason=reason)
     if isinstance(outcome, Raised):
         return _raised(outcome)
@@ -159,7 +159,7 @@ def _received(data: bytes, job: BuildJob, store: Store) -> Build:
     except Malformed:
         return BuildFailed(phase=Phase.CRASH, reason="the process sent something that is no answer")
     if answer.failed is not None:
-        return answer.failed
+        return answer.failed.model_copy(update={"reason": bounded(answer.failed.reason)})
     for name, content in texts.items():
         kind = _kind(name)
         store.put_blob(kind, content, _SUFFIXES[kind])

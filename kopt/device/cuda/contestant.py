@@ -199,7 +199,7 @@ def _private_arguments(problem: Problem, sheet: Sheet) -> _PrivateArguments:
     with torch.device("cuda"):
         reference = setup.load_reference(problem, sheet.workload)
         model = setup.make_model(reference, problem)
-    tensors = {name: ipc.private(shared) for name, shared in sheet.arguments.items()}
+    tensors = ipc.private_all(sheet.arguments)
     put_state(model, tensors)
     return _PrivateArguments(reference, model, sheet.with_tensors(tensors), tensors)
 
@@ -208,16 +208,8 @@ def _each(
     sheet: Sheet, arguments: _PrivateArguments, do: Callable[[torch.Tensor, torch.Tensor], bool]
 ) -> tuple[int, ...]:
     """Call `do(private, shared)` for each argument tensor; return the positions for which it is false."""
-    bad = []
-    for place, (name, shared) in enumerate(sheet.arguments.items()):
-        opened = ipc.open_shared(shared)
-        good = do(arguments.tensors[name], opened.tensor)
-        torch.cuda.synchronize()
-        opened.tensor = torch.empty(0)
-        opened.close()
-        if not good:
-            bad.append(place)
-    return tuple(bad)
+    with ipc.all_opened(sheet.arguments) as opened:
+        return tuple(place for place, name in enumerate(opened) if not do(arguments.tensors[name], opened[name]))
 
 
 def _load(private: torch.Tensor, shared: torch.Tensor) -> bool:

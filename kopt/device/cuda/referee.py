@@ -188,7 +188,7 @@ class Referee:
     def _input_set(self, draw: Draw) -> _OwnedInputs:
         with torch.device("cuda"):
             case = make_case(self._problem, draw)
-        owned = {name: ipc.share(tensor) for name, tensor in tensor_arguments(case.model, case.inputs).items()}
+        owned = ipc.share_all(tensor_arguments(case.model, case.inputs))
         tensors = {name: memory.tensor for name, memory in owned.items()}
         shared = {name: memory.shared for name, memory in owned.items()}
         named = zip(input_names(case.model, len(case.inputs)), case.inputs, strict=True)

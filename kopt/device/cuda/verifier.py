@@ -21,7 +21,7 @@ from kopt.device.reference.rejection import no_launch_reason
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
-from kopt.model.problem import Workload
+from kopt.model.problem import Problem, Workload
 from kopt.model.verdict import Check, Incorrect, Verdict
 from kopt.sandbox.cage import Limits
 from kopt.sandbox.pipe import Malformed
@@ -114,7 +114,9 @@ class Verifier:
     def _run_round(self, kernels: Mapping[str, Kernel], workers: int, seed: tuple[object, ...]) -> RoundResult:
         """Verify kernels side by side."""
         problem, referee = self._processes.problem, self._processes.referee
-        draws = plan(problem.hidden or problem.small, *seed, full_size=problem.main)
+        # Kinds of draw are many: they go where they are cheap, and where an autotuner has one more shape to try.
+        main, hidden, small = _of_distinct_names(problem)
+        draws = plan(small[-1:], *seed, full_size=(*main, *hidden))
         draws += (Draw(problem.main[-1], "normal", derive_seed(*seed, "late")),)
         referee.begin("make", draws)
         names, options = list(kernels), ContestOptions(problem, LATE, self._processes.driver)
@@ -222,6 +224,19 @@ def _described(program: RecordedCall) -> DescribedOutput:
     """Describe the output of a recorded call, whose tensors are all on the device."""
     tensors = [Described(view.shape, view.stride, view.dtype, "cuda") for view in program.outputs]
     return DescribedOutput(program.structure, tuple(tensors))
+
+
+def _of_distinct_names(problem: Problem) -> list[list[Workload]]:
+    """Return main, hidden and small workloads; one with the name of an earlier one gets its kind before its name."""
+    groups: list[list[Workload]] = []
+    names: set[str] = set()
+    for kind in ("main", "hidden", "small"):
+        workloads: tuple[Workload, ...] = getattr(problem, kind)
+        clash = any(workload.name in names for workload in workloads)
+        named = [w.model_copy(update={"name": f"{kind} {w.name}"}) if clash else w for w in workloads]
+        names |= {workload.name for workload in named}
+        groups.append(named)
+    return groups
 
 
 def _is_starved(outcome: Outcome) -> bool:

@@ -16,8 +16,8 @@ import torch
 from kopt.device.draws.distributions import Case, Draw, derive_seed, make_case
 from kopt.device.expected.compare import Comparison
 from kopt.device.expected.compare_result import compare_result, worst
-from kopt.device.expected.expected_output import ExpectedResult, expected_result
-from kopt.device.expected.outputs import Result, run_reference
+from kopt.device.expected.expected_output import ExpectedOutput, ExpectedResult, expected_result
+from kopt.device.expected.outputs import Result, ResultContract, result_contract, run_reference
 from kopt.device.expected.tolerance import in_dtype
 from kopt.model.problem import Problem
 
@@ -26,6 +26,9 @@ PART_BYTES = 1 << 30
 
 KEPT_BYTES = 2 << 30
 """Largest size of the expected outputs (of all draws together) that are kept for the next candidate, bytes."""
+
+HOST_BYTES = 1 << 22
+"""Largest size of an expected output that is kept, and compared, on the host: contestants keep the GPU busy, bytes."""
 
 SAME = 1e-9
 """Relative and absolute difference by which joined parts may differ from the whole output."""
@@ -62,7 +65,9 @@ class ExpectedOutputs:
         """
         right = []
         for part, expected in self._parts(case, draw, tensors):
-            comparison = compare_result([_part(tensor, part) for tensor in tensors], expected, draw)
+            pairs = zip(tensors, expected.tensors, strict=True)
+            values = [_part(tensor, part).to(one.output.device) for tensor, one in pairs]
+            comparison = compare_result(values, expected, draw)
             if not comparison.right:
                 where = f"rows {part.start} to {part.end - 1}: " if part.is_of(tensors[0]) else ""
                 return replace(comparison, reason=where + comparison.reason)
@@ -85,7 +90,8 @@ class ExpectedOutputs:
             computed = [*computed, (part, expected)] if keep else []
             yield part, expected
         if computed and self._kept_bytes + size <= KEPT_BYTES:
-            self._kept[name] = computed
+            whole = _joined(computed, result_contract(self._problem, case, eager))
+            self._kept[name] = [(whole[0], _on_host(whole[1]) if size <= HOST_BYTES else whole[1])]
             self._kept_bytes += size
 
     def _split(self, case: Case, tensors: Sequence[torch.Tensor], eager: Result) -> list[Part]:
@@ -126,6 +132,27 @@ class ExpectedOutputs:
             one.shape == other.shape and torch.allclose(one, other, rtol=SAME, atol=SAME, equal_nan=True)
             for one, other in zip(joined, whole, strict=True)
         )
+
+
+def _joined(parts: list[tuple[Part, ExpectedResult]], contract: ResultContract) -> tuple[Part, ExpectedResult]:
+    """Join the expected results of all parts of a case."""
+    if len(parts) == 1:
+        return parts[0]
+    tensors = [
+        ExpectedOutput(
+            wanted,
+            torch.cat([one.output for one in several]),
+            torch.cat([one.allowed for one in several]),
+            several[0].matched,
+        )
+        for wanted, several in zip(contract.tensors, zip(*(r.tensors for _, r in parts), strict=True), strict=True)
+    ]
+    return Part(0, parts[-1][0].end), ExpectedResult(contract, tuple(tensors))
+
+
+def _on_host(result: ExpectedResult) -> ExpectedResult:
+    tensors = [replace(one, output=one.output.cpu(), allowed=one.allowed.cpu()) for one in result.tensors]
+    return replace(result, tensors=tuple(tensors))
 
 
 def _part(whole: torch.Tensor, part: Part) -> torch.Tensor:

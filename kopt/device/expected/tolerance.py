@@ -73,6 +73,9 @@ JUMP = 1e-3
 FLOOR = 2.0**-18
 """Error over an output's typical size that is always allowed to a kernel that computes in float32."""
 
+FLOAT64_ROOM = 64
+"""Roundings that a float64 output may be off by: its reference, in float64 too, is no more exact than the output."""
+
 UNTIED = 1e-9
 """Move that makes equal inputs differ, over their root mean square."""
 
@@ -184,6 +187,9 @@ def allowed_error(
         allowed = (absolute + tolerance.relative * exact.abs()).maximum((given - exact).abs())
         if found.moved:
             allowed = allowed.maximum(_conditioning(found, finite))
+        if eager.dtype == torch.float64:
+            size = exact.abs() + _root_mean_square(exact[finite])
+            allowed = allowed.maximum(FLOAT64_ROOM * _unit(eager.dtype) * size)
     return torch.where(finite, allowed, torch.where(agreed & ~exact.isfinite(), 0.0, torch.nan))
 
 

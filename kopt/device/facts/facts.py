@@ -7,24 +7,34 @@ results are of whatever type a problem chooses.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import torch
 
 from kopt.device.facts.eager_ops import EagerOps, recording, tensors_of
 from kopt.device.facts.influence import influential_shares
-from kopt.device.facts.needed_elements import changed_tensors, necessary_flops, needed_shares
+from kopt.device.facts.needed_elements import (
+    changed_tensors,
+    distinct_share,
+    necessary_flops,
+    needed_shares,
+    storage_of,
+    without_repetitions,
+    written_shares,
+)
 from kopt.device.reference import setup
 from kopt.device.reference.contract import input_names
 from kopt.device.reference.forward import call
-from kopt.device.reference.layout import dtype_name
+from kopt.device.reference.layout import dtype_name, extent
 from kopt.device.reference.tree import taken_apart
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts
 
 log = logging.getLogger(__name__)
 
+AFTERWARDS = " afterwards"
+"""What follows the name of an input that the reference changes, as the name of an output."""
 MOST = 0.85
 """Share of an input's elements from which all count as mattering: the few tries are no finer."""
 WITHOUT_STRUCTURE = 0.99
@@ -64,13 +74,17 @@ def workload_facts(problem: Problem, workload: Workload, matters: Mapping[str, f
             unknown=_one_line(error.__cause__),
         )  # fmt: skip
     asked = {name: share * (matters or {}).get(name, 0.0) for name, share in traced.read_shares().items()}
-    given = {name: _spec(traced.names[name], t, name, asked[name]) for name, t in traced.given.items()}
+    places, once = _places(traced.given), without_repetitions(traced.given)
+    given = {
+        name: _spec(traced.names[name], tensor, places[storage_of(tensor)], asked[name] if name in once else 0.0)
+        for name, tensor in traced.given.items()
+    }
     whole = [tensor for name, tensor in traced.given.items() if asked[name] >= WITHOUT_STRUCTURE]
     return WorkloadFacts(
         workload=workload.name,
         inputs=tuple(spec for name, spec in given.items() if name.startswith("input ")),
         parameters=tuple(spec for name, spec in given.items() if name.startswith("model ")),
-        outputs=tuple(_spec(name, tensor) for name, tensor in traced.outputs.items()),
+        outputs=tuple(_output_specs(traced, places)),
         eager_ops=tuple(traced.eager.operations),
         necessary_flops=necessary_flops(traced.eager.nodes, list(traced.outputs.values()), whole),
         floor=problem.floor.get(workload.name),
@@ -118,7 +132,7 @@ def _trace(problem: Problem, workload: Workload) -> _Traced:
     state = {f"model {name}": value for name, value in [*model.named_parameters(), *model.named_buffers()]}
     given |= state
     names |= {name: name.removeprefix("model ") for name in state}
-    changed = {f"{names[name]} afterwards": given[name] for name in changed_tensors(eager.nodes, given)}
+    changed = {names[name] + AFTERWARDS: given[name] for name in changed_tensors(eager.nodes, given)}
     outputs = taken_apart(result, "output").tensors | changed
     if not outputs:
         raise ProblemError(f"{problem.name}: the reference returns {type(result).__name__}, not a tensor")
@@ -153,8 +167,35 @@ def _elements(problem: Problem, workload: Workload) -> int:
         )
 
 
-def _spec(name: str, tensor: torch.Tensor, place: str = "", needed: float = 1.0) -> TensorSpec:
-    return TensorSpec(name=name, shape=tuple(tensor.shape), dtype=dtype_name(tensor.dtype), place=place, needed=needed)
+def _places(given: Mapping[str, torch.Tensor]) -> dict[int, str]:
+    """Return the name of each storage in builds: that of the first of the tensors that share it."""
+    places: dict[int, str] = {}
+    for name, tensor in given.items():
+        places.setdefault(storage_of(tensor), name)
+    return places
+
+
+def _output_specs(traced: _Traced, places: Mapping[int, str]) -> Iterator[TensorSpec]:
+    """Yield the outputs; of memory that the reference was given, what must be written counts once, as a change."""
+    written = written_shares(traced.eager.nodes, traced.given)
+    own = without_repetitions(traced.given)
+    afterwards = {traced.names[name] + AFTERWARDS: share for name, share in written.items() if name in own}
+    once = without_repetitions(traced.outputs)
+    for name, tensor in traced.outputs.items():
+        place = places.get(storage_of(tensor), "")
+        yield _spec(name, tensor, place, afterwards.get(name, 0.0) if place else float(name in once))
+
+
+def _spec(name: str, tensor: torch.Tensor, place: str, needed: float) -> TensorSpec:
+    end = int(tensor.storage_offset()) + extent(tensor.shape, tensor.stride())
+    return TensorSpec(
+        name=name,
+        shape=tuple(tensor.shape),
+        dtype=dtype_name(tensor.dtype),
+        place=place,
+        needed=needed * distinct_share(tensor),
+        end=0 if end == tensor.numel() else end * tensor.element_size(),
+    )
 
 
 def _one_line(error: BaseException) -> str:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from time import monotonic
 from typing import Any
 
 import torch
+from torch.utils._pytree import tree_map_only
 
-from kopt.device.facts.eager_ops import tensors_of
+from kopt.device.facts.eager_ops import EagerOps, recording, tensors_of
 from kopt.device.reference import setup
 from kopt.device.reference.forward import call
+from kopt.device.reference.layout import copied
+from kopt.device.reference.tree import taken_apart
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
@@ -24,14 +26,16 @@ ROUNDING = 1e-3
 """Largest output below which a reference may give nothing but rounding errors."""
 PROBES = 24
 """Elements of each input that are changed, one at a time; four times as many where some of them do not matter."""
-LARGE = 1 << 21
-"""Elements of all inputs above which a quarter of the probes is enough."""
+FEWEST = 6
+"""Probes below which nothing is said of an input; all of its elements where it has fewer."""
 TOO_LARGE = 1 << 23
 """Elements of all inputs above which nothing is tried."""
 FEW_VALUES = 0.9
 """Share of varying elements above which all count as varying: others were equal by chance (draws of few values)."""
-SECONDS = 1.5
-"""Most time for a problem's probes, s; an input that was not probed keeps its share."""
+EFFORT = 1e9
+"""Work of all probes of a problem, ns on one core as estimated; runs of the reference are counted, not timed."""
+OPERATION, ELEMENT, PRODUCT = 1e4, 2.0, 0.2
+"""Estimated work of one operation of torch, of one element that it moves, and of one operation of a product, ns."""
 VISIBLE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.bfloat16: 3e-2}
 """Least change of an output, over its largest element, that is no rounding, by the dtype of the inputs."""
 
@@ -59,37 +63,72 @@ def _shares_in(problem: Problem, workload: Workload, dtype: torch.dtype) -> dict
     model = setup.make_model(reference, problem, seed=0).to(dtype)
     draws = [setup.make_inputs(reference, problem, seed=seed) for seed in (1, 2, 3)]
     inputs = tuple(_cast(value, dtype) for value in draws[0])
-    if sum(value.numel() for value in inputs if isinstance(value, torch.Tensor)) > TOO_LARGE:
+    if sum(tensor.numel() for tensor in tensors_of(inputs)) > TOO_LARGE:
         return {}
     run, visible = _runner(model, inputs), VISIBLE.get(dtype, max(VISIBLE.values()))
-    first, end = run(), monotonic() + SECONDS
-    if _differ(first, run(), visible):
+    with recording() as eager:
+        first = run()
+    runs = int(EFFORT / _work(eager, [*tensors_of(inputs), *first]))
+    if runs < FEWEST or _differ(first, run(), visible):
         return {}
-    given = {f"input {place}": value for place, value in enumerate(inputs) if isinstance(value, torch.Tensor)}
+    varying = _varying_shares(draws)
+    given = _by_name(inputs)
     given |= {f"model {name}": value for name, value in [*model.named_parameters(), *model.named_buffers()]}
-    probes = PROBES if sum(tensor.numel() for tensor in given.values()) <= LARGE else PROBES // 4
     shares = {}
-    for name, tensor in given.items():
+    for left, (name, tensor) in zip(
+        range(len(given), 0, -1), sorted(given.items(), key=lambda item: -item[1].numel()), strict=True
+    ):
+        most, made = max(runs // left, min(runs, 3 * FEWEST)), 0
         hits: list[bool] = []
-        for place in _places(tensor, 4 * probes):
-            if monotonic() > end or (len(hits) >= probes and all(hits)):
+        for place in _places(tensor, 4 * PROBES):
+            if made + 3 > most or (len(hits) >= PROBES and all(hits)):
                 break
-            hits.append(any(_differ(first, now, visible) for now in _runs_with_another(tensor, place, run)))
-        if hits:
-            others = [draw[int(name.split()[1])] for draw in draws[1:]] if name.startswith("input") else []
-            shares[name] = min(_varying_share(draws[0], others, name), _at_least(sum(hits), len(hits)))
+            hit = False
+            for now in _runs_with_another(tensor, place, run):
+                made += 1
+                hit = hit or _differ(first, now, visible)
+                if hit:
+                    break
+            hits.append(hit)
+        runs -= made
+        if hits and len(hits) >= min(FEWEST, tensor.numel()):
+            shares[name] = min(varying.get(name, 1.0), _at_least(sum(hits), len(hits)))
     return shares
 
 
+def _work(eager: EagerOps, compared: list[torch.Tensor]) -> float:
+    """Return the work of one run of the reference, ns as estimated."""
+    moved = sum(tensor.numel() for node in eager.nodes for tensor in (*node.read, *node.written))
+    moved += 2 * sum(tensor.numel() for tensor in compared)  # inputs are copied, outputs are compared
+    products = sum(operation.matmul_flops for operation in eager.operations)
+    return OPERATION * (len(eager.nodes) + 2 * len(compared)) + ELEMENT * moved + PRODUCT * products
+
+
+def _by_name(inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
+    """Return the tensors of the inputs by the names that builds give them."""
+    named: dict[str, torch.Tensor] = {}
+    for place, value in enumerate(inputs):
+        named |= taken_apart(value, f"input {place}").tensors
+    return named
+
+
 def _runner(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Callable[[], list[torch.Tensor]]:
-    """Return a function that runs the reference on copies of `inputs`: the returned tensors and the changed inputs."""
+    """Return a function that runs the reference on copies of `inputs`: the returned tensors and the inputs afterwards.
+
+    Inputs are left out that the first run does not change.
+    """
+    changes: set[str] | None = None
 
     def run() -> list[torch.Tensor]:
+        nonlocal changes
         torch.manual_seed(0)
-        copies = tuple(value.clone() if isinstance(value, torch.Tensor) else value for value in inputs)
+        copies = tuple(tree_map_only(torch.Tensor, copied, value) for value in inputs)
+        versions = {name: tensor._version for name, tensor in _by_name(copies).items()}
         returned = tensors_of(call(model, copies))
-        pairs = [(old, new) for old, new in zip(inputs, copies, strict=True) if isinstance(old, torch.Tensor)]
-        changed = [new for old, new in pairs if not torch.equal(old, new)]
+        after = _by_name(copies)
+        if changes is None:
+            changes = {name for name, tensor in after.items() if tensor._version != versions.get(name)}
+        changed = [tensor for name, tensor in after.items() if name in changes]
         return [tensor.double() for tensor in (*returned, *changed) if not tensor.is_complex()]
 
     return run
@@ -131,18 +170,20 @@ def _places(tensor: torch.Tensor, probes: int) -> list[int]:
     return list(dict.fromkeys(torch.randint(0, max(size, 1), (min(probes, size),), generator=generator).tolist()))
 
 
-def _varying_share(first: tuple[Any, ...], others: list[torch.Tensor], name: str) -> float:
-    """Return the share of an input's elements that differ in another draw; 1 where draws cannot be compared."""
-    if not others:
-        return 1.0
-    tensor = first[int(name.split()[1])]
-    if any(other.shape != tensor.shape for other in others) or not tensor.numel():
-        return 1.0
-    varies = torch.zeros(tensor.shape, dtype=torch.bool)
-    for other in others:
-        varies |= tensor != other
-    share = float(varies.double().mean())
-    return 1.0 if share > FEW_VALUES else share
+def _varying_shares(draws: list[tuple[Any, ...]]) -> dict[str, float]:
+    """Return the share of each input's elements that differ in another draw, where draws can be compared."""
+    first, *others = [_by_name(draw) for draw in draws]
+    shares = {}
+    for name, tensor in first.items():
+        again = [other[name] for other in others if name in other and other[name].shape == tensor.shape]
+        if len(again) < len(others) or not tensor.numel():
+            continue
+        varies = torch.zeros(tensor.shape, dtype=torch.bool)
+        for other in again:
+            varies |= tensor != other
+        share = float(varies.double().mean())
+        shares[name] = 1.0 if share > FEW_VALUES else share
+    return shares
 
 
 def _at_least(hits: int, probes: int) -> float:
@@ -172,10 +213,10 @@ def _changed(old: torch.Tensor, new: torch.Tensor, visible: float) -> bool:
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
-    """Return a copy of an input that may be changed, in a dtype where it is a floating-point tensor."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    return value.to(dtype if value.is_floating_point() else value.dtype).contiguous().clone()
+    """Return a copy of an input that may be changed, in a dtype where its tensors are floating-point ones."""
+    return tree_map_only(
+        torch.Tensor, lambda tensor: copied(tensor, dtype if tensor.is_floating_point() else tensor.dtype), value
+    )
 
 
 @contextmanager

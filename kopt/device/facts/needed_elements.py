@@ -22,6 +22,7 @@ from kopt.device.facts.eager_ops import (
     base_name,
     tensors_of,
 )  # fmt: skip
+from kopt.device.reference.layout import extent
 
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "addbmm"}
 """Matrix products: every element of both operands takes part in a full row or column of the product."""
@@ -45,6 +46,10 @@ PARTIAL = {"masked_fill", "masked_fill_", "index_put", "index_put_", "scatter", 
            "upsample_bilinear2d", "upsample_bicubic2d", "upsample_trilinear3d", "scalar_tensor"}  # fmt: skip
 """Operations that leave elements of some input out: by position, by mask or by index."""
 
+SCATTERED = {"index_add", "index_reduce", "index_fill", "index_copy", "scatter_add", "scatter_reduce", "put",
+             "masked_scatter", "_index_put_impl"}  # fmt: skip
+"""Operations that write to elements of which an index or a mask says where they are."""
+
 _Box = tuple[tuple[int, int, int], ...]
 """A view of a storage: stride, first and last coordinate of every dimension, widest stride first."""
 
@@ -61,19 +66,74 @@ def needed_shares(
     """
     producers = {_storage(tensor): base_name(node.func) for node in nodes for tensor in node.written}
     needed: dict[int, dict[_Box, float]] = defaultdict(dict)
+    read: dict[int, dict[_Box, float]] = defaultdict(dict)
     for tensor in outputs:
         _need(needed, tensor, 1.0)
     for node in reversed(nodes):
         share = max((_share(needed, tensor) for tensor in node.written), default=0.0)
+        for tensor in changed_by(node):
+            _forget(read, tensor, _written_most(node, tensor))  # later reads do not see what the input held there
         if share > 0:
             for tensor, part in _parts(node, producers):
                 _need(needed, tensor, share * part)
-    returned = {_storage(tensor) for tensor in outputs}
-    changed = {_storage(tensor) for node in nodes for tensor in node.written}
-    return {
-        name: 0.0 if _storage(t) in returned and _storage(t) not in changed else _share(needed, t)
-        for name, t in inputs.items()
-    }
+                _need(read, tensor, share * part)
+    return {name: _share(read, tensor) for name, tensor in inputs.items()}
+
+
+def written_shares(nodes: Sequence[Node], inputs: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Return, by name, the least share of each input's elements that any right kernel writes.
+
+    Where indices say which elements are written, that is as many as there are values; none where values are summed up,
+    since one element may get them all.
+    """
+    written: dict[int, dict[_Box, float]] = defaultdict(dict)
+    for node in nodes:
+        for tensor in changed_by(node):
+            _need(written, tensor, _written_part(node, tensor))
+    return {name: _share(written, tensor) for name, tensor in inputs.items()}
+
+
+def _written_part(node: Node, tensor: torch.Tensor) -> float:
+    """Return the share of a tensor that an operation in place writes, at least."""
+    name = base_name(node.func).removesuffix("_")
+    if name in _VALUES and not _adds_up(node):
+        found = tensors_of(node.args[_VALUES[name] :])
+        return min(found[0].numel() / max(tensor.numel(), 1), 1.0) if found else 0.0
+    if name in ("tril", "triu"):
+        return 1.0 - _triangle(node)
+    return 0.0 if name in PARTIAL | SCATTERED else 1.0
+
+
+def _written_most(node: Node, tensor: torch.Tensor) -> float:
+    """Return the share of a tensor whose old values an operation in place overwrites, at most."""
+    if _adds_up(node):
+        return 0.0
+    known = base_name(node.func).removesuffix("_") in _VALUES
+    return (known and _written_part(node, tensor)) or 1.0
+
+
+_VALUES = {"index_copy": 3, "scatter": 3, "index_put": 2, "_index_put_impl": 2}
+"""Operations that write values by index, with the position of the values among the arguments."""
+
+
+def _adds_up(node: Node) -> bool:
+    """Return whether an operation combines values with what is there, at places that an index gives."""
+    name = base_name(node.func).removesuffix("_")
+    if name in ("index_add", "index_reduce", "scatter_add", "scatter_reduce"):
+        return True
+    return name in _VALUES and ("reduce" in node.kwargs or any(a is True for a in node.args[_VALUES[name] + 1 :]))
+
+
+def changed_by(node: Node) -> list[torch.Tensor]:
+    """Return the tensors that an operation writes to in place."""
+    arguments = node.func._schema.arguments
+    values = [*node.args, *(node.kwargs.get(argument.name) for argument in arguments[len(node.args) :])]
+    return [
+        tensor
+        for argument, value in zip(arguments, values, strict=False)
+        if argument.alias_info is not None and argument.alias_info.is_write
+        for tensor in tensors_of(value)
+    ]
 
 
 def _parts(node: Node, producers: Mapping[int, str]) -> list[tuple[torch.Tensor, float]]:
@@ -81,6 +141,9 @@ def _parts(node: Node, producers: Mapping[int, str]) -> list[tuple[torch.Tensor,
     name = base_name(node.func)
     written = {_storage(tensor) for tensor in node.written}
     read = [t for t in node.read if not (name.endswith("_") and _storage(t) in written and name in MOVES_ONLY)]
+    if name.endswith("_") and name.removesuffix("_") in SCATTERED:
+        changed = {_storage(tensor) for tensor in changed_by(node)}
+        read = [t for t in read if _storage(t) not in changed]  # elements that no index names stay as they are
     if name in ("zero_", "fill_", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full",
                 "empty_like", "rand_like", "randn_like"):  # fmt: skip
         return []
@@ -129,11 +192,11 @@ def _window(node: Node, tensor: torch.Tensor) -> float:
         _numbers(rest[2:3], len(sizes)) or [1] * len(sizes),
     )
     share = 1.0
-    extents, made = tensor.shape[-len(sizes) :], node.written[0].shape[-len(sizes) :]
-    for size, stride, pad, gap, extent, count in zip(sizes, strides, pads, gaps, extents, made, strict=True):
+    lengths, made = tensor.shape[-len(sizes) :], node.written[0].shape[-len(sizes) :]
+    for size, stride, pad, gap, length, count in zip(sizes, strides, pads, gaps, lengths, made, strict=True):
         starts = torch.arange(count, device="cpu") * stride - pad
         reached = (starts[:, None] + torch.arange(size, device="cpu") * gap).unique()
-        share *= int(((reached >= 0) & (reached < extent)).sum()) / max(extent, 1)
+        share *= int(((reached >= 0) & (reached < length)).sum()) / max(length, 1)
     return share
 
 
@@ -153,6 +216,37 @@ def _need(needed: dict[int, dict[_Box, float]], tensor: torch.Tensor, share: flo
     boxes = needed[_storage(tensor)]
     box = _box(tensor)
     boxes[box] = max(boxes.get(box, 0.0), share)
+
+
+def _forget(needed: dict[int, dict[_Box, float]], tensor: torch.Tensor, part: float) -> None:
+    """Take back what is needed of some share of the elements of a view."""
+    boxes, box = needed.get(_storage(tensor), {}), _box(tensor)
+    for other, share in boxes.items():
+        if not _apart(box, other):
+            boxes[other] = share * max(0.0, 1.0 - part * _volume(box) / _volume(other))
+
+
+def distinct_share(tensor: torch.Tensor) -> float:
+    """Return the share of a tensor's elements that have memory of their own: views may repeat elements."""
+    if not tensor.numel():
+        return 1.0
+    moving = prod(size for size, stride in zip(tensor.shape, tensor.stride(), strict=True) if stride)
+    return min(moving, extent(tensor.shape, tensor.stride())) / tensor.numel()
+
+
+def without_repetitions(tensors: Mapping[str, torch.Tensor]) -> set[str]:
+    """Return the names of the largest tensors that have no element in common."""
+    chosen: dict[str, torch.Tensor] = {}
+    for name, tensor in sorted(tensors.items(), key=lambda item: -_volume(_box(item[1]))):
+        same = [other for other in chosen.values() if _storage(other) == _storage(tensor)]
+        if all(_apart(_box(tensor), _box(other)) for other in same):
+            chosen[name] = tensor
+    return set(chosen)
+
+
+def storage_of(tensor: torch.Tensor) -> int:
+    """Return what tells the storage of a tensor from others."""
+    return _storage(tensor)
 
 
 def _box(tensor: torch.Tensor) -> _Box:
@@ -269,12 +363,5 @@ def _kept_elements(nodes: Sequence[Node], outputs: Sequence[torch.Tensor]) -> se
 
 def changed_tensors(nodes: Sequence[Node], inputs: Mapping[str, torch.Tensor]) -> list[str]:
     """Return the names of inputs that an operation writes to."""
-    written = {
-        _storage(tensor)
-        for node in nodes
-        if node.func._schema.is_mutable
-        for argument, value in zip(node.func._schema.arguments, node.args, strict=False)
-        if argument.alias_info is not None and argument.alias_info.is_write
-        for tensor in tensors_of(value)
-    }
+    written = {_storage(tensor) for node in nodes for tensor in changed_by(node)}
     return [name for name, tensor in inputs.items() if _storage(tensor) in written]

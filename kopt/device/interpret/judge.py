@@ -185,7 +185,7 @@ def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> 
     checks.extend([comparison.check] if comparison.check else [])
     if comparison.right:
         return None
-    reason = fitting(comparison.reason, job.kernel.source)
+    reason = bounded(fitting(comparison.reason, job.kernel.source))
     return Incorrect(judge=JUDGE, reason=reason, checks=tuple(checks))
 
 
@@ -197,7 +197,7 @@ def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, .
     if not reason:
         return None
     reason = f"its launches, run again from their record on new inputs, do not make the result: {reason}"
-    return Incorrect(judge=JUDGE, reason=reason, checks=checks)
+    return Incorrect(judge=JUDGE, reason=bounded(reason), checks=checks)
 
 
 def _wrong(job: VerifyJob, draw: Draw, run: _Sent) -> str:

@@ -199,13 +199,17 @@ def _split_atomic(module: TritonModule, kernel: Kernel, launch: Launch, sums: Re
 
 
 def _split_loop(edits: Edits, kernel: Kernel, launch: Launch, sums: Reduction) -> None:
+    """Give each program its part of the loop.
+
+    A part without a step is `range(stop, stop)`: Triton unrolls a loop wrongly whose stop lies before its start.
+    """
     axis = len(sums.grid.elements)
     start, stop, step = sums.bounds
     stop_text, step_text = syntax.code(stop), syntax.code(step)
     steps = f"tl.cdiv(tl.cdiv({stop_text}, {step_text}), SPLIT_K)"
     lines = (
         f"split = tl.program_id({axis})\n"
-        f"split_start = split * {steps} * {step_text}\n"
+        f"split_start = tl.minimum({stop_text}, split * {steps} * {step_text})\n"
         f"split_stop = tl.minimum({stop_text}, (split + 1) * {steps} * {step_text})"
     )
     edits.statements_before(sums.loop, lines)

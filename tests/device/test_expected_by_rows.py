@@ -1,0 +1,27 @@
+"""Expected results that are computed in parts are those of the whole, and are kept on the host where they are small."""
+
+import torch
+
+from kopt.device.draws.distributions import Draw, make_case
+from kopt.device.expected import expected_by_rows
+from kopt.device.expected.expected_by_rows import ExpectedOutputs
+from kopt.device.expected.outputs import run_reference
+from tests.device.small import SCALE
+
+
+def test_a_result_judged_in_parts_is_judged_like_the_whole(monkeypatch):
+    draw = Draw(SCALE.small[0], "normal", 3)
+    case = make_case(SCALE, draw)
+    (right,) = run_reference(SCALE, case).tensors
+    wrong = right.clone()
+    wrong[-1] += 1
+    monkeypatch.setattr(ExpectedOutputs, "_works_by_rows", lambda self: True)
+    for part_bytes in (expected_by_rows.PART_BYTES, 16 * case.inputs[0][:2].numel()):
+        monkeypatch.setattr(expected_by_rows, "PART_BYTES", part_bytes)
+        expected = ExpectedOutputs(SCALE)
+        for _ in range(2):  # computed, then kept
+            first, kept = expected.judge(case, draw, [right]), expected.judge(case, draw, [wrong])
+            assert first.right
+            assert not kept.right
+            assert torch.equal(right, run_reference(SCALE, case).tensors[0])
+        assert len(expected._kept) == 1
