@@ -34,6 +34,7 @@ def get_init_inputs():
     return []
 """
 
+N = 50
 WHOLE = Workload(name="whole")
 OTHER = Workload(name="other", constants={"N": 40})
 
@@ -98,14 +99,26 @@ def test_indexes_stay_in_range_and_plain_values_as_they_are(distribution: str) -
     assert scale == 3
 
 
-def test_indexes_are_drawn_with_both_ends_of_their_range_and_all_equal() -> None:
-    calls = load_reference(EMBEDDING, WHOLE)
-    seed = derive_seed(3, "inputs")
-    _, index, _ = make_inputs(calls, EMBEDDING, seed=seed)
-    _, both, _ = drawn(EMBEDDING, "integer")
-    assert (int(both.min()), int(both.max())) == (int(index.min()), int(index.max()))
-    assert not torch.equal(both, index)
-    assert drawn(EMBEDDING, "equal")[1].unique().numel() == 1
+TABLE = "torch.rand(N, 8), torch.randint(0, N - 9, (20,))"
+INDEXES = {
+    "a table": ("table, index", "table[index]", TABLE, N - 1),
+    "labels": (
+        "x, y", "nn.functional.cross_entropy(x, y, reduction='none')", "torch.randn(20, N), torch.randint(0, 9, (20,))",
+        N - 1,
+    ),
+    "numbers": ("x, y", "x * y[:, None]", "torch.rand(20, N), torch.randint(0, 9, (20,))", None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_integers_are_drawn_with_both_ends_of_their_range_and_all_equal(name: str) -> None:
+    names, value, made, last = INDEXES[name]
+    indexed = problem(names, value, made, dtype="float32")
+    _, given = make_inputs(load_reference(indexed, WHOLE), indexed, seed=derive_seed(3, "inputs"))
+    _, both = drawn(indexed, "integer")
+    assert (int(both.min()), int(both.max())) == (int(given.min()), last or int(given.max()))
+    assert not torch.equal(both, given)
+    assert drawn(indexed, "equal")[1].unique().numel() == 1
 
 
 def test_given_inputs_are_those_of_get_inputs_and_parameters_the_models_own() -> None:

@@ -140,6 +140,10 @@ def find_domain(problem: Problem) -> None:
         domain.form(kind)
 
 
+_Dimension = tuple[int | str, int]
+"""Place of a tensor among the leaves of the inputs, or a parameter's name, and a dimension."""
+
+
 class _Domain:
     """The structure of a problem's inputs, and the form in which each kind stays inside the reference's domain."""
 
@@ -150,6 +154,7 @@ class _Domain:
         self._samples = [self._sample(workload) for workload in problem.small[:SEEN_WORKLOADS]]
         self._structures = self._seen()
         self._forms: dict[str, _Form | None] = {}
+        self._indexed: dict[int, set[_Dimension]] = {}
         self._along: dict[int, tuple[int, ...]] = {}
         self._tried: tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]] | None = None
 
@@ -168,6 +173,8 @@ class _Domain:
             if isinstance(value, torch.Tensor):
                 first = at == min(free, default=-1)
                 wanted = Wanted(self._structure(at), first, form.level, form.signed, epsilons, value.dtype)
+                if self._structure(at).repeats:
+                    wanted = replace(wanted, below=self._size_indexed(at, model, inputs))
                 if first and value.dim() > 1:
                     wanted = replace(wanted, along=self._brought_together(at))
                 leaves[at] = drawn(value, kind, wanted)
@@ -186,6 +193,33 @@ class _Domain:
 
             self._along[at] = dimensions_together(leaves[at], given, outputs)
         return self._along[at]
+
+    def _size_indexed(self, at: int, model: torch.nn.Module, inputs: tuple[Any, ...]) -> int | None:
+        """Return the size of the dimension that an input of integers indexes; None where it is not known."""
+        if at not in self._indexed:
+            with torch.device("cpu"):  # a GPU does not survive an index that is too large
+                found = [self._dimensions_indexed(at, workload) for workload in self._problem.small]
+            self._indexed[at] = set.intersection(*found)
+        sizes = _sizes(model, inputs)
+        return min((sizes[place] for place in self._indexed[at]), default=None)
+
+    def _dimensions_indexed(self, at: int, workload: Workload) -> set[_Dimension]:
+        """Return the dimensions whose last index the reference takes and whose size it refuses as an index."""
+        model, inputs, _ = self._model_and_inputs(workload)
+        leaves, tree = tree_flatten(list(inputs))
+        most = int(leaves[at].max())
+
+        def takes(index: int) -> bool:
+            changed = leaves[at].clone(memory_format=torch.contiguous_format)
+            changed.view(-1)[0] = index
+            return bool(_outputs(model, tree_unflatten([*leaves[:at], changed, *leaves[at + 1 :]], tree), self._wide))
+
+        sizes = _sizes(model, inputs)
+        larger = sorted({size for size in sizes.values() if most < size <= torch.iinfo(leaves[at].dtype).max})
+        last = next((size for size in larger if not takes(size)), None)
+        if last is None or not takes(last - 1):
+            return set()
+        return {place for place, size in sizes.items() if size == last}
 
     def _structure(self, at: int) -> Structure:
         return self._structures.get(at, KEPT)
@@ -232,12 +266,12 @@ class _Domain:
 
     def _known(self) -> tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]]:
         if self._tried is None:
-            self._tried = self._model_and_inputs()
+            self._tried = self._model_and_inputs(self._problem.small[-1])
         return self._tried
 
-    def _model_and_inputs(self) -> tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]]:
-        """Return the model in at least float32 for a small workload, given inputs, and its outputs for these."""
-        reference = setup.load_reference(self._problem, self._problem.small[-1])
+    def _model_and_inputs(self, workload: Workload) -> tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]]:
+        """Return the model in at least float32 for a workload, given inputs, and its outputs for these."""
+        reference = setup.load_reference(self._problem, workload)
         model = setup.make_model(reference, self._problem, seed=derive_seed("domain"))
         inputs = setup.make_inputs(reference, self._problem, seed=derive_seed("domain", GIVEN))
         wide = model.to(self._wide)
@@ -282,6 +316,17 @@ def _numbers(values: torch.Tensor, given: torch.Tensor) -> bool:
     if bool(values.isnan().any()) and not bool(given.isnan().any()):
         return False
     return float(values.isfinite().double().mean()) >= 0.5 * float(given.isfinite().double().mean())
+
+
+def _sizes(model: torch.nn.Module, inputs: Sequence[Any]) -> dict[_Dimension, int]:
+    """Return the size of each dimension of the inputs and parameters."""
+    named: list[tuple[int | str, Any]] = [*enumerate(tree_leaves(list(inputs))), *model.named_parameters()]
+    return {
+        (name, dimension): size
+        for name, value in named
+        if isinstance(value, torch.Tensor)
+        for dimension, size in enumerate(value.shape)
+    }
 
 
 def _constants(source: str) -> tuple[float, ...]:

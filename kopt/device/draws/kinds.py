@@ -46,6 +46,8 @@ class Wanted:
     """Type of the input."""
     along: tuple[int, ...] = ()
     """Dimensions along which rows lie; none for the last one."""
+    below: int | None = None
+    """Size of the dimension that integers index; None where it is not known."""
 
 
 Fill = Callable[[torch.Tensor, Wanted], torch.Tensor]
@@ -190,7 +192,7 @@ def drawn(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:
     if not original.numel():
         return original
     if not original.is_floating_point():
-        return _integers(original, kind, structure)
+        return _integers(original, kind, wanted)
     core = _without_repeats(original).float()
     values = _constant(core, kind) if structure.constant else _within(_filled(core, kind, wanted), core, wanted)
     if original.dtype == torch.float64 and kind in INEXACT:
@@ -276,11 +278,15 @@ def _within(values: torch.Tensor, original: torch.Tensor, wanted: Wanted) -> tor
     return torch.where(original == 0, 0.0, values) if structure.zeros_kept else values
 
 
-def _integers(original: torch.Tensor, kind: str, structure: Structure) -> torch.Tensor:
-    """Return integers in the given range: with both ends of it (`integer`), all equal (`equal`), or as given."""
-    low, high = int(original.min()), int(original.max())
-    if kind not in ("integer", "equal") or not structure.repeats:
+def _integers(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:
+    """Return integers in the given range, or up to the last index of the dimension that they index.
+
+    There are both ends of it (`integer`), all are equal (`equal`), or they are as given.
+    """
+    if kind not in ("integer", "equal") or not wanted.structure.repeats:
         return original
+    low, high = int(original.min()), int(original.max())
+    high = wanted.below - 1 if wanted.below is not None else high
     shape = _without_repeats(original).shape
     if kind == "equal":
         return with_layout(original, torch.full(shape, high, dtype=original.dtype))

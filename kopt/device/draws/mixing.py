@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-CHANGE = 1.0
-"""Amount that is added to one element, in addition to half of it."""
+CHANGE = 2.0
+"""Amount that is added to one element, over the largest one: it becomes the largest."""
 
 
 def dimensions_together(
@@ -43,9 +43,8 @@ def _changed(
     outputs: Callable[[torch.Tensor], Sequence[torch.Tensor]],
 ) -> list[torch.Tensor]:
     """Return which elements of the outputs change with one element of an input."""
-    changed = value.clone()
-    old = changed[tuple(place)].double()  # torch lacks arithmetic of the 8-bit types
-    changed[tuple(place)] = (old + CHANGE + 0.5 * old.abs()).to(changed.dtype)
+    changed = value.to(torch.float64, copy=True)
+    changed[tuple(place)] += CHANGE * (float(changed.abs().max()) or 1.0)
     after = outputs(changed)
     if [one.shape for one in after] != [one.shape for one in before]:
         return []

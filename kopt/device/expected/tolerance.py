@@ -67,6 +67,9 @@ MOVED = 4.0
 MOVES = 2
 """Number of moved sets of inputs."""
 
+MOVED_ELEMENTS = 1 << 24
+"""Largest inputs, elements, that are moved."""
+
 JUMP = 1e-3
 """Change of one element, over the larger of it and the root mean square, that is a jump and no rounding error."""
 
@@ -128,7 +131,7 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = ()) -> lis
     elements = sum(tensor.numel() for tensor in tensors)
     if torch.float32 in dtypes and not dtypes & set(HALF_TYPES):
         emulated = in_dtype(case, torch.float32, changed=changed, within=Float32Arithmetic())
-        if elements <= ROUNDED_ELEMENTS:
+        if elements <= MOVED_ELEMENTS:
             moves = [in_dtype(case, torch.float64, partial(_moved, turn), changed) for turn in range(MOVES)]
     if torch.float64 in dtypes or (dtypes & set(HALF_TYPES) and elements <= ROUNDED_ELEMENTS):
         rounded = in_dtype(case, torch.float64, _rounded_once_more, changed)
