@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kopt.device.draws import distributions
 from kopt.device.draws.distributions import DISTRIBUTIONS, FULL_SIZE, GIVEN, Draw, derive_seed, make_case, plan
 from kopt.device.reference.setup import load_reference, make_inputs
 from kopt.model.problem import Dtype, Problem, Workload
@@ -291,3 +292,17 @@ def test_other_types_are_drawn(dtype: Dtype) -> None:
         (x,) = make_case(LAYERNORM.model_copy(update={"dtype": dtype}), Draw(TINY, kind, 1)).inputs
         assert x.dtype == getattr(torch, dtype.value)
         assert x.isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "level"), [("maxpool3d", 0), ("matvec", 1), ("gemma3_swiglu", 2)])
+def test_the_largest_numbers_are_drawn_where_the_reference_does_not_make_them_larger(name, level):
+    assert distributions._domain(load(PROBLEMS / name)).form("extreme").level == level
+
+
+def test_scores_of_attention_stay_below_the_numbers_that_mask_them():
+    reference = (PROBLEMS / "matvec" / "problem.py").read_text()
+    forward = "return torch.matmul(A, B)"
+    assert forward in reference
+    attention = reference.replace(forward, "return torch.softmax(A @ B @ B.T, -1) @ B")
+    problem = load(PROBLEMS / "matvec").model_copy(update={"reference": attention})
+    assert distributions._domain(problem).form("extreme").level == 2

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
+from kopt.device.draws.growth import Growth
 from kopt.device.draws.kinds import KINDS, Wanted, drawn
 from kopt.device.draws.mixing import dimensions_together
 from kopt.device.draws.structure import KEPT, Structure, structure_seen
@@ -36,6 +38,9 @@ DISTRIBUTIONS = (GIVEN, *KINDS)
 
 TIMED = "normal"
 """Kind of the inputs on which kernels are timed."""
+
+EXTREME = "extreme"
+"""Kind of the largest and smallest numbers."""
 
 FULL_SIZE = (GIVEN, "integer", "range")
 """Kinds that are drawn at full size, where a set of inputs may fill gigabytes; other workloads hold the rest."""
@@ -77,7 +82,7 @@ class _Form:
     """How a kind is drawn for one problem."""
 
     level: int = 0
-    """0 for the kind as it is, 1 for its milder form."""
+    """0 for the kind as it is, 1 and 2 for its milder forms."""
     signed: bool = False
     """Both signs are drawn though `get_inputs` gives 0 to 1."""
 
@@ -161,7 +166,8 @@ class _Domain:
     def form(self, kind: str) -> _Form | None:
         """Return the form in which a kind is drawn; None where no form of it stays inside the domain."""
         if kind not in self._forms:
-            self._forms[kind] = next((form for form in self._candidates() if self._stays_inside(kind, form)), None)
+            candidates = (form for form in self._candidates(kind) if self._stays_inside(kind, form))
+            self._forms[kind] = next(candidates, None)
         return self._forms[kind]
 
     def drawn(self, model: torch.nn.Module, inputs: tuple[Any, ...], kind: str, form: _Form) -> tuple[Any, ...]:
@@ -249,8 +255,8 @@ class _Domain:
                 structures[at] = structure_seen(samples, self._problem.inputs.get(name))
         return structures
 
-    def _candidates(self) -> list[_Form]:
-        forms = [_Form(), _Form(level=1)]
+    def _candidates(self, kind: str) -> list[_Form]:
+        forms = [_Form(), _Form(level=1), *([_Form(level=2)] if kind == EXTREME else [])]
         if any(structure.uniform for structure in self._structures.values()):
             forms = [_Form(signed=True), _Form(level=1, signed=True), *forms]
         return forms
@@ -259,9 +265,13 @@ class _Domain:
         """Return whether the reference gives numbers for a kind where it does so for the given inputs."""
         model, inputs, given = self._known()
         torch.manual_seed(derive_seed("domain", kind))
-        values = _outputs(model, self.drawn(model, inputs, kind, form), self._wide)
+        growth = Growth()
+        with growth if kind == EXTREME else nullcontext():
+            values = _outputs(model, self.drawn(model, inputs, kind, form), self._wide)
         if not given:
             return True
+        if growth.outgrown:
+            return False
         return bool(values) and all(_numbers(a, b) for a, b in zip(values, given, strict=False))
 
     def _known(self) -> tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]]:

@@ -25,6 +25,9 @@ HOT = 8.0
 LARGE = (100.0, 24.0)
 """Magnitudes of `large`: float32 cannot hold the exponential of the first; the second is its milder form."""
 
+EXTREME = 2.0**16
+"""Largest number of the mildest form of `extreme`: below the large negative numbers by which kernels mask scores."""
+
 TINY = tuple(2.0**-power for power in (9, 13, 17, 24))
 """Magnitudes of the rows of `tiny`, after those that follow from the eps of the reference."""
 
@@ -37,7 +40,7 @@ class Wanted:
     first: bool
     """The input is the first that is drawn; some kinds leave the others normal."""
     level: int = 0
-    """0 for the kind as it is, 1 for the milder form of it."""
+    """0 for the kind as it is, 1 for the milder form of it, 2 for the mildest form of `extreme`."""
     signed: bool = False
     """Values of both signs are allowed though only one was seen."""
     epsilons: tuple[float, ...] = ()
@@ -148,7 +151,9 @@ def _extreme(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
         return values
     info = torch.finfo(torch.float32 if wanted.dtype == torch.float64 else wanted.dtype)
     root = math.sqrt(float(info.max))
-    largest = max(float(info.max) / (4 * max(original.shape)), 2 * root) if wanted.level == 0 else root / 16
+    largest = (
+        max(float(info.max) / (4 * max(original.shape)), 2 * root), root / 16, min(EXTREME, root / 16)
+    )[wanted.level]  # fmt: skip
     high, low = values.clone(), values.clone()
     high[..., -1], low[..., 0] = largest, -largest
     return _by_row(values, [high, values.sign() * float(info.tiny), low, values])

@@ -1,0 +1,58 @@
+"""See whether the numbers of a reference outgrow its inputs, so that another right way to compute may overflow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from kopt.device.reference.dispatch import DispatchMode
+
+MOST = 2.0**60
+"""Magnitude from which a result counts: its square is near the largest float32."""
+MOST_SCORE = 2.0**20
+"""Magnitude of scores from which they count: kernels mask scores by numbers such as -1e9."""
+
+CONTRACTIONS = ("mm", "matmul", "addmm", "bmm", "baddbmm", "convolution", "mv", "dot", "einsum", "linear")
+"""Operations that multiply and add: a kernel adds in another order, so that other sums may overflow."""
+
+SCORED = ("_softmax", "_log_softmax", "exp", "sigmoid")
+"""Operations that are given scores where a contraction comes before them."""
+
+
+class Growth(DispatchMode):
+    """Watch the operations of a reference.
+
+    A result that an operation only selects (a maximum, a ReLU, a copy) is no larger than its operands.  One that is
+    larger, and larger than `MOST`, overflows when a kernel squares it, or multiplies it with another one, first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
+        self.outgrown = False
+        """Whether a number was too large."""
+        self._contracted = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation and look at its results."""
+        results = func(*args, **(kwargs or {}))
+        if not self.outgrown:
+            name = func.overloadpacket.__name__
+            operand, result = _largest((args, kwargs)), _largest(results)
+            scores = "attention" in name or (self._contracted and name in SCORED)
+            self.outgrown = (result > MOST and (result > operand or name in CONTRACTIONS)) or (
+                scores and operand > MOST_SCORE
+            )
+            self._contracted |= name in CONTRACTIONS
+        return results
+
+
+def _largest(values: object) -> float:
+    """Return the largest magnitude of all floating-point numbers; infinity for NaN."""
+    tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
+    return max((_magnitude(tensor) for tensor in tensors if tensor.numel()), default=0.0)
+
+
+def _magnitude(tensor: torch.Tensor) -> float:
+    return float(tensor.detach().double().abs().nan_to_num(torch.inf, torch.inf).max())
