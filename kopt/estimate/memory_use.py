@@ -70,6 +70,8 @@ class MemoryUse:
     """Distinct bytes read, at most, by the name of the memory (`input 0`); infinite where that is not known."""
     written: dict[str, float] = field(default_factory=dict)
     """The same for bytes written."""
+    unknown: dict[str, float] = field(default_factory=dict)
+    """Those of the bytes read and written that are accessed at unknown places, at most."""
     outside: str = ""
     """The first access outside of its memory, in words."""
     wrapped: bool = False
@@ -149,6 +151,7 @@ def memory_use(
                 use.outside = use.outside or _outside(launch, name, place, found.bounds[index], sizes)
     _add_host_operations(build.host_ops, sizes, read, written, beyond)
     use.read = {name: _bytes(read[name], sizes.get(name)) + beyond[name] for name in {*read, *beyond}}
+    use.unknown = dict(beyond)
     use.written = {name: _bytes(written[name], sizes.get(name)) + beyond[name] for name in {*written, *beyond}}
     return use
 
