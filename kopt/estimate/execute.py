@@ -62,17 +62,22 @@ class Threads(NamedTuple):
         return slice(start, start + self.block)
 
 
-def choose_threads(grid: tuple[int, int, int], block: int, cluster: int = 1) -> Threads:
+def choose_threads(
+    grid: tuple[int, int, int], block: int, cluster: int = 1, chosen: Collection[int] | None = None
+) -> Threads:
     """Choose the threads to follow: all blocks up to `PROGRAMS`, else a random sample with the first and the last.
 
     Args:
         grid: programs of the launch.
         block: threads of a block.
         cluster: blocks of a program.
+        chosen: the blocks to follow, by number, where they are chosen already.
     """
     grid = (grid[0] * cluster, grid[1], grid[2])
     total = grid[0] * grid[1] * grid[2]
-    if total <= PROGRAMS:
+    if chosen is not None:
+        programs = np.unique(np.array([*chosen], dtype=np.int64))
+    elif total <= PROGRAMS:
         programs = np.arange(total, dtype=np.int64)
     else:
         drawn = np.random.default_rng(total).choice(total, PROGRAMS - 2, replace=False)

@@ -71,6 +71,7 @@ def _workload(
         ms=max(total * 1e3, floor),
         done=work.done,
         lacking=work.lacking,
+        followed=work.followed,
         outside=work.outside,
         memory_ms=sum(time.memory for time in times) * 1e3,
         compute_ms=sum(time.compute for time in times) * 1e3,

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kopt.estimate.arithmetic import Lanes
-from kopt.estimate.execute import Access, Executor, Threads, choose_threads, parameter_of
+from kopt.estimate.execute import Access, Accesses, Executor, Threads, choose_threads, parameter_of
 from kopt.estimate.instructions import PtxProgram
 from kopt.estimate.parameters import arguments_by_parameter, descriptors, scalar_values
 from kopt.estimate.registers import POINTER_SHIFT
@@ -28,6 +28,8 @@ READS = ("load_global", "load_global_wide", "cp_async", "tma_load", "atomic")
 WRITES = ("store_global", "store_global_wide", "tma_store", "atomic")
 MOST_PIECES = 2_000_000
 """Pieces of memory that are listed one by one; beyond, a progression counts as all that lies between its ends."""
+MORE_PROGRAMS = 8
+"""Programs that are followed with all threads, beside the usual two, for accesses that those do not make."""
 
 _LAYOUT = re.compile(r"(\w+)\[([\d,\s]*)\]\[([\d,\s-]*)\]")
 
@@ -68,6 +70,8 @@ class MemoryUse:
     """Distinct bytes read, at most, by the name of the memory (`input 0`); infinite where that is not known."""
     written: dict[str, float] = field(default_factory=dict)
     """The same for bytes written."""
+    unknown: dict[str, float] = field(default_factory=dict)
+    """Those of the bytes read and written that are accessed at unknown places, at most."""
     outside: str = ""
     """The first access outside of its memory, in words."""
     wrapped: bool = False
@@ -147,6 +151,7 @@ def memory_use(
                 use.outside = use.outside or _outside(launch, name, place, found.bounds[index], sizes)
     _add_host_operations(build.host_ops, sizes, read, written, beyond)
     use.read = {name: _bytes(read[name], sizes.get(name)) + beyond[name] for name in {*read, *beyond}}
+    use.unknown = dict(beyond)
     use.written = {name: _bytes(written[name], sizes.get(name)) + beyond[name] for name in {*written, *beyond}}
     return use
 
@@ -163,15 +168,19 @@ def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) ->
         contents: the one value that fills the memory behind a parameter, where it is known.
     """
     threads = choose_threads(launch.grid, launch.num_warps * 32, max(launch.num_ctas, 1))
-    scalars = scalar_values(program, launch)
-    accesses = Executor(program, threads, scalars, contents, descriptors(program, launch)).run()
+    scalars, described = scalar_values(program, launch), descriptors(program, launch)
+
+    def follow(threads: Threads) -> Accesses:
+        return Executor(program, threads, scalars, contents, described).run()
+
+    accesses = follow(threads)
     blocks = math.prod(launch.grid) * max(launch.num_ctas, 1)
     use = LaunchUse(sampled=threads.programs / blocks)
     use.unknown = {index: amount / use.sampled for index, amount in accesses.unknown.items()}
     use.wrapped, use.certain = accesses.wrapped, accesses.complete and not accesses.undecided
     if not accesses.complete:
         use.unknown[-1] = math.inf
-    tiles: dict[int, Pieces] = {}
+    tiles = _tiles_elsewhere(accesses, threads, launch, follow)
     patterns: dict[_PatternKey, list[_Pattern]] = defaultdict(list)
     for visit in accesses.visits:
         _add_visit(patterns, visit, threads, tiles)
@@ -184,6 +193,35 @@ def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) ->
             if kind in WRITES:
                 use.written[index].append(pieces)
     return use
+
+
+def _tiles_elsewhere(
+    accesses: Accesses, threads: Threads, launch: Launch, follow: Callable[[Threads], Accesses]
+) -> dict[int, Pieces]:
+    """Return the tiles of accesses that neither of the whole programs makes, by instruction, from programs that do.
+
+    Args:
+        accesses: those of the launch.
+        threads: the threads that were followed.
+        launch: the launch.
+        follow: follows other threads.
+    """
+    tiles: dict[int, Pieces] = {}
+    known = {visit.at for visit in accesses.visits if _tile(visit, threads) is not None}
+    missing = {v.at: threads.representatives(v.active) for v in accesses.visits if v.at not in known}
+    missing = {at: active for at, active in missing.items() if active.any()}
+    for _ in range(MORE_PROGRAMS):
+        if not missing:
+            break
+        most = np.sum(list(missing.values()), axis=0).argmax()
+        other = choose_threads(
+            launch.grid, launch.num_warps * 32, max(launch.num_ctas, 1), chosen=[int(threads.program[most])]
+        )
+        for visit in follow(other).visits:
+            if visit.at in missing and (tile := _tile(visit, other)) is not None:
+                tiles.setdefault(visit.at, tile)
+        missing = {at: active for at, active in missing.items() if at not in tiles and not active[most]}
+    return tiles
 
 
 _PatternKey = tuple[int, str, bytes, bytes]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
+from math import isfinite
 from typing import NamedTuple
 
 from kopt.estimate.instructions import PtxProgram
@@ -32,6 +33,8 @@ class WorkShares(NamedTuple):
     """The smallest share, at most 1."""
     lacking: str = ""
     """The work of which least is done, in words; empty where all is done."""
+    followed: float = 1.0
+    """Share of the necessary bytes whose accesses are known."""
     outside: str = ""
     """An access outside of its tensor, in words."""
 
@@ -55,7 +58,22 @@ def work_shares(
     if done < 1.0 and use.wrapped:
         lacking += "; 32-bit arithmetic on addresses overflows at this size: use .to(tl.int64)"
     outside = use.outside and f"{use.outside}; use a mask, and .to(tl.int64) where offsets reach 2^31"
-    return WorkShares(min(done, 1.0), lacking if done < 1.0 else "", outside)
+    return WorkShares(min(done, 1.0), lacking if done < 1.0 else "", _followed(use, build, facts), outside)
+
+
+def _followed(use: MemoryUse, build: WorkloadBuild, facts: WorkloadFacts) -> float:
+    """Return the share of the necessary bytes that are not merely counted as moved because their places are unknown."""
+    given = [(use.read, spec.place, spec.needed_bytes) for spec in (*facts.inputs, *facts.parameters)]
+    outputs = zip_longest(_output_places(build, facts), facts.outputs)
+    made = [(use.written, spec.place or place, spec.needed_bytes) for place, spec in outputs]
+    moved = supposed = 0.0
+    for amounts, place, needed in (*given, *made):
+        if place and needed:
+            amount, unknown = amounts.get(place, 0.0), use.unknown.get(place, 0.0)
+            known = amount - unknown if isfinite(unknown) else 0.0
+            moved += min(amount, needed)
+            supposed += min(amount, needed) - min(known, needed)
+    return 1.0 - supposed / moved if moved else 1.0
 
 
 def _moved(use: MemoryUse, build: WorkloadBuild, facts: WorkloadFacts) -> Iterator[tuple[float, str]]:

@@ -31,6 +31,8 @@ class WorkloadEstimate(Value):
     the shares of inputs read, of outputs written, and of necessary matrix products."""
     lacking: str = ""
     """The work of which least is done, in words; empty where all is done."""
+    followed: float = 1.0
+    """Share of the necessary bytes whose accesses could be followed; the others, which data decides, count as done."""
     outside: str = ""
     """An access outside of its tensor at full size, in words."""
     bound: Literal["memory", "compute", "latency"]

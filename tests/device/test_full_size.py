@@ -10,7 +10,7 @@ from recorded import LAUNCHES, MATMUL, MATVEC, built, facts_for, h100, ptx_of
 from kopt.estimate.execute import Executor, choose_threads, parameter_of
 from kopt.estimate.instructions import parse
 from kopt.estimate.kernel_time import estimate
-from kopt.estimate.memory_use import growth
+from kopt.estimate.memory_use import growth, launch_use
 from kopt.estimate.registers import integer
 from kopt.estimate.work_done import LEAST, undone_work
 from kopt.model.build import HostOp, Launch, Phase
@@ -179,3 +179,30 @@ def test_a_loop_whose_bound_is_data_is_not_known():
 
 def test_constants_beyond_int64_wrap():
     assert integer("0xffffffff80000000") == -(2**31)
+
+
+FEW_PROGRAMS = """
+.visible .entry k(
+	.param .u64 .ptr .global .align 1 k_param_0
+)
+{
+	ld.param.b64 	%rd1, [k_param_0];
+	mov.u32 	%r1, %tid.x;
+	mov.u32 	%r2, %ctaid.x;
+	setp.lt.s32 	%p1, %r2, 4;
+	mad.lo.s32 	%r3, %r2, 32, %r1;
+	mul.wide.s32 	%rd2, %r3, 4;
+	add.s64 	%rd3, %rd1, %rd2;
+	@%p1 st.global.b32 	[ %rd3 + 0 ], { %r1 };
+	ret;
+}
+"""
+
+
+@pytest.mark.parametrize("programs", [3, 5, 100, 4096])
+def test_what_only_few_programs_write_is_as_wide_as_their_blocks(programs):
+    launch = LAUNCHES[min(LAUNCHES)].model_copy(
+        update={"grid": (programs, 1, 1), "num_warps": 1, "num_ctas": 1, "arguments": (), "pointers": ()}
+    )
+    (found,) = launch_use(parse(FEW_PROGRAMS), launch, {}).written[0]
+    assert (found.pieces.ends - found.pieces.starts).sum() == min(programs, 4) * 128

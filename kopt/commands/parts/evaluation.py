@@ -11,6 +11,9 @@ from kopt.model.timing import Estimated, Measured, WorkloadTiming
 from kopt.model.verdict import Check
 from kopt.statistics import measured_ratio
 
+FOLLOWED = 0.995
+"""Share of the work that counts as all of it."""
+
 
 class WorkloadTime(Value):
     """The time on one main workload; milliseconds."""
@@ -24,6 +27,8 @@ class WorkloadTime(Value):
     """Wall time of one call, the host's work included; None for an estimate."""
     floor_ms: float
     """Roofline floor: no kernel is faster on this device."""
+    followed: float | None = None
+    """Share of the work that could be followed at full size; the rest counts as done.  None where it was measured."""
     ratio: float | None = None
     """Time over the seed kernel's, under 1 is faster; None when the seed kernel has no time."""
     ratio_low: float | None = None
@@ -83,6 +88,7 @@ def estimated_time(timing: Estimated, seed: Estimated | None) -> Time:
                 workload=workload.workload,
                 ms=workload.ms,
                 floor_ms=workload.floor_ms,
+                followed=workload.followed,
                 ratio=workload.ms / ms if ms else None,
             )
             for workload, ms in zip(timing.workloads, seed_ms, strict=True)
@@ -147,6 +153,12 @@ def _time_lines(time: Time, device: str) -> list[str]:
         f"{workload.workload}: {workload.ms:.4f} ms{_interval(workload.low_ms, workload.high_ms)}, {time.kind}, "
         f"{device}; {workload.floor_ms / workload.ms:.1%} of the roofline{_of_seed(workload)}"
         for workload in time.workloads
+    ]
+    lines += [
+        f"{workload.workload}: {workload.followed:.0%} of the work could be followed at full size; data decides the "
+        "rest, which counts as done and was not checked there"
+        for workload in time.workloads
+        if workload.followed is not None and workload.followed < FOLLOWED
     ]
     if len(time.workloads) > 1:
         lines.append(f"geometric mean: {time.ms:.4f} ms, {time.roofline_share:.1%} of the roofline{_of_seed(time)}")
