@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from kopt.model.build import Built, Launch
 from kopt.model.device import Device
 from kopt.model.diagnosis import Direction, Profile
-from kopt.model.problem import Problem, ProblemFacts, TensorSpec, WorkloadFacts
+from kopt.model.problem import Layout, Problem, ProblemFacts, TensorSpec, WorkloadFacts
 from kopt.prompts.context import Event, Memory, Parent, ParentTimes, PromptContext
 from kopt.roofline import occupancy
 
@@ -51,9 +51,9 @@ def contract(problem: Problem, facts: ProblemFacts) -> str:
     names = ", ".join(spec.name for spec in first.inputs) if first else "..."
     lines = [
         f"- Define `{problem.seed.entry}({names})`. It gets the reference's inputs in this order and returns"
-        " its output.",
+        " what the reference returns.",
         *_parameters(first.parameters if first else ()),
-        f"- dtype: {facts.dtype.value}. The output has exactly the reference's shape, dtype and device.",
+        f"- dtype: {facts.dtype.value}. Each tensor returned has exactly the reference's {_properties(problem)}.",
         *(_shapes(workload) for workload in facts.workloads),
         "- It is timed on these shapes and verified on others too, with ragged sizes: take sizes from the arguments.",
         f"- {_mutation(problem)}",
@@ -97,9 +97,13 @@ def _flops(workload: WorkloadFacts) -> str:
     return f"{workload.matmul_flops / 1e9:.4g} GFLOP of matrix products, {workload.vector_flops / 1e9:.4g} GFLOP else"
 
 
+def _properties(problem: Problem) -> str:
+    return "shape, dtype, device and strides" if problem.layout is Layout.REFERENCE else "shape, dtype and device"
+
+
 def _mutation(problem: Problem) -> str:
     if problem.mutates:
-        return f"It may write to {', '.join(problem.mutates)} and to no other input."
+        return f"It must change {', '.join(problem.mutates)} as the reference does, and write to no other input."
     return "It must not write to its inputs."
 
 

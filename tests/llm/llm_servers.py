@@ -25,6 +25,8 @@ class FaultServer:
 
     def __init__(self, log: Path, *options: str, program: Path = HERE / "fault_server.py") -> None:
         self.log = log
+        self._events: list[dict[str, Any]] = []
+        self._read = 0
         command = [sys.executable, "-S", str(program), "--log", str(log), *options]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -34,8 +36,15 @@ class FaultServer:
         self.port = int(self.process.stdout.readline())
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return [event for line in lines if (event := json.loads(line))["event"] == kind]
+        """Return the events of a kind; the log is read on from where the last call ended."""
+        if self.log.exists():
+            with self.log.open("rb") as log:
+                log.seek(self._read)
+                lines = log.read().rpartition(b"\n")[0]
+            if lines:
+                self._events += map(json.loads, lines.split(b"\n"))
+                self._read += len(lines) + 1
+        return [event for event in self._events if event["event"] == kind]
 
     def served(self) -> Counter[str]:
         return Counter(event["slot"] for event in self.events("served"))

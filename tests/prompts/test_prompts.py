@@ -25,9 +25,11 @@ from prompt_values import (
     TIMES,
 )
 
+from kopt.model.problem import Layout
 from kopt.prompts.classify import classify, evidence
 from kopt.prompts.context import Assignment, Event, Memory
 from kopt.prompts.diagnose import Answer, diagnose, directions
+from kopt.prompts.facts import contract
 from kopt.prompts.guidance import triton_guidance
 from kopt.prompts.propose import TOTAL_TOKENS, propose
 from kopt.prompts.reflect import Answer as Lessons
@@ -94,6 +96,13 @@ def test_a_proposal_sees_all_that_is_known():
         "guidance for this Triton": "make_tensor_descriptor",
     }
     assert {what for what, words in told.items() if words not in whole} == set()
+
+
+def test_the_contract_names_inputs_that_must_be_changed_and_strides_that_must_be_kept():
+    changing = CONTEXT.problem.model_copy(update={"mutates": ("state", "count"), "layout": Layout.ANY})
+    assert "It must change state, count as the reference does" in contract(changing, CONTEXT.facts)
+    assert "strides" not in contract(changing, CONTEXT.facts)
+    assert "strides" in contract(CONTEXT.problem, CONTEXT.facts)
 
 
 def test_no_prompt_shows_a_hidden_workload():
