@@ -99,7 +99,7 @@ def _flops(workload: WorkloadFacts) -> str:
 
 def _mutation(problem: Problem) -> str:
     if problem.mutates:
-        return f"It may write to {', '.join(problem.mutates)} and to no other input."
+        return f"It must change {', '.join(problem.mutates)} as the reference does, and no other input."
     return "It must not write to its inputs."
 
 
