@@ -18,11 +18,11 @@ import torch
 import triton
 from torch._subclasses import fake_tensor
 from torch._subclasses.fake_tensor import FakeTensor
-from torch.overrides import TorchFunctionMode
 from triton.backends.compiler import GPUTarget
 from triton.backends.driver import DriverBase
 
 from kopt.device.build.cubin import resources
+from kopt.device.build.host_data import HostData
 from kopt.model.device import Device
 
 CUDA = torch.device("cuda", 0)
@@ -119,23 +119,47 @@ def _nothing_runs(*args: Any, **kwargs: Any) -> NoReturn:
     raise RuntimeError("there is no device: a compiled kernel cannot be loaded, launched or timed while it is traced")
 
 
-class CudaIndex(TorchFunctionMode):
-    """Replace `cuda` in arguments by `cuda:0`: for the index of the current device torch would ask a driver."""
+class CudaIndex(HostData):
+    """Answer calls of torch that would ask a driver for the current device, for device memory or for pinned memory.
+
+    `cuda` in arguments becomes `cuda:0`.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Call a function of torch with its arguments rewritten."""
         args = tuple(_indexed(value) for value in args)
-        kwargs = {name: _indexed(value) for name, value in (kwargs or {}).items()}
+        kwargs = {name: _indexed(value) for name, value in (kwargs or {}).items() if name != "pin_memory"}
+        if type(kwargs.get("device")) is int:
+            kwargs["device"] = torch.device("cuda", kwargs["device"])
+        if func is torch.Tensor.pin_memory:
+            return args[0]
         if func is torch.Tensor.cuda:
-            return args[0].to(CUDA)
-        return func(*args, **kwargs)
+            return self.moved(args[0], CUDA)
+        if func is torch.Tensor.to and any(map(_on_cuda, (*args[1:], *kwargs.values()))):
+            args = (_without_value(args[0]), *args[1:])
+        return super().__torch_function__(func, types, args, kwargs)
+
+    def moved(self, tensor: torch.Tensor, device: Any) -> torch.Tensor:
+        """Copy a tensor to a device."""
+        return (_without_value(tensor) if _on_cuda(device) else tensor).to(device)
+
+
+def _on_cuda(value: Any) -> bool:
+    device = value.device if isinstance(value, torch.Tensor) else value
+    return isinstance(device, torch.device) and device.type == "cuda"
+
+
+def _without_value(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a fake tensor in the place of one whose value is known: torch would copy the value to a real device."""
+    known = isinstance(tensor, FakeTensor) and tensor.constant is not None
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device) if known else tensor
 
 
 def _indexed(value: Any) -> Any:
-    if isinstance(value, str) and value == "cuda":
-        return CUDA
+    if isinstance(value, str) and value.partition(":")[0] == "cuda":
+        return CUDA if value == "cuda" else torch.device(value)
     if isinstance(value, torch.device) and value.type == "cuda" and value.index is None:
         return CUDA
     return value

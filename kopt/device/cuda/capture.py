@@ -13,6 +13,7 @@ from typing import Any  # Triton has no types, an operation may have any argumen
 import torch
 from torch.utils._pytree import tree_leaves
 
+from kopt.device.build.host_data import HostData
 from kopt.device.build.hostops import kind_of
 from kopt.device.cuda.launch import NOT_ARGUMENTS, make_launcher
 from kopt.device.cuda.program import (
@@ -105,7 +106,7 @@ class CallCapture:
         recording = self._recording = _Recording(arguments, self._device)
         count = recording.storages
         try:
-            with recording, torch.no_grad():
+            with recording, HostData(), torch.no_grad():
                 output = taken_apart(call(), "output", (torch.Tensor,))
         finally:
             self._recording = None

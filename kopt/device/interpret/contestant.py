@@ -26,7 +26,7 @@ from kopt.device.interpret.interpreted_call import InterpretedCall
 from kopt.device.interpret.session import Session
 from kopt.device.reference import contract
 from kopt.device.reference.contract import tensor_arguments
-from kopt.device.reference.layout import words
+from kopt.device.reference.layout import assign, words
 from kopt.device.reference.rejection import Rejected, describe
 from kopt.device.reference.tree import TakenApart, taken_apart
 from kopt.model.base import Value
@@ -167,10 +167,12 @@ def _runs(
 def _at_same_addresses(first: Case, case: Case) -> Case:
     """Return a case with its values where those of its workload's first draw were: a result cached by address is stale.
 
-    A case of other sizes stays where it is.
+    A case of other sizes, or whose inputs share memory, stays where it is.
     """
     places, values = (tensor_arguments(one.model, one.inputs) for one in (first, case))
     if first is case or list(places) != list(values) or not all(_same_layout(places[n], values[n]) for n in places):
+        return case
+    if len({place.untyped_storage().data_ptr() for place in places.values()}) < len(places):
         return case
     for name, place in places.items():
         place.untyped_storage().copy_(values[name].untyped_storage())
@@ -231,7 +233,7 @@ def _replay(
     before = tensor_arguments(fresh.model, fresh.inputs)
     for name, old in tensor_arguments(case.model, case.inputs).items():
         if name in before:
-            old.untyped_storage().copy_(before[name].untyped_storage())
+            assign(old, before[name])
 
     def replayed() -> object:
         with torch.inference_mode():  # where inference tensors may be written to, too
