@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kopt.device.draws import distributions
+from kopt.device.draws import distributions, kinds, structure
 from kopt.device.draws.distributions import DISTRIBUTIONS, FULL_SIZE, GIVEN, Draw, derive_seed, make_case, plan
 from kopt.device.reference.setup import load_reference, make_inputs
 from kopt.model.problem import Dtype, Problem, Workload
@@ -306,3 +306,11 @@ def test_scores_of_attention_stay_below_the_numbers_that_mask_them():
     attention = reference.replace(forward, "return torch.softmax(A @ B @ B.T, -1) @ B")
     problem = load(PROBLEMS / "matvec").model_copy(update={"reference": attention})
     assert distributions._domain(problem).form("extreme").level == 2
+
+
+def test_labels_that_are_left_out_stay_marks_and_no_range_begins_there():
+    given = torch.tensor([3, -100, 7, 7, 0, 1, 1, -100])
+    wanted = kinds.Wanted(structure.structure_seen([[given, given.flip(0)]]), first=True, below=9)
+    values = kinds.drawn(given, "integer", wanted)
+    assert set(values.tolist()) <= {-100, *range(9)}
+    assert {8, -100} <= set(values.tolist())

@@ -286,16 +286,21 @@ def _within(values: torch.Tensor, original: torch.Tensor, wanted: Wanted) -> tor
 def _integers(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:
     """Return integers in the given range, or up to the last index of the dimension that they index.
 
-    There are both ends of it (`integer`), all are equal (`equal`), or they are as given.
+    There are both ends of it (`integer`), all are equal (`equal`), or they are as given.  The only negative number
+    beside others, such as -100 for a label that is left out, is a mark and no end of a range.
     """
     if kind not in ("integer", "equal") or not wanted.structure.repeats:
         return original
     low, high = int(original.min()), int(original.max())
+    marks = original[original < 0].unique()
+    marked = marks.numel() == 1 and high >= 0
     high = wanted.below - 1 if wanted.below is not None else high
     shape = _without_repeats(original).shape
     if kind == "equal":
         return with_layout(original, torch.full(shape, high, dtype=original.dtype))
-    values = torch.randint(low, high + 1, shape)
+    values = torch.randint(0 if marked else low, high + 1, shape)
+    if marked:
+        values[torch.rand(shape) < float((original < 0).double().mean())] = int(marks)
     values.view(-1)[0], values.view(-1)[-1] = high, low
     return with_layout(original, values.to(original.dtype))
 
