@@ -121,6 +121,8 @@ def get_init_inputs():
         ("return F.cross_entropy(x0, x1)", "torch.randn(N, N); torch.randint(0, N, (N,))", [1.0, 1.0]),
         ("return x0 + 0 * x1", "torch.randn(N, N); torch.randn(N, N)", [1.0, 0.0]),
         ("x0[1:9].copy_(x1)", "torch.randn(N, N); torch.randn(8, N)", [0.0, 1.0]),
+        ("return x0 + 1", "(lambda a: torch.cat((a, a), 1))(torch.randn(N, N // 2))", [0.5]),
+        ("return x0 + 1", "torch.randn(N, N).round()", [1.0]),
         ("x0.mul_(x1)", "torch.randn(N, N); torch.randn(N, N)", [1.0, 1.0]),
         ("x0[8:16].copy_(x1); return x0 * 2", "torch.randn(16, N); torch.randn(8, N)", [0.5, 1.0]),
         ("x0.index_add_(0, x1, x2)", "torch.randn(N, N); torch.randperm(N)[:8]; torch.randn(8, N)", [0.0, 1.0, 1.0]),

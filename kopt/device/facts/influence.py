@@ -32,6 +32,8 @@ TOO_LARGE = 1 << 23
 """Elements of all inputs above which nothing is tried."""
 FEW_VALUES = 0.9
 """Share of varying elements above which all count as varying: others were equal by chance (draws of few values)."""
+CHANCE = 4
+"""Possible combinations of values over pairs of elements, from which equal elements are no chance."""
 EFFORT = 1e9
 """Work of all probes of a problem, ns on one core as estimated; runs of the reference are counted, not timed."""
 OPERATION, ELEMENT, PRODUCT = 1e4, 2.0, 0.2
@@ -92,7 +94,8 @@ def _shares_in(problem: Problem, workload: Workload, dtype: torch.dtype) -> dict
             hits.append(hit)
         runs -= made
         if hits and len(hits) >= min(FEWEST, tensor.numel()):
-            shares[name] = min(varying.get(name, 1.0), _at_least(sum(hits), len(hits)))
+            share = min(varying.get(name, 1.0), _at_least(sum(hits), len(hits)))
+            shares[name] = share * _own_share(name, draws)
     return shares
 
 
@@ -184,6 +187,21 @@ def _varying_shares(draws: list[tuple[Any, ...]]) -> dict[str, float]:
         share = float(varies.double().mean())
         shares[name] = 1.0 if share > FEW_VALUES else share
     return shares
+
+
+def _own_share(name: str, draws: list[tuple[Any, ...]]) -> float:
+    """Return the share of the varying elements that are no copies of others in every draw, e.g. one of equal halves."""
+    found = [_by_name(draw).get(name) for draw in draws]
+    tensors = [tensor.flatten() for tensor in found if tensor is not None and tensor.is_floating_point()]
+    if len(tensors) < len(draws) or len({tensor.numel() for tensor in tensors}) > 1 or not tensors[0].numel():
+        return 1.0
+    size = tensors[0].numel()
+    if math.prod(tensor.unique().numel() for tensor in tensors) < CHANCE * size * size:
+        return 1.0  # of few values, some meet by chance
+    values = torch.stack([tensor.double() for tensor in tensors])
+    values = values[:, (values != values[0]).any(0)]
+    share = values.unique(dim=1).shape[1] / max(values.shape[1], 1)
+    return 1.0 if share > FEW_VALUES else share
 
 
 def _at_least(hits: int, probes: int) -> float:

@@ -172,12 +172,18 @@ def _at_same_addresses(first: Case, case: Case) -> Case:
     places, values = (tensor_arguments(one.model, one.inputs) for one in (first, case))
     if first is case or list(places) != list(values) or not all(_same_layout(places[n], values[n]) for n in places):
         return case
-    if len({place.untyped_storage().data_ptr() for place in places.values()}) < len(places):
+    if _sharing(list(places.values())) != _sharing(list(values.values())):
         return case
     for name, place in places.items():
         place.untyped_storage().copy_(values[name].untyped_storage())
     kept = {id(value): places[name] for name, value in values.items()}
     return dataclasses.replace(case, model=first.model, inputs=tree_map(lambda v: kept.get(id(v), v), case.inputs))
+
+
+def _sharing(tensors: Sequence[torch.Tensor]) -> list[int]:
+    """Return for each tensor the place of the first one in the same storage."""
+    storages = [tensor.untyped_storage().data_ptr() for tensor in tensors]
+    return [storages.index(storage) for storage in storages]
 
 
 def _same_layout(old: torch.Tensor, new: torch.Tensor) -> bool:
