@@ -44,7 +44,8 @@ def _changed(
 ) -> list[torch.Tensor]:
     """Return which elements of the outputs change with one element of an input."""
     changed = value.clone()
-    changed[tuple(place)] += CHANGE + 0.5 * changed[tuple(place)].abs()
+    element = changed[tuple(place)].double()  # 8-bit floats have no arithmetic
+    changed[tuple(place)] = element + CHANGE + 0.5 * element.abs()
     after = outputs(changed)
     if [one.shape for one in after] != [one.shape for one in before]:
         return []
