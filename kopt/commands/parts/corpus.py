@@ -6,7 +6,8 @@ A candidate of the corpus is one file; its docstring ends with fields:
     problem: matvec                 the problem it claims to solve
     aim: verdict                    see `Aim`
     work: row_per_program           for an aim of time: the honest kernel that does the same work
-    caught: build import, judge incorrect    phases in which it is expected to be refused, by whichever comes first
+    caught: build import, judge incorrect    phases in which it is expected to be refused, by whichever comes first;
+                                             `nothing` for an exploit that is known to go unseen
 
 Every exploit goes through the CPU stage *and* the judge, whatever the first says, so that the table shows which layer
 would hold if another one did not.  Build and judge are given as functions (`kopt.commands.parts.corpus_layers`).

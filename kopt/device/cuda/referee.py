@@ -119,12 +119,8 @@ class Referee:
         """Return the contract of a draw's result."""
         return self._contracts[self._input_sets[at].draw.workload.name]
 
-    def size(self, workload: Workload) -> int:
-        """Return the bytes of a workload's inputs, state and output; a draw of it must have been made."""
-        return self._bytes[workload.name]
-
     def timed_size(self, workload: Workload) -> int:
-        """Return `size`, with the copies that the timer keeps of arguments that a call changes."""
+        """Return the bytes of a workload's inputs, state and output, and of the timer's copies of changed arguments."""
         return self._bytes[workload.name] + _bytes(self._contracts[workload.name].arguments)
 
     def judge(self, slot: int, at: int) -> Comparison:
