@@ -53,12 +53,10 @@ def named_reads(tree: ast.Module) -> set[int]:
     reads: set[int] = set()
     for node in ast.walk(tree):
         match node:
-            case ast.Subscript(value, ast.Constant(str(name)), ast.Load()) if not name.startswith(TOLD_BY):
-                reads.add(id(value))
-            case ast.Compare(ast.Constant(str(name)), [ast.In() | ast.NotIn()], [value]) if not name.startswith(
-                TOLD_BY
+            case ast.Subscript(value, ast.Constant(str(name)), ast.Load()) | ast.Compare(
+                ast.Constant(str(name)), [ast.In() | ast.NotIn()], [value]
             ):
-                reads.add(id(value))
+                reads |= set() if name.startswith(TOLD_BY) else {id(value)}
     return reads
 
 
