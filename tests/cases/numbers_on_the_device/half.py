@@ -12,7 +12,7 @@ def affine(x_ptr, factors_ptr, shift_ptr, y_ptr, n, BLOCK: tl.constexpr):
 
 
 def kernel_function(x):
-    factors = torch.tensor([5.0, 0.25], device=x.device)
+    factors = torch.tensor([0.5, 2.5], device=x.device)
     shift = torch.as_tensor(1.0, device=x.device)
     y = torch.empty_like(x)
     affine[(triton.cdiv(x.numel(), 1024),)](x, factors, shift, y, x.numel(), BLOCK=1024)
