@@ -110,7 +110,7 @@ def test_wrong_kernel_is_caught(verdicts: dict[str, Verdict], name: str) -> None
         ("out of bounds, a scalar and a block in one mask", "interpret", "outside every tensor"),
         ("mask removed", "interpret", "outside every tensor"),
         ("inline assembly that reads memory", "interpret", "instruction ld.global.f32"),
-        ("an address as a number", "interpret", "argument 0 is the address of a tensor"),
+        ("an address as a number", "interpret", "argument 0 is a tensor's address"),
         ("a race beside an atomic", "interpret", "no atomic operation orders the two"),
     ],
 )

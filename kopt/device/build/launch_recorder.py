@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 import triton
+from torch.utils._pytree import tree_leaves
 from triton.compiler.compiler import ASTSource, CompiledKernel
 from triton.compiler.errors import CompileTimeAssertionFailure
 from triton.runtime.autotuner import Autotuner
@@ -30,7 +31,7 @@ from kopt.device.build.cubin import Resources, resources
 from kopt.device.build.normal_ptx import normal_digest
 from kopt.device.build.precompiled import entry_of
 from kopt.device.build.trace_log import TraceLog, layout
-from kopt.device.reference.rejection import Rejected
+from kopt.device.reference.rejection import Rejected, address_reason
 from kopt.model.build import Launch, Phase
 from kopt.model.device import Device
 
@@ -224,8 +225,8 @@ class _LaunchRecorder:
             Rejected: a number is the address of a tensor.
         """
         for name, value in bound.items():
-            if isinstance(value, int) and self._log.is_address(value):
-                self._log.forbid(f"argument {name} is a tensor's address as a number: pass the tensor")
+            if any(isinstance(number, int) and self._log.is_address(number) for number in tree_leaves(value)):
+                self._log.forbid(address_reason(name))
 
     def _code(self, kernel: Any) -> _Code:
         """Return digests and resources of a compiled kernel, computed once however often it is launched."""

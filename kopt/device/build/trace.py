@@ -40,8 +40,9 @@ from kopt.model.problem import Problem, Workload
 TENSORS = (torch.Tensor, FakeTensor)
 """Types of tensors in a trace."""
 
-BLOCK, BLOCK_BITS = 1 << 60, 44
-"""Made-up address of the first workload's arguments, and the bits of the distance to the next workload's."""
+BLOCK, BLOCK_BITS = (1 << 60) + (0x5A5A5A << 24), 44
+"""Made-up address of the first workload's arguments, which no honest number is, and the bits of the distance to the
+next workload's."""
 
 
 @dataclass(frozen=True)

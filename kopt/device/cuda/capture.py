@@ -32,7 +32,7 @@ from kopt.device.cuda.program import (
 )
 from kopt.device.reference.dispatch import DispatchMode
 from kopt.device.reference.layout import dtype_name
-from kopt.device.reference.rejection import Rejected
+from kopt.device.reference.rejection import Rejected, address_reason
 from kopt.device.reference.tree import taken_apart
 from kopt.model.build import Phase
 
@@ -111,6 +111,7 @@ class CallCapture:
         finally:
             self._recording = None
         views = tuple(map(recording.view, output.tensors.values()))
+        recording.check_numbers()
         steps = tuple(recording.steps)
         return RecordedCall(workload=workload, arguments=count, steps=steps, structure=output.structure, outputs=views)
 
@@ -124,6 +125,8 @@ class _Recording(DispatchMode):
         self.steps: list[Step] = []
         self._numbers: dict[int, int] = {}
         self._kept: list[torch.UntypedStorage] = []
+        self._passed: list[tuple[int, int]] = []
+        """Places and values of whole numbers that were passed to kernels."""
         for tensor in arguments:
             self._number(tensor)
 
@@ -150,6 +153,12 @@ class _Recording(DispatchMode):
         """Record one launch."""
         if stream != torch.cuda.default_stream().cuda_stream:
             raise Rejected(Phase.FALLBACK, "launches on a stream of its own")
+        self._passed += [
+            (place, number)
+            for place, value in enumerate(arguments)
+            for number in tree_leaves(value)
+            if isinstance(number, int)
+        ]
         kept = {field: _plain(getattr(metadata, field)) for field in METADATA if hasattr(metadata, field)}
         self.steps.append(
             KernelLaunch(
@@ -164,6 +173,17 @@ class _Recording(DispatchMode):
                 metadata=kept,
             )
         )
+
+    def check_numbers(self) -> None:
+        """Check that no number passed to a kernel is an address: the replay's tensors lie elsewhere.
+
+        Raises:
+            Rejected: a number lies inside the storage of a tensor of the call.
+        """
+        ranges = [(storage.data_ptr(), storage.data_ptr() + storage.nbytes()) for storage in self._kept]
+        for place, number in self._passed:
+            if any(start <= number < end for start, end in ranges):
+                raise Rejected(Phase.FALLBACK, address_reason(place))
 
     def view(self, tensor: torch.Tensor) -> View:
         """Describe the place of a tensor in its storage.

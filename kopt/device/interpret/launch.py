@@ -29,6 +29,7 @@ from kopt.device.interpret import memory, numbers, ttir
 from kopt.device.interpret.schedule import Schedule, Turn
 from kopt.device.interpret.session import OutOfBounds, Session, Unsupported
 from kopt.device.interpret.translate import KernelFunction, translate
+from kopt.device.reference.rejection import address_reason
 
 _TORCH = {
     torch.float16: "f16", torch.bfloat16: "bf16", torch.float32: "f32", torch.float64: "f64",
@@ -176,7 +177,7 @@ def _check_addresses(values: Iterable[Any], kinds: Iterable[ttir.Type], session:
     """
     for place, (value, kind) in enumerate(zip(values, kinds, strict=True)):
         if kind.element == "i64" and any(start <= value < end for start, end in session.ranges):
-            raise OutOfBounds(f"argument {place} is the address of a tensor as a number: pass the tensor itself")
+            raise OutOfBounds(address_reason(place))
 
 
 def _descriptor(value: Any) -> memory.Descriptor:

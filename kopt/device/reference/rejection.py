@@ -117,6 +117,11 @@ def no_launch_reason(language: Language) -> str:
     return f"the entry point launches no {LANGUAGES[language].title} kernel"
 
 
+def address_reason(argument: object) -> str:
+    """Write the rejection of a number among a kernel's arguments that is the address of a tensor."""
+    return f"argument {argument} is a tensor's address as a number: pass the tensor"
+
+
 def torch_computes_reason(operation: object, language: Language) -> str:
     """Write the rejection of a torch operation that does the work of a kernel."""
     return f"torch computes with a device tensor: {operation}; the {LANGUAGES[language].title} kernel is to do that"

@@ -11,7 +11,13 @@ MODULES = frozenset({
 })  # fmt: skip
 """Packages that any candidate may use, beside those of its language; of torch and NumPy only what is public."""
 
+_FUNCTIONS = (
+    "abs", "all", "any", "bool", "dict", "divmod", "enumerate", "float", "int", "isinstance", "len", "list", "max",
+    "min", "pow", "print", "range", "reversed", "round", "set", "slice", "sorted", "str", "sum", "tuple", "zip",
+)  # fmt: skip
+
 HARMLESS = frozenset({
+    *(("builtins", name) for name in _FUNCTIONS),
     ("importlib", "metadata", "version"), ("importlib", "util", "find_spec"), ("os", "environ", "get"),
     ("os", "getenv"), ("os", "getpid"), ("os", "path", "abspath"), ("os", "path", "basename"),
     ("os", "path", "dirname"), ("os", "path", "join"), ("pytest", "mark"), ("sys", "byteorder"),
@@ -34,7 +40,8 @@ HARMLESS_INSIDE = frozenset({
     ("torch", "cuda", "_DeviceGuard"), ("torch", "cuda", "stream"), ("torch", "distributed", "tensor", "DTensor"),
     ("torch", "distributed", "tensor", "distribute_tensor"),
     ("torch", "nn", "_reduction"), ("torch", "nn", "modules"), ("torch", "ops", "inductor", "_reinterpret_tensor"),
-    ("torch", "utils", "weak"), ("triton", "language", "_experimental_descriptor_load"),
+    ("torch", "utils", "weak"), ("triton", "_utils", "TRITON_MAX_TENSOR_NUMEL"),
+    ("triton", "language", "_experimental_descriptor_load"),
     ("triton", "language", "_experimental_descriptor_store"),
     ("triton", "language", "_experimental_make_tensor_descriptor"), ("triton", "language", "core", "_aggregate"),
     ("triton", "language", "core", "_unwrap_if_constexpr"), ("triton", "language", "standard", "_log2"),
@@ -126,6 +133,8 @@ FIND_SPEC = ("importlib", "util", "find_spec")
 
 ENVIRONMENT = frozenset({("os", "environ", "get"), ("os", "getenv")})
 """Functions that read a variable of the environment."""
+VARIABLES = ("os", "environ")
+"""Variables of the environment, of which one may be read by its name."""
 
 CONFIGURED = frozenset({"datefmt", "force", "format", "level", "style"})
 """Arguments of `logging.basicConfig` that a candidate may give."""

@@ -47,6 +47,7 @@ from kopt.device.screen.use import (
     is_closed_anywhere,
     is_hidden,
     is_replaced,
+    named_reads,
 )
 from kopt.model.build import BuildFailed, Phase
 from kopt.model.kernel import Kernel
@@ -69,7 +70,7 @@ def screen(kernel: Kernel) -> BuildFailed | None:
         return _refused(whole, "gives names to names of what is imported, without end")
     packages = LANGUAGES[kernel.language].packages
     local = local_names(tree, names)
-    scope = Scope(names, local, attributes_by_owner(tree), MODULES | packages, OPEN_STARS | packages)
+    scope = Scope(names, local, named_reads(tree), attributes_by_owner(tree), MODULES | packages, OPEN_STARS | packages)
     places = _Places(_wrapping(tree), _decorating(tree), _based(tree), _called(tree), _tested(tree))
     for node in ast.walk(tree):
         for fault in (*_faults(node, scope), *_misplaced(node, scope, places)):

@@ -15,6 +15,8 @@ from kopt.device.screen.closed import (
     KERNEL_ATTRIBUTES,
     OPEN_PARTS,
     SETTINGS,
+    TOLD_BY,
+    VARIABLES,
 )
 from kopt.device.screen.names import Path, Roots, base, chain, paths
 from kopt.device.screen.reach import foreign_module, is_installed
@@ -27,6 +29,8 @@ class Scope(NamedTuple):
     """Imports that each name may stand for."""
     local: set[int]
     """Identities (`id`) of the names that stand for local variables."""
+    reading: set[int]
+    """Identities of the expressions of which a named part is read (`named_reads`)."""
     parents: dict[int, ast.Attribute]
     """The attribute that is read from a node, by the node's identity."""
     allowed: frozenset[str]
@@ -42,6 +46,18 @@ class Scope(NamedTuple):
 def attributes_by_owner(tree: ast.Module) -> dict[int, ast.Attribute]:
     """Return the attribute that is read from each node, by the node's identity."""
     return {id(node.value): node for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+def named_reads(tree: ast.Module) -> set[int]:
+    """Return the identities of `x` in `x["NAME"]`, read, and in `"NAME" in x`, for names that no judge sets."""
+    reads: set[int] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Subscript(value, ast.Constant(str(name)), ast.Load()) | ast.Compare(
+                ast.Constant(str(name)), [ast.In() | ast.NotIn()], [value]
+            ):
+                reads |= set() if name.startswith(TOLD_BY) else {id(value)}
+    return reads
 
 
 def is_closed(name: str) -> bool:
@@ -87,11 +103,22 @@ def faults_of_use(node: ast.Name | ast.Attribute, scope: Scope) -> Iterator[str]
     """Yield why a name or attribute may not be read, in words that follow "the source"."""
     name = ".".join(chain(node)) or f"(...).{node.attr if isinstance(node, ast.Attribute) else ''}"
     known = scope.paths(node)
-    if isinstance(node, ast.Attribute) and is_closed_anywhere(node.attr) and (not known or node.attr.startswith("__")):
+    if (
+        isinstance(node, ast.Attribute)
+        and is_closed_anywhere(node.attr)
+        and (not known or node.attr.startswith("__"))
+        and not _is_own_private(node, scope)
+    ):
         yield f"uses {name}: {node.attr} is closed to kernels"
     for path in known:
         if not _leads_to_harmless(node, path, scope):
             yield from _fault_of_path(name, path, scope)
+
+
+def _is_own_private(node: ast.Attribute, scope: Scope) -> bool:
+    """Return whether an attribute is private to the candidate's class: `self.__rows`, which Python renames."""
+    of_self = isinstance(node.value, ast.Name) and node.value.id == "self" and id(node.value) in scope.local
+    return of_self and node.attr.startswith("__") and not node.attr.endswith("__")
 
 
 def fault_of_part(path: Path, scope: Scope) -> str:
@@ -114,6 +141,8 @@ def _fault_of_path(name: str, path: Path, scope: Scope) -> Iterator[str]:
 def _leads_to_harmless(node: ast.AST, path: Path, scope: Scope) -> bool:
     """Return whether a path, continued by the attributes that are read from its node, is open to candidates."""
     while not any(path[: len(part)] == part for part in HARMLESS) and path not in HARMLESS_INSIDE:
+        if path == VARIABLES and id(node) in scope.reading:
+            return True
         above = scope.parents.get(id(node))
         if above is None:
             return False
