@@ -84,8 +84,6 @@ def arguments_by_parameter(program: PtxProgram, launch: Launch) -> list[tuple[in
     followed by its shape and strides: `x.shape.0`, `x.stride.0`.
     """
     constants, values = dict(launch.constants), dict(launch.arguments)
-    if any(kind.startswith("(") for _, kind in launch.signature):
-        return []  # a tuple becomes several parameters, which are not recorded one by one
     described = {name: len(_numbers(match[1])) for name, text in launch.pointers
                  if (match := _DESCRIBED.search(text))}  # fmt: skip
     names = []

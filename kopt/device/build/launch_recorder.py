@@ -190,7 +190,8 @@ class _LaunchRecorder:
     def _launch(self, fn: Any, kernel: Any, bound: Mapping[str, Any], specialisation: Any, grid: Any) -> Launch:
         names = [parameter.name for parameter in fn.params]
         kinds = {name: pair[0] for name, pair in zip(names, specialisation, strict=False)}
-        runtime = {name: bound[name] for name in names if kinds[name] != "constexpr"}
+        flat = [item for name in names for item in _members(name, kinds[name], bound[name])]
+        runtime = {name: value for name, kind, value in flat if kind != "constexpr"}
         self._check_numbers(bound)
         options, code = kernel.metadata._asdict(), self._code(kernel)
         return Launch(
@@ -202,10 +203,12 @@ class _LaunchRecorder:
             shared_bytes=options["shared"],
             registers=code.resources.registers,
             spills=code.resources.local_bytes,
-            signature=tuple((name, str(kinds[name])) for name in names),
-            constants=tuple((name, _constant(bound[name])) for name in names if kinds[name] == "constexpr"),
+            signature=tuple((name, str(kind)) for name, kind, _ in flat),
+            constants=tuple((name, _constant(value)) for name, kind, value in flat if kind == "constexpr"),
             specialisation=tuple(
-                (name, str(pair[1])) for name, pair in zip(names, specialisation, strict=False) if name in runtime
+                (name, str(pair[1]))
+                for name, pair in zip(names, specialisation, strict=False)
+                if pair[0] != "constexpr"
             ),
             arguments=tuple((name, _value(value)) for name, value in runtime.items()),
             pointers=tuple(
@@ -255,6 +258,15 @@ class _LaunchRecorder:
             return pointer
         fields = (value.shape, value.strides, value.block_shape)
         return " ".join([pointer, *(repr([int(number) for number in numbers]) for numbers in fields)])
+
+
+def _members(name: str, kind: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name, kind and value of an argument, or of each member of a tuple: `x.0` is the first one of `x`."""
+    if isinstance(kind, tuple | list):
+        for place, (inner, member) in enumerate(zip(kind, value, strict=True)):
+            yield from _members(f"{name}.{place}", inner, member)
+    else:
+        yield name, kind, value
 
 
 def check_resources(launch: Launch, device: Device) -> None:
