@@ -7,13 +7,13 @@ results are of whatever type a problem chooses.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import torch
 
 from kopt.device.facts.eager_ops import EagerOps, recording, tensors_of
-from kopt.device.facts.influence import influential_shares
+from kopt.device.facts.influence import changed_shares, influential_shares
 from kopt.device.facts.needed_elements import (
     changed_tensors,
     distinct_share,
@@ -47,11 +47,14 @@ def problem_facts(problem: Problem) -> ProblemFacts:
     Raises:
         ProblemError: the reference cannot be set up, or cannot be run.
     """
-    matters = _tried(problem)
-    return ProblemFacts(dtype=problem.dtype, workloads=tuple(workload_facts(problem, w, matters) for w in problem.main))
+    matters, partly = _tried(problem), _partly_changed(problem)
+    workloads = tuple(workload_facts(problem, workload, matters, partly) for workload in problem.main)
+    return ProblemFacts(dtype=problem.dtype, workloads=workloads)
 
 
-def workload_facts(problem: Problem, workload: Workload, matters: Mapping[str, float] | None = None) -> WorkloadFacts:
+def workload_facts(
+    problem: Problem, workload: Workload, matters: Mapping[str, float] | None = None, partly: Collection[str] = ()
+) -> WorkloadFacts:
     """Return the facts of one workload.
 
     Args:
@@ -59,6 +62,7 @@ def workload_facts(problem: Problem, workload: Workload, matters: Mapping[str, f
         workload: one of its workloads.
         matters: of the elements that the operations of the reference read, the share that matters, as tried on a small
             workload; None when the reference could not be run there.
+        partly: inputs, by the names that builds give to them, of which the values decide what is changed.
 
     Raises:
         ProblemError: as for `problem_facts`.
@@ -84,7 +88,7 @@ def workload_facts(problem: Problem, workload: Workload, matters: Mapping[str, f
         workload=workload.name,
         inputs=tuple(spec for name, spec in given.items() if name.startswith("input ")),
         parameters=tuple(spec for name, spec in given.items() if name.startswith("model ")),
-        outputs=tuple(_output_specs(traced, places)),
+        outputs=tuple(_output_specs(traced, places, partly)),
         eager_ops=tuple(traced.eager.operations),
         necessary_flops=necessary_flops(traced.eager.nodes, list(traced.outputs.values()), whole),
         floor=problem.floor.get(workload.name),
@@ -159,6 +163,22 @@ def _tried(problem: Problem) -> dict[str, float] | None:
     return {name: 1.0 if share > MOST else share for name, share in matters.items()}
 
 
+def _partly_changed(problem: Problem) -> frozenset[str]:
+    """Return the inputs that the reference writes, but for a part gives back the values that they had.
+
+    A right kernel need not write that part, and the values of other inputs may decide which part it is.
+    """
+    try:
+        workload = min(problem.small, key=lambda small: _elements(problem, small))
+        changed = changed_shares(problem, workload)
+        traced = _trace(problem, workload)
+    except Exception as error:  # noqa: BLE001 - a problem's code may raise anything; then nothing is known
+        log.info("%s: no change of inputs was tried: %s", problem.name, _one_line(error))
+        return frozenset()
+    written = written_shares(traced.eager.nodes, traced.given)
+    return frozenset(name for name, share in written.items() if changed.get(name, 0.0) < MOST * share)
+
+
 def _elements(problem: Problem, workload: Workload) -> int:
     """Return the number of elements of all inputs of a workload."""
     with torch.device("meta"):
@@ -175,9 +195,10 @@ def _places(given: Mapping[str, torch.Tensor]) -> dict[int, str]:
     return places
 
 
-def _output_specs(traced: _Traced, places: Mapping[int, str]) -> Iterator[TensorSpec]:
+def _output_specs(traced: _Traced, places: Mapping[int, str], partly: Collection[str]) -> Iterator[TensorSpec]:
     """Yield the outputs; of memory that the reference was given, what must be written counts once, as a change."""
-    written = written_shares(traced.eager.nodes, traced.given)
+    shares = written_shares(traced.eager.nodes, traced.given)
+    written = {name: 0.0 if name in partly else share for name, share in shares.items()}
     own = without_repetitions(traced.given)
     afterwards = {traced.names[name] + AFTERWARDS: share for name, share in written.items() if name in own}
     once = without_repetitions(traced.outputs)

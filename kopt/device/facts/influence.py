@@ -60,6 +60,25 @@ def influential_shares(problem: Problem, workload: Workload) -> dict[str, float]
         return _shares_in(problem, workload, own)
 
 
+def changed_shares(problem: Problem, workload: Workload) -> dict[str, float]:
+    """Return the share of the elements of each changed input to which the reference gives another value.
+
+    The keys are `input 0` and so on; an input without a change is left out.
+
+    Raises:
+        Exception: the reference cannot be run on the CPU; the problem's code may raise anything.
+    """
+    with _one_thread(), torch.device("cpu"), torch.no_grad():
+        reference = setup.load_reference(problem, workload)
+        model = setup.make_model(reference, problem, seed=0)
+        inputs = setup.make_inputs(reference, problem, seed=1)
+        before = {name: tensor.clone() for name, tensor in _by_name(inputs).items()}
+        call(model, inputs)
+        pairs = [(name, before[name], tensor) for name, tensor in _by_name(inputs).items() if tensor.numel()]
+        shares = {name: float((old != new).double().mean()) for name, old, new in pairs}
+    return {name: share for name, share in shares.items() if share}
+
+
 def _shares_in(problem: Problem, workload: Workload, dtype: torch.dtype) -> dict[str, float]:
     reference = setup.load_reference(problem, workload)
     model = setup.make_model(reference, problem, seed=0).to(dtype)
