@@ -25,6 +25,9 @@ HOT = 8.0
 LARGE = (100.0, 24.0)
 """Magnitudes of `large`: float32 cannot hold the exponential of the first; the second is its milder form."""
 
+MASKED_LARGEST = 1000.0
+"""Largest magnitude of `extreme` where scores are masked: kernels write -1e4, -1e6 or -1e30 for minus infinity."""
+
 TINY = tuple(2.0**-power for power in (9, 13, 17, 24))
 """Magnitudes of the rows of `tiny`, after those that follow from the eps of the reference."""
 
@@ -46,6 +49,8 @@ class Wanted:
     """Type of the input."""
     along: tuple[int, ...] = ()
     """Dimensions along which rows lie; none for the last one."""
+    masked: bool = False
+    """The reference masks scores."""
     below: int | None = None
     """Size of the dimension that integers index; None where it is not known."""
 
@@ -149,6 +154,7 @@ def _extreme(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
     info = torch.finfo(torch.float32 if wanted.dtype == torch.float64 else wanted.dtype)
     root = math.sqrt(float(info.max))
     largest = max(float(info.max) / (4 * max(original.shape)), 2 * root) if wanted.level == 0 else root / 16
+    largest = min(largest, MASKED_LARGEST) if wanted.masked else largest
     high, low = values.clone(), values.clone()
     high[..., -1], low[..., 0] = largest, -largest
     return _by_row(values, [high, values.sign() * float(info.tiny), low, values])
@@ -281,10 +287,18 @@ def _within(values: torch.Tensor, original: torch.Tensor, wanted: Wanted) -> tor
 def _integers(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:
     """Return integers in the given range, or up to the last index of the dimension that they index.
 
-    There are both ends of it (`integer`), all are equal (`equal`), or they are as given.
+    There are both ends of it (`integer`), all are equal (`equal`), or they are as given.  One negative number among
+    others, such as -100 for labels that do not count, stays where it is.
     """
     if kind not in ("integer", "equal") or not wanted.structure.repeats:
         return original
+    negative = original[original < 0].unique()
+    if negative.numel() == 1 and bool((original >= 0).any()):
+        counted = original >= 0
+        moved = original.where(counted, original[counted].min())
+        return with_layout(
+            original, _without_repeats(_integers(moved, kind, wanted)).where(_without_repeats(counted), negative)
+        )
     low, high = int(original.min()), int(original.max())
     high = wanted.below - 1 if wanted.below is not None else high
     shape = _without_repeats(original).shape
