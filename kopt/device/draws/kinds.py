@@ -117,9 +117,12 @@ def _tiny(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
 
 
 def _negative(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
-    """Draw rows of negative numbers, of large negative ones, and of positive ones."""
+    """Draw rows of negative numbers, of large negative ones, and of positive ones.
+
+    The large ones spread, so that a variance may be computed as the difference of two means.
+    """
     values = (_normal(original, wanted).abs() + 0.25 * scale_of(original)).neg()
-    large = (1 + 0.25 * torch.rand(original.shape)) * -LARGE[wanted.level]
+    large = (0.5 + torch.rand(original.shape)) * -LARGE[wanted.level]
     return _by_row(values, [values, large if wanted.first else values, -values])
 
 
