@@ -122,6 +122,22 @@ def test_integers_are_drawn_with_both_ends_of_their_range_and_all_equal(name: st
     assert drawn(indexed, "equal")[1].unique().numel() == 1
 
 
+def test_one_negative_label_stays_where_it_is() -> None:
+    made = "torch.randn(20, N), torch.randint(0, 9, (20,)).masked_fill(torch.arange(20) % 4 == 1, -100)"
+    labels = problem("x, y", "nn.functional.cross_entropy(x, y, reduction='none')", made, dtype="float32")
+    for kind in DRAWN:
+        _, y = drawn(labels, kind)
+        assert y[1::4].unique().tolist() == [-100]
+        assert int(y[torch.arange(20) % 4 != 1].min()) >= 0
+
+
+def test_masked_scores_are_larger_than_what_stands_for_minus_infinity() -> None:
+    value = "(x @ w).masked_fill(torch.ones(20, 20).triu(1) > 0, -1e9).softmax(-1)"
+    masked = problem("x, w", value, "torch.randn(20, N), torch.randn(N, 20)")
+    x, _ = drawn(masked, "extreme")
+    assert 100 < float(x.abs().max()) <= 1000
+
+
 def test_given_inputs_are_those_of_get_inputs_and_parameters_the_models_own() -> None:
     case = make_case(LAYERNORM, Draw(TINY, GIVEN, 4))
     expected = make_inputs(load_reference(LAYERNORM, TINY), LAYERNORM, seed=derive_seed(4, "inputs"))

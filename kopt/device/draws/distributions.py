@@ -55,6 +55,10 @@ LARGEST_EPSILON = 1e-3
 """Constants of a reference up to this one count as an eps."""
 
 
+MASKS = ("masked_fill", "-inf", "finfo", "is_causal", "attn_mask", "tril", "triu")
+"""Words of references that mask scores."""
+
+
 @dataclass(frozen=True)
 class Draw:
     """The workload, kind and seed of one set of inputs."""
@@ -179,6 +183,7 @@ class _Domain:
             if isinstance(value, torch.Tensor):
                 first = at == min(free, default=-1)
                 wanted = Wanted(self._structure(at), first, form.level, form.signed, epsilons, value.dtype)
+                wanted = replace(wanted, masked=any(word in self._problem.reference for word in MASKS))
                 if self._structure(at).repeats:
                     wanted = replace(wanted, below=self._size_indexed(at, model, inputs))
                 if first and value.dim() > 1:

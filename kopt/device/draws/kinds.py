@@ -27,6 +27,8 @@ LARGE = (100.0, 24.0)
 
 EXTREME = 2.0**16
 """Largest number of the mildest form of `extreme`: below the large negative numbers by which kernels mask scores."""
+MASKED_LARGEST = 1000.0
+"""Largest magnitude of `extreme` where scores are masked: kernels write -1e4, -1e6 or -1e30 for minus infinity."""
 
 TINY = tuple(2.0**-power for power in (9, 13, 17, 24))
 """Magnitudes of the rows of `tiny`, after those that follow from the eps of the reference."""
@@ -49,6 +51,8 @@ class Wanted:
     """Type of the input."""
     along: tuple[int, ...] = ()
     """Dimensions along which rows lie; none for the last one."""
+    masked: bool = False
+    """The reference masks scores."""
     below: int | None = None
     """Size of the dimension that integers index; None where it is not known."""
 
@@ -115,9 +119,12 @@ def _tiny(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
 
 
 def _negative(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
-    """Draw rows of negative numbers, of large negative ones, and of positive ones."""
+    """Draw rows of negative numbers, of large negative ones, and of positive ones.
+
+    The large ones spread, so that a variance may be computed as the difference of two means.
+    """
     values = (_normal(original, wanted).abs() + 0.25 * scale_of(original)).neg()
-    large = (1 + 0.25 * torch.rand(original.shape)) * -LARGE[wanted.level]
+    large = (0.5 + torch.rand(original.shape)) * -LARGE[wanted.level]
     return _by_row(values, [values, large if wanted.first else values, -values])
 
 
@@ -154,6 +161,7 @@ def _extreme(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
     largest = (
         max(float(info.max) / (4 * max(original.shape)), 2 * root), root / 16, min(EXTREME, root / 16)
     )[wanted.level]  # fmt: skip
+    largest = min(largest, MASKED_LARGEST) if wanted.masked else largest
     high, low = values.clone(), values.clone()
     high[..., -1], low[..., 0] = largest, -largest
     return _by_row(values, [high, values.sign() * float(info.tiny), low, values])
@@ -286,21 +294,24 @@ def _within(values: torch.Tensor, original: torch.Tensor, wanted: Wanted) -> tor
 def _integers(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:
     """Return integers in the given range, or up to the last index of the dimension that they index.
 
-    There are both ends of it (`integer`), all are equal (`equal`), or they are as given.  The only negative number
-    beside others, such as -100 for a label that is left out, is a mark and no end of a range.
+    There are both ends of it (`integer`), all are equal (`equal`), or they are as given.  One negative number among
+    others, such as -100 for labels that do not count, stays where it is.
     """
     if kind not in ("integer", "equal") or not wanted.structure.repeats:
         return original
+    negative = original[original < 0].unique()
+    if negative.numel() == 1 and bool((original >= 0).any()):
+        counted = original >= 0
+        moved = original.where(counted, original[counted].min())
+        return with_layout(
+            original, _without_repeats(_integers(moved, kind, wanted)).where(_without_repeats(counted), negative)
+        )
     low, high = int(original.min()), int(original.max())
-    marks = original[original < 0].unique()
-    marked = marks.numel() == 1 and high >= 0
     high = wanted.below - 1 if wanted.below is not None else high
     shape = _without_repeats(original).shape
     if kind == "equal":
         return with_layout(original, torch.full(shape, high, dtype=original.dtype))
-    values = torch.randint(0 if marked else low, high + 1, shape)
-    if marked:
-        values[torch.rand(shape) < float((original < 0).double().mean())] = int(marks)
+    values = torch.randint(low, high + 1, shape)
     values.view(-1)[0], values.view(-1)[-1] = high, low
     return with_layout(original, values.to(original.dtype))
 
