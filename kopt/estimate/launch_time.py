@@ -228,7 +228,7 @@ def _notes(case: LaunchOnDevice, moved: Traffic, tensor: Tensor, waves: int) -> 
     if moved.useful and moved.l2 / moved.useful > 1.2:
         notes.append(f"{launch.kernel}: uncoalesced, {moved.l2 / moved.useful:.1f}x the bytes asked for move from L2")
     moved_dram = moved.dram_read + moved.dram_write
-    if moved_dram > 1.2 * case.facts.bytes:
+    if case.facts.bytes and moved_dram > 1.2 * case.facts.bytes:
         notes.append(f"{launch.kernel}: {moved_dram / case.facts.bytes:.1f}x the problem's bytes move from DRAM")
     if not tensor.instruction and _is_arithmetic_heavy(case):
         notes.append(f"{launch.kernel}: no tensor-core instruction")

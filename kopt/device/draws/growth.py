@@ -32,7 +32,8 @@ class Growth(DispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self.outgrown = False
         """Whether a number was too large."""
-        self._contracted = False
+        self._contracted = 0.0
+        """Largest result of the contractions so far."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and look at its results."""
@@ -40,11 +41,10 @@ class Growth(DispatchMode):
         if not self.outgrown:
             name = func.overloadpacket.__name__
             operand, result = _largest((args, kwargs)), _largest(results)
-            scores = "attention" in name or (self._contracted and name in SCORED)
-            self.outgrown = (result > MOST and (result > operand or name in CONTRACTIONS)) or (
-                scores and operand > MOST_SCORE
-            )
-            self._contracted |= name in CONTRACTIONS
+            scores = operand if "attention" in name else self._contracted if name in SCORED else 0.0
+            grown = result > MOST and (result > operand or name in CONTRACTIONS)
+            self.outgrown = grown or scores > MOST_SCORE
+            self._contracted = max(self._contracted, result if name in CONTRACTIONS else 0.0)
         return results
 
 
