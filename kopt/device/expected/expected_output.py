@@ -21,7 +21,7 @@ from kopt.model.problem import Problem
 NUDGE = 2.0**-17
 """Relative change of an input that may change an integer of the output: above the errors of sums in float32."""
 NUDGES = 2
-"""Number of changed sets of inputs."""
+"""Number of changes of the inputs; each is made in both directions, one of which crosses a rounding point nearby."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def expected_result(problem: Problem, case: Case, eager: Result | None = None) -
     found = evidence(problem, case, contract.changed)
     nudged: list[tuple[torch.Tensor, ...]] = []
     if not all(tensor.dtype.is_floating_point for tensor in contract.tensors):
-        change = [partial(_nudged, seed) for seed in range(NUDGES)]
+        change = [partial(_nudged, seed, sign) for seed in range(NUDGES) for sign in (1, -1)]
         nudged = [in_dtype(case, torch.float64, alter, contract.changed) for alter in change]
     sizes = typical_sizes(problem, case) if problem.tolerance is None else {}
     tensors = [
@@ -75,12 +75,14 @@ def expected_result(problem: Problem, case: Case, eager: Result | None = None) -
     return ExpectedResult(contract, tuple(tensors))
 
 
-def _nudged(seed: int, value: object) -> object:
+def _nudged(seed: int, sign: int, value: object) -> object:
     if not (isinstance(value, torch.Tensor) and value.is_floating_point()):
         return value
     noise = torch.Generator(value.device).manual_seed(seed)
     wide = value.double()
-    return wide * (1 + NUDGE * torch.randn(value.shape, generator=noise, device=value.device, dtype=torch.float64))
+    return wide * (
+        1 + sign * NUDGE * torch.randn(value.shape, generator=noise, device=value.device, dtype=torch.float64)
+    )
 
 
 def _expected(
