@@ -19,7 +19,7 @@ from kopt.device.cuda.sheets import ArgumentName, Sheet, put_state
 from kopt.device.draws.distributions import Case, Draw, make_case, plan
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare import Comparison
-from kopt.device.expected.expected_by_rows import ExpectedOutputs
+from kopt.device.expected.expected_by_rows import HOST_BYTES, ExpectedOutputs
 from kopt.device.expected.outputs import Contract, ResultContract, result_contract, run_reference
 from kopt.device.reference.contract import input_names, tensor_arguments
 from kopt.device.reference.layout import assign
@@ -127,6 +127,21 @@ class Referee:
         """Compare a slot's result of one draw with the expected result."""
         inputs = self._input_sets[at]
         return self._answers.judge(inputs.case, inputs.draw, [owned.tensor for owned in self._outputs[slot][at]])
+
+    def judge_all(self, slot: int, places: Sequence[int]) -> list[Comparison]:
+        """Compare a slot's results of several draws like `judge`, up to the first wrong one.
+
+        Small tensors come to the host together: each wait for the device takes long while contestants keep it busy.
+        """
+        tensors = {at: [owned.tensor for owned in self._outputs[slot][at]] for at in places}
+        on_host = _on_host([tensor for several in tensors.values() for tensor in several])
+        comparisons: list[Comparison] = []
+        for at, several in tensors.items():
+            inputs, values = self._input_sets[at], [on_host.get(id(tensor), tensor) for tensor in several]
+            comparisons.append(self._answers.judge(inputs.case, inputs.draw, values))
+            if not comparisons[-1].right:
+                break
+        return comparisons
 
     def fill_with_nan(self, slot: int) -> None:
         """Fill a slot's outputs with NaN again."""
@@ -239,6 +254,19 @@ def _memory() -> tuple[int, int]:
 
 def _bytes(tensors: Sequence[Contract]) -> int:
     return sum(prod(tensor.shape) * tensor.dtype.itemsize for tensor in tensors)
+
+
+def _on_host(tensors: Sequence[torch.Tensor]) -> dict[int, torch.Tensor]:
+    """Copy the small ones of contiguous tensors to the host, all at once; return the copies by identity."""
+    small = [tensor for tensor in tensors if 0 < tensor.nbytes <= HOST_BYTES]
+    if not small:
+        return {}
+    flat = torch.cat([tensor.reshape(-1).view(torch.uint8) for tensor in small]).cpu()
+    pieces = flat.split([tensor.nbytes for tensor in small])
+    return {
+        id(tensor): piece.clone().view(tensor.dtype).reshape(tensor.shape)
+        for tensor, piece in zip(small, pieces, strict=True)
+    }
 
 
 def _fill_with_nan(tensor: torch.Tensor) -> None:

@@ -182,10 +182,19 @@ class Verifier:
         except Malformed:
             return failure(Phase.CRASH, "the reply is malformed")
         checks: list[Check] = []
+        broken: Verdict | None = None
+        kept: list[int] = []
         for draw_index, report in enumerate(reply.reports[: len(draws)]):
-            verdict = self._check_draw(report, slot, draw_index, checks)
-            if verdict is not None:
-                return verdict
+            broken = self._broken(report, slot, draw_index)
+            if broken is not None:
+                break
+            kept.append(draw_index)
+        for comparison in self._processes.referee.call("judge_all", slot.number, kept, seconds=2 * PREPARE_S):
+            checks.extend([comparison.check] if comparison.check else [])
+            if not comparison.right:
+                return Incorrect(judge=JUDGE, reason=comparison.reason, checks=tuple(checks))
+        if broken is not None:
+            return broken
         if reply.phase:
             return failure(_phase(reply.phase), reply.reason)
         workloads = [program.workload for program in reply.programs]
@@ -198,8 +207,8 @@ class Verifier:
                 return failure(Phase.CONTRACT, f"the recorded call: {violation}")
         return Recorded(reply.programs, binaries, tuple(checks), dict(reply.seconds), reply.addresses)
 
-    def _check_draw(self, report: DrawReport, slot: Slot, draw_index: int, checks: list[Check]) -> Verdict | None:
-        """Check one draw; return None, and add a check, when nothing is wrong."""
+    def _broken(self, report: DrawReport, slot: Slot, draw_index: int) -> Verdict | None:
+        """Check one draw without the values of its result; return None when nothing is wrong."""
         sheet = slot.sheets[draw_index]
         if report.phase:
             return failure(_phase(report.phase), report.reason)
@@ -210,9 +219,7 @@ class Verifier:
         violation = self._contract(sheet.workload, draw_index).violation(report.output)
         if violation:
             return failure(Phase.CONTRACT, violation)
-        comparison = self._processes.referee.call("judge", slot.number, draw_index, seconds=PREPARE_S)
-        checks.extend([comparison.check] if comparison.check else [])
-        return None if comparison.right else Incorrect(judge=JUDGE, reason=comparison.reason, checks=tuple(checks))
+        return None
 
     def _contract(self, workload: Workload, draw_index: int) -> ResultContract:
         if workload.name not in self._contracts:
