@@ -28,6 +28,8 @@ print(json.dumps([verdicts[i] for i in range(len(jobs))]))
 """
 """Judging needs a process of its own: contestants are forked from it."""
 
+pytestmark = pytest.mark.xdist_group("interpreted kernels")
+
 
 def judge_all(jobs: list[tuple[Problem, str]], hash_seed: str = "0") -> list[Verdict]:
     texts = [

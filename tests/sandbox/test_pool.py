@@ -252,7 +252,7 @@ def test_a_memory_hog_is_stopped():
         while True:
             hoard.append(bytearray(64 << 20))
 
-    outcome = assert_costs_only_its_slot(task)
+    outcome = assert_costs_only_its_slot(task, Limits(wall_s=60.0, data_bytes=1 << 30))
     assert isinstance(outcome, Raised)
     assert outcome.kind == "MemoryError"
 

@@ -32,10 +32,15 @@ def server(tmp_path_factory):
     server.stop()
 
 
-@pytest.mark.parametrize("asks", [False, True], ids=["alone", "models"])
 @pytest.mark.parametrize(
-    "backend", ["interpret", "dry_gpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-)  # fmt: skip
+    ("backend", "asks"),
+    [
+        pytest.param("interpret", True, id="interpret-models"),
+        pytest.param("dry_gpu", False, id="dry_gpu-alone"),
+        pytest.param("cuda", False, id="cuda-alone", marks=pytest.mark.gpu),
+        pytest.param("cuda", True, id="cuda-models", marks=pytest.mark.gpu),
+    ],
+)
 def test_what_a_script_loads_is_in_its_rules_digest(project, server, monkeypatch, backend, asks):
     records = project.folder / "records"
     records.mkdir()
