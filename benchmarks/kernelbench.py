@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 class Row(NamedTuple):
-    """What became of one file."""
+    """Result of setting up and calibrating one KernelBench file."""
 
     name: str
     set_up: bool

@@ -15,6 +15,7 @@ DATA = {
     "verdict_cuda",
     "idiom_corpus",
     "mutants",
+    "mutation_rules",
 }
 """Modules that benchmarks import."""
 COMMANDS = sorted(path for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in DATA)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from idiom_corpus import idioms
-from mutants import RULES, listed, mutants_of
+from mutants import listed, mutants_of
+from mutation_rules import RULES
 from verdict_cases import Case, interpret_cases, judge
 
 from kopt.load_config import load_device

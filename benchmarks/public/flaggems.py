@@ -46,7 +46,7 @@ def program_id(axis): return tl.program_id(axis).to(tl.int64)
 @triton.jit
 def num_programs(axis): return tl.num_programs(axis).to(tl.int64)
 """
-"""What stands for FlagGems' own framework: launch cache, tuner, tables of settings, device names."""
+"""Source text put before a FlagGems file in place of its imports of FlagGems' launch cache, tuner and device names."""
 
 REPLACE = (
     ("ext.program_id(", "program_id("), ("tle.program_id(", "program_id("), ("ext.num_programs(", "num_programs("),

@@ -18,7 +18,7 @@ def is_npu_available(): return False
 def compare_version(package, operator, target): return True
 def device_context(device): return nullcontext()
 """
-"""What finds out the machine in the original."""
+"""Source text in place of Liger-Kernel's queries of the device."""
 
 ROWS = {"main": "M=4096, N=4096", "small": "M=5, N=300; M=4, N=512"}
 LOSS = {"main": "M=4096, N=32000", "small": "M=5, N=300; M=4, N=512"}

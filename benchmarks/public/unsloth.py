@@ -18,7 +18,7 @@ DEVICE_COUNT = 1
 def is_cdna(): return False
 def torch_gpu_device(device): return nullcontext()
 """
-"""What finds out the machine and the versions in the original."""
+"""Source text in place of unsloth's queries of the device and of library versions."""
 
 ROWS = {"main": "M=4096, N=4096", "small": "M=5, N=300; M=4, N=512"}
 GATED = {"main": "B=4, M=2048, N=8192", "small": "B=2, M=3, N=300; B=1, M=4, N=512"}
