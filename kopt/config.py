@@ -124,7 +124,7 @@ class Config(Documented):
     seed: int = 0
     """Seed of the random draws: the rewriter's transformations, and verification inputs."""
     judge: Literal["auto", "cuda", "interpret", "dry", "dry_gpu"] = "auto"
-    """Backend that judges kernels: `cuda`: verify and time on GPUs; `interpret`: verify in Triton's interpreter and
+    """Backend that judges kernels: `cuda`: verify and time on GPUs; `interpret`: verify in kopt's interpreter and
     estimate times, without a GPU; `dry`: build and judge nothing, make up times from digests; `dry_gpu`: like `dry`,
     with the DAG of a run on GPUs, whose jobs ask for GPUs and lease made-up ones (to try scheduling); `auto`: `cuda`
     where this machine shows a GPU, else `interpret`."""

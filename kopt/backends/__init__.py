@@ -4,7 +4,7 @@
 `dry_gpu` are the backends, by their names in the setting `judge`; their functions import modules when they are called.
 
 - `dry`: builds and judges nothing; makes up times from digests.
-- `interpret`: compiles with Triton (`triton_builder`), judges with Triton's interpreter (`interpret_judge`), estimates
+- `interpret`: compiles with Triton (`triton_builder`), judges with kopt's interpreter (`interpret_judge`), estimates
   times (`estimates`) and profiles (`static_profile`) from the build.
 - `cuda`: compiles with Triton, judges on a GPU (`cuda_judge`), measures finalists, baselines and the outcome side by
   side (`cuda_finals`), reads hardware counters (`cuda_profile`).

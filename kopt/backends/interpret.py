@@ -1,4 +1,4 @@
-"""Judge without a GPU: Triton compiles, Triton's interpreter judges, times are estimated from the build."""
+"""Judge without a GPU: Triton compiles, kopt's interpreter judges, times are estimated from the build."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def build(target: ProblemOnTarget, *, workers: int, seconds: float) -> Builder:
 
 
 def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
-    """Make the judge that runs Triton's interpreter and estimates times; it needs no incumbent."""
+    """Make the judge that runs kopt's interpreter and estimates times; it needs no incumbent."""
     from kopt.backends.interpret_judge import judge_by_interpreter
 
     return judge_by_interpreter(target, seed=options.seed, workers=workers, seconds=options.judge_seconds)

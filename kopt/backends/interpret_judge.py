@@ -1,4 +1,4 @@
-"""Judge kernels without a GPU: verify them in Triton's interpreter, and estimate their times from the build."""
+"""Judge kernels without a GPU: verify them in kopt's interpreter, and estimate their times from the build."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Refuse kernels that leave work out at full size, where the judge without a GPU does not run them.
 
-Triton's interpreter judges small workloads.  A kernel may be right on those, do little on the workload that is timed,
+kopt's interpreter judges small workloads.  A kernel may be right on those, do little on the workload that is timed,
 and look as fast as the device allows.  Its trace at full size shows what its launches read, write and multiply there
 (`kopt.estimate.work_shares`).
 """

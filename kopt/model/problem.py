@@ -82,7 +82,7 @@ class Problem(Value):
     hidden: tuple[Workload, ...] = ()
     """Workloads of other shapes, used for verification only and never shown to a proposer."""
     small: tuple[Workload, ...] = Field(min_length=1)
-    """Workloads small enough for the Triton interpreter."""
+    """Workloads small enough for kopt's interpreter."""
     tolerance: Tolerance | None = None
     """Declared tolerance; None to calibrate it from the eager model's own error."""
     mutates: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ class Passed(Value):
 
     verdict: Literal["passed"] = "passed"
     judge: str
-    """`interpret` (Triton interpreter, small workload), `cuda`, or `dry` (nothing was judged)."""
+    """`interpret` (kopt's interpreter, small workload), `cuda`, or `dry` (nothing was judged)."""
     checks: tuple[Check, ...]
 
 

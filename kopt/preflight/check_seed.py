@@ -58,7 +58,7 @@ class SeedCheck:
 
 
 def check_seed(checked: Checked) -> None:
-    """Refuse a seed kernel that does not build or is wrong in Triton's interpreter; a dry backend refuses none.
+    """Refuse a seed kernel that does not build or is wrong in kopt's interpreter; a dry backend refuses none.
 
     A build or verdict that is not in the store is made now, in fresh processes that see no GPU; a line on stderr
     announces it.

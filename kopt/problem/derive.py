@@ -73,7 +73,7 @@ def _small(sizes: Sizes, name: str, run: Callable[[Constants], None]) -> dict[st
             break
     if not small:
         raise ProblemError(
-            f"{name}: no sizes were found at which the reference is small enough for Triton's interpreter: "
+            f"{name}: no sizes were found at which the reference is small enough for kopt's interpreter: "
             "write sizes as module constants, or declare small workloads in problem.yaml"
         )
     for found in small.values():

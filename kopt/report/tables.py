@@ -23,7 +23,7 @@ MEANING: dict[str, str] = {
     Phase.FALLBACK: "no Triton launch, or torch computes part of the result",
     Phase.TIMEOUT: "over the time limit",
     Phase.CRASH: "the process died",
-    Phase.INTERPRET: "the Triton interpreter raised",
+    Phase.INTERPRET: "kopt's interpreter raised",
     Phase.LAUNCH: "a launch failed on the GPU",
     Phase.MUTATION: "an input was changed",
     Phase.ROOFLINE: "a time below the physical floor, refused",

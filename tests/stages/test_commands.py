@@ -206,7 +206,7 @@ def test_doctor_says_in_one_line_how_a_run_judges_without_a_gpu():
     (line,) = [line for line in out.splitlines() if "GPU" in line]
     assert (status, line) == (
         0,
-        "no GPU: kernels are verified by Triton's interpreter, and their times are estimated",
+        "no GPU: kernels are verified by kopt's interpreter, and their times are estimated",
     )
     assert "fault" not in out
 

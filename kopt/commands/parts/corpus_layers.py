@@ -31,7 +31,7 @@ def build_by_cpu(
 
 
 def judge_by_interpreter(entries: Sequence[Entry], workers: int, wall_s: float, seed: int) -> dict[int, Judgement]:
-    """Verify every candidate in Triton's interpreter, by place."""
+    """Verify every candidate in kopt's interpreter, by place."""
     from kopt.device.interpret.contestant import VerifyJob
     from kopt.device.interpret.judge import verify_all
     from kopt.sandbox.cage import Limits

@@ -115,7 +115,7 @@ def in_words(examination: Examination) -> list[str]:
 
 JUDGED = {
     "cuda": "kernels are verified and timed on the GPU",
-    "interpret": "kernels are verified by Triton's interpreter, and their times are estimated",
+    "interpret": "kernels are verified by kopt's interpreter, and their times are estimated",
     "dry": "nothing is judged (judge=dry)",
 }
 """Description of each judge."""

@@ -57,7 +57,7 @@ class EvaluateRequest(Value):
 
 
 def evaluate_without_gpu(request: EvaluateRequest, device: Device, store: Store) -> Evaluated:
-    """Judge by Triton's interpreter on the small workloads, and estimate the time.
+    """Judge by kopt's interpreter on the small workloads, and estimate the time.
 
     Args:
         request: the kernel to evaluate, and the limits.

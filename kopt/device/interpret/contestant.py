@@ -1,8 +1,8 @@
-"""Run a candidate in Triton's interpreter, for the judge without a GPU (`kopt.device.interpret.judge`).
+"""Run a candidate in kopt's interpreter, for the judge without a GPU (`kopt.device.interpret.judge`).
 
 The contestant draws the inputs, imports the candidate, calls it on every draw, replays one of the calls on new inputs,
 makes the ghost call (with every launch left out), and sends back nothing but outputs.  It is forked from a process
-that has imported Triton with its interpreter.
+that has imported Triton and the interpreter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Judge candidates without a GPU, by running them in Triton's interpreter on a problem's small workloads.
+"""Judge candidates without a GPU, by running them in kopt's interpreter on a problem's small workloads.
 
 The contestant, a forked child in its cage, draws the inputs, imports the candidate, calls it on every draw and sends
 back nothing but outputs.  The judge draws the same inputs, computes the expected outputs after the candidate has

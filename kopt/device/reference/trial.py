@@ -18,7 +18,7 @@ from kopt.model.problem import Dtype, Problem, Workload
 Shape = tuple[int, ...]
 
 SLOW = 1 << 18
-"""Elements of a tensor from which Triton's interpreter takes long for a workload."""
+"""Elements of a tensor from which kopt's interpreter takes long for a workload."""
 USUAL_SMALL = 1 << 15
 """Most elements in the small workloads of the shipped problems."""
 
@@ -126,6 +126,6 @@ def slow_small(problem: Problem) -> str:
     if not large:
         return ""
     return (
-        f"{problem.name}: small workload {', '.join(large)} may take minutes in Triton's interpreter: "
+        f"{problem.name}: small workload {', '.join(large)} may take minutes in kopt's interpreter: "
         f"choose sizes in problem.yaml with at most some {USUAL_SMALL:,} elements in the largest tensor"
     )

@@ -34,7 +34,7 @@ class Workloads(Value):
     hidden: dict[str, Overrides] = Field(default_factory=dict)
     """Workloads for verification alone."""
     small: dict[str, Overrides] = Field(min_length=1)
-    """Workloads for the Triton interpreter."""
+    """Workloads for kopt's interpreter."""
 
 
 class Declaration(Value):
