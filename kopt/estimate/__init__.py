@@ -8,7 +8,10 @@
 
 `eager` estimates the PyTorch reference.
 
-At full size nothing runs without a GPU, so that a kernel's code says what it does there: `execute` follows its address
-arithmetic for programs all over the grid, `memory_use` adds up the distinct bytes that it reads and writes,
-`work_shares` compares them with what every right kernel must do, and `work_done` refuses kernels that do less.
+At full size nothing runs without a GPU, so that a kernel's code says what it does there:
+
+1. `program_steps` prepares the code, `execute` follows its address arithmetic for programs all over the grid, and lists
+   the `accesses` that it finds.
+2. `memory_use` adds up the distinct bytes that a kernel reads and writes.
+3. `work_shares` compares them with what every right kernel must do, and `work_done` refuses kernels that do less.
 """

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from kopt.estimate.accesses import Access, Accesses, Threads, choose_threads, parameter_of
 from kopt.estimate.arithmetic import Lanes
-from kopt.estimate.execute import Access, Accesses, Executor, Threads, choose_threads, parameter_of
+from kopt.estimate.execute import Executor
 from kopt.estimate.instructions import PtxProgram
 from kopt.estimate.parameters import arguments_by_parameter, descriptors, scalar_values
 from kopt.estimate.registers import POINTER_SHIFT
