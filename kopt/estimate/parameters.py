@@ -10,8 +10,6 @@ from kopt.model.build import Launch
 from kopt.model.problem import DTYPE_BYTES
 
 _TENSOR = re.compile(r"^(\w+)\[([\d, ]*)\]$")
-
-
 _DESCRIPTOR = re.compile(r"^tensordesc<(\w+)\[")
 _DESCRIBED = re.compile(r"\[([^\]]*)\] \[([^\]]*)\] \[([^\]]*)\]$")
 _TRITON_BYTES = {"i1": 1, "i8": 1, "u8": 1, "fp8e4nv": 1, "fp8e5": 1, "i16": 2, "u16": 2, "fp16": 2, "bf16": 2,
@@ -45,7 +43,7 @@ def descriptors(program: PtxProgram, launch: Launch) -> dict[int, tuple[tuple[in
         match = _DESCRIPTOR.match(kinds.get(name, ""))
         described = _DESCRIBED.search(pointers.get(name, ""))
         if match and described:
-            _, strides, box = (_numbers(part) for part in described.groups())
+            _, strides, box = (numbers(part) for part in described.groups())
             size = _TRITON_BYTES.get(match[1], 2)
             found[index] = (tuple(stride * size for stride in reversed(strides)), tuple(reversed(box)))
     return found
@@ -56,13 +54,14 @@ def _descriptor_sizes(launch: Launch) -> dict[str, str]:
     values: dict[str, str] = {}
     for name, text in launch.pointers:
         if described := _DESCRIBED.search(text):
-            shape, strides, _ = (_numbers(part) for part in described.groups())
+            shape, strides, _ = (numbers(part) for part in described.groups())
             values |= {f"{name}.shape.{at}": str(size) for at, size in enumerate(shape)}
             values |= {f"{name}.stride.{at}": str(stride) for at, stride in enumerate(strides)}
     return values
 
 
-def _numbers(text: str) -> list[int]:
+def numbers(text: str) -> list[int]:
+    """Parse integers between commas, as of a shape."""
     return [int(part) for part in text.split(",") if part.strip()]
 
 
@@ -84,7 +83,7 @@ def arguments_by_parameter(program: PtxProgram, launch: Launch) -> list[tuple[in
     followed by its shape and strides: `x.shape.0`, `x.stride.0`.
     """
     constants, values = dict(launch.constants), dict(launch.arguments)
-    described = {name: len(_numbers(match[1])) for name, text in launch.pointers
+    described = {name: len(numbers(match[1])) for name, text in launch.pointers
                  if (match := _DESCRIBED.search(text))}  # fmt: skip
     names = []
     for name, kind in launch.signature:

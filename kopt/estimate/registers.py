@@ -19,7 +19,8 @@ PROGRAMS = 1024
 POINTER_SHIFT = 44
 """Bits of the address space that each pointer argument gets: no tensor is larger than 16 TB."""
 
-_ADDRESS = re.compile(r"\[\s*(%?[\w$]+)(?:\s*\+\s*(-?\w+))?")
+ADDRESS = re.compile(r"\[\s*(%?[\w$]+)(?:\s*\+\s*(-?\w+))?")
+"""An operand of the form `[register + offset]`."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Registers:
 
     def address(self, operand: str) -> MaybeLanes:
         """Return the values of a `[register + offset]` operand."""
-        match = _ADDRESS.match(operand)
+        match = ADDRESS.match(operand)
         base = self.value(match[1]) if match else None
         if match is None or base is None:
             return None

@@ -7,10 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import LAUNCHES, MATMUL, MATVEC, built, facts_for, h100, ptx_of
 
-from kopt.estimate.execute import Executor, choose_threads, parameter_of
+from kopt.estimate.accesses import choose_threads, parameter_of
+from kopt.estimate.execute import Executor
 from kopt.estimate.instructions import parse
 from kopt.estimate.kernel_time import estimate
-from kopt.estimate.memory_use import growth, launch_use
+from kopt.estimate.launch_use import launch_use
+from kopt.estimate.pieces import growth
 from kopt.estimate.registers import integer
 from kopt.estimate.work_done import LEAST, undone_work
 from kopt.model.build import HostOp, Launch, Phase

@@ -1,0 +1,183 @@
+"""Hold what a launch accesses in global memory: the threads that are followed, and their accesses as far as known."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kopt.estimate.arithmetic import Lanes, MaybeLanes
+from kopt.estimate.registers import POINTER_SHIFT
+
+Mask = npt.NDArray[np.bool_]
+"""Whether something holds, one value per followed thread."""
+
+PROGRAMS = 4096
+"""Programs of a launch that are followed; of larger grids a random sample."""
+ELEMENT_BYTES = {0: 1, 1: 2, 2: 4, 3: 4, 4: 8, 5: 8, 6: 2, 7: 4, 8: 4, 9: 8, 10: 2, 11: 4, 12: 4}
+"""Bytes of an element by PTX's number of its type in `tensormap.replace.tile.elemtype`."""
+
+
+class Threads(NamedTuple):
+    """The threads that are followed: three of each sampled program, then all threads of two programs."""
+
+    tid: Lanes
+    program: Lanes
+    ctaid: tuple[Lanes, Lanes, Lanes]
+    programs: int
+    """Sampled blocks."""
+    block: int
+    """Threads of a block."""
+    grid: tuple[int, int, int]
+    cluster: int
+    """Blocks of a cluster; they are neighbours along x."""
+
+    def representatives(self, values: npt.NDArray[np.bool_]) -> Mask:
+        """Return for each sampled program whether any of its three threads has the value true."""
+        first, middle, last = values[: 3 * self.programs].reshape(3, self.programs)
+        return first | middle | last
+
+    def whole(self, which: int) -> slice:
+        """Return the positions of all threads of one of the two whole programs."""
+        start = 3 * self.programs + which * self.block
+        return slice(start, start + self.block)
+
+    def special_register(self, name: str) -> MaybeLanes:
+        """Return the values of a special register such as `%ctaid.x`; None for any other."""
+        base, _, axis = name.partition(".")
+        at = "xyz".find(axis) if axis else 0
+        if base == "%tid":
+            return self.tid if at == 0 else np.zeros_like(self.tid)
+        if base == "%clusterid":
+            return self.ctaid[at] // self.cluster if at == 0 else self.ctaid[at]
+        if base == "%ctaid":
+            return self.ctaid[at]
+        if base == "%nclusterid":
+            return np.full_like(self.tid, self.grid[at] // (self.cluster if at == 0 else 1))
+        if base == "%nctaid":
+            return np.full_like(self.tid, self.grid[at])
+        if base == "%ntid":
+            return np.full_like(self.tid, self.block if at == 0 else 1)
+        if base == "%laneid":
+            return self.tid % 32
+        if base in ("%cluster_ctarank", "%cluster_ctaid"):
+            return self.ctaid[0] % self.cluster
+        return None
+
+
+def choose_threads(
+    grid: tuple[int, int, int], block: int, cluster: int = 1, chosen: Collection[int] | None = None
+) -> Threads:
+    """Choose the threads to follow: all blocks up to `PROGRAMS`, else a random sample with the first and the last.
+
+    Args:
+        grid: programs of the launch.
+        block: threads of a block.
+        cluster: blocks of a program.
+        chosen: the blocks to follow, by number, where they are chosen already.
+    """
+    grid = (grid[0] * cluster, grid[1], grid[2])
+    total = grid[0] * grid[1] * grid[2]
+    if chosen is not None:
+        programs = np.unique(np.array([*chosen], dtype=np.int64))
+    elif total <= PROGRAMS:
+        programs = np.arange(total, dtype=np.int64)
+    else:
+        drawn = np.random.default_rng(total).choice(total, PROGRAMS - 2, replace=False)
+        programs = np.unique(np.concatenate([[0, total - 1], drawn])).astype(np.int64)
+    whole = [programs[len(programs) // 3], programs[2 * len(programs) // 3]]
+    tids = [np.full(len(programs), t) for t in (0, block // 2, block - 1)] + [np.arange(block)] * 2
+    linear = np.concatenate([programs, programs, programs, *(np.full(block, p) for p in whole)]).astype(np.int64)
+    ctaid = (linear % grid[0], linear // grid[0] % grid[1], linear // (grid[0] * grid[1]))
+    return Threads(np.concatenate(tids).astype(np.int64), linear, ctaid, len(programs), block, grid, cluster)
+
+
+class Descriptor(NamedTuple):
+    """A tensor as copies by descriptor (TMA) see it; dimensions begin with the one of adjacent elements."""
+
+    base: Lanes
+    """Address of the first element, by thread."""
+    strides: tuple[Lanes, ...]
+    """Bytes between neighbours, by dimension and thread."""
+    box: tuple[int, ...]
+    """Elements that one copy moves, by dimension."""
+
+    def rows(self) -> Lanes:
+        """Return the offsets in bytes of the rows of a box."""
+        rows = np.zeros(1, dtype=np.int64)
+        for stride, size in zip(self.strides[1:], self.box[1:], strict=False):
+            rows = (rows[:, None] + np.arange(size) * int(stride[0])).ravel()
+        return rows
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row of a box."""
+        return self.box[0] * int(self.strides[0][0])
+
+
+def described(fields: Mapping[str, Lanes]) -> Descriptor | None:
+    """Return the descriptor that a kernel made on the device; None where one of its fields is not known.
+
+    Args:
+        fields: what the kernel wrote, by the name of the field in PTX and its dimension: `box_dim.1`.
+    """
+    rank, element = fields.get("rank.0"), fields.get("elemtype.0")
+    if rank is None or element is None or "global_address.0" not in fields:
+        return None
+    dimensions = int(rank[0]) + 1
+    size = ELEMENT_BYTES.get(int(element[0]))
+    boxes = [fields.get(f"box_dim.{at}") for at in range(dimensions)]
+    strides = [fields.get(f"global_stride.{at}") for at in range(dimensions - 1)]
+    known_boxes, known = [b for b in boxes if b is not None], [s for s in strides if s is not None]
+    if size is None or len(known_boxes) < dimensions or len(known) < dimensions - 1:
+        return None
+    base = fields["global_address.0"]
+    first = np.full(len(base), size, dtype=np.int64)
+    return Descriptor(base, (first, *known), tuple(int(box[0]) for box in known_boxes))
+
+
+@dataclass
+class Access:
+    """One visit of the walk to an access to global memory."""
+
+    at: int
+    """Index of the instruction."""
+    kind: str
+    address: Lanes
+    """Byte address by thread."""
+    active: Mask
+    """Threads that make the access, or may make it."""
+    certain: Mask
+    """Threads that make the access for sure."""
+    size: int
+    """Bytes of one thread's access, or of one row of a copy by descriptor."""
+    step: Lanes | None = None
+    """Distance between the iterations of a progression; None for one visit."""
+    count: Lanes | None = None
+    """Iterations of a progression."""
+    rows: Lanes | None = None
+    """Offsets of the rows that a copy by descriptor moves."""
+
+
+@dataclass
+class Accesses:
+    """What a launch accesses, as far as it is known."""
+
+    visits: list[Access] = field(default_factory=list)
+    unknown: dict[int, float] = field(default_factory=dict)
+    """Bytes, at most, that are accessed at unknown addresses, by parameter; infinite where it is not known how often.
+    The parameter is -1 where it may be any."""
+    wrapped: bool = False
+    """Whether a 32-bit sum or product overflowed."""
+    complete: bool = True
+    """False when the step limit ended the walk."""
+    undecided: bool = False
+    """Whether a branch could not be decided, so that some visits may not happen."""
+
+
+def parameter_of(address: Lanes) -> Lanes:
+    """Return the index of the pointer parameter that each address is based on."""
+    return ((address + (1 << (POINTER_SHIFT - 1))) >> POINTER_SHIFT) - 1

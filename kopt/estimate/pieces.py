@@ -1,0 +1,123 @@
+"""Compute with pieces of memory: spread them over programs and iterations, join them, count their distinct bytes."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from kopt.estimate.arithmetic import Lanes
+
+MOST_PIECES = 2_000_000
+"""Pieces of memory that are listed one by one; beyond, a progression counts as all that lies between its ends."""
+
+
+class Pieces(NamedTuple):
+    """Pieces of one tensor, in bytes from the tensor's pointer."""
+
+    starts: Lanes
+    ends: Lanes
+
+    def moved(self, by: int) -> Pieces:
+        """Return the pieces at another distance."""
+        return Pieces(self.starts + by, self.ends + by)
+
+
+class Found(NamedTuple):
+    """Pieces that a launch accesses in one way."""
+
+    pieces: Pieces
+    growth: float = 1.0
+    """Bytes of all programs over those of the programs that were followed."""
+
+    def moved(self, by: int) -> Found:
+        """Return the pieces at another distance."""
+        return Found(self.pieces.moved(by), self.growth)
+
+
+def one_piece(start: int, length: int) -> Pieces:
+    """Return the piece of `length` bytes that begins at `start`."""
+    return Pieces(np.array([start], dtype=np.int64), np.array([start + length], dtype=np.int64))
+
+
+def spread(anchors: Lanes, steps: Lanes | None, counts: Lanes | None, tile: Pieces) -> Pieces:
+    """Return the pieces of all programs: the tile at every anchor, and at every step of a progression."""
+    if steps is None or counts is None:
+        anchors = distinct(anchors)
+        return Pieces((anchors[:, None] + tile.starts).ravel(), (anchors[:, None] + tile.ends).ravel())
+    anchors, steps, counts = _distinct_columns(np.stack([anchors, steps, counts]))
+    narrow = int((tile.ends - tile.starts).min())
+    dense = np.abs(steps) <= narrow
+    pieces = int(counts.sum()) * len(tile.starts)
+    if dense.all() or pieces > MOST_PIECES:
+        last = anchors + steps * (counts - 1)
+        low, high = np.minimum(anchors, last), np.maximum(anchors, last)
+        return Pieces((low[:, None] + tile.starts).ravel(), (high[:, None] + tile.ends).ravel())
+    places = np.repeat(anchors, counts)
+    turns = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
+    places = distinct(places + turns * np.repeat(steps, counts))
+    return Pieces((places[:, None] + tile.starts).ravel(), (places[:, None] + tile.ends).ravel())
+
+
+def distinct(values: Lanes) -> Lanes:
+    """Return the sorted distinct values; by sorting, which is faster here than numpy's way by hashes."""
+    ordered = np.sort(values, axis=None)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])] if len(ordered) else ordered
+
+
+def _distinct_columns(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the sorted distinct columns."""
+    ordered = rows[:, np.lexsort(rows[::-1])]
+    different = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
+    return ordered[:, np.concatenate([[True], different])]
+
+
+def merged(pieces: Pieces) -> Pieces:
+    """Return the same bytes in pieces that neither touch nor overlap, in order."""
+    order = np.argsort(pieces.starts, kind="stable")
+    starts, ends = pieces.starts[order], np.maximum.accumulate(pieces.ends[order])
+    begins = np.concatenate([[True], starts[1:] > ends[:-1]])
+    last = np.concatenate([begins[1:], [True]])
+    return Pieces(starts[begins], ends[last])
+
+
+def joined(pieces: list[Pieces]) -> Pieces:
+    """Return all pieces of several lists, as they are."""
+    return Pieces(np.concatenate([one.starts for one in pieces]), np.concatenate([one.ends for one in pieces]))
+
+
+def distinct_bytes(found: list[Found], size: float | None) -> float:
+    """Return the distinct bytes of pieces inside a memory of `size` bytes."""
+    if not found:
+        return 0.0
+    total = float(_length(merged(joined([one.pieces for one in found])), size))
+    total *= max(one.growth for one in found)
+    return min(total, size) if size is not None else total
+
+
+def _length(pieces: Pieces, size: float | None) -> int:
+    """Return the bytes of merged pieces that lie inside a memory of `size` bytes."""
+    starts, ends = np.maximum(pieces.starts, 0), pieces.ends
+    if size is not None:
+        ends = np.minimum(ends, int(size))
+    return int(np.maximum(ends - starts, 0).sum())
+
+
+def growth(differing: int, every: int, sampled: float) -> float:
+    """Return the bytes of all programs over those of a random sample of them.
+
+    Where each byte belongs to `r` programs, a sample of a share `f` finds `1 - (1 - f)^r` of the bytes, `f r` times.
+
+    Args:
+        differing: places of the sampled programs that differ.
+        every: sampled programs.
+        sampled: share of the programs that were sampled.
+    """
+    low, high = 1.0, 1e9
+    for _ in range(60):
+        middle = math.sqrt(low * high)
+        share = -math.expm1(middle * math.log1p(-sampled)) / (sampled * middle)
+        low, high = (middle, high) if share > differing / every else (low, middle)
+    return 1.0 / -math.expm1(low * math.log1p(-sampled))
