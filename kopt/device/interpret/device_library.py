@@ -1,7 +1,7 @@
 """Compute the functions of CUDA's device library (libdevice) with NumPy and torch.
 
 A function is found by its symbol (`__nv_tanhf`), without the letter of its precision: NumPy computes in the type of
-the arguments.  Roundings in a direction (`_rz`, `_rd`, `_ru`) are computed in float64 and then rounded.
+the arguments.  What is rounded in a direction (`_rn`, `_rz`, `_rd`, `_ru`) is computed in NumPy's longest float first.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ def permuted_bytes(a: Any, b: Any, selector: Any) -> Array:
     return result.astype(np.uint32).view(np.int32)
 
 
-def _halved(function: Callable[[Any, Any], Any], signed: bool, up: bool) -> LibraryFunction:
+def _halved(signed: bool, up: bool) -> LibraryFunction:
+    """Make the average of two integers, rounded up or down, which does not overflow."""
+
     def average(a: Any, b: Any) -> Array:
         left, right = (np.asarray(a), np.asarray(b)) if signed else (numbers.unsigned(a), numbers.unsigned(b))
         return np.asarray((left.astype(np.int64) + right.astype(np.int64) + up) >> 1).astype(np.int32)
@@ -107,7 +109,7 @@ def _norm(*values: Any) -> Array:
 
 
 def _directed(function: Callable[..., Any], direction: str) -> LibraryFunction:
-    """Have a function computed in float64 and rounded in a direction (`rn`, `rz`, `rd`, `ru`)."""
+    """Have a function computed in NumPy's longest float and rounded in a direction (`rn`, `rz`, `rd`, `ru`)."""
 
     def computed(*values: Any) -> Array:
         narrow = np.asarray(values[0]).dtype
@@ -118,6 +120,7 @@ def _directed(function: Callable[..., Any], direction: str) -> LibraryFunction:
 
 
 def _in_direction(exact: Array, narrow: np.dtype[Any], direction: str) -> Array:
+    """Return values rounded to a narrower type in a direction."""
     nearest = exact.astype(narrow)
     lower = np.where(nearest > exact, np.nextafter(nearest, narrow.type(-np.inf)), nearest)
     upper = np.where(nearest < exact, np.nextafter(nearest, narrow.type(np.inf)), nearest)
@@ -199,8 +202,8 @@ FUNCTIONS: dict[str, LibraryFunction] = {
     "mul64hi": lambda a, b: high_half(a, b) - np.where(a < 0, b, 0) - np.where(b < 0, a, 0),
     "sad": lambda a, b, c: np.abs(np.asarray(a, np.int64) - b).astype(np.int32) + c,
     "usad": lambda a, b, c: unsigned_of(lambda x, y: np.where(x > y, x - y, y - x), a, b) + c,
-    "hadd": _halved(np.add, True, False), "rhadd": _halved(np.add, True, True),
-    "uhadd": _halved(np.add, False, False), "urhadd": _halved(np.add, False, True),
+    "hadd": _halved(True, False), "rhadd": _halved(True, True),
+    "uhadd": _halved(False, False), "urhadd": _halved(False, True),
     "double2hiint": lambda x: (np.asarray(x).view(np.int64) >> 32).astype(np.int32),
     "double2loint": lambda x: np.asarray(x).view(np.int64).astype(np.int32),
     "hiloint2double": lambda high, low: (

@@ -31,11 +31,11 @@ from kopt.device.interpret.session import OutOfBounds, Session, Unsupported
 from kopt.device.interpret.translate import KernelFunction, translate
 from kopt.device.reference.rejection import address_reason
 
-_TORCH = {
+_FLOATS = {
     torch.float16: "f16", torch.bfloat16: "bf16", torch.float32: "f32", torch.float64: "f64",
-    torch.float8_e5m2: "f8E5M2", torch.float8_e4m3fn: "f8E4M3FN", torch.float8_e4m3fnuz: "f8E4M3FNUZ",
-    torch.float8_e5m2fnuz: "f8E5M2FNUZ",
+    **{dtype: element for element, dtype in numbers.EIGHT_BITS.items()},
 }  # fmt: skip
+"""Element types by torch's floating-point types."""
 
 
 def install(session: Session) -> None:
@@ -62,7 +62,7 @@ def install(session: Session) -> None:
 
 
 class InterpretedKernel:
-    """A kernel that is interpreted; what only a compiler knows of it is compiled when it is asked for."""
+    """A kernel that is interpreted; it is compiled only where the candidate asks for what a compiler knows of it."""
 
     def __init__(self, source: Any, target: Any, options: Any, session: Session) -> None:
         self._source, self._target, self._options, self._session = source, target, options, session
@@ -116,10 +116,10 @@ class InterpretedKernel:
         self._kernel(shared, tuple(np.int32(index) for index in place), sizes, *values)
 
     def compiled(self, name: str) -> Any:
-        """Return what the compiled kernel has under a name.
+        """Return the attribute of the compiled kernel that has this name.
 
         Raises:
-            AttributeError: it has no such attribute.
+            AttributeError: compiled kernels have no such attribute.
         """
         if name not in ("metadata", "asm", "kernel", "metadata_group", "n_regs", "n_spills", "n_max_threads"):
             raise AttributeError(f"'CompiledKernel' object has no attribute {name!r}")
@@ -182,7 +182,7 @@ def _check_addresses(values: Iterable[Any], kinds: Iterable[ttir.Type], session:
 
 def _descriptor(value: Any) -> memory.Descriptor:
     base = value.base.base if isinstance(value.base, TensorWrapper) else value.base
-    element = _TORCH.get(base.dtype) or f"i{8 * base.element_size()}"
+    element = _FLOATS.get(base.dtype) or f"i{8 * base.element_size()}"
     nan = value.padding == "nan"
     return memory.make_descriptor(base.data_ptr(), value.shape, value.strides, value.block_shape, element, nan)
 
@@ -195,25 +195,28 @@ def _check_tensors(values: Iterable[Any]) -> None:
     Raises:
         TypeError: an argument only looks like a tensor.
     """
-    for value in values:
-        if isinstance(value, tuple | list):
-            _check_tensors(value)
-        elif isinstance(value, TensorDescriptor | TensorWrapper):
-            _check_tensors([value.base])
-        elif hasattr(value, "data_ptr") and type(value) not in (torch.Tensor, torch.nn.Parameter):
+    for value in _unwrapped(values):
+        if hasattr(value, "data_ptr") and type(value) not in (torch.Tensor, torch.nn.Parameter):
             raise TypeError(f"a {type(value).__name__} is passed to a kernel as a tensor: pass a torch.Tensor")
 
 
 def _ranges(values: Iterable[Any]) -> Iterator[tuple[int, int]]:
     """Yield first address and end of the storage of every tensor among the arguments."""
-    for value in values:
-        if isinstance(value, tuple | list):
-            yield from _ranges(value)
-        elif isinstance(value, TensorDescriptor | TensorWrapper):
-            yield from _ranges([value.base])
-        elif hasattr(value, "untyped_storage"):
+    for value in _unwrapped(values):
+        if hasattr(value, "untyped_storage"):
             storage = value.untyped_storage()
             yield storage.data_ptr(), storage.data_ptr() + storage.nbytes()
+
+
+def _unwrapped(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield the arguments, those in tuples one by one, and instead of a descriptor or wrapper its tensor."""
+    for value in values:
+        if isinstance(value, tuple | list):
+            yield from _unwrapped(value)
+        elif isinstance(value, TensorDescriptor | TensorWrapper):
+            yield from _unwrapped([value.base])
+        else:
+            yield value
 
 
 # --- autotuners -------------------------------------------------------------------------------------------------------
@@ -222,8 +225,8 @@ def _ranges(values: Iterable[Any]) -> Iterator[tuple[int, int]]:
 def _run_one_configuration(session: Session, tuner: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Launch with one configuration, as an autotuner does once it has measured; nothing is reset or restored.
 
-    One that no call has run yet is taken before others, and one that the kernel's pruning keeps before one that it
-    leaves out.  One that an autotuner drops, since it cannot be compiled, is passed over.
+    A configuration that no call has run yet is taken before others, and one that the kernel's pruning keeps before one
+    that the pruning leaves out.  A configuration that an autotuner drops, since it cannot be compiled, is passed over.
     """
     tuner.nargs = dict(zip(tuner.arg_names, args, strict=False))
     kept = list(tuner.prune_configs(options)) if len(tuner.configs) > 1 else list(tuner.configs)

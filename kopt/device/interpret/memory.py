@@ -81,10 +81,12 @@ class Memory:
         """Take the session, the program's number in its grid, and its turn among the programs."""
         self._session, self.program, self._turn = session, program, turn
         self._polled: tuple[Any, ...] = ()
+        """Address and value that the program saw last, by an atomic operation or a volatile load."""
         self._polls = 0
+        """Times in a row that the program has seen them again."""
 
     def _poll(self, places: Any, values: Any) -> None:
-        """Let other programs go on where this one sees the same again and again."""
+        """Let other programs go on where this one sees the same value in the same place again and again."""
         if places.size != 1:
             return
         seen = (int(places.reshape(-1)[0]), np.asarray(values).reshape(-1)[0])
@@ -175,6 +177,7 @@ class Memory:
         return before.reshape(shape) if access.shape else before[0]
 
     def _exchange(self, element: str, places: Any, operands: Any, function: Callable[[Any, Any], Any]) -> Any:
+        """Change elements by a function, one by one where addresses repeat; return the elements of before."""
         if np.unique(places).size == places.size:
             before = self._read(places, element)
             self._write(places, self._made(element, function(before, operands)), element)
@@ -225,17 +228,18 @@ class Memory:
         self.modify(access, operation, places, whole(values, shape).reshape(descriptor.block), inside)
 
     def gather_rows(self, descriptor: Descriptor, rows: Any, column: Any, shape: tuple[int, ...]) -> Any:
-        """Return parts of rows of a tensor."""
+        """Return a part of each of these rows of a tensor, from a column on."""
         return np.concatenate(
             [self.load_block(descriptor, (row, column), (1, shape[1])) for row in whole(rows, shape[:1])]
         )
 
     def scatter_rows(self, descriptor: Descriptor, rows: Any, column: Any, values: Any, shape: tuple[int, ...]) -> None:
-        """Store parts of rows of a tensor."""
+        """Store a part of each of these rows of a tensor, from a column on."""
         for row, part in zip(whole(rows, shape[:1]), whole(values, shape), strict=True):
             self.store_block(descriptor, (row, column), part[None, :], (1, shape[1]))
 
     def _block(self, descriptor: Descriptor, at: Sequence[Any]) -> tuple[Any, Any]:
+        """Return the addresses of a block's elements, and which of the elements lie inside the tensor."""
         rank = len(descriptor.block)
         width = numbers.stored(descriptor.element).itemsize
         places, inside = np.full((1,) * rank, descriptor.base, np.int64), np.ones((1,) * rank, np.bool_)

@@ -1,8 +1,8 @@
-"""Hold the numbers of a kernel in NumPy: types that NumPy has as they are, bfloat16 and 8-bit floats as float32.
+"""Represent the numbers of a kernel in NumPy: bfloat16 and 8-bit floats as float32, other types by NumPy's own.
 
 A value of a narrow type is held as the float32 number that it stands for, so arithmetic on it is float32 arithmetic
 that is rounded afterwards, as on a GPU.  Integers are held signed, since TTIR has operations, not types, that are
-unsigned; a truth value (`i1`) is held as NumPy's.  Elements are named as in MLIR (`f32`, `bf16`, `f8E5M2`).
+unsigned; a truth value (`i1`) is held as NumPy's.  Element types are named as in MLIR (`f32`, `bf16`, `f8E5M2`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-Array = npt.NDArray[Any]  # of whatever element type a kernel computes with
+Array = npt.NDArray[Any]
+"""Array of whatever element type a kernel computes with."""
 
 EIGHT_BITS = {
     "f8E5M2": torch.float8_e5m2,
@@ -24,7 +25,9 @@ EIGHT_BITS = {
     "f8E4M3FNUZ": torch.float8_e4m3fnuz,
     "f8E5M2FNUZ": torch.float8_e5m2fnuz,
 }
+"""Types of torch by element type: NumPy has none of these."""
 NATIVE = {"f16": np.float16, "f32": np.float32, "f64": np.float64}
+"""Floating-point types that NumPy has, by element type."""
 
 
 @contextmanager
@@ -124,7 +127,7 @@ def _encode_eight_bits(values: Array, dtype: torch.dtype, truncate: bool = False
 
 
 def missing(element: str) -> Any:
-    """Return what a load gives where it is masked off without `other`: NaN, and zero for integers."""
+    """Return the element that a load without `other` gives where its mask is false: NaN, and zero for integers."""
     return held(element).type(np.nan if is_floating(element) else 0)
 
 
@@ -143,7 +146,7 @@ def unsigned(values: Array) -> Array:
 
 
 def saturated(values: Array, target: str, signed: bool) -> Array:
-    """Return floats as integers, towards zero, as the conversions of a GPU: saturated, and 0 for NaN."""
+    """Return floats converted to integers as a GPU does: towards zero, saturated, and 0 for NaN."""
     wanted = held(target) if signed else np.dtype(f"u{held(target).itemsize}")
     limits = np.iinfo(wanted)
     wide = np.nan_to_num(np.trunc(np.asarray(values, dtype=np.float64)), nan=0.0, posinf=np.inf, neginf=-np.inf)

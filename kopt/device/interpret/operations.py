@@ -1,7 +1,8 @@
-"""Compute what the operations of TTIR compute, with NumPy: integers, floats, shapes.
+"""Compute what the operations of TTIR compute, with NumPy: integers, floats, shapes, reductions and scans.
 
-An operand may have fewer elements than its type says, where all of them are equal along a dimension: a block filled
-with one value is a scalar.  `whole` makes it whole where an operation needs that.
+An operand may have fewer elements than its type says, as NumPy broadcasts: a dimension along which all elements are
+equal can have size 1, and a block filled with one value can be a scalar.  `whole` broadcasts an operand where an
+operation needs all of its elements.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ def whole(value: Any, shape: Sequence[int]) -> Array:
 
 def divide(a: Any, b: Any) -> Any:
     """Return the signed quotient towards zero; -1 where the divisor is 0, as a GPU gives."""
-    safe = np.where(b == 0, 1, b).astype(np.asarray(b).dtype)
+    safe = _without_zeros(b)
     floor = np.floor_divide(a, safe)
     towards_zero = floor + ((floor < 0) & (floor * safe != a)).astype(floor.dtype)
     return np.where(b == 0, towards_zero.dtype.type(-1), towards_zero)[()]
@@ -36,23 +37,27 @@ def divide(a: Any, b: Any) -> Any:
 
 def remainder(a: Any, b: Any) -> Any:
     """Return the remainder of the signed quotient, with the sign of `a`; `a` where the divisor is 0."""
-    safe = np.where(b == 0, 1, b).astype(np.asarray(b).dtype)
-    return np.where(b == 0, a, np.fmod(a, safe))[()]
+    return np.where(b == 0, a, np.fmod(a, _without_zeros(b)))[()]
 
 
 def unsigned_divide(a: Any, b: Any) -> Any:
-    """Return the unsigned quotient."""
-    return _signed(np.floor_divide(unsigned(a), np.where(unsigned(b) == 0, 1, unsigned(b)).astype(unsigned(b).dtype)))
+    """Return the unsigned quotient; `a` where the divisor is 0."""
+    return _signed(np.floor_divide(unsigned(a), _without_zeros(unsigned(b))))
 
 
 def unsigned_remainder(a: Any, b: Any) -> Any:
-    """Return the unsigned remainder."""
-    return _signed(np.remainder(unsigned(a), np.where(unsigned(b) == 0, 1, unsigned(b)).astype(unsigned(b).dtype)))
+    """Return the remainder of the unsigned quotient; 0 where the divisor is 0."""
+    return _signed(np.remainder(unsigned(a), _without_zeros(unsigned(b))))
+
+
+def _without_zeros(divisor: Any) -> Array:
+    """Return a divisor with 1 in the place of 0, by which NumPy would not divide."""
+    return np.where(divisor == 0, 1, divisor).astype(_type(divisor))
 
 
 def shift_left(a: Any, b: Any) -> Any:
     """Return `a` shifted left; 0 where it is shifted by its width or more."""
-    width = 8 * np.asarray(a).dtype.itemsize
+    width = 8 * _type(a).itemsize
     places = unsigned(b)
     return np.where(places >= width, 0, np.left_shift(a, np.minimum(places, width - 1).astype(_type(a)))).astype(
         _type(a)
@@ -61,7 +66,7 @@ def shift_left(a: Any, b: Any) -> Any:
 
 def shift_right(a: Any, b: Any) -> Any:
     """Return `a` shifted right, filled with its sign."""
-    width = 8 * np.asarray(a).dtype.itemsize
+    width = 8 * _type(a).itemsize
     return np.right_shift(a, np.minimum(unsigned(b), width - 1).astype(_type(a)))
 
 
@@ -101,7 +106,7 @@ def unsigned_of(function: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
 
 
 def widen(a: Any, target: str, signed: bool) -> Any:
-    """Return integers of a wider type: signed or not."""
+    """Return integers extended to a wider type: by their sign, or by zeros where they are not signed."""
     value = np.asarray(a)
     wanted = numbers.held(target)
     if value.dtype == np.bool_:
@@ -147,11 +152,6 @@ def fused(a: Any, b: Any, c: Any) -> Any:
         return a * b + c
     wide = np.multiply(a, b, dtype=np.float64) + np.asarray(c, dtype=np.float64)
     return np.asarray(wide).astype(dtype)[()]
-
-
-def minimum(a: Any, b: Any) -> Any:
-    """Return the smaller of two values, or NaN where one is NaN."""
-    return np.minimum(a, b)
 
 
 def clamp(x: Any, low: Any, high: Any, propagate: bool) -> Any:
@@ -208,7 +208,7 @@ def gather(source: Any, shape: Sequence[int], indices: Any, index_shape: Sequenc
 
 
 def histogram(values: Any, shape: Sequence[int], mask: Any, bins: int, element: str) -> Any:
-    """Count the values that fall on each of the integers from 0."""
+    """Return how many of the values, where the mask is true, equal each integer from 0 up to the number of bins."""
     chosen = whole(values, shape)
     chosen = chosen[whole(mask, shape)] if mask is not None else chosen.reshape(-1)
     chosen = chosen[(chosen >= 0) & (chosen < bins)]
@@ -218,6 +218,7 @@ def histogram(values: Any, shape: Sequence[int], mask: Any, bins: int, element: 
 # --- reductions and scans ---------------------------------------------------------------------------------------------
 
 Combine = Callable[..., tuple[Any, ...]]
+"""A function of the kernel that is passed to a reduction, a scan or a map."""
 
 REDUCTIONS: dict[str, np.ufunc] = {
     "arith.addf": np.add, "arith.addi": np.add, "arith.mulf": np.multiply, "arith.muli": np.multiply,

@@ -32,7 +32,7 @@ def dot(a: Any, b: Any, c: Any, types: tuple[Type, Type, Type], precision: int) 
 
 
 def _integer_product(a: Array, b: Array) -> Array:
-    """Return the product of integers, by way of float64, which holds it exactly, wrapped to int32."""
+    """Return the product of integers as int64, by way of float64, which holds it exactly."""
     product = np.matmul(a.astype(np.float64), b.astype(np.float64))
     return np.asarray(product.astype(np.int64))
 

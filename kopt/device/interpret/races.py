@@ -1,4 +1,4 @@
-"""Find data races between the programs of a launch, which the interpreter runs one after the other.
+"""Find data races between the programs of a launch, by the happens-before order of their accesses (vector clocks).
 
 On a GPU programs run in any order and at the same time.  An element that one program stores and another one loads or
 stores otherwise, in the same launch and with nothing that orders the two, has no defined value on a GPU.  In the
@@ -50,9 +50,9 @@ class Races:
         self._epochs: dict[int, int] = {}
         """By program, how often it has released."""
         self._seen: dict[int, dict[int, int]] = {}
-        """By program, up to which release of which other program it has acquired."""
+        """By program, the knowledge it has acquired: by other program, up to which of its releases."""
         self._released: dict[int, dict[int, int]] = {}
-        """By address, what is acquired there."""
+        """By address, the knowledge that an atomic operation acquires there."""
 
     def load(self, program: int, addresses: Any, volatile: bool = False) -> None:
         """Note that a program loads the elements that begin at these addresses.
@@ -105,24 +105,23 @@ class Races:
         if acquires:
             seen = self._seen.setdefault(program, {})
             for place in places:
-                for other, epoch in self._released.get(place, {}).items():
-                    seen[other] = max(seen.get(other, 0), epoch)
+                _learn(seen, self._released.get(place, {}))
         if releases:
-            epoch = self._epochs[program] = self._epochs.get(program, 0) + 1
-            knowledge = {**self._seen.get(program, {}), program: epoch}
+            knowledge = self._release(program)
             for place in places:
-                known = self._released.setdefault(place, {})
-                for other, until in knowledge.items():
-                    known[other] = max(known.get(other, 0), until)
+                _learn(self._released.setdefault(place, {}), knowledge)
+
+    def _release(self, program: int) -> dict[int, int]:
+        """Begin the program's next epoch; return the knowledge that it hands on: its own releases and those it saw."""
+        epoch = self._epochs[program] = self._epochs.get(program, 0) + 1
+        return {**self._seen.get(program, {}), program: epoch}
 
     def _acquire_stores(self, program: int, tensor: _Watched, at: Any) -> None:
         """Have a volatile load see what the writers of its elements did until they stored."""
         seen = self._seen.setdefault(program, {})
         for writer in np.unique(tensor.writers[at]):
             if writer not in (NOBODY, program):
-                until = self._epochs[int(writer)] = self._epochs.get(int(writer), 0) + 1
-                for other, epoch in {**self._seen.get(int(writer), {}), int(writer): until}.items():
-                    seen[other] = max(seen.get(other, 0), epoch)
+                _learn(seen, self._release(int(writer)))
 
     def _unsynchronised(self, tensor: _Watched, at: Any) -> Any:
         """Leave out offsets of elements that atomic operations change."""
@@ -162,12 +161,20 @@ class _Watched:
     def __init__(self, start: int, end: int) -> None:
         self.start, self._end = start, end
         self.readers, self.writers = (np.full(end - start, NOBODY, dtype=np.int32) for _ in range(2))
+        """Program that loaded, and stored, each element."""
         self.read, self.written = (np.zeros(end - start, dtype=np.int32) for _ in range(2))
+        """Epoch of that program in which it did so."""
 
     def inside(self, addresses: Any) -> Any:
         """Return the offsets, in bytes, of those addresses that lie in the tensor."""
         offsets = np.asarray(addresses).astype(np.int64) - self.start
         return offsets[(offsets >= 0) & (offsets < self._end - self.start)]
+
+
+def _learn(known: dict[int, int], more: dict[int, int]) -> None:
+    """Add knowledge, by program the latest release, to what is known."""
+    for program, release in more.items():
+        known[program] = max(known.get(program, 0), release)
 
 
 def _differs(present: Any, new: Any) -> Any:

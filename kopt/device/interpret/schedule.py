@@ -1,7 +1,7 @@
 """Run the programs of a launch one after the other, and in turns where one waits for another.
 
-A program that spins (an atomic operation or a volatile load gives the same again and again) lets the next one go on.
-From then on every program has a thread of its own, and one runs at a time.
+A program that spins (an atomic operation or a volatile load gives the same value again and again) lets another program
+go on.  From then on every program that starts has a thread of its own, and one thread runs at a time.
 """
 
 from __future__ import annotations
@@ -45,13 +45,17 @@ class Schedule:
         """Take the programs; each is called with its turn."""
         self._programs = programs
         self._next = 0
+        """Number of the first program that has not started."""
         self._turns: dict[int, threading.Semaphore] = {}
+        """By program that has waited, what lets it go on; programs run in threads once there is one."""
         self._waiting: list[int] = []
         """Started programs that are not finished and do not run, in the order of their turns."""
         self._idle = 0
+        """Times that a program has waited since one went on or ended."""
         self._failure: BaseException | None = None
+        """The first exception of a program in a thread."""
         self._ended = threading.Semaphore(0)
-        self._in_threads = False
+        """Is released when no program is left."""
 
     def run(self) -> None:
         """Run all programs.
@@ -60,15 +64,16 @@ class Schedule:
             Deadlock: programs wait for each other.
             Exception: whatever a program raises.
         """
-        while self._next < len(self._programs) and not self._in_threads:
+        while self._next < len(self._programs) and not self._turns:
             self._run_program(self._take())
-        if self._in_threads:
+        if self._turns:
             self._hand_on()
             self._ended.acquire()
         if self._failure is not None:
             raise self._failure
 
     def _take(self) -> int:
+        """Return the number of the next program to start."""
         self._next += 1
         return self._next - 1
 
@@ -91,7 +96,6 @@ class Schedule:
         self._idle += 1
         if self._idle > MOST_TURNS * len(self._programs):
             raise Deadlock("the programs of the launch wait for each other, and none goes on")
-        self._in_threads = True
         self._waiting.append(number)
         turn = self._turns.setdefault(number, threading.Semaphore(0))
         self._hand_on()
@@ -100,7 +104,7 @@ class Schedule:
             raise self._failure
 
     def _hand_on(self) -> None:
-        """Start a program that has not run, or give the next one that waits its turn; note when there is none."""
+        """Start a program that has not run, else let the next waiting one go on; end the schedule when none is left."""
         if self._failure is None and self._next < len(self._programs):
             number = self._take()
             before = threading.stack_size(STACK_BYTES)
