@@ -179,6 +179,19 @@ def open_shared(shared: Shared) -> Opened:
     return Opened(_view(address.value, shared), address.value)
 
 
+def copy_into(shared: Shared, tensor: torch.Tensor) -> None:
+    """Copy a tensor into shared memory of another process, and wait until the copy is there.
+
+    Raises:
+        DeviceError: as for `open_shared`.
+    """
+    opened = open_shared(shared)
+    opened.tensor.copy_(tensor)
+    torch.cuda.synchronize()
+    opened.tensor = torch.empty(0)
+    opened.close()
+
+
 @contextmanager
 def all_opened(shared: Mapping[str, Shared]) -> Iterator[dict[str, torch.Tensor]]:
     """Open the tensors of one block inside the block of code; they must not be used afterwards.
