@@ -83,7 +83,9 @@ def driver() -> ctypes.CDLL:
     try:
         return ctypes.CDLL("libcuda.so.1")
     except OSError as error:
-        raise DeviceError("no CUDA driver: libcuda.so.1 cannot be loaded") from error
+        raise DeviceError(
+            "no CUDA driver: libcuda.so.1 cannot be loaded; install NVIDIA's driver, or judge without a GPU"
+        ) from error
 
 
 def check(status: int, what: str) -> None:

@@ -17,6 +17,7 @@ from kopt.model.verdict import Failed
 from kopt.roofline import compute_floor_ms, floor_ms, memory_floor_ms
 
 SAME_TIMES = Pair(1.0, 1.0)
+"""Times of a control where there is none: its ratio is 1."""
 INCUMBENT = "incumbent"
 """Name of the subject that ratios refer to."""
 REUSE = 1.05

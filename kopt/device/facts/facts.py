@@ -135,7 +135,10 @@ def _trace(problem: Problem, workload: Workload) -> _Traced:
     changed = {names[name] + AFTERWARDS: given[name] for name in changed_tensors(eager.nodes, given)}
     outputs = taken_apart(result, "output").tensors | changed
     if not outputs:
-        raise ProblemError(f"{problem.name}: the reference returns {type(result).__name__}, not a tensor")
+        raise ProblemError(
+            f"{problem.name}: the reference returns {type(result).__name__}, not a tensor: return a tensor, or several "
+            "in tuples, lists or dictionaries, or change a tensor that is given"
+        )
     return _Traced(eager, given, names, outputs)
 
 
