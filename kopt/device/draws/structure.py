@@ -34,9 +34,9 @@ class Structure:
     sign: int = 0
     """1 or -1 where all elements have this sign (or are zero), else 0."""
     low: float | None = None
-    """Least value that may be drawn; None where no bound is known."""
+    """Least floating-point number that may be drawn; None where no bound is known."""
     high: float | None = None
-    """Greatest value that may be drawn; None where no bound is known."""
+    """Greatest floating-point number that may be drawn; None where no bound is known."""
     uniform: bool = False
     """Values fill the range 0 to 1, as those of `torch.rand` do, which does not show that the reference needs it."""
     sum_dimension: int | None = None
@@ -87,8 +87,7 @@ def _integers(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Te
         return KEPT
     if _all(every, _sorted) or _all(every, _unique) or _all(every, _equal):
         return KEPT
-    low, high = min(int(value.min()) for value in every), max(int(value.max()) for value in every)
-    return Structure(low=low, high=high, repeats=any(value.unique().numel() < value.numel() for value in every))
+    return Structure(repeats=any(value.unique().numel() < value.numel() for value in every))
 
 
 def _floating(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Tensor]]) -> Structure:
