@@ -33,7 +33,7 @@ START = 1024
 """Largest size of a small workload."""
 
 LONG = 16
-"""How much larger than the others the longest size of the workload `tiles` may stay."""
+"""Largest ratio of the longest size of the workload `tiles` to the others."""
 
 
 class Trial(Protocol):
@@ -66,7 +66,7 @@ class Size:
 
     names: tuple[str, ...]
     values: tuple[int, ...]
-    """As the reference has them."""
+    """Values of the constants in the reference."""
     step: int
     """Step of the first constant."""
 
@@ -95,7 +95,7 @@ class Sizes:
         return self._whole(self._shrunk(most, START, LONG))
 
     def ragged(self, most: int, start: int = START) -> Constants | None:
-        """Return sizes that are alike in length and no multiples of tiles; None as above."""
+        """Return sizes alike in length and no multiples of tiles; None where the reference takes none so small."""
         even = self._shrunk(most, start, 1)
         if even is None:
             return None

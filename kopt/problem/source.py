@@ -51,6 +51,18 @@ def defined(tree: ast.Module) -> set[str]:
     return {*definitions, *constants(tree)}
 
 
+def check_reference(tree: ast.Module, where: str) -> None:
+    """Check that a reference defines what it must.
+
+    Raises:
+        ProblemError: a definition is missing; `where` names the reference.
+    """
+    names = defined(tree)
+    for required in REQUIRED:
+        if required not in names:
+            raise ProblemError(f"{where} defines no {required}; it needs {', '.join(REQUIRED)}")
+
+
 def constants(tree: ast.Module) -> tuple[str, ...]:
     """Return the names that a module assigns at its top level."""
     targets: list[ast.expr] = []

@@ -49,9 +49,9 @@ class Limits:
     processes: int = 32
     """Processes at a time, helpers such as ptxas included; a child with more is killed."""
     output_bytes: int = 16 << 10
-    """How much of the end of the child's stdout and stderr is kept."""
+    """Bytes of the end of the child's stdout and stderr that are kept."""
     written_bytes: int = 32 << 20
-    """How much the child may write to stdout and stderr; a child that writes more is killed."""
+    """Bytes that the child may write to stdout and stderr; a child that writes more is killed."""
     result_bytes: int = 1 << 30
     """Largest result that the child may send."""
     gpu: bool = False

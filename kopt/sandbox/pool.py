@@ -48,9 +48,9 @@ from kopt.sandbox.processes import adopt_orphans, children, descendants, kill_al
 from kopt.sandbox.remove import remove_folder
 
 TICK_S = 0.5
-"""How often the children's processes are counted, s."""
+"""Interval at which the children's processes are counted, s."""
 GRACE_S = 20.0
-"""How long past its limit a child may go on sending a result that it has begun, s."""
+"""Time past its limit that a child has to finish sending a result that it has begun, s."""
 START_PHASE = "start"
 """Phase of a task until it reports another one."""
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 MOST_ORPHANS = 100
-"""How often to look for new orphans, which killing others may have left behind."""
+"""Most searches for new orphans, which killing others may have left behind."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 

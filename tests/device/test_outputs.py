@@ -14,7 +14,7 @@ from kopt.device.expected.compare_result import compare_result
 from kopt.device.expected.expected_output import expected_result
 from kopt.device.expected.outputs import described, result_contract, run_reference
 from kopt.device.reference.contract import tensor_arguments
-from kopt.device.reference.layout import assign, copied, same_bits, same_strides, words
+from kopt.device.reference.layout import assign, copied, copied_inputs, same_bits, same_strides, same_values, words
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
 from kopt.device.reference.tree import taken_apart
 from kopt.errors import ProblemError
@@ -95,6 +95,21 @@ def test_an_expanded_tensor_can_be_written_to():
     assign(target, source)
     assert torch.equal(target, source)
     assert words(target).numel() * words(target).itemsize == 12
+
+
+def test_copied_inputs_keep_layouts_and_what_is_no_number_of_another_dtype():
+    inputs = ({"x": torch.randn(3, 1).expand(3, 4)}, [torch.arange(3), 2.5])
+    nested, (indexes, number) = copied_inputs(inputs, torch.float64)
+    assert nested["x"].dtype is torch.float64
+    assert nested["x"].stride() == inputs[0]["x"].stride()
+    assert indexes.dtype is torch.int64
+    assert indexes.data_ptr() != inputs[1][0].data_ptr()
+    assert number == 2.5
+
+
+def test_nan_is_the_same_value_as_nan():
+    nan = torch.tensor([torch.nan, torch.nan, 0.0])
+    assert same_values(nan, torch.tensor([torch.nan, 1.0, -0.0])).tolist() == [True, False, True]
 
 
 def test_bits_tell_nan_and_signed_zeros_apart():

@@ -18,7 +18,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from kopt.errors import ProblemError
 from kopt.model.base import Value
@@ -26,9 +26,6 @@ from kopt.model.build import Build, BuildFailed
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.model.verdict import Failed, Passed, Verdict
-
-if TYPE_CHECKING:
-    pass
 
 Aim = Literal["verdict", "time", "machine", "honest"]
 """Aim of an exploit.  `verdict`: a pass that it does not deserve; `time`: a time that is too small, with a right
@@ -65,6 +62,8 @@ class Judgement(NamedTuple):
 
 
 Builder = Callable[[Sequence[Entry]], Mapping[int, Build]]
+"""Take the candidates, and return their builds by place."""
+
 Judge = Callable[[Sequence[Entry], Mapping[int, Build]], Mapping[int, Judgement]]
 """Take the candidates and their builds, and return the judgements by place."""
 
@@ -83,7 +82,7 @@ class Result(Value):
     share: float | None = None
     """Time of an exploit of time over that of the honest kernel that does its work; None where not measured."""
     expected: bool
-    """Whether each layer turned it away where its docstring says, or not at all."""
+    """Whether each layer refused it in a phase that its docstring names, or not at all."""
 
     @property
     def gained(self) -> bool:

@@ -58,7 +58,7 @@ class Examination(Value):
     gpus: tuple[Gpu, ...]
     """The GPUs that a process may use."""
     judge: str
-    """How a run with these settings judges: `cuda`, `interpret` or `dry`."""
+    """Judge of a run with these settings: `cuda`, `interpret` or `dry`."""
     cage: dict[str, bool | str]
     landlock_abi: int
     """0: none."""

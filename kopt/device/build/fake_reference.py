@@ -13,7 +13,8 @@ import torch
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.utils._pytree import tree_map
 
-from kopt.device.expected.outputs import Result, copied_inputs, run_model
+from kopt.device.expected.outputs import Result, run_model
+from kopt.device.reference.layout import copied_inputs
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
 from kopt.model.problem import Problem, Workload
 

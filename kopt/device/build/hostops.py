@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 from kopt.device.build.trace_log import TraceLog, layout
 from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.reference.layout import dtype_name
 from kopt.device.reference.rejection import torch_computes_reason
 from kopt.model.build import HostOp
 
@@ -65,7 +66,7 @@ class HostOps(DispatchMode):
             HostOp(
                 name=name,
                 shapes=tuple(tuple(map(int, tensor.shape)) for tensor in tensors),
-                dtypes=tuple(str(tensor.dtype).removeprefix("torch.") for tensor in tensors),
+                dtypes=tuple(dtype_name(tensor.dtype) for tensor in tensors),
                 kind=kind,
                 pointers=tuple(f"{self._log.pointer(tensor)} {layout(tensor)}" for tensor in touched),
                 scalars=tuple(repr(value) for value in scalars),

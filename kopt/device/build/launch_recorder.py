@@ -31,6 +31,7 @@ from kopt.device.build.cubin import Resources, resources
 from kopt.device.build.normal_ptx import normal_digest
 from kopt.device.build.precompiled import entry_of
 from kopt.device.build.trace_log import TraceLog, layout
+from kopt.device.reference.layout import dtype_name
 from kopt.device.reference.rejection import Rejected, address_reason
 from kopt.model.build import Launch, Phase
 from kopt.model.device import Device
@@ -355,7 +356,7 @@ def _value(value: Any) -> str:
     if base is None:
         return repr(value)
     if base is value:
-        return f"{str(base.dtype).removeprefix('torch.')}{[int(size) for size in base.shape]}"
+        return f"{dtype_name(base.dtype)}{[int(size) for size in base.shape]}"
     return f"descriptor of {layout(base)}"
 
 

@@ -25,8 +25,9 @@ from kopt.device.build.precompiled import quiet_compiler
 from kopt.device.build.stub_gpu import CUDA, pretend
 from kopt.device.build.trace_log import TraceLog, layout
 from kopt.device.draws.distributions import Case
-from kopt.device.expected.outputs import Result, ResultContract, copied_inputs, described, result_contract, run_model
-from kopt.device.reference.contract import bind_arguments, tensor_arguments
+from kopt.device.expected.outputs import Result, ResultContract, described, result_contract, run_model
+from kopt.device.reference.contract import bind_arguments, build_tensors, tensor_arguments
+from kopt.device.reference.layout import copied_inputs
 from kopt.device.reference.placement import offsets
 from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
@@ -154,10 +155,7 @@ def record_call(
         Rejected: the candidate breaks a rule.
     """
     arguments = bind_arguments(entry, prepared.inputs, prepared.model, prepared.reference)
-    for place, value in enumerate(prepared.inputs):
-        log.name_tensors(taken_apart(value, f"input {place}").tensors)
-    log.name_tensors({f"model {name}": value for name, value in prepared.model.named_parameters()})
-    log.name_tensors({f"model {name}": value for name, value in prepared.model.named_buffers()})
+    log.name_tensors(build_tensors(prepared.inputs, prepared.model))
     with record_launches(log, device, real=real), HostOps(log), torch.no_grad():
         result = arguments.call(entry)
     if log.violation is not None:

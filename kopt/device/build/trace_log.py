@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import torch
 
+from kopt.device.reference.layout import dtype_name
 from kopt.device.reference.rejection import Rejected
 from kopt.model.build import HostOp, Launch, Phase
 from kopt.model.language import Language
@@ -98,5 +99,4 @@ def _digest(content: bytes) -> str:
 
 def layout(tensor: torch.Tensor) -> str:
     """Write dtype, shape and strides of a tensor as one word: `bfloat16[4,8][8,1]`."""
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    return f"{dtype}{list(map(int, tensor.shape))}{list(map(int, tensor.stride()))}".replace(" ", "")
+    return f"{dtype_name(tensor.dtype)}{list(map(int, tensor.shape))}{list(map(int, tensor.stride()))}".replace(" ", "")

@@ -281,11 +281,7 @@ def _copy_out(tensors: Sequence[torch.Tensor], outputs: Sequence[Shared]) -> Non
         return
     for tensor, shared in zip(tensors, outputs, strict=True):
         if tuple(tensor.shape) == shared.shape and tensor.is_cuda:
-            opened = ipc.open_shared(shared)
-            opened.tensor.copy_(tensor)
-            torch.cuda.synchronize()
-            opened.tensor = torch.empty(0)
-            opened.close()
+            ipc.copy_into(shared, tensor)
 
 
 def _record(

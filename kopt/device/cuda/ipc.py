@@ -83,7 +83,9 @@ def driver() -> ctypes.CDLL:
     try:
         return ctypes.CDLL("libcuda.so.1")
     except OSError as error:
-        raise DeviceError("no CUDA driver: libcuda.so.1 cannot be loaded") from error
+        raise DeviceError(
+            "no CUDA driver: libcuda.so.1 cannot be loaded; install NVIDIA's driver, or judge without a GPU"
+        ) from error
 
 
 def check(status: int, what: str) -> None:
@@ -177,6 +179,19 @@ def open_shared(shared: Shared) -> Opened:
     flags = ctypes.c_uint(_LAZY_PEER_ACCESS)
     check(driver().cuIpcOpenMemHandle_v2(ctypes.byref(address), handle, flags), "cuIpcOpenMemHandle")
     return Opened(_view(address.value, shared), address.value)
+
+
+def copy_into(shared: Shared, tensor: torch.Tensor) -> None:
+    """Copy a tensor into shared memory of another process, and wait until the copy is there.
+
+    Raises:
+        DeviceError: as for `open_shared`.
+    """
+    opened = open_shared(shared)
+    opened.tensor.copy_(tensor)
+    torch.cuda.synchronize()
+    opened.tensor = torch.empty(0)
+    opened.close()
 
 
 @contextmanager

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 HEALTH_S = 60.0
 """Longest time that a device may take to answer after a contestant was killed, s."""
+CURE = "reset it with nvidia-smi --gpu-reset, or use another GPU"
+"""Advice on a device that a killed process has broken."""
 
 
 class JudgeProcesses:
@@ -66,9 +68,9 @@ class JudgeProcesses:
         try:
             healthy = self.referee.call("health", seconds=HEALTH_S)
         except (WorkerDied, CallFailed) as error:
-            raise DeviceError(f"the device does not answer after a candidate was killed: {error}") from error
+            raise DeviceError(f"the device does not answer after a candidate was killed ({error}): {CURE}") from error
         if not healthy:
-            raise DeviceError("the device computes wrongly after a candidate was killed")
+            raise DeviceError(f"the device computes wrongly after a candidate was killed: {CURE}")
 
     def begin_timing(self, memory_bytes: int, turn: int) -> TimedBatch:
         """Make new input sets to time on, and start a fresh timer; something must have been verified before.

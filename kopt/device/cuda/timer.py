@@ -26,6 +26,7 @@ from kopt.device.cuda.replay import Replay, Scratch, Storages
 from kopt.device.cuda.sheets import Sheet, put_state
 from kopt.device.expected.outputs import may_change
 from kopt.device.reference import setup
+from kopt.device.reference.layout import dtype_name
 from kopt.device.reference.tree import taken_apart
 from kopt.errors import DeviceError
 from kopt.model.problem import Problem
@@ -33,11 +34,11 @@ from kopt.model.problem import Problem
 FLUSH_BYTES = 256 << 20
 """At least twice the size of any present L2 cache."""
 HEAD_START_CYCLES = 400_000
-"""How long the device is kept busy before a timed call, about 0.2 ms, while the host queues the call."""
+"""Cycles for which the device is kept busy before a timed call, about 0.2 ms, while the host queues the call."""
 STEP_CYCLES = 100_000
-"""How much longer the device is kept busy for every step of a replay."""
+"""Further cycles for which the device is kept busy for every step of a replay."""
 BUSY_FILLS = 100
-"""How often the cache is overwritten after a pause, about 10 ms."""
+"""Times that the cache is overwritten after a pause, which takes about 10 ms."""
 WARM_UP = 3
 """Untimed calls of a new baseline."""
 WALL_CALLS = 5
@@ -347,13 +348,9 @@ def _hand_over(tensors: Sequence[torch.Tensor], outputs: Sequence[Shared]) -> bo
     """Copy a result into the referee's memory; False where it has other tensors, and nothing is copied."""
     pairs = list(zip(tensors, outputs, strict=False))
     if len(tensors) != len(outputs) or any(
-        tuple(tensor.shape) != shared.shape or str(tensor.dtype) != f"torch.{shared.dtype}" for tensor, shared in pairs
+        tuple(tensor.shape) != shared.shape or dtype_name(tensor.dtype) != shared.dtype for tensor, shared in pairs
     ):
         return False
     for tensor, shared in pairs:
-        opened = ipc.open_shared(shared)
-        opened.tensor.copy_(tensor)
-        torch.cuda.synchronize()
-        opened.tensor = torch.empty(0)
-        opened.close()
+        ipc.copy_into(shared, tensor)
     return True

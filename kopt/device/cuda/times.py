@@ -17,10 +17,11 @@ from kopt.model.verdict import Failed
 from kopt.roofline import compute_floor_ms, floor_ms, memory_floor_ms
 
 SAME_TIMES = Pair(1.0, 1.0)
+"""Times of a control where there is none: its ratio is 1."""
 INCUMBENT = "incumbent"
 """Name of the subject that ratios refer to."""
 REUSE = 1.05
-"""Largest ratio allowed of the time on new inputs to the time on known ones, relative to the control's ratio."""
+"""Largest allowed ratio of the time on new inputs to the time on known ones, relative to the control's ratio."""
 SUSPECT = 1.02
 """Median ratio, relative to the control's, above which more turns are taken."""
 REUSE_CONFIDENCE = 0.999
@@ -44,7 +45,10 @@ class Times:
     turns: list[Turn] = field(default_factory=list)
     """Times on new and on known inputs, turn by turn."""
     control: str = ""
-    """Name of the honest subject whose ratio of new to known inputs counts as 1; empty when there is none."""
+    """Name of the control (the incumbent or eager), which uses no earlier result again; empty where there is none.
+
+    The ratio of its time on new inputs to that on known ones is the price of new inputs for any kernel.
+    """
     wall_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     """Wall time of one call, ms, by name and workload."""
     conditions: list[Conditions] = field(default_factory=list)

@@ -21,12 +21,12 @@ from kopt.sandbox.service import PREPARE_S, CallFailed
 log = logging.getLogger(__name__)
 
 SPOILED_TRIES = 3
-"""How often a stage is timed that heat or a hardware brake spoils."""
+"""Most tries to time a stage that heat or a hardware brake spoils."""
 Broken = WorkerDied | CallFailed | InputChanged
 BROKEN = (WorkerDied, CallFailed, InputChanged)
 """Errors that a batch raises when a subject breaks the timer or changes an input."""
 BROKEN_TRIES = 3
-"""How often the kernel that breaks a stage is looked for."""
+"""Most searches for the kernel that breaks a stage."""
 
 
 @dataclass
@@ -95,7 +95,7 @@ class TolerantTiming:
                 self.verify_kept([name for name in suspects if name in self.results.recorded])
 
     def _control(self) -> str:
-        """Return the honest subject beside which kernels get new inputs: the incumbent or eager; empty for none."""
+        """Return the name of the control (`Times.control`), and make one if there is none; empty where that fails."""
         if INCUMBENT in self.results.recorded:
             return INCUMBENT
         if "eager" not in self.batch.baselines:

@@ -24,9 +24,10 @@ from kopt.device.draws.kinds import KINDS, Wanted, drawn
 from kopt.device.draws.mixing import dimensions_together
 from kopt.device.draws.structure import KEPT, Structure, structure_seen
 from kopt.device.reference import setup
-from kopt.device.reference.anywhere import computing_in
+from kopt.device.reference.anywhere import computing_in, copied_in
 from kopt.device.reference.contract import input_names
 from kopt.device.reference.forward import call
+from kopt.device.reference.tree import tensors_of
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
@@ -53,7 +54,6 @@ SEEN_WORKLOADS = 2
 
 LARGEST_EPSILON = 1e-3
 """Constants of a reference up to this one count as an eps."""
-
 
 MASKS = ("masked_fill", "-inf", "finfo", "is_causal", "attn_mask", "tril", "triu")
 """Words of references that mask scores."""
@@ -83,12 +83,12 @@ class Case:
 
 @dataclass(frozen=True)
 class _Form:
-    """How a kind is drawn for one problem."""
+    """The form in which a kind of draw stays inside the domain of one problem's reference."""
 
     level: int = 0
-    """0 for the kind as it is, 1 and 2 for its milder forms."""
+    """Mildness: 0 for the kind itself, 1 for a milder form, 2 for the mildest form of `extreme`."""
     signed: bool = False
-    """Both signs are drawn though `get_inputs` gives 0 to 1."""
+    """Whether both signs are drawn though `get_inputs` gives values from 0 to 1."""
 
 
 def derive_seed(*parts: object) -> int:
@@ -293,14 +293,19 @@ class _Domain:
         return wide, inputs, _outputs(wide, inputs, self._wide)
 
 
+def inputs_key(problem: Problem, workloads: Sequence[Workload], device: torch.device) -> tuple[object, ...]:
+    """Return a key that differs wherever the reference, or the draws of its inputs for the workloads, may differ."""
+    rules = tuple(sorted((name, rule.model_dump_json()) for name, rule in problem.inputs.items()))
+    sizes = tuple(workload.model_dump_json() for workload in workloads)
+    return problem.name, problem.reference, problem.dtype, rules, sizes, str(device)
+
+
 _DOMAINS: dict[tuple[object, ...], _Domain] = {}
 
 
 def _domain(problem: Problem) -> _Domain:
     """Return the domain of a problem, which is looked for once in a process."""
-    rules = tuple(sorted((name, rule.model_dump_json()) for name, rule in problem.inputs.items()))
-    sizes = tuple(workload.model_dump_json() for workload in problem.small)
-    key = (problem.name, problem.reference, problem.dtype, rules, sizes, str(torch.get_default_device()))
+    key = inputs_key(problem, problem.small, torch.get_default_device())
     if key not in _DOMAINS:
         _DOMAINS[key] = _Domain(problem)
     return _DOMAINS[key]
@@ -310,17 +315,10 @@ def _outputs(model: torch.nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype
     """Return a model's outputs on inputs of a dtype; none where it raises, as it may outside its domain."""
     try:
         with computing_in(dtype):
-            output = call(model, tree_map(lambda value: _widened(value, dtype), list(inputs)))
+            output = call(model, tree_map(lambda value: copied_in(value, dtype), list(inputs)))
     except ProblemError:
         return []
-    leaves = [leaf for leaf in tree_leaves(output) if isinstance(leaf, torch.Tensor)]
-    return [_widened(leaf, dtype) if leaf.is_floating_point() else leaf for leaf in leaves]
-
-
-def _widened(value: Any, dtype: torch.dtype) -> Any:
-    if not isinstance(value, torch.Tensor):
-        return value
-    return value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
+    return [copied_in(leaf, dtype) if leaf.is_floating_point() else leaf for leaf in tensors_of(output)]
 
 
 def _numbers(values: torch.Tensor, given: torch.Tensor) -> bool:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.reference.tree import tensors_of
 
 MOST = 2.0**60
 """Magnitude from which a result counts: its square is near the largest float32."""
@@ -50,8 +50,8 @@ class Growth(DispatchMode):
 
 def _largest(values: object) -> float:
     """Return the largest magnitude of all floating-point numbers; infinity for NaN."""
-    tensors = [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
-    return max((_magnitude(tensor) for tensor in tensors if tensor.numel()), default=0.0)
+    tensors = [tensor for tensor in tensors_of(values) if tensor.is_floating_point() and tensor.numel()]
+    return max(map(_magnitude, tensors), default=0.0)
 
 
 def _magnitude(tensor: torch.Tensor) -> float:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from kopt.device.draws.structure import Structure
+from kopt.device.reference.layout import extent, without_repeats
 
 SPAN = 6.0
 """Magnitudes of `range` reach from 2^-SPAN to 2^SPAN times the input's scale."""
@@ -36,25 +37,26 @@ TINY = tuple(2.0**-power for power in (9, 13, 17, 24))
 
 @dataclass(frozen=True)
 class Wanted:
-    """What one input's values have to be."""
+    """The requirements on the values that are drawn for one input, whatever the kind of draw."""
 
     structure: Structure
+    """Structure of the input, which drawn values keep."""
     first: bool
-    """The input is the first that is drawn; some kinds leave the others normal."""
+    """Whether the input is the first of those whose values are free; some kinds draw all others as `normal` does."""
     level: int = 0
-    """0 for the kind as it is, 1 for the milder form of it, 2 for the mildest form of `extreme`."""
+    """Mildness of the form: 0 for the kind itself, 1 for a milder form, 2 for the mildest form of `extreme`."""
     signed: bool = False
-    """Values of both signs are allowed though only one was seen."""
+    """Whether both signs may be drawn though `get_inputs` gives values from 0 to 1."""
     epsilons: tuple[float, ...] = ()
-    """Small constants of the reference."""
+    """Small constants of the reference, any of which may be the eps of a norm; rows of `tiny` are near their roots."""
     dtype: torch.dtype = torch.float32
     """Type of the input."""
     along: tuple[int, ...] = ()
-    """Dimensions along which rows lie; none for the last one."""
+    """Dimensions along which a row of the input lies; empty for the last dimension alone."""
     masked: bool = False
-    """The reference masks scores."""
+    """Whether the reference masks scores, which bounds the magnitudes of `extreme`."""
     below: int | None = None
-    """Size of the dimension that integers index; None where it is not known."""
+    """Size of the dimension that an input of integers indexes; None where it is not known."""
 
 
 Fill = Callable[[torch.Tensor, Wanted], torch.Tensor]
@@ -206,7 +208,7 @@ def drawn(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:
         return original
     if not original.is_floating_point():
         return _integers(original, kind, wanted)
-    core = _without_repeats(original).float()
+    core = without_repeats(original).float()
     values = _constant(core, kind) if structure.constant else _within(_filled(core, kind, wanted), core, wanted)
     if original.dtype == torch.float64 and kind in INEXACT:
         values = values.double() * (1 + torch.finfo(torch.float32).eps * torch.rand(values.shape, dtype=torch.float64))
@@ -239,7 +241,7 @@ def with_layout(original: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     storage.set_(original.untyped_storage().clone())
     strides, offset = original.stride(), original.storage_offset()
     if _overlaps(values.shape, strides):  # a sliding window: neighbours share elements
-        span = 1 + sum((size - 1) * stride for size, stride in zip(values.shape, strides, strict=True))
+        span = extent(values.shape, strides)
         storage[offset : offset + span] = values.flatten().repeat(-(-span // values.numel()))[:span]
     else:
         torch.as_strided(storage, values.shape, strides, offset).copy_(values)
@@ -255,14 +257,6 @@ def _overlaps(shape: Sequence[int], strides: Sequence[int]) -> bool:
                 return True
             reach += (size - 1) * stride
     return False
-
-
-def _without_repeats(original: torch.Tensor) -> torch.Tensor:
-    """Return the tensor with one element along each expanded dimension."""
-    for dimension, (size, stride) in enumerate(zip(original.shape, original.stride(), strict=True)):
-        if size > 1 and stride == 0:
-            original = original.narrow(dimension, 0, 1)
-    return original
 
 
 def _constant(original: torch.Tensor, kind: str) -> torch.Tensor:
@@ -304,11 +298,11 @@ def _integers(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor
         counted = original >= 0
         moved = original.where(counted, original[counted].min())
         return with_layout(
-            original, _without_repeats(_integers(moved, kind, wanted)).where(_without_repeats(counted), negative)
+            original, without_repeats(_integers(moved, kind, wanted)).where(without_repeats(counted), negative)
         )
     low, high = int(original.min()), int(original.max())
     high = wanted.below - 1 if wanted.below is not None else high
-    shape = _without_repeats(original).shape
+    shape = without_repeats(original).shape
     if kind == "equal":
         return with_layout(original, torch.full(shape, high, dtype=original.dtype))
     values = torch.randint(low, high + 1, shape)
@@ -324,7 +318,7 @@ def _masked_rows(original: torch.Tensor) -> torch.Tensor:
     """
     if original.dim() < 2 or original.unique().numel() != 2:
         return original
-    core = _without_repeats(original).clone()
+    core = without_repeats(original).clone()
     rows = core.flatten(0, -2)
     low, high = original.unique()
     rows[:1], rows[1:2] = low, high

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from kopt.device.reference.layout import same_values
+
 CHANGE = 2.0
 """Amount that is added to one element, over the largest one: it becomes the largest."""
 
@@ -48,4 +50,4 @@ def _changed(
     after = outputs(changed)
     if [one.shape for one in after] != [one.shape for one in before]:
         return []
-    return [(one != other) & ~(one.isnan() & other.isnan()) for one, other in zip(after, before, strict=True)]
+    return [~same_values(one, other) for one, other in zip(after, before, strict=True)]

@@ -27,25 +27,26 @@ class Structure:
     """The values that a draw may give to one input."""
 
     kept: bool = False
-    """Values stay as `get_inputs` makes them: masks, few levels, sorted or unique indexes, tables, declared."""
+    """Values stay as `get_inputs` makes them: of masks, inputs of few levels, sorted or unique indexes, tables that
+    no seed changes, and inputs that a rule says to keep."""
     constant: bool = False
     """All elements are equal."""
     sign: int = 0
     """1 or -1 where all elements have this sign (or are zero), else 0."""
     low: float | None = None
-    """Smallest value; None where there is none."""
+    """Least floating-point number that may be drawn; None where no bound is known."""
     high: float | None = None
-    """Largest value; None where there is none."""
+    """Greatest floating-point number that may be drawn; None where no bound is known."""
     uniform: bool = False
-    """Values fill 0 to 1, as `torch.rand` makes them where nothing is known of the domain."""
+    """Values fill the range 0 to 1, as those of `torch.rand` do, which does not show that the reference needs it."""
     sum_dimension: int | None = None
     """Dimension along which elements sum to one, counted from the end."""
     zeros_kept: bool = False
     """Zeros stay where `get_inputs` puts them."""
     symmetric: bool = False
-    """The last two dimensions may be exchanged."""
+    """Exchanging the last two dimensions changes nothing: a symmetric matrix."""
     repeats: bool = False
-    """Integers occur more than once."""
+    """Some integer occurs more than once, so that drawn ones may repeat too."""
     mask: bool = False
     """Two values in places that change from seed to seed; a row may hold either value alone."""
 
@@ -86,8 +87,7 @@ def _integers(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Te
         return KEPT
     if _all(every, _sorted) or _all(every, _unique) or _all(every, _equal):
         return KEPT
-    low, high = min(int(value.min()) for value in every), max(int(value.max()) for value in every)
-    return Structure(low=low, high=high, repeats=any(value.unique().numel() < value.numel() for value in every))
+    return Structure(repeats=any(value.unique().numel() < value.numel() for value in every))
 
 
 def _floating(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Tensor]]) -> Structure:

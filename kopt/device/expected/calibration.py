@@ -18,6 +18,7 @@ from kopt.device.expected.expected_output import ExpectedResult, expected_result
 from kopt.device.expected.randomness import refuse_random
 from kopt.device.expected.tolerance import in_dtype
 from kopt.device.reference.contract import input_names
+from kopt.device.reference.layout import dtype_name
 from kopt.model.base import Value
 from kopt.model.problem import Problem, Workload
 
@@ -41,7 +42,7 @@ class Probe(Value):
     rejected_by: tuple[str, ...]
     """`workload/distribution` of the first draw on which it is rejected; empty when there is none."""
     vacuous: bool = False
-    """True when the probe can be made on no draw, or changes nothing: that input, or its precision, is not needed."""
+    """Whether the probe can be made on no draw, or changes nothing: that input, or its precision, is not needed."""
 
     @property
     def caught(self) -> bool:
@@ -184,7 +185,7 @@ def _probes(samples: _Samples) -> Iterator[tuple[str, _MakeOutput]]:
     for value in first.inputs:
         if isinstance(value, torch.Tensor) and value.dtype in LOWER:
             lower = LOWER[value.dtype]
-            yield f"lower:{str(lower).removeprefix('torch.')}", partial(_lower, lower)
+            yield f"lower:{dtype_name(lower)}", partial(_lower, lower)
             return
 
 

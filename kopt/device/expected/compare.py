@@ -9,11 +9,12 @@ import torch
 
 from kopt.device.draws.distributions import Draw
 from kopt.device.expected.expected_output import ExpectedOutput
+from kopt.device.expected.tolerance import root_mean_square
+from kopt.device.reference.layout import same_values
 from kopt.model.verdict import Check
 
 TF32_ERROR = (2.0**-15, 2.0**-8)
 """Least and largest of the largest error of a product in TF32, over the root mean square of the output."""
-
 
 TF32_HINT = (
     " (errors of this size come from TF32, which tl.dot uses for float32 by default and PyTorch does not: give "
@@ -52,7 +53,7 @@ def compare(output: torch.Tensor, expected: ExpectedOutput, draw: Draw) -> Compa
     asked = ~expected.allowed.isnan()
     special = asked & ~expected.output.isfinite()
     values = output.double()
-    same = (values == expected.output) | (values.isnan() & expected.output.isnan())
+    same = same_values(values, expected.output)
     compared = asked & ~special
     broken = (compared & ~values.isfinite()) | (special & ~same)
     error = torch.where(compared & values.isfinite(), (values - expected.output).abs(), 0.0)
@@ -93,7 +94,7 @@ def _tf32_hint(values: torch.Tensor, expected: ExpectedOutput, wrong: torch.Tens
     if expected.contract.dtype != torch.float32:
         return ""
     finite = ~expected.allowed.isnan() & expected.output.isfinite()
-    scale = float(expected.output[finite].square().mean().sqrt())
+    scale = root_mean_square(expected.output[finite])
     largest = float((values - expected.output)[wrong].abs().max())
     if not TF32_ERROR[0] * scale <= largest <= TF32_ERROR[1] * scale:
         return ""

@@ -20,7 +20,7 @@ from kopt.device.draws.distributions import Case
 from kopt.device.reference import setup
 from kopt.device.reference.contract import tensor_arguments
 from kopt.device.reference.forward import call
-from kopt.device.reference.layout import copied, dtype_name, same_bits, same_strides
+from kopt.device.reference.layout import copied_inputs, dtype_name, same_bits, same_strides
 from kopt.device.reference.tree import taken_apart
 from kopt.errors import ProblemError
 from kopt.model.problem import Layout, Problem
@@ -189,11 +189,6 @@ def run_model(model: torch.nn.Module, inputs: Sequence[Any], changed: Collection
     """
     output = call(model, inputs)
     return result_of(output, tensor_arguments(model, inputs), changed)
-
-
-def copied_inputs(inputs: Sequence[Any]) -> tuple[Any, ...]:
-    """Copy the tensors of inputs, with their layout."""
-    return tuple(tree_map_only(torch.Tensor, copied, value) for value in inputs)
 
 
 def result_of(

@@ -6,10 +6,11 @@ import copy
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_leaves
 
 from kopt.device.draws.distributions import Case
 from kopt.device.reference.forward import call
+from kopt.device.reference.layout import copied_inputs, same_values
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem
 
@@ -43,7 +44,7 @@ def refuse_random(problem: Problem, case: Case) -> None:
 
 def _output(model: torch.nn.Module, case: Case, seed: int) -> Any:
     torch.manual_seed(seed)
-    return call(model, tree_map(lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, case.inputs))
+    return call(model, copied_inputs(case.inputs))
 
 
 def _state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -60,6 +61,6 @@ def _tensors_differ(first: Any, second: Any) -> bool:
     if first.shape != second.shape:
         return True
     if first.device.type == "cpu" or not first.is_floating_point():
-        return not bool(((first == second) | ((first != first) & (second != second))).all())
+        return not bool(same_values(first, second).all())
     scale = float(first.nan_to_num(0, 0, 0).abs().max()) if first.numel() else 0.0
     return bool(((first - second).abs() > NOISE * scale).any())

@@ -32,12 +32,14 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from kopt.device.draws.distributions import Case
 from kopt.device.expected.emulation import Float32Arithmetic
 from kopt.device.expected.outputs import run_model
-from kopt.device.reference.anywhere import computing_in
+from kopt.device.reference.anywhere import computing_in, copied_in
+from kopt.device.reference.layout import same_values
+from kopt.device.reference.tree import tensors_of
 from kopt.model.problem import Problem, Tolerance
 
 FACTOR = 2.0
@@ -122,7 +124,7 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = ()) -> lis
     untied = [tuple(result[place] for result in results) for place in range(len(exact))]
     if problem.tolerance is not None:
         return [Evidence(tensor, None, untied=others) for tensor, others in zip(exact, untied, strict=True)]
-    tensors = [leaf for leaf in tree_leaves(list(case.inputs)) if isinstance(leaf, torch.Tensor)]
+    tensors = tensors_of(list(case.inputs))
     dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
     nothing = [None] * len(exact)
     emulated: Sequence[torch.Tensor | None] = nothing
@@ -157,7 +159,7 @@ def in_dtype(
         within: context in which the model runs.
     """
     model = copy.deepcopy(case.model).to(dtype)
-    inputs = tree_map(lambda value: _widened(alter(value), dtype), case.inputs)
+    inputs = tree_map(lambda value: copied_in(alter(value), dtype), case.inputs)
     with computing_in(dtype), within or nullcontext():
         tensors = run_model(model, inputs, changed).tensors
     return tuple(tensor.to(torch.float64 if tensor.is_floating_point() else torch.int64) for tensor in tensors)
@@ -177,7 +179,7 @@ def allowed_error(
         typical: root mean square of the tensor on the problem's normal inputs.
     """
     exact, given = found.exact, eager.double()
-    agreed = _same(given, exact) & (_same(found.float32, exact) if found.float32 is not None else True)
+    agreed = same_values(given, exact) & (same_values(found.float32, exact) if found.float32 is not None else True)
     finite = exact.isfinite() & exact.to(eager.dtype).double().isfinite() & given.isfinite()
     if declared is not None:
         allowed = declared.absolute + declared.relative * exact.abs()
@@ -191,7 +193,7 @@ def allowed_error(
         if found.moved:
             allowed = allowed.maximum(_conditioning(found, finite))
         if eager.dtype == torch.float64:
-            size = exact.abs() + _root_mean_square(exact[finite])
+            size = exact.abs() + root_mean_square(exact[finite])
             allowed = allowed.maximum(FLOAT64_ROOM * _unit(eager.dtype) * size)
     return torch.where(finite, allowed, torch.where(agreed & ~exact.isfinite(), 0.0, torch.nan))
 
@@ -201,7 +203,7 @@ def calibrated(eager: torch.Tensor, float32: torch.Tensor, reference: torch.Tens
     unit = _unit(eager.dtype)
     usable = finite & eager.double().isfinite()
     size, error = reference[usable].abs(), (eager.double() - reference)[usable].abs()
-    scale = _root_mean_square(size)
+    scale = root_mean_square(size)
     large = size >= SMALL * scale
     ratio = _largest(error[large] / size[large].clamp_min(torch.finfo(torch.float64).tiny))
     least = 1e-4 if eager.dtype != torch.float64 else 0.0
@@ -220,7 +222,7 @@ def _arithmetic_error(found: Evidence, finite: torch.Tensor) -> float:
     if found.rounded is not None:
         change = (found.rounded - found.exact)[finite & found.rounded.isfinite()]
         most = 1 + math.sqrt(2 * math.log(2 * max(change.numel(), 1)))  # the largest of so many normal numbers
-        error = max(error, most * _root_mean_square(change))
+        error = max(error, most * root_mean_square(change))
     return error if math.isfinite(error) else 0.0
 
 
@@ -232,7 +234,7 @@ def _conditioning(found: Evidence, finite: torch.Tensor) -> torch.Tensor:
     """
     changes = [(moved - found.exact).abs() for moved in found.moved]
     change = torch.stack(changes).amax(0).nan_to_num(0, 0, 0).where(finite, 0.0)
-    size = found.exact.abs().clamp_min(_root_mean_square(found.exact[finite]))
+    size = found.exact.abs().clamp_min(root_mean_square(found.exact[finite]))
     error = torch.where(change <= JUMP * size, change, 0.0)
     for dimension, length in enumerate(change.shape):
         if length > 2:
@@ -242,7 +244,7 @@ def _conditioning(found: Evidence, finite: torch.Tensor) -> torch.Tensor:
 
 def _unstable(float32: torch.Tensor, exact: torch.Tensor, finite: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Return where float32 is too narrow to compute an element."""
-    scale = _root_mean_square(exact[finite])
+    scale = root_mean_square(exact[finite])
     limit = max(16 * _unit(dtype), UNSTABLE) * exact.abs().clamp_min(scale)
     return ~((float32 - exact).abs() <= limit)
 
@@ -272,7 +274,7 @@ def _without_ties(order: int, value: object) -> object:
     if not isinstance(value, torch.Tensor) or not value.is_floating_point():
         return value
     wide = value.double()
-    size = _root_mean_square(wide[wide.isfinite()]) or 1.0
+    size = root_mean_square(wide[wide.isfinite()]) or 1.0
     if order < 2:
         places = torch.arange(wide.numel(), device=wide.device, dtype=torch.float64) / max(wide.numel(), 1)
         places = places if order else -places
@@ -295,22 +297,11 @@ def _least(dtype: torch.dtype) -> float:
     return _spacing(dtype) if dtype == torch.float16 else torch.finfo(dtype).smallest_normal
 
 
-def _same(values: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Return where two outputs hold the same value, NaN included."""
-    return (values == others) | (values.isnan() & others.isnan())
-
-
-def _root_mean_square(values: torch.Tensor) -> float:
+def root_mean_square(values: torch.Tensor) -> float:
+    """Return the root mean square of numbers; 0 where there are none."""
     return float(values.square().mean().sqrt()) if values.numel() else 0.0
 
 
 def _largest(values: torch.Tensor) -> float:
     largest = float(values.max()) if values.numel() else 0.0
     return largest if math.isfinite(largest) and largest > 0 else 0.0
-
-
-def _widened(value: object, dtype: torch.dtype) -> object:
-    """Copy a tensor, which the model may change; one of floating-point numbers to `dtype`."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    return value.to(dtype, copy=True) if value.is_floating_point() else value.clone()

@@ -6,10 +6,10 @@ A draw whose outputs are nearly all zero says nothing about the accuracy that is
 from __future__ import annotations
 
 import torch
-from torch.utils._pytree import tree_leaves
 
-from kopt.device.draws.distributions import TIMED, Case, Draw, derive_seed, make_case
+from kopt.device.draws.distributions import TIMED, Case, Draw, derive_seed, inputs_key, make_case
 from kopt.device.expected.outputs import run_reference
+from kopt.device.reference.tree import tensors_of
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem
 
@@ -24,11 +24,10 @@ def typical_sizes(problem: Problem, case: Case) -> dict[str, float]:
 
     It is looked for once in a process and device, on the last small workload; none where the reference fails there.
     """
-    leaves = [leaf for leaf in tree_leaves(list(case.inputs)) if isinstance(leaf, torch.Tensor)]
-    device = leaves[0].device if leaves else torch.get_default_device()
+    tensors = tensors_of(list(case.inputs))
+    device = tensors[0].device if tensors else torch.get_default_device()
     workload = problem.small[-1]
-    rules = tuple(sorted((name, rule.model_dump_json()) for name, rule in problem.inputs.items()))
-    key = (problem.name, problem.reference, problem.dtype, rules, workload.model_dump_json(), str(device))
+    key = inputs_key(problem, [workload], device)
     if key not in _SIZES:
         squares: dict[str, list[float]] = {}
         with torch.device(device):

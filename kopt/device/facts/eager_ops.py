@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
 
 from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.reference.tree import tensors_of
 from kopt.model.problem import EagerOp
 
 FREE = {"_unsafe_view", "_reshape_alias", "detach", "alias", "lift_fresh", "empty", "empty_like", "empty_strided"}
@@ -186,11 +186,6 @@ def _vector_flops(name: str, args: Sequence[object], read: list[torch.Tensor], w
     if "_pool" in name and len(args) > 1 and isinstance(args[1], list | tuple):
         return outputs * prod(args[1])
     return outputs * PER_OUTPUT.get(name, 1)
-
-
-def tensors_of(values: object) -> list[torch.Tensor]:
-    """Return the tensors in nested lists, tuples and dicts."""
-    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]
 
 
 def base_name(func: torch._ops.OpOverload) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import torch
 
-from kopt.device.facts.eager_ops import EagerOps, recording, tensors_of
+from kopt.device.facts.eager_ops import EagerOps, recording
 from kopt.device.facts.influence import changed_shares, influential_shares
 from kopt.device.facts.needed_elements import (
     changed_tensors,
@@ -24,17 +24,17 @@ from kopt.device.facts.needed_elements import (
     written_shares,
 )
 from kopt.device.reference import setup
-from kopt.device.reference.contract import input_names
+from kopt.device.reference.contract import build_tensors, input_names
 from kopt.device.reference.forward import call
 from kopt.device.reference.layout import dtype_name, extent
-from kopt.device.reference.tree import taken_apart
+from kopt.device.reference.tree import taken_apart, tensors_of
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts
 
 log = logging.getLogger(__name__)
 
 AFTERWARDS = " afterwards"
-"""What follows the name of an input that the reference changes, as the name of an output."""
+"""Suffix of the name of an output that is an input which the reference changes."""
 MOST = 0.85
 """Share of an input's elements from which all count as mattering: the few tries are no finer."""
 WITHOUT_STRUCTURE = 0.99
@@ -127,19 +127,18 @@ def _trace(problem: Problem, workload: Workload) -> _Traced:
     except ProblemError as error:
         where = f"{problem.name}, workload {workload.name}"
         raise ProblemError(f"{where}: the reference cannot be traced: {error}") from error
-    given: dict[str, torch.Tensor] = {}
-    names: dict[str, str] = {}
+    given = build_tensors(inputs, model)
+    names = {name: name.removeprefix("model ") for name in given}
     for place, (name, value) in enumerate(zip(input_names(model, len(inputs)), inputs, strict=True)):
-        tensors = taken_apart(value, f"input {place}").tensors
-        given |= tensors
-        names |= dict(zip(tensors, taken_apart(value, name).tensors, strict=True))
-    state = {f"model {name}": value for name, value in [*model.named_parameters(), *model.named_buffers()]}
-    given |= state
-    names |= {name: name.removeprefix("model ") for name in state}
+        named = taken_apart(value, name).tensors
+        names |= dict(zip(taken_apart(value, f"input {place}").tensors, named, strict=True))
     changed = {names[name] + AFTERWARDS: given[name] for name in changed_tensors(eager.nodes, given)}
     outputs = taken_apart(result, "output").tensors | changed
     if not outputs:
-        raise ProblemError(f"{problem.name}: the reference returns {type(result).__name__}, not a tensor")
+        raise ProblemError(
+            f"{problem.name}: the reference returns {type(result).__name__}, not a tensor: return a tensor, or several "
+            "in tuples, lists or dictionaries, or change a tensor that is given"
+        )
     return _Traced(eager, given, names, outputs)
 
 
@@ -150,7 +149,7 @@ def _tried(problem: Problem) -> dict[str, float] | None:
         Shares by the names that builds give to inputs; None where the reference cannot be run.
     """
     try:
-        workload = min(problem.small, key=lambda small: _elements(problem, small))
+        workload = _smallest(problem)
         shares = influential_shares(problem, workload)
     except Exception as error:  # noqa: BLE001 - a problem's code may raise anything; then nothing is asked
         log.info("%s: no share of inputs was tried: %s", problem.name, _one_line(error))
@@ -169,7 +168,7 @@ def _partly_changed(problem: Problem) -> frozenset[str]:
     A right kernel need not write that part, and the values of other inputs may decide which part it is.
     """
     try:
-        workload = min(problem.small, key=lambda small: _elements(problem, small))
+        workload = _smallest(problem)
         changed = changed_shares(problem, workload)
         traced = _trace(problem, workload)
     except Exception as error:  # noqa: BLE001 - a problem's code may raise anything; then nothing is known
@@ -177,6 +176,11 @@ def _partly_changed(problem: Problem) -> frozenset[str]:
         return frozenset()
     written = written_shares(traced.eager.nodes, traced.given)
     return frozenset(name for name, share in written.items() if changed.get(name, 0.0) < MOST * share)
+
+
+def _smallest(problem: Problem) -> Workload:
+    """Return the small workload whose inputs have the fewest elements."""
+    return min(problem.small, key=lambda small: _elements(problem, small))
 
 
 def _elements(problem: Problem, workload: Workload) -> int:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any  # inputs are of whatever type a problem chooses
 
 import torch
-from torch.utils._pytree import tree_map_only
 
-from kopt.device.facts.eager_ops import EagerOps, recording, tensors_of
+from kopt.device.facts.eager_ops import EagerOps, recording
 from kopt.device.reference import setup
+from kopt.device.reference.contract import build_tensors
 from kopt.device.reference.forward import call
-from kopt.device.reference.layout import copied
-from kopt.device.reference.tree import taken_apart
+from kopt.device.reference.layout import copied_inputs
+from kopt.device.reference.tree import tensors_of
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
@@ -72,9 +72,9 @@ def changed_shares(problem: Problem, workload: Workload) -> dict[str, float]:
         reference = setup.load_reference(problem, workload)
         model = setup.make_model(reference, problem, seed=0)
         inputs = setup.make_inputs(reference, problem, seed=1)
-        before = {name: tensor.clone() for name, tensor in _by_name(inputs).items()}
+        before = {name: tensor.clone() for name, tensor in build_tensors(inputs).items()}
         call(model, inputs)
-        pairs = [(name, before[name], tensor) for name, tensor in _by_name(inputs).items() if tensor.numel()]
+        pairs = [(name, before[name], tensor) for name, tensor in build_tensors(inputs).items() if tensor.numel()]
         shares = {name: float((old != new).double().mean()) for name, old, new in pairs}
     return {name: share for name, share in shares.items() if share}
 
@@ -83,7 +83,7 @@ def _shares_in(problem: Problem, workload: Workload, dtype: torch.dtype) -> dict
     reference = setup.load_reference(problem, workload)
     model = setup.make_model(reference, problem, seed=0).to(dtype)
     draws = [setup.make_inputs(reference, problem, seed=seed) for seed in (1, 2, 3)]
-    inputs = tuple(_cast(value, dtype) for value in draws[0])
+    inputs = copied_inputs(draws[0], dtype)
     if sum(tensor.numel() for tensor in tensors_of(inputs)) > TOO_LARGE:
         return {}
     run, visible = _runner(model, inputs), VISIBLE.get(dtype, max(VISIBLE.values()))
@@ -93,8 +93,7 @@ def _shares_in(problem: Problem, workload: Workload, dtype: torch.dtype) -> dict
     if runs < FEWEST or _differ(first, run(), visible):
         return {}
     varying = _varying_shares(draws)
-    given = _by_name(inputs)
-    given |= {f"model {name}": value for name, value in [*model.named_parameters(), *model.named_buffers()]}
+    given = build_tensors(inputs, model)
     shares = {}
     for left, (name, tensor) in zip(
         range(len(given), 0, -1), sorted(given.items(), key=lambda item: -item[1].numel()), strict=True
@@ -126,14 +125,6 @@ def _work(eager: EagerOps, compared: list[torch.Tensor]) -> float:
     return OPERATION * (len(eager.nodes) + 2 * len(compared)) + ELEMENT * moved + PRODUCT * products
 
 
-def _by_name(inputs: tuple[Any, ...]) -> dict[str, torch.Tensor]:
-    """Return the tensors of the inputs by the names that builds give them."""
-    named: dict[str, torch.Tensor] = {}
-    for place, value in enumerate(inputs):
-        named |= taken_apart(value, f"input {place}").tensors
-    return named
-
-
 def _runner(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Callable[[], list[torch.Tensor]]:
     """Return a function that runs the reference on copies of `inputs`: the returned tensors and the inputs afterwards.
 
@@ -144,10 +135,10 @@ def _runner(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Callable[[], lis
     def run() -> list[torch.Tensor]:
         nonlocal changes
         torch.manual_seed(0)
-        copies = tuple(tree_map_only(torch.Tensor, copied, value) for value in inputs)
-        versions = {name: tensor._version for name, tensor in _by_name(copies).items()}
+        copies = copied_inputs(inputs)
+        versions = {name: tensor._version for name, tensor in build_tensors(copies).items()}
         returned = tensors_of(call(model, copies))
-        after = _by_name(copies)
+        after = build_tensors(copies)
         if changes is None:
             changes = {name for name, tensor in after.items() if tensor._version != versions.get(name)}
         changed = [tensor for name, tensor in after.items() if name in changes]
@@ -194,7 +185,7 @@ def _places(tensor: torch.Tensor, probes: int) -> list[int]:
 
 def _varying_shares(draws: list[tuple[Any, ...]]) -> dict[str, float]:
     """Return the share of each input's elements that differ in another draw, where draws can be compared."""
-    first, *others = [_by_name(draw) for draw in draws]
+    first, *others = [build_tensors(draw) for draw in draws]
     shares = {}
     for name, tensor in first.items():
         again = [other[name] for other in others if name in other and other[name].shape == tensor.shape]
@@ -210,7 +201,7 @@ def _varying_shares(draws: list[tuple[Any, ...]]) -> dict[str, float]:
 
 def _own_share(name: str, draws: list[tuple[Any, ...]]) -> float:
     """Return the share of the varying elements that are no copies of others in every draw, e.g. one of equal halves."""
-    found = [_by_name(draw).get(name) for draw in draws]
+    found = [build_tensors(draw).get(name) for draw in draws]
     tensors = [tensor.flatten() for tensor in found if tensor is not None and tensor.is_floating_point()]
     if len(tensors) < len(draws) or len({tensor.numel() for tensor in tensors}) > 1 or not tensors[0].numel():
         return 1.0
@@ -247,13 +238,6 @@ def _changed(old: torch.Tensor, new: torch.Tensor, visible: float) -> bool:
         return False
     largest = float(old[both].abs().max())
     return float((old[both] - new[both]).abs().max()) > visible * max(largest, ROUNDING)
-
-
-def _cast(value: Any, dtype: torch.dtype) -> Any:
-    """Return a copy of an input that may be changed, in a dtype where its tensors are floating-point ones."""
-    return tree_map_only(
-        torch.Tensor, lambda tensor: copied(tensor, dtype if tensor.is_floating_point() else tensor.dtype), value
-    )
 
 
 @contextmanager

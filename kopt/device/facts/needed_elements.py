@@ -20,9 +20,9 @@ from kopt.device.facts.eager_ops import (
     REDUCTIONS,
     Node,
     base_name,
-    tensors_of,
 )  # fmt: skip
 from kopt.device.reference.layout import extent
+from kopt.device.reference.tree import tensors_of
 
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "addbmm"}
 """Matrix products: every element of both operands takes part in a full row or column of the product."""
@@ -64,7 +64,7 @@ def needed_shares(
         outputs: tensors that the reference returns or changes.
         inputs: tensors that the reference is given, parameters among them.
     """
-    producers = {_storage(tensor): base_name(node.func) for node in nodes for tensor in node.written}
+    producers = {storage_of(tensor): base_name(node.func) for node in nodes for tensor in node.written}
     needed: dict[int, dict[_Box, float]] = defaultdict(dict)
     read: dict[int, dict[_Box, float]] = defaultdict(dict)
     for tensor in outputs:
@@ -139,11 +139,11 @@ def changed_by(node: Node) -> list[torch.Tensor]:
 def _parts(node: Node, producers: Mapping[int, str]) -> list[tuple[torch.Tensor, float]]:
     """Return the tensors that an operation reads, each with the share of it that the operation needs."""
     name = base_name(node.func)
-    written = {_storage(tensor) for tensor in node.written}
-    read = [t for t in node.read if not (name.endswith("_") and _storage(t) in written and name in MOVES_ONLY)]
+    written = {storage_of(tensor) for tensor in node.written}
+    read = [t for t in node.read if not (name.endswith("_") and storage_of(t) in written and name in MOVES_ONLY)]
     if name.endswith("_") and name.removesuffix("_") in SCATTERED:
-        changed = {_storage(tensor) for tensor in changed_by(node)}
-        read = [t for t in read if _storage(t) not in changed]  # elements that no index names stay as they are
+        changed = {storage_of(tensor) for tensor in changed_by(node)}
+        read = [t for t in read if storage_of(t) not in changed]  # elements that no index names stay as they are
     if name in ("zero_", "fill_", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full",
                 "empty_like", "rand_like", "randn_like"):  # fmt: skip
         return []
@@ -153,7 +153,7 @@ def _parts(node: Node, producers: Mapping[int, str]) -> list[tuple[torch.Tensor,
         return [(t, _triangle(node)) for t in read]
     if name == "where" or name.startswith("nll_loss"):
         chosen = 0 if name == "where" else 1  # the condition, or the label; another operand may be needed in part
-        normalised = name != "where" and producers.get(_storage(read[0])) == "_log_softmax"
+        normalised = name != "where" and producers.get(storage_of(read[0])) == "_log_softmax"
         return [(t, float(place == chosen or (place == 0 and normalised))) for place, t in enumerate(read)]
     if name in PARTIAL or "grid_sampl" in name:
         return []
@@ -208,19 +208,20 @@ def _numbers(argument: Sequence[object], count: int) -> list[int]:
     return numbers * count if len(numbers) == 1 else numbers
 
 
-def _storage(tensor: torch.Tensor) -> int:
+def storage_of(tensor: torch.Tensor) -> int:
+    """Return the identity of a tensor's storage, equal for tensors that share memory."""
     return int(tensor.untyped_storage()._cdata)
 
 
 def _need(needed: dict[int, dict[_Box, float]], tensor: torch.Tensor, share: float) -> None:
-    boxes = needed[_storage(tensor)]
+    boxes = needed[storage_of(tensor)]
     box = _box(tensor)
     boxes[box] = max(boxes.get(box, 0.0), share)
 
 
 def _forget(needed: dict[int, dict[_Box, float]], tensor: torch.Tensor, part: float) -> None:
     """Take back what is needed of some share of the elements of a view."""
-    boxes, box = needed.get(_storage(tensor), {}), _box(tensor)
+    boxes, box = needed.get(storage_of(tensor), {}), _box(tensor)
     for other, share in boxes.items():
         if not _apart(box, other):
             boxes[other] = share * max(0.0, 1.0 - part * _volume(box) / _volume(other))
@@ -238,15 +239,10 @@ def without_repetitions(tensors: Mapping[str, torch.Tensor]) -> set[str]:
     """Return the names of the largest tensors that have no element in common."""
     chosen: dict[str, torch.Tensor] = {}
     for name, tensor in sorted(tensors.items(), key=lambda item: -_volume(_box(item[1]))):
-        same = [other for other in chosen.values() if _storage(other) == _storage(tensor)]
+        same = [other for other in chosen.values() if storage_of(other) == storage_of(tensor)]
         if all(_apart(_box(tensor), _box(other)) for other in same):
             chosen[name] = tensor
     return set(chosen)
-
-
-def storage_of(tensor: torch.Tensor) -> int:
-    """Return what tells the storage of a tensor from others."""
-    return _storage(tensor)
 
 
 def _box(tensor: torch.Tensor) -> _Box:
@@ -281,7 +277,7 @@ def _share(needed: Mapping[int, dict[_Box, float]], tensor: torch.Tensor) -> flo
     """Return the share of a tensor's elements that is needed: of its views, the largest ones that do not overlap."""
     if not tensor.numel():
         return 0.0
-    boxes = sorted(needed.get(_storage(tensor), {}).items(), key=lambda item: -_volume(item[0]) * item[1])
+    boxes = sorted(needed.get(storage_of(tensor), {}).items(), key=lambda item: -_volume(item[0]) * item[1])
     chosen: list[_Box] = []
     total = 0.0
     for box, share in boxes[:64]:
@@ -304,27 +300,27 @@ def necessary_flops(nodes: Sequence[Node], outputs: Sequence[torch.Tensor], whol
     """
     from torch.utils.flop_counter import flop_registry  # here, because it imports Triton
 
-    dense = {_storage(tensor) for tensor in whole}
+    dense = {storage_of(tensor) for tensor in whole}
     linear: set[int] = set()  # storages of products that only linear functions followed
     products: list[tuple[Node, int]] = []
     for node in nodes:
         name = base_name(node.func)
         if name in PRODUCTS and name not in ("mv", "addmv", "dot"):
             operands = [t for t in node.read if t.dim() >= 2][-2:]
-            if len(operands) == 2 and all(_storage(t) in dense and _volume(_box(t)) == t.numel() for t in operands):
+            if len(operands) == 2 and all(storage_of(t) in dense and _volume(_box(t)) == t.numel() for t in operands):
                 formula = flop_registry.get(node.func.overloadpacket)
                 flops = int(formula(*node.args, **node.kwargs, out_val=node.written[0])) if formula else 0
                 products.append((node, flops))
-                linear |= {_storage(t) for t in node.written}
+                linear |= {storage_of(t) for t in node.written}
         elif name in ("_to_copy", "clone"):
             for group in (dense, linear):
-                if all(_storage(t) in group for t in node.read):
-                    group |= {_storage(t) for t in node.written}
-        elif all(_storage(t) in dense | linear for t in _full_size(node)):
+                if all(storage_of(t) in group for t in node.read):
+                    group |= {storage_of(t) for t in node.written}
+        elif all(storage_of(t) in dense | linear for t in _full_size(node)):
             group = dense if _is_curved(node) else linear if name.rstrip("_") in ("add", "sub", "mul", "div") else set()
-            group |= {_storage(t) for t in node.written}
+            group |= {storage_of(t) for t in node.written}
     kept = _kept_elements(nodes, outputs)
-    return sum(flops for node, flops in products if _storage(node.written[0]) in kept)
+    return sum(flops for node, flops in products if storage_of(node.written[0]) in kept)
 
 
 _CURVED = {"relu", "gelu", "silu", "sigmoid", "tanh", "exp", "elu", "mish", "softplus", "leaky_relu", "hardtanh"}
@@ -341,7 +337,7 @@ def _full_size(node: Node) -> list[torch.Tensor]:
 
 def _is_curved(node: Node) -> bool:
     name = base_name(node.func).rstrip("_")
-    return name in _CURVED or (name == "mul" and len({_storage(tensor) for tensor in _full_size(node)}) > 1)
+    return name in _CURVED or (name == "mul" and len({storage_of(tensor) for tensor in _full_size(node)}) > 1)
 
 
 def _kept_elements(nodes: Sequence[Node], outputs: Sequence[torch.Tensor]) -> set[int]:
@@ -349,19 +345,19 @@ def _kept_elements(nodes: Sequence[Node], outputs: Sequence[torch.Tensor]) -> se
 
     Those are the returned ones, and what becomes such a one by `_KEEPS`, or by a product behind a curved function.
     """
-    kept = {_storage(tensor) for tensor in outputs if _volume(_box(tensor)) == tensor.numel()}
+    kept = {storage_of(tensor) for tensor in outputs if _volume(_box(tensor)) == tensor.numel()}
     multiplied: set[int] = set()
     for node in reversed(nodes):
         name = base_name(node.func).rstrip("_")
-        written = {_storage(tensor) for tensor in node.written}
+        written = {storage_of(tensor) for tensor in node.written}
         if written & kept and name in PRODUCTS:
-            multiplied |= {_storage(tensor) for tensor in node.read}
+            multiplied |= {storage_of(tensor) for tensor in node.read}
         if (written & kept and name in _KEEPS) or (written & multiplied and _is_curved(node)):
-            kept |= {_storage(tensor) for tensor in _full_size(node)}
+            kept |= {storage_of(tensor) for tensor in _full_size(node)}
     return kept
 
 
 def changed_tensors(nodes: Sequence[Node], inputs: Mapping[str, torch.Tensor]) -> list[str]:
     """Return the names of inputs that an operation writes to."""
-    written = {_storage(tensor) for node in nodes for tensor in changed_by(node)}
-    return [name for name, tensor in inputs.items() if _storage(tensor) in written]
+    written = {storage_of(tensor) for node in nodes for tensor in changed_by(node)}
+    return [name for name, tensor in inputs.items() if storage_of(tensor) in written]

@@ -35,7 +35,7 @@ _EMPTY = {
     torch.rand_like: torch.empty_like,
     torch.randn_like: torch.empty_like,
 }
-"""What makes the same meta tensor as a random function, without torch's compiler, which takes a second to import."""
+"""Functions that make the meta tensors of random ones, but do not import torch's compiler, which takes a second."""
 
 _FILL = {torch.Tensor.uniform_, torch.Tensor.normal_}
 
@@ -120,6 +120,13 @@ def computing_in(dtype: torch.dtype) -> Iterator[None]:
         yield
     finally:
         _wider.reset(token)
+
+
+def copied_in(value: Any, dtype: torch.dtype) -> Any:
+    """Copy a tensor, one of floating-point numbers to `dtype`, so that a model may change it; return other values."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    return value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
 
 
 def without_values(value: Any) -> Any:

@@ -148,6 +148,18 @@ def tensor_arguments(model: torch.nn.Module, inputs: Sequence[Any]) -> dict[str,
     return named | {f"buffer {name}": value for name, value in sorted(model.named_buffers())}
 
 
+def build_tensors(inputs: Sequence[Any], model: torch.nn.Module | None = None) -> dict[str, torch.Tensor]:
+    """Return the tensors of inputs, and of a model, by the names that builds give their memory.
+
+    The names are `input 0`, or `input 0[1]` inside a list, and `model weight` for parameters and buffers.
+    """
+    named: dict[str, torch.Tensor] = {}
+    for place, value in enumerate(inputs):
+        named |= taken_apart(value, f"input {place}").tensors
+    state = [*model.named_parameters(), *model.named_buffers()] if model is not None else []
+    return named | {f"model {name}": value for name, value in state}
+
+
 def _named_values(model: torch.nn.Module) -> dict[str, Any]:
     """Return a model's values by full name, and by the last part of their name where only one has it."""
     full = _model_values(model)

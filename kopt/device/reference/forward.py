@@ -17,10 +17,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from kopt.device.reference.anywhere import anywhere, without_values
 from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.reference.layout import copied_inputs, same_bits
+from kopt.device.reference.tree import tensors_of
 from kopt.errors import ProblemError
 
 LONGEST = 220
@@ -59,15 +61,14 @@ def call(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
 
 def device_of(model: torch.nn.Module, inputs: Sequence[Any]) -> torch.device:
     """Return the device of the model's and the inputs' tensors; torch's default one where there are none."""
-    tensors = (leaf for leaf in [*model.parameters(), *model.buffers(), *tree_leaves(list(inputs))])
-    devices = (leaf.device for leaf in tensors if isinstance(leaf, torch.Tensor))
-    return next(devices, torch.get_default_device())
+    tensors = [*model.parameters(), *model.buffers(), *tensors_of(list(inputs))]
+    return tensors[0].device if tensors else torch.get_default_device()
 
 
 def _called(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
-    low = [leaf for leaf in tree_leaves(list(inputs)) if isinstance(leaf, torch.Tensor)]
-    rounds = any(t.dtype in _LOW and t.device.type == "cpu" for t in [*low, *model.parameters()])
-    before = tree_map(_copy, list(inputs)) if rounds else list(inputs)
+    tensors = [*tensors_of(list(inputs)), *model.parameters()]
+    rounds = any(t.dtype in _LOW and t.device.type == "cpu" for t in tensors)
+    before = copied_inputs(inputs) if rounds else ()
     try:
         with torch.no_grad():
             return model(*inputs)
@@ -94,7 +95,7 @@ class LackingInFloat32(DispatchMode):
         try:
             return func(*args, **kwargs)
         except RuntimeError:
-            tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+            tensors = tensors_of((args, kwargs))
             low = next((tensor.dtype for tensor in tensors if tensor.dtype in _LOW), None)
             if low is None:
                 raise
@@ -134,11 +135,8 @@ def reason(error: BaseException, file: str = "problem.py") -> str:
     return said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}..."
 
 
-def _copy(leaf: Any) -> Any:
-    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
-
-
 def _restore(inputs: Sequence[Any], before: Sequence[Any]) -> None:
-    for now, then in zip(tree_leaves(list(inputs)), tree_leaves(list(before)), strict=True):
-        if isinstance(now, torch.Tensor) and not torch.equal(now, then):
+    """Undo what a call changed in inputs."""
+    for now, then in zip(tensors_of(list(inputs)), tensors_of(list(before)), strict=True):
+        if not same_bits(now, then):
             now.copy_(then)

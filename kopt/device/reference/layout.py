@@ -1,4 +1,4 @@
-"""Copy tensors with their layout: strides, expanded dimensions (stride 0) and the offset in their storage.
+"""Copy and compare tensors with their layout: strides, expanded dimensions (stride 0) and the offset in their storage.
 
 torch keeps a layout only where no two elements share memory and no gaps lie between them; a kernel sees the strides,
 so an input must come to it as `get_inputs` made it.
@@ -7,8 +7,10 @@ so an input must come to it as `get_inputs` made it.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any  # inputs are of whatever type a problem chooses
 
 import torch
+from torch.utils._pytree import tree_map_only
 
 
 def extent(shape: Sequence[int], stride: Sequence[int]) -> int:
@@ -40,12 +42,26 @@ def copied(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tens
     return made
 
 
-def words(tensor: torch.Tensor) -> torch.Tensor:
-    """View the elements of a tensor, each expanded one once, as integers, of eight bytes where that is possible."""
+def copied_inputs(inputs: Sequence[Any], dtype: torch.dtype | None = None) -> tuple[Any, ...]:
+    """Copy the tensors of inputs with their layout, perhaps floating-point ones to another dtype."""
+
+    def one(tensor: torch.Tensor) -> torch.Tensor:
+        return copied(tensor, dtype if tensor.is_floating_point() else None)
+
+    return tuple(tree_map_only(torch.Tensor, one, value) for value in inputs)
+
+
+def without_repeats(tensor: torch.Tensor) -> torch.Tensor:
+    """View a tensor with one element along each expanded dimension."""
     for dimension, (size, step) in enumerate(zip(tensor.shape, tensor.stride(), strict=True)):
         if step == 0 and size > 1:
             tensor = tensor.narrow(dimension, 0, 1)
-    flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
+    return tensor
+
+
+def words(tensor: torch.Tensor) -> torch.Tensor:
+    """View the elements of a tensor, each expanded one once, as integers, of eight bytes where that is possible."""
+    flat = without_repeats(tensor).detach().contiguous().reshape(-1).view(torch.uint8)
     return flat.view(torch.int64) if flat.numel() % 8 == 0 and flat.data_ptr() % 8 == 0 else flat
 
 
@@ -62,6 +78,11 @@ def same_bits(one: torch.Tensor, other: torch.Tensor, equal: Callable[..., bool]
     if one.stride() != other.stride():
         one, other = one.contiguous(), other.contiguous()
     return equal(words(one), words(other))
+
+
+def same_values(values: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Return where two tensors hold the same value, NaN included, as truth values."""
+    return (values == others) | ((values != values) & (others != others))
 
 
 def same_strides(shape: Sequence[int], one: Sequence[int], other: Sequence[int]) -> bool:

@@ -22,7 +22,6 @@ READ_CHARS = 100_000
 SOURCE_NAME = "candidate.py"
 """File name under which every candidate is written, so that no message depends on its folder."""
 
-
 _TERMINAL_SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]")
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any  # a value may be of any type
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 PLAIN = (bool, int, str, type(None), torch.dtype)
 """Types of values that are compared by how they are written."""
@@ -41,6 +42,11 @@ def taken_apart(value: object, name: str, exact: tuple[type, ...] | None = None)
     walk = _Walk(exact)
     walk.parts.structure = walk.structure(value, name)
     return walk.parts
+
+
+def tensors_of(values: object) -> list[torch.Tensor]:
+    """Return the tensors in nested lists, tuples and dictionaries."""
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]
 
 
 def with_tensors_replaced(value: Any, name: str, make: Callable[[str, torch.Tensor], object]) -> Any:

@@ -8,11 +8,11 @@ from math import prod
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_leaves
 
 from kopt.device.reference import setup
 from kopt.device.reference.dispatch import DispatchMode
 from kopt.device.reference.forward import call
+from kopt.device.reference.tree import tensors_of
 from kopt.model.problem import Dtype, Problem, Workload
 
 Shape = tuple[int, ...]
@@ -77,9 +77,7 @@ def given_dtype(problem: Problem) -> Dtype:
         reference = setup.load_reference(problem, problem.main[0])
         given = setup.given_inputs(reference, problem)
     known = {getattr(torch, dtype.value): dtype for dtype in Dtype}
-    floating = [
-        leaf.dtype for leaf in tree_leaves(given) if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
-    ]
+    floating = [tensor.dtype for tensor in tensors_of(given) if tensor.is_floating_point()]
     return known.get(floating[0], Dtype.FLOAT32) if floating else Dtype.FLOAT32
 
 
@@ -97,7 +95,7 @@ class _Shapes(DispatchMode):
 
 
 def _shapes(values: object) -> tuple[Shape, ...]:
-    return tuple(tuple(leaf.shape) for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor))
+    return tuple(tuple(tensor.shape) for tensor in tensors_of(values))
 
 
 def constant_values(problem: Problem, names: Iterable[str]) -> dict[str, int]:

@@ -140,7 +140,7 @@ CONFIGURED = frozenset({"datefmt", "force", "format", "level", "style"})
 """Arguments of `logging.basicConfig` that a candidate may give."""
 
 DEFINED = frozenset({"__all__", "__author__", "__doc__", "__license__", "__slots__", "__version__"})
-"""Such names that a candidate may give a meaning to, beside methods."""
+"""Names with two underscores on both sides that a candidate may bind, beside those of methods."""
 
 TOLD_BY = ("CUDA_", "HOME", "KOPT", "NVIDIA_", "PYTHON", "TMP", "TRITON_", "XDG_")
 """Beginnings of environment variables that a judge sets."""

@@ -23,7 +23,7 @@ from kopt.device.screen.reach import foreign_module, is_installed
 
 
 class Scope(NamedTuple):
-    """What the names of a source stand for, and what the source may use."""
+    """The meanings of a source's names, and the packages that the source may use."""
 
     names: Roots
     """Imports that each name may stand for."""

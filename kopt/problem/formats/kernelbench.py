@@ -12,10 +12,9 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from kopt.errors import ProblemError
 from kopt.model.problem import Problem
 from kopt.problem.format import Format
-from kopt.problem.source import REQUIRED, defined, parsed, read_text
+from kopt.problem.source import REQUIRED, check_reference, defined, parsed, read_text
 from kopt.sandbox.environment import NO_GPU
 from kopt.sandbox.fresh import run_with_environment
 
@@ -52,10 +51,8 @@ def read(folder: Path) -> Problem:
 
 def read_source(name: str, source: str, file: str = USUAL) -> Problem:
     """Return the problem of a reference's source, as `read` does."""
-    names = defined(parsed(source, f"{name}/{file}"))
-    for required in REQUIRED:
-        if required not in names:
-            raise ProblemError(f"{name}/{file} defines no {required}; it needs {', '.join(REQUIRED)}")
+    where = f"{name}/{file}"
+    check_reference(parsed(source, where), where)
     return _derived(name, source)
 
 

@@ -19,7 +19,7 @@ from kopt.model.base import Value
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Floor, InputRule, Keep, Layout, Problem, Tolerance, Workload
 from kopt.problem.format import Format
-from kopt.problem.source import REQUIRED, constants, defined, parsed, read_text
+from kopt.problem.source import check_reference, constants, defined, parsed, read_text
 
 REFERENCE, SEED, DECLARATION = FILES = "problem.py", "kernel.py", "problem.yaml"
 
@@ -76,7 +76,7 @@ def read(folder: Path) -> Problem:
     declaration = _declaration(text, f"{folder.name}/{DECLARATION}")
     workloads = declaration.workloads
     tree = parsed(reference, f"{folder.name}/{REFERENCE}")
-    _check_reference(tree, folder.name)
+    check_reference(tree, f"{folder.name}/{REFERENCE}")
     _check_overrides(tree, workloads, folder.name)
     _check_mutates(tree, declaration.mutates, folder.name)
     _check_seed(parsed(seed, f"{folder.name}/{SEED}"), folder.name)
@@ -138,13 +138,6 @@ def _keys(parents: list[str]) -> Iterable[str]:
     models: dict[str, type[Value]] = {"workloads": Workloads, "tolerance": Tolerance}
     model = models.get(parents[-1], Declaration) if parents else Declaration
     return model.model_fields
-
-
-def _check_reference(tree: ast.Module, name: str) -> None:
-    names = defined(tree)
-    for required in REQUIRED:
-        if required not in names:
-            raise ProblemError(f"{name}/{REFERENCE} defines no {required}; it needs {', '.join(REQUIRED)}")
 
 
 def _check_overrides(tree: ast.Module, workloads: Workloads, name: str) -> None:
