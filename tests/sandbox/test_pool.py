@@ -252,7 +252,7 @@ def test_a_memory_hog_is_stopped():
         while True:
             hoard.append(bytearray(64 << 20))
 
-    outcome = assert_costs_only_its_slot(task, Limits(wall_s=60.0, data_bytes=1 << 30))
+    outcome = assert_costs_only_its_slot(task, Limits(wall_s=60.0, data_bytes=INHERITED + (1 << 30)))
     assert isinstance(outcome, Raised)
     assert outcome.kind == "MemoryError"
 
@@ -282,12 +282,12 @@ def test_much_text_on_stdout_is_noise():
     assert assert_costs_only_its_slot(task) == Returned(b"done")
 
 
-def test_an_endless_flood_is_killed_at_the_limit():
+def test_an_endless_flood_is_killed_at_the_limit_of_time_where_that_of_text_is_higher():
     def task(report):
         while True:
             os.write(1, b"x" * (1 << 16))
 
-    assert assert_costs_only_its_slot(task, Limits(wall_s=1.0)) == TimedOut("start", 1.0)
+    assert assert_costs_only_its_slot(task, Limits(wall_s=1.0, written_bytes=1 << 60)) == TimedOut("start", 1.0)
 
 
 def test_forged_frames_on_the_pipe_are_a_death():
