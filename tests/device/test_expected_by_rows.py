@@ -1,11 +1,13 @@
 """Expected results that are computed in parts are those of the whole, and are kept on the host where they are small."""
 
+import pytest
 import torch
 
 from kopt.device.draws.distributions import Draw, make_case
 from kopt.device.expected import expected_by_rows
 from kopt.device.expected.expected_by_rows import ExpectedOutputs
 from kopt.device.expected.outputs import run_reference
+from kopt.model.problem import Workload
 from tests.device.small import SCALE
 
 
@@ -25,3 +27,35 @@ def test_a_result_judged_in_parts_is_judged_like_the_whole(monkeypatch):
             assert not kept.right
             assert torch.equal(right, run_reference(SCALE, case).tensors[0])
         assert len(expected._kept) == 1
+
+
+@pytest.mark.parametrize(
+    "result",
+    ["x.sum()", "x.sum(0)", "x.t()", "x[:3]", "torch.cat([x, x])", "(x.sum(), x)", "x.sum().reshape(1, 1)"],
+)
+def test_a_result_whose_rows_are_not_those_of_the_first_input_is_that_of_the_whole_input(result):
+    reference = f"""
+import pytest
+import torch
+from torch import nn
+
+rows = 64
+
+class Model(nn.Module):
+    def forward(self, x):
+        return {result}
+
+def get_inputs():
+    return [torch.rand(rows, 48) + 0.5]
+
+def get_init_inputs():
+    return []
+"""
+    problem = SCALE.model_copy(update={"name": "rows", "reference": reference})
+    draw = Draw(Workload(name="main", constants={}), "given", 3)
+    case = make_case(problem, draw)
+    right = run_reference(problem, case).tensors
+    expected = ExpectedOutputs(problem)
+    for _ in range(2):  # computed, then kept
+        assert expected.judge(case, draw, right).right
+        assert not expected.judge(case, draw, [torch.zeros_like(tensor) for tensor in right]).right

@@ -23,12 +23,11 @@ from kopt.device.build.kernel_sources import load_kernel
 from kopt.device.build.precompiled import Precompiled, install, quiet_compiler
 from kopt.device.cuda import ipc
 from kopt.device.cuda.capture import CallCapture
-from kopt.device.cuda.ipc import Shared
 from kopt.device.cuda.program import RecordedCall
-from kopt.device.cuda.sheets import Assignment, Sheet, put_state
+from kopt.device.cuda.sheets import Assignment, DrawInMemory, Sheet, hand_over, in_memory, put_state
 from kopt.device.expected.outputs import DescribedOutput, described_tensor
 from kopt.device.reference import contract, setup
-from kopt.device.reference.layout import assign, same_bits
+from kopt.device.reference.layout import assign, differing_bits
 from kopt.device.reference.rejection import Rejected, describe
 from kopt.device.reference.tree import taken_apart
 from kopt.model.base import Value
@@ -84,10 +83,19 @@ class _PrivateArguments:
     tensors: dict[str, torch.Tensor]
     """All tensors among the arguments, by name."""
 
-    def load(self, sheet: Sheet) -> None:
+    def load(self, draw: DrawInMemory) -> None:
         """Take the values of a draw of the workload."""
-        self.inputs = sheet.with_tensors(self.tensors)
-        _each(sheet, self, _load)
+        self.inputs = draw.sheet.with_tensors(self.tensors)
+        with draw.arguments() as given:
+            for name, tensor in given.items():
+                assign(self.tensors[name], tensor)
+
+    def changed(self, draw: DrawInMemory) -> tuple[int, ...]:
+        """Return the positions of the tensors that no longer have the values of a draw."""
+        with draw.arguments() as given:
+            differ = [differing_bits(self.tensors[name], tensor) for name, tensor in given.items()]
+            flags = torch.stack(differ).tolist() if differ else []
+        return tuple(place for place, changed in enumerate(flags) if changed)
 
 
 @dataclass
@@ -149,6 +157,8 @@ def _contest(kernel: Kernel, options: ContestOptions, compiled: Sequence[Precomp
     for sheet in sheets:
         if sheet.workload.name not in arguments:
             arguments[sheet.workload.name] = _private_arguments(options.problem, sheet)
+    draws = in_memory(sheets)
+    before, late = draws[: len(draws) - options.late], draws[len(draws) - options.late :]
     install(compiled)
     clock.begin("import")
     report.phase(Phase.IMPORT.value)
@@ -160,7 +170,7 @@ def _contest(kernel: Kernel, options: ContestOptions, compiled: Sequence[Precomp
     reports: list[DrawReport] = []
     torch._C._set_deterministic_algorithms(True, warn_only=True)  # new memory is NaN
     run = partial(_run_draws, entry, arguments, capture, report)
-    if not run(sheets[: len(sheets) - options.late], reports):
+    if not run(before, reports):
         return _packed(Reply(reports=tuple(reports), seconds=tuple(clock.seconds.items())), capture)
     torch._C._set_deterministic_algorithms(False, warn_only=False)
     clock.begin("record")
@@ -169,7 +179,7 @@ def _contest(kernel: Kernel, options: ContestOptions, compiled: Sequence[Precomp
     clock.begin("late")
     if not recorded.phase:
         _call_repeatedly(entry, arguments[sheets[-1].workload.name])
-        run(sheets[len(sheets) - options.late :], reports)
+        run(late, reports)
     clock.begin("")
     addresses = {
         name: tuple(tensor.untyped_storage().data_ptr() for tensor in private.tensors.values())
@@ -204,30 +214,31 @@ def _private_arguments(problem: Problem, sheet: Sheet) -> _PrivateArguments:
     return _PrivateArguments(reference, model, sheet.with_tensors(tensors), tensors)
 
 
-def _each(
-    sheet: Sheet, arguments: _PrivateArguments, do: Callable[[torch.Tensor, torch.Tensor], bool]
-) -> tuple[int, ...]:
-    """Call `do(private, shared)` for each argument tensor; return the positions for which it is false."""
-    with ipc.all_opened(sheet.arguments) as opened:
-        return tuple(place for place, name in enumerate(opened) if not do(arguments.tensors[name], opened[name]))
-
-
-def _load(private: torch.Tensor, shared: torch.Tensor) -> bool:
-    assign(private, shared)
-    return True
-
-
 def _run_draws(
     entry: Callable[..., Any], arguments: Mapping[str, _PrivateArguments], capture: CallCapture, report: Report,
-    sheets: Sequence[Sheet], reports: list[DrawReport],
+    draws: Sequence[DrawInMemory], reports: list[DrawReport],
 ) -> bool:  # fmt: skip
-    """Run draws and add their reports; False when a draw failed, and the draws after it were left out."""
-    for sheet in sheets:
-        report.phase(f"verify {sheet.workload.name}")
-        reports.append(_run(entry, sheet, arguments[sheet.workload.name], capture))
+    """Run draws, add their reports and hand their results over.
+
+    Returns:
+        False when a draw failed, and the draws after it were left out.  Where that broke the device, results that have
+        not been handed over are lost, so that the first of them fails for the same reason.
+    """
+    first = len(reports)
+    for draw in draws:
+        workload = draw.sheet.workload.name
+        report.phase(f"verify {workload}")
+        reports.append(_run(entry, draw, arguments[workload], capture))
         if reports[-1].phase:
-            return False
-    return True
+            break
+    failed = reports[-1] if reports[-1].phase else None
+    try:
+        hand_over(draws)
+    except Exception:
+        if failed is None:
+            raise
+        reports[first + next(at for at, draw in enumerate(draws) if draw.results) :] = [failed]
+    return failed is None
 
 
 def _call_repeatedly(entry: Callable[..., Any], private: _PrivateArguments) -> None:
@@ -242,9 +253,9 @@ def _call_repeatedly(entry: Callable[..., Any], private: _PrivateArguments) -> N
                 break
 
 
-def _run(entry: Callable[..., Any], sheet: Sheet, private: _PrivateArguments, capture: CallCapture) -> DrawReport:
-    """Run the candidate on one draw and copy its output out at once."""
-    private.load(sheet)
+def _run(entry: Callable[..., Any], draw: DrawInMemory, private: _PrivateArguments, capture: CallCapture) -> DrawReport:
+    """Run the candidate on one draw and copy its result at once."""
+    private.load(draw)
     before, tries = capture.launches, _memory_tries()
     try:
         arguments = contract.bind_arguments(entry, private.inputs, private.model, private.reference)
@@ -260,10 +271,10 @@ def _run(entry: Callable[..., Any], sheet: Sheet, private: _PrivateArguments, ca
             phase=Phase.LAUNCH.value, reason=f"out of device memory: {reason}" if starved else reason, starved=starved
         )
     tensors = list(output.tensors.values())
-    _copy_out([*tensors, *(private.tensors[name] for name in sheet.changed)], sheet.outputs)
+    draw.keep([*tensors, *(private.tensors[name] for name in draw.sheet.changed)])
     description = DescribedOutput(output.structure, tuple(map(described_tensor, tensors)))
     report = DrawReport(output=description, launches=capture.launches - before)
-    return report.model_copy(update={"mutated": _each(sheet, private, same_bits)})
+    return report.model_copy(update={"mutated": private.changed(draw)})
 
 
 def _memory_tries() -> int:
@@ -273,15 +284,6 @@ def _memory_tries() -> int:
     processes hold the memory, which a caged process may not.
     """
     return int(torch.cuda.memory_stats().get("num_alloc_retries", 0))
-
-
-def _copy_out(tensors: Sequence[torch.Tensor], outputs: Sequence[Shared]) -> None:
-    """Copy the tensors of a result into the referee's memory; a result with other tensors breaks the contract."""
-    if len(tensors) != len(outputs):
-        return
-    for tensor, shared in zip(tensors, outputs, strict=True):
-        if tuple(tensor.shape) == shared.shape and tensor.is_cuda:
-            ipc.copy_into(shared, tensor)
 
 
 def _record(

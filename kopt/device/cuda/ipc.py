@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from operator import add
@@ -181,17 +181,31 @@ def open_shared(shared: Shared) -> Opened:
     return Opened(_view(address.value, shared), address.value)
 
 
-def copy_into(shared: Shared, tensor: torch.Tensor) -> None:
-    """Copy a tensor into shared memory of another process, and wait until the copy is there.
+def copy_into(copies: Sequence[tuple[Shared, torch.Tensor]]) -> None:
+    """Copy tensors into shared memory of another process, each into a block of its own, and wait until all are there.
 
     Raises:
         DeviceError: as for `open_shared`.
     """
-    opened = open_shared(shared)
-    opened.tensor.copy_(tensor)
-    torch.cuda.synchronize()
-    opened.tensor = torch.empty(0)
-    opened.close()
+    with ExitStack() as stack:
+        for shared, tensor in copies:
+            opened = stack.enter_context(all_opened({"": shared}))
+            opened[""].copy_(tensor)
+
+
+def copies_of(blocks: Sequence[Mapping[str, Shared]]) -> list[dict[str, torch.Tensor]]:
+    """Copy blocks of shared memory of another process into memory of this one, with one wait for all of them.
+
+    Raises:
+        DeviceError: as for `open_shared`.
+    """
+    copies = [private_all(block) for block in blocks]
+    with ExitStack() as stack:
+        for block, copy in zip(blocks, copies, strict=True):
+            opened = stack.enter_context(all_opened(block))
+            for name, tensor in opened.items():
+                assign(copy[name], tensor)
+    return copies
 
 
 @contextmanager

@@ -6,7 +6,8 @@ contestant's outputs belongs to the referee too: it starts as NaN, and is read o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from math import prod
@@ -33,8 +34,8 @@ CONTEXT_BYTES = 100 << 20
 """Growth of a contestant's CUDA context while it works."""
 PRIVATE = 1.25
 """Private memory of a contestant, relative to the size of its arguments and output."""
-CHECKED_WORDS = 1 << 22
-"""Words of a checksum that are multiplied at a time; words and factors together fit into an L2 cache."""
+CHECKED_WORDS = 1 << 23
+"""Words of a checksum that are multiplied at a time: enough for the device to outlast the host's work, 64 MiB."""
 USABLE = 0.95
 """Share of the free memory that contestants may use."""
 
@@ -58,6 +59,32 @@ class _OwnedInputs:
         return sum(memory.shared.bytes for memory in self.owned)
 
 
+class Checksums:
+    """Checksums that a kernel cannot keep equal: their odd factors are random, and known to this process alone."""
+
+    def __init__(self) -> None:
+        self._step = secrets.randbits(62) * 2 + 1
+        self._factors: torch.Tensor | None = None
+
+    def __call__(self, tensors: Iterable[torch.Tensor]) -> tuple[int, ...]:
+        """Return the checksum of the storage of each tensor, with one wait for the device."""
+        sums = [self._of(ipc.flat_bytes(tensor)) for tensor in tensors]
+        return tuple(torch.stack(sums).tolist()) if sums else ()
+
+    def _of(self, flat: torch.Tensor) -> torch.Tensor:
+        """Sum 64-bit words, each times a factor, on the device."""
+        if self._factors is None:
+            generator = torch.Generator(flat.device).manual_seed(secrets.randbits(63))
+            self._factors = torch.empty(CHECKED_WORDS, dtype=torch.int64, device=flat.device)
+            self._factors.random_(-(2**63), None, generator=generator).bitwise_or_(1)
+        words = flat[: flat.numel() // 8 * 8].view(torch.int64)
+        rest = flat[words.numel() * 8 :].long()
+        total = (rest * self._factors[: len(rest)]).sum()
+        for some in words.split(CHECKED_WORDS):
+            total = total * self._step + (some * self._factors[: len(some)]).sum()
+        return total
+
+
 class Referee:
     """Make inputs and compare outputs; lives in a process of its own (`kopt.sandbox.service`).
 
@@ -72,6 +99,7 @@ class Referee:
         """Memory of results by slot: for each draw that of its tensors."""
         self._contracts: dict[str, ResultContract] = {}
         self._bytes: dict[str, int] = {}
+        self._checksums = Checksums()
         torch.cuda.init()
 
     def warm_up(self) -> None:
@@ -80,8 +108,7 @@ class Referee:
             for draw in plan(self._problem.small[:1], "warm up"):
                 case = make_case(self._problem, draw)
                 ExpectedOutputs(self._problem).judge(case, draw, run_reference(self._problem, case).tensors)
-                for tensor in tensor_arguments(case.model, case.inputs).values():
-                    _checksum(tensor)
+                self._checksums(tensor_arguments(case.model, case.inputs).values())
         torch.cuda.synchronize()
 
     def prove(self) -> None:
@@ -124,12 +151,11 @@ class Referee:
         return self._bytes[workload.name] + _bytes(self._contracts[workload.name].arguments)
 
     def judge(self, slot: int, at: int) -> Comparison:
-        """Compare a slot's result of one draw with the expected result."""
-        inputs = self._input_sets[at]
-        return self._answers.judge(inputs.case, inputs.draw, [owned.tensor for owned in self._outputs[slot][at]])
+        """Compare a slot's result of one draw with the expected result, like `judge_all`."""
+        return self.judge_all(slot, [at])[0]
 
     def judge_all(self, slot: int, places: Sequence[int]) -> list[Comparison]:
-        """Compare a slot's results of several draws like `judge`, up to the first wrong one.
+        """Compare a slot's results of several draws with the expected results, up to the first wrong one.
 
         Small tensors come to the host together: each wait for the device takes long while contestants keep it busy.
         """
@@ -152,7 +178,7 @@ class Referee:
     def mutated(self, at: int) -> tuple[int, ...]:
         """Return the positions of a draw's argument tensors that have changed; if any has, make all again."""
         inputs = self._input_sets[at]
-        pairs = zip(_checksums(inputs.owned), inputs.checksums, strict=True)
+        pairs = zip(self._checksums_of(inputs.owned), inputs.checksums, strict=True)
         changed = tuple(place for place, (now, before) in enumerate(pairs) if now != before)
         if changed:
             self._refill(inputs)
@@ -173,7 +199,7 @@ class Referee:
             inputs = self._input_sets[at]
             inputs.draw = draw
             self._refill(inputs)
-            inputs.checksums = _checksums(inputs.owned)
+            inputs.checksums = self._checksums_of(inputs.owned)
 
     def memory_share(self, slots: int) -> float:
         """Return the share of the device's memory, 0 to 1, for each of so many contestants at a time."""
@@ -215,7 +241,7 @@ class Referee:
             self._contracts[name] = result_contract(self._problem, case, run_reference(self._problem, case))
             torch.cuda.empty_cache()
         sheet = replace(sheet, changed=self._contracts[name].changed)
-        input_set = _OwnedInputs(draw, case, list(owned.values()), sheet, _checksums(list(owned.values())))
+        input_set = _OwnedInputs(draw, case, list(owned.values()), sheet, self._checksums_of(list(owned.values())))
         self._bytes[name] = input_set.bytes + _bytes(self._contracts[name].tensors)
         return input_set
 
@@ -226,6 +252,9 @@ class Referee:
         for owned, tensor in zip(inputs.owned, tensor_arguments(fresh.model, fresh.inputs).values(), strict=True):
             assign(owned.tensor, tensor)
         torch.cuda.synchronize()
+
+    def _checksums_of(self, owned: Sequence[Owned]) -> tuple[int, ...]:
+        return self._checksums(memory.tensor for memory in owned)
 
     def _room(self) -> int:
         """Return how many contestants, whose contexts exist already, fit into the device's memory."""
@@ -271,19 +300,3 @@ def _on_host(tensors: Sequence[torch.Tensor]) -> dict[int, torch.Tensor]:
 
 def _fill_with_nan(tensor: torch.Tensor) -> None:
     tensor.view(-1).view(torch.uint8).fill_(0xFF) if tensor.numel() else tensor
-
-
-def _checksums(owned: Sequence[Owned]) -> tuple[int, ...]:
-    return tuple(_checksum(memory.tensor) for memory in owned)
-
-
-def _checksum(tensor: torch.Tensor) -> int:
-    """Sum the 64-bit words of a tensor on the device, each times an odd number of its own."""
-    flat = ipc.flat_bytes(tensor)
-    whole = flat[: flat.numel() // 8 * 8].view(torch.int64)
-    odd = torch.arange(1, 2 * CHECKED_WORDS, 2, device="cuda")
-    total = flat[len(whole) * 8 :].long().sum()
-    for start in range(0, len(whole), CHECKED_WORDS):
-        words = whole[start : start + CHECKED_WORDS]
-        total += (words * odd[: len(words)]).sum() + words.sum() * (2 * start)
-    return int(total)

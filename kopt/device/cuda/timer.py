@@ -351,6 +351,5 @@ def _hand_over(tensors: Sequence[torch.Tensor], outputs: Sequence[Shared]) -> bo
         tuple(tensor.shape) != shared.shape or dtype_name(tensor.dtype) != shared.dtype for tensor, shared in pairs
     ):
         return False
-    for tensor, shared in pairs:
-        ipc.copy_into(shared, tensor)
+    ipc.copy_into([(shared, tensor) for tensor, shared in pairs])
     return True

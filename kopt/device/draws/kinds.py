@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
-from kopt.device.draws.structure import Structure
+from kopt.device.draws.structure import FREE, Structure
 from kopt.device.reference.layout import extent, without_repeats
 
 SPAN = 6.0
@@ -30,6 +30,9 @@ EXTREME = 2.0**16
 """Largest number of the mildest form of `extreme`: below the large negative numbers by which kernels mask scores."""
 MASKED_LARGEST = 1000.0
 """Largest magnitude of `extreme` where scores are masked: kernels write -1e4, -1e6 or -1e30 for minus infinity."""
+
+SCALE_ELEMENTS = 1 << 24
+"""Elements of an input from which its scale follows."""
 
 TINY = tuple(2.0**-power for power in (9, 13, 17, 24))
 """Magnitudes of the rows of `tiny`, after those that follow from the eps of the reference."""
@@ -64,8 +67,12 @@ Fill = Callable[[torch.Tensor, Wanted], torch.Tensor]
 
 
 def scale_of(original: torch.Tensor) -> float:
-    """Return the root mean square of an input as `get_inputs` made it; 1 where that is zero or not finite."""
-    scale = float(original.float().square().mean().sqrt()) if original.numel() else 0.0
+    """Return the root mean square of an input as `get_inputs` made it; 1 where that is zero or not finite.
+
+    Of a large input every so many rows are enough.
+    """
+    sample = original[:: -(-original.numel() // SCALE_ELEMENTS)] if original.dim() else original
+    scale = float(sample.float().square().mean().sqrt()) if original.numel() else 0.0
     return scale if math.isfinite(scale) and scale > 0 else 1.0
 
 
@@ -269,7 +276,10 @@ def _constant(original: torch.Tensor, kind: str) -> torch.Tensor:
 
 def _within(values: torch.Tensor, original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
     """Move values into the structure."""
-    structure, scale = wanted.structure, scale_of(original)
+    structure = wanted.structure
+    if structure == FREE:
+        return values
+    scale = scale_of(original)
     if structure.sum_dimension is not None:
         values = torch.softmax(values / scale, dim=structure.sum_dimension)
     elif not (wanted.signed and structure.uniform):

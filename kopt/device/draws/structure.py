@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from kopt.device.reference.layout import computable
 from kopt.model.problem import InputRule
 
 FEW = 16
@@ -51,6 +52,7 @@ class Structure:
     """Two values in places that change from seed to seed; a row may hold either value alone."""
 
 
+FREE = Structure()
 KEPT = Structure(kept=True)
 
 
@@ -61,7 +63,7 @@ def structure_seen(samples: Sequence[Sequence[torch.Tensor]], rule: InputRule | 
         samples: values of the input by workload, for each workload those of several seeds.
         rule: the declared rule.
     """
-    samples = [[_comparable(value) for value in values] for values in samples]
+    samples = [[computable(value.detach()) for value in values] for values in samples]
     every = [value for values in samples for value in values if value.numel()]
     if rule is not None and rule.keep is not None:
         return KEPT
@@ -74,12 +76,6 @@ def structure_seen(samples: Sequence[Sequence[torch.Tensor]], rule: InputRule | 
     if every[0].is_floating_point():
         return _floating(every, samples)
     return _integers(every, samples)
-
-
-def _comparable(value: torch.Tensor) -> torch.Tensor:
-    """Return a sample in a type that torch can compare, which the 8-bit floating-point types are not."""
-    eight_bits = value.is_floating_point() and value.element_size() == 1
-    return value.detach().float() if eight_bits else value.detach()
 
 
 def _integers(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Tensor]]) -> Structure:

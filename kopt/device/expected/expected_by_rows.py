@@ -8,6 +8,7 @@ row is tried on its smaller workloads, not assumed; a problem whose reference ch
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -45,6 +46,10 @@ class Part:
     def is_of(self, tensor: torch.Tensor) -> bool:
         """Return whether the rows are a part of a tensor's."""
         return bool(tensor.dim()) and self.end - self.start < len(tensor)
+
+
+WHOLE = Part(0, sys.maxsize)
+"""All rows, of however many a tensor has."""
 
 
 class ExpectedOutputs:
@@ -99,11 +104,11 @@ class ExpectedOutputs:
         first = case.inputs[0] if case.inputs else None
         rows = len(tensors[0]) if tensors[0].dim() else 1
         if not isinstance(first, torch.Tensor) or eager.arguments:
-            return [Part(0, rows)]
+            return [WHOLE]
         size = 8 * (sum(tensor.numel() for tensor in tensors) + first.numel())
         splittable = all(one.dim() and len(one) == rows for one in (first, *tensors))
         if size <= PART_BYTES or not splittable or not self._works_by_rows():
-            return [Part(0, rows)]
+            return [WHOLE]
         step = max(1, rows * PART_BYTES // size)
         return [Part(start, min(start + step, rows)) for start in range(0, rows, step)]
 

@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 from kopt.device.draws.distributions import Case
 from kopt.device.reference.forward import call
-from kopt.device.reference.layout import copied_inputs, same_values
+from kopt.device.reference.layout import computable, copied_inputs, same_values
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem
 
@@ -62,5 +62,6 @@ def _tensors_differ(first: Any, second: Any) -> bool:
         return True
     if first.device.type == "cpu" or not first.is_floating_point():
         return not bool(same_values(first, second).all())
+    first, second = computable(first), computable(second)
     scale = float(first.nan_to_num(0, 0, 0).abs().max()) if first.numel() else 0.0
     return bool(((first - second).abs() > NOISE * scale).any())

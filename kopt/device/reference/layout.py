@@ -80,8 +80,24 @@ def same_bits(one: torch.Tensor, other: torch.Tensor, equal: Callable[..., bool]
     return equal(words(one), words(other))
 
 
+def differing_bits(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """Compare two tensors of one dtype and shape like `same_bits`; return True, on their device, where they differ."""
+    if one.stride() != other.stride():
+        one, other = one.contiguous(), other.contiguous()
+    these, those = words(one), words(other)
+    if these.dtype != those.dtype:
+        these, those = these.view(torch.uint8), those.view(torch.uint8)
+    return (these != those).any()
+
+
+def computable(tensor: torch.Tensor) -> torch.Tensor:
+    """Return an 8-bit floating-point tensor in float32, with which torch computes on no device."""
+    return tensor.float() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
+
+
 def same_values(values: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """Return where two tensors hold the same value, NaN included, as truth values."""
+    values, others = computable(values), computable(others)
     return (values == others) | ((values != values) & (others != others))
 
 
