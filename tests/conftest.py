@@ -4,11 +4,17 @@
 many more, new ones in every run, and prints what repeats a failing one.
 """
 
+import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 from hypothesis import settings
+
+# Tests start hundreds of processes, each of which would compile kopt and digest its code anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile("random", derandomize=False, deadline=None, max_examples=2000, print_blob=True)

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+BEING_WRITTEN = shutil.ignore_patterns("*.pyc.*", "*.json.*")
+"""Temporary files in `__pycache__`; the rest of it is copied, so that a copy need not compile and digest kopt."""
 PARTS = ("Snakefile", "kopt", "workflow", "profiles", "config")
 
 
@@ -22,7 +24,7 @@ class Project:
         self.folder = folder
         for part in PARTS:
             if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / part, folder / part, ignore=BEING_WRITTEN)
             else:
                 shutil.copy(ROOT / part, folder / part)
 
