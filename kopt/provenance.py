@@ -36,6 +36,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
+@cache  # a package's metadata is a whole document to parse
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
