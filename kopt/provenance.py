@@ -11,7 +11,6 @@ import ast
 import hashlib
 import importlib.metadata
 import platform
-import re
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -20,9 +19,8 @@ from typing import NamedTuple
 
 import yaml
 
-from kopt.discovery import module_names, modules_of
-
-MODULE_NAME = re.compile(r"kopt(?:\.[a-z_]\w*)+")
+from kopt.discovery import module_names
+from kopt.module_facts import import_statements, imported_names, module_facts, tree_digest
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -38,6 +36,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES}
 
 
+@cache  # a package's metadata is a whole document to parse
 def _version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
@@ -76,9 +75,9 @@ def rule_digest(script: Path, backend: str, *, asks_models: bool, loads: Collect
     module = f"kopt.backends.{backend}"
     tree = ast.parse(script.read_bytes())
     used = backend_functions(script)
-    parts = {"script": _tree_digest(tree)}
+    parts = {"script": tree_digest(tree)}
     if used:
-        parts["backend"] = _tree_digest(_only(_parsed(module), used))
+        parts["backend"] = tree_digest(_only(_parsed(module), used))
     names = rule_modules(script, backend, asks_models=asks_models, loads=loads) - {module}
     return _joined(parts | {name: _read(name).digest for name in names})
 
@@ -86,13 +85,13 @@ def rule_digest(script: Path, backend: str, *, asks_models: bool, loads: Collect
 def rule_modules(script: Path, backend: str, *, asks_models: bool, loads: Collection[str] = ()) -> set[str]:
     """Return the names of the kopt modules that a rule's digest covers; see `rule_digest`."""
     tree = ast.parse(script.read_bytes())
-    roots = set(_imports(_statements(tree, inside_functions=asks_models))) | set(loads)
+    roots = _imports(tree, inside_functions=asks_models) | set(loads)
     used = backend_functions(script)
     if used:
         module = f"kopt.backends.{backend}"
         # Importing the backend's module imports its package too.
         roots |= {module.rpartition(".")[0]}
-        roots |= set(_imports(_statements(_only(_parsed(module), used), inside_functions=True)))
+        roots |= _imports(_only(_parsed(module), used), inside_functions=True)
         return closure(roots) | {module}
     return closure(roots)
 
@@ -174,62 +173,28 @@ class _Module(NamedTuple):
 
 @cache
 def _read(name: str) -> _Module:
-    tree = _parsed(name)
-    imported = set(_imports(_statements(tree, inside_functions=True))) | set(_discovered(tree))
+    facts = module_facts(_file(name))
+    discovered = {f"{package}.{module}" for package in facts.discovered for module in module_names(package, PACKAGE)}
     parents = {name.rpartition(".")[0]} - {""}
-    return _Module(_tree_digest(tree), frozenset(imported | parents), frozenset(_named(tree)))
+    imported = frozenset(_existing(facts.imported)) | discovered | parents
+    return _Module(facts.digest, imported, frozenset(filter(_exists, facts.named)))
 
 
 def _parsed(name: str) -> ast.Module:
     return ast.parse(_file(name).read_bytes())
 
 
-def _statements(tree: ast.AST, *, inside_functions: bool) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Yield the import statements of a tree, without those that only a type checker executes."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node
-        elif isinstance(node, ast.If) and _is_type_checking(node.test):
-            for statement in node.orelse:
-                yield from _statements(statement, inside_functions=inside_functions)
-        elif inside_functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            yield from _statements(node, inside_functions=inside_functions)
+def _imports(tree: ast.AST, *, inside_functions: bool) -> set[str]:
+    """Return the kopt modules that a tree's import statements may load, with their packages."""
+    return set(_existing(imported_names(import_statements(tree, inside_functions=inside_functions))))
 
 
-def _is_type_checking(test: ast.expr) -> bool:
-    return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
-
-
-def _imports(statements: Iterable[ast.Import | ast.ImportFrom]) -> Iterator[str]:
-    """Yield the kopt modules that import statements may load; kopt has no relative imports (ruff checks)."""
-    for statement in statements:
-        if isinstance(statement, ast.Import):
-            names = [alias.name for alias in statement.names]
-        else:
-            names = [f"{statement.module}.{alias.name}" for alias in statement.names] + [statement.module or ""]
-        for name in names:
-            if _exists(name):
-                yield name
-                yield from _packages(name)
-
-
-def _discovered(tree: ast.Module) -> Iterator[str]:
-    """Yield the modules that calls `modules_of("kopt.package")` import: see `kopt.discovery`."""
-    bound = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    if modules_of.__name__ not in bound:
-        return
-    for node in ast.walk(tree):
-        match node:
-            case ast.Call(func=ast.Name(id=modules_of.__name__), args=[ast.Constant(value=str(package))]):
-                yield from (f"{package}.{name}" for name in module_names(package, PACKAGE))
-
-
-def _named(tree: ast.Module) -> Iterator[str]:
-    """Yield the kopt modules that a string constant names."""
-    for node in ast.walk(tree):
-        text = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(text, str) and MODULE_NAME.fullmatch(text) and _exists(text):
-            yield text
+def _existing(names: Iterable[str]) -> Iterator[str]:
+    """Yield the names that are modules of kopt, and their packages."""
+    for name in names:
+        if _exists(name):
+            yield name
+            yield from _packages(name)
 
 
 def _packages(name: str) -> Iterator[str]:
@@ -251,36 +216,6 @@ def _only(tree: ast.Module, functions: Collection[str]) -> ast.Module:
             pending += names & defined.keys()
     body = [node for node in tree.body if not isinstance(node, ast.FunctionDef) or node.name in kept]
     return ast.Module(body=body, type_ignores=[])
-
-
-def _tree_digest(tree: ast.AST) -> str:
-    return hashlib.sha256(_text(tree).encode()).hexdigest()
-
-
-def _text(node: object) -> str:
-    """Write a syntax tree as text, the same in every version of Python: no positions, docstrings and empty fields."""
-    if isinstance(node, ast.AST):
-        fields = {name: getattr(node, name, None) for name in node._fields}
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            fields["body"] = _without_texts(node.body)
-        inside = ",".join(f"{name}={_text(value)}" for name, value in fields.items() if value not in (None, []))
-        return f"{type(node).__name__}({inside})"
-    if isinstance(node, list):
-        return f"[{','.join(map(_text, node))}]"
-    return repr(node)
-
-
-def _without_texts(body: list[ast.stmt]) -> list[ast.stmt]:
-    """Return the statements without bare strings, which are docstrings of modules, classes, functions and fields."""
-    return [statement for statement in body if not _is_text(statement)]
-
-
-def _is_text(statement: ast.stmt) -> bool:
-    return (
-        isinstance(statement, ast.Expr)
-        and isinstance(statement.value, ast.Constant)
-        and isinstance(statement.value.value, str)
-    )
 
 
 def _exists(name: str) -> bool:

@@ -4,11 +4,23 @@
 many more, new ones in every run, and prints what repeats a failing one.
 """
 
+import os
 import shutil
 import subprocess
+import sys
 
 import pytest
 from hypothesis import settings
+
+# Tests start hundreds of processes, each of which would compile kopt and digest its code anew.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+FIRST = (
+    "language", "dag", "cases", "killed", "planted", "killed asker", "rewrites", "interpreted kernels", "plan", "bad",
+    "corpus",
+)  # fmt: skip
+"""Groups that take longest, the longest first: one that began last would leave the other workers idle."""
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile("random", derandomize=False, deadline=None, max_examples=2000, print_blob=True)
@@ -21,7 +33,19 @@ def has_gpu() -> bool:
     return bool(tool) and subprocess.run([tool, "-L"], capture_output=True, check=False).stdout.startswith(b"GPU")
 
 
+def pytest_configure(config):
+    if hasattr(config.option, "loadscopereorder"):
+        config.option.loadscopereorder = False  # the order is that of FIRST, not the number of a group's tests
+
+
+def _turn(item) -> int:
+    """The place of an item's group in `FIRST`; behind them all for an item of no such group."""
+    mark = item.get_closest_marker("xdist_group")
+    return FIRST.index(mark.args[0]) if mark and mark.args[0] in FIRST else len(FIRST)
+
+
 def pytest_collection_modifyitems(items):
+    items.sort(key=_turn)
     if not has_gpu():
         for item in items:
             if item.get_closest_marker("gpu"):

@@ -1,6 +1,10 @@
 """Tests of one group run in one worker: else each worker makes again what a group's fixtures made."""
 
+from pathlib import Path
+
 import pytest
+
+from tests.conftest import FIRST
 
 
 @pytest.mark.xdist_group("groups")
@@ -8,3 +12,8 @@ def test_a_group_is_known_to_the_scheduler(request):
     if not request.config.getoption("loadgroup", None):
         pytest.skip("not run by pytest-xdist with --dist loadgroup")
     assert request.node.nodeid.endswith("@groups")
+
+
+def test_every_group_that_begins_first_is_a_group_of_some_test():
+    texts = "".join(path.read_text() for path in Path(__file__).parent.rglob("test_*.py"))
+    assert [group for group in FIRST if f'xdist_group("{group}")' not in texts] == []

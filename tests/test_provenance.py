@@ -1,3 +1,6 @@
+import os
+import sys
+
 import pytest
 
 from kopt import provenance
@@ -51,6 +54,30 @@ def test_a_module_that_joins_a_discovered_package_counts(package, tmp_path):
     (tmp_path / "parts" / "__init__.py").touch()
     before = package("stage", 'from kopt.discovery import modules_of\nPARTS = modules_of("kopt.parts")\n')
     assert package("parts/new", "X = 1\n") != before
+
+
+def test_what_a_digest_needs_is_kept_beside_the_bytecode_and_never_outlives_its_source(package, tmp_path):
+    before = package()
+    (kept,) = (tmp_path / "__pycache__").glob("part.*.facts.json")
+    dates = os.stat(tmp_path / "part.py")
+    (tmp_path / "part.py").write_text("X = 2\n")  # as long as before
+    os.utime(tmp_path / "part.py", ns=(dates.st_atime_ns, dates.st_mtime_ns))
+    assert package() != before
+    assert package("part", "X = 1\n") == before
+    for damage in ("", "[]", "[" * 200_000, '["x"]', kept.read_text()[:-9]):
+        kept.write_text(damage)
+        assert package() == before
+
+
+def test_nothing_is_kept_where_no_bytecode_is_kept(package, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    package()
+    assert not (tmp_path / "__pycache__").exists()
+
+
+def test_digests_do_not_need_a_folder_that_can_be_written_to(package, tmp_path):
+    (tmp_path / "__pycache__").write_text("no folder")
+    assert package() == package()
 
 
 def test_a_missing_module_is_an_error():

@@ -8,6 +8,7 @@ import pytest
 
 from kopt import provenance
 from kopt.backends.backend import load_backend
+from kopt.module_facts import tree_text
 from kopt.provenance import rule_digest, rule_modules
 from kopt.run_settings import MEASURING
 
@@ -120,8 +121,8 @@ def test_selection_depends_on_no_device_rewriter_model_or_store():
 
 def test_the_text_of_a_tree_does_not_hold_what_differs_between_versions_of_python():
     tree = ast.parse("def f(a, *, b: int = 1):\n    return [a, b]\n")
-    assert "type_params" not in provenance._text(tree)
-    assert "ctx" in provenance._text(tree)
+    assert "type_params" not in tree_text(tree)
+    assert "ctx" in tree_text(tree)
 
 
 def test_of_a_yaml_file_values_count_and_comments_do_not(tmp_path):

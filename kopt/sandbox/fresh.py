@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import ParamSpec, TypeVar
 
 from kopt.errors import KoptError, WorkerDied
@@ -20,6 +22,10 @@ from kopt.sandbox.processes import kill_all
 P = ParamSpec("P")
 R = TypeVar("R")
 
+MAIN = "__main__"
+"""Module of the program that a process was started with."""
+OF_MAIN = pickle.SHORT_BINUNICODE + bytes([len(MAIN)]) + MAIN.encode()
+"""The pickled name of that module, which a call holds whose function or arguments are defined there."""
 END_S = 10.0
 """Longest wait for the status of a process that has closed its pipe, s."""
 
@@ -56,7 +62,8 @@ def run_with_environment(
     receiver, sender = context.Pipe(duplex=False)
     call = pickle.dumps((function, args, named))
     process = context.Process(target=_answer, args=(sender, os.getpid(), dict(variables), call))
-    process.start()
+    with nullcontext() if OF_MAIN in call else _main_hidden():
+        process.start()
     sender.close()
     try:
         if not receiver.poll(seconds):
@@ -73,6 +80,17 @@ def run_with_environment(
     if isinstance(answer, KoptError):
         raise answer
     return answer
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Hide the program that runs here, which a fresh process would import again: all of Snakemake takes 0.7 s."""
+    program = sys.modules[MAIN]
+    sys.modules[MAIN] = ModuleType(MAIN)
+    try:
+        yield
+    finally:
+        sys.modules[MAIN] = program
 
 
 def _answer(pipe: Connection, parent: int, variables: dict[str, str], call: bytes) -> None:

@@ -117,6 +117,7 @@ def test_what_a_clock_would_have_to_settle_is_not_counted_as_settled():
     assert "0 of 1 exploits got what they are after; for 1 a clock is needed" in text
 
 
+@pytest.mark.xdist_group("corpus")
 def test_a_sample_goes_as_expected_through_build_and_interpreter(tmp_path):
     entries = [BY_NAME[name] for name in (*SAMPLE, *WITHOUT_GPU, *PATCHING, *HONEST_SAMPLE)]
     h100 = load_device("h100", ROOT)

@@ -40,6 +40,7 @@ def begin(process) -> int:
     return int(process.stdout.readline())
 
 
+@pytest.mark.xdist_group("killed asker")
 def test_after_twenty_kills_every_reply_is_there_and_none_was_asked_again_once_it_was_kept(asker, tmp_path):
     server, process = asker
     _, requests = asked(server.port)

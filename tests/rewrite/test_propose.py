@@ -57,9 +57,9 @@ def test_fifteen_proposals_are_all_new_and_parse(name):
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
-def test_ten_proposals_can_stand_on_each_other(name):
+def test_five_proposals_can_stand_on_each_other(name):
     source, seen = SOURCES[name], {text_digest(SOURCES[name])}
-    for seed in range(10):
+    for seed in range(5):
         rewrite = propose(source, direction=samples.direction(), facts=FACTS, seed=seed, exclude=seen)
         assert rewrite is not None
         source = rewrite.source

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from random import Random
 
+import pytest
+
 from kopt.rewrite.catalogue import TRANSFORMATIONS
 from kopt.rewrite.propose import propose
 from kopt.rewrite.source.module import parse
@@ -74,5 +76,6 @@ def test_every_transformation_applies_to_some_kernel():
     assert [transformation for _, transformation, _ in chains()] == list(TRANSFORMATIONS)
 
 
+@pytest.mark.xdist_group("rewrites")
 def test_every_transformation_and_stacks_of_them_keep_the_result():
     assert judged([*chains(), *stacked()]) == {}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,6 +14,8 @@ import pytest
 from kopt.errors import ConfigError, WorkerDied
 from kopt.sandbox.environment import NO_GPU, environment_set
 from kopt.sandbox.fresh import run_in_fresh_process, run_with_environment
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def pid_of_a_fresh_process():
@@ -41,6 +44,28 @@ def test_it_runs_in_a_process_without_our_modules():
     pid, has_torch = run_in_fresh_process(60.0, pid_of_a_fresh_process)
     assert pid != os.getpid()
     assert not has_torch
+
+
+PROGRAM = """
+import os, sys
+from kopt.sandbox.fresh import run_in_fresh_process
+print("imported", flush=True)
+
+def own():
+    return "its own function"
+
+if __name__ == "__main__":
+    print(run_in_fresh_process(60.0, {function}))
+"""
+
+
+@pytest.mark.parametrize(("function", "printed"), [("os.getcwd", 1), ("own", 2)])
+def test_the_program_is_imported_again_only_for_a_function_of_its_own(tmp_path, function, printed):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(function=function))
+    done = subprocess.run([sys.executable, program], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, text=True,
+                          capture_output=True, check=True)  # fmt: skip
+    assert done.stdout.splitlines() == ["imported"] * printed + [str(ROOT) if printed == 1 else "its own function"]
 
 
 def test_our_errors_come_back_as_they_are():

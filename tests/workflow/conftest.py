@@ -8,21 +8,32 @@ import sys
 from pathlib import Path
 
 import pytest
+from loaded_modules import recorded
+from local_models import KEYS, TOGETHER, kernel_server, write_models
+
+from kopt.preflight.check_seed import check_seed
+from kopt.preflight.validate import validate
 
 ROOT = Path(__file__).resolve().parents[2]
+BEING_WRITTEN = shutil.ignore_patterns("*.pyc.*", "*.json.*")
+"""Temporary files in `__pycache__`; the rest of it is copied, so that a copy need not compile and digest kopt."""
 PARTS = ("Snakefile", "kopt", "workflow", "profiles", "config")
 
 
 class Project:
     """A copy of the project, and Snakemake run in it."""
 
-    DRY = ("problem=softmax", "run=t", "rounds=2", "models=[kopt-echo]", "judge=dry")
+    DRY = ("problem=softmax", "run=t", "rounds=2", "max_repairs=1", "models=[kopt-echo]", "judge=dry")
+    MADE_UP = (
+        "problem=softmax", "run=t", "rounds=1", "models=[kopt-rewrite]", "judge=dry_gpu", "benchmark_repeat=10",
+        "max_repairs=1",
+    )  # fmt: skip
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for part in PARTS:
             if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(ROOT / part, folder / part, ignore=BEING_WRITTEN)
             else:
                 shutil.copy(ROOT / part, folder / part)
 
@@ -33,6 +44,10 @@ class Project:
     def environment(self) -> dict[str, str]:
         """The environment as a user has it: nothing in it says that this copy of kopt is to be run."""
         return dict(os.environ)
+
+    def knows(self, store: Path) -> None:
+        """Take over what a store holds."""
+        shutil.copytree(store, self.folder / "results" / "store")
 
     def run(self, *config: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -71,9 +86,51 @@ def new_project():
     return Project
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A dry run that has ended; its tests edit it and undo what they edited."""
+    """A dry run that has ended; its tests edit it and undo what they edited.  They all belong to the group `dag`."""
     project = Project(tmp_path_factory.mktemp("finished"))
     project.output = project.succeeds(*project.DRY)
+    return project
+
+
+@pytest.fixture(scope="session")
+def seed_store(tmp_path_factory):
+    """A store that holds the build and the verdict of softmax's seed kernel, for tests of something else."""
+    store = tmp_path_factory.mktemp("seed") / "store"
+    check_seed(validate({"problem": "softmax", "run": "t", "judge": "interpret", "store": str(store)}, ROOT))
+    return store
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """Serves kernels to the searches of the group `language`."""
+    server = kernel_server(tmp_path_factory.mktemp("server") / "log.jsonl")
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def searched(tmp_path_factory, server, seed_store):
+    """A search by two served models and the rewriter that has ended, and which modules its scripts loaded."""
+    project = Project(tmp_path_factory.mktemp("searched"))
+    project.records = tmp_path_factory.mktemp("records")
+    project.knows(seed_store)
+    write_models(project.folder, server.port)
+    before = server.served().total()
+    with pytest.MonkeyPatch.context() as patch, recorded(project.records):
+        for variable, key in KEYS.items():
+            patch.setenv(variable, key)
+        project.output = project.succeeds(*TOGETHER)
+    project.served = server.served().total() - before
+    return project
+
+
+@pytest.fixture(scope="session")
+def made_up(tmp_path_factory):
+    """A run on made-up GPUs that has ended, for tests of the group `plan`."""
+    project = Project(tmp_path_factory.mktemp("made-up"))
+    project.records = tmp_path_factory.mktemp("records")
+    with recorded(project.records):
+        project.output = project.succeeds(*project.MADE_UP, options=("--printshellcmds", "--resources", "gpu=2"))
     return project

@@ -16,6 +16,11 @@ HERE = Path(__file__).resolve().parent
 KEYS = {"TEST_KEY_A": "plantedsecretA0123456789", "TEST_KEY_B": "plantedsecretB0123456789"}
 PRICE = {"input": 2.0, "cached_input": 0.5, "cache_write": 2.5, "output": 10.0}
 SMALL = ("problem=softmax", "run=t", "rounds=1", "candidate_pool_size=1", "num_bottlenecks=1", "max_repairs=1")
+TOGETHER = (
+    *SMALL, "models=[claude-local,gpt-local,kopt-rewrite]", "diagnosis=llm", "reflection=llm",
+    "technique_clustering={enabled: true, classifier: both, classifier_model: gpt-local}",
+)  # fmt: skip
+"""Settings of a search by two models and the rewriter, in which a model does everything that a model can do."""
 
 
 def kernel_server(log: Path, *options: str, program: str = "kernel_server.py") -> FaultServer:

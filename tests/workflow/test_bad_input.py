@@ -1,9 +1,13 @@
 """Bad input is refused in one clear line before anything runs."""
 
 import pytest
+import yaml
 
 from kopt.artifact import read_table
+from kopt.errors import KoptError
 from kopt.model.trial import EvaluationRow
+from kopt.preflight.check_seed import check_seed
+from kopt.preflight.validate import validate
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("bad")]
 
@@ -24,32 +28,42 @@ def refusal(project, *config, options=()):
     return lines[0]
 
 
+def fault(project, *config):
+    """The line of the same check without Snakemake, which raises it while it reads the Snakefile."""
+    settings = {"store": str(project.folder / "results" / "store")}
+    settings |= {name: yaml.safe_load(value) for name, _, value in (one.partition("=") for one in config)}
+    with pytest.raises(KoptError) as raised:
+        check_seed(validate(settings, project.folder))
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+def test_a_wrong_setting_is_refused(project):
+    assert "did you mean 'matvec'" in refusal(project, *project.DRY, "problem=matvek")
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [
-        ("candidate_pool_sise=3", "did you mean 'candidate_pool_size'"),
-        ("problem=matvek", "did you mean 'matvec'"),
-        ("device=h101", "did you mean 'h100'"),
-    ],
+    [("candidate_pool_sise=3", "did you mean 'candidate_pool_size'"), ("device=h101", "did you mean 'h100'")],
 )
-def test_a_wrong_setting_is_refused(project, setting, message):
-    """One of each place that checks: the settings, the problem's folder, the device's file (others: test_config.py)."""
-    assert message in refusal(project, *project.DRY, setting)
+def test_a_wrong_setting_is_a_fault(project, setting, message):
+    """One of each further place that checks: the settings, the device's file (others: test_config.py)."""
+    assert message in fault(project, *project.DRY, setting)
 
 
-def test_a_problem_without_get_inputs_is_refused(project):
+def test_a_problem_without_get_inputs_is_a_fault(project):
     project.edit("config/problems/softmax/problem.py", "def get_inputs(", "def get_input(")
-    assert "get_inputs" in refusal(project, *project.DRY)
+    assert "get_inputs" in fault(project, *project.DRY)
 
 
-def test_a_taxonomy_with_a_duplicate_name_is_refused(project):
+def test_a_taxonomy_with_a_duplicate_name_is_a_fault(project):
     project.edit("config/techniques.yaml", "name: tensor_cores", "name: split_k_reduce")
-    assert "split_k_reduce" in refusal(project, *project.DRY)
+    assert "split_k_reduce" in fault(project, *project.DRY)
 
 
-def test_a_results_folder_that_cannot_be_written_is_refused(project):
+def test_a_results_folder_that_cannot_be_written_is_a_fault(project):
     (project.folder / "file").write_text("")
-    assert "cannot write to" in refusal(project, *project.DRY, "results=file/results")
+    assert "cannot write to" in fault(project, *project.DRY, f"results={project.folder}/file/results")
 
 
 def test_a_seed_kernel_that_does_not_compile_is_refused(project):
@@ -59,11 +73,12 @@ def test_a_seed_kernel_that_does_not_compile_is_refused(project):
     assert "no_such_function" in line
 
 
-def test_a_seed_kernel_that_is_wrong_is_refused_and_stays_so(project):
+def test_a_seed_kernel_that_is_wrong_is_refused_and_stays_so(project, capfd):
     project.edit(SEED, "/ row_sum", "* row_sum")
-    line = refusal(project, *REAL)
+    line = fault(project, *REAL)
     assert "the seed kernel cannot be used, fix kernel.py: incorrect: " in line
-    assert refusal(project, *REAL) == line
+    assert fault(project, *REAL) == line
+    assert capfd.readouterr().err.count(CHECKING) == 1
 
 
 def test_a_seed_kernel_is_tried_once_and_round_0_finds_it_in_the_store(project):
@@ -76,9 +91,10 @@ def test_a_seed_kernel_is_tried_once_and_round_0_finds_it_in_the_store(project):
     assert [row.verdict for row in read_table(project.folder / first_round, EvaluationRow)] == ["passed"]
 
 
-def test_a_dry_judge_tries_no_seed_kernel(project):
+def test_a_dry_judge_tries_no_seed_kernel(project, capfd):
     project.edit(SEED, "tl.exp(", "tl.no_such_function(")
-    assert CHECKING not in project.succeeds(*project.DRY, options=("--dry-run",))
+    check_seed(validate({"problem": "softmax", "run": "t", "judge": "dry"}, project.folder))
+    assert CHECKING not in capfd.readouterr().err
 
 
 def test_a_run_that_a_kill_left_locked_says_what_to_do_also_where_snakemake_says_nothing(project):
@@ -90,7 +106,7 @@ def test_a_run_that_a_kill_left_locked_says_what_to_do_also_where_snakemake_says
     assert "kopt: note: results/t is locked" in done.stdout
     assert "--unlock" in done.stdout
     assert "is locked" not in project.succeeds(*project.DRY, options=("--unlock",))
-    assert "is locked" not in project.succeeds(*project.DRY, options=("--quiet", "all"))
+    assert "is locked" not in project.succeeds(*project.DRY, options=("--quiet", "all", "--dry-run"))
 
 
 def test_a_preset_is_loaded_by_its_name(project):

@@ -11,8 +11,9 @@ ON_GPU = {"device", "baseline", "evaluate", "evaluate_repair", "rank", "profile"
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory, new_project):
+def plan(tmp_path_factory, new_project, seed_store):
     project = new_project(tmp_path_factory.mktemp("plan"))
+    project.knows(seed_store)
     return project.succeeds(*RUN, options=("--dry-run",))
 
 
@@ -31,7 +32,8 @@ def test_a_parent_has_a_profile_job_of_its_own(plan):
     assert len(profiles) == 4  # two rounds that have successors, two parents each
 
 
-def test_a_run_without_a_gpu_asks_for_none(project):
+def test_a_run_without_a_gpu_asks_for_none(project, seed_store):
+    project.knows(seed_store)
     plan = project.succeeds(*RUN[:-1], "judge=interpret", options=("--dry-run",))
     assert {rule for rule, text in jobs(plan) if "gpu=1" in text} == set()
     assert not {rule for rule, _ in jobs(plan)} & {"device", "baseline", "outcome"}

@@ -10,7 +10,7 @@ from kopt.llm.ledger import Ledger
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("killed")]
 
-LIMIT, KILLS, REPLIES = 3, 3, 16
+LIMIT, KILLS, REPLIES = 3, 2, 16
 CONFIG = (
     "problem=softmax", "run=t", "rounds=1", "judge=dry", "models=[claude-local,gpt-local]", "candidate_pool_size=1",
     "num_bottlenecks=4", "samples_per_prompt=2", "max_repairs=0", "diagnosis=rules", "reflection=none",

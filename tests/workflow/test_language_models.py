@@ -9,24 +9,22 @@ import subprocess
 import sys
 
 import pytest
-from local_models import KEYS, SMALL, holding, kernel_server, spellings, write_models
+from local_models import KEYS, SMALL, TOGETHER, holding, spellings, write_models
 
 from kopt import cli
 from kopt.artifact import read_table, read_tables, read_value
 from kopt.commands.parts.run_cost import run_cost
+from kopt.errors import KoptError
 from kopt.jobs.briefing import Briefing
 from kopt.llm.ledger import Ledger
 from kopt.model.cost import LabelledCost
 from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate, ProposalStatus
+from kopt.preflight.validate import validate
 from kopt.techniques.agreement import Agreement
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("language")]
 
-SEARCH = (
-    *SMALL, "models=[claude-local,gpt-local,kopt-rewrite]",
-    "technique_clustering={enabled: true, classifier: both, classifier_model: gpt-local}",
-)  # fmt: skip
 DRY = (*SMALL, "judge=dry", "models=[gpt-local]")
 
 
@@ -38,26 +36,9 @@ def keys():
         yield
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = kernel_server(tmp_path_factory.mktemp("server") / "log.jsonl")
-    yield server
-    server.stop()
-
-
 @pytest.fixture
 def served(project, server):
     write_models(project.folder, server.port)
-    return project
-
-
-@pytest.fixture(scope="module")
-def searched(tmp_path_factory, server, new_project):
-    """A search by two served models and the rewriter that has ended."""
-    project = new_project(tmp_path_factory.mktemp("searched"))
-    write_models(project.folder, server.port)
-    project.output = project.succeeds(*SEARCH)
-    project.served = sum(server.served().values())
     return project
 
 
@@ -106,7 +87,7 @@ def test_the_report_s_costs_are_the_ledger_s_and_come_from_declared_files(search
     assert costs == list(run_cost(searched.file("")).labels)
     before = searched.file("report.html").read_bytes()
     ledger = searched.file("ledger.jsonl").rename(searched.file("ledger.away"))
-    searched.succeeds(*SEARCH, options=("--forcerun", "finish"))
+    searched.succeeds(*TOGETHER, options=("--forcerun", "finish"))
     ledger.rename(searched.file("ledger.jsonl"))
     assert searched.file("report.html").read_bytes() == before
     assert "calls brought a reply, for" in before.decode()
@@ -153,7 +134,7 @@ def test_an_exchange_ends_with_a_message_and_goes_on_when_replies_lie_there(serv
 
 
 def test_a_spent_budget_ends_the_search_and_keeps_what_was_found(served):
-    settings = ("rounds=2", "diagnosis=llm", "reflection=llm", "budget_calls=3")
+    settings = ("rounds=2", "max_repairs=0", "diagnosis=llm", "reflection=llm", "budget_calls=3")
     said = served.succeeds(*DRY, *settings)
     assert "\nstopped        in round 2: the budget for language models is spent\n" in said
     reflection = read_value(served.file("round_1/briefing.json"), Briefing).memory.reflections
@@ -164,30 +145,33 @@ def test_a_spent_budget_ends_the_search_and_keeps_what_was_found(served):
     assert [line.label for line in ledger.lines()] == ["r0d0", "r1a0s0", "r1reflect"]
 
 
-def refusal(project, *config):
-    done = project.run(*config)
-    assert done.returncode != 0
-    assert not (project.folder / "results" / "t").exists()
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("kopt: error: ")]
-    return line
-
-
-def test_an_unknown_model_is_refused_with_the_nearest(served):
-    assert "no provider for 'gpt-locl'; did you mean 'gpt-local'?" in refusal(served, *DRY, "models=[gpt-locl]")
-
-
 def test_a_key_that_is_not_set_is_refused_by_its_variable(served, monkeypatch):
     monkeypatch.delenv("TEST_KEY_B")
-    assert "gpt-local needs a key in the environment variable TEST_KEY_B" in refusal(served, *DRY)
+    done = served.run(*DRY)
+    assert done.returncode != 0
+    assert not (served.folder / "results" / "t").exists()
+    (line,) = [line for line in done.stdout.splitlines() if line.startswith("kopt: error: ")]
+    assert "gpt-local needs a key in the environment variable TEST_KEY_B" in line
 
 
-def test_a_wrong_price_is_refused_by_its_entry(served):
+def fault(project, model="gpt-local"):
+    """What is wrong with a search by a model, as it is said before Snakemake reads any rule."""
+    with pytest.raises(KoptError) as raised:
+        validate({"problem": "softmax", "run": "t", "judge": "dry", "models": [model]}, project.folder)
+    return str(raised.value)
+
+
+def test_an_unknown_model_is_a_fault_with_the_nearest(served):
+    assert "no provider for 'gpt-locl'; did you mean 'gpt-local'?" in fault(served, "gpt-locl")
+
+
+def test_a_wrong_price_is_a_fault_of_its_entry(served):
     served.edit("config/models.yaml", "output: 10.0", "output: -10.0")
-    assert "models.claude-local.price.output" in refusal(served, *DRY)
+    assert "models.claude-local.price.output" in fault(served)
 
 
-def test_a_preset_of_language_models_runs_by_the_rewriter_without_a_key(project):
-    shutil.rmtree(project.folder / "results", ignore_errors=True)
+def test_a_preset_of_language_models_runs_by_the_rewriter_without_a_key(project, seed_store):
+    project.knows(seed_store)
     preset = ("--configfile", "config/presets/beam_search_diverse_clustered.yaml", "--dry-run", "--quiet", "rules")
     planned = project.succeeds("problem=softmax", "run=t", "models=[kopt-rewrite]", options=preset)
     assert not re.search(r"^(models|brief)\b", planned, re.M)

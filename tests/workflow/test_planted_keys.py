@@ -29,11 +29,12 @@ SEARCH = (*SMALL, "models=[claude-local,gpt-local]", "judge=interpret", "diagnos
 
 
 @pytest.fixture(scope="module")
-def pried(tmp_path_factory, new_project):
+def pried(tmp_path_factory, new_project, seed_store):
     """A search that has ended, whose served kernels pried."""
     log = tmp_path_factory.mktemp("server") / "log.jsonl"
     server = kernel_server(log, program="prying_server.py")
     project = new_project(tmp_path_factory.mktemp("pried"))
+    project.knows(seed_store)
     write_models(project.folder, server.port)
     with pytest.MonkeyPatch.context() as patch:
         for variable, key in PLANTED.items():

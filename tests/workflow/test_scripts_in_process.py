@@ -12,15 +12,13 @@ import pytest
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("plan")]
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "workflow" / "scripts"
-RUN = ("problem=softmax", "run=t", "rounds=1", "models=[kopt-echo]", "judge=dry_gpu", "benchmark_repeat=10")
 ON_GPU = {"device", "baseline", "evaluate", "rank", "profile", "outcome"}
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory, new_project):
+def commands(made_up):
     """The folder of a run on made-up GPUs, and one command of each script, as Snakemake printed it."""
-    project = new_project(tmp_path_factory.mktemp("made-up"))
-    output = project.succeeds(*RUN, options=("--printshellcmds", "--resources", "gpu=2"))
+    project, output = made_up, made_up.output
     found = re.findall(r'"\$\{KOPT_PYTHON:-python\}" -P [^\n;]*/workflow/scripts/(\w+)\.py ([^\n;]*)', output)
     return project.folder, {script: words.removesuffix(" ") for script, words in reversed(found)}, output
 
@@ -68,7 +66,7 @@ def gpus_at_once(output: str) -> int:
 
 
 def test_made_up_gpus_are_really_scheduled(commands, project):
-    one = project.succeeds(*RUN, options=("--resources", "gpu=1"))
+    one = project.succeeds(*project.MADE_UP, options=("--resources", "gpu=1"))
     assert gpus_at_once(one) == 1
     assert gpus_at_once(commands[2]) == 2
 

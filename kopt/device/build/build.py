@@ -85,6 +85,8 @@ def build_all(
 @cache
 def warm_up(arch: int) -> None:
     """Warm up before forking, in seconds: Triton hashes its own sources, a first fake tensor loads half of torch."""
+    import triton.experimental.gluon
+    import triton.language.extra.libdevice  # noqa: F401
     from triton.backends.compiler import GPUTarget
     from triton.compiler.compiler import make_backend
 

@@ -79,7 +79,12 @@ def _import_interpreter() -> None:
     """
     torch.set_num_threads(1)
 
-    from kopt.device.interpret import facade, launch  # noqa: F401 - imported once here instead of in every contestant
+    # Imported once here instead of in every contestant.
+    import triton.experimental.gluon
+    import triton.language.extra.libdevice  # noqa: F401 - by its compiler
+
+    from kopt.device.build import kernel_sources  # noqa: F401
+    from kopt.device.interpret import facade, launch  # noqa: F401
 
 
 @dataclass(frozen=True)
