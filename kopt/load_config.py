@@ -8,10 +8,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kopt import safe_yaml
 from kopt.config import Config
 from kopt.errors import ConfigError, nearest
 from kopt.model.device import Device
@@ -133,14 +133,15 @@ def read(file: Path) -> dict[str, object]:
         ConfigError: the file cannot be read, or holds something else.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        content = safe_yaml.load_file(file)
+    except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
-        raise ConfigError(f"{file}: not YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(content or {}, dict):
+    except safe_yaml.NotYaml as error:
+        raise ConfigError(f"{file}: not YAML ({error})") from error
+    content = content or {}
+    if not isinstance(content, dict):
         raise ConfigError(f"{file}: must be a mapping of settings")
-    return {key: value for key, value in (content or {}).items() if value is not None}
+    return {key: value for key, value in content.items() if value is not None}
 
 
 def _over(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:

@@ -55,7 +55,8 @@ def run(script):
     """
     return (
         'PYTHONPATH="${{KOPT_HOME:-.}}${{PYTHONPATH:+:$PYTHONPATH}}" '
-        '"${{KOPT_PYTHON:-python}}" -P "${{KOPT_HOME:-.}}"/workflow/scripts/'
+        '"${{KOPT_PYTHON:-python}}" -P "${{KOPT_HOME:-.}}"/workflow/start.py '
+        '"${{KOPT_HOME:-.}}"/workflow/scripts/'
         f"{script}.py {{params.words}} settings={{params.settings:q}} threads={{threads}} log={{log}}"
     )
 
