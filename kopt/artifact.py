@@ -6,16 +6,18 @@ A file is whole or absent.  What a value means is the business of `kopt.model`; 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -89,6 +91,33 @@ def _temporary_file(path: Path, content: bytes) -> Iterator[Path]:
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def plain_file(path: Path, most: int) -> Iterator[BinaryIO]:
+    """Open a file that somebody else put there, for reading.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+
+    Raises:
+        ValueError: the path is a link, a folder, a pipe or a device, or the file is larger.
+        OSError: the file cannot be opened.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise ValueError("it is a link or a socket, not a plain file") from error
+        raise
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError("it is a folder, a pipe or a device, not a plain file")
+        if status.st_size > most:
+            raise ValueError(f"it is larger than {most >> 20} MiB")
+        yield file
 
 
 def write_text(path: Path, content: str) -> None:

@@ -99,7 +99,8 @@ def check_files(config: Config, root: Path, served: Collection[str] = ()) -> Non
         if not re.fullmatch(PLAIN_PATH, folder):
             raise ConfigError(f"{setting}: {folder!r} holds a blank or a character special to the shell: rename it")
     for setting, place in folders:
-        _check_writable(setting, Path(place))
+        if setting != "results" or not Path(settings.folder).is_dir():  # a run that exists needs its own folder alone
+            _check_writable(setting, Path(place))
 
 
 def load_device(name: str, root: Path) -> Device:

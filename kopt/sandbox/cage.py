@@ -105,6 +105,17 @@ def leave_namespaces(limits: Limits) -> frozenset[str]:
     return frozenset()
 
 
+def leave_network() -> bool:
+    """Move this process into a network without connections; return whether the machine permits it."""
+    user, group = os.getuid(), os.getgid()
+    for names in (("user", "network"), ("network",)):
+        if _libc.unshare(sum(_NAMESPACES[name] for name in names)) == 0:
+            if "user" in names:
+                _keep_identity(user, group)
+            return True
+    return False
+
+
 def device_files() -> list[Path]:
     """List the device files that a caged process may write to."""
     plain = [Path("/dev") / name for name in ("null", "zero", "full", "random", "urandom", "tty")]
