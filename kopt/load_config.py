@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -43,6 +43,21 @@ def load(raw: Mapping[str, object], root: Path) -> Config:
         given = _without_preset_slots(given, preset)
         settings.pop("slots", None)
     return parse(_over(settings, given), "configuration")
+
+
+def as_typed(words: Iterable[str]) -> dict[str, object]:
+    """Return the settings among words `name=value` whose value is a text, as it was typed.
+
+    Snakemake and YAML read `run=007` as the number 7, `3.10` as 3.1 and `on` as true; a name stays what was typed.  One
+    pair of quotes around it is left out.
+    """
+    typed: dict[str, object] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if sign and name in Config.model_fields and Config.model_fields[name].annotation is str:
+            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+            typed[name] = value[1:-1] if quoted else value
+    return typed
 
 
 def load_preset(name: str, root: Path) -> Config:

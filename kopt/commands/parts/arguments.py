@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from kopt import safe_yaml
 from kopt.config import Config
 from kopt.errors import ConfigError
-from kopt.load_config import load, read
+from kopt.load_config import as_typed, load, read
 from kopt.model.problem import Problem
 from kopt.problem import folder
 
@@ -66,7 +66,7 @@ def settings_of(options: argparse.Namespace) -> Config:
             raw[name] = safe_yaml.load(value)
         except safe_yaml.NotYaml as error:
             raise ConfigError(f"--config {word}: {value!r} is not YAML") from error
-    return load(raw, ROOT)
+    return load(raw | as_typed(options.config), ROOT)
 
 
 def uses_gpu(judge: str) -> bool:
