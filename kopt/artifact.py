@@ -94,29 +94,31 @@ def _temporary_file(path: Path, content: bytes) -> Iterator[Path]:
 
 
 @contextmanager
-def plain_file(path: Path, most: int) -> Iterator[BinaryIO]:
+def plain_file(path: Path, most: int, *, follow: bool = False) -> Iterator[BinaryIO]:
     """Open a file that somebody else put there, for reading.
 
     Args:
         path: the file.
         most: bytes that it may have.
+        follow: follow a link to a file.
 
     Raises:
         ValueError: the path is a link, a folder, a pipe or a device, or the file is larger.
         OSError: the file cannot be opened.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW) | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise ValueError("it is a link or a socket, not a plain file") from error
         raise
-    with os.fdopen(handle, "rb") as file:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is a folder, a pipe or a device, not a plain file")
-        if status.st_size > most:
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+        os.close(handle)
+        if stat.S_ISREG(status.st_mode):
             raise ValueError(f"it is larger than {most >> 20} MiB")
+        raise ValueError("it is a folder, a pipe or a device, not a plain file")
+    with os.fdopen(handle, "rb") as file:
         yield file
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("Snakefile", "kopt", "workflow", "profiles", "config")
+PARTS = ("Snakefile", "kopt", "workflow", "profiles", "config", "snakemake_logger_plugin_kopt")
 
 
 class Project:
@@ -26,17 +26,18 @@ class Project:
             else:
                 shutil.copy(ROOT / part, folder / part)
 
-    def command(self, *config: str, options: tuple[str, ...] = ()) -> list[str]:
-        snakemake = [sys.executable, "-m", "snakemake", "--cores", "2", *options]
-        return [*snakemake, "--config", *config]
+    def command(self, *config: str, options: tuple[str, ...] = (), full: bool = True) -> list[str]:
+        """The command line; with `full`, Snakemake's own messages are written too."""
+        own = ("--logger-kopt-full",) if full else ()
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *own, *options, "--config", *config]
 
     def environment(self) -> dict[str, str]:
         """The environment as a user has it: nothing in it says that this copy of kopt is to be run."""
         return dict(os.environ)
 
-    def run(self, *config: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    def run(self, *config: str, options: tuple[str, ...] = (), full: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*config, options=options), cwd=self.folder, env=self.environment(), text=True,
+            self.command(*config, options=options, full=full), cwd=self.folder, env=self.environment(), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
 
