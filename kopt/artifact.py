@@ -89,6 +89,9 @@ def _temporary_file(path: Path, content: bytes) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         yield temporary
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is reported without a name
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -61,6 +61,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 REMEDIES = {
     errno.ENOSPC: "free some space there",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
     errno.EDQUOT: "free some space there, or ask for a larger quota",
     errno.EROFS: "it is mounted read-only: name another folder",
     errno.EACCES: "change its permissions, or name another folder",

@@ -6,6 +6,7 @@ settings ever holds, are refused before a value is made of them.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import yaml
@@ -14,6 +15,8 @@ MOST_BYTES = 4 << 20
 MOST_NODES = 200_000
 """Most values and keys of a file, aliases written out."""
 MOST_DEPTH = 60
+MOST_BRACKETS = 200
+"""Most brackets that are open at one place of the text, those in strings and comments counted too."""
 
 
 class NotYaml(ValueError):
@@ -43,6 +46,8 @@ def load(text: str) -> object:
     Raises:
         NotYaml: the text is something else.
     """
+    if _brackets_open(text) > MOST_BRACKETS:  # PyYAML takes time that grows with their square
+        raise NotYaml("it is nested too deeply")
     try:
         loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
@@ -58,6 +63,15 @@ def load(text: str) -> object:
         raise NotYaml(" ".join(str(error).split())) from error
     except RecursionError as error:
         raise NotYaml("it is nested too deeply") from error
+
+
+def _brackets_open(text: str) -> int:
+    """Return the largest number of brackets that are open at one place."""
+    most = now = 0
+    for bracket in re.findall(r"[\[\]{}]", text):
+        now = max(0, now + (1 if bracket in "[{" else -1))
+        most = max(most, now)
+    return most
 
 
 def _check(root: yaml.Node) -> None:

@@ -149,7 +149,7 @@ def readable_places(gpu: bool) -> list[Path]:
     closed = {"mem", "environ", "cmdline", "auxv", "pagemap", "root", "cwd", *(() if gpu else ("task",))}
     return [
         *installed_places(),
-        *(entry for entry in Path("/proc").iterdir() if not entry.name.isdigit()),
+        *(entry for entry in Path("/proc").iterdir() if not entry.name.isdigit() and not entry.is_symlink()),
         *(own / name for name in os.listdir(own) if name not in closed),
     ]
 
@@ -167,8 +167,14 @@ def installed_places() -> tuple[Path, ...]:
 def _package_folders() -> list[str]:
     """Return the folders of installed packages, and of the packages that this process has imported."""
     installed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
-    modules = [module for name, module in list(sys.modules.items()) if "." not in name and name != "kopt"]
-    return [*installed, *(folder for module in modules for folder in getattr(module, "__path__", ()))]
+    modules = [module for name, module in list(sys.modules.items()) if "." not in name]
+    packages = [folder for module in modules for folder in getattr(module, "__path__", ())]
+    return [*installed, *(folder for folder in packages if not _is_own(Path(folder)))]
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether a folder lies in the project or in the working folder, and not in this Python's."""
+    return not folder.is_relative_to(sys.prefix) and any(folder.is_relative_to(own) for own in (PROJECT, Path.cwd()))
 
 
 def _library_folders() -> list[str]:

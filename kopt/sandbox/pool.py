@@ -263,6 +263,8 @@ def _excess(child: _Child, family: set[int], limits: Limits) -> str:
     """Say what a child with its processes has too much of; empty when nothing."""
     if len(family) - 1 > limits.processes:
         return f"more than {limits.processes} processes at a time"
+    if exceeded := _exceeded(child, limits):
+        return exceeded.reason
     most = limits.data_bytes
     if most is not None and child.group is None and resident(family) > most and memory_used(family) > most:
         return _too_much_memory(most)

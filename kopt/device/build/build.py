@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kopt.device.build.fingerprint import fingerprint, toolchain
@@ -45,6 +45,11 @@ class BuildJob(Value):
     device: Device
     addresses: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     """Addresses of the argument tensors by workload, as `trace` takes them; made up when not given."""
+
+    @field_validator("problem")
+    @classmethod
+    def _nothing_hidden(cls, problem: Problem) -> Problem:
+        return problem.without_hidden()
 
 
 class _Answer(Value):
