@@ -80,10 +80,10 @@ def _of_jobs(faults: Sequence[JobFault]) -> str:
     first = faults[0]
     others = f" and {len(faults) - 1} more" if faults[1:] else ""
     reason = _last_error(Path(first.log)) if first.log else ""
-    if not reason:
-        reason = ": it ended without a word, as when memory is short or it was killed"
-    else:
+    if reason:
         reason = f": {reason}" if first.remote else ""
+    else:
+        reason = ": its log names no error, as when a disk is full (see above), memory is short or it was killed"
     log = f" (log: {first.log})" if first.log else ""
     return one_line(f"the search stopped in rule {first.rule}{others}{log}{reason}; mend that, {AGAIN}", 4 * LONGEST)
 

@@ -67,7 +67,7 @@ ERRORS = {
     "locked": ("LockException", "Error: Directory cannot be locked.", "--unlock"),
     "no configfile": ("FileNotFoundError", "Traceback (most recent call last):\n  File x\nFileNotFoundError: [Errno 2] "
                       "No such file or directory: 'nope.yaml'", "No such file or directory: 'nope.yaml'"),
-    "home not writable": ("PermissionError", "Traceback\n..\nPermissionError: [Errno 13] Permission denied: '/h/.cache'",
+    "home not writable": ("PermissionError", "Traceback\nPermissionError: [Errno 13] Permission denied: '/h/.cache'",
                           "'/h/.cache': change its permissions, or name another folder"),
     "disk full": ("OSError", "Traceback\n...\nOSError: [Errno 28] No space left on device: '.snakemake/x'",
                   "free some space there, then run the same command again"),
@@ -109,7 +109,7 @@ def test_the_reason_of_a_job_that_ran_elsewhere_is_told_too(tmp_path):
 
 
 def test_a_job_that_was_killed_is_told_as_such(tmp_path):
-    assert "ended without a word" in ending(Seen(faults=[JobFault("x", str(tmp_path / "none"), remote=False)]))
+    assert "or it was killed" in ending(Seen(faults=[JobFault("x", str(tmp_path / "none"), remote=False)]))
 
 
 def test_ctrl_c_is_one_line(handler, capsys):
