@@ -17,13 +17,15 @@ from pathlib import Path
 
 from kopt import artifact
 from kopt.errors import StoreError
-from kopt.llm import archive
 from kopt.llm.packed import Recording, Versions, note, relevant
 from kopt.llm.request import NoReplyKey, ReplyKey
+from kopt.sandbox import archive
 from kopt.store import Store
 
 MANIFEST = "manifest.json"
 RECORDING = "run.json"
+NAMES = re.compile(r"(manifest|run|[0-9a-f]{64})\.json")
+"""Names of an archive's files."""
 FORMAT = "kopt replies 4"
 KeyClass = type[ReplyKey] | type[NoReplyKey]
 """Keys of the files that an archive holds."""
@@ -100,7 +102,7 @@ def unpack(path: Path, store: Store) -> int:
         CorruptArtifact: the file is no such archive, or a reply does not match its digest.
         StoreError: the store cannot be written.
     """
-    content = archive.files_of(path)
+    content = archive.files_of(path, NAMES)
     try:
         made_with, files = _checked(content)
     except archive.UNREADABLE as error:
@@ -119,7 +121,7 @@ def recording_in(path: Path) -> Recording | None:
     Raises:
         CorruptArtifact: the file is no such archive, or the recording does not match its digest.
     """
-    content = archive.files_of(path)
+    content = archive.files_of(path, NAMES)
     try:
         expected = json.loads(content[MANIFEST]).get("run", "")
         body = content[RECORDING] if expected else b""

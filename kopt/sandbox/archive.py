@@ -20,14 +20,16 @@ MOST_BYTES = 2 << 30
 """Most bytes of all files together."""
 MOST_FILES = 200_000
 
-_NAME = re.compile(r"(manifest|run|[0-9a-f]{64})\.json")
-
 UNREADABLE = (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError)
 """Exceptions that reading a file that is no archive may raise."""
 
 
-def files_of(path: Path) -> dict[str, bytes]:
+def files_of(path: Path, names: re.Pattern[str]) -> dict[str, bytes]:
     """Return the contents of an archive's files by name.
+
+    Args:
+        path: the archive.
+        names: the names that its files may have.
 
     Raises:
         CorruptArtifact: one line that names the file and what is wrong.
@@ -36,7 +38,7 @@ def files_of(path: Path) -> dict[str, bytes]:
         if not path.is_file():
             raise ValueError("it is not a file")
         with tarfile.open(path, mode="r:") as tar:
-            _check(tar)
+            _check(tar, names)
             return {member.name: _content(tar, member) for member in tar}
     except UNREADABLE as error:
         raise no_archive(path, error) from error
@@ -52,22 +54,22 @@ def no_archive(path: Path, error: Exception) -> CorruptArtifact:
     return CorruptArtifact(f"{path} is not a whole archive of replies: {first}; nothing of it was written")
 
 
-def _check(tar: tarfile.TarFile) -> None:
+def _check(tar: tarfile.TarFile, names: re.Pattern[str]) -> None:
     """Refuse an archive by the heads of its files alone."""
-    names: set[str] = set()
+    seen: set[str] = set()
     total = 0
     for member in tar:
-        if member.name.casefold() in names:
+        if member.name.casefold() in seen:
             raise ValueError(f"{member.name!r} stands in it twice")
         if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
             raise ValueError(f"{member.name!r} is a link, a device or a folder, not a plain file")
-        if not _NAME.fullmatch(member.name):
+        if not names.fullmatch(member.name):
             raise ValueError(f"{member.name!r} is no name of a file that kopt packs")
         if member.size > LARGEST:
             raise ValueError(f"{member.name!r} has {member.size} bytes, more than a reply's {LARGEST}")
-        names.add(member.name.casefold())
+        seen.add(member.name.casefold())
         total += member.size
-        if len(names) > MOST_FILES or total > MOST_BYTES:
+        if len(seen) > MOST_FILES or total > MOST_BYTES:
             raise ValueError(f"it holds more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB")
 
 
