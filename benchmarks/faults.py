@@ -57,6 +57,8 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
      f"{SEARCHES}::test_ctrl_c_is_one_line_and_the_same_command_goes_on"),
     ("names `007`, `3.10`, `1_000`, `on`, `null`", "stay what was typed", f"{INPUT}::test_a_name_is_what_was_typed"),
     ("`--dry-run`", "ten lines at most", f"{ENDINGS}::test_a_dry_run_is_ten_lines_at_most"),
+    ("a candidate raises an exception with a name of kopt's own", "the candidate fails",
+     f"{CANDIDATES}::test_an_exception_that_a_candidate_names_like_one_of_ours_is_its_own_failure"),
     ("a candidate takes memory: private, shared, in many processes", "killed at one limit over all",
      f"{CANDIDATES}::test_memory_is_limited_over_all_kinds_and_processes"),
     ("a candidate leaves System V segments, queues, semaphores", "refused",

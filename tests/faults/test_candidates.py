@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from kopt.device.build import build
 from kopt.device.build.build import BuildJob
 from kopt.device.interpret.contestant import VerifyJob
+from kopt.errors import ProblemError
 from kopt.load_config import load_device
+from kopt.model.build import Phase
 from kopt.problem import folder
 from kopt.sandbox import group, pool
 from kopt.sandbox.cage import Limits, cage_features
@@ -191,6 +194,17 @@ def test_a_candidate_still_imports_what_nobody_imported_before():
 
 def test_arguments_and_environment_are_gone():
     assert here(lambda: repr(sys.argv[1:])) == "[]"
+
+
+@pytest.mark.parametrize("phase", [Phase.IMPORT, Phase.TRACE])
+@pytest.mark.parametrize("name", ["ProblemError", "WorkerDied", "KeyboardInterrupt"])
+def test_an_exception_that_a_candidate_names_like_one_of_ours_is_its_own_failure(phase, name):
+    assert build._raised(Raised(name, "x", "", phase.value)).phase is Phase.CRASH
+
+
+def test_a_reference_that_cannot_be_traced_is_no_candidates_failure():
+    with pytest.raises(ProblemError):
+        build._raised(Raised("ProblemError", "x", "", pool.START_PHASE))
 
 
 @pytest.mark.parametrize("make", [VerifyJob, BuildJob])

@@ -151,9 +151,9 @@ def _raised(outcome: Raised) -> BuildFailed:
         ProblemError: the problem's reference cannot be traced.
         WorkerDied: the exception came before the candidate was imported.
     """
-    if outcome.kind == ProblemError.__name__:
-        raise ProblemError(outcome.message)
-    if outcome.phase not in (Phase.IMPORT, Phase.TRACE):
+    if outcome.phase not in (Phase.IMPORT, Phase.TRACE):  # from then on a candidate may have named the exception
+        if outcome.kind == ProblemError.__name__:
+            raise ProblemError(outcome.message)
         raise WorkerDied(f"tracing failed before the candidate was imported: {outcome.kind}: {outcome.message}")
     return BuildFailed(phase=Phase.CRASH, reason=bounded(f"{outcome.kind} in phase {outcome.phase}: {outcome.message}"))
 
