@@ -6,16 +6,18 @@ A file is whole or absent.  What a value means is the business of `kopt.model`; 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -87,8 +89,40 @@ def _temporary_file(path: Path, content: bytes) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(0o644)
         yield temporary
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is reported without a name
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def plain_file(path: Path, most: int, *, follow: bool = False) -> Iterator[BinaryIO]:
+    """Open a file that somebody else put there, for reading.
+
+    Args:
+        path: the file.
+        most: bytes that it may have.
+        follow: follow a link to a file.
+
+    Raises:
+        ValueError: the path is a link, a folder, a pipe or a device, or the file is larger.
+        OSError: the file cannot be opened.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | (0 if follow else os.O_NOFOLLOW) | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            raise ValueError("it is a link or a socket, not a plain file") from error
+        raise
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+        os.close(handle)
+        if stat.S_ISREG(status.st_mode):
+            raise ValueError(f"it is larger than {most >> 20} MiB")
+        raise ValueError("it is a folder, a pipe or a device, not a plain file")
+    with os.fdopen(handle, "rb") as file:
+        yield file
 
 
 def write_text(path: Path, content: str) -> None:

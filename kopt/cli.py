@@ -10,7 +10,8 @@ from importlib import import_module
 
 from kopt import __version__
 from kopt.discovery import module_names
-from kopt.errors import KoptError
+from kopt.errors import KoptError, error_line
+from kopt.neutral import neutral_output
 
 COMMANDS = "kopt.commands"
 """The package whose modules are the commands."""
@@ -18,15 +19,20 @@ COMMANDS = "kopt.commands"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; bad input and errors of kopt itself have status 2."""
-    options = _parsed(list(sys.argv[1:] if arguments is None else arguments))
-    command: Callable[[argparse.Namespace], int] = options.command
-    try:
-        return command(options)
-    except KoptError as error:
-        print(f"kopt: error: {error}", file=sys.stderr)
-        return 2
-    except Exception:  # noqa: BLE001 - the process ends here; status 1 would say that a kernel did not pass
-        traceback.print_exc()
+    with neutral_output():
+        options = _parsed(list(sys.argv[1:] if arguments is None else arguments))
+        command: Callable[[argparse.Namespace], int] = options.command
+        try:
+            return command(options)
+        except KoptError as error:
+            print(error_line(error), file=sys.stderr)
+        except KeyboardInterrupt:
+            print("kopt: stopped by Ctrl-C", file=sys.stderr)
+            return 130
+        except OSError as error:
+            print(error_line(error), file=sys.stderr)
+        except Exception:  # noqa: BLE001 - the process ends here; status 1 would say that a kernel did not pass
+            traceback.print_exc()
         return 2
 
 

@@ -66,7 +66,7 @@ class Config(Documented):
 
     preset: str = ""
     """Name of the preset that these settings come from, for the record: a file of `config/presets`."""
-    run: Annotated[str, BeforeValidator(str)] = Field(default="", pattern=r"^[A-Za-z0-9_.-]*$")
+    run: str = Field(default="", pattern=r"^[A-Za-z0-9_.-]*$")
     """Name of the run: its folder under `results`; default: problem and preset."""
     problem: str = Field(default="matvec", pattern=r"^[A-Za-z0-9_.-]+$")
     """Name of the problem: a folder under `problems`."""
@@ -155,6 +155,13 @@ class Config(Documented):
     store: str = "results/store"
     """Folder of the store, relative to the working directory; several runs may share a store."""
 
+    @field_validator("run", "problem", mode="before")
+    @classmethod
+    def _quoted(cls, name: object) -> object:
+        if not isinstance(name, str):
+            raise ValueError("YAML reads this name as something else than a text: write it in quotes")
+        return name
+
     @field_validator("run")
     @classmethod
     def _not_the_store(cls, name: str) -> str:
@@ -162,10 +169,19 @@ class Config(Documented):
             raise ValueError(f"{name!r} cannot be the name of a run")
         return name
 
+    @field_validator("problem")
+    @classmethod
+    def _a_folder(cls, name: str) -> str:
+        if name in (".", ".."):
+            raise ValueError(f"{name!r} cannot be the name of a problem")
+        return name
+
 
 def _names(value: Any) -> Any:  # whatever YAML or a command line holds; pydantic checks what is returned
     if isinstance(value, str):
         value = [name.strip() for name in value.strip("[] ").split(",") if name.strip()]
-    if isinstance(value, Iterable) and len(set(value := tuple(value))) != len(value):
-        raise ValueError("a name stands twice")
+    if isinstance(value, Iterable):
+        value = tuple(value)
+        if all(isinstance(name, str) for name in value) and len(set(value)) != len(value):
+            raise ValueError("a name stands twice")
     return value

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from kopt import safe_yaml
 from kopt.config import Config
 from kopt.errors import ConfigError, nearest
 from kopt.model.device import Device
@@ -43,6 +43,21 @@ def load(raw: Mapping[str, object], root: Path) -> Config:
         given = _without_preset_slots(given, preset)
         settings.pop("slots", None)
     return parse(_over(settings, given), "configuration")
+
+
+def as_typed(words: Iterable[str]) -> dict[str, object]:
+    """Return the settings among words `name=value` whose value is a text, as it was typed.
+
+    Snakemake and YAML read `run=007` as the number 7, `3.10` as 3.1 and `on` as true; a name stays what was typed.  One
+    pair of quotes around it is left out.
+    """
+    typed: dict[str, object] = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if sign and name in Config.model_fields and Config.model_fields[name].annotation is str:
+            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+            typed[name] = value[1:-1] if quoted else value
+    return typed
 
 
 def load_preset(name: str, root: Path) -> Config:
@@ -99,7 +114,8 @@ def check_files(config: Config, root: Path, served: Collection[str] = ()) -> Non
         if not re.fullmatch(PLAIN_PATH, folder):
             raise ConfigError(f"{setting}: {folder!r} holds a blank or a character special to the shell: rename it")
     for setting, place in folders:
-        _check_writable(setting, Path(place))
+        if setting != "results" or not Path(settings.folder).is_dir():  # a run that exists needs its own folder alone
+            _check_writable(setting, Path(place))
 
 
 def load_device(name: str, root: Path) -> Device:
@@ -133,14 +149,15 @@ def read(file: Path) -> dict[str, object]:
         ConfigError: the file cannot be read, or holds something else.
     """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        content = safe_yaml.load_file(file)
+    except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
-        raise ConfigError(f"{file}: not YAML ({str(error).splitlines()[0]})") from error
-    if not isinstance(content or {}, dict):
+    except safe_yaml.NotYaml as error:
+        raise ConfigError(f"{file}: not YAML ({error})") from error
+    content = content or {}
+    if not isinstance(content, dict):
         raise ConfigError(f"{file}: must be a mapping of settings")
-    return {key: value for key, value in (content or {}).items() if value is not None}
+    return {key: value for key, value in content.items() if value is not None}
 
 
 def _over(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:

@@ -17,8 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
+from kopt import safe_yaml
 from kopt.discovery import module_names
 from kopt.module_facts import import_statements, imported_names, module_facts, tree_digest
 
@@ -152,8 +151,8 @@ def files_digest(paths: Iterable[Path]) -> str:
 def _content_digest(path: Path) -> str:
     content = path.read_bytes()
     if path.suffix == ".yaml":
-        with suppress(yaml.YAMLError, ValueError, RecursionError):  # what is no YAML counts byte by byte
-            content = repr(yaml.safe_load(content)).encode()
+        with suppress(safe_yaml.NotYaml, UnicodeDecodeError):  # what is no YAML counts byte by byte
+            content = repr(safe_yaml.load(content.decode())).encode()
     return hashlib.sha256(content).hexdigest()
 
 

@@ -23,7 +23,9 @@ import json
 import logging
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
@@ -31,14 +33,19 @@ from filelock import FileLock
 from pydantic import JsonValue, TypeAdapter
 
 from kopt import artifact
-from kopt.errors import StoreError
+from kopt.errors import StoreError, system_error
 from kopt.model.base import Value
+from kopt.neutral import one_line
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 1800.0
 """Longest wait for another process that makes the same item, s; the limits of an item's own making are far below."""
+MOST_BYTES = 4 << 30
+"""Most bytes of an item; none of kopt's comes near."""
+MOST_WRITES = 100
+"""How often a value is tried to be kept while other processes keep and lose theirs."""
 CONFLICTS = "conflicts"
 CORRUPT = "corrupt"
 LOCKS = "locks"
@@ -84,7 +91,7 @@ class Shelf(Generic[T]):
             StoreError: the file cannot be read.
         """
         path = self._store.path(key_class.kind, name, ".json")
-        content = _read(path)
+        content = self._store.read(path)
         if content is None:
             return None
         try:
@@ -95,7 +102,7 @@ class Shelf(Generic[T]):
             if envelope["version"] != key_class.schema_version:
                 return None
             return self._adapter.validate_python(envelope["value"])
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             self._store.set_aside(path, error)
             return None
 
@@ -113,9 +120,14 @@ class Shelf(Generic[T]):
             StoreError: the store cannot be written.
         """
         plain = self._adapter.dump_python(value, mode="json")
-        while (kept := self.get(key)) is None:
+        for _ in range(MOST_WRITES):
+            kept = self.get(key)
+            if kept is not None:
+                break
             if self._store.write_new(key, plain):
                 return value
+        else:
+            raise StoreError(f"{self._store.path(key.kind, key.digest(), '.json')} can be neither read nor written")
         if key.determined:
             self._store.report_conflict(key, self._adapter.dump_python(kept, mode="json"), plain)
         return kept
@@ -125,7 +137,7 @@ class Shelf(Generic[T]):
         kept = self.get(key)
         if kept is not None:
             return kept
-        with self._store.lock(key.kind, key.digest()):
+        with self._store.locked(key.kind, key.digest()):
             kept = self.get(key)
             return kept if kept is not None else self.put(key, make())
 
@@ -188,6 +200,42 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         return FileLock(folder / f"{name[:3]}.lock", timeout=LOCK_SECONDS)
 
+    @contextmanager
+    def locked(self, kind: str, name: str) -> Iterator[None]:
+        """Hold the lock for making one item.
+
+        Raises:
+            StoreError: the lock cannot be had.
+        """
+        try:
+            lock = self.lock(kind, name)
+            lock.acquire()
+        except OSError as error:
+            raise self._unwritable(error) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def read(self, path: Path) -> bytes | None:
+        """Return the content of a file of the store; None where there is none, or something that is set aside.
+
+        Raises:
+            StoreError: the file cannot be read.
+        """
+        try:
+            with artifact.plain_file(path, MOST_BYTES, follow=True) as file:
+                return file.read()
+        except FileNotFoundError as error:
+            if path.is_symlink():  # to nowhere
+                self.set_aside(path, error)
+            return None
+        except ValueError as error:  # a folder, a pipe, links in a circle
+            self.set_aside(path, error)
+            return None
+        except OSError as error:
+            raise self._unusable("read", error) from error
+
     def write(self, path: Path, content: bytes) -> None:
         """Write a file of the store.
 
@@ -228,14 +276,23 @@ class Store:
         )  # fmt: skip
 
     def set_aside(self, path: Path, error: Exception) -> None:
-        """Move a corrupt file to `corrupt/`, so that the item is made again, and warn."""
+        """Move a corrupt file, or what lies in its place, to `corrupt/`, so that the item is made again, and warn.
+
+        Raises:
+            StoreError: it cannot be moved.
+        """
         aside = self.root / CORRUPT / path.name
-        aside.parent.mkdir(parents=True, exist_ok=True)
         try:
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir() or aside.is_dir():  # a folder replaces no file, and no file a folder
+                aside = aside.with_name(f"{aside.name}.{secrets.token_hex(4)}")
             os.replace(path, aside)
         except FileNotFoundError:
             return
-        log.warning("corrupt store file set aside as %s, to be made again: %s", aside, str(error).splitlines()[0])
+        except OSError as failure:
+            raise self._unwritable(failure) from failure
+        why = one_line(str(error)) or type(error).__name__
+        log.warning("corrupt store file set aside as %s, to be made again: %s", aside, why)
 
     def _check_schema(self, key: Key) -> None:
         """Note the schema version of the key's kind; warn once in a store's life when older items lie there.
@@ -260,14 +317,22 @@ class Store:
         self.write(note, f"{key.schema_version}\n".encode())
 
     def _checked(self, path: Path, name: str) -> bytes | None:
-        content = _read(path)
+        content = self.read(path)
         if content is None or hashlib.sha256(content).hexdigest() == name:
             return content
         self.set_aside(path, ValueError("content does not match its digest"))
         return None
 
     def _unwritable(self, error: OSError) -> StoreError:
-        return StoreError(f"cannot write to the store {self.root}: {error.strerror}")
+        return self._unusable("write to", error)
+
+    def _unusable(self, what: str, error: OSError) -> StoreError:
+        reason = system_error(error)
+        if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+            place = Path(os.fsdecode(error.filename))
+            existing = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
+            reason = f"{existing} is a file and should be a folder: remove it, then run the same command again"
+        return StoreError(f"cannot {what} the store {self.root}: {reason}")
 
 
 def differing_fields(kept: JsonValue, refused: JsonValue, incidental: frozenset[str], place: str = "") -> list[str]:
@@ -319,12 +384,3 @@ def _noted_version(note: Path) -> int:
         return int(note.read_text())
     except (OSError, ValueError):
         return 0
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StoreError(f"cannot read the store's {path}: {error.strerror}") from error

@@ -26,3 +26,12 @@ def test_a_benchmark_says_what_it_does(command):
     done = subprocess.run([sys.executable, command, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
+
+
+def test_the_tables_of_faults_in_the_docs_are_those_of_the_benchmark_and_their_tests_exist():
+    import faults
+
+    assert faults.tables() in (ROOT / "docs" / "faults.md").read_text()
+    for *_, test in (*faults.FAULTS, *faults.HOSTILE):
+        file, _, name = test.partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text() if name else (ROOT / file).exists(), test

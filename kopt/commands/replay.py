@@ -1,11 +1,15 @@
-"""`kopt replay`: run a packed run again from its archive alone, which holds replies, settings, models and problem."""
+"""`kopt replay`: run a packed run again from its archive alone, which holds replies, settings, models and problem.
+
+An archive may come from anywhere, and its `problem.py` is code.  Everything in it is checked before anything is
+written, and then the replay runs confined (`kopt.sandbox.confined`): it writes below its own folders only, has no
+network, and holds no keys.
+"""
 
 from __future__ import annotations
 
 import argparse
 import hashlib
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +19,16 @@ import yaml
 from kopt.artifact import write_text
 from kopt.commands.parts.arguments import ROOT, existing_file
 from kopt.config import Config
-from kopt.errors import ConfigError
+from kopt.errors import ConfigError, DeviceError
+from kopt.load_config import parse
+from kopt.sandbox.confined import check_confinable, confined_environment, run_confined
 from kopt.store import Store
 
 if TYPE_CHECKING:
     from kopt.commands.parts.arguments import Commands
+    from kopt.llm.packed import Recording
 
-MADE_HERE = ("results", "store", "run", "problems", "models_file", "replies", "judge")
+MADE_HERE = ("results", "store", "run", "problems", "models_file", "replies", "judge", "exchange")
 """Settings that a replay makes for itself."""
 
 
@@ -31,16 +38,87 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("archive", type=Path)
     parser.add_argument("--run", default="", help="name of the replay (default: the run's)")
     parser.add_argument("--results", type=Path, default=Path(Config().results), help="folder of its folder")
-    parser.add_argument("--store", type=Path, default=Path(Config().store), help="the store to put the replies into")
+    parser.add_argument("--store", type=Path, help="the store to use (default: one of the replay's own)")
     parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--trust", action="store_true", help="run the archive's problem.py outside of the cage, with all your rights"
+    )
     parser.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Unpack the archive and run snakemake on its settings; the status is snakemake's."""
+    """Check the archive, say where its code will run, and replay it there; the status is snakemake's."""
     archive = existing_file(options.archive, "an archive of replies")
-    settings = prepare(archive, options.store.resolve(), options.results.resolve(), options.run)
-    return subprocess.run(command(settings, options.cores), cwd=ROOT, check=False).returncode
+    results = options.results.resolve()
+    name, settings = checked(archive, results, options.run)
+    beside = results / f"{name}.replay"
+    store = options.store.resolve() if options.store else beside / "store"
+    gpu = settings.judge == "cuda"
+    if not options.trust:
+        try:
+            check_confinable(gpu)
+        except DeviceError as error:
+            raise DeviceError(
+                f"{archive} holds code (problem.py), and {error}: replay it elsewhere, "
+                "or, if you trust it, with --trust"
+            ) from error
+    folders = own_folders(archive, beside, results / name, store)
+
+    def replayed() -> int:
+        prepared = prepare(archive, store, results, name)
+        words = command(prepared, options.cores)
+        os.chdir(beside)
+        os.execve(words[0], words, os.environ)
+
+    where = ", ".join(str(folder) for folder in folders)
+    if options.trust:
+        print(f"kopt: note: problem.py of {archive} runs with all your rights (--trust)", file=sys.stderr, flush=True)
+        return replayed()
+    print(
+        f"kopt: note: problem.py of {archive} runs in the cage: it writes only below {where}, has no network and no "
+        "keys",
+        file=sys.stderr,
+        flush=True,
+    )
+    return run_confined(replayed, folders, confined_environment(beside / "home"), gpu=gpu)
+
+
+def checked(archive: Path, results: Path, run: str = "") -> tuple[str, Config]:
+    """Check an archive's recording, and return the name and the settings of its replay; nothing is written.
+
+    Raises:
+        CorruptArtifact: the file is not such an archive.
+        ConfigError: the archive holds no settings of its run or wrong ones, or another run of that name exists.
+    """
+    recording = _recording(archive)
+    name = run or recording.run
+    settings = parse(
+        _kept(recording) | {"run": name, "judge": recording.settings.get("judge", "auto")}, f"settings of {archive}"
+    )
+    taxonomy = Path(settings.technique_clustering.techniques)
+    if taxonomy.is_absolute() or ".." in taxonomy.parts:
+        raise ConfigError(f"{archive}: its technique_clustering.techniques leads out of the project")
+    if not name or settings.problem in (".", ".."):
+        raise ConfigError(f"{archive}: its run or its problem has no name: name the replay with --run NAME")
+    if (results / name).exists() and not _is_replay_of(archive, results / f"{name}.replay"):
+        raise ConfigError(f"{results / name} exists and is not a replay of {archive}: name this one with --run NAME")
+    return name, settings
+
+
+def own_folders(archive: Path, beside: Path, run: Path, store: Path) -> tuple[Path, ...]:
+    """Make the folders that a replay writes to, and return them.
+
+    Raises:
+        ConfigError: one of them leads elsewhere, which a problem that ran there may have arranged.
+        OSError: a folder cannot be made.
+    """
+    for folder in (beside, run, store, *(beside / name for name in ("home", "home/tmp", "problems"))):
+        if folder.is_symlink():
+            raise ConfigError(f"{folder} is a link, and a replay writes to its own folders only: remove it")
+        folder.mkdir(parents=True, exist_ok=True)
+        if folder == beside:
+            write_text(beside / "archive.sha256", f"{_digest(archive)}\n")
+    return (beside, run) if store.is_relative_to(beside) else (beside, run, store)
 
 
 def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
@@ -55,29 +133,19 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
         run: name of the replay, the run's own by default.
 
     Raises:
-        CorruptArtifact: the file is not such an archive.
-        ConfigError: the archive holds no settings of its run, or another run of that name exists.
+        CorruptArtifact, ConfigError: as for `checked`.
     """
-    from kopt.llm.pack import recording_in, unpack
+    from kopt.llm.pack import unpack
 
-    recording = recording_in(archive)
-    if recording is None:
-        raise ConfigError(
-            f"{archive} holds replies only: kopt unpack it, then give the run's command with replies=replay"
-        )
-    name = run or recording.run
+    name, _ = checked(archive, results, run)
+    recording = _recording(archive)
     beside = results / f"{name}.replay"
-    mark = beside / "archive.sha256"
-    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if (results / name).exists() and not (mark.exists() and mark.read_text().strip() == digest):
-        raise ConfigError(f"{results / name} exists and is not a replay of {archive}: name this one with --run NAME")
     unpack(archive, Store(store))
-    write_text(mark, f"{digest}\n")
+    write_text(beside / "archive.sha256", f"{_digest(archive)}\n")
     for file, text in recording.problem.items():
         write_text(beside / "problems" / str(recording.settings["problem"]) / file, text)
     write_text(beside / "models.yaml", yaml.safe_dump(recording.models.model_dump(mode="json"), sort_keys=True))
-    kept = {key: value for key, value in recording.settings.items() if key not in MADE_HERE and value is not None}
-    settings = kept | {
+    settings = _kept(recording) | {
         "results": str(results), "store": str(store), "run": name, "problems": str((beside / "problems").resolve()),
         "models_file": str((beside / "models.yaml").resolve()), "replies": "replay",
         "judge": recording.settings["judge"],
@@ -87,5 +155,31 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
 
 
 def command(settings: Path, cores: int) -> list[str]:
-    """Return the command line that runs prepared settings."""
-    return [sys.executable, "-m", "snakemake", "--cores", str(cores), "--quiet", "all", "--configfile", str(settings)]
+    """Return the command line that runs prepared settings, from any folder."""
+    snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    return [*snakemake, "--cores", str(cores), "--quiet", "all", "--configfile", str(settings)]
+
+
+def _recording(archive: Path) -> Recording:
+    from kopt.llm.pack import recording_in
+
+    recording = recording_in(archive)
+    if recording is None:
+        raise ConfigError(
+            f"{archive} holds replies only: kopt unpack it, then give the run's command with replies=replay"
+        )
+    return recording
+
+
+def _kept(recording: Recording) -> dict[str, object]:
+    return {key: value for key, value in recording.settings.items() if key not in MADE_HERE and value is not None}
+
+
+def _is_replay_of(archive: Path, beside: Path) -> bool:
+    mark = beside / "archive.sha256"
+    return mark.is_file() and mark.read_text(errors="replace").strip() == _digest(archive)
+
+
+def _digest(archive: Path) -> str:
+    with archive.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -17,7 +17,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
-from kopt.errors import KoptError
+from kopt.errors import error_line
+from kopt.neutral import NeutralFormatter
 from kopt.store import Store
 
 S = TypeVar("S", bound=BaseModel)
@@ -119,20 +120,28 @@ def _span(number: str) -> tuple[int, int]:
 
 
 def run(main: Callable[[Job], None]) -> None:
-    """Run a script's `main`, with its log in the file `log`; a `KoptError` ends it with one line and status 1."""
+    """Run a script's `main`, with its log in the file `log`; an error ends it with one line and status 1.
+
+    The line on stderr is the last line of the log too, which also has the traceback.
+    """
     job = Job(sys.argv[1:])
     log = job.path("log")
-    log.parent.mkdir(parents=True, exist_ok=True)
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-        handlers=[logging.FileHandler(log, mode="w"), _warnings_to_terminal()],
-    )
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        handlers: list[logging.Handler] = [logging.FileHandler(log, mode="w"), _warnings_to_terminal()]
+    except OSError as error:
+        sys.exit(error_line(error))
+    for handler in handlers:
+        handler.setFormatter(NeutralFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.raiseExceptions = False  # a log on a full disk ends no job
+    logging.basicConfig(level=logging.INFO, handlers=handlers)
     try:
         main(job)
-    except KoptError as error:
+    except Exception as error:
+        line = error_line(error)
         logging.getLogger("kopt").exception("failed")
-        sys.exit(f"kopt: error: {error}")
+        logging.getLogger("kopt").info(line)
+        sys.exit(line)
 
 
 def _warnings_to_terminal() -> logging.Handler:

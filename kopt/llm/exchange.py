@@ -18,7 +18,9 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from kopt import artifact
 from kopt.llm.ask import replies_of
@@ -30,9 +32,17 @@ from kopt.llm.reply import Kept, Reply
 from kopt.llm.request import Request, key_of
 from kopt.llm.table import Model, ModelTable
 from kopt.model.base import Value
+from kopt.neutral import visible
 from kopt.store import Store
 
 log = logging.getLogger(__name__)
+
+MOST_TEXT_BYTES = 16 << 20
+"""Most bytes of a reply, and of a line of batch output."""
+MOST_BATCH_BYTES = 1 << 30
+"""Most bytes of a file of batch output."""
+MOST_WARNINGS = 10
+"""Most lines of one file that are named as unusable; of the others the number is told."""
 
 
 class Pending(Value):
@@ -88,15 +98,23 @@ def write_requests(folder: Path, pending: Mapping[str, Request], labels: Mapping
         table: has the requests' models.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    artifact.write_text(folder / "README.md", _readme(len(pending)))
+    _write(folder / "README.md", _readme(len(pending)))
     by_model: dict[str, dict[str, Request]] = {}
     for digest, request in pending.items():
         by_model.setdefault(request.model, {})[digest] = request
-        artifact.write_text(folder / f"{digest}.md", readable(request, labels.get(digest, "")))
+        _write(folder / f"{digest}.md", readable(request, labels.get(digest, "")))
     for name, requests in by_model.items():
         for suffix, lines in _batch_files(requests, table.model(name)).items():
             text = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in lines)
-            artifact.write_text(folder / f"requests-{name}{suffix}", text)
+            _write(folder / f"requests-{name}{suffix}", text)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file of the folder; where a folder of that name lies, say so and pass on."""
+    try:
+        artifact.write_text(path, text)
+    except IsADirectoryError:
+        log.warning("%s is a folder and should be a file: remove it", path)
 
 
 def _batch_files(requests: Mapping[str, Request], entry: Model) -> dict[str, list[Body]]:
@@ -113,7 +131,7 @@ def _batch_files(requests: Mapping[str, Request], entry: Model) -> dict[str, lis
 
 
 def readable(request: Request, label: str) -> str:
-    """Write a request as Markdown."""
+    """Write a request as Markdown for a person, with everything visible that it holds."""
     parts = [
         f"# Request {request.digest}",
         f"- for: {label}\n- model: {request.model} ({request.sampling.api_model})\n- template: {request.template}, "
@@ -126,7 +144,7 @@ def readable(request: Request, label: str) -> str:
     if request.system:
         parts.append(f"## system\n\n{request.system}")
     parts += [f"## {message.role}\n\n{message.whole}" for message in request.messages]
-    return "\n\n".join(parts) + "\n"
+    return visible("\n\n".join(parts)) + "\n"
 
 
 def _readme(count: int) -> str:
@@ -149,7 +167,8 @@ def _remove_answered(folder: Path, pending: Mapping[str, Request]) -> None:
     for path in [*folder.glob("requests-*.jsonl"), *folder.glob("*.md")]:
         ours = path.name.startswith("requests-") or path.name == "README.md" or _is_digest(path.stem)
         if ours and path.stem not in pending:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # a folder of that name
+                path.unlink(missing_ok=True)
 
 
 def _is_digest(name: str) -> bool:
@@ -160,27 +179,67 @@ def read_replies(folder: Path, requests: Mapping[str, Request], table: ModelTabl
     """Yield the replies in a folder, by request digest; what cannot be used is logged with its place."""
     for path in sorted(folder.glob("*.reply.md")):
         digest = path.name.removesuffix(".reply.md")
-        text = path.read_text(encoding="utf-8-sig", errors="replace")
         if digest not in requests:
             log.info("%s answers no request of this step", path)
-        elif text.strip():
+            continue
+        try:
+            with artifact.plain_file(path, MOST_TEXT_BYTES) as file:
+                text = file.read().decode("utf-8-sig", errors="replace")
+        except (OSError, ValueError) as error:
+            _refuse(path, error)
+            continue
+        if text.strip():
             yield digest, outcome_by_hand(text, requests[digest])
     for path in sorted(folder.glob("*.jsonl")):
         if not path.name.startswith("requests-"):
-            yield from _batch_output(path, requests, table)
+            try:
+                yield from _batch_output(path, requests, table)
+            except (OSError, ValueError) as error:
+                _refuse(path, error)
+
+
+def _refuse(path: Path, error: Exception) -> None:
+    reason = error.strerror if isinstance(error, OSError) else error
+    log.warning("%s is passed over, and its requests stay pending: %s", path, reason)
 
 
 def _batch_output(path: Path, requests: Mapping[str, Request], table: ModelTable) -> Iterator[tuple[str, Kept]]:
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            digest, body = _read_line(json.loads(line))
-            if digest in requests:
-                request = requests[digest]
-                yield digest, outcome_of_any(body, request, table.model(request.model))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            log.warning("%s:%d is no usable reply and stays pending: %s", path, number, error)
+    """Yield the replies in a file of batch output.
+
+    Raises:
+        ValueError: the file is no plain file, is too large, or has a line that is too long.
+        OSError: the file cannot be read.
+    """
+    bad = 0
+    with artifact.plain_file(path, MOST_BATCH_BYTES) as file:
+        for number, line in enumerate(_lines(file), 1):
+            if not line.strip():
+                continue
+            try:
+                digest, body = _read_line(json.loads(line))
+                if digest in requests:
+                    request = requests[digest]
+                    yield digest, outcome_of_any(body, request, table.model(request.model))
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+                bad += 1
+                if bad <= MOST_WARNINGS:
+                    log.warning("%s:%d is no usable reply and stays pending: %s", path, number, error)
+    if bad > MOST_WARNINGS:
+        log.warning("%s: %d more lines are no usable replies", path, bad - MOST_WARNINGS)
+
+
+def _lines(file: BinaryIO) -> Iterator[str]:
+    """Yield the lines of a file, of which only `\\n` ends one.
+
+    Raises:
+        ValueError: a line is too long.
+    """
+    encoding = "utf-8-sig"
+    while line := file.readline(MOST_TEXT_BYTES + 1):
+        if len(line) > MOST_TEXT_BYTES:
+            raise ValueError(f"a line is longer than {MOST_TEXT_BYTES >> 20} MiB")
+        yield line.decode(encoding, errors="replace")
+        encoding = "utf-8"
 
 
 def _read_line(line: Json) -> tuple[str, Json]:

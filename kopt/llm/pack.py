@@ -16,22 +16,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kopt import artifact
-from kopt.errors import CorruptArtifact, StoreError
+from kopt.errors import StoreError
 from kopt.llm.packed import Recording, Versions, note, relevant
 from kopt.llm.request import NoReplyKey, ReplyKey
+from kopt.sandbox import archive
 from kopt.store import Store
 
 MANIFEST = "manifest.json"
 RECORDING = "run.json"
+NAMES = re.compile(r"(manifest|run|[0-9a-f]{64})\.json")
+"""Names of an archive's files."""
 FORMAT = "kopt replies 4"
 KeyClass = type[ReplyKey] | type[NoReplyKey]
 """Keys of the files that an archive holds."""
-
-LARGEST = 16 * 1024 * 1024
-"""Bytes of one file; kopt writes none that is larger."""
-
-UNREADABLE = (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
-"""Exceptions that reading a file that is no archive may raise."""
 
 
 def pack(
@@ -105,11 +102,11 @@ def unpack(path: Path, store: Store) -> int:
         CorruptArtifact: the file is no such archive, or a reply does not match its digest.
         StoreError: the store cannot be written.
     """
+    content = archive.files_of(path, NAMES)
     try:
-        with tarfile.open(path, mode="r:") as tar:
-            made_with, files = _checked(tar)
-    except UNREADABLE as error:
-        raise _no_archive(path, error) from error
+        made_with, files = _checked(content)
+    except archive.UNREADABLE as error:
+        raise archive.no_archive(path, error) from error
     for (kind, digest), body in files.items():
         target = store.path(kind, digest, ".json")
         if not target.exists():
@@ -118,58 +115,47 @@ def unpack(path: Path, store: Store) -> int:
     return sum(kind == ReplyKey.kind for kind, _ in files)
 
 
-def _no_archive(path: Path, error: Exception) -> CorruptArtifact:
-    first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
-    return CorruptArtifact(f"{path} is not a whole archive of replies: {first}")
-
-
 def recording_in(path: Path) -> Recording | None:
     """Return what the run of an archive was made from; None where the archive does not say.
 
     Raises:
         CorruptArtifact: the file is no such archive, or the recording does not match its digest.
     """
+    content = archive.files_of(path, NAMES)
     try:
-        with tarfile.open(path, mode="r:") as tar:
-            expected = json.loads(_member(tar, MANIFEST)).get("run", "")
-            body = _member(tar, RECORDING) if expected else b""
-            if expected and hashlib.sha256(body).hexdigest() != expected:
-                raise ValueError(f"{RECORDING} does not match its digest")
-            return Recording.model_validate_json(body) if expected else None
-    except UNREADABLE as error:
-        raise _no_archive(path, error) from error
+        expected = json.loads(content[MANIFEST]).get("run", "")
+        body = content[RECORDING] if expected else b""
+        if expected and hashlib.sha256(body).hexdigest() != expected:
+            raise ValueError(f"{RECORDING} does not match its digest")
+        return Recording.model_validate_json(body) if expected else None
+    except archive.UNREADABLE as error:
+        raise archive.no_archive(path, error) from error
 
 
-def _checked(tar: tarfile.TarFile) -> tuple[Versions, dict[tuple[str, str], bytes]]:
+def _checked(content: Mapping[str, bytes]) -> tuple[Versions, dict[tuple[str, str], bytes]]:
     """Return the versions that an archive was made with, and its files by kind and name."""
-    manifest = json.loads(_member(tar, MANIFEST))
+    manifest = json.loads(content[MANIFEST])
     if manifest["format"] != FORMAT:
         raise ValueError(f"format {manifest['format']!r}, expected {FORMAT!r}")
     files = {
-        (key.kind, digest): _file(tar, key, digest, expected)
+        (key.kind, digest): _file(content, key, digest, expected)
         for key, listed in ((ReplyKey, manifest["replies"]), (NoReplyKey, manifest["no_replies"]))
         for digest, expected in listed.items()
     }
+    known = {MANIFEST, RECORDING if manifest.get("run") else MANIFEST, *(f"{name}.json" for _, name in files)}
+    if unknown := sorted(set(content) - known):
+        raise ValueError(f"its manifest does not name {unknown[0]!r}")
     return Versions(of=manifest.get("versions", {})), files
 
 
-def _file(tar: tarfile.TarFile, key: KeyClass, digest: str, expected: object) -> bytes:
+def _file(content: Mapping[str, bytes], key: KeyClass, digest: str, expected: object) -> bytes:
     """Return one file after checking its bytes, its name, and the digest of the value inside."""
     if not re.fullmatch(r"[0-9a-f]{64}", digest):
         raise ValueError(f"{digest!r} is not a digest")
-    body = _member(tar, f"{digest}.json")
+    body = content[f"{digest}.json"]
     envelope = json.loads(body)
     if hashlib.sha256(body).hexdigest() != expected or artifact.digest(envelope["value"]) != envelope["digest"]:
         raise ValueError(f"reply {digest[:12]} does not match its digest")
     if key.model_validate(envelope["key"]).digest() != digest:
         raise ValueError(f"reply {digest[:12]} belongs to another request")
     return body
-
-
-def _member(tar: tarfile.TarFile, name: str) -> bytes:
-    member = tar.getmember(name)
-    if not member.isreg() or member.size > LARGEST:
-        raise ValueError(f"{name} is not a plain file of a reply's size")
-    file = tar.extractfile(member)
-    assert file is not None
-    return file.read()

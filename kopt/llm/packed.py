@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, ClassVar
 
-from pydantic import Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, field_validator
 
 from kopt.llm.table import ModelTable
 from kopt.model.base import Value
@@ -15,8 +16,23 @@ from kopt.store import Key, Store
 Word = Annotated[str, Field(pattern=r"^[\w.+!-]{1,64}$")]
 """A name or a version, free of what a terminal would act on."""
 
+RunName = Annotated[str, AfterValidator(lambda name: _matching(name, r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,199}"))]
+"""A name of a run, which is the name of its folder."""
+
+FileName = Annotated[str, AfterValidator(lambda name: _matching(name, r"[^/\\:.][^/\\:]{0,99}"))]
+"""A name of a file in a folder: no path, no hidden file, no control character."""
+
+MOST_PROBLEM_FILES = 16
+"""Most files of a problem; kopt's own format has three."""
+
 RELEVANT = ("kopt", "triton", "torch")
 """Packages whose versions prompts may depend on: their words, the guidance, and what the compiler makes of a parent."""
+
+
+def _matching(name: str, pattern: str) -> str:
+    if not (name.isprintable() and re.fullmatch(pattern, name)):
+        raise ValueError("it is no plain name, and a replay would write there")
+    return name
 
 
 class Versions(Value):
@@ -28,13 +44,20 @@ class Versions(Value):
 class Recording(Value):
     """Settings, models and problem of a run, with which it can be replayed in any checkout."""
 
-    run: str
+    run: RunName
     """Name of the run."""
     settings: dict[str, JsonValue]
     models: ModelTable
     """The run's part of the model table, which holds no key."""
-    problem: dict[str, str]
-    """Texts of the problem's files, by name."""
+    problem: dict[FileName, str] = Field(max_length=MOST_PROBLEM_FILES)
+    """Texts of the problem's files, by name: plain names in one folder, since a replay writes the files."""
+
+    @field_validator("problem")
+    @classmethod
+    def _names_differ(cls, files: dict[str, str]) -> dict[str, str]:
+        if len({name.casefold() for name in files}) != len(files):
+            raise ValueError("two files of the problem have names that some file systems do not tell apart")
+        return files
 
 
 class PackedKey(Key):

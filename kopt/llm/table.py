@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-import yaml
 from pydantic import AfterValidator, ConfigDict, Field, JsonValue, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
+from kopt import safe_yaml
 from kopt.discovery import module_names
 from kopt.errors import ConfigError, nearest
 from kopt.llm.reply import Usage
@@ -188,11 +188,11 @@ def load_table(path: Path) -> ModelTable:
         ConfigError: one line that names the entry, what is wrong and what to do.
     """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = safe_yaml.load_file(path)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2026-13-01 is a ValueError
-        raise ConfigError(f"{path}: not YAML ({str(error).splitlines()[0]})") from error
+    except safe_yaml.NotYaml as error:
+        raise ConfigError(f"{path}: not YAML ({error})") from error
     try:
         return ModelTable.model_validate(raw)
     except ValidationError as error:

@@ -99,6 +99,10 @@ class Problem(Value):
         """Whether there is a kernel to start from: a search needs one, judging a kernel does not."""
         return bool(self.seed.source.strip())
 
+    def without_hidden(self) -> Problem:
+        """Return the problem as a process may hold it that runs a candidate: without hidden workloads."""
+        return self.model_copy(update={"hidden": ()})
+
 
 class TensorSpec(Value):
     """Name, shape and dtype of one input, parameter or output."""

@@ -111,7 +111,7 @@ def for_this_machine(config: Config) -> Config:
 
 
 def lock_note(run: str, locks: Path = Path(".snakemake/locks")) -> str:
-    """Write the note for the user when the run is locked, since `--quiet all` hides Snakemake's; empty when it is not.
+    """Write the line for the user when the run is locked; empty when it is not.
 
     Args:
         run: the run's folder, as rules name it.

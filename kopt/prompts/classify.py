@@ -12,7 +12,7 @@ from kopt.model.technique import Evidence, Technique
 from kopt.prompts import facts as words
 from kopt.prompts.sections import Prompt, Section, assemble, code
 
-TEMPLATE = "classify/1"
+TEMPLATE = "classify/2"
 
 TOTAL_TOKENS = 18_000
 

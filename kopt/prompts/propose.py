@@ -7,7 +7,7 @@ from kopt.prompts.context import Assignment, Memory, Parent, PromptContext
 from kopt.prompts.sections import Prompt, Section, assemble
 from kopt.prompts.shared_sections import memory_sections, parent_sections, run_sections
 
-TEMPLATE = "propose/3"
+TEMPLATE = "propose/4"
 
 TOTAL_TOKENS = 24_000
 """Most tokens of the prompt."""
@@ -35,8 +35,8 @@ def propose(context: PromptContext, parent: Parent, memory: Memory, assignment: 
     """
     sections = [*run_sections(context), *memory_sections(memory), *parent_sections(context, parent)]
     own = [
-        Section(name="Your direction", text=_direction(assignment), budget=800, place="own"),
-        Section(name="Left to others", text=_others(assignment), budget=500, place="own", cut=3),
+        Section(name="Your direction", text=_direction(assignment), budget=800, place="own", fence="text"),
+        Section(name="Left to others", text=_others(assignment), budget=500, place="own", cut=3, fence="text"),
         Section(name="Answer", text=_answer(assignment), budget=500, place="own"),
     ]
     return assemble(TEMPLATE, OPENING, [*sections, *own], TOTAL_TOKENS)

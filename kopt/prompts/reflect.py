@@ -9,9 +9,9 @@ from pydantic import JsonValue
 from kopt.model.base import Value
 from kopt.prompts import facts as words
 from kopt.prompts.context import Event, Memory, ParentTimes, PromptContext, Reflection
-from kopt.prompts.sections import Prompt, Section, assemble, code
+from kopt.prompts.sections import Prompt, Section, assemble
 
-TEMPLATE = "reflect/1"
+TEMPLATE = "reflect/2"
 
 TOTAL_TOKENS = 12_000
 
@@ -51,12 +51,14 @@ def reflect(context: PromptContext, round: int, events: Sequence[Event], best: P
     reference.
     """
     sections = [
-        Section(name="Reference program", text=code(context.problem.reference), budget=1500, place="system", cut=3),
+        Section(
+            name="Reference program", text=context.problem.reference, budget=1500, place="system", cut=3, fence="python"
+        ),
         Section(name="Device", text=words.device(context.device), budget=400, place="system"),
-        Section(name="Earlier lessons", text=words.reflections(memory), budget=1200, place="own", cut=2),
+        Section(name="Earlier lessons", text=words.reflections(memory), budget=1200, place="own", cut=2, fence="text"),
         Section(name="Techniques in the pool", text=words.pool(memory), budget=500, place="own", cut=1),
         Section(name="Best kernel's time", text=words.times(best), budget=400, place="own"),
-        Section(name=f"Tries of round {round}", text=words.history(events), budget=6000, place="own"),
+        Section(name=f"Tries of round {round}", text=words.history(events), budget=6000, place="own", fence="text"),
         Section(name="Answer", text=ANSWER, budget=400, place="own"),
     ]
     return assemble(TEMPLATE, OPENING, sections, TOTAL_TOKENS, schema_name="reflection", output_schema=schema())

@@ -9,7 +9,7 @@ from kopt.prompts.context import Assignment, Parent, PromptContext
 from kopt.prompts.sections import Prompt, Section, assemble, code
 from kopt.prompts.shared_sections import run_sections
 
-TEMPLATE = "repair/3"
+TEMPLATE = "repair/4"
 
 TOTAL_TOKENS = 22_000
 
@@ -63,7 +63,7 @@ def repair(
             cut=7,
             middle=True,
         ),
-        Section(name="What was asked", text=_asked(assignment, failed), budget=700, place="own"),
+        Section(name="What was asked", text=_asked(assignment, failed), budget=700, place="own", fence="text"),
         Section(name="What failed", text=_draft(failed), budget=9000, place="own", middle=True),
         Section(name="Error", text=_error(failed, attempt, most), budget=1500, place="own", middle=True),
         Section(name="Answer", text=ANSWER, budget=300, place="own"),

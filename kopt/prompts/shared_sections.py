@@ -31,8 +31,12 @@ def _minor(version: str) -> str:
 def memory_sections(memory: Memory) -> list[Section]:
     """Make the sections of what the search remembers, the same for all slots of a round."""
     return [
-        Section(name="Recent tries", text=words.history(memory.events), budget=1500, place="stable", cut=2),
-        Section(name="What was learned", text=words.reflections(memory), budget=1000, place="stable", cut=4),
+        Section(
+            name="Recent tries", text=words.history(memory.events), budget=1500, place="stable", cut=2, fence="text"
+        ),
+        Section(
+            name="What was learned", text=words.reflections(memory), budget=1000, place="stable", cut=4, fence="text"
+        ),
         Section(name="Techniques in the pool", text=words.pool(memory), budget=500, place="stable", cut=5),
     ]
 

@@ -27,11 +27,6 @@ def percent(share: float) -> str:
     return f"{min(round(100 * share), 99) if share < 1 else 100} %"
 
 
-def printable(text: str) -> str:
-    """Reduce text to one line without control characters, so that what a model wrote cannot steer a terminal."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())
-
-
 PYTORCH = {"eager": "PyTorch eager", "compile": "torch.compile", "max-autotune": "torch.compile (max-autotune)"}
 """Names of the baselines for people."""
 

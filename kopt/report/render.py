@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kopt.model.cost import total
+from kopt.neutral import visible
 from kopt.report import costs, curve, lineage, numbers, tables
 from kopt.report.diff import diff
 from kopt.report.record import RunRecord
@@ -27,10 +28,6 @@ STYLES = 6
 
 TOP_KERNELS = 40
 TOP_CLUSTERS = 60
-
-_HIDDEN = {c: "\ufffd" for c in (*range(0x20), *range(0x7F, 0xA0), 0x200E, 0x200F, *range(0x202A, 0x202F),
-                                 *range(0x2066, 0x206A)) if chr(c) not in "\n\t"}  # fmt: skip
-"""Replaces control characters, and those that reorder text, by a visible mark."""
 
 
 def render(record: RunRecord) -> str:
@@ -100,4 +97,4 @@ def _environment() -> Environment:
 
 def _visible(value: object) -> object:
     """Make control characters of text visible; return any other value unchanged."""
-    return value.translate(_HIDDEN) if type(value) is str else value
+    return visible(value) if type(value) is str else value

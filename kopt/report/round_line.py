@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from kopt.model.trial import RoundSummary, StopReason
-from kopt.report.numbers import ESTIMATED, printable, ratio, time_text
+from kopt.neutral import one_line
+from kopt.report.numbers import ESTIMATED, ratio, time_text
 
 STOPPED = {
     StopReason.ROOFLINE: "the best kernel is near the roofline",
@@ -36,7 +37,7 @@ def round_line(summary: RoundSummary) -> str:
 
 
 def _best(summary: RoundSummary) -> str:
-    return f"best {time_text(summary.best_ms, summary.estimated)} ({printable(summary.best_model)})"
+    return f"best {time_text(summary.best_ms, summary.estimated)} ({one_line(summary.best_model)})"
 
 
 def label(estimated: bool) -> str:

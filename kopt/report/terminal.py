@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kopt.model.trial import RoundSummary
-from kopt.report.numbers import percent, printable, ratio, slower_text, time_text
+from kopt.neutral import one_line
+from kopt.report.numbers import percent, ratio, slower_text, time_text
 from kopt.report.record import FinalFigures
 from kopt.report.round_line import STOPPED, label
 
@@ -21,12 +22,12 @@ def final_lines(
         files: paths to list at the end, e.g. `{"kernel": "results/matvec/best_kernel.py"}`.
         rounds: summaries of all rounds; the first with a reason to stop ended the search.
     """
-    what = f": {printable(final.description)}" if final.description else ""
+    what = f": {one_line(final.description)}" if final.description else ""
     seed = time_text(final.seed_ms, final.estimated)
     slower = slower_text(final.best_ms, final.faster_baselines, final.estimated)
     lines = [f"attention      the best kernel is {slower}"] if slower else []
     lines += [
-        f"best kernel    {final.best_name} ({printable(model)}){what}",
+        f"best kernel    {final.best_name} ({one_line(model)}){what}",
         f"time           {time_text(final.best_ms, final.estimated)}{_interval(final)}, seed {seed}",
         f"speedup        {ratio(final.speedup)} seed{label(final.estimated)}",
         f"roofline       {percent(final.roofline_share)} of the speed of light{label(final.estimated)}",

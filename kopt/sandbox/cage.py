@@ -15,21 +15,30 @@ import gc
 import os
 import resource
 import signal
+import sys
 import tempfile
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from kopt.sandbox import landlock
+from kopt.sandbox import landlock, seccomp
 from kopt.sandbox.environment import GPU_VARIABLE, NO_GPU
+from kopt.sandbox.group import groups_permitted
 
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", GPU_VARIABLE, "CUDA_HOME", "CUDA_PATH")
 """The only variables of the environment that a child inherits; API keys are not among them."""
 
+PROJECT = Path(__file__).resolve().parents[2]
+"""The folder in which kopt lies; in a checkout it holds problems and results too."""
+SYSTEM = (
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/sys", "/dev", "/run", "/var/lib",
+    "/nix/store", "/gnu/store",
+)  # fmt: skip
+"""Folders of an operating system, as far as they exist."""
+
 _PR_SET_PDEATHSIG = 1
-_NEWNET, _NEWUSER, _NEWPID = 0x40000000, 0x10000000, 0x20000000
-_NAMESPACES = {"user": _NEWUSER, "network": _NEWNET, "process": _NEWPID}
+_NAMESPACES = {"user": 0x10000000, "network": 0x40000000, "process": 0x20000000, "ipc": 0x08000000}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -41,11 +50,16 @@ class Limits:
     wall_s: float = 60.0
     """Seconds from fork to result."""
     data_bytes: int | None = 8 << 30
-    """Private writable memory of one process, inherited memory of its parent included."""
+    """Memory, bytes: the private writable memory of one process, inherited memory of its parent included, and the
+    memory of all processes of the child together, private, shared or of files in memory, what is inherited left out."""
     address_bytes: int | None = None
     """Address space of one process; torch reserves much more than it uses, and CUDA far more still."""
     file_bytes: int = 256 << 20
     """Largest file that the child may write."""
+    scratch_bytes: int = 1 << 30
+    """Bytes of all files in the scratch folder together; a child with more is killed."""
+    scratch_files: int = 20_000
+    """Files and folders in the scratch folder; a child with more is killed."""
     processes: int = 32
     """Processes at a time, helpers such as ptxas included; a child with more is killed."""
     output_bytes: int = 16 << 10
@@ -73,7 +87,9 @@ def enter(scratch: Path, limits: Limits, keep: Collection[int]) -> None:
     _scrub_environment(scratch, limits)
     os.chdir(scratch)
     # CUDA names its threads through /proc/self, and fails silently when it may not write there.
-    landlock.restrict([scratch, Path("/proc/self")] if limits.gpu else [scratch], device_files())
+    writable = [scratch, Path("/proc/self")] if limits.gpu else [scratch]
+    landlock.restrict(writable, device_files(), readable=readable_places(limits.gpu))
+    seccomp.close_calls(memory_files=not limits.gpu)
 
 
 def die_with_parent(parent: int) -> None:
@@ -88,11 +104,15 @@ def die_with_parent(parent: int) -> None:
 
 
 def leave_namespaces(limits: Limits) -> frozenset[str]:
-    """Move this process into new namespaces, as many as are permitted, and return which: `user`, `network`, `process`.
+    """Move this process into new namespaces, as many as are permitted, and return which.
 
-    A new process namespace holds for children only: the first child forked afterwards is its init.
+    They are `user`, `network`, `process` and `ipc` (System V segments and message queues).  A new process namespace
+    holds for children only: the first child forked afterwards is its init.  A child on a GPU keeps the common process
+    and ipc namespaces, which sharing device memory needs.
     """
-    choices = [("user", "network", "process"), ("user", "network"), ("network", "process"), ("network",)]
+    choices = [
+        ("user", "network", "process", "ipc"), ("network", "process", "ipc"), ("user", "network"), ("network",),
+    ]  # fmt: skip
     if limits.gpu:
         choices = [("user", "network"), ("network",)]
     user, group = os.getuid(), os.getgid()
@@ -103,6 +123,83 @@ def leave_namespaces(limits: Limits) -> frozenset[str]:
                 _limit(resource.RLIMIT_NPROC, 4 * limits.processes)
             return frozenset(names)
     return frozenset()
+
+
+def leave_network() -> bool:
+    """Move this process into a network without connections; return whether the machine permits it."""
+    user, group = os.getuid(), os.getgid()
+    for names in (("user", "network"), ("network",)):
+        if _libc.unshare(sum(_NAMESPACES[name] for name in names)) == 0:
+            if "user" in names:
+                _keep_identity(user, group)
+            return True
+    return False
+
+
+def readable_places(gpu: bool) -> list[Path]:
+    """List the files and folders that a caged process may read: the system's, the interpreter's and its packages.
+
+    Problems, runs, stores, other candidates' folders and the home folder are not among them, nor is anything that /proc
+    shows of other processes, or of the memory and the arguments of this one.
+
+    Args:
+        gpu: whether the process uses CUDA, which looks at its threads.
+    """
+    own = Path("/proc/self").resolve()
+    closed = {"mem", "environ", "cmdline", "auxv", "pagemap", "root", "cwd", *(() if gpu else ("task",))}
+    return [
+        *installed_places(),
+        *(entry for entry in Path("/proc").iterdir() if not entry.name.isdigit() and not entry.is_symlink()),
+        *(own / name for name in os.listdir(own) if name not in closed),
+    ]
+
+
+@cache
+def installed_places() -> tuple[Path, ...]:
+    """List the folders of the operating system and of this Python, without those that hold the project's own data."""
+    private = {Path.home().resolve(), Path(tempfile.gettempdir()).resolve(), Path.cwd(), PROJECT}
+    folders = (*SYSTEM, sys.prefix, sys.base_prefix, *_package_folders(), *_library_folders(), *_tool_folders())
+    paths = [Path(path).resolve() for path in folders]
+    wanted = [path for path in dict.fromkeys(paths) if path.exists() and path not in private and path != Path("/")]
+    return (PROJECT / "kopt", *(place for path in wanted for place in _without(path, private)))
+
+
+def _package_folders() -> list[str]:
+    """Return the folders of installed packages, and of the packages that this process has imported."""
+    installed = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    modules = [module for name, module in list(sys.modules.items()) if "." not in name]
+    packages = [folder for module in modules for folder in getattr(module, "__path__", ())]
+    return [*installed, *(folder for folder in packages if not _is_own(Path(folder)))]
+
+
+def _is_own(folder: Path) -> bool:
+    """Return whether a folder lies in the project or in the working folder, and not in this Python's."""
+    return not folder.is_relative_to(sys.prefix) and any(folder.is_relative_to(own) for own in (PROJECT, Path.cwd()))
+
+
+def _library_folders() -> list[str]:
+    """Return the folders of the libraries that this process has loaded, and of those that it would look in."""
+    named = [os.environ.get(name, "") for name in ("LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_PATH")]
+    lines = Path("/proc/self/maps").read_text(errors="replace").splitlines()
+    loaded = {os.path.dirname(line.split(maxsplit=5)[-1]) for line in lines if ".so" in line and "/" in line}
+    return [*(part for value in named for part in value.split(":") if part), *sorted(loaded)]
+
+
+def _tool_folders() -> list[str]:
+    """Return the folders of programs, and of the files that compilers look for beside them."""
+    tools = [Path(part) for part in os.environ.get("PATH", "").split(":") if part.startswith("/")]
+    beside = ("lib", "lib64", "libexec", "include")
+    return [str(place) for tool in tools for place in (tool, *(tool.parent / name for name in beside))]
+
+
+def _without(folder: Path, private: Collection[Path], depth: int = 0) -> Iterator[Path]:
+    """Yield a folder, or, where it holds a private one, what lies beside that."""
+    inside = [path for path in private if path == folder or path.is_relative_to(folder)]
+    if not inside:
+        yield folder
+    elif folder not in private and folder.is_dir():
+        for entry in folder.iterdir():
+            yield from _without(entry, inside, depth + 1)
 
 
 def device_files() -> list[Path]:
@@ -118,22 +215,30 @@ def cage_features() -> dict[str, bool | str]:
     Returns:
         By name of the restriction: whether it is there, or how.
     """
+    namespaces = _in_child(lambda: ",".join(sorted(leave_namespaces(Limits())))).decode().split(",")
+    version = landlock.abi()
+    return {f"{name} namespace": name in namespaces for name in _NAMESPACES} | {
+        "only scratch writable (Landlock)": f"ABI {version}" if version else False,
+        "problems and runs unreadable (Landlock)": bool(version),
+        "System V memory closed (seccomp)": b"1" in _in_child(lambda: str(int(seccomp.close_calls(memory_files=True)))),
+        "signals to others blocked (Landlock)": version >= 6,
+        "process limit": "kernel" if "user" in namespaces and os.getuid() != 0 else "watched",
+        "memory limit": "kernel" if groups_permitted() else "watched",
+    }
+
+
+def _in_child(function: Callable[[], str]) -> bytes:
+    """Return what a function returns in a forked child."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        os.write(write, ",".join(sorted(leave_namespaces(Limits()))).encode())
+        os.write(write, function().encode())
         os._exit(0)
     os.close(write)
     with os.fdopen(read, "rb") as pipe:
-        namespaces = pipe.read().decode().split(",")
+        answer = pipe.read()
     os.waitpid(child, 0)
-    version = landlock.abi()
-    return {f"{name} namespace": name in namespaces for name in ("user", "network", "process")} | {
-        "only scratch writable (Landlock)": f"ABI {version}" if version else False,
-        "signals to others blocked (Landlock)": version >= 6,
-        "process limit": "kernel" if "user" in namespaces and os.getuid() != 0 else "watched",
-        "memory limit": True,
-    }
+    return answer
 
 
 def _keep_identity(user: int, group: int) -> None:
@@ -181,11 +286,13 @@ def _scrub_environment(scratch: Path, limits: Limits) -> None:
         (scratch / name.lower()).mkdir(exist_ok=True)
     os.environ.update(kept)
     tempfile.tempdir = None
-    _erase_initial_environment()
+    sys.argv, sys.orig_argv = sys.argv[:1], sys.orig_argv[:1]
+    _erase_initial_memory()
 
 
-def _erase_initial_environment() -> None:
+def _erase_initial_memory() -> None:
+    """Overwrite the arguments and the environment that the process was started with."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    start, end = int(fields[47]), int(fields[48])
-    if 0 < start < end:
-        ctypes.memset(start, 0, end - start)
+    for start, end in ((int(fields[45]), int(fields[46])), (int(fields[47]), int(fields[48]))):
+        if 0 < start < end:
+            ctypes.memset(start, 0, end - start)

@@ -32,6 +32,7 @@ from pathlib import Path
 
 from kopt.sandbox.cage import Limits
 from kopt.sandbox.child import Task, live
+from kopt.sandbox.group import MemoryGroup, memory_group
 from kopt.sandbox.pipe import (
     ASKED,
     NONCE_BYTES,
@@ -46,6 +47,7 @@ from kopt.sandbox.pipe import (
 )
 from kopt.sandbox.processes import adopt_orphans, children, descendants, kill_all, kill_orphans
 from kopt.sandbox.remove import remove_folder
+from kopt.sandbox.use import is_fuller, memory_used, resident
 
 TICK_S = 0.5
 """Interval at which the children's processes are counted, s."""
@@ -133,7 +135,7 @@ def run_forked(
                 _send_messages(running, message_for, limits)
             done = _wait(running, limits)
             if time.monotonic() - counted_at > TICK_S:
-                done = _overcrowded(running, limits) | done
+                done = _over_limits(running, limits) | done
                 counted_at = time.monotonic()
             for child in done:
                 running.remove(child)
@@ -165,6 +167,8 @@ class _Child:
     deadline: float
     """Monotonic time at which it is killed, s."""
     frames: Frames
+    group: MemoryGroup | None
+    """The control group of its memory; None where none is permitted."""
     open: set[int]
     """Descriptors that are still watched."""
     phase: str = START_PHASE
@@ -186,6 +190,8 @@ class _Child:
             os.waitpid(self.pid, 0)
         for descriptor in (self.results, self.output, self.process, *([self.inbox] if self.inbox >= 0 else [])):
             os.close(descriptor)
+        if self.group is not None:
+            self.group.remove()
         remove_folder(self.scratch)
 
 
@@ -193,6 +199,7 @@ def _start(index: int, task: Task, limits: Limits, *, asks: bool) -> _Child:
     nonce = secrets.token_bytes(NONCE_BYTES)
     inbox_end, inbox = os.pipe() if asks else (-1, -1)
     scratch = Path(tempfile.mkdtemp(prefix="kopt-")).resolve()
+    group = memory_group(limits.data_bytes) if limits.data_bytes is not None else None
     (results, results_end), (output, output_end) = os.pipe(), os.pipe()
     parent = os.getpid()
     sys.stdout.flush()
@@ -201,6 +208,8 @@ def _start(index: int, task: Task, limits: Limits, *, asks: bool) -> _Child:
     if pid == 0:
         os.close(results)
         os.close(output)
+        if group is not None:
+            group.enter()
         live(task, Report(results_end, nonce, inbox_end), parent, output_end, scratch, limits)
     for descriptor in (results_end, output_end, *([inbox_end] if asks else [])):
         os.close(descriptor)
@@ -210,7 +219,7 @@ def _start(index: int, task: Task, limits: Limits, *, asks: bool) -> _Child:
     deadline = time.monotonic() + limits.wall_s
     frames = Frames(nonce, limits.result_bytes)
     watched = {results, output, process}
-    return _Child(index, pid, results, output, process, scratch, deadline, frames, watched, inbox=inbox)
+    return _Child(index, pid, results, output, process, scratch, deadline, frames, group, watched, inbox=inbox)
 
 
 def _send_messages(running: Sequence[_Child], message_for: MessageFor, limits: Limits) -> None:
@@ -243,11 +252,36 @@ def _wait(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
     return {child: outcome for child, outcome in outcomes.items() if outcome is not None}
 
 
-def _overcrowded(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
-    """Find the children with too many processes."""
+def _over_limits(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
+    """Find the children with too many processes, too much memory, or too much in their scratch folders."""
     families = descendants([child.pid for child in running])
-    reason = f"more than {limits.processes} processes at a time"
-    return {child: Died(reason, child.phase) for child in running if len(families[child.pid]) > limits.processes}
+    reasons = {child: _excess(child, {child.pid, *families[child.pid]}, limits) for child in running}
+    return {child: Died(reason, child.phase) for child, reason in reasons.items() if reason}
+
+
+def _excess(child: _Child, family: set[int], limits: Limits) -> str:
+    """Say what a child with its processes has too much of; empty when nothing."""
+    if len(family) - 1 > limits.processes:
+        return f"more than {limits.processes} processes at a time"
+    if exceeded := _exceeded(child, limits):
+        return exceeded.reason
+    most = limits.data_bytes
+    if most is not None and child.group is None and resident(family) > most and memory_used(family) > most:
+        return _too_much_memory(most)
+    if is_fuller(child.scratch, limits.scratch_bytes, limits.scratch_files):
+        return f"left more than {limits.scratch_bytes >> 20} MiB or {limits.scratch_files} files in its folder"
+    return ""
+
+
+def _exceeded(child: _Child, limits: Limits) -> Died | None:
+    """Return the death of a child whose control group has reached its limit; None for any other."""
+    if child.group is None or limits.data_bytes is None or not child.group.exceeded():
+        return None
+    return Died(_too_much_memory(limits.data_bytes), child.phase, child.tail.decode(errors="replace"))
+
+
+def _too_much_memory(most: int) -> str:
+    return f"used more than {most >> 20} MiB of memory, with all its processes"
 
 
 def _outcome(child: _Child, ready: set[int], limits: Limits) -> Outcome | None:
@@ -281,6 +315,8 @@ def _read_frames(child: _Child, limits: Limits) -> Outcome | None:
         for kind, payload in child.frames.feed(data):
             if kind == RETURNED:
                 _drain_output(child, limits)
+                if exceeded := _exceeded(child, limits):  # one of its processes was ended for it
+                    return exceeded
                 return Returned(payload, child.tail.decode(errors="replace"))
             if (outcome := _apply_frame(child, kind, payload)) is not None:
                 return outcome
@@ -328,6 +364,8 @@ def _drain_output(child: _Child, limits: Limits) -> None:
 def _death(child: _Child, limits: Limits) -> Died:
     """Explain the end of a child that sent no result."""
     _drain_output(child, limits)
+    if exceeded := _exceeded(child, limits):
+        return exceeded
     code = _exit_code(child) if child.status is None else os.waitstatus_to_exitcode(child.status)
     reason = f"killed by {_signal_name(-code)}" if code < 0 else f"exited with status {code} without a result"
     return Died(reason, child.phase, child.tail.decode(errors="replace"))

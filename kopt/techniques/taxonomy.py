@@ -7,8 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
+from kopt import safe_yaml
 from kopt.artifact import digest
 from kopt.errors import TaxonomyError
 from kopt.model.technique import Technique
@@ -43,11 +42,11 @@ def taxonomy_digest(taxonomy: Sequence[Technique]) -> str:
 
 def _entries(path: Path) -> list[object]:
     try:
-        content = yaml.safe_load(path.read_text())
+        content = safe_yaml.load_file(path)
     except OSError as error:
         raise TaxonomyError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
-        raise TaxonomyError(f"{path}: is not YAML ({_one_line(error)})") from error
+    except safe_yaml.NotYaml as error:
+        raise TaxonomyError(f"{path}: is not YAML ({error})") from error
     if not isinstance(content, list):
         raise TaxonomyError(f"{path}: must be a list of techniques with {_listed(KEYS)}")
     if not content:
@@ -78,7 +77,3 @@ def _nearest(key: str) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

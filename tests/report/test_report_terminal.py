@@ -1,5 +1,6 @@
 from kopt.model.trial import StopReason
-from kopt.report.numbers import milliseconds, percent, printable
+from kopt.neutral import one_line
+from kopt.report.numbers import milliseconds, percent
 from kopt.report.record import Comparison, FinalFigures
 from kopt.report.round_line import STOPPED, round_line
 from kopt.report.terminal import final_lines
@@ -50,7 +51,7 @@ def test_every_reason_to_stop_has_words():
 def test_the_last_lines_name_kernel_time_speedup_and_files():
     lines = final_lines(FINAL, model="kopt-rewrite", files={"kernel": "results/matvec/best_kernel.py"})
     assert lines == [
-        "best kernel    r2a0s17 (kopt-rewrite): wider loads[2J",
+        "best kernel    r2a0s17 (kopt-rewrite): wider loads",
         "time           1.8753 ms estimated, seed 2.0628 ms estimated",
         "speedup        1.10x seed estimated",
         "roofline       70 % of the speed of light estimated",
@@ -75,7 +76,7 @@ def test_measured_baselines_and_interval_are_shown_without_the_label():
 
 
 def test_what_a_model_wrote_cannot_steer_the_terminal():
-    assert printable("a\x1b[31m\r\nb\u202ec") == "a[31m bc"
+    assert one_line("a\x1b[31m\r\nb\u202ec") == r"a b\u202ec"
 
 
 def test_short_times_keep_three_digits():

@@ -17,7 +17,7 @@ from kopt.preflight.validate import validate
 ROOT = Path(__file__).resolve().parents[2]
 BEING_WRITTEN = shutil.ignore_patterns("*.pyc.*", "*.json.*")
 """Temporary files in `__pycache__`; the rest of it is copied, so that a copy need not compile and digest kopt."""
-PARTS = ("Snakefile", "kopt", "workflow", "profiles", "config")
+PARTS = ("Snakefile", "kopt", "workflow", "profiles", "config", "snakemake_logger_plugin_kopt")
 
 
 class Project:
@@ -37,9 +37,10 @@ class Project:
             else:
                 shutil.copy(ROOT / part, folder / part)
 
-    def command(self, *config: str, options: tuple[str, ...] = ()) -> list[str]:
-        snakemake = [sys.executable, "-m", "snakemake", "--cores", "2", *options]
-        return [*snakemake, "--config", *config]
+    def command(self, *config: str, options: tuple[str, ...] = (), full: bool = True) -> list[str]:
+        """The command line; with `full`, Snakemake's own messages are written too."""
+        own = ("--logger-kopt-full",) if full else ()
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *own, *options, "--config", *config]
 
     def environment(self) -> dict[str, str]:
         """The environment as a user has it: nothing in it says that this copy of kopt is to be run."""
@@ -49,9 +50,9 @@ class Project:
         """Take over what a store holds."""
         shutil.copytree(store, self.folder / "results" / "store")
 
-    def run(self, *config: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    def run(self, *config: str, options: tuple[str, ...] = (), full: bool = True) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*config, options=options), cwd=self.folder, env=self.environment(), text=True,
+            self.command(*config, options=options, full=full), cwd=self.folder, env=self.environment(), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
 

@@ -103,7 +103,7 @@ def test_a_run_that_a_kill_left_locked_says_what_to_do_also_where_snakemake_says
     (locks / "0.output.lock").write_text("results/t/round_0/round.json\n")
     done = project.run(*project.DRY, options=("--quiet", "all"))
     assert done.returncode != 0
-    assert "kopt: note: results/t is locked" in done.stdout
+    assert "kopt: error: results/t is locked" in done.stdout
     assert "--unlock" in done.stdout
     assert "is locked" not in project.succeeds(*project.DRY, options=("--unlock",))
     assert "is locked" not in project.succeeds(*project.DRY, options=("--quiet", "all", "--dry-run"))

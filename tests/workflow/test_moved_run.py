@@ -50,7 +50,7 @@ def test_a_moved_run_has_nothing_to_do(tmp_path, finished, other_environment, ke
     moved = tmp_path / "moved"
     copy(finished.folder, moved, keep_dates=keep_dates)
     snakemake = [str(other_environment), "-m", "snakemake", "--cores", "2"]
-    assert "Nothing to be done" in output_of([*snakemake, "--dry-run", "--config", *finished.DRY], moved)
+    assert "nothing would run" in output_of([*snakemake, "--dry-run", "--config", *finished.DRY], moved)
     edit = moved / "kopt" / "exports" / "best.py"
     edit.write_text(edit.read_text().replace("write_text(path, ", 'write_text(path, "# moved\\n" + '))
     output_of([*snakemake, "--config", *finished.DRY], moved)
@@ -74,4 +74,4 @@ def test_a_checkout_elsewhere_has_nothing_to_do_in_the_folder_of_the_run(new_pro
 
     snakemake(checkout.folder)
     checkout.folder.rename(tmp_path / "second")
-    assert "Nothing to be done" in snakemake(tmp_path / "second", "--dry-run")
+    assert "nothing would run" in snakemake(tmp_path / "second", "--dry-run")

@@ -8,24 +8,30 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
 from kopt.backends.backend import load_backend
-from kopt.errors import KoptError
+from kopt.errors import KoptError, error_line
 from kopt.jobs.command import command_words
+from kopt.load_config import as_typed
+from kopt.neutral import visible
 from kopt.preflight.check_seed import check_seed
-from kopt.preflight.validate import lock_note, validate
+from kopt.preflight.start import begin, check_words
+from kopt.preflight.validate import validate
 from kopt.provenance import files_digest, rule_digest
 
+config |= as_typed(workflow.config_settings.config_args or [])
+
 try:
+    check_words(sys.argv)
     CHECKED = validate(config, ROOT)
+    if workflow.is_main_process and (note := begin(CHECKED.settings.folder, sys.argv)):
+        print(f"kopt: note: {visible(note)}", file=sys.stderr)
     check_seed(CHECKED)
-except KoptError as error:
-    sys.exit(f"kopt: error: {error}")
+except (KoptError, OSError) as error:
+    sys.exit(error_line(error))
 
 CONFIG = CHECKED.config
 SETTINGS = CHECKED.settings
 BACKEND = load_backend(SETTINGS.backend)
 RUN = SETTINGS.folder
-if "--unlock" not in sys.argv and (note := lock_note(RUN)):
-    print(f"kopt: note: {note}", file=sys.stderr)
 GPU = int(BACKEND.measures)  # GPUs of a job that needs one
 LAST = CONFIG.rounds
 PARENTS = range(CONFIG.candidate_pool_size)
@@ -55,7 +61,8 @@ def run(script):
     """
     return (
         'PYTHONPATH="${{KOPT_HOME:-.}}${{PYTHONPATH:+:$PYTHONPATH}}" '
-        '"${{KOPT_PYTHON:-python}}" -P "${{KOPT_HOME:-.}}"/workflow/scripts/'
+        '"${{KOPT_PYTHON:-python}}" -P "${{KOPT_HOME:-.}}"/workflow/start.py '
+        '"${{KOPT_HOME:-.}}"/workflow/scripts/'
         f"{script}.py {{params.words}} settings={{params.settings:q}} threads={{threads}} log={{log}}"
     )
 

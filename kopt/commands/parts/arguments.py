@@ -10,11 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-import yaml
-
+from kopt import safe_yaml
 from kopt.config import Config
 from kopt.errors import ConfigError
-from kopt.load_config import load, read
+from kopt.load_config import as_typed, load, read
 from kopt.model.problem import Problem
 from kopt.problem import folder
 
@@ -64,10 +63,10 @@ def settings_of(options: argparse.Namespace) -> Config:
         if not sign:
             raise ConfigError(f"--config {word}: write NAME=VALUE")
         try:
-            raw[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
+            raw[name] = safe_yaml.load(value)
+        except safe_yaml.NotYaml as error:
             raise ConfigError(f"--config {word}: {value!r} is not YAML") from error
-    return load(raw, ROOT)
+    return load(raw | as_typed(options.config), ROOT)
 
 
 def uses_gpu(judge: str) -> bool:

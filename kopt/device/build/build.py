@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kopt.device.build.fingerprint import fingerprint, toolchain
@@ -45,6 +45,11 @@ class BuildJob(Value):
     device: Device
     addresses: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     """Addresses of the argument tensors by workload, as `trace` takes them; made up when not given."""
+
+    @field_validator("problem")
+    @classmethod
+    def _nothing_hidden(cls, problem: Problem) -> Problem:
+        return problem.without_hidden()
 
 
 class _Answer(Value):
@@ -148,9 +153,9 @@ def _raised(outcome: Raised) -> BuildFailed:
         ProblemError: the problem's reference cannot be traced.
         WorkerDied: the exception came before the candidate was imported.
     """
-    if outcome.kind == ProblemError.__name__:
-        raise ProblemError(outcome.message)
-    if outcome.phase not in (Phase.IMPORT, Phase.TRACE):
+    if outcome.phase not in (Phase.IMPORT, Phase.TRACE):  # from then on a candidate may have named the exception
+        if outcome.kind == ProblemError.__name__:
+            raise ProblemError(outcome.message)
         raise WorkerDied(f"tracing failed before the candidate was imported: {outcome.kind}: {outcome.message}")
     return BuildFailed(phase=Phase.CRASH, reason=bounded(f"{outcome.kind} in phase {outcome.phase}: {outcome.message}"))
 

@@ -119,7 +119,7 @@ class Verifier:
         draws = plan(small[-1:], *seed, full_size=(*main, *hidden))
         draws += (Draw(problem.main[-1], "normal", derive_seed(*seed, "late")),)
         referee.begin("make", draws)
-        names, options = list(kernels), ContestOptions(problem, LATE, self._processes.driver)
+        names, options = list(kernels), ContestOptions(problem.without_hidden(), LATE, self._processes.driver)
         tasks = [contest(kernel, options, self._precompiled(name)) for name, kernel in kernels.items()]
         workers = min(workers, len(tasks))
         slots, result = Slots(referee, workers), RoundResult({}, [])

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from pydantic import field_validator
 from torch.utils._pytree import tree_map
 
 from kopt.artifact import text_digest
@@ -51,6 +52,11 @@ class VerifyJob(Value):
     problem: Problem
     seed: int
     """The run's seed; inputs follow from it and the kernel's digest."""
+
+    @field_validator("problem")
+    @classmethod
+    def _nothing_hidden(cls, problem: Problem) -> Problem:
+        return problem.without_hidden()
 
 
 class VerdictDraws(NamedTuple):

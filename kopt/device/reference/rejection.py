@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 import traceback
-import unicodedata
 from pathlib import Path
 
 from kopt.model.build import Phase
 from kopt.model.language import LANGUAGES, Language
+from kopt.neutral import visible
 
 REASON_CHARS = 1500
 """Length to which reasons are cut."""
@@ -21,8 +21,6 @@ READ_CHARS = 100_000
 
 SOURCE_NAME = "candidate.py"
 """File name under which every candidate is written, so that no message depends on its folder."""
-
-_TERMINAL_SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]")
 
 
 class Rejected(Exception):
@@ -38,26 +36,10 @@ def bounded(text: str) -> str:
     """Cut a text to `REASON_CHARS` characters: its head, and its tail, where the point of an error mostly is.
 
     Lone surrogates, which a candidate's message may hold and no file can, are replaced, and so are characters that
-    nobody sees (`visible`).
+    nobody sees (`kopt.neutral.visible`).
     """
     text = cut(text.encode(errors="replace").decode(), READ_CHARS)
     return cut(visible(text).strip(), REASON_CHARS)
-
-
-def visible(text: str) -> str:
-    """Write a text so that a terminal, a page and a prompt show what it holds, and do nothing else.
-
-    Sequences that move a terminal's cursor or change its colours are left out.  Other characters that nobody sees
-    (control characters, marks that turn the direction of a text) are written as Python writes them: `\\x07`.
-    """
-    text = re.sub(r"\r+\n", "\n", _TERMINAL_SEQUENCE.sub("", text))
-    return text if text.isprintable() else "".join(map(_visible, text))
-
-
-def _visible(char: str) -> str:
-    if char.isprintable() or char in "\n\t":
-        return char
-    return " " if unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
 
 
 def cut(text: str, length: int) -> str:

@@ -11,9 +11,9 @@ import ast
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
 from pydantic import Field, ValidationError
 
+from kopt import safe_yaml
 from kopt.errors import ProblemError, nearest
 from kopt.model.base import Value
 from kopt.model.kernel import Kernel
@@ -106,11 +106,9 @@ def _rule(declared: InputRule | Keep) -> InputRule:
 
 def _declaration(text: str, where: str) -> Declaration:
     try:
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # an impossible date is a ValueError
-        raise ProblemError(f"{where} is not YAML: {' '.join(str(error).split())}") from error
-    except RecursionError as error:
-        raise ProblemError(f"{where}: nested too deeply to be parsed") from error
+        raw = safe_yaml.load(text)
+    except safe_yaml.NotYaml as error:
+        raise ProblemError(f"{where} is not YAML: {error}") from error
     if not isinstance(raw, dict):
         raise ProblemError(f"{where} must be a mapping with the keys {', '.join(Declaration.model_fields)}")
     try:

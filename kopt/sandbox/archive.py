@@ -1,0 +1,82 @@
+"""Read the files of an archive without trusting anything in it: all of them are checked before any is used.
+
+An archive is a plain tar of small files with flat names.  Links, devices, folders, paths, names that stand twice (also
+in other letters), sparse files, and more or larger files than kopt ever writes are refused.
+"""
+
+from __future__ import annotations
+
+import re
+import tarfile
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from kopt.errors import CorruptArtifact
+
+LARGEST = 16 << 20
+"""Most bytes of one file; kopt writes none that is larger."""
+MOST_BYTES = 2 << 30
+"""Most bytes of all files together."""
+MOST_FILES = 200_000
+
+UNREADABLE = (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError)
+"""Exceptions that reading a file that is no archive may raise."""
+
+
+def files_of(path: Path, names: re.Pattern[str]) -> dict[str, bytes]:
+    """Return the contents of an archive's files by name.
+
+    Args:
+        path: the archive.
+        names: the names that its files may have.
+
+    Raises:
+        CorruptArtifact: one line that names the file and what is wrong.
+    """
+    try:
+        if not path.is_file():
+            raise ValueError("it is not a file")
+        with tarfile.open(path, mode="r:") as tar:
+            _check(tar, names)
+            return {member.name: _content(tar, member) for member in tar}
+    except UNREADABLE as error:
+        raise no_archive(path, error) from error
+
+
+def no_archive(path: Path, error: Exception) -> CorruptArtifact:
+    """Make the error of a file that is no archive of replies."""
+    if isinstance(error, ValidationError):
+        fault = error.errors(include_url=False, include_input=False)[0]
+        first = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+    else:
+        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
+    return CorruptArtifact(f"{path} is not a whole archive of replies: {first}; nothing of it was written")
+
+
+def _check(tar: tarfile.TarFile, names: re.Pattern[str]) -> None:
+    """Refuse an archive by the heads of its files alone."""
+    seen: set[str] = set()
+    total = 0
+    for member in tar:
+        if member.name.casefold() in seen:
+            raise ValueError(f"{member.name!r} stands in it twice")
+        if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
+            raise ValueError(f"{member.name!r} is a link, a device or a folder, not a plain file")
+        if not names.fullmatch(member.name):
+            raise ValueError(f"{member.name!r} is no name of a file that kopt packs")
+        if member.size > LARGEST:
+            raise ValueError(f"{member.name!r} has {member.size} bytes, more than a reply's {LARGEST}")
+        seen.add(member.name.casefold())
+        total += member.size
+        if len(seen) > MOST_FILES or total > MOST_BYTES:
+            raise ValueError(f"it holds more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB")
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = tar.extractfile(member)
+    assert file is not None
+    content = file.read()
+    if len(content) != member.size:
+        raise ValueError(f"{member.name!r} is cut off")
+    return content
