@@ -23,7 +23,7 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser(
         "run",
         help="search for a faster kernel: kopt run softmax",
-        description="Search for a faster kernel.  Without language models that have keys, kopt's own rewriter proposes.",
+        description="Search for a faster kernel.  Where no language model has a key, kopt's rewriter proposes.",
         epilog="Words after -- go to snakemake: kopt run softmax -- --dry-run",
     )
     parser.add_argument("problem", help="name of a shipped problem, or a problem's folder")
