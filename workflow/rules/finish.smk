@@ -1,5 +1,6 @@
 # Measure the outcome, and write the exports of the run.
 
+from kopt.project import PACKAGE
 from kopt.stages.baseline import BaselineSettings
 
 ROUNDS = range(LAST + 1)
@@ -73,7 +74,7 @@ rule finish:
             asks=MODELS,
             files=[
                 CHECKED.taxonomy_file,
-                *sorted((ROOT / "kopt/report/templates").iterdir()),
+                *sorted((PACKAGE / "report/templates").iterdir()),
             ],
             taxonomy=CHECKED.taxonomy_file,
         )

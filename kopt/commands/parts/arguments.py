@@ -16,6 +16,7 @@ from kopt.errors import ConfigError
 from kopt.load_config import as_typed, load, read
 from kopt.model.problem import Problem
 from kopt.problem import folder
+from kopt.project import project_root
 
 if TYPE_CHECKING:
     Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", int, float)
 
-ROOT = Path(__file__).resolve().parents[3]
-"""The checkout that kopt runs from: configuration and problems lie in it."""
+ROOT = project_root()
+"""The folder that holds the Snakefile, configuration and problems: the checkout, or an installed kopt's copy."""
 
 JUDGES = ("auto", "interpret", "cuda")
 

@@ -1,0 +1,125 @@
+"""Check a kernel against its reference on this GPU, and time both."""
+
+import ast
+import copy
+import statistics
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+import torch
+
+from kopt.winner.embedded.arguments import further_arguments
+
+BYTES_IN_FLOAT64 = 8 << 30
+"""Largest inputs, in float64, for which the reference runs in float64 too, bytes."""
+
+
+def reference_of(source: str, constants: Mapping[str, int]) -> ModuleType:
+    """Execute the reference with constants in place of its own."""
+    tree = ast.parse(source)
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            name = statement.targets[0].id
+            if name in constants:
+                statement.value = ast.copy_location(ast.Constant(constants[name]), statement.value)
+    module = ModuleType("reference")
+    sys.modules["reference"] = module
+    exec(compile(tree, "reference.py", "exec"), vars(module))
+    return module
+
+
+def in_dtype(value: Any, dtype: torch.dtype) -> Any:
+    """Move a value's tensors to the GPU, floating-point ones in a dtype; those of 8 bits stay as they are."""
+    if isinstance(value, torch.Tensor):
+        wide = value.is_floating_point() and value.element_size() > 1
+        return value.to("cuda", dtype if wide else value.dtype)
+    if isinstance(value, list | tuple):
+        return type(value)(in_dtype(one, dtype) for one in value)
+    if isinstance(value, dict):
+        return {key: in_dtype(one, dtype) for key, one in value.items()}
+    return value
+
+
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    """List the tensors in a value."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [tensor for one in values for tensor in tensors_of(one)]
+
+
+def result_of(function: Callable[..., Any], inputs: list[Any]) -> list[Any]:
+    """Call a function on copies of the inputs; return its result and the copies, which it may have changed."""
+    copies = copy.deepcopy(inputs)
+    return [function(*copies), copies]
+
+
+def largest_error(values: Any, exact: Any) -> float:
+    """Return the largest error of a result over the largest magnitude of the exact one; infinity for other shapes."""
+    worst = 0.0
+    for one, right in zip(tensors_of(values), tensors_of(exact), strict=True):
+        if one.shape != right.shape:
+            return float("inf")
+        if one.numel():
+            wide, right = one.double(), right.double()
+            same = (wide == right) | (wide.isnan() & right.isnan())
+            error = torch.where(same, 0.0, (wide - right).abs()).nan_to_num(float("inf"), float("inf")).max()
+            worst = max(worst, float(error) / max(float(right.abs().nan_to_num(0, 0, 0).max()), 1e-30))
+    return worst
+
+
+def median_ms(call: Callable[[], Any], repeat: int = 50) -> float:
+    """Return the median time of a call on the GPU, ms, with a cold cache."""
+    flush = torch.empty(256 << 20, dtype=torch.uint8, device="cuda")
+    times = []
+    for _ in range(repeat):
+        flush.zero_()
+        before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        before.record()
+        call()
+        after.record()
+        torch.cuda.synchronize()
+        times.append(before.elapsed_time(after))
+    return float(statistics.median(times[len(times) // 5 :]))
+
+
+def check(
+    entry: Callable[..., Any], reference: str, dtype: torch.dtype, workloads: Mapping[str, Mapping[str, int]]
+) -> int:
+    """Print a line for each workload: the kernel's error beside eager's, and the times of both.
+
+    Returns:
+        1 where the kernel is wrong, 2 where there is no GPU, else 0.
+    """
+    if not torch.cuda.is_available():
+        print("this check needs a CUDA GPU; without one, kopt judges the kernel: kopt evaluate FILE --problem PROBLEM")
+        return 2
+    wrong = 0
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
+    print(f"{'workload':24} {'error':>9} {'eager':>9} {'kernel ms':>10} {'eager ms':>9}")
+    for name, constants in workloads.items():
+        with torch.no_grad(), torch.device("cuda"):
+            torch.manual_seed(1)
+            module = reference_of(reference, constants)
+            initial = module.get_init_inputs()
+            model = module.Model(**initial) if isinstance(initial, dict) else module.Model(*initial)
+            model = model.eval().to("cuda", dtype)
+            given = module.get_inputs()
+            given = [given] if isinstance(given, torch.Tensor) else given
+            inputs = in_dtype(list(given.values()) if isinstance(given, dict) else list(given), dtype)
+            further = further_arguments(entry, inputs, model, vars(module))
+            kernel = partial(entry, **further)
+            eager = result_of(model, inputs)
+            exact = eager
+            if 8 * sum(tensor.numel() for tensor in tensors_of(inputs)) <= BYTES_IN_FLOAT64:
+                exact = result_of(copy.deepcopy(model).double(), in_dtype(inputs, torch.float64))
+            error, own = largest_error(result_of(kernel, inputs), exact), largest_error(eager, exact)
+            right = error <= 2 * max(own, torch.finfo(dtype).eps)
+            times = median_ms(partial(kernel, *inputs)), median_ms(partial(model, *inputs))
+        wrong += not right
+        figures = f"{error:9.2e} {own:9.2e} {times[0]:10.4f} {times[1]:9.4f}"
+        print(f"{name[:24]:24} {figures}{'' if right else '   WRONG'}")
+    return 1 if wrong else 0

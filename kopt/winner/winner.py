@@ -1,0 +1,65 @@
+"""Define a kernel with all that is known of it, for the files that its user gets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kopt.jobs.kernels import kernel_source
+from kopt.model.outcome import BEST
+from kopt.model.problem import Problem, WorkloadFacts
+from kopt.model.verdict import Passed
+from kopt.provenance import versions
+from kopt.report.lineage import chain
+from kopt.report.record import FinalFigures
+from kopt.run.final import final_figures
+from kopt.run.value import Run
+from kopt.run_settings import RunSettings
+from kopt.store import Store
+
+
+@dataclass(frozen=True)
+class Winner:
+    """A right kernel, and how it came about."""
+
+    problem: Problem
+    source: str
+    name: str
+    """Name of the first candidate with this kernel."""
+    steps: tuple[tuple[str, str], ...]
+    """The proposer and its description of each step from the seed kernel, in order; foreign text."""
+    run: str
+    """The run and its settings, in words."""
+    judge: str
+    """Name of the judge (`interpret`, `cuda`, `dry`)."""
+    checks: int | None
+    """Comparisons of the last verification; None where their number is not recorded in the run's files."""
+    figures: FinalFigures
+    device: str
+    """Device that the times are of."""
+    versions: dict[str, str]
+    workloads: tuple[WorkloadFacts, ...]
+    """Shapes and dtypes of the main workloads."""
+
+
+def winner_of(run: Run, store: Store) -> Winner:
+    """Collect what is known of a run's best kernel.
+
+    Raises:
+        StoreError: its source is not in the store, or no longer.
+    """
+    config, settings, best = run.config, RunSettings(run.config), run.best
+    verdict = run.outcome.finals.verdicts.get(BEST) if run.outcome else None
+    return Winner(
+        problem=run.problem,
+        source=kernel_source(best.kernel, store),
+        name=best.name,
+        steps=tuple((step.trial.model, step.trial.description) for step in chain(run.trials, best.name)[1:]),
+        run=f"{run.name}: preset {config.preset}, {config.rounds} rounds, seed {config.seed}, "
+        f"proposers {', '.join(settings.proposers)}",
+        judge=settings.backend,
+        checks=len(verdict.checks) if isinstance(verdict, Passed) else None,
+        figures=final_figures(run),
+        device=run.device.name,
+        versions={name: text for name, text in versions().items() if name in ("kopt", "python", "torch", "triton")},
+        workloads=run.facts.workloads,
+    )

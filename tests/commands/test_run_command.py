@@ -1,0 +1,76 @@
+"""`kopt run` says in snakemake's words what it starts; an installed kopt holds what the checkout holds."""
+
+import runpy
+from argparse import Namespace
+from pathlib import Path
+
+import pytest
+import setuptools
+
+from kopt.commands.run import command
+from kopt.errors import ConfigError, ProblemError
+from kopt.project import SHIPPED, project_root
+
+ROOT = Path(__file__).parents[2]
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
+
+
+def words(problem, *settings, environment=NO_GPU, **options):
+    given = {"name": "", "preset": "beam_search", "cores": 2, "gpus": None, "profile": None}
+    return command(Namespace(problem=problem, settings=list(settings), **(given | options)), environment)
+
+
+def settings_in(command):
+    return dict(word.split("=", 1) for word in command[command.index("--config") + 1 :])
+
+
+def test_a_shipped_problem_runs_with_the_rewriter_where_no_key_is_set(capsys):
+    made = words("softmax", "rounds=3", "--dry-run", name="007")
+    assert settings_in(made) == {
+        "problem": "softmax", "preset": "beam_search", "rounds": "3", "run": "007", "models": "[kopt-rewrite]",
+    }  # fmt: skip
+    assert made[: made.index("--config")] == [
+        "--snakefile", str(ROOT / "Snakefile"), "--cores", "2", "--quiet", "all", "--dry-run",
+    ]  # fmt: skip
+
+
+def test_models_with_keys_propose(monkeypatch, capsys):
+    keys = {"ANTHROPIC_API_KEY": "k", "OPENAI_API_KEY": "k", "GEMINI_API_KEY": "k"}
+    diverse = settings_in(words("softmax", preset="beam_search_diverse", environment=NO_GPU | keys))
+    assert diverse["models"] != "[kopt-rewrite]"
+    alone = settings_in(words("softmax", preset="beam_search_diverse"))
+    assert alone["models"] == "[kopt-rewrite]"
+    assert "kopt-rewrite proposes alone" in capsys.readouterr().err
+
+
+def test_a_folder_of_a_problem_runs_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "mine").mkdir()
+    for name in ("problem.py", "kernel.py", "problem.yaml"):
+        (tmp_path / "mine" / name).write_text((ROOT / "config/problems/softmax" / name).read_text())
+    monkeypatch.chdir(tmp_path)
+    settings = settings_in(words("./mine", gpus=2))
+    assert (settings["problem"], settings["problems"]) == ("mine", str(tmp_path.resolve()))
+    assert "gpu=2" in words("./mine", gpus=2)
+
+
+def test_a_word_that_is_no_setting_and_a_missing_folder_are_said():
+    with pytest.raises(ConfigError, match="write NAME=VALUE"):
+        words("softmax", "rounds")
+    with pytest.raises(ProblemError, match="not a folder"):
+        words("./nowhere")
+
+
+def test_an_installed_kopt_holds_the_checkout_s_own_files(tmp_path, monkeypatch):
+    made = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **given: made.update(given))
+    setup = runpy.run_path(str(ROOT / "setup.py"))
+    assert setup["SHIPPED"] == SHIPPED
+    assert "build_py" in made["cmdclass"]
+    for name in SHIPPED:
+        setup["copy"](ROOT / name, tmp_path / name)
+    assert project_root() == ROOT
+    shipped = [path for name in SHIPPED for path in (ROOT / name, *(ROOT / name).rglob("*"))]
+    files = [path for path in shipped if path.is_file() and "__pycache__" not in path.parts]
+    assert len(files) > 40
+    for file in files:
+        assert (tmp_path / file.relative_to(ROOT)).read_bytes() == file.read_bytes()

@@ -1,0 +1,170 @@
+"""What a user gets of the best kernel: provenance, a docstring that is true, forms that run without kopt."""
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from kopt.device.facts.facts import problem_facts
+from kopt.errors import ProblemError
+from kopt.model.kernel import Kernel
+from kopt.report.record import FinalFigures
+from kopt.winner.provenance import comments
+from kopt.winner.standalone import standalone
+from kopt.winner.targets import flashinfer, kernelbench, module, torch_library
+from kopt.winner.winner import Winner
+from tests.device.small import SCALE, SOURCE
+
+SEED = f'"""One program a row."""\n{SOURCE}'
+FINAL = FinalFigures(
+    best_name="r1a0s2", best_ms=0.5, seed_ms=1.0, speedup=2.0, eager_ms=0.7, estimated=True, roofline_share=0.8
+)
+HOSTILE = 'wider loads\x1b[2J\n"""\nimport os\u2028os.system("x")\x00'
+
+
+def winner(source=SOURCE, seed=SEED, problem=SCALE, **fields):
+    problem = problem.model_copy(update={"seed": Kernel(source=seed)})
+    given = {
+        "problem": problem, "source": source, "name": "r1a0s2", "steps": (("a model", "wider loads"),),
+        "run": "demo: preset x", "judge": "interpret", "checks": None, "figures": FINAL, "device": "NVIDIA H100",
+        "versions": {"kopt": "0.1.0", "torch": "2.13"}, "workloads": problem_facts(problem).workloads,
+    }  # fmt: skip
+    return Winner(**given | fields)
+
+
+def executed(text, folder):
+    file = folder / "exported.py"  # Triton reads a kernel's lines from its file
+    file.write_text(text)
+    spec = importlib.util.spec_from_file_location("exported", file)
+    made = importlib.util.module_from_spec(spec)
+    sys.modules["exported"] = made
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_the_provenance_says_what_is_known_and_that_times_are_estimated():
+    text = comments(winner())
+    for words in ("scale, bfloat16", "1. wider loads (a model)", "estimated for NVIDIA H100, not measured", "0.5000 ms",
+                  "seed 1.0000 ms estimated, 2.00x", "x bfloat16[4096, 512]", "interpreter; nothing has run on a GPU",
+                  "fixed order"):  # fmt: skip
+        assert words in text
+
+
+def test_atomics_and_autotuners_are_told():
+    text = comments(
+        winner(
+            SOURCE.replace("tl.store(y", "tl.atomic_add(y").replace(
+                "@triton.jit", "@triton.autotune([], [])\n@triton.jit"
+            )
+        )
+    )
+    assert "any order" in text
+    assert "autotuner" in text
+
+
+@pytest.mark.parametrize("where", ["steps", "run"])
+def test_foreign_text_stays_in_a_comment(where):
+    fields = {"steps": ((HOSTILE, HOSTILE),)} if where == "steps" else {"run": HOSTILE}
+    text = standalone(winner(**fields))
+    assert ast.dump(ast.parse(text)) == ast.dump(ast.parse(standalone(winner())))
+    assert "\x1b" not in text
+    assert "\x00" not in text
+
+
+def test_a_docstring_of_the_seed_does_not_describe_another_kernel():
+    seed = SOURCE.replace(
+        "def kernel_function(x, weight, factor):\n",
+        'def kernel_function(x, weight, factor):\n    """One launch for all rows."""\n',
+    )
+    changed = seed.replace("num_warps=4", "num_warps=8")
+    assert "One launch" not in standalone(winner(changed, seed))
+    assert "One launch" in standalone(winner(seed, seed))
+
+
+def test_the_script_says_what_it_needs_without_a_gpu(tmp_path):
+    file = tmp_path / "best_kernel.py"
+    file.write_text(standalone(winner()))
+    done = subprocess.run(
+        [sys.executable, file], capture_output=True, text=True, env={"CUDA_VISIBLE_DEVICES": "", "HOME": "/tmp"}
+    )
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "needs a CUDA GPU" in done.stdout
+
+
+FORMS = {
+    "module": (module, "KernelModel"),
+    "kernelbench": (kernelbench, "ModelNew"),
+    "library": (torch_library, "KernelModel"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_model_runs_pytorch_where_the_kernel_was_not_verified_and_the_kernel_elsewhere(form, tmp_path):
+    target, name = FORMS[form]
+    exported = executed(target.write(winner()), tmp_path)
+    model, plain = getattr(exported, name)(512, 2.0), exported.Model(512, 2.0)
+    model.load_state_dict(plain.state_dict())
+    x, calls = torch.rand(3, 512), []
+    assert torch.equal(model(x), plain(x))
+
+    def kernel(x, weight, factor):
+        calls.append(factor)
+        return x * weight[0] * factor
+
+    exported.kernel_function, exported._verified = kernel, lambda inputs: True
+    with torch.no_grad():
+        assert torch.equal(model(x), plain(x))
+    assert calls == [2.0]
+    model(x.requires_grad_()).sum().backward()  # PyTorch, since the kernel has no gradient
+    assert calls == [2.0]
+
+
+def test_the_operator_is_one_step_of_a_compiled_model(tmp_path):
+    exported = executed(torch_library.write(winner()), tmp_path)
+    model, seen = exported.KernelModel(512, 2.0), []
+
+    def backend(graph, inputs):
+        seen.append([str(node.target) for node in graph.graph.nodes if node.op == "call_function"])
+        return graph.forward
+
+    with torch.no_grad():
+        x = torch.rand(3, 512)
+        result = torch.compile(model, backend=backend, fullgraph=True)(x)
+        assert torch.equal(result, model(x))
+    assert [name for names in seen for name in names if "kopt" in name] == ["kopt.scale.default"] or seen == [
+        ["kopt.scale"]
+    ]
+
+
+def test_a_solution_of_flashinfer_bench_holds_one_file_with_the_entry_point():
+    without = SCALE.reference.replace("self.scale.weight[0] * self.factor", "2.0").replace(
+        "        self.scale = nn.Linear(size, 1, bias=False)\n", ""
+    )
+    problem = SCALE.model_copy(update={"reference": without})
+    solution = json.loads(flashinfer.write(winner(problem=problem)))
+    assert solution["spec"]["entry_point"] == "main.py::run"
+    assert solution["spec"]["destination_passing_style"] is False
+    (source,) = solution["sources"]
+    assert "def run(x):" in source["content"]
+    with pytest.raises(ProblemError, match="are no inputs"):
+        flashinfer.write(winner())
+
+
+def test_a_kernel_that_defines_a_name_of_the_reference_is_refused_in_a_line():
+    with pytest.raises(ProblemError, match="the kernel defines 'Model'"):
+        module.write(winner(SOURCE + "\n\nclass Model:\n    pass\n"))
+
+
+def test_statements_on_one_line_with_a_docstring_stay():
+    text = standalone(winner('"""Old."""; import torch\n' + SOURCE.replace("import torch\n", "", 1)))
+    assert "import torch" in text.partition("def scale_kernel")[0]
+    assert compile(text, "x", "exec")
+
+
+def test_lines_are_counted_as_python_counts_them():
+    source = SOURCE.replace("    row = tl", "    # a\x0cb\u2028c\n    row = tl").replace("\n", "\r\n")
+    assert "def kernel_function" in standalone(winner(source))
