@@ -20,5 +20,31 @@ rule all:
         rules.finish.output,
 
 
+# Where jobs are submitted, these run where Snakemake runs, unless they belong to a group: each takes a second, or asks
+# language models, for which nodes of a cluster often have no network.
 localrules:
     all,
+    problem,
+    models,
+    seed,
+    expand,
+    generate,
+    generate_repair,
+    classify,
+    select,
+    brief,
+    diagnose,
+    finish,
+
+
+onstart:
+    if SUBMITS:
+        # Only submitted jobs are tried again, since a node may be at fault; a local job would fail again.
+        for made in filter(workflow.is_local, workflow.rules):
+            made.restart_times = 0
+        submitted.cancel_left(
+            number
+            for job in workflow.dag.needrun_jobs()
+            for number in workflow.persistence.external_jobids(job)
+        )
+        submitted.follow(Path(RUN) / submitted.FOLDER)

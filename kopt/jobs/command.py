@@ -18,6 +18,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from kopt.errors import KoptError
+from kopt.jobs.submitted import lines_left
 from kopt.store import Store
 
 S = TypeVar("S", bound=BaseModel)
@@ -120,7 +121,11 @@ def _span(number: str) -> tuple[int, int]:
 
 def run(main: Callable[[Job], None]) -> None:
     """Run a script's `main`, with its log in the file `log`; a `KoptError` ends it with one line and status 1."""
-    job = Job(sys.argv[1:])
+    with lines_left():
+        _run(main, Job(sys.argv[1:]))
+
+
+def _run(main: Callable[[Job], None], job: Job) -> None:
     log = job.path("log")
     log.parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
@@ -132,7 +137,8 @@ def run(main: Callable[[Job], None]) -> None:
         main(job)
     except KoptError as error:
         logging.getLogger("kopt").exception("failed")
-        sys.exit(f"kopt: error: {error}")
+        print(f"kopt: error: {error}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _warnings_to_terminal() -> logging.Handler:

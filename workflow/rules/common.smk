@@ -9,14 +9,24 @@ sys.path.insert(0, str(ROOT))
 
 from kopt.backends.backend import load_backend
 from kopt.errors import KoptError
+from kopt.jobs import submitted
 from kopt.jobs.command import command_words
-from kopt.preflight.check_seed import check_seed
-from kopt.preflight.validate import lock_note, validate
+from kopt.jobs.walltime import walltime
+from kopt.preflight.validate import judge_note, lock_note, reread, validate
 from kopt.provenance import files_digest, rule_digest
 
+# A job that is submitted to a cluster reads this file again: there nothing is checked and nothing announced.
+HEAD = workflow.is_main_process
+
+# Whether jobs are submitted: an executor of a cluster asks for `--jobs`, also in a dry run; a local one does not.
+SUBMITS = not HEAD or workflow.resource_settings.nodes is not None
+
 try:
-    CHECKED = validate(config, ROOT)
-    check_seed(CHECKED)
+    CHECKED = validate(config, ROOT, submits=SUBMITS) if HEAD else reread(config, ROOT)
+    if HEAD:
+        from kopt.preflight.check_seed import check_seed
+
+        check_seed(CHECKED)
 except KoptError as error:
     sys.exit(f"kopt: error: {error}")
 
@@ -24,15 +34,37 @@ CONFIG = CHECKED.config
 SETTINGS = CHECKED.settings
 BACKEND = load_backend(SETTINGS.backend)
 RUN = SETTINGS.folder
-if "--unlock" not in sys.argv and (note := lock_note(RUN)):
-    print(f"kopt: note: {note}", file=sys.stderr)
 GPU = int(BACKEND.measures)  # GPUs of a job that needs one
 LAST = CONFIG.rounds
 PARENTS = range(CONFIG.candidate_pool_size)
 
+# Cores of a job that builds or judges; a profile sets others with `set-threads`.
+CORES = submitted.CORES if SUBMITS else workflow.cores
+
 # Commands name neither the interpreter nor the checkout, so that a run can be moved: these variables name both.
 os.environ["KOPT_PYTHON"] = sys.executable
 os.environ["KOPT_HOME"] = str(ROOT)
+
+if HEAD and "--unlock" not in sys.argv and (note := lock_note(RUN)):
+    print(f"kopt: note: {note}", file=sys.stderr)
+if not HEAD:
+    os.environ[submitted.VARIABLE] = f"{RUN}/{submitted.FOLDER}"
+elif SUBMITS:
+    if note := judge_note(config, CHECKED.config):
+        print(f"kopt: note: {note}", file=sys.stderr)
+    # Defaults that depend on the machine are decided here and told to all jobs, whose machines may show other GPUs.
+    workflow.config_settings.config_args = [
+        *(workflow.config_settings.config_args or []),
+        f"judge={CONFIG.judge}",
+        f"chunk_size={CONFIG.chunk_size}",
+    ]
+if SUBMITS:
+    # A submitted job has one GPU, on which the jobs of its group work in turn.
+    workflow.register_resource("gpu", 1)
+
+    resource_scopes:
+        gpu="local",
+
 
 # The run's part of the model table; a run without language models has none.
 MODELS = [f"{RUN}/models.json"] if SETTINGS.asked_models else []
@@ -70,13 +102,21 @@ def step(script, settings=None, asks=False, loads=(), files=(), **others):
     files: files outside the run's folder that the rule reads; the rule runs again when their contents change.
     others: further words of the command line by name, or functions from wildcards to words; each follows from the configuration or is the path of one of `files`.
     """
-    path = ROOT / f"workflow/scripts/{script}.py"
-    code = rule_digest(path, BACKEND.name, asks_models=bool(asks), loads=loads)
     return {
-        "code": code + (files_digest(map(Path, files)) if files else ""),
+        "code": code(script, asks, loads, files) if HEAD else "",
         "settings": CHECKED.rule_settings(settings) if settings else "{}",
         "words": words(**others),
     }
+
+
+def code(script, asks, loads, files):
+    """Return the digest of the code that a rule depends on, and of the files that it reads outside the run's folder.
+
+    Snakemake compares digests before it submits a job, so that the job itself does not work them out again.
+    """
+    path = ROOT / f"workflow/scripts/{script}.py"
+    digest = rule_digest(path, BACKEND.name, asks_models=bool(asks), loads=loads)
+    return digest + (files_digest(map(Path, files)) if files else "")
 
 
 def words(**others):
@@ -97,6 +137,36 @@ def words(**others):
     return of
 
 
+def needs(items, seconds, workers=1, gpu=0, gpus=None):
+    """Return the resources of a rule whose jobs are submitted.
+
+    items: kernels that a job works on.
+    seconds: limit of one kernel, s.
+    workers: kernels that a job works on at a time.
+    gpu: GPUs of a job.
+    gpus: function from a job's inputs to its GPUs, in place of `gpu`.
+    """
+    count = gpus or (lambda wildcards, input: gpu)
+    resources = {
+        "runtime": lambda wildcards, attempt: walltime(items, seconds, workers, attempt)
+    }
+    if gpu:
+        resources["gpu"] = gpus or gpu
+        if CONFIG.gpu_model:
+            resources["gpu_model"] = lambda wildcards, input: (
+                CONFIG.gpu_model if count(wildcards, input) else ""
+            )
+    return resources
+
+
+def gpus_of_repair(wildcards, input):
+    """Return the GPUs of a job that repairs: none where the attempt before left nothing to repair."""
+    failed = [Path(path) for path in input.to_repair]
+    if all(path.exists() and not path.read_text().strip() for path in failed):
+        return 0
+    return GPU
+
+
 def attempts(round):
     """Return the attempts of a round; the seed is never repaired."""
     return range(CONFIG.max_repairs + 1) if int(round) else range(1)
@@ -104,7 +174,7 @@ def attempts(round):
 
 def chunks(attempt):
     """Return the number of evaluate jobs of an attempt."""
-    return BACKEND.chunks(SETTINGS.fan_out, CONFIG.chunk_size, int(attempt))
+    return BACKEND.chunks(SETTINGS.fan_out, SETTINGS.chunk_size, int(attempt))
 
 
 def tables(name, round, attempt=None):
@@ -180,3 +250,19 @@ def if_failed(command, *empty):
     """
     copies = " && ".join(f"cp {RUN}/empty/{table} {output}" for table, output in empty)
     return f"if grep -qs . {{input.to_repair}}; then {command}; else {copies}; fi"
+
+
+# Groups of jobs that are submitted as one job, which starts once; steps that are not named are submitted or run alone.
+# A group ends where a language model is asked, since those jobs run where Snakemake runs; and no long work of the CPU
+# keeps a GPU waiting, repairs aside, which are few.
+if MODELS:
+    GROUPS = {"repair": "attempt_{round}_{attempt}"}
+    if not GPU:
+        GROUPS |= dict.fromkeys(("build", "judge"), "attempt_{round}_0")
+    elif not SETTINGS.classifier:
+        GROUPS["choose"] = "choose_{round}"
+else:
+    STEPS = ["propose_repair", "repair", *(["choose"] if GPU else ["propose", "build"])]
+    if not GPU or chunks(0) == 1:
+        STEPS.append("judge")
+    GROUPS = dict.fromkeys(STEPS, "round_{round}")
