@@ -11,13 +11,16 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
-NODES = ("node1", "node2")
+NODES = {"node1": "fast", "node2": "slow"}
+"""The nodes, and the model of each one's GPUs."""
 GPUS_PER_NODE = 2
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
@@ -49,7 +52,7 @@ SlurmdLogFile={folder}/slurmd-%n.log
 SlurmctldTimeout=60
 SlurmdTimeout=60
 KillWait=5
-MinJobAge=3600
+MinJobAge=86400
 SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=1,sched_min_interval=0,batch_sched_delay=0
 SelectType=select/cons_tres
@@ -80,6 +83,17 @@ def missing(install: bool = False) -> str:
 def absent() -> list[str]:
     """List the programs of Slurm that are not installed."""
     return [name for name in PROGRAMS if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
+
+
+class Record(NamedTuple):
+    """What Slurm remembers of a job."""
+
+    job: str
+    """Number; `7_1` for a task of an array."""
+    state: str
+    node: str
+    comment: str
+    """The plugin's comment, which names the rule or group."""
 
 
 class LocalSlurm:
@@ -148,10 +162,10 @@ class LocalSlurm:
         """List the jobs in some states, by their numbers."""
         return self.call("squeue", "-h", "-t", ",".join(states), "-o", "%i").split()
 
-    def history(self) -> list[tuple[str, str, str]]:
-        """Return number, state and comment of every job so far."""
-        lines = self.call("squeue", "-h", "-a", "-t", "all", "-o", "%i|%T|%k").splitlines()
-        return [(job, state, comment) for job, state, comment in (line.split("|") for line in lines)]
+    def history(self) -> list[Record]:
+        """Return the records of all jobs so far."""
+        lines = self.call("squeue", "-h", "-a", "-r", "-t", "all", "-o", "%i|%T|%N|%k").splitlines()
+        return [Record(*line.split("|", 3)) for line in lines]
 
     def node_of(self, job: str) -> str:
         """Return the node on which a job runs; empty when it runs on none."""
@@ -191,16 +205,18 @@ class LocalSlurm:
         ports = _free_ports(1 + len(NODES))
         nodes = [
             f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs={cpus} RealMemory=200000 "
-            f"Gres=gpu:{GPUS_PER_NODE} State=UNKNOWN"
+            f"Gres=gpu:{NODES[node]}:{GPUS_PER_NODE} State=UNKNOWN"
             for node, port in zip(NODES, ports[1:], strict=True)
         ]
         conf = CONF.format(folder=self.folder, host=host, ports=ports, nodes="\n".join(nodes), names=",".join(NODES))
         (self.folder / "slurm.conf").write_text(conf)
-        gpus = [f"{self.folder}/dev/{node}-{number}" for node in NODES for number in range(GPUS_PER_NODE)]
-        for gpu in gpus:
-            os.mknod(gpu, 0o666 | 0o020000, os.makedev(1, 3))
-        lines = [f"NodeName={gpu.rsplit('/', 1)[1].split('-')[0]} Name=gpu File={gpu}" for gpu in gpus]
-        (self.folder / "gres.conf").write_text("\n".join(["AutoDetect=off", *lines, ""]))
+        lines = ["AutoDetect=off"]
+        for node, model in NODES.items():
+            for number in range(GPUS_PER_NODE):
+                gpu = self.folder / "dev" / f"{node}-{number}"
+                os.mknod(gpu, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+                lines.append(f"NodeName={node} Name=gpu Type={model} File={gpu}")
+        (self.folder / "gres.conf").write_text("\n".join([*lines, ""]))
 
     def _wrap_srun(self) -> None:
         """Give jobs an `srun` that knows the configuration: the plugin drops SLURM_CONF before it calls srun."""

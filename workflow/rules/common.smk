@@ -255,7 +255,9 @@ def if_failed(command, *empty):
 # Groups of jobs that are submitted as one job, which starts once; steps that are not named are submitted or run alone.
 # A group ends where a language model is asked, since those jobs run where Snakemake runs; and no long work of the CPU
 # keeps a GPU waiting, repairs aside, which are few.
-if MODELS:
+if not SUBMITS:
+    GROUPS = {}
+elif MODELS:
     GROUPS = {"repair": "attempt_{round}_{attempt}"}
     if not GPU:
         GROUPS |= dict.fromkeys(("build", "judge"), "attempt_{round}_0")

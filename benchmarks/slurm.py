@@ -1,0 +1,275 @@
+"""Disturb searches on a real Slurm: does each end with the selection of an undisturbed one?
+
+    python benchmarks/slurm.py [--only NAME ...] [--kills 20] [--seed 0] [--rounds 3]
+
+Starts a Slurm of its own on this machine (root; Debian's packages): two nodes with two made-up GPUs each.  Every search
+starts from an empty store with `--profile profiles/slurm`.  `judge=dry_gpu` searches ask Slurm for GPUs; in searches
+with two served language models the server counts what is asked.  Prints a table; exits 1 when a search failed, when it
+ended with another selection than one that ran without Slurm and undisturbed, or when an answered request was asked
+again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "tests" / folder) for folder in ("workflow", "llm")]  # the server and the killing are theirs
+
+from killed_search import Asked, Search, arrived, kill  # noqa: E402
+from llm_servers import FaultServer  # noqa: E402
+from local_models import KEYS, kernel_server, write_models  # noqa: E402
+from local_slurm import LocalSlurm, missing  # noqa: E402
+
+ON_GPUS = ("judge=dry_gpu", "models=[kopt-echo]", "baselines=[eager]")
+ASKING = (
+    "judge=dry", "models=[claude-local,gpt-local]", "max_repairs=0", "diagnosis=rules", "reflection=none",
+    "llm={concurrency: 2}",
+)  # fmt: skip
+SMALL = ("--set-threads", "compile=2", "compile_seed=2", "compile_repair=2")
+
+
+@dataclass
+class Trial:
+    """A search on Slurm that a scenario disturbs."""
+
+    slurm: LocalSlurm
+    search: Search
+    server: FaultServer | None
+    store: Path
+    drawn: random.Random
+    lost: int = 0
+    """Calls that may have been in flight at kills."""
+    notes: list[str] = field(default_factory=list)
+
+    def running(self) -> str:
+        """Wait until a job of the search has started its work; return the job's number."""
+        seen = set(self.slurm.jobs(("RUNNING",)))
+        found: list[str] = []
+
+        def started() -> bool:
+            assert self.search.started[-1].poll() is None, "the search ended before it could be disturbed"
+            found[:] = sorted(set(self.slurm.jobs(("RUNNING",))) - seen)
+            return bool(found)
+
+        self.slurm.wait_until(started, 120)
+        time.sleep(self.drawn.uniform(0, 8))
+        return found[0]
+
+
+def undisturbed(trial: Trial) -> None:
+    """Let it run."""
+    trial.search.finish()
+
+
+def node_fails(trial: Trial) -> None:
+    """Set a node down while it runs a job, and bring it back ten seconds later: Slurm starts the job again."""
+    process = trial.search.start()
+    job = trial.running()
+    node = trial.slurm.node_of(job)
+    trial.slurm.set_node(node, "down")
+    time.sleep(10)
+    trial.slurm.set_node(node, "resume")
+    trial.notes.append(f"job {job} on {node}")
+    trial.search.ends(process)
+
+
+def job_cancelled(trial: Trial) -> None:
+    """Cancel a running job: Snakemake submits it again."""
+    process = trial.search.start()
+    job = trial.running()
+    trial.slurm.call("scancel", job)
+    trial.notes.append(f"job {job}")
+    trial.search.ends(process)
+
+
+def controller_restarts(trial: Trial) -> None:
+    """End slurmctld while a job runs, and start it again 30 seconds later."""
+    process = trial.search.start()
+    trial.running()
+    trial.slurm.stop_controller()
+    time.sleep(30)
+    trial.slurm.start_controller()
+    trial.search.ends(process)
+
+
+def head_killed(trial: Trial) -> None:
+    """Kill Snakemake while one of its jobs runs, then do what the guide says: `--unlock`, and the same command."""
+    trial.search.start()
+    trial.running()
+    _kill_and_unlock(trial)
+    trial.search.finish()
+
+
+def killed_at_random(trial: Trial, kills: int = 20) -> None:
+    """Kill Snakemake at random moments, again and again; a search that ended is begun anew with what it has stored."""
+    ended = 0
+    for _ in range(kills):
+        process = trial.search.start()
+        try:
+            process.wait(trial.drawn.uniform(3, 40))
+        except subprocess.TimeoutExpired:
+            _kill_and_unlock(trial)
+        else:
+            ended += 1
+            trial.search.ends(process)
+            _forget(trial.search.folder)
+    trial.notes.append(f"{kills - ended} of {kills} kills struck a running search")
+    trial.search.finish()
+
+
+def two_at_once(trial: Trial) -> None:
+    """Run the same search from two folders on one store."""
+    other = Search(
+        trial.search.folder.with_name("other"), trial.search.command, trial.search.config, trial.search.environ
+    )
+    other.folder.mkdir()
+    processes = [(search, search.start()) for search in (trial.search, other)]
+    for search, process in processes:
+        search.ends(process)
+    if other.ended_as() != trial.search.ended_as():
+        trial.notes.append("THE OTHER SEARCH ENDED DIFFERENTLY")
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A way to disturb a search."""
+
+    name: str
+    disturb: Callable[[Trial], None]
+    config: tuple[str, ...]
+    options: tuple[str, ...] = ()
+
+
+ARRAYS = ("--slurm-array-jobs", "evaluate,profile")
+SCENARIOS = [
+    Scenario("undisturbed", undisturbed, ON_GPUS),
+    Scenario("two chunks a round", undisturbed, (*ON_GPUS, "chunk_size=2")),
+    Scenario("two chunks a round, as job arrays", undisturbed, (*ON_GPUS, "chunk_size=2"), ARRAYS),
+    Scenario("a node fails", node_fails, ON_GPUS),
+    Scenario("a job is cancelled", job_cancelled, ON_GPUS),
+    Scenario("an array task is cancelled", job_cancelled, (*ON_GPUS, "chunk_size=2"), ARRAYS),
+    Scenario("undisturbed, language models", undisturbed, ASKING),
+    Scenario("slurmctld restarts", controller_restarts, ASKING),
+    Scenario("the head is killed", head_killed, ASKING),
+    Scenario("two searches, one store", two_at_once, ASKING),
+    Scenario("the head is killed at random moments", killed_at_random, ASKING),
+]
+
+
+def main() -> int:
+    """Run the scenarios and print a row for each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", nargs="*", default=[], help="parts of names of scenarios")
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    if reason := missing(install=True):
+        print(f"not run: {reason}")
+        return 0
+    chosen = [one for one in SCENARIOS if not options.only or any(part in one.name for part in options.only)]
+    bad = 0
+    print(f"{'disturbance':<40} {'selection':<10} {'calls':<16} {'jobs':>4} {'s':>5}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="kopt-") as name, slurm_in(Path(name) / "slurm") as slurm:
+        for number, scenario in enumerate(chosen):
+            bad += not _run(scenario, Path(name) / str(number), slurm, options)
+    return 1 if bad else 0
+
+
+@contextmanager
+def slurm_in(folder: Path) -> Iterator[LocalSlurm]:
+    """Start a Slurm, and end it after the block."""
+    slurm = LocalSlurm(folder)
+    try:
+        slurm.start()
+        yield slurm
+    finally:
+        slurm.stop()
+
+
+def _run(scenario: Scenario, folder: Path, slurm: LocalSlurm, options: argparse.Namespace) -> bool:
+    """Run a search without Slurm and the disturbed one; print the row; return whether all is well."""
+    random_kills = scenario.disturb is killed_at_random
+    calm, calm_server = _search(scenario, folder / "calm", options.rounds, ("--cores", "2"), None)
+    try:
+        calm.finish()
+    finally:
+        calm.stop()
+    needed = _stop(calm_server)
+    profile = ("--profile", str(ROOT / "profiles" / "slurm"), *SMALL, *scenario.options)
+    search, server = _search(scenario, folder / "slurm", options.rounds, profile, slurm)
+    drawn = random.Random(options.seed)
+    trial = Trial(slurm, search, server, folder / "slurm" / "store", drawn)
+    before, start = len(slurm.history()), time.monotonic()
+    failure = ""
+    try:
+        killed_at_random(trial, options.kills) if random_kills else scenario.disturb(trial)
+    except (AssertionError, TimeoutError) as error:
+        failure = f"FAILED: {error}"
+    finally:
+        search.stop()
+    seconds, asked = time.monotonic() - start, _stop(server)
+    jobs = len(slurm.history()) - before
+    same = not failure and search.ended_as() == calm.ended_as()
+    again = (asked - needed).total()
+    calls = (
+        f"{asked.total()} of {needed.total()}" + (f", {trial.lost} lost" if trial.lost else "") if server else "none"
+    )
+    print(
+        f"{scenario.name:<40} {'the same' if same else 'ANOTHER':<10} {calls:<16} {jobs:>4} {seconds:>5.0f}  "
+        + "; ".join([*trial.notes, failure[-1500:]]),
+        flush=True,
+    )
+    return same and again <= trial.lost and not any(note.isupper() for note in trial.notes)
+
+
+def _search(
+    scenario: Scenario, folder: Path, rounds: int, options: Sequence[str], slurm: LocalSlurm | None
+) -> tuple[Search, FaultServer | None]:
+    (folder / "config").mkdir(parents=True)
+    config = ["problem=softmax", "run=t", f"rounds={rounds}", "candidate_pool_size=2", *scenario.config]
+    server = None
+    if scenario.config is ASKING:
+        server = kernel_server(folder / "server.jsonl", "--latency", "0.5")
+        write_models(folder, server.port)
+        config += [f"models_file={folder}/config/models.yaml", f"store={folder}/results/store"]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *options, "--quiet", "all"]
+    environ = (slurm.environ if slurm else os.environ) | KEYS
+    return Search(folder, command, config, environ), server
+
+
+def _kill_and_unlock(trial: Trial) -> None:
+    before = arrived(trial.server).total() - trial.search.kept().total() if trial.server else 0
+    kill(trial.search.started[-1])
+    if trial.server:
+        trial.lost = max(trial.lost, before, arrived(trial.server).total() - trial.search.kept().total())
+    trial.search.finish("--unlock")
+
+
+def _forget(folder: Path) -> None:
+    """Remove the run, not its store."""
+    shutil.rmtree(folder / "results" / "t")
+
+
+def _stop(server: FaultServer | None) -> Asked:
+    if server is None:
+        return Asked()
+    asked = arrived(server)
+    server.stop()
+    return asked
+
+
+if __name__ == "__main__":
+    sys.exit(main())
