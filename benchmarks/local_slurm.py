@@ -19,6 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 NODES = {"node1": "fast", "node2": "slow"}
 """The nodes, and the model of each one's GPUs."""
 GPUS_PER_NODE = 2
@@ -196,9 +198,8 @@ class LocalSlurm:
         with suppress(OSError, ValueError):
             process = int((self.folder / f"{name}.pid").read_text())
             os.kill(process, number)
-            until = time.monotonic() + 20
-            while Path(f"/proc/{process}").exists() and time.monotonic() < until:
-                time.sleep(0.05)
+            with suppress(psutil.Error, TimeoutError):
+                self.wait_until(lambda: psutil.Process(process).status() == psutil.STATUS_ZOMBIE, 20)
 
     def _write_configuration(self, cpus: int) -> None:
         host = socket.gethostname().split(".")[0]

@@ -18,7 +18,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from kopt.errors import KoptError
-from kopt.jobs.submitted import lines_left
+from kopt.jobs.submitted import leave_lines
 from kopt.store import Store
 
 S = TypeVar("S", bound=BaseModel)
@@ -121,11 +121,8 @@ def _span(number: str) -> tuple[int, int]:
 
 def run(main: Callable[[Job], None]) -> None:
     """Run a script's `main`, with its log in the file `log`; a `KoptError` ends it with one line and status 1."""
-    with lines_left():
-        _run(main, Job(sys.argv[1:]))
-
-
-def _run(main: Callable[[Job], None], job: Job) -> None:
+    leave_lines()
+    job = Job(sys.argv[1:])
     log = job.path("log")
     log.parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(

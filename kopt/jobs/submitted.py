@@ -17,8 +17,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Set
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Set
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -59,19 +59,10 @@ class Lines(io.TextIOBase):
         self._stream.flush()
 
 
-@contextmanager
-def lines_left(variables: Mapping[str, str] = os.environ) -> Iterator[None]:
-    """Leave the lines that this process prints inside the block for its search, if a search submitted it."""
-    folder = variables.get(VARIABLE)
-    if not folder:
-        yield
-        return
-    streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (Lines(stream, Path(folder)) for stream in streams)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = streams
+def leave_lines(variables: Mapping[str, str] = os.environ) -> None:
+    """Leave the lines that this process prints from now on for its search, if a search submitted it."""
+    if folder := variables.get(VARIABLE):
+        sys.stdout, sys.stderr = (Lines(stream, Path(folder)) for stream in (sys.stdout, sys.stderr))
 
 
 def leave(folder: Path, line: str) -> None:
