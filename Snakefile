@@ -4,6 +4,8 @@
 #
 # The rules are in workflow/rules, the work of each step in kopt/stages, and design decisions in docs/decisions.
 
+from itertools import chain
+
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/problem.smk"
@@ -42,9 +44,10 @@ onstart:
         # Only submitted jobs are tried again, since a node may be at fault; a local job would fail again.
         for made in filter(workflow.is_local, workflow.rules):
             made.restart_times = 0
+        left = map(
+            workflow.persistence.external_jobids, workflow.dag.needrun_jobs()
+        )
         submitted.cancel_left(
-            number
-            for job in workflow.dag.needrun_jobs()
-            for number in workflow.persistence.external_jobids(job)
+            chain.from_iterable(left), Path(workflow.workdir_init)
         )
         submitted.follow(Path(RUN) / submitted.FOLDER)

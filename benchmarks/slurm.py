@@ -55,19 +55,23 @@ class Trial:
     """Calls that may have been in flight at kills."""
     notes: list[str] = field(default_factory=list)
 
-    def running(self) -> str:
-        """Wait until a job of the search has started its work; return the job's number."""
-        seen = set(self.slurm.jobs(("RUNNING",)))
+    def __post_init__(self) -> None:
+        self.earlier = {record.job for record in self.slurm.history()}
+        """Jobs of earlier searches."""
+
+    def running(self, at_least: int = 2) -> str:
+        """Wait until one of the search's jobs runs, not one of its first; return the job's number."""
         found: list[str] = []
 
         def started() -> bool:
             assert self.search.started[-1].poll() is None, "the search ended before it could be disturbed"
-            found[:] = sorted(set(self.slurm.jobs(("RUNNING",))) - seen)
-            return bool(found)
+            records = [record for record in self.slurm.history() if record.job not in self.earlier]
+            found[:] = [record.job for record in records if record.state == "RUNNING"]
+            return len(records) >= at_least and bool(found)
 
-        self.slurm.wait_until(started, 120)
+        self.slurm.wait_until(started, 600)
         time.sleep(self.drawn.uniform(0, 8))
-        return found[0]
+        return found[-1]
 
 
 def undisturbed(trial: Trial) -> None:
@@ -78,7 +82,7 @@ def undisturbed(trial: Trial) -> None:
 def node_fails(trial: Trial) -> None:
     """Set a node down while it runs a job, and bring it back ten seconds later: Slurm starts the job again."""
     process = trial.search.start()
-    job = trial.running()
+    job = trial.running(6)
     node = trial.slurm.node_of(job)
     trial.slurm.set_node(node, "down")
     time.sleep(10)
@@ -90,7 +94,7 @@ def node_fails(trial: Trial) -> None:
 def job_cancelled(trial: Trial) -> None:
     """Cancel a running job: Snakemake submits it again."""
     process = trial.search.start()
-    job = trial.running()
+    job = trial.running(6)
     trial.slurm.call("scancel", job)
     trial.notes.append(f"job {job}")
     trial.search.ends(process)
@@ -208,7 +212,7 @@ def _run(scenario: Scenario, folder: Path, slurm: LocalSlurm, calm: Ended, optio
     chunks = (f"chunk_size={scenario.chunk_size}",) if scenario.chunk_size else ()
     search, server = _search((*scenario.config, *chunks), folder, options.rounds, profile, slurm)
     trial = Trial(slurm, search, server, random.Random(options.seed), options.kills)
-    before, start = len(slurm.history()), time.monotonic()
+    start = time.monotonic()
     failure = ""
     try:
         scenario.disturb(trial)
@@ -217,7 +221,7 @@ def _run(scenario: Scenario, folder: Path, slurm: LocalSlurm, calm: Ended, optio
     finally:
         search.stop()
     seconds, asked = time.monotonic() - start, _stop(server)
-    jobs = len(slurm.history()) - before
+    jobs = len(slurm.history()) - len(trial.earlier)
     same = not failure and search.ended_as() == calm.files
     again = (asked - calm.asked).total()
     calls = f"{asked.total()} of {calm.asked.total()}, {trial.lost} lost" if server else "none"

@@ -95,29 +95,30 @@ def show(folder: Path, stream: TextIO) -> None:
             print(text, end="", file=stream, flush=True)
 
 
-def cancel_left(jobs: Iterable[str]) -> None:
+def cancel_left(jobs: Iterable[str], folder: Path) -> None:
     """Cancel the jobs in Slurm that an earlier start of the run left when it was killed, and wait for their end.
 
     They would write the same files as the jobs of this start.  What they have finished is in the store.
 
     Args:
         jobs: numbers of the jobs that the earlier start submitted and did not see end; array tasks as `7_1`.
+        folder: folder in which the search was started; the jobs work in it too.
     """
-    if not (left := _living(set(jobs))):
+    if not (left := _living(set(jobs), folder)):
         return
     note = f"cancelling {len(left)} job{'s' if left[1:] else ''} that an earlier start of this run left"
     print(f"kopt: note: {note}: {', '.join(left)}", file=sys.stderr, flush=True)
     subprocess.run(["scancel", *left], check=False, capture_output=True)
     until = time.monotonic() + CANCEL_S
-    while _living(set(left)) and time.monotonic() < until:
+    while _living(set(left), folder) and time.monotonic() < until:
         time.sleep(POLL_S)
 
 
-def _living(jobs: Set[str]) -> list[str]:
-    """List those of this user's jobs in this working directory that have not ended; none where there is no Slurm."""
+def _living(jobs: Set[str], folder: Path) -> list[str]:
+    """List those of this user's jobs in a working directory that have not ended; none where there is no Slurm."""
     if not jobs or not shutil.which("squeue"):
         return []
     command = ["squeue", "--me", "--noheader", "--array", "--format=%i|%Z"]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     rows = (line.split("|", 1) for line in done.stdout.splitlines() if "|" in line)
-    return sorted(job for job, folder in rows if job in jobs and Path(folder) == Path.cwd())
+    return sorted(job for job, place in rows if job in jobs and Path(place).resolve() == folder.resolve())

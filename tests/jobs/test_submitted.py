@@ -65,5 +65,5 @@ def test_without_a_search_elsewhere_nothing_is_left(tmp_path):
     assert sys.stdout is stdout
 
 
-def test_where_no_job_is_left_nothing_is_cancelled():
-    submitted.cancel_left([])
+def test_where_no_job_is_left_nothing_is_cancelled(tmp_path):
+    submitted.cancel_left([], tmp_path)

@@ -33,7 +33,7 @@ def begin(slurm, new_project, tmp_path):
         (tmp_path / name).mkdir()
         project = new_project(tmp_path / name)
         options = (*targets, "--profile", "profiles/slurm", "--quiet", "all", *FEW_CORES)
-        command = project.command("problem=softmax", "run=t", "rounds=1", *config, options=options)
+        command = project.command("problem=softmax", "run=t", "rounds=1", "models=[kopt-echo]", *config, options=options)
         at = command.index("--cores")
         process = subprocess.Popen(
             [*command[:at], *command[at + 2 :]], cwd=project.folder, env=slurm.environ, text=True,
@@ -46,10 +46,8 @@ def begin(slurm, new_project, tmp_path):
 
 def test_a_search_runs_in_two_jobs_and_its_lines_reach_the_terminal(slurm, begin):
     """Beside it a job asks for a GPU of one model; its line reaches the terminal of its search too."""
-    search, searching = begin("search", "judge=dry", "models=[kopt-echo]")
-    described, describing = begin(
-        "device", "judge=dry_gpu", "models=[kopt-echo]", "gpu_model=slow", targets=("results/t/device.json",)
-    )
+    search, searching = begin("search", "judge=dry", "max_repairs=0")
+    described, describing = begin("device", "judge=dry_gpu", "gpu_model=slow", targets=("results/t/device.json",))
     output, line = searching.communicate(timeout=300)[0], describing.communicate(timeout=300)[0]
     assert searching.returncode == 0, output
     assert describing.returncode == 0, line

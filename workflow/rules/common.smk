@@ -60,7 +60,8 @@ elif SUBMITS:
     ]
 if SUBMITS:
     # A submitted job has one GPU, on which the jobs of its group work in turn.
-    workflow.register_resource("gpu", 1)
+    if "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", 1)
 
     resource_scopes:
         gpu="local",
