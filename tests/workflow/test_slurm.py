@@ -33,7 +33,8 @@ def begin(slurm, new_project, tmp_path):
         (tmp_path / name).mkdir()
         project = new_project(tmp_path / name)
         options = (*targets, "--profile", "profiles/slurm", "--quiet", "all", *FEW_CORES)
-        command = project.command("problem=softmax", "run=t", "rounds=1", "models=[kopt-echo]", *config, options=options)
+        settings = ("problem=softmax", "run=t", "rounds=1", "models=[kopt-echo]", *config)
+        command = project.command(*settings, options=options)
         at = command.index("--cores")
         process = subprocess.Popen(
             [*command[:at], *command[at + 2 :]], cwd=project.folder, env=slurm.environ, text=True,
