@@ -41,6 +41,7 @@ localrules:
 
 onstart:
     if SUBMITS:
+        keep_asking_squeue()
         # Only submitted jobs are tried again, since a node may be at fault; a local job would fail again.
         for made in filter(workflow.is_local, workflow.rules):
             made.restart_times = 0

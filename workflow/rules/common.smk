@@ -138,6 +138,17 @@ def words(**others):
     return of
 
 
+def keep_asking_squeue():
+    """Keep the Slurm plugin on `squeue` while slurmctld does not answer.
+
+    Plugin 2.8.0 asks slurmctld at each look at the jobs how long it remembers ended ones, and asks `sacct` instead when there is no answer.  Where Slurm keeps no accounts, it forgets the jobs then, and the search waits for ever.
+    """
+    plugin = sys.modules.get("snakemake_executor_plugin_slurm")
+    remembers = plugin and plugin.get_min_job_age()
+    if remembers:
+        plugin.get_min_job_age = lambda: remembers
+
+
 def needs(items, seconds, workers=1, gpu=0, gpus=None):
     """Return the resources of a rule whose jobs are submitted.
 
