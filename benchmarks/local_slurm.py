@@ -63,7 +63,7 @@ DefMemPerCPU=500
 SlurmdParameters=config_overrides
 GresTypes=gpu
 {nodes}
-PartitionName=all Nodes={names} Default=YES MaxTime=INFINITE State=UP
+PartitionName=all Nodes={names} Default=YES MaxTime=INFINITE State=UP LLN=YES
 """
 
 

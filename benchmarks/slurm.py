@@ -125,7 +125,7 @@ def killed_at_random(trial: Trial) -> None:
     for _ in range(trial.kills):
         process = trial.search.start()
         try:
-            process.wait(trial.drawn.uniform(3, 40))
+            process.wait(trial.drawn.uniform(5, 60))
         except subprocess.TimeoutExpired:
             _kill_and_unlock(trial)
         else:
