@@ -4,6 +4,8 @@
 #
 # The rules are in workflow/rules, the work of each step in kopt/stages, and design decisions in docs/decisions.
 
+from itertools import chain
+
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/problem.smk"
@@ -20,5 +22,33 @@ rule all:
         rules.finish.output,
 
 
+# Where jobs are submitted, these run where Snakemake runs, unless they belong to a group: each takes a second, or asks
+# language models, for which nodes of a cluster often have no network.
 localrules:
     all,
+    problem,
+    models,
+    seed,
+    expand,
+    generate,
+    generate_repair,
+    classify,
+    select,
+    brief,
+    diagnose,
+    finish,
+
+
+onstart:
+    if SUBMITS:
+        keep_asking_squeue()
+        # Only submitted jobs are tried again, since a node may be at fault; a local job would fail again.
+        for made in filter(workflow.is_local, workflow.rules):
+            made.restart_times = 0
+        left = map(
+            workflow.persistence.external_jobids, workflow.dag.needrun_jobs()
+        )
+        submitted.cancel_left(
+            chain.from_iterable(left), Path(workflow.workdir_init)
+        )
+        submitted.follow(Path(RUN) / submitted.FOLDER)

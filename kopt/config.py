@@ -146,8 +146,11 @@ class Config(Documented):
     )
     """Baselines that the best kernel is timed beside (real GPUs only). `eager`: the reference in eager PyTorch;
     `compile`: under `torch.compile`; `max-autotune`: under `torch.compile(mode="max-autotune")`."""
-    chunk_size: int = Field(default=32, ge=1)
-    """Most kernels, without duplicates, that one evaluate job judges on a GPU."""
+    chunk_size: int | None = Field(default=None, ge=1)
+    """Most kernels, without duplicates, that one evaluate job judges on a GPU; default: 32, and 64 where jobs are
+    submitted to a cluster, since a job takes longer to start there."""
+    gpu_model: str = Field(default="", pattern=r"^[A-Za-z0-9_.]*$")
+    """Model of GPU that jobs ask a cluster for, as the cluster names it (`h100`); default: any."""
     limits: Limits = Limits()
     """Limits of one candidate."""
     results: str = "results"

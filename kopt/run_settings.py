@@ -18,6 +18,9 @@ from kopt.model.proposers import EMBEDDED, NOBODY
 MEASURING = ("cuda", "dry_gpu")
 """Backends that measure times, listed here so that none is imported; a test compares with `Backend.measures`."""
 
+CHUNK_SIZE, SUBMITTED_CHUNK_SIZE = 32, 64
+"""Most kernels of an evaluate job by default: of one that runs where Snakemake runs, and of one that is submitted."""
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -161,6 +164,11 @@ class RunSettings:
     def measures(self) -> bool:
         """Whether the backend measures on GPUs."""
         return self.backend in MEASURING
+
+    @property
+    def chunk_size(self) -> int:
+        """Most kernels of an evaluate job; without a setting the default of jobs that are not submitted."""
+        return self.config.chunk_size or CHUNK_SIZE
 
     @property
     def judging(self) -> JudgeOptions:

@@ -29,11 +29,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
-from filelock import FileLock
+from filelock import BaseFileLock
 from pydantic import JsonValue, TypeAdapter
 
 from kopt import artifact
 from kopt.errors import StoreError, system_error
+from kopt.locks import lock_file
 from kopt.model.base import Value
 from kopt.neutral import one_line
 
@@ -194,11 +195,15 @@ class Store:
         """Return the path of an item."""
         return self.root / kind / name[:2] / f"{name}{suffix}"
 
-    def lock(self, kind: str, name: str) -> FileLock:
-        """Return a lock for making one item; the lock is released when the process that holds it dies."""
-        folder = self.root / LOCKS / kind
-        folder.mkdir(parents=True, exist_ok=True)
-        return FileLock(folder / f"{name[:3]}.lock", timeout=LOCK_SECONDS)
+    def lock(self, kind: str, name: str, digits: int = 3) -> BaseFileLock:
+        """Return a lock for making one item; the lock is released when the process that holds it dies.
+
+        Args:
+            kind: kind of the item.
+            name: digest of the item's key.
+            digits: items whose names begin with as many equal digits share a lock.
+        """
+        return lock_file(self.root / LOCKS / kind / f"{name[:digits]}.lock", LOCK_SECONDS)
 
     @contextmanager
     def locked(self, kind: str, name: str) -> Iterator[None]:

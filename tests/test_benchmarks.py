@@ -14,6 +14,7 @@ DATA = {
     "verdict_cases",
     "verdict_cuda",
     "idiom_corpus",
+    "local_slurm",
     "mutants",
     "mutation_rules",
 }

@@ -13,7 +13,7 @@ from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.builds import built_named
 from kopt.jobs.kernels import kernel_named
 from kopt.jobs.keys import ProfileKey, build_contract
-from kopt.jobs.on_gpu import leased
+from kopt.jobs.on_gpu import check_same, leased
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.base import Value
 from kopt.model.device import Device
@@ -54,7 +54,7 @@ class ParentOnGpu:
 
     def __init__(self, row: SelectionRow, target: ProblemOnTarget, options: JudgeOptions) -> None:
         self._row, self._problem, self._facts, self._store = row, target.problem, target.facts, target.store
-        self._options = options
+        self._options, self._device = options, target.device
         self._timing = Records(target, options, environments()).timing(row)
         name = slowest(self._timing)[0] if self._timing else target.problem.main[0].name
         self._workload = next(workload for workload in target.problem.main if workload.name == name)
@@ -64,6 +64,7 @@ class ParentOnGpu:
         counters: Counters | Profile | None = self._stored()
         if counters is None:
             with leased(self._store, wait_s=self._options.measuring.gpu_wait_seconds) as device:
+                check_same(device, self._device)
                 counters = self._read(device, seconds)
         if isinstance(counters, Profile):
             return ProfiledParent(counters)

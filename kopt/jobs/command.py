@@ -18,6 +18,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from kopt.errors import error_line
+from kopt.jobs.submitted import leave_lines
 from kopt.neutral import NeutralFormatter
 from kopt.store import Store
 
@@ -124,6 +125,7 @@ def run(main: Callable[[Job], None]) -> None:
 
     The line on stderr is the last line of the log too, which also has the traceback.
     """
+    leave_lines()
     job = Job(sys.argv[1:])
     log = job.path("log")
     try:
@@ -141,7 +143,8 @@ def run(main: Callable[[Job], None]) -> None:
         line = error_line(error)
         logging.getLogger("kopt").exception("failed")
         logging.getLogger("kopt").info(line)
-        sys.exit(line)
+        print(line, file=sys.stderr)
+        sys.exit(1)
 
 
 def _warnings_to_terminal() -> logging.Handler:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -60,14 +61,16 @@ def leased(store: Store, *, wait_s: float) -> Iterator[MeasuredDevice]:
 
 
 def check_same(leased_device: MeasuredDevice, device: Device) -> None:
-    """Check that the leased GPU has the architecture that the run's kernels were built for.
+    """Check that the leased GPU is of the kind that the run's kernels are built for and timed on.
+
+    Kernels that are built for a description, not for a measured device, run on each GPU of its architecture.
 
     Raises:
-        DeviceError: the GPU has another architecture; the message names both devices.
+        DeviceError: the GPU is of another kind; the message names both devices, and the machine.
     """
-    if leased_device.device.arch != device.arch:
-        here = leased_device.device
+    here = leased_device.device
+    if here.arch != device.arch or (device.measured and here.name != device.name):
         raise DeviceError(
-            f"this job got a {here.name} (sm_{here.arch}), but the run's kernels are built for {device.name} "
-            f"(sm_{device.arch}): use GPUs of one kind in a run"
+            f"this job got a {here.name} (sm_{here.arch}) on {socket.gethostname()}, but the run's kernels are built "
+            f"for {device.name} (sm_{device.arch}) and timed there: use GPUs of one kind in a run (setting gpu_model)"
         )

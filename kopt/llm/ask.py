@@ -10,7 +10,11 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from filelock import Timeout
 
 from kopt.llm.client import Clients
 from kopt.llm.faults import Fault
@@ -27,6 +31,10 @@ from kopt.model.asking import CallOptions
 from kopt.store import Shelf, Store
 
 log = logging.getLogger(__name__)
+
+LOCK_DIGITS = 16
+"""Digits of a request's digest that name its lock, so that no two requests share one."""
+LOCK_POLL_S = 0.2
 
 CACHED_CHARS = 4000
 """Shorter prefixes are below every provider's minimum for prompt caching."""
@@ -72,7 +80,7 @@ async def ask_all(
     async with Clients(options, options.concurrency) as clients:
         unknown = {request.model for request in by_digest.values() if shelf.get(key_of(request)) is None}
         clients.open(table.model(name) for name in sorted(unknown))
-        asking = _Asking(asked, table, shelf, ledger, options, clients, on_progress or (lambda _: None))
+        asking = _Asking(asked, table, store, ledger, options, clients, on_progress or (lambda _: None))
         return await asking.all()
 
 
@@ -88,13 +96,14 @@ class _Asking:
         self,
         asked: Mapping[str, Request],
         table: ModelTable,
-        shelf: Shelf[Kept],
+        store: Store,
         ledger: Ledger,
         options: CallOptions,
         clients: Clients,
         on_progress: OnProgress,
     ) -> None:
-        self.shelf, self.ledger, self.options, self.clients = shelf, ledger, options, clients
+        self.store, self.shelf = store, replies_of(store)
+        self.ledger, self.options, self.clients = ledger, options, clients
         self.labels = _by_request(asked)
         self.requests = {request.digest: request for request in asked.values()}
         self.order = {label: request.digest for label, request in asked.items()}
@@ -104,6 +113,8 @@ class _Asking:
         self.in_flight = self.ended = 0
         """Calls of this round with a reservation, and those that have ended."""
         self.call_ended = asyncio.Condition()
+        self.asked_elsewhere: set[str] = set()
+        """Requests that another run, which shares the store, asked while this one waited."""
         self.rng = random.Random()
         self.progress = Progress(total=len(asked))
         self.on_progress = on_progress
@@ -133,15 +144,40 @@ class _Asking:
             reply = await self._try(request, labels[0])
         finally:
             self._begun(digest)
+        if digest in self.asked_elsewhere:
+            self._count(reused=len(labels))
+            return reply
         dollars = 0.0 if isinstance(reply, Unanswered) else reply.usage.dollars
         self._count(**{_column(reply): len(labels)}, dollars=dollars)
         return reply
+
+    @asynccontextmanager
+    async def _alone(self, request: Request) -> AsyncIterator[None]:
+        """Wait until no other run that shares the store asks this request; hold others off inside the block."""
+        key = key_of(request)
+        lock = self.store.lock(key.kind, key.digest(), digits=LOCK_DIGITS)
+        while True:
+            try:
+                lock.acquire(blocking=False)
+                break
+            except Timeout:
+                await asyncio.sleep(LOCK_POLL_S)
+        try:
+            yield
+        finally:
+            Path(lock.lock_file).unlink(missing_ok=True)
+            lock.release()
 
     async def _try(self, request: Request, label: str) -> Reply:
         """Call until there is a reply, a fault that no retry can fix, or no try or time left."""
         options, start = self.options, time.monotonic()
         for tries in range(1, options.max_tries + 1):
-            async with self.gates[request.model], self.gate:
+            async with self.gates[request.model], self.gate, self._alone(request):
+                stored = self.shelf.get(key_of(request))
+                if stored is not None:
+                    self.asked_elsewhere.add(request.digest)
+                    self.ledger.reuse(request, label, stored.usage)
+                    return stored
                 outcome = await self._call(request, label)
             if not isinstance(outcome, Fault):
                 return outcome

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from filelock import FileLock
 from pydantic import Field, TypeAdapter, ValidationError
 
 from kopt.llm.reply import NoReplyReason, Usage
 from kopt.llm.request import Request
 from kopt.llm.table import Price
+from kopt.locks import lock_file
 from kopt.model.base import Value
 from kopt.model.cost import Cost, total
 
@@ -117,7 +117,7 @@ class Ledger:
         self._begun = 0
         """Calls that count against the cap."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(path.with_name(path.name + ".lock"), timeout=600)
+        self._lock = lock_file(path.with_name(path.name + ".lock"), 600.0)
 
     def reserve(self, request: Request, label: str, price: Price) -> Reserved | None:
         """Reserve the worst case of one call, or return None when the call could pass a cap."""

@@ -17,7 +17,7 @@ from kopt.model.base import Value
 from kopt.model.proposers import EMBEDDED
 from kopt.problem import folder
 from kopt.run.manifest import configuration_of
-from kopt.run_settings import RunSettings
+from kopt.run_settings import CHUNK_SIZE, SUBMITTED_CHUNK_SIZE, RunSettings
 from kopt.search.expand import FanOut
 from kopt.search.registry import load_strategy
 from kopt.techniques import taxonomy
@@ -70,13 +70,18 @@ class Checked:
         return artifact.canonical_json(configuration_of(self.config))
 
 
-def validate(raw: Mapping[str, object], root: Path) -> Checked:
+def validate(raw: Mapping[str, object], root: Path, *, submits: bool = False) -> Checked:
     """Check everything that can be checked without running anything.
+
+    Args:
+        raw: settings by name, as they were given.
+        root: the project's root.
+        submits: the run's jobs are submitted to a cluster.
 
     Raises:
         KoptError: one line that says what is wrong, where, and what to do.
     """
-    checked = Checked(for_this_machine(load_settings(raw, root)), root)
+    checked = Checked(for_this_machine(load_settings(raw, root), submits=submits), root)
     table = model_table(checked.config, root)
     check_files(checked.config, root, table.models)
     check_keys(checked.config, table)
@@ -84,6 +89,15 @@ def validate(raw: Mapping[str, object], root: Path) -> Checked:
     taxonomy.load(checked.taxonomy_file)
     load_device(checked.config.device, root)
     return checked
+
+
+def reread(raw: Mapping[str, object], root: Path) -> Checked:
+    """Read the settings of a run in a job that the run submitted; the run has checked them.
+
+    Raises:
+        ConfigError: the settings were changed since.
+    """
+    return Checked(load_settings(raw, root), root)
 
 
 def load_settings(raw: Mapping[str, object], root: Path) -> Config:
@@ -103,11 +117,30 @@ def load_settings(raw: Mapping[str, object], root: Path) -> Config:
     return config
 
 
-def for_this_machine(config: Config) -> Config:
-    """Return the settings with judge `auto` resolved: `cuda` where this machine shows a GPU, else `interpret`."""
-    if config.judge != "auto":
-        return config
-    return config.model_copy(update={"judge": "cuda" if visible_gpus(os.environ) else "interpret"})
+def for_this_machine(config: Config, *, submits: bool = False) -> Config:
+    """Return the settings with those resolved whose default depends on the machine, or on whether jobs are submitted.
+
+    Judge `auto` means `cuda` where this machine shows a GPU, else `interpret`.
+    """
+    judge = config.judge
+    if judge == "auto":
+        judge = "cuda" if visible_gpus(os.environ) else "interpret"
+    size = config.chunk_size or (SUBMITTED_CHUNK_SIZE if submits else CHUNK_SIZE)
+    return config.model_copy(update={"judge": judge, "chunk_size": size})
+
+
+def judge_note(raw: Mapping[str, object], config: Config) -> str:
+    """Write the note for the user when this machine decided the judge of jobs that run elsewhere; empty otherwise.
+
+    Args:
+        raw: settings by name, as they were given.
+        config: the settings, with judge `auto` resolved.
+    """
+    if str(raw.get("judge") or "auto") != "auto":
+        return ""
+    if config.judge == "cuda":
+        return "judge=cuda, since this machine shows a GPU: the jobs ask for GPUs"
+    return "judge=interpret, since this machine shows no GPU: no job asks for one; to measure on GPUs, set judge=cuda"
 
 
 def lock_note(run: str, locks: Path = Path(".snakemake/locks")) -> str:

@@ -75,7 +75,7 @@ def files_of(folder: Path, settings: RunSettings) -> RunFiles:
     ]
 
     def chunks(round: int, attempt: int) -> int:
-        return backend.chunks(settings.fan_out, config.chunk_size, attempt) if round else 1
+        return backend.chunks(settings.fan_out, settings.chunk_size, attempt) if round else 1
 
     return RunFiles(
         problem=folder / "problem.json",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from llm_servers import PRICE, PROTOCOLS, request_to, table_for
@@ -147,6 +148,21 @@ def test_equal_requests_are_asked_once_and_samples_are_not_equal(plain_server, s
     assert replies["a"] == replies["b"]
     assert plain_server.arrived()["slot-21"] == 2
     assert ledger.cost().calls == 2
+
+
+def test_two_runs_that_share_a_store_ask_a_request_once(serve, store, ledger, tmp_path, options):
+    server, other = serve(latency=0.3), Ledger(tmp_path / "other" / "ledger.jsonl")
+    table = table_for(server.port)
+    asked = {f"s{n}": request_to(table, "openai", f"slot-{n}") for n in range(12)}
+    with ThreadPoolExecutor() as pool:
+        runs = [
+            pool.submit(ask, asked, table=table, store=store, ledger=one, options=options) for one in (ledger, other)
+        ]
+    assert runs[0].result() == runs[1].result()
+    assert server.arrived() == Counter(f"slot-{n}" for n in range(12))
+    costs = ledger.cost(), other.cost()
+    assert sum(cost.calls for cost in costs) == sum(cost.stored for cost in costs) == 12
+    assert not list((store.root / "locks").rglob("*.lock"))
 
 
 def test_no_more_calls_are_in_flight_than_the_limits_allow(serve, store, ledger, options):

@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from loaded_modules import recorded
@@ -51,9 +53,14 @@ class Project:
         shutil.copytree(store, self.folder / "results" / "store")
 
     def run(self, *config: str, options: tuple[str, ...] = (), full: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run_command(self.command(*config, options=options, full=full))
+
+    def run_command(
+        self, command: list[str], variables: Mapping[str, str] = MappingProxyType({})
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(*config, options=options, full=full), cwd=self.folder, env=self.environment(), text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+            command, cwd=self.folder, env=self.environment() | dict(variables), text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
 
     def succeeds(self, *config: str, options: tuple[str, ...] = ()) -> str:

@@ -9,22 +9,34 @@ sys.path.insert(0, str(ROOT))
 
 from kopt.backends.backend import load_backend
 from kopt.errors import KoptError, error_line
+from kopt.jobs import submitted
 from kopt.jobs.command import command_words
+from kopt.jobs.walltime import walltime
 from kopt.load_config import as_typed
 from kopt.neutral import visible
-from kopt.preflight.check_seed import check_seed
 from kopt.preflight.start import begin, check_words
-from kopt.preflight.validate import validate
+from kopt.preflight.validate import judge_note, reread, validate
 from kopt.provenance import files_digest, rule_digest
 
 config |= as_typed(workflow.config_settings.config_args or [])
 
+# A job that is submitted to a cluster reads this file again: there nothing is checked and nothing announced.
+HEAD = workflow.is_main_process
+
+# Whether jobs are submitted: an executor of a cluster asks for `--jobs`, also in a dry run; a local one does not.
+SUBMITS = not HEAD or workflow.resource_settings.nodes is not None
+
 try:
-    check_words(sys.argv)
-    CHECKED = validate(config, ROOT)
-    if workflow.is_main_process and (note := begin(CHECKED.settings.folder, sys.argv)):
-        print(f"kopt: note: {visible(note)}", file=sys.stderr)
-    check_seed(CHECKED)
+    if HEAD:
+        from kopt.preflight.check_seed import check_seed
+
+        check_words(sys.argv)
+        CHECKED = validate(config, ROOT, submits=SUBMITS)
+        if note := begin(CHECKED.settings.folder, sys.argv):
+            print(f"kopt: note: {visible(note)}", file=sys.stderr)
+        check_seed(CHECKED)
+    else:
+        CHECKED = reread(config, ROOT)
 except (KoptError, OSError) as error:
     sys.exit(error_line(error))
 
@@ -36,9 +48,32 @@ GPU = int(BACKEND.measures)  # GPUs of a job that needs one
 LAST = CONFIG.rounds
 PARENTS = range(CONFIG.candidate_pool_size)
 
+# Cores of a job that builds or judges; a profile sets others with `set-threads`.
+CORES = submitted.CORES if SUBMITS else workflow.cores
+
 # Commands name neither the interpreter nor the checkout, so that a run can be moved: these variables name both.
 os.environ["KOPT_PYTHON"] = sys.executable
 os.environ["KOPT_HOME"] = str(ROOT)
+
+if not HEAD:
+    os.environ[submitted.VARIABLE] = f"{RUN}/{submitted.FOLDER}"
+elif SUBMITS:
+    if note := judge_note(config, CHECKED.config):
+        print(f"kopt: note: {visible(note)}", file=sys.stderr)
+    # Defaults that depend on the machine are decided here and told to all jobs, whose machines may show other GPUs.
+    workflow.config_settings.config_args = [
+        *(workflow.config_settings.config_args or []),
+        f"judge={CONFIG.judge}",
+        f"chunk_size={CONFIG.chunk_size}",
+    ]
+if SUBMITS:
+    # A submitted job has one GPU, on which the jobs of its group work in turn.
+    if "gpu" not in workflow.global_resources:
+        workflow.register_resource("gpu", 1)
+
+    resource_scopes:
+        gpu="local",
+
 
 # The run's part of the model table; a run without language models has none.
 MODELS = [f"{RUN}/models.json"] if SETTINGS.asked_models else []
@@ -77,13 +112,21 @@ def step(script, settings=None, asks=False, loads=(), files=(), **others):
     files: files outside the run's folder that the rule reads; the rule runs again when their contents change.
     others: further words of the command line by name, or functions from wildcards to words; each follows from the configuration or is the path of one of `files`.
     """
-    path = ROOT / f"workflow/scripts/{script}.py"
-    code = rule_digest(path, BACKEND.name, asks_models=bool(asks), loads=loads)
     return {
-        "code": code + (files_digest(map(Path, files)) if files else ""),
+        "code": code(script, asks, loads, files) if HEAD else "",
         "settings": CHECKED.rule_settings(settings) if settings else "{}",
         "words": words(**others),
     }
+
+
+def code(script, asks, loads, files):
+    """Return the digest of the code that a rule depends on, and of the files that it reads outside the run's folder.
+
+    Snakemake compares digests before it submits a job, so that the job itself does not work them out again.
+    """
+    path = ROOT / f"workflow/scripts/{script}.py"
+    digest = rule_digest(path, BACKEND.name, asks_models=bool(asks), loads=loads)
+    return digest + (files_digest(map(Path, files)) if files else "")
 
 
 def words(**others):
@@ -104,6 +147,47 @@ def words(**others):
     return of
 
 
+def keep_asking_squeue():
+    """Keep the Slurm plugin on `squeue` while slurmctld does not answer.
+
+    Plugin 2.8.0 asks slurmctld at each look at the jobs how long it remembers ended ones, and asks `sacct` instead when there is no answer.  Where Slurm keeps no accounts, it forgets the jobs then, and the search waits for ever.
+    """
+    plugin = sys.modules.get("snakemake_executor_plugin_slurm")
+    remembers = plugin and plugin.get_min_job_age()
+    if remembers:
+        plugin.get_min_job_age = lambda: remembers
+
+
+def needs(items, seconds, workers=1, gpu=0, gpus=None):
+    """Return the resources of a rule whose jobs are submitted.
+
+    items: kernels that a job works on.
+    seconds: limit of one kernel, s.
+    workers: kernels that a job works on at a time.
+    gpu: GPUs of a job.
+    gpus: function from a job's inputs to its GPUs, in place of `gpu`.
+    """
+    count = gpus or (lambda wildcards, input: gpu)
+    resources = {
+        "runtime": lambda wildcards, attempt: walltime(items, seconds, workers, attempt)
+    }
+    if gpu:
+        resources["gpu"] = gpus or gpu
+        if CONFIG.gpu_model:
+            resources["gpu_model"] = lambda wildcards, input: (
+                CONFIG.gpu_model if count(wildcards, input) else ""
+            )
+    return resources
+
+
+def gpus_of_repair(wildcards, input):
+    """Return the GPUs of a job that repairs: none where the attempt before left nothing to repair."""
+    failed = [Path(path) for path in input.to_repair]
+    if all(path.exists() and not path.read_text().strip() for path in failed):
+        return 0
+    return GPU
+
+
 def attempts(round):
     """Return the attempts of a round; the seed is never repaired."""
     return range(CONFIG.max_repairs + 1) if int(round) else range(1)
@@ -111,7 +195,7 @@ def attempts(round):
 
 def chunks(attempt):
     """Return the number of evaluate jobs of an attempt."""
-    return BACKEND.chunks(SETTINGS.fan_out, CONFIG.chunk_size, int(attempt))
+    return BACKEND.chunks(SETTINGS.fan_out, SETTINGS.chunk_size, int(attempt))
 
 
 def tables(name, round, attempt=None):
@@ -187,3 +271,21 @@ def if_failed(command, *empty):
     """
     copies = " && ".join(f"cp {RUN}/empty/{table} {output}" for table, output in empty)
     return f"if grep -qs . {{input.to_repair}}; then {command}; else {copies}; fi"
+
+
+# Groups of jobs that are submitted as one job, which starts once; steps that are not named are submitted or run alone.
+# A group ends where a language model is asked, since those jobs run where Snakemake runs; and no long work of the CPU
+# keeps a GPU waiting, repairs aside, which are few.
+if not SUBMITS:
+    GROUPS = {}
+elif MODELS:
+    GROUPS = {"repair": "attempt_{round}_{attempt}"}
+    if not GPU:
+        GROUPS |= dict.fromkeys(("build", "judge"), "attempt_{round}_0")
+    elif not SETTINGS.classifier:
+        GROUPS["choose"] = "choose_{round}"
+else:
+    STEPS = ["propose_repair", "repair", *(["choose"] if GPU else ["propose", "build"])]
+    if not GPU or chunks(0) == 1:
+        STEPS.append("judge")
+    GROUPS = dict.fromkeys(STEPS, "round_{round}")

@@ -20,8 +20,10 @@ if BACKEND.measures:
             counters=f"{RUN}/round_{{round}}/profile/{{parent}}.csv",
         log:
             f"{RUN}/logs/round_{{round}}/profile_{{parent}}.log",
+        group:
+            GROUPS.get("choose")
         resources:
-            gpu=GPU,
+            **needs(1, CONFIG.limits.profile_seconds, gpu=GPU),
         params:
             **step("profile", ProfileSettings, first=lambda w: w.parent),
         shell:
@@ -39,6 +41,7 @@ else:
             profiles=PROFILES,
         log:
             f"{RUN}/logs/round_{{round}}/profile.log",
+        localrule: True
         params:
             **step("profile", ProfileSettings, first=0),
         shell:

@@ -13,12 +13,18 @@ rule compile:
         facts=FACTS,
         device=DEVICE,
     output:
-        builds=f"{RUN}/round_{{round,[1-9]\\d*}}/attempt_0/builds.parquet",
+        builds=f"{RUN}/round_{{round}}/attempt_0/builds.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_0/failed_builds.txt",
         records=directory(f"{RUN}/round_{{round}}/attempt_0/builds"),
     log:
         f"{RUN}/logs/round_{{round}}/compile_0.log",
-    threads: workflow.cores
+    wildcard_constraints:
+        round=r"[1-9]\d*",
+    group:
+        GROUPS.get("build")
+    threads: CORES
+    resources:
+        **needs(SETTINGS.fan_out, CONFIG.limits.build_seconds, CORES),
     params:
         **step("compile", CompileSettings, chunks=chunks(0)),
     shell:
@@ -37,6 +43,8 @@ use rule compile as compile_seed with:
         records=directory(f"{RUN}/round_0/attempt_0/builds"),
     log:
         f"{RUN}/logs/round_0/compile_0.log",
+    group:
+        GROUPS["build"].format(round=0) if "build" in GROUPS else None
     params:
         **step("compile", CompileSettings, chunks=1),
 
@@ -51,11 +59,17 @@ rule compile_repair:
         to_repair=failed_before,
         empty=[rules.problem.output.builds, rules.problem.output.failed],
     output:
-        builds=f"{RUN}/round_{{round}}/attempt_{{attempt,[1-9]\\d*}}/builds.parquet",
+        builds=f"{RUN}/round_{{round}}/attempt_{{attempt}}/builds.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_{{attempt}}/failed_builds.txt",
     log:
         f"{RUN}/logs/round_{{round}}/compile_{{attempt}}.log",
-    threads: workflow.cores
+    wildcard_constraints:
+        attempt=r"[1-9]\d*",
+    group:
+        GROUPS.get("repair")
+    threads: CORES
+    resources:
+        **needs(SETTINGS.fan_out, CONFIG.limits.build_seconds, CORES),
     params:
         **step("compile", CompileSettings, chunks=lambda w: chunks(w.attempt)),
     shell:
@@ -68,7 +82,11 @@ rule compile_repair:
 
 # The kernel to beat, which takes part in each race where times are measured.
 INCUMBENT = previous("selection.parquet") if BACKEND.measures else []
-EVALUATE_THREADS = BACKEND.evaluate_threads(workflow.cores, CONFIG.workers_per_gpu)
+JUDGED = (
+    SETTINGS.chunk_size,
+    CONFIG.limits.judge_seconds,
+)  # kernels of a job, and limit of one
+EVALUATE_THREADS = BACKEND.evaluate_threads(CORES, CONFIG.workers_per_gpu)
 
 
 rule evaluate:
@@ -83,9 +101,11 @@ rule evaluate:
         failed=f"{RUN}/round_{{round}}/attempt_0/failed_{{chunk}}.txt",
     log:
         f"{RUN}/logs/round_{{round}}/evaluate_0_{{chunk}}.log",
+    group:
+        GROUPS.get("judge")
     threads: EVALUATE_THREADS
     resources:
-        gpu=GPU,
+        **needs(*JUDGED, gpu=GPU),
     params:
         **step("evaluate", EvaluateSettings),
     shell:
@@ -102,13 +122,17 @@ rule evaluate_repair:
         to_repair=failed_before,
         empty=[rules.problem.output.evaluations, rules.problem.output.failed],
     output:
-        evaluation=f"{RUN}/round_{{round}}/attempt_{{attempt,[1-9]\\d*}}/evaluation_{{chunk}}.parquet",
+        evaluation=f"{RUN}/round_{{round}}/attempt_{{attempt}}/evaluation_{{chunk}}.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_{{attempt}}/failed_{{chunk}}.txt",
     log:
         f"{RUN}/logs/round_{{round}}/evaluate_{{attempt}}_{{chunk}}.log",
+    wildcard_constraints:
+        attempt=r"[1-9]\d*",
+    group:
+        GROUPS.get("repair")
     threads: EVALUATE_THREADS
     resources:
-        gpu=GPU,
+        **needs(*JUDGED, gpu=GPU, gpus=gpus_of_repair),
     params:
         **step("evaluate", EvaluateSettings),
     shell:
@@ -131,8 +155,11 @@ rule rank:
         ranking=f"{RUN}/round_{{round}}/ranking.parquet",
     log:
         f"{RUN}/logs/round_{{round}}/rank.log",
+    group:
+        GROUPS.get("choose")
+    localrule: not GPU
     resources:
-        gpu=GPU,
+        **needs(CONFIG.finalists, CONFIG.limits.judge_seconds, gpu=GPU),
     params:
         **step("rank", RankSettings),
     shell:

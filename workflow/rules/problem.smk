@@ -48,7 +48,7 @@ if BACKEND.measures:
         log:
             f"{RUN}/logs/device.log",
         resources:
-            gpu=GPU,
+            **needs(1, submitted.LONG_S, gpu=GPU),
         params:
             **step("device", DeviceSettings),
         shell:
@@ -65,7 +65,7 @@ if BACKEND.measures:
         log:
             f"{RUN}/logs/baseline.log",
         resources:
-            gpu=GPU,
+            **needs(len(CONFIG.baselines) + 1, submitted.LONG_S, gpu=GPU),
         params:
             **step("baseline", BaselineSettings),
         shell:

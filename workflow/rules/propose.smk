@@ -49,12 +49,18 @@ rule generate:
         models=MODELS,
         earlier=lambda w: earlier("candidates", w.round, 0),
     output:
-        candidates=f"{RUN}/round_{{round,[1-9]\\d*}}/attempt_0/candidates.parquet",
+        candidates=f"{RUN}/round_{{round}}/attempt_0/candidates.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_0/failed_replies.txt",
         costs=costs("generate_0"),
         sources=directory(f"{RUN}/round_{{round}}/attempt_0/candidates"),
     log:
         f"{RUN}/logs/round_{{round}}/generate_0.log",
+    wildcard_constraints:
+        round=r"[1-9]\d*",
+    group:
+        GROUPS.get("propose")
+    resources:
+        **needs(SETTINGS.fan_out, 1),
     params:
         **step(
             "generate",
@@ -86,11 +92,17 @@ rule generate_repair:
             *rules.problem.output.costs,
         ],
     output:
-        candidates=f"{RUN}/round_{{round}}/attempt_{{attempt,[1-9]\\d*}}/candidates.parquet",
+        candidates=f"{RUN}/round_{{round}}/attempt_{{attempt}}/candidates.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_{{attempt}}/failed_replies.txt",
         costs=costs("generate_{attempt}"),
     log:
         f"{RUN}/logs/round_{{round}}/generate_{{attempt}}.log",
+    wildcard_constraints:
+        attempt=r"[1-9]\d*",
+    group:
+        GROUPS.get("propose_repair")
+    resources:
+        **needs(SETTINGS.fan_out, 1),
     params:
         **step(
             "generate",

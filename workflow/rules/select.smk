@@ -23,6 +23,10 @@ rule classify:
         costs=costs("classify", SETTINGS.classifier),
     log:
         f"{RUN}/logs/round_{{round}}/classify.log",
+    group:
+        GROUPS.get("choose")
+    resources:
+        **needs(CONFIG.candidate_pool_size, 1),
     params:
         **step(
             "classify",
@@ -51,6 +55,10 @@ rule select:
         summary=f"{RUN}/round_{{round}}/round.json",
     log:
         f"{RUN}/logs/round_{{round}}/select.log",
+    group:
+        GROUPS.get("choose")
+    resources:
+        **needs(1, 1),
     params:
         **step("select", SelectSettings, loads=[STRATEGY]),
     shell:

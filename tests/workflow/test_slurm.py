@@ -1,0 +1,63 @@
+"""A search on a real Slurm, which the test starts; `benchmarks/slurm.py` disturbs such searches in every way."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+from local_slurm import LocalSlurm, missing
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
+
+FEW_CORES = ("--set-threads", "compile=2", "compile_seed=2")
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    if reason := missing(install=True):
+        pytest.skip(reason)
+    with tempfile.TemporaryDirectory(prefix="kopt-") as folder:  # a short path, since a socket lies in it
+        started = LocalSlurm(Path(folder) / "slurm")
+        try:
+            started.start()
+            yield started
+        finally:
+            started.stop()
+
+
+@pytest.fixture
+def begin(slurm, new_project, tmp_path):
+    """Start Snakemake on Slurm in a project of its own."""
+
+    def started(name, *config, targets=()):
+        (tmp_path / name).mkdir()
+        project = new_project(tmp_path / name)
+        options = (*targets, "--profile", "profiles/slurm", "--quiet", "all", *FEW_CORES)
+        settings = ("problem=softmax", "run=t", "rounds=1", "models=[kopt-echo]", *config)
+        command = project.command(*settings, options=options)
+        at = command.index("--cores")
+        process = subprocess.Popen(
+            [*command[:at], *command[at + 2 :]], cwd=project.folder, env=slurm.environ, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        return project, process
+
+    return started
+
+
+def test_a_search_runs_in_two_jobs_and_its_lines_reach_the_terminal(slurm, begin):
+    """Beside it a job asks for a GPU of one model; its line reaches the terminal of its search too."""
+    search, searching = begin("search", "judge=dry", "max_repairs=0")
+    described, describing = begin("device", "judge=dry_gpu", "gpu_model=slow", targets=("results/t/device.json",))
+    output, line = searching.communicate(timeout=300)[0], describing.communicate(timeout=300)[0]
+    assert searching.returncode == 0, output
+    assert describing.returncode == 0, line
+    for shown in ("R0: seed", "R1: 4/4 ok", "best kernel", "results/t/best_kernel.py"):
+        assert shown in output
+    assert line.count("made-up GPU: ") == 1
+    jobs = {record.comment.removeprefix("rule_"): record for record in slurm.history()}
+    assert {record.state for record in jobs.values()} == {"COMPLETED"}
+    assert sorted(name.split("_")[0] for name in jobs) == ["device", "round", "round"]
+    assert jobs["device"].node == "node2"  # the one with slow GPUs
+    assert not list((described.folder / "results/t/terminal").iterdir())
+    assert search.file("best_kernel.py").is_file()
