@@ -9,8 +9,11 @@ from pydantic import Field
 
 from kopt.model.base import Value
 
-Tokens = Annotated[int, Field(ge=0, le=10**12)]
-"""A count of tokens; what a server reports beyond any model's reach is no count."""
+MOST_TOKENS = 10**12
+"""A larger count is beyond any model's reach, and is no count."""
+
+Tokens = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
+"""A count of tokens."""
 
 
 class Usage(Value):
@@ -29,7 +32,7 @@ class Usage(Value):
     dollars: float = Field(default=0.0, ge=0)
     """US dollars, by the model table that held when the reply came."""
     estimated: bool = False
-    """True when the provider reported no tokens and they were estimated from the texts."""
+    """True when the provider reported no tokens that can be believed; then these are the most that there can be."""
 
     def __add__(self, other: Usage) -> Usage:
         """Add up; the sum is estimated if either part is."""
