@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kopt.llm.provider import Arrival, Cut, Failed, HttpError, Json, TransportError
-from kopt.llm.reply import NoReplyReason, Unanswered, Usage, encodable
+from kopt.llm.reply import NoReplyReason, Unanswered, Usage, one_line
 from kopt.llm.retry import retry_after, retry_after_in
 from kopt.model.base import Value
 
@@ -39,8 +39,6 @@ STATUS_OF_CODE = {
     "UNAVAILABLE": 503,
 }
 """Statuses of error codes that arrive inside an answer whose HTTP status was 200."""
-
-DETAIL_CHARS = 300
 
 
 class Fault(Value):
@@ -84,8 +82,7 @@ def fault_of(error: Exception, arrival: Arrival, deadline_seconds: float) -> Fau
         deadline_seconds: the time limit of the call, s.
     """
     fault = _fault(error, arrival, deadline_seconds)
-    detail = encodable(" ".join(fault.detail.split())[:DETAIL_CHARS])
-    return fault.model_copy(update={"detail": detail})
+    return fault.model_copy(update={"detail": one_line(fault.detail)})
 
 
 def _fault(error: Exception, arrival: Arrival, deadline_seconds: float) -> Fault:
@@ -146,7 +143,7 @@ def status_fault(status: int, headers: Mapping[str, str], body: object) -> Fault
     after = retry_after(headers)
     return Fault(
         reason=reason,
-        detail=f"HTTP {status}: {error.get('message') or 'no message'}"[:DETAIL_CHARS],
+        detail=f"HTTP {status}: {error.get('message') or 'no message'}",
         retry=retry,
         status=status,
         after=(retry_after_in(error) if after is None else after) if retry else None,

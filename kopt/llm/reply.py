@@ -139,3 +139,13 @@ def joined(first: Truncated, rest: Answered | Truncated) -> Answered | Truncated
 def encodable(text: str) -> str:
     """Return a text with lone surrogates replaced: JSON can escape them, and no file can hold them."""
     return text.encode(errors="replace").decode()
+
+
+DETAIL_CHARS = 300
+"""Most characters of a text from outside in a line for people."""
+
+
+def one_line(text: str) -> str:
+    """Return a text in one line of at most `DETAIL_CHARS` characters, without control characters."""
+    line = "".join(filter(str.isprintable, encodable(" ".join(text.split()))))
+    return line if len(line) <= DETAIL_CHARS else line[: DETAIL_CHARS - 3] + "..."

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 
-from kopt.llm.reply import Answered, Empty, Refused, Truncated, Unanswered
+from kopt.llm.reply import Answered, Empty, Refused, Truncated, Unanswered, one_line
 
 TAG = re.compile(
-    r"(?P<open>^[ \t>]*(?:<(?:think|thinking|thought|reasoning|reflection|seed:think)>|\[THINK\]|◁think▷"
-    r"|<\|begin_of_thought\|>))"
+    r"(?P<open>(?:^[ \t>]*|(?<=[>\]▷]))(?:<(?:think|thinking|thought|reasoning|reflection|seed:think)>"
+    r"|\[THINK\]|◁think▷|<\|begin_of_thought\|>))"
     r"|(?P<close></(?:think|thinking|thought|reasoning|reflection|seed:think)>|\[/THINK\]|◁/think▷"
     r"|<\|end_of_thought\|>)",
     re.MULTILINE | re.IGNORECASE,
 )
-"""Marks of reasoning that open at the start of a line, and marks that close it."""
+"""Marks of reasoning that open at the start of a line or after another mark, and marks that close it."""
 
 CHANNEL = re.compile(
     r"<\|channel\|>\s*(?P<name>\w+)[^<]*<\|message\|>(?P<text>.*?)(?=<\|(?:end|return|start|channel)\|>|\Z)", re.DOTALL
@@ -68,9 +68,3 @@ def _only_reasoning(reply: Answered | Truncated | Empty) -> str:
     if reply.usage.reasoning and reply.usage.reasoning >= reply.usage.output:
         return f"all {reply.usage.output} output tokens were reasoning ({reply.stop})"
     return ""
-
-
-def one_line(text: str) -> str:
-    """Return a text in one line of at most 300 characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= 300 else line[:297] + "..."

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from kopt.llm.text.answer import one_line
+from kopt.llm.reply import one_line
 from kopt.llm.text.blocks import BLANKS, BREAKS, INVISIBLE
 
 Lines = list[str]

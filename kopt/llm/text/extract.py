@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from kopt.llm.reply import Empty, Refused, Reply, Truncated, Unanswered
-from kopt.llm.text.answer import no_answer, one_line, plain_lines, without_reasoning
+from kopt.llm.reply import Empty, Refused, Reply, Truncated, Unanswered, one_line
+from kopt.llm.text.answer import no_answer, plain_lines, without_reasoning
 from kopt.llm.text.blocks import (
     FENCE,
     blocks_with_fences_inside,
