@@ -19,6 +19,7 @@ from pydantic import BaseModel
 
 from kopt.errors import KoptError
 from kopt.store import Store
+from kopt.store_use import in_use
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -129,7 +130,8 @@ def run(main: Callable[[Job], None]) -> None:
         handlers=[logging.FileHandler(log, mode="w"), _warnings_to_terminal()],
     )
     try:
-        main(job)
+        with in_use(job.path("store"), job.path("run")):
+            main(job)
     except KoptError as error:
         logging.getLogger("kopt").exception("failed")
         sys.exit(f"kopt: error: {error}")
