@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import tempfile
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
@@ -124,8 +126,26 @@ def _first(error: ValidationError) -> str:
     return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")
 
 
+@cache
+def _load_pyarrow() -> None:
+    """Load PyArrow without NumPy, which it needs for arrays alone and which would be the slowest import of most jobs.
+
+    NumPy can be loaded afterwards as ever.
+    """
+    hidden = "numpy" not in sys.modules
+    if hidden:
+        sys.modules["numpy"] = None  # type: ignore[assignment]  # makes an import fail, as Python documents
+    try:
+        import pyarrow.json
+        import pyarrow.parquet  # noqa: F401
+    finally:
+        if hidden:
+            del sys.modules["numpy"]
+
+
 def write_table(path: Path, rows: Iterable[V], model: type[V]) -> None:
     """Write rows as Parquet with the schema of `model`, also when there are no rows; equal rows give equal bytes."""
+    _load_pyarrow()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -140,6 +160,7 @@ def read_table(path: Path, model: type[V]) -> list[V]:
     Raises:
         TableError: the file is not Parquet, has another schema than `model`, or a row contradicts itself.
     """
+    _load_pyarrow()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -166,6 +187,7 @@ def table_schema(model: type[BaseModel]) -> pa.Schema:
     Raises:
         TypeError: a field's type has no column type, e.g. a nested model.
     """
+    _load_pyarrow()
     import pyarrow as pa
 
     return pa.schema([_field(name, info.annotation) for name, info in model.model_fields.items()])
