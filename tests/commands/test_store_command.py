@@ -64,7 +64,9 @@ def test_a_prune_removes_what_a_dry_prune_says_and_nothing_else(store):
     files = {str(path.relative_to(store.root)) for path in store.root.rglob("*") if path.is_file()}
     dead = set(prune(store.root).files)
     assert set(prune(store.root, dry_run=False).files) == dead
-    assert {str(path.relative_to(store.root)) for path in store.root.rglob("*") if path.is_file()} == (files - dead) | {"in_use"}
+    assert {str(path.relative_to(store.root)) for path in store.root.rglob("*") if path.is_file()} == (files - dead) | {
+        "in_use"
+    }
     assert store.shelf(int).get(ReplyKey(request="b")) == 1
     assert prune(store.root).files == ()
 

@@ -121,7 +121,7 @@ def kernel_in(text: str, entry: str, bases: Sequence[str] = ()) -> Extracted | N
     modules = modules_in(units, entry) or modules_in(
         units_in(blocks_with_fences_inside(rest, lambda block: defines(block, entry))), entry
     )
-    old = {shape(base) for base in bases}
+    old = {tree for base in bases if (tree := shape(base))}
     new = [module for module in modules if shape(module.source) not in old]
     if not any(module.has_kernel for module in new) and (edits := edits_in(text)):
         changed = _edited(edits, bases, entry)
