@@ -54,9 +54,15 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a temporary file beside it, synced, then renamed over it."""
-    with _temporary_file(path, content) as temporary:
+def write_bytes(path: Path, content: bytes, *, synced: bool = True) -> None:
+    """Write a file whole or not at all: a temporary file beside it, synced, then renamed over it.
+
+    Args:
+        path: the file.
+        content: its bytes.
+        synced: whether the file must survive a loss of power; False for files that only people read.
+    """
+    with _temporary_file(path, content, synced=synced) as temporary:
         os.replace(temporary, path)
 
 
@@ -77,8 +83,8 @@ def write_new_bytes(path: Path, content: bytes) -> bool:
 
 
 @contextmanager
-def _temporary_file(path: Path, content: bytes) -> Iterator[Path]:
-    """Write a synced temporary file beside `path`; delete it afterwards if it is still there."""
+def _temporary_file(path: Path, content: bytes, *, synced: bool = True) -> Iterator[Path]:
+    """Write a temporary file beside `path`; delete it afterwards if it is still there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
@@ -86,21 +92,23 @@ def _temporary_file(path: Path, content: bytes) -> Iterator[Path]:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                os.fsync(file.fileno())
         temporary.chmod(0o644)
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write UTF-8 text whole or not at all."""
-    write_bytes(path, content.encode())
+def write_text(path: Path, content: str, *, synced: bool = True) -> None:
+    """Write UTF-8 text whole or not at all, as `write_bytes`."""
+    write_bytes(path, content.encode(), synced=synced)
 
 
-def write_value(path: Path, value: BaseModel) -> None:
-    """Write a value as indented JSON with sorted keys, readable and reproducible byte for byte."""
-    write_text(path, json.dumps(value.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False) + "\n")
+def write_value(path: Path, value: BaseModel, *, synced: bool = True) -> None:
+    """Write a value as indented JSON with sorted keys, readable and reproducible byte for byte, as `write_bytes`."""
+    text = json.dumps(value.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False) + "\n"
+    write_text(path, text, synced=synced)
 
 
 def read_value(path: Path, model: type[V]) -> V:
