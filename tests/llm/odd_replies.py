@@ -7,13 +7,15 @@ from typing import Any
 
 from wire_replies import final, message_events, message_usage, response_events, sse
 
-ODD = ("list", "unsaid", "nocount", "json", "thought", "unread", "unknown", "late502", "late429")
+ODD = ("list", "unsaid", "nocount", "json", "thought", "unread", "unknown", "late502", "late429", "latefilter")
 
 
 def odd(path: str, text: str, fault: str, limit: int) -> dict[str, Any]:
     """Return a body in an odd shape; its usage is all that the request allows, so that each call costs the most."""
     if fault in ("late502", "late429"):
         return {"error": {"message": "from behind the gateway", "code": int(fault[4:])}}
+    if fault == "latefilter":
+        return {"error": {"message": "filtered", "code": "content_filter"}, "usage": None}
     whole = final(path, text, "ok")
     used = "output_tokens" if "output_tokens" in whole["usage"] else "completion_tokens"
     whole["usage"] = {name: value for name, value in whole["usage"].items() if name != "total_tokens"} | {used: limit}

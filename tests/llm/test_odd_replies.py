@@ -11,7 +11,7 @@ from kopt.jobs.asker import cut_prompt_lines
 from kopt.llm.ask import ask
 from kopt.llm.ledger import Budget, Ledger
 from kopt.llm.outcome import outcome
-from kopt.llm.reply import Answered, NoReplyReason, Truncated, Unanswered
+from kopt.llm.reply import Answered, NoReplyReason, Refused, Truncated, Unanswered
 from kopt.llm.text.extract import Extracted, NoKernel, NotExtracted, kernel_of
 
 LIMIT = 16_000
@@ -83,6 +83,15 @@ class TestEachProtocol:
         reply = ask_all(model, [text], ledger, stream=stream)[text]
         assert isinstance(reply, Answered)
         assert (ledger.cost().lost, ledger.cost().turned_away) == (0, 2)
+
+
+@each_way
+@each_protocol
+def test_a_refusal_by_a_filter_whose_tokens_are_not_known_costs_the_most_that_it_may(ask_all, ledger, model, stream):
+    text = f"slot-11 {model} {stream} [[latefilter]]"
+    reply = ask_all(model, [text], ledger, stream=stream)[text]
+    assert isinstance(reply, Refused)
+    assert ledger.cost().paid_usd >= CALL
 
 
 @each_protocol
