@@ -11,11 +11,13 @@ import hashlib
 import json
 import os
 import stat
+import sys
 import tempfile
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, Union, get_args, get_origin
 
@@ -54,9 +56,15 @@ def text_digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all: a temporary file beside it, synced, then renamed over it."""
-    with _temporary_file(path, content) as temporary:
+def write_bytes(path: Path, content: bytes, *, synced: bool = True) -> None:
+    """Write a file whole or not at all: a temporary file beside it, synced, then renamed over it.
+
+    Args:
+        path: the file.
+        content: its bytes.
+        synced: whether the file must survive a loss of power; False for files that only people read.
+    """
+    with _temporary_file(path, content, synced=synced) as temporary:
         os.replace(temporary, path)
 
 
@@ -77,8 +85,8 @@ def write_new_bytes(path: Path, content: bytes) -> bool:
 
 
 @contextmanager
-def _temporary_file(path: Path, content: bytes) -> Iterator[Path]:
-    """Write a synced temporary file beside `path`; delete it afterwards if it is still there."""
+def _temporary_file(path: Path, content: bytes, *, synced: bool = True) -> Iterator[Path]:
+    """Write a temporary file beside `path`; delete it afterwards if it is still there."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY)
     temporary = Path(name)
@@ -86,7 +94,8 @@ def _temporary_file(path: Path, content: bytes) -> Iterator[Path]:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                os.fsync(file.fileno())
         temporary.chmod(0o644)
         yield temporary
     except OSError as error:
@@ -125,14 +134,15 @@ def plain_file(path: Path, most: int, *, follow: bool = False) -> Iterator[Binar
         yield file
 
 
-def write_text(path: Path, content: str) -> None:
-    """Write UTF-8 text whole or not at all."""
-    write_bytes(path, content.encode())
+def write_text(path: Path, content: str, *, synced: bool = True) -> None:
+    """Write UTF-8 text whole or not at all, as `write_bytes`."""
+    write_bytes(path, content.encode(), synced=synced)
 
 
-def write_value(path: Path, value: BaseModel) -> None:
-    """Write a value as indented JSON with sorted keys, readable and reproducible byte for byte."""
-    write_text(path, json.dumps(value.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False) + "\n")
+def write_value(path: Path, value: BaseModel, *, synced: bool = True) -> None:
+    """Write a value as indented JSON with sorted keys, readable and reproducible byte for byte, as `write_bytes`."""
+    text = json.dumps(value.model_dump(mode="json"), sort_keys=True, indent=1, allow_nan=False) + "\n"
+    write_text(path, text, synced=synced)
 
 
 def read_value(path: Path, model: type[V]) -> V:
@@ -158,8 +168,26 @@ def _first(error: ValidationError) -> str:
     return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")
 
 
+@cache
+def _load_pyarrow() -> None:
+    """Load PyArrow without NumPy, which it needs for arrays alone and which would be the slowest import of most jobs.
+
+    NumPy can be loaded afterwards as ever.
+    """
+    hidden = "numpy" not in sys.modules
+    if hidden:
+        sys.modules["numpy"] = None  # type: ignore[assignment]  # makes an import fail, as Python documents
+    try:
+        import pyarrow.json
+        import pyarrow.parquet  # noqa: F401
+    finally:
+        if hidden:
+            del sys.modules["numpy"]
+
+
 def write_table(path: Path, rows: Iterable[V], model: type[V]) -> None:
     """Write rows as Parquet with the schema of `model`, also when there are no rows; equal rows give equal bytes."""
+    _load_pyarrow()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -174,6 +202,7 @@ def read_table(path: Path, model: type[V]) -> list[V]:
     Raises:
         TableError: the file is not Parquet, has another schema than `model`, or a row contradicts itself.
     """
+    _load_pyarrow()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -200,6 +229,7 @@ def table_schema(model: type[BaseModel]) -> pa.Schema:
     Raises:
         TypeError: a field's type has no column type, e.g. a nested model.
     """
+    _load_pyarrow()
     import pyarrow as pa
 
     return pa.schema([_field(name, info.annotation) for name, info in model.model_fields.items()])

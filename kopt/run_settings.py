@@ -225,5 +225,10 @@ def check_consistent(settings: RunSettings) -> None:
     ):
         if chosen in ("llm", "both") and not model:
             raise ConfigError(f"{setting}: {chosen!r} needs a language model: name one in {setting}_model or models")
+    if config.technique_clustering.enabled and config.strategy == "greedy":
+        raise ConfigError(
+            "technique_clustering.enabled: strategy greedy keeps one kernel, so there is nothing to cluster: "
+            "set it to false, or strategy to beam"
+        )
     if config.slots is not None and config.slots != settings.fan_out:
         raise ConfigError(f"slots: {config.slots} declared, but {settings.fan_out_formula()}: correct one of them")

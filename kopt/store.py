@@ -10,9 +10,10 @@ altered file is reported, moved to `corrupt/` and made again, never trusted.  Se
     store/conflicts/<kind>/             pairs of values that should have been equal (`Shelf.put`)
     store/corrupt/                      torn and altered files
     store/locks/<kind>/                 locks of items that are being made
+    store/users/, store/in_use          who uses the store (`kopt.store_use`)
 
 Raise a key class's `schema_version` when the meaning of its values changes: the version is part of every digest, so
-that items of an older schema are no longer found.  They stay on disk until `kopt store --prune` removes them.
+that items of an older schema are no longer found.  They stay on disk until `kopt store --prune --yes` removes them.
 """
 
 from __future__ import annotations
@@ -316,7 +317,7 @@ class Store:
         if previous is not None and previous < key.schema_version:
             log.warning(
                 "store %s holds items of kind %s of the older schema %d, which schema %d replaces: they are made again "
-                "when needed; kopt store %s --prune removes them",
+                "when needed; kopt store %s --prune --yes removes them",
                 self.root, key.kind, previous, key.schema_version, self.root,
             )  # fmt: skip
         self.write(note, f"{key.schema_version}\n".encode())

@@ -121,3 +121,22 @@ def test_a_file_system_without_hard_links_is_written_to_all_the_same(tmp_path, m
     monkeypatch.setattr(artifact.os, "link", refuse)
     assert artifact.write_new_bytes(tmp_path / "file", b"content")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"content")]
+
+
+def test_tables_are_read_and_written_without_numpy(tmp_path):
+    """NumPy would be the slowest import of most jobs; whoever needs it loads it afterwards."""
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from kopt.artifact import read_table, write_table\n"
+        "from kopt.model.base import Value\n"
+        "class Row(Value):\n"
+        "    name: str\n"
+        "path = Path(sys.argv[1])\n"
+        "write_table(path, [Row(name='one')], Row)\n"
+        "assert read_table(path, Row) == [Row(name='one')]\n"
+        "assert 'numpy' not in sys.modules\n"
+        "import numpy\n"
+        "assert numpy.arange(3).sum() == 3\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "t.parquet")], check=True)

@@ -98,6 +98,8 @@ def test_a_wrong_setting_is_named_in_one_line(settings, message):
     [
         ({"models": []}, "name at least one proposer"),
         ({"strategy": "greedy"}, "strategy greedy follows one lineage: .* must come to one slot, not 4"),
+        ({"strategy": "greedy", "technique_clustering": {"enabled": True}}, "keeps one kernel, so there is nothing to"),
+        ({"technique_clustering": {"classifier": "llm"}}, "'llm' needs a language model: name one in"),
         ({"strategy": "gredy"}, "strategy: unknown 'gredy'; did you mean 'greedy'"),
     ],
 )

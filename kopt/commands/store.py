@@ -1,53 +1,31 @@
-"""`kopt store`: count the items of a store, and remove what no run reads any longer.
+"""`kopt store`: count the items of a store, verify them, remove what nobody needs, move the store.
 
 Dead weight of a store is what no version of kopt with these schemas will read again: items of an older schema, files
-that were set aside as corrupt, free locks, and half-written files of processes that were killed.  Records of conflicts
-(`kopt.store.Shelf.put`) are counted and never removed, since a person should look at each.
+that were set aside as corrupt, free locks, and half-written files of processes that were killed.  Unused is what no run
+refers to.  Records of conflicts (`kopt.store.Shelf.put`) are counted and never removed, since a person should look at
+each.  Nothing is removed or moved while a job of a search uses the store, and nothing is removed unasked: the first
+command says what would go, and a second one with `--yes` removes it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
-from kopt.artifact import TEMPORARY
+from kopt.commands.parts.store_items import Verified, files, kind_files, kind_folders, verify
+from kopt.commands.parts.store_move import Moved, move
+from kopt.commands.parts.store_prune import Pruned, bytes_of, check_folder, is_older, prune
+from kopt.commands.parts.store_unused import Runs, known_runs
 from kopt.config import Config
-from kopt.device.hardware.measured import PeaksKey
 from kopt.errors import ConfigError, StoreError
-from kopt.jobs.keys import (
-    BuildKey,
-    EstimateKey,
-    FactsKey,
-    FinalsKey,
-    ProfileKey,
-    ProposalKey,
-    TimingKey,
-    VectorKey,
-    VerdictKey,
-)
-from kopt.llm.packed import PackedKey
-from kopt.llm.request import NoReplyKey, ReplyKey
 from kopt.model.base import Value
-from kopt.store import CONFLICTS, CORRUPT, LOCKS, SCHEMA_VERSION, Key, envelope_version, item_files
+from kopt.store import CONFLICTS, CORRUPT, item_files
 
 if TYPE_CHECKING:
     from kopt.commands.parts.arguments import Commands
-
-KEYS: tuple[type[Key], ...] = (
-    FactsKey, BuildKey, VerdictKey, EstimateKey, TimingKey, FinalsKey, ProfileKey, VectorKey, ProposalKey, PeaksKey,
-    ReplyKey, NoReplyKey, PackedKey,
-)  # fmt: skip
-"""Every key class of kopt; kinds of other names are texts and blobs, which have no schema."""
-VERSIONS = {key.kind: key.schema_version for key in KEYS}
-WRITING_S = 3600.0
-"""Age from which a half-written file counts as left behind, s; writing one takes a second at most."""
 
 
 class KindReport(Value):
@@ -74,14 +52,6 @@ class StoreReport(Value):
     dead_bytes: int
 
 
-class Pruned(Value):
-    """The files that `prune` removed, or would remove."""
-
-    files: tuple[str, ...]
-    """Paths below the store."""
-    bytes: int
-
-
 def store_report(root: Path) -> StoreReport:
     """Count the items of a store by kind, its set-aside files, its conflicts, and what `prune` would remove.
 
@@ -91,39 +61,12 @@ def store_report(root: Path) -> StoreReport:
     """
     dead = prune(root)
     return StoreReport(
-        kinds=tuple(_kind_report(folder) for folder in _kind_folders(root)),
-        corrupt=len(_files(root / CORRUPT)),
+        kinds=tuple(_kind_report(folder) for folder in kind_folders(root)),
+        corrupt=len(files(root / CORRUPT)),
         conflicts=tuple(str(path.relative_to(root)) for path in sorted((root / CONFLICTS).glob("*/*.json"))),
         dead=len(dead.files),
         dead_bytes=dead.bytes,
     )
-
-
-def prune(root: Path, *, dry_run: bool = True) -> Pruned:
-    """Remove the dead weight of a store; safe while runs of this version of kopt use the store.
-
-    Runs of an older version that share the store lose their items, and make them again.
-
-    Args:
-        root: the store's folder.
-        dry_run: only say what would be removed.
-
-    Raises:
-        ConfigError: there is no such folder.
-        StoreError: the folder cannot be read, or a file cannot be removed.
-    """
-    if not root.is_dir():
-        raise ConfigError(f"{root} is not a folder: name the store of a run (setting `store`)")
-    removed, size = [], 0
-    try:
-        for path in (*_older_items(root), *_files(root / CORRUPT), *_leftovers(root), *_free_locks(root)):
-            size += _bytes(path)
-            removed.append(str(path.relative_to(root)))
-            if not dry_run:
-                path.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(f"cannot prune the store {root}: {error.filename}: {error.strerror}") from error
-    return Pruned(files=tuple(removed), bytes=size)
 
 
 def report_lines(report: StoreReport, root: Path) -> list[str]:
@@ -137,90 +80,132 @@ def report_lines(report: StoreReport, root: Path) -> list[str]:
     for path in report.conflicts:
         lines.append(f"conflict: {root / path} holds two unequal values of one key; compare them, then delete the file")
     if report.dead:
-        lines.append(f"kopt store {root} --prune removes {report.dead} files ({_size(report.dead_bytes)})")
+        lines.append(f"kopt store {root} --prune --yes removes {report.dead} files ({_size(report.dead_bytes)})")
     else:
         lines.append("nothing to prune")
     return lines
 
 
+def pruned_lines(pruned: Pruned, root: Path) -> list[str]:
+    """Describe for the terminal what was removed, or what would be."""
+    lines = []
+    if pruned.runs is not None:
+        lines += [f"keeps what these runs refer to: {folder}" for folder in pruned.runs.folders]
+        lines += [f"this run is gone, and what it alone refers to goes too: {folder}" for folder in pruned.runs.gone]
+        lost = f", replies for ${pruned.paid_usd:.2f} among them" if pruned.paid_usd else ""
+        lines.append(f"{pruned.unused} items that no run refers to{lost}")
+    verb = "removed" if pruned.removed else "would remove"
+    lines.append(f"{verb} {len(pruned.files)} files ({_size(pruned.bytes)})")
+    if not pruned.removed and pruned.files:
+        unused = " --unused" if pruned.runs is not None else ""
+        lines.append(f"the same command with --yes removes them: kopt store {root} --prune{unused} --yes")
+    return lines
+
+
+def verified_lines(verified: Verified, root: Path) -> list[str]:
+    """Describe for the terminal which items are corrupt."""
+    lines = [f"corrupt: {root / item.file}: {item.fault}" for item in verified.corrupt]
+    counted = f"{verified.items} items verified ({_size(verified.bytes)}), {len(verified.corrupt)} corrupt"
+    if verified.corrupt:
+        counted += f": set aside in {root / CORRUPT}" if verified.set_aside else "; --set-aside moves them away"
+    return [*lines, counted]
+
+
+def moved_lines(moved: Moved) -> list[str]:
+    """Describe for the terminal where a store is now."""
+    if moved.linked:
+        return [f"moved to {moved.target}; {moved.source} is a link to it, so that runs go on as they are"]
+    return [f"moved to {moved.target}; set `store: {moved.target}` in the settings of its runs"]
+
+
 def add_parser(commands: Commands) -> None:
     """Declare the command's words."""
-    store = commands.add_parser("store", help="count the items of a store; remove what no run reads any longer")
+    store = commands.add_parser("store", help="count, verify, prune or move the items of a store")
     store.add_argument("store", type=Path, nargs="?", default=Path(Config().store), help="folder of the store")
-    store.add_argument(
+    work = store.add_mutually_exclusive_group()
+    work.add_argument("--verify", action="store_true", help="compare the content of every item with its digest")
+    work.add_argument(
         "--prune", action="store_true",
-        help="remove items of older schemas, set-aside files, free locks and half-written files (default: only count)",
+        help="say what is dead weight: items of older schemas, set-aside files, free locks and half-written files",
     )  # fmt: skip
+    work.add_argument("--move", type=Path, metavar="TO", help="move the store to another path, whole or not at all")
+    store.add_argument("--set-aside", action="store_true", help="with --verify: move corrupt items to `corrupt`")
+    store.add_argument("--unused", action="store_true", help="with --prune: also items that no run refers to")
+    store.add_argument(
+        "--runs", type=Path, nargs="+", default=[], metavar="FOLDER",
+        help="with --unused: further folders of runs, beside those that the store remembers and `results`",
+    )  # fmt: skip
+    store.add_argument("--yes", action="store_true", help="with --prune: remove them (default: only say what would go)")
+    store.add_argument("--no-link", action="store_true", help="with --move: leave no link where the store was")
     store.add_argument("--json", action="store_true", help="print everything as JSON")
     store.set_defaults(command=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print a report or prune; the exit status of a report is 1 where there are conflicts."""
-    if options.prune:
-        pruned = prune(options.store, dry_run=False)
-        _print(pruned, [f"removed {len(pruned.files)} files ({_size(pruned.bytes)})"], as_json=options.json)
+    """Do what the words say; the exit status of a report is 1 where there are conflicts, or corrupt items."""
+    root: Path = options.store
+    _check_words(options)
+    if options.move is not None:
+        moved = move(root, options.move, link=not options.no_link)
+        _print(moved, moved_lines(moved), as_json=options.json)
         return 0
-    report = store_report(options.store)
-    _print(report, report_lines(report, options.store), as_json=options.json)
+    if options.prune:
+        pruned = prune(root, dry_run=not options.yes, runs=_runs(root, options.runs) if options.unused else None)
+        _print(pruned, pruned_lines(pruned, root), as_json=options.json)
+        return 0
+    if options.verify:
+        check_folder(root)
+        verified = _verify(root, set_aside=options.set_aside)
+        _print(verified, verified_lines(verified, root), as_json=options.json)
+        return 1 if verified.corrupt else 0
+    report = store_report(root)
+    _print(report, report_lines(report, root), as_json=options.json)
     return 1 if report.conflicts else 0
+
+
+NEEDS = {"set_aside": "verify", "unused": "prune", "yes": "prune", "runs": "unused", "no_link": "move"}
+"""Words that mean nothing without another one."""
+
+
+def _check_words(options: argparse.Namespace) -> None:
+    for word, needed in NEEDS.items():
+        if getattr(options, word) and not getattr(options, needed):
+            raise ConfigError(f"--{word.replace('_', '-')} says how --{needed} works: write both")
+
+
+def _runs(root: Path, more: Sequence[Path]) -> Runs:
+    """Return the runs that use a store: those that it remembers, those of the default folder, and the given ones.
+
+    Raises:
+        ConfigError: there is none, so that everything would be removed.
+    """
+    check_folder(root)
+    results = Path(Config().results)
+    runs = known_runs(root, [*more, *([results] if results.is_dir() else [])])
+    if not runs.folders:
+        raise ConfigError(f"no run that uses the store {root} is known: name folders of runs with --runs")
+    return runs
+
+
+def _verify(root: Path, *, set_aside: bool) -> Verified:
+    try:
+        return verify(root, set_aside=set_aside)
+    except OSError as error:
+        raise StoreError(f"cannot verify the store {root}: {error.filename}: {error.strerror}") from error
 
 
 def _print(value: Value, lines: Sequence[str], *, as_json: bool) -> None:
     print(json.dumps(value.model_dump(mode="json"), indent=1) if as_json else "\n".join(lines))
 
 
-def _kind_folders(root: Path) -> list[Path]:
-    return [path for path in sorted(root.iterdir()) if path.is_dir() and path.name not in (CONFLICTS, CORRUPT, LOCKS)]
-
-
 def _kind_report(folder: Path) -> KindReport:
-    files = [path for path in _files(folder) if path.name != SCHEMA_VERSION and path.suffix != TEMPORARY]
+    found = kind_files(folder)
     return KindReport(
         kind=folder.name,
-        items=len(files),
-        bytes=sum(map(_bytes, files)),
-        older=sum(_is_older(path, folder.name) for path in item_files(folder)),
+        items=len(found),
+        bytes=sum(map(bytes_of, found)),
+        older=sum(is_older(path, folder.name) for path in item_files(folder)),
     )
-
-
-def _is_older(path: Path, kind: str) -> bool:
-    version = envelope_version(path) if kind in VERSIONS else None
-    return version is not None and version < VERSIONS[kind]
-
-
-def _older_items(root: Path) -> list[Path]:
-    return [path for kind in sorted(VERSIONS) for path in sorted(item_files(root / kind)) if _is_older(path, kind)]
-
-
-def _files(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.rglob("*")) if path.is_file()]
-
-
-def _leftovers(root: Path) -> list[Path]:
-    """Return the half-written files that no living process can still be writing."""
-    written_before = time.time() - WRITING_S
-    return [path for path in sorted(root.rglob(f".*{TEMPORARY}")) if _written_at(path) < written_before]
-
-
-def _free_locks(root: Path) -> Iterator[Path]:
-    """Yield each free lock file, while this process holds the lock."""
-    for path in sorted((root / LOCKS).rglob("*.lock")):
-        try:
-            with FileLock(path, timeout=0):
-                yield path
-        except Timeout:
-            continue
-
-
-def _bytes(path: Path) -> int:
-    """Return a file's size; 0 when a run that uses the store has removed the file meanwhile."""
-    return path.stat().st_size if path.exists() else 0
-
-
-def _written_at(path: Path) -> float:
-    """Return when a file was written, s since 1970; infinity when it is gone."""
-    return path.stat().st_mtime if path.exists() else math.inf
 
 
 def _size(count: int) -> str:

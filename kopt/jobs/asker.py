@@ -31,6 +31,9 @@ FATAL = frozenset({NoReplyReason.MISSING, NoReplyReason.KEY, NoReplyReason.QUOTA
 LEDGER = "ledger.jsonl"
 """Name of the ledger in the run's folder."""
 
+LEAST_COUNTED = 0.6
+"""Share of the estimated tokens of a prompt below which a server's count means that it cut the prompt."""
+
 UNANSWERED = "unanswered.txt"
 """Name of the file in the run's folder that lists the requests without a reply, a digest a line."""
 
@@ -146,7 +149,7 @@ class Asker:
             self.store.shelf(Unanswered).put(NoReplyKey(request=request), reply)
         with (self.run / UNANSWERED).open("a") as file:
             file.writelines(f"{request}\n" for request in unanswered)
-        for line in unanswered_lines(asked, replies):
+        for line in (*unanswered_lines(asked, replies), *cut_prompt_lines(asked, replies)):
             print(f"kopt: note: {line}", file=sys.stderr, flush=True)
 
 
@@ -167,6 +170,35 @@ def unanswered_lines(asked: Mapping[str, Request], replies: Mapping[str, Reply])
             ((reason, _),) = Counter(reasons).most_common(1)
             lines.append(f"{model} gave no reply to {len(reasons)} of {len(model_replies)} requests ({reason})")
     return lines
+
+
+def cut_prompt_lines(asked: Mapping[str, Request], replies: Mapping[str, Reply]) -> list[str]:
+    """Return a line for each model whose server counted far fewer input tokens than the prompts can have."""
+    from kopt.llm.outcome import tokens
+
+    lines = []
+    for model in dict.fromkeys(request.model for request in asked.values()):
+        shares = [
+            (counted / tokens(request.chars), counted, tokens(request.chars))
+            for label, request in asked.items()
+            if request.model == model and (counted := _counted_input(replies[label])) is not None
+        ]
+        if shares and min(shares)[0] < LEAST_COUNTED:
+            _, counted, sent = min(shares)
+            lines.append(
+                f"{model}: its server counted {counted} input tokens where about {sent} were sent, so it cut the "
+                "prompt: raise the context length of the server (Ollama: num_ctx, llama.cpp: --ctx-size, vLLM: "
+                "--max-model-len)"
+            )
+    return lines
+
+
+def _counted_input(reply: Reply) -> int | None:
+    """Return the input tokens that a server counted; None where it counted none."""
+    if isinstance(reply, Unanswered) or reply.usage.estimated:
+        return None
+    usage = reply.usage
+    return usage.input + usage.cached_input + usage.cache_write or None
 
 
 def _check_fatal(replies: Mapping[str, Reply]) -> None:

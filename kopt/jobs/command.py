@@ -21,6 +21,7 @@ from kopt.errors import error_line
 from kopt.jobs.submitted import leave_lines
 from kopt.neutral import NeutralFormatter
 from kopt.store import Store
+from kopt.store_use import in_use
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -138,7 +139,8 @@ def run(main: Callable[[Job], None]) -> None:
     logging.raiseExceptions = False  # a log on a full disk ends no job
     logging.basicConfig(level=logging.INFO, handlers=handlers)
     try:
-        main(job)
+        with in_use(job.path("store"), job.path("run")):
+            main(job)
     except Exception as error:
         line = error_line(error)
         logging.getLogger("kopt").exception("failed")

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import ast
 import builtins
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from kopt import artifact
 
 UNREAD = ""
 """Form of a source that cannot be parsed; it equals no other."""
+
+NAME_FIELDS: Mapping[type[ast.AST], str] = {
+    ast.Name: "id", ast.FunctionDef: "name", ast.AsyncFunctionDef: "name", ast.ClassDef: "name",
+    ast.ExceptHandler: "name", ast.arg: "arg",
+}  # fmt: skip
+"""The field of a node that holds a name which `_bound` yields, or a reference to one."""
 
 _Documented = ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -31,12 +37,13 @@ def source_form(source: str, entry: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, _Documented) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:] or [ast.Pass()]
-    free = {name for node in ast.walk(tree) for name in _bound(node)} - _meant(tree, entry)
+    nodes = list(ast.walk(tree))
+    free = {name for node in nodes for name in _bound(node)} - _meant(nodes, entry)
     numbers: dict[str, str] = {}
-    for node in ast.walk(tree):
-        for field, value in ast.iter_fields(node):
-            if isinstance(value, str) and value in free and _names(node, field):
-                setattr(node, field, numbers.setdefault(value, f"{len(numbers)}"))
+    for node in nodes:
+        field = NAME_FIELDS.get(type(node))
+        if field is not None and (value := getattr(node, field)) in free:
+            setattr(node, field, numbers.setdefault(value, f"{len(numbers)}"))
     return artifact.text_digest(ast.dump(tree))
 
 
@@ -50,18 +57,10 @@ def _bound(node: ast.AST) -> Iterator[str]:
         yield node.arg
 
 
-def _names(node: ast.AST, field: str) -> bool:
-    """Return whether a field of a node holds a name that `_bound` yields, or a reference to one."""
-    return (type(node), field) in {
-        (ast.Name, "id"), (ast.FunctionDef, "name"), (ast.AsyncFunctionDef, "name"), (ast.ClassDef, "name"),
-        (ast.ExceptHandler, "name"), (ast.arg, "arg"),
-    }  # fmt: skip
-
-
-def _meant(tree: ast.Module, entry: str) -> set[str]:
+def _meant(nodes: Iterable[ast.AST], entry: str) -> set[str]:
     """Collect the names that are more than a variable's."""
     meant = {entry, *vars(builtins)}
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.FunctionDef) and node.name == entry:
             meant |= {part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)}
         elif isinstance(node, ast.Global | ast.Nonlocal):

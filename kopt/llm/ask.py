@@ -19,14 +19,13 @@ from filelock import Timeout
 from kopt.llm.client import Clients
 from kopt.llm.faults import Fault
 from kopt.llm.ledger import Ledger, Reserved
-from kopt.llm.outcome import tokens
 from kopt.llm.packed import differences
 from kopt.llm.progress import OnProgress, Progress
 from kopt.llm.registry import caches_marked_prefix
 from kopt.llm.reply import Answered, Kept, NoReplyReason, Reply, Unanswered, Usage
 from kopt.llm.request import NoReplyKey, Request, key_of
 from kopt.llm.retry import wait_seconds
-from kopt.llm.table import MILLION, Model, ModelTable
+from kopt.llm.table import Model, ModelTable
 from kopt.model.asking import CallOptions
 from kopt.store import Shelf, Store
 
@@ -170,7 +169,7 @@ class _Asking:
 
     async def _try(self, request: Request, label: str) -> Reply:
         """Call until there is a reply, a fault that no retry can fix, or no try or time left."""
-        options, start = self.options, time.monotonic()
+        options, start, fault = self.options, time.monotonic(), None
         for tries in range(1, options.max_tries + 1):
             async with self.gates[request.model], self.gate, self._alone(request):
                 stored = self.shelf.get(key_of(request))
@@ -178,9 +177,10 @@ class _Asking:
                     self.asked_elsewhere.add(request.digest)
                     self.ledger.reuse(request, label, stored.usage)
                     return stored
-                outcome = await self._call(request, label)
+                outcome = await self._call(request, label, fault)
             if not isinstance(outcome, Fault):
                 return outcome
+            fault = outcome
             wait = wait_seconds(options, tries, outcome.after, self.rng)
             over = time.monotonic() - start + wait > options.give_up_seconds
             if not outcome.retry or over or tries == options.max_tries:
@@ -190,19 +190,26 @@ class _Asking:
             await asyncio.sleep(wait)
         raise AssertionError("max_tries is at least 1")
 
-    async def _call(self, request: Request, label: str) -> Reply | Fault:
-        """Reserve, call, keep, settle: in this order, so that a kill at any time loses only the calls in flight."""
+    async def _call(self, request: Request, label: str, before: Fault | None) -> Reply | Fault:
+        """Reserve, call, keep, settle: in this order, so that a kill at any time loses only the calls in flight.
+
+        Args:
+            request: the request.
+            label: its purpose.
+            before: the fault of the try before; None for the first try.
+        """
         reserved = await self._reserve(request, label)
         if reserved is None:
             caps = self.ledger.budget
             detail = f"the next call could pass the run's budget (budget_usd {caps.usd}, budget_calls {caps.calls})"
+            detail += f"; the call before it brought no reply ({before.reason}: {before.detail})" if before else ""
             return Unanswered(reason=NoReplyReason.BUDGET, detail=detail)
         entry, start = self.entries[request.model], time.monotonic()
         try:
             outcome = await self.clients.send(request, entry, lambda: self._begun(request.digest))
             seconds = time.monotonic() - start
             if isinstance(outcome, Fault):
-                lost = _charge(outcome, request, entry)
+                lost = _charge(outcome, reserved, entry)
                 self.ledger.release(reserved, outcome.reason, billed=outcome.billed, dollars=lost, seconds=seconds)
                 return outcome
             kept = await asyncio.to_thread(self.shelf.put, key_of(request), outcome)
@@ -276,14 +283,15 @@ def _column(reply: Reply) -> str:
     return "answered" if isinstance(reply, Answered) else "other"
 
 
-def _charge(fault: Fault, request: Request, entry: Model) -> float:
-    """Return what a provider may charge for a call without a reply, US dollars: the input, and the partial output."""
+def _charge(fault: Fault, reserved: Reserved, entry: Model) -> float:
+    """Return what a provider may charge for a call without a reply, US dollars: its worst case, unless its body says.
+
+    The part of a reply that arrived says little: a model also makes reasoning that it does not show, and a server may
+    go on with a reply that nobody reads any longer.
+    """
     if not fault.billed:
         return 0.0
-    given, made = tokens(request.chars), tokens(fault.received)
-    if not entry.stream and fault.reason is NoReplyReason.DEADLINE:
-        made = request.max_output_tokens
-    return (given * entry.price.input + made * entry.price.output) / MILLION
+    return reserved.dollars if fault.usage is None else entry.price.dollars(fault.usage)
 
 
 def replay(asked: Mapping[str, Request], *, store: Store) -> dict[str, Reply]:

@@ -18,10 +18,10 @@ from kopt.llm.ask import replies_of
 from kopt.llm.client import Clients
 from kopt.llm.faults import Fault
 from kopt.llm.ledger import Ledger, Reserved
-from kopt.llm.outcome import outcome
-from kopt.llm.provider import Connection, Json
+from kopt.llm.outcome import most_usage, outcome
+from kopt.llm.provider import Connection, Failed, Json
 from kopt.llm.registry import full_body, provider_named
-from kopt.llm.reply import NoReplyReason, Reply, Unanswered, encodable
+from kopt.llm.reply import NoReplyReason, Reply, Unanswered, Usage, encodable
 from kopt.llm.request import Request, key_of
 from kopt.llm.table import ModelTable
 from kopt.model.asking import CallOptions
@@ -193,18 +193,32 @@ class _Round:
         if name not in self.requests:
             return
         request, entry = self.requests[name], self.table.model(batch.model)
+        provider, body = provider_named(entry.provider), None
         try:
-            _, body = provider_named(entry.provider).read_batch_line(line)
+            _, body = provider.read_batch_line(line)
             reply = outcome(body, request, entry, batch=True)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, Failed) as error:
             detail = encodable(f"its batch failed it: {error}")
             self.unanswered[name] = Unanswered(reason=NoReplyReason.SERVER, detail=detail, tries=1)
+            if body is not None:
+                self._charge(name, provider.usage_in(body))
             return
         kept = self.shelf.put(key_of(request), reply)
         for call in self.ledger.outstanding():
             if call.request == name:
                 saved = entry.price.saved(kept.usage) * entry.price.batch_factor
                 self.ledger.settle(call, kept.status, kept.usage, saved=saved)
+
+    def _charge(self, name: str, usage: Usage | None) -> None:
+        """Charge a body that holds no reply at what it reports, or else at the most that it can cost."""
+        request = self.requests[name]
+        entry = self.table.model(request.model)
+        dollars = most_usage(request, entry, batch=True).dollars
+        if usage is not None:
+            dollars = entry.price.dollars(usage, batch=True)
+        for call in self.ledger.outstanding():
+            if call.request == name:
+                self.ledger.release(call, NoReplyReason.PROTOCOL, billed=True, dollars=dollars)
 
     def _close(self, batch: ProviderBatch) -> None:
         """Forget an ended batch and free its unused reservations, so that a later run may ask for the rest."""

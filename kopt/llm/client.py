@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from kopt.llm.faults import Fault, fault_of
-from kopt.llm.outcome import outcome
-from kopt.llm.provider import Arrival, Connection
+from kopt.llm.outcome import most_usage, outcome
+from kopt.llm.provider import Arrival, Connection, Json
 from kopt.llm.registry import full_body, provider_named
 from kopt.llm.reply import Empty, Kept, NoReplyReason, Refused, Usage
 from kopt.llm.request import Request
@@ -69,13 +69,17 @@ class Clients:
             detail = f"{request.model}: {entry.key_variable} is not set"
             return Fault(reason=NoReplyReason.KEY, detail=detail, retry=False)
         arrival = Arrival(on_start)
+        answer: Json = None
         try:
             async with asyncio.timeout(self._options.deadline_seconds):
                 connection = self._connection(entry, key)
                 answer = await connection.call(full_body(request, entry), arrival, stream=entry.stream)
             return _without_key(outcome(answer, request, entry), key)
         except Exception as error:  # noqa: BLE001  whatever a server or an SDK does costs this slot only
-            return _refusal_or_fault(self.fault(error, entry, arrival))
+            fault = self.fault(error, entry, arrival)
+            if isinstance(answer, Mapping | list):
+                fault = fault.of_whole_body(provider_named(entry.provider).usage_in(answer))
+            return _refusal(fault, request, entry) if fault.refused else fault
 
     def _key(self, entry: Model) -> str | None:
         if entry.key_variable is None:
@@ -97,9 +101,14 @@ class Clients:
         return self._http[-1]
 
 
-def _refusal_or_fault(fault: Fault) -> Kept | Fault:
-    """Return a refusal, like one of the model, where the provider's filter refused the prompt."""
-    return Refused(text=fault.detail, usage=Usage(), stop="content_filter") if fault.refused else fault
+def _refusal(fault: Fault, request: Request, entry: Model) -> Refused:
+    """Return a refusal, like one of the model, for a prompt that the provider's filter refused."""
+    usage = Usage()
+    if fault.usage is not None:
+        usage = fault.usage.model_copy(update={"dollars": entry.price.dollars(fault.usage)})
+    elif fault.billed:
+        usage = most_usage(request, entry)
+    return Refused(text=fault.detail, usage=usage, stop="content_filter")
 
 
 def _without_key(kept: Kept, key: str) -> Kept:

@@ -68,7 +68,7 @@ class Released(Value):
     billed: bool
     """The provider may charge for the call."""
     dollars: float
-    """Estimate of the charge, US dollars; 0 when the server turned the call away."""
+    """The most that is charged for it, US dollars; 0 when the server turned the call away."""
     seconds: float = 0.0
     """Time that the call took, s."""
 
@@ -145,10 +145,9 @@ class Ledger:
     def release(
         self, call: Reserved, reason: NoReplyReason, *, billed: bool, dollars: float, seconds: float = 0.0
     ) -> None:
-        """Replace a reservation by what a failed call is estimated to cost."""
+        """Replace a reservation by the most that a failed call costs, US dollars."""
         given = call.model_dump(exclude={"event", "dollars"})
-        seconds = round(seconds, 3)
-        self.write(Released(**given, reason=reason, billed=billed, dollars=min(dollars, call.dollars), seconds=seconds))
+        self.write(Released(**given, reason=reason, billed=billed, dollars=dollars, seconds=round(seconds, 3)))
 
     def reuse(self, request: Request, label: str, usage: Usage) -> None:
         """Note that a reply was in the store: once for a request, and not when this run paid for it."""

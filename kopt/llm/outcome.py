@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 
-from kopt.llm.provider import Ending, Finished, Json, NotTheProtocol, Provider
+from kopt.llm.provider import Ending, Failed, Finished, Json, NotTheProtocol, Provider
 from kopt.llm.registry import all_providers, provider_named
 from kopt.llm.reply import Answered, Empty, Kept, Refused, Truncated, Usage, encodable
 from kopt.llm.request import Request
 from kopt.llm.table import Model
 
 CHARS_PER_TOKEN = 3.5
-"""Rough mean for source code and English, used where a provider reports no tokens, and for forecasts."""
+"""Rough mean for source code and English."""
+
+MOST_CHARS_PER_TOKEN = 64
+"""No tokeniser makes fewer tokens of a text than one for so many characters: a count that does is not believed."""
 
 
 def outcome(answer: Json, request: Request, entry: Model, *, batch: bool = False) -> Kept:
@@ -25,6 +28,7 @@ def outcome(answer: Json, request: Request, entry: Model, *, batch: bool = False
 
     Raises:
         NotTheProtocol: the body is no finished reply of this provider.
+        Failed: the body reports an error in place of a reply.
     """
     return _priced(_read(answer, provider_named(entry.provider)), request, entry, batch)
 
@@ -38,14 +42,18 @@ def outcome_of_any(answer: Json, request: Request, entry: Model) -> Kept:
     for provider in all_providers():
         try:
             return _priced(_read(answer, provider), request, entry, batch=True)
-        except NotTheProtocol:
+        except (NotTheProtocol, Failed):
             continue
-    return outcome(answer, request, entry, batch=True)
+    try:
+        return outcome(answer, request, entry, batch=True)
+    except Failed as error:
+        raise NotTheProtocol(f"the body reports an error: {error}") from error
 
 
 def outcome_by_hand(text: str, request: Request) -> Kept:
     """Return the outcome of a text that a person wrote, which costs nothing."""
-    return _kept(Finished(text, Ending.WHOLE, "by hand", None), _estimated(request, text))
+    usage = Usage(input=tokens(request.chars), output=tokens(len(text)), estimated=True)
+    return _kept(Finished(text, Ending.WHOLE, "by hand", usage), request, usage)
 
 
 def tokens(chars: int) -> int:
@@ -60,21 +68,32 @@ def _read(answer: Json, provider: Provider) -> Finished:
         raise NotTheProtocol(f"the body is no finished reply ({type(error).__name__}: {error})") from error
 
 
+def most_usage(request: Request, entry: Model, *, batch: bool = False) -> Usage:
+    """Return the most that a call may use and cost, for one that was or may be paid and whose tokens are not known."""
+    dollars = entry.price.worst(request) * (entry.price.batch_factor if batch else 1.0)
+    given = -(-request.utf8_bytes // 2)
+    return Usage(input=given, output=request.max_output_tokens, dollars=dollars, estimated=True)
+
+
 def _priced(finished: Finished, request: Request, entry: Model, batch: bool) -> Kept:
-    usage = finished.usage or _estimated(request, finished.text)
-    return _kept(finished, usage.model_copy(update={"dollars": entry.price.dollars(usage, batch=batch)}))
+    usage = finished.usage
+    if usage is None or not _is_plausible(usage, finished.text):
+        return _kept(finished, request, most_usage(request, entry, batch=batch))
+    return _kept(finished, request, usage.model_copy(update={"dollars": entry.price.dollars(usage, batch=batch)}))
 
 
-def _estimated(request: Request, text: str) -> Usage:
-    """Estimate tokens from the texts, for a reply that came without a count."""
-    return Usage(input=tokens(request.chars), output=tokens(len(text)), estimated=True)
+def _is_plausible(usage: Usage, text: str) -> bool:
+    """Return whether counts can be those of a request, which is never empty, and of a text."""
+    given = usage.input + usage.cached_input + usage.cache_write
+    return given > 0 and usage.output * MOST_CHARS_PER_TOKEN >= len(text)
 
 
-def _kept(finished: Finished, usage: Usage) -> Kept:
+def _kept(finished: Finished, request: Request, usage: Usage) -> Kept:
     text, stop = encodable(finished.text), encodable(finished.stop)
+    at_limit = finished.ending is Ending.UNSAID and not usage.estimated and usage.output >= request.max_output_tokens
     if finished.ending is Ending.REFUSED:
         return Refused(text=text, usage=usage, stop=stop)
-    if finished.ending is Ending.TRUNCATED:
+    if finished.ending is Ending.TRUNCATED or at_limit:
         return Truncated(text=text, usage=usage, stop=stop)
     if not text.strip():
         return Empty(usage=usage, stop=stop)

@@ -45,7 +45,7 @@ class Cut(Exception):
 
 
 class Failed(Exception):
-    """A server reported an error inside a stream."""
+    """A server reported an error in an answer with status 200: inside a stream, or in place of a reply."""
 
     def __init__(self, error: object) -> None:
         super().__init__(str(error))
@@ -64,6 +64,8 @@ class Ending(StrEnum):
     """Cut off by a token limit."""
     REFUSED = "refused"
     """The model or its provider would not answer."""
+    UNSAID = "unsaid"
+    """The server gives no reason: the reply is whole, unless it has as many tokens as it may have."""
 
 
 class Finished(NamedTuple):
@@ -75,6 +77,27 @@ class Finished(NamedTuple):
     """Why the model stopped, in the provider's word."""
     usage: Usage | None
     """Tokens, without dollars; None where the server reports none."""
+
+
+NO_STOP = "no reason given"
+"""The field `Finished.stop` where a server gives no reason."""
+
+
+def ending_of(stop: Json, endings: Mapping[str, Ending]) -> tuple[Ending, str]:
+    """Return how a reply ended, and the reason in the provider's word.
+
+    Args:
+        stop: the reason as the server writes it: a word, which a colon and details may follow, or null.
+        endings: endings by reason in lower case; any other reason ends a whole reply.
+
+    Raises:
+        TypeError: the reason is no text.
+    """
+    if stop is None or stop == "":
+        return Ending.UNSAID, NO_STOP
+    if not isinstance(stop, str):
+        raise TypeError("the reason why the model stopped is no text")
+    return endings.get(stop.partition(":")[0].strip().lower(), Ending.WHOLE), stop
 
 
 class ModelList(NamedTuple):
@@ -93,6 +116,8 @@ class Arrival:
         self.began = False
         self.received = 0
         """Characters of the reply's text."""
+        self.ended = False
+        """Whether the server said that the stream has ended."""
 
     def note(self, text: str | None = None) -> None:
         """Note that an event arrived, and the piece of text in it."""
@@ -100,6 +125,10 @@ class Arrival:
             self.began = True
             self.on_start()
         self.received += len(text or "")
+
+    def note_end(self) -> None:
+        """Note that the server said that the stream has ended."""
+        self.ended = True
 
 
 class Connection(ABC):
@@ -114,7 +143,7 @@ class Connection(ABC):
 
         Args:
             body: as `full_body` writes it.
-            arrival: counts what arrives of a stream, so that a cut stream is charged for this part.
+            arrival: counts what arrives of a stream, since a stream that broke after its first word is charged.
             stream: whether to read the reply as events while the model makes it.
         """
 
@@ -156,8 +185,16 @@ class Provider(ABC):
         """Read the body of a finished reply.
 
         Raises:
+            Failed: the body reports an error in place of a reply.
             ValueError, LookupError, TypeError, AttributeError: it is none of this protocol.
         """
+
+    def usage_in(self, answer: Json) -> Usage | None:
+        """Return the tokens that a body reports, also one that `read` cannot read; None where it reports none.
+
+        Without a method of its own, a provider's unreadable bodies are charged at the most that they can cost.
+        """
+        return None
 
     @abstractmethod
     def connect(self, entry: Model, key: str, http: httpx2.AsyncClient) -> Connection:

@@ -27,8 +27,9 @@ def portable_provider() -> Provider:
 
 
 def full_body(request: Request, entry: Model) -> Body:
-    """Write a request's body, without the fields that ask for a stream."""
-    return provider_named(entry.provider).body(request, entry) | request.sampling.extra
+    """Write a request's body, without the fields that ask for a stream; a further field that is null removes one."""
+    body = provider_named(entry.provider).body(request, entry) | request.sampling.extra
+    return {name: value for name, value in body.items() if value is not None}
 
 
 def caches_marked_prefix(entry: Model) -> bool:

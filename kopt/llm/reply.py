@@ -9,8 +9,11 @@ from pydantic import Field
 
 from kopt.model.base import Value
 
-Tokens = Annotated[int, Field(ge=0, le=10**12)]
-"""A count of tokens; what a server reports beyond any model's reach is no count."""
+MOST_TOKENS = 10**12
+"""A larger count is beyond any model's reach, and is no count."""
+
+Tokens = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
+"""A count of tokens."""
 
 
 class Usage(Value):
@@ -29,7 +32,7 @@ class Usage(Value):
     dollars: float = Field(default=0.0, ge=0)
     """US dollars, by the model table that held when the reply came."""
     estimated: bool = False
-    """True when the provider reported no tokens and they were estimated from the texts."""
+    """True when the provider reported no tokens that can be believed; then these are the most that there can be."""
 
     def __add__(self, other: Usage) -> Usage:
         """Add up; the sum is estimated if either part is."""
@@ -136,3 +139,13 @@ def joined(first: Truncated, rest: Answered | Truncated) -> Answered | Truncated
 def encodable(text: str) -> str:
     """Return a text with lone surrogates replaced: JSON can escape them, and no file can hold them."""
     return text.encode(errors="replace").decode()
+
+
+DETAIL_CHARS = 300
+"""Most characters of a text from outside in a line for people."""
+
+
+def one_line(text: str) -> str:
+    """Return a text in one line of at most `DETAIL_CHARS` characters, without control characters."""
+    line = "".join(filter(str.isprintable, encodable(" ".join(text.split()))))
+    return line if len(line) <= DETAIL_CHARS else line[: DETAIL_CHARS - 3] + "..."

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from kopt.llm.provider import Json
 from kopt.model.asking import CallOptions
 
-SECONDS = re.compile(r"[ \t]*([0-9]+(?:\.[0-9]+)?)[ \t]*")
-"""ASCII digits and the blanks of HTTP: `\\d` and `\\s` take digits and separators that are none in a header."""
+SECONDS = re.compile(r"[ \t]*([0-9]+(?:\.[0-9]+)?)s?[ \t]*")
+"""ASCII digits and the blanks of HTTP: `\\d` and `\\s` take digits and separators that are none in a header.  The unit
+is that of durations in Google's JSON; some servers write it into the header too."""
 
 
 def wait_seconds(options: CallOptions, tries: int, after: float | None, rng: random.Random) -> float:
@@ -36,6 +38,30 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
         if match := SECONDS.fullmatch(headers.get(name) or ""):
             return float(match[1]) / unit
     return _until(headers.get("retry-after"), now or datetime.now(UTC))
+
+
+def retry_after_in(error: Mapping[str, Json]) -> float | None:
+    """Return the wait that an error object asks for, s; None where it asks for none.
+
+    Google's servers write `details: [{"@type": ".../google.rpc.RetryInfo", "retryDelay": "39.5s"}]`, others
+    `retry_after: 39.5`.
+    """
+    details: Json = error.get("details")
+    details = details if isinstance(details, list) else []
+    delays = [detail.get("retryDelay") for detail in details if isinstance(detail, Mapping)]
+    waits = [wait for delay in (*delays, error.get("retry_after")) if (wait := _duration(delay)) is not None]
+    return max(waits, default=None)
+
+
+def _duration(value: Json) -> float | None:
+    """Return a duration in any of JSON's forms, s: a number, a text with or without its unit, seconds and nanos."""
+    if isinstance(value, Mapping):
+        parts = [_duration(value.get(name, 0)) for name in ("seconds", "nanos")]
+        return None if parts[0] is None or parts[1] is None else parts[0] + parts[1] / 1e9
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    match = SECONDS.fullmatch(str(value))
+    return float(match[1]) if match else None
 
 
 def _until(text: str | None, now: datetime) -> float | None:

@@ -17,8 +17,8 @@ STOPPED = {
 def round_line(summary: RoundSummary) -> str:
     """Sum up a round on one line.
 
-    `R1: 64/90 ok (88 built, 71 unique), PTX dedup 66→66, clusters=14, 15 newly classified, best 1.8753 ms estimated
-    (claude-opus-4.6), 1.10x seed estimated`.  `ok` counts the slots with a new and correct kernel.
+    `R1: 64/90 ok (88 built, 71 unique), PTX dedup 66→66, clusters=14, classified 15 new, 51 known, best
+    1.8753 ms estimated (claude-opus-4.6), 1.10x seed estimated`.  `ok` counts the slots with a new and correct kernel.
     """
     head = f"R{summary.round}"
     if summary.round == 0:
@@ -30,10 +30,15 @@ def round_line(summary: RoundSummary) -> str:
         f"PTX dedup {summary.pool_before_dedup}→{summary.pool}",
     ]
     if summary.clusters:
-        parts += [f"clusters={summary.clusters}", f"{summary.classified} newly classified"]
+        parts += [f"clusters={summary.clusters}", _classified(summary)]
     parts += [_best(summary), f"{ratio(summary.seed_ms / summary.best_ms)} seed{label(summary.estimated)}"]
     end = f"; the search stops{_why(summary)}" if summary.stopped else ""
     return f"{head}: {', '.join(parts)}{end}"
+
+
+def _classified(summary: RoundSummary) -> str:
+    """Count the kernels of the pool that this round classified, and those that an earlier round had classified."""
+    return f"classified {summary.classified} new, {summary.pool - summary.classified} known"
 
 
 def _best(summary: RoundSummary) -> str:

@@ -14,7 +14,7 @@ from kopt.jobs.asker import Asker
 from kopt.jobs.briefing import Briefing
 from kopt.jobs.builds import built_named, toolchain
 from kopt.jobs.kernels import kernel_named
-from kopt.llm.json_reply import NotRead, value_of
+from kopt.llm.text.json_reply import NotRead, value_of
 from kopt.model.asking import Asking
 from kopt.model.base import Value
 from kopt.model.device import Device

@@ -16,8 +16,8 @@ from kopt.jobs.asker import Asker
 from kopt.jobs.builds import built_named
 from kopt.jobs.kernels import kernel_source
 from kopt.jobs.keys import VectorKey
-from kopt.llm.json_reply import NotRead, flags_of, object_of
 from kopt.llm.reply import Reply
+from kopt.llm.text.json_reply import NotRead, flags_of, object_of
 from kopt.model.device import Device
 from kopt.model.technique import Technique, TechniqueVector
 from kopt.model.trial import RankRow, TechniqueRow

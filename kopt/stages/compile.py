@@ -107,7 +107,7 @@ def write_records(folders: Sequence[Path], rows: Sequence[BuildRow], builds: Map
     """Write a file for each slot for people to read: the build, or the row with the reason why there is none."""
     for folder in folders:
         for row in rows:
-            write_value(folder / f"{row.slot}.json", builds.get(row.slot, row))
+            write_value(folder / f"{row.slot}.json", builds.get(row.slot, row), synced=False)
 
 
 def _row(candidate: Candidate, build: Build | None, key: BuildKey | None, form: str) -> BuildRow:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from kopt.jobs.asker import Asker
 from kopt.jobs.briefing import Briefing
-from kopt.llm.json_reply import NotRead, value_of
 from kopt.llm.reply import Reply
+from kopt.llm.text.json_reply import NotRead, value_of
 from kopt.model.diagnosis import Diagnosis
 from kopt.prompts import diagnose as prompting
 

@@ -170,7 +170,7 @@ def write_sources(folders: Sequence[Path], candidates: Sequence[Candidate], stor
     for folder in folders:
         for candidate in candidates:
             text = kernel_source(candidate.kernel, store) if candidate.kernel else f"# {candidate.reason}\n"
-            write_text(folder / f"{candidate.slot}.py", text)
+            write_text(folder / f"{candidate.slot}.py", text, synced=False)
 
 
 def _embedded(slot: Slot, context: AttemptContext, exclude: set[str], failed: FailedCandidate | None) -> Answer:

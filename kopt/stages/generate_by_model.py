@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,9 @@ from dataclasses import dataclass
 from kopt.jobs.asker import Asker
 from kopt.jobs.briefing import Briefing
 from kopt.jobs.kernels import kernel_source, put_kernel
-from kopt.llm.extract import Extracted, NotExtracted, continuations, kernel_of
 from kopt.llm.reply import Answered, Kept, NoReplyReason, Reply, Truncated, Unanswered, joined
 from kopt.llm.request import ReplyKey, Request, continued
+from kopt.llm.text.extract import Extracted, NoKernel, NotExtracted, continuations, kernel_of
 from kopt.model.diagnosis import Direction
 from kopt.model.kernel import Candidate, ProposalStatus, Slot, candidate_name
 from kopt.prompts import propose, repair
@@ -27,6 +28,9 @@ from kopt.stages.generate import Answer, AttemptContext, FailedCandidate, ModelP
 
 CROWDED = 0.5
 """Every second sample is asked to avoid the techniques that more than this share of the pool uses, but not all."""
+
+MOST_REASONS = 3
+"""Reasons of unusable replies that one line on the terminal names."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,33 @@ def failed_replies(proposer: ModelProposer) -> dict[int, FailedCandidate]:
     failed = {}
     for candidate in unusable(proposer.earlier, proposer.round, proposer.attempt - 1):
         reply = proposer.asker.store.shelf(Kept).named(ReplyKey, candidate.request)
-        extracted = kernel_of(reply, proposer.entry) if reply is not None else None
+        if reply is None:
+            continue
+        before = max(
+            (c for c in proposer.earlier if _is_try_before(c, candidate)), key=lambda c: c.attempt, default=None
+        )
+        extracted = kernel_of(
+            reply, proposer.entry, _bases(proposer, candidate.parent, before.kernel if before else "")
+        )
         if isinstance(extracted, NotExtracted):
             failed[candidate.slot] = FailedCandidate("", extracted.reason, extracted.detail, "reply", extracted.draft)
     return failed
+
+
+def _is_try_before(earlier: Candidate, candidate: Candidate) -> bool:
+    same_slot = (earlier.round, earlier.slot) == (candidate.round, candidate.slot)
+    return same_slot and earlier.attempt < candidate.attempt
+
+
+def _bases(proposer: ModelProposer, parent: str, failed: str) -> tuple[str, ...]:
+    """Return the sources that a reply may edit: the failed candidate that it repairs, and the parent.
+
+    Args:
+        proposer: has the store.
+        parent: digest of the parent's source.
+        failed: digest of the failed candidate's source; empty where there is none.
+    """
+    return tuple(kernel_source(name, proposer.asker.store) for name in (failed, parent) if name)
 
 
 def _answers(
@@ -108,13 +135,45 @@ def _answers(
         label: proposer.asker.request(slot.model, _prompt(proposer, slot, failed.get(slot.slot)), slot.sample)
         for label, slot in labelled.items()
     }
-    replies = _replies(proposer, requests)
+    bases = {
+        label: _bases(proposer, slot.parent, failed[slot.slot].kernel if slot.slot in failed else "")
+        for label, slot in labelled.items()
+    }
+    replies = _replies(proposer, requests, bases)
+    found = {label: kernel_of(reply, proposer.entry, bases[label]) for label, reply in replies.items()}
+    for line in unusable_lines({label: slot.model for label, slot in labelled.items()}, found):
+        print(f"kopt: note: {line}", file=sys.stderr, flush=True)
     return {
-        slot.slot: _answer(proposer, slot, requests[label].digest, replies[label]) for label, slot in labelled.items()
+        slot.slot: _answer(proposer, slot, requests[label].digest, replies[label], found[label])
+        for label, slot in labelled.items()
     }
 
 
-def _replies(proposer: ModelProposer, requests: Mapping[str, Request]) -> dict[str, Reply]:
+def unusable_lines(models: Mapping[str, str], found: Mapping[str, Extracted | NotExtracted]) -> list[str]:
+    """Return a line for each model with replies that hold no kernel, with how many there are for which reason.
+
+    Requests without a reply have lines of their own.
+
+    Args:
+        models: the model that was asked, by label.
+        found: the kernel in its reply, or why there is none, by label.
+    """
+    lines = []
+    for model in dict.fromkeys(models.values()):
+        replies = [found[label] for label, name in models.items() if name == model]
+        without = [one for one in replies if isinstance(one, NotExtracted) and one.reason is not NoKernel.UNANSWERED]
+        if without:
+            counted = Counter(f"{one.reason}: {one.detail}" for one in without).most_common(MOST_REASONS)
+            shown = "; ".join(f"{count} x {reason}" for reason, count in counted)
+            rest = len(without) - sum(count for _, count in counted)
+            more = f"; {rest} more" if rest else ""
+            lines.append(f"{model}: {len(without)} of {len(replies)} replies hold no kernel ({shown}{more})")
+    return lines
+
+
+def _replies(
+    proposer: ModelProposer, requests: Mapping[str, Request], bases: Mapping[str, Sequence[str]]
+) -> dict[str, Reply]:
     """Ask for all replies, and for the rest of each reply that was cut off inside its code."""
     replies = dict(proposer.asker.ask(requests))
     cut = {
@@ -122,28 +181,31 @@ def _replies(proposer: ModelProposer, requests: Mapping[str, Request]) -> dict[s
         for label, reply in replies.items()
         if isinstance(reply, Truncated)
         and reply.text.strip()
-        and isinstance(kernel_of(reply, proposer.entry), NotExtracted)
+        and isinstance(kernel_of(reply, proposer.entry, bases[label]), NotExtracted)
     }
     rests = proposer.asker.ask({label: continued(requests[label], reply) for label, reply in cut.items()})
-    return replies | {label: _with_rest(cut[label], rest, proposer.entry) for label, rest in rests.items()}
+    return replies | {
+        label: _with_rest(cut[label], rest, proposer.entry, bases[label]) for label, rest in rests.items()
+    }
 
 
-def _with_rest(first: Truncated, rest: Reply, entry: str) -> Answered | Truncated:
+def _with_rest(first: Truncated, rest: Reply, entry: str, bases: Sequence[str]) -> Answered | Truncated:
     """Join a reply with its continuation; an empty or refused continuation only adds its cost to the reply."""
     if isinstance(rest, Answered | Truncated):
         ways = [joined(first, rest.model_copy(update={"text": text})) for text in continuations(first.text, rest.text)]
-        return next((way for way in ways if isinstance(kernel_of(way, entry), Extracted)), ways[0])
+        return next((way for way in ways if isinstance(kernel_of(way, entry, bases), Extracted)), ways[0])
     if isinstance(rest, Unanswered):
         return first
     return first.model_copy(update={"usage": first.usage + rest.usage})
 
 
-def _answer(proposer: ModelProposer, slot: Slot, request: str, reply: Reply) -> Answer:
+def _answer(
+    proposer: ModelProposer, slot: Slot, request: str, reply: Reply, extracted: Extracted | NotExtracted
+) -> Answer:
     """Make a reply the answer of its slot.  Once the budget is spent, slots are skipped and the search ends."""
     if isinstance(reply, Unanswered):
         status = ProposalStatus.SKIPPED if reply.reason == NoReplyReason.BUDGET else ProposalStatus.NONE
         return Answer(status, reason=f"{reply.reason}: {reply.detail}")
-    extracted = kernel_of(reply, proposer.entry)
     if not isinstance(extracted, Extracted):
         return Answer(
             ProposalStatus.NONE, reason=f"{extracted.reason}: {extracted.detail}", request=request,

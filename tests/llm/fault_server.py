@@ -19,6 +19,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+from odd_replies import ODD, odd, odd_stream
 from serving import serve
 from wire_replies import final, inner_error, stream_of
 
@@ -27,6 +28,14 @@ SLOT = re.compile(r"slot-\d+")
 DRAWN = ("429", "429date", "500", "529", "cut", "garbage", "html", "early", "inner")
 STATUS = {"400": 400, "429": 429, "429date": 429, "quota": 429, "500": 500, "529": 529, "409": 409, "filter": 400}
 FINAL = {"ok", "refuse", "truncate", "empty"}
+RENAMED = {
+    "message": "Unsupported parameter: 'max_tokens'.", "type": "invalid_request_error", "param": "max_tokens",
+    "code": "unsupported_parameter",
+}  # fmt: skip
+DELAYED = {
+    "code": 429, "message": "Quota exceeded", "status": "RESOURCE_EXHAUSTED",
+    "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "0.3s"}],
+}  # fmt: skip
 
 
 class Server:
@@ -128,6 +137,18 @@ class Server:
     ) -> bool:
         if fault in STATUS:
             return await self.json(writer, STATUS[fault], error_body(fault), error_headers(fault))
+        if fault == "renamed" and "max_tokens" in body:
+            return await self.json(writer, 400, {"error": RENAMED})
+        if fault == "quotadelay":
+            return await self.json(writer, 429, [{"error": DELAYED}])
+        if fault in ODD:
+            limit = body.get("max_tokens") or body.get("max_output_tokens") or body.get("max_completion_tokens")
+            if fault == "json" or not body.get("stream"):
+                return await self.json(writer, 200, odd(path, text, fault, limit))
+            writer.write(head_of(200, "text/event-stream", {"connection": "close"}))
+            writer.write("".join(odd_stream(path, text, fault, limit)).encode())
+            await writer.drain()
+            return False
         if fault == "hang":
             await asyncio.sleep(60)
             return False

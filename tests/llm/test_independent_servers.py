@@ -19,9 +19,9 @@ from fault_proxy import AFTER, BEFORE, RETRY_AFTER_S, SLOW
 from llm_servers import HERE, PRICE, FaultServer, base_url, request_to, wait_until
 
 from kopt.llm.ask import ask
-from kopt.llm.extract import Extracted, kernel_of
 from kopt.llm.reply import Answered
 from kopt.llm.table import Model, ModelTable
+from kopt.llm.text.extract import Extracted, kernel_of
 
 REPLY = "Here it is.\n\n```python\nimport triton\n\n\ndef kernel_function(x):\n    return x\n```\n"
 

@@ -9,15 +9,15 @@ import string
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from llm_servers import PROTOCOLS, request_to, table_for
+from llm_servers import PRICE, PROTOCOLS, request_to, table_for
 from pydantic import BaseModel
 
 from kopt.artifact import digest
-from kopt.llm.extract import Extracted, NoKernel, NotExtracted, continuations, kernel_in, kernel_of
-from kopt.llm.json_reply import NoJson, NotRead, Read, flags_of, object_in, object_of, value_of
 from kopt.llm.outcome import outcome, outcome_of_any
-from kopt.llm.provider import NotTheProtocol
+from kopt.llm.provider import Failed, NotTheProtocol
 from kopt.llm.reply import Answered, Empty, NoReplyReason, Refused, Truncated, Unanswered, Usage, joined
+from kopt.llm.text.extract import Extracted, NoKernel, NotExtracted, continuations, kernel_in, kernel_of
+from kopt.llm.text.json_reply import NoJson, NotRead, Read, flags_of, object_in, object_of, value_of
 
 NAME = "kernel_function"
 GOOD = "import triton\n\n\ndef kernel_function(x):\n    return x\n"
@@ -200,7 +200,7 @@ def test_a_truncated_object_says_so():
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @given(body=JSON)
 def test_any_body_is_a_reply_or_not_the_protocol(protocol, body):
-    with contextlib.suppress(NotTheProtocol):
+    with contextlib.suppress(NotTheProtocol, Failed):
         outcome(body, ASKED, TABLE.model(protocol))
     with contextlib.suppress(NotTheProtocol):
         outcome_of_any(body, ASKED, TABLE.model(protocol))
@@ -218,11 +218,27 @@ def test_an_escaped_half_of_a_character_in_json_can_be_kept():
     assert len(digest(object_of(answered('{"\\ud800": ["\\udfff"]}')))) == 64
 
 
-@pytest.mark.parametrize("count", [10**400, 10**13, -1, 1.5, "1", float("nan"), float("inf")])
-def test_a_count_of_tokens_that_is_none_is_not_the_protocol(count):
+@pytest.mark.parametrize("count", [10**400, 10**13, -1, 1.5, "many", True, float("nan"), float("inf"), None, [], 0])
+def test_a_reply_whose_count_of_tokens_is_none_is_kept_at_the_most_that_it_may_cost(count):
     usage = {"prompt_tokens": count, "completion_tokens": 5}
-    with pytest.raises(NotTheProtocol):
-        outcome({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}, ASKED, CHAT)
+    reply = outcome({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}, ASKED, CHAT)
+    assert reply.text == "x"
+    assert reply.usage.estimated
+    assert reply.usage.output == ASKED.max_output_tokens
+    assert reply.usage.dollars == PRICE.worst(ASKED)
+
+
+@pytest.mark.parametrize("count", ["100", 100.0])
+def test_a_count_of_tokens_may_be_written_as_a_text_or_with_a_point(count):
+    usage = {"prompt_tokens": count, "completion_tokens": 5}
+    reply = outcome({"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}, ASKED, CHAT)
+    assert (reply.usage.input, reply.usage.output, reply.usage.estimated) == (100, 5, False)
+
+
+def test_a_count_of_output_that_is_too_small_for_the_text_is_not_believed():
+    usage = {"prompt_tokens": 100, "completion_tokens": 1}
+    choice = {"message": {"content": "x" * 1000}, "finish_reason": "stop"}
+    assert outcome({"choices": [choice], "usage": usage}, ASKED, CHAT).usage.estimated
 
 
 def test_reasoning_that_a_server_hides_from_the_output_is_paid_all_the_same():

@@ -20,7 +20,7 @@ FINAL = FinalFigures(
 
 def test_a_round_is_one_line_in_the_style_of_a_log():
     assert round_line(SUMMARY) == (
-        "R1: 64/90 ok (88 built, 71 unique), PTX dedup 66→65, clusters=14, 15 newly classified, "
+        "R1: 64/90 ok (88 built, 71 unique), PTX dedup 66→65, clusters=14, classified 15 new, 50 known, "
         "best 1.8753 ms estimated (claude-opus-4.6), 1.10x seed estimated"
     )
 

@@ -120,7 +120,10 @@ def test_a_reply_with_a_kernel_becomes_a_candidate_with_its_request_and_cost(sto
     [
         (REFUSED, "refused: I will not write that."),
         (Empty(usage=USAGE, stop="end"), "empty: the reply was empty (end)"),
-        (Answered(text="Use wider loads.", usage=USAGE, stop="end"), "no_code: the reply holds no code"),
+        (
+            Answered(text="Use wider loads.", usage=USAGE, stop="end"),
+            "no_code: the reply holds no code: Use wider loads.",
+        ),
     ],
 )
 def test_a_reply_without_a_kernel_is_repaired_once(store, parent, reply, reason):

@@ -1,16 +1,21 @@
 """What a round comes to: whether it improved on the best kernel before it."""
 
+from dataclasses import replace
+
 import pytest
 
 from kopt.model.kernel import Candidate, ProposalStatus
-from kopt.model.trial import RankRow, RoundSummary, StopReason
+from kopt.model.technique import TechniqueVector
+from kopt.model.trial import RankRow, RoundSummary, StopReason, TechniqueRow
 from kopt.report.round_line import round_line
 from kopt.run.tables import RoundTables
+from kopt.stages.classify import classify_pool
 from kopt.stages.select import SelectSettings, summarise
 
 SKIPPED = Candidate(
     round=1, attempt=0, slot=0, parent="", bottleneck=0, model="m", sample=0, status=ProposalStatus.SKIPPED
 )
+VECTOR = TechniqueVector(taxonomy="t", techniques=("tensor_cores",), classifier="static")
 SETTINGS = SelectSettings(strategy="beam", candidate_pool_size=2, clustering=False, stop_share=0.95, patience=3)
 
 
@@ -18,6 +23,12 @@ def row(origin: str, kernel: str, ms: float, *, estimated: bool = False) -> Rank
     return RankRow(
         position=0, kernel=kernel, fingerprint=f"f{kernel}", origin=origin, model="m", time_ms=ms, estimated=estimated,
         roofline_share=0.5,
+    )  # fmt: skip
+
+
+def technique(one: RankRow) -> TechniqueRow:
+    return TechniqueRow(
+        kernel=one.kernel, fingerprint=one.fingerprint, techniques=(), classified=True, cluster="none", new=True
     )  # fmt: skip
 
 
@@ -63,3 +74,24 @@ def test_a_stop_for_another_reason_keeps_its_reason():
     stopped = after(row("r0a0s0", "seed", 1.0)).model_copy(update={"stopped": StopReason.NO_IMPROVEMENT})
     now = after(row("r0a0s0", "seed", 1.0), previous=stopped, candidates=(SKIPPED,))
     assert now.stopped == StopReason.NO_IMPROVEMENT
+
+
+@pytest.mark.parametrize(("estimated", "reason"), [(False, StopReason.ROOFLINE), (True, None)])
+def test_a_measured_best_near_the_roofline_ends_the_search_and_an_estimated_one_does_not(estimated, reason):
+    before = after(row("r0a0s0", "seed", 1.0, estimated=estimated))
+    near = row("r1a0s0", "new", 0.5, estimated=estimated).model_copy(update={"roofline_share": 0.96})
+    now = after(near, previous=before)
+    assert now.stopped is reason
+    assert ("the best kernel is near the roofline" in round_line(now)) is (reason is not None)
+
+
+def test_only_new_kernels_are_classified_and_the_line_of_the_round_counts_both():
+    pool = tuple(row("r2a0s0", f"k{n}", 1.0 + n / 100) for n in range(73))
+    earlier = [technique(one) for one in pool[15:]]
+    rows = classify_pool(pool, earlier, classify=lambda unique: dict.fromkeys((one.kernel for one in unique), VECTOR))
+    assert [one.kernel for one in rows if one.new] == [f"k{n}" for n in range(15)]
+    tables = RoundTables(candidates=(SKIPPED,), builds=(), evaluations=(), pool=pool, techniques=tuple(rows))
+    asked = tables.candidates[0].model_copy(update={"status": ProposalStatus.NONE})
+    clustered = SETTINGS.model_copy(update={"strategy": "clustered", "clustering": True})
+    now = summarise(2, replace(tables, candidates=(asked,)), clustered, after(row("r0a0s0", "seed", 1.0)))
+    assert "classified 15 new, 58 known" in round_line(now)

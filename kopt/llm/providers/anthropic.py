@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from kopt.llm.provider import (
@@ -11,6 +11,7 @@ from kopt.llm.provider import (
     Connection,
     Cut,
     Ending,
+    Failed,
     Finished,
     HttpError,
     Json,
@@ -18,10 +19,12 @@ from kopt.llm.provider import (
     NotTheProtocol,
     Provider,
     TransportError,
+    ending_of,
 )
 from kopt.llm.reply import Usage
 from kopt.llm.request import Message, Request
 from kopt.llm.table import Model
+from kopt.llm.wire import count_in, object_at, text_in, whole_body
 
 if TYPE_CHECKING:
     import anthropic
@@ -37,7 +40,7 @@ ENDINGS = {
     "model_context_window_exceeded": Ending.TRUNCATED,
     "refusal": Ending.REFUSED,
 }
-"""Endings by stop reason; any other stop reason ends a whole reply."""
+"""Endings by stop reason (`ending_of`)."""
 
 
 class Messages(Provider):
@@ -68,10 +71,25 @@ class Messages(Provider):
 
     def read(self, answer: Json) -> Finished:
         """Read a message: its blocks are text or reasoning, of which only text is kept."""
-        text = "".join(block["text"] for block in answer["content"] if block["type"] == "text")
-        if not isinstance(stop := answer["stop_reason"], str):
-            raise ValueError("stop_reason is missing")
-        return Finished(text, ENDINGS.get(stop, Ending.WHOLE), stop, _usage(answer.get("usage") or {}, text))
+        if answer.get("error"):
+            raise Failed(answer["error"])
+        text = text_in(answer["content"])
+        ending, stop = ending_of(answer.get("stop_reason"), ENDINGS)
+        return Finished(text, ending, stop, self.usage_in(answer))
+
+    def usage_in(self, answer: Json) -> Usage | None:
+        """Return the tokens of a body; None where input or output is not counted."""
+        used = object_at(answer, "usage")
+        given, made = count_in(used.get("input_tokens")), count_in(used.get("output_tokens"))
+        if given is None or made is None:
+            return None
+        return Usage(
+            input=given,
+            cached_input=count_in(used.get("cache_read_input_tokens")) or 0,
+            cache_write=count_in(used.get("cache_creation_input_tokens")) or 0,
+            output=made,
+            reasoning=count_in(object_at(used, "output_tokens_details").get("thinking_tokens")) or 0,
+        )
 
     def connect(self, entry: Model, key: str, http: httpx2.AsyncClient) -> Connection:
         """Return a connection over the SDK's client."""
@@ -118,7 +136,8 @@ class _Connection(Connection):
             PATH, cast_to=object, body=body | {"stream": True}, stream=True, stream_cls=anthropic.AsyncStream[object]
         )
         async with events:
-            return await _fold(events, arrival)
+            whole = await whole_body(events.response)
+            return whole if whole is not None else await _fold(events, arrival)
 
     async def list_models(self) -> ModelList:
         """Ask for the first page of models."""
@@ -149,32 +168,23 @@ def _blocks(message: Message, mark: Body) -> list[Body]:
     return [*stable, *([{"type": "text", "text": message.text}] if message.text else [])]
 
 
-def _usage(used: Mapping[str, Json], text: str) -> Usage | None:
-    """Return the tokens of a reply; None where a text came without a count of output tokens."""
-    if not used.get("output_tokens") and text:
-        return None
-    return Usage(
-        input=used.get("input_tokens") or 0,
-        cached_input=used.get("cache_read_input_tokens") or 0,
-        cache_write=used.get("cache_creation_input_tokens") or 0,
-        output=used.get("output_tokens") or 0,
-        reasoning=(used.get("output_tokens_details") or {}).get("thinking_tokens") or 0,
-    )
-
-
 async def _fold(events: AsyncIterator[Json], arrival: Arrival) -> Body:
     """Fold a stream of events into the body that a call without a stream returns.
+
+    The output that the first event counts is not the reply's: where no later event counts it, it is not known.
 
     Raises:
         Cut: the stream ended early.
     """
     message: Body | None = None
     texts: dict[int, list[str]] = {}
+    usage: Body = {}
     done = False
     async for event in events:
         kind = event["type"]
         if kind == "message_start":
             message = dict(event["message"])
+            usage = dict(object_at(message, "usage")) | {"output_tokens": None}
             arrival.note()
         elif kind == "content_block_start" and event["content_block"]["type"] == "text":
             texts[event["index"]] = [event["content_block"].get("text") or ""]
@@ -183,13 +193,9 @@ async def _fold(events: AsyncIterator[Json], arrival: Arrival) -> Body:
             arrival.note(event["delta"]["text"])
         elif kind == "message_delta" and message is not None:
             message["stop_reason"] = event["delta"].get("stop_reason") or message.get("stop_reason")
-            message["usage"] = (message.get("usage") or {}) | _present(event.get("usage"))
+            usage |= {name: value for name, value in object_at(event, "usage").items() if value is not None}
         done = done or kind == "message_stop"
-    if message is None or not done:
+    if message is None or not (done or message.get("stop_reason")):
         raise Cut
-    return message | {"content": [{"type": "text", "text": "".join(parts)} for _, parts in sorted(texts.items())]}
-
-
-def _present(usage: Body | None) -> Body:
-    """Return the counts that an event has; the others stay as they were."""
-    return {name: value for name, value in (usage or {}).items() if value is not None}
+    content = [{"type": "text", "text": "".join(parts)} for _, parts in sorted(texts.items())]
+    return message | {"content": content, "usage": usage}

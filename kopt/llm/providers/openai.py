@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from kopt.llm.provider import (
@@ -21,10 +22,12 @@ from kopt.llm.provider import (
     NotTheProtocol,
     Provider,
     TransportError,
+    ending_of,
 )
 from kopt.llm.reply import Usage
 from kopt.llm.request import Request
 from kopt.llm.table import Model
+from kopt.llm.wire import count_in, object_at, text_in, whole_body
 
 if TYPE_CHECKING:
     import httpx2
@@ -35,13 +38,16 @@ ENDED = frozenset({"completed", "expired", "cancelled", "failed"})
 
 ENDINGS = {
     "length": Ending.TRUNCATED,
+    "model_length": Ending.TRUNCATED,
     "max_tokens": Ending.TRUNCATED,
     "max_output_tokens": Ending.TRUNCATED,
     "refusal": Ending.REFUSED,
     "content_filter": Ending.REFUSED,
     "safety": Ending.REFUSED,
+    "recitation": Ending.REFUSED,
+    "prohibited_content": Ending.REFUSED,
 }
-"""Endings by stop reason, compatible servers' included; any other stop reason ends a whole reply."""
+"""Endings by stop reason, compatible servers' included (`ending_of`)."""
 
 
 class OpenAi(Provider):
@@ -88,6 +94,10 @@ class OpenAi(Provider):
         """Return the body that asks for a stream."""
         return body | {"stream": True}
 
+    def respelled(self, body: Body, error: Json) -> Body | None:
+        """Return a body that avoids the field which a server refused with an error object; None where none can."""
+        return None
+
     @abstractmethod
     async def fold(self, events: AsyncIterator[Json], arrival: Arrival) -> Body:
         """Fold a stream of events into the body that a call without a stream returns.
@@ -125,26 +135,40 @@ class Responses(OpenAi):
 
     def read(self, answer: Json) -> Finished:
         """Read a response: its items are messages or reasoning, of which only messages are kept."""
-        parts = [part for item in answer["output"] if item["type"] == "message" for part in item["content"]]
-        text = "".join(part["text"] for part in parts if part["type"] == "output_text")
-        refusals = [part["refusal"] for part in parts if part["type"] == "refusal"]
-        stop = answer["status"]
-        if stop not in ("completed", "incomplete"):
+        stop = answer.get("status")
+        if answer.get("error") or stop == "failed":
+            raise Failed(answer.get("error") or {})
+        contents = [item["content"] for item in answer["output"] if item["type"] == "message"]
+        text = text_in(contents) or text_in(answer.get("output_text"))
+        refusals = [
+            text_in(part["refusal"])
+            for content in contents
+            if isinstance(content, list)
+            for part in content
+            if isinstance(part, Mapping) and part.get("type") == "refusal"
+        ]
+        if stop not in (None, "completed", "incomplete"):
             raise ValueError(f"status {stop!r}")
         if stop == "incomplete":
-            stop = (answer.get("incomplete_details") or {}).get("reason") or "length"
-        stop = "refusal" if refusals else stop
-        usage = usage_of(answer.get("usage"), "input_tokens", "output_tokens")
-        return Finished(text or "".join(refusals), ENDINGS.get(stop, Ending.WHOLE), stop, usage)
+            stop = object_at(answer, "incomplete_details").get("reason") or "length"
+        ending, stop = ending_of("refusal" if refusals else stop, ENDINGS)
+        return Finished(text or "".join(refusals), ending, stop, self.usage_in(answer))
+
+    def usage_in(self, answer: Json) -> Usage | None:
+        """Return the tokens of a body."""
+        return usage_of(object_at(answer, "usage"), "input_tokens", "output_tokens")
 
     async def fold(self, events: AsyncIterator[Json], arrival: Arrival) -> Body:
-        """Return the response in the last event, which is whole."""
+        """Return the response in the last event, which is whole; some servers leave the text to the events before."""
+        texts = list[str]()
         async for event in events:
             kind = event["type"]
-            arrival.note(event.get("delta") if kind == "response.output_text.delta" else None)
+            if kind == "response.output_text.delta":
+                texts.append(event["delta"])
+            arrival.note(texts[-1] if kind == "response.output_text.delta" else None)
             if kind in ("response.completed", "response.incomplete"):
                 whole: Body = event["response"]
-                return whole
+                return whole if whole.get("output") else whole | {"output": [], "output_text": "".join(texts)}
             if kind == "response.failed":
                 raise Failed(event["response"].get("error") or {})
             if kind == "error":
@@ -155,19 +179,36 @@ class Responses(OpenAi):
 class _Connection(Connection):
     def __init__(self, sdk: openai.AsyncOpenAI, provider: OpenAi) -> None:
         self._sdk, self._provider = sdk, provider
+        self._refused_fields: dict[str, Json] = {}
+        """The error object with which the server refused a field that can be avoided, by the model's name there."""
 
     async def call(self, body: Body, arrival: Arrival, *, stream: bool) -> Json:
-        """Post to the provider's path as plain JSON: parsing the SDK's typed events takes longer and gains nothing."""
+        """Post to the provider's path, and once more with another field where the server refuses one."""
         import openai
 
+        model = body["model"]
+        body = self._provider.respelled(body, self._refused_fields.get(model)) or body
+        try:
+            return await self._post(body, arrival, stream=stream)
+        except openai.BadRequestError as error:
+            respelled = self._provider.respelled(body, error.body)
+            if respelled is None:
+                raise
+            self._refused_fields[model] = error.body
+        return await self._post(respelled, arrival, stream=stream)
+
+    async def _post(self, body: Body, arrival: Arrival, *, stream: bool) -> Json:
+        """Post as plain JSON: parsing the SDK's typed events takes longer and gains nothing."""
         path = self._provider.path.removeprefix("/v1")
         if not stream:
             return await self._sdk.post(path, cast_to=object, body=body)
         body = self._provider.streamed(body)
-        events = await self._sdk.post(
-            path, cast_to=object, body=body, stream=True, stream_cls=openai.AsyncStream[object]
-        )
+        events = await self._sdk.post(path, cast_to=object, body=body, stream=True, stream_cls=_stream_class())
         async with events:
+            whole = await whole_body(events.response)
+            if whole is not None:
+                return whole
+            events.on_end = arrival.note_end
             return await self._provider.fold(events, arrival)
 
     async def list_models(self) -> ModelList:
@@ -200,8 +241,25 @@ class _Connection(Connection):
 PROVIDER = Responses()
 
 
-def usage_of(used: Mapping[str, Json] | None, given: str, made: str) -> Usage | None:
-    """Return the tokens of a reply, where cached tokens are counted as input too; None where nothing is reported.
+@cache
+def _stream_class() -> Any:  # a subclass of a class of the SDK, which is imported here
+    """Make the SDK's stream tell when the server says that the stream has ended, which the SDK keeps to itself."""
+    import openai
+
+    class Stream(openai.AsyncStream[object]):
+        on_end: Callable[[], None] = staticmethod(lambda: None)
+
+        async def _iter_events(self) -> AsyncIterator[Any]:
+            async for event in super()._iter_events():
+                if event.data.startswith("[DONE]"):
+                    self.on_end()
+                yield event
+
+    return Stream
+
+
+def usage_of(used: Mapping[str, Json], given: str, made: str) -> Usage | None:
+    """Return the tokens of a reply, where cached tokens are counted as input too; None where they are not counted.
 
     Some compatible servers leave reasoning out of the output but not out of the total: the difference is output too.
 
@@ -210,17 +268,18 @@ def usage_of(used: Mapping[str, Json] | None, given: str, made: str) -> Usage | 
         given: name of its count of input tokens; the details have the name with `_details`.
         made: name of its count of output tokens.
     """
-    if not used:
+    whole, output, total = (count_in(used.get(name)) for name in (given, made, "total_tokens"))
+    if whole is None or (output is None and total is None):
         return None
-    read, written = used.get(f"{given}_details") or {}, used.get(f"{made}_details") or {}
-    whole, output = used[given], used[made]
-    cached = min(whole, read.get("cached_tokens") or 0)
-    cache_write = min(whole - cached, read.get("cache_write_tokens") or 0)
-    hidden = max(0, (used.get("total_tokens") or 0) - whole - output)
+    hidden = max(0, (total or 0) - whole - (output or 0))
+    read = object_at(used, f"{given}_details")
+    cached = min(whole, count_in(read.get("cached_tokens")) or 0)
+    cache_write = min(whole - cached, count_in(read.get("cache_write_tokens")) or 0)
+    reasoning = count_in(object_at(used, f"{made}_details").get("reasoning_tokens")) or 0
     return Usage(
         input=whole - cached - cache_write,
         cached_input=cached,
         cache_write=cache_write,
-        output=output + hidden,
-        reasoning=max(hidden, written.get("reasoning_tokens") or 0),
+        output=(output or 0) + hidden,
+        reasoning=max(hidden, reasoning),
     )

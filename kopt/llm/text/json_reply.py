@@ -15,7 +15,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
-from kopt.llm.reply import Answered, Empty, Refused, Reply, Truncated, Unanswered, encodable
+from kopt.llm.reply import Empty, Refused, Reply, Truncated, Unanswered, encodable
+from kopt.llm.text.answer import no_answer, without_reasoning
 from kopt.model.base import Value
 
 M = TypeVar("M", bound=BaseModel)
@@ -63,17 +64,17 @@ Reading = Annotated[Read | NotRead, Field(discriminator="status")]
 def object_of(reply: Reply) -> Read | NotRead:
     """Return the JSON object in a reply; in a truncated reply too, when the object is whole."""
     if isinstance(reply, Unanswered):
-        return NotRead(reason=NoJson.UNANSWERED, detail=f"{reply.reason}: {reply.detail}")
+        return NotRead(reason=NoJson.UNANSWERED, detail=no_answer(reply))
     if isinstance(reply, Refused):
-        return NotRead(reason=NoJson.REFUSED, detail=" ".join(reply.text.split())[:300] or f"refused ({reply.stop})")
-    if isinstance(reply, Empty):
-        return NotRead(reason=NoJson.EMPTY, detail=f"the reply was empty ({reply.stop})")
-    value = object_in(reply.text)
+        return NotRead(reason=NoJson.REFUSED, detail=no_answer(reply))
+    if detail := no_answer(reply):
+        return NotRead(reason=NoJson.TRUNCATED if isinstance(reply, Truncated) else NoJson.EMPTY, detail=detail)
+    assert not isinstance(reply, Empty)
+    value = object_in(without_reasoning(reply.text))
     if value is not None:
         return Read(value=value)
     if isinstance(reply, Truncated):
         return NotRead(reason=NoJson.TRUNCATED, detail=f"the reply was cut off ({reply.stop}) inside its JSON")
-    assert isinstance(reply, Answered)
     return NotRead(reason=NoJson.NO_OBJECT, detail="the reply holds no JSON object")
 
 
