@@ -87,7 +87,19 @@ def test_so_are_those_that_a_layer_computes(layer, value, made):
     assert float(scores.flatten(min(scores.dim() - 1, 2)).amax(-1).min()) < FAR_BELOW / 4
 
 
-def test_weights_stay_as_they_are_where_positive_ones_leave_the_domain():
-    layers = "nn.Sequential(*(nn.Linear(16, 16) for _ in range(99)))"
-    module, _ = inputs_of(layers, "x", "self.layer(x)", "torch.randn(9, 16)")
+@pytest.mark.parametrize(
+    ("layers", "value"),
+    [("*(nn.Linear(16, 16) for _ in range(99))", "self.layer(x).amax(-1)"),  # positive ones leave the domain
+     ("nn.Linear(16, 16)", "self.layer(x)"),
+     ("nn.Linear(16, 16)", "F.layer_norm(self.layer(x), (16,)).softmax(-1)")],
+)  # fmt: skip
+def test_weights_stay_as_they_are_where_they_lower_no_maximum(layers, value):
+    module, _ = inputs_of(f"nn.Sequential({layers})", "x", value, "torch.randn(9, 16)")
     assert bool((module[0].weight < 0).any())
+
+
+def test_other_inputs_have_both_signs_where_they_lower_no_maximum():
+    _, (x, w) = inputs_of("None", "x, w", "F.layer_norm(x @ w, (50,))", "torch.randn(9, 16), torch.randn(16, 50)")
+    assert bool((x < FAR_BELOW).all(-1)[0])
+    assert bool((w < 0).any())
+    assert bool((w > 0).any())

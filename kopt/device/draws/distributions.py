@@ -103,8 +103,8 @@ class _Form:
     """Whether both signs are drawn though `get_inputs` gives values from 0 to 1."""
     place: int = 0
     """Place, among the inputs whose values are free, of the one that has the kind's edges."""
-    positive: bool = False
-    """Whether the model's weights are made positive, so that their products with a row of one sign have one sign."""
+    others_positive: bool = False
+    """Whether the other inputs and the model's weights are positive."""
 
 
 def derive_seed(*parts: object) -> int:
@@ -154,7 +154,7 @@ def make_case(problem: Problem, draw: Draw) -> Case:
     draw_parameters(model)
     inputs = setup.make_inputs(reference, problem, seed=seed)
     if form is not None:
-        if form.positive:
+        if form.others_positive:
             make_weights_positive(model)
         inputs = domain.drawn(model, inputs, draw.distribution, form)
     return Case(reference, model, inputs)
@@ -198,7 +198,8 @@ class _Domain:
             if isinstance(value, torch.Tensor):
                 first = at == edged
                 wanted = Wanted(self._structure(at), first, form.level, form.signed, epsilons, value.dtype)
-                wanted = replace(wanted, masked=any(word in self._problem.reference for word in MASKS))
+                masked = any(word in self._problem.reference for word in MASKS)
+                wanted = replace(wanted, masked=masked, others_positive=form.others_positive)
                 if self._structure(at).repeats:
                     wanted = replace(wanted, below=self._size_indexed(at, model, inputs))
                 if first and value.dim() > 1:
@@ -280,16 +281,20 @@ class _Domain:
 
     def _candidates(self, kind: str) -> list[_Form]:
         signs = (True, False) if any(structure.uniform for structure in self._structures.values()) else (False,)
-        weights = (True, False) if kind == NEGATIVE and weights_of(self._known()[0]) else (False,)
-        levels = range(LEVELS.get(kind, 2))
-        forms = itertools.product(signs, levels, weights)
-        return [_Form(level, signed, positive=positive) for signed, level, positive in forms]
+        return [_Form(level, signed) for signed, level in itertools.product(signs, range(LEVELS.get(kind, 2)))]
 
     def _with_low_maxima(self, found: _Form) -> _Form:
-        """Return the form whose edges lie in that input for which the reference's maxima are lowest."""
-        free = list(itertools.islice(self._free(tree_leaves(list(self._known()[1]))), EDGED))
-        for place in range(len(free)):
-            form, lows = replace(found, place=place), Lows()
+        """Return the first form of `negative` in which the reference takes a maximum of numbers far below zero.
+
+        It is the given form, or one with positive other inputs and weights; the given one if there is none.  Sums of
+        products of one sign are for maxima alone: their variance cannot be computed as the difference of two means.
+        """
+        model, inputs, _ = self._known()
+        free = list(itertools.islice(self._free(tree_leaves(list(inputs))), EDGED))
+        if len(free) + len(weights_of(model)) < 2:
+            return found
+        for form in (found, *(replace(found, place=place, others_positive=True) for place in range(len(free)))):
+            lows = Lows()
             inside = self._stays_inside(NEGATIVE, form, lows)
             if lows.lowest is None:
                 break
@@ -301,11 +306,11 @@ class _Domain:
         """Return whether the reference, watched by `lows`, gives numbers for a kind where it does for given inputs."""
         model, inputs, given = self._known()
         torch.manual_seed(derive_seed("domain", kind))
-        if form.positive:
+        if form.others_positive:
             model = copy.deepcopy(model)
             make_weights_positive(model)
         growth = Growth()
-        grows = kind == EXTREME or form.positive
+        grows = kind == EXTREME or form.others_positive
         with growth if grows else nullcontext(), lows or nullcontext():
             values = outputs_in(model, self.drawn(model, inputs, kind, form), self._wide)
         if not given:

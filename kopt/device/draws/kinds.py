@@ -59,6 +59,8 @@ class Wanted:
     """Dimensions along which a row of the input lies; empty for the last dimension alone."""
     masked: bool = False
     """Whether the reference masks scores, which bounds the magnitudes of `extreme`."""
+    others_positive: bool = False
+    """Whether `negative` draws positive numbers for the inputs without edges."""
     below: int | None = None
     """Size of the dimension that an input of integers indexes; None where it is not known."""
 
@@ -125,15 +127,18 @@ def _tiny(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
 
 
 def _negative(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
-    """Draw rows of large negative numbers, of negative ones near zero, and of positive ones; other inputs are positive.
+    """Draw rows of large negative numbers, of negative ones near zero, and of positive ones.
 
-    Products with the other inputs, and sums of these such as the scores of attention, then all lie far below zero in
-    the first row.  The large numbers spread, so that a variance may be computed as the difference of two means.
+    Where the other inputs are positive, products with them, and sums of these such as the scores of attention, all lie
+    far below zero in the first row.  The large numbers spread, so that a variance may be computed as the difference of
+    two means.
     """
     scale = scale_of(original)
-    if not wanted.first:
+    if wanted.others_positive and not wanted.first:
         return scale + _normal(original, wanted).abs() / 4
     positive = _normal(original, wanted).abs() + 0.25 * scale
+    if not wanted.first:
+        return _by_row(positive, [-positive, -positive, positive])
     large = (0.5 + torch.rand(original.shape)) * -NEGATIVE[wanted.level]
     return _by_row(positive, [large, -positive, positive])
 
