@@ -1,8 +1,8 @@
 """Emulate what a GPU's float32 arithmetic may do to a reference, where torch on a CPU computes more exactly.
 
-torch on a CPU adds scans in float64 and sums by halves; a right kernel may add one element after the other.  torch on a
-GPU convolves float32 in TF32 by default, and multiplies matrices in float32 unless the reference allows TF32.  `Any`:
-torch passes operations, their arguments and results untyped.
+torch on a CPU adds scans in float64 and sums by halves; a right kernel may add one element after the other, and compute
+a variance from a sum of squares.  torch on a GPU convolves float32 in TF32 by default, and multiplies matrices in
+float32 unless the reference allows TF32.  `Any`: torch passes operations, their arguments and results untyped.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ TF32_DROPPED = 13
 
 SCANS = {"cumsum", "cumprod", "logcumsumexp"}
 SUMS = {"sum", "mean", "nansum"}
+VARIANCES = {"var", "std", "var_mean", "std_mean"}
 CONVOLUTIONS = {"convolution", "_convolution"}
 PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "mv", "dot"}
 
@@ -49,12 +50,16 @@ class Float32Arithmetic(DispatchMode):
             args = tuple(_to_tf32(value) for value in args)
         out = func(*args, **kwargs)
         source: Any = args[0] if args else None
+        if name in VARIANCES and isinstance(out, tuple):
+            return (_with_variance_error(name, source, args, kwargs, out[0]), *out[1:])
         if source is None or not (_is_float32(out) and _is_float32(source)) or source.numel() > MOST_ELEMENTS:
             return out
         if name in SCANS and source.dim():
             return _with_scan_error(name, source, args[1] if len(args) > 1 else kwargs["dim"], out)
         if name in SUMS and source.numel():
             return _with_sum_error(name, source, args[1] if len(args) > 1 else kwargs.get("dim"), out)
+        if name in VARIANCES and source.numel():
+            return _with_variance_error(name, source, args, kwargs, out)
         return out
 
 
@@ -88,13 +93,32 @@ def _with_scan_error(name: str, source: torch.Tensor, dimension: int, out: torch
 
 def _with_sum_error(name: str, source: torch.Tensor, dimensions: Any, out: torch.Tensor) -> torch.Tensor:
     """Add the error of a sum to which one element is added after the other."""
+    rows = _rows(source, dimensions)
+    return _moved(out, _sum_error(rows).reshape(out.shape) / (rows.shape[-1] if name == "mean" else 1))
+
+
+def _with_variance_error(name: str, source: Any, args: Any, kwargs: Any, out: torch.Tensor) -> torch.Tensor:
+    """Add the error of a variance, or its root, that is computed from a sum of squares."""
+    if not (_is_float32(source) and _is_float32(out)) or source.numel() > MOST_ELEMENTS:
+        return out
+    given = args[1] if len(args) > 1 and not isinstance(args[1], bool) else kwargs.get("dim")
+    rows = _rows(source, given)
+    error = _sum_error(rows.square()).reshape(out.shape) / max(rows.shape[-1] - 1, 1)
+    wide = out.double()
+    return _moved(out, (wide.square() + error).sqrt() - wide if name.startswith("std") else error)
+
+
+def _rows(source: torch.Tensor, dimensions: Any) -> torch.Tensor:
+    """Return the elements that are added along the last dimension; those of all dimensions where none is named."""
     listed = [dimensions] if isinstance(dimensions, int) else list(dimensions or range(source.dim()))
     axes = sorted({dimension % source.dim() for dimension in listed}) if source.dim() else []
     kept = [axis for axis in range(source.dim()) if axis not in axes]
-    rows = source.permute(*kept, *axes).reshape(*(source.shape[axis] for axis in kept), -1)
+    return source.permute(*kept, *axes).reshape(*(source.shape[axis] for axis in kept), -1)
+
+
+def _sum_error(rows: torch.Tensor) -> torch.Tensor:
     partial = rows.double().cumsum(-1)
-    error = (partial.square().sum(-1).sqrt() * STEP_ERROR).maximum((_one_by_one(rows, -1) - partial)[..., -1].abs())
-    return _moved(out, error.reshape(out.shape) / (rows.shape[-1] if name == "mean" else 1))
+    return (partial.square().sum(-1).sqrt() * STEP_ERROR).maximum((_one_by_one(rows, -1) - partial)[..., -1].abs())
 
 
 def _one_by_one(source: torch.Tensor, dimension: int) -> torch.Tensor:
