@@ -56,6 +56,14 @@ SCORES = {
         "w, x, y", "F.cross_entropy(x @ w.T, y)", "torch.randn(50, 16), torch.randn(20, 16), torch.arange(20)",
         lambda w, x, y: x @ w.T,
     ),
+    "the largest products": (
+        "x, w", "(x @ w).topk(9).values", "torch.randn(20, 16), torch.randn(16, 50)", lambda x, w: x @ w
+    ),
+    "masked attention": (
+        "q, k, v, m", "torch.softmax((q @ k.mT).masked_fill(m, -torch.inf), -1) @ v",
+        f"{Q}, {KV}, {KV}, (torch.arange(50) < torch.randint(9, 40, (20, 1)))",
+        lambda q, k, v, m: (q @ k.mT).masked_fill(m, -torch.inf),
+    ),
     "the largest distance": ("x, y", "-torch.cdist(x, y).amax(-1)", f"{Q}, {KV}", lambda x, y: -torch.cdist(x, y)),
 }  # fmt: skip
 
