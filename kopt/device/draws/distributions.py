@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from kopt.device.draws.growth import Growth
+from kopt.device.draws.growth import MOST_SCORE, Growth
 from kopt.device.draws.kinds import KINDS, LEVELS, Wanted, drawn
 from kopt.device.draws.lows import FAR_BELOW, Lows
 from kopt.device.draws.mixing import dimensions_together
@@ -284,21 +284,21 @@ class _Domain:
         return [_Form(level, signed) for signed, level in itertools.product(signs, range(LEVELS.get(kind, 2)))]
 
     def _with_low_maxima(self, found: _Form) -> _Form:
-        """Return the first form of `negative` in which the reference takes a maximum of numbers far below zero.
+        """Return the form with positive other inputs and weights where that lowers a maximum far below zero.
 
-        It is the given form, or one with positive other inputs and weights; the given one if there is none.  Sums of
-        products of one sign are for maxima alone: their variance cannot be computed as the difference of two means.
+        It is the given form where there is no such maximum: the variance of sums of products of one sign cannot be
+        computed as the difference of two means.
         """
         model, inputs, _ = self._known()
         free = list(itertools.islice(self._free(tree_leaves(list(inputs))), EDGED))
         if len(free) + len(weights_of(model)) < 2:
             return found
-        for form in (found, *(replace(found, place=place, others_positive=True) for place in range(len(free)))):
-            lows = Lows()
+        for place in range(len(free)):
+            form, lows = replace(found, place=place, others_positive=True), Lows()
             inside = self._stays_inside(NEGATIVE, form, lows)
             if lows.lowest is None:
                 break
-            if inside and lows.lowest < FAR_BELOW:
+            if inside and -MOST_SCORE < lows.lowest < FAR_BELOW:
                 return form
         return found
 
@@ -310,8 +310,7 @@ class _Domain:
             model = copy.deepcopy(model)
             make_weights_positive(model)
         growth = Growth()
-        grows = kind == EXTREME or form.others_positive
-        with growth if grows else nullcontext(), lows or nullcontext():
+        with growth if kind == EXTREME else lows or nullcontext():
             values = outputs_in(model, self.drawn(model, inputs, kind, form), self._wide)
         if not given:
             return True
