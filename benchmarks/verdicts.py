@@ -2,13 +2,14 @@
 
     python benchmarks/verdicts.py idioms [--judge interpret|cuda] [--only NAME ...] [--json FILE]
     python benchmarks/verdicts.py mutants [--only NAME ...] [--rule RULE ...]
-    python benchmarks/verdicts.py seeds [--count 12]
+    python benchmarks/verdicts.py seeds [--count 12] [--rule RULE ...]
     python benchmarks/verdicts.py cost [--count 12]
 
 `idioms` judges the right kernels of `benchmarks/idioms`: each must pass.  `mutants` makes wrong kernels of them by rule
 (`mutants.py`): none may pass, save those that are equivalent, which are recognised by their fingerprint, and those
-that are listed with the reason (`mutants.yaml`).  `seeds` judges both with other seeds of the run: verdicts
-must be the same.  `cost` measures `kopt evaluate` on a sample of idioms.
+that are listed with the reason (`mutants.yaml`).  `seeds` judges the right kernels, and the mutants of the rules that
+`--rule` names, with other seeds of the run: verdicts must be the same.  `cost` measures `kopt evaluate` on a sample
+of idioms.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import NamedTuple
 
 from idiom_corpus import Idiom, idioms
 from mutants import Mutant, listed, mutants_of
-from verdict_cases import Case, Ending, build_all_cases, judge
+from verdict_cases import Case, Ending, build_all_cases, judge, judge_with_seeds
 from verdict_cuda import judge_on_gpu
 
 from kopt.load_config import load_device
@@ -38,6 +39,8 @@ from kopt.sandbox.fresh import run_with_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 PASSED = "passed"
+SEEDED = 40
+"""Kernels that are judged together with several seeds."""
 WALL_S = 60.0
 """Limit of building, and of verifying, one kernel, s."""
 
@@ -132,13 +135,19 @@ def run_mutants(options: argparse.Namespace, corpus: Sequence[Idiom]) -> bool:
 
 
 def run_seeds(options: argparse.Namespace, corpus: Sequence[Idiom]) -> bool:
-    """Judge idioms and mutants with several seeds; return whether all verdicts are the same."""
-    cases = [*idiom_cases(corpus), *(case for _, case in mutant_cases(corpus, options.rule))]
+    """Judge idioms, and mutants of the chosen rules, with several seeds; return whether all verdicts are the same."""
+    mutants = [case for _, case in mutant_cases(corpus, options.rule)] if options.rule else []
+    cases, device = [*idiom_cases(corpus), *mutants], load_device("h100", ROOT)
     ends: dict[str, list[str]] = {case.name: [] for case in cases}
-    for seed in range(options.count):
-        for result in results(cases, judged(cases, options.judge, options.workers, seed)):
-            ends[result.name].append(result.end)
-        print(f"seed {seed}: {_differing(ends)} verdicts differ", flush=True)
+    for start in range(0, len(cases), SEEDED):
+        some = cases[start : start + SEEDED]
+        per_seed = judge_with_seeds(some, device, range(options.count), workers=options.workers, wall_s=WALL_S)
+        for seed, found in enumerate(per_seed):
+            for result in results(some, found):
+                ends[result.name].append(result.end)
+                if "/" not in result.name and result.end != PASSED:
+                    print(_line(result), flush=True)
+            print(f"{start + len(some)} kernels, seed {seed}: {_differing(ends)} verdicts differ", flush=True)
     for name, found in ends.items():
         if len(set(found)) > 1:
             print(f"{name}: {', '.join(found)}")

@@ -233,7 +233,7 @@ MOVES = (
         return new""",
         "S=8192, L=700", "S=4, L=700; S=3, L=600", mutates=("new",),
         rules=(("start", GIVEN), ("length", GIVEN), ("to", GIVEN)),
-        ends="incorrect",
+        ends="failed interpret",
         why="wrong in the original: its mask compares the offset in the block, not in the row, with the length: the "
         "last block of a row longer than 256 is copied beyond the row's end",
     ),

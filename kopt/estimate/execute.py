@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -18,68 +18,14 @@ import numpy as np
 from kopt.estimate.accesses import Access, Accesses, Descriptor, Mask, Threads, described, parameter_of
 from kopt.estimate.arithmetic import COMPARE, FLOATING, Lanes, MaybeLanes, arithmetic, unsigned_test
 from kopt.estimate.instructions import Instruction, PtxProgram, access_bytes, kind, loop_ends
+from kopt.estimate.loops import FIRST, Jump, Loop, State
 from kopt.estimate.program_steps import Step, loop_body, pointer_parameters, prepared_steps
 from kopt.estimate.registers import ADDRESS, POINTER_SHIFT, integer
-from kopt.estimate.trip_counts import first_end
 
 STEP_LIMIT = 60_000
 """Instructions after which following a launch is given up: then its accesses are not known."""
-FIRST, LAST = 3, 8
-"""Iterations at the begin and the end of a long loop that are executed; pipelines end within the last ones."""
 UNDECIDED_LIMIT = 3
 """Passes after which a branch that cannot be decided leaves its loop."""
-
-
-class _Loop:
-    """A loop that is being executed: the states in which its head was reached by its last branch."""
-
-    def __init__(self, mask: Mask) -> None:
-        self.mask = mask
-        self.states: list[dict[str, Lanes]] = []
-        self.tests: list[tuple[Lanes, Lanes]] = []
-        self.marks: list[int] = []  # number of visits made so far
-        self.unknown: list[dict[int, float]] = []  # bytes at unknown addresses, one iteration ago and now
-        self.given_up = False
-
-    def register_steps(self, carried: Collection[str]) -> dict[str, Lanes] | None:
-        """Return by how much each carried register moved in each of the last iterations; None where that differs."""
-        one, two, three = self.states[-3:]
-        if not one.keys() == two.keys() == three.keys() == set(carried):
-            return None
-        steps = {name: three[name] - two[name] for name in three}
-        if any((steps[name] != two[name] - one[name])[self.mask].any() for name in three):
-            return None
-        return steps
-
-    def skipped_iterations(self, comparison: str, stay: bool) -> Lanes | None:
-        """Return how many iterations there are before the last ones, by thread; None where it is not known, or none.
-
-        Args:
-            comparison: opcode of the loop's test.
-            stay: whether the loop goes on while the comparison holds.
-        """
-        one, two, three = [left - right for left, right in self.tests[-3:]]
-        step = three - two
-        if (step != two - one)[self.mask].any():
-            return None
-        ends = first_end(comparison.split(".")[1], three.astype(np.float64), step.astype(np.float64), stay=stay)
-        if ends is None:
-            return None
-        finite = np.where(np.isfinite(ends), ends, -1.0).astype(np.int64)
-        skipped = np.where(self.mask & (finite > LAST), finite - LAST, 0)
-        return skipped if (finite[self.mask] >= 0).all() and skipped.any() else None
-
-    def last_visits(self, visits: list[Access]) -> list[tuple[Access, Access]] | None:
-        """Pair the visits of the last two iterations; None where they cannot be told to be a progression.
-
-        Args:
-            visits: all visits so far.
-        """
-        start, middle, end = self.marks[-3:]
-        before, after = visits[start:middle], visits[middle:end]
-        if [visit.at for visit in before] != [visit.at for visit in after] or any(v.step is not None for v in after):
-            return None
-        return list(zip(before, after, strict=True))
 
 
 class Executor:
@@ -106,7 +52,7 @@ class Executor:
         self._result = Accesses()
         self._ends = loop_ends(program)
         self._steps = prepared_steps(program)
-        self._loops: dict[int, _Loop] = {}
+        self._loops: dict[int, Loop] = {}
         self._undecided: dict[int, int] = {}
         self._fields: dict[str, Lanes] = {}  # of the descriptor that is being made
         self._made: list[tuple[Lanes, Descriptor]] = []  # descriptors made on the device, with their addresses
@@ -194,6 +140,8 @@ class Executor:
             return None
         opcode = step.code.opcode
         head = opcode.split(".", 1)[0]
+        if head == "elect":  # the first lane of a warp is chosen
+            return np.where(lanes[0] == 0, np.int64(1), np.int64(0))
         value = lanes[0] if head in ("mov", "cvta", "shfl") else arithmetic(opcode, head, lanes)
         if not self._result.wrapped and value is not None and head in ("add", "mul", "mad", "shl"):
             self._result.wrapped = _wraps(opcode, head, lanes, mask)
@@ -251,12 +199,12 @@ class Executor:
         rest = mask & ~taken
         if rest.any():
             _wait(waiting, at + 1, rest)
-        if not taken.any():
-            self._loops.pop(target, None)
-            return
         if target <= at:
-            self._skip_iterations(at, target, code, taken)
-        _wait(waiting, target, taken)
+            taken = self._go_round(at, target, code, taken, waiting)
+        if taken.any():
+            _wait(waiting, target, taken)
+        else:
+            self._loops.pop(target, None)
 
     def _undecided_branch(self, at: int, target: int, mask: Mask, waiting: dict[int, Mask]) -> None:
         """Go both ways; a loop that cannot be decided is left after some passes."""
@@ -286,58 +234,99 @@ class Executor:
         for index in pointer_parameters(self._program, code) or {-1}:
             self._result.unknown[index] = self._result.unknown.get(index, 0.0) + amount
 
-    def _skip_iterations(self, at: int, head: int, code: Instruction, taken: Mask) -> None:
-        """Remember that a loop goes round; after the first iterations, jump to its last ones where that is sound."""
+    def _go_round(self, at: int, head: int, code: Instruction, taken: Mask, waiting: dict[int, Mask]) -> Mask:
+        """Have threads begin the next iteration of a loop, or a later one where what lies between is a progression.
+
+        Args:
+            at: index of the branch.
+            head: index of the loop's first instruction.
+            code: the branch.
+            taken: threads that go round.
+            waiting: threads that wait elsewhere.
+
+        Returns:
+            The threads that go on at the loop's head.
+        """
         loop = self._loops.get(head)
+        if loop is not None and loop.jump is not None:
+            return self._try_further(loop, loop.jump, taken, waiting)
         if loop is None or not np.array_equal(loop.mask, taken):
-            loop = self._loops[head] = _Loop(taken.copy())
+            loop = self._loops[head] = Loop(taken.copy())
         elif loop.given_up:
-            return
+            return taken
         test = self._tests.get(code.predicate)
         body = loop_body(self._steps, head, at)
-        if test is None or not body.simple:
+        if test is None or not body.simple or not taken.any():
             loop.given_up = True
-            return
+            return taken
         comparison, left, right = test
         loop.states.append({name: v for name in body.carried if (v := self._values.get(name)) is not None})
         loop.tests.append((left, right))
         loop.marks.append(len(self._result.visits))
         loop.unknown = [*loop.unknown[-1:], dict(self._result.unknown)]
         if len(loop.states) < FIRST:
-            return
+            return taken
         loop.given_up = True  # tried once: what is executed from here on goes to the end
         if (steps := loop.register_steps(body.carried)) is None:
-            return
+            return taken
         if (skipped := loop.skipped_iterations(comparison, stay=not code.negated)) is None:
-            return
+            return taken
         if (visits := loop.last_visits(self._result.visits)) is not None:
-            self._jump(loop, steps, skipped, visits)
+            before, now = loop.unknown
+            unknown = {index: now[index] - before.get(index, 0.0) for index in now if math.isfinite(now[index])}
+            loop.jump = Jump(self._state(waiting), steps, skipped, visits, unknown)
+            self._try_next(loop, loop.jump)
+        return taken
 
-    def _jump(
-        self, loop: _Loop, steps: dict[str, Lanes], skipped: Lanes, visits: list[tuple[Access, Access]]
-    ) -> None:  # fmt: skip
-        """Jump over iterations: repeat what the last one accessed, and move the registers.
+    def _try_next(self, loop: Loop, jump: Jump) -> None:
+        """Move the registers to a later iteration."""
+        jump.tried += 1
+        for register, value in loop.states[-1].items():
+            self._values[register] = np.where(loop.mask, value + jump.count * jump.steps[register], value)
 
-        Args:
-            loop: the loop.
-            steps: how far an iteration moves each register.
-            skipped: iterations to jump over.
-            visits: those of the last two iterations, in pairs.
+    def _try_further(self, loop: Loop, jump: Jump, taken: Mask, waiting: dict[int, Mask]) -> Mask:
+        """Look at an iteration after a jump: go on to a later one, keep the jump, or take it back.
+
+        Returns:
+            The threads that go on at the loop's head.
         """
-        for index, amount in self._result.unknown.items():
-            if math.isfinite(amount):
-                self._result.unknown[index] += (amount - loop.unknown[0].get(index, 0.0)) * float(skipped.max())
-        going = skipped > 0
-        for old, visit in visits:
+        found = self._result.visits[jump.state.visits :]
+        if not np.array_equal(taken, loop.mask) or not jump.is_progression(found, jump.count):
+            self._return_to(jump.state, waiting)
+            loop.jump = None
+            return loop.mask
+        if not jump.over:
+            del self._result.visits[jump.state.visits :]
+            self._result.unknown = dict(jump.state.unknown)
+            self._try_next(loop, jump)
+            return taken
+        loop.jump = None
+        going = jump.skipped > 0
+        for old, visit in jump.visits:
             moved = visit.address - old.address
             self._result.visits.append(
                 replace(
                     visit, address=visit.address + moved, active=visit.active & going, certain=visit.certain & going,
-                    step=moved, count=skipped,
+                    step=moved, count=jump.skipped,
                 )
             )  # fmt: skip
-        for register, value in loop.states[-1].items():
-            self._values[register] = np.where(loop.mask, value + skipped * steps[register], value)
+        for index, amount in jump.unknown.items():
+            self._result.unknown[index] += amount * float(jump.skipped.max())
+        return taken
+
+    def _state(self, waiting: dict[int, Mask]) -> State:
+        return State(
+            dict(self._values), dict(self._tests), dict(self._result.unknown), dict(self._undecided), dict(waiting),
+            len(self._result.visits), len(self._made), dict(self._fields),
+        )  # fmt: skip
+
+    def _return_to(self, state: State, waiting: dict[int, Mask]) -> None:
+        self._values, self._tests = dict(state.values), dict(state.tests)
+        self._result.unknown, self._undecided = dict(state.unknown), dict(state.undecided)
+        self._fields = dict(state.fields)
+        del self._result.visits[state.visits :], self._made[state.made :]
+        waiting.clear()
+        waiting.update(state.waiting)
 
     # Memory
 

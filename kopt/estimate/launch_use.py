@@ -191,12 +191,12 @@ def _add_bounds(use: LaunchUse, visit: Access) -> None:
 
 def _tile(visit: Access, threads: Threads) -> Pieces | None:
     """Return the pieces that one whole program touches in a visit, from its first thread's address."""
-    if visit.rows is not None:
-        return merged(Pieces(visit.rows, visit.rows + visit.size))
     for which in (1, 0):
         part = threads.whole(which)
         active = visit.active[part]
         if active.any():
             offsets = distinct(visit.address[part][active] - visit.address[part][0])
+            if visit.rows is not None:  # each warp may copy a box of its own
+                offsets = (offsets[:, None] + visit.rows).ravel()
             return merged(Pieces(offsets, offsets + visit.size))
-    return None
+    return merged(Pieces(visit.rows, visit.rows + visit.size)) if visit.rows is not None else None

@@ -85,13 +85,16 @@ def _step(code: Instruction, needed: set[str]) -> Step:
         return Step(code, "access")
     if opcode.startswith(("tensormap.replace", "tensormap.cp")):
         return Step(code, "descriptor")
-    target = operands[0].split("|")[0] if operands else ""
+    registers = operands[0].split("|") if operands else [""]
+    target = registers[-1] if head == "elect" else registers[0]
     if target not in needed:
         return Step(code, "skip")
     if opcode.startswith("ld.param"):
         return Step(code, "load", target)
     if head == "setp":
         return Step(code, "test", target)
+    if head == "elect":
+        return Step(code, "compute", target, ("%laneid",))
     if FLOATING.search(opcode) or head not in FOLLOWED or head == "ld":
         return Step(code, "compute", target, ("?",))
     sources = operands[1:2] if head in ("mov", "cvta", "shfl") else operands[1:]

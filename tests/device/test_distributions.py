@@ -122,6 +122,18 @@ def test_integers_are_drawn_with_both_ends_of_their_range_and_all_equal(name: st
     assert drawn(indexed, "equal")[1].unique().numel() == 1
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
+def test_integers_are_drawn_in_a_declared_range(dtype: str) -> None:
+    made = problem(
+        "x, y", "x * y", f"torch.randn(20), torch.arange(20, dtype=torch.{dtype})", inputs={"y": {"range": [1.5, 99]}}
+    )
+    _, both = drawn(made, "integer")
+    assert both.dtype == getattr(torch, dtype)
+    assert (int(both.min()), int(both.max())) == (2, 99)
+    assert drawn(made, "equal")[1].tolist() == [99] * 20
+    assert drawn(made, "normal")[1].tolist() == list(range(20))
+
+
 def test_one_negative_label_stays_where_it_is() -> None:
     made = "torch.randn(20, N), torch.randint(0, 9, (20,)).masked_fill(torch.arange(20) % 4 == 1, -100)"
     labels = problem("x, y", "nn.functional.cross_entropy(x, y, reduction='none')", made, dtype="float32")

@@ -12,7 +12,7 @@ from kopt.estimate.execute import Executor
 from kopt.estimate.instructions import parse
 from kopt.estimate.kernel_time import estimate
 from kopt.estimate.launch_use import launch_use
-from kopt.estimate.pieces import growth
+from kopt.estimate.pieces import distinct_bytes, growth
 from kopt.estimate.registers import integer
 from kopt.estimate.work_done import LEAST, undone_work
 from kopt.model.build import HostOp, Launch, Phase
@@ -208,3 +208,42 @@ def test_what_only_few_programs_write_is_as_wide_as_their_blocks(programs):
     )
     (found,) = launch_use(parse(FEW_PROGRAMS), launch, {}).written[0]
     assert (found.pieces.ends - found.pieces.starts).sum() == min(programs, 4) * 128
+
+
+TILES = """
+.visible .entry k(
+	.param .u64 .ptr .global .align 1 k_param_0
+)
+{
+	ld.param.b64 	%rd1, [k_param_0];
+	mov.u32 	%r1, %tid.x;
+	mov.u32 	%r2, %ctaid.x;
+	mov.u32 	%r3, %nctaid.x;
+$L1:
+	div.s32 	%r4, %r2, 50;
+	rem.s32 	%r5, %r2, 50;
+	mul.lo.s32 	%r6, %r4, 100;
+	add.s32 	%r7, %r6, %r5;
+	mad.lo.s32 	%r8, %r7, 32, %r1;
+	mul.wide.s32 	%rd2, %r8, 4;
+	add.s64 	%rd3, %rd1, %rd2;
+	setp.lt.s32 	%p2, %r4, 30;
+	@%p2 st.global.b32 	[ %rd3 + 0 ], { %r1 };
+	add.s32 	%r2, %r2, %r3;
+	setp.lt.s32 	%p1, %r2, 4000;
+	@%p1 bra 	$L1;
+	ret;
+}
+"""
+"""Programs take turns at 80 x 50 tiles, and write those of the first 30 rows in every second half of a wider matrix."""
+
+
+@pytest.mark.parametrize("programs", [1, 7, 25, 50, 53, 132])
+def test_a_loop_over_tiles_that_is_no_progression_is_followed_to_its_end(programs):
+    launch = LAUNCHES[min(LAUNCHES)].model_copy(
+        update={"grid": (programs, 1, 1), "num_warps": 1, "num_ctas": 1, "arguments": (), "pointers": ()}
+    )
+    use = launch_use(parse(TILES), launch, {})
+    assert use.certain
+    assert distinct_bytes(use.written[0], None) == 30 * 50 * 128
+    assert use.bounds[0] == (0, (29 * 100 + 49) * 128 + 128)

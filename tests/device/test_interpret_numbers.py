@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from kopt.device.interpret import operations
 from kopt.device.interpret.device_library import function
 from kopt.device.interpret.numbers import decode, encode, missing, rounded, saturated, to_tf32
 
@@ -66,3 +67,15 @@ def test_device_library_is_known_by_symbol(symbol: str) -> None:
 
 def test_unknown_symbol_is_none() -> None:
     assert function("__nv_unheard_off") is None
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.int32, np.int64])
+def test_a_division_by_zero_gives_all_ones_and_the_dividend_as_remainder(dtype: type[np.signedinteger]) -> None:
+    a, b = np.array([7, -1, 0, 100], dtype), np.array([0, 0, 0, 7], dtype)
+    for divide in (operations.divide, operations.unsigned_divide):
+        assert divide(a, b).tolist() == [-1, -1, -1, 14]
+        assert divide(a, b).dtype == dtype
+        assert divide(dtype(7), dtype(0)) == -1
+    for remainder in (operations.remainder, operations.unsigned_remainder):
+        assert remainder(a, b).tolist() == [7, -1, 0, 2]
+        assert remainder(dtype(7), dtype(0)) == 7

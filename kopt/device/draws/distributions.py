@@ -8,27 +8,36 @@ default device.
 
 from __future__ import annotations
 
-import ast
+import copy
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
-from kopt.device.draws.growth import Growth
-from kopt.device.draws.kinds import KINDS, Wanted, drawn
+from kopt.device.draws.growth import MOST_SCORE, Growth
+from kopt.device.draws.kinds import KINDS, LEVELS, Wanted, drawn
+from kopt.device.draws.lows import FAR_BELOW, Lows
 from kopt.device.draws.mixing import dimensions_together
+from kopt.device.draws.model import (
+    Dimension,
+    are_numbers,
+    draw_parameters,
+    epsilons_of,
+    make_weights_positive,
+    outputs_in,
+    sizes_of,
+    small_constants,
+    weights_of,
+)
 from kopt.device.draws.structure import KEPT, Structure, structure_seen
 from kopt.device.reference import setup
-from kopt.device.reference.anywhere import computing_in, copied_in
 from kopt.device.reference.contract import input_names
-from kopt.device.reference.forward import call
-from kopt.device.reference.tree import tensors_of
-from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
 GIVEN = "given"
@@ -43,17 +52,20 @@ TIMED = "normal"
 EXTREME = "extreme"
 """Kind of the largest and smallest numbers."""
 
+NEGATIVE = "negative"
+"""Kind of the rows of one sign, for which weights are made positive."""
+
 FULL_SIZE = (GIVEN, "integer", "range")
 """Kinds that are drawn at full size, where a set of inputs may fill gigabytes; other workloads hold the rest."""
+
+EDGED = 4
+"""Inputs that are tried as the one with the edges of `negative`."""
 
 SEEDS = 3
 """Calls of `get_inputs` in which structure is looked for."""
 
 SEEN_WORKLOADS = 2
 """Small workloads on which structure is looked for."""
-
-LARGEST_EPSILON = 1e-3
-"""Constants of a reference up to this one count as an eps."""
 
 MASKS = ("masked_fill", "-inf", "finfo", "is_causal", "attn_mask", "tril", "triu")
 """Words of references that mask scores."""
@@ -86,9 +98,13 @@ class _Form:
     """The form in which a kind of draw stays inside the domain of one problem's reference."""
 
     level: int = 0
-    """Mildness: 0 for the kind itself, 1 for a milder form, 2 for the mildest form of `extreme`."""
+    """Mildness: 0 for the kind itself, larger numbers for milder forms."""
     signed: bool = False
     """Whether both signs are drawn though `get_inputs` gives values from 0 to 1."""
+    place: int = 0
+    """Place, among the inputs whose values are free, of the one that has the kind's edges."""
+    others_positive: bool = False
+    """Whether the other inputs and the model's weights are positive."""
 
 
 def derive_seed(*parts: object) -> int:
@@ -135,9 +151,11 @@ def make_case(problem: Problem, draw: Draw) -> Case:
     seed = derive_seed(draw.seed, "inputs")
     if domain is None:
         return Case(reference, model, setup.make_inputs(reference, problem, seed=seed))
-    _draw_parameters(model)
+    draw_parameters(model)
     inputs = setup.make_inputs(reference, problem, seed=seed)
     if form is not None:
+        if form.others_positive:
+            make_weights_positive(model)
         inputs = domain.drawn(model, inputs, draw.distribution, form)
     return Case(reference, model, inputs)
 
@@ -149,21 +167,17 @@ def find_domain(problem: Problem) -> None:
         domain.form(kind)
 
 
-_Dimension = tuple[int | str, int]
-"""Place of a tensor among the leaves of the inputs, or a parameter's name, and a dimension."""
-
-
 class _Domain:
     """The structure of a problem's inputs, and the form in which each kind stays inside the reference's domain."""
 
     def __init__(self, problem: Problem) -> None:
         self._problem = problem
         self._wide = torch.promote_types(setup.torch_dtype(problem), torch.float32)
-        self._epsilons = _constants(problem.reference)
+        self._epsilons = small_constants(problem.reference)
         self._samples = [self._sample(workload) for workload in problem.small[:SEEN_WORKLOADS]]
         self._structures = self._seen()
         self._forms: dict[str, _Form | None] = {}
-        self._indexed: dict[int, set[_Dimension]] = {}
+        self._indexed: dict[int, set[Dimension]] = {}
         self._along: dict[int, tuple[int, ...]] = {}
         self._tried: tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]] | None = None
 
@@ -171,19 +185,21 @@ class _Domain:
         """Return the form in which a kind is drawn; None where no form of it stays inside the domain."""
         if kind not in self._forms:
             candidates = (form for form in self._candidates(kind) if self._stays_inside(kind, form))
-            self._forms[kind] = next(candidates, None)
+            found = next(candidates, None)
+            self._forms[kind] = self._with_low_maxima(found) if found and kind == NEGATIVE else found
         return self._forms[kind]
 
     def drawn(self, model: torch.nn.Module, inputs: tuple[Any, ...], kind: str, form: _Form) -> tuple[Any, ...]:
         """Return inputs of a kind in place of given ones."""
         leaves, tree = tree_flatten(list(inputs))
-        free = [at for at, value in enumerate(leaves) if self._is_free(at, value)]
-        epsilons = (*self._epsilons, *_attributes(model))
+        edged = next(itertools.islice(self._free(leaves), form.place, None), -1)
+        epsilons = (*self._epsilons, *epsilons_of(model))
         for at, value in enumerate(leaves):
             if isinstance(value, torch.Tensor):
-                first = at == min(free, default=-1)
+                first = at == edged
                 wanted = Wanted(self._structure(at), first, form.level, form.signed, epsilons, value.dtype)
-                wanted = replace(wanted, masked=any(word in self._problem.reference for word in MASKS))
+                masked = any(word in self._problem.reference for word in MASKS)
+                wanted = replace(wanted, masked=masked, others_positive=form.others_positive)
                 if self._structure(at).repeats:
                     wanted = replace(wanted, below=self._size_indexed(at, model, inputs))
                 if first and value.dim() > 1:
@@ -198,7 +214,7 @@ class _Domain:
             leaves, tree = tree_flatten(list(inputs))
 
             def outputs(changed: torch.Tensor) -> list[torch.Tensor]:
-                return _outputs(
+                return outputs_in(
                     model, tuple(tree_unflatten([*leaves[:at], changed, *leaves[at + 1 :]], tree)), self._wide
                 )
 
@@ -211,10 +227,10 @@ class _Domain:
             with torch.device("cpu"):  # a GPU does not survive an index that is too large
                 found = [self._dimensions_indexed(at, workload) for workload in self._problem.small]
             self._indexed[at] = set.intersection(*found)
-        sizes = _sizes(model, inputs)
+        sizes = sizes_of(model, inputs)
         return min((sizes[place] for place in self._indexed[at]), default=None)
 
-    def _dimensions_indexed(self, at: int, workload: Workload) -> set[_Dimension]:
+    def _dimensions_indexed(self, at: int, workload: Workload) -> set[Dimension]:
         """Return the dimensions whose last index the reference takes and whose size it refuses as an index."""
         model, inputs, _ = self._model_and_inputs(workload)
         leaves, tree = tree_flatten(list(inputs))
@@ -223,9 +239,9 @@ class _Domain:
         def takes(index: int) -> bool:
             changed = leaves[at].clone(memory_format=torch.contiguous_format)
             changed.view(-1)[0] = index
-            return bool(_outputs(model, tree_unflatten([*leaves[:at], changed, *leaves[at + 1 :]], tree), self._wide))
+            return bool(outputs_in(model, tree_unflatten([*leaves[:at], changed, *leaves[at + 1 :]], tree), self._wide))
 
-        sizes = _sizes(model, inputs)
+        sizes = sizes_of(model, inputs)
         larger = sorted({size for size in sizes.values() if most < size <= torch.iinfo(leaves[at].dtype).max})
         last = next((size for size in larger if not takes(size)), None)
         if last is None or not takes(last - 1):
@@ -235,10 +251,13 @@ class _Domain:
     def _structure(self, at: int) -> Structure:
         return self._structures.get(at, KEPT)
 
-    def _is_free(self, at: int, value: object) -> bool:
-        structure = self._structure(at)
-        floating = isinstance(value, torch.Tensor) and value.is_floating_point()
-        return floating and not structure.kept and not structure.constant
+    def _free(self, leaves: Sequence[object]) -> Iterator[int]:
+        """Yield the places of the leaves whose values are free."""
+        for at, value in enumerate(leaves):
+            structure = self._structure(at)
+            floating = isinstance(value, torch.Tensor) and value.is_floating_point()
+            if floating and not structure.kept and not structure.constant:
+                yield at
 
     def _sample(self, workload: Workload) -> list[tuple[Any, ...]]:
         reference = setup.load_reference(self._problem, workload)
@@ -261,23 +280,43 @@ class _Domain:
         return structures
 
     def _candidates(self, kind: str) -> list[_Form]:
-        forms = [_Form(), _Form(level=1), *([_Form(level=2)] if kind == EXTREME else [])]
-        if any(structure.uniform for structure in self._structures.values()):
-            forms = [_Form(signed=True), _Form(level=1, signed=True), *forms]
-        return forms
+        signs = (True, False) if any(structure.uniform for structure in self._structures.values()) else (False,)
+        return [_Form(level, signed) for signed, level in itertools.product(signs, range(LEVELS.get(kind, 2)))]
 
-    def _stays_inside(self, kind: str, form: _Form) -> bool:
-        """Return whether the reference gives numbers for a kind where it does so for the given inputs."""
+    def _with_low_maxima(self, found: _Form) -> _Form:
+        """Return the form with positive other inputs and weights where that lowers a maximum far below zero.
+
+        It is the given form where there is no such maximum: the variance of sums of products of one sign cannot be
+        computed as the difference of two means.
+        """
+        model, inputs, _ = self._known()
+        free = list(itertools.islice(self._free(tree_leaves(list(inputs))), EDGED))
+        if len(free) + len(weights_of(model)) < 2:
+            return found
+        for place in range(len(free)):
+            form, lows = replace(found, place=place, others_positive=True), Lows()
+            inside = self._stays_inside(NEGATIVE, form, lows)
+            if lows.lowest is None:
+                break
+            if inside and -MOST_SCORE < lows.lowest < FAR_BELOW:
+                return form
+        return found
+
+    def _stays_inside(self, kind: str, form: _Form, lows: Lows | None = None) -> bool:
+        """Return whether the reference, watched by `lows`, gives numbers for a kind where it does for given inputs."""
         model, inputs, given = self._known()
         torch.manual_seed(derive_seed("domain", kind))
+        if form.others_positive:
+            model = copy.deepcopy(model)
+            make_weights_positive(model)
         growth = Growth()
-        with growth if kind == EXTREME else nullcontext():
-            values = _outputs(model, self.drawn(model, inputs, kind, form), self._wide)
+        with growth if kind == EXTREME else lows or nullcontext():
+            values = outputs_in(model, self.drawn(model, inputs, kind, form), self._wide)
         if not given:
             return True
         if growth.outgrown:
             return False
-        return bool(values) and all(_numbers(a, b) for a, b in zip(values, given, strict=False))
+        return bool(values) and all(are_numbers(a, b) for a, b in zip(values, given, strict=False))
 
     def _known(self) -> tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]]:
         if self._tried is None:
@@ -290,7 +329,7 @@ class _Domain:
         model = setup.make_model(reference, self._problem, seed=derive_seed("domain"))
         inputs = setup.make_inputs(reference, self._problem, seed=derive_seed("domain", GIVEN))
         wide = model.to(self._wide)
-        return wide, inputs, _outputs(wide, inputs, self._wide)
+        return wide, inputs, outputs_in(wide, inputs, self._wide)
 
 
 def inputs_key(problem: Problem, workloads: Sequence[Workload], device: torch.device) -> tuple[object, ...]:
@@ -309,61 +348,3 @@ def _domain(problem: Problem) -> _Domain:
     if key not in _DOMAINS:
         _DOMAINS[key] = _Domain(problem)
     return _DOMAINS[key]
-
-
-def _outputs(model: torch.nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype) -> list[torch.Tensor]:
-    """Return a model's outputs on inputs of a dtype; none where it raises, as it may outside its domain."""
-    try:
-        with computing_in(dtype):
-            output = call(model, tree_map(lambda value: copied_in(value, dtype), list(inputs)))
-    except ProblemError:
-        return []
-    return [copied_in(leaf, dtype) if leaf.is_floating_point() else leaf for leaf in tensors_of(output)]
-
-
-def _numbers(values: torch.Tensor, given: torch.Tensor) -> bool:
-    """Return whether an output has no NaN that the given one lacks, and is not mostly infinite."""
-    if not values.is_floating_point():
-        return True
-    values, given = values.double(), given.double()  # torch lacks operations of the 8-bit types on some devices
-    if bool(values.isnan().any()) and not bool(given.isnan().any()):
-        return False
-    return float(values.isfinite().double().mean()) >= 0.5 * float(given.isfinite().double().mean())
-
-
-def _sizes(model: torch.nn.Module, inputs: Sequence[Any]) -> dict[_Dimension, int]:
-    """Return the size of each dimension of the inputs and parameters."""
-    named: list[tuple[int | str, Any]] = [*enumerate(tree_leaves(list(inputs))), *model.named_parameters()]
-    return {
-        (name, dimension): size
-        for name, value in named
-        if isinstance(value, torch.Tensor)
-        for dimension, size in enumerate(value.shape)
-    }
-
-
-def _constants(source: str) -> tuple[float, ...]:
-    """Return the small positive numbers in a reference's text, the largest first."""
-    numbers = {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)}
-    small = {number for number in numbers if isinstance(number, float) and 0 < number <= LARGEST_EPSILON}
-    return tuple(sorted(small, reverse=True))
-
-
-def _attributes(model: torch.nn.Module) -> tuple[float, ...]:
-    """Return the eps of a model's modules."""
-    named: Iterable[Mapping[str, object]] = (vars(module) for module in model.modules())
-    found = {values["eps"] for values in named if isinstance(values.get("eps"), float)}
-    return tuple(sorted(float(str(epsilon)) for epsilon in found))
-
-
-def _draw_parameters(model: torch.nn.Module) -> None:
-    for parameter in model.parameters():
-        if parameter.is_floating_point() and _is_constant(parameter):
-            parameter.add_(torch.randn_like(parameter), alpha=0.5)
-    for buffer in model.buffers():
-        if buffer.is_floating_point() and _is_constant(buffer):
-            buffer.add_(torch.rand_like(buffer), alpha=0.5)
-
-
-def _is_constant(values: torch.Tensor) -> bool:
-    return values.numel() > 0 and bool((values == values.flatten()[0]).all())

@@ -23,8 +23,11 @@ SPAN = 6.0
 HOT = 8.0
 """Magnitude of the one element per row of `onehot`, in units of the input's scale."""
 
-LARGE = (100.0, 24.0)
-"""Magnitudes of `large`: float32 cannot hold the exponential of the first; the second is its milder form."""
+LARGE = (120.0, 24.0)
+"""Magnitudes of `large`: float32 cannot hold the exponential of the first, or of its negative; the second is milder."""
+
+NEGATIVE = (240.0, 100.0, 24.0)
+"""Mean magnitudes of the large rows of `negative`: float32 has no number for the exponential of any of the first."""
 
 EXTREME = 2.0**16
 """Largest number of the mildest form of `extreme`: below the large negative numbers by which kernels mask scores."""
@@ -45,9 +48,10 @@ class Wanted:
     structure: Structure
     """Structure of the input, which drawn values keep."""
     first: bool
-    """Whether the input is the first of those whose values are free; some kinds draw all others as `normal` does."""
+    """Whether the input is the one, most often the first of those whose values are free, that has the kind's edges; the
+    others are drawn as `normal` does, or with one sign."""
     level: int = 0
-    """Mildness of the form: 0 for the kind itself, 1 for a milder form, 2 for the mildest form of `extreme`."""
+    """Mildness of the form: 0 for the kind itself, up to `LEVELS` of the kind less 1 for its mildest form."""
     signed: bool = False
     """Whether both signs may be drawn though `get_inputs` gives values from 0 to 1."""
     epsilons: tuple[float, ...] = ()
@@ -58,6 +62,8 @@ class Wanted:
     """Dimensions along which a row of the input lies; empty for the last dimension alone."""
     masked: bool = False
     """Whether the reference masks scores, which bounds the magnitudes of `extreme`."""
+    others_positive: bool = False
+    """Whether `negative` draws positive numbers for the inputs without edges."""
     below: int | None = None
     """Size of the dimension that an input of integers indexes; None where it is not known."""
 
@@ -128,13 +134,20 @@ def _tiny(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
 
 
 def _negative(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
-    """Draw rows of negative numbers, of large negative ones, and of positive ones.
+    """Draw rows of large negative numbers, of negative ones near zero, and of positive ones.
 
-    The large ones spread, so that a variance may be computed as the difference of two means.
+    Where the other inputs are positive, products with them, and sums of these such as the scores of attention, all lie
+    far below zero in the first row.  The large numbers spread, so that a variance may be computed as the difference of
+    two means.
     """
-    values = (_normal(original, wanted).abs() + 0.25 * scale_of(original)).neg()
-    large = (0.5 + torch.rand(original.shape)) * -LARGE[wanted.level]
-    return _by_row(values, [values, large if wanted.first else values, -values])
+    scale = scale_of(original)
+    if wanted.others_positive and not wanted.first:
+        return scale + _normal(original, wanted).abs() / 4
+    positive = _normal(original, wanted).abs() + 0.25 * scale
+    if not wanted.first:
+        return _by_row(positive, [-positive, -positive, positive])
+    large = (0.5 + torch.rand(original.shape)) * -NEGATIVE[wanted.level]
+    return _by_row(positive, [large, -positive, positive])
 
 
 def _equal(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
@@ -201,6 +214,9 @@ KINDS: dict[str, Fill] = {
     "extreme": _extreme,
 }
 """Makers of values by kind.  `large` and `negative` are neighbours, so that they meet different workloads."""
+
+LEVELS = {"negative": len(NEGATIVE), "extreme": 3}
+"""Number of forms of a kind; other kinds have two."""
 
 INEXACT = ("normal", "range", "large", "tiny", "negative")
 """Kinds whose values fill the mantissa of float64."""
@@ -296,13 +312,16 @@ def _within(values: torch.Tensor, original: torch.Tensor, wanted: Wanted) -> tor
 
 
 def _integers(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:
-    """Return integers in the given range, or up to the last index of the dimension that they index.
+    """Return integers in the declared or given range, or up to the last index of the dimension that they index.
 
     There are both ends of it (`integer`), all are equal (`equal`), or they are as given.  One negative number among
-    others, such as -100 for labels that do not count, stays where it is.
+    others, such as -100 for labels that do not count, stays where it is, unless a range is declared.
     """
-    if kind not in ("integer", "equal") or not wanted.structure.repeats:
+    structure = wanted.structure
+    if kind not in ("integer", "equal") or not structure.repeats:
         return original
+    if structure.low is not None and structure.high is not None:
+        return _integers_between(original, kind, math.ceil(structure.low), math.floor(structure.high))
     negative = original[original < 0].unique()
     if negative.numel() == 1 and bool((original >= 0).any()):
         counted = original >= 0
@@ -310,12 +329,18 @@ def _integers(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor
         return with_layout(
             original, without_repeats(_integers(moved, kind, wanted)).where(without_repeats(counted), negative)
         )
-    low, high = int(original.min()), int(original.max())
-    high = wanted.below - 1 if wanted.below is not None else high
+    high = wanted.below - 1 if wanted.below is not None else int(original.max())
+    return _integers_between(original, kind, int(original.min()), high)
+
+
+def _integers_between(original: torch.Tensor, kind: str, low: int, high: int) -> torch.Tensor:
+    """Return integers from `low` to `high`, both among them, or all equal to `high`."""
+    info = torch.iinfo(original.dtype)
+    low, high = max(low, info.min), min(high, info.max)
     shape = without_repeats(original).shape
     if kind == "equal":
         return with_layout(original, torch.full(shape, high, dtype=original.dtype))
-    values = torch.randint(low, high + 1, shape)
+    values = torch.randint(low, high + 1, shape) if high < torch.iinfo(torch.int64).max else original.clone()
     values.view(-1)[0], values.view(-1)[-1] = high, low
     return with_layout(original, values.to(original.dtype))
 

@@ -35,9 +35,9 @@ class Structure:
     sign: int = 0
     """1 or -1 where all elements have this sign (or are zero), else 0."""
     low: float | None = None
-    """Least floating-point number that may be drawn; None where no bound is known."""
+    """Least number that may be drawn; None where no bound is known, or the integers that are given show it."""
     high: float | None = None
-    """Greatest floating-point number that may be drawn; None where no bound is known."""
+    """Greatest number that may be drawn; None where no bound is known, or the integers that are given show it."""
     uniform: bool = False
     """Values fill the range 0 to 1, as those of `torch.rand` do, which does not show that the reference needs it."""
     sum_dimension: int | None = None
@@ -67,10 +67,10 @@ def structure_seen(samples: Sequence[Sequence[torch.Tensor]], rule: InputRule | 
     every = [value for values in samples for value in values if value.numel()]
     if rule is not None and rule.keep is not None:
         return KEPT
-    if rule is not None and rule.range is not None:
-        return Structure(low=rule.range[0], high=rule.range[1])
     if not every or every[0].is_complex():
         return KEPT
+    if rule is not None and rule.range is not None and every[0].dtype != torch.bool:
+        return Structure(low=rule.range[0], high=rule.range[1], repeats=not every[0].is_floating_point())
     if torch.cat([value.flatten() for value in every]).unique().numel() == 2 and not _fixed(samples):
         return Structure(kept=True, mask=not _one_hot(every))
     if every[0].is_floating_point():

@@ -1,8 +1,8 @@
 """Emulate what a GPU's float32 arithmetic may do to a reference, where torch on a CPU computes more exactly.
 
-torch on a CPU adds scans in float64 and sums by halves; a right kernel may add one element after the other.  torch on a
-GPU convolves float32 in TF32 by default, and multiplies matrices in float32 unless the reference allows TF32.  `Any`:
-torch passes operations, their arguments and results untyped.
+torch on a CPU adds scans in float64 and sums by halves; a right kernel may add one element after the other, and compute
+a variance from a sum of squares.  torch on a GPU convolves float32 in TF32 by default, and multiplies matrices in
+float32 unless the reference allows TF32.  `Any`: torch passes operations, their arguments and results untyped.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ TF32_DROPPED = 13
 
 SCANS = {"cumsum", "cumprod", "logcumsumexp"}
 SUMS = {"sum", "mean", "nansum"}
+VARIANCES = {"var", "std", "var_mean", "std_mean"}
+FEW = 64
+"""Elements of a product below which its error is emulated: of more of them, eager's own error is no matter of luck."""
+NONE, MEAN = 0, 1
+"""Numbers by which torch calls the reductions of a loss."""
 CONVOLUTIONS = {"convolution", "_convolution"}
 PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "mv", "dot"}
 
@@ -49,13 +54,48 @@ class Float32Arithmetic(DispatchMode):
             args = tuple(_to_tf32(value) for value in args)
         out = func(*args, **kwargs)
         source: Any = args[0] if args else None
-        if source is None or not (_is_float32(out) and _is_float32(source)) or source.numel() > MOST_ELEMENTS:
+        first = out[0] if isinstance(out, tuple) else out
+        if not (_is_float32(first) and _is_float32(source)) or not 0 < source.numel() <= MOST_ELEMENTS:
             return out
-        if name in SCANS and source.dim():
-            return _with_scan_error(name, source, args[1] if len(args) > 1 else kwargs["dim"], out)
-        if name in SUMS and source.numel():
-            return _with_sum_error(name, source, args[1] if len(args) > 1 else kwargs.get("dim"), out)
-        return out
+        error = _error(name, func, args, kwargs, first.double())
+        if error is None:
+            return out
+        moved = _moved(first, error.reshape(first.shape))
+        return (moved, *out[1:]) if isinstance(out, tuple) else moved
+
+
+def _error(name: str, func: Any, args: Any, kwargs: Any, out: torch.Tensor) -> torch.Tensor | None:
+    """Return the error of an operation's first result, `out`; None where it is that of torch itself."""
+    source = args[0]
+    if name in SCANS and source.dim():
+        return _scan_error(name, source, args[1] if len(args) > 1 else kwargs["dim"], out)
+    if name in SUMS:
+        rows = _rows(source, args[1] if len(args) > 1 else kwargs.get("dim"))
+        return _sum_error(rows) / (rows.shape[-1] if name == "mean" else 1)
+    if name in VARIANCES:
+        rows = _rows(source, args[1] if len(args) > 1 and not isinstance(args[1], bool) else kwargs.get("dim"))
+        error = _sum_error(rows.square()).reshape(out.shape) / max(rows.shape[-1] - 1, 1)
+        return (out.square() + error).sqrt() - out if name.startswith("std") else error
+    if name == "linalg_vector_norm" and (args[1] if len(args) > 1 else kwargs.get("ord", 2)) == 2:
+        rows = _rows(source, args[2] if len(args) > 2 else kwargs.get("dim"))
+        return (out.square() + _sum_error(rows.square()).reshape(out.shape)).sqrt() - out
+    if name in ("dot", "mv", "mm") and out.numel() < FEW and out.numel() * source.shape[-1] <= MOST_ELEMENTS:
+        other = args[1].reshape(source.shape[-1], -1)
+        return _sum_error(source.reshape(-1, 1, source.shape[-1]) * other.T)
+    places = {argument.name: place for place, argument in enumerate(func._schema.arguments)}
+    if "reduction" in places and out.numel() == 1 < source.numel():
+        return _loss_error(func, args, kwargs, places["reduction"])
+    return None
+
+
+def _loss_error(func: Any, args: Any, kwargs: Any, place: int) -> torch.Tensor | None:
+    """Return the error of a loss, the sum or mean of its elements, from these elements."""
+    given = args[place] if len(args) > place else kwargs.get("reduction", MEAN)
+    elements = (
+        func(*args[:place], NONE, *args[place + 1 :]) if len(args) > place else func(*args, **kwargs, reduction=NONE)
+    )
+    elements = elements[0] if isinstance(elements, tuple) else elements
+    return _sum_error(elements.reshape(1, -1)) / (elements.numel() if given == MEAN else 1)
 
 
 def rounded_to_tf32(values: torch.Tensor) -> torch.Tensor:
@@ -73,28 +113,30 @@ def _is_float32(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and value.dtype == torch.float32
 
 
-def _with_scan_error(name: str, source: torch.Tensor, dimension: int, out: torch.Tensor) -> torch.Tensor:
-    """Add the error of a scan in which each step rounds."""
-    partial = out.double()
+def _scan_error(name: str, source: torch.Tensor, dimension: int, partial: torch.Tensor) -> torch.Tensor:
+    """Return the error of a scan in which each step rounds."""
     if name == "cumsum":
         error = partial.square().cumsum(dimension).sqrt() * STEP_ERROR
-        return _moved(out, error.maximum((_one_by_one(source, dimension) - partial).abs()))
+        return error.maximum((_one_by_one(source, dimension) - partial).abs())
     steps = torch.arange(1, source.shape[dimension] + 1, dtype=torch.float64, device=source.device)
     shape = [1] * source.dim()
     shape[dimension] = -1
     size = partial.abs().clamp_min(1.0 if name == "logcumsumexp" else 0.0)
-    return _moved(out, size * steps.sqrt().reshape(shape) * STEP_ERROR)
+    return size * steps.sqrt().reshape(shape) * STEP_ERROR
 
 
-def _with_sum_error(name: str, source: torch.Tensor, dimensions: Any, out: torch.Tensor) -> torch.Tensor:
-    """Add the error of a sum to which one element is added after the other."""
+def _rows(source: torch.Tensor, dimensions: Any) -> torch.Tensor:
+    """Return the elements that are added along the last dimension; those of all dimensions where none is named."""
     listed = [dimensions] if isinstance(dimensions, int) else list(dimensions or range(source.dim()))
     axes = sorted({dimension % source.dim() for dimension in listed}) if source.dim() else []
     kept = [axis for axis in range(source.dim()) if axis not in axes]
-    rows = source.permute(*kept, *axes).reshape(*(source.shape[axis] for axis in kept), -1)
+    return source.permute(*kept, *axes).reshape(*(source.shape[axis] for axis in kept), -1)
+
+
+def _sum_error(rows: torch.Tensor) -> torch.Tensor:
+    """Return the error of the sum of each row to which one element is added after the other."""
     partial = rows.double().cumsum(-1)
-    error = (partial.square().sum(-1).sqrt() * STEP_ERROR).maximum((_one_by_one(rows, -1) - partial)[..., -1].abs())
-    return _moved(out, error.reshape(out.shape) / (rows.shape[-1] if name == "mean" else 1))
+    return (partial.square().sum(-1).sqrt() * STEP_ERROR).maximum((_one_by_one(rows, -1) - partial)[..., -1].abs())
 
 
 def _one_by_one(source: torch.Tensor, dimension: int) -> torch.Tensor:

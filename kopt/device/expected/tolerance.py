@@ -7,7 +7,7 @@ roundoff of the output's dtype and S the root mean square of the reference, an e
     relative = 2 max(u, largest e / |reference| where |reference| >= S / 10), at most 16 u (or 1e-4, for wide types)
     absolute = 2 (largest e beyond that where |reference| < S / 10), at most 4 u S (or 1e-4 S), and at least
         16 times the largest error of the same model in float32,
-        3 times its error with the sums, scans and convolutions of a GPU (`kopt.device.expected.emulation`),
+        3 times its error with the sums, losses, scans and convolutions of a GPU (`kopt.device.expected.emulation`),
         for 16-bit problems the change of the output when each input is rounded once more, in standard deviations,
         for float32 problems 4 times the change of the element when each input moves by a few units in its last place,
         2^-18 of the output's typical size, which is that on normal inputs, and

@@ -101,7 +101,11 @@ def _multiply(registers: Registers, instruction: Instruction) -> None:
 def _divide(a: Any, b: Any) -> Any:
     if np.issubdtype(a.dtype, np.floating):
         return a / b
-    return operations.divide(a, b) if a.dtype.kind == "i" else np.floor_divide(a, np.maximum(b, 1))
+    return operations.divide(a, b) if a.dtype.kind == "i" else operations.unsigned_divide(a, b).view(a.dtype)
+
+
+def _remainder(a: Any, b: Any) -> Any:
+    return operations.remainder(a, b) if a.dtype.kind == "i" else operations.unsigned_remainder(a, b).view(a.dtype)
 
 
 def _shift(registers: Registers, instruction: Instruction) -> None:
@@ -246,7 +250,7 @@ def _dot_bytes(registers: Registers, instruction: Instruction) -> None:
 INSTRUCTIONS: dict[str, Run] = {
     "mov": _move, "add": _computed(np.add), "sub": _computed(np.subtract), "mul": _multiply,
     "mad": _multiply, "fma": _multiply, "div": _computed(_divide),
-    "rem": _computed(lambda a, b: operations.remainder(a, b) if a.dtype.kind == "i" else a % np.maximum(b, 1)),
+    "rem": _computed(_remainder),
     "min": _computed(np.fmin), "max": _computed(np.fmax),
     "abs": _computed(np.abs), "neg": _computed(np.negative),
     "and": _computed(np.bitwise_and), "or": _computed(np.bitwise_or), "xor": _computed(np.bitwise_xor),

@@ -41,13 +41,16 @@ def remainder(a: Any, b: Any) -> Any:
 
 
 def unsigned_divide(a: Any, b: Any) -> Any:
-    """Return the unsigned quotient; `a` where the divisor is 0."""
-    return _signed(np.floor_divide(unsigned(a), _without_zeros(unsigned(b))))
+    """Return the unsigned quotient; the largest number, all of whose bits are set, where the divisor is 0."""
+    a, b = unsigned(a), unsigned(b)
+    quotient = np.floor_divide(a, _without_zeros(b))
+    return _signed(np.where(b == 0, ~np.zeros_like(quotient), quotient)[()])
 
 
 def unsigned_remainder(a: Any, b: Any) -> Any:
-    """Return the remainder of the unsigned quotient; 0 where the divisor is 0."""
-    return _signed(np.remainder(unsigned(a), _without_zeros(unsigned(b))))
+    """Return the remainder of the unsigned quotient; `a` where the divisor is 0."""
+    a, b = unsigned(a), unsigned(b)
+    return _signed(np.where(b == 0, a, np.remainder(a, _without_zeros(b)))[()])
 
 
 def _without_zeros(divisor: Any) -> Array:
