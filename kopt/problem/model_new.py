@@ -7,9 +7,7 @@ to a kernel; the entry point puts them into a `ModelNew` that is made without va
 from __future__ import annotations
 
 import ast
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from kopt.errors import ProblemError
 from kopt.model.kernel import Kernel
@@ -39,13 +37,19 @@ def with_entry(source: str, reference: str, signature: Signature, name: str) -> 
     Raises:
         ProblemError: the source does not run, or its parameters are not those of `Model`.
     """
+    from kopt.device.reference.rejection import Rejected
+    from kopt.device.reference.trial import module_shapes  # here, because it imports torch
+
     arguments = _init_arguments(reference, name)
     own = [parameter.name for parameter in signature.parameters]
     inputs = [spec.name for spec in signature.inputs]
     if any(not name.isidentifier() for name in inputs) or signature.values:
         raise ProblemError(f"{name}: {NAME} is called with tensors alone; write a kernel_function that calls it")
     text = _entry(source, arguments, inputs, dict(zip(own, own, strict=True)))
-    made = _state(text, _values(reference, arguments), name)
+    try:
+        made = module_shapes(text, NAME, _values(reference, arguments))
+    except Rejected as error:
+        raise ProblemError(f"{name}: {NAME} cannot be made: {' '.join(error.reason.split())}") from error
     wanted = {parameter.name: parameter.shape for parameter in signature.parameters}
     if set(made) != set(wanted):
         if [shape for _, shape in made.items()] != [shape for _, shape in wanted.items()]:
@@ -100,22 +104,3 @@ def _values(reference: str, arguments: Sequence[ast.expr]) -> list[object]:
     namespace: dict[str, object] = {"__name__": "kopt_reference"}
     exec(compile(reference, "problem.py", "exec"), namespace)
     return [eval(ast.unparse(value), namespace) for value in arguments]
-
-
-def _state(source: str, arguments: Sequence[object], name: str) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of the parameters and buffers of a `ModelNew`, by name."""
-    import torch  # in the cage alone
-
-    from kopt.device.reference.contract import CANDIDATE_MODULE, load_candidate
-    from kopt.device.reference.rejection import Rejected, describe
-
-    try:
-        load_candidate(Kernel(source=source), Path.cwd())
-        with torch.device("meta"):
-            model = getattr(sys.modules[CANDIDATE_MODULE], NAME)(*arguments)
-    except Rejected as error:
-        raise ProblemError(f"{name}: the file of {NAME} cannot be run: {error.reason}") from error
-    except Exception as error:
-        raise ProblemError(f"{name}: {NAME} cannot be made: {describe(error, Path.cwd())}") from error
-    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    return {own: tuple(value.shape) for own, value in state.items()}
