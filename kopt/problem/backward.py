@@ -7,6 +7,7 @@ is not passed to the kernel: it computes it anew from the inputs.
 
 from __future__ import annotations
 
+import ast
 import io
 import tokenize
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from kopt.model.problem import Dtype, Problem
 from kopt.problem.derive import Derived, derived
 from kopt.problem.draft import GIVEN, Draft
 from kopt.problem.literals import literals, named
+from kopt.problem.source import defined
 
 RENAMED = {"Model": "Forward", "get_inputs": "forward_inputs"}
 """Names of the forward pass in the new reference."""
@@ -39,6 +41,10 @@ def gradient_of(draft: Draft, wanted: Sequence[str] = ()) -> Derived:
     from kopt.device.reference.gradients import gradients_of  # here, because it imports torch
     from kopt.device.reference.trial import given_dtype
 
+    if taken := sorted(set(RENAMED.values()) & defined(ast.parse(draft.reference))):
+        raise ProblemError(
+            f"{draft.name}: the reference defines {taken[0]} itself, a name of the gradient's: rename it"
+        )
     whole = Problem(
         name=draft.name, reference=draft.reference, seed=Kernel(source=""), dtype=draft.dtype or Dtype.FLOAT32,
         main=(GIVEN,), small=(GIVEN,),

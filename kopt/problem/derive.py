@@ -33,6 +33,8 @@ class Derived(Value):
     """Inputs, parameters and outputs of the first main workload."""
     together: tuple[tuple[str, ...], ...] = ()
     """Constants that can change together only."""
+    notes: tuple[str, ...] = ()
+    """The draft's notes."""
 
 
 def with_workloads(name: str, source: str) -> Problem:
@@ -72,7 +74,7 @@ def derived(draft: Draft) -> Derived:
     if draft.seed and has_model_new(draft.seed):
         seed = Kernel(source=with_entry(draft.seed, problem.reference, signature, draft.name))
         problem = problem.model_copy(update={"seed": seed})
-    return Derived(problem=problem, signature=signature, together=together)
+    return Derived(problem=problem, signature=signature, together=together, notes=draft.notes)
 
 
 def _declared(draft: Draft) -> tuple[Workload, ...]:

@@ -14,6 +14,8 @@ from kopt.problem.draft import Draft
 class Format:
     """A way in which a folder, or one file, holds a problem."""
 
+    title: str
+    """Name of the format, as messages give it."""
     files: Callable[[Path], tuple[Path, ...]]
     """The files of a folder that the problem is read from, whether they exist or not."""
     matches: Callable[[Path], bool]

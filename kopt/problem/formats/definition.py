@@ -217,4 +217,4 @@ def _value(kind: type[F], raw: object, where: str) -> F:
         raise ProblemError(f"{where}: {place}: {first['msg']}") from error
 
 
-FORMAT = Format(files=files, matches=matches, draft=draft, read=read)
+FORMAT = Format(title="SOL-ExecBench or FlashInfer-Bench", files=files, matches=matches, draft=draft, read=read)

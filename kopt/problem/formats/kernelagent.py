@@ -66,4 +66,4 @@ def _dtype(test: ast.Module) -> Dtype:
     return Dtype.BFLOAT16
 
 
-FORMAT = Format(files=files, matches=matches, draft=draft, read=read)
+FORMAT = Format(title="KernelAgent", files=files, matches=matches, draft=draft, read=read)

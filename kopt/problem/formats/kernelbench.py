@@ -91,4 +91,4 @@ def _defines(file: Path, names: tuple[str, ...]) -> bool:
     return False
 
 
-FORMAT = Format(files=files, matches=matches, draft=draft, read=read)
+FORMAT = Format(title="KernelBench", files=files, matches=matches, draft=draft, read=read)

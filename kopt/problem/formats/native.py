@@ -209,4 +209,4 @@ def _forward_arguments(tree: ast.Module) -> tuple[str, ...]:
     return tuple(argument.arg for forward in forwards for argument in forward.args.args[1:])
 
 
-FORMAT = Format(files=files, matches=matches, draft=draft, read=read)
+FORMAT = Format(title="kopt", files=files, matches=matches, draft=draft, read=read)
