@@ -260,11 +260,11 @@ def without_value_asserts(source: str) -> tuple[str, int]:
 
 def outputs_function(definition: Definition) -> list[str]:
     """Return the lines of a function that puts outputs in order; one alone is no tuple."""
-    names = "".join(f'"{name}", ' for name in definition.outputs)
+    names = _tuple([f'"{name}"' for name in definition.outputs])
     return [
         "def _outputs(result):",
         "    if isinstance(result, dict):",
-        f"        result = tuple(result[name] for name in ({names}))",
+        f"        result = tuple(result[name] for name in {names})",
         "    return result[0] if isinstance(result, (tuple, list)) and len(result) == 1 else result",
     ]
 
@@ -274,7 +274,7 @@ def _made(name: str, definition: Definition, workload: WorkloadEntry, varying: M
     spec = definition.inputs[name]
     if spec.shape is None:
         return _scalar(name, workload, varying)
-    shape, dtype = f"({''.join(f'{axis}, ' for axis in spec.shape)})", _dtype(spec.dtype, "torch")
+    shape, dtype = _tuple(spec.shape), _dtype(spec.dtype, "torch")
     match spec.dtype:
         case "bool":
             return f"torch.randint(0, 2, {shape}, dtype={dtype})"
@@ -302,7 +302,7 @@ def _scalar(name: str, workload: WorkloadEntry, varying: Mapping[str, int]) -> s
 
 def _shape(axes: Sequence[str], definition: Definition) -> str:
     """Write the shape of an output from the shapes of the inputs."""
-    return f"({''.join(f'{_size(axis, definition)}, ' for axis in axes)})"
+    return _tuple([_size(axis, definition) for axis in axes])
 
 
 def _size(name: str, definition: Definition) -> str:
@@ -326,6 +326,10 @@ class _Sized(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> Any:
         return ast.parse(_size(node.id, self._definition), mode="eval").body
+
+
+def _tuple(texts: Sequence[str]) -> str:
+    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
 
 
 def _dtype(name: str, torch: str) -> str:

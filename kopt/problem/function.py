@@ -20,7 +20,7 @@ from kopt.model.problem import Dtype, Workload
 from kopt.problem.arguments import TOOLS, Argument, init_arguments, input_arguments, name_numbers
 from kopt.problem.derive import Derived, derived
 from kopt.problem.draft import Draft
-from kopt.problem.own_source import copied, is_installed
+from kopt.problem.own_source import bound, copied, is_installed
 
 
 class Request(Value):
@@ -57,7 +57,7 @@ def problem_of(request: Request) -> Derived:
     body = _definition(module, path, target)
     made = init_arguments(request.init, target) if is_class else []
     arguments = input_arguments(request.inputs, target, request.word)
-    taken = {node.id for node in ast.walk(ast.parse(body)) if isinstance(node, ast.Name)}
+    taken = {name for statement in ast.parse(body).body for name in bound(statement)} | set(TOOLS)
     for argument in (*made, *arguments):
         name_numbers(argument, taken)
     names = {name: name for argument in (*made, *arguments) for name in argument.numbers}

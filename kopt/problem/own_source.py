@@ -55,7 +55,8 @@ class _Copy:
             return
         source = _source(module)
         tree = ast.parse(source)
-        binding = [statement for statement in tree.body if name in _bound(statement)]
+        binding = [statement for statement in tree.body if name in bound(statement)]
+        binding = binding or [statement for statement in tree.body if _star_has(module, statement, name)]
         if not binding:
             return  # a builtin, or a name that is only bound while a function runs
         self.future |= any(isinstance(s, ast.ImportFrom) and s.module == "__future__" for s in tree.body)
@@ -64,7 +65,7 @@ class _Copy:
                 self._import(module, statement, name)
                 continue
             self._claim(name, module.__name__)
-            for other in _bound(statement):
+            for other in bound(statement):
                 self.origins.setdefault(other, module.__name__)
             for needed in _read(statement):
                 self.take(module, needed)
@@ -124,7 +125,7 @@ def _source(module: ModuleType) -> str:
         raise ProblemError(f"{file} cannot be read: {error}") from error
 
 
-def _bound(statement: ast.stmt) -> set[str]:
+def bound(statement: ast.stmt) -> set[str]:
     """Return the names that a statement at the top of a module binds."""
     names: set[str] = set()
     for node in _outside_functions(statement):
@@ -135,6 +136,13 @@ def _bound(statement: ast.stmt) -> set[str]:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
     return names
+
+
+def _star_has(module: ModuleType, statement: ast.stmt, name: str) -> bool:
+    """Return whether a statement is `from … import *` and gives a name."""
+    if not isinstance(statement, ast.ImportFrom) or statement.names[0].name != "*":
+        return False
+    return hasattr(_imported(_absolute(module, statement)), name)
 
 
 def _outside_functions(statement: ast.AST) -> list[ast.AST]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from kopt.device.draws.structure import Structure
 
 
-def in_words(structure: Structure) -> str:
-    """Describe a structure in a few words."""
+def in_words(structure: Structure, *, whole: bool = False) -> str:
+    """Describe a structure in a few words; `whole` for that of integers."""
     if structure.mask:
         return "a mask of two values"
     if structure.kept:
         return "all values as given"
     if structure.constant:
         return "equal elements"
+    if whole:
+        return "whole numbers in the range of the given ones"
     words = [
         "symmetry" if structure.symmetric else "",
         f"sums to one along dimension {structure.sum_dimension}" if structure.sum_dimension is not None else "",

@@ -71,7 +71,7 @@ def draft(path: Path) -> Draft:
     check(definition)
     reference, left_out = without_value_asserts(definition.reference)
     definition = definition.model_copy(update={"reference": reference})
-    notes = [f"{left_out} assertions on values are left out of the reference: at full size tensors have no values"]
+    notes = [f"assertions on values left out of the reference: {left_out}; at full size tensors have no values"]
     notes = notes if left_out else []
     entries = _usable(list(_entries(file, definition, notes)), definition, notes)
     chosen = _spread(entries, notes)
