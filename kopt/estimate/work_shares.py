@@ -1,6 +1,9 @@
-"""Compare what a kernel reads, writes and multiplies at full size with what every right kernel must.
+"""Compare what a kernel reads, writes and multiplies at full size with what every right kernel must; refuse one that
+does less, where the judge without a GPU does not run it.
 
-Where it is not known what a kernel does (data decides it, or its code cannot be followed), it counts as done.
+kopt's interpreter judges small workloads.  A kernel may be right on those, do little on the workload that is timed, and
+look as fast as the device allows.  Where it is not known what a kernel does (data decides it, or its code cannot be
+followed), it counts as done.
 """
 
 from __future__ import annotations
@@ -13,9 +16,13 @@ from typing import NamedTuple
 
 from kopt.estimate.instructions import PtxProgram
 from kopt.estimate.memory_use import MemoryUse, memory_use
-from kopt.model.build import Launch, WorkloadBuild
+from kopt.model.build import Launch, Phase, WorkloadBuild
 from kopt.model.problem import WorkloadFacts
+from kopt.model.timing import Estimated
+from kopt.model.verdict import Failed
 
+LEAST = 0.9
+"""Least share of the work that every right kernel must do."""
 SMALL = 0.01
 """Share of all bytes below which a tensor is too small to be looked at alone."""
 FEWER_PRODUCTS = 0.75
@@ -117,3 +124,26 @@ def _total(amounts: dict[str, float], places: Iterable[str]) -> float:
 
 def _megabytes(amount: int) -> str:
     return f"{amount / 1e6:.4g} MB"
+
+
+def undone_work(timing: Estimated, seed: Estimated | None, judge: str) -> Failed | None:
+    """Return the failure of a kernel that leaves work out, or leaves its tensors, on a main workload; None for others.
+
+    Args:
+        timing: the kernel's estimate.
+        seed: the seed kernel's estimate.  The seed is trusted: where it does less, other kernels may do as little.
+        judge: name of the judge that the verdict names.
+    """
+    trusted = {workload.workload: workload for workload in seed.workloads} if seed else {}
+    for workload in timing.workloads:
+        where = f"workload {workload.workload}, as traced at full size"
+        known = trusted.get(workload.workload)
+        if workload.outside and not (known and known.outside):
+            return Failed(judge=judge, phase=Phase.LAUNCH, reason=f"{where}: {workload.outside}")
+        if workload.done < LEAST * (known.done if known else 1.0):
+            reason = (
+                f"{where}: {workload.done:.0%} {workload.lacking or 'of the work'}: part of the problem is left out "
+                "there; where a right kernel needs less, say so by `floor:` in problem.yaml"
+            )
+            return Failed(judge=judge, phase=Phase.ROOFLINE, reason=reason)
+    return None

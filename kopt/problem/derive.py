@@ -1,4 +1,4 @@
-"""Derive the workloads of a problem that is given as a reference alone."""
+"""Derive what a draft leaves open: the dtype, and workloads from the sizes that its reference takes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from kopt.errors import ProblemError
+from kopt.model.base import Value
 from kopt.model.kernel import Kernel
-from kopt.model.problem import Dtype, Layout, Problem, Workload
+from kopt.model.problem import Dtype, Problem, Workload
+from kopt.model.signature import Signature
+from kopt.problem.draft import GIVEN, Draft
 from kopt.problem.literals import constants, literals, named
-from kopt.problem.sizes import Constants, Sizes, Trial
-
-GIVEN = Workload(name="given")
+from kopt.problem.model_new import has_model_new, with_entry
+from kopt.problem.sizes import Constants, Sizes, Try
 
 SMALL = 4096
 """Most elements of a tensor of the small workload `ragged`; of `tiles` four times as many."""
@@ -23,21 +25,73 @@ HIDDEN = 1 << 22
 """Most elements of a tensor of the hidden workload."""
 
 
-def with_workloads(name: str, source: str) -> Problem:
-    """Return the problem of a reference: `given` as written, and small, ragged and hidden workloads derived from it.
+class Derived(Value):
+    """A draft's problem, and what was understood of it."""
 
-    Runs the reference on meta tensors, and on the CPU at small sizes: call it in a process of its own.
+    problem: Problem
+    signature: Signature
+    """Inputs, parameters and outputs of the first main workload."""
+    together: tuple[tuple[str, ...], ...] = ()
+    """Constants that can change together only."""
+    notes: tuple[str, ...] = ()
+    """The draft's notes."""
+
+
+def with_workloads(name: str, source: str) -> Problem:
+    """Return the problem of a reference alone, as `derived` does."""
+    return derived(Draft(name=name, reference=source)).problem
+
+
+def derived(draft: Draft) -> Derived:
+    """Complete a draft: its dtype, and small, ragged and hidden workloads.
+
+    Runs the reference on meta tensors, and on the CPU at small sizes: call it in the cage (`kopt.problem.caged`).
 
     Raises:
         ProblemError: the reference does not run, or no small sizes are found.
     """
     from kopt.device.reference import trial  # here, because it imports torch
+    from kopt.device.reference.signature import signature_of
 
-    whole = _problem(name, named(source, [literal.name for literal in literals(source)]))
-    whole = whole.model_copy(update={"dtype": trial.given_dtype(whole)})
-    known: dict[tuple[tuple[str, int], ...], Trial | None] = {(): trial.try_sizes(whole, {})}
+    known_literals = literals(draft.reference)
+    used = {name for workload in _declared(draft) for name in workload.constants}
+    whole = _problem(draft, named(draft.reference, [literal.name for literal in known_literals]))
+    whole = whole.model_copy(update={"dtype": draft.dtype or trial.given_dtype(whole)})
+    together: tuple[tuple[str, ...], ...] = ()
+    if draft.small is None or draft.hidden is None:
+        values = trial.constant_values(whole, constants(draft.reference))
+        sizes = Sizes(values | {literal.name: literal.value for literal in known_literals}, _runs(whole))
+        together = tuple(size.names for size in sizes.sizes)
+        if draft.small is None:
+            small = _small(sizes, draft.name, lambda chosen: trial.try_values(whole, chosen))
+            whole = whole.model_copy(update={"small": tuple(Workload(name=n, constants=c) for n, c in small.items())})
+        if draft.hidden is None:
+            hidden = sizes.ragged(HIDDEN, start=4096)
+            whole = whole.model_copy(update={"hidden": (Workload(name="ragged", constants=hidden),) if hidden else ()})
+    used |= {name for workload in (*whole.small, *whole.hidden) for name in workload.constants}
+    problem = whole.model_copy(update={"reference": named(draft.reference, used)})
+    signature = signature_of(problem, problem.main[0])
+    if draft.seed and has_model_new(draft.seed):
+        seed = Kernel(source=with_entry(draft.seed, problem.reference, signature, draft.name))
+        problem = problem.model_copy(update={"seed": seed})
+    return Derived(problem=problem, signature=signature, together=together, notes=draft.notes)
 
-    def run(sizes: Mapping[str, int]) -> Trial | None:
+
+def _declared(draft: Draft) -> tuple[Workload, ...]:
+    return (*draft.main, *(draft.hidden or ()), *(draft.small or ()))
+
+
+def _runs(whole: Problem) -> Try:
+    """Return what runs the reference on meta tensors with other sizes, each choice of sizes once.
+
+    Raises:
+        ProblemError: the reference does not run with its own sizes.
+    """
+    from kopt.device.reference import trial
+
+    known: dict[tuple[tuple[str, int], ...], trial.Trial | None] = {(): trial.try_sizes(whole, {})}
+
+    def run(sizes: Mapping[str, int]) -> trial.Trial | None:
         key = tuple(sorted(sizes.items()))
         if key not in known:
             known[key] = None
@@ -45,19 +99,7 @@ def with_workloads(name: str, source: str) -> Problem:
                 known[key] = trial.try_sizes(whole, sizes)
         return known[key]
 
-    values = trial.constant_values(whole, constants(source))
-    sizes = Sizes(values | {literal.name: literal.value for literal in literals(source)}, run)
-    small = _small(sizes, name, lambda chosen: trial.try_values(whole, chosen))
-    hidden = sizes.ragged(HIDDEN, start=4096)
-    used = {name for chosen in (*small.values(), hidden or {}) for name in chosen}
-    return whole.model_copy(
-        update={
-            "reference": named(source, used),
-            "hidden": (Workload(name="ragged", constants=hidden),) if hidden else (),
-            "small": tuple(Workload(name=name, constants=chosen) for name, chosen in small.items()),
-            "layout": Layout.ANY,  # as KernelBench compares: values alone
-        }
-    )
+    return run
 
 
 def _small(sizes: Sizes, name: str, run: Callable[[Constants], None]) -> dict[str, Constants]:
@@ -81,7 +123,9 @@ def _small(sizes: Sizes, name: str, run: Callable[[Constants], None]) -> dict[st
     return small
 
 
-def _problem(name: str, source: str) -> Problem:
+def _problem(draft: Draft, source: str) -> Problem:
     return Problem(
-        name=name, reference=source, seed=Kernel(source=""), dtype=Dtype.FLOAT32, main=(GIVEN,), small=(GIVEN,)
-    )
+        name=draft.name, reference=source, seed=Kernel(source=draft.seed), dtype=draft.dtype or Dtype.FLOAT32,
+        main=draft.main, hidden=draft.hidden or (), small=draft.small or (GIVEN,), tolerance=draft.tolerance,
+        mutates=draft.mutates, inputs=draft.inputs, layout=draft.layout, floor=draft.floor,
+    )  # fmt: skip

@@ -10,7 +10,7 @@ import ast
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-INPUT_FUNCTIONS = ("get_inputs", "get_init_inputs")
+INPUT_FUNCTIONS = ("get_inputs", "get_init_inputs", "forward_inputs")
 LEAST = 2
 """Smallest number that may be a size to shrink."""
 

@@ -100,10 +100,12 @@ class Sizes:
         if even is None:
             return None
         chosen = dict(even)
+        taken: set[int] = set()  # sizes that differ show a kernel that takes one for another
         for size in self.sizes:
-            value = even[size]
-            for odd in _ragged(value, size):
+            values = list(_ragged(even[size], size))
+            for odd in sorted(values, key=lambda value: value in taken):
                 if self._fits({**chosen, size: odd}, most):
+                    taken.add(odd)
                     chosen[size] = odd
                     break
         return self._whole(chosen)
@@ -217,5 +219,7 @@ def _ragged(value: int, size: Size) -> Iterable[int]:
     step = size.step
     if step == 1:
         lower = value - max(1, value // 8)
-        yield from (v for v in (lower - 1 + lower % 2, value - 1, value + 1) if 2 <= v <= size.values[0] and v % 2)
+        odd = lower - 1 + lower % 2
+        values = (odd, odd - 2, odd - 4, odd - 6, value - 1, value + 1)
+        yield from (v for v in values if 2 < v <= size.values[0] and v % 2)
     yield from (v for v in (value - step, value + step) if size.least <= v <= size.values[0])

@@ -14,7 +14,7 @@ from kopt.estimate.kernel_time import estimate
 from kopt.estimate.launch_use import launch_use
 from kopt.estimate.pieces import distinct_bytes, growth
 from kopt.estimate.registers import integer
-from kopt.estimate.work_done import LEAST, undone_work
+from kopt.estimate.work_shares import LEAST, undone_work
 from kopt.model.build import HostOp, Launch, Phase
 from kopt.model.timing import Estimated, WorkloadEstimate
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kopt.errors import ProblemError
-from kopt.problem.folder import find, load, names
+from kopt.problem.folder import files, find, load, load_with_seed, names
 
 PROBLEMS = Path(__file__).parents[2] / "config" / "problems"
 
@@ -97,9 +97,16 @@ def test_a_name_is_never_looked_for_in_the_working_directory(folder: Path, monke
 
 
 def test_a_folder_that_holds_a_part_of_a_problem_is_told_what_is_missing(folder: Path) -> None:
-    (folder / "kernel.py").unlink()
-    with pytest.raises(ProblemError, match=r"matvec: kernel.py is missing"):
+    (folder / "problem.py").unlink()
+    with pytest.raises(ProblemError, match=r"matvec: problem.py is missing"):
         load(find(str(folder), PROBLEMS))
+
+
+def test_a_problem_without_kernel_has_no_seed(folder: Path) -> None:
+    (folder / "kernel.py").unlink()
+    assert not load(folder).has_seed
+    with pytest.raises(ProblemError, match=r"matvec has no seed kernel, .*: make one with `kopt seed matvec`"):
+        load_with_seed(folder)
 
 
 @pytest.mark.parametrize("name", ["problem.py", "kernel.py", "problem.yaml"])
@@ -137,11 +144,10 @@ def test_a_byte_order_mark_is_no_part_of_a_problem(folder: Path) -> None:
     assert load(folder) == before
 
 
-@pytest.mark.parametrize("name", ["problem.py", "kernel.py", "problem.yaml"])
-def test_missing_file_is_named(folder: Path, name: str) -> None:
-    (folder / name).unlink()
-    with pytest.raises(ProblemError, match=f"matvec: {name} is missing"):
-        load(folder)
+def test_files_are_those_that_exist(folder: Path) -> None:
+    assert [file.name for file in files(folder)] == ["problem.py", "kernel.py", "problem.yaml"]
+    (folder / "kernel.py").unlink()
+    assert [file.name for file in files(folder)] == ["problem.py", "problem.yaml"]
 
 
 @pytest.mark.parametrize("name", ["Model", "get_inputs", "get_init_inputs"])
@@ -160,7 +166,6 @@ def test_reference_without_a_required_name_is_refused(folder: Path, name: str) -
         ("M: 8,", "N: 8,", "workload small.tiles overrides 'N', which problem.py lacks"),
         ("K: 4096", "KK: 4096", "overrides 'KK', which problem.py lacks; did you mean 'K'"),
         ("M: 8,", "M: eight,", r"workloads.small.tiles.M: .*got 'eight'"),
-        ("dtype: bfloat16", "", "dtype is missing"),
         ("dtype: bfloat16", "mutates: [C]\ndtype: bfloat16", "mutates names 'C', not an argument of Model.forward"),
         ("dtype: bfloat16", "dtype: [", "problem.yaml is not YAML"),
         ("dtype: bfloat16", "tolerance: {absolut: 1, relative: 0}\ndtype: bfloat16", "did you mean 'absolute'"),

@@ -38,6 +38,7 @@ from kopt.device.draws.model import (
 from kopt.device.draws.structure import KEPT, Structure, structure_seen
 from kopt.device.reference import setup
 from kopt.device.reference.contract import input_names
+from kopt.device.reference.tree import taken_apart
 from kopt.model.problem import Problem, Workload
 
 GIVEN = "given"
@@ -167,6 +168,17 @@ def find_domain(problem: Problem) -> None:
         domain.form(kind)
 
 
+def structures(problem: Problem) -> dict[str, Structure]:
+    """Return the structure that draws keep of each tensor among the inputs, by name (`x`, `x[1]`)."""
+    return _domain(problem).by_name()
+
+
+def kinds_outside(problem: Problem) -> tuple[str, ...]:
+    """Return the kinds of draw that leave the reference's domain in every form, and are replaced by `given`."""
+    domain = _domain(problem)
+    return tuple(kind for kind in KINDS if domain.form(kind) is None)
+
+
 class _Domain:
     """The structure of a problem's inputs, and the form in which each kind stays inside the reference's domain."""
 
@@ -180,6 +192,15 @@ class _Domain:
         self._indexed: dict[int, set[Dimension]] = {}
         self._along: dict[int, tuple[int, ...]] = {}
         self._tried: tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]] | None = None
+
+    def by_name(self) -> dict[str, Structure]:
+        """Return the structure of each tensor among the inputs, by the name of its input."""
+        reference = setup.load_reference(self._problem, self._problem.small[0])
+        first = self._samples[0][0]
+        names = input_names(setup.make_model(reference, self._problem), len(first))
+        owners = [own for n, value in zip(names, first, strict=True) for own in taken_apart(value, n).tensors]
+        places = [at for at, value in enumerate(tree_leaves(list(first))) if isinstance(value, torch.Tensor)]
+        return {own: self._structure(at) for own, at in zip(owners, places, strict=False)}
 
     def form(self, kind: str) -> _Form | None:
         """Return the form in which a kind is drawn; None where no form of it stays inside the domain."""

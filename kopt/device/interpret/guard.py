@@ -52,7 +52,7 @@ class NoComputing(DispatchMode):
         if self._session.place == "kernel":
             self._refuse(f"torch is called in a kernel: {func}")
         operands = tree_leaves((args, kwargs))
-        if kind is None and any(isinstance(operand, Tensor) and operand.numel() > FEW for operand in operands):
+        if kind is None and any(map(_has_values, operands)):
             self._refuse(torch_computes_reason(func, self._session.language))
         if kind == "allocation":
             fill_new_memory()  # the candidate may have turned it off
@@ -63,3 +63,8 @@ class NoComputing(DispatchMode):
     def _refuse(self, reason: str) -> None:
         self.violation = self.violation or Rejected(Phase.FALLBACK, reason)
         raise self.violation
+
+
+def _has_values(operand: object) -> bool:
+    """Return whether an operand is a tensor to compute with: a meta tensor has no values, a small one stays allowed."""
+    return isinstance(operand, Tensor) and not operand.is_meta and operand.numel() > FEW

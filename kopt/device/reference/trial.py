@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from kopt.device.reference import setup
+from kopt.device.reference.contract import CANDIDATE_MODULE, load_candidate
 from kopt.device.reference.dispatch import DispatchMode
 from kopt.device.reference.forward import call
+from kopt.device.reference.rejection import Rejected, describe
 from kopt.device.reference.tree import tensors_of
+from kopt.model.build import Phase
+from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Workload
 
 Shape = tuple[int, ...]
@@ -79,6 +85,24 @@ def given_dtype(problem: Problem) -> Dtype:
     known = {getattr(torch, dtype.value): dtype for dtype in Dtype}
     floating = [tensor.dtype for tensor in tensors_of(given) if tensor.is_floating_point()]
     return known.get(floating[0], Dtype.FLOAT32) if floating else Dtype.FLOAT32
+
+
+def module_shapes(source: str, name: str, arguments: Sequence[object]) -> dict[str, Shape]:
+    """Return the shapes of the parameters and buffers of a module that a candidate's source defines, by name.
+
+    Runs the source, and writes it into the working folder: call it in the cage.
+
+    Raises:
+        Rejected: the source does not run, or the module cannot be made.
+    """
+    load_candidate(Kernel(source=source), Path.cwd())
+    try:
+        with torch.device("meta"):
+            module = getattr(sys.modules[CANDIDATE_MODULE], name)(*arguments)
+    except Exception as error:
+        raise Rejected(Phase.IMPORT, describe(error, Path.cwd())) from error
+    state = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {own: tuple(value.shape) for own, value in state.items()}
 
 
 class _Shapes(DispatchMode):

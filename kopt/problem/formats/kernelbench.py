@@ -1,22 +1,22 @@
-"""Read a plain KernelBench file: a folder with one Python file that defines `Model`, `get_inputs`, `get_init_inputs`.
+"""Read a plain KernelBench file: one Python file that defines `Model`, `get_inputs`, `get_init_inputs`.
 
-Such a problem has no seed kernel and declares no workloads.  The timed workload is as the file gives it; small, ragged
-and hidden ones are derived (`kopt.problem.derive`), for which the reference runs on meta tensors and at small sizes, in
-a process of its own.  The dtype is that of the first floating-point input, in KernelBench float32.
+It is given as a file, or as a folder with one such file.  Such a problem declares no workloads.  The timed workload is
+as the file gives it; small, ragged and hidden ones are derived.  The dtype is that of the first floating-point input,
+in KernelBench float32.  A `ModelNew`, in the same file or in another one of the folder, is the kernel to start from.
 """
 
 from __future__ import annotations
 
 import ast
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
+from kopt.errors import ProblemError
 from kopt.model.problem import Problem
+from kopt.problem.caged import complete
+from kopt.problem.draft import Draft
 from kopt.problem.format import Format
 from kopt.problem.source import REQUIRED, check_reference, defined, parsed, read_text
-from kopt.sandbox.environment import NO_GPU
-from kopt.sandbox.fresh import run_with_environment
 
 USUAL = "problem.py"
 """The file's usual name."""
@@ -24,19 +24,38 @@ USUAL = "problem.py"
 NATIVE = ("problem.yaml", "kernel.py")
 """Files that tell that a folder is in kopt's own format."""
 
-DERIVE_S = 300.0
-"""Longest time to derive workloads, s."""
+MODEL_NEW = "ModelNew"
+"""Name of the class that KernelBench asks for."""
 
 
 def files(folder: Path) -> tuple[Path, ...]:
-    """Return the file of the reference."""
-    references = _references(folder)
-    return (references[0],) if len(references) == 1 else (folder / USUAL,)
+    """Return the file of the reference, and that of a `ModelNew` where there is one."""
+    references = _defining(folder, REQUIRED)
+    return (references[0], *_kernels(folder)) if len(references) == 1 else (folder / USUAL,)
 
 
 def matches(folder: Path) -> bool:
-    """Return whether the folder holds exactly one reference, and no file of kopt's own format."""
-    return not any((folder / name).exists() for name in NATIVE) and len(_references(folder)) == 1
+    """Return whether the folder holds exactly one reference, and no file of kopt's own format; or is such a file."""
+    return not any((folder / name).exists() for name in NATIVE) and len(_defining(folder, REQUIRED)) == 1
+
+
+def draft(path: Path) -> Draft:
+    """Read the file of the reference, and a `ModelNew`.
+
+    Raises:
+        ProblemError: one line that says what is wrong and where; two files define a `ModelNew`.
+    """
+    folder = path.parent if path.is_file() else path
+    file, *kernels = files(path)
+    source = read_text(folder, file.name, (file.name,))
+    where = f"{folder.name}/{file.name}"
+    check_reference(parsed(source, where), where)
+    if len(kernels) > 1:
+        raise ProblemError(f"{folder.name}: {kernels[0].name} and {kernels[1].name} both define {MODEL_NEW}: keep one")
+    seed = read_text(folder, kernels[0].name, (kernels[0].name,)) if kernels else ""
+    if MODEL_NEW in defined(ast.parse(source)):
+        seed = source
+    return Draft(name=path.stem if path.is_file() else folder.name, reference=source, seed=seed)
 
 
 def read(folder: Path) -> Problem:
@@ -45,37 +64,31 @@ def read(folder: Path) -> Problem:
     Raises:
         ProblemError: one line that says what is wrong and where.
     """
-    (file,) = files(folder)
-    return read_source(folder.name, read_text(folder, file.name, (file.name,)), file.name)
+    return complete(draft(folder)).problem
 
 
-def read_source(name: str, source: str, file: str = USUAL) -> Problem:
-    """Return the problem of a reference's source, as `read` does."""
-    where = f"{name}/{file}"
-    check_reference(parsed(source, where), where)
-    return _derived(name, source)
+def _kernels(path: Path) -> list[Path]:
+    """Return the files of a folder that define a `ModelNew` and no reference."""
+    if path.is_file():
+        return []
+    references = _defining(path, REQUIRED)
+    return [file for file in _defining(path, (MODEL_NEW,)) if file not in references]
 
 
-@cache
-def _derived(name: str, source: str) -> Problem:
-    from kopt.problem.derive import with_workloads  # here, because it imports torch
-
-    return run_with_environment(NO_GPU, DERIVE_S, with_workloads, name, source)
-
-
-def _references(folder: Path) -> list[Path]:
-    """Return the Python files of a folder that define what a reference must define."""
+def _defining(path: Path, names: tuple[str, ...]) -> list[Path]:
+    """Return the Python files of a folder that define all of these names; of a file, the file."""
     with suppress(OSError):
-        return [path for path in sorted(folder.glob("*.py")) if path.is_file() and _is_reference(path)]
+        found = [path] if path.is_file() else sorted(path.glob("*.py"))
+        return [file for file in found if file.is_file() and _defines(file, names)]
     return []
 
 
-def _is_reference(path: Path) -> bool:
-    if path.name == USUAL:
+def _defines(file: Path, names: tuple[str, ...]) -> bool:
+    if file.name == USUAL and names == REQUIRED:
         return True
     with suppress(OSError, UnicodeDecodeError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return set(REQUIRED) <= defined(ast.parse(path.read_text(encoding="utf-8-sig")))
+        return file.suffix == ".py" and set(names) <= defined(ast.parse(file.read_text(encoding="utf-8-sig")))
     return False
 
 
-FORMAT = Format(files=files, matches=matches, read=read)
+FORMAT = Format(title="KernelBench", files=files, matches=matches, draft=draft, read=read)

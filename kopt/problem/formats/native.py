@@ -2,7 +2,9 @@
 
 `problem.py` holds the reference as in KernelBench (`Model`, `get_inputs`, `get_init_inputs`, sizes as module
 constants), `kernel.py` the seed kernel with `kernel_function`, and `problem.yaml` declares dtype, workloads, tolerance
-and mutated inputs.  The sources are parsed, never imported.
+and mutated inputs.  Only `problem.py` is needed: without `kernel.py` a problem has no seed kernel, and what
+`problem.yaml` leaves open is derived, for which the reference runs in the cage.  Where it declares dtype and workloads,
+the sources are parsed, never imported.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ from kopt.errors import ProblemError, nearest
 from kopt.model.base import Value
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Floor, InputRule, Keep, Layout, Problem, Tolerance, Workload
+from kopt.problem.caged import complete
+from kopt.problem.draft import GIVEN, Draft
 from kopt.problem.format import Format
+from kopt.problem.literals import literals, named
 from kopt.problem.source import check_reference, constants, defined, parsed, read_text
 
 REFERENCE, SEED, DECLARATION = FILES = "problem.py", "kernel.py", "problem.yaml"
@@ -26,23 +31,27 @@ REFERENCE, SEED, DECLARATION = FILES = "problem.py", "kernel.py", "problem.yaml"
 Overrides = dict[str, int]
 
 
+def _as_given() -> dict[str, Overrides]:
+    return {GIVEN.name: {}}
+
+
 class Workloads(Value):
     """Workloads by name: each maps module constants to their values, `{}` keeps the module's own sizes."""
 
-    main: dict[str, Overrides] = Field(min_length=1)
-    """Timed workloads."""
-    hidden: dict[str, Overrides] = Field(default_factory=dict)
-    """Workloads for verification alone."""
-    small: dict[str, Overrides] = Field(min_length=1)
-    """Workloads for kopt's interpreter."""
+    main: dict[str, Overrides] = Field(default_factory=_as_given, min_length=1)
+    """Timed workloads; the sizes of `problem.py` when not given."""
+    hidden: dict[str, Overrides] | None = None
+    """Workloads for verification alone; derived when neither they nor small ones are given."""
+    small: dict[str, Overrides] | None = Field(default=None, min_length=1)
+    """Workloads for kopt's interpreter; derived when not given."""
 
 
 class Declaration(Value):
     """The content of `problem.yaml`."""
 
-    dtype: Dtype
-    """Floating-point type of inputs, parameters and output."""
-    workloads: Workloads
+    dtype: Dtype | None = None
+    """Floating-point type of inputs, parameters and output; that of the first floating-point input when not given."""
+    workloads: Workloads = Workloads()
     """Concrete shapes."""
     tolerance: Tolerance | None = None
     """Largest accepted error of an element; calibrated from the eager model when not given."""
@@ -57,43 +66,64 @@ class Declaration(Value):
 
 
 def files(folder: Path) -> tuple[Path, ...]:
-    """Return the three files of a problem."""
-    return tuple(folder / name for name in FILES)
+    """Return the files of a problem that exist; `problem.py` where none does."""
+    return tuple(folder / name for name in FILES if (folder / name).exists()) or (folder / REFERENCE,)
 
 
 def matches(folder: Path) -> bool:
-    """Return whether the folder has a declaration."""
-    return (folder / DECLARATION).is_file()
+    """Return whether the folder has a declaration, or a reference with a seed kernel."""
+    has = {name: (folder / name).is_file() for name in FILES}
+    return has[DECLARATION] or (has[REFERENCE] and has[SEED])
 
 
-def read(folder: Path) -> Problem:
-    """Read and check the problem in a folder.
+def draft(folder: Path) -> Draft:
+    """Read and check the files in a folder.
 
     Raises:
         ProblemError: one line that says what is wrong and where.
     """
-    reference, seed, text = (read_text(folder, name, FILES) for name in FILES)
-    declaration = _declaration(text, f"{folder.name}/{DECLARATION}")
+    reference = read_text(folder, REFERENCE, FILES)
+    seed, text = (read_text(folder, name, FILES) if (folder / name).exists() else None for name in FILES[1:])
+    declaration = _declaration(text, f"{folder.name}/{DECLARATION}") if text is not None else Declaration()
     workloads = declaration.workloads
     tree = parsed(reference, f"{folder.name}/{REFERENCE}")
     check_reference(tree, f"{folder.name}/{REFERENCE}")
-    _check_overrides(tree, workloads, folder.name)
+    _check_overrides(reference, workloads, folder.name)
     _check_mutates(tree, declaration.mutates, folder.name)
-    _check_seed(parsed(seed, f"{folder.name}/{SEED}"), folder.name)
-    return Problem(
+    if seed is not None:
+        _check_seed(parsed(seed, f"{folder.name}/{SEED}"), folder.name)
+    open_hidden = workloads.hidden is None and workloads.small is None
+    return Draft(
         name=folder.name,
         reference=reference,
-        seed=Kernel(source=seed),
+        seed=seed or "",
         dtype=declaration.dtype,
         main=_workloads(workloads.main),
-        hidden=_workloads(workloads.hidden),
-        small=_workloads(workloads.small),
+        hidden=None if open_hidden else _workloads(workloads.hidden or {}),
+        small=None if workloads.small is None else _workloads(workloads.small),
         tolerance=declaration.tolerance,
         mutates=declaration.mutates,
         inputs={name: _rule(rule) for name, rule in declaration.inputs.items()},
         layout=declaration.layout,
         floor=declaration.floor,
     )
+
+
+def read(folder: Path) -> Problem:
+    """Read and check the problem in a folder, and derive what it leaves open.
+
+    Raises:
+        ProblemError: one line that says what is wrong and where.
+    """
+    read = draft(folder)
+    if read.dtype is None or read.hidden is None or read.small is None:
+        return complete(read).problem
+    workloads = (*read.main, *read.hidden, *read.small)
+    return Problem(
+        name=read.name, reference=named(read.reference, {name for w in workloads for name in w.constants}),
+        seed=Kernel(source=read.seed), dtype=read.dtype, main=read.main, hidden=read.hidden, small=read.small,
+        tolerance=read.tolerance, mutates=read.mutates, inputs=read.inputs, layout=read.layout, floor=read.floor,
+    )  # fmt: skip
 
 
 def _workloads(declared: dict[str, Overrides]) -> tuple[Workload, ...]:
@@ -138,10 +168,10 @@ def _keys(parents: list[str]) -> Iterable[str]:
     return model.model_fields
 
 
-def _check_overrides(tree: ast.Module, workloads: Workloads, name: str) -> None:
-    own = constants(tree)
+def _check_overrides(reference: str, workloads: Workloads, name: str) -> None:
+    own = (*constants(ast.parse(reference)), *(literal.name for literal in literals(reference)))
     for kind in Workloads.model_fields:
-        for workload, overrides in getattr(workloads, kind).items():
+        for workload, overrides in (getattr(workloads, kind) or {}).items():
             for constant in overrides:
                 if constant not in own:
                     raise ProblemError(
@@ -152,7 +182,7 @@ def _check_overrides(tree: ast.Module, workloads: Workloads, name: str) -> None:
 
 def _check_mutates(tree: ast.Module, mutates: tuple[str, ...], name: str) -> None:
     inputs = _forward_arguments(tree)
-    for argument in mutates:
+    for argument in mutates if inputs else ():
         if argument not in inputs:
             raise ProblemError(
                 f"{name}/{DECLARATION}: mutates names {argument!r}, not an argument of Model.forward"
@@ -177,4 +207,4 @@ def _forward_arguments(tree: ast.Module) -> tuple[str, ...]:
     return tuple(argument.arg for forward in forwards for argument in forward.args.args[1:])
 
 
-FORMAT = Format(files=files, matches=matches, read=read)
+FORMAT = Format(title="kopt", files=files, matches=matches, draft=draft, read=read)

@@ -1,0 +1,99 @@
+"""See which inputs and parameters of a reference have gradients, by one backward pass on meta tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal  # inputs are of whatever type a problem chooses
+
+import torch
+from torch.func import functional_call
+
+from kopt.device.reference import setup
+from kopt.device.reference.anywhere import anywhere
+from kopt.device.reference.contract import input_names
+from kopt.device.reference.forward import reason
+from kopt.device.reference.tree import taken_apart
+from kopt.errors import ProblemError
+from kopt.model.problem import Problem
+
+Form = Literal["several", "named", "single"]
+"""How `get_inputs` or `get_init_inputs` gives values: in a list, by name, or one alone."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The gradients that one backward pass gives."""
+
+    names: tuple[str, ...]
+    """Names of the inputs, in order."""
+    inputs: tuple[str, ...]
+    """Names of those inputs that have a gradient."""
+    parameters: tuple[str, ...]
+    """Names of the parameters that have a gradient."""
+    outputs: tuple[str, ...]
+    """Outputs with a gradient, as expressions of the result: `{result}`, `{result}[0]`."""
+    without: tuple[str, ...]
+    """Floating-point inputs and parameters without a gradient, since no output depends on them."""
+    inputs_form: Form
+    init_form: Form
+
+
+def gradients_of(problem: Problem, result: str) -> Gradients:
+    """Differentiate the reference once with the sizes of the first main workload.
+
+    Args:
+        problem: the problem of the forward pass.
+        result: name of the result in the expressions of the outputs.
+
+    Raises:
+        ProblemError: the reference cannot be differentiated; one line.
+    """
+    with torch.device("meta"):
+        reference = setup.load_reference(problem, problem.main[0])
+        model = setup.make_model(reference, problem)
+        forms = _form(reference.get_inputs), _form(reference.get_init_inputs)
+        inputs = setup.make_inputs(reference, problem)
+    names = input_names(model, len(inputs))
+    leaves = {name: _leaf(value) for name, value in zip(names, inputs, strict=True) if _is_floating(value)}
+    state = {name: _leaf(value) for name, value in model.named_parameters() if _is_floating(value)}
+    arguments = tuple(leaves.get(name, value) for name, value in zip(names, inputs, strict=True))
+    try:
+        with anywhere(torch.device("meta")), torch.enable_grad():
+            made = taken_apart(functional_call(model, state, arguments), result).tensors
+            outputs = {name: tensor for name, tensor in made.items() if tensor.requires_grad}
+            if not outputs:
+                raise ProblemError(
+                    f"{problem.name}: the reference has no gradient: no floating-point output depends on a floating-"
+                    "point input or parameter, or it computes under torch.no_grad()"
+                )
+            wanted = [*leaves.values(), *state.values()]
+            ones = [torch.ones_like(tensor) for tensor in outputs.values()]
+            found = torch.autograd.grad(list(outputs.values()), wanted, ones, allow_unused=True)
+    except ProblemError:
+        raise
+    except Exception as error:
+        raise ProblemError(f"{problem.name}: the reference cannot be differentiated: {reason(error)}") from error
+    there = dict(zip([*leaves, *state], found, strict=True))
+    return Gradients(
+        names=tuple(names), inputs=tuple(name for name in leaves if there[name] is not None),
+        parameters=tuple(name for name in state if there[name] is not None), outputs=tuple(outputs),
+        without=tuple(name for name, gradient in there.items() if gradient is None),
+        inputs_form=forms[0], init_form=forms[1],
+    )  # fmt: skip
+
+
+def _leaf(value: torch.Tensor) -> torch.Tensor:
+    return value.detach().requires_grad_()
+
+
+def _is_floating(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.element_size() > 1
+
+
+def _form(function: Any) -> Form:
+    with anywhere(torch.device("meta")):
+        value = function()
+    if isinstance(value, Mapping):
+        return "named"
+    return "several" if isinstance(value, list | tuple) or value is None else "single"

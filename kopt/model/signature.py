@@ -1,0 +1,21 @@
+"""Define the signature of a reference: what it takes and returns."""
+
+from __future__ import annotations
+
+from kopt.model.base import Value
+from kopt.model.problem import TensorSpec
+
+
+class Signature(Value):
+    """What a reference takes and returns with the sizes of one workload."""
+
+    inputs: tuple[TensorSpec, ...]
+    """Tensors among the inputs, in the problem's dtype."""
+    given_dtypes: tuple[str, ...]
+    """Dtype of each of them in `get_inputs`."""
+    values: tuple[str, ...] = ()
+    """Inputs that are no tensors, e.g. `eps = 1e-06`."""
+    parameters: tuple[TensorSpec, ...] = ()
+    """Parameters and buffers of the model."""
+    outputs: tuple[TensorSpec, ...] = ()
+    """Tensors that the model returns; empty where it changes an input in place alone."""

@@ -1,0 +1,170 @@
+"""Read the arguments of a function as they are written on a command line, and name the sizes in them.
+
+Values are looked at on meta tensors: what is written is run.  Call it in the cage.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import copy
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any  # the user's functions take and return anything
+
+from kopt.errors import ProblemError, nearest
+
+LEAST = 2
+"""Smallest number that becomes a constant."""
+
+TOOLS = {"torch": "import torch", "nn": "from torch import nn", "F": "import torch.nn.functional as F",
+         "math": "import math"}  # fmt: skip
+"""Names that inputs may use, with their imports."""
+
+
+@dataclass
+class Argument:
+    """An argument, and the numbers in it that may be sizes."""
+
+    name: str
+    expression: ast.expr
+    keyword: bool
+    """Whether it is passed by name."""
+    tensor: bool = True
+    numbers: dict[str, ast.Constant] = field(default_factory=dict)
+    """By the names of the constants that may stand for them."""
+
+    def text(self, names: Mapping[str, str]) -> str:
+        """Write the expression with constants in the place of its numbers; `names` maps a number's name to them."""
+        by_number = {id(node): names[name] for name, node in self.numbers.items() if name in names}
+        return ast.unparse(_Named(by_number).visit(_copy_of(self.expression)))
+
+
+def input_arguments(texts: Sequence[str], target: Any, word: str) -> list[Argument]:
+    """Return the arguments of a call, in the order in which they are passed.
+
+    Args:
+        texts: an expression each, by name (`eps=1e-6`) or not.
+        target: the function, or the class of modules, that is called.
+        word: the target's name for messages.
+
+    Raises:
+        ProblemError: an argument is no expression, raises, or does not fit the target.
+    """
+    if not texts:
+        raise ProblemError(f"{word} needs example inputs: --inputs 'torch.randn(4096, 8192)', one for each")
+    called = getattr(target, "forward", target) if isinstance(target, type) else target
+    names, open_ended = _parameters(called, skip=int(isinstance(target, type)))
+    arguments: list[Argument] = []
+    for text in texts:
+        name, expression = _parsed(text)
+        at = len(arguments)
+        if name is None and at >= len(names) and not open_ended:
+            raise ProblemError(f"--inputs {text!r}: {word} takes {len(names)} arguments ({', '.join(names)})")
+        if name is not None and name not in names and not open_ended:
+            raise ProblemError(f"--inputs {text!r}: {word} has no parameter {name!r}{nearest(name, names)}")
+        if name is None and any(argument.keyword for argument in arguments):
+            raise ProblemError(f"--inputs {text!r} stands behind one given by name: give it by name too")
+        own = name or (names[at] if at < len(names) else "x" if len(texts) == 1 else f"x{at}")
+        arguments.append(Argument(own, expression, keyword=name is not None))
+    for argument, text in zip(arguments, texts, strict=True):
+        argument.tensor = _has_tensor(argument.expression, f"--inputs {text!r}")
+    if not any(argument.tensor for argument in arguments):
+        raise ProblemError("none of the --inputs is a tensor: write e.g. --inputs 'torch.randn(4096, 8192)'")
+    return arguments
+
+
+def _parameters(function: Callable[..., Any], skip: int) -> tuple[list[str], bool]:
+    """Return the names of a function's parameters, and whether it takes others; torch's own functions tell none."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[skip:]
+    except (TypeError, ValueError):
+        return [], True
+    ended = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
+    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)], ended
+
+
+def init_arguments(init: str | None, target: type) -> list[Argument]:
+    """Return the arguments with which a class of modules is made.
+
+    Raises:
+        ProblemError: they are no arguments, or have no names beside others that have.
+    """
+    try:
+        call = ast.parse(f"_({init or ''})", mode="eval").body
+    except SyntaxError as error:
+        raise ProblemError(f"--init {init!r} is not a list of arguments: write e.g. --init '8192, eps=1e-6'") from error
+    assert isinstance(call, ast.Call)
+    names, _ = _parameters(target.__init__, skip=1)  # type: ignore[misc]  # of whatever class the user names
+    made = [
+        Argument(names[at] if at < len(names) else f"argument{at}", value, keyword=False)
+        for at, value in enumerate(call.args)
+    ]
+    made += [Argument(word.arg, word.value, keyword=True) for word in call.keywords if word.arg is not None]
+    if any(argument.keyword for argument in made) and len(call.args) > len(names):
+        raise ProblemError(f"--init {init!r} has {len(call.args)} arguments without a name; give them by name")
+    return made
+
+
+def _parsed(text: str) -> tuple[str | None, ast.expr]:
+    """Return the name of an input where it has one, and its expression."""
+    name, sign, rest = text.partition("=")
+    named = bool(sign) and name.strip().isidentifier() and not rest.startswith("=")
+    try:
+        expression = ast.parse((rest if named else text).strip(), mode="eval").body
+    except (SyntaxError, ValueError, RecursionError) as error:
+        raise ProblemError(
+            f"--inputs {text!r} is not an expression: write e.g. 'torch.randn(4096, 8192)' or 'dim=-1'"
+        ) from error
+    return (name.strip() if named else None), expression
+
+
+def _has_tensor(expression: ast.expr, where: str) -> bool:
+    """Return whether an input holds tensors."""
+    from kopt.device.reference.objects import NAMESPACE, makes_tensors  # here, because it imports torch
+
+    nodes = [node for node in ast.walk(expression) if isinstance(node, ast.Name)]
+    known = {*NAMESPACE, *dir(builtins), *(node.id for node in nodes if isinstance(node.ctx, ast.Store))}
+    if unknown := [node.id for node in nodes if node.id not in known]:
+        raise ProblemError(f"{where} names {unknown[0]!r}; inputs may use {', '.join(NAMESPACE)} alone")
+    try:
+        return makes_tensors(ast.unparse(expression))
+    except Exception as error:
+        raise ProblemError(f"{where} raises {type(error).__name__}: {error}") from error
+
+
+def name_numbers(argument: Argument, taken: set[str]) -> None:
+    """Give names to the numbers in an argument that may be sizes; `taken` holds names that are not free."""
+    numbers = [
+        node
+        for node in ast.walk(argument.expression)
+        if isinstance(node, ast.Constant) and type(node.value) is int and node.value >= LEAST
+    ]
+    numbers.sort(key=lambda node: (node.lineno, node.col_offset))
+    for at, node in enumerate(numbers):
+        name = argument.name if len(numbers) == 1 and node is argument.expression else f"{argument.name}_{at}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        argument.numbers[name] = node
+
+
+class _Named(ast.NodeTransformer):
+    """Replace numbers by names of constants."""
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        self._names = names
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        name = self._names.get(node.__dict__.get("origin", 0))
+        return ast.copy_location(ast.Name(name, ast.Load()), node) if name else node
+
+
+def _copy_of(expression: ast.expr) -> ast.expr:
+    """Copy an expression; each constant of the copy knows the one that it comes from."""
+    made = copy.deepcopy(expression)
+    for own, other in zip(ast.walk(made), ast.walk(expression), strict=True):
+        if isinstance(own, ast.Constant):
+            own.__dict__["origin"] = id(other)
+    return made

@@ -1,0 +1,157 @@
+"""Make a problem of a source that a user names: a file, a folder, or a function with example inputs.
+
+Files are read here; what runs code of the source runs in the cage.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kopt.errors import ProblemError, nearest
+from kopt.model.base import Value
+from kopt.model.problem import Dtype, Problem
+from kopt.model.signature import Signature
+from kopt.problem import function
+from kopt.problem.backward import gradient_of
+from kopt.problem.caged import DERIVE_S, caged, complete
+from kopt.problem.derive import Derived
+from kopt.problem.draft import Draft
+from kopt.problem.folder import formats
+from kopt.problem.source import defined, parsed
+from kopt.problem.write import texts
+
+EXAMPLES = "a KernelBench file, a folder of KernelAgent, a definition.json, or package.module:function with --inputs"
+"""What a source may be."""
+
+
+class Wanted(Value):
+    """The words that say what a problem is made of."""
+
+    name: str
+    """Name of the new problem."""
+    source: str
+    """A path, or `package.module:function`."""
+    inputs: tuple[str, ...] = ()
+    """Example inputs of a function."""
+    init: str | None = None
+    """Arguments of a class of modules."""
+    dtype: Dtype | None = None
+    """None: as the source says."""
+    kernel: str = ""
+    """Source of a kernel to start from, with `kernel_function` or `ModelNew`; empty for the source's own."""
+    backward: bool = False
+    """Whether the problem is the gradient of the source."""
+    wrt: tuple[str, ...] = ()
+    """Inputs and parameters to differentiate for; none for all."""
+
+
+class Made(Value):
+    """A problem, and the files that hold it."""
+
+    problem: Problem
+    signature: Signature
+    kind: str
+    """Kind of the source, in words."""
+    notes: tuple[str, ...]
+    files: dict[str, str]
+    """Texts by name."""
+
+
+def made(wanted: Wanted) -> Made:
+    """Make a problem; nothing is written.
+
+    Raises:
+        ProblemError: one line that says what is wrong with the source.
+    """
+    path = Path(wanted.source)
+    whole: Derived | None = None
+    if _exists(path):
+        draft, kind = _read(path, wanted)
+    elif ":" in wanted.source:
+        whole, kind = _of_function(wanted), f"function {wanted.source}"
+        draft = _draft_of(whole.problem)
+    else:
+        hint = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
+        raise ProblemError(f"--from {wanted.source}: there is no such file or folder{hint}; give {EXAMPLES}")
+    if wanted.backward:
+        whole = caged(draft.name, DERIVE_S, Derived, gradient_of, draft, wanted.wrt)
+        draft, kind = _draft_of(whole.problem), f"gradient of {kind}"
+    if wanted.kernel:
+        draft, whole = draft.model_copy(update={"seed": wanted.kernel}), None
+    result = whole or complete(draft)
+    files = texts(result.problem, draft.reference, draft.kernels)
+    return Made(problem=result.problem, signature=result.signature, kind=kind, notes=_notes(result), files=files)
+
+
+def _read(path: Path, wanted: Wanted) -> tuple[Draft, str]:
+    """Read a file or folder in its format."""
+    if wanted.inputs or wanted.init is not None:
+        raise ProblemError(f"--inputs and --init are for functions; {wanted.source} has its own inputs")
+    format = next((format for format in formats() if format.matches(path)), None)
+    if format is None:
+        raise ProblemError(_unknown(path))
+    draft = format.draft(path if path.name not in ("", "..") else path.resolve())
+    updates = {"name": wanted.name, "dtype": wanted.dtype or draft.dtype}
+    return draft.model_copy(update=updates), f"{format.title} {'folder' if path.is_dir() else 'file'} {wanted.source}"
+
+
+def _unknown(path: Path) -> str:
+    """Say why a path is in no format."""
+    if path.is_dir():
+        return f"--from {path}: the folder holds no problem; give {EXAMPLES}"
+    if path.suffix != ".py":
+        return f"--from {path}: the file is in no format that kopt knows; give {EXAMPLES}"
+    try:
+        names = defined(parsed(path.read_text(encoding="utf-8-sig"), str(path)))
+    except (OSError, UnicodeDecodeError) as error:
+        return f"--from {path}: the file cannot be read: {error}"
+    if "ModelNew" in names:
+        return (
+            f"--from {path}: the file defines ModelNew and no Model: give the file with Model by --from, and this one "
+            "by --kernel"
+        )
+    functions = [name for name in sorted(names) if not name.startswith("_")]
+    which = f"; it defines {', '.join(functions[:5])}" if functions else ""
+    return (
+        f"--from {path}: the file defines no Model with get_inputs and get_init_inputs{which}: to take one function of "
+        f"it, write --from {path}:{functions[0] if functions else 'function'} --inputs 'torch.randn(4096, 8192)'"
+    )
+
+
+def _of_function(wanted: Wanted) -> Derived:
+    """Return the problem of a function or a class, with all workloads."""
+    place, _, name = wanted.source.rpartition(":")
+    if place.endswith(".py"):
+        if not Path(place).is_file():
+            raise ProblemError(f"--from {wanted.source}: there is no file {place}")
+        place = str(Path(place).resolve())
+    if not place or not name:
+        raise ProblemError(f"--from {wanted.source}: write package.module:function, or file.py:function")
+    request = function.Request(
+        name=wanted.name, word=f"{place}:{name}", inputs=wanted.inputs, init=wanted.init, dtype=wanted.dtype
+    )
+    return caged(wanted.name, DERIVE_S, Derived, function.problem_of, request)
+
+
+def _draft_of(problem: Problem) -> Draft:
+    """Return the draft of a problem that lacks nothing."""
+    return Draft(
+        name=problem.name, reference=problem.reference, seed=problem.seed.source, dtype=problem.dtype,
+        main=problem.main, hidden=problem.hidden, small=problem.small, layout=problem.layout,
+    )  # fmt: skip
+
+
+def _notes(result: Derived) -> tuple[str, ...]:
+    """Return the notes of a problem, with those inputs that get another dtype than they are made in."""
+    pairs = zip(result.signature.inputs, result.signature.given_dtypes, strict=True)
+    casts = [f"{i.name} is made in {given} and given in {i.dtype}" for i, given in pairs if given != i.dtype]
+    if casts:
+        casts = [f"{', '.join(casts)}: kopt gives all floating-point inputs the problem's dtype (--dtype)"]
+    return (*result.notes, *casts)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long
+        return False

@@ -1,0 +1,124 @@
+"""`kopt check` says, a line for each requirement, whether a problem can be judged, in the words of a newcomer."""
+
+from pathlib import Path
+
+import pytest
+
+from kopt import cli
+from kopt.commands.parts.problem_check import examined, in_words
+from kopt.load_config import load_device
+from kopt.model.kernel import Kernel
+from kopt.model.problem import Dtype, Problem, Workload
+
+DEVICE = "h100"
+HEAD = "import torch\nfrom torch import nn\n\nrows = 512\ncols = 256\n\n"
+SMALL = (
+    Workload(name="tiles", constants={"rows": 8, "cols": 64}),
+    Workload(name="ragged", constants={"rows": 3, "cols": 37}),
+)
+KERNEL = "def kernel_function({arguments}):\n    ...\n"
+
+
+def problem(forward, given="torch.randn(rows, cols)", names="x", arguments="", small=SMALL):
+    reference = (
+        f"{HEAD}class Model(nn.Module):\n    def forward(self, {names}):\n        {forward}\n\n"
+        f"def get_inputs():\n    return [{given}]\n\ndef get_init_inputs():\n    return []\n"
+    )
+    seed = Kernel(source=KERNEL.format(arguments=arguments) if arguments else "")
+    main = (Workload(name="given"),)
+    return Problem(name="p", reference=reference, seed=seed, dtype=Dtype.FLOAT32, main=main, small=small)
+
+
+def checked(own, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the seed kernel is written into the working folder
+    report = examined(own, load_device(DEVICE, Path(cli.__file__).parents[1]), "p")
+    return report, {line.name: (line.state, line.text) for line in report.lines}
+
+
+RIGHT = {
+    "a scalar loss": (problem("return torch.relu(x).sum()", arguments="x"), "gives output one number float32"),
+    "a tuple, in place": (
+        problem("residual.add_(x)\n        return torch.tanh(residual), residual.sum(1)",
+                given="torch.randn(rows, cols), torch.randn(rows, cols)", names="x, residual", arguments="x, residual"),
+        "gives output[0] 512x256 float32, output[1] 512 float32",
+    ),
+    "a transposed input": (problem("return x * 2", given="torch.randn(cols, rows).t()", arguments="x"), "512x256"),
+    "indexes": (
+        problem("return x[index]", given="torch.randn(rows, cols), torch.randint(0, rows, (rows,))", names="x, index",
+                arguments="x, index"),
+        "512x256",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_what_people_bring_can_be_judged(tmp_path, monkeypatch, name):
+    own, said = RIGHT[name]
+    report, lines = checked(own, tmp_path, monkeypatch)
+    assert report.judgeable, in_words(report, "p")
+    assert lines["reference"][1].endswith(said)
+    assert lines["kernel"][1].startswith("kernel.py can be called: kernel_function(x")
+    assert "ms on NVIDIA H100" in lines["cost"][1]
+    assert "s on an idle machine" in lines["time"][1]
+    assert in_words(report, "p")[-1] == "p can be judged"
+
+
+WRONG = {
+    "random": (
+        problem("return torch.relu(x) + torch.randn_like(x)"),
+        "tolerance", "the reference gives another output at every call with equal inputs",
+    ),
+    "values read": (
+        problem("return x * 2 if x.sum() > 0 else x"),
+        "reference", "workload given: problem.py, line 9: it reads values of tensors",
+    ),
+    "constant output": (problem("return (x - x).sum(1)"), "tolerance", "a kernel which writes zeros would pass"),
+    "wrong shape": (problem("return x @ x"), "reference", "workload given: problem.py, line 9, raises RuntimeError"),
+    "a kernel with other parameters": (
+        problem("return x * 2", arguments="x, weight"), "kernel", "kernel.py: parameter weight is no input, model",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_judged_is_said_in_one_line(tmp_path, monkeypatch, name):
+    own, requirement, said = WRONG[name]
+    report, lines = checked(own, tmp_path, monkeypatch)
+    state, text = lines[requirement]
+    assert state == "fails"
+    assert said in text
+    assert "\n" not in text
+    assert not report.judgeable
+    assert in_words(report, "p")[-1].startswith("p cannot be judged: ")
+
+
+def test_a_small_workload_that_is_not_small_is_named_and_not_run(tmp_path, monkeypatch):
+    large = Workload(name="large", constants={"rows": 2048, "cols": 2048})
+    report, lines = checked(problem("return torch.relu(x) * 2", small=(large, SMALL[0])), tmp_path, monkeypatch)
+    assert "small workload large (2048x2048, 4,194,304 elements) may take minutes" in lines["small"][1]
+    assert report.judgeable
+    assert lines["kernel"] == (
+        "note", "none: make one with `kopt seed p`, or write kernel.py with kernel_function(x)"
+    )  # fmt: skip
+
+
+def test_the_command_ends_with_status_1_where_a_problem_cannot_be_judged(tmp_path, capsys):
+    folder = tmp_path / "random"
+    folder.mkdir()
+    own = problem("return torch.relu(x) + torch.randn_like(x)")
+    (folder / "problem.py").write_text(own.reference)
+    (folder / "problem.yaml").write_text("dtype: float32\nworkloads: {small: {a: {rows: 3, cols: 37}}}\n")
+    assert cli.main(["check", str(folder)]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "ok     files      problem.py, problem.yaml"
+    assert said[-1] == "random cannot be judged: tolerance"
+
+
+def test_a_problem_that_cannot_be_read_is_status_1_and_no_problem_at_all_status_2(tmp_path, capsys):
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "problem.py").write_text("def get_inputs(): ...")
+    assert cli.main(["check", str(folder)]) == 1
+    assert "fails  files      broken/problem.py defines no Model" in capsys.readouterr().out
+    assert cli.main(["check", str(tmp_path / "nowhere")]) == 2
+    assert "is not a folder: name a problem or its folder" in capsys.readouterr().err

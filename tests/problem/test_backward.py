@@ -1,0 +1,100 @@
+"""The gradient of a reference is a problem, which the judge compares with autograd in float64."""
+
+import pytest
+import torch
+
+from kopt.device.draws.distributions import Draw, make_case
+from kopt.device.expected.calibration import calibrate
+from kopt.device.expected.expected_output import expected_result
+from kopt.errors import ProblemError
+from kopt.model.problem import Dtype, Workload
+from kopt.problem.backward import gradient_of, renamed
+from kopt.problem.draft import Draft
+
+FORWARD = """import torch
+from torch import nn
+
+rows = 48
+wide = 40
+
+class Model(nn.Module):
+    def __init__(self, n):
+        super(Model, self).__init__()
+        self.linear = nn.Linear(n, n)
+        self.unused = nn.Parameter(torch.ones(3))
+
+    def forward(self, x, index, scale):
+        y = torch.tanh(self.linear(x)) * scale
+        return y[index], y.sum()
+
+def get_inputs():
+    return {given}
+
+def get_init_inputs():
+    return [wide]
+"""
+FORMS = {
+    "list": "[torch.randn(rows, wide), torch.randint(0, rows, (rows,)), torch.randn(wide)]",
+    "names": "dict(scale=torch.randn(wide), x=torch.randn(rows, wide), index=torch.randint(0, rows, (rows,)))",
+}
+SMALL = Workload(name="small", constants={"rows": 6, "wide": 5})
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def gradient(request):
+    """The gradient of a reference with several inputs, an index, parameters and two outputs."""
+    draft = Draft(name="g", reference=FORWARD.format(given=FORMS[request.param]), small=(SMALL,), hidden=())
+    return gradient_of(draft)
+
+
+def test_the_expected_gradient_is_autograd_s_in_float64(gradient):
+    problem = gradient.problem
+    case = make_case(problem, Draw(SMALL, "given", 3))
+    expected = expected_result(problem, case)
+    x, index, scale, grad, grad_sum = (t.double() if t.is_floating_point() else t for t in case.inputs)
+    state = {n.rpartition(".")[2]: p.double() for n, p in case.model.named_parameters() if "linear" in n}
+    leaves = [t.clone().requires_grad_() for t in (x, scale, state["weight"], state["bias"])]
+    y = torch.tanh(leaves[0] @ leaves[2].T + leaves[3]) * leaves[1]
+    right = torch.autograd.grad([y[index], y.sum()], leaves, [grad, grad_sum])
+    assert len(expected.tensors) == 4
+    for own, wanted in zip(expected.tensors, right, strict=True):
+        torch.testing.assert_close(own.output, wanted, rtol=1e-12, atol=1e-12)
+        assert own.contract.dtype is torch.float32
+    assert any("no gradient: unused" in note for note in gradient.notes)
+
+
+def test_the_judge_tells_a_right_gradient_from_wrong_ones(gradient):
+    assert not calibrate(gradient.problem, gradient.problem.small).refusal
+
+
+def test_a_gradient_in_low_precision_for_one_input_alone():
+    draft = Draft(name="g", reference=FORWARD.format(given=FORMS["list"]), small=(SMALL,), dtype=Dtype.BFLOAT16)
+    result = gradient_of(draft, ("x",))
+    assert [(spec.name, spec.dtype) for spec in result.signature.outputs] == [("output", "bfloat16")]
+    with pytest.raises(ProblemError, match=r"'y' has no gradient; x, scale, linear.weight, linear.bias have one"):
+        gradient_of(draft, ("y",))
+
+
+@pytest.mark.parametrize(
+    ("forward", "said"),
+    [
+        ("x.argmax(1)", "the reference has no gradient"),
+        ("torch.no_grad()(torch.tanh)(x)", "the reference has no gradient"),
+        (
+            "x.add_(1)",
+            "the reference cannot be differentiated: problem.py, line 9, raises RuntimeError: a leaf Variable",
+        ),
+    ],
+)
+def test_a_reference_without_gradient_is_told(forward, said):
+    source = FORWARD.format(given="[torch.randn(rows, wide)]").replace("self, x, index, scale", "self, x")
+    lines = [line for line in source.splitlines() if "linear" not in line and "unused" not in line]
+    source = "\n".join(lines).replace("return y[index], y.sum()", f"return {forward}")
+    with pytest.raises(ProblemError) as caught:
+        gradient_of(Draft(name="g", reference=source, small=(SMALL,), hidden=()))
+    assert said.split(", line")[0] in str(caught.value)
+
+
+def test_only_names_are_renamed():
+    source = "class Model(nn.Module):  # Model\n    def f(self): return super(Model, self).Model + 'Model'\n"
+    assert renamed(source) == source.replace("class Model", "class Forward").replace("super(Model", "super(Forward")

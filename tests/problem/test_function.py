@@ -1,0 +1,133 @@
+"""A function with example inputs becomes a reference that stands alone."""
+
+from importlib import import_module
+
+import pytest
+import torch
+
+from kopt.errors import ProblemError
+from kopt.problem.function import Request, problem_of
+from kopt.problem.own_source import copied
+
+UTIL = """import torch
+EPS = 1e-6
+def rms(x, eps=EPS):
+    return torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)
+"""
+OPS = '''"""Operators of a model."""
+from __future__ import annotations
+import math
+import torch
+import torch.nn.functional as F
+from torch import nn
+from .util import rms as inverse
+
+SCALE = 2
+UNUSED = math.sqrt(3)
+layer = nn.Linear(2, 2)
+
+def add_norm(x, residual, weight, eps=1e-6):
+    h = x + residual
+    return F.silu(h * inverse(h, eps) * weight * SCALE), h
+
+class Norm(nn.Module):
+    def __init__(self, hidden, eps=1e-6):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(hidden))
+        self.eps = eps
+
+    def forward(self, x):
+        return x * inverse(x, self.eps) * self.weight
+
+def whole():
+    from . import util
+    return util
+'''
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of the user's own, and its name."""
+    name = f"myops{abs(hash(tmp_path)) % 10**8}"
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").touch()
+    (tmp_path / name / "util.py").write_text(UTIL)
+    (tmp_path / name / "ops.py").write_text(OPS)
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+def module_of(source):
+    namespace = {"__name__": "alone"}
+    exec(compile(source, "problem.py", "exec"), namespace)
+    return namespace
+
+
+def test_a_copied_function_stands_alone_and_computes_the_same(package):
+    ops = import_module(f"{package}.ops")
+    source = copied(ops, "add_norm")
+    assert package not in source
+    assert "UNUSED" not in source
+    x, residual, weight = torch.randn(4, 8), torch.randn(4, 8), torch.randn(8)
+    alone = module_of(source)["add_norm"](x, residual, weight)
+    assert all(map(torch.equal, alone, ops.add_norm(x, residual, weight)))
+
+
+def test_what_cannot_be_copied_is_named(package, tmp_path):
+    (tmp_path / package / "star.py").write_text(f"from {package}.util import *\nX = 1\ndef f(x):\n    return rms(x)\n")
+    (tmp_path / package / "whole.py").write_text("from . import util\ndef f(x):\n    return util.rms(x)\n")
+    with pytest.raises(ProblemError, match=r"whole, line 1: the module util cannot be copied as a whole: write from"):
+        copied(import_module(f"{package}.whole"), "f")
+    with pytest.raises(ProblemError, match=r"import \* cannot be copied"):
+        copied(import_module(f"{package}.star"), "f")
+
+
+def test_a_function_becomes_a_reference_with_its_sizes_as_constants(package):
+    inputs = ("torch.randn(512, 1024)", "torch.randn(512, 1024)", "weight=torch.randn(1024)", "eps=1e-5")
+    result = problem_of(Request(name="norm", word=f"{package}.ops:add_norm", inputs=inputs))
+    reference = result.problem.reference
+    assert "x_0 = 512\nx_1 = 1024\n" in reference
+    assert "return add_norm(x, residual, weight=weight, eps=1e-05)" in reference
+    assert reference.count("= 1024") == 1  # sizes that change together are one constant
+    assert {name for w in result.problem.small for name in w.constants} == {"x_0", "x_1"}
+    assert [spec.name for spec in result.signature.outputs] == ["output[0]", "output[1]"]
+
+
+def test_an_installed_function_is_imported_and_a_class_made_by_its_arguments(package):
+    softmax = problem_of(
+        Request(name="s", word="torch.nn.functional:softmax", inputs=("torch.randn(64, 32)", "dim=-1"))
+    )
+    assert "from torch.nn.functional import softmax" in softmax.problem.reference
+    assert "return softmax(input, dim=-1)" in softmax.problem.reference
+    norm = problem_of(
+        Request(name="n", word=f"{package}.ops:Norm", inputs=("torch.randn(64, 256)",), init="256, eps=1e-5")
+    )
+    assert "hidden = 256" in norm.problem.reference
+    assert 'return {"hidden": hidden, "eps": 1e-05}' in norm.problem.reference
+    assert [spec.name for spec in norm.signature.parameters] == ["weight"]
+
+
+WORDS = {
+    ("ops:add_nrm", ("torch.rand(2)",), None): "has no 'add_nrm'; did you mean 'add_norm'?",
+    ("ops:add_norm", (), None): "needs example inputs: --inputs 'torch.randn",
+    ("ops:add_norm", ("torch.rand(2",), None): "'torch.rand(2' is not an expression",
+    ("ops:add_norm", ("torch.rond(2)",), None): "raises AttributeError: module 'torch' has no attribute 'rond'",
+    ("ops:add_norm", ("np.ones(2)",), None): "names 'np'; inputs may use torch, nn, F, math alone",
+    ("ops:add_norm", ("1.0",), None): "none of the --inputs is a tensor",
+    ("ops:add_norm", ("wait=torch.rand(2)",), None): "has no parameter 'wait'; did you mean 'weight'?",
+    ("ops:add_norm", ("x=torch.rand(2)", "torch.rand(2)"), None): "give it by name too",
+    ("ops:add_norm", ("torch.rand(2)",) * 5, None): "takes 4 arguments (x, residual, weight, eps)",
+    ("ops:add_norm", ("torch.rand(2)",), "3"): "--init is for a class of modules",
+    ("ops:Norm", ("torch.rand(2)",), "3,,"): "is not a list of arguments",
+    ("ops:layer", ("torch.rand(2)",), None): "is a module that is made already: name its class, and give --init",
+    ("ops:SCALE", ("torch.rand(2)",), None): "is a int; name a function, or a class of torch.nn.Module",
+    ("none:f", ("torch.rand(2)",), None): "there is no module",
+}
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_a_function_or_inputs_that_do_not_fit_are_said_in_one_line(package, words):
+    word, inputs, init = words
+    with pytest.raises(ProblemError) as caught:
+        problem_of(Request(name="p", word=f"{package}.{word}", inputs=inputs, init=init))
+    assert WORDS[words] in str(caught.value)
