@@ -52,7 +52,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="kopt-orchestration-") as name:
             run, _ = snakemake(Path(name), slots, rounds)
             again, output = snakemake(Path(name), slots, rounds)
-            assert "Nothing to be done" in output, output
+            assert "nothing to do" in output, output
         print(f"{slots:>6} {rounds:>6} {run:>8.1f} {run / rounds:>8.2f} {again:>8.1f}", flush=True)
 
 
