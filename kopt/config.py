@@ -161,6 +161,8 @@ class Config(Documented):
     @field_validator("run", "problem", mode="before")
     @classmethod
     def _quoted(cls, name: object) -> object:
+        if name is None:
+            raise ValueError("it has no value")
         if not isinstance(name, str):
             raise ValueError("YAML reads this name as something else than a text: write it in quotes")
         return name

@@ -53,8 +53,8 @@ def as_typed(words: Iterable[str]) -> dict[str, object]:
     """
     typed: dict[str, object] = {}
     for word in words:
-        name, sign, value = word.partition("=")
-        if sign and name in Config.model_fields and Config.model_fields[name].annotation is str:
+        name, _, value = word.partition("=")
+        if value and name in Config.model_fields and Config.model_fields[name].annotation is str:
             quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
             typed[name] = value[1:-1] if quoted else value
     return typed

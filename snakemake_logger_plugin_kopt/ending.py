@@ -106,7 +106,7 @@ def _of_snakemake(kind: str, text: str) -> str:
             f"{one_line(match[1], LONGEST)} is dated {match[2]}, after what was made from it: the clock went back. "
             "Run the same command again: dates in the future are set right first"
         )
-    if match := re.search(r"\[Errno (\d+)\] ([^\n]*)", text):
+    if match := re.search(r"\[Errno (\d+)\] ([^\n)]*)", text):
         remedy = REMEDIES.get(int(match[1]), "mend that")
         return f"{one_line(match[2], LONGEST)}: {remedy}, {AGAIN}"
     if kind in ADVICE:

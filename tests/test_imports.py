@@ -1,4 +1,4 @@
-"""Every module of kopt can be imported; only modules of `kopt.device` load torch and Triton when they are."""
+"""Every module of kopt can be imported; only those of `kopt.device`, and texts for users, load torch when they are."""
 
 import json
 import pkgutil
@@ -10,7 +10,8 @@ import pytest
 import kopt
 
 MODULES = sorted(module.name for module in pkgutil.walk_packages(kopt.__path__, "kopt."))
-LIGHT = [name for name in MODULES if name != "kopt.device" and not name.startswith("kopt.device.")]
+WITH_TORCH = ("kopt.device", "kopt.winner.embedded")
+LIGHT = [name for name in MODULES if not f"{name}.".startswith(tuple(f"{package}." for package in WITH_TORCH))]
 DEVICE = [name for name in MODULES if name not in LIGHT]
 
 IMPORT = """

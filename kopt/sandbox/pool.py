@@ -30,7 +30,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from kopt.sandbox.cage import Limits
+from kopt.sandbox.cage import Limits, installed_places
 from kopt.sandbox.child import Task, live
 from kopt.sandbox.group import MemoryGroup, memory_group
 from kopt.sandbox.pipe import (
@@ -123,6 +123,7 @@ def run_forked(
     waiting = list(enumerate(tasks))[::-1]
     running: list[_Child] = []
     adopt_orphans()
+    installed_places()  # found once here, not in every child
     earlier_children = children()
     counted_at, asked = time.monotonic(), False
     try:

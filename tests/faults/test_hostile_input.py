@@ -15,7 +15,7 @@ from kopt.llm.exchange import read_replies
 from kopt.llm.pack import FORMAT, unpack
 from kopt.llm.packed import Recording
 from kopt.llm.table import ModelTable, load_table
-from kopt.load_config import as_typed, read
+from kopt.load_config import as_typed, parse, read
 from kopt.neutral import NeutralFormatter, one_line
 from kopt.prompts.sections import DATA_NOTE, Section, assemble
 from kopt.store import Store
@@ -268,3 +268,15 @@ def test_a_fence_is_closed_also_where_its_text_is_cut():
 def test_a_name_is_what_was_typed(name):
     assert as_typed([f"run={name}", "rounds=2"]) == {"run": name}
     assert as_typed([f"run='{name}'"]) == {"run": name}
+
+
+def test_a_setting_without_a_value_is_no_empty_text():
+    assert as_typed(["results=", "run="]) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(7, "in quotes"), (3.1, "in quotes"), (True, "in quotes"), (None, "no value")]
+)
+def test_a_name_in_a_file_that_yaml_takes_for_something_else_is_refused(value, words):
+    with pytest.raises(ConfigError, match=words):
+        parse({"run": value}, "configuration")
