@@ -257,11 +257,13 @@ def batch_line(item: dict[str, Any]) -> dict[str, Any]:
     body = item.get("params") or item["body"]
     failed = "[[fail]]" in prompt_of(body)
     text = answer_text(match[0] if (match := SLOT.search(prompt_of(body))) else "none")
+    shape = next((shape for shape in ("unread", "unknown") if f"[[{shape}]]" in prompt_of(body)), "")
     if "params" in item:
-        whole = final("/v1/messages", text, "ok")
+        whole = odd("/v1/messages", text, shape, 20) if shape else final("/v1/messages", text, "ok")
         result = {"type": "errored", "error": {}} if failed else {"type": "succeeded", "message": whole}
         return {"custom_id": item["custom_id"], "result": result}
-    response = {"status_code": 500 if failed else 200, "body": {} if failed else final(item["url"], text, "ok")}
+    whole = odd(item["url"], text, shape, 20) if shape else final(item["url"], text, "ok")
+    response = {"status_code": 500 if failed else 200, "body": {} if failed else whole}
     return {"custom_id": item["custom_id"], "response": response, "error": None}
 
 

@@ -63,6 +63,15 @@ def test_what_a_batch_failed_is_unanswered_and_free(batched, serve, ledger):
     assert ledger.outstanding() == []
 
 
+def test_what_a_batch_brought_in_an_unknown_shape_is_paid_by_its_count_or_at_its_worst(batched, serve, ledger):
+    server = serve()
+    batched(server, text="slot-{} [[unread]]")
+    assert ledger.cost().lost_usd == pytest.approx(9 * (60 * 2.0 + 40 * 0.5 + 20 * 10.0) / 1e6 / 2)
+    batched(server, text="slot-{} [[unknown]]")
+    assert ledger.cost().lost_usd > 9 * 1000 * 10.0 / 1e6 / 2
+    assert (ledger.cost().lost, ledger.outstanding()) == (18, [])
+
+
 def test_a_refused_key_frees_what_was_reserved(batched, serve, ledger, monkeypatch):
     monkeypatch.setenv("TEST_KEY", "plantedsecret0123456789")
     _, replies = batched(serve(key="other"), key_variable="TEST_KEY")

@@ -73,6 +73,8 @@ class Messages(Provider):
         """Read a message: its blocks are text or reasoning, of which only text is kept."""
         if answer.get("error"):
             raise Failed(answer["error"])
+        if answer["content"] is None:
+            raise ValueError("content is missing")
         text = text_in(answer["content"])
         ending, stop = ending_of(answer.get("stop_reason"), ENDINGS)
         return Finished(text, ending, stop, self.usage_in(answer))
