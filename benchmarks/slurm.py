@@ -53,6 +53,8 @@ class Trial:
     """Kills at random moments."""
     lost: int = 0
     """Calls that may have been in flight at kills."""
+    left: int = 0
+    """Jobs in Slurm at kills."""
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -120,20 +122,31 @@ def head_killed(trial: Trial) -> None:
 
 
 def killed_at_random(trial: Trial) -> None:
-    """Kill Snakemake at random moments, again and again; a search that ended is begun anew with what it has stored."""
-    ended = 0
+    """Kill Snakemake at random moments, again and again; a search that ended is begun anew with what it has stored.
+
+    A moment is drawn as a number of files that the search has written since it went on, and up to 10 s after that, so
+    that kills strike all of its steps however fast the machine is.
+    """
+    folder, ended = trial.search.folder / "results" / "t", 0
     for _ in range(trial.kills):
+        goal = _files(folder) + trial.drawn.randint(1, 12)
         process = trial.search.start()
-        try:
-            process.wait(trial.drawn.uniform(5, 60))
-        except subprocess.TimeoutExpired:
+        trial.slurm.wait_until(lambda p=process, g=goal: p.poll() is not None or _files(folder) >= g, 600)
+        time.sleep(trial.drawn.uniform(0, 10))
+        if process.poll() is None:
+            running = len(trial.slurm.jobs())
             _kill_and_unlock(trial)
+            trial.left += running
         else:
             ended += 1
             trial.search.ends(process)
             _forget(trial.search.folder)
-    trial.notes.append(f"{trial.kills - ended} of {trial.kills} kills struck a running search")
+    trial.notes.append(f"{trial.kills - ended} of {trial.kills} kills struck, {trial.left} left jobs")
     trial.search.finish()
+
+
+def _files(folder: Path) -> int:
+    return sum(path.is_file() for path in folder.rglob("*"))
 
 
 def two_at_once(trial: Trial) -> None:
