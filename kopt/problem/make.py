@@ -17,6 +17,7 @@ from kopt.problem.caged import DERIVE_S, caged, complete
 from kopt.problem.derive import Derived
 from kopt.problem.draft import Draft
 from kopt.problem.folder import formats
+from kopt.problem.model_new import check_kernel
 from kopt.problem.source import defined, parsed
 from kopt.problem.write import texts
 
@@ -78,6 +79,8 @@ def made(wanted: Wanted) -> Made:
         draft, kind = _draft_of(whole.problem), f"gradient of {kind}"
     if wanted.kernel:
         draft, whole = draft.model_copy(update={"seed": wanted.kernel}), None
+    if draft.seed:
+        check_kernel(draft.seed, wanted.name)
     result = whole or complete(draft)
     files = texts(result.problem, draft.reference, draft.kernels)
     return Made(problem=result.problem, signature=result.signature, kind=kind, notes=_notes(result), files=files)
