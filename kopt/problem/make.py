@@ -146,11 +146,15 @@ def _draft_of(problem: Problem) -> Draft:
 
 def _notes(result: Derived) -> tuple[str, ...]:
     """Return the notes of a problem, with those inputs that get another dtype than they are made in."""
-    pairs = zip(result.signature.inputs, result.signature.given_dtypes, strict=True)
-    casts = [f"{i.name} is made in {given} and given in {i.dtype}" for i, given in pairs if given != i.dtype]
-    if casts:
-        casts = [f"{', '.join(casts)}: kopt gives all floating-point inputs the problem's dtype (--dtype)"]
-    return (*result.notes, *casts)
+    casts: dict[tuple[str, str], list[str]] = {}
+    for spec, given in zip(result.signature.inputs, result.signature.given_dtypes, strict=True):
+        if spec.dtype != given:
+            casts.setdefault((given, spec.dtype), []).append(spec.name)
+    notes = [
+        f"made in {given} and given in {dtype}: {', '.join(names)}; all floating-point inputs have the problem's dtype"
+        for (given, dtype), names in casts.items()
+    ]
+    return (*result.notes, *notes)
 
 
 def _exists(path: Path) -> bool:
