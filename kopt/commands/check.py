@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def add_parser(commands: Commands) -> None:
     """Declare the command's words."""
     parser = commands.add_parser("check", help="check whether a problem can be judged, and what judging costs")
-    parser.add_argument("problem", help="name of a problem, or its folder")
+    parser.add_argument("problem", help="name of a problem, its folder, or a file of another format")
     parser.add_argument("--device", default=Config().device, help="GPU to estimate for, a file in config/devices")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(command=run)
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
 
     device = load_device(options.device, ROOT)
     place = folder.find(options.problem, ROOT / Config().problems)
-    files = folder.files(place) if place.is_dir() else ()
+    files = folder.files(place) if place.exists() else ()
     try:
         problem = folder.load(place)
         report = with_files(caged(problem.name, CHECK_S, Report, examined, problem, device, options.problem), files)
@@ -43,5 +43,5 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(report.model_dump(mode="json") | {"judgeable": report.judgeable}, indent=1))
     else:
-        print("\n".join(in_words(report, place.name)))
+        print("\n".join(in_words(report, place.stem)))
     return 0 if report.judgeable else 1

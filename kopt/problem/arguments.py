@@ -15,6 +15,9 @@ from typing import Any  # the user's functions take and return anything
 
 from kopt.errors import ProblemError, nearest
 
+ATTENTION = 3
+"""Fewest dimensions from which inputs that are written alike keep equal shapes."""
+
 LEAST = 2
 """Smallest number that becomes a constant."""
 
@@ -148,6 +151,39 @@ def name_numbers(argument: Argument, taken: set[str]) -> None:
             name += "_"
         taken.add(name)
         argument.numbers[name] = node
+
+
+def equal_sizes(arguments: Sequence[Argument]) -> dict[str, str]:
+    """Return the names of numbers that stand for another one's size, with the name of that one.
+
+    The bound of `torch.randint(0, 32000, (8192,))` is a size where another argument has the same number: it must shrink
+    with it.  Inputs of three or more equal dimensions, such as q, k and v of an attention, keep equal shapes.
+    """
+    equal: dict[str, str] = {}
+    first: dict[str, Argument] = {}
+    for argument in arguments:
+        like = first.setdefault(ast.dump(argument.expression), argument)
+        if like is not argument and len(argument.numbers) >= ATTENTION:
+            equal |= dict(zip(argument.numbers, like.numbers, strict=True))
+    bounds = {name for argument in arguments for name in _bounds(argument)} - set(equal)
+    values = {name: node.value for argument in arguments for name, node in argument.numbers.items()}
+    sizes: dict[object, str] = {}
+    for name, value in values.items():
+        if name not in bounds and name not in equal:
+            sizes.setdefault(value, name)
+    return equal | {name: sizes[values[name]] for name in bounds if values[name] in sizes}
+
+
+def _bounds(argument: Argument) -> set[str]:
+    """Return the names of the numbers in an argument that bound random integers."""
+    found: set[int] = set()
+    for node in ast.walk(argument.expression):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "randint":
+            tuples = [at for at, value in enumerate(node.args) if isinstance(value, ast.Tuple | ast.List)]
+            before = node.args[: tuples[0]] if tuples else node.args
+            words = [word.value for word in node.keywords if word.arg in ("low", "high")]
+            found |= {id(value) for value in (*before, *words)}
+    return {name for name, node in argument.numbers.items() if id(node) in found}
 
 
 class _Named(ast.NodeTransformer):

@@ -119,7 +119,11 @@ def _small(sizes: Sizes, name: str, run: Callable[[Constants], None]) -> dict[st
             "write sizes as module constants, or declare small workloads in problem.yaml"
         )
     for found in small.values():
-        run(found)
+        try:
+            run(found)
+        except ProblemError as error:
+            values = ", ".join(f"{constant} = {value}" for constant, value in found.items())
+            raise ProblemError(f"{name}: with the small sizes {values or 'as given'}, {error}") from error
     return small
 
 

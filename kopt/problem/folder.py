@@ -24,7 +24,7 @@ def names(folder: Path) -> tuple[str, ...]:
 
 
 def find(word: str, shipped: Path) -> Path:
-    """Return the folder that a word of a command line means: a shipped problem's name, or a path.
+    """Return the folder or file that a word of a command line means: a shipped problem's name, or a path.
 
     Args:
         word: the name of a shipped problem where it has no slash, else a path.
@@ -36,6 +36,8 @@ def find(word: str, shipped: Path) -> Path:
     if word and "/" not in word and word not in (".", ".."):
         return shipped / word
     path = Path(word)
+    if word and _is_file(path) and any(format.matches(path) for format in formats()):
+        return path
     if not word or not _is_folder(path):
         raise ProblemError(f"{word!r} is not a folder: name a problem or its folder{_listed(path.name, shipped)}")
     if not any(file.exists() for format in formats() for file in format.files(path)):
@@ -45,12 +47,12 @@ def find(word: str, shipped: Path) -> Path:
 
 
 def load(folder: Path) -> Problem:
-    """Read the problem in a folder; its name is the folder's.
+    """Read the problem in a folder or a file; its name is the folder's, or the file's without its ending.
 
     Raises:
         ProblemError: one line that says what is wrong and where; for a missing folder, with the nearest name.
     """
-    if not _is_folder(folder):
+    if not _is_folder(folder) and not _is_file(folder):
         raise ProblemError(f"unknown problem {folder.name!r}{_listed(folder.name, folder.parent)}")
     return format_of(folder).read(folder)
 
@@ -96,4 +98,10 @@ def _listed(name: str, folder: Path) -> str:
 def _is_folder(path: Path) -> bool:
     with suppress(OSError):  # a name that is too long
         return path.is_dir()
+    return False
+
+
+def _is_file(path: Path) -> bool:
+    with suppress(OSError):  # a name that is too long
+        return path.is_file()
     return False

@@ -17,7 +17,7 @@ from typing import Any  # the user's functions take and return anything
 from kopt.errors import ProblemError, nearest
 from kopt.model.base import Value
 from kopt.model.problem import Dtype, Workload
-from kopt.problem.arguments import TOOLS, Argument, init_arguments, input_arguments, name_numbers
+from kopt.problem.arguments import TOOLS, Argument, equal_sizes, init_arguments, input_arguments, name_numbers
 from kopt.problem.derive import Derived, derived
 from kopt.problem.draft import Draft
 from kopt.problem.own_source import bound, copied, is_installed
@@ -60,14 +60,16 @@ def problem_of(request: Request) -> Derived:
     taken = {name for statement in ast.parse(body).body for name in bound(statement)} | set(TOOLS)
     for argument in (*made, *arguments):
         name_numbers(argument, taken)
-    names = {name: name for argument in (*made, *arguments) for name in argument.numbers}
+    equal = equal_sizes((*made, *arguments))
+    names = {name: equal.get(name, name) for argument in (*made, *arguments) for name in argument.numbers}
 
     def draft(names: Mapping[str, str], **workloads: tuple[Workload, ...]) -> Draft:
         reference = _reference(request, path, body, made, arguments, names, is_class)
         return Draft(name=request.name, reference=reference, dtype=request.dtype, **workloads)
 
     first = derived(draft(names))
-    names = _chosen(first, names)
+    names = _chosen(first, [name for name in names if name not in equal])
+    names |= {name: names[size] for name, size in equal.items() if size in names}
     problem = first.problem
     workloads = {kind: _renamed(getattr(problem, kind), names) for kind in ("hidden", "small")}
     return derived(draft(names, **workloads))
@@ -112,7 +114,7 @@ def _definition(module: ModuleType, path: str, target: Any) -> str:
     return copied(origin, root)
 
 
-def _chosen(first: Derived, names: Mapping[str, str]) -> dict[str, str]:
+def _chosen(first: Derived, names: Collection[str]) -> dict[str, str]:
     """Return the constants to keep: those that workloads change, equal ones that change together as one."""
     used = {n for w in (*first.problem.hidden, *first.problem.small) for n in w.constants}
     values = _constants(first.problem.reference)

@@ -17,6 +17,7 @@ from kopt.problem.caged import DERIVE_S, caged, complete
 from kopt.problem.derive import Derived
 from kopt.problem.draft import Draft
 from kopt.problem.folder import formats
+from kopt.problem.model_new import check_kernel
 from kopt.problem.source import defined, parsed
 from kopt.problem.write import texts
 
@@ -78,6 +79,8 @@ def made(wanted: Wanted) -> Made:
         draft, kind = _draft_of(whole.problem), f"gradient of {kind}"
     if wanted.kernel:
         draft, whole = draft.model_copy(update={"seed": wanted.kernel}), None
+    if draft.seed:
+        check_kernel(draft.seed, wanted.name)
     result = whole or complete(draft)
     files = texts(result.problem, draft.reference, draft.kernels)
     return Made(problem=result.problem, signature=result.signature, kind=kind, notes=_notes(result), files=files)
@@ -143,11 +146,15 @@ def _draft_of(problem: Problem) -> Draft:
 
 def _notes(result: Derived) -> tuple[str, ...]:
     """Return the notes of a problem, with those inputs that get another dtype than they are made in."""
-    pairs = zip(result.signature.inputs, result.signature.given_dtypes, strict=True)
-    casts = [f"{i.name} is made in {given} and given in {i.dtype}" for i, given in pairs if given != i.dtype]
-    if casts:
-        casts = [f"{', '.join(casts)}: kopt gives all floating-point inputs the problem's dtype (--dtype)"]
-    return (*result.notes, *casts)
+    casts: dict[tuple[str, str], list[str]] = {}
+    for spec, given in zip(result.signature.inputs, result.signature.given_dtypes, strict=True):
+        if spec.dtype != given:
+            casts.setdefault((given, spec.dtype), []).append(spec.name)
+    notes = [
+        f"made in {given} and given in {dtype}: {', '.join(names)}; all floating-point inputs have the problem's dtype"
+        for (given, dtype), names in casts.items()
+    ]
+    return (*result.notes, *notes)
 
 
 def _exists(path: Path) -> bool:

@@ -23,6 +23,17 @@ def has_model_new(source: str) -> bool:
     return NAME in names and Kernel(source="").entry not in names
 
 
+def check_kernel(source: str, name: str) -> None:
+    """Refuse the source of a kernel that cannot be called.
+
+    Raises:
+        ProblemError: it defines neither an entry point nor a `ModelNew`.
+    """
+    entry = Kernel(source="").entry
+    if not {entry, NAME} & defined(parsed(source, f"{name}: the kernel")):
+        raise ProblemError(f"{name}: the kernel defines neither {entry} nor {NAME}")
+
+
 def with_entry(source: str, reference: str, signature: Signature, name: str) -> str:
     """Return the source of a `ModelNew` with a `kernel_function` below it.
 

@@ -42,11 +42,13 @@ RIGHT = {
                 given="torch.randn(rows, cols), torch.randn(rows, cols)", names="x, residual", arguments="x, residual"),
         "gives output[0] 512x256 float32, output[1] 512 float32",
     ),
-    "a transposed input": (problem("return x * 2", given="torch.randn(cols, rows).t()", arguments="x"), "512x256"),
+    "a transposed input": (
+        problem("return x * 2", given="torch.randn(cols, rows).t()", arguments="x"), "gives output 512x256 float32",
+    ),
     "indexes": (
         problem("return x[index]", given="torch.randn(rows, cols), torch.randint(0, rows, (rows,))", names="x, index",
                 arguments="x, index"),
-        "512x256",
+        "gives output 512x256 float32",
     ),
 }  # fmt: skip
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from kopt.errors import ProblemError
-from kopt.problem.folder import files, find, load, load_with_seed, names
+from kopt.model.problem import Layout
+from kopt.problem.folder import files, find, format_of, load, load_with_seed, names
+from kopt.problem.formats import native
 
 PROBLEMS = Path(__file__).parents[2] / "config" / "problems"
 
@@ -210,3 +212,44 @@ def test_declared_tolerance_and_mutation_are_kept(folder: Path) -> None:
     assert problem.mutates == ("A",)
     assert problem.tolerance is not None
     assert problem.tolerance.relative == 0.01
+
+
+def test_a_declaration_may_leave_anything_open(folder: Path) -> None:
+    (folder / "problem.yaml").unlink()
+    draft = native.draft(folder)
+    assert format_of(folder) is native.FORMAT
+    assert (draft.dtype, draft.small, draft.hidden) == (None, None, None)
+    assert [workload.constants for workload in draft.main] == [{}]
+    (folder / "problem.yaml").write_text("workloads: {small: {a: {M: 8}}}\n")
+    draft = native.draft(folder)
+    assert [workload.name for workload in draft.small or ()] == ["a"]
+    assert draft.hidden == ()  # nothing is derived beside declared small workloads
+    (folder / "problem.yaml").write_text("{}\n")
+    assert native.draft(folder).small is None
+
+
+def test_what_is_left_open_is_derived(folder: Path) -> None:
+    (folder / "problem.yaml").write_text("dtype: bfloat16\n")
+    problem = load(folder)
+    assert [workload.name for workload in problem.small] == ["tiles", "ragged"]
+    assert problem.has_seed
+    assert problem.layout is Layout.REFERENCE
+
+
+def test_a_workload_may_override_a_number_that_has_no_name(folder: Path) -> None:
+    rewritten(folder / "problem.py", "M = 2048\n", "")
+    rewritten(folder / "problem.py", "torch.randn(M, K)", "torch.randn(2048, K)")
+    for old, new in (("{M: 8,", "{size_0: 8,"), ("{M: 3,", "{size_0: 3,"), ("{M: 1000,", "{size_0: 1000,")):
+        rewritten(folder / "problem.yaml", old, new)
+    assert "size_0 = 2048" in load(folder).reference
+    rewritten(folder / "problem.yaml", "{size_0: 8,", "{size_7: 8,")
+    with pytest.raises(ProblemError, match=r"overrides 'size_7', which problem.py lacks; did you mean 'size_0'"):
+        load(folder)
+
+
+def test_a_file_of_another_format_is_a_problem_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "23_Softmax.py"
+    file.write_text("class Model: ...\ndef get_inputs(): ...\ndef get_init_inputs(): ...\n")
+    assert find(str(file), PROBLEMS) == file
+    assert files(file) == (file,)
+    assert format_of(file).draft(file).name == "23_Softmax"

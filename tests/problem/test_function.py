@@ -5,6 +5,7 @@ from importlib import import_module
 import pytest
 import torch
 
+from kopt.device.reference.trial import try_sizes
 from kopt.errors import ProblemError
 from kopt.problem.function import Request, problem_of
 from kopt.problem.own_source import copied
@@ -105,6 +106,27 @@ def test_an_installed_function_is_imported_and_a_class_made_by_its_arguments(pac
     assert "hidden = 256" in norm.problem.reference
     assert 'return {"hidden": hidden, "eps": 1e-05}' in norm.problem.reference
     assert [spec.name for spec in norm.signature.parameters] == ["weight"]
+
+
+def test_the_bound_of_an_index_shrinks_with_the_size_that_it_stands_for(package):
+    inputs = ("torch.randn(256, 1000)", "torch.randint(0, 1000, (256,))", "reduction='none'")
+    result = problem_of(Request(name="loss", word="torch.nn.functional:cross_entropy", inputs=inputs))
+    assert "torch.randint(0, input_1, (input_0,))" in result.problem.reference
+    assert "reduction='none'" in result.problem.reference
+
+
+def test_inputs_of_an_attention_keep_equal_shapes_and_factors_of_a_product_do_not(package):
+    head = "torch.randn(2, 3, 64, 16)"
+    attention = problem_of(
+        Request(name="a", word="torch.nn.functional:scaled_dot_product_attention", inputs=(head, head, head))
+    )
+    assert all(len(set(sizes)) == 1 for sizes in [_shapes(attention, w) for w in attention.problem.small])
+    product = problem_of(Request(name="m", word="torch:mm", inputs=("torch.randn(64, 64)", "torch.randn(64, 64)")))
+    assert all(len(set(sizes)) == 2 for sizes in [_shapes(product, w) for w in product.problem.small])
+
+
+def _shapes(result, workload):
+    return try_sizes(result.problem, workload.constants).inputs
 
 
 WORDS = {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -184,4 +185,12 @@ def test_the_folder_is_read_as_it_was_printed(tmp_path, capsys, monkeypatch):
     printed = json.loads(capsys.readouterr().out)
     assert load(tmp_path / "out") == Problem.model_validate(printed["problem"])
     assert yaml.safe_load(printed["files"]["problem.yaml"])["dtype"] == "bfloat16"
-    assert any("x is made in float32 and given in bfloat16" in note for note in printed["notes"])
+    assert any("made in float32 and given in bfloat16: x;" in note for note in printed["notes"])
+
+
+def test_the_commands_of_the_docs_are_words_of_kopt():
+    text = (Path(__file__).parents[2] / "docs" / "problems.md").read_text()
+    commands = [line for line in text.splitlines() if line.startswith("kopt ")]
+    assert len(commands) >= 8
+    for line in commands:
+        assert callable(cli._parsed(shlex.split(line)[1:]).command)

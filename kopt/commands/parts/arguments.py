@@ -33,7 +33,7 @@ JUDGES = ("auto", "interpret", "cuda")
 def add_kernel(parser: argparse.ArgumentParser) -> None:
     """Add the kernel's file and its problem."""
     parser.add_argument("file", type=Path, help="the kernel's Python file")
-    parser.add_argument("--problem", required=True, help="name of a problem, or its folder")
+    parser.add_argument("--problem", required=True, help="name of a problem, its folder, or its file")
 
 
 def add_judge(parser: argparse.ArgumentParser) -> None:
