@@ -79,7 +79,21 @@ def memory_group(limit: int) -> MemoryGroup | None:
 
 @cache
 def _parent() -> tuple[Path, int] | None:
-    """Find the folder below which this process may make groups that limit memory, and the version of its interface."""
+    """Find the folder below which this process may make groups that limit memory, and the version of its interface.
+
+    Empty groups of processes that were killed are removed there.
+    """
+    found = _permitted()
+    if found is not None:
+        for group in found[0].glob("kopt-*"):
+            pid = group.name.split("-")[1]
+            with suppress(OSError):  # it is not empty
+                if not Path("/proc", pid).exists():
+                    group.rmdir()
+    return found
+
+
+def _permitted() -> tuple[Path, int] | None:
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
