@@ -137,8 +137,9 @@ class Sizes:
         value = constants[name]
         equal = tuple(other for other, own in constants.items() if own == value and other not in taken)
         others = [other for other, own in constants.items() if other not in taken and other != name and own > 1]
+        like = [(name, other) for other in equal if other != name]  # first: three equal sizes need not be one
         pairs = [(name, other) for other in others]
-        for group in dict.fromkeys([tuple(dict.fromkeys((name, *equal))), *pairs]):
+        for group in dict.fromkeys([*like, tuple(dict.fromkeys((name, *equal))), *pairs]):
             for step in STEPS:
                 changed = {n: constants[n] * (value - step) // value for n in group}
                 exact = all(constants[n] * (value - step) % value == 0 for n in group)

@@ -174,7 +174,9 @@ def _call(problem: Problem) -> tuple[str, torch.nn.Module, tuple[Any, ...], Modu
         reference = setup.load_reference(problem, problem.small[0])
         model = setup.make_model(reference, problem)
         inputs = setup.make_inputs(reference, problem)
-    state = [name.replace(".", "_") for name, _ in (*model.named_parameters(), *model.named_buffers())]
+    full = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
+    tails = [name.rpartition(".")[2] for name in full]  # the last part does where one parameter alone has it
+    state = [tail if tails.count(tail) == 1 else name.replace(".", "_") for name, tail in zip(full, tails, strict=True)]
     return f"kernel_function({', '.join([*input_names(model, len(inputs)), *state])})", model, inputs, reference
 
 
