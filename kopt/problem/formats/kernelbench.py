@@ -1,6 +1,7 @@
 """Read a plain KernelBench file: a folder with one Python file that defines `Model`, `get_inputs`, `get_init_inputs`.
 
-Such a problem has no seed kernel and declares no workloads.  The timed workload is as the file gives it; small, ragged
+Such a problem declares no workloads.  A file `kernel.py` beside it is its seed kernel (`kopt seed` makes one); without
+it the problem has none.  The timed workload is as the file gives it; small, ragged
 and hidden ones are derived (`kopt.problem.derive`), for which the reference runs on meta tensors and at small sizes, in
 a process of its own.  The dtype is that of the first floating-point input, in KernelBench float32.
 """
@@ -12,6 +13,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+from kopt.errors import ProblemError
 from kopt.model.problem import Problem
 from kopt.problem.format import Format
 from kopt.problem.source import REQUIRED, check_reference, defined, parsed, read_text
@@ -21,22 +23,26 @@ from kopt.sandbox.fresh import run_with_environment
 USUAL = "problem.py"
 """The file's usual name."""
 
-NATIVE = ("problem.yaml", "kernel.py")
-"""Files that tell that a folder is in kopt's own format."""
+SEED = "kernel.py"
+"""The seed kernel's file."""
+
+NATIVE = "problem.yaml"
+"""The file that tells that a folder is in kopt's own format."""
 
 DERIVE_S = 300.0
 """Longest time to derive workloads, s."""
 
 
 def files(folder: Path) -> tuple[Path, ...]:
-    """Return the file of the reference."""
+    """Return the file of the reference, and that of the seed kernel where it exists."""
     references = _references(folder)
-    return (references[0],) if len(references) == 1 else (folder / USUAL,)
+    seed = (folder / SEED,) if (folder / SEED).is_file() else ()
+    return (references[0] if len(references) == 1 else folder / USUAL, *seed)
 
 
 def matches(folder: Path) -> bool:
     """Return whether the folder holds exactly one reference, and no file of kopt's own format."""
-    return not any((folder / name).exists() for name in NATIVE) and len(_references(folder)) == 1
+    return not (folder / NATIVE).exists() and len(_references(folder)) == 1
 
 
 def read(folder: Path) -> Problem:
@@ -45,8 +51,14 @@ def read(folder: Path) -> Problem:
     Raises:
         ProblemError: one line that says what is wrong and where.
     """
-    (file,) = files(folder)
-    return read_source(folder.name, read_text(folder, file.name, (file.name,)), file.name)
+    file, *seed = files(folder)
+    problem = read_source(folder.name, read_text(folder, file.name, (file.name,)), file.name)
+    if not seed:
+        return problem
+    source = read_text(folder, SEED, (SEED,))
+    if problem.seed.entry not in defined(parsed(source, f"{folder.name}/{SEED}")):
+        raise ProblemError(f"{folder.name}/{SEED} defines no {problem.seed.entry}")
+    return problem.model_copy(update={"seed": problem.seed.with_source(source)})
 
 
 def read_source(name: str, source: str, file: str = USUAL) -> Problem:
