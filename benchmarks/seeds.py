@@ -15,8 +15,9 @@ import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,14 @@ from kopt.load_config import load_device
 from kopt.model.build import BuildFailed, Built
 from kopt.model.device import Device
 from kopt.model.verdict import Failed, Passed
+from kopt.sandbox.cage import Limits
 from kopt.sandbox.environment import NO_GPU, environment_set
 from kopt.store import Store
+
+TryFile = Callable[[Path], tuple[str, str, str]]
+"""Returns the outcome of a file, who made its seed, and the reason."""
+JUDGE_S = 300.0
+"""Limit of judging one seed in kopt's interpreter, s: generous, since the machine may be busy."""
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,6 +61,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=1, help="only every so manieth file")
     parser.add_argument("--workers", type=int, default=2, help="files at a time")
     parser.add_argument("--seconds", type=float, default=400.0, help="limit of one file, s")
+    parser.add_argument("--make-only", action="store_true", help="make seeds and do not judge them: outcome `made`")
     parser.add_argument("--device", default="h100", help="device to make seeds for, a file in config/devices")
     parser.add_argument("--right", type=float, default=0.75, help="least share of right seeds")
     options = parser.parse_args(words)
@@ -63,7 +71,9 @@ def main(words: Sequence[str] | None = None) -> int:
     again = re.compile(options.again) if options.again else None
     kept = {name: row for name, row in rows.items() if not (again and again.search(f"{row.outcome}: {row.reason}"))}
     missing = [file for file in files if name_of(file) not in kept]
-    for row in tried(missing, load_device(options.device, ROOT), options.workers, options.seconds, options.kernels):
+    device = load_device(options.device, ROOT)
+    try_file = partial(outcome_of, device=device, kernels=options.kernels, judge=not options.make_only)
+    for row in tried(missing, device, options.workers, options.seconds, try_file):
         kept[row.name] = row
         with options.results.open("a") as results:
             results.write(json.dumps(asdict(row)) + "\n")
@@ -84,7 +94,7 @@ def known_rows(results: Path) -> dict[str, Row]:
     return {row.name: row for row in (Row(**json.loads(line)) for line in lines)}
 
 
-def tried(files: Sequence[Path], device: Device, workers: int, seconds: float, kernels: Path | None) -> Iterator[Row]:
+def tried(files: Sequence[Path], device: Device, workers: int, seconds: float, try_file: TryFile) -> Iterator[Row]:
     """Try every file, each in a forked process of its own that is killed at its limit."""
     context = get_context("fork")
     waiting, running = list(files)[::-1], {}
@@ -94,7 +104,7 @@ def tried(files: Sequence[Path], device: Device, workers: int, seconds: float, k
             while waiting and len(running) < workers:
                 file = waiting.pop()
                 receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_answer, args=(sender, file, device, kernels))
+                process = context.Process(target=_answer, args=(sender, file, try_file))
                 process.start()
                 sender.close()
                 running[file] = (process, receiver, time.monotonic())
@@ -117,14 +127,14 @@ def _row(file: Path, process: Any, receiver: Any, taken: float) -> Row:
     return Row(name_of(file), outcome, made_by, " ".join(reason.split())[:400], round(taken, 1))
 
 
-def _answer(sender: Any, file: Path, device: Device, kernels: Path | None) -> None:
+def _answer(sender: Any, file: Path, try_file: TryFile) -> None:
     try:
-        sender.send(outcome_of(file, device, kernels))
+        sender.send(try_file(file))
     except Exception as error:  # noqa: BLE001 - a fault of kopt is a row of the table
         sender.send(("kopt breaks", "", f"{type(error).__name__}: {error}"))
 
 
-def outcome_of(file: Path, device: Device, kernels: Path | None) -> tuple[str, str, str]:
+def outcome_of(file: Path, device: Device, kernels: Path | None, judge: bool) -> tuple[str, str, str]:
     """Return the outcome of one file, who made its seed, and the reason."""
     from kopt.device.build.build import BuildJob, build_all
     from kopt.device.facts.facts import problem_facts
@@ -146,6 +156,8 @@ def outcome_of(file: Path, device: Device, kernels: Path | None) -> tuple[str, s
     if kernels is not None:
         kernels.mkdir(parents=True, exist_ok=True)
         (kernels / f"{file.parent.name}_{file.stem}.py").write_text(seed.source)
+    if not judge:
+        return "made", seed.made_by, ""
     kernel = problem.seed.with_source(seed.source)
     with tempfile.TemporaryDirectory() as scratch:
         store = Store(Path(scratch))
@@ -158,7 +170,8 @@ def outcome_of(file: Path, device: Device, kernels: Path | None) -> tuple[str, s
         if undone is not None:
             return "work", seed.made_by, undone.reason
     try:
-        ((_, verdict),) = verify_all([VerifyJob(kernel=kernel, problem=problem, seed=0)], workers=1)
+        job = VerifyJob(kernel=kernel, problem=problem, seed=0)
+        ((_, verdict),) = verify_all([job], workers=1, limits=Limits(wall_s=JUDGE_S))
     except KoptError as error:
         return "not judgeable", seed.made_by, str(error)
     if isinstance(verdict, Passed):

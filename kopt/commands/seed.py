@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         seeds = run_with_environment(
             NO_GPU, options.limit + START_S, make_seeds, problem, device, variants=options.variants,
-            seconds=options.limit,
+            limit_s=options.limit,
         )  # fmt: skip
     except SeedError as error:
         raise SeedError(f"no seed: {error}") from error

@@ -63,6 +63,8 @@ def clean_kernel(kernel: WrittenKernel, name: str, parameters: dict[str, str]) -
         if argument.arg in wide:
             argument.annotation = ast.parse("tl.int64", mode="eval").body
     kept = [argument.arg for argument in own.args.args]
+    inside = _bound(own)
+    parameters = {old: f"{new}_size" if new in inside else new for old, new in parameters.items()}
     _Renamed({old: new for old, new in parameters.items() if old in kept}).visit(own)
     own.name = name
     for function in inner:
@@ -71,6 +73,12 @@ def clean_kernel(kernel: WrittenKernel, name: str, parameters: dict[str, str]) -
             _Renamed({function.name: fresh}).visit(own)
             function.name = fresh
     return CleanKernel(name, own, inner, kept, helpers.found, helpers.libdevice)
+
+
+def _bound(function: ast.FunctionDef) -> set[str]:
+    """Return the names that a function binds or reads, but for its parameters."""
+    names = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+    return names - {argument.arg for argument in function.args.args}
 
 
 def _assigned_at_once(function: ast.FunctionDef) -> set[str]:

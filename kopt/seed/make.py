@@ -40,7 +40,7 @@ class _Answer(Value):
     refused: str = ""
 
 
-def make_seeds(problem: Problem, device: Device, *, variants: int = 1, seconds: float = LIMITS.wall_s) -> list[Seed]:
+def make_seeds(problem: Problem, device: Device, *, variants: int = 1, limit_s: float = LIMITS.wall_s) -> list[Seed]:
     """Return seed kernels for a problem, in other configurations each; the usual one first, equal ones once.
 
     Call it in a fresh process that sees no GPU (`kopt.sandbox.fresh.run_with_environment` with `NO_GPU`).
@@ -49,7 +49,7 @@ def make_seeds(problem: Problem, device: Device, *, variants: int = 1, seconds: 
         problem: the problem; its own seed kernel does not matter.
         device: the device to write for.
         variants: how many to try.
-        seconds: wall-clock limit, s.
+        limit_s: wall-clock limit, s.
 
     Raises:
         SeedError: no seed can be made; one line.
@@ -57,7 +57,7 @@ def make_seeds(problem: Problem, device: Device, *, variants: int = 1, seconds: 
     """
     import_inductor(device)
     task = partial(_made_in_child, problem, device, variants)
-    ((_, outcome),) = run_forked([task], workers=1, limits=replace(LIMITS, wall_s=seconds))
+    ((_, outcome),) = run_forked([task], workers=1, limits=replace(LIMITS, wall_s=limit_s))
     answer = _received(outcome)
     if answer.refused or not answer.seeds:
         raise SeedError(one_line(answer.refused or "TorchInductor wrote nothing"))
