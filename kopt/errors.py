@@ -25,6 +25,10 @@ class ProblemError(KoptError):
     """A problem folder is incomplete, or its reference or seed kernel is unusable."""
 
 
+class SeedError(KoptError):
+    """No seed kernel can be made from a reference."""
+
+
 class TaxonomyError(KoptError):
     """The technique taxonomy is malformed."""
 

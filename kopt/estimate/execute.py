@@ -54,6 +54,7 @@ class Executor:
         self._steps = prepared_steps(program)
         self._loops: dict[int, Loop] = {}
         self._undecided: dict[int, int] = {}
+        self._bases: dict[int, set[int]] = {}  # what `pointer_parameters` gives, by the instruction's identity
         self._fields: dict[str, Lanes] = {}  # of the descriptor that is being made
         self._made: list[tuple[Lanes, Descriptor]] = []  # descriptors made on the device, with their addresses
         self._lanes = len(threads.tid)
@@ -231,7 +232,9 @@ class Executor:
 
     def _not_known(self, code: Instruction, amount: float) -> None:
         """Add bytes at unknown addresses to the parameters that the access may be based on, by the text of the code."""
-        for index in pointer_parameters(self._program, code) or {-1}:
+        if id(code) not in self._bases:
+            self._bases[id(code)] = pointer_parameters(self._program, code)
+        for index in self._bases[id(code)] or {-1}:
             self._result.unknown[index] = self._result.unknown.get(index, 0.0) + amount
 
     def _go_round(self, at: int, head: int, code: Instruction, taken: Mask, waiting: dict[int, Mask]) -> Mask:

@@ -66,8 +66,8 @@ def load_with_seed(folder: Path) -> Problem:
     problem = load(folder)
     if not problem.has_seed:
         raise ProblemError(
-            f"{problem.name} has no seed kernel, which a search starts from: make one with `kopt seed {problem.name}`, "
-            "or write kernel.py with kernel_function (docs/problems.md)"
+            f"{problem.name} has no seed kernel, which a search starts from: make one of its reference "
+            f"(kopt seed {folder} --out {folder / 'kernel.py'}), or write kernel.py (docs/problems.md)"
         )
     return problem
 

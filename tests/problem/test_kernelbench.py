@@ -150,6 +150,16 @@ def test_such_a_problem_loads_and_no_search_starts_from_it(tmp_path: Path) -> No
         load_with_seed(tmp_path)
 
 
+def test_a_kernel_beside_the_reference_is_its_seed(tmp_path: Path) -> None:
+    (tmp_path / "problem.py").write_text(FILES["softmax"])
+    (tmp_path / "kernel.py").write_text("def kernel_function(x): ...")
+    assert load_with_seed(tmp_path).seed.source == "def kernel_function(x): ..."
+    assert kernelbench.files(tmp_path) == (tmp_path / "problem.py", tmp_path / "kernel.py")
+    (tmp_path / "kernel.py").write_text("x = 1")
+    with pytest.raises(ProblemError, match=r"kernel\.py defines no kernel_function"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("count", [0, 2])
 def test_no_reference_or_two_are_no_kernelbench_problem(tmp_path: Path, count: int) -> None:
     for place in itertools.islice("ab", count):

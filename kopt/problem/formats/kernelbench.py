@@ -3,6 +3,7 @@
 It is given as a file, or as a folder with one such file.  Such a problem declares no workloads.  The timed workload is
 as the file gives it; small, ragged and hidden ones are derived.  The dtype is that of the first floating-point input,
 in KernelBench float32.  A `ModelNew`, in the same file or in another one of the folder, is the kernel to start from.
+A file `kernel.py` beside it, as `kopt seed` makes one, comes before a `ModelNew`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from kopt.problem.source import REQUIRED, check_reference, defined, parsed, read
 USUAL = "problem.py"
 """The file's usual name."""
 
-NATIVE = ("problem.yaml", "kernel.py")
-"""Files that tell that a folder is in kopt's own format."""
+SEED = "kernel.py"
+"""The seed kernel's file."""
+
+NATIVE = "problem.yaml"
+"""The file that tells that a folder is in kopt's own format."""
 
 MODEL_NEW = "ModelNew"
 """Name of the class that KernelBench asks for."""
@@ -30,13 +34,15 @@ MODEL_NEW = "ModelNew"
 
 def files(folder: Path) -> tuple[Path, ...]:
     """Return the file of the reference, and that of a `ModelNew` where there is one."""
-    references = _defining(folder, REQUIRED)
-    return (references[0], *_kernels(folder)) if len(references) == 1 else (folder / USUAL,)
+    references, seed = _defining(folder, REQUIRED), folder / SEED
+    kernels = [seed] if seed.is_file() else _kernels(folder)
+    return (references[0], *kernels) if len(references) == 1 else (folder / USUAL,)
 
 
 def matches(folder: Path) -> bool:
     """Return whether the folder holds exactly one reference, and no file of kopt's own format; or is such a file."""
-    return not any((folder / name).exists() for name in NATIVE) and len(_defining(folder, REQUIRED)) == 1
+    native = (folder / NATIVE).exists() or ((folder / USUAL).exists() and (folder / SEED).exists())
+    return not native and len(_defining(folder, REQUIRED)) == 1
 
 
 def draft(path: Path) -> Draft:
@@ -53,7 +59,7 @@ def draft(path: Path) -> Draft:
     if len(kernels) > 1:
         raise ProblemError(f"{folder.name}: {kernels[0].name} and {kernels[1].name} both define {MODEL_NEW}: keep one")
     seed = read_text(folder, kernels[0].name, (kernels[0].name,)) if kernels else ""
-    if MODEL_NEW in defined(ast.parse(source)):
+    if not seed and MODEL_NEW in defined(ast.parse(source)):
         seed = source
     return Draft(name=path.stem if path.is_file() else folder.name, reference=source, seed=seed)
 

@@ -1,0 +1,219 @@
+"""Trace a reference into a graph of operations whose sizes are symbols, under `kopt.device.build.stub_gpu.pretend`.
+
+A size that the workloads change becomes a symbol; every other size is a number.  `Any`: graphs and symbols are torch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import TreeSpec, tree_flatten
+
+from kopt.device.build.stub_gpu import CUDA
+from kopt.device.reference.contract import input_names
+from kopt.device.reference.forward import call
+from kopt.errors import SeedError
+from kopt.model.problem import Problem
+from kopt.seed.inductor import Inductor
+from kopt.seed.operators import Whole, table
+from kopt.seed.sizes import Leaf, Setting, Values, alike, changes, set_up, values_of
+
+
+@dataclass(frozen=True)
+class Argument:
+    """An argument of the graph: how the code of `kernel_function` calls it."""
+
+    parameter: str
+    """Name of the parameter of `kernel_function`."""
+    path: str
+    """What follows the name: `[0]`, or nothing."""
+    sizes: tuple[str, ...] = ()
+    """Names of its dimensions' sizes; empty for a size that no workload changes."""
+    is_input: bool = False
+    is_tensor: bool = True
+
+
+@dataclass
+class ReferenceGraph:
+    """A traced reference."""
+
+    graph: Any
+    """A graph module of torch, without mutation."""
+    arguments: list[Any]
+    """Fake tensors and symbols, in the order of the graph's arguments."""
+    names: list[Argument]
+    inputs: list[str]
+    """Names of the inputs, in order."""
+    fixed: dict[str, str]
+    """Inputs that are no tensors, by expression, with the value (as Python writes it) for which the graph holds."""
+    structure: TreeSpec
+    """Structure of the output."""
+    plain: list[Any]
+    """Leaves of the output; `Ellipsis` for a tensor."""
+    mode: FakeTensorMode
+    env: Any
+    size_names: dict[Values, str] = field(default_factory=dict)
+
+
+def trace(problem: Problem, inductor: Inductor) -> ReferenceGraph:
+    """Trace a reference for all workloads at once; the first main one gives the values by which torch decides.
+
+    Raises:
+        ProblemError: the reference raises.
+        SeedError: the reference has parts that no graph can hold.
+    """
+    settings = alike([set_up(problem, workload) for workload in (*problem.main, *problem.hidden, *problem.small)])
+    setting = settings[0]
+    env = inductor.shape_env(duck_shape=False)
+    mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=env)
+    constants = _constants(settings)
+    symbols = _Symbols(inductor, env, constants)
+    leaves, sizes = setting.tensors(), values_of(settings)
+    names = _parameter_names(setting, leaves)
+    with mode:
+        fakes = [_fake(leaf, values, symbols) for leaf, values in zip(leaves, sizes, strict=True)]
+    arguments: list[Any] = list(fakes)
+    argument_names = [
+        Argument(
+            name, leaf.path, tuple(constants.get(v, "") if changes(v) else "" for v in values), leaf.is_input
+        )
+        for name, leaf, values in zip(names, leaves, sizes, strict=True)
+    ]  # fmt: skip
+    _put_numbers(settings, sizes, fakes, symbols, arguments, argument_names)
+    fixed = _fixed(setting, names=input_names(setting.model, len(setting.inputs)))
+    spec: list[Any] = []
+
+    def run(*values: Any) -> tuple[torch.Tensor, ...]:
+        for leaf, value in zip(leaves, values, strict=False):
+            leaf.store(value)
+        with Whole():
+            out, structure = tree_flatten(call(setting.model, setting.inputs))
+        spec[:] = [structure, [... if isinstance(leaf, torch.Tensor) else leaf for leaf in out]]
+        return tuple(leaf for leaf in out if isinstance(leaf, torch.Tensor))
+
+    graph = _traced(run, arguments, mode, inductor)
+    return ReferenceGraph(
+        graph, arguments, argument_names, input_names(setting.model, len(setting.inputs)), fixed, spec[0], spec[1],
+        mode, env, constants,
+    )  # fmt: skip
+
+
+def _traced(run: Any, arguments: Sequence[Any], mode: FakeTensorMode, inductor: Inductor) -> Any:
+    from torch.func import functionalize
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    with mode, torch.no_grad(), inductor.node_meta():
+        functional = functionalize(run, remove="mutations")
+        return make_fx(functional, table(inductor.decompositions()), tracing_mode="symbolic")(*arguments)
+
+
+class _Symbols:
+    """The symbols of sizes, made when they are asked for."""
+
+    def __init__(self, inductor: Inductor, env: Any, names: dict[Values, str]) -> None:
+        self._inductor, self._env, self._names = inductor, env, names
+        self.made: dict[Values, list[Any]] = {}
+
+    def size(self, values: Values, place: str) -> Any:
+        """Return a new symbol for a size with these values; a number where no workload changes it."""
+        if not changes(values) or values[0] < 2:
+            return values[0]
+        source = self._inductor.constant_source(place)
+        symbol = self._env.create_symbol(values[0], source, self._inductor.dim_dynamic.DYNAMIC)
+        made = self._env.create_symintnode(symbol, hint=values[0], source=source)
+        self._names.setdefault(values, place)
+        self.made.setdefault(values, []).append(made)
+        return made
+
+
+def _constants(settings: Sequence[Setting]) -> dict[Values, str]:
+    """Name a size after the one constant of the reference that has the same values in all workloads."""
+    names: dict[Values, list[str]] = {}
+    for key, value in vars(settings[0].reference).items():
+        if type(value) is int and not key.startswith("_"):
+            values = tuple(vars(setting.reference).get(key, 0) for setting in settings)
+            if changes(values):
+                names.setdefault(values, []).append(key.lower())
+    return {values: found[0] for values, found in names.items() if len(found) == 1}
+
+
+def _fake(leaf: Leaf, values: Sequence[Values], symbols: _Symbols) -> torch.Tensor:
+    """Return a fake tensor on the device whose sizes are symbols, with the order of strides of a dense tensor."""
+    tensor = leaf.value
+    place = f"{leaf.name}{leaf.path}".replace("input ", "x")
+    shape = [symbols.size(own, f"{_word(place)}_size{dimension}") for dimension, own in enumerate(values)]
+    order = sorted(range(tensor.dim()), key=lambda d: (-tensor.stride(d), d))
+    dense = torch.empty([tensor.shape[d] for d in order], device="meta").stride()
+    if any(tensor.shape[d] > 1 and tensor.stride(d) != own for d, own in zip(order, dense, strict=True)):
+        raise SeedError(f"{leaf.name} is no dense tensor: its strides are {tuple(tensor.stride())}")
+    made = torch.empty([shape[d] for d in order], dtype=tensor.dtype, device=CUDA)
+    return made.permute([order.index(d) for d in range(tensor.dim())]) if order != sorted(order) else made
+
+
+def _word(text: str) -> str:
+    return "".join(char if char.isalnum() else "_" for char in text).strip("_")
+
+
+def _parameter_names(setting: Setting, leaves: Sequence[Leaf]) -> list[str]:
+    inputs = input_names(setting.model, len(setting.inputs))
+    names = [inputs[int(leaf.name.split()[1])] if leaf.is_input else leaf.name for leaf in leaves]
+    return [_word(name) if not leaf.is_input else name for name, leaf in zip(names, leaves, strict=True)]
+
+
+def _put_numbers(
+    settings: Sequence[Setting], sizes: Sequence[Sequence[Values]], fakes: Sequence[torch.Tensor], symbols: _Symbols,
+    arguments: list[Any], names: list[Argument],
+) -> None:  # fmt: skip
+    """Replace whole numbers that the workloads change by the sizes that they are, or by symbols of their own."""
+    known = {
+        values: fake.shape[d] for fake, own in zip(fakes, sizes, strict=True) for d, values in enumerate(own)
+    }  # fmt: skip
+    numbers = [setting.numbers() for setting in settings]
+    found = {leaf.name: [leaf.value] for leaf in numbers[0]}
+    for other in numbers[1:]:
+        for leaf in other:
+            if leaf.name in found:
+                found[leaf.name].append(leaf.value)
+    for leaf in numbers[0]:
+        values = found[leaf.name]
+        if len(values) != len(settings) or all(value == values[0] for value in values):
+            continue
+        if isinstance(leaf.value, int):
+            leaf.store(_number(leaf.name, tuple(values), known, symbols, arguments, names))
+        elif len({len(value) for value in values}) == 1:
+            items = [tuple(column) for column in zip(*values, strict=True)]
+            if all(not changes(item) or item in known for item in items):
+                leaf.store(type(leaf.value)(known.get(item, item[0]) if changes(item) else item[0] for item in items))
+
+
+def _number(
+    name: str, values: Values, known: dict[Values, Any], symbols: _Symbols, arguments: list[Any],
+    names: list[Argument],
+) -> Any:  # fmt: skip
+    if values in known:
+        return known[values]
+    for own, size in known.items():
+        if changes(own) and len(own) == len(values):
+            if all(v and o % v == 0 and o // v == own[0] // values[0] for o, v in zip(own, values, strict=True)):
+                return size // (own[0] // values[0])
+            if all(o and v % o == 0 and v // o == values[0] // own[0] for o, v in zip(own, values, strict=True)):
+                return size * (values[0] // own[0])
+    made = symbols.size(values, _word(name))
+    known[values] = made
+    if not isinstance(made, int):
+        arguments.append(made)
+        names.append(Argument(name, "", is_tensor=False))
+    return made
+
+
+def _fixed(setting: Setting, names: Sequence[str]) -> dict[str, str]:
+    """List the inputs that are numbers or texts; the graph holds for their values alone."""
+    return {
+        f"{names[int(leaf.name.split()[1])]}{leaf.path}": repr(leaf.value)
+        for leaf in setting.input_leaves()
+        if not isinstance(leaf.value, torch.Tensor) and leaf.value is not None
+    }

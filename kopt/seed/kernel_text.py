@@ -1,0 +1,186 @@
+"""Clean the text of a kernel that TorchInductor wrote: plain decorator, no asserts, nothing unused, readable names."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+
+from kopt.seed.inductor_module import WrittenKernel
+
+_DROPPED = ("tl.device_assert",)
+_PLAIN_MATH = {"tl_math": "math"}
+_ROUNDED_SUM = re.compile(r"= acc\.to\(tl\.(?:bfloat16|float16)\)$", re.MULTILINE)
+"""A sum of products that is rounded before what follows in the same kernel: one rounding more than is allowed."""
+
+
+@dataclass
+class CleanKernel:
+    """A cleaned kernel."""
+
+    name: str
+    function: ast.FunctionDef
+    inner: list[ast.FunctionDef]
+    """Functions that it calls, defined beside it."""
+    kept: list[str]
+    """Parameters that are left, under their first names."""
+    helpers: set[str]
+    """Functions of `triton_helpers` that it calls."""
+    libdevice: bool
+
+    def text(self) -> str:
+        """Return the text of the kernel and of the functions beside it."""
+        return "\n\n\n".join(ast.unparse(function) for function in (*self.inner, self.function))
+
+
+def clean_kernel(kernel: WrittenKernel, name: str, parameters: dict[str, str]) -> CleanKernel:
+    """Clean a kernel.
+
+    Args:
+        kernel: the kernel as it was written.
+        name: its new name.
+        parameters: new names of its parameters.
+    """
+    source = _ROUNDED_SUM.sub("= acc", kernel.source)
+    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    own = next(function for function in functions if function.name == kernel.name)
+    inner = [function for function in functions if function is not own]
+    helpers = _Helpers()
+    for function in functions:
+        helpers.visit(function)
+        function.decorator_list = [ast.parse("triton.jit", mode="eval").body]
+        function.body = _without(function.body)
+        _drop_unused(function)
+        for argument in function.args.args:
+            if argument.annotation is not None:
+                argument.annotation = ast.parse("tl.constexpr", mode="eval").body
+    used = _loaded(own) - _assigned_at_once(own)
+    merged = _merged({name: new for name, new in parameters.items() if name in used})
+    own.args.args = [argument for argument in own.args.args if argument.arg in used and argument.arg not in merged]
+    _Renamed(merged).visit(own)
+    wide = _is_wide(kernel)
+    for argument in own.args.args:
+        if argument.arg in wide:
+            argument.annotation = ast.parse("tl.int64", mode="eval").body
+    kept = [argument.arg for argument in own.args.args]
+    inside = _bound(own)
+    parameters = {old: f"{new}_size" if new in inside else new for old, new in parameters.items()}
+    _Renamed({old: new for old, new in parameters.items() if old in kept}).visit(own)
+    own.name = name
+    for function in inner:
+        if function.name in used:
+            fresh = f"{name.removesuffix('_kernel')}_{function.name.strip('_').replace('triton_helper_fn_', '')}"
+            _Renamed({function.name: fresh}).visit(own)
+            function.name = fresh
+    return CleanKernel(name, own, inner, kept, helpers.found, helpers.libdevice)
+
+
+def _bound(function: ast.FunctionDef) -> set[str]:
+    """Return the names that a function binds or reads, but for its parameters."""
+    names = {node.id for node in ast.walk(function) if isinstance(node, ast.Name)}
+    return names - {argument.arg for argument in function.args.args}
+
+
+def _assigned_at_once(function: ast.FunctionDef) -> set[str]:
+    """Return the parameters that the function gives a number before anything else."""
+    names = {argument.arg for argument in function.args.args}
+    found = set()
+    for statement in function.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(name)], value=ast.Constant()) if name in names:
+                found.add(name)
+            case ast.AnnAssign(target=ast.Name(name), value=ast.Constant()) if name in names:
+                found.add(name)
+    return found
+
+
+def _is_wide(kernel: WrittenKernel) -> set[str]:
+    """Return the sizes that need 64 bits: those of a kernel whose indexes do."""
+    if ").to(tl.int64) *" not in kernel.source and "INDEX_DTYPE : tl.constexpr = tl.int64" not in kernel.source:
+        return set()
+    signature = kernel.tuner.triton_meta.get("signature", {})
+    return {name for name, kind in signature.items() if kind == "i64" or (kind == "i32" and name.startswith("ks"))}
+
+
+def _merged(parameters: dict[str, str]) -> dict[str, str]:
+    """Return the parameters that get the same argument as an earlier one, with that one."""
+    first: dict[str, str] = {}
+    return {name: first[new] for name, new in parameters.items() if first.setdefault(new, name) != name}
+
+
+class _Helpers(ast.NodeTransformer):
+    """Call helpers without their module, and note them."""
+
+    def __init__(self) -> None:
+        self.found: set[str] = set()
+        self.libdevice = False
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.value, ast.Name):
+            if node.value.id == "triton_helpers":
+                self.found.add(node.attr)
+                return ast.Name(node.attr, node.ctx)
+            self.libdevice = self.libdevice or node.value.id == "libdevice"
+            if node.value.id in _PLAIN_MATH:
+                node.value = ast.Attribute(ast.Name("tl", ast.Load()), _PLAIN_MATH[node.value.id], ast.Load())
+        return node
+
+
+class _Renamed(ast.NodeTransformer):
+    def __init__(self, names: dict[str, str]) -> None:
+        self._names = names
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        node.id = self._names.get(node.id, node.id)
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.arg = self._names.get(node.arg, node.arg)
+        return node
+
+
+def _without(body: list[ast.stmt]) -> list[ast.stmt]:
+    kept = []
+    for statement in body:
+        match statement:
+            case ast.Expr(ast.Call(func=function)) if ast.unparse(function) in _DROPPED:
+                continue
+        for inner in ("body", "orelse"):
+            if isinstance(statement, ast.For | ast.If | ast.While):
+                setattr(statement, inner, _without(getattr(statement, inner)))
+        kept.append(statement)
+    return kept
+
+
+def _drop_unused(function: ast.FunctionDef) -> None:
+    """Drop assignments to names that nothing reads, again and again."""
+    while True:
+        read = _loaded(function)
+        before = ast.dump(function)
+        function.body = _used(function.body, read)
+        if ast.dump(function) == before:
+            return
+
+
+def _used(body: list[ast.stmt], read: set[str]) -> list[ast.stmt]:
+    kept: list[ast.stmt] = []
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(name)], value=value) if name not in read and not _acts(value):
+                continue
+            case ast.AnnAssign(target=ast.Name(name)) if name not in read:
+                continue
+            case ast.For() | ast.If() | ast.While():
+                statement.body = _used(statement.body, read) or [ast.Pass()]
+        kept.append(statement)
+    return kept
+
+
+def _acts(value: ast.expr) -> bool:
+    """Return whether an expression does more than compute: an atomic operation changes memory."""
+    return any(isinstance(node, ast.Attribute) and node.attr.startswith("atomic") for node in ast.walk(value))
+
+
+def _loaded(function: ast.FunctionDef) -> set[str]:
+    return {node.id for node in ast.walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}

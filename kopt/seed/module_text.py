@@ -1,0 +1,107 @@
+"""Put a seed's parts together: one module with `kernel_function`, and a docstring that says what it is."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any  # leaves of an output, and a module of TorchInductor's
+
+from torch.utils._pytree import tree_unflatten
+
+from kopt.errors import SeedError
+from kopt.seed.graph import ReferenceGraph
+from kopt.seed.helpers import helper_texts
+from kopt.seed.host_text import HostText
+
+TEMPLATES = {
+    "convolution": "convolution", "convolution_transpose": "convolution_transpose", "max_pool": "pooling",
+    "average_pool": "pooling", "attention": "attention", "top_k": "top_k",
+}  # fmt: skip
+"""Module of `kopt.seed.templates` by the name of an operator."""
+
+
+def module_text(reference: ReferenceGraph, host: HostText, problem: str, helpers: Any) -> str:
+    """Return the text of the seed's module."""
+    kernels = [kernel.text() for kernel in host.kernels]
+    used = helper_texts((name for kernel in host.kernels for name in kernel.helpers), helpers)
+    templates = _templates(host.templates)
+    imports = ["import torch", "import triton", "import triton.language as tl"]
+    if any(kernel.libdevice for kernel in host.kernels) or any("libdevice." in text for text in (*used, *templates)):
+        imports.append("from triton.language.extra import libdevice")
+    parts = [f'"""{_docstring(reference, host, problem)}"""\n', "\n".join(imports)]
+    return "\n\n\n".join(["\n".join(parts), *used, *templates, *kernels, _entry(reference, host)]) + "\n"
+
+
+def _docstring(reference: ReferenceGraph, host: HostText, problem: str) -> str:
+    made = len(host.kernels)
+    count = {0: "no kernel", 1: "one kernel"}.get(made, f"{made} kernels")
+    lines = [f"{problem}: {count} that TorchInductor wrote{_and_templates(host.templates)}, cleaned by kopt.", ""]
+    sizes = sorted(set(reference.size_names.values()))
+    lines.append(f"Sizes that may change: {', '.join(sizes)}." if sizes else "All sizes are constants.")
+    lines.append("Strides are those of the problem's inputs.")
+    return "\n".join(lines) + "\n"
+
+
+def _and_templates(templates: Sequence[str]) -> str:
+    return f", and kopt's templates for {', '.join(templates)}" if templates else ""
+
+
+def _templates(names: Sequence[str]) -> list[str]:
+    """Return the definitions of templates' modules, each module once."""
+    texts = []
+    for name in dict.fromkeys(TEMPLATES[name] for name in names):
+        source = inspect.getsource(import_module(f"kopt.seed.templates.{name}"))
+        body = [node for node in ast.parse(source).body if not isinstance(node, ast.Import | ast.ImportFrom)]
+        texts += [
+            ast.get_source_segment(source, node) or "" for node in body[1:] if not isinstance(node, ast.FunctionDef)
+        ]
+        texts += [_function(source, node) for node in body[1:] if isinstance(node, ast.FunctionDef)]
+    return texts
+
+
+def _function(source: str, node: ast.FunctionDef) -> str:
+    first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+    return "\n".join(source.splitlines()[first - 1 : node.end_lineno])
+
+
+def _entry(reference: ReferenceGraph, host: HostText) -> str:
+    parameters = [*reference.inputs]
+    for argument in reference.names:
+        if not argument.is_input and argument.parameter not in parameters:
+            read = any(argument.parameter in text for text in (*host.lines, *host.result))
+            parameters += [argument.parameter] if read else []
+    checks = [
+        f"if {name} != {value}:\n    raise ValueError(f'{name} is {{{name}!r}}, but the kernel is for {value}')"
+        for name, value in reference.fixed.items()
+    ]
+    body = "\n".join([*checks, *host.lines, f"return {_returned(reference, host.result)}"])
+    return f"def kernel_function({', '.join(parameters)}):\n{textwrap.indent(body, '    ')}"
+
+
+def _returned(reference: ReferenceGraph, results: Sequence[str]) -> str:
+    """Write the output in the structure of the reference's."""
+    waiting = iter(results)
+    leaves = [_Text(next(waiting) if leaf is ... else repr(leaf)) for leaf in reference.plain]
+    return _written(tree_unflatten(leaves, reference.structure))
+
+
+class _Text(str):
+    """An expression in a structure."""
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, _Text):
+        return str(value)
+    if isinstance(value, tuple):
+        inner = ", ".join(map(_written, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_written, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: {_written(item)}" for key, item in value.items()) + "}"
+    if value is None:
+        return "None"
+    raise SeedError(f"the reference returns a {type(value).__name__}, which kopt cannot write")

@@ -1,0 +1,255 @@
+"""Keep operators whole for which TorchInductor has no good Triton: each becomes a call of a template's function.
+
+An operator `kopt_seed::NAME` has the signature of the function NAME in `kopt.seed.templates`.  `Any`: tables of
+decompositions hold operators of torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from math import prod
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from kopt.device.build.stub_gpu import CUDA
+
+NAMESPACE = "kopt_seed"
+
+UNROLLED = 32
+"""Most elements of a pooling window that TorchInductor reads one after the other, fused with what comes before."""
+AVERAGED = 25
+"""The same for average pooling, by a rule of TorchInductor's."""
+FLASH = 256
+"""Largest head dimension for the template of attention."""
+
+MOST_NUMBERS = 64
+"""Most Python numbers of a tensor in a graph."""
+_MAKERS = (torch.tensor, torch.as_tensor, torch.scalar_tensor)
+
+Table = dict[Any, Callable[..., Any]]
+
+_SCHEMAS = {
+    "convolution": "(Tensor x, Tensor weight, SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups) "
+    "-> Tensor",
+    "convolution_transpose": "(Tensor x, Tensor weight, SymInt[] stride, SymInt[] padding, SymInt[] output_padding, "
+    "SymInt[] dilation, SymInt groups) -> Tensor",
+    "max_pool": "(Tensor x, SymInt[] kernel, SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool ceil) "
+    "-> Tensor",
+    "average_pool": "(Tensor x, SymInt[] kernel, SymInt[] stride, SymInt[] padding, bool ceil, bool count_padding, "
+    "int? divisor) -> Tensor",
+    "attention": "(Tensor query, Tensor key, Tensor value, Tensor? mask, bool causal, float scale) -> Tensor",
+    "top_k": "(Tensor x, int k, bool largest) -> (Tensor, Tensor)",
+}
+
+
+def table(inductor: Table) -> Table:
+    """Return a table of decompositions: TorchInductor's, and those that keep operators whole."""
+    operators = _operators()
+    aten = torch.ops.aten
+    own: Table = {
+        aten.convolution.default: lambda *args: _convolution(operators, *args),
+        aten.topk.default: lambda *args, **kwargs: _top_k(operators, *args, **kwargs),
+    }
+    for dimensions in (2, 3):
+        operator = getattr(aten, f"max_pool{dimensions}d_with_indices").default
+        own[operator] = _max_pool(operators, dimensions, inductor.get(operator))
+    for dimensions in (1, 2, 3):
+        operator = getattr(aten, f"avg_pool{dimensions}d").default
+        own[operator] = _average_pool(operators, dimensions, inductor.get(operator))
+    return inductor | own
+
+
+class Whole(TorchFunctionMode):
+    """Keep calls of `scaled_dot_product_attention` whole where the template takes them, and numbers in the graph."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Call a function of torch, or in its place the operator `attention`, or what fills a tensor with numbers."""
+        kwargs = kwargs or {}
+        if func is torch.nn.functional.scaled_dot_product_attention:
+            return _attention(*args, **kwargs)
+        if func in _MAKERS and args and _is_plain(args[0]):
+            return _made(args[0], kwargs.get("dtype"))
+        return func(*args, **kwargs)
+
+
+def _is_plain(data: object) -> bool:
+    if isinstance(data, list | tuple):
+        return 0 < len(data) <= MOST_NUMBERS and all(isinstance(item, int | float) for item in data)
+    return isinstance(data, int | float)
+
+
+def _made(data: Any, dtype: torch.dtype | None) -> torch.Tensor:
+    """Make a tensor of Python numbers by operations, since a graph holds no values of a device that is not there."""
+    if isinstance(data, list | tuple):
+        kinds = {type(item) for item in data}
+        kind = torch.get_default_dtype() if float in kinds else torch.bool if kinds == {bool} else torch.int64
+        return torch.stack([torch.full((), item, dtype=dtype or kind, device=CUDA) for item in data])
+    return torch.full((), data, dtype=dtype, device=CUDA)
+
+
+def _attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+) -> torch.Tensor:  # fmt: skip
+    scale = query.shape[-1] ** -0.5 if scale is None else scale
+    if enable_gqa and query.shape[-3] != key.shape[-3]:
+        repeats = query.shape[-3] // key.shape[-3]
+        key, value = key.repeat_interleave(repeats, -3), value.repeat_interleave(repeats, -3)
+    head = query.shape[-1]
+    if type(head) is int and head <= FLASH and value.shape[-1] == head and query.dim() == 4 and type(scale) is float:
+        if attn_mask is not None:
+            attn_mask = attn_mask.expand(*query.shape[:-1], key.shape[-2])
+        return _operators().attention(query, key, value, attn_mask, is_causal, scale)  # type: ignore[no-any-return]
+    scores = (query @ key.transpose(-2, -1)).float() * scale
+    if is_causal:
+        rows = torch.arange(query.shape[-2], device=query.device)[:, None]
+        scores = scores.masked_fill(torch.arange(key.shape[-2], device=query.device)[None, :] > rows, float("-inf"))
+    if attn_mask is not None:
+        scores = scores.masked_fill(~attn_mask, float("-inf")) if attn_mask.dtype is torch.bool else scores + attn_mask
+    return torch.softmax(scores, dim=-1).to(value.dtype) @ value
+
+
+def _convolution(
+    operators: Any, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, stride: Sequence[int],
+    padding: Sequence[int], dilation: Sequence[int], transposed: bool, output_padding: Sequence[int], groups: int,
+) -> Any:  # fmt: skip
+    dimensions = weight.dim() - 2
+    stride, padding, dilation = (_all(v, dimensions) for v in (stride, padding, dilation))
+    if transposed:
+        made = operators.convolution_transpose(
+            x, weight, stride, padding, _all(output_padding, dimensions), dilation, groups
+        )
+    elif dimensions == 1 or any(d != 1 for d in dilation) or groups > 1 or _varies(weight):
+        made = operators.convolution(x, weight, stride, padding, dilation, groups)
+    else:
+        return NotImplemented
+    return made if bias is None else made + bias.view(-1, *[1] * dimensions)
+
+
+def _varies(weight: torch.Tensor) -> bool:
+    """Return whether the workloads change a weight's sizes: TorchInductor's templates would take them for constants."""
+    return any(not isinstance(size, int) for size in weight.shape)
+
+
+def _max_pool(operators: Any, dimensions: int, inductor: Callable[..., Any] | None) -> Callable[..., Any]:
+    def decomposed(
+        x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int] = (), padding: Sequence[int] = (0,),
+        dilation: Sequence[int] = (1,), ceil: bool = False,
+    ) -> Any:  # fmt: skip
+        if prod(_all(kernel, dimensions)) <= UNROLLED - 7:
+            return inductor(x, kernel, stride, padding, dilation, ceil) if inductor else NotImplemented
+        kernel, padding, dilation = (_all(v, dimensions) for v in (kernel, padding, dilation))
+        made = operators.max_pool(x, kernel, _all(stride or kernel, dimensions), padding, dilation, ceil)
+        return made, made.to(torch.int64)  # the indexes are read by nobody, or the seed is wrong and refused
+
+    return decomposed
+
+
+def _average_pool(operators: Any, dimensions: int, inductor: Callable[..., Any] | None) -> Callable[..., Any]:
+    def decomposed(
+        x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int] = (), padding: Sequence[int] = (0,),
+        ceil: bool = False, count_padding: bool = True, divisor: int | None = None,
+    ) -> Any:  # fmt: skip
+        kernel = _all(kernel, dimensions)
+        if dimensions > 1 and prod(kernel) <= AVERAGED:
+            return inductor(x, kernel, stride, padding, ceil, count_padding, divisor) if inductor else NotImplemented
+        stride, padding = _all(stride or kernel, dimensions), _all(padding, dimensions)
+        return operators.average_pool(x, kernel, stride, padding, ceil, count_padding, divisor)
+
+    return decomposed
+
+
+def _top_k(
+    operators: Any, x: torch.Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    rows = x.movedim(dim, -1).contiguous()
+    values, places = operators.top_k(rows, k, largest)
+    return values.movedim(-1, dim), places.movedim(-1, dim)
+
+
+def _all(values: Sequence[int], dimensions: int) -> list[int]:
+    return list(values) * dimensions if len(values) == 1 else list(values)
+
+
+@cache
+def _operators() -> Any:
+    """Register the operators with torch, and return their namespace."""
+    library = torch.library.Library(NAMESPACE, "DEF")
+    for name, schema in _SCHEMAS.items():
+        library.define(f"{name}{schema}")
+        library.impl(name, _FAKES[name], "Meta")
+        _kept.append(torch.library.register_fake(f"{NAMESPACE}::{name}", _FAKES[name], lib=library))
+    _kept.append(library)
+    return torch.ops.kopt_seed
+
+
+_kept: list[Any] = []
+
+
+def _pooled(size: int, kernel: int, stride: int, padding: int, dilation: int, ceil: bool) -> int:
+    reach = size + 2 * padding - dilation * (kernel - 1) - 1
+    if not ceil:
+        return reach // stride + 1
+    count = (reach + stride - 1) // stride + 1
+    return count - 1 if (count - 1) * stride >= size + padding else count
+
+
+def _fake_max_pool(
+    x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
+    ceil: bool,
+) -> torch.Tensor:  # fmt: skip
+    n = len(kernel)
+    sizes = [_pooled(*five, ceil) for five in zip(x.shape[-n:], kernel, stride, padding, dilation, strict=True)]
+    return x.new_empty([*x.shape[:-n], *sizes])
+
+
+def _fake_average_pool(
+    x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], ceil: bool,
+    count_padding: bool, divisor: int | None,
+) -> torch.Tensor:  # fmt: skip
+    return _fake_max_pool(x, kernel, stride, padding, [1] * len(kernel), ceil)
+
+
+def _fake_convolution(
+    x: torch.Tensor, weight: torch.Tensor, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int],
+    groups: int,
+) -> torch.Tensor:  # fmt: skip
+    n = len(stride)
+    five = zip(x.shape[-n:], weight.shape[-n:], stride, padding, dilation, strict=True)
+    return x.new_empty([*x.shape[: -n - 1], weight.shape[0], *(_pooled(*values, False) for values in five)])
+
+
+def _fake_convolution_transpose(
+    x: torch.Tensor, weight: torch.Tensor, stride: Sequence[int], padding: Sequence[int], output_padding: Sequence[int],
+    dilation: Sequence[int], groups: int,
+) -> torch.Tensor:  # fmt: skip
+    n = len(stride)
+    six = zip(x.shape[-n:], weight.shape[-n:], stride, padding, output_padding, dilation, strict=True)
+    sizes = [(i - 1) * s - 2 * p + d * (k - 1) + extra + 1 for i, k, s, p, extra, d in six]
+    return x.new_empty([*x.shape[: -n - 1], weight.shape[1] * groups, *sizes])
+
+
+def _fake_attention(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, causal: bool, scale: float
+) -> torch.Tensor:
+    return query.new_empty(query.shape)
+
+
+def _fake_top_k(x: torch.Tensor, k: int, largest: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    shape = [*x.shape[:-1], k]
+    return x.new_empty(shape), x.new_empty(shape, dtype=torch.int64)
+
+
+_FAKES: dict[str, Callable[..., Any]] = {
+    "convolution": _fake_convolution,
+    "convolution_transpose": _fake_convolution_transpose,
+    "max_pool": _fake_max_pool,
+    "average_pool": _fake_average_pool,
+    "attention": _fake_attention,
+    "top_k": _fake_top_k,
+}

@@ -1,0 +1,105 @@
+"""Seeds are made from references and judged like any candidate: built for an H100, then run by kopt's interpreter."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from kopt.device.build.build import BuildJob, build_all
+from kopt.device.interpret.contestant import VerifyJob
+from kopt.device.interpret.judge import verify_all
+from kopt.errors import SeedError
+from kopt.load_config import load_device
+from kopt.model.build import Built
+from kopt.model.kernel import Kernel
+from kopt.model.problem import Dtype, Layout, Problem, Workload
+from kopt.model.verdict import Passed
+from kopt.sandbox.environment import NO_GPU
+from kopt.seed.make import make_seeds
+from kopt.store import Store
+
+H100 = load_device("h100", Path(__file__).resolve().parents[2])
+
+SHAPED = "import torch\nfrom torch import nn\nN = 96\nM = 80\n"
+FUNCTION = """
+class Model(nn.Module):
+    def forward(self, x):
+        return {}
+def get_inputs():
+    return [torch.randn({})]
+def get_init_inputs():
+    return []
+"""
+MODULE = """
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        {}
+    def forward(self, x):
+        return {}
+def get_inputs():
+    return [torch.randn({})]
+def get_init_inputs():
+    return []
+"""
+
+REFERENCES = {
+    "softmax": FUNCTION.format("torch.softmax(x, dim=1)", "N, M"),
+    "layernorm": MODULE.format("self.norm = nn.LayerNorm(M)", "self.norm(x)", "N, M"),
+    "linear_relu": MODULE.format("self.up = nn.Linear(M, N)", "torch.relu(self.up(x))", "N, M"),
+    "conv": MODULE.format("self.conv = nn.Conv2d(3, 5, 3, padding=1)", "torch.tanh(self.conv(x))", "2, 3, N, 9"),
+    "two_outputs": FUNCTION.format("{'sum': x.sum(dim=1), 'parts': (x * 2, x.amax(dim=0))}", "N, M"),
+    "loss": FUNCTION.format("torch.nn.functional.mse_loss(x, torch.zeros_like(x))", "N, M"),
+    "templates": MODULE.format(
+        "self.up = nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, bias=False)",
+        "nn.functional.max_pool2d(self.up(x), 7, stride=3, padding=2)",
+        "2, 3, N // 16, 7",
+    ),
+}
+MADE_BY = {"conv": "inductor", "templates": "template"}
+
+
+def problem_of(name: str, source: str, dtype: Dtype = Dtype.FLOAT32) -> Problem:
+    small = (Workload(name="small", constants={"N": 48, "M": 37}),)
+    return Problem(
+        name=name, reference=SHAPED + source, seed=Kernel(source=""), dtype=dtype, main=(Workload(name="given"),),
+        small=small, layout=Layout.ANY,
+    )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in NO_GPU.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.xdist_group("seeds")
+@pytest.mark.parametrize("name", REFERENCES)
+def test_a_seed_is_right_at_sizes_it_was_not_traced_with(name: str, tmp_path: Path) -> None:
+    problem = problem_of(name, REFERENCES[name])
+    (seed,) = make_seeds(problem, H100)
+    assert seed.made_by == MADE_BY.get(name, "inductor")
+    imported = [node for node in ast.walk(ast.parse(seed.source)) if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert not any("_inductor" in ast.unparse(node) for node in imported)
+    kernel = problem.seed.with_source(seed.source)
+    jobs = [BuildJob(kernel=kernel, problem=problem, device=H100)]
+    ((_, build),) = build_all(jobs, store=Store(tmp_path), workers=1)
+    assert isinstance(build, Built), build
+    ((_, verdict),) = verify_all([VerifyJob(kernel=kernel, problem=problem, seed=0)], workers=1)
+    assert isinstance(verdict, Passed), verdict
+
+
+@pytest.mark.xdist_group("seeds")
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("torch.fft.fft(x).real", "TorchInductor has no Triton for aten._fft"),
+        ("x.view(N, M)", "the reference computes nothing"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_in_one_line(body: str, reason: str) -> None:
+    with pytest.raises(SeedError, match=reason) as refused:
+        make_seeds(problem_of("hard", FUNCTION.format(body, "N, M")), H100)
+    assert "\n" not in str(refused.value)
