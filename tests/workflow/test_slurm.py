@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from local_slurm import LocalSlurm, missing
 
+from kopt.jobs import submitted
+
 pytestmark = [pytest.mark.workflow, pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
 FEW_CORES = ("--set-threads", "compile=2", "compile_seed=2")
@@ -55,9 +57,24 @@ def test_a_search_runs_in_two_jobs_and_its_lines_reach_the_terminal(slurm, begin
     for shown in ("R0: seed", "R1: 4/4 ok", "best kernel", "results/t/best_kernel.py"):
         assert shown in output
     assert line.count("made-up GPU: ") == 1
-    jobs = {record.comment.removeprefix("rule_"): record for record in slurm.history()}
+    jobs = {record.comment.removeprefix("rule_"): record for record in slurm.history() if "rule_" in record.comment}
     assert {record.state for record in jobs.values()} == {"COMPLETED"}
     assert sorted(name.split("_")[0] for name in jobs) == ["device", "round", "round"]
     assert jobs["device"].node == "node2"  # the one with slow GPUs
     assert not list((described.folder / "results/t/terminal").iterdir())
     assert search.file("best_kernel.py").is_file()
+
+
+def test_jobs_that_a_killed_start_left_are_cancelled_and_no_others(slurm, tmp_path, monkeypatch, capsys):
+    for name, value in slurm.environ.items():
+        monkeypatch.setenv(name, value)
+    jobs = {}
+    for name in ("left", "elsewhere", "another"):
+        (tmp_path / name).mkdir()
+        folder = tmp_path / ("elsewhere" if name == "elsewhere" else "left")
+        words = ("--parsable", "-D", str(folder), "--output=/dev/null", "--wrap=sleep 600")
+        jobs[name] = slurm.call("sbatch", *words).strip()
+    submitted.cancel_left([jobs["left"], jobs["elsewhere"], "999999"], tmp_path / "left")
+    assert set(jobs.values()) & set(slurm.jobs()) == {jobs["elsewhere"], jobs["another"]}
+    assert f"1 job that an earlier start of this run left: {jobs['left']}\n" in capsys.readouterr().err
+    slurm.call("scancel", jobs["elsewhere"], jobs["another"])
