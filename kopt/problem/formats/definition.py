@@ -20,17 +20,8 @@ from pydantic import ValidationError
 from kopt.errors import ProblemError
 from kopt.model.problem import Layout, Problem, Workload
 from kopt.problem.caged import complete
-from kopt.problem.definition import (
-    Definition,
-    Foreign,
-    Solution,
-    Variable,
-    WorkloadEntry,
-    check,
-    kernel_of,
-    reference_of,
-    without_value_asserts,
-)
+from kopt.problem.definition import check, kernel_of, reference_of, without_value_asserts
+from kopt.problem.definition_schema import Definition, Foreign, Solution, Variable, WorkloadEntry
 from kopt.problem.draft import Draft
 from kopt.problem.format import Format
 from kopt.problem.source import read_text
