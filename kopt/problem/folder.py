@@ -27,17 +27,17 @@ def find(word: str, shipped: Path) -> Path:
     """Return the folder or file that a word of a command line means: a shipped problem's name, or a path.
 
     Args:
-        word: the name of a shipped problem where it has no slash, else a path.
+        word: a file in some format, else the name of a shipped problem where it has no slash, else a folder.
         shipped: the folder of the shipped problems, which error messages list.
 
     Raises:
         ProblemError: the path leads to no problem; the message names shipped problems only, not the path's neighbours.
     """
+    path = Path(word)
+    if path.suffix and _is_file(path) and any(format.matches(path) for format in formats()):
+        return path
     if word and "/" not in word and word not in (".", ".."):
         return shipped / word
-    path = Path(word)
-    if word and _is_file(path) and any(format.matches(path) for format in formats()):
-        return path
     if not word or not _is_folder(path):
         raise ProblemError(f"{word!r} is not a folder: name a problem or its folder{_listed(path.name, shipped)}")
     if not any(file.exists() for format in formats() for file in format.files(path)):

@@ -247,9 +247,11 @@ def test_a_workload_may_override_a_number_that_has_no_name(folder: Path) -> None
         load(folder)
 
 
-def test_a_file_of_another_format_is_a_problem_as_it_is(tmp_path: Path) -> None:
+def test_a_file_of_another_format_is_a_problem_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "23_Softmax.py"
     file.write_text("class Model: ...\ndef get_inputs(): ...\ndef get_init_inputs(): ...\n")
     assert find(str(file), PROBLEMS) == file
     assert files(file) == (file,)
+    monkeypatch.chdir(tmp_path)
+    assert find(file.name, PROBLEMS) == Path(file.name)
     assert format_of(file).draft(file).name == "23_Softmax"

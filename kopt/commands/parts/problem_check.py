@@ -91,7 +91,7 @@ def examined(problem: Problem, device: Device, word: str) -> Report:
         else:
             text = f"none: make one with `kopt seed {word}`, or write kernel.py with {_call(problem)[0]}"
             lines.append(Line(name="kernel", state="note", text=text))
-        passed("cost", lambda: _cost(problem, device, lines))
+        passed("cost", lambda: _cost(problem, device, lines))  # a line for each timed workload
     return Report(lines=tuple(lines))
 
 
@@ -204,7 +204,9 @@ def _cost(problem: Problem, device: Device, lines: list[Line]) -> str:
         lines.append(Line(name="memory", state="note", text=f"full size may not fit on the GPU: {needed}"))
     if unknown := next((workload.unknown for workload in facts.workloads if workload.unknown), ""):
         return f"unknown, since the reference cannot be traced at full size: {unknown}"
-    return "; ".join(_cost_of(workload, facts, device) for workload in facts.workloads)
+    *others, last = (_cost_of(workload, facts, device) for workload in facts.workloads)
+    lines += [Line(name="cost", state="ok", text=text) for text in others]
+    return last
 
 
 def _cost_of(workload: WorkloadFacts, facts: ProblemFacts, device: Device) -> str:

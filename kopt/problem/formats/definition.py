@@ -20,17 +20,8 @@ from pydantic import ValidationError
 from kopt.errors import ProblemError
 from kopt.model.problem import Layout, Problem, Workload
 from kopt.problem.caged import complete
-from kopt.problem.definition import (
-    Definition,
-    Foreign,
-    Solution,
-    Variable,
-    WorkloadEntry,
-    check,
-    kernel_of,
-    reference_of,
-    without_value_asserts,
-)
+from kopt.problem.definition import check, kernel_of, reference_of, without_value_asserts
+from kopt.problem.definition_schema import Definition, Foreign, Solution, Variable, WorkloadEntry
 from kopt.problem.draft import Draft
 from kopt.problem.format import Format
 from kopt.problem.source import read_text
@@ -173,8 +164,9 @@ def _varying(entries: Sequence[WorkloadEntry], notes: list[str]) -> dict[str, in
 def _workloads(entries: Sequence[WorkloadEntry], definition: Definition, varying: dict[str, int]) -> Iterator[Workload]:
     """Yield the timed workloads; the first one has the sizes that the module has."""
     variable = [name for name, axis in definition.axes.items() if isinstance(axis, Variable)]
+    differing = [axis for axis in variable if len({entry.axes[axis] for entry in entries}) > 1]
     for at, entry in enumerate(entries):
-        name = "_".join(f"{axis}{entry.axes[axis]}" for axis in variable) or "given"
+        name = "_".join(f"{axis}{entry.axes[axis]}" for axis in differing) or "given"
         sizes = {axis: entry.axes[axis] for axis in variable}
         sizes |= {own: value for own in varying if isinstance(value := entry.inputs[own].value, int)}
         yield Workload(name=name, constants=sizes if at else {})
