@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from kopt.seed.inductor_module import WrittenKernel
@@ -33,13 +34,16 @@ class CleanKernel:
         return "\n\n\n".join(ast.unparse(function) for function in (*self.inner, self.function))
 
 
-def clean_kernel(kernel: WrittenKernel, name: str, parameters: dict[str, str]) -> CleanKernel:
+def clean_kernel(
+    kernel: WrittenKernel, name: str, parameters: dict[str, str], constants: Collection[str] = ()
+) -> CleanKernel:
     """Clean a kernel.
 
     Args:
         kernel: the kernel as it was written.
         name: its new name.
         parameters: new names of its parameters.
+        constants: constants in its body that become parameters.
     """
     source = _ROUNDED_SUM.sub("= acc", kernel.source)
     functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
@@ -54,6 +58,9 @@ def clean_kernel(kernel: WrittenKernel, name: str, parameters: dict[str, str]) -
         for argument in function.args.args:
             if argument.annotation is not None:
                 argument.annotation = ast.parse("tl.constexpr", mode="eval").body
+    own.body = [statement for statement in own.body if _constant(statement) not in constants]
+    for constant in constants:
+        own.args.args.append(ast.arg(constant, ast.parse("tl.constexpr", mode="eval").body))
     used = _loaded(own) - _assigned_at_once(own)
     merged = _merged({name: new for name, new in parameters.items() if name in used})
     own.args.args = [argument for argument in own.args.args if argument.arg in used and argument.arg not in merged]
@@ -73,6 +80,14 @@ def clean_kernel(kernel: WrittenKernel, name: str, parameters: dict[str, str]) -
             _Renamed({function.name: fresh}).visit(own)
             function.name = fresh
     return CleanKernel(name, own, inner, kept, helpers.found, helpers.libdevice)
+
+
+def _constant(statement: ast.stmt) -> str | None:
+    """Return the name that a statement gives a constant value; None for any other statement."""
+    match statement:
+        case ast.AnnAssign(target=ast.Name(name), value=ast.Constant()):
+            return name
+    return None
 
 
 def _bound(function: ast.FunctionDef) -> set[str]:
