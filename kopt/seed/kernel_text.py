@@ -70,6 +70,7 @@ def clean_kernel(
         if argument.arg in wide:
             argument.annotation = ast.parse("tl.int64", mode="eval").body
     kept = [argument.arg for argument in own.args.args]
+    _ConvertedSizes({name for name in kept if not name.endswith("ptr") and "ptr" not in name}).visit(own)
     inside = _bound(own)
     parameters = {old: f"{new}_size" if new in inside else new for old, new in parameters.items()}
     _Renamed({old: new for old, new in parameters.items() if old in kept}).visit(own)
@@ -140,6 +141,28 @@ class _Helpers(ast.NodeTransformer):
             if node.value.id in _PLAIN_MATH:
                 node.value = ast.Attribute(ast.Name("tl", ast.Load()), _PLAIN_MATH[node.value.id], ast.Load())
         return node
+
+
+class _ConvertedSizes(ast.NodeTransformer):
+    """Make blocks of sizes that are converted: Triton takes a size of 1 for a constant, which has no `to`."""
+
+    def __init__(self, sizes: set[str]) -> None:
+        self._sizes = sizes
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Attribute(value=value, attr="to")) if self._is_size(value):
+                block = ast.parse("tl.full([1], 0, tl.int64)", mode="eval").body
+                assert isinstance(block, ast.Call)
+                block.args[1] = value
+                node.func.value = block  # type: ignore[attr-defined]  # the pattern says that it is an attribute
+        return node
+
+    def _is_size(self, value: ast.expr) -> bool:
+        names = {part.id for part in ast.walk(value) if isinstance(part, ast.Name)}
+        plain = (ast.Name, ast.BinOp, ast.Constant, ast.operator, ast.UnaryOp, ast.unaryop, ast.Load)
+        return bool(names) and names <= self._sizes and all(isinstance(part, plain) for part in ast.walk(value))
 
 
 class _Renamed(ast.NodeTransformer):
