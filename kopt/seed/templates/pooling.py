@@ -7,28 +7,9 @@ import triton.language as tl
 
 @triton.jit
 def max_pool_kernel(
-    x_ptr,
-    output_ptr,
-    outputs,
-    D,
-    H,
-    W,
-    OD,
-    OH,
-    OW,
-    KD: tl.constexpr,
-    KH: tl.constexpr,
-    KW: tl.constexpr,
-    SD: tl.constexpr,
-    SH: tl.constexpr,
-    SW: tl.constexpr,
-    PD: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    LD: tl.constexpr,
-    LH: tl.constexpr,
-    LW: tl.constexpr,
-    BLOCK: tl.constexpr,
+    x_ptr, output_ptr, outputs, D, H, W, OD, OH, OW, KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr,
+    SD: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PD: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr,
+    LD: tl.constexpr, LH: tl.constexpr, LW: tl.constexpr, BLOCK: tl.constexpr,
 ):
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = index < outputs
@@ -47,27 +28,9 @@ def max_pool_kernel(
 
 @triton.jit
 def average_pool_kernel(
-    x_ptr,
-    output_ptr,
-    outputs,
-    D,
-    H,
-    W,
-    OD,
-    OH,
-    OW,
-    KD: tl.constexpr,
-    KH: tl.constexpr,
-    KW: tl.constexpr,
-    SD: tl.constexpr,
-    SH: tl.constexpr,
-    SW: tl.constexpr,
-    PD: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    COUNT_PADDING: tl.constexpr,
-    DIVISOR: tl.constexpr,
-    BLOCK: tl.constexpr,
+    x_ptr, output_ptr, outputs, D, H, W, OD, OH, OW, KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr,
+    SD: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PD: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr,
+    COUNT_PADDING: tl.constexpr, DIVISOR: tl.constexpr, BLOCK: tl.constexpr,
 ):
     index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = index < outputs
@@ -136,27 +99,7 @@ def average_pool(x, kernel, stride, padding, ceil, count_padding, divisor):
     PD, PH, PW = [*[0] * (3 - n), *padding]
     outputs = output.numel()
     average_pool_kernel[(triton.cdiv(outputs, 256),)](
-        x,
-        output,
-        outputs,
-        D,
-        H,
-        W,
-        OD,
-        OH,
-        OW,
-        KD,
-        KH,
-        KW,
-        SD,
-        SH,
-        SW,
-        PD,
-        PH,
-        PW,
-        count_padding,
-        divisor or 0,
-        BLOCK=256,
-        num_warps=4,
+        x, output, outputs, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PH, PW, count_padding, divisor or 0,
+        BLOCK=256, num_warps=4,
     )
     return output
