@@ -13,12 +13,13 @@ def convolution_kernel(
     BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):
     """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is the group."""
-    index = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    index = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     out_channel = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     group, groups = tl.program_id(2), tl.num_programs(2)
     ow, oh, od = index % OW, (index // OW) % OH, (index // (OW * OH)) % OD
     image = index // (OW * OH * OD)
-    x_base = (image * groups + group) * CHANNELS
+    plane = (image * groups + group).to(tl.int64)
+    x_rows = x_ptr + (plane * CHANNELS * D * H * W)[:, None]
     terms = CHANNELS * KD * KH * KW
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
     for start in range(0, terms, BLOCK_K):
@@ -29,15 +30,14 @@ def convolution_kernel(
         channel = term // (KD * KH * KW)
         mask = (d >= 0) & (d < D) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
         mask = mask & (index < pixels)[:, None] & (term < terms)[None, :]
-        x = tl.load(x_ptr + (((x_base[:, None] + channel[None, :]) * D + d) * H + h) * W + w, mask=mask, other=0.0)
+        x = tl.load(x_rows + ((channel[None, :] * D + d) * H + h) * W + w, mask=mask, other=0.0)
         weight = tl.load(
             weight_ptr + (group * OUT_CHANNELS + out_channel)[None, :] * terms + term[:, None],
             mask=(out_channel < OUT_CHANNELS)[None, :] & (term < terms)[:, None],
             other=0.0,
         )
         total += tl.dot(x, weight)
-    plane = (image * groups + group)[:, None] * OUT_CHANNELS + out_channel[None, :]
-    place = plane * (OD * OH * OW) + (index % (OD * OH * OW))[:, None]
+    place = (plane[:, None] * OUT_CHANNELS + out_channel[None, :]) * (OD * OH * OW) + (index % (OD * OH * OW))[:, None]
     mask = (index < pixels)[:, None] & (out_channel < OUT_CHANNELS)[None, :]
     tl.store(output_ptr + place, total.to(output_ptr.dtype.element_ty), mask=mask)
 

@@ -17,7 +17,7 @@ def convolution_transpose_kernel(
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):
     """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is group and residue."""
-    index = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    index = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     out_channel = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     group, residue = tl.program_id(2) % GROUPS, tl.program_id(2) // GROUPS
     rw, rh, rd = residue % SW, residue // SW % SH, residue // (SW * SH)
@@ -26,7 +26,8 @@ def convolution_transpose_kernel(
     od = index // (NW * NH) % ND * SD + rd
     image = index // (NW * NH * ND)
     inside = (index < pixels) & (ow < OW) & (oh < OH) & (od < OD)
-    first = (image * GROUPS + group) * CHANNELS
+    plane = (image * GROUPS + group).to(tl.int64)
+    x_rows = x_ptr + (plane * CHANNELS * D * H * W)[:, None]
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
     for tap in range(KD * KH * KW):
         kd, kh, kw = tap // (KH * KW), tap // KW % KH, tap % KW
@@ -36,11 +37,11 @@ def convolution_transpose_kernel(
             shift_d, shift_h, shift_w = od + PD - kd * LD, oh + PH - kh * LH, ow + PW - kw * LW
             d, h, w = shift_d // SD, shift_h // SH, shift_w // SW
             valid = inside & (shift_d >= 0) & (d < D) & (shift_h >= 0) & (h < H) & (shift_w >= 0) & (w < W)
-            pixel = first * (D * H * W) + (d * H + h) * W + w
+            pixel = (d * H + h) * W + w
             for start in range(0, CHANNELS, BLOCK_K):
                 channel = start + tl.arange(0, BLOCK_K)
                 x = tl.load(
-                    x_ptr + pixel[:, None] + channel[None, :].to(tl.int64) * (D * H * W),
+                    x_rows + pixel[:, None] + channel[None, :] * (D * H * W),
                     mask=valid[:, None] & (channel < CHANNELS)[None, :],
                     other=0.0,
                 )
@@ -51,8 +52,8 @@ def convolution_transpose_kernel(
                     other=0.0,
                 )
                 total += tl.dot(x, weight)
-    plane = (image * GROUPS + group)[:, None] * OUT_CHANNELS + out_channel[None, :]
-    place = plane * (OD * OH * OW) + ((od * OH + oh) * OW + ow)[:, None]
+    place = (plane[:, None] * OUT_CHANNELS + out_channel[None, :]) * (OD * OH * OW)
+    place = place + ((od * OH + oh) * OW + ow)[:, None]
     mask = inside[:, None] & (out_channel < OUT_CHANNELS)[None, :]
     tl.store(output_ptr + place, total.to(output_ptr.dtype.element_ty), mask=mask)
 
