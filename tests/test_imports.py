@@ -1,4 +1,4 @@
-"""Every module of kopt can be imported; only those of `kopt.device`, and texts for users, load torch when they are."""
+"""Every module of kopt can be imported; only those of `kopt.device`, seeds and texts for users load torch then."""
 
 import json
 import pkgutil
@@ -10,7 +10,7 @@ import pytest
 import kopt
 
 MODULES = sorted(module.name for module in pkgutil.walk_packages(kopt.__path__, "kopt."))
-WITH_TORCH = ("kopt.device", "kopt.winner.embedded")
+WITH_TORCH = ("kopt.device", "kopt.seed", "kopt.winner.embedded")
 LIGHT = [name for name in MODULES if not f"{name}.".startswith(tuple(f"{package}." for package in WITH_TORCH))]
 DEVICE = [name for name in MODULES if name not in LIGHT]
 
@@ -33,14 +33,14 @@ def import_in_order(modules, forbidden):
 
 
 @pytest.mark.parametrize("step", [1, -1], ids=["in order", "in reverse"])
-def test_modules_outside_device_load_neither_torch_nor_snakemake(step):
+def test_light_modules_load_neither_torch_nor_snakemake(step):
     """Two orders, since an import circle fails only where it is entered at the wrong module."""
     assert len(LIGHT) > 100
     assert import_in_order(LIGHT[::step], ["torch", "triton", "snakemake"]) == ""
 
 
 @pytest.mark.parametrize("step", [1, -1], ids=["in order", "in reverse"])
-def test_modules_of_device_can_be_imported(step):
+def test_heavy_modules_can_be_imported(step):
     assert len(DEVICE) > 30
     assert import_in_order(DEVICE[::step], ["snakemake"]) == ""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import random
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from kopt.errors import SeedError
 from kopt.seed.graph import Argument
 from kopt.seed.inductor_module import WrittenKernel, WrittenModule
 from kopt.seed.kernel_text import CleanKernel, clean_kernel
-from kopt.seed.launches import configuration, grid
+from kopt.seed.launches import configuration, evaluated, grid, tiled
 from kopt.seed.operators import NAMESPACE
 
 _IGNORED = (
@@ -184,15 +184,18 @@ class _Writer:
         plain = [name for name in kernel.parameters if name not in config.constants]
         by_name = dict(zip(plain, arguments, strict=True))
         name = self._named(kernel.name)
+        tile = tiled(kernel, by_name, given) if fixed else None
+        constants = {**config.constants, **(tile[0] if tile else {})}
         if kernel.name not in self.kernels:
             once = sum(f"{kernel.name}.run(" in ast.unparse(statement) for statement in self.module.body) == 1
-            self.kernels[kernel.name] = clean_kernel(kernel, name, _parameters(by_name) if once else {})
+            names = _parameters(by_name) if once else {}
+            self.kernels[kernel.name] = clean_kernel(kernel, name, names, tuple(tile[0]) if tile else ())
         clean = self.kernels[kernel.name]
         passed = [by_name[parameter] for parameter in clean.kept if parameter in by_name]
-        constants = [f"{key}={value}" for key, value in config.constants.items() if key in clean.kept]
+        named = [f"{key}={value}" for key, value in constants.items() if key in clean.kept]
         options = [f"num_warps={config.warps}", f"num_stages={config.stages}"]
-        where = grid(kernel, config, by_name, given)
-        self.lines.append(f"{name}[{where}]({', '.join([*passed, *constants, *options])})")
+        where = tile[1] if tile else grid(kernel, config, by_name, given)
+        self.lines.append(f"{name}[{where}]({', '.join([*passed, *named, *options])})")
 
 
 class _Expressions(ast.NodeTransformer):
@@ -303,13 +306,10 @@ def _is_contiguous(size: str, stride: str) -> bool:
     """Return whether strides are those of a dense tensor, tried with random sizes."""
     names = sorted((_names(size) | _names(stride)) - {"max", "min"})
     draw = random.Random(0)
-    evaluate: Callable[[str, dict[str, int]], tuple[int, ...]] = lambda text, values: eval(  # noqa: E731
-        text, {"__builtins__": {}, "max": max, "min": min}, values
-    )
     for _ in range(4):
         values = {name: draw.randrange(40, 4000) for name in names}
         try:
-            sizes, strides = evaluate(size, values), evaluate(stride, values)
+            sizes, strides = evaluated(size, values), evaluated(stride, values)
         except Exception:  # noqa: BLE001 - an expression of TorchInductor that is no plain arithmetic
             return False
         expected = 1

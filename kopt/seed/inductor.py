@@ -15,8 +15,8 @@ import torch
 
 from kopt.errors import SeedError
 
-TESTED = ("2.11", "2.13")
-"""Versions of torch with which these names were tried."""
+KNOWN = ("2.11", "2.13")
+"""Versions of torch that have these names."""
 
 _NAMES = {
     "config": "torch._inductor:config",
@@ -118,8 +118,8 @@ def _found(place: str) -> Any:
         return getattr(found, name) if name else found
     except (ImportError, AttributeError) as error:
         raise SeedError(
-            f"torch {torch.__version__} has no {place.replace(':', '.')}, which seeds are made with: kopt was tried "
-            f"with torch {' and '.join(TESTED)}"
+            f"torch {torch.__version__} has no {place.replace(':', '.')}, which seeds are made with: torch "
+            f"{' and '.join(KNOWN)} have it"
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from kopt.seed.inductor_module import WrittenKernel
@@ -33,13 +34,16 @@ class CleanKernel:
         return "\n\n\n".join(ast.unparse(function) for function in (*self.inner, self.function))
 
 
-def clean_kernel(kernel: WrittenKernel, name: str, parameters: dict[str, str]) -> CleanKernel:
+def clean_kernel(
+    kernel: WrittenKernel, name: str, parameters: dict[str, str], constants: Collection[str] = ()
+) -> CleanKernel:
     """Clean a kernel.
 
     Args:
         kernel: the kernel as it was written.
         name: its new name.
         parameters: new names of its parameters.
+        constants: constants in its body that become parameters.
     """
     source = _ROUNDED_SUM.sub("= acc", kernel.source)
     functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
@@ -54,6 +58,9 @@ def clean_kernel(kernel: WrittenKernel, name: str, parameters: dict[str, str]) -
         for argument in function.args.args:
             if argument.annotation is not None:
                 argument.annotation = ast.parse("tl.constexpr", mode="eval").body
+    own.body = [statement for statement in own.body if _constant(statement) not in constants]
+    for constant in constants:
+        own.args.args.append(ast.arg(constant, ast.parse("tl.constexpr", mode="eval").body))
     used = _loaded(own) - _assigned_at_once(own)
     merged = _merged({name: new for name, new in parameters.items() if name in used})
     own.args.args = [argument for argument in own.args.args if argument.arg in used and argument.arg not in merged]
@@ -63,6 +70,7 @@ def clean_kernel(kernel: WrittenKernel, name: str, parameters: dict[str, str]) -
         if argument.arg in wide:
             argument.annotation = ast.parse("tl.int64", mode="eval").body
     kept = [argument.arg for argument in own.args.args]
+    _ConvertedSizes({name for name in kept if not name.endswith("ptr") and "ptr" not in name}).visit(own)
     inside = _bound(own)
     parameters = {old: f"{new}_size" if new in inside else new for old, new in parameters.items()}
     _Renamed({old: new for old, new in parameters.items() if old in kept}).visit(own)
@@ -73,6 +81,14 @@ def clean_kernel(kernel: WrittenKernel, name: str, parameters: dict[str, str]) -
             _Renamed({function.name: fresh}).visit(own)
             function.name = fresh
     return CleanKernel(name, own, inner, kept, helpers.found, helpers.libdevice)
+
+
+def _constant(statement: ast.stmt) -> str | None:
+    """Return the name that a statement gives a constant value; None for any other statement."""
+    match statement:
+        case ast.AnnAssign(target=ast.Name(name), value=ast.Constant()):
+            return name
+    return None
 
 
 def _bound(function: ast.FunctionDef) -> set[str]:
@@ -125,6 +141,28 @@ class _Helpers(ast.NodeTransformer):
             if node.value.id in _PLAIN_MATH:
                 node.value = ast.Attribute(ast.Name("tl", ast.Load()), _PLAIN_MATH[node.value.id], ast.Load())
         return node
+
+
+class _ConvertedSizes(ast.NodeTransformer):
+    """Make blocks of sizes that are converted: Triton takes a size of 1 for a constant, which has no `to`."""
+
+    def __init__(self, sizes: set[str]) -> None:
+        self._sizes = sizes
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        match node:
+            case ast.Call(func=ast.Attribute(value=value, attr="to")) if self._is_size(value):
+                block = ast.parse("tl.full([1], 0, tl.int64)", mode="eval").body
+                assert isinstance(block, ast.Call)
+                block.args[1] = value
+                node.func.value = block  # type: ignore[attr-defined]  # the pattern says that it is an attribute
+        return node
+
+    def _is_size(self, value: ast.expr) -> bool:
+        names = {part.id for part in ast.walk(value) if isinstance(part, ast.Name)}
+        plain = (ast.Name, ast.BinOp, ast.Constant, ast.operator, ast.UnaryOp, ast.unaryop, ast.Load)
+        return bool(names) and names <= self._sizes and all(isinstance(part, plain) for part in ast.walk(value))
 
 
 class _Renamed(ast.NodeTransformer):

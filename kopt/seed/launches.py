@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -76,6 +77,51 @@ def grid(kernel: WrittenKernel, config: Configuration, arguments: dict[str, str]
         for elements, block in blocks
     ]
     return f"lambda META: {_tuple(named)}" if any("META" in text for text in named) else _tuple(named)
+
+
+def tiled(kernel: WrittenKernel, arguments: dict[str, str], given: list[str]) -> tuple[dict[str, int], str] | None:
+    """Return the tile of a product as constants of its launch, with the grid that follows from them.
+
+    TorchInductor writes both as numbers into kernel and launch, where no search finds them.  None for a kernel that is
+    no product, or whose grid is another one.
+
+    Args:
+        kernel: the kernel.
+        arguments: expressions of its arguments by parameter.
+        given: expressions of the launch's grid.
+    """
+    values = dict(re.findall(r"^    (\w+) : tl\.constexpr = (\w+)$", kernel.source, re.MULTILINE))
+    sizes = dict(re.findall(r"^    ([MN]) = (.+)$", kernel.source, re.MULTILINE))
+    if not {"BLOCK_M", "BLOCK_N", "BLOCK_K"} <= values.keys() or not {"M", "N"} <= sizes.keys():
+        return None
+    rows, columns = (re.sub(r"[A-Za-z_]\w*", lambda m: arguments.get(m.group(), m.group()), sizes[n]) for n in "MN")
+    constants = {name: int(values[name]) for name in ("BLOCK_M", "BLOCK_N", "BLOCK_K") if values[name].isdigit()}
+    if values.get("EVEN_K") != "False":
+        constants.pop("BLOCK_K")
+    written = f"-(-({rows}) // {values['BLOCK_M']}) * -(-({columns}) // {values['BLOCK_N']})"
+    if not {"BLOCK_M", "BLOCK_N"} <= constants.keys() or not same_numbers(written, given[0]):
+        return None
+    tiles = f"triton.cdiv({rows}, META['BLOCK_M']) * triton.cdiv({columns}, META['BLOCK_N'])"
+    return constants, f"lambda META: {_tuple([tiles, *given[1:]])}"
+
+
+def same_numbers(one: str, other: str) -> bool:
+    """Return whether two expressions of sizes have the same value, tried with random sizes."""
+    names = sorted(set(re.findall(r"[A-Za-z_]\w*", f"{one} {other}")) - {"max", "min"})
+    draw = random.Random(0)
+    for _ in range(4):
+        values: dict[str, Any] = {name: draw.randrange(1, 4000) for name in names}
+        try:
+            if evaluated(one, values) != evaluated(other, values):
+                return False
+        except Exception:  # noqa: BLE001 - an expression that is no plain arithmetic
+            return False
+    return True
+
+
+def evaluated(text: str, values: dict[str, Any]) -> Any:
+    """Evaluate an expression of sizes that TorchInductor wrote: arithmetic, `max` and `min`."""
+    return eval(text, {"__builtins__": {}, "max": max, "min": min}, values)
 
 
 def _cdiv(text: str) -> str:

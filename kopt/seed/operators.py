@@ -72,9 +72,26 @@ class Whole(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch.nn.functional.scaled_dot_product_attention:
             return _attention(*args, **kwargs)
+        if func is torch.nn.functional.group_norm and isinstance(args[1], torch.SymInt):
+            return _group_norm(*args, **kwargs)
         if func in _MAKERS and args and _is_plain(args[0]):
             return _made(args[0], kwargs.get("dtype"))
         return func(*args, **kwargs)
+
+
+def _group_norm(
+    x: torch.Tensor, groups: Any, weight: torch.Tensor | None = None, bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+) -> torch.Tensor:  # fmt: skip
+    """Normalise groups whose number the workloads change: torch's own operator takes it for a constant."""
+    count, channels, *rest = x.shape
+    grouped = x.float().reshape(count, groups, channels // groups, *rest)
+    within = list(range(2, grouped.dim()))
+    variance, mean = torch.var_mean(grouped, dim=within, correction=0, keepdim=True)
+    normal = ((grouped - mean) * torch.rsqrt(variance + eps)).reshape(x.shape)
+    along = [1, channels, *[1] * len(rest)]
+    normal = normal if weight is None else normal * weight.view(along)
+    return (normal if bias is None else normal + bias.view(along)).to(x.dtype)
 
 
 def _is_plain(data: object) -> bool:

@@ -11,40 +11,13 @@ import triton.language as tl
 
 @triton.jit
 def convolution_transpose_kernel(
-    x_ptr,
-    weight_ptr,
-    output_ptr,
-    pixels,
-    CHANNELS,
-    OUT_CHANNELS,
-    GROUPS,
-    D,
-    H,
-    W,
-    OD,
-    OH,
-    OW,
-    ND,
-    NH,
-    NW,
-    KD: tl.constexpr,
-    KH: tl.constexpr,
-    KW: tl.constexpr,
-    SD: tl.constexpr,
-    SH: tl.constexpr,
-    SW: tl.constexpr,
-    PD: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    LD: tl.constexpr,
-    LH: tl.constexpr,
-    LW: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
+    x_ptr, weight_ptr, output_ptr, pixels, CHANNELS, OUT_CHANNELS, GROUPS, D, H, W, OD, OH, OW, ND, NH, NW,
+    KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, SD: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr,
+    PD: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr, LD: tl.constexpr, LH: tl.constexpr, LW: tl.constexpr,
+    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):
     """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is group and residue."""
-    index = tl.program_id(0).to(tl.int64) * BLOCK_M + tl.arange(0, BLOCK_M)
+    index = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     out_channel = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     group, residue = tl.program_id(2) % GROUPS, tl.program_id(2) // GROUPS
     rw, rh, rd = residue % SW, residue // SW % SH, residue // (SW * SH)
@@ -53,7 +26,8 @@ def convolution_transpose_kernel(
     od = index // (NW * NH) % ND * SD + rd
     image = index // (NW * NH * ND)
     inside = (index < pixels) & (ow < OW) & (oh < OH) & (od < OD)
-    first = (image * GROUPS + group) * CHANNELS
+    plane = (image * GROUPS + group).to(tl.int64)
+    x_rows = x_ptr + (plane * CHANNELS * D * H * W)[:, None]
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
     for tap in range(KD * KH * KW):
         kd, kh, kw = tap // (KH * KW), tap // KW % KH, tap % KW
@@ -63,11 +37,11 @@ def convolution_transpose_kernel(
             shift_d, shift_h, shift_w = od + PD - kd * LD, oh + PH - kh * LH, ow + PW - kw * LW
             d, h, w = shift_d // SD, shift_h // SH, shift_w // SW
             valid = inside & (shift_d >= 0) & (d < D) & (shift_h >= 0) & (h < H) & (shift_w >= 0) & (w < W)
-            pixel = first * (D * H * W) + (d * H + h) * W + w
+            pixel = (d * H + h) * W + w
             for start in range(0, CHANNELS, BLOCK_K):
                 channel = start + tl.arange(0, BLOCK_K)
                 x = tl.load(
-                    x_ptr + pixel[:, None] + channel[None, :].to(tl.int64) * (D * H * W),
+                    x_rows + pixel[:, None] + channel[None, :] * (D * H * W),
                     mask=valid[:, None] & (channel < CHANNELS)[None, :],
                     other=0.0,
                 )
@@ -78,8 +52,8 @@ def convolution_transpose_kernel(
                     other=0.0,
                 )
                 total += tl.dot(x, weight)
-    plane = (image * GROUPS + group)[:, None] * OUT_CHANNELS + out_channel[None, :]
-    place = plane * (OD * OH * OW) + ((od * OH + oh) * OW + ow)[:, None]
+    place = (plane[:, None] * OUT_CHANNELS + out_channel[None, :]) * (OD * OH * OW)
+    place = place + ((od * OH + oh) * OW + ow)[:, None]
     mask = inside[:, None] & (out_channel < OUT_CHANNELS)[None, :]
     tl.store(output_ptr + place, total.to(output_ptr.dtype.element_ty), mask=mask)
 
@@ -104,38 +78,7 @@ def convolution_transpose(x, weight, stride, padding, output_padding, dilation, 
     pixels = x.shape[0] * ND * NH * NW
     block_n = max(16, min(64, triton.next_power_of_2(out_channels)))
     convolution_transpose_kernel[(triton.cdiv(pixels, 128), triton.cdiv(out_channels, block_n), groups * SD * SH * SW)](
-        x,
-        weight,
-        output,
-        pixels,
-        channels,
-        out_channels,
-        groups,
-        D,
-        H,
-        W,
-        OD,
-        OH,
-        OW,
-        ND,
-        NH,
-        NW,
-        KD,
-        KH,
-        KW,
-        SD,
-        SH,
-        SW,
-        PD,
-        PH,
-        PW,
-        LD,
-        LH,
-        LW,
-        BLOCK_M=128,
-        BLOCK_N=block_n,
-        BLOCK_K=32,
-        num_warps=4,
-        num_stages=3,
+        x, weight, output, pixels, channels, out_channels, groups, D, H, W, OD, OH, OW, ND, NH, NW, KD, KH, KW, SD,
+        SH, SW, PD, PH, PW, LD, LH, LW, BLOCK_M=128, BLOCK_N=block_n, BLOCK_K=32, num_warps=4, num_stages=3,
     )
     return output

@@ -7,80 +7,55 @@ import triton.language as tl
 
 @triton.jit
 def max_pool_kernel(
-    x_ptr,
-    output_ptr,
-    outputs,
-    D,
-    H,
-    W,
-    OD,
-    OH,
-    OW,
-    KD: tl.constexpr,
-    KH: tl.constexpr,
-    KW: tl.constexpr,
-    SD: tl.constexpr,
-    SH: tl.constexpr,
-    SW: tl.constexpr,
-    PD: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    LD: tl.constexpr,
-    LH: tl.constexpr,
-    LW: tl.constexpr,
-    BLOCK: tl.constexpr,
+    x_ptr, output_ptr, outputs, D, H, W, OD, OH, OW, KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr,
+    SD: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PD: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr,
+    LD: tl.constexpr, LH: tl.constexpr, LW: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,
 ):
-    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    program = tl.program_id(0)
+    if WIDE:
+        program = program.to(tl.int64)
+    index = program * BLOCK + tl.arange(0, BLOCK)
     inside = index < outputs
     ow, oh, od = index % OW, (index // OW) % OH, (index // (OW * OH)) % OD
     plane = index // (OW * OH * OD)
     best = tl.full((BLOCK,), float("-inf"), dtype=tl.float32)
-    for tap in range(KD * KH * KW):
-        d = od * SD - PD + (tap // (KH * KW)) * LD
-        h = oh * SH - PH + (tap // KW % KH) * LH
-        w = ow * SW - PW + (tap % KW) * LW
-        mask = inside & (d >= 0) & (d < D) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
-        x = tl.load(x_ptr + ((plane * D + d) * H + h) * W + w, mask=mask, other=float("-inf")).to(tl.float32)
-        best = tl.where((x > best) | (x != x), x, best)
+    for kd in range(KD):
+        d = od * SD - PD + kd * LD
+        for kh in range(KH):
+            h = oh * SH - PH + kh * LH
+            rows = inside & (d >= 0) & (d < D) & (h >= 0) & (h < H)
+            for kw in range(KW):
+                w = ow * SW - PW + kw * LW
+                place = ((plane * D + d) * H + h) * W + w
+                x = tl.load(x_ptr + place, mask=rows & (w >= 0) & (w < W), other=float("-inf")).to(tl.float32)
+                best = tl.where((x > best) | (x != x), x, best)
     tl.store(output_ptr + index, best.to(output_ptr.dtype.element_ty), mask=inside)
 
 
 @triton.jit
 def average_pool_kernel(
-    x_ptr,
-    output_ptr,
-    outputs,
-    D,
-    H,
-    W,
-    OD,
-    OH,
-    OW,
-    KD: tl.constexpr,
-    KH: tl.constexpr,
-    KW: tl.constexpr,
-    SD: tl.constexpr,
-    SH: tl.constexpr,
-    SW: tl.constexpr,
-    PD: tl.constexpr,
-    PH: tl.constexpr,
-    PW: tl.constexpr,
-    COUNT_PADDING: tl.constexpr,
-    DIVISOR: tl.constexpr,
-    BLOCK: tl.constexpr,
+    x_ptr, output_ptr, outputs, D, H, W, OD, OH, OW, KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr,
+    SD: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PD: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr,
+    COUNT_PADDING: tl.constexpr, DIVISOR: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr,
 ):
-    index = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+    program = tl.program_id(0)
+    if WIDE:
+        program = program.to(tl.int64)
+    index = program * BLOCK + tl.arange(0, BLOCK)
     inside = index < outputs
     ow, oh, od = index % OW, (index // OW) % OH, (index // (OW * OH)) % OD
     plane = index // (OW * OH * OD)
     d0, h0, w0 = od * SD - PD, oh * SH - PH, ow * SW - PW
     total = tl.zeros((BLOCK,), dtype=tl.float32)
-    for tap in range(KD * KH * KW):
-        d = d0 + tap // (KH * KW)
-        h = h0 + tap // KW % KH
-        w = w0 + tap % KW
-        mask = inside & (d >= 0) & (d < D) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
-        total += tl.load(x_ptr + ((plane * D + d) * H + h) * W + w, mask=mask, other=0.0).to(tl.float32)
+    for kd in range(KD):
+        d = d0 + kd
+        for kh in range(KH):
+            h = h0 + kh
+            rows = inside & (d >= 0) & (d < D) & (h >= 0) & (h < H)
+            for kw in range(KW):
+                w = w0 + kw
+                place = ((plane * D + d) * H + h) * W + w
+                total += tl.load(x_ptr + place, mask=rows & (w >= 0) & (w < W), other=0.0).to(tl.float32)
     if DIVISOR > 0:
         mean = total / DIVISOR
     elif COUNT_PADDING:
@@ -117,8 +92,10 @@ def max_pool(x, kernel, stride, padding, dilation, ceil):
     PD, PH, PW = [*[0] * (3 - n), *padding]
     LD, LH, LW = [*ones, *dilation]
     outputs = output.numel()
+    wide = max(outputs, x.numel()) >= 2**31 - 1024
     max_pool_kernel[(triton.cdiv(outputs, 256),)](
-        x, output, outputs, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PH, PW, LD, LH, LW, BLOCK=256, num_warps=4
+        x, output, outputs, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PH, PW, LD, LH, LW,
+        BLOCK=256, WIDE=wide, num_warps=4,
     )
     return output
 
@@ -135,28 +112,9 @@ def average_pool(x, kernel, stride, padding, ceil, count_padding, divisor):
     SD, SH, SW = [*ones, *stride]
     PD, PH, PW = [*[0] * (3 - n), *padding]
     outputs = output.numel()
+    wide = max(outputs, x.numel()) >= 2**31 - 1024
     average_pool_kernel[(triton.cdiv(outputs, 256),)](
-        x,
-        output,
-        outputs,
-        D,
-        H,
-        W,
-        OD,
-        OH,
-        OW,
-        KD,
-        KH,
-        KW,
-        SD,
-        SH,
-        SW,
-        PD,
-        PH,
-        PW,
-        count_padding,
-        divisor or 0,
-        BLOCK=256,
-        num_warps=4,
+        x, output, outputs, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PH, PW, count_padding, divisor or 0,
+        BLOCK=256, WIDE=wide, num_warps=4,
     )
     return output
