@@ -12,7 +12,7 @@ def convolution_kernel(
     PH: tl.constexpr, PW: tl.constexpr, LD: tl.constexpr, LH: tl.constexpr, LW: tl.constexpr, BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):
-    """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is the group."""
+    """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is the group; weights lie tap by tap."""
     index = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     out_channel = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     group, groups = tl.program_id(2), tl.num_programs(2)
@@ -37,9 +37,9 @@ def convolution_kernel(
                         x_rows + pixel[:, None] + channel[None, :] * (D * H * W),
                         mask=valid[:, None] & (channel < CHANNELS)[None, :], other=0.0,
                     )
-                    row = (group * OUT_CHANNELS + out_channel)[None, :] * CHANNELS + channel[:, None]
+                    row = (tap * CHANNELS + channel)[:, None] * (groups * OUT_CHANNELS) + group * OUT_CHANNELS
                     weight = tl.load(
-                        weight_ptr + row * (KD * KH * KW) + tap,
+                        weight_ptr + row + out_channel[None, :],
                         mask=(out_channel < OUT_CHANNELS)[None, :] & (channel < CHANNELS)[:, None], other=0.0,
                     )
                     total += tl.dot(x, weight)
@@ -105,6 +105,7 @@ def convolution(x, weight, stride, padding, dilation, groups):
             LD, LH, LW, BLOCK=256, WIDE=wide, num_warps=4,
         )
         return output
+    weight = weight.flatten(2).permute(2, 1, 0).contiguous()
     pixels = x.shape[0] * OD * OH * OW
     block_n = max(16, min(64, triton.next_power_of_2(out_channels)))
     block_k = max(16, min(32, triton.next_power_of_2(channels)))
