@@ -12,7 +12,7 @@ def convolution_kernel(
     PH: tl.constexpr, PW: tl.constexpr, LD: tl.constexpr, LH: tl.constexpr, LW: tl.constexpr, BLOCK_M: tl.constexpr,
     BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):
-    """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is the group."""
+    """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is the group; weights lie tap by tap."""
     index = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     out_channel = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     group, groups = tl.program_id(2), tl.num_programs(2)
@@ -20,23 +20,29 @@ def convolution_kernel(
     image = index // (OW * OH * OD)
     plane = (image * groups + group).to(tl.int64)
     x_rows = x_ptr + (plane * CHANNELS * D * H * W)[:, None]
-    terms = CHANNELS * KD * KH * KW
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
-    for start in range(0, terms, BLOCK_K):
-        term = start + tl.arange(0, BLOCK_K)
-        d = (od * SD - PD)[:, None] + (term // (KW * KH) % KD * LD)[None, :]
-        h = (oh * SH - PH)[:, None] + (term // KW % KH * LH)[None, :]
-        w = (ow * SW - PW)[:, None] + (term % KW * LW)[None, :]
-        channel = term // (KD * KH * KW)
-        mask = (d >= 0) & (d < D) & (h >= 0) & (h < H) & (w >= 0) & (w < W)
-        mask = mask & (index < pixels)[:, None] & (term < terms)[None, :]
-        x = tl.load(x_rows + ((channel[None, :] * D + d) * H + h) * W + w, mask=mask, other=0.0)
-        weight = tl.load(
-            weight_ptr + (group * OUT_CHANNELS + out_channel)[None, :] * terms + term[:, None],
-            mask=(out_channel < OUT_CHANNELS)[None, :] & (term < terms)[:, None],
-            other=0.0,
-        )
-        total += tl.dot(x, weight)
+    for kd in range(KD):
+        d = od * SD - PD + kd * LD
+        for kh in range(KH):
+            h = oh * SH - PH + kh * LH
+            rows = (index < pixels) & (d >= 0) & (d < D) & (h >= 0) & (h < H)
+            for kw in range(KW):
+                w = ow * SW - PW + kw * LW
+                valid = rows & (w >= 0) & (w < W)
+                pixel = (d * H + h) * W + w
+                tap = (kd * KH + kh) * KW + kw
+                for start in range(0, CHANNELS, BLOCK_K):
+                    channel = start + tl.arange(0, BLOCK_K)
+                    x = tl.load(
+                        x_rows + pixel[:, None] + channel[None, :] * (D * H * W),
+                        mask=valid[:, None] & (channel < CHANNELS)[None, :], other=0.0,
+                    )
+                    row = (tap * CHANNELS + channel)[:, None] * (groups * OUT_CHANNELS) + group * OUT_CHANNELS
+                    weight = tl.load(
+                        weight_ptr + row + out_channel[None, :],
+                        mask=(out_channel < OUT_CHANNELS)[None, :] & (channel < CHANNELS)[:, None], other=0.0,
+                    )
+                    total += tl.dot(x, weight)
     place = (plane[:, None] * OUT_CHANNELS + out_channel[None, :]) * (OD * OH * OW) + (index % (OD * OH * OW))[:, None]
     mask = (index < pixels)[:, None] & (out_channel < OUT_CHANNELS)[None, :]
     tl.store(output_ptr + place, total.to(output_ptr.dtype.element_ty), mask=mask)
@@ -99,10 +105,12 @@ def convolution(x, weight, stride, padding, dilation, groups):
             LD, LH, LW, BLOCK=256, WIDE=wide, num_warps=4,
         )
         return output
+    weight = weight.flatten(2).permute(2, 1, 0).contiguous()
     pixels = x.shape[0] * OD * OH * OW
     block_n = max(16, min(64, triton.next_power_of_2(out_channels)))
+    block_k = max(16, min(32, triton.next_power_of_2(channels)))
     convolution_kernel[(triton.cdiv(pixels, 128), triton.cdiv(out_channels, block_n), groups)](
         x, weight, output, pixels, channels, out_channels, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PH, PW,
-        LD, LH, LW, BLOCK_M=128, BLOCK_N=block_n, BLOCK_K=32, num_warps=4, num_stages=3,
+        LD, LH, LW, BLOCK_M=128, BLOCK_N=block_n, BLOCK_K=block_k, num_warps=4, num_stages=3,
     )
     return output
