@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
-REMOVE_TRIES, REMOVE_WAIT_S = 20, 0.01
+REMOVE_TRIES, REMOVE_WAIT_S = 150, 0.02
 """How often, and how far apart in seconds, the removal of a group is tried: its processes take a moment to go."""
 
 

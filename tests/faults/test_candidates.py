@@ -53,7 +53,7 @@ def touched(memory, size):
 
 def shared_memory(report):
     touched(mmap.mmap(-1, 600 * MIB), 600 * MIB)
-    time.sleep(5)
+    time.sleep(60)
     return b""
 
 
@@ -61,9 +61,9 @@ def many_processes(report):
     for _ in range(6):
         if os.fork() == 0:
             touched(bytearray(100 * MIB), 100 * MIB)
-            time.sleep(5)
+            time.sleep(60)
             os._exit(0)
-    time.sleep(5)
+    time.sleep(60)
     return b""
 
 
@@ -75,7 +75,7 @@ def test_memory_is_limited_over_all_kinds_and_processes(task, watched, monkeypat
         monkeypatch.setattr(pool, "TICK_S", 0.1)
     elif not group.groups_permitted():
         pytest.skip("this user may make no control group")
-    limits = Limits(wall_s=20.0, data_bytes=400 * MIB)
+    limits = Limits(wall_s=60.0, data_bytes=400 * MIB)
     monkeypatch.setattr("kopt.sandbox.cage._limit_resources", lambda limits: None)  # leave it to the common limit
     outcome = ending(task, limits)
     assert isinstance(outcome, Died)
@@ -106,10 +106,10 @@ def test_a_scratch_folder_is_limited(leave, monkeypatch):
             leave(n)
             if n % 50 == 0:
                 time.sleep(0.01)
-        time.sleep(10)
+        time.sleep(60)
         return b""
 
-    outcome = ending(task, Limits(wall_s=20.0, scratch_bytes=64 * MIB, scratch_files=2000))
+    outcome = ending(task, Limits(wall_s=60.0, scratch_bytes=64 * MIB, scratch_files=2000))
     assert isinstance(outcome, Died)
     assert "files in its folder" in outcome.reason
 
