@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from textwrap import indent
 
@@ -12,6 +11,9 @@ from kopt.neutral import visible
 from kopt.winner import provenance
 from kopt.winner.source import module_text
 from kopt.winner.winner import Winner
+
+EMBEDDED = Path(__file__).parent / "embedded"
+"""Folder of the modules whose text is written; rule finish names its files."""
 
 
 def standalone(winner: Winner) -> str:
@@ -38,10 +40,7 @@ def self_check(winner: Winner) -> str:
 
 def embedded(name: str) -> list[str]:
     """Return imports and definitions of a module of `kopt.winner.embedded`, as text."""
-    spec = find_spec(f"kopt.winner.embedded.{name}")
-    assert spec is not None
-    assert spec.origin is not None
-    text = Path(spec.origin).read_text(encoding="utf-8")
+    text = (EMBEDDED / f"{name}.py").read_text(encoding="utf-8")
     lines, nodes = text.splitlines(), ast.parse(text).body
     imports = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) and "kopt." not in ast.unparse(n)]
     return ["\n".join(_text(lines, node) for node in imports), *(_text(lines, n) for n in _definitions(nodes))]

@@ -15,8 +15,9 @@ def test_an_unreachable_server_ends_the_run_and_nothing_else_has_run(project, mo
     write_models(project.folder, NOBODY)
     done = project.run(*SMALL, "judge=dry", "models=[gpt-local]")
     assert done.returncode != 0
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("kopt: error: ")]
-    assert "gpt-local" in line
-    assert f":{NOBODY}" in line
+    reason, ending = [line for line in done.stdout.splitlines() if line.startswith("kopt: error: ")]
+    assert "gpt-local" in reason
+    assert f":{NOBODY}" in reason
+    assert "stopped in rule models" in ending
     assert [path.name for path in project.file("logs").iterdir()] == ["models.log"]
     assert not [path for path in project.file("").rglob("*") if path.is_file() and path.suffix != ".log"]

@@ -75,6 +75,7 @@ rule finish:
             files=[
                 CHECKED.taxonomy_file,
                 *sorted((PACKAGE / "report/templates").iterdir()),
+                *sorted((PACKAGE / "winner/embedded").glob("*.py")),
             ],
             taxonomy=CHECKED.taxonomy_file,
         )
