@@ -45,10 +45,17 @@ def _text(name):
         return type(error).__name__
 
 
+def _processes():
+    try:
+        return [name for name in _reached("os", "listdir")("/proc") if name.isdigit()]
+    except PermissionError:
+        return [str(number) for number in range(1, 300)]
+
+
 def _pry():
     own = dict(_reached("os", "environ"))
     parents = [f"/proc/{_reached('os', 'getppid')()}/environ"]
-    others = [f"/proc/{name}/environ" for name in _reached("os", "listdir")("/proc") if name.isdigit()]
+    others = [f"/proc/{name}/environ" for name in _processes()]
     blocks = {name: _text(name) for name in ["/proc/self/environ", *parents, *others]}
     words = [word for block in blocks.values() for word in block.split(chr(0)) if "planted" in word]
     report = {

@@ -74,7 +74,7 @@ def test_a_candidate_sees_nothing_of_the_environment_but_what_is_kept_for_it(tol
 def test_a_candidate_finds_no_key_in_any_process_s_initial_environment(told):
     assert told["tried"] > 0
     assert told["planted"] == []
-    assert told["self"] == ""
+    assert told["self"] in ("", "PermissionError")
 
 
 def test_outside_the_cage_the_same_look_finds_every_key():
