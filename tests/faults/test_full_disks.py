@@ -86,7 +86,8 @@ def test_a_full_disk_under_a_log_ends_no_job(tmp_path, monkeypatch):
     import logging
     import sys
 
-    monkeypatch.setattr(sys, "argv", ["x.py", f"log={tmp_path / 'logs/x.log'}"])
+    words = [f"log={tmp_path / 'logs/x.log'}", f"store={tmp_path / 'store'}", f"run={tmp_path / 'run'}"]
+    monkeypatch.setattr(sys, "argv", ["x.py", *words])
 
     def main(job):
         for _ in range(100):
