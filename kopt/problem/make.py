@@ -5,6 +5,9 @@ Files are read here; what runs code of the source runs in the cage.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kopt.errors import ProblemError, nearest
@@ -133,7 +136,21 @@ def _of_function(wanted: Wanted) -> Derived:
     request = function.Request(
         name=wanted.name, word=f"{place}:{name}", inputs=wanted.inputs, init=wanted.init, dtype=wanted.dtype
     )
-    return caged(wanted.name, DERIVE_S, Derived, function.problem_of, request)
+    with _importable(Path(place).parent if place.endswith(".py") else None):
+        return caged(wanted.name, DERIVE_S, Derived, function.problem_of, request)
+
+
+@contextmanager
+def _importable(folder: Path | None) -> Iterator[None]:
+    """Let the cage import from a folder, after all others, inside the block."""
+    if folder is None:
+        yield
+        return
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
 
 
 def _draft_of(problem: Problem) -> Draft:

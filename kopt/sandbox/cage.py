@@ -71,6 +71,8 @@ class Limits:
     gpu: bool = False
     """The child uses CUDA: it stays in the common process namespace, which sharing device memory needs.  A child that
     does not use CUDA sees no GPU."""
+    readable: tuple[Path, ...] = ()
+    """Files and folders that the child may read beside those of the system and of Python."""
 
 
 def enter(scratch: Path, limits: Limits, keep: Collection[int]) -> None:
@@ -88,7 +90,7 @@ def enter(scratch: Path, limits: Limits, keep: Collection[int]) -> None:
     os.chdir(scratch)
     # CUDA names its threads through /proc/self, and fails silently when it may not write there.
     writable = [scratch, Path("/proc/self")] if limits.gpu else [scratch]
-    landlock.restrict(writable, device_files(), readable=readable_places(limits.gpu))
+    landlock.restrict(writable, device_files(), readable=[*readable_places(limits.gpu), *limits.readable])
     seccomp.close_calls(memory_files=not limits.gpu)
 
 

@@ -44,7 +44,7 @@ class Answer(BaseModel):
 def run_caged(seconds: float, returns: type[M], function: Callable[P, M], *args: P.args, **named: P.kwargs) -> M:
     """Call a function in a caged child without a GPU, without network, with a scratch folder for its working directory.
 
-    Modules are found where this process finds them, and in its working directory.
+    Modules are found where this process finds them, and in its working directory; what lies there can be read.
 
     Args:
         seconds: limit of the call.
@@ -91,7 +91,9 @@ def _in_fresh_process(seconds: float, call: _Call) -> Answer:
         WorkerDied: the child gave no answer.
     """
     sys.path[:] = [str(Path(place).absolute()) for place in sys.path]  # the child changes its working directory
-    limits = Limits(wall_s=seconds, result_bytes=RESULT_BYTES)
+    places = [Path(place) for place in (call.folder, *sys.path)]
+    readable = tuple(place for place in places if place.exists())
+    limits = Limits(wall_s=seconds, result_bytes=RESULT_BYTES, readable=readable)
     ((_, outcome),) = run_forked([call], workers=1, limits=limits)
     name = call.function.__name__
     match outcome:

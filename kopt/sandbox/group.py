@@ -33,6 +33,12 @@ class MemoryGroup:
         with suppress(OSError):
             (self.folder / "cgroup.procs").write_text("0")
 
+    def holds(self, pid: int) -> bool:
+        """Return whether a process is in the group, so that the group limits its memory."""
+        with suppress(OSError):
+            return str(pid) in (self.folder / "cgroup.procs").read_text().split()
+        return False
+
     def exceeded(self) -> bool:
         """Return whether the operating system ended a process of the group at its limit."""
         name, field = ("memory.events", "oom_kill") if self.version == 2 else ("memory.oom_control", "oom_kill")

@@ -169,7 +169,7 @@ class _Child:
     """Monotonic time at which it is killed, s."""
     frames: Frames
     group: MemoryGroup | None
-    """The control group of its memory; None where none is permitted."""
+    """The control group of its memory; None where none is permitted.  A child that could not enter it is watched."""
     open: set[int]
     """Descriptors that are still watched."""
     phase: str = START_PHASE
@@ -267,7 +267,8 @@ def _excess(child: _Child, family: set[int], limits: Limits) -> str:
     if exceeded := _exceeded(child, limits):
         return exceeded.reason
     most = limits.data_bytes
-    if most is not None and child.group is None and resident(family) > most and memory_used(family) > most:
+    limited = child.group is not None and child.group.holds(child.pid)
+    if most is not None and not limited and resident(family) > most and memory_used(family) > most:
         return _too_much_memory(most)
     if is_fuller(child.scratch, limits.scratch_bytes, limits.scratch_files):
         return f"left more than {limits.scratch_bytes >> 20} MiB or {limits.scratch_files} files in its folder"

@@ -82,6 +82,16 @@ def test_memory_is_limited_over_all_kinds_and_processes(task, watched, monkeypat
     assert outcome.reason == "used more than 400 MiB of memory, with all its processes"
 
 
+def test_a_child_that_could_not_enter_its_group_is_watched(monkeypatch):
+    if not group.groups_permitted():
+        pytest.skip("this user may make no control group")
+    monkeypatch.setattr(group.MemoryGroup, "enter", lambda self: None)
+    monkeypatch.setattr(pool, "TICK_S", 0.1)
+    monkeypatch.setattr("kopt.sandbox.cage._limit_resources", lambda limits: None)
+    outcome = ending(many_processes, Limits(wall_s=60.0, data_bytes=400 * MIB))
+    assert isinstance(outcome, Died)
+
+
 def test_no_control_group_is_left():
     if (group_folder := group._parent()) is None:
         pytest.skip("this user may make no control group")

@@ -107,7 +107,7 @@ def test_a_folder_that_holds_a_part_of_a_problem_is_told_what_is_missing(folder:
 def test_a_problem_without_kernel_has_no_seed(folder: Path) -> None:
     (folder / "kernel.py").unlink()
     assert not load(folder).has_seed
-    with pytest.raises(ProblemError, match=r"matvec has no seed kernel, .*: make one with `kopt seed matvec`"):
+    with pytest.raises(ProblemError, match=r"matvec has no seed kernel, .*: make one of its reference \(kopt seed "):
         load_with_seed(folder)
 
 

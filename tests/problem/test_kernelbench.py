@@ -146,7 +146,9 @@ def test_such_a_problem_loads_and_no_search_starts_from_it(tmp_path: Path) -> No
     assert not problem.has_seed
     assert problem.dtype == Dtype.FLOAT32
     assert problem.reference == FILES["softmax"]
-    with pytest.raises(ProblemError, match=r"has no seed kernel, which a search starts from: make one with `kopt"):
+    with pytest.raises(
+        ProblemError, match=r"has no seed kernel, which a search starts from: make one of its reference \(kopt seed "
+    ):
         load_with_seed(tmp_path)
 
 

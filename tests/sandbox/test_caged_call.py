@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from kopt.errors import ProblemError, WorkerDied
-from kopt.sandbox.confined import run_confined
+from kopt.sandbox.caged_call import run_caged
 
 
 class Seen(BaseModel):
@@ -51,7 +51,7 @@ def test_foreign_code_writes_nothing_reads_no_key_and_finds_modules_of_the_worki
     monkeypatch.setenv("SECRET_KEY", "x")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "module_of_mine.py").write_text("VALUE = 7")
-    seen = run_confined(30.0, Seen, look, tmp_path / "written", "module_of_mine")
+    seen = run_caged(30.0, Seen, look, tmp_path / "written", "module_of_mine")
     assert seen == Seen(key="", written=False, found=7)
     assert not (tmp_path / "written").exists()
 
@@ -66,4 +66,4 @@ def test_foreign_code_writes_nothing_reads_no_key_and_finds_modules_of_the_worki
 )
 def test_errors_cross_the_cage_as_errors_of_kopt(function, error, said):
     with pytest.raises(error, match=said):
-        run_confined(30.0, Seen, function)
+        run_caged(30.0, Seen, function)
