@@ -8,6 +8,7 @@ Snakemake says in one line that a search was stopped; a traceback of every job t
 from __future__ import annotations
 
 import runpy
+import signal
 import sys
 from types import TracebackType
 
@@ -16,7 +17,10 @@ def main() -> None:
     """Run the script that the first word names."""
     sys.excepthook = _unless_stopped
     sys.argv = sys.argv[1:]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    finally:  # the work is done or given up; Python's own end would tell of an interruption
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _unless_stopped(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
