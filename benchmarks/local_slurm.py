@@ -24,6 +24,8 @@ import psutil
 NODES = {"node1": "fast", "node2": "slow"}
 """The nodes, and the model of each one's GPUs."""
 GPUS_PER_NODE = 2
+INSTALL_S = 60.0
+"""Longest time for each step of an installation, s."""
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scancel", "scontrol")
 SECONDS = 60.0
@@ -76,9 +78,10 @@ def missing(install: bool = False) -> str:
     if os.geteuid() != 0:
         return "a Slurm of one's own needs root"
     if absent() and install and shutil.which("apt-get"):
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False}
-        subprocess.run(["apt-get", "update", "-qq"], **quiet)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES], **quiet)
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "check": False, "timeout": INSTALL_S}
+        with suppress(subprocess.TimeoutExpired):  # no network
+            subprocess.run(["apt-get", "update", "-qq"], **quiet)
+            subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *PACKAGES], **quiet)
     return f"programs are missing: {', '.join(absent())} (Debian: {' '.join(PACKAGES)})" if absent() else ""
 
 
