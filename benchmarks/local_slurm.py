@@ -91,7 +91,7 @@ def absent() -> list[str]:
 
 
 class Record(NamedTuple):
-    """What Slurm remembers of a job."""
+    """State of one job, as `squeue` and `scontrol` report it."""
 
     job: str
     """Number; `7_1` for a task of an array."""

@@ -32,7 +32,7 @@ WIDTHS = (6, 7, 9, 9, 9, 10, 8, 12)
 
 
 class Call(NamedTuple):
-    """What one call of Snakemake took."""
+    """Time, CPU time and output of one call of Snakemake."""
 
     seconds: float
     cpu: float

@@ -41,7 +41,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one file."""
+    """Result of making and judging the seed of one KernelBench file."""
 
     name: str
     outcome: str

@@ -52,7 +52,7 @@ with lease(gpus, wait_s=600, folder=folder) as held, held.exclusive(600):
 
 
 class Scheduled(NamedTuple):
-    """What a schedule came to."""
+    """Time and use of GPUs of one scheduled set of chunks."""
 
     seconds: float
     cpu: float

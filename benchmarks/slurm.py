@@ -246,7 +246,7 @@ def _run(scenario: Scenario, folder: Path, slurm: LocalSlurm, calm: Ended, optio
 
 
 class Ended(NamedTuple):
-    """What a search came to that ran without Slurm, undisturbed."""
+    """Selection and best kernel of a search without Slurm and without disturbance."""
 
     files: list[bytes]
     asked: Asked

@@ -57,9 +57,9 @@ def in_use(root: Path, run: Path | None = None) -> Iterator[None]:
         run: the run's folder; None outside of a run.
     """
     try:
-        handle = _opened(root)
         if run is not None:
             _register(root, run)
+        handle = _opened(root)
     except OSError:
         yield
         return

@@ -11,6 +11,7 @@ import ast
 import io
 import tokenize
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from kopt.errors import ProblemError
 from kopt.model.kernel import Kernel
@@ -19,6 +20,9 @@ from kopt.problem.derive import Derived, derived
 from kopt.problem.draft import GIVEN, Draft
 from kopt.problem.literals import literals, named
 from kopt.problem.source import defined
+
+if TYPE_CHECKING:
+    from kopt.device.reference.gradients import Gradients
 
 RENAMED = {"Model": "Forward", "get_inputs": "forward_inputs"}
 """Names of the forward pass in the new reference."""
@@ -60,9 +64,27 @@ def gradient_of(draft: Draft, wanted: Sequence[str] = ()) -> Derived:
     source = named(draft.reference, [literal.name for literal in literals(draft.reference)])
     forward = [name for name in found.inputs if name in chosen]
     parameters = [name for name in found.parameters if name in chosen]
-    count = len(found.outputs)
+    text = _reference(source, found, forward, parameters)
+    dtype = draft.dtype or given_dtype(whole)
+    made = draft.model_copy(
+        update={"reference": text, "seed": "", "kernels": {}, "dtype": dtype, "inputs": {}, "mutates": (), "floor": {},
+                "tolerance": None, "notes": (*draft.notes, *notes)}
+    )  # fmt: skip
+    return derived(made)
+
+
+def _reference(source: str, found: Gradients, forward: Sequence[str], parameters: Sequence[str]) -> str:
+    """Write the reference whose `Model` returns gradients.
+
+    Args:
+        source: of the forward pass.
+        found: names of its arguments and outputs, and how they are made.
+        forward: names of the inputs to differentiate for.
+        parameters: names of the parameters to differentiate for.
+    """
+    count, chosen = len(found.outputs), [*forward, *parameters]
     grads = [f"grad_output_{at}" for at in range(count)] if count > 1 else ["grad_output"]
-    text = renamed(source).rstrip() + "\n\n\n" + "\n".join(
+    return renamed(source).rstrip() + "\n\n\n" + "\n".join(
         [
             "import torch", "from torch import nn", "", "",
             "class Model(nn.Module):",
@@ -87,12 +109,6 @@ def gradient_of(draft: Draft, wanted: Sequence[str] = ()) -> Derived:
             *_get_inputs(found.names, found.outputs, grads, found.inputs_form, found.init_form), "",
         ]
     )  # fmt: skip
-    dtype = draft.dtype or given_dtype(whole)
-    made = draft.model_copy(
-        update={"reference": text, "seed": "", "kernels": {}, "dtype": dtype, "inputs": {}, "mutates": (), "floor": {},
-                "tolerance": None, "notes": (*draft.notes, *notes)}
-    )  # fmt: skip
-    return derived(made)
 
 
 def renamed(source: str) -> str:

@@ -52,7 +52,7 @@ class Pruned(Value):
     unused: int = 0
     """How many of the files are items that no run refers to."""
     paid_usd: float = 0.0
-    """What the replies among them cost, US dollars."""
+    """Price that was paid for the replies among the items, US dollars."""
     runs: Runs | None = None
     """The runs whose references were followed; None where unused items were not asked for."""
 
