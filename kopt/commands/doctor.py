@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from kopt.commands.parts.arguments import ROOT, add_settings, settings_of
 from kopt.config import Config
+from kopt.load_config import load_device
 from kopt.run_settings import RunSettings
 from kopt.store import Store
 
@@ -27,12 +28,14 @@ def add_parser(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print what there is, then faults; the status is 1 when there is a fault."""
     from kopt.commands.parts.examination import examine, in_words
+    from kopt.jobs.made_seed import with_seed
     from kopt.problem import folder
 
     config = settings_of(options)
     faults = model_faults(config)
-    problem = folder.load_with_seed(ROOT / config.problems / config.problem)
-    examination = examine(config.judge, problem, Store(Path(config.store)))
+    store = Store(Path(config.store))
+    problem = with_seed(folder.load(ROOT / config.problems / config.problem), load_device(config.device, ROOT), store)
+    examination = examine(config.judge, problem, store)
     if options.json:
         print(json.dumps(examination.model_dump(mode="json") | {"models": faults}, indent=1))
     else:
