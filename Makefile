@@ -43,9 +43,10 @@ lock: # the versions that are installed now
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
-generated: setup # files made from the configuration model and from the imports
+generated: setup # files made from the configuration model, the imports and the commands
 	$(BIN)/kopt config --write
 	$(BIN)/python docs/draw_architecture.py
+	$(BIN)/python docs/list_commands.py
 
 clean:
 	rm -rf .venv .snakemake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -52,9 +52,12 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that is there; it is kept aside.")] = False,
     json: AsJson = False,
 ) -> int:
-    """Make a problem of a file, a folder, or a function with example inputs.
+    """Make a problem of a file, a folder or a function.
 
-    Print what was understood, and write the problem's folder.
+    Print what was understood, and write the problem's folder.  A function needs example inputs.
+
+    JSON: `folder`, `problem`, `signature`, `kind`, `notes`, `files` by name, and `kept_aside`, the path of what
+    --force replaced.
 
     Examples:
         kopt new softmax2 --from 23_Softmax.py
@@ -76,7 +79,7 @@ def run(
     )  # fmt: skip
     result = made(wanted)
     before = write_folder(folder, result.files, force=force)
-    answer = result.model_dump() | {"folder": str(folder)}
+    answer = result.model_dump() | {"folder": str(folder), "kept_aside": before and str(before)}
     print_answer(answer, in_words(result, folder, name, before), as_json=json)
     return 0
 
