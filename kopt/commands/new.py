@@ -14,13 +14,18 @@ from kopt.commands.parts.output import print_answer
 from kopt.config import Config
 from kopt.errors import ConfigError
 from kopt.model.problem import Dtype
+from kopt.project import is_installed
 
 PLACE = Place(Panel.BRING, 1)
 
 
 def run(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Name of the problem in config/problems, or with a slash its folder.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Name of the problem in config/problems (installed kopt: in this folder), or with a slash its folder.",
+        ),
     ],
     source: Annotated[
         str, typer.Option("--from", metavar="SOURCE", help="A file, a folder, or package.module:function.")
@@ -85,7 +90,7 @@ def run(
 
 
 def folder_of(word: str) -> Path:
-    """Return the folder of a new problem.
+    """Return the folder of a new problem: a name's is among the problems of the checkout, of an installed kopt here.
 
     Raises:
         ConfigError: the word is no name.
@@ -93,4 +98,4 @@ def folder_of(word: str) -> Path:
     path = Path(word)
     if not re.fullmatch(r"[A-Za-z0-9_][\w.-]*", path.name):
         raise ConfigError(f"{word!r} cannot be a problem's name: use letters, digits, _ and -")
-    return path if "/" in word else ROOT / Config().problems / word
+    return path if "/" in word or is_installed() else ROOT / Config().problems / word
