@@ -14,7 +14,7 @@ def print_answer(answer: object, lines: Iterable[str], *, as_json: bool) -> None
 
     Args:
         answer: values, mappings and sequences, for programs.  Numbers that JSON lacks (infinity, NaN) become null.
-        lines: the same for people; they are made only where they are printed.
+        lines: the same for people.
         as_json: whether a program reads the answer.
     """
     if as_json:
