@@ -1,13 +1,17 @@
 """`kopt run` says in snakemake's words what it starts; an installed kopt holds what the checkout holds."""
 
+import json
+import os
 import runpy
-from argparse import Namespace
+import shlex
 from pathlib import Path
 
 import pytest
 import setuptools
 
-from kopt.commands.run import command
+from kopt import cli, project
+from kopt.commands.new import folder_of
+from kopt.commands.run import Search, command
 from kopt.errors import ConfigError, ProblemError
 from kopt.project import SHIPPED, project_root
 
@@ -16,8 +20,7 @@ NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def words(problem, *settings, environment=NO_GPU, **options):
-    given = {"name": "", "preset": "beam_search", "cores": 2, "gpus": None, "profile": None}
-    return command(Namespace(problem=problem, settings=list(settings), **(given | options)), environment)
+    return command(Search(problem=problem, words=settings, cores=2, **options), environment)
 
 
 def settings_in(command):
@@ -43,6 +46,43 @@ def test_models_with_keys_propose(monkeypatch, capsys):
     assert "kopt-rewrite proposes alone" in capsys.readouterr().err
 
 
+def becoming(monkeypatch, tmp_path, *words):
+    """Run a command whose program is noted and not started; return its program and words."""
+    became = []
+
+    def execve(path, program, environment):
+        became.append(program)
+        raise SystemExit(0)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(os, "execve", execve)
+    with pytest.raises(SystemExit):
+        cli.main([*words])
+    return became[0]
+
+
+def test_a_search_is_started_as_it_is_told(monkeypatch, tmp_path, capfd):
+    (tmp_path / "more.yaml").write_text("results: elsewhere\n")
+    words = ["run", "softmax", "rounds=2", "--name", "one", "--json", "--", "--configfile", "more.yaml"]
+    program = becoming(monkeypatch, tmp_path, *words)
+    os.write(1, b"from snakemake\n")
+    said = capfd.readouterr()
+    answer = json.loads(said.out)  # what snakemake writes is not in it
+    assert answer["command"] == ["snakemake", *program[3:]]
+    assert answer["final"] == f"{tmp_path}/elsewhere/one/final.json"
+    assert said.err.splitlines()[-2] == f"$ {shlex.join(answer['command'])}"
+    assert said.err.endswith("\nfrom snakemake\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("runds=2", "did you mean 'rounds'?"), ("judge=cda", "judge: "), ("rounds=[", "is not YAML")]
+)
+def test_a_setting_that_cannot_be_is_said_before_snakemake_starts(capsys, word, said):
+    assert cli.main(["run", "softmax", word]) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_folder_of_a_problem_runs_from_anywhere(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     for name in ("problem.py", "kernel.py", "problem.yaml"):
@@ -51,6 +91,18 @@ def test_a_folder_of_a_problem_runs_from_anywhere(tmp_path, monkeypatch):
     settings = settings_in(words("./mine", gpus=2))
     assert (settings["problem"], settings["problems"]) == ("mine", str(tmp_path.resolve()))
     assert "gpu=2" in words("./mine", gpus=2)
+    assert settings_in(words("mine", gpus=2)) == settings  # the first word that comes to mind
+    (tmp_path / "mine").rename(tmp_path / "softmax")
+    assert "problems" not in settings_in(words("softmax"))  # a shipped problem of this name comes first
+
+
+def test_a_new_problem_of_an_installed_kopt_is_not_lost_at_an_upgrade(tmp_path, monkeypatch):
+    assert folder_of("mine") == ROOT / "config/problems/mine"
+    package = tmp_path / "kopt"
+    (package / "project").mkdir(parents=True)
+    monkeypatch.setattr(project, "PACKAGE", package)
+    assert folder_of("mine") == Path("mine")
+    assert cli.main(["config", "--write"]) == 2
 
 
 def test_a_word_that_is_no_setting_and_a_missing_folder_are_said():
