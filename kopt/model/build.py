@@ -81,6 +81,10 @@ class Launch(Value):
     """Number of the launch call, from 0; the configurations that one autotuned call tries share it."""
     trial: bool = False
     """Whether an autotuner tries this configuration among others; only on a GPU is it known which one runs."""
+    configuration: int | None = None
+    """Number of a trial's configuration among those of its autotuner."""
+    tuned_for: tuple[str, ...] = ()
+    """The key under which a trial's autotuner keeps its choice, as `repr` of each member."""
     ptx: str = ""
     """Digest of the PTX in the store."""
     cubin: str = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -119,6 +119,15 @@ class Measured(Value):
         return geometric_mean([w.floor_ms / w.median_ms for w in self.workloads])
 
 
+class Launched(NamedTuple):
+    """One launch of a call on a GPU."""
+
+    cubin: str
+    """Digest of the machine code."""
+    grid: tuple[int, int, int]
+    """Blocks in x, y and z."""
+
+
 class Finals(Value):
     """Kernels and baselines verified and timed once more, side by side in fresh processes."""
 
@@ -127,6 +136,8 @@ class Finals(Value):
     that did not pass is left out."""
     verdicts: dict[str, Verdict]
     """Verdicts by the name of the kernel."""
+    launched: dict[str, dict[str, tuple[Launched, ...]]] = Field(default_factory=dict)
+    """Launches of one call, in order, by the name of the kernel, then of the main workload."""
 
 
 Timing = Annotated[Estimated | Measured, Field(discriminator="kind")]

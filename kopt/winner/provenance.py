@@ -58,7 +58,8 @@ def _facts(winner: Winner) -> Iterator[tuple[str, str]]:
     else:
         yield "order", "sums are in a fixed order: equal inputs give equal bits on one device and version"
     if is_autotuned(winner.source):
-        yield "tuning", "an autotuner times its configurations when it first meets a shape"
+        kept = " of another size than the timed ones, for which it has the one that won" if winner.is_tuned else ""
+        yield "tuning", f"an autotuner times its configurations when it first meets a shape{kept}"
 
 
 def _verdict(winner: Winner) -> str:

@@ -51,6 +51,16 @@ def is_autotuned(source: str) -> bool:
     return any(isinstance(n, ast.Attribute) and n.attr == "autotune" for n in ast.walk(ast.parse(source)))
 
 
+def autotuned(source: str) -> frozenset[str]:
+    """Return the names of a module's kernels that an autotuner decorates."""
+    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    return frozenset(
+        function.name
+        for function in functions
+        if any("autotune" in ast.unparse(decorator).partition("(")[0] for decorator in function.decorator_list)
+    )
+
+
 def kernels(source: str) -> tuple[str, ...]:
     """Return the names of a module's Triton kernels, its jitted helper functions left out."""
     jitted = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and _is_jitted(n)]

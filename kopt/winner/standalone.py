@@ -9,7 +9,6 @@ from textwrap import indent
 
 from kopt.neutral import visible
 from kopt.winner import provenance
-from kopt.winner.source import module_text
 from kopt.winner.winner import Winner
 
 EMBEDDED = Path(__file__).parent / "embedded"
@@ -18,7 +17,7 @@ EMBEDDED = Path(__file__).parent / "embedded"
 
 def standalone(winner: Winner) -> str:
     """Return the text of the module."""
-    text = module_text(winner.source, winner.problem.seed.source)
+    text = winner.text
     parts = [f"{provenance.docstring(winner)}\n\n{provenance.comments(winner)}", text.imports, text.body]
     return "\n\n".join([*(part for part in parts if part), "\n" + self_check(winner)]) + "\n"
 

@@ -45,7 +45,7 @@ def kernel_and_reference(winner: Winner, keeping: frozenset[str] = frozenset()) 
     Raises:
         ProblemError: kernel and reference define a name in two ways.
     """
-    kernel = module_text(winner.source, winner.problem.seed.source)
+    kernel = winner.text
     reference = module_text(without_functions(winner.problem.reference, INPUTS - keeping))
     _refuse_clashes(winner, kernel, reference)
     head = f"{provenance.docstring(winner)}\n\n{provenance.comments(winner)}"

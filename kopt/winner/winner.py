@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kopt.jobs.builds import known_build
 from kopt.jobs.kernels import kernel_source
 from kopt.model.outcome import BEST
 from kopt.model.problem import Problem, WorkloadFacts
@@ -15,6 +16,8 @@ from kopt.run.final import final_figures
 from kopt.run.value import Run
 from kopt.run_settings import RunSettings
 from kopt.store import Store
+from kopt.winner.source import ModuleText, module_text
+from kopt.winner.tuning import NAMES, Choice, choices, with_choices
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,18 @@ class Winner:
     versions: dict[str, str]
     workloads: tuple[WorkloadFacts, ...]
     """Shapes and dtypes of the main workloads."""
+    choices: tuple[Choice, ...] = ()
+    """Choices of its autotuners for the main workloads; empty where nothing has run on a GPU."""
+
+    @property
+    def text(self) -> ModuleText:
+        """The kernel's module, with its autotuners' choices."""
+        return with_choices(module_text(self.source, self.problem.seed.source), self.choices)
+
+    @property
+    def is_tuned(self) -> bool:
+        """Whether an autotuner of the module has its choices."""
+        return self.text.names >= NAMES
 
 
 def winner_of(run: Run, store: Store) -> Winner:
@@ -49,9 +64,12 @@ def winner_of(run: Run, store: Store) -> Winner:
     """
     config, settings, best = run.config, RunSettings(run.config), run.best
     verdict = run.outcome.finals.verdicts.get(BEST) if run.outcome else None
+    launched = run.outcome.finals.launched.get(BEST, {}) if run.outcome else {}
+    source = kernel_source(best.kernel, store)
+    build = known_build(run.problem.seed.with_source(source), run.problem, run.device, store) if launched else None
     return Winner(
         problem=run.problem,
-        source=kernel_source(best.kernel, store),
+        source=source,
         name=best.name,
         steps=tuple((step.trial.model, step.trial.description) for step in chain(run.trials, best.name)[1:]),
         run=f"{run.name}: preset {config.preset}, {config.rounds} rounds, seed {config.seed}, "
@@ -62,4 +80,5 @@ def winner_of(run: Run, store: Store) -> Winner:
         device=run.device.name,
         versions={name: text for name, text in versions().items() if name in ("kopt", "python", "torch", "triton")},
         workloads=run.facts.workloads,
+        choices=choices(build, launched),
     )

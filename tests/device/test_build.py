@@ -1,12 +1,15 @@
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 import triton
 
 from kopt.device.build.build import LIMITS, BuildJob, build_all
 from kopt.device.build.cubin import resources
 from kopt.device.build.fingerprint import fingerprint, toolchain
+from kopt.device.build.kernel_sources import load_kernel
 from kopt.device.screen.syntax import check_syntax
 from kopt.errors import ProblemError
 from kopt.model.build import BuildFailed, Built, Phase
@@ -18,7 +21,8 @@ from tests.device.small import H100, SCALE, SOURCE, changed
 AUTOTUNED = changed(
     (
         "@triton.jit",
-        '@triton.autotune([triton.Config({"BLOCK": b}, num_warps=w) for b, w in ((512, 4), (1024, 8))], key=[])\n'
+        '@triton.autotune([triton.Config({"BLOCK": b}, num_warps=w) for b, w in ((512, 4), (1024, 8))], '
+        'key=["columns"])\n'
         "@triton.jit",
     ),
     (", BLOCK=512, num_warps=4", ""),
@@ -221,6 +225,20 @@ def test_a_grid_may_depend_on_the_arguments(builds, seed):
 def test_an_autotuners_configurations_are_trials_of_one_call(builds):
     launches = builds["autotuned"].workloads[0].launches
     assert [(launch.trial, launch.call, launch.num_warps) for launch in launches] == [(True, 0, 4), (True, 0, 8)]
+
+
+def test_a_trial_knows_its_configuration_and_the_key_under_which_triton_keeps_the_choice(builds, tmp_path, monkeypatch):
+    launches = builds["autotuned"].workloads[0].launches
+    assert [launch.configuration for launch in launches] == [0, 1]
+    kernel = load_kernel(AUTOTUNED, tmp_path)
+    tuner = kernel.__globals__["scale_kernel"]
+    monkeypatch.setattr(type(tuner), "_bench", lambda self, *args, config, **meta: [1.0])
+    monkeypatch.setattr(tuner, "cache_results", False)
+    monkeypatch.setattr(tuner.fn, "run", lambda *args, **meta: None)
+    with suppress(AttributeError):  # what a launch returns
+        kernel(*(torch.zeros(shape, dtype=torch.bfloat16) for shape in ((4096, 512), (512,))), 2.0)
+    (key,) = tuner.cache
+    assert {launch.tuned_for for launch in launches} == {tuple(map(repr, key))}
 
 
 def test_the_order_of_configurations_does_not_matter(builds, seed):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import pytest
 
@@ -51,3 +52,23 @@ def test_a_deleted_run_comes_back_from_the_store_byte_for_byte(searched):
     assert {name: searched.file(name).read_bytes() for name in names} == before
     log = searched.file("logs/round_1/evaluate_0_0.log").read_text()
     assert "0 to judge" in log
+
+
+def test_a_best_kernel_with_an_autotuner_has_its_choice_for_the_timed_shapes(tmp_path_factory, new_project):
+    project = new_project(tmp_path_factory.mktemp("tuned"))
+    project.edit(
+        "config/problems/matvec/kernel.py", "@triton.jit\n",
+        "@triton.autotune([triton.Config({}, num_warps=4), triton.Config({}, num_warps=8)], key=['K'])\n@triton.jit\n",
+    )  # fmt: skip
+    project.edit("config/problems/matvec/kernel.py", ", num_warps=4)", ")")
+    project.succeeds(*RUN[1:3], "problem=matvec", "models=[kopt-echo]", *RUN[4:], options=OPTIONS)
+    text = project.file("best_kernel.py").read_text()
+    assert "TUNED = [" in text
+    code = (
+        "import best_kernel, torch, triton\n"
+        "triton.runtime.autotuner.Autotuner._bench = None\n"
+        "A, B = torch.ones(2048, 1048576, dtype=torch.bfloat16, device='cuda'), torch.ones(1048576, 1, device='cuda')\n"
+        "assert best_kernel.kernel_function(A, B.bfloat16()).unique().tolist() == [1048576.0]\n"
+    )
+    done = project.run_command([sys.executable, "-c", code], {"PYTHONPATH": str(project.file("."))})
+    assert done.returncode == 0, done.stdout

@@ -34,8 +34,7 @@ from kopt.store_use import alone
 
 KEYS: tuple[type[Key], ...] = (
     FactsKey, BuildKey, VerdictKey, EstimateKey, TimingKey, FinalsKey, ProfileKey, VectorKey, ProposalKey, MadeSeedKey,
-    PeaksKey,
-    ReplyKey, NoReplyKey, PackedKey,
+    PeaksKey, ReplyKey, NoReplyKey, PackedKey,
 )  # fmt: skip
 """Every key class of kopt; kinds of other names are texts and blobs, which have no schema."""
 VERSIONS = {key.kind: key.schema_version for key in KEYS}

@@ -103,6 +103,7 @@ class _LaunchRecorder:
         self._run = run
         self._autotune = autotune
         self._trials: list[Launch] | None = None  # while an autotuner tries its configurations
+        self._trial: dict[str, Any] = {}  # what is recorded of the present configuration
         self._codes: dict[str, _Code] = {}
         self._warmed: dict[str, dict[str, Any]] = {}  # named arguments of `warmup`, by the digest of the kernel
 
@@ -120,7 +121,7 @@ class _LaunchRecorder:
         launch = self._launch(fn, kernel, bound, specialisation, grid(bound) if callable(grid) else grid)
         check_resources(launch, self._device)
         if self._trials is not None:
-            self._trials.append(launch.model_copy(update={"trial": True}))
+            self._trials.append(launch.model_copy(update={"trial": True, **self._trial}))
             return self._handed_out(kernel)
         self._log.add_call([launch])
         return self._run(fn, *args, grid=grid, warmup=False, **kwargs) if self._real else self._handed_out(kernel)
@@ -130,10 +131,12 @@ class _LaunchRecorder:
         if len(tuner.configs) < 2 or self._log.silent:
             return self._autotune(tuner, *args, **kwargs)
         tuner.nargs = dict(zip(tuner.arg_names, args, strict=False))
-        self._trials, refused = [], None
+        self._trials, refused, key = [], None, tuple(map(repr, _key(tuner, kwargs)))
         try:
             for config in tuner.prune_configs(kwargs):
                 logged = len(self._log.host_ops)
+                number = next((at for at, one in enumerate(tuner.configs) if one is config), None)
+                self._trial = {"configuration": number, "tuned_for": key}
                 try:
                     self._try(tuner, config, args, kwargs)
                 except (Rejected, *SKIPPED_BY_TUNER) as error:
@@ -259,6 +262,13 @@ class _LaunchRecorder:
             return pointer
         fields = (value.shape, value.strides, value.block_shape)
         return " ".join([pointer, *(repr([int(number) for number in numbers]) for numbers in fields)])
+
+
+def _key(tuner: Any, named: Mapping[str, Any]) -> list[Any]:
+    """Return the key under which an autotuner keeps its choice, as `Autotuner.run` makes it."""
+    given = {name: value for name, value in (tuner.nargs | named).items() if name in tuner.arg_names}
+    dtypes = [str(value.dtype) for value in given.values() if hasattr(value, "dtype")]
+    return [given[name] for name in tuner.keys if name in given] + dtypes
 
 
 def _members(name: str, kind: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:

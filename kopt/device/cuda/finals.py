@@ -79,4 +79,8 @@ class FinalMeasurement:
                 results.fail(name, refusal)
                 del timings[name]
         verdicts = {name: results.verdict(name) for name in (*results.recorded, *results.verdicts)}
-        return Finals(timings=timings, verdicts=verdicts)
+        launched = {
+            name: {program.workload: program.launches for program in recorded.programs}
+            for name, recorded in results.recorded.items()
+        }
+        return Finals(timings=timings, verdicts=verdicts, launched=launched)

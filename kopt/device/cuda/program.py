@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal  # signature and metadata have whatev
 from pydantic import Field
 
 from kopt.model.base import Value
+from kopt.model.timing import Launched
 
 
 class View(Value):
@@ -128,6 +129,11 @@ class RecordedCall(Value):
     """Tensors of the output, in order of the structure; they may lie in an argument."""
 
     @property
+    def launches(self) -> tuple[Launched, ...]:
+        """The launches of the program, in order."""
+        return tuple(Launched(step.binary, step.grid) for step in self.steps if isinstance(step, KernelLaunch))
+
+    @property
     def binaries(self) -> frozenset[str]:
         """Digests of the cubins that the program launches."""
-        return frozenset(step.binary for step in self.steps if isinstance(step, KernelLaunch))
+        return frozenset(launch.cubin for launch in self.launches)

@@ -6,7 +6,6 @@ import json
 
 from kopt.errors import ProblemError
 from kopt.winner import provenance
-from kopt.winner.source import module_text
 from kopt.winner.target import Target, tensors
 from kopt.winner.winner import Winner
 
@@ -23,7 +22,7 @@ def write(winner: Winner) -> str:
             f"{problem.name}: its parameters ({winner.workloads[0].parameters[0].name}, ...) are no inputs, which "
             "definitions of FlashInfer-Bench need: use --as module"
         )
-    kernel, listed = module_text(winner.source, problem.seed.source), ", ".join(inputs)
+    kernel, listed = winner.text, ", ".join(inputs)
     head = f"{provenance.docstring(winner)}\n\n{provenance.comments(winner)}"
     run = f'def run({listed}):\n    """Return the outputs."""\n    return {problem.seed.entry}({listed})'
     main = "\n\n\n".join(part for part in (head, kernel.imports, kernel.body, run) if part) + "\n"
