@@ -1,0 +1,107 @@
+"""Write the status of a run for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kopt.neutral import one_line
+from kopt.report.costs import dollars
+from kopt.report.numbers import PYTORCH, percent, ratio, time_text
+from kopt.report.round_line import STOPPED, label
+from kopt.report.status import BestSoFar, RoundCounts, RunStatus
+
+WIDTH = 14
+ENDED = {"failed": "failed", "stopped": "stopped", "finished": "finished", "going on": "going on"}
+
+
+def status_lines(status: RunStatus) -> list[str]:
+    """Describe a run in a few lines: state, counts by round, best kernel, money, time, what to type to go on."""
+    return [f"{name:<{WIDTH}} {text}".rstrip() for name, text in _rows(status)]
+
+
+def headline(status: RunStatus) -> str:
+    """Describe a run in one line."""
+    parts = [ENDED[status.state]]
+    if status.state == "going on" and not status.known:
+        parts = [f"going on, it seems: its last file is {duration(status.quiet_seconds)} old"]
+    elif status.state in ("stopped", "failed") and not status.known:
+        parts.append("as it seems from the age of its files")
+    if status.phase:
+        parts.append(f"round {min(status.round, status.rounds)} of {status.rounds}, {_phase(status)}")
+    else:
+        parts.append(f"{status.rounds} round{'' if status.rounds == 1 else 's'}")
+    parts.append(f"{status.steps_done} of {status.steps} steps done")
+    return ", ".join(parts)
+
+
+def _phase(status: RunStatus) -> str:
+    doing = status.doing if status.state == "going on" else f"next: {status.doing}"
+    done, chunks = status.chunks
+    attempt = f" attempt {status.attempt}" if status.attempt else ""
+    return f"{doing}{attempt}{f' ({done} of {chunks} parts)' if chunks > 1 else ''}"
+
+
+def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
+    yield one_line(status.run, 60), headline(status)
+    device = f", {one_line(status.device)}" if status.device else ""
+    models = ", ".join(map(one_line, status.proposers))
+    yield "problem", f"{status.problem}, preset {status.preset}, proposers {models}; judge {status.judge}{device}"
+    for counts in status.counts:
+        yield f"round {counts.round}", _counts(counts, status.best.estimated if status.best else False)
+    if status.best:
+        yield "best so far" if status.phase else "best kernel", _best(status.best)
+        if baseline := status.best_baseline:
+            name, ms = baseline
+            against = f"{ratio(ms / status.best.ms)} {PYTORCH.get(name, name)}{label(status.best.estimated)}"
+            yield "", f"{against} ({time_text(ms, status.best.estimated)})"
+    if status.stopped_early:
+        yield "stopped early", STOPPED[status.stopped_early]
+    if status.cost:
+        budget = f", budget {dollars(status.budget_usd)}" if status.budget_usd is not None else ""
+        calls = status.cost.calls + status.cost.lost
+        yield "money", f"{dollars(status.cost.paid_usd)} in {calls} calls{budget}; {status.cost.stored} replies known"
+    if status.seconds is not None:
+        since = "since its last start" if status.state == "going on" else "from its last start to its end"
+        yield "time", f"{duration(status.seconds)} {since}, last file {duration(status.quiet_seconds)} ago"
+    if status.error:
+        yield "error", one_line(status.error)
+        yield "log", one_line(status.log)
+    if status.state in ("stopped", "failed"):
+        yield "go on", _command(status)
+    elif status.state == "finished":
+        yield "look at it", f"kopt show {status.folder}"
+
+
+def _command(status: RunStatus) -> str:
+    if not status.command:
+        return "run the command again with which it was started"
+    unlock = f"{status.command} --unlock; " if status.locked else ""
+    return f"{unlock}{status.command}"
+
+
+def _counts(counts: RoundCounts, estimated: bool) -> str:
+    words = [
+        f"{counts.slots} slots: {counts.proposed} proposed, {counts.built} built ({counts.duplicates} duplicates), "
+        f"{counts.judged} judged, {counts.passed} passed"
+    ]
+    words += [f"{number} {kind}" for kind, number in counts.failures.items()]
+    best = f"; best {time_text(counts.best_ms, estimated)}" if counts.best_ms else ""
+    return ", ".join(words) + best
+
+
+def _best(best: BestSoFar) -> str:
+    low_high = f" [{best.interval[0]:.4f}, {best.interval[1]:.4f}]" if best.interval else ""
+    shares = f"{ratio(best.speedup)} seed{label(best.estimated)}, {percent(best.roofline_share)} of the roofline"
+    unsure = "" if best.selected else "; not yet ranked"
+    text = f"{best.name} ({one_line(best.model)}) {time_text(best.ms, best.estimated)}{low_high}, {shares}{unsure}"
+    return f"{text}: {one_line(best.description, 200)}" if best.description else text
+
+
+def duration(seconds: float) -> str:
+    """Write a time as `12 s`, `3 min 20 s` or `2 h 5 min`."""
+    whole = max(round(seconds), 0)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
