@@ -1,0 +1,181 @@
+"""Find the changes between a kernel's source and its child's, in parts, and undo parts of them in a later text.
+
+Changes are found line by line, and word by word inside lines that were replaced.  A change is undone by putting back
+what it replaced; that is possible where the later text still holds all that the change wrote, in one piece.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import chain
+
+_WORD = re.compile(r"\n|[^\S\n]+|\w+|[^\w\s]")
+_NAME = re.compile(r"[^\W\d]\w*")
+
+MOST_WORDS = 40_000
+"""Words of a text above which changes are not looked for: comparing two texts takes time with its square."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """Words that a step replaced: `before[start:end]` of the parent became `after[start:end]` of the child."""
+
+    before: tuple[int, int]
+    after: tuple[int, int]
+    block: int
+    """Number of the block of neighbouring lines that holds it."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of a lineage as words, with its changes."""
+
+    before: Sequence[str]
+    after: Sequence[str]
+    changes: tuple[Change, ...]
+
+    def parts(self) -> list[tuple[Change, ...]]:
+        """List what may be undone alone, larger parts first.
+
+        The whole step; changes that share names which the step brings or takes away, such as a parameter with its uses;
+        of the other changes blocks of lines, and single ones.
+        """
+        related = self._related()
+        bound = set(chain.from_iterable(related))
+        by_block: dict[int, list[Change]] = {}
+        for change in self.changes:
+            by_block.setdefault(change.block, []).append(change)
+        blocks = [tuple(block) for block in by_block.values() if bound.isdisjoint(block)]
+        parts = [self.changes, *related, *blocks, *((one,) for one in self.changes if one not in bound)]
+        return list(dict.fromkeys(part for part in parts if part))
+
+    def excerpt(self, part: Sequence[Change]) -> str:
+        """Quote the first line that a part of the step changed, as the child has it, or as the parent had it."""
+        for change in part:
+            text, at = (self.after, change.after) if change.after[0] < change.after[1] else (self.before, change.before)
+            lines = "".join(text[_line_start(text, at[0]) : _line_end(text, at[1])]).splitlines()
+            shown = next((line.strip() for line in lines if line.strip()), "")
+            if shown:
+                return shown
+        return ""
+
+    def _related(self) -> list[tuple[Change, ...]]:
+        """Group changes that share a name which only the parent or only the child has."""
+        changed_names = set(_names(self.before)) ^ set(_names(self.after))
+        groups: list[tuple[set[str], list[Change]]] = []
+        for change in self.changes:
+            words = chain(self.before[slice(*change.before)], self.after[slice(*change.after)])
+            names, members = set(_names(words)) & changed_names, [change]
+            for group in [group for group in groups if group[0] & names]:
+                groups.remove(group)
+                names, members = names | group[0], [*group[1], *members]
+            groups.append((names, members))
+        return [tuple(sorted(members, key=lambda one: one.after)) for names, members in groups if names]
+
+
+def step_of(before: str, after: str) -> Step:
+    """Find the changes from a parent's source to its child's."""
+    left, right = _words(before), _words(after)
+    return Step(left, right, tuple(_changes(left, right)))
+
+
+def undone(text: str, step: Step, part: Sequence[Change]) -> str | None:
+    """Undo a part of a step in a later text; None where it cannot be undone, since later steps changed its place."""
+    words = _words(text)
+    if len(words) > MOST_WORDS:
+        return None
+    place = _places(step.after, words)
+    cuts = []
+    for change in part:
+        span = _span(change.after, place, len(step.after), len(words))
+        if span is None:
+            return None
+        cuts.append((span, step.before[slice(*change.before)]))
+    for (start, end), old in sorted(cuts, key=lambda cut: cut[0], reverse=True):
+        words[start:end] = old
+    return "".join(words)
+
+
+def _span(after: tuple[int, int], place: dict[int, int], words: int, end: int) -> tuple[int, int] | None:
+    """Return where the words that a change wrote lie in a later text; where it wrote none, where they would lie."""
+    start, stop = after
+    if start < stop:
+        places = [place.get(index, -1) for index in range(start, stop)]
+        whole = places[0] >= 0 and places == list(range(places[0], places[0] + len(places)))
+        return (places[0], places[-1] + 1) if whole else None
+    left = place.get(start - 1, -2) if start else -1
+    right = place.get(start, -2) if start < words else end
+    return (right, right) if left + 1 == right and right >= 0 else None
+
+
+def _places(before: Sequence[str], after: Sequence[str]) -> dict[int, int]:
+    """Return the position in `after` of each word of `before` that is still there."""
+    kept: dict[int, int] = {}
+    left = right = 0
+    for change in [*_changes(before, after), Change((len(before),) * 2, (len(after),) * 2, 0)]:
+        kept |= zip(range(left, change.before[0]), range(right, change.after[0]), strict=True)
+        left, right = change.before[1], change.after[1]
+    return kept
+
+
+def _changes(before: Sequence[str], after: Sequence[str]) -> list[Change]:
+    """Find what differs, by lines, then by words inside blocks of lines that were replaced."""
+    if len(before) > MOST_WORDS or len(after) > MOST_WORDS:
+        return []
+    left, right = _lines(before), _lines(after)
+    texts = [["".join(words[slice(*line)]) for line in lines] for words, lines in ((before, left), (after, right))]
+    found = []
+    for block, (tag, i1, i2, j1, j2) in enumerate(SequenceMatcher(None, *texts, autojunk=False).get_opcodes()):
+        span, other = _words_of(left, i1, i2, len(before)), _words_of(right, j1, j2, len(after))
+        if tag == "replace":
+            inner = SequenceMatcher(None, before[slice(*span)], after[slice(*other)], autojunk=False).get_opcodes()
+            for kind, a1, a2, b1, b2 in inner:
+                if kind != "equal":
+                    change = Change((span[0] + a1, span[0] + a2), (other[0] + b1, other[0] + b2), block)
+                    found += _pieces(change, after, ",")
+        elif tag != "equal":
+            found += _pieces(Change(span, other, block), after, "\n")
+    return found
+
+
+def _pieces(change: Change, after: Sequence[str], mark: str) -> list[Change]:
+    """Cut words that were only added into pieces: new lines behind their ends, new arguments before their commas."""
+    (at, end), (start, stop) = change.before, change.after
+    if at != end:
+        return [change]
+    shift = int(mark == "\n")
+    cuts = [place + shift for place in range(start, stop) if after[place] == mark]
+    ends = [start, *(cut for cut in cuts if start < cut < stop), stop]
+    return [Change((at, at), span, change.block) for span in zip(ends, ends[1:], strict=False) if span[0] < span[1]]
+
+
+def _words(text: str) -> list[str]:
+    return _WORD.findall(text)
+
+
+def _lines(words: Sequence[str]) -> list[tuple[int, int]]:
+    """List the lines of a text by their first word and the word after their last."""
+    ends = [index + 1 for index, word in enumerate(words) if word == "\n"]
+    if not ends or ends[-1] != len(words):
+        ends.append(len(words))
+    return list(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def _words_of(lines: Sequence[tuple[int, int]], first: int, last: int, end: int) -> tuple[int, int]:
+    start = lines[first][0] if first < len(lines) else end
+    return start, lines[last - 1][1] if last > first else start
+
+
+def _line_start(words: Sequence[str], at: int) -> int:
+    return next((index + 1 for index in range(min(at, len(words)) - 1, -1, -1) if words[index] == "\n"), 0)
+
+
+def _line_end(words: Sequence[str], at: int) -> int:
+    return next((index for index in range(max(at - 1, 0), len(words)) if words[index] == "\n"), len(words))
+
+
+def _names(words: Sequence[str] | chain[str]) -> list[str]:
+    return [word for word in words if _NAME.fullmatch(word)]
