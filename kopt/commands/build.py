@@ -2,50 +2,61 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from kopt.commands.parts.arguments import ROOT, add_kernel, check_store, kernel_text, problem_of
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts.arguments import (
+    DEFAULTS,
+    ROOT,
+    AsJson,
+    DeviceName,
+    KeepStore,
+    KernelFile,
+    ProblemOption,
+    check_store,
+    kernel_text,
+    problem_of,
+)
+from kopt.commands.parts.output import print_answer
 from kopt.config import Config
 from kopt.load_config import load_device
 from kopt.model.build import Build, BuildFailed
 from kopt.sandbox.environment import NO_GPU, environment_set
 from kopt.store import Store
 
-if TYPE_CHECKING:
-    from kopt.commands.parts.arguments import Commands
+PLACE = Place(Panel.HOUSE, 5)
 
 
-def add_parser(commands: Commands) -> None:
-    """Declare the command's words."""
-    parser = commands.add_parser("build", help="trace and compile one kernel without a GPU")
-    add_kernel(parser)
-    parser.add_argument("--device", default=Config().device, help="device to build for, a file in config/devices")
-    parser.add_argument("--store", type=Path, help="keep PTX and cubin in this store")
-    parser.add_argument("--json", action="store_true", help="print the whole build as JSON")
-    parser.set_defaults(command=run)
+def run(
+    file: KernelFile,
+    problem: ProblemOption,
+    device: DeviceName = DEFAULTS.device,
+    store: KeepStore = None,
+    json: AsJson = False,
+) -> int:
+    """Trace and compile one kernel without a GPU.
 
+    Print its launches, registers, spills and fingerprint, or why it was rejected; the status is 1 where it was.
 
-def run(options: argparse.Namespace) -> int:
-    """Build the kernel and print the build; the status is 1 when it fails."""
+    Example:
+        kopt build kernel.py --problem softmax
+    """
     from kopt.backends.triton_builder import build_with_triton
 
-    problem = problem_of(options.problem)
-    check_store(options.store)
-    device = load_device(options.device, ROOT)
-    kernel = problem.seed.with_source(kernel_text(options.file))
+    found = problem_of(problem)
+    check_store(store)
+    target = load_device(device, ROOT)
+    kernel = found.seed.with_source(kernel_text(file))
     with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
         build_all = build_with_triton(
-            problem, device, Store(options.store or Path(scratch)), workers=os.cpu_count() or 1,
+            found, target, Store(store or Path(scratch)), workers=os.cpu_count() or 1,
             seconds=Config().limits.build_seconds,
         )  # fmt: skip
         with environment_set(NO_GPU):
             build = build_all([kernel])[0]
-    print(json.dumps(build.model_dump(mode="json"), indent=1) if options.json else in_words(build))
+    print_answer(build, [in_words(build)], as_json=json)
     return 1 if isinstance(build, BuildFailed) else 0
 
 

@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-from typing import TYPE_CHECKING
-
-from kopt.commands.parts.arguments import ROOT
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, DeviceName, ProblemName
+from kopt.commands.parts.output import print_answer
 from kopt.config import Config
 from kopt.errors import ProblemError
 from kopt.load_config import load_device
 
-if TYPE_CHECKING:
-    from kopt.commands.parts.arguments import Commands
+PLACE = Place(Panel.BRING, 2)
 
 
-def add_parser(commands: Commands) -> None:
-    """Declare the command's words."""
-    parser = commands.add_parser("check", help="check whether a problem can be judged, and what judging costs")
-    parser.add_argument("problem", help="name of a problem, its folder, or a file of another format")
-    parser.add_argument("--device", default=Config().device, help="GPU to estimate for, a file in config/devices")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.set_defaults(command=run)
+def run(problem: ProblemName, device: DeviceName = DEFAULTS.device, json: AsJson = False) -> int:
+    """Check whether a problem can be judged, and estimate what judging costs.
 
+    Print a line for each requirement; the status is 1 where the problem cannot be judged.
 
-def run(options: argparse.Namespace) -> int:
-    """Print a line for each requirement; the status is 1 when the problem cannot be judged."""
+    Examples:
+        kopt check softmax
+        kopt check ./my_problem --json
+    """
     from kopt.commands.parts.problem_check import CHECK_S, Report, examined, failed_to_load, in_words, with_files
     from kopt.problem import folder
     from kopt.problem.caged import caged
 
-    device = load_device(options.device, ROOT)
-    place = folder.find(options.problem, ROOT / Config().problems)
+    target = load_device(device, ROOT)
+    place = folder.find(problem, ROOT / Config().problems)
     files = folder.files(place) if place.exists() else ()
     try:
-        problem = folder.load(place)
-        report = with_files(caged(problem.name, CHECK_S, Report, examined, problem, device, options.problem), files)
+        loaded = folder.load(place)
+        report = with_files(caged(loaded.name, CHECK_S, Report, examined, loaded, target, problem), files)
     except ProblemError as error:
         if not files:
             raise
         report = failed_to_load(error)
-    if options.json:
-        print(json.dumps(report.model_dump(mode="json") | {"judgeable": report.judgeable}, indent=1))
-    else:
-        print("\n".join(in_words(report, place.stem)))
+    answer = report.model_dump() | {"judgeable": report.judgeable}
+    print_answer(answer, in_words(report, place.stem), as_json=json)
     return 0 if report.judgeable else 1

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
-from typing import TYPE_CHECKING
+from typing import Annotated
+
+import typer
 
 from kopt import config_docs
 from kopt.artifact import write_text
-from kopt.commands.parts.arguments import ROOT
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts.arguments import ROOT, AsJson
+from kopt.commands.parts.output import print_answer
+from kopt.config import Config
 
-if TYPE_CHECKING:
-    from kopt.commands.parts.arguments import Commands
-
-
-def add_parser(commands: Commands) -> None:
-    """Declare the command's words."""
-    parser = commands.add_parser("config", help="print all settings with their defaults")
-    parser.add_argument("--write", action="store_true", help="write the generated files into the checkout")
-    parser.set_defaults(command=run)
+PLACE = Place(Panel.HOUSE, 2)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Print the defaults as YAML, or write every generated file."""
-    if options.write:
-        for path, text in config_docs.files().items():
-            write_text(ROOT / path, text)
+def run(
+    write: Annotated[bool, typer.Option("--write", help="Write the generated files into the checkout.")] = False,
+    json: AsJson = False,
+) -> int:
+    """Print all settings with their defaults, or write the files generated from them.
+
+    Examples:
+        kopt config
+        kopt config --json
+    """
+    if write:
+        files = {ROOT / path: text for path, text in config_docs.files().items()}
+        for path, text in files.items():
+            write_text(path, text)
+        print_answer({"written": [str(path) for path in files]}, (f"{path} is written" for path in files), as_json=json)
     else:
-        print(config_docs.default_yaml(), end="")
+        print_answer(Config(), [config_docs.default_yaml().removesuffix("\n")], as_json=json)
     return 0

@@ -2,54 +2,59 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from kopt.commands.parts.arguments import ROOT, add_settings, settings_of
+import typer
 
-if TYPE_CHECKING:
-    from kopt.commands.parts.arguments import Commands
+from kopt.command_line.completion import runs
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts.arguments import ROOT, AsJson, ConfigFile, Preset, Settings, settings_of
+from kopt.commands.parts.output import print_answer
+from kopt.config import Config
 
-
-def add_parser(commands: Commands) -> None:
-    """Declare the command's words."""
-    parser = commands.add_parser(
-        "cost", help="estimate what a run's language models will cost, or print what they have cost"
-    )
-    parser.add_argument("--run", type=Path, help="a run's folder: what it has cost so far")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument(
-        "--slots", action="store_true", help="with --run: also by slot, diagnosis, classification and reflection"
-    )
-    add_settings(parser)
-    parser.set_defaults(command=run)
+PLACE = Place(Panel.HOUSE, 3)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Print the cost of a run where one is named, else a forecast by the settings."""
-    return _print_run(options) if options.run else _print_forecast(options)
+def run(
+    run: Annotated[
+        Path | None,
+        typer.Option("--run", metavar="RUN", help="A run's folder: what it has cost so far.", autocompletion=runs),
+    ] = None,
+    slots: Annotated[
+        bool, typer.Option("--slots", help="With --run: also by slot, diagnosis, classification and reflection.")
+    ] = False,
+    preset: Preset = None,
+    configfile: ConfigFile = None,
+    config: Settings = None,
+    json: AsJson = False,
+) -> int:
+    """Estimate what a run's language models will cost, or print what they have cost.
+
+    Examples:
+        kopt cost --preset beam_search_diverse
+        kopt cost --run results/demo --json
+    """
+    if run:
+        return _print_run(run, slots=slots, as_json=json)
+    return _print_forecast(settings_of(preset, configfile, config), as_json=json)
 
 
-def _print_run(options: argparse.Namespace) -> int:
+def _print_run(run: Path, *, slots: bool, as_json: bool) -> int:
     from kopt.commands.parts.run_cost import cost_lines, run_cost
 
-    cost = run_cost(options.run)
-    lines = cost_lines(cost, slots=options.slots)
-    print(json.dumps(cost.model_dump(mode="json"), indent=1) if options.json else "\n".join(lines))
+    cost = run_cost(run)
+    print_answer(cost, cost_lines(cost, slots=slots), as_json=as_json)
     return 0
 
 
-def _print_forecast(options: argparse.Namespace) -> int:
+def _print_forecast(config: Config, *, as_json: bool) -> int:
     from kopt.commands.parts.forecast import forecast, forecast_lines
     from kopt.load_config import check_files
     from kopt.preflight.validate import model_table
 
-    config = settings_of(options)
     table = model_table(config, ROOT)
     check_files(config, ROOT, table.models)
     forecasts = forecast(config, table)
-    as_json = [row.model_dump(mode="json") for row in forecasts]
-    print(json.dumps(as_json, indent=1) if options.json else "\n".join(forecast_lines(forecasts)))
+    print_answer(forecasts, forecast_lines(forecasts), as_json=as_json)
     return 0

@@ -2,42 +2,37 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from kopt.commands.parts.arguments import ROOT, add_settings, settings_of
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts.arguments import ROOT, AsJson, ConfigFile, Preset, Settings, settings_of
+from kopt.commands.parts.output import print_answer
 from kopt.config import Config
 from kopt.run_settings import RunSettings
 from kopt.store import Store
 
-if TYPE_CHECKING:
-    from kopt.commands.parts.arguments import Commands
+PLACE = Place(Panel.HOUSE, 4)
 
 
-def add_parser(commands: Commands) -> None:
-    """Declare the command's words."""
-    parser = commands.add_parser("doctor", help="check what a run needs: versions, GPU, cage, language models")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    add_settings(parser)
-    parser.set_defaults(command=run)
+def run(preset: Preset = None, configfile: ConfigFile = None, config: Settings = None, json: AsJson = False) -> int:
+    """Check what a run needs: versions, GPU, cage, language models.
 
+    Print what there is, then faults; the status is 1 where there is a fault.
 
-def run(options: argparse.Namespace) -> int:
-    """Print what there is, then faults; the status is 1 when there is a fault."""
+    Examples:
+        kopt doctor
+        kopt doctor --preset beam_search_diverse --config problem=matvec
+    """
     from kopt.commands.parts.examination import examine, in_words
     from kopt.problem import folder
 
-    config = settings_of(options)
-    faults = model_faults(config)
-    problem = folder.load_with_seed(ROOT / config.problems / config.problem)
-    examination = examine(config.judge, problem, Store(Path(config.store)))
-    if options.json:
-        print(json.dumps(examination.model_dump(mode="json") | {"models": faults}, indent=1))
-    else:
-        models = "all is well" if RunSettings(config).asked_models else "no language model is asked"
-        print("\n".join([*in_words(examination), *(faults or [f"models: {models}"])]))
+    settings = settings_of(preset, configfile, config)
+    faults = model_faults(settings)
+    problem = folder.load_with_seed(ROOT / settings.problems / settings.problem)
+    examination = examine(settings.judge, problem, Store(Path(settings.store)))
+    models = "all is well" if RunSettings(settings).asked_models else "no language model is asked"
+    lines = [*in_words(examination), *(faults or [f"models: {models}"])]
+    print_answer(examination.model_dump() | {"models": faults}, lines, as_json=json)
     return 1 if faults or examination.faults else 0
 
 

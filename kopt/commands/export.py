@@ -2,41 +2,50 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from kopt.config import Config
-from kopt.discovery import module_names
+import typer
 
-if TYPE_CHECKING:
-    from kopt.commands.parts.arguments import Commands
+from kopt.command_line.completion import export_forms, forms
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts.arguments import DEFAULTS, AsJson, RunFolder, RunStore
+from kopt.commands.parts.output import print_answer
+from kopt.errors import ConfigError, nearest
+
+PLACE = Place(Panel.USE, 1)
 
 SCRIPT = "script"
 """The form of `best_kernel.py`."""
 
 
-def add_parser(commands: Commands) -> None:
-    """Declare the command's words."""
-    parser = commands.add_parser("export", help="write a run's best kernel as a module, an operator, a solution")
-    parser.add_argument("run", type=Path, help="the run's folder")
-    forms = [SCRIPT, *(name.replace("_", "-") for name in module_names("kopt.winner.targets"))]
-    parser.add_argument(
-        "--as",
-        dest="form",
-        choices=forms,
-        default="module",
-        help="module: a PyTorch module in place of the reference's, with PyTorch where the kernel was not verified; "
-        "torch-library: a custom operator; kernelbench: ModelNew; flashinfer: a solution as JSON; script: one file "
-        "that checks and times itself (default: module)",
-    )
-    parser.add_argument("--store", type=Path, default=Path(Config().store), help="the store that the run used")
-    parser.add_argument("-o", "--output", type=Path, help="the file to write (default: PROBLEM_FORM.py)")
-    parser.set_defaults(command=run)
+def run(
+    run: RunFolder,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--as",
+            metavar="FORM",
+            autocompletion=forms,
+            help="module: a PyTorch module in place of the reference's, with PyTorch where the kernel was not "
+            "verified; torch-library: a custom operator; kernelbench: ModelNew; flashinfer: a solution as JSON; "
+            "script: one file that checks and times itself.",
+        ),
+    ] = "module",
+    store: RunStore = Path(DEFAULTS.store),
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="The file to write; default: PROBLEM_FORM.py.")
+    ] = None,
+    json: AsJson = False,
+) -> int:
+    """Write a run's best kernel as a module, an operator, or a solution for a benchmark.
 
+    The file is written whole or not at all.
 
-def run(options: argparse.Namespace) -> int:
-    """Write the file, whole or not at all, and print its path and what it holds."""
+    Examples:
+        kopt export results/demo --as module
+        kopt export results/demo --as torch-library --output my_operator.py
+    """
     from kopt.artifact import write_text
     from kopt.discovery import modules_of
     from kopt.run.load import load_run
@@ -44,14 +53,19 @@ def run(options: argparse.Namespace) -> int:
     from kopt.winner.standalone import standalone
     from kopt.winner.winner import winner_of
 
-    winner = winner_of(load_run(options.run), Store(options.store))
-    if options.form == SCRIPT:
+    if form not in export_forms():
+        raise ConfigError(
+            f"--as {form}: there is no such form{nearest(form, export_forms())}; forms are {', '.join(export_forms())}"
+        )
+    winner = winner_of(load_run(run), Store(store))
+    if form == SCRIPT:
         suffix, text = ".py", standalone(winner)
         purpose = "a script that checks and times itself"
     else:
-        target = modules_of("kopt.winner.targets")[options.form.replace("-", "_")].TARGET
+        target = modules_of("kopt.winner.targets")[form.replace("-", "_")].TARGET
         suffix, text, purpose = target.suffix, target.write(winner), target.purpose
-    path = options.output or Path(f"{winner.problem.name}_{options.form.replace('-', '_')}{suffix}")
+    path = output or Path(f"{winner.problem.name}_{form.replace('-', '_')}{suffix}")
     write_text(path, text)
-    print(f"{path}: {purpose}")
+    answer = {"path": str(path), "form": form, "purpose": purpose, "problem": winner.problem.name}
+    print_answer(answer, [f"{path}: {purpose}"], as_json=json)
     return 0

@@ -2,75 +2,82 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from kopt.commands.parts.arguments import ROOT, kernel_text
+import typer
+
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts.arguments import ROOT, AsJson, kernel_text
+from kopt.commands.parts.output import print_answer
 from kopt.config import Config
 from kopt.errors import ConfigError
 from kopt.model.problem import Dtype
 
-if TYPE_CHECKING:
-    from kopt.commands.parts.arguments import Commands
-
-EPILOG = """examples:
-  kopt new softmax2 --from 23_Softmax.py                        a file of KernelBench
-  kopt new swish --from definition.json                         a definition with workloads beside it
-  kopt new norm --from myops.norms:rms_norm --inputs 'torch.randn(4096, 8192)' 'torch.randn(8192)' 'eps=1e-6'
-  kopt new norm_backward --from 40_LayerNorm.py --backward      the gradient of a reference
-"""
+PLACE = Place(Panel.BRING, 1)
 
 
-def add_parser(commands: Commands) -> None:
-    """Declare the command's words."""
-    parser = commands.add_parser(
-        "new", help="make a problem of a file, a folder, or a function", epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    parser.add_argument("name", help="name of the problem in config/problems, or with a slash its folder")
-    parser.add_argument(
-        "--from", dest="source", required=True, metavar="SOURCE", help="a path, or package.module:function"
-    )
-    parser.add_argument(
-        "--inputs", nargs="+", action="extend", default=[], metavar="EXPRESSION",
-        help="example inputs of a function in its order, or by name: 'dim=-1'",
-    )  # fmt: skip
-    parser.add_argument("--init", metavar="ARGUMENTS", help="arguments of a class of modules: '8192, eps=1e-6'")
-    parser.add_argument("--dtype", choices=[dtype.value for dtype in Dtype], help="default: that of the first input")
-    parser.add_argument("--kernel", type=Path, help="a kernel to start from, with kernel_function or ModelNew")
-    parser.add_argument("--backward", action="store_true", help="make the problem of the gradient")
-    parser.add_argument(
-        "--wrt", nargs="+", default=[], metavar="NAME", help="with --backward: inputs and parameters; default all"
-    )
-    parser.add_argument("--force", action="store_true", help="replace a folder that is there; it is kept aside")
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.set_defaults(command=run)
+def run(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of the problem in config/problems, or with a slash its folder.")
+    ],
+    source: Annotated[
+        str, typer.Option("--from", metavar="SOURCE", help="A file, a folder, or package.module:function.")
+    ],
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--inputs",
+            metavar="EXPRESSION...",
+            help="Example inputs of a function in its order, or by name, e.g. 'dim=-1'.",
+        ),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option("--init", metavar="ARGUMENTS", help="Arguments of a class of modules, e.g. '8192, eps=1e-6'."),
+    ] = None,
+    dtype: Annotated[
+        Dtype | None, typer.Option("--dtype", help="Type of inputs and outputs; default: that of the first input.")
+    ] = None,
+    kernel: Annotated[
+        Path | None,
+        typer.Option("--kernel", metavar="FILE", help="A kernel to start from, with kernel_function or ModelNew."),
+    ] = None,
+    backward: Annotated[bool, typer.Option("--backward", help="Make the problem of the gradient.")] = False,
+    wrt: Annotated[
+        list[str] | None,
+        typer.Option("--wrt", metavar="NAME...", help="With --backward: inputs and parameters; default: all."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a folder that is there; it is kept aside.")] = False,
+    json: AsJson = False,
+) -> int:
+    """Make a problem of a file, a folder, or a function with example inputs.
 
+    Print what was understood, and write the problem's folder.
 
-def run(options: argparse.Namespace) -> int:
-    """Make the problem, write its folder, and print what was understood."""
+    Examples:
+        kopt new softmax2 --from 23_Softmax.py
+        kopt new swish --from definition.json
+        kopt new norm --from myops.norms:rms_norm --inputs 'torch.randn(4096, 8192)' 'torch.randn(8192)' 'eps=1e-6'
+        kopt new norm_backward --from 40_LayerNorm.py --backward
+    """
     from kopt.commands.parts.understood import in_words
     from kopt.problem.make import Wanted, made
     from kopt.problem.write import check_free, write_folder
 
-    folder = folder_of(options.name)
-    check_free(folder, force=options.force)
-    if options.wrt and not options.backward:
+    folder = folder_of(name)
+    check_free(folder, force=force)
+    if wrt and not backward:
         raise ConfigError("--wrt says what to differentiate for: give --backward too")
     wanted = Wanted(
-        name=folder.name, source=options.source, inputs=options.inputs, init=options.init,
-        dtype=options.dtype, kernel=kernel_text(options.kernel) if options.kernel else "",
-        backward=options.backward, wrt=options.wrt,
+        name=folder.name, source=source, inputs=inputs or [], init=init, dtype=dtype,
+        kernel=kernel_text(kernel) if kernel else "", backward=backward, wrt=wrt or [],
     )  # fmt: skip
     result = made(wanted)
-    before = write_folder(folder, result.files, force=options.force)
-    if options.json:
-        print(json.dumps(result.model_dump(mode="json") | {"folder": str(folder)}, indent=1))
-    else:
-        print("\n".join(in_words(result, folder, options.name, before)))
+    before = write_folder(folder, result.files, force=force)
+    answer = result.model_dump() | {"folder": str(folder)}
+    print_answer(answer, in_words(result, folder, name, before), as_json=json)
     return 0
 
 

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from kopt.artifact import read_value
-from kopt.commands.parts.arguments import ROOT
-from kopt.config import Config
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, RunFolder, RunStore
+from kopt.commands.parts.output import print_answer
 from kopt.errors import ConfigError
 from kopt.store import Store
 
 if TYPE_CHECKING:
-    from kopt.commands.parts.arguments import Commands
     from kopt.llm.packed import Recording
     from kopt.run.manifest import Manifest
 
 
-def add_parser(commands: Commands) -> None:
-    """Declare the command's words."""
-    parser = commands.add_parser("pack", help="write a run's replies into one archive, to be replayed elsewhere")
-    parser.add_argument("run", type=Path, help="the run's folder")
-    parser.add_argument("--store", type=Path, default=Path(Config().store), help="the store that the run used")
-    parser.add_argument("-o", "--output", type=Path, help="the archive to write (default: NAME.replies.tar)")
-    parser.set_defaults(command=run)
+PLACE = Place(Panel.PROVE, 3)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Write the archive, and print how many replies it holds and how to replay them."""
-    archive = options.output or Path(f"{options.run.resolve().name}.replies.tar")
-    count = pack_run(options.run, Store(options.store), archive, ROOT)
+def run(
+    run: RunFolder,
+    store: RunStore = Path(DEFAULTS.store),
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="The archive to write; default: NAME.replies.tar."),
+    ] = None,
+    json: AsJson = False,
+) -> int:
+    """Write a run's replies into one archive, to be replayed elsewhere.
+
+    Example:
+        kopt pack results/demo --output demo.replies.tar
+    """
+    archive = output or Path(f"{run.resolve().name}.replies.tar")
+    count = pack_run(run, Store(store), archive, ROOT)
     replies = f"{count} repl{'y' if count == 1 else 'ies'}"
-    print(f"{replies} in {archive}: replay the run elsewhere with kopt replay {archive.name}")
+    line = f"{replies} in {archive}: replay the run elsewhere with kopt replay {archive.name}"
+    print_answer({"archive": str(archive), "replies": count}, [line], as_json=json)
     return 0
 
 

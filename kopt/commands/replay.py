@@ -7,17 +7,20 @@ network, and holds no keys.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
+import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 import yaml
 
 from kopt.artifact import write_text
-from kopt.commands.parts.arguments import ROOT, existing_file
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, Cores, existing_file
+from kopt.commands.parts.output import print_answer
 from kopt.config import Config
 from kopt.errors import ConfigError, DeviceError
 from kopt.load_config import parse
@@ -25,62 +28,77 @@ from kopt.sandbox.confined import check_confinable, confined_environment, run_co
 from kopt.store import Store
 
 if TYPE_CHECKING:
-    from kopt.commands.parts.arguments import Commands
     from kopt.llm.packed import Recording
 
 MADE_HERE = ("results", "store", "run", "problems", "models_file", "replies", "judge", "exchange")
 """Settings that a replay makes for itself."""
 
 
-def add_parser(commands: Commands) -> None:
-    """Declare the command's words."""
-    parser = commands.add_parser("replay", help="replay a packed run from its archive: no server, no key, no cost")
-    parser.add_argument("archive", type=Path)
-    parser.add_argument("--run", default="", help="name of the replay (default: the run's)")
-    parser.add_argument("--results", type=Path, default=Path(Config().results), help="folder of its folder")
-    parser.add_argument("--store", type=Path, help="the store to use (default: one of the replay's own)")
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
-    parser.add_argument(
-        "--trust", action="store_true", help="run the archive's problem.py outside of the cage, with all your rights"
-    )
-    parser.set_defaults(command=run)
+PLACE = Place(Panel.PROVE, 2)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Check the archive, say where its code will run, and replay it there; the status is snakemake's."""
-    archive = existing_file(options.archive, "an archive of replies")
-    results = options.results.resolve()
-    name, settings = checked(archive, results, options.run)
+def run(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="An archive of a run, as kopt pack writes it.")],
+    run: Annotated[str, typer.Option("--run", metavar="NAME", help="Name of the replay; default: the run's.")] = "",
+    results: Annotated[
+        Path, typer.Option("--results", metavar="FOLDER", help="The folder that gets the replay's folder.")
+    ] = Path(DEFAULTS.results),
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", metavar="FOLDER", help="The store to use; default: one of the replay's own."),
+    ] = None,
+    cores: Cores = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Run the archive's problem.py outside of the cage, with all your rights.")
+    ] = False,
+    json: AsJson = False,
+) -> int:
+    """Replay a packed run from its archive: no server, no key, no cost.
+
+    The archive is checked, and its code runs in the cage; the status is snakemake's.
+
+    Example:
+        kopt replay demo.replies.tar --run again
+    """
+    file = existing_file(archive, "an archive of replies")
+    results = results.resolve()
+    name, settings = checked(file, results, run)
     beside = results / f"{name}.replay"
-    store = options.store.resolve() if options.store else beside / "store"
+    own_store = store.resolve() if store else beside / "store"
     gpu = settings.judge == "cuda"
-    if not options.trust:
+    if not trust:
         try:
             check_confinable(gpu)
         except DeviceError as error:
             raise DeviceError(
-                f"{archive} holds code (problem.py), and {error}: replay it elsewhere, "
-                "or, if you trust it, with --trust"
+                f"{file} holds code (problem.py), and {error}: replay it elsewhere, or, if you trust it, with --trust"
             ) from error
-    folders = own_folders(archive, beside, results / name, store)
+    folders = own_folders(file, beside, results / name, own_store)
+
+    def words() -> list[str]:
+        prepared = prepare(file, own_store, results, name)
+        return command(prepared, cores or len(os.sched_getaffinity(0)))
 
     def replayed() -> int:
-        prepared = prepare(archive, store, results, name)
-        words = command(prepared, options.cores)
+        program = words()
+        if json:
+            os.dup2(2, 1)  # stdout is for the answer
         os.chdir(beside)
-        os.execve(words[0], words, os.environ)
+        os.execve(program[0], program, os.environ)
 
     where = ", ".join(str(folder) for folder in folders)
-    if options.trust:
-        print(f"kopt: note: problem.py of {archive} runs with all your rights (--trust)", file=sys.stderr, flush=True)
+    note = f"in the cage: it writes only below {where}, has no network and no keys"
+    note = "with all your rights (--trust)" if trust else note
+    print(f"kopt: note: problem.py of {file} runs {note}", file=sys.stderr, flush=True)
+    if not trust:
+        status = run_confined(replayed, folders, confined_environment(beside / "home"), gpu=gpu)
+    elif json:
+        status = subprocess.run(words(), cwd=beside, stdout=2, check=False).returncode
+    else:
         return replayed()
-    print(
-        f"kopt: note: problem.py of {archive} runs in the cage: it writes only below {where}, has no network and no "
-        "keys",
-        file=sys.stderr,
-        flush=True,
-    )
-    return run_confined(replayed, folders, confined_environment(beside / "home"), gpu=gpu)
+    if json:
+        print_answer({"run": name, "folder": str(results / name), "status": status}, (), as_json=True)
+    return status
 
 
 def checked(archive: Path, results: Path, run: str = "") -> tuple[str, Config]:

@@ -2,67 +2,109 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from kopt.commands.parts.arguments import ROOT, count
+import typer
+
+from kopt.command_line.numbers import count
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts.arguments import ROOT, Cores, Preset, ProblemName
 from kopt.config import Config
 from kopt.errors import ConfigError
+from kopt.model.base import Value
 from kopt.problem import folder
 
-if TYPE_CHECKING:
-    from kopt.commands.parts.arguments import Commands
+PLACE = Place(Panel.SEARCH, 1)
+
+WITHOUT_JSON = "it becomes snakemake; figures for programs are in the run's folder, final.json"
 
 
-def add_parser(commands: Commands) -> None:
-    """Declare the command's words."""
-    parser = commands.add_parser(
-        "run",
-        help="search for a faster kernel: kopt run softmax",
-        description="Search for a faster kernel.  Where no language model has a key, kopt's rewriter proposes.",
-        epilog="Words after -- go to snakemake: kopt run softmax -- --dry-run",
-    )
-    parser.add_argument("problem", help="name of a shipped problem, or a problem's folder")
-    parser.add_argument("settings", nargs="*", metavar="NAME=VALUE", help="settings of the run, e.g. rounds=3")
-    parser.add_argument("--name", default="", help="name of the run (default: problem and preset)")
-    parser.add_argument("--preset", default="beam_search", help="a file of config/presets (default: beam_search)")
-    parser.add_argument("--cores", type=count, default=len(os.sched_getaffinity(0)), help="default: all")
-    parser.add_argument("--gpus", type=count, help="GPUs of this machine to use (default: those that are visible)")
-    parser.add_argument("--profile", help="a profile of snakemake, e.g. profiles/slurm")
-    parser.set_defaults(command=run)
+class Search(Value):
+    """What to search for, and by which means."""
+
+    problem: str
+    """Name of a shipped problem, or a problem's folder."""
+    words: tuple[str, ...] = ()
+    """Settings NAME=VALUE, then words for snakemake, the first of which begins with a dash."""
+    name: str = ""
+    """Name of the run; empty: problem and preset."""
+    preset: str = "beam_search"
+    cores: int
+    gpus: int | None = None
+    """GPUs to use; None: those that are visible."""
+    profile: str | None = None
+    """A profile of snakemake."""
 
 
-def run(options: argparse.Namespace) -> int:
-    """Print the command and become it; the status is snakemake's."""
-    words = command(options, os.environ)
+def run(
+    problem: ProblemName,
+    settings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME=VALUE", help="Settings of the run, e.g. rounds=3; after -- words for snakemake."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="Name of the run; default: problem and preset.")
+    ] = "",
+    preset: Preset = "beam_search",
+    cores: Cores = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            "--gpus",
+            metavar="NUMBER",
+            parser=count,
+            help="GPUs of this machine to use; default: those that are visible.",
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", metavar="NAME", help="A profile of snakemake, e.g. profiles/slurm."),
+    ] = None,
+) -> int:
+    """Search for a faster kernel, from any folder.
+
+    Print the snakemake command and become it: plain snakemake does the same, and the status is snakemake's.  Where no
+    language model has a key, kopt's rewriter proposes.  Words after -- go to snakemake.
+
+    Examples:
+        kopt run softmax
+        kopt run softmax rounds=3 --name first --cores 2
+        kopt run ./my_problem --preset beam_search_diverse judge=interpret
+        kopt run softmax -- --dry-run
+    """
+    search = Search(
+        problem=problem, words=tuple(settings or ()), name=name, preset=preset or "beam_search",
+        cores=cores or len(os.sched_getaffinity(0)), gpus=gpus, profile=profile,
+    )  # fmt: skip
+    words = command(search, os.environ)
     print(f"$ {shlex.join(['snakemake', *words])}", file=sys.stderr, flush=True)
     os.execve(sys.executable, [sys.executable, "-m", "snakemake", *words], os.environ)
 
 
-def command(options: argparse.Namespace, environment: Mapping[str, str]) -> list[str]:
+def command(search: Search, environment: Mapping[str, str]) -> list[str]:
     """Return snakemake's words for a search.
 
     Raises:
         ProblemError: there is no such problem.
         ConfigError: a word is no setting.
     """
-    found = folder.find(options.problem, ROOT / Config().problems).resolve()
-    own, rest = _parted(options.settings)
-    settings = {"problem": found.name, "preset": options.preset} | _given(own)
+    found = folder.find(search.problem, ROOT / Config().problems).resolve()
+    own, rest = _parted(search.words)
+    settings = {"problem": found.name, "preset": search.preset} | _given(own)
     if found.parent != (ROOT / Config().problems).resolve():
         settings["problems"] = str(found.parent)
-    if options.name:
-        settings["run"] = options.name
+    if search.name:
+        settings["run"] = search.name
     if "models" not in settings:
         settings["models"] = f"[{', '.join(proposers(settings['preset'], environment))}]"
-    gpus = options.gpus or gpus_here(environment)
-    words = ["--snakefile", str(ROOT / "Snakefile"), "--cores", str(options.cores), "--quiet", "all"]
+    gpus = search.gpus or gpus_here(environment)
+    words = ["--snakefile", str(ROOT / "Snakefile"), "--cores", str(search.cores), "--quiet", "all"]
     words += ["--resources", f"gpu={gpus}"] if gpus else []
-    words += ["--profile", options.profile] if options.profile else []
+    words += ["--profile", search.profile] if search.profile else []
     return [*words, *rest, "--config", *(f"{name}={value}" for name, value in settings.items())]
 
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from kopt.artifact import write_text
-from kopt.commands.parts.arguments import ROOT, add_judge, check_store, count, problem_of, seconds, uses_gpu
+from kopt.command_line.numbers import count, seconds
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts.arguments import (
+    ROOT,
+    AsJson,
+    GpuOrEstimate,
+    JudgeName,
+    KeepStore,
+    ProblemName,
+    Seed,
+    Wait,
+    check_store,
+    problem_of,
+)
+from kopt.commands.parts.output import print_answer
 from kopt.config import Config
 from kopt.errors import ConfigError, SeedError
 from kopt.load_config import load_device
@@ -18,87 +33,93 @@ from kopt.sandbox.fresh import run_with_environment
 from kopt.store import Store
 
 if TYPE_CHECKING:
-    from kopt.commands.parts.arguments import Commands
     from kopt.commands.parts.evaluation import Evaluated
-    from kopt.model.problem import Problem
-    from kopt.seed.make import Seed
 
 START_S = 120.0
 """Most time of the process that makes seeds beside its limit: imports; generous, s."""
 
 
-def add_parser(commands: Commands) -> None:
-    """Declare the command's words."""
-    parser = commands.add_parser("seed", help="make a seed kernel from a problem's reference")
-    parser.add_argument("problem", help="name of a problem, or its folder")
-    parser.add_argument("-o", "--out", type=Path, help="file to write the seed to (default: print it)")
-    parser.add_argument(
-        "--variants", type=count, default=1, help="configurations to try; the fastest right one is kept"
-    )
-    parser.add_argument("--device", help="file in config/devices: the device to make the seed for (default h100)")
-    parser.add_argument("--limit", type=seconds, default=300.0, help="longest time to make the variants, s")
-    parser.add_argument("--store", type=Path, help="keep PTX, cubin and the GPU's measured rates in this store")
-    add_judge(parser)
-    parser.set_defaults(command=run)
+PLACE = Place(Panel.BRING, 3)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Make seeds, judge them, and write the fastest right one; the status is 1 when none is right.
+def run(
+    problem: ProblemName,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", "--output", metavar="FILE", help="The file to write; default: print the seed."),
+    ] = None,
+    variants: Annotated[
+        int,
+        typer.Option(
+            "--variants",
+            metavar="NUMBER",
+            parser=count,
+            help="Configurations to try; the fastest right one is kept.",
+        ),
+    ] = 1,
+    device: GpuOrEstimate = None,
+    limit: Annotated[
+        float,
+        typer.Option("--limit", metavar="SECONDS", parser=seconds, help="Longest time to make the variants, s."),
+    ] = 300.0,
+    store: KeepStore = None,
+    judge: JudgeName = "auto",
+    seed: Seed = 0,
+    wait: Wait = 600.0,
+    json: AsJson = False,
+) -> int:
+    """Make a seed kernel from a problem's reference, and judge it.
 
-    Raises:
-        SeedError: no seed can be made.
-        ConfigError: the file cannot be written.
+    Write the fastest right one; the status is 1 where none is right.
+
+    Examples:
+        kopt seed softmax
+        kopt seed ./my_problem --variants 3 --out my_problem/kernel.py
     """
     from kopt.commands.parts.evaluation import in_words
+    from kopt.commands.parts.one_kernel import evaluate, request_for
     from kopt.seed.make import make_seeds
 
-    problem = problem_of(options.problem)
-    check_store(options.store)
-    _check_out(options.out)
-    device = load_device(options.device or Config().device, ROOT)
+    found = problem_of(problem)
+    check_store(store)
+    check_out(out)
+    target = load_device(device or Config().device, ROOT)
     try:
         seeds = run_with_environment(
-            NO_GPU, options.limit + START_S, make_seeds, problem, device, variants=options.variants,
-            limit_s=options.limit,
+            NO_GPU, limit + START_S, make_seeds, found, target, variants=variants, limit_s=limit
         )  # fmt: skip
     except SeedError as error:
         raise SeedError(f"no seed: {error}") from error
     with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
-        store = Store((options.store or Path(scratch)).resolve())
-        judged = [(seed, _evaluated(seed, problem, options, store)) for seed in seeds]
-    seed, evaluated = min(judged, key=lambda pair: _rank(pair[1]))
-    print(f"{problem.name}: made by {seed.made_by}, {len(seeds)} tried", file=sys.stderr)
-    print(in_words(evaluated), file=sys.stderr)
-    if evaluated.status != "passed":
+        kept = Store((store or Path(scratch)).resolve())
+        judged = [
+            (one, evaluate(request_for(one.source, found, seed=seed, wait_s=wait), judge, device, kept))
+            for one in seeds
+        ]
+    best, result = min(judged, key=lambda pair: _rank(pair[1]))
+    passed = result.status == "passed"
+    print(f"{found.name}: made by {best.made_by}, {len(seeds)} tried", file=sys.stderr)
+    print(in_words(result), file=sys.stderr)
+    if passed and out is not None:
+        write_text(out, best.source)
+    if not passed:
         print("no seed is written: none that was made is right", file=sys.stderr)
-        return 1
-    if options.out is None:
-        print(seed.source, end="")
-    else:
-        write_text(options.out, seed.source)
-    return 0
-
-
-def _evaluated(seed: Seed, problem: Problem, options: argparse.Namespace, store: Store) -> Evaluated:
-    """Build and judge a seed, as `kopt evaluate` does."""
-    from kopt.commands.parts.one_kernel import EvaluateRequest, evaluate_on_gpu, evaluate_without_gpu
-
-    limits = Config().limits
-    request = EvaluateRequest(
-        kernel=problem.seed.with_source(seed.source), problem=problem, seed=options.seed,
-        build_seconds=limits.build_seconds, judge_seconds=limits.judge_seconds, repeat=Config().benchmark_repeat,
-        wait_s=options.wait,
-    )  # fmt: skip
-    if uses_gpu(options.judge):
-        return evaluate_on_gpu(request, load_device(options.device, ROOT) if options.device else None, store)
-    return evaluate_without_gpu(request, load_device(options.device or Config().device, ROOT), store)
+    if json:
+        answer = {
+            "problem": found.name, "made_by": best.made_by, "tried": len(seeds), "evaluated": result,
+            "source": best.source if passed else None, "file": str(out) if passed and out else None,
+        }  # fmt: skip
+        print_answer(answer, (), as_json=True)
+    elif passed and out is None:
+        print(best.source, end="")
+    return 0 if passed else 1
 
 
 def _rank(evaluated: Evaluated) -> tuple[bool, float]:
     return evaluated.status != "passed", evaluated.time.ms if evaluated.time else 0.0
 
 
-def _check_out(out: Path | None) -> None:
+def check_out(out: Path | None) -> None:
     """Refuse, before anything is spent, a file that cannot be written.
 
     Raises:

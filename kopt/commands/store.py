@@ -9,23 +9,24 @@ command says what would go, and a second one with `--yes` removes it.
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from kopt.commands.parts.store_items import Verified, files, kind_files, kind_folders, verify
-from kopt.commands.parts.store_move import Moved, move
-from kopt.commands.parts.store_prune import Pruned, bytes_of, check_folder, is_older, prune
+import typer
+
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts import store_items, store_move, store_prune
+from kopt.commands.parts.arguments import DEFAULTS, AsJson
+from kopt.commands.parts.output import print_answer
+from kopt.commands.parts.store_items import Verified, files, kind_files, kind_folders
+from kopt.commands.parts.store_move import Moved
+from kopt.commands.parts.store_prune import Pruned, bytes_of, check_folder, is_older
 from kopt.commands.parts.store_unused import Runs, known_runs
 from kopt.config import Config
 from kopt.errors import ConfigError, StoreError
 from kopt.model.base import Value
 from kopt.store import CONFLICTS, CORRUPT, item_files
-
-if TYPE_CHECKING:
-    from kopt.commands.parts.arguments import Commands
 
 
 class KindReport(Value):
@@ -59,7 +60,7 @@ def store_report(root: Path) -> StoreReport:
         ConfigError: there is no such folder.
         StoreError: the folder cannot be read.
     """
-    dead = prune(root)
+    dead = store_prune.prune(root)
     return StoreReport(
         kinds=tuple(_kind_report(folder) for folder in kind_folders(root)),
         corrupt=len(files(root / CORRUPT)),
@@ -118,59 +119,86 @@ def moved_lines(moved: Moved) -> list[str]:
     return [f"moved to {moved.target}; set `store: {moved.target}` in the settings of its runs"]
 
 
-def add_parser(commands: Commands) -> None:
-    """Declare the command's words."""
-    store = commands.add_parser("store", help="count, verify, prune or move the items of a store")
-    store.add_argument("store", type=Path, nargs="?", default=Path(Config().store), help="folder of the store")
-    work = store.add_mutually_exclusive_group()
-    work.add_argument("--verify", action="store_true", help="compare the content of every item with its digest")
-    work.add_argument(
-        "--prune", action="store_true",
-        help="say what is dead weight: items of older schemas, set-aside files, free locks and half-written files",
-    )  # fmt: skip
-    work.add_argument("--move", type=Path, metavar="TO", help="move the store to another path, whole or not at all")
-    store.add_argument("--set-aside", action="store_true", help="with --verify: move corrupt items to `corrupt`")
-    store.add_argument("--unused", action="store_true", help="with --prune: also items that no run refers to")
-    store.add_argument(
-        "--runs", type=Path, nargs="+", default=[], metavar="FOLDER",
-        help="with --unused: further folders of runs, beside those that the store remembers and `results`",
-    )  # fmt: skip
-    store.add_argument("--yes", action="store_true", help="with --prune: remove them (default: only say what would go)")
-    store.add_argument("--no-link", action="store_true", help="with --move: leave no link where the store was")
-    store.add_argument("--json", action="store_true", help="print everything as JSON")
-    store.set_defaults(command=run)
+PLACE = Place(Panel.HOUSE, 1)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Do what the words say; the exit status of a report is 1 where there are conflicts, or corrupt items."""
-    root: Path = options.store
-    _check_words(options)
-    if options.move is not None:
-        moved = move(root, options.move, link=not options.no_link)
-        _print(moved, moved_lines(moved), as_json=options.json)
+def run(
+    store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder of the store.")] = Path(DEFAULTS.store),
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare the content of every item with its digest.")
+    ] = False,
+    prune: Annotated[
+        bool,
+        typer.Option(
+            "--prune",
+            help="Say what is dead weight: items of older schemas, set-aside files, free locks, half-written files.",
+        ),
+    ] = False,
+    move: Annotated[
+        Path | None,
+        typer.Option("--move", metavar="TO", help="Move the store to another path, whole or not at all."),
+    ] = None,
+    set_aside: Annotated[
+        bool, typer.Option("--set-aside", help="With --verify: move corrupt items to `corrupt`.")
+    ] = False,
+    unused: Annotated[bool, typer.Option("--unused", help="With --prune: also items that no run refers to.")] = False,
+    runs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--runs",
+            metavar="FOLDER...",
+            help="With --unused: further folders of runs, beside those that the store remembers and `results`.",
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --prune: remove them; default: only say what would go.")
+    ] = False,
+    no_link: Annotated[bool, typer.Option("--no-link", help="With --move: leave no link where the store was.")] = False,
+    json: AsJson = False,
+) -> int:
+    """Count, verify, prune or move the items of a store.
+
+    Nothing is removed unasked: --prune says what would go, --prune --yes removes it.  The status of a report is 1 where
+    there are conflicts or corrupt items.
+
+    Examples:
+        kopt store
+        kopt store --verify
+        kopt store --prune --unused
+        kopt store .store --move /data/kopt-store
+    """
+    _check_words(locals())
+    if move is not None:
+        moved = store_move.move(store, move, link=not no_link)
+        print_answer(moved, moved_lines(moved), as_json=json)
         return 0
-    if options.prune:
-        pruned = prune(root, dry_run=not options.yes, runs=_runs(root, options.runs) if options.unused else None)
-        _print(pruned, pruned_lines(pruned, root), as_json=options.json)
+    if prune:
+        pruned = store_prune.prune(store, dry_run=not yes, runs=_runs(store, runs or ()) if unused else None)
+        print_answer(pruned, pruned_lines(pruned, store), as_json=json)
         return 0
-    if options.verify:
-        check_folder(root)
-        verified = _verify(root, set_aside=options.set_aside)
-        _print(verified, verified_lines(verified, root), as_json=options.json)
+    if verify:
+        check_folder(store)
+        verified = _verify(store, set_aside=set_aside)
+        print_answer(verified, verified_lines(verified, store), as_json=json)
         return 1 if verified.corrupt else 0
-    report = store_report(root)
-    _print(report, report_lines(report, root), as_json=options.json)
+    report = store_report(store)
+    print_answer(report, report_lines(report, store), as_json=json)
     return 1 if report.conflicts else 0
 
 
 NEEDS = {"set_aside": "verify", "unused": "prune", "yes": "prune", "runs": "unused", "no_link": "move"}
 """Words that mean nothing without another one."""
+ONE_OF = ("verify", "prune", "move")
+"""Words that exclude each other."""
 
 
-def _check_words(options: argparse.Namespace) -> None:
+def _check_words(words: Mapping[str, object]) -> None:
     for word, needed in NEEDS.items():
-        if getattr(options, word) and not getattr(options, needed):
+        if words[word] and not words[needed]:
             raise ConfigError(f"--{word.replace('_', '-')} says how --{needed} works: write both")
+    given = [word for word in ONE_OF if words[word]]
+    if len(given) > 1:
+        raise ConfigError(f"--{given[0]} and --{given[1]} are two works: write one of them")
 
 
 def _runs(root: Path, more: Sequence[Path]) -> Runs:
@@ -189,13 +217,9 @@ def _runs(root: Path, more: Sequence[Path]) -> Runs:
 
 def _verify(root: Path, *, set_aside: bool) -> Verified:
     try:
-        return verify(root, set_aside=set_aside)
+        return store_items.verify(root, set_aside=set_aside)
     except OSError as error:
         raise StoreError(f"cannot verify the store {root}: {error.filename}: {error.strerror}") from error
-
-
-def _print(value: Value, lines: Sequence[str], *, as_json: bool) -> None:
-    print(json.dumps(value.model_dump(mode="json"), indent=1) if as_json else "\n".join(lines))
 
 
 def _kind_report(folder: Path) -> KindReport:

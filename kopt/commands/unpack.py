@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated
 
-from kopt.commands.parts.arguments import existing_file
-from kopt.config import Config
+import typer
+
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts.arguments import DEFAULTS, AsJson, existing_file
+from kopt.commands.parts.output import print_answer
 from kopt.store import Store
 
-if TYPE_CHECKING:
-    from kopt.commands.parts.arguments import Commands
+PLACE = Place(Panel.PROVE, 4)
 
 
-def add_parser(commands: Commands) -> None:
-    """Declare the command's words."""
-    parser = commands.add_parser("unpack", help="put an archive's replies into a store")
-    parser.add_argument("archive", type=Path)
-    parser.add_argument("--store", type=Path, default=Path(Config().store), help="the store to put them into")
-    parser.set_defaults(command=run)
+def run(
+    archive: Annotated[Path, typer.Argument(metavar="ARCHIVE", help="An archive of replies, as kopt pack writes it.")],
+    store: Annotated[Path, typer.Option("--store", metavar="FOLDER", help="The store to put the replies into.")] = Path(
+        DEFAULTS.store
+    ),
+    json: AsJson = False,
+) -> int:
+    """Put an archive's replies into a store.
 
-
-def run(options: argparse.Namespace) -> int:
-    """Unpack the archive and print how many replies it holds."""
+    Example:
+        kopt unpack demo.replies.tar --store .store
+    """
     from kopt.llm.pack import unpack
 
-    archive = existing_file(options.archive, "an archive of replies")
-    print(f"{unpack(archive, Store(options.store))} replies put into {options.store}")
+    file = existing_file(archive, "an archive of replies")
+    count = unpack(file, Store(store))
+    answer = {"archive": str(file), "store": str(store), "replies": count}
+    print_answer(answer, [f"{count} replies put into {store}"], as_json=json)
     return 0

@@ -53,14 +53,12 @@ class Step:
         return list(dict.fromkeys(part for part in parts if part))
 
     def excerpt(self, part: Sequence[Change]) -> str:
-        """Quote the first line that a part of the step changed, as the child has it, or as the parent had it."""
+        """Quote what a part of the step changed first: the words, or the first line of longer ones."""
         for change in part:
-            text, at = (self.after, change.after) if change.after[0] < change.after[1] else (self.before, change.before)
-            lines = "".join(text[_line_start(text, at[0]) : _line_end(text, at[1])]).splitlines()
-            shown = next((line.strip() for line in lines if line.strip()), "")
-            if shown:
-                return shown
-        return ""
+            old, new = self.before[slice(*change.before)], self.after[slice(*change.after)]
+            if "".join((*old, *new)).strip():
+                return " -> ".join(filter(None, (_first_line(old), _first_line(new)))) or "an empty line"
+        return "white space"
 
     def _related(self) -> list[tuple[Change, ...]]:
         """Group changes that share a name which only the parent or only the child has."""
@@ -169,12 +167,8 @@ def _words_of(lines: Sequence[tuple[int, int]], first: int, last: int, end: int)
     return start, lines[last - 1][1] if last > first else start
 
 
-def _line_start(words: Sequence[str], at: int) -> int:
-    return next((index + 1 for index in range(min(at, len(words)) - 1, -1, -1) if words[index] == "\n"), 0)
-
-
-def _line_end(words: Sequence[str], at: int) -> int:
-    return next((index for index in range(max(at - 1, 0), len(words)) if words[index] == "\n"), len(words))
+def _first_line(words: Sequence[str]) -> str:
+    return next((line.strip() for line in "".join(words).splitlines() if line.strip()), "")
 
 
 def _names(words: Sequence[str] | chain[str]) -> list[str]:

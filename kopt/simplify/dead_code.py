@@ -96,7 +96,9 @@ def _imports(line: cst.SimpleStatementLine, names: Counter[str], quoted: str) ->
     for statement in line.body:
         if not isinstance(statement, cst.Import | cst.ImportFrom) or isinstance(statement.names, cst.ImportStar):
             continue
-        future = isinstance(statement, cst.ImportFrom) and statement.module and syntax.code(statement.module) == "__future__"
+        future = (
+            isinstance(statement, cst.ImportFrom) and statement.module and syntax.code(statement.module) == "__future__"
+        )
         for alias in statement.names:
             shown = alias.asname.name if alias.asname else alias.name
             bound = syntax.code(shown).partition(".")[0]

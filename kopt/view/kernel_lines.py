@@ -8,6 +8,7 @@ from kopt.neutral import one_line
 from kopt.report.numbers import percent, time_text
 from kopt.report.round_line import label
 from kopt.report.tables import MEANING
+from kopt.view.asked import Asked
 from kopt.view.kernel import KernelView, LaunchView, WorkloadTime
 
 WIDTH = 14
@@ -103,6 +104,18 @@ def launch_rows(launches: Sequence[LaunchView]) -> Iterator[tuple[str, str]]:
                 f"{launch.spill_bytes} B spilled{occupied}{' (tried by an autotuner)' if launch.trial else ''}"
             ),
         )
+
+
+def asked_lines(asked: Asked | None) -> list[str]:
+    """Describe the exchange with a language model that a kernel came from."""
+    if asked is None:
+        return []
+    shown = [name for name, text in (("--prompt", asked.prompt), ("--reply", asked.reply)) if text]
+    template = f"template {asked.template}, prompt of {len(asked.prompt)} characters" if asked.prompt else ""
+    reply = f"reply of {len(asked.reply)} characters" if asked.reply else ""
+    hint = f"{' and '.join(shown)} print{'s' if len(shown) == 1 else ''} it" if shown else ""
+    text = "; ".join(filter(None, (template, reply, one_line(asked.note), hint)))
+    return [f"{'asked':<{WIDTH}} {one_line(asked.model, 80)}: {text}"]
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -1,13 +1,12 @@
 """`kopt run` says in snakemake's words what it starts; an installed kopt holds what the checkout holds."""
 
 import runpy
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import setuptools
 
-from kopt.commands.run import command
+from kopt.commands.run import Search, command
 from kopt.errors import ConfigError, ProblemError
 from kopt.project import SHIPPED, project_root
 
@@ -16,8 +15,7 @@ NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 
 def words(problem, *settings, environment=NO_GPU, **options):
-    given = {"name": "", "preset": "beam_search", "cores": 2, "gpus": None, "profile": None}
-    return command(Namespace(problem=problem, settings=list(settings), **(given | options)), environment)
+    return command(Search(problem=problem, words=settings, cores=2, **options), environment)
 
 
 def settings_in(command):

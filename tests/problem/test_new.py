@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 from pathlib import Path
 
 import pytest
@@ -186,11 +185,3 @@ def test_the_folder_is_read_as_it_was_printed(tmp_path, capsys, monkeypatch):
     assert load(tmp_path / "out") == Problem.model_validate(printed["problem"])
     assert yaml.safe_load(printed["files"]["problem.yaml"])["dtype"] == "bfloat16"
     assert any("made in float32 and given in bfloat16: x;" in note for note in printed["notes"])
-
-
-def test_the_commands_of_the_docs_are_words_of_kopt():
-    text = (Path(__file__).parents[2] / "docs" / "problems.md").read_text()
-    commands = [line for line in text.splitlines() if line.startswith("kopt ")]
-    assert len(commands) >= 8
-    for line in commands:
-        assert callable(cli._parsed(shlex.split(line)[1:]).command)

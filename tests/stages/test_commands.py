@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kopt.cli import COMMANDS, main
+from kopt.cli import main
+from kopt.command_line.usage import COMMANDS
 from kopt.commands.parts import examination
 from kopt.commands.parts.arguments import kernel_text
 from kopt.commands.parts.evaluation import Evaluated, estimated_time, in_words, measured_time
@@ -27,9 +28,8 @@ HIDDEN = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
 def test_each_module_of_the_package_is_a_command_under_its_own_name(capsys):
     for name in module_names(COMMANDS):
-        with pytest.raises(SystemExit, match="0"):
-            main([name, "--help"])
-        assert capsys.readouterr().out.startswith(f"usage: kopt {name} ")
+        assert main([name, "--help"]) == 0
+        assert f" Usage: kopt {name} " in capsys.readouterr().out
 
 
 def test_help_lists_every_command_and_imports_nothing_slow():
@@ -37,14 +37,12 @@ def test_help_lists_every_command_and_imports_nothing_slow():
     program = f"""
 import sys
 from kopt.cli import main
-try:
-    main(["--help"])
-except SystemExit:
-    print([name for name in {slow} if name in sys.modules])
+assert main(["--help"]) == 0
+print([name for name in {slow} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert all(f"\n    {name} " in done.stdout for name in module_names(COMMANDS))
+    assert all(f"\n│ {name} " in done.stdout for name in module_names(COMMANDS))
 
 
 def kopt(*words, environment=HIDDEN):
@@ -118,11 +116,7 @@ def test_bad_input_is_status_2_and_one_line():
     ],
 )
 def test_a_number_that_cannot_be_is_refused_before_anything_runs(words, wanted, capsys):
-    with pytest.raises(SystemExit, match="2"):
-        main([*map(str, words)])
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert wanted in said.err
+    assert wanted in refused(capsys, *words)
 
 
 def refused(capsys, *words):
@@ -132,10 +126,6 @@ def refused(capsys, *words):
     assert said.err.startswith("kopt: error: ")
     assert said.err.count("\n") == 1
     return said.err
-
-
-def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_runs(capsys):
-    assert "name a file" in refused(capsys, "exploits", "--json", ".")
 
 
 @pytest.mark.parametrize(
@@ -234,13 +224,10 @@ def test_doctor_names_what_a_run_would_stumble_over():
     assert any("no GPU is visible" in line for line in out.splitlines() if line.startswith("fault: "))
 
 
-def test_exploits_are_counted_and_honest_kernels_pass(tmp_path):
-    status, out, _ = kopt(
-        "exploits", "--judge", "interpret", "--only", "zero_work", "cached_workspace", "--json", tmp_path / "all.json"
-    )
+def test_exploits_are_refused_and_honest_kernels_pass():
+    status, out, _ = kopt("exploits", "--judge", "interpret", "--only", "zero_work", "cached_workspace", "--json")
     assert status == 0
-    assert "1 honest kernels, 0 false alarms" in out
-    became = {one["name"]: one["judge"] for one in json.loads((tmp_path / "all.json").read_text())}
+    became = {one["name"]: one["judge"] for one in json.loads(out)}
     assert became.pop("cached_workspace") == "passed"
     assert set(became) == {"zero_work"}
     assert "passed" not in became.values()

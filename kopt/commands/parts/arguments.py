@@ -1,16 +1,18 @@
-"""Parse arguments that several commands share, and load the files, problems and settings that they name."""
+"""Declare words that several commands take, and load the files, problems and settings that they name."""
 
 from __future__ import annotations
 
-import argparse
-import math
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import Annotated, Literal
+
+import typer
 
 from kopt import safe_yaml
+from kopt.command_line import completion
+from kopt.command_line.numbers import count, seconds, whole_number
 from kopt.config import Config
 from kopt.errors import ConfigError
 from kopt.load_config import as_typed, load, read
@@ -18,48 +20,107 @@ from kopt.model.problem import Problem
 from kopt.problem import folder
 from kopt.project import project_root
 
-if TYPE_CHECKING:
-    Commands: TypeAlias = argparse._SubParsersAction[argparse.ArgumentParser]
-    """The object to which a command adds its parser."""
-
-Number = TypeVar("Number", int, float)
-
 ROOT = project_root()
 """The folder that holds the Snakefile, configuration and problems: the checkout, or an installed kopt's copy."""
 
-JUDGES = ("auto", "interpret", "cuda")
+DEFAULTS = Config()
+"""The default settings."""
+
+# --- words of commands ------------------------------------------------------------------------------------------------
+
+KernelFile = Annotated[Path, typer.Argument(metavar="FILE", help="The kernel's Python file.")]
+ProblemName = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROBLEM", help="Name of a problem, its folder, or its file.", autocompletion=completion.problems
+    ),
+]
+ProblemOption = Annotated[
+    str,
+    typer.Option(
+        "--problem",
+        metavar="PROBLEM",
+        help="Name of a problem, its folder, or its file.",
+        autocompletion=completion.problems,
+    ),
+]
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="The run's folder, e.g. results/demo.", autocompletion=completion.runs)
+]
+DeviceName = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        help="The GPU to build and estimate for, a file in config/devices.",
+        autocompletion=completion.devices,
+    ),
+]
+JudgeName = Annotated[
+    Literal["auto", "interpret", "cuda"],
+    typer.Option("--judge", help="Who verifies and times; auto: cuda where a GPU is visible."),
+]
+Seed = Annotated[
+    int, typer.Option("--seed", metavar="NUMBER", parser=whole_number, help="Seed of the verification's inputs.")
+]
+Wait = Annotated[
+    float,
+    typer.Option("--wait", metavar="SECONDS", parser=seconds, help="Longest wait for a GPU that others hold, s."),
+]
+GpuOrEstimate = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        autocompletion=completion.devices,
+        help="A file in config/devices: what to estimate for, default h100; on a GPU, what the GPU must be like.",
+    ),
+]
+Cores = Annotated[
+    int | None, typer.Option("--cores", metavar="NUMBER", parser=count, help="CPU cores to use; default: all.")
+]
+KeepStore = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        metavar="FOLDER",
+        help="Keep PTX, cubin and the GPU's measured rates in this store.",
+        show_default=False,
+    ),
+]
+RunStore = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="The store that the run used.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="A preset of settings, a file in config/presets.",
+        autocompletion=completion.presets,
+    ),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--configfile", metavar="FILE", help="A YAML file of settings on top of the defaults."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--config", metavar="NAME=VALUE...", help="Single settings, e.g. --config rounds=3 judge=cuda."),
+]
+
+# --- what the words name ----------------------------------------------------------------------------------------------
 
 
-def add_kernel(parser: argparse.ArgumentParser) -> None:
-    """Add the kernel's file and its problem."""
-    parser.add_argument("file", type=Path, help="the kernel's Python file")
-    parser.add_argument("--problem", required=True, help="name of a problem, its folder, or its file")
-
-
-def add_judge(parser: argparse.ArgumentParser) -> None:
-    """Add the judge, the seed of its inputs, and the wait for a GPU."""
-    parser.add_argument("--judge", choices=JUDGES, default="auto", help="auto: cuda where a GPU is visible")
-    parser.add_argument("--seed", type=whole_number, default=0, help="seed of the verification's inputs")
-    parser.add_argument("--wait", type=seconds, default=600.0, help="longest wait for a GPU that others hold, s")
-
-
-def add_settings(parser: argparse.ArgumentParser) -> None:
-    """Add the words that name a run's settings, as snakemake takes them."""
-    parser.add_argument("--preset", help="name of a preset in config/presets")
-    parser.add_argument("--configfile", type=Path, help="file of settings on top of the defaults")
-    parser.add_argument("--config", nargs="+", default=[], metavar="NAME=VALUE", help="single settings")
-
-
-def settings_of(options: argparse.Namespace) -> Config:
-    """Load the settings that `add_settings` took.
+def settings_of(preset: str | None, configfile: Path | None, words: Sequence[str] | None) -> Config:
+    """Load the settings that a command names as snakemake's words do: a preset, a file, and words NAME=VALUE.
 
     Raises:
         ConfigError: one line that names the word and what to do.
     """
-    raw: dict[str, object] = {"preset": options.preset} if options.preset else {}
-    if options.configfile:
-        raw |= read(existing_file(options.configfile, "a YAML file of settings"))
-    for word in options.config:
+    raw: dict[str, object] = {"preset": preset} if preset else {}
+    if configfile:
+        raw |= read(existing_file(configfile, "a YAML file of settings"))
+    for word in words or ():
         name, sign, value = word.partition("=")
         if not sign:
             raise ConfigError(f"--config {word}: write NAME=VALUE")
@@ -67,7 +128,7 @@ def settings_of(options: argparse.Namespace) -> Config:
             raw[name] = safe_yaml.load(value)
         except safe_yaml.NotYaml as error:
             raise ConfigError(f"--config {word}: {value!r} is not YAML") from error
-    return load(raw | as_typed(options.config), ROOT)
+    return load(raw | as_typed(words or ()), ROOT)
 
 
 def uses_gpu(judge: str) -> bool:
@@ -128,25 +189,3 @@ def check_store(store: Path | None) -> None:
     existing = next(path for path in (store, *store.absolute().parents) if os.path.lexists(path))
     if not existing.is_dir():
         raise ConfigError(f"--store {store}: {'it' if existing == store else existing} is not a folder")
-
-
-def count(text: str) -> int:
-    """Parse a whole number of at least 1."""
-    return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")
-
-
-def whole_number(text: str) -> int:
-    """Parse a whole number of at least 0."""
-    return _number(text, int, lambda value: value >= 0, "a whole number of at least 0")
-
-
-def seconds(text: str) -> float:
-    """Parse a finite number of seconds above 0."""
-    return _number(text, float, lambda value: 0.0 < value < math.inf, "a number of seconds above 0")
-
-
-def _number(text: str, kind: Callable[[str], Number], accepts: Callable[[Number], bool], wanted: str) -> Number:
-    with suppress(ValueError):
-        if accepts(value := kind(text)):
-            return value
-    raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")

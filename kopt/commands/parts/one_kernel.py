@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from kopt.backends.problem_facts import facts_of
 from kopt.backends.triton_builder import build_with_triton
+from kopt.commands.parts.arguments import DEFAULTS, ROOT, uses_gpu
 from kopt.commands.parts.evaluation import Evaluated, Time, estimated_time, measured_time
 from kopt.estimate.work_shares import undone_work
 from kopt.jobs.builds import toolchain
 from kopt.jobs.on_gpu import check_same, leased
+from kopt.load_config import load_device
 from kopt.model.base import Value
 from kopt.model.build import Build, BuildFailed, Built
 from kopt.model.device import Device
@@ -54,6 +56,35 @@ class EvaluateRequest(Value):
     """Timed calls on a GPU."""
     wait_s: float
     """Longest wait for a GPU, s."""
+
+
+def request_for(
+    source: str, problem: Problem, *, seed: int, wait_s: float, repeat: int = DEFAULTS.benchmark_repeat
+) -> EvaluateRequest:
+    """Return the request to evaluate a source as a kernel of a problem, under the limits of a search."""
+    limits = DEFAULTS.limits
+    return EvaluateRequest(
+        kernel=problem.seed.with_source(source), problem=problem, seed=seed, wait_s=wait_s, repeat=repeat,
+        build_seconds=limits.build_seconds, judge_seconds=limits.judge_seconds,
+    )  # fmt: skip
+
+
+def evaluate(request: EvaluateRequest, judge: str, device: str | None, store: Store) -> Evaluated:
+    """Evaluate a kernel by the judge that a command line names.
+
+    Args:
+        request: the kernel to evaluate, and the limits.
+        judge: `auto`, `interpret` or `cuda`.
+        device: a file in config/devices: what to estimate for, or what the GPU must be like; None: the default device,
+            and any GPU.
+        store: keeps PTX, cubin and the GPU's measured rates.
+
+    Raises:
+        ConfigError, DeviceError, ProblemError, WorkerDied: as for the functions below, and there is no such device.
+    """
+    if uses_gpu(judge):
+        return evaluate_on_gpu(request, load_device(device, ROOT) if device else None, store)
+    return evaluate_without_gpu(request, load_device(device or DEFAULTS.device, ROOT), store)
 
 
 def evaluate_without_gpu(request: EvaluateRequest, device: Device, store: Store) -> Evaluated:

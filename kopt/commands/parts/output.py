@@ -1,0 +1,31 @@
+"""Print what a command answers: lines for people, or one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+
+from pydantic_core import to_jsonable_python
+
+
+def print_answer(answer: object, lines: Iterable[str], *, as_json: bool) -> None:
+    """Print a command's answer.
+
+    Args:
+        answer: values, mappings and sequences, for programs.  Numbers that JSON lacks (infinity, NaN) become null.
+        lines: the same for people; they are made only where they are printed.
+        as_json: whether a program reads the answer.
+    """
+    if as_json:
+        print(json.dumps(_finite(to_jsonable_python(answer)), indent=1, allow_nan=False))
+    else:
+        print("\n".join(lines))
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
