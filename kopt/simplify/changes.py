@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import chain
+from itertools import chain, pairwise
 
 _WORD = re.compile(r"\n|[^\S\n]+|\w+|[^\w\s]")
 _NAME = re.compile(r"[^\W\d]\w*")
@@ -50,14 +50,19 @@ class Step:
             by_block.setdefault(change.block, []).append(change)
         blocks = [tuple(block) for block in by_block.values() if bound.isdisjoint(block)]
         parts = [self.changes, *related, *blocks, *((one,) for one in self.changes if one not in bound)]
-        return list(dict.fromkeys(part for part in parts if part))
+        return [part for part in dict.fromkeys(parts) if self._says_something(part)]
+
+    def _says_something(self, part: Sequence[Change]) -> bool:
+        """Return whether a part changes a word, not white space and punctuation alone."""
+        spans = ((self.before[slice(*one.before)], self.after[slice(*one.after)]) for one in part)
+        return any(re.search(r"\w", "".join((*old, *new))) for old, new in spans)
 
     def excerpt(self, part: Sequence[Change]) -> str:
         """Quote what a part of the step changed first: the words, or the first line of longer ones."""
         for change in part:
             old, new = self.before[slice(*change.before)], self.after[slice(*change.after)]
             if "".join((*old, *new)).strip():
-                return " -> ".join(filter(None, (_first_line(old), _first_line(new)))) or "an empty line"
+                return " -> ".join(filter(None, (_first_line(old), _first_line(new))))
         return "white space"
 
     def _related(self) -> list[tuple[Change, ...]]:
@@ -124,30 +129,45 @@ def _changes(before: Sequence[str], after: Sequence[str]) -> list[Change]:
     if len(before) > MOST_WORDS or len(after) > MOST_WORDS:
         return []
     left, right = _lines(before), _lines(after)
-    texts = [["".join(words[slice(*line)]) for line in lines] for words, lines in ((before, left), (after, right))]
+    old = ["".join(before[slice(*line)]) for line in left]
+    new = ["".join(after[slice(*line)]) for line in right]
     found = []
-    for block, (tag, i1, i2, j1, j2) in enumerate(SequenceMatcher(None, *texts, autojunk=False).get_opcodes()):
+    for block, (tag, i1, i2, j1, j2) in enumerate(SequenceMatcher(None, old, new, autojunk=False).get_opcodes()):
         span, other = _words_of(left, i1, i2, len(before)), _words_of(right, j1, j2, len(after))
         if tag == "replace":
             inner = SequenceMatcher(None, before[slice(*span)], after[slice(*other)], autojunk=False).get_opcodes()
             for kind, a1, a2, b1, b2 in inner:
                 if kind != "equal":
                     change = Change((span[0] + a1, span[0] + a2), (other[0] + b1, other[0] + b2), block)
-                    found += _pieces(change, after, ",")
+                    found += _pieces(change, after)
         elif tag != "equal":
-            found += _pieces(Change(span, other, block), after, "\n")
+            found += _pieces(Change(span, other, block), after)
     return found
 
 
-def _pieces(change: Change, after: Sequence[str], mark: str) -> list[Change]:
+def _pieces(change: Change, after: Sequence[str]) -> list[Change]:
     """Cut words that were only added into pieces: new lines behind their ends, new arguments before their commas."""
     (at, end), (start, stop) = change.before, change.after
     if at != end:
         return [change]
-    shift = int(mark == "\n")
-    cuts = [place + shift for place in range(start, stop) if after[place] == mark]
+    lines = "\n" in after[start:stop]
+    cuts = _line_ends(after, start, stop) if lines else _outer_commas(after, start, stop)
     ends = [start, *(cut for cut in cuts if start < cut < stop), stop]
-    return [Change((at, at), span, change.block) for span in zip(ends, ends[1:], strict=False) if span[0] < span[1]]
+    return [Change((at, at), span, change.block) for span in pairwise(ends) if span[0] < span[1]]
+
+
+def _line_ends(words: Sequence[str], start: int, stop: int) -> list[int]:
+    return [place + 1 for place in range(start, stop) if words[place] == "\n"]
+
+
+def _outer_commas(words: Sequence[str], start: int, stop: int) -> list[int]:
+    """List the commas that lie in no bracket opened since `start`."""
+    commas, depth = [], 0
+    for place in range(start, stop):
+        depth += (words[place] in "([{") - (words[place] in ")]}")
+        if words[place] == "," and depth == 0:
+            commas.append(place)
+    return commas
 
 
 def _words(text: str) -> list[str]:

@@ -122,8 +122,8 @@ class _Remover(cst.CSTTransformer):
         self._nodes = nodes
 
     def on_leave(
-        self, original_node: cst.CSTNode, updated_node: cst.CSTNode
-    ) -> cst.CSTNode | cst.RemovalSentinel | cst.FlattenSentinel[cst.CSTNode]:
+        self, original_node: cst.CSTNodeT, updated_node: cst.CSTNodeT
+    ) -> cst.CSTNodeT | cst.RemovalSentinel | cst.FlattenSentinel[cst.CSTNodeT]:
         """Return the node without removed children, or remove it."""
         if any(node is original_node for node in self._nodes):
             return cst.RemoveFromParent()

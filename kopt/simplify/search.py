@@ -6,6 +6,7 @@ import ast
 import builtins
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from kopt.model.base import Value
@@ -83,7 +84,7 @@ def simplify(
         on_trial: is told each trial when it has ended.
     """
     state = _State(lineage[-1].source, judge, most, on_trial)
-    for before, after in reversed(list(zip(lineage, lineage[1:], strict=False))):
+    for before, after in reversed(list(pairwise(lineage))):
         _undo_step(state, step_of(before.source, after.source), after)
     sources = [ancestor.source for ancestor in lineage]
     shorter, removed = without_dead_code(state.source, entry)

@@ -40,9 +40,9 @@ def _rows(view: RunView) -> Iterator[tuple[str, str]]:
     for place, step in enumerate(view.lineage):
         yield "" if place else "lineage", f"{place}. {_step(step)}"
     yield from _rounds(view.rounds)
-    for place, one in enumerate(view.failures):
-        example = f", as {one.example}" + (f": {one_line(one.reason, 120)}" if one.reason else "")
-        yield "" if place else "failures", f"{one.number} {one.kind} ({one.meaning}){example}"
+    for place, failure in enumerate(view.failures):
+        example = f", as {failure.example}" + (f": {one_line(failure.reason, 120)}" if failure.reason else "")
+        yield "" if place else "failures", f"{failure.number} {failure.kind} ({failure.meaning}){example}"
     yield "more", f"kopt show {view.status.folder} KERNEL, kopt diff seed best --run {view.status.folder}"
 
 

@@ -100,11 +100,11 @@ def evaluate_without_gpu(request: EvaluateRequest, device: Device, store: Store)
         WorkerDied: a process of kopt broke.
     """
     build, timing, seed_timing = run_with_environment(
-        NO_GPU, 2 * request.build_seconds + START_S, _build_and_estimate, request, device, store.root
+        NO_GPU, 2 * request.build_seconds + START_S, build_and_estimate, request, device, store.root
     )
     if isinstance(build, BuildFailed):
         return _not_built(build, request, device)
-    verdict = run_with_environment(NO_GPU, request.judge_seconds + 2 * START_S, _interpret, request)
+    verdict = run_with_environment(NO_GPU, request.judge_seconds + 2 * START_S, interpret, request)
     if isinstance(verdict, Passed) and timing:
         verdict = undone_work(timing, seed_timing, verdict.judge) or verdict
     return _evaluated(verdict, build, estimated_time(timing, seed_timing) if timing else None, request, device)
@@ -147,7 +147,7 @@ def _build(request: EvaluateRequest, kernels: Sequence[Kernel], device: Device, 
     return [builds[index] for index in range(len(kernels))]
 
 
-def _build_and_estimate(
+def build_and_estimate(
     request: EvaluateRequest, device: Device, store: Path
 ) -> tuple[Build, Estimated | None, Estimated | None]:
     """Return the kernel's build, its estimated time, and the seed kernel's where there is one."""
@@ -167,7 +167,8 @@ def _build_and_estimate(
     return builds[0], times[0], times[1] if seed else None
 
 
-def _interpret(request: EvaluateRequest) -> Verdict:
+def interpret(request: EvaluateRequest) -> Verdict:
+    """Verify the kernel on the small workloads, in a process that may be changed for good."""
     from kopt.device.interpret.contestant import VerifyJob
     from kopt.device.interpret.judge import verify_all
     from kopt.sandbox.cage import Limits
