@@ -102,6 +102,8 @@ def is_working(run: Path) -> bool | None:
         return None
     try:
         handle = os.open(run / WORKING, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:  # as in a copy of the run
+        return False
     except OSError:
         return None
     try:

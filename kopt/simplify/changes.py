@@ -7,7 +7,7 @@ what it replaced; that is possible where the later text still holds all that the
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import chain, pairwise
@@ -49,13 +49,13 @@ class Step:
         for change in self.changes:
             by_block.setdefault(change.block, []).append(change)
         blocks = [tuple(block) for block in by_block.values() if bound.isdisjoint(block)]
-        parts = [self.changes, *related, *blocks, *((one,) for one in self.changes if one not in bound)]
-        return [part for part in dict.fromkeys(parts) if self._says_something(part)]
+        single = [(one,) for one in self.changes if one not in bound and re.search(r"\w", self._text((one,)))]
+        return [part for part in dict.fromkeys([self.changes, *related, *blocks, *single]) if self._text(part).strip()]
 
-    def _says_something(self, part: Sequence[Change]) -> bool:
-        """Return whether a part changes a word, not white space and punctuation alone."""
-        spans = ((self.before[slice(*one.before)], self.after[slice(*one.after)]) for one in part)
-        return any(re.search(r"\w", "".join((*old, *new))) for old, new in spans)
+    def _text(self, part: Sequence[Change]) -> str:
+        """Return all that a part replaced or wrote."""
+        spans = ((*self.before[slice(*one.before)], *self.after[slice(*one.after)]) for one in part)
+        return "".join(chain.from_iterable(spans))
 
     def excerpt(self, part: Sequence[Change]) -> str:
         """Quote what a part of the step changed first: the words, or the first line of longer ones."""
@@ -135,25 +135,45 @@ def _changes(before: Sequence[str], after: Sequence[str]) -> list[Change]:
     for block, (tag, i1, i2, j1, j2) in enumerate(SequenceMatcher(None, old, new, autojunk=False).get_opcodes()):
         span, other = _words_of(left, i1, i2, len(before)), _words_of(right, j1, j2, len(after))
         if tag == "replace":
-            inner = SequenceMatcher(None, before[slice(*span)], after[slice(*other)], autojunk=False).get_opcodes()
-            for kind, a1, a2, b1, b2 in inner:
-                if kind != "equal":
-                    change = Change((span[0] + a1, span[0] + a2), (other[0] + b1, other[0] + b2), block)
-                    found += _pieces(change, after)
+            found += _changes_inside(before, after, span, other, block)
         elif tag != "equal":
             found += _pieces(Change(span, other, block), after)
     return found
 
 
+def _changes_inside(
+    before: Sequence[str], after: Sequence[str], old: tuple[int, int], new: tuple[int, int], block: int
+) -> Iterator[Change]:
+    """Find what differs inside lines that were replaced, by words."""
+    matcher = SequenceMatcher(None, before[slice(*old)], after[slice(*new)], autojunk=False)
+    codes = [("equal", old[0], old[0], new[0], new[0])]
+    codes += [(kind, old[0] + a, old[0] + b, new[0] + c, new[0] + d) for kind, a, b, c, d in matcher.get_opcodes()]
+    for last, (kind, a1, a2, b1, b2) in pairwise(codes):
+        if kind == "insert":
+            shift = _shift(after, b1, b2, last[4] - last[3] if last[0] == "equal" else 0)
+            yield from _pieces(Change((a1 - shift,) * 2, (b1 - shift, b2 - shift), block), after)
+        elif kind != "equal":
+            yield from _pieces(Change((a1, a2), (b1, b2), block), after)
+
+
+def _shift(words: Sequence[str], start: int, stop: int, most: int) -> int:
+    """Return how far added words can be moved to the left to begin with a comma, as arguments do; 0 if they cannot."""
+    for shift in range(most + 1):
+        if words[start - shift] == ",":
+            return shift
+        if words[start - shift - 1] != words[stop - shift - 1]:
+            return 0
+    return 0
+
+
 def _pieces(change: Change, after: Sequence[str]) -> list[Change]:
-    """Cut words that were only added into pieces: new lines behind their ends, new arguments before their commas."""
+    """Cut words that were added into pieces: new lines behind their ends, new arguments before their commas."""
     (at, end), (start, stop) = change.before, change.after
-    if at != end:
-        return [change]
-    lines = "\n" in after[start:stop]
-    cuts = _line_ends(after, start, stop) if lines else _outer_commas(after, start, stop)
+    added = "\n" in after[start:stop] and at == end
+    cuts = _line_ends(after, start, stop) if added else _outer_commas(after, start, stop)
     ends = [start, *(cut for cut in cuts if start < cut < stop), stop]
-    return [Change((at, at), span, change.block) for span in pairwise(ends) if span[0] < span[1]]
+    first, *others = [span for span in pairwise(ends) if span[0] < span[1]] or [(start, stop)]
+    return [Change((at, end), first, change.block), *(Change((end, end), span, change.block) for span in others)]
 
 
 def _line_ends(words: Sequence[str], start: int, stop: int) -> list[int]:
