@@ -1,4 +1,5 @@
-# A fresh machine needs two commands: make demo, make test.  They set up .venv first.
+# A fresh machine needs two commands: make demo, make test.  They set up .venv first: make demo with what a search needs,
+# make test and make lint with their tools too.
 # PYTHON: the interpreter to build .venv from (3.11 or newer).  PIP_ARGS: more for pip, e.g. on a machine without a GPU
 #   make demo PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'   (a CPU build of torch: 200 MB, not 3 GB)
 
@@ -6,15 +7,17 @@ PYTHON ?= python3
 PIP_ARGS ?=
 CORES ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)))')
 BIN := .venv/bin
+COMMA := ,
 DEMO := --config preset=beam_search problem=matvec rounds=3 run=demo models='[kopt-rewrite]'
 
 .PHONY: demo unlock test test-random lint setup lock generated clean
 
-demo: setup
+demo: .venv/search
+	@echo "== searching a faster matrix-vector product in 3 rounds; kopt's own rewriter proposes, no key and no GPU is needed"
 	$(BIN)/snakemake --cores $(CORES) --quiet all $(DEMO)
-	@echo "open results/demo/report.html"
+	@echo "== the kernel is results/demo/best_kernel.py; open results/demo/report.html to see how it was found"
 
-unlock: setup # after a demo that was killed
+unlock: .venv/search # after a demo that was killed
 	$(BIN)/snakemake --cores 1 --unlock $(DEMO)
 
 test: setup
@@ -33,19 +36,30 @@ lint: setup
 
 setup: .venv/ready
 
+# $(call install,PACKAGE,WORDS): make .venv where there is none, and install a package into it; WORDS say what it is
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kopt needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || { echo "== making .venv with $(PYTHON)"; $(PYTHON) -m venv .venv; }
+	@echo "== installing $(2) into .venv; a first time takes minutes, most of them for PyTorch (200 MB to 3 GB)"
+	$(BIN)/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable '$(1)' --config-settings editable_mode=compat
+	@touch $@
+endef
+
+.venv/search: pyproject.toml constraints.txt
+	$(call install,.,kopt and what a search needs)
+
 .venv/ready: pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kopt needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[test,lint]' --config-settings editable_mode=compat
-	touch $@
+	$(call install,.[test$(COMMA)lint],kopt and the tools of its tests and linters)
+	@touch .venv/search
 
 lock: # the versions that are installed now
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu$$//'; } > constraints.new
 	mv constraints.new constraints.txt
 
-generated: setup # files made from the configuration model and from the imports
+generated: setup # files made from the configuration model, the imports and the commands
 	$(BIN)/kopt config --write
 	$(BIN)/python docs/draw_architecture.py
+	$(BIN)/python docs/list_commands.py
 
 clean:
 	rm -rf .venv .snakemake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -19,16 +21,20 @@ from kopt.command_line.usage import PROGRAM, usage_fault
 from kopt.errors import KoptError, error_line
 from kopt.neutral import neutral_output
 
-HELP = """Search for faster GPU kernels, and be able to repeat the search."""
+HELP = "Search for faster GPU kernels, and be able to repeat the search."
 
 EXAMPLES = """Examples:
-  kopt new swish --from my_model.py      make a problem of your own operator
-  kopt run swish rounds=4                search for a faster kernel: needs no key and no GPU
-  kopt export results/RUN --as module    write the winner as a PyTorch module
-Every command explains itself: kopt COMMAND --help.  Exit codes and JSON: docs/commands.md"""
+  kopt new swish --from my_model.py     # a problem of your own operator
+  kopt run swish rounds=4               # search: needs no key and no GPU
+  kopt export results/RUN --as module   # the winner as a PyTorch module
+
+kopt COMMAND --help explains a command; docs/commands.md has exit codes and JSON."""
 
 COMPLETE = f"_{PROGRAM.upper()}_COMPLETE"
 """Variable by which a shell asks for completions."""
+
+BAD, INTERRUPTED, NOBODY_READS = 2, 130, 141
+"""Exit statuses: bad input or an error of kopt itself, Ctrl-C, and a pipe that nobody reads any longer."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,13 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return status
     except typer.Exit as end:
-        return end.exit_code if words else 2
-    except Exception as error:  # noqa: BLE001 - the process ends here; status 1 would say that a kernel did not pass
+        return end.exit_code if words else BAD
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - status 1 would say that a kernel did not pass
         with neutral_output():
             return _failed(error, words)
-    except KeyboardInterrupt:
-        print("kopt: stopped by Ctrl-C", file=sys.stderr)
-        return 130
 
 
 def commands() -> TyperGroup:
@@ -77,19 +80,45 @@ def _options(
     """Take the words before a command."""
 
 
-def _failed(error: Exception, words: Sequence[str]) -> int:
-    """Say in one line what went wrong, and return the exit status."""
-    if isinstance(error, typer.TyperException):
-        error = KoptError(usage_fault(error, words))
-    if isinstance(error, KoptError | OSError):
-        line = error_line(error)
+def _failed(error: Exception | KeyboardInterrupt, words: Sequence[str]) -> int:
+    """Say in one line what went wrong, to programs as JSON too, and return the exit status."""
+    if isinstance(error, OSError):
+        nobody_reads = _nobody_reads()
+        _drop_unwritten()
+        if nobody_reads:
+            return NOBODY_READS
+    if isinstance(error, KeyboardInterrupt):
+        status, line = INTERRUPTED, "kopt: stopped by Ctrl-C"
+    elif isinstance(error, typer.TyperException):
+        status, line = BAD, error_line(KoptError(usage_fault(error, words)))
+    else:
+        status, line = BAD, error_line(error)
+    if isinstance(error, KeyboardInterrupt | typer.TyperException | KoptError | OSError):
         print(line, file=sys.stderr)
     else:
-        traceback.print_exc()
-        line = error_line(error)
+        traceback.print_exception(error)
     if "--json" in words:
-        print(json.dumps({"error": line.removeprefix("kopt: error: ")}, indent=1))
-    return 2
+        print(json.dumps({"error": line.removeprefix("kopt: ").removeprefix("error: ")}, indent=1))
+    return status
+
+
+def _nobody_reads() -> bool:
+    """Return whether stdout is a pipe whose other end is closed."""
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), 0)
+    except OSError:  # a stream without a file
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _drop_unwritten() -> None:
+    """Drop what was printed and cannot be written, since Python would try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -12,3 +12,8 @@ def project_root() -> Path:
     """Return the checkout; of an installed kopt, its copy of what the checkout holds."""
     installed = PACKAGE / "project"
     return installed if installed.is_dir() else PACKAGE.parent
+
+
+def is_installed() -> bool:
+    """Return whether this is an installed kopt, whose copy of the project an upgrade replaces."""
+    return project_root() != PACKAGE.parent

@@ -9,7 +9,7 @@ from pathlib import Path
 from kopt.discovery import module_names
 from kopt.project import project_root
 
-PLAIN = re.compile(r"[\w.+-]+")
+PLAIN = re.compile(r"[\w.+/-]+")
 """Pattern of names that are offered: a shell evaluates what it is offered, and a folder may have any name."""
 
 
@@ -29,6 +29,19 @@ def presets(incomplete: str) -> list[str]:
 def devices(incomplete: str) -> list[str]:
     """List the described devices whose names begin with a text."""
     return _stems("devices", incomplete)
+
+
+def profiles(incomplete: str) -> list[str]:
+    """List the shipped profiles of snakemake, and else the paths, that begin with a text."""
+    folders = [path for path in _folder(project_root() / "profiles") if path.is_dir()]
+    return _beginning(incomplete, (f"profiles/{path.name}" for path in folders)) or _paths(incomplete)
+
+
+def settings(incomplete: str) -> list[str]:
+    """List the settings whose names begin with a text, each followed by `=`."""
+    from kopt.config import Config
+
+    return [f"{name}=" for name in _beginning(incomplete, Config.model_fields)]
 
 
 def runs(incomplete: str) -> list[str]:

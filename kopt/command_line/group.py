@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 Context: TypeAlias = Any
 """A context of a command; the class is private to typer."""
 
+WORDS = "kopt.words"
+"""Name under which a context keeps the words of its command."""
+
 OPTION = re.compile(r"--?[A-Za-z]")
 """Beginning of an option; a negative number is a value."""
 
@@ -45,7 +48,16 @@ class Command(TyperCommand):
                 break
             if word in values and following in names and not ctx.resilient_parsing:
                 ctx.fail(f"{word} needs a value")
+        ctx.meta[WORDS] = [*args]
         return super().parse_args(ctx, repeated(args, {name for one in options if one.multiple for name in one.opts}))
+
+    def shell_complete(self, ctx: Context, incomplete: str) -> list[Any]:
+        """Complete a further value of an option of many values, else the name of an option."""
+        last = next((word for word in reversed(ctx.meta[WORDS]) if OPTION.match(word)), "")
+        option = next((param for param in self.params if last in param.opts), None)
+        if isinstance(option, TyperOption) and option.multiple and not OPTION.match(incomplete):
+            return option.shell_complete(ctx, incomplete)
+        return super().shell_complete(ctx, incomplete)
 
     def invoke(self, ctx: Context) -> Any:
         """Run the command; foreign text that it prints is written so that it does nothing to a terminal."""

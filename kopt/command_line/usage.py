@@ -14,6 +14,9 @@ PROGRAM = "kopt"
 COMMANDS = "kopt.commands"
 """The package whose modules are the commands."""
 
+SETTING = "NAME=VALUE"
+"""How help calls a word that is a setting of a run."""
+
 
 def usage_fault(error: TyperException, words: Sequence[str]) -> str:
     """Describe what is wrong with a command line, and how to get help.
@@ -22,10 +25,24 @@ def usage_fault(error: TyperException, words: Sequence[str]) -> str:
         error: raised where the words were parsed.
         words: the command line.
     """
-    option, known = getattr(error, "option_name", ""), getattr(error, "possibilities", None)
-    if known is not None or type(error).__name__ == "NoSuchOption":
-        message = f"there is no option {option}{nearest(option, known or ())}"
+    option = getattr(error, "option_name", "")
+    if option and hasattr(error, "possibilities"):  # the class of an unknown option is private to typer
+        message = f"there is no option {option}{_remedy(option, error)}"
     else:
         message = error.format_message().replace("Value error, ", "").strip().removesuffix(".")
     command = f" {words[0]}" if words and words[0] in module_names(COMMANDS) else ""
     return f"{message[:1].lower()}{message[1:]}; {PROGRAM}{command} --help says more"
+
+
+def _remedy(option: str, error: TyperException) -> str:
+    """Say what to write in place of an unknown option: a setting of this name, or an option of a similar name."""
+    from kopt.config import Config
+
+    setting = option.lstrip("-").replace("-", "_")
+    context = getattr(error, "ctx", None)
+    if context and setting in Config.model_fields:
+        for param in context.command.params:
+            if (param.metavar or "").startswith(SETTING):
+                before = "" if param.param_type_name == "argument" else f"{param.opts[0]} "
+                return f": it is a setting, write {before}{setting}=VALUE"
+    return nearest(option, getattr(error, "possibilities", None) or ())

@@ -40,6 +40,9 @@ def run(
 
     Print its launches, registers, spills and fingerprint, or why it was rejected; the status is 1 where it was.
 
+    JSON: `status` (`built` or `failed`), `fingerprint` and `workloads` with their `launches`; or `phase` and
+    `reason`.
+
     Example:
         kopt build kernel.py --problem softmax
     """

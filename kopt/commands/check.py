@@ -13,9 +13,11 @@ PLACE = Place(Panel.BRING, 2)
 
 
 def run(problem: ProblemName, device: DeviceName = DEFAULTS.device, json: AsJson = False) -> int:
-    """Check whether a problem can be judged, and estimate what judging costs.
+    """Check whether a problem can be judged, and what that costs.
 
     Print a line for each requirement; the status is 1 where the problem cannot be judged.
+
+    JSON: `lines` with `name`, `state` (`ok`, `fails`, `note`) and `text`; and `judgeable`.
 
     Examples:
         kopt check softmax

@@ -20,7 +20,11 @@ def run(
     write: Annotated[bool, typer.Option("--write", help="Write the generated files into the checkout.")] = False,
     json: AsJson = False,
 ) -> int:
-    """Print all settings with their defaults, or write the files generated from them.
+    """Print all settings with their defaults.
+
+    With --write, write the files of the checkout that are generated from them.
+
+    JSON: settings by name; with --write the paths `written`.
 
     Examples:
         kopt config

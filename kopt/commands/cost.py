@@ -29,7 +29,12 @@ def run(
     config: Settings = None,
     json: AsJson = False,
 ) -> int:
-    """Estimate what a run's language models will cost, or print what they have cost.
+    """Tell what a run's language models will cost, or have cost.
+
+    A forecast counts the calls of a preset or of other settings; --run adds up what a run has paid so far.
+
+    JSON: a list of forecasts with `purpose`, `model`, `calls`, `likely_usd`, `most_usd`; with --run `total`,
+    `by_model`, `by_round`, `by_slot`.
 
     Examples:
         kopt cost --preset beam_search_diverse

@@ -19,6 +19,9 @@ def run(preset: Preset = None, configfile: ConfigFile = None, config: Settings =
 
     Print what there is, then faults; the status is 1 where there is a fault.
 
+    JSON: `versions`, `gpus`, `judge`, `cage`, `counters`, `rates`, `noise`, `notes`, `faults`, and the faults of
+    language models in `models`.
+
     Examples:
         kopt doctor
         kopt doctor --preset beam_search_diverse --config problem=matvec

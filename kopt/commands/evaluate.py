@@ -47,6 +47,9 @@ def run(
 
     The time is measured on a GPU, and estimated where there is none; the status is 1 where the kernel did not pass.
 
+    JSON: `status` (`passed`, `incorrect`, `failed`), `phase`, `reason`, `checks`, and `time` with `kind`, `ms`,
+    `ratio` to the seed kernel and `workloads`.
+
     Examples:
         kopt evaluate kernel.py --problem softmax
         kopt evaluate kernel.py --problem ./my_problem --judge interpret --json

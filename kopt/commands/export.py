@@ -9,7 +9,7 @@ import typer
 
 from kopt.command_line.completion import export_forms, forms
 from kopt.command_line.panel import Panel, Place
-from kopt.commands.parts.arguments import DEFAULTS, AsJson, RunFolder, RunStore
+from kopt.commands.parts.arguments import DEFAULTS, AsJson, Output, RunFolder, RunStore, check_output
 from kopt.commands.parts.output import print_answer
 from kopt.errors import ConfigError, nearest
 
@@ -33,14 +33,14 @@ def run(
         ),
     ] = "module",
     store: RunStore = Path(DEFAULTS.store),
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="The file to write; default: PROBLEM_FORM.py.")
-    ] = None,
+    output: Output = None,
     json: AsJson = False,
 ) -> int:
-    """Write a run's best kernel as a module, an operator, or a solution for a benchmark.
+    """Write a run's best kernel as a module, an operator or a solution.
 
-    The file is written whole or not at all.
+    The file is PROBLEM_FORM.py by default, and is written whole or not at all.
+
+    JSON: `path`, `form`, `purpose`, `problem`.
 
     Examples:
         kopt export results/demo --as module
@@ -57,6 +57,7 @@ def run(
         raise ConfigError(
             f"--as {form}: there is no such form{nearest(form, export_forms())}; forms are {', '.join(export_forms())}"
         )
+    check_output(output)
     winner = winner_of(load_run(run), Store(store))
     if form == SCRIPT:
         suffix, text = ".py", standalone(winner)

@@ -14,13 +14,18 @@ from kopt.commands.parts.output import print_answer
 from kopt.config import Config
 from kopt.errors import ConfigError
 from kopt.model.problem import Dtype
+from kopt.project import is_installed
 
 PLACE = Place(Panel.BRING, 1)
 
 
 def run(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Name of the problem in config/problems, or with a slash its folder.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Name of the problem in config/problems (installed kopt: in this folder), or with a slash its folder.",
+        ),
     ],
     source: Annotated[
         str, typer.Option("--from", metavar="SOURCE", help="A file, a folder, or package.module:function.")
@@ -52,9 +57,12 @@ def run(
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that is there; it is kept aside.")] = False,
     json: AsJson = False,
 ) -> int:
-    """Make a problem of a file, a folder, or a function with example inputs.
+    """Make a problem of a file, a folder or a function.
 
-    Print what was understood, and write the problem's folder.
+    Print what was understood, and write the problem's folder.  A function needs example inputs.
+
+    JSON: `folder`, `problem`, `signature`, `kind`, `notes`, `files` by name, and `kept_aside`, the path of what
+    --force replaced.
 
     Examples:
         kopt new softmax2 --from 23_Softmax.py
@@ -76,13 +84,13 @@ def run(
     )  # fmt: skip
     result = made(wanted)
     before = write_folder(folder, result.files, force=force)
-    answer = result.model_dump() | {"folder": str(folder)}
+    answer = result.model_dump() | {"folder": str(folder), "kept_aside": before and str(before)}
     print_answer(answer, in_words(result, folder, name, before), as_json=json)
     return 0
 
 
 def folder_of(word: str) -> Path:
-    """Return the folder of a new problem.
+    """Return the folder of a new problem: a name's is among the problems of the checkout, of an installed kopt here.
 
     Raises:
         ConfigError: the word is no name.
@@ -90,4 +98,4 @@ def folder_of(word: str) -> Path:
     path = Path(word)
     if not re.fullmatch(r"[A-Za-z0-9_][\w.-]*", path.name):
         raise ConfigError(f"{word!r} cannot be a problem's name: use letters, digits, _ and -")
-    return path if "/" in word else ROOT / Config().problems / word
+    return path if "/" in word or is_installed() else ROOT / Config().problems / word

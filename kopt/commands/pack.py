@@ -1,15 +1,13 @@
-"""`kopt pack`: write a run's replies into one archive, to be replayed elsewhere."""
+"""`kopt pack`: write a run's replies into one archive, for a replay elsewhere."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from kopt.artifact import read_value
 from kopt.command_line.panel import Panel, Place
-from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, RunFolder, RunStore
+from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, Output, RunFolder, RunStore, check_output
 from kopt.commands.parts.output import print_answer
 from kopt.errors import ConfigError
 from kopt.store import Store
@@ -25,17 +23,19 @@ PLACE = Place(Panel.PROVE, 3)
 def run(
     run: RunFolder,
     store: RunStore = Path(DEFAULTS.store),
-    output: Annotated[
-        Path | None,
-        typer.Option("-o", "--output", metavar="FILE", help="The archive to write; default: NAME.replies.tar."),
-    ] = None,
+    output: Output = None,
     json: AsJson = False,
 ) -> int:
-    """Write a run's replies into one archive, to be replayed elsewhere.
+    """Write a run's replies into one archive, for a replay elsewhere.
+
+    The archive is NAME.replies.tar by default; that of a run that has ended also holds settings, models and problem.
+
+    JSON: `archive` and the number of `replies`.
 
     Example:
         kopt pack results/demo --output demo.replies.tar
     """
+    check_output(output)
     archive = output or Path(f"{run.resolve().name}.replies.tar")
     count = pack_run(run, Store(store), archive, ROOT)
     replies = f"{count} repl{'y' if count == 1 else 'ies'}"

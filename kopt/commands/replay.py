@@ -57,6 +57,8 @@ def run(
 
     The archive is checked, and its code runs in the cage; the status is snakemake's.
 
+    JSON: `run`, its `folder`, and snakemake's `status`; snakemake itself writes to stderr.
+
     Example:
         kopt replay demo.replies.tar --run again
     """

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from kopt.command_line import completion
 from kopt.command_line.numbers import count
 from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import ROOT, Cores, Preset, ProblemName
@@ -44,7 +45,11 @@ def run(
     problem: ProblemName,
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME=VALUE", help="Settings of the run, e.g. rounds=3; after -- words for snakemake."),
+        typer.Argument(
+            metavar="NAME=VALUE",
+            help="Settings of the run, e.g. rounds=3; after -- words for snakemake.",
+            autocompletion=completion.settings,
+        ),
     ] = None,
     name: Annotated[
         str, typer.Option("--name", metavar="NAME", help="Name of the run; default: problem and preset.")
@@ -62,7 +67,12 @@ def run(
     ] = None,
     profile: Annotated[
         str | None,
-        typer.Option("--profile", metavar="NAME", help="A profile of snakemake, e.g. profiles/slurm."),
+        typer.Option(
+            "--profile",
+            metavar="NAME",
+            help="A profile of snakemake, e.g. profiles/slurm.",
+            autocompletion=completion.profiles,
+        ),
     ] = None,
 ) -> int:
     """Search for a faster kernel, from any folder.

@@ -13,20 +13,22 @@ from kopt.artifact import write_text
 from kopt.command_line.numbers import count, seconds
 from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import (
+    DEFAULTS,
     ROOT,
     AsJson,
     GpuOrEstimate,
     JudgeName,
     KeepStore,
+    Output,
     ProblemName,
     Seed,
     Wait,
+    check_output,
     check_store,
     problem_of,
 )
 from kopt.commands.parts.output import print_answer
-from kopt.config import Config
-from kopt.errors import ConfigError, SeedError
+from kopt.errors import SeedError
 from kopt.load_config import load_device
 from kopt.sandbox.environment import NO_GPU
 from kopt.sandbox.fresh import run_with_environment
@@ -38,16 +40,12 @@ if TYPE_CHECKING:
 START_S = 120.0
 """Most time of the process that makes seeds beside its limit: imports; generous, s."""
 
-
 PLACE = Place(Panel.BRING, 3)
 
 
 def run(
     problem: ProblemName,
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", "--output", metavar="FILE", help="The file to write; default: print the seed."),
-    ] = None,
+    output: Output = None,
     variants: Annotated[
         int,
         typer.Option(
@@ -70,7 +68,10 @@ def run(
 ) -> int:
     """Make a seed kernel from a problem's reference, and judge it.
 
-    Write the fastest right one; the status is 1 where none is right.
+    Write the fastest right one into a file, or print it; the status is 1 where none is right.
+
+    JSON: `problem`, `made_by`, `tried`, `evaluated` as of kopt evaluate, `source` (null where none is right) and
+    `file`.
 
     Examples:
         kopt seed softmax
@@ -82,8 +83,8 @@ def run(
 
     found = problem_of(problem)
     check_store(store)
-    check_out(out)
-    target = load_device(device or Config().device, ROOT)
+    check_output(output)
+    target = load_device(device or DEFAULTS.device, ROOT)
     try:
         seeds = run_with_environment(
             NO_GPU, limit + START_S, make_seeds, found, target, variants=variants, limit_s=limit
@@ -100,31 +101,20 @@ def run(
     passed = result.status == "passed"
     print(f"{found.name}: made by {best.made_by}, {len(seeds)} tried", file=sys.stderr)
     print(in_words(result), file=sys.stderr)
-    if passed and out is not None:
-        write_text(out, best.source)
+    if passed and output is not None:
+        write_text(output, best.source)
     if not passed:
         print("no seed is written: none that was made is right", file=sys.stderr)
     if json:
         answer = {
             "problem": found.name, "made_by": best.made_by, "tried": len(seeds), "evaluated": result,
-            "source": best.source if passed else None, "file": str(out) if passed and out else None,
+            "source": best.source if passed else None, "file": str(output) if passed and output else None,
         }  # fmt: skip
         print_answer(answer, (), as_json=True)
-    elif passed and out is None:
+    elif passed and output is None:
         print(best.source, end="")
     return 0 if passed else 1
 
 
 def _rank(evaluated: Evaluated) -> tuple[bool, float]:
     return evaluated.status != "passed", evaluated.time.ms if evaluated.time else 0.0
-
-
-def check_out(out: Path | None) -> None:
-    """Refuse, before anything is spent, a file that cannot be written.
-
-    Raises:
-        ConfigError: it is a folder, or its folder does not exist.
-    """
-    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
-        what = "is a folder" if out.is_dir() else f"cannot be written: {out.absolute().parent} is not a folder"
-        raise ConfigError(f"--out {out} {what}")

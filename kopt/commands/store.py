@@ -161,6 +161,9 @@ def run(
     Nothing is removed unasked: --prune says what would go, --prune --yes removes it.  The status of a report is 1 where
     there are conflicts or corrupt items.
 
+    JSON: counts by `kinds`, `corrupt`, `conflicts`, `dead`; with --verify `items` and `corrupt`; with --prune the
+    `files`; with --move `source` and `target`.
+
     Examples:
         kopt store
         kopt store --verify

@@ -24,6 +24,8 @@ def run(
 ) -> int:
     """Put an archive's replies into a store.
 
+    JSON: `archive`, `store` and the number of `replies`.
+
     Example:
         kopt unpack demo.replies.tar --store .store
     """

@@ -27,7 +27,8 @@ def find(word: str, shipped: Path) -> Path:
     """Return the folder or file that a word of a command line means: a shipped problem's name, or a path.
 
     Args:
-        word: a file in some format, else the name of a shipped problem where it has no slash, else a folder.
+        word: a file in some format, else the name of a shipped problem where it has no slash, else a folder that
+            holds a problem.
         shipped: the folder of the shipped problems, which error messages list.
 
     Raises:
@@ -37,10 +38,11 @@ def find(word: str, shipped: Path) -> Path:
     if path.suffix and _is_file(path) and any(format.matches(path) for format in formats()):
         return path
     if word and "/" not in word and word not in (".", ".."):
-        return shipped / word
+        own = not _is_folder(shipped / word) and _is_folder(path) and _holds_problem(path)
+        return path if own else shipped / word
     if not word or not _is_folder(path):
         raise ProblemError(f"{word!r} is not a folder: name a problem or its folder{_listed(path.name, shipped)}")
-    if not any(file.exists() for format in formats() for file in format.files(path)):
+    if not _holds_problem(path):
         files = dict.fromkeys(str(file.relative_to(path)) for format in formats() for file in format.files(path))
         raise ProblemError(f"{word!r} holds no problem: it has none of {', '.join(files)}{_listed(path.name, shipped)}")
     return path if path.name not in ("", "..") else path.resolve()  # a problem is named like its folder
@@ -93,6 +95,10 @@ def _listed(name: str, folder: Path) -> str:
     if not problems:
         return f"; {folder} holds no problems"
     return f"{nearest(name, problems)}; problems are {', '.join(problems)}"
+
+
+def _holds_problem(path: Path) -> bool:
+    return any(file.exists() for format in formats() for file in format.files(path))
 
 
 def _is_folder(path: Path) -> bool:

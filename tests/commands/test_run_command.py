@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import setuptools
 
+from kopt import project
+from kopt.commands.new import folder_of
 from kopt.commands.run import Search, command
 from kopt.errors import ConfigError, ProblemError
 from kopt.project import SHIPPED, project_root
@@ -49,6 +51,17 @@ def test_a_folder_of_a_problem_runs_from_anywhere(tmp_path, monkeypatch):
     settings = settings_in(words("./mine", gpus=2))
     assert (settings["problem"], settings["problems"]) == ("mine", str(tmp_path.resolve()))
     assert "gpu=2" in words("./mine", gpus=2)
+    assert settings_in(words("mine", gpus=2)) == settings  # the first word that comes to mind
+    (tmp_path / "mine").rename(tmp_path / "softmax")
+    assert "problems" not in settings_in(words("softmax"))  # a shipped problem of this name comes first
+
+
+def test_a_new_problem_of_an_installed_kopt_is_not_lost_at_an_upgrade(tmp_path, monkeypatch):
+    assert folder_of("mine") == ROOT / "config/problems/mine"
+    package = tmp_path / "kopt"
+    (package / "project").mkdir(parents=True)
+    monkeypatch.setattr(project, "PACKAGE", package)
+    assert folder_of("mine") == Path("mine")
 
 
 def test_a_word_that_is_no_setting_and_a_missing_folder_are_said():

@@ -142,13 +142,11 @@ def test_doctor_describes_and_measures_the_gpu(tmp_path):
     assert list((tmp_path / "store" / "peaks").rglob("*.json"))
 
 
-def test_exploits_are_caught_and_honest_kernels_pass(tmp_path):
+def test_exploits_are_caught_and_honest_kernels_pass():
     names = ("cheap_later", "cached_by_pointer", "torch_when_watched", "cached_workspace", "accumulate_in_place")
-    file = tmp_path / "results.json"
-    status, out, err = kopt("exploits", "--only", *names, "--workers", "4", "--json", file)
+    status, out, err = kopt("exploits", "--only", *names, "--workers", "4", "--json")
     assert status == 0, out + err[-3000:]
-    became = {one["name"]: one["judge"] for one in json.loads(file.read_text())}
+    became = {one["name"]: one["judge"] for one in json.loads(out)}
     honest = [became[name] for name in ("cached_workspace", "accumulate_in_place")]
     assert honest == ["passed", "passed"]
     assert "passed" not in [became[name] for name in names[:3]]
-    assert "0 false alarms" in out

@@ -90,7 +90,20 @@ def test_a_path_to_no_problem_is_refused_and_only_shipped_problems_are_named(tmp
     assert ("did you mean 'matvec'?" in said) == (word == "../matvek")
 
 
-def test_a_name_is_never_looked_for_in_the_working_directory(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_is_that_of_a_shipped_problem_before_that_of_a_folder_here(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    assert find(folder.name, PROBLEMS) == PROBLEMS / "matvec"
+    folder.rename("mine")
+    Path("empty").mkdir()
+    assert find("mine", PROBLEMS) == Path("mine")
+    for word in ("empty", "nowhere"):
+        with pytest.raises(ProblemError, match=f"unknown problem '{word}'; problems are "):
+            load(find(word, PROBLEMS))
+
+
+def test_no_name_and_a_long_one_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     with pytest.raises(ProblemError, match="'' is not a folder"):
         find("", PROBLEMS)

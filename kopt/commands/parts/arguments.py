@@ -89,6 +89,9 @@ KeepStore = Annotated[
     ),
 ]
 RunStore = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="The store that the run used.")]
+Output = Annotated[
+    Path | None, typer.Option("-o", "--out", "--output", metavar="FILE", help="The file to write.", show_default=False)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Preset = Annotated[
     str | None,
@@ -105,7 +108,12 @@ ConfigFile = Annotated[
 ]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--config", metavar="NAME=VALUE...", help="Single settings, e.g. --config rounds=3 judge=cuda."),
+    typer.Option(
+        "--config",
+        metavar="NAME=VALUE...",
+        help="Single settings, e.g. --config rounds=3 judge=cuda.",
+        autocompletion=completion.settings,
+    ),
 ]
 
 # --- what the words name ----------------------------------------------------------------------------------------------
@@ -176,6 +184,17 @@ def existing_file(path: Path, wanted: str) -> Path:
         if path.is_file():
             return path
     raise ConfigError(f"{path} cannot be read: it is not a file; give {wanted}")
+
+
+def check_output(file: Path | None) -> None:
+    """Refuse, before anything is spent, a file that cannot be written.
+
+    Raises:
+        ConfigError: it is a folder, or its folder does not exist.
+    """
+    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+        what = "is a folder" if file.is_dir() else f"cannot be written: {file.absolute().parent} is not a folder"
+        raise ConfigError(f"--output {file} {what}")
 
 
 def check_store(store: Path | None) -> None:
