@@ -71,8 +71,7 @@ def test_on_a_gpu_the_interval_of_the_ratio_to_the_kernel_decides(monkeypatch, t
 
     monkeypatch.setattr("kopt.commands.parts.simplification.evaluate_on_gpu", evaluated)
     bench = Bench(request_for(DETOUR, SCALE, seed=0, wait_s=1.0), H100, Store(tmp_path), on_gpu=True)
-    judge = bench.judge(_Measured(1.0, 1.0, 1.0))
-    assert judge(SOURCE).outcome == outcome
+    assert bench.judge(SOURCE).outcome == outcome
     assert raced == [(SOURCE, DETOUR)]
 
 

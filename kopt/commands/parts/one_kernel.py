@@ -99,12 +99,42 @@ def evaluate_without_gpu(request: EvaluateRequest, device: Device, store: Store)
         ProblemError: the problem cannot be judged.
         WorkerDied: a process of kopt broke.
     """
-    build, timing, seed_timing = run_with_environment(
-        NO_GPU, 2 * request.build_seconds + START_S, build_and_estimate, request, device, store.root
+    return judge_without_gpu(request, *estimate_without_gpu(request, device, store), device)
+
+
+def estimate_without_gpu(
+    request: EvaluateRequest, device: Device, store: Store
+) -> tuple[Build, Estimated | None, Estimated | None]:
+    """Build the kernel, and the seed kernel where there is one; return the build and the estimated times of both.
+
+    Raises:
+        ProblemError: the problem cannot be judged.
+        WorkerDied: a process of kopt broke.
+    """
+    return run_with_environment(
+        NO_GPU, 2 * request.build_seconds + START_S, _build_and_estimate, request, device, store.root
     )
+
+
+def judge_without_gpu(
+    request: EvaluateRequest, build: Build, timing: Estimated | None, seed_timing: Estimated | None, device: Device
+) -> Evaluated:
+    """Judge a kernel by kopt's interpreter on the small workloads.
+
+    Args:
+        request: the kernel, and the limits.
+        build: its build.
+        timing: its estimated time; None where it was not built.
+        seed_timing: the seed kernel's estimated time; None where there is none.
+        device: the device that the times are estimated for.
+
+    Raises:
+        ProblemError: the problem cannot be judged.
+        WorkerDied: a process of kopt broke.
+    """
     if isinstance(build, BuildFailed):
         return _not_built(build, request, device)
-    verdict = run_with_environment(NO_GPU, request.judge_seconds + 2 * START_S, interpret, request)
+    verdict = run_with_environment(NO_GPU, request.judge_seconds + 2 * START_S, _interpret, request)
     if isinstance(verdict, Passed) and timing:
         verdict = undone_work(timing, seed_timing, verdict.judge) or verdict
     return _evaluated(verdict, build, estimated_time(timing, seed_timing) if timing else None, request, device)
@@ -147,7 +177,7 @@ def _build(request: EvaluateRequest, kernels: Sequence[Kernel], device: Device, 
     return [builds[index] for index in range(len(kernels))]
 
 
-def build_and_estimate(
+def _build_and_estimate(
     request: EvaluateRequest, device: Device, store: Path
 ) -> tuple[Build, Estimated | None, Estimated | None]:
     """Return the kernel's build, its estimated time, and the seed kernel's where there is one."""
@@ -167,8 +197,7 @@ def build_and_estimate(
     return builds[0], times[0], times[1] if seed else None
 
 
-def interpret(request: EvaluateRequest) -> Verdict:
-    """Verify the kernel on the small workloads, in a process that may be changed for good."""
+def _interpret(request: EvaluateRequest) -> Verdict:
     from kopt.device.interpret.contestant import VerifyJob
     from kopt.device.interpret.judge import verify_all
     from kopt.sandbox.cage import Limits

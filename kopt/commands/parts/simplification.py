@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kopt.commands.parts.evaluation import Evaluated
 from kopt.commands.parts.one_kernel import (
-    START_S,
     EvaluateRequest,
-    build_and_estimate,
+    estimate_without_gpu,
     evaluate_on_gpu,
-    evaluate_without_gpu,
-    interpret,
+    judge_without_gpu,
 )
 from kopt.errors import ConfigError
-from kopt.estimate.work_shares import undone_work
 from kopt.jobs.kernels import kernel_source
 from kopt.model.base import Value
-from kopt.model.build import BuildFailed
 from kopt.model.device import Device
 from kopt.model.timing import Estimated, geometric_mean
 from kopt.model.trial import Trial as Candidate
-from kopt.model.verdict import Passed
 from kopt.neutral import one_line
 from kopt.report.lineage import chain
 from kopt.report.numbers import time_text
 from kopt.report.record import Comparison, FinalFigures
-from kopt.sandbox.environment import NO_GPU
-from kopt.sandbox.fresh import run_with_environment
-from kopt.simplify.search import Ancestor, Judge, Judgement, Simplified, Trial, simplify
+from kopt.simplify.search import Ancestor, Judgement, Simplified, Trial, simplify
 from kopt.store import Store
 from kopt.winner.winner import Winner, winner_of
 
@@ -67,7 +61,7 @@ class Simplification(Value):
     source: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bench:
     """The judge that all trials of one kernel share."""
 
@@ -77,26 +71,27 @@ class Bench:
     store: Store
     """Keeps what is built, for the time of the command."""
     on_gpu: bool
+    limit_ms: float = math.inf
+    """Estimated time of the kernel that is simplified, ms."""
+    seed: Estimated | None = None
+    """Estimated time of the problem's seed kernel, once it is known."""
+    passed: dict[str, Evaluated] = field(default_factory=dict)
+    """What was found of texts that passed without a GPU, beside the seed kernel."""
 
     def whole(self, source: str) -> Evaluated:
         """Evaluate a text as `kopt evaluate` does, beside the problem's seed kernel."""
         request = self._request(source)
         if self.on_gpu:
             return evaluate_on_gpu(request, self.device, self.store)
-        return evaluate_without_gpu(request, self.device, self.store)
+        if source not in self.passed:
+            build, timing, self.seed = estimate_without_gpu(request, self.device, self.store)
+            self.limit_ms = timing.objective_ms if timing else math.inf
+            return judge_without_gpu(request, build, timing, self.seed, self.device)
+        return self.passed[source]
 
-    def judge(self, reference: Evaluated) -> Judge:
-        """Return the judge of simplifications.
-
-        Args:
-            reference: the result of the kernel that is simplified, which passed.
-        """
-        assert reference.time is not None
-        if self.on_gpu:
-            return self._judge_on_gpu
-        limit = reference.time.ms
-        seed = self._estimate_of_seed()
-        return lambda source: self._judge_by_estimate(source, limit, seed)
+    def judge(self, source: str) -> Judgement:
+        """Judge a text against the kernel that is simplified, which `whole` has evaluated."""
+        return self._judge_on_gpu(source) if self.on_gpu else self._judge_by_estimate(source)
 
     def _request(self, source: str) -> EvaluateRequest:
         return self.request.model_copy(update={"kernel": self.request.kernel.with_source(source)})
@@ -107,46 +102,26 @@ class Bench:
         problem = request.problem.model_copy(update={"seed": self.request.kernel})
         found = evaluate_on_gpu(request.model_copy(update={"problem": problem}), self.device, self.store)
         if found.status != "passed" or found.time is None or found.time.ratio is None:
-            return Judgement(outcome="wrong", reason=_reason(found.phase or found.status, found.reason))
+            return Judgement(outcome="wrong", reason=_reason(found))
         time, low, high = found.time, found.time.ratio_low, found.time.ratio_high
         interval = (low, high) if low is not None and high is not None else None
         slower = found.time.ratio > SLOWER or (low is not None and low > 1)
         return Judgement(outcome="slower" if slower else "kept", ms=time.ms, ratio=time.ratio, interval=interval)
 
-    def _judge_by_estimate(self, source: str, limit: float, seed: Estimated | None) -> Judgement:
-        """Estimate a text's time; only where it is not above the limit, verify it."""
-        request = self._alone(source)
-        seconds = 2 * request.build_seconds + START_S
-        build, timing, _ = run_with_environment(
-            NO_GPU, seconds, build_and_estimate, request, self.device, self.store.root
-        )
-        if isinstance(build, BuildFailed):
-            return Judgement(outcome="wrong", reason=_reason(build.phase, build.reason))
-        assert timing is not None
-        figures = {"ms": timing.objective_ms, "ratio": timing.objective_ms / limit}
-        if timing.objective_ms > limit * EQUAL:
-            return Judgement(outcome="slower", **figures)
-        verdict = run_with_environment(NO_GPU, request.judge_seconds + 2 * START_S, interpret, request)
-        if isinstance(verdict, Passed):
-            verdict = undone_work(timing, seed, verdict.judge) or verdict
-        if isinstance(verdict, Passed):
-            return Judgement(outcome="kept", **figures)
-        return Judgement(outcome="wrong", reason=_reason(getattr(verdict, "phase", "incorrect"), verdict.reason))
-
-    def _alone(self, source: str) -> EvaluateRequest:
-        """Return the request for a text without the seed kernel, whose time is known."""
+    def _judge_by_estimate(self, source: str) -> Judgement:
+        """Estimate a text's time; only where it is not above the kernel's, verify it."""
         request = self._request(source)
-        problem = request.problem.model_copy(update={"seed": request.problem.seed.with_source("")})
-        return request.model_copy(update={"problem": problem})
-
-    def _estimate_of_seed(self) -> Estimated | None:
-        if not self.request.problem.has_seed:
-            return None
-        request = self._alone(self.request.problem.seed.source)
-        seconds = 2 * request.build_seconds + START_S
-        return run_with_environment(
-            NO_GPU, seconds, build_and_estimate, request, self.device, self.store.root
-        )[1]  # fmt: skip
+        alone = request.problem.model_copy(update={"seed": request.problem.seed.with_source("")})
+        request = request.model_copy(update={"problem": alone})
+        build, timing, _ = estimate_without_gpu(request, self.device, self.store)
+        ms = timing.objective_ms if timing else None
+        if ms is not None and ms > self.limit_ms * EQUAL:
+            return Judgement(outcome="slower", ms=ms, ratio=ms / self.limit_ms)
+        found = judge_without_gpu(request, build, timing, self.seed, self.device)
+        if found.status != "passed" or ms is None:
+            return Judgement(outcome="wrong", reason=_reason(found))
+        self.passed[source] = found
+        return Judgement(outcome="kept", ms=ms, ratio=ms / self.limit_ms)
 
 
 def lineage_of(candidate: Candidate, run: RunSoFar, store: Store) -> list[Ancestor]:
@@ -181,9 +156,7 @@ def simplified(
     estimated = before.time.kind == "estimated"
     say(f"{'':<8} {kernel.name} as it is: {time_text(before.time.ms, estimated)}, {_lines(kernel.source)} lines")
     entry = bench.request.kernel.entry
-    found = simplify(
-        lineage, entry, bench.judge(before), most=most, on_trial=lambda trial: say(trial_line(trial, estimated))
-    )
+    found = simplify(lineage, entry, bench.judge, most=most, on_trial=lambda trial: say(trial_line(trial, estimated)))
     after = before
     if found.source != kernel.source:
         after = _passed(bench.whole(found.source), f"{kernel.name}, simplified,")
@@ -192,8 +165,9 @@ def simplified(
 
 def _passed(found: Evaluated, name: str) -> Evaluated:
     if found.status != "passed" or found.time is None:
-        why = _reason(found.phase or found.status, found.reason)
-        raise ConfigError(f"{name} does not pass when it is judged here, so that nothing can be simplified: {why}")
+        raise ConfigError(
+            f"{name} does not pass when it is judged here, so that nothing can be simplified: {_reason(found)}"
+        )
     return found
 
 
@@ -267,8 +241,8 @@ def _figures(figures: FinalFigures, candidate: Candidate, after: Evaluated) -> F
     )  # fmt: skip
 
 
-def _reason(phase: str, reason: str) -> str:
-    return f"{phase}: {one_line(reason, 300)}"
+def _reason(found: Evaluated) -> str:
+    return f"{found.phase or found.status}: {one_line(found.reason, 300)}"
 
 
 def _lines(source: str) -> int:
