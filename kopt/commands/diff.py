@@ -34,6 +34,8 @@ def run(
 ) -> int:
     """Compare two kernels: source, launches, registers, PTX instructions, techniques, times.
 
+    JSON: `before` and `after` as of kopt show, `diff`, `launches`, `instructions`, `added`, `removed`, `times`.
+
     Examples:
         kopt diff seed best --run demo
         kopt diff demo:best second:best

@@ -26,7 +26,7 @@ def run(
     kernel: Annotated[
         str | None,
         typer.Argument(
-            metavar="[KERNEL]", help="A kernel of the run: best, seed, a name (r1a0s2), or the begin of a digest."
+            metavar="KERNEL", help="A kernel of the run: best, seed, a name (r1a0s2), or the begin of a digest."
         ),
     ] = None,
     source: Annotated[bool, typer.Option("--source", help="Print the kernel's source, too.")] = False,
@@ -40,6 +40,9 @@ def run(
 
     A run: its best kernel, how it came about, times, what was verified, rounds, failures.  A kernel: source, parents,
     techniques, verdict, launches, registers, time, and the prompt and reply that it came from.
+
+    JSON: of a run `status` as of kopt status, `figures` as in final.json, `best`, `lineage`, `rounds`, `failures`; of a
+    kernel `source`, `facts`, `trial`, `launches`, `instructions`, `techniques`, `verdict`, `times`, ... and `asked`.
 
     Examples:
         kopt show demo

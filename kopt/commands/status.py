@@ -15,6 +15,9 @@ def run(run: RunName, json: AsJson = False) -> int:
 
     Reads files alone, waits for nothing, and works while the search goes on, also on a cluster.
 
+    JSON: `state` (`going on`, `stopped`, `failed`, `finished`), `round`, `rounds`, `phase`, `counts` by round, `best`,
+    `baselines`, `cost`, `seconds`, `error`, `command` to go on, and more.
+
     Examples:
         kopt status demo
         kopt status results/demo --json

@@ -7,7 +7,9 @@ import pytest
 
 from kopt.cli import main
 from kopt.commands.parts.one_kernel import request_for
-from kopt.commands.parts.simplification import SLOWER, Bench
+from kopt.commands.parts.simplification import SLOWER, Bench, simplified
+from kopt.errors import ConfigError
+from kopt.simplify.search import Ancestor
 from kopt.store import Store
 from tests.device.small import H100, SCALE, SOURCE
 from tests.view.hand_made_run import hand_made_run
@@ -48,11 +50,6 @@ def test_what_cannot_be_simplified_is_said(made, words, said, capsys):
     assert said in capsys.readouterr().err
 
 
-def test_a_kernel_that_does_not_pass_is_not_simplified(made, capsys):
-    assert main(["simplify", "run", "r1a0s1", "--judge", "interpret"]) == 2
-    assert "does not pass when it is judged here" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("ratio", "low", "high", "outcome"),
     [
@@ -73,6 +70,16 @@ def test_on_a_gpu_the_interval_of_the_ratio_to_the_kernel_decides(monkeypatch, t
     bench = Bench(request_for(DETOUR, SCALE, seed=0, wait_s=1.0), H100, Store(tmp_path), on_gpu=True)
     assert bench.judge(SOURCE).outcome == outcome
     assert raced == [(SOURCE, DETOUR)]
+
+
+def test_a_kernel_that_does_not_pass_is_not_simplified(monkeypatch, tmp_path):
+    failed = _Measured(1.0, 1.0, 1.0)
+    failed.status, failed.phase, failed.reason = "failed", "launch", "no"
+    monkeypatch.setattr("kopt.commands.parts.simplification.evaluate_on_gpu", lambda *given: failed)
+    bench = Bench(request_for(DETOUR, SCALE, seed=0, wait_s=1.0), H100, Store(tmp_path), on_gpu=True)
+    lineage = [Ancestor(name=name, description="", source=source) for name, source in (("a", SOURCE), ("b", DETOUR))]
+    with pytest.raises(ConfigError, match=r"b does not pass when it is judged here.*launch: no"):
+        simplified(bench, lineage, most=9, say=print)
 
 
 class _Measured:
