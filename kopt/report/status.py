@@ -76,7 +76,7 @@ class RunStatus(Value):
     """Rounds that the settings ask for, round 0 not counted."""
     attempt: int
     phase: str
-    """Key of `kopt.run.layout.PHASES`; empty when everything is done."""
+    """Name of the first step that is not done; empty when everything is done."""
     doing: str
     """The phase in words."""
     chunks: tuple[int, int]

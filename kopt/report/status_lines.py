@@ -11,12 +11,30 @@ from kopt.report.round_line import STOPPED, label
 from kopt.report.status import BestSoFar, RoundCounts, RunStatus
 
 WIDTH = 14
+MADE_UP = "nothing was built or judged, all times are made up"
+"""Note on a dry run."""
 ENDED = {"failed": "failed", "stopped": "stopped", "finished": "finished", "going on": "going on"}
 
 
 def status_lines(status: RunStatus) -> list[str]:
     """Describe a run in a few lines: state, counts by round, best kernel, money, time, what to type to go on."""
     return [f"{name:<{WIDTH}} {text}".rstrip() for name, text in _rows(status)]
+
+
+def overview_line(status: RunStatus) -> str:
+    """Describe a run in one line, with its best kernel."""
+    best = status.best
+    text = f"{one_line(status.run, 60):<{WIDTH}} {headline(status)}"
+    if best is None:
+        return text
+    return f"{text}; best {time_text(best.ms, best.estimated)}, {ratio(best.speedup)} seed{label(best.estimated)}"
+
+
+def problem_text(status: RunStatus) -> str:
+    """Name problem, preset, judge and device."""
+    preset = f", preset {status.preset}" if status.preset else ""
+    device = f", {one_line(status.device)}" if status.device else ""
+    return f"{status.problem}{preset}, judge {status.judge}{device}"
 
 
 def headline(status: RunStatus) -> str:
@@ -43,9 +61,9 @@ def _phase(status: RunStatus) -> str:
 
 def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
     yield one_line(status.run, 60), headline(status)
-    device = f", {one_line(status.device)}" if status.device else ""
-    models = ", ".join(map(one_line, status.proposers))
-    yield "problem", f"{status.problem}, preset {status.preset}, proposers {models}; judge {status.judge}{device}"
+    yield "problem", f"{problem_text(status)}; proposers {', '.join(map(one_line, status.proposers))}"
+    if status.judge.startswith("dry"):
+        yield "note", MADE_UP
     for counts in status.counts:
         yield f"round {counts.round}", _counts(counts, status.best.estimated if status.best else False)
     if status.best:
@@ -58,11 +76,13 @@ def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
         yield "stopped early", STOPPED[status.stopped_early]
     if status.cost:
         budget = f", budget {dollars(status.budget_usd)}" if status.budget_usd is not None else ""
-        calls = status.cost.calls + status.cost.lost
-        yield "money", f"{dollars(status.cost.paid_usd)} in {calls} calls{budget}; {status.cost.stored} replies known"
+        lost = f", {status.cost.lost} more in flight or lost count at their most" if status.cost.lost else ""
+        known = f"; {status.cost.stored} replies were known" if status.cost.stored else ""
+        yield "money", f"{dollars(status.cost.paid_usd)} in {status.cost.calls} calls{lost}{budget}{known}"
     if status.seconds is not None:
         since = "since its last start" if status.state == "going on" else "from its last start to its end"
-        yield "time", f"{duration(status.seconds)} {since}, last file {duration(status.quiet_seconds)} ago"
+        where = f" on {one_line(status.host, 60)}" if status.host else ""
+        yield "time", f"{duration(status.seconds)} {since}{where}, last file {duration(status.quiet_seconds)} ago"
     if status.error:
         yield "error", one_line(status.error)
         yield "log", one_line(status.log)

@@ -122,7 +122,7 @@ def _best(run: RunSoFar) -> BestSoFar | None:
     return BestSoFar(
         name=chosen.name, model=chosen.model, description=chosen.description, ms=ms,
         interval=(low, high) if low is not None and high is not None else None,
-        estimated=last.estimated, roofline_share=share, seed_ms=seed_ms, selected=True,
+        estimated=last.estimated and run.outcome is None, roofline_share=share, seed_ms=seed_ms, selected=True,
     )  # fmt: skip
 
 

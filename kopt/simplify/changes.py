@@ -67,7 +67,7 @@ class Step:
 
     def _related(self) -> list[tuple[Change, ...]]:
         """Group changes that share a name which only the parent or only the child has."""
-        changed_names = set(_names(self.before)) ^ set(_names(self.after))
+        changed_names = _own_names(self.before) ^ _own_names(self.after)
         groups: list[tuple[set[str], list[Change]]] = []
         for change in self.changes:
             words = chain(self.before[slice(*change.before)], self.after[slice(*change.after)])
@@ -131,7 +131,7 @@ def _changes(before: Sequence[str], after: Sequence[str]) -> list[Change]:
     left, right = _lines(before), _lines(after)
     old = ["".join(before[slice(*line)]) for line in left]
     new = ["".join(after[slice(*line)]) for line in right]
-    found = []
+    found: list[Change] = []
     for block, (tag, i1, i2, j1, j2) in enumerate(SequenceMatcher(None, old, new, autojunk=False).get_opcodes()):
         span, other = _words_of(left, i1, i2, len(before)), _words_of(right, j1, j2, len(after))
         if tag == "replace":
@@ -209,6 +209,16 @@ def _words_of(lines: Sequence[tuple[int, int]], first: int, last: int, end: int)
 
 def _first_line(words: Sequence[str]) -> str:
     return next((line.strip() for line in "".join(words).splitlines() if line.strip()), "")
+
+
+def _own_names(words: Sequence[str]) -> set[str]:
+    """Return the names that a text may define: no attributes, and no names of keywords in calls alone."""
+    names, depth = set(), 0
+    for last, word, following in zip(("", *words), words, (*words[1:], ""), strict=False):
+        depth += (word in "([{") - (word in ")]}")
+        if _NAME.fullmatch(word) and last != "." and not (depth and following == "="):
+            names.add(word)
+    return names
 
 
 def _names(words: Sequence[str] | chain[str]) -> list[str]:

@@ -19,6 +19,7 @@ from kopt.model.trial import BuildRow, EvaluationRow, Trial
 from kopt.model.verdict import Check, Failed, Verdict
 from kopt.project import project_root
 from kopt.report.lineage import first_of_kernel
+from kopt.report.status_lines import MADE_UP
 from kopt.run.so_far import RunSoFar
 from kopt.store import Store
 from kopt.techniques import taxonomy
@@ -143,7 +144,7 @@ def _build_note(trial: Trial, build: Build | None, run: RunSoFar) -> str:
     if build is not None or not trial.kernel or trial.verdict == "none":
         return ""
     if run.settings.backend.startswith("dry"):
-        return f"nothing was built or judged, all times are made up (judge {run.settings.backend})"
+        return MADE_UP
     return "its build is not in the store, or no longer"
 
 

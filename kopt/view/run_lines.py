@@ -8,7 +8,7 @@ from kopt.model.trial import RoundSummary
 from kopt.neutral import one_line
 from kopt.report.numbers import ratio, time_text
 from kopt.report.round_line import label
-from kopt.report.status_lines import headline
+from kopt.report.status_lines import MADE_UP, headline, problem_text
 from kopt.report.terminal import final_lines
 from kopt.view.kernel_lines import WIDTH, checked, workload_text
 from kopt.view.run import LineageStep, RunView
@@ -26,8 +26,9 @@ def run_lines(view: RunView) -> list[str]:
 def _head(view: RunView) -> Iterator[tuple[str, str]]:
     status = view.status
     yield one_line(status.run, 60), headline(status)
-    device = f", {one_line(status.device)}" if status.device else ""
-    yield "problem", f"{status.problem}, preset {status.preset}; judge {status.judge}{device}"
+    yield "problem", problem_text(status)
+    if status.judge.startswith("dry"):
+        yield "note", MADE_UP
     if view.figures is None:
         yield "best kernel", "none yet: the seed kernel is not judged"
 

@@ -77,6 +77,13 @@ def test_a_parameter_and_its_uses_are_one_part():
     assert CHILD.replace("num_warps=8", "num_warps=4") in texts
 
 
+def test_the_configurations_of_an_autotuner_are_parts_of_their_own():
+    config = '    triton.Config({"BLOCK": %d}),\n'
+    child = f"import triton\n@triton.autotune([\n{config % 64}{config % 128}], key=['n'])\n{PARENT.strip()}"
+    step = step_of(f"import triton\n{PARENT.strip()}", child)
+    assert child.replace(config % 128, "") in [undone(child, step, part) for part in step.parts()]
+
+
 def test_arguments_inside_new_brackets_stay_together():
     step = step_of("f(x)\n", "f(x, all((a, b)), c)\n")
     assert [step.excerpt(part) for part in step.parts()[1:] if len(part) == 1] == [", all((a, b))", ", c"]

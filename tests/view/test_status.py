@@ -154,6 +154,17 @@ def test_the_command_takes_a_folder_or_a_name_and_needs_no_store(made, word, cap
     assert json.loads(capsys.readouterr().out)["best"]["name"] == "r1a0s0"
 
 
+def test_without_a_word_all_runs_have_a_line(made, capsys, monkeypatch):
+    finish(made)
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.startswith(
+        "run            finished, 1 round, 17 of 17 steps done; best 1.0000 ms est"
+    )
+    monkeypatch.chdir(made.store.root)
+    assert main(["status"]) == 2
+    assert "holds no run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [("rum", "did you mean 'run'"), ("nothing", "runs here are run"), ("results/store", "holds no run")],

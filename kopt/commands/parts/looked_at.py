@@ -54,9 +54,14 @@ def run_folder(word: Path) -> Path:
             return folder
     if word.is_dir():
         raise ConfigError(f"{word} holds no run: name the folder of a run that was started, e.g. results/demo")
-    names = sorted(path.name for path in results.glob("*") if _is_run(path))
+    names = [path.name for path in run_folders()]
     known = f"; runs here are {', '.join(names[:8])}" if names else f"; {results} holds no run"
     raise ConfigError(f"there is no run {str(word)!r}{nearest(str(word), names) or known}")
+
+
+def run_folders() -> list[Path]:
+    """List the folders of all runs in the folder of results, by name."""
+    return sorted(path for path in Path(DEFAULTS.results).glob("*") if _is_run(path))
 
 
 def _is_run(folder: Path) -> bool:
