@@ -18,6 +18,7 @@ from typer.main import get_command
 from kopt import __version__
 from kopt.command_line.group import Commands
 from kopt.command_line.usage import PROGRAM, usage_fault
+from kopt.discovery import module_names
 from kopt.errors import KoptError, error_line
 from kopt.neutral import neutral_output
 
@@ -30,6 +31,9 @@ EXAMPLES = """Examples:
 
 kopt COMMAND --help explains a command; docs/commands.md has exit codes and JSON."""
 
+COMMANDS = "kopt.commands"
+"""The package whose modules are the commands."""
+
 COMPLETE = f"_{PROGRAM.upper()}_COMPLETE"
 """Variable by which a shell asks for completions."""
 
@@ -37,9 +41,17 @@ BAD, INTERRUPTED, NOBODY_READS = 2, 130, 141
 """Exit statuses: bad input or an error of kopt itself, Ctrl-C, and a pipe that nobody reads any longer."""
 
 
+class KoptCommands(Commands):
+    """The commands of `kopt`."""
+
+    package = COMMANDS
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status; bad input and errors of kopt itself have status 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     group = commands()
     if COMPLETE in os.environ:
         group.main(words, prog_name=PROGRAM)
@@ -58,7 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def commands() -> TyperGroup:
     """Return all commands of `kopt`, none of which is imported yet."""
     app = typer.Typer(
-        name=PROGRAM, cls=Commands, help=HELP, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]}
+        name=PROGRAM,
+        cls=KoptCommands,
+        help=HELP,
+        epilog=EXAMPLES,
+        context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)
     group = get_command(app)
@@ -90,7 +106,8 @@ def _failed(error: Exception | KeyboardInterrupt, words: Sequence[str]) -> int:
     if isinstance(error, KeyboardInterrupt):
         status, line = INTERRUPTED, "kopt: stopped by Ctrl-C"
     elif isinstance(error, typer.TyperException):
-        status, line = BAD, error_line(KoptError(usage_fault(error, words)))
+        command = words[0] if words and words[0] in module_names(COMMANDS) else ""
+        status, line = BAD, error_line(KoptError(usage_fault(error, command)))
     else:
         status, line = BAD, error_line(error)
     if isinstance(error, KeyboardInterrupt | typer.TyperException | KoptError | OSError):

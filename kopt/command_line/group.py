@@ -8,14 +8,13 @@ import re
 from importlib import import_module
 from itertools import pairwise
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
 from kopt.command_line.panel import Panel, Place
-from kopt.command_line.usage import COMMANDS
 from kopt.discovery import module_names
 from kopt.errors import nearest
 from kopt.neutral import neutral_output
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 Context: TypeAlias = Any
 """A context of a command; the class is private to typer."""
 
-WORDS = "kopt.words"
+WORDS = "words of the command"
 """Name under which a context keeps the words of its command."""
 
 OPTION = re.compile(r"--?[A-Za-z]")
@@ -70,24 +69,29 @@ class Command(TyperCommand):
 
 
 class Commands(TyperGroup):
-    """The commands of `kopt`, of which only the named one is imported."""
+    """Commands that are the modules of a package; only the named one is imported."""
+
+    package: ClassVar[str]
 
     def list_commands(self, ctx: Context) -> list[str]:
         """Return the names of all commands, in the order in which help shows them."""
-        places = {name: place_of(_module(name)) for name in module_names(COMMANDS)}
+        places = {name: place_of(self._module(name)) for name in module_names(self.package)}
         panels = list(Panel)
         return sorted(places, key=lambda name: (panels.index(places[name].panel), places[name].number, name))
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         """Return the command of a name; None where there is none."""
-        return command_of(cmd_name, _module(cmd_name)) if cmd_name in module_names(COMMANDS) else None
+        return command_of(cmd_name, self._module(cmd_name)) if cmd_name in module_names(self.package) else None
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the command that the first word names, and the other words."""
         command = self.get_command(ctx, args[0])
         if command is None and not ctx.resilient_parsing:
-            ctx.fail(f"there is no command {args[0]!r}{nearest(args[0], module_names(COMMANDS))}")
+            ctx.fail(f"there is no command {args[0]!r}{nearest(args[0], module_names(self.package))}")
         return (args[0] if command else None), command, args[1:]
+
+    def _module(self, name: str) -> ModuleType:
+        return import_module(f"{self.package}.{name}")
 
     def format_help(self, ctx: Context, formatter: Any) -> None:
         """Print the help; brackets in it are no markup."""
@@ -144,12 +148,10 @@ def repeated(words: Sequence[str], many: Collection[str]) -> list[str]:
     return written
 
 
-def _module(name: str) -> ModuleType:
-    return import_module(f"{COMMANDS}.{name}")
-
-
 def _escaped(command: Any) -> Any:
     """Return a command whose help can be printed as markup of rich."""
+    if command.rich_markup_mode is None:  # rich is switched off (TYPER_USE_RICH)
+        return command
     from rich.markup import escape
 
     shown = copy.copy(command)

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from typer import TyperException
 
-from kopt.discovery import module_names
 from kopt.errors import nearest
 
 PROGRAM = "kopt"
-
-COMMANDS = "kopt.commands"
-"""The package whose modules are the commands."""
 
 SETTING = "NAME=VALUE"
 """How help calls a word that is a setting of a run."""
 
 
-def usage_fault(error: TyperException, words: Sequence[str]) -> str:
+def usage_fault(error: TyperException, command: str) -> str:
     """Describe what is wrong with a command line, and how to get help.
 
     Args:
         error: raised where the words were parsed.
-        words: the command line.
+        command: name of the command whose words they are; empty: none.
     """
     option = getattr(error, "option_name", "")
     if option and hasattr(error, "possibilities"):  # the class of an unknown option is private to typer
         message = f"there is no option {option}{_remedy(option, error)}"
     else:
         message = error.format_message().replace("Value error, ", "").strip().removesuffix(".")
-    command = f" {words[0]}" if words and words[0] in module_names(COMMANDS) else ""
-    return f"{message[:1].lower()}{message[1:]}; {PROGRAM}{command} --help says more"
+    program = f"{PROGRAM} {command}".rstrip()
+    return f"{message[:1].lower()}{message[1:]}; {program} --help says more"
 
 
 def _remedy(option: str, error: TyperException) -> str:

@@ -10,9 +10,8 @@ import typer
 from kopt.command_line import completion
 from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import AsJson
-from kopt.commands.parts.code_text import print_code
 from kopt.commands.parts.looked_at import FileProblem, OwnStore, looker, opened
-from kopt.commands.parts.output import print_answer
+from kopt.commands.parts.output import print_answer, print_code
 
 PLACE = Place(Panel.LOOK, 3)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +19,7 @@ import yaml
 from kopt.artifact import write_text
 from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, Cores, existing_file
+from kopt.commands.parts.become import become
 from kopt.commands.parts.output import print_answer
 from kopt.config import Config
 from kopt.errors import ConfigError, DeviceError
@@ -57,7 +57,7 @@ def run(
 
     The archive is checked, and its code runs in the cage; the status is snakemake's.
 
-    JSON: `run`, its `folder`, and snakemake's `status`; snakemake itself writes to stderr.
+    JSON: `run`, its `folder`, and `final`, the file of its figures; snakemake then writes to stderr.
 
     Example:
         kopt replay demo.replies.tar --run again
@@ -77,30 +77,21 @@ def run(
             ) from error
     folders = own_folders(file, beside, results / name, own_store)
 
-    def words() -> list[str]:
-        prepared = prepare(file, own_store, results, name)
-        return command(prepared, cores or len(os.sched_getaffinity(0)))
-
     def replayed() -> int:
-        program = words()
-        if json:
-            os.dup2(2, 1)  # stdout is for the answer
-        os.chdir(beside)
-        os.execve(program[0], program, os.environ)
+        prepared = prepare(file, own_store, results, name)
+        become(command(prepared, cores or len(os.sched_getaffinity(0))), folder=beside, stdout_is_taken=json)
 
     where = ", ".join(str(folder) for folder in folders)
     note = f"in the cage: it writes only below {where}, has no network and no keys"
     note = "with all your rights (--trust)" if trust else note
     print(f"kopt: note: problem.py of {file} runs {note}", file=sys.stderr, flush=True)
-    if not trust:
-        status = run_confined(replayed, folders, confined_environment(beside / "home"), gpu=gpu)
-    elif json:
-        status = subprocess.run(words(), cwd=beside, stdout=2, check=False).returncode
-    else:
-        return replayed()
     if json:
-        print_answer({"run": name, "folder": str(results / name), "status": status}, (), as_json=True)
-    return status
+        folder = results / name
+        print_answer({"run": name, "folder": str(folder), "final": str(folder / "final.json")}, (), as_json=True)
+        sys.stdout.flush()
+    if trust:
+        return replayed()
+    return run_confined(replayed, folders, confined_environment(beside / "home"), gpu=gpu)
 
 
 def checked(archive: Path, results: Path, run: str = "") -> tuple[str, Config]:

@@ -6,6 +6,8 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,15 +15,16 @@ import typer
 from kopt.command_line import completion
 from kopt.command_line.numbers import count
 from kopt.command_line.panel import Panel, Place
-from kopt.commands.parts.arguments import ROOT, Cores, Preset, ProblemName
+from kopt.commands.parts.arguments import ROOT, AsJson, Cores, Preset, ProblemName, settings_of
+from kopt.commands.parts.become import become
+from kopt.commands.parts.output import print_answer
 from kopt.config import Config
 from kopt.errors import ConfigError
 from kopt.model.base import Value
 from kopt.problem import folder
+from kopt.run_settings import RunSettings
 
 PLACE = Place(Panel.SEARCH, 1)
-
-WITHOUT_JSON = "it becomes snakemake; figures for programs are in the run's folder, final.json"
 
 
 class Search(Value):
@@ -74,11 +77,15 @@ def run(
             autocompletion=completion.profiles,
         ),
     ] = None,
+    json: AsJson = False,
 ) -> int:
     """Search for a faster kernel, from any folder.
 
     Print the snakemake command and become it: plain snakemake does the same, and the status is snakemake's.  Where no
     language model has a key, kopt's rewriter proposes.  Words after -- go to snakemake.
+
+    JSON: snakemake's `command`, the run's `folder`, and `final`, the file of its figures; snakemake then writes to
+    stderr.
 
     Examples:
         kopt run softmax
@@ -91,8 +98,13 @@ def run(
         cores=cores or len(os.sched_getaffinity(0)), gpus=gpus, profile=profile,
     )  # fmt: skip
     words = command(search, os.environ)
+    config = settings_of(None, _configfile(words), words[words.index("--config") + 1 :])
     print(f"$ {shlex.join(['snakemake', *words])}", file=sys.stderr, flush=True)
-    os.execve(sys.executable, [sys.executable, "-m", "snakemake", *words], os.environ)
+    if json:
+        place = Path(RunSettings(config).folder).absolute()
+        answer = {"command": ["snakemake", *words], "folder": str(place), "final": str(place / "final.json")}
+        print_answer(answer, (), as_json=True)
+    become([sys.executable, "-m", "snakemake", *words], stdout_is_taken=json)
 
 
 def command(search: Search, environment: Mapping[str, str]) -> list[str]:
@@ -150,6 +162,12 @@ def _parted(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
     """Part settings from the words for snakemake, the first of which begins with a dash."""
     first = next((place for place, word in enumerate(words) if word.startswith("-")), len(words))
     return words[:first], words[first:]
+
+
+def _configfile(words: Sequence[str]) -> Path | None:
+    """Return the file of settings among snakemake's words."""
+    files = [value for name, value in pairwise(words) if name in ("--configfile", "--configfiles")]
+    return Path(files[-1]) if files else None
 
 
 def _given(words: Sequence[str]) -> dict[str, str]:

@@ -9,9 +9,8 @@ import typer
 
 from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import AsJson
-from kopt.commands.parts.code_text import print_code
 from kopt.commands.parts.looked_at import FileProblem, OwnStore, RunName, is_file, looker, opened, store_of
-from kopt.commands.parts.output import print_answer
+from kopt.commands.parts.output import print_answer, print_code
 from kopt.errors import ConfigError
 
 if TYPE_CHECKING:

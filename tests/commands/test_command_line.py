@@ -7,12 +7,14 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from kopt import cli, config_docs
-from kopt.command_line.group import repeated
-from kopt.command_line.usage import COMMANDS
+from kopt.cli import COMMANDS
+from kopt.command_line.group import command_of, help_texts, repeated
+from kopt.command_line.panel import Panel, Place
 from kopt.discovery import module_names
 
 NAMES = module_names(COMMANDS)
@@ -64,6 +66,38 @@ def test_without_words_the_help_is_printed_and_the_status_is_that_of_bad_input(c
     helped = capsys.readouterr().out
     assert cli.main([]) == 2
     assert capsys.readouterr().out == helped
+
+
+def test_help_may_be_asked_for_as_a_command(capsys):
+    for words, asked in ((["help"], ["--help"]), (["help", "run"], ["run", "-h"])):
+        assert cli.main(words) == 0
+        helped = capsys.readouterr().out
+        assert cli.main(asked) == 0
+        assert capsys.readouterr().out == helped
+
+
+def test_brackets_in_help_are_no_markup(capsys):
+    text, examples = help_texts(a_command)
+    assert text == "Say [bold]x[/bold]. Twice.\n\nSecond."
+    assert examples.strip() == "kopt say '[a]'"
+    command = command_of("say", SimpleNamespace(run=a_command, PLACE=Place(Panel.LOOK, 1)))
+    with pytest.raises(SystemExit, match="0"):
+        command.main(["--help"], prog_name="kopt say")
+    shown = capsys.readouterr().out
+    assert "Say [bold]x[/bold]. Twice." in shown
+    assert "kopt say '[a]'" in shown
+
+
+def a_command() -> int:
+    """Say [bold]x[/bold].
+    Twice.
+
+    Second.
+
+    Example:
+        kopt say '[a]'
+    """
+    return 0
 
 
 def test_help_shows_commands_in_the_order_of_a_user_s_first_day(capsys):
@@ -124,7 +158,7 @@ def test_an_error_of_kopt_itself_has_a_traceback_and_the_status_of_bad_input(cap
 
 PROGRAM = """
 import sys
-from kopt.cli import main
+from kopt.cli import COMMANDS, main
 assert main(["config", "--json"]) == 0
 sys.stdout.flush()
 slow = [name for name in ("torch", "triton", "snakemake", "numpy", "rich") if name in sys.modules]

@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from kopt import cli
-from kopt.command_line.usage import COMMANDS
+from kopt.cli import COMMANDS
 from kopt.discovery import module_names
 
 ROOT = Path(__file__).parents[2]

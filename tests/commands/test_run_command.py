@@ -1,12 +1,15 @@
 """`kopt run` says in snakemake's words what it starts; an installed kopt holds what the checkout holds."""
 
+import json
+import os
 import runpy
+import shlex
 from pathlib import Path
 
 import pytest
 import setuptools
 
-from kopt import project
+from kopt import cli, project
 from kopt.commands.new import folder_of
 from kopt.commands.run import Search, command
 from kopt.errors import ConfigError, ProblemError
@@ -41,6 +44,43 @@ def test_models_with_keys_propose(monkeypatch, capsys):
     alone = settings_in(words("softmax", preset="beam_search_diverse"))
     assert alone["models"] == "[kopt-rewrite]"
     assert "kopt-rewrite proposes alone" in capsys.readouterr().err
+
+
+def becoming(monkeypatch, tmp_path, *words):
+    """Run a command whose program is noted and not started; return its program and words."""
+    became = []
+
+    def execve(path, program, environment):
+        became.append(program)
+        raise SystemExit(0)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(os, "execve", execve)
+    with pytest.raises(SystemExit):
+        cli.main([*words])
+    return became[0]
+
+
+def test_a_search_is_started_as_it_is_told(monkeypatch, tmp_path, capfd):
+    (tmp_path / "more.yaml").write_text("results: elsewhere\n")
+    words = ["run", "softmax", "rounds=2", "--name", "one", "--json", "--", "--configfile", "more.yaml"]
+    program = becoming(monkeypatch, tmp_path, *words)
+    os.write(1, b"from snakemake\n")
+    said = capfd.readouterr()
+    answer = json.loads(said.out)  # what snakemake writes is not in it
+    assert answer["command"] == ["snakemake", *program[3:]]
+    assert answer["final"] == f"{tmp_path}/elsewhere/one/final.json"
+    assert said.err.splitlines()[-2] == f"$ {shlex.join(answer['command'])}"
+    assert said.err.endswith("\nfrom snakemake\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("runds=2", "did you mean 'rounds'?"), ("judge=cda", "judge: "), ("rounds=[", "is not YAML")]
+)
+def test_a_setting_that_cannot_be_is_said_before_snakemake_starts(capsys, word, said):
+    assert cli.main(["run", "softmax", word]) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_folder_of_a_problem_runs_from_anywhere(tmp_path, monkeypatch):

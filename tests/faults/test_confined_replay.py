@@ -83,6 +83,17 @@ def test_what_an_archive_runs_is_announced_and_confined(tmp_path, outside, monke
     assert (tmp_path / "results/evil.replay/settings.yaml").exists()
 
 
+def test_the_answer_of_a_replay_is_alone_on_stdout(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(replay, "command", lambda settings, cores: [sys.executable, "-c", "print('from snakemake')"])
+    words = ["replay", str(archive(tmp_path / "a.tar")), "--results", str(tmp_path / "results"), "--json"]
+    assert cli.main(words) == 0
+    out, err = capfd.readouterr()
+    assert json.loads(out) == {
+        "run": "evil", "folder": f"{tmp_path}/results/evil", "final": f"{tmp_path}/results/evil/final.json",
+    }  # fmt: skip
+    assert err.endswith("\nfrom snakemake\n")
+
+
 def closed(word):
     return any(value for name, value in cage_features().items() if name.startswith(word))
 

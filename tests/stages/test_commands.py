@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kopt.cli import main
-from kopt.command_line.usage import COMMANDS
+from kopt.cli import COMMANDS, main
 from kopt.commands.parts import examination
 from kopt.commands.parts.arguments import kernel_text
 from kopt.commands.parts.evaluation import Evaluated, estimated_time, in_words, measured_time
