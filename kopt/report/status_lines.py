@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from kopt.neutral import one_line
@@ -87,16 +88,11 @@ def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
         yield "error", one_line(status.error)
         yield "log", one_line(status.log)
     if status.state in ("stopped", "failed"):
-        yield "go on", _command(status)
+        if status.command and status.locked:
+            yield "unlock first", f"{status.command} --unlock"
+        yield "go on", status.command or "run the command again with which it was started"
     elif status.state == "finished":
-        yield "look at it", f"kopt show {status.folder}"
-
-
-def _command(status: RunStatus) -> str:
-    if not status.command:
-        return "run the command again with which it was started"
-    unlock = f"{status.command} --unlock; " if status.locked else ""
-    return f"{unlock}{status.command}"
+        yield "look at it", f"kopt show {shlex.quote(one_line(status.folder))}"
 
 
 def _counts(counts: RoundCounts, estimated: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 
 from kopt.model.trial import RoundSummary
@@ -44,7 +45,8 @@ def _rows(view: RunView) -> Iterator[tuple[str, str]]:
     for place, failure in enumerate(view.failures):
         example = f", as {failure.example}" + (f": {one_line(failure.reason, 120)}" if failure.reason else "")
         yield "" if place else "failures", f"{failure.number} {failure.kind} ({failure.meaning}){example}"
-    yield "more", f"kopt show {view.status.folder} KERNEL, kopt diff seed best --run {view.status.folder}"
+    folder = shlex.quote(one_line(view.status.folder))
+    yield "more", f"kopt show {folder} KERNEL, kopt diff seed best --run {folder}"
 
 
 def _judge(name: str) -> str:

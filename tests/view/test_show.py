@@ -96,6 +96,13 @@ def test_json_holds_everything(made, answer):
     assert answer("run", "best")["asked"] is None
 
 
+def test_the_store_is_found_from_any_folder_also_of_a_moved_run(made, answer, monkeypatch, tmp_path):
+    monkeypatch.chdir("/")
+    assert answer(str(made.folder), "best")["source"] == FASTER
+    (tmp_path / "results").rename(tmp_path / "moved")
+    assert answer(str(tmp_path / "moved" / "run"), "best")["source"] == FASTER
+
+
 def test_the_source_is_printed_on_demand(made, capsys):
     assert main(["show", "run", "best", "--source"]) == 0
     assert FASTER.strip() in capsys.readouterr().out

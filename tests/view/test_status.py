@@ -194,7 +194,9 @@ def test_a_lock_that_was_left_is_said(made):
     locks = made.folder.parents[1] / ".snakemake" / "locks"
     locks.mkdir(parents=True)
     (locks / "0.output.lock").write_text("results/run/round_1/round.json\n")
-    assert "--unlock; snakemake" in "\n".join(status_lines(status(made)))
+    lines = status_lines(status(made))
+    assert "unlock first   snakemake --cores 2 --config problem=scale run=run --unlock" in lines
+    assert lines[-1] == "go on          snakemake --cores 2 --config problem=scale run=run"
 
 
 @pytest.mark.parametrize(

@@ -44,5 +44,6 @@ def print_code(text: str, language: str) -> None:
     from rich.syntax import Syntax
 
     sys.stdout.flush()
-    syntax = Syntax(shown, language, theme="ansi_dark", background_color="default", word_wrap=True)
-    Console(file=sys.__stdout__).print(syntax)  # colours would not pass the neutral stream
+    coloured = Syntax(shown, language, theme="ansi_dark", background_color="default").highlight(shown)
+    # colours would not pass the neutral stream, through which the text has gone
+    Console(file=sys.__stdout__).print(coloured, soft_wrap=True, end="")
