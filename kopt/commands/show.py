@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kopt.command_line import completion
 from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import AsJson
-from kopt.commands.parts.looked_at import FileProblem, OwnStore, RunName, is_file, looker, opened, store_of
+from kopt.commands.parts.looked_at import FileProblem, OwnStore, is_file, looker, opened, store_of
 from kopt.commands.parts.output import print_answer, print_code
 from kopt.errors import ConfigError
 
@@ -21,7 +22,14 @@ PLACE = Place(Panel.LOOK, 2)
 
 
 def run(
-    run: RunName,
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="The run's folder, its name below results, or a kernel's file.",
+            autocompletion=completion.runs,
+        ),
+    ],
     kernel: Annotated[
         str | None,
         typer.Argument(
