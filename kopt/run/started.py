@@ -30,8 +30,8 @@ WORKING = "working.lock"
 
 _FLOCK = "hhqqi4x"
 """Layout of `struct flock` on Linux: type, whence, start, length, process."""
-_held: list[int] = []
-"""Handles of the locks that this process holds; closing one would end its lock."""
+_held: dict[Path, int] = {}
+"""Handles of the locks that this process holds, by file; closing any handle of such a file would end its lock."""
 
 
 class Started(Value):
@@ -100,6 +100,8 @@ def is_working(run: Path) -> bool | None:
     record = started(run)
     if record is None or not record.locked:
         return None
+    if (run / WORKING).resolve() in _held:
+        return True
     try:
         handle = os.open(run / WORKING, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:  # as in a copy of the run
@@ -117,11 +119,13 @@ def is_working(run: Path) -> bool | None:
 
 
 def _lock(path: Path) -> bool:
+    if path.resolve() in _held:
+        return True
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(handle)
         return False
-    _held.append(handle)
+    _held[path.resolve()] = handle
     return True

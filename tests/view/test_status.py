@@ -46,6 +46,15 @@ def test_a_process_that_started_a_run_counts_as_working_until_it_is_killed(tmp_p
     assert is_working(tmp_path / "nowhere") is None
 
 
+def test_the_process_itself_may_ask_and_keeps_its_lock(tmp_path):
+    asks = STARTS.replace("print(", "from kopt.run.started import is_working; print(is_working(Path(sys.argv[1])), ")
+    process = subprocess.Popen([sys.executable, "-c", asks, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "True started\n"
+    assert is_working(tmp_path) is True
+    process.kill()
+    process.wait()
+
+
 def test_a_start_keeps_the_time_of_the_first_one(made):
     done = subprocess.run([sys.executable, "-c", STARTS.replace("sleep(60)", "sleep(0)"), str(made.folder)], check=True)
     record = json.loads((made.folder / STARTED).read_text())
