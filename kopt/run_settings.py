@@ -31,7 +31,8 @@ class RunSettings:
     @property
     def run_name(self) -> str:
         """Name of the run's folder."""
-        return self.config.run or "-".join(filter(None, (self.config.problem, self.config.preset)))
+        problem = self.config.problem.removesuffix(".py").removesuffix(".json")
+        return self.config.run or "-".join(filter(None, (problem, self.config.preset)))
 
     @property
     def folder(self) -> str:

@@ -6,7 +6,6 @@ variable `CUDA_VISIBLE_DEVICES` names the made-up GPUs, by any names; without th
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -24,8 +23,6 @@ from kopt.model.trial import BuildRow, RankRow, SelectionRow
 from kopt.model.verdict import Passed
 from kopt.sandbox.environment import GPU_VARIABLE
 from kopt.store import Store
-
-log = logging.getLogger(__name__)
 
 COUNT = 4
 """Number of made-up GPUs where the environment names none."""
@@ -118,8 +115,7 @@ def lease_made_up(wait_s: float) -> Iterator[None]:
         Gpu(uuid=f"made-up-{name.strip()}", name=NAME, memory_bytes=80 << 30, driver="none", arch=90, index=index)
         for index, name in enumerate(names.split(","))
     ]
-    with lease(gpus, wait_s=wait_s) as held:
-        log.info("%s leased", held.gpu.uuid)
+    with lease(gpus, wait_s=wait_s):
         yield
 
 

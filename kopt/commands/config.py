@@ -12,6 +12,8 @@ from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import ROOT, AsJson
 from kopt.commands.parts.output import print_answer
 from kopt.config import Config
+from kopt.errors import ConfigError
+from kopt.project import is_installed
 
 PLACE = Place(Panel.HOUSE, 2)
 
@@ -30,6 +32,8 @@ def run(
         kopt config
         kopt config --json
     """
+    if write and is_installed():
+        raise ConfigError("--write is for a checkout of kopt: an upgrade would replace what it writes here")
     if write:
         files = {ROOT / path: text for path, text in config_docs.files().items()}
         for path, text in files.items():

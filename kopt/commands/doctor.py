@@ -8,6 +8,7 @@ from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import ROOT, AsJson, ConfigFile, Preset, Settings, settings_of
 from kopt.commands.parts.output import print_answer
 from kopt.config import Config
+from kopt.load_config import load_device
 from kopt.run_settings import RunSettings
 from kopt.store import Store
 
@@ -27,12 +28,14 @@ def run(preset: Preset = None, configfile: ConfigFile = None, config: Settings =
         kopt doctor --preset beam_search_diverse --config problem=matvec
     """
     from kopt.commands.parts.examination import examine, in_words
+    from kopt.jobs.made_seed import with_seed
     from kopt.problem import folder
 
     settings = settings_of(preset, configfile, config)
     faults = model_faults(settings)
-    problem = folder.load_with_seed(ROOT / settings.problems / settings.problem)
-    examination = examine(settings.judge, problem, Store(Path(settings.store)))
+    device, store = load_device(settings.device, ROOT), Store(Path(settings.store))
+    problem = with_seed(folder.load(ROOT / settings.problems / settings.problem), device, store)
+    examination = examine(settings.judge, problem, store)
     models = "all is well" if RunSettings(settings).asked_models else "no language model is asked"
     lines = [*in_words(examination), *(faults or [f"models: {models}"])]
     print_answer(examination.model_dump() | {"models": faults}, lines, as_json=json)

@@ -79,17 +79,23 @@ def recording_of(run: Path, manifest: Manifest, root: Path) -> Recording | None:
     from kopt.llm.packed import Recording
     from kopt.llm.table import ModelTable
     from kopt.model.problem import Problem
-    from kopt.problem import folder
+    from kopt.problem import folder, write
     from kopt.run_settings import RunSettings
 
-    config = manifest.config
+    config, problem = manifest.config, read_value(run / "problem.json", Problem)
     source = root / config.problems / config.problem
-    files = folder.files(source) if source.is_dir() else ()
-    if not files or not all(file.exists() for file in files):
-        return None
-    if folder.load(source) != read_value(run / "problem.json", Problem):
+    found = folder.load(source) if source.exists() else None
+    if found is None or found.model_copy(update={} if found.has_seed else {"seed": problem.seed}) != problem:
         return None
     table = read_value(run / "models.json", ModelTable) if (run / "models.json").exists() else ModelTable()
-    settings = config.model_dump(mode="json") | {"judge": RunSettings(config).backend}
-    texts = {file.relative_to(source).as_posix(): file.read_text() for file in files}
-    return Recording(run=manifest.run, settings=settings, models=table, problem=texts)
+    settings = {"judge": RunSettings(config).backend, "problem": problem.name}
+    if source.is_dir() and found.has_seed:
+        texts = {
+            file.relative_to(source).as_posix(): file.read_text() for file in folder.files(source) if file.exists()
+        }
+    else:
+        texts = write.texts(problem, problem.reference, {})
+    return Recording(
+        run=manifest.run, settings=config.model_dump(mode="json") | settings, models=table,
+        problem=texts,
+    )  # fmt: skip

@@ -121,6 +121,17 @@ class VectorKey(Key):
     code: str
 
 
+class MadeSeedKey(Key):
+    """A seed kernel made of a reference: the reference, the device, the toolchain, and the code that makes seeds."""
+
+    kind: ClassVar[str] = "made_seed"
+    determined: ClassVar[bool] = False
+    problem: str
+    device: str
+    toolchain: Toolchain
+    code: str
+
+
 class ProposalKey(Key):
     """A proposal of the rewriter: parent, failed child, direction, facts, seed, and the code that rewrites.
 

@@ -5,10 +5,8 @@ This is the only place that binds a running process to a GPU (`CUDA_VISIBLE_DEVI
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,8 +17,6 @@ from kopt.errors import DeviceError
 from kopt.model.device import Device
 from kopt.sandbox.environment import environment_set
 from kopt.store import Store
-
-log = logging.getLogger(__name__)
 
 
 def described(store: Store, *, wait_s: float) -> MeasuredDevice:
@@ -50,14 +46,10 @@ def leased(store: Store, *, wait_s: float) -> Iterator[MeasuredDevice]:
     Raises:
         DeviceError: there is no GPU, the GPU cannot be measured, or other processes held all GPUs for `wait_s` seconds.
     """
-    asked_at = time.monotonic()
     with lease(visible_gpus(os.environ), wait_s=wait_s) as held, environment_set(held.gpu.environment):
-        leased_at = time.monotonic()
-        log.info("%s leased after %.1f s", held.gpu.uuid, leased_at - asked_at)
         from kopt.device.hardware.peaks import known_device  # imports torch, so only under the lease
 
         yield known_device(store)
-        log.info("%s given back after %.1f s", held.gpu.uuid, time.monotonic() - leased_at)
 
 
 def check_same(leased_device: MeasuredDevice, device: Device) -> None:

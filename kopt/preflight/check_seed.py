@@ -12,6 +12,7 @@ from pathlib import Path
 
 from kopt.backends import interpret
 from kopt.backends.backend import Builder, load_backend
+from kopt.jobs.made_seed import with_seed
 from kopt.jobs.target import ProblemOnTarget
 from kopt.jobs.verdicts import interpreter_key
 from kopt.load_config import load_device
@@ -60,19 +61,21 @@ class SeedCheck:
 def check_seed(checked: Checked) -> None:
     """Refuse a seed kernel that does not build or is wrong in kopt's interpreter; a dry backend refuses none.
 
+    A problem without a seed kernel gets one that is made of its reference (`kopt.jobs.made_seed`).
+
     A build or verdict that is not in the store is made now, in fresh processes that see no GPU; a line on stderr
     announces it.
 
     Raises:
         KoptError: one line that says what is wrong with the seed kernel.
     """
-    backend = load_backend(checked.settings.backend)
+    backend, config = load_backend(checked.settings.backend), checked.config
+    device, store = load_device(config.device, checked.root), Store(Path(config.store).absolute())
+    problem = with_seed(folder.load(checked.problem_folder), device, store)
     if backend.builds:
-        config = checked.config
         try_seed(
             SeedCheck(
-                problem=folder.load(checked.problem_folder), device=load_device(config.device, checked.root),
-                store=Path(config.store).absolute(), options=checked.settings.judging,
+                problem=problem, device=device, store=store.root, options=checked.settings.judging,
                 build_seconds=config.limits.build_seconds, measures=backend.measures,
             )
         )  # fmt: skip

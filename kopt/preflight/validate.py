@@ -85,7 +85,7 @@ def validate(raw: Mapping[str, object], root: Path, *, submits: bool = False) ->
     table = model_table(checked.config, root)
     check_files(checked.config, root, table.models)
     check_keys(checked.config, table)
-    folder.load_with_seed(checked.problem_folder)
+    folder.load(checked.problem_folder)
     taxonomy.load(checked.taxonomy_file)
     load_device(checked.config.device, root)
     return checked

@@ -59,21 +59,6 @@ def load(folder: Path) -> Problem:
     return format_of(folder).read(folder)
 
 
-def load_with_seed(folder: Path) -> Problem:
-    """Read the problem in a folder, and require a kernel to start from.
-
-    Raises:
-        ProblemError: as for `load`, or the problem has no seed kernel.
-    """
-    problem = load(folder)
-    if not problem.has_seed:
-        raise ProblemError(
-            f"{problem.name} has no seed kernel, which a search starts from: make one of its reference "
-            f"(kopt seed {folder} --out {folder / 'kernel.py'}), or write kernel.py (docs/problems.md)"
-        )
-    return problem
-
-
 def files(folder: Path) -> tuple[Path, ...]:
     """Return the files from which the problem in a folder is read, whether they exist or not."""
     return format_of(folder).files(folder)

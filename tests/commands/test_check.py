@@ -100,7 +100,7 @@ def test_a_small_workload_that_is_not_small_is_named_and_not_run(tmp_path, monke
     assert "small workload large (2048x2048, 4,194,304 elements) may take minutes" in lines["small"][1]
     assert report.judgeable
     assert lines["kernel"] == (
-        "note", "none: make one with `kopt seed p`, or write kernel.py with kernel_function(x)"
+        "note", "none: a search makes one of the reference; or write kernel.py with kernel_function(x)"
     )  # fmt: skip
 
 

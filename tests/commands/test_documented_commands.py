@@ -24,14 +24,14 @@ MENTION = re.compile(r"\bkopt ([a-z]+)((?: (?:--[a-z][a-z-]*|[\w.{}/=-]+))*)")
 
 
 def lines_of(page):
-    """Command lines of a page: lines of its blocks, and code within its text."""
+    """Command lines of a page, and whether each is whole: lines of its blocks are, code within its text need not be."""
     text = page.read_text().replace("\\\n", " ")
     for span in SPAN.findall(re.sub(r"^```.*?^```", "", text, flags=re.S | re.M)):
         if len(span.split()) > 2:  # else it is the name of a command
-            yield from _commands(span.replace("\\|", "|"))
+            yield from ((line, False) for line in _commands(span.replace("\\|", "|")))
     blocks = re.findall(r"^```[^\n]*\n(.*?)^```", text, flags=re.S | re.M)
     for line in [*"\n".join(blocks).splitlines(), *re.findall(r"^    (\S.*)$", text, flags=re.M)]:
-        yield from _commands(line.removeprefix("$ "))
+        yield from ((line, True) for line in _commands(line.removeprefix("$ ")))
 
 
 def _commands(line):
@@ -71,12 +71,13 @@ def take(line):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_every_command_line_of_a_page_is_taken(page, capsys):
-    for line in lines_of(page):
+    for line, is_whole in lines_of(page):
         if not line.split()[1].isupper():  # kopt COMMAND
             try:
                 take(line)
             except typer.TyperException as error:
-                pytest.fail(f"{line}: {error.format_message()}")
+                if is_whole or not error.format_message().startswith("Missing "):
+                    pytest.fail(f"{line}: {error.format_message()}")
 
 
 def test_command_lines_of_the_pages_are_found():

@@ -102,6 +102,7 @@ def test_a_new_problem_of_an_installed_kopt_is_not_lost_at_an_upgrade(tmp_path, 
     (package / "project").mkdir(parents=True)
     monkeypatch.setattr(project, "PACKAGE", package)
     assert folder_of("mine") == Path("mine")
+    assert cli.main(["config", "--write"]) == 2
 
 
 def test_a_word_that_is_no_setting_and_a_missing_folder_are_said():

@@ -9,7 +9,7 @@ from kopt.device.reference.trial import try_sizes
 from kopt.errors import ProblemError
 from kopt.model.problem import Dtype
 from kopt.problem.derive import SMALL, with_workloads
-from kopt.problem.folder import find, load, load_with_seed
+from kopt.problem.folder import find, load
 from kopt.problem.formats import kernelbench
 from kopt.problem.literals import constants, literals, named
 
@@ -140,22 +140,18 @@ def test_a_folder_with_one_reference_is_a_problem_without_a_seed(tmp_path: Path,
     assert kernelbench.files(tmp_path) == (tmp_path / file,)
 
 
-def test_such_a_problem_loads_and_no_search_starts_from_it(tmp_path: Path) -> None:
+def test_such_a_problem_loads_without_a_seed(tmp_path: Path) -> None:
     (tmp_path / "problem.py").write_text(FILES["softmax"])
     problem = load(tmp_path)
     assert not problem.has_seed
     assert problem.dtype == Dtype.FLOAT32
     assert problem.reference == FILES["softmax"]
-    with pytest.raises(
-        ProblemError, match=r"has no seed kernel, which a search starts from: make one of its reference \(kopt seed "
-    ):
-        load_with_seed(tmp_path)
 
 
 def test_a_kernel_beside_the_reference_is_its_seed(tmp_path: Path) -> None:
     (tmp_path / "problem.py").write_text(FILES["softmax"])
     (tmp_path / "kernel.py").write_text("def kernel_function(x): ...")
-    assert load_with_seed(tmp_path).seed.source == "def kernel_function(x): ..."
+    assert load(tmp_path).seed.source == "def kernel_function(x): ..."
     assert kernelbench.files(tmp_path) == (tmp_path / "problem.py", tmp_path / "kernel.py")
     (tmp_path / "kernel.py").write_text("x = 1")
     with pytest.raises(ProblemError, match=r"kernel\.py defines no kernel_function"):

@@ -89,7 +89,7 @@ def examined(problem: Problem, device: Device, word: str) -> Report:
         if problem.has_seed:
             passed("kernel", lambda: _bound(problem))
         else:
-            text = f"none: make one with `kopt seed {word}`, or write kernel.py with {_call(problem)[0]}"
+            text = f"none: a search makes one of the reference; or write kernel.py with {_call(problem)[0]}"
             lines.append(Line(name="kernel", state="note", text=text))
         passed("cost", lambda: _cost(problem, device, lines))  # a line for each timed workload
     return Report(lines=tuple(lines))

@@ -28,7 +28,7 @@ def in_words(made: Made, folder: Path, word: str, before: Path | None) -> list[s
         lines.append(("output", "none: the reference changes an input in place"))
     for kind, use in (("main", "timed"), ("hidden", "hidden"), ("small", "small")):
         lines += [("workload", f"{_workload(w)} ({use})") for w in getattr(problem, kind)]
-    seed = "kernel.py" if problem.has_seed else f"none: make one with `kopt seed {word}`, or write kernel.py"
+    seed = "kernel.py" if problem.has_seed else "made of the reference when a search starts; or write kernel.py"
     lines.append(("seed", seed))
     lines += [("kernel", name) for name in made.files if name.startswith("kernels/")]
     lines += [("note", note) for note in made.notes]

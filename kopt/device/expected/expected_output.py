@@ -46,25 +46,29 @@ class ExpectedResult:
     """The output's tensors, then the changed arguments, in the order of the contract."""
 
 
-def expected_result(problem: Problem, case: Case, eager: Result | None = None) -> ExpectedResult:
+def expected_result(
+    problem: Problem, case: Case, eager: Result | None = None, sample: Case | None = None
+) -> ExpectedResult:
     """Compute the float64 result of a case with its tolerance: the problem's own, or the calibrated one.
 
     Args:
         problem: the problem.
         case: one draw of it.
         eager: the eager model's result where it is known; for a part of a case, that part of the whole result.
+        sample: a part of the case that shows how rounding errors of the inputs change the result (`evidence`).
 
     Raises:
         ProblemError: the reference has no result that can be compared.
     """
     eager = run_reference(problem, case) if eager is None else eager
     contract = result_contract(problem, case, eager)
-    found = evidence(problem, case, contract.changed)
+    found = evidence(problem, case, contract.changed, sample)
     nudged: list[tuple[torch.Tensor, ...]] = []
     if not all(tensor.dtype.is_floating_point for tensor in contract.tensors):
         change = [partial(_nudged, seed, sign) for seed in range(NUDGES) for sign in (1, -1)]
         nudged = [in_dtype(case, torch.float64, alter, contract.changed) for alter in change]
-    sizes = typical_sizes(problem, case) if problem.tolerance is None else {}
+    exact = {tensor.name: one.exact for tensor, one in zip(contract.tensors, found, strict=True)}
+    sizes = typical_sizes(problem, case, exact, contract.changed) if problem.tolerance is None else {}
     tensors = [
         _expected(
             problem, tensor, eager.tensors[place], found[place], [result[place] for result in nudged],

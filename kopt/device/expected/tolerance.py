@@ -10,7 +10,7 @@ roundoff of the output's dtype and S the root mean square of the reference, an e
         3 times its error with the sums, losses, scans and convolutions of a GPU (`kopt.device.expected.emulation`),
         for 16-bit problems the change of the output when each input is rounded once more, in standard deviations,
         for float32 problems 4 times the change of the element when each input moves by a few units in its last place,
-        2^-18 of the output's typical size, which is that on normal inputs, and
+        2^-18 of the output's typical size, which is that on normal inputs (`kopt.device.expected.typical`), and
         the smallest normal number
 
 so that another order of summation passes, and an operand that is scaled before a product and rounded again, as in
@@ -101,21 +101,22 @@ class Evidence:
     """The model in float32; None where the tolerance is declared."""
     emulated: torch.Tensor | None = None
     """The model in float32 with the arithmetic of a GPU; None where this cannot matter."""
-    rounded: torch.Tensor | None = None
-    """The model in float64 on inputs that are rounded once more; None for types that kernels do not round to."""
+    change: torch.Tensor | None = None
+    """Change of the model in float64, perhaps of a sample, when inputs are rounded once more; None for wide types."""
     moved: tuple[torch.Tensor, ...] = ()
     """The model in float64 on float32 inputs that are moved a little; empty for other types."""
     untied: tuple[torch.Tensor, ...] = ()
     """The model in float64 on inputs without equal elements, in several orders; empty where torch gives the order."""
 
 
-def evidence(problem: Problem, case: Case, changed: Collection[str] = ()) -> list[Evidence]:
+def evidence(problem: Problem, case: Case, changed: Collection[str] = (), sample: Case | None = None) -> list[Evidence]:
     """Compute, for each tensor of a case's result, the values from which its right value and its tolerance follow.
 
     Args:
         problem: the problem.
         case: model and inputs.
         changed: names of the arguments that count as changed.
+        sample: a part of the case that shows what one more rounding changes; None for the case itself.
     """
     exact = in_dtype(case, torch.float64, changed=changed)
     open_order = any(operation in problem.reference for operation in UNORDERED)
@@ -128,7 +129,7 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = ()) -> lis
     dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
     nothing = [None] * len(exact)
     emulated: Sequence[torch.Tensor | None] = nothing
-    rounded: Sequence[torch.Tensor | None] = nothing
+    changes: Sequence[torch.Tensor | None] = nothing
     moves: list[tuple[torch.Tensor, ...]] = []
     elements = sum(tensor.numel() for tensor in tensors)
     if torch.float32 in dtypes and not dtypes & set(HALF_TYPES):
@@ -136,10 +137,12 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = ()) -> lis
         if elements <= MOVED_ELEMENTS:
             moves = [in_dtype(case, torch.float64, partial(_moved, turn), changed) for turn in range(MOVES)]
     if torch.float64 in dtypes or (dtypes & set(HALF_TYPES) and elements <= ROUNDED_ELEMENTS):
-        rounded = in_dtype(case, torch.float64, _rounded_once_more, changed)
+        before = exact if sample is None else in_dtype(sample, torch.float64, changed=changed)
+        after = in_dtype(sample or case, torch.float64, _rounded_once_more, changed)
+        changes = [one - other for one, other in zip(after, before, strict=True)]
     float32 = in_dtype(case, torch.float64 if torch.float64 in dtypes else torch.float32, changed=changed)
     moved = [tuple(result[place] for result in moves) for place in range(len(exact))]
-    return [Evidence(*values) for values in zip(exact, float32, emulated, rounded, moved, untied, strict=True)]
+    return [Evidence(*values) for values in zip(exact, float32, emulated, changes, moved, untied, strict=True)]
 
 
 def in_dtype(
@@ -219,9 +222,10 @@ def _arithmetic_error(found: Evidence, finite: torch.Tensor) -> float:
     if found.emulated is not None:
         usable = finite & found.emulated.isfinite()
         error = EMULATED_FACTOR * _largest((found.emulated - found.exact)[usable].abs())
-    if found.rounded is not None:
-        change = (found.rounded - found.exact)[finite & found.rounded.isfinite()]
-        most = 1 + math.sqrt(2 * math.log(2 * max(change.numel(), 1)))  # the largest of so many normal numbers
+    if found.change is not None:
+        usable = found.change.isfinite()
+        change = found.change[usable & finite if usable.shape == finite.shape else usable]
+        most = 1 + math.sqrt(2 * math.log(2 * max(int(finite.sum()), 1)))  # the largest of so many normal numbers
         error = max(error, most * root_mean_square(change))
     return error if math.isfinite(error) else 0.0
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import json
+import logging
 import os
 import socket
 import sys
@@ -41,6 +42,8 @@ POLL_S = 0.005
 COMMAND_CHARS = 160
 
 _CUDA_NOT_INITIALISED = 3
+
+log = logging.getLogger(__name__)
 
 
 class Holder(Value):
@@ -149,10 +152,14 @@ def lease(gpus: Sequence[Gpu], *, wait_s: float, workers_per_gpu: int = 1, folde
         raise DeviceError(f"no GPU is visible: look at nvidia-smi and at {GPU_VARIABLE}")
     if cuda_is_initialised():
         raise DeviceError("CUDA is initialised already: lease a GPU before anything uses CUDA in this process")
+    asked_at = time.monotonic()
     free, descriptor = _free_slot(gpus, workers_per_gpu, wait_s, folder)
+    leased_at = time.monotonic()
+    log.info("%s leased after %.1f s", free.gpu.uuid, leased_at - asked_at)
     try:
         yield free
     finally:
+        log.info("%s given back after %.1f s", free.gpu.uuid, time.monotonic() - leased_at)
         os.close(descriptor)
 
 

@@ -1,0 +1,53 @@
+"""Give a problem without a seed kernel one that is made of its reference, once for a store."""
+
+from __future__ import annotations
+
+import sys
+
+from kopt.errors import SeedError
+from kopt.jobs.builds import toolchain
+from kopt.jobs.keys import MadeSeedKey, build_contract, build_target
+from kopt.model.device import Device
+from kopt.model.problem import Problem
+from kopt.provenance import code_digest
+from kopt.sandbox.environment import NO_GPU
+from kopt.sandbox.fresh import run_with_environment
+from kopt.seed.make import LIMITS, Seed, make_seeds
+from kopt.store import Store
+
+START_S = 120.0
+"""Most time of the process that makes seeds beside its limit: imports; generous, s."""
+
+
+def with_seed(problem: Problem, device: Device, store: Store) -> Problem:
+    """Return a problem that has a seed kernel: its own, or one made of its reference, which is not verified yet.
+
+    A seed that the store does not hold is made in a fresh process; a line on stderr announces it.
+
+    Args:
+        problem: the problem.
+        device: the device to write for.
+        store: keeps seeds that were made.
+
+    Raises:
+        SeedError: no seed can be made; the message says why, and what to do.
+    """
+    if problem.has_seed:
+        return problem
+    key = MadeSeedKey(
+        problem=build_contract(problem), device=build_target(device), toolchain=toolchain(device),
+        code=code_digest("kopt.seed.make"),
+    )  # fmt: skip
+    seed = store.shelf(Seed).get_or_make(key, lambda: _made(problem, device))
+    return problem.model_copy(update={"seed": problem.seed.with_source(seed.source)})
+
+
+def _made(problem: Problem, device: Device) -> Seed:
+    print(f"kopt: {problem.name} has no kernel.py: making a seed kernel of its reference", file=sys.stderr, flush=True)
+    try:
+        return run_with_environment(NO_GPU, LIMITS.wall_s + START_S, make_seeds, problem, device)[0]
+    except SeedError as error:
+        raise SeedError(
+            f"{problem.name} has no kernel.py, and no seed kernel can be made of its reference: {error}; "
+            f"write kernel.py (docs/problems.md)"
+        ) from error
