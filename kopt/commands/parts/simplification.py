@@ -178,7 +178,7 @@ def trial_line(trial: Trial, estimated: bool) -> str:
         figures.append(time_text(trial.ms, estimated))
     if trial.ratio is not None:
         low_high = f" [{trial.interval[0]:.3f}, {trial.interval[1]:.3f}]" if trial.interval else ""
-        figures.append(f"{trial.ratio:.3f}x the time{low_high}")
+        figures.append(f"{trial.ratio:.4f}x the time{low_high}")
     if trial.reason:
         figures.append(one_line(trial.reason, 160))
     if trial.outcome != "not possible":
@@ -195,7 +195,7 @@ def result_lines(answer: Simplification) -> list[str]:
     lines = f"{answer.simplified_lines} lines of code and comments, {answer.lines} before"
     how = "estimated, nothing was timed" if answer.estimated else "measured"
     times = f"{time_text(answer.after_ms, answer.estimated)}, {time_text(answer.before_ms, answer.estimated)} before"
-    return [f"{answer.path}: {lines}", f"time {times}, {answer.ratio:.3f}x ({how})", *more]
+    return [f"{answer.path}: {lines}", f"time {times}, {answer.ratio:.4f}x ({how})", *more]
 
 
 def simplified_winner(run: RunSoFar, store: Store, candidate: Candidate, found: Simplified, after: Evaluated) -> Winner:
