@@ -19,6 +19,7 @@ from kopt.jobs.keys import (
     EstimateKey,
     FactsKey,
     FinalsKey,
+    MadeSeedKey,
     ProfileKey,
     ProposalKey,
     TimingKey,
@@ -32,7 +33,8 @@ from kopt.store import CORRUPT, LOCKS, Key, envelope_version, item_files
 from kopt.store_use import alone
 
 KEYS: tuple[type[Key], ...] = (
-    FactsKey, BuildKey, VerdictKey, EstimateKey, TimingKey, FinalsKey, ProfileKey, VectorKey, ProposalKey, PeaksKey,
+    FactsKey, BuildKey, VerdictKey, EstimateKey, TimingKey, FinalsKey, ProfileKey, VectorKey, ProposalKey, MadeSeedKey,
+    PeaksKey,
     ReplyKey, NoReplyKey, PackedKey,
 )  # fmt: skip
 """Every key class of kopt; kinds of other names are texts and blobs, which have no schema."""
