@@ -40,6 +40,8 @@ localrules:
 
 
 onstart:
+    if HEAD:
+        record_start(Path(RUN), sys.argv, CONFIG)
     if SUBMITS:
         keep_asking_squeue()
         # Only submitted jobs are tried again, since a node may be at fault; a local job would fail again.

@@ -60,7 +60,8 @@ def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> int
     """
     from kopt.jobs.asker import UNANSWERED
     from kopt.llm.pack import pack
-    from kopt.run.load import MANIFEST, load_ledger
+    from kopt.run.layout import MANIFEST
+    from kopt.run.load import load_ledger
     from kopt.run.manifest import Manifest
 
     unanswered = (run / UNANSWERED).read_text().split() if (run / UNANSWERED).exists() else []

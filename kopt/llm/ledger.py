@@ -12,6 +12,7 @@ import json
 import os
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -245,6 +246,23 @@ class Ledger:
             os.close(handle)
         self._read_to += len(content)
         self._remember(line)
+
+
+def ledger_lines(path: Path) -> list[Line]:
+    """Read a ledger as it stands, without its lock, also while calls are made: as `Ledger.lines`, empty without a file.
+
+    A line that is being written is passed over.
+    """
+    calls: dict[str, Line] = {}
+    reused: dict[str, Line] = {}
+    for raw in path.read_bytes().splitlines() if path.exists() else []:
+        with suppress(ValidationError):
+            line = _LINE.validate_json(raw)
+            if isinstance(line, Reused):
+                reused[line.request] = line
+            else:
+                calls[line.call] = line
+    return [*calls.values(), *reused.values()]
 
 
 def cost_of(line: Line) -> Cost:

@@ -17,17 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kopt.artifact import read_value
-from kopt.backends.backend import load_backend
 from kopt.errors import ConfigError
 from kopt.jobs.asker import LEDGER
 from kopt.llm.ledger import Ledger
+from kopt.run.layout import MANIFEST, attempts_of, evaluation_files, round_folders
 from kopt.run.manifest import Manifest
 from kopt.run.model_summary import read_model_summary
 from kopt.run.read import RunFiles, read_run
 from kopt.run.value import NO_MODELS, ModelSummary, Run
 from kopt.run_settings import RunSettings
-
-MANIFEST = "manifest.json"
 
 
 def load_run(folder: Path) -> Run:
@@ -66,17 +64,12 @@ def load_ledger(folder: Path) -> Ledger:
 
 def files_of(folder: Path, settings: RunSettings) -> RunFiles:
     """List the files that a run is read from, by its settings: leftovers of other settings are not listed."""
-    config, backend = settings.config, load_backend(settings.backend)
-    rounds, places = _rounds(folder, settings), range(config.candidate_pool_size)
+    rounds, places = round_folders(folder, settings), range(settings.config.candidate_pool_size)
     attempts = [
         (round, attempt, rounds[round] / f"attempt_{attempt}")
         for round in range(len(rounds))
-        for attempt in _attempts(round, settings)
+        for attempt in attempts_of(round, settings)
     ]
-
-    def chunks(round: int, attempt: int) -> int:
-        return backend.chunks(settings.fan_out, settings.chunk_size, attempt) if round else 1
-
     return RunFiles(
         problem=folder / "problem.json",
         facts=folder / "facts.json",
@@ -88,27 +81,15 @@ def files_of(folder: Path, settings: RunSettings) -> RunFiles:
         candidates=[path / "candidates.parquet" for _, _, path in attempts],
         builds=[path / "builds.parquet" for _, _, path in attempts],
         evaluations=[
-            path / f"evaluation_{chunk}.parquet"
-            for round, attempt, path in attempts
-            for chunk in range(chunks(round, attempt))
+            file for round, attempt, path in attempts for file in evaluation_files(path, round, attempt, settings)
         ],
         diagnoses=[round / "diagnosis" / f"{place}.json" for round in rounds[:-1] for place in places],
-        outcome=[folder / "outcome.json"] if backend.measures else [],
+        outcome=[folder / "outcome.json"] if settings.measures else [],
     )
 
 
-def _rounds(folder: Path, settings: RunSettings) -> list[Path]:
-    """Return the folders of all rounds, from round 0."""
-    return [folder / f"round_{round}" for round in range(settings.config.rounds + 1)]
-
-
-def _attempts(round: int, settings: RunSettings) -> range:
-    """Return the attempts of a round; the seed is never repaired."""
-    return range(settings.config.max_repairs + 1 if round else 1)
-
-
 def _model_summary(folder: Path, settings: RunSettings) -> ModelSummary:
-    rounds = _rounds(folder, settings)
+    rounds = round_folders(folder, settings)
     both = settings.classification == "both"
     return read_model_summary(
         costs=[
@@ -125,7 +106,7 @@ def _asking_jobs(round: int, settings: RunSettings) -> Iterator[str]:
     """Name the jobs of a round that ask language models."""
     last = round == settings.config.rounds
     if round > 0:
-        yield from (f"generate_{attempt}" for attempt in _attempts(round, settings))
+        yield from (f"generate_{attempt}" for attempt in attempts_of(round, settings))
     if settings.classifier:
         yield "classify"
     if settings.reflector and not last:

@@ -131,10 +131,7 @@ def _answers(
         for slot in slots
         if slot.model in proposer.asker.table.models
     }
-    requests = {
-        label: proposer.asker.request(slot.model, _prompt(proposer, slot, failed.get(slot.slot)), slot.sample)
-        for label, slot in labelled.items()
-    }
+    requests = {label: request_of(proposer, slot, failed.get(slot.slot)) for label, slot in labelled.items()}
     bases = {
         label: _bases(proposer, slot.parent, failed[slot.slot].kernel if slot.slot in failed else "")
         for label, slot in labelled.items()
@@ -147,6 +144,11 @@ def _answers(
         slot.slot: _answer(proposer, slot, requests[label].digest, replies[label], found[label])
         for label, slot in labelled.items()
     }
+
+
+def request_of(proposer: ModelProposer, slot: Slot, failed: FailedCandidate | None) -> Request:
+    """Make the request for a slot's candidate: a proposal, or the repair of a failed candidate."""
+    return proposer.asker.request(slot.model, _prompt(proposer, slot, failed), slot.sample)
 
 
 def unusable_lines(models: Mapping[str, str], found: Mapping[str, Extracted | NotExtracted]) -> list[str]:

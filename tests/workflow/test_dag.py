@@ -13,6 +13,8 @@ import pytest
 from kopt.artifact import read_table
 from kopt.model.trial import SelectionRow, Trial
 from kopt.run.load import load_run
+from kopt.run.so_far import read_so_far
+from kopt.run.status import status_of
 from kopt.stages.finish import exports, write_exports
 from kopt.store import Store
 from kopt.winner.source import module_text
@@ -28,6 +30,16 @@ def selections(project):
 
 def test_a_run_ends_with_everything_it_promises(finished):
     assert [name for name in OUTPUTS if not finished.file(name).exists()] == []
+
+
+def test_a_start_is_recorded_once_the_first_job_begins_and_a_look_is_none(finished):
+    run = read_so_far(finished.file(""))
+    assert run.started.words[-len(finished.DRY) :] == finished.DRY
+    assert run.started.words[0] == "snakemake"
+    status = status_of(run)
+    assert (status.state, status.phase, status.locked) == ("finished", "", False)
+    finished.planned(*finished.DRY, "run=looked_at")
+    assert not (finished.folder / "results" / "looked_at").exists()
 
 
 def test_every_round_says_on_the_terminal_what_it_came_to(finished):

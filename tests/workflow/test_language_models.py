@@ -21,7 +21,11 @@ from kopt.model.cost import LabelledCost
 from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate, ProposalStatus
 from kopt.preflight.validate import validate
+from kopt.run.so_far import read_so_far
+from kopt.run.status import status_of
+from kopt.store import Store
 from kopt.techniques.agreement import Agreement
+from kopt.view.asked import asked_for
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("language")]
 
@@ -78,6 +82,16 @@ def test_every_call_is_in_the_ledger_and_none_is_made_twice(searched):
     assert cost.calls == len({line.request for line in ledger.lines()}) == searched.served
     assert (cost.lost, cost.turned_away) == (0, 0)
     assert {line.label for line in ledger.lines()} >= {"r0c0", "r0d0", "r1a0s0", "r1a0s1"}
+
+
+def test_the_prompt_and_the_reply_that_a_kernel_came_from_are_shown_again(searched):
+    run, store = read_so_far(searched.file("")), Store(searched.folder / "results/store")
+    models = [one.name for one in run.trials if one.model in ("claude-local", "gpt-local") and one.status == "proposed"]
+    replied = [one for name in models if (one := asked_for(name, run, store)) is not None]
+    assert len(replied) == len(models) > 0
+    assert all(one.note == "" and one.reply and "kernel_function" in one.prompt for one in replied)
+    assert {one.template.partition("/")[0] for one in replied} >= {"propose"}
+    assert status_of(run).cost.calls == searched.served
 
 
 def test_the_report_s_costs_are_the_ledger_s_and_come_from_declared_files(searched):

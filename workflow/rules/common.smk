@@ -17,6 +17,7 @@ from kopt.neutral import visible
 from kopt.preflight.start import begin, check_words
 from kopt.preflight.validate import judge_note, reread, validate
 from kopt.provenance import files_digest, rule_digest
+from kopt.run.started import record_start
 
 config |= as_typed(workflow.config_settings.config_args or [])
 

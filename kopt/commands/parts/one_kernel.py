@@ -99,9 +99,39 @@ def evaluate_without_gpu(request: EvaluateRequest, device: Device, store: Store)
         ProblemError: the problem cannot be judged.
         WorkerDied: a process of kopt broke.
     """
-    build, timing, seed_timing = run_with_environment(
+    return judge_without_gpu(request, *estimate_without_gpu(request, device, store), device)
+
+
+def estimate_without_gpu(
+    request: EvaluateRequest, device: Device, store: Store
+) -> tuple[Build, Estimated | None, Estimated | None]:
+    """Build the kernel, and the seed kernel where there is one; return the build and the estimated times of both.
+
+    Raises:
+        ProblemError: the problem cannot be judged.
+        WorkerDied: a process of kopt broke.
+    """
+    return run_with_environment(
         NO_GPU, 2 * request.build_seconds + START_S, _build_and_estimate, request, device, store.root
     )
+
+
+def judge_without_gpu(
+    request: EvaluateRequest, build: Build, timing: Estimated | None, seed_timing: Estimated | None, device: Device
+) -> Evaluated:
+    """Judge a kernel by kopt's interpreter on the small workloads.
+
+    Args:
+        request: the kernel, and the limits.
+        build: its build.
+        timing: its estimated time; None where it was not built.
+        seed_timing: the seed kernel's estimated time; None where there is none.
+        device: the device that the times are estimated for.
+
+    Raises:
+        ProblemError: the problem cannot be judged.
+        WorkerDied: a process of kopt broke.
+    """
     if isinstance(build, BuildFailed):
         return _not_built(build, request, device)
     verdict = run_with_environment(NO_GPU, request.judge_seconds + 2 * START_S, _interpret, request)

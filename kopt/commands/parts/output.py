@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Iterable
 
 from pydantic_core import to_jsonable_python
+
+from kopt.neutral import visible
 
 
 def print_answer(answer: object, lines: Iterable[str], *, as_json: bool) -> None:
@@ -29,3 +32,18 @@ def _finite(value: object) -> object:
     if isinstance(value, list):
         return [_finite(inner) for inner in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def print_code(text: str, language: str) -> None:
+    """Print code in a language that `rich` knows (`python`, `diff`): in colours on a terminal, plain elsewhere."""
+    shown = visible(text).rstrip("\n")
+    if not sys.stdout.isatty() or sys.__stdout__ is None:
+        print(shown)
+        return
+    from rich.console import Console
+    from rich.syntax import Syntax
+
+    sys.stdout.flush()
+    coloured = Syntax(shown, language, theme="ansi_dark", background_color="default").highlight(shown)
+    # colours would not pass the neutral stream, through which the text has gone
+    Console(file=sys.__stdout__).print(coloured, soft_wrap=True, end="")

@@ -1,0 +1,55 @@
+"""`kopt diff`: what differs between two kernels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kopt.command_line import completion
+from kopt.command_line.panel import Panel, Place
+from kopt.commands.parts.arguments import AsJson
+from kopt.commands.parts.looked_at import FileProblem, OwnStore, looker, opened
+from kopt.commands.parts.output import print_answer, print_code
+
+PLACE = Place(Panel.LOOK, 3)
+
+KERNEL = "A kernel's file, RUN:KERNEL, or with --run a kernel: best, seed, a name (r1a0s2), the begin of a digest."
+
+
+def run(
+    before: Annotated[str, typer.Argument(metavar="A", help=KERNEL)],
+    after: Annotated[str, typer.Argument(metavar="B", help="Another kernel, named in the same way.")],
+    run: Annotated[
+        Path | None,
+        typer.Option(
+            "--run", metavar="RUN", help="The run of kernels named without one.", autocompletion=completion.runs
+        ),
+    ] = None,
+    problem: FileProblem = None,
+    store: OwnStore = None,
+    json: AsJson = False,
+) -> int:
+    """Compare two kernels: source, launches, registers, PTX instructions, techniques, times.
+
+    JSON: `before` and `after` as of kopt show, `diff`, `launches`, `instructions`, `added`, `removed`, `times`.
+
+    Examples:
+        kopt diff seed best --run demo
+        kopt diff demo:best second:best
+        kopt diff mine.py results/demo/best_kernel.py --problem softmax
+    """
+    from kopt.view.compare import difference
+    from kopt.view.difference_lines import difference_lines
+
+    with looker(opened(run) if run else None, store, problem) as look:
+        found = difference(look.view(before), look.view(after))
+    if json:
+        print_answer(found, [], as_json=True)
+        return 0
+    if found.diff:
+        print_code(found.diff, "diff")
+        print()
+    print("\n".join(difference_lines(found)))
+    return 0

@@ -1,0 +1,156 @@
+"""Find what a command looks at: a run by its folder or its name, its store, and kernels of runs or in files."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kopt.command_line import completion
+from kopt.commands.parts.arguments import DEFAULTS, ROOT, kernel_text, problem_of
+from kopt.errors import ConfigError, nearest
+from kopt.load_config import load_device
+from kopt.store import Store
+
+if TYPE_CHECKING:
+    from kopt.run.so_far import RunSoFar
+    from kopt.view.kernel import KernelView
+
+RunName = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="The run's folder, or its name below results.", autocompletion=completion.runs),
+]
+OwnStore = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", metavar="FOLDER", help="The store that the run used; default: the one it names.", show_default=False
+    ),
+]
+FileProblem = Annotated[
+    str | None,
+    typer.Option(
+        "--problem",
+        metavar="PROBLEM",
+        help="The problem of a kernel in a file, which is then built.",
+        autocompletion=completion.problems,
+    ),
+]
+
+
+def run_folder(word: Path) -> Path:
+    """Return the folder of a run that a word names: a folder, or a name below the folder of results.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    results = Path(DEFAULTS.results)
+    for folder in (word, results / word):
+        if folder.is_dir() and _is_run(folder):
+            return folder
+    if word.is_dir():
+        raise ConfigError(f"{word} holds no run: name the folder of a run that was started, e.g. results/demo")
+    names = [path.name for path in run_folders()]
+    known = f"; runs here are {', '.join(names[:8])}" if names else f"; {results} holds no run"
+    raise ConfigError(f"there is no run {str(word)!r}{nearest(str(word), names) or known}")
+
+
+def run_folders() -> list[Path]:
+    """List the folders of all runs in the folder of results, by name."""
+    return sorted(path for path in Path(DEFAULTS.results).glob("*") if _is_run(path))
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("started.json", "manifest.json"))
+
+
+def opened(word: Path) -> RunSoFar:
+    """Read the run that a word names, as its files stand.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    from kopt.run.so_far import read_so_far
+
+    return read_so_far(run_folder(word))
+
+
+def store_of(run: RunSoFar, given: Path | None) -> Store:
+    """Return the store of a run: the given one, the one that its settings name, or the one beside its folder.
+
+    Raises:
+        ConfigError: there is no store.
+    """
+    if given is not None:
+        if not given.is_dir():
+            raise ConfigError(f"--store {given}: there is no such folder")
+        return Store(given)
+    named = Path(run.config.store)
+    started = Path(run.started.folder) if run.started else Path()
+    places = (named, started / named, run.folder.resolve().parent / named.name)
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise ConfigError(f"the store of the run {run.folder} is not at {named}: name it with --store")
+    return Store(found)
+
+
+@dataclass(frozen=True)
+class Looker:
+    """Looks at kernels that words name."""
+
+    run: RunSoFar | None
+    """The run of kernels that are named without one."""
+    store: Path | None
+    problem: str | None
+    """The problem of kernels in files; None: the run's."""
+    scratch: Path
+    """Folder for what is built of files."""
+
+    def view(self, word: str) -> KernelView:
+        """Look at a kernel: a file, `RUN:KERNEL`, or a kernel of the run.
+
+        Raises:
+            ConfigError: a word names nothing.
+            ProblemError: the problem of a file cannot be judged.
+        """
+        from kopt.view.of_run import trial_named, view_of_trial
+
+        if is_file(word):
+            return self.view_of_file(Path(word))
+        name, sign, kernel = word.rpartition(":")
+        run = opened(Path(name)) if sign else self.run
+        if run is None:
+            raise ConfigError(f"{word!r} is no file: name a run with --run, or write RUN:KERNEL, e.g. demo:best")
+        return view_of_trial(word, trial_named(kernel, run), run, store_of(run, None if sign else self.store))
+
+    def view_of_file(self, file: Path) -> KernelView:
+        """Look at a kernel in a file; where its problem is known, build it."""
+        from kopt.view.of_file import view_of_source, view_of_text
+        from kopt.view.of_run import techniques_of
+
+        source = kernel_text(file)
+        problem = problem_of(self.problem) if self.problem else self.run.problem if self.run else None
+        if problem is None:
+            return view_of_text(str(file), source)
+        config = self.run.config if self.run else DEFAULTS
+        device = self.run.device if self.run and self.run.device else load_device(DEFAULTS.device, ROOT)
+        return view_of_source(
+            str(file), source, problem, device, techniques_of(config.technique_clustering.techniques),
+            Store(self.scratch.resolve()), seconds=config.limits.build_seconds,
+        )  # fmt: skip
+
+
+def is_file(word: str) -> bool:
+    """Return whether a word names a kernel's file rather than a kernel of a run."""
+    return word.endswith(".py") or ("/" in word and Path(word).is_file())
+
+
+@contextmanager
+def looker(run: RunSoFar | None, store: Path | None, problem: str | None) -> Iterator[Looker]:
+    """Look at kernels; what is built of files is thrown away at the end."""
+    with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
+        yield Looker(run, store, problem, Path(scratch))

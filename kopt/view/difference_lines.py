@@ -1,0 +1,65 @@
+"""Write what differs between two kernels for a terminal, the diff of their sources aside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kopt.neutral import one_line
+from kopt.report.numbers import ratio, time_text
+from kopt.report.round_line import label
+from kopt.view.compare import Difference, TimeDifference
+from kopt.view.kernel import KernelView
+from kopt.view.kernel_lines import WIDTH, launch_rows
+
+
+def difference_lines(found: Difference) -> list[str]:
+    """Describe the differences: launches, registers, shared memory, instructions, techniques, times."""
+    return [f"{name:<{WIDTH}} {text}".rstrip() for name, text in _rows(found)]
+
+
+def _rows(found: Difference) -> Iterator[tuple[str, str]]:
+    yield "from", _kernel(found.before)
+    yield "to", _kernel(found.after)
+    if not found.diff:
+        yield "source", "the sources are equal"
+    same = found.before.fingerprint and found.before.fingerprint == found.after.fingerprint
+    yield "compiled", "to the same code and launches" if same else "to other code or launches"
+    for one in found.launches:
+        if one.before and one.after:
+            words = ", ".join(f"{change.name} {change.before} -> {change.after}" for change in one.changed)
+            yield "launch", f"{one.workload}: {one.after.kernel}: {words or 'as before'}"
+        elif launch := one.before or one.after:
+            ((_, text),) = launch_rows([launch])
+            yield "launch", f"{'only before' if one.before else 'only after'}: {text}"
+    for place, kind in enumerate(found.instructions):
+        in_loops = f" (in loops {kind.before_in_loops} -> {kind.after_in_loops})"
+        looped = in_loops if kind.before_in_loops or kind.after_in_loops else ""
+        yield "" if place else "instructions", f"{kind.kind} {kind.before} -> {kind.after}{looped}"
+    changed = [f"+{name}" for name in found.added] + [f"-{name}" for name in found.removed]
+    if found.before.techniques or found.after.techniques:
+        yield "techniques", " ".join(changed) or "the same"
+    for time in found.times:
+        yield "time", _time(time, found)
+    if found.before.ms is not None and found.after.ms is not None and len(found.times) != 1:
+        before, after = (time_text(one.ms or 0.0, one.estimated) for one in (found.before, found.after))
+        yield "objective", f"{before} -> {after}, {ratio(found.before.ms / found.after.ms)}{_label(found)}"
+    for view in (found.before, found.after):
+        if view.note:
+            yield "note", f"{view.label}: {view.note}"
+
+
+def _kernel(view: KernelView) -> str:
+    names = " ".join(dict.fromkeys(filter(None, (view.label, view.name))))
+    why = f" in {view.phase}: {one_line(view.reason, 120)}" if view.phase else ""
+    return f"{one_line(names, 200)}, {view.verdict}{why}"
+
+
+def _label(found: Difference) -> str:
+    return label(found.before.estimated or found.after.estimated)
+
+
+def _time(time: TimeDifference, found: Difference) -> str:
+    before = time_text(time.before.ms, found.before.estimated) if time.before else "no time"
+    after = time_text(time.after.ms, found.after.estimated) if time.after else "no time"
+    gain = f", {ratio(time.ratio)}{_label(found)}" if time.ratio is not None else ""
+    return f"{time.workload}: {before} -> {after}{gain}"

@@ -1,0 +1,92 @@
+"""`kopt simplify` judges as `kopt evaluate` does, and writes a file whose head is true of it."""
+
+import ast
+import json
+
+import pytest
+
+from kopt.cli import main
+from kopt.commands.parts.one_kernel import request_for
+from kopt.commands.parts.simplification import SLOWER, Bench, simplified
+from kopt.errors import ConfigError
+from kopt.simplify.search import Ancestor
+from kopt.store import Store
+from tests.device.small import H100, SCALE, SOURCE
+from tests.view.hand_made_run import hand_made_run
+
+DETOUR = SOURCE.replace("x * w * factor", "(w * x) * factor").replace("    rows, c", "    spare = 3\n    rows, c")
+"""As fast as the seed kernel, and longer."""
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return hand_made_run(tmp_path, faster=DETOUR)
+
+
+def test_a_step_that_does_not_pay_is_undone_and_the_file_says_so(made, capsys):
+    assert main(["simplify", "run", "--judge", "interpret", "--json"]) == 0
+    answer, lines = capsys.readouterr()
+    found = json.loads(answer)
+    assert found["source"] == SOURCE
+    assert (found["estimated"], found["ratio"]) == (True, 1.0)
+    assert "undone       r1a0s0" in lines
+    text = (made.folder / "simplified.py").read_text()
+    ast.parse(text)
+    for words in ("r1a0s0, simplified", "undone or removed, since it does not pay: r1a0s0", "estimated for"):
+        assert words in " ".join(text.replace("#", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "seed"], "has no step to undo"),
+        (["run", "r1a0s1", "--trials", "0"], "at least 1"),
+        (["nowhere"], "there is no run"),
+    ],
+)
+def test_what_cannot_be_simplified_is_said(made, words, said, capsys):
+    assert main(["simplify", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("ratio", "low", "high", "outcome"),
+    [
+        (0.9, 0.88, 0.92, "kept"),
+        (1.01, 0.99, 1.03, "kept"),
+        (1.01, 1.005, 1.015, "slower"),
+        (SLOWER + 0.01, 0.98, 1.1, "slower"),
+    ],
+)
+def test_on_a_gpu_the_interval_of_the_ratio_to_the_kernel_decides(monkeypatch, tmp_path, ratio, low, high, outcome):
+    raced = []
+
+    def evaluated(request, wanted, store):
+        raced.append((request.kernel.source, request.problem.seed.source))
+        return _Measured(ratio, low, high)
+
+    monkeypatch.setattr("kopt.commands.parts.simplification.evaluate_on_gpu", evaluated)
+    bench = Bench(request_for(DETOUR, SCALE, seed=0, wait_s=1.0), H100, Store(tmp_path), on_gpu=True)
+    assert bench.judge(SOURCE).outcome == outcome
+    assert raced == [(SOURCE, DETOUR)]
+
+
+def test_a_kernel_that_does_not_pass_is_not_simplified(monkeypatch, tmp_path):
+    failed = _Measured(1.0, 1.0, 1.0)
+    failed.status, failed.phase, failed.reason = "failed", "launch", "no"
+    monkeypatch.setattr("kopt.commands.parts.simplification.evaluate_on_gpu", lambda *given: failed)
+    bench = Bench(request_for(DETOUR, SCALE, seed=0, wait_s=1.0), H100, Store(tmp_path), on_gpu=True)
+    lineage = [Ancestor(name=name, description="", source=source) for name, source in (("a", SOURCE), ("b", DETOUR))]
+    with pytest.raises(ConfigError, match=r"b does not pass when it is judged here.*launch: no"):
+        simplified(bench, lineage, most=9, say=print)
+
+
+class _Measured:
+    """What is read of an evaluation on a GPU."""
+
+    status, phase, reason = "passed", "", ""
+
+    def __init__(self, ratio, low, high):
+        self.time = self
+        self.ms, self.ratio, self.ratio_low, self.ratio_high = 1.0, ratio, low, high

@@ -1,0 +1,73 @@
+"""What differs between two kernels: source, launches, instructions, techniques, times."""
+
+import json
+
+import pytest
+
+from kopt.cli import main
+from kopt.commands.parts.looked_at import looker
+from kopt.view.compare import difference
+from kopt.view.difference_lines import difference_lines
+from kopt.view.kernel import KernelView
+from tests.device.small import SOURCE
+from tests.view.hand_made_run import FASTER, finish
+
+
+def view(label, source=SOURCE, **fields):
+    return KernelView(label=label, name="", source=source, facts=None, verdict="passed", **fields)
+
+
+def test_two_kernels_of_a_run_are_compared(made, capsys):
+    finish(made)
+    assert main(["diff", "seed", "best", "--run", "run"]) == 0
+    text = capsys.readouterr().out
+    assert "-    scale_kernel[(rows,)](x, weight, y, columns, factor, BLOCK=512, num_warps=4)" in text
+    assert "+    scale_kernel[(rows,)](x, weight, y, columns, factor, BLOCK=512, num_warps=8)" in text
+    assert "main: scale_kernel: warps 4 -> 8" in text
+    assert "+async_copy_tma" in text
+
+
+@pytest.mark.parametrize("words", [["run:seed", "run:best"], ["seed", "run:best", "--run", "results/run"]])
+def test_kernels_are_named_with_their_run_or_without(made, words, capsys):
+    assert main(["diff", *words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["before"]["name"], found["after"]["name"]) == ("r0a0s0", "r1a0s0")
+    assert found["launches"][0]["changed"] == [{"name": "warps", "before": "4", "after": "8"}]
+
+
+def test_files_are_compared_by_their_source_where_no_problem_is_named(made, tmp_path):
+    for name, source in (("a.py", SOURCE), ("b.py", FASTER)):
+        (tmp_path / name).write_text(source)
+    with looker(None, None, None) as look:
+        found = difference(look.view("a.py"), look.view("b.py"))
+    assert found.diff.startswith("--- a.py\n+++ b.py\n")
+    assert found.launches == found.times == ()
+
+
+def test_a_kernel_does_not_differ_from_itself():
+    one = view("a", instructions={"k": {"total": 3, "move": 3}}, fingerprint="f")
+    found = difference(one, one)
+    assert (found.diff, found.launches, found.instructions, found.added, found.removed) == ("", (), (), (), ())
+    assert "the sources are equal" in "\n".join(difference_lines(found))
+
+
+def test_instructions_are_summed_over_kernels_and_counted_in_loops_too():
+    before = view("a", instructions={"k": {"total": 5, "move": 2, "loop_total": 1, "loop_move": 1}})
+    after = view("b", instructions={"k": {"total": 5, "move": 2}, "l": {"total": 1, "mma": 1}})
+    found = {one.kind: one for one in difference(before, after).instructions}
+    assert list(found) == ["total", "mma", "move"]
+    assert (found["total"].before, found["total"].after, found["move"].before_in_loops) == (5, 6, 1)
+
+
+def test_hostile_names_and_sources_do_nothing_to_a_terminal(made, capsys, tmp_path):
+    (tmp_path / "a.py").write_text(SOURCE + "# \x1b[2J\u202e\n")
+    (tmp_path / "b.py").write_text(SOURCE)
+    assert main(["diff", "a.py", "b.py"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+
+
+def test_a_bare_name_without_a_run_is_said(made, capsys):
+    assert main(["diff", "seed", "best"]) == 2
+    assert "--run" in capsys.readouterr().err
