@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from kopt.errors import ProblemError
 from kopt.model.problem import TensorSpec
 from kopt.winner import provenance
+from kopt.winner.constants import free_arguments
 from kopt.winner.source import ModuleText, module_text, without_functions
 from kopt.winner.standalone import embedded
 from kopt.winner.winner import Winner
@@ -16,11 +17,11 @@ from kopt.winner.winner import Winner
 IMPORTED = frozenset({"torch", "nn", "F", "math", "triton", "tl", "annotations"})
 """Usual names of modules, which mean the same in a kernel and in a reference."""
 
-OWN = frozenset({"DTYPES", "DIMENSIONS", "SHAPES", "KernelModel", "ModelNew", "further_arguments"})
+OWN = frozenset({"DTYPES", "DIMENSIONS", "SHAPES", "FREE", "KernelModel", "ModelNew", "further_arguments"})
 """Names that the written files define beside those of kernel and reference."""
 
-INPUTS = frozenset({"get_inputs", "get_init_inputs"})
-"""Functions of a reference that only make its arguments."""
+INPUTS = frozenset({"get_inputs"})
+"""Functions of a reference that are left out, since they only make its inputs."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +36,17 @@ class Target:
     """Write the file's text.  Raises ProblemError where the kernel cannot have this form."""
 
 
-def kernel_and_reference(winner: Winner, keeping: frozenset[str] = frozenset()) -> str:
+def kernel_and_reference(winner: Winner) -> str:
     """Write a module's head: docstring, provenance, the kernel's code and the reference's, which must share no name.
 
     Args:
         winner: the kernel.
-        keeping: names of those functions of `INPUTS` that are kept.
 
     Raises:
         ProblemError: kernel and reference define a name in two ways.
     """
     kernel = winner.text
-    reference = module_text(without_functions(winner.problem.reference, INPUTS - keeping))
+    reference = module_text(without_functions(winner.problem.reference, INPUTS))
     _refuse_clashes(winner, kernel, reference)
     head = f"{provenance.docstring(winner)}\n\n{provenance.comments(winner)}"
     helper = "\n\n\n".join(embedded("arguments"))
@@ -100,16 +100,53 @@ def _verified(inputs):
     return SHAPES is None or tuple(tuple(one.shape) for one in inputs) in SHAPES'''
 
 
+def model_guard(winner: Winner, *, asks_model: bool) -> str:
+    """Write `_made_as_verified(given, named)`: whether a model has the constants that the kernel holds.
+
+    Args:
+        winner: the kernel.
+        asks_model: the kernel gets from the model what its entry point takes by name.
+    """
+    free = free_arguments(winner.problem, winner.source if asks_model else "")
+    return f'''import contextlib
+
+
+FREE = {free!r}
+"""Arguments of `Model` that may differ from those of `get_init_inputs`; the kernel holds the others as constants."""
+
+
+def _made_as_verified(given, named):
+    """Return whether a model made with these arguments has the constants that the kernel holds."""
+    usual = get_init_inputs()
+    signature = inspect.signature(Model.__init__)
+    own = signature.bind(None, *given, **named)
+    verified = signature.bind(None, **usual) if isinstance(usual, dict) else signature.bind(None, *usual)
+    for bound in (own, verified):
+        bound.apply_defaults()
+    names = (own.arguments.keys() | verified.arguments.keys()) - set(FREE)
+    with contextlib.suppress(RuntimeError, ValueError):  # tensors and arrays have no single truth value
+        return all(bool(own.arguments.get(name) == verified.arguments.get(name)) for name in names)
+    return False'''
+
+
 def model_class(winner: Winner, name: str) -> str:
     """Write a class that is the reference's `Model` with the kernel in `forward`, and PyTorch where it must not run."""
     entry = winner.problem.seed.entry
-    return f'''class {name}(Model):
+    return f'''{model_guard(winner, asks_model=True)}
+
+
+class {name}(Model):
     """The reference's `Model`, with its parameters and state, whose `forward` is the kernel where it was verified."""
 
+    def __init__(self, *given, **named):
+        """Make the model as the reference does; one with other constants than the kernel's is run by PyTorch."""
+        super().__init__(*given, **named)
+        self._has_kernel = _made_as_verified(given, named)
+
     def forward(self, *inputs):
-        """Run the kernel, or PyTorch for inputs and gradients that it was not verified with."""
+        """Run the kernel, or PyTorch for inputs, constants and gradients that it was not verified with."""
         trained = torch.is_grad_enabled() and any(one.requires_grad for one in self.parameters())
-        if trained or not _verified(inputs):
+        if trained or not self._has_kernel or not _verified(inputs):
             return super().forward(*inputs)
         return {entry}(*inputs, **further_arguments({entry}, inputs, self, globals()))'''
 

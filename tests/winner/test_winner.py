@@ -12,6 +12,7 @@ import torch
 from kopt.device.facts.facts import problem_facts
 from kopt.errors import ProblemError
 from kopt.model.kernel import Kernel
+from kopt.model.problem import Workload
 from kopt.report.record import FinalFigures
 from kopt.winner.provenance import comments
 from kopt.winner.standalone import standalone
@@ -121,6 +122,30 @@ def test_a_model_runs_pytorch_where_the_kernel_was_not_verified_and_the_kernel_e
     assert calls == [2.0]
     model(x.requires_grad_()).sum().backward()  # PyTorch, since the kernel has no gradient
     assert calls == [2.0]
+
+
+FOLDED = SOURCE.replace("(x, weight, factor):", "(x, weight):").replace("y, columns, factor,", "y, columns, 2.0,")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("source", [SOURCE, FOLDED], ids=["asks", "folded"])
+@pytest.mark.parametrize("made", [(512, 3.0), (256, 2.0)], ids=["factor", "size"])
+def test_a_model_with_other_constants_than_the_kernels_runs_pytorch(form, source, made, tmp_path):
+    target, name = FORMS[form]
+    size = Workload(name="narrow", constants={"columns": 256})
+    exported = executed(target.write(winner(source, problem=SCALE.model_copy(update={"small": (size,)}))), tmp_path)
+    model, calls = getattr(exported, name)(*made), []
+
+    def kernel(x, weight, factor=2.0):
+        calls.append(factor)
+        return x * weight[0] * factor
+
+    exported.kernel_function, exported._verified = kernel, lambda inputs: True
+    x = torch.rand(3, made[0])
+    with torch.no_grad():
+        assert torch.equal(model(x), x * model.scale.weight[0] * made[1])
+    other_factor = made[1] != 2.0
+    assert calls == ([] if other_factor and (source == FOLDED or form == "library") else [made[1]])
 
 
 def test_the_operator_is_one_step_of_a_compiled_model(tmp_path):
