@@ -54,3 +54,11 @@ onstart:
             chain.from_iterable(left), Path(workflow.workdir_init)
         )
         submitted.follow(Path(RUN) / submitted.FOLDER)
+
+
+onsuccess:
+    end_idle_parents()
+
+
+onerror:
+    end_idle_parents()

@@ -169,7 +169,7 @@ def _first(error: ValidationError) -> str:
 
 
 @cache
-def _load_pyarrow() -> None:
+def load_pyarrow() -> None:
     """Load PyArrow without NumPy, which it needs for arrays alone and which would be the slowest import of most jobs.
 
     NumPy can be loaded afterwards as ever.
@@ -187,7 +187,7 @@ def _load_pyarrow() -> None:
 
 def write_table(path: Path, rows: Iterable[V], model: type[V]) -> None:
     """Write rows as Parquet with the schema of `model`, also when there are no rows; equal rows give equal bytes."""
-    _load_pyarrow()
+    load_pyarrow()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -202,7 +202,7 @@ def read_table(path: Path, model: type[V]) -> list[V]:
     Raises:
         TableError: the file is not Parquet, has another schema than `model`, or a row contradicts itself.
     """
-    _load_pyarrow()
+    load_pyarrow()
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -229,7 +229,7 @@ def table_schema(model: type[BaseModel]) -> pa.Schema:
     Raises:
         TypeError: a field's type has no column type, e.g. a nested model.
     """
-    _load_pyarrow()
+    load_pyarrow()
     import pyarrow as pa
 
     return pa.schema([_field(name, info.annotation) for name, info in model.model_fields.items()])

@@ -3,22 +3,47 @@
 python -P workflow/start.py workflow/scripts/select.py name=value ...
 
 Snakemake says in one line that a search was stopped; a traceback of every job that ran would bury that line.
+
+With `KOPT_WARM`, which the setting `warm` sets, a fork of a warm parent (`kopt.warm`) runs the script, so that it need
+not import what it needs; where there is none, this process runs the script.
 """
 
 from __future__ import annotations
 
-import runpy
+import os
 import signal
 import sys
 from types import TracebackType
 
+TORCH = ("problem", "device", "baseline", "compile", "evaluate", "rank", "profile", "outcome")
+"""Scripts that use torch or Triton, unless the backend builds nothing (`KOPT_WARM=light`)."""
+PARENT = "--warm-parent"
+
 
 def main() -> None:
-    """Run the script that the first word names."""
+    """Run the script that the first word names, here or in a fork of a warm parent."""
     sys.excepthook = _unless_stopped
-    sys.argv = sys.argv[1:]
+    words = sys.argv[1:]
+    if words[0] == PARENT:
+        from kopt.warm.parent import serve
+
+        words = serve(words[1:])
+    elif warm := os.environ.get("KOPT_WARM"):
+        from kopt.warm.client import end, hand_over
+
+        script = os.path.basename(words[0]).removesuffix(".py")
+        status = hand_over(words, "torch" if warm == "torch" and script in TORCH else "light")
+        if status is not None:
+            end(status)
+    _run(words)
+
+
+def _run(words: list[str]) -> None:
+    from runpy import run_path
+
+    sys.argv = words
     try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
+        run_path(words[0], run_name="__main__")
     finally:  # the work is done or given up; Python's own end would tell of an interruption
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

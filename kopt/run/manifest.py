@@ -16,6 +16,9 @@ from kopt.run_settings import RunSettings
 DERIVED = ("clustering", "backend", "proposers", "asked_models")
 """Names of derived values that a run records beside its settings."""
 
+UNRECORDED = ("warm",)
+"""Settings that a run does not record: no result depends on them, and a run in which they change does nothing again."""
+
 
 class Manifest(Value):
     """Settings, versions, device and kernels of a run."""
@@ -43,9 +46,9 @@ def config_of(configuration: Mapping[str, JsonValue]) -> Config:
 
 
 def configuration_of(config: Config) -> dict[str, JsonValue]:
-    """Return all settings and derived values, in types of JSON."""
+    """Return all settings but `UNRECORDED`, and derived values, in types of JSON."""
     settings = RunSettings(config)
-    return config.model_dump(mode="json") | {
+    return config.model_dump(mode="json", exclude=set(UNRECORDED)) | {
         "clustering": settings.clustering,
         "backend": settings.backend,
         "proposers": list(settings.proposers),

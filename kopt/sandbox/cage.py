@@ -289,12 +289,18 @@ def _scrub_environment(scratch: Path, limits: Limits) -> None:
     os.environ.update(kept)
     tempfile.tempdir = None
     sys.argv, sys.orig_argv = sys.argv[:1], sys.orig_argv[:1]
-    _erase_initial_memory()
+    erase_initial_memory()
 
 
-def _erase_initial_memory() -> None:
+def erase_initial_memory() -> None:
     """Overwrite the arguments and the environment that the process was started with."""
+    for start, end in initial_memory():
+        ctypes.memset(start, 0, end - start)
+
+
+def initial_memory() -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the addresses, from and to, of the arguments and of the environment that the process was started with."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
-    for start, end in ((int(fields[45]), int(fields[46])), (int(fields[47]), int(fields[48]))):
-        if 0 < start < end:
-            ctypes.memset(start, 0, end - start)
+    spans = ((int(fields[place]), int(fields[place + 1])) for place in (45, 47))
+    arguments, environment = ((start, max(start, end) if start else 0) for start, end in spans)
+    return arguments, environment

@@ -18,6 +18,7 @@ from kopt.preflight.start import begin, check_words
 from kopt.preflight.validate import judge_note, reread, validate
 from kopt.provenance import files_digest, rule_digest
 from kopt.run.started import record_start
+from kopt.warm.client import end_idle_parents
 
 config |= as_typed(workflow.config_settings.config_args or [])
 
@@ -55,6 +56,11 @@ CORES = submitted.CORES if SUBMITS else workflow.cores
 # Commands name neither the interpreter nor the checkout, so that a run can be moved: these variables name both.
 os.environ["KOPT_PYTHON"] = sys.executable
 os.environ["KOPT_HOME"] = str(ROOT)
+
+# Whether a fork of a warm parent runs a job's script (`workflow/start.py`), which is no part of a command either.
+os.environ["KOPT_WARM"] = (
+    ("torch" if BACKEND.builds else "light") if CONFIG.warm else ""
+)
 
 if not HEAD:
     os.environ[submitted.VARIABLE] = f"{RUN}/{submitted.FOLDER}"

@@ -1,0 +1,81 @@
+"""Keep one job for its client: fork it, pass signals on, tell how it ended, and kill it when its client has gone."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from kopt.sandbox.cage import die_with_parent
+from kopt.sandbox.processes import kill_all
+from kopt.warm import wire
+from kopt.warm.takeover import call_self, take_over
+
+if TYPE_CHECKING:
+    from kopt.warm.parent import State
+
+
+def keep(connection: socket.socket, state: State, parent: int) -> list[str]:
+    """Keep a job; return its words in the process that is to run it, and never in the keeper.
+
+    Args:
+        connection: to the client.
+        state: of the parent that has forked this process.
+        parent: pid of that parent.
+    """
+    os.setsid()
+    call_self("kopt-keeper")
+    if state.files.changed():
+        with suppress(OSError):
+            connection.sendall(wire.STALE)
+        if os.getppid() == parent:
+            with suppress(OSError):
+                os.kill(state.light, signal.SIGTERM)
+        os._exit(0)
+    taken, takes = os.pipe()
+    keeper = os.getpid()
+    job = os.fork()
+    if job == 0:
+        os.close(taken)
+        die_with_parent(keeper)
+        return take_over(connection, state, takes)
+    try:
+        os.close(takes)
+        os.read(taken, 1)  # until the job has its request, the socket is the job's
+        _watch(connection, job)
+    except BaseException:  # noqa: BLE001 - the process ends here
+        kill_all(job)
+    finally:
+        os._exit(0)
+
+
+def _watch(connection: socket.socket, job: int) -> None:
+    ended = os.pidfd_open(job)
+    while True:
+        ready, _, _ = select.select([connection, ended], [], [])
+        if ended in ready:
+            _, status = os.waitpid(job, 0)
+            with suppress(OSError):
+                wire.send_status(connection, os.waitstatus_to_exitcode(status))
+            return
+        try:
+            numbers = connection.recv(64)
+        except OSError:
+            numbers = b""
+        if not numbers:
+            kill_all(job)
+            return
+        for number in numbers:
+            _pass_on(job, number)
+
+
+def _pass_on(job: int, number: int) -> None:
+    """Send a signal to a job; one of a terminal goes to the job's whole process group, as a terminal sends it."""
+    with suppress(OSError):
+        if number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+            os.killpg(job, number)
+        else:
+            os.kill(job, number)

@@ -1,0 +1,258 @@
+"""Import once what jobs need, listen, and fork: the parent reads no request, so that it never holds one.
+
+    the light parent ── keeper ── job          one keeper and one job for each request
+        the heavy parent ── keeper ── job      begun by the first request that needs torch
+
+A parent ends when nobody has asked for a while, and when a file that it has imported has changed.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import pkgutil
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from kopt.sandbox.cage import die_with_parent, erase_initial_memory
+from kopt.warm import place
+from kopt.warm.keeper import keep
+from kopt.warm.stale import Files
+from kopt.warm.takeover import call_self
+from kopt.warm.wire import peer
+
+IDLE_S = 180.0
+"""Time without a request after which a parent ends, s."""
+TORCH = ("torch", "triton", "kopt.device.build.build")
+"""What the heavy parent imports: only what every job that uses torch imports anyway, since candidates see it."""
+PACKAGES = ("kopt.stages", "kopt.backends")
+"""Packages all of whose modules the light parent imports."""
+_MODELS = ("by_model",)
+"""Parts of the names of modules that only runs with language models need."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What forks need to know of their parent."""
+
+    folder: str
+    name: str
+    light: int
+    """The light parent's pid."""
+    lock: os.stat_result
+    """The lock's file, which a client proves that it may write."""
+    files: Files
+    added: Mapping[str, str]
+    """Variables that imports have set."""
+    restrictions: list[str]
+    comm: str
+    """Name of a process of Python."""
+
+
+def serve(words: Iterable[str]) -> list[str]:
+    """Serve requests; return, in the fork that is to run a job, the job's words, and never in the parent.
+
+    Args:
+        words: folder and name of the parent, and its listening sockets, by tier.
+    """
+    folder, name, *numbers = words
+    listeners = [socket.socket(fileno=int(number)) for number in numbers[: len(place.TIERS)]]
+    begun, before, comm = time.time_ns(), dict(os.environ), _read("/proc/self/comm").strip()
+    signal.signal(signal.SIGTERM, lambda number, frame: _end(folder, name))
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.umask(0o077)
+    call_self("kopt-warm")
+    for listener in listeners:
+        listener.listen(128)  # `SO_PEERCRED` names this process from now on
+        listener.setblocking(False)
+    note = "\n".join([str(os.getpid()), place.ROOT, os.environ.get("SLURM_JOB_ID", "")])
+    with open(place.note_path(folder, name), "w", encoding="utf-8", errors="surrogateescape") as file:
+        file.write(note)
+    lock = os.stat(place.lock_path(folder, name))
+    os.environ.clear()
+    os.environ.update(before)  # in memory of its own
+    erase_initial_memory()
+    _import_light()
+    added = {name: value for name, value in os.environ.items() if before.get(name) != value}
+    state = State(folder, name, os.getpid(), lock, Files.imported(begun), added, place.restrictions("self"), comm)
+    return _Light(state, *listeners).serve()
+
+
+def _import_light() -> None:
+    from kopt.artifact import load_pyarrow
+
+    load_pyarrow()
+    for package in PACKAGES:
+        for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
+            if not any(part in module.name for part in _MODELS):
+                importlib.import_module(module.name)
+    _settle()
+
+
+def _settle() -> None:
+    """Prepare for forks: what lives stays where it is, and libraries end their threads.
+
+    Raises:
+        RuntimeError: there are threads, which a fork would lose.
+    """
+    gc.collect()
+    gc.freeze()
+    pid = os.fork()  # OpenBLAS ends its threads before a fork
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    if len(os.listdir("/proc/self/task")) > 1:
+        raise RuntimeError("this process has threads")
+
+
+class _Parent:
+    """A process that listens and forks."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def _answer(self, listener: socket.socket, others: Iterable[socket.socket] = ()) -> list[str] | None:
+        """Accept one connection and fork its keeper; returns words in the fork that is the job."""
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return None
+        with connection:
+            if not self._may_ask(connection) or len(os.listdir("/proc/self/task")) > 1:
+                return None
+            parent = os.getpid()
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+            pid = os.fork()
+            if pid == 0:
+                for number in (signal.SIGTERM, signal.SIGCHLD):
+                    signal.signal(number, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+                listener.close()
+                for other in others:
+                    other.close()
+                return keep(connection, self._state, parent)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+        return None
+
+    def _may_ask(self, connection: socket.socket) -> bool:
+        """Return whether a client is this user's and restricted as this process is; a caged process is more so."""
+        with suppress(OSError):
+            pid, user = peer(connection)
+            return user == os.getuid() and place.restrictions(pid) == self._state.restrictions
+        return False
+
+
+class _Light(_Parent):
+    def __init__(self, state: State, listener: socket.socket, torch: socket.socket) -> None:
+        super().__init__(state)
+        self._listener = listener
+        self._torch: socket.socket | None = torch
+        self._heavy, self._heavy_pid = -1, 0
+
+    def serve(self) -> list[str]:
+        last = time.monotonic()
+        while True:
+            _reap(self._heavy_pid)
+            ready, _, _ = select.select([self._listener, *self._watched()], [], [], IDLE_S)
+            if ready:
+                last = time.monotonic()
+            elif self._heavy < 0 and time.monotonic() - last >= IDLE_S:
+                _end(self._state.folder, self._state.name)
+            words = None
+            if self._heavy in ready:
+                self._heavy_ended()
+            elif self._torch in ready:
+                words = self._begin_heavy()
+            if words is None and self._listener in ready:
+                words = self._answer(self._listener, [self._torch] if self._torch else [])
+            if words is not None:
+                return words
+
+    def _watched(self) -> list[int | socket.socket]:
+        """Return what tells of the heavy parent: its end, or a request for it."""
+        if self._heavy >= 0:
+            return [self._heavy]
+        return [self._torch] if self._torch else []
+
+    def _begin_heavy(self) -> list[str] | None:
+        """Fork the heavy parent; returns words in the fork of that one that is a job."""
+        assert self._torch is not None
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            die_with_parent(parent)
+            self._listener.close()
+            return _Heavy(self._state, self._torch).serve()
+        self._heavy, self._heavy_pid = os.pidfd_open(pid), pid
+        return None
+
+    def _heavy_ended(self) -> None:
+        """Listen for the heavy parent again, which has had no requests; one that has failed is not begun again."""
+        _, status = os.waitpid(self._heavy_pid, 0)
+        os.close(self._heavy)
+        self._heavy, self._heavy_pid = -1, 0
+        if status and self._torch:
+            self._torch.close()
+            self._torch = None
+            with suppress(OSError):
+                os.unlink(place.socket_path(self._state.folder, self._state.name, "torch"))
+
+
+class _Heavy(_Parent):
+    def __init__(self, state: State, listener: socket.socket) -> None:
+        super().__init__(state)
+        self._listener = listener
+
+    def serve(self) -> list[str]:
+        begun, before = time.time_ns(), dict(os.environ)
+        for name in TORCH:
+            importlib.import_module(name)
+        if sys.modules["torch"].cuda.is_initialized():
+            raise RuntimeError("an import has used CUDA")
+        _settle()
+        added = {name: value for name, value in os.environ.items() if before.get(name) != value}
+        state = self._state
+        self._state = State(
+            state.folder, state.name, state.light, state.lock, Files.imported(begun, state.files), {**state.added, **added},
+            state.restrictions, state.comm,
+        )  # fmt: skip
+        while True:
+            _reap(0)
+            ready, _, _ = select.select([self._listener], [], [], IDLE_S)
+            if not ready:
+                os._exit(0)
+            if (words := self._answer(self._listener)) is not None:
+                return words
+
+
+def _reap(spared: int) -> None:
+    """Reap the keepers that have ended; the heavy parent is reaped by its name."""
+    with suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != spared:
+            os.waitpid(ended.si_pid, 0)
+
+
+def _end(folder: str, name: str) -> None:
+    """End this parent, and remove its files."""
+    for tier in place.TIERS:
+        with suppress(OSError):
+            os.unlink(place.socket_path(folder, name, tier))
+    for path in (place.note_path(folder, name), place.log_path(folder, name), place.lock_path(folder, name)):
+        with suppress(OSError):
+            os.unlink(path)
+    os._exit(0)
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
