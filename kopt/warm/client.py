@@ -21,8 +21,6 @@ WAIT_S = 90.0
 """Longest wait for a fork, while a new parent imports, s."""
 PAD = 16 << 10
 """Bytes of a parent's command line, in which a fork shows its own."""
-KEEPER = "kopt-keeper"
-"""Name of the processes that keep jobs."""
 PARENT = "--warm-parent"
 """First word of the command line of a parent."""
 BACKLOG = 128
@@ -201,6 +199,7 @@ def _is_keeper(pid: int) -> bool:
     """Return whether a process is a keeper that has a job; one that has ended may still be listed."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().partition("(")[2].startswith(f"{KEEPER}) S")
+            comm, _, rest = file.read().partition("(")[2].partition(") ")
+            return comm == place.KEEPER and not rest.startswith("Z")
     except OSError:
         return False

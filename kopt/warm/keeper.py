@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from kopt.sandbox.cage import die_with_parent
 from kopt.sandbox.processes import kill_all
 from kopt.warm import wire
+from kopt.warm.place import KEEPER
 from kopt.warm.takeover import call_self, take_over
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def keep(connection: socket.socket, state: State, parent: int) -> list[str]:
         parent: pid of that parent.
     """
     os.setsid()
-    call_self("kopt-keeper")
+    call_self(KEEPER)
     if state.files.changed():
         with suppress(OSError):
             connection.sendall(wire.STALE)
@@ -54,8 +55,9 @@ def keep(connection: socket.socket, state: State, parent: int) -> list[str]:
 
 def _watch(connection: socket.socket, job: int) -> None:
     ended = os.pidfd_open(job)
+    watched: list[int | socket.socket] = [connection, ended]
     while True:
-        ready, _, _ = select.select([connection, ended], [], [])
+        ready, _, _ = select.select(watched, [], [])
         if ended in ready:
             _, status = os.waitpid(job, 0)
             with suppress(OSError):

@@ -223,7 +223,8 @@ class _Heavy(_Parent):
         added = {name: value for name, value in os.environ.items() if before.get(name) != value}
         state = self._state
         self._state = State(
-            state.folder, state.name, state.light, state.lock, Files.imported(begun, state.files), {**state.added, **added},
+            state.folder, state.name, state.light, state.lock, Files.imported(begun, state.files),
+            {**state.added, **added},
             state.restrictions, state.comm,
         )  # fmt: skip
         while True:

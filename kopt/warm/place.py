@@ -20,11 +20,13 @@ TIERS = ("light", "torch")
 """What a parent has imported: `torch` means torch and Triton beside everything that `light` means."""
 
 NAMES = frozenset({
-    "HOME", "PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TMP", "USER", "LOGNAME", "VIRTUAL_ENV", "SLURM_JOB_ID", "SLURM_STEP_ID",
+    "HOME", "PATH", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TMP", "USER", "LOGNAME", "VIRTUAL_ENV",
+    "SLURM_JOB_ID", "SLURM_STEP_ID",
 })  # fmt: skip
 PREFIXES = (
-    "PYTHON", "LD_", "LC_", "MALLOC_", "JE_", "GLIBC_", "TORCH", "PYTORCH", "TRITON", "CUDA", "NVIDIA_", "NCCL_", "OMP_",
-    "GOMP_", "KMP_", "MKL_", "GOTO_", "OPENBLAS_", "VECLIB_", "NUMEXPR_", "NPY_", "ARROW_", "XDG_", "KOPT_PYTHON", "KOPT_HOME",
+    "PYTHON", "LD_", "LC_", "MALLOC_", "JE_", "GLIBC_", "TORCH", "PYTORCH", "TRITON", "CUDA", "NVIDIA_", "NCCL_",
+    "OMP_", "GOMP_", "KMP_", "MKL_", "GOTO_", "OPENBLAS_", "VECLIB_", "NUMEXPR_", "NPY_", "ARROW_", "XDG_",
+    "KOPT_PYTHON", "KOPT_HOME",
 )  # fmt: skip
 """Names, and beginnings of names, of the variables that a parent has too."""
 SECRET = ("KEY", "TOKEN", "SECRET", "PASSW", "CREDENTIAL", "AUTH", "COOKIE")
@@ -36,6 +38,9 @@ THREADS = (
 """Variables that say how many threads a library may start: one in a parent, in a job what its request says."""
 ALONE = {"JE_ARROW_MALLOC_CONF": "background_thread:false"} | dict.fromkeys(THREADS, "1")
 """Variables of a parent alone, which starts no thread: a fork would lose it."""
+
+KEEPER = "kopt-keeper"
+"""Name of the processes that keep jobs."""
 
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 _STATUS = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")
@@ -50,10 +55,12 @@ def shared_variables() -> dict[str, str]:
     return {
         name: value
         for name, value in os.environ.items()
-        if (name in NAMES or name.startswith(PREFIXES))
-        and name not in THREADS
-        and not any(part in name for part in SECRET)
+        if (name in NAMES or name.startswith(PREFIXES)) and name not in THREADS and not _is_secret(name)
     }
+
+
+def _is_secret(name: str) -> bool:
+    return any(part in name.upper() for part in SECRET)
 
 
 def parents_variables() -> dict[str, str]:
@@ -70,9 +77,8 @@ def name_of_parent() -> str:
     if not all(os.path.isabs(path) for path in os.environ.get("PYTHONPATH", "/").split(os.pathsep)):
         raise Odd("PYTHONPATH has a relative folder")
     root = os.stat("/")
-    limits = [
-        resource.getrlimit(getattr(resource, name)) for name in sorted(dir(resource)) if name.startswith("RLIMIT_")
-    ]
+    limited = sorted(name for name in dir(resource) if name.startswith("RLIMIT_"))
+    limits = [resource.getrlimit(getattr(resource, name)) for name in limited]
     parts = [
         os.uname()[1], sys.executable, sys.version, tuple(sys.flags), sys._xoptions, sys.warnoptions, ROOT, limits,
         sorted(os.sched_getaffinity(0)), os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0),
@@ -80,9 +86,8 @@ def name_of_parent() -> str:
         *(os.readlink(f"/proc/self/ns/{name}") for name in _NAMESPACES if os.path.lexists(f"/proc/self/ns/{name}")),
         restrictions("self"), root.st_dev, root.st_ino, shared_variables(),
     ]  # fmt: skip
-    return hashlib.blake2b(
-        json.dumps(parts, sort_keys=True).encode(errors="surrogateescape"), digest_size=16
-    ).hexdigest()
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
 
 def restrictions(pid: int | str) -> list[str]:

@@ -28,12 +28,10 @@ class Files:
         """
         known = earlier.states if earlier else {}
         states = known | {path: _state(path) for path in _paths() if path not in known}
-        newer = {
-            path: None
-            for path, state in states.items()
-            if path not in known and state and state[0] >= begun and path.endswith(".py")
-        }
-        return cls(states | newer)
+        for path, state in states.items():
+            if path not in known and path.endswith(".py") and state and state[0] >= begun:
+                states[path] = None
+        return cls(states)
 
     def changed(self) -> bool:
         """Return whether any of the files or folders is not as it was."""
