@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 
@@ -24,6 +25,8 @@ PAD = 16 << 10
 PARENT = "--warm-parent"
 """First word of the command line of a parent."""
 BACKLOG = 128
+ENDS = 20
+"""How often a parent is looked at that has jobs at the end of a run, every 50 ms."""
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -189,7 +192,11 @@ def _end_idle(folder: str, name: str) -> None:
     pid = int(first)
     if (root, job) != (place.ROOT, os.environ.get("SLURM_JOB_ID", "")):
         return
-    working = any(_is_keeper(child) for child in descendants([pid])[pid])
+    for _ in range(ENDS):
+        working = any(_is_keeper(child) for child in descendants([pid])[pid])
+        if not working:
+            break
+        time.sleep(0.05)  # a keeper ends a moment after its job
     with closing(_connect(folder, name, "light")) as connection:
         if not working and wire.peer(connection)[0] == pid:
             os.kill(pid, signal.SIGTERM)

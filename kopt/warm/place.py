@@ -16,6 +16,8 @@ from contextlib import suppress
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 """The checkout."""
+FOLDER = f"/tmp/kopt-warm-{os.getuid()}"
+"""Folder of this user's sockets: a short name, since Linux limits a socket's to 107 bytes."""
 TIERS = ("light", "torch")
 """What a parent has imported: `torch` means torch and Triton beside everything that `light` means."""
 
@@ -102,7 +104,7 @@ def private_folder() -> str:
         Odd: the folder, or the one around it, could be another user's.
         OSError: the folder cannot be made.
     """
-    folder = f"/tmp/kopt-warm-{os.getuid()}"
+    folder = FOLDER
     above = os.stat(os.path.dirname(folder))
     if above.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not above.st_mode & stat.S_ISVTX:
         raise Odd("other users may rename files in /tmp")

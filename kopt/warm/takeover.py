@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import importlib
+import io
 import multiprocessing
 import multiprocessing.process
 import os
@@ -80,9 +81,8 @@ def _be_fresh() -> None:
     random.seed()
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, ValueError):
-            stream.reconfigure(line_buffering=stream is sys.stderr or os.isatty(1))  # type: ignore[union-attr]
+    if os.isatty(1) and isinstance(sys.stdout, io.TextIOWrapper) and "PYTHONUNBUFFERED" not in os.environ:
+        sys.stdout.reconfigure(line_buffering=True)
     importlib.invalidate_caches()
     _set_threads()
 
