@@ -129,7 +129,7 @@ def searched(tmp_path_factory, server, seed_store):
     with pytest.MonkeyPatch.context() as patch, recorded(project.records):
         for variable, key in KEYS.items():
             patch.setenv(variable, key)
-        project.output = project.succeeds(*TOGETHER)
+        project.output = project.succeeds(*TOGETHER, "warm=false")
     project.served = server.served().total() - before
     return project
 
@@ -140,5 +140,7 @@ def made_up(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("made-up"))
     project.records = tmp_path_factory.mktemp("records")
     with recorded(project.records):
-        project.output = project.succeeds(*project.MADE_UP, options=("--printshellcmds", "--resources", "gpu=2"))
+        project.output = project.succeeds(
+            *project.MADE_UP, "warm=false", options=("--printshellcmds", "--resources", "gpu=2")
+        )
     return project

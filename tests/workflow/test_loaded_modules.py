@@ -50,7 +50,7 @@ def test_what_a_script_loads_on_a_gpu_is_in_its_rules_digest(project, server, mo
     write_models(project.folder, server.port)
     records = tmp_path_factory.mktemp("records")
     with recorded(records):
-        project.succeeds(*(TOGETHER if asks else (*SMALL, "models=[kopt-rewrite]")), "judge=cuda")
+        project.succeeds(*(TOGETHER if asks else (*SMALL, "models=[kopt-rewrite]")), "judge=cuda", "warm=false")
     assert forgotten(records, "cuda", asks=asks) == {}
 
 

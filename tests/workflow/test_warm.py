@@ -268,7 +268,7 @@ def test_two_jobs_at_once_start_one_parent_and_the_run_s_end_ends_it(project):
     assert [job.communicate()[0] for job in both] == ["1\n", "1\n"]
     (pid,) = jobs.parents().values()
     subprocess.run(
-        [sys.executable, "-c", "from kopt.warm.client import end_idle_parents as end; end()"],
+        [sys.executable, "-P", "-c", "from kopt.warm.client import end_idle_parents as end; end()"],
         env=jobs.environ, check=True,
     )  # fmt: skip
     assert gone(pid)
