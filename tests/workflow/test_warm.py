@@ -35,6 +35,14 @@ told = {
 print(json.dumps(told, sort_keys=True))
 print("to stderr", file=sys.stderr)
 """
+HEAVY = """
+import os, sys
+before = {"torch", "triton", "kopt.device.build.build"} & sys.modules.keys(), len(os.listdir("/proc/self/task"))
+from kopt.device.hardware.zygote import check_unused
+check_unused()
+import torch
+print(sorted(before[0]), before[1], torch.get_num_threads(), "torch._dynamo" in sys.modules)
+"""
 WAITS = "import os, time; print(os.getpid(), os.getppid(), flush=True); time.sleep(60)"
 
 
@@ -48,8 +56,10 @@ class Jobs:
             "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "A_KEY": SECRET,
         }  # fmt: skip
 
-    def start(self, text: str, *words: str, warm: bool = True, **others: object) -> subprocess.Popen[str]:
-        script = self.folder / "script.py"
+    def start(
+        self, text: str, *words: str, warm: bool = True, name: str = "script", **others: object
+    ) -> subprocess.Popen[str]:
+        script = self.folder / f"{name}.py"
         script.write_text(text)
         command = [sys.executable, "-P", f"{self.root}/workflow/start.py", str(script), *words]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": self.folder} | others
@@ -112,9 +122,32 @@ def test_a_forked_job_is_what_a_process_of_its_own_would_be(jobs):
     assert told["environ"]["A_KEY"] == SECRET
 
 
+def test_a_job_that_builds_is_forked_from_a_parent_with_torch_and_could_fork_a_judge(jobs):
+    jobs.environ["KOPT_WARM"] = "torch"
+    try:
+        job = jobs.start(HEAVY, name="compile")
+        out, err = job.communicate()
+    finally:
+        jobs.environ["KOPT_WARM"] = "light"
+    assert (out, err) == ("['kopt.device.build.build', 'torch', 'triton'] 1 1 False\n", "")
+
+
 def test_a_job_is_forked_from_the_parent(jobs):
     code, out, _ = jobs.run("import sys; print('kopt.stages.select' in sys.modules)")
     assert (code, out) == (0, "True\n")
+
+
+PLACES = """
+import kopt.sandbox.cage, kopt.stages.evaluate
+outside = [str(place) for place in kopt.sandbox.cage.installed_places() if "-packages" not in str(place)]
+print(sorted(outside), kopt.sandbox.cage.KEPT_VARIABLES)
+"""
+
+
+def test_candidates_of_a_forked_job_may_read_the_same_places(jobs):
+    told, own = jobs.run(PLACES), jobs.run(PLACES, warm=False)
+    assert told == own
+    assert told[0] == 0
 
 
 @pytest.mark.parametrize(
