@@ -5,8 +5,8 @@
 Prints, per number of slots and rounds, seconds and CPU seconds of a whole run, and the seconds of a second, identical
 call that finds nothing to do.  225 slots x 8 rounds is the largest preset; the other rows show how both grow.  With
 `--large` it runs 90 x 8 and 225 x 8 slots with the rewriter as proposer and clustering, and prints the memory of the
-largest process and the size of the store.  CPU seconds are those of Snakemake, its jobs and their warm parents; on a machine that does
-other work they say more than seconds.
+largest process and the size of the store.  CPU seconds are those of Snakemake, its jobs and their warm parents; on a
+machine that does other work they say more than seconds.
 """
 
 from __future__ import annotations

@@ -139,8 +139,9 @@ def test_a_job_is_forked_from_the_parent(jobs):
 
 PLACES = """
 import kopt.sandbox.cage, kopt.stages.evaluate
-outside = [str(place) for place in kopt.sandbox.cage.installed_places() if "-packages" not in str(place)]
-print(sorted(outside), kopt.sandbox.cage.KEPT_VARIABLES)
+places = set(kopt.sandbox.cage.installed_places())
+outer = [str(place) for place in places if not any(place != other and place.is_relative_to(other) for other in places)]
+print(sorted(outer), kopt.sandbox.cage.KEPT_VARIABLES)
 """
 
 
