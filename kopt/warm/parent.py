@@ -8,6 +8,7 @@ A parent ends when nobody has asked for a while, and when a file that it has imp
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import importlib
 import os
@@ -65,7 +66,8 @@ def serve(words: Iterable[str]) -> list[str]:
     folder, name, *numbers = words
     listeners = [socket.socket(fileno=int(number)) for number in numbers[: len(place.TIERS)]]
     begun, before, comm = time.time_ns(), dict(os.environ), _read("/proc/self/comm").strip()
-    signal.signal(signal.SIGTERM, lambda number, frame: _end(folder, name))
+    lock = os.stat(place.lock_path(folder, name))
+    signal.signal(signal.SIGTERM, lambda number, frame: _end(folder, name, lock))
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -77,7 +79,6 @@ def serve(words: Iterable[str]) -> list[str]:
     note = "\n".join([str(os.getpid()), place.ROOT, os.environ.get("SLURM_JOB_ID", "")])
     with open(place.note_path(folder, name), "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(note)
-    lock = os.stat(place.lock_path(folder, name))
     os.environ.clear()
     os.environ.update(before)  # in memory of its own
     erase_initial_memory()
@@ -166,7 +167,7 @@ class _Light(_Parent):
             if ready:
                 last = time.monotonic()
             elif self._heavy < 0 and time.monotonic() - last >= IDLE_S:
-                _end(self._state.folder, self._state.name)
+                _end(self._state.folder, self._state.name, self._state.lock)
             words = None
             if self._heavy in ready:
                 self._heavy_ended()
@@ -243,14 +244,17 @@ def _reap(spared: int) -> None:
             os.waitpid(ended.si_pid, 0)
 
 
-def _end(folder: str, name: str) -> None:
-    """End this parent, and remove its files."""
-    for tier in place.TIERS:
-        with suppress(OSError):
-            os.unlink(place.socket_path(folder, name, tier))
-    for path in (place.note_path(folder, name), place.log_path(folder, name), place.lock_path(folder, name)):
-        with suppress(OSError):
-            os.unlink(path)
+def _end(folder: str, name: str, lock: os.stat_result) -> None:
+    """End this parent, and remove its files, unless a client is about to make new ones."""
+    path = place.lock_path(folder, name)
+    with suppress(OSError):
+        held = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.stat(path), lock) and os.path.samestat(os.fstat(held), lock):
+            sockets = [place.socket_path(folder, name, tier) for tier in place.TIERS]
+            for file in (*sockets, place.note_path(folder, name), place.log_path(folder, name), path):
+                with suppress(FileNotFoundError):
+                    os.unlink(file)
     os._exit(0)
 
 

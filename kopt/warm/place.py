@@ -85,7 +85,6 @@ def name_of_parent() -> str:
         os.uname()[1], sys.executable, sys.version, tuple(sys.flags), sys._xoptions, sys.warnoptions, ROOT, limits,
         sorted(os.sched_getaffinity(0)), os.sched_getscheduler(0), os.getpriority(os.PRIO_PROCESS, 0),
         *(_text(f"/proc/self/{name}") for name in ("cgroup", "personality", "oom_score_adj")),
-        *(os.readlink(f"/proc/self/ns/{name}") for name in _NAMESPACES if os.path.lexists(f"/proc/self/ns/{name}")),
         restrictions("self"), root.st_dev, root.st_ino, shared_variables(),
     ]  # fmt: skip
     text = json.dumps(parts, sort_keys=True)
@@ -93,8 +92,14 @@ def name_of_parent() -> str:
 
 
 def restrictions(pid: int | str) -> list[str]:
-    """Return the identity and the restrictions of a process, as `/proc` shows them."""
-    return [line for line in _text(f"/proc/{pid}/status").splitlines() if line.split(":")[0] in _STATUS]
+    """Return the identity, the restrictions and the namespaces of a process, as `/proc` shows them.
+
+    Raises:
+        OSError: the process has gone, or is not this user's.
+    """
+    lines = [line for line in _text(f"/proc/{pid}/status").splitlines() if line.split(":")[0] in _STATUS]
+    spaces = [f"/proc/{pid}/ns/{name}" for name in _NAMESPACES]
+    return lines + [os.readlink(path) for path in spaces if os.path.lexists(path)]
 
 
 def private_folder() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ class Files:
         known = earlier.states if earlier else {}
         states = known | {path: _state(path) for path in _paths() if path not in known}
         for path, state in states.items():
-            if path not in known and path.endswith(".py") and state and state[0] >= begun:
+            if path not in known and path.endswith(".py") and state and begun <= state[0] <= time.time_ns():
                 states[path] = None
         return cls(states)
 
