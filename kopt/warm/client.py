@@ -27,7 +27,10 @@ PARENT = "--warm-parent"
 BACKLOG = 128
 ENDS = 20
 """How often a parent is looked at that has jobs at the end of a run, every 50 ms."""
-_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+_PASSED_ON = (
+    signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTSTP,
+    signal.SIGCONT,
+)  # fmt: skip
 
 
 def hand_over(words: Sequence[str], tier: str) -> int | None:
@@ -76,6 +79,8 @@ def _followed(connection: socket.socket, words: Sequence[str], descriptors: list
     def pass_on(number: int, frame: object) -> None:
         with suppress(OSError):
             connection.send(bytes([number]))
+        if number == signal.SIGTSTP:
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     held = {number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN}
     signal.pthread_sigmask(signal.SIG_BLOCK, held)

@@ -77,7 +77,9 @@ def _watch(connection: socket.socket, job: int) -> None:
 def _pass_on(job: int, number: int) -> None:
     """Send a signal to a job; one of a terminal goes to the job's whole process group, as a terminal sends it."""
     with suppress(OSError):
-        if number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        if number == signal.SIGTSTP:  # without effect in a session of its own
+            os.killpg(job, signal.SIGSTOP)
+        elif number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGCONT):
             os.killpg(job, number)
         else:
             os.kill(job, number)

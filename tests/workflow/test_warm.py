@@ -100,14 +100,7 @@ def family(jobs: Jobs) -> set[int]:
 
 def gone(pid: int) -> bool:
     """Whether a process ends within some seconds."""
-    for _ in range(200):
-        try:
-            if Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except OSError:
-            return True
-        time.sleep(0.05)
-    return False
+    return comes(lambda: not Path("/proc", str(pid)).exists() or state(pid) == "Z")
 
 
 def test_a_forked_job_is_what_a_process_of_its_own_would_be(jobs):
@@ -173,6 +166,30 @@ def test_a_signal_reaches_the_job_and_ends_both(jobs, number):
         assert job.wait(20) == -number
         assert job.stderr.read() == ""
     assert gone(pid)
+
+
+def test_a_job_is_stopped_and_goes_on_with_its_client(jobs):
+    with jobs.start(WAITS) as job:
+        pid = int(job.stdout.readline().split()[0])
+        job.send_signal(signal.SIGTSTP)
+        assert comes(lambda: state(pid) == state(job.pid) == "T")
+        job.send_signal(signal.SIGCONT)
+        assert comes(lambda: state(pid) == state(job.pid) == "S")
+        job.terminate()
+        assert job.wait(20) == -signal.SIGTERM
+
+
+def state(pid: int) -> str:
+    return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0]
+
+
+def comes(holds) -> bool:
+    """Whether something comes true within some seconds."""
+    for _ in range(200):
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
 
 
 def test_a_job_dies_with_its_client_and_so_does_what_it_started(jobs):
