@@ -58,7 +58,8 @@ def snakemake(folder: Path, slots: int, rounds: int, *settings: str) -> Call:
     with tempfile.TemporaryDirectory(prefix="kopt-times-") as times:
         environment = os.environ | {"COLUMNS": "120", "PYTHONPATH": path, "PYTHON_JOB_TIMES": times}
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-        forked = sum(json.loads(file.read_text())["cpu"] for file in Path(times).iterdir())
+        records = [json.loads(file.read_text()) for file in Path(times).iterdir()]
+        forked = sum(record["cpu"] for record in records if record["forked"])  # no children of Snakemake
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
     return Call(time.perf_counter() - started, _cpu() - before + forked, done.stdout + done.stderr)

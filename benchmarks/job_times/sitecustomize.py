@@ -18,7 +18,13 @@ def record():
     words = getattr(sys, "orig_argv", [])
     if not folder or not any(word.endswith("workflow/start.py") for word in words):
         return
-    begun = {"wall": time.time(), "cpu": 0.0, "import_wall": 0.0, "import_cpu": time.process_time(), "depth": 0}
+    begun = {
+        "wall": time.time(),
+        "import_wall": 0.0,
+        "import_cpu": time.process_time(),
+        "depth": 0,
+        "forked": False,
+    }
     original = builtins.__import__
 
     def timed(*args, **named):
@@ -38,10 +44,11 @@ def record():
         with open("/proc/self/comm") as file:
             if file.read().strip() == "kopt-warm":
                 used = resource.getrusage(resource.RUSAGE_SELF)
+                begun.update(forked=True, wall=time.time())  # it mostly waits
                 keep_as("(parents)", f"parent-{os.getpid()}", used.ru_utime + used.ru_stime)
 
     def forked():
-        begun.update(wall=time.time(), cpu=0.0, import_wall=0.0, import_cpu=0.0)
+        begun.update(forked=True, wall=time.time(), import_wall=0.0, import_cpu=0.0)
 
     def keep():
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
@@ -52,7 +59,7 @@ def record():
     def keep_as(script, name, cpu):
         told = {
             "script": script, "wall": time.time() - begun["wall"], "cpu": cpu, "import_wall": begun["import_wall"],
-            "import_cpu": begun["import_cpu"],
+            "import_cpu": begun["import_cpu"], "forked": begun["forked"],
         }  # fmt: skip
         with open(os.path.join(folder, f"{name}.json"), "w") as file:
             json.dump(told, file)
