@@ -151,7 +151,7 @@ class Config(Documented):
     submitted to a cluster, since a job takes longer to start there."""
     gpu_model: str = Field(default="", pattern=r"^[A-Za-z0-9_.]*$")
     """Model of GPU that jobs ask a cluster for, as the cluster names it (`h100`); default: any."""
-    warm: bool = True
+    warm: bool = False
     """Whether jobs are forked from a warm parent, a process of this user that has imported what jobs need; it starts
     with the first job, and ends with the run or when no job has asked for three minutes. No result depends on it."""
     limits: Limits = Limits()

@@ -326,6 +326,18 @@ def test_two_jobs_at_once_start_one_parent_and_the_run_s_end_ends_it(project):
     assert jobs.parents() == {}
 
 
+def test_ctrl_c_ends_a_search_with_parents_and_its_jobs(project):
+    command = project.command(*project.DRY, "warm=true", options=("--quiet", "all"), full=False)
+    with subprocess.Popen(
+        command, cwd=project.folder, text=True, stdout=subprocess.PIPE, start_new_session=True
+    ) as search:
+        while not search.stdout.readline().startswith("R0"):
+            assert search.poll() is None
+        os.killpg(search.pid, signal.SIGINT)
+        search.stdout.read()
+    assert Jobs(project.folder, project.folder).parents() == {}
+
+
 def test_a_search_with_parents_writes_the_same_bytes_and_a_switch_runs_nothing_again(project):
     words = (*project.DRY, "rounds=1", "max_repairs=0")
     project.succeeds(*words, "warm=true")
