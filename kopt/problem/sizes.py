@@ -116,7 +116,9 @@ class Sizes:
         for name, value in sorted(constants.items(), key=lambda item: -item[1]):
             if name in taken or value < 2:
                 continue
-            size = self._alone(name, value) or self._together(name, constants, taken)
+            size = self._alone(name, value) or self._together(
+                name, constants, taken, pairs=not self._is_idle(name, value)
+            )
             if size is not None:
                 found.append(size)
                 taken |= set(size.names)
@@ -132,14 +134,19 @@ class Sizes:
                 return Size((name,), (value,), step)
         return None
 
-    def _together(self, name: str, constants: Mapping[str, int], taken: set[str]) -> Size | None:
-        """Return the size of constants that must change together: equal ones, or one more in the same ratio."""
+    def _is_idle(self, name: str, value: int) -> bool:
+        """Return whether a constant changes no shape of inputs and parameters, such as a bound of their values."""
+        trial = next((trial for step in STEPS if step < value and (trial := self._run({name: value - step}))), None)
+        return trial is not None and (trial.inputs, trial.parameters) == (self._given.inputs, self._given.parameters)
+
+    def _together(self, name: str, constants: Mapping[str, int], taken: set[str], pairs: bool) -> Size | None:
+        """Return the size of constants that must change together: equal ones, with `pairs` one more in their ratio."""
         value = constants[name]
         equal = tuple(other for other, own in constants.items() if own == value and other not in taken)
         others = [other for other, own in constants.items() if other not in taken and other != name and own > 1]
         like = [(name, other) for other in equal if other != name]  # first: three equal sizes need not be one
-        pairs = [(name, other) for other in others]
-        for group in dict.fromkeys([*like, tuple(dict.fromkeys((name, *equal))), *pairs]):
+        unequal = [(name, other) for other in others] if pairs else []
+        for group in dict.fromkeys([*like, tuple(dict.fromkeys((name, *equal))), *unequal]):
             for step in STEPS:
                 changed = {n: constants[n] * (value - step) // value for n in group}
                 exact = all(constants[n] * (value - step) % value == 0 for n in group)
