@@ -1,32 +1,39 @@
 """Say which bytes one launch reads and writes behind each of its pointer parameters.
 
-All programs are followed with few threads, two programs with all: what a whole program touches in a visit, its tile, is
-found at every program's address.
+All programs are followed with three threads, some programs with all: what a whole program touches in a visit, its tile,
+is found at the address of every program whose three threads are as far apart.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from kopt.estimate.accesses import Access, Accesses, Threads, choose_threads, parameter_of
+from kopt.estimate.accesses import PROGRAMS, Access, Accesses, Threads, choose_threads, parameter_of
 from kopt.estimate.arithmetic import Lanes
-from kopt.estimate.execute import Executor
+from kopt.estimate.execute import STEP_LIMIT, Executor
 from kopt.estimate.instructions import PtxProgram
 from kopt.estimate.parameters import descriptors, scalar_values
-from kopt.estimate.pieces import Found, Pieces, distinct, growth, joined, merged, one_piece, spread
+from kopt.estimate.pieces import Found, Pieces, distinct, growth, joined, merged, spread
 from kopt.estimate.registers import POINTER_SHIFT
 from kopt.model.build import Launch
 
 READS = ("load_global", "load_global_wide", "cp_async", "tma_load", "atomic")
 WRITES = ("store_global", "store_global_wide", "tma_store", "atomic")
 """Kinds of accesses that read and that write global memory."""
-MORE_PROGRAMS = 8
-"""Programs that are followed with all threads, beside the usual two, for accesses that those do not make."""
+MORE_WHOLES = 8
+"""Programs that are followed with all threads, beside the usual ones, for tiles that those do not have."""
+UNLIKE = 0.02
+"""Share of the programs' visits that may have another tile than all programs that are followed with all threads."""
+FEW_PROGRAMS, MANY_STEPS = 256, 400_000
+"""Programs to follow, and instructions to execute, where there are too many instructions for all programs."""
 
 
 @dataclass
@@ -44,10 +51,6 @@ class LaunchUse:
     wrapped: bool = False
     certain: bool = True
     """Whether every visit happens."""
-
-
-_PatternKey = tuple[int, str, bytes, bytes]
-"""Parameter, kind of the access, programs that make it, and the progression."""
 
 
 @dataclass
@@ -69,6 +72,11 @@ class _Pattern:
         return Found(pieces, growth(len(once), len(self.anchors), sampled))
 
 
+_Patterns = dict[tuple[int, str, bytes], _Pattern]
+"""Patterns by parameter, kind of the access, and a digest of the programs that make it, of the distances between their
+anchors, and of the progression."""
+
+
 def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) -> LaunchUse:
     """Return what a launch reads and writes behind its parameters.
 
@@ -77,75 +85,88 @@ def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) ->
         launch: the launch.
         contents: the one value that fills the memory behind a parameter, where it is known.
     """
-    threads = _threads(launch)
     scalars, described = scalar_values(program, launch), descriptors(program, launch)
+    followed: dict[str, int] = {}
 
-    def follow(threads: Threads) -> Accesses:
-        return Executor(program, threads, scalars, contents, described).run()
+    def follow(*wholes: int) -> tuple[Threads, Accesses]:
+        block, cluster = launch.num_warps * 32, max(launch.num_ctas, 1)
+        threads = choose_threads(launch.grid, block, cluster, most=followed.get("most", PROGRAMS), wholes=wholes)
+        steps = followed.get("steps", STEP_LIMIT)
+        return threads, Executor(program, threads, scalars, contents, described, steps).run()
 
-    accesses = follow(threads)
+    threads, accesses = follow()
+    if not accesses.complete:
+        followed |= {"most": FEW_PROGRAMS, "steps": MANY_STEPS}
+        threads, accesses = follow()
+    if wholes := _more_wholes(accesses, threads):
+        threads, accesses = follow(*wholes)
     blocks = math.prod(launch.grid) * max(launch.num_ctas, 1)
     use = LaunchUse(sampled=threads.programs / blocks)
     use.unknown = {index: amount / use.sampled for index, amount in accesses.unknown.items()}
     use.wrapped, use.certain = accesses.wrapped, accesses.complete and not accesses.undecided
     if not accesses.complete:
         use.unknown[-1] = math.inf
-    tiles = _tiles_elsewhere(accesses, threads, launch, follow)
-    patterns: dict[_PatternKey, list[_Pattern]] = defaultdict(list)
+    tiles: dict[int, Pieces] = {}
+    patterns: _Patterns = {}
     for visit in accesses.visits:
         _add_visit(patterns, visit, threads, tiles)
         _add_bounds(use, visit)
-    for (index, kind, _, _), found in patterns.items():
-        for pattern in found:
-            pieces = pattern.pieces(use.sampled)
-            if kind in READS:
-                use.read[index].append(pieces)
-            if kind in WRITES:
-                use.written[index].append(pieces)
+    for (index, kind, _), pattern in patterns.items():
+        pieces = pattern.pieces(use.sampled)
+        if kind in READS:
+            use.read[index].append(pieces)
+        if kind in WRITES:
+            use.written[index].append(pieces)
     return use
 
 
-def _threads(launch: Launch, chosen: Collection[int] | None = None) -> Threads:
-    return choose_threads(launch.grid, launch.num_warps * 32, max(launch.num_ctas, 1), chosen)
+def _like(visit: Access, threads: Threads, wholes: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Return for each program the first of some programs whose three threads are as far apart; -1 where none is.
 
-
-def _tiles_elsewhere(
-    accesses: Accesses, threads: Threads, launch: Launch, follow: Callable[[Threads], Accesses]
-) -> dict[int, Pieces]:
-    """Return the tiles of accesses that neither of the whole programs makes, by instruction, from programs that do.
+    Programs that do not make the access get -1, too.
 
     Args:
-        accesses: those of the launch.
+        visit: the visit.
         threads: the threads that were followed.
-        launch: the launch.
-        follow: follows other threads.
+        wholes: positions of the programs to compare with.
     """
-    tiles: dict[int, Pieces] = {}
-    known = {visit.at for visit in accesses.visits if _tile(visit, threads) is not None}
-    missing = {v.at: threads.representatives(v.active) for v in accesses.visits if v.at not in known}
-    missing = {at: active for at, active in missing.items() if active.any()}
-    for _ in range(MORE_PROGRAMS):
-        if not missing:
+    active = threads.three(visit.active)
+    apart = threads.three(visit.address)
+    shape = np.concatenate([np.where(active, apart - apart[0], 0)[1:], active])
+    missing = active.any(axis=0)
+    like = np.full(threads.programs, -1, dtype=np.int64)
+    for at, position in enumerate(wholes):
+        same = missing & (shape == shape[:, position, None]).all(axis=0)
+        like[same] = at
+        missing &= ~same
+        if not missing.any():
             break
-        most = np.sum(list(missing.values()), axis=0).argmax()
-        other = _threads(launch, chosen=[int(threads.program[most])])
-        for visit in follow(other).visits:
-            if visit.at in missing and (tile := _tile(visit, other)) is not None:
-                tiles.setdefault(visit.at, tile)
-        missing = {at: active for at, active in missing.items() if at not in tiles and not active[most]}
-    return tiles
+    return like
 
 
-def _add_visit(
-    patterns: dict[_PatternKey, list[_Pattern]], visit: Access, threads: Threads, tiles: dict[int, Pieces]
-) -> None:
-    """Add a visit to the patterns: to one from which it differs by a distance alone, else as a new one.
+def _more_wholes(accesses: Accesses, threads: Threads) -> list[int]:
+    """Return the positions of further programs to follow with all threads: those whose tiles the usual ones lack."""
+    chosen: list[int] = []
+    active = [threads.representatives(visit.active) for visit in accesses.visits]
+    total = sum(int(np.count_nonzero(a)) for a in active)
+    while len(chosen) < MORE_WHOLES:
+        lacking = np.zeros(threads.programs, dtype=np.int64)
+        for visit, makes in zip(accesses.visits, active, strict=True):
+            lacking += makes & (_like(visit, threads, (*threads.wholes, *chosen)) < 0)
+        if lacking.sum() <= UNLIKE * total:
+            break
+        chosen.append(int(lacking.argmax()))
+    return chosen
+
+
+def _add_visit(patterns: _Patterns, visit: Access, threads: Threads, tiles: dict[int, Pieces]) -> None:
+    """Add a visit to the patterns: to those from which it differs by a distance alone, else as new ones.
 
     Args:
         patterns: those of the visits so far.
         visit: the visit.
         threads: the threads that were followed.
-        tiles: what a program touches, by instruction, for visits that neither of the whole programs makes.
+        tiles: what a program touches, by instruction, for visits that no whole program makes.
     """
     count = threads.programs
     active = threads.representatives(visit.active)
@@ -153,22 +174,28 @@ def _add_visit(
         return
     anchors = visit.address[:count]
     parameters = parameter_of(anchors)
-    tile = _tile(visit, threads) or tiles.get(visit.at) or one_piece(0, visit.size)
-    tiles.setdefault(visit.at, tile)
+    whole = next((tile for which in range(len(threads.wholes)) if (tile := _tile(visit, threads, which))), None)
+    usual = whole or tiles.get(visit.at) or _least_tile(visit)
+    tiles.setdefault(visit.at, usual)
+    like = _like(visit, threads, threads.wholes)
     for index in distinct(parameters[active]).tolist():
-        chosen = active & (parameters == index)
-        own = anchors[chosen] - ((index + 1) << POINTER_SHIFT)
-        steps = visit.step[:count][chosen] if visit.step is not None else None
-        counts = visit.count[:count][chosen] if visit.count is not None else None
-        how = steps.tobytes() + counts.tobytes() if steps is not None and counts is not None else b""
-        same = patterns[index, visit.kind, chosen.tobytes(), how]
-        for pattern in same:
-            apart = own - pattern.anchors
-            if (apart == apart[0]).all():
-                pattern.tiles.append(tile.moved(int(apart[0])))
-                break
-        else:
-            same.append(_Pattern(own, steps, counts, [tile]))
+        of = active & (parameters == index)
+        for which in distinct(like[of]).tolist():
+            tile = (_tile(visit, threads, which) if which >= 0 else None) or usual
+            chosen = of & (like == which)
+            own = anchors[chosen] - ((index + 1) << POINTER_SHIFT)
+            steps = visit.step[:count][chosen] if visit.step is not None else None
+            counts = visit.count[:count][chosen] if visit.count is not None else None
+            key = (index, visit.kind, _digest(chosen, own - own[0], steps, counts))
+            pattern = patterns.setdefault(key, _Pattern(own, steps, counts, []))
+            pattern.tiles.append(tile.moved(int(own[0] - pattern.anchors[0])))
+
+
+def _digest(*arrays: npt.NDArray[Any] | None) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.digest()
 
 
 def _add_bounds(use: LaunchUse, visit: Access) -> None:
@@ -189,14 +216,19 @@ def _add_bounds(use: LaunchUse, visit: Access) -> None:
             use.bounds[parameter] = (min(low, old[0]), max(high, old[1]))
 
 
-def _tile(visit: Access, threads: Threads) -> Pieces | None:
-    """Return the pieces that one whole program touches in a visit, from its first thread's address."""
-    for which in (1, 0):
-        part = threads.whole(which)
-        active = visit.active[part]
-        if active.any():
-            offsets = distinct(visit.address[part][active] - visit.address[part][0])
-            if visit.rows is not None:  # each warp may copy a box of its own
-                offsets = (offsets[:, None] + visit.rows).ravel()
-            return merged(Pieces(offsets, offsets + visit.size))
-    return merged(Pieces(visit.rows, visit.rows + visit.size)) if visit.rows is not None else None
+def _tile(visit: Access, threads: Threads, which: int) -> Pieces | None:
+    """Return the pieces that a whole program touches in a visit, from its first thread's address; None for none."""
+    part = threads.whole(which)
+    active = visit.active[part]
+    if not active.any():
+        return None
+    offsets = distinct(visit.address[part][active] - visit.address[part][0])
+    if visit.rows is not None:  # each warp may copy a box of its own
+        offsets = (offsets[:, None] + visit.rows).ravel()
+    return merged(Pieces(offsets, offsets + visit.size))
+
+
+def _least_tile(visit: Access) -> Pieces:
+    """Return what one thread touches in a visit."""
+    rows = visit.rows if visit.rows is not None else np.zeros(1, dtype=np.int64)
+    return merged(Pieces(rows, rows + visit.size))
