@@ -264,5 +264,5 @@ def _high_half(a: Lanes, b: Lanes, signed: bool) -> Lanes:
     middle = (left >> _HALF) * (right & _LOW) + (low >> _HALF)
     other = (left & _LOW) * (right >> _HALF) + (middle & _LOW)
     high = (left >> _HALF) * (right >> _HALF) + (middle >> _HALF) + (other >> _HALF)
-    result = high.view(np.int64)
+    result: Lanes = high.view(np.int64)
     return result - np.where(a < 0, b, 0) - np.where(b < 0, a, 0) if signed else result

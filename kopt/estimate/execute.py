@@ -293,7 +293,7 @@ class Executor:
         steps = loop.register_steps(body.carried)
         skipped = loop.skipped_iterations(comparison, stay=not code.negated)
         visits = loop.last_visits(self._result.visits)
-        if steps is None or skipped is None or visits is None:
+        if steps is None or skipped is None or visits is None or not self._steps_agree(visits):
             loop.rest()
             return taken
         before, now = loop.unknown
@@ -301,6 +301,10 @@ class Executor:
         loop.jump = Jump(self._state(waiting), steps, skipped, visits, unknown)
         self._try_next(loop, loop.jump)
         return taken
+
+    def _steps_agree(self, visits: list[tuple[Access, Access]]) -> bool:
+        """Return whether all threads of a program move by the same distance."""
+        return all(self._threads.agree_by_program(new.address - old.address, new.active) for old, new in visits)
 
     def _try_next(self, loop: Loop, jump: Jump) -> None:
         """Move the registers to a later iteration."""

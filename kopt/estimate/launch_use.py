@@ -1,7 +1,7 @@
 """Say which bytes one launch reads and writes behind each of its pointer parameters.
 
-All programs are followed with three threads, some programs with all: what a whole program touches in a visit, its tile,
-is found at the address of every program whose three threads are as far apart.
+All programs are followed with a few threads, some programs with all: what a whole program touches in a visit, its tile,
+is found at the address of every program whose few threads are as far apart.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ WRITES = ("store_global", "store_global_wide", "tma_store", "atomic")
 """Kinds of accesses that read and that write global memory."""
 MORE_WHOLES = 8
 """Programs that are followed with all threads, beside the usual ones, for tiles that those do not have."""
-UNLIKE = 0.02
+MORE_THREADS = 3
+"""Threads of every program that are followed, beside the usual ones, where those do not tell programs apart."""
+SOME_VISITS = 300
+"""Visits, at most, that are looked at for what more to follow."""
+UNLIKE = 0.005
 """Share of the programs' visits that may have another tile than all programs that are followed with all threads."""
 FEW_PROGRAMS, MANY_STEPS = 256, 400_000
 """Programs to follow, and instructions to execute, where there are too many instructions for all programs."""
@@ -86,20 +90,23 @@ def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) ->
         contents: the one value that fills the memory behind a parameter, where it is known.
     """
     scalars, described = scalar_values(program, launch), descriptors(program, launch)
-    followed: dict[str, int] = {}
+    block, cluster = launch.num_warps * 32, max(launch.num_ctas, 1)
 
-    def follow(*wholes: int) -> tuple[Threads, Accesses]:
-        block, cluster = launch.num_warps * 32, max(launch.num_ctas, 1)
-        threads = choose_threads(launch.grid, block, cluster, most=followed.get("most", PROGRAMS), wholes=wholes)
-        steps = followed.get("steps", STEP_LIMIT)
-        return threads, Executor(program, threads, scalars, contents, described, steps).run()
+    def follow(threads: Threads, steps: int) -> Accesses:
+        return Executor(program, threads, scalars, contents, described, steps).run()
 
-    threads, accesses = follow()
+    most, steps = PROGRAMS, STEP_LIMIT
+    threads = choose_threads(launch.grid, block, cluster)
+    accesses = follow(threads, steps)
     if not accesses.complete:
-        followed |= {"most": FEW_PROGRAMS, "steps": MANY_STEPS}
-        threads, accesses = follow()
-    if wholes := _more_wholes(accesses, threads):
-        threads, accesses = follow(*wholes)
+        most, steps = FEW_PROGRAMS, MANY_STEPS
+        threads = choose_threads(launch.grid, block, cluster, most=most)
+        accesses = follow(threads, steps)
+    visits = accesses.visits[:: len(accesses.visits) // SOME_VISITS + 1]
+    wholes, chosen = _more_wholes(visits, threads), _more_threads(visits, threads)
+    if wholes or chosen:
+        threads = choose_threads(launch.grid, block, cluster, most=most, wholes=wholes, chosen=chosen)
+        accesses = follow(threads, steps)
     blocks = math.prod(launch.grid) * max(launch.num_ctas, 1)
     use = LaunchUse(sampled=threads.programs / blocks)
     use.unknown = {index: amount / use.sampled for index, amount in accesses.unknown.items()}
@@ -121,7 +128,7 @@ def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) ->
 
 
 def _like(visit: Access, threads: Threads, wholes: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Return for each program the first of some programs whose three threads are as far apart; -1 where none is.
+    """Return for each program the first of some programs whose few threads are as far apart; -1 where none is.
 
     Programs that do not make the access get -1, too.
 
@@ -130,9 +137,8 @@ def _like(visit: Access, threads: Threads, wholes: Sequence[int]) -> npt.NDArray
         threads: the threads that were followed.
         wholes: positions of the programs to compare with.
     """
-    active = threads.three(visit.active)
-    apart = threads.three(visit.address)
-    shape = np.concatenate([np.where(active, apart - apart[0], 0)[1:], active])
+    active, address = threads.few(visit.active), threads.few(visit.address)
+    shape = np.concatenate([np.where(active, address - address[0], 0)[1:], active])
     missing = active.any(axis=0)
     like = np.full(threads.programs, -1, dtype=np.int64)
     for at, position in enumerate(wholes):
@@ -144,18 +150,42 @@ def _like(visit: Access, threads: Threads, wholes: Sequence[int]) -> npt.NDArray
     return like
 
 
-def _more_wholes(accesses: Accesses, threads: Threads) -> list[int]:
+def _more_wholes(visits: Sequence[Access], threads: Threads) -> list[int]:
     """Return the positions of further programs to follow with all threads: those whose tiles the usual ones lack."""
     chosen: list[int] = []
-    active = [threads.representatives(visit.active) for visit in accesses.visits]
+    active = [threads.representatives(visit.active) for visit in visits]
     total = sum(int(np.count_nonzero(a)) for a in active)
     while len(chosen) < MORE_WHOLES:
         lacking = np.zeros(threads.programs, dtype=np.int64)
-        for visit, makes in zip(accesses.visits, active, strict=True):
+        for visit, makes in zip(visits, active, strict=True):
             lacking += makes & (_like(visit, threads, (*threads.wholes, *chosen)) < 0)
         if lacking.sum() <= UNLIKE * total:
             break
         chosen.append(int(lacking.argmax()))
+    return chosen
+
+
+def _more_threads(visits: Sequence[Access], threads: Threads) -> list[int]:
+    """Return further threads to follow of each program: those that alone are active, or tell unlike programs apart.
+
+    Whole programs show where that is needed.
+    """
+    chosen: list[int] = []
+    columns = list(threads.chosen)
+    while len(chosen) < MORE_THREADS:
+        useful = np.zeros(threads.block, dtype=np.int64)
+        for visit in visits:
+            active, address = threads.all(visit.active), threads.all(visit.address)
+            shape = np.where(active, address - address[:, :1] + 1, 0)  # 0 for a thread that does not make the access
+            seen = shape[:, columns]
+            useful += (active & ~active[:, columns].any(axis=1, keepdims=True)).sum(axis=0)
+            for other in range(1, len(shape)):
+                alike = (seen[other] == seen[:other]).all(axis=1)
+                useful += (shape[:other][alike] != shape[other]).sum(axis=0)
+        if not useful.any():
+            break
+        chosen.append(int(useful.argmax()))
+        columns.append(chosen[-1])
     return chosen
 
 
@@ -218,11 +248,10 @@ def _add_bounds(use: LaunchUse, visit: Access) -> None:
 
 def _tile(visit: Access, threads: Threads, which: int) -> Pieces | None:
     """Return the pieces that a whole program touches in a visit, from its first thread's address; None for none."""
-    part = threads.whole(which)
-    active = visit.active[part]
+    active, address = threads.all(visit.active)[which], threads.all(visit.address)[which]
     if not active.any():
         return None
-    offsets = distinct(visit.address[part][active] - visit.address[part][0])
+    offsets = distinct(address[active] - address[0])
     if visit.rows is not None:  # each warp may copy a box of its own
         offsets = (offsets[:, None] + visit.rows).ravel()
     return merged(Pieces(offsets, offsets + visit.size))

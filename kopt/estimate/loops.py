@@ -13,8 +13,8 @@ from kopt.estimate.trip_counts import first_end
 
 FIRST, LAST = 3, 8
 """Iterations at the begin and the end of a long loop that are executed; pipelines end within the last ones."""
-TRIED = (0.37, 0.81, 1.0)
-"""Shares of the iterations to jump over after which one iteration is executed, and compared with the progression."""
+TRIES, LONG, MORE_TRIES = 3, 64, 8
+"""Iterations that are executed in between and compared with the progression; more in jumps of at least `LONG`."""
 SHORTER, SHORTEST = 8, 16
 """How many times shorter a jump is tried than the last, and the shortest that is worth it, in iterations."""
 RESTS = 16
@@ -53,16 +53,24 @@ class Jump:
     """Bytes at unknown addresses of one iteration."""
     tried: int = field(default=0, init=False)
     """Number of shares tried so far, with the one being tried."""
+    shares: tuple[float, ...] = field(init=False)
+    """Shares of the iterations to jump over after which one iteration is executed; they keep to no period."""
+
+    def __post_init__(self) -> None:
+        """Draw the shares: the same for the same jump, the last of them 1."""
+        most = int(self.skipped.max())
+        draws = np.random.default_rng((most, self.state.visits)).random((MORE_TRIES if most >= LONG else TRIES) - 1)
+        self.shares = (*np.sort(draws).tolist(), 1.0)
 
     @property
     def over(self) -> bool:
         """Whether all shares were tried."""
-        return self.tried == len(TRIED)
+        return self.tried == len(self.shares)
 
     @property
     def count(self) -> Lanes:
         """Iterations that are jumped over now, by thread."""
-        count: Lanes = np.floor(self.skipped * TRIED[self.tried - 1]).astype(np.int64)
+        count: Lanes = np.floor(self.skipped * self.shares[self.tried - 1]).astype(np.int64)
         return count
 
     def shorter(self) -> Jump | None:
