@@ -62,7 +62,7 @@ def arithmetic(opcode: str, head: str, values: list[Lanes]) -> MaybeLanes:
     if opcode.endswith(".pred"):
         return _of_predicates(head, values)
     types = _types(opcode)
-    if not types or ".sat" in opcode or ".cc" in opcode:
+    if not types or ".sat" in opcode or ".cc" in opcode or (head == "prmt" and opcode != "prmt.b32"):
         return None
     if head == "cvt":
         return types[0].stored.read(types[-1].read(values[0])) if len(types) == 2 else None
@@ -202,6 +202,17 @@ def _inserted(kind: _Type, part: Lanes, into: Lanes, start: Lanes, length: Lanes
     return (into & ~mask) | (_shifted_left(kind, part, start) & mask)
 
 
+def _permuted(_: _Type, a: Lanes, b: Lanes, select: Lanes) -> Lanes:
+    """Choose bytes of two registers, or their signs (`prmt`)."""
+    eight = (a & 0xFFFFFFFF) | (b << 32)
+    result = np.zeros_like(a)
+    for at in range(4):
+        chosen = select >> (4 * at)
+        byte = (eight >> (8 * (chosen & 7))) & 0xFF
+        result = result | (np.where(chosen & 8, np.where(byte & 0x80, 0xFF, 0), byte) << (8 * at))
+    return result
+
+
 _OPERATIONS = {
     "add": _Operation(2, lambda _, a, b: a + b, typed=False),
     "sub": _Operation(2, lambda _, a, b: a - b, typed=False),
@@ -215,6 +226,7 @@ _OPERATIONS = {
     "shr": _Operation(2, _shifted_right, typed=False),
     "bfe": _Operation(3, _field, typed=False),
     "bfi": _Operation(4, _inserted, typed=False),
+    "prmt": _Operation(3, _permuted, typed=False),
     "min": _Operation(2, _least),
     "max": _Operation(2, _greatest),
     "div": _Operation(2, _divided),

@@ -28,14 +28,16 @@ from kopt.model.build import Launch
 READS = ("load_global", "load_global_wide", "cp_async", "tma_load", "atomic")
 WRITES = ("store_global", "store_global_wide", "tma_store", "atomic")
 """Kinds of accesses that read and that write global memory."""
-MORE_WHOLES = 8
-"""Programs that are followed with all threads, beside the usual ones, for tiles that those do not have."""
-MORE_THREADS = 3
-"""Threads of every program that are followed, beside the usual ones, where those do not tell programs apart."""
+MORE_ROUNDS = 3
+"""Times, at most, that a launch is followed again with more programs and threads."""
+MORE_WHOLES, MORE_LANES = 36, 9216
+"""Programs that are followed with all threads, and these threads, at most."""
+MOST_THREADS = 6
+"""Threads of every program that are followed, at most, where fewer do not tell programs apart."""
 SOME_VISITS = 300
 """Visits, at most, that are looked at for what more to follow."""
-UNLIKE = 0.005
-"""Share of the programs' visits that may have another tile than all programs that are followed with all threads."""
+UNLIKE = 0.01
+"""Share of the programs' visits of an instruction whose tile may be that of no whole program."""
 FEW_PROGRAMS, MANY_STEPS = 256, 400_000
 """Programs to follow, and instructions to execute, where there are too many instructions for all programs."""
 
@@ -102,9 +104,12 @@ def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) ->
         most, steps = FEW_PROGRAMS, MANY_STEPS
         threads = choose_threads(launch.grid, block, cluster, most=most)
         accesses = follow(threads, steps)
-    visits = accesses.visits[:: len(accesses.visits) // SOME_VISITS + 1]
-    wholes, chosen = _more_wholes(visits, threads), _more_threads(visits, threads)
-    if wholes or chosen:
+    for _ in range(MORE_ROUNDS):
+        visits = _some_visits(accesses.visits)
+        wholes, chosen = _more_wholes(visits, threads), _more_threads(visits, threads)
+        if not wholes and not chosen:
+            break
+        wholes, chosen = [*threads.wholes, *wholes], [*threads.chosen, *chosen]
         threads = choose_threads(launch.grid, block, cluster, most=most, wholes=wholes, chosen=chosen)
         accesses = follow(threads, steps)
     blocks = math.prod(launch.grid) * max(launch.num_ctas, 1)
@@ -125,6 +130,15 @@ def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) ->
         if kind in WRITES:
             use.written[index].append(pieces)
     return use
+
+
+def _some_visits(visits: Sequence[Access]) -> list[Access]:
+    """Return some visits of each instruction, spread over its visits."""
+    by_place: dict[int, list[Access]] = defaultdict(list)
+    for visit in visits:
+        by_place[visit.at].append(visit)
+    most = max(SOME_VISITS // max(len(by_place), 1), 3)
+    return [visit for of in by_place.values() for visit in of[:: len(of) // most + 1]]
 
 
 def _like(visit: Access, threads: Threads, wholes: Sequence[int]) -> npt.NDArray[np.int64]:
@@ -151,17 +165,32 @@ def _like(visit: Access, threads: Threads, wholes: Sequence[int]) -> npt.NDArray
 
 
 def _more_wholes(visits: Sequence[Access], threads: Threads) -> list[int]:
-    """Return the positions of further programs to follow with all threads: those whose tiles the usual ones lack."""
+    """Return the positions of further programs to follow with all threads: those whose tiles the others lack.
+
+    Of programs that look alike by their few threads two are chosen: they may show that they are not.
+    """
     chosen: list[int] = []
     active = [threads.representatives(visit.active) for visit in visits]
-    total = sum(int(np.count_nonzero(a)) for a in active)
-    while len(chosen) < MORE_WHOLES:
-        lacking = np.zeros(threads.programs, dtype=np.int64)
-        for visit, makes in zip(visits, active, strict=True):
-            lacking += makes & (_like(visit, threads, (*threads.wholes, *chosen)) < 0)
-        if lacking.sum() <= UNLIKE * total:
+    lacking = [makes & (_like(visit, threads, threads.wholes) < 0) for visit, makes in zip(visits, active, strict=True)]
+    total: dict[int, int] = defaultdict(int)
+    for visit, makes in zip(visits, active, strict=True):
+        total[visit.at] += int(np.count_nonzero(makes))
+    while len(threads.wholes) + len(chosen) < min(MORE_WHOLES, MORE_LANES // threads.block):
+        counts, shares = np.zeros(threads.programs), dict.fromkeys(total, 0.0)
+        for missing, visit in zip(lacking, visits, strict=True):
+            if missing.any():
+                counts += missing / total[visit.at]
+                shares[visit.at] += np.count_nonzero(missing) / total[visit.at]
+        if max(shares.values(), default=0.0) <= UNLIKE:
             break
-        chosen.append(int(lacking.argmax()))
+        first = int(counts.argmax())
+        alike = np.zeros(threads.programs, dtype=bool)
+        for missing, visit in zip(lacking, visits, strict=True):
+            if missing[first]:
+                like = missing & (_like(visit, threads, [first]) >= 0)
+                alike |= like
+                missing &= ~like
+        chosen += dict.fromkeys((first, int(alike.nonzero()[0][-1])))
     return chosen
 
 
@@ -172,7 +201,7 @@ def _more_threads(visits: Sequence[Access], threads: Threads) -> list[int]:
     """
     chosen: list[int] = []
     columns = list(threads.chosen)
-    while len(chosen) < MORE_THREADS:
+    while len(columns) < MOST_THREADS:
         useful = np.zeros(threads.block, dtype=np.int64)
         for visit in visits:
             active, address = threads.all(visit.active), threads.all(visit.address)

@@ -101,6 +101,7 @@ CASES: dict[str, Case] = {
     "clamped at both": ("tl.minimum(tl.maximum(i*B + j - 300, 0), n - 1) + p * n", "j >= 0", "3 * S", 20, 64, False),
     "masked early": ("i*B + j + p*100000", "i*B + j < n", "20 * n", 3, 64, False),
     "there and back": ("tl.where(i < 20, i, 39 - i) * B + j + p*B*20", "j >= 0", "40", 20, 256, False),
+    "batches inside a block": ("((p*B+j) // 196) * 9000 + (p*B+j) % 196", "p*B + j < 784", "1", 13, 64, False),
     "inner threads alone": ("p*B + j", "(j > 20) & (j < 24)", "1", 40, 256, False),
     "other steps by thread": ("i * j + p * 2 * n", "j >= 0", "n", 5, 64, False),
 }

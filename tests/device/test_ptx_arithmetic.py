@@ -113,13 +113,27 @@ def test_parts_of_a_register_join_to_it(a):
         assert packed(opcode, parts)[0] == read(a, "s", bits)
 
 
+@given(NUMBERS, NUMBERS, st.integers(0, 0xFFFF))
+def test_a_permutation_of_bytes(a, b, select):
+    a, b = read(a, "s", 32), read(b, "s", 32)
+    every = (a & 0xFFFFFFFF) | (b & 0xFFFFFFFF) << 32
+    expected = 0
+    for at in range(4):
+        nibble = select >> (4 * at) & 15
+        byte = every >> (8 * (nibble & 7)) & 0xFF
+        expected |= (0xFF * (byte >> 7) if nibble & 8 else byte) << (8 * at)
+    assert computed("prmt.b32", a, b, select) == read(expected, "s", 32)
+
+
 def test_pairs_of_numbers_in_one_register():
     both = arithmetic("add.s16x2", "add", [lanes(0x0001FFFF), lanes(0x00020001)])
     assert both is not None
     assert both[0] == 0x00030000
 
 
-@pytest.mark.parametrize("opcode", ["add.sat.s32", "add.cc.u32", "cvt.rni.s32.f32", "mul24.lo.s32", "lop3.b32"])
+@pytest.mark.parametrize(
+    "opcode", ["add.sat.s32", "add.cc.u32", "cvt.rni.s32.f32", "mul24.lo.s32", "lop3.b32", "prmt.b32.f4e"]
+)
 def test_what_is_not_computed_here_is_not_known(opcode):
     assert arithmetic(opcode, opcode.split(".")[0], [lanes(3)] * (1 if opcode.startswith("cvt") else 2)) is None
 
