@@ -13,9 +13,9 @@ from kopt.estimate.trip_counts import first_end
 
 FIRST, LAST = 3, 8
 """Iterations at the begin and the end of a long loop that are executed; pipelines end within the last ones."""
-TRIES, LONG, MORE_TRIES = 3, 64, 8
-"""Iterations that are executed in between and compared with the progression; more in jumps of at least `LONG`."""
-SHORTER, SHORTEST = 8, 16
+TRIES = 24
+"""Iterations that are executed in between and compared with the progression."""
+SHORTER, SHORTEST = 4, 64
 """How many times shorter a jump is tried than the last, and the shortest that is worth it, in iterations."""
 RESTS = 16
 """Iterations after the first vain jump that are executed before another is tried; later twice as many each time."""
@@ -59,7 +59,7 @@ class Jump:
     def __post_init__(self) -> None:
         """Draw the shares: the same for the same jump, the last of them 1."""
         most = int(self.skipped.max())
-        draws = np.random.default_rng((most, self.state.visits)).random((MORE_TRIES if most >= LONG else TRIES) - 1)
+        draws = np.random.default_rng((most, self.state.visits)).random(TRIES - 1)
         self.shares = (*np.sort(draws).tolist(), 1.0)
 
     @property
@@ -147,7 +147,7 @@ class Loop:
             return None
         finite = np.where(np.isfinite(ends), ends, -1.0).astype(np.int64)
         skipped = np.where(self.mask & (finite > LAST), finite - LAST, 0)
-        return skipped if (finite[self.mask] >= 0).all() and skipped.any() else None
+        return skipped if (finite[self.mask] >= 0).all() and skipped.max() >= SHORTEST else None
 
     def last_visits(self, visits: list[Access]) -> list[tuple[Access, Access]] | None:
         """Pair the visits of the last two iterations; None where they cannot be told to be a progression.

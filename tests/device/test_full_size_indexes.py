@@ -102,6 +102,7 @@ CASES: dict[str, Case] = {
     "masked early": ("i*B + j + p*100000", "i*B + j < n", "20 * n", 3, 64, False),
     "there and back": ("tl.where(i < 20, i, 39 - i) * B + j + p*B*20", "j >= 0", "40", 20, 256, False),
     "batches inside a block": ("((p*B+j) // 196) * 9000 + (p*B+j) % 196", "p*B + j < 784", "1", 13, 64, False),
+    "every third left out": ("p*B*S*9 + i*B + j", "i % 3 != 0", "9 * S", 2, 64, False),
     "inner threads alone": ("p*B + j", "(j > 20) & (j < 24)", "1", 40, 256, False),
     "other steps by thread": ("i * j + p * 2 * n", "j >= 0", "n", 5, 64, False),
 }
