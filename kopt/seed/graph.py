@@ -96,6 +96,7 @@ def trace(problem: Problem, inductor: Inductor) -> ReferenceGraph:
         return tuple(leaf for leaf in out if isinstance(leaf, torch.Tensor))
 
     graph = _traced(run, arguments, mode, inductor)
+    symbols.check_free()
     return ReferenceGraph(
         graph, arguments, argument_names, input_names(setting.model, len(setting.inputs)), fixed, spec[0], spec[1],
         mode, env, constants,
@@ -116,18 +117,63 @@ class _Symbols:
 
     def __init__(self, inductor: Inductor, env: Any, names: dict[Values, str]) -> None:
         self._inductor, self._env, self._names = inductor, env, names
-        self.made: dict[Values, list[Any]] = {}
+        self._values: dict[Any, Values] = {}
+        self._made: dict[Values, Any] = {}
 
-    def size(self, values: Values, place: str) -> Any:
-        """Return a new symbol for a size with these values; a number where no workload changes it."""
+    def size(self, values: Values, place: str, multiple: bool = False) -> Any:
+        """Return a new symbol for a size with these values; a number where no workload changes it.
+
+        Args:
+            values: the values of the size, workload by workload.
+            place: name of the size.
+            multiple: whether to return the multiple of a known symbol where the size is one in every workload.
+        """
         if not changes(values) or values[0] < 2:
             return values[0]
+        if multiple and (known := self._multiple_of(values)) is not None:
+            return known
         source = self._inductor.constant_source(place)
         symbol = self._env.create_symbol(values[0], source, self._inductor.dim_dynamic.DYNAMIC)
         made = self._env.create_symintnode(symbol, hint=values[0], source=source)
         self._names.setdefault(values, place)
-        self.made.setdefault(values, []).append(made)
+        self._values[symbol] = values
+        self._made.setdefault(values, made)
         return made
+
+    def _multiple_of(self, values: Values) -> Any:
+        """Return the multiple of a symbol that has these values in all workloads; None where there is none."""
+        if values in self._made:
+            return None
+        for own, made in self._made.items():
+            if all(v % o == 0 and v // o == values[0] // own[0] for o, v in zip(own, values, strict=True)):
+                return made * (values[0] // own[0])
+        return None
+
+    def check_free(self) -> None:
+        """Check that no symbol became a number, or another size, while the reference was traced.
+
+        Raises:
+            SeedError: the graph holds for some workloads only; the message names the size.
+        """
+        lost: dict[str, Values] = {}
+        for symbol, values in self._values.items():
+            now = self._env.simplify(symbol)
+            read = now.free_symbols
+            if not read <= self._values.keys():
+                continue
+            for place, value in enumerate(values):
+                if now.subs({other: self._values[other][place] for other in read}) != value:
+                    lost[self._names[values]] = values
+        if lost:
+            raise SeedError(_fixed_sizes(lost))
+
+
+def _fixed_sizes(sizes: dict[str, Values]) -> str:
+    each = ", ".join(f"{name} = {values[0]}" for name, values in sizes.items())
+    return (
+        f"the reference holds for {each} alone (a loop of so many passes, or an operator that takes plain numbers), "
+        "but workloads change that: keep it in the workloads (docs/seeds.md), or write the kernel by hand"
+    )
 
 
 def _constants(settings: Sequence[Setting]) -> dict[Values, str]:
@@ -145,7 +191,10 @@ def _fake(leaf: Leaf, values: Sequence[Values], symbols: _Symbols) -> torch.Tens
     """Return a fake tensor on the device whose sizes are symbols, with the order of strides of a dense tensor."""
     tensor = leaf.value
     place = f"{leaf.name}{leaf.path}".replace("input ", "x")
-    shape = [symbols.size(own, f"{_word(place)}_size{dimension}") for dimension, own in enumerate(values)]
+    shape = [
+        symbols.size(own, f"{_word(place)}_size{dimension}", multiple=not leaf.is_input)
+        for dimension, own in enumerate(values)
+    ]
     order = sorted(range(tensor.dim()), key=lambda d: (-tensor.stride(d), d))
     dense = torch.empty([tensor.shape[d] for d in order], device="meta").stride()
     if any(tensor.shape[d] > 1 and tensor.stride(d) != own for d, own in zip(order, dense, strict=True)):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal  # inputs are of whatever type a 
 from kopt.errors import KoptError, ProblemError
 from kopt.estimate.eager import estimate_eager
 from kopt.model.base import Value
-from kopt.model.device import Device
+from kopt.model.device import Device, estimate_warning
 from kopt.model.problem import Problem, ProblemFacts, WorkloadFacts
 from kopt.roofline import bound, floor_ms
 
@@ -206,6 +206,8 @@ def _cost(problem: Problem, device: Device, lines: list[Line]) -> str:
         return f"unknown, since the reference cannot be traced at full size: {unknown}"
     *others, last = (_cost_of(workload, facts, device) for workload in facts.workloads)
     lines += [Line(name="cost", state="ok", text=text) for text in others]
+    if warning := estimate_warning(device.name):
+        lines.append(Line(name="device", state="note", text=warning))
     return last
 
 
