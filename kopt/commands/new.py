@@ -21,6 +21,7 @@ EPILOG = """examples:
   kopt new swish --from definition.json                         a definition with workloads beside it
   kopt new norm --from myops.norms:rms_norm --inputs 'torch.randn(4096, 8192)' 'torch.randn(8192)' 'eps=1e-6'
   kopt new norm_backward --from 40_LayerNorm.py --backward      the gradient of a reference
+  kopt new softmax_backward --from 23_Softmax.py --backward --save output   its kernel is given the softmax
 """
 
 
@@ -45,6 +46,11 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--wrt", nargs="+", default=[], metavar="NAME", help="with --backward: inputs and parameters; default all"
     )
+    parser.add_argument(
+        "--save", nargs="+", default=[], metavar="OUTPUT",
+        help="with --backward: outputs of the forward pass, kept by autograd, that the kernel is given: 'output', "
+        "'output[1]', or the name that forward returns",
+    )  # fmt: skip
     parser.add_argument("--force", action="store_true", help="replace a folder that is there; it is kept aside")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(command=run)
@@ -60,10 +66,12 @@ def run(options: argparse.Namespace) -> int:
     check_free(folder, force=options.force)
     if options.wrt and not options.backward:
         raise ConfigError("--wrt says what to differentiate for: give --backward too")
+    if options.save and not options.backward:
+        raise ConfigError("--save says what the forward pass gives to the gradient: give --backward too")
     wanted = Wanted(
         name=folder.name, source=options.source, inputs=options.inputs, init=options.init,
         dtype=options.dtype, kernel=kernel_text(options.kernel) if options.kernel else "",
-        backward=options.backward, wrt=options.wrt,
+        backward=options.backward, wrt=options.wrt, save=options.save,
     )  # fmt: skip
     result = made(wanted)
     before = write_folder(folder, result.files, force=options.force)

@@ -22,6 +22,9 @@ from kopt.seed.inductor import Inductor
 from kopt.seed.operators import Whole, table
 from kopt.seed.sizes import Leaf, Setting, Values, alike, changes, set_up, values_of
 
+DIFFERENTIATES = ("requires_grad", "autograd")
+"""Words of references that differentiate."""
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -95,7 +98,8 @@ def trace(problem: Problem, inductor: Inductor) -> ReferenceGraph:
         spec[:] = [structure, [... if isinstance(leaf, torch.Tensor) else leaf for leaf in out]]
         return tuple(leaf for leaf in out if isinstance(leaf, torch.Tensor))
 
-    graph = _traced(run, arguments, mode, inductor)
+    differentiates = any(word in problem.reference for word in DIFFERENTIATES)
+    graph = _traced(run, arguments, mode, inductor, differentiates)
     symbols.check_free()
     return ReferenceGraph(
         graph, arguments, argument_names, input_names(setting.model, len(setting.inputs)), fixed, spec[0], spec[1],
@@ -103,13 +107,35 @@ def trace(problem: Problem, inductor: Inductor) -> ReferenceGraph:
     )  # fmt: skip
 
 
-def _traced(run: Any, arguments: Sequence[Any], mode: FakeTensorMode, inductor: Inductor) -> Any:
+def _traced(run: Any, arguments: Sequence[Any], mode: FakeTensorMode, inductor: Inductor, differentiates: bool) -> Any:
+    """Return the graph without changes of tensors in place.
+
+    torch differentiates neither inside `functionalize` nor on a device that is not there: a reference that does so is
+    traced on meta tensors first.
+    """
     from torch.func import functionalize
     from torch.fx.experimental.proxy_tensor import make_fx
 
     with mode, torch.no_grad(), inductor.node_meta():
+        if differentiates:
+            run = make_fx(run, tracing_mode="symbolic")(*map(_on_meta, arguments))
+            _move_to_device(run)
         functional = functionalize(run, remove="mutations")
         return make_fx(functional, table(inductor.decompositions()), tracing_mode="symbolic")(*arguments)
+
+
+def _on_meta(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    return torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="meta")
+
+
+def _move_to_device(module: Any) -> None:
+    """Have a graph that was traced on meta tensors make its tensors on the device."""
+    for node in module.graph.nodes:
+        if isinstance(node.kwargs.get("device"), torch.device):
+            node.kwargs = {**node.kwargs, "device": CUDA}
+    module.recompile()
 
 
 class _Symbols:

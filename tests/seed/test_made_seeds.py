@@ -62,6 +62,18 @@ REFERENCES |= {
     "sorted_rows": FUNCTION.format("torch.sort(nn.functional.max_pool1d(x, 3), dim=0, descending=True)", "N, M"),
     "attention": FUNCTION.format("nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True)", "2, 2, N, M"),
 }
+GRADIENT = """
+class Model(nn.Module):
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            return torch.autograd.grad(nn.functional.layer_norm(x, (M,)).exp().sum(), x)[0]
+def get_inputs():
+    return [torch.randn(N, M)]
+def get_init_inputs():
+    return []
+"""
+REFERENCES["gradient"] = GRADIENT
 ONE_COLUMN = Workload(name="one", constants={"N": 24, "M": 1})
 MADE_BY = {"conv": "inductor", "templates": "template", "sorted_rows": "inductor and template",
            "attention": "template"}  # fmt: skip
