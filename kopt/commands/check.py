@@ -19,7 +19,9 @@ def add_parser(commands: Commands) -> None:
     """Declare the command's words."""
     parser = commands.add_parser("check", help="check whether a problem can be judged, and what judging costs")
     parser.add_argument("problem", help="name of a problem, its folder, or a file of another format")
-    parser.add_argument("--device", default=Config().device, help="GPU to estimate for, a file in config/devices")
+    parser.add_argument(
+        "--device", default=Config().device, help="GPU to estimate for: a name in config/devices, or a file"
+    )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(command=run)
 

@@ -35,7 +35,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument(
         "--variants", type=count, default=1, help="configurations to try; the fastest right one is kept"
     )
-    parser.add_argument("--device", help="file in config/devices: the device to make the seed for (default h100)")
+    parser.add_argument("--device", help="GPU to make the seed for: a name in config/devices (default h100), or a file")
     parser.add_argument("--limit", type=seconds, default=300.0, help="longest time to make the variants, s")
     parser.add_argument("--store", type=Path, help="keep PTX, cubin and the GPU's measured rates in this store")
     add_judge(parser)

@@ -124,10 +124,15 @@ def _runs_with_values(problem: Problem) -> str:
 
 
 def _small(problem: Problem) -> list[Line]:
+    from kopt.device.interpret.judge import check_size
     from kopt.device.reference.trial import slow_small
 
-    warning = slow_small(problem).removeprefix(f"{problem.name}: ")
-    return [Line(name="small", state="note", text=warning)] if warning else []
+    warnings = [slow_small(problem)]
+    try:
+        check_size(problem)
+    except ProblemError as error:
+        warnings = [str(error)]
+    return [Line(name="small", state="note", text=text.removeprefix(f"{problem.name}: ")) for text in warnings if text]
 
 
 def _without_large(problem: Problem) -> Problem:
