@@ -24,9 +24,7 @@ def add_parser(commands: Commands) -> None:
     """Declare the command's words."""
     parser = commands.add_parser("build", help="trace and compile one kernel without a GPU")
     add_kernel(parser)
-    parser.add_argument(
-        "--device", default=Config().device, help="GPU to build for: a name in config/devices, or a file"
-    )
+    parser.add_argument("--device", default=Config().device, help="GPU to build for: name in config/devices, or file")
     parser.add_argument("--store", type=Path, help="keep PTX and cubin in this store")
     parser.add_argument("--json", action="store_true", help="print the whole build as JSON")
     parser.set_defaults(command=run)

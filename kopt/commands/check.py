@@ -20,7 +20,7 @@ def add_parser(commands: Commands) -> None:
     parser = commands.add_parser("check", help="check whether a problem can be judged, and what judging costs")
     parser.add_argument("problem", help="name of a problem, its folder, or a file of another format")
     parser.add_argument(
-        "--device", default=Config().device, help="GPU to estimate for: a name in config/devices, or a file"
+        "--device", default=Config().device, help="GPU to estimate for: name in config/devices, or file"
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(command=run)

@@ -32,7 +32,7 @@ def add_parser(commands: Commands) -> None:
     add_kernel(parser)
     parser.add_argument(
         "--device",
-        help="what to estimate for: a name in config/devices (default h100), or a file; with judge cuda, what the GPU must "
+        help="what to estimate for: name in config/devices (default h100), or file; with judge cuda, what the GPU must "
         "be like",
     )
     parser.add_argument("--store", type=Path, help="keep PTX, cubin and the GPU's measured rates in this store")

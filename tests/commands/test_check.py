@@ -139,12 +139,15 @@ def test_small_workloads_whose_outputs_do_not_fit_into_a_verdict_without_a_gpu_a
     assert text.endswith("choose smaller sizes in problem.yaml")
 
 
+LARGE = Workload(name="a", constants={"rows": 2048, "cols": 2048})
+
+
 @pytest.mark.parametrize(
     ("own", "fits"),
     [
         (problem("return torch.relu(x)"), True),
-        (problem("return torch.relu(x), x + 1", small=(Workload(name="a", constants={"rows": 2048, "cols": 2048}),)), False),
-        (problem("return x.sum(0)", small=(Workload(name="a", constants={"rows": 4096, "cols": 4096}),)), True),
+        (problem("return torch.relu(x), x + 1", small=(LARGE,)), False),
+        (problem("return x.sum(0)", small=(LARGE,)), True),
     ],
 )  # fmt: skip
 def test_a_verdict_without_a_gpu_holds_so_many_bytes_of_outputs(own, fits):
