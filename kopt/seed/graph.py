@@ -89,16 +89,16 @@ def trace(problem: Problem, inductor: Inductor) -> ReferenceGraph:
     _put_numbers(settings, sizes, fakes, symbols, arguments, argument_names)
     fixed = _fixed(setting, names=input_names(setting.model, len(setting.inputs)))
     spec: list[Any] = []
+    differentiates = any(word in problem.reference for word in DIFFERENTIATES)
 
     def run(*values: Any) -> tuple[torch.Tensor, ...]:
         for leaf, value in zip(leaves, values, strict=False):
             leaf.store(value)
-        with Whole():
+        with Whole(differentiates):
             out, structure = tree_flatten(call(setting.model, setting.inputs))
         spec[:] = [structure, [... if isinstance(leaf, torch.Tensor) else leaf for leaf in out]]
         return tuple(leaf for leaf in out if isinstance(leaf, torch.Tensor))
 
-    differentiates = any(word in problem.reference for word in DIFFERENTIATES)
     graph = _traced(run, arguments, mode, inductor, differentiates)
     symbols.check_free()
     return ReferenceGraph(
@@ -111,31 +111,31 @@ def _traced(run: Any, arguments: Sequence[Any], mode: FakeTensorMode, inductor: 
     """Return the graph without changes of tensors in place.
 
     torch differentiates neither inside `functionalize` nor on a device that is not there: a reference that does so is
-    traced on meta tensors first.
+    traced on tensors of the CPU first, and on the device after that.
     """
     from torch.func import functionalize
     from torch.fx.experimental.proxy_tensor import make_fx
 
     with mode, torch.no_grad(), inductor.node_meta():
         if differentiates:
-            run = make_fx(run, tracing_mode="symbolic")(*map(_on_meta, arguments))
-            _move_to_device(run)
+            first = make_fx(run, tracing_mode="symbolic")(*map(_on_cpu, arguments))
+            _move_to_device(first)
+            run = torch.fx.Interpreter(first).run
         functional = functionalize(run, remove="mutations")
         return make_fx(functional, table(inductor.decompositions()), tracing_mode="symbolic")(*arguments)
 
 
-def _on_meta(value: Any) -> Any:
+def _on_cpu(value: Any) -> Any:
     if not isinstance(value, torch.Tensor):
         return value
-    return torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="meta")
+    return torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="cpu")
 
 
 def _move_to_device(module: Any) -> None:
-    """Have a graph that was traced on meta tensors make its tensors on the device."""
+    """Have a graph that was traced on tensors of the CPU make its tensors on the device."""
     for node in module.graph.nodes:
         if isinstance(node.kwargs.get("device"), torch.device):
             node.kwargs = {**node.kwargs, "device": CUDA}
-    module.recompile()
 
 
 class _Symbols:

@@ -67,7 +67,14 @@ def table(inductor: Table) -> Table:
 
 
 class Whole(TorchFunctionMode):
-    """Keep calls of `scaled_dot_product_attention` whole where the template takes them, and numbers in the graph."""
+    """Keep calls of `scaled_dot_product_attention` whole where the template takes them, and numbers in the graph.
+
+    A reference that differentiates is traced on the CPU, and the template has no gradient.
+    """
+
+    def __init__(self, differentiates: bool = False) -> None:
+        super().__init__()
+        self._differentiates = differentiates
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -75,12 +82,12 @@ class Whole(TorchFunctionMode):
         """Call a function of torch, or in its place the operator `attention`, or what fills a tensor with numbers."""
         kwargs = kwargs or {}
         if func is torch.nn.functional.scaled_dot_product_attention:
-            return _attention(*args, **kwargs)
+            return _attention(*args, **(kwargs | {"template": not self._differentiates}))
         if func is torch.nn.functional.group_norm and isinstance(args[1], torch.SymInt):
             return _group_norm(*args, **kwargs)
         if func in _POOLED and args[0].dim() in (2, 3):
             return _max_pool_of_rows(*args, **kwargs)
-        if func in _MAKERS and args and _is_plain(args[0]):
+        if func in _MAKERS and args and _is_plain(args[0]) and not self._differentiates:
             return _made(args[0], kwargs.get("dtype"))
         return func(*args, **kwargs)
 
@@ -132,13 +139,14 @@ def _made(data: Any, dtype: torch.dtype | None) -> torch.Tensor:
 def _attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None,
     dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+    template: bool = True,
 ) -> torch.Tensor:  # fmt: skip
     if enable_gqa and query.shape[-3] != key.shape[-3]:
         repeats = query.shape[-3] // key.shape[-3]
         key, value = key.repeat_interleave(repeats, -3), value.repeat_interleave(repeats, -3)
     head = query.shape[-1]
     plain = scale is None or type(scale) is float
-    if query.dim() == 4 and head <= FLASH and value.shape[-1] == head and plain:
+    if template and query.dim() == 4 and head <= FLASH and value.shape[-1] == head and plain:
         if attn_mask is not None:
             attn_mask = attn_mask.expand(*query.shape[:-1], key.shape[-2])
         return _operators().attention(query, key, value, attn_mask, is_causal, scale)  # type: ignore[no-any-return]
