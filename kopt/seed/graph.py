@@ -120,7 +120,9 @@ def _traced(run: Any, arguments: Sequence[Any], mode: FakeTensorMode, inductor: 
         if differentiates:
             first = make_fx(run, tracing_mode="symbolic")(*map(_on_cpu, arguments))
             _move_to_device(first)
-            run = torch.fx.Interpreter(first).run
+            interpreter = torch.fx.Interpreter(first)
+            interpreter.extra_traceback = False  # would write the whole node into an error
+            run = interpreter.run
         functional = functionalize(run, remove="mutations")
         return make_fx(functional, table(inductor.decompositions()), tracing_mode="symbolic")(*arguments)
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from math import prod
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from kopt.device.build.stub_gpu import CUDA
+from kopt.errors import SeedError
 
 NAMESPACE = "kopt_seed"
 
@@ -53,6 +54,7 @@ def table(inductor: Table) -> Table:
     aten = torch.ops.aten
     own: Table = {
         aten.convolution.default: lambda *args: _convolution(operators, *args),
+        aten.convolution_backward.default: _no_convolution_backward,
         aten.topk.default: lambda *args, **kwargs: _top_k(operators, *args, **kwargs),
         aten.sort.default: lambda x, dim=-1, descending=False: _sort(operators, x, dim, descending),
         aten.sort.stable: lambda x, stable=None, dim=-1, descending=False: _sort(operators, x, dim, descending),
@@ -175,6 +177,10 @@ def _convolution(
     else:
         return NotImplemented
     return made if bias is None else made + bias.view(-1, *[1] * dimensions)
+
+
+def _no_convolution_backward(*args: Any, **kwargs: Any) -> NoReturn:
+    raise SeedError("TorchInductor has no Triton for aten.convolution_backward, and kopt no template")
 
 
 def _varies(weight: torch.Tensor) -> bool:
