@@ -73,7 +73,7 @@ GpuOrEstimate = Annotated[
         "--device",
         metavar="NAME",
         autocompletion=completion.devices,
-        help="What to estimate for: a name in config/devices (default h100), or a file; on a GPU, what it must be like.",
+        help="To estimate for: a name in config/devices (default h100), or a file; on a GPU, what it must be like.",
     ),
 ]
 Cores = Annotated[
