@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kopt.model.timing import Measured, geometric_mean
+from kopt.model.timing import Measured, mean_over
 
 DRAWS = 2000
 """Number of bootstrap draws, with which the ends of a 95 % interval vary by a few per cent of its width."""
@@ -93,8 +93,9 @@ def measured_ratio(measured: Measured, baseline: Measured, workload: str = "") -
     """
     paired = zip(measured.workloads, baseline.workloads, strict=True)
     pairs = [(timing, base) for timing, base in paired if workload in ("", timing.workload)]
-    samples = [geometric_mean(list(call)) for call in zip(*(timing.samples_ms for timing, _ in pairs), strict=False)]
-    references = [geometric_mean(list(call)) for call in zip(*(base.samples_ms for _, base in pairs), strict=False)]
+    workloads = [timing for timing, _ in pairs]
+    samples = [mean_over(workloads, call) for call in zip(*(timing.samples_ms for timing, _ in pairs), strict=False)]
+    references = [mean_over(workloads, call) for call in zip(*(base.samples_ms for _, base in pairs), strict=False)]
     processes = {timing.processes for pair in pairs for timing in pair}
     return ratio_interval(samples, references, processes=processes.pop() if len(processes) == 1 else 1)
 

@@ -1,5 +1,6 @@
 """Benchmarks are commands: each can at least say what it does, so that a renamed module does not break one unseen."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,14 @@ def test_a_benchmark_says_what_it_does(command):
     done = subprocess.run([sys.executable, command, "--help"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
+
+
+def test_what_benchmarks_import_inside_functions_exists():
+    for file in sorted((ROOT / "benchmarks").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "kopt":
+                place = ROOT / (node.module or "").replace(".", "/")
+                assert place.is_dir() or place.with_suffix(".py").is_file(), f"{file.name} imports {node.module}"
 
 
 def test_the_tables_of_faults_in_the_docs_are_those_of_the_benchmark_and_their_tests_exist():

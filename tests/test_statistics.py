@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.statistics import median_interval, noise, ratio_interval, stages, survivors
+from kopt.model.timing import Measured, WorkloadTiming
+from kopt.statistics import measured_ratio, median_interval, noise, ratio_interval, stages, survivors
 
 TIMES = st.lists(st.floats(0.1, 10.0), min_size=1, max_size=40)
 
@@ -126,3 +127,33 @@ def test_stages_come_to_all_launches_and_never_start_with_more_than_asked(first,
     assert sum(counts) == last
     assert counts[0] == min(first, last)
     assert min(counts) > 0
+
+
+@given(TIMES, TIMES, st.integers(1, 3))
+def test_a_workload_of_weight_n_counts_as_n_workloads(times, others, weight):
+    pairs = list(zip(times, others, strict=False))
+    one = [timing(values, 1.0) for values in zip(*pairs, strict=True)]
+    heavy = measured([timing([a for a, _ in pairs], float(weight)), one[1]])
+    many = measured([*[one[0]] * weight, one[1]])
+    assert heavy.objective_ms == pytest.approx(many.objective_ms)
+    assert heavy.interval_ms == pytest.approx(many.interval_ms)
+    base = measured([timing([1.0] * len(pairs), float(weight)), timing([2.0] * len(pairs), 1.0)])
+    same = measured([*[timing([1.0] * len(pairs), 1.0)] * weight, timing([2.0] * len(pairs), 1.0)])
+    assert measured_ratio(heavy, base) == pytest.approx(measured_ratio(many, same))
+
+
+def timing(samples, weight):
+    middle, low, high = median_interval(list(samples))
+    return WorkloadTiming(
+        workload="w",
+        median_ms=middle,
+        low_ms=low,
+        high_ms=high,
+        samples_ms=tuple(samples),
+        floor_ms=0.05,
+        weight=weight,
+    )
+
+
+def measured(workloads):
+    return Measured(device="a GPU", workloads=tuple(workloads))

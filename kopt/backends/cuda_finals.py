@@ -14,7 +14,7 @@ from kopt.errors import DeviceError
 from kopt.jobs.accidents import is_accident, is_refused_time
 from kopt.jobs.builds import known_build
 from kopt.jobs.kernels import kernel_named
-from kopt.jobs.keys import FinalsKey, cuda_contract
+from kopt.jobs.keys import FinalsKey, timed_contract
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.environment import Environment
@@ -61,7 +61,7 @@ def measure_anew(
     def key(where: Environment) -> FinalsKey:
         return FinalsKey(
             kernels=tuple((name, text_digest(kernel.source)) for name, kernel in sorted(kernels.items())),
-            baselines=tuple(baselines), problem=cuda_contract(target.problem), environment=where, seed=seed,
+            baselines=tuple(baselines), problem=timed_contract(target.problem), environment=where, seed=seed,
             warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat, processes=processes,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.accidents import is_accident, is_refused_time
 from kopt.jobs.builds import built_named, known_build, toolchain
 from kopt.jobs.kernels import kernel_named
-from kopt.jobs.keys import TimingKey, VerdictKey, build_contract, cuda_contract
+from kopt.jobs.keys import TimingKey, VerdictKey, cuda_contract, timed_contract
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.build import Phase
@@ -111,7 +111,7 @@ class Records:
     def _timing_key(self, row: BuildRow | SelectionRow, environment: Environment) -> TimingKey:
         measure = self._options.measuring
         return TimingKey(
-            compiled=behaviour(row), problem=build_contract(self._target.problem),
+            compiled=behaviour(row), problem=timed_contract(self._target.problem),
             environment=environment, warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat,
         )  # fmt: skip
 

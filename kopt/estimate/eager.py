@@ -43,7 +43,7 @@ def _workload(facts: WorkloadFacts, dtype: Dtype, device: Device) -> WorkloadEst
     bound: Bound = "latency" if launch > total / 2 else "memory" if sum(memory) >= sum(compute) else "compute"
     return WorkloadEstimate(
         workload=facts.workload, ms=max(total, floor), memory_ms=sum(memory), compute_ms=sum(compute), launch_ms=launch,
-        floor_ms=floor, bound=bound, notes=(f"{len(operations)} operations, each on its own",),
+        floor_ms=floor, weight=facts.weight, bound=bound, notes=(f"{len(operations)} operations, each on its own",),
     )  # fmt: skip
 
 

@@ -77,6 +77,7 @@ def _workload(
         compute_ms=sum(time.compute for time in times) * 1e3,
         launch_ms=overhead * 1e3,
         floor_ms=floor,
+        weight=facts.weight,
         bound=_bound(times, overhead),
         notes=tuple(dict.fromkeys(notes)),
     )

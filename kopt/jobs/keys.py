@@ -163,6 +163,12 @@ def cuda_contract(problem: Problem) -> str:
     return _judged_on(problem, (*problem.main, *problem.hidden))
 
 
+def timed_contract(problem: Problem) -> str:
+    """Return the digest of the parts of a problem on which measured times, and their mean, depend."""
+    contract = cuda_contract(problem)
+    return artifact.digest([contract, problem.weights]) if problem.weights else contract
+
+
 def build_target(device: Device) -> str:
     """Return the digest of the parts of a device on which a build depends: everything but the measured rates."""
     return artifact.digest(device.model_dump(exclude={"copy_gb_s", "matmul_tflop_s", "vector_tflop_s", "measured"}))

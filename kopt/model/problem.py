@@ -78,7 +78,7 @@ class Problem(Value):
     """A plain, correct kernel to start from; its source is empty where the problem comes without one."""
     dtype: Dtype
     main: tuple[Workload, ...] = Field(min_length=1)
-    """Timed workloads; the objective is the geometric mean over them."""
+    """Timed workloads; the objective is the geometric mean over them, weighted by `weights`."""
     hidden: tuple[Workload, ...] = ()
     """Workloads of other shapes, used for verification only and never shown to a proposer."""
     small: tuple[Workload, ...] = Field(min_length=1)
@@ -93,6 +93,8 @@ class Problem(Value):
     """Strides that an output must have."""
     floor: dict[str, Floor] = Field(default_factory=dict)
     """Declared floors by name of a main workload, where the derived one is too high."""
+    weights: dict[str, float] = Field(default_factory=dict)
+    """Weights of main workloads in the objective by name; 1 for the others."""
 
     @property
     def has_seed(self) -> bool:
@@ -159,6 +161,8 @@ class WorkloadFacts(Value):
     """Floating-point operations of those matrix products that no right kernel can do without, as far as is known."""
     floor: Floor | None = None
     """The floor that the problem declares; it replaces the one derived from the tensors."""
+    weight: float = 1.0
+    """Weight in the objective."""
     unknown: str = ""
     """Reason for which the reference could not be traced: then nothing is asked of a kernel, and eager has no time."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 
@@ -26,6 +27,8 @@ class WorkloadEstimate(Value):
     """Launch overhead and host operations, ms."""
     floor_ms: float
     """Roofline floor of the problem on this device, ms: no kernel is faster."""
+    weight: float = 1.0
+    """Weight in the objective."""
     done: float = 1.0
     """Share of the work of every right kernel that the launches do as traced at full size, at most 1: the smallest of
     the shares of inputs read, of outputs written, and of necessary matrix products."""
@@ -49,13 +52,13 @@ class Estimated(Value):
 
     @property
     def objective_ms(self) -> float:
-        """Return the geometric mean of the times over the main workloads, ms."""
-        return geometric_mean([w.ms for w in self.workloads])
+        """Return the weighted geometric mean of the times over the main workloads, ms."""
+        return mean_over(self.workloads, [w.ms for w in self.workloads])
 
     @property
     def roofline_share(self) -> float:
         """Return the geometric mean over the workloads of floor divided by time, 0 to 1."""
-        return geometric_mean([w.floor_ms / w.ms for w in self.workloads])
+        return mean_over(self.workloads, [w.floor_ms / w.ms for w in self.workloads])
 
 
 class WorkloadTiming(Value):
@@ -74,6 +77,8 @@ class WorkloadTiming(Value):
     """Number of fresh processes that the samples come from: equally many samples of each, one process after another."""
     floor_ms: float
     """Roofline floor of the problem on this device, ms."""
+    weight: float = 1.0
+    """Weight in the objective."""
     wall_ms: float | None = None
     """Wall time of one replayed call with nothing queued before it, ms, the host's work included."""
     ratio: float | None = None
@@ -100,23 +105,23 @@ class Measured(Value):
     def ratio(self) -> float | None:
         """Return the geometric mean over the workloads of the ratios to the incumbent; None without an incumbent."""
         ratios = [w.ratio for w in self.workloads if w.ratio is not None]
-        return geometric_mean(ratios) if len(ratios) == len(self.workloads) else None
+        return mean_over(self.workloads, ratios) if len(ratios) == len(self.workloads) else None
 
     @property
     def objective_ms(self) -> float:
         """Return the geometric mean of the medians over the main workloads, ms."""
-        return geometric_mean([w.median_ms for w in self.workloads])
+        return mean_over(self.workloads, [w.median_ms for w in self.workloads])
 
     @property
     def interval_ms(self) -> tuple[float, float]:
         """Return the ends of the medians' 95 % confidence intervals, ms: geometric means over the workloads."""
         lows, highs = [w.low_ms for w in self.workloads], [w.high_ms for w in self.workloads]
-        return geometric_mean(lows), geometric_mean(highs)
+        return mean_over(self.workloads, lows), mean_over(self.workloads, highs)
 
     @property
     def roofline_share(self) -> float:
         """Return the geometric mean over the workloads of floor divided by time, 0 to 1."""
-        return geometric_mean([w.floor_ms / w.median_ms for w in self.workloads])
+        return mean_over(self.workloads, [w.floor_ms / w.median_ms for w in self.workloads])
 
 
 class Launched(NamedTuple):
@@ -143,6 +148,16 @@ class Finals(Value):
 Timing = Annotated[Estimated | Measured, Field(discriminator="kind")]
 
 
-def geometric_mean(values: list[float]) -> float:
-    """Return the geometric mean of positive numbers."""
-    return math.exp(sum(map(math.log, values)) / len(values))
+class Weighted(Protocol):
+    """A workload in the objective."""
+
+    @property
+    def weight(self) -> float:
+        """Weight in the objective."""
+
+
+def mean_over(workloads: Sequence[Weighted], values: Sequence[float]) -> float:
+    """Return the geometric mean of one positive number of each workload, weighted by the workloads."""
+    weights = [workload.weight for workload in workloads]
+    logarithms = sum(weight * math.log(value) for weight, value in zip(weights, values, strict=True))
+    return math.exp(logarithms / sum(weights))

@@ -131,5 +131,5 @@ def _problem(draft: Draft, source: str) -> Problem:
     return Problem(
         name=draft.name, reference=source, seed=Kernel(source=draft.seed), dtype=draft.dtype or Dtype.FLOAT32,
         main=draft.main, hidden=draft.hidden or (), small=draft.small or (GIVEN,), tolerance=draft.tolerance,
-        mutates=draft.mutates, inputs=draft.inputs, layout=draft.layout, floor=draft.floor,
+        mutates=draft.mutates, inputs=draft.inputs, layout=draft.layout, floor=draft.floor, weights=draft.weights,
     )  # fmt: skip

@@ -33,5 +33,6 @@ class Draft(Value):
     inputs: dict[str, InputRule] = Field(default_factory=dict)
     layout: Layout = Layout.ANY
     floor: dict[str, Floor] = Field(default_factory=dict)
+    weights: dict[str, float] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
     """Facts that the user should know, a line each."""

@@ -47,6 +47,8 @@ class Wanted(Value):
     """Whether the problem is the gradient of the source."""
     wrt: tuple[str, ...] = ()
     """Inputs and parameters to differentiate for; none for all."""
+    save: tuple[str, ...] = ()
+    """Outputs of the forward pass that are given to the gradient's kernel."""
 
 
 class Made(Value):
@@ -78,7 +80,7 @@ def made(wanted: Wanted) -> Made:
         hint = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
         raise ProblemError(f"--from {wanted.source}: there is no such file or folder{hint}; give {EXAMPLES}")
     if wanted.backward:
-        whole = caged(draft.name, DERIVE_S, Derived, gradient_of, draft, wanted.wrt)
+        whole = caged(draft.name, DERIVE_S, Derived, gradient_of, draft, wanted.wrt, wanted.save)
         draft, kind = _draft_of(whole.problem), f"gradient of {kind}"
     if wanted.kernel:
         draft, whole = draft.model_copy(update={"seed": wanted.kernel}), None

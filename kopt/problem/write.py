@@ -14,7 +14,7 @@ from kopt.model.problem import Layout, Problem, Workload
 from kopt.problem.literals import literals
 
 KINDS = {
-    "main": "timed; the objective is the geometric mean over them",
+    "main": "timed; the objective is the geometric mean over them (weights: {NAME: 2} counts one more)",
     "hidden": "other shapes, for verification alone",
     "small": "for kopt's interpreter, where there is no GPU; a check should take a second or less",
 }
@@ -53,6 +53,8 @@ def declaration(problem: Problem, reference: str) -> str:
         lines.append(_flow({"inputs": rules}))
     if problem.floor:
         lines.append(_flow({"floor": {name: floor.model_dump() for name, floor in problem.floor.items()}}))
+    if problem.weights:
+        lines.append(_flow({"weights": dict(problem.weights)}) + "  # in the objective; 1 for the others")
     used = {name for w in (*problem.main, *problem.hidden, *problem.small) for name in w.constants}
     numbers = [literal for literal in literals(reference) if literal.name in used]
     lines += [f"# {own.name} is the number {own.value} in line {own.line + 1} of problem.py" for own in numbers]

@@ -54,6 +54,7 @@ SETTINGS: dict[str, Any] = {
     "size_asserts": False,
     "scalar_asserts": False,
     "assert_indirect_indexing": False,
+    "prologue_fusion": False,  # writes blocks of other ranks than the product that reads them
     "fx_graph_cache": False,
     "unroll_reductions_threshold": 32,  # windows of pooling are read one after the other
     "force_disable_caches": True,

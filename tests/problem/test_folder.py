@@ -3,11 +3,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
+from kopt.device.facts.facts import problem_facts
 from kopt.errors import ProblemError
 from kopt.model.problem import Layout
 from kopt.problem.folder import files, find, format_of, load, names
 from kopt.problem.formats import native
+from kopt.problem.write import declaration as declaration_of
 
 PROBLEMS = Path(__file__).parents[2] / "config" / "problems"
 
@@ -266,3 +269,28 @@ def test_a_file_of_another_format_is_a_problem_as_it_is(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert find(file.name, PROBLEMS) == Path(file.name)
     assert format_of(file).draft(file).name == "23_Softmax"
+
+
+def test_weights_of_timed_workloads_reach_the_facts(folder: Path) -> None:
+    with (folder / "problem.yaml").open("a") as declaration:
+        declaration.write("weights: {m2048_k1048576: 2.5}\n")
+    problem = load(folder)
+    assert problem.weights == {"m2048_k1048576": 2.5}
+    assert [facts.weight for facts in problem_facts(problem).workloads] == [2.5]
+    assert yaml.safe_load(declaration_of(problem, problem.reference))["weights"] == problem.weights
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("weights: {ragged: 2}", "weights names 'ragged', not a main workload"),
+        ("floor: {m2048_k104857: {bytes: 1, flops: 1}}", "did you mean 'm2048_k1048576'"),
+        ("weights: {m2048_k1048576: 0}", "greater than 0"),
+        ("weights: {m2048_k1048576: .inf}", "finite"),
+    ],
+)
+def test_a_weight_or_floor_that_says_nothing_is_refused(folder: Path, line: str, message: str) -> None:
+    with (folder / "problem.yaml").open("a") as declaration:
+        declaration.write(line + "\n")
+    with pytest.raises(ProblemError, match=message):
+        load(folder)

@@ -52,7 +52,7 @@ DeviceName = Annotated[
     typer.Option(
         "--device",
         metavar="NAME",
-        help="The GPU to build and estimate for, a file in config/devices.",
+        help="The GPU to build and estimate for: a name in config/devices, or a file.",
         autocompletion=completion.devices,
     ),
 ]
@@ -73,7 +73,7 @@ GpuOrEstimate = Annotated[
         "--device",
         metavar="NAME",
         autocompletion=completion.devices,
-        help="A file in config/devices: what to estimate for, default h100; on a GPU, what the GPU must be like.",
+        help="To estimate for: a name in config/devices (default h100), or a file; on a GPU, what it must be like.",
     ),
 ]
 Cores = Annotated[

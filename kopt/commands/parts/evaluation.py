@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 from kopt.model.base import Value
-from kopt.model.device import Toolchain
+from kopt.model.device import Toolchain, estimate_warning
 from kopt.model.environment import Conditions, Environment
 from kopt.model.timing import Estimated, Measured, WorkloadTiming
 from kopt.model.verdict import Check
@@ -27,6 +27,8 @@ class WorkloadTime(Value):
     """Wall time of one call, the host's work included; None for an estimate."""
     floor_ms: float
     """Roofline floor: no kernel is faster on this device."""
+    weight: float = 1.0
+    """Weight in the objective."""
     followed: float | None = None
     """Share of the work that could be followed at full size; the rest counts as done.  None where it was measured."""
     ratio: float | None = None
@@ -88,6 +90,7 @@ def estimated_time(timing: Estimated, seed: Estimated | None) -> Time:
                 workload=workload.workload,
                 ms=workload.ms,
                 floor_ms=workload.floor_ms,
+                weight=workload.weight,
                 followed=workload.followed,
                 ratio=workload.ms / ms if ms else None,
             )
@@ -117,6 +120,7 @@ def _workload(workload: WorkloadTiming, timing: Measured, seed: Measured | None)
         high_ms=workload.high_ms,
         wall_ms=workload.wall_ms,
         floor_ms=workload.floor_ms,
+        weight=workload.weight,
         **_ratio(timing, seed, workload.workload),
     )
 
@@ -162,6 +166,8 @@ def _time_lines(time: Time, device: str) -> list[str]:
     ]
     if len(time.workloads) > 1:
         lines.append(f"geometric mean: {time.ms:.4f} ms, {time.roofline_share:.1%} of the roofline{_of_seed(time)}")
+    if time.kind == "estimated" and (warning := estimate_warning(device)):
+        lines.append(warning)
     slowed = sorted({reason for state in time.conditions for reason in state.throttle})
     return [*lines, f"the GPU was slowed down by: {', '.join(slowed)}"] if slowed else lines
 

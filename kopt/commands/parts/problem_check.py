@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal  # inputs are of whatever type a 
 from kopt.errors import KoptError, ProblemError
 from kopt.estimate.eager import estimate_eager
 from kopt.model.base import Value
-from kopt.model.device import Device
+from kopt.model.device import Device, estimate_warning
 from kopt.model.problem import Problem, ProblemFacts, WorkloadFacts
 from kopt.roofline import bound, floor_ms
 
@@ -124,10 +124,15 @@ def _runs_with_values(problem: Problem) -> str:
 
 
 def _small(problem: Problem) -> list[Line]:
+    from kopt.device.interpret.judge import check_size
     from kopt.device.reference.trial import slow_small
 
-    warning = slow_small(problem).removeprefix(f"{problem.name}: ")
-    return [Line(name="small", state="note", text=warning)] if warning else []
+    warnings = [slow_small(problem)]
+    try:
+        check_size(problem)
+    except ProblemError as error:
+        warnings = [str(error)]
+    return [Line(name="small", state="note", text=text.removeprefix(f"{problem.name}: ")) for text in warnings if text]
 
 
 def _without_large(problem: Problem) -> Problem:
@@ -206,6 +211,8 @@ def _cost(problem: Problem, device: Device, lines: list[Line]) -> str:
         return f"unknown, since the reference cannot be traced at full size: {unknown}"
     *others, last = (_cost_of(workload, facts, device) for workload in facts.workloads)
     lines += [Line(name="cost", state="ok", text=text) for text in others]
+    if warning := estimate_warning(device.name):
+        lines.append(Line(name="device", state="note", text=warning))
     return last
 
 

@@ -19,7 +19,7 @@ from kopt.errors import ConfigError
 from kopt.jobs.kernels import kernel_source
 from kopt.model.base import Value
 from kopt.model.device import Device
-from kopt.model.timing import Estimated, geometric_mean
+from kopt.model.timing import Estimated, mean_over
 from kopt.model.trial import Trial as Candidate
 from kopt.neutral import one_line
 from kopt.report.lineage import chain
@@ -236,7 +236,7 @@ def _figures(figures: FinalFigures, candidate: Candidate, after: Evaluated) -> F
         best_name=candidate.name, description=candidate.description, best_ms=time.ms, seed_ms=time.ms * speedup,
         speedup=speedup, against=against, workloads={} if estimated else {w.workload: w.ms for w in time.workloads},
         eager_ms=figures.eager_ms if estimated and figures.estimated else None,
-        interval=(geometric_mean(lows), geometric_mean(highs)) if lows and highs else None,
+        interval=(mean_over(time.workloads, lows), mean_over(time.workloads, highs)) if lows and highs else None,
         estimated=estimated, roofline_share=time.roofline_share,
     )  # fmt: skip
 

@@ -33,7 +33,12 @@ def in_words(made: Made, folder: Path, word: str, before: Path | None) -> list[s
     lines += [("kernel", name) for name in made.files if name.startswith("kernels/")]
     lines += [("note", note) for note in made.notes]
     if len(problem.main) > 1:
-        lines.append(("note", f"the {len(problem.main)} timed workloads count alike in the objective"))
+        lines.append(
+            (
+                "note",
+                f"the {len(problem.main)} timed workloads count alike; `weights` in problem.yaml changes that",
+            )
+        )
     lines.append(("wrote", f"{folder}/: {', '.join(made.files)}"))
     if before is not None:
         lines.append(("kept", f"the folder that was there is now {before}"))

@@ -12,7 +12,7 @@ from kopt.model.build import Phase
 from kopt.model.device import Device
 from kopt.model.environment import Conditions, Environment
 from kopt.model.problem import Dtype, ProblemFacts, WorkloadFacts
-from kopt.model.timing import Measured, WorkloadTiming, geometric_mean
+from kopt.model.timing import Measured, WorkloadTiming, mean_over
 from kopt.model.verdict import Failed
 from kopt.roofline import compute_floor_ms, floor_ms, memory_floor_ms
 
@@ -71,8 +71,9 @@ class Times:
 
     def combined(self, name: str) -> list[float]:
         """Return the geometric mean over the workloads of the times at each position, ms."""
-        columns = zip(*(by_name[name] for by_name in self.samples.values()), strict=True)
-        return [geometric_mean(list(column)) for column in columns]
+        workloads = [facts for facts in self.facts.workloads if facts.workload in self.samples]
+        columns = zip(*(self.samples[facts.workload][name] for facts in workloads), strict=True)
+        return [mean_over(workloads, column) for column in columns]
 
     def measured(self, name: str) -> Measured:
         """Compute medians, intervals and ratios of a subject that was timed on every workload."""
@@ -151,6 +152,7 @@ class Times:
             samples_ms=tuple(samples[name]),
             processes=self.processes,
             floor_ms=floor_ms(facts, self.gpu.device, self.facts.dtype),
+            weight=facts.weight,
             wall_ms=self.wall_ms.get(name, {}).get(facts.workload),
             ratio=ratio.middle if ratio else None,
             ratio_low=ratio.low if ratio else None,

@@ -75,7 +75,7 @@ def workload_facts(
         log.warning("%s: nothing is known of what it must move", error)
         return WorkloadFacts(
             workload=workload.name, inputs=(), outputs=(), eager_ops=(), floor=problem.floor.get(workload.name),
-            unknown=_one_line(error.__cause__),
+            weight=problem.weights.get(workload.name, 1.0), unknown=_one_line(error.__cause__),
         )  # fmt: skip
     asked = {name: share * (matters or {}).get(name, 0.0) for name, share in traced.read_shares().items()}
     places, once = _places(traced.given), without_repetitions(traced.given)
@@ -92,6 +92,7 @@ def workload_facts(
         eager_ops=tuple(traced.eager.operations),
         necessary_flops=necessary_flops(traced.eager.nodes, list(traced.outputs.values()), whole),
         floor=problem.floor.get(workload.name),
+        weight=problem.weights.get(workload.name, 1.0),
     )
 
 

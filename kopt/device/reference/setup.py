@@ -92,6 +92,28 @@ def make_inputs(reference: ModuleType, problem: Problem, seed: int | None = None
     return tuple(tree_map(lambda leaf: _placed(_cast(leaf, dtype)), value) for value in inputs)
 
 
+def with_saved(
+    reference: ModuleType, problem: Problem, model: torch.nn.Module, inputs: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """Return inputs in which those that follow from the others agree with them.
+
+    A reference that has such inputs defines `saved_inputs(model, inputs)` (`kopt.problem.backward`); without it, inputs
+    stay as they are.
+
+    Raises:
+        ProblemError: `saved_inputs` raises, or returns another number of inputs.
+    """
+    saved_inputs = getattr(reference, "saved_inputs", None)
+    if not callable(saved_inputs):
+        return inputs
+    with _told(problem), anywhere(torch.get_default_device()), torch.no_grad():
+        made = tuple(saved_inputs(model, inputs))
+        if len(made) != len(inputs):
+            raise ProblemError(f"saved_inputs returns {len(made)} values for {len(inputs)} inputs")
+    dtype = torch_dtype(problem)
+    return tuple(tree_map(lambda leaf: _placed(_cast(leaf, dtype)), value) for value in made)
+
+
 def given_inputs(reference: ModuleType, problem: Problem) -> list[Any]:
     """Return the inputs in the dtypes of `get_inputs`, in the order of `Model.forward`.
 

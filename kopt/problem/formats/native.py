@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, ValidationError
 
@@ -63,6 +64,8 @@ class Declaration(Value):
     """`any` for outputs whose strides do not matter."""
     floor: dict[str, Floor] = Field(default_factory=dict)
     """Floors by name of a main workload, where the derived one is too high."""
+    weights: dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]] = Field(default_factory=dict)
+    """Weights in the objective by name of a main workload: `decode: 3` counts three times as much as one without."""
 
 
 def files(folder: Path) -> tuple[Path, ...]:
@@ -90,6 +93,7 @@ def draft(folder: Path) -> Draft:
     check_reference(tree, f"{folder.name}/{REFERENCE}")
     _check_overrides(reference, workloads, folder.name)
     _check_mutates(tree, declaration.mutates, folder.name)
+    _check_names(declaration, folder.name)
     if seed is not None:
         _check_seed(parsed(seed, f"{folder.name}/{SEED}"), folder.name)
     open_hidden = workloads.hidden is None and workloads.small is None
@@ -106,6 +110,7 @@ def draft(folder: Path) -> Draft:
         inputs={name: _rule(rule) for name, rule in declaration.inputs.items()},
         layout=declaration.layout,
         floor=declaration.floor,
+        weights=declaration.weights,
     )
 
 
@@ -123,6 +128,7 @@ def read(folder: Path) -> Problem:
         name=read.name, reference=named(read.reference, {name for w in workloads for name in w.constants}),
         seed=Kernel(source=read.seed), dtype=read.dtype, main=read.main, hidden=read.hidden, small=read.small,
         tolerance=read.tolerance, mutates=read.mutates, inputs=read.inputs, layout=read.layout, floor=read.floor,
+        weights=read.weights,
     )  # fmt: skip
 
 
@@ -178,6 +184,16 @@ def _check_overrides(reference: str, workloads: Workloads, name: str) -> None:
                         f"{name}/{DECLARATION}: workload {kind}.{workload} overrides {constant!r}, which {REFERENCE} "
                         f"lacks{nearest(constant, own)}"
                     )
+
+
+def _check_names(declaration: Declaration, name: str) -> None:
+    main = declaration.workloads.main
+    for kind in ("floor", "weights"):
+        for workload in getattr(declaration, kind):
+            if workload not in main:
+                raise ProblemError(
+                    f"{name}/{DECLARATION}: {kind} names {workload!r}, not a main workload{nearest(workload, main)}"
+                )
 
 
 def _check_mutates(tree: ast.Module, mutates: tuple[str, ...], name: str) -> None:
