@@ -63,9 +63,7 @@ class TiesBroken(DispatchMode):
             return func(*args, **kwargs)
         operand = args[0]
         out = func(self._moved(operand), *args[1:], **kwargs)
-        if operand.is_floating_point():
-            return out
-        return tuple(part.floor().to(operand.dtype) if part.is_floating_point() else part for part in out)
+        return tuple(_as(operand, part) for part in out) if isinstance(out, tuple) else _as(operand, out)
 
     def _moved(self, operand: torch.Tensor) -> torch.Tensor:
         wide = operand.double()
@@ -76,6 +74,13 @@ class TiesBroken(DispatchMode):
         if self._rounded and not torch.equal(wide.float().double().nan_to_num(), wide.nan_to_num()):
             move += ROUNDED * wide.abs().nan_to_num(0, 0, 0)
         return wide + move * places
+
+
+def _as(operand: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+    """Return values in the operand's type, and indexes as they are."""
+    if not part.is_floating_point():
+        return part
+    return (part if operand.is_floating_point() else part.floor()).to(operand.dtype)
 
 
 def _is_stable(func: Any, args: Any, kwargs: Any) -> bool:

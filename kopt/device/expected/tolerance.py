@@ -98,7 +98,7 @@ class Evidence:
     moved: tuple[torch.Tensor, ...] = ()
     """The model in float64 on float32 inputs that are moved a little; empty for other types."""
     untied: tuple[torch.Tensor, ...] = ()
-    """The model in float64 on inputs without equal elements, in several orders; empty where torch gives the order."""
+    """The model with ties broken in several orders; empty where torch gives the order."""
 
 
 def evidence(problem: Problem, case: Case, changed: Collection[str] = (), sample: Case | None = None) -> list[Evidence]:
@@ -113,12 +113,7 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = (), sample
     exact = in_dtype(case, torch.float64, changed=changed)
     tensors = tensors_of(list(case.inputs))
     dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
-    rounded = torch.float64 not in dtypes
-    orders = range(ORDERS) if is_unordered(problem.reference) else ()
-    results = [
-        in_dtype(case, torch.float64, partial(without_ties, order), changed, within=TiesBroken(order, rounded=rounded))
-        for order in orders
-    ]
+    results = _in_all_orders(case, changed, torch.float64 not in dtypes) if is_unordered(problem.reference) else []
     untied = [tuple(result[place] for result in results) for place in range(len(exact))]
     if problem.tolerance is not None:
         return [Evidence(tensor, None, untied=others) for tensor, others in zip(exact, untied, strict=True)]
@@ -138,6 +133,19 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = (), sample
     float32 = in_dtype(case, torch.float64 if torch.float64 in dtypes else torch.float32, changed=changed)
     moved = [tuple(result[place] for result in moves) for place in range(len(exact))]
     return [Evidence(*values) for values in zip(exact, float32, emulated, changes, moved, untied, strict=True)]
+
+
+def _in_all_orders(case: Case, changed: Collection[str], rounded: bool) -> list[tuple[torch.Tensor, ...]]:
+    """Compute the result with ties broken in several orders, in float64 and in the dtypes of eager."""
+    results = []
+    for order in range(ORDERS):
+        alter = partial(without_ties, order)
+        results.append(in_dtype(case, torch.float64, alter, changed, within=TiesBroken(order, rounded=rounded)))
+        inputs = tree_map(lambda value: value.clone() if isinstance(value, torch.Tensor) else value, case.inputs)
+        with TiesBroken(order, rounded=False):
+            tensors = run_model(copy.deepcopy(case.model), inputs, changed).tensors
+        results.append(tuple(tensor if tensor.is_floating_point() else tensor.to(torch.int64) for tensor in tensors))
+    return results
 
 
 def in_dtype(
