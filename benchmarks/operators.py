@@ -23,9 +23,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parents[1]
-FILES = ROOT / "benchmarks" / "operators"
-USE = ROOT / "benchmarks" / "operators_use.py"
+FILES = "benchmarks/operators"
+USE = "benchmarks/operators_use.py"
 
 STEPS = ("new", "check", "run", "export", "use")
 """Steps of an operator, in order; each needs those before it."""
@@ -138,7 +140,7 @@ def main(words: Sequence[str] | None = None) -> int:
             known.write_text(json.dumps(asdict(row), indent=1))
             print(f"{operator.name} {in_words(step)}", file=sys.stderr, flush=True)
         rows.append(row)
-    print(table(rows))
+    print(f"{table(rows)}\n\n{commands(rows)}")
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return int(not all(row.is_done for row in rows))
@@ -173,15 +175,14 @@ def taken(row: Row, operator: Operator, folder: Path, options: argparse.Namespac
 def command(step: str, operator: Operator, options: argparse.Namespace) -> list[str]:
     """Return the words of a step, the first of which is `kopt`, or `python` for the last one."""
     name, file, problem = operator.name, f"{operator.name}_exported.py", f"./{operator.name}"
-    source = f"{FILES.relative_to(ROOT) / operator.source}"
     inputs = ["--inputs", *operator.inputs] if operator.inputs else []
     return {
-        "new": ["kopt", "new", problem, "--from", source, *inputs, *operator.words, "--force"],
+        "new": ["kopt", "new", problem, "--from", f"{FILES}/{operator.source}", *inputs, *operator.words, "--force"],
         "check": ["kopt", "check", problem],
         "run": ["kopt", "run", problem, f"rounds={options.rounds}", f"judge={options.judge}", "--name", name,
                 "--cores", str(options.cores)],
         "export": ["kopt", "export", f"results/{name}", "--as", operator.form, "--output", file],
-        "use": ["python", "-I", "-S", str(USE), f"{name}/problem.py", file],
+        "use": ["python", "-I", "-S", USE, f"{name}/problem.py", file],
     }[step]  # fmt: skip
 
 
@@ -190,7 +191,9 @@ def run(step: str, words: Sequence[str], folder: Path, options: argparse.Namespa
     program = [sys.executable, "-m", "kopt.cli"] if words[0] == "kopt" else [sys.executable]
     real = [*program, *(str(ROOT / word) if word.startswith("benchmarks/") else word for word in words[1:])]
     if step == "use":
+        small = yaml.safe_load((folder / words[4]).with_name("problem.yaml").read_text())["workloads"]["small"]
         real += ["--packages", sysconfig.get_path("purelib"), "--judge", options.judge]
+        real += ["--small", *(json.dumps(constants) for constants in small.values())]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
     began = time.monotonic()
     try:
@@ -231,6 +234,11 @@ def table(rows: Sequence[Row]) -> str:
     lines += [f"{row.name}: {name}: {step.said}" for row in rows for name, step in row.steps.items() if not step.ok]
     lines.append(f"{sum(row.is_done for row in rows)} of {len(rows)} operators are exported and in use")
     return "\n".join(lines)
+
+
+def commands(rows: Sequence[Row]) -> str:
+    """Write the commands of each operator."""
+    return "\n".join(f"# {row.name}\n" + "\n".join(step.command for step in row.steps.values()) for row in rows)
 
 
 def _cell(step: Step | None) -> str:
