@@ -125,12 +125,12 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--judge", default="auto", choices=("auto", "interpret", "cuda"), help="who verifies and times")
     parser.add_argument("--rounds", type=int, default=1, help="rounds of each search")
     parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="cores of each search")
-    parser.add_argument("--folder", type=Path, default=ROOT / "results" / "operators", help="where to work")
+    parser.add_argument("--folder", type=Path, help="where to work (default: results/operators_JUDGE)")
     parser.add_argument("--again", action="store_true", help="take these operators from the start")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows into this file")
     options = parser.parse_args(words)
     chosen = [one for one in OPERATORS if not options.only or one.name in options.only]
-    folder = options.folder.resolve()
+    folder = (options.folder or ROOT / "results" / f"operators_{options.judge}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for operator in chosen:

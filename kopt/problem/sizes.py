@@ -1,6 +1,8 @@
 """Derive small, ragged and hidden workloads of a problem from its sizes, by trying which sizes its reference takes.
 
-A size is a constant of the reference that reaches the shapes of its inputs or parameters.  The steps:
+A size is a constant of the reference that reaches the shapes of its inputs or parameters; where these sizes leave
+tensors too large, also one that reaches the shapes of results alone, as a vocabulary to which gradients are added.  The
+steps:
 
 1. Find for each size the step in which it can change alone (8 where 8 groups must divide it), or the sizes that have to
    change with it.
@@ -83,10 +85,18 @@ class Size:
 class Sizes:
     """The sizes of one reference, and the workloads that follow from them."""
 
-    def __init__(self, constants: Mapping[str, int], run: Try) -> None:
+    def __init__(self, constants: Mapping[str, int], run: Try, *, results: bool = False) -> None:
+        """Find the sizes.
+
+        Args:
+            constants: whole numbers of the reference, by name.
+            run: runs the reference with other numbers.
+            results: a constant that reaches the shapes of results alone is a size, too.
+        """
         given = run({})
         assert given is not None
         self._given = given
+        self._results = results
         self._run = run
         self.sizes = self._found(constants)
 
@@ -127,7 +137,7 @@ class Sizes:
     def _alone(self, name: str, value: int) -> Size | None:
         for step in STEPS:
             if step < value and (trial := self._run({name: value - step})):
-                reaches_input = trial.inputs != self._given.inputs
+                reaches_input = trial.inputs != self._given.inputs or self._reaches_results(trial)
                 reaches = reaches_input or trial.parameters != self._given.parameters
                 if not reaches or (not reaches_input and value <= STRUCTURAL):
                     return None
@@ -137,7 +147,11 @@ class Sizes:
     def _is_idle(self, name: str, value: int) -> bool:
         """Return whether a constant changes no shape of inputs and parameters, such as a bound of their values."""
         trial = next((trial for step in STEPS if step < value and (trial := self._run({name: value - step}))), None)
-        return trial is not None and (trial.inputs, trial.parameters) == (self._given.inputs, self._given.parameters)
+        same = trial is not None and (trial.inputs, trial.parameters) == (self._given.inputs, self._given.parameters)
+        return same and not (trial is not None and self._reaches_results(trial))
+
+    def _reaches_results(self, trial: Trial) -> bool:
+        return self._results and len(trial.made) == len(self._given.made) and trial.made != self._given.made
 
     def _together(self, name: str, constants: Mapping[str, int], taken: set[str], pairs: bool) -> Size | None:
         """Return the size of constants that must change together: equal ones, with `pairs` one more in their ratio."""

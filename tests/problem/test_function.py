@@ -144,6 +144,18 @@ def test_a_bound_that_no_other_input_has_changes_with_no_size(package):
     assert "torch.randint(0, 48, " in result.problem.reference
 
 
+def test_a_size_of_the_result_alone_shrinks_where_the_result_would_be_large(tmp_path, monkeypatch):
+    (tmp_path / "embedding_gradient.py").write_text(
+        "import torch\ndef add(grad, tokens, vocabulary):\n"
+        "    return torch.zeros(vocabulary, grad.shape[-1], device=grad.device).index_add_(0, tokens, grad)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for bound, shrinks in (("32000", True), ("31999", False)):  # with the other bound indexes would be too large
+        inputs = ("torch.randn(8192, 1024)", f"torch.randint(0, {bound}, (8192,))", "32000")
+        result = problem_of(Request(name="add", word="embedding_gradient:add", inputs=inputs))
+        assert all(("vocabulary" in workload.constants) is shrinks for workload in result.problem.small)
+
+
 def test_inputs_of_an_attention_keep_equal_shapes_and_factors_of_a_product_do_not(package):
     head = "torch.randn(2, 3, 64, 16)"
     attention = problem_of(
