@@ -25,6 +25,9 @@ ERROR = {"float16": 1e-2, "bfloat16": 4e-2, "float32": 4e-3, "float64": 1e-6}
 """Largest difference to the reference in float32, by dtype, as a share of the reference's largest value: this catches
 a wrong export, not a lack of precision, which the search has judged; torch convolves float32 in TF32 on a GPU."""
 
+MATH = ("abs", "ceil", "cos", "div_rn", "erf", "exp", "exp2", "floor", "fma", "log", "log2", "rsqrt", "sin", "sqrt")
+"""Functions of libdevice that `tl.math` has, too."""
+
 
 def main() -> int:
     """Call the exported kernel on the reference's inputs; the status is 1 where the result differs."""
@@ -87,6 +90,7 @@ def interpreted(problem: Path, exported: Path, constants: dict[str, int]) -> str
     inputs = inputs_of(reference, kernel, "cpu")
     model = made(reference, "Model", inputs)
     entry = kernel.kernel_function
+    complete_interpreter()
     launches = Launches()
     with torch.no_grad():
         expected = outputs(model(*[value.clone() for value in inputs]))
@@ -98,6 +102,29 @@ def interpreted(problem: Path, exported: Path, constants: dict[str, int]) -> str
         f"the kernel ran in Triton's interpreter, {launches.count} launches ({sizes}); largest difference {worst:.2g} "
         "of the largest value"
     )
+
+
+def complete_interpreter() -> None:
+    """Give Triton's interpreter what it lacks: functions of libdevice, and products in bfloat16."""
+    import numpy as np
+    from triton import language as tl
+    from triton.language.extra import libdevice
+    from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
+    for name in MATH:
+        setattr(libdevice, name, lambda *values, name=name: getattr(tl.math, name)(*values))
+    libdevice.tanh = lambda x: 2 * tl.sigmoid(2 * x.to(tl.float32)) - 1
+    own = InterpreterBuilder.create_dot
+
+    def wide(operand: Any) -> Any:
+        if operand.dtype.scalar != tl.bfloat16:
+            return operand
+        return TensorHandle((operand.data.astype(np.uint32) << 16).view(np.float32), tl.float32)
+
+    def dot(builder: Any, a: Any, b: Any, *rest: Any) -> Any:
+        return own(builder, wide(a), wide(b), *rest)
+
+    InterpreterBuilder.create_dot = dot
 
 
 def inputs_of(reference: ModuleType, exported: ModuleType, device: str) -> list[Any]:
