@@ -208,7 +208,7 @@ def run(step: str, words: Sequence[str], folder: Path, options: argparse.Namespa
 
 def gist(printed: str, ok: bool) -> str:
     """Return the line that says most: the last one, or of a failure the line of kopt's error."""
-    lines = [line.strip() for line in printed.splitlines() if line.strip()]
+    lines = [line.strip() for line in printed.splitlines() if line.strip() and not line.startswith(" ")]
     bad = [line for line in lines if "error" in line.lower() or line.startswith("fails")]
     return (bad if bad and not ok else lines or [""])[-1][:400]
 
@@ -238,7 +238,8 @@ def table(rows: Sequence[Row]) -> str:
 
 def commands(rows: Sequence[Row]) -> str:
     """Write the commands of each operator."""
-    return "\n".join(f"# {row.name}\n" + "\n".join(step.command for step in row.steps.values()) for row in rows)
+    lines = [[f"# {row.name}", *(row.steps[name].command for name in STEPS if name in row.steps)] for row in rows]
+    return "\n".join("\n".join(of_one) for of_one in lines)
 
 
 def _cell(step: Step | None) -> str:
