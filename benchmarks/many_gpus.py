@@ -103,7 +103,7 @@ def snakemake(folder: Path, options: argparse.Namespace, gpus: int, *words: str)
     settings = {
         "problem": options.problem, "preset": "beam_search_diverse", "models": "[kopt-rewrite]", "rounds": 1,
         "samples_per_prompt": options.samples, "chunk_size": options.chunk, "judge": options.judge, "run": "r",
-        "max_repairs": 0, "results": "results", "store": "store",
+        "max_repairs": 0, "baselines": "[eager]", "results": "results", "store": "store",
     }  # fmt: skip
     visible = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(64)))).split(",")[:gpus]
     command = [
