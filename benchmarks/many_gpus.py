@@ -5,8 +5,9 @@
 The round's candidates come from `kopt-rewrite` (preset beam_search_diverse, `--samples` for each prompt).  They are
 proposed and built first; then, for each number of GPUs, a copy of the run and of its store goes on to the end, so that
 only judging differs.  What is printed comes from the log lines of the leases: candidates per second from the first
-lease to the last GPU given back, speed-up and efficiency against the first number of GPUs, the share of that time in which each GPU was leased,
-the longest wait for a GPU, and the chunks of each GPU.  Exits 1 when two jobs had one GPU at once, or verdicts differ.
+lease to the last GPU given back, speed-up and efficiency against the first number of GPUs, the share of that time in
+which each GPU was leased, the longest wait for a GPU, and the chunks of each GPU.  Exits 1 when two jobs had one GPU at
+once, or verdicts differ.
 """
 
 from __future__ import annotations
