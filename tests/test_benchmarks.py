@@ -45,3 +45,16 @@ def test_the_tables_of_faults_in_the_docs_are_those_of_the_benchmark_and_their_t
     for *_, test in (*faults.FAULTS, *faults.HOSTILE):
         file, _, name = test.partition("::")
         assert f"def {name}(" in (ROOT / file).read_text() if name else (ROOT / file).exists(), test
+
+
+@pytest.mark.parametrize(
+    "wrong", ["torch.zeros(4)", "torch.ones(4).half()", "torch.ones(3)", "torch.ones(4) / 0", "torch.ones(4) * 1.01"]
+)
+def test_a_wrong_result_of_an_exported_kernel_is_noticed(wrong):
+    import operators_use
+    import torch
+
+    right = [torch.ones(4)]
+    assert operators_use.differs([torch.ones(4) * 1.001], right) < 0.002
+    with pytest.raises(AssertionError):
+        operators_use.differs([eval(wrong)], right)

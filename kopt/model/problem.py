@@ -139,11 +139,13 @@ class EagerOp(Value):
     bytes: int
     """Bytes of its tensor inputs plus outputs; 0 for views."""
     matmul_flops: int
-    """Floating-point operations on the tensor cores."""
+    """Floating-point operations of matrix products and convolutions."""
     vector_flops: int
     """Other floating-point operations, one per output element unless the operation has another count."""
     known: bool = True
     """Whether its time on a GPU follows from these numbers; False for operations of unknown cost."""
+    exact: bool = False
+    """Whether PyTorch computes its products in float32, not in TF32, so that they do not run on the tensor cores."""
 
 
 class WorkloadFacts(Value):
