@@ -133,8 +133,8 @@ def inputs_of(reference: ModuleType, exported: ModuleType, device: str) -> list[
 
     torch.manual_seed(0)
     given = reference.get_inputs()
-    pairs = zip(given, exported.DTYPES, strict=True)
-    return [value.to(device, getattr(torch, name)) for value, name in pairs]
+    dtypes = [argument[2] for argument in exported.ARGUMENTS if argument[1]]
+    return [value.to(device, getattr(torch, name)) for value, name in zip(given, dtypes, strict=True)]
 
 
 def loaded(name: str, path: Path, constants: dict[str, int]) -> ModuleType:

@@ -201,11 +201,33 @@ class WorkloadFacts(Value):
         return sum(op.vector_flops for op in self.eager_ops)
 
 
+class Argument(Value):
+    """One argument of the reference in one workload: an input of `forward`, or a parameter or buffer of the model."""
+
+    name: str
+    is_input: bool
+    value: str | None = None
+    """`repr` of an input that is a plain value; None for a tensor."""
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    """Elements."""
+
+
+class Given(Value):
+    """The arguments with which one workload calls the reference: inputs in order, then parameters and buffers."""
+
+    workload: str
+    arguments: tuple[Argument, ...]
+
+
 class ProblemFacts(Value):
     """Facts of every main workload, in the problem's order."""
 
     dtype: Dtype
     workloads: tuple[WorkloadFacts, ...]
+    given: tuple[Given, ...] = ()
+    """Arguments in all workloads, hidden and small ones included; those left out have inputs inside of lists."""
 
 
 DTYPE_BYTES = {

@@ -16,6 +16,8 @@ class Signature(Value):
     values: tuple[str, ...] = ()
     """Inputs that are no tensors, e.g. `eps = 1e-06`."""
     parameters: tuple[TensorSpec, ...] = ()
-    """Parameters and buffers of the model."""
+    """Parameters and buffers of the model, in the problem's dtype."""
+    made_dtypes: tuple[str, ...] = ()
+    """Dtype of each of them as the model makes it."""
     outputs: tuple[TensorSpec, ...] = ()
     """Tensors that the model returns; empty where it changes an input in place alone."""

@@ -164,13 +164,16 @@ def _draft_of(problem: Problem) -> Draft:
 
 
 def _notes(result: Derived) -> tuple[str, ...]:
-    """Return the notes of a problem, with those inputs that get another dtype than they are made in."""
+    """Return the notes of a problem, with inputs and weights that get another dtype than they are made in."""
     casts: dict[tuple[str, str], list[str]] = {}
-    for spec, given in zip(result.signature.inputs, result.signature.given_dtypes, strict=True):
+    signature = result.signature
+    specs, dtypes = signature.inputs + signature.parameters, signature.given_dtypes + signature.made_dtypes
+    for spec, given in zip(specs, dtypes, strict=True):
         if spec.dtype != given:
             casts.setdefault((given, spec.dtype), []).append(spec.name)
     notes = [
-        f"made in {given} and given in {dtype}: {', '.join(names)}; all floating-point inputs have the problem's dtype"
+        f"made in {given} and given in {dtype}: {', '.join(names)}; all floating-point inputs, parameters and buffers "
+        "have the problem's dtype"
         for (given, dtype), names in casts.items()
     ]
     return (*result.notes, *notes)

@@ -31,6 +31,24 @@ def overview_line(status: RunStatus) -> str:
     return f"{text}; best {time_text(best.ms, best.estimated)}, {ratio(best.speedup)} seed{label(best.estimated)}"
 
 
+def live_line(status: RunStatus, left_s: float | None = None) -> str:
+    """Describe a run that goes on in one short line: round and phase, best kernel, money, steps, time that is left."""
+    done, chunks = status.chunks
+    phase = f"{status.doing}{f' {done}/{chunks}' if chunks > 1 else ''}"
+    parts = [f"round {min(status.round, status.rounds)}/{status.rounds}", phase]
+    parts.append(f"{status.steps_done}/{status.steps} steps")
+    if left_s is not None:
+        parts.append(f"about {duration(left_s)} left")
+    if best := status.best:
+        against = f"{ratio(best.speedup)} seed"
+        if baseline := status.best_baseline:
+            against = f"{ratio(baseline[1] / best.ms)} {PYTORCH.get(baseline[0], baseline[0])}"
+        parts.append(f"best {time_text(best.ms, False)}, {against}{label(best.estimated)}")
+    if status.cost:
+        parts.append(dollars(status.cost.paid_usd))
+    return " · ".join(parts)
+
+
 def problem_text(status: RunStatus) -> str:
     """Name problem, preset, judge and device."""
     preset = f", preset {status.preset}" if status.preset else ""

@@ -10,6 +10,7 @@ import pytest
 from kopt.artifact import write_text
 from kopt.cli import main
 from kopt.report.status_lines import duration, status_lines
+from kopt.run.progress import Progress
 from kopt.run.so_far import read_so_far
 from kopt.run.started import STARTED, is_working
 from kopt.run.status import status_of
@@ -213,3 +214,15 @@ def test_a_lock_that_was_left_is_said(made):
 )
 def test_durations_are_written_for_people(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_line_of_a_search_that_goes_on_is_read_as_often_as_it_may_cost(made):
+    moments = iter([0.0, 0.5, 3.0, 11.0, 11.5, 30.0, 30.1])
+    progress = Progress(made.folder, clock=lambda: next(moments))
+    without(made, "round_1/selection.parquet")
+    first = progress()
+    done = status(made).steps_done
+    assert first.startswith(f"round 1/1 · selecting 2/3 · {done}/{status(made).steps} steps · best ")
+    finish(made)
+    assert progress() == first  # half a second of reading: not before ten seconds
+    assert f"{status(made).steps_done}/{status(made).steps} steps" in progress()

@@ -17,7 +17,9 @@ from kopt.neutral import visible
 from kopt.preflight.start import begin, check_words
 from kopt.preflight.validate import judge_note, reread, validate
 from kopt.provenance import files_digest, rule_digest
+from kopt.run.progress import Progress
 from kopt.run.started import record_start
+from snakemake_logger_plugin_kopt import live
 
 config |= as_typed(workflow.config_settings.config_args or [])
 

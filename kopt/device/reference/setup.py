@@ -57,8 +57,14 @@ def load_reference(problem: Problem, workload: Workload) -> ModuleType:
     return module
 
 
-def make_model(reference: ModuleType, problem: Problem, seed: int = 0) -> torch.nn.Module:
+def make_model(reference: ModuleType, problem: Problem, seed: int = 0, *, as_given: bool = False) -> torch.nn.Module:
     """Return `Model(*get_init_inputs())` in the problem's dtype, in evaluation mode, with weights drawn from `seed`.
+
+    Args:
+        reference: the executed `problem.py`.
+        problem: the problem.
+        seed: of the weights.
+        as_given: leave parameters and buffers in the dtypes in which the reference makes them.
 
     Raises:
         ProblemError: the reference raises, or its Model is no module of torch.
@@ -73,7 +79,8 @@ def make_model(reference: ModuleType, problem: Problem, seed: int = 0) -> torch.
     if any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
         with _told(problem), anywhere(torch.get_default_device()):
             call(model, _several(reference.get_inputs()))  # a lazy module makes its parameters at its first call
-    _convert(model, torch_dtype(problem))
+    if not as_given:
+        _convert(model, torch_dtype(problem))
     return model
 
 

@@ -37,11 +37,19 @@ def signature_of(problem: Problem, workload: Workload) -> Signature:
     plain = [
         f"{name} = {value!r}" for name, value in zip(names, inputs, strict=True) if not taken_apart(value, name).tensors
     ]
-    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    state = _state(model)
+    with torch.device("meta"):
+        made = _state(setup.make_model(reference, problem, as_given=True))
     return Signature(
         inputs=_specs(tensors), given_dtypes=tuple(dtype_name(tensor.dtype) for tensor in before), values=tuple(plain),
-        parameters=_specs(state), outputs=_specs(taken_apart(output, "output").tensors),
+        parameters=_specs(state),
+        made_dtypes=tuple(dtype_name(made[name].dtype) for name in state),
+        outputs=_specs(taken_apart(output, "output").tensors),
     )  # fmt: skip
+
+
+def _state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def _specs(tensors: dict[str, torch.Tensor]) -> tuple[TensorSpec, ...]:

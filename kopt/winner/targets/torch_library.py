@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from kopt.errors import ProblemError
-from kopt.winner.target import Target, guards, kernel_and_reference, model_guard, tensors
+from kopt.winner.target import Target, arguments, guards, kernel_and_reference, model_guard
 from kopt.winner.winner import Winner
 
 
@@ -13,25 +13,42 @@ def write(winner: Winner) -> str:
     """Return the text of a module that registers the operator, and of `KernelModel`, whose `forward` calls it.
 
     Raises:
-        ProblemError: the operator would change an argument, return other than one tensor, or take other than tensors.
+        ProblemError: the operator would change an argument, return other than tensors, or take other than tensors.
     """
-    problem, inputs = winner.problem, [spec.name for spec in tensors(winner)]
-    outputs, parameters = winner.workloads[0].outputs, [spec.name for spec in winner.workloads[0].parameters]
-    if len(outputs) != 1 or outputs[0].name != "output" or problem.mutates:
+    problem, given = winner.problem, arguments(winner)
+    outputs = [spec.name for spec in winner.workloads[0].outputs]
+    several = [f"output[{place}]" for place in range(len(outputs))]
+    if outputs not in (["output"], several) or problem.mutates or not all(one.dtype for one in given):
         raise ProblemError(
-            f"{problem.name}: an operator is written only for a reference that returns one tensor and changes no "
-            "argument: use --as module"
+            f"{problem.name}: an operator is written only for a reference that takes tensors alone, returns one tensor "
+            "or a tuple of tensors, and changes no argument: use --as module"
         )
-    operator = _operator(re.sub(r"\W", "_", problem.name), problem.seed.entry, inputs, parameters)
+    inputs = [one.name for one in given if one.is_input]
+    parameters = [one.name for one in given if not one.is_input]
+    count = len(outputs) if outputs == several else 0
+    operator = _operator(re.sub(r"\W", "_", problem.name), problem.seed.entry, inputs, parameters, count)
     guard = model_guard(winner, asks_model=False)
     return "\n\n\n".join((kernel_and_reference(winner), guards(winner), guard, operator)) + "\n"
 
 
-def _operator(name: str, entry: str, inputs: list[str], parameters: list[str]) -> str:
+def _operator(name: str, entry: str, inputs: list[str], parameters: list[str], several: int) -> str:
+    """Write the operator.
+
+    Args:
+        name: of the operator.
+        entry: name of the kernel's entry point.
+        inputs: names of the inputs.
+        parameters: names of the model's parameters and buffers.
+        several: number of tensors in the tuple that is returned; 0 for one tensor alone.
+    """
     weights = [f"w_{re.sub(r'[^0-9A-Za-z]', '_', one)}" for one in parameters]
     signature = ", ".join(f"{one}: torch.Tensor" for one in (*inputs, *weights))
     listed, passed = ", ".join(inputs), ", ".join([*inputs, *weights])
     state = "{" + ", ".join(f"{full!r}: {weight}" for full, weight in zip(parameters, weights, strict=True)) + "}"
+    returned = f"tuple[{', '.join(['torch.Tensor'] * several)}]" if several else "torch.Tensor"
+    results = "tuple(result)" if several else "(result,)"
+    whole = "own" if several else "own[0]"
+    fake = f"torch.func.functional_call(_REFERENCE, {state}, ({listed},))"
     return f'''def _without_weights(kind):
     """Make a model of the reference without values of parameters, which are arguments of the operator."""
     given = get_init_inputs()
@@ -50,26 +67,33 @@ def _further():
     return weights, {{name: value for name, value in values.items() if name not in weights}}
 
 
-_WEIGHTS, _CONSTANTS = _further()
+_FROM_WEIGHTS, _CONSTANTS = _further()
 
 
 @torch.library.custom_op("kopt::{name}", mutates_args=())
-def _operator({signature}) -> torch.Tensor:
-    """Run the kernel, or PyTorch for inputs that it was not verified with."""
+def _operator({signature}) -> {returned}:
+    """Run the kernel, or PyTorch, with a warning, for arguments that it was not verified with."""
     state = {state}
     with torch.no_grad():
-        if _verified(({listed},)):
-            weights = {{name: state[path] for name, path in _WEIGHTS.items()}}
-            result = {entry}({listed}, **weights, **_CONSTANTS)
-        else:
+        reason = why_not(({listed},), list(state.values()))
+        if reason:
+            tell(reason)
             result = torch.func.functional_call(_REFERENCE, state, ({listed},))
-    given = ({passed},)
-    return result.clone() if any(result.data_ptr() == one.data_ptr() for one in given) else result
+        else:
+            weights = {{name: state[path] for name, path in _FROM_WEIGHTS.items()}}
+            result = {entry}({listed}, **weights, **_CONSTANTS)
+    # An operator returns no tensor that shares memory with an argument, or with another result.
+    taken, own = {{one.untyped_storage().data_ptr() for one in ({passed},)}}, []
+    for one in {results}:
+        place = one.untyped_storage().data_ptr()
+        own.append(one.clone() if place in taken else one)
+        taken.add(place)
+    return {f"tuple({whole})" if several else whole}
 
 
 @_operator.register_fake
 def _({passed}):
-    return torch.func.functional_call(_REFERENCE, {state}, ({listed},))
+    return {f"tuple({fake})" if several else fake}
 
 
 class KernelModel(Model):
@@ -78,14 +102,16 @@ class KernelModel(Model):
     def __init__(self, *given, **named):
         """Make the model as the reference does; one with other constants than the kernel's is run by PyTorch."""
         super().__init__(*given, **named)
-        self._has_kernel = _made_as_verified(given, named)
+        self.unlike_verified = unlike(given, named)
 
     def forward(self, {listed}):
         """Call the operator, or PyTorch where a gradient is asked for, which the operator does not compute."""
         state = dict((*self.named_parameters(), *self.named_buffers()))
-        weights = [state[name] for name in {parameters!r}]
-        trained = torch.is_grad_enabled() and any(one.requires_grad for one in ({listed}, *weights))
-        if trained or not self._has_kernel:
+        weights = [state[name] for name in WEIGHTS]
+        if self.unlike_verified:
+            tell(self.unlike_verified)
+            return super().forward({listed})
+        if torch.is_grad_enabled() and any(one.requires_grad for one in ({listed}, *weights)):
             return super().forward({listed})
         return torch.ops.kopt.{name}({listed}, *weights)'''
 
