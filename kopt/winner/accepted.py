@@ -46,8 +46,8 @@ def patterns(given: Sequence[Given], problem: str) -> tuple[Pattern, ...]:
     """
     if not given:
         raise ProblemError(
-            f"{problem}: the shapes of its arguments are not known, or an input is inside a list or dictionary: "
-            "use --as script"
+            f"{problem}: the shapes of its arguments are not known (a run of an older kopt: run it again), or an input "
+            "is inside a list or dictionary: use --as script"
         )
     kinds = {tuple((one.name, one.dtype, len(one.shape)) for one in every.arguments) for every in given}
     if len(kinds) > 1:
