@@ -114,7 +114,9 @@ def command(search: Search, environment: Mapping[str, str]) -> list[str]:
         ProblemError: there is no such problem.
         ConfigError: a word is no setting.
     """
-    found = folder.find(search.problem, ROOT / Config().problems).resolve()
+    found = folder.find(search.problem, ROOT / Config().problems)
+    folder.check_file(found)
+    found = found.resolve()
     own, rest = _parted(search.words)
     settings = {"problem": found.name, "preset": search.preset} | _given(own)
     if found.parent != (ROOT / Config().problems).resolve():
