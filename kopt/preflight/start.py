@@ -19,6 +19,8 @@ from kopt.run.started import started
 CONFIG_WORDS = ("--config", "-C")
 LOOKS = ("--dry-run", "--dryrun", "-n")
 """Words of Snakemake's command line with which nothing is run or changed."""
+TYPED = "KOPT_UNLOCKING"
+"""Environment variable with the command that unlocks the run, for a message, where `kopt run` started snakemake."""
 PROBLEM = "problem.json"
 """File of a run that holds its problem."""
 AHEAD_S = 5.0
@@ -41,7 +43,7 @@ def begin(run: str, words: Sequence[str]) -> str:
     if _asks(words, ("--unlock",)):
         return ""
     looks = _asks(words, LOOKS)
-    if not looks and not _asks(words, ("--nolock",)) and (note := lock_note(run)):
+    if not looks and not _asks(words, ("--nolock",)) and (note := lock_note(run, os.environ.get(TYPED, ""))):
         raise ConfigError(note)
     ahead = dated_ahead(Path(run), time.time() + AHEAD_S)
     if not ahead:
