@@ -49,14 +49,27 @@ def run_folder(word: Path) -> Path:
         ConfigError: there is no such run.
     """
     results = Path(DEFAULTS.results)
-    for folder in (word, results / word):
-        if folder.is_dir() and _is_run(folder):
-            return folder
+    if found := _found(word):
+        return found
     if word.is_dir():
         raise ConfigError(f"{word} holds no run: name the folder of a run that was started, e.g. results/demo")
     names = [path.name for path in run_folders()]
     known = f"; runs here are {', '.join(names[:8])}" if names else f"; {results} holds no run"
     raise ConfigError(f"there is no run {str(word)!r}{nearest(str(word), names) or known}")
+
+
+def run_or_folder(word: Path) -> Path:
+    """Return the folder of a run that a word names, as `run_folder` does, or another folder, e.g. a part of a run.
+
+    Raises:
+        ConfigError: there is no such run and no such folder.
+    """
+    return _found(word) or (word if word.is_dir() else run_folder(word))
+
+
+def _found(word: Path) -> Path | None:
+    places = (word, Path(DEFAULTS.results) / word)
+    return next((folder for folder in places if folder.is_dir() and _is_run(folder)), None)
 
 
 def run_folders() -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -195,7 +196,15 @@ def result_lines(answer: Simplification) -> list[str]:
     lines = f"{answer.simplified_lines} lines of code and comments, {answer.lines} before"
     how = "estimated, nothing was timed" if answer.estimated else "measured"
     times = f"{time_text(answer.after_ms, answer.estimated)}, {time_text(answer.before_ms, answer.estimated)} before"
-    return [f"{answer.path}: {lines}", f"time {times}, {answer.ratio:.4f}x ({how})", *more]
+    return [f"{answer.path}: {lines}", f"time {times}, {answer.ratio:.4f}x ({how})", *more, _use(answer.path)]
+
+
+def _use(path: str) -> str:
+    quoted = shlex.quote(path)
+    return (
+        f"python {quoted} checks and times it on a GPU; import its kernel_function in place of best_kernel.py's; "
+        "kopt export writes the best kernel, not this one"
+    )
 
 
 def simplified_winner(run: RunSoFar, store: Store, candidate: Candidate, found: Simplified, after: Evaluated) -> Winner:
