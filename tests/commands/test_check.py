@@ -85,6 +85,14 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(("returned", "said"), [("3", "3"), ("{'n': 3}", "{'n': 3}")])
+def test_what_a_reference_returns_is_said_where_it_is_no_tensor(tmp_path, monkeypatch, returned, said):
+    report, lines = checked(problem(f"return {returned}"), tmp_path, monkeypatch)
+    assert lines["reference"][1].endswith(f"; returns {said} and no tensor")
+    assert f"the reference returns {said} and changes no input" in lines["tolerance"][1]
+    assert not report.judgeable
+
+
 @pytest.mark.parametrize("name", WRONG)
 def test_what_cannot_be_judged_is_said_in_one_line(tmp_path, monkeypatch, name):
     own, requirement, said = WRONG[name]

@@ -116,7 +116,8 @@ def _runs(problem: Problem) -> str:
         if workload is problem.main[0]:
             first = signature
     outputs = ", ".join(f"{o.name} {'x'.join(map(str, o.shape)) or 'one number'} {o.dtype}" for o in first.outputs)
-    return f"runs at the sizes of all {len(workloads)} workloads; gives {outputs or 'nothing, it changes inputs'}"
+    gives = f"gives {outputs}" if outputs else first.returned_in_words
+    return f"runs at the sizes of all {len(workloads)} workloads; {gives}"
 
 
 def _runs_with_values(problem: Problem) -> str:
