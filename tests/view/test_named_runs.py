@@ -6,6 +6,7 @@ import pytest
 
 from kopt.cli import main
 from kopt.command_line.completion import export_forms
+from tests.device.small import SOURCE
 from tests.view.hand_made_run import finish
 
 MINE = "def my_own():\n    return 1\n"
@@ -38,3 +39,9 @@ def test_money_and_replies_are_found_by_a_run_s_name(made, capsys, words):
     assert "there is no run" not in capsys.readouterr().err
     assert main([words[0], *words[1:-1], "rnu"]) == 2
     assert "there is no run 'rnu'; did you mean 'run'?" in capsys.readouterr().err
+
+
+def test_a_kernel_file_in_a_run_s_folder_has_the_run_s_problem(made, capsys):
+    Path("results/run/best_kernel.py").write_text(SOURCE)
+    assert main(["show", "results/run/best_kernel.py"]) == 0
+    assert "scale_kernel grid" in capsys.readouterr().out
