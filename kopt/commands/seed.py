@@ -97,7 +97,10 @@ def run(
     if passed and output is not None:
         write_text(output, best.source)
     if not passed:
-        print("no seed is written: none that was made is right", file=sys.stderr)
+        print(
+            "no seed is written: none that was made is right; write a kernel by hand (docs/problems.md)",
+            file=sys.stderr,
+        )
     if json:
         answer = {
             "problem": found.name, "made_by": best.made_by, "tried": len(seeds), "evaluated": result,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from kopt.model.base import Value
 from kopt.model.problem import TensorSpec
 
+LONGEST = 80
+"""Most characters of a structure in a message."""
+
 
 class Signature(Value):
     """What a reference takes and returns with the sizes of one workload."""
@@ -21,3 +24,12 @@ class Signature(Value):
     """Dtype of each of them as the model makes it."""
     outputs: tuple[TensorSpec, ...] = ()
     """Tensors that the model returns; empty where it changes an input in place alone."""
+    returned: str = "None"
+    """Structure of what the model returns, e.g. `(Tensor, 3)`."""
+
+    @property
+    def returned_in_words(self) -> str:
+        """Describe what the model returns where that holds no tensor."""
+        if self.returned == "None":
+            return "returns nothing, so that it has to change an input"
+        return f"returns {self.returned[:LONGEST]} and no tensor"

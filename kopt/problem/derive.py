@@ -50,7 +50,14 @@ def derived(draft: Draft) -> Derived:
     Raises:
         ProblemError: the reference does not run, or no small sizes are found.
     """
-    from kopt.device.reference import trial  # here, because it imports torch
+    from kopt.device.reference.file_name import naming  # here, because it imports torch
+
+    with naming(draft.file):
+        return _derived(draft)
+
+
+def _derived(draft: Draft) -> Derived:
+    from kopt.device.reference import trial
     from kopt.device.reference.signature import signature_of
 
     known_literals = literals(draft.reference)

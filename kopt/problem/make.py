@@ -21,11 +21,8 @@ from kopt.problem.derive import Derived
 from kopt.problem.draft import Draft
 from kopt.problem.folder import formats
 from kopt.problem.model_new import check_kernel
-from kopt.problem.source import defined, parsed
+from kopt.problem.unread import EXAMPLES, why_unread
 from kopt.problem.write import texts
-
-EXAMPLES = "a KernelBench file, a folder of KernelAgent, a definition.json, or package.module:function with --inputs"
-"""What a source may be."""
 
 
 class Wanted(Value):
@@ -107,23 +104,7 @@ def _unknown(path: Path) -> str:
     """Say why a path is in no format."""
     if path.is_dir():
         return f"--from {path}: the folder holds no problem; give {EXAMPLES}"
-    if path.suffix != ".py":
-        return f"--from {path}: the file is in no format that kopt knows; give {EXAMPLES}"
-    try:
-        names = defined(parsed(path.read_text(encoding="utf-8-sig"), str(path)))
-    except (OSError, UnicodeDecodeError) as error:
-        return f"--from {path}: the file cannot be read: {error}"
-    if "ModelNew" in names:
-        return (
-            f"--from {path}: the file defines ModelNew and no Model: give the file with Model by --from, and this one "
-            "by --kernel"
-        )
-    functions = [name for name in sorted(names) if not name.startswith("_")]
-    which = f"; it defines {', '.join(functions[:5])}" if functions else ""
-    return (
-        f"--from {path}: the file defines no Model with get_inputs and get_init_inputs{which}: to take one function of "
-        f"it, write --from {path}:{functions[0] if functions else 'function'} --inputs 'torch.randn(4096, 8192)'"
-    )
+    return why_unread(path, "--from ")
 
 
 def _of_function(wanted: Wanted) -> Derived:

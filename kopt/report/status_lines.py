@@ -101,7 +101,8 @@ def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
     if status.seconds is not None:
         since = "since its last start" if status.state == "going on" else "from its last start to its end"
         where = f" on {one_line(status.host, 60)}" if status.host else ""
-        yield "time", f"{duration(status.seconds)} {since}{where}, last file {duration(status.quiet_seconds)} ago"
+        left = f", about {duration(status.left_seconds)} left" if status.left_seconds is not None else ""
+        yield "time", f"{duration(status.seconds)} {since}{where}{left}, last file {duration(status.quiet_seconds)} ago"
     if status.error:
         yield "error", one_line(status.error)
         yield "log", one_line(status.log)
@@ -115,12 +116,13 @@ def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
 
 def _counts(counts: RoundCounts, estimated: bool) -> str:
     words = [
-        f"{counts.slots} slots: {counts.proposed} proposed, {counts.built} built ({counts.duplicates} duplicates), "
-        f"{counts.judged} judged, {counts.passed} passed"
+        f"{counts.slots} slots: {counts.proposed} proposed (repairs included), "
+        f"{counts.built} built ({counts.duplicates} duplicates), {counts.judged} judged, {counts.passed} passed"
     ]
-    words += [f"{number} {kind}" for kind, number in counts.failures.items()]
+    failed = ", ".join(f"{number} {kind}" for kind, number in counts.failures.items())
+    words += [f"failed: {failed}"] if failed else []
     best = f"; best {time_text(counts.best_ms, estimated)}" if counts.best_ms else ""
-    return ", ".join(words) + best
+    return "; ".join(words) + best
 
 
 def _best(best: BestSoFar) -> str:

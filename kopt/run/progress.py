@@ -8,12 +8,10 @@ from pathlib import Path
 
 from kopt.report.status_lines import live_line
 from kopt.run.so_far import read_so_far
-from kopt.run.status import status_of
+from kopt.run.status import left_s, status_of
 
 SHARE = 0.05
 """Largest share of the time that reading a run's files may take."""
-FIRST_STEPS, FIRST_S = 4, 10.0
-"""Steps, and seconds, after which the time that is left is known roughly."""
 
 
 class Progress:
@@ -49,6 +47,4 @@ class Progress:
         if self._first is None:
             self._first = now, done
         since, before = self._first
-        if done - before < FIRST_STEPS or now - since < FIRST_S:
-            return None
-        return (now - since) / (done - before) * (steps - done)
+        return left_s(now - since, done - before, steps - done)

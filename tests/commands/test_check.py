@@ -34,7 +34,7 @@ def problem(forward, given="torch.randn(rows, cols)", names="x", arguments="", s
 
 def checked(own, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the seed kernel is written into the working folder
-    report = examined(own, load_device(DEVICE, Path(cli.__file__).parents[1]), "p")
+    report = examined(own, load_device(DEVICE, Path(cli.__file__).parents[1]))
     return report, {line.name: (line.state, line.text) for line in report.lines}
 
 
@@ -60,7 +60,7 @@ RIGHT = {
 def test_what_people_bring_can_be_judged(tmp_path, monkeypatch, name):
     own, said = RIGHT[name]
     report, lines = checked(own, tmp_path, monkeypatch)
-    assert report.judgeable, in_words(report, "p")
+    assert report.judgeable, in_words(report)
     assert lines["reference"][1].endswith(said)
     assert lines["kernel"][1].startswith("kernel.py can be called: kernel_function(x")
     assert "ms on NVIDIA H100" in lines["cost"][1]
@@ -83,6 +83,14 @@ WRONG = {
         problem("return x * 2", arguments="x, weight"), "kernel", "kernel.py: parameter weight is no input, model",
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(("returned", "said"), [("3", "3"), ("{'n': 3}", "{'n': 3}")])
+def test_what_a_reference_returns_is_said_where_it_is_no_tensor(tmp_path, monkeypatch, returned, said):
+    report, lines = checked(problem(f"return {returned}"), tmp_path, monkeypatch)
+    assert lines["reference"][1].endswith(f"; returns {said} and no tensor")
+    assert f"the reference returns {said} and changes no input" in lines["tolerance"][1]
+    assert not report.judgeable
 
 
 @pytest.mark.parametrize("name", WRONG)

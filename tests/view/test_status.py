@@ -73,11 +73,25 @@ def test_a_run_that_ended_is_finished(made):
     assert "kopt show" in "\n".join(status_lines(found))
 
 
+def test_a_run_that_goes_on_tells_the_time_that_is_left(made):
+    without(made, "round_1/round.json")
+    write_started(made, locked=False)
+    dated(made, 1e9 + 50)
+    found = status(made, now=1e9 + 60)
+    assert found.left_seconds == pytest.approx(60 / found.steps_done * (found.steps - found.steps_done))
+    assert f"about {round(found.left_seconds)} s left" in "\n".join(status_lines(found))
+    dated(made, 1e9 - 50)  # made before the last start
+    assert status(made, now=1e9 + 60).left_seconds is None
+
+
 def test_a_round_counts_what_was_proposed_built_passed_and_failed_by_phase(made):
     finish(made)
     (counts,) = status(made).counts
     assert (counts.slots, counts.proposed, counts.built, counts.judged, counts.passed) == (3, 3, 2, 3, 1)
     assert counts.failures == {"incorrect": 1, "syntax": 1}
+    lines = "\n".join(status_lines(status(made)))
+    assert "3 slots: 3 proposed (repairs included), 2 built (0 duplicates), 3 judged, 1 passed" in lines
+    assert "1 passed; failed: 1 incorrect, 1 syntax; best " in lines
 
 
 @pytest.mark.parametrize(

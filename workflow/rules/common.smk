@@ -14,7 +14,7 @@ from kopt.jobs.command import command_words
 from kopt.jobs.walltime import walltime
 from kopt.load_config import as_typed
 from kopt.neutral import visible
-from kopt.preflight.start import begin, check_words
+from kopt.preflight.start import begin, check_words, refuse_foreign_run
 from kopt.preflight.validate import judge_note, reread, validate
 from kopt.provenance import files_digest, rule_digest
 from kopt.run.progress import Progress
@@ -35,6 +35,7 @@ try:
 
         check_words(sys.argv)
         CHECKED = validate(config, ROOT, submits=SUBMITS)
+        refuse_foreign_run(CHECKED)
         if note := begin(CHECKED.settings.folder, sys.argv):
             print(f"kopt: note: {visible(note)}", file=sys.stderr)
         check_seed(CHECKED)

@@ -60,14 +60,21 @@ def in_words(report: Report, name: str) -> list[str]:
     return [*(f"{line.state:<6} {line.name:<10} {line.text}" for line in report.lines), last]
 
 
-def examined(problem: Problem, device: Device, word: str) -> Report:
+def examined(problem: Problem, device: Device, file: str = "") -> Report:
     """Check a problem: whether it runs, what draws keep, whether wrong outputs are refused, what it costs.
 
     Args:
         problem: the problem.
         device: the GPU for which times are estimated.
-        word: the user's word for the problem.
+        file: name of the reference's file for messages; empty: `problem.py`.
     """
+    from kopt.device.reference.file_name import naming
+
+    with naming(file):
+        return _examined(problem, device)
+
+
+def _examined(problem: Problem, device: Device) -> Report:
     lines: list[Line] = []
 
     def passed(name: str, find: Callable[[], str]) -> bool:
@@ -109,7 +116,8 @@ def _runs(problem: Problem) -> str:
         if workload is problem.main[0]:
             first = signature
     outputs = ", ".join(f"{o.name} {'x'.join(map(str, o.shape)) or 'one number'} {o.dtype}" for o in first.outputs)
-    return f"runs at the sizes of all {len(workloads)} workloads; gives {outputs or 'nothing, it changes inputs'}"
+    gives = f"gives {outputs}" if outputs else first.returned_in_words
+    return f"runs at the sizes of all {len(workloads)} workloads; {gives}"
 
 
 def _runs_with_values(problem: Problem) -> str:

@@ -21,6 +21,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from kopt.device.reference.anywhere import REFERENCE_MODULE, anywhere, without_values
+from kopt.device.reference.file_name import file_of, folder_of
 from kopt.device.reference.forward import call, reason
 from kopt.device.reference.layout import copied
 from kopt.errors import ProblemError
@@ -40,11 +41,9 @@ def load_reference(problem: Problem, workload: Workload) -> ModuleType:
     """
     tree = _parsed(problem)
     missing = sorted(set(workload.constants) - {name for statement in tree.body for name in _assigned(statement)})
+    file = file_of(problem.name)
     if missing:
-        raise ProblemError(
-            f"{problem.name}: workload {workload.name} overrides {missing[0]}, not a constant of problem.py"
-        )
-    file = f"{problem.name}/problem.py"
+        raise ProblemError(f"{problem.name}: workload {workload.name} overrides {missing[0]}, not a constant of {file}")
     module = ModuleType(REFERENCE_MODULE)
     module.__file__ = file
     sys.modules[REFERENCE_MODULE] = module  # dataclasses and pickle look a class's module up
@@ -53,7 +52,7 @@ def load_reference(problem: Problem, workload: Workload) -> ModuleType:
         exec(compile(_overridden(tree, workload.constants), file, "exec"), module.__dict__)
     for name in REQUIRED:
         if not callable(getattr(module, name, None)):
-            raise ProblemError(f"{problem.name}/problem.py does not define {name}")
+            raise ProblemError(f"{file} does not define {name}")
     return module
 
 
@@ -74,7 +73,7 @@ def make_model(reference: ModuleType, problem: Problem, seed: int = 0, *, as_giv
         given = reference.get_init_inputs()
         model = reference.Model(**given) if isinstance(given, Mapping) else reference.Model(*_several(given))
     if not isinstance(model, torch.nn.Module):
-        raise ProblemError(f"{problem.name}/problem.py: Model is a {type(model).__name__}, not a torch.nn.Module")
+        raise ProblemError(f"{file_of(problem.name)}: Model is a {type(model).__name__}, not a torch.nn.Module")
     model.eval()
     if any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
         with _told(problem), anywhere(torch.get_default_device()):
@@ -140,7 +139,7 @@ def _told(problem: Problem) -> Iterator[None]:
     except ProblemError as error:
         raise ProblemError(f"{problem.name}: {error}") from error
     except (Exception, SystemExit) as error:
-        raise ProblemError(f"{problem.name}/{reason(error)}") from error
+        raise ProblemError(f"{folder_of(problem.name)}{reason(error)}") from error
 
 
 def _several(given: Any) -> list[Any]:
@@ -209,7 +208,7 @@ def _parsed(problem: Problem) -> ast.Module:
     try:
         return ast.parse(problem.reference)
     except SyntaxError as error:
-        raise ProblemError(f"{problem.name}/problem.py, line {error.lineno}: {error.msg}") from error
+        raise ProblemError(f"{file_of(problem.name)}, line {error.lineno}: {error.msg}") from error
 
 
 def _assigned(statement: ast.stmt) -> list[str]:
