@@ -7,7 +7,7 @@ import pytest
 
 from kopt.neutral import ERASE
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("live")]
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("dag")]
 
 
 def in_a_terminal(project, *config):
