@@ -100,12 +100,12 @@ class Step:
 
 @dataclass
 class Row:
-    """What an operator has come to."""
+    """The results of an operator's steps so far."""
 
     name: str
     steps: dict[str, Step] = field(default_factory=dict)
     made_by: str = ""
-    """Who made the seed: TorchInductor or a template of kopt."""
+    """The maker of the seed kernel: TorchInductor, or a template of kopt."""
     best_ms: float | None = None
     eager_ms: float | None = None
     """Time of PyTorch; None where it is not known."""

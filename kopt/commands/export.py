@@ -69,7 +69,8 @@ def run(
         purpose = "a script that checks and times itself"
     else:
         target = modules_of("kopt.winner.targets")[form.replace("-", "_")].TARGET
-        suffix, text, purpose = target.suffix, target.write(winner), target.purpose
+        suffix, text = target.suffix, target.write(winner)
+        purpose = target.purpose.replace("NAME", winner.identifier)
     path = output or Path(f"{winner.problem.name}_{form.replace('-', '_')}{suffix}")
     check_replaceable(path, force=force)
     write_text(path, text)

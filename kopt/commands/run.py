@@ -32,7 +32,7 @@ PRESET = "beam_search"
 
 
 class Search(Value):
-    """What to search for, and by which means."""
+    """The words of a search: problem, settings, and how snakemake runs it."""
 
     problem: str
     """Name of a shipped problem, or a problem's folder."""

@@ -167,6 +167,59 @@ def described(fields: Mapping[str, Lanes]) -> Descriptor | None:
     return Descriptor(base, (first, *known), tuple(int(box[0]) for box in known_boxes))
 
 
+class Made(NamedTuple):
+    """The descriptors that a kernel has made at one place of its code."""
+
+    number: int
+    fields: dict[str, Lanes]
+    """Fields of the one that it is making."""
+
+
+@dataclass
+class Descriptors:
+    """The tensor descriptors of a launch: those among its parameters, and those that the kernel makes."""
+
+    parameters: Mapping[int, tuple[tuple[int, ...], tuple[int, ...]]]
+    """Strides in bytes, and box, by index of the parameter."""
+    _fields: dict[str, Lanes] = field(default_factory=dict)
+    _made: list[tuple[Lanes, Descriptor]] = field(default_factory=list)
+    """Descriptors that the kernel made, with their addresses."""
+
+    def at(self, pointer: MaybeLanes, active: Mask) -> Descriptor | None:
+        """Return the descriptor at an address of the active threads; None where it is not known."""
+        if pointer is None:
+            return None
+        for address, made in reversed(self._made):
+            if np.array_equal(address[active], pointer[active]):
+                return made
+        index = int(parameter_of(pointer[active][:1])[0])
+        if index not in self.parameters:
+            return None
+        strides, box = self.parameters[index]
+        return Descriptor(pointer, tuple(np.full(len(pointer), stride) for stride in strides), box)
+
+    def write(self, name: str, value: MaybeLanes) -> None:
+        """Write a field of the descriptor that the kernel is making; None for a value that is not known."""
+        self._fields.pop(name, None)
+        if value is not None:
+            self._fields[name] = value
+
+    def finish(self, address: MaybeLanes) -> None:
+        """Keep the descriptor that the kernel has made at an address, if all of it is known."""
+        made = described(self._fields)
+        if address is not None and made is not None:
+            self._made.append((address, made))
+
+    def state(self) -> Made:
+        """Return what the kernel has made so far."""
+        return Made(len(self._made), dict(self._fields))
+
+    def return_to(self, state: Made) -> None:
+        """Forget what the kernel has made since."""
+        self._fields = dict(state.fields)
+        del self._made[state.number :]
+
+
 @dataclass
 class Access:
     """One visit of the walk to an access to global memory."""

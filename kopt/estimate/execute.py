@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from kopt.estimate.accesses import Access, Accesses, Descriptor, Mask, Threads, described, parameter_of
+from kopt.estimate.accesses import Access, Accesses, Descriptors, Mask, Threads, parameter_of
 from kopt.estimate.arithmetic import Lanes, MaybeLanes, arithmetic, comparison, moved, packed, unpacked
 from kopt.estimate.instructions import Instruction, PtxProgram, access_bytes, kind, loop_ends
 from kopt.estimate.loops import FIRST, Jump, Loop, State
@@ -45,7 +45,7 @@ class Executor:
             descriptors: strides in bytes and box of the tensor descriptors among the parameters, by index.
             step_limit: instructions after which following the launch is given up.
         """
-        self._program, self._threads, self._descriptors = program, threads, descriptors
+        self._program, self._threads, self._descriptors = program, threads, Descriptors(descriptors)
         self._scalars, self._contents, self._step_limit = scalars, contents, step_limit
         self._parameters = {name: index for index, (name, _) in enumerate(program.parameters)}
         self._values: dict[str, MaybeLanes] = {}
@@ -57,8 +57,6 @@ class Executor:
         self._bodies: dict[tuple[int, int], Body] = {}
         self._undecided: dict[int, int] = {}
         self._bases: dict[int, set[int]] = {}  # what `pointer_parameters` gives, by the instruction's identity
-        self._fields: dict[str, Lanes] = {}  # of the descriptor that is being made
-        self._made: list[tuple[Lanes, Descriptor]] = []  # descriptors made on the device, with their addresses
         self._lanes = len(threads.tid)
 
     def run(self) -> Accesses:
@@ -349,14 +347,14 @@ class Executor:
     def _state(self, waiting: dict[int, Mask]) -> State:
         return State(
             dict(self._values), dict(self._tests), dict(self._result.unknown), dict(self._undecided), dict(waiting),
-            len(self._result.visits), len(self._made), dict(self._fields),
+            len(self._result.visits), self._descriptors.state(),
         )  # fmt: skip
 
     def _return_to(self, state: State, waiting: dict[int, Mask]) -> None:
         self._values, self._tests = dict(state.values), dict(state.tests)
         self._result.unknown, self._undecided = dict(state.unknown), dict(state.undecided)
-        self._fields = dict(state.fields)
-        del self._result.visits[state.visits :], self._made[state.made :]
+        self._descriptors.return_to(state.made)
+        del self._result.visits[state.visits :]
         waiting.clear()
         waiting.update(state.waiting)
 
@@ -403,7 +401,7 @@ class Executor:
         pointer, _, inner = operand.partition("{")
         coordinates = [self._value(part.strip(" }]")) for part in inner.split(",")]
         known = [c for c in coordinates if c is not None]
-        descriptor = self._descriptor(self._value(pointer.strip("[ ,")), active)
+        descriptor = self._descriptors.at(self._value(pointer.strip("[ ,")), active)
         if descriptor is None or len(known) < len(coordinates):
             self._not_known(code, math.inf)
             return
@@ -413,33 +411,13 @@ class Executor:
         rows = descriptor.rows()
         self._result.visits.append(Access(at, name, address, active, certain, descriptor.row_bytes, rows=rows))
 
-    def _descriptor(self, pointer: MaybeLanes, active: Mask) -> Descriptor | None:
-        """Return the descriptor at an address: a parameter, or one that the kernel made."""
-        if pointer is None:
-            return None
-        for address, made in reversed(self._made):
-            if np.array_equal(address[active], pointer[active]):
-                return made
-        index = int(parameter_of(pointer[active][:1])[0])
-        if index not in self._descriptors:
-            return None
-        strides, box = self._descriptors[index]
-        return Descriptor(pointer, tuple(np.full(self._lanes, stride) for stride in strides), box)
-
     def _make_descriptor(self, code: Instruction) -> None:
         """Follow the instructions with which a kernel makes a descriptor."""
         if "cp_fenceproxy" in code.opcode:
-            address, made = self._address_of(code.operands[0]), described(self._fields)
-            if address is not None and made is not None:
-                self._made.append((address, made))
+            self._descriptors.finish(self._address_of(code.operands[0]))
             return
-        name = code.opcode.split(".")[3]
-        value = self._value(code.operands[-1])
         place = code.operands[1] if len(code.operands) > 2 else ""
-        key = f"{name}.{integer(place) or 0}"
-        self._fields.pop(key, None)
-        if value is not None:
-            self._fields[key] = value
+        self._descriptors.write(f"{code.opcode.split('.')[3]}.{integer(place) or 0}", self._value(code.operands[-1]))
 
 
 def _wait(waiting: dict[int, Mask], at: int, mask: Mask) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kopt.estimate.accesses import Access, Mask
+from kopt.estimate.accesses import Access, Made, Mask
 from kopt.estimate.arithmetic import Lanes, MaybeLanes
 from kopt.estimate.trip_counts import first_end
 
@@ -32,9 +32,8 @@ class State:
     waiting: dict[int, Mask]
     visits: int
     """Number of visits so far."""
-    made: int
-    """Number of descriptors so far."""
-    fields: dict[str, Lanes]
+    made: Made
+    """Descriptors so far."""
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from kopt.jobs.builds import known_build
@@ -46,6 +47,11 @@ class Winner:
     """Arguments in all workloads with which it was verified."""
     choices: tuple[Choice, ...] = ()
     """Choices of its autotuners for the main workloads; empty where nothing has run on a GPU."""
+
+    @property
+    def identifier(self) -> str:
+        """The problem's name as a part of a Python name."""
+        return re.sub(r"\W", "_", self.problem.name)
 
     @property
     def text(self) -> ModuleText:

@@ -78,7 +78,7 @@ class Bench:
     seed: Estimated | None = None
     """Estimated time of the problem's seed kernel, once it is known."""
     passed: dict[str, Evaluated] = field(default_factory=dict)
-    """What was found of texts that passed without a GPU, beside the seed kernel."""
+    """Results of evaluations without a GPU, by text of the kernel: those that passed, with the seed kernel's time."""
 
     def whole(self, source: str) -> Evaluated:
         """Evaluate a text as `kopt evaluate` does, beside the problem's seed kernel."""

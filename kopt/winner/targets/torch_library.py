@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from kopt.errors import ProblemError
+from kopt.winner.standalone import embedded
 from kopt.winner.target import Target, arguments, guards, kernel_and_reference, model_guard
 from kopt.winner.winner import Winner
 
@@ -26,9 +27,9 @@ def write(winner: Winner) -> str:
     inputs = [one.name for one in given if one.is_input]
     parameters = [one.name for one in given if not one.is_input]
     count = len(outputs) if outputs == several else 0
-    operator = _operator(re.sub(r"\W", "_", problem.name), problem.seed.entry, inputs, parameters, count)
-    guard = model_guard(winner, asks_model=False)
-    return "\n\n\n".join((kernel_and_reference(winner), guards(winner), guard, operator)) + "\n"
+    operator = _operator(winner.identifier, problem.seed.entry, inputs, parameters, count)
+    guard, helpers = model_guard(winner, asks_model=False), "\n\n\n".join(embedded("operator"))
+    return "\n\n\n".join((kernel_and_reference(winner), guards(winner), guard, helpers, operator)) + "\n"
 
 
 def _operator(name: str, entry: str, inputs: list[str], parameters: list[str], several: int) -> str:
@@ -46,28 +47,10 @@ def _operator(name: str, entry: str, inputs: list[str], parameters: list[str], s
     listed, passed = ", ".join(inputs), ", ".join([*inputs, *weights])
     state = "{" + ", ".join(f"{full!r}: {weight}" for full, weight in zip(parameters, weights, strict=True)) + "}"
     returned = f"tuple[{', '.join(['torch.Tensor'] * several)}]" if several else "torch.Tensor"
-    results = "tuple(result)" if several else "(result,)"
-    whole = "own" if several else "own[0]"
+    own = f"unshared({'result' if several else '(result,)'}, ({passed},)){'' if several else '[0]'}"
     fake = f"torch.func.functional_call(_REFERENCE, {state}, ({listed},))"
-    return f'''def _without_weights(kind):
-    """Make a model of the reference without values of parameters, which are arguments of the operator."""
-    given = get_init_inputs()
-    with torch.device("meta"):
-        return (kind(**given) if isinstance(given, dict) else kind(*given)).eval()
-
-
-_REFERENCE = _without_weights(Model)
-
-
-def _further():
-    """Return what the kernel takes beside the inputs: names of weights, and constants, by parameter."""
-    paths = {{id(one): path for path, one in (*_REFERENCE.named_parameters(), *_REFERENCE.named_buffers())}}
-    values = further_arguments({entry}, {tuple(inputs)!r}, _REFERENCE, globals())
-    weights = {{name: paths[id(value)] for name, value in values.items() if id(value) in paths}}
-    return weights, {{name: value for name, value in values.items() if name not in weights}}
-
-
-_FROM_WEIGHTS, _CONSTANTS = _further()
+    return f'''_REFERENCE = without_weights(Model, get_init_inputs())
+_WEIGHTS, _CONSTANTS = parted(further_arguments({entry}, {tuple(inputs)!r}, _REFERENCE, globals()), _REFERENCE)
 
 
 @torch.library.custom_op("kopt::{name}", mutates_args=())
@@ -80,15 +63,9 @@ def _operator({signature}) -> {returned}:
             tell(reason)
             result = torch.func.functional_call(_REFERENCE, state, ({listed},))
         else:
-            weights = {{name: state[path] for name, path in _FROM_WEIGHTS.items()}}
+            weights = {{name: state[path] for name, path in _WEIGHTS.items()}}
             result = {entry}({listed}, **weights, **_CONSTANTS)
-    # An operator returns no tensor that shares memory with an argument, or with another result.
-    taken, own = {{one.untyped_storage().data_ptr() for one in ({passed},)}}, []
-    for one in {results}:
-        place = one.untyped_storage().data_ptr()
-        own.append(one.clone() if place in taken else one)
-        taken.add(place)
-    return {f"tuple({whole})" if several else whole}
+    return {own}
 
 
 @_operator.register_fake
