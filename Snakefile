@@ -42,6 +42,7 @@ localrules:
 onstart:
     if HEAD:
         record_start(Path(RUN), sys.argv, CONFIG)
+        live.follow(Progress(Path(RUN)))
     if SUBMITS:
         keep_asking_squeue()
         # Only submitted jobs are tried again, since a node may be at fault; a local job would fail again.

@@ -5,8 +5,9 @@
 The round's candidates come from `kopt-rewrite` (preset beam_search_diverse, `--samples` for each prompt).  They are
 proposed and built first; then, for each number of GPUs, a copy of the run and of its store goes on to the end, so that
 only judging differs.  What is printed comes from the log lines of the leases: candidates per second from the first
-lease to the last GPU given back, the efficiency against one GPU, the share of that time in which each GPU was leased,
-the longest wait for a GPU, and the chunks of each GPU.  Exits 1 when two jobs had one GPU at once, or verdicts differ.
+lease to the last GPU given back, speed-up and efficiency against the first number of GPUs, the share of that time in
+which each GPU was leased, the longest wait for a GPU, and the chunks of each GPU.  Exits 1 when two jobs had one GPU at
+once, or verdicts differ.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ class Evaluated(NamedTuple):
         return count
 
     def row(self, one: Evaluated) -> str:
-        """Return the line of the table; `one` is the round with the fewest GPUs."""
+        """Return the line of the table; `one` is the round that it is compared with."""
         speed = self.rate / one.rate
         busy = sum(held.end - held.start for held in self.leases) / self.window / self.gpus
         chunks = sorted(Counter(held.gpu for held in self.leases).values())
@@ -103,7 +104,7 @@ def snakemake(folder: Path, options: argparse.Namespace, gpus: int, *words: str)
     settings = {
         "problem": options.problem, "preset": "beam_search_diverse", "models": "[kopt-rewrite]", "rounds": 1,
         "samples_per_prompt": options.samples, "chunk_size": options.chunk, "judge": options.judge, "run": "r",
-        "max_repairs": 0, "results": "results", "store": "store",
+        "max_repairs": 0, "baselines": "[eager]", "results": "results", "store": "store",
     }  # fmt: skip
     visible = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(64)))).split(",")[:gpus]
     command = [

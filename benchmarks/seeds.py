@@ -136,13 +136,12 @@ def _answer(sender: Any, file: Path, try_file: TryFile) -> None:
 
 def outcome_of(file: Path, device: Device, kernels: Path | None, judge: bool) -> tuple[str, str, str]:
     """Return the outcome of one file, who made its seed, and the reason."""
-    from kopt.estimate.work_done import undone_work
-
     from kopt.device.build.build import BuildJob, build_all
     from kopt.device.facts.facts import problem_facts
     from kopt.device.interpret.contestant import VerifyJob
     from kopt.device.interpret.judge import verify_all
     from kopt.estimate.kernel_time import estimate
+    from kopt.estimate.work_shares import undone_work
     from kopt.problem.derive import with_workloads
     from kopt.seed.make import make_seeds
 

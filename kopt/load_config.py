@@ -14,12 +14,18 @@ from pydantic_core import ErrorDetails
 from kopt import safe_yaml
 from kopt.config import Config
 from kopt.errors import ConfigError, nearest
-from kopt.model.device import Device
+from kopt.model.device import DataSheet, Device
+from kopt.model.problem import Dtype
 from kopt.model.proposers import EMBEDDED
 from kopt.run_settings import RunSettings, check_consistent
 
 REPLACED = {"num_top_kernels": "candidate_pool_size", "num_expanding_parents": "candidate_pool_size"}
 """Replaced settings, by their old names."""
+
+RATES = ("copy_gb_s", "matmul_tflop_s", "vector_tflop_s", "measured")
+"""Fields of a device description that follow from its `data_sheet`."""
+ARCHES = range(75, 130)
+"""Compute capabilities times ten, from Turing on."""
 
 PLAIN_PATH = r"[\w./+@%:,~-]+"
 """Pattern of paths that a rule's command can hold unquoted."""
@@ -119,19 +125,57 @@ def check_files(config: Config, root: Path, served: Collection[str] = ()) -> Non
 
 
 def load_device(name: str, root: Path) -> Device:
-    """Load a device description from `config/devices`.
+    """Load a device description from `config/devices`, or from a file whose path ends in `.yaml`.
 
     Raises:
         ConfigError: there is no such description, or it is malformed.
     """
+    if name.endswith(".yaml"):
+        return read_device(Path(name))
     folder = root / "config" / "devices"
     devices = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in devices:
-        raise ConfigError(f"device: unknown {name!r}{nearest(name, devices)}; known are {', '.join(devices)}")
+        known = f"known are {', '.join(devices)}, or the path of a file of your own (docs/devices.md)"
+        raise ConfigError(f"device: unknown {name!r}{nearest(name, devices)}; {known}")
+    return read_device(folder / f"{name}.yaml")
+
+
+def read_device(file: Path) -> Device:
+    """Read a device description; in the place of measured rates, `data_sheet` may hold those that the maker states.
+
+    Raises:
+        ConfigError: it is malformed.
+    """
+    described = read(file)
+    stated = described.pop("data_sheet", None)
+    if stated is not None and (given := [name for name in RATES if name in described]):
+        raise ConfigError(f"{file}: {given[0]} follows from data_sheet: leave one of them out")
     try:
-        return Device.model_validate(read(folder / f"{name}.yaml"))
+        rates = DataSheet.model_validate(stated).rates() if stated is not None else {}
     except ValidationError as error:
-        raise ConfigError(f"config/devices/{name}.yaml: {_explain(error, Device)}") from error
+        raise ConfigError(f"{file}: data_sheet: {_explain(error, DataSheet)}") from error
+    try:
+        device = Device.model_validate(described | rates)
+    except ValidationError as error:
+        raise ConfigError(f"{file}: {_explain(error, Device)}") from error
+    if fault := _impossible(device):
+        raise ConfigError(f"{file}: {fault}")
+    return device
+
+
+def _impossible(device: Device) -> str:
+    """Return what cannot be true of a device, or an empty text."""
+    numbers = device.model_dump(exclude={"name", "measured", "matmul_tflop_s"}) | device.matmul_tflop_s
+    for name, number in numbers.items():
+        if number <= 0:
+            return f"{name}: must be more than 0 (got {number})"
+    if unknown := [name for name in device.matmul_tflop_s if name not in list(Dtype)]:
+        return f"matmul_tflop_s: unknown dtype {unknown[0]!r}; known are {', '.join(Dtype)}"
+    if device.arch not in ARCHES:
+        return f"arch: {device.arch} is no compute capability times ten that Triton compiles for (90 is Hopper)"
+    if device.shared_bytes_per_block > device.shared_bytes_per_sm:
+        return "shared_bytes_per_block: one block cannot have more shared memory than shared_bytes_per_sm"
+    return ""
 
 
 def _preset_file(name: str, root: Path) -> Path:

@@ -13,7 +13,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import TextIO, cast
 
 _TERMINAL_SEQUENCE = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]")
 
@@ -39,6 +39,33 @@ def _visible(char: str) -> str:
     if char.isprintable() or char in "\n\t":
         return char
     return " " if unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
+
+
+ERASE = "\r\x1b[K"
+"""Characters by which a terminal erases the line that the cursor is on."""
+
+
+class LineStream:
+    """A terminal's stream that erases what stands on a line before it writes there, as the line of a running search."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._begins = True
+
+    def write(self, text: str) -> int:
+        """Write a text; return the number of characters taken."""
+        if text:
+            self._stream.write(f"{ERASE if self._begins else ''}{text}")
+            self._begins = text.endswith("\n")
+        return len(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+
+def over_the_live_line(stream: TextIO) -> TextIO:
+    """Return a stream that writes over the line that a search keeps at the end of a terminal."""
+    return cast(TextIO, LineStream(stream)) if stream.isatty() else stream
 
 
 class NeutralFormatter(logging.Formatter):

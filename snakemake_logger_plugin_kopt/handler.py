@@ -10,9 +10,10 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.settings import LogHandlerSettingsBase
 
-from kopt.neutral import NeutralStream, one_line
+from kopt.neutral import NeutralStream, one_line, visible
 from snakemake_logger_plugin_kopt.caches import caches_elsewhere
 from snakemake_logger_plugin_kopt.ending import JobFault, Seen, ending
+from snakemake_logger_plugin_kopt.live import LiveLine, begun
 from snakemake_logger_plugin_kopt.plan import plan
 
 STOPPED = "Terminating processes on user request"
@@ -50,6 +51,7 @@ class LogHandler(LogHandlerBase):
         self._jobs: dict[str, int] = {}
         self._reasons: list[tuple[str, str]] = []
         self._closed = self._planned = False
+        self._live: LiveLine | None = None
         self._stream = NeutralStream(sys.stdout if common.dryrun else sys.stderr)
         chosen = isinstance(self.settings, LogHandlerSettings) and self.settings.full
         verbose = common.verbose or common.printshellcmds or common.debug_dag or common.show_failed_logs
@@ -99,6 +101,8 @@ class LogHandler(LogHandlerBase):
         """Write the lines of the end; called by Snakemake when a run is over."""
         if not self._closed:
             self._closed = True
+            if self._live is not None:
+                self._live.end()
             if isinstance(sys.exc_info()[1], KeyboardInterrupt):
                 self._seen.stopped = True
             if self._planned and not self._seen.errors and self._full is None:
@@ -111,6 +115,8 @@ class LogHandler(LogHandlerBase):
 
     def _take(self, record: logging.LogRecord) -> None:
         event, text = getattr(record, "event", None), record.getMessage()
+        if self._live is None and self._full is None and event == LogEvent.JOB_STARTED:
+            self._live = begun()
         if event == LogEvent.ERROR:
             self._seen.errors.append((getattr(record, "exception", "") or "", text))
         elif event == LogEvent.JOB_ERROR:
@@ -138,8 +144,11 @@ class LogHandler(LogHandlerBase):
             self._say(f"kopt: note: {one_line(text, 400)}")
 
     def _say(self, text: str) -> None:
-        self._stream.write(f"{text}\n")
-        self._stream.flush()  # type: ignore[operator]  # an attribute of the stream that is wrapped
+        if self._live is not None:
+            self._live.write(visible(f"{text}\n"))
+        else:
+            self._stream.write(f"{text}\n")
+            self._stream.flush()  # type: ignore[operator]  # an attribute of the stream that is wrapped
 
 
 def _snakemakes_handler(handler: LogHandlerBase) -> logging.Handler:

@@ -1,6 +1,6 @@
 """Tokens per second of a Llama of random weights, before and after its norms become the operator of an exported file.
 
-    pip install transformers
+    pip install torch transformers  # in a virtual environment without kopt
     python tokens_per_second.py fast_norm.py [--layers 16] [--hidden 2048] [--batch 4] [--tokens 1024] [--compile]
 
 Both models are the same but for their norms.  They run in turn, so that a GPU that slows down slows both.

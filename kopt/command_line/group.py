@@ -80,7 +80,7 @@ class Commands(TyperGroup):
         return sorted(places, key=lambda name: (panels.index(places[name].panel), places[name].number, name))
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
-        """Return the command of a name; None where there is none."""
+        """Return the command with a name; None if no command has it."""
         return command_of(cmd_name, self._module(cmd_name)) if cmd_name in module_names(self.package) else None
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Any, list[str]]:

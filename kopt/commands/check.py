@@ -32,7 +32,9 @@ def run(problem: ProblemName, device: DeviceName = DEFAULTS.device, json: AsJson
     files = folder.files(place) if place.exists() else ()
     try:
         loaded = folder.load(place)
-        report = with_files(caged(loaded.name, CHECK_S, Report, examined, loaded, target, problem), files)
+        report = with_files(
+            caged(loaded.name, CHECK_S, Report, examined, loaded, target, folder.reference_file(place)), files
+        )
     except ProblemError as error:
         if not files:
             raise

@@ -10,6 +10,7 @@ import typer
 from kopt.command_line.completion import runs
 from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import ROOT, AsJson, ConfigFile, Preset, Settings, settings_of
+from kopt.commands.parts.looked_at import run_or_folder
 from kopt.commands.parts.output import print_answer
 from kopt.config import Config
 
@@ -19,7 +20,12 @@ PLACE = Place(Panel.HOUSE, 3)
 def run(
     run: Annotated[
         Path | None,
-        typer.Option("--run", metavar="RUN", help="A run's folder: what it has cost so far.", autocompletion=runs),
+        typer.Option(
+            "--run",
+            metavar="RUN",
+            help="A run's folder, or its name below results: what it has cost so far.",
+            autocompletion=runs,
+        ),
     ] = None,
     slots: Annotated[
         bool, typer.Option("--slots", help="With --run: also by slot, diagnosis, classification and reflection.")
@@ -41,7 +47,7 @@ def run(
         kopt cost --run results/demo --json
     """
     if run:
-        return _print_run(run, slots=slots, as_json=json)
+        return _print_run(run_or_folder(run), slots=slots, as_json=json)
     return _print_forecast(settings_of(preset, configfile, config), as_json=json)
 
 

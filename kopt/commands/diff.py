@@ -38,13 +38,14 @@ def run(
     Examples:
         kopt diff seed best --run demo
         kopt diff demo:best second:best
-        kopt diff mine.py results/demo/best_kernel.py --problem softmax
+        kopt diff mine.py demo:best
+        kopt diff mine.py other.py --problem softmax
     """
     from kopt.view.compare import difference
     from kopt.view.difference_lines import difference_lines
 
     with looker(opened(run) if run else None, store, problem) as look:
-        found = difference(look.view(before), look.view(after))
+        found = difference(look.compared_with(after).view(before), look.compared_with(before).view(after))
     if json:
         print_answer(found, [], as_json=True)
         return 0

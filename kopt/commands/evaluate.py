@@ -45,7 +45,7 @@ def run(
 ) -> int:
     """Build, verify and time one kernel, as a search does.
 
-    The time is measured on a GPU, and estimated where there is none; the status is 1 where the kernel did not pass.
+    The time is measured on a GPU; on a machine without a GPU it is estimated.  The status is 1 if the kernel fails.
 
     JSON: `status` (`passed`, `incorrect`, `failed`), `phase`, `reason`, `checks`, and `time` with `kind`, `ms`,
     `ratio` to the seed kernel and `workloads`.

@@ -9,7 +9,8 @@ import typer
 
 from kopt.command_line.completion import export_forms, forms
 from kopt.command_line.panel import Panel, Place
-from kopt.commands.parts.arguments import DEFAULTS, AsJson, Output, RunFolder, RunStore, check_output
+from kopt.commands.parts.arguments import DEFAULTS, AsJson, Force, Output, RunStore, check_output, check_replaceable
+from kopt.commands.parts.looked_at import RunName, run_or_folder
 from kopt.commands.parts.output import print_answer
 from kopt.errors import ConfigError, nearest
 
@@ -20,7 +21,7 @@ SCRIPT = "script"
 
 
 def run(
-    run: RunFolder,
+    run: RunName,
     form: Annotated[
         str,
         typer.Option(
@@ -34,11 +35,13 @@ def run(
     ] = "module",
     store: RunStore = Path(DEFAULTS.store),
     output: Output = None,
+    force: Force = False,
     json: AsJson = False,
 ) -> int:
     """Write a run's best kernel as a module, an operator or a solution.
 
-    The file is PROBLEM_FORM.py by default, and is written whole or not at all.
+    The file is PROBLEM_FORM.py by default, and is written whole or not at all.  A file that kopt did not write is
+    replaced with --force alone.
 
     JSON: `path`, `form`, `purpose`, `problem`.
 
@@ -58,14 +61,18 @@ def run(
             f"--as {form}: there is no such form{nearest(form, export_forms())}; forms are {', '.join(export_forms())}"
         )
     check_output(output)
-    winner = winner_of(load_run(run), Store(store))
+    if output is not None:
+        check_replaceable(output, force=force)
+    winner = winner_of(load_run(run_or_folder(run)), Store(store))
     if form == SCRIPT:
         suffix, text = ".py", standalone(winner)
         purpose = "a script that checks and times itself"
     else:
         target = modules_of("kopt.winner.targets")[form.replace("-", "_")].TARGET
-        suffix, text, purpose = target.suffix, target.write(winner), target.purpose
+        suffix, text = target.suffix, target.write(winner)
+        purpose = target.purpose.replace("NAME", winner.identifier)
     path = output or Path(f"{winner.problem.name}_{form.replace('-', '_')}{suffix}")
+    check_replaceable(path, force=force)
     write_text(path, text)
     answer = {"path": str(path), "form": form, "purpose": purpose, "problem": winner.problem.name}
     print_answer(answer, [f"{path}: {purpose}"], as_json=json)

@@ -54,6 +54,15 @@ def run(
         list[str] | None,
         typer.Option("--wrt", metavar="NAME...", help="With --backward: inputs and parameters; default: all."),
     ] = None,
+    save: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--save",
+            metavar="OUTPUT...",
+            help="With --backward: outputs of the forward pass, kept by autograd, that the kernel is given: 'output', "
+            "'output[1]', or the name that forward returns.",
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a folder that is there; it is kept aside.")] = False,
     json: AsJson = False,
 ) -> int:
@@ -69,6 +78,7 @@ def run(
         kopt new swish --from definition.json
         kopt new norm --from myops.norms:rms_norm --inputs 'torch.randn(4096, 8192)' 'torch.randn(8192)' 'eps=1e-6'
         kopt new norm_backward --from 40_LayerNorm.py --backward
+        kopt new softmax_backward --from 23_Softmax.py --backward --save output
     """
     from kopt.commands.parts.understood import in_words
     from kopt.problem.make import Wanted, made
@@ -78,9 +88,12 @@ def run(
     check_free(folder, force=force)
     if wrt and not backward:
         raise ConfigError("--wrt says what to differentiate for: give --backward too")
+    if save and not backward:
+        raise ConfigError("--save says what the forward pass gives to the gradient: give --backward too")
     wanted = Wanted(
         name=folder.name, source=source, inputs=inputs or [], init=init, dtype=dtype,
         kernel=kernel_text(kernel) if kernel else "", backward=backward, wrt=wrt or [],
+        save=save or [],
     )  # fmt: skip
     result = made(wanted)
     before = write_folder(folder, result.files, force=force)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from kopt.artifact import read_value
 from kopt.command_line.panel import Panel, Place
-from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, Output, RunFolder, RunStore, check_output
+from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, Output, RunStore, check_output
+from kopt.commands.parts.looked_at import RunName, run_or_folder
 from kopt.commands.parts.output import print_answer
 from kopt.errors import ConfigError
 from kopt.store import Store
@@ -21,7 +22,7 @@ PLACE = Place(Panel.PROVE, 3)
 
 
 def run(
-    run: RunFolder,
+    run: RunName,
     store: RunStore = Path(DEFAULTS.store),
     output: Output = None,
     json: AsJson = False,
@@ -36,6 +37,7 @@ def run(
         kopt pack results/demo --output demo.replies.tar
     """
     check_output(output)
+    run = run_or_folder(run)
     archive = output or Path(f"{run.resolve().name}.replies.tar")
     count = pack_run(run, Store(store), archive, ROOT)
     replies = f"{count} repl{'y' if count == 1 else 'ies'}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -21,14 +22,17 @@ from kopt.commands.parts.output import print_answer
 from kopt.config import Config
 from kopt.errors import ConfigError
 from kopt.model.base import Value
+from kopt.preflight.start import TYPED
 from kopt.problem import folder
 from kopt.run_settings import RunSettings
 
 PLACE = Place(Panel.SEARCH, 1)
 
+PRESET = "beam_search"
+
 
 class Search(Value):
-    """What to search for, and by which means."""
+    """The words of a search: problem, settings, and how snakemake runs it."""
 
     problem: str
     """Name of a shipped problem, or a problem's folder."""
@@ -36,12 +40,14 @@ class Search(Value):
     """Settings NAME=VALUE, then words for snakemake, the first of which begins with a dash."""
     name: str = ""
     """Name of the run; empty: problem and preset."""
-    preset: str = "beam_search"
+    preset: str = PRESET
     cores: int
     gpus: int | None = None
     """GPUs to use; None: those that are visible."""
     profile: str | None = None
     """A profile of snakemake."""
+    unlock: bool = False
+    """Whether to remove the lock that a killed search left, and nothing else."""
 
 
 def run(
@@ -57,7 +63,7 @@ def run(
     name: Annotated[
         str, typer.Option("--name", metavar="NAME", help="Name of the run; default: problem and preset.")
     ] = "",
-    preset: Preset = "beam_search",
+    preset: Preset = PRESET,
     cores: Cores = None,
     gpus: Annotated[
         int | None,
@@ -77,12 +83,16 @@ def run(
             autocompletion=completion.profiles,
         ),
     ] = None,
+    unlock: Annotated[
+        bool, typer.Option("--unlock", help="Remove the lock that a killed search left, and run nothing.")
+    ] = False,
     json: AsJson = False,
 ) -> int:
     """Search for a faster kernel, from any folder.
 
     Print the snakemake command and become it: plain snakemake does the same, and the status is snakemake's.  Where no
-    language model has a key, kopt's rewriter proposes.  Words after -- go to snakemake.
+    language model has a key, kopt's rewriter proposes.  Words after -- go to snakemake.  After a kill: the same command
+    once with --unlock, then without.
 
     JSON: snakemake's `command`, the run's `folder`, and `final`, the file of its figures; snakemake then writes to
     stderr.
@@ -94,8 +104,8 @@ def run(
         kopt run softmax -- --dry-run
     """
     search = Search(
-        problem=problem, words=tuple(settings or ()), name=name, preset=preset or "beam_search",
-        cores=cores or len(os.sched_getaffinity(0)), gpus=gpus, profile=profile,
+        problem=problem, words=tuple(settings or ()), name=name, preset=preset or PRESET,
+        cores=cores or len(os.sched_getaffinity(0)), gpus=gpus, profile=profile, unlock=unlock,
     )  # fmt: skip
     words = command(search, os.environ)
     config = settings_of(None, _configfile(words), words[words.index("--config") + 1 :])
@@ -104,6 +114,9 @@ def run(
         place = Path(RunSettings(config).folder).absolute()
         answer = {"command": ["snakemake", *words], "folder": str(place), "final": str(place / "final.json")}
         print_answer(answer, (), as_json=True)
+    if unlock:
+        return _unlock([sys.executable, "-m", "snakemake", *words], RunSettings(config).folder, json)
+    os.environ[TYPED] = shlex.join(unlocking(search))
     become([sys.executable, "-m", "snakemake", *words], stdout_is_taken=json)
 
 
@@ -114,7 +127,9 @@ def command(search: Search, environment: Mapping[str, str]) -> list[str]:
         ProblemError: there is no such problem.
         ConfigError: a word is no setting.
     """
-    found = folder.find(search.problem, ROOT / Config().problems).resolve()
+    found = folder.find(search.problem, ROOT / Config().problems)
+    folder.check_file(found)
+    found = found.resolve()
     own, rest = _parted(search.words)
     settings = {"problem": found.name, "preset": search.preset} | _given(own)
     if found.parent != (ROOT / Config().problems).resolve():
@@ -127,7 +142,25 @@ def command(search: Search, environment: Mapping[str, str]) -> list[str]:
     words = ["--snakefile", str(ROOT / "Snakefile"), "--cores", str(search.cores), "--quiet", "all"]
     words += ["--resources", f"gpu={gpus}"] if gpus else []
     words += ["--profile", search.profile] if search.profile else []
+    words += ["--unlock"] if search.unlock else []
     return [*words, *rest, "--config", *(f"{name}={value}" for name, value in settings.items())]
+
+
+def unlocking(search: Search) -> list[str]:
+    """Return the words of `kopt run` that unlock the run of a search."""
+    settings, rest = _parted(search.words)
+    words = ["kopt", "run", search.problem, *settings]
+    words += ["--name", search.name] if search.name else []
+    words += ["--preset", search.preset] if search.preset != PRESET else []
+    words += ["--profile", search.profile] if search.profile else []
+    return [*words, "--unlock", *(["--", *rest] if rest else [])]
+
+
+def _unlock(program: Sequence[str], folder: str, json: bool) -> int:
+    status = subprocess.run(program, check=False, stdout=sys.stderr).returncode
+    if status == 0:
+        print(f"kopt: {folder} is unlocked: run the same command without --unlock", file=sys.stderr)
+    return status
 
 
 def proposers(preset: str, environment: Mapping[str, str]) -> list[str]:

@@ -30,15 +30,10 @@ from kopt.commands.parts.arguments import (
 from kopt.commands.parts.output import print_answer
 from kopt.errors import SeedError
 from kopt.load_config import load_device
-from kopt.sandbox.environment import NO_GPU
-from kopt.sandbox.fresh import run_with_environment
 from kopt.store import Store
 
 if TYPE_CHECKING:
     from kopt.commands.parts.evaluation import Evaluated
-
-START_S = 120.0
-"""Most time of the process that makes seeds beside its limit: imports; generous, s."""
 
 PLACE = Place(Panel.BRING, 3)
 
@@ -79,16 +74,14 @@ def run(
     """
     from kopt.commands.parts.evaluation import in_words
     from kopt.commands.parts.one_kernel import evaluate, request_for
-    from kopt.seed.make import make_seeds
+    from kopt.jobs.made_seed import seeds_of
 
     found = problem_of(problem)
     check_store(store)
     check_output(output)
     target = load_device(device or DEFAULTS.device, ROOT)
     try:
-        seeds = run_with_environment(
-            NO_GPU, limit + START_S, make_seeds, found, target, variants=variants, limit_s=limit
-        )  # fmt: skip
+        seeds = seeds_of(found, target, variants=variants, limit_s=limit)
     except SeedError as error:
         raise SeedError(f"no seed: {error}") from error
     with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
@@ -104,7 +97,10 @@ def run(
     if passed and output is not None:
         write_text(output, best.source)
     if not passed:
-        print("no seed is written: none that was made is right", file=sys.stderr)
+        print(
+            "no seed is written: none that was made is right; write a kernel by hand (docs/problems.md)",
+            file=sys.stderr,
+        )
     if json:
         answer = {
             "problem": found.name, "made_by": best.made_by, "tried": len(seeds), "evaluated": result,

@@ -56,6 +56,7 @@ def run(
         kopt show demo best --source
         kopt show demo r1a0s2 --prompt --reply
         kopt show my_kernel.py --problem softmax
+        kopt show results/demo/best_kernel.py
     """
     if kernel is None and not is_file(str(run)):
         if source or prompt or reply:

@@ -11,7 +11,17 @@ import typer
 
 from kopt.command_line.numbers import count
 from kopt.command_line.panel import Panel, Place
-from kopt.commands.parts.arguments import DEFAULTS, AsJson, JudgeName, Seed, Wait, uses_gpu
+from kopt.commands.parts.arguments import (
+    DEFAULTS,
+    AsJson,
+    Force,
+    JudgeName,
+    Seed,
+    Wait,
+    check_output,
+    check_replaceable,
+    uses_gpu,
+)
 from kopt.commands.parts.looked_at import OwnStore, RunName, opened, store_of
 from kopt.commands.parts.output import print_answer
 from kopt.errors import ConfigError
@@ -42,6 +52,7 @@ def run(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE", help="The file to write; default: RUN/simplified.py."),
     ] = None,
+    force: Force = False,
     json: AsJson = False,
 ) -> int:
     """Simplify a run's best kernel, so that it is short enough to review.
@@ -70,7 +81,9 @@ def run(
     from kopt.view.of_run import trial_named
     from kopt.winner.standalone import standalone
 
+    check_output(output)
     found = opened(run)
+    check_replaceable(output or found.folder / SIMPLIFIED, force=force)
     kept, candidate = store_of(found, store), trial_named(kernel, found)
     if found.problem is None or found.device is None or found.run is None:
         raise ConfigError(f"the run {found.folder} has not judged its seed kernel yet: wait for its first round")

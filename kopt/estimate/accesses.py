@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from kopt.estimate.registers import POINTER_SHIFT
 Mask = npt.NDArray[np.bool_]
 """Whether something holds, one value per followed thread."""
 
+Scalar = TypeVar("Scalar", bound=np.generic)
+
 PROGRAMS = 4096
 """Programs of a launch that are followed; of larger grids a random sample."""
 ELEMENT_BYTES = {0: 1, 1: 2, 2: 4, 3: 4, 4: 8, 5: 8, 6: 2, 7: 4, 8: 4, 9: 8, 10: 2, 11: 4, 12: 4}
@@ -22,28 +24,48 @@ ELEMENT_BYTES = {0: 1, 1: 2, 2: 4, 3: 4, 4: 8, 5: 8, 6: 2, 7: 4, 8: 4, 9: 8, 10:
 
 
 class Threads(NamedTuple):
-    """The threads that are followed: three of each sampled program, then all threads of two programs."""
+    """The threads that are followed: a few of each sampled program, then all threads of some programs."""
 
     tid: Lanes
     program: Lanes
     ctaid: tuple[Lanes, Lanes, Lanes]
     programs: int
     """Sampled blocks."""
+    chosen: tuple[int, ...]
+    """Numbers of the few threads, in their block; the first thread of all comes first."""
+    wholes: tuple[int, ...]
+    """Positions, among the sampled programs, of those that are followed with all threads."""
     block: int
     """Threads of a block."""
     grid: tuple[int, int, int]
     cluster: int
     """Blocks of a cluster; they are neighbours along x."""
 
-    def representatives(self, values: npt.NDArray[np.bool_]) -> Mask:
-        """Return for each sampled program whether any of its three threads has the value true."""
-        first, middle, last = values[: 3 * self.programs].reshape(3, self.programs)
-        return first | middle | last
+    def few(self, values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        """Return the values of the few threads (rows) of each sampled program (columns)."""
+        few: npt.NDArray[Scalar] = values[: len(self.chosen) * self.programs].reshape(-1, self.programs)
+        return few
 
-    def whole(self, which: int) -> slice:
-        """Return the positions of all threads of one of the two whole programs."""
-        start = 3 * self.programs + which * self.block
-        return slice(start, start + self.block)
+    def all(self, values: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        """Return the values of all threads (columns) of each whole program (rows)."""
+        every: npt.NDArray[Scalar] = values[len(self.chosen) * self.programs :].reshape(-1, self.block)
+        return every
+
+    def representatives(self, values: npt.NDArray[np.bool_]) -> Mask:
+        """Return for each sampled program whether any of its few threads has the value true."""
+        some: Mask = np.logical_or.reduce(self.few(values), axis=0, dtype=np.bool_)
+        return some
+
+    def agree_by_program(self, values: Lanes, mask: Mask) -> bool:
+        """Return whether the threads of the mask have the same value as the first thread of their program."""
+        few, every = self.few(values), self.all(values)
+        differing = (few != few[0]) & self.few(mask), (every != every[:, :1]) & self.all(mask)
+        return not any(part.any() for part in differing)
+
+    def agree_by_warp(self, values: Lanes) -> bool:
+        """Return whether the threads of a warp have the same value, as far as whole programs tell."""
+        warps = self.all(values).reshape(-1, min(self.block, 32))
+        return bool((warps == warps[:, :1]).all())
 
     def special_register(self, name: str) -> MaybeLanes:
         """Return the values of a special register such as `%ctaid.x`; None for any other."""
@@ -69,30 +91,36 @@ class Threads(NamedTuple):
 
 
 def choose_threads(
-    grid: tuple[int, int, int], block: int, cluster: int = 1, chosen: Collection[int] | None = None
-) -> Threads:
-    """Choose the threads to follow: all blocks up to `PROGRAMS`, else a random sample with the first and the last.
+    grid: tuple[int, int, int], block: int, cluster: int = 1, *, most: int = PROGRAMS, wholes: Iterable[int] = (),
+    chosen: Iterable[int] = (),
+) -> Threads:  # fmt: skip
+    """Choose the threads to follow: all blocks up to `most`, else a random sample with the first and the last.
+
+    Three threads are followed of each block, and all threads of two blocks inside the grid, the first and the last.
 
     Args:
         grid: programs of the launch.
         block: threads of a block.
         cluster: blocks of a program.
-        chosen: the blocks to follow, by number, where they are chosen already.
+        most: largest number of blocks.
+        wholes: positions, among the sampled blocks, of further ones that are followed with all threads.
+        chosen: further threads to follow of each block.
     """
     grid = (grid[0] * cluster, grid[1], grid[2])
     total = grid[0] * grid[1] * grid[2]
-    if chosen is not None:
-        programs = np.unique(np.array([*chosen], dtype=np.int64))
-    elif total <= PROGRAMS:
+    if total <= most:
         programs = np.arange(total, dtype=np.int64)
     else:
-        drawn = np.random.default_rng(total).choice(total, PROGRAMS - 2, replace=False)
+        drawn = np.random.default_rng(total).choice(total, most - 2, replace=False)
         programs = np.unique(np.concatenate([[0, total - 1], drawn])).astype(np.int64)
-    whole = [programs[len(programs) // 3], programs[2 * len(programs) // 3]]
-    tids = [np.full(len(programs), t) for t in (0, block // 2, block - 1)] + [np.arange(block)] * 2
-    linear = np.concatenate([programs, programs, programs, *(np.full(block, p) for p in whole)]).astype(np.int64)
+    count = len(programs)
+    positions = tuple(dict.fromkeys((2 * count // 3, count // 3, 0, count - 1, *wholes)))
+    few = tuple(dict.fromkeys((0, 5 * block // 8 + 1, block - 1, *chosen)))
+    tids = [np.full(count, t) for t in few] + [np.arange(block)] * len(positions)
+    whole = [np.full(block, programs[at]) for at in positions]
+    linear = np.concatenate([*[programs] * len(few), *whole]).astype(np.int64)
     ctaid = (linear % grid[0], linear // grid[0] % grid[1], linear // (grid[0] * grid[1]))
-    return Threads(np.concatenate(tids).astype(np.int64), linear, ctaid, len(programs), block, grid, cluster)
+    return Threads(np.concatenate(tids).astype(np.int64), linear, ctaid, count, few, positions, block, grid, cluster)
 
 
 class Descriptor(NamedTuple):
@@ -137,6 +165,59 @@ def described(fields: Mapping[str, Lanes]) -> Descriptor | None:
     base = fields["global_address.0"]
     first = np.full(len(base), size, dtype=np.int64)
     return Descriptor(base, (first, *known), tuple(int(box[0]) for box in known_boxes))
+
+
+class Made(NamedTuple):
+    """The descriptors that a kernel has made at one place of its code."""
+
+    number: int
+    fields: dict[str, Lanes]
+    """Fields of the one that it is making."""
+
+
+@dataclass
+class Descriptors:
+    """The tensor descriptors of a launch: those among its parameters, and those that the kernel makes."""
+
+    parameters: Mapping[int, tuple[tuple[int, ...], tuple[int, ...]]]
+    """Strides in bytes, and box, by index of the parameter."""
+    _fields: dict[str, Lanes] = field(default_factory=dict)
+    _made: list[tuple[Lanes, Descriptor]] = field(default_factory=list)
+    """Descriptors that the kernel made, with their addresses."""
+
+    def at(self, pointer: MaybeLanes, active: Mask) -> Descriptor | None:
+        """Return the descriptor at an address of the active threads; None where it is not known."""
+        if pointer is None:
+            return None
+        for address, made in reversed(self._made):
+            if np.array_equal(address[active], pointer[active]):
+                return made
+        index = int(parameter_of(pointer[active][:1])[0])
+        if index not in self.parameters:
+            return None
+        strides, box = self.parameters[index]
+        return Descriptor(pointer, tuple(np.full(len(pointer), stride) for stride in strides), box)
+
+    def write(self, name: str, value: MaybeLanes) -> None:
+        """Write a field of the descriptor that the kernel is making; None for a value that is not known."""
+        self._fields.pop(name, None)
+        if value is not None:
+            self._fields[name] = value
+
+    def finish(self, address: MaybeLanes) -> None:
+        """Keep the descriptor that the kernel has made at an address, if all of it is known."""
+        made = described(self._fields)
+        if address is not None and made is not None:
+            self._made.append((address, made))
+
+    def state(self) -> Made:
+        """Return what the kernel has made so far."""
+        return Made(len(self._made), dict(self._fields))
+
+    def return_to(self, state: Made) -> None:
+        """Forget what the kernel has made since."""
+        self._fields = dict(state.fields)
+        del self._made[state.number :]
 
 
 @dataclass

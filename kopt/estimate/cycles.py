@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Callable
 from typing import NamedTuple
 
 from kopt.estimate.instructions import Instruction, PtxProgram, kind, loop_ends
@@ -31,6 +32,9 @@ ISSUE_CYCLES = {
     "tma_store": 1.0, "load_local": 1.0,
 }  # fmt: skip
 
+HALF_FP32 = 80
+"""Compute capability times ten whose schedulers have 16 FP32 lanes, half of those of later ones."""
+
 SHUFFLE_LATENCY = 28.0
 """Cycles until a shuffle's result can be used."""
 BARRIER_LATENCY = 60.0
@@ -39,6 +43,15 @@ CHAIN_CYCLES = 1.5
 """Cycles per instruction of a lone warp: some of its instructions wait for each other."""
 
 _SHAPE = re.compile(r"\.m(\d+)n(\d+)k(\d+)")
+_EIGHT_BITS = re.compile(r"e4m3|e5m2|f8f6f4|\.[su]8\b|kind::i8")
+BLACKWELL = 100
+"""Compute capability times ten from which on products are `tcgen05.mma`."""
+TCGEN05_DEPTH = {"f16": 16, "tf32": 8, "f8f6f4": 32, "i8": 32}
+"""Depth of `tcgen05.mma` by its kind of operands."""
+GROUPS: dict[str, Callable[[int], float]] = {
+    "wgmma": lambda warps: warps / 4, "mma": lambda warps: warps, "tcgen05": lambda warps: 1.0,
+}  # fmt: skip
+"""Times that a block issues an instruction, by its kind, from the number of warps: a group of four, each warp, one."""
 _WGMMA_SHARES = ((128, 1.0), (64, 0.85), (32, 0.6), (0, 0.4))
 MMA_SYNC_SHARE = 0.62
 """Share of Hopper's matrix rate that `mma.sync` reaches; before Hopper it is the only instruction and reaches all."""
@@ -76,7 +89,7 @@ class Region(NamedTuple):
     """Passes by which asynchronous copies run ahead; 0 when there are none."""
 
 
-def regions_of(program: PtxProgram, walked: Walk, launch: Launch, tile_bytes: float) -> list[Region]:
+def regions_of(program: PtxProgram, walked: Walk, launch: Launch, tile_bytes: float, device: Device) -> list[Region]:
     """Return a region for every loop and one for the instructions outside loops.
 
     Args:
@@ -84,17 +97,20 @@ def regions_of(program: PtxProgram, walked: Walk, launch: Launch, tile_bytes: fl
         walked: how often each instruction runs.
         launch: the launch.
         tile_bytes: bytes that TMA loads per pass of the busiest loop.
+        device: the device.
     """
     ends = loop_ends(program)
     members: dict[int, list[int]] = defaultdict(list)
     for at in walked.counts:
         around = [head for head, end in ends.items() if head <= at <= end]
         members[max(around, default=UNKNOWN)].append(at)
-    return [_region(head, indices, program, walked, launch, tile_bytes) for head, indices in sorted(members.items())]
+    return [
+        _region(head, indices, program, walked, launch, tile_bytes, device) for head, indices in sorted(members.items())
+    ]
 
 
 def _region(
-    head: int, indices: list[int], program: PtxProgram, walked: Walk, launch: Launch, tile_bytes: float
+    head: int, indices: list[int], program: PtxProgram, walked: Walk, launch: Launch, tile_bytes: float, device: Device
 ) -> Region:
     runs = max(walked.counts[at] for at in indices)
     share = {at: walked.counts[at] / runs for at in indices}
@@ -104,13 +120,18 @@ def _region(
     return Region(
         head=head,
         runs=runs,
-        issue=sum(ISSUE_CYCLES.get(name, 1.0) * count for name, count in by_kind.items()),
+        issue=sum(_issue_cycles(name, device) * count for name, count in by_kind.items()),
         instructions=sum(by_kind.values()) - by_kind["move"],
         shuffles=by_kind["shuffle"],
         barriers=by_kind["barrier"],
         batches=_batches(indices, program),
         depth=_depth([program.instructions[at] for at in indices], head, launch, tile_bytes),
     )
+
+
+def _issue_cycles(name: str, device: Device) -> float:
+    half = device.arch == HALF_FP32 and name in ("float", "fused_multiply_add")
+    return ISSUE_CYCLES.get(name, 1.0) * (2.0 if half else 1.0)
 
 
 def _batches(indices: list[int], program: PtxProgram) -> int:
@@ -148,15 +169,15 @@ def issue_cycles(regions: list[Region], launch: Launch) -> float:
 def tensor_work(program: PtxProgram, walked: Walk, launch: Launch, device: Device) -> Tensor:
     """Count the matrix products of one block, and the time that one multiprocessor needs for them."""
     flops, seconds, name = 0.0, 0.0, ""
+    constants = _constants(program) if device.arch >= BLACKWELL else {}
     for at, count in walked.counts.items():
         opcode = program.instructions[at].opcode
         kind_name = kind(opcode)
-        if kind_name not in ("wgmma", "mma", "tcgen05") or not (shape := _SHAPE.search(opcode)):
+        if kind_name not in GROUPS or not (shape := _shape(program.instructions[at], constants)):
             continue
-        m, n, k = (int(part) for part in shape.groups())
-        groups = launch.num_warps / 4 if kind_name == "wgmma" else launch.num_warps
-        work = 2.0 * m * n * k * count * groups
-        rate = matmul_tflop_s(device, _operand_dtype(opcode)) * 1e12 / device.sm_count
+        m, n, k = shape
+        work = 2.0 * m * n * k * count * GROUPS[kind_name](launch.num_warps)
+        rate = _matrix_rate(opcode, device) * 1e12 / device.sm_count
         flops += work
         seconds += work / (rate * _rate_share(kind_name, n, device))
         name = f"{kind_name} m{m}n{n}k{k}"
@@ -168,6 +189,34 @@ def _rate_share(name: str, n: int, device: Device) -> float:
     if name == "wgmma":
         return next(share for least, share in _WGMMA_SHARES if n >= least)
     return MMA_SYNC_SHARE if name == "mma" and device.arch >= 90 else 1.0
+
+
+def _shape(instruction: Instruction, constants: dict[str, int]) -> tuple[int, int, int] | None:
+    """Return rows, columns and depth of a matrix instruction; None where they cannot be read.
+
+    `tcgen05.mma` has rows and columns in a number, its instruction descriptor (PTX ISA, "Instruction descriptor").
+    """
+    if written := _SHAPE.search(instruction.opcode):
+        m, n, k = written.groups()
+        return int(m), int(n), int(k)
+    depth = next((depth for name, depth in TCGEN05_DEPTH.items() if f".kind::{name}" in instruction.opcode), None)
+    descriptor = next((constants[name] for name in instruction.operands[3:4] if name in constants), None)
+    if depth is None or descriptor is None:
+        return None
+    blocks = 2 if "cta_group::2" in instruction.opcode else 1
+    return ((descriptor >> 24) & 31) * 16 // blocks, ((descriptor >> 17) & 63) * 8, depth
+
+
+def _constants(program: PtxProgram) -> dict[str, int]:
+    """Return the registers that one instruction alone sets, to a literal, with the literal."""
+    moves = [code for code in program.instructions if code.opcode.startswith("mov.b32") and len(code.operands) == 2]
+    values = {code.operands[0]: integer(code.operands[1]) for code in moves}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _matrix_rate(opcode: str, device: Device) -> float:
+    """Return the rate of a matrix instruction, TFLOP/s: 8-bit operands go at twice the 16-bit rate."""
+    return matmul_tflop_s(device, _operand_dtype(opcode)) * (2.0 if _EIGHT_BITS.search(opcode) else 1.0)
 
 
 def _operand_dtype(opcode: str) -> str:

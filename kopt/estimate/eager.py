@@ -48,5 +48,5 @@ def _workload(facts: WorkloadFacts, dtype: Dtype, device: Device) -> WorkloadEst
 
 
 def _compute_ms(operation: EagerOp, dtype: Dtype, device: Device) -> float:
-    rates = matmul_tflop_s(device, dtype), device.vector_tflop_s
-    return max(operation.matmul_flops / rates[0], operation.vector_flops / rates[1]) / 1e9
+    products = device.vector_tflop_s if operation.exact else matmul_tflop_s(device, dtype)
+    return max(operation.matmul_flops / products, operation.vector_flops / device.vector_tflop_s) / 1e9

@@ -15,11 +15,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from kopt.estimate.accesses import Access, Accesses, Descriptor, Mask, Threads, described, parameter_of
-from kopt.estimate.arithmetic import COMPARE, FLOATING, Lanes, MaybeLanes, arithmetic, unsigned_test
+from kopt.estimate.accesses import Access, Accesses, Descriptors, Mask, Threads, parameter_of
+from kopt.estimate.arithmetic import Lanes, MaybeLanes, arithmetic, comparison, moved, packed, unpacked
 from kopt.estimate.instructions import Instruction, PtxProgram, access_bytes, kind, loop_ends
 from kopt.estimate.loops import FIRST, Jump, Loop, State
-from kopt.estimate.program_steps import Step, loop_body, pointer_parameters, prepared_steps
+from kopt.estimate.program_steps import Body, Step, loop_body, pointer_parameters, prepared_steps
 from kopt.estimate.registers import ADDRESS, POINTER_SHIFT, integer
 
 STEP_LIMIT = 60_000
@@ -33,7 +33,7 @@ class Executor:
 
     def __init__(
         self, program: PtxProgram, threads: Threads, scalars: Mapping[int, int], contents: Mapping[int, int],
-        descriptors: Mapping[int, tuple[tuple[int, ...], tuple[int, ...]]],
+        descriptors: Mapping[int, tuple[tuple[int, ...], tuple[int, ...]]], step_limit: int = STEP_LIMIT,
     ) -> None:  # fmt: skip
         """Prepare.
 
@@ -43,9 +43,10 @@ class Executor:
             scalars: values of scalar parameters, by index.
             contents: the one value that fills the memory behind pointer parameters, by index, where it is known.
             descriptors: strides in bytes and box of the tensor descriptors among the parameters, by index.
+            step_limit: instructions after which following the launch is given up.
         """
-        self._program, self._threads, self._descriptors = program, threads, descriptors
-        self._scalars, self._contents = scalars, contents
+        self._program, self._threads, self._descriptors = program, threads, Descriptors(descriptors)
+        self._scalars, self._contents, self._step_limit = scalars, contents, step_limit
         self._parameters = {name: index for index, (name, _) in enumerate(program.parameters)}
         self._values: dict[str, MaybeLanes] = {}
         self._tests: dict[str, tuple[str, Lanes, Lanes]] = {}
@@ -53,10 +54,9 @@ class Executor:
         self._ends = loop_ends(program)
         self._steps = prepared_steps(program)
         self._loops: dict[int, Loop] = {}
+        self._bodies: dict[tuple[int, int], Body] = {}
         self._undecided: dict[int, int] = {}
         self._bases: dict[int, set[int]] = {}  # what `pointer_parameters` gives, by the instruction's identity
-        self._fields: dict[str, Lanes] = {}  # of the descriptor that is being made
-        self._made: list[tuple[Lanes, Descriptor]] = []  # descriptors made on the device, with their addresses
         self._lanes = len(threads.tid)
 
     def run(self) -> Accesses:
@@ -80,7 +80,7 @@ class Executor:
                     at += 1
                     continue
                 steps += 1
-                if steps > STEP_LIMIT:
+                if steps > self._step_limit:
                     self._result.complete = False
                     return self._result
                 if step.role == "branch":
@@ -105,13 +105,13 @@ class Executor:
             return None if index is None else np.full(self._lanes, (index + 1) << POINTER_SHIFT, dtype=np.int64)
         return np.full(self._lanes, literal, dtype=np.int64)
 
-    def _parameter(self, operand: str) -> MaybeLanes:
+    def _parameter(self, code: Instruction) -> MaybeLanes:
         """Return the values of a kernel parameter: a known scalar, or a made-up address for a pointer."""
-        index = self._parameters.get(operand.strip("[] ").split("+")[0])
+        index = self._parameters.get(code.operands[1].strip("[] ").split("+")[0])
         if index is None:
             return None
         if index in self._scalars:
-            return np.full(self._lanes, self._scalars[index], dtype=np.int64)
+            return moved(code.opcode, np.full(self._lanes, self._scalars[index], dtype=np.int64))
         if self._program.parameters[index][1] in ("u64", "b8"):
             return np.full(self._lanes, (index + 1) << POINTER_SHIFT, dtype=np.int64)
         return None
@@ -130,7 +130,9 @@ class Executor:
         elif step.role == "test":
             self._test(code, step.target, mask, whole)
         elif step.role == "load":
-            self._set(step.target, self._parameter(code.operands[1]), mask, whole, code)
+            self._set(step.target, self._parameter(code), mask, whole, code)
+        elif step.role == "unpack":
+            self._unpack(code, mask, whole)
         else:
             self._set(step.target, self._computed(step, mask), mask, whole, code)
 
@@ -143,17 +145,31 @@ class Executor:
         head = opcode.split(".", 1)[0]
         if head == "elect":  # the first lane of a warp is chosen
             return np.where(lanes[0] == 0, np.int64(1), np.int64(0))
-        value = lanes[0] if head in ("mov", "cvta", "shfl") else arithmetic(opcode, head, lanes)
+        if head == "shfl":
+            return lanes[0] if self._threads.agree_by_warp(lanes[0]) else None
+        if head in ("mov", "cvta"):
+            return packed(opcode, lanes) if step.code.operands[1].startswith("{") else moved(opcode, lanes[0])
+        value = arithmetic(opcode, head, lanes)
         if not self._result.wrapped and value is not None and head in ("add", "mul", "mad", "shl"):
             self._result.wrapped = _wraps(opcode, head, lanes, mask)
         return value
 
+    def _unpack(self, code: Instruction, mask: Mask, whole: bool) -> None:
+        """Set the registers that get the parts of another."""
+        registers = [name.strip() for name in code.operands[0].strip("{} ").split(",")]
+        value = self._value(code.operands[1])
+        parts = [None] * len(registers) if value is None else unpacked(code.opcode, value, len(registers))
+        for register, part in zip(registers, parts, strict=True):
+            self._set(register, part, mask, whole, code)
+
     def _set(self, register: str, value: MaybeLanes, mask: Mask, whole: bool, code: Instruction) -> None:
-        """Set a register where the mask and the instruction's guard hold; an unknown guard counts as true."""
+        """Set a register where the mask and the instruction's guard hold."""
         self._tests.pop(register, None)
         if code.predicate and value is not None:
             guard, old = self._values.get(code.predicate), self._values.get(register)
-            if guard is not None and old is not None:
+            if guard is None:
+                value = value if old is not None and np.array_equal(old, value) else None
+            elif old is not None:
                 value = np.where((guard != 0) != code.negated, value, old)
         if value is not None and not whole:
             old = self._values.get(register)
@@ -163,12 +179,13 @@ class Executor:
     def _test(self, code: Instruction, target: str, mask: Mask, whole: bool) -> None:
         """Execute a comparison, and remember its sides for jumping over iterations."""
         left, right = self._value(code.operands[1]), self._value(code.operands[2])
-        compare = COMPARE.get(code.opcode.split(".")[1])
-        if left is None or right is None or compare is None or FLOATING.search(code.opcode):
+        known = left is not None and right is not None and len(code.operands) == 3
+        compared = comparison(code.opcode, left, right) if known and left is not None and right is not None else None
+        if compared is None:
             self._set(target, None, mask, whole, code)
             return
-        left, right = unsigned_test(code.opcode, left), unsigned_test(code.opcode, right)
-        self._set(target, compare(left, right).astype(np.int64), mask, whole, code)
+        holds, left, right = compared
+        self._set(target, holds.astype(np.int64), mask, whole, code)
         self._tests[target] = (code.opcode, left, right)
 
     def _loaded(self, code: Instruction) -> MaybeLanes:
@@ -255,10 +272,12 @@ class Executor:
             return self._try_further(loop, loop.jump, taken, waiting)
         if loop is None or not np.array_equal(loop.mask, taken):
             loop = self._loops[head] = Loop(taken.copy())
-        elif loop.given_up:
+        if loop.rests():
             return taken
         test = self._tests.get(code.predicate)
-        body = loop_body(self._steps, head, at)
+        if (head, at) not in self._bodies:
+            self._bodies[head, at] = loop_body(self._steps, head, at)
+        body = self._bodies[head, at]
         if test is None or not body.simple or not taken.any():
             loop.given_up = True
             return taken
@@ -269,17 +288,21 @@ class Executor:
         loop.unknown = [*loop.unknown[-1:], dict(self._result.unknown)]
         if len(loop.states) < FIRST:
             return taken
-        loop.given_up = True  # tried once: what is executed from here on goes to the end
-        if (steps := loop.register_steps(body.carried)) is None:
+        steps = loop.register_steps(body.carried)
+        skipped = loop.skipped_iterations(comparison, stay=not code.negated)
+        visits = loop.last_visits(self._result.visits)
+        if steps is None or skipped is None or visits is None or not self._steps_agree(visits):
+            loop.rest()
             return taken
-        if (skipped := loop.skipped_iterations(comparison, stay=not code.negated)) is None:
-            return taken
-        if (visits := loop.last_visits(self._result.visits)) is not None:
-            before, now = loop.unknown
-            unknown = {index: now[index] - before.get(index, 0.0) for index in now if math.isfinite(now[index])}
-            loop.jump = Jump(self._state(waiting), steps, skipped, visits, unknown)
-            self._try_next(loop, loop.jump)
+        before, now = loop.unknown
+        unknown = {index: now[index] - before.get(index, 0.0) for index in now if math.isfinite(now[index])}
+        loop.jump = Jump(self._state(waiting), steps, skipped, visits, unknown)
+        self._try_next(loop, loop.jump)
         return taken
+
+    def _steps_agree(self, visits: list[tuple[Access, Access]]) -> bool:
+        """Return whether all threads of a program move by the same distance."""
+        return all(self._threads.agree_by_program(new.address - old.address, new.active) for old, new in visits)
 
     def _try_next(self, loop: Loop, jump: Jump) -> None:
         """Move the registers to a later iteration."""
@@ -296,14 +319,18 @@ class Executor:
         found = self._result.visits[jump.state.visits :]
         if not np.array_equal(taken, loop.mask) or not jump.is_progression(found, jump.count):
             self._return_to(jump.state, waiting)
-            loop.jump = None
+            loop.jump = jump.shorter()
+            if loop.jump is None:
+                loop.rest()
+            else:
+                self._try_next(loop, loop.jump)
             return loop.mask
         if not jump.over:
             del self._result.visits[jump.state.visits :]
             self._result.unknown = dict(jump.state.unknown)
             self._try_next(loop, jump)
             return taken
-        loop.jump = None
+        loop.begin_again()
         going = jump.skipped > 0
         for old, visit in jump.visits:
             moved = visit.address - old.address
@@ -320,14 +347,14 @@ class Executor:
     def _state(self, waiting: dict[int, Mask]) -> State:
         return State(
             dict(self._values), dict(self._tests), dict(self._result.unknown), dict(self._undecided), dict(waiting),
-            len(self._result.visits), len(self._made), dict(self._fields),
+            len(self._result.visits), self._descriptors.state(),
         )  # fmt: skip
 
     def _return_to(self, state: State, waiting: dict[int, Mask]) -> None:
         self._values, self._tests = dict(state.values), dict(state.tests)
         self._result.unknown, self._undecided = dict(state.unknown), dict(state.undecided)
-        self._fields = dict(state.fields)
-        del self._result.visits[state.visits :], self._made[state.made :]
+        self._descriptors.return_to(state.made)
+        del self._result.visits[state.visits :]
         waiting.clear()
         waiting.update(state.waiting)
 
@@ -374,7 +401,7 @@ class Executor:
         pointer, _, inner = operand.partition("{")
         coordinates = [self._value(part.strip(" }]")) for part in inner.split(",")]
         known = [c for c in coordinates if c is not None]
-        descriptor = self._descriptor(self._value(pointer.strip("[ ,")), active)
+        descriptor = self._descriptors.at(self._value(pointer.strip("[ ,")), active)
         if descriptor is None or len(known) < len(coordinates):
             self._not_known(code, math.inf)
             return
@@ -384,33 +411,13 @@ class Executor:
         rows = descriptor.rows()
         self._result.visits.append(Access(at, name, address, active, certain, descriptor.row_bytes, rows=rows))
 
-    def _descriptor(self, pointer: MaybeLanes, active: Mask) -> Descriptor | None:
-        """Return the descriptor at an address: a parameter, or one that the kernel made."""
-        if pointer is None:
-            return None
-        for address, made in reversed(self._made):
-            if np.array_equal(address[active], pointer[active]):
-                return made
-        index = int(parameter_of(pointer[active][:1])[0])
-        if index not in self._descriptors:
-            return None
-        strides, box = self._descriptors[index]
-        return Descriptor(pointer, tuple(np.full(self._lanes, stride) for stride in strides), box)
-
     def _make_descriptor(self, code: Instruction) -> None:
         """Follow the instructions with which a kernel makes a descriptor."""
         if "cp_fenceproxy" in code.opcode:
-            address, made = self._address_of(code.operands[0]), described(self._fields)
-            if address is not None and made is not None:
-                self._made.append((address, made))
+            self._descriptors.finish(self._address_of(code.operands[0]))
             return
-        name = code.opcode.split(".")[3]
-        value = self._value(code.operands[-1])
         place = code.operands[1] if len(code.operands) > 2 else ""
-        key = f"{name}.{integer(place) or 0}"
-        self._fields.pop(key, None)
-        if value is not None:
-            self._fields[key] = value
+        self._descriptors.write(f"{code.opcode.split('.')[3]}.{integer(place) or 0}", self._value(code.operands[-1]))
 
 
 def _wait(waiting: dict[int, Mask], at: int, mask: Mask) -> None:

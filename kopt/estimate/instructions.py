@@ -156,10 +156,22 @@ def _counted(instructions: Sequence[Instruction], prefix: str) -> dict[str, int]
 
 
 def loop_ends(program: PtxProgram) -> dict[int, int]:
-    """Return the index of every loop's last instruction by that of its first: the furthest branch back to it."""
+    """Return the index of every loop's last instruction by that of its first: the furthest branch back to it.
+
+    Branches back that overlap without being nested are one loop, which the compiler laid out around its middle.
+    """
     ends: dict[int, int] = {}
     for at, code in enumerate(program.instructions):
         target = program.labels.get(code.operands[0]) if code.opcode.startswith("bra") and code.operands else None
         if target is not None and target <= at and code.operands[0].startswith("$"):
             ends[target] = max(at, ends.get(target, 0))
-    return ends
+    return _without_overlaps(ends)
+
+
+def _without_overlaps(ends: dict[int, int]) -> dict[int, int]:
+    """Join loops of which the later one begins inside the earlier one and ends behind it."""
+    joined: dict[int, int] = {}
+    for head, end in sorted(ends.items()):
+        around = next((other for other in reversed(joined) if other < head <= joined[other] < end), None)
+        joined[head if around is None else around] = end
+    return joined

@@ -120,7 +120,7 @@ def time_launch(case: LaunchOnDevice) -> LaunchTime:
     sampled = sample(launch.grid, launch.num_warps * device.warp_size, case.resident_blocks)
     walked = _walk_all_work(case, sampled, scalar_values(case.program, launch))
     moved = traffic(walked, sampled, launch, tensor_sizes(case.program, launch), device, case.resident_blocks)
-    regions = regions_of(case.program, walked, launch, _tile_bytes(walked))
+    regions = regions_of(case.program, walked, launch, _tile_bytes(walked), case.device)
     tensor = tensor_work(case.program, walked, launch, device)
     return _busy_times(case, moved, regions, tensor)._replace(complete=walked.complete)
 

@@ -1,32 +1,45 @@
 """Say which bytes one launch reads and writes behind each of its pointer parameters.
 
-All programs are followed with few threads, two programs with all: what a whole program touches in a visit, its tile, is
-found at every program's address.
+All programs are followed with a few threads, some programs with all: what a whole program touches in a visit, its tile,
+is found at the address of every program whose few threads are as far apart.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from kopt.estimate.accesses import Access, Accesses, Threads, choose_threads, parameter_of
+from kopt.estimate.accesses import PROGRAMS, Access, Accesses, Threads, choose_threads, parameter_of
 from kopt.estimate.arithmetic import Lanes
-from kopt.estimate.execute import Executor
+from kopt.estimate.execute import STEP_LIMIT, Executor
 from kopt.estimate.instructions import PtxProgram
 from kopt.estimate.parameters import descriptors, scalar_values
-from kopt.estimate.pieces import Found, Pieces, distinct, growth, joined, merged, one_piece, spread
+from kopt.estimate.pieces import Found, Pieces, distinct, growth, joined, merged, spread
 from kopt.estimate.registers import POINTER_SHIFT
 from kopt.model.build import Launch
 
 READS = ("load_global", "load_global_wide", "cp_async", "tma_load", "atomic")
 WRITES = ("store_global", "store_global_wide", "tma_store", "atomic")
 """Kinds of accesses that read and that write global memory."""
-MORE_PROGRAMS = 8
-"""Programs that are followed with all threads, beside the usual two, for accesses that those do not make."""
+MORE_ROUNDS = 3
+"""Times, at most, that a launch is followed again with more programs and threads."""
+MORE_WHOLES, MORE_LANES = 36, 9216
+"""Programs that are followed with all threads, and these threads, at most."""
+MOST_THREADS = 6
+"""Threads of every program that are followed, at most, where fewer do not tell programs apart."""
+SOME_VISITS = 300
+"""Visits, at most, that are looked at for what more to follow."""
+UNLIKE = 0.01
+"""Share of the programs' visits of an instruction whose tile may be that of no whole program."""
+FEW_PROGRAMS, MANY_STEPS = 256, 400_000
+"""Programs to follow, and instructions to execute, where there are too many instructions for all programs."""
 
 
 @dataclass
@@ -44,10 +57,6 @@ class LaunchUse:
     wrapped: bool = False
     certain: bool = True
     """Whether every visit happens."""
-
-
-_PatternKey = tuple[int, str, bytes, bytes]
-"""Parameter, kind of the access, programs that make it, and the progression."""
 
 
 @dataclass
@@ -69,6 +78,11 @@ class _Pattern:
         return Found(pieces, growth(len(once), len(self.anchors), sampled))
 
 
+_Patterns = dict[tuple[int, str, bytes], _Pattern]
+"""Patterns by parameter, kind of the access, and a digest of the programs that make it, of the distances between their
+anchors, and of the progression."""
+
+
 def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) -> LaunchUse:
     """Return what a launch reads and writes behind its parameters.
 
@@ -77,75 +91,141 @@ def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) ->
         launch: the launch.
         contents: the one value that fills the memory behind a parameter, where it is known.
     """
-    threads = _threads(launch)
     scalars, described = scalar_values(program, launch), descriptors(program, launch)
+    block, cluster = launch.num_warps * 32, max(launch.num_ctas, 1)
 
-    def follow(threads: Threads) -> Accesses:
-        return Executor(program, threads, scalars, contents, described).run()
+    def follow(threads: Threads, steps: int) -> Accesses:
+        return Executor(program, threads, scalars, contents, described, steps).run()
 
-    accesses = follow(threads)
+    most, steps = PROGRAMS, STEP_LIMIT
+    threads = choose_threads(launch.grid, block, cluster)
+    accesses = follow(threads, steps)
+    if not accesses.complete:
+        most, steps = FEW_PROGRAMS, MANY_STEPS
+        threads = choose_threads(launch.grid, block, cluster, most=most)
+        accesses = follow(threads, steps)
+    for _ in range(MORE_ROUNDS):
+        visits = _some_visits(accesses.visits)
+        wholes, chosen = _more_wholes(visits, threads), _more_threads(visits, threads)
+        if not wholes and not chosen:
+            break
+        wholes, chosen = [*threads.wholes, *wholes], [*threads.chosen, *chosen]
+        threads = choose_threads(launch.grid, block, cluster, most=most, wholes=wholes, chosen=chosen)
+        accesses = follow(threads, steps)
     blocks = math.prod(launch.grid) * max(launch.num_ctas, 1)
     use = LaunchUse(sampled=threads.programs / blocks)
     use.unknown = {index: amount / use.sampled for index, amount in accesses.unknown.items()}
     use.wrapped, use.certain = accesses.wrapped, accesses.complete and not accesses.undecided
     if not accesses.complete:
         use.unknown[-1] = math.inf
-    tiles = _tiles_elsewhere(accesses, threads, launch, follow)
-    patterns: dict[_PatternKey, list[_Pattern]] = defaultdict(list)
+    tiles: dict[int, Pieces] = {}
+    patterns: _Patterns = {}
     for visit in accesses.visits:
         _add_visit(patterns, visit, threads, tiles)
         _add_bounds(use, visit)
-    for (index, kind, _, _), found in patterns.items():
-        for pattern in found:
-            pieces = pattern.pieces(use.sampled)
-            if kind in READS:
-                use.read[index].append(pieces)
-            if kind in WRITES:
-                use.written[index].append(pieces)
+    for (index, kind, _), pattern in patterns.items():
+        pieces = pattern.pieces(use.sampled)
+        if kind in READS:
+            use.read[index].append(pieces)
+        if kind in WRITES:
+            use.written[index].append(pieces)
     return use
 
 
-def _threads(launch: Launch, chosen: Collection[int] | None = None) -> Threads:
-    return choose_threads(launch.grid, launch.num_warps * 32, max(launch.num_ctas, 1), chosen)
+def _some_visits(visits: Sequence[Access]) -> list[Access]:
+    """Return some visits of each instruction, spread over its visits."""
+    by_place: dict[int, list[Access]] = defaultdict(list)
+    for visit in visits:
+        by_place[visit.at].append(visit)
+    most = max(SOME_VISITS // max(len(by_place), 1), 3)
+    return [visit for of in by_place.values() for visit in of[:: len(of) // most + 1]]
 
 
-def _tiles_elsewhere(
-    accesses: Accesses, threads: Threads, launch: Launch, follow: Callable[[Threads], Accesses]
-) -> dict[int, Pieces]:
-    """Return the tiles of accesses that neither of the whole programs makes, by instruction, from programs that do.
+def _like(visit: Access, threads: Threads, wholes: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Return for each program the first of some programs whose few threads are as far apart; -1 where none is.
+
+    Programs that do not make the access get -1, too.
 
     Args:
-        accesses: those of the launch.
+        visit: the visit.
         threads: the threads that were followed.
-        launch: the launch.
-        follow: follows other threads.
+        wholes: positions of the programs to compare with.
     """
-    tiles: dict[int, Pieces] = {}
-    known = {visit.at for visit in accesses.visits if _tile(visit, threads) is not None}
-    missing = {v.at: threads.representatives(v.active) for v in accesses.visits if v.at not in known}
-    missing = {at: active for at, active in missing.items() if active.any()}
-    for _ in range(MORE_PROGRAMS):
-        if not missing:
+    active, address = threads.few(visit.active), threads.few(visit.address)
+    shape = np.concatenate([np.where(active, address - address[0], 0)[1:], active])
+    missing = active.any(axis=0)
+    like = np.full(threads.programs, -1, dtype=np.int64)
+    for at, position in enumerate(wholes):
+        same = missing & (shape == shape[:, position, None]).all(axis=0)
+        like[same] = at
+        missing &= ~same
+        if not missing.any():
             break
-        most = np.sum(list(missing.values()), axis=0).argmax()
-        other = _threads(launch, chosen=[int(threads.program[most])])
-        for visit in follow(other).visits:
-            if visit.at in missing and (tile := _tile(visit, other)) is not None:
-                tiles.setdefault(visit.at, tile)
-        missing = {at: active for at, active in missing.items() if at not in tiles and not active[most]}
-    return tiles
+    return like
 
 
-def _add_visit(
-    patterns: dict[_PatternKey, list[_Pattern]], visit: Access, threads: Threads, tiles: dict[int, Pieces]
-) -> None:
-    """Add a visit to the patterns: to one from which it differs by a distance alone, else as a new one.
+def _more_wholes(visits: Sequence[Access], threads: Threads) -> list[int]:
+    """Return the positions of further programs to follow with all threads: those whose tiles the others lack.
+
+    Of programs that look alike by their few threads two are chosen: they may show that they are not.
+    """
+    chosen: list[int] = []
+    active = [threads.representatives(visit.active) for visit in visits]
+    lacking = [makes & (_like(visit, threads, threads.wholes) < 0) for visit, makes in zip(visits, active, strict=True)]
+    total: dict[int, int] = defaultdict(int)
+    for visit, makes in zip(visits, active, strict=True):
+        total[visit.at] += int(np.count_nonzero(makes))
+    while len(threads.wholes) + len(chosen) < min(MORE_WHOLES, MORE_LANES // threads.block):
+        counts, shares = np.zeros(threads.programs), dict.fromkeys(total, 0.0)
+        for missing, visit in zip(lacking, visits, strict=True):
+            if missing.any():
+                counts += missing / total[visit.at]
+                shares[visit.at] += np.count_nonzero(missing) / total[visit.at]
+        if max(shares.values(), default=0.0) <= UNLIKE:
+            break
+        first = int(counts.argmax())
+        alike = np.zeros(threads.programs, dtype=bool)
+        for missing, visit in zip(lacking, visits, strict=True):
+            if missing[first]:
+                like = missing & (_like(visit, threads, [first]) >= 0)
+                alike |= like
+                missing &= ~like
+        chosen += dict.fromkeys((first, int(alike.nonzero()[0][-1])))
+    return chosen
+
+
+def _more_threads(visits: Sequence[Access], threads: Threads) -> list[int]:
+    """Return further threads to follow of each program: those that alone are active, or tell unlike programs apart.
+
+    Whole programs show where that is needed.
+    """
+    chosen: list[int] = []
+    columns = list(threads.chosen)
+    while len(columns) < MOST_THREADS:
+        useful = np.zeros(threads.block, dtype=np.int64)
+        for visit in visits:
+            active, address = threads.all(visit.active), threads.all(visit.address)
+            shape = np.where(active, address - address[:, :1] + 1, 0)  # 0 for a thread that does not make the access
+            seen = shape[:, columns]
+            useful += (active & ~active[:, columns].any(axis=1, keepdims=True)).sum(axis=0)
+            for other in range(1, len(shape)):
+                alike = (seen[other] == seen[:other]).all(axis=1)
+                useful += (shape[:other][alike] != shape[other]).sum(axis=0)
+        if not useful.any():
+            break
+        chosen.append(int(useful.argmax()))
+        columns.append(chosen[-1])
+    return chosen
+
+
+def _add_visit(patterns: _Patterns, visit: Access, threads: Threads, tiles: dict[int, Pieces]) -> None:
+    """Add a visit to the patterns: to those from which it differs by a distance alone, else as new ones.
 
     Args:
         patterns: those of the visits so far.
         visit: the visit.
         threads: the threads that were followed.
-        tiles: what a program touches, by instruction, for visits that neither of the whole programs makes.
+        tiles: what a program touches, by instruction, for visits that no whole program makes.
     """
     count = threads.programs
     active = threads.representatives(visit.active)
@@ -153,22 +233,28 @@ def _add_visit(
         return
     anchors = visit.address[:count]
     parameters = parameter_of(anchors)
-    tile = _tile(visit, threads) or tiles.get(visit.at) or one_piece(0, visit.size)
-    tiles.setdefault(visit.at, tile)
+    whole = next((tile for which in range(len(threads.wholes)) if (tile := _tile(visit, threads, which))), None)
+    usual = whole or tiles.get(visit.at) or _least_tile(visit)
+    tiles.setdefault(visit.at, usual)
+    like = _like(visit, threads, threads.wholes)
     for index in distinct(parameters[active]).tolist():
-        chosen = active & (parameters == index)
-        own = anchors[chosen] - ((index + 1) << POINTER_SHIFT)
-        steps = visit.step[:count][chosen] if visit.step is not None else None
-        counts = visit.count[:count][chosen] if visit.count is not None else None
-        how = steps.tobytes() + counts.tobytes() if steps is not None and counts is not None else b""
-        same = patterns[index, visit.kind, chosen.tobytes(), how]
-        for pattern in same:
-            apart = own - pattern.anchors
-            if (apart == apart[0]).all():
-                pattern.tiles.append(tile.moved(int(apart[0])))
-                break
-        else:
-            same.append(_Pattern(own, steps, counts, [tile]))
+        of = active & (parameters == index)
+        for which in distinct(like[of]).tolist():
+            tile = (_tile(visit, threads, which) if which >= 0 else None) or usual
+            chosen = of & (like == which)
+            own = anchors[chosen] - ((index + 1) << POINTER_SHIFT)
+            steps = visit.step[:count][chosen] if visit.step is not None else None
+            counts = visit.count[:count][chosen] if visit.count is not None else None
+            key = (index, visit.kind, _digest(chosen, own - own[0], steps, counts))
+            pattern = patterns.setdefault(key, _Pattern(own, steps, counts, []))
+            pattern.tiles.append(tile.moved(int(own[0] - pattern.anchors[0])))
+
+
+def _digest(*arrays: npt.NDArray[Any] | None) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for array in arrays:
+        digest.update(b"-" if array is None else np.ascontiguousarray(array).tobytes())
+    return digest.digest()
 
 
 def _add_bounds(use: LaunchUse, visit: Access) -> None:
@@ -189,14 +275,18 @@ def _add_bounds(use: LaunchUse, visit: Access) -> None:
             use.bounds[parameter] = (min(low, old[0]), max(high, old[1]))
 
 
-def _tile(visit: Access, threads: Threads) -> Pieces | None:
-    """Return the pieces that one whole program touches in a visit, from its first thread's address."""
-    for which in (1, 0):
-        part = threads.whole(which)
-        active = visit.active[part]
-        if active.any():
-            offsets = distinct(visit.address[part][active] - visit.address[part][0])
-            if visit.rows is not None:  # each warp may copy a box of its own
-                offsets = (offsets[:, None] + visit.rows).ravel()
-            return merged(Pieces(offsets, offsets + visit.size))
-    return merged(Pieces(visit.rows, visit.rows + visit.size)) if visit.rows is not None else None
+def _tile(visit: Access, threads: Threads, which: int) -> Pieces | None:
+    """Return the pieces that a whole program touches in a visit, from its first thread's address; None for none."""
+    active, address = threads.all(visit.active)[which], threads.all(visit.address)[which]
+    if not active.any():
+        return None
+    offsets = distinct(address[active] - address[0])
+    if visit.rows is not None:  # each warp may copy a box of its own
+        offsets = (offsets[:, None] + visit.rows).ravel()
+    return merged(Pieces(offsets, offsets + visit.size))
+
+
+def _least_tile(visit: Access) -> Pieces:
+    """Return what one thread touches in a visit."""
+    rows = visit.rows if visit.rows is not None else np.zeros(1, dtype=np.int64)
+    return merged(Pieces(rows, rows + visit.size))

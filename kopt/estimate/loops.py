@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from kopt.estimate.accesses import Access, Mask
+from kopt.estimate.accesses import Access, Made, Mask
 from kopt.estimate.arithmetic import Lanes, MaybeLanes
 from kopt.estimate.trip_counts import first_end
 
 FIRST, LAST = 3, 8
 """Iterations at the begin and the end of a long loop that are executed; pipelines end within the last ones."""
-TRIED = (0.37, 0.81, 1.0)
-"""Shares of the iterations to jump over after which one iteration is executed, and compared with the progression."""
+TRIES = 24
+"""Iterations that are executed in between and compared with the progression."""
+SHORTER, SHORTEST = 4, 64
+"""How many times shorter a jump is tried than the last, and the shortest that is worth it, in iterations."""
+RESTS = 16
+"""Iterations after the first vain jump that are executed before another is tried; later twice as many each time."""
 
 
 @dataclass
@@ -28,9 +32,8 @@ class State:
     waiting: dict[int, Mask]
     visits: int
     """Number of visits so far."""
-    made: int
-    """Number of descriptors so far."""
-    fields: dict[str, Lanes]
+    made: Made
+    """Descriptors so far."""
 
 
 @dataclass
@@ -49,17 +52,32 @@ class Jump:
     """Bytes at unknown addresses of one iteration."""
     tried: int = field(default=0, init=False)
     """Number of shares tried so far, with the one being tried."""
+    shares: tuple[float, ...] = field(init=False)
+    """Shares of the iterations to jump over after which one iteration is executed; they keep to no period."""
+
+    def __post_init__(self) -> None:
+        """Draw the shares: the same for the same jump, the last of them 1."""
+        most = int(self.skipped.max())
+        draws = np.random.default_rng((most, self.state.visits)).random(TRIES - 1)
+        self.shares = (*np.sort(draws).tolist(), 1.0)
 
     @property
     def over(self) -> bool:
         """Whether all shares were tried."""
-        return self.tried == len(TRIED)
+        return self.tried == len(self.shares)
 
     @property
     def count(self) -> Lanes:
         """Iterations that are jumped over now, by thread."""
-        count: Lanes = np.floor(self.skipped * TRIED[self.tried - 1]).astype(np.int64)
+        count: Lanes = np.floor(self.skipped * self.shares[self.tried - 1]).astype(np.int64)
         return count
+
+    def shorter(self) -> Jump | None:
+        """Return a jump over fewer iterations from the same place; None where it is not worth it."""
+        most = int(self.skipped.max()) // SHORTER
+        if most < SHORTEST:
+            return None
+        return Jump(self.state, self.steps, np.minimum(self.skipped, most), self.visits, self.unknown)
 
     def is_progression(self, found: Sequence[Access], count: Lanes) -> bool:
         """Return whether the visits of the iteration after `count` further ones are those of the progression."""
@@ -80,12 +98,27 @@ class Loop:
     def __init__(self, mask: Mask) -> None:
         """Begin with the threads that go round."""
         self.mask = mask
+        self.given_up = False
+        self._resting, self._next_rest = 0, RESTS
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Forget the iterations so far."""
         self.states: list[dict[str, Lanes]] = []
         self.tests: list[tuple[Lanes, Lanes]] = []
         self.marks: list[int] = []  # number of visits made so far
         self.unknown: list[dict[int, float]] = []  # bytes at unknown addresses, one iteration ago and now
-        self.given_up = False
         self.jump: Jump | None = None
+
+    def rest(self) -> None:
+        """Try no jump for some iterations."""
+        self._resting, self._next_rest = self._next_rest, 2 * self._next_rest
+        self.begin_again()
+
+    def rests(self) -> bool:
+        """Return whether no jump is to be tried in this iteration."""
+        self._resting -= self._resting > 0
+        return self.given_up or self._resting > 0
 
     def register_steps(self, carried: Collection[str]) -> dict[str, Lanes] | None:
         """Return by how much each carried register moved in each of the last iterations; None where that differs."""
@@ -113,7 +146,7 @@ class Loop:
             return None
         finite = np.where(np.isfinite(ends), ends, -1.0).astype(np.int64)
         skipped = np.where(self.mask & (finite > LAST), finite - LAST, 0)
-        return skipped if (finite[self.mask] >= 0).all() and skipped.any() else None
+        return skipped if (finite[self.mask] >= 0).all() and skipped.max() >= SHORTEST else None
 
     def last_visits(self, visits: list[Access]) -> list[tuple[Access, Access]] | None:
         """Pair the visits of the last two iterations; None where they cannot be told to be a progression.

@@ -9,17 +9,17 @@ import re
 from collections.abc import Collection, Iterable
 from typing import Literal, NamedTuple
 
-from kopt.estimate.arithmetic import FLOATING
+from kopt.estimate.arithmetic import COMPUTED, FLOATING
 from kopt.estimate.instructions import Instruction, PtxProgram, kind
 
-FOLLOWED = ("mov", "cvta", "shfl", "cvt", "bfe", "not", "neg", "abs", "selp", "mad", "mul", "add", "sub", "and", "or",
-            "xor", "shl", "shr", "min", "max", "div", "rem", "setp", "ld")  # fmt: skip
+FOLLOWED = ("mov", "cvta", "shfl", "setp", "ld", *COMPUTED)
 """Instructions whose results follow from their operands here."""
 
 _REGISTER = re.compile(r"%[\w$]+")
 
-Role = Literal["compute", "test", "load", "access", "descriptor", "branch", "end", "skip"]
-"""What a step does: `load` reads a parameter, `descriptor` makes a tensor descriptor."""
+Role = Literal["compute", "unpack", "test", "load", "access", "descriptor", "branch", "end", "skip"]
+"""What a step does: `load` reads a parameter, `descriptor` makes a tensor descriptor, `unpack` sets several registers
+to the parts of one."""
 
 
 class Step(NamedTuple):
@@ -31,6 +31,11 @@ class Step(NamedTuple):
     """The register that is set."""
     sources: tuple[str, ...] = ()
     """Operands from which it is computed; `?` where its value is not known."""
+
+    @property
+    def targets(self) -> set[str]:
+        """The registers that are set; none for an access."""
+        return set(_registers(self.code.operands[:1])) if self.role == "unpack" else {self.target} - {""}
 
 
 class Body(NamedTuple):
@@ -87,6 +92,8 @@ def _step(code: Instruction, needed: set[str]) -> Step:
         return Step(code, "descriptor")
     registers = operands[0].split("|") if operands else [""]
     target = registers[-1] if head == "elect" else registers[0]
+    if target.startswith("{") and opcode.startswith("mov.b"):
+        return Step(code, "unpack" if needed.intersection(_registers(operands[:1])) else "skip")
     if target not in needed:
         return Step(code, "skip")
     if opcode.startswith("ld.param"):
@@ -98,6 +105,8 @@ def _step(code: Instruction, needed: set[str]) -> Step:
     if FLOATING.search(opcode) or head not in FOLLOWED or head == "ld":
         return Step(code, "compute", target, ("?",))
     sources = operands[1:2] if head in ("mov", "cvta", "shfl") else operands[1:]
+    if head == "mov" and sources[0].startswith("{"):
+        sources = tuple(part.strip() for part in sources[0].strip("{} ").split(","))
     return Step(code, "compute", target, tuple(sources))
 
 
@@ -191,11 +200,11 @@ def loop_body(steps: tuple[Step, ...], head: int, end: int) -> Body:
     moving = set(carried)
     sums = True
     for step in inside:
-        if step.target in carried and step.role in ("compute", "test"):
+        if step.targets.intersection(carried):
             name = step.code.opcode.split(".", 1)[0]
             sums &= name in ("add", "sub", "mov") and not step.code.predicate
-        if step.target and any(register in moving for register in _registers(step.code.operands[1:])):
-            moving.add(step.target)
+        if any(register in moving for register in _registers(step.code.operands[1:])):
+            moving |= step.targets
     branches = [step.code for step in inside[:-1] if step.role == "branch"]
     changing = any(code.predicate in moving or not code.predicate for code in branches)
     return Body(sums and not changing, tuple(sorted(carried)))
@@ -212,5 +221,5 @@ def _carried(body: tuple[Step, ...]) -> set[str]:
         read = _registers(code.operands[1 if step.role != "access" else 0 :])
         read += [code.predicate] if code.predicate else []
         carried |= {register for register in read if register not in written}
-        written |= {step.target} if step.target else set()
+        written |= step.targets
     return carried & written

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kopt.estimate.arithmetic import COMPARE, FLOATING, Lanes, MaybeLanes, arithmetic, unsigned_test
+from kopt.estimate.arithmetic import FLOATING, Lanes, MaybeLanes, arithmetic, comparison, moved, packed, unpacked
 from kopt.estimate.instructions import Instruction, PtxProgram
 
 PROGRAMS = 1024
@@ -139,8 +139,7 @@ class Registers:
         operands = instruction.operands
         if not operands or not operands[0].startswith("%"):
             if operands and operands[0].startswith("{"):
-                for register in re.findall(r"%\w+", operands[0]):
-                    self._values[register] = None
+                self._unpack(instruction)
             return
         target = operands[0].split("|")[0]
         head = instruction.opcode.split(".")[0]
@@ -151,6 +150,14 @@ class Registers:
             value = self._guarded(instruction, target, value)
         self._values[target] = value
         self.tests.pop(target, None)
+
+    def _unpack(self, instruction: Instruction) -> None:
+        """Set the registers in braces: those of `mov` get the parts of another register, others are not known."""
+        registers = [name.strip() for name in instruction.operands[0].strip("{} ").split(",")]
+        value = self.value(instruction.operands[1]) if instruction.opcode.startswith("mov.b") else None
+        parts = [None] * len(registers) if value is None else unpacked(instruction.opcode, value, len(registers))
+        for register, part in zip(registers, parts, strict=True):
+            self._values[register] = part
 
     def _guarded(self, instruction: Instruction, target: str, value: Lanes) -> MaybeLanes:
         """Return the values of a register after a guarded instruction; an unknown guard counts as true."""
@@ -164,19 +171,24 @@ class Registers:
         left, right = (self.value(operand) for operand in instruction.operands[1:3])
         self.tests.pop(target, None)
         self._values[target] = None
-        compare = COMPARE.get(instruction.opcode.split(".")[1])
-        if left is None or right is None or compare is None or FLOATING.search(instruction.opcode):
+        if left is None or right is None or len(instruction.operands) != 3:
             return
-        left, right = unsigned_test(instruction.opcode, left), unsigned_test(instruction.opcode, right)
-        self._values[target] = compare(left, right).astype(np.int64)
-        self.tests[target] = (instruction.opcode, left, right)
+        if (compared := comparison(instruction.opcode, left, right)) is not None:
+            holds, left, right = compared
+            self._values[target] = holds.astype(np.int64)
+            self.tests[target] = (instruction.opcode, left, right)
 
     def _result(self, instruction: Instruction, head: str) -> MaybeLanes:
         opcode, operands = instruction.opcode, instruction.operands
         if opcode.startswith("ld.param"):
             return self._parameter(operands[1])
+        if head == "mov" and operands[1].startswith("{"):
+            parts = [self.value(part.strip()) for part in operands[1].strip("{} ").split(",")]
+            known = [part for part in parts if part is not None]
+            return packed(opcode, known) if len(known) == len(parts) else None
         if head in ("mov", "cvta", "shfl"):
-            return self.value(operands[1])
+            value = self.value(operands[1])
+            return moved(opcode, value) if value is not None and head == "mov" else value
         values = [self.value(operand) for operand in operands[1:]]
         lanes = [value for value in values if value is not None]
         if len(lanes) < len(values) or not lanes:

@@ -171,6 +171,8 @@ class _Walker:
         if around and instruction.predicate:
             self._remember(around[0], at, instruction, target)
         repeated = next((f for f in around if f.head == target), None)
+        if repeated is None and target <= at and instruction.operands[0].startswith("$"):
+            repeated = next((f for f in around if f.head <= target), None)  # a loop with two ways back
         if repeated and (taken or self._undecided(instruction)):
             return self._again(repeated, at, instruction, target)
         return target if taken else at + 1

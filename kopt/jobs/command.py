@@ -19,7 +19,7 @@ from pydantic import BaseModel
 
 from kopt.errors import error_line
 from kopt.jobs.submitted import leave_lines
-from kopt.neutral import NeutralFormatter
+from kopt.neutral import NeutralFormatter, over_the_live_line
 from kopt.store import Store
 from kopt.store_use import in_use
 
@@ -127,6 +127,7 @@ def run(main: Callable[[Job], None]) -> None:
     The line on stderr is the last line of the log too, which also has the traceback.
     """
     leave_lines()
+    sys.stdout, sys.stderr = over_the_live_line(sys.stdout), over_the_live_line(sys.stderr)
     job = Job(sys.argv[1:])
     log = job.path("log")
     try:

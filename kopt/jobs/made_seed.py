@@ -19,6 +19,17 @@ START_S = 120.0
 """Most time of the process that makes seeds beside its limit: imports; generous, s."""
 
 
+def seeds_of(problem: Problem, device: Device, *, variants: int = 1, limit_s: float = LIMITS.wall_s) -> list[Seed]:
+    """Make seed kernels of a reference in a fresh process without a GPU, as `make_seeds` does.
+
+    Raises:
+        SeedError: no seed can be made; one line.
+    """
+    return run_with_environment(
+        NO_GPU, limit_s + START_S, make_seeds, problem, device, variants=variants, limit_s=limit_s
+    )
+
+
 def with_seed(problem: Problem, device: Device, store: Store) -> Problem:
     """Return a problem that has a seed kernel: its own, or one made of its reference, which is not verified yet.
 
@@ -45,7 +56,7 @@ def with_seed(problem: Problem, device: Device, store: Store) -> Problem:
 def _made(problem: Problem, device: Device) -> Seed:
     print(f"kopt: {problem.name} has no kernel.py: making a seed kernel of its reference", file=sys.stderr, flush=True)
     try:
-        return run_with_environment(NO_GPU, LIMITS.wall_s + START_S, make_seeds, problem, device)[0]
+        return seeds_of(problem, device)[0]
     except SeedError as error:
         raise SeedError(
             f"{problem.name} has no kernel.py, and no seed kernel can be made of its reference: {error}; "

@@ -139,11 +139,13 @@ class EagerOp(Value):
     bytes: int
     """Bytes of its tensor inputs plus outputs; 0 for views."""
     matmul_flops: int
-    """Floating-point operations on the tensor cores."""
+    """Floating-point operations of matrix products and convolutions."""
     vector_flops: int
     """Other floating-point operations, one per output element unless the operation has another count."""
     known: bool = True
     """Whether its time on a GPU follows from these numbers; False for operations of unknown cost."""
+    exact: bool = False
+    """Whether PyTorch computes its products in float32, not in TF32, so that they do not run on the tensor cores."""
 
 
 class WorkloadFacts(Value):
@@ -199,11 +201,33 @@ class WorkloadFacts(Value):
         return sum(op.vector_flops for op in self.eager_ops)
 
 
+class Argument(Value):
+    """One argument of the reference in one workload: an input of `forward`, or a parameter or buffer of the model."""
+
+    name: str
+    is_input: bool
+    value: str | None = None
+    """`repr` of an input that is a plain value; None for a tensor."""
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    """Elements."""
+
+
+class Given(Value):
+    """The arguments with which one workload calls the reference: inputs in order, then parameters and buffers."""
+
+    workload: str
+    arguments: tuple[Argument, ...]
+
+
 class ProblemFacts(Value):
     """Facts of every main workload, in the problem's order."""
 
     dtype: Dtype
     workloads: tuple[WorkloadFacts, ...]
+    given: tuple[Given, ...] = ()
+    """Arguments in all workloads, hidden and small ones included; those left out have inputs inside of lists."""
 
 
 DTYPE_BYTES = {

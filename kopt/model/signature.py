@@ -5,6 +5,9 @@ from __future__ import annotations
 from kopt.model.base import Value
 from kopt.model.problem import TensorSpec
 
+LONGEST = 80
+"""Most characters of a structure in a message."""
+
 
 class Signature(Value):
     """What a reference takes and returns with the sizes of one workload."""
@@ -16,6 +19,17 @@ class Signature(Value):
     values: tuple[str, ...] = ()
     """Inputs that are no tensors, e.g. `eps = 1e-06`."""
     parameters: tuple[TensorSpec, ...] = ()
-    """Parameters and buffers of the model."""
+    """Parameters and buffers of the model, in the problem's dtype."""
+    made_dtypes: tuple[str, ...] = ()
+    """Dtype of each of them as the model makes it."""
     outputs: tuple[TensorSpec, ...] = ()
     """Tensors that the model returns; empty where it changes an input in place alone."""
+    returned: str = "None"
+    """Structure of what the model returns, e.g. `(Tensor, 3)`."""
+
+    @property
+    def returned_in_words(self) -> str:
+        """Describe what the model returns where that holds no tensor."""
+        if self.returned == "None":
+            return "returns nothing, so that it has to change an input"
+        return f"returns {self.returned[:LONGEST]} and no tensor"

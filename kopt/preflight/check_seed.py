@@ -51,6 +51,8 @@ class SeedCheck:
     """Limit of building one kernel, s."""
     measures: bool
     """Whether the run measures on GPUs, which decide where the interpreter fails."""
+    made: bool = False
+    """Whether kopt made the seed kernel of the reference."""
 
     def target(self, facts: ProblemFacts | None = None) -> ProblemOnTarget:
         """Open the store, and return the target; without `facts` its facts are empty."""
@@ -71,12 +73,14 @@ def check_seed(checked: Checked) -> None:
     """
     backend, config = load_backend(checked.settings.backend), checked.config
     device, store = load_device(config.device, checked.root), Store(Path(config.store).absolute())
-    problem = with_seed(folder.load(checked.problem_folder), device, store)
+    given = folder.load(checked.problem_folder)
+    problem = with_seed(given, device, store)
     if backend.builds:
         try_seed(
             SeedCheck(
                 problem=problem, device=device, store=store.root, options=checked.settings.judging,
                 build_seconds=config.limits.build_seconds, measures=backend.measures,
+                made=not given.has_seed,
             )
         )  # fmt: skip
 
@@ -90,7 +94,7 @@ def try_seed(check: SeedCheck) -> None:
         row = run_with_environment(NO_GPU, check.build_seconds + START_S, build_seed, check)
         if row.status == "built":
             verdict = run_with_environment(NO_GPU, check.options.judge_seconds + START_S, judge_seed, check, row)
-    refuse(row, verdict, measures=check.measures)
+    refuse(row, verdict, measures=check.measures, made=check.made)
 
 
 def known_verdict(check: SeedCheck, row: BuildRow) -> Verdict | None:
@@ -119,18 +123,18 @@ def judge_seed(check: SeedCheck, row: BuildRow) -> Verdict:
     return judge([row])[row.slot].verdict
 
 
-def refuse(row: BuildRow, verdict: Verdict | None, *, measures: bool) -> None:
+def refuse(row: BuildRow, verdict: Verdict | None, *, measures: bool, made: bool = False) -> None:
     """Refuse a seed kernel that does not build or is wrong.
 
     Raises:
         ProblemError: names the phase and the reason.
     """
     if row.status == "failed":
-        raise unusable_seed(f"{row.phase}: {row.reason}")
+        raise unusable_seed(f"{row.phase}: {row.reason}", made=made)
     if isinstance(verdict, Incorrect):
-        raise unusable_seed(f"{verdict.verdict}: {verdict.reason}")
+        raise unusable_seed(f"{verdict.verdict}: {verdict.reason}", made=made, tolerable=True)
     if isinstance(verdict, Failed) and not (measures and verdict.phase in LEFT_TO_THE_GPU):
-        raise unusable_seed(f"{verdict.phase}: {verdict.reason}")
+        raise unusable_seed(f"{verdict.phase}: {verdict.reason}", made=made)
 
 
 def _compiled(check: SeedCheck, build: Builder) -> BuildRow:

@@ -8,13 +8,21 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from kopt.artifact import read_value
 from kopt.config import Config
-from kopt.errors import ConfigError
-from kopt.preflight.validate import lock_note
+from kopt.errors import ConfigError, CorruptArtifact
+from kopt.model.problem import Problem
+from kopt.preflight.validate import Checked, lock_note
+from kopt.problem import folder
+from kopt.run.started import started
 
 CONFIG_WORDS = ("--config", "-C")
 LOOKS = ("--dry-run", "--dryrun", "-n")
 """Words of Snakemake's command line with which nothing is run or changed."""
+TYPED = "KOPT_UNLOCKING"
+"""Environment variable with the command that unlocks the run, for a message, where `kopt run` started snakemake."""
+PROBLEM = "problem.json"
+"""File of a run that holds its problem."""
 AHEAD_S = 5.0
 """How far ahead of this machine's clock a file may be dated, as by the clock of a file server, s."""
 
@@ -35,7 +43,7 @@ def begin(run: str, words: Sequence[str]) -> str:
     if _asks(words, ("--unlock",)):
         return ""
     looks = _asks(words, LOOKS)
-    if not looks and not _asks(words, ("--nolock",)) and (note := lock_note(run)):
+    if not looks and not _asks(words, ("--nolock",)) and (note := lock_note(run, os.environ.get(TYPED, ""))):
         raise ConfigError(note)
     ahead = dated_ahead(Path(run), time.time() + AHEAD_S)
     if not ahead:
@@ -47,6 +55,50 @@ def begin(run: str, words: Sequence[str]) -> str:
         with suppress(OSError):
             os.utime(path)
     return f"{files} dated in the future, since a clock was set back: dated now, nothing runs again for that"
+
+
+def refuse_foreign_run(checked: Checked) -> None:
+    """Refuse a run's folder that holds a run of another problem, which the new run would replace.
+
+    A problem may be edited where it is, and moved or copied together with its runs.
+
+    Raises:
+        ConfigError: names the folder and its problem.
+    """
+    run = Path(checked.settings.folder)
+    if other := _other_problem(run, checked):
+        raise ConfigError(
+            f"{run} is a run of problem {other}: name this run otherwise (run=NAME, kopt run --name NAME), or remove "
+            "the folder"
+        )
+
+
+def _other_problem(run: Path, checked: Checked) -> str:
+    """Return the problem of the run that a folder holds; empty where it is the checked one, or there is no run."""
+    record, held = started(run), _held_problem(run)
+    if held is None:
+        begun = record is not None and (run / "round_0").exists()
+        return record.config.problem if record and begun and record.config.problem != checked.config.problem else ""
+    wanted = folder.load(checked.problem_folder)
+    if held.name != wanted.name:
+        return held.name
+    if record is None or run.resolve() != Path(record.folder, run).resolve():
+        return ""
+    before = Path(record.folder, record.config.problems, record.config.problem)
+    if not before.exists() or before.resolve() == checked.problem_folder.resolve():
+        return ""
+    return "" if _unseeded(held) == _unseeded(wanted) else f"{held.name} in {before.parent}"
+
+
+def _held_problem(run: Path) -> Problem | None:
+    try:
+        return read_value(run / PROBLEM, Problem)
+    except (OSError, CorruptArtifact):
+        return None
+
+
+def _unseeded(problem: Problem) -> dict[str, object]:
+    return problem.model_dump(exclude={"seed"})
 
 
 def dated_ahead(folder: Path, moment: float) -> list[Path]:

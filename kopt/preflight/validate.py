@@ -143,20 +143,20 @@ def judge_note(raw: Mapping[str, object], config: Config) -> str:
     return "judge=interpret, since this machine shows no GPU: no job asks for one; to measure on GPUs, set judge=cuda"
 
 
-def lock_note(run: str, locks: Path = Path(".snakemake/locks")) -> str:
+def lock_note(run: str, unlocking: str = "", locks: Path = Path(".snakemake/locks")) -> str:
     """Write the line for the user when the run is locked; empty when it is not.
 
     Args:
         run: the run's folder, as rules name it.
+        unlocking: the user's command that unlocks it; empty where it is not known.
         locks: folder of Snakemake's locks: files that list what their holder reads and writes.
     """
     held = (line for lock in locks.glob("*.lock") for line in lock.read_text(errors="replace").splitlines())
     if not any(line.startswith(f"{run}/") for line in held):
         return ""
-    return (
-        f"{run} is locked: another snakemake works on it, or one was killed. If none works on it, run this command "
-        "once with --unlock (for make demo: make unlock), then again"
-    )
+    once = "run this command once with --unlock (for make demo: make unlock), then again"
+    how = f"run `{unlocking}`, then this command again" if unlocking else once
+    return f"{run} is locked: another snakemake works on it, or one was killed. If none works on it, {how}"
 
 
 def model_table(config: Config, root: Path) -> ModelTable:

@@ -14,12 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any  # the user's functions take and return anything
 
 from kopt.errors import ProblemError, nearest
+from kopt.problem.literals import bounds_of, numbers_in
 
 ATTENTION = 3
 """Fewest dimensions from which inputs that are written alike keep equal shapes."""
-
-LEAST = 2
-"""Smallest number that becomes a constant."""
 
 TOOLS = {"torch": "import torch", "nn": "from torch import nn", "F": "import torch.nn.functional as F",
          "math": "import math"}  # fmt: skip
@@ -139,11 +137,7 @@ def _has_tensor(expression: ast.expr, where: str) -> bool:
 
 def name_numbers(argument: Argument, taken: set[str]) -> None:
     """Give names to the numbers in an argument that may be sizes; `taken` holds names that are not free."""
-    numbers = [
-        node
-        for node in ast.walk(argument.expression)
-        if isinstance(node, ast.Constant) and type(node.value) is int and node.value >= LEAST
-    ]
+    numbers = list(numbers_in(argument.expression))
     numbers.sort(key=lambda node: (node.lineno, node.col_offset))
     for at, node in enumerate(numbers):
         name = argument.name if len(numbers) == 1 and node is argument.expression else f"{argument.name}_{at}"
@@ -176,13 +170,8 @@ def equal_sizes(arguments: Sequence[Argument]) -> dict[str, str]:
 
 def _bounds(argument: Argument) -> set[str]:
     """Return the names of the numbers in an argument that bound random integers."""
-    found: set[int] = set()
-    for node in ast.walk(argument.expression):
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "randint":
-            tuples = [at for at, value in enumerate(node.args) if isinstance(value, ast.Tuple | ast.List)]
-            before = node.args[: tuples[0]] if tuples else node.args
-            words = [word.value for word in node.keywords if word.arg in ("low", "high")]
-            found |= {id(value) for value in (*before, *words)}
+    calls = [node for node in ast.walk(argument.expression) if isinstance(node, ast.Call)]
+    found = {id(value) for call in calls for value in bounds_of(call)}
     return {name for name, node in argument.numbers.items() if id(node) in found}
 
 

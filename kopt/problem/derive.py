@@ -50,7 +50,14 @@ def derived(draft: Draft) -> Derived:
     Raises:
         ProblemError: the reference does not run, or no small sizes are found.
     """
-    from kopt.device.reference import trial  # here, because it imports torch
+    from kopt.device.reference.file_name import naming  # here, because it imports torch
+
+    with naming(draft.file):
+        return _derived(draft)
+
+
+def _derived(draft: Draft) -> Derived:
+    from kopt.device.reference import trial
     from kopt.device.reference.signature import signature_of
 
     known_literals = literals(draft.reference)
@@ -60,7 +67,7 @@ def derived(draft: Draft) -> Derived:
     together: tuple[tuple[str, ...], ...] = ()
     if draft.small is None or draft.hidden is None:
         values = trial.constant_values(whole, constants(draft.reference))
-        sizes = Sizes(values | {literal.name: literal.value for literal in known_literals}, _runs(whole))
+        sizes = _sizes(whole, values | {literal.name: literal.value for literal in known_literals})
         together = tuple(size.names for size in sizes.sizes)
         if draft.small is None:
             small = _small(sizes, draft.name, lambda chosen: trial.try_values(whole, chosen))
@@ -100,6 +107,22 @@ def _runs(whole: Problem) -> Try:
         return known[key]
 
     return run
+
+
+def _sizes(whole: Problem, constants: Mapping[str, int]) -> Sizes:
+    """Return the sizes of inputs and parameters; those of results, too, where only these make the reference small."""
+    from kopt.device.reference import trial
+
+    run = _runs(whole)
+    sizes = Sizes(constants, run)
+    if sizes.small(4 * SMALL) is None:
+        wider = Sizes(constants, run, results=True)
+        chosen = wider.small(4 * SMALL)
+        with suppress(ProblemError):  # an index may be too large for the results that shrink
+            if chosen is not None:
+                trial.try_values(whole, chosen)
+                return wider
+    return sizes
 
 
 def _small(sizes: Sizes, name: str, run: Callable[[Constants], None]) -> dict[str, Constants]:

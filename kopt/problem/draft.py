@@ -17,6 +17,8 @@ class Draft(Value):
     name: str
     reference: str
     """Source that defines `Model`, `get_inputs` and `get_init_inputs`."""
+    file: str = ""
+    """How messages name the file of the reference; empty: `problem.py` in a folder of the problem's name."""
     seed: str = ""
     """Source of a kernel with `kernel_function`, or of a `ModelNew` as in KernelBench; empty where there is none."""
     kernels: dict[str, str] = Field(default_factory=dict)

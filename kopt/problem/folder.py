@@ -9,6 +9,10 @@ from kopt.discovery import modules_of
 from kopt.errors import ProblemError, nearest
 from kopt.model.problem import Problem
 from kopt.problem.format import Format
+from kopt.problem.unread import why_unread
+
+ENDINGS = (".py", ".json")
+"""Endings of files that may hold a problem."""
 
 
 def formats() -> tuple[Format, ...]:
@@ -33,10 +37,16 @@ def find(word: str, shipped: Path) -> Path:
 
     Raises:
         ProblemError: the path leads to no problem; the message names shipped problems only, not the path's neighbours.
+            A file that is there and holds no problem is returned: `load` says what is wrong with it.
     """
     path = Path(word)
     if path.suffix and _is_file(path) and any(format.matches(path) for format in formats()):
         return path
+    if path.suffix and not _is_folder(shipped / word) and not _is_folder(path):
+        if _is_file(path):
+            return path
+        if path.suffix in ENDINGS:
+            raise ProblemError(f"there is no file {word!r}{_listed(path.stem, shipped)}")
     if word and "/" not in word and word not in (".", ".."):
         own = not _is_folder(shipped / word) and _is_folder(path) and _holds_problem(path)
         return path if own else shipped / word
@@ -56,7 +66,26 @@ def load(folder: Path) -> Problem:
     """
     if not _is_folder(folder) and not _is_file(folder):
         raise ProblemError(f"unknown problem {folder.name!r}{_listed(folder.name, folder.parent)}")
+    check_file(folder)
     return format_of(folder).read(folder)
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that is in no format; a folder passes.
+
+    Raises:
+        ProblemError: one line that says what the file lacks.
+    """
+    if _is_file(path) and not any(format.matches(path) for format in formats()):
+        raise ProblemError(why_unread(path))
+
+
+def reference_file(place: Path) -> str:
+    """Return how messages name the file that holds the reference as it stands; empty where none does."""
+    file = files(place)[0]
+    if file.suffix != ".py":
+        return ""
+    return place.name if _is_file(place) else f"{place.name}/{file.name}"
 
 
 def files(folder: Path) -> tuple[Path, ...]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 INPUT_FUNCTIONS = ("get_inputs", "get_init_inputs", "forward_inputs")
 LEAST = 2
 """Smallest number that may be a size to shrink."""
+NARROW = ("int8", "uint8", "int16", "uint16")
+"""Types of random integers that are values and no indexes."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,38 @@ def _numbers(tree: ast.Module) -> Iterator[tuple[str, ast.stmt, ast.Constant]]:
         if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Tuple | ast.List):
             target = statement.targets[0]
             if isinstance(target, ast.Name) and statement.col_offset == 0:
-                yield from ((target.id, statement, number) for number in _sizes_in(statement.value))
+                yield from ((target.id, statement, number) for number in numbers_in(statement.value))
         elif isinstance(statement, ast.FunctionDef) and statement.name in INPUT_FUNCTIONS:
             for part in statement.body:
-                yield from (("size", statement, number) for number in _sizes_in(part))
+                yield from (("size", statement, number) for number in numbers_in(part))
 
 
-def _sizes_in(node: ast.AST) -> Iterator[ast.Constant]:
+def numbers_in(node: ast.AST) -> Iterator[ast.Constant]:
+    """Yield the numbers that may be sizes; the bounds of random integers of 8 and 16 bits are none."""
+    bounds = {
+        id(part)
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call) and any(_is_narrow(word) for word in call.keywords)
+        for bound in bounds_of(call)
+        for part in ast.walk(bound)
+    }
     for child in ast.walk(node):
-        if isinstance(child, ast.Constant) and type(child.value) is int and child.value >= LEAST:
+        is_number = isinstance(child, ast.Constant) and type(child.value) is int and child.value >= LEAST
+        if isinstance(child, ast.Constant) and is_number and id(child) not in bounds:
             yield child
+
+
+def bounds_of(call: ast.Call) -> list[ast.expr]:
+    """Return the arguments that bound the values of a call of `randint`; none of another call."""
+    if ast.unparse(call.func).rpartition(".")[2] != "randint":
+        return []
+    shapes = [at for at, value in enumerate(call.args) if isinstance(value, ast.Tuple | ast.List)]
+    before = call.args[: shapes[0]] if shapes else call.args
+    return [*before, *(word.value for word in call.keywords if word.arg in ("low", "high"))]
+
+
+def _is_narrow(word: ast.keyword) -> bool:
+    return word.arg == "dtype" and ast.unparse(word.value).rpartition(".")[2] in NARROW
 
 
 def _is_arithmetic(value: ast.expr) -> bool:

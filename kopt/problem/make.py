@@ -21,11 +21,8 @@ from kopt.problem.derive import Derived
 from kopt.problem.draft import Draft
 from kopt.problem.folder import formats
 from kopt.problem.model_new import check_kernel
-from kopt.problem.source import defined, parsed
+from kopt.problem.unread import EXAMPLES, why_unread
 from kopt.problem.write import texts
-
-EXAMPLES = "a KernelBench file, a folder of KernelAgent, a definition.json, or package.module:function with --inputs"
-"""What a source may be."""
 
 
 class Wanted(Value):
@@ -47,6 +44,8 @@ class Wanted(Value):
     """Whether the problem is the gradient of the source."""
     wrt: tuple[str, ...] = ()
     """Inputs and parameters to differentiate for; none for all."""
+    save: tuple[str, ...] = ()
+    """Outputs of the forward pass that are given to the gradient's kernel."""
 
 
 class Made(Value):
@@ -78,7 +77,7 @@ def made(wanted: Wanted) -> Made:
         hint = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else ""
         raise ProblemError(f"--from {wanted.source}: there is no such file or folder{hint}; give {EXAMPLES}")
     if wanted.backward:
-        whole = caged(draft.name, DERIVE_S, Derived, gradient_of, draft, wanted.wrt)
+        whole = caged(draft.name, DERIVE_S, Derived, gradient_of, draft, wanted.wrt, wanted.save)
         draft, kind = _draft_of(whole.problem), f"gradient of {kind}"
     if wanted.kernel:
         draft, whole = draft.model_copy(update={"seed": wanted.kernel}), None
@@ -105,23 +104,7 @@ def _unknown(path: Path) -> str:
     """Say why a path is in no format."""
     if path.is_dir():
         return f"--from {path}: the folder holds no problem; give {EXAMPLES}"
-    if path.suffix != ".py":
-        return f"--from {path}: the file is in no format that kopt knows; give {EXAMPLES}"
-    try:
-        names = defined(parsed(path.read_text(encoding="utf-8-sig"), str(path)))
-    except (OSError, UnicodeDecodeError) as error:
-        return f"--from {path}: the file cannot be read: {error}"
-    if "ModelNew" in names:
-        return (
-            f"--from {path}: the file defines ModelNew and no Model: give the file with Model by --from, and this one "
-            "by --kernel"
-        )
-    functions = [name for name in sorted(names) if not name.startswith("_")]
-    which = f"; it defines {', '.join(functions[:5])}" if functions else ""
-    return (
-        f"--from {path}: the file defines no Model with get_inputs and get_init_inputs{which}: to take one function of "
-        f"it, write --from {path}:{functions[0] if functions else 'function'} --inputs 'torch.randn(4096, 8192)'"
-    )
+    return why_unread(path, "--from ")
 
 
 def _of_function(wanted: Wanted) -> Derived:
@@ -162,13 +145,16 @@ def _draft_of(problem: Problem) -> Draft:
 
 
 def _notes(result: Derived) -> tuple[str, ...]:
-    """Return the notes of a problem, with those inputs that get another dtype than they are made in."""
+    """Return the notes of a problem, with inputs and weights that get another dtype than they are made in."""
     casts: dict[tuple[str, str], list[str]] = {}
-    for spec, given in zip(result.signature.inputs, result.signature.given_dtypes, strict=True):
+    signature = result.signature
+    specs, dtypes = signature.inputs + signature.parameters, signature.given_dtypes + signature.made_dtypes
+    for spec, given in zip(specs, dtypes, strict=True):
         if spec.dtype != given:
             casts.setdefault((given, spec.dtype), []).append(spec.name)
     notes = [
-        f"made in {given} and given in {dtype}: {', '.join(names)}; all floating-point inputs have the problem's dtype"
+        f"made in {given} and given in {dtype}: {', '.join(names)}; all floating-point inputs, parameters and buffers "
+        "have the problem's dtype"
         for (given, dtype), names in casts.items()
     ]
     return (*result.notes, *notes)

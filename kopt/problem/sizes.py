@@ -1,6 +1,8 @@
 """Derive small, ragged and hidden workloads of a problem from its sizes, by trying which sizes its reference takes.
 
-A size is a constant of the reference that reaches the shapes of its inputs or parameters.  The steps:
+A size is a constant of the reference that reaches the shapes of its inputs or parameters; where these sizes leave
+tensors too large, also one that reaches the shapes of results alone, as a vocabulary to which gradients are added.  The
+steps:
 
 1. Find for each size the step in which it can change alone (8 where 8 groups must divide it), or the sizes that have to
    change with it.
@@ -83,10 +85,18 @@ class Size:
 class Sizes:
     """The sizes of one reference, and the workloads that follow from them."""
 
-    def __init__(self, constants: Mapping[str, int], run: Try) -> None:
+    def __init__(self, constants: Mapping[str, int], run: Try, *, results: bool = False) -> None:
+        """Find the sizes.
+
+        Args:
+            constants: whole numbers of the reference, by name.
+            run: runs the reference with other numbers.
+            results: a constant that reaches the shapes of results alone is a size, too.
+        """
         given = run({})
         assert given is not None
         self._given = given
+        self._results = results
         self._run = run
         self.sizes = self._found(constants)
 
@@ -116,7 +126,9 @@ class Sizes:
         for name, value in sorted(constants.items(), key=lambda item: -item[1]):
             if name in taken or value < 2:
                 continue
-            size = self._alone(name, value) or self._together(name, constants, taken)
+            size = self._alone(name, value) or self._together(
+                name, constants, taken, pairs=not self._is_idle(name, value)
+            )
             if size is not None:
                 found.append(size)
                 taken |= set(size.names)
@@ -125,21 +137,30 @@ class Sizes:
     def _alone(self, name: str, value: int) -> Size | None:
         for step in STEPS:
             if step < value and (trial := self._run({name: value - step})):
-                reaches_input = trial.inputs != self._given.inputs
+                reaches_input = trial.inputs != self._given.inputs or self._reaches_results(trial)
                 reaches = reaches_input or trial.parameters != self._given.parameters
                 if not reaches or (not reaches_input and value <= STRUCTURAL):
                     return None
                 return Size((name,), (value,), step)
         return None
 
-    def _together(self, name: str, constants: Mapping[str, int], taken: set[str]) -> Size | None:
-        """Return the size of constants that must change together: equal ones, or one more in the same ratio."""
+    def _is_idle(self, name: str, value: int) -> bool:
+        """Return whether a constant changes no shape of inputs and parameters, such as a bound of their values."""
+        trial = next((trial for step in STEPS if step < value and (trial := self._run({name: value - step}))), None)
+        same = trial is not None and (trial.inputs, trial.parameters) == (self._given.inputs, self._given.parameters)
+        return same and not (trial is not None and self._reaches_results(trial))
+
+    def _reaches_results(self, trial: Trial) -> bool:
+        return self._results and len(trial.made) == len(self._given.made) and trial.made != self._given.made
+
+    def _together(self, name: str, constants: Mapping[str, int], taken: set[str], pairs: bool) -> Size | None:
+        """Return the size of constants that must change together: equal ones, with `pairs` one more in their ratio."""
         value = constants[name]
         equal = tuple(other for other, own in constants.items() if own == value and other not in taken)
         others = [other for other, own in constants.items() if other not in taken and other != name and own > 1]
         like = [(name, other) for other in equal if other != name]  # first: three equal sizes need not be one
-        pairs = [(name, other) for other in others]
-        for group in dict.fromkeys([*like, tuple(dict.fromkeys((name, *equal))), *pairs]):
+        unequal = [(name, other) for other in others] if pairs else []
+        for group in dict.fromkeys([*like, tuple(dict.fromkeys((name, *equal))), *unequal]):
             for step in STEPS:
                 changed = {n: constants[n] * (value - step) // value for n in group}
                 exact = all(constants[n] * (value - step) % value == 0 for n in group)

@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kopt.model.cost import total
+from kopt.model.device import estimate_warning
 from kopt.neutral import visible
 from kopt.report import costs, curve, lineage, numbers, tables
 from kopt.report.diff import diff
@@ -37,6 +38,7 @@ def render(record: RunRecord) -> str:
         record=record,
         final=record.final,
         est=record.final.estimated,
+        estimate_warning=estimate_warning(record.device),
         style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8").strip()),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

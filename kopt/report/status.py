@@ -96,6 +96,8 @@ class RunStatus(Value):
     """Time of the last start, seconds since 1970."""
     seconds: float | None
     """Time from the last start to the end, or to now, s."""
+    left_seconds: float | None = None
+    """Estimate of the time until the end, by the steps since the last start, s; None where it is not known."""
     quiet_seconds: float
     """Time since the last change of a file of the run, s."""
     error: str

@@ -31,6 +31,24 @@ def overview_line(status: RunStatus) -> str:
     return f"{text}; best {time_text(best.ms, best.estimated)}, {ratio(best.speedup)} seed{label(best.estimated)}"
 
 
+def live_line(status: RunStatus, left_s: float | None = None) -> str:
+    """Describe a run that goes on in one short line: round and phase, best kernel, money, steps, time that is left."""
+    done, chunks = status.chunks
+    phase = f"{status.doing}{f' {done}/{chunks}' if chunks > 1 else ''}"
+    parts = [f"round {min(status.round, status.rounds)}/{status.rounds}", phase]
+    parts.append(f"{status.steps_done}/{status.steps} steps")
+    if left_s is not None:
+        parts.append(f"about {duration(left_s)} left")
+    if best := status.best:
+        against = f"{ratio(best.speedup)} seed"
+        if baseline := status.best_baseline:
+            against = f"{ratio(baseline[1] / best.ms)} {PYTORCH.get(baseline[0], baseline[0])}"
+        parts.append(f"best {time_text(best.ms, False)}, {against}{label(best.estimated)}")
+    if status.cost:
+        parts.append(dollars(status.cost.paid_usd))
+    return " · ".join(parts)
+
+
 def problem_text(status: RunStatus) -> str:
     """Name problem, preset, judge and device."""
     preset = f", preset {status.preset}" if status.preset else ""
@@ -83,7 +101,8 @@ def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
     if status.seconds is not None:
         since = "since its last start" if status.state == "going on" else "from its last start to its end"
         where = f" on {one_line(status.host, 60)}" if status.host else ""
-        yield "time", f"{duration(status.seconds)} {since}{where}, last file {duration(status.quiet_seconds)} ago"
+        left = f", about {duration(status.left_seconds)} left" if status.left_seconds is not None else ""
+        yield "time", f"{duration(status.seconds)} {since}{where}{left}, last file {duration(status.quiet_seconds)} ago"
     if status.error:
         yield "error", one_line(status.error)
         yield "log", one_line(status.log)
@@ -97,12 +116,13 @@ def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
 
 def _counts(counts: RoundCounts, estimated: bool) -> str:
     words = [
-        f"{counts.slots} slots: {counts.proposed} proposed, {counts.built} built ({counts.duplicates} duplicates), "
-        f"{counts.judged} judged, {counts.passed} passed"
+        f"{counts.slots} slots: {counts.proposed} proposed (repairs included), "
+        f"{counts.built} built ({counts.duplicates} duplicates), {counts.judged} judged, {counts.passed} passed"
     ]
-    words += [f"{number} {kind}" for kind, number in counts.failures.items()]
+    failed = ", ".join(f"{number} {kind}" for kind, number in counts.failures.items())
+    words += [f"failed: {failed}"] if failed else []
     best = f"; best {time_text(counts.best_ms, estimated)}" if counts.best_ms else ""
-    return ", ".join(words) + best
+    return "; ".join(words) + best
 
 
 def _best(best: BestSoFar) -> str:

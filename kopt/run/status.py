@@ -21,6 +21,8 @@ from kopt.run.started import STARTED, WORKING
 
 QUIET_S = 600.0
 """Age of the newest file up to which a run counts as going on, where that cannot be known, s."""
+FIRST_STEPS, FIRST_S = 4, 10.0
+"""Steps, and seconds, after which the time that is left is known roughly."""
 TAIL_BYTES = 16 << 10
 """Bytes of the end of a log that are searched for an error."""
 ERROR = "kopt: error: "
@@ -68,12 +70,32 @@ def status_of(run: RunSoFar, now: float | None = None) -> RunStatus:
         budget_usd=run.config.budget_usd if settings.asked_models else None,
         began=record.moment if record else None,
         seconds=_seconds(run, now if working else changed),
+        left_seconds=_left(run, now) if working else None,
         quiet_seconds=max(now - changed, 0.0),
         error=error if state == "failed" else "",
         log=log if state == "failed" else "",
         command=record.again(Path.cwd()) if record and state in ("stopped", "failed") else "",
         locked=not working and record is not None and _is_locked(Path(record.folder), run.folder),
     )
+
+
+def left_s(seconds: float, steps: int, left: int) -> float | None:
+    """Estimate the time that steps will take, s; None before enough is known.
+
+    Args:
+        seconds: a time, s.
+        steps: the steps that were done in it.
+        left: the steps that are left.
+    """
+    return seconds / steps * left if steps >= FIRST_STEPS and seconds >= FIRST_S else None
+
+
+def _left(run: RunSoFar, now: float) -> float | None:
+    if run.started is None:
+        return None
+    since = run.started.moment
+    new = sum(max(map(_written, step.files), default=0.0) >= since for step in run.done)
+    return left_s(now - since, new, len(run.steps) - len(run.done))
 
 
 def _counts(run: RunSoFar) -> tuple[RoundCounts, ...]:

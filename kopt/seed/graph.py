@@ -22,6 +22,9 @@ from kopt.seed.inductor import Inductor
 from kopt.seed.operators import Whole, table
 from kopt.seed.sizes import Leaf, Setting, Values, alike, changes, set_up, values_of
 
+DIFFERENTIATES = ("requires_grad", "autograd")
+"""Words of references that differentiate."""
+
 
 @dataclass(frozen=True)
 class Argument:
@@ -86,29 +89,55 @@ def trace(problem: Problem, inductor: Inductor) -> ReferenceGraph:
     _put_numbers(settings, sizes, fakes, symbols, arguments, argument_names)
     fixed = _fixed(setting, names=input_names(setting.model, len(setting.inputs)))
     spec: list[Any] = []
+    differentiates = any(word in problem.reference for word in DIFFERENTIATES)
 
     def run(*values: Any) -> tuple[torch.Tensor, ...]:
         for leaf, value in zip(leaves, values, strict=False):
             leaf.store(value)
-        with Whole():
+        with Whole(differentiates):
             out, structure = tree_flatten(call(setting.model, setting.inputs))
         spec[:] = [structure, [... if isinstance(leaf, torch.Tensor) else leaf for leaf in out]]
         return tuple(leaf for leaf in out if isinstance(leaf, torch.Tensor))
 
-    graph = _traced(run, arguments, mode, inductor)
+    graph = _traced(run, arguments, mode, inductor, differentiates)
+    symbols.check_free()
     return ReferenceGraph(
         graph, arguments, argument_names, input_names(setting.model, len(setting.inputs)), fixed, spec[0], spec[1],
         mode, env, constants,
     )  # fmt: skip
 
 
-def _traced(run: Any, arguments: Sequence[Any], mode: FakeTensorMode, inductor: Inductor) -> Any:
+def _traced(run: Any, arguments: Sequence[Any], mode: FakeTensorMode, inductor: Inductor, differentiates: bool) -> Any:
+    """Return the graph without changes of tensors in place.
+
+    torch differentiates neither inside `functionalize` nor on a device that is not there: a reference that does so is
+    traced on tensors of the CPU first, and on the device after that.
+    """
     from torch.func import functionalize
     from torch.fx.experimental.proxy_tensor import make_fx
 
     with mode, torch.no_grad(), inductor.node_meta():
+        if differentiates:
+            first = make_fx(run, tracing_mode="symbolic")(*map(_on_cpu, arguments))
+            _move_to_device(first)
+            interpreter = torch.fx.Interpreter(first)
+            interpreter.extra_traceback = False  # would write the whole node into an error
+            run = interpreter.run
         functional = functionalize(run, remove="mutations")
         return make_fx(functional, table(inductor.decompositions()), tracing_mode="symbolic")(*arguments)
+
+
+def _on_cpu(value: Any) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    return torch.empty_strided(value.size(), value.stride(), dtype=value.dtype, device="cpu")
+
+
+def _move_to_device(module: Any) -> None:
+    """Have a graph that was traced on tensors of the CPU make its tensors on the device."""
+    for node in module.graph.nodes:
+        if isinstance(node.kwargs.get("device"), torch.device):
+            node.kwargs = {**node.kwargs, "device": CUDA}
 
 
 class _Symbols:
@@ -116,18 +145,63 @@ class _Symbols:
 
     def __init__(self, inductor: Inductor, env: Any, names: dict[Values, str]) -> None:
         self._inductor, self._env, self._names = inductor, env, names
-        self.made: dict[Values, list[Any]] = {}
+        self._values: dict[Any, Values] = {}
+        self._made: dict[Values, Any] = {}
 
-    def size(self, values: Values, place: str) -> Any:
-        """Return a new symbol for a size with these values; a number where no workload changes it."""
+    def size(self, values: Values, place: str, multiple: bool = False) -> Any:
+        """Return a new symbol for a size with these values; a number where no workload changes it.
+
+        Args:
+            values: the values of the size, workload by workload.
+            place: name of the size.
+            multiple: whether to return the multiple of a known symbol where the size is one in every workload.
+        """
         if not changes(values) or values[0] < 2:
             return values[0]
+        if multiple and (known := self._multiple_of(values)) is not None:
+            return known
         source = self._inductor.constant_source(place)
         symbol = self._env.create_symbol(values[0], source, self._inductor.dim_dynamic.DYNAMIC)
         made = self._env.create_symintnode(symbol, hint=values[0], source=source)
         self._names.setdefault(values, place)
-        self.made.setdefault(values, []).append(made)
+        self._values[symbol] = values
+        self._made.setdefault(values, made)
         return made
+
+    def _multiple_of(self, values: Values) -> Any:
+        """Return the multiple of a symbol that has these values in all workloads; None where there is none."""
+        if values in self._made:
+            return None
+        for own, made in self._made.items():
+            if all(v % o == 0 and v // o == values[0] // own[0] for o, v in zip(own, values, strict=True)):
+                return made * (values[0] // own[0])
+        return None
+
+    def check_free(self) -> None:
+        """Check that no symbol became a number, or another size, while the reference was traced.
+
+        Raises:
+            SeedError: the graph holds for some workloads only; the message names the size.
+        """
+        lost: dict[str, Values] = {}
+        for symbol, values in self._values.items():
+            now = self._env.simplify(symbol)
+            read = now.free_symbols
+            if not read <= self._values.keys():
+                continue
+            for place, value in enumerate(values):
+                if now.subs({other: self._values[other][place] for other in read}) != value:
+                    lost[self._names[values]] = values
+        if lost:
+            raise SeedError(_fixed_sizes(lost))
+
+
+def _fixed_sizes(sizes: dict[str, Values]) -> str:
+    each = ", ".join(f"{name} = {values[0]}" for name, values in sizes.items())
+    return (
+        f"the reference holds for {each} alone (a loop of so many passes, or an operator that takes plain numbers), "
+        "but workloads change that: keep it in the workloads (docs/seeds.md), or write the kernel by hand"
+    )
 
 
 def _constants(settings: Sequence[Setting]) -> dict[Values, str]:
@@ -145,7 +219,10 @@ def _fake(leaf: Leaf, values: Sequence[Values], symbols: _Symbols) -> torch.Tens
     """Return a fake tensor on the device whose sizes are symbols, with the order of strides of a dense tensor."""
     tensor = leaf.value
     place = f"{leaf.name}{leaf.path}".replace("input ", "x")
-    shape = [symbols.size(own, f"{_word(place)}_size{dimension}") for dimension, own in enumerate(values)]
+    shape = [
+        symbols.size(own, f"{_word(place)}_size{dimension}", multiple=not leaf.is_input)
+        for dimension, own in enumerate(values)
+    ]
     order = sorted(range(tensor.dim()), key=lambda d: (-tensor.stride(d), d))
     dense = torch.empty([tensor.shape[d] for d in order], device="meta").stride()
     if any(tensor.shape[d] > 1 and tensor.stride(d) != own for d, own in zip(order, dense, strict=True)):

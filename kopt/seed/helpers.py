@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Iterable
 from typing import Any  # a module of TorchInductor's
@@ -11,6 +12,9 @@ from typing import Any  # a module of TorchInductor's
 from kopt.errors import SeedError
 
 _CONSTANTS = {"_LOG_2_E": "_LOG_2_E = tl.constexpr(1.4426950408889634)"}
+
+_UNWEIGHTED = re.compile(r"(delta) \* \1 \* (weight_1 \* w2_over_w)")
+"""Part of Welford's sums where a part without elements gives NaN, 0 times infinity, once the square overflows."""
 
 
 def helper_texts(names: Iterable[str], module: Any) -> list[str]:
@@ -45,7 +49,7 @@ def _add(name: str, module: Any, texts: dict[str, str]) -> None:
             _add(other, module, texts)
         elif other == "_log2":
             raise SeedError(f"a kernel calls triton_helpers.{name}, which uses private parts of Triton")
-    texts[name] = ast.unparse(_Plain().visit(tree))
+    texts[name] = _UNWEIGHTED.sub(r"\1 * (\1 * (\2))", ast.unparse(_Plain().visit(tree)))
 
 
 class _Plain(ast.NodeTransformer):

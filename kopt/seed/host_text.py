@@ -7,8 +7,12 @@ import random
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 
 from kopt.errors import SeedError
+from kopt.seed import templates
 from kopt.seed.graph import Argument
 from kopt.seed.inductor_module import WrittenKernel, WrittenModule
 from kopt.seed.kernel_text import CleanKernel, clean_kernel
@@ -174,7 +178,7 @@ class _Writer:
             base = "_".join(dict.fromkeys(words[:6])) or "fused"
             base = {"tem": "product"}.get(base, base)
             base = base if base.isidentifier() else f"kernel_{base}"
-            self.launched[kernel] = _fresh(f"{base}_kernel", self.launched.values())
+            self.launched[kernel] = _fresh(f"{base}_kernel", [*self.launched.values(), *_template_names()])
         return self.launched[kernel]
 
     def _launch(self, kernel: WrittenKernel, arguments: list[str]) -> None:
@@ -196,6 +200,13 @@ class _Writer:
         options = [f"num_warps={config.warps}", f"num_stages={config.stages}"]
         where = tile[1] if tile else grid(kernel, config, by_name, given)
         self.lines.append(f"{name}[{where}]({', '.join([*passed, *named, *options])})")
+
+
+@cache
+def _template_names() -> frozenset[str]:
+    """Return the names that the modules of templates define."""
+    modules = [import_module(f"{templates.__name__}.{module.name}") for module in iter_modules(templates.__path__)]
+    return frozenset(name for module in modules for name in vars(module) if not name.startswith("__"))
 
 
 class _Expressions(ast.NodeTransformer):

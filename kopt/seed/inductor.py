@@ -54,6 +54,7 @@ SETTINGS: dict[str, Any] = {
     "size_asserts": False,
     "scalar_asserts": False,
     "assert_indirect_indexing": False,
+    "prologue_fusion": False,  # writes blocks of other ranks than the product that reads them
     "fx_graph_cache": False,
     "unroll_reductions_threshold": 32,  # windows of pooling are read one after the other
     "force_disable_caches": True,
@@ -108,7 +109,15 @@ def load() -> Inductor:
         importlib.reload(
             loaded
         )  # it takes functions of torch.cuda when it is imported: they must be the pretended ones
+    _forget_triton()
     return Inductor(**{name: _found(place) for name, place in _NAMES.items()})
+
+
+def _forget_triton() -> None:
+    """Let torch look for Triton again: what it found without the stub of a GPU, it keeps."""
+    for value in vars(importlib.import_module("torch.utils._triton")).values():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
 
 
 def _found(place: str) -> Any:

@@ -21,7 +21,7 @@ from kopt.sandbox.reply import pack, unpack
 
 LIMITS = Limits(wall_s=300.0, data_bytes=8 << 30)
 """Limits of the child that makes a seed."""
-LINE_CHARS = 300
+LINE_CHARS = 400
 """Most characters of a reason."""
 
 

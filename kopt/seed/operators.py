@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache
 from math import prod
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from kopt.device.build.stub_gpu import CUDA
+from kopt.errors import SeedError
 
 NAMESPACE = "kopt_seed"
 
@@ -28,6 +29,7 @@ FLASH = 256
 MOST_NUMBERS = 64
 """Most Python numbers of a tensor in a graph."""
 _MAKERS = (torch.tensor, torch.as_tensor, torch.scalar_tensor)
+_POOLED = (torch.nn.functional.max_pool1d, torch.max_pool1d)
 
 Table = dict[Any, Callable[..., Any]]
 
@@ -40,8 +42,9 @@ _SCHEMAS = {
     "-> Tensor",
     "average_pool": "(Tensor x, SymInt[] kernel, SymInt[] stride, SymInt[] padding, bool ceil, bool count_padding, "
     "int? divisor) -> Tensor",
-    "attention": "(Tensor query, Tensor key, Tensor value, Tensor? mask, bool causal, float scale) -> Tensor",
+    "attention": "(Tensor query, Tensor key, Tensor value, Tensor? mask, bool causal, float? scale) -> Tensor",
     "top_k": "(Tensor x, int k, bool largest) -> (Tensor, Tensor)",
+    "sort": "(Tensor x, bool descending) -> (Tensor, Tensor)",
 }
 
 
@@ -51,7 +54,10 @@ def table(inductor: Table) -> Table:
     aten = torch.ops.aten
     own: Table = {
         aten.convolution.default: lambda *args: _convolution(operators, *args),
+        aten.convolution_backward.default: _no_convolution_backward,
         aten.topk.default: lambda *args, **kwargs: _top_k(operators, *args, **kwargs),
+        aten.sort.default: lambda x, dim=-1, descending=False: _sort(operators, x, dim, descending),
+        aten.sort.stable: lambda x, stable=None, dim=-1, descending=False: _sort(operators, x, dim, descending),
     }
     for dimensions in (2, 3):
         operator = getattr(aten, f"max_pool{dimensions}d_with_indices").default
@@ -63,7 +69,14 @@ def table(inductor: Table) -> Table:
 
 
 class Whole(TorchFunctionMode):
-    """Keep calls of `scaled_dot_product_attention` whole where the template takes them, and numbers in the graph."""
+    """Keep calls of `scaled_dot_product_attention` whole where the template takes them, and numbers in the graph.
+
+    A reference that differentiates is traced on the CPU, and the template has no gradient.
+    """
+
+    def __init__(self, differentiates: bool = False) -> None:
+        super().__init__()
+        self._differentiates = differentiates
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -71,12 +84,28 @@ class Whole(TorchFunctionMode):
         """Call a function of torch, or in its place the operator `attention`, or what fills a tensor with numbers."""
         kwargs = kwargs or {}
         if func is torch.nn.functional.scaled_dot_product_attention:
-            return _attention(*args, **kwargs)
+            return _attention(*args, **(kwargs | {"template": not self._differentiates}))
         if func is torch.nn.functional.group_norm and isinstance(args[1], torch.SymInt):
             return _group_norm(*args, **kwargs)
-        if func in _MAKERS and args and _is_plain(args[0]):
+        if func in _POOLED and args[0].dim() in (2, 3):
+            return _max_pool_of_rows(*args, **kwargs)
+        if func in _MAKERS and args and _is_plain(args[0]) and not self._differentiates:
             return _made(args[0], kwargs.get("dtype"))
         return func(*args, **kwargs)
+
+
+def _max_pool_of_rows(
+    x: torch.Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
+    ceil_mode: bool = False, return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """Pool along the last dimension, as images of one line: torch's own operator takes sizes for constants."""
+    kernel, step, edge, apart = (
+        value[0] if isinstance(value, list | tuple) else value
+        for value in (kernel_size, kernel_size if stride is None or stride == [] else stride, padding, dilation)
+    )
+    pool: Any = torch.nn.functional.max_pool2d
+    made = pool(x.unsqueeze(-2), (1, kernel), (1, step), (0, edge), (1, apart), ceil_mode, return_indices)
+    return tuple(part.squeeze(-2) for part in made) if return_indices else made.squeeze(-2)
 
 
 def _group_norm(
@@ -112,17 +141,19 @@ def _made(data: Any, dtype: torch.dtype | None) -> torch.Tensor:
 def _attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, attn_mask: torch.Tensor | None = None,
     dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
+    template: bool = True,
 ) -> torch.Tensor:  # fmt: skip
-    scale = query.shape[-1] ** -0.5 if scale is None else scale
     if enable_gqa and query.shape[-3] != key.shape[-3]:
         repeats = query.shape[-3] // key.shape[-3]
         key, value = key.repeat_interleave(repeats, -3), value.repeat_interleave(repeats, -3)
     head = query.shape[-1]
-    if type(head) is int and head <= FLASH and value.shape[-1] == head and query.dim() == 4 and type(scale) is float:
+    plain = scale is None or type(scale) is float
+    if template and query.dim() == 4 and head <= FLASH and value.shape[-1] == head and plain:
         if attn_mask is not None:
             attn_mask = attn_mask.expand(*query.shape[:-1], key.shape[-2])
         return _operators().attention(query, key, value, attn_mask, is_causal, scale)  # type: ignore[no-any-return]
-    scores = (query @ key.transpose(-2, -1)).float() * scale
+    scale = head**-0.5 if scale is None else scale
+    scores = (query.float() @ key.float().transpose(-2, -1)) * scale
     if is_causal:
         rows = torch.arange(query.shape[-2], device=query.device)[:, None]
         scores = scores.masked_fill(torch.arange(key.shape[-2], device=query.device)[None, :] > rows, float("-inf"))
@@ -146,6 +177,10 @@ def _convolution(
     else:
         return NotImplemented
     return made if bias is None else made + bias.view(-1, *[1] * dimensions)
+
+
+def _no_convolution_backward(*args: Any, **kwargs: Any) -> NoReturn:
+    raise SeedError("TorchInductor has no Triton for aten.convolution_backward, and kopt no template")
 
 
 def _varies(weight: torch.Tensor) -> bool:
@@ -187,6 +222,14 @@ def _top_k(
     rows = x.movedim(dim, -1).contiguous()
     values, places = operators.top_k(rows, k, largest)
     return values.movedim(-1, dim), places.movedim(-1, dim)
+
+
+def _sort(operators: Any, x: torch.Tensor, dim: int, descending: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    if x.dim() == 0:
+        return x.clone(), torch.zeros_like(x, dtype=torch.int64)
+    kind = torch.int8 if x.dtype is torch.bool else x.dtype  # Triton stores truth values as whole numbers
+    values, places = operators.sort(x.to(kind).movedim(dim, -1).contiguous(), descending)
+    return values.movedim(-1, dim).to(x.dtype), places.movedim(-1, dim)
 
 
 def _all(values: Sequence[int], dimensions: int) -> list[int]:
@@ -252,14 +295,19 @@ def _fake_convolution_transpose(
 
 
 def _fake_attention(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, causal: bool, scale: float
-) -> torch.Tensor:
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None, causal: bool,
+    scale: float | None,
+) -> torch.Tensor:  # fmt: skip
     return query.new_empty(query.shape)
 
 
 def _fake_top_k(x: torch.Tensor, k: int, largest: bool) -> tuple[torch.Tensor, torch.Tensor]:
     shape = [*x.shape[:-1], k]
     return x.new_empty(shape), x.new_empty(shape, dtype=torch.int64)
+
+
+def _fake_sort(x: torch.Tensor, descending: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    return x.new_empty(x.shape), x.new_empty(x.shape, dtype=torch.int64)
 
 
 _FAKES: dict[str, Callable[..., Any]] = {
@@ -269,4 +317,5 @@ _FAKES: dict[str, Callable[..., Any]] = {
     "average_pool": _fake_average_pool,
     "attention": _fake_attention,
     "top_k": _fake_top_k,
+    "sort": _fake_sort,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kopt.model.base import Value
-from kopt.model.device import Device
+from kopt.model.device import Device, estimate_warning
 
 
 class DeviceSettings(Value):
@@ -15,7 +15,9 @@ class DeviceSettings(Value):
 
 
 def device_line(device: Device) -> str:
-    """Describe the device's rates in a line for the terminal."""
+    """Describe the device's rates in a line for the terminal; a line more where estimates are not checked."""
     rates = ", ".join(f"{name} {rate:g}" for name, rate in device.matmul_tflop_s.items())
     how = "measured" if device.measured else "not measured"
-    return f"{device.name}: {device.copy_gb_s:g} GB/s, matrix products at {rates or 'no known rate'} TFLOP/s, {how}"
+    line = f"{device.name}: {device.copy_gb_s:g} GB/s, matrix products at {rates or 'no known rate'} TFLOP/s, {how}"
+    warning = "" if device.measured else estimate_warning(device.name)
+    return f"{line}\n{warning}" if warning else line

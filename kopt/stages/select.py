@@ -43,9 +43,23 @@ def check_seed(tables: RoundTables) -> None:
     raise unusable_seed(trouble[0] if trouble else "it was not evaluated")
 
 
-def unusable_seed(trouble: str) -> ProblemError:
-    """Make the error for a seed kernel that does not build or is wrong, on one line."""
-    return ProblemError(f"the seed kernel cannot be used, fix kernel.py: {' '.join(trouble.split())}")
+def unusable_seed(trouble: str, *, made: bool | None = None, tolerable: bool = False) -> ProblemError:
+    """Make the error for a seed kernel that does not build or is wrong, on one line.
+
+    Args:
+        trouble: phase or verdict, and the reason.
+        made: whether kopt made the seed kernel of the reference; None where that is not known.
+        tolerable: whether the numbers alone are at fault, for which a tolerance may be too strict.
+    """
+    reason = " ".join(trouble.split())
+    if made:
+        looser = ", or set `tolerance` in problem.yaml if its error may be as large"
+        return ProblemError(
+            f"the seed kernel that kopt made of the reference is wrong, which is kopt's fault: {reason}; write "
+            f"kernel.py (docs/problems.md){looser if tolerable else ''}"
+        )
+    remedy = "fix kernel.py" if made is False else "fix kernel.py, or write one where kopt made the seed"
+    return ProblemError(f"the seed kernel cannot be used, {remedy}: {reason}")
 
 
 def select_parents(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from kopt.model.trial import RoundSummary
 from kopt.neutral import one_line
 from kopt.report.numbers import ratio, time_text
+from kopt.report.reasons import short_reason
 from kopt.report.round_line import label
 from kopt.report.status_lines import MADE_UP, headline, problem_text
 from kopt.report.terminal import final_lines
@@ -43,7 +44,7 @@ def _rows(view: RunView) -> Iterator[tuple[str, str]]:
         yield "" if place else "lineage", f"{place}. {_step(step)}"
     yield from _rounds(view.rounds)
     for place, failure in enumerate(view.failures):
-        example = f", as {failure.example}" + (f": {one_line(failure.reason, 120)}" if failure.reason else "")
+        example = f", as {failure.example}" + (f": {short_reason(failure.reason, 160)}" if failure.reason else "")
         yield "" if place else "failures", f"{failure.number} {failure.kind} ({failure.meaning}){example}"
     folder = shlex.quote(one_line(view.status.folder))
     yield "more", f"kopt show {folder} KERNEL, kopt diff seed best --run {folder}"

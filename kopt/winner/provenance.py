@@ -8,6 +8,7 @@ from textwrap import wrap
 from kopt.model.problem import TensorSpec, Workload
 from kopt.neutral import one_line
 from kopt.report.numbers import percent, ratio, time_text
+from kopt.winner.accepted import contiguous
 from kopt.winner.source import has_atomics, is_autotuned, kernels
 from kopt.winner.winner import Winner
 
@@ -53,6 +54,9 @@ def _facts(winner: Winner) -> Iterator[tuple[str, str]]:
     others = (*winner.problem.hidden, *winner.problem.small)
     yield "", f"verified on other sizes too: {'; '.join(map(_sizes, others)) or 'none'}"
     yield "assumes", "dtypes and strides as above: inputs as `get_inputs` of the reference makes them"
+    for one in winner.given[0].arguments if winner.given else ():
+        if one.stride != contiguous(one.shape):
+            yield "", f"{one.name} has the strides {one.stride}"
     if has_atomics(winner.source):
         yield "order", "atomic operations end in any order: results may differ in their last bits from call to call"
     else:

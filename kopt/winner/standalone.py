@@ -31,9 +31,10 @@ def self_check(winner: Winner) -> str:
         *embedded("self_check"),
         f"REFERENCE = {quoted(problem.reference)}",
         f"WORKLOADS = {workloads!r}",
-        f"raise SystemExit(check({problem.seed.entry}, REFERENCE, torch.{problem.dtype.value}, WORKLOADS))",
+        f"DTYPE = torch.{problem.dtype.value}",
+        f"raise SystemExit(check({problem.seed.entry}, {problem.name!r}, REFERENCE, DTYPE, WORKLOADS))",
     ]
-    body = "\n\n".join(code[:-3]) + "\n\n" + "\n".join(code[-3:])
+    body = "\n\n".join(code[:-4]) + "\n\n" + "\n".join(code[-4:])
     return f'if __name__ == "__main__":\n\n    def _check_and_time():\n{_indented(body, 8)}\n\n    _check_and_time()'
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from kopt.errors import ProblemError
 from kopt.model.problem import TensorSpec
 from kopt.winner import provenance
+from kopt.winner.accepted import Pattern, patterns
 from kopt.winner.constants import free_arguments
 from kopt.winner.source import ModuleText, module_text, without_functions
 from kopt.winner.standalone import embedded
@@ -17,7 +18,12 @@ from kopt.winner.winner import Winner
 IMPORTED = frozenset({"torch", "nn", "F", "math", "triton", "tl", "annotations"})
 """Usual names of modules, which mean the same in a kernel and in a reference."""
 
-OWN = frozenset({"DTYPES", "DIMENSIONS", "SHAPES", "FREE", "KernelModel", "ModelNew", "further_arguments"})
+OWN = frozenset(
+    {
+        "ARGUMENTS", "WEIGHTS", "SHAPES", "FREE", "KernelModel", "ModelNew", "further_arguments", "refusal", "tell",
+        "unlike", "why_not", "without_weights", "parted", "unshared",
+    }
+)  # fmt: skip
 """Names that the written files define beside those of kernel and reference."""
 
 INPUTS = frozenset({"get_inputs"})
@@ -49,7 +55,7 @@ def kernel_and_reference(winner: Winner) -> str:
     reference = module_text(without_functions(winner.problem.reference, INPUTS))
     _refuse_clashes(winner, kernel, reference)
     head = f"{provenance.docstring(winner)}\n\n{provenance.comments(winner)}"
-    helper = "\n\n\n".join(embedded("arguments"))
+    helper = "\n\n\n".join([*embedded("arguments"), *embedded("accepted")])
     futures = "\n".join(sorted({*kernel.imports.splitlines(), *reference.imports.splitlines()} - {""}))
     return "\n\n\n".join(part for part in (head, futures, kernel.body, reference.body, helper) if part)
 
@@ -69,64 +75,62 @@ def tensors(winner: Winner) -> tuple[TensorSpec, ...]:
     return inputs
 
 
-def verified_shapes(winner: Winner) -> str:
-    """Write the shapes of the inputs of all main workloads, as a literal."""
-    return repr({tuple(spec.shape for spec in workload.inputs) for workload in winner.workloads})
+def arguments(winner: Winner) -> tuple[Pattern, ...]:
+    """Return what the arguments of the kernel have to be like.
+
+    Raises:
+        ProblemError: they are not known.
+    """
+    return patterns(winner.given, winner.problem.name)
 
 
 def guards(winner: Winner) -> str:
-    """Write `_verified(inputs)`: whether the kernel has been verified for inputs like these."""
-    dtypes = repr(tuple(spec.dtype for spec in tensors(winner)))
-    return f'''DTYPES = {dtypes}
-"""Dtypes of the inputs that the kernel was verified with."""
+    """Write `why_not(inputs, weights)`: why PyTorch has to run in place of the kernel; empty where the kernel may."""
+    rows = "".join(f"    {tuple(one)!r},\n" for one in arguments(winner))
+    shapes = {tuple(spec.shape for spec in workload.inputs) for workload in winner.workloads}
+    return f'''ARGUMENTS = (  # name, whether it is an input, dtype, sizes, order in memory, strides, value
+{rows})
+"""Arguments that the kernel was verified with: a name in place of a size may be any size, the same everywhere."""
 
-DIMENSIONS = {tuple(len(spec.shape) for spec in tensors(winner))!r}
-"""Numbers of dimensions of these inputs."""
+WEIGHTS = tuple(one[0] for one in ARGUMENTS if not one[1])
+"""Names of the model's parameters and buffers."""
 
 SHAPES = None
-"""Shapes of the inputs to run the kernel on, {verified_shapes(winner)} for those that it was timed on; None for all."""
+"""Shapes of the inputs to run the kernel on, {shapes!r} for those that it was timed on; None for all."""
 
 
-def _verified(inputs):
-    """Return whether the kernel may run: on CUDA tensors as it was verified with, where no gradient is asked for."""
-    if len(inputs) != len(DTYPES) or not all(isinstance(one, torch.Tensor) and one.is_cuda for one in inputs):
-        return False
-    if torch.is_grad_enabled() and any(one.requires_grad for one in inputs):
-        return False
-    if tuple(str(one.dtype).removeprefix("torch.") for one in inputs) != DTYPES:
-        return False
-    if tuple(one.dim() for one in inputs) != DIMENSIONS or not all(one.is_contiguous() for one in inputs):
-        return False
-    return SHAPES is None or tuple(tuple(one.shape) for one in inputs) in SHAPES'''
+def why_not(inputs, weights):
+    """Return why PyTorch has to run in place of the kernel, in words; empty where the kernel may run."""
+    if SHAPES is not None and tuple(tuple(one.shape) for one in inputs if isinstance(one, torch.Tensor)) not in SHAPES:
+        return "the shapes are not among SHAPES"
+    return refusal(ARGUMENTS, inputs, weights)'''
 
 
 def model_guard(winner: Winner, *, asks_model: bool) -> str:
-    """Write `_made_as_verified(given, named)`: whether a model has the constants that the kernel holds.
+    """Write `unlike(given, named)`: with which other constants than the kernel's a model is made.
 
     Args:
         winner: the kernel.
         asks_model: the kernel gets from the model what its entry point takes by name.
     """
     free = free_arguments(winner.problem, winner.source if asks_model else "")
-    return f'''import contextlib
-
-
-FREE = {free!r}
+    return f'''FREE = {free!r}
 """Arguments of `Model` that may differ from those of `get_init_inputs`; the kernel holds the others as constants."""
 
 
-def _made_as_verified(given, named):
-    """Return whether a model made with these arguments has the constants that the kernel holds."""
+def unlike(given, named):
+    """Return with which arguments a model has other constants than the kernel, in words; empty where with none."""
     usual = get_init_inputs()
     signature = inspect.signature(Model.__init__)
     own = signature.bind(None, *given, **named)
     verified = signature.bind(None, **usual) if isinstance(usual, dict) else signature.bind(None, *usual)
     for bound in (own, verified):
         bound.apply_defaults()
-    names = (own.arguments.keys() | verified.arguments.keys()) - set(FREE)
-    with contextlib.suppress(RuntimeError, ValueError):  # tensors and arrays have no single truth value
-        return all(bool(own.arguments.get(name) == verified.arguments.get(name)) for name in names)
-    return False'''
+    for name in (own.arguments | verified.arguments).keys() - set(FREE):
+        one, other = own.arguments.get(name), verified.arguments.get(name)
+        if repr(one) != repr(other):
+            return f"the model is made with {{name}} = {{one!r}}, the kernel is for {{other!r}}"
+    return ""'''
 
 
 def model_class(winner: Winner, name: str) -> str:
@@ -141,12 +145,14 @@ class {name}(Model):
     def __init__(self, *given, **named):
         """Make the model as the reference does; one with other constants than the kernel's is run by PyTorch."""
         super().__init__(*given, **named)
-        self._has_kernel = _made_as_verified(given, named)
+        self.unlike_verified = unlike(given, named)
 
     def forward(self, *inputs):
-        """Run the kernel, or PyTorch for inputs, constants and gradients that it was not verified with."""
-        trained = torch.is_grad_enabled() and any(one.requires_grad for one in self.parameters())
-        if trained or not self._has_kernel or not _verified(inputs):
+        """Run the kernel, or PyTorch, with a warning, for arguments that it was not verified with."""
+        state = dict((*self.named_parameters(), *self.named_buffers()))
+        reason = self.unlike_verified or why_not(inputs, [state[one] for one in WEIGHTS])
+        if reason:
+            tell(reason)
             return super().forward(*inputs)
         return {entry}(*inputs, **further_arguments({entry}, inputs, self, globals()))'''
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from kopt.jobs.builds import known_build
 from kopt.jobs.kernels import kernel_source
 from kopt.model.outcome import BEST
-from kopt.model.problem import Problem, WorkloadFacts
+from kopt.model.problem import Given, Problem, WorkloadFacts
 from kopt.model.verdict import Passed
 from kopt.provenance import versions
 from kopt.report.lineage import chain
@@ -42,8 +43,15 @@ class Winner:
     versions: dict[str, str]
     workloads: tuple[WorkloadFacts, ...]
     """Shapes and dtypes of the main workloads."""
+    given: tuple[Given, ...] = ()
+    """Arguments in all workloads with which it was verified."""
     choices: tuple[Choice, ...] = ()
     """Choices of its autotuners for the main workloads; empty where nothing has run on a GPU."""
+
+    @property
+    def identifier(self) -> str:
+        """The problem's name as a part of a Python name."""
+        return re.sub(r"\W", "_", self.problem.name)
 
     @property
     def text(self) -> ModuleText:
@@ -80,5 +88,6 @@ def winner_of(run: Run, store: Store) -> Winner:
         device=run.device.name,
         versions={name: text for name, text in versions().items() if name in ("kopt", "python", "torch", "triton")},
         workloads=run.facts.workloads,
+        given=run.facts.given,
         choices=choices(build, launched),
     )

@@ -1,11 +1,14 @@
 """`kopt check` says, a line for each requirement, whether a problem can be judged, in the words of a newcomer."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from kopt import cli
 from kopt.commands.parts.problem_check import examined, in_words
+from kopt.device.interpret.judge import check_size
+from kopt.errors import ProblemError
 from kopt.load_config import load_device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Workload
@@ -31,7 +34,7 @@ def problem(forward, given="torch.randn(rows, cols)", names="x", arguments="", s
 
 def checked(own, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)  # the seed kernel is written into the working folder
-    report = examined(own, load_device(DEVICE, Path(cli.__file__).parents[1]), "p")
+    report = examined(own, load_device(DEVICE, Path(cli.__file__).parents[1]))
     return report, {line.name: (line.state, line.text) for line in report.lines}
 
 
@@ -57,7 +60,7 @@ RIGHT = {
 def test_what_people_bring_can_be_judged(tmp_path, monkeypatch, name):
     own, said = RIGHT[name]
     report, lines = checked(own, tmp_path, monkeypatch)
-    assert report.judgeable, in_words(report, "p")
+    assert report.judgeable, in_words(report)
     assert lines["reference"][1].endswith(said)
     assert lines["kernel"][1].startswith("kernel.py can be called: kernel_function(x")
     assert "ms on NVIDIA H100" in lines["cost"][1]
@@ -80,6 +83,14 @@ WRONG = {
         problem("return x * 2", arguments="x, weight"), "kernel", "kernel.py: parameter weight is no input, model",
     ),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(("returned", "said"), [("3", "3"), ("{'n': 3}", "{'n': 3}")])
+def test_what_a_reference_returns_is_said_where_it_is_no_tensor(tmp_path, monkeypatch, returned, said):
+    report, lines = checked(problem(f"return {returned}"), tmp_path, monkeypatch)
+    assert lines["reference"][1].endswith(f"; returns {said} and no tensor")
+    assert f"the reference returns {said} and changes no input" in lines["tolerance"][1]
+    assert not report.judgeable
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -124,3 +135,29 @@ def test_a_problem_that_cannot_be_read_is_status_1_and_no_problem_at_all_status_
     assert "fails  files      broken/problem.py defines no Model" in capsys.readouterr().out
     assert cli.main(["check", str(tmp_path / "nowhere")]) == 2
     assert "is not a folder: name a problem or its folder" in capsys.readouterr().err
+
+
+def test_small_workloads_whose_outputs_do_not_fit_into_a_verdict_without_a_gpu_are_told(tmp_path, monkeypatch):
+    large = (Workload(name="tiles", constants={"rows": 4096, "cols": 4096}), SMALL[1])
+    report, lines = checked(problem("return torch.relu(x)", small=large), tmp_path, monkeypatch)
+    assert report.judgeable
+    state, text = lines["small"]
+    assert state == "note"
+    assert text.startswith("small workload tiles is too large to be judged without a GPU: the outputs of one kernel's ")
+    assert text.endswith("choose smaller sizes in problem.yaml")
+
+
+LARGE = Workload(name="a", constants={"rows": 2048, "cols": 2048})
+
+
+@pytest.mark.parametrize(
+    ("own", "fits"),
+    [
+        (problem("return torch.relu(x)"), True),
+        (problem("return torch.relu(x), x + 1", small=(LARGE,)), False),
+        (problem("return x.sum(0)", small=(LARGE,)), True),
+    ],
+)  # fmt: skip
+def test_a_verdict_without_a_gpu_holds_so_many_bytes_of_outputs(own, fits):
+    with nullcontext() if fits else pytest.raises(ProblemError, match="small workload a is too large"):
+        check_size(own)

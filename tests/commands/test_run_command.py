@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from kopt import cli, project
 from kopt.commands.new import folder_of
 from kopt.commands.run import Search, command
 from kopt.errors import ConfigError, ProblemError
+from kopt.preflight.start import TYPED
 from kopt.project import SHIPPED, project_root
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +75,24 @@ def test_a_search_is_started_as_it_is_told(monkeypatch, tmp_path, capfd):
     assert answer["final"] == f"{tmp_path}/elsewhere/one/final.json"
     assert said.err.splitlines()[-2] == f"$ {shlex.join(answer['command'])}"
     assert said.err.endswith("\nfrom snakemake\n")
+
+
+def test_a_run_is_unlocked_by_the_same_words_with_one_more(monkeypatch, tmp_path, capfd):
+    monkeypatch.setenv(TYPED, "")
+    becoming(
+        monkeypatch, tmp_path, "run", "softmax", "rounds=2", "--name", "one", "--cores", "2", "--", "--forcerun", "all"
+    )
+    assert os.environ[TYPED] == "kopt run softmax rounds=2 --name one --unlock -- --forcerun all"
+    asked = []
+
+    def snakemake(program, **_):
+        asked.append(program)
+        return subprocess.CompletedProcess(program, 0)
+
+    monkeypatch.setattr(subprocess, "run", snakemake)
+    assert cli.main(["run", "softmax", "--name", "one", "--unlock"]) == 0
+    assert asked[0].index("--unlock") < asked[0].index("--config")
+    assert "results/one is unlocked" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
+import importlib.util
 import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -9,7 +11,6 @@ import triton
 from kopt.device.build.build import LIMITS, BuildJob, build_all
 from kopt.device.build.cubin import resources
 from kopt.device.build.fingerprint import fingerprint, toolchain
-from kopt.device.build.kernel_sources import load_kernel
 from kopt.device.screen.syntax import check_syntax
 from kopt.errors import ProblemError
 from kopt.model.build import BuildFailed, Built, Phase
@@ -230,8 +231,13 @@ def test_an_autotuners_configurations_are_trials_of_one_call(builds):
 def test_a_trial_knows_its_configuration_and_the_key_under_which_triton_keeps_the_choice(builds, tmp_path, monkeypatch):
     launches = builds["autotuned"].workloads[0].launches
     assert [launch.configuration for launch in launches] == [0, 1]
-    kernel = load_kernel(AUTOTUNED, tmp_path)
-    tuner = kernel.__globals__["scale_kernel"]
+    path = tmp_path / "autotuned.py"  # not `load_kernel`, which changes torch in its process for good
+    path.write_text(AUTOTUNED.source)
+    spec = importlib.util.spec_from_file_location("autotuned", path)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "autotuned", module)
+    spec.loader.exec_module(module)
+    kernel, tuner = module.kernel_function, module.scale_kernel
     monkeypatch.setattr(type(tuner), "_bench", lambda self, *args, config, **meta: [1.0])
     monkeypatch.setattr(tuner, "cache_results", False)
     monkeypatch.setattr(tuner.fn, "run", lambda *args, **meta: None)

@@ -65,3 +65,36 @@ def test_a_sum_of_one_element_after_the_other_is_right(name, scale):
     allowed = EMULATED_FACTOR * (emulated.double() - exact).abs() + exact.abs() * 2.0**-23
     assert bool((error <= allowed).all())
     assert bool((allowed <= 1e-3 * exact.abs()).all())
+
+
+def normalised_one_by_one(rows: np.ndarray) -> np.ndarray:
+    """Normalise rows in float32, with sums to which one element is added after the other."""
+    length = np.float32(rows.shape[-1])
+    apart = rows - np.cumsum(rows, axis=-1, dtype=np.float32)[..., -1:] / length
+    variance = np.cumsum(apart * apart, axis=-1, dtype=np.float32)[..., -1:] / length
+    return apart / np.sqrt(variance + np.float32(1e-5))
+
+
+NORMALISATIONS = {
+    "layer": (torch.nn.LayerNorm(8192, elementwise_affine=False), (4, 8192)),
+    "group": (torch.nn.GroupNorm(2, 4, affine=False), (4, 4, 4096)),
+    "instance": (torch.nn.InstanceNorm1d(3), (2, 3, 8192)),
+}
+
+
+@pytest.mark.parametrize("kind", NORMALISATIONS)
+@pytest.mark.parametrize("draw", ["normal", "integer", "equal"])
+def test_a_normalisation_with_sums_of_one_element_after_the_other_is_within_its_emulated_error(kind, draw):
+    norm, shape = NORMALISATIONS[kind]
+    numbers = torch.Generator().manual_seed(0)
+    x = {
+        "normal": torch.randn(shape, generator=numbers) + 1,
+        "integer": torch.randint(0, 5, shape, generator=numbers).float(),
+        "equal": torch.randn(shape[0], *[1] * (len(shape) - 1), generator=numbers).expand(shape).contiguous(),
+    }[draw]
+    rows = {"layer": x, "group": x.reshape(4, 2, -1), "instance": x}[kind]
+    right = torch.from_numpy(normalised_one_by_one(rows.numpy())).reshape(shape)
+    exact = norm(x.double())
+    with Float32Arithmetic():
+        emulated = norm(x)
+    assert (right - exact).abs().max() <= EMULATED_FACTOR * (emulated - exact).abs().max() + 16 * 2.0**-24

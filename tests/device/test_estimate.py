@@ -142,6 +142,10 @@ def test_eager_is_the_sum_of_its_operations():
     found = estimate_eager(MATVEC, H100).workloads[0]
     assert found.ms == pytest.approx(MATVEC.workloads[0].bytes / H100.copy_gb_s / 1e6 + 0.003, rel=0.01)
     assert estimate_eager(MATMUL, H100).workloads[0].bound == "compute"
+    exact = tuple(op.model_copy(update={"exact": True}) for op in MATMUL.workloads[0].eager_ops)
+    workload = MATMUL.workloads[0].model_copy(update={"eager_ops": exact})
+    slow = eager_ms(MATMUL.model_copy(update={"workloads": (workload,)}), H100)
+    assert slow > 5 * eager_ms(MATMUL, H100)  # without tensor cores
 
 
 def test_without_facts_there_is_no_time_of_eager():

@@ -205,6 +205,19 @@ def test_fused_attention_is_one_operation_of_half_the_products_when_causal() -> 
     assert op.bytes == 4 * 2 * 4 * 512 * 64 * 2
 
 
+@pytest.mark.parametrize(
+    ("forward", "dtype", "exact"),
+    [
+        ("return x0 @ x0", "float32", True),
+        ("return x0 @ x0", "bfloat16", False),
+        ("return F.conv1d(x0[None], x0[:, :, None])", "float32", False),
+        ("return x0 + x0", "float32", False),
+    ],
+)
+def test_eager_multiplies_float32_exactly_and_convolves_it_in_tf32(forward: str, dtype: str, exact: bool) -> None:
+    assert [op.exact for op in of(forward, "torch.randn(N, N)", dtype=dtype).eager_ops] == [exact]
+
+
 def test_operations_of_unknown_cost_are_marked() -> None:
     assert not all(op.known for op in of("return torch.linalg.inv(x0)", "torch.randn(N, N)").eager_ops)
 

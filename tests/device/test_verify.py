@@ -1,3 +1,4 @@
+import math
 from functools import cache
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from kopt.device.draws.distributions import Case, Draw, make_case, plan
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare import compare
+from kopt.device.expected.compare_result import compare_tensor
 from kopt.device.expected.emulation import rounded_to_tf32
 from kopt.device.expected.expected_output import ExpectedOutput, expected_result
 from kopt.device.expected.outputs import Contract, Described, DescribedOutput, ResultContract, described
@@ -227,6 +229,29 @@ def test_indexes_of_equal_elements_may_come_in_any_order_where_torch_leaves_it_o
         assert compare(other, expected_result(problem, case).tensors[0], draw).right, draw.distribution
         asked = ~expected_result(problem, case).tensors[0].allowed.isnan()
         assert draw.distribution != "normal" or bool(asked.any())
+
+
+@pytest.mark.parametrize(
+    ("reference", "reverse"),
+    [
+        ("x.float().softmax(-1).topk(3, -1).indices", lambda x: x.float().softmax(-1)),
+        ("x.sigmoid().float().topk(3, -1).indices", lambda x: x.sigmoid().float()),
+        ("(x.float() * 1e-3 + 1).sort(-1, descending=True)[1][:, :3]", lambda x: x.float() * 1e-3 + 1),
+    ],
+)
+def test_so_may_indexes_of_elements_that_become_equal_on_the_way(reference, reverse) -> None:
+    problem = made(reference)
+    for draw in plan(problem.small, 2):
+        case = make_case(problem, draw)
+        scores = reverse(case.inputs[0])
+        other = scores.shape[-1] - 1 - torch.sort(scores.flip(-1), descending=True, stable=True).indices[:, :3]
+        wanted = expected_result(problem, case).tensors[0]
+        comparison = compare_tensor(other, wanted, draw)
+        assert comparison.right, comparison.reason
+        assert comparison.check is not None
+        assert math.isfinite(comparison.check.max_error + comparison.check.allowed)
+        if draw.distribution == "normal":
+            assert not compare_tensor(other.flip(-1), wanted, draw).right
 
 
 def test_share_of_matched_elements_is_asked_where_it_is_declared() -> None:

@@ -12,7 +12,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.tests import MockOutputSettings
 
 from kopt.errors import ConfigError
-from kopt.preflight.start import begin, check_words
+from kopt.preflight.start import TYPED, begin, check_words
 from snakemake_logger_plugin_kopt import LogHandler, LogHandlerSettings
 from snakemake_logger_plugin_kopt.caches import caches_elsewhere
 from snakemake_logger_plugin_kopt.ending import JobFault, Seen, ending
@@ -205,6 +205,14 @@ def test_a_locked_run_is_refused_but_for_a_look_and_the_unlocking(run_folder):
         begin("results/t", ["snakemake", "--quiet", "all"])
     for word in ("--unlock", "--dry-run", "-n", "--nolock"):
         assert begin("results/t", ["snakemake", word]) == ""
+
+
+def test_a_search_that_kopt_run_started_is_unlocked_by_kopt_run(run_folder, monkeypatch):
+    monkeypatch.setenv(TYPED, "kopt run softmax --name t --unlock")
+    Path(".snakemake/locks").mkdir(parents=True)
+    Path(".snakemake/locks/0.output.lock").write_text("results/t/round_0/x.json\n")
+    with pytest.raises(ConfigError, match="run `kopt run softmax --name t --unlock`, then this command again"):
+        begin("results/t", ["snakemake"])
 
 
 def test_a_forgotten_config_is_noticed_before_anything_is_checked():

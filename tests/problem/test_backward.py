@@ -98,3 +98,86 @@ def test_a_reference_without_gradient_is_told(forward, said):
 def test_only_names_are_renamed():
     source = "class Model(nn.Module):  # Model\n    def f(self): return super(Model, self).Model + 'Model'\n"
     assert renamed(source) == source.replace("class Model", "class Forward").replace("super(Model", "super(Forward")
+
+
+NORM = """import torch
+from torch import nn
+
+rows = 24
+wide = 40
+
+class Model(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(n))
+
+    def forward(self, x, residual):
+        x = x + residual
+        rstd = torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + 1e-5)
+        y = x * rstd * self.weight
+        return y, rstd
+
+def get_inputs():
+    return {given}
+
+def get_init_inputs():
+    return [wide]
+"""
+GIVEN = {
+    "list": "[torch.randn(rows, wide), torch.randn(rows, wide)]",
+    "names": "dict(residual=torch.randn(rows, wide), x=torch.randn(rows, wide))",
+}
+
+
+@pytest.mark.parametrize("dtype", [Dtype.FLOAT32, Dtype.BFLOAT16])
+@pytest.mark.parametrize("form", GIVEN)
+def test_what_the_forward_pass_saves_agrees_with_the_other_inputs_of_every_draw(form, dtype):
+    draft = Draft(name="g", reference=NORM.format(given=GIVEN[form]), small=(SMALL,), hidden=(), dtype=dtype)
+    problem = gradient_of(draft, saved=("rstd",)).problem
+    for kind in ("given", "normal", "negative"):
+        case = make_case(problem, Draw(SMALL, kind, 3))
+        x, residual, rstd, _grad_y = case.inputs
+        assert torch.equal(rstd, case.model.forward_model(x, residual)[1])
+        assert rstd.dtype is x.dtype
+
+
+def test_a_gradient_reads_what_the_forward_pass_saves_in_place_of_computing_it():
+    draft = Draft(name="g", reference=NORM.format(given=GIVEN["list"]), small=(SMALL,), hidden=())
+    problem = gradient_of(draft, ("x",), ("rstd",)).problem
+    case = make_case(problem, Draw(SMALL, "normal", 3))
+    x, residual, rstd, grad = (t.double() for t in case.inputs)
+    weight = case.model.forward_model.weight.double()
+    (expected,) = expected_result(problem, case).tensors
+    total, scaled = x + residual, grad * weight
+    for factor in (1.0, 1.5):
+        own = rstd * factor
+        right = scaled * own - total * own**3 * (scaled * total).mean(-1, keepdim=True)
+        with torch.no_grad():
+            given = case.model.double()(x, residual, own, grad)
+        torch.testing.assert_close(given, right)
+        if factor == 1.0:
+            torch.testing.assert_close(expected.output, right)
+
+
+def test_a_single_output_that_is_saved_keeps_its_gradient():
+    source = FORWARD.format(given="[torch.randn(rows, wide)]").replace("self, x, index, scale", "self, x")
+    lines = [line for line in source.splitlines() if "linear" not in line and "unused" not in line]
+    source = "\n".join(lines).replace("return y[index], y.sum()", "return torch.softmax(x, 1)")
+    result = gradient_of(Draft(name="g", reference=source, small=(SMALL,), hidden=()), saved=("output",))
+    assert [spec.name for spec in result.signature.inputs] == ["x", "output", "grad_output"]
+    assert not calibrate(result.problem, result.problem.small).refusal
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("z", "--save z: the outputs are output[0], output[1], y, rstd"),
+        ("y", "--save y: autograd does not keep this output for the backward pass; it keeps output[1], rstd"),
+        ("output[0]", "--save output[0]: autograd does not keep this output for the backward pass; it keeps output[1]"),
+    ],
+)
+def test_what_cannot_be_saved_is_told(name, said):
+    draft = Draft(name="g", reference=NORM.format(given=GIVEN["list"]), small=(SMALL,), hidden=())
+    with pytest.raises(ProblemError) as caught:
+        gradient_of(draft, saved=(name,))
+    assert said in str(caught.value)

@@ -106,6 +106,41 @@ def test_a_name_is_that_of_a_shipped_problem_before_that_of_a_folder_here(
             load(find(word, PROBLEMS))
 
 
+FAULTY = {
+    "syntax.py": ("def f(:", "syntax.py, line 1: syntax error: "),
+    "part.py": (
+        "class Model: ...\ndef get_inputs(): ...",
+        "part.py: the file defines no get_init_inputs; a problem needs",
+    ),
+    "other.py": (
+        "def gelu(x): ...",
+        "other.py: the file defines no Model with get_inputs .*kopt new NAME --from other.py:gelu",
+    ),
+    "new.py": ("class ModelNew: ...", "new.py: the file defines ModelNew and no Model"),
+    "empty.py": ("", "empty.py is empty"),
+    "list.json": ("[]", "list.json: the file is in no format that kopt knows"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+@pytest.mark.parametrize("place", ["", "./"])
+def test_a_file_that_holds_no_problem_is_told_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, place: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text, said = FAULTY[name]
+    Path(name).write_text(text)
+    with pytest.raises(ProblemError, match=said):
+        load(find(f"{place}{name}", PROBLEMS))
+
+
+def test_a_file_that_is_not_there_is_no_misspelt_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for word in ("nowhere.py", "./nowhere.py", f"{tmp_path}/definition.json"):
+        with pytest.raises(ProblemError, match=f"there is no file '{word}'"):
+            find(word, PROBLEMS)
+
+
 def test_no_name_and_a_long_one_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     with pytest.raises(ProblemError, match="'' is not a folder"):

@@ -115,6 +115,47 @@ def test_the_bound_of_an_index_shrinks_with_the_size_that_it_stands_for(package)
     assert "reduction='none'" in result.problem.reference
 
 
+INT4 = """import torch
+def unpacked(x, packed, scale):
+    low, high = (packed & 15).to(torch.int8) - 8, (packed >> 4).to(torch.int8) - 8
+    weight = torch.stack([low, high], -1).reshape(packed.shape[0], -1).to(x.dtype)
+    return x @ (weight * scale.repeat_interleave(128, 1)).t()
+"""
+
+
+@pytest.mark.parametrize(
+    ("rows", "bounds", "dtype"),
+    [(256, "0, 256", "uint8"), (16, "high=256, low=0", "uint8"), (128, "-128, 128", "int8")],
+)
+def test_bounds_of_packed_weights_are_no_sizes(tmp_path, monkeypatch, rows, bounds, dtype):
+    (tmp_path / "packed_weights.py").write_text(INT4)
+    monkeypatch.syspath_prepend(tmp_path)
+    shape = "(1024, 2048)" if bounds[0] != "h" else "size=(1024, 2048)"
+    inputs = (f"torch.randn({rows}, 4096)", f"torch.randint({bounds}, {shape}, dtype=torch.{dtype})",
+              "torch.rand(1024, 32)")  # fmt: skip
+    result = problem_of(Request(name="w4", word="packed_weights:unpacked", inputs=inputs))
+    assert f"torch.randint({bounds}, " in result.problem.reference
+    assert all(set(w.constants) == {"x_0", "packed_0"} for w in result.problem.small)
+
+
+def test_a_bound_that_no_other_input_has_changes_with_no_size(package):
+    inputs = ("torch.randn(16, 64)", "torch.randint(0, 48, (16, 64))")
+    result = problem_of(Request(name="add", word="torch:add", inputs=inputs))
+    assert "torch.randint(0, 48, " in result.problem.reference
+
+
+def test_a_size_of_the_result_alone_shrinks_where_the_result_would_be_large(tmp_path, monkeypatch):
+    (tmp_path / "embedding_gradient.py").write_text(
+        "import torch\ndef add(grad, tokens, vocabulary):\n"
+        "    return torch.zeros(vocabulary, grad.shape[-1], device=grad.device).index_add_(0, tokens, grad)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for bound, shrinks in (("32000", True), ("31999", False)):  # with the other bound indexes would be too large
+        inputs = ("torch.randn(8192, 1024)", f"torch.randint(0, {bound}, (8192,))", "32000")
+        result = problem_of(Request(name="add", word="embedding_gradient:add", inputs=inputs))
+        assert all(("vocabulary" in workload.constants) is shrinks for workload in result.problem.small)
+
+
 def test_inputs_of_an_attention_keep_equal_shapes_and_factors_of_a_product_do_not(package):
     head = "torch.randn(2, 3, 64, 16)"
     attention = problem_of(

@@ -119,6 +119,17 @@ def test_a_reference_that_does_not_run_is_told_why():
         with_workloads("wrong", written("x @ x", "", "torch.rand(3, 64)"))
 
 
+@pytest.mark.parametrize("place", ["mine.py", ""])
+def test_what_a_reference_raises_is_told_with_the_user_s_own_file(tmp_path, place):
+    (tmp_path / "mine.py").write_text(written("x @ x", "", "torch.rand(3, 64)"))
+    with pytest.raises(ProblemError, match=r"mine\.py, line 10, raises RuntimeError") as raised:
+        load(tmp_path / place)
+    (tmp_path / "mine.py").write_text("import nosuchmodule\n" + written("x", "", "torch.rand(3, 64)"))
+    with pytest.raises(ProblemError, match=r"mine\.py, line 1 imports nosuchmodule"):
+        load(tmp_path / place)
+    assert "problem.py" not in str(raised.value)
+
+
 def test_literals_get_names_and_comments_stay():
     source = "shape = (4, (8, 2))  # é\na, b = 3, 4\nN = 2 * 5\nM = N\ndef get_inputs():\n    return rand(64, dim=1)\n"
     assert constants(source) == ("a", "b", "N")

@@ -185,3 +185,18 @@ def test_the_folder_is_read_as_it_was_printed(tmp_path, capsys, monkeypatch):
     assert load(tmp_path / "out") == Problem.model_validate(printed["problem"])
     assert yaml.safe_load(printed["files"]["problem.yaml"])["dtype"] == "bfloat16"
     assert any("made in float32 and given in bfloat16: x;" in note for note in printed["notes"])
+
+
+def test_weights_that_get_another_dtype_than_they_are_made_in_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rope.py").write_text(
+        "import torch\nfrom torch import nn\n\nclass Model(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n        self.register_buffer('inv_freq', torch.ones(64))\n\n"
+        "    def forward(self, x):\n        return x * self.inv_freq\n\n"
+        "def get_inputs():\n    return [torch.randn(32, 64, dtype=torch.bfloat16)]\n\n"
+        "def get_init_inputs():\n    return []\n"
+    )
+    assert cli.main(["new", "./problems/rope", "--from", "rope.py"]) == 0
+    assert "made in float32 and given in bfloat16: inv_freq; all floating-point inputs, parameters and buffers" in (
+        capsys.readouterr().out
+    )

@@ -31,6 +31,16 @@ def test_a_wrong_seed_is_refused_on_one_line(measures):
         refuse(BUILT, WRONG, measures=measures)
 
 
+def test_a_seed_that_kopt_made_is_no_fault_of_the_user():
+    with pytest.raises(
+        ProblemError, match=r"kopt made .*: incorrect: element 0 .*; write kernel\.py .*or set `tolerance`"
+    ) as said:
+        refuse(BUILT, WRONG, measures=False, made=True)
+    assert "fix kernel.py" not in str(said.value)
+    with pytest.raises(ProblemError, match=r"kopt made .*: launch: because; write kernel\.py \(docs/problems\.md\)$"):
+        refuse(BUILT, failed(Phase.LAUNCH), measures=False, made=True)
+
+
 @pytest.mark.parametrize("measures", [False, True])
 def test_a_right_seed_is_not_refused(measures):
     refuse(BUILT, PASSED, measures=measures)

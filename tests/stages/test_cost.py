@@ -56,8 +56,8 @@ def test_a_run_without_language_models_costs_nothing(capsys):
     [
         (("cost", "--config", "models=[gpt-6]"), "no provider for 'gpt-6'; did you mean 'gpt-5'?"),
         (("cost", "--preset", "beam_serch"), "did you mean 'beam_search'?"),
-        (("cost", "--run", "nowhere"), "nowhere has no ledger.jsonl"),
-        (("pack", "nowhere", "-o", "x.tar"), "nowhere has no ledger.jsonl"),
+        (("cost", "--run", "nowhere"), "there is no run 'nowhere'"),
+        (("pack", "nowhere", "-o", "x.tar"), "there is no run 'nowhere'"),
     ],
 )
 def test_what_cannot_be_found_is_one_line(capsys, words, message):

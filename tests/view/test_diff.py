@@ -44,6 +44,16 @@ def test_files_are_compared_by_their_source_where_no_problem_is_named(made, tmp_
     assert found.launches == found.times == ()
 
 
+def test_a_file_has_the_problem_of_the_kernel_that_it_is_compared_with(made, tmp_path):
+    (tmp_path / "a.py").write_text(SOURCE)
+    (tmp_path / "results/run/best_kernel.py").write_text(FASTER)
+    with looker(None, None, None) as look:
+        assert look.compared_with("a.py").other is None
+        for word in ("run:best", "results/run/best_kernel.py"):
+            assert look.compared_with(word).other.problem.name == "scale"
+        assert look.compared_with("run:best").view("a.py").launches
+
+
 def test_a_kernel_does_not_differ_from_itself():
     one = view("a", instructions={"k": {"total": 3, "move": 3}}, fingerprint="f")
     found = difference(one, one)

@@ -10,6 +10,7 @@ import pytest
 from kopt.artifact import write_text
 from kopt.cli import main
 from kopt.report.status_lines import duration, status_lines
+from kopt.run.progress import Progress
 from kopt.run.so_far import read_so_far
 from kopt.run.started import STARTED, is_working
 from kopt.run.status import status_of
@@ -72,11 +73,25 @@ def test_a_run_that_ended_is_finished(made):
     assert "kopt show" in "\n".join(status_lines(found))
 
 
+def test_a_run_that_goes_on_tells_the_time_that_is_left(made):
+    without(made, "round_1/round.json")
+    write_started(made, locked=False)
+    dated(made, 1e9 + 50)
+    found = status(made, now=1e9 + 60)
+    assert found.left_seconds == pytest.approx(60 / found.steps_done * (found.steps - found.steps_done))
+    assert f"about {round(found.left_seconds)} s left" in "\n".join(status_lines(found))
+    dated(made, 1e9 - 50)  # made before the last start
+    assert status(made, now=1e9 + 60).left_seconds is None
+
+
 def test_a_round_counts_what_was_proposed_built_passed_and_failed_by_phase(made):
     finish(made)
     (counts,) = status(made).counts
     assert (counts.slots, counts.proposed, counts.built, counts.judged, counts.passed) == (3, 3, 2, 3, 1)
     assert counts.failures == {"incorrect": 1, "syntax": 1}
+    lines = "\n".join(status_lines(status(made)))
+    assert "3 slots: 3 proposed (repairs included), 2 built (0 duplicates), 3 judged, 1 passed" in lines
+    assert "1 passed; failed: 1 incorrect, 1 syntax; best " in lines
 
 
 @pytest.mark.parametrize(
@@ -213,3 +228,15 @@ def test_a_lock_that_was_left_is_said(made):
 )
 def test_durations_are_written_for_people(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_line_of_a_search_that_goes_on_is_read_as_often_as_it_may_cost(made):
+    moments = iter([0.0, 0.5, 3.0, 11.0, 11.5, 30.0, 30.1])
+    progress = Progress(made.folder, clock=lambda: next(moments))
+    without(made, "round_1/selection.parquet")
+    first = progress()
+    done = status(made).steps_done
+    assert first.startswith(f"round 1/1 · selecting 2/3 · {done}/{status(made).steps} steps · best ")
+    finish(made)
+    assert progress() == first  # half a second of reading: not before ten seconds
+    assert f"{status(made).steps_done}/{status(made).steps} steps" in progress()

@@ -29,12 +29,19 @@ HOSTILE = 'wider loads\x1b[2J\n"""\nimport os\u2028os.system("x")\x00'
 
 def winner(source=SOURCE, seed=SEED, problem=SCALE, **fields):
     problem = problem.model_copy(update={"seed": Kernel(source=seed)})
+    facts = problem_facts(problem)
     given = {
         "problem": problem, "source": source, "name": "r1a0s2", "steps": (("a model", "wider loads"),),
         "run": "demo: preset x", "judge": "interpret", "checks": None, "figures": FINAL, "device": "NVIDIA H100",
-        "versions": {"kopt": "0.1.0", "torch": "2.13"}, "workloads": problem_facts(problem).workloads,
+        "versions": {"kopt": "0.1.0", "torch": "2.13"}, "workloads": facts.workloads, "given": facts.given,
     }  # fmt: skip
     return Winner(**given | fields)
+
+
+def on_cpu(text):
+    """Let an exported file take tensors on the CPU for tensors on a GPU."""
+    assert "not given.is_cuda" in text
+    return text.replace("not given.is_cuda", "not given.is_cpu")
 
 
 def executed(text, folder):
@@ -106,17 +113,17 @@ FORMS = {
 @pytest.mark.parametrize("form", FORMS)
 def test_a_model_runs_pytorch_where_the_kernel_was_not_verified_and_the_kernel_elsewhere(form, tmp_path):
     target, name = FORMS[form]
-    exported = executed(target.write(winner()), tmp_path)
+    exported = executed(on_cpu(target.write(winner())), tmp_path)
     model, plain = getattr(exported, name)(512, 2.0), exported.Model(512, 2.0)
     model.load_state_dict(plain.state_dict())
-    x, calls = torch.rand(3, 512), []
-    assert torch.equal(model(x), plain(x))
+    model, plain = model.bfloat16(), plain.bfloat16()
+    x, calls = torch.rand(3, 512).bfloat16(), []
 
     def kernel(x, weight, factor):
         calls.append(factor)
         return x * weight[0] * factor
 
-    exported.kernel_function, exported._verified = kernel, lambda inputs: True
+    exported.kernel_function = kernel
     with torch.no_grad():
         assert torch.equal(model(x), plain(x))
     assert calls == [2.0]
@@ -133,15 +140,16 @@ FOLDED = SOURCE.replace("(x, weight, factor):", "(x, weight):").replace("y, colu
 def test_a_model_with_other_constants_than_the_kernels_runs_pytorch(form, source, made, tmp_path):
     target, name = FORMS[form]
     size = Workload(name="narrow", constants={"columns": 256})
-    exported = executed(target.write(winner(source, problem=SCALE.model_copy(update={"small": (size,)}))), tmp_path)
-    model, calls = getattr(exported, name)(*made), []
+    text = target.write(winner(source, problem=SCALE.model_copy(update={"small": (size,)})))
+    exported = executed(on_cpu(text), tmp_path)
+    model, calls = getattr(exported, name)(*made).bfloat16(), []
 
     def kernel(x, weight, factor=2.0):
         calls.append(factor)
         return x * weight[0] * factor
 
-    exported.kernel_function, exported._verified = kernel, lambda inputs: True
-    x = torch.rand(3, made[0])
+    exported.kernel_function = kernel
+    x = torch.rand(3, made[0]).bfloat16()
     with torch.no_grad():
         assert torch.equal(model(x), x * model.scale.weight[0] * made[1])
     other_factor = made[1] != 2.0

@@ -3,11 +3,13 @@
 import pytest
 import yaml
 
-from kopt.artifact import read_table
+from kopt.artifact import read_table, read_value, write_value
 from kopt.errors import KoptError
+from kopt.model.problem import Problem
 from kopt.model.trial import EvaluationRow
 from kopt.preflight.check_seed import check_seed
 from kopt.preflight.validate import validate
+from kopt.problem.folder import load
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("bad")]
 
@@ -107,6 +109,15 @@ def test_a_run_that_a_kill_left_locked_says_what_to_do_also_where_snakemake_says
     assert "--unlock" in done.stdout
     assert "is locked" not in project.succeeds(*project.DRY, options=("--unlock",))
     assert "is locked" not in project.succeeds(*project.DRY, options=("--quiet", "all", "--dry-run"))
+
+
+def test_a_run_of_another_problem_is_refused_and_kept(project):
+    held = project.folder / "results" / "t" / "problem.json"
+    write_value(held, load(project.folder / "config" / "problems" / "matvec"))
+    done = project.run(*project.DRY)
+    assert done.returncode != 0
+    assert "kopt: error: results/t is a run of problem matvec: name this run otherwise" in done.stdout
+    assert read_value(held, Problem).name == "matvec"
 
 
 def test_a_preset_is_loaded_by_its_name(project):

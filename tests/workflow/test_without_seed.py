@@ -5,12 +5,14 @@ import pytest
 from kopt.artifact import read_value
 from kopt.commands.pack import recording_of
 from kopt.errors import SeedError
+from kopt.jobs import made_seed
+from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
-from kopt.preflight.check_seed import check_seed
-from kopt.preflight.validate import validate
 from kopt.problem.folder import load
 from kopt.run.load import MANIFEST
 from kopt.run.manifest import Manifest
+from kopt.store import Store
+from tests.device.small import H100, SCALE
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("seedless")]
 
@@ -19,7 +21,7 @@ MAKING = "making a seed kernel of its reference"
 
 def test_a_problem_without_a_kernel_is_searched_from_a_seed_that_is_made_once(project):
     (project.folder / "config/problems/softmax/kernel.py").unlink()
-    output = project.succeeds(*project.DRY)
+    output = project.succeeds(*project.DRY, "rounds=1", "max_repairs=0")
     assert output.count(MAKING) == 1
     assert MAKING not in project.file("logs/problem.log").read_text()
     problem = read_value(project.file("problem.json"), Problem)
@@ -32,13 +34,15 @@ def test_a_problem_without_a_kernel_is_searched_from_a_seed_that_is_made_once(pr
     assert load(project.folder / "packed" / "softmax") == problem
 
 
-def test_a_reference_of_which_no_seed_can_be_made_is_refused_in_a_line(project):
-    folder = project.folder / "config/problems/softmax"
-    (folder / "kernel.py").unlink()
-    project.edit("config/problems/softmax/problem.py", "torch.softmax(", "torch.fft.fft(")
-    settings = {"problem": "softmax", "run": "t", "judge": "dry", "store": str(project.folder / "store")}
+def test_a_reference_of_which_no_seed_can_be_made_is_refused_in_a_line(tmp_path, monkeypatch):
+    def none(problem, device):
+        raise SeedError("TorchInductor has no kernel for an FFT")
+
+    monkeypatch.setattr(made_seed, "seeds_of", none)
     with pytest.raises(SeedError) as raised:
-        check_seed(validate(settings, project.folder))
-    assert str(raised.value).startswith("softmax has no kernel.py, and no seed kernel can be made of its reference: ")
-    assert str(raised.value).endswith("; write kernel.py (docs/problems.md)")
-    assert "\n" not in str(raised.value)
+        made_seed.with_seed(SCALE.model_copy(update={"seed": Kernel(source="")}), H100, Store(tmp_path))
+    assert str(raised.value) == (
+        "scale has no kernel.py, and no seed kernel can be made of its reference: TorchInductor has no kernel for an "
+        "FFT; write kernel.py (docs/problems.md)"
+    )
+    assert made_seed.with_seed(SCALE, H100, Store(tmp_path)) is SCALE

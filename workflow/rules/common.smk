@@ -14,11 +14,13 @@ from kopt.jobs.command import command_words
 from kopt.jobs.walltime import walltime
 from kopt.load_config import as_typed
 from kopt.neutral import visible
-from kopt.preflight.start import begin, check_words
+from kopt.preflight.start import begin, check_words, refuse_foreign_run
 from kopt.preflight.validate import judge_note, reread, validate
 from kopt.provenance import files_digest, rule_digest
+from kopt.run.progress import Progress
 from kopt.run.started import record_start
 from kopt.warm.client import end_idle_parents
+from snakemake_logger_plugin_kopt import live
 
 config |= as_typed(workflow.config_settings.config_args or [])
 
@@ -34,6 +36,7 @@ try:
 
         check_words(sys.argv)
         CHECKED = validate(config, ROOT, submits=SUBMITS)
+        refuse_foreign_run(CHECKED)
         if note := begin(CHECKED.settings.folder, sys.argv):
             print(f"kopt: note: {visible(note)}", file=sys.stderr)
         check_seed(CHECKED)

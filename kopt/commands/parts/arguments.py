@@ -26,6 +26,11 @@ ROOT = project_root()
 DEFAULTS = Config()
 """The default settings."""
 
+MADE_BY = b", made by kopt "
+"""Words of the provenance in every file of a kernel that kopt writes."""
+HEAD_BYTES = 1 << 16
+"""Bytes of a file in which the provenance is looked for."""
+
 # --- words of commands ------------------------------------------------------------------------------------------------
 
 KernelFile = Annotated[Path, typer.Argument(metavar="FILE", help="The kernel's Python file.")]
@@ -44,15 +49,12 @@ ProblemOption = Annotated[
         autocompletion=completion.problems,
     ),
 ]
-RunFolder = Annotated[
-    Path, typer.Argument(metavar="RUN", help="The run's folder, e.g. results/demo.", autocompletion=completion.runs)
-]
 DeviceName = Annotated[
     str,
     typer.Option(
         "--device",
         metavar="NAME",
-        help="The GPU to build and estimate for, a file in config/devices.",
+        help="The GPU to build and estimate for: a name in config/devices, or a file.",
         autocompletion=completion.devices,
     ),
 ]
@@ -73,7 +75,7 @@ GpuOrEstimate = Annotated[
         "--device",
         metavar="NAME",
         autocompletion=completion.devices,
-        help="A file in config/devices: what to estimate for, default h100; on a GPU, what the GPU must be like.",
+        help="To estimate for: a name in config/devices (default h100), or a file; on a GPU, what it must be like.",
     ),
 ]
 Cores = Annotated[
@@ -92,6 +94,7 @@ RunStore = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="The s
 Output = Annotated[
     Path | None, typer.Option("-o", "--out", "--output", metavar="FILE", help="The file to write.", show_default=False)
 ]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file also where kopt did not write it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Preset = Annotated[
     str | None,
@@ -195,6 +198,24 @@ def check_output(file: Path | None) -> None:
     if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
         what = "is a folder" if file.is_dir() else f"cannot be written: {file.absolute().parent} is not a folder"
         raise ConfigError(f"--output {file} {what}")
+
+
+def check_replaceable(file: Path, *, force: bool) -> None:
+    """Refuse to replace a file that kopt did not write, by the provenance at its begin.
+
+    Args:
+        file: the file to write.
+        force: whether any file may be replaced.
+
+    Raises:
+        ConfigError: the file is there, and has no provenance of kopt.
+    """
+    if force or not os.path.lexists(file):
+        return
+    with suppress(OSError), file.open("rb") as stream:
+        if MADE_BY in stream.read(HEAD_BYTES):
+            return
+    raise ConfigError(f"{file} is there, and kopt did not write it: name another file, or replace it with --force")
 
 
 def check_store(store: Path | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, TypedDict
 
 from kopt.model.base import Value
-from kopt.model.device import Toolchain
+from kopt.model.device import Toolchain, estimate_warning
 from kopt.model.environment import Conditions, Environment
 from kopt.model.timing import Estimated, Measured, WorkloadTiming
 from kopt.model.verdict import Check
@@ -166,6 +166,8 @@ def _time_lines(time: Time, device: str) -> list[str]:
     ]
     if len(time.workloads) > 1:
         lines.append(f"geometric mean: {time.ms:.4f} ms, {time.roofline_share:.1%} of the roofline{_of_seed(time)}")
+    if time.kind == "estimated" and (warning := estimate_warning(device)):
+        lines.append(warning)
     slowed = sorted({reason for state in time.conditions for reason in state.throttle})
     return [*lines, f"the GPU was slowed down by: {', '.join(slowed)}"] if slowed else lines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -36,7 +36,8 @@ FileProblem = Annotated[
     typer.Option(
         "--problem",
         metavar="PROBLEM",
-        help="The problem of a kernel in a file, which is then built.",
+        help="The problem of a kernel in a file, which is then built; default: that of the run in whose folder it "
+        "lies, or of the kernel that it is compared with.",
         autocompletion=completion.problems,
     ),
 ]
@@ -49,14 +50,27 @@ def run_folder(word: Path) -> Path:
         ConfigError: there is no such run.
     """
     results = Path(DEFAULTS.results)
-    for folder in (word, results / word):
-        if folder.is_dir() and _is_run(folder):
-            return folder
+    if found := _found(word):
+        return found
     if word.is_dir():
         raise ConfigError(f"{word} holds no run: name the folder of a run that was started, e.g. results/demo")
     names = [path.name for path in run_folders()]
     known = f"; runs here are {', '.join(names[:8])}" if names else f"; {results} holds no run"
     raise ConfigError(f"there is no run {str(word)!r}{nearest(str(word), names) or known}")
+
+
+def run_or_folder(word: Path) -> Path:
+    """Return the folder of a run that a word names, as `run_folder` does, or another folder, e.g. a part of a run.
+
+    Raises:
+        ConfigError: there is no such run and no such folder.
+    """
+    return _found(word) or (word if word.is_dir() else run_folder(word))
+
+
+def _found(word: Path) -> Path | None:
+    places = (word, Path(DEFAULTS.results) / word)
+    return next((folder for folder in places if folder.is_dir() and _is_run(folder)), None)
 
 
 def run_folders() -> list[Path]:
@@ -109,6 +123,24 @@ class Looker:
     """The problem of kernels in files; None: the run's."""
     scratch: Path
     """Folder for what is built of files."""
+    other: RunSoFar | None = None
+    """The run of the kernel that a kernel in a file is compared with; its problem serves where no other is known."""
+
+    def compared_with(self, word: str) -> Looker:
+        """Return what looks at a kernel that is compared with the kernel that a word names.
+
+        Raises:
+            ConfigError: the word names a run that does not exist.
+        """
+        return replace(self, other=self._run_of(word))
+
+    def _run_of(self, word: str) -> RunSoFar | None:
+        """Return the run of the kernel that a word names: of a file, the run in whose folder it lies."""
+        if is_file(word):
+            folder = Path(word).parent
+            return opened(folder) if self.run is None and _is_run(folder) else self.run
+        name, sign, _ = word.rpartition(":")
+        return opened(Path(name)) if sign else self.run
 
     def view(self, word: str) -> KernelView:
         """Look at a kernel: a file, `RUN:KERNEL`, or a kernel of the run.
@@ -128,16 +160,21 @@ class Looker:
         return view_of_trial(word, trial_named(kernel, run), run, store_of(run, None if sign else self.store))
 
     def view_of_file(self, file: Path) -> KernelView:
-        """Look at a kernel in a file; where its problem is known, build it."""
+        """Look at a kernel in a file; where its problem is known, build it.
+
+        The problem is the named one, else that of the run, of the run in whose folder the file lies, or of the other
+        kernel's run.
+        """
         from kopt.view.of_file import view_of_source, view_of_text
         from kopt.view.of_run import techniques_of
 
         source = kernel_text(file)
-        problem = problem_of(self.problem) if self.problem else self.run.problem if self.run else None
+        run = self._run_of(str(file)) or self.other
+        problem = problem_of(self.problem) if self.problem else run.problem if run else None
         if problem is None:
             return view_of_text(str(file), source)
-        config = self.run.config if self.run else DEFAULTS
-        device = self.run.device if self.run and self.run.device else load_device(DEFAULTS.device, ROOT)
+        config = run.config if run else DEFAULTS
+        device = run.device if run and run.device else load_device(DEFAULTS.device, ROOT)
         return view_of_source(
             str(file), source, problem, device, techniques_of(config.technique_clustering.techniques),
             Store(self.scratch.resolve()), seconds=config.limits.build_seconds,

@@ -125,7 +125,7 @@ def judge_without_gpu(
         request: the kernel, and the limits.
         build: its build.
         timing: its estimated time; None where it was not built.
-        seed_timing: the seed kernel's estimated time; None where there is none.
+        seed_timing: the seed kernel's estimated time; None if the problem has no seed kernel, or it has no estimate.
         device: the device that the times are estimated for.
 
     Raises:

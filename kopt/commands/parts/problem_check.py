@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal  # inputs are of whatever type a 
 from kopt.errors import KoptError, ProblemError
 from kopt.estimate.eager import estimate_eager
 from kopt.model.base import Value
-from kopt.model.device import Device
+from kopt.model.device import Device, estimate_warning
 from kopt.model.problem import Problem, ProblemFacts, WorkloadFacts
 from kopt.roofline import bound, floor_ms
 
@@ -60,14 +60,21 @@ def in_words(report: Report, name: str) -> list[str]:
     return [*(f"{line.state:<6} {line.name:<10} {line.text}" for line in report.lines), last]
 
 
-def examined(problem: Problem, device: Device, word: str) -> Report:
+def examined(problem: Problem, device: Device, file: str = "") -> Report:
     """Check a problem: whether it runs, what draws keep, whether wrong outputs are refused, what it costs.
 
     Args:
         problem: the problem.
         device: the GPU for which times are estimated.
-        word: the user's word for the problem.
+        file: name of the reference's file for messages; empty: `problem.py`.
     """
+    from kopt.device.reference.file_name import naming
+
+    with naming(file):
+        return _examined(problem, device)
+
+
+def _examined(problem: Problem, device: Device) -> Report:
     lines: list[Line] = []
 
     def passed(name: str, find: Callable[[], str]) -> bool:
@@ -109,7 +116,8 @@ def _runs(problem: Problem) -> str:
         if workload is problem.main[0]:
             first = signature
     outputs = ", ".join(f"{o.name} {'x'.join(map(str, o.shape)) or 'one number'} {o.dtype}" for o in first.outputs)
-    return f"runs at the sizes of all {len(workloads)} workloads; gives {outputs or 'nothing, it changes inputs'}"
+    gives = f"gives {outputs}" if outputs else first.returned_in_words
+    return f"runs at the sizes of all {len(workloads)} workloads; {gives}"
 
 
 def _runs_with_values(problem: Problem) -> str:
@@ -124,10 +132,15 @@ def _runs_with_values(problem: Problem) -> str:
 
 
 def _small(problem: Problem) -> list[Line]:
+    from kopt.device.interpret.judge import check_size
     from kopt.device.reference.trial import slow_small
 
-    warning = slow_small(problem).removeprefix(f"{problem.name}: ")
-    return [Line(name="small", state="note", text=warning)] if warning else []
+    warnings = [slow_small(problem)]
+    try:
+        check_size(problem)
+    except ProblemError as error:
+        warnings = [str(error)]
+    return [Line(name="small", state="note", text=text.removeprefix(f"{problem.name}: ")) for text in warnings if text]
 
 
 def _without_large(problem: Problem) -> Problem:
@@ -206,6 +219,8 @@ def _cost(problem: Problem, device: Device, lines: list[Line]) -> str:
         return f"unknown, since the reference cannot be traced at full size: {unknown}"
     *others, last = (_cost_of(workload, facts, device) for workload in facts.workloads)
     lines += [Line(name="cost", state="ok", text=text) for text in others]
+    if warning := estimate_warning(device.name):
+        lines.append(Line(name="device", state="note", text=warning))
     return last
 
 

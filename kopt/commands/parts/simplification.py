@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from kopt.model.trial import Trial as Candidate
 from kopt.neutral import one_line
 from kopt.report.lineage import chain
 from kopt.report.numbers import time_text
+from kopt.report.reasons import short_reason
 from kopt.report.record import Comparison, FinalFigures
 from kopt.simplify.search import Ancestor, Judgement, Simplified, Trial, simplify
 from kopt.store import Store
@@ -76,7 +78,7 @@ class Bench:
     seed: Estimated | None = None
     """Estimated time of the problem's seed kernel, once it is known."""
     passed: dict[str, Evaluated] = field(default_factory=dict)
-    """What was found of texts that passed without a GPU, beside the seed kernel."""
+    """Results of evaluations without a GPU, by text of the kernel: those that passed, with the seed kernel's time."""
 
     def whole(self, source: str) -> Evaluated:
         """Evaluate a text as `kopt evaluate` does, beside the problem's seed kernel."""
@@ -180,7 +182,7 @@ def trial_line(trial: Trial, estimated: bool) -> str:
         low_high = f" [{trial.interval[0]:.3f}, {trial.interval[1]:.3f}]" if trial.interval else ""
         figures.append(f"{trial.ratio:.4f}x the time{low_high}")
     if trial.reason:
-        figures.append(one_line(trial.reason, 160))
+        figures.append(short_reason(trial.reason, 160))
     if trial.outcome != "not possible":
         figures.append(f"{trial.lines} lines")
     outcome = {"kept": "undone" if trial.kind in ("step", "part") else "removed", "slower": "it pays"}
@@ -195,7 +197,15 @@ def result_lines(answer: Simplification) -> list[str]:
     lines = f"{answer.simplified_lines} lines of code and comments, {answer.lines} before"
     how = "estimated, nothing was timed" if answer.estimated else "measured"
     times = f"{time_text(answer.after_ms, answer.estimated)}, {time_text(answer.before_ms, answer.estimated)} before"
-    return [f"{answer.path}: {lines}", f"time {times}, {answer.ratio:.4f}x ({how})", *more]
+    return [f"{answer.path}: {lines}", f"time {times}, {answer.ratio:.4f}x ({how})", *more, _use(answer.path)]
+
+
+def _use(path: str) -> str:
+    quoted = shlex.quote(path)
+    return (
+        f"python {quoted} checks and times it on a GPU; import its kernel_function in place of best_kernel.py's; "
+        "kopt export writes the best kernel, not this one"
+    )
 
 
 def simplified_winner(run: RunSoFar, store: Store, candidate: Candidate, found: Simplified, after: Evaluated) -> Winner:
@@ -242,7 +252,7 @@ def _figures(figures: FinalFigures, candidate: Candidate, after: Evaluated) -> F
 
 
 def _reason(found: Evaluated) -> str:
-    return f"{found.phase or found.status}: {one_line(found.reason, 300)}"
+    return f"{found.phase or found.status}: {short_reason(found.reason, 300)}"
 
 
 def _lines(source: str) -> int:

@@ -25,7 +25,7 @@ def in_words(made: Made, folder: Path, word: str, before: Path | None) -> list[s
     lines += [("parameter", tensor_in_words(spec)) for spec in signature.parameters]
     lines += [("output", tensor_in_words(spec)) for spec in signature.outputs]
     if not signature.outputs:
-        lines.append(("output", "none: the reference changes an input in place"))
+        lines.append(("output", f"none: the reference {signature.returned_in_words}"))
     for kind, use in (("main", "timed"), ("hidden", "hidden"), ("small", "small")):
         lines += [("workload", f"{_workload(w)} ({use})") for w in getattr(problem, kind)]
     seed = "kernel.py" if problem.has_seed else "made of the reference when a search starts; or write kernel.py"

@@ -24,7 +24,7 @@ from kopt.device.build.precompiled import Precompiled, install, quiet_compiler
 from kopt.device.cuda import ipc
 from kopt.device.cuda.capture import CallCapture
 from kopt.device.cuda.program import RecordedCall
-from kopt.device.cuda.sheets import Assignment, DrawInMemory, Sheet, changes, hand_over, in_memory, put_state
+from kopt.device.cuda.sheets import Assignment, DrawInMemory, Sheet, hand_over, in_memory, put_state
 from kopt.device.expected.outputs import DescribedOutput, described_tensor
 from kopt.device.reference import contract, setup
 from kopt.device.reference.layout import assign, differing_bits
@@ -90,10 +90,12 @@ class _PrivateArguments:
             for name, tensor in given.items():
                 assign(self.tensors[name], tensor)
 
-    def compare(self, draw: DrawInMemory) -> None:
-        """Compare each tensor with its values in a draw, which finds out what the candidate changed."""
+    def changed(self, draw: DrawInMemory) -> tuple[int, ...]:
+        """Return the positions of the tensors that no longer have the values of a draw."""
         with draw.arguments() as given:
-            draw.keep_changes([differing_bits(self.tensors[name], tensor) for name, tensor in given.items()])
+            differ = [differing_bits(self.tensors[name], tensor) for name, tensor in given.items()]
+            flags = torch.stack(differ).tolist() if differ else []
+        return tuple(place for place, changed in enumerate(flags) if changed)
 
 
 @dataclass
@@ -232,14 +234,10 @@ def _run_draws(
     failed = reports[-1] if reports[-1].phase else None
     try:
         hand_over(draws)
-        changed = changes(draws)
     except Exception:
         if failed is None:
             raise
-        reports[first + next(at for at, draw in enumerate(draws) if draw.waits) :] = [failed]
-        return False
-    for at, mutated in enumerate(changed[: len(reports) - first], start=first):
-        reports[at] = reports[at].model_copy(update={"mutated": mutated})
+        reports[first + next(at for at, draw in enumerate(draws) if draw.results) :] = [failed]
     return failed is None
 
 
@@ -275,8 +273,8 @@ def _run(entry: Callable[..., Any], draw: DrawInMemory, private: _PrivateArgumen
     tensors = list(output.tensors.values())
     draw.keep([*tensors, *(private.tensors[name] for name in draw.sheet.changed)])
     description = DescribedOutput(output.structure, tuple(map(described_tensor, tensors)))
-    private.compare(draw)
-    return DrawReport(output=description, launches=capture.launches - before)
+    report = DrawReport(output=description, launches=capture.launches - before)
+    return report.model_copy(update={"mutated": private.changed(draw)})
 
 
 def _memory_tries() -> int:

@@ -86,13 +86,6 @@ class DrawInMemory:
     """Copies of the arguments, made before the first draw is run; None where they are large."""
     results: list[tuple[Shared, torch.Tensor]] = field(default_factory=list)
     """Results that have not been copied to the referee's memory."""
-    differing: torch.Tensor | None = None
-    """Whether each argument was changed, bool[arguments]: on the device, or, of a large draw, on the host."""
-
-    @property
-    def waits(self) -> bool:
-        """Return whether something of the draw is known to the device alone."""
-        return bool(self.results) or (self.differing is not None and self.differing.is_cuda)
 
     @contextmanager
     def arguments(self) -> Iterator[dict[str, torch.Tensor]]:
@@ -117,15 +110,6 @@ class DrawInMemory:
         else:
             self.results = [(shared, tensor.clone()) for shared, tensor in pairs]
 
-    def keep_changes(self, differing: Sequence[torch.Tensor]) -> None:
-        """Keep which arguments the candidate changed, without a wait for the device where the draw is small.
-
-        Args:
-            differing: for each argument bool[] on the device.
-        """
-        together = torch.stack(list(differing)) if differing else torch.empty(0, dtype=torch.bool)
-        self.differing = together if self.copies is not None else together.cpu()
-
 
 def in_memory(sheets: Sequence[Sheet]) -> list[DrawInMemory]:
     """Copy the arguments of the small draws, all at once."""
@@ -145,16 +129,6 @@ def hand_over(draws: Sequence[DrawInMemory]) -> None:
         DeviceError: the memory cannot be opened, or a kernel has broken the device.
     """
     ipc.copy_into([result for draw in draws for result in draw.results])
-
-
-def changes(draws: Sequence[DrawInMemory]) -> list[tuple[int, ...]]:
-    """Return the positions of the changed arguments of each draw, with one wait for the device; none of one not run."""
-    flags = [draw.differing for draw in draws if draw.differing is not None and draw.differing.is_cuda]
-    on_host = iter(torch.cat(flags).cpu().split([len(flag) for flag in flags]) if flags else ())
-    several = (
-        next(on_host) if draw.differing is not None and draw.differing.is_cuda else draw.differing for draw in draws
-    )
-    return [() if one is None else tuple(at for at, differs in enumerate(one.tolist()) if differs) for one in several]
 
 
 class Assignment(NamedTuple):

@@ -151,14 +151,15 @@ def make_case(problem: Problem, draw: Draw) -> Case:
     model = setup.make_model(reference, problem, seed=draw.seed)
     seed = derive_seed(draw.seed, "inputs")
     if domain is None:
-        return Case(reference, model, setup.make_inputs(reference, problem, seed=seed))
+        inputs = setup.make_inputs(reference, problem, seed=seed)
+        return Case(reference, model, setup.with_saved(reference, problem, model, inputs))
     draw_parameters(model)
     inputs = setup.make_inputs(reference, problem, seed=seed)
     if form is not None:
         if form.others_positive:
             make_weights_positive(model)
         inputs = domain.drawn(model, inputs, draw.distribution, form)
-    return Case(reference, model, inputs)
+    return Case(reference, model, setup.with_saved(reference, problem, model, inputs))
 
 
 def find_domain(problem: Problem) -> None:

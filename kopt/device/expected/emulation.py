@@ -1,8 +1,9 @@
 """Emulate what a GPU's float32 arithmetic may do to a reference, where torch on a CPU computes more exactly.
 
-torch on a CPU adds scans in float64 and sums by halves; a right kernel may add one element after the other, and compute
-a variance from a sum of squares.  torch on a GPU convolves float32 in TF32 by default, and multiplies matrices in
-float32 unless the reference allows TF32.  `Any`: torch passes operations, their arguments and results untyped.
+torch on a CPU adds scans in float64 and sums by halves; a right kernel may add one element after the other, also those
+of a row that is normalised, and compute a variance from a sum of squares.  torch on a GPU convolves float32 in TF32 by
+default, and multiplies matrices in float32 unless the reference allows TF32.  `Any`: torch passes operations, their
+arguments and results untyped.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ FEW = 64
 """Elements of a product below which its error is emulated: of more of them, eager's own error is no matter of luck."""
 NONE, MEAN = 0, 1
 """Numbers by which torch calls the reductions of a loss."""
+NORMALISATIONS = {"native_layer_norm", "native_group_norm", "native_batch_norm"}
 CONVOLUTIONS = {"convolution", "_convolution"}
 PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "mv", "dot"}
 
@@ -83,6 +85,8 @@ def _error(name: str, func: Any, args: Any, kwargs: Any, out: torch.Tensor) -> t
         other = args[1].reshape(source.shape[-1], -1)
         return _sum_error(source.reshape(-1, 1, source.shape[-1]) * other.T)
     places = {argument.name: place for place, argument in enumerate(func._schema.arguments)}
+    if name in NORMALISATIONS:
+        return _normalisation_error(name, dict(zip(places, args, strict=False)) | kwargs)
     if "reduction" in places and out.numel() == 1 < source.numel():
         return _loss_error(func, args, kwargs, places["reduction"])
     return None
@@ -96,6 +100,38 @@ def _loss_error(func: Any, args: Any, kwargs: Any, place: int) -> torch.Tensor |
     )
     elements = elements[0] if isinstance(elements, tuple) else elements
     return _sum_error(elements.reshape(1, -1)) / (elements.numel() if given == MEAN else 1)
+
+
+def _normalisation_error(name: str, given: dict[str, Any]) -> torch.Tensor | None:
+    """Return the error of normalised rows whose mean and variance are sums of one element after the other.
+
+    Args:
+        name: operation of torch.
+        given: its arguments by name.
+    """
+    source: torch.Tensor = given["input"]
+    channels = [1, -1, *[1] * (source.dim() - 2)]
+    if name == "native_layer_norm":
+        kept = source.dim() - len(given["normalized_shape"])
+        rows, scale = source.reshape(*source.shape[:kept], -1), list(given["normalized_shape"])
+    elif name == "native_group_norm":
+        rows, scale = source.reshape(source.shape[0], given["group"], -1), channels
+    elif given["training"]:
+        rows, scale = source.transpose(0, 1).reshape(source.shape[1], -1), channels
+    else:
+        return None
+    length, exact = rows.shape[-1], rows.double()
+    mean = exact.mean(-1, keepdim=True)
+    moved = mean + _sum_error(rows)[..., None] / length
+    spread = (rows - moved.float()).square()
+    variance = spread.double().mean(-1, keepdim=True) + _sum_error(spread)[..., None] / length
+    usual = (exact - mean) * (exact.var(-1, correction=0, keepdim=True) + given["eps"]).rsqrt()
+    error: torch.Tensor = ((exact - moved) * (variance + given["eps"]).rsqrt() - usual).abs()
+    if name == "native_batch_norm":
+        error = error.reshape(source.transpose(0, 1).shape).transpose(0, 1)
+    error = error.reshape(source.shape)
+    weight: torch.Tensor | None = given.get("weight")
+    return error if weight is None else error.mul(weight.double().abs().reshape(scale))
 
 
 def rounded_to_tf32(values: torch.Tensor) -> torch.Tensor:

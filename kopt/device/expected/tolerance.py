@@ -37,6 +37,7 @@ from torch.utils._pytree import tree_map
 from kopt.device.draws.distributions import Case
 from kopt.device.expected.emulation import Float32Arithmetic
 from kopt.device.expected.outputs import run_model
+from kopt.device.expected.ties import ORDERS, TiesBroken, is_unordered, without_ties
 from kopt.device.reference.anywhere import computing_in, copied_in
 from kopt.device.reference.layout import same_values
 from kopt.device.reference.tree import tensors_of
@@ -60,9 +61,6 @@ UNSTABLE = 1e-3
 HALF_TYPES = (torch.bfloat16, torch.float16)
 """Types in which kernels round operands once more."""
 
-UNORDERED = ("topk", "sort", "kthvalue", "median", "mode(")
-"""Operations that give the indexes of equal elements in any order."""
-
 MOVED = 4.0
 """Largest move of a float32 input, units in the last place, and error over the change that follows from it."""
 
@@ -80,12 +78,6 @@ FLOOR = 2.0**-18
 
 FLOAT64_ROOM = 64
 """Roundings that a float64 output may be off by: its reference, in float64 too, is no more exact than the output."""
-
-UNTIED = 1e-9
-"""Move that makes equal inputs differ, over their root mean square."""
-
-ORDERS = 10
-"""Orders of equal elements that are tried: rising, falling, and random ones, which move the middle one of three."""
 
 ROUNDED_ELEMENTS = 1 << 27
 """Largest inputs, elements, whose rounding is tried."""
@@ -106,7 +98,7 @@ class Evidence:
     moved: tuple[torch.Tensor, ...] = ()
     """The model in float64 on float32 inputs that are moved a little; empty for other types."""
     untied: tuple[torch.Tensor, ...] = ()
-    """The model in float64 on inputs without equal elements, in several orders; empty where torch gives the order."""
+    """The model with ties broken in several orders; empty where torch gives the order."""
 
 
 def evidence(problem: Problem, case: Case, changed: Collection[str] = (), sample: Case | None = None) -> list[Evidence]:
@@ -119,14 +111,12 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = (), sample
         sample: a part of the case that shows what one more rounding changes; None for the case itself.
     """
     exact = in_dtype(case, torch.float64, changed=changed)
-    open_order = any(operation in problem.reference for operation in UNORDERED)
-    orders = (partial(_without_ties, order) for order in range(ORDERS) if open_order)
-    results = [in_dtype(case, torch.float64, order, changed) for order in orders]
+    tensors = tensors_of(list(case.inputs))
+    dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
+    results = _in_all_orders(case, changed, torch.float64 not in dtypes) if is_unordered(problem.reference) else []
     untied = [tuple(result[place] for result in results) for place in range(len(exact))]
     if problem.tolerance is not None:
         return [Evidence(tensor, None, untied=others) for tensor, others in zip(exact, untied, strict=True)]
-    tensors = tensors_of(list(case.inputs))
-    dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
     nothing = [None] * len(exact)
     emulated: Sequence[torch.Tensor | None] = nothing
     changes: Sequence[torch.Tensor | None] = nothing
@@ -143,6 +133,19 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = (), sample
     float32 = in_dtype(case, torch.float64 if torch.float64 in dtypes else torch.float32, changed=changed)
     moved = [tuple(result[place] for result in moves) for place in range(len(exact))]
     return [Evidence(*values) for values in zip(exact, float32, emulated, changes, moved, untied, strict=True)]
+
+
+def _in_all_orders(case: Case, changed: Collection[str], rounded: bool) -> list[tuple[torch.Tensor, ...]]:
+    """Compute the result with ties broken in several orders, in float64 and in the dtypes of eager."""
+    results = []
+    for order in range(ORDERS):
+        alter = partial(without_ties, order)
+        results.append(in_dtype(case, torch.float64, alter, changed, within=TiesBroken(order, rounded=rounded)))
+        inputs = tree_map(lambda value: value.clone() if isinstance(value, torch.Tensor) else value, case.inputs)
+        with TiesBroken(order, rounded=False):
+            tensors = run_model(copy.deepcopy(case.model), inputs, changed).tensors
+        results.append(tuple(tensor if tensor.is_floating_point() else tensor.to(torch.int64) for tensor in tensors))
+    return results
 
 
 def in_dtype(
@@ -271,20 +274,6 @@ def _moved(turn: int, value: object) -> object:
     noise = torch.Generator(value.device).manual_seed(turn)
     share = torch.rand(value.shape, generator=noise, device=value.device, dtype=torch.float64) * 2 - 1
     return value.double() * (1 + MOVED * torch.finfo(torch.float32).eps * share)
-
-
-def _without_ties(order: int, value: object) -> object:
-    """Move each element so little that only equal ones change their order."""
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-        return value
-    wide = value.double()
-    size = root_mean_square(wide[wide.isfinite()]) or 1.0
-    if order < 2:
-        places = torch.arange(wide.numel(), device=wide.device, dtype=torch.float64) / max(wide.numel(), 1)
-        places = places if order else -places
-    else:
-        places = torch.rand(wide.numel(), device=wide.device, dtype=torch.float64)
-    return wide + UNTIED * size * places.reshape(wide.shape)
 
 
 def _unit(dtype: torch.dtype) -> float:

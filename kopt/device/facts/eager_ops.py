@@ -160,7 +160,15 @@ def _op(func: torch._ops.OpOverload, args: Any, kwargs: Any, out: Any) -> EagerO
         matmul_flops=int(formula(*args, **kwargs, out_val=out)) if formula else 0,
         vector_flops=0 if formula else _vector_flops(base_name(func), args, read, written),
         known=formula is not None or _one_pass(func),
+        exact=formula is not None and bool(read) and read[0].dtype == torch.float32 and not _may_use_tf32(func),
     )
+
+
+def _may_use_tf32(func: torch._ops.OpOverload) -> bool:
+    """Return whether PyTorch, as the reference has set it, takes TF32 for float32 operands of a product."""
+    if "convolution" in base_name(func):
+        return bool(torch.backends.cudnn.allow_tf32)
+    return bool(torch.backends.cuda.matmul.allow_tf32)
 
 
 def _one_pass(func: torch._ops.OpOverload) -> bool:

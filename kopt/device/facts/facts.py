@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import torch
 
+from kopt.device.facts.arguments import given_in
 from kopt.device.facts.eager_ops import EagerOps, recording
 from kopt.device.facts.influence import changed_shares, influential_shares
 from kopt.device.facts.needed_elements import (
@@ -49,7 +50,8 @@ def problem_facts(problem: Problem) -> ProblemFacts:
     """
     matters, partly = _tried(problem), _partly_changed(problem)
     workloads = tuple(workload_facts(problem, workload, matters, partly) for workload in problem.main)
-    return ProblemFacts(dtype=problem.dtype, workloads=workloads)
+    every = (given_in(problem, workload) for workload in (*problem.main, *problem.hidden, *problem.small))
+    return ProblemFacts(dtype=problem.dtype, workloads=workloads, given=tuple(filter(None, every)))
 
 
 def workload_facts(

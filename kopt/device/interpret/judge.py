@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import torch
 
 from kopt.artifact import digest
-from kopt.device.draws.distributions import Case, Draw, find_domain, make_case
+from kopt.device.draws.distributions import Case, Draw, find_domain, make_case, plan
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare import fitting
 from kopt.device.expected.compare_result import compare_result
@@ -37,8 +37,10 @@ from kopt.device.expected.outputs import Contract, ResultContract, changed_reaso
 from kopt.device.interpret.contestant import Head, Reply, VerifyJob, contest, digests, verdict_draws
 from kopt.device.reference.contract import tensor_arguments
 from kopt.device.reference.rejection import Rejected, bounded, no_launch_reason, right_ghost_reason
+from kopt.device.reference.signature import signature_of
 from kopt.errors import ProblemError
 from kopt.model.build import Phase
+from kopt.model.problem import Problem
 from kopt.model.verdict import Check, Failed, Incorrect, Passed, Verdict
 from kopt.sandbox.cage import Limits
 from kopt.sandbox.pipe import Malformed
@@ -58,10 +60,12 @@ def verify_all(
     Call it in a process of its own, before anything imports Triton.
 
     Raises:
-        ProblemError: a reference cannot be run, or its checks accept a wrong output on the small workloads.
+        ProblemError: a reference cannot be run, its outputs are too large, or its checks accept a wrong output on the
+            small workloads.
     """
     _import_interpreter()
     for problem in {digest(job.problem): job.problem for job in jobs}.values():
+        check_size(problem)
         refusal = calibrate(problem, problem.small).refusal
         if refusal:
             raise ProblemError(refusal)
@@ -70,6 +74,28 @@ def verify_all(
     tasks = [contest(job) for job in jobs]
     for index, outcome in run_forked(tasks, workers=workers, limits=limits):
         yield index, _verdict(jobs[index], outcome)
+
+
+def check_size(problem: Problem) -> None:
+    """Check that the outputs of all calls of a verdict fit into what a contestant may send.
+
+    Raises:
+        ProblemError: they do not; the message names the largest small workload.
+    """
+    sizes: dict[str, int] = {}
+    for workload in problem.small:
+        signature = signature_of(problem, workload)
+        changed = [spec for spec in signature.inputs if spec.name in problem.mutates]
+        sizes[workload.name] = sum(spec.bytes for spec in (*signature.outputs, *changed))
+    largest = max(sizes, key=lambda name: sizes[name])
+    calls = [draw.workload.name for draw in plan(problem.small, 0)] + [problem.small[-1].name, largest]
+    total = sum(sizes[name] for name in calls)
+    if total > OUTPUT_LIMIT:
+        raise ProblemError(
+            f"{problem.name}: small workload {largest} is too large to be judged without a GPU: the outputs of one "
+            f"kernel's {len(calls)} calls take {total / 1e6:,.0f} MB, and {OUTPUT_LIMIT / 1e6:,.0f} MB is the limit; "
+            "choose smaller sizes in problem.yaml"
+        )
 
 
 def _import_interpreter() -> None:

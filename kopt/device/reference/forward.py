@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map
 
 from kopt.device.reference.anywhere import anywhere, without_values
 from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.reference.file_name import base_name, is_reference
 from kopt.device.reference.layout import copied_inputs, same_bits
 from kopt.device.reference.tree import tensors_of
 from kopt.errors import ProblemError
@@ -120,9 +121,10 @@ class LackingInFloat32(DispatchMode):
             return tree_map(rounded, results)
 
 
-def reason(error: BaseException, file: str = "problem.py") -> str:
-    """Describe in one line what a reference raised, and in which line of `problem.py`; no table of torch's."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(file)]
+def reason(error: BaseException) -> str:
+    """Describe in one line what a reference raised, and in which line of its file; no table of torch's."""
+    file = base_name()
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_reference(frame.filename)]
     where = f"{file}, line {frames[-1].lineno}" if frames else file
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]
@@ -131,7 +133,7 @@ def reason(error: BaseException, file: str = "problem.py") -> str:
     if any(part in text for part in _READS_VALUES):
         return f"{where}: {NEEDS_VALUES}"
     sentence = text.split(". This could be because")[0]
-    said = f"{where}, raises {type(error).__name__}{f': {sentence}' if sentence else ''}"
+    said = f"{where}{',' if frames else ''} raises {type(error).__name__}{f': {sentence}' if sentence else ''}"
     return said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}..."
 
 

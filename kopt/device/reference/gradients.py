@@ -33,6 +33,10 @@ class Gradients:
     """Names of the parameters that have a gradient."""
     outputs: tuple[str, ...]
     """Outputs with a gradient, as expressions of the result: `{result}`, `{result}[0]`."""
+    results: tuple[str, ...]
+    """All outputs, as such expressions."""
+    kept: tuple[str, ...]
+    """Those of them that autograd keeps between the two passes."""
     without: tuple[str, ...]
     """Floating-point inputs and parameters without a gradient, since no output depends on them."""
     inputs_form: Form
@@ -59,7 +63,9 @@ def gradients_of(problem: Problem, result: str) -> Gradients:
     state = {name: _leaf(value) for name, value in model.named_parameters() if _is_floating(value)}
     arguments = tuple(leaves.get(name, value) for name, value in zip(names, inputs, strict=True))
     try:
-        with anywhere(torch.device("meta")), torch.enable_grad():
+        kept: list[torch.Tensor] = []
+        hooks = torch.autograd.graph.saved_tensors_hooks(lambda tensor: _noted(tensor, kept), lambda tensor: tensor)
+        with anywhere(torch.device("meta")), torch.enable_grad(), hooks:
             made = taken_apart(functional_call(model, state, arguments), result).tensors
             outputs = {name: tensor for name, tensor in made.items() if tensor.requires_grad}
             if not outputs:
@@ -78,9 +84,21 @@ def gradients_of(problem: Problem, result: str) -> Gradients:
     return Gradients(
         names=tuple(names), inputs=tuple(name for name in leaves if there[name] is not None),
         parameters=tuple(name for name in state if there[name] is not None), outputs=tuple(outputs),
+        results=tuple(made),
+        kept=tuple(name for name, tensor in made.items() if any(_is_same(tensor, own) for own in kept)),
         without=tuple(name for name, gradient in there.items() if gradient is None),
         inputs_form=forms[0], init_form=forms[1],
     )  # fmt: skip
+
+
+def _noted(tensor: torch.Tensor, kept: list[torch.Tensor]) -> torch.Tensor:
+    kept.append(tensor)
+    return tensor
+
+
+def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Return whether two tensors are one: autograd keeps an alias of an output."""
+    return one.shape == other.shape and one.untyped_storage()._cdata == other.untyped_storage()._cdata
 
 
 def _leaf(value: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,7 @@ import torch
 from torch.utils._pytree import tree_map
 
 from kopt.device.reference.anywhere import REFERENCE_MODULE, anywhere, without_values
+from kopt.device.reference.file_name import file_of, folder_of
 from kopt.device.reference.forward import call, reason
 from kopt.device.reference.layout import copied
 from kopt.errors import ProblemError
@@ -40,11 +41,9 @@ def load_reference(problem: Problem, workload: Workload) -> ModuleType:
     """
     tree = _parsed(problem)
     missing = sorted(set(workload.constants) - {name for statement in tree.body for name in _assigned(statement)})
+    file = file_of(problem.name)
     if missing:
-        raise ProblemError(
-            f"{problem.name}: workload {workload.name} overrides {missing[0]}, not a constant of problem.py"
-        )
-    file = f"{problem.name}/problem.py"
+        raise ProblemError(f"{problem.name}: workload {workload.name} overrides {missing[0]}, not a constant of {file}")
     module = ModuleType(REFERENCE_MODULE)
     module.__file__ = file
     sys.modules[REFERENCE_MODULE] = module  # dataclasses and pickle look a class's module up
@@ -53,12 +52,18 @@ def load_reference(problem: Problem, workload: Workload) -> ModuleType:
         exec(compile(_overridden(tree, workload.constants), file, "exec"), module.__dict__)
     for name in REQUIRED:
         if not callable(getattr(module, name, None)):
-            raise ProblemError(f"{problem.name}/problem.py does not define {name}")
+            raise ProblemError(f"{file} does not define {name}")
     return module
 
 
-def make_model(reference: ModuleType, problem: Problem, seed: int = 0) -> torch.nn.Module:
+def make_model(reference: ModuleType, problem: Problem, seed: int = 0, *, as_given: bool = False) -> torch.nn.Module:
     """Return `Model(*get_init_inputs())` in the problem's dtype, in evaluation mode, with weights drawn from `seed`.
+
+    Args:
+        reference: the executed `problem.py`.
+        problem: the problem.
+        seed: of the weights.
+        as_given: leave parameters and buffers in the dtypes in which the reference makes them.
 
     Raises:
         ProblemError: the reference raises, or its Model is no module of torch.
@@ -68,12 +73,13 @@ def make_model(reference: ModuleType, problem: Problem, seed: int = 0) -> torch.
         given = reference.get_init_inputs()
         model = reference.Model(**given) if isinstance(given, Mapping) else reference.Model(*_several(given))
     if not isinstance(model, torch.nn.Module):
-        raise ProblemError(f"{problem.name}/problem.py: Model is a {type(model).__name__}, not a torch.nn.Module")
+        raise ProblemError(f"{file_of(problem.name)}: Model is a {type(model).__name__}, not a torch.nn.Module")
     model.eval()
     if any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
         with _told(problem), anywhere(torch.get_default_device()):
             call(model, _several(reference.get_inputs()))  # a lazy module makes its parameters at its first call
-    _convert(model, torch_dtype(problem))
+    if not as_given:
+        _convert(model, torch_dtype(problem))
     return model
 
 
@@ -90,6 +96,28 @@ def make_inputs(reference: ModuleType, problem: Problem, seed: int | None = None
     dtype = torch_dtype(problem)
     inputs = given_inputs(reference, problem)
     return tuple(tree_map(lambda leaf: _placed(_cast(leaf, dtype)), value) for value in inputs)
+
+
+def with_saved(
+    reference: ModuleType, problem: Problem, model: torch.nn.Module, inputs: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """Return inputs in which those that follow from the others agree with them.
+
+    A reference that has such inputs defines `saved_inputs(model, inputs)` (`kopt.problem.backward`); without it, inputs
+    stay as they are.
+
+    Raises:
+        ProblemError: `saved_inputs` raises, or returns another number of inputs.
+    """
+    saved_inputs = getattr(reference, "saved_inputs", None)
+    if not callable(saved_inputs):
+        return inputs
+    with _told(problem), anywhere(torch.get_default_device()), torch.no_grad():
+        made = tuple(saved_inputs(model, inputs))
+        if len(made) != len(inputs):
+            raise ProblemError(f"saved_inputs returns {len(made)} values for {len(inputs)} inputs")
+    dtype = torch_dtype(problem)
+    return tuple(tree_map(lambda leaf: _placed(_cast(leaf, dtype)), value) for value in made)
 
 
 def given_inputs(reference: ModuleType, problem: Problem) -> list[Any]:
@@ -111,7 +139,7 @@ def _told(problem: Problem) -> Iterator[None]:
     except ProblemError as error:
         raise ProblemError(f"{problem.name}: {error}") from error
     except (Exception, SystemExit) as error:
-        raise ProblemError(f"{problem.name}/{reason(error)}") from error
+        raise ProblemError(f"{folder_of(problem.name)}{reason(error)}") from error
 
 
 def _several(given: Any) -> list[Any]:
@@ -180,7 +208,7 @@ def _parsed(problem: Problem) -> ast.Module:
     try:
         return ast.parse(problem.reference)
     except SyntaxError as error:
-        raise ProblemError(f"{problem.name}/problem.py, line {error.lineno}: {error.msg}") from error
+        raise ProblemError(f"{file_of(problem.name)}, line {error.lineno}: {error.msg}") from error
 
 
 def _assigned(statement: ast.stmt) -> list[str]:

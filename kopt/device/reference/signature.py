@@ -6,6 +6,7 @@ import torch
 
 from kopt.device.reference import setup
 from kopt.device.reference.contract import input_names
+from kopt.device.reference.file_name import folder_of
 from kopt.device.reference.forward import call
 from kopt.device.reference.layout import dtype_name
 from kopt.device.reference.tree import taken_apart
@@ -28,7 +29,7 @@ def signature_of(problem: Problem, workload: Workload) -> Signature:
         try:
             output = call(model, inputs)
         except ProblemError as error:
-            raise ProblemError(f"{problem.name}/{error}") from error
+            raise ProblemError(f"{folder_of(problem.name)}{error}") from error
     names = input_names(model, len(inputs))
     tensors: dict[str, torch.Tensor] = {}
     for name, value in zip(names, inputs, strict=True):
@@ -37,11 +38,18 @@ def signature_of(problem: Problem, workload: Workload) -> Signature:
     plain = [
         f"{name} = {value!r}" for name, value in zip(names, inputs, strict=True) if not taken_apart(value, name).tensors
     ]
-    state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    parts, state = taken_apart(output, "output"), _state(model)
+    with torch.device("meta"):
+        made = _state(setup.make_model(reference, problem, as_given=True))
     return Signature(
         inputs=_specs(tensors), given_dtypes=tuple(dtype_name(tensor.dtype) for tensor in before), values=tuple(plain),
-        parameters=_specs(state), outputs=_specs(taken_apart(output, "output").tensors),
+        parameters=_specs(state), made_dtypes=tuple(dtype_name(made[name].dtype) for name in state),
+        outputs=_specs(parts.tensors), returned=parts.structure,
     )  # fmt: skip
+
+
+def _state(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 def _specs(tensors: dict[str, torch.Tensor]) -> tuple[TensorSpec, ...]:

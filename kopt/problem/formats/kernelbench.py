@@ -61,7 +61,8 @@ def draft(path: Path) -> Draft:
     seed = read_text(folder, kernels[0].name, (kernels[0].name,)) if kernels else ""
     if not seed and MODEL_NEW in defined(ast.parse(source)):
         seed = source
-    return Draft(name=path.stem if path.is_file() else folder.name, reference=source, seed=seed)
+    name, where = (path.stem, file.name) if path.is_file() else (folder.name, where)
+    return Draft(name=name, reference=source, file=where, seed=seed)
 
 
 def read(folder: Path) -> Problem:

@@ -13,6 +13,9 @@ from kopt.rewrite.source.module import Kernel, TritonModule
 from kopt.rewrite.source.shapes import analyse
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, weight
 
+HINTS = ("eviction_policy", "cache_modifier")
+PLACES = {"tl.load": 5, "tl.store": 4}
+"""Arguments before the first hint, by function."""
 STREAMED = (("eviction_policy", "evict_first"), ("cache_modifier", ".cg"))
 REUSED = (("eviction_policy", "evict_last"), ("cache_modifier", ".ca"))
 STORED = (("cache_modifier", ".cs"), ("cache_modifier", ".wt"), ("eviction_policy", "evict_first"))
@@ -46,13 +49,18 @@ def _hint(
     module: TritonModule, kernel: Kernel, call: cst.Call, hints: Sequence[tuple[str, str]], rng: Random
 ) -> Change | None:
     name, value = rng.choice(hints)
-    passed = syntax.keyword(call, name)
-    if passed is not None and syntax.code(passed.value).strip("\"'") == value:
+    hinted = [argument for hint in HINTS if (argument := syntax.keyword(call, hint)) is not None]
+    by_place = sum(argument.keyword is None for argument in call.args) > PLACES[syntax.called(call)]
+    if by_place or len(hinted) == len(HINTS):
         return None
     edits = module.edits()
-    if passed is not None:
+    for passed in hinted:
+        assert passed.keyword is not None
+        if passed.keyword.value == name and syntax.code(passed.value).strip("\"'") == value:
+            return None
+        edits.replace(passed.keyword, name)  # in place of another hint: ptxas refuses most pairs
         edits.replace(passed.value, f'"{value}"')
-    else:
+    if not hinted:
         edits.after(call.args[-1], f', {name}="{value}"')
     what = "load" if syntax.called(call) == "tl.load" else "store"
     pointer = syntax.code(call.args[0].value)

@@ -76,6 +76,7 @@ def attention_kernel(
 
 def attention(query, key, value, mask, causal, scale):
     batch, heads, rows, head = query.shape
+    scale = head**-0.5 if scale is None else scale
     output = torch.empty((batch, heads, rows, head), dtype=query.dtype, device=query.device)
     kind = 0 if mask is None else 1 if mask.dtype is torch.bool else 2
     width = max(16, triton.next_power_of_2(head))

@@ -87,15 +87,17 @@ def median_ms(call: Callable[[], Any], repeat: int = 50) -> float:
 
 
 def check(
-    entry: Callable[..., Any], reference: str, dtype: torch.dtype, workloads: Mapping[str, Mapping[str, int]]
-) -> int:
+    entry: Callable[..., Any], problem: str, reference: str, dtype: torch.dtype,
+    workloads: Mapping[str, Mapping[str, int]],
+) -> int:  # fmt: skip
     """Print a line for each workload: the kernel's error beside eager's, and the times of both.
 
     Returns:
         1 where the kernel is wrong, 2 where there is no GPU, else 0.
     """
     if not torch.cuda.is_available():
-        print("this check needs a CUDA GPU; without one, kopt judges the kernel: kopt evaluate FILE --problem PROBLEM")
+        command = f"kopt evaluate {sys.argv[0]} --problem {problem}"
+        print(f"this check needs a CUDA GPU; without one, kopt judges the kernel: {command}")
         return 2
     wrong = 0
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")

@@ -1,0 +1,92 @@
+"""Tell for which arguments a kernel may run: those that are like the arguments with which it was verified.
+
+A size may differ from the verified ones where it differed between the workloads; sizes that were equal in all of them
+have to be equal, and a size that never differed has to stay.  Dtypes have to be the same, and so has the order in which
+the dimensions lie in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import NamedTuple
+
+from kopt.errors import ProblemError
+from kopt.model.problem import Argument, Given
+
+Size = int | str
+"""A size that has to stay, or the name of one that may differ; the name stands for the same size everywhere."""
+
+
+class Pattern(NamedTuple):
+    """What one argument has to be like."""
+
+    name: str
+    is_input: bool
+    dtype: str
+    """Empty for a plain value."""
+    sizes: tuple[Size, ...]
+    order: tuple[int, ...]
+    """Dimensions from the outermost to the innermost in memory."""
+    strides: tuple[tuple[int, ...], ...]
+    """All strides that were verified, where the elements do not lie one behind the other; else empty."""
+    values: tuple[str, ...]
+    """`repr` of the verified values of a plain value; empty where it differed between workloads, or for a tensor."""
+
+
+def patterns(given: Sequence[Given], problem: str) -> tuple[Pattern, ...]:
+    """Return the pattern of each argument, inputs in order, then parameters and buffers.
+
+    Args:
+        given: the arguments in the workloads with which the kernel was verified.
+        problem: name of the problem, for the error.
+
+    Raises:
+        ProblemError: the arguments are not known, or differ in more than sizes, strides and values.
+    """
+    if not given:
+        raise ProblemError(
+            f"{problem}: the shapes of its arguments are not known (a run of an older kopt: run it again), or an input "
+            "is inside a list or dictionary: use --as script"
+        )
+    kinds = {tuple((one.name, one.dtype, len(one.shape)) for one in every.arguments) for every in given}
+    if len(kinds) > 1:
+        raise ProblemError(f"{problem}: its workloads have arguments of unlike kinds: use --as script")
+    names: dict[tuple[int, ...], str] = {}
+    return tuple(_pattern(several, names) for several in zip(*(every.arguments for every in given), strict=True))
+
+
+def _pattern(several: Sequence[Argument], names: dict[tuple[int, ...], str]) -> Pattern:
+    first = several[0]
+    sizes: list[Size] = []
+    for column in zip(*(one.shape for one in several), strict=True):
+        varies = len(set(column)) > 1
+        sizes.append(names.setdefault(column, f"size{len(names)}") if varies else column[0])
+    order = _order(first)
+    dense = all(_is_dense(one, order) for one in several)
+    values = {one.value for one in several if one.value is not None}
+    return Pattern(
+        first.name, first.is_input, first.dtype, tuple(sizes), order,
+        () if dense else tuple(dict.fromkeys(one.stride for one in several)),
+        tuple(values) if len(values) == 1 else (),
+    )  # fmt: skip
+
+
+def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the strides of a contiguous tensor as torch gives them, elements."""
+    return tuple(prod(max(size, 1) for size in shape[place + 1 :]) for place in range(len(shape)))
+
+
+def _order(argument: Argument) -> tuple[int, ...]:
+    """Return the dimensions from the largest stride to the smallest; of equal ones the first first."""
+    return tuple(sorted(range(len(argument.shape)), key=lambda place: -argument.stride[place]))
+
+
+def _is_dense(argument: Argument, order: Sequence[int]) -> bool:
+    """Return whether the elements lie one behind the other in an order of dimensions; size 1 has any stride."""
+    expected = 1
+    for place in reversed(order):
+        if argument.shape[place] != 1 and argument.stride[place] != expected:
+            return False
+        expected *= argument.shape[place]
+    return True

@@ -1,0 +1,49 @@
+"""Decide in an exported file whether the kernel may run on some arguments; the text of this module is written there."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+_TOLD = set[str]()
+
+
+def refusal(arguments: Sequence[Any], inputs: Sequence[Any], weights: Sequence[Any]) -> str:
+    """Return why the kernel may not run on inputs and weights, in words; empty where it may."""
+    if len(inputs) != sum(one[1] for one in arguments):
+        return f"there are {len(inputs)} inputs"
+    sizes: dict[str, int] = {}
+    device = None
+    for (name, _, dtype, wanted, order, strides, values), given in zip(arguments, (*inputs, *weights), strict=True):
+        if not dtype:
+            if values and repr(given) not in values:
+                return f"{name} is {given!r}, not {values[0]}"
+            continue
+        if not isinstance(given, torch.Tensor) or not given.is_cuda:
+            return f"{name} is no CUDA tensor"
+        if str(given.dtype) != f"torch.{dtype}":
+            return f"{name} is {given.dtype}, not torch.{dtype}"
+        if given.dim() != len(wanted):
+            return f"{name} has {given.dim()} dimensions, not {len(wanted)}"
+        if device is not None and given.device != device:
+            return f"{name} is on {given.device}, not on {device}"
+        device = given.device
+        for place, (size, want) in enumerate(zip(given.shape, wanted, strict=True)):
+            expected = sizes.setdefault(want, size) if isinstance(want, str) else want
+            if size != expected:
+                return f"dimension {place} of {name} is {size}, not {expected}"
+        if strides and tuple(given.stride()) not in strides:
+            return f"{name} has the strides {tuple(given.stride())}, not {strides[0]}"
+        if not strides and not given.permute(order).is_contiguous():
+            return f"{name} does not lie in memory in the order {tuple(order)} of its dimensions"
+        if torch.is_grad_enabled() and given.requires_grad:
+            return f"a gradient of {name} is asked for, which the kernel does not compute"
+    return ""
+
+
+def tell(reason: str) -> None:
+    """Warn, once for each reason, that PyTorch runs in place of the kernel."""
+    if reason not in _TOLD and not torch.compiler.is_compiling():
+        _TOLD.add(reason)
+        warnings.warn(f"PyTorch runs, not kopt's kernel: {reason}", stacklevel=3)

@@ -1,0 +1,34 @@
+"""Serve a custom operator in an exported file; the text of this module is written there."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+
+def without_weights(kind: type[torch.nn.Module], given: Any) -> torch.nn.Module:
+    """Make a model whose parameters have no values, since they are arguments of the operator.
+
+    Args:
+        kind: class of the model.
+        given: what `get_init_inputs` returns.
+    """
+    with torch.device("meta"):
+        return (kind(**given) if isinstance(given, dict) else kind(*given)).eval()
+
+
+def parted(values: Mapping[str, Any], model: torch.nn.Module) -> tuple[dict[str, str], dict[str, Any]]:
+    """Part arguments into a model's weights, by their names in the model, and other values."""
+    paths = {id(one): path for path, one in (*model.named_parameters(), *model.named_buffers())}
+    weights = {name: paths[id(value)] for name, value in values.items() if id(value) in paths}
+    return weights, {name: value for name, value in values.items() if name not in weights}
+
+
+def unshared(results: Sequence[torch.Tensor], arguments: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """Copy results that share memory with an argument or another result, which torch allows no operator."""
+    taken, own = {one.untyped_storage().data_ptr() for one in arguments}, []
+    for one in results:
+        place = one.untyped_storage().data_ptr()
+        own.append(one.clone() if place in taken else one)
+        taken.add(place)
+    return tuple(own)

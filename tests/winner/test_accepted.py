@@ -1,0 +1,139 @@
+"""An exported kernel runs on arguments like those that it was verified with, and on no others."""
+
+import pytest
+import torch
+
+from kopt.device.facts.facts import problem_facts
+from kopt.errors import ProblemError
+from kopt.model.problem import Workload
+from kopt.winner.accepted import patterns
+from kopt.winner.provenance import comments
+from kopt.winner.targets import module, torch_library
+from tests.device.small import SCALE
+from tests.winner.test_winner import executed, on_cpu, winner
+
+HEAD = "import torch\nfrom torch import nn\n\nbatch = 2\nheads = 4\nlength = 48\nhidden = 64\n\n"
+TAIL = "\n\ndef get_init_inputs():\n    return []\n"
+MODELS = {
+    "transposed": (
+        "class Model(nn.Module):\n    def forward(self, q, positions):\n"
+        "        return q * positions[:, None, :, None]\n\n"
+        "def get_inputs():\n    return [torch.randn(batch, length, heads, 8).transpose(1, 2), "
+        "torch.randint(0, 9, (batch, length))]\n"
+    ),
+    "related": (
+        "class Model(nn.Module):\n    def forward(self, x, bias, residual):\n"
+        "        return x + bias + residual, x * bias\n\n"
+        "def get_inputs():\n"
+        "    return [torch.randn(length, hidden), torch.randn(hidden), torch.randn(length, hidden)]\n"
+    ),
+    "value": (
+        "class Model(nn.Module):\n    def forward(self, x, factor):\n        return x * factor\n\n"
+        "def get_inputs():\n    return [torch.randn(length, hidden), 0.5]\n"
+    ),
+    "sliced": (
+        "class Model(nn.Module):\n    def forward(self, x):\n        return x * 2\n\n"
+        "def get_inputs():\n    return [torch.randn(48, 64)[:, 8:40]]\n"
+    ),
+    "nested": (
+        "class Model(nn.Module):\n    def forward(self, pair):\n        return pair[0] + pair[1]\n\n"
+        "def get_inputs():\n    return [[torch.randn(length, hidden), torch.randn(length, hidden)]]\n"
+    ),
+}
+SIZES = (
+    Workload(name="main"),
+    Workload(name="other", constants={"batch": 3, "length": 17, "hidden": 33}),
+    Workload(name="small", constants={"batch": 1, "length": 5, "hidden": 7}),
+)
+SOURCE = "def kernel_function(*inputs):\n    raise AssertionError('no kernel here')\n"
+
+
+def made(name):
+    problem = SCALE.model_copy(
+        update={"name": name, "reference": HEAD + MODELS[name] + TAIL, "main": SIZES[:1], "small": SIZES[1:]}
+    )
+    return winner(SOURCE, SOURCE, problem)
+
+
+def reason(name, folder, *inputs):
+    exported = executed(on_cpu(module.write(made(name))), folder)
+    return exported.why_not(inputs, [])
+
+
+def q(batch, length, dtype=torch.bfloat16):
+    return torch.randn(batch, length, 4, 8, dtype=dtype).transpose(1, 2)
+
+
+def positions(batch, length):
+    return torch.zeros(batch, length, dtype=torch.int64)
+
+
+def x(*shape, dtype=torch.bfloat16):
+    return torch.zeros(shape, dtype=dtype)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs", "words"),
+    [
+        ("transposed", (q(2, 48), positions(2, 48)), ""),
+        ("transposed", (q(5, 100), positions(5, 100)), ""),
+        ("transposed", (q(2, 48).contiguous(), positions(2, 48)), "does not lie in memory in the order (0, 2, 1, 3)"),
+        ("transposed", (q(2, 48), positions(1, 48)), "dimension 0 of positions is 1, not 2"),
+        ("transposed", (q(2, 48), positions(2, 48).int()), "positions is torch.int32, not torch.int64"),
+        ("transposed", (q(2, 48, torch.float32), positions(2, 48)), "q is torch.float32"),
+        ("transposed", (q(2, 48)[:, :3], positions(2, 48)), "dimension 1 of q is 3, not 4"),
+        ("related", (x(48, 64), x(64), x(48, 64)), ""),
+        ("related", (x(9, 11), x(11), x(9, 11)), ""),
+        ("related", (x(48, 64), x(1), x(48, 64)), "dimension 0 of bias is 1, not 64"),
+        ("related", (x(48, 64), x(64), x(1, 64)), "dimension 0 of residual is 1, not 48"),
+        ("related", (x(64, 64)[::2], x(64), x(32, 64)), "x does not lie in memory"),
+        ("related", (x(48, 64), x(64)), "there are 2 inputs"),
+        ("value", (x(48, 64), 0.5), ""),
+        ("value", (x(48, 64), 0.25), "factor is 0.25, not 0.5"),
+        ("value", (x(48, 64)[None], 0.5), "x has 3 dimensions, not 2"),
+        ("value", (0.5, 0.5), "x is no CUDA tensor"),
+        ("sliced", (x(48, 64)[:, 8:40],), ""),
+        ("sliced", (x(48, 32),), "x has the strides (32, 1), not (64, 1)"),
+    ],
+)
+def test_the_reason_is_told_and_empty_where_the_kernel_may_run(name, inputs, words, tmp_path):
+    told = reason(name, tmp_path, *inputs)
+    assert words in told
+    assert bool(told) == bool(words)
+
+
+def test_weights_count_too(tmp_path):
+    exported = executed(on_cpu(module.write(winner())), tmp_path)
+    inputs, weight = [torch.zeros(3, 512, dtype=torch.bfloat16)], torch.zeros(1, 512)
+    assert exported.why_not(inputs, [weight]) == "scale.weight is torch.float32, not torch.bfloat16"
+    assert exported.why_not(inputs, [weight.bfloat16()]) == ""
+    assert "a gradient of scale.weight" in exported.why_not(inputs, [weight.bfloat16().requires_grad_()])
+
+
+def test_strides_that_are_not_contiguous_stand_in_the_provenance():
+    assert "q has the strides (1536, 8, 32, 1)" in comments(made("transposed"))
+
+
+def test_an_input_inside_a_list_has_no_pattern():
+    with pytest.raises(ProblemError, match="is inside a list or dictionary: use --as script"):
+        module.write(made("nested"))
+
+
+def test_an_operator_returns_several_tensors(tmp_path):
+    exported = executed(on_cpu(torch_library.write(made("related"))), tmp_path)
+    exported.kernel_function = lambda x, bias, residual: (x + bias + residual, x)  # shares memory with an input
+    given = x(9, 11), x(11), x(9, 11)
+    result = torch.ops.kopt.related(*given)
+    assert [tuple(one.shape) for one in result] == [(9, 11), (9, 11)]
+    assert result[1].data_ptr() != given[0].data_ptr()
+    compiled = torch.compile(exported.KernelModel(), backend="eager", fullgraph=True)
+    with torch.no_grad():
+        assert all(torch.equal(one, other) for one, other in zip(compiled(*given), result, strict=True))
+
+
+def test_sizes_that_are_equal_by_chance_in_one_workload_may_differ():
+    facts = problem_facts(made("related").problem)
+    x_pattern, bias, residual = patterns(facts.given, "related")
+    assert x_pattern.sizes == residual.sizes
+    assert bias.sizes == x_pattern.sizes[1:]
+    assert len(set(x_pattern.sizes)) == 2
