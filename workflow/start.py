@@ -17,17 +17,14 @@ from types import TracebackType
 
 TORCH = ("problem", "device", "baseline", "compile", "evaluate", "rank", "profile", "outcome")
 """Scripts that use torch or Triton, unless the backend builds nothing (`KOPT_WARM=light`)."""
-PARENT = "--warm-parent"
 
 
 def main() -> None:
     """Run the script that the first word names, here or in a fork of a warm parent."""
     sys.excepthook = _unless_stopped
     words = sys.argv[1:]
-    if words[0] == PARENT:
-        from kopt.warm.parent import serve
-
-        words = serve(words[1:])
+    if words[0] == "--warm-parent":
+        words = _serve(words[1:])
     elif warm := os.environ.get("KOPT_WARM"):
         from kopt.warm.client import end, hand_over
 
@@ -36,6 +33,19 @@ def main() -> None:
         if status is not None:
             end(status)
     _run(words)
+
+
+def _serve(words: list[str]) -> list[str]:
+    """Be a warm parent, which has imported what scripts need; return, in the fork that is to run a job, its words.
+
+    The modules that need torch are only those that every job with torch imports anyway, since candidates see them.
+    """
+    from kopt.warm.parent import serve
+
+    return serve(
+        words, packages=("kopt.stages", "kopt.backends"), left_out=("by_model",),
+        torch=("torch", "triton", "kopt.device.build.build"),
+    )  # fmt: skip
 
 
 def _run(words: list[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -10,6 +12,8 @@ GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 """Variable that says which GPUs CUDA may use."""
 NO_GPU: Mapping[str, str] = {GPU_VARIABLE: ""}
 """Environment of a process that is to see no GPU."""
+
+_CUDA_NOT_INITIALISED = 3
 
 
 @contextmanager
@@ -31,3 +35,15 @@ def environment_set(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def cuda_is_initialised() -> bool:
+    """Return whether CUDA is initialised in this process, so that `CUDA_VISIBLE_DEVICES` comes too late."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        return True
+    try:
+        driver = ctypes.CDLL("libcuda.so.1", mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
+    except OSError:
+        return False
+    return bool(driver.cuDeviceGetCount(ctypes.byref(ctypes.c_int())) != _CUDA_NOT_INITIALISED)

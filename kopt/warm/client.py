@@ -43,18 +43,26 @@ def hand_over(words: Sequence[str], tier: str) -> int | None:
     Returns:
         The job's exit status, or minus its signal; None where the job has not begun and must run here.
     """
+    descriptors: list[int] = []
+    connection = None
     try:
         folder, name = place.private_folder(), place.name_of_parent()
         connection = _connect_or_start(folder, name, tier)
-        descriptors = [os.dup(number) for number in range(3)]
-        descriptors += [os.open(".", os.O_PATH | os.O_DIRECTORY), os.open(place.lock_path(folder, name), os.O_RDWR)]
+        descriptors += (os.dup(number) for number in range(3))
+        descriptors.append(os.open(".", os.O_PATH | os.O_DIRECTORY))
+        descriptors.append(os.open(place.lock_path(folder, name), os.O_RDWR | os.O_NOFOLLOW))
         connection.settimeout(WAIT_S)
-        if connection.recv(1) != wire.READY:
-            return None
+        waits = connection.recv(1) == wire.READY
         connection.settimeout(None)
     except (Odd, OSError, ValueError):
-        return None
-    return _followed(connection, words, descriptors)
+        waits = False
+    if waits and connection:
+        return _followed(connection, words, descriptors)
+    for descriptor in descriptors:  # the job runs here, and must not hand them on
+        os.close(descriptor)
+    if connection:
+        connection.close()
+    return None
 
 
 def end(status: int) -> None:

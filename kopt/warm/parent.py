@@ -16,13 +16,13 @@ import pkgutil
 import select
 import signal
 import socket
-import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from kopt.sandbox.cage import die_with_parent, erase_initial_memory
+from kopt.sandbox.environment import cuda_is_initialised
 from kopt.warm import place
 from kopt.warm.keeper import keep
 from kopt.warm.stale import Files
@@ -30,13 +30,7 @@ from kopt.warm.takeover import call_self
 from kopt.warm.wire import peer
 
 IDLE_S = 180.0
-"""Time without a request after which a parent ends, s."""
-TORCH = ("torch", "triton", "kopt.device.build.build")
-"""What the heavy parent imports: only what every job that uses torch imports anyway, since candidates see it."""
-PACKAGES = ("kopt.stages", "kopt.backends")
-"""Packages all of whose modules the light parent imports."""
-_MODELS = ("by_model",)
-"""Parts of the names of modules that only runs with language models need."""
+"""Time without a request and without a job after which a parent ends, s."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +51,14 @@ class State:
     """Name of a process of Python."""
 
 
-def serve(words: Iterable[str]) -> list[str]:
+def serve(words: Iterable[str], *, packages: Sequence[str], left_out: Sequence[str], torch: Sequence[str]) -> list[str]:
     """Serve requests; return, in the fork that is to run a job, the job's words, and never in the parent.
 
     Args:
         words: folder and name of the parent, and its listening sockets, by tier.
+        packages: packages all of whose modules the light parent imports.
+        left_out: parts of the names of modules of `packages` that no parent imports.
+        torch: modules that the heavy parent imports.
     """
     folder, name, *numbers = words
     listeners = [socket.socket(fileno=int(number)) for number in numbers[: len(place.TIERS)]]
@@ -82,19 +79,19 @@ def serve(words: Iterable[str]) -> list[str]:
     os.environ.clear()
     os.environ.update(before)  # in memory of its own
     erase_initial_memory()
-    _import_light()
+    _import_light(packages, left_out)
     added = {name: value for name, value in os.environ.items() if before.get(name) != value}
     state = State(folder, name, os.getpid(), lock, Files.imported(begun), added, place.restrictions("self"), comm)
-    return _Light(state, *listeners).serve()
+    return _Light(state, torch, *listeners).serve()
 
 
-def _import_light() -> None:
+def _import_light(packages: Sequence[str], left_out: Sequence[str]) -> None:
     from kopt.artifact import load_pyarrow
 
     load_pyarrow()
-    for package in PACKAGES:
+    for package in packages:
         for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}."):
-            if not any(part in module.name for part in _MODELS):
+            if not any(part in module.name for part in left_out):
                 importlib.import_module(module.name)
     _settle()
 
@@ -153,20 +150,19 @@ class _Parent:
 
 
 class _Light(_Parent):
-    def __init__(self, state: State, listener: socket.socket, torch: socket.socket) -> None:
+    def __init__(self, state: State, imports: Sequence[str], listener: socket.socket, torch: socket.socket) -> None:
         super().__init__(state)
-        self._listener = listener
+        self._imports, self._listener = imports, listener
         self._torch: socket.socket | None = torch
         self._heavy, self._heavy_pid = -1, 0
 
     def serve(self) -> list[str]:
         last = time.monotonic()
         while True:
-            _reap(self._heavy_pid)
             ready, _, _ = select.select([self._listener, *self._watched()], [], [], IDLE_S)
-            if ready:
+            if _reap(self._heavy_pid) or ready:
                 last = time.monotonic()
-            elif self._heavy < 0 and time.monotonic() - last >= IDLE_S:
+            elif time.monotonic() - last >= IDLE_S:
                 _end(self._state.folder, self._state.name, self._state.lock)
             words = None
             if self._heavy in ready:
@@ -193,7 +189,7 @@ class _Light(_Parent):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             die_with_parent(parent)
             self._listener.close()
-            return _Heavy(self._state, self._torch).serve()
+            return _Heavy(self._state, self._imports, self._torch).serve()
         self._heavy, self._heavy_pid = os.pidfd_open(pid), pid
         return None
 
@@ -210,16 +206,16 @@ class _Light(_Parent):
 
 
 class _Heavy(_Parent):
-    def __init__(self, state: State, listener: socket.socket) -> None:
+    def __init__(self, state: State, imports: Sequence[str], listener: socket.socket) -> None:
         super().__init__(state)
-        self._listener = listener
+        self._imports, self._listener = imports, listener
 
     def serve(self) -> list[str]:
         begun, before = time.time_ns(), dict(os.environ)
-        for name in TORCH:
+        for name in self._imports:
             importlib.import_module(name)
-        if sys.modules["torch"].cuda.is_initialized():
-            raise RuntimeError("an import has used CUDA")
+        if cuda_is_initialised():
+            raise RuntimeError("an import has used CUDA, which no fork could use then")
         _settle()
         added = {name: value for name, value in os.environ.items() if before.get(name) != value}
         state = self._state
@@ -229,19 +225,27 @@ class _Heavy(_Parent):
             state.restrictions, state.comm,
         )  # fmt: skip
         while True:
-            _reap(0)
             ready, _, _ = select.select([self._listener], [], [], IDLE_S)
-            if not ready:
+            if not (_reap(0) or ready):
                 os._exit(0)
             if (words := self._answer(self._listener)) is not None:
                 return words
 
 
-def _reap(spared: int) -> None:
-    """Reap the keepers that have ended; the heavy parent is reaped by its name."""
-    with suppress(ChildProcessError):
-        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) and ended.si_pid != spared:
+def _reap(spared: int) -> bool:
+    """Reap the keepers that have ended; return whether another process of this one's lives.
+
+    Args:
+        spared: pid of the heavy parent, which is reaped where its end is seen; 0: none.
+    """
+    try:
+        while ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if ended.si_pid == spared:
+                break
             os.waitpid(ended.si_pid, 0)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _end(folder: str, name: str, lock: os.stat_result) -> None:

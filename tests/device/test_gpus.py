@@ -67,7 +67,7 @@ def test_finding_gpus_needs_neither_torch_nor_a_path():
 @pytest.mark.gpu
 def test_finding_gpus_makes_no_cuda_context():
     program = (
-        "from kopt.device.hardware.gpus import find_gpus\nfrom kopt.device.hardware.lease import cuda_is_initialised\n"
+        "from kopt.device.hardware.gpus import find_gpus\nfrom kopt.sandbox.environment import cuda_is_initialised\n"
         "assert find_gpus()[0].uuid.startswith(('GPU-', 'MIG-'))\nassert not cuda_is_initialised()\n"
         "import torch\nassert not cuda_is_initialised()\ntorch.zeros(1, device='cuda')\nassert cuda_is_initialised()\n"
     )

@@ -4,8 +4,10 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kopt.sandbox.processes import descendants
-from kopt.warm import place
+from kopt.warm import client, parent, place, wire
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("warm")]
 
@@ -278,6 +280,36 @@ def test_a_folder_that_another_could_have_made_is_refused(monkeypatch, tmp_path,
         place.private_folder()
 
 
+def test_a_job_that_no_parent_takes_keeps_no_descriptor(monkeypatch, tmp_path):
+    """A parent with old code says so, and the job goes on in its own process as if none had been asked."""
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(place, "FOLDER", str(tmp_path))
+    name = place.name_of_parent()
+    Path(place.lock_path(str(tmp_path), name)).touch(0o600)
+    before = os.listdir("/proc/self/fd")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(place.socket_path(str(tmp_path), name, "light"))
+        listener.listen()
+        refuses = threading.Thread(target=lambda: listener.accept()[0].sendall(wire.STALE))
+        refuses.start()
+        assert client.hand_over(["script.py"], "light") is None
+        refuses.join()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_parent_whose_job_runs_is_not_idle():
+    ends, end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(end)
+        os.read(ends, 1)
+        os._exit(0)
+    assert parent._reap(0)
+    os.close(end)
+    os.close(ends)
+    assert comes(lambda: not parent._reap(0))
+
+
 def test_an_unfinished_parent_does_not_hold_a_job_up(tmp_path):
     """Sockets on which nobody answers any more are replaced."""
     jobs = Jobs(tmp_path)
@@ -293,9 +325,9 @@ def test_an_unfinished_parent_does_not_hold_a_job_up(tmp_path):
         assert jobs.run("print(2)")[:2] == (0, "2\n")
         job.send_signal(signal.SIGTERM)
         assert job.wait(20) == -signal.SIGTERM
-    for name, parent in jobs.parents().items():
-        if before.get(name, 0) != parent or parent == mine:
-            os.kill(parent, signal.SIGTERM)
+    for name, light in jobs.parents().items():
+        if before.get(name, 0) != light or light == mine:
+            os.kill(light, signal.SIGTERM)
 
 
 def gone_at_once(pid: int) -> bool:

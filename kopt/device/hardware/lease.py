@@ -17,13 +17,11 @@ container is not.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import logging
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,15 +31,13 @@ from pathlib import Path
 from kopt.device.hardware.gpus import Gpu
 from kopt.errors import DeviceError
 from kopt.model.base import Value
-from kopt.sandbox.environment import GPU_VARIABLE
+from kopt.sandbox.environment import GPU_VARIABLE, cuda_is_initialised
 
 FOLDER = Path("/tmp/kopt-leases")
 """Folder of the locks; not below TMPDIR, which may differ between jobs of one machine."""
 
 POLL_S = 0.005
 COMMAND_CHARS = 160
-
-_CUDA_NOT_INITIALISED = 3
 
 log = logging.getLogger(__name__)
 
@@ -161,18 +157,6 @@ def lease(gpus: Sequence[Gpu], *, wait_s: float, workers_per_gpu: int = 1, folde
     finally:
         log.info("%s given back after %.1f s", free.gpu.uuid, time.monotonic() - leased_at)
         os.close(descriptor)
-
-
-def cuda_is_initialised() -> bool:
-    """Return whether CUDA is initialised in this process, so that `CUDA_VISIBLE_DEVICES` comes too late."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_initialized():
-        return True
-    try:
-        driver = ctypes.CDLL("libcuda.so.1", mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
-    except OSError:
-        return False
-    return bool(driver.cuDeviceGetCount(ctypes.byref(ctypes.c_int())) != _CUDA_NOT_INITIALISED)
 
 
 def holders(folder: Path) -> list[Holder]:
