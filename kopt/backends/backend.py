@@ -42,8 +42,8 @@ Builder = Callable[[Sequence[Kernel]], Mapping[int, Build]]
 Judge = Callable[[Sequence[BuildRow]], Mapping[int, Judged]]
 """Judge the kernels of rows; the results are keyed by slot."""
 
-Profiler = Callable[[SelectionRow], ProfiledParent]
-"""Profile one parent."""
+Profiler = Callable[[Sequence[SelectionRow]], Sequence[ProfiledParent]]
+"""Profile parents; the results are in their order."""
 
 Diagnoser = Callable[[SelectionRow, Profile | None], Diagnosis]
 """Name the bottlenecks of one parent, and a direction to try against each."""

@@ -1,8 +1,10 @@
-"""Profile a parent on a GPU: read its hardware counters, or profile by build and time where no counter can be read."""
+"""Profile parents on a GPU: read hardware counters, or profile by build and time where no counter can be read."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from kopt.backends.backend import ProfiledParent, Profiler
 from kopt.backends.cuda_judge import Records
@@ -24,6 +26,9 @@ from kopt.model.trial import SelectionRow
 from kopt.provenance import code_digest
 from kopt.search.diagnose import slowest
 
+if TYPE_CHECKING:
+    from kopt.device.ncu.count import Counted, NotCounted, ProfileJob
+
 log = logging.getLogger(__name__)
 
 CSV = "counters"
@@ -39,45 +44,76 @@ class Counters(Value):
 
 
 def profile_by_counters(target: ProblemOnTarget, options: JudgeOptions, *, seconds: float) -> Profiler:
-    """Make a profiler that reads counters on the workload furthest above its floor.
+    """Make a profiler that reads counters on the workload furthest above its floor; known counters are not read again.
 
     Args:
-        target: the problem, and the device that its kernels were built for.
+        target: the problem, and the device that the kernels were built for.
         options: how the parents were judged; their times are stored under these options.
-        seconds: wall-clock limit of Nsight Compute, s.
+        seconds: wall-clock limit of Nsight Compute for one parent, s.
     """
-    return lambda row: ParentOnGpu(row, target, options).profile(seconds)
+
+    def profile(rows: Sequence[SelectionRow]) -> list[ProfiledParent]:
+        parents = [ParentOnGpu(row, target, options) for row in rows]
+        counters: dict[int, Counters | Profile] = {
+            at: known for at, parent in enumerate(parents) if (known := parent.stored()) is not None
+        }
+        log.info("%d parents: counters of %d are known", len(parents), len(counters))
+        missing = [at for at in range(len(parents)) if at not in counters]
+        if missing:
+            with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
+                check_same(device, target.device)
+                counters |= zip(missing, read_counters([parents[at] for at in missing], device, seconds), strict=True)
+        return [parent.profiled(counters[at]) for at, parent in enumerate(parents)]
+
+    return profile
+
+
+def read_counters(parents: Sequence[ParentOnGpu], device: MeasuredDevice, seconds: float) -> list[Counters | Profile]:
+    """Read the counters of parents on the leased device, one after the other, and store them.
+
+    Returns:
+        Counters for each parent; where they cannot be read a profile without them, which is not stored.
+    """
+    from kopt.device.ncu.count import count_each
+
+    counted = count_each([parent.profile_job() for parent in parents], wait_s=seconds)
+    return [parent.keep(counters, device) for parent, counters in zip(parents, counted, strict=True)]
 
 
 class ParentOnGpu:
-    """Profile one parent on one of the visible GPUs."""
+    """One parent, to be profiled on one of the visible GPUs."""
 
     def __init__(self, row: SelectionRow, target: ProblemOnTarget, options: JudgeOptions) -> None:
         self._row, self._problem, self._facts, self._store = row, target.problem, target.facts, target.store
-        self._options, self._device = options, target.device
+        self._options = options
         self._timing = Records(target, options, environments()).timing(row)
         name = slowest(self._timing)[0] if self._timing else target.problem.main[0].name
         self._workload = next(workload for workload in target.problem.main if workload.name == name)
 
-    def profile(self, seconds: float) -> ProfiledParent:
-        """Look up the counters, or read them within `seconds`; without counters, profile by build and time."""
-        counters: Counters | Profile | None = self._stored()
-        if counters is None:
-            with leased(self._store, wait_s=self._options.measuring.gpu_wait_seconds) as device:
-                check_same(device, self._device)
-                counters = self._read(device, seconds)
-        if isinstance(counters, Profile):
-            return ProfiledParent(counters)
-        return ProfiledParent(counters.profile, self._store.text(CSV, counters.csv, ".csv"))
-
-    def _stored(self) -> Counters | None:
+    def stored(self) -> Counters | None:
+        """Look up the counters that were read on one of the visible GPUs."""
         shelf = self._store.shelf(Counters)
         stored = (shelf.get(self._key(where)) for where in environments())
         return next((counters for counters in stored if counters is not None), None)
 
-    def _read(self, device: MeasuredDevice, seconds: float) -> Counters | Profile:
-        """Read counters and store them; a profile without counters is not stored."""
-        counters = self._count(self._static(device.device), device.device, seconds)
+    def profiled(self, counters: Counters | Profile) -> ProfiledParent:
+        """Return the profile, with the table of counters if there is one."""
+        if isinstance(counters, Profile):
+            return ProfiledParent(counters)
+        return ProfiledParent(counters.profile, self._store.text(CSV, counters.csv, ".csv"))
+
+    def profile_job(self) -> ProfileJob:
+        """Make the job that reads the counters."""
+        from kopt.device.ncu.count import ProfileJob
+
+        return ProfileJob(
+            kernel=kernel_named(self._row.kernel, self._problem, self._store), problem=self._problem,
+            workload=self._workload, seed=self._options.seed,
+        )  # fmt: skip
+
+    def keep(self, counted: Counted | NotCounted, device: MeasuredDevice) -> Counters | Profile:
+        """Store counters with the profile made of them; without counters, return the static profile with the reason."""
+        counters = self._with_profile(counted, self._static(device.device), device.device)
         if isinstance(counters, Profile):
             return counters
         here = environment(device.device.name, device.uuid, device.driver)
@@ -97,15 +133,9 @@ class ParentOnGpu:
             code=code_digest("kopt.device.ncu.count"),
         )  # fmt: skip
 
-    def _count(self, static: Profile, device: Device, seconds: float) -> Counters | Profile:
-        """Read the counters; without them, return the static profile with the reason in its notes."""
-        from kopt.device.ncu.count import NotCounted, ProfileJob, count, counters_profile, foreign_kernels
+    def _with_profile(self, counted: Counted | NotCounted, static: Profile, device: Device) -> Counters | Profile:
+        from kopt.device.ncu.count import NotCounted, counters_profile, foreign_kernels
 
-        job = ProfileJob(
-            kernel=kernel_named(self._row.kernel, self._problem, self._store), problem=self._problem,
-            workload=self._workload, seed=self._options.seed,
-        )  # fmt: skip
-        counted = count(job, wait_s=seconds)
         if isinstance(counted, NotCounted):
             log.warning("no counters of %s: %s", self._row.origin, counted.note)
             return static.model_copy(update={"notes": (*static.notes, counted.note)})

@@ -57,11 +57,11 @@ def rank(
 def profile(target: ProblemOnTarget, options: JudgeOptions, *, seconds: float) -> Profiler:
     """Make a profiler that leases a made-up GPU and returns no profile."""
 
-    def profile_parent(row: SelectionRow) -> ProfiledParent:
+    def profile_parents(rows: Sequence[SelectionRow]) -> list[ProfiledParent]:
         with leased(options.measuring):
-            return ProfiledParent(None)
+            return [ProfiledParent(None)] * len(rows)
 
-    return profile_parent
+    return profile_parents
 
 
 def device(store: Store, wait_s: float) -> Device:

@@ -37,4 +37,4 @@ def static_profiler(target: ProblemOnTarget) -> Profiler:
         timing = estimate_time(row.build, target.facts, target.device, target.store)
         return ProfiledParent(profile_without_counters(row, timing, target.facts, target.device, target.store))
 
-    return profile
+    return lambda rows: [profile(row) for row in rows]

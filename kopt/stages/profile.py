@@ -37,11 +37,16 @@ def profile_parents(
         parents: the selection.
         first: the first place.
         places: number of places, with a parent or without.
-        profiler: profiles one parent.
+        profiler: profiles parents.
 
     Returns:
         A profile for each place, and the table of counters as CSV, empty where no counter was read.
     """
     chosen = parents[first : first + places]
-    profiled = [(row.kernel, profiler(row)) for row in chosen] + [("", ProfiledParent(None))] * (places - len(chosen))
-    return [(ParentProfile(kernel=kernel, profile=parent.profile), parent.counters) for kernel, parent in profiled]
+    empty = places - len(chosen)
+    kernels = [row.kernel for row in chosen] + [""] * empty
+    profiled = [*(profiler(chosen) if chosen else []), *[ProfiledParent(None)] * empty]
+    return [
+        (ParentProfile(kernel=kernel, profile=parent.profile), parent.counters)
+        for kernel, parent in zip(kernels, profiled, strict=True)
+    ]

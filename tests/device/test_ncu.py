@@ -14,6 +14,7 @@ from kopt.device.ncu.count import (
     ProfileJob,
     command,
     count,
+    count_each,
     counters_profile,
     environment,
     find_ncu,
@@ -164,6 +165,42 @@ def test_a_run_that_does_not_end_is_killed_with_its_children(tmp_path):
     ncu = fake_ncu(tmp_path, f"pid = os.fork()\nif pid: open({str(note)!r}, 'w').write(str(pid))\ntime.sleep(60)")
     assert count(JOB, ncu=ncu, wait_s=2.0).cause == "timeout"
     assert ends(int(note.read_text()))
+
+
+def test_the_next_program_starts_while_one_is_profiled_and_waits_for_its_turn(tmp_path):
+    """Each program waits for its own turn; a run notes when it began and when its turn came."""
+    notes = tmp_path / "notes"
+    ncu = fake_ncu(
+        tmp_path,
+        f"""
+note = lambda word: open({str(notes)!r}, "a").write(word + "\n")
+job = os.path.dirname(sys.argv[-1])
+note("start")
+while not os.path.exists(job + "/turn"):
+    time.sleep(0.01)
+note("turn")
+while open({str(notes)!r}).read().count("start") < 2:
+    time.sleep(0.01)
+open(log, "w").write({SMALL!r})
+note("end")
+""",
+    )
+    counted = list(count_each([JOB, JOB, JOB], ncu=ncu))
+    assert [type(one) for one in counted] == [Counted] * 3
+    words = notes.read_text().split()
+    assert [word for word in words if word != "start"] == ["turn", "end"] * 3
+    assert words.index("start", words.index("start") + 1) < words.index("end")
+
+
+def test_a_waiting_program_ends_when_it_is_not_wanted_any_more(tmp_path):
+    note = tmp_path / "pids"
+    body = f"open({str(note)!r}, 'a').write(f'{{os.getpid()}} ')\nwhile True: time.sleep(0.01)"
+    each = count_each([JOB, JOB], ncu=fake_ncu(tmp_path, body), wait_s=2.0)
+    assert next(each).cause == "timeout"
+    each.close()
+    pids = note.read_text().split()
+    assert len(pids) == 2
+    assert all(ends(int(pid)) for pid in pids)
 
 
 def test_no_secret_reaches_the_profiled_program(tmp_path, monkeypatch):

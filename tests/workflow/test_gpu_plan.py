@@ -27,9 +27,16 @@ def test_what_needs_a_gpu_asks_for_one_and_nothing_else_does(plan):
     assert asking == ON_GPU
 
 
-def test_a_parent_has_a_profile_job_of_its_own(plan):
+def test_one_job_profiles_the_few_parents_of_a_round(plan):
     profiles = [text for rule, text in jobs(plan) if rule == "profile"]
-    assert len(profiles) == 4  # two rounds that have successors, two parents each
+    assert len(profiles) == 2  # two rounds that have successors
+    assert all("profile/0.json" in text and "profile/1.csv" in text for text in profiles)
+
+
+def test_each_of_many_parents_has_a_profile_job_of_its_own(project, seed_store):
+    project.knows(seed_store)
+    plan = project.succeeds(*RUN, "rounds=1", "candidate_pool_size=5", options=("--dry-run",))
+    assert len([rule for rule, _ in jobs(plan) if rule == "profile"]) == 5
 
 
 def test_a_run_without_a_gpu_asks_for_none(project, seed_store):

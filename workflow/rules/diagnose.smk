@@ -5,10 +5,14 @@ from kopt.stages.diagnose import DiagnoseSettings
 from kopt.stages.profile import ProfileSettings
 
 PROFILES = expand(f"{RUN}/round_{{{{round}}}}/profile/{{parent}}.json", parent=PARENTS)
+COUNTERS = expand(f"{RUN}/round_{{{{round}}}}/profile/{{parent}}.csv", parent=PARENTS)
 
-if BACKEND.measures:
+# Parents that one job profiles: while the counters of one are read, the program of the next one starts.
+TOGETHER = 4
 
-    # Each parent has a job of its own, since reading counters takes ten seconds and more.
+if BACKEND.measures and len(PARENTS) > TOGETHER:
+
+    # Each of many parents has a job of its own, so that several GPUs share the work.
     rule profile:
         input:
             selection=rules.select.output.selection,
@@ -39,9 +43,14 @@ else:
             device=DEVICE,
         output:
             profiles=PROFILES,
+            counters=COUNTERS if GPU else [],
         log:
             f"{RUN}/logs/round_{{round}}/profile.log",
-        localrule: True
+        group:
+            GROUPS.get("choose")
+        localrule: not GPU
+        resources:
+            **needs(len(PARENTS), CONFIG.limits.profile_seconds, gpu=GPU),
         params:
             **step("profile", ProfileSettings, first=0),
         shell:

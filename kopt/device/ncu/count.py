@@ -14,8 +14,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import Literal
 
 from kopt.device.ncu.csv import METRICS, TIME, LaunchCounters, NotCounters, parse, together
@@ -26,7 +29,7 @@ from kopt.model.diagnosis import Bound, Profile
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Workload, WorkloadFacts
 from kopt.roofline import LATENCY_SHARE, floor_ms
-from kopt.sandbox.cage import KEPT_VARIABLES
+from kopt.sandbox.cage import KEPT_VARIABLES, die_with_parent
 from kopt.sandbox.processes import kill_all
 
 WAIT_S = 180.0
@@ -40,6 +43,9 @@ TAIL_CHARS = 4000
 
 TORCH_KERNELS = ("FillFunctor", "copy_kernel", "CatArrayBatchedCopy", "arange")
 """Parts of the names of torch's kernels that fill, copy and cast, which a candidate may use."""
+
+TURN = "turn"
+"""Name of the file beside a job's, for which the program waits before it uses the GPU."""
 
 Cause = Literal["no ncu", "no permission", "timeout", "no launch", "failed"]
 
@@ -111,17 +117,77 @@ def count(job: ProfileJob, *, ncu: Path | None = None, wait_s: float = WAIT_S) -
         ncu: the program; by default that of `find_ncu`.
         wait_s: limit, s.
     """
+    (counted,) = count_each([job], ncu=ncu, wait_s=wait_s)
+    return counted
+
+
+def count_each(
+    jobs: Sequence[ProfileJob], *, ncu: Path | None = None, wait_s: float = WAIT_S
+) -> Iterator[Counted | NotCounted]:
+    """Profile one call of each kernel like `count`, one kernel after the other, and yield the outcomes in order.
+
+    While one kernel is profiled, the program of the next one starts, which takes longer than to profile; the program
+    does not use the GPU before its turn.
+    """
     ncu = ncu or find_ncu()
     if ncu is None:
-        return NotCounted(cause="no ncu")
-    with tempfile.TemporaryDirectory(prefix="kopt-ncu-") as folder:
-        root = Path(folder).resolve()
-        scratch, log, output = root / "scratch", root / "ncu.csv", root / "output"
+        yield from [NotCounted(cause="no ncu")] * len(jobs)
+        return
+    with ExitStack() as started:
+
+        def start(job: ProfileJob) -> Run:
+            return started.enter_context(Run(job, ncu))
+
+        run = start(jobs[0]) if jobs else None
+        for place in range(len(jobs)):
+            assert run is not None
+            following = start(jobs[place + 1]) if place + 1 < len(jobs) else None
+            yield run.counted(wait_s)
+            run = following
+
+
+class Run:
+    """One run of Nsight Compute, whose program starts at once and waits for its turn before it uses the GPU."""
+
+    def __init__(self, job: ProfileJob, ncu: Path) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="kopt-ncu-")
+        root = Path(self._folder.name).resolve()
+        self._turn, self._log, self._output = root / TURN, root / "ncu.csv", root / "output"
+        scratch = root / "scratch"
         scratch.mkdir()
         (root / "job.json").write_text(job.model_dump_json())
-        line = command(ncu, log, [sys.executable, "-m", "kopt.device.ncu.target", str(root / "job.json")])
-        status = _run(line, environment(scratch), scratch, output, wait_s)
-        return outcome(status, _text(log), _text(output)[-TAIL_CHARS:])
+        program = [sys.executable, "-m", "kopt.device.ncu.target", str(root / "job.json")]
+        with self._output.open("wb") as sink:
+            self._process = subprocess.Popen(
+                command(ncu, self._log, program), env=environment(scratch), cwd=scratch, stdin=subprocess.DEVNULL,
+                stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
+                preexec_fn=partial(die_with_parent, os.getpid()),
+            )  # fmt: skip
+        self._ended = False
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._end()
+        self._folder.cleanup()
+
+    def counted(self, wait_s: float) -> Counted | NotCounted:
+        """Let the program use the GPU, and wait for its end, `wait_s` seconds at the longest."""
+        self._turn.touch()
+        try:
+            status: int | None = self._process.wait(wait_s)
+        except subprocess.TimeoutExpired:
+            status = None
+        self._end()
+        return outcome(status, _text(self._log), _text(self._output)[-TAIL_CHARS:])
+
+    def _end(self) -> None:
+        """Kill all processes of the run, once: afterwards its pid may be another process's."""
+        if not self._ended:
+            kill_all(self._process.pid)
+            self._process.wait()
+            self._ended = True
 
 
 def command(ncu: Path, log: Path, program: Sequence[str], metrics: Sequence[str] = METRICS) -> list[str]:
@@ -230,22 +296,6 @@ def _bound(metrics: dict[str, float | None], memory: float | None) -> Bound:
 
 def _sum(read: float | None, written: float | None) -> float | None:
     return None if read is None or written is None else read + written
-
-
-def _run(line: Sequence[str], environ: dict[str, str], folder: Path, output: Path, wait_s: float) -> int | None:
-    """Run a program to its end or limit, kill all its processes, and return its exit status; None at the limit."""
-    with output.open("wb") as sink:
-        process = subprocess.Popen(
-            line, env=environ, cwd=folder, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            return process.wait(wait_s)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            kill_all(process.pid)
-            process.wait()
 
 
 def _text(path: Path) -> str:

@@ -10,8 +10,10 @@ else: verdicts and times never come from here.
 
 from __future__ import annotations
 
+import os
 import resource
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any  # a candidate may return anything; torch does not type its profiler
@@ -19,12 +21,15 @@ from typing import Any  # a candidate may return anything; torch does not type i
 import torch
 from torch.cuda import profiler
 
-from kopt.device.ncu.count import ProfileJob
+from kopt.device.ncu.count import TURN, ProfileJob
 from kopt.device.reference import contract, setup
 from kopt.sandbox import cage, landlock
 
 WARM_UP_CALLS = 2
 """Calls before the profiled one, in which kernels are compiled and an autotuner tries its configurations."""
+
+POLL_S = 0.005
+"""Time between two looks at whether it is this program's turn, s."""
 
 FILE_BYTES = 256 << 20
 """Largest file that may be written."""
@@ -37,6 +42,7 @@ def main(job_file: str) -> None:
         job_file: path of a `ProfileJob` as JSON.
     """
     job = ProfileJob.model_validate_json(Path(job_file).read_bytes())
+    _wait_for_turn(Path(job_file).with_name(TURN))
     call = _prepared_call(job, Path.cwd())
     for _ in range(WARM_UP_CALLS):
         call()
@@ -46,6 +52,15 @@ def main(job_file: str) -> None:
     call()
     torch.cuda.synchronize()
     range_of_interest.stop()
+
+
+def _wait_for_turn(turn: Path) -> None:
+    """Wait until a file is there; end this process when Nsight Compute has gone, which ends with its caller."""
+    ncu = os.getppid()
+    while not turn.exists():
+        if os.getppid() != ncu:
+            sys.exit(1)
+        time.sleep(POLL_S)
 
 
 def _prepared_call(job: ProfileJob, folder: Path) -> Callable[[], Any]:
