@@ -28,7 +28,7 @@ class Project:
     DRY = ("problem=softmax", "run=t", "rounds=2", "max_repairs=1", "models=[kopt-echo]", "judge=dry")
     MADE_UP = (
         "problem=softmax", "run=t", "rounds=1", "models=[kopt-rewrite]", "judge=dry_gpu", "benchmark_repeat=10",
-        "max_repairs=1",
+        "max_repairs=1", "chunk_size=2", "workers_per_gpu=1",
     )  # fmt: skip
 
     def __init__(self, folder: Path) -> None:
