@@ -145,7 +145,8 @@ class Config(Documented):
         "max-autotune",
     )
     """Baselines that the best kernel is timed beside (real GPUs only). `eager`: the reference in eager PyTorch;
-    `compile`: under `torch.compile`; `max-autotune`: under `torch.compile(mode="max-autotune")`."""
+    `compile`: under `torch.compile`; `max-autotune`: under `torch.compile(mode="max-autotune")`, compiled twice in fresh
+    processes, of which the faster counts. What was compiled is kept in the store."""
     chunk_size: int | None = Field(default=None, ge=1)
     """Most kernels, without duplicates, that one evaluate job judges on a GPU; default: 32, and 64 where jobs are
     submitted to a cluster, since a job takes longer to start there."""

@@ -88,6 +88,8 @@ class WorkloadTiming(Value):
     """Lower end of the ratio's 95 % confidence interval."""
     ratio_high: float | None = None
     """Upper end of the ratio's 95 % confidence interval."""
+    compilations_ms: tuple[float, ...] = ()
+    """Median of each compilation, ms, of a baseline that was compiled several times; this timing is the fastest's."""
 
 
 class Measured(Value):
@@ -106,6 +108,12 @@ class Measured(Value):
         """Return the geometric mean over the workloads of the ratios to the incumbent; None without an incumbent."""
         ratios = [w.ratio for w in self.workloads if w.ratio is not None]
         return mean_over(self.workloads, ratios) if len(ratios) == len(self.workloads) else None
+
+    @property
+    def compilations_ms(self) -> tuple[float, ...]:
+        """Return the objective of each compilation, ms; empty where there was one compilation or none."""
+        columns = zip(*(w.compilations_ms for w in self.workloads), strict=True)
+        return tuple(mean_over(self.workloads, column) for column in columns)
 
     @property
     def objective_ms(self) -> float:

@@ -21,6 +21,8 @@ class Comparison(Value):
     low: float
     """Lower end of the ratio's 95 % confidence interval."""
     high: float
+    compilations_ms: tuple[float, ...] = ()
+    """Time of each compilation, ms, of a baseline that was compiled several times; `ms` is the fastest's."""
 
 
 class FinalFigures(Value):

@@ -93,7 +93,11 @@ def _environment() -> Environment:
         "slower": numbers.slower_text,
         "usd": costs.dollars,
     }
-    environment.globals |= {"stopped": STOPPED, "time_text": numbers.time_text}
+    environment.globals |= {
+        "stopped": STOPPED,
+        "time_text": numbers.time_text,
+        "compilations": numbers.compilations_text,
+    }
     return environment
 
 

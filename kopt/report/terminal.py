@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from kopt.model.trial import RoundSummary
 from kopt.neutral import one_line
-from kopt.report.numbers import percent, ratio, slower_text, time_text
+from kopt.report.numbers import compilations_text, percent, ratio, slower_text, time_text
 from kopt.report.record import FinalFigures
 from kopt.report.round_line import STOPPED, label
 
@@ -34,7 +34,8 @@ def final_lines(
     ]
     for row in final.against:
         interval = f"95 % interval {row.low:.3f} to {row.high:.3f}"
-        lines.append(f"{row.name:<14} {time_text(row.ms, final.estimated)}, {ratio(row.speedup)} ({interval})")
+        spread = f"; {text}" if (text := compilations_text(row.compilations_ms)) else ""
+        lines.append(f"{row.name:<14} {time_text(row.ms, final.estimated)}, {ratio(row.speedup)} ({interval}{spread})")
     for name, ms in (("eager", final.eager_ms), ("torch.compile", final.compile_ms)):
         if ms is not None and not final.against:
             speedup = f"{ratio(ms / final.best_ms)}{label(final.estimated)}"

@@ -57,4 +57,7 @@ def measured_figures(best: Trial, timings: Mapping[str, Measured]) -> FinalFigur
 
 def _comparison(name: str, timing: Measured, best: Measured) -> Comparison:
     ratio = measured_ratio(timing, best)
-    return Comparison(name=name, ms=timing.objective_ms, speedup=ratio.middle, low=ratio.low, high=ratio.high)
+    return Comparison(
+        name=name, ms=timing.objective_ms, speedup=ratio.middle, low=ratio.low, high=ratio.high,
+        compilations_ms=timing.compilations_ms,
+    )  # fmt: skip

@@ -123,4 +123,4 @@ def test_every_key_class_of_kopt_is_known_to_the_command():
 
 def test_measurements_replies_and_made_seeds_are_the_keys_that_do_not_determine_their_values():
     undetermined = {key.kind for key in KEYS if not key.determined}
-    assert undetermined == {"timing", "finals", "profile", "peaks", "made_seed", "reply", "no_reply"}
+    assert undetermined == {"timing", "finals", "profile", "peaks", "compilation", "made_seed", "reply", "no_reply"}

@@ -14,6 +14,7 @@ from kopt.model.device import Device
 from kopt.model.environment import Conditions, Environment
 from kopt.model.problem import Dtype, ProblemFacts, TensorSpec, WorkloadFacts
 from kopt.model.verdict import Incorrect
+from tests.device.small import SCALE
 
 FACTS = ProblemFacts(
     dtype=Dtype.BFLOAT16,
@@ -59,7 +60,9 @@ class ScriptedBatch:
         self.unseen = unseen or {}
         self.random = random.Random(1)
         self.launches = dict.fromkeys(ms, 0)
-        self.baselines = []
+        self.baselines = {}
+        self.compiled = []
+        self.problem = SCALE
         self.slower = 1.0
         """How much slower every call on new inputs is."""
         self.turns = 0
@@ -75,9 +78,13 @@ class ScriptedBatch:
     def end_timing(self):
         pass
 
-    def add_baseline(self, name, seconds):
-        self.baselines.append(name)
-        self.launches[name] = 0
+    def compile(self, subject, seconds):
+        self.compiled.append(subject.name)
+        return b"packed"
+
+    def add_baseline(self, subject, seconds):
+        self.baselines[subject.name] = subject
+        self.launches[subject.name] = 0
 
     def admit(self, name, recorded):
         return failure(Phase.MUTATION, "writes") if name in self.unadmitted else None

@@ -1,18 +1,26 @@
 """A final measurement, on processes that need no GPU: which finalists have a time and which a verdict."""
 
+import importlib.metadata
+import re
+from pathlib import Path
+
 import pytest
 
+from kopt.device.cuda.compilations import PACKED, Compilations
 from kopt.device.cuda.finals import FinalMeasurement, FinalsPlan
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.verdict import Failed, Passed
-from tests.device.scripted import COOL, ScriptedBatch, no_results
+from kopt.report.finals import table_lines
+from kopt.store import Store
+from tests.device.scripted import COOL, GPU, ScriptedBatch, no_results
+from tests.device.small import SCALE
 
 
-def measured(batch, baselines=("eager",)):
+def measured(batch, baselines=("eager",), store=None):
     plan = FinalsPlan(baselines=baselines, warmup=3, repeat=20, processes=2)
-    measurement = FinalMeasurement(batch, no_results(), plan, lambda: COOL)
-    return measurement.measure(batch.verified([name for name in batch.ms if name not in baselines]))
+    measurement = FinalMeasurement(batch, no_results(), plan, lambda: COOL, store)
+    return measurement.measure(batch.verified([name for name in batch.ms if not name.startswith(baselines)]))
 
 
 def test_a_final_measurement_knows_how_many_processes_its_samples_come_from():
@@ -44,3 +52,49 @@ def test_a_final_time_under_the_floor_is_refused():
 def test_a_baseline_that_breaks_the_timer_is_our_fault():
     with pytest.raises(WorkerDied):
         measured(ScriptedBatch({"seed": 2.0, "eager": 1.5}, breaks=("eager",)))
+
+
+COMPILED = {"seed": 2.0, "compile": 1.2, "max-autotune": 1.4, "max-autotune 2": 1.1}
+
+
+def test_the_faster_compilation_by_max_autotune_counts_and_both_are_told():
+    finals = measured(ScriptedBatch(COMPILED), ("compile", "max-autotune"))
+    assert set(finals.timings) == {"seed", "compile", "max-autotune"}
+    both = finals.timings["max-autotune"]
+    assert both.objective_ms == pytest.approx(1.1, rel=0.01)
+    assert both.compilations_ms == pytest.approx((1.4, 1.1), rel=0.01)
+    assert finals.timings["compile"].compilations_ms == ()
+    (line,) = [line for line in table_lines(finals) if line.startswith("max-autotune")]
+    assert re.search(r"the fastest of 2 compilations: 1\.\d{4} to 1\.\d{4} ms$", line)
+
+
+def test_each_compilation_has_a_process_of_its_own_and_is_made_once_for_all_measurements(tmp_path):
+    first, second = ScriptedBatch(COMPILED), ScriptedBatch(COMPILED)
+    for batch in (first, second):
+        measured(batch, ("compile", "max-autotune"), Store(tmp_path))
+    assert first.compiled == ["compile", "max-autotune", "max-autotune 2"]
+    assert second.compiled == []
+
+
+def test_other_versions_and_devices_compile_anew(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+
+    def compiled():
+        batch = ScriptedBatch(COMPILED)
+        measured(batch, ("compile",), store)
+        return batch.compiled
+
+    assert compiled() == ["compile"]
+    version = importlib.metadata.version
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "9.9" if name == "torch" else version(name))
+    assert compiled() == ["compile"]
+    assert compiled() == []
+
+
+def test_the_first_process_that_times_finds_a_kept_compilation_packed(tmp_path):
+    compilations = Compilations(SCALE, GPU, Store(tmp_path / "store"), tmp_path)
+    (subject,) = compilations.subjects(["compile"])
+    assert compilations.missing([subject]) == [subject]
+    compilations.keep(subject, b"packed")
+    assert compilations.missing([subject]) == []
+    assert (Path(subject.folder) / PACKED).read_bytes() == b"packed"

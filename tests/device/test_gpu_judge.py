@@ -1,6 +1,7 @@
 """The judge on a GPU: right kernels pass, wrong ones do not, and whatever a candidate does costs its own slot only."""
 
 import json
+import re
 import os
 import subprocess
 import sys
@@ -306,6 +307,43 @@ def test_baselines_are_timed_beside_a_kernel_that_changes_arguments_or_returns_s
     assert done.returncode == 0, done.stderr[-3000:]
     names, verdict = json.loads(done.stdout.splitlines()[-1])
     assert (names, verdict["verdict"]) == (["best", "compile", "eager"], "passed"), verdict
+
+
+COMPILED_ONCE = """
+import json, logging, sys, tempfile
+from pathlib import Path
+from kopt.device.cuda.finals import FinalsPlan
+from kopt.device.cuda.judge import CudaJob, ProblemOnDevice, measure_finalists
+from kopt.device.facts.facts import problem_facts
+from kopt.device.hardware.peaks import describe_device
+from kopt.store import Store
+
+job = CudaJob.model_validate(json.load(sys.stdin))
+plan = FinalsPlan(baselines=("compile", "max-autotune"), warmup=3, repeat=8, processes=2)
+store, gpu, facts = Store(Path(tempfile.mkdtemp())), describe_device(), problem_facts(job.problem)
+logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+for turn in range(2):
+    print(f"turn {turn}", file=sys.stderr)
+    finals = measure_finalists({"best": job}, ProblemOnDevice(facts, gpu, store), plan=plan)
+    print(json.dumps([sorted(finals.timings), finals.timings["max-autotune"].compilations_ms]))
+"""
+
+
+def test_what_torch_compiled_is_found_in_the_store_by_the_next_measurement():
+    problem, _ = entries_of("nested_outputs")
+    job = {"kernel": problem.seed.model_dump(), "problem": problem.model_dump(mode="json"), "seed": 7}
+    done = subprocess.run([sys.executable, "-c", COMPILED_ONCE], input=json.dumps(job), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for line in done.stdout.splitlines()[-2:]:
+        names, compilations_ms = json.loads(line)
+        assert names == ["best", "compile", "max-autotune"]
+        assert len(compilations_ms) == 2
+    first, second = done.stderr.split("turn 1\n")
+    assert len(re.findall(r": compiled, [1-9]\d* bytes", first)) == 3
+    assert ": compiled, " not in second
+    graphs = re.findall(r"(\d+) graphs compiled before, (\d+) compiled now", second)
+    assert len(graphs) == 2 * 3  # two processes, three compilations
+    assert all(int(before) > 0 and now == "0" for before, now in graphs), graphs
 
 
 OLD_MEMORY = """

@@ -95,7 +95,7 @@ def test_without_an_incumbent_eager_is_the_control():
     batch = ScriptedBatch({"0": 1.0, "1": 1.0}, unseen={"1": 1.1})
     batch.slower = 1.6
     by_name = judged(batch)
-    assert batch.baselines == ["eager"]
+    assert list(batch.baselines) == ["eager"]
     assert isinstance(by_name["0"].verdict, Passed)
     assert by_name["1"].verdict.phase is Phase.REUSE
 

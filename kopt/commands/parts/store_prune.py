@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 from kopt.artifact import TEMPORARY
 from kopt.commands.parts.store_items import Item, envelope, files
 from kopt.commands.parts.store_unused import Runs, unused_items
+from kopt.device.cuda.compilations import CompilationKey
 from kopt.device.hardware.measured import PeaksKey
 from kopt.errors import ConfigError, StoreError
 from kopt.jobs.keys import (
@@ -34,7 +35,7 @@ from kopt.store_use import alone
 
 KEYS: tuple[type[Key], ...] = (
     FactsKey, BuildKey, VerdictKey, EstimateKey, TimingKey, FinalsKey, ProfileKey, VectorKey, ProposalKey, MadeSeedKey,
-    PeaksKey, ReplyKey, NoReplyKey, PackedKey,
+    PeaksKey, CompilationKey, ReplyKey, NoReplyKey, PackedKey,
 )  # fmt: skip
 """Every key class of kopt; kinds of other names are texts and blobs, which have no schema."""
 VERSIONS = {key.kind: key.schema_version for key in KEYS}

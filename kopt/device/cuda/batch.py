@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from kopt.device.cuda.compilations import Subject
 from kopt.device.cuda.sheets import Sheet, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Pair, Recorded, Samples, Turn, failure, mutation
 from kopt.device.draws.distributions import FULL_SIZE, TIMED, Draw, derive_seed
@@ -16,6 +18,8 @@ from kopt.model.build import Phase
 from kopt.model.problem import Problem
 from kopt.model.verdict import Incorrect, Verdict
 from kopt.sandbox.service import CHECK_S, PREPARE_S, CallFailed, CallTimedOut, ServiceProcess
+
+log = logging.getLogger(__name__)
 
 SET_SHARE = 0.2
 """Share of the device's memory that the timed input sets of one workload may take."""
@@ -86,8 +90,8 @@ class TimedBatch:
     sheets: Sequence[Sheet]
     """Sheets of the draws, in order of the draws."""
     _loaded: dict[str, Recorded] = field(default_factory=dict)
-    baselines: list[str] = field(default_factory=list)
-    """Names of the baselines that are loaded."""
+    baselines: dict[str, Subject] = field(default_factory=dict)
+    """The baselines that are loaded, by name."""
     _timer: ServiceProcess = field(init=False)
 
     def __post_init__(self) -> None:
@@ -114,15 +118,28 @@ class TimedBatch:
         self._loaded[name] = recorded
         return None
 
-    def add_baseline(self, name: str, seconds: float) -> None:
-        """Add `eager`, `compile` or `max-autotune`.
+    def compile(self, subject: Subject, seconds: float) -> bytes:
+        """Compile a baseline in a fresh timer, and return the packed compilation; another fresh timer follows.
 
         Args:
-            name: name of the baseline.
+            subject: the baseline's compilation.
             seconds: limit of compiling it.
         """
-        self._timer.call("baseline", name, seconds=seconds)
-        self.baselines.append(name)
+        packed = self._timer.call("compile", subject, seconds=seconds)
+        assert isinstance(packed, bytes)
+        self._start()
+        return packed
+
+    def add_baseline(self, subject: Subject, seconds: float) -> None:
+        """Add a baseline.
+
+        Args:
+            subject: the baseline, or one compilation of it.
+            seconds: limit of compiling it.
+        """
+        found, new = self._timer.call("baseline", subject, seconds=seconds)
+        log.info("%s: %d graphs compiled before, %d compiled now", subject.name, found, new)
+        self.baselines[subject.name] = subject
 
     def warm(self, names: Sequence[str], calls: int) -> None:
         """Call every subject on every workload without timing."""
@@ -202,8 +219,8 @@ class TimedBatch:
         self._start()
         for name, recorded in self._loaded.items():
             self._load(name, recorded)
-        for name in self.baselines:
-            self._timer.call("baseline", name, seconds=PREPARE_S)
+        for subject in self.baselines.values():
+            self._timer.call("baseline", subject, seconds=PREPARE_S)
 
     def drop(self, name: str) -> None:
         """Do not load a subject again."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from kopt.device.cuda.batch import TimedBatch
 from kopt.device.cuda.chunk_results import ChunkResults
+from kopt.device.cuda.compilations import Compilations, Subject, fastest
+from kopt.device.cuda.compiled import load_compiler
 from kopt.device.cuda.judge_processes import JudgeProcesses
 from kopt.device.cuda.tolerant_timing import TolerantTiming
 from kopt.device.cuda.verdicts import VerificationOutcome
 from kopt.model.base import Value
 from kopt.model.environment import Conditions
 from kopt.model.timing import Finals
+from kopt.store import Store
 
 BASELINES = ("eager", "compile", "max-autotune")
 COMPILE_S = 580.0
@@ -40,6 +46,8 @@ class FinalMeasurement:
     plan: FinalsPlan
     read_conditions: Callable[[], Conditions]
     """Reads the state of the device."""
+    store: Store | None = None
+    """Keeps compilations of baselines."""
 
     def measure(self, outcomes: Mapping[str, VerificationOutcome]) -> Finals:
         """Time the finalists that are right and the baselines; return all times and verdicts.
@@ -49,27 +57,36 @@ class FinalMeasurement:
         """
         for name, outcome in outcomes.items():
             self.results.note_verification(name, outcome)
-        for turn in range(self.plan.processes):
-            self._time_in_fresh_process(turn, -(-self.plan.repeat // self.plan.processes))
-        return self._finals()
+        with TemporaryDirectory(prefix="kopt-compiled-") as folder:
+            compilations = Compilations(self.processes.problem, self.results.times.gpu, self.store, Path(folder))
+            subjects = compilations.subjects(self.plan.baselines)
+            missing = compilations.missing(subjects)
+            if any(subject.folder for subject in subjects):
+                load_compiler()  # no candidate's code runs in this process, or in a fork of it, from here on
+            for turn in range(self.plan.processes):
+                batch = self.processes.begin_timing(self.results.times.gpu.device.memory_bytes, turn=turn)
+                for subject in missing if turn == 0 else ():
+                    compilations.keep(subject, batch.compile(subject, COMPILE_S))
+                self._time(batch, subjects, turn, -(-self.plan.repeat // self.plan.processes))
+                self.processes.end_timing()
+        return self._finals(subjects)
 
-    def _time_in_fresh_process(self, turn: int, launches: int) -> None:
+    def _time(self, batch: TimedBatch, subjects: Sequence[Subject], turn: int, launches: int) -> None:
+        """Time everything in the batch's fresh process."""
         recorded, times = self.results.recorded, self.results.times
-        batch = self.processes.begin_timing(times.gpu.device.memory_bytes, turn=turn)
         timing = TolerantTiming(batch, self.results, self.plan.warmup, self.read_conditions)
         timing.admit()
-        for name in self.plan.baselines:
-            batch.add_baseline(name, COMPILE_S)
-        names = [*recorded, *self.plan.baselines]
+        for subject in subjects:
+            batch.add_baseline(subject, COMPILE_S)
+        names = [*recorded, *(subject.name for subject in subjects)]
         if names:
             timing.warm(names)
             timing.time_stage([name for name in names if name not in self.results.verdicts], launches, 0)
             times.processes = turn + 1
             timing.verify_kept(list(recorded))
             timing.time_new_inputs(list(recorded))
-        self.processes.end_timing()
 
-    def _finals(self) -> Finals:
+    def _finals(self, subjects: Sequence[Subject]) -> Finals:
         results, times = self.results, self.results.times
         results.refuse_reuse()
         timings = {name: times.measured(name) for name in times.names() if name not in results.verdicts}
@@ -83,4 +100,4 @@ class FinalMeasurement:
             name: {program.workload: program.launches for program in recorded.programs}
             for name, recorded in results.recorded.items()
         }
-        return Finals(timings=timings, verdicts=verdicts, launched=launched)
+        return Finals(timings=fastest(timings, subjects), verdicts=verdicts, launched=launched)

@@ -159,7 +159,7 @@ def measure_finalists(
     """
     problem = next(iter(finalists.values())).problem
     with JudgeProcesses(problem, calibrated=True) as processes:
-        measurement = FinalMeasurement(processes, context.results(), plan, Clocks(context.gpu.uuid).read)
+        measurement = FinalMeasurement(processes, context.results(), plan, Clocks(context.gpu.uuid).read, context.store)
         finals = measurement.measure(_verified(processes, finalists, context, workers, limits))
     _log_account(processes)
     return finals

@@ -20,6 +20,8 @@ from typing import Any, NamedTuple  # inputs of a problem may have any type, Tri
 import torch
 
 from kopt.device.cuda import ipc
+from kopt.device.cuda.compilations import MODES, Subject
+from kopt.device.cuda.compiled import compiling, graphs_found, packed_caches
 from kopt.device.cuda.ipc import Shared, flat_bytes
 from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.replay import Replay, Scratch, Storages
@@ -45,9 +47,6 @@ WALL_CALLS = 5
 """Calls whose median wall time is reported."""
 KEPT_BYTES = 8 << 30
 """Size of the outputs of timed calls that may be kept for verification."""
-
-MODES = {"compile": "default", "max-autotune": "max-autotune-no-cudagraphs"}
-"""Modes of `torch.compile` by baseline; with CUDA graphs every call would first copy its inputs."""
 
 
 @dataclass
@@ -87,7 +86,7 @@ class _OpenedInputs:
         return [tensor.clone() if tensor.untyped_storage().data_ptr() in here else tensor for tensor in tensors]
 
 
-class Subject(NamedTuple):
+class Timed(NamedTuple):
     """A callable that is timed."""
 
     call: Callable[[int, Storages | None, bool], list[torch.Tensor]]
@@ -117,7 +116,7 @@ class Timer:
         self._problem = problem
         self._driver = driver
         self._sets: dict[str, list[_OpenedInputs]] = {}
-        self._subjects: dict[tuple[str, str], Subject] = {}
+        self._subjects: dict[tuple[str, str], Timed] = {}
         self._kept: dict[tuple[str, str], tuple[int, list[torch.Tensor]]] = {}
         self._not_kept: set[tuple[str, str]] = set()
         """Subject and workload of outputs for which there was no memory."""
@@ -147,20 +146,35 @@ class Timer:
             replay = Replay(program, binaries, self._driver)
             self._subjects[name, program.workload] = _replayed(replay, self._sets[program.workload])
 
-    def baseline(self, name: str) -> None:
-        """Make a subject of the reference, compile it and warm it up.
+    def compile(self, subject: Subject) -> bytes:
+        """Compile the reference on every main workload, in this fresh process; return the packed compilation.
 
-        Args:
-            name: `eager`, or a key of `MODES`.
+        Nothing is timed in this process: the process that times finds the compilation in the subject's folder.
         """
+        with compiling(subject) as compiled:
+            self._add(subject, compiled)
+        return packed_caches()
+
+    def baseline(self, subject: Subject) -> tuple[int, int]:
+        """Make a subject of the reference and warm it up.
+
+        Returns:
+            Number of graphs that were compiled before, and number of those that were not.
+        """
+        if subject.baseline not in MODES:
+            self._add(subject, lambda model: model)
+            return 0, 0
+        before = graphs_found()
+        with compiling(subject) as compiled:
+            self._add(subject, compiled)
+        found, new = graphs_found()
+        return found - before[0], new - before[1]
+
+    def _add(self, subject: Subject, prepared: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         for workload in self._problem.main:
-            model = self._model(self._sets[workload.name][0])
-            function: Callable[..., Any] = model
-            if name in MODES:
-                torch._dynamo.reset()
-                function = torch.compile(model, mode=MODES[name], dynamic=False)
-            self._subjects[name, workload.name] = _called(function, self._sets[workload.name])
-            self.warm(workload.name, [name], WARM_UP)
+            function = prepared(self._model(self._sets[workload.name][0]))
+            self._subjects[subject.name, workload.name] = _called(function, self._sets[workload.name])
+            self.warm(workload.name, [subject.name], WARM_UP)
 
     def check(self, name: str, workload: str, place: int, ghost: bool) -> bool:
         """Run a subject once on new memory full of NaN, and hand its result over to the referee.
@@ -292,7 +306,7 @@ class Timer:
         input_set.restore()
         return place
 
-    def _timed(self, subject: Subject, place: int) -> tuple[float, list[torch.Tensor]]:
+    def _timed(self, subject: Timed, place: int) -> tuple[float, list[torch.Tensor]]:
         """Time one call; return its time in ms and its result."""
         before, after = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         memory = subject.memory()
@@ -326,22 +340,22 @@ class Timer:
         return model
 
 
-def _replayed(replay: Replay, sets: Sequence[_OpenedInputs]) -> Subject:
+def _replayed(replay: Replay, sets: Sequence[_OpenedInputs]) -> Timed:
     storages = [input_set.storages for input_set in sets]
 
     def run(place: int, memory: Storages | None, ghost: bool) -> list[torch.Tensor]:
         return [*replay.run(storages[place], memory=memory, ghost=ghost), *sets[place].changed]
 
-    return Subject(run, replay.memory, replay.steps)
+    return Timed(run, replay.memory, replay.steps)
 
 
-def _called(function: Callable[..., Any], sets: Sequence[_OpenedInputs]) -> Subject:
+def _called(function: Callable[..., Any], sets: Sequence[_OpenedInputs]) -> Timed:
     def run(place: int, memory: Storages | None, ghost: bool) -> list[torch.Tensor]:
         with torch.no_grad():
             output = function(*sets[place].inputs)
         return [*taken_apart(output, "output").tensors.values(), *sets[place].changed]
 
-    return Subject(run)
+    return Timed(run)
 
 
 def _hand_over(tensors: Sequence[torch.Tensor], outputs: Sequence[Shared]) -> bool:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from kopt.device.cuda.batch import InputChanged, TimedBatch
 from kopt.device.cuda.chunk_results import ChunkResults
+from kopt.device.cuda.compilations import Subject
 from kopt.device.cuda.times import FIRST_TURNS, INCUMBENT, MOST_TURNS
 from kopt.device.cuda.verdicts import Samples, Turn, failure, mutation
 from kopt.device.hardware.nvml import together
@@ -100,7 +101,7 @@ class TolerantTiming:
             return INCUMBENT
         if "eager" not in self.batch.baselines:
             try:
-                self.batch.add_baseline("eager", PREPARE_S)
+                self.batch.add_baseline(Subject("eager", "eager"), PREPARE_S)
             except (WorkerDied, CallFailed) as error:
                 log.warning("no control for calls on new inputs: %s", error)
                 self.batch.revive()

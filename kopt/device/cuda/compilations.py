@@ -1,0 +1,167 @@
+"""Keep what `torch.compile` makes of a reference: each compilation is made once for a problem, a device and versions.
+
+max-autotune times its choices while it compiles, and chooses differently from process to process, so it is compiled
+more than once, each time in a fresh process, and the fastest compilation counts on each workload.
+
+A compilation is the caches of Inductor and Triton that belong to it.  During a measurement they are a folder; in the
+store they are one file, as `torch.compiler.save_cache_artifacts` packs them.  A cache that does not fit is no fault:
+`torch.compile` then compiles anew.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from kopt import artifact
+from kopt.device.hardware.measured import MeasuredDevice
+from kopt.errors import StoreError
+from kopt.model.base import Value
+from kopt.model.problem import Problem
+from kopt.model.timing import Measured
+from kopt.sandbox.environment import environment_set
+from kopt.store import Key, Store
+
+log = logging.getLogger(__name__)
+
+MODES = {"compile": "default", "max-autotune": "max-autotune-no-cudagraphs"}
+"""Modes of `torch.compile` by baseline; with CUDA graphs every call would first copy its inputs."""
+COUNTS: Mapping[str, int] = {"max-autotune": 2}
+"""Number of compilations of a baseline; default: one."""
+PACKED = "packed"
+"""Name of the file in a compilation's folder that the first process to use the folder unpacks."""
+BLOBS, SUFFIX = "compiled", ".bin"
+"""Kind and suffix of packed compilations in the store."""
+
+
+class CompilationKey(Key):
+    """One compilation of a problem's reference on its main workloads, for a kind of device and versions."""
+
+    kind: ClassVar[str] = "compilation"
+    determined: ClassVar[bool] = False
+    problem: str
+    mode: str
+    number: int
+    gpu: str
+    driver: str
+    torch: str
+    triton: str
+
+
+class Compilation(Value):
+    """A compilation in the store."""
+
+    packed: str
+    """Digest of the packed caches."""
+
+
+class Subject(NamedTuple):
+    """A baseline as it is timed: a compilation of one, or eager."""
+
+    name: str
+    """The baseline's name, with a number from the second compilation on."""
+    baseline: str
+    """`eager`, or a key of `MODES`."""
+    number: int = 0
+    """Number of the compilation."""
+    folder: str = ""
+    """Folder of the compilation's caches; empty for eager."""
+
+
+@dataclass(frozen=True)
+class Compilations:
+    """The compilations that one measurement uses."""
+
+    problem: Problem
+    gpu: MeasuredDevice
+    store: Store | None
+    """Keeps compilations; without a store they last as long as the measurement."""
+    folder: Path
+    """Folder of the caches, which lasts as long as the measurement."""
+
+    def subjects(self, baselines: Sequence[str]) -> list[Subject]:
+        """List what is timed for some baselines: each compilation is a subject of its own."""
+        return [
+            self._subject(name, number) if name in MODES else Subject(name, name)
+            for name in baselines
+            for number in range(COUNTS.get(name, 1))
+        ]
+
+    def missing(self, subjects: Sequence[Subject]) -> list[Subject]:
+        """List the compilations that the store does not hold; those that it holds are laid into their folders."""
+        return [subject for subject in subjects if subject.baseline in MODES and not self._fetch(subject)]
+
+    def keep(self, subject: Subject, packed: bytes) -> None:
+        """Keep a new compilation, packed; nothing where torch has packed nothing."""
+        log.info("%s: compiled, %d bytes", subject.name, len(packed))
+        if packed and self.store is not None:
+            digest = self.store.put_blob(BLOBS, packed, SUFFIX)
+            self.store.shelf(Compilation).put(self._key(subject), Compilation(packed=digest))
+
+    def _subject(self, baseline: str, number: int) -> Subject:
+        name = f"{baseline} {number + 1}" if number else baseline
+        folder = self.folder / name.replace(" ", "_")
+        folder.mkdir(exist_ok=True)
+        return Subject(name, baseline, number, str(folder))
+
+    def _fetch(self, subject: Subject) -> bool:
+        if self.store is None:
+            return False
+        known = self.store.shelf(Compilation).get(self._key(subject))
+        if known is None:
+            return False
+        try:
+            packed = self.store.blob(BLOBS, known.packed, SUFFIX)
+        except StoreError as error:
+            log.warning("%s is compiled anew: %s", subject.name, error)
+            return False
+        (Path(subject.folder) / PACKED).write_bytes(packed)
+        log.info("%s: its compilation is in the store", subject.name)
+        return True
+
+    def _key(self, subject: Subject) -> CompilationKey:
+        problem = self.problem
+        contract = [problem.reference, problem.dtype, [workload.model_dump() for workload in problem.main]]
+        return CompilationKey(
+            problem=artifact.digest(contract), mode=MODES[subject.baseline], number=subject.number,
+            gpu=self.gpu.device.name, driver=self.gpu.driver, torch=importlib.metadata.version("torch"),
+            triton=importlib.metadata.version("triton"),
+        )  # fmt: skip
+
+
+def fastest(timings: Mapping[str, Measured], subjects: Sequence[Subject]) -> dict[str, Measured]:
+    """Join the times of a baseline's compilations: on each workload the fastest counts, and all medians are kept.
+
+    Args:
+        timings: times by name of kernel or subject.
+        subjects: the baselines' subjects.
+    """
+    joined = {name: timing for name, timing in timings.items() if name not in {subject.name for subject in subjects}}
+    for baseline in dict.fromkeys(subject.baseline for subject in subjects):
+        compiled = [timings[s.name] for s in subjects if s.baseline == baseline and s.name in timings]
+        if compiled:
+            joined[baseline] = _fastest(compiled)
+    return joined
+
+
+def _fastest(compiled: Sequence[Measured]) -> Measured:
+    if len(compiled) == 1:
+        return compiled[0]
+    workloads = []
+    for timings in zip(*(timing.workloads for timing in compiled), strict=True):
+        best = min(timings, key=lambda timing: timing.median_ms)
+        medians = tuple(timing.median_ms for timing in timings)
+        workloads.append(best.model_copy(update={"compilations_ms": medians}))
+    return compiled[0].model_copy(update={"workloads": tuple(workloads)})
+
+
+@contextmanager
+def caches_in(folder: str) -> Iterator[None]:
+    """Let Inductor and Triton keep their caches in a folder, inside the block."""
+    with environment_set({"TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor", "TRITON_CACHE_DIR": f"{folder}/triton"}):
+        yield
