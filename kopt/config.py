@@ -145,8 +145,8 @@ class Config(Documented):
         "max-autotune",
     )
     """Baselines that the best kernel is timed beside (real GPUs only). `eager`: the reference in eager PyTorch;
-    `compile`: under `torch.compile`; `max-autotune`: under `torch.compile(mode="max-autotune")`, compiled twice in fresh
-    processes, of which the faster counts. What was compiled is kept in the store."""
+    `compile`: under `torch.compile`; `max-autotune`: under `torch.compile(mode="max-autotune")`, compiled twice in
+    fresh processes, of which the faster counts. What was compiled is kept in the store."""
     chunk_size: int | None = Field(default=None, ge=1)
     """Most kernels, without duplicates, that one evaluate job judges on a GPU; default: 32, and 64 where jobs are
     submitted to a cluster, since a job takes longer to start there."""
@@ -154,7 +154,7 @@ class Config(Documented):
     """Model of GPU that jobs ask a cluster for, as the cluster names it (`h100`); default: any."""
     warm: bool = False
     """Whether jobs are forked from a warm parent, a process of this user that has imported what jobs need; it starts
-    with the first job, and ends with the run or when no job has asked for three minutes. No result depends on it."""
+    with the first job, and ends with the run, or when it has had no job for three minutes. No result depends on it."""
     limits: Limits = Limits()
     """Limits of one candidate."""
     results: str = "results"

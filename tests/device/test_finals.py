@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.cuda.compilations import PACKED, Compilations
+from kopt.device.baselines.compilations import PACKED, Compilations
 from kopt.device.cuda.finals import FinalMeasurement, FinalsPlan
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase

@@ -1,8 +1,8 @@
 """The judge on a GPU: right kernels pass, wrong ones do not, and whatever a candidate does costs its own slot only."""
 
 import json
-import re
 import os
+import re
 import subprocess
 import sys
 import tempfile

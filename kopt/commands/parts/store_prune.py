@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 from kopt.artifact import TEMPORARY
 from kopt.commands.parts.store_items import Item, envelope, files
 from kopt.commands.parts.store_unused import Runs, unused_items
-from kopt.device.cuda.compilations import CompilationKey
+from kopt.device.baselines.compilations import CompilationKey
 from kopt.device.hardware.measured import PeaksKey
 from kopt.errors import ConfigError, StoreError
 from kopt.jobs.keys import (

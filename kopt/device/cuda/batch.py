@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from kopt.device.cuda.compilations import Subject
+from kopt.device.baselines.compilations import Subject
 from kopt.device.cuda.sheets import Sheet, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Pair, Recorded, Samples, Turn, failure, mutation
 from kopt.device.draws.distributions import FULL_SIZE, TIMED, Draw, derive_seed

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from kopt.device.baselines.compilations import Compilations, Subject, fastest
+from kopt.device.baselines.compiler import load_compiler
 from kopt.device.cuda.batch import TimedBatch
 from kopt.device.cuda.chunk_results import ChunkResults
-from kopt.device.cuda.compilations import Compilations, Subject, fastest
-from kopt.device.cuda.compiled import load_compiler
 from kopt.device.cuda.judge_processes import JudgeProcesses
 from kopt.device.cuda.tolerant_timing import TolerantTiming
 from kopt.device.cuda.verdicts import VerificationOutcome

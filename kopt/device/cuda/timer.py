@@ -19,9 +19,9 @@ from typing import Any, NamedTuple  # inputs of a problem may have any type, Tri
 
 import torch
 
+from kopt.device.baselines.compilations import MODES, Subject
+from kopt.device.baselines.compiler import compiling, graphs_found, packed_caches
 from kopt.device.cuda import ipc
-from kopt.device.cuda.compilations import MODES, Subject
-from kopt.device.cuda.compiled import compiling, graphs_found, packed_caches
 from kopt.device.cuda.ipc import Shared, flat_bytes
 from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.replay import Replay, Scratch, Storages

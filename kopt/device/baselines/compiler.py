@@ -11,7 +11,7 @@ from typing import Any  # a reference may take and return anything; torch does n
 
 import torch
 
-from kopt.device.cuda.compilations import MODES, PACKED, Subject, caches_in
+from kopt.device.baselines.compilations import MODES, PACKED, Subject, caches_in
 from kopt.errors import DeviceError
 from kopt.sandbox.environment import cuda_is_initialised
 
