@@ -1,10 +1,14 @@
-"""Where the time of a search goes: rule by rule seconds, CPU seconds, and how much of them is start-up.
+"""Where the time of a search goes: rule by rule seconds, CPU seconds, how much of them is start-up, and milestones.
 
-    python benchmarks/search_time.py [--warm true|false] [SETTING=VALUE ...]
+    python benchmarks/search_time.py [--warm true|false|both] [--pairs N] [SETTING=VALUE ...]
 
 Runs a search of two rounds with the embedded proposer, in a folder of its own, and prints a line for each script: how
 often it ran, and the sums of its jobs.  Start-up is what a job spends in imports.  A job that is forked from a warm
 parent counts from its fork on; what the parents took, imports above all, is a line of its own.
+
+With `--warm both` searches with and without warm parents take turns, and their verdicts and selections are compared:
+all that does not follow from measured times must be equal.  Where there is a GPU, the share of samples in which it
+computes is printed, and whether a warm parent has opened it, which no parent may.
 """
 
 from __future__ import annotations
@@ -15,27 +19,97 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
+
+from kopt.artifact import read_table
+from kopt.model.trial import EvaluationRow, SelectionRow
 
 ROOT = Path(__file__).resolve().parent.parent
 SEARCH = (
     "problem=softmax", "rounds=2", "models=[kopt-rewrite]", "candidate_pool_size=2", "num_bottlenecks=2",
     "samples_per_prompt=2", "run=t",
 )  # fmt: skip
+SAMPLE_S = 0.1
+"""Time between two looks at the GPU and at the warm parents, s."""
 
 
-def search(folder: Path, settings: Iterable[str]) -> float:
-    """Run a search whose jobs record their times in the folder `times`; return its seconds."""
+class Watch(threading.Thread):
+    """Look at the first GPU and at all warm parents while a search runs."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.ended = threading.Event()
+        self.busy: list[bool] = []
+        """For each look whether the GPU has computed since the look before."""
+        self.parents: dict[int, set[str]] = {}
+        """GPU files that warm parents have open, by pid."""
+
+    def run(self) -> None:
+        """Look until the search has ended."""
+        utilisation = _utilisation()
+        while not self.ended.wait(SAMPLE_S):
+            if utilisation is not None:
+                self.busy.append(utilisation() > 0)
+            for pid in _warm_parents():
+                self.parents.setdefault(pid, set()).update(_gpu_files(pid))
+
+    def lines(self) -> list[str]:
+        """Say what was seen."""
+        opened = {pid: files for pid, files in self.parents.items() if files}
+        lines = [
+            f"{len(self.parents)} warm parents, {len(opened)} of them with a GPU open{f': {opened}' * bool(opened)}"
+        ]
+        if self.busy:
+            lines.append(f"the GPU computed in {sum(self.busy) / len(self.busy):.0%} of {len(self.busy)} samples")
+        return lines
+
+
+def _utilisation():
+    """Return the function that reads how busy the first GPU is, percent; None without a GPU."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+    except pynvml.NVMLError:
+        return None
+    return lambda: pynvml.nvmlDeviceGetUtilizationRates(handle).gpu
+
+
+def _warm_parents() -> list[int]:
+    pids = []
+    for path in Path("/proc").glob("[0-9]*/comm"):
+        with suppress(OSError):
+            if path.read_text().strip() == "kopt-warm":
+                pids.append(int(path.parent.name))
+    return pids
+
+
+def _gpu_files(pid: int) -> set[str]:
+    files = set()
+    with suppress(OSError):
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                files |= {file for file in [os.readlink(link)] if file.startswith("/dev/nvidia")}
+    return files
+
+
+def search(folder: Path, settings: Iterable[str], cores: str) -> tuple[float, float]:
+    """Run a search whose jobs record their times in the folder `times`; return its seconds, and when it began."""
     times = folder / "times"
     times.mkdir()
-    path = os.pathsep.join([str(ROOT), str(ROOT / "benchmarks" / "job_times")])
+    before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "benchmarks" / "job_times"), *before]))
     command = [
-        sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, "--cores", "2",
+        sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, "--cores", cores,
         "--config", *SEARCH, f"store={folder}/store", *settings,
     ]  # fmt: skip
-    begun = time.perf_counter()
+    begun, since = time.perf_counter(), time.time()
     done = subprocess.run(
         command,
         env=os.environ | {"PYTHONPATH": path, "PYTHON_JOB_TIMES": str(times)},
@@ -45,7 +119,7 @@ def search(folder: Path, settings: Iterable[str]) -> float:
     )
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, since
 
 
 def table(records: Iterable[Mapping[str, object]]) -> list[str]:
@@ -67,17 +141,67 @@ def _line(name: str, row: list[float]) -> str:
     return f"{name:<12} {jobs:>5.0f} {wall:>7.1f} {import_wall:>9.1f} {cpu:>7.1f} {import_cpu:>9.1f}"
 
 
+def milestones(run: Path, begun: float) -> str:
+    """Say when the first verdict was there, what each round took, and when the outcome was there, s."""
+    rounds = sorted(run.glob("round_*/round.json"), key=lambda path: int(path.parent.name.partition("_")[2]))
+    ends = [path.stat().st_mtime for path in rounds]
+    lengths = [f"{later - earlier:.1f}" for earlier, later in pairwise(ends)]
+    first = (run / "round_0/attempt_0/evaluation_0.parquet").stat().st_mtime - begun
+    outcome = run / "outcome.json"
+    end = f", outcome {outcome.stat().st_mtime - ends[-1]:.1f} s after the last" if outcome.exists() else ""
+    return (
+        f"first verdict after {first:.1f} s, round 0 after {ends[0] - begun:.1f} s, rounds {', '.join(lengths)} s{end}"
+    )
+
+
+def contents(run: Path) -> tuple[dict[str, str], list[list[str]]]:
+    """Return the verdicts by kernel, and the kernels that each round selected."""
+    evaluations = [row for path in run.glob("round_*/attempt_*/*.parquet") if path.name.startswith("evaluation")
+                   for row in read_table(path, EvaluationRow)]  # fmt: skip
+    selections = [read_table(path, SelectionRow) for path in sorted(run.glob("round_*/selection.parquet"))]
+    return {row.kernel: row.verdict for row in evaluations}, [[row.kernel for row in rows] for rows in selections]
+
+
+def compared(one: Path, other: Path) -> str:
+    """Compare two runs: their selections, and the verdicts of the kernels that both judged."""
+    (verdicts, selections), (others, other_selections) = contents(one), contents(other)
+    both = verdicts.keys() & others.keys()
+    differ = sorted(kernel[:12] for kernel in both if verdicts[kernel] != others[kernel])
+    same = "equal" if selections == other_selections else "different"
+    return f"selections {same}; {len(both)} kernels judged by both, verdicts differ for {differ or 'none'}"
+
+
+def measured(name: str, warm: str, settings: Iterable[str], cores: str) -> Path:
+    """Run one search in a folder, print what it took, and return the run's folder."""
+    folder = Path(name)
+    folder.mkdir(parents=True)
+    watch = Watch()
+    watch.start()
+    seconds, begun = search(folder, [f"warm={warm}", *settings], cores)
+    watch.ended.set()
+    watch.join()
+    records = [json.loads(path.read_text()) for path in (folder / "times").glob("*.json")]
+    print(f"warm={warm}", *table(records), sep="\n")
+    print(f"the whole search, Snakemake included: {seconds:.1f} s; {milestones(folder / 'results/t', begun)}")
+    print("; ".join(watch.lines()), flush=True)
+    return folder / "results/t"
+
+
 def main() -> None:
-    """Run the search and print the table."""
+    """Run the searches and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--warm", choices=["true", "false"], default="true", help="fork jobs from warm parents")
+    parser.add_argument("--warm", choices=["true", "false", "both"], default="true", help="fork jobs from warm parents")
+    parser.add_argument("--pairs", type=int, default=1, help="with `--warm both`, how often each is run")
+    parser.add_argument("--cores", default="2", help="cores of Snakemake, or `all`")
+    parser.add_argument("--folder", help="folder in which the runs stay; default: none stay")
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="settings of the search, e.g. judge=cuda")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="kopt-search-time-") as name:
-        seconds = search(Path(name), [f"warm={args.warm}", *args.settings])
-        records = [json.loads(path.read_text()) for path in (Path(name) / "times").glob("*.json")]
-    print("\n".join(table(records)))
-    print(f"the whole search, Snakemake included: {seconds:.1f} s")
+    with tempfile.TemporaryDirectory(prefix="kopt-search-time-") as root:
+        for turn in range(args.pairs):
+            ways = ("false", "true") if args.warm == "both" else (args.warm,)
+            runs = [measured(f"{args.folder or root}/{turn}-{warm}", warm, args.settings, args.cores) for warm in ways]
+            if len(runs) == 2:
+                print(compared(*runs))
 
 
 if __name__ == "__main__":

@@ -36,16 +36,22 @@ def main() -> None:
 
 
 def _serve(words: list[str]) -> list[str]:
-    """Be a warm parent, which has imported what scripts need; return, in the fork that is to run a job, its words.
-
-    The modules that need torch are only those that every job with torch imports anyway, since candidates see them.
-    """
+    """Be a warm parent, which has imported what scripts need; return, in the fork that is to run a job, its words."""
     from kopt.warm.parent import serve
 
-    return serve(
-        words, packages=("kopt.stages", "kopt.backends"), left_out=("by_model",),
-        torch=("torch", "triton", "kopt.device.build.build"),
-    )  # fmt: skip
+    packages = ("kopt.stages", "kopt.backends")
+    return serve(words, packages=packages, left_out=("by_model",), load_torch=_load_torch)
+
+
+def _load_torch() -> None:
+    """Load what every job with torch loads anyway, and nothing else, since candidates see it."""
+    from importlib import import_module
+
+    import_module("torch")
+    import_module("triton")
+    from kopt.device.build.build import hash_compiler
+
+    hash_compiler()
 
 
 def _run(words: list[str]) -> None:

@@ -7,7 +7,8 @@
 4. `build` traces and compiles a candidate without a GPU (the CPU stage), and fingerprints it.
 5. `interpret` judges without a GPU, in an interpreter of Triton's IR; `cuda` judges and times on a GPU.
    Neither knows the other.
-6. `ncu` counts with Nsight Compute; `hardware` finds, leases and measures GPUs.
+6. `ncu` counts with Nsight Compute; `baselines` compiles a reference for comparison; `hardware` finds, leases and
+   measures GPUs.
 
 Candidates run in caged children (`kopt.sandbox`) and nowhere else.  A candidate's failure is a value, never an
 exception that leaves the package.  Proposing, keeping and showing kernels is the business of other packages.

@@ -17,7 +17,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -51,14 +51,16 @@ class State:
     """Name of a process of Python."""
 
 
-def serve(words: Iterable[str], *, packages: Sequence[str], left_out: Sequence[str], torch: Sequence[str]) -> list[str]:
+def serve(
+    words: Iterable[str], *, packages: Sequence[str], left_out: Sequence[str], load_torch: Callable[[], None]
+) -> list[str]:
     """Serve requests; return, in the fork that is to run a job, the job's words, and never in the parent.
 
     Args:
         words: folder and name of the parent, and its listening sockets, by tier.
         packages: packages all of whose modules the light parent imports.
         left_out: parts of the names of modules of `packages` that no parent imports.
-        torch: modules that the heavy parent imports.
+        load_torch: loads what the heavy parent has beside, without CUDA.
     """
     folder, name, *numbers = words
     listeners = [socket.socket(fileno=int(number)) for number in numbers[: len(place.TIERS)]]
@@ -82,7 +84,7 @@ def serve(words: Iterable[str], *, packages: Sequence[str], left_out: Sequence[s
     _import_light(packages, left_out)
     added = {name: value for name, value in os.environ.items() if before.get(name) != value}
     state = State(folder, name, os.getpid(), lock, Files.imported(begun), added, place.restrictions("self"), comm)
-    return _Light(state, torch, *listeners).serve()
+    return _Light(state, load_torch, *listeners).serve()
 
 
 def _import_light(packages: Sequence[str], left_out: Sequence[str]) -> None:
@@ -150,9 +152,11 @@ class _Parent:
 
 
 class _Light(_Parent):
-    def __init__(self, state: State, imports: Sequence[str], listener: socket.socket, torch: socket.socket) -> None:
+    def __init__(
+        self, state: State, load_torch: Callable[[], None], listener: socket.socket, torch: socket.socket
+    ) -> None:
         super().__init__(state)
-        self._imports, self._listener = imports, listener
+        self._load_torch, self._listener = load_torch, listener
         self._torch: socket.socket | None = torch
         self._heavy, self._heavy_pid = -1, 0
 
@@ -189,7 +193,7 @@ class _Light(_Parent):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             die_with_parent(parent)
             self._listener.close()
-            return _Heavy(self._state, self._imports, self._torch).serve()
+            return _Heavy(self._state, self._load_torch, self._torch).serve()
         self._heavy, self._heavy_pid = os.pidfd_open(pid), pid
         return None
 
@@ -206,14 +210,13 @@ class _Light(_Parent):
 
 
 class _Heavy(_Parent):
-    def __init__(self, state: State, imports: Sequence[str], listener: socket.socket) -> None:
+    def __init__(self, state: State, load_torch: Callable[[], None], listener: socket.socket) -> None:
         super().__init__(state)
-        self._imports, self._listener = imports, listener
+        self._load_torch, self._listener = load_torch, listener
 
     def serve(self) -> list[str]:
         begun, before = time.time_ns(), dict(os.environ)
-        for name in self._imports:
-            importlib.import_module(name)
+        self._load_torch()
         if cuda_is_initialised():
             raise RuntimeError("an import has used CUDA, which no fork could use then")
         _settle()

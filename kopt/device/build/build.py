@@ -92,6 +92,15 @@ def warm_up(arch: int) -> None:
     """Warm up before forking, in seconds: Triton hashes its own sources, a first fake tensor loads half of torch."""
     import triton.experimental.gluon
     import triton.language.extra.libdevice  # noqa: F401
+
+    hash_compiler(arch)
+    with FakeTensorMode(), torch.no_grad():
+        square = torch.empty(2, 2).uniform_()
+        torch.nn.functional.softmax(square @ square, dim=-1).to(torch.bfloat16)
+
+
+def hash_compiler(arch: int = 90) -> None:
+    """Let Triton hash itself and ask ptxas for its version, once for a process and its forks; it uses no CUDA."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler.compiler import make_backend
 
@@ -101,9 +110,6 @@ def warm_up(arch: int) -> None:
     except ImportError:
         from triton.compiler.compiler import triton_key
     triton_key()
-    with FakeTensorMode(), torch.no_grad():
-        square = torch.empty(2, 2).uniform_()
-        torch.nn.functional.softmax(square @ square, dim=-1).to(torch.bfloat16)
 
 
 # --- in the child -----------------------------------------------------------------------------------------------------
