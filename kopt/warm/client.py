@@ -187,7 +187,10 @@ def _umask() -> int:
 
 
 def end_idle_parents() -> None:
-    """End the parents of this checkout that have no job, at the end of a run; none of it is needed for correctness."""
+    """End the parents of this checkout and Slurm job that have no job, at the end of a run or of a submitted job.
+
+    Files of parents that were killed are removed.  None of it is needed for correctness.
+    """
     with suppress(OSError, Odd):
         folder = place.private_folder()
         for note in os.listdir(folder):
@@ -203,6 +206,8 @@ def _end_idle(folder: str, name: str) -> None:
     with open(place.note_path(folder, name), encoding="utf-8", errors="surrogateescape") as file:
         first, root, job = file.read().split("\n")
     pid = int(first)
+    if not _living(pid):
+        _forget_killed(folder, name)
     if (root, job) != (place.ROOT, os.environ.get("SLURM_JOB_ID", "")):
         return
     for _ in range(ENDS):
@@ -215,11 +220,23 @@ def _end_idle(folder: str, name: str) -> None:
             os.kill(pid, signal.SIGTERM)
 
 
+def _forget_killed(folder: str, name: str) -> None:
+    """Remove the files of a parent that was killed, as Slurm kills what a job leaves; nobody listens there."""
+    try:
+        _connect(folder, name, "light").close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        place.remove_files(folder, name)
+
+
 def _is_keeper(pid: int) -> bool:
-    """Return whether a process is a keeper that has a job; one that has ended may still be listed."""
+    return _living(pid) == place.KEEPER
+
+
+def _living(pid: int) -> str:
+    """Return the name of a process; empty for one that has ended, which may still be listed."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            comm, _, rest = file.read().partition("(")[2].partition(") ")
-            return comm == place.KEEPER and not rest.startswith("Z")
+            comm, _, rest = file.read().partition("(")[2].rpartition(") ")
     except OSError:
-        return False
+        return ""
+    return "" if rest.startswith("Z") else comm

@@ -8,7 +8,6 @@ A parent ends when nobody has asked for a while, and when a file that it has imp
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import importlib
 import os
@@ -253,15 +252,7 @@ def _reap(spared: int) -> bool:
 
 def _end(folder: str, name: str, lock: os.stat_result) -> None:
     """End this parent, and remove its files, unless a client is about to make new ones."""
-    path = place.lock_path(folder, name)
-    with suppress(OSError):
-        held = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.stat(path), lock) and os.path.samestat(os.fstat(held), lock):
-            sockets = [place.socket_path(folder, name, tier) for tier in place.TIERS]
-            for file in (*sockets, place.note_path(folder, name), place.log_path(folder, name), path):
-                with suppress(FileNotFoundError):
-                    os.unlink(file)
+    place.remove_files(folder, name, lock)
     os._exit(0)
 
 

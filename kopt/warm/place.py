@@ -6,6 +6,7 @@ of all variables that a library reads when it is loaded.  Other variables reach 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -139,6 +140,29 @@ def note_path(folder: str, name: str) -> str:
 def log_path(folder: str, name: str) -> str:
     """Return the file that says why a parent has failed."""
     return f"{folder}/{name}.log"
+
+
+def remove_files(folder: str, name: str, lock: os.stat_result | None = None) -> None:
+    """Remove all files of a parent that has ended or is about to end, unless a client holds the lock.
+
+    Args:
+        folder: the folder of sockets.
+        name: the parent's name.
+        lock: the lock's file as the parent knows it; nothing is removed when it is another one by now.
+    """
+    path = lock_path(folder, name)
+    with suppress(OSError):
+        held = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            here = os.fstat(held)
+            if os.path.samestat(os.stat(path), here) and os.path.samestat(lock or here, here):
+                sockets = [socket_path(folder, name, tier) for tier in TIERS]
+                for file in (*sockets, note_path(folder, name), log_path(folder, name), path):
+                    with suppress(FileNotFoundError):
+                        os.unlink(file)
+        finally:
+            os.close(held)
 
 
 def _text(path: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 from local_slurm import LocalSlurm, missing
 
 from kopt.jobs import submitted
+from kopt.warm.place import private_folder
 
 pytestmark = [pytest.mark.workflow, pytest.mark.slurm, pytest.mark.xdist_group("slurm")]
 
@@ -48,8 +49,11 @@ def begin(slurm, new_project, tmp_path):
 
 
 def test_a_search_runs_in_two_jobs_and_its_lines_reach_the_terminal(slurm, begin):
-    """Beside it a job asks for a GPU of one model; its line reaches the terminal of its search too."""
-    search, searching = begin("search", "judge=dry", "max_repairs=0")
+    """Beside it a job asks for a GPU of one model; its line reaches the terminal of its search too.
+
+    Warm parents start within the jobs and end with them.
+    """
+    search, searching = begin("search", "judge=dry", "max_repairs=0", "warm=true")
     described, describing = begin("device", "judge=dry_gpu", "gpu_model=slow", targets=("results/t/device.json",))
     output, line = searching.communicate(timeout=300)[0], describing.communicate(timeout=300)[0]
     assert searching.returncode == 0, output
@@ -63,6 +67,7 @@ def test_a_search_runs_in_two_jobs_and_its_lines_reach_the_terminal(slurm, begin
     assert jobs["device"].node == "node2"  # the one with slow GPUs
     assert not list((described.folder / "results/t/terminal").iterdir())
     assert search.file("best_kernel.py").is_file()
+    assert not [note for note in Path(private_folder()).glob("*.note") if str(search.folder) in note.read_text()]
 
 
 def test_jobs_that_a_killed_start_left_are_cancelled_and_no_others(slurm, tmp_path, monkeypatch, capsys):

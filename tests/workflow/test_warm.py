@@ -358,6 +358,20 @@ def test_two_jobs_at_once_start_one_parent_and_the_run_s_end_ends_it(project):
     assert jobs.parents() == {}
 
 
+def test_the_end_of_a_run_removes_what_a_killed_parent_left(project):
+    jobs = Jobs(project.folder, project.folder)
+    assert jobs.run("")[0] == 0
+    ((name, pid),) = jobs.parents().items()
+    os.kill(pid, signal.SIGKILL)
+    assert gone(pid)
+    left = Path(place.private_folder()).glob(f"{name}.*")
+    assert len(list(left)) == 5  # two sockets, note, lock, log
+    elsewhere = jobs.environ | {"SLURM_JOB_ID": "another"}
+    end = [sys.executable, "-P", "-c", "from kopt.warm.client import end_idle_parents as end; end()"]
+    subprocess.run(end, env=elsewhere, check=True)
+    assert not list(Path(place.private_folder()).glob(f"{name}.*"))
+
+
 def test_ctrl_c_ends_a_search_with_parents_and_its_jobs(project):
     command = project.command(*project.DRY, "warm=true", options=("--quiet", "all"), full=False)
     with subprocess.Popen(

@@ -1,5 +1,6 @@
 # Check the settings before any job runs, and define what all rules share.
 
+import atexit
 import os
 import sys
 from pathlib import Path
@@ -67,6 +68,8 @@ os.environ["KOPT_WARM"] = (
 
 if not HEAD:
     os.environ[submitted.VARIABLE] = f"{RUN}/{submitted.FOLDER}"
+    # Snakemake calls no `onsuccess` in a submitted job, whose parents no other job could use.
+    atexit.register(end_idle_parents)
 elif SUBMITS:
     if note := judge_note(config, CHECKED.config):
         print(f"kopt: note: {visible(note)}", file=sys.stderr)
