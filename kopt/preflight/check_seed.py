@@ -25,7 +25,7 @@ from kopt.model.verdict import Failed, Incorrect, Verdict
 from kopt.preflight.validate import Checked
 from kopt.problem import folder
 from kopt.sandbox.environment import NO_GPU
-from kopt.sandbox.fresh import run_with_environment
+from kopt.sandbox.fresh import FreshProcess, run_with_environment
 from kopt.stages.compile import compile_candidates
 from kopt.stages.seed import seed_candidate
 from kopt.stages.select import unusable_seed
@@ -33,6 +33,8 @@ from kopt.store import Store
 
 START_S = 120.0
 """Most time of a process beside the limit of its kernel: imports, facts, the reference; generous, s."""
+JUDGE = ("kopt.device.interpret.contestant", "kopt.device.interpret.judge")
+"""Modules that take the longest to load for judging."""
 LEFT_TO_THE_GPU = {Phase.INTERPRET, Phase.TIMEOUT, Phase.CRASH}
 """Phases in which the interpreter may fail on a kernel that works on a GPU: there the judge on the GPU decides."""
 
@@ -91,9 +93,10 @@ def try_seed(check: SeedCheck) -> None:
     verdict = known_verdict(check, row)
     if row.status == "none" or (row.status == "built" and verdict is None):
         print("kopt: checking the seed kernel", file=sys.stderr, flush=True)
-        row = run_with_environment(NO_GPU, check.build_seconds + START_S, build_seed, check)
-        if row.status == "built":
-            verdict = run_with_environment(NO_GPU, check.options.judge_seconds + START_S, judge_seed, check, row)
+        with FreshProcess(NO_GPU, modules=JUDGE) as judge:  # it loads while the other process builds
+            row = run_with_environment(NO_GPU, check.build_seconds + START_S, build_seed, check)
+            if row.status == "built":
+                verdict = judge.call(check.options.judge_seconds + START_S, judge_seed, check, row)
     refuse(row, verdict, measures=check.measures, made=check.made)
 
 

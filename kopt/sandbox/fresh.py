@@ -5,14 +5,15 @@ For trusted functions only; candidates run in `kopt.sandbox.pool`, in children o
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import ParamSpec, TypeVar
 
 from kopt.errors import KoptError, WorkerDied
@@ -58,28 +59,62 @@ def run_with_environment(
     Raises:
         WorkerDied, KoptError: as for `run_in_fresh_process`.
     """
-    context = get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
     call = pickle.dumps((function, args, named))
-    process = context.Process(target=_answer, args=(sender, os.getpid(), dict(variables), call))
-    with nullcontext() if OF_MAIN in call else _main_hidden():
-        process.start()
-    sender.close()
-    try:
-        if not receiver.poll(seconds):
-            raise WorkerDied(f"{function.__name__} was not done within {seconds:g} s")
-        answer: R | KoptError = receiver.recv()
-    except EOFError as error:
-        process.join(END_S)
-        raise WorkerDied(f"{function.__name__} ended without an answer, status {process.exitcode}") from error
-    finally:
-        receiver.close()
-        if process.pid is not None:
-            kill_all(process.pid)
-        process.join()
-    if isinstance(answer, KoptError):
-        raise answer
-    return answer
+    with FreshProcess(variables, imports_main=OF_MAIN in call) as process:
+        return process.call(seconds, function, *args, **named)
+
+
+class FreshProcess:
+    """A fresh process, which imports modules while its caller does something else, and then makes one call."""
+
+    def __init__(
+        self, variables: Mapping[str, str], *, modules: Sequence[str] = (), imports_main: bool = False
+    ) -> None:
+        """Start the process.
+
+        Args:
+            variables: environment variables to set before any module is imported.
+            modules: names of modules that the call needs, imported at once.
+            imports_main: whether the call needs the program that runs here.
+        """
+        context = get_context("spawn")
+        self._pipe, sender = context.Pipe()
+        self._process = context.Process(target=_answer, args=(sender, os.getpid(), dict(variables), tuple(modules)))
+        with nullcontext() if imports_main else _main_hidden():
+            self._process.start()
+        sender.close()
+
+    def __enter__(self) -> FreshProcess:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._pipe.close()
+        if self._process.pid is not None:
+            kill_all(self._process.pid)
+        self._process.join()
+
+    def call(self, seconds: float, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
+        """Make the call.
+
+        Args:
+            seconds: limit of the call.
+            function: a function of a module, called with the arguments that follow.
+
+        Raises:
+            WorkerDied, KoptError: as for `run_in_fresh_process`.
+        """
+        try:
+            self._pipe.send_bytes(pickle.dumps((function, args, named)))
+            if not self._pipe.poll(seconds):
+                raise WorkerDied(f"{function.__name__} was not done within {seconds:g} s")
+            answer: R | KoptError = self._pipe.recv()
+        except (EOFError, BrokenPipeError, ConnectionResetError) as error:
+            self._process.join(END_S)
+            status = self._process.exitcode
+            raise WorkerDied(f"{function.__name__} ended without an answer, status {status}") from error
+        if isinstance(answer, KoptError):
+            raise answer
+        return answer
 
 
 @contextmanager
@@ -93,12 +128,14 @@ def _main_hidden() -> Iterator[None]:
         sys.modules[MAIN] = program
 
 
-def _answer(pipe: Connection, parent: int, variables: dict[str, str], call: bytes) -> None:
-    """Run in the fresh process: make the pickled call, and send its result or its error."""
+def _answer(pipe: Connection, parent: int, variables: dict[str, str], modules: tuple[str, ...]) -> None:
+    """Run in the fresh process: import modules, make the pickled call, and send its result or its error."""
     os.setsid()
     die_with_parent(parent)
     os.environ.update(variables)
-    function, args, named = pickle.loads(call)
+    for name in modules:
+        importlib.import_module(name)
+    function, args, named = pickle.loads(pipe.recv_bytes())
     try:
         answer = function(*args, **named)
     except KoptError as error:

@@ -13,7 +13,7 @@ import pytest
 
 from kopt.errors import ConfigError, WorkerDied
 from kopt.sandbox.environment import NO_GPU, environment_set
-from kopt.sandbox.fresh import run_in_fresh_process, run_with_environment
+from kopt.sandbox.fresh import FreshProcess, run_in_fresh_process, run_with_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -110,6 +110,22 @@ def test_a_variable_is_set_for_a_block_and_set_back(before, monkeypatch):
 def test_a_process_that_breaks_is_named(end):
     with pytest.raises(WorkerDied, match=f"{end.__name__} ended without an answer"):
         run_in_fresh_process(60.0, end)
+
+
+def test_a_process_imports_modules_before_its_call():
+    with FreshProcess({}, modules=("wave",)) as process:
+        assert process.call(60.0, loaded, "wave") == [True]
+    with FreshProcess({}) as process:
+        assert process.call(60.0, loaded, "wave") == [False]
+
+
+def test_a_process_that_dies_before_its_call_is_told_as_any_other():
+    with FreshProcess({}, modules=("no_such_module",)) as process, pytest.raises(WorkerDied, match="without an answer"):
+        process.call(60.0, loaded)
+
+
+def loaded(*names):
+    return [name in sys.modules for name in names]
 
 
 def test_a_call_ends_at_its_limit():
