@@ -65,10 +65,10 @@ def steps_of(folder: Path, settings: RunSettings) -> list[Step]:
     asks, measures = bool(settings.asked_models), settings.measures
     first = [folder / name for name in ("problem.json", "facts.json", "device.json")]
     steps = [Step("problem", (*first, *([folder / "models.json"] if asks else [])))]
-    if measures:
-        steps.append(Step("baseline", (folder / "baseline.json",)))
     for round in range(settings.config.rounds + 1):
         steps += _steps_of_round(folder / f"round_{round}", round, settings)
+        if measures and round == 0:
+            steps.append(Step("baseline", (folder / "baseline.json",)))
     if measures:
         steps.append(Step("outcome", (folder / "outcome.json",), settings.config.rounds + 1))
     last = [folder / name for name in ("best_kernel.py", "final.json", "trials.parquet", "report.html", MANIFEST)]

@@ -148,7 +148,7 @@ def _complete_rounds(folder: Path, steps: Sequence[Step], settings: RunSettings)
     """Read the rounds that have selected their parents, up to the first that has not."""
     rounds: list[Round] = []
     for round in range(settings.config.rounds + 1):
-        own = [step for step in steps if step.round == round and step.name not in ("outcome", "finish")]
+        own = [step for step in steps if step.round == round and step.name not in ("baseline", "outcome", "finish")]
         needed = [file for step in own if step.name not in ("profile", "brief", "diagnose") for file in step.files]
         complete = _round(folder / f"round_{round}", round, settings) if all(map(Path.exists, needed)) else None
         if complete is None:

@@ -33,6 +33,17 @@ def test_one_job_profiles_the_few_parents_of_a_round(plan):
     assert all("profile/0.json" in text and "profile/1.csv" in text for text in profiles)
 
 
+def test_baselines_are_timed_beside_the_building_of_round_1(project, seed_store):
+    """They wait for the GPU's work in round 0, and building leaves a core for them."""
+    project.knows(seed_store)
+    plan = jobs(project.succeeds(*RUN, options=("--dry-run", "--cores", "8")))
+    (baseline,) = [text for rule, text in plan if rule == "baseline"]
+    assert "round_0/profile/1.json" in baseline
+    builds = [text for rule, text in plan if rule in ("compile", "compile_repair")]
+    assert builds
+    assert all("threads: 7\n" in text for text in builds)
+
+
 def test_each_of_many_parents_has_a_profile_job_of_its_own(project, seed_store):
     project.knows(seed_store)
     plan = project.succeeds(*RUN, "rounds=1", "candidate_pool_size=5", options=("--dry-run",))

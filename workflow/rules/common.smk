@@ -57,6 +57,9 @@ PARENTS = range(CONFIG.candidate_pool_size)
 # Cores of a job that builds or judges; a profile sets others with `set-threads`.
 CORES = submitted.CORES if SUBMITS else workflow.cores
 
+# Cores of a job that builds: one is left for a job that works on a GPU meanwhile.
+BUILD_CORES = CORES - 1 if GPU and not SUBMITS and CORES > 3 else CORES
+
 # Commands name neither the interpreter nor the checkout, so that a run can be moved: these variables name both.
 os.environ["KOPT_PYTHON"] = sys.executable
 os.environ["KOPT_HOME"] = str(ROOT)

@@ -22,9 +22,9 @@ rule compile:
         round=r"[1-9]\d*",
     group:
         GROUPS.get("build")
-    threads: CORES
+    threads: BUILD_CORES
     resources:
-        **needs(SETTINGS.fan_out, CONFIG.limits.build_seconds, CORES),
+        **needs(SETTINGS.fan_out, CONFIG.limits.build_seconds, BUILD_CORES),
     params:
         **step("compile", CompileSettings, chunks=chunks(0)),
     shell:
@@ -67,9 +67,9 @@ rule compile_repair:
         attempt=r"[1-9]\d*",
     group:
         GROUPS.get("repair")
-    threads: CORES
+    threads: BUILD_CORES
     resources:
-        **needs(SETTINGS.fan_out, CONFIG.limits.build_seconds, CORES),
+        **needs(SETTINGS.fan_out, CONFIG.limits.build_seconds, BUILD_CORES),
     params:
         **step("compile", CompileSettings, chunks=lambda w: chunks(w.attempt)),
     shell:
