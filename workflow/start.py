@@ -26,8 +26,10 @@ def main() -> None:
     if words[0] == "--warm-parent":
         words = _serve(words[1:])
     elif warm := os.environ.get("KOPT_WARM"):
-        from kopt.warm.client import end, hand_over
+        from kopt.warm.client import end, hand_over, start_ahead
 
+        if words[0] == "--warm-ahead":
+            return start_ahead(warm)
         script = os.path.basename(words[0]).removesuffix(".py")
         status = hand_over(words, "torch" if warm == "torch" and script in TORCH else "light")
         if status is not None:

@@ -7,6 +7,7 @@ them again, and the next check takes milliseconds.  A run on a GPU builds for th
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,13 +63,17 @@ class SeedCheck:
         return ProblemOnTarget(self.problem, facts or empty, self.device, Store(self.store))
 
 
-def check_seed(checked: Checked) -> None:
+def check_seed(checked: Checked, meanwhile: Callable[[], None] = lambda: None) -> None:
     """Refuse a seed kernel that does not build or is wrong in kopt's interpreter; a dry backend refuses none.
 
     A problem without a seed kernel gets one that is made of its reference (`kopt.jobs.made_seed`).
 
     A build or verdict that is not in the store is made now, in fresh processes that see no GPU; a line on stderr
     announces it.
+
+    Args:
+        checked: the settings.
+        meanwhile: called before something is made, to begin what goes on beside.
 
     Raises:
         KoptError: one line that says what is wrong with the seed kernel.
@@ -83,16 +88,18 @@ def check_seed(checked: Checked) -> None:
                 problem=problem, device=device, store=store.root, options=checked.settings.judging,
                 build_seconds=config.limits.build_seconds, measures=backend.measures,
                 made=not given.has_seed,
-            )
+            ),
+            meanwhile,
         )  # fmt: skip
 
 
-def try_seed(check: SeedCheck) -> None:
+def try_seed(check: SeedCheck, meanwhile: Callable[[], None] = lambda: None) -> None:
     """Build and judge the seed kernel, or look up build and verdict in the store, and refuse a kernel that fails."""
     row = _compiled(check, build=lambda kernels: {})
     verdict = known_verdict(check, row)
     if row.status == "none" or (row.status == "built" and verdict is None):
         print("kopt: checking the seed kernel", file=sys.stderr, flush=True)
+        meanwhile()
         with FreshProcess(NO_GPU, modules=JUDGE) as judge:  # it loads while the other process builds
             row = run_with_environment(NO_GPU, check.build_seconds + START_S, build_seed, check)
             if row.status == "built":

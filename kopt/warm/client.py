@@ -24,6 +24,8 @@ PAD = 16 << 10
 """Bytes of a parent's command line, in which a fork shows its own."""
 PARENT = "--warm-parent"
 """First word of the command line of a parent."""
+AHEAD = "--warm-ahead"
+"""First word of the command line of a process that starts a parent and has no job."""
 BACKLOG = 128
 ENDS = 20
 """How often a parent is looked at that has jobs at the end of a run, every 50 ms."""
@@ -63,6 +65,24 @@ def hand_over(words: Sequence[str], tier: str) -> int | None:
     if connection:
         connection.close()
     return None
+
+
+def start_ahead(tier: str) -> None:
+    """Start the parent of jobs like this one, so that it imports while nobody waits for it."""
+    with suppress(Odd, OSError, ValueError):
+        _connect_or_start(place.private_folder(), place.name_of_parent(), tier).close()
+
+
+def let_start_ahead() -> None:
+    """Let a process like a job's start the parent, and do not wait for it; `KOPT_WARM` is the tier, empty for none."""
+    from subprocess import DEVNULL, Popen
+
+    if os.environ.get("KOPT_WARM"):
+        path = os.pathsep.join(filter(None, [place.ROOT, os.environ.get("PYTHONPATH")]))
+        command = [sys.executable, "-P", f"{place.ROOT}/workflow/start.py", AHEAD]
+        environ = os.environ | {"PYTHONPATH": path}
+        with suppress(OSError):
+            Popen(command, env=environ, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True)
 
 
 def end(status: int) -> None:

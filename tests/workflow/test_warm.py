@@ -358,6 +358,27 @@ def test_two_jobs_at_once_start_one_parent_and_the_run_s_end_ends_it(project):
     assert jobs.parents() == {}
 
 
+def test_a_parent_that_was_started_ahead_is_the_one_that_jobs_ask(project):
+    """It is started by Snakemake's process, and a job by a shell that names the checkout."""
+    jobs = Jobs(project.folder, project.folder)
+    del jobs.environ["PYTHONPATH"]
+    jobs.environ |= {"KOPT_HOME": str(project.folder), "KOPT_PYTHON": sys.executable}
+    ahead = "from kopt.warm.client import let_start_ahead as ahead; ahead()"
+    subprocess.run([sys.executable, "-c", ahead], cwd=project.folder, env=jobs.environ, check=True)
+    assert comes(lambda: len(jobs.parents()) == 1)
+    before = jobs.parents()
+    (project.folder / "script.py").write_text("import os, sys; print('kopt.stages.select' in sys.modules)")
+    command = (
+        'PYTHONPATH="$KOPT_HOME${PYTHONPATH:+:$PYTHONPATH}" "$KOPT_PYTHON" -P "$KOPT_HOME"/workflow/start.py script.py'
+    )
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=project.folder, env=jobs.environ, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "True\n"
+    assert jobs.parents() == before
+    os.kill(*before.values(), signal.SIGTERM)
+
+
 def test_the_end_of_a_run_removes_what_a_killed_parent_left(project):
     jobs = Jobs(project.folder, project.folder)
     assert jobs.run("")[0] == 0

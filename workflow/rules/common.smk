@@ -20,7 +20,7 @@ from kopt.preflight.validate import judge_note, reread, validate
 from kopt.provenance import files_digest, rule_digest
 from kopt.run.progress import Progress
 from kopt.run.started import record_start
-from kopt.warm.client import end_idle_parents
+from kopt.warm.client import end_idle_parents, let_start_ahead
 from snakemake_logger_plugin_kopt import live
 
 config |= as_typed(workflow.config_settings.config_args or [])
@@ -31,6 +31,17 @@ HEAD = workflow.is_main_process
 # Whether jobs are submitted: an executor of a cluster asks for `--jobs`, also in a dry run; a local one does not.
 SUBMITS = not HEAD or workflow.resource_settings.nodes is not None
 
+# Commands name neither the interpreter nor the checkout, so that a run can be moved: these variables name both.
+os.environ["KOPT_PYTHON"] = sys.executable
+os.environ["KOPT_HOME"] = str(ROOT)
+
+
+def fork_jobs(checked):
+    """Say whether a fork of a warm parent runs a job's script (`workflow/start.py`): by a variable, which is no part of a command either."""
+    tier = "torch" if load_backend(checked.settings.backend).builds else "light"
+    os.environ["KOPT_WARM"] = tier if checked.config.warm else ""
+
+
 try:
     if HEAD:
         from kopt.preflight.check_seed import check_seed
@@ -40,9 +51,12 @@ try:
         refuse_foreign_run(CHECKED)
         if note := begin(CHECKED.settings.folder, sys.argv):
             print(f"kopt: note: {visible(note)}", file=sys.stderr)
-        check_seed(CHECKED)
+        fork_jobs(CHECKED)
+        ahead = () if SUBMITS or workflow.dryrun else (let_start_ahead,)
+        check_seed(CHECKED, *ahead)
     else:
         CHECKED = reread(config, ROOT)
+        fork_jobs(CHECKED)
 except (KoptError, OSError) as error:
     sys.exit(error_line(error))
 
@@ -59,15 +73,6 @@ CORES = submitted.CORES if SUBMITS else workflow.cores
 
 # Cores of a job that builds: one is left for a job that works on a GPU meanwhile.
 BUILD_CORES = CORES - 1 if GPU and not SUBMITS and CORES > 3 else CORES
-
-# Commands name neither the interpreter nor the checkout, so that a run can be moved: these variables name both.
-os.environ["KOPT_PYTHON"] = sys.executable
-os.environ["KOPT_HOME"] = str(ROOT)
-
-# Whether a fork of a warm parent runs a job's script (`workflow/start.py`), which is no part of a command either.
-os.environ["KOPT_WARM"] = (
-    ("torch" if BACKEND.builds else "light") if CONFIG.warm else ""
-)
 
 if not HEAD:
     os.environ[submitted.VARIABLE] = f"{RUN}/{submitted.FOLDER}"
