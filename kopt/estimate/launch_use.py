@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from kopt.estimate.arithmetic import Lanes
 from kopt.estimate.execute import STEP_LIMIT, Executor
 from kopt.estimate.instructions import PtxProgram
 from kopt.estimate.parameters import descriptors, scalar_values
-from kopt.estimate.pieces import Found, Pieces, distinct, growth, joined, merged, spread
+from kopt.estimate.pieces import Found, Pieces, Union, distinct, growth, merged, spread
 from kopt.estimate.registers import POINTER_SHIFT
 from kopt.model.build import Launch
 
@@ -32,13 +32,17 @@ MORE_ROUNDS = 3
 """Times, at most, that a launch is followed again with more programs and threads."""
 MORE_WHOLES, MORE_LANES = 36, 9216
 """Programs that are followed with all threads, and these threads, at most."""
+MOST_WORK = 200_000_000
+"""Instructions, times threads that execute them, beyond which a launch is not followed with more threads."""
 MOST_THREADS = 6
 """Threads of every program that are followed, at most, where fewer do not tell programs apart."""
 SOME_VISITS = 300
 """Visits, at most, that are looked at for what more to follow."""
 UNLIKE = 0.01
 """Share of the programs' visits of an instruction whose tile may be that of no whole program."""
-FEW_PROGRAMS, MANY_STEPS = 256, 400_000
+MOST_SPREAD = 30_000_000
+"""Pieces of memory that are listed for one parameter; beyond, the bytes behind it are not known."""
+FEW_PROGRAMS, MANY_STEPS = 256, 250_000
 """Programs to follow, and instructions to execute, where there are too many instructions for all programs."""
 
 
@@ -46,8 +50,8 @@ FEW_PROGRAMS, MANY_STEPS = 256, 400_000
 class LaunchUse:
     """What one launch reads and writes behind each of its pointer parameters."""
 
-    read: dict[int, list[Found]] = field(default_factory=lambda: defaultdict(list))
-    written: dict[int, list[Found]] = field(default_factory=lambda: defaultdict(list))
+    read: dict[int, Found] = field(default_factory=dict)
+    written: dict[int, Found] = field(default_factory=dict)
     bounds: dict[int, tuple[int, int]] = field(default_factory=dict)
     """First and last byte that are accessed for sure behind a parameter."""
     unknown: dict[int, float] = field(default_factory=dict)
@@ -60,22 +64,34 @@ class LaunchUse:
 
 
 @dataclass
+class _Visits:
+    """Visits of the walk to one access that differ by a distance alone, which all threads have in common."""
+
+    first: Access
+    distances: Lanes
+    """Distance of each from the first one."""
+
+
+@dataclass
 class _Pattern:
     """Visits that differ by a distance that is the same for all programs: one tile at every program's anchor."""
 
     anchors: Lanes
     steps: Lanes | None
     counts: Lanes | None
-    tiles: list[Pieces]
+    tile: Union = field(default_factory=Union)
 
-    def pieces(self, sampled: float) -> Found:
-        """Return the pieces of all programs."""
-        tile = merged(joined(self.tiles))
-        pieces = spread(self.anchors, self.steps, self.counts, tile)
-        if sampled == 1.0:
-            return Found(pieces)
-        once = distinct(self.anchors)
-        return Found(pieces, growth(len(once), len(self.anchors), sampled))
+    def number(self) -> int:
+        """Return the number of pieces of all programs, about."""
+        return len(self.anchors) * len(self.tile.merged().starts)
+
+    def pieces(self) -> Iterator[Pieces]:
+        """Yield the pieces of all programs."""
+        yield from spread(self.anchors, self.steps, self.counts, self.tile.merged())
+
+    def growth(self, sampled: float) -> float:
+        """Return the bytes of all programs over those of the programs that were followed, a share of all."""
+        return growth(len(distinct(self.anchors)), len(self.anchors), sampled) if sampled < 1.0 else 1.0
 
 
 _Patterns = dict[tuple[int, str, bytes], _Pattern]
@@ -100,45 +116,112 @@ def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) ->
     most, steps = PROGRAMS, STEP_LIMIT
     threads = choose_threads(launch.grid, block, cluster)
     accesses = follow(threads, steps)
-    if not accesses.complete:
+    if not accesses.complete and accesses.steps_to_end <= MANY_STEPS:
         most, steps = FEW_PROGRAMS, MANY_STEPS
         threads = choose_threads(launch.grid, block, cluster, most=most)
         accesses = follow(threads, steps)
-    for _ in range(MORE_ROUNDS):
-        visits = _some_visits(accesses.visits)
-        wholes, chosen = _more_wholes(visits, threads), _more_threads(visits, threads)
+    for _ in range(MORE_ROUNDS if accesses.complete else 0):
+        some = _some_visits(accesses.visits)
+        lanes = MOST_WORK // accesses.steps - len(threads.tid)
+        wholes, chosen = _more_wholes(some, threads, lanes), _more_threads(some, threads, lanes)
         if not wholes and not chosen:
             break
         wholes, chosen = [*threads.wholes, *wholes], [*threads.chosen, *chosen]
         threads = choose_threads(launch.grid, block, cluster, most=most, wholes=wholes, chosen=chosen)
         accesses = follow(threads, steps)
+    use = LaunchUse()
     blocks = math.prod(launch.grid) * max(launch.num_ctas, 1)
-    use = LaunchUse(sampled=threads.programs / blocks)
+    use.sampled = threads.programs / blocks
     use.unknown = {index: amount / use.sampled for index, amount in accesses.unknown.items()}
     use.wrapped, use.certain = accesses.wrapped, accesses.complete and not accesses.undecided
-    if not accesses.complete:
+    if accesses.complete:
+        _add_pieces(use, _alike(accesses.visits), threads)
+    else:
         use.unknown[-1] = math.inf
-    tiles: dict[int, Pieces] = {}
-    patterns: _Patterns = {}
-    for visit in accesses.visits:
-        _add_visit(patterns, visit, threads, tiles)
-        _add_bounds(use, visit)
-    for (index, kind, _), pattern in patterns.items():
-        pieces = pattern.pieces(use.sampled)
-        if kind in READS:
-            use.read[index].append(pieces)
-        if kind in WRITES:
-            use.written[index].append(pieces)
     return use
 
 
-def _some_visits(visits: Sequence[Access]) -> list[Access]:
-    """Return some visits of each instruction, spread over its visits."""
-    by_place: dict[int, list[Access]] = defaultdict(list)
-    for visit in visits:
-        by_place[visit.at].append(visit)
+def _add_pieces(use: LaunchUse, visits: Iterable[_Visits], threads: Threads) -> None:
+    """Add what the visits read and write, and the bounds."""
+    tiles: dict[int, Pieces] = {}
+    patterns: _Patterns = {}
+    for alike in visits:
+        _add_visits(patterns, alike, threads, tiles)
+        _add_bounds(use, alike)
+    numbers: dict[int, int] = defaultdict(int)
+    for (index, _, _), pattern in patterns.items():
+        numbers[index] += pattern.number()
+    use.unknown |= {index: math.inf for index, number in numbers.items() if number > MOST_SPREAD}
+    unions: dict[tuple[int, bool], tuple[Union, float]] = {}
+    for (index, kind, _), pattern in patterns.items():
+        if numbers[index] > MOST_SPREAD:
+            continue
+        ways = [written for written, kinds in ((False, READS), (True, WRITES)) if kind in kinds]
+        for way in ways:
+            union, most = unions.get((index, way), (Union(), 1.0))
+            unions[index, way] = union, max(most, pattern.growth(use.sampled))
+        for pieces in pattern.pieces():
+            for way in ways:
+                unions[index, way][0].add(pieces)
+    for (index, written), (union, most) in unions.items():
+        (use.written if written else use.read)[index] = Found(union.merged(), most)
+
+
+def _alike(visits: Iterable[Access]) -> list[_Visits]:
+    """Put the visits together that differ by a distance alone."""
+    groups: dict[object, list[Access]] = defaultdict(list)
+    for number, visit in enumerate(visits):
+        groups[(visit.at, id(visit.base), id(visit.active)) if visit.step is None else number].append(visit)
+    return [
+        _Visits(group[0], np.array([visit.shift - group[0].shift for visit in group], dtype=np.int64))
+        for group in groups.values()
+    ]
+
+
+def _some_visits(visits: Sequence[Access]) -> list[_Visits]:
+    """Return some visits of each instruction, spread over its visits; of those that are alike the first."""
+    by_place: dict[int, list[_Visits]] = defaultdict(list)
+    for alike in _alike(visits):
+        by_place[alike.first.at].append(alike)
     most = max(SOME_VISITS // max(len(by_place), 1), 3)
-    return [visit for of in by_place.values() for visit in of[:: len(of) // most + 1]]
+    return [alike for of in by_place.values() for alike in of[:: len(of) // most + 1]]
+
+
+def _more_wholes(some: Sequence[_Visits], threads: Threads, most: int) -> list[int]:
+    """Return the positions of further programs to follow with all threads: those whose tiles the others lack.
+
+    Of programs that look alike by their few threads two are chosen: they may show that they are not.
+
+    Args:
+        some: visits.
+        threads: the threads that were followed.
+        most: further threads to follow, at most.
+    """
+    chosen: list[int] = []
+    visits, weights = [alike.first for alike in some], [len(alike.distances) for alike in some]
+    active = [threads.representatives(visit.active) for visit in visits]
+    lacking = [makes & (_like(visit, threads, threads.wholes) < 0) for visit, makes in zip(visits, active, strict=True)]
+    total: dict[int, int] = defaultdict(int)
+    for visit, weight, makes in zip(visits, weights, active, strict=True):
+        total[visit.at] += weight * int(np.count_nonzero(makes))
+    most_wholes = min(MORE_WHOLES, MORE_LANES // threads.block, len(threads.wholes) + most // threads.block)
+    while len(threads.wholes) + len(chosen) < most_wholes:
+        counts, shares = np.zeros(threads.programs), dict.fromkeys(total, 0.0)
+        for missing, weight, visit in zip(lacking, weights, visits, strict=True):
+            if missing.any():
+                counts += missing * (weight / total[visit.at])
+                shares[visit.at] += weight * np.count_nonzero(missing) / total[visit.at]
+        if max(shares.values(), default=0.0) <= UNLIKE:
+            break
+        first = int(counts.argmax())
+        alike = np.zeros(threads.programs, dtype=bool)
+        for missing, visit in zip(lacking, visits, strict=True):
+            if missing[first]:
+                like = missing & (_like(visit, threads, [first]) >= 0)
+                alike |= like
+                missing &= ~like
+        chosen += dict.fromkeys((first, int(alike.nonzero()[0][-1])))
+    return chosen
 
 
 def _like(visit: Access, threads: Threads, wholes: Sequence[int]) -> npt.NDArray[np.int64]:
@@ -164,46 +247,21 @@ def _like(visit: Access, threads: Threads, wholes: Sequence[int]) -> npt.NDArray
     return like
 
 
-def _more_wholes(visits: Sequence[Access], threads: Threads) -> list[int]:
-    """Return the positions of further programs to follow with all threads: those whose tiles the others lack.
-
-    Of programs that look alike by their few threads two are chosen: they may show that they are not.
-    """
-    chosen: list[int] = []
-    active = [threads.representatives(visit.active) for visit in visits]
-    lacking = [makes & (_like(visit, threads, threads.wholes) < 0) for visit, makes in zip(visits, active, strict=True)]
-    total: dict[int, int] = defaultdict(int)
-    for visit, makes in zip(visits, active, strict=True):
-        total[visit.at] += int(np.count_nonzero(makes))
-    while len(threads.wholes) + len(chosen) < min(MORE_WHOLES, MORE_LANES // threads.block):
-        counts, shares = np.zeros(threads.programs), dict.fromkeys(total, 0.0)
-        for missing, visit in zip(lacking, visits, strict=True):
-            if missing.any():
-                counts += missing / total[visit.at]
-                shares[visit.at] += np.count_nonzero(missing) / total[visit.at]
-        if max(shares.values(), default=0.0) <= UNLIKE:
-            break
-        first = int(counts.argmax())
-        alike = np.zeros(threads.programs, dtype=bool)
-        for missing, visit in zip(lacking, visits, strict=True):
-            if missing[first]:
-                like = missing & (_like(visit, threads, [first]) >= 0)
-                alike |= like
-                missing &= ~like
-        chosen += dict.fromkeys((first, int(alike.nonzero()[0][-1])))
-    return chosen
-
-
-def _more_threads(visits: Sequence[Access], threads: Threads) -> list[int]:
+def _more_threads(some: Sequence[_Visits], threads: Threads, most: int) -> list[int]:
     """Return further threads to follow of each program: those that alone are active, or tell unlike programs apart.
 
     Whole programs show where that is needed.
+
+    Args:
+        some: visits.
+        threads: the threads that were followed.
+        most: further threads to follow, at most, in all programs.
     """
     chosen: list[int] = []
     columns = list(threads.chosen)
-    while len(columns) < MOST_THREADS:
+    while len(columns) < min(MOST_THREADS, len(threads.chosen) + most // threads.programs):
         useful = np.zeros(threads.block, dtype=np.int64)
-        for visit in visits:
+        for visit in (alike.first for alike in some):
             active, address = threads.all(visit.active), threads.all(visit.address)
             shape = np.where(active, address - address[:, :1] + 1, 0)  # 0 for a thread that does not make the access
             seen = shape[:, columns]
@@ -218,16 +276,16 @@ def _more_threads(visits: Sequence[Access], threads: Threads) -> list[int]:
     return chosen
 
 
-def _add_visit(patterns: _Patterns, visit: Access, threads: Threads, tiles: dict[int, Pieces]) -> None:
-    """Add a visit to the patterns: to those from which it differs by a distance alone, else as new ones.
+def _add_visits(patterns: _Patterns, visits: _Visits, threads: Threads, tiles: dict[int, Pieces]) -> None:
+    """Add visits to the patterns: to those from which they differ by a distance alone, else as new ones.
 
     Args:
         patterns: those of the visits so far.
-        visit: the visit.
+        visits: visits that are alike.
         threads: the threads that were followed.
         tiles: what a program touches, by instruction, for visits that no whole program makes.
     """
-    count = threads.programs
+    visit, count = visits.first, threads.programs
     active = threads.representatives(visit.active)
     if not active.any():
         return
@@ -246,8 +304,9 @@ def _add_visit(patterns: _Patterns, visit: Access, threads: Threads, tiles: dict
             steps = visit.step[:count][chosen] if visit.step is not None else None
             counts = visit.count[:count][chosen] if visit.count is not None else None
             key = (index, visit.kind, _digest(chosen, own - own[0], steps, counts))
-            pattern = patterns.setdefault(key, _Pattern(own, steps, counts, []))
-            pattern.tiles.append(tile.moved(int(own[0] - pattern.anchors[0])))
+            pattern = patterns.setdefault(key, _Pattern(own, steps, counts))
+            for pieces in spread(visits.distances + int(own[0] - pattern.anchors[0]), None, None, tile):
+                pattern.tile.add(pieces)
 
 
 def _digest(*arrays: npt.NDArray[Any] | None) -> bytes:
@@ -257,20 +316,21 @@ def _digest(*arrays: npt.NDArray[Any] | None) -> bytes:
     return digest.digest()
 
 
-def _add_bounds(use: LaunchUse, visit: Access) -> None:
-    """Widen the bounds by the threads that make the access for sure."""
-    sure = visit.certain
+def _add_bounds(use: LaunchUse, visits: _Visits) -> None:
+    """Widen the bounds by the threads that make the accesses for sure."""
+    visit, sure = visits.first, visits.first.certain
     if visit.kind.startswith("tma") or not sure.any():
         return
     first = visit.address[sure]
     last = first
     if visit.step is not None and visit.count is not None:
         last = first + visit.step[sure] * (visit.count[sure] - 1)
+    nearest, farthest = int(visits.distances.min()), int(visits.distances.max())
     for ends in (first, last):
         index = parameter_of(ends)
         for parameter in distinct(index).tolist():
             own = ends[index == parameter] - ((parameter + 1) << POINTER_SHIFT)
-            low, high = int(own.min()), int(own.max()) + visit.size
+            low, high = int(own.min()) + nearest, int(own.max()) + farthest + visit.size
             old = use.bounds.get(parameter, (low, high))
             use.bounds[parameter] = (min(low, old[0]), max(high, old[1]))
 

@@ -75,8 +75,10 @@ def memory_use(
             if (key, index, place) in counted:
                 continue  # an equal launch has accessed the same bytes
             counted.add((key, index, place))
-            read[place.name] += [one.moved(place.offset) for one in found.read.get(index, ())]
-            written[place.name] += [one.moved(place.offset) for one in found.written.get(index, ())]
+            if index in found.read:
+                read[place.name].append(found.read[index].moved(place.offset))
+            if index in found.written:
+                written[place.name].append(found.written[index].moved(place.offset))
             if index in found.bounds and found.certain:
                 use.outside = use.outside or _outside(launch, name, place, found.bounds[index], sizes)
     add_host_operations(build.host_ops, sizes, read, written, unknown)

@@ -120,7 +120,7 @@ def test_what_is_read_is_what_the_index_says(name, tmp_path):
     assert use.bounds[0][0] >= low  # nothing outside is claimed,
     assert use.bounds[0][1] <= high
     assert use.bounds[0][1] >= high - 4 * block  # and what is outside is seen
-    assert distinct_bytes(use.read[0], high) == pytest.approx(4 * len(at), rel=0.02)
+    assert distinct_bytes([use.read[0]], high) == pytest.approx(4 * len(at), rel=0.02)
 
 
 def verdict(folder, case: Case, size: int):
