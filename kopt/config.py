@@ -150,6 +150,10 @@ class Config(Documented):
     chunk_size: int | None = Field(default=None, ge=1)
     """Most kernels, without duplicates, that one evaluate job judges on a GPU; default: 32, and 64 where jobs are
     submitted to a cluster, since a job takes longer to start there."""
+    screen: bool = False
+    """Whether kernels are not judged whose estimated times are clearly above the best kernel's (real GPUs only): beyond
+    a bound that the errors of the estimates of measured kernels set. A random tenth of these kernels is judged all the
+    same, and what the screen costs by this sample is printed. Repairs are always judged."""
     gpu_model: str = Field(default="", pattern=r"^[A-Za-z0-9_.]*$")
     """Model of GPU that jobs ask a cluster for, as the cluster names it (`h100`); default: any."""
     warm: bool = False

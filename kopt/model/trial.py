@@ -70,7 +70,8 @@ class EvaluationRow(Value):
     slot: int
     kernel: str
     fingerprint: str
-    verdict: Literal["passed", "incorrect", "failed"]
+    verdict: Literal["passed", "incorrect", "failed", "screened"]
+    """`screened`: not judged, since its estimate is clearly above the best kernel's (setting `screen`)."""
     phase: str = ""
     reason: str = ""
     judge: str
@@ -124,6 +125,18 @@ class TimedKernel(Value):
     """Store digest of the build's key."""
     evaluation: str = ""
     """Store digest of the verdict's key."""
+
+
+class ScreenRow(Value):
+    """A row of `screen.parquet`: whether a unique kernel is judged, by its estimate."""
+
+    slot: int
+    ratio: float
+    """Estimated time relative to the best kernel's."""
+    bound: float | None
+    """Largest ratio of a kernel that is judged for its estimate; None where too few kernels were measured."""
+    fate: Literal["judged", "sampled", "skipped"]
+    """`sampled`: beyond the bound, and judged to show what the screen costs."""
 
 
 class RankRow(TimedKernel):
@@ -198,6 +211,8 @@ class RoundSummary(Value):
     improved: bool
     rounds_without_improvement: int
     stopped: StopReason | None = None
+    screened: int = 0
+    """Kernels that were not judged, since their estimates are clearly above the best kernel's."""
 
 
 class Trial(Value):
@@ -219,8 +234,9 @@ class Trial(Value):
     fingerprint: str
     duplicate_of: str
     """Name of the first candidate with this fingerprint and form of the source; empty if this trial is the first."""
-    verdict: Literal["passed", "incorrect", "failed", "duplicate", "none"]
-    """`failed` covers builds too; a `duplicate` shares the verdict of the trial that it duplicates."""
+    verdict: Literal["passed", "incorrect", "failed", "screened", "duplicate", "none"]
+    """`failed` covers builds too; a `screened` kernel was not judged; a `duplicate` shares the verdict of the trial
+    that it duplicates."""
     phase: str
     reason: str
     time_ms: float | None

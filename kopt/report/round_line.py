@@ -29,6 +29,8 @@ def round_line(summary: RoundSummary) -> str:
         f"{summary.correct}/{summary.slots} ok ({summary.built} built, {summary.unique} unique)",
         f"PTX dedup {summary.pool_before_dedup}→{summary.pool}",
     ]
+    if summary.screened:
+        parts.append(f"{summary.screened} screened")
     if summary.clusters:
         parts += [f"clusters={summary.clusters}", _classified(summary)]
     parts += [_best(summary), f"{ratio(summary.seed_ms / summary.best_ms)} seed{label(summary.estimated)}"]

@@ -115,7 +115,7 @@ def failures(builds: Sequence[BuildRow], evaluations: Sequence[EvaluationRow]) -
     not_passed = {
         e.slot: FailedCandidate(e.kernel, e.phase or "incorrect", e.reason, "verdict")
         for e in evaluations
-        if e.verdict != "passed"
+        if e.verdict not in ("passed", "screened")
     }
     return not_built | not_passed
 

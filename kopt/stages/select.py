@@ -116,6 +116,7 @@ def summarise(
         improved=better,
         rounds_without_improvement=idle,
         stopped=_stopped(best, idle, tables.candidates, settings, previous),
+        screened=sum(e.verdict == "screened" for e in tables.evaluations),
     )
 
 

@@ -50,6 +50,17 @@ def test_each_of_many_parents_has_a_profile_job_of_its_own(project, seed_store):
     assert len([rule for rule, _ in jobs(plan) if rule == "profile"]) == 5
 
 
+def test_the_screen_is_a_rule_of_a_run_that_wants_it(plan, project, seed_store):
+    assert "screen" not in {rule for rule, _ in jobs(plan)}
+    project.knows(seed_store)
+    with_screen = jobs(project.succeeds(*RUN, "screen=true", options=("--dry-run",)))
+    (first, second) = [text for rule, text in with_screen if rule == "screen"]
+    assert "gpu=1" not in first + second
+    assert "round_0/attempt_0/evaluation_0.parquet" in first
+    judges = [text for rule, text in with_screen if rule == "evaluate"]
+    assert ["screen.parquet" in text for text in judges] == [False, True, True]
+
+
 def test_a_run_without_a_gpu_asks_for_none(project, seed_store):
     project.knows(seed_store)
     plan = project.succeeds(*RUN[:-1], "judge=interpret", options=("--dry-run",))

@@ -3,6 +3,7 @@
 from kopt.stages.compile import CompileSettings
 from kopt.stages.evaluate import EvaluateSettings
 from kopt.stages.rank import RankSettings
+from kopt.stages.screen import ScreenSettings
 
 
 rule compile:
@@ -89,6 +90,45 @@ JUDGED = (
 EVALUATE_THREADS = BACKEND.evaluate_threads(CORES, CONFIG.workers_per_gpu)
 
 
+# Kernels that need not be judged, by their estimates; a run without the setting has no such rule.
+SCREENS = CONFIG.screen and BACKEND.measures and BACKEND.builds
+
+
+def screened(wildcards):
+    """Name the table of what need not be judged in a round's first attempt; none for the seed."""
+    table = f"{RUN}/round_{wildcards.round}/attempt_0/screen.parquet"
+    return [table] if SCREENS and int(wildcards.round) else []
+
+
+if SCREENS:
+
+    rule screen:
+        input:
+            builds=f"{RUN}/round_{{round}}/attempt_0/builds.parquet",
+            measured=lambda w: [
+                table for r in range(int(w.round)) for table in all_evaluations(r)
+            ],
+            parents=previous("selection.parquet"),
+            problem=PROBLEM,
+            facts=FACTS,
+            device=DEVICE,
+        output:
+            screen=f"{RUN}/round_{{round}}/attempt_0/screen.parquet",
+        log:
+            f"{RUN}/logs/round_{{round}}/screen.log",
+        wildcard_constraints:
+            round=r"[1-9]\d*",
+        group:
+            GROUPS.get("judge")
+        localrule: "judge" not in GROUPS
+        resources:
+            **needs(SETTINGS.fan_out, 1),
+        params:
+            **step("screen", ScreenSettings),
+        shell:
+            run("screen")
+
+
 rule evaluate:
     input:
         builds=f"{RUN}/round_{{round}}/attempt_0/builds.parquet",
@@ -96,6 +136,7 @@ rule evaluate:
         facts=FACTS,
         device=DEVICE,
         incumbent=INCUMBENT,
+        screen=screened,
     output:
         evaluation=f"{RUN}/round_{{round}}/attempt_0/evaluation_{{chunk}}.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_0/failed_{{chunk}}.txt",

@@ -4,20 +4,24 @@ from kopt.artifact import read_table, read_tables, write_table, write_text
 from kopt.backends.backend import load_backend
 from kopt.jobs.command import Job, run
 from kopt.jobs.target import target_of
-from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
-from kopt.stages.evaluate import EvaluateSettings, evaluate, failed_slots, incumbent_of
+from kopt.model.trial import BuildRow, EvaluationRow, ScreenRow, SelectionRow
+from kopt.stages.evaluate import EvaluateSettings, evaluate, failed_slots, incumbent_of, print_screen
 
 
 def main(job: Job) -> None:
     settings = job.settings(EvaluateSettings)
     backend = load_backend(settings.backend)
+    parents = read_tables(job.paths("incumbent"), SelectionRow)
     judge = backend.judge(
         target_of(job),
         settings.judging,
-        incumbent=incumbent_of(read_tables(job.paths("incumbent"), SelectionRow)),
+        incumbent=incumbent_of(parents),
         workers=job.number("threads"),
     )
-    rows = evaluate(read_table(job.path("builds"), BuildRow), chunk=job.number("chunk"), judge=judge)
+    screen = read_tables(job.paths("screen"), ScreenRow)
+    builds = read_table(job.path("builds"), BuildRow)
+    rows = evaluate(builds, chunk=job.number("chunk"), judge=judge, screen=screen)
+    print_screen(screen, rows, parents)
     write_text(job.path("failed"), failed_slots(rows))
     write_table(job.path("evaluation"), rows, EvaluationRow)
 
