@@ -5,7 +5,8 @@
 
 Builds the kernels of `estimate_h100.json` (seeds and their rewrites, each timed once on an H100; the file says how),
 estimates each, and prints Spearman's rank correlation by problem and workload, and over all.  With `--run` the kernels
-are all correct ones of runs that were judged on a GPU, with the times of their evaluation.
+are all correct ones of runs that were judged on a GPU, with the times of their evaluation.  Beside it the setting
+`screen` is replayed on them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import random
 import tempfile
 from pathlib import Path
 
@@ -30,6 +32,7 @@ from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.trial import EvaluationRow
 from kopt.problem.folder import load
 from kopt.sandbox.environment import NO_GPU, environment_set
+from kopt.search.screen import bound_of, screen
 from kopt.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -74,6 +77,37 @@ def spearman(rows: pd.DataFrame) -> float:
     return float(rows.estimated.rank().corr(rows.measured.rank()))
 
 
+def replayed_screen(rows: pd.DataFrame, kernels: int = 16, orders: int = 500) -> tuple[float, float, float] | None:
+    """Replay the setting `screen`: the first kernels of a random order are measured, the others come all in one round.
+
+    Args:
+        rows: measured and estimated times of one problem.
+        kernels: kernels that are measured first.
+        orders: random orders.
+
+    Returns:
+        Mean share of the others that is not judged, share of the orders in which the fastest is missed, and the largest
+        regret: how much faster the fastest kernel is than the fastest that is judged, as a share of the latter's time.
+        None with too few kernels.
+    """
+    if len(rows) < kernels + 4:
+        return None
+    draw, pairs = random.Random(0), list(zip(rows.estimated, rows.measured, strict=True))
+    shares, regrets = [], []
+    for _ in range(orders):
+        order = draw.sample(pairs, len(pairs))
+        best_estimate, best_ms = min(order[:kernels], key=lambda pair: pair[1])
+        bound = bound_of([(estimated / best_estimate, ms / best_ms) for estimated, ms in order[:kernels]])
+        others = order[kernels:]
+        decided = screen({at: pair[0] / best_estimate for at, pair in enumerate(others)}, bound, str(draw.random()))
+        judged = [others[row.slot][1] for row in decided if row.fate != "skipped"]
+        fastest = min(best_ms, *judged)
+        shares.append(1 - len(judged) / len(others))
+        regrets.append(1 - min(fastest, *(ms for _, ms in others)) / fastest)
+    missed = sum(regret > 0 for regret in regrets) / orders
+    return sum(shares) / orders, missed, max(regrets)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -99,9 +133,11 @@ def show(rows: list[dict], verbose: bool) -> None:
     table = pd.DataFrame(rows)
     if verbose:
         print(table.assign(ratio=table.estimated / table.measured).to_string(index=False))
-    print(f"{'problem':<16}{'workload':<18}{'kernels':>8}{'rank correlation':>18}")
+    print(f"{'problem':<16}{'workload':<18}{'kernels':>8}{'rank correlation':>18}  screen: not judged, missed, regret")
     for (problem, workload), group in table.groupby(["problem", "workload"]):
-        print(f"{problem:<16}{workload:<18}{len(group):>8}{spearman(group):>18.3f}")
+        replayed = replayed_screen(group)
+        screened = " ".join(f"{share:>12.1%}" for share in replayed) if replayed else ""
+        print(f"{problem:<16}{workload:<18}{len(group):>8}{spearman(group):>18.3f}{screened}")
     print(f"{'all':<34}{len(table):>8}{spearman(table):>18.3f}")
 
 

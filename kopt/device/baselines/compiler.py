@@ -17,6 +17,9 @@ from kopt.sandbox.environment import cuda_is_initialised
 
 log = logging.getLogger(__name__)
 
+MOST_GRAPHS = 1000
+"""Most graphs of one Python function: several workloads and compilations may share one."""
+
 
 def load_compiler() -> None:
     """Import what `torch.compile` needs, which takes seconds, so that forks of this process inherit it.
@@ -37,8 +40,12 @@ def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Calla
 
     Nothing that was compiled before in this process is used again, but the caches in the subject's folder are.
     """
+    import torch._dynamo.config
     import torch._inductor.config
     import torch._inductor.utils
+
+    # No `torch._dynamo.reset()`, after which what was compiled before would be compiled again, elsewhere, when called.
+    torch._dynamo.config.recompile_limit = MOST_GRAPHS
 
     with caches_in(subject.folder):
         torch._inductor.utils.clear_caches()
@@ -49,7 +56,6 @@ def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Calla
             torch._inductor.config.compile_threads = 1  # nothing is left for processes that compile
 
         def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-            torch._dynamo.reset()
             return torch.compile(function, mode=MODES[subject.baseline], dynamic=False)
 
         yield compiled
