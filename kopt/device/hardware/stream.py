@@ -34,6 +34,7 @@ def reading_calls(size: int) -> Iterator[Callable[[], object]]:
     sums = torch.empty(size // min(PROGRAM_BYTES), dtype=torch.int32, device="cuda")
     for run in PROGRAM_BYTES:
         for block, warps in BLOCKS:
+
             def call(run: int = run, block: int = block, warps: int = warps) -> object:
                 return _read[size // run,](words, sums, BLOCK=block, TURNS=run // 4 // block, num_warps=warps)
 
