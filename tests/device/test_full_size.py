@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import LAUNCHES, MATMUL, MATVEC, built, facts_for, h100, ptx_of
 
-from kopt.estimate import launch_use as launch_use_module
-from kopt.estimate.accesses import Accesses, choose_threads, parameter_of
-from kopt.estimate.execute import Executor
+from kopt.estimate.full_size import launch_use as launch_use_module
+from kopt.estimate.full_size.accesses import Accesses, choose_threads, parameter_of
+from kopt.estimate.full_size.execute import Executor
+from kopt.estimate.full_size.launch_use import launch_use
+from kopt.estimate.full_size.pieces import Union, distinct_bytes, growth, one_piece
+from kopt.estimate.full_size.work_shares import LEAST, undone_work
 from kopt.estimate.instructions import parse
 from kopt.estimate.kernel_time import estimate
-from kopt.estimate.launch_use import launch_use
-from kopt.estimate.pieces import Union, distinct_bytes, growth, one_piece
 from kopt.estimate.registers import integer
-from kopt.estimate.work_shares import LEAST, undone_work
 from kopt.model.build import HostOp, Launch, Phase
 from kopt.model.timing import Estimated, WorkloadEstimate
 

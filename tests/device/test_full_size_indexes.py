@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from recorded import built, h100
 
+from kopt.estimate.full_size.launch_use import launch_use
+from kopt.estimate.full_size.pieces import distinct_bytes
+from kopt.estimate.full_size.work_shares import undone_work
 from kopt.estimate.instructions import parse
 from kopt.estimate.kernel_time import estimate
-from kopt.estimate.launch_use import launch_use
-from kopt.estimate.pieces import distinct_bytes
-from kopt.estimate.work_shares import undone_work
 from kopt.model.build import Launch, Phase
 from kopt.model.problem import ProblemFacts, TensorSpec, WorkloadFacts
 

@@ -11,11 +11,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from kopt.estimate.host_memory import Place, add_host_operations, constant_contents, host_fills, memory_sizes, place_of
+from kopt.estimate.full_size.host_memory import (
+    Place,
+    add_host_operations,
+    constant_contents,
+    host_fills,
+    memory_sizes,
+    place_of,
+)
+from kopt.estimate.full_size.launch_use import LaunchUse, launch_use
+from kopt.estimate.full_size.pieces import Found, distinct_bytes
 from kopt.estimate.instructions import PtxProgram
-from kopt.estimate.launch_use import LaunchUse, launch_use
 from kopt.estimate.parameters import arguments_by_parameter, descriptors, scalar_values
-from kopt.estimate.pieces import Found, distinct_bytes
 from kopt.model.build import Launch, WorkloadBuild
 from kopt.model.problem import WorkloadFacts
 

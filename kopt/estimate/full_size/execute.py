@@ -15,11 +15,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from kopt.estimate.accesses import Access, Accesses, Descriptors, Mask, Threads, parameter_of
 from kopt.estimate.arithmetic import Lanes, MaybeLanes, arithmetic, comparison, moved, packed, unpacked
+from kopt.estimate.full_size.accesses import Access, Accesses, Descriptors, Mask, Threads, parameter_of
+from kopt.estimate.full_size.loops import FIRST, Jump, Loop, Rounds, State
+from kopt.estimate.full_size.program_steps import Body, Step, loop_body, pointer_parameters, prepared_steps
 from kopt.estimate.instructions import Instruction, PtxProgram, access_bytes, kind, loop_ends
-from kopt.estimate.loops import FIRST, Jump, Loop, Rounds, State
-from kopt.estimate.program_steps import Body, Step, loop_body, pointer_parameters, prepared_steps
 from kopt.estimate.registers import ADDRESS, POINTER_SHIFT, integer
 
 STEP_LIMIT = 60_000

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kopt.estimate.accesses import Access, Made, Mask
 from kopt.estimate.arithmetic import Lanes, MaybeLanes
+from kopt.estimate.full_size.accesses import Access, Made, Mask
 from kopt.estimate.trip_counts import first_end
 
 FIRST, LAST = 3, 8
@@ -197,7 +197,7 @@ class Rounds:
         self._last[head] = current, taken
 
     def steps_to_end(self) -> float:
-        """Return about how many instructions the outermost loop takes, from the walk's begin; 0 where it is not known."""
+        """Return about how many instructions the walk takes in all, by its outermost loop; 0 where it is not known."""
         for head in sorted(self._last):
             first, (last, taken) = self._first[head], self._last[head]
             if last.steps > first.steps:
