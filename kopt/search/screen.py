@@ -9,10 +9,11 @@ the same, which shows what the screen costs.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from kopt import artifact
-from kopt.model.trial import EvaluationRow, ScreenRow
+from kopt.model.base import Value
+from kopt.model.trial import BuildRow, EvaluationRow, ScreenRow, SelectionRow
 
 LEAST = 16
 """Fewest measured kernels that set a bound: with fewer, nothing is left unjudged."""
@@ -20,6 +21,40 @@ MARGIN = 1.25
 """Factor by which the bound lies above the largest error so far."""
 SAMPLE = 0.1
 """Share of the kernels beyond the bound that is judged all the same, at least one kernel."""
+MOST = 64
+"""Most measured kernels that set the bound: the last ones."""
+
+
+class ScreenSettings(Value):
+    """Settings of the rule screen."""
+
+    seed: int
+    """Seed of the random sample."""
+
+
+def screen_kernels(
+    rows: Sequence[BuildRow],
+    measured: Sequence[EvaluationRow],
+    parents: Sequence[SelectionRow],
+    settings: ScreenSettings,
+    *,
+    estimate: Callable[[str], float],
+) -> list[ScreenRow]:
+    """Decide which of an attempt's unique kernels are judged.
+
+    Args:
+        rows: builds of the attempt.
+        measured: evaluations of earlier rounds.
+        parents: parents of the round; the fastest is the kernel to beat.
+        settings: the rule's settings.
+        estimate: estimates the time of the build whose key has a digest, ms.
+    """
+    best = min(parents, key=lambda row: row.time_ms)
+    best_ms = estimate(best.build)
+    timed = [row for row in measured if row.time_ms is not None and not row.estimated and row.kernel != best.kernel]
+    pairs = [(estimate(row.build) / best_ms, (row.time_ms or 0.0) / best.time_ms) for row in timed[-MOST:]]
+    ratios = {row.slot: estimate(row.build) / best_ms for row in rows if row.chunk >= 0}
+    return screen(ratios, bound_of(pairs), artifact.digest([settings.seed, [row.kernel for row in rows]]))
 
 
 def bound_of(measured: Sequence[tuple[float, float]]) -> float | None:

@@ -5,10 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
-from kopt.search.screen import LEAST, MARGIN, bound_of, screen, screen_line
+from kopt.search.screen import LEAST, MARGIN, ScreenSettings, bound_of, screen, screen_kernels, screen_line
 from kopt.stages.evaluate import evaluate, failed_slots
 from kopt.stages.generate import failures
-from kopt.stages.screen import ScreenSettings, screen_kernels
 
 EXACT = [(1.0 + place, 1.0 + place) for place in range(LEAST)]
 RATIOS = st.dictionaries(st.integers(0, 300), st.floats(0.01, 100.0), min_size=1, max_size=60)

@@ -1,9 +1,9 @@
 # Find a verdict and a time for each candidate: compile without a GPU, then judge the new kernels.
 
+from kopt.search.screen import ScreenSettings
 from kopt.stages.compile import CompileSettings
 from kopt.stages.evaluate import EvaluateSettings
 from kopt.stages.rank import RankSettings
-from kopt.stages.screen import ScreenSettings
 
 
 rule compile:

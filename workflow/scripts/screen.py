@@ -5,7 +5,7 @@ from kopt.backends.estimates import estimate_time
 from kopt.jobs.command import Job, run
 from kopt.jobs.target import target_of
 from kopt.model.trial import BuildRow, EvaluationRow, ScreenRow, SelectionRow
-from kopt.stages.screen import ScreenSettings, screen_kernels
+from kopt.search.screen import ScreenSettings, screen_kernels
 
 
 def main(job: Job) -> None:
