@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from kopt.sandbox.processes import descendants
-from kopt.warm import client, parent, place, wire
+from kopt.warm import client, place, wire
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("warm")]
 
@@ -297,17 +297,22 @@ def test_a_job_that_no_parent_takes_keeps_no_descriptor(monkeypatch, tmp_path):
     assert os.listdir("/proc/self/fd") == before
 
 
-def test_a_parent_whose_job_runs_is_not_idle():
-    ends, end = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(end)
-        os.read(ends, 1)
-        os._exit(0)
-    assert parent._reap(0)
+WAITED_FOR = """
+import os, time
+from kopt.warm.parent import _reap
+ends, end = os.pipe()
+if os.fork() == 0:
     os.close(end)
-    os.close(ends)
-    assert comes(lambda: not parent._reap(0))
+    os._exit(len(os.read(ends, 1)))
+assert _reap(0)
+os.close(end)
+while _reap(0):
+    time.sleep(0.01)
+"""
+
+
+def test_a_parent_is_idle_when_the_last_of_its_jobs_has_ended():
+    subprocess.run([sys.executable, "-c", WAITED_FOR], cwd=ROOT, check=True, timeout=60)
 
 
 def test_an_unfinished_parent_does_not_hold_a_job_up(tmp_path):
