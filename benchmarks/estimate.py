@@ -77,7 +77,7 @@ def spearman(rows: pd.DataFrame) -> float:
     return float(rows.estimated.rank().corr(rows.measured.rank()))
 
 
-def replayed_screen(rows: pd.DataFrame, kernels: int = 16, orders: int = 500) -> tuple[float, float, float] | None:
+def replayed_screen(rows: pd.DataFrame, kernels: int = 8, orders: int = 500) -> tuple[float, float, float] | None:
     """Replay the setting `screen`: the first kernels of a random order are measured, the others come all in one round.
 
     Args:
@@ -97,7 +97,7 @@ def replayed_screen(rows: pd.DataFrame, kernels: int = 16, orders: int = 500) ->
     for _ in range(orders):
         order = draw.sample(pairs, len(pairs))
         best_estimate, best_ms = min(order[:kernels], key=lambda pair: pair[1])
-        bound = bound_of([(estimated / best_estimate, ms / best_ms) for estimated, ms in order[:kernels]])
+        bound = bound_of([(estimated / best_estimate, ms / best_ms) for estimated, ms in order[:kernels]], kernels)
         others = order[kernels:]
         decided = screen({at: pair[0] / best_estimate for at, pair in enumerate(others)}, bound, str(draw.random()))
         judged = [others[row.slot][1] for row in decided if row.fate != "skipped"]

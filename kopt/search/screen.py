@@ -57,13 +57,14 @@ def screen_kernels(
     return screen(ratios, bound_of(pairs), artifact.digest([settings.seed, [row.kernel for row in rows]]))
 
 
-def bound_of(measured: Sequence[tuple[float, float]]) -> float | None:
+def bound_of(measured: Sequence[tuple[float, float]], least: int = LEAST) -> float | None:
     """Return the bound for ratios of estimates to the best kernel's; None when too few kernels were measured.
 
     Args:
         measured: estimated and measured time of each kernel relative to the best kernel's.
+        least: fewest kernels.
     """
-    if len(measured) < LEAST:
+    if len(measured) < least:
         return None
     return MARGIN * max(1.0, *(estimated / ms for estimated, ms in measured))
 
