@@ -63,6 +63,8 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
      f"{WARM}::test_a_job_dies_with_its_keeper_and_its_client_says_so"),
     ("a job's own process is killed", "the forked job dies with all that it started",
      f"{WARM}::test_a_job_dies_with_its_client_and_so_does_what_it_started"),
+    ("a job's end on a cluster kills its warm parent", "the next end of a run removes the parent's files",
+     f"{WARM}::test_the_end_of_a_run_removes_what_a_killed_parent_left"),
     ("code is edited while a warm parent lives", "the parent ends, the job has the new code",
      f"{WARM}::test_an_edit_ends_the_parent_and_the_job_sees_it"),
     ("Ctrl-C", "one line; the same command goes on",
