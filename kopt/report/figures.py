@@ -53,7 +53,7 @@ def best_so_far(
         estimated: whether the times are estimates.
     """
     high = max([seed_ms, *(min(ms, SLOWEST * seed_ms) for row in rows if isinstance(ms := row["ms"], float))])
-    low = min([floor_ms * 0.97, seed_ms, *(ms for row in rows if isinstance(ms := row["best_ms"], float))])
+    low = min([floor_ms * 0.95, seed_ms, *(ms for row in rows if isinstance(ms := row["best_ms"], float))])
     scale = alt.Scale(type="log", domain=[low * 0.95, high * 1.05], clamp=True, nice=False)
     time = alt.Y("ms:Q", title=time_title(estimated), scale=scale)
     whole = over in ("x", "calls")

@@ -40,7 +40,7 @@ OPENED = 80
 MOST_ROWS = 2000
 """Most rows of the table of candidates."""
 
-TOP_CLUSTERS = 60
+TOP_CLUSTERS = 40
 
 FASTEST = 30
 """Fastest kernels that open before others do."""
@@ -199,7 +199,7 @@ def charts(record: RunRecord) -> dict[str, figures.Chart]:
     points = rows.roofline_rows(record.kernels, record.roofs, proposers)
     if points:
         drawn["roofline"] = figures.roofline(points, rows.roof_rows(record.roofs), models=models, estimated=estimated)
-    if clusters := rows.cluster_rows(record.trials):
+    if clusters := rows.cluster_rows(record.trials, TOP_CLUSTERS):
         drawn["clusters"] = figures.clusters(clusters, record.taxonomy, last.round)
     if record.jobs:
         drawn["timeline"] = figures.timeline(rows.job_rows(record.jobs), any(job.gpu for job in record.jobs))

@@ -107,12 +107,18 @@ def _judged_by(trial: Trial, jobs: Sequence[JobSpan]) -> float | None:
     return round(sum(min(job.ended, max(ends)) - job.began for job in own if job.began < max(ends)), 1)
 
 
-def cluster_rows(trials: Sequence[Trial]) -> list[Row]:
-    """Count the correct kernels of each cluster that each round brought, with the fastest time of each."""
+def cluster_rows(trials: Sequence[Trial], most: int | None = None) -> list[Row]:
+    """Count the correct kernels of each cluster that each round brought, with the fastest time of each.
+
+    Args:
+        trials: all trials of the run.
+        most: number of clusters to list, those with the fastest kernels; None: all.
+    """
     correct = [t for t in correct_trials(trials) if t.cluster and t.cluster != t.kernel]
     leaders: dict[str, Trial] = {}
     for trial in correct:
         leaders.setdefault(trial.cluster, trial)
+    shown = set(list(leaders)[:most])
     groups: dict[tuple[str, int], list[Trial]] = {}
     for trial in correct:
         groups.setdefault((trial.cluster, trial.round), []).append(trial)
@@ -123,6 +129,7 @@ def cluster_rows(trials: Sequence[Trial]) -> list[Row]:
             "techniques": list(group[0].techniques) or ["none"],
         }
         for (cluster, number), group in groups.items()
+        if cluster in shown
     ]  # fmt: skip
 
 
