@@ -11,6 +11,9 @@ from kopt.report.tables import correct_trials
 
 Row = dict[str, object]
 
+COST_COLUMNS = list(LabelledCost.model_fields)
+JOB_COLUMNS = ["rule", "round", "attempt", "began_s", "ended_s", "seconds", "gpu"]
+
 SPREAD = 0.36
 """Largest distance of a round's dots from its tick, in rounds; the dots lie in order of slot."""
 

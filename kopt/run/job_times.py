@@ -29,12 +29,14 @@ def job_spans(folder: Path, *, measures: bool) -> tuple[JobSpan, ...]:
         folder: the run's folder.
         measures: whether kernels are measured on a GPU.
     """
-    spans = {
-        span
-        for path, record in _records(folder.resolve())
-        if (span := _span(path, record, measures)) is not None and span.rule != LAST
-    }
-    return tuple(sorted(spans, key=lambda span: (span.began, span.ended, span.rule)))
+    spans: dict[tuple[object, ...], JobSpan] = {}  # a job with several files has a record, and an end, for each
+    for path, record in _records(folder.resolve()):
+        span = _span(path, record, measures)
+        if span is not None and span.rule != LAST:
+            key = (span.rule, span.round, span.attempt, span.began)
+            if key not in spans or span.ended > spans[key].ended:
+                spans[key] = span
+    return tuple(sorted(spans.values(), key=lambda span: (span.began, span.ended, span.rule)))
 
 
 def _records(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:

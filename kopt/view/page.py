@@ -123,7 +123,7 @@ def _details(
     names: Iterable[str], run: Run, store: Store, folder: Path, ask: Ask
 ) -> tuple[KernelDetail, ...]:  # fmt: skip
     """Collect what is known of the named candidates; one whose source is gone is left out."""
-    so_far, views = _so_far(run, folder), dict[str, KernelView]()
+    so_far, views = finished_as_so_far(run, folder), dict[str, KernelView]()
     named, first = {trial.name: trial for trial in run.trials}, first_of_kernel(run.trials)
     profiles = _profiles(run, folder)
     diagnoses = {one.kernel: one for round in run.rounds for one in round.diagnoses if one.kernel}
@@ -199,7 +199,7 @@ def _changed(own: KernelView, parent: KernelView) -> tuple[ChangedFact, ...]:
     return (*launches, *counts)
 
 
-def _so_far(run: Run, folder: Path) -> RunSoFar:
+def finished_as_so_far(run: Run, folder: Path) -> RunSoFar:
     """Return a finished run as one whose files are read as they stand."""
     return RunSoFar(
         folder=folder, config=run.config, started=None, working=None, steps=(), done=(), problem=run.problem,

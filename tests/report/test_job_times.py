@@ -20,7 +20,7 @@ def run_folder(tmp_path):
     folder.mkdir(parents=True)
     write_record(tmp_path, "results/demo/round_1/attempt_2/evaluation_0.parquet", "evaluate_repair", 20.0, 30.0)
     write_record(tmp_path, "results/demo/facts.json", "problem", 1.0, 2.0)
-    write_record(tmp_path, "results/demo/problem.json", "problem", 1.0, 2.0)
+    write_record(tmp_path, "results/demo/problem.json", "problem", 1.0, 2.1)
     write_record(tmp_path, "results/demo/report.html", "finish", 40.0, 50.0)
     write_record(tmp_path, "results/demo2/facts.json", "problem", 0.0, 9.0)
     write_record(tmp_path, f"results/demo/{'long/' * 60}x.json", "select", 31.0, 32.0)
