@@ -179,7 +179,7 @@ class FinishedRun:
         last = self.value.last
         return figures.best_so_far(
             self._progress, over, seed_ms=last.seed_ms, floor_ms=last.best_ms * last.roofline_share,
-            models=self._models, estimated=last.estimated,
+            models=self._models, estimated=last.estimated, gpu=any(job.gpu for job in self._jobs),
         )  # fmt: skip
 
     def lineage(self) -> figures.Chart:

@@ -22,7 +22,7 @@ AXES = {
     "x": "round",
     "calls": "calls of proposers",
     "dollars": "cost of the replies, US dollars",
-    "judge_s": "time of the jobs that judge, s",
+    "judge_s": "seconds of the jobs that judge",
 }
 """Titles of what the best time so far is drawn over, by the column of `progress_rows`."""
 
@@ -34,14 +34,20 @@ def _data(rows: Sequence[Mapping[str, object]]) -> alt.InlineData:
     return alt.InlineData(values=[dict(row) for row in rows])
 
 
+def axis_title(over: str, gpu: bool) -> str:
+    """Name what the best time so far is drawn over; jobs that judge hold a GPU where kernels are measured."""
+    return "GPU seconds" if over == "judge_s" and gpu else AXES[over]
+
+
 def time_title(estimated: bool) -> str:
     """Name the axis of times."""
     return "estimated time, ms" if estimated else "time, ms"
 
 
 def best_so_far(
-    rows: Sequence[Row], over: str, *, seed_ms: float, floor_ms: float, models: Sequence[str], estimated: bool
-) -> Chart:
+    rows: Sequence[Row], over: str, *, seed_ms: float, floor_ms: float, models: Sequence[str], estimated: bool,
+    gpu: bool = False,
+) -> Chart:  # fmt: skip
     """Draw every correct candidate, and the best time so far, over what was spent.
 
     Args:
@@ -51,6 +57,7 @@ def best_so_far(
         floor_ms: roofline floor, ms.
         models: proposers in the order of their colours.
         estimated: whether the times are estimates.
+        gpu: whether the jobs that judge held a GPU.
     """
     high = max([seed_ms, *(min(ms, SLOWEST * seed_ms) for row in rows if isinstance(ms := row["ms"], float))])
     low = min([floor_ms * 0.95, seed_ms, *(ms for row in rows if isinstance(ms := row["best_ms"], float))])
@@ -59,7 +66,7 @@ def best_so_far(
     whole = over in ("x", "calls")
     axis = alt.X(
         f"{over}:Q",
-        title=AXES[over],
+        title=axis_title(over, gpu),
         axis=alt.Axis(grid=False, format="d" if whole else "~g", tickMinStep=1 if whole else 0),
     )
     shown = [{name: row[name] for name in (*AXES, "name", "model", "ms")} for row in rows if row["ms"]]

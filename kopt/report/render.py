@@ -145,7 +145,7 @@ def _derived(record: RunRecord) -> dict[str, object]:
     return {
         "figures": Markup(specs_json(drawn)),
         "plotted": frozenset(drawn),
-        "axes": figures.AXES,
+        "axes": {name: figures.axis_title(name, any(job.gpu for job in record.jobs)) for name in figures.AXES},
         "drawn": _drawn(record),
         "peak": max(max(summary.slots, summary.proposed) for summary in record.rounds) or 1,
         "models": tables.models(record.trials, record.final.seed_ms),
@@ -189,6 +189,7 @@ def charts(record: RunRecord) -> dict[str, figures.Chart]:
         f"best-{over}": figures.best_so_far(
             progress if over == "x" else [*progress[:1], *children], over, seed_ms=last.seed_ms,
             floor_ms=last.best_ms * last.roofline_share, models=models, estimated=estimated,
+            gpu=any(job.gpu for job in record.jobs),
         )
         for over in _drawn(record)
     }  # fmt: skip

@@ -92,12 +92,12 @@ def progress_rows(
 
 
 JUDGING = ("evaluate", "rank", "baseline", "outcome", "profile")
-"""Rules whose jobs judge or measure kernels; with a GPU they hold it."""
+"""Begins of the names of rules whose jobs judge or measure kernels; where kernels are measured, they hold a GPU."""
 
 
 def judging(jobs: Iterable[JobSpan]) -> list[JobSpan]:
     """Return the jobs that judge: those that held a GPU, or the same rules' jobs in a run without one."""
-    own = [job for job in jobs if job.rule.removesuffix("_repair").removesuffix("_seed") in JUDGING]
+    own = [job for job in jobs if job.rule.startswith(JUDGING)]
     return [job for job in own if job.gpu] or own
 
 

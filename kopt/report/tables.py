@@ -34,13 +34,19 @@ MEANING: dict[str, str] = {
 """Explains each kind of failure."""
 
 
+MORE_EXAMPLES = 4
+"""Most examples of a kind of failure beside the first."""
+
+
 class FailureKind(NamedTuple):
-    """One kind of failure, how often it happened, and its first example."""
+    """One kind of failure, how often it happened, and its first examples."""
 
     kind: str
     meaning: str
     number: int
     example: Trial
+    others: tuple[Trial, ...] = ()
+    """Further examples, few."""
 
 
 class ModelRow(NamedTuple):
@@ -91,7 +97,10 @@ def failures(trials: Sequence[Trial]) -> list[FailureKind]:
     for trial in trials:
         if kind := _kind(trial):
             kinds.setdefault(kind, []).append(trial)
-    counted = [FailureKind(kind, MEANING.get(kind, ""), len(group), group[0]) for kind, group in kinds.items()]
+    counted = [
+        FailureKind(kind, MEANING.get(kind, ""), len(group), group[0], tuple(group[1 : 1 + MORE_EXAMPLES]))
+        for kind, group in kinds.items()
+    ]
     return sorted(counted, key=lambda failure: (-failure.number, failure.kind))
 
 

@@ -14,12 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kopt.report.details import JobSpan
+from kopt.report.rows import JUDGING
+from kopt.run.started import started
 
 METADATA = Path(".snakemake/metadata")
 LAST = "finish"
 """The rule that shows the times; its own jobs are left out, so that a second one shows the same."""
-HOLDING = ("evaluate", "rank", "baseline", "outcome", "profile", "device")
-"""Rules whose jobs hold a GPU where kernels are measured."""
+ALSO_HOLDING = ("device",)
+"""Rules whose jobs hold a GPU, where kernels are measured, beside those that judge."""
 
 
 def job_spans(folder: Path, *, measures: bool) -> tuple[JobSpan, ...]:
@@ -41,19 +43,21 @@ def job_spans(folder: Path, *, measures: bool) -> tuple[JobSpan, ...]:
 
 def _records(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
     """Yield the path below the run's folder, and the record, of each of its files."""
-    start = next((parent for parent in folder.parents if (parent / METADATA).is_dir()), None)
+    record = started(folder)
+    places = [*([Path(record.folder)] if record else []), *folder.parents]
+    start = next((place for place in places if (place / METADATA).is_dir()), None)
     if start is None:
         return
-    below = f"{folder.relative_to(start)}/"
     for file in sorted((start / METADATA).rglob("*")):
         name = _decoded("".join(part.removeprefix("@") for part in file.relative_to(start / METADATA).parts))
-        if name.startswith(below) and file.is_file():
+        path = start / name  # a file outside of the folder has an absolute name
+        if name and path.is_relative_to(folder) and file.is_file():
             try:
                 record = json.loads(file.read_bytes())
             except (OSError, ValueError):
                 continue
             if isinstance(record, dict):
-                yield name.removeprefix(below), record
+                yield f"{path.relative_to(folder)}", record
 
 
 def _decoded(name: str) -> str:
@@ -69,7 +73,7 @@ def _span(path: str, record: dict[str, object], measures: bool) -> JobSpan | Non
         return None
     return JobSpan(
         rule=rule, round=_number("round", path), attempt=_number("attempt", path), began=began, ended=ended,
-        gpu=measures and rule.startswith(HOLDING),
+        gpu=measures and rule.startswith((*JUDGING, *ALSO_HOLDING)),
     )  # fmt: skip
 
 

@@ -1,9 +1,11 @@
 import base64
 import json
 
+from kopt.artifact import write_value
 from kopt.report.details import JobSpan
 from kopt.report.rows import busy_seconds, job_rows, judging, progress_rows
 from kopt.run.job_times import job_spans
+from kopt.run.started import Started
 
 
 def write_record(start, path, rule, began, ended):
@@ -33,6 +35,15 @@ def test_jobs_are_read_once_each_in_order_and_the_last_rule_is_left_out(tmp_path
     assert [(one.rule, one.round, one.attempt, one.gpu) for one in spans] == [
         ("problem", None, None, False), ("evaluate_repair", 1, 2, True), ("select", None, None, False),
     ]  # fmt: skip
+
+
+def test_a_run_whose_results_lie_elsewhere_is_found_from_where_it_was_started(tmp_path):
+    folder, start = tmp_path / "far" / "demo", tmp_path / "start"
+    folder.mkdir(parents=True)
+    write_record(start, str(folder / "facts.json"), "problem", 1.0, 2.0)
+    record = Started(words=(), folder=str(start), host="", moment=0, first=0, configuration={}, locked=False)
+    write_value(folder / "started.json", record)
+    assert [one.rule for one in job_spans(folder, measures=False)] == ["problem"]
 
 
 def test_a_run_without_a_gpu_holds_none(tmp_path):
