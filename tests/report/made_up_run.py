@@ -83,6 +83,7 @@ class Tables:
     evaluations: list[EvaluationRow] = field(default_factory=list)
     techniques: list[list[TechniqueRow]] = field(default_factory=list)
     selections: list[list[SelectionRow]] = field(default_factory=list)
+    pools: list[list[RankRow]] = field(default_factory=list)
     summaries: list[RoundSummary] = field(default_factory=list)
     first: dict[str, str] = field(default_factory=dict)
     """Name of the first candidate by fingerprint."""
@@ -172,6 +173,7 @@ def close_round(tables: Tables, round: int, slots: int, width: int) -> None:
     pool = by_time([*(rank_of(row, row.origin, row.model) for row in parents), *(child(tables, e) for e in passed)])
     known = {row.kernel for row in tables.techniques[-1]} if tables.techniques else set()
     rows = [technique_of(tables, row, row.kernel not in known) for row in dedup(pool)]
+    tables.pools.append(pool)
     tables.techniques.append(rows)
     parents, _ = select(pool, rows, STRATEGY, Archive(), width)
     tables.selections.append(parents)

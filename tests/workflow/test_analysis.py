@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 import kopt
+from kopt import cli
 from kopt.analysis import RunKernel
 from kopt.errors import ConfigError, KoptError
 from kopt.model.kernel import Kernel
@@ -87,3 +88,14 @@ def test_the_notebook_runs(finished):
             exec(text.replace('"results/first"', repr(str(finished.file("")))), names)
     assert names["best"].name in printed.getvalue()
     assert len(names["parents"]) > 0
+
+
+def test_a_run_s_own_strategy_reselects_what_it_selected(run, finished, capsys):
+    assert cli.main(["reselect", str(finished.file("")), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    own = next(score for score in answer["scores"] if score["strategy"] == answer["strategy"])
+    selected = run.selections().groupby("round").origin.apply(list).tolist()
+    assert [step["parents"] for step in own["steps"]] == selected
+    assert own["support"] == 1
+    assert cli.main(["reselect", str(finished.file("")), "--strategy", "bean"]) == 2
+    assert "did you mean 'beam'?" in capsys.readouterr().err
