@@ -76,11 +76,14 @@ def start_ahead(tier: str) -> None:
 def let_start_ahead() -> None:
     """Let a process like a job's start the parent, and do not wait for it; `KOPT_WARM` is the tier, empty for none."""
     from subprocess import DEVNULL, Popen
+    from tempfile import gettempdir
 
     if os.environ.get("KOPT_WARM"):
         path = os.pathsep.join(filter(None, [place.ROOT, os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-P", f"{place.ROOT}/workflow/start.py", AHEAD]
-        environ = os.environ | {"PYTHONPATH": path}
+        environ = (
+            os.environ | dict.fromkeys(("TMPDIR", "TMP"), gettempdir()) | {"PYTHONPATH": path}
+        )  # as Snakemake does
         with suppress(OSError):
             Popen(command, env=environ, stdin=DEVNULL, stdout=DEVNULL, stderr=DEVNULL, start_new_session=True)
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -364,10 +365,11 @@ def test_two_jobs_at_once_start_one_parent_and_the_run_s_end_ends_it(project):
 
 
 def test_a_parent_that_was_started_ahead_is_the_one_that_jobs_ask(project):
-    """It is started by Snakemake's process, and a job by a shell that names the checkout."""
+    """It is started by Snakemake's process, and a job by a shell that names the checkout and the temporary folder."""
     jobs = Jobs(project.folder, project.folder)
     del jobs.environ["PYTHONPATH"]
     jobs.environ |= {"KOPT_HOME": str(project.folder), "KOPT_PYTHON": sys.executable}
+    of_a_job = jobs.environ | dict.fromkeys(("TMPDIR", "TMP"), tempfile.gettempdir())
     ahead = "from kopt.warm.client import let_start_ahead as ahead; ahead()"
     subprocess.run([sys.executable, "-c", ahead], cwd=project.folder, env=jobs.environ, check=True)
     assert comes(lambda: len(jobs.parents()) == 1)
@@ -377,7 +379,7 @@ def test_a_parent_that_was_started_ahead_is_the_one_that_jobs_ask(project):
         'PYTHONPATH="$KOPT_HOME${PYTHONPATH:+:$PYTHONPATH}" "$KOPT_PYTHON" -P "$KOPT_HOME"/workflow/start.py script.py'
     )
     done = subprocess.run(
-        ["bash", "-c", command], cwd=project.folder, env=jobs.environ, capture_output=True, text=True, check=True
+        ["bash", "-c", command], cwd=project.folder, env=of_a_job, capture_output=True, text=True, check=True
     )
     assert done.stdout == "True\n"
     assert jobs.parents() == before
