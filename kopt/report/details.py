@@ -68,6 +68,7 @@ class KernelDetail(Value):
     name: str
     """Name of the candidate."""
     source: str
+    """Empty for a candidate whose reply held no kernel."""
     parent: str = ""
     """Name of the first candidate with the parent's source."""
     parent_source: str = ""

@@ -83,7 +83,7 @@ def _articles(record: RunRecord, environment: Environment, room: int) -> dict[st
         trial = named[kernel.name]
         text = template.render(
             kernel=kernel, trial=trial, children=children.get(trial.kernel, []) if trial.kernel else [],
-            diff=diff(kernel.parent_source, kernel.source) if kernel.parent_source else [],
+            diff=diff(kernel.parent_source, kernel.source) if kernel.parent_source and kernel.source else [],
             parent=named.get(kernel.parent), final=record.final, opening=opening,
         )  # fmt: skip
         room -= len(text.encode()) + 100
@@ -108,10 +108,9 @@ def opened_kernels(record: RunRecord) -> list[str]:
     selected = [row.origin for rows_of_round in record.selections for row in rows_of_round]
     examples = [failure.example.name for failure in tables.failures(record.trials)]
     telling = list(dict.fromkeys([*chain[::-1], *fast[:FASTEST], *selected, *examples]))
-    kernels = {trial.name: trial.kernel for trial in record.trials}
-    others = [trial.name for trial in record.trials if trial.kernel and trial.name not in set(telling)]
+    others = [trial.name for trial in record.trials if trial.status != "skipped" and trial.name not in set(telling)]
     sampled = _sample(others, max(OPENED - len(telling), 0))
-    return [name for name in (*telling, *sampled) if kernels.get(name)][:OPENED]
+    return [*telling, *sampled][:OPENED]
 
 
 def _sample(names: Sequence[str], most: int) -> list[str]:

@@ -158,7 +158,7 @@ def _detail(trial: Trial, own: KernelView, parent: KernelView | None) -> KernelD
         name=trial.name,
         source=own.source,
         parent=own.parent,
-        parent_source=parent.source if parent else "",
+        parent_source=parent.source if parent and own.source else "",
         note=own.note,
         launches=tuple(
             LaunchFacts(

@@ -251,7 +251,7 @@ def detail(name: str, record: RunRecord) -> KernelDetail:
     first = {one.kernel: one.name for one in reversed(record.trials) if one.kernel}
     direction = Direction(rank=1, bottleneck="narrow_loads", cause="2 of 2 loads", direction="Load 16 bytes at once.")
     return KernelDetail(
-        name=name, source=BEST_SOURCE, parent=first.get(trial.parent, ""),
+        name=name, source=BEST_SOURCE if trial.kernel else "", parent=first.get(trial.parent, ""),
         parent_source=SEED_SOURCE if trial.parent else "",
         launches=(
             LaunchFacts(

@@ -302,7 +302,15 @@ def test_kernels_that_open_hold_the_best_ones_line_the_selected_and_an_example_o
     opened = set(opened_kernels(record))
     assert {step.trial.name for step in chain(record.trials, record.final.best_name)} <= opened
     assert {row.origin for rows in record.selections for row in rows} <= opened
-    assert {kind.example.name for kind in failures(record.trials) if kind.example.kernel} <= opened
+    assert {kind.example.name for kind in failures(record.trials)} <= opened
+
+
+def test_a_reply_without_a_kernel_opens_with_its_prompt_and_reply_and_no_source(record, page):
+    name = next(trial.name for trial in record.trials if trial.status == "none")
+    article = page.partition(f'<details class="kernel" id="k-{name}">')[2].partition('<details class="kernel"')[0]
+    assert "no proposal" in article
+    assert "<summary>Prompt</summary>" in article
+    assert "<summary>Source," not in article
 
 
 def test_the_table_has_every_candidate_or_the_fastest_and_a_sample(record, monkeypatch):
