@@ -246,6 +246,16 @@ def earlier(name, round, attempt):
     return before + tables(name, round, attempt)
 
 
+# Whether estimates say which kernels need not be judged.
+SCREENS = CONFIG.screen and BACKEND.measures and BACKEND.builds
+
+
+def screened(wildcards):
+    """Name the table of what need not be judged in a round's first attempt; none for the seed."""
+    table = f"{RUN}/round_{wildcards.round}/attempt_0/screen.parquet"
+    return [table] if SCREENS and int(wildcards.round) else []
+
+
 def previous(name):
     """Make the input function that names a file of the previous round, and none for round 0."""
 

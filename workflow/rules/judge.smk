@@ -91,15 +91,6 @@ EVALUATE_THREADS = BACKEND.evaluate_threads(CORES, CONFIG.workers_per_gpu)
 
 
 # Kernels that need not be judged, by their estimates; a run without the setting has no such rule.
-SCREENS = CONFIG.screen and BACKEND.measures and BACKEND.builds
-
-
-def screened(wildcards):
-    """Name the table of what need not be judged in a round's first attempt; none for the seed."""
-    table = f"{RUN}/round_{wildcards.round}/attempt_0/screen.parquet"
-    return [table] if SCREENS and int(wildcards.round) else []
-
-
 if SCREENS:
 
     rule screen:
