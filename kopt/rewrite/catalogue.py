@@ -8,19 +8,26 @@ from kopt.rewrite.transformation import Transformation
 from kopt.rewrite.transformations import (
     accumulate,
     autotune,
+    flat_tiles,
+    grid_order,
     launching,
     loops,
     masks,
     memory_hints,
     persistent,
+    product_tiles,
     rows,
     specialise_sizes,
     split_k,
     tiles,
+    whole_axis,
+    wide_product,
+    windows,
 )
 
 MODULES = (
-    tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent, memory_hints, autotune,
+    tiles, product_tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent,
+    memory_hints, autotune, windows, whole_axis, grid_order, wide_product, flat_tiles,
 )  # fmt: skip
 """Modules of transformations; their order decides which transformation a seed draws."""
 

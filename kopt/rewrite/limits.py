@@ -60,7 +60,8 @@ def size(shape: Shape, constants: dict[str, int]) -> int | None:
     """Count the elements of a shape; None when a dimension is not known."""
     if shape is None:
         return None
-    values = [int(d) if d.isdigit() else constants.get(d) for d in shape]
+    factors = [factor for dimension in shape for factor in dimension.split(" * ")]
+    values = [int(f) if f.isdigit() else constants.get(f) for f in factors]
     return None if None in values else prod(v for v in values if v is not None)
 
 

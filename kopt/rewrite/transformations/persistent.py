@@ -19,6 +19,7 @@ from kopt.rewrite.transformation import (
     change,
     define_before_grid,
     element_text,
+    named_axes,
 )
 
 GROUPS = (4, 8, 16)
@@ -37,10 +38,9 @@ def _persistent_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Sit
         if launch is None or launch.grid is None or not launch.call.args or not _wrappable(kernel):
             continue
         texts = [element_text(launch.grid, axis, launch) for axis in range(len(launch.grid.elements))]
-        axes = [text for text in texts if text]
-        if len(axes) == len(texts) and not kernel.autotuned:
+        if all(texts) and not kernel.autotuned:
             counts = [facts.device.sm_count * n for n in (1, 2, 4, 8)]
-            apply = partial(_persist, module, kernel, launch, launch.grid, axes, counts)
+            apply = partial(_persist, module, kernel, launch, launch.grid, counts)
             sites.append(Site(apply, 1.0 if kernel.loops else 0.4))
     return sites
 
@@ -64,12 +64,12 @@ def _persist(
     kernel: Kernel,
     launch: Launch,
     grid: Grid,
-    axes: Sequence[str],
     counts: Sequence[int],
     rng: Random,
 ) -> Change | None:
     count = rng.choice(counts)
     edits = module.edits()
+    axes = named_axes(edits, launch, grid)
     extents = [f"programs_{axis}" for axis in range(len(axes))]
     for call in kernel.called("tl.program_id", "tl.num_programs"):
         axis = _axis(call)

@@ -1,0 +1,56 @@
+"""Moves that change a kernel's whole structure keep its result on every kernel that they apply to."""
+
+import pytest
+
+from kopt.rewrite.catalogue import TRANSFORMATIONS
+from kopt.rewrite.source.module import parse
+from tests.rewrite import more_samples, samples
+from tests.rewrite.test_soundness import apply, judged
+
+POOLS = tuple(name for name in more_samples.problems() if name.startswith(("max_", "average_")))
+APPLIES = {
+    "shared_windows": {"maxpool3d", *POOLS},
+    "whole_axis": {"rmsnorm", "channel_softmax", "channel_spread"},
+    "wide_product": {"gemma3_swiglu", "twin"},
+    "flat_tiles": {"gemma3_swiglu", "product", "twin"},
+    "grid_order": {"maxpool3d", "rmsnorm", "gemma3_swiglu", "product", "twin", "channel_softmax", "channel_spread"},
+}
+"""The kernels that each move applies to."""
+STACKS = (
+    ("gemma3_swiglu", "wide_product", "flat_tiles", "even_flag"),
+    ("gemma3_swiglu", "even_flag", "wide_product", "tile_shape"),
+    ("twin", "wide_product", "even_flag", "flat_tiles", "persistent_count"),
+    ("twin", "grid_order", "wide_product", "flat_tiles"),
+    ("product", "even_flag", "flat_tiles", "pipeline_loop"),
+    ("rmsnorm", "whole_axis", "grid_order", "persistent_grid"),
+    ("channel_softmax", "whole_axis", "tile_size", "constant_sizes"),
+    ("maxpool3d", "shared_windows", "tile_size", "constant_sizes"),
+)
+"""Moves after one another."""
+
+
+def sources() -> dict[str, str]:
+    made = samples.problems() | more_samples.problems()
+    return {name: problem.seed.source for name, problem in made.items()}
+
+
+def test_each_move_applies_where_it_should_and_nowhere_else():
+    for name, kernels in APPLIES.items():
+        found = {each for each, source in sources().items() if TRANSFORMATIONS[name].sites(parse(source), FACTS)}
+        assert found == kernels, name
+
+
+@pytest.mark.xdist_group("rewrites")
+def test_every_move_keeps_the_result_of_every_kernel_that_it_applies_to():
+    made = sources()
+    jobs = [(each, name, apply(name, made[each], 1)) for name, kernels in APPLIES.items() for each in sorted(kernels)]
+    for each, *moves in STACKS:
+        source = made[each]
+        for move in moves:
+            source = apply(move, source, 2)
+            assert source is not None, (each, move)
+        jobs.append((each, " ".join(moves), source))
+    assert judged(jobs) == {}
+
+
+FACTS = samples.facts()
