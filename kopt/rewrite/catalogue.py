@@ -8,6 +8,7 @@ from kopt.rewrite.transformation import Transformation
 from kopt.rewrite.transformations import (
     accumulate,
     autotune,
+    by_size,
     flat_tiles,
     grid_order,
     launching,
@@ -15,6 +16,7 @@ from kopt.rewrite.transformations import (
     masks,
     memory_hints,
     persistent,
+    pipelined_rows,
     product_tiles,
     rows,
     specialise_sizes,
@@ -27,7 +29,7 @@ from kopt.rewrite.transformations import (
 
 MODULES = (
     tiles, product_tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent,
-    memory_hints, autotune, windows, whole_axis, grid_order, wide_product, flat_tiles,
+    memory_hints, autotune, windows, whole_axis, grid_order, wide_product, flat_tiles, pipelined_rows, by_size,
 )  # fmt: skip
 """Modules of transformations; their order decides which transformation a seed draws."""
 

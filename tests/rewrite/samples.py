@@ -127,6 +127,8 @@ def facts() -> RewriteFacts:
     sizes = (
         ("maxpool3d_kernel", "KERNEL", "3"), ("rmsnorm_kernel", "features", "64"),
         ("channel_softmax_kernel", "channels", "16"), ("channel_spread_kernel", "channels", "16"),
+        ("swiglu_kernel", "M", "512"), ("swiglu_kernel", "M", "128"), ("twin_kernel", "M", "64"),
+        ("twin_kernel", "M", "32"),
     )  # fmt: skip
     launches = tuple(_launch(*size) for size in sizes)
     return RewriteFacts(launches=launches, device=device, workloads=(workload,))
@@ -135,7 +137,7 @@ def facts() -> RewriteFacts:
 def _launch(kernel: str, name: str, value: str) -> Launch:
     return Launch(
         kernel=kernel, grid=(1, 1, 1), num_warps=4, num_stages=3, num_ctas=1, shared_bytes=0, registers=0, spills=0,
-        signature=(), constants=((name, value),),
+        signature=(), arguments=((name, value),),
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ APPLIES = {
     "whole_axis": {"rmsnorm", "channel_softmax", "channel_spread"},
     "wide_product": {"gemma3_swiglu", "twin"},
     "flat_tiles": {"gemma3_swiglu", "product", "twin"},
+    "tile_by_size": {"gemma3_swiglu", "twin"},
     "grid_order": {"maxpool3d", "rmsnorm", "gemma3_swiglu", "product", "twin", "channel_softmax", "channel_spread"},
 }
 """The kernels that each move applies to."""
@@ -25,6 +26,9 @@ STACKS = (
     ("rmsnorm", "whole_axis", "grid_order", "persistent_grid"),
     ("channel_softmax", "whole_axis", "tile_size", "constant_sizes"),
     ("maxpool3d", "shared_windows", "tile_size", "constant_sizes"),
+    ("gemma3_swiglu", "tile_by_size", "flat_tiles", "tile_size"),
+    ("softmax", "whole_row", "pipelined_rows", "persistent_count"),
+    ("layernorm", "whole_row", "rows_per_program", "pipelined_rows"),
 )
 """Moves after one another."""
 

@@ -18,6 +18,7 @@ import libcst as cst
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Grid, Kernel, Launch, TritonModule, unused
 from kopt.rewrite.source.shapes import analyse
+from kopt.rewrite.source.statements import is_simple, names_read, names_stored, program_axis, tile_ids, with_names
 from kopt.rewrite.source.updates import additions, initial, uses
 from kopt.rewrite.transformation import (
     Change,
@@ -77,13 +78,8 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
 
 
 def _ids_known(kernel: Kernel, rank: int) -> bool:
-    axes = [_axis(call) for call in kernel.called("tl.program_id")]
+    axes = [program_axis(call) for call in kernel.called("tl.program_id")]
     return bool(axes) and all(a is not None and a < rank for a in axes) and not kernel.called("tl.num_programs")
-
-
-def _axis(call: cst.Call) -> int | None:
-    passed = syntax.argument(call, 0, "axis")
-    return syntax.integer(passed.value) if passed else 0
 
 
 def _parts(kernel: Kernel) -> Parts | None:
@@ -96,7 +92,7 @@ def _parts(kernel: Kernel) -> Parts | None:
     steps = [s for s in loop.body.body if isinstance(s, cst.SimpleStatementLine)]
     before, after = body[: body.index(loop)], body[body.index(loop) + 1 :]
     found = syntax.match("F_(0, STOP_, STEP_)", _plain(loop.iter))
-    if found is None or not all(_simple(s) for s in (*before, *loop.body.body, *after)):
+    if found is None or not all(is_simple(s) for s in (*before, *loop.body.body, *after)):
         return None
     accumulators = additions(loop)
     starts = [initial(kernel, name, loop) for name in accumulators]
@@ -125,34 +121,9 @@ def _plain(ranged: cst.BaseExpression) -> cst.BaseExpression:
     return cst.Name("other")
 
 
-def _simple(statement: cst.CSTNode) -> bool:
-    if not isinstance(statement, cst.SimpleStatementLine) or len(statement.body) != 1:
-        return False
-    small = statement.body[0]
-    if isinstance(small, cst.Expr):
-        return syntax.called(small.value) in ("tl.store", "tl.static_assert", "tl.assume")
-    return isinstance(small, cst.AugAssign) or (isinstance(small, cst.Assign) and len(small.targets) == 1)
-
-
-def _targets(statement: cst.CSTNode) -> set[str]:
-    nodes = syntax.walk(statement)
-    return {n for a in nodes if isinstance(a, (cst.AssignTarget, cst.AugAssign)) for n in syntax.names(a.target)}
-
-
 def _target(statement: cst.CSTNode) -> str:
-    names = _targets(statement)
+    names = names_stored(statement)
     return next(iter(names)) if len(names) == 1 else ""
-
-
-def _read(statement: cst.CSTNode) -> frozenset[str]:
-    """Name what a statement reads."""
-    read = frozenset[str]()
-    for node in syntax.walk(statement):
-        if isinstance(node, cst.AugAssign):
-            read |= syntax.names(node)
-        elif isinstance(node, (cst.Assign, cst.Expr)):
-            read |= syntax.names(node.value)
-    return read
 
 
 def _independent(kernel: Kernel, statement: cst.CSTNode) -> bool:
@@ -176,19 +147,19 @@ def _separate(
 ) -> bool:
     """Return whether the loop hands on its accumulators alone, and its loads depend on nothing that it carries."""
     made = set[str]()
-    stored = {name for s in loads for name in _targets(s)}
+    stored = {name for s in loads for name in names_stored(s)}
     for statement in loads:
-        if (_read(statement) & (stored - made)) or _read(statement) & accumulators:
+        if (names_read(statement) & (stored - made)) or names_read(statement) & accumulators:
             return False
         if any(isinstance(n, (cst.AugAssign, cst.Expr)) for n in statement.body):
             return False
-        made |= _targets(statement)
-    handed = (stored | {syntax.code(loop.target)}) & frozenset().union(*(_read(s) for s in after))
-    known = {n for s in kernel.body if s is not loop for n in _targets(s)}
+        made |= names_stored(statement)
+    handed = (stored | {syntax.code(loop.target)}) & frozenset().union(*(names_read(s) for s in after))
+    known = {n for s in kernel.body if s is not loop for n in names_stored(s)}
     return (
         not handed
         and not stored & known
-        and not accumulators & {n for s in after for n in _targets(s)}
+        and not accumulators & {n for s in after for n in names_stored(s)}
         and all(uses(loop.body, name) == uses_in(products, name) for name in accumulators)
     )
 
@@ -199,12 +170,12 @@ def uses_in(statements: Sequence[cst.CSTNode], name: str) -> int:
 
 
 def _needed(of_tile: Sequence[cst.BaseStatement], after: Sequence[cst.BaseStatement]) -> tuple[cst.BaseStatement, ...]:
-    wanted = set().union(*(_read(s) for s in after))
+    wanted = set().union(*(names_read(s) for s in after))
     kept = []
     for statement in reversed(of_tile):
-        if _targets(statement) & wanted:
+        if names_stored(statement) & wanted:
             kept.append(statement)
-            wanted |= _read(statement)
+            wanted |= names_read(statement)
     return tuple(reversed(kept))
 
 
@@ -222,7 +193,7 @@ def _flatten(
     axes = named_axes(edits, launch, grid)
     rank = len(axes)
     tiles = " * ".join(f"programs_{axis}" for axis in range(rank))
-    names = {n: kernel.fresh(f"done_{n}") for s in parts.needed for n in _targets(s)}
+    names = {n: kernel.fresh(f"done_{n}") for s in parts.needed for n in names_stored(s)}
     lines = [edits.moved([s], {}) for s in (*parts.fixed, *parts.starts)]
     lines += [
         f"steps = tl.maximum(tl.cdiv({parts.stop}, {parts.step}), 1)",
@@ -230,8 +201,8 @@ def _flatten(
         "load_tile = tl.program_id(0)", "load_step = 0", "done_tile = tl.program_id(0)", "done_steps = 0",
         f"for _ in {_ranged(parts.loop, f'tl.cdiv({tiles} - tl.program_id(0), tl.num_programs(0)) * steps')}:",
     ]  # fmt: skip
-    inside = _unravelled("load_tile", "program", rank)
-    inside += [edits.moved([s], _substituted(s, "program", {})) for s in parts.of_tile]
+    inside = tile_ids("load_tile", "program", rank)
+    inside += [edits.moved([s], with_names(s, "program", {})) for s in parts.of_tile]
     inside.append(f"{syntax.code(parts.loop.target)} = load_step * {parts.step}")
     inside += [edits.moved([s], {}) for s in parts.loads]
     inside += [
@@ -241,8 +212,8 @@ def _flatten(
     ]
     inside += [edits.moved([s], {}) for s in parts.products]
     inside += ["done_steps += 1", "if done_steps == steps:"]
-    ending = _unravelled("done_tile", "done_program", rank)
-    ending += [edits.moved([s], _substituted(s, "done_program", names)) for s in (*parts.needed, *parts.after)]
+    ending = tile_ids("done_tile", "done_program", rank)
+    ending += [edits.moved([s], with_names(s, "done_program", names)) for s in (*parts.needed, *parts.after)]
     ending += [edits.moved([s], {}) for s in parts.starts]
     ending += ["done_tile += tl.num_programs(0)", "done_steps = 0"]
     inside.append(textwrap.indent("\n".join(ending), "    "))
@@ -268,33 +239,6 @@ def _ranged(loop: cst.For, count: str) -> str:
         isinstance(loop.iter, cst.Call)) else []  # fmt: skip
     kept = [text for text in kept if not text.startswith(("flatten", "loop_unroll_factor"))]
     return f"tl.range({', '.join(['0', count, *kept])})"
-
-
-def _unravelled(tile: str, name: str, rank: int) -> list[str]:
-    """Write the statements that split a tile's number into program ids, the first axis fastest as in hardware."""
-    if rank == 1:
-        return [f"{name}_0 = {tile}"]
-    lines = [f"{name}_0 = {tile} % programs_0"]
-    if rank == 2:
-        return [*lines, f"{name}_1 = {tile} // programs_0"]
-    return [
-        *lines,
-        f"{name}_1 = ({tile} // programs_0) % programs_1",
-        f"{name}_2 = {tile} // (programs_0 * programs_1)",
-    ]
-
-
-def _substituted(statement: cst.CSTNode, program: str, names: dict[str, str]) -> dict[cst.CSTNode, str]:
-    """Write a tile's program ids and its own names in place of those in a statement."""
-    words = {id(n.keyword) for n in syntax.walk(statement) if isinstance(n, cst.Arg)}
-    words |= {id(n.attr) for n in syntax.walk(statement) if isinstance(n, cst.Attribute)}
-    found: dict[cst.CSTNode, str] = {}
-    for node in syntax.walk(statement):
-        if isinstance(node, cst.Call) and syntax.called(node) == "tl.program_id":
-            found[node] = f"{program}_{_axis(node)}"
-        elif isinstance(node, cst.Name) and node.value in names and id(node) not in words:
-            found[node] = names[node.value]
-    return found
 
 
 TRANSFORMATIONS = (

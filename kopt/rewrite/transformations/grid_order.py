@@ -10,6 +10,7 @@ import libcst as cst
 
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Grid, Kernel, TritonModule
+from kopt.rewrite.source.statements import program_axis
 from kopt.rewrite.transformation import (
     Change,
     RewriteFacts,
@@ -31,7 +32,7 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
         launch = module.only_launch(kernel)
         if launch is None or launch.grid is None or len(launch.grid.elements) != 2 or not launch.call.args:
             continue
-        ids = {axis: call for call in kernel.called("tl.program_id") if (axis := _axis(call)) is not None}
+        ids = {axis: call for call in kernel.called("tl.program_id") if (axis := program_axis(call)) is not None}
         if len(ids) != len(kernel.called("tl.program_id")) or set(ids) != {0, 1} or kernel.called("tl.num_programs"):
             continue
         if (
@@ -41,11 +42,6 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
         ):
             sites.append(Site(partial(_turn, module, kernel, launch.grid, ids), weight(kernel)))
     return sites
-
-
-def _axis(call: cst.Call) -> int | None:
-    passed = syntax.argument(call, 0, "axis")
-    return syntax.integer(passed.value) if passed else 0
 
 
 def _turn(module: TritonModule, kernel: Kernel, grid: Grid, ids: dict[int, cst.Call], rng: Random) -> Change | None:

@@ -10,6 +10,7 @@ import libcst as cst
 
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Constant, Grid, Kernel, Launch, TritonModule, unused
+from kopt.rewrite.source.statements import program_axis, tile_ids
 from kopt.rewrite.transformation import (
     Change,
     RewriteFacts,
@@ -24,11 +25,6 @@ from kopt.rewrite.transformation import (
 
 GROUPS = (4, 8, 16)
 """Rows of tiles in a group of a swizzled grid."""
-
-
-def _axis(call: cst.Call) -> int | None:
-    passed = syntax.argument(call, 0, "axis")
-    return syntax.integer(passed.value) if passed else 0
 
 
 def _persistent_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
@@ -51,7 +47,7 @@ def _wrappable(kernel: Kernel) -> bool:
     text = syntax.code(kernel.node.body)
     return (
         bool(kernel.called("tl.program_id"))
-        and all(_axis(call) is not None for call in ids)
+        and all(program_axis(call) is not None for call in ids)
         and not any(isinstance(n, cst.Return) for n in kernel.nodes)
         and not {"tile", "programs_0", "program_0"} & kernel.names
         and '"""' not in text and "'''" not in text
@@ -72,13 +68,14 @@ def _persist(
     axes = named_axes(edits, launch, grid)
     extents = [f"programs_{axis}" for axis in range(len(axes))]
     for call in kernel.called("tl.program_id", "tl.num_programs"):
-        axis = _axis(call)
+        axis = program_axis(call)
         assert axis is not None
         if axis >= len(axes):
             return None
         edits.replace(call, (f"program_{axis}" if "program_id" in syntax.called(call) else extents[axis]))
     head = f"for tile in tl.range(tl.program_id(0), {' * '.join(extents)}, tl.num_programs(0)):\n"
-    edits.statements_before(kernel.body[0], head + _unravel(len(axes)))
+    ids = "\n".join(f"    {line}" for line in tile_ids("tile", "program", len(axes)))
+    edits.statements_before(kernel.body[0], head + ids)
     edits.indent(kernel.body)
     edits.after(kernel.parameters[-1].last, "".join(f", {e}" for e in extents))
     programs = unused("PROGRAMS", syntax.names(launch.function))
@@ -87,17 +84,6 @@ def _persist(
     edits.replace(grid.display, f"(min({programs}, {total}),)")
     add_arguments(edits, launch, *zip(extents, axes, strict=True))
     return change(edits, f"persistent grid: at most {count} programs of {kernel.name} loop over the tiles")
-
-
-def _unravel(rank: int) -> str:
-    """Write the statements that split a tile's number into program ids, the first axis fastest as in hardware."""
-    if rank == 1:
-        return "    program_0 = tile"
-    lines = ["    program_0 = tile % programs_0"]
-    if rank == 2:
-        return "\n".join([*lines, "    program_1 = tile // programs_0"])
-    lines.append("    program_1 = (tile // programs_0) % programs_1")
-    return "\n".join([*lines, "    program_2 = tile // (programs_0 * programs_1)"])
 
 
 def _count_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
@@ -152,7 +138,7 @@ ProgramIds = tuple[cst.CSTNode, cst.CSTNode, str, str]
 def _ids(kernel: Kernel, grid: Grid) -> ProgramIds | None:
     """Find the two program ids of a 2-D grid, those of a persistent loop included."""
     calls = kernel.called("tl.program_id")
-    by_axis = {axis: [c for c in calls if _axis(c) == axis] for axis in (0, 1)}
+    by_axis = {axis: [c for c in calls if program_axis(c) == axis] for axis in (0, 1)}
     if len(grid.elements) == 2 and len(calls) == 2 and all(len(c) == 1 for c in by_axis.values()):
         if kernel.called("tl.num_programs"):
             return None

@@ -18,6 +18,7 @@ import libcst as cst
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Kernel, TritonModule
 from kopt.rewrite.source.shapes import analyse
+from kopt.rewrite.source.statements import variables
 from kopt.rewrite.source.updates import initial, uses
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change
 
@@ -225,14 +226,9 @@ class _Names:
 
     def texts(self, line: cst.CSTNode) -> dict[cst.CSTNode, str]:
         """Return texts for the nodes of a statement that change in its wide copy."""
-        words = {id(n.keyword) for n in syntax.walk(line) if isinstance(n, cst.Arg)}
-        words |= {id(n.attr) for n in syntax.walk(line) if isinstance(n, cst.Attribute)}
-        found: dict[cst.CSTNode, str] = {}
-        for node in syntax.walk(line):
-            if isinstance(node, cst.Name) and node.value in self._texts and id(node) not in words:
-                found[node] = self._texts[node.value]
-            elif _arange(node, self._width):
-                found[node] = f"({self.lanes} % {self._width})"
+        found: dict[cst.CSTNode, str] = {n: self._texts[n.value] for n in variables(line) if n.value in self._texts}
+        ranges = [n for n in syntax.walk(line) if _arange(n, self._width)]
+        found |= dict.fromkeys(ranges, f"({self.lanes} % {self._width})")
         return found
 
 

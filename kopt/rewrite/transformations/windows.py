@@ -19,6 +19,7 @@ from kopt.rewrite.source import syntax
 from kopt.rewrite.source.edit import Edits
 from kopt.rewrite.source.module import Kernel, Launch, TritonModule, unused
 from kopt.rewrite.source.pooling import Outputs, Window, loop_count, pooling
+from kopt.rewrite.source.statements import variables
 from kopt.rewrite.transformation import (
     Change,
     RewriteFacts,
@@ -182,8 +183,8 @@ def _rewrite_kernel(edits: Edits, kernel: Kernel, outputs: Outputs, window: Wind
         within = any(bound is n for n in nest)
         texts[bound] = "line_mask" if within else (
             f"({syntax.code(bound)}) & (tl.arange(0, COLUMNS)[None, :] < {outputs.width})")  # fmt: skip
-    texts |= {n: "line_mask" for n in _variables(window.nest) if n.value in masks}
-    texts |= {n: "reach" for n in _variables(window.inner) if n.value == window.place}
+    texts |= {n: "line_mask" for n in variables(window.nest) if n.value in masks}
+    texts |= {n: "reach" for n in variables(window.inner) if n.value == window.place}
     inner = set(map(id, syntax.walk(window.inner)))
     for node, text in texts.items():
         if id(node) not in inner:
@@ -199,13 +200,6 @@ def _rewrite_kernel(edits: Edits, kernel: Kernel, outputs: Outputs, window: Wind
     edits.statements_after(window.nest, f"{acc} = {slide}({acc}, {block}, WIDTH, COLUMNS, {constants})")
     add_parameter(edits, kernel, "WIDTH", constexpr=True, default="1")
     add_parameter(edits, kernel, "COLUMNS", constexpr=True, default="1")
-
-
-def _variables(node: cst.CSTNode) -> list[cst.Name]:
-    """List the names below a node that stand for values."""
-    words = {id(n.keyword) for n in syntax.walk(node) if isinstance(n, cst.Arg)}
-    words |= {id(n.attr) for n in syntax.walk(node) if isinstance(n, cst.Attribute)}
-    return [n for n in syntax.walk(node) if isinstance(n, cst.Name) and id(n) not in words]
 
 
 def _statement(body: Sequence[cst.CSTNode], node: cst.CSTNode) -> cst.CSTNode:
