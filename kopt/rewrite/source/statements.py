@@ -49,24 +49,21 @@ def program_axis(call: cst.Call) -> int | None:
     return syntax.integer(passed.value) if passed else 0
 
 
-def tile_ids(tile: str, name: str, rank: int) -> list[str]:
-    """Write the statements that split a tile's number into program ids, the first axis fastest as in hardware.
+def tile_ids(tile: str, name: str, rank: int, *, last_first: bool = False) -> list[str]:
+    """Write the statements that split a tile's number into program ids.
 
     Args:
         tile: the tile's number, as an expression.
         name: name of the program ids, to which `_0`, `_1`, `_2` is added.
-        rank: axes of the grid; `programs_0`, `programs_1` hold their extents.
+        rank: axes of the grid; `programs_0`, `programs_1`, `programs_2` hold their extents.
+        last_first: whether the last axis changes fastest, not the first one, as in hardware.
     """
-    if rank == 1:
-        return [f"{name}_0 = {tile}"]
-    lines = [f"{name}_0 = {tile} % programs_0"]
-    if rank == 2:
-        return [*lines, f"{name}_1 = {tile} // programs_0"]
-    return [
-        *lines,
-        f"{name}_1 = ({tile} // programs_0) % programs_1",
-        f"{name}_2 = {tile} // (programs_0 * programs_1)",
-    ]
+    axes = list(range(rank))[:: -1 if last_first else 1]
+    lines, rest = list[str](), tile
+    for axis in axes[:-1]:
+        lines.append(f"{name}_{axis} = {rest} % programs_{axis}")
+        rest = f"({rest} // programs_{axis})" if rest == tile else f"({rest[1:-1]} // programs_{axis})"
+    return [*lines, f"{name}_{axes[-1]} = {rest if rest == tile else rest[1:-1]}"]
 
 
 def with_names(statement: cst.CSTNode, program: str, names: Mapping[str, str]) -> dict[cst.CSTNode, str]:

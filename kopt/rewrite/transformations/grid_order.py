@@ -23,6 +23,10 @@ from kopt.rewrite.transformation import (
     named_axes,
     weight,
 )
+from kopt.rewrite.transformations.tiles import blocks
+
+LIKELY = 3.0
+"""Weight of a grid whose second axis alone counts tiles: programs next to each other then read far apart."""
 
 
 def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
@@ -40,8 +44,21 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
             and not kernel.autotuned
             and "columns_of_programs" not in kernel.names
         ):
-            sites.append(Site(partial(_turn, module, kernel, launch.grid, ids), weight(kernel)))
+            tiled = [
+                any(_tiles(kernel, ids[axis], c.name) for c in blocks(module) if c.kernel is kernel) for axis in (0, 1)
+            ]
+            urgent = LIKELY if tiled == [False, True] else weight(kernel)
+            sites.append(Site(partial(_turn, module, kernel, launch.grid, ids), urgent))
     return sites
+
+
+def _tiles(kernel: Kernel, program: cst.Call, block: str) -> bool:
+    """Return whether a program id is multiplied by a block size."""
+    products = [n for n in kernel.nodes if isinstance(n, cst.BinaryOperation) and isinstance(n.operator, cst.Multiply)]
+    return any(
+        block in (syntax.code(n.left), syntax.code(n.right)) and any(program is m for m in syntax.walk(n))
+        for n in products
+    )
 
 
 def _turn(module: TritonModule, kernel: Kernel, grid: Grid, ids: dict[int, cst.Call], rng: Random) -> Change | None:

@@ -131,10 +131,11 @@ def _pipeline(
 ) -> Change | None:
     stages, count = rng.choice(STAGES), multiprocessors * rng.choice(PER_MULTIPROCESSOR)
     hoisted = _hoisted(kernel, rows, loads=rng.random() < 0.7)
+    ids = tile_ids("tile", "program", len(axes), last_first=rng.random() < 0.5)
     edits = module.edits()
     taken = syntax.names(module.tree)
     name = unused(f"{kernel.name}_pipelined", taken)
-    text = _kernel_text(edits, kernel, rows, hoisted, name, stages, len(axes))
+    text = _kernel_text(edits, kernel, rows, hoisted, name, stages, ids)
     if rows.condition:
         edits.statements_before(kernel.node.decorators[0], text + "\n")
     else:
@@ -163,15 +164,15 @@ def _kernel_text(
     hoisted: Sequence[cst.SimpleStatementLine],
     name: str,
     stages: int,
-    rank: int,
+    ids: Sequence[str],
 ) -> str:
     """Write the pipelined kernel."""
     default = " = 1" if any(p.default is not None for p in kernel.parameters) else ""
-    extents = [f"programs_{axis}" for axis in range(rank)]
+    extents = [f"programs_{axis}" for axis in range(len(ids))]
     parameters = [syntax.code(p.node).rstrip(", \n") for p in kernel.parameters] + [e + default for e in extents]
     fixed = {n for line in hoisted for n in names_stored(line)}
     before = [f"{variable} = 0" for variable in sorted({v for _, v in rows.statements if v})]
-    inside = tile_ids("tile", "program", rank)
+    inside = [*ids]
     for line, _ in rows.statements:
         text = edits.moved([line], with_names(line, "program", {}))
         if line in hoisted:
