@@ -22,7 +22,7 @@ from kopt.model.environment import Environment
 from kopt.model.options import JudgeOptions
 from kopt.model.trial import SelectionRow
 from kopt.provenance import code_digest
-from kopt.search.diagnose import slowest
+from kopt.search.diagnose import slowest, times_ms
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,9 @@ class ParentOnGpu:
                 counters = self._read(device, seconds)
         if isinstance(counters, Profile):
             return ProfiledParent(counters)
-        return ProfiledParent(counters.profile, self._store.text(CSV, counters.csv, ".csv"))
+        times = times_ms(self._timing) if self._timing is not None else {}
+        profile = counters.profile.model_copy(update={"workload": self._workload.name, "times_ms": times})
+        return ProfiledParent(profile, self._store.text(CSV, counters.csv, ".csv"))
 
     def _stored(self) -> Counters | None:
         shelf = self._store.shelf(Counters)

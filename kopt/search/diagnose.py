@@ -57,6 +57,8 @@ def static_profile(
         roofline_share=min(timing.roofline_share, 1.0),
         metrics=metrics,
         notes=_notes(timing, name),
+        workload=name,
+        times_ms=times_ms(timing),
     )
 
 
@@ -135,6 +137,13 @@ def slowest(timing: Estimated | Measured) -> tuple[str, float]:
         return measured.workload, measured.median_ms
     estimated = min(timing.workloads, key=lambda time: time.floor_ms / time.ms)
     return estimated.workload, estimated.ms
+
+
+def times_ms(timing: Estimated | Measured) -> dict[str, float]:
+    """Return the time of each workload by name, ms."""
+    if isinstance(timing, Measured):
+        return {time.workload: time.median_ms for time in timing.workloads}
+    return {time.workload: time.ms for time in timing.workloads}
 
 
 def _bound(
