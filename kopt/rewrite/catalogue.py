@@ -21,6 +21,7 @@ from kopt.rewrite.transformations import (
     rows,
     specialise_sizes,
     split_k,
+    tile_and_warps,
     tiles,
     whole_axis,
     wide_product,
@@ -30,6 +31,7 @@ from kopt.rewrite.transformations import (
 MODULES = (
     tiles, product_tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent,
     memory_hints, autotune, windows, whole_axis, grid_order, wide_product, flat_tiles, pipelined_rows, by_size,
+    tile_and_warps,
 )  # fmt: skip
 """Modules of transformations; their order decides which transformation a seed draws."""
 

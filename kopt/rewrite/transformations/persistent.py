@@ -37,7 +37,7 @@ def _persistent_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Sit
         if all(texts) and not kernel.autotuned:
             counts = [facts.device.sm_count * n for n in (1, 2, 4, 8)]
             apply = partial(_persist, module, kernel, launch, launch.grid, counts)
-            sites.append(Site(apply, 1.0 if kernel.loops else 0.4))
+            sites.append(Site(apply, 0.4 if kernel.called("tl.dot") or not kernel.loops else 1.0))
     return sites
 
 

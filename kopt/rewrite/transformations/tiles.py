@@ -61,6 +61,8 @@ def _multiplies(node: cst.CSTNode, name: str, abstract_of: Mapping[cst.CSTNode, 
 
 
 def _tiles_a_loop(kernel: Kernel, name: str) -> bool:
+    if any(syntax.match(f"tl.maximum(tl.cdiv(N_, {name}), 1)", call) for call in kernel.called("tl.maximum")):
+        return True
     for loop in kernel.loops:
         if isinstance(loop.iter, cst.Call) and syntax.called(loop.iter) in ("range", "tl.range", "tl.static_range"):
             plain = [a.value for a in loop.iter.args if a.keyword is None]
