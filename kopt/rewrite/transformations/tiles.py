@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from random import Random
 
 import libcst as cst
@@ -17,7 +17,8 @@ SMALLEST_DOT = 16
 """Elements that each dimension of a matrix product has at least."""
 
 
-def blocks(module: TritonModule) -> list[Constant]:
+@lru_cache(maxsize=64)
+def blocks(module: TritonModule) -> Sequence[Constant]:
     """Find the constants that set a tile's size and may take another power of two without changing the result."""
     return [c for c in module.constants if _is_block(c) and not _written_twice(c) and not _shared(c, module)]
 
