@@ -70,6 +70,8 @@ class Transformation:
     """Texts that it leaves in a source: a failed source that holds more of them than its parent is blamed on it."""
     lightens: bool = False
     """Whether it may reduce registers and shared memory after a build that exceeded them."""
+    effect: Callable[[str], float] | None = None
+    """Measure of a kernel's PTX (`kopt.rewrite.effects`) that rises where the transformation took effect."""
 
 
 def change(edits: Edits, description: str) -> Change | None:

@@ -15,6 +15,7 @@ from random import Random
 
 import libcst as cst
 
+from kopt.rewrite.effects import stores_in_loops
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Grid, Kernel, Launch, TritonModule, unused
 from kopt.rewrite.source.shapes import analyse
@@ -245,6 +246,6 @@ TRANSFORMATIONS = (
     Transformation(
         "flat_tiles", "as many programs as the device has multiprocessors walk tiles and steps in one flat loop",
         ("persistent_kernel", "software_pipelining"), ("tail_wave", "shallow_pipeline", "tensor_cores_idle"),
-        _sites, 4.0, marks=("done_steps",),
+        _sites, 4.0, marks=("done_steps",), effect=stores_in_loops,
     ),
 )  # fmt: skip

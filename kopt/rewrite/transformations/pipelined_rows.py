@@ -15,6 +15,7 @@ from random import Random
 
 import libcst as cst
 
+from kopt.rewrite.effects import asynchronous_copies
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.divisibility import definitions
 from kopt.rewrite.source.edit import Edits
@@ -196,6 +197,6 @@ TRANSFORMATIONS = (
         "pipelined_rows", "programs walk over whole rows, and load the next row while they compute this one",
         ("persistent_kernel", "software_pipelining", "async_copy_tma"),
         ("too_few_bytes_in_flight", "shallow_pipeline", "tail_wave", "redundant_traffic"),
-        _sites, 6.0, marks=("_pipelined",),
+        _sites, 6.0, marks=("_pipelined",), effect=asynchronous_copies,
     ),
 )  # fmt: skip

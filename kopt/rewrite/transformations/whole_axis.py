@@ -14,6 +14,7 @@ from random import Random
 
 import libcst as cst
 
+from kopt.rewrite.effects import wide_load_share
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Constant, Kernel, Launch, TritonModule, unused
 from kopt.rewrite.source.shapes import ELEMENTWISE, FILLS, analyse
@@ -266,6 +267,6 @@ TRANSFORMATIONS = (
         "whole_axis", "an axis that loops walk step by step becomes a dimension of the tile, so that it is read once",
         ("register_tiling", "vectorized_load"),
         ("redundant_traffic", "narrow_loads", "too_few_bytes_in_flight", "shallow_pipeline"),
-        _sites, 9.0, marks=("AXIS",),
+        _sites, 9.0, marks=("AXIS",), effect=wide_load_share,
     ),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from random import Random
 
 import libcst as cst
 
+from kopt.rewrite.effects import widest_product
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Kernel, TritonModule
 from kopt.rewrite.source.shapes import analyse
@@ -237,6 +238,6 @@ TRANSFORMATIONS = (
         "wide_product", "two products with the same left operand become one whose right operands lie side by side",
         ("tensor_cores", "shared_memory_tiling"),
         ("tensor_cores_idle", "redundant_traffic", "small_tiles", "instruction_overhead"),
-        _sites, 8.0, marks=("_of_lane",),
+        _sites, 8.0, marks=("_of_lane",), effect=widest_product,
     ),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from random import Random
 
 import libcst as cst
 
+from kopt.rewrite.effects import wide_load_share
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.edit import Edits
 from kopt.rewrite.source.module import Kernel, Launch, TritonModule, unused
@@ -212,6 +213,6 @@ TRANSFORMATIONS = (
         ("vectorized_load", "register_tiling"),
         ("redundant_traffic", "narrow_loads", "instruction_overhead", "index_arithmetic", "masked_inner_loop",
          "too_few_bytes_in_flight"),
-        _sites, 9.0, marks=("slide_window",),
+        _sites, 9.0, marks=("slide_window",), effect=wide_load_share,
     ),
 )  # fmt: skip
