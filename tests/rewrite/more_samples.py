@@ -121,6 +121,85 @@ def kernel_function(x, a, b):
 """
 )
 
+ONLINE = (
+    "from triton.language.extra import libdevice\n"
+    + HEAD
+    + """\
+@triton.jit
+def promote_to_tensor(x):
+    return x + tl.zeros((1,), tl.int1)
+
+
+@triton.jit
+def is_floating(x):
+    return promote_to_tensor(x).dtype.is_floating()
+
+
+@triton.jit
+def maximum(a, b):
+    mask = a > b
+    if is_floating(a):
+        mask |= a != a
+    return tl.where(mask, a, b)
+
+
+@triton.jit
+def max2(a, dim):
+    return tl.reduce(a, dim, maximum)
+
+
+@triton.jit
+def softmax_prepare_online_kernel(x_ptr, output_ptr, d, b, XBLOCK: tl.constexpr, R0_BLOCK: tl.constexpr):
+    xoffset = tl.program_id(0) * XBLOCK
+    xindex = xoffset + tl.arange(0, XBLOCK)[:, None]
+    xmask = xindex < b
+    r0_base = tl.arange(0, R0_BLOCK)[None, :]
+    x0 = xindex
+    _tmp2 = tl.full([XBLOCK, R0_BLOCK], float('-inf'), tl.float32)
+    for r0_offset in tl.range(0, d, R0_BLOCK):
+        r0_index = r0_offset + r0_base
+        r0_mask = r0_index < d
+        r0_1 = r0_index
+        tmp0 = tl.load(x_ptr + (r0_1 + d * x0), r0_mask & xmask, eviction_policy='evict_last', other=0.0)
+        tmp1 = tl.broadcast_to(tmp0, [XBLOCK, R0_BLOCK])
+        tmp3 = maximum(_tmp2, tmp1)
+        _tmp2 = tl.where(r0_mask & xmask, tmp3, _tmp2)
+    tmp2 = max2(_tmp2, 1)[:, None]
+    _tmp8 = tl.full([XBLOCK, R0_BLOCK], 0, tl.float32)
+    for r0_offset in tl.range(0, d, R0_BLOCK):
+        r0_index = r0_offset + r0_base
+        r0_mask = r0_index < d
+        r0_1 = r0_index
+        tmp4 = tl.load(x_ptr + (r0_1 + d * x0), r0_mask & xmask, eviction_policy='evict_last', other=0.0)
+        tmp5 = tmp4 - tmp2
+        tmp6 = libdevice.exp(tmp5)
+        tmp7 = tl.broadcast_to(tmp6, [XBLOCK, R0_BLOCK])
+        tmp9 = _tmp8 + tmp7
+        _tmp8 = tl.where(r0_mask & xmask, tmp9, _tmp8)
+    tmp8 = tl.sum(_tmp8, 1)[:, None]
+    for r0_offset in tl.range(0, d, R0_BLOCK):
+        r0_index = r0_offset + r0_base
+        r0_mask = r0_index < d
+        r0_1 = r0_index
+        tmp10 = tl.load(x_ptr + (r0_1 + d * x0), r0_mask & xmask, eviction_policy='evict_first', other=0.0)
+        tmp11 = tmp10 - tmp2
+        tmp12 = libdevice.exp(tmp11)
+        tmp13 = tmp12 / tmp8
+        tl.store(output_ptr + (r0_1 + d * x0), tmp13, r0_mask & xmask)
+
+
+def kernel_function(x):
+    b = x.shape[0]
+    d = x.shape[1]
+    output = torch.empty((b, d), dtype=x.dtype, device=x.device)
+    grid = lambda META: (triton.cdiv(b, META['XBLOCK']),)
+    softmax_prepare_online_kernel[grid](
+        x, output, d, b, XBLOCK=1, R0_BLOCK=128, num_warps=4, num_stages=1
+    )
+    return output
+"""
+)
+
 REFERENCE = """\
 import torch
 from torch import nn
@@ -182,6 +261,8 @@ def problems() -> dict[str, Problem]:
         problem("channel_softmax", CHANNEL_SOFTMAX, "x", "torch.randn(N, C, P)", "torch.softmax(x, 1)", *channels),
         problem("channel_spread", CHANNEL_SPREAD, "x", "torch.randn(N, C, P)",
                 "torch.std(x.float(), 1, unbiased=False).to(x.dtype)", *channels),
+        problem("online", ONLINE, "x", "torch.randn(B, D)", "torch.softmax(x, 1)", {"B": 6, "D": 512},
+                {"B": 3, "D": 300}),
         problem("twin", TWIN, "x, a, b", "torch.randn(M, K), torch.randn(K, N), torch.randn(N, K)",
                 "torch.relu(x @ a) * (x @ b.T)", {"M": 64, "N": 48, "K": 64}, {"M": 37, "N": 21, "K": 75}),
     ]  # fmt: skip

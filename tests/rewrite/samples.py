@@ -127,6 +127,7 @@ def facts() -> RewriteFacts:
     sizes = (
         ("maxpool3d_kernel", "KERNEL", "3"), ("rmsnorm_kernel", "features", "64"),
         ("channel_softmax_kernel", "channels", "16"), ("channel_spread_kernel", "channels", "16"),
+        ("softmax_prepare_online_kernel", "d", "512"),
         ("swiglu_kernel", "M", "512"), ("swiglu_kernel", "M", "128"), ("twin_kernel", "M", "64"),
         ("twin_kernel", "M", "32"),
     )  # fmt: skip

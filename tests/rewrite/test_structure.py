@@ -10,6 +10,7 @@ from tests.rewrite.test_soundness import apply, judged
 POOLS = tuple(name for name in more_samples.problems() if name.startswith(("max_", "average_")))
 APPLIES = {
     "shared_windows": {"maxpool3d", *POOLS},
+    "whole_row": {"softmax", "layernorm", "matvec", "rowsum", "online"},
     "whole_axis": {"rmsnorm", "channel_softmax", "channel_spread"},
     "wide_product": {"gemma3_swiglu", "twin"},
     "flat_tiles": {"gemma3_swiglu", "product", "twin"},
@@ -28,6 +29,7 @@ STACKS = (
     ("maxpool3d", "shared_windows", "tile_size", "constant_sizes"),
     ("gemma3_swiglu", "tile_by_size", "flat_tiles", "tile_size"),
     ("softmax", "whole_row", "pipelined_rows", "persistent_count"),
+    ("online", "whole_row", "pipelined_rows"),
     ("layernorm", "whole_row", "rows_per_program", "pipelined_rows"),
 )
 """Moves after one another."""

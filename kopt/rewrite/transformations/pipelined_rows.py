@@ -44,7 +44,7 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     sites = []
     for kernel in module.kernels:
         launch = module.only_launch(kernel)
-        if launch is None or launch.grid is None or kernel.autotuned or TAKEN & kernel.names or launch.grid.meta:
+        if launch is None or launch.grid is None or kernel.autotuned or TAKEN & kernel.names:
             continue
         axes = [element_text(launch.grid, axis, launch) for axis in range(len(launch.grid.elements))]
         known = all(program_axis(c) in range(len(axes)) for c in kernel.called("tl.program_id"))
@@ -73,7 +73,7 @@ def _rows(kernel: Kernel, launch: Launch) -> Rows | None:
                 return None
             statements.append((line, variable))
     reduces = any(syntax.called(c) in ("tl.sum", "tl.max", "tl.min") for c in kernel.calls)
-    if len(conditions) > 1 or not reduces or not isinstance(launch.statement, cst.SimpleStatementLine):
+    if len(conditions) > 1 or not (reduces or conditions) or not isinstance(launch.statement, cst.SimpleStatementLine):
         return None
     return Rows(tuple(statements), next(iter(conditions), ""))
 
