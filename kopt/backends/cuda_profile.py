@@ -20,9 +20,10 @@ from kopt.model.device import Device
 from kopt.model.diagnosis import Profile
 from kopt.model.environment import Environment
 from kopt.model.options import JudgeOptions
+from kopt.model.timing import times_by_workload
 from kopt.model.trial import SelectionRow
 from kopt.provenance import code_digest
-from kopt.search.diagnose import slowest, times_ms
+from kopt.search.diagnose import slowest
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class ParentOnGpu:
                 counters = self._read(device, seconds)
         if isinstance(counters, Profile):
             return ProfiledParent(counters)
-        times = times_ms(self._timing) if self._timing is not None else {}
+        times = times_by_workload(self._timing) if self._timing is not None else {}
         profile = counters.profile.model_copy(update={"workload": self._workload.name, "times_ms": times})
         return ProfiledParent(profile, self._store.text(CSV, counters.csv, ".csv"))
 

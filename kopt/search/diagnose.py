@@ -13,7 +13,7 @@ from kopt.model.build import Built, Launch, WorkloadBuild
 from kopt.model.device import Device
 from kopt.model.diagnosis import Bound, Diagnosis, Direction, Profile
 from kopt.model.problem import ProblemFacts, WorkloadFacts
-from kopt.model.timing import Estimated, Measured
+from kopt.model.timing import Estimated, Measured, times_by_workload
 from kopt.roofline import bound, memory_floor_ms, occupancy, reference_compute_ms
 from kopt.search.bottlenecks import RULES, Case, Reading, Rule
 
@@ -58,7 +58,7 @@ def static_profile(
         metrics=metrics,
         notes=_notes(timing, name),
         workload=name,
-        times_ms=times_ms(timing),
+        times_ms=times_by_workload(timing),
     )
 
 
@@ -137,13 +137,6 @@ def slowest(timing: Estimated | Measured) -> tuple[str, float]:
         return measured.workload, measured.median_ms
     estimated = min(timing.workloads, key=lambda time: time.floor_ms / time.ms)
     return estimated.workload, estimated.ms
-
-
-def times_ms(timing: Estimated | Measured) -> dict[str, float]:
-    """Return the time of each workload by name, ms."""
-    if isinstance(timing, Measured):
-        return {time.workload: time.median_ms for time in timing.workloads}
-    return {time.workload: time.ms for time in timing.workloads}
 
 
 def _bound(

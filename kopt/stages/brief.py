@@ -22,13 +22,12 @@ from kopt.model.diagnosis import Profile
 from kopt.model.kernel import Candidate
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.technique import Technique
-from kopt.model.timing import Finals, mean_over
+from kopt.model.timing import Finals, mean_over, times_by_workload
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, SelectionRow, TechniqueRow
 from kopt.prompts import reflect as reflecting
 from kopt.prompts.context import Event, Memory, Parent, ParentTimes, PromptContext, Reflection, Share, WorkloadTimes
 from kopt.roofline import floor_ms
 from kopt.run.tables import Round
-from kopt.search.diagnose import times_ms
 from kopt.stages.profile import ParentProfile
 from kopt.store import Store
 
@@ -226,7 +225,7 @@ def _workload_times(
         return ()
     scale = row.time_ms / mean_over(known, [own[each.workload] for each in known])
     others = {} if row.estimated or baseline is None else {
-        name: times_ms(timing) for name, timing in baseline.timings.items()
+        name: times_by_workload(timing) for name, timing in baseline.timings.items()
     }  # fmt: skip
     times = []
     for each in known:
