@@ -208,11 +208,11 @@ def _times(
         compile_ms=compiled,
         best_ms=round.summary.best_ms,
         seed_ms=round.summary.seed_ms,
-        workloads=_workload_times(row, context, baseline, profile),
+        workloads=workload_times(row, context, baseline, profile),
     )
 
 
-def _workload_times(
+def workload_times(
     row: SelectionRow, context: PromptContext, baseline: Finals | None, profile: Profile | None
 ) -> tuple[WorkloadTimes, ...]:
     """List a kernel's times on each workload, those of its profile, scaled so that their mean is the row's time.
