@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from kopt.rewrite.transformation import Transformation
 from kopt.rewrite.transformations import (
     accumulate,
+    algebra,
     autotune,
     by_size,
     flat_tiles,
-    grid_order,
     launching,
     loops,
     masks,
@@ -30,8 +30,8 @@ from kopt.rewrite.transformations import (
 
 MODULES = (
     tiles, product_tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent,
-    memory_hints, autotune, windows, whole_axis, grid_order, wide_product, flat_tiles, pipelined_rows, by_size,
-    tile_and_warps,
+    memory_hints, autotune, windows, whole_axis, wide_product, flat_tiles, pipelined_rows, by_size,
+    tile_and_warps, algebra,
 )  # fmt: skip
 """Modules of transformations; their order decides which transformation a seed draws."""
 

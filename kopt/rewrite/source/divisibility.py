@@ -68,6 +68,8 @@ def terms(
         case cst.BinaryOperation(operator=cst.Subtract()):
             total.update(terms(node.left, made, sign, depth))
             total.update(terms(node.right, made, -sign, depth))
+        case cst.BinaryOperation(operator=cst.Modulo()) if _lanes(node.left, made):
+            total[f"tl.arange(0, {_plain(node.right)})"] += sign
         case cst.Name() if node.value in made and depth:
             total.update(terms(made[node.value], made, sign, depth - 1))
         case cst.Subscript() if {syntax.code(e.slice) for e in node.slice} <= {":", "None"}:
@@ -81,6 +83,12 @@ def terms(
         case _:
             total[_plain(node)] += sign
     return Counter({text: count for text, count in total.items() if count})
+
+
+def _lanes(node: cst.BaseExpression, made: Mapping[str, cst.BaseExpression]) -> bool:
+    """Return whether an expression is a range from 0, whose remainders span the same numbers as a shorter range."""
+    value = made.get(node.value, node) if isinstance(node, cst.Name) else node
+    return syntax.match("tl.arange(0, END_)", value) is not None
 
 
 def _transparent(call: cst.Call) -> cst.BaseExpression | None:
