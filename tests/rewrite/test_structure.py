@@ -48,6 +48,13 @@ def test_each_move_applies_where_it_should_and_nowhere_else():
         assert found == kernels, name
 
 
+def test_a_flat_loop_whose_loads_run_ahead_is_not_put_into_another_order():
+    flat = apply("flat_tiles", sources()["product"], 1)
+    assert apply("grid_swizzle", sources()["product"], 1) is not None
+    assert apply("grid_swizzle", flat, 1) is None
+    assert apply("persistent_grid", flat, 1) is None
+
+
 @pytest.mark.xdist_group("rewrites")
 def test_every_move_keeps_the_results_of_kernels_that_it_applies_to():
     made = sources()

@@ -149,6 +149,8 @@ def _ids(kernel: Kernel, grid: Grid) -> ProgramIds | None:
             return None
         return by_axis[0][0], by_axis[1][0], "tl.num_programs(0)", "tl.num_programs(1)"
     made = {p[0]: p[1] for n in kernel.nodes if isinstance(n, cst.Assign) and (p := syntax.assigned(n))}
+    if "load_tile" in kernel.names:
+        return None
     if {"program_0", "program_1"} <= made.keys() and "program_2" not in made and "programs_1" in kernel.names:
         return made["program_0"], made["program_1"], "programs_0", "programs_1"
     return None
