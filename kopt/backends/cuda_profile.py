@@ -20,6 +20,7 @@ from kopt.model.device import Device
 from kopt.model.diagnosis import Profile
 from kopt.model.environment import Environment
 from kopt.model.options import JudgeOptions
+from kopt.model.timing import times_by_workload
 from kopt.model.trial import SelectionRow
 from kopt.provenance import code_digest
 from kopt.search.diagnose import slowest
@@ -68,7 +69,9 @@ class ParentOnGpu:
                 counters = self._read(device, seconds)
         if isinstance(counters, Profile):
             return ProfiledParent(counters)
-        return ProfiledParent(counters.profile, self._store.text(CSV, counters.csv, ".csv"))
+        times = times_by_workload(self._timing) if self._timing is not None else {}
+        profile = counters.profile.model_copy(update={"workload": self._workload.name, "times_ms": times})
+        return ProfiledParent(profile, self._store.text(CSV, counters.csv, ".csv"))
 
     def _stored(self) -> Counters | None:
         shelf = self._store.shelf(Counters)

@@ -145,6 +145,13 @@ class Finals(Value):
     """Launches of one call, in order, by the name of the kernel, then of the main workload."""
 
 
+def times_by_workload(timing: Estimated | Measured) -> dict[str, float]:
+    """Return the time of each workload by name, ms."""
+    if isinstance(timing, Measured):
+        return {time.workload: time.median_ms for time in timing.workloads}
+    return {time.workload: time.ms for time in timing.workloads}
+
+
 Timing = Annotated[Estimated | Measured, Field(discriminator="kind")]
 
 
