@@ -9,7 +9,7 @@ import ast
 import builtins
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any  # the user's functions take and return anything
 
@@ -18,6 +18,8 @@ from kopt.problem.literals import bounds_of, numbers_in
 
 ATTENTION = 3
 """Fewest dimensions from which inputs that are written alike keep equal shapes."""
+HEADS = 4
+"""Fewest dimensions from which inputs that differ in one number keep the others equal."""
 
 TOOLS = {"torch": "import torch", "nn": "from torch import nn", "F": "import torch.nn.functional as F",
          "math": "import math"}  # fmt: skip
@@ -151,14 +153,17 @@ def equal_sizes(arguments: Sequence[Argument]) -> dict[str, str]:
     """Return the names of numbers that stand for another one's size, with the name of that one.
 
     The bound of `torch.randint(0, 32000, (8192,))` is a size where another argument has the same number: it must shrink
-    with it.  Inputs of three or more equal dimensions, such as q, k and v of an attention, keep equal shapes.
+    with it.  Inputs of three or more equal dimensions, such as q, k and v of an attention, keep equal shapes; of
+    four or more, all but one of which are equal, such as q and k of fewer heads, these stay equal.
     """
     equal: dict[str, str] = {}
-    first: dict[str, Argument] = {}
+    by_text: dict[str, Argument] = {}
     for argument in arguments:
-        like = first.setdefault(ast.dump(argument.expression), argument)
+        like = by_text.setdefault(ast.dump(argument.expression), argument)
         if like is not argument and len(argument.numbers) >= ATTENTION:
-            equal |= dict(zip(argument.numbers, like.numbers, strict=True))
+            equal |= {name: equal.get(first, first) for name, first in zip(argument.numbers, like.numbers, strict=True)}
+        elif like is argument:
+            equal |= _equal_but_one(argument, by_text.values())
     bounds = {name for argument in arguments for name in _bounds(argument)} - set(equal)
     values = {name: node.value for argument in arguments for name, node in argument.numbers.items()}
     sizes: dict[object, str] = {}
@@ -166,6 +171,24 @@ def equal_sizes(arguments: Sequence[Argument]) -> dict[str, str]:
         if name not in bounds and name not in equal:
             sizes.setdefault(value, name)
     return equal | {name: sizes[values[name]] for name in bounds if values[name] in sizes}
+
+
+def _equal_but_one(argument: Argument, others: Iterable[Argument]) -> dict[str, str]:
+    """Return the names of an argument's numbers with those of an earlier one that differs in one number alone."""
+
+    def frame(one: Argument) -> str:
+        return one.text(dict.fromkeys(one.numbers, "size"))
+
+    own = list(argument.numbers.items())
+    for other in others:
+        earlier = list(other.numbers.items())
+        if other is argument or len(own) != len(earlier) or len(own) < HEADS or frame(argument) != frame(other):
+            continue
+        pairs = zip(own, earlier, strict=True)
+        equal = {name: first for (name, node), (first, of_first) in pairs if node.value == of_first.value}
+        if len(equal) == len(own) - 1:
+            return equal
+    return {}
 
 
 def _bounds(argument: Argument) -> set[str]:
