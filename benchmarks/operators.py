@@ -164,10 +164,17 @@ def brought(operator: Operator, folder: Path, options: argparse.Namespace) -> Ro
     """Take an operator through the steps that it lacks, and keep each step's result in the folder."""
     known = folder / f"{operator.name}.json"
     row = Row(operator.name) if options.again else read_row(known, operator.name)
+    if "export" not in row.steps:
+        exported_file(operator, folder).unlink(missing_ok=True)
     for step in taken(row, operator, folder, options):
         known.write_text(json.dumps(asdict(row), indent=1))
         print(f"{operator.name} {in_words(step)}", file=sys.stderr, flush=True)
     return row
+
+
+def exported_file(operator: Operator, folder: Path) -> Path:
+    """Return the file of an exported kernel."""
+    return folder / f"{operator.name}_exported.py"
 
 
 def read_row(file: Path, name: str) -> Row:
@@ -199,7 +206,7 @@ def taken(row: Row, operator: Operator, folder: Path, options: argparse.Namespac
 
 def command(step: str, operator: Operator, options: argparse.Namespace) -> list[str]:
     """Return the words of a step, the first of which is `kopt`, or `python` for the last one."""
-    name, file, problem = operator.name, f"{operator.name}_exported.py", f"./{operator.name}"
+    name, file, problem = operator.name, exported_file(operator, Path()).name, f"./{operator.name}"
     inputs = ["--inputs", *operator.inputs] if operator.inputs else []
     return {
         "new": ["kopt", "new", problem, "--from", f"{FILES}/{operator.source}", *inputs, *operator.words, "--force"],

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kopt.artifact import write_text
 from kopt.command_line.numbers import count, seconds
 from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import (
     DEFAULTS,
     ROOT,
     AsJson,
+    Force,
     GpuOrEstimate,
     JudgeName,
     KeepStore,
@@ -26,6 +26,7 @@ from kopt.commands.parts.arguments import (
     check_output,
     check_store,
     problem_of,
+    write_output,
 )
 from kopt.commands.parts.output import print_answer
 from kopt.errors import SeedError
@@ -59,6 +60,7 @@ def run(
     judge: JudgeName = "auto",
     seed: Seed = 0,
     wait: Wait = 600.0,
+    force: Force = False,
     json: AsJson = False,
 ) -> int:
     """Make a seed kernel from a problem's reference, and judge it.
@@ -78,7 +80,7 @@ def run(
 
     found = problem_of(problem)
     check_store(store)
-    check_output(output)
+    check_output(output, force=force)
     target = load_device(device or DEFAULTS.device, ROOT)
     try:
         seeds = seeds_of(found, target, variants=variants, limit_s=limit)
@@ -95,7 +97,7 @@ def run(
     print(f"{found.name}: made by {best.made_by}, {len(seeds)} tried", file=sys.stderr)
     print(in_words(result), file=sys.stderr)
     if passed and output is not None:
-        write_text(output, best.source)
+        write_output(output, best.source, force=force)
     if not passed:
         print(
             "no seed is written: none that was made is right; write a kernel by hand (docs/problems.md)",

@@ -44,14 +44,22 @@ def module_of(reference: ReferenceGraph, inductor: Inductor, tile: Tile) -> str:
     """
     cuda_version = torch.version.cuda
     kept = inductor.joint_graph.lazy_init, inductor.algorithm_choice.do_autotuning
+    num_splits = vars(inductor.scan)["num_splits"]
     torch.version.cuda = CUDA_VERSION
     inductor.joint_graph.lazy_init = lambda *args, **kwargs: None  # traces patterns on tensors of a real device
     inductor.algorithm_choice.do_autotuning = _chooser(tile)
+    inductor.scan.num_splits = classmethod(_whole(num_splits.__func__))
     try:
         return _lowered(reference, inductor)
     finally:
         torch.version.cuda = cuda_version
         inductor.joint_graph.lazy_init, inductor.algorithm_choice.do_autotuning = kept
+        inductor.scan.num_splits = num_splits
+
+
+def _whole(num_splits: Any) -> Any:
+    """Return what has one program scan a whole row; for several programs a row TorchInductor has a grid of its own."""
+    return lambda *args, **kwargs: (num_splits(*args, **kwargs)[0], 1)
 
 
 def _lowered(reference: ReferenceGraph, inductor: Inductor) -> str:

@@ -74,6 +74,21 @@ def get_init_inputs():
     return []
 """
 REFERENCES["gradient"] = GRADIENT
+REFERENCES["size_in_math"] = "import math\nimport numpy as np\n" + FUNCTION.format(
+    "x / math.sqrt(x.shape[1]) * np.log(x.shape[0]) + torch.sqrt(torch.tensor(x.shape[1], device=x.device))", "N, M"
+)
+REFERENCES["scattered"] = """
+class Model(nn.Module):
+    def forward(self, x, rows):
+        into = rows[0, :, None].expand(N, M)
+        return x.index_add(0, rows[1], torch.tanh(x)), x.new_zeros(N, M).scatter_add(0, into, x)
+def get_inputs():
+    return [torch.randn(N, M), torch.randint(0, 9, (N,))[None].expand(2, N)]
+def get_init_inputs():
+    return []
+"""
+REFERENCES["long_scan"] = FUNCTION.format("torch.sigmoid(x).repeat(40, 1).cumsum(0)", "N, M")
+DTYPES = {"scattered": Dtype.BFLOAT16}
 ONE_COLUMN = Workload(name="one", constants={"N": 24, "M": 1})
 MADE_BY = {"conv": "inductor", "templates": "template", "sorted_rows": "inductor and template",
            "attention": "template"}  # fmt: skip
@@ -82,7 +97,7 @@ MADE_BY = {"conv": "inductor", "templates": "template", "sorted_rows": "inductor
 def problem_of(name: str, source: str, *ones: Workload) -> Problem:
     small = (Workload(name="small", constants={"N": 48, "M": 37}), *ones)
     return Problem(
-        name=name, reference=SHAPED + source, seed=Kernel(source=""), dtype=Dtype.FLOAT32,
+        name=name, reference=SHAPED + source, seed=Kernel(source=""), dtype=DTYPES.get(name, Dtype.FLOAT32),
         main=(Workload(name="given"),), small=small, layout=Layout.ANY,
     )  # fmt: skip
 
