@@ -16,6 +16,7 @@ import torch
 from kopt.errors import SeedError
 from kopt.seed.graph import ReferenceGraph
 from kopt.seed.inductor import Inductor
+from kopt.seed.wide_scores import widen
 
 CUDA_VERSION = "12.8"
 """Version of CUDA that torch claims: TorchInductor takes a device without one for another maker's."""
@@ -70,6 +71,8 @@ def _lowered(reference: ReferenceGraph, inductor: Inductor) -> str:
         virtual.set_fake_mode(reference.mode),
         virtual.set_debug_handler(inductor.debug_context()),
     ):
+        if widen(graph):
+            inductor.fake_tensor_prop(graph, reference.arguments, force_allow_non_fake_inputs=True)
         inductor.joint_passes(graph)
         inductor.view_to_reshape(graph)
         inductor.fake_tensor_prop(graph, reference.arguments, force_allow_non_fake_inputs=True)
