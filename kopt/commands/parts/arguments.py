@@ -145,6 +145,20 @@ def uses_gpu(judge: str) -> bool:
     return judge == "cuda" or (judge == "auto" and bool(visible_gpus(os.environ)))
 
 
+def check_judge(judge: str) -> None:
+    """Refuse, before anything is spent, a judge that needs a GPU where there is none.
+
+    Raises:
+        ConfigError: no GPU is visible.
+    """
+    from kopt.device.hardware.gpus import visible_gpus
+
+    if judge == "cuda" and not visible_gpus(os.environ):
+        raise ConfigError(
+            "--judge cuda: no GPU is visible: look at nvidia-smi and at CUDA_VISIBLE_DEVICES, or take --judge interpret"
+        )
+
+
 def problem_of(word: str) -> Problem:
     """Load the problem that a word names.
 
