@@ -160,7 +160,7 @@ def in_words(evaluated: Evaluated, *, has_seed: bool = True) -> str:
 def _time_lines(time: Time, device: str, has_seed: bool) -> list[str]:
     lines = [
         f"{workload.workload}: {workload.ms:.4f} ms{_interval(workload.low_ms, workload.high_ms)}, {time.kind}, "
-        f"{device}; {workload.floor_ms / workload.ms:.1%} of the roofline{_of_seed(workload) if has_seed else ''}"
+        f"{device}; {workload.floor_ms / workload.ms:.1%} of the roofline{_of_seed(workload) if has_seed else ''}{_wall(workload)}"
         for workload in time.workloads
     ]
     lines += [
@@ -176,6 +176,10 @@ def _time_lines(time: Time, device: str, has_seed: bool) -> list[str]:
         lines.append(warning)
     slowed = sorted({reason for state in time.conditions for reason in state.throttle})
     return [*lines, f"the GPU was slowed down by: {', '.join(slowed)}"] if slowed else lines
+
+
+def _wall(workload: WorkloadTime) -> str:
+    return "" if workload.wall_ms is None else f"; {workload.wall_ms:.4f} ms of wall time, launches included"
 
 
 def _of_seed(time: Time | WorkloadTime) -> str:
