@@ -160,7 +160,8 @@ def in_words(evaluated: Evaluated, *, has_seed: bool = True) -> str:
 def _time_lines(time: Time, device: str, has_seed: bool) -> list[str]:
     lines = [
         f"{workload.workload}: {workload.ms:.4f} ms{_interval(workload.low_ms, workload.high_ms)}, {time.kind}, "
-        f"{device}; {workload.floor_ms / workload.ms:.1%} of the roofline{_of_seed(workload) if has_seed else ''}{_wall(workload)}"
+        f"{device}; {workload.floor_ms / workload.ms:.1%} of the roofline"
+        f"{_of_seed(workload) if has_seed else ''}{_wall(workload)}"
         for workload in time.workloads
     ]
     lines += [
