@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 PLACE = Place(Panel.BRING, 3)
 
 MAKERS = {
-    "inductor": "TorchInductor",
+    "inductor": "TorchInductor (as torch.compile does, cleaned up)",
     "template": "a template of kopt",
-    "inductor and template": "TorchInductor and a template of kopt",
+    "inductor and template": "TorchInductor (as torch.compile does, cleaned up) and a template of kopt",
 }
 """Makers of seeds, in words."""
 

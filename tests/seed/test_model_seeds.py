@@ -143,7 +143,8 @@ def test_a_model_writes_the_seed_where_none_is_made_of_the_reference(seed, monke
 
 def test_a_model_that_is_never_right_leaves_the_seed_that_is_made_of_the_reference(seed):
     status, answer, said = seed("never", "--model", "gpt-local", "--tries", "1")
-    assert (status, answer["made_by"], answer["tried"]) == (0, "TorchInductor", 1)
+    assert (status, answer["tried"]) == (0, 1)
+    assert answer["made_by"].startswith("TorchInductor")
     assert "gpt-local, try 1 of 1: incorrect" in said
     assert WRONG not in answer["source"]
 

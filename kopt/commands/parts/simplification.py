@@ -187,7 +187,8 @@ def trial_line(trial: Trial, estimated: bool) -> str:
     if trial.outcome != "not possible":
         figures.append(f"{trial.lines} lines")
     outcome = {"kept": "undone" if trial.kind in ("step", "part") else "removed", "slower": "it pays"}
-    return f"{outcome.get(trial.outcome, trial.outcome):<12} {one_line(trial.what, 200)} ({', '.join(figures)})"
+    label = outcome.get(trial.outcome, trial.outcome)
+    return f"{label:<12} {one_line(trial.what, 200).removeprefix(f'{label} ')} ({', '.join(figures)})"
 
 
 def result_lines(answer: Simplification) -> list[str]:
