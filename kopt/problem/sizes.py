@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Protocol
 
 Shape = tuple[int, ...]
@@ -200,8 +201,23 @@ class Sizes:
                 if step < value and exact and len(group) > 1 and (trial := self._run(changed)):
                     if trial.inputs == self._given.inputs and trial.parameters == self._given.parameters:
                         return None
-                    return Size(group, tuple(constants[n] for n in group), step)
+                    needed = self._needed(changed)
+                    return Size(needed, tuple(constants[n] for n in needed), step)
         return None
+
+    def _needed(self, changed: Mapping[str, int]) -> tuple[str, ...]:
+        """Return the constants of a group without those, alone or in pairs, that need not change with the first one."""
+        first, *others = changed
+        for count in (1, 2):
+            for left in combinations(tuple(others), count):
+                rest = [name for name in others if name not in left]
+                if (
+                    len(others) > count
+                    and set(left) <= set(others)
+                    and self._run({n: changed[n] for n in (first, *rest)})
+                ):
+                    others = rest
+        return (first, *others)
 
     def _shrunk(self, most: int, start: int, long: int) -> dict[Size, int] | None:
         """Halve the largest size until no tensor has more than `most` elements; the longest may stay `long` times."""

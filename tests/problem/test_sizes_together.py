@@ -24,6 +24,10 @@ def rope(q, k, cos, sin):
     return q * cos + rotate_half(q) * sin, k * cos + rotate_half(k) * sin
 
 
+def rope_of_a_part(q, k, cos, sin):
+    return rope(q, k, cos[: q.shape[2]], sin[: q.shape[2]])
+
+
 def rope_in_pairs(x, cos, sin):
     even, odd = x[..., ::2], x[..., 1::2]
     cos, sin = cos[None, :, None], sin[None, :, None]
@@ -53,6 +57,12 @@ def square(x, weight, bias):
 
 def block_scaled(a, scale, b):
     return (a * scale.repeat_interleave(128, 1)) @ b
+
+
+def lstm_cell(x, h, c, w_x, w_h, b):
+    i, f, o, u = (x @ w_x.t() + h @ w_h.t() + b).chunk(4, -1)
+    c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(u)
+    return torch.sigmoid(o) * torch.tanh(c), c
 
 
 def looked_up(table, positions):
@@ -94,7 +104,21 @@ CASES = {
         ("torch.randn(1024, 4096)", "torch.randn(1024, 32)", "torch.randn(4096, 256)"),
         ["a.1 128*scale.1 b.0", "a.0 scale.0"],
     ),
+    "lstm_cell": (
+        (
+            "torch.randn(64, 96)",
+            *("torch.randn(64, 128)",) * 2,
+            "torch.randn(512, 96)",
+            "torch.randn(512, 128)",
+            "torch.randn(512)",
+        ),
+        ["x.0 h.0 c.0", "x.1 w_x.1", "4*h.1 4*c.1 4*w_h.1 w_x.0 w_h.0 b.0"],
+    ),
     "looked_up": (("torch.randn(512, 64)", "torch.arange(512)"), []),
+    "rope_of_a_part": (
+        ("torch.randn(2, 8, 256, 64)", "torch.randn(2, 2, 256, 64)", "torch.randn(512, 64)", "torch.randn(512, 64)"),
+        ["q.2 k.2", "cos.0 sin.0", "q.3 cos.1 sin.1"],
+    ),
     "glu": (("torch.randn(512, 256)",), []),
 }
 """Inputs of each function, and the sizes that are equal in all workloads: INPUT.DIMENSION, with its factor."""
@@ -134,6 +158,13 @@ def test_a_function_runs_with_values_at_the_sizes_that_are_derived(problems, nam
     problem = problems[name].problem
     for workload in (*problem.small, *(problem.hidden if has_integers(problem) else ())):
         try_values(problem, workload.constants)
+
+
+def test_the_kernel_of_a_convolution_stays_as_it_is(problems):
+    for name, tensor in (("convolution", 1), ("square", 1)):
+        problem = problems[name].problem
+        for workload in (*problem.small, *problem.hidden):
+            assert try_sizes(problem, workload.constants).inputs[tensor][2] == 3
 
 
 def test_sizes_that_are_equal_by_chance_change_apart(problems):
