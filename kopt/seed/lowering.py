@@ -16,7 +16,6 @@ import torch
 from kopt.errors import SeedError
 from kopt.seed.graph import ReferenceGraph
 from kopt.seed.inductor import Inductor
-from kopt.seed.wide_scores import widen
 
 CUDA_VERSION = "12.8"
 """Version of CUDA that torch claims: TorchInductor takes a device without one for another maker's."""
@@ -37,8 +36,14 @@ TILES = (Tile(), Tile(64, 64, 32, 3, 4), Tile(128, 64, 64, 3, 4))
 """Tiles that are tried, the first one first."""
 
 
-def module_of(reference: ReferenceGraph, inductor: Inductor, tile: Tile) -> str:
+def module_of(reference: ReferenceGraph, inductor: Inductor, tile: Tile, *, is_wide: bool = False) -> str:
     """Return the text of the module that TorchInductor writes for a graph.
+
+    Args:
+        reference: the graph.
+        inductor: the parts of TorchInductor.
+        tile: the tile that is wanted.
+        is_wide: whether products of the graph were made float32.
 
     Raises:
         SeedError: TorchInductor has no Triton for an operation.
@@ -51,7 +56,7 @@ def module_of(reference: ReferenceGraph, inductor: Inductor, tile: Tile) -> str:
     inductor.algorithm_choice.do_autotuning = _chooser(tile)
     inductor.scan.num_splits = classmethod(_whole(num_splits.__func__))
     try:
-        return _lowered(reference, inductor)
+        return _lowered(reference, inductor, is_wide)
     finally:
         torch.version.cuda = cuda_version
         inductor.joint_graph.lazy_init, inductor.algorithm_choice.do_autotuning = kept
@@ -63,7 +68,7 @@ def _whole(num_splits: Any) -> Any:
     return lambda *args, **kwargs: (num_splits(*args, **kwargs)[0], 1)
 
 
-def _lowered(reference: ReferenceGraph, inductor: Inductor) -> str:
+def _lowered(reference: ReferenceGraph, inductor: Inductor, is_wide: bool) -> str:
     graph, virtual = reference.graph, inductor.virtual
     with (
         torch.no_grad(),
@@ -71,7 +76,7 @@ def _lowered(reference: ReferenceGraph, inductor: Inductor) -> str:
         virtual.set_fake_mode(reference.mode),
         virtual.set_debug_handler(inductor.debug_context()),
     ):
-        if widen(graph):
+        if is_wide:
             inductor.fake_tensor_prop(graph, reference.arguments, force_allow_non_fake_inputs=True)
         inductor.joint_passes(graph)
         inductor.view_to_reshape(graph)

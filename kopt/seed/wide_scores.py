@@ -12,8 +12,7 @@ from typing import Any
 import torch
 
 _aten = torch.ops.aten
-_PRODUCTS = {_aten.mm.default: _aten.mm.dtype, _aten.bmm.default: _aten.bmm.dtype}
-"""Products, and what gives their result in another dtype."""
+_PRODUCTS = (_aten.mm.default, _aten.bmm.default)
 _ON_THE_WAY = frozenset(
     {
         _aten.view, _aten._unsafe_view, _aten.reshape, _aten.expand, _aten.permute, _aten.transpose, _aten.clone,
@@ -30,14 +29,28 @@ def widen(graph_module: Any) -> bool:
     products = [
         node
         for node in graph_module.graph.nodes
-        if node.target in _PRODUCTS and node.meta["val"].dtype in _NARROW and _becomes_float32(node)
+        if hasattr(_aten.bmm, "dtype")
+        and node.target in _PRODUCTS
+        and node.meta["val"].dtype in _NARROW
+        and _becomes_float32(node)
     ]
     for node in products:
-        node.target = _PRODUCTS[node.target]
-        node.args = (*node.args, torch.float32)
+        _widen(graph_module.graph, node)
     if products:
         graph_module.recompile()
     return bool(products)
+
+
+def _widen(graph: Any, node: Any) -> None:
+    """Let a product be float32; as a batch of one, since TorchInductor has no Triton for `mm` of another dtype."""
+    if node.target is _aten.bmm.default:
+        node.target, node.args = _aten.bmm.dtype, (*node.args, torch.float32)
+        return
+    with graph.inserting_before(node):
+        batches = [graph.call_function(_aten.unsqueeze.default, (one, 0)) for one in node.args]
+        product = graph.call_function(_aten.bmm.dtype, (*batches, torch.float32))
+        node.replace_all_uses_with(graph.call_function(_aten.squeeze.dim, (product, 0)))
+    graph.erase_node(node)
 
 
 def _becomes_float32(node: Any) -> bool:

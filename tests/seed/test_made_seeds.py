@@ -78,6 +78,9 @@ REFERENCES["attention_by_hand"] = "import math\nimport numpy as np\n" + FUNCTION
     "torch.softmax(x @ x.transpose(1, 2) / math.sqrt(x.shape[2]) * np.log(x.shape[1]), dim=-1) @ x "
     "* torch.sqrt(torch.tensor(x.shape[2], device=x.device))", "2, N, M"
 )  # fmt: skip
+REFERENCES["gate"] = MODULE.format(
+    "self.up = nn.Linear(M, 12, bias=False)", "torch.softmax(self.up(x), dim=1) * (x.sum(1, True) > 0)", "N, M"
+)
 REFERENCES["scattered"] = """
 class Model(nn.Module):
     def forward(self, x, rows):
@@ -89,7 +92,7 @@ def get_init_inputs():
     return []
 """
 REFERENCES["long_scan"] = FUNCTION.format("torch.sigmoid(x).repeat(40, 1).cumsum(0)", "N, M")
-DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16}
+DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "gate": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16}
 ONE_COLUMN = Workload(name="one", constants={"N": 24, "M": 1})
 MADE_BY = {"conv": "inductor", "templates": "template", "sorted_rows": "inductor and template",
            "attention": "template"}  # fmt: skip
