@@ -162,8 +162,8 @@ def outcome_of(file: Path, device: Device, kernels: Path | None, judge: bool) ->
     from kopt.device.facts.facts import problem_facts
     from kopt.device.interpret.contestant import VerifyJob
     from kopt.device.interpret.judge import verify_all
+    from kopt.estimate.full_size.work_shares import undone_work
     from kopt.estimate.kernel_time import estimate
-    from kopt.estimate.work_shares import undone_work
     from kopt.problem.derive import with_workloads
     from kopt.seed.make import make_seeds
 

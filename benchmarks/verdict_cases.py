@@ -121,8 +121,8 @@ def look_at_work(
 ) -> dict[int, Ending | None]:
     """Return the ends of those that leave work out at full size, None for others; call it in a fresh process."""
     from kopt.device.facts.facts import problem_facts
+    from kopt.estimate.full_size.work_shares import undone_work
     from kopt.estimate.kernel_time import estimate
-    from kopt.estimate.work_shares import undone_work
 
     ends: dict[int, Ending | None] = {}
     texts = Store(store)

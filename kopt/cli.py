@@ -16,9 +16,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from kopt import __version__
-from kopt.command_line.group import Commands
+from kopt.command_line.group import Commands, command_names
 from kopt.command_line.usage import PROGRAM, usage_fault
-from kopt.discovery import module_names
 from kopt.errors import KoptError, error_line
 from kopt.neutral import neutral_output
 
@@ -106,7 +105,7 @@ def _failed(error: Exception | KeyboardInterrupt, words: Sequence[str]) -> int:
     if isinstance(error, KeyboardInterrupt):
         status, line = INTERRUPTED, "kopt: stopped by Ctrl-C"
     elif isinstance(error, typer.TyperException):
-        command = words[0] if words and words[0] in module_names(COMMANDS) else ""
+        command = words[0] if words and words[0] in command_names(COMMANDS) else ""
         status, line = BAD, error_line(KoptError(usage_fault(error, command)))
     else:
         status, line = BAD, error_line(error)

@@ -53,6 +53,10 @@ class DeviceError(KoptError):
     """There is no usable device, or the description of a device is wrong."""
 
 
+class NothingPasses(DeviceError):
+    """No kernel passes when it is verified once more at the end."""
+
+
 class NoReply(KoptError):
     """A reply that the run cannot go on without is pending, was not recorded, or needs a key or credit."""
 

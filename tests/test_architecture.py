@@ -13,6 +13,8 @@ from kopt.provenance import module_imports
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = sorted(path.parent for path in (ROOT / "kopt").rglob("__init__.py"))
 MOST_MODULES = 20
+TABLES_OF_CONTENTS = {"commands"}
+"""Packages with a module for each thing that users name: `kopt --help` lists these in groups."""
 
 
 def modules():
@@ -25,7 +27,9 @@ def test_the_picture_of_the_packages_is_that_of_the_imports():
     assert subprocess.run(command, check=False).returncode == 0, "run make generated"
 
 
-@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "package", [path for path in PACKAGES if path.name not in TABLES_OF_CONTENTS], ids=lambda path: path.name
+)
 def test_no_package_has_more_modules_than_a_newcomer_can_look_through(package):
     assert len([path for path in package.glob("*.py") if path.name != "__init__.py"]) <= MOST_MODULES
 

@@ -39,7 +39,7 @@ def file_of(name: str) -> Path | None:
 
 
 def exists(name: str) -> bool:
-    """Whether it is a module, or a name that a module binds at its top level."""
+    """Whether it is a module, or a name that a module binds at its top level or hands on lazily (`as` itself)."""
     parent, _, attribute = name.rpartition(".")
     if file_of(name):
         return True
@@ -47,7 +47,8 @@ def exists(name: str) -> bool:
     if file is None:  # a member of a class
         owner = file_of(parent.rpartition(".")[0])
         return exists(parent) and owner is not None and re.search(rf"\b{attribute}\b", owner.read_text()) is not None
-    return re.search(rf"^(?:(?:def|class) {attribute}\b|{attribute}\b.*=)", file.read_text(), re.M) is not None
+    binding = rf"^(?:(?:def|class) {attribute}\b|{attribute}\b.*=|.*\bimport {attribute} as {attribute}$)"
+    return re.search(binding, file.read_text(), re.M) is not None
 
 
 def layer(name: str, contract: dict) -> int | None:

@@ -43,12 +43,13 @@ COVERED = {
     "device.build.trace": {(b, a): {"compile"} | (ON_GPU if b == "cuda" else set()) for b, a in MODES},
     "device.ncu.target": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
     "device.ncu.count": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
-    "prompts.repair": {(b, a): {"generate"} if a else set() for b, a in MODES},
-    "llm.retry": {(b, a): ASKING if a else ALWAYS_ASKING for b, a in MODES},
+    "prompts.repair": {(b, a): {"generate", "finish"} if a else set() for b, a in MODES},
+    "llm.retry": {(b, a): ASKING | {"finish"} if a else ALWAYS_ASKING for b, a in MODES},
     "search.bottlenecks": {mode: {"diagnose", "profile"} for mode in MODES},
-    "techniques.static": {mode: {"classify"} for mode in MODES},
-    "rewrite.propose": {mode: {"generate"} for mode in MODES},
+    "techniques.static": {mode: {"classify", "finish"} for mode in MODES},
+    "rewrite.propose": {(b, a): {"generate", "finish"} if a else {"generate"} for b, a in MODES},
     "report.render": {mode: {"finish"} for mode in MODES},
+    "view.asked": {(b, a): {"finish"} if a else set() for b, a in MODES},
 }
 """Module to the rules that depend on it, by mode.  Rules that do not load it must not run again for an edit of it."""
 

@@ -10,7 +10,7 @@ from kopt import artifact
 from kopt.artifact import text_digest
 from kopt.device.cuda.environment import environment, environments
 from kopt.device.hardware.measured import MeasuredDevice
-from kopt.errors import DeviceError
+from kopt.errors import DeviceError, NothingPasses
 from kopt.jobs.accidents import is_accident, is_refused_time
 from kopt.jobs.builds import known_build
 from kopt.jobs.kernels import kernel_named
@@ -163,7 +163,8 @@ def measure_outcome(
         baselines: names of baselines.
 
     Raises:
-        DeviceError: no kernel of the last round passes on the new inputs, or the seed kernel does not.
+        NothingPasses: no kernel of the last round passes on the new inputs.
+        DeviceError: the seed kernel does not.
     """
     for row in sorted(selection, key=lambda row: row.time_ms):
         kernels = {BEST: kernel_named(row.kernel, target.problem, target.store), SEED: target.problem.seed}
@@ -173,7 +174,7 @@ def measure_outcome(
         if isinstance(finals.verdicts[BEST], Passed):
             return Outcome(best=row, finals=finals)
         log.warning("%s fails the last verification, the next best is taken: %s", row.origin, finals.verdicts[BEST])
-    raise DeviceError("no kernel of the last round passes the last verification")
+    raise NothingPasses("no kernel of the last round passes the last verification")
 
 
 def numbered(pool: Sequence[RankRow]) -> list[RankRow]:

@@ -10,7 +10,7 @@ from kopt import artifact
 from kopt.artifact import text_digest
 from kopt.backends.backend import Judge
 from kopt.backends.estimates import estimate_time
-from kopt.estimate.work_shares import undone_work
+from kopt.estimate.full_size.work_shares import undone_work
 from kopt.jobs.accidents import is_accident
 from kopt.jobs.builds import build_key, known_build
 from kopt.jobs.kernels import kernel_named

@@ -75,27 +75,32 @@ class Commands(TyperGroup):
 
     def list_commands(self, ctx: Context) -> list[str]:
         """Return the names of all commands, in the order in which help shows them."""
-        places = {name: place_of(self._module(name)) for name in module_names(self.package)}
+        places = {name: place_of(self._module(name)) for name in command_names(self.package)}
         panels = list(Panel)
         return sorted(places, key=lambda name: (panels.index(places[name].panel), places[name].number, name))
 
     def get_command(self, ctx: Context, cmd_name: str) -> Command | None:
         """Return the command with a name; None if no command has it."""
-        return command_of(cmd_name, self._module(cmd_name)) if cmd_name in module_names(self.package) else None
+        return command_of(cmd_name, self._module(cmd_name)) if cmd_name in command_names(self.package) else None
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """Return the command that the first word names, and the other words."""
         command = self.get_command(ctx, args[0])
         if command is None and not ctx.resilient_parsing:
-            ctx.fail(f"there is no command {args[0]!r}{nearest(args[0], module_names(self.package))}")
+            ctx.fail(f"there is no command {args[0]!r}{nearest(args[0], command_names(self.package))}")
         return (args[0] if command else None), command, args[1:]
 
     def _module(self, name: str) -> ModuleType:
-        return import_module(f"{self.package}.{name}")
+        return import_module(f"{self.package}.{name.replace('-', '_')}")
 
     def format_help(self, ctx: Context, formatter: Any) -> None:
         """Print the help; brackets in it are no markup."""
         TyperGroup.format_help(_escaped(self), ctx, formatter)
+
+
+def command_names(package: str) -> tuple[str, ...]:
+    """Return the names of a package's commands: those of its modules, with `-` for `_`."""
+    return tuple(name.replace("_", "-") for name in module_names(package))
 
 
 def command_of(name: str, module: ModuleType) -> Command:

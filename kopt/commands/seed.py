@@ -114,10 +114,11 @@ def run(
         kopt seed ./my_problem --model gpt-5 --budget 1 --out my_problem/kernel.py
     """
     from kopt.commands.parts.evaluation import in_words
-    from kopt.commands.parts.model_seed import asker_in, check_models, cost_of, written_by_models
     from kopt.commands.parts.one_kernel import evaluate, request_for
     from kopt.jobs.made_seed import seeds_of
     from kopt.llm.table import load_table
+    from kopt.preflight.model_seed import asker_in, check_models, cost_of, written_by_models
+    from kopt.prompts.write_seed import FailedSeed
 
     found = problem_of(problem)
     check_store(store)
@@ -135,6 +136,14 @@ def run(
         def judged(source: str) -> Evaluated:
             return evaluate(request_for(source, found, seed=seed, wait_s=wait), judge, device, kept)
 
+        results: dict[str, Evaluated] = {}
+
+        def fault(source: str) -> FailedSeed | None:
+            one = results[source] = judged(source)
+            if one.status == "passed":
+                return None
+            return FailedSeed(phase=one.phase or one.status, reason=one.reason, draft=source)
+
         candidates: list[tuple[str, str, Evaluated]] = []
         try:
             made = seeds_of(found, target, variants=variants, limit_s=limit)
@@ -146,8 +155,8 @@ def run(
         candidates += [(one.source, MAKERS[one.made_by], judged(one.source)) for one in made]
         if table is not None:
             asker = asker_in(kept.root.parent / f"{found.name}.seed", table, kept, budget)
-            written = written_by_models(found, target, names, asker=asker, tries=tries, judge=judged)
-            candidates += [(one.source, one.made_by, one.evaluated) for one in written]
+            written = written_by_models(found, target, names, asker=asker, tries=tries, judge=fault)
+            candidates += [(one.source, one.made_by, results[one.source]) for one in written]
             cost = cost_of(asker).paid_usd
             print(f"kopt: note: replies cost {cost:.4f} USD so far, listed in {asker.run}", file=sys.stderr)
     if not candidates:

@@ -8,11 +8,5 @@
 
 `eager` estimates the PyTorch reference.
 
-At full size nothing runs without a GPU, so that a kernel's code says what it does there:
-
-1. `program_steps` prepares the code, `execute` follows its address arithmetic for programs all over the grid, past the
-   middle of long `loops`, and lists the `accesses` that it finds.
-2. `launch_use` makes `pieces` of memory from the accesses of one launch, `host_memory` knows what the host allocates,
-   fills and copies, and `memory_use` adds up the distinct bytes that a kernel reads and writes.
-3. `work_shares` compares them with what every right kernel must do, and refuses kernels that do less.
+`full_size` says what a kernel does at full size, where nothing runs without a GPU.
 """

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from kopt.estimate.eager import OPERATION_SECONDS
-from kopt.estimate.host_memory import constant_contents, host_fills
+from kopt.estimate.full_size.host_memory import constant_contents, host_fills
+from kopt.estimate.full_size.work_shares import work_shares
 from kopt.estimate.instructions import PtxProgram, parse
 from kopt.estimate.launch_time import LaunchOnDevice, LaunchTime, time_launch
-from kopt.estimate.work_shares import work_shares
 from kopt.model.build import Built, HostOp, Launch, WorkloadBuild
 from kopt.model.device import Device
 from kopt.model.diagnosis import Bound

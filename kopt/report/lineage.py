@@ -33,9 +33,10 @@ class Node(NamedTuple):
 
 
 class Edge(NamedTuple):
-    """A line from a parent to its child, as an SVG path."""
+    """A line from a parent to its child."""
 
-    path: str
+    parent: Node
+    child: Node
     on_chain: bool
 
 
@@ -121,12 +122,5 @@ def _height(trial: Trial, nodes: Mapping[str, Node]) -> int:
 
 def _edges(nodes: Mapping[str, Node]) -> tuple[Edge, ...]:
     pairs = [(nodes[node.trial.parent], node) for node in nodes.values() if node.trial.parent in nodes]
-    edges = [Edge(_curve(parent, child), parent.on_chain and child.on_chain) for parent, child in pairs]
+    edges = [Edge(parent, child, parent.on_chain and child.on_chain) for parent, child in pairs]
     return tuple(sorted(edges, key=lambda edge: edge.on_chain))
-
-
-def _curve(parent: Node, child: Node) -> str:
-    x0, y0 = parent.x + NODE_WIDTH, parent.y + NODE_HEIGHT // 2
-    x1, y1 = child.x, child.y + NODE_HEIGHT // 2
-    bend = COLUMN - NODE_WIDTH
-    return f"M{x0} {y0}C{x0 + bend} {y0} {x1 - bend} {y1} {x1} {y1}"

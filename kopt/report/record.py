@@ -7,6 +7,7 @@ from pydantic import Field
 from kopt.model.base import Value
 from kopt.model.cost import LabelledCost
 from kopt.model.trial import RoundSummary, SelectionRow, Trial
+from kopt.report.details import JobSpan, KernelDetail, Roof
 
 
 class Comparison(Value):
@@ -132,3 +133,9 @@ class RunRecord(Value):
     """Agreement by technique, where facts and a model both classified."""
     lessons: tuple[Lessons, ...] = ()
     """Lessons by round, where a model reflected."""
+    kernels: tuple[KernelDetail, ...] = ()
+    """Kernels that open on the page, most telling first."""
+    jobs: tuple[JobSpan, ...] = ()
+    """When the jobs of the run worked; empty where no record of them is at hand."""
+    roofs: tuple[Roof, ...] = ()
+    """What each main workload demands."""

@@ -1,7 +1,8 @@
 """Render the report page: one HTML file that loads nothing from any network.
 
-Text from models and compilers is untrusted: the template escapes everything, a content security policy allows no
-script but the page's own, and control characters (also those that reorder text) become visible.
+Text from models and compilers is untrusted: the templates escape everything, figures hold it as data, a content
+security policy allows no script but the page's own, and control characters (also those that reorder text) become
+visible.
 """
 
 from __future__ import annotations
@@ -9,79 +10,205 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
+from altair.utils.schemapi import debug_mode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from kopt.model.cost import total
 from kopt.model.device import estimate_warning
+from kopt.model.trial import Trial
 from kopt.neutral import visible
-from kopt.report import costs, curve, lineage, numbers, tables
+from kopt.report import costs, figures, lineage, numbers, rows, tables
 from kopt.report.diff import diff
 from kopt.report.record import RunRecord
 from kopt.report.round_line import STOPPED
+from kopt.report.spec import specs_json
+from kopt.report.status_lines import duration
+from kopt.report.verdict_on_pytorch import against_pytorch
 
 TEMPLATES = Path(__file__).parent / "templates"
 
-STYLES = 6
-"""Colours and shapes that the style sheet has for models; a seventh model takes the first one again."""
+MOST_BYTES = 2_900_000
+"""Size that a page keeps below: kernels that open are left out from the least telling one on."""
 
-TOP_KERNELS = 40
-TOP_CLUSTERS = 60
+OPENED = 80
+"""Most kernels that open on the page; collecting one takes a tenth of a second."""
+
+MOST_ROWS = 2000
+"""Most rows of the table of candidates."""
+
+TOP_CLUSTERS = 40
+
+FASTEST = 30
+"""Fastest kernels that open before others do."""
 
 
 def render(record: RunRecord) -> str:
     """Render the report of a run as HTML; equal records give equal bytes."""
-    script = (TEMPLATES / "sort.js").read_text(encoding="utf-8").strip()
-    return _environment().get_template("report.html.j2").render(
-        record=record,
-        final=record.final,
-        est=record.final.estimated,
-        estimate_warning=estimate_warning(record.device),
-        style=Markup((TEMPLATES / "style.css").read_text(encoding="utf-8").strip()),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    environment = _environment(record.final.estimated)
+    script = f"(() => {{\n{_text('vega.js')}\n}})();\n{_text('page.js')}"
+    context = {
+        "record": record,
+        "final": record.final,
+        "est": record.final.estimated,
+        "estimate_warning": estimate_warning(record.device),
+        "style": Markup(_text("style.css")),
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         **_derived(record),
-    )  # fmt: skip
+    }
+    template = environment.get_template("report.html.j2")
+    room = MOST_BYTES - 20_000 - len(template.render(**context, articles=(), opening=frozenset()).encode())
+    articles = _articles(record, environment, room)
+    return template.render(**context, articles=articles.values(), opening=frozenset(articles))
+
+
+def _text(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8").strip()
+
+
+def _articles(record: RunRecord, environment: Environment, room: int) -> dict[str, Markup]:
+    """Render the kernels that open, by name, as many as there is room for, in the order of the table of candidates."""
+    template = environment.get_template("kernel.html.j2")
+    named = {trial.name: trial for trial in record.trials}
+    children: dict[str, list[str]] = {}
+    for trial in record.trials:
+        children.setdefault(trial.parent, []).append(trial.name)
+    opening = {kernel.name for kernel in record.kernels}
+    articles: dict[str, Markup] = {}
+    for kernel in record.kernels:
+        trial = named[kernel.name]
+        text = template.render(
+            kernel=kernel, trial=trial, children=children.get(trial.kernel, []) if trial.kernel else [],
+            diff=diff(kernel.parent_source, kernel.source) if kernel.parent_source else [],
+            parent=named.get(kernel.parent), final=record.final, opening=opening,
+        )  # fmt: skip
+        room -= len(text.encode()) + 100
+        if room < 0:
+            break
+        articles[kernel.name] = Markup(text)
+    return {name: articles[name] for name in sorted(articles, key=lambda name: _place(named[name]))}
+
+
+def _place(trial: Trial) -> tuple[int, int, int]:
+    return trial.round, trial.slot, trial.attempt
+
+
+def opened_kernels(record: RunRecord) -> list[str]:
+    """Name the candidates whose kernels open on the page, the most telling first.
+
+    The best kernel and its ancestors, the fastest ones, all that were selected, an example of each kind of failure,
+    then a sample of the others, spread evenly over the rounds.
+    """
+    chain = [step.trial.name for step in lineage.chain(record.trials, record.final.best_name)]
+    fast = [trial.name for trial in tables.correct_trials(record.trials)]
+    selected = [row.origin for rows_of_round in record.selections for row in rows_of_round]
+    examples = [failure.example.name for failure in tables.failures(record.trials)]
+    telling = list(dict.fromkeys([*chain[::-1], *fast[:FASTEST], *selected, *examples]))
+    kernels = {trial.name: trial.kernel for trial in record.trials}
+    others = [trial.name for trial in record.trials if trial.kernel and trial.name not in set(telling)]
+    sampled = _sample(others, max(OPENED - len(telling), 0))
+    return [name for name in (*telling, *sampled) if kernels.get(name)][:OPENED]
+
+
+def _sample(names: Sequence[str], most: int) -> list[str]:
+    """Choose some names, spread evenly."""
+    return [names[len(names) * place // most] for place in range(most)] if len(names) > most else list(names)
+
+
+def shown_trials(record: RunRecord) -> list[Trial]:
+    """Return the rows of the table of candidates: the correct ones, fastest first, then the others in their order.
+
+    Of a search with more than `MOST_ROWS` candidates the fastest half and a sample of the others are shown.
+    """
+    asked = [trial for trial in record.trials if trial.status != "skipped"]
+    correct = tables.correct_trials(asked)
+    names = {trial.name for trial in correct}
+    order = [*correct, *(trial for trial in asked if trial.name not in names)]
+    if len(order) <= MOST_ROWS:
+        return order
+    rest = order[MOST_ROWS // 2 :]
+    return [*order[: MOST_ROWS // 2], *(rest[len(rest) * place // (MOST_ROWS // 2)] for place in range(MOST_ROWS // 2))]
 
 
 def _derived(record: RunRecord) -> dict[str, object]:
     """Compute what the template shows beside the record itself."""
-    styles = model_styles(record.models, [trial.model for trial in record.trials if trial.round > 0])
     best = lineage.chain(record.trials, record.final.best_name)
-    correct = tables.correct_trials(record.trials)
     clusters = tables.clusters(record.trials)
+    shown = shown_trials(record)
+    judging = rows.judging(record.jobs)
+    with debug_mode(False):  # a test checks the figures against Vega-Lite's schema, which takes half of the time
+        drawn = charts(record)
     return {
-        "styles": styles,
-        "curve": curve.curve(record.rounds, record.trials, styles),
-        "frame": curve,
+        "figures": Markup(specs_json(drawn)),
+        "plotted": frozenset(drawn),
+        "axes": {name: figures.axis_title(name, any(job.gpu for job in record.jobs)) for name in figures.AXES},
+        "drawn": _drawn(record),
         "peak": max(max(summary.slots, summary.proposed) for summary in record.rounds) or 1,
         "models": tables.models(record.trials, record.final.seed_ms),
         "chain": best,
-        "graph": lineage.graph(record.trials, record.selections, best),
-        "node": (lineage.NODE_WIDTH, lineage.NODE_HEIGHT),
         "clusters": clusters[:TOP_CLUSTERS],
         "more_clusters": len(clusters[TOP_CLUSTERS:]),
         "failures": tables.failures(record.trials),
-        "top": correct[:TOP_KERNELS],
-        "correct": len(correct),
+        "shown": shown,
+        "asked": sum(trial.status != "skipped" for trial in record.trials),
         "diff": diff(record.seed_source, record.best_source),
         "cost_usd": sum(trial.cost_usd for trial in record.trials),
         "cost": total(record.costs),
         "cost_by_model": costs.by_model(record.costs),
         "cost_by_round": costs.by_round(record.costs),
         "cost_by_purpose": costs.by_round_and_purpose(record.costs),
+        "busy_s": rows.busy_seconds(judging),
+        "held_s": sum(job.ended - job.began for job in judging),
+        "span_s": max((j.ended for j in record.jobs), default=0) - min((j.began for j in record.jobs), default=0),
+        "measures": any(job.gpu for job in record.jobs),
     }
 
 
-def model_styles(configured: Sequence[str], seen: Sequence[str]) -> dict[str, int]:
-    """Assign every model an index of colour and shape: configured models in their order, then others by name."""
-    names = [*dict.fromkeys(configured), *sorted(set(seen) - set(configured) - {""})]
-    return {name: place % STYLES for place, name in enumerate(names)}
+def model_order(configured: Sequence[str], seen: Sequence[str]) -> list[str]:
+    """Return the models in the order of their colours: configured models in their order, then others by name."""
+    return [*dict.fromkeys(configured), *sorted(set(seen) - set(configured) - {""})]
 
 
-def _environment() -> Environment:
+def _drawn(record: RunRecord) -> list[str]:
+    """Name the axes over which the best time so far is drawn: those of which something is known."""
+    known = {"x": True, "calls": True, "dollars": any(t.cost_usd for t in record.trials), "judge_s": bool(record.jobs)}
+    return [name for name, shown in known.items() if shown]
+
+
+def charts(record: RunRecord) -> dict[str, figures.Chart]:
+    """Draw the figures of a run, by name; those for which nothing is known are left out."""
+    models = model_order(record.models, [trial.model for trial in record.trials if trial.round > 0])
+    last, estimated = record.rounds[-1], record.rounds[-1].estimated
+    progress = rows.progress_rows(record.trials, record.rounds, record.costs, record.jobs)
+    children = [row for row in progress if row["round"]]
+    drawn: dict[str, figures.Chart] = {
+        f"best-{over}": figures.best_so_far(
+            progress if over == "x" else [*progress[:1], *children], over, seed_ms=last.seed_ms,
+            floor_ms=last.best_ms * last.roofline_share, models=models, estimated=estimated,
+            gpu=any(job.gpu for job in record.jobs),
+        )
+        for over in _drawn(record)
+    }  # fmt: skip
+    family = lineage.graph(record.trials, record.selections, lineage.chain(record.trials, record.final.best_name))
+    if family.nodes:
+        drawn["lineage"] = figures.lineage(family)
+    proposers = {trial.name: trial.model for trial in record.trials}
+    points = rows.roofline_rows(record.kernels, record.roofs, proposers)
+    if points:
+        drawn["roofline"] = figures.roofline(points, rows.roof_rows(record.roofs), models=models, estimated=estimated)
+    if clusters := rows.cluster_rows(record.trials, TOP_CLUSTERS):
+        drawn["clusters"] = figures.clusters(clusters, record.taxonomy, last.round)
+    if record.jobs:
+        drawn["timeline"] = figures.timeline(rows.job_rows(record.jobs), any(job.gpu for job in record.jobs))
+    return drawn
+
+
+@cache
+def _environment(estimated: bool) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, finalize=_visible,
         trim_blocks=True, lstrip_blocks=True,
@@ -90,10 +217,16 @@ def _environment() -> Environment:
         "ms": numbers.milliseconds,
         "ratio": numbers.ratio,
         "percent": numbers.percent,
-        "slower": numbers.slower_text,
         "usd": costs.dollars,
+        "duration": duration,
     }
-    environment.globals |= {"stopped": STOPPED, "time_text": numbers.time_text}
+    environment.globals |= {
+        "stopped": STOPPED,
+        "time_text": numbers.time_text,
+        "page_estimated": estimated,
+        "against_pytorch": against_pytorch,
+        "pytorch": numbers.PYTORCH,
+    }
     return environment
 
 

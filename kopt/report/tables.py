@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -34,13 +34,19 @@ MEANING: dict[str, str] = {
 """Explains each kind of failure."""
 
 
+MORE_EXAMPLES = 4
+"""Most examples of a kind of failure beside the first."""
+
+
 class FailureKind(NamedTuple):
-    """One kind of failure, how often it happened, and its first example."""
+    """One kind of failure, how often it happened, and its first examples."""
 
     kind: str
     meaning: str
     number: int
     example: Trial
+    others: tuple[Trial, ...] = ()
+    """Further examples, few."""
 
 
 class ModelRow(NamedTuple):
@@ -49,12 +55,15 @@ class ModelRow(NamedTuple):
     model: str
     asked: int
     proposed: int
+    built: int
     duplicates: int
     failed: int
     """Failed or incorrect."""
     correct: int
     faster: int
     """Correct and faster than the seed."""
+    wins: int
+    """Correct and faster than the parent."""
     selected: int
     fastest: Trial | None
     cost_usd: float
@@ -88,7 +97,10 @@ def failures(trials: Sequence[Trial]) -> list[FailureKind]:
     for trial in trials:
         if kind := _kind(trial):
             kinds.setdefault(kind, []).append(trial)
-    counted = [FailureKind(kind, MEANING.get(kind, ""), len(group), group[0]) for kind, group in kinds.items()]
+    counted = [
+        FailureKind(kind, MEANING.get(kind, ""), len(group), group[0], tuple(group[1 : 1 + MORE_EXAMPLES]))
+        for kind, group in kinds.items()
+    ]
     return sorted(counted, key=lambda failure: (-failure.number, failure.kind))
 
 
@@ -103,19 +115,25 @@ def _kind(trial: Trial) -> str:
 def models(trials: Sequence[Trial], seed_ms: float) -> list[ModelRow]:
     """Sum up each proposer's contribution, in order of name; the seed's round 0 and unused slots do not count."""
     used = sorted((t for t in trials if t.round > 0 and t.status != "skipped"), key=lambda trial: trial.model)
-    return [_model(model, list(group), seed_ms) for model, group in groupby(used, lambda trial: trial.model)]
+    times: dict[str, float] = {}
+    for trial in trials:
+        if trial.kernel and trial.time_ms is not None:
+            times.setdefault(trial.kernel, trial.time_ms)
+    return [_model(model, list(group), seed_ms, times) for model, group in groupby(used, lambda trial: trial.model)]
 
 
-def _model(model: str, trials: Sequence[Trial], seed_ms: float) -> ModelRow:
+def _model(model: str, trials: Sequence[Trial], seed_ms: float, times: Mapping[str, float]) -> ModelRow:
     correct = correct_trials(trials)
     return ModelRow(
         model=model,
         asked=len(trials),
         proposed=_count(trials, lambda t: t.status == "proposed"),
+        built=_count(trials, lambda t: bool(t.fingerprint) or t.verdict in ("passed", "incorrect", "duplicate")),
         duplicates=_count(trials, lambda t: t.verdict == "duplicate"),
         failed=_count(trials, lambda t: t.verdict in ("failed", "incorrect")),
         correct=len(correct),
         faster=_count(correct, lambda t: t.time_ms is not None and t.time_ms < seed_ms),
+        wins=_count(correct, lambda t: t.time_ms is not None and t.time_ms < times.get(t.parent, 0.0)),
         selected=_count(trials, lambda t: t.selected_rank is not None),
         fastest=correct[0] if correct else None,
         cost_usd=sum(t.cost_usd for t in trials),

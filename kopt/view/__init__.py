@@ -5,7 +5,8 @@
    builds; `run` collects what a person is told first of a run.
 3. `asked` writes the prompt again that a candidate came from, and reads the reply.
 4. `compare` finds what differs between two kernels.
-5. `run_lines`, `kernel_lines` and `difference_lines` write these values for a terminal.
+5. `page` collects what the report shows of a run, and writes it.
+6. `run_lines`, `kernel_lines` and `difference_lines` write these values for a terminal.
 
 Judges nothing and times nothing: that is `kopt evaluate`.
 """

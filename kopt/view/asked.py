@@ -7,6 +7,7 @@ show.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from kopt.artifact import read_table, read_value
@@ -18,6 +19,7 @@ from kopt.llm.request import ReplyKey, Request
 from kopt.llm.table import ModelTable
 from kopt.model.base import Value
 from kopt.model.kernel import Candidate, Slot
+from kopt.report.details import Exchange
 from kopt.run.so_far import RunSoFar
 from kopt.stages.generate import FailedCandidate, directions, failures
 from kopt.stages.generate_by_model import ModelProposer, failed_replies, request_of
@@ -64,6 +66,18 @@ def asked_for(name: str, run: RunSoFar, store: Store) -> Asked | None:
         note="; ".join(notes),
         cost_usd=candidate.cost_usd,
     )
+
+
+def exchanges_in(store: Store) -> Callable[[str, RunSoFar], Exchange | None]:
+    """Return what finds the prompt and the reply that a candidate of a run came from, for the report."""
+
+    def exchange(name: str, run: RunSoFar) -> Exchange | None:
+        asked = asked_for(name, run, store)
+        if asked is None:
+            return None
+        return Exchange(model=asked.model, prompt=asked.prompt, reply=asked.reply, note=asked.note)
+
+    return exchange
 
 
 def _text(request: Request) -> str:

@@ -76,8 +76,15 @@ def _best(run: RunSoFar, named: dict[str, Trial]) -> Trial:
     return named[run.outcome.best.origin if run.outcome else run.rounds[-1].summary.best_origin]
 
 
-def view_of_trial(label: str, trial: Trial, run: RunSoFar, store: Store) -> KernelView:
+def view_of_trial(label: str, trial: Trial, run: RunSoFar, store: Store, *, evidence: bool = True) -> KernelView:
     """Collect what is known of the kernel of a trial.
+
+    Args:
+        label: the word that named it.
+        trial: its row in the run's table.
+        run: its run.
+        store: the store that the run used.
+        evidence: whether to look where it uses each technique, which takes a tenth of a second.
 
     Raises:
         StoreError: its source is not in the store, or no longer.
@@ -97,7 +104,7 @@ def view_of_trial(label: str, trial: Trial, run: RunSoFar, store: Store) -> Kern
         estimate, counts, note = None, {}, str(error)
     times: tuple[WorkloadTime, ...] = measured_times(measured) or estimated_times(estimate if trial.time_ms else None)
     interval = measured.interval_ms if measured else _interval(trial)
-    evidence = _evidence(source, build, run, store)
+    found = _evidence(source, build, run, store) if evidence else ()
     return KernelView(
         label=label,
         name=trial.name,
@@ -111,8 +118,8 @@ def view_of_trial(label: str, trial: Trial, run: RunSoFar, store: Store) -> Kern
         fingerprint=trial.fingerprint,
         launches=launch_views(build, run.device),
         instructions=counts,
-        evidence=evidence,
-        techniques=trial.techniques or tuple(one.technique for one in evidence),
+        evidence=found,
+        techniques=trial.techniques or tuple(one.technique for one in found),
         verdict=trial.verdict,
         phase=trial.phase,
         reason=trial.reason,

@@ -11,16 +11,16 @@ import typer
 
 from kopt import cli
 from kopt.cli import COMMANDS
-from kopt.discovery import module_names
+from kopt.command_line.group import command_names
 
 ROOT = Path(__file__).parents[2]
-NAMES = module_names(COMMANDS)
+NAMES = command_names(COMMANDS)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SOURCES = [
     path for folder in ("kopt", "snakemake_logger_plugin_kopt", "workflow") for path in (ROOT / folder).rglob("*")
 ]
 SPAN = re.compile(r"`(kopt [^`]+)`")
-MENTION = re.compile(r"\bkopt ([a-z]+)((?: (?:--[a-z][a-z-]*|[\w.{}/=-]+))*)")
+MENTION = re.compile(r"\bkopt ([a-z]+(?:-[a-z]+)*)((?: (?:--[a-z][a-z-]*|[\w.{}/=-]+))*)")
 
 
 def lines_of(page):

@@ -7,14 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from recorded import LAUNCHES, MATMUL, MATVEC, built, facts_for, h100, ptx_of
 
-from kopt.estimate.accesses import choose_threads, parameter_of
-from kopt.estimate.execute import Executor
+from kopt.estimate.full_size import launch_use as launch_use_module
+from kopt.estimate.full_size.accesses import Accesses, choose_threads, parameter_of
+from kopt.estimate.full_size.execute import Executor
+from kopt.estimate.full_size.launch_use import launch_use
+from kopt.estimate.full_size.pieces import Union, distinct_bytes, growth, one_piece
+from kopt.estimate.full_size.work_shares import LEAST, undone_work
 from kopt.estimate.instructions import parse
 from kopt.estimate.kernel_time import estimate
-from kopt.estimate.launch_use import launch_use
-from kopt.estimate.pieces import distinct_bytes, growth
 from kopt.estimate.registers import integer
-from kopt.estimate.work_shares import LEAST, undone_work
 from kopt.model.build import HostOp, Launch, Phase
 from kopt.model.timing import Estimated, WorkloadEstimate
 
@@ -206,7 +207,7 @@ def test_what_only_few_programs_write_is_as_wide_as_their_blocks(programs):
     launch = LAUNCHES[min(LAUNCHES)].model_copy(
         update={"grid": (programs, 1, 1), "num_warps": 1, "num_ctas": 1, "arguments": (), "pointers": ()}
     )
-    (found,) = launch_use(parse(FEW_PROGRAMS), launch, {}).written[0]
+    found = launch_use(parse(FEW_PROGRAMS), launch, {}).written[0]
     assert (found.pieces.ends - found.pieces.starts).sum() == min(programs, 4) * 128
 
 
@@ -245,5 +246,70 @@ def test_a_loop_over_tiles_that_is_no_progression_is_followed_to_its_end(program
     )
     use = launch_use(parse(TILES), launch, {})
     assert use.certain
-    assert distinct_bytes(use.written[0], None) == 30 * 50 * 128
+    assert distinct_bytes([use.written[0]], None) == 30 * 50 * 128
     assert use.bounds[0] == (0, (29 * 100 + 49) * 128 + 128)
+
+
+SHORT_ROWS = TILES.replace(", 50;", ", 7;").replace("setp.lt.s32 	%p2, %r4, 30", "setp.lt.s32 	%p2, %r4, 3000")
+"""The same with rows so short that no part of the loop is a progression; all tiles are written."""
+
+
+def walk_of(text: str, programs: int, limit: int) -> Accesses:
+    return Executor(parse(text), choose_threads((programs, 1, 1), 32), {}, {}, {}, limit).run()
+
+
+@pytest.mark.parametrize("programs", [1, 3, 25])
+@pytest.mark.parametrize("limit", [1200, 1900])
+def test_a_walk_that_was_ended_tells_how_long_it_would_have_been(programs, limit):
+    whole, ended = walk_of(SHORT_ROWS, programs, 100_000), walk_of(SHORT_ROWS, programs, limit)
+    assert whole.complete
+    assert not ended.complete
+    assert ended.steps_to_end == pytest.approx(whole.steps, rel=0.3)
+
+
+def test_visits_that_differ_by_a_distance_are_kept_once():
+    visits = walk_of(SHORT_ROWS, 1, 100_000).visits
+    assert len(visits) == 4000
+    assert len({id(visit.base) for visit in visits}) <= 2
+    assert len({int(visit.address[0]) for visit in visits}) == len(visits)
+
+
+STRIDED = """
+.visible .entry k(
+	.param .u64 .ptr .global .align 1 k_param_0
+)
+{
+	ld.param.b64 	%rd1, [k_param_0];
+	mov.u32 	%r1, %tid.x;
+	mov.u32 	%r2, %ctaid.x;
+	mul.lo.s32 	%r3, %r1, 3;
+	mad.lo.s32 	%r4, %r2, 96, %r3;
+	mul.wide.s32 	%rd2, %r4, 4;
+	add.s64 	%rd3, %rd1, %rd2;
+	st.global.b32 	[ %rd3 + 0 ], { %r1 };
+	ret;
+}
+"""
+
+
+@pytest.mark.parametrize(("listed", "known"), [(99, False), (3200, True)])
+def test_what_lies_in_too_many_pieces_is_not_known(listed, known, monkeypatch):
+    monkeypatch.setattr(launch_use_module, "MOST_SPREAD", listed)
+    launch = LAUNCHES[min(LAUNCHES)].model_copy(
+        update={"grid": (100, 1, 1), "num_warps": 1, "num_ctas": 1, "arguments": (), "pointers": ()}
+    )
+    use = launch_use(parse(STRIDED), launch, {})
+    assert (0 in use.unknown, 0 in use.written) == (not known, known)
+    if known:
+        assert distinct_bytes([use.written[0]], None) == 100 * 32 * 4
+
+
+@given(st.lists(st.tuples(st.integers(-50, 50), st.integers(1, 9)), min_size=1), st.integers(1, 7))
+def test_a_union_is_what_all_its_pieces_cover(pieces, listed):
+    union = Union(listed)
+    for start, length in pieces:
+        union.add(one_piece(start, length))
+    merged = union.merged()
+    covered = {at for start, length in pieces for at in range(start, start + length)}
+    assert {at for start, end in zip(*merged, strict=True) for at in range(start, end)} == covered
+    assert (merged.starts[1:] > merged.ends[:-1]).all()

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from recorded import built, h100
 
+from kopt.estimate.full_size.launch_use import launch_use
+from kopt.estimate.full_size.pieces import distinct_bytes
+from kopt.estimate.full_size.work_shares import undone_work
 from kopt.estimate.instructions import parse
 from kopt.estimate.kernel_time import estimate
-from kopt.estimate.launch_use import launch_use
-from kopt.estimate.pieces import distinct_bytes
-from kopt.estimate.work_shares import undone_work
 from kopt.model.build import Launch, Phase
 from kopt.model.problem import ProblemFacts, TensorSpec, WorkloadFacts
 
@@ -120,7 +120,7 @@ def test_what_is_read_is_what_the_index_says(name, tmp_path):
     assert use.bounds[0][0] >= low  # nothing outside is claimed,
     assert use.bounds[0][1] <= high
     assert use.bounds[0][1] >= high - 4 * block  # and what is outside is seen
-    assert distinct_bytes(use.read[0], high) == pytest.approx(4 * len(at), rel=0.02)
+    assert distinct_bytes([use.read[0]], high) == pytest.approx(4 * len(at), rel=0.02)
 
 
 def verdict(folder, case: Case, size: int):

@@ -6,9 +6,13 @@ import hashlib
 import random
 from dataclasses import dataclass, field
 
+from kopt.model.diagnosis import Diagnosis, Direction, Profile
 from kopt.model.kernel import Candidate, ProposalStatus, candidate_name
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
+from kopt.model.verdict import Check
+from kopt.report.details import ChangedFact, Exchange, JobSpan, KernelDetail, KernelTime, LaunchFacts, Roof
 from kopt.report.record import FinalFigures, RunRecord
+from kopt.report.render import opened_kernels
 from kopt.report.trials import assemble_trials
 from kopt.search.order import by_time, dedup
 from kopt.search.select import select
@@ -79,6 +83,7 @@ class Tables:
     evaluations: list[EvaluationRow] = field(default_factory=list)
     techniques: list[list[TechniqueRow]] = field(default_factory=list)
     selections: list[list[SelectionRow]] = field(default_factory=list)
+    pools: list[list[RankRow]] = field(default_factory=list)
     summaries: list[RoundSummary] = field(default_factory=list)
     first: dict[str, str] = field(default_factory=dict)
     """Name of the first candidate by fingerprint."""
@@ -168,6 +173,7 @@ def close_round(tables: Tables, round: int, slots: int, width: int) -> None:
     pool = by_time([*(rank_of(row, row.origin, row.model) for row in parents), *(child(tables, e) for e in passed)])
     known = {row.kernel for row in tables.techniques[-1]} if tables.techniques else set()
     rows = [technique_of(tables, row, row.kernel not in known) for row in dedup(pool)]
+    tables.pools.append(pool)
     tables.techniques.append(rows)
     parents, _ = select(pool, rows, STRATEGY, Archive(), width)
     tables.selections.append(parents)
@@ -216,7 +222,7 @@ def made_up_record(rounds: int = 3, slots: int = 30, width: int = 3, seed: int =
     trials = assemble_trials(tables.candidates, tables.builds, tables.evaluations, tables.techniques, tables.selections)
     last = tables.summaries[-1]
     best = next(trial for trial in trials if trial.name == last.best_origin)
-    return RunRecord(
+    record = RunRecord(
         run="matvec-demo", problem="matvec", preset="beam_search_diverse_clustered", models=MODELS, strategy="beam",
         clustering=True, seed=0, judge="interpret", device="NVIDIA H100 80GB HBM3",
         configuration="problem: matvec\nrounds: 3\nmodels:\n- claude-opus-4.6\n- gpt-5-4\n- gemini-2-5-pro\n",
@@ -228,3 +234,48 @@ def made_up_record(rounds: int = 3, slots: int = 30, width: int = 3, seed: int =
             speedup=SEED_MS / last.best_ms, estimated=True, roofline_share=last.roofline_share,
         ),
     )  # fmt: skip
+    return record.model_copy(
+        update={
+            "kernels": tuple(detail(name, record) for name in opened_kernels(record)),
+            "jobs": made_up_jobs(rounds),
+            "roofs": (
+                Roof(workload="m", bytes=4_000_000_000, flops=4_000_000_000, gb_s=3027, tflop_s=740, eager_ms=1.5),
+            ),
+        }
+    )
+
+
+def detail(name: str, record: RunRecord) -> KernelDetail:
+    """Everything that a kernel can have, for each."""
+    trial = next(one for one in record.trials if one.name == name)
+    first = {one.kernel: one.name for one in reversed(record.trials) if one.kernel}
+    direction = Direction(rank=1, bottleneck="narrow_loads", cause="2 of 2 loads", direction="Load 16 bytes at once.")
+    return KernelDetail(
+        name=name, source=BEST_SOURCE, parent=first.get(trial.parent, ""),
+        parent_source=SEED_SOURCE if trial.parent else "",
+        launches=(
+            LaunchFacts(
+                workload="m", kernel="matvec", grid="2048x1x1", warps=4, stages=3, registers=40, shared_bytes=512,
+                spill_bytes=0, occupancy=0.5, constants="BLOCK=4096",
+            ),
+        ),
+        changed=(ChangedFact(where="matvec, m", name="registers", before="32", after="40"),),
+        checks=(Check(workload="tiles", distribution="normal", max_error=0.25, allowed=1.5),),
+        times=(
+            (KernelTime(workload="m", ms=trial.time_ms, floor_ms=FLOOR_MS, notes="bound by memory"),)
+            if trial.time_ms else ()
+        ),
+        followed=direction if trial.parent else None,
+        profile=Profile(kind="static", bound="memory", roofline_share=0.5, metrics={"waves": 0.97}, notes=("none",)),
+        diagnosis=Diagnosis(kernel=trial.kernel, source="rules", directions=(direction,)),
+        exchange=Exchange(model=trial.model, prompt="Make it faster.", reply="```python\n...\n```", note=""),
+    )  # fmt: skip
+
+
+def made_up_jobs(rounds: int) -> tuple[JobSpan, ...]:
+    """A job that asks and one that judges in every round, one after the other."""
+    return tuple(
+        JobSpan(rule=rule, round=number, attempt=0, began=100.0 * number + start, ended=100.0 * number + end, gpu=False)
+        for number in range(rounds + 1)
+        for rule, start, end in (("generate", 0, 20), ("evaluate", 20, 90))
+    )

@@ -9,12 +9,11 @@ from llm_servers import FaultServer, base_url
 from seed_server import RIGHT, WRONG
 
 from kopt.cli import main
-from kopt.commands.parts.evaluation import Evaluated
-from kopt.commands.parts.model_seed import asker_in, cost_of, written_by_models
 from kopt.errors import SeedError
 from kopt.llm.table import ModelTable
-from kopt.model.device import Toolchain
+from kopt.preflight.model_seed import asker_in, cost_of, written_by_models
 from kopt.problem.derive import with_workloads
+from kopt.prompts.write_seed import FailedSeed
 from kopt.store import Store
 from tests.device.small import H100
 
@@ -60,11 +59,9 @@ def ask(tmp_path, table):
     """Ask models, with a judge that knows the right kernel; return the kernels, and what all replies have cost."""
 
     def judge(source):
-        status = "passed" if source == RIGHT else "incorrect"
-        return Evaluated(
-            status=status, judged_by="interpret", problem="double", device="H100", reason="7 elements are wrong",
-            toolchain=Toolchain(torch="2", triton="3", arch=90),
-        )  # fmt: skip
+        if source == RIGHT:
+            return None
+        return FailedSeed(phase="incorrect", reason="7 elements are wrong", draft=source)
 
     def run(told, *names, tries=3, budget=None):
         asker = asker_in(tmp_path / "double.seed", ModelTable.model_validate(table), Store(tmp_path / "store"), budget)

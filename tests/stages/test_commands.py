@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from kopt.cli import COMMANDS, main
+from kopt.command_line.group import command_names
 from kopt.commands.parts import examination
 from kopt.commands.parts.arguments import kernel_text
 from kopt.commands.parts.evaluation import Evaluated, estimated_time, in_words, measured_time
 from kopt.device.hardware.gpus import Gpu
-from kopt.discovery import module_names
 from kopt.model.environment import Conditions
 from kopt.model.timing import Estimated, Measured, WorkloadEstimate, WorkloadTiming
 from kopt.sandbox.cage import cage_features
@@ -26,7 +26,7 @@ HIDDEN = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
 
 
 def test_each_module_of_the_package_is_a_command_under_its_own_name(capsys):
-    for name in module_names(COMMANDS):
+    for name in command_names(COMMANDS):
         assert main([name, "--help"]) == 0
         assert f" Usage: kopt {name} " in capsys.readouterr().out
 
@@ -41,7 +41,7 @@ print([name for name in {slow} if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert all(f"\n│ {name} " in done.stdout for name in module_names(COMMANDS))
+    assert all(f"\n│ {name} " in done.stdout for name in command_names(COMMANDS))
 
 
 def kopt(*words, environment=HIDDEN):

@@ -17,6 +17,7 @@ from kopt.run.so_far import read_so_far
 from kopt.run.status import status_of
 from kopt.stages.finish import exports, write_exports
 from kopt.store import Store
+from kopt.view.page import write_report
 from kopt.winner.source import module_text
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("dag")]
@@ -49,8 +50,10 @@ def test_every_round_says_on_the_terminal_what_it_came_to(finished):
 def test_a_finished_run_is_loaded_from_its_folder_alone_and_exports_the_same_files(finished, tmp_path):
     run = load_run(finished.file(""))
     paths = {name: tmp_path / name for name in exports()}
-    write_exports(run, Store(finished.folder / "results" / "store"), paths)
-    written = sorted(path.read_bytes() for path in paths.values())
+    store = Store(finished.folder / "results" / "store")
+    write_exports(run, store, paths)
+    write_report(run, store, finished.file(""), tmp_path / "report.html")
+    written = sorted(path.read_bytes() for path in (*paths.values(), tmp_path / "report.html"))
     assert written == sorted(finished.file(name).read_bytes() for name in OUTPUTS)
 
 

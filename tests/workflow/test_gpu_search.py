@@ -60,7 +60,7 @@ def test_a_best_kernel_with_an_autotuner_has_its_choice_for_the_timed_shapes(tmp
         "config/problems/matvec/kernel.py", "@triton.jit\n",
         "@triton.autotune([triton.Config({}, num_warps=4), triton.Config({}, num_warps=8)], key=['K'])\n@triton.jit\n",
     )  # fmt: skip
-    project.edit("config/problems/matvec/kernel.py", ", num_warps=4)", ")")
+    project.edit("config/problems/matvec/kernel.py", "BLOCK_K=256, num_warps=4)", "BLOCK_K=256)")
     project.succeeds(*RUN[1:3], "problem=matvec", "models=[kopt-echo]", *RUN[4:], options=OPTIONS)
     text = project.file("best_kernel.py").read_text()
     assert "TUNED = [" in text

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from local_models import KEYS, SMALL, TOGETHER, holding, spellings, write_models
+from markupsafe import escape
 
 from kopt import cli
 from kopt.artifact import read_table, read_tables, read_value
@@ -105,6 +106,15 @@ def test_the_report_s_costs_are_the_ledger_s_and_come_from_declared_files(search
     ledger.rename(searched.file("ledger.jsonl"))
     assert searched.file("report.html").read_bytes() == before
     assert "calls brought a reply, for" in before.decode()
+
+
+def test_the_report_has_the_prompt_and_the_reply_behind_a_kernel(searched):
+    run, page = read_so_far(searched.file("")), searched.file("report.html").read_text(encoding="utf-8")
+    asked = asked_for(next(one.name for one in run.trials if one.model == "gpt-local" and one.kernel), run,
+                      Store(searched.folder / "results/store"))  # fmt: skip
+    assert str(escape(asked.prompt.splitlines()[-1])) in page
+    assert str(escape(asked.reply.splitlines()[0])) in page
+    assert "<summary>Reply of gpt-local</summary>" in page
 
 
 def test_no_key_is_in_any_file_that_the_run_wrote(searched):

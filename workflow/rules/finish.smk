@@ -57,14 +57,22 @@ rule finish:
         diagnoses=[
             f"{RUN}/round_{r}/diagnosis/{p}.json" for r in range(LAST) for p in PARENTS
         ],
+        profiles=[
+            f"{RUN}/round_{r}/profile/{p}.json" for r in range(LAST) for p in PARENTS
+        ],
+        slots=[f"{RUN}/round_{r}/slots.parquet" for r in ROUNDS[1:] if MODELS],
         costs=COSTS,
         briefings=[f"{RUN}/round_{r}/briefing.json" for r in range(LAST) if MODELS],
         agreements=[path.format(round=r) for path in AGREEMENT for r in ROUNDS],
-    output:  # one for each module of kopt.exports, by its name
-        best=f"{RUN}/best_kernel.py",
+    output:  # one for each module of kopt.exports, by its name, and the report
+        best=report(
+            f"{RUN}/best_kernel.py", caption="../report/best.rst", category="Searches"
+        ),
         final=f"{RUN}/final.json",
         trials=f"{RUN}/trials.parquet",
-        report=f"{RUN}/report.html",
+        report=report(
+            f"{RUN}/report.html", caption="../report/report.rst", category="Searches"
+        ),
         manifest=f"{RUN}/manifest.json",
     log:
         f"{RUN}/logs/finish.log",

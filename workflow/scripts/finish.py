@@ -8,17 +8,20 @@ from kopt.run.read import RunFiles, read_run
 from kopt.run.value import NO_MODELS, ModelSummary
 from kopt.stages.finish import exports, lines, write_exports
 from kopt.techniques.taxonomy import load
+from kopt.view.page import Ask, no_exchange, write_report
 
 
 def main(job: Job) -> None:
+    folder = job.path("best").parent
     finished = read_run(
         files_of(job),
-        name=job.path("best").parent.name,
+        name=folder.name,
         config=config_of(json.loads(job.text("settings"))),
         taxonomy=[technique.name for technique in load(job.path("taxonomy"))],
         models=model_summary_of(job),
     )
     write_exports(finished, job.store, {name: job.path(name) for name in exports()})
+    write_report(finished, job.store, folder, job.path("report"), ask_of(job))
     print(lines(finished, {"kernel": job.text("best"), "report": job.text("report")}))
 
 
@@ -46,6 +49,15 @@ def model_summary_of(job: Job) -> ModelSummary:
     from kopt.run.model_summary import read_model_summary
 
     return read_model_summary(job.paths("costs"), job.paths("agreements"), job.paths("briefings"))
+
+
+def ask_of(job: Job) -> Ask:
+    """Return what finds prompts and replies, in a run with language models."""
+    if not job.paths("costs"):
+        return no_exchange
+    from kopt.view.asked import exchanges_in
+
+    return exchanges_in(job.store)
 
 
 run(main)

@@ -46,8 +46,8 @@ def judge_by_work(
 ) -> dict[int, Judgement]:
     """Refuse kernels that passed the interpreter but leave work out at full size, where nothing runs without a GPU."""
     from kopt.device.facts.facts import problem_facts
+    from kopt.estimate.full_size.work_shares import undone_work
     from kopt.estimate.kernel_time import estimate
-    from kopt.estimate.work_shares import undone_work
 
     texts, judgements = Store(store), dict(judged)
     problems = {entry.problem.name: entry.problem for entry in entries}

@@ -15,6 +15,7 @@ from kopt.command_line import completion
 from kopt.commands.parts.arguments import DEFAULTS, ROOT, kernel_text, problem_of
 from kopt.errors import ConfigError, nearest
 from kopt.load_config import load_device
+from kopt.run.stores import store_folder
 from kopt.store import Store
 
 if TYPE_CHECKING:
@@ -103,12 +104,9 @@ def store_of(run: RunSoFar, given: Path | None) -> Store:
         if not given.is_dir():
             raise ConfigError(f"--store {given}: there is no such folder")
         return Store(given)
-    named = Path(run.config.store)
-    started = Path(run.started.folder) if run.started else Path()
-    places = (named, started / named, run.folder.resolve().parent / named.name)
-    found = next((place for place in places if place.is_dir()), None)
+    found = store_folder(run.folder, run.config, run.started)
     if found is None:
-        raise ConfigError(f"the store of the run {run.folder} is not at {named}: name it with --store")
+        raise ConfigError(f"the store of the run {run.folder} is not at {run.config.store}: name it with --store")
     return Store(found)
 
 

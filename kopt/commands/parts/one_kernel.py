@@ -16,7 +16,7 @@ from kopt.backends.problem_facts import facts_of
 from kopt.backends.triton_builder import build_with_triton
 from kopt.commands.parts.arguments import DEFAULTS, ROOT, uses_gpu
 from kopt.commands.parts.evaluation import Evaluated, Time, estimated_time, measured_time
-from kopt.estimate.work_shares import undone_work
+from kopt.estimate.full_size.work_shares import undone_work
 from kopt.jobs.builds import toolchain
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.load_config import load_device

@@ -11,6 +11,7 @@ from typing import Any  # torch's device properties have no type
 
 import torch
 
+from kopt.device.hardware import stream
 from kopt.device.hardware.gpus import visible_gpus
 from kopt.device.hardware.measured import MeasuredDevice, peaks_key
 from kopt.device.hardware.nvml import Clocks, driver_version
@@ -22,6 +23,8 @@ from kopt.store import Store
 
 COPY_BYTES = 2 << 30
 """Size of the buffer that is copied; the copy reads and writes it once."""
+READ_BYTES, READ_SHARE = 4 << 30, 0.25
+"""Size of the buffer that is read, and the share of the device's memory that it takes at most."""
 MATRIX = 8192
 """Rows and columns of the matrices that are multiplied."""
 REPEATS = 15
@@ -35,7 +38,7 @@ DEVICE_S = 120.0
 
 
 def describe_device() -> MeasuredDevice:
-    """Describe and measure the first visible device, in a process of its own; this takes about two seconds.
+    """Describe and measure the first visible device, in a process of its own; this takes a few seconds.
 
     Raises:
         DeviceError: there is no device, or this process has used CUDA.
@@ -93,7 +96,7 @@ class _Measurer:
     def measure(self) -> MeasuredDevice:
         """Describe the device with its rates."""
         identified = self.identify()
-        copy, read = _copy_gb_s(), _read_gb_s()
+        copy, read = _copy_gb_s(), _read_gb_s(identified.device.memory_bytes)
         matmul = {name: _matmul_tflop_s(getattr(torch, name)) for name in MATMUL_DTYPES}
         rates = {"copy_gb_s": max(copy, read), "matmul_tflop_s": matmul, "measured": True}
         return identified.model_copy(update={"device": identified.device.model_copy(update=rates), "read_gb_s": read})
@@ -105,9 +108,10 @@ def _copy_gb_s() -> float:
     return round(2 * COPY_BYTES / _best_ms(lambda: target.copy_(source)) / 1e6, 1)
 
 
-def _read_gb_s() -> float:
-    words = torch.randn(COPY_BYTES // 4, device="cuda")
-    return round(COPY_BYTES / _best_ms(lambda: torch.sum(words)) / 1e6, 1)
+def _read_gb_s(memory_bytes: int) -> float:
+    size = min(READ_BYTES, int(READ_SHARE * memory_bytes))
+    size -= size % max(stream.PROGRAM_BYTES)
+    return round(size / min(map(_best_ms, stream.reading_calls(size))) / 1e6, 1)
 
 
 def _matmul_tflop_s(dtype: torch.dtype) -> float:

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-ALIGNMENT = 512
-"""Alignment of each tensor's memory, bytes, as torch's allocator has it."""
+ALIGNMENT, LARGE_ALIGNMENT = 512, 1 << 21
+"""Alignment of the memory of a small and of a large tensor, bytes, as torch's allocator and CUDA's pages have it.
+
+A block that ended within a page of CUDA's made a kernel's times on an H200 scatter by 1.5 % instead of 0.2 %.
+"""
+LARGE = 1 << 20
+"""Size from which on a tensor is large, bytes."""
 GAP = 1 << 16
 """Least distance between the end of a tensor's memory and the next tensor's, bytes; reads beyond an end meet a gap."""
 
@@ -22,6 +27,11 @@ def offsets(sizes: Sequence[int]) -> tuple[list[int], int]:
     """
     places, end = [], 0
     for size in sizes:
-        places.append(end)
-        end = -(-(end + size + GAP) // ALIGNMENT) * ALIGNMENT
-    return places, end
+        places.append(_up(end, LARGE_ALIGNMENT if size >= LARGE else ALIGNMENT))
+        end = places[-1] + size + GAP
+    return places, _up(end, LARGE_ALIGNMENT if end >= LARGE else ALIGNMENT)
+
+
+def _up(offset: int, alignment: int) -> int:
+    """Return the next multiple of an alignment."""
+    return -(-offset // alignment) * alignment

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from kopt.estimate.full_size.pieces import Found, distinct_bytes, one_piece
 from kopt.estimate.instructions import PtxProgram
 from kopt.estimate.parameters import arguments_by_parameter, numbers
-from kopt.estimate.pieces import Found, distinct_bytes, one_piece
 from kopt.model.build import HostOp, Launch, WorkloadBuild
 from kopt.model.problem import DTYPE_BYTES, WorkloadFacts
 

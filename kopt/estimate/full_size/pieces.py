@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy.typing as npt
 
 from kopt.estimate.arithmetic import Lanes
 
+MOST_LISTED = 1_000_000
+"""Pieces that are added to a union of fewer before they are merged with it."""
 MOST_PIECES = 2_000_000
 """Pieces of memory that are listed one by one; beyond, a progression counts as all that lies between its ends."""
 
@@ -26,7 +29,7 @@ class Pieces(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Pieces that a launch accesses in one way."""
+    """Pieces that a launch accesses."""
 
     pieces: Pieces
     growth: float = 1.0
@@ -37,28 +40,66 @@ class Found(NamedTuple):
         return Found(self.pieces.moved(by), self.growth)
 
 
+class Union:
+    """Pieces that are added one list after the other, and merged whenever they have become many."""
+
+    def __init__(self, listed: int = MOST_LISTED) -> None:
+        """Begin with none.
+
+        Args:
+            listed: pieces that are added before they are merged, at least.
+        """
+        self._pieces: list[Pieces] = []
+        self._added, self._listed, self._most = 0, listed, listed
+
+    def add(self, pieces: Pieces) -> None:
+        """Add pieces."""
+        self._pieces.append(pieces)
+        self._added += len(pieces.starts)
+        if self._added > self._most:
+            self._most = max(self._listed, len(self.merged().starts))
+
+    def merged(self) -> Pieces:
+        """Return all that was added, merged."""
+        self._pieces, self._added = [merged(joined(self._pieces))], 0
+        return self._pieces[0]
+
+
 def one_piece(start: int, length: int) -> Pieces:
     """Return the piece of `length` bytes that begins at `start`."""
     return Pieces(np.array([start], dtype=np.int64), np.array([start + length], dtype=np.int64))
 
 
-def spread(anchors: Lanes, steps: Lanes | None, counts: Lanes | None, tile: Pieces) -> Pieces:
-    """Return the pieces of all programs: the tile at every anchor, and at every step of a progression."""
+def spread(anchors: Lanes, steps: Lanes | None, counts: Lanes | None, tile: Pieces) -> Iterator[Pieces]:
+    """Yield the pieces of all programs: the tile at every anchor, and at every step of a progression.
+
+    Args:
+        anchors: address of each program.
+        steps: distance between the iterations of a progression, by program; None for one iteration.
+        counts: iterations, by program.
+        tile: pieces of a program, from its address.
+    """
+    first, last = _stretches(anchors, steps, counts, tile)
+    at_once = max(MOST_LISTED // len(tile.starts), 1)
+    for at in range(0, len(first), at_once):
+        low, high = first[at : at + at_once, None], last[at : at + at_once, None]
+        yield Pieces((low + tile.starts).ravel(), (high + tile.ends).ravel())
+
+
+def _stretches(anchors: Lanes, steps: Lanes | None, counts: Lanes | None, tile: Pieces) -> tuple[Lanes, Lanes]:
+    """Return the first and the last address of each stretch over which a tile moves without a gap."""
     if steps is None or counts is None:
         anchors = distinct(anchors)
-        return Pieces((anchors[:, None] + tile.starts).ravel(), (anchors[:, None] + tile.ends).ravel())
+        return anchors, anchors
     anchors, steps, counts = _distinct_columns(np.stack([anchors, steps, counts]))
-    narrow = int((tile.ends - tile.starts).min())
-    dense = np.abs(steps) <= narrow
-    pieces = int(counts.sum()) * len(tile.starts)
-    if dense.all() or pieces > MOST_PIECES:
-        last = anchors + steps * (counts - 1)
-        low, high = np.minimum(anchors, last), np.maximum(anchors, last)
-        return Pieces((low[:, None] + tile.starts).ravel(), (high[:, None] + tile.ends).ravel())
+    dense = np.abs(steps) <= int((tile.ends - tile.starts).min())
+    if dense.all() or int(counts.sum()) * len(tile.starts) > MOST_PIECES:
+        ends = anchors + steps * (counts - 1)
+        return np.minimum(anchors, ends), np.maximum(anchors, ends)
     places = np.repeat(anchors, counts)
     turns = np.arange(len(places)) - np.repeat(np.cumsum(counts) - counts, counts)
     places = distinct(places + turns * np.repeat(steps, counts))
-    return Pieces((places[:, None] + tile.starts).ravel(), (places[:, None] + tile.ends).ravel())
+    return places, places
 
 
 def distinct(values: Lanes) -> Lanes:

@@ -14,8 +14,8 @@ from itertools import zip_longest
 from math import isfinite
 from typing import NamedTuple
 
+from kopt.estimate.full_size.memory_use import MemoryUse, memory_use
 from kopt.estimate.instructions import PtxProgram
-from kopt.estimate.memory_use import MemoryUse, memory_use
 from kopt.model.build import Launch, Phase, WorkloadBuild
 from kopt.model.problem import WorkloadFacts
 from kopt.model.timing import Estimated

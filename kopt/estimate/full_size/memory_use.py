@@ -11,11 +11,18 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from kopt.estimate.host_memory import Place, add_host_operations, constant_contents, host_fills, memory_sizes, place_of
+from kopt.estimate.full_size.host_memory import (
+    Place,
+    add_host_operations,
+    constant_contents,
+    host_fills,
+    memory_sizes,
+    place_of,
+)
+from kopt.estimate.full_size.launch_use import LaunchUse, launch_use
+from kopt.estimate.full_size.pieces import Found, distinct_bytes
 from kopt.estimate.instructions import PtxProgram
-from kopt.estimate.launch_use import LaunchUse, launch_use
 from kopt.estimate.parameters import arguments_by_parameter, descriptors, scalar_values
-from kopt.estimate.pieces import Found, distinct_bytes
 from kopt.model.build import Launch, WorkloadBuild
 from kopt.model.problem import WorkloadFacts
 
@@ -75,8 +82,10 @@ def memory_use(
             if (key, index, place) in counted:
                 continue  # an equal launch has accessed the same bytes
             counted.add((key, index, place))
-            read[place.name] += [one.moved(place.offset) for one in found.read.get(index, ())]
-            written[place.name] += [one.moved(place.offset) for one in found.written.get(index, ())]
+            if index in found.read:
+                read[place.name].append(found.read[index].moved(place.offset))
+            if index in found.written:
+                written[place.name].append(found.written[index].moved(place.offset))
             if index in found.bounds and found.certain:
                 use.outside = use.outside or _outside(launch, name, place, found.bounds[index], sizes)
     add_host_operations(build.host_ops, sizes, read, written, unknown)

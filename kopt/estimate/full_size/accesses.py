@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -227,8 +227,8 @@ class Access:
     at: int
     """Index of the instruction."""
     kind: str
-    address: Lanes
-    """Byte address by thread."""
+    base: Lanes
+    """Byte address by thread, less the shift."""
     active: Mask
     """Threads that make the access, or may make it."""
     certain: Mask
@@ -241,6 +241,29 @@ class Access:
     """Iterations of a progression."""
     rows: Lanes | None = None
     """Offsets of the rows that a copy by descriptor moves."""
+    shift: int = 0
+    """Distance of all threads' addresses from the base, in bytes."""
+
+    @property
+    def address(self) -> Lanes:
+        """Byte address by thread."""
+        return self.base + self.shift if self.shift else self.base
+
+    def sharing(self, earlier: Access | None) -> Access:
+        """Return the same visit, with the arrays of an earlier one where it differs from that by a distance alone."""
+        if earlier is None or self.step is not None or earlier.step is not None:
+            return self
+        shift = int(self.base[0] - earlier.base[0])
+        same = (
+            self.size == earlier.size
+            and np.array_equal(self.active, earlier.active) and np.array_equal(self.certain, earlier.certain)
+            and _equal_rows(self.rows, earlier.rows) and bool((self.base - earlier.base == shift).all())
+        )  # fmt: skip
+        return replace(earlier, shift=shift) if same else self
+
+
+def _equal_rows(one: Lanes | None, other: Lanes | None) -> bool:
+    return one is other or (one is not None and other is not None and np.array_equal(one, other))
 
 
 @dataclass
@@ -255,6 +278,10 @@ class Accesses:
     """Whether a 32-bit sum or product overflowed."""
     complete: bool = True
     """False when the step limit ended the walk."""
+    steps: int = 0
+    """Instructions that were executed."""
+    steps_to_end: float = 0.0
+    """Instructions of the whole walk, about, where the limit ended it; 0 where that is not known."""
     undecided: bool = False
     """Whether a branch could not be decided, so that some visits may not happen."""
 

@@ -15,11 +15,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from kopt.estimate.accesses import Access, Accesses, Descriptors, Mask, Threads, parameter_of
 from kopt.estimate.arithmetic import Lanes, MaybeLanes, arithmetic, comparison, moved, packed, unpacked
+from kopt.estimate.full_size.accesses import Access, Accesses, Descriptors, Mask, Threads, parameter_of
+from kopt.estimate.full_size.loops import FIRST, Jump, Loop, Rounds, State
+from kopt.estimate.full_size.program_steps import Body, Step, loop_body, pointer_parameters, prepared_steps
 from kopt.estimate.instructions import Instruction, PtxProgram, access_bytes, kind, loop_ends
-from kopt.estimate.loops import FIRST, Jump, Loop, State
-from kopt.estimate.program_steps import Body, Step, loop_body, pointer_parameters, prepared_steps
 from kopt.estimate.registers import ADDRESS, POINTER_SHIFT, integer
 
 STEP_LIMIT = 60_000
@@ -51,6 +51,8 @@ class Executor:
         self._values: dict[str, MaybeLanes] = {}
         self._tests: dict[str, tuple[str, Lanes, Lanes]] = {}
         self._result = Accesses()
+        self._rounds = Rounds()
+        self._latest: dict[int, Access] = {}  # by the index of the instruction
         self._ends = loop_ends(program)
         self._steps = prepared_steps(program)
         self._loops: dict[int, Loop] = {}
@@ -62,10 +64,9 @@ class Executor:
     def run(self) -> Accesses:
         """Execute the launch."""
         if any(code.opcode.startswith(("brx", "setmaxnreg")) for code in self._program.instructions):
-            self._result.complete = False  # warps do different work
+            self._result.complete, self._result.steps_to_end = False, math.inf  # warps do different work
             return self._result
         waiting: dict[int, Mask] = {0: np.ones(self._lanes, dtype=bool)}
-        steps = 0
         end = len(self._steps)
         while waiting:
             at = min(waiting)
@@ -79,9 +80,10 @@ class Executor:
                 if step.role == "skip":
                     at += 1
                     continue
-                steps += 1
-                if steps > self._step_limit:
+                self._result.steps += 1
+                if self._result.steps > self._step_limit:
                     self._result.complete = False
+                    self._result.steps_to_end = self._rounds.steps_to_end()
                     return self._result
                 if step.role == "branch":
                     self._branch(at, step.code, mask, waiting)
@@ -207,6 +209,8 @@ class Executor:
             _wait(waiting, at + 1, mask)
             return
         if not code.predicate:
+            if target <= at:
+                self._rounds.add(target, self._result.steps, self._tests.get(self._leaving(target, at)), mask)
             _wait(waiting, target, mask)
             return
         value = self._values.get(code.predicate)
@@ -215,6 +219,8 @@ class Executor:
             return
         taken = ((value != 0) != code.negated) & mask
         rest = mask & ~taken
+        if at == self._ends.get(target):
+            self._rounds.add(target, self._result.steps, self._tests.get(code.predicate), taken)
         if rest.any():
             _wait(waiting, at + 1, rest)
         if target <= at:
@@ -223,6 +229,22 @@ class Executor:
             _wait(waiting, target, taken)
         else:
             self._loops.pop(target, None)
+
+    def _leaving(self, head: int, end: int) -> str:
+        """Return the predicate of the first branch that may leave a loop; empty where there is none."""
+        for at in range(head, end):
+            code = self._steps[at].code
+            if self._steps[at].role == "branch" and code.predicate:
+                target = self._program.labels.get(code.operands[0], at)
+                if not head <= target <= end or self._lands_outside(at + 1, head, end):
+                    return code.predicate
+        return ""
+
+    def _lands_outside(self, at: int, head: int, end: int) -> bool:
+        """Return whether an instruction ends the program, or jumps out of a loop."""
+        step = self._steps[at]
+        target = self._program.labels.get(step.code.operands[0], at) if step.role == "branch" else at
+        return step.role == "end" or (not step.code.predicate and not head <= target <= end)
 
     def _undecided_branch(self, at: int, target: int, mask: Mask, waiting: dict[int, Mask]) -> None:
         """Go both ways; a loop that cannot be decided is left after some passes."""
@@ -336,7 +358,7 @@ class Executor:
             moved = visit.address - old.address
             self._result.visits.append(
                 replace(
-                    visit, address=visit.address + moved, active=visit.active & going, certain=visit.certain & going,
+                    visit, base=visit.base + moved, active=visit.active & going, certain=visit.certain & going,
                     step=moved, count=jump.skipped,
                 )
             )  # fmt: skip
@@ -393,7 +415,7 @@ class Executor:
             threads = float(np.count_nonzero(self._threads.representatives(active))) * self._threads.block
             self._not_known(code, threads * (size or 4))
             return
-        self._result.visits.append(Access(at, name, address, active, certain, size or 4))
+        self._note(Access(at, name, address, active, certain, size or 4))
 
     def _descriptor_access(self, at: int, code: Instruction, name: str, active: Mask, certain: Mask) -> None:
         """Note a visit to a copy by descriptor: the rows of one box."""
@@ -409,7 +431,12 @@ class Executor:
         for coordinate, stride in zip(known, descriptor.strides, strict=False):
             address += coordinate * stride
         rows = descriptor.rows()
-        self._result.visits.append(Access(at, name, address, active, certain, descriptor.row_bytes, rows=rows))
+        self._note(Access(at, name, address, active, certain, descriptor.row_bytes, rows=rows))
+
+    def _note(self, visit: Access) -> None:
+        """Add a visit; of visits that differ by a distance alone the arrays are kept once."""
+        self._latest[visit.at] = visit.sharing(self._latest.get(visit.at))
+        self._result.visits.append(self._latest[visit.at])
 
     def _make_descriptor(self, code: Instruction) -> None:
         """Follow the instructions with which a kernel makes a descriptor."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
-from kopt.estimate.accesses import Access, Made, Mask
 from kopt.estimate.arithmetic import Lanes, MaybeLanes
+from kopt.estimate.full_size.accesses import Access, Made, Mask
 from kopt.estimate.trip_counts import first_end
 
 FIRST, LAST = 3, 8
@@ -159,3 +160,48 @@ class Loop:
         if [visit.at for visit in before] != [visit.at for visit in after] or any(v.step is not None for v in after):
             return None
         return list(zip(before, after, strict=True))
+
+
+class _Round(NamedTuple):
+    """One iteration of a loop that goes round."""
+
+    steps: int
+    """Instructions that were executed before."""
+    distance: Lanes
+    """Difference of the sides of the loop's test, by thread."""
+
+
+class Rounds:
+    """How far the loops that a walk is in have come."""
+
+    def __init__(self) -> None:
+        """Begin with no loop."""
+        self._first: dict[int, _Round] = {}
+        self._last: dict[int, tuple[_Round, Mask]] = {}
+
+    def add(self, head: int, steps: int, test: tuple[str, Lanes, Lanes] | None, taken: Mask) -> None:
+        """Add an iteration.
+
+        Args:
+            head: index of the loop's first instruction.
+            steps: instructions that were executed so far.
+            test: the loop's test; None where it is not known.
+            taken: threads that go round; the loop is over where there are none.
+        """
+        if test is None or not taken.any():
+            self._first.pop(head, None)
+            self._last.pop(head, None)
+            return
+        current = _Round(steps, test[1] - test[2])
+        self._first.setdefault(head, current)
+        self._last[head] = current, taken
+
+    def steps_to_end(self) -> float:
+        """Return about how many instructions the walk takes in all, by its outermost loop; 0 where it is not known."""
+        for head in sorted(self._last):
+            first, (last, taken) = self._first[head], self._last[head]
+            if last.steps > first.steps:
+                came, lacks = np.abs(first.distance - last.distance)[taken], np.abs(last.distance)[taken]
+                still = lacks / np.where(came > 0, came, 0.5)  # where nothing moves, the loop may be endless
+                return last.steps + float(still.max()) * (last.steps - first.steps)
+        return 0.0

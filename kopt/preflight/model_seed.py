@@ -8,8 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from kopt.backends.problem_facts import facts_of
-from kopt.commands.parts.arguments import DEFAULTS
-from kopt.commands.parts.evaluation import Evaluated
+from kopt.config import Config
 from kopt.errors import ConfigError, NoReply
 from kopt.jobs.asker import LEDGER, Asker
 from kopt.llm.ledger import Ledger
@@ -33,17 +32,16 @@ from kopt.store import Store
 FACTS_S = 300.0
 """Most time to count what a reference does, s; generous, since the machine may be busy."""
 
-Judge = Callable[[str], Evaluated]
-"""Judges the source of a kernel, as `kopt evaluate` does."""
+Judge = Callable[[str], FailedSeed | None]
+"""Judges the source of a kernel, as `kopt evaluate` does; returns how it failed, None where it is right."""
 
 
 class ModelSeed(Value):
-    """A first kernel that a language model wrote, and what the judge says of it."""
+    """A right first kernel that a language model wrote."""
 
     source: str
     made_by: str
     """Name of the model."""
-    evaluated: Evaluated
 
 
 def check_models(table: ModelTable, models: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -62,7 +60,7 @@ def asker_in(folder: Path, table: ModelTable, store: Store, budget_usd: float | 
     """Return what asks the models; the folder keeps what each reply cost, the store keeps the replies."""
     folder.mkdir(parents=True, exist_ok=True)
     asking = Asking(
-        replies="live", delivery="direct", exchange="", budget_usd=budget_usd, budget_calls=None, llm=DEFAULTS.llm
+        replies="live", delivery="direct", exchange="", budget_usd=budget_usd, budget_calls=None, llm=Config().llm
     )
     return Asker(asking, table, store, folder)
 
@@ -122,10 +120,7 @@ def _judged(reply: Reply, name: str, entry: str, judge: Judge) -> ModelSeed | Fa
     if isinstance(extracted, NotExtracted):
         return FailedSeed(phase=extracted.reason, reason=extracted.detail, draft=extracted.draft)
     source = extracted.kernel.source
-    result = judge(source)
-    if result.status != "passed":
-        return FailedSeed(phase=result.phase or result.status, reason=result.reason, draft=source)
-    return ModelSeed(source=source, made_by=name, evaluated=result)
+    return judge(source) or ModelSeed(source=source, made_by=name)
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,183 @@
+"""The report in a real browser: Debian's Chromium, driven by playwright; skipped where there is none."""
+
+import contextlib
+import shutil
+
+import pytest
+
+from kopt.report.render import render
+from tests.report.test_report_page import HOSTILE, asked, hostile
+
+playwright = pytest.importorskip("playwright.sync_api")
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium"),
+    pytest.mark.xdist_group("chromium"),
+]
+SCRIPTED = f"javascript:alert(1) {{{{7*7}}}} ${{alert(2)}} datum.x[alert(3)] {HOSTILE}"
+WIDTHS = {"wide": {"width": 1400, "height": 900}, "phone": {"width": 400, "height": 800}}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with (
+        playwright.sync_playwright() as driver,
+        contextlib.closing(driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])) as browser,
+    ):
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def files(record, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.report.test_report_page.HOSTILE", SCRIPTED)
+        pages = {"plain": asked(record), "hostile": asked(hostile(record), SCRIPTED)}
+    for name, one in pages.items():
+        (folder / f"{name}.html").write_text(render(one), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def opened(browser, files):
+    """Open a page and wait for its figures; whatever the browser complains of, or a dialog says, is in `said`."""
+    pages = []
+
+    def open_page(name="plain", size="wide", fragment="", **options):
+        page = browser.new_page(viewport=WIDTHS[size], reduced_motion="reduce", **options)
+        pages.append(page)
+        page.said = []
+        page.on("console", lambda message: page.said.append(message.text))
+        page.on("pageerror", lambda error: page.said.append(str(error)))
+        page.on("dialog", lambda dialog: (page.said.append(dialog.message), dialog.dismiss()))
+        page.on(
+            "request", lambda asked: None if asked.url.startswith(("file:", "blob:")) else page.said.append(asked.url)
+        )
+        page.goto(f"file://{files / name}.html{fragment}")
+        page.wait_for_function("document.querySelectorAll('.plot svg').length >= 5")
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+@pytest.mark.parametrize("size", WIDTHS)
+@pytest.mark.parametrize("name", ["plain", "hostile"])
+def test_every_figure_is_drawn_without_a_word_on_the_console_and_nothing_overflows(opened, name, size):
+    page = opened(name, size)
+    for radio in page.query_selector_all("fieldset input"):
+        radio.check()
+        page.wait_for_selector(f"#plot-{radio.get_attribute('value')} svg")
+    assert page.said == []
+    assert page.locator(".plot svg").count() == page.locator("[data-figure]").count()
+    assert page.evaluate("document.documentElement.scrollWidth") <= WIDTHS[size]["width"]
+
+
+def test_hostile_text_shows_as_text_and_runs_nowhere(opened):
+    page = opened("hostile")
+    page.evaluate("document.querySelectorAll('details').forEach(one => (one.open = true))")
+    for mark in page.query_selector_all("#plot-best-x [role=link]")[:3]:
+        mark.hover(force=True)
+    assert "javascript:alert(1) {{7*7}}" in page.locator("#vg-tooltip-element").text_content()
+    assert page.locator("img, iframe, a[href^='javascript']").count() == 0
+    assert page.evaluate("document.querySelectorAll('script').length") == 2
+    assert page.said == []
+
+
+def test_the_security_policy_allows_no_script_of_another(opened):
+    page = opened()
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=document.title=1>')")
+    page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'document.title = 2'}))")
+    page.wait_for_timeout(100)
+    assert "matvec-demo" in page.title()
+    assert any("Content Security Policy" in text for text in page.said)
+
+
+def test_a_mark_of_the_lineage_opens_its_kernel_by_mouse_and_by_keyboard(opened, record):
+    page = opened()
+    mark = page.locator("#plot-lineage [role=link]").last
+    name = mark.get_attribute("aria-label").partition(",")[0]
+    mark.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"#k-{name}[open]")
+    assert page.evaluate("document.activeElement.parentElement.id") == f"k-{name}"
+    page.locator("#plot-lineage [role=link]").first.click(force=True)
+    page.wait_for_selector(f"#k-{record.trials[0].name}[open]")
+
+
+def test_an_address_with_a_kernels_name_opens_it_with_diff_build_checks_and_prompt(opened, record):
+    page = opened(fragment=f"#k-{record.final.best_name}")
+    kernel = page.locator(f"#k-{record.final.best_name}")
+    assert kernel.get_attribute("open") is not None
+    texts = kernel.locator("summary").all_text_contents()
+    for part in ("checks", "Build:", "Build against the parent", "Source against", "Source,", "Profile", "Diagnosis",
+                 "Prompt", "Reply"):  # fmt: skip
+        assert any(text.startswith(part) or part in text for text in texts), part
+
+
+def test_candidates_are_filtered_and_sorted_by_keyboard(opened, record):
+    page = opened()
+    rows = page.locator("#candidates-table tbody tr:not([hidden])")
+    everyone = rows.count()
+    page.locator("form select[name=outcome]").select_option("incorrect")
+    wrong = [trial for trial in record.trials if trial.verdict == "incorrect"]
+    assert rows.count() == len(wrong) < everyone
+    assert page.locator("form output").text_content() == f"{len(wrong)} of {everyone} shown"
+    page.locator("form select[name=outcome]").select_option("passed")
+    button = page.locator("#candidates-table thead button").nth(4)
+    button.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    assert page.locator("#candidates-table th[aria-sort]").get_attribute("aria-sort") == "descending"
+    slowest = max((trial for trial in record.trials if trial.verdict == "passed"), key=lambda trial: trial.time_ms)
+    assert rows.first.locator("th").text_content() == slowest.name
+
+
+def test_what_is_shown_can_be_saved_and_copied(opened, record):
+    page = opened(fragment="#k-r0a0s0")
+    with page.expect_download() as csv:
+        page.locator("[aria-label='download CSV: candidates']").click()
+    lines = csv.value.path().read_text().splitlines()
+    assert len(lines) == 1 + len(record.trials)
+    with page.expect_download() as figure:
+        page.locator("#plot-best-x button").click()
+    svg = figure.value.path().read_text()
+    assert svg.startswith("<svg")
+    assert "var(--" not in svg
+    page.locator("#diff ~ .buttons button").last.scroll_into_view_if_needed()
+    with page.expect_download() as source:
+        page.locator("[aria-label='download: Source of the best kernel']").click()
+    assert source.value.path().read_text() == record.best_source
+    page.locator("[aria-label='copy: Source of the best kernel']").click()
+    page.get_by_text("copied", exact=True).wait_for()
+
+
+def test_a_reader_of_the_screen_finds_landmarks_and_names(opened):
+    page = opened()
+    tree = page.locator("body").aria_snapshot()
+    for part in ("banner", "navigation \"Sections\"", "main", "heading \"Lineage of the best kernel\"",
+                 "search \"Filter the candidates\"", "group \"Lineage of the selected kernels\""):  # fmt: skip
+        assert part in tree
+    unnamed = (
+        "[...document.querySelectorAll('button, input, select, a, summary')].filter(one => !(one.textContent.trim()"
+    )
+    unnamed += " || one.ariaLabel || one.labels?.length)).length"
+    assert page.evaluate(unnamed) == 0
+
+
+def test_dark_and_print_have_colours_of_their_own(opened):
+    ink = "getComputedStyle(document.querySelector('#plot-best-x svg text')).fill"
+    light, dark = opened(), opened(color_scheme="dark")
+    assert light.evaluate(ink) != dark.evaluate(ink)
+    dark.emulate_media(media="print")
+    assert dark.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert dark.locator(".filters").is_hidden()
+
+
+def test_without_javascript_every_table_and_kernel_is_there(browser, files, record):
+    page = browser.new_page(java_script_enabled=False)
+    page.goto(f"file://{files / 'plain'}.html")
+    assert page.locator("#candidates-table tbody tr").count() == len(record.trials)
+    assert page.locator("details.kernel").count() == len(record.kernels)
+    page.close()
