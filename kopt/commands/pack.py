@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kopt.artifact import read_value
 from kopt.command_line.panel import Panel, Place
-from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, Output, RunStore, check_output
+from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, Force, Output, RunStore, check_output
 from kopt.commands.parts.looked_at import RunName, run_or_folder
 from kopt.commands.parts.output import print_answer
 from kopt.errors import ConfigError
@@ -25,6 +25,7 @@ def run(
     run: RunName,
     store: RunStore = Path(DEFAULTS.store),
     output: Output = None,
+    force: Force = False,
     json: AsJson = False,
 ) -> int:
     """Write a run's replies into one archive, for a replay elsewhere.
@@ -36,9 +37,9 @@ def run(
     Example:
         kopt pack results/demo --output demo.replies.tar
     """
-    check_output(output)
     run = run_or_folder(run)
     archive = output or Path(f"{run.resolve().name}.replies.tar")
+    check_output(archive, force=force)
     count = pack_run(run, Store(store), archive, ROOT)
     replies = f"{count} repl{'y' if count == 1 else 'ies'}"
     line = f"{replies} in {archive}: replay the run elsewhere with kopt replay {archive.name}"

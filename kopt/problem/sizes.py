@@ -9,14 +9,16 @@ steps:
 2. Halve the largest size again and again, until no tensor is larger than wanted.
 3. For a ragged workload, take steps off so that no size is a multiple of a tile.
 
-A choice is taken if the reference runs with it and no dimension of any of its tensors shrinks to 1.  Works on values:
-what runs the reference is passed as a function.
+A choice is taken if the reference runs with it, no dimension of any of its tensors shrinks to 1, and a tensor that it
+cuts into equal pieces (the halves of a head) still is.  Works on values: what runs the reference is passed as a
+function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Protocol
 
 Shape = tuple[int, ...]
@@ -54,6 +56,10 @@ class Trial(Protocol):
         """Shapes of all results."""
 
     @property
+    def pieces(self) -> tuple[bool, ...]:
+        """Whether the pieces are equally long, for each tensor and dimension that is cut into pieces."""
+
+    @property
     def largest(self) -> int:
         """Elements of the largest tensor."""
 
@@ -85,19 +91,28 @@ class Size:
 class Sizes:
     """The sizes of one reference, and the workloads that follow from them."""
 
-    def __init__(self, constants: Mapping[str, int], run: Try, *, results: bool = False) -> None:
+    def __init__(
+        self,
+        constants: Mapping[str, int],
+        run: Try,
+        *,
+        results: bool = False,
+        ties: Collection[tuple[str, ...]] = (),
+    ) -> None:
         """Find the sizes.
 
         Args:
             constants: whole numbers of the reference, by name.
             run: runs the reference with other numbers.
             results: a constant that reaches the shapes of results alone is a size, too.
+            ties: constants of equal value that change together where the reference takes that.
         """
         given = run({})
         assert given is not None
         self._given = given
         self._results = results
-        self._run = run
+        self._ties = ties
+        self._shapes_of = run
         self.sizes = self._found(constants)
 
     def small(self, most: int) -> Constants | None:
@@ -126,13 +141,30 @@ class Sizes:
         for name, value in sorted(constants.items(), key=lambda item: -item[1]):
             if name in taken or value < 2:
                 continue
-            size = self._alone(name, value) or self._together(
-                name, constants, taken, pairs=not self._is_idle(name, value)
+            size = (
+                self._tied(name, value, taken)
+                or self._alone(name, value)
+                or self._together(name, constants, taken, pairs=not self._is_idle(name, value))
             )
             if size is not None:
                 found.append(size)
                 taken |= set(size.names)
         return tuple(found)
+
+    def _run(self, constants: Mapping[str, int]) -> Trial | None:
+        """Run the reference with other constants; None where it does not run, or no longer cuts into equal pieces."""
+        trial = self._shapes_of(constants)
+        if trial is None or len(trial.pieces) != len(self._given.pieces):
+            return trial
+        uneven = any(was and not now for was, now in zip(self._given.pieces, trial.pieces, strict=True))
+        return None if uneven else trial
+
+    def _tied(self, name: str, value: int, taken: set[str]) -> Size | None:
+        tie = tuple(other for group in self._ties if name in group for other in group if other not in taken)
+        for step in STEPS:
+            if tie and step < value and self._run(dict.fromkeys(tie, value - step)):
+                return Size(tie, (value,) * len(tie), step)
+        return None
 
     def _alone(self, name: str, value: int) -> Size | None:
         for step in STEPS:
@@ -154,21 +186,38 @@ class Sizes:
         return self._results and len(trial.made) == len(self._given.made) and trial.made != self._given.made
 
     def _together(self, name: str, constants: Mapping[str, int], taken: set[str], pairs: bool) -> Size | None:
-        """Return the size of constants that must change together: equal ones, with `pairs` one more in their ratio."""
+        """Return the size of constants that must change together: equal ones, with `pairs` others in their ratio."""
         value = constants[name]
         equal = tuple(other for other, own in constants.items() if own == value and other not in taken)
         others = [other for other, own in constants.items() if other not in taken and other != name and own > 1]
         like = [(name, other) for other in equal if other != name]  # first: three equal sizes need not be one
+        alike = tuple(dict.fromkeys((name, *equal)))
         unequal = [(name, other) for other in others] if pairs else []
-        for group in dict.fromkeys([*like, tuple(dict.fromkeys((name, *equal))), *unequal]):
+        wide = _with_multiples(alike, {n: constants[n] for n in others if n not in equal}) if pairs else ()
+        for group in dict.fromkeys([*like, alike, *unequal, *wide]):
             for step in STEPS:
                 changed = {n: constants[n] * (value - step) // value for n in group}
                 exact = all(constants[n] * (value - step) % value == 0 for n in group)
                 if step < value and exact and len(group) > 1 and (trial := self._run(changed)):
                     if trial.inputs == self._given.inputs and trial.parameters == self._given.parameters:
                         return None
-                    return Size(group, tuple(constants[n] for n in group), step)
+                    needed = self._needed(changed)
+                    return Size(needed, tuple(constants[n] for n in needed), step)
         return None
+
+    def _needed(self, changed: Mapping[str, int]) -> tuple[str, ...]:
+        """Return the constants of a group without those, alone or in pairs, that need not change with the first one."""
+        first, *others = changed
+        for count in (1, 2):
+            for left in combinations(tuple(others), count):
+                rest = [name for name in others if name not in left]
+                if (
+                    len(others) > count
+                    and set(left) <= set(others)
+                    and self._run({n: changed[n] for n in (first, *rest)})
+                ):
+                    others = rest
+        return (first, *others)
 
     def _shrunk(self, most: int, start: int, long: int) -> dict[Size, int] | None:
         """Halve the largest size until no tensor has more than `most` elements; the longest may stay `long` times."""
@@ -218,6 +267,20 @@ def _collapsed(shape: Shape, given: Shape) -> bool:
     if len(shape) != len(given):
         return False
     return any(now < min(before, 2) for now, before in zip(shape, given, strict=True))
+
+
+def _with_multiples(alike: tuple[str, ...], others: Mapping[str, int]) -> Iterator[tuple[str, ...]]:
+    """Yield the first of equal constants, then all, with those of another value that divides theirs or is a multiple.
+
+    The columns of a matrix, the rows of another one and a scale for each 128 of them are such a size.
+    """
+    by_value: dict[int, list[str]] = {}
+    for name, value in others.items():
+        by_value.setdefault(value, []).append(name)
+    for first in dict.fromkeys([alike[:1], alike]):
+        for names in by_value.values():
+            yield (*first, *names)
+            yield from ((*first, other) for other in names if len(first) > 1)
 
 
 def _rounded(value: int, size: Size) -> int:

@@ -38,6 +38,7 @@ from kopt.prompts.reflect import reflect, reflection
 from kopt.prompts.repair import repair
 from kopt.prompts.sections import Prompt, Section, assemble, code, estimate_tokens, fit
 from kopt.prompts.shared_sections import run_sections
+from kopt.prompts.write_seed import FailedSeed, write_seed
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 
@@ -50,6 +51,9 @@ PROMPTS = {
     "repair": lambda: repair(CONTEXT, PARENT, ASSIGNMENT, FAILED, 1, 3),
     "diagnose": lambda: diagnose(CONTEXT, PARENT, MEMORY, 2),
     "classify": lambda: classify(SOURCE, TAXONOMY[1:], decided={"split_k_reduce": False}, build=BUILT, device=DEVICE),
+    "write_seed": lambda: write_seed(
+        CONTEXT, FailedSeed(phase="compile", reason="no such name: tl.lode", draft="x = 1")
+    ),
     "reflect": lambda: reflect(CONTEXT, 2, MEMORY.events, TIMES, MEMORY),
 }
 
