@@ -10,6 +10,7 @@ from pathlib import Path
 from kopt.estimate.eager import eager_ms
 from kopt.jobs.asker import LEDGER
 from kopt.llm.ledger import cost_of, ledger_lines
+from kopt.locks import LEASE
 from kopt.model.cost import Cost, total
 from kopt.model.outcome import BEST, SEED
 from kopt.model.trial import Trial
@@ -181,7 +182,7 @@ def _seconds(run: RunSoFar, until: float) -> float | None:
 def _last_change(folder: Path) -> float:
     """Return when a file of the run was written last, seconds since 1970."""
     manifest = folder / MANIFEST
-    own = {STARTED, WORKING}
+    own = {STARTED, WORKING, WORKING + LEASE}
     times = [_written(path) for path in _files(folder) if path.name not in own]
     return max([*times, _written(manifest), _written(folder / STARTED)])
 
