@@ -71,6 +71,8 @@ REFUSED = {
     "huge number": [("manifest.json", b'{"format":' + b"9" * 100_000 + b"}")],
     "no text": [("manifest.json", b"\xff\xfe\x00")],
     "sequence for a terminal": [("manifest.json", manifest(format="\x1b]0;owned\x07\u202e"))],
+    "manifest of another kind": [("manifest.json", manifest(replies=[]))],
+    "100 000 versions": [("manifest.json", manifest(versions={f"p{n}": "1" for n in range(100_000)}))],
     "deep reply": [("manifest.json", manifest(replies={DIGEST: "0"})), (f"{DIGEST}.json", b"[" * 200_000)],
 }
 
@@ -139,6 +141,26 @@ def test_a_recording_that_would_write_elsewhere_is_refused_before_anything_is_wr
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
     assert not results.exists()
+
+
+NOT_REPLAYS = {
+    "a folder with a file": lambda path: (path.mkdir(), (path / "notes").write_text("mine")),
+    "a folder with another mark": lambda path: (path.mkdir(), (path / "archive.sha256").write_text("mine")),
+    "a folder whose mark is a pipe": lambda path: (path.mkdir(), os.mkfifo(path / "archive.sha256")),
+    "a file": lambda path: path.write_text("mine"),
+}
+
+
+@pytest.mark.parametrize("foreign", NOT_REPLAYS, ids=str)
+def test_a_folder_that_no_replay_made_is_left_alone(tmp_path, capsys, foreign):
+    archive = replay_of(tmp_path / "a.tar")
+    results = tmp_path / "results"
+    results.mkdir()
+    NOT_REPLAYS[foreign](results / "r.replay")
+    assert cli.main(["replay", str(archive), "--results", str(results)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "r.replay exists, and no replay made it: name this one with --run NAME" in line
+    assert os.listdir(results) == ["r.replay"]
 
 
 def test_a_setting_named_problem_that_leads_elsewhere_is_refused(tmp_path, capsys):
