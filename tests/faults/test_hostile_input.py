@@ -186,6 +186,11 @@ EXCHANGED = {
     "pipe": lambda path: os.mkfifo(path),
     "pipe for a batch": lambda path: os.mkfifo(path.with_name("x.jsonl")),
     "reply of 17 MB": lambda path: path.write_bytes(b"x" * (17 << 20)),
+    "reply in utf-16": lambda path: path.write_bytes("kernel".encode("utf-16")),
+    "reply in latin-1": lambda path: path.write_bytes("café".encode("latin-1")),
+    "reply of NUL bytes": lambda path: path.write_bytes(bytes(1000)),
+    "reply of blanks": lambda path: path.write_bytes(b"  \n"),
+    "line in latin-1": lambda path: path.with_name("x.jsonl").write_bytes('{"a": "é"}'.encode("latin-1")),
     "line of 17 MB": lambda path: path.with_name("x.jsonl").write_bytes(b" " * (17 << 20) + b"{}"),
     "utf-16": lambda path: path.with_name("x.jsonl").write_bytes("{}".encode("utf-16")),
     "huge number": lambda path: path.with_name("x.jsonl").write_bytes(b'{"custom_id": ' + b"9" * 100_000 + b"}\n"),
@@ -204,8 +209,16 @@ def test_a_bad_file_in_an_exchange_folder_is_named_and_the_others_are_read(tmp_p
     assert "stay" in caplog.text
 
 
-def test_a_thousand_bad_lines_are_eleven_warnings(tmp_path, caplog):
+def test_a_thousand_lines_that_are_no_json_are_one_warning(tmp_path, caplog):
     (tmp_path / "x.jsonl").write_text("no json\n" * 1000)
+    assert not list(read_replies(tmp_path, {}, ModelTable()))
+    (said,) = caplog.messages
+    assert "x.jsonl:1 and 999 more lines are no JSON" in said
+    assert "one whole JSON object per line" in said
+
+
+def test_a_thousand_lines_that_are_no_replies_are_eleven_warnings(tmp_path, caplog):
+    (tmp_path / "x.jsonl").write_text("[1]\n" * 1000)
     assert not list(read_replies(tmp_path, {}, ModelTable()))
     assert len(caplog.records) == 11
     assert "990 more lines" in caplog.text

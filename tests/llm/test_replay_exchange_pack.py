@@ -154,6 +154,48 @@ class TestExchange:
         assert (folder / f"{ASKED['s2'].digest}.reply.md").exists()
         assert not (folder / f"{ASKED['s2'].digest}.md").exists()
 
+    def test_nothing_of_a_person_s_is_removed_or_replaced_and_each_is_named(self, swap, folder, caplog):
+        swap()
+        names = [request.digest for request in ASKED.values()]
+        mine = {
+            "requests-anthropic.out.jsonl": "batch output under a wrong name",
+            f"{names[0]}.md": "an answer typed into the page",
+            f"{names[1]}.Reply.md": "an answer",
+            f"{names[2]}.reply.txt": "an answer",
+            f"{names[3].upper()}.reply.md": "an answer",
+            "OUT.JSONL": "{}",
+            "out.json": "{}",
+            "notes.md": "notes",
+            "requests-openai.jsonl": "edited",
+            f"{'c' * 64}.md": "a page of mine",
+        }
+        for name, text in mine.items():
+            (folder / name).write_text(text)
+        for name in names[4:]:
+            (folder / f"{name}.reply.md").write_text("answer")
+        assert swap().count == 4
+        for name, text in mine.items():
+            assert (folder / name).read_text() == text
+            assert name in caplog.text
+        for digest in names[:4]:
+            assert f"must be called {digest}.reply.md" in caplog.text
+        assert not (folder / f"{names[4]}.md").exists()
+
+    def test_requests_are_written_anew_while_nobody_changes_them(self, swap, folder, caplog):
+        swap()
+        swap()
+        assert not caplog.messages
+
+    def test_a_corrected_answer_is_said_to_come_too_late(self, swap, folder, caplog):
+        swap()
+        answer = folder / f"{ASKED['s0'].digest}.reply.md"
+        answer.write_text("first")
+        swap()
+        answer.write_text("second")
+        swap()
+        (said,) = caplog.messages
+        assert "the first stays" in said
+
     def test_an_answer_that_says_it_was_cut_off_is_kept_as_such(self, swap, folder, store):
         swap()
         choice = {"index": 0, "message": {"role": "assistant", "content": "half"}, "finish_reason": "length"}
