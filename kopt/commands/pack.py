@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kopt.artifact import read_value
+from kopt.artifact import read_plain, read_value
 from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, Force, Output, RunStore, check_output
 from kopt.commands.parts.looked_at import RunName, run_or_folder
@@ -76,7 +76,7 @@ def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> Pac
     from kopt.run.load import load_ledger
     from kopt.run.manifest import Manifest
 
-    unanswered = (run / UNANSWERED).read_text().split() if (run / UNANSWERED).exists() else []
+    unanswered = read_plain(run / UNANSWERED).decode().split() if (run / UNANSWERED).exists() else []
     lines = load_ledger(run).lines()
     requests = {*unanswered, *(line.request for line in lines)}
     replied = {line.request for line in lines if isinstance(line, Settled | Reused)}
