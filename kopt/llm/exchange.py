@@ -178,7 +178,7 @@ def _remove_answered(folder: Path, pending: Mapping[str, Request]) -> None:
         stem = name.removesuffix(".md")
         if name.startswith("requests-") and name.endswith(".jsonl"):
             exchange_folder.remove(folder / name, AS_BATCH)
-        elif name == "README.md":
+        elif name == "README.md" and not pending:
             exchange_folder.remove(folder / name, "give it another name")
         elif stem != name and _is_digest(stem) and stem not in pending:
             exchange_folder.remove(folder / name, _answer_to(stem))
