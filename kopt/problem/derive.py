@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import dataclass, replace
+from itertools import combinations, product
 
 from kopt.errors import ProblemError
 from kopt.model.base import Value
@@ -23,6 +23,9 @@ SMALL = 4096
 
 LARGER = (SMALL, 8 * SMALL, 64 * SMALL)
 """Tried in turn, where the reference has tensors that cannot shrink."""
+
+LONG_NAME = "long_"
+"""Begin of the name of a small workload in which one size alone is long."""
 
 MOST_FIXED = 2
 """Most sizes that stay as they are, where the reference does not run with values when all change."""
@@ -74,6 +77,7 @@ def _derived(draft: Draft) -> Derived:
     if draft.small is None or draft.hidden is None:
         values = trial.constant_values(whole, constants(draft.reference))
         chosen = _chosen(whole, values | {literal.name: literal.value for literal in known_literals}, draft)
+        chosen = chosen.with_values(whole)
         together = tuple(size.names for size in chosen.sizes.sizes)
         whole = whole.model_copy(update=chosen.workloads(draft))
     used |= {name for workload in (*whole.small, *whole.hidden) for name in workload.constants}
@@ -142,6 +146,11 @@ class _Choice:
     sizes: Sizes
     small: Mapping[str, Constants]
     hidden: Constants | None
+
+    def with_values(self, whole: Problem) -> _Choice:
+        """Return the choice without the long workloads with which the reference does not run with values."""
+        small = {n: sizes for n, sizes in self.small.items() if not (n.startswith(LONG_NAME) and _raises(whole, sizes))}
+        return replace(self, small=small)
 
     def workloads(self, draft: Draft) -> dict[str, tuple[Workload, ...]]:
         """Return the workloads that a draft leaves open."""
@@ -212,7 +221,7 @@ def _fault(whole: Problem, choice: _Choice, draft: Draft) -> str:
     from kopt.device.reference import trial
 
     hidden = choice.hidden if choice.hidden and trial.has_integers(whole) else None
-    tried = [("small", sizes) for sizes in choice.small.values()]
+    tried = [("small", sizes) for name, sizes in choice.small.items() if not name.startswith(LONG_NAME)]
     for kind, sizes in [*tried, ("hidden", hidden)] if hidden else tried:
         if reason := _raises(whole, sizes):
             values = ", ".join(f"{name} = {value}" for name, value in sizes.items())
@@ -237,8 +246,11 @@ def _small(sizes: Sizes, name: str) -> dict[str, Constants]:
     Raises:
         ProblemError: there are none.
     """
-    for most in LARGER:
-        chosen = {"tiles": sizes.small(4 * most), "ragged": sizes.ragged(most)}
+    for all_sizes, most in product((False, True), LARGER):
+        if all_sizes:
+            sizes.change_all()
+        long = {LONG_NAME + name: constants for name, constants in sizes.long(4 * most)}
+        chosen = {"tiles": sizes.small(4 * most), **long, "ragged": sizes.ragged(most)}
         small = {name: found for name, found in chosen.items() if found is not None}
         if len(small) == len(chosen):
             break

@@ -141,7 +141,7 @@ def test_sizes_that_belong_together_are_equal_in_all_workloads(problems, name):
     result = problems[name]
     inputs = [spec.name for spec in result.signature.inputs]
     small, hidden = result.problem.small, result.problem.hidden
-    assert len(small) == 2
+    assert len(small) >= 2
     for workload in (*small, *hidden):
         shapes = dict(zip(inputs, try_sizes(result.problem, workload.constants).inputs, strict=True))
         for together in CASES[name][1]:

@@ -67,7 +67,7 @@ def followed(program: PtxProgram, launch: Launch, contents: Mapping[int, int]) -
         accesses = follow(threads, steps)
     for _ in range(MORE_ROUNDS if accesses.complete else 0):
         some = _some_visits(accesses.visits)
-        lanes = MOST_WORK // accesses.steps - len(threads.tid)
+        lanes = MOST_WORK // max(accesses.steps, 1) - len(threads.tid)
         wholes, chosen = _more_wholes(some, threads, lanes), _more_threads(some, threads, lanes)
         if not wholes and not chosen:
             break
