@@ -86,6 +86,11 @@ def run(
     winner = winner_of(load_run(folder), Store(store))
     if simplified is not None:
         winner = as_winner(winner, simplified)
+    if winner.judge == "dry" and form != SCRIPT:
+        raise ConfigError(
+            f"{folder} was a rehearsal (judge=dry), and nothing of it was built or judged: there is nothing to export; "
+            "search with judge=interpret or judge=cuda"
+        )
     if form == SCRIPT:
         suffix, text = ".py", standalone(winner)
         purpose = "a script that checks and times itself"

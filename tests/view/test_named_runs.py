@@ -18,6 +18,15 @@ def test_a_run_is_exported_by_its_name_in_every_form(made, capsys):
         assert main(["export", "run", "--as", form, "-o", "out", "--force"]) == 0, capsys.readouterr().err
 
 
+def test_a_rehearsal_is_not_exported_and_said_to_be_one(made, capsys):
+    finish(made)
+    manifest = made.folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"judge": "interpret"', '"judge": "dry"'))
+    assert main(["export", "run"]) == 2
+    assert "was a rehearsal (judge=dry)" in capsys.readouterr().err
+    assert not Path("scale_module.py").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "file"),
     [

@@ -9,6 +9,7 @@ from kopt.model.device import Toolchain, estimate_warning
 from kopt.model.environment import Conditions, Environment
 from kopt.model.timing import Estimated, Measured, WorkloadTiming
 from kopt.model.verdict import Check
+from kopt.report.numbers import closeness
 from kopt.statistics import measured_ratio
 
 FOLLOWED = 0.995
@@ -152,8 +153,7 @@ def in_words(evaluated: Evaluated, *, has_seed: bool = True) -> str:
         lines.append(f"fingerprint {evaluated.fingerprint}")
     if checks := evaluated.checks:
         draws = len({(check.workload, check.distribution) for check in checks})
-        worst = max(check.max_error / check.allowed if check.allowed else 0.0 for check in checks)
-        lines.append(f"{len(checks)} checks on {draws} kinds of input, at most {worst:.0%} of the allowed error")
+        lines.append(f"{len(checks)} checks on {draws} kinds of input, {closeness(checks)}")
     return "\n".join([*lines, *(_time_lines(evaluated.time, evaluated.device, has_seed) if evaluated.time else [])])
 
 
