@@ -1,7 +1,7 @@
 """Results are taken apart, described, copied with their layout and compared, tensor by tensor."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import pytest
@@ -208,6 +208,28 @@ def test_an_integer_that_rounding_decides_may_be_either_neighbour():
     assert expected.tensors[0].allowed.tolist()[1:] == [0, 0]
     assert not compare_result([values + torch.tensor([0, 1, 0], dtype=torch.int8)], expected, DRAW).right
     assert not compare_result([values + torch.tensor([2, 0, 0], dtype=torch.int8)], expected, DRAW).right
+
+
+@pytest.mark.parametrize(
+    ("body", "same"),
+    [
+        ("return x.mul_(2)", ("input x",)),
+        ("return x.mul_(2).clone()", ("",)),
+        ("return x.mul_(2)[1:], x.T, x + 1", ("", "", "")),
+        ("return x + 0, x.add_(1)", ("", "input x")),
+        ("return x", ("",)),
+    ],
+)
+def test_an_output_that_is_a_changed_argument_must_be_that_argument(body, same):
+    problem, case = case_of(f"    def forward(self, x):\n        {body}\n", "torch.randn(3, 4)")
+    result = run_reference(problem, case)
+    contract = result_contract(problem, case, result)
+    assert contract.same == same
+    right = replace(described(list(result.outputs.values())), structure=contract.structure)
+    assert not contract.violation(replace(right, same=same))
+    assert not contract.violation(right)  # where nobody looked
+    copied = contract.violation(replace(right, same=("",) * len(same)))
+    assert ("must be input x itself, no copy" in copied) == ("input x" in same)
 
 
 TIED = "torch.randint(-3, 4, (6, 8)).float() / 2"

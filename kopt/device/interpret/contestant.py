@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map
 
 from kopt.artifact import text_digest
 from kopt.device.draws.distributions import Case, Draw, derive_seed, make_case, plan
-from kopt.device.expected.outputs import DescribedOutput, described_tensor
+from kopt.device.expected.outputs import DescribedOutput, described_tensor, same_arguments
 from kopt.device.interpret.guard import NoComputing, fill_new_memory
 from kopt.device.interpret.interpreted_call import InterpretedCall
 from kopt.device.interpret.session import Session
@@ -286,7 +286,9 @@ def _run(session: Session, call: Callable[[], object], case: Case, folder: Path)
     tensors = list(parts.tensors.values())
     after = digests(arguments.values())
     head = Head(
-        output=DescribedOutput(parts.structure, tuple(map(described_tensor, tensors))),
+        output=DescribedOutput(
+            parts.structure, tuple(map(described_tensor, tensors)), same_arguments(tensors, arguments)
+        ),
         arguments=after,
         launches=session.launches - launches,
     )
