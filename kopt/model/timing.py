@@ -32,6 +32,8 @@ class WorkloadEstimate(Value):
     done: float = 1.0
     """Share of the work of every right kernel that the launches do as traced at full size, at most 1: the smallest of
     the shares of inputs read, of outputs written, and of necessary matrix products."""
+    least: float = 0.9
+    """Share below which work is left out."""
     lacking: str = ""
     """The work of which least is done, in words; empty where all is done."""
     followed: float = 1.0
