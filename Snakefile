@@ -41,7 +41,7 @@ localrules:
 
 onstart:
     if HEAD:
-        record_start(Path(RUN), sys.argv, CONFIG)
+        take_run()
         live.follow(Progress(Path(RUN)))
     if SUBMITS:
         keep_asking_squeue()

@@ -49,6 +49,9 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
      f"{ENDINGS}::test_caches_go_elsewhere_where_the_home_cannot_be_written"),
     ("the same run started twice", "the second is refused in one line, before anything is checked",
      f"{ENDINGS}::test_a_locked_run_is_refused_but_for_a_look_and_the_unlocking"),
+    ("two runs in one folder at once, from two working directories", "the second is refused in one line that names the "
+     "process of the first; the lock ends with its process",
+     "tests/preflight/test_foreign_run.py::test_a_run_that_another_process_works_on_is_refused_but_for_a_look"),
     ("`--config` forgotten", "one line, before anything is checked",
      f"{ENDINGS}::test_a_forgotten_config_is_noticed_before_anything_is_checked"),
     ("`--configfile` missing, no cores, no such target, anything else that Snakemake refuses",

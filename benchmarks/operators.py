@@ -2,11 +2,13 @@
 
     python benchmarks/operators.py                                # all; without a GPU half an hour on two cores
     python benchmarks/operators.py --only top_k rope --again      # those two, from the start
-    python benchmarks/operators.py --judge cuda --json gpu.json   # on a machine with a GPU
+    python benchmarks/operators.py --judge cuda --jobs 4 --seconds 500 --json gpu.json  # on a machine with a GPU
 
-Every step is a command in a process of its own, in a folder outside the checkout.  The last step takes the exported
-file into a process that cannot import kopt (`benchmarks/operators_use.py`) and compares it with the reference.  What an
-operator has come to is kept in the folder, step by step, so the benchmark may be stopped at any time.
+Every step is a command in a process of its own, in a folder outside the checkout.  The step `use` takes the exported
+file into a process that cannot import kopt (`benchmarks/operators_use.py`) and compares it with the reference; on a GPU
+the step `itself` lets the run's `best_kernel.py` check and time itself.  What an operator has come to is kept in the
+folder, step by step, so the benchmark may be stopped at any time.  Operators that run side by side share the cores;
+a GPU is leased, so that nothing else runs on it while something is timed.
 """
 
 from __future__ import annotations
@@ -14,12 +16,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
 import sysconfig
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -32,8 +38,11 @@ USE = "benchmarks/operators_use.py"
 STEPS = ("new", "check", "run", "export", "use")
 """Steps of an operator, in order; each needs those before it."""
 
-LIMIT_S = 1500.0
-"""Longest time of one step, s: generous, since the machine may be busy."""
+ON_GPU = (*STEPS, "itself")
+"""Steps of an operator on a machine with a GPU."""
+
+ALONE = ("use", "itself")
+"""Steps that use a GPU without leasing it themselves."""
 
 SEEDS = Path("results/store/made_seed")
 """Where a run in a folder keeps the seeds that were made for it."""
@@ -113,8 +122,15 @@ class Row:
 
     @property
     def is_done(self) -> bool:
-        """Return whether all steps were taken."""
+        """Return whether the exported kernel is in use."""
         return all(step in self.steps and self.steps[step].ok for step in STEPS)
+
+    @property
+    def launches(self) -> str:
+        """Return how many kernels the exported model launched on a GPU; empty where it launched none."""
+        used = self.steps.get("use")
+        found = re.search(r"(\d+) launches; ", used.said) if used else None
+        return found[1] if found else ""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -124,7 +140,10 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=names, help="these alone")
     parser.add_argument("--judge", default="auto", choices=("auto", "interpret", "cuda"), help="who verifies and times")
     parser.add_argument("--rounds", type=int, default=1, help="rounds of each search")
-    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="cores of each search")
+    parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="cores of all searches")
+    parser.add_argument("--jobs", type=int, default=1, help="operators at a time; they share --cores")
+    parser.add_argument("--limit", type=float, default=1500.0, help="longest time of one step, s")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="time after which all steps are stopped, s")
     parser.add_argument("--folder", type=Path, help="where to work (default: results/operators_JUDGE)")
     parser.add_argument("--again", action="store_true", help="take these operators from the start")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows into this file")
@@ -132,18 +151,30 @@ def main(words: Sequence[str] | None = None) -> int:
     chosen = [one for one in OPERATORS if not options.only or one.name in options.only]
     folder = (options.folder or ROOT / "results" / f"operators_{options.judge}").resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for operator in chosen:
-        known = folder / f"{operator.name}.json"
-        row = Row(operator.name) if options.again else read_row(known, operator.name)
-        for step in taken(row, operator, folder, options):
-            known.write_text(json.dumps(asdict(row), indent=1))
-            print(f"{operator.name} {in_words(step)}", file=sys.stderr, flush=True)
-        rows.append(row)
+    options.until = time.monotonic() + options.seconds
+    with ThreadPoolExecutor(options.jobs) as pool:
+        rows = list(pool.map(lambda one: brought(one, folder, options), chosen))
     print(f"{table(rows)}\n\n{commands(rows)}")
     if options.json:
         options.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     return int(not all(row.is_done for row in rows))
+
+
+def brought(operator: Operator, folder: Path, options: argparse.Namespace) -> Row:
+    """Take an operator through the steps that it lacks, and keep each step's result in the folder."""
+    known = folder / f"{operator.name}.json"
+    row = Row(operator.name) if options.again else read_row(known, operator.name)
+    if "export" not in row.steps:
+        exported_file(operator, folder).unlink(missing_ok=True)
+    for step in taken(row, operator, folder, options):
+        known.write_text(json.dumps(asdict(row), indent=1))
+        print(f"{operator.name} {in_words(step)}", file=sys.stderr, flush=True)
+    return row
+
+
+def exported_file(operator: Operator, folder: Path) -> Path:
+    """Return the file of an exported kernel."""
+    return folder / f"{operator.name}_exported.py"
 
 
 def read_row(file: Path, name: str) -> Row:
@@ -157,10 +188,11 @@ def read_row(file: Path, name: str) -> Row:
 
 def taken(row: Row, operator: Operator, folder: Path, options: argparse.Namespace) -> Iterator[Step]:
     """Take the steps that an operator lacks, up to the first that fails; yield each as it is done."""
-    for name in STEPS:
+    for name in ON_GPU if options.judge == "cuda" else STEPS:
         if name in row.steps:
             continue
-        step, printed = run(name, command(name, operator, options), folder, options)
+        on_gpu = options.judge == "cuda" and name in ALONE
+        step, printed = run(name, command(name, operator, options), folder, options, gpu_alone() if on_gpu else None)
         if name == "run" and step.ok:
             figures = json.loads((folder / "results" / operator.name / "final.json").read_text())
             row.best_ms, row.eager_ms, row.estimated = (figures[key] for key in ("best_ms", "eager_ms", "estimated"))
@@ -174,20 +206,27 @@ def taken(row: Row, operator: Operator, folder: Path, options: argparse.Namespac
 
 def command(step: str, operator: Operator, options: argparse.Namespace) -> list[str]:
     """Return the words of a step, the first of which is `kopt`, or `python` for the last one."""
-    name, file, problem = operator.name, f"{operator.name}_exported.py", f"./{operator.name}"
+    name, file, problem = operator.name, exported_file(operator, Path()).name, f"./{operator.name}"
     inputs = ["--inputs", *operator.inputs] if operator.inputs else []
     return {
         "new": ["kopt", "new", problem, "--from", f"{FILES}/{operator.source}", *inputs, *operator.words, "--force"],
         "check": ["kopt", "check", problem],
         "run": ["kopt", "run", problem, f"rounds={options.rounds}", f"judge={options.judge}", "--name", name,
-                "--cores", str(options.cores)],
+                "--cores", str(max(1, options.cores // options.jobs))],
         "export": ["kopt", "export", f"results/{name}", "--as", operator.form, "--output", file],
         "use": ["python", "-I", "-S", USE, f"{name}/problem.py", file],
+        "itself": ["python", f"results/{name}/best_kernel.py"],
     }[step]  # fmt: skip
 
 
-def run(step: str, words: Sequence[str], folder: Path, options: argparse.Namespace) -> tuple[Step, str]:
-    """Run a command in the folder; return the step and all that the command printed."""
+def run(
+    step: str,
+    words: Sequence[str],
+    folder: Path,
+    options: argparse.Namespace,
+    gpu: AbstractContextManager[dict[str, str]] | None = None,
+) -> tuple[Step, str]:
+    """Run a command in the folder, where it needs one with a GPU; return the step and all that the command printed."""
     program = [sys.executable, "-m", "kopt.cli"] if words[0] == "kopt" else [sys.executable]
     real = [*program, *(str(ROOT / word) if word.startswith("benchmarks/") else word for word in words[1:])]
     if step == "use":
@@ -195,15 +234,42 @@ def run(step: str, words: Sequence[str], folder: Path, options: argparse.Namespa
         real += ["--packages", sysconfig.get_path("purelib"), "--judge", options.judge]
         real += ["--small", json.dumps(small.get("ragged", min(small.values(), key=str)))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
-    began = time.monotonic()
+    with gpu or nullcontext({}) as of_gpu:
+        began = time.monotonic()
+        ok, printed, errors = ran(real, folder, {**environment, **of_gpu}, min(options.limit, options.until - began))
+    said = gist(printed if ok and printed.strip() else printed + errors, ok)
+    return Step(shlex.join(words), ok, round(time.monotonic() - began, 1), said), printed + errors
+
+
+def ran(words: Sequence[str], folder: Path, environment: dict[str, str], seconds: float) -> tuple[bool, str, str]:
+    """Run a command and all that it starts for so many seconds at most.
+
+    Returns:
+        Whether it ended well, what it printed, and what it printed to stderr.
+    """
+    if seconds <= 0:
+        return False, "", "error: not begun, the time was up"
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(
+        words, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+    )
     try:
-        done = subprocess.run(
-            real, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=LIMIT_S
-        )
-        ok, printed = done.returncode == 0, done.stdout + done.stderr
+        printed, errors = process.communicate(timeout=None if seconds == float("inf") else seconds)
     except subprocess.TimeoutExpired:
-        ok, printed = False, f"not done in {LIMIT_S:.0f} s"
-    return Step(shlex.join(words), ok, round(time.monotonic() - began, 1), gist(printed, ok)), printed
+        os.killpg(process.pid, signal.SIGKILL)
+        printed, errors = process.communicate()
+        return False, printed, f"{errors}\nerror: not done in {seconds:.0f} s"
+    return process.returncode == 0, printed, errors
+
+
+@contextmanager
+def gpu_alone() -> Iterator[dict[str, str]]:
+    """Lease a GPU, so that no search times a kernel on it meanwhile; yield the variables that choose it."""
+    from kopt.device.hardware.gpus import visible_gpus
+    from kopt.device.hardware.lease import lease
+
+    with lease(visible_gpus(os.environ), wait_s=600.0) as held:
+        yield dict(held.gpu.environment)
 
 
 def gist(printed: str, ok: bool) -> str:
@@ -223,14 +289,14 @@ def maker(name: str, folder: Path) -> str:
 def table(rows: Sequence[Row]) -> str:
     """Write a row for each operator, and the reasons of those that did not arrive."""
     lines = [
-        "| operator | seed by | new | check | run | export | use | best kernel | against eager |",
-        f"|{'---|' * 9}",
+        f"| operator | seed by | {' | '.join(ON_GPU)} | launches | best kernel | against eager |",
+        f"|{'---|' * (len(ON_GPU) + 5)}",
     ]
     for row in rows:
-        steps = [_cell(row.steps.get(name)) for name in STEPS]
+        steps = [_cell(row.steps.get(name)) for name in ON_GPU]
         best = "" if row.best_ms is None else f"{row.best_ms:.4f} ms{' estimated' if row.estimated else ''}"
         ratio = "" if row.best_ms is None else "unknown" if not row.eager_ms else f"{row.eager_ms / row.best_ms:.2f}x"
-        lines.append("| " + " | ".join((row.name, row.made_by, *steps, best, ratio)) + " |")
+        lines.append("| " + " | ".join((row.name, row.made_by, *steps, row.launches, best, ratio)) + " |")
     lines += [f"{row.name}: {name}: {step.said}" for row in rows for name, step in row.steps.items() if not step.ok]
     lines.append(f"{sum(row.is_done for row in rows)} of {len(rows)} operators are exported and in use")
     return "\n".join(lines)

@@ -1,26 +1,33 @@
-"""Make a seed kernel for each KernelBench file, unchanged and without a GPU: how many are right?
+"""Make a seed kernel for each KernelBench file, unchanged: how many are right?
 
     python benchmarks/seeds.py KernelBench/KernelBench/level1 KernelBench/KernelBench/level2 --results seeds.jsonl
+    python benchmarks/seeds.py KernelBench/KernelBench/level1 --judge cuda --every 4 --results on_gpu.jsonl
 
 Each file becomes a problem with derived workloads; a seed is made from its reference, built for the described device,
-and judged by kopt's interpreter.  A line per file is added to the results as soon as it is known; files that have one
-are not tried again, so the benchmark may be stopped at any time.  The table ends with the reasons for the rest.
+and judged by kopt's interpreter, or with `--judge cuda` by `kopt seed` at full size on a GPU.  A line per file is added
+to the results as soon as it is known; files that have one are not tried again, so the benchmark may be stopped at any
+time.  The table ends with the reasons for the rest.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+from operators import ran
 
 from kopt.errors import KoptError
 from kopt.load_config import load_device
@@ -35,6 +42,9 @@ TryFile = Callable[[Path], tuple[str, str, str]]
 """Returns the outcome of a file, who made its seed, and the reason."""
 JUDGE_S = 300.0
 """Limit of judging one seed in kopt's interpreter, s: generous, since the machine may be busy."""
+
+GRACE_S = 15.0
+"""Time beyond its limit after which the process of a file is killed, s."""
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -62,6 +72,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2, help="files at a time")
     parser.add_argument("--seconds", type=float, default=400.0, help="limit of one file, s")
     parser.add_argument("--make-only", action="store_true", help="make seeds and do not judge them: outcome `made`")
+    parser.add_argument("--judge", default="interpret", choices=("interpret", "cuda"), help="who judges the seeds")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no file after this time, min")
     parser.add_argument("--device", default="h100", help="device to make seeds for, a file in config/devices")
     parser.add_argument("--right", type=float, default=0.75, help="least share of right seeds")
     options = parser.parse_args(words)
@@ -73,14 +85,24 @@ def main(words: Sequence[str] | None = None) -> int:
     missing = [file for file in files if name_of(file) not in kept]
     device = load_device(options.device, ROOT)
     try_file = partial(outcome_of, device=device, kernels=options.kernels, judge=not options.make_only)
-    for row in tried(missing, device, options.workers, options.seconds, try_file):
-        kept[row.name] = row
-        with options.results.open("a") as results:
-            results.write(json.dumps(asdict(row)) + "\n")
-        print(f"{row.name}: {row.outcome} {row.made_by} {row.seconds:.0f} s {row.reason}", flush=True)
-    wanted = [kept[name_of(file)] for file in files]
+    if options.judge == "cuda":
+        try_file = partial(outcome_on_gpu, seconds=options.seconds)
+    stub = nullcontext() if options.judge == "cuda" else without_gpu(device)
+    with stub:
+        rows_of = tried(missing, options.workers, options.seconds + GRACE_S, try_file, 60 * options.minutes)
+        _keep(rows_of, kept, options.results)
+    wanted = [kept[name_of(file)] for file in files if name_of(file) in kept]
     print(in_words(wanted))
     return int(sum(row.outcome == "right" for row in wanted) < options.right * len(wanted))
+
+
+def _keep(rows: Iterable[Row], kept: dict[str, Row], results: Path) -> None:
+    """Add each row to the known ones, to the file of results and to what is printed, as soon as it is known."""
+    for row in rows:
+        kept[row.name] = row
+        with results.open("a") as stream:
+            stream.write(json.dumps(asdict(row)) + "\n")
+        print(f"{row.name}: {row.outcome} {row.made_by} {row.seconds:.0f} s {row.reason}", flush=True)
 
 
 def name_of(file: Path) -> str:
@@ -94,26 +116,26 @@ def known_rows(results: Path) -> dict[str, Row]:
     return {row.name: row for row in (Row(**json.loads(line)) for line in lines)}
 
 
-def tried(files: Sequence[Path], device: Device, workers: int, seconds: float, try_file: TryFile) -> Iterator[Row]:
-    """Try every file, each in a forked process of its own that is killed at its limit."""
+def tried(files: Sequence[Path], workers: int, seconds: float, try_file: TryFile, begin_s: float) -> Iterator[Row]:
+    """Try every file, each in a forked process of its own that is killed at its limit; none begins after `begin_s`."""
     context = get_context("fork")
-    waiting, running = list(files)[::-1], {}
-    with environment_set(NO_GPU):
-        _imported(device)
-        while waiting or running:
-            while waiting and len(running) < workers:
-                file = waiting.pop()
-                receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_answer, args=(sender, file, try_file))
-                process.start()
-                sender.close()
-                running[file] = (process, receiver, time.monotonic())
-            time.sleep(0.2)
-            for file, (process, receiver, start) in list(running.items()):
-                taken = time.monotonic() - start
-                if receiver.poll() or not process.is_alive() or taken > seconds:
-                    yield _row(file, process, receiver, taken)
-                    del running[file]
+    waiting = list(files)[::-1]
+    running: dict[Path, tuple[Any, Any, float]] = {}
+    until = time.monotonic() + begin_s
+    while running or (waiting and time.monotonic() < until):
+        while waiting and len(running) < workers and time.monotonic() < until:
+            file = waiting.pop()
+            receiver, sender = context.Pipe(duplex=False)
+            process = context.Process(target=_answer, args=(sender, file, try_file))
+            process.start()
+            sender.close()
+            running[file] = (process, receiver, time.monotonic())
+        time.sleep(0.2)
+        for file, (process, receiver, start) in list(running.items()):
+            taken = time.monotonic() - start
+            if receiver.poll() or not process.is_alive() or taken > seconds:
+                yield _row(file, process, receiver, taken)
+                del running[file]
 
 
 def _row(file: Path, process: Any, receiver: Any, taken: float) -> Row:
@@ -180,6 +202,23 @@ def outcome_of(file: Path, device: Device, kernels: Path | None, judge: bool) ->
     return "interpret", seed.made_by, f"{phase}{verdict.reason}"
 
 
+def outcome_on_gpu(file: Path, seconds: float) -> tuple[str, str, str]:
+    """Return the outcome of one file by `kopt seed --judge cuda`, who made its seed, and the reason."""
+    words = [sys.executable, "-m", "kopt.cli", "seed", str(file), "--judge", "cuda", "--json", "--wait", str(seconds)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    _, printed, errors = ran(words, Path.cwd(), environment, seconds)
+    try:
+        answer = json.loads(printed)
+    except ValueError:
+        return "time", "", (errors.strip().splitlines() or ["no answer"])[-1]
+    if "error" in answer:
+        return ("no seed" if "no seed: " in answer["error"] else "error"), "", answer["error"]
+    judged = answer["evaluated"]
+    if judged["status"] == "passed":
+        return "right", answer["made_by"], f"{judged['time']['ms']:.3f} ms {judged['time']['kind']}"
+    return judged["phase"] or judged["status"], answer["made_by"], judged["reason"]
+
+
 def in_words(rows: Sequence[Row]) -> str:
     """Write the table and the reasons."""
     lines = []
@@ -197,8 +236,15 @@ def in_words(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _imported(device: Device) -> None:
-    """Import what every file needs, before the processes fork."""
+@contextmanager
+def without_gpu(device: Device) -> Iterator[None]:
+    """Work as on a machine without a GPU inside the block, and import what every file needs before processes fork."""
+    with environment_set(NO_GPU):
+        _import_all(device)
+        yield
+
+
+def _import_all(device: Device) -> None:
     from kopt.seed.make import import_inductor
 
     import_inductor(device)  # first: it takes parts of torch as they are on the pretended device

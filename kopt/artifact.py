@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 V = TypeVar("V", bound=BaseModel)
 
+MOST_BYTES = 4 << 30
+"""Most bytes of a file of a run; none of kopt's comes near."""
 TEMPORARY = ".tmp"
 """Suffix of files that are being written; one stays behind where a process was killed while it wrote."""
 
@@ -134,6 +136,20 @@ def plain_file(path: Path, most: int, *, follow: bool = False) -> Iterator[Binar
         yield file
 
 
+def read_plain(path: Path) -> bytes:
+    """Return the content of a file in a run's folder; what is no file, such as a pipe, is refused and never waited for.
+
+    Raises:
+        CorruptArtifact: the path is a folder, a pipe, a socket or a device.
+        OSError: the file cannot be opened.
+    """
+    try:
+        with plain_file(path, MOST_BYTES, follow=True) as file:
+            return file.read()
+    except ValueError as error:
+        raise CorruptArtifact(f"{path} is not read: {error}; move it away and run again") from error
+
+
 def write_text(path: Path, content: str, *, synced: bool = True) -> None:
     """Write UTF-8 text whole or not at all, as `write_bytes`."""
     write_bytes(path, content.encode(), synced=synced)
@@ -149,10 +165,10 @@ def read_value(path: Path, model: type[V]) -> V:
     """Read a value that `write_value` wrote.
 
     Raises:
-        CorruptArtifact: the file is torn or holds no such value.
+        CorruptArtifact: the file is torn, holds no such value, or is no plain file.
     """
     try:
-        return model.model_validate_json(path.read_bytes())
+        return model.model_validate_json(read_plain(path))
     except ValidationError as error:
         raise CorruptArtifact(f"{path} is not a {model.__name__}: delete it and run again ({_first(error)})") from error
 
@@ -207,8 +223,8 @@ def read_table(path: Path, model: type[V]) -> list[V]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(path).read()
-    except (pa.ArrowInvalid, OSError) as error:
+        table = pq.ParquetFile(pa.BufferReader(read_plain(path))).read()
+    except (pa.ArrowInvalid, OSError, CorruptArtifact) as error:
         raise TableError(f"{path} cannot be read as Parquet: delete it and run again ({error})") from error
     if not table.schema.equals(table_schema(model)):
         raise TableError(f"{path} does not have the columns of {model.__name__}: delete it and run again")

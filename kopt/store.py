@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from filelock import BaseFileLock
-from pydantic import JsonValue, TypeAdapter
+from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from kopt import artifact
 from kopt.errors import StoreError, system_error
@@ -97,16 +97,34 @@ class Shelf(Generic[T]):
         if content is None:
             return None
         try:
+            return self.parsed(key_class, name, content)
+        except ValueError as error:
+            self._store.set_aside(path, error)
+            return None
+
+    def parsed(self, key_class: type[Key], name: str, content: bytes) -> T | None:
+        """Return the value in an item's file, whose key has the digest `name`; None for a value of an older schema.
+
+        Raises:
+            ValueError: the content is torn, altered, of another key, or holds no such value.
+        """
+        try:
             envelope = json.loads(content)
             identity = {field: envelope[field] for field in ("kind", "version", "key")}
-            if artifact.digest(envelope["value"]) != envelope["digest"] or artifact.digest(identity) != name:
-                raise ValueError("digest or key does not match the content")
+            if artifact.digest(envelope["value"]) != envelope["digest"]:
+                raise ValueError("the content does not match its digest")
+            if artifact.digest(identity) != name:
+                raise ValueError("the content belongs to another key")
             if envelope["version"] != key_class.schema_version:
                 return None
             return self._adapter.validate_python(envelope["value"])
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            self._store.set_aside(path, error)
-            return None
+        except ValidationError as error:
+            fault = error.errors(include_url=False, include_input=False)[0]
+            raise ValueError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+        except json.JSONDecodeError as error:
+            raise ValueError(f"it is torn, or no JSON: {error}") from error
+        except (KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"it is no item of a store: {error or type(error).__name__}") from error
 
     def put(self, key: Key, value: T) -> T:
         """Keep `value` under `key` unless there is a value already; return the one that is kept.
@@ -337,7 +355,9 @@ class Store:
         if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
             place = Path(os.fsdecode(error.filename))
             existing = next(folder for folder in (place, *place.parents) if os.path.lexists(folder))
-            reason = f"{existing} is a file and should be a folder: remove it, then run the same command again"
+            reason = f"{existing} is a file and should be a folder: "
+            ours = existing != self.root and existing.is_relative_to(self.root)
+            reason += "move it away, then run the same command again" if ours else "name another folder for the store"
         return StoreError(f"cannot {what} the store {self.root}: {reason}")
 
 

@@ -1,5 +1,8 @@
+import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -7,6 +10,7 @@ from hypothesis import strategies as st
 
 from kopt import artifact
 from kopt.errors import CorruptArtifact, TableError
+from kopt.llm.ledger import ledger_lines
 from kopt.model.kernel import Candidate, ProposalStatus, Slot
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, SelectionRow, TechniqueRow, Trial
 
@@ -140,3 +144,23 @@ def test_tables_are_read_and_written_without_numpy(tmp_path):
         "assert numpy.arange(3).sum() == 3\n"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "t.parquet")], check=True)
+
+
+NO_FILES = {
+    "a pipe": os.mkfifo,
+    "a folder": Path.mkdir,
+    "a socket": lambda path: socket.socket(socket.AF_UNIX).bind(str(path)),
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+}
+
+
+@pytest.mark.parametrize("make", NO_FILES.values(), ids=NO_FILES)
+def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path, monkeypatch, make):
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    path = Path("x")
+    make(path)
+    for read in (artifact.read_value, artifact.read_table):
+        with pytest.raises((CorruptArtifact, TableError), match="not a plain file"):
+            read(path, Slot)
+    with pytest.raises(CorruptArtifact, match="not a plain file"):
+        ledger_lines(path)

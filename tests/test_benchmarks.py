@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from llm_servers import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = {
@@ -58,3 +59,22 @@ def test_a_wrong_result_of_an_exported_kernel_is_noticed(wrong):
     assert operators_use.differs([torch.ones(4) * 1.001], right) < 0.002
     with pytest.raises(AssertionError):
         operators_use.differs([eval(wrong)], right)
+
+
+def test_a_step_of_an_operator_ends_at_its_limit_with_all_that_it_started(tmp_path):
+    import operators
+
+    script = f"{sys.executable} -c 'import time; time.sleep(600)' & echo $! > child; echo begun; wait"
+    ok, printed, errors = operators.ran(["sh", "-c", script], tmp_path, {}, 3.0)
+    assert (ok, printed, errors) == (False, "begun\n", "\nerror: not done in 3 s")
+    stat = Path("/proc", (tmp_path / "child").read_text().strip(), "stat")
+    wait_until(lambda: not stat.exists() or ") Z" in stat.read_text())
+    assert operators.ran(["true"], tmp_path, {}, -1.0) == (False, "", "error: not begun, the time was up")
+
+
+def test_the_table_of_operators_says_how_many_kernels_were_launched():
+    import operators
+
+    said = "the kernel ran, 3 launches; largest difference 0.004 of the largest value"
+    row = operators.Row("rope", {"use": operators.Step("python", True, 4.2, said)}, "inductor", 0.5, 1.0, False)
+    assert operators.table([row]).splitlines()[2] == "| rope | inductor |  |  |  |  | 4 s |  | 3 | 0.5000 ms | 2.00x |"

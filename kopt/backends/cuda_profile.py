@@ -22,6 +22,7 @@ from kopt.model.device import Device
 from kopt.model.diagnosis import Profile
 from kopt.model.environment import Environment
 from kopt.model.options import JudgeOptions
+from kopt.model.timing import times_by_workload
 from kopt.model.trial import SelectionRow
 from kopt.provenance import code_digest
 from kopt.search.diagnose import slowest
@@ -100,7 +101,9 @@ class ParentOnGpu:
         """Return the profile, with the table of counters if there is one."""
         if isinstance(counters, Profile):
             return ProfiledParent(counters)
-        return ProfiledParent(counters.profile, self._store.text(CSV, counters.csv, ".csv"))
+        times = times_by_workload(self._timing) if self._timing is not None else {}
+        profile = counters.profile.model_copy(update={"workload": self._workload.name, "times_ms": times})
+        return ProfiledParent(profile, self._store.text(CSV, counters.csv, ".csv"))
 
     def profile_job(self) -> ProfileJob:
         """Make the job that reads the counters."""

@@ -25,6 +25,11 @@ def seconds(text: str) -> float:
     return _number(text, float, lambda value: 0.0 < value < math.inf, "a number of seconds above 0")
 
 
+def dollars(text: str) -> float:
+    """Parse a finite number of US dollars, at least 0."""
+    return _number(text, float, lambda value: 0.0 <= value < math.inf, "a number of US dollars, at least 0")
+
+
 def _number(text: str, kind: Callable[[str], Number], accepts: Callable[[Number], bool], wanted: str) -> Number:
     with suppress(ValueError):
         if accepts(value := kind(text)):

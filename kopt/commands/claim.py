@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from kopt.command_line.panel import Panel, Place
-from kopt.commands.parts.arguments import AsJson, Output, check_output
+from kopt.commands.parts.arguments import AsJson, Force, Output, check_output
 from kopt.commands.parts.looked_at import OwnStore, RunName, opened, run_folder, store_of
 from kopt.commands.parts.output import print_answer
 
@@ -29,6 +29,7 @@ def run(
     ] = None,
     store: OwnStore = None,
     output: Output = None,
+    force: Force = False,
     json: AsJson = False,
 ) -> int:
     """Write a certificate of a run's win, which others can verify.
@@ -47,13 +48,14 @@ def run(
     from kopt.commands.parts.claims import claim_of, refuse_estimates
     from kopt.run.load import load_run
 
-    check_output(output)
+    check_output(output, force=force)
     found = opened(run)
     refuse_estimates(found.folder.resolve().name, found.config)
     claim = claim_of(
         load_run(run_folder(run)), store_of(found, store), against=against, started=found.started
     )  # fmt: skip
     path = output or Path(f"{claim.run}.claim.json")
+    check_output(path, force=force)
     write_value(path, claim)
     answer = {"path": str(path), "statement": claim.statement, "win": claim.win, "digests": claim.digests}
     lines = [f"{path}: {claim.statement}", f"verify it on another machine: kopt verify-claim {path.name}"]

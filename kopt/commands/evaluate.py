@@ -20,6 +20,7 @@ from kopt.commands.parts.arguments import (
     ProblemOption,
     Seed,
     Wait,
+    check_judge,
     check_store,
     kernel_text,
     problem_of,
@@ -59,8 +60,9 @@ def run(
 
     found = problem_of(problem)
     check_store(store)
+    check_judge(judge)
     request = request_for(kernel_text(file), found, seed=seed, wait_s=wait, repeat=repeat)
     with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
         evaluated = evaluate(request, judge, device, Store((store or Path(scratch)).resolve()))
-    print_answer(evaluated, [in_words(evaluated)], as_json=json)
+    print_answer(evaluated, [in_words(evaluated, has_seed=found.has_seed)], as_json=json)
     return 0 if evaluated.status == "passed" else 1

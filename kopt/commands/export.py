@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kopt.command_line.completion import export_forms, forms
 from kopt.command_line.panel import Panel, Place
-from kopt.commands.parts.arguments import DEFAULTS, AsJson, Force, Output, RunStore, check_output, check_replaceable
+from kopt.commands.parts.arguments import (
+    DEFAULTS,
+    AsJson,
+    Force,
+    Output,
+    RunStore,
+    check_output,
+    kernel_text,
+    write_output,
+)
 from kopt.commands.parts.looked_at import RunName, run_or_folder
 from kopt.commands.parts.output import print_answer
 from kopt.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from kopt.winner.simplified import SimplifiedKernel
 
 PLACE = Place(Panel.USE, 1)
 
@@ -33,6 +46,12 @@ def run(
             "script: one file that checks and times itself.",
         ),
     ] = "module",
+    kernel: Annotated[
+        Path | None,
+        typer.Option(
+            "--kernel", metavar="FILE", help="A file that kopt simplify wrote of this run, in place of the best kernel."
+        ),
+    ] = None,
     store: RunStore = Path(DEFAULTS.store),
     output: Output = None,
     force: Force = False,
@@ -40,19 +59,20 @@ def run(
 ) -> int:
     """Write a run's best kernel as a module, an operator or a solution.
 
-    The file is PROBLEM_FORM.py by default, and is written whole or not at all.  A file that kopt did not write is
-    replaced with --force alone.
+    The file is PROBLEM_FORM.py by default, and is written whole or not at all.  A file that is there is replaced with
+    --force alone.
 
-    JSON: `path`, `form`, `purpose`, `problem`.
+    JSON: `path`, `form`, `purpose`, `problem`, and `kernel`, its name.
 
     Examples:
         kopt export results/demo --as module
         kopt export results/demo --as torch-library --output my_operator.py
+        kopt export results/demo --kernel results/demo/simplified.py
     """
-    from kopt.artifact import write_text
     from kopt.discovery import modules_of
     from kopt.run.load import load_run
     from kopt.store import Store
+    from kopt.winner.simplified import as_winner
     from kopt.winner.standalone import standalone
     from kopt.winner.winner import winner_of
 
@@ -60,10 +80,17 @@ def run(
         raise ConfigError(
             f"--as {form}: there is no such form{nearest(form, export_forms())}; forms are {', '.join(export_forms())}"
         )
-    check_output(output)
-    if output is not None:
-        check_replaceable(output, force=force)
-    winner = winner_of(load_run(run_or_folder(run)), Store(store))
+    check_output(output, force=force)
+    folder = run_or_folder(run)
+    simplified = judged(kernel, folder) if kernel is not None else None
+    winner = winner_of(load_run(folder), Store(store))
+    if simplified is not None:
+        winner = as_winner(winner, simplified)
+    if winner.judge == "dry" and form != SCRIPT:
+        raise ConfigError(
+            f"{folder} was a rehearsal (judge=dry), and nothing of it was built or judged: there is nothing to export; "
+            "search with judge=interpret or judge=cuda"
+        )
     if form == SCRIPT:
         suffix, text = ".py", standalone(winner)
         purpose = "a script that checks and times itself"
@@ -72,8 +99,26 @@ def run(
         suffix, text = target.suffix, target.write(winner)
         purpose = target.purpose.replace("NAME", winner.identifier)
     path = output or Path(f"{winner.problem.name}_{form.replace('-', '_')}{suffix}")
-    check_replaceable(path, force=force)
-    write_text(path, text)
-    answer = {"path": str(path), "form": form, "purpose": purpose, "problem": winner.problem.name}
+    write_output(path, text, force=force)
+    answer = {
+        "path": str(path), "form": form, "purpose": purpose, "problem": winner.problem.name, "kernel": winner.name,
+    }  # fmt: skip
     print_answer(answer, [f"{path}: {purpose}"], as_json=json)
     return 0
+
+
+def judged(file: Path, run: Path) -> SimplifiedKernel:
+    """Return the kernel in a file, which `kopt simplify` has judged and written of a run.
+
+    Raises:
+        ConfigError: there is no such file, kopt simplify did not write it of this run, or it was changed since.
+    """
+    from kopt.winner.simplified import kept
+
+    found = kept(kernel_text(file), run)
+    if found is None:
+        raise ConfigError(
+            f"--kernel {file}: this text was not judged: kopt simplify did not write it of {run}, or it was changed "
+            f"since; kopt simplify {shlex.quote(str(run))} judges and writes one"
+        )
+    return found

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kopt.artifact import read_value
+from kopt.artifact import read_plain, read_value
 from kopt.command_line.panel import Panel, Place
-from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, Output, RunStore, check_output
+from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, Force, Output, RunStore, check_output
 from kopt.commands.parts.looked_at import RunName, run_or_folder
 from kopt.commands.parts.output import print_answer
 from kopt.errors import ConfigError
 from kopt.store import Store
 
 if TYPE_CHECKING:
+    from kopt.llm.pack import Packed
     from kopt.llm.packed import Recording
     from kopt.run.manifest import Manifest
 
@@ -25,29 +27,36 @@ def run(
     run: RunName,
     store: RunStore = Path(DEFAULTS.store),
     output: Output = None,
+    force: Force = False,
     json: AsJson = False,
 ) -> int:
     """Write a run's replies into one archive, for a replay elsewhere.
 
     The archive is NAME.replies.tar by default; that of a run that has ended also holds settings, models and problem.
 
-    JSON: `archive` and the number of `replies`.
+    Files of the store that are torn are named and left out; the status is 1 then.
+
+    JSON: `archive`, the number of `replies`, and what is wrong with files that were left out (`unusable`).
 
     Example:
         kopt pack results/demo --output demo.replies.tar
     """
-    check_output(output)
     run = run_or_folder(run)
     archive = output or Path(f"{run.resolve().name}.replies.tar")
-    count = pack_run(run, Store(store), archive, ROOT)
-    replies = f"{count} repl{'y' if count == 1 else 'ies'}"
+    check_output(archive, force=force)
+    packed = pack_run(run, Store(store), archive, ROOT)
+    replies = f"{packed.replies} repl{'y' if packed.replies == 1 else 'ies'}"
     line = f"{replies} in {archive}: replay the run elsewhere with kopt replay {archive.name}"
-    print_answer({"archive": str(archive), "replies": count}, [line], as_json=json)
-    return 0
+    for path, fault in packed.unusable.items():
+        print(f"kopt: error: left out, since it is not whole: {path}: {fault}", file=sys.stderr)
+    if packed.unusable:
+        line = f"{replies} in {archive}, {len(packed.unusable)} left out: a replay lacks these"
+    print_answer({"archive": str(archive), **packed.model_dump()}, [line], as_json=json)
+    return 1 if packed.unusable else 0
 
 
-def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> int:
-    """Write the replies of a run, and why others are lacking, into an archive; return how many replies there are.
+def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> Packed:
+    """Write the replies of a run, and why others are lacking, into an archive.
 
     The archive of a run that has ended also holds settings, models and problem, so that a replay needs nothing else.
 
@@ -61,19 +70,24 @@ def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> int
         ConfigError: the folder has no ledger, or the store has none of its replies.
     """
     from kopt.jobs.asker import UNANSWERED
+    from kopt.llm.ledger import Reused, Settled
     from kopt.llm.pack import pack
     from kopt.run.layout import MANIFEST
     from kopt.run.load import load_ledger
     from kopt.run.manifest import Manifest
 
-    unanswered = (run / UNANSWERED).read_text().split() if (run / UNANSWERED).exists() else []
-    requests = {*unanswered, *(line.request for line in load_ledger(run).lines())}
+    unanswered = read_plain(run / UNANSWERED).decode().split() if (run / UNANSWERED).exists() else []
+    lines = load_ledger(run).lines()
+    requests = {*unanswered, *(line.request for line in lines)}
+    replied = {line.request for line in lines if isinstance(line, Settled | Reused)}
     manifest = read_value(run / MANIFEST, Manifest) if (run / MANIFEST).exists() else None
     recording = recording_of(run, manifest, root) if manifest else None
-    count = pack(store, requests, archive, manifest.versions if manifest else None, recording)
-    if not count:
+    packed = pack(store, requests, archive, manifest.versions if manifest else None, recording, replied)
+    if packed.unusable and not packed.replies:
+        raise ConfigError(f"no reply of {run} in the store {store.root} is whole: kopt store {store.root} --verify")
+    if not packed.replies:
         raise ConfigError(f"the store {store.root} has no reply of {run}: name the store that the run used")
-    return count
+    return packed
 
 
 def recording_of(run: Path, manifest: Manifest, root: Path) -> Recording | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 import yaml
 
-from kopt.artifact import write_text
+from kopt.artifact import plain_file, write_text
 from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, Cores, existing_file
 from kopt.commands.parts.become import become
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 MADE_HERE = ("results", "store", "run", "problems", "models_file", "replies", "judge", "exchange")
 """Settings that a replay makes for itself."""
 
+
+MARK = "archive.sha256"
+"""File of a replay's folder: SHA-256 of the archive."""
 
 PLACE = Place(Panel.PROVE, 2)
 
@@ -113,6 +117,9 @@ def checked(archive: Path, results: Path, run: str = "") -> tuple[str, Config]:
         raise ConfigError(f"{archive}: its run or its problem has no name: name the replay with --run NAME")
     if (results / name).exists() and not _is_replay_of(archive, results / f"{name}.replay"):
         raise ConfigError(f"{results / name} exists and is not a replay of {archive}: name this one with --run NAME")
+    beside = results / f"{name}.replay"
+    if not beside.is_symlink() and beside.exists() and not (beside.is_dir() and _is_ours(beside)):
+        raise ConfigError(f"{beside} exists, and no replay made it: name this one with --run NAME")
     return name, settings
 
 
@@ -125,10 +132,12 @@ def own_folders(archive: Path, beside: Path, run: Path, store: Path) -> tuple[Pa
     """
     for folder in (beside, run, store, *(beside / name for name in ("home", "home/tmp", "problems"))):
         if folder.is_symlink():
-            raise ConfigError(f"{folder} is a link, and a replay writes to its own folders only: remove it")
+            raise ConfigError(
+                f"{folder} is a link, and a replay writes to its own folders only: name this one with --run NAME"
+            )
         folder.mkdir(parents=True, exist_ok=True)
         if folder == beside:
-            write_text(beside / "archive.sha256", f"{_digest(archive)}\n")
+            write_text(beside / MARK, f"{_digest(archive)}\n")
     return (beside, run) if store.is_relative_to(beside) else (beside, run, store)
 
 
@@ -152,7 +161,7 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
     recording = _recording(archive)
     beside = results / f"{name}.replay"
     unpack(archive, Store(store))
-    write_text(beside / "archive.sha256", f"{_digest(archive)}\n")
+    write_text(beside / MARK, f"{_digest(archive)}\n")
     for file, text in recording.problem.items():
         write_text(beside / "problems" / str(recording.settings["problem"]) / file, text)
     write_text(beside / "models.yaml", yaml.safe_dump(recording.models.model_dump(mode="json"), sort_keys=True))
@@ -187,8 +196,21 @@ def _kept(recording: Recording) -> dict[str, object]:
 
 
 def _is_replay_of(archive: Path, beside: Path) -> bool:
-    mark = beside / "archive.sha256"
-    return mark.is_file() and mark.read_text(errors="replace").strip() == _digest(archive)
+    return _noted(beside) == _digest(archive)
+
+
+def _is_ours(beside: Path) -> bool:
+    """Return whether a replay made a folder, or may take it as its own since it is empty."""
+    return bool(_noted(beside)) or not any(beside.iterdir())
+
+
+def _noted(beside: Path) -> str:
+    """Return the digest of the archive whose replay made a folder; empty where none did."""
+    try:
+        with plain_file(beside / MARK, 1 << 10) as file:
+            return (re.match(rb"[0-9a-f]{64}\Z", file.read().strip()) or [b""])[0].decode()
+    except (OSError, ValueError):
+        return ""
 
 
 def _digest(archive: Path) -> str:

@@ -180,7 +180,10 @@ def proposers(preset: str, environment: Mapping[str, str]) -> list[str]:
     faults = key_faults(load_table(ROOT / config.models_file), models, environment)
     able = [name for name in config.models if name not in faults]
     if not able:
-        print(f"kopt: note: no key of a language model is set, so {REWRITER} proposes alone", file=sys.stderr)
+        print(
+            f"kopt: note: no key of a language model is set, so kopt's own rewriter ({REWRITER}) proposes alone",
+            file=sys.stderr,
+        )
     return able or [REWRITER]
 
 

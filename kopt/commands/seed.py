@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -9,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kopt.artifact import write_text
-from kopt.command_line.numbers import count, seconds
+from kopt.command_line.numbers import count, dollars, seconds
 from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import (
     DEFAULTS,
     ROOT,
     AsJson,
+    Force,
     GpuOrEstimate,
     JudgeName,
     KeepStore,
@@ -23,9 +24,11 @@ from kopt.commands.parts.arguments import (
     ProblemName,
     Seed,
     Wait,
+    check_judge,
     check_output,
     check_store,
     problem_of,
+    write_output,
 )
 from kopt.commands.parts.output import print_answer
 from kopt.errors import SeedError
@@ -36,6 +39,16 @@ if TYPE_CHECKING:
     from kopt.commands.parts.evaluation import Evaluated
 
 PLACE = Place(Panel.BRING, 3)
+
+MAKERS = {
+    "inductor": "TorchInductor (as torch.compile does, cleaned up)",
+    "template": "a template of kopt",
+    "inductor and template": "TorchInductor (as torch.compile does, cleaned up) and a template of kopt",
+}
+"""Makers of seeds, in words."""
+
+LET_A_MODEL = "write a kernel by hand (docs/problems.md), or let a language model do it with --model"
+"""What to do where no seed is right."""
 
 
 def run(
@@ -59,56 +72,111 @@ def run(
     judge: JudgeName = "auto",
     seed: Seed = 0,
     wait: Wait = 600.0,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            metavar="NAME...",
+            help="Also let these language models write one, by their names in config/models.yaml.",
+        ),
+    ] = None,
+    tries: Annotated[
+        int,
+        typer.Option(
+            "--tries", metavar="NUMBER", parser=count, help="With --model: most requests to each, repairs included."
+        ),
+    ] = 3,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget", metavar="USD", parser=dollars, help="With --model: most US dollars; default: no limit."
+        ),
+    ] = None,
+    models_file: Annotated[
+        Path | None,
+        typer.Option("--models-file", metavar="FILE", help="With --model: the table of models.", show_default=False),
+    ] = None,
+    force: Force = False,
     json: AsJson = False,
 ) -> int:
     """Make a seed kernel from a problem's reference, and judge it.
 
-    Write the fastest right one into a file, or print it; the status is 1 where none is right.
+    Write the fastest right one into a file, or print it; the status is 1 where none is right.  With --model language
+    models write kernels, too, and get the error of one that is wrong; the replies are kept in the store, and a right
+    one that they have given is not paid for again.
 
-    JSON: `problem`, `made_by`, `tried`, `evaluated` as of kopt evaluate, `source` (null where none is right) and
-    `file`.
+    JSON: `problem`, `made_by`, `tried`, `evaluated` as of kopt evaluate, `source` (null where none is right), `file`,
+    and with --model `cost` in US dollars, of all replies so far.
 
     Examples:
         kopt seed softmax
         kopt seed ./my_problem --variants 3 --out my_problem/kernel.py
+        kopt seed ./my_problem --model gpt-5 --budget 1 --out my_problem/kernel.py
     """
     from kopt.commands.parts.evaluation import in_words
     from kopt.commands.parts.one_kernel import evaluate, request_for
     from kopt.jobs.made_seed import seeds_of
+    from kopt.llm.table import load_table
+    from kopt.preflight.model_seed import asker_in, check_models, cost_of, written_by_models
+    from kopt.prompts.write_seed import FailedSeed
 
     found = problem_of(problem)
     check_store(store)
-    check_output(output)
+    check_output(output, force=force)
+    check_judge(judge)
     target = load_device(device or DEFAULTS.device, ROOT)
-    try:
-        seeds = seeds_of(found, target, variants=variants, limit_s=limit)
-    except SeedError as error:
-        raise SeedError(f"no seed: {error}") from error
+    names = list(dict.fromkeys(model or ()))
+    table = load_table(models_file or ROOT / DEFAULTS.models_file) if names else None
+    if table is not None:
+        check_models(table, names, os.environ)
+    cost: float | None = None
     with tempfile.TemporaryDirectory(prefix="kopt-") as scratch:
-        kept = Store((store or Path(scratch)).resolve())
-        judged = [
-            (one, evaluate(request_for(one.source, found, seed=seed, wait_s=wait), judge, device, kept))
-            for one in seeds
-        ]
-    best, result = min(judged, key=lambda pair: _rank(pair[1]))
+        kept = Store((store or (Path(DEFAULTS.store) if table else Path(scratch))).resolve())
+
+        def judged(source: str) -> Evaluated:
+            return evaluate(request_for(source, found, seed=seed, wait_s=wait), judge, device, kept)
+
+        results: dict[str, Evaluated] = {}
+
+        def fault(source: str) -> FailedSeed | None:
+            one = results[source] = judged(source)
+            if one.status == "passed":
+                return None
+            return FailedSeed(phase=one.phase or one.status, reason=one.reason, draft=source)
+
+        candidates: list[tuple[str, str, Evaluated]] = []
+        try:
+            made = seeds_of(found, target, variants=variants, limit_s=limit)
+        except SeedError as error:
+            if table is None:
+                raise SeedError(f"no seed: {error}; {LET_A_MODEL}") from error
+            print(f"kopt: note: none is made of the reference: {error}", file=sys.stderr, flush=True)
+            made = []
+        candidates += [(one.source, MAKERS[one.made_by], judged(one.source)) for one in made]
+        if table is not None:
+            asker = asker_in(kept.root.parent / f"{found.name}.seed", table, kept, budget)
+            written = written_by_models(found, target, names, asker=asker, tries=tries, judge=fault)
+            candidates += [(one.source, one.made_by, results[one.source]) for one in written]
+            cost = cost_of(asker).paid_usd
+            print(f"kopt: note: replies cost {cost:.4f} USD so far, listed in {asker.run}", file=sys.stderr)
+    if not candidates:
+        raise SeedError(f"no seed: none is made of the reference, and no kernel of {', '.join(names)} is right")
+    source, made_by, result = min(candidates, key=lambda one: _rank(one[2]))
     passed = result.status == "passed"
-    print(f"{found.name}: made by {best.made_by}, {len(seeds)} tried", file=sys.stderr)
-    print(in_words(result), file=sys.stderr)
+    print(f"{found.name}: made by {made_by}, {len(candidates)} tried", file=sys.stderr)
+    print(in_words(result, has_seed=found.has_seed), file=sys.stderr)
     if passed and output is not None:
-        write_text(output, best.source)
+        write_output(output, source, force=force)
     if not passed:
-        print(
-            "no seed is written: none that was made is right; write a kernel by hand (docs/problems.md)",
-            file=sys.stderr,
-        )
+        print(f"no seed is written: none that was made is right; {LET_A_MODEL}", file=sys.stderr)
     if json:
         answer = {
-            "problem": found.name, "made_by": best.made_by, "tried": len(seeds), "evaluated": result,
-            "source": best.source if passed else None, "file": str(output) if passed and output else None,
-        }  # fmt: skip
+            "problem": found.name, "made_by": made_by, "tried": len(candidates), "evaluated": result,
+            "source": source if passed else None, "file": str(output) if passed and output else None,
+        } | ({} if cost is None else {"cost": cost})  # fmt: skip
         print_answer(answer, (), as_json=True)
     elif passed and output is None:
-        print(best.source, end="")
+        print(source, end="")
     return 0 if passed else 1
 
 

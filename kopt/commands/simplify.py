@@ -19,8 +19,8 @@ from kopt.commands.parts.arguments import (
     Seed,
     Wait,
     check_output,
-    check_replaceable,
     uses_gpu,
+    write_output,
 )
 from kopt.commands.parts.looked_at import OwnStore, RunName, opened, store_of
 from kopt.commands.parts.output import print_answer
@@ -60,6 +60,7 @@ def run(
     Each step from the seed kernel is undone, as a whole or in parts, and stays undone where the kernel is then judged
     right and is not slower: on a GPU by the interval of the ratio to the kernel as it was, without one by the estimate.
     Then go parameters, functions, imports and variables that nothing uses, and comments written for other code.
+    kopt export --kernel FILE exports the file that is written.
 
     JSON: `path` of the file (empty where nothing could be simplified), `source`, `lines`, `simplified_lines`,
     `before_ms`, `after_ms`, `ratio`, `estimated`, `untried`, and `trials`; a line for each trial goes to stderr.
@@ -68,7 +69,6 @@ def run(
         kopt simplify demo
         kopt simplify demo r2a0s1 --trials 20 --output short.py
     """
-    from kopt.artifact import write_text
     from kopt.commands.parts.one_kernel import request_for
     from kopt.commands.parts.simplification import (
         Bench,
@@ -76,14 +76,15 @@ def run(
         lineage_of,
         result_lines,
         simplified,
-        simplified_winner,
+        simplified_kernel,
     )
     from kopt.view.of_run import trial_named
-    from kopt.winner.standalone import standalone
+    from kopt.winner.simplified import keep
+    from kopt.winner.winner import winner_of
 
-    check_output(output)
     found = opened(run)
-    check_replaceable(output or found.folder / SIMPLIFIED, force=force)
+    file = output or found.folder / SIMPLIFIED
+    check_output(file, force=force)
     kept, candidate = store_of(found, store), trial_named(kernel, found)
     if found.problem is None or found.device is None or found.run is None:
         raise ConfigError(f"the run {found.folder} has not judged its seed kernel yet: wait for its first round")
@@ -100,8 +101,9 @@ def run(
     _, shorter, after = result
     path = None
     if shorter.source != lineage[-1].source:
-        path = output or found.folder / SIMPLIFIED
-        write_text(path, standalone(simplified_winner(found, kept, candidate, shorter, after)))
+        path = file
+        text = keep(winner_of(found.run, kept), simplified_kernel(found, candidate, shorter, after), found.folder)
+        write_output(path, text, force=force)
     answer = answer_of(found, candidate, path, result, lineage[-1].source)
     print_answer(answer, result_lines(answer), as_json=json)
     return 0

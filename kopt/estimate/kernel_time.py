@@ -70,6 +70,7 @@ def _workload(
         workload=facts.workload,
         ms=max(total * 1e3, floor),
         done=work.done,
+        least=work.least,
         lacking=work.lacking,
         followed=work.followed,
         outside=work.outside,

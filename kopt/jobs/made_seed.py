@@ -60,5 +60,5 @@ def _made(problem: Problem, device: Device) -> Seed:
     except SeedError as error:
         raise SeedError(
             f"{problem.name} has no kernel.py, and no seed kernel can be made of its reference: {error}; "
-            f"write kernel.py (docs/problems.md)"
+            "write kernel.py (docs/problems.md), or let a language model do it: kopt seed --model"
         ) from error

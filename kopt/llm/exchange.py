@@ -10,6 +10,7 @@ The next call reads replies from any of:
     <folder>/<digest>.reply.md               the reply's text
     <folder>/*.jsonl                         batch output in the format of any provider (any name but `requests-*`)
 
+What others put there is never removed or replaced (`kopt.llm.exchange_folder`); what is called like no answer is named.
 A person, another machine or another program may answer; the answers are checked, priced and kept like any reply.
 """
 
@@ -18,11 +19,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from kopt import artifact
+from kopt.llm import exchange_folder
 from kopt.llm.ask import replies_of
 from kopt.llm.ledger import Ledger
 from kopt.llm.outcome import outcome_by_hand, outcome_of_any
@@ -41,6 +42,8 @@ MOST_TEXT_BYTES = 16 << 20
 """Most bytes of a reply, and of a line of batch output."""
 MOST_BATCH_BYTES = 1 << 30
 """Most bytes of a file of batch output."""
+AS_BATCH = "a batch's output must be called NAME.jsonl, not requests-..., with one JSON object per line"
+"""What a file is told that seems to be a batch's output under another name."""
 MOST_WARNINGS = 10
 """Most lines of one file that are named as unusable; of the others the number is told."""
 
@@ -76,16 +79,29 @@ def exchange(
     for digest, kept in replies.items():
         ledger.reuse(requests[digest], labels[digest], kept.usage)
     for digest, reply in read_replies(folder, requests, table):
-        if digest not in replies:
+        if digest in replies:
+            _name_second(folder, store, requests[digest], replies[digest], reply)
+        else:
             kept = replies[digest] = shelf.put(key_of(requests[digest]), reply)
             saved = table.model(requests[digest].model).price.saved(kept.usage)
             ledger.enter(requests[digest], labels[digest], kept.status, kept.usage, saved=saved)
     pending = {digest: request for digest, request in requests.items() if digest not in replies}
+    _name_unread(folder, requests)
     _remove_answered(folder, pending)
     if pending:
         write_requests(folder, pending, labels, table)
         return Pending(folder=str(folder), count=len(pending))
     return {label: replies[request.digest] for label, request in asked.items()}
+
+
+def _name_second(folder: Path, store: Store, request: Request, kept: Reply, answer: Kept) -> None:
+    """Say that an answer differs from the reply that was kept before."""
+    if kept.model_dump(exclude={"usage"}) != answer.model_dump(exclude={"usage"}):
+        key = key_of(request)
+        log.warning(
+            "%s: another answer to request %s than the one that is kept; the first stays (to replace it, move %s away)",
+            folder, request.digest, store.path(key.kind, key.digest(), ".json"),
+        )  # fmt: skip
 
 
 def write_requests(folder: Path, pending: Mapping[str, Request], labels: Mapping[str, str], table: ModelTable) -> None:
@@ -98,23 +114,15 @@ def write_requests(folder: Path, pending: Mapping[str, Request], labels: Mapping
         table: has the requests' models.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "README.md", _readme(len(pending)))
+    exchange_folder.write(folder / "README.md", _readme(len(pending)), "give it another name")
     by_model: dict[str, dict[str, Request]] = {}
     for digest, request in pending.items():
         by_model.setdefault(request.model, {})[digest] = request
-        _write(folder / f"{digest}.md", readable(request, labels.get(digest, "")))
+        exchange_folder.write(folder / f"{digest}.md", readable(request, labels.get(digest, "")), _answer_to(digest))
     for name, requests in by_model.items():
         for suffix, lines in _batch_files(requests, table.model(name)).items():
             text = "".join(json.dumps(line, sort_keys=True, ensure_ascii=False) + "\n" for line in lines)
-            _write(folder / f"requests-{name}{suffix}", text)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file of the folder; where a folder of that name lies, say so and pass on."""
-    try:
-        artifact.write_text(path, text)
-    except IsADirectoryError:
-        log.warning("%s is a folder and should be a file: remove it", path)
+            exchange_folder.write(folder / f"requests-{name}{suffix}", text, AS_BATCH)
 
 
 def _batch_files(requests: Mapping[str, Request], entry: Model) -> dict[str, list[Body]]:
@@ -160,15 +168,41 @@ def _readme(count: int) -> str:
     )
 
 
+def _answer_to(digest: str) -> str:
+    return f"an answer must be called {digest}.reply.md"
+
+
 def _remove_answered(folder: Path, pending: Mapping[str, Request]) -> None:
-    """Remove the request files that are no longer pending; replies stay where their owner put them."""
-    if not folder.is_dir():
-        return
-    for path in [*folder.glob("requests-*.jsonl"), *folder.glob("*.md")]:
-        ours = path.name.startswith("requests-") or path.name == "README.md" or _is_digest(path.stem)
-        if ours and path.stem not in pending:
-            with suppress(OSError):  # a folder of that name
-                path.unlink(missing_ok=True)
+    """Remove the request files that are no longer pending; what others put there stays where they put it."""
+    for name in exchange_folder.names(folder):
+        stem = name.removesuffix(".md")
+        if name.startswith("requests-") and name.endswith(".jsonl"):
+            exchange_folder.remove(folder / name, AS_BATCH)
+        elif name == "README.md" and not pending:
+            exchange_folder.remove(folder / name, "give it another name")
+        elif stem != name and _is_digest(stem) and stem not in pending:
+            exchange_folder.remove(folder / name, _answer_to(stem))
+
+
+def _name_unread(folder: Path, requests: Mapping[str, Request]) -> None:
+    """Name, in a line each, the files that may be meant as answers and are called otherwise; the rest in one line."""
+    others = []
+    for name in exchange_folder.names(folder):
+        stem = name.removesuffix(".md")
+        digest = name[:64].lower()
+        if name.endswith((".reply.md", ".jsonl")) and (digest not in requests or name[:64] == digest):
+            continue
+        if name == "README.md" or (stem != name and _is_digest(stem)):
+            continue
+        if digest in requests:
+            log.warning("%s is passed over: %s", folder / name, _answer_to(digest))
+        elif any(word in name.lower() for word in (".json", ".ndjson")):
+            log.warning("%s is passed over: %s", folder / name, AS_BATCH)
+        else:
+            others.append(name)
+    if others:
+        shown = ", ".join(others[:3]) + (f" and {len(others) - 3} more" if others[3:] else "")
+        log.warning("%s: passed over, since it is called like no answer: %s", folder, shown)
 
 
 def _is_digest(name: str) -> bool:
@@ -184,18 +218,34 @@ def read_replies(folder: Path, requests: Mapping[str, Request], table: ModelTabl
             continue
         try:
             with artifact.plain_file(path, MOST_TEXT_BYTES) as file:
-                text = file.read().decode("utf-8-sig", errors="replace")
+                text = _text(file.read())
+            if not text.strip():
+                raise ValueError("it is empty")
         except (OSError, ValueError) as error:
             _refuse(path, error)
             continue
-        if text.strip():
-            yield digest, outcome_by_hand(text, requests[digest])
+        yield digest, outcome_by_hand(text, requests[digest])
     for path in sorted(folder.glob("*.jsonl")):
         if not path.name.startswith("requests-"):
             try:
                 yield from _batch_output(path, requests, table)
             except (OSError, ValueError) as error:
                 _refuse(path, error)
+
+
+def _text(content: bytes) -> str:
+    """Decode what a person or a program wrote.
+
+    Raises:
+        ValueError: it is no text in UTF-8.
+    """
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError("it is no text in UTF-8: save it as UTF-8") from error
+    if "\0" in text:
+        raise ValueError("it holds NUL bytes, which no text does: save it as UTF-8")
+    return text
 
 
 def _refuse(path: Path, error: Exception) -> None:
@@ -211,35 +261,41 @@ def _batch_output(path: Path, requests: Mapping[str, Request], table: ModelTable
         OSError: the file cannot be read.
     """
     bad = 0
+    no_json: list[int] = []
     with artifact.plain_file(path, MOST_BATCH_BYTES) as file:
-        for number, line in enumerate(_lines(file), 1):
-            if not line.strip():
-                continue
+        for number, content in enumerate(_lines(file), 1):
             try:
+                line = _text(content)
+                if not line.strip():
+                    continue
                 digest, body = _read_line(json.loads(line))
                 if digest in requests:
                     request = requests[digest]
                     yield digest, outcome_of_any(body, request, table.model(request.model))
+            except json.JSONDecodeError:
+                no_json.append(number)
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 bad += 1
                 if bad <= MOST_WARNINGS:
                     log.warning("%s:%d is no usable reply and stays pending: %s", path, number, error)
+    if no_json:
+        more = f" and {len(no_json) - 1} more lines are" if no_json[1:] else " is"
+        what = "no JSON, and their requests stay pending: a batch's output has one whole JSON object per line"
+        log.warning("%s:%d%s %s", path, no_json[0], more, what)
     if bad > MOST_WARNINGS:
         log.warning("%s: %d more lines are no usable replies", path, bad - MOST_WARNINGS)
 
 
-def _lines(file: BinaryIO) -> Iterator[str]:
+def _lines(file: BinaryIO) -> Iterator[bytes]:
     """Yield the lines of a file, of which only `\\n` ends one.
 
     Raises:
         ValueError: a line is too long.
     """
-    encoding = "utf-8-sig"
     while line := file.readline(MOST_TEXT_BYTES + 1):
         if len(line) > MOST_TEXT_BYTES:
             raise ValueError(f"a line is longer than {MOST_TEXT_BYTES >> 20} MiB")
-        yield line.decode(encoding, errors="replace")
-        encoding = "utf-8"
+        yield line
 
 
 def _read_line(line: Json) -> tuple[str, Json]:

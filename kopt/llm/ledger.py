@@ -18,6 +18,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from kopt.artifact import read_plain
 from kopt.llm.reply import NoReplyReason, Usage
 from kopt.llm.request import Request
 from kopt.llm.table import Price
@@ -255,7 +256,7 @@ def ledger_lines(path: Path) -> list[Line]:
     """
     calls: dict[str, Line] = {}
     reused: dict[str, Line] = {}
-    for raw in path.read_bytes().splitlines() if path.exists() else []:
+    for raw in read_plain(path).splitlines() if path.exists() else []:
         with suppress(ValidationError):
             line = _LINE.validate_json(raw)
             if isinstance(line, Reused):

@@ -10,17 +10,23 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import re
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
+
+from pydantic import Field
 
 from kopt import artifact
 from kopt.errors import StoreError
-from kopt.llm.packed import Recording, Versions, note, relevant
+from kopt.llm.packed import Manifest, Recording, Versions, note, relevant
+from kopt.llm.reply import Kept, Unanswered
 from kopt.llm.request import NoReplyKey, ReplyKey
+from kopt.model.base import Value
+from kopt.neutral import one_line
 from kopt.sandbox import archive
-from kopt.store import Store
+from kopt.store import Shelf, Store
 
 MANIFEST = "manifest.json"
 RECORDING = "run.json"
@@ -29,6 +35,28 @@ NAMES = re.compile(r"(manifest|run|[0-9a-f]{64})\.json")
 FORMAT = "kopt replies 4"
 KeyClass = type[ReplyKey] | type[NoReplyKey]
 """Keys of the files that an archive holds."""
+VALUES: dict[KeyClass, object] = {ReplyKey: Kept, NoReplyKey: Unanswered}
+"""Classes of the values under these keys."""
+
+
+class Packed(Value):
+    """What went into an archive."""
+
+    replies: int
+    """Replies in the archive."""
+    unusable: dict[str, str] = Field(default_factory=dict)
+    """What is wrong with the files of the store that were left out, by the path of the file."""
+
+
+class Unpacked(Value):
+    """What came out of an archive."""
+
+    replies: int
+    """Replies in the archive."""
+    kept: int = 0
+    """Those of them that were in the store already."""
+    replaced: tuple[str, ...] = ()
+    """Names of those whose files in the store were torn, altered, or no files; what lay there is in `corrupt/`."""
 
 
 def pack(
@@ -37,27 +65,31 @@ def pack(
     path: Path,
     versions: Mapping[str, str] | None = None,
     recording: Recording | None = None,
-) -> int:
-    """Write the replies to these requests into an archive and return how many there are.
+    expected: Collection[str] = (),
+) -> Packed:
+    """Write the replies to these requests into an archive; none is written where there is no reply.
 
     Args:
-        store: the store that holds the replies.
+        store: the store that holds the replies; it is not changed.
         requests: request digests, e.g. those of a run's ledger; requests without a reply are left out.
         path: the archive to write, e.g. `run.replies.tar`.
         versions: versions of packages that the run was made with, so that a replay elsewhere can say what differs.
         recording: settings, models and problem of the run; without these a replay needs the run's own settings.
+        expected: those of the requests that had a reply, which is named as unusable where it is gone.
 
     Raises:
         StoreError: a reply cannot be read.
     """
     wanted = sorted(set(requests))
-    files = _files(store, ReplyKey, wanted)
-    reasons = _files(store, NoReplyKey, [NoReplyKey(request=name).digest() for name in wanted if name not in files])
+    unusable: dict[str, str] = {}
+    files = _files(store, ReplyKey, wanted, unusable, expected)
+    reasons = [NoReplyKey(request=name).digest() for name in wanted if name not in files]
+    without = _files(store, NoReplyKey, reasons, unusable)
     run = artifact.canonical_json(recording).encode() if recording else b""
     manifest = {
         "format": FORMAT,
         "replies": _digests(files),
-        "no_replies": _digests(reasons),
+        "no_replies": _digests(without),
         "versions": relevant(versions or {}),
         "run": hashlib.sha256(run).hexdigest() if run else "",
     }
@@ -66,27 +98,47 @@ def pack(
         _add(tar, MANIFEST, artifact.canonical_json(manifest).encode())
         if run:
             _add(tar, RECORDING, run)
-        for name, body in (files | reasons).items():
+        for name, body in (files | without).items():
             _add(tar, f"{name}.json", body)
-    artifact.write_bytes(path, out.getvalue())
-    return len(files)
+    if files:
+        artifact.write_bytes(path, out.getvalue())
+    return Packed(replies=len(files), unusable=unusable)
 
 
-def _files(store: Store, key: KeyClass, names: Iterable[str]) -> dict[str, bytes]:
-    return {name: content for name in names if (content := _content(store, key, name)) is not None}
+def _files(
+    store: Store, key: KeyClass, names: Iterable[str], unusable: dict[str, str], expected: Collection[str] = ()
+) -> dict[str, bytes]:
+    """Return the contents of the items that there are, by name; what is wrong with others goes into `unusable`."""
+    files = {}
+    for name in names:
+        path = store.path(key.kind, name, ".json")
+        try:
+            with artifact.plain_file(path, archive.LARGEST, follow=True) as file:
+                files[name] = _sound(key, name, file.read())
+        except FileNotFoundError:
+            if path.is_symlink() or name in expected:
+                unusable[str(path)] = "it is gone"
+        except ValueError as error:
+            unusable[str(path)] = one_line(str(error))
+        except OSError as error:
+            raise StoreError(f"cannot read reply {name[:12]} of the store {store.root}: {error.strerror}") from error
+    return files
+
+
+def _sound(key: KeyClass, name: str, content: bytes) -> bytes:
+    """Return an item's content after checking that it is the whole value of its key.
+
+    Raises:
+        ValueError: it is not.
+    """
+    shelf: Shelf[object] = Store(Path()).shelf(VALUES[key])
+    if shelf.parsed(key, name, content) is None:
+        raise ValueError("it is of an older schema")
+    return content
 
 
 def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(body).hexdigest() for name, body in files.items()}
-
-
-def _content(store: Store, key: KeyClass, digest: str) -> bytes | None:
-    try:
-        return store.path(key.kind, digest, ".json").read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StoreError(f"cannot read reply {digest[:12]} of the store {store.root}: {error.strerror}") from error
 
 
 def _add(tar: tarfile.TarFile, name: str, body: bytes) -> None:
@@ -95,8 +147,10 @@ def _add(tar: tarfile.TarFile, name: str, body: bytes) -> None:
     tar.addfile(info, io.BytesIO(body))
 
 
-def unpack(path: Path, store: Store) -> int:
-    """Put an archive's replies into a store and return how many there are; all are checked before any is written.
+def unpack(path: Path, store: Store) -> Unpacked:
+    """Put an archive's replies into a store; all are checked before any is written.
+
+    A sound reply in the store stays; what is torn there is set aside and replaced.
 
     Raises:
         CorruptArtifact: the file is no such archive, or a reply does not match its digest.
@@ -104,15 +158,30 @@ def unpack(path: Path, store: Store) -> int:
     """
     content = archive.files_of(path, NAMES)
     try:
-        made_with, files = _checked(content)
+        manifest, files = _checked(content)
     except archive.UNREADABLE as error:
         raise archive.no_archive(path, error) from error
-    for (kind, digest), body in files.items():
-        target = store.path(kind, digest, ".json")
-        if not target.exists():
-            store.write(target, body)
-    note(store, made_with)
-    return sum(kind == ReplyKey.kind for kind, _ in files)
+    kept, replaced = 0, []
+    for (key, digest), body in files.items():
+        target = store.path(key.kind, digest, ".json")
+        before = store.read(target) if target.is_file() else None
+        if before is not None and _is_sound(key, digest, before):
+            kept += key is ReplyKey
+            continue
+        if os.path.lexists(target):
+            store.set_aside(target, ValueError("it is no whole reply, and is replaced by the archive's"))
+            replaced.append(digest)
+        store.write(target, body)
+    if files:
+        note(store, Versions(of=manifest.versions))
+    return Unpacked(replies=len(manifest.replies), kept=kept, replaced=tuple(replaced))
+
+
+def _is_sound(key: KeyClass, name: str, content: bytes) -> bool:
+    try:
+        return bool(_sound(key, name, content))
+    except ValueError:
+        return False
 
 
 def recording_in(path: Path) -> Recording | None:
@@ -123,8 +192,8 @@ def recording_in(path: Path) -> Recording | None:
     """
     content = archive.files_of(path, NAMES)
     try:
-        expected = json.loads(content[MANIFEST]).get("run", "")
-        body = content[RECORDING] if expected else b""
+        expected = _manifest(content).run
+        body = _member(content, RECORDING) if expected else b""
         if expected and hashlib.sha256(body).hexdigest() != expected:
             raise ValueError(f"{RECORDING} does not match its digest")
         return Recording.model_validate_json(body) if expected else None
@@ -132,30 +201,41 @@ def recording_in(path: Path) -> Recording | None:
         raise archive.no_archive(path, error) from error
 
 
-def _checked(content: Mapping[str, bytes]) -> tuple[Versions, dict[tuple[str, str], bytes]]:
-    """Return the versions that an archive was made with, and its files by kind and name."""
-    manifest = json.loads(content[MANIFEST])
-    if manifest["format"] != FORMAT:
-        raise ValueError(f"format {manifest['format']!r}, expected {FORMAT!r}")
+def _checked(content: Mapping[str, bytes]) -> tuple[Manifest, dict[tuple[KeyClass, str], bytes]]:
+    """Return an archive's manifest, and its files by key and name."""
+    manifest = _manifest(content)
     files = {
-        (key.kind, digest): _file(content, key, digest, expected)
-        for key, listed in ((ReplyKey, manifest["replies"]), (NoReplyKey, manifest["no_replies"]))
+        (key, digest): _file(content, key, digest, expected)
+        for key, listed in ((ReplyKey, manifest.replies), (NoReplyKey, manifest.no_replies))
         for digest, expected in listed.items()
     }
-    known = {MANIFEST, RECORDING if manifest.get("run") else MANIFEST, *(f"{name}.json" for _, name in files)}
+    known = {MANIFEST, RECORDING if manifest.run else MANIFEST, *(f"{name}.json" for _, name in files)}
     if unknown := sorted(set(content) - known):
         raise ValueError(f"its manifest does not name {unknown[0]!r}")
-    return Versions(of=manifest.get("versions", {})), files
+    return manifest, files
 
 
-def _file(content: Mapping[str, bytes], key: KeyClass, digest: str, expected: object) -> bytes:
-    """Return one file after checking its bytes, its name, and the digest of the value inside."""
-    if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise ValueError(f"{digest!r} is not a digest")
-    body = content[f"{digest}.json"]
-    envelope = json.loads(body)
-    if hashlib.sha256(body).hexdigest() != expected or artifact.digest(envelope["value"]) != envelope["digest"]:
+def _manifest(content: Mapping[str, bytes]) -> Manifest:
+    plain = json.loads(_member(content, MANIFEST))
+    if not isinstance(plain, dict):
+        raise ValueError(f"{MANIFEST} is no object of JSON")
+    if plain.get("format") != FORMAT:
+        raise ValueError(f"its format is {str(plain.get('format'))[:40]!r}, expected {FORMAT!r}")
+    return Manifest.model_validate(plain)
+
+
+def _member(content: Mapping[str, bytes], name: str) -> bytes:
+    if name not in content:
+        raise ValueError(f"{name} is missing in it")
+    return content[name]
+
+
+def _file(content: Mapping[str, bytes], key: KeyClass, digest: str, expected: str) -> bytes:
+    """Return one file after checking its bytes, its name, and the value inside."""
+    body = _member(content, f"{digest}.json")
+    if hashlib.sha256(body).hexdigest() != expected:
         raise ValueError(f"reply {digest[:12]} does not match its digest")
-    if key.model_validate(envelope["key"]).digest() != digest:
-        raise ValueError(f"reply {digest[:12]} belongs to another request")
-    return body
+    try:
+        return _sound(key, digest, body)
+    except ValueError as error:
+        raise ValueError(f"reply {digest[:12]} is unusable: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, JsonValue, field_validator
 
@@ -25,6 +25,9 @@ FileName = Annotated[str, AfterValidator(lambda name: _matching(name, r"[^/\\:.]
 MOST_PROBLEM_FILES = 16
 """Most files of a problem; kopt's own format has three."""
 
+MOST_VERSIONS = 64
+"""Most packages whose versions an archive names; kopt packs those of `RELEVANT`."""
+
 RELEVANT = ("kopt", "triton", "torch")
 """Packages whose versions prompts may depend on: their words, the guidance, and what the compiler makes of a parent."""
 
@@ -35,10 +38,27 @@ def _matching(name: str, pattern: str) -> str:
     return name
 
 
+VersionByName = Annotated[dict[Word, Word], Field(max_length=MOST_VERSIONS)]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Versions(Value):
     """Versions of packages, by name."""
 
-    of: dict[Word, Word]
+    of: VersionByName
+
+
+class Manifest(Value):
+    """Contents of an archive, named by the archive itself."""
+
+    format: str
+    replies: dict[Digest, Digest]
+    """SHA-256 of the file of each reply, by the name of the reply."""
+    no_replies: dict[Digest, Digest]
+    """The same of reasons why there is no reply."""
+    versions: VersionByName = Field(default_factory=dict)
+    run: Digest | Literal[""] = ""
+    """SHA-256 of the recording; empty where the archive has none."""
 
 
 class Recording(Value):
@@ -65,7 +85,7 @@ class PackedKey(Key):
 
     kind: ClassVar[str] = "packed"
 
-    of: dict[Word, Word]
+    of: VersionByName
 
 
 def relevant(all_versions: Mapping[str, str]) -> dict[str, str]:

@@ -22,6 +22,10 @@ class Profile(Value):
     metrics: dict[str, float | None] = Field(default_factory=dict)
     """Value by the name of the metric; None when the device does not offer it."""
     notes: tuple[str, ...] = ()
+    workload: str = ""
+    """Name of the workload that the metrics are about; empty where it is not known."""
+    times_ms: dict[str, float] = Field(default_factory=dict)
+    """Time of each main workload by name, ms; empty where they are not known."""
 
 
 class Direction(Value):

@@ -32,6 +32,8 @@ class WorkloadEstimate(Value):
     done: float = 1.0
     """Share of the work of every right kernel that the launches do as traced at full size, at most 1: the smallest of
     the shares of inputs read, of outputs written, and of necessary matrix products."""
+    least: float = 0.9
+    """Share below which work is left out."""
     lacking: str = ""
     """The work of which least is done, in words; empty where all is done."""
     followed: float = 1.0
@@ -151,6 +153,13 @@ class Finals(Value):
     """Verdicts by the name of the kernel."""
     launched: dict[str, dict[str, tuple[Launched, ...]]] = Field(default_factory=dict)
     """Launches of one call, in order, by the name of the kernel, then of the main workload."""
+
+
+def times_by_workload(timing: Estimated | Measured) -> dict[str, float]:
+    """Return the time of each workload by name, ms."""
+    if isinstance(timing, Measured):
+        return {time.workload: time.median_ms for time in timing.workloads}
+    return {time.workload: time.ms for time in timing.workloads}
 
 
 Timing = Annotated[Estimated | Measured, Field(discriminator="kind")]

@@ -14,7 +14,7 @@ from kopt.errors import ConfigError, CorruptArtifact
 from kopt.model.problem import Problem
 from kopt.preflight.validate import Checked, lock_note
 from kopt.problem import folder
-from kopt.run.started import started
+from kopt.run.started import refuse_held, started
 
 CONFIG_WORDS = ("--config", "-C")
 LOOKS = ("--dry-run", "--dryrun", "-n")
@@ -55,6 +55,16 @@ def begin(run: str, words: Sequence[str]) -> str:
         with suppress(OSError):
             os.utime(path)
     return f"{files} dated in the future, since a clock was set back: dated now, nothing runs again for that"
+
+
+def check_free(run: str, words: Sequence[str]) -> None:
+    """Refuse a run that another process works on, from whatever working directory; a look at it is free.
+
+    Raises:
+        ConfigError: names the process.
+    """
+    if not _asks(words, ("--unlock", *LOOKS)):
+        refuse_held(Path(run))
 
 
 def refuse_foreign_run(checked: Checked) -> None:

@@ -9,7 +9,7 @@ import ast
 import builtins
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any  # the user's functions take and return anything
 
@@ -18,6 +18,10 @@ from kopt.problem.literals import bounds_of, numbers_in
 
 ATTENTION = 3
 """Fewest dimensions from which inputs that are written alike keep equal shapes."""
+STRUCTURAL = (3, 5, 7)
+"""Last sizes of a tensor of three or more dimensions that stay as they are: a kernel of a convolution, coordinates."""
+HEADS = 4
+"""Fewest dimensions from which inputs that differ in one number keep the others equal."""
 
 TOOLS = {"torch": "import torch", "nn": "from torch import nn", "F": "import torch.nn.functional as F",
          "math": "import math"}  # fmt: skip
@@ -139,6 +143,9 @@ def name_numbers(argument: Argument, taken: set[str]) -> None:
     """Give names to the numbers in an argument that may be sizes; `taken` holds names that are not free."""
     numbers = list(numbers_in(argument.expression))
     numbers.sort(key=lambda node: (node.lineno, node.col_offset))
+    is_structural = len(numbers) >= ATTENTION
+    while is_structural and numbers and numbers[-1].value in STRUCTURAL:
+        numbers.pop()
     for at, node in enumerate(numbers):
         name = argument.name if len(numbers) == 1 and node is argument.expression else f"{argument.name}_{at}"
         while name in taken:
@@ -151,14 +158,17 @@ def equal_sizes(arguments: Sequence[Argument]) -> dict[str, str]:
     """Return the names of numbers that stand for another one's size, with the name of that one.
 
     The bound of `torch.randint(0, 32000, (8192,))` is a size where another argument has the same number: it must shrink
-    with it.  Inputs of three or more equal dimensions, such as q, k and v of an attention, keep equal shapes.
+    with it.  Inputs of three or more equal dimensions, such as q, k and v of an attention, keep equal shapes; of
+    four or more, all but one of which are equal, such as q and k of fewer heads, these stay equal.
     """
     equal: dict[str, str] = {}
-    first: dict[str, Argument] = {}
+    by_text: dict[str, Argument] = {}
     for argument in arguments:
-        like = first.setdefault(ast.dump(argument.expression), argument)
+        like = by_text.setdefault(ast.dump(argument.expression), argument)
         if like is not argument and len(argument.numbers) >= ATTENTION:
-            equal |= dict(zip(argument.numbers, like.numbers, strict=True))
+            equal |= {name: equal.get(first, first) for name, first in zip(argument.numbers, like.numbers, strict=True)}
+        elif like is argument:
+            equal |= _equal_but_one(argument, by_text.values())
     bounds = {name for argument in arguments for name in _bounds(argument)} - set(equal)
     values = {name: node.value for argument in arguments for name, node in argument.numbers.items()}
     sizes: dict[object, str] = {}
@@ -166,6 +176,47 @@ def equal_sizes(arguments: Sequence[Argument]) -> dict[str, str]:
         if name not in bounds and name not in equal:
             sizes.setdefault(value, name)
     return equal | {name: sizes[values[name]] for name in bounds if values[name] in sizes}
+
+
+def partners(arguments: Sequence[Argument], together: Collection[Collection[str]]) -> dict[str, str]:
+    """Return the names of numbers that stand for another one's size, in inputs that are written alike.
+
+    Such inputs keep equal shapes where the reference lets one of their dimensions change together only: two tables of
+    one rotation, the two states of a recurrent cell.  Factors of a square product do not.
+
+    Args:
+        arguments: the arguments.
+        together: names of constants that can change together only.
+    """
+    group_of = {name: place for place, group in enumerate(together) for name in group}
+    equal: dict[str, str] = {}
+    by_text: dict[str, list[Argument]] = {}
+    for argument in arguments:
+        for like in by_text.setdefault(ast.dump(argument.expression), []):
+            pairs = list(zip(argument.numbers, like.numbers, strict=True))
+            if any(own in group_of and group_of[own] == group_of.get(first) for own, first in pairs):
+                equal |= {own: equal.get(first, first) for own, first in pairs}
+                break
+        by_text[ast.dump(argument.expression)].append(argument)
+    return equal
+
+
+def _equal_but_one(argument: Argument, others: Iterable[Argument]) -> dict[str, str]:
+    """Return the names of an argument's numbers with those of an earlier one that differs in one number alone."""
+
+    def frame(one: Argument) -> str:
+        return one.text(dict.fromkeys(one.numbers, "size"))
+
+    own = list(argument.numbers.items())
+    for other in others:
+        earlier = list(other.numbers.items())
+        if other is argument or len(own) != len(earlier) or len(own) < HEADS or frame(argument) != frame(other):
+            continue
+        pairs = zip(own, earlier, strict=True)
+        equal = {name: first for (name, node), (first, of_first) in pairs if node.value == of_first.value}
+        if len(equal) == len(own) - 1:
+            return equal
+    return {}
 
 
 def _bounds(argument: Argument) -> set[str]:

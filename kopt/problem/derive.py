@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import combinations, product
 
 from kopt.errors import ProblemError
 from kopt.model.base import Value
@@ -14,12 +16,19 @@ from kopt.problem.draft import GIVEN, Draft
 from kopt.problem.literals import constants, literals, named
 from kopt.problem.model_new import has_model_new, with_entry
 from kopt.problem.sizes import Constants, Sizes, Try
+from kopt.problem.ties import equal_groups, parted
 
 SMALL = 4096
 """Most elements of a tensor of the small workload `ragged`; of `tiles` four times as many."""
 
 LARGER = (SMALL, 8 * SMALL, 64 * SMALL)
 """Tried in turn, where the reference has tensors that cannot shrink."""
+
+LONG_NAME = "long_"
+"""Begin of the name of a small workload in which one size alone is long."""
+
+MOST_FIXED = 2
+"""Most sizes that stay as they are, where the reference does not run with values when all change."""
 
 HIDDEN = 1 << 22
 """Most elements of a tensor of the hidden workload."""
@@ -67,14 +76,10 @@ def _derived(draft: Draft) -> Derived:
     together: tuple[tuple[str, ...], ...] = ()
     if draft.small is None or draft.hidden is None:
         values = trial.constant_values(whole, constants(draft.reference))
-        sizes = _sizes(whole, values | {literal.name: literal.value for literal in known_literals})
-        together = tuple(size.names for size in sizes.sizes)
-        if draft.small is None:
-            small = _small(sizes, draft.name, lambda chosen: trial.try_values(whole, chosen))
-            whole = whole.model_copy(update={"small": tuple(Workload(name=n, constants=c) for n, c in small.items())})
-        if draft.hidden is None:
-            hidden = sizes.ragged(HIDDEN, start=4096)
-            whole = whole.model_copy(update={"hidden": (Workload(name="ragged", constants=hidden),) if hidden else ()})
+        chosen = _chosen(whole, values | {literal.name: literal.value for literal in known_literals}, draft)
+        chosen = chosen.with_values(whole)
+        together = tuple(size.names for size in chosen.sizes.sizes)
+        whole = whole.model_copy(update=chosen.workloads(draft))
     used |= {name for workload in (*whole.small, *whole.hidden) for name in workload.constants}
     problem = whole.model_copy(update={"reference": named(draft.reference, used)})
     signature = signature_of(problem, problem.main[0])
@@ -96,7 +101,16 @@ def _runs(whole: Problem) -> Try:
     """
     from kopt.device.reference import trial
 
-    known: dict[tuple[tuple[str, int], ...], trial.Trial | None] = {(): trial.try_sizes(whole, {})}
+    try:
+        known: dict[tuple[tuple[str, int], ...], trial.Trial | None] = {(): trial.try_sizes(whole, {})}
+    except ProblemError as error:
+        others = [dtype for dtype in trial.floating_dtypes(whole) if dtype != whole.dtype.value]
+        if not others:
+            raise
+        raise ProblemError(
+            f"{error}; kopt gives all floating-point inputs in {whole.dtype.value}, also those that are made in "
+            f"{others[0]}: choose another dtype (--dtype, or dtype in problem.yaml), or convert them in the reference"
+        ) from error
 
     def run(sizes: Mapping[str, int]) -> trial.Trial | None:
         key = tuple(sorted(sizes.items()))
@@ -109,14 +123,14 @@ def _runs(whole: Problem) -> Try:
     return run
 
 
-def _sizes(whole: Problem, constants: Mapping[str, int]) -> Sizes:
+def _sizes(whole: Problem, constants: Mapping[str, int], ties: Sequence[tuple[str, ...]]) -> Sizes:
     """Return the sizes of inputs and parameters; those of results, too, where only these make the reference small."""
     from kopt.device.reference import trial
 
     run = _runs(whole)
-    sizes = Sizes(constants, run)
+    sizes = Sizes(constants, run, ties=ties)
     if sizes.small(4 * SMALL) is None:
-        wider = Sizes(constants, run, results=True)
+        wider = Sizes(constants, run, results=True, ties=ties)
         chosen = wider.small(4 * SMALL)
         with suppress(ProblemError):  # an index may be too large for the results that shrink
             if chosen is not None:
@@ -125,14 +139,118 @@ def _sizes(whole: Problem, constants: Mapping[str, int]) -> Sizes:
     return sizes
 
 
-def _small(sizes: Sizes, name: str, run: Callable[[Constants], None]) -> dict[str, Constants]:
-    """Return the small workloads, after a run of each on the CPU.
+@dataclass(frozen=True)
+class _Choice:
+    """Sizes, and the workloads that follow from them."""
+
+    sizes: Sizes
+    small: Mapping[str, Constants]
+    hidden: Constants | None
+
+    def with_values(self, whole: Problem) -> _Choice:
+        """Return the choice without the long workloads with which the reference does not run with values."""
+        small = {n: sizes for n, sizes in self.small.items() if not (n.startswith(LONG_NAME) and _raises(whole, sizes))}
+        return replace(self, small=small)
+
+    def workloads(self, draft: Draft) -> dict[str, tuple[Workload, ...]]:
+        """Return the workloads that a draft leaves open."""
+        small = tuple(Workload(name=name, constants=constants) for name, constants in self.small.items())
+        hidden = (Workload(name="ragged", constants=self.hidden),) if self.hidden else ()
+        return ({"small": small} if draft.small is None else {}) | ({"hidden": hidden} if draft.hidden is None else {})
+
+
+def _chosen(whole: Problem, constants: Mapping[str, int], draft: Draft) -> _Choice:
+    """Choose workloads with which the reference runs with values.
+
+    Where it does not, equal sizes are one, or else one or two sizes stay as they are: an index has to stay below the
+    length of a table, and a bias is as long as a row of results.
 
     Raises:
-        ProblemError: there are none, or the reference does not run with values.
+        ProblemError: no small sizes are found, or the reference runs with none of them.
     """
-    for most in LARGER:
-        chosen = {"tiles": sizes.small(4 * most), "ragged": sizes.ragged(most)}
+    first = _choice(whole, constants, draft)
+    reason = _fault(whole, first, draft)
+    if not reason:
+        return first
+    names = [size.names for size in first.sizes.sizes]
+    groups = equal_groups(constants, [name for of_size in names for name in of_size])
+    fewer = [sum(some, ()) for count in range(MOST_FIXED + 1) for some in combinations(names, count)]
+    for ties, fixed in dict.fromkeys((ties, fixed) for fixed in fewer for ties in (groups, ())):
+        moving = {name: value for name, value in constants.items() if name not in fixed}
+        with suppress(ProblemError):
+            tied = _choice(whole, moving, draft, ties)
+            if not _fault(whole, tied, draft):
+                return _with_fewest_ties(whole, moving, draft, ties, tied)
+    raise ProblemError(
+        f"{draft.name}: {reason}; write a file with sizes as constants at its top, from which others follow "
+        "(K = 4 * N), or declare small workloads in problem.yaml"
+    )
+
+
+def _with_fewest_ties(
+    whole: Problem, constants: Mapping[str, int], draft: Draft, ties: Sequence[tuple[str, ...]], tied: _Choice
+) -> _Choice:
+    """Untie the sizes of a choice that need not change together."""
+    at = {**constants, **tied.small[max(tied.small)]}
+    fewest = tuple(group for tie in ties for group in parted(tie, at, lambda values: not _raises(whole, values)))
+    with suppress(ProblemError):
+        freer = _choice(whole, constants, draft, fewest)
+        if not _fault(whole, freer, draft):
+            return freer
+    return tied
+
+
+def _choice(
+    whole: Problem, constants: Mapping[str, int], draft: Draft, ties: Sequence[tuple[str, ...]] = ()
+) -> _Choice:
+    """Choose workloads with which the reference runs on meta tensors.
+
+    Raises:
+        ProblemError: no small sizes are found.
+    """
+    sizes = _sizes(whole, constants, ties)
+    small = _small(sizes, draft.name) if draft.small is None else {}
+    return _Choice(sizes, small, sizes.ragged(HIDDEN, start=4096) if draft.hidden is None else None)
+
+
+def _fault(whole: Problem, choice: _Choice, draft: Draft) -> str:
+    """Say with which sizes of a choice the reference does not run with values; empty where it runs with all.
+
+    The hidden sizes are tried where an input holds integers, which may be indexes.
+    """
+    from kopt.device.reference import trial
+
+    hidden = choice.hidden if choice.hidden and trial.has_integers(whole) else None
+    tried = [("small", sizes) for name, sizes in choice.small.items() if not name.startswith(LONG_NAME)]
+    for kind, sizes in [*tried, ("hidden", hidden)] if hidden else tried:
+        if reason := _raises(whole, sizes):
+            values = ", ".join(f"{name} = {value}" for name, value in sizes.items())
+            return f"with the {kind} sizes {values or 'as given'}, {reason}"
+    return ""
+
+
+def _raises(whole: Problem, constants: Mapping[str, int]) -> str:
+    """Say why the reference does not run with values at some sizes; empty where it runs."""
+    from kopt.device.reference import trial
+
+    try:
+        trial.try_values(whole, constants)
+    except ProblemError as error:
+        return str(error)
+    return ""
+
+
+def _small(sizes: Sizes, name: str) -> dict[str, Constants]:
+    """Return the small workloads.
+
+    Raises:
+        ProblemError: there are none.
+    """
+    for all_sizes, most in product((False, True), LARGER):
+        if all_sizes:
+            sizes.change_all()
+        long = {LONG_NAME + name: constants for name, constants in sizes.long(4 * most)}
+        chosen = {"tiles": sizes.small(4 * most), **long, "ragged": sizes.ragged(most)}
         small = {name: found for name, found in chosen.items() if found is not None}
         if len(small) == len(chosen):
             break
@@ -141,12 +259,6 @@ def _small(sizes: Sizes, name: str, run: Callable[[Constants], None]) -> dict[st
             f"{name}: no sizes were found at which the reference is small enough for kopt's interpreter: "
             "write sizes as module constants, or declare small workloads in problem.yaml"
         )
-    for found in small.values():
-        try:
-            run(found)
-        except ProblemError as error:
-            values = ", ".join(f"{constant} = {value}" for constant, value in found.items())
-            raise ProblemError(f"{name}: with the small sizes {values or 'as given'}, {error}") from error
     return small
 
 

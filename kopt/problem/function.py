@@ -17,7 +17,7 @@ from typing import Any  # the user's functions take and return anything
 from kopt.errors import ProblemError, nearest
 from kopt.model.base import Value
 from kopt.model.problem import Dtype, Workload
-from kopt.problem.arguments import TOOLS, Argument, equal_sizes, init_arguments, input_arguments, name_numbers
+from kopt.problem.arguments import TOOLS, Argument, equal_sizes, init_arguments, input_arguments, name_numbers, partners
 from kopt.problem.derive import Derived, derived
 from kopt.problem.draft import Draft
 from kopt.problem.own_source import bound, copied, is_installed
@@ -68,6 +68,10 @@ def problem_of(request: Request) -> Derived:
         return Draft(name=request.name, reference=reference, dtype=request.dtype, **workloads)
 
     first = derived(draft(names))
+    if more := {own: one for own, one in partners(arguments, first.together).items() if own not in equal}:
+        equal |= {own: equal.get(one, one) for own, one in more.items()}
+        names = {name: equal.get(name, name) for name in names}
+        first = derived(draft(names))
     names = _chosen(first, [name for name in names if name not in equal])
     names |= {name: names[size] for name, size in equal.items() if size in names}
     problem = first.problem

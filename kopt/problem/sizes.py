@@ -6,17 +6,22 @@ steps:
 
 1. Find for each size the step in which it can change alone (8 where 8 groups must divide it), or the sizes that have to
    change with it.
-2. Halve the largest size again and again, until no tensor is larger than wanted.
-3. For a ragged workload, take steps off so that no size is a multiple of a tile.
+2. Halve the largest size again and again, until no tensor is larger than wanted; what powers of two divide a size
+   divides it still.  One size may stay long, so that a loop over it goes round more than once.
+3. For a ragged workload, take steps off so that no size is a multiple of a tile.  Small sizes (three coordinates, four
+   heads) are structure, and stay.
 
-A choice is taken if the reference runs with it and no dimension of any of its tensors shrinks to 1.  Works on values:
-what runs the reference is passed as a function.
+A choice is taken if the reference runs with it, no dimension of any of its tensors shrinks to 1, and a tensor that it
+cuts into equal pieces (the halves of a head) still is.  Works on values: what runs the reference is passed as a
+function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Protocol
 
 Shape = tuple[int, ...]
@@ -37,6 +42,24 @@ START = 1024
 LONG = 16
 """Largest ratio of the longest size of the workload `tiles` to the others."""
 
+LONGEST, ROW = 1024, 4096
+"""A size that alone is long: its ratio to the others, at most, and its largest value where rows are as long."""
+
+LOOPED = 128
+"""Size from which on kernels may go over it in a loop."""
+
+MOST_LONG = 3
+"""Sizes, at most, that are long one after the other."""
+
+ALIGNED = 16
+"""Largest power of two that a size keeps as a factor."""
+
+ROW_UNIT = 8
+"""Ragged rows stay a multiple of this where the given ones are, since tensor descriptors need rows of 16 bytes."""
+
+KEPT = 4
+"""A size up to this (three coordinates, four heads) stays as it is, unless the reference takes no other small sizes."""
+
 
 class Trial(Protocol):
     """The shapes that a reference makes with one choice of its sizes."""
@@ -52,6 +75,10 @@ class Trial(Protocol):
     @property
     def made(self) -> tuple[Shape, ...]:
         """Shapes of all results."""
+
+    @property
+    def pieces(self) -> tuple[bool, ...]:
+        """Whether the pieces are equally long, for each tensor and dimension that is cut into pieces."""
 
     @property
     def largest(self) -> int:
@@ -85,24 +112,52 @@ class Size:
 class Sizes:
     """The sizes of one reference, and the workloads that follow from them."""
 
-    def __init__(self, constants: Mapping[str, int], run: Try, *, results: bool = False) -> None:
+    def __init__(
+        self,
+        constants: Mapping[str, int],
+        run: Try,
+        *,
+        results: bool = False,
+        ties: Collection[tuple[str, ...]] = (),
+    ) -> None:
         """Find the sizes.
 
         Args:
             constants: whole numbers of the reference, by name.
             run: runs the reference with other numbers.
             results: a constant that reaches the shapes of results alone is a size, too.
+            ties: constants of equal value that change together where the reference takes that.
         """
         given = run({})
         assert given is not None
         self._given = given
+        self._kept = KEPT
         self._results = results
-        self._run = run
+        self._ties = ties
+        self._shapes_of = run
         self.sizes = self._found(constants)
+
+    def change_all(self) -> None:
+        """Let also the smallest sizes change from now on."""
+        self._kept = 1
 
     def small(self, most: int) -> Constants | None:
         """Return sizes with one long dimension and short others; None where the reference takes none so small."""
         return self._whole(self._shrunk(most, START, LONG))
+
+    def long(self, most: int) -> Iterator[tuple[str, Constants]]:
+        """Yield the name and the sizes of workloads in which one size, over which kernels may loop, is alone long.
+
+        A kernel that forgets its sum at every step of a loop is right where the loop goes round once.
+        """
+        usual = self._shrunk(most, START, LONG) or {}
+        for at, size in enumerate(self.sizes[:MOST_LONG]):
+            row = self._is_row(size)
+            if size.values[0] < LOOPED or (at == 0 and not row):  # the first is long in `small`
+                continue
+            chosen = self._shrunk(most, START, LONGEST, longest=size, longest_start=ROW if row else START)
+            if chosen is not None and chosen[size] >= 2 * usual.get(size, 0):
+                yield size.names[0], self._changed(chosen)
 
     def ragged(self, most: int, start: int = START) -> Constants | None:
         """Return sizes alike in length and no multiples of tiles; None where the reference takes none so small."""
@@ -110,9 +165,15 @@ class Sizes:
         if even is None:
             return None
         chosen = dict(even)
-        taken: set[int] = set()  # sizes that differ show a kernel that takes one for another
+        # Sizes that differ show a kernel that takes one for another.
+        taken = {even[size] for size in self.sizes if size.values[0] <= self._kept}
         for size in self.sizes:
-            values = list(_ragged(even[size], size))
+            own = size.values[0]
+            if own <= self._kept or (even[size] == own <= STRUCTURAL and own not in taken):
+                taken.add(own)
+                continue
+            unit = ROW_UNIT if size.values[0] % ROW_UNIT == 0 and self._is_row(size) else 1
+            values = list(_ragged(even[size], size, unit))
             for odd in sorted(values, key=lambda value: value in taken):
                 if self._fits({**chosen, size: odd}, most):
                     taken.add(odd)
@@ -126,13 +187,30 @@ class Sizes:
         for name, value in sorted(constants.items(), key=lambda item: -item[1]):
             if name in taken or value < 2:
                 continue
-            size = self._alone(name, value) or self._together(
-                name, constants, taken, pairs=not self._is_idle(name, value)
+            size = (
+                self._tied(name, value, taken)
+                or self._alone(name, value)
+                or self._together(name, constants, taken, pairs=not self._is_idle(name, value))
             )
             if size is not None:
                 found.append(size)
                 taken |= set(size.names)
         return tuple(found)
+
+    def _run(self, constants: Mapping[str, int]) -> Trial | None:
+        """Run the reference with other constants; None where it does not run, or no longer cuts into equal pieces."""
+        trial = self._shapes_of(constants)
+        if trial is None or len(trial.pieces) != len(self._given.pieces):
+            return trial
+        uneven = any(was and not now for was, now in zip(self._given.pieces, trial.pieces, strict=True))
+        return None if uneven else trial
+
+    def _tied(self, name: str, value: int, taken: set[str]) -> Size | None:
+        tie = tuple(other for group in self._ties if name in group for other in group if other not in taken)
+        for step in STEPS:
+            if tie and step < value and self._run(dict.fromkeys(tie, value - step)):
+                return Size(tie, (value,) * len(tie), step)
+        return None
 
     def _alone(self, name: str, value: int) -> Size | None:
         for step in STEPS:
@@ -154,36 +232,77 @@ class Sizes:
         return self._results and len(trial.made) == len(self._given.made) and trial.made != self._given.made
 
     def _together(self, name: str, constants: Mapping[str, int], taken: set[str], pairs: bool) -> Size | None:
-        """Return the size of constants that must change together: equal ones, with `pairs` one more in their ratio."""
+        """Return the size of constants that must change together: equal ones, with `pairs` others in their ratio."""
         value = constants[name]
         equal = tuple(other for other, own in constants.items() if own == value and other not in taken)
         others = [other for other, own in constants.items() if other not in taken and other != name and own > 1]
         like = [(name, other) for other in equal if other != name]  # first: three equal sizes need not be one
+        alike = tuple(dict.fromkeys((name, *equal)))
         unequal = [(name, other) for other in others] if pairs else []
-        for group in dict.fromkeys([*like, tuple(dict.fromkeys((name, *equal))), *unequal]):
+        wide = _with_multiples(alike, {n: constants[n] for n in others if n not in equal}) if pairs else ()
+        for group in dict.fromkeys([*like, alike, *unequal, *wide]):
             for step in STEPS:
                 changed = {n: constants[n] * (value - step) // value for n in group}
                 exact = all(constants[n] * (value - step) % value == 0 for n in group)
                 if step < value and exact and len(group) > 1 and (trial := self._run(changed)):
                     if trial.inputs == self._given.inputs and trial.parameters == self._given.parameters:
                         return None
-                    return Size(group, tuple(constants[n] for n in group), step)
+                    needed = self._needed(changed)
+                    return Size(needed, tuple(constants[n] for n in needed), step)
         return None
 
-    def _shrunk(self, most: int, start: int, long: int) -> dict[Size, int] | None:
-        """Halve the largest size until no tensor has more than `most` elements; the longest may stay `long` times."""
+    def _needed(self, changed: Mapping[str, int]) -> tuple[str, ...]:
+        """Return the constants of a group without those, alone or in pairs, that need not change with the first one."""
+        first, *others = changed
+        for count in (1, 2):
+            for left in combinations(tuple(others), count):
+                rest = [name for name in others if name not in left]
+                if (
+                    len(others) > count
+                    and set(left) <= set(others)
+                    and self._run({n: changed[n] for n in (first, *rest)})
+                ):
+                    others = rest
+        return (first, *others)
+
+    def _is_row(self, size: Size) -> bool:
+        """Return whether a size is the length of the rows of an input or a parameter."""
+        trial = self._run(self._constants({size: size.values[0] - size.step}))
+        if trial is None:
+            return False
+        given, changed = (*self._given.inputs, *self._given.parameters), (*trial.inputs, *trial.parameters)
+        pairs = zip(given, changed, strict=False)
+        return any(one and other and len(one) == len(other) and one[-1] != other[-1] for one, other in pairs)
+
+    def _shrunk(
+        self, most: int, start: int, long: int, *, longest: Size | None = None, longest_start: int | None = None
+    ) -> dict[Size, int] | None:
+        """Halve the largest size until no tensor has more than `most` elements.
+
+        Args:
+            most: elements of a tensor, at most.
+            start: largest value of a size.
+            long: how many times longer than the others the longest size may stay.
+            longest: the longest size; None for the first.
+            longest_start: its largest value; None for that of the others.
+        """
         chosen = {size: size.values[0] for size in self.sizes}
         if not chosen:
             return chosen if self._fits(chosen, most) else None
-        longest = self.sizes[0]
+        longest = longest or self.sizes[0]
         frozen: set[Size] = set()
         for size in self.sizes:  # the first halvings at once
-            if chosen[size] > start:
-                first = _rounded(start, size)
+            limit = (longest_start if size is longest else None) or start
+            if chosen[size] > limit:
+                first = _rounded(limit, size)
                 if self._fits({**chosen, size: first}):
                     chosen[size] = first
         while not self._fits(chosen, most):
-            open_sizes = [size for size in self.sizes if size not in frozen and chosen[size] > size.least]
+            open_sizes = [
+                size
+                for size in self.sizes
+                if size not in frozen and chosen[size] > size.least and size.values[0] > self._kept
+            ]
             if not open_sizes:
                 return None
             size = max(open_sizes, key=lambda size: chosen[size] / (long if size is longest else 1))
@@ -198,7 +317,7 @@ class Sizes:
         trial = self._run(self._constants(chosen))
         if trial is None or (most is not None and trial.largest > most):
             return False
-        if len(trial.made) != len(self._given.made):
+        if [len(shape) for shape in trial.made] != [len(shape) for shape in self._given.made]:
             return all(size > 0 for shape in trial.made for size in shape)
         pairs = [*zip(trial.made, self._given.made, strict=True), *zip(trial.inputs, self._given.inputs, strict=True)]
         return not any(_collapsed(shape, given) for shape, given in pairs)
@@ -208,8 +327,9 @@ class Sizes:
 
     def _whole(self, chosen: Mapping[Size, int] | None) -> Constants | None:
         """Return the constants that differ from the reference's own."""
-        if chosen is None:
-            return None
+        return None if chosen is None else self._changed(chosen)
+
+    def _changed(self, chosen: Mapping[Size, int]) -> Constants:
         given = {name: value for size in self.sizes for name, value in zip(size.names, size.values, strict=True)}
         return {name: value for name, value in self._constants(chosen).items() if value != given[name]}
 
@@ -220,10 +340,28 @@ def _collapsed(shape: Shape, given: Shape) -> bool:
     return any(now < min(before, 2) for now, before in zip(shape, given, strict=True))
 
 
+def _with_multiples(alike: tuple[str, ...], others: Mapping[str, int]) -> Iterator[tuple[str, ...]]:
+    """Yield the first of equal constants, then all, with those of another value that divides theirs or is a multiple.
+
+    The columns of a matrix, the rows of another one and a scale for each 128 of them are such a size.
+    """
+    by_value: dict[int, list[str]] = {}
+    for name, value in others.items():
+        by_value.setdefault(value, []).append(name)
+    for first in dict.fromkeys([alike[:1], alike]):
+        for names in by_value.values():
+            yield (*first, *names)
+            yield from ((*first, other) for other in names if len(first) > 1)
+
+
 def _rounded(value: int, size: Size) -> int:
-    """Return a value that the size takes: some steps below its own, near `value`."""
+    """Return a value that the size takes: some steps below its own, near `value`, with its own power of two in it."""
     own = size.values[0]
-    return max(size.least, own - -(-(own - value) // size.step) * size.step)
+    power = min(own & -own, ALIGNED)
+    while power > max(value, 1):
+        power //= 2
+    step = math.lcm(size.step, power)
+    return max(size.least, own - -(-(own - value) // step) * step)
 
 
 def _lower(value: int, size: Size) -> Iterable[int]:
@@ -236,10 +374,14 @@ def _lower(value: int, size: Size) -> Iterable[int]:
         yield value - size.step
 
 
-def _ragged(value: int, size: Size) -> Iterable[int]:
-    """Yield values near `value` that are no multiples of a tile, smaller ones first."""
+def _ragged(value: int, size: Size, unit: int) -> Iterable[int]:
+    """Yield values near `value` that are no multiples of a tile but of a unit, smaller ones first."""
     step = size.step
-    if step == 1:
+    if step == 1 and unit > 1:
+        lower = (value - max(1, value // 8)) // unit
+        odd = lower - 1 + lower % 2
+        yield from (v * unit for v in (odd, odd - 2, odd + 2) if 0 < v * unit <= size.values[0])
+    elif step == 1:
         lower = value - max(1, value // 8)
         odd = lower - 1 + lower % 2
         values = (odd, odd - 2, odd - 4, odd - 6, value - 1, value + 1)

@@ -23,6 +23,18 @@ class PromptContext(Value):
     """The taxonomy."""
 
 
+class WorkloadTimes(Value):
+    """Times on one main workload, ms; None where they are not known."""
+
+    workload: str
+    ms: float
+    """Time of the kernel."""
+    eager_ms: float | None = None
+    compile_ms: float | None = None
+    """Time of `torch.compile`, the better of its modes."""
+    floor_ms: float | None = None
+
+
 class ParentTimes(Value):
     """Times of a parent and of the kernels to compare with, ms; None where they are not known."""
 
@@ -45,6 +57,8 @@ class ParentTimes(Value):
     """Time of the best kernel of the run so far."""
     seed_ms: float | None = None
     """Time of the seed kernel."""
+    workloads: tuple[WorkloadTimes, ...] = ()
+    """Times on each main workload, of which `ms` is the weighted geometric mean; empty where they are not known."""
 
 
 class Parent(Value):

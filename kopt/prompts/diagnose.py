@@ -12,7 +12,7 @@ from kopt.prompts.context import Memory, Parent, PromptContext
 from kopt.prompts.sections import Prompt, Section, assemble
 from kopt.prompts.shared_sections import memory_sections, parent_sections, run_sections
 
-TEMPLATE = "diagnose/4"
+TEMPLATE = "diagnose/5"
 
 TOTAL_TOKENS = 22_000
 

@@ -8,7 +8,7 @@ from kopt.model.build import Built, Launch
 from kopt.model.device import Device
 from kopt.model.diagnosis import Direction, Profile
 from kopt.model.problem import Layout, Problem, ProblemFacts, TensorSpec, WorkloadFacts
-from kopt.prompts.context import Event, Memory, Parent, ParentTimes, PromptContext
+from kopt.prompts.context import Event, Memory, Parent, ParentTimes, PromptContext, WorkloadTimes
 from kopt.roofline import occupancy
 
 METRICS: dict[str, str] = {
@@ -43,6 +43,10 @@ METRICS: dict[str, str] = {
     "gpu__compute_memory_throughput.avg.pct_of_peak_sustained_elapsed": "compute or memory throughput, % of peak",
 }
 """Description of each hardware counter, with its unit."""
+
+
+TIMES = frozenset({"time_ms", "ncu_time_ms", "gpu__time_duration.sum"})
+"""Metrics that are times of one launch or workload; the prompt tells times in one place."""
 
 
 def contract(problem: Problem, facts: ProblemFacts) -> str:
@@ -128,7 +132,9 @@ def times(given: ParentTimes) -> str:
     """Compare a kernel's time with eager PyTorch, torch.compile, the best kernel, the seed and the roofline."""
     interval = f" (95 % interval {given.low_ms:.4g} to {given.high_ms:.4g})" if given.low_ms and given.high_ms else ""
     how = "estimated from the build, nothing was measured" if given.estimated else "measured, cold L2"
-    lines = [f"- this kernel: {given.ms:.4g} ms{interval}, {how}"]
+    several = len(given.workloads) > 1
+    mean = ", geometric mean over the workloads" if several else ""
+    lines = [f"- this kernel: {given.ms:.4g} ms{interval}, {how}{mean}"]
     compared = (
         ("PyTorch eager", given.eager_ms),
         ("torch.compile", given.compile_ms),
@@ -137,7 +143,16 @@ def times(given: ParentTimes) -> str:
     )
     lines += [f"- {name}: {ms:.4g} ms ({ms / given.ms:.3g} x this kernel's time)" for name, ms in compared if ms]
     lines.append(f"- roofline floor: {given.floor_ms:.4g} ms; this kernel reaches {given.roofline_share:.1%} of it")
+    lines += [f"- workload {each.workload}: {_workload_times(each)}" for each in given.workloads if several]
     return "\n".join(lines)
+
+
+def _workload_times(given: WorkloadTimes) -> str:
+    compared = (
+        ("PyTorch eager", given.eager_ms), ("torch.compile", given.compile_ms), ("roofline floor", given.floor_ms),
+    )  # fmt: skip
+    others = [f"{name} {ms:.4g} ms ({ms / given.ms:.3g} x)" for name, ms in compared if ms]
+    return "; ".join([f"this kernel {given.ms:.4g} ms", *others])
 
 
 def build(built: Built, given: Device) -> str:
@@ -165,11 +180,16 @@ def _launch(launch: Launch, given: Device) -> str:
 
 
 def profile(given: Profile) -> str:
-    """List the counters with their labels; a counter that the device does not offer is left out."""
+    """List the counters with their labels.
+
+    Left out are counters that the device does not offer, counts of what does not occur, and the time, which stands
+    elsewhere.
+    """
     how = "hardware counters" if given.kind == "counters" else "worked out from build and time, no counter was read"
-    lines = [f"- {given.bound}-bound, {given.roofline_share:.1%} of the roofline ({how})"]
+    where = f" on workload {given.workload}, the furthest from its floor" if len(given.times_ms) > 1 else ""
+    lines = [f"- {given.bound}-bound{where} ({how})"]
     for name, value in sorted(given.metrics.items()):
-        if value is not None:
+        if value is not None and name not in TIMES and (value or name in METRICS):
             label = METRICS.get(name)
             lines.append(f"- {label}: {value:.6g} [{name}]" if label else f"- {name}: {value:.6g}")
     return "\n".join([*lines, *(f"- {note}" for note in given.notes)])

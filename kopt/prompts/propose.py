@@ -7,7 +7,7 @@ from kopt.prompts.context import Assignment, Memory, Parent, PromptContext
 from kopt.prompts.sections import Prompt, Section, assemble
 from kopt.prompts.shared_sections import memory_sections, parent_sections, run_sections
 
-TEMPLATE = "propose/4"
+TEMPLATE = "propose/5"
 
 TOTAL_TOKENS = 24_000
 """Most tokens of the prompt."""

@@ -11,7 +11,7 @@ from kopt.prompts import facts as words
 from kopt.prompts.context import Event, Memory, ParentTimes, PromptContext, Reflection
 from kopt.prompts.sections import Prompt, Section, assemble
 
-TEMPLATE = "reflect/2"
+TEMPLATE = "reflect/3"
 
 TOTAL_TOKENS = 12_000
 

@@ -9,7 +9,7 @@ from kopt.prompts.context import Assignment, Parent, PromptContext
 from kopt.prompts.sections import Prompt, Section, assemble, code
 from kopt.prompts.shared_sections import run_sections
 
-TEMPLATE = "repair/4"
+TEMPLATE = "repair/5"
 
 TOTAL_TOKENS = 22_000
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from kopt.model.verdict import Check
+
 ESTIMATED = "estimated"
 
 
@@ -32,6 +34,22 @@ def compilations_text(ms: Sequence[float]) -> str:
     if len(ms) < 2:
         return ""
     return f"{len(ms)} compilations: {min(ms):.4f} to {milliseconds(max(ms))}"
+
+
+def closeness(checks: Sequence[Check]) -> str:
+    """Say how near to the reference a kernel's results are: `at most 40% of the allowed error`.
+
+    Errors and limits of integers are whole numbers: a share of such a limit says nothing.
+    """
+    shares = [check.max_error / check.allowed for check in checks if check.allowed and not _is_whole(check)]
+    whole = max((check.max_error for check in checks if _is_whole(check)), default=0.0)
+    parts = [f"at most {max(shares):.0%} of the allowed error"] if shares else []
+    parts += [f"integers off by at most {whole:g}, where rounding decides them"] if whole else []
+    return ", ".join(parts) or "equal to the reference"
+
+
+def _is_whole(check: Check) -> bool:
+    return check.max_error.is_integer() and check.allowed.is_integer()
 
 
 PYTORCH = {"eager": "PyTorch eager", "compile": "torch.compile", "max-autotune": "torch.compile (max-autotune)"}

@@ -7,20 +7,31 @@ from collections.abc import Mapping
 from kopt.rewrite.transformation import Transformation
 from kopt.rewrite.transformations import (
     accumulate,
+    algebra,
     autotune,
+    by_size,
+    flat_tiles,
     launching,
     loops,
     masks,
     memory_hints,
     persistent,
+    pipelined_rows,
+    product_tiles,
     rows,
     specialise_sizes,
     split_k,
+    tile_and_warps,
     tiles,
+    whole_axis,
+    wide_product,
+    windows,
 )
 
 MODULES = (
-    tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent, memory_hints, autotune,
+    tiles, product_tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent,
+    memory_hints, autotune, windows, whole_axis, wide_product, flat_tiles, pipelined_rows, by_size,
+    tile_and_warps, algebra,
 )  # fmt: skip
 """Modules of transformations; their order decides which transformation a seed draws."""
 

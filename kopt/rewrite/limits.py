@@ -6,6 +6,7 @@ from math import prod
 
 import libcst as cst
 
+from kopt.rewrite.host_values import host_value
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Kernel, Launch, TritonModule
 from kopt.rewrite.source.shapes import Shape, analyse
@@ -56,11 +57,17 @@ def footprint(module: TritonModule, facts: RewriteFacts) -> float:
     return total
 
 
+def largest_tile(kernel: Kernel, launch: Launch, module: TritonModule, facts: RewriteFacts) -> int | None:
+    """Count the elements of the largest value of a kernel, as far as sizes are known; None where none is."""
+    return max(_sizes(kernel, _dimensions(kernel, launch, module, facts)).values(), default=None)
+
+
 def size(shape: Shape, constants: dict[str, int]) -> int | None:
     """Count the elements of a shape; None when a dimension is not known."""
     if shape is None:
         return None
-    values = [int(d) if d.isdigit() else constants.get(d) for d in shape]
+    factors = [factor for dimension in shape for factor in dimension.split(" * ")]
+    values = [int(f) if f.isdigit() else constants.get(f) for f in factors]
     return None if None in values else prod(v for v in values if v is not None)
 
 
@@ -95,12 +102,21 @@ def _sizes(kernel: Kernel, constants: dict[str, int]) -> dict[cst.CSTNode, int]:
 
 
 def _dimensions(kernel: Kernel, launch: Launch, module: TritonModule, facts: RewriteFacts) -> dict[str, int]:
-    """Look up block sizes by name; one made by `triton.next_power_of_2` is taken to hold the inputs' longest row."""
+    """Look up block sizes by name; one made by `triton.next_power_of_2` is taken to hold the inputs' longest row.
+
+    What the launching function computes is worked out from the numbers that the parent's launches passed.
+    """
     constants = module.constants_of(kernel)
     longest = max((t.shape[-1] for w in facts.workloads for t in w.inputs if t.shape), default=1)
     for name, passed in launch.arguments.items():
         if name not in constants and "next_power_of_2" in syntax.code(passed):
-            constants[name] = 1 << (min(longest, LONGEST_ROW) - 1).bit_length()
+            constants[name] = (
+                host_value(passed.value, launch, module, facts) or 1 << (min(longest, LONGEST_ROW) - 1).bit_length()
+            )
+    for parameter in kernel.parameters:
+        if parameter.constexpr and parameter.name not in constants and parameter.name in launch.arguments:
+            known = host_value(launch.arguments[parameter.name].value, launch, module, facts)
+            constants |= {} if known is None else {parameter.name: known}
     return constants
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from random import Random
 
 from kopt.artifact import digest, text_digest
@@ -119,12 +120,25 @@ def _draw(
     if start is None or not start.triton:
         return None
     forbidden = exclude | {text_digest(parent)}
+    start = _launched(start, facts)
     for _ in range(DRAWS):
         (steps,) = rng.choices([n for n, _ in STEPS], [share for _, share in STEPS])
         rewrite = _stack(start, direction, facts, rng, steps, avoid)
         if rewrite is not None and text_digest(rewrite.source) not in forbidden:
             return rewrite
     return None
+
+
+def _launched(module: TritonModule, facts: RewriteFacts) -> TritonModule:
+    """Leave out the kernels that no main workload launches: a change of theirs would change nothing that is timed."""
+    launched = {launch.kernel for launch in facts.launches}
+    idle = {kernel.name for kernel in module.kernels} - launched
+    return _without(module, frozenset(idle)) if launched & {kernel.name for kernel in module.kernels} else module
+
+
+def _without(module: TritonModule, names: frozenset[str]) -> TritonModule:
+    kept = tuple(kernel for kernel in module.kernels if kernel.name not in names)
+    return replace(module, kernels=kept, left_out=names) if names else module
 
 
 def _stack(
@@ -156,6 +170,7 @@ def _step(
     (site,) = rng.choices(sites, [s.weight for s in sites])
     change = site.apply(rng)
     after = _checked(change.source) if change is not None else None
+    after = _without(after, module.left_out) if after is not None else None
     return (transformation.name, change, after) if change is not None and after is not None else None
 
 

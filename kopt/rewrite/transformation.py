@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -70,6 +70,8 @@ class Transformation:
     """Texts that it leaves in a source: a failed source that holds more of them than its parent is blamed on it."""
     lightens: bool = False
     """Whether it may reduce registers and shared memory after a build that exceeded them."""
+    effect: Callable[[str], float] | None = None
+    """Measure of a kernel's PTX (`kopt.rewrite.effects`) that rises where the transformation took effect."""
 
 
 def change(edits: Edits, description: str) -> Change | None:
@@ -81,6 +83,13 @@ def change(edits: Edits, description: str) -> Change | None:
 def weight(kernel: Kernel) -> float:
     """Weigh a kernel by how much it is worth changing: one with a loop does most of the work."""
     return 1.0 if kernel.loops else 0.3
+
+
+def largest_argument(launch: Launch, name: str, facts: RewriteFacts) -> int | None:
+    """Look up the largest value of a number that the parent's launches pass, at run time or compile time."""
+    values = [int(text) for built in facts.launches if built.kernel == launch.kernel
+              for key, text in (*built.arguments, *built.constants) if key == name and text.isdigit()]  # fmt: skip
+    return max(values, default=None)
 
 
 def add_parameter(edits: Edits, kernel: Kernel, name: str, *, constexpr: bool = False, default: str = "0") -> None:
@@ -114,14 +123,33 @@ def name_literal(edits: Edits, launch: Launch, parameter: str) -> str:
 
 def element_text(grid: Grid, axis: int, launch: Launch) -> str | None:
     """Return an axis of the grid as an expression of the launching function, or None when a tuner decides it."""
+    return _without_meta(grid, axis, {name: syntax.operand(a.value) for name, a in launch.arguments.items()})
+
+
+def named_axes(edits: Edits, launch: Launch, grid: Grid) -> list[str]:
+    """Return the axes of a grid as expressions, in which bare literals of the launch get names first.
+
+    Call it only where `element_text` finds a text for each axis.
+    """
+    wanted = [name for axis in range(len(grid.elements)) for name in _meta_names(grid, axis)]
+    named = {name: name_literal(edits, launch, name) for name in dict.fromkeys(wanted)}
+    return [_without_meta(grid, axis, named) or "" for axis in range(len(grid.elements))]
+
+
+def _without_meta(grid: Grid, axis: int, named: Mapping[str, str]) -> str | None:
     text = syntax.code(grid.elements[axis])
-    if not grid.meta:
-        return text
-    for node in syntax.walk(grid.elements[axis]):
+    for name, node in _meta_names(grid, axis).items():
+        if name in named:
+            text = text.replace(syntax.code(node), named[name])
+    return None if grid.meta and grid.meta in syntax.names(cst.parse_expression(text)) else text
+
+
+def _meta_names(grid: Grid, axis: int) -> dict[str, cst.CSTNode]:
+    """Find the arguments of the launch that an axis reads from the lambda's parameter, each with its node."""
+    found: dict[str, cst.CSTNode] = {}
+    for node in syntax.walk(grid.elements[axis]) if grid.meta else ():
         match = syntax.match(f"{grid.meta}[NAME_]", node)
-        if match and isinstance(match["NAME_"], cst.Index) and isinstance(match["NAME_"].value, cst.SimpleString):
-            passed = launch.arguments.get(str(match["NAME_"].value.evaluated_value))
-            if passed is None:
-                return None
-            text = text.replace(syntax.code(node), syntax.operand(passed.value))
-    return None if grid.meta in syntax.names(cst.parse_expression(text)) else text
+        name = match["NAME_"] if match else None
+        if isinstance(name, cst.SimpleString):
+            found[str(name.evaluated_value)] = node
+    return found

@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from kopt.artifact import read_plain
+from kopt.errors import CorruptArtifact
 from kopt.report.details import JobSpan
 from kopt.report.rows import JUDGING
 from kopt.run.started import started
@@ -53,8 +55,8 @@ def _records(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
         path = start / name  # a file outside of the folder has an absolute name
         if name and path.is_relative_to(folder) and file.is_file():
             try:
-                record = json.loads(file.read_bytes())
-            except (OSError, ValueError):
+                record = json.loads(read_plain(file))
+            except (OSError, ValueError, CorruptArtifact):
                 continue
             if isinstance(record, dict):
                 yield f"{path.relative_to(folder)}", record

@@ -56,7 +56,9 @@ def load_ledger(folder: Path) -> Ledger:
         ConfigError: the folder has none.
     """
     if not (folder / LEDGER).is_file():
-        raise ConfigError(f"{folder} has no {LEDGER}: name the folder of a run that asked language models")
+        raise ConfigError(
+            f"{folder} has no {LEDGER}: this run asked no language model, so it has no replies and no costs"
+        )
     ledger = Ledger(folder / LEDGER)
     ledger.refresh()
     return ledger

@@ -6,11 +6,9 @@ a shared file system.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import socket
-import struct
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,20 +16,17 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
+from kopt import locks
 from kopt.artifact import read_value, write_value
 from kopt.config import Config
-from kopt.errors import CorruptArtifact
+from kopt.errors import ConfigError, CorruptArtifact
 from kopt.model.base import Value
+from kopt.neutral import one_line
 from kopt.run.manifest import config_of, configuration_of
 
 STARTED = "started.json"
 WORKING = "working.lock"
 """File that the process that started a run locks."""
-
-_FLOCK = "hhqqi4x"
-"""Layout of `struct flock` on Linux: type, whence, start, length, process."""
-_held: dict[Path, int] = {}
-"""Handles of the locks that this process holds, by file; closing any handle of such a file would end its lock."""
 
 
 class Started(Value):
@@ -71,6 +66,9 @@ def record_start(run: Path, words: Sequence[str], config: Config) -> None:
         run: the run's folder.
         words: Snakemake's command line; its first word is replaced by `snakemake`.
         config: the settings of the run.
+
+    Raises:
+        ConfigError: another process works on the run.
     """
     before, moment = started(run), time.time()
     with suppress(OSError):
@@ -82,9 +80,46 @@ def record_start(run: Path, words: Sequence[str], config: Config) -> None:
             moment=moment,
             first=before.first if before else moment,
             configuration=configuration_of(config),
-            locked=_lock(run / WORKING),
+            locked=hold(run),
         )
         write_value(run / STARTED, record)
+
+
+def hold(run: Path) -> bool:
+    """Hold a run's lock until this process ends; return whether others can see that it is held.
+
+    Snakemake's own locks lie in its working directory, and two of them may share a run's folder.
+
+    Raises:
+        ConfigError: another process works on the run.
+    """
+    here = f"process {os.getpid()} on {socket.gethostname()}, started in {os.getcwd()}"
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        return locks.hold(run / WORKING, here)
+    except locks.Held as error:
+        raise ConfigError(_taken(run, str(error))) from error
+    except OSError:
+        return False
+
+
+def refuse_held(run: Path) -> None:
+    """Refuse a run that another process works on, as far as its lock is seen.
+
+    Raises:
+        ConfigError: another process works on the run.
+    """
+    with suppress(OSError):
+        if (holder := locks.holder(run / WORKING)) is not None:
+            raise ConfigError(_taken(run, holder))
+
+
+def _taken(run: Path, holder: str) -> str:
+    who = f" ({one_line(holder)})" if holder.strip() else ""
+    return (
+        f"another search works on {run}{who}: wait until it has ended, or name this run otherwise (run=NAME, kopt run "
+        "--name NAME)"
+    )
 
 
 def started(run: Path) -> Started | None:
@@ -100,32 +135,9 @@ def is_working(run: Path) -> bool | None:
     record = started(run)
     if record is None or not record.locked:
         return None
-    if (run / WORKING).resolve() in _held:
-        return True
     try:
-        handle = os.open(run / WORKING, os.O_RDONLY | os.O_CLOEXEC)
+        return locks.holds(run / WORKING) or locks.holder(run / WORKING) is not None
     except FileNotFoundError:  # as in a copy of the run
         return False
     except OSError:
         return None
-    try:
-        asked = struct.pack(_FLOCK, fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
-        kind: int = struct.unpack(_FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, asked))[0]
-        return kind != fcntl.F_UNLCK
-    except OSError:
-        return None
-    finally:
-        os.close(handle)
-
-
-def _lock(path: Path) -> bool:
-    if path.resolve() in _held:
-        return True
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return False
-    _held[path.resolve()] = handle
-    return True

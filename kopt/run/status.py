@@ -7,9 +7,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from kopt.artifact import MOST_BYTES, plain_file, read_plain
+from kopt.errors import CorruptArtifact
 from kopt.estimate.eager import eager_ms
 from kopt.jobs.asker import LEDGER
 from kopt.llm.ledger import cost_of, ledger_lines
+from kopt.locks import LEASE
 from kopt.model.cost import Cost, total
 from kopt.model.outcome import BEST, SEED
 from kopt.model.trial import Trial
@@ -181,7 +184,7 @@ def _seconds(run: RunSoFar, until: float) -> float | None:
 def _last_change(folder: Path) -> float:
     """Return when a file of the run was written last, seconds since 1970."""
     manifest = folder / MANIFEST
-    own = {STARTED, WORKING}
+    own = {STARTED, WORKING, WORKING + LEASE}
     times = [_written(path) for path in _files(folder) if path.name not in own]
     return max([*times, _written(manifest), _written(folder / STARTED)])
 
@@ -209,10 +212,10 @@ def _error(folder: Path, since: float) -> tuple[str, str]:
 
 def _last_error(log: Path) -> str:
     try:
-        with log.open("rb") as file:
+        with plain_file(log, MOST_BYTES, follow=True) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
             lines = file.read().decode(errors="replace").splitlines()
-    except OSError:
+    except (OSError, ValueError):
         return ""
     return next((line.partition(ERROR)[2] for line in reversed(lines) if ERROR in line), "")
 
@@ -222,8 +225,8 @@ def _is_locked(start: Path, folder: Path) -> bool:
     below = f"{os.path.relpath(folder.resolve(), start)}/"
     for lock in (start / LOCKS).glob("*.lock"):
         try:
-            if any(line.startswith(below) for line in lock.read_text(errors="replace").splitlines()):
+            if any(line.startswith(below) for line in read_plain(lock).decode(errors="replace").splitlines()):
                 return True
-        except OSError:
+        except (OSError, CorruptArtifact):
             continue
     return False

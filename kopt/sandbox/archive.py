@@ -20,6 +20,11 @@ MOST_BYTES = 2 << 30
 """Most bytes of all files together."""
 MOST_FILES = 200_000
 
+PACKERS = {
+    b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd", b"PK": "unzip",
+}  # fmt: skip
+"""Programs that unpack compressed files, by the first bytes of such files."""
+
 UNREADABLE = (tarfile.TarError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError)
 """Exceptions that reading a file that is no archive may raise."""
 
@@ -37,6 +42,8 @@ def files_of(path: Path, names: re.Pattern[str]) -> dict[str, bytes]:
     try:
         if not path.is_file():
             raise ValueError("it is not a file")
+        if packer := _packer(path):
+            raise ValueError(f"it is packed once more: unpack it with {packer} first")
         with tarfile.open(path, mode="r:") as tar:
             _check(tar, names)
             return {member.name: _content(tar, member) for member in tar}
@@ -49,9 +56,18 @@ def no_archive(path: Path, error: Exception) -> CorruptArtifact:
     if isinstance(error, ValidationError):
         fault = error.errors(include_url=False, include_input=False)[0]
         first = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+    elif isinstance(error, tarfile.ReadError):
+        first = f"it is no tar, or is cut off ({error})"
     else:
         first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(":")
     return CorruptArtifact(f"{path} is not a whole archive of replies: {first}; nothing of it was written")
+
+
+def _packer(path: Path) -> str:
+    """Return the program that unpacks a compressed file; empty for a file that is not compressed."""
+    with path.open("rb") as file:
+        head = file.read(6)
+    return next((program for magic, program in PACKERS.items() if head.startswith(magic)), "")
 
 
 def _check(tar: tarfile.TarFile, names: re.Pattern[str]) -> None:

@@ -13,7 +13,7 @@ from kopt.model.build import Built, Launch, WorkloadBuild
 from kopt.model.device import Device
 from kopt.model.diagnosis import Bound, Diagnosis, Direction, Profile
 from kopt.model.problem import ProblemFacts, WorkloadFacts
-from kopt.model.timing import Estimated, Measured
+from kopt.model.timing import Estimated, Measured, times_by_workload
 from kopt.roofline import bound, memory_floor_ms, occupancy, reference_compute_ms
 from kopt.search.bottlenecks import RULES, Case, Reading, Rule
 
@@ -57,6 +57,8 @@ def static_profile(
         roofline_share=min(timing.roofline_share, 1.0),
         metrics=metrics,
         notes=_notes(timing, name),
+        workload=name,
+        times_ms=times_by_workload(timing),
     )
 
 

@@ -20,6 +20,7 @@ from kopt.errors import SeedError
 from kopt.model.problem import Problem
 from kopt.seed.inductor import Inductor
 from kopt.seed.operators import Whole, table
+from kopt.seed.size_math import symbols_in_math
 from kopt.seed.sizes import Leaf, Setting, Values, alike, changes, set_up, values_of
 
 DIFFERENTIATES = ("requires_grad", "autograd")
@@ -94,7 +95,7 @@ def trace(problem: Problem, inductor: Inductor) -> ReferenceGraph:
     def run(*values: Any) -> tuple[torch.Tensor, ...]:
         for leaf, value in zip(leaves, values, strict=False):
             leaf.store(value)
-        with Whole(differentiates):
+        with Whole(differentiates), symbols_in_math():
             out, structure = tree_flatten(call(setting.model, setting.inputs))
         spec[:] = [structure, [... if isinstance(leaf, torch.Tensor) else leaf for leaf in out]]
         return tuple(leaf for leaf in out if isinstance(leaf, torch.Tensor))
@@ -199,8 +200,9 @@ class _Symbols:
 def _fixed_sizes(sizes: dict[str, Values]) -> str:
     each = ", ".join(f"{name} = {values[0]}" for name, values in sizes.items())
     return (
-        f"the reference holds for {each} alone (a loop of so many passes, or an operator that takes plain numbers), "
-        "but workloads change that: keep it in the workloads (docs/seeds.md), or write the kernel by hand"
+        f"the reference holds for {each} alone (a loop of so many passes, or a size that becomes a plain number, as by "
+        "float()), but workloads change that: let all workloads of problem.yaml have this value (docs/seeds.md), or "
+        "write the kernel by hand"
     )
 
 
@@ -216,7 +218,10 @@ def _constants(settings: Sequence[Setting]) -> dict[Values, str]:
 
 
 def _fake(leaf: Leaf, values: Sequence[Values], symbols: _Symbols) -> torch.Tensor:
-    """Return a fake tensor on the device whose sizes are symbols, with the order of strides of a dense tensor."""
+    """Return a fake tensor on the device whose sizes are symbols.
+
+    Its strides are in the order of the tensor's, which has to be dense but for dimensions that are expanded.
+    """
     tensor = leaf.value
     place = f"{leaf.name}{leaf.path}".replace("input ", "x")
     shape = [
@@ -224,11 +229,16 @@ def _fake(leaf: Leaf, values: Sequence[Values], symbols: _Symbols) -> torch.Tens
         for dimension, own in enumerate(values)
     ]
     order = sorted(range(tensor.dim()), key=lambda d: (-tensor.stride(d), d))
-    dense = torch.empty([tensor.shape[d] for d in order], device="meta").stride()
-    if any(tensor.shape[d] > 1 and tensor.stride(d) != own for d, own in zip(order, dense, strict=True)):
-        raise SeedError(f"{leaf.name} is no dense tensor: its strides are {tuple(tensor.stride())}")
-    made = torch.empty([shape[d] for d in order], dtype=tensor.dtype, device=CUDA)
-    return made.permute([order.index(d) for d in range(tensor.dim())]) if order != sorted(order) else made
+    expanded = {d for d in order if tensor.shape[d] > 1 and tensor.stride(d) == 0}
+    lying = [d for d in order if d not in expanded]
+    dense = torch.empty([tensor.shape[d] for d in lying], device="meta").stride()
+    if any(tensor.shape[d] > 1 and tensor.stride(d) != own for d, own in zip(lying, dense, strict=True)):
+        raise SeedError(
+            f"{leaf.name} is no dense tensor, its strides are {tuple(tensor.stride())}: make it with .contiguous()"
+        )
+    made = torch.empty([1 if d in expanded else shape[d] for d in order], dtype=tensor.dtype, device=CUDA)
+    made = made.permute([order.index(d) for d in range(tensor.dim())]) if order != sorted(order) else made
+    return made.expand(shape) if expanded else made
 
 
 def _word(text: str) -> str:

@@ -29,6 +29,7 @@ _NAMES = {
     "decompositions": "torch._inductor.decomposition:select_decomp_table",
     "graph_lowering": "torch._inductor.graph:GraphLowering",
     "algorithm_choice": "torch._inductor.select_algorithm:AlgorithmSelectorCache",
+    "scan": "torch._inductor.ir:Scan",
     "joint_graph": "torch._inductor.fx_passes.joint_graph",
     "virtual": "torch._inductor.virtualized:V",
     "grid_expression": "torch._inductor.runtime.triton_heuristics:GridExpr",
@@ -85,6 +86,7 @@ class Inductor:
     decompositions: Any
     graph_lowering: Any
     algorithm_choice: Any
+    scan: Any
     joint_graph: Any
     virtual: Any
     grid_expression: Any

@@ -36,25 +36,39 @@ TILES = (Tile(), Tile(64, 64, 32, 3, 4), Tile(128, 64, 64, 3, 4))
 """Tiles that are tried, the first one first."""
 
 
-def module_of(reference: ReferenceGraph, inductor: Inductor, tile: Tile) -> str:
+def module_of(reference: ReferenceGraph, inductor: Inductor, tile: Tile, *, is_wide: bool = False) -> str:
     """Return the text of the module that TorchInductor writes for a graph.
+
+    Args:
+        reference: the graph.
+        inductor: the parts of TorchInductor.
+        tile: the tile that is wanted.
+        is_wide: whether products of the graph were made float32.
 
     Raises:
         SeedError: TorchInductor has no Triton for an operation.
     """
     cuda_version = torch.version.cuda
     kept = inductor.joint_graph.lazy_init, inductor.algorithm_choice.do_autotuning
+    num_splits = vars(inductor.scan)["num_splits"]
     torch.version.cuda = CUDA_VERSION
     inductor.joint_graph.lazy_init = lambda *args, **kwargs: None  # traces patterns on tensors of a real device
     inductor.algorithm_choice.do_autotuning = _chooser(tile)
+    inductor.scan.num_splits = classmethod(_whole(num_splits.__func__))
     try:
-        return _lowered(reference, inductor)
+        return _lowered(reference, inductor, is_wide)
     finally:
         torch.version.cuda = cuda_version
         inductor.joint_graph.lazy_init, inductor.algorithm_choice.do_autotuning = kept
+        inductor.scan.num_splits = num_splits
 
 
-def _lowered(reference: ReferenceGraph, inductor: Inductor) -> str:
+def _whole(num_splits: Any) -> Any:
+    """Return what has one program scan a whole row; for several programs a row TorchInductor has a grid of its own."""
+    return lambda *args, **kwargs: (num_splits(*args, **kwargs)[0], 1)
+
+
+def _lowered(reference: ReferenceGraph, inductor: Inductor, is_wide: bool) -> str:
     graph, virtual = reference.graph, inductor.virtual
     with (
         torch.no_grad(),
@@ -62,6 +76,8 @@ def _lowered(reference: ReferenceGraph, inductor: Inductor) -> str:
         virtual.set_fake_mode(reference.mode),
         virtual.set_debug_handler(inductor.debug_context()),
     ):
+        if is_wide:
+            inductor.fake_tensor_prop(graph, reference.arguments, force_allow_non_fake_inputs=True)
         inductor.joint_passes(graph)
         inductor.view_to_reshape(graph)
         inductor.fake_tensor_prop(graph, reference.arguments, force_allow_non_fake_inputs=True)

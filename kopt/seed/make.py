@@ -77,7 +77,7 @@ def import_inductor(device: Device) -> None:
     from kopt.device.build import stub_gpu
     from kopt.seed import inductor
 
-    for name in ("graph", "host_text", "inductor_module", "lowering", "module_text"):
+    for name in ("graph", "host_text", "inductor_module", "lowering", "module_text", "wide_scores"):
         import_module(f"kopt.seed.{name}")
     torch.set_num_threads(1)
     with stub_gpu.pretend(device, _forbidden):
@@ -109,14 +109,23 @@ def write_seeds(problem: Problem, device: Device, variants: int, folder: Path) -
     from kopt.seed.inductor_module import take_apart
     from kopt.seed.lowering import TILES, module_of
     from kopt.seed.module_text import module_text
+    from kopt.seed.wide_scores import widen
 
     stub_gpu.NAMED_AFTER_USE.clear()  # TorchInductor names parts of torch that a candidate may not use
     seeds = []
     with stub_gpu.pretend(device, _forbidden):
         private = inductor.load()
         for variant in range(variants):
+            tile = TILES[variant % len(TILES)]
             reference = trace(problem, private)
-            written = module_of(reference, private, TILES[variant % len(TILES)])
+            is_wide = widen(reference.graph)
+            try:
+                written = module_of(reference, private, tile, is_wide=is_wide)
+            except Exception:
+                if not is_wide:
+                    raise
+                reference = trace(problem, private)  # this version of torch has no Triton for wider products
+                written = module_of(reference, private, tile)
             host = host_text(take_apart(written, folder), reference.names, variant)
             source = module_text(reference, host, problem.name, private.triton_helpers)
             seeds.append(Seed(source=source, made_by=_maker(bool(host.kernels), bool(host.templates))))

@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from kopt.device.build.stub_gpu import CUDA
 from kopt.errors import SeedError
+from kopt.seed import wide_sums
 
 NAMESPACE = "kopt_seed"
 
@@ -65,7 +66,7 @@ def table(inductor: Table) -> Table:
     for dimensions in (1, 2, 3):
         operator = getattr(aten, f"avg_pool{dimensions}d").default
         own[operator] = _average_pool(operators, dimensions, inductor.get(operator))
-    return inductor | own
+    return inductor | own | wide_sums.table(inductor)
 
 
 class Whole(TorchFunctionMode):
@@ -126,7 +127,7 @@ def _group_norm(
 def _is_plain(data: object) -> bool:
     if isinstance(data, list | tuple):
         return 0 < len(data) <= MOST_NUMBERS and all(isinstance(item, int | float) for item in data)
-    return isinstance(data, int | float)
+    return isinstance(data, int | float | torch.SymInt | torch.SymFloat)
 
 
 def _made(data: Any, dtype: torch.dtype | None) -> torch.Tensor:
@@ -135,7 +136,8 @@ def _made(data: Any, dtype: torch.dtype | None) -> torch.Tensor:
         kinds = {type(item) for item in data}
         kind = torch.get_default_dtype() if float in kinds else torch.bool if kinds == {bool} else torch.int64
         return torch.stack([torch.full((), item, dtype=dtype or kind, device=CUDA) for item in data])
-    return torch.full((), data, dtype=dtype, device=CUDA)
+    of_size = torch.int64 if isinstance(data, torch.SymInt) else None
+    return torch.full((), data, dtype=dtype or of_size, device=CUDA)
 
 
 def _attention(

@@ -154,7 +154,7 @@ def _undo_step(state: _State, step: Step, after: Ancestor) -> None:
 
 def _quoted(step: Step, part: Sequence[Change]) -> str:
     more = f" and {len(part) - 1} more" if len(part) > 1 else ""
-    return f"{one_line(step.excerpt(part), SEED_STEP)}{more}"
+    return f"{one_line(step.excerpt(part), SEED_STEP).strip(', ')}{more}"
 
 
 def _possible(source: str, step: Step, part: Sequence[Change]) -> str | None:

@@ -18,13 +18,15 @@ from kopt.llm.text.json_reply import NotRead, value_of
 from kopt.model.asking import Asking
 from kopt.model.base import Value
 from kopt.model.device import Device
+from kopt.model.diagnosis import Profile
 from kopt.model.kernel import Candidate
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.technique import Technique
-from kopt.model.timing import Finals
+from kopt.model.timing import Finals, mean_over, times_by_workload
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, SelectionRow, TechniqueRow
 from kopt.prompts import reflect as reflecting
-from kopt.prompts.context import Event, Memory, Parent, ParentTimes, PromptContext, Reflection, Share
+from kopt.prompts.context import Event, Memory, Parent, ParentTimes, PromptContext, Reflection, Share, WorkloadTimes
+from kopt.roofline import floor_ms
 from kopt.run.tables import Round
 from kopt.stages.profile import ParentProfile
 from kopt.store import Store
@@ -90,7 +92,7 @@ def brief(
     next_parents = tuple(
         Parent(
             kernel=kernel_named(row.kernel, context.problem, store),
-            times=_times(row, round, context, baseline),
+            times=_times(row, round, context, baseline, profile_of.get(row.kernel)),
             build=built_named(row.build, store) if row.build else None,
             profile=profile_of.get(row.kernel),
             techniques=row.techniques,
@@ -189,7 +191,9 @@ def _compared(ms: float, parent_ms: float | None) -> str:
     return "faster" if ms < parent_ms else "slower"
 
 
-def _times(row: SelectionRow, round: Round, context: PromptContext, baseline: Finals | None) -> ParentTimes:
+def _times(
+    row: SelectionRow, round: Round, context: PromptContext, baseline: Finals | None, profile: Profile | None
+) -> ParentTimes:
     eager, compiled = _baseline_ms(baseline)
     if row.estimated:
         eager = eager_ms(context.facts, context.device) or eager
@@ -204,7 +208,38 @@ def _times(row: SelectionRow, round: Round, context: PromptContext, baseline: Fi
         compile_ms=compiled,
         best_ms=round.summary.best_ms,
         seed_ms=round.summary.seed_ms,
+        workloads=workload_times(row, context, baseline, profile),
     )
+
+
+def workload_times(
+    row: SelectionRow, context: PromptContext, baseline: Finals | None, profile: Profile | None
+) -> tuple[WorkloadTimes, ...]:
+    """List a kernel's times on each workload, those of its profile, scaled so that their mean is the row's time.
+
+    The row's time may be a later measurement than the profile's.
+    """
+    known = context.facts.workloads
+    own = profile.times_ms if profile is not None else {}
+    if not known or not all(own.get(each.workload, 0.0) > 0 for each in known):
+        return ()
+    scale = row.time_ms / mean_over(known, [own[each.workload] for each in known])
+    others = {} if row.estimated or baseline is None else {
+        name: times_by_workload(timing) for name, timing in baseline.timings.items()
+    }  # fmt: skip
+    times = []
+    for each in known:
+        compiled = [ms for name in ("compile", "max-autotune") if (ms := others.get(name, {}).get(each.workload))]
+        times.append(
+            WorkloadTimes(
+                workload=each.workload,
+                ms=own[each.workload] * scale,
+                eager_ms=others.get("eager", {}).get(each.workload),
+                compile_ms=min(compiled, default=None),
+                floor_ms=floor_ms(each, context.device, context.facts.dtype),
+            )
+        )
+    return tuple(times)
 
 
 def _baseline_ms(baseline: Finals | None) -> tuple[float | None, float | None]:

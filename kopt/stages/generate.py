@@ -244,7 +244,7 @@ def _seed(slot: Slot, context: AttemptContext) -> int:
 
 
 def _launches(context: AttemptContext, parent: str) -> tuple[Launch, ...]:
-    """Return the parent's launches on the first main workload; empty where the parent was not built."""
+    """Return the parent's launches on all main workloads; empty where the parent was not built."""
     row = context.parents[parent]
     build = context.store.shelf(Build).named(BuildKey, row.build) if row.build else None
-    return build.workloads[0].launches if isinstance(build, Built) and build.workloads else ()
+    return tuple(launch for one in build.workloads for launch in one.launches) if isinstance(build, Built) else ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from kopt.neutral import one_line
-from kopt.report.numbers import percent, time_text
+from kopt.report.numbers import closeness, percent, time_text
 from kopt.report.round_line import label
 from kopt.report.tables import MEANING
 from kopt.view.asked import Asked
@@ -84,10 +84,9 @@ def checked(view: KernelView) -> str:
     """Describe the comparisons of a verdict."""
     workloads = dict.fromkeys(check.workload for check in view.checks)
     inputs = dict.fromkeys(check.distribution for check in view.checks)
-    worst = max((check.max_error / check.allowed if check.allowed else 0.0) for check in view.checks)
     return (
         f"{len(view.checks)} comparisons with the reference in float64 on {', '.join(workloads)}; "
-        f"inputs {', '.join(inputs)}; at most {worst:.0%} of the allowed error"
+        f"inputs {', '.join(inputs)}; {closeness(view.checks)}"
     )
 
 

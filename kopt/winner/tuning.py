@@ -66,6 +66,19 @@ def with_choices(text: ModuleText, chosen: Sequence[Choice]) -> ModuleText:
     return replace(text, body=f"{text.body}\n\n\n{_remembered(known)}", names=text.names | NAMES)
 
 
+def have_same_autotuners(one: str, other: str) -> bool:
+    """Return whether two modules differ inside functions alone, so that a choice holds for both."""
+
+    def outside_functions(source: str) -> str:
+        tree = ast.parse(source)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef):
+                node.body = []
+        return ast.dump(tree)
+
+    return one == other or outside_functions(one) == outside_functions(other)
+
+
 def _remembered(chosen: Sequence[Choice]) -> str:
     """Write the statements."""
     entries = "".join(f"    ({one.kernel}, {one.key!r}, {one.configuration}),\n" for one in chosen)

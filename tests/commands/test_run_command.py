@@ -45,7 +45,7 @@ def test_models_with_keys_propose(monkeypatch, capsys):
     assert diverse["models"] != "[kopt-rewrite]"
     alone = settings_in(words("softmax", preset="beam_search_diverse"))
     assert alone["models"] == "[kopt-rewrite]"
-    assert "kopt-rewrite proposes alone" in capsys.readouterr().err
+    assert "kopt's own rewriter (kopt-rewrite) proposes alone" in capsys.readouterr().err
 
 
 def becoming(monkeypatch, tmp_path, *words):

@@ -2,6 +2,8 @@
 
 import ast
 import json
+import re
+from pathlib import Path
 
 import pytest
 
@@ -12,7 +14,7 @@ from kopt.errors import ConfigError
 from kopt.simplify.search import Ancestor
 from kopt.store import Store
 from tests.device.small import H100, SCALE, SOURCE
-from tests.view.hand_made_run import hand_made_run
+from tests.view.hand_made_run import finish, hand_made_run
 
 DETOUR = SOURCE.replace("x * w * factor", "(w * x) * factor").replace("    rows, c", "    spare = 3\n    rows, c")
 """As fast as the seed kernel, and longer."""
@@ -35,6 +37,55 @@ def test_a_step_that_does_not_pay_is_undone_and_the_file_says_so(made, capsys):
     ast.parse(text)
     for words in ("r1a0s0, simplified", "undone or removed, since it does not pay: r1a0s0", "estimated for"):
         assert words in " ".join(text.replace("#", " ").split())
+
+
+def test_a_simplified_kernel_is_exported_with_the_guards_of_the_best_one_and_says_what_it_is(made, capsys):
+    finish(made)
+    assert main(["simplify", "run", "--judge", "interpret"]) == 0
+    file = "results/run/simplified.py"
+    said = f"kopt export results/run --kernel {file} exports it"
+    assert said in capsys.readouterr().out
+    for form in ("module", "script", "torch-library"):
+        words = ["export", "run", "--as", form, "--json", "--output"]
+        assert main([*words, "best.py", "--force"]) == 0
+        assert json.loads(capsys.readouterr().out)["kernel"] == "r1a0s0"
+        assert main([*words, "short.py", "--kernel", file, "--force"]) == 0
+        assert json.loads(capsys.readouterr().out)["kernel"] == "r1a0s0, simplified"
+        best, short = Path("best.py").read_text(), Path("short.py").read_text()
+        assert "(w * x) * factor" in best
+        assert "(w * x) * factor" not in short
+        assert "in kopt's interpreter; nothing has run on a GPU" in short
+        assert "undone or removed, since it does not pay: r1a0s0" in " ".join(short.replace("#", " ").split())
+        assert patterns_in(best) == patterns_in(short) != (None if form == "script" else [])
+    assert short_script_equals_the_file(file)
+
+
+def patterns_in(text):
+    return re.findall(r"(?s)^ARGUMENTS = .*?^\)", text, flags=re.M)
+
+
+def short_script_equals_the_file(file):
+    assert main(["export", "run", "--as", "script", "--kernel", file, "-o", "again.py"]) == 0
+    return Path("again.py").read_text() == Path(file).read_text()
+
+
+def test_a_kernel_that_was_not_judged_is_not_exported(made, capsys):
+    finish(made)
+    assert main(["simplify", "run", "--judge", "interpret"]) == 0
+    capsys.readouterr()
+    file = Path("results/run/simplified.py")
+    simplified_text = file.read_text()
+    not_judged = "this text was not judged: kopt simplify did not write"
+    for text, said in (
+        (simplified_text.replace("* factor", "+ factor"), not_judged),
+        (DETOUR, not_judged),
+        (None, "is not a file"),
+    ):
+        file.unlink() if text is None else file.write_text(text)
+        assert main(["export", "run", "--kernel", str(file)]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert said in line
+        assert not Path("scale_module.py").exists()
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,11 @@ class TestVerify:
         }  # fmt: skip
         assert verify(store.root).corrupt == ()
 
+    def test_a_reply_that_its_model_refuses_is_corrupt(self, store):
+        store.write_new(ReplyKey(request="a" * 64), {"status": "answered", "text": 5, "usage": {}, "stop": "stop"})
+        (found,) = verify(store.root).corrupt
+        assert found.fault == "answered.text: Input should be a valid string"
+
 
 class TestUnused:
     def test_what_a_run_refers_to_stays_with_what_that_leads_to(self, store):

@@ -71,7 +71,7 @@ def test_a_replay_is_verified_on_every_distribution_and_without_its_launches():
     processes = ScriptedProcesses()
     assert admitted(processes) is None
     checks = [asked[3:] for asked in processes.timer.asked if asked[0] == "check"]
-    assert checks == [(0, False), (2, False), (3, False), (1, True)]
+    assert checks == [(0, False), (2, False), (3, False), (1, True, 255)]
 
 
 def test_only_sets_of_the_timed_distribution_are_timed_on():
@@ -88,6 +88,13 @@ def test_a_replay_that_is_wrong_on_one_distribution_is_incorrect(at):
 def test_an_output_that_needs_no_launch_is_incorrect():
     assert "without" not in admitted(ScriptedProcesses(judge=judged(wrong=[0]))).reason
     assert "left out" in admitted(ScriptedProcesses(judge=judged(ghost=RIGHT))).reason
+
+
+def test_an_output_that_is_right_by_luck_on_one_fill_of_new_memory_needs_its_launches():
+    answers = iter([RIGHT, WRONG])
+    processes = ScriptedProcesses(judge=lambda slot, at: next(answers) if at == 1 else RIGHT)
+    assert admitted(processes) is None
+    assert [asked[3:] for asked in processes.timer.asked[-2:]] == [(1, True, 255), (1, True, 0)]
 
 
 def test_every_input_that_a_replay_changes_counts_not_only_the_first():

@@ -67,6 +67,30 @@ def test_who_does_as_much_as_the_seed_kernel_passes(share):
     assert undone_work(done(share), done(share), "j") is None
 
 
+def returned(launch: Launch, rows: int):
+    """The estimate of a softmax that returns its allocation, with as many programs as rows."""
+    name = "softmax_three_reads"
+    facts = facts_for(name)
+    spec = facts.workloads[0].outputs[0].model_copy(update={"name": "output", "shape": (rows, 8192)})
+    inputs = (facts.workloads[0].inputs[0].model_copy(update={"shape": (rows, 8192)}),)
+    workload = facts.workloads[0].model_copy(update={"inputs": inputs, "outputs": (spec,)})
+    build = built(launch)
+    traced = build.workloads[0].model_copy(update={"output": f"allocation 0 bfloat16[{rows},8192][8192,1]"})
+    build = build.model_copy(update={"workloads": (traced,)})
+    return estimate(build, facts.model_copy(update={"workloads": (workload,)}), h100(), ptx_of)
+
+
+@pytest.mark.parametrize(("rows", "left_out"), [(4096, 100), (20_000, 600)])
+def test_an_output_must_be_written_whole_where_it_is_known_what_every_program_does(rows, left_out):
+    launch = LAUNCHES["softmax_three_reads"]
+    whole, cut = (returned(launch.model_copy(update={"grid": (grid, 1, 1)}), rows) for grid in (rows, rows - left_out))
+    assert undone_work(whole, None, "j") is None
+    failed = undone_work(cut, None, "j")
+    assert failed is not None
+    assert "of output written" in failed.reason
+    assert undone_work(cut, cut, "j") is None
+
+
 def test_nobody_gains_by_more_work_than_there_is():
     assert share_of("matvec_plain", grid=(4 * LAUNCHES["matvec_plain"].grid[0], 1, 1)) == 1.0
 

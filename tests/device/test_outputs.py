@@ -1,7 +1,7 @@
 """Results are taken apart, described, copied with their layout and compared, tensor by tensor."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import pytest
@@ -208,6 +208,94 @@ def test_an_integer_that_rounding_decides_may_be_either_neighbour():
     assert expected.tensors[0].allowed.tolist()[1:] == [0, 0]
     assert not compare_result([values + torch.tensor([0, 1, 0], dtype=torch.int8)], expected, DRAW).right
     assert not compare_result([values + torch.tensor([2, 0, 0], dtype=torch.int8)], expected, DRAW).right
+
+
+@pytest.mark.parametrize(
+    ("body", "same"),
+    [
+        ("return x.mul_(2)", ("input x",)),
+        ("return x.mul_(2).clone()", ("",)),
+        ("return x.mul_(2)[1:], x.T, x + 1", ("", "", "")),
+        ("return x + 0, x.add_(1)", ("", "input x")),
+        ("return x", ("",)),
+    ],
+)
+def test_an_output_that_is_a_changed_argument_must_be_that_argument(body, same):
+    problem, case = case_of(f"    def forward(self, x):\n        {body}\n", "torch.randn(3, 4)")
+    result = run_reference(problem, case)
+    contract = result_contract(problem, case, result)
+    assert contract.same == same
+    right = replace(described(list(result.outputs.values())), structure=contract.structure)
+    assert not contract.violation(replace(right, same=same))
+    assert not contract.violation(right)  # where nobody looked
+    copied = contract.violation(replace(right, same=("",) * len(same)))
+    assert ("must be input x itself, no copy" in copied) == ("input x" in same)
+
+
+TIED = "torch.randint(-3, 4, (6, 8)).float() / 2"
+
+
+@pytest.mark.parametrize(
+    ("body", "wrong"),
+    [
+        ("torch.bucketize(x, x[0].sort().values, right=True)", lambda x: torch.bucketize(x, x[0].sort().values)),
+        ("x.argmax(-1)", lambda x: 7 - x.flip(-1).argmax(-1)),
+        ("x.max(-1).indices", lambda x: 7 - x.flip(-1).max(-1).indices),
+        ("torch.round(x).to(torch.int32)", lambda x: torch.floor(x + 0.5).to(torch.int32)),
+        ("x > 0.5", lambda x: x >= 0.5),
+        ("x[:, :4] > x[:, 4:]", lambda x: x[:, :4] >= x[:, 4:]),
+        ("(x >= x.topk(3, -1).values[:, -1:]).sum(-1)", lambda x: torch.full((6,), 3)),
+        ("x.sort(stable=True, dim=-1).indices", lambda x: 7 - x.flip(-1).sort(stable=True, dim=-1).indices),
+        ("(x / 3 == x.flip(-1) / 3).int()", lambda x: torch.zeros(6, 8, dtype=torch.int32)),
+    ],
+)
+def test_what_depends_on_equal_inputs_is_asked(body, wrong):
+    problem, case = case_of(f"    def forward(self, x):\n        return {body}\n", TIED)
+    expected = expected_result(problem, case)
+    draw = Draw(problem.main[0], "given", 0)
+    eager = run_reference(problem, case).tensors
+    assert compare_result(eager, expected, draw).right
+    assert not compare_result([wrong(case.inputs[0])], expected, draw).right
+
+
+@pytest.mark.parametrize(
+    ("body", "other"),
+    [
+        ("(x * 1e-38).softmax(-1).argmax(-1)", lambda x: x.argmax(-1)),
+        ("torch.nn.functional.one_hot((x * 1e-38).softmax(-1).max(-1).indices, 8).sum(0)", None),
+        ("x.topk(3, -1).indices", lambda x: 7 - x.flip(-1).topk(3, -1).indices),
+        ("x.mode(-1).indices", lambda x: (x == x.mode(-1, keepdim=True).values).int().argmax(-1)),
+        ("(x - x.mean(-1, keepdim=True) > 0.1 * x.std()).int().argmax(-1)", None),
+    ],
+)
+def test_either_order_is_right_where_the_reference_leaves_it_open(body, other):
+    problem, case = case_of(f"    def forward(self, x):\n        return {body}\n", TIED)
+    expected = expected_result(problem, case)
+    eager = run_reference(problem, case).tensors
+    results = [eager, *([[other(case.inputs[0])]] if other else [])]
+    assert all(compare_result(result, expected, Draw(problem.main[0], "given", 0)).right for result in results)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "floating"),
+    [
+        *((dtype, False) for dtype in (torch.int8, torch.int16, torch.int32, torch.int64, torch.uint8)),
+        *((dtype, True) for dtype in (torch.int8, torch.uint8)),
+    ],
+)
+def test_casts_to_an_integer_type_that_cannot_hold_the_number_are_not_compared(dtype, floating):
+    info = torch.iinfo(dtype)
+    then = ".float()" if floating else ""
+    problem, case = case_of(
+        f"    def forward(self, x):\n        return x.to({dtype}){then}\n",
+        "torch.tensor([0.0, 1.5, 100.0, 1e30, -1e30, float('nan'), float('inf')])",
+    )
+    expected = expected_result(problem, case)
+    draw = Draw(problem.main[0], "given", 0)
+    for undefined in (info.min, info.max, 0):
+        right = torch.tensor([0, 1, 100, *[undefined] * 4]).to(torch.float32 if floating else dtype)
+        assert compare_result([right], expected, draw).right
+        assert not compare_result([right.index_fill(0, torch.tensor([1]), 2)], expected, draw).right
 
 
 @pytest.mark.parametrize(

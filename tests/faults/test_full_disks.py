@@ -211,7 +211,7 @@ def test_a_file_where_the_store_has_a_folder_is_named(tmp_path, name):
     name = name.replace("aa", Probe(n=1).digest()[:2])
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_text("")
-    with pytest.raises(StoreError, match=f"{name} is a file and should be a folder: remove it"):
+    with pytest.raises(StoreError, match=f"{name} is a file and should be a folder: move it away"):
         store.shelf(Item).get_or_make(Probe(n=1), lambda: Item(text="a"))
 
 

@@ -71,6 +71,8 @@ REFUSED = {
     "huge number": [("manifest.json", b'{"format":' + b"9" * 100_000 + b"}")],
     "no text": [("manifest.json", b"\xff\xfe\x00")],
     "sequence for a terminal": [("manifest.json", manifest(format="\x1b]0;owned\x07\u202e"))],
+    "manifest of another kind": [("manifest.json", manifest(replies=[]))],
+    "100 000 versions": [("manifest.json", manifest(versions={f"p{n}": "1" for n in range(100_000)}))],
     "deep reply": [("manifest.json", manifest(replies={DIGEST: "0"})), (f"{DIGEST}.json", b"[" * 200_000)],
 }
 
@@ -141,6 +143,26 @@ def test_a_recording_that_would_write_elsewhere_is_refused_before_anything_is_wr
     assert not results.exists()
 
 
+NOT_REPLAYS = {
+    "a folder with a file": lambda path: (path.mkdir(), (path / "notes").write_text("mine")),
+    "a folder with another mark": lambda path: (path.mkdir(), (path / "archive.sha256").write_text("mine")),
+    "a folder whose mark is a pipe": lambda path: (path.mkdir(), os.mkfifo(path / "archive.sha256")),
+    "a file": lambda path: path.write_text("mine"),
+}
+
+
+@pytest.mark.parametrize("foreign", NOT_REPLAYS, ids=str)
+def test_a_folder_that_no_replay_made_is_left_alone(tmp_path, capsys, foreign):
+    archive = replay_of(tmp_path / "a.tar")
+    results = tmp_path / "results"
+    results.mkdir()
+    NOT_REPLAYS[foreign](results / "r.replay")
+    assert cli.main(["replay", str(archive), "--results", str(results)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "r.replay exists, and no replay made it: name this one with --run NAME" in line
+    assert os.listdir(results) == ["r.replay"]
+
+
 def test_a_setting_named_problem_that_leads_elsewhere_is_refused(tmp_path, capsys):
     recording = {"run": "r", "settings": SETTINGS | {"problem": ".."}, "models": {"models": {}}, "problem": {}}
     body = json.dumps(recording).encode()
@@ -164,6 +186,11 @@ EXCHANGED = {
     "pipe": lambda path: os.mkfifo(path),
     "pipe for a batch": lambda path: os.mkfifo(path.with_name("x.jsonl")),
     "reply of 17 MB": lambda path: path.write_bytes(b"x" * (17 << 20)),
+    "reply in utf-16": lambda path: path.write_bytes("kernel".encode("utf-16")),
+    "reply in latin-1": lambda path: path.write_bytes("café".encode("latin-1")),
+    "reply of NUL bytes": lambda path: path.write_bytes(bytes(1000)),
+    "reply of blanks": lambda path: path.write_bytes(b"  \n"),
+    "line in latin-1": lambda path: path.with_name("x.jsonl").write_bytes('{"a": "é"}'.encode("latin-1")),
     "line of 17 MB": lambda path: path.with_name("x.jsonl").write_bytes(b" " * (17 << 20) + b"{}"),
     "utf-16": lambda path: path.with_name("x.jsonl").write_bytes("{}".encode("utf-16")),
     "huge number": lambda path: path.with_name("x.jsonl").write_bytes(b'{"custom_id": ' + b"9" * 100_000 + b"}\n"),
@@ -182,8 +209,16 @@ def test_a_bad_file_in_an_exchange_folder_is_named_and_the_others_are_read(tmp_p
     assert "stay" in caplog.text
 
 
-def test_a_thousand_bad_lines_are_eleven_warnings(tmp_path, caplog):
+def test_a_thousand_lines_that_are_no_json_are_one_warning(tmp_path, caplog):
     (tmp_path / "x.jsonl").write_text("no json\n" * 1000)
+    assert not list(read_replies(tmp_path, {}, ModelTable()))
+    (said,) = caplog.messages
+    assert "x.jsonl:1 and 999 more lines are no JSON" in said
+    assert "one whole JSON object per line" in said
+
+
+def test_a_thousand_lines_that_are_no_replies_are_eleven_warnings(tmp_path, caplog):
+    (tmp_path / "x.jsonl").write_text("[1]\n" * 1000)
     assert not list(read_replies(tmp_path, {}, ModelTable()))
     assert len(caplog.records) == 11
     assert "990 more lines" in caplog.text

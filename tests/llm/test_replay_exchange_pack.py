@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
 import json
+import os
 import tarfile
 
 import pytest
@@ -13,13 +17,24 @@ from kopt.llm.ask import ask, replay, replies_of
 from kopt.llm.client import Clients
 from kopt.llm.exchange import Pending, exchange
 from kopt.llm.ledger import Ledger
-from kopt.llm.pack import pack, unpack
+from kopt.llm.pack import FORMAT, pack, unpack
 from kopt.llm.reply import Answered, NoReplyReason, Truncated, Unanswered, Usage
 from kopt.llm.request import key_of
 from kopt.provenance import versions
 from kopt.store import Store
 
 TABLE = table_for(9)
+FAULTS = {
+    "torn": lambda path: path.write_bytes(path.read_bytes()[:40]),
+    "empty": lambda path: path.write_bytes(b""),
+    "altered": lambda path: path.write_bytes(path.read_bytes().replace(b"reply to", b"reply of")),
+    "another request's": lambda path: path.write_bytes(
+        path.parents[1].joinpath(ASKED["s0"].digest[:2], f"{ASKED['s0'].digest}.json").read_bytes()
+    ),
+    "a folder": lambda path: (path.unlink(), path.mkdir()),
+    "a pipe": lambda path: (path.unlink(), os.mkfifo(path)),
+    "a link to nowhere": lambda path: (path.unlink(), path.symlink_to("nowhere")),
+}
 ASKED = {f"s{n}": request_to(TABLE, PROTOCOLS[n % 3], f"slot-{n}") for n in range(6)}
 
 
@@ -139,6 +154,48 @@ class TestExchange:
         assert (folder / f"{ASKED['s2'].digest}.reply.md").exists()
         assert not (folder / f"{ASKED['s2'].digest}.md").exists()
 
+    def test_nothing_of_a_person_s_is_removed_or_replaced_and_each_is_named(self, swap, folder, caplog):
+        swap()
+        names = [request.digest for request in ASKED.values()]
+        mine = {
+            "requests-anthropic.out.jsonl": "batch output under a wrong name",
+            f"{names[0]}.md": "an answer typed into the page",
+            f"{names[1]}.Reply.md": "an answer",
+            f"{names[2]}.reply.txt": "an answer",
+            f"{names[3].upper()}.reply.md": "an answer",
+            "OUT.JSONL": "{}",
+            "out.json": "{}",
+            "notes.md": "notes",
+            "requests-openai.jsonl": "edited",
+            f"{'c' * 64}.md": "a page of mine",
+        }
+        for name, text in mine.items():
+            (folder / name).write_text(text)
+        for name in names[4:]:
+            (folder / f"{name}.reply.md").write_text("answer")
+        assert swap().count == 4
+        for name, text in mine.items():
+            assert (folder / name).read_text() == text
+            assert name in caplog.text
+        for digest in names[:4]:
+            assert f"must be called {digest}.reply.md" in caplog.text
+        assert not (folder / f"{names[4]}.md").exists()
+
+    def test_requests_are_written_anew_while_nobody_changes_them(self, swap, folder, caplog):
+        swap()
+        swap()
+        assert not caplog.messages
+
+    def test_a_corrected_answer_is_said_to_come_too_late(self, swap, folder, caplog):
+        swap()
+        answer = folder / f"{ASKED['s0'].digest}.reply.md"
+        answer.write_text("first")
+        swap()
+        answer.write_text("second")
+        swap()
+        (said,) = caplog.messages
+        assert "the first stays" in said
+
     def test_an_answer_that_says_it_was_cut_off_is_kept_as_such(self, swap, folder, store):
         swap()
         choice = {"index": 0, "message": {"role": "assistant", "content": "half"}, "finish_reason": "length"}
@@ -152,11 +209,11 @@ class TestPack:
     def test_a_packed_run_replays_elsewhere_byte_for_byte(self, no_network, store, tmp_path):
         record(store)
         digests = [request.digest for request in ASKED.values()]
-        assert pack(store, digests, tmp_path / "a.tar") == 6
-        assert pack(store, reversed(digests), tmp_path / "b.tar") == 6
+        assert pack(store, digests, tmp_path / "a.tar").replies == 6
+        assert pack(store, reversed(digests), tmp_path / "b.tar").replies == 6
         assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
         elsewhere = Store(tmp_path / "elsewhere")
-        assert unpack(tmp_path / "a.tar", elsewhere) == 6
+        assert unpack(tmp_path / "a.tar", elsewhere).replies == 6
         assert replay(ASKED, store=elsewhere) == replay(ASKED, store=store)
 
     def test_a_reply_that_is_missing_elsewhere_is_named_with_the_versions_that_differ(self, store, tmp_path):
@@ -205,14 +262,56 @@ class TestPack:
             assert replay(ASKED, store=elsewhere) == replay(ASKED, store=store)  # a byte of padding
         assert archive.read_bytes() == before
 
-    def test_a_reply_under_another_request_s_name_is_refused(self, store, tmp_path):
+    @pytest.mark.parametrize("fault", FAULTS, ids=str)
+    def test_a_reply_that_is_not_whole_is_named_and_left_out(self, store, tmp_path, fault):
         record(store)
-        one, two = ASKED["s0"].digest, ASKED["s1"].digest
-        target = store.path("reply", two, ".json")
-        target.write_bytes(store.path("reply", one, ".json").read_bytes())
-        pack(store, [two], tmp_path / "a.tar")
-        with pytest.raises(CorruptArtifact, match="another request"):
+        torn = store.path("reply", ASKED["s1"].digest, ".json")
+        FAULTS[fault](torn)
+        packed = pack(store, [request.digest for request in ASKED.values()], tmp_path / "a.tar")
+        assert packed.replies == 5
+        assert list(packed.unusable) == [str(torn)]
+        assert unpack(tmp_path / "a.tar", Store(tmp_path / "elsewhere")).replies == 5
+
+    def test_a_reply_that_was_there_and_is_gone_is_named(self, store, tmp_path):
+        record(store, {"s0": ASKED["s0"]})
+        names = [ASKED[label].digest for label in ("s0", "s1", "s2")]
+        packed = pack(store, names, tmp_path / "a.tar", expected=names[:2])
+        assert packed.unusable == {str(store.path("reply", names[1], ".json")): "it is gone"}
+
+    @pytest.mark.parametrize("fault", FAULTS, ids=str)
+    def test_a_reply_that_is_not_whole_is_replaced_by_an_archive_s_and_kept_aside(self, store, tmp_path, fault):
+        record(store)
+        pack(store, [request.digest for request in ASKED.values()], tmp_path / "a.tar")
+        name = ASKED["s1"].digest
+        FAULTS[fault](store.path("reply", name, ".json"))
+        done = unpack(tmp_path / "a.tar", store)
+        assert (done.replies, done.kept, done.replaced) == (6, 5, (name,))
+        assert os.listdir(store.root / "corrupt")
+        assert replay(ASKED, store=store)["s1"].text == "reply to s1"
+
+    def test_a_reply_that_is_sound_but_for_its_model_is_refused(self, store, tmp_path):
+        value = {"status": "answered", "text": 5, "usage": Usage().model_dump(), "stop": "stop"}
+        key = key_of(ASKED["s0"])
+        store.write_new(key, value)
+        body = store.path("reply", key.digest(), ".json").read_bytes()
+        listed = {key.digest(): hashlib.sha256(body).hexdigest()}
+        manifest = {"format": FORMAT, "replies": listed, "no_replies": {}, "versions": {}, "run": ""}
+        with tarfile.open(tmp_path / "a.tar", "w") as tar:
+            for file, content in (("manifest.json", json.dumps(manifest).encode()), (f"{key.digest()}.json", body)):
+                info = tarfile.TarInfo(file)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+        with pytest.raises(CorruptArtifact, match=r"answered\.text: Input should be a valid string"):
             unpack(tmp_path / "a.tar", Store(tmp_path / "elsewhere"))
+        assert pack(store, [key.digest()], tmp_path / "b.tar").replies == 0
+        assert not (tmp_path / "b.tar").exists()
+
+    def test_a_compressed_archive_is_said_to_be_compressed(self, store, tmp_path):
+        record(store)
+        pack(store, [ASKED["s0"].digest], tmp_path / "a.tar")
+        (tmp_path / "a.tar.gz").write_bytes(gzip.compress((tmp_path / "a.tar").read_bytes()))
+        with pytest.raises(CorruptArtifact, match="unpack it with gunzip first"):
+            unpack(tmp_path / "a.tar.gz", Store(tmp_path / "elsewhere"))
 
     @pytest.mark.parametrize("content", [b"", b"no tar", b"\0" * 2000])
     def test_what_is_no_archive_is_refused(self, tmp_path, content):

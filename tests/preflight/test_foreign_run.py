@@ -1,6 +1,9 @@
 """A run's folder that holds a run of another problem is refused before anything is spent."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,10 +11,10 @@ import pytest
 from kopt.artifact import write_value
 from kopt.config import Config
 from kopt.errors import ConfigError
-from kopt.preflight.start import PROBLEM, refuse_foreign_run
+from kopt.preflight.start import PROBLEM, check_free, refuse_foreign_run
 from kopt.preflight.validate import Checked
 from kopt.problem import folder
-from kopt.run.started import STARTED, record_start
+from kopt.run.started import STARTED, hold, record_start
 
 PROBLEMS = Path(__file__).parents[2] / "config" / "problems"
 RUN = Path("results/r")
@@ -52,6 +55,22 @@ def test_either_record_of_a_run_is_enough(checked, lost):
     with pytest.raises(ConfigError, match="is a run of problem softmax: "):
         refuse_foreign_run(checked("rmsnorm"))
     refuse_foreign_run(checked("softmax"))
+
+
+def test_a_run_that_another_process_works_on_is_refused_but_for_a_look(checked):
+    holds = "import sys; from pathlib import Path; from kopt.run.started import hold; hold(Path('results/r')); "
+    words = [sys.executable, "-c", f"{holds}print(flush=True); sys.stdin.read()"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        process.stdout.readline()
+        with pytest.raises(ConfigError, match=rf"works on results/r \(process {process.pid} on .*, started in /"):
+            check_free("results/r", ["snakemake", "--nolock"])
+        with pytest.raises(ConfigError, match="another search works on results/r"):
+            record_start(RUN, ["snakemake"], checked("softmax").config)
+        check_free("results/r", ["snakemake", "-n"])
+        process.stdin.close()
+    check_free("results/r", ["snakemake"])
+    assert hold(RUN)
 
 
 def test_a_problem_that_was_edited_where_it_is_goes_on(checked):

@@ -280,7 +280,7 @@ def test_a_declaration_may_leave_anything_open(folder: Path) -> None:
 def test_what_is_left_open_is_derived(folder: Path) -> None:
     (folder / "problem.yaml").write_text("dtype: bfloat16\n")
     problem = load(folder)
-    assert [workload.name for workload in problem.small] == ["tiles", "ragged"]
+    assert [workload.name for workload in problem.small] == ["tiles", "long_K", "long_M", "ragged"]
     assert problem.has_seed
     assert problem.layout is Layout.REFERENCE
 

@@ -16,6 +16,7 @@ from prompt_values import (
     ASSIGNMENT,
     BUILT,
     CONTEXT,
+    COUNTERS,
     DEVICE,
     FAILED,
     MEMORY,
@@ -27,7 +28,7 @@ from prompt_values import (
 
 from kopt.model.problem import Layout
 from kopt.prompts.classify import classify, evidence
-from kopt.prompts.context import Assignment, Event, Memory
+from kopt.prompts.context import Assignment, Event, Memory, WorkloadTimes
 from kopt.prompts.diagnose import Answer, diagnose, directions
 from kopt.prompts.facts import contract
 from kopt.prompts.guidance import triton_guidance
@@ -37,6 +38,7 @@ from kopt.prompts.reflect import reflect, reflection
 from kopt.prompts.repair import repair
 from kopt.prompts.sections import Prompt, Section, assemble, code, estimate_tokens, fit
 from kopt.prompts.shared_sections import run_sections
+from kopt.prompts.write_seed import FailedSeed, write_seed
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 
@@ -49,6 +51,9 @@ PROMPTS = {
     "repair": lambda: repair(CONTEXT, PARENT, ASSIGNMENT, FAILED, 1, 3),
     "diagnose": lambda: diagnose(CONTEXT, PARENT, MEMORY, 2),
     "classify": lambda: classify(SOURCE, TAXONOMY[1:], decided={"split_k_reduce": False}, build=BUILT, device=DEVICE),
+    "write_seed": lambda: write_seed(
+        CONTEXT, FailedSeed(phase="compile", reason="no such name: tl.lode", draft="x = 1")
+    ),
     "reflect": lambda: reflect(CONTEXT, 2, MEMORY.events, TIMES, MEMORY),
 }
 
@@ -103,6 +108,37 @@ def test_the_contract_names_inputs_that_must_be_changed_and_strides_that_must_be
     assert "It must change state, count as the reference does" in contract(changing, CONTEXT.facts)
     assert "strides" not in contract(changing, CONTEXT.facts)
     assert "strides" in contract(CONTEXT.problem, CONTEXT.facts)
+
+
+def test_times_of_every_workload_stand_beside_their_mean_and_nowhere_else():
+    times = TIMES.model_copy(
+        update={
+            "workloads": (
+                WorkloadTimes(workload="tall", ms=0.05, eager_ms=0.04, compile_ms=0.03, floor_ms=0.02),
+                WorkloadTimes(workload="wide", ms=0.0195, floor_ms=0.006),
+            )
+        }
+    )
+    profile = COUNTERS.model_copy(
+        update={
+            "metrics": {"time_ms": 0.051, "ncu_time_ms": 0.06, "gpu__time_duration.sum": 6e4, "ptx_tma_load": 0.0,
+                        "ptx_cp_async": 4.0, "lts__t_sector_hit_rate.pct": 0.0},
+            "workload": "tall", "times_ms": {"tall": 0.051, "wide": 0.02},
+        }
+    )  # fmt: skip
+    told = propose(CONTEXT, PARENT.model_copy(update={"times": times, "profile": profile}), MEMORY, ASSIGNMENT).stable
+    assert "0.0312 ms (95 % interval 0.0309 to 0.0316), measured, cold L2, geometric mean over the workloads" in told
+    assert "workload tall: this kernel 0.05 ms; PyTorch eager 0.04 ms (0.8 x); torch.compile 0.03 ms (0.6 x)" in told
+    assert "workload wide: this kernel 0.0195 ms; roofline floor 0.006 ms (0.308 x)" in told
+    assert "memory-bound on workload tall, the furthest from its floor" in told
+    assert not any(text in told for text in ("0.051", "0.06 ", "60000", "ptx_tma_load"))
+    assert "ptx_cp_async: 4" in told
+    assert "L2 hit rate, %: 0" in told
+
+
+def test_guidance_for_hopper_warns_of_warp_specialisation_from_the_version_that_has_it():
+    assert "warp_specialize" not in triton_guidance("3.2")
+    assert "its results are wrong" in triton_guidance("3.6.0")
 
 
 def test_no_prompt_shows_a_hidden_workload():

@@ -1,6 +1,9 @@
+import pytest
+
 from kopt.model.trial import StopReason
+from kopt.model.verdict import Check
 from kopt.neutral import one_line
-from kopt.report.numbers import milliseconds, percent
+from kopt.report.numbers import closeness, milliseconds, percent
 from kopt.report.record import Comparison, FinalFigures
 from kopt.report.round_line import STOPPED, round_line
 from kopt.report.terminal import final_lines
@@ -105,3 +108,18 @@ def test_a_measured_baseline_is_faster_only_beyond_doubt():
 
 def test_without_a_time_of_pytorch_no_ratio_to_it_is_written():
     assert not [line for line in final_lines(FINAL, model="m", files={}) if "eager" in line]
+
+
+@pytest.mark.parametrize(
+    ("errors", "said"),
+    [
+        ([(0.2, 0.5), (0.3, 0.5)], "at most 60% of the allowed error"),
+        ([(0.0, 0.0)], "equal to the reference"),
+        ([(0.0, 0.0), (1.0, 1.0)], "integers off by at most 1, where rounding decides them"),
+        ([(0.1, 0.5), (1.0, 1.0)],
+         "at most 20% of the allowed error, integers off by at most 1, where rounding decides them"),
+    ],
+)  # fmt: skip
+def test_the_error_of_integers_is_a_number_and_no_share(errors, said):
+    checks = [Check(workload="w", distribution="normal", max_error=error, allowed=most) for error, most in errors]
+    assert closeness(checks) == said

@@ -9,11 +9,11 @@ import sys
 from kopt.device.interpret.contestant import VerifyJob
 from kopt.device.interpret.judge import verify_all
 from kopt.model.kernel import Kernel
-from tests.rewrite import samples
+from tests.rewrite import more_samples, samples
 
 
 def main() -> None:
-    known = samples.problems()
+    known = samples.problems() | more_samples.problems()
     wanted = json.load(sys.stdin)
     jobs = [VerifyJob(kernel=Kernel(source=source), problem=known[name], seed=1) for name, _, source in wanted]
     failed = {}

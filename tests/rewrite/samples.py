@@ -120,15 +120,26 @@ def sources() -> dict[str, str]:
 
 
 def facts() -> RewriteFacts:
-    """Facts for a device that is described, with a row of 8192 and the windows of a pooling kernel."""
+    """Facts for a device that is described, with a row of 8192 and some arguments of kernels."""
     device = Device(**yaml.safe_load((ROOT / "config/devices/h100.yaml").read_text()))
     x = TensorSpec(name="x", shape=(4096, 8192), dtype="bfloat16")
     workload = WorkloadFacts(workload="main", inputs=(x,), outputs=(x,), eager_ops=())
-    window = Launch(
-        kernel="maxpool3d_kernel", grid=(1, 1, 1), num_warps=4, num_stages=3, num_ctas=1, shared_bytes=0, registers=0,
-        spills=0, signature=(), constants=(("KERNEL", "3"),),
+    sizes = (
+        ("maxpool3d_kernel", "KERNEL", "3"), ("rmsnorm_kernel", "features", "64"),
+        ("channel_softmax_kernel", "channels", "16"), ("channel_spread_kernel", "channels", "16"),
+        ("softmax_prepare_online_kernel", "d", "512"),
+        ("swiglu_kernel", "M", "512"), ("swiglu_kernel", "M", "128"), ("twin_kernel", "M", "64"),
+        ("twin_kernel", "M", "32"),
     )  # fmt: skip
-    return RewriteFacts(launches=(window,), device=device, workloads=(workload,))
+    launches = tuple(_launch(*size) for size in sizes)
+    return RewriteFacts(launches=launches, device=device, workloads=(workload,))
+
+
+def _launch(kernel: str, name: str, value: str) -> Launch:
+    return Launch(
+        kernel=kernel, grid=(1, 1, 1), num_warps=4, num_stages=3, num_ctas=1, shared_bytes=0, registers=0, spills=0,
+        signature=(), arguments=((name, value),),
+    )  # fmt: skip
 
 
 def direction(bottleneck: str = "shallow_pipeline", *techniques: str) -> Direction:

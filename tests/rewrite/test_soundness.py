@@ -17,6 +17,7 @@ AFTER = {
     "persistent_count": "persistent_grid",
     "flatten_loop": "persistent_grid",
     "group_size": "grid_swizzle",
+    "pipelined_rows": "whole_row",
 }
 """Transformations that change what another has made, with that other one."""
 

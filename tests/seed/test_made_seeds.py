@@ -74,6 +74,25 @@ def get_init_inputs():
     return []
 """
 REFERENCES["gradient"] = GRADIENT
+REFERENCES["attention_by_hand"] = "import math\nimport numpy as np\n" + FUNCTION.format(
+    "torch.softmax(x @ x.transpose(1, 2) / math.sqrt(x.shape[2]) * np.log(x.shape[1]), dim=-1) @ x "
+    "* torch.sqrt(torch.tensor(x.shape[2], device=x.device))", "2, N, M"
+)  # fmt: skip
+REFERENCES["gate"] = MODULE.format(
+    "self.up = nn.Linear(M, 12, bias=False)", "torch.softmax(self.up(x), dim=1) * (x.sum(1, True) > 0)", "N, M"
+)
+REFERENCES["scattered"] = """
+class Model(nn.Module):
+    def forward(self, x, rows):
+        into = rows[0, :, None].expand(N, M)
+        return x.index_add(0, rows[1], torch.tanh(x)), x.new_zeros(N, M).scatter_add(0, into, x)
+def get_inputs():
+    return [torch.randn(N, M), torch.randint(0, 9, (N,))[None].expand(2, N)]
+def get_init_inputs():
+    return []
+"""
+REFERENCES["long_scan"] = FUNCTION.format("torch.sigmoid(x).repeat(40, 1).cumsum(0)", "N, M")
+DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "gate": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16}
 ONE_COLUMN = Workload(name="one", constants={"N": 24, "M": 1})
 MADE_BY = {"conv": "inductor", "templates": "template", "sorted_rows": "inductor and template",
            "attention": "template"}  # fmt: skip
@@ -82,7 +101,7 @@ MADE_BY = {"conv": "inductor", "templates": "template", "sorted_rows": "inductor
 def problem_of(name: str, source: str, *ones: Workload) -> Problem:
     small = (Workload(name="small", constants={"N": 48, "M": 37}), *ones)
     return Problem(
-        name=name, reference=SHAPED + source, seed=Kernel(source=""), dtype=Dtype.FLOAT32,
+        name=name, reference=SHAPED + source, seed=Kernel(source=""), dtype=DTYPES.get(name, Dtype.FLOAT32),
         main=(Workload(name="given"),), small=small, layout=Layout.ANY,
     )  # fmt: skip
 

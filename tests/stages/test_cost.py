@@ -111,8 +111,8 @@ def test_a_packed_run_lacks_elsewhere_what_it_lacked_here(server, tmp_path):
     asked = {f"r1a0s{n}": request_to(table, "openai", f"slot-{n} {order}") for n, order in enumerate(("", "[[400]]"))}
     live = Asker(asking(), table, here, tmp_path / "run").ask(asked)
     assert [reply.status for reply in live.values()] == ["answered", "unanswered"]
-    assert pack_run(tmp_path / "run", here, tmp_path / "a.tar") == 1
-    assert unpack(tmp_path / "a.tar", there) == 1
+    assert pack_run(tmp_path / "run", here, tmp_path / "a.tar").replies == 1
+    assert unpack(tmp_path / "a.tar", there).replies == 1
     assert Asker(asking(replies="replay"), table, there, tmp_path / "other").ask(asked) == live
 
 

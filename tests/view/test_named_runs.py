@@ -1,10 +1,10 @@
-"""Commands that write or count something of a run take its name, and replace no file that is not kopt's."""
+"""Commands that write or count something of a run take its name, and replace no file unasked."""
 
 from pathlib import Path
 
 import pytest
 
-from kopt.cli import main
+from kopt.cli import commands, main
 from kopt.command_line.completion import export_forms
 from tests.device.small import SOURCE
 from tests.view.hand_made_run import finish
@@ -12,25 +12,60 @@ from tests.view.hand_made_run import finish
 MINE = "def my_own():\n    return 1\n"
 
 
-def test_a_run_is_exported_by_its_name_and_an_export_is_replaced(made, capsys):
+def test_a_run_is_exported_by_its_name_in_every_form(made, capsys):
     finish(made)
     for form in set(export_forms()) - {"flashinfer"}:  # a definition has no parameters
-        words = ["export", "run", "--as", form, "-o", "out"]
-        Path("out").unlink(missing_ok=True)
-        assert main(words) == 0, capsys.readouterr().err
-        assert main(words) == 0, capsys.readouterr().err
+        assert main(["export", "run", "--as", form, "-o", "out", "--force"]) == 0, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("output", [["-o", "mine.py"], []])
-def test_a_file_that_kopt_did_not_write_is_replaced_by_force_alone(made, capsys, output):
+def test_a_rehearsal_is_not_exported_and_said_to_be_one(made, capsys):
     finish(made)
-    file = Path(output[1] if output else "scale_module.py")
-    file.write_text(MINE)
-    assert main(["export", "run", *output]) == 2
-    assert f"{file} is there, and kopt did not write it" in capsys.readouterr().err
-    assert file.read_text() == MINE
-    assert main(["export", "run", *output, "--force"]) == 0
-    assert file.read_text() != MINE
+    manifest = made.folder / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"judge": "interpret"', '"judge": "dry"'))
+    assert main(["export", "run"]) == 2
+    assert "was a rehearsal (judge=dry)" in capsys.readouterr().err
+    assert not Path("scale_module.py").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        (["export", "run", "-o", "mine.py"], "mine.py"),
+        (["export", "run"], "scale_module.py"),
+        (["pack", "run", "-o", "mine.tar"], "mine.tar"),
+        (["pack", "run"], "run.replies.tar"),
+        (["simplify", "run", "-o", "mine.py"], "mine.py"),
+        (["simplify", "run"], "results/run/simplified.py"),
+        (["seed", "softmax", "--out", "mine.py"], "mine.py"),
+    ],
+)
+def test_a_file_that_is_there_is_refused_before_anything_is_done(made, capsys, monkeypatch, words, file):
+    finish(made)
+    Path(file).write_text(MINE)
+    assert main(words) == 2
+    assert f"{file} is there: name another file with --output, or replace it with --force" in capsys.readouterr().err
+    assert Path(file).read_text() == MINE
+
+
+def test_a_file_that_is_there_is_replaced_by_force_also_where_kopt_wrote_it(made, capsys):
+    finish(made)
+    assert main(["export", "run"]) == 0
+    file = Path("scale_module.py")
+    file.write_text(file.read_text() + MINE)
+    assert main(["export", "run"]) == 2
+    assert main(["export", "run", "--force"]) == 0
+    assert MINE not in file.read_text()
+
+
+def test_every_command_that_writes_a_file_that_is_named_can_be_forced():
+    group = commands()
+    options = {
+        name: {option for param in group.get_command(None, name).params for option in param.opts}
+        for name in group.list_commands(None)
+    }
+    writing = {name for name, own in options.items() if "--output" in own}
+    assert writing == {"seed", "export", "simplify", "pack", "claim"}
+    assert all("--force" in options[name] for name in writing)
 
 
 @pytest.mark.parametrize("words", [["pack", "run"], ["cost", "--run", "run"]])

@@ -1,6 +1,7 @@
 """What is known of a run and of its kernels is shown, also of a run that goes on; foreign text does nothing."""
 
 import json
+import os
 
 import pytest
 
@@ -130,3 +131,21 @@ def test_what_cannot_be_shown_is_said(made, words, said, capsys, tmp_path):
     (tmp_path / "mine.py").write_text(SOURCE)
     assert main(["show", *words]) == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["show", "status"])
+@pytest.mark.parametrize(
+    "name",
+    ["problem.json", "device.json", "started.json", "manifest.json", "ledger.jsonl", "working.lock", "logs/x.log",
+     "round_0/round.json", "round_0/selection.parquet", "round_1/attempt_0/builds.parquet"],
+)  # fmt: skip
+def test_a_pipe_in_a_run_is_never_waited_for(made, capsys, command, name):
+    finish(made)
+    path = made.folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    status = main([command, str(made.folder)])
+    lines = capsys.readouterr().err.splitlines()
+    assert (status, len(lines)) in ((0, 0), (2, 1))
+    assert all("not a plain file" in line for line in lines)

@@ -43,6 +43,6 @@ def test_a_reference_of_which_no_seed_can_be_made_is_refused_in_a_line(tmp_path,
         made_seed.with_seed(SCALE.model_copy(update={"seed": Kernel(source="")}), H100, Store(tmp_path))
     assert str(raised.value) == (
         "scale has no kernel.py, and no seed kernel can be made of its reference: TorchInductor has no kernel for an "
-        "FFT; write kernel.py (docs/problems.md)"
+        "FFT; write kernel.py (docs/problems.md), or let a language model do it: kopt seed --model"
     )
     assert made_seed.with_seed(SCALE, H100, Store(tmp_path)) is SCALE

@@ -15,11 +15,11 @@ from kopt.jobs.command import command_words
 from kopt.jobs.walltime import walltime
 from kopt.load_config import as_typed
 from kopt.neutral import visible
-from kopt.preflight.start import begin, check_words, refuse_foreign_run
+from kopt.preflight.start import begin, check_free, check_words, refuse_foreign_run
 from kopt.preflight.validate import judge_note, reread, validate
 from kopt.provenance import files_digest, rule_digest
 from kopt.run.progress import Progress
-from kopt.run.started import record_start
+from kopt.run.started import hold, record_start
 from kopt.warm.client import end_idle_parents, let_start_ahead
 from snakemake_logger_plugin_kopt import live
 
@@ -48,6 +48,7 @@ try:
 
         check_words(sys.argv)
         CHECKED = validate(config, ROOT, submits=SUBMITS)
+        check_free(CHECKED.settings.folder, sys.argv)
         refuse_foreign_run(CHECKED)
         if note := begin(CHECKED.settings.folder, sys.argv):
             print(f"kopt: note: {visible(note)}", file=sys.stderr)
@@ -166,6 +167,19 @@ def words(**others):
         )
 
     return of
+
+
+def take_run():
+    """Hold the run's folder until this process ends, and record the start; end where another process holds it.
+
+    Another run may have begun there since the settings were checked.
+    """
+    try:
+        hold(Path(RUN))
+        refuse_foreign_run(CHECKED)
+        record_start(Path(RUN), sys.argv, CONFIG)
+    except KoptError as error:
+        sys.exit(error_line(error))
 
 
 def keep_asking_squeue():

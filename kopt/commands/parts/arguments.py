@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import typer
 
 from kopt import safe_yaml
+from kopt.artifact import write_text
 from kopt.command_line import completion
 from kopt.command_line.numbers import count, seconds, whole_number
 from kopt.config import Config
@@ -25,11 +26,6 @@ ROOT = project_root()
 
 DEFAULTS = Config()
 """The default settings."""
-
-MADE_BY = b", made by kopt "
-"""Words of the provenance in every file of a kernel that kopt writes."""
-HEAD_BYTES = 1 << 16
-"""Bytes of a file in which the provenance is looked for."""
 
 # --- words of commands ------------------------------------------------------------------------------------------------
 
@@ -94,7 +90,7 @@ RunStore = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="The s
 Output = Annotated[
     Path | None, typer.Option("-o", "--out", "--output", metavar="FILE", help="The file to write.", show_default=False)
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace the file also where kopt did not write it.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file where there is one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Preset = Annotated[
     str | None,
@@ -149,6 +145,20 @@ def uses_gpu(judge: str) -> bool:
     return judge == "cuda" or (judge == "auto" and bool(visible_gpus(os.environ)))
 
 
+def check_judge(judge: str) -> None:
+    """Refuse, before anything is spent, a judge that needs a GPU where there is none.
+
+    Raises:
+        ConfigError: no GPU is visible.
+    """
+    from kopt.device.hardware.gpus import visible_gpus
+
+    if judge == "cuda" and not visible_gpus(os.environ):
+        raise ConfigError(
+            "--judge cuda: no GPU is visible: look at nvidia-smi and at CUDA_VISIBLE_DEVICES, or take --judge interpret"
+        )
+
+
 def problem_of(word: str) -> Problem:
     """Load the problem that a word names.
 
@@ -189,33 +199,33 @@ def existing_file(path: Path, wanted: str) -> Path:
     raise ConfigError(f"{path} cannot be read: it is not a file; give {wanted}")
 
 
-def check_output(file: Path | None) -> None:
-    """Refuse, before anything is spent, a file that cannot be written.
-
-    Raises:
-        ConfigError: it is a folder, or its folder does not exist.
-    """
-    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
-        what = "is a folder" if file.is_dir() else f"cannot be written: {file.absolute().parent} is not a folder"
-        raise ConfigError(f"--output {file} {what}")
-
-
-def check_replaceable(file: Path, *, force: bool) -> None:
-    """Refuse to replace a file that kopt did not write, by the provenance at its begin.
+def check_output(file: Path | None, *, force: bool) -> None:
+    """Refuse, before anything is spent, a file that cannot be written, or that would be replaced unasked.
 
     Args:
-        file: the file to write.
-        force: whether any file may be replaced.
+        file: the file to write; None where there is none yet.
+        force: whether a file that is there may be replaced.
 
     Raises:
-        ConfigError: the file is there, and has no provenance of kopt.
+        ConfigError: it is a folder, its folder does not exist, or the file is there.
     """
-    if force or not os.path.lexists(file):
+    if file is None:
         return
-    with suppress(OSError), file.open("rb") as stream:
-        if MADE_BY in stream.read(HEAD_BYTES):
-            return
-    raise ConfigError(f"{file} is there, and kopt did not write it: name another file, or replace it with --force")
+    if file.is_dir() or not file.absolute().parent.is_dir():
+        what = "is a folder" if file.is_dir() else f"cannot be written: {file.absolute().parent} is not a folder"
+        raise ConfigError(f"--output {file} {what}")
+    if not force and os.path.lexists(file):
+        raise ConfigError(f"{file} is there: name another file with --output, or replace it with --force")
+
+
+def write_output(file: Path, text: str, *, force: bool) -> None:
+    """Write a command's file, whole or not at all.
+
+    Raises:
+        ConfigError: as for `check_output`, also where the file came after the command had begun.
+    """
+    check_output(file, force=force)
+    write_text(file, text)
 
 
 def check_store(store: Path | None) -> None:

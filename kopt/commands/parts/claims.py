@@ -18,7 +18,7 @@ from typing import Literal
 
 from pydantic import JsonValue, ValidationError
 
-from kopt.artifact import digest, text_digest
+from kopt.artifact import digest, read_plain, text_digest
 from kopt.backends.backend import load_backend
 from kopt.commands.parts.arguments import DEFAULTS
 from kopt.commands.parts.one_kernel import START_S
@@ -228,7 +228,7 @@ def read_claim(path: Path) -> Claim:
     if path.stat().st_size > MOST_BYTES:
         raise CorruptArtifact(f"{path} is too large for a certificate of kopt claim")
     try:
-        claim = Claim.model_validate_json(path.read_bytes())
+        claim = Claim.model_validate_json(read_plain(path))
     except (ValidationError, RecursionError) as error:
         raise CorruptArtifact(f"{path} is no certificate that kopt claim wrote") from error
     wrong = [name for name, value in digests_of(claim).items() if claim.digests.get(name) != value]

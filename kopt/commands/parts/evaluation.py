@@ -9,6 +9,7 @@ from kopt.model.device import Toolchain, estimate_warning
 from kopt.model.environment import Conditions, Environment
 from kopt.model.timing import Estimated, Measured, WorkloadTiming
 from kopt.model.verdict import Check
+from kopt.report.numbers import closeness
 from kopt.statistics import measured_ratio
 
 FOLLOWED = 0.995
@@ -138,8 +139,13 @@ def _ratio(timing: Measured, seed: Measured | None, workload: str = "") -> _Rati
     return {"ratio": ratio.middle, "ratio_low": ratio.low, "ratio_high": ratio.high}
 
 
-def in_words(evaluated: Evaluated) -> str:
-    """Describe what became of the kernel for the terminal."""
+def in_words(evaluated: Evaluated, *, has_seed: bool = True) -> str:
+    """Describe what became of the kernel for the terminal.
+
+    Args:
+        evaluated: the result.
+        has_seed: whether the problem has a seed kernel to compare with.
+    """
     phase = f", phase {evaluated.phase}" if evaluated.phase else ""
     lines = [f"{evaluated.status}, judged by {evaluated.judged_by}{phase}"]
     lines += [f"  {line}" for line in evaluated.reason.splitlines()]
@@ -147,15 +153,15 @@ def in_words(evaluated: Evaluated) -> str:
         lines.append(f"fingerprint {evaluated.fingerprint}")
     if checks := evaluated.checks:
         draws = len({(check.workload, check.distribution) for check in checks})
-        worst = max(check.max_error / check.allowed if check.allowed else 0.0 for check in checks)
-        lines.append(f"{len(checks)} checks on {draws} kinds of input, at most {worst:.0%} of the allowed error")
-    return "\n".join([*lines, *(_time_lines(evaluated.time, evaluated.device) if evaluated.time else [])])
+        lines.append(f"{len(checks)} checks on {draws} kinds of input, {closeness(checks)}")
+    return "\n".join([*lines, *(_time_lines(evaluated.time, evaluated.device, has_seed) if evaluated.time else [])])
 
 
-def _time_lines(time: Time, device: str) -> list[str]:
+def _time_lines(time: Time, device: str, has_seed: bool) -> list[str]:
     lines = [
         f"{workload.workload}: {workload.ms:.4f} ms{_interval(workload.low_ms, workload.high_ms)}, {time.kind}, "
-        f"{device}; {workload.floor_ms / workload.ms:.1%} of the roofline{_of_seed(workload)}"
+        f"{device}; {workload.floor_ms / workload.ms:.1%} of the roofline"
+        f"{_of_seed(workload) if has_seed else ''}{_wall(workload)}"
         for workload in time.workloads
     ]
     lines += [
@@ -165,16 +171,21 @@ def _time_lines(time: Time, device: str) -> list[str]:
         if workload.followed is not None and workload.followed < FOLLOWED
     ]
     if len(time.workloads) > 1:
-        lines.append(f"geometric mean: {time.ms:.4f} ms, {time.roofline_share:.1%} of the roofline{_of_seed(time)}")
+        against = _of_seed(time) if has_seed else ""
+        lines.append(f"geometric mean: {time.ms:.4f} ms, {time.roofline_share:.1%} of the roofline{against}")
     if time.kind == "estimated" and (warning := estimate_warning(device)):
         lines.append(warning)
     slowed = sorted({reason for state in time.conditions for reason in state.throttle})
     return [*lines, f"the GPU was slowed down by: {', '.join(slowed)}"] if slowed else lines
 
 
+def _wall(workload: WorkloadTime) -> str:
+    return "" if workload.wall_ms is None else f"; {workload.wall_ms:.4f} ms of wall time, launches included"
+
+
 def _of_seed(time: Time | WorkloadTime) -> str:
     if time.ratio is None:
-        return "; the seed kernel has no time"
+        return "; the seed kernel has no time to compare with"
     return f"; {time.ratio:.4f}{_interval(time.ratio_low, time.ratio_high)} of the seed kernel's time"
 
 

@@ -163,7 +163,7 @@ def _draws(problem: Problem) -> str:
     ]
     outside = kinds_outside(problem)
     without = f" ({', '.join(outside)} leave the reference's domain)" if outside else ""
-    return "; ".join([f"{len(DISTRIBUTIONS) - len(outside)} kinds of draw{without}", *kept])
+    return "; ".join([f"{len(DISTRIBUTIONS) - len(outside)} kinds of values are drawn{without}", *kept])
 
 
 def _calibrated(problem: Problem) -> str:
@@ -172,7 +172,7 @@ def _calibrated(problem: Problem) -> str:
     calibration = calibrate(problem, problem.small)
     if calibration.refusal:
         raise ProblemError(calibration.refusal)
-    source = "declared" if calibration.declared else "calibrated"
+    source = "declared" if calibration.declared else "follows from the errors of eager PyTorch"
     return f"{source}; {sum(not probe.vacuous for probe in calibration.probes)} kinds of wrong output are refused"
 
 
@@ -247,7 +247,10 @@ def _verdict_time(problem: Problem, calibration_s: float) -> Line:
 
     elements = sum(try_sizes(problem, draw.workload.constants).largest for draw in plan(problem.small, 0))
     seconds = START_S + calibration_s + elements / ELEMENTS_S
-    text = f"one kernel without a GPU takes about {seconds:.0f} s on an idle machine, of which {START_S:.0f} s to start"
+    text = (
+        f"to judge one kernel without a GPU takes about {seconds:.0f} s on an idle machine, {START_S:.0f} s of it to "
+        "start processes"
+    )
     return Line(name="time", state="note", text=text)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,10 @@ from kopt.report.lineage import chain
 from kopt.report.numbers import time_text
 from kopt.report.reasons import short_reason
 from kopt.report.record import Comparison, FinalFigures
+from kopt.run.final import final_figures
 from kopt.simplify.search import Ancestor, Judgement, Simplified, Trial, simplify
 from kopt.store import Store
-from kopt.winner.winner import Winner, winner_of
+from kopt.winner.simplified import SimplifiedKernel
 
 if TYPE_CHECKING:
     from kopt.run.so_far import RunSoFar
@@ -186,7 +187,8 @@ def trial_line(trial: Trial, estimated: bool) -> str:
     if trial.outcome != "not possible":
         figures.append(f"{trial.lines} lines")
     outcome = {"kept": "undone" if trial.kind in ("step", "part") else "removed", "slower": "it pays"}
-    return f"{outcome.get(trial.outcome, trial.outcome):<12} {one_line(trial.what, 200)} ({', '.join(figures)})"
+    label = outcome.get(trial.outcome, trial.outcome)
+    return f"{label:<12} {one_line(trial.what, 200).removeprefix(f'{label} ')} ({', '.join(figures)})"
 
 
 def result_lines(answer: Simplification) -> list[str]:
@@ -197,33 +199,31 @@ def result_lines(answer: Simplification) -> list[str]:
     lines = f"{answer.simplified_lines} lines of code and comments, {answer.lines} before"
     how = "estimated, nothing was timed" if answer.estimated else "measured"
     times = f"{time_text(answer.after_ms, answer.estimated)}, {time_text(answer.before_ms, answer.estimated)} before"
-    return [f"{answer.path}: {lines}", f"time {times}, {answer.ratio:.4f}x ({how})", *more, _use(answer.path)]
+    return [
+        f"{answer.path}: {lines}",
+        f"time {times}, {answer.ratio:.4f}x ({how})",
+        *more,
+        _use(answer.path, answer.run),
+    ]
 
 
-def _use(path: str) -> str:
+def _use(path: str, run: str) -> str:
     quoted = shlex.quote(path)
-    return (
-        f"python {quoted} checks and times it on a GPU; import its kernel_function in place of best_kernel.py's; "
-        "kopt export writes the best kernel, not this one"
-    )
+    return f"python {quoted} checks and times it on a GPU; kopt export {shlex.quote(run)} --kernel {quoted} exports it"
 
 
-def simplified_winner(run: RunSoFar, store: Store, candidate: Candidate, found: Simplified, after: Evaluated) -> Winner:
-    """Describe the simplified kernel for the head of its file."""
-    complete = run.run
-    assert complete is not None
-    assert after.time is not None
-    winner = winner_of(complete, store)
+def simplified_kernel(run: RunSoFar, candidate: Candidate, found: Simplified, after: Evaluated) -> SimplifiedKernel:
+    """Describe the simplified kernel for the head of its file, and for its export."""
+    assert run.run is not None
     steps = tuple((step.trial.model, step.trial.description) for step in chain(run.trials, candidate.name)[1:])
     undone = "; ".join(one_line(trial.what, 120) for trial in found.trials if trial.outcome == "kept")
-    return replace(
-        winner,
+    return SimplifiedKernel(
         source=found.source,
         name=f"{candidate.name}, simplified",
         steps=(*steps, ("kopt simplify", f"undone or removed, since it does not pay: {undone}")),
         judge=after.judged_by,
         checks=len(after.checks) or None,
-        figures=_figures(winner.figures, candidate, after),
+        figures=_figures(final_figures(run.run), candidate, after),
         device=after.device,
     )
 

@@ -14,8 +14,9 @@ from pydantic import JsonValue
 
 from kopt import artifact
 from kopt.artifact import TEMPORARY
+from kopt.llm.pack import VALUES
 from kopt.model.base import Value
-from kopt.store import CONFLICTS, CORRUPT, LOCKS, SCHEMA_VERSION
+from kopt.store import CONFLICTS, CORRUPT, LOCKS, SCHEMA_VERSION, Store
 from kopt.store_use import USERS
 
 NAME = re.compile(r"(?P<digest>[0-9a-f]{64})(?P<suffix>\.\w+)?")
@@ -125,7 +126,10 @@ def _fault(item: Item) -> str | None:
     if not item.path.is_file():
         return "not a file"
     try:
-        envelope(item.path.read_bytes(), item)
+        content = item.path.read_bytes()
+        envelope(content, item)
+        if key := next((key for key in VALUES if key.kind == item.kind), None):  # replies also come from archives
+            Store(Path()).shelf(VALUES[key]).parsed(key, item.digest, content)
     except OSError as error:
         return error.strerror or type(error).__name__
     except ValueError as error:

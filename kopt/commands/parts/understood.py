@@ -8,6 +8,9 @@ from pathlib import Path
 from kopt.model.problem import TensorSpec, Workload
 from kopt.problem.make import Made
 
+USES = {"main": "timed", "hidden": "verified, not timed", "small": "verified where there is no GPU"}
+"""Uses of the workloads, by kind."""
+
 
 def in_words(made: Made, folder: Path, word: str, before: Path | None) -> list[str]:
     """Describe a new problem for the terminal.
@@ -26,7 +29,7 @@ def in_words(made: Made, folder: Path, word: str, before: Path | None) -> list[s
     lines += [("output", tensor_in_words(spec)) for spec in signature.outputs]
     if not signature.outputs:
         lines.append(("output", f"none: the reference {signature.returned_in_words}"))
-    for kind, use in (("main", "timed"), ("hidden", "hidden"), ("small", "small")):
+    for kind, use in USES.items():
         lines += [("workload", f"{_workload(w)} ({use})") for w in getattr(problem, kind)]
     seed = "kernel.py" if problem.has_seed else "made of the reference when a search starts; or write kernel.py"
     lines.append(("seed", seed))

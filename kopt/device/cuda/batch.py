@@ -25,6 +25,8 @@ SET_SHARE = 0.2
 """Share of the device's memory that the timed input sets of one workload may take."""
 SETS_SHARE = 0.6
 """Share of the device's memory that all input sets of one workload may take."""
+GHOST_FILLS = (0xFF, 0)
+"""Bytes that fill new memory in the ghost replays: an output of truth values may be full of one of them by right."""
 MOST_SETS = 3
 """Largest number of timed input sets of one workload."""
 
@@ -255,14 +257,18 @@ class TimedBatch:
             verdict = self._check_replay(name, workload, place)
             if verdict is not None:
                 return verdict
-        self._timer.call("check", name, workload, 1, True, seconds=CHECK_S)
+        if all(self._ghost_is_right(name, workload, fill) for fill in GHOST_FILLS):
+            return Incorrect(judge=JUDGE, reason=right_ghost_reason(self.processes.problem.seed.language))
+        return None
+
+    def _ghost_is_right(self, name: str, workload: str, fill: int) -> bool:
+        """Return whether the output is right without the launches, on memory whose bytes all have one value."""
+        self._timer.call("check", name, workload, 1, True, fill, seconds=CHECK_S)
         referee, at = self.processes.referee, self._draw_index(workload, 1)
         referee.call("mutated", at, seconds=CHECK_S)
         ghost = referee.call("judge", 0, at, seconds=PREPARE_S)
         referee.call("fill_with_nan", 0, seconds=CHECK_S)
-        if ghost.right:
-            return Incorrect(judge=JUDGE, reason=right_ghost_reason(self.processes.problem.seed.language))
-        return None
+        return bool(ghost.right)
 
     def _check_replay(self, name: str, workload: str, place: int) -> Verdict | None:
         at, referee = self._draw_index(workload, place), self.processes.referee

@@ -25,7 +25,7 @@ from kopt.device.cuda import ipc
 from kopt.device.cuda.capture import CallCapture
 from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.sheets import Assignment, DrawInMemory, Sheet, hand_over, in_memory, put_state
-from kopt.device.expected.outputs import DescribedOutput, described_tensor
+from kopt.device.expected.outputs import DescribedOutput, described_tensor, same_arguments
 from kopt.device.reference import contract, setup
 from kopt.device.reference.layout import assign, differing_bits
 from kopt.device.reference.rejection import Rejected, describe
@@ -272,7 +272,8 @@ def _run(entry: Callable[..., Any], draw: DrawInMemory, private: _PrivateArgumen
         )
     tensors = list(output.tensors.values())
     draw.keep([*tensors, *(private.tensors[name] for name in draw.sheet.changed)])
-    description = DescribedOutput(output.structure, tuple(map(described_tensor, tensors)))
+    same = same_arguments(tensors, private.tensors)
+    description = DescribedOutput(output.structure, tuple(map(described_tensor, tensors)), same)
     report = DrawReport(output=description, launches=capture.launches - before)
     return report.model_copy(update={"mutated": private.changed(draw)})
 

@@ -45,6 +45,8 @@ WARM_UP = 3
 """Untimed calls of a new baseline."""
 WALL_CALLS = 5
 """Calls whose median wall time is reported."""
+NAN_BYTE = 0xFF
+"""Byte of which NaN is made, the fill of new memory."""
 KEPT_BYTES = 8 << 30
 """Size of the outputs of timed calls that may be kept for verification."""
 
@@ -176,8 +178,8 @@ class Timer:
             self._subjects[subject.name, workload.name] = _called(function, self._sets[workload.name])
             self.warm(workload.name, [subject.name], WARM_UP)
 
-    def check(self, name: str, workload: str, place: int, ghost: bool) -> bool:
-        """Run a subject once on new memory full of NaN, and hand its result over to the referee.
+    def check(self, name: str, workload: str, place: int, ghost: bool, fill: int = NAN_BYTE) -> bool:
+        """Run a subject once on new memory, and hand its result over to the referee.
 
         Writes to arguments stay there: the referee looks at them, and restores them.
 
@@ -186,6 +188,7 @@ class Timer:
             workload: name of the workload.
             place: index of the input set.
             ghost: leave the launches out.
+            fill: byte that fills the new memory; NaN is made of the usual one.
 
         Returns:
             False when the result has other tensors, shapes or dtypes, and is not handed over.
@@ -193,7 +196,10 @@ class Timer:
         input_set = self._sets[workload][place]
         subject = self._subjects[name, workload]
         self._scratch.begin(subject)
-        tensors = subject.call(place, subject.memory(), ghost)
+        memory = subject.memory()
+        for flat in memory.values() if fill != NAN_BYTE else ():
+            flat.fill_(fill)
+        tensors = subject.call(place, memory, ghost)
         torch.cuda.synchronize()
         return _hand_over(tensors, input_set.sheet.outputs)
 

@@ -35,6 +35,7 @@ from kopt.device.draws.model import (
     small_constants,
     weights_of,
 )
+from kopt.device.draws.not_finite import SPECIAL, leaves_asked
 from kopt.device.draws.structure import KEPT, Structure, structure_seen
 from kopt.device.reference import setup
 from kopt.device.reference.contract import input_names
@@ -106,6 +107,8 @@ class _Form:
     """Place, among the inputs whose values are free, of the one that has the kind's edges."""
     others_positive: bool = False
     """Whether the other inputs and the model's weights are positive."""
+    special: tuple[float, ...] = ()
+    """Values that are not finite, drawn for the inputs in which the reference asks for them."""
 
 
 def derive_seed(*parts: object) -> int:
@@ -188,10 +191,12 @@ class _Domain:
         self._wide = torch.promote_types(setup.torch_dtype(problem), torch.float32)
         self._epsilons = small_constants(problem.reference)
         self._samples = [self._sample(workload) for workload in problem.small[:SEEN_WORKLOADS]]
+        self._ruled: set[int] = set()
         self._structures = self._seen()
         self._forms: dict[str, _Form | None] = {}
         self._indexed: dict[int, set[Dimension]] = {}
         self._along: dict[int, tuple[int, ...]] = {}
+        self._asked: set[int] | None = None
         self._tried: tuple[torch.nn.Module, tuple[Any, ...], list[torch.Tensor]] | None = None
 
     def by_name(self) -> dict[str, Structure]:
@@ -221,7 +226,8 @@ class _Domain:
                 first = at == edged
                 wanted = Wanted(self._structure(at), first, form.level, form.signed, epsilons, value.dtype)
                 masked = any(word in self._problem.reference for word in MASKS)
-                wanted = replace(wanted, masked=masked, others_positive=form.others_positive)
+                special = form.special if at in self._asked_for_special() else ()
+                wanted = replace(wanted, masked=masked, others_positive=form.others_positive, special=special)
                 if self._structure(at).repeats:
                     wanted = replace(wanted, below=self._size_indexed(at, model, inputs))
                 if first and value.dim() > 1:
@@ -242,6 +248,13 @@ class _Domain:
 
             self._along[at] = dimensions_together(leaves[at], given, outputs)
         return self._along[at]
+
+    def _asked_for_special(self) -> set[int]:
+        """Return the places of the inputs without rule in which the reference asks for NaN or infinities."""
+        if self._asked is None:
+            model, inputs, _ = self._known()
+            self._asked = leaves_asked(model, inputs, self._wide) - self._ruled
+        return self._asked
 
     def _size_indexed(self, at: int, model: torch.nn.Module, inputs: tuple[Any, ...]) -> int | None:
         """Return the size of the dimension that an input of integers indexes; None where it is not known."""
@@ -294,6 +307,7 @@ class _Domain:
         first = self._samples[0][0]
         names = input_names(setup.make_model(reference, self._problem), len(first))
         owners = [name for name, value in zip(names, first, strict=True) for _ in tree_leaves(value)]
+        self._ruled = {at for at, name in enumerate(owners) if name in self._problem.inputs}
         structures = {}
         for at, name in enumerate(owners):
             samples = [[leaves[at] for leaves in turns if at < len(leaves)] for turns in calls]
@@ -303,7 +317,9 @@ class _Domain:
 
     def _candidates(self, kind: str) -> list[_Form]:
         signs = (True, False) if any(structure.uniform for structure in self._structures.values()) else (False,)
-        return [_Form(level, signed) for signed, level in itertools.product(signs, range(LEVELS.get(kind, 2)))]
+        special = (*SPECIAL, ()) if kind == EXTREME and self._asked_for_special() else ((),)
+        forms = itertools.product(special, signs, range(LEVELS.get(kind, 2)))
+        return [_Form(level, signed, special=values) for values, signed, level in forms]
 
     def _with_low_maxima(self, found: _Form) -> _Form:
         """Return the form with positive other inputs and weights where that lowers a maximum far below zero.

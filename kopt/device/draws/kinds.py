@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
+from kopt.device.draws.not_finite import with_special
 from kopt.device.draws.structure import FREE, Structure
 from kopt.device.reference.layout import extent, without_repeats
 
@@ -66,6 +67,8 @@ class Wanted:
     """Whether `negative` draws positive numbers for the inputs without edges."""
     below: int | None = None
     """Size of the dimension that an input of integers indexes; None where it is not known."""
+    special: tuple[float, ...] = ()
+    """Values that are not finite, which a few elements get."""
 
 
 Fill = Callable[[torch.Tensor, Wanted], torch.Tensor]
@@ -236,7 +239,9 @@ def drawn(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:
     if original.dtype == torch.float64 and kind in INEXACT:
         values = values.double() * (1 + torch.finfo(torch.float32).eps * torch.rand(values.shape, dtype=torch.float64))
     most = min(torch.finfo(original.dtype).max, torch.finfo(values.dtype).max)
-    return with_layout(original, values.clamp(-most, most).to(original.device, original.dtype))
+    values = values.clamp(-most, most)
+    values = with_special(values, wanted.special) if wanted.special else values
+    return with_layout(original, values.to(original.device, original.dtype))
 
 
 def _filled(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:

@@ -1,27 +1,34 @@
 """Compute the right result of a case: the reference in float64, with the allowed error of each element.
 
 Elements of integers and truth values are right exactly, except where rounding decides them: where the reference gives
-another integer in float32, in its own dtype, or on inputs that are changed in the 18th bit.
+another integer in float32, in its own dtype, in a GPU's arithmetic, or when the numbers with which it computes are
+changed in the 18th bit, equal ones alike.  Nothing is asked where the reference leaves a result open: the order of
+equal elements in a sort, the maximum of elements that rounding made equal, the cast of a number to an integer type that
+cannot hold it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
 from kopt.device.draws.distributions import Case
+from kopt.device.expected.emulation import Float32Arithmetic
 from kopt.device.expected.outputs import Contract, Result, ResultContract, result_contract, run_reference
+from kopt.device.expected.rounding import Nudged
 from kopt.device.expected.tolerance import Evidence, allowed_error, evidence, in_dtype
 from kopt.device.expected.typical import typical_sizes
+from kopt.device.reference.layout import same_values
+from kopt.device.reference.tree import tensors_of
 from kopt.model.problem import Problem
 
-NUDGE = 2.0**-17
-"""Relative change of an input that may change an integer of the output: above the errors of sums in float32."""
 NUDGES = 2
-"""Number of changes of the inputs; each is made in both directions, one of which crosses a rounding point nearby."""
+"""Number of changes of the numbers; each is made in both directions, one of which crosses a rounding point nearby."""
+CHOSEN_SHARE = 0.05
+"""Share of an integer tensor's elements, decided by ties of computed ones, from which nothing is asked of the tensor:
+others, such as positions and counts, follow from the same choices."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,11 @@ def expected_result(
     found = evidence(problem, case, contract.changed, sample)
     nudged: list[tuple[torch.Tensor, ...]] = []
     if not all(tensor.dtype.is_floating_point for tensor in contract.tensors):
-        change = [partial(_nudged, seed, sign) for seed in range(NUDGES) for sign in (1, -1)]
-        nudged = [in_dtype(case, torch.float64, alter, contract.changed) for alter in change]
+        changes = [Nudged(seed, sign) for seed in range(NUDGES) for sign in (1, -1)]
+        nudged = [in_dtype(case, torch.float64, changed=contract.changed, within=nudge) for nudge in changes]
+        if all(one.float32 is not None for one in found) and not _holds(case, torch.float64):
+            emulated = [Float32Arithmetic() for _ in range(NUDGES)]
+            nudged += [in_dtype(case, torch.float32, changed=contract.changed, within=gpu) for gpu in emulated]
     exact = {tensor.name: one.exact for tensor, one in zip(contract.tensors, found, strict=True)}
     sizes = typical_sizes(problem, case, exact, contract.changed) if problem.tolerance is None else {}
     tensors = [
@@ -79,14 +89,9 @@ def expected_result(
     return ExpectedResult(contract, tuple(tensors))
 
 
-def _nudged(seed: int, sign: int, value: object) -> object:
-    if not (isinstance(value, torch.Tensor) and value.is_floating_point()):
-        return value
-    noise = torch.Generator(value.device).manual_seed(seed)
-    wide = value.double()
-    return wide * (
-        1 + sign * NUDGE * torch.randn(value.shape, generator=noise, device=value.device, dtype=torch.float64)
-    )
+def _holds(case: Case, dtype: torch.dtype) -> bool:
+    """Return whether a tensor of a case has the type."""
+    return any(tensor.dtype == dtype for tensor in (*tensors_of(list(case.inputs)), *case.model.parameters()))
 
 
 def _expected(
@@ -106,14 +111,33 @@ def _expected(
     declared = problem.tolerance
     matched = declared.matched if declared is not None else 1.0
     if contract.dtype.is_floating_point:
-        return ExpectedOutput(contract, found.exact, allowed_error(eager, found, declared, typical), matched)
+        allowed = allowed_error(eager, found, declared, typical)
+        return ExpectedOutput(contract, found.exact, _where_settled(found, allowed), matched)
     others = [eager.to(torch.int64), *nudged, *([found.float32] if found.float32 is not None else [])]
     allowed = _unsettled(found.exact, others)
     if declared is not None:
         allowed = allowed.maximum(declared.absolute + declared.relative * found.exact.double().abs())
-    for untied in found.untied:
-        allowed = torch.where(untied == found.exact, allowed, torch.nan)
-    return ExpectedOutput(contract, found.exact, allowed, matched)
+    return ExpectedOutput(contract, found.exact, _where_settled(found, allowed), matched)
+
+
+def _where_settled(found: Evidence, allowed: torch.Tensor) -> torch.Tensor:
+    """Return the allowed errors, NaN where the reference leaves the result open."""
+    floating = found.exact.is_floating_point()
+    for other in (*(() if floating else found.untied), *found.cast):
+        allowed = torch.where(_agree(other, found.exact, allowed), allowed, torch.nan)
+    chosen = torch.ones(allowed.shape, dtype=torch.bool, device=allowed.device)
+    for other in found.chosen[:: 2 if floating else 1]:  # those in float64, and those in the dtypes of eager
+        chosen &= _agree(other, found.exact, allowed)
+    if not floating and chosen.numel() and float((~chosen).double().mean()) >= CHOSEN_SHARE:
+        chosen.fill_(False)
+    return torch.where(chosen, allowed, torch.nan)
+
+
+def _agree(one: torch.Tensor, other: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+    """Return where two results are the same, or as near as the tolerance of floating-point numbers allows."""
+    if not other.is_floating_point():
+        return one == other
+    return same_values(one, other) | ((one - other).abs() <= allowed)
 
 
 def _unsettled(reference: torch.Tensor, others: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -8,8 +8,8 @@ are on, so that the judge without a GPU and the referee on one share it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -50,6 +50,8 @@ class DescribedOutput:
     """As `kopt.device.reference.tree` writes it; `Tensor` is `torch.Tensor` itself, no subclass."""
     tensors: tuple[Described, ...] = ()
     """The tensors, in order of the structure."""
+    same: tuple[str, ...] | None = None
+    """For each tensor the name of the argument that it is, or empty; None where that was not looked at."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ class ResultContract:
     """Contracts of the output's tensors, in order."""
     arguments: tuple[Contract, ...] = ()
     """Shapes and dtypes of the arguments that the reference changes."""
+    same: tuple[str, ...] = ()
+    """For each tensor of the output the changed argument that it is, or empty."""
 
     @property
     def tensors(self) -> tuple[Contract, ...]:
@@ -105,7 +109,12 @@ class ResultContract:
             required = "one torch.Tensor, no subclass" if self.structure == "Tensor" else self.structure
             return f"the output must be {required}, got {_spelled(output.structure)}"
         pairs = zip(self.outputs, output.tensors, strict=True)
-        return next((text for contract, tensor in pairs if (text := contract.violation(tensor))), "")
+        broken = next((text for contract, tensor in pairs if (text := contract.violation(tensor))), "")
+        others = zip(self.outputs, self.same, output.same if output.same is not None else self.same, strict=False)
+        copied = [
+            f"the {one.name} must be {wanted} itself, no copy" for one, wanted, got in others if wanted not in ("", got)
+        ]
+        return broken or next(iter(copied), "")
 
 
 def _spelled(structure: str) -> str:
@@ -123,6 +132,8 @@ class Result:
     """Tensors of the output by name."""
     arguments: dict[str, torch.Tensor] = field(default_factory=dict)
     """Arguments that the call changed, as it left them, by name."""
+    same: tuple[str, ...] = ()
+    """For each tensor of the output the changed argument that it is, or empty."""
 
     @property
     def tensors(self) -> tuple[torch.Tensor, ...]:
@@ -139,6 +150,17 @@ def described(output: object, exact: tuple[type, ...] = (torch.Tensor,)) -> Desc
 def described_tensor(tensor: torch.Tensor) -> Described:
     """Describe a tensor."""
     return Described(tuple(tensor.shape), tuple(tensor.stride()), dtype_name(tensor.dtype), tensor.device.type)
+
+
+def same_arguments(tensors: Iterable[torch.Tensor], arguments: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """Return for each tensor of an output the name of the argument whose memory it is, element by element, or empty."""
+    places = {_memory(argument): name for name, argument in reversed(list(arguments.items())) if argument.numel()}
+    return tuple(places.get(_memory(tensor), "") for tensor in tensors)
+
+
+def _memory(tensor: torch.Tensor) -> tuple[object, ...]:
+    strides = tuple(step for size, step in zip(tensor.shape, tensor.stride(), strict=True) if size > 1)
+    return tensor.data_ptr(), tuple(tensor.shape), strides, tensor.dtype
 
 
 def may_change(name: str, changed: Collection[str]) -> bool:
@@ -172,7 +194,8 @@ def run_reference(problem: Problem, case: Case) -> Result:
         if name in originals
         and (_is_part(name, declared) or tensor._version != versions[name] or not same_bits(tensor, originals[name]))
     ]
-    return _checked(result_of(output, after, changed))
+    result = _checked(result_of(output, after, changed))
+    return replace(result, same=same_arguments(result.outputs.values(), result.arguments))
 
 
 def _is_part(name: str, declared: tuple[str, ...]) -> bool:
@@ -242,7 +265,7 @@ def result_contract(problem: Problem, case: Case, result: Result) -> ResultContr
         Contract(tuple(tensor.shape), tensor.dtype, tensor.device.type, name)
         for name, tensor in result.arguments.items()
     ]
-    return ResultContract(result.structure, tuple(outputs), tuple(arguments))
+    return ResultContract(result.structure, tuple(outputs), tuple(arguments), result.same)
 
 
 def _strides(problem: Problem, case: Case, result: Result) -> list[tuple[int, ...] | None]:

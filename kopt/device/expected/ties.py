@@ -10,13 +10,16 @@ from typing import Any  # torch passes operations, their arguments and results u
 
 import torch
 
-from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.expected.rounding import Rounding
 
 UNORDERED = ("topk", "sort", "kthvalue", "median", "mode(")
 """Operations that give the indexes of equal elements in any order."""
 
-BROKEN = {"topk", "sort", "kthvalue", "median"}
-"""Those whose operand is moved; the mode of numbers that all differ would be no mode."""
+BROKEN = ("topk", "sort", "kthvalue", "median", "mode")
+"""Their names as torch dispatches them."""
+
+CHOSEN = ("max", "min", "argmax", "argmin")
+"""Operations that give the first of equal elements, unless rounding made the elements equal: then any of them."""
 
 UNTIED = 1e-9
 """Move that makes equal elements differ, over their root mean square."""
@@ -33,41 +36,56 @@ def is_unordered(reference: str) -> bool:
     return any(operation in reference for operation in UNORDERED)
 
 
-def without_ties(order: int, value: object) -> object:
-    """Move each element so little that only equal ones change their order."""
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-        return value
-    wide = value.double()
-    return wide + UNTIED * _size(wide) * _places(order, wide)
+class TiesBroken(Rounding):
+    """Give equal elements one of the orders in every operation that leaves their order open; their values stay."""
 
-
-class TiesBroken(DispatchMode):
-    """Give equal elements one of the orders in every operation that leaves their order open."""
-
-    def __init__(self, order: int, *, rounded: bool = True) -> None:
+    def __init__(self, order: int | None, *, rounded: bool = True, operations: tuple[str, ...] = BROKEN) -> None:
         """Choose the order.
 
         Args:
-            order: number of the order, from 0 to `ORDERS` - 1.
+            order: number of the order, from 0 to `ORDERS` - 1; None to see whether an order matters, and keep it.
             rounded: kernels compute in float32, so that close elements that float32 rounds may be equal.
+            operations: `BROKEN`, or `CHOSEN` to break the ties of computed elements there.
         """
-        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
+        super().__init__()
         self._order = order
+        self._orders = (0, 1) if order is None else (order,)
         self._rounded = rounded
+        self._operations = operations
+        self.moved = False
+        """Whether the order has changed a result."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation; move the operand of those that leave an order open."""
         kwargs = kwargs or {}
         name = str(func.overloadpacket.__name__) if isinstance(func, torch._ops.OpOverload) else ""
-        if name not in BROKEN or not args or not isinstance(args[0], torch.Tensor) or _is_stable(func, args, kwargs):
-            return func(*args, **kwargs)
+        out = func(*args, **kwargs)
+        if self._operations is CHOSEN:
+            self.note(func, args, kwargs, out)
+        if name not in self._operations or not args or not isinstance(args[0], torch.Tensor):
+            return out
         operand = args[0]
-        out = func(self._moved(operand), *args[1:], **kwargs)
-        return tuple(_as(operand, part) for part in out) if isinstance(out, tuple) else _as(operand, out)
+        if _is_stable(func, args, kwargs) or (self._operations is CHOSEN and not self.is_computed(operand)):
+            return out
+        places = {argument.name: place for place, argument in enumerate(func._schema.arguments)}
+        if "dim" not in places or (name in CHOSEN and len(args) > 1 and isinstance(args[1], torch.Tensor)):
+            return out
+        dimension = args[places["dim"]] if len(args) > places["dim"] else kwargs.get("dim", -1)
+        if name == "mode" and self._order is not None:
+            return out[0], _occurrence(operand, out[0], out[1], dimension, self._order)
+        tried = [func(self._moved(operand, order), *args[1:], **kwargs) for order in self._orders]
+        again = tried[-1]
+        indexes = [result[1] if isinstance(result, tuple) else result for result in (out, *tried)]
+        self.moved |= not all(torch.equal(indexes[0], other) for other in indexes[1:])
+        if self._order is None:
+            return out
+        if not isinstance(out, tuple):
+            return again
+        return _values_at(operand, indexes[-1], dimension), indexes[-1]
 
-    def _moved(self, operand: torch.Tensor) -> torch.Tensor:
+    def _moved(self, operand: torch.Tensor, order: int) -> torch.Tensor:
         wide = operand.double()
-        places = _places(self._order, wide)
+        places = _places(order, wide)
         if not operand.is_floating_point():
             return wide + (places - places.min()) / 2 if places.numel() else wide
         move = torch.full_like(wide, UNTIED * _size(wide))
@@ -76,11 +94,22 @@ class TiesBroken(DispatchMode):
         return wide + move * places
 
 
-def _as(operand: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
-    """Return values in the operand's type, and indexes as they are."""
-    if not part.is_floating_point():
-        return part
-    return (part if operand.is_floating_point() else part.floor()).to(operand.dtype)
+def _values_at(operand: torch.Tensor, indexes: torch.Tensor, dimension: int) -> torch.Tensor:
+    """Return the elements at the indexes that a sort or its like gives; it may have dropped the dimension."""
+    if not operand.dim() or operand.dim() == indexes.dim():
+        return operand.gather(dimension, indexes) if operand.dim() else operand
+    return operand.gather(dimension, indexes.unsqueeze(dimension)).squeeze(dimension)
+
+
+def _occurrence(
+    operand: torch.Tensor, modes: torch.Tensor, indexes: torch.Tensor, dimension: int, order: int
+) -> torch.Tensor:
+    """Return the index of one of the elements that equal a mode; the mode itself does not depend on the order."""
+    if not operand.dim():
+        return indexes
+    kept = modes if modes.dim() == operand.dim() else modes.unsqueeze(dimension)
+    chosen = torch.where(operand == kept, _places(order, operand.double()), -2.0).argmax(dimension, keepdim=True)
+    return chosen.reshape(indexes.shape)
 
 
 def _is_stable(func: Any, args: Any, kwargs: Any) -> bool:

@@ -35,9 +35,10 @@ import torch
 from torch.utils._pytree import tree_map
 
 from kopt.device.draws.distributions import Case
+from kopt.device.expected.casts import CHOICES, IntegerCasts
 from kopt.device.expected.emulation import Float32Arithmetic
 from kopt.device.expected.outputs import run_model
-from kopt.device.expected.ties import ORDERS, TiesBroken, is_unordered, without_ties
+from kopt.device.expected.ties import BROKEN, CHOSEN, ORDERS, TiesBroken, is_unordered
 from kopt.device.reference.anywhere import computing_in, copied_in
 from kopt.device.reference.layout import same_values
 from kopt.device.reference.tree import tensors_of
@@ -99,6 +100,10 @@ class Evidence:
     """The model in float64 on float32 inputs that are moved a little; empty for other types."""
     untied: tuple[torch.Tensor, ...] = ()
     """The model with ties broken in several orders; empty where torch gives the order."""
+    chosen: tuple[torch.Tensor, ...] = ()
+    """The model with other choices of a maximum among elements that rounding made equal; empty where there are none."""
+    cast: tuple[torch.Tensor, ...] = ()
+    """The model with other results of casts that have no right one (`IntegerCasts`); empty where there are none."""
 
 
 def evidence(problem: Problem, case: Case, changed: Collection[str] = (), sample: Case | None = None) -> list[Evidence]:
@@ -110,13 +115,21 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = (), sample
         changed: names of the arguments that count as changed.
         sample: a part of the case that shows what one more rounding changes; None for the case itself.
     """
-    exact = in_dtype(case, torch.float64, changed=changed)
     tensors = tensors_of(list(case.inputs))
     dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
-    results = _in_all_orders(case, changed, torch.float64 not in dtypes) if is_unordered(problem.reference) else []
-    untied = [tuple(result[place] for result in results) for place in range(len(exact))]
+    rounded = torch.float64 not in dtypes
+    casts, ties = IntegerCasts(), TiesBroken(None, rounded=rounded, operations=CHOSEN)
+    with casts, ties:
+        exact = in_dtype(case, torch.float64, changed=changed)
+    results = _in_all_orders(case, changed, rounded) if is_unordered(problem.reference) else []
+    choices = _in_all_orders(case, changed, rounded, CHOSEN) if ties.moved else []
+    choice_of_cast = range(CHOICES if casts.undefined else 0)
+    cast = [in_dtype(case, torch.float64, changed=changed, within=IntegerCasts(at)) for at in choice_of_cast]
+    open_results = [[tuple(run[at] for run in runs) for at in range(len(exact))] for runs in (results, choices, cast)]
     if problem.tolerance is not None:
-        return [Evidence(tensor, None, untied=others) for tensor, others in zip(exact, untied, strict=True)]
+        return [
+            Evidence(tensor, None, None, None, (), *any_) for tensor, *any_ in zip(exact, *open_results, strict=True)
+        ]
     nothing = [None] * len(exact)
     emulated: Sequence[torch.Tensor | None] = nothing
     changes: Sequence[torch.Tensor | None] = nothing
@@ -132,17 +145,19 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = (), sample
         changes = [one - other for one, other in zip(after, before, strict=True)]
     float32 = in_dtype(case, torch.float64 if torch.float64 in dtypes else torch.float32, changed=changed)
     moved = [tuple(result[place] for result in moves) for place in range(len(exact))]
-    return [Evidence(*values) for values in zip(exact, float32, emulated, changes, moved, untied, strict=True)]
+    return [Evidence(*values) for values in zip(exact, float32, emulated, changes, moved, *open_results, strict=True)]
 
 
-def _in_all_orders(case: Case, changed: Collection[str], rounded: bool) -> list[tuple[torch.Tensor, ...]]:
+def _in_all_orders(
+    case: Case, changed: Collection[str], rounded: bool, operations: tuple[str, ...] = BROKEN
+) -> list[tuple[torch.Tensor, ...]]:
     """Compute the result with ties broken in several orders, in float64 and in the dtypes of eager."""
     results = []
     for order in range(ORDERS):
-        alter = partial(without_ties, order)
-        results.append(in_dtype(case, torch.float64, alter, changed, within=TiesBroken(order, rounded=rounded)))
+        within = TiesBroken(order, rounded=rounded, operations=operations)
+        results.append(in_dtype(case, torch.float64, changed=changed, within=within))
         inputs = tree_map(lambda value: value.clone() if isinstance(value, torch.Tensor) else value, case.inputs)
-        with TiesBroken(order, rounded=False):
+        with TiesBroken(order, rounded=False, operations=operations):
             tensors = run_model(copy.deepcopy(case.model), inputs, changed).tensors
         results.append(tuple(tensor if tensor.is_floating_point() else tensor.to(torch.int64) for tensor in tensors))
     return results
@@ -187,6 +202,8 @@ def allowed_error(
     exact, given = found.exact, eager.double()
     agreed = same_values(given, exact) & (same_values(found.float32, exact) if found.float32 is not None else True)
     finite = exact.isfinite() & exact.to(eager.dtype).double().isfinite() & given.isfinite()
+    for other in found.cast:
+        finite &= same_values(other, exact)
     if declared is not None:
         allowed = declared.absolute + declared.relative * exact.abs()
     else:

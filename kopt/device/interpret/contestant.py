@@ -1,8 +1,8 @@
 """Run a candidate in kopt's interpreter, for the judge without a GPU (`kopt.device.interpret.judge`).
 
 The contestant draws the inputs, imports the candidate, calls it on every draw, replays one of the calls on new inputs,
-makes the ghost call (with every launch left out), and sends back nothing but outputs.  It is forked from a process
-that has imported Triton and the interpreter.
+makes the ghost call (with every launch left out) on new memory of two kinds, and sends back nothing but outputs.  It is
+forked from a process that has imported Triton and the interpreter.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map
 
 from kopt.artifact import text_digest
 from kopt.device.draws.distributions import Case, Draw, derive_seed, make_case, plan
-from kopt.device.expected.outputs import DescribedOutput, described_tensor
+from kopt.device.expected.outputs import DescribedOutput, described_tensor, same_arguments
 from kopt.device.interpret.guard import NoComputing, fill_new_memory
 from kopt.device.interpret.interpreted_call import InterpretedCall
 from kopt.device.interpret.session import Session
@@ -41,6 +41,8 @@ from kopt.sandbox.reply import pack
 
 Tensors = Mapping[str, bytes]
 """Bytes of the tensors of one call by name; see `contest`."""
+GHOST_FILLS = (False, True)
+"""Values of `Session.other_fill` in the ghost calls: an output of truth values may be full of one of them by right."""
 MOST_FURTHER_CALLS = 64
 """Most calls that are made after the ghost call."""
 
@@ -155,7 +157,7 @@ def _interpreting_session(language: Language) -> Session:
 def _runs(
     session: Session, entry: Callable[..., object], cases: Sequence[Case], inputs: VerdictDraws, folder: Path
 ) -> Iterator[tuple[Head, Tensors]]:
-    """Call the entry point on every draw, replay the recorded call right after it, and make the ghost call last."""
+    """Call the entry point on every draw, replay the recorded call right after it, and make the ghost calls last."""
     *drawn, ghost, fresh = cases
     first: dict[str, Case] = {}
     for turn, (draw, made) in enumerate(zip(inputs.draws, drawn, strict=True)):
@@ -167,7 +169,10 @@ def _runs(
         if call is not None:
             yield _replay(session, call, output, case, fresh, folder)
     session.turn, session.ghost = len(drawn), True
-    yield _run(session, partial(_call, entry, ghost), ghost, folder)[1:]
+    for other_fill in GHOST_FILLS:
+        session.other_fill = other_fill
+        yield _run(session, partial(_call, entry, ghost), ghost, folder)[1:]
+    session.other_fill = False
 
 
 def _at_same_addresses(first: Case, case: Case) -> Case:
@@ -281,7 +286,9 @@ def _run(session: Session, call: Callable[[], object], case: Case, folder: Path)
     tensors = list(parts.tensors.values())
     after = digests(arguments.values())
     head = Head(
-        output=DescribedOutput(parts.structure, tuple(map(described_tensor, tensors))),
+        output=DescribedOutput(
+            parts.structure, tuple(map(described_tensor, tensors)), same_arguments(tensors, arguments)
+        ),
         arguments=after,
         launches=session.launches - launches,
     )

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from kopt.device.build.hostops import kind_of
+from kopt.device.interpret.interpreted_call import fill_otherwise, tensors_in
 from kopt.device.interpret.session import Session
 from kopt.device.reference.dispatch import DispatchMode
 from kopt.device.reference.rejection import Rejected, torch_computes_reason
@@ -57,6 +58,9 @@ class NoComputing(DispatchMode):
         if kind == "allocation":
             fill_new_memory()  # the candidate may have turned it off
         result = func(*args, **kwargs)
+        if kind == "allocation" and self._session.other_fill:
+            for tensor in tensors_in(result):
+                fill_otherwise(tensor)
         self._session.record_host_operation(kind, func, args, kwargs, result)
         return result
 

@@ -67,6 +67,11 @@ def fill_with_nan(tensor: torch.Tensor) -> None:
         tensor.fill_(True if tensor.dtype == torch.bool else torch.iinfo(tensor.dtype).max)
 
 
+def fill_otherwise(tensor: torch.Tensor) -> None:
+    """Fill memory with other values than `fill_with_nan` does: zeros."""
+    tensor.zero_()
+
+
 def tensors_in(values: object) -> list[torch.Tensor]:
     """Return the tensors in nested lists, tuples and dictionaries, in order."""
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]

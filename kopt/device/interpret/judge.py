@@ -11,7 +11,7 @@ The judge checks that
 - inputs that the reference changes are changed alike, and all others unchanged;
 - the launches of one recorded call, replayed on new inputs (`kopt.device.interpret.interpreted_call`), make the right
   output for those;
-- the ghost call, in which every launch is left out, does not give the right output;
+- the ghost call, in which every launch is left out, does not give the right output, whatever new memory holds;
 - calls on devices with other numbers of multiprocessors are right, if the candidate asks for the device;
 - every configuration of its autotuners is right.
 
@@ -34,7 +34,7 @@ from kopt.device.expected.compare import fitting
 from kopt.device.expected.compare_result import compare_result
 from kopt.device.expected.expected_output import expected_result
 from kopt.device.expected.outputs import Contract, ResultContract, changed_reason, may_change
-from kopt.device.interpret.contestant import Head, Reply, VerifyJob, contest, digests, verdict_draws
+from kopt.device.interpret.contestant import GHOST_FILLS, Head, Reply, VerifyJob, contest, digests, verdict_draws
 from kopt.device.reference.contract import tensor_arguments
 from kopt.device.reference.rejection import Rejected, bounded, no_launch_reason, right_ghost_reason
 from kopt.device.reference.signature import signature_of
@@ -88,7 +88,10 @@ def check_size(problem: Problem) -> None:
         changed = [spec for spec in signature.inputs if spec.name in problem.mutates]
         sizes[workload.name] = sum(spec.bytes for spec in (*signature.outputs, *changed))
     largest = max(sizes, key=lambda name: sizes[name])
-    calls = [draw.workload.name for draw in plan(problem.small, 0)] + [problem.small[-1].name, largest]
+    calls = [draw.workload.name for draw in plan(problem.small, 0)] + [
+        *[problem.small[-1].name] * len(GHOST_FILLS),
+        largest,
+    ]
     total = sum(sizes[name] for name in calls)
     if total > OUTPUT_LIMIT:
         raise ProblemError(
@@ -152,7 +155,8 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
         return _failure(rejected.phase, rejected.reason)
     except Malformed:
         return _failure(Phase.CRASH, "the reply is malformed")
-    sent, further = sent[: len(inputs.draws) + 2], sent[len(inputs.draws) + 2 :]
+    count = len(inputs.draws) + 1 + len(GHOST_FILLS)
+    sent, further = sent[:count], sent[count:]
     after = inputs.recorded + 1
     replayed, runs = sent[after : after + 1], [*sent[:after], *sent[after + 1 :]]
     checks: list[Check] = []
@@ -164,9 +168,9 @@ def _judged(job: VerifyJob, reply: bytes) -> Verdict:
             failure = _check_replay(job, inputs.replayed, replayed[0], tuple(checks))
             if failure is not None:
                 return failure
-    if len(sent) != len(inputs.draws) + 2:
-        return _failure(Phase.CRASH, f"{len(sent)} outputs came back instead of {len(inputs.draws) + 2}")
-    if _is_right(job, inputs.ghost, sent[-1]):
+    if len(sent) != count:
+        return _failure(Phase.CRASH, f"{len(sent)} outputs came back instead of {count}")
+    if all(_is_right(job, inputs.ghost, run) for run in sent[-len(GHOST_FILLS) :]):
         return Incorrect(
             judge=JUDGE,
             reason=right_ghost_reason(job.kernel.language),

@@ -42,6 +42,8 @@ class Session:
     """Language of the kernel."""
     ghost: bool = False
     """Leave every launch out."""
+    other_fill: bool = False
+    """Fill new memory with other values than NaN, with which a right output may be full by luck."""
     turn: int = 0
     """Number of the call, from 0: an autotuner takes the configuration of this number, modulo their count."""
     launches: int = 0

@@ -25,6 +25,10 @@ Shape = tuple[int, ...]
 
 SLOW = 1 << 18
 """Elements of a tensor from which kopt's interpreter takes long for a workload."""
+INTEGERS = (torch.int16, torch.int32, torch.int64)
+"""Types of indexes."""
+SPLITS = ("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes")
+"""Operations that cut a tensor into pieces; chunk and tensor_split become these or slices."""
 USUAL_SMALL = 1 << 15
 """Most elements in the small workloads of the shipped problems."""
 
@@ -37,6 +41,8 @@ class Trial:
     parameters: tuple[Shape, ...]
     made: tuple[Shape, ...]
     """Shapes of the operations' results, in order, and of the outputs at the end."""
+    pieces: tuple[bool, ...]
+    """Whether the pieces are equally long, for each tensor and dimension that the reference cuts into pieces."""
 
     @property
     def largest(self) -> int:
@@ -60,6 +66,7 @@ def try_sizes(problem: Problem, constants: Mapping[str, int]) -> Trial:
         inputs=_shapes(inputs),
         parameters=tuple(tuple(value.shape) for value in model.state_dict().values()),
         made=(*made.shapes, *_shapes(output)),
+        pieces=made.pieces,
     )
 
 
@@ -73,18 +80,41 @@ def try_values(problem: Problem, constants: Mapping[str, int]) -> None:
     call(setup.make_model(reference, problem), setup.make_inputs(reference, problem, seed=0))
 
 
+def has_integers(problem: Problem) -> bool:
+    """Return whether an input of the reference holds integers that may be indexes.
+
+    Raises:
+        ProblemError: the reference raises.
+    """
+    return any(dtype in INTEGERS for dtype in _given_dtypes(problem))
+
+
+def floating_dtypes(problem: Problem) -> tuple[str, ...]:
+    """Return the floating-point dtypes in which `get_inputs` makes tensors, each once.
+
+    Raises:
+        ProblemError: the reference raises.
+    """
+    given = [dtype for dtype in _given_dtypes(problem) if dtype.is_floating_point and dtype.itemsize > 1]
+    return tuple(dict.fromkeys(str(dtype).removeprefix("torch.") for dtype in given))
+
+
 def given_dtype(problem: Problem) -> Dtype:
     """Return the dtype of the first floating-point tensor of `get_inputs`; float32 where kopt has no such dtype.
 
     Raises:
         ProblemError: the reference raises.
     """
+    known = {getattr(torch, dtype.value): dtype for dtype in Dtype}
+    floating = [dtype for dtype in _given_dtypes(problem) if dtype.is_floating_point]
+    return known.get(floating[0], Dtype.FLOAT32) if floating else Dtype.FLOAT32
+
+
+def _given_dtypes(problem: Problem) -> list[torch.dtype]:
+    """Return the dtypes of the tensors that `get_inputs` makes."""
     with torch.device("meta"):
         reference = setup.load_reference(problem, problem.main[0])
-        given = setup.given_inputs(reference, problem)
-    known = {getattr(torch, dtype.value): dtype for dtype in Dtype}
-    floating = [tensor.dtype for tensor in tensors_of(given) if tensor.is_floating_point()]
-    return known.get(floating[0], Dtype.FLOAT32) if floating else Dtype.FLOAT32
+        return [tensor.dtype for tensor in tensors_of(setup.given_inputs(reference, problem))]
 
 
 def module_shapes(source: str, name: str, arguments: Sequence[object]) -> dict[str, Shape]:
@@ -106,16 +136,39 @@ def module_shapes(source: str, name: str, arguments: Sequence[object]) -> dict[s
 
 
 class _Shapes(DispatchMode):
-    """Collect the shapes of the operations' results."""
+    """Collect the shapes of the operations' results, and how tensors are cut into pieces."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self.shapes: list[Shape] = []
+        self._splits: list[bool] = []
+        self._slices: dict[tuple[object, ...], set[int]] = {}
+        self._kept: list[torch.Tensor] = []
+        """Tensors that are cut: while they live, no other one has their identity."""
+
+    @property
+    def pieces(self) -> tuple[bool, ...]:
+        """Whether the pieces are equally long, for each tensor and dimension that is cut into several."""
+        return (*self._splits, *(len(lengths) < 2 for lengths in self._slices.values()))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         self.shapes += _shapes(out)
+        name = func.overloadpacket.__name__
+        if name in SPLITS:
+            self._splits.append(len(set(_shapes(out))) < 2)
+        elif name == "slice":
+            self._note_slice(args[0], out, args[1] if len(args) > 1 else 0)
         return out
+
+    def _note_slice(self, whole: torch.Tensor, piece: torch.Tensor, dim: int) -> None:
+        """Note the length of a slice, but of one that is all of its dimension."""
+        if whole.shape == piece.shape:
+            return
+        base = whole if whole._base is None else whole._base
+        self._kept.append(base)
+        key = (id(base), whole.storage_offset(), *whole.shape, *whole.stride(), dim % whole.dim())
+        self._slices.setdefault(key, set()).add(piece.shape[dim])
 
 
 def _shapes(values: object) -> tuple[Shape, ...]:

@@ -44,13 +44,16 @@ class Visits:
     """Distance of each from the first one."""
 
 
-def followed(program: PtxProgram, launch: Launch, contents: Mapping[int, int]) -> tuple[Accesses, Threads]:
+def followed(
+    program: PtxProgram, launch: Launch, contents: Mapping[int, int], most: int = PROGRAMS
+) -> tuple[Accesses, Threads]:
     """Return what a launch accesses, and the threads that were followed.
 
     Args:
         program: the kernel's code.
         launch: the launch.
         contents: the one value that fills the memory behind a parameter, where it is known.
+        most: programs to follow, at most.
     """
     scalars, described = scalar_values(program, launch), descriptors(program, launch)
     block, cluster = launch.num_warps * 32, max(launch.num_ctas, 1)
@@ -58,8 +61,8 @@ def followed(program: PtxProgram, launch: Launch, contents: Mapping[int, int]) -
     def follow(threads: Threads, steps: int) -> Accesses:
         return Executor(program, threads, scalars, contents, described, steps).run()
 
-    most, steps = PROGRAMS, STEP_LIMIT
-    threads = choose_threads(launch.grid, block, cluster)
+    steps = STEP_LIMIT
+    threads = choose_threads(launch.grid, block, cluster, most=most)
     accesses = follow(threads, steps)
     if not accesses.complete and accesses.steps_to_end <= MANY_STEPS:
         most, steps = FEW_PROGRAMS, MANY_STEPS
@@ -67,7 +70,7 @@ def followed(program: PtxProgram, launch: Launch, contents: Mapping[int, int]) -
         accesses = follow(threads, steps)
     for _ in range(MORE_ROUNDS if accesses.complete else 0):
         some = _some_visits(accesses.visits)
-        lanes = MOST_WORK // accesses.steps - len(threads.tid)
+        lanes = MOST_WORK // max(accesses.steps, 1) - len(threads.tid)
         wholes, chosen = _more_wholes(some, threads, lanes), _more_threads(some, threads, lanes)
         if not wholes and not chosen:
             break

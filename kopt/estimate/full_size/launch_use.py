@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kopt.estimate.arithmetic import Lanes
-from kopt.estimate.full_size.accesses import Access, Threads, parameter_of
+from kopt.estimate.full_size.accesses import PROGRAMS, Access, Threads, parameter_of
 from kopt.estimate.full_size.follow import Visits, alike, followed, like_wholes
 from kopt.estimate.full_size.pieces import Found, Pieces, Union, distinct, growth, merged, spread
 from kopt.estimate.instructions import PtxProgram
@@ -75,15 +75,16 @@ _Patterns = dict[tuple[int, str, bytes], _Pattern]
 anchors, and of the progression."""
 
 
-def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int]) -> LaunchUse:
+def launch_use(program: PtxProgram, launch: Launch, contents: dict[int, int], most: int = PROGRAMS) -> LaunchUse:
     """Return what a launch reads and writes behind its parameters.
 
     Args:
         program: the kernel's code.
         launch: the launch.
         contents: the one value that fills the memory behind a parameter, where it is known.
+        most: programs to follow, at most.
     """
-    accesses, threads = followed(program, launch, contents)
+    accesses, threads = followed(program, launch, contents, most)
     use = LaunchUse()
     blocks = math.prod(launch.grid) * max(launch.num_ctas, 1)
     use.sampled = threads.programs / blocks

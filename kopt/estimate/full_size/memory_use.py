@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from kopt.estimate.full_size.accesses import PROGRAMS
 from kopt.estimate.full_size.host_memory import (
     Place,
     add_host_operations,
@@ -43,11 +44,14 @@ class MemoryUse:
     """Whether a 32-bit sum or product overflowed in address arithmetic."""
     sampled: float = 1.0
     """Share of the programs that were followed, in the launch of which least were."""
+    certain: bool = True
+    """Whether every launch was followed to its end, and every visit happens."""
 
 
 def memory_use(
-    build: WorkloadBuild, launches: Iterable[Launch], facts: WorkloadFacts, program_of: Callable[[str], PtxProgram]
-) -> MemoryUse:
+    build: WorkloadBuild, launches: Iterable[Launch], facts: WorkloadFacts, program_of: Callable[[str], PtxProgram],
+    most: int = PROGRAMS,
+) -> MemoryUse:  # fmt: skip
     """Return what a kernel reads and writes on a workload.
 
     Args:
@@ -55,6 +59,7 @@ def memory_use(
         launches: of its launches those that run: one of the configurations of each autotuned call.
         facts: the workload's facts.
         program_of: returns the code for a digest of PTX.
+        most: programs of a launch to follow, at most.
     """
     sizes, fills = memory_sizes(build, facts), host_fills(build)
     use = MemoryUse()
@@ -70,11 +75,12 @@ def memory_use(
         contents = constant_contents(build, launch, program, fills)
         key = _key(program, launch, contents)
         if key not in known:
-            known[key] = launch_use(program, launch, contents)
+            known[key] = launch_use(program, launch, contents, most)
         found = known[key]
         places = {name: place_of(text) for name, text in launch.pointers}
         use.wrapped |= found.wrapped
         use.sampled = min(use.sampled, found.sampled)
+        use.certain &= found.certain
         for index, name in arguments_by_parameter(program, launch):
             if (place := places.get(name)) is None:
                 continue

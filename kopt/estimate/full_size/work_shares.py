@@ -23,6 +23,10 @@ from kopt.model.verdict import Failed
 
 LEAST = 0.9
 """Least share of the work that every right kernel must do."""
+WRITTEN = 0.998
+"""Least share of an output to be written, where all programs were followed and it is known what each does."""
+MORE_PROGRAMS = 1 << 17
+"""Programs of a launch that are followed, at most, where a sample of them seems to leave a part of an output out."""
 SMALL = 0.01
 """Share of all bytes below which a tensor is too small to be looked at alone."""
 FEWER_PRODUCTS = 0.75
@@ -31,6 +35,16 @@ SAMPLED = 0.93
 """Share that counts as all where not every program was followed."""
 
 _MEMORY = re.compile(r"(?:input \d+(?:\[[^\]]*\])*|model [\w.]+|allocation \d+)")
+
+
+class _Share(NamedTuple):
+    """A share of one part of the necessary work."""
+
+    done: float
+    what: str
+    """The part, in words."""
+    least: float = LEAST
+    """The least share of a right kernel."""
 
 
 class WorkShares(NamedTuple):
@@ -44,6 +58,8 @@ class WorkShares(NamedTuple):
     """Share of the necessary bytes whose accesses are known."""
     outside: str = ""
     """An access outside of its tensor, in words."""
+    least: float = LEAST
+    """The least share of a right kernel."""
 
 
 def work_shares(
@@ -60,12 +76,16 @@ def work_shares(
         program_of: returns the code for a digest of PTX.
     """
     use = memory_use(build, launches, facts, program_of)
-    shares = [*_moved(use, build, facts), *_computed(flops, facts)]
-    done, lacking = min(shares, default=(1.0, ""))
+    written = list(_written(use, build, facts))
+    if use.sampled < 1.0 and any(share.done * SAMPLED < WRITTEN for share in written):
+        more = memory_use(build, launches, facts, program_of, MORE_PROGRAMS)
+        written = list(_written(more, build, facts)) if more.sampled == 1.0 else written
+    shares = [*_read(use, facts), *written, *_computed(flops, facts), *_declared(use, build, facts)]
+    done, lacking, least = min(shares, key=lambda share: share.done / share.least, default=_Share(1.0, ""))
     if done < 1.0 and use.wrapped:
         lacking += "; 32-bit arithmetic on addresses overflows at this size: use .to(tl.int64)"
     outside = use.outside and f"{use.outside}; use a mask, and .to(tl.int64) where offsets reach 2^31"
-    return WorkShares(min(done, 1.0), lacking if done < 1.0 else "", _followed(use, build, facts), outside)
+    return WorkShares(min(done, 1.0), lacking if done < 1.0 else "", _followed(use, build, facts), outside, least)
 
 
 def _followed(use: MemoryUse, build: WorkloadBuild, facts: WorkloadFacts) -> float:
@@ -83,32 +103,50 @@ def _followed(use: MemoryUse, build: WorkloadBuild, facts: WorkloadFacts) -> flo
     return 1.0 - supposed / moved if moved else 1.0
 
 
-def _moved(use: MemoryUse, build: WorkloadBuild, facts: WorkloadFacts) -> Iterator[tuple[float, str]]:
-    enough = 1.0 if use.sampled == 1.0 else SAMPLED
-    given = [spec for spec in (*facts.inputs, *facts.parameters) if spec.place]
-    places = _output_places(build, facts)
-    if facts.floor is not None:
-        moved = _total(use.read, (spec.place for spec in given)) + _total(use.written, places)
-        if facts.floor.bytes:
-            yield moved / facts.floor.bytes / enough, f"of the {facts.floor.bytes} bytes of the declared floor moved"
+def _declared(use: MemoryUse, build: WorkloadBuild, facts: WorkloadFacts) -> Iterator[_Share]:
+    """Yield the share of a declared floor's bytes that is moved."""
+    if facts.floor is None or not facts.floor.bytes:
         return
-    every = facts.bytes
-    for place in dict.fromkeys(spec.place for spec in given):
+    given = (spec.place for spec in (*facts.inputs, *facts.parameters) if spec.place)
+    moved = _total(use.read, given) + _total(use.written, _output_places(build, facts))
+    yield _Share(
+        moved / facts.floor.bytes / _enough(use), f"of the {facts.floor.bytes} bytes of the declared floor moved"
+    )
+
+
+def _read(use: MemoryUse, facts: WorkloadFacts) -> Iterator[_Share]:
+    """Yield the share of each input that is read."""
+    given = [spec for spec in (*facts.inputs, *facts.parameters) if spec.place]
+    for place in dict.fromkeys(spec.place for spec in given) if facts.floor is None else ():
         specs = [spec for spec in given if spec.place == place]
-        if (needed := sum(spec.needed_bytes for spec in specs)) > SMALL * every:
-            share = use.read.get(place, 0.0) / needed / enough
-            yield share, f"of what must be read of {' and '.join(s.name for s in specs)} ({_megabytes(needed)})"
-    for place, spec in zip_longest(places, facts.outputs):
+        if (needed := sum(spec.needed_bytes for spec in specs)) > SMALL * facts.bytes:
+            share = use.read.get(place, 0.0) / needed / _enough(use)
+            what = f"of what must be read of {' and '.join(s.name for s in specs)} ({_megabytes(needed)})"
+            yield _Share(share, what)
+
+
+def _written(use: MemoryUse, build: WorkloadBuild, facts: WorkloadFacts) -> Iterator[_Share]:
+    """Yield the share of each output that is written."""
+    if facts.floor is not None:
+        return
+    for place, spec in zip_longest(_output_places(build, facts), facts.outputs):
+        new = not spec.place and bool(place) and place.startswith("allocation")
+        known = use.certain and use.sampled == 1.0 and not use.unknown.get(place or "", 0.0)
         place = spec.place or place
-        if place and spec.needed_bytes > SMALL * every:
-            share = use.written.get(place, 0.0) / spec.needed_bytes / enough
-            yield share, f"of {spec.name} written ({_megabytes(spec.needed_bytes)})"
+        if place and spec.needed_bytes > SMALL * facts.bytes:
+            share = use.written.get(place, 0.0) / spec.needed_bytes / _enough(use)
+            what = f"of {spec.name} written ({_megabytes(spec.needed_bytes)})"
+            yield _Share(share, what, WRITTEN if new and known else LEAST)
 
 
-def _computed(flops: float, facts: WorkloadFacts) -> Iterator[tuple[float, str]]:
+def _enough(use: MemoryUse) -> float:
+    return 1.0 if use.sampled == 1.0 else SAMPLED
+
+
+def _computed(flops: float, facts: WorkloadFacts) -> Iterator[_Share]:
     if flops and facts.floor_flops:
         needed = facts.floor_flops if facts.floor is not None else FEWER_PRODUCTS * facts.floor_flops
-        yield flops / needed, f"of the {needed / 1e9:.4g} GFLOP of matrix products that are needed at least"
+        yield _Share(flops / needed, f"of the {needed / 1e9:.4g} GFLOP of matrix products that are needed at least")
 
 
 def _output_places(build: WorkloadBuild, facts: WorkloadFacts) -> list[str]:
@@ -140,10 +178,10 @@ def undone_work(timing: Estimated, seed: Estimated | None, judge: str) -> Failed
         known = trusted.get(workload.workload)
         if workload.outside and not (known and known.outside):
             return Failed(judge=judge, phase=Phase.LAUNCH, reason=f"{where}: {workload.outside}")
-        if workload.done < LEAST * (known.done if known else 1.0):
+        if workload.done < workload.least * (known.done if known else 1.0):
             reason = (
-                f"{where}: {workload.done:.0%} {workload.lacking or 'of the work'}: part of the problem is left out "
-                "there; where a right kernel needs less, say so by `floor:` in problem.yaml"
+                f"{where}: {100 * workload.done:.3g}% {workload.lacking or 'of the work'}: part of the problem is left "
+                "out there; where a right kernel needs less, say so by `floor:` in problem.yaml"
             )
             return Failed(judge=judge, phase=Phase.ROOFLINE, reason=reason)
     return None

@@ -68,6 +68,8 @@ def terms(
         case cst.BinaryOperation(operator=cst.Subtract()):
             total.update(terms(node.left, made, sign, depth))
             total.update(terms(node.right, made, -sign, depth))
+        case cst.BinaryOperation(operator=cst.Modulo()) if _lanes(node.left, made):
+            total[f"tl.arange(0, {_plain(node.right)})"] += sign
         case cst.Name() if node.value in made and depth:
             total.update(terms(made[node.value], made, sign, depth - 1))
         case cst.Subscript() if {syntax.code(e.slice) for e in node.slice} <= {":", "None"}:
@@ -81,6 +83,12 @@ def terms(
         case _:
             total[_plain(node)] += sign
     return Counter({text: count for text, count in total.items() if count})
+
+
+def _lanes(node: cst.BaseExpression, made: Mapping[str, cst.BaseExpression]) -> bool:
+    """Return whether an expression is a range from 0, whose remainders span the same numbers as a shorter range."""
+    value = made.get(node.value, node) if isinstance(node, cst.Name) else node
+    return syntax.match("tl.arange(0, END_)", value) is not None
 
 
 def _transparent(call: cst.Call) -> cst.BaseExpression | None:
@@ -131,7 +139,11 @@ def _bound(
     if size is None or block is None or len(sums) != 2 or len(whole) != 3 or size == block:
         return None
     (base,) = [t for t in sums if t != f"tl.arange(0, {block})"]
-    holds = _runs(base, size, block, kernel, made) or _counted(base, size, block, launch)
+    holds = (
+        _runs(base, size, block, kernel, made)
+        or _counted(base, size, block, launch)
+        or _steps_of_tile(base, size, block, made)
+    )
     return (size, block) if holds else None
 
 
@@ -153,11 +165,21 @@ def _multiples(ranged: cst.BaseExpression, size: str, block: str, made: Mapping[
     return starts and (syntax.code(stop) == size or syntax.match(f"tl.minimum({size}, X_)", stop) is not None)
 
 
+def _steps_of_tile(base: str, size: str, block: str, made: Mapping[str, cst.BaseExpression]) -> bool:
+    """Return whether an offset is a step of a loop that is flat over tiles and steps, times the block."""
+    steps = made.get("steps")
+    flat = steps is not None and syntax.match(f"tl.maximum(tl.cdiv({size}, {block}), 1)", steps) is not None
+    return flat and base == f"load_step * {block}"
+
+
 def _counted(base: str, size: str, block: str, launch: Launch) -> bool:
     """Return whether an offset is `program * block`, with as many programs as the size has blocks."""
-    for axis, element in enumerate(launch.grid.elements if launch.grid else ()):
+    elements = list(enumerate(launch.grid.elements if launch.grid else ()))
+    elements += [(a, launch.arguments[f"programs_{a}"].value) for a in range(3) if f"programs_{a}" in launch.arguments]
+    for axis, element in elements:
         ids = {f"tl.program_id({axis}) * {block}", f"tl.program_id(axis={axis}) * {block}", f"program_{axis} * {block}"}
         ids |= {f"{block} * tl.program_id({axis})", f"{block} * tl.program_id(axis={axis})"}
+        ids.add(f"done_program_{axis} * {block}")
         division = syntax.match("triton.cdiv(SIZE_, BLOCK_)", element)
         passed, width = launch.arguments.get(size), launch.arguments.get(block)
         if base in ids and division and passed and width:

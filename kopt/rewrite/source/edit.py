@@ -51,6 +51,34 @@ class Edits:
                 self._add(start, start, INDENT)
             start = stop + 1
 
+    def replace_statement(self, statement: cst.CSTNode, lines: str) -> None:
+        """Replace a statement by whole lines, at its indentation."""
+        self.replace_range(statement, statement, lines)
+
+    def replace_range(self, first: cst.CSTNode, last: cst.CSTNode, lines: str) -> None:
+        """Replace everything from a first to a last statement by whole lines, at the first one's indentation."""
+        start, end = self._range(first)[0], self._range(last)[1]
+        self._add(start, end, textwrap.indent(lines, self._indentation(first)).strip("\n").lstrip())
+
+    def remove_statement(self, statement: cst.CSTNode) -> None:
+        """Remove the lines of a statement."""
+        start, end = self._range(statement)
+        stop = self._bytes.find(b"\n", end)
+        self._add(self._line_start(start), len(self._bytes) if stop < 0 else stop + 1, "")
+
+    def moved(self, statements: Sequence[cst.CSTNode], replacements: Mapping[cst.CSTNode, str]) -> str:
+        """Return the lines of statements without their common indentation, with texts in place of some nodes.
+
+        The source itself is not edited.
+        """
+        start, end = self._line_start(self._range(statements[0])[0]), self._range(statements[-1])[1]
+        pieces: list[bytes] = []
+        for (first, last), text in sorted((self._range(node), text) for node, text in replacements.items()):
+            if start <= first and last <= end:
+                pieces += (self._bytes[start:first], text.encode())
+                start = last
+        return textwrap.dedent(b"".join((*pieces, self._bytes[start:end])).decode())
+
     def replace_between(self, first: cst.CSTNode, last: cst.CSTNode, text: str) -> None:
         """Replace everything from a first to a last node by a text."""
         self._add(self._range(first)[0], self._range(last)[1], text)

@@ -145,6 +145,8 @@ class TritonModule:
     """Values of the module-level names that are assigned once."""
     triton: bool
     """Whether the names `triton` and `tl` are imported."""
+    left_out: frozenset[str] = frozenset()
+    """Names of kernels that `kernels` leaves out."""
 
     def edits(self) -> Edits:
         """Start edits of the source."""
@@ -173,22 +175,28 @@ class TritonModule:
             launch = self.only_launch(kernel)
             for parameter in kernel.parameters if launch else ():
                 if launch is not None and parameter.constexpr and parameter.name in launch.arguments:
-                    constant = self._constant(kernel, launch, parameter.name)
-                    constants += [constant] if constant else []
+                    constants += self._constants(kernel, launch, parameter.name)
         return constants
 
     def constants_of(self, kernel: Kernel) -> dict[str, int]:
-        """Look up the integer values of a kernel's constexpr parameters, by name."""
-        return {c.name: c.value for c in self.constants if c.kernel is kernel}
+        """Look up the integer values of a kernel's constexpr parameters, by name: the largest of each."""
+        found = sorted((c.value, c.name) for c in self.constants if c.kernel is kernel)
+        return {name: value for value, name in found}
 
-    def _constant(self, kernel: Kernel, launch: Launch, name: str) -> Constant | None:
+    def _constants(self, kernel: Kernel, launch: Launch, name: str) -> list[Constant]:
+        """List the literals of a parameter: one, or both of `a if condition else b`."""
         value = launch.arguments[name].value
         literal = self.resolve(value, launch.function)
-        number = syntax.integer(literal)
-        if literal is None or number is None or isinstance(literal, cst.Name):
-            return None
+        literals = [literal.orelse, literal.body] if isinstance(literal, cst.IfExp) else [literal]
+        numbers = [syntax.integer(each) for each in literals]
+        if None in numbers or any(isinstance(each, cst.Name) for each in literals):
+            return []
         variable = value.value if isinstance(value, cst.Name) else ""
-        return Constant(kernel, launch, name, number, literal, variable)
+        return [
+            Constant(kernel, launch, name, number, each, variable)
+            for number, each in zip(numbers, literals, strict=True)
+            if number is not None and each is not None
+        ]
 
     def resolve(self, value: cst.BaseExpression, function: cst.FunctionDef) -> cst.BaseExpression | None:
         """Follow an expression in a function through names that are assigned once; None for other names."""

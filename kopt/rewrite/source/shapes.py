@@ -220,10 +220,8 @@ def broadcast(left: Shape, right: Shape) -> Shape:
     """Broadcast two shapes as an elementwise operation does; None when the result is not known."""
     if left is None or right is None:
         return None
-    if len(left) != len(right):
-        if left and right:
-            return None
-        return left or right
+    rank = max(len(left), len(right))
+    left, right = (("1",) * (rank - len(shape)) + shape for shape in (left, right))
     pairs = list(zip(left, right, strict=True))
     if any(a != b and "1" not in (a, b) for a, b in pairs):
         return None

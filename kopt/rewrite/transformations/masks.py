@@ -60,7 +60,7 @@ def _flag(
     edits.after(kernel.parameters[-1].last, f", {flag}: tl.constexpr{default}")
     size = launch.arguments[group[0].size].value
     width = name_literal(edits, launch, group[0].block)
-    add_arguments(edits, launch, (flag, f"{syntax.operand(size)} % {width} == 0"))
+    add_arguments(edits, launch, (flag, f"{syntax.operand(size)} % {width} == 0 < {syntax.operand(size)}"))
     text = f"masks on {group[0].size} in {kernel.name} fall away where it is a multiple of {group[0].block}"
     return change(edits, text)
 

@@ -10,24 +10,26 @@ import libcst as cst
 
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Constant, Grid, Kernel, Launch, TritonModule, unused
+from kopt.rewrite.source.statements import program_axis, tile_ids
 from kopt.rewrite.transformation import (
     Change,
     RewriteFacts,
     Site,
     Transformation,
     add_arguments,
+    add_parameter,
     change,
     define_before_grid,
     element_text,
+    named_axes,
+    weight,
 )
+from kopt.rewrite.transformations.tiles import blocks
 
 GROUPS = (4, 8, 16)
 """Rows of tiles in a group of a swizzled grid."""
-
-
-def _axis(call: cst.Call) -> int | None:
-    passed = syntax.argument(call, 0, "axis")
-    return syntax.integer(passed.value) if passed else 0
+LIKELY = 3.0
+"""Weight of a grid whose second axis alone counts tiles: programs next to each other then read far apart."""
 
 
 def _persistent_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
@@ -37,11 +39,10 @@ def _persistent_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Sit
         if launch is None or launch.grid is None or not launch.call.args or not _wrappable(kernel):
             continue
         texts = [element_text(launch.grid, axis, launch) for axis in range(len(launch.grid.elements))]
-        axes = [text for text in texts if text]
-        if len(axes) == len(texts) and not kernel.autotuned:
+        if all(texts) and not kernel.autotuned:
             counts = [facts.device.sm_count * n for n in (1, 2, 4, 8)]
-            apply = partial(_persist, module, kernel, launch, launch.grid, axes, counts)
-            sites.append(Site(apply, 1.0 if kernel.loops else 0.4))
+            apply = partial(_persist, module, kernel, launch, launch.grid, counts)
+            sites.append(Site(apply, 0.4 if kernel.called("tl.dot") or not kernel.loops else 1.0))
     return sites
 
 
@@ -51,7 +52,7 @@ def _wrappable(kernel: Kernel) -> bool:
     text = syntax.code(kernel.node.body)
     return (
         bool(kernel.called("tl.program_id"))
-        and all(_axis(call) is not None for call in ids)
+        and all(program_axis(call) is not None for call in ids)
         and not any(isinstance(n, cst.Return) for n in kernel.nodes)
         and not {"tile", "programs_0", "program_0"} & kernel.names
         and '"""' not in text and "'''" not in text
@@ -64,21 +65,22 @@ def _persist(
     kernel: Kernel,
     launch: Launch,
     grid: Grid,
-    axes: Sequence[str],
     counts: Sequence[int],
     rng: Random,
 ) -> Change | None:
     count = rng.choice(counts)
     edits = module.edits()
+    axes = named_axes(edits, launch, grid)
     extents = [f"programs_{axis}" for axis in range(len(axes))]
     for call in kernel.called("tl.program_id", "tl.num_programs"):
-        axis = _axis(call)
+        axis = program_axis(call)
         assert axis is not None
         if axis >= len(axes):
             return None
         edits.replace(call, (f"program_{axis}" if "program_id" in syntax.called(call) else extents[axis]))
     head = f"for tile in tl.range(tl.program_id(0), {' * '.join(extents)}, tl.num_programs(0)):\n"
-    edits.statements_before(kernel.body[0], head + _unravel(len(axes)))
+    ids = "\n".join(f"    {line}" for line in tile_ids("tile", "program", len(axes)))
+    edits.statements_before(kernel.body[0], head + ids)
     edits.indent(kernel.body)
     edits.after(kernel.parameters[-1].last, "".join(f", {e}" for e in extents))
     programs = unused("PROGRAMS", syntax.names(launch.function))
@@ -87,17 +89,6 @@ def _persist(
     edits.replace(grid.display, f"(min({programs}, {total}),)")
     add_arguments(edits, launch, *zip(extents, axes, strict=True))
     return change(edits, f"persistent grid: at most {count} programs of {kernel.name} loop over the tiles")
-
-
-def _unravel(rank: int) -> str:
-    """Write the statements that split a tile's number into program ids, the first axis fastest as in hardware."""
-    if rank == 1:
-        return "    program_0 = tile"
-    lines = ["    program_0 = tile % programs_0"]
-    if rank == 2:
-        return "\n".join([*lines, "    program_1 = tile // programs_0"])
-    lines.append("    program_1 = (tile // programs_0) % programs_1")
-    return "\n".join([*lines, "    program_2 = tile // (programs_0 * programs_1)"])
 
 
 def _count_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
@@ -152,12 +143,14 @@ ProgramIds = tuple[cst.CSTNode, cst.CSTNode, str, str]
 def _ids(kernel: Kernel, grid: Grid) -> ProgramIds | None:
     """Find the two program ids of a 2-D grid, those of a persistent loop included."""
     calls = kernel.called("tl.program_id")
-    by_axis = {axis: [c for c in calls if _axis(c) == axis] for axis in (0, 1)}
+    by_axis = {axis: [c for c in calls if program_axis(c) == axis] for axis in (0, 1)}
     if len(grid.elements) == 2 and len(calls) == 2 and all(len(c) == 1 for c in by_axis.values()):
         if kernel.called("tl.num_programs"):
             return None
         return by_axis[0][0], by_axis[1][0], "tl.num_programs(0)", "tl.num_programs(1)"
     made = {p[0]: p[1] for n in kernel.nodes if isinstance(n, cst.Assign) and (p := syntax.assigned(n))}
+    if "load_tile" in kernel.names:
+        return None
     if {"program_0", "program_1"} <= made.keys() and "program_2" not in made and "programs_1" in kernel.names:
         return made["program_0"], made["program_1"], "programs_0", "programs_1"
     return None
@@ -208,6 +201,54 @@ def _regroup(module: TritonModule, constant: Constant, rng: Random) -> Change | 
     )
 
 
+def _order_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    """Find two-dimensional grids whose kernel asks for each program id once."""
+    sites = []
+    for kernel in module.kernels:
+        launch = module.only_launch(kernel)
+        if launch is None or launch.grid is None or len(launch.grid.elements) != 2 or not launch.call.args:
+            continue
+        ids = {axis: call for call in kernel.called("tl.program_id") if (axis := program_axis(call)) is not None}
+        if len(ids) != len(kernel.called("tl.program_id")) or set(ids) != {0, 1} or kernel.called("tl.num_programs"):
+            continue
+        if (
+            element_text(launch.grid, 1, launch) is not None
+            and not kernel.autotuned
+            and "columns_of_programs" not in kernel.names
+        ):
+            tiled = [
+                any(_tiles(kernel, ids[axis], c.name) for c in blocks(module) if c.kernel is kernel) for axis in (0, 1)
+            ]
+            urgent = LIKELY if tiled == [False, True] else weight(kernel)
+            sites.append(Site(partial(_turn, module, kernel, launch.grid, ids), urgent))
+    return sites
+
+
+def _tiles(kernel: Kernel, program: cst.Call, block: str) -> bool:
+    """Return whether a program id is multiplied by a block size."""
+    products = [n for n in kernel.nodes if isinstance(n, cst.BinaryOperation) and isinstance(n.operator, cst.Multiply)]
+    return any(
+        block in (syntax.code(n.left), syntax.code(n.right)) and any(program is m for m in syntax.walk(n))
+        for n in products
+    )
+
+
+def _turn(module: TritonModule, kernel: Kernel, grid: Grid, ids: dict[int, cst.Call], rng: Random) -> Change | None:
+    launch = module.only_launch(kernel)
+    assert launch is not None
+    edits = module.edits()
+    second = named_axes(edits, launch, grid)[1]
+    edits.replace(ids[0], "(tl.program_id(0) // columns_of_programs)")
+    edits.replace(ids[1], "(tl.program_id(0) % columns_of_programs)")
+    add_parameter(edits, kernel, "columns_of_programs")
+    first, last = (syntax.operand(e) for e in grid.elements)
+    edits.replace(grid.display, f"({first} * {last},)")
+    add_arguments(edits, launch, ("columns_of_programs", second))
+    return change(
+        edits, f"programs of {kernel.name} in the order of the second axis: neighbours read neighbouring memory"
+    )
+
+
 TRANSFORMATIONS = (
     Transformation(
         "persistent_grid", "as many programs as the device runs at once, each of which loops over tiles",
@@ -225,5 +266,10 @@ TRANSFORMATIONS = (
     Transformation(
         "group_size", "another group height of a swizzled grid", ("grid_swizzling",),
         ("l2_misses",), _group_sites, 0.6,
+    ),
+    Transformation(
+        "grid_order", "programs are numbered along the second axis of the grid first, as memory is laid out",
+        (), ("l2_misses", "redundant_traffic", "too_few_bytes_in_flight", "narrow_loads"),
+        _order_sites, 1.5, marks=("columns_of_programs",),
     ),
 )  # fmt: skip

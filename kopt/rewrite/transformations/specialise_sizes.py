@@ -142,7 +142,7 @@ def _whole_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
             continue
         over = {b.size for b in bounds(module, kernel, launch) if b.block == constant.name}
         stepped = [loop for loop in kernel.loops if constant.name in syntax.names(loop.iter)]
-        if len(over) != 1 or not stepped or _in_grid(constant.variable, launch):
+        if len(over) != 1 or not stepped or _in_grid(constant, launch):
             continue
         (size,) = over
         longest = _longest(kernel, size, facts)
@@ -151,10 +151,14 @@ def _whole_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return sites
 
 
-def _in_grid(variable: str, launch: Launch) -> bool:
-    if launch.grid is None or launch.grid.meta:
+def _in_grid(constant: Constant, launch: Launch) -> bool:
+    """Return whether a block size decides the number of programs."""
+    if launch.grid is None:
         return True
-    return bool(variable) and any(variable in syntax.names(e) for e in launch.grid.elements)
+    quoted = {f"'{constant.name}'", f'"{constant.name}"'}
+    used = [node for element in launch.grid.elements for node in syntax.walk(element)]
+    read = any(isinstance(node, cst.SimpleString) and node.value in quoted for node in used)
+    return read or (bool(constant.variable) and any(syntax.code(node) == constant.variable for node in used))
 
 
 def _longest(kernel: Kernel, size: str, facts: RewriteFacts) -> int | None:
@@ -186,6 +190,10 @@ def _whole(module: TritonModule, constant: Constant, size: str, longest: int, rn
         and _is_size(kernel, parameter, [launch], module)
     ):
         edits.after(parameter.node.name, ": tl.constexpr")
+    for call in (c for loop in kernel.loops for c in syntax.walk(loop) if syntax.called(c) == "tl.load"):
+        hint = syntax.keyword(call, "eviction_policy") if isinstance(call, cst.Call) else None
+        if hint is not None:
+            edits.replace(hint.value, '""')
     return change(edits, f"one tile takes a whole row in {kernel.name}: what several passes read is loaded once")
 
 

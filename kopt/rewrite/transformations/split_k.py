@@ -12,6 +12,7 @@ import libcst as cst
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.edit import Edits
 from kopt.rewrite.source.module import Constant, Grid, Kernel, Launch, TritonModule, unused
+from kopt.rewrite.source.updates import additions, initial, is_zero, uses
 from kopt.rewrite.transformation import (
     Change,
     RewriteFacts,
@@ -22,7 +23,6 @@ from kopt.rewrite.transformation import (
     define_before_grid,
     name_literal,
 )
-from kopt.rewrite.transformations.accumulate import additions, initial, is_zero, uses
 
 ALLOCATIONS = frozenset({"torch.empty", "torch.empty_like"})
 WIDTHS = (2, 3, 4, 6, 8)

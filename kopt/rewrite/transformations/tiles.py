@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from random import Random
 
 import libcst as cst
 
 from kopt.rewrite.source import syntax
-from kopt.rewrite.source.module import Constant, Grid, Kernel, Launch, TritonModule
+from kopt.rewrite.source.module import Constant, Grid, Kernel, TritonModule
 from kopt.rewrite.source.shapes import Abstract, analyse
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, weight
 
 SMALLEST_DOT = 16
 """Elements that each dimension of a matrix product has at least."""
-PRODUCT_TILES = (
-    (128, 128, 64), (128, 128, 32), (128, 64, 64), (64, 128, 64), (128, 256, 64), (256, 128, 64), (64, 64, 64),
-    (64, 256, 64), (64, 128, 128), (32, 128, 128), (32, 64, 128),
-)  # fmt: skip
-"""Tiles (M, N, K) of a matrix product."""
 
 
-def blocks(module: TritonModule) -> list[Constant]:
+@lru_cache(maxsize=64)
+def blocks(module: TritonModule) -> Sequence[Constant]:
     """Find the constants that set a tile's size and may take another power of two without changing the result."""
     return [c for c in module.constants if _is_block(c) and not _written_twice(c) and not _shared(c, module)]
 
@@ -66,6 +62,8 @@ def _multiplies(node: cst.CSTNode, name: str, abstract_of: Mapping[cst.CSTNode, 
 
 
 def _tiles_a_loop(kernel: Kernel, name: str) -> bool:
+    if any(syntax.match(f"tl.maximum(tl.cdiv(N_, {name}), 1)", call) for call in kernel.called("tl.maximum")):
+        return True
     for loop in kernel.loops:
         if isinstance(loop.iter, cst.Call) and syntax.called(loop.iter) in ("range", "tl.range", "tl.static_range"):
             plain = [a.value for a in loop.iter.args if a.keyword is None]
@@ -119,19 +117,25 @@ def unmasked(kernel: Kernel, name: str) -> bool:
 
 def choices(constant: Constant, low: int = 1) -> tuple[int, ...]:
     """List the other powers of two that a tile's size may take, within a factor of eight and from `low` on."""
-    if constant.name in _dot_dimensions(constant.kernel):
+    if constant.name in dot_dimensions(constant.kernel):
         low = max(low, SMALLEST_DOT)
     high = constant.value if unmasked(constant.kernel, constant.name) else constant.value * 8
     powers = [1 << n for n in range(17)]
     return tuple(p for p in powers if p != constant.value and max(low, constant.value // 8) <= p <= high)
 
 
-def _dot_dimensions(kernel: Kernel) -> frozenset[str]:
+def dot_dimensions(kernel: Kernel) -> frozenset[str]:
+    """Name the constants of the dimensions of a kernel's matrix products."""
     abstract_of = analyse(kernel)
     shapes = [
         abstract_of[a.value].shape for call in kernel.called("tl.dot") for a in call.args[:2] if a.value in abstract_of
     ]
-    return frozenset(d for shape in shapes for d in shape or ())
+    return frozenset(wide_name(d) for shape in shapes for d in shape or ())
+
+
+def wide_name(dimension: str) -> str:
+    """Name the constant of a dimension, which may be twice the constant."""
+    return dimension.removeprefix("2 * ")
 
 
 def _size_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
@@ -143,7 +147,7 @@ def _size_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
 
 
 def _least(constant: Constant) -> int:
-    return 32 if constant.value >= 64 and constant.name not in _dot_dimensions(constant.kernel) else 1
+    return 32 if constant.value >= 64 and constant.name not in dot_dimensions(constant.kernel) else 1
 
 
 def _resize(module: TritonModule, constant: Constant, values: Sequence[int], rng: Random) -> Change | None:
@@ -158,45 +162,6 @@ def _resize(module: TritonModule, constant: Constant, values: Sequence[int], rng
     return change(edits, f"{constant.name} {constant.value} -> {value} in {constant.kernel.name}: {why}")
 
 
-def _joint_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    sites = []
-    for kernel in module.kernels:
-        constants = [c for c in blocks(module) if c.kernel is kernel and c.name in _dot_dimensions(kernel)]
-        if len(constants) == 3 and (ordered := _ordered(kernel, constants)):
-            sites.append(Site(partial(_reshape, module, kernel, constants[0].launch, ordered), weight(kernel)))
-    return sites
-
-
-def _ordered(kernel: Kernel, constants: Sequence[Constant]) -> list[Constant] | None:
-    """Order the constants as (M, N, K) of the kernel's products; None when they are not those."""
-    abstract_of = analyse(kernel)
-    for call in kernel.called("tl.dot"):
-        shapes = [abstract_of[a.value].shape for a in call.args[:2] if a.value in abstract_of]
-        if len(shapes) == 2 and shapes[0] and shapes[1] and len(shapes[0]) == len(shapes[1]) == 2:
-            wanted = (shapes[0][0], shapes[1][1], shapes[0][1])
-            by_name = {c.name: c for c in constants}
-            if all(w in by_name for w in wanted):
-                return [by_name[w] for w in wanted]
-    return None
-
-
-def _reshape(
-    module: TritonModule, kernel: Kernel, launch: Launch, constants: Sequence[Constant], rng: Random
-) -> Change | None:
-    now = tuple(c.value for c in constants)
-    shape = rng.choice([s for s in PRODUCT_TILES if s != now])
-    if any(v > c.value and unmasked(c.kernel, c.name) for c, v in zip(constants, shape, strict=True)):
-        return None
-    edits = module.edits()
-    for constant, value in zip(constants, shape, strict=True):
-        edits.replace(constant.literal, str(value))
-    warps = 8 if shape[0] * shape[1] >= 128 * 128 else 4
-    if "num_warps" in launch.options and not kernel.autotuned:
-        edits.replace(launch.options["num_warps"].value, str(warps))
-    text = "x".join(map(str, now)) + " -> " + "x".join(map(str, shape))
-    return change(edits, f"product tiles {text} with {warps} warps in {kernel.name}: more reuse of loaded operands")
-
-
 TRANSFORMATIONS = (
     Transformation(
         "tile_size", "another power of two for one block size",
@@ -204,11 +169,5 @@ TRANSFORMATIONS = (
         ("spills", "small_tiles", "narrow_loads", "too_few_bytes_in_flight", "low_occupancy", "register_pressure",
          "tail_wave", "untuned_configuration"),
         _size_sites, 2.5, lightens=True,
-    ),
-    Transformation(
-        "tile_shape", "another (M, N, K) tile of a matrix product, with the warps that suit it",
-        ("tensor_cores", "shared_memory_tiling", "register_tiling"),
-        ("tensor_cores_idle", "small_tiles", "redundant_traffic", "untuned_configuration"),
-        _joint_sites, 3.0, lightens=True,
     ),
 )  # fmt: skip

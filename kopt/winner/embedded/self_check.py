@@ -4,6 +4,7 @@ import ast
 import copy
 import statistics
 import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
@@ -86,11 +87,23 @@ def median_ms(call: Callable[[], Any], repeat: int = 50) -> float:
     return float(statistics.median(times[len(times) // 5 :]))
 
 
+def wall_ms(call: Callable[[], Any], repeat: int = 50) -> float:
+    """Return the median time from a call to its end on an idle GPU, ms: the host's work is part of it."""
+    times = []
+    for _ in range(repeat):
+        torch.cuda.synchronize()
+        start = time.perf_counter()
+        call()
+        torch.cuda.synchronize()
+        times.append(1e3 * (time.perf_counter() - start))
+    return float(statistics.median(times[len(times) // 5 :]))
+
+
 def check(
     entry: Callable[..., Any], problem: str, reference: str, dtype: torch.dtype,
     workloads: Mapping[str, Mapping[str, int]],
 ) -> int:  # fmt: skip
-    """Print a line for each workload: the kernel's error beside eager's, and the times of both.
+    """Print a line for each workload: the kernel's error beside eager's, and the times of both, on the GPU and in all.
 
     Returns:
         1 where the kernel is wrong, 2 where there is no GPU, else 0.
@@ -101,7 +114,7 @@ def check(
         return 2
     wrong = 0
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-    print(f"{'workload':24} {'error':>9} {'eager':>9} {'kernel ms':>10} {'eager ms':>9}")
+    print(f"{'workload':24} {'error':>9} {'eager':>9} {'kernel ms':>10} {'eager ms':>9} {'wall ms':>9} {'of eager':>9}")
     for name, constants in workloads.items():
         with torch.no_grad(), torch.device("cuda"):
             torch.manual_seed(1)
@@ -120,8 +133,9 @@ def check(
                 exact = result_of(copy.deepcopy(model).double(), in_dtype(inputs, torch.float64))
             error, own = largest_error(result_of(kernel, inputs), exact), largest_error(eager, exact)
             right = error <= 2 * max(own, torch.finfo(dtype).eps)
-            times = median_ms(partial(kernel, *inputs)), median_ms(partial(model, *inputs))
+            calls = partial(kernel, *inputs), partial(model, *inputs)
+            times = [median_ms(call) for call in calls] + [wall_ms(call) for call in calls]
         wrong += not right
-        figures = f"{error:9.2e} {own:9.2e} {times[0]:10.4f} {times[1]:9.4f}"
+        figures = f"{error:9.2e} {own:9.2e} {times[0]:10.4f} {' '.join(f'{one:9.4f}' for one in times[1:])}"
         print(f"{name[:24]:24} {figures}{'' if right else '   WRONG'}")
     return 1 if wrong else 0

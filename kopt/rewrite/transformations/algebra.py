@@ -1,0 +1,106 @@
+"""Compute the same with fewer operations: formulas of activations written out in full."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from random import Random
+
+import libcst as cst
+
+from kopt.rewrite.source import syntax
+from kopt.rewrite.source.divisibility import definitions
+from kopt.rewrite.source.module import Kernel, TritonModule
+from kopt.rewrite.source.statements import variables
+from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change
+
+TANH = ("2.0 * tl.sigmoid(X_) - 1.0", "2 * tl.sigmoid(X_) - 1")
+"""The hyperbolic tangent of half of X, as kernels write it."""
+GATES = ("0.5 * GATE_ * (1.0 + TANH_)", "0.5 * GATE_ * (TANH_ + 1.0)", "GATE_ * 0.5 * (1.0 + TANH_)")
+"""What is left of a gate: `GATE_ * sigmoid(X)`."""
+CUBIC = ("C_ * (X_ + D_ * X_ * X_ * X_)", "C_ * (X_ + D_ * (X_ * X_ * X_))")
+"""An odd polynomial, which needs a multiplication less as `X * (C + C * D * (X * X))`."""
+
+
+def _gate_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    """Find gates `0.5 * g * (1 + t)` in which t is a hyperbolic tangent written by a sigmoid, and used once."""
+    sites = []
+    for kernel in module.kernels:
+        made = definitions(kernel)
+        for node in kernel.nodes:
+            for pattern in GATES:
+                found = syntax.match(pattern, node) if isinstance(node, cst.BinaryOperation) else None
+                tanh = found["TANH_"] if found is not None else None
+                inner = _inside(made[tanh.value]) if isinstance(tanh, cst.Name) and tanh.value in made else None
+                if found is None or inner is None or not isinstance(tanh, cst.Name):
+                    continue
+                if sum(n.value == tanh.value for s in kernel.body for n in variables(s)) == 2:
+                    gate = found["GATE_"]
+                    sites.append(
+                        Site(partial(_shorten, module, kernel, node, made[tanh.value], gate, inner, tanh.value))
+                    )
+    return sites
+
+
+def _inside(value: cst.BaseExpression) -> cst.CSTNode | None:
+    for pattern in TANH:
+        found = syntax.match(pattern, value)
+        if found is not None:
+            return found["X_"]
+    return None
+
+
+def _shorten(
+    module: TritonModule,
+    kernel: Kernel,
+    gate: cst.CSTNode,
+    tanh: cst.CSTNode,
+    factor: cst.CSTNode,
+    inner: cst.CSTNode,
+    name: str,
+    rng: Random,
+) -> Change | None:
+    """Write `0.5 * g * (1 + tanh(x / 2))` as `g * sigmoid(x)`."""
+    edits = module.edits()
+    sigmoid = kernel.fresh("sigmoid")
+    targets = [n for n in kernel.nodes if isinstance(n, cst.AssignTarget) and syntax.code(n.target) == name]
+    edits.replace(targets[0].target, sigmoid)
+    edits.replace(tanh, f"tl.sigmoid({syntax.code(inner)})")
+    edits.replace(gate, f"{syntax.operand(factor)} * {sigmoid}")
+    return change(edits, f"the gate of {kernel.name} is a product with a sigmoid: half of its arithmetic falls away")
+
+
+def _cubic_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    """Find odd polynomials of third degree with literal coefficients."""
+    sites = []
+    for kernel in module.kernels:
+        for node in kernel.nodes:
+            for pattern in CUBIC:
+                found = syntax.match(pattern, node) if isinstance(node, cst.BinaryOperation) else None
+                if found is None:
+                    continue
+                first, second, x = found["C_"], found["D_"], found["X_"]
+                if isinstance(first, cst.Float) and isinstance(second, cst.Float) and isinstance(x, cst.Name):
+                    factors = first.evaluated_value, second.evaluated_value
+                    sites.append(Site(partial(_factor, module, kernel, node, x.value, factors)))
+    return sites
+
+
+def _factor(
+    module: TritonModule, kernel: Kernel, node: cst.CSTNode, x: str, factors: tuple[float, float], rng: Random
+) -> Change | None:
+    edits = module.edits()
+    edits.replace(node, f"{x} * ({factors[0]!r} + {factors[0] * factors[1]!r} * ({x} * {x}))")
+    return change(edits, f"the polynomial of {x} in {kernel.name} has a multiplication less")
+
+
+TRANSFORMATIONS = (
+    Transformation(
+        "short_gate", "0.5 * g * (1 + tanh) becomes a product with a sigmoid", ("epilogue_fusion",),
+        ("instruction_overhead", "tensor_cores_idle", "register_pressure"), _gate_sites, 1.5,
+    ),
+    Transformation(
+        "short_polynomial", "an odd polynomial of third degree with a multiplication less", ("epilogue_fusion",),
+        ("instruction_overhead", "tensor_cores_idle"), _cubic_sites, 0.7,
+    ),
+)  # fmt: skip

@@ -1,0 +1,83 @@
+"""Every size over which kernels may loop is long in some small workload; what is structure stays."""
+
+import pytest
+
+from kopt.device.reference.trial import try_sizes
+from kopt.problem.derive import with_workloads
+
+MODEL = """
+import torch
+import torch.nn as nn
+
+{constants}
+
+class Model(nn.Module):
+    def forward(self, {arguments}):
+        return {result}
+
+def get_inputs():
+    return [{inputs}]
+
+def get_init_inputs():
+    return []
+"""
+
+
+def problem_of(constants: str, arguments: str, result: str, inputs: str):
+    return with_workloads("long", MODEL.format(constants=constants, arguments=arguments, result=result, inputs=inputs))
+
+
+def inputs_of(problem, name):
+    (workload,) = (one for one in problem.small if one.name == name)
+    return try_sizes(problem, workload.constants).inputs
+
+
+@pytest.mark.parametrize("size", [4096, 3072, 1000])
+def test_each_size_of_a_product_is_long_in_one_small_workload(size):
+    problem = problem_of(f"M = {size}\nN = {size}\nK = {size}", "a, b", "a @ b", "torch.randn(M, K), torch.randn(K, N)")
+    rows, columns, inner = (
+        {inputs_of(problem, workload.name)[at][dimension] for workload in problem.small}
+        for at, dimension in ((0, 0), (1, 1), (0, 1))
+    )
+    assert max(rows) >= min(size // 3, 512)
+    assert max(columns) == max(inner) == size
+
+
+@pytest.mark.parametrize("sizes", ["M = 4096\nN = 4096", "M = 1024\nN = 8192", "M = 16384\nN = 2048"])
+def test_the_rows_of_a_softmax_are_as_long_as_two_usual_blocks(sizes):
+    problem = problem_of(sizes, "x", "torch.softmax(x, dim=-1)", "torch.randn(M, N)")
+    assert max(inputs_of(problem, workload.name)[0][1] for workload in problem.small) >= 2048
+
+
+def test_taps_stay_where_the_padding_is_long():
+    problem = problem_of(
+        "B = 16\nC = 64\nL = 16384", "x, w",
+        "torch.nn.functional.conv1d(torch.nn.functional.pad(x, (1024, 0)), w[:, None], dilation=512, groups=C)",
+        "torch.randn(B, C, L), torch.randn(C, 3)",
+    )  # fmt: skip
+    assert {inputs_of(problem, workload.name)[1][1] for workload in problem.small} == {3}
+
+
+def test_coordinates_and_few_heads_stay():
+    problem = problem_of("N = 65536\nH = 4", "x", "x / x.norm(dim=-1, keepdim=True)", "torch.randn(N, H, 3)")
+    assert {inputs_of(problem, workload.name)[0][1:] for workload in problem.small} == {(4, 3)}
+
+
+@pytest.mark.parametrize(("size", "factor"), [(1000, 8), (4100, 4), (1 << 14, 16), (999, 1)])
+def test_what_powers_of_two_divide_a_size_divides_it_where_it_is_no_ragged_one(size, factor):
+    problem = problem_of(f"M = 64\nN = {size}", "x", "x.median(dim=-1).values", "torch.randn(M, N)")
+    even = [inputs_of(problem, workload.name)[0][1] for workload in problem.small if workload.name != "ragged"]
+    assert all(length % factor == 0 for length in even)
+    ragged = inputs_of(problem, "ragged")[0][1]
+    assert ragged % 16
+    assert ragged % 8 == (0 if factor >= 8 else ragged % 8)
+
+
+def test_a_mask_that_torch_makes_in_another_order_for_other_sizes_has_small_sizes():
+    mask = "(torch.arange(S)[None, :] <= torch.arange(S)[:, None])"
+    band = f"({mask} & (torch.arange(S)[None, :] > torch.arange(S)[:, None] - WINDOW))"
+    problem = problem_of(
+        "B = 4\nS = 4096\nWINDOW = 1024", "x", f"torch.softmax(x.masked_fill(~{band}, float('-inf')), dim=-1)",
+        "torch.randn(B, S, S)",
+    )  # fmt: skip
+    assert {workload.name for workload in problem.small} >= {"tiles", "ragged"}

@@ -1,0 +1,75 @@
+"""Moves that change a kernel's whole structure keep its result on every kernel that they apply to."""
+
+import pytest
+
+from kopt.rewrite.catalogue import TRANSFORMATIONS
+from kopt.rewrite.source.module import parse
+from tests.rewrite import more_samples, samples
+from tests.rewrite.test_soundness import apply, judged
+
+POOLS = tuple(name for name in more_samples.problems() if name.startswith(("max_", "average_")))
+APPLIES = {
+    "shared_windows": {"maxpool3d", *POOLS},
+    "whole_row": {"softmax", "layernorm", "matvec", "rowsum", "online"},
+    "whole_axis": {"rmsnorm", "channel_softmax", "channel_spread"},
+    "wide_product": {"gemma3_swiglu", "twin"},
+    "flat_tiles": {"gemma3_swiglu", "product", "twin"},
+    "tile_by_size": {"gemma3_swiglu", "twin"},
+    "grid_order": {"maxpool3d", "rmsnorm", "gemma3_swiglu", "product", "twin", "channel_softmax", "channel_spread"},
+}
+"""The kernels that each move applies to."""
+SIMPLE = ("whole_row", "tile_by_size", "grid_order")
+"""Moves that are judged on two of their kernels, to save time."""
+STACKS = (
+    ("gemma3_swiglu", "wide_product", "flat_tiles", "even_flag"),
+    ("gemma3_swiglu", "even_flag", "wide_product", "tile_shape"),
+    ("twin", "wide_product", "even_flag", "flat_tiles", "persistent_count"),
+    ("twin", "grid_order", "wide_product", "flat_tiles"),
+    ("product", "even_flag", "flat_tiles", "pipeline_loop"),
+    ("rmsnorm", "whole_axis", "grid_order", "persistent_grid"),
+    ("channel_softmax", "whole_axis", "tile_size", "constant_sizes"),
+    ("maxpool3d", "shared_windows", "tile_size", "constant_sizes"),
+    ("gemma3_swiglu", "tile_by_size", "flat_tiles", "tile_size"),
+    ("softmax", "whole_row", "pipelined_rows", "persistent_count"),
+    ("online", "whole_row", "pipelined_rows"),
+    ("layernorm", "whole_row", "rows_per_program", "pipelined_rows"),
+)
+"""Moves after one another."""
+
+
+def sources() -> dict[str, str]:
+    made = samples.problems() | more_samples.problems()
+    return {name: problem.seed.source for name, problem in made.items()}
+
+
+def test_each_move_applies_where_it_should_and_nowhere_else():
+    for name, kernels in APPLIES.items():
+        found = {each for each, source in sources().items() if TRANSFORMATIONS[name].sites(parse(source), FACTS)}
+        assert found == kernels, name
+
+
+def test_a_flat_loop_whose_loads_run_ahead_is_not_put_into_another_order():
+    flat = apply("flat_tiles", sources()["product"], 1)
+    assert apply("grid_swizzle", sources()["product"], 1) is not None
+    assert apply("grid_swizzle", flat, 1) is None
+    assert apply("persistent_grid", flat, 1) is None
+
+
+@pytest.mark.xdist_group("rewrites")
+def test_every_move_keeps_the_results_of_kernels_that_it_applies_to():
+    made = sources()
+    jobs = [
+        (each, name, apply(name, made[each], 1))
+        for name, kernels in APPLIES.items()
+        for each in sorted(kernels)[: 2 if name in SIMPLE else None]
+    ]
+    for each, *moves in STACKS:
+        source = made[each]
+        for move in moves:
+            source = apply(move, source, 2)
+            assert source is not None, (each, move)
+        jobs.append((each, " ".join(moves), source))
+    assert judged(jobs) == {}
+
+
+FACTS = samples.facts()
