@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -37,6 +38,9 @@ from kopt.store import Store
 
 if TYPE_CHECKING:
     from kopt.commands.parts.evaluation import Evaluated
+    from kopt.llm.table import ModelTable
+    from kopt.model.device import Device
+    from kopt.model.problem import Problem
 
 PLACE = Place(Panel.BRING, 3)
 
@@ -48,7 +52,20 @@ MAKERS = {
 """Makers of seeds, in words."""
 
 LET_A_MODEL = "write a kernel by hand (docs/problems.md), or let a language model do it with --model"
-"""What to do where no seed is right."""
+"""Advice in messages where no right seed kernel was made."""
+
+
+class _Candidate(NamedTuple):
+    """A seed kernel that was made and judged."""
+
+    source: str
+    made_by: str
+    """Its maker, in words."""
+    result: Evaluated
+
+
+Judged = Callable[[str], "Evaluated"]
+"""Judges the source of a kernel."""
 
 
 def run(
@@ -115,10 +132,8 @@ def run(
     """
     from kopt.commands.parts.evaluation import in_words
     from kopt.commands.parts.one_kernel import evaluate, request_for
-    from kopt.jobs.made_seed import seeds_of
     from kopt.llm.table import load_table
-    from kopt.preflight.model_seed import asker_in, check_models, cost_of, written_by_models
-    from kopt.prompts.write_seed import FailedSeed
+    from kopt.preflight.model_seed import check_models
 
     found = problem_of(problem)
     check_store(store)
@@ -136,32 +151,13 @@ def run(
         def judged(source: str) -> Evaluated:
             return evaluate(request_for(source, found, seed=seed, wait_s=wait), judge, device, kept)
 
-        results: dict[str, Evaluated] = {}
-
-        def fault(source: str) -> FailedSeed | None:
-            one = results[source] = judged(source)
-            if one.status == "passed":
-                return None
-            return FailedSeed(phase=one.phase or one.status, reason=one.reason, draft=source)
-
-        candidates: list[tuple[str, str, Evaluated]] = []
-        try:
-            made = seeds_of(found, target, variants=variants, limit_s=limit)
-        except SeedError as error:
-            if table is None:
-                raise SeedError(f"no seed: {error}; {LET_A_MODEL}") from error
-            print(f"kopt: note: none is made of the reference: {error}", file=sys.stderr, flush=True)
-            made = []
-        candidates += [(one.source, MAKERS[one.made_by], judged(one.source)) for one in made]
+        candidates = _of_the_reference(found, target, variants, limit, judged, needed=table is None)
         if table is not None:
-            asker = asker_in(kept.root.parent / f"{found.name}.seed", table, kept, budget)
-            written = written_by_models(found, target, names, asker=asker, tries=tries, judge=fault)
-            candidates += [(one.source, one.made_by, results[one.source]) for one in written]
-            cost = cost_of(asker).paid_usd
-            print(f"kopt: note: replies cost {cost:.4f} USD so far, listed in {asker.run}", file=sys.stderr)
+            written, cost = _by_models(found, target, names, table, kept, budget, tries, judged)
+            candidates += written
     if not candidates:
         raise SeedError(f"no seed: none is made of the reference, and no kernel of {', '.join(names)} is right")
-    source, made_by, result = min(candidates, key=lambda one: _rank(one[2]))
+    source, made_by, result = min(candidates, key=lambda one: _rank(one.result))
     passed = result.status == "passed"
     print(f"{found.name}: made by {made_by}, {len(candidates)} tried", file=sys.stderr)
     print(in_words(result, has_seed=found.has_seed), file=sys.stderr)
@@ -178,6 +174,49 @@ def run(
     elif passed and output is None:
         print(source, end="")
     return 0 if passed else 1
+
+
+def _of_the_reference(
+    problem: Problem, device: Device, variants: int, limit_s: float, judged: Judged, *, needed: bool
+) -> list[_Candidate]:
+    """Make and judge seeds of the reference; none where TorchInductor and the templates make none.
+
+    Raises:
+        SeedError: there is none, and one is needed, since no language model writes one.
+    """
+    from kopt.jobs.made_seed import seeds_of
+
+    try:
+        made = seeds_of(problem, device, variants=variants, limit_s=limit_s)
+    except SeedError as error:
+        if needed:
+            raise SeedError(f"no seed: {error}; {LET_A_MODEL}") from error
+        print(f"kopt: note: none is made of the reference: {error}", file=sys.stderr, flush=True)
+        made = []
+    return [_Candidate(one.source, MAKERS[one.made_by], judged(one.source)) for one in made]
+
+
+def _by_models(
+    problem: Problem, device: Device, names: Sequence[str], table: ModelTable, store: Store, budget: float | None,
+    tries: int, judged: Judged,
+) -> tuple[list[_Candidate], float]:  # fmt: skip
+    """Let language models write seeds; return those that are right, and the US dollars of all replies so far."""
+    from kopt.preflight.model_seed import asker_in, cost_of, written_by_models
+    from kopt.prompts.write_seed import FailedSeed
+
+    results: dict[str, Evaluated] = {}
+
+    def fault(source: str) -> FailedSeed | None:
+        one = results[source] = judged(source)
+        if one.status == "passed":
+            return None
+        return FailedSeed(phase=one.phase or one.status, reason=one.reason, draft=source)
+
+    asker = asker_in(store.root.parent / f"{problem.name}.seed", table, store, budget)
+    written = written_by_models(problem, device, names, asker=asker, tries=tries, judge=fault)
+    cost = cost_of(asker).paid_usd
+    print(f"kopt: note: replies cost {cost:.4f} USD so far, listed in {asker.run}", file=sys.stderr)
+    return [_Candidate(one.source, one.made_by, results[one.source]) for one in written], cost
 
 
 def _rank(evaluated: Evaluated) -> tuple[bool, float]:

@@ -43,7 +43,7 @@ MOST_TEXT_BYTES = 16 << 20
 MOST_BATCH_BYTES = 1 << 30
 """Most bytes of a file of batch output."""
 AS_BATCH = "a batch's output must be called NAME.jsonl, not requests-..., with one JSON object per line"
-"""What a file is told that seems to be a batch's output under another name."""
+"""Advice about a file that seems to be the output of a batch, but has another name than kopt reads."""
 MOST_WARNINGS = 10
 """Most lines of one file that are named as unusable; of the others the number is told."""
 

@@ -40,7 +40,7 @@ VALUES: dict[KeyClass, object] = {ReplyKey: Kept, NoReplyKey: Unanswered}
 
 
 class Packed(Value):
-    """What went into an archive."""
+    """The number of replies that were written into an archive, and the replies that cannot be used."""
 
     replies: int
     """Replies in the archive."""
@@ -49,7 +49,7 @@ class Packed(Value):
 
 
 class Unpacked(Value):
-    """What came out of an archive."""
+    """The number of replies that an archive holds, and what the store held of them before."""
 
     replies: int
     """Replies in the archive."""

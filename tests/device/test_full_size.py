@@ -208,6 +208,13 @@ def test_constants_beyond_int64_wrap():
     assert integer("0xffffffff80000000") == -(2**31)
 
 
+def of_one_warp(programs: int) -> Launch:
+    """Return a launch of programs of one warp, whose code is written by hand."""
+    return LAUNCHES[min(LAUNCHES)].model_copy(
+        update={"grid": (programs, 1, 1), "num_warps": 1, "num_ctas": 1, "arguments": (), "pointers": ()}
+    )
+
+
 FEW_PROGRAMS = """
 .visible .entry k(
 	.param .u64 .ptr .global .align 1 k_param_0
@@ -228,9 +235,7 @@ FEW_PROGRAMS = """
 
 @pytest.mark.parametrize("programs", [3, 5, 100, 4096])
 def test_what_only_few_programs_write_is_as_wide_as_their_blocks(programs):
-    launch = LAUNCHES[min(LAUNCHES)].model_copy(
-        update={"grid": (programs, 1, 1), "num_warps": 1, "num_ctas": 1, "arguments": (), "pointers": ()}
-    )
+    launch = of_one_warp(programs)
     found = launch_use(parse(FEW_PROGRAMS), launch, {}).written[0]
     assert (found.pieces.ends - found.pieces.starts).sum() == min(programs, 4) * 128
 
@@ -265,9 +270,7 @@ $L1:
 
 @pytest.mark.parametrize("programs", [1, 7, 25, 50, 53, 132])
 def test_a_loop_over_tiles_that_is_no_progression_is_followed_to_its_end(programs):
-    launch = LAUNCHES[min(LAUNCHES)].model_copy(
-        update={"grid": (programs, 1, 1), "num_warps": 1, "num_ctas": 1, "arguments": (), "pointers": ()}
-    )
+    launch = of_one_warp(programs)
     use = launch_use(parse(TILES), launch, {})
     assert use.certain
     assert distinct_bytes([use.written[0]], None) == 30 * 50 * 128
@@ -319,9 +322,7 @@ STRIDED = """
 @pytest.mark.parametrize(("listed", "known"), [(99, False), (3200, True)])
 def test_what_lies_in_too_many_pieces_is_not_known(listed, known, monkeypatch):
     monkeypatch.setattr(launch_use_module, "MOST_SPREAD", listed)
-    launch = LAUNCHES[min(LAUNCHES)].model_copy(
-        update={"grid": (100, 1, 1), "num_warps": 1, "num_ctas": 1, "arguments": (), "pointers": ()}
-    )
+    launch = of_one_warp(100)
     use = launch_use(parse(STRIDED), launch, {})
     assert (0 in use.unknown, 0 in use.written) == (not known, known)
     if known:

@@ -146,7 +146,7 @@ def uses_gpu(judge: str) -> bool:
 
 
 def check_judge(judge: str) -> None:
-    """Refuse, before anything is spent, a judge that needs a GPU where there is none.
+    """Refuse the judge `cuda` on a machine without a GPU, before anything is built.
 
     Raises:
         ConfigError: no GPU is visible.

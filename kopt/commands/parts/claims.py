@@ -116,7 +116,7 @@ class Claim(Value):
 
 
 class Verified(Value):
-    """What became of a claim on this machine."""
+    """The result of measuring a claim again on this machine."""
 
     holds: bool
     reason: str
@@ -307,7 +307,7 @@ def _finals(
 
 
 def _options(wait_s: float) -> JudgeOptions:
-    """Return this kopt's own options, not the certificate's, with a seed that nobody knows."""
+    """Return the default options of the judge with a new random seed; options in the certificate are not trusted."""
     options = RunSettings(Config(judge="cuda")).judging
     measure = options.measuring.model_copy(update={"gpu_wait_seconds": wait_s})
     return options.model_copy(update={"measure": measure, "seed": int.from_bytes(os.urandom(4), "big")})

@@ -18,7 +18,14 @@ import numpy as np
 from kopt.estimate.arithmetic import Lanes, MaybeLanes, arithmetic, comparison, moved, packed, unpacked
 from kopt.estimate.full_size.accesses import Access, Accesses, Descriptors, Mask, Threads, parameter_of
 from kopt.estimate.full_size.loops import FIRST, Jump, Loop, Rounds, State
-from kopt.estimate.full_size.program_steps import Body, Step, loop_body, pointer_parameters, prepared_steps
+from kopt.estimate.full_size.program_steps import (
+    Body,
+    Step,
+    exit_predicate,
+    loop_body,
+    pointer_parameters,
+    prepared_steps,
+)
 from kopt.estimate.instructions import Instruction, PtxProgram, access_bytes, kind, loop_ends
 from kopt.estimate.registers import ADDRESS, POINTER_SHIFT, integer
 
@@ -210,7 +217,12 @@ class Executor:
             return
         if not code.predicate:
             if target <= at:
-                self._rounds.add(target, self._result.steps, self._tests.get(self._leaving(target, at)), mask)
+                self._rounds.add(
+                    target,
+                    self._result.steps,
+                    self._tests.get(exit_predicate(self._program, self._steps, target, at)),
+                    mask,
+                )
             _wait(waiting, target, mask)
             return
         value = self._values.get(code.predicate)
@@ -229,22 +241,6 @@ class Executor:
             _wait(waiting, target, taken)
         else:
             self._loops.pop(target, None)
-
-    def _leaving(self, head: int, end: int) -> str:
-        """Return the predicate of the first branch that may leave a loop; empty where there is none."""
-        for at in range(head, end):
-            code = self._steps[at].code
-            if self._steps[at].role == "branch" and code.predicate:
-                target = self._program.labels.get(code.operands[0], at)
-                if not head <= target <= end or self._lands_outside(at + 1, head, end):
-                    return code.predicate
-        return ""
-
-    def _lands_outside(self, at: int, head: int, end: int) -> bool:
-        """Return whether an instruction ends the program, or jumps out of a loop."""
-        step = self._steps[at]
-        target = self._program.labels.get(step.code.operands[0], at) if step.role == "branch" else at
-        return step.role == "end" or (not step.code.predicate and not head <= target <= end)
 
     def _undecided_branch(self, at: int, target: int, mask: Mask, waiting: dict[int, Mask]) -> None:
         """Go both ways; a loop that cannot be decided is left after some passes."""

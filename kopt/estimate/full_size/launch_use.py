@@ -33,7 +33,7 @@ MOST_SPREAD = 30_000_000
 
 @dataclass
 class LaunchUse:
-    """What one launch reads and writes behind each of its pointer parameters."""
+    """The bytes that one launch reads and writes through each of its pointer parameters."""
 
     read: dict[int, Found] = field(default_factory=dict)
     written: dict[int, Found] = field(default_factory=dict)

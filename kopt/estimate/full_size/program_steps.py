@@ -6,7 +6,7 @@ Only instructions that addresses, guards and branches depend on are executed; al
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from kopt.estimate.arithmetic import COMPUTED, FLOATING
@@ -223,3 +223,27 @@ def _carried(body: tuple[Step, ...]) -> set[str]:
         carried |= {register for register in read if register not in written}
         written |= step.targets
     return carried & written
+
+
+def exit_predicate(program: PtxProgram, steps: Sequence[Step], head: int, end: int) -> str:
+    """Return the predicate register of the first branch that can leave a loop; empty if there is none.
+
+    Args:
+        program: the kernel's code.
+        steps: its prepared instructions.
+        head: index of the loop's first instruction.
+        end: index of its last one.
+    """
+    for at in range(head, end):
+        code = steps[at].code
+        if steps[at].role == "branch" and code.predicate:
+            target = program.labels.get(code.operands[0], at)
+            if not head <= target <= end or _ends_outside(program, steps[at + 1], at + 1, head, end):
+                return code.predicate
+    return ""
+
+
+def _ends_outside(program: PtxProgram, step: Step, at: int, head: int, end: int) -> bool:
+    """Return whether an instruction ends the program, or always jumps out of a loop."""
+    target = program.labels.get(step.code.operands[0], at) if step.role == "branch" else at
+    return step.role == "end" or (not step.code.predicate and not head <= target <= end)
