@@ -40,7 +40,7 @@ TEMPLATES = [
     for package in ("comparison", "report")
     for path in sorted((ROOT / "kopt" / package / "templates").glob("*"))
 ]
-GPUS = f"--resources gpu={PLAN.gpus}" if PLAN.gpus else ""
+GPUS = "" if PLAN.profile else f"--resources gpu={PLAN.gpus}"
 PROFILE = f"--profile {PLAN.profile}" if PLAN.profile else ""
 
 

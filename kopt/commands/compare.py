@@ -70,22 +70,25 @@ def run(
     return _compare(what, output, force, json)
 
 
-def command(plan: Path, rest: Sequence[str], cores: int, *, unlock: bool = False) -> list[str]:
-    """Return snakemake's words for a comparison."""
+def command(plan: Path, rest: Sequence[str], cores: int, *, gpus: int = 0, unlock: bool = False) -> list[str]:
+    """Return snakemake's words for a comparison; with GPUs, its searches share them."""
     words = ["--snakefile", str(ROOT / "workflow" / "compare.smk"), "--cores", str(cores), "--quiet", "all"]
     words += ["--workflow-profile", str(ROOT / "profiles" / "default")]
+    words += ["--resources", f"gpu={gpus}"] if gpus else []
     words += ["--unlock"] if unlock else []
     return [*words, *rest, "--config", f"plan={plan}"]
 
 
 def _search(words: Sequence[str], cores: int, unlock: bool, json: bool) -> int:
     from kopt.comparison.plan import load_plan
+    from kopt.device.hardware.gpus import visible_gpus
 
     rest = words[1:]
     if rest and not rest[0].startswith("-"):
         raise ConfigError(f"{rest[0]}: a comparison has one plan; words for snakemake follow --, e.g. -- --dry-run")
     plan = load_plan(Path(words[0]))
-    program = command(Path(words[0]), rest, cores, unlock=unlock)
+    gpus = 0 if plan.profile else len(visible_gpus(os.environ))
+    program = command(Path(words[0]), rest, cores, gpus=gpus, unlock=unlock)
     print(f"$ {shlex.join(['snakemake', *program])}", file=sys.stderr, flush=True)
     if json:
         place = Path(plan.folder).absolute()

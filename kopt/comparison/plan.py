@@ -63,8 +63,8 @@ class Plan(Documented):
     """Whether each search has a store of its own: where GPU seconds are compared, it must not find what others did."""
     cores: int | None = Field(default=None, ge=1)
     """CPU cores of one search; default: all, so that one search runs after the other."""
-    gpus: int = Field(default=0, ge=0)
-    """GPUs of one search."""
+    gpus: int = Field(default=1, ge=1)
+    """GPUs of one search, where its judge uses some."""
     profile: str = ""
     """A profile of snakemake for the searches, e.g. `profiles/slurm`."""
 

@@ -77,6 +77,17 @@ def test_a_wrong_plan_is_refused_in_one_line(changed, said):
     assert "\n" not in str(refused.value)
 
 
+def test_the_shipped_plan_is_one_that_runs():
+    plan = load_plan(ROOT / "benchmarks" / "clustering.yaml")
+    assert len(searches(plan, ROOT)) == 3 * 5 * 4
+
+
+def test_the_plan_of_the_documentation_is_one_that_runs():
+    text = (ROOT / "docs" / "comparison.md").read_text().split("```yaml\n")[1].split("```")[0]
+    Path("compare.yaml").write_text(text)
+    assert len(searches(load_plan(Path("compare.yaml")), ROOT)) == 30
+
+
 def test_a_plan_that_is_no_file_is_named():
     with pytest.raises(KoptError, match=r"nowhere\.yaml cannot be read"):
         load_plan(Path("nowhere.yaml"))
