@@ -30,7 +30,8 @@ def curves(comparison: Comparison, problem: str, over: Over) -> Chart:
     ]
     x = alt.X("spent:Q", title=TITLES[over], axis=alt.Axis(grid=False, format="d" if over == "slots" else "~g"))
     scale = alt.Scale(zero=False, nice=False, padding=8)
-    colour = alt.Color("label:N", title="strategy", scale=alt.Scale(domain=list(comparison.labels)))
+    legend = alt.Legend(symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2.5)
+    colour = alt.Color("label:N", title="strategy", scale=alt.Scale(domain=list(comparison.labels)), legend=legend)
     base = alt.Chart(_data(rows)).encode(x=x, color=colour)
     band = base.mark_area(opacity=0.15, interpolate="step-after", aria=False).encode(
         y=alt.Y("low:Q", scale=scale, title=_title(comparison)), y2="high:Q"

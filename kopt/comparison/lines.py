@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from kopt.comparison.budget import OVER, TITLES, Over
 from kopt.comparison.standings import Comparison, Duel, Spread
@@ -47,16 +47,18 @@ def _at(comparison: Comparison, over: Over) -> Iterator[str]:
 
 def duel_text(duel: Duel) -> str:
     """Say how two strategies fared against each other."""
+    pairs, problems = _counted(duel.pairs, "pair", "pairs"), _counted(duel.problems, "problem", "problems")
     return (
-        f"{duel.label} against {duel.other}, {duel.pairs} pairs on {_counted(duel.problems, 'problem', 'problems')}: "
-        f"{duel.wins} won, {duel.ties} tied, {duel.losses} lost, win rate {spread_text(duel.win_rate, percent)}; time "
-        f"{spread_text(duel.ratio, _three)}: {duel.answer}"
+        f"{duel.label} against {duel.other}, {pairs} on {problems}: {duel.wins} won, {duel.ties} tied, "
+        f"{duel.losses} lost, win rate {spread_text(duel.win_rate, percent)}; time "
+        f"{spread_text(duel.ratio, three_decimals)}: {duel.answer}"
     )
 
 
-def spread_text(spread: Spread, write: object = ratio) -> str:
-    """Write a middle with its interval: `1.40x (1.38x to 1.42x)`."""
-    assert callable(write)
+def spread_text(spread: Spread, write: Callable[[float], str] = ratio) -> str:
+    """Write a middle with its interval where there is one: `1.40x (1.38x to 1.42x)`."""
+    if spread.low is None or spread.high is None:
+        return write(spread.middle)
     return f"{write(spread.middle)} ({write(spread.low)} to {write(spread.high)})"
 
 
@@ -67,7 +69,8 @@ def amount(value: float, over: Over) -> str:
     return f"{value:.0f}" if over == "slots" else f"{value:.1f} s"
 
 
-def _three(value: float) -> str:
+def three_decimals(value: float) -> str:
+    """Write a ratio close to one: `0.993x`."""
     return f"{value:.3f}x"
 
 

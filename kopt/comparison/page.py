@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from kopt.comparison import figures
 from kopt.comparison.budget import OVER, TITLES, Over
-from kopt.comparison.lines import amount, spread_text
+from kopt.comparison.lines import amount, spread_text, three_decimals
 from kopt.comparison.standings import Comparison, overall
+from kopt.report.numbers import milliseconds, percent
 from kopt.report.render import TEMPLATES as REPORT_TEMPLATES
 from kopt.report.render import frame, page_environment
 from kopt.report.spec import specs_json
@@ -32,7 +33,8 @@ def render_comparison(comparison: Comparison) -> str:
             for over in overs
         } | {"runs": figures.runs(comparison)}
     return environment.get_template("compare.html.j2").render(
-        comparison=comparison, overs=overs, titles=TITLES, amount=amount, spread=spread_text, plot=_plot,
+        comparison=comparison, overs=overs, titles=TITLES, amount=amount, spread=spread_text, percent=percent,
+        three_decimals=three_decimals, milliseconds=milliseconds, plot=_plot,
         overall={(label, over): overall(comparison, label, over) for label in comparison.labels for over in overs},
         figures=Markup(specs_json(drawn)), **frame(),
     )  # fmt: skip

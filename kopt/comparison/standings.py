@@ -25,8 +25,9 @@ class Spread(Value):
     """A middle with its 95 % bootstrap interval."""
 
     middle: float
-    low: float
-    high: float
+    low: float | None
+    """Lower end; None for a single run or pair, which says nothing of its spread."""
+    high: float | None
 
 
 class Standing(Value):
@@ -161,8 +162,8 @@ def _standings(entrants: Sequence[Entrant], over: Over) -> list[Standing]:
         found.append(
             Standing(
                 over=over, budget=most, problem=problem, label=label, runs=len(own),
-                speedup=_spread(median_interval([speedup_at(one, over, most) for one in own])),
-                best_ms=_spread(median_interval([best_at(one, over, most) for one in own])),
+                speedup=_spread(median_interval([speedup_at(one, over, most) for one in own]), len(own)),
+                best_ms=_spread(median_interval([best_at(one, over, most) for one in own]), len(own)),
             )
         )  # fmt: skip
     return found
@@ -193,17 +194,17 @@ def _duel(over: Over, label: str, other: str, strata: Sequence[Sequence[float]],
     edge = log(1.0 + noise)
     scores = [[1.0 if one < -edge else 0.0 if one > edge else 0.5 for one in own] for own in strata]
     flat = [score for own in scores for score in own]
-    ratio = mean_interval(strata)
-    spread = Spread(middle=exp(ratio.middle), low=exp(ratio.low), high=exp(ratio.high))
+    interval = mean_interval(strata)
+    ratio = Interval(*map(exp, interval))
     answer: Literal["faster", "slower", "no difference seen", "too few pairs to say"] = "no difference seen"
     if len(flat) < FEWEST:
         answer = "too few pairs to say"
-    elif spread.high < 1 or spread.low > 1:
-        answer = "faster" if spread.high < 1 else "slower"
+    elif 1.0 not in ratio:
+        answer = "faster" if ratio.high < 1 else "slower"
     return Duel(
         over=over, label=label, other=other, pairs=len(flat), problems=len(strata), wins=flat.count(1.0),
-        ties=flat.count(0.5), losses=flat.count(0.0), win_rate=_spread(mean_interval(scores)), ratio=spread,
-        answer=answer,
+        ties=flat.count(0.5), losses=flat.count(0.0), win_rate=_spread(mean_interval(scores), len(flat)),
+        ratio=_spread(ratio, len(flat)), answer=answer,
     )  # fmt: skip
 
 
@@ -223,11 +224,21 @@ def _curves(entrants: Sequence[Entrant], over: Over) -> list[CurvePoint]:
     return found
 
 
-def _spread(interval: Interval) -> Spread:
-    return Spread(middle=interval.middle, low=interval.low, high=interval.high)
+def _spread(interval: Interval, samples: int) -> Spread:
+    alone = samples < 2
+    return Spread(middle=interval.middle, low=None if alone else interval.low, high=None if alone else interval.high)
 
 
-def overall(comparison: Comparison, label: str, over: Over) -> float:
-    """Return the geometric mean over the problems of a strategy's median speedups."""
-    own = [one.speedup.middle for one in comparison.standings if (one.label, one.over) == (label, over)]
-    return exp(fmean(map(log, own)))
+def overall(comparison: Comparison, label: str, over: Over) -> float | None:
+    """Return the geometric mean of a strategy's median speedups over the problems that all strategies ran on.
+
+    None where there is no such problem.
+    """
+    ran = {(one.problem, one.label) for one in comparison.standings}
+    shared = [name for name in comparison.problems if all((name, other) in ran for other in comparison.labels)]
+    own = [
+        one.speedup.middle
+        for one in comparison.standings
+        if (one.label, one.over) == (label, over) and one.problem in shared
+    ]
+    return exp(fmean(map(log, own))) if own else None

@@ -47,7 +47,10 @@ def test_the_counts_of_a_pair_are_those_of_the_seeds_that_both_ran(beam, cluster
     pairs = list(zip(beam, clustered, strict=False))
     assert duel.pairs == duel.wins + duel.ties + duel.losses == len(pairs)
     assert duel.wins == sum(one < two for one, two in pairs)
-    assert duel.win_rate.low <= duel.win_rate.middle <= duel.win_rate.high
+    if duel.pairs == 1:
+        assert (duel.win_rate.low, duel.ratio.high) == (None, None)
+    else:
+        assert duel.win_rate.low <= duel.win_rate.middle <= duel.win_rate.high
     assert duel.win_rate.middle == pytest.approx((duel.wins + duel.ties / 2) / duel.pairs)
 
 
@@ -138,6 +141,14 @@ def test_curves_begin_at_one_and_end_at_the_medians():
     curve = [one for one in comparison.curves if one.label == "beam"]
     assert (curve[0].spent, curve[0].speedup, curve[-1].spent, curve[-1].speedup) == (0.0, 1.0, 4.0, 2.5)
     assert overall(comparison, "beam", "slots") == pytest.approx(2.5)
+
+
+def test_speedups_are_averaged_over_the_problems_that_all_strategies_ran_on():
+    beam = [entrant("beam", problem, best=(best,)) for problem, best in (("softmax", 1.0), ("rmsnorm", 0.1))]
+    comparison = compare([*beam, entrant("clustered", "softmax", best=(0.5,))], "c")
+    assert [overall(comparison, label, "slots") for label in comparison.labels] == pytest.approx([2.0, 4.0])
+    apart = compare([beam[1], entrant("clustered", "softmax")], "c")
+    assert overall(apart, "beam", "slots") is None
 
 
 @given(st.lists(st.floats(0.1, 2.0), min_size=100, max_size=200, unique=True))

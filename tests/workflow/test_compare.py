@@ -41,7 +41,7 @@ def answer(project):
 def test_the_searches_run_and_are_compared_under_the_names_of_the_plan(compared):
     assert [one.run for one in answer(compared).entrants] == ["softmax-elites-0", "softmax-top-k-0"]
     assert answer(compared).labels == ("elites", "top-k")
-    assert "elites against top-k, 1 pairs on 1 problem" in compared.output
+    assert "elites against top-k, 1 pair on 1 problem" in compared.output
     assert "all times are made up (judge dry)" in compared.output
     page = (compared.folder / "results" / "c" / "compare.html").read_text()
     assert "all times are made up" in page
