@@ -31,6 +31,7 @@ from kopt.model.base import Documented
 from kopt.preflight.validate import Checked, validate
 from kopt.problem import folder
 from kopt.provenance import files_digest, rule_digest
+from kopt.run.layout import MANIFEST
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
@@ -65,8 +66,15 @@ class Plan(Documented):
     """CPU cores of one search; default: all, so that one search runs after the other."""
     gpus: int = Field(default=1, ge=1)
     """GPUs of one search, where its judge uses some."""
-    profile: str = ""
+    profile: str = Field(default="", pattern=r"^[A-Za-z0-9_./-]*$")
     """A profile of snakemake for the searches, e.g. `profiles/slurm`."""
+
+    @field_validator("name")
+    @classmethod
+    def _not_the_store(cls, name: str) -> str:
+        if name == "store":
+            raise ValueError(f"{name!r} cannot be the name of a comparison")
+        return name
 
     @field_validator("seeds")
     @classmethod
@@ -148,6 +156,10 @@ def searches(plan: Plan, root: Path, *, submits: bool = False) -> list[Search]:
     Raises:
         KoptError: one line that names the strategy and what is wrong.
     """
+    if any((Path(plan.folder) / name).exists() for name in ("started.json", MANIFEST)):
+        raise ConfigError(
+            f"comparison {plan.name}: {plan.folder} is the folder of a run: name the comparison otherwise"
+        )
     for name, given in (("settings", plan.settings), *plan.strategies.items()):
         if own := [key for key in given if key in OWN]:
             raise ConfigError(

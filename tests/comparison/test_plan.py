@@ -69,12 +69,24 @@ def test_a_search_depends_on_its_strategy_and_not_on_others():
         ({"strategies": {"x": {"strateggy": "beam"}}}, "strategy x: .*unknown key 'strateggy'"),
         ({"strategies": {"x y": {}}}, "compare.yaml: strategies.x y"),
         ({"strategies": {}}, "compare.yaml: strategies"),
+        ({"name": "store"}, "compare.yaml: name: 'store' cannot be the name of a comparison"),
+        ({"name": "../c"}, "compare.yaml: name"),
+        ({"profile": "a; b"}, "compare.yaml: profile"),
     ],
 )
 def test_a_wrong_plan_is_refused_in_one_line(changed, said):
     with pytest.raises(KoptError, match=said) as refused:
         searches(planned(**changed), ROOT)
     assert "\n" not in str(refused.value)
+
+
+def test_the_folder_of_a_run_is_no_folder_of_a_comparison():
+    Path("results/c").mkdir(parents=True)
+    Path("results/c/started.json").touch()
+    with pytest.raises(
+        KoptError, match="comparison c: results/c is the folder of a run: name the comparison otherwise"
+    ):
+        searches(planned(), ROOT)
 
 
 def test_the_shipped_plan_is_one_that_runs():
