@@ -1,6 +1,7 @@
 """Evaluate one round with 1, 2, 4 and 8 GPUs of a host: how much faster is it, and are the verdicts the same?
 
     python benchmarks/many_gpus.py [--problem matvec] [--gpus 1 2 4 8] [--samples 24] [--chunk 8] [--judge cuda]
+                                   [--round-only] [SETTING=VALUE ...]
 
 The round's candidates come from `kopt-rewrite` (preset beam_search_diverse, `--samples` for each prompt).  They are
 proposed and built first; then, for each number of GPUs, a copy of the run and of its store goes on to the end, so that
@@ -105,6 +106,7 @@ def snakemake(folder: Path, options: argparse.Namespace, gpus: int, *words: str)
         "problem": options.problem, "preset": "beam_search_diverse", "models": "[kopt-rewrite]", "rounds": 1,
         "samples_per_prompt": options.samples, "chunk_size": options.chunk, "judge": options.judge, "run": "r",
         "max_repairs": 0, "baselines": "[eager]", "results": "results", "store": "store",
+        **dict(setting.split("=", 1) for setting in options.settings),
     }  # fmt: skip
     visible = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(64)))).split(",")[:gpus]
     command = [
@@ -126,7 +128,7 @@ def snakemake(folder: Path, options: argparse.Namespace, gpus: int, *words: str)
 def evaluated(prepared: Path, folder: Path, options: argparse.Namespace, gpus: int) -> Evaluated:
     """Judge a copy of the prepared round with some GPUs."""
     subprocess.run(["cp", "-a", prepared, folder], check=True)
-    seconds = snakemake(folder, options, gpus)
+    seconds = snakemake(folder, options, gpus, *(["--until", "evaluate"] if options.round_only else []))
     run = folder / "results/r"
     leases = [held for path in sorted((run / "logs/round_1").glob("evaluate_*.log")) for held in held_in(path)]
     tables = [pd.read_parquet(path) for path in sorted((run / "round_1").rglob("evaluation_*.parquet"))]
@@ -154,7 +156,9 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=24, help="slots of each prompt; a round has fifteen prompts")
     parser.add_argument("--chunk", type=int, default=8, help="kernels of an evaluate job")
     parser.add_argument("--judge", default="cuda", choices=["cuda", "dry_gpu"])
+    parser.add_argument("--round-only", action="store_true", help="end each search when the round is evaluated")
     parser.add_argument("--json", type=Path, help="file to write all leases to")
+    parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="further settings of the run")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kopt-many-gpus-") as name:
         prepared = Path(name, "prepared")

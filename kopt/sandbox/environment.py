@@ -12,6 +12,8 @@ GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 """Variable that says which GPUs CUDA may use."""
 NO_GPU: Mapping[str, str] = {GPU_VARIABLE: ""}
 """Environment of a process that is to see no GPU."""
+NO_CUDA_CALL: Mapping[str, str] = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+"""Environment in which torch asks NVML whether there is a GPU, and does not initialise CUDA, which ends forking."""
 
 _CUDA_NOT_INITIALISED = 3
 

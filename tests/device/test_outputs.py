@@ -210,6 +210,26 @@ def test_an_integer_that_rounding_decides_may_be_either_neighbour():
     assert not compare_result([values + torch.tensor([2, 0, 0], dtype=torch.int8)], expected, DRAW).right
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("inputs", ["torch.full((4, 8), {0}).mul(torch.arange(4)[:, None] + 3)", "torch.randn(4, 8)"])
+@pytest.mark.parametrize(
+    "kernel",
+    [
+        lambda x, largest: x.float() / (largest / 127).to(x.dtype).float(),
+        lambda x, largest: x.float() / (largest / 127),
+        lambda x, largest: x.float() * (127 / largest),
+    ],
+)
+def test_a_quotient_that_is_cut_off_may_be_rounded_anywhere(kernel, inputs, dtype):
+    forward = "    def forward(self, x):\n        return (x / (x.abs().amax(-1, keepdim=True) / 127)).to(torch.int8)\n"
+    for first in range(1, 9):
+        problem, case = case_of(forward, f"({inputs.format(first / 7)}).to(torch.{dtype})", Dtype(dtype))
+        expected, (x,) = expected_result(problem, case), case.inputs
+        output = kernel(x, x.float().abs().amax(-1, keepdim=True)).to(torch.int8)
+        assert compare_result([output], expected, DRAW).right
+        assert not compare_result([output - 3 * output.sign()], expected, DRAW).right
+
+
 @pytest.mark.parametrize(
     ("body", "same"),
     [

@@ -13,7 +13,7 @@ import torch
 
 from kopt.device.baselines.compilations import MODES, PACKED, Subject, caches_in
 from kopt.errors import DeviceError
-from kopt.sandbox.environment import cuda_is_initialised
+from kopt.sandbox.environment import NO_CUDA_CALL, cuda_is_initialised, environment_set
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,9 @@ def load_compiler() -> None:
         DeviceError: the imports have used CUDA, so that no fork could.
     """
     before = cuda_is_initialised()
-    for name in ("torch._dynamo", "torch._inductor.compile_fx"):
-        importlib.import_module(name)
+    with environment_set(NO_CUDA_CALL):
+        for name in ("torch._dynamo", "torch._inductor.compile_fx"):
+            importlib.import_module(name)
     if cuda_is_initialised() and not before:
         raise DeviceError("importing the compiler of torch has used CUDA: leave `compile` and `max-autotune` out")
 

@@ -140,7 +140,8 @@ class TimedBatch:
             seconds: limit of compiling it.
         """
         found, new = self._timer.call("baseline", subject, seconds=seconds)
-        log.info("%s: %d graphs compiled before, %d compiled now", subject.name, found, new)
+        if subject.folder:
+            log.info("%s: %d graphs compiled before, %d compiled now", subject.name, found, new)
         self.baselines[subject.name] = subject
 
     def warm(self, names: Sequence[str], calls: int) -> None:

@@ -1,10 +1,10 @@
 """Compute the right result of a case: the reference in float64, with the allowed error of each element.
 
 Elements of integers and truth values are right exactly, except where rounding decides them: where the reference gives
-another integer in float32, in its own dtype, in a GPU's arithmetic, or when the numbers with which it computes are
-changed in the 18th bit, equal ones alike.  Nothing is asked where the reference leaves a result open: the order of
-equal elements in a sort, the maximum of elements that rounding made equal, the cast of a number to an integer type that
-cannot hold it.
+another integer in float32, in its own dtype, in a GPU's arithmetic, when the numbers with which it computes are changed
+in the 18th bit, or when results of its own dtype are rounded to a neighbour, equal ones alike.  Nothing is asked where
+the reference leaves a result open: the order of equal elements in a sort, the maximum of elements that rounding made
+equal, the cast of a number to an integer type that cannot hold it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import torch
 from kopt.device.draws.distributions import Case
 from kopt.device.expected.emulation import Float32Arithmetic
 from kopt.device.expected.outputs import Contract, Result, ResultContract, result_contract, run_reference
-from kopt.device.expected.rounding import Nudged
-from kopt.device.expected.tolerance import Evidence, allowed_error, evidence, in_dtype
+from kopt.device.expected.rounding import Nudged, RoundedOtherwise
+from kopt.device.expected.tolerance import Evidence, allowed_error, evidence, in_dtype, in_own_dtypes
 from kopt.device.expected.typical import typical_sizes
 from kopt.device.reference.layout import same_values
 from kopt.device.reference.tree import tensors_of
@@ -72,8 +72,9 @@ def expected_result(
     found = evidence(problem, case, contract.changed, sample)
     nudged: list[tuple[torch.Tensor, ...]] = []
     if not all(tensor.dtype.is_floating_point for tensor in contract.tensors):
-        changes = [Nudged(seed, sign) for seed in range(NUDGES) for sign in (1, -1)]
-        nudged = [in_dtype(case, torch.float64, changed=contract.changed, within=nudge) for nudge in changes]
+        turns = [(seed, sign) for seed in range(NUDGES) for sign in (1, -1)]
+        nudged = [in_dtype(case, torch.float64, changed=contract.changed, within=Nudged(*turn)) for turn in turns]
+        nudged += [in_own_dtypes(case, contract.changed, RoundedOtherwise(*turn)) for turn in turns]
         if all(one.float32 is not None for one in found) and not _holds(case, torch.float64):
             emulated = [Float32Arithmetic() for _ in range(NUDGES)]
             nudged += [in_dtype(case, torch.float32, changed=contract.changed, within=gpu) for gpu in emulated]

@@ -1,4 +1,4 @@
-"""Follow which numbers of a reference an operation has rounded, and nudge what goes into such operations.
+"""Follow which numbers of a reference an operation has rounded, and nudge what goes into such operations, or comes out.
 
 A number that is merely selected, compared or rounded to an integer is exact in every kernel: there is one right result,
 also where it lies on the very edge of two.  What an operation computes, every kernel rounds in its own way.
@@ -30,6 +30,11 @@ EXACT = {
 
 NUDGE = 2.0**-17
 """Relative change of a number that is computed with: above the errors of sums in float32."""
+
+HALF_STEP = 0.505
+"""Change of a number that rounds to a neighbour of it, over the relative step of its type."""
+STAYS = 0.43
+"""Size of a normal number below which a number of the reference is not moved: a third of all."""
 
 
 class Rounding(DispatchMode):
@@ -86,6 +91,58 @@ class Nudged(Rounding):
             return value
         wide = value.double()
         return (wide * (1 + self._sign * NUDGE * noise(wide, self._seed))).to(value.dtype)
+
+
+class RoundedOtherwise(Rounding):
+    """Round what operations compute to a neighbour of the nearest number of its type, equal numbers alike.
+
+    A kernel may round where the reference does not, and need not round where the reference does: a quotient that the
+    reference rounds up to 127 is 126.97 in a kernel that keeps it in float32.
+    """
+
+    def __init__(self, seed: int, sign: int) -> None:
+        """Choose the directions.
+
+        Args:
+            seed: number of the directions; each number goes up, goes down, or stays.
+            sign: 1 or -1; -1 turns all directions round.
+        """
+        super().__init__()
+        self._seed = seed
+        self._sign = sign
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation, and round its results otherwise; a number beyond an integer type becomes its last one."""
+        kwargs = kwargs or {}
+        if func.overloadpacket.__name__ == "_to_copy" and self.is_computed(args[0]):
+            args = (_held_by(kwargs.get("dtype"), args[0]), *args[1:])
+        results = func(*args, **kwargs)
+        self.note(func, args, kwargs, results)
+        if is_exact(func):
+            return results
+        if func._schema.is_mutable:
+            for result in tensors_of(results):
+                if self.is_computed(result):
+                    result.copy_(self._rounded(result))
+            return results
+        moved = tree_map(self._rounded, results)
+        self.note(func, args, kwargs, moved)
+        return moved
+
+    def _rounded(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or not self.is_computed(value):
+            return value
+        wide = value.double()
+        direction = self._sign * noise(wide, self._seed)
+        step = HALF_STEP * torch.finfo(value.dtype).eps
+        return (wide * (1 + step * (direction > STAYS) - step * (direction < -STAYS))).to(value.dtype)
+
+
+def _held_by(dtype: torch.dtype | None, numbers: torch.Tensor) -> torch.Tensor:
+    """Return numbers that an integer type can hold, as float64; other types, and None, leave them alone."""
+    if dtype is None or dtype == torch.bool or dtype.is_floating_point or dtype.is_complex:
+        return numbers
+    return numbers.double().clamp(torch.iinfo(dtype).min, torch.iinfo(dtype).max)
 
 
 def is_exact(func: Any) -> bool:

@@ -40,7 +40,7 @@ from kopt.device.expected.emulation import Float32Arithmetic
 from kopt.device.expected.outputs import run_model
 from kopt.device.expected.ties import BROKEN, CHOSEN, ORDERS, TiesBroken, is_unordered
 from kopt.device.reference.anywhere import computing_in, copied_in
-from kopt.device.reference.layout import same_values
+from kopt.device.reference.layout import copied_inputs, same_values
 from kopt.device.reference.tree import tensors_of
 from kopt.model.problem import Problem, Tolerance
 
@@ -183,6 +183,26 @@ def in_dtype(
     inputs = tree_map(lambda value: copied_in(alter(value), dtype), case.inputs)
     with computing_in(dtype), within or nullcontext():
         tensors = run_model(model, inputs, changed).tensors
+    return _widened(tensors)
+
+
+def in_own_dtypes(
+    case: Case, changed: Collection[str], within: AbstractContextManager[object]
+) -> tuple[torch.Tensor, ...]:
+    """Compute the model's result as the eager model does, and return its tensors as `in_dtype` does.
+
+    Args:
+        case: the model and its inputs.
+        changed: names of the arguments that count as changed; they follow the output's tensors.
+        within: context in which the model runs.
+    """
+    model, inputs = copy.deepcopy(case.model), copied_inputs(case.inputs)
+    with within:
+        tensors = run_model(model, inputs, changed).tensors
+    return _widened(tensors)
+
+
+def _widened(tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     return tuple(tensor.to(torch.float64 if tensor.is_floating_point() else torch.int64) for tensor in tensors)
 
 
