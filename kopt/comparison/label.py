@@ -22,6 +22,8 @@ NEUTRAL = frozenset({
     "store", "llm", "baselines",
 })  # fmt: skip
 """Settings that do not make another strategy: names, places, and what is compared by itself (`comparable`)."""
+CLUSTERS = "technique_clustering.enabled"
+"""Another word for the strategy `clustered`."""
 
 
 class Labels(Value):
@@ -46,7 +48,7 @@ def telling_settings(config: Config) -> dict[str, JsonValue]:
     flat: dict[str, JsonValue] = {}
     for name, value in config.model_dump(mode="json", exclude=set(NEUTRAL)).items():
         flat |= {f"{name}.{inner}": one for inner, one in value.items()} if isinstance(value, dict) else {name: value}
-    return flat
+    return {name: value for name, value in flat.items() if name != CLUSTERS}
 
 
 def derived_labels(configs: Sequence[Config]) -> list[str]:

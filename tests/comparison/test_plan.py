@@ -7,7 +7,7 @@ import yaml
 
 from kopt.comparison.label import derived_labels
 from kopt.comparison.plan import labels_of, load_plan, searches
-from kopt.config import Config
+from kopt.config import Config, TechniqueClustering
 from kopt.errors import KoptError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -111,3 +111,5 @@ def test_a_strategy_without_a_name_is_named_by_the_settings_in_which_it_differs(
     assert derived_labels([beam, Config(candidate_pool_size=4)]) == [
         "beam candidate_pool_size=2", "beam candidate_pool_size=4",
     ]  # fmt: skip
+    clustered = [Config(strategy="clustered"), Config(technique_clustering=TechniqueClustering(enabled=True))]
+    assert derived_labels(clustered) == ["clustered", "clustered"]
