@@ -28,7 +28,9 @@ from dataclasses import dataclass
 import torch
 
 from kopt.artifact import digest
-from kopt.device.draws.distributions import GIVEN, Case, Draw, find_domain, make_case, plan
+from kopt.device.draws.distributions import Case, Draw, make_case, plan
+from kopt.device.draws.domain import find_domain
+from kopt.device.draws.kinds import GIVEN
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare import fitting
 from kopt.device.expected.compare_result import compare_result
