@@ -5,8 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kopt.device.draws import distributions, kinds, structure
-from kopt.device.draws.distributions import DISTRIBUTIONS, FULL_SIZE, GIVEN, Draw, derive_seed, make_case, plan
+from kopt.device.draws import kinds, structure
+from kopt.device.draws.distributions import DISTRIBUTIONS, FULL_SIZE, Draw, make_case, plan
+from kopt.device.draws.domain import domain_of
+from kopt.device.draws.kinds import GIVEN
+from kopt.device.draws.seeds import derive_seed
 from kopt.device.reference.setup import load_reference, make_inputs
 from kopt.model.problem import Dtype, Problem, Workload
 from kopt.problem.folder import load
@@ -324,7 +327,7 @@ def test_other_types_are_drawn(dtype: Dtype) -> None:
 
 @pytest.mark.parametrize(("name", "level"), [("maxpool3d", 0), ("matvec", 1), ("gemma3_swiglu", 2)])
 def test_the_largest_numbers_are_drawn_where_the_reference_does_not_make_them_larger(name, level):
-    assert distributions._domain(load(PROBLEMS / name)).form("extreme").level == level
+    assert domain_of(load(PROBLEMS / name)).form("extreme").level == level
 
 
 def test_scores_of_attention_stay_below_the_numbers_that_mask_them():
@@ -333,7 +336,7 @@ def test_scores_of_attention_stay_below_the_numbers_that_mask_them():
     assert forward in reference
     attention = reference.replace(forward, "return torch.softmax(A @ B @ B.T, -1) @ B")
     problem = load(PROBLEMS / "matvec").model_copy(update={"reference": attention})
-    assert distributions._domain(problem).form("extreme").level == 2
+    assert domain_of(problem).form("extreme").level == 2
 
 
 def test_labels_that_are_left_out_stay_marks_and_no_range_begins_there():

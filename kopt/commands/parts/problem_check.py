@@ -153,7 +153,8 @@ def _without_large(problem: Problem) -> Problem:
 
 def _draws(problem: Problem) -> str:
     from kopt.device.draws.described import in_words as structure_in_words
-    from kopt.device.draws.distributions import DISTRIBUTIONS, kinds_outside, structures
+    from kopt.device.draws.distributions import DISTRIBUTIONS
+    from kopt.device.draws.domain import kinds_outside, structures
     from kopt.device.reference.signature import signature_of
 
     whole = {spec.name for spec in signature_of(problem, problem.small[0]).inputs if "float" not in spec.dtype}

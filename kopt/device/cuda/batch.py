@@ -11,7 +11,8 @@ from typing import Protocol
 from kopt.device.baselines.compilations import Subject
 from kopt.device.cuda.sheets import Sheet, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Pair, Recorded, Samples, Turn, failure, mutation
-from kopt.device.draws.distributions import FULL_SIZE, TIMED, Draw, derive_seed
+from kopt.device.draws.distributions import FULL_SIZE, TIMED, Draw
+from kopt.device.draws.seeds import derive_seed
 from kopt.device.reference.rejection import right_ghost_reason
 from kopt.errors import DeviceError, WorkerDied
 from kopt.model.build import Phase

@@ -204,6 +204,9 @@ def _by_row(values: torch.Tensor, patterns: Sequence[torch.Tensor]) -> torch.Ten
     return mixed
 
 
+GIVEN = "given"
+"""The inputs as `get_inputs` makes them, with the model's own parameters: no kind of its own."""
+
 KINDS: dict[str, Fill] = {
     "normal": _normal,
     "integer": _integer,

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from kopt.device.draws.distributions import Case, Draw, derive_seed, make_case
+from kopt.device.draws.distributions import Case, Draw, make_case
+from kopt.device.draws.seeds import derive_seed
 from kopt.device.expected.compare import Comparison
 from kopt.device.expected.compare_result import compare_result, worst
 from kopt.device.expected.expected_output import ExpectedOutput, ExpectedResult, expected_result

@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import torch
 
-from kopt.device.draws.distributions import TIMED, Case, Draw, derive_seed, inputs_key, make_case
+from kopt.device.draws.distributions import TIMED, Case, Draw, make_case
+from kopt.device.draws.domain import inputs_key
+from kopt.device.draws.seeds import derive_seed
 from kopt.device.expected.outputs import run_reference
 from kopt.device.expected.tolerance import in_dtype, root_mean_square
 from kopt.device.reference.tree import tensors_of

@@ -20,7 +20,8 @@ from pydantic import field_validator
 from torch.utils._pytree import tree_map
 
 from kopt.artifact import text_digest
-from kopt.device.draws.distributions import Case, Draw, derive_seed, make_case, plan
+from kopt.device.draws.distributions import Case, Draw, make_case, plan
+from kopt.device.draws.seeds import derive_seed
 from kopt.device.expected.outputs import DescribedOutput, described_tensor, same_arguments
 from kopt.device.interpret.guard import NoComputing, fill_new_memory
 from kopt.device.interpret.interpreted_call import InterpretedCall

@@ -22,25 +22,29 @@ would still have to send right outputs.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from kopt.artifact import digest
-from kopt.device.draws.distributions import Case, Draw, find_domain, make_case, plan
+from kopt.device.draws.distributions import Case, Draw, make_case, plan
+from kopt.device.draws.domain import find_domain
+from kopt.device.draws.kinds import GIVEN
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare import fitting
 from kopt.device.expected.compare_result import compare_result
 from kopt.device.expected.expected_output import expected_result
-from kopt.device.expected.outputs import Contract, ResultContract, changed_reason, may_change
+from kopt.device.expected.outputs import Contract, ResultContract, changed_reason, may_change, run_reference
 from kopt.device.interpret.contestant import GHOST_FILLS, Head, Reply, VerifyJob, contest, digests, verdict_draws
 from kopt.device.reference.contract import tensor_arguments
+from kopt.device.reference.file_name import folder_of
 from kopt.device.reference.rejection import Rejected, bounded, no_launch_reason, right_ghost_reason
 from kopt.device.reference.signature import signature_of
+from kopt.device.reference.tree import tensors_of
 from kopt.errors import ProblemError
 from kopt.model.build import Phase
-from kopt.model.problem import Problem
+from kopt.model.problem import Problem, Workload
 from kopt.model.verdict import Check, Failed, Incorrect, Passed, Verdict
 from kopt.sandbox.cage import Limits
 from kopt.sandbox.pipe import Malformed
@@ -50,6 +54,9 @@ from kopt.sandbox.reply import unpack
 JUDGE = "interpret"
 OUTPUT_LIMIT = 256 << 20
 """Largest size of all outputs of a candidate together, bytes."""
+CALLED_BYTES = 4 << 20
+"""Inputs up to this size, bytes, are computed to see how large outputs are; larger ones become meta tensors, which take
+torch longer to load than that."""
 
 
 def verify_all(
@@ -82,11 +89,7 @@ def check_size(problem: Problem) -> None:
     Raises:
         ProblemError: they do not; the message names the largest small workload.
     """
-    sizes: dict[str, int] = {}
-    for workload in problem.small:
-        signature = signature_of(problem, workload)
-        changed = [spec for spec in signature.inputs if spec.name in problem.mutates]
-        sizes[workload.name] = sum(spec.bytes for spec in (*signature.outputs, *changed))
+    sizes = {workload.name: _output_bytes(problem, workload) for workload in problem.small}
     largest = max(sizes, key=lambda name: sizes[name])
     calls = [draw.workload.name for draw in plan(problem.small, 0)] + [
         *[problem.small[-1].name] * len(GHOST_FILLS),
@@ -99,6 +102,27 @@ def check_size(problem: Problem) -> None:
             f"kernel's {len(calls)} calls take {total / 1e6:,.0f} MB, and {OUTPUT_LIMIT / 1e6:,.0f} MB is the limit; "
             "choose smaller sizes in problem.yaml"
         )
+
+
+def _output_bytes(problem: Problem, workload: Workload) -> int:
+    """Return the size of all outputs of a call, the changed arguments included, bytes.
+
+    Raises:
+        ProblemError: the reference does not run.
+    """
+    case = make_case(problem, Draw(workload, GIVEN, 0))
+    if _bytes(tensors_of([case.inputs, *case.model.parameters()])) <= CALLED_BYTES:
+        try:
+            return _bytes(run_reference(problem, case).tensors)
+        except ProblemError as error:
+            raise ProblemError(f"{folder_of(problem.name)}{error}") from error
+    signature = signature_of(problem, workload)
+    changed = [spec for spec in signature.inputs if spec.name in problem.mutates]
+    return sum(spec.bytes for spec in (*signature.outputs, *changed))
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _import_interpreter() -> None:
