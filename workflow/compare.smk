@@ -6,6 +6,7 @@
 # of them built, judged or measured, the others find.  It may be called by hand as well, and goes on where it was.
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from kopt.artifact import canonical_json, write_value
 from kopt.comparison.label import LABELS
 from kopt.comparison.plan import labels_of, load_plan, searches
 from kopt.errors import ConfigError, KoptError, error_line
+from kopt.project import PACKAGE
 from kopt.provenance import code_digest, files_digest
 
 # Commands name neither the interpreter nor the checkout, as in the searches.
@@ -38,14 +40,14 @@ FOLDER = PLAN.folder
 TEMPLATES = [
     path
     for package in ("comparison", "report")
-    for path in sorted((ROOT / "kopt" / package / "templates").glob("*"))
+    for path in sorted((PACKAGE / package / "templates").iterdir())
 ]
 GPUS = "" if PLAN.profile else f"--resources gpu={PLAN.gpus}"
 PROFILE = f"--profile {PLAN.profile}" if PLAN.profile else ""
 
 
 wildcard_constraints:
-    run="|".join(SEARCHES),
+    run="|".join(map(re.escape, SEARCHES)),
 
 
 rule all:
