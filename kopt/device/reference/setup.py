@@ -24,6 +24,7 @@ from kopt.device.reference.anywhere import REFERENCE_MODULE, anywhere, without_v
 from kopt.device.reference.file_name import file_of, folder_of
 from kopt.device.reference.forward import call, reason
 from kopt.device.reference.layout import copied
+from kopt.device.reference.seeding import seed_random
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
@@ -68,7 +69,7 @@ def make_model(reference: ModuleType, problem: Problem, seed: int = 0, *, as_giv
     Raises:
         ProblemError: the reference raises, or its Model is no module of torch.
     """
-    torch.manual_seed(seed)
+    seed_random(seed)
     with _told(problem), anywhere(torch.get_default_device()), torch.no_grad():
         given = reference.get_init_inputs()
         model = reference.Model(**given) if isinstance(given, Mapping) else reference.Model(*_several(given))
@@ -92,7 +93,7 @@ def make_inputs(reference: ModuleType, problem: Problem, seed: int | None = None
         ProblemError: the reference raises, or names an input that `Model.forward` lacks.
     """
     if seed is not None:
-        torch.manual_seed(seed)
+        seed_random(seed)
     dtype = torch_dtype(problem)
     inputs = given_inputs(reference, problem)
     return tuple(tree_map(lambda leaf: _placed(_cast(leaf, dtype)), value) for value in inputs)
