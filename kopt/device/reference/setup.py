@@ -14,7 +14,8 @@ import linecache
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import ModuleType
+from functools import lru_cache
+from types import CodeType, ModuleType
 from typing import Any
 
 import torch
@@ -50,7 +51,8 @@ def load_reference(problem: Problem, workload: Workload) -> ModuleType:
     sys.modules[REFERENCE_MODULE] = module  # dataclasses and pickle look a class's module up
     linecache.cache[file] = (len(problem.reference), None, problem.reference.splitlines(keepends=True), file)
     with _told(problem), anywhere(torch.get_default_device()):
-        exec(compile(_overridden(tree, workload.constants), file, "exec"), module.__dict__)
+        values = tuple((constant, repr(value)) for constant, value in workload.constants.items())
+        exec(_compiled(problem.reference, values, file), module.__dict__)
     for name in REQUIRED:
         if not callable(getattr(module, name, None)):
             raise ProblemError(f"{file} does not define {name}")
@@ -207,9 +209,21 @@ def _placed(value: Any) -> Any:
 
 def _parsed(problem: Problem) -> ast.Module:
     try:
-        return ast.parse(problem.reference)
+        return _tree(problem.reference)
     except SyntaxError as error:
         raise ProblemError(f"{file_of(problem.name)}, line {error.lineno}: {error.msg}") from error
+
+
+@lru_cache(maxsize=16)
+def _tree(source: str) -> ast.Module:
+    """Parse a reference, which a verdict executes dozens of times; nobody may change the tree."""
+    return ast.parse(source)
+
+
+@lru_cache(maxsize=64)
+def _compiled(source: str, values: tuple[tuple[str, str], ...], file: str) -> CodeType:
+    """Compile a reference with other values of some of its constants, which are given as Python writes them."""
+    return compile(_overridden(_tree(source), dict(values)), file, "exec")
 
 
 def _assigned(statement: ast.stmt) -> list[str]:
@@ -223,13 +237,13 @@ def _assigned(statement: ast.stmt) -> list[str]:
     return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
 
 
-def _overridden(tree: ast.Module, constants: Mapping[str, int]) -> ast.Module:
+def _overridden(tree: ast.Module, values: Mapping[str, str]) -> ast.Module:
     """Return the module with `NAME = value` added after each assignment of an overridden name."""
     body: list[ast.stmt] = []
     for statement in tree.body:
         body.append(statement)
         for name in _assigned(statement):
-            if name in constants:
-                override = ast.parse(f"{name} = {constants[name]!r}").body[0]
+            if name in values:
+                override = ast.parse(f"{name} = {values[name]}").body[0]
                 body.append(ast.copy_location(override, statement))
-    return ast.fix_missing_locations(ast.Module(body=body, type_ignores=[]))
+    return ast.Module(body=body, type_ignores=[])
