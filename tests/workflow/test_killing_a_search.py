@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("killed")]
 
 LIMIT, KILLS, REPLIES = 3, 2, 16
 CONFIG = (
-    "problem=softmax", "run=t", "rounds=1", "judge=dry", "models=[claude-local,gpt-local]", "candidate_pool_size=1",
+    "problem=softmax", "run=t", "rounds=1", "judge=dry", "models=[gpt-chat,gpt-local]", "candidate_pool_size=1",
     "num_bottlenecks=4", "samples_per_prompt=2", "max_repairs=0", "diagnosis=rules", "reflection=none",
     f"llm={{concurrency: {LIMIT}}}",
 )  # fmt: skip
