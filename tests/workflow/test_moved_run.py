@@ -26,7 +26,8 @@ def other_environment(tmp_path):
 
 def copy(source: Path, target: Path, *, keep_dates: bool) -> None:
     """Copy a project with its results and Snakemake's records; without dates, every file is as new as its copy."""
-    files = sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    old = set() if keep_dates else {"__pycache__"}  # of no use beside new dates
+    files = sorted(path for path in source.rglob("*") if path.is_file() and old.isdisjoint(path.parts))
     for path in files:
         place = target / path.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
