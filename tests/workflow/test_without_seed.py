@@ -21,7 +21,7 @@ MAKING = "making a seed kernel of its reference"
 
 def test_a_problem_without_a_kernel_is_searched_from_a_seed_that_is_made_once(project):
     (project.folder / "config/problems/softmax/kernel.py").unlink()
-    output = project.succeeds(*project.DRY, "rounds=1", "max_repairs=0")
+    output = project.succeeds(*project.DRY, "rounds=1", "max_repairs=0", "warm=true")
     assert output.count(MAKING) == 1
     assert MAKING not in project.file("logs/problem.log").read_text()
     problem = read_value(project.file("problem.json"), Problem)
