@@ -74,6 +74,9 @@ class Config(Documented):
     """Folder of problems, relative to the project."""
     rounds: int = Field(default=8, ge=1, le=50)
     """Rounds of expand, evaluate and select after round 0, which judges the seed kernel."""
+    second_seed: bool = False
+    """Whether round 0 also judges a seed kernel that kopt makes of the reference (TorchInductor's Triton, or a
+    template), beside the problem's own; both may be parents of round 1."""
     strategy: str = "beam"
     """How parents are chosen, a module of `kopt/search/strategies`: `beam` keeps the fastest kernels; `clustered` takes
     parents in turn from clusters of equal technique vectors; `greedy` follows one lineage; `noop` is a beam without

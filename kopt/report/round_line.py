@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kopt.model.outcome import SEED
 from kopt.model.trial import RoundSummary, StopReason
 from kopt.neutral import one_line
 from kopt.report.numbers import ESTIMATED, ratio, time_text
@@ -22,7 +23,8 @@ def round_line(summary: RoundSummary) -> str:
     """
     head = f"R{summary.round}"
     if summary.round == 0:
-        return f"{head}: seed {time_text(summary.seed_ms, summary.estimated)}"
+        better = f", {_best(summary)}" if summary.best_model != SEED else ""
+        return f"{head}: seed {time_text(summary.seed_ms, summary.estimated)}{better}"
     if summary.slots == 0:
         return f"{head}: nothing asked, the search has stopped{_why(summary)}"
     parts = [

@@ -166,7 +166,7 @@ def _measured(trial: Trial, run: RunSoFar, store: Store) -> Measured | None:
     finals = run.outcome.finals.timings if run.outcome else run.baseline.timings if run.baseline else {}
     if run.outcome and trial.name == run.outcome.best.origin:
         return finals.get(BEST)
-    if trial.round == 0:
+    if trial == run.trials[0]:
         return finals.get(SEED)
     environment = next((timing.environment for timing in finals.values() if timing.environment), None)
     if environment is None or run.problem is None or trial.time_ms is None:
