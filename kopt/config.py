@@ -78,9 +78,11 @@ class Config(Documented):
     """Whether round 0 also judges a seed kernel that kopt makes of the reference (TorchInductor's Triton, or a
     template), beside the problem's own; both may be parents of round 1."""
     strategy: str = "beam"
-    """How parents are chosen, a module of `kopt/search/strategies`: `beam` keeps the fastest kernels; `clustered` takes
-    parents in turn from clusters of equal technique vectors; `greedy` follows one lineage; `noop` is a beam without
-    proposers (a dry run)."""
+    """How parents are chosen and slots shared out, a module of `kopt/search/strategies` (docs/strategies.md): `beam`
+    keeps the fastest kernels; `clustered` takes parents in turn from clusters of equal technique vectors; `map_elites`
+    keeps the fastest of every niche of techniques; `islands` lets groups of parents develop apart; `bandit` is a beam
+    whose slots go to the models that gain most for their dollars; `greedy` follows one lineage; `noop` is a beam
+    without proposers (a dry run)."""
     candidate_pool_size: int = Field(default=2, ge=1, le=1000)
     """Parents that selection keeps; all of them are expanded."""
     num_bottlenecks: int = Field(default=2, ge=1, le=16)

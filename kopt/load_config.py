@@ -88,7 +88,7 @@ def parse(settings: Mapping[str, object], where: str) -> Config:
     try:
         config = Config.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_explain(error)}") from error
+        raise ConfigError(f"{where}: {explain(error)}") from error
     try:
         check_consistent(RunSettings(config))
     except ConfigError as error:
@@ -153,11 +153,11 @@ def read_device(file: Path) -> Device:
     try:
         rates = DataSheet.model_validate(stated).rates() if stated is not None else {}
     except ValidationError as error:
-        raise ConfigError(f"{file}: data_sheet: {_explain(error, DataSheet)}") from error
+        raise ConfigError(f"{file}: data_sheet: {explain(error, DataSheet)}") from error
     try:
         device = Device.model_validate(described | rates)
     except ValidationError as error:
-        raise ConfigError(f"{file}: {_explain(error, Device)}") from error
+        raise ConfigError(f"{file}: {explain(error, Device)}") from error
     if fault := _impossible(device):
         raise ConfigError(f"{file}: {fault}")
     return device
@@ -231,7 +231,8 @@ def _check_writable(setting: str, folder: Path) -> None:
         raise ConfigError(f"{setting}: cannot write to {folder} ({existing} is not a writable folder)") from error
 
 
-def _explain(error: ValidationError, model: type[BaseModel] = Config) -> str:
+def explain(error: ValidationError, model: type[BaseModel] = Config) -> str:
+    """Write pydantic's faults in one line, each with its key and the nearest known one."""
     return "; ".join(_explain_one(fault, model) for fault in error.errors(include_url=False))
 
 

@@ -65,6 +65,34 @@ def median_interval(
     return Interval(float(np.median(values)), float(low), float(high))
 
 
+def mean_interval(
+    strata: Sequence[Sequence[float]], *, seed: int = 0, confidence: float = CONFIDENCE
+) -> Interval:  # fmt: skip
+    """Return the mean of all samples with its bootstrap interval, drawn within each stratum (percentile method).
+
+    Strata of fewer than three samples say nothing of their own spread: then all samples are drawn from as one.
+
+    Args:
+        strata: samples by what they have in common, e.g. the problem.
+        seed: seed of the bootstrap.
+        confidence: confidence of the interval, 0 to 1.
+
+    Raises:
+        ValueError: there are no samples.
+    """
+    values = [np.asarray(own, dtype=np.float64) for own in strata if len(own)]
+    if not values:
+        raise ValueError("no samples")
+    if min(own.size for own in values) < 3:
+        values = [np.concatenate(values)]
+    random = np.random.default_rng(seed)
+    sums = sum(own[random.integers(0, own.size, size=(DRAWS, own.size))].sum(axis=1) for own in values)
+    means = np.asarray(sums) / sum(own.size for own in values)
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(means, [tail, 1.0 - tail])
+    return Interval(float(np.concatenate(values).mean()), float(low), float(high))
+
+
 def ratio_interval(
     samples: Sequence[float], baseline: Sequence[float], *, processes: int = 1, seed: int = 0,
     confidence: float = CONFIDENCE,

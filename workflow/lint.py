@@ -14,16 +14,23 @@ ROOT = Path(__file__).resolve().parent.parent
 IGNORED = {
     "Specify a conda environment or container for each rule.": "rules run in the interpreter that runs Snakemake, "
     "with the packages that constraints.txt pins; two environments could disagree about Triton, on which builds depend",
-    "Environment variable KOPT_": "common.smk sets both before any rule is made: commands name neither the interpreter "
-    "nor the checkout, so that a run can be moved",
+    "Environment variable KOPT_": "common.smk and compare.smk set both before any rule is made: commands name "
+    "neither the interpreter nor the checkout, so that a run can be moved",
 }
 
 
-def findings() -> list[str]:
+WORKFLOWS = {
+    "Snakefile": ("models=[kopt-rewrite]", "judge=dry"),
+    "workflow/compare.smk": ("plan=benchmarks/clustering.yaml",),
+}
+"""Workflows, with settings with which they can be read."""
+
+
+def findings(snakefile: str) -> list[str]:
     """List the linter's findings on files and rules, a line each, without those that `IGNORED` lists."""
-    command = [sys.executable, "-m", "snakemake", "--lint", "--snakefile", ROOT / "Snakefile"]
+    command = [sys.executable, "-m", "snakemake", "--lint", "--snakefile", ROOT / snakefile]
     done = subprocess.run(
-        [*command, "--config", "models=[kopt-rewrite]", "judge=dry"], cwd=ROOT, text=True, check=False,
+        [*command, "--config", *WORKFLOWS[snakefile]], cwd=ROOT, text=True, check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     if not re.search(r"^(Lints for|Congratulations)", done.stdout, re.M):
@@ -38,6 +45,6 @@ def findings() -> list[str]:
 
 
 if __name__ == "__main__":
-    left = findings()
+    left = [finding for snakefile in WORKFLOWS for finding in findings(snakefile)]
     print("\n".join(left) or "snakemake --lint: nothing but what workflow/lint.py ignores")
     sys.exit(bool(left))

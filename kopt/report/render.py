@@ -48,22 +48,29 @@ FASTEST = 30
 
 def render(record: RunRecord) -> str:
     """Render the report of a run as HTML; equal records give equal bytes."""
-    environment = _environment(record.final.estimated)
-    script = f"(() => {{\n{_text('vega.js')}\n}})();\n{_text('page.js')}"
+    environment = page_environment(record.final.estimated)
     context = {
         "record": record,
         "final": record.final,
         "est": record.final.estimated,
         "estimate_warning": estimate_warning(record.device),
-        "style": Markup(_text("style.css")),
-        "script": Markup(script),
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **frame(),
         **_derived(record),
     }
     template = environment.get_template("report.html.j2")
     room = MOST_BYTES - 20_000 - len(template.render(**context, articles=(), opening=frozenset()).encode())
     articles = _articles(record, environment, room)
     return template.render(**context, articles=articles.values(), opening=frozenset(articles))
+
+
+def frame() -> dict[str, object]:
+    """Return what a page is framed by: style sheet, script, and the script's digest for the page's security policy."""
+    script = f"(() => {{\n{_text('vega.js')}\n}})();\n{_text('page.js')}"
+    return {
+        "style": Markup(_text("style.css")),
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
 
 
 def _text(name: str) -> str:
@@ -207,7 +214,12 @@ def charts(record: RunRecord) -> dict[str, figures.Chart]:
 
 
 @cache
-def _environment(estimated: bool) -> Environment:
+def page_environment(estimated: bool) -> Environment:
+    """Return what renders templates: it escapes everything, and makes control characters visible.
+
+    Args:
+        estimated: whether the page says once for all that its times are no measurements.
+    """
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, finalize=_visible,
         trim_blocks=True, lstrip_blocks=True,

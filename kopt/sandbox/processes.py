@@ -7,7 +7,6 @@ import os
 import signal
 from collections.abc import Collection, Sequence
 from contextlib import suppress
-from pathlib import Path
 
 MOST_ORPHANS = 100
 """Most searches for new orphans, which killing others may have left behind."""
@@ -71,5 +70,14 @@ def _parents() -> dict[int, int]:
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with suppress(OSError, IndexError):
-                parents[int(entry)] = int(Path("/proc", entry, "stat").read_bytes().rpartition(b")")[2].split()[1])
+                parents[int(entry)] = int(_start_of(f"/proc/{entry}/stat").rpartition(b")")[2].split(None, 2)[1])
     return parents
+
+
+def _start_of(path: str) -> bytes:
+    """Read the first 4 KiB of a file; every process has one, and `Path.read_bytes` takes half as long again."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(descriptor, 4096)
+    finally:
+        os.close(descriptor)

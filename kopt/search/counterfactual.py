@@ -6,7 +6,7 @@ record, used in their order.  Of a parent that the search never expanded, or not
 children are missing, and from that round on the strategy may have found faster kernels than the archive shows.
 
 What no archive can show: a proposer that sees other parents and other lessons may propose other kernels, and a strategy
-that shares slots out otherwise would have had more children of one parent and fewer of another.
+that shares slots out otherwise (`bandit`) would have had more children of one parent and fewer of another.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from kopt.model.base import Value
 from kopt.model.trial import RankRow, SelectionRow, TechniqueRow
 from kopt.search.select import select
-from kopt.search.strategy import A, Strategy
+from kopt.search.strategy import A, Asked, Strategy
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,11 @@ def counterfactual(name: str, strategy: Strategy[A], width: int, rounds: Sequenc
     techniques = {row.kernel: row for recorded in rounds for row in recorded.techniques}
     archive, pool, used = strategy.archive(), list(rounds[0].pool), Counter[str]()
     steps: list[Step] = []
+    asked: list[Asked] = []
     for number, recorded in enumerate(rounds):
         timed = {row.kernel: row for row in recorded.pool}
         pool = [timed.get(row.kernel, row) for row in pool]
-        parents, archive = select(pool, list(techniques.values()), strategy, archive, width)
+        parents, archive = select(pool, list(techniques.values()), strategy, archive, width, asked)
         last = number == len(rounds) - 1
         missing = [row for row in parents if not last and used[row.kernel] >= len(expansions.get(row.kernel, ()))]
         best = min(parents, key=lambda row: row.time_ms)
@@ -102,11 +103,12 @@ def counterfactual(name: str, strategy: Strategy[A], width: int, rounds: Sequenc
         )  # fmt: skip
         lacking = {row.kernel for row in missing}
         children = [
-            child for row in parents if not last and row.kernel not in lacking
+            (row.kernel, child) for row in parents if not last and row.kernel not in lacking
             for child in expansions[row.kernel][used[row.kernel]]
         ]  # fmt: skip
         used.update(row.kernel for row in parents)
-        pool = [*map(_ranked, parents), *children]
+        asked = [Asked(origin=one.origin, parent=parent, model=one.model, cost_usd=0.0) for parent, one in children]
+        pool = [*map(_ranked, parents), *(child for _, child in children)]
     return Counterfactual(strategy=name, width=width, steps=tuple(steps))
 
 

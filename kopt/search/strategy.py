@@ -35,6 +35,18 @@ class PoolMember(TimedKernel):
     """Name shared by the kernels with the same techniques; a kernel that is not classified has its own."""
 
 
+class Asked(Value):
+    """One request to a proposer in the round that ended, whether it brought a kernel or not."""
+
+    origin: str
+    """Name of the candidate (`r2a0s17`)."""
+    parent: str
+    """Kernel digest of the parent; empty for the seed."""
+    model: str
+    cost_usd: float
+    """Cost of the reply when it was made, US dollars; 0 for an embedded proposer."""
+
+
 class Archive(Value):
     """The state that a strategy keeps from round to round: none, unless a subclass has fields, each with a default."""
 
@@ -56,6 +68,16 @@ class Strategy(ABC, Generic[A]):
         """
         if not fan_out.models:
             raise ConfigError("models: name at least one proposer, e.g. models='[kopt-rewrite]'")
+
+    def learn(self, asked: Sequence[Asked], pool: Sequence[PoolMember], archive: A) -> A:
+        """Remember what the round's requests cost and brought, before `choose`: by default nothing.
+
+        Args:
+            asked: the round's requests, repairs included, in any order.
+            pool: the pool that `choose` gets next.
+            archive: the strategy's archive after the previous round.
+        """
+        return archive
 
     @abstractmethod
     def choose(self, pool: Sequence[PoolMember], archive: A, width: int) -> tuple[list[PoolMember], A]:

@@ -12,7 +12,7 @@ from kopt.run.tables import RoundTables
 from kopt.search.order import dedup
 from kopt.search.select import select
 from kopt.search.stopping import NOISE, improved, stop_reason
-from kopt.search.strategy import A, Strategy
+from kopt.search.strategy import A, Asked, Strategy
 
 SEED_NAME = candidate_name(0, 0, 0)
 """Name of the candidate of the problem's seed kernel."""
@@ -77,7 +77,12 @@ def select_parents(
         previous: the archive of the previous round; None in round 0.
     """
     archive = strategy.archive() if previous is None else previous
-    return select(tables.pool, tables.techniques, strategy, archive, settings.candidate_pool_size)
+    asked = [
+        Asked(origin=one.name, parent=one.parent, model=one.model, cost_usd=one.cost_usd)
+        for one in tables.candidates
+        if one.status != ProposalStatus.SKIPPED
+    ]
+    return select(tables.pool, tables.techniques, strategy, archive, settings.candidate_pool_size, asked)
 
 
 def summarise(

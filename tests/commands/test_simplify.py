@@ -1,8 +1,11 @@
 """`kopt simplify` judges as `kopt evaluate` does, and writes a file whose head is true of it."""
 
 import ast
+import io
 import json
 import re
+import shutil
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,26 @@ def made(tmp_path, monkeypatch):
     return hand_made_run(tmp_path, faster=DETOUR)
 
 
+@pytest.fixture(scope="module")
+def simplified_once(tmp_path_factory):
+    """A folder with a finished run whose best kernel was simplified, and what the command wrote."""
+    folder = tmp_path_factory.mktemp("simplified")
+    finish(hand_made_run(folder, faster=DETOUR))
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+        patch.chdir(folder)
+        assert main(["simplify", "run", "--judge", "interpret"]) == 0
+    return folder, out.getvalue()
+
+
+@pytest.fixture
+def written(simplified_once, tmp_path, monkeypatch):
+    """What `kopt simplify` wrote to the terminal; the working folder is a copy of the folder that holds the run."""
+    folder, out = simplified_once
+    shutil.copytree(folder, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    return out
+
+
 def test_a_step_that_does_not_pay_is_undone_and_the_file_says_so(made, capsys):
     assert main(["simplify", "run", "--judge", "interpret", "--json"]) == 0
     answer, lines = capsys.readouterr()
@@ -39,12 +62,10 @@ def test_a_step_that_does_not_pay_is_undone_and_the_file_says_so(made, capsys):
         assert words in " ".join(text.replace("#", " ").split())
 
 
-def test_a_simplified_kernel_is_exported_with_the_guards_of_the_best_one_and_says_what_it_is(made, capsys):
-    finish(made)
-    assert main(["simplify", "run", "--judge", "interpret"]) == 0
+@pytest.mark.xdist_group("simplify")
+def test_a_simplified_kernel_is_exported_with_the_guards_of_the_best_one_and_says_what_it_is(written, capsys):
     file = "results/run/simplified.py"
-    said = f"kopt export results/run --kernel {file} exports it"
-    assert said in capsys.readouterr().out
+    assert f"kopt export results/run --kernel {file} exports it" in written
     for form in ("module", "script", "torch-library"):
         words = ["export", "run", "--as", form, "--json", "--output"]
         assert main([*words, "best.py", "--force"]) == 0
@@ -69,10 +90,8 @@ def short_script_equals_the_file(file):
     return Path("again.py").read_text() == Path(file).read_text()
 
 
-def test_a_kernel_that_was_not_judged_is_not_exported(made, capsys):
-    finish(made)
-    assert main(["simplify", "run", "--judge", "interpret"]) == 0
-    capsys.readouterr()
+@pytest.mark.xdist_group("simplify")
+def test_a_kernel_that_was_not_judged_is_not_exported(written, capsys):
     file = Path("results/run/simplified.py")
     simplified_text = file.read_text()
     not_judged = "this text was not judged: kopt simplify did not write"

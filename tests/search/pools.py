@@ -5,11 +5,14 @@ from hypothesis import strategies as st
 from kopt.search.strategy import PoolMember
 
 
-def member(slot: int, time_ms: float, fingerprint: str = "", cluster: str = "", round: int = 1) -> PoolMember:
+def member(
+    slot: int, time_ms: float, fingerprint: str = "", cluster: str = "", round: int = 1,
+    techniques: tuple[str, ...] = (), model: str = "m",
+) -> PoolMember:  # fmt: skip
     origin = f"r{round}a0s{slot}"
     return PoolMember(
-        kernel=f"k{origin}", fingerprint=fingerprint or f"f{origin}", origin=origin, model="m", time_ms=time_ms,
-        estimated=True, roofline_share=0.5, techniques=(), cluster=cluster or f"k{origin}",
+        kernel=f"k{origin}", fingerprint=fingerprint or f"f{origin}", origin=origin, model=model, time_ms=time_ms,
+        estimated=True, roofline_share=0.5, techniques=techniques, cluster=cluster or f"k{origin}",
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from kopt.search.expand import FanOut
 from kopt.search.order import by_time, dedup
 from kopt.search.registry import load_strategy, strategy_names
 from kopt.search.strategies.clustered import diversify
+from kopt.search.strategy import Asked
 from tests.search.pools import member, pools
 
 FORGETFUL = ("beam", "clustered", "greedy", "noop")
@@ -26,10 +27,14 @@ fan_outs = st.builds(
 
 
 def two_rounds(strategy, first, second, width):
-    """The pool, the parents and the archive of a second round, whose pool holds the first round's parents."""
+    """The pool, the parents and the archive of a second round, whose pool holds the first round's parents.
+
+    The second round's kernels are children of the first parent, whose model is paid.
+    """
     parents, archive = strategy.choose(first, strategy.archive(), width)
     pool = [*parents, *second]
-    return pool, *strategy.choose(pool, archive, width)
+    asked = [Asked(origin=one.origin, parent=parents[0].kernel, model="a", cost_usd=0.5) for one in second]
+    return pool, *strategy.choose(pool, strategy.learn(asked, pool, archive), width)
 
 
 def ranked(parents):
@@ -107,6 +112,20 @@ def test_no_two_slots_make_the_same_request(strategy, first, second, fan_out):
     _, parents, archive = two_rounds(strategy, first, second, fan_out.width)
     slots = strategy.slots(ranked(parents), archive, fan_out)
     assert len({(slot.parent, slot.bottleneck, slot.model, slot.sample) for slot in slots}) == len(slots)
+
+
+@every_strategy
+@given(rounds=st.lists(pools(), min_size=2, max_size=4), width=widths)
+def test_the_best_kernel_of_a_search_is_never_lost(strategy, rounds, width):
+    parents, archive = [], strategy.archive()
+    for number, children in enumerate(rounds):
+        names = [f"{number} {one.kernel}" for one in children]
+        named = [
+            one.model_copy(update={"kernel": name, "fingerprint": name})
+            for one, name in zip(children, names, strict=True)
+        ]
+        parents, archive = strategy.choose([*parents, *named], archive, width)
+    assert min(one.time_ms for one in parents) == min(one.time_ms for children in rounds for one in children)
 
 
 @every_strategy

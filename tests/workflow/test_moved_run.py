@@ -26,7 +26,8 @@ def other_environment(tmp_path):
 
 def copy(source: Path, target: Path, *, keep_dates: bool) -> None:
     """Copy a project with its results and Snakemake's records; without dates, every file is as new as its copy."""
-    files = sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    old = set() if keep_dates else {"__pycache__"}  # of no use beside new dates
+    files = sorted(path for path in source.rglob("*") if path.is_file() and old.isdisjoint(path.parts))
     for path in files:
         place = target / path.relative_to(source)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ def test_a_checkout_elsewhere_has_nothing_to_do_in_the_folder_of_the_run(new_pro
     runs = tmp_path / "runs"
     runs.mkdir()
 
-    few = ("rounds=1", "max_repairs=0", "candidate_pool_size=1", "num_bottlenecks=1")
+    few = ("rounds=1", "max_repairs=0", "candidate_pool_size=1", "num_bottlenecks=1", "warm=true")
 
     def snakemake(folder: Path, *options: str) -> str:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(folder / "Snakefile"), "--cores", "2"]

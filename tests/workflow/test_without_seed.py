@@ -6,9 +6,9 @@ from kopt.artifact import read_table, read_value
 from kopt.commands.pack import recording_of
 from kopt.errors import SeedError
 from kopt.jobs import made_seed
-from kopt.model.kernel import Kernel, ProposalStatus
+from kopt.model.kernel import Candidate, Kernel, ProposalStatus
 from kopt.model.problem import Problem
-from kopt.model.trial import EvaluationRow
+from kopt.model.trial import BuildRow
 from kopt.problem.folder import load
 from kopt.run.load import MANIFEST
 from kopt.run.manifest import Manifest
@@ -25,7 +25,7 @@ def test_a_problem_without_a_kernel_is_searched_from_a_seed_that_is_made_once(pr
     own = project.folder / "config/problems/softmax/kernel.py"
     text = own.read_text()
     own.unlink()
-    output = project.succeeds(*project.DRY, "rounds=1", "max_repairs=0")
+    output = project.succeeds(*project.DRY, "rounds=1", "max_repairs=0", "warm=true")
     assert output.count(MAKING) == 1
     assert MAKING not in project.file("logs/problem.log").read_text()
     problem = read_value(project.file("problem.json"), Problem)
@@ -38,13 +38,15 @@ def test_a_problem_without_a_kernel_is_searched_from_a_seed_that_is_made_once(pr
     assert load(project.folder / "packed" / "softmax") == problem
 
     own.write_text(text)
-    beside = project.succeeds(*project.DRY, "rounds=1", "max_repairs=0", "run=beside", "second_seed=true")
+    beside = project.succeeds(*project.DRY, "rounds=1", "max_repairs=0", "run=beside", "second_seed=true", "warm=true")
     assert MAKING not in beside
     round_0 = project.folder / "results/beside/round_0"
     assert (round_0 / "attempt_0/candidates/0.py").read_text() == text
     assert (round_0 / "attempt_0/candidates/1.py").read_text() == problem.seed.source
-    judged = read_table(round_0 / "attempt_0/evaluation_0.parquet", EvaluationRow)
-    assert [one.slot for one in judged] == [0, 1]
+    candidates = read_table(round_0 / "attempt_0/candidates.parquet", Candidate)
+    assert [(one.name, one.model) for one in candidates] == [("r0a0s0", "seed"), ("r0a0s1", "kopt-seed")]
+    builds = read_table(round_0 / "attempt_0/builds.parquet", BuildRow)
+    assert [one.slot for one in builds] == [0, 1]
 
 
 def test_a_reference_of_which_no_seed_can_be_made_is_refused_in_a_line(tmp_path, monkeypatch):

@@ -35,6 +35,7 @@ from kopt.device.draws.seeds import derive_seed
 from kopt.device.draws.structure import KEPT, Structure, structure_seen
 from kopt.device.reference import setup
 from kopt.device.reference.contract import input_names
+from kopt.device.reference.seeding import seed_random
 from kopt.device.reference.tree import taken_apart
 from kopt.model.problem import Problem, Workload
 
@@ -233,7 +234,7 @@ class Domain:
     def _stays_inside(self, kind: str, form: Form, lows: Lows | None = None) -> bool:
         """Return whether the reference, watched by `lows`, gives numbers for a kind where it does for given inputs."""
         model, inputs, given = self._known()
-        torch.manual_seed(derive_seed("domain", kind))
+        seed_random(derive_seed("domain", kind))
         if form.others_positive:
             model = copy.deepcopy(model)
             make_weights_positive(model)

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from kopt.device.draws.distributions import Case
 from kopt.device.reference.forward import call
 from kopt.device.reference.layout import computable, copied_inputs, same_values
+from kopt.device.reference.seeding import seed_random
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem
 
@@ -43,7 +44,7 @@ def refuse_random(problem: Problem, case: Case) -> None:
 
 
 def _output(model: torch.nn.Module, case: Case, seed: int) -> Any:
-    torch.manual_seed(seed)
+    seed_random(seed)
     return call(model, copied_inputs(case.inputs))
 
 

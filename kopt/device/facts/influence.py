@@ -18,6 +18,7 @@ from kopt.device.reference import setup
 from kopt.device.reference.contract import build_tensors
 from kopt.device.reference.forward import call
 from kopt.device.reference.layout import copied_inputs
+from kopt.device.reference.seeding import seed_random
 from kopt.device.reference.tree import tensors_of
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
@@ -134,7 +135,7 @@ def _runner(model: torch.nn.Module, inputs: tuple[Any, ...]) -> Callable[[], lis
 
     def run() -> list[torch.Tensor]:
         nonlocal changes
-        torch.manual_seed(0)
+        seed_random(0)
         copies = copied_inputs(inputs)
         versions = {name: tensor._version for name, tensor in build_tensors(copies).items()}
         returned = tensors_of(call(model, copies))

@@ -6,5 +6,6 @@
    and compares tensors with their strides, `placement` places arguments in memory.
 3. `rejection` carries a candidate's failure out of the code that found it.
 
-`dispatch` is the base of torch's modes.  Everything works on whatever device the tensors are on, and starts no process.
+`dispatch` is the base of torch's modes, `uncompiled` keeps torch's compiler out, `seeding` seeds random numbers.
+Everything works on whatever device the tensors are on, and starts no process.
 """

@@ -18,6 +18,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from kopt.device.reference.uncompiled import keep_compiler_out
+
 REFERENCE_MODULE = "kopt_reference"
 """Module name of every reference."""
 
@@ -96,6 +98,7 @@ def anywhere(device: torch.device) -> Iterator[None]:
     claims to have CUDA, and compilers return functions as they are.  What the code prints is dropped, and default
     dtype and device are set back at the end.
     """
+    keep_compiler_out()
     wider = _wider.get()
     with ExitStack() as undo:
         undo.enter_context(redirect_stdout(io.StringIO()))

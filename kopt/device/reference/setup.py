@@ -14,7 +14,8 @@ import linecache
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import ModuleType
+from functools import lru_cache
+from types import CodeType, ModuleType
 from typing import Any
 
 import torch
@@ -24,6 +25,7 @@ from kopt.device.reference.anywhere import REFERENCE_MODULE, anywhere, without_v
 from kopt.device.reference.file_name import file_of, folder_of
 from kopt.device.reference.forward import call, reason
 from kopt.device.reference.layout import copied
+from kopt.device.reference.seeding import seed_random
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
@@ -49,7 +51,8 @@ def load_reference(problem: Problem, workload: Workload) -> ModuleType:
     sys.modules[REFERENCE_MODULE] = module  # dataclasses and pickle look a class's module up
     linecache.cache[file] = (len(problem.reference), None, problem.reference.splitlines(keepends=True), file)
     with _told(problem), anywhere(torch.get_default_device()):
-        exec(compile(_overridden(tree, workload.constants), file, "exec"), module.__dict__)
+        values = tuple((constant, repr(value)) for constant, value in workload.constants.items())
+        exec(_compiled(problem.reference, values, file), module.__dict__)
     for name in REQUIRED:
         if not callable(getattr(module, name, None)):
             raise ProblemError(f"{file} does not define {name}")
@@ -68,7 +71,7 @@ def make_model(reference: ModuleType, problem: Problem, seed: int = 0, *, as_giv
     Raises:
         ProblemError: the reference raises, or its Model is no module of torch.
     """
-    torch.manual_seed(seed)
+    seed_random(seed)
     with _told(problem), anywhere(torch.get_default_device()), torch.no_grad():
         given = reference.get_init_inputs()
         model = reference.Model(**given) if isinstance(given, Mapping) else reference.Model(*_several(given))
@@ -92,7 +95,7 @@ def make_inputs(reference: ModuleType, problem: Problem, seed: int | None = None
         ProblemError: the reference raises, or names an input that `Model.forward` lacks.
     """
     if seed is not None:
-        torch.manual_seed(seed)
+        seed_random(seed)
     dtype = torch_dtype(problem)
     inputs = given_inputs(reference, problem)
     return tuple(tree_map(lambda leaf: _placed(_cast(leaf, dtype)), value) for value in inputs)
@@ -206,9 +209,21 @@ def _placed(value: Any) -> Any:
 
 def _parsed(problem: Problem) -> ast.Module:
     try:
-        return ast.parse(problem.reference)
+        return _tree(problem.reference)
     except SyntaxError as error:
         raise ProblemError(f"{file_of(problem.name)}, line {error.lineno}: {error.msg}") from error
+
+
+@lru_cache(maxsize=16)
+def _tree(source: str) -> ast.Module:
+    """Parse a reference, which a verdict executes dozens of times; nobody may change the tree."""
+    return ast.parse(source)
+
+
+@lru_cache(maxsize=64)
+def _compiled(source: str, values: tuple[tuple[str, str], ...], file: str) -> CodeType:
+    """Compile a reference with other values of some of its constants, which are given as Python writes them."""
+    return compile(_overridden(_tree(source), dict(values)), file, "exec")
 
 
 def _assigned(statement: ast.stmt) -> list[str]:
@@ -222,13 +237,13 @@ def _assigned(statement: ast.stmt) -> list[str]:
     return [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
 
 
-def _overridden(tree: ast.Module, constants: Mapping[str, int]) -> ast.Module:
+def _overridden(tree: ast.Module, values: Mapping[str, str]) -> ast.Module:
     """Return the module with `NAME = value` added after each assignment of an overridden name."""
     body: list[ast.stmt] = []
     for statement in tree.body:
         body.append(statement)
         for name in _assigned(statement):
-            if name in constants:
-                override = ast.parse(f"{name} = {constants[name]!r}").body[0]
+            if name in values:
+                override = ast.parse(f"{name} = {values[name]}").body[0]
                 body.append(ast.copy_location(override, statement))
-    return ast.fix_missing_locations(ast.Module(body=body, type_ignores=[]))
+    return ast.Module(body=body, type_ignores=[])
