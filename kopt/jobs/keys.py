@@ -40,6 +40,22 @@ class BuildKey(Key):
     """Digest of the code that refuses sources by their text."""
 
 
+class RecordedBuildKey(Key):
+    """A build that another machine made, by its name there; no judge looks it up."""
+
+    kind: ClassVar[str] = "recorded_build"
+    determined: ClassVar[bool] = False
+    build: str
+
+
+class MeasurementsKey(Key):
+    """The measurements of a recorded search; only the backend `recorded` looks them up."""
+
+    kind: ClassVar[str] = "measurements"
+    recording: str
+    """Digest of the measurements."""
+
+
 class VerdictKey(Key):
     """A verdict belongs to a source, not to a fingerprint: sources with equal PTX on a shape may differ on another."""
 

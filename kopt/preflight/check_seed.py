@@ -82,7 +82,7 @@ def check_seed(checked: Checked, meanwhile: Callable[[], None] = lambda: None) -
     device, store = load_device(config.device, checked.root), Store(Path(config.store).absolute())
     given = folder.load(checked.problem_folder)
     problem = with_seed(given, device, store)
-    if backend.builds:
+    if backend.keeps_builds:
         try_seed(
             SeedCheck(
                 problem=problem, device=device, store=store.root, options=checked.settings.judging,
