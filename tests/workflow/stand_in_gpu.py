@@ -1,7 +1,7 @@
 """A stand-in for a GPU: a copy of the project whose judge makes verdicts, times and counters up, new ones each time.
 
 All else is real: builds by Triton, store, rules, exchange folder.  Nothing that the stand-in says is about any kernel.
-Its machine says that it has torch 9.1.0 and Triton 9.2.0.
+With `versions`, its machine says that it has torch 9.1.0 and Triton 9.2.0.
 """
 
 import os
@@ -9,8 +9,7 @@ import secrets
 import subprocess
 import sys
 from pathlib import Path
-
-from conftest import Project
+from typing import Any  # a `Project` of the conftest, which cannot be imported by name
 
 GPU = "STAND_IN_GPU"
 """Variable that holds the identifier of the made-up GPU; empty on a machine without one."""
@@ -97,18 +96,21 @@ def count_each(jobs, *, ncu=None, wait_s=WAIT_S):
         )
         yield Counted(launches=launches, csv=text)
 """,
+}
+"""What is appended to modules of the copy, by their paths."""
+VERSIONS = {
     "kopt/__init__.py": """
 import importlib.metadata as _metadata
 _installed = _metadata.version
 _metadata.version = lambda name: {"torch": "9.1.0", "triton": "9.2.0"}.get(name) or _installed(name)
-""",
+"""
 }
-"""What is appended to modules of the copy, by their paths."""
+"""What is appended so that the copy says it has other versions of torch and Triton."""
 
 
-def with_stand_in(project: Project) -> Project:
+def with_stand_in(project: Any, *, versions: bool = False) -> Any:
     """Give a copy of the project the stand-in."""
-    for name, text in ADDED.items():
+    for name, text in (ADDED | (VERSIONS if versions else {})).items():
         path = project.folder / name
         path.write_text(path.read_text() + "\n\n" + text)
     fixture = Path(__file__).parents[1] / "device" / "ncu_fixtures" / "h100_one_launch.csv"
@@ -116,7 +118,7 @@ def with_stand_in(project: Project) -> Project:
     return project
 
 
-def kopt(project: Project, *words: str, gpu: str = "", log: Path = NOWHERE) -> subprocess.CompletedProcess[str]:
+def kopt(project: Any, *words: str, gpu: str = "", log: Path = NOWHERE) -> subprocess.CompletedProcess[str]:
     """Run kopt in a project's folder as on a machine of its own: own home and caches, a made-up GPU or none."""
     home = project.folder / "home"
     home.mkdir(exist_ok=True)
