@@ -90,17 +90,20 @@ def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> Pac
     measured = measured_of(run, manifest, store, root) if manifest and recording else None
     unanswered = read_plain(run / UNANSWERED).decode().split() if (run / UNANSWERED).exists() else []
     lines = load_ledger(run).lines() if measured is None or (run / LEDGER).exists() else []
-    requests = {*unanswered, *(line.request for line in lines)}
+    asked = {*unanswered, *(line.request for line in lines)}
     replied = {line.request for line in lines if isinstance(line, Settled | Reused)}
-    packed = pack(
-        store, requests, archive, manifest.versions if manifest else None, recording, replied,
-        measured and measured.model_copy(update={"requests": requests_by_label(lines)}),
-    )  # fmt: skip
+    made_with = manifest.versions if manifest else None
+    if measured is not None and recording is not None:
+        if measured.requests:  # a replay: its replies are those of the recorded run, by the recorded run's requests
+            asked = replied = {name for names in measured.requests.values() for name in names}
+        else:
+            measured = measured.model_copy(update={"requests": requests_by_label(lines)})
+        made_with = measured.versions
+        recording = recording.model_copy(update={"settings": recording.settings | {"judge": measured.judge}})
+    packed = pack(store, asked, archive, made_with, recording, replied, measured)
     if packed.unusable and not packed.replies:
         raise ConfigError(f"no reply of {run} in the store {store.root} is whole: kopt store {store.root} --verify")
-    if not packed.replies and measured is None:
-        raise ConfigError(f"the store {store.root} has no reply of {run}: name the store that the run used")
-    if not packed.replies and replied:
+    if not packed.replies and (replied or measured is None):
         raise ConfigError(f"the store {store.root} has no reply of {run}: name the store that the run used")
     if manifest and recording is None:
         print(
