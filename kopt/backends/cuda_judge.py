@@ -13,7 +13,7 @@ from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.accidents import is_accident, is_refused_time
 from kopt.jobs.builds import built_named, known_build, toolchain
 from kopt.jobs.kernels import kernel_named
-from kopt.jobs.keys import TimingKey, VerdictKey, cuda_contract, timed_contract
+from kopt.jobs.keys import TimingKey, VerdictKey, cuda_contract, timing_key
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.build import Phase
@@ -122,9 +122,9 @@ class Records:
 
     def _timing_key(self, row: BuildRow | SelectionRow, environment: Environment) -> TimingKey:
         measure = self._options.measuring
-        return TimingKey(
-            compiled=behaviour(row), problem=timed_contract(self._target.problem),
-            environment=environment, warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat,
+        return timing_key(
+            behaviour(row), self._target.problem, environment, warmup=measure.benchmark_warmup,
+            repeat=measure.benchmark_repeat,
         )  # fmt: skip
 
 

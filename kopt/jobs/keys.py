@@ -185,6 +185,21 @@ def timed_contract(problem: Problem) -> str:
     return artifact.digest([contract, problem.weights]) if problem.weights else contract
 
 
+def timing_key(compiled: str, problem: Problem, environment: Environment, *, warmup: int, repeat: int) -> TimingKey:
+    """Return the key of a time that was measured while judging.
+
+    Args:
+        compiled: the kernel's behaviour (`kopt.model.trial.behaviour`).
+        problem: the problem.
+        environment: where it was measured.
+        warmup: launches before the race.
+        repeat: launches of the race.
+    """
+    return TimingKey(
+        compiled=compiled, problem=timed_contract(problem), environment=environment, warmup=warmup, repeat=repeat
+    )  # fmt: skip
+
+
 def build_target(device: Device) -> str:
     """Return the digest of the parts of a device on which a build depends: everything but the measured rates."""
     return artifact.digest(device.model_dump(exclude={"copy_gb_s", "matmul_tflop_s", "vector_tflop_s", "measured"}))

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from kopt.errors import ConfigError, StoreError, TaxonomyError, nearest
 from kopt.jobs.kernels import kernel_source
-from kopt.jobs.keys import TimingKey, VerdictKey, timed_contract
+from kopt.jobs.keys import VerdictKey, timing_key
 from kopt.jobs.recorded import find_build
 from kopt.model.build import Build, BuildFailed
 from kopt.model.kernel import Candidate
@@ -174,9 +174,9 @@ def _measured(trial: Trial, run: RunSoFar, store: Store) -> Measured | None:
     environment = next((timing.environment for timing in finals.values() if timing.environment), None)
     if environment is None or run.problem is None or trial.time_ms is None:
         return None
-    key = TimingKey(
-        compiled=trial.fingerprint or trial.kernel, problem=timed_contract(run.problem), environment=environment,
-        warmup=run.config.benchmark_warmup, repeat=run.config.benchmark_repeat,
+    key = timing_key(
+        trial.fingerprint or trial.kernel, run.problem, environment, warmup=run.config.benchmark_warmup,
+        repeat=run.config.benchmark_repeat,
     )  # fmt: skip
     timing = store.shelf(Timing).get(key)
     return timing if isinstance(timing, Measured) else None
