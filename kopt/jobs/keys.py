@@ -44,7 +44,6 @@ class RecordedBuildKey(Key):
     """A build that another machine made, by its name there; no judge looks it up."""
 
     kind: ClassVar[str] = "recorded_build"
-    determined: ClassVar[bool] = False
     build: str
 
 
