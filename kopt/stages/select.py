@@ -31,6 +31,8 @@ class SelectSettings(Value):
     """Share of the roofline at which the search ends, 0 to 1."""
     patience: int
     """Rounds without improvement after which the search ends."""
+    replayed: bool
+    """Whether times come from a recording."""
 
 
 def check_seed(tables: RoundTables) -> None:

@@ -17,7 +17,9 @@ SKIPPED = Candidate(
     round=1, attempt=0, slot=0, parent="", bottleneck=0, model="m", sample=0, status=ProposalStatus.SKIPPED
 )
 VECTOR = TechniqueVector(taxonomy="t", techniques=("tensor_cores",), classifier="static")
-SETTINGS = SelectSettings(strategy="beam", candidate_pool_size=2, clustering=False, stop_share=0.95, patience=3)
+SETTINGS = SelectSettings(
+    strategy="beam", candidate_pool_size=2, clustering=False, stop_share=0.95, patience=3, replayed=False
+)
 
 
 def row(origin: str, kernel: str, ms: float, *, estimated: bool = False) -> RankRow:
