@@ -10,7 +10,7 @@ BIN := .venv/bin
 COMMA := ,
 DEMO := --config preset=beam_search problem=matvec rounds=3 run=demo models='[kopt-rewrite]'
 
-.PHONY: demo unlock test test-random lint setup lock generated clean
+.PHONY: demo unlock test test-random lint setup lock generated site clean
 
 demo: .venv/search
 	@echo "== searching a faster matrix-vector product in 3 rounds; kopt's own rewriter proposes, no key and no GPU is needed"
@@ -61,5 +61,12 @@ generated: setup # files made from the configuration model, the imports and the 
 	$(BIN)/python docs/draw_architecture.py
 	$(BIN)/python docs/list_commands.py
 
+site: .venv/site # the documentation as pages in site/; a link that leads nowhere is an error
+	$(BIN)/zensical build --strict
+
+.venv/site: pyproject.toml constraints.txt
+	$(call install,.[docs],kopt and what makes its pages)
+	@touch .venv/search
+
 clean:
-	rm -rf .venv .snakemake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv site .cache .snakemake .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

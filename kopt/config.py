@@ -74,6 +74,9 @@ class Config(Documented):
     """Folder of problems, relative to the project."""
     rounds: int = Field(default=8, ge=1, le=50)
     """Rounds of expand, evaluate and select after round 0, which judges the seed kernel."""
+    second_seed: bool = False
+    """Whether round 0 also judges a seed kernel that kopt makes of the reference (TorchInductor's Triton, or a
+    template), beside the problem's own; both may be parents of round 1."""
     strategy: str = "beam"
     """How parents are chosen and slots shared out, a module of `kopt/search/strategies` (docs/strategies.md): `beam`
     keeps the fastest kernels; `clustered` takes parents in turn from clusters of equal technique vectors; `map_elites`
@@ -125,10 +128,11 @@ class Config(Documented):
     """Early stop."""
     seed: int = 0
     """Seed of the random draws: the rewriter's transformations, and verification inputs."""
-    judge: Literal["auto", "cuda", "interpret", "dry", "dry_gpu"] = "auto"
+    judge: Literal["auto", "cuda", "interpret", "dry", "dry_gpu", "recorded"] = "auto"
     """Backend that judges kernels: `cuda`: verify and time on GPUs; `interpret`: verify in kopt's interpreter and
     estimate times, without a GPU; `dry`: build and judge nothing, make up times from digests; `dry_gpu`: like `dry`,
-    with the DAG of a run on GPUs, whose jobs ask for GPUs and lease made-up ones (to try scheduling); `auto`: `cuda`
+    with the DAG of a run on GPUs, whose jobs ask for GPUs and lease made-up ones (to try scheduling); `recorded`:
+    nothing is built or measured, all comes from the recording that `kopt replay` put into the store; `auto`: `cuda`
     where this machine shows a GPU, else `interpret`."""
     device: str = "h100"
     """Name of a file under `config/devices`: the GPU that kernels are built for in a run without a GPU; with judge

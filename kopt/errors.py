@@ -61,6 +61,10 @@ class NoReply(KoptError):
     """A reply that the run cannot go on without is pending, was not recorded, or needs a key or credit."""
 
 
+class NotRecorded(KoptError):
+    """A replay needs a measurement that its recording does not hold."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean ...?` with the known name most like an unknown one; empty when none is like it."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

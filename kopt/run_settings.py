@@ -15,7 +15,7 @@ from kopt.model.asking import Asking
 from kopt.model.options import FinalsOptions, JudgeOptions, MeasureOptions
 from kopt.model.proposers import EMBEDDED, NOBODY
 
-MEASURING = ("cuda", "dry_gpu")
+MEASURING = ("cuda", "dry_gpu", "recorded")
 """Backends that measure times, listed here so that none is imported; a test compares with `Backend.measures`."""
 
 CHUNK_SIZE, SUBMITTED_CHUNK_SIZE = 32, 64
@@ -106,9 +106,9 @@ class RunSettings:
         """Source and limits of replies, with the exchange folder resolved; None in a run without language models."""
         if not self.asked_models:
             return None
-        names = (name for name in Asking.model_fields if name != "exchange")
-        fields = {name: getattr(self.config, name) for name in names}
-        return Asking(**fields, exchange=self.exchange)
+        derived = {"exchange": self.exchange, "by_label": self.replayed}
+        fields = {name: getattr(self.config, name) for name in Asking.model_fields if name not in derived}
+        return Asking.model_validate(fields | derived)
 
     @property
     def classifier_asking(self) -> Asking | None:
@@ -157,7 +157,7 @@ class RunSettings:
     # Judging.
 
     @property
-    def backend(self) -> Literal["cuda", "interpret", "dry", "dry_gpu"]:
+    def backend(self) -> Literal["cuda", "interpret", "dry", "dry_gpu", "recorded"]:
         """Name of the backend; `auto` means `interpret` (`kopt.preflight.validate` resolves `auto` for a machine)."""
         return "interpret" if self.config.judge == "auto" else self.config.judge
 
@@ -165,6 +165,11 @@ class RunSettings:
     def measures(self) -> bool:
         """Whether the backend measures on GPUs."""
         return self.backend in MEASURING
+
+    @property
+    def replayed(self) -> bool:
+        """Whether all that is measured comes from a recording."""
+        return self.backend == "recorded"
 
     @property
     def chunk_size(self) -> int:

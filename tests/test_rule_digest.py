@@ -90,19 +90,19 @@ def test_an_edit_of_a_covered_module_changes_the_digest_and_a_comment_does_not(d
     assert (same, edited != evaluate) == (select, True)
 
 
-@pytest.mark.parametrize("name", ["interpret", "cuda", "dry", "dry_gpu"])
+@pytest.mark.parametrize("name", ["interpret", "cuda", "dry", "dry_gpu", "recorded"])
 def test_a_backend_measures_if_and_only_if_the_settings_say_so(name):
     assert load_backend(name).measures == (name in MEASURING)
 
 
-@pytest.mark.parametrize("name", ["interpret", "cuda", "dry", "dry_gpu"])
+@pytest.mark.parametrize("name", ["interpret", "cuda", "dry", "dry_gpu", "recorded"])
 def test_a_backend_has_everything_that_scripts_use_of_it(name):
     backend = load_backend(name)
     used = {attribute for script in SCRIPTS for attribute in provenance.backend_functions(script)}
     assert [attribute for attribute in used if not hasattr(backend, attribute)] == []
 
 
-@pytest.mark.parametrize("name", ["interpret", "cuda"])
+@pytest.mark.parametrize("name", ["interpret", "cuda", "recorded"])
 def test_functions_of_a_backend_have_the_names_of_its_fields(name):
     """The digest of a rule finds what `backend.judge` imports in the function `judge` of the backend's module."""
     backend = load_backend(name)

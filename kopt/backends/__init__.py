@@ -8,6 +8,7 @@
   times (`estimates`) and profiles (`static_profile`) from the build.
 - `cuda`: compiles with Triton, judges on a GPU (`cuda_judge`), measures finalists, baselines and the outcome side by
   side (`cuda_finals`), reads hardware counters (`cuda_profile`).
+- `recorded`: what another machine built, judged and measured, from an archive; nothing is measured here.
 - `dry_gpu`: like `dry`, but its jobs ask for GPUs and lease made-up ones, to try scheduling on a machine without a GPU.
 
 `interpret` and `cuda` share the facts of a problem (`problem_facts`), directions by rules (`rule_diagnosis`), and

@@ -8,6 +8,7 @@ the rest when it is called, so that a rule's code digest covers only the functio
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn, Protocol
@@ -82,6 +83,18 @@ class ProfileParents(Protocol):
         """Take the wall-clock limit of profiling one parent in seconds."""
 
 
+def _no_names(store: Store) -> Mapping[str, str]:
+    return {}
+
+
+def _installed_triton(store: Store) -> str:
+    return importlib.metadata.version("triton")
+
+
+def _estimates_nothing(build: str, target: ProblemOnTarget) -> NoReturn:
+    raise NotImplementedError("this backend estimates nothing for the screen: give its record an estimate")
+
+
 def _measures_nothing(*arguments: object, **named: object) -> NoReturn:
     raise NotImplementedError("this backend measures nothing: give its record device, baseline and outcome")
 
@@ -115,16 +128,35 @@ class Backend:
     )
     """Measure the best of the last parents, the seed kernel and the baselines, side by side in fresh processes."""
 
+    replays: bool = False
+    """Nothing is built or measured: all comes from a recording in the store, and no job asks for a GPU."""
+    build_names: Callable[[Store], Mapping[str, str]] = _no_names
+    """Return the names of builds by kernel, where the store does not keep builds under keys of this machine."""
+    estimate: Callable[[str, ProblemOnTarget], float] = _estimates_nothing
+    """Estimate the time, ms, of the build with this name, for the screen of a backend that builds and measures."""
+    triton: Callable[[Store], str] = _installed_triton
+    """Return the version of Triton that prompts tell."""
+
     @property
     def measures(self) -> bool:
-        """Whether the backend measures times on GPUs: its jobs ask for a GPU, and the run describes its own device."""
+        """Whether the run has times of GPUs, measured or recorded, and describes its own device."""
         return self.device is not _measures_nothing
+
+    @property
+    def leases(self) -> bool:
+        """Whether jobs that measure ask for a GPU."""
+        return self.measures and not self.replays
+
+    @property
+    def keeps_builds(self) -> bool:
+        """Whether the store keeps the builds under keys of this machine, and looks them up there."""
+        return self.builds and not self.replays
 
     def evaluate_threads(self, cores: int, workers_per_gpu: int) -> int:
         """Return the cores of one evaluate job: all for the only job, one for each contestant on a GPU, else one."""
         if not self.chunked:
             return cores
-        return min(cores, workers_per_gpu) if self.measures else 1
+        return min(cores, workers_per_gpu) if self.leases else 1
 
     def chunks(self, slots: int, chunk_size: int, attempt: int) -> int:
         """Count the evaluate jobs of an attempt; a chunk of repairs has eight times the size, since repairs are few."""

@@ -68,6 +68,13 @@ def techniques(taxonomy: Sequence[Technique], device: Device, store: Store) -> C
     return classify_by_facts(taxonomy, device, store)
 
 
+def estimate(build: str, target: ProblemOnTarget) -> float:
+    """Estimate the time of a build, ms, or read the estimate from the store."""
+    from kopt.backends.estimates import estimate_time
+
+    return estimate_time(build, target.facts, target.device, target.store).objective_ms
+
+
 def device(store: Store, wait_s: float) -> Device:
     """Describe a visible GPU and measure its rates, or read the rates of a measured GPU from the store."""
     from kopt.jobs.on_gpu import described
@@ -94,5 +101,5 @@ def outcome(
 BACKEND = Backend(
     name="cuda", builds=True, chunked=True, facts=facts, build=build, judge=judge, rank=rank,
     profile=profile, directions=directions, techniques=techniques, device=device, baseline=baseline,
-    outcome=outcome,
+    outcome=outcome, estimate=estimate,
 )  # fmt: skip

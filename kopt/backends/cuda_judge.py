@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from kopt.backends.backend import Judge
-from kopt.device.cuda.environment import environments
+from kopt.device.cuda.environment import environments, of_any_such_gpu
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.accidents import is_accident, is_refused_time
 from kopt.jobs.builds import built_named, known_build, toolchain
 from kopt.jobs.kernels import kernel_named
-from kopt.jobs.keys import TimingKey, VerdictKey, cuda_contract, timed_contract
+from kopt.jobs.keys import TimingKey, VerdictKey, cuda_contract, timing_key
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.build import Phase
@@ -78,8 +78,18 @@ class Records:
 
     def timing(self, row: BuildRow | SelectionRow) -> Measured | None:
         """Look up the time that a kernel was judged with on one of the visible GPUs."""
+        return self._first(row, self._here)
+
+    def timing_on_any(self, row: BuildRow | SelectionRow) -> Measured | None:
+        """Look up the time that a kernel was judged with on a visible GPU, else on another GPU of that name.
+
+        A run may go on with another GPU than the one that it began with.
+        """
+        return self._first(row, (*self._here, *dict.fromkeys(map(of_any_such_gpu, self._here))))
+
+    def _first(self, row: BuildRow | SelectionRow, environments: Sequence[Environment]) -> Measured | None:
         shelf = self._target.store.shelf(Measured)
-        timings = (shelf.get(self._timing_key(row, environment)) for environment in self._here)
+        timings = (shelf.get(self._timing_key(row, environment)) for environment in environments)
         return next((timing for timing in timings if timing is not None), None)
 
     def keep(self, row: BuildRow, judged: JudgedKernel) -> Judged:
@@ -94,7 +104,9 @@ class Records:
         if not is_accident(verdict) and not is_refused_time(verdict):
             self._target.store.shelf(Verdict).put(key, verdict)
         if timing is not None and timing.environment is not None:
-            timing = self._target.store.shelf(Measured).put(self._timing_key(row, timing.environment), timing)
+            shelf, where = self._target.store.shelf(Measured), timing.environment
+            timing = shelf.put(self._timing_key(row, where), timing)
+            shelf.put(self._timing_key(row, of_any_such_gpu(where)), timing)
         if isinstance(verdict, Passed) and timing is not None:
             return JudgedRight(verdict=verdict, timing=timing, evaluation=key.digest())
         assert not isinstance(verdict, Passed)
@@ -110,9 +122,9 @@ class Records:
 
     def _timing_key(self, row: BuildRow | SelectionRow, environment: Environment) -> TimingKey:
         measure = self._options.measuring
-        return TimingKey(
-            compiled=behaviour(row), problem=timed_contract(self._target.problem),
-            environment=environment, warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat,
+        return timing_key(
+            behaviour(row), self._target.problem, environment, warmup=measure.benchmark_warmup,
+            repeat=measure.benchmark_repeat,
         )  # fmt: skip
 
 

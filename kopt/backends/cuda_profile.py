@@ -10,7 +10,7 @@ from kopt.backends.backend import ProfiledParent, Profiler
 from kopt.backends.cuda_judge import Records
 from kopt.backends.estimates import estimate_time
 from kopt.backends.static_profile import profile_without_counters
-from kopt.device.cuda.environment import environment, environments
+from kopt.device.cuda.environment import environment, environments, of_any_such_gpu
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.builds import built_named
 from kopt.jobs.kernels import kernel_named
@@ -87,14 +87,14 @@ class ParentOnGpu:
     def __init__(self, row: SelectionRow, target: ProblemOnTarget, options: JudgeOptions) -> None:
         self._row, self._problem, self._facts, self._store = row, target.problem, target.facts, target.store
         self._options = options
-        self._timing = Records(target, options, environments()).timing(row)
+        self._timing = Records(target, options, environments()).timing_on_any(row)
         name = slowest(self._timing)[0] if self._timing else target.problem.main[0].name
         self._workload = next(workload for workload in target.problem.main if workload.name == name)
 
     def stored(self) -> Counters | None:
-        """Look up the counters that were read on one of the visible GPUs."""
-        shelf = self._store.shelf(Counters)
-        stored = (shelf.get(self._key(where)) for where in environments())
+        """Look up the counters that were read on one of the visible GPUs, else on another GPU of that name."""
+        shelf, here = self._store.shelf(Counters), environments()
+        stored = (shelf.get(self._key(where)) for where in (*here, *dict.fromkeys(map(of_any_such_gpu, here))))
         return next((counters for counters in stored if counters is not None), None)
 
     def profiled(self, counters: Counters | Profile) -> ProfiledParent:
@@ -120,7 +120,9 @@ class ParentOnGpu:
         if isinstance(counters, Profile):
             return counters
         here = environment(device.device.name, device.uuid, device.driver)
-        return self._store.shelf(Counters).put(self._key(here), counters)
+        shelf = self._store.shelf(Counters)
+        shelf.put(self._key(of_any_such_gpu(here)), counters)
+        return shelf.put(self._key(here), counters)
 
     def _static(self, device: Device) -> Profile:
         row, facts, store = self._row, self._facts, self._store

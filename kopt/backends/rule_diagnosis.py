@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kopt.backends.backend import Diagnoser
-from kopt.jobs.builds import built_named
+from kopt.jobs.recorded import told_build
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.diagnosis import Diagnosis, Profile
 from kopt.model.trial import SelectionRow
@@ -15,7 +15,7 @@ def diagnose_by_rules(target: ProblemOnTarget, count: int) -> Diagnoser:
 
     def diagnoser(row: SelectionRow, profile: Profile | None) -> Diagnosis:
         assert profile is not None
-        built = built_named(row.build, target.store)
+        built = told_build(row.build, target.store)
         return diagnose(row.kernel, profile, built, row.techniques, target.facts, target.device, count)
 
     return diagnoser

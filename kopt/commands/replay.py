@@ -1,4 +1,6 @@
-"""`kopt replay`: run a packed run again from its archive alone, which holds replies, settings, models and problem.
+"""`kopt replay`: run a packed run again from its archive alone.
+
+The archive holds replies, settings, models and problem, and what was measured on a GPU.
 
 An archive may come from anywhere, and its `problem.py` is code.  Everything in it is checked before anything is
 written, and then the replay runs confined (`kopt.sandbox.confined`): it writes below its own folders only, has no
@@ -30,6 +32,7 @@ from kopt.store import Store
 
 if TYPE_CHECKING:
     from kopt.llm.packed import Recording
+    from kopt.model.measurements import Measurements
 
 MADE_HERE = ("results", "store", "run", "problems", "models_file", "replies", "judge", "exchange")
 """Settings that a replay makes for itself."""
@@ -52,26 +55,31 @@ def run(
         typer.Option("--store", metavar="FOLDER", help="The store to use; default: one of the replay's own."),
     ] = None,
     cores: Cores = None,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Build, judge and measure anew; only the replies are replayed.")
+    ] = False,
     trust: Annotated[
         bool, typer.Option("--trust", help="Run the archive's problem.py outside of the cage, with all your rights.")
     ] = False,
     json: AsJson = False,
 ) -> int:
-    """Replay a packed run from its archive: no server, no key, no cost.
+    """Replay a packed run from its archive: no server, no key, no cost, and no GPU where the archive has measurements.
 
-    The archive is checked, and its code runs in the cage; the status is snakemake's.
+    The archive is checked, and its code runs in the cage; the status is snakemake's. It is said first what is replayed,
+    and what is made anew.
 
     JSON: `run`, its `folder`, and `final`, the file of its figures; snakemake then writes to stderr.
 
     Example:
-        kopt replay demo.replies.tar --run again
+        kopt replay demo.replies.tar.xz --run again
     """
     file = existing_file(archive, "an archive of replies")
     results = results.resolve()
     name, settings = checked(file, results, run)
+    measured = None if anew else measured_in(file)
     beside = results / f"{name}.replay"
     own_store = store.resolve() if store else beside / "store"
-    gpu = settings.judge == "cuda"
+    gpu = settings.judge == "cuda" and measured is None
     if not trust:
         try:
             check_confinable(gpu)
@@ -82,13 +90,15 @@ def run(
     folders = own_folders(file, beside, results / name, own_store)
 
     def replayed() -> int:
-        prepared = prepare(file, own_store, results, name)
+        prepared = prepare(file, own_store, results, name, anew=anew)
         become(command(prepared, cores or len(os.sched_getaffinity(0))), folder=beside, stdout_is_taken=json)
 
     where = ", ".join(str(folder) for folder in folders)
     note = f"in the cage: it writes only below {where}, has no network and no keys"
     note = "with all your rights (--trust)" if trust else note
     print(f"kopt: note: problem.py of {file} runs {note}", file=sys.stderr, flush=True)
+    for line in replayed_lines(measured, settings.judge):
+        print(f"kopt: note: {line}", file=sys.stderr, flush=True)
     if json:
         folder = results / name
         print_answer({"run": name, "folder": str(folder), "final": str(folder / "final.json")}, (), as_json=True)
@@ -96,6 +106,24 @@ def run(
     if trust:
         return replayed()
     return run_confined(replayed, folders, confined_environment(beside / "home"), gpu=gpu)
+
+
+def replayed_lines(measured: Measurements | None, judge: str) -> list[str]:
+    """Say what a replay takes from its archive, and what it makes anew.
+
+    Args:
+        measured: the archive's measurements, where they are replayed.
+        judge: the recorded search's judge.
+    """
+    if measured is None:
+        how = {"cuda": "builds, verdicts, times and profiles, on this machine's GPU"}
+        anew = how.get(judge, "builds, verdicts, and estimated times")
+        return [f"replayed: replies of models; made anew: {anew}"]
+    made = ", ".join(f"{name} {measured.versions.get(name)}" for name in ("torch", "triton"))
+    return [
+        f"replayed: replies of models, builds, verdicts, times and profiles of {measured.device.name} ({made})",
+        "made anew: prompts, directions by rules, proposals of the rewriter, selections, and the report",
+    ]
 
 
 def checked(archive: Path, results: Path, run: str = "") -> tuple[str, Config]:
@@ -106,6 +134,7 @@ def checked(archive: Path, results: Path, run: str = "") -> tuple[str, Config]:
         ConfigError: the archive holds no settings of its run or wrong ones, or another run of that name exists.
     """
     recording = _recording(archive)
+    measured_in(archive)
     name = run or recording.run
     settings = parse(
         _kept(recording) | {"run": name, "judge": recording.settings.get("judge", "auto")}, f"settings of {archive}"
@@ -141,8 +170,19 @@ def own_folders(archive: Path, beside: Path, run: Path, store: Path) -> tuple[Pa
     return (beside, run) if store.is_relative_to(beside) else (beside, run, store)
 
 
-def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
-    """Put an archive's replies into a store, write the settings that replay its run, and return their file.
+def measured_in(archive: Path) -> Measurements | None:
+    """Return an archive's measurements; None where it has none.
+
+    Raises:
+        CorruptArtifact: they do not match their digest or their schema.
+    """
+    from kopt.llm.pack import measurements_packed
+
+    return measurements_packed(archive)
+
+
+def prepare(archive: Path, store: Path, results: Path, run: str = "", *, anew: bool = False) -> Path:
+    """Put an archive's replies and measurements into a store, write the replay's settings, and return their file.
 
     The same call goes on with a replay that was interrupted.
 
@@ -151,16 +191,21 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
         store: the folder of the store that gets the replies.
         results: folder of the run's folder; settings, models and problem are written beside the run's folder.
         run: name of the replay, the run's own by default.
+        anew: leave the measurements in the archive, and judge as the recorded run did.
 
     Raises:
         CorruptArtifact, ConfigError: as for `checked`.
     """
+    from kopt.jobs.recorded import put_measurements
     from kopt.llm.pack import unpack
 
     name, _ = checked(archive, results, run)
     recording = _recording(archive)
     beside = results / f"{name}.replay"
     unpack(archive, Store(store))
+    measured = None if anew else measured_in(archive)
+    if measured is not None:
+        put_measurements(Store(store), measured)
     write_text(beside / MARK, f"{_digest(archive)}\n")
     for file, text in recording.problem.items():
         write_text(beside / "problems" / str(recording.settings["problem"]) / file, text)
@@ -168,7 +213,7 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "") -> Path:
     settings = _kept(recording) | {
         "results": str(results), "store": str(store), "run": name, "problems": str((beside / "problems").resolve()),
         "models_file": str((beside / "models.yaml").resolve()), "replies": "replay",
-        "judge": recording.settings["judge"],
+        "judge": recording.settings["judge"] if measured is None else "recorded",
     }  # fmt: skip
     write_text(beside / "settings.yaml", yaml.safe_dump(settings, sort_keys=True))
     return beside / "settings.yaml"

@@ -89,7 +89,7 @@ def run(
     if found.problem is None or found.device is None or found.run is None:
         raise ConfigError(f"the run {found.folder} has not judged its seed kernel yet: wait for its first round")
     if candidate.round == 0:
-        raise ConfigError("the kernel is the seed kernel, which has no step to undo")
+        raise ConfigError("the kernel is a seed kernel, which has no step to undo")
     lineage = lineage_of(candidate, found, kept)
     on_gpu = uses_gpu(judge)
     if not on_gpu and found.settings.measures:

@@ -27,7 +27,7 @@ def run(
     ),
     json: AsJson = False,
 ) -> int:
-    """Put an archive's replies into a store.
+    """Put an archive's replies into a store; what else it holds stays in it.
 
     A sound reply that is in the store already stays; one that is torn there is replaced.
 
@@ -35,7 +35,7 @@ def run(
     those that were torn there (`replaced`).
 
     Example:
-        kopt unpack demo.replies.tar --store .store
+        kopt unpack demo.replies.tar.xz --store .store
     """
     from kopt.llm.pack import unpack
 

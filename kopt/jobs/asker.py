@@ -67,6 +67,8 @@ class Asker:
             concurrency: most concurrent calls; None: `asking.llm.concurrency`.
         """
         self.asking, self.table, self.store, self.run = asking, table, store, run
+        self.recorded_as: dict[str, str] = {}
+        """Digests of the recorded requests by those of the requests that were replayed in their place."""
         self.options = asking.llm.model_copy(update={"concurrency": concurrency or asking.llm.concurrency})
 
     def request(self, model: str, prompt: Prompt, sample: int = 0) -> Request:
@@ -108,10 +110,35 @@ class Asker:
         from kopt.llm.ask import replay
 
         replies = replay(asked, store=self.store)
+        if self.asking.by_label:
+            replies |= self._replayed_by_label(asked, replies)
         for label, reply in replies.items():
             if not isinstance(reply, Unanswered):
                 ledger.reuse(asked[label], label, reply.usage)
         return replies
+
+    def _replayed_by_label(self, asked: Mapping[str, Request], replies: Mapping[str, Reply]) -> dict[str, Reply]:
+        """Return the recorded replies for labels whose own requests have none, and say on the terminal how many."""
+        from kopt.jobs.recorded import measurements_in, recorded_with
+        from kopt.llm.ask import recorded_reply
+
+        recorded = measurements_in(self.store)
+        found: dict[str, Reply] = {}
+        for label, reply in replies.items():
+            names = recorded.requests.get(label, ())[len(asked[label].messages) // 2 :]
+            if isinstance(reply, Unanswered) and reply.reason is NoReplyReason.MISSING and names:
+                known = recorded_reply(names[0], self.store)
+                if known is not None:
+                    found[label] = known
+                    self.recorded_as[asked[label].digest] = names[0]
+        if found:
+            print(
+                f"kopt: note: {len(found)} of {len(asked)} prompts are worded otherwise than those that were recorded "
+                f"({', '.join(sorted(found)[:3])}): the recorded replies of these slots stand"
+                f"{recorded_with(recorded)}",
+                file=sys.stderr, flush=True,
+            )  # fmt: skip
+        return found
 
     def _exchanged(self, asked: Mapping[str, Request], ledger: Ledger) -> Mapping[str, Reply]:
         from kopt.llm.exchange import Pending, exchange

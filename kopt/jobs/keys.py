@@ -40,6 +40,21 @@ class BuildKey(Key):
     """Digest of the code that refuses sources by their text."""
 
 
+class RecordedBuildKey(Key):
+    """A build that another machine made, by its name there; no judge looks it up."""
+
+    kind: ClassVar[str] = "recorded_build"
+    build: str
+
+
+class MeasurementsKey(Key):
+    """The measurements of a recorded search; only the backend `recorded` looks them up."""
+
+    kind: ClassVar[str] = "measurements"
+    recording: str
+    """Digest of the measurements."""
+
+
 class VerdictKey(Key):
     """A verdict belongs to a source, not to a fingerprint: sources with equal PTX on a shape may differ on another."""
 
@@ -167,6 +182,21 @@ def timed_contract(problem: Problem) -> str:
     """Return the digest of the parts of a problem on which measured times, and their mean, depend."""
     contract = cuda_contract(problem)
     return artifact.digest([contract, problem.weights]) if problem.weights else contract
+
+
+def timing_key(compiled: str, problem: Problem, environment: Environment, *, warmup: int, repeat: int) -> TimingKey:
+    """Return the key of a time that was measured while judging.
+
+    Args:
+        compiled: the kernel's behaviour (`kopt.model.trial.behaviour`).
+        problem: the problem.
+        environment: where it was measured.
+        warmup: launches before the race.
+        repeat: launches of the race.
+    """
+    return TimingKey(
+        compiled=compiled, problem=timed_contract(problem), environment=environment, warmup=warmup, repeat=repeat
+    )  # fmt: skip
 
 
 def build_target(device: Device) -> str:

@@ -8,6 +8,7 @@ from kopt.errors import SeedError
 from kopt.jobs.builds import toolchain
 from kopt.jobs.keys import MadeSeedKey, build_contract, build_target
 from kopt.model.device import Device
+from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.provenance import code_digest
 from kopt.sandbox.environment import NO_GPU
@@ -45,20 +46,36 @@ def with_seed(problem: Problem, device: Device, store: Store) -> Problem:
     """
     if problem.has_seed:
         return problem
-    key = MadeSeedKey(
-        problem=build_contract(problem), device=build_target(device), toolchain=toolchain(device),
-        code=code_digest("kopt.seed.make"),
-    )  # fmt: skip
-    seed = store.shelf(Seed).get_or_make(key, lambda: _made(problem, device))
-    return problem.model_copy(update={"seed": problem.seed.with_source(seed.source)})
-
-
-def _made(problem: Problem, device: Device) -> Seed:
-    print(f"kopt: {problem.name} has no kernel.py: making a seed kernel of its reference", file=sys.stderr, flush=True)
     try:
-        return seeds_of(problem, device)[0]
+        seed = made_seed(problem, device, store, f"{problem.name} has no kernel.py")
     except SeedError as error:
         raise SeedError(
             f"{problem.name} has no kernel.py, and no seed kernel can be made of its reference: {error}; "
             "write kernel.py (docs/problems.md), or let a language model do it: kopt seed --model"
         ) from error
+    return problem.model_copy(update={"seed": seed})
+
+
+def made_seed(problem: Problem, device: Device, store: Store, why: str) -> Kernel:
+    """Return a seed kernel that is made of a problem's reference, whether the problem has one or not.
+
+    Args:
+        problem: the problem.
+        device: the device to write for.
+        store: keeps seeds that were made.
+        why: why it is made, for the line on stderr that announces it.
+
+    Raises:
+        SeedError: no seed can be made; one line.
+    """
+    without = problem.model_copy(update={"seed": problem.seed.with_source("")})
+    key = MadeSeedKey(
+        problem=build_contract(without), device=build_target(device), toolchain=toolchain(device),
+        code=code_digest("kopt.seed.make"),
+    )  # fmt: skip
+
+    def make() -> Seed:
+        print(f"kopt: {why}: making a seed kernel of its reference", file=sys.stderr, flush=True)
+        return seeds_of(without, device)[0]
+
+    return problem.seed.with_source(store.shelf(Seed).get_or_make(key, make).source)

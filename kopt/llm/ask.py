@@ -23,7 +23,7 @@ from kopt.llm.packed import differences
 from kopt.llm.progress import OnProgress, Progress
 from kopt.llm.registry import caches_marked_prefix
 from kopt.llm.reply import Answered, Kept, NoReplyReason, Reply, Unanswered, Usage
-from kopt.llm.request import NoReplyKey, Request, key_of
+from kopt.llm.request import NoReplyKey, ReplyKey, Request, key_of
 from kopt.llm.retry import wait_seconds
 from kopt.llm.table import Model, ModelTable
 from kopt.model.asking import CallOptions
@@ -302,6 +302,11 @@ def replay(asked: Mapping[str, Request], *, store: Store) -> dict[str, Reply]:
     """
     shelf = replies_of(store)
     return {label: _recorded(label, request, shelf, store) for label, request in asked.items()}
+
+
+def recorded_reply(name: str, store: Store) -> Reply | None:
+    """Return the recorded reply to the request with a digest, or the recorded reason why there was none."""
+    return replies_of(store).named(ReplyKey, name) or store.shelf(Unanswered).get(NoReplyKey(request=name))
 
 
 def _recorded(label: str, request: Request, shelf: Shelf[Kept], store: Store) -> Reply:

@@ -1,8 +1,8 @@
 """Pack a run's replies into one archive, which anyone can replay elsewhere at no cost.
 
-The archive is a tar of the store's files of replies and of reasons why there was none, what the run was made from, and
-a manifest with their digests; equal replies give equal bytes.  Only files that the manifest names and whose content
-matches are unpacked, under names that follow from their content.
+The archive is a tar of the store's files of replies and of reasons why there was none, what the run was made from,
+what it measured on a GPU, and a manifest with their digests; equal replies give equal bytes.  Only files that the
+manifest names and whose content matches are unpacked, under names that follow from their content.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import lzma
+import math
 import os
 import re
 import tarfile
@@ -24,19 +26,29 @@ from kopt.llm.packed import Manifest, Recording, Versions, note, relevant
 from kopt.llm.reply import Kept, Unanswered
 from kopt.llm.request import NoReplyKey, ReplyKey
 from kopt.model.base import Value
+from kopt.model.measurements import Measurements
 from kopt.neutral import one_line
 from kopt.sandbox import archive
 from kopt.store import Shelf, Store
 
 MANIFEST = "manifest.json"
 RECORDING = "run.json"
-NAMES = re.compile(r"(manifest|run|[0-9a-f]{64})\.json")
+NAMES = re.compile(r"(manifest|run|measurements|[0-9a-f]{64})\.json")
 """Names of an archive's files."""
-FORMAT = "kopt replies 4"
+MEASUREMENTS = "measurements.json"
+FORMAT = "kopt replies 5"
+
 KeyClass = type[ReplyKey] | type[NoReplyKey]
 """Keys of the files that an archive holds."""
 VALUES: dict[KeyClass, object] = {ReplyKey: Kept, NoReplyKey: Unanswered}
 """Classes of the values under these keys."""
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no number of a measurement")
+    return number
 
 
 class Packed(Value):
@@ -44,6 +56,8 @@ class Packed(Value):
 
     replies: int
     """Replies in the archive."""
+    measurements: bool = False
+    """Whether it holds what the run measured."""
     unusable: dict[str, str] = Field(default_factory=dict)
     """What is wrong with the files of the store that were left out, by the path of the file."""
 
@@ -66,16 +80,18 @@ def pack(
     versions: Mapping[str, str] | None = None,
     recording: Recording | None = None,
     expected: Collection[str] = (),
+    measurements: Measurements | None = None,
 ) -> Packed:
     """Write the replies to these requests into an archive; none is written where there is no reply.
 
     Args:
         store: the store that holds the replies; it is not changed.
         requests: request digests, e.g. those of a run's ledger; requests without a reply are left out.
-        path: the archive to write, e.g. `run.replies.tar`.
+        path: the archive to write, e.g. `run.replies.tar.xz`; it is compressed if its name ends with `.xz`.
         versions: versions of packages that the run was made with, so that a replay elsewhere can say what differs.
         recording: settings, models and problem of the run; without these a replay needs the run's own settings.
         expected: those of the requests that had a reply, which is named as unusable where it is gone.
+        measurements: what the run measured on a GPU, so that a replay measures nothing.
 
     Raises:
         StoreError: a reply cannot be read.
@@ -86,23 +102,28 @@ def pack(
     reasons = [NoReplyKey(request=name).digest() for name in wanted if name not in files]
     without = _files(store, NoReplyKey, reasons, unusable)
     run = artifact.canonical_json(recording).encode() if recording else b""
+    measured = artifact.canonical_json(measurements).encode() if measurements else b""
     manifest = {
         "format": FORMAT,
         "replies": _digests(files),
         "no_replies": _digests(without),
         "versions": relevant(versions or {}),
         "run": hashlib.sha256(run).hexdigest() if run else "",
+        "measurements": hashlib.sha256(measured).hexdigest() if measured else "",
     }
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         _add(tar, MANIFEST, artifact.canonical_json(manifest).encode())
         if run:
             _add(tar, RECORDING, run)
+        if measured:
+            _add(tar, MEASUREMENTS, measured)
         for name, body in (files | without).items():
             _add(tar, f"{name}.json", body)
-    if files:
-        artifact.write_bytes(path, out.getvalue())
-    return Packed(replies=len(files), unusable=unusable)
+    if files or measured:
+        content = out.getvalue()
+        artifact.write_bytes(path, lzma.compress(content, preset=9) if path.suffix == ".xz" else content)
+    return Packed(replies=len(files), measurements=bool(measured), unusable=unusable)
 
 
 def _files(
@@ -192,13 +213,34 @@ def recording_in(path: Path) -> Recording | None:
     """
     content = archive.files_of(path, NAMES)
     try:
-        expected = _manifest(content).run
-        body = _member(content, RECORDING) if expected else b""
-        if expected and hashlib.sha256(body).hexdigest() != expected:
-            raise ValueError(f"{RECORDING} does not match its digest")
-        return Recording.model_validate_json(body) if expected else None
+        body = _digested(content, RECORDING, _manifest(content).run)
+        return Recording.model_validate_json(body) if body else None
     except archive.UNREADABLE as error:
         raise archive.no_archive(path, error) from error
+
+
+def measurements_packed(path: Path) -> Measurements | None:
+    """Return the measurements in an archive; None where it has none.
+
+    Raises:
+        CorruptArtifact: the file is no such archive, or the measurements do not match their digest or their schema.
+    """
+    content = archive.files_of(path, NAMES)
+    try:
+        body = _digested(content, MEASUREMENTS, _manifest(content).measurements)
+        return (
+            Measurements.model_validate(json.loads(body, parse_float=_finite, parse_constant=_finite)) if body else None
+        )
+    except archive.UNREADABLE as error:
+        raise archive.no_archive(path, error) from error
+
+
+def _digested(content: Mapping[str, bytes], name: str, expected: str) -> bytes:
+    """Return a file of an archive whose digest the manifest names; empty where it names none."""
+    body = _member(content, name) if expected else b""
+    if expected and hashlib.sha256(body).hexdigest() != expected:
+        raise ValueError(f"{name} does not match its digest")
+    return body
 
 
 def _checked(content: Mapping[str, bytes]) -> tuple[Manifest, dict[tuple[KeyClass, str], bytes]]:
@@ -209,7 +251,8 @@ def _checked(content: Mapping[str, bytes]) -> tuple[Manifest, dict[tuple[KeyClas
         for key, listed in ((ReplyKey, manifest.replies), (NoReplyKey, manifest.no_replies))
         for digest, expected in listed.items()
     }
-    known = {MANIFEST, RECORDING if manifest.run else MANIFEST, *(f"{name}.json" for _, name in files)}
+    listed = {RECORDING: manifest.run, MEASUREMENTS: manifest.measurements}
+    known = {MANIFEST, *(name for name, digest in listed.items() if digest), *(f"{name}.json" for _, name in files)}
     if unknown := sorted(set(content) - known):
         raise ValueError(f"its manifest does not name {unknown[0]!r}")
     return manifest, files

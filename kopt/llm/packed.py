@@ -59,6 +59,8 @@ class Manifest(Value):
     versions: VersionByName = Field(default_factory=dict)
     run: Digest | Literal[""] = ""
     """SHA-256 of the recording; empty where the archive has none."""
+    measurements: Digest | Literal[""] = ""
+    """SHA-256 of the measurements; empty where the archive has none."""
 
 
 class Recording(Value):

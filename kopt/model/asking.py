@@ -41,3 +41,5 @@ class Asking(Value):
     budget_usd: float | None
     budget_calls: int | None
     llm: CallOptions
+    by_label: bool = False
+    """Whether a replay takes the recorded reply of the same slot where kopt's words for its prompt have changed."""

@@ -28,6 +28,14 @@ class Profile(Value):
     """Time of each main workload by name, ms; empty where they are not known."""
 
 
+class ParentProfile(Value):
+    """The profile of one place of the selection; a place without a parent has neither kernel nor profile."""
+
+    kernel: str
+    """Digest of the parent's source."""
+    profile: Profile | None
+
+
 class Direction(Value):
     """One way to make the kernel faster, with its rank."""
 

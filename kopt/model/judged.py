@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from kopt.model.base import Value
-from kopt.model.timing import Timing
+from kopt.model.timing import Recorded, Timing
 from kopt.model.verdict import Failed, Incorrect, Passed
 
 
@@ -11,7 +11,7 @@ class JudgedRight(Value):
     """The result for a kernel that passed; it has a time, so that a verdict `passed` never lacks one."""
 
     verdict: Passed
-    timing: Timing
+    timing: Timing | Recorded
     evaluation: str = ""
     """Digest of the verdict's key in the store; empty for the dry judge."""
 

@@ -52,6 +52,10 @@ class ProposalStatus(StrEnum):
     """No proposer was asked: the search had stopped, or there was nothing to repair."""
 
 
+MADE_SEED = "kopt-seed"
+"""Model of the candidate whose kernel kopt makes of the reference, beside the problem's own seed kernel."""
+
+
 class Candidate(Value):
     """A row of `candidates.parquet`: a kernel and how it came to be, or the reason why there is none."""
 

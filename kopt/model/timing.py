@@ -134,6 +134,18 @@ class Measured(Value):
         return mean_over(self.workloads, [w.floor_ms / w.median_ms for w in self.workloads])
 
 
+class Recorded(Value):
+    """A time that a recording tells; nothing was measured here."""
+
+    kind: Literal["recorded"] = "recorded"
+    objective_ms: float
+    """Geometric mean over the main workloads, ms."""
+    interval_ms: tuple[float, float]
+    """Ends of its 95 % confidence interval, ms."""
+    roofline_share: float
+    """Roofline floor divided by time, 0 to 1."""
+
+
 class Launched(NamedTuple):
     """One launch of a call on a GPU."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from kopt.backends import interpret
 from kopt.backends.backend import Builder, load_backend
 from kopt.jobs.made_seed import with_seed
+from kopt.jobs.recorded import measurements_in
 from kopt.jobs.target import ProblemOnTarget
 from kopt.jobs.verdicts import interpreter_key
 from kopt.load_config import load_device
@@ -66,6 +67,8 @@ class SeedCheck:
 def check_seed(checked: Checked, meanwhile: Callable[[], None] = lambda: None) -> None:
     """Refuse a seed kernel that does not build or is wrong in kopt's interpreter; a dry backend refuses none.
 
+    A replay of measurements checks that there are some.
+
     A problem without a seed kernel gets one that is made of its reference (`kopt.jobs.made_seed`).
 
     A build or verdict that is not in the store is made now, in fresh processes that see no GPU; a line on stderr
@@ -80,9 +83,12 @@ def check_seed(checked: Checked, meanwhile: Callable[[], None] = lambda: None) -
     """
     backend, config = load_backend(checked.settings.backend), checked.config
     device, store = load_device(config.device, checked.root), Store(Path(config.store).absolute())
+    if backend.replays:
+        measurements_in(store)  # raises where the store holds none; the seed's verdict is among them
+        return
     given = folder.load(checked.problem_folder)
     problem = with_seed(given, device, store)
-    if backend.builds:
+    if backend.keeps_builds:
         try_seed(
             SeedCheck(
                 problem=problem, device=device, store=store.root, options=checked.settings.judging,

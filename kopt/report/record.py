@@ -112,7 +112,7 @@ class RunRecord(Value):
     seed: int
     """Seed of all random draws."""
     judge: str
-    """Name of the backend: `interpret`, `cuda`, `dry` or `dry_gpu`."""
+    """Name of the backend: `interpret`, `cuda`, `recorded`, `dry` or `dry_gpu`."""
     device: str
     """Name of the device for which the times hold."""
     configuration: str

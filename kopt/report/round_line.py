@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from kopt.model.outcome import SEED
 from kopt.model.trial import RoundSummary, StopReason
 from kopt.neutral import one_line
 from kopt.report.numbers import ESTIMATED, ratio, time_text
+
+REPLAYED = "replayed"
+"""Label of figures that come from a recording."""
 
 STOPPED = {
     StopReason.ROOFLINE: "the best kernel is near the roofline",
@@ -14,15 +18,20 @@ STOPPED = {
 """Explains why a search ended."""
 
 
-def round_line(summary: RoundSummary) -> str:
+def round_line(summary: RoundSummary, *, replayed: bool = False) -> str:
     """Sum up a round on one line.
 
     `R1: 64/90 ok (88 built, 71 unique), PTX dedup 66→66, clusters=14, classified 15 new, 51 known, best
     1.8753 ms estimated (claude-opus-4.6), 1.10x seed estimated`.  `ok` counts the slots with a new and correct kernel.
+
+    Args:
+        summary: the round.
+        replayed: whether its times come from a recording.
     """
-    head = f"R{summary.round}"
+    head, mark = f"R{summary.round}", f" {REPLAYED}" if replayed else ""
     if summary.round == 0:
-        return f"{head}: seed {time_text(summary.seed_ms, summary.estimated)}"
+        better = f", {_best(summary)}" if summary.best_model != SEED else ""
+        return f"{head}: seed {time_text(summary.seed_ms, summary.estimated)}{mark}{better}"
     if summary.slots == 0:
         return f"{head}: nothing asked, the search has stopped{_why(summary)}"
     parts = [
@@ -33,7 +42,7 @@ def round_line(summary: RoundSummary) -> str:
         parts.append(f"{summary.screened} screened")
     if summary.clusters:
         parts += [f"clusters={summary.clusters}", _classified(summary)]
-    parts += [_best(summary), f"{ratio(summary.seed_ms / summary.best_ms)} seed{label(summary.estimated)}"]
+    parts += [_best(summary), f"{ratio(summary.seed_ms / summary.best_ms)} seed{label(summary.estimated)}{mark}"]
     end = f"; the search stops{_why(summary)}" if summary.stopped else ""
     return f"{head}: {', '.join(parts)}{end}"
 

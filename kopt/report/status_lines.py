@@ -14,7 +14,16 @@ from kopt.report.status import BestSoFar, RoundCounts, RunStatus
 WIDTH = 14
 MADE_UP = "nothing was built or judged, all times are made up"
 """Note on a dry run."""
+RECORDED = "builds, verdicts, times and profiles are replayed from a recording: nothing was measured here"
+"""Note on a replay of recorded measurements."""
 ENDED = {"failed": "failed", "stopped": "stopped", "finished": "finished", "going on": "going on"}
+
+
+def note_on(judge: str) -> str:
+    """Return the note on times that this machine did not measure; empty where it measured or estimated them."""
+    if judge == "recorded":
+        return RECORDED
+    return MADE_UP if judge.startswith("dry") else ""
 
 
 def status_lines(status: RunStatus) -> list[str]:
@@ -81,8 +90,8 @@ def _phase(status: RunStatus) -> str:
 def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
     yield one_line(status.run, 60), headline(status)
     yield "problem", f"{problem_text(status)}; proposers {', '.join(map(one_line, status.proposers))}"
-    if status.judge.startswith("dry"):
-        yield "note", MADE_UP
+    if note := note_on(status.judge):
+        yield "note", note
     for counts in status.counts:
         yield f"round {counts.round}", _counts(counts, status.best.estimated if status.best else False)
     if status.best:

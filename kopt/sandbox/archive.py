@@ -1,27 +1,36 @@
 """Read the files of an archive without trusting anything in it: all of them are checked before any is used.
 
-An archive is a plain tar of small files with flat names.  Links, devices, folders, paths, names that stand twice (also
-in other letters), sparse files, and more or larger files than kopt ever writes are refused.
+An archive is a tar of small files with flat names, plain or compressed by xz.  Links, devices, folders, paths, names
+that stand twice (also in other letters), sparse files, and more or larger files than kopt ever writes are refused.
 """
 
 from __future__ import annotations
 
+import io
+import lzma
 import re
 import tarfile
 from pathlib import Path
+from typing import BinaryIO
 
 from pydantic import ValidationError
 
 from kopt.errors import CorruptArtifact
 
-LARGEST = 16 << 20
+LARGEST = 64 << 20
 """Most bytes of one file; kopt writes none that is larger."""
+XZ = b"\xfd7zXZ"
+"""First bytes of an archive that is compressed as kopt packs it."""
+MOST_UNPACKED = 256 << 20
+"""Most bytes of a compressed archive after decompression, which are held in memory."""
+MOST_MEMORY = 128 << 20
+"""Most bytes that the decompressor may take for itself."""
 MOST_BYTES = 2 << 30
 """Most bytes of all files together."""
 MOST_FILES = 200_000
 
 PACKERS = {
-    b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\xfd7zXZ": "unxz", b"\x28\xb5\x2f\xfd": "unzstd", b"PK": "unzip",
+    b"\x1f\x8b": "gunzip", b"BZh": "bunzip2", b"\x28\xb5\x2f\xfd": "unzstd", b"PK": "unzip",
 }  # fmt: skip
 """Programs that unpack compressed files, by the first bytes of such files."""
 
@@ -44,11 +53,35 @@ def files_of(path: Path, names: re.Pattern[str]) -> dict[str, bytes]:
             raise ValueError("it is not a file")
         if packer := _packer(path):
             raise ValueError(f"it is packed once more: unpack it with {packer} first")
-        with tarfile.open(path, mode="r:") as tar:
+        with _opened(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
             _check(tar, names)
             return {member.name: _content(tar, member) for member in tar}
     except UNREADABLE as error:
         raise no_archive(path, error) from error
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open an archive; a compressed one is decompressed into memory, up to a limit.
+
+    Raises:
+        ValueError: it is torn, has more than the limit, or something follows its end.
+    """
+    file = path.open("rb")
+    if file.read(len(XZ)) != XZ:
+        file.seek(0)
+        return file
+    with file:
+        file.seek(0)
+        unpacker = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MOST_MEMORY)
+        try:
+            content = unpacker.decompress(file.read(MOST_UNPACKED), MOST_UNPACKED)
+        except lzma.LZMAError as error:
+            raise ValueError(f"it cannot be decompressed ({error})") from error
+    if not unpacker.eof:
+        raise ValueError(f"it is cut off, or has more than {MOST_UNPACKED >> 20} MiB when decompressed")
+    if unpacker.unused_data:
+        raise ValueError("something follows its end")
+    return io.BytesIO(content)
 
 
 def no_archive(path: Path, error: Exception) -> CorruptArtifact:

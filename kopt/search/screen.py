@@ -28,6 +28,8 @@ MOST = 64
 class ScreenSettings(Value):
     """Settings of the rule screen."""
 
+    backend: str
+    """Name of the backend that estimates."""
     seed: int
     """Seed of the random sample."""
 

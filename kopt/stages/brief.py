@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from kopt.estimate.eager import eager_ms
 from kopt.jobs.asker import Asker
 from kopt.jobs.briefing import Briefing
-from kopt.jobs.builds import built_named, toolchain
 from kopt.jobs.kernels import kernel_named
+from kopt.jobs.recorded import told_build
 from kopt.llm.text.json_reply import NotRead, value_of
 from kopt.model.asking import Asking
 from kopt.model.base import Value
 from kopt.model.device import Device
-from kopt.model.diagnosis import Profile
+from kopt.model.diagnosis import ParentProfile, Profile
 from kopt.model.kernel import Candidate
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.technique import Technique
@@ -28,7 +28,6 @@ from kopt.prompts import reflect as reflecting
 from kopt.prompts.context import Event, Memory, Parent, ParentTimes, PromptContext, Reflection, Share, WorkloadTimes
 from kopt.roofline import floor_ms
 from kopt.run.tables import Round
-from kopt.stages.profile import ParentProfile
 from kopt.store import Store
 
 log = logging.getLogger(__name__)
@@ -43,6 +42,7 @@ SAME = 0.01
 class BriefSettings(Value):
     """Settings of the rule brief."""
 
+    backend: str
     reflector: str
     """Language model that draws lessons from rounds; empty when none does."""
     asking: Asking | None
@@ -50,12 +50,10 @@ class BriefSettings(Value):
 
 
 def prompt_context(
-    problem: Problem, facts: ProblemFacts, device: Device, techniques: Sequence[Technique]
+    problem: Problem, facts: ProblemFacts, device: Device, techniques: Sequence[Technique], triton: str
 ) -> PromptContext:
     """Collect what all prompts of a run share."""
-    return PromptContext(
-        problem=problem, facts=facts, device=device, triton=toolchain(device).triton, techniques=tuple(techniques)
-    )
+    return PromptContext(problem=problem, facts=facts, device=device, triton=triton, techniques=tuple(techniques))
 
 
 def memory_before(briefing: Briefing | None = None) -> Memory:
@@ -93,7 +91,7 @@ def brief(
         Parent(
             kernel=kernel_named(row.kernel, context.problem, store),
             times=_times(row, round, context, baseline, profile_of.get(row.kernel)),
-            build=built_named(row.build, store) if row.build else None,
+            build=told_build(row.build, store) if row.build else None,
             profile=profile_of.get(row.kernel),
             techniques=row.techniques,
         )

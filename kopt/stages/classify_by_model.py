@@ -13,9 +13,9 @@ from pathlib import Path
 from kopt.artifact import write_value
 from kopt.backends.backend import Classifier
 from kopt.jobs.asker import Asker
-from kopt.jobs.builds import built_named
 from kopt.jobs.kernels import kernel_source
 from kopt.jobs.keys import VectorKey
+from kopt.jobs.recorded import told_build
 from kopt.llm.reply import Reply
 from kopt.llm.text.json_reply import NotRead, flags_of, object_of
 from kopt.model.device import Device
@@ -81,7 +81,7 @@ class ModelClassifier:
             kernel_source(row.kernel, self.asker.store),
             [technique for technique in self.taxonomy if technique.name not in decided],
             decided=decided,
-            build=built_named(row.build, self.asker.store) if row.build else None,
+            build=told_build(row.build, self.asker.store) if row.build else None,
             device=self.device,
         )
 

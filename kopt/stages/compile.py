@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from kopt.artifact import write_value
 from kopt.backends.backend import Builder
 from kopt.jobs.accidents import is_accident
 from kopt.jobs.builds import build_key
 from kopt.jobs.kernels import kernel_named, kernel_source
-from kopt.jobs.keys import BuildKey
 from kopt.jobs.source_form import source_form
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.base import Value
@@ -25,6 +25,8 @@ from kopt.model.kernel import Candidate, candidate_name
 from kopt.model.trial import BuildRow, behaviour
 
 log = logging.getLogger(__name__)
+
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 class CompileSettings(Value):
@@ -36,7 +38,12 @@ class CompileSettings(Value):
 
 
 def compile_candidates(
-    candidates: Sequence[Candidate], target: ProblemOnTarget, *, build: Builder, kept: bool = True
+    candidates: Sequence[Candidate],
+    target: ProblemOnTarget,
+    *,
+    build: Builder,
+    kept: bool = True,
+    names: Mapping[str, str] = NO_NAMES,
 ) -> tuple[list[BuildRow], dict[int, Build]]:
     """Build an attempt's candidates, or read their builds from the store.
 
@@ -46,6 +53,7 @@ def compile_candidates(
         build: makes the builds that the store does not hold.
         kept: whether builds are stored and looked up; builds of a dry backend are not, since another run on the same
             store would take them for real builds.
+        names: names of builds by kernel, for builds that are not kept here.
 
     Returns:
         A row for each candidate, not yet deduplicated, and the builds by slot.
@@ -54,6 +62,7 @@ def compile_candidates(
     shelf = store.shelf(Build)
     wanted = {c.slot: c for c in candidates if c.kernel}
     keys = {slot: build_key(c.kernel, problem, device) for slot, c in wanted.items()} if kept else {}
+    named = {slot: keys[slot].digest() if kept else names.get(c.kernel, "") for slot, c in wanted.items()}
     builds = {slot: stored for slot, key in keys.items() if (stored := shelf.get(key)) is not None}
     missing = first_of_each({slot: c.kernel for slot, c in wanted.items() if slot not in builds})
     log.info("%d candidates: %d builds in the store, %d to make", len(wanted), len(builds), len(missing))
@@ -62,7 +71,7 @@ def compile_candidates(
         for slot in list(missing.values())[index]:
             builds[slot] = made if is_accident(made) or not kept else shelf.put(keys[slot], made)
     forms = {c.slot: source_form(kernel_source(c.kernel, store), problem.seed.entry) for c in wanted.values()}
-    return [_row(c, builds.get(c.slot), keys.get(c.slot), forms.get(c.slot, "")) for c in candidates], builds
+    return [_row(c, builds.get(c.slot), named.get(c.slot, ""), forms.get(c.slot, "")) for c in candidates], builds
 
 
 def first_of_each(names: Mapping[int, str]) -> dict[str, list[int]]:
@@ -110,11 +119,10 @@ def write_records(folders: Sequence[Path], rows: Sequence[BuildRow], builds: Map
             write_value(folder / f"{row.slot}.json", builds.get(row.slot, row), synced=False)
 
 
-def _row(candidate: Candidate, build: Build | None, key: BuildKey | None, form: str) -> BuildRow:
+def _row(candidate: Candidate, build: Build | None, name: str, form: str) -> BuildRow:
     place = candidate.model_dump(include={"round", "attempt", "slot", "kernel"}) | {"form": form}
     if build is None:
         return BuildRow(**place, status="none", reason=candidate.reason)
-    name = key.digest() if key else ""
     if isinstance(build, BuildFailed):
         return BuildRow(**place, status="failed", phase=build.phase, reason=build.reason, build=name)
     return BuildRow(**place, status="built", fingerprint=build.fingerprint, build=name)

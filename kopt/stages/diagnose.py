@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from kopt.backends.backend import Diagnoser
 from kopt.model.asking import Asking
 from kopt.model.base import Value
-from kopt.model.diagnosis import Diagnosis
+from kopt.model.diagnosis import Diagnosis, ParentProfile
 from kopt.model.trial import SelectionRow
-from kopt.stages.profile import ParentProfile
 
 
 class DiagnoseSettings(Value):

@@ -8,7 +8,7 @@ from kopt.backends.backend import Judge
 from kopt.model.base import Value
 from kopt.model.judged import Judged, JudgedRight
 from kopt.model.options import JudgeOptions
-from kopt.model.timing import Measured
+from kopt.model.timing import Estimated
 from kopt.model.trial import BuildRow, EvaluationRow, ScreenRow, SelectionRow
 from kopt.model.verdict import Failed
 from kopt.search.screen import screen_line
@@ -75,7 +75,7 @@ def _row(row: BuildRow, judged: Judged) -> EvaluationRow:
             phase=verdict.phase if isinstance(verdict, Failed) else "", evaluation=judged.evaluation,
         )  # fmt: skip
     timing = judged.timing
-    low, high = timing.interval_ms if isinstance(timing, Measured) else (None, None)
+    low, high = (None, None) if isinstance(timing, Estimated) else timing.interval_ms
     return EvaluationRow(
         **place, verdict="passed", judge=verdict.judge, time_ms=timing.objective_ms, low_ms=low, high_ms=high,
         estimated=timing.kind == "estimated", roofline_share=timing.roofline_share, evaluation=judged.evaluation,

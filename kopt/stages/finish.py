@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kopt.discovery import modules_of
+from kopt.jobs.recorded import measurements_in
+from kopt.report.status_lines import note_on
 from kopt.report.terminal import final_lines
 from kopt.run.final import final_figures
+from kopt.run.results import result_digests, same_results_line
 from kopt.run.value import Run
 from kopt.run_settings import RunSettings
 from kopt.store import Store
@@ -33,14 +36,17 @@ def write_exports(run: Run, store: Store, paths: Mapping[str, Path]) -> None:
         write(run, store, paths[name])
 
 
-def lines(run: Run, files: Mapping[str, str]) -> str:
+def lines(run: Run, files: Mapping[str, str], store: Store) -> str:
     """Write the last lines of the run for the terminal: its best kernel, times and files.
 
     Args:
         run: the finished run.
         files: paths of the exports by name, listed at the end.
+        store: holds the recording of a replayed run.
     """
     figures = final_lines(final_figures(run), model=run.best.model, files=files, rounds=run.summaries)
-    backend = RunSettings(run.config).backend
-    notes = [f"{'note':<14} nothing was built or judged, all times are made up (judge {backend})"]
-    return "\n".join([*(notes if backend.startswith("dry") else []), *figures])
+    settings = RunSettings(run.config)
+    rows = [("note", f"{note} (judge {settings.backend})")] if (note := note_on(settings.backend)) else []
+    if settings.replayed:
+        rows.append(("results", same_results_line(result_digests(run), measurements_in(store).results)))
+    return "\n".join([*(f"{name:<14} {text}" for name, text in rows), *figures])

@@ -16,9 +16,10 @@ from kopt import artifact
 from kopt.artifact import write_text
 from kopt.errors import StoreError
 from kopt.jobs.kernels import kernel_source, put_kernel
-from kopt.jobs.keys import BuildKey, ProposalKey
+from kopt.jobs.keys import ProposalKey
+from kopt.jobs.recorded import find_build
 from kopt.model.base import Value
-from kopt.model.build import Build, Built, Launch
+from kopt.model.build import Built, Launch
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis, Direction
 from kopt.model.kernel import Candidate, ProposalStatus, Slot
@@ -246,5 +247,5 @@ def _seed(slot: Slot, context: AttemptContext) -> int:
 def _launches(context: AttemptContext, parent: str) -> tuple[Launch, ...]:
     """Return the parent's launches on all main workloads; empty where the parent was not built."""
     row = context.parents[parent]
-    build = context.store.shelf(Build).named(BuildKey, row.build) if row.build else None
+    build = find_build(row.build, context.store) if row.build else None
     return tuple(launch for one in build.workloads for launch in one.launches) if isinstance(build, Built) else ()

@@ -140,8 +140,10 @@ def _answers(
     found = {label: kernel_of(reply, proposer.entry, bases[label]) for label, reply in replies.items()}
     for line in unusable_lines({label: slot.model for label, slot in labelled.items()}, found):
         print(f"kopt: note: {line}", file=sys.stderr, flush=True)
+    recorded = proposer.asker.recorded_as
+    digests = {label: recorded.get(request.digest, request.digest) for label, request in requests.items()}
     return {
-        slot.slot: _answer(proposer, slot, requests[label].digest, replies[label], found[label])
+        slot.slot: _answer(proposer, slot, digests[label], replies[label], found[label])
         for label, slot in labelled.items()
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from kopt.backends.backend import ProfiledParent, Profiler
 from kopt.model.base import Value
-from kopt.model.diagnosis import Profile
+from kopt.model.diagnosis import ParentProfile
 from kopt.model.options import JudgeOptions
 from kopt.model.trial import SelectionRow
 
@@ -19,13 +19,6 @@ class ProfileSettings(Value):
     """Options with which the parents were judged; their measured times are stored under these options."""
     profile_seconds: float
     """Wall-clock limit for profiling one kernel, s."""
-
-
-class ParentProfile(Value):
-    """The profile of one place of the selection; a place without a parent has neither kernel nor profile."""
-
-    kernel: str
-    profile: Profile | None
 
 
 def profile_parents(

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 
 from kopt.errors import ProblemError
 from kopt.model.base import Value
-from kopt.model.kernel import Candidate, ProposalStatus
+from kopt.model.kernel import Candidate, ProposalStatus, candidate_name
 from kopt.model.trial import RankRow, RoundSummary, SelectionRow, StopReason
 from kopt.run.tables import RoundTables
 from kopt.search.order import dedup
 from kopt.search.select import select
 from kopt.search.stopping import NOISE, improved, stop_reason
 from kopt.search.strategy import A, Asked, Strategy
+
+SEED_NAME = candidate_name(0, 0, 0)
+"""Name of the candidate of the problem's seed kernel."""
 
 
 class SelectSettings(Value):
@@ -28,6 +31,8 @@ class SelectSettings(Value):
     """Share of the roofline at which the search ends, 0 to 1."""
     patience: int
     """Rounds without improvement after which the search ends."""
+    replayed: bool
+    """Whether times come from a recording."""
 
 
 def check_seed(tables: RoundTables) -> None:
@@ -36,7 +41,7 @@ def check_seed(tables: RoundTables) -> None:
     Raises:
         ProblemError: names the phase and the reason.
     """
-    if tables.pool:
+    if any(row.origin == SEED_NAME for row in tables.pool):
         return
     trouble = [f"{row.phase}: {row.reason}" for row in tables.builds if row.status == "failed"]
     trouble += [f"{row.phase or row.verdict}: {row.reason}" for row in tables.evaluations]
@@ -117,12 +122,16 @@ def summarise(
         best_origin=best.origin,
         estimated=best.estimated,
         roofline_share=best.roofline_share,
-        seed_ms=previous.seed_ms if previous else best.time_ms,
+        seed_ms=previous.seed_ms if previous else _seed_ms(tables.pool),
         improved=better,
         rounds_without_improvement=idle,
         stopped=_stopped(best, idle, tables.candidates, settings, previous),
         screened=sum(e.verdict == "screened" for e in tables.evaluations),
     )
+
+
+def _seed_ms(pool: Sequence[RankRow]) -> float:
+    return next(row.time_ms for row in pool if row.origin == SEED_NAME)
 
 
 def _current_ms(previous: RoundSummary, pool: Sequence[RankRow]) -> float:

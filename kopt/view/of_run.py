@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from kopt.errors import ConfigError, StoreError, TaxonomyError, nearest
 from kopt.jobs.kernels import kernel_source
-from kopt.jobs.keys import BuildKey, TimingKey, VerdictKey, build_contract
+from kopt.jobs.keys import VerdictKey, timing_key
+from kopt.jobs.recorded import find_build
 from kopt.model.build import Build, BuildFailed
 from kopt.model.kernel import Candidate
 from kopt.model.outcome import BEST, SEED
@@ -37,6 +38,8 @@ from kopt.view.kernel import (
 
 LEAST_DIGITS = 4
 """Digits of a digest that may name a kernel."""
+NO_PTX = "a recording has no PTX, so that its instructions are not counted"
+"""Note on a kernel of a replay."""
 R = TypeVar("R", Candidate, BuildRow, EvaluationRow)
 
 
@@ -101,7 +104,7 @@ def view_of_trial(label: str, trial: Trial, run: RunSoFar, store: Store, *, evid
         estimate = None if run.settings.measures else estimate_of(build, run.facts, run.device, store)
         counts, note = instruction_counts(build, store), ""
     except StoreError as error:
-        estimate, counts, note = None, {}, str(error)
+        estimate, counts, note = None, {}, NO_PTX if run.settings.replayed else str(error)
     times: tuple[WorkloadTime, ...] = measured_times(measured) or estimated_times(estimate if trial.time_ms else None)
     interval = measured.interval_ms if measured else _interval(trial)
     found = _evidence(source, build, run, store) if evidence else ()
@@ -144,7 +147,7 @@ def _build(place: tuple[int, int, int], run: RunSoFar, store: Store) -> Build | 
     row = _row(place, run, "builds", BuildRow)
     if row is None or not row.build:
         return None
-    return store.shelf(Build).named(BuildKey, row.build)
+    return find_build(row.build, store)
 
 
 def _build_note(trial: Trial, build: Build | None, run: RunSoFar) -> str:
@@ -166,14 +169,14 @@ def _measured(trial: Trial, run: RunSoFar, store: Store) -> Measured | None:
     finals = run.outcome.finals.timings if run.outcome else run.baseline.timings if run.baseline else {}
     if run.outcome and trial.name == run.outcome.best.origin:
         return finals.get(BEST)
-    if trial.round == 0:
+    if trial == run.trials[0]:
         return finals.get(SEED)
     environment = next((timing.environment for timing in finals.values() if timing.environment), None)
     if environment is None or run.problem is None or trial.time_ms is None:
         return None
-    key = TimingKey(
-        compiled=trial.fingerprint or trial.kernel, problem=build_contract(run.problem), environment=environment,
-        warmup=run.config.benchmark_warmup, repeat=run.config.benchmark_repeat,
+    key = timing_key(
+        trial.fingerprint or trial.kernel, run.problem, environment, warmup=run.config.benchmark_warmup,
+        repeat=run.config.benchmark_repeat,
     )  # fmt: skip
     timing = store.shelf(Timing).get(key)
     return timing if isinstance(timing, Measured) else None

@@ -11,7 +11,7 @@ from kopt.artifact import read_value, write_text
 from kopt.errors import CorruptArtifact, StoreError
 from kopt.estimate.eager import estimate_eager
 from kopt.jobs.kernels import kernel_source
-from kopt.model.diagnosis import Diagnosis, Direction, Profile
+from kopt.model.diagnosis import Diagnosis, Direction, ParentProfile, Profile
 from kopt.model.trial import Trial
 from kopt.provenance import versions
 from kopt.report.details import ChangedFact, Exchange, KernelDetail, KernelTime, LaunchFacts, Roof
@@ -26,7 +26,6 @@ from kopt.run.manifest import configuration_of
 from kopt.run.so_far import RunSoFar
 from kopt.run.value import Run
 from kopt.run_settings import RunSettings
-from kopt.stages.profile import ParentProfile
 from kopt.store import Store
 from kopt.view.compare import difference
 from kopt.view.kernel import KernelView

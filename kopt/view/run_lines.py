@@ -10,7 +10,7 @@ from kopt.neutral import one_line
 from kopt.report.numbers import ratio, time_text
 from kopt.report.reasons import short_reason
 from kopt.report.round_line import label
-from kopt.report.status_lines import MADE_UP, headline, problem_text
+from kopt.report.status_lines import headline, note_on, problem_text
 from kopt.report.terminal import final_lines
 from kopt.view.kernel_lines import WIDTH, checked, workload_text
 from kopt.view.run import LineageStep, RunView
@@ -29,8 +29,8 @@ def _head(view: RunView) -> Iterator[tuple[str, str]]:
     status = view.status
     yield one_line(status.run, 60), headline(status)
     yield "problem", problem_text(status)
-    if status.judge.startswith("dry"):
-        yield "note", MADE_UP
+    if note := note_on(status.judge):
+        yield "note", note
     if view.figures is None:
         yield "best kernel", "none yet: the seed kernel is not judged"
 
@@ -51,7 +51,11 @@ def _rows(view: RunView) -> Iterator[tuple[str, str]]:
 
 
 def _judge(name: str) -> str:
-    return {"interpret": "kopt's interpreter on small sizes, nothing ran on a GPU", "cuda": "a GPU"}.get(name, name)
+    return {
+        "interpret": "kopt's interpreter on small sizes, nothing ran on a GPU",
+        "cuda": "a GPU",
+        "recorded": "a GPU elsewhere, as recorded",
+    }.get(name, name)
 
 
 def _step(step: LineageStep) -> str:

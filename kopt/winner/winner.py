@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from kopt.jobs.builds import known_build
 from kopt.jobs.kernels import kernel_source
+from kopt.jobs.recorded import find_build, measurements_in
+from kopt.model.build import Built
 from kopt.model.outcome import BEST
 from kopt.model.problem import Given, Problem, WorkloadFacts
 from kopt.model.verdict import Passed
@@ -74,7 +75,11 @@ def winner_of(run: Run, store: Store) -> Winner:
     verdict = run.outcome.finals.verdicts.get(BEST) if run.outcome else None
     launched = run.outcome.finals.launched.get(BEST, {}) if run.outcome else {}
     source = kernel_source(best.kernel, store)
-    build = known_build(run.problem.seed.with_source(source), run.problem, run.device, store) if launched else None
+    build = find_build(run.outcome.best.build, store) if run.outcome and launched else None
+    judge, made_with = settings.backend, versions()
+    if judge == "recorded":
+        recorded = measurements_in(store)
+        judge, made_with = recorded.judge, recorded.versions
     return Winner(
         problem=run.problem,
         source=source,
@@ -82,12 +87,12 @@ def winner_of(run: Run, store: Store) -> Winner:
         steps=tuple((step.trial.model, step.trial.description) for step in chain(run.trials, best.name)[1:]),
         run=f"{run.name}: preset {config.preset}, {config.rounds} rounds, seed {config.seed}, "
         f"proposers {', '.join(settings.proposers)}",
-        judge=settings.backend,
+        judge=judge,
         checks=len(verdict.checks) if isinstance(verdict, Passed) else None,
         figures=final_figures(run),
         device=run.device.name,
-        versions={name: text for name, text in versions().items() if name in ("kopt", "python", "torch", "triton")},
+        versions={name: text for name, text in made_with.items() if name in ("kopt", "python", "torch", "triton")},
         workloads=run.facts.workloads,
         given=run.facts.given,
-        choices=choices(build, launched),
+        choices=choices(build if isinstance(build, Built) else None, launched),
     )

@@ -54,6 +54,13 @@ def test_a_time_of_another_device_does_not_count(records):
     assert records().known(ROW) is None
 
 
+def test_a_profile_uses_the_time_of_another_gpu_of_that_name_where_a_run_goes_on_there(records):
+    records(FIRST).keep(ROW, JudgedKernel(verdict=PASSED, timing=timing(FIRST)))
+    assert records(SECOND).timing_on_any(ROW) == timing(FIRST)
+    other = SECOND.model_copy(update={"gpu": "H200"})
+    assert records(other).timing_on_any(ROW) is None
+
+
 def test_a_time_of_another_length_does_not_count(records):
     shorter = OPTIONS.model_copy(update={"measure": MEASURE.model_copy(update={"benchmark_repeat": 50})})
     records(FIRST).keep(ROW, JudgedKernel(verdict=PASSED, timing=timing(FIRST)))

@@ -62,7 +62,7 @@ REFUSED = {
     "sparse file": [(link("manifest.json", tarfile.GNUTYPE_SPARSE), b"")],
     "name twice": [("manifest.json", manifest()), ("manifest.json", manifest())],
     "name twice in other letters": [("manifest.json", manifest()), ("MANIFEST.json", manifest())],
-    "file of 17 MB": [("manifest.json", b" " * (17 << 20))],
+    "file of 65 MB": [("manifest.json", b" " * (65 << 20))],
     "file that the manifest does not name": [("manifest.json", manifest()), (f"{DIGEST}.json", b"{}")],
     "digest that is a path": [("manifest.json", manifest(replies={"../../x": "0"}))],
     "no manifest": [(f"{DIGEST}.json", b"{}")],

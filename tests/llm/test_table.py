@@ -95,6 +95,9 @@ def test_a_missing_file_is_one_line(tmp_path):
 
 def test_the_shipped_table_has_the_presets_models_with_prices_and_key_variables():
     table = load_table(SHIPPED)
+    exchanged = table.model("written")
+    assert (exchanged.key_variable, exchanged.price.input, exchanged.price.output) == (None, 0.0, 0.0)
+    table = table.only([name for name in table.models if name != "written"])
     assert set(table.models) == {"claude-opus-4.6", "claude-opus-4.5", "gpt-5", "gpt-5-4", "gemini-2-5-pro"}
     assert all(entry.price.output > entry.price.input > 0 for entry in table.models.values())
     assert len(key_faults(table, table.models, {})) == 5

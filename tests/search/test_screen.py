@@ -77,7 +77,7 @@ def test_the_stage_compares_with_the_fastest_parent_and_skips_what_is_far_beyond
     measured = [evaluation(slot, 1.0 + slot) for slot in range(20)]
     rows = screen_kernels(
         [build(slot) for slot in range(40)], measured, [BEST, BEST.model_copy(update={"time_ms": 9.0})],
-        ScreenSettings(seed=0), estimate=estimates.__getitem__,
+        ScreenSettings(backend="cuda", seed=0), estimate=estimates.__getitem__,
     )  # fmt: skip
     assert {row.slot for row in rows if row.fate == "judged"} == {0}
     assert sum(row.fate == "sampled" for row in rows) == 4

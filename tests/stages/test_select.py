@@ -4,19 +4,22 @@ from dataclasses import replace
 
 import pytest
 
+from kopt.errors import ProblemError
 from kopt.model.kernel import Candidate, ProposalStatus
 from kopt.model.technique import TechniqueVector
-from kopt.model.trial import RankRow, RoundSummary, StopReason, TechniqueRow
+from kopt.model.trial import EvaluationRow, RankRow, RoundSummary, StopReason, TechniqueRow
 from kopt.report.round_line import round_line
 from kopt.run.tables import RoundTables
 from kopt.stages.classify import classify_pool
-from kopt.stages.select import SelectSettings, summarise
+from kopt.stages.select import SelectSettings, check_seed, summarise
 
 SKIPPED = Candidate(
     round=1, attempt=0, slot=0, parent="", bottleneck=0, model="m", sample=0, status=ProposalStatus.SKIPPED
 )
 VECTOR = TechniqueVector(taxonomy="t", techniques=("tensor_cores",), classifier="static")
-SETTINGS = SelectSettings(strategy="beam", candidate_pool_size=2, clustering=False, stop_share=0.95, patience=3)
+SETTINGS = SelectSettings(
+    strategy="beam", candidate_pool_size=2, clustering=False, stop_share=0.95, patience=3, replayed=False
+)
 
 
 def row(origin: str, kernel: str, ms: float, *, estimated: bool = False) -> RankRow:
@@ -52,6 +55,24 @@ def test_a_measured_best_is_compared_with_the_best_before_it_as_this_round_measu
     now = after(*pool, previous=before)
     assert now.improved is improved
     assert now.rounds_without_improvement == (0 if improved else 1)
+
+
+def test_the_seed_is_the_problems_own_where_a_second_one_is_faster():
+    pool = row("r0a0s1", "made", 0.8), row("r0a0s0", "seed", 1.0)
+    now = after(pool[0].model_copy(update={"model": "kopt-seed"}), pool[1])
+    assert (now.seed_ms, now.best_ms) == (1.0, 0.8)
+    assert round_line(now) == "R0: seed 1.0000 ms, best 0.8000 ms (kopt-seed)"
+    assert round_line(after(row("r0a0s0", "seed", 1.0).model_copy(update={"model": "seed"}))) == "R0: seed 1.0000 ms"
+
+
+@pytest.mark.parametrize("pool", [(), (row("r0a0s1", "made", 0.8),)])
+def test_a_seed_that_is_wrong_is_refused_whether_or_not_a_second_one_is_right(pool):
+    wrong = EvaluationRow(
+        round=0, attempt=0, slot=0, kernel="seed", fingerprint="f", verdict="incorrect", reason="it is off", judge="j"
+    )
+    tables = RoundTables(candidates=(), builds=(), evaluations=(wrong,), pool=pool, techniques=())
+    with pytest.raises(ProblemError, match=r"the seed kernel cannot be used.*: incorrect: it is off"):
+        check_seed(tables)
 
 
 def test_an_estimate_improves_by_being_smaller():

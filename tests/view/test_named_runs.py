@@ -33,7 +33,7 @@ def test_a_rehearsal_is_not_exported_and_said_to_be_one(made, capsys):
         (["export", "run", "-o", "mine.py"], "mine.py"),
         (["export", "run"], "scale_module.py"),
         (["pack", "run", "-o", "mine.tar"], "mine.tar"),
-        (["pack", "run"], "run.replies.tar"),
+        (["pack", "run"], "run.replies.tar.xz"),
         (["simplify", "run", "-o", "mine.py"], "mine.py"),
         (["simplify", "run"], "results/run/simplified.py"),
         (["seed", "softmax", "--out", "mine.py"], "mine.py"),

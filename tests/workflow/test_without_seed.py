@@ -2,15 +2,17 @@
 
 import pytest
 
-from kopt.artifact import read_value
+from kopt.artifact import read_table, read_value
 from kopt.commands.pack import recording_of
 from kopt.errors import SeedError
 from kopt.jobs import made_seed
-from kopt.model.kernel import Kernel
+from kopt.model.kernel import Candidate, Kernel, ProposalStatus
 from kopt.model.problem import Problem
+from kopt.model.trial import BuildRow
 from kopt.problem.folder import load
 from kopt.run.load import MANIFEST
 from kopt.run.manifest import Manifest
+from kopt.stages.seed import second_candidate
 from kopt.store import Store
 from tests.device.small import H100, SCALE
 
@@ -20,7 +22,9 @@ MAKING = "making a seed kernel of its reference"
 
 
 def test_a_problem_without_a_kernel_is_searched_from_a_seed_that_is_made_once(project):
-    (project.folder / "config/problems/softmax/kernel.py").unlink()
+    own = project.folder / "config/problems/softmax/kernel.py"
+    text = own.read_text()
+    own.unlink()
     output = project.succeeds(*project.DRY, "rounds=1", "max_repairs=0", "warm=true")
     assert output.count(MAKING) == 1
     assert MAKING not in project.file("logs/problem.log").read_text()
@@ -32,6 +36,17 @@ def test_a_problem_without_a_kernel_is_searched_from_a_seed_that_is_made_once(pr
         (project.folder / "packed" / "softmax" / name).parent.mkdir(parents=True, exist_ok=True)
         (project.folder / "packed" / "softmax" / name).write_text(text)
     assert load(project.folder / "packed" / "softmax") == problem
+
+    own.write_text(text)
+    beside = project.succeeds(*project.DRY, "rounds=1", "max_repairs=0", "run=beside", "second_seed=true", "warm=true")
+    assert MAKING not in beside
+    round_0 = project.folder / "results/beside/round_0"
+    assert (round_0 / "attempt_0/candidates/0.py").read_text() == text
+    assert (round_0 / "attempt_0/candidates/1.py").read_text() == problem.seed.source
+    candidates = read_table(round_0 / "attempt_0/candidates.parquet", Candidate)
+    assert [(one.name, one.model) for one in candidates] == [("r0a0s0", "seed"), ("r0a0s1", "kopt-seed")]
+    builds = read_table(round_0 / "attempt_0/builds.parquet", BuildRow)
+    assert [one.slot for one in builds] == [0, 1]
 
 
 def test_a_reference_of_which_no_seed_can_be_made_is_refused_in_a_line(tmp_path, monkeypatch):
@@ -46,3 +61,5 @@ def test_a_reference_of_which_no_seed_can_be_made_is_refused_in_a_line(tmp_path,
         "FFT; write kernel.py (docs/problems.md), or let a language model do it: kopt seed --model"
     )
     assert made_seed.with_seed(SCALE, H100, Store(tmp_path)) is SCALE
+    second = second_candidate(SCALE, H100, Store(tmp_path))
+    assert (second.status, second.reason) == (ProposalStatus.NONE, "TorchInductor has no kernel for an FFT")

@@ -38,7 +38,7 @@ os.environ["KOPT_HOME"] = str(ROOT)
 
 def fork_jobs(checked):
     """Say whether a fork of a warm parent runs a job's script (`workflow/start.py`): by a variable, which is no part of a command either."""
-    tier = "torch" if load_backend(checked.settings.backend).builds else "light"
+    tier = "torch" if load_backend(checked.settings.backend).keeps_builds else "light"
     os.environ["KOPT_WARM"] = tier if checked.config.warm else ""
 
 
@@ -65,7 +65,7 @@ CONFIG = CHECKED.config
 SETTINGS = CHECKED.settings
 BACKEND = load_backend(SETTINGS.backend)
 RUN = SETTINGS.folder
-GPU = int(BACKEND.measures)  # GPUs of a job that needs one
+GPU = int(BACKEND.leases)  # GPUs of a job that needs one
 LAST = CONFIG.rounds
 PARENTS = range(CONFIG.candidate_pool_size)
 

@@ -1,4 +1,4 @@
-# Read the problem and its facts, describe the device, and make the seed round 0's only candidate.
+# Read the problem and its facts, describe the device, and make round 0's candidates, the seed kernels.
 
 from kopt.stages.baseline import BaselineSettings
 from kopt.stages.device import DeviceSettings
@@ -77,9 +77,13 @@ if BACKEND.measures:
 rule seed:
     input:
         problem=PROBLEM,
+        device=[DEVICE] if CONFIG.second_seed else [],
     output:
         candidates=f"{RUN}/round_0/attempt_0/candidates.parquet",
         source=f"{RUN}/round_0/attempt_0/candidates/0.py",
+        second=(
+            [f"{RUN}/round_0/attempt_0/candidates/1.py"] if CONFIG.second_seed else []
+        ),
     log:
         f"{RUN}/logs/seed.log",
     params:

@@ -1,28 +1,31 @@
 """Rule `brief`: collect what the next round's prompts may say."""
 
 from kopt.artifact import read_table, read_tables, read_value, read_values, write_value
+from kopt.backends.backend import load_backend
 from kopt.jobs.asker import asker_of
 from kopt.jobs.briefing import Briefing
 from kopt.jobs.command import Job, run
 from kopt.jobs.ledger_costs import write_costs
 from kopt.model.device import Device
+from kopt.model.diagnosis import ParentProfile
 from kopt.model.kernel import Candidate
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.timing import Finals
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
 from kopt.run.tables import Round, RoundTables
 from kopt.stages.brief import BriefSettings, brief, memory_before, prompt_context
-from kopt.stages.profile import ParentProfile
 from kopt.techniques.taxonomy import load
 
 
 def main(job: Job) -> None:
     settings = job.settings(BriefSettings)
+    backend = load_backend(settings.backend)
     context = prompt_context(
         read_value(job.path("problem"), Problem),
         read_value(job.path("facts"), ProblemFacts),
         read_value(job.path("device"), Device),
         load(job.path("taxonomy")),
+        backend.triton(job.store),
     )
     tables = RoundTables(
         candidates=read_tables(job.paths("candidates"), Candidate),

@@ -16,7 +16,9 @@ def main(job: Job) -> None:
     candidates = read_table(job.path("candidates"), Candidate)
     build = backend.build(target, workers=job.number("threads"), seconds=settings.build_seconds)
     with environment_set(NO_GPU):
-        rows, builds = compile_candidates(candidates, target, build=build, kept=backend.builds)
+        rows, builds = compile_candidates(
+            candidates, target, build=build, kept=backend.keeps_builds, names=backend.build_names(job.store)
+        )
     marked = mark_duplicates(rows, read_tables(job.paths("earlier"), BuildRow), chunks=job.number("chunks"))
     write_records(job.paths("records"), marked, builds)
     write_text(job.path("failed"), failed_slots(marked))

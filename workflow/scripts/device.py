@@ -11,7 +11,7 @@ def main(job: Job) -> None:
     backend = load_backend(settings.backend)
     device = backend.device(job.store, settings.gpu_wait_seconds)
     write_value(job.path("device"), device)
-    print(device_line(device))
+    print(device_line(device, replays=backend.replays))
 
 
 run(main)

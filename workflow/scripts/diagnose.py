@@ -6,10 +6,9 @@ from kopt.artifact import read_table, read_value, read_values, write_value
 from kopt.backends.backend import load_backend
 from kopt.jobs.command import Job, run
 from kopt.jobs.target import target_of
-from kopt.model.diagnosis import Diagnosis
+from kopt.model.diagnosis import Diagnosis, ParentProfile
 from kopt.model.trial import SelectionRow
 from kopt.stages.diagnose import DiagnoseSettings, diagnose_parents
-from kopt.stages.profile import ParentProfile
 
 
 def main(job: Job) -> None:

@@ -22,7 +22,7 @@ def main(job: Job) -> None:
     )
     write_exports(finished, job.store, {name: job.path(name) for name in exports()})
     write_report(finished, job.store, folder, job.path("report"), ask_of(job))
-    print(lines(finished, {"kernel": job.text("best"), "report": job.text("report")}))
+    print(lines(finished, {"kernel": job.text("best"), "report": job.text("report")}, job.store))
 
 
 def files_of(job: Job) -> RunFiles:

@@ -1,7 +1,7 @@
 """Rule `screen`: decide by estimates which kernels of an attempt a GPU need not judge."""
 
 from kopt.artifact import read_table, read_tables, write_table
-from kopt.backends.estimates import estimate_time
+from kopt.backends.backend import load_backend
 from kopt.jobs.command import Job, run
 from kopt.jobs.target import target_of
 from kopt.model.trial import BuildRow, EvaluationRow, ScreenRow, SelectionRow
@@ -9,13 +9,14 @@ from kopt.search.screen import ScreenSettings, screen_kernels
 
 
 def main(job: Job) -> None:
-    target = target_of(job)
+    settings, target = job.settings(ScreenSettings), target_of(job)
+    backend = load_backend(settings.backend)
     rows = screen_kernels(
         read_table(job.path("builds"), BuildRow),
         read_tables(job.paths("measured"), EvaluationRow),
         read_table(job.path("parents"), SelectionRow),
-        job.settings(ScreenSettings),
-        estimate=lambda build: estimate_time(build, target.facts, target.device, target.store).objective_ms,
+        settings,
+        estimate=lambda build: backend.estimate(build, target),
     )
     write_table(job.path("screen"), rows, ScreenRow)
 

@@ -27,7 +27,7 @@ def main(job: Job) -> None:
     write_table(job.path("selection"), parents, SelectionRow)
     write_value(job.path("archive"), archive)
     write_value(job.path("summary"), summary)
-    print(round_line(summary))
+    print(round_line(summary, replayed=settings.replayed))
 
 
 run(main)

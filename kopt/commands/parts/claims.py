@@ -194,6 +194,8 @@ def refuse_estimates(name: str, config: Config) -> None:
     settings = RunSettings(config)
     if settings.backend.startswith("dry"):
         raise ConfigError(f"the run {name} judged nothing ({settings.backend}): its times are made up")
+    if settings.replayed:
+        raise ConfigError(f"the run {name} is a replay: its times were measured elsewhere; claim the recorded run")
     if not settings.measures:
         raise ConfigError(
             f"the run {name} was judged without a GPU ({settings.backend}): its times are estimates, and an estimate "

@@ -105,8 +105,8 @@ def in_words(examination: Examination) -> list[str]:
         f"GPU: {gpu.name}, {gpu.uuid}, {gpu.memory_bytes / 2**30:.1f} GiB, driver {gpu.driver}"
         for gpu in examination.gpus
     ]
-    without_gpu = "interpret" if examination.judge != "dry" else "dry"
-    lines.append(JUDGED[examination.judge] if examination.gpus else f"no GPU: {JUDGED[without_gpu]}")
+    judge = "interpret" if examination.judge == "cuda" and not examination.gpus else examination.judge
+    lines.append(JUDGED[judge] if examination.gpus else f"no GPU: {JUDGED[judge]}")
     lines.append("cage: " + ", ".join(f"{name}: {_yes(value)}" for name, value in examination.cage.items()))
     lines += _counter_lines(examination) + _rate_lines(examination)
     lines += [f"note: {note}" for note in examination.notes]
@@ -117,6 +117,8 @@ JUDGED = {
     "cuda": "kernels are verified and timed on the GPU",
     "interpret": "kernels are verified by kopt's interpreter, and their times are estimated",
     "dry": "nothing is judged (judge=dry)",
+    "dry_gpu": "nothing is judged (judge=dry_gpu)",
+    "recorded": "nothing is judged here, verdicts and times are replayed (judge=recorded)",
 }
 """Description of each judge."""
 

@@ -21,8 +21,10 @@ from kopt.jobs.keys import (
     FactsKey,
     FinalsKey,
     MadeSeedKey,
+    MeasurementsKey,
     ProfileKey,
     ProposalKey,
+    RecordedBuildKey,
     TimingKey,
     VectorKey,
     VerdictKey,
@@ -35,7 +37,7 @@ from kopt.store_use import alone
 
 KEYS: tuple[type[Key], ...] = (
     FactsKey, BuildKey, VerdictKey, EstimateKey, TimingKey, FinalsKey, ProfileKey, VectorKey, ProposalKey, MadeSeedKey,
-    PeaksKey, CompilationKey, ReplyKey, NoReplyKey, PackedKey,
+    PeaksKey, CompilationKey, ReplyKey, NoReplyKey, PackedKey, MeasurementsKey, RecordedBuildKey,
 )  # fmt: skip
 """Every key class of kopt; kinds of other names are texts and blobs, which have no schema."""
 VERSIONS = {key.kind: key.schema_version for key in KEYS}

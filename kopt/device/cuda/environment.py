@@ -28,6 +28,14 @@ def environment(gpu: str, uuid: str, driver: str) -> Environment:
     )
 
 
+def of_any_such_gpu(where: Environment) -> Environment:
+    """Return the environment of every GPU of that name, on any host, with the same versions of software.
+
+    Times and counters of such a GPU steer a search that goes on elsewhere; they decide no race.
+    """
+    return where.model_copy(update={"uuid": "", "driver": ""})
+
+
 def environments() -> tuple[Environment, ...]:
     """Return the environments of all visible GPUs: a stored time of any of them need not be measured again.
 
