@@ -15,7 +15,7 @@ from kopt.model.signature import Signature
 from kopt.problem.draft import GIVEN, Draft
 from kopt.problem.literals import constants, literals, named
 from kopt.problem.model_new import has_model_new, with_entry
-from kopt.problem.sizes import Constants, Sizes, Try
+from kopt.problem.sizes import RESTS, Constants, Sizes, Try
 from kopt.problem.ties import equal_groups, parted
 
 SMALL = 4096
@@ -210,7 +210,8 @@ def _choice(
     """
     sizes = _sizes(whole, constants, ties)
     small = _small(sizes, draft.name) if draft.small is None else {}
-    return _Choice(sizes, small, sizes.ragged(HIDDEN, start=4096) if draft.hidden is None else None)
+    hidden = sizes.ragged(HIDDEN // RESTS, start=4096, flat=HIDDEN // 2) if draft.hidden is None else None
+    return _Choice(sizes, small, hidden)
 
 
 def _fault(whole: Problem, choice: _Choice, draft: Draft) -> str:

@@ -8,8 +8,10 @@ steps:
    change with it.
 2. Halve the largest size again and again, until no tensor is larger than wanted; what powers of two divide a size
    divides it still.  One size may stay long, so that a loop over it goes round more than once.
-3. For a ragged workload, take steps off so that no size is a multiple of a tile.  Small sizes (three coordinates, four
-   heads) are structure, and stay.
+3. For a ragged workload, add a rest to each size, or take one off, so that no size is a multiple of a tile, and most
+   are a usual tile and a rest; long sizes have a rest, too.  Small sizes (three coordinates, four heads) are structure,
+   and stay.  Rows that are contracted in batches, such as head dimensions, stay powers of two from 16 to 256 where they
+   are such, as kernels hold such a row in one tile.  Sizes that a view merges and parts by a constant stay multiples.
 
 A choice is taken if the reference runs with it, no dimension of any of its tensors shrinks to 1, and a tensor that it
 cuts into equal pieces (the halves of a head) still is.  Works on values: what runs the reference is passed as a
@@ -42,8 +44,9 @@ START = 1024
 LONG = 16
 """Largest ratio of the longest size of the workload `tiles` to the others."""
 
-LONGEST, ROW = 1024, 4096
-"""A size that alone is long: its ratio to the others, at most, and its largest value where rows are as long."""
+LONGEST, ROW, FLAT = 1024, 4096, 1 << 14
+"""A size that alone is long: its ratio to the others, at most; its largest value where rows are as long, and where
+there is no other dimension."""
 
 LOOPED = 128
 """Size from which on kernels may go over it in a loop."""
@@ -56,6 +59,15 @@ ALIGNED = 16
 
 ROW_UNIT = 8
 """Ragged rows stay a multiple of this where the given ones are, since tensor descriptors need rows of 16 bytes."""
+
+FEWEST_ROWS = 16
+"""Least value of a size in the ragged workload, where it fits: programs take up to so many rows."""
+
+HEAD = (16, 256)
+"""Least and largest length of rows that are contracted in batches and stay powers of two."""
+
+RESTS = 4
+"""How many times more elements than wanted a tensor may have where its sizes have rests."""
 
 KEPT = 4
 """A size up to this (three coordinates, four heads) stays as it is, unless the reference takes no other small sizes."""
@@ -81,6 +93,10 @@ class Trial(Protocol):
         """Whether the pieces are equally long, for each tensor and dimension that is cut into pieces."""
 
     @property
+    def contracted(self) -> frozenset[int]:
+        """Lengths over which the reference multiplies batches of matrices."""
+
+    @property
     def largest(self) -> int:
         """Elements of the largest tensor."""
 
@@ -98,10 +114,14 @@ class Size:
     """Values of the constants in the reference."""
     step: int
     """Step of the first constant."""
+    power: bool = False
+    """Whether it stays a power of two."""
 
     @property
     def least(self) -> int:
         """Smallest value of the first constant."""
+        if self.power:
+            return min(self.values[0], HEAD[0])
         return min(self.values[0], 2 if self.step == 1 else FEWEST_STEPS * self.step)
 
     def at(self, value: int) -> Constants:
@@ -155,12 +175,22 @@ class Sizes:
             row = self._is_row(size)
             if size.values[0] < LOOPED or (at == 0 and not row):  # the first is long in `small`
                 continue
-            chosen = self._shrunk(most, START, LONGEST, longest=size, longest_start=ROW if row else START)
+            longest = FLAT if self._is_flat else ROW if row else START
+            chosen = self._shrunk(most, START, LONGEST, longest=size, longest_start=longest)
             if chosen is not None and chosen[size] >= 2 * usual.get(size, 0):
-                yield size.names[0], self._changed(chosen)
+                rests = _with_rest(chosen[size], size, self._unit(size))
+                found = ({**chosen, size: value} for value in rests if self._fits({**chosen, size: value}, 2 * most))
+                yield size.names[0], self._changed(next(found, chosen))
 
-    def ragged(self, most: int, start: int = START) -> Constants | None:
-        """Return sizes alike in length and no multiples of tiles; None where the reference takes none so small."""
+    def ragged(self, most: int, start: int = START, flat: int = START) -> Constants | None:
+        """Return sizes alike in length and no multiples of tiles; None where the reference takes none so small.
+
+        Args:
+            most: elements of a tensor, at most, but for the rests.
+            start: largest value of a size.
+            flat: largest value where there is no other dimension.
+        """
+        start = flat if self._is_flat else start
         even = self._shrunk(most, start, 1)
         if even is None:
             return None
@@ -172,14 +202,23 @@ class Sizes:
             if own <= self._kept or (even[size] == own <= STRUCTURAL and own not in taken):
                 taken.add(own)
                 continue
-            unit = ROW_UNIT if size.values[0] % ROW_UNIT == 0 and self._is_row(size) else 1
-            values = list(_ragged(even[size], size, unit))
+            values = list(_ragged(even[size], size, self._unit(size)))
             for odd in sorted(values, key=lambda value: value in taken):
-                if self._fits({**chosen, size: odd}, most):
+                if self._fits({**chosen, size: odd}, RESTS * most):
                     taken.add(odd)
                     chosen[size] = odd
                     break
         return self._whole(chosen)
+
+    @property
+    def _is_flat(self) -> bool:
+        """Whether no tensor has more than one dimension."""
+        given = self._given
+        return all(len(shape) < 2 for shape in (*given.inputs, *given.parameters, *given.made))
+
+    def _unit(self, size: Size) -> int:
+        """Return what ragged values of a size are multiples of."""
+        return ROW_UNIT if size.values[0] % ROW_UNIT == 0 and self._is_row(size) else 1
 
     def _found(self, constants: Mapping[str, int]) -> tuple[Size, ...]:
         found: list[Size] = []
@@ -189,7 +228,7 @@ class Sizes:
                 continue
             size = (
                 self._tied(name, value, taken)
-                or self._alone(name, value)
+                or self._alone(name, value, constants)
                 or self._together(name, constants, taken, pairs=not self._is_idle(name, value))
             )
             if size is not None:
@@ -212,15 +251,45 @@ class Sizes:
                 return Size(tie, (value,) * len(tie), step)
         return None
 
-    def _alone(self, name: str, value: int) -> Size | None:
+    def _alone(self, name: str, value: int, constants: Mapping[str, int]) -> Size | None:
         for step in STEPS:
             if step < value and (trial := self._run({name: value - step})):
                 reaches_input = trial.inputs != self._given.inputs or self._reaches_results(trial)
                 reaches = reaches_input or trial.parameters != self._given.parameters
                 if not reaches or (not reaches_input and value <= STRUCTURAL):
                     return None
-                return Size((name,), (value,), step)
+                power = value in self._given.contracted and value & (value - 1) == 0 and HEAD[0] <= value <= HEAD[1]
+                if power and self._is_row(Size((name,), (value,), step)):
+                    return Size((name,), (value,), step, power=True)
+                return Size((name,), (value,), math.lcm(step, self._parted(value, value - step, trial, constants)))
         return None
+
+    def _parted(self, value: int, other: int, trial: Trial, constants: Mapping[str, int]) -> int:
+        """Return what a size stays a multiple of, since the reference merges it with others and parts the whole.
+
+        `x.view(batch, groups, -1)` takes any number of channels, of which only multiples of `groups` are meant.
+
+        Args:
+            value: the size in the reference.
+            other: another value of it.
+            trial: the shapes with that value.
+            constants: whole numbers of the reference, by name.
+        """
+        parts = 1
+        for name, part in constants.items():
+            if not 1 < part <= STRUCTURAL or part >= value or value % part:
+                continue
+            double, given = self._shapes_of({name: 2 * part}), self._given
+            if double is None or (double.inputs, double.parameters) != (given.inputs, given.parameters):
+                continue
+            if not len(double.made) == len(given.made) == len(trial.made):
+                continue
+            for usual, doubled, changed in zip(given.made, double.made, trial.made, strict=True):
+                named = (part, 2 * part) in zip(usual, doubled, strict=False)
+                own = (value, other) in zip(usual, changed, strict=False)
+                if named and usual != changed and not own:
+                    parts = math.lcm(parts, part)
+        return parts
 
     def _is_idle(self, name: str, value: int) -> bool:
         """Return whether a constant changes no shape of inputs and parameters, such as a bound of their values."""
@@ -357,6 +426,8 @@ def _with_multiples(alike: tuple[str, ...], others: Mapping[str, int]) -> Iterat
 def _rounded(value: int, size: Size) -> int:
     """Return a value that the size takes: some steps below its own, near `value`, with its own power of two in it."""
     own = size.values[0]
+    if size.power:
+        return max(size.least, 1 << max(value, 1).bit_length() - 1)
     power = min(own & -own, ALIGNED)
     while power > max(value, 1):
         power //= 2
@@ -374,16 +445,27 @@ def _lower(value: int, size: Size) -> Iterable[int]:
         yield value - size.step
 
 
+def _with_rest(value: int, size: Size, unit: int) -> Iterable[int]:
+    """Yield values a little larger than `value`, which is many tiles, so that a rest is left."""
+    step = math.lcm(size.step, unit)
+    if not size.power:
+        yield from (v for v in (value + 13 * step, value + 3 * step, value + step) if v <= size.values[0])
+
+
 def _ragged(value: int, size: Size, unit: int) -> Iterable[int]:
-    """Yield values near `value` that are no multiples of a tile but of a unit, smaller ones first."""
-    step = size.step
-    if step == 1 and unit > 1:
-        lower = (value - max(1, value // 8)) // unit
-        odd = lower - 1 + lower % 2
-        yield from (v * unit for v in (odd, odd - 2, odd + 2) if 0 < v * unit <= size.values[0])
-    elif step == 1:
-        lower = value - max(1, value // 8)
-        odd = lower - 1 + lower % 2
-        values = (odd, odd - 2, odd - 4, odd - 6, value - 1, value + 1)
-        yield from (v for v in values if 2 < v <= size.values[0] and v % 2)
-    yield from (v for v in (value - step, value + step) if size.least <= v <= size.values[0])
+    """Yield values near `value` that are no multiples of a tile but of a unit, a tile and a rest first."""
+    own, step = size.values[0], size.step
+    if size.power:
+        yield from (v for v in (2 * value, value // 2, value) if size.least <= v <= own)
+        return
+    if step == 1:
+        if value < FEWEST_ROWS and unit == 1:
+            yield from (v for v in (FEWEST_ROWS + 3, FEWEST_ROWS // 2 + 3) if value < v <= own)
+        rest = max(1, value // 8)
+        above, below = (value + rest) // unit, (value - rest) // unit
+        above, below = above + 1 - above % 2, below - 1 + below % 2
+        values = [v * unit for v in (above, above + 2, below, below - 2, below - 4, below - 6)]
+        yield from (v for v in values if (unit if unit > 1 else 3) <= v <= own)
+        if unit == 1:
+            yield from (v for v in (value - 1, value + 1) if 2 < v <= own and v % 2)
+    yield from (v for v in (value + step, value - step) if size.least <= v <= own)

@@ -64,13 +64,50 @@ def test_coordinates_and_few_heads_stay():
 
 
 @pytest.mark.parametrize(("size", "factor"), [(1000, 8), (4100, 4), (1 << 14, 16), (999, 1)])
-def test_what_powers_of_two_divide_a_size_divides_it_where_it_is_no_ragged_one(size, factor):
+def test_what_powers_of_two_divide_a_size_divides_it_in_tiles_alone(size, factor):
     problem = problem_of(f"M = 64\nN = {size}", "x", "x.median(dim=-1).values", "torch.randn(M, N)")
-    even = [inputs_of(problem, workload.name)[0][1] for workload in problem.small if workload.name != "ragged"]
-    assert all(length % factor == 0 for length in even)
-    ragged = inputs_of(problem, "ragged")[0][1]
-    assert ragged % 16
-    assert ragged % 8 == (0 if factor >= 8 else ragged % 8)
+    lengths = {workload.name: inputs_of(problem, workload.name)[0][1] for workload in problem.small}
+    assert lengths["tiles"] % factor == 0
+    assert lengths["ragged"] % 16
+    assert factor < 8 or not any(length % 8 for length in lengths.values())
+
+
+def test_a_flat_size_is_two_large_blocks_and_a_rest():
+    problem = problem_of("N = 1 << 22", "x", "torch.relu(x).square()", "torch.randn(N)")
+    lengths = {one.name: inputs_of(problem, one.name)[0][0] for one in problem.small}
+    for block in (256, 1024, 4096, 8192):
+        assert any(length > block and length % block for length in lengths.values())
+    assert try_sizes(problem, problem.hidden[0].constants).inputs[0][0] > 1 << 20
+
+
+@pytest.mark.parametrize("rows", [64, 8192])
+def test_rows_beside_a_fixed_size_are_some_tiles_and_a_rest(rows):
+    result = "torch.fft.fft(x).real[:, :256] + x.view(-1, 2, 256).sum(1)"
+    problem = problem_of(f"R = {rows}", "x", result, "torch.randn(R, 512)")
+    ragged = inputs_of(problem, "ragged")[0][0]
+    assert all(ragged > tile and ragged % tile for tile in (2, 4, 8))
+
+
+def test_head_dimensions_stay_powers_of_two_and_other_sizes_do_not():
+    attention = "torch.nn.functional.scaled_dot_product_attention(q, k, v)"
+    inputs = ", ".join(["torch.randn(B, H, S, D)"] * 3)
+    for result in (attention, "torch.softmax(q @ k.transpose(-1, -2) / 8, -1) @ v"):
+        problem = problem_of("B, H, S, D = 2, 4, 1024, 64", "q, k, v", result, inputs)
+        shapes = [inputs_of(problem, one.name)[0] for one in problem.small]
+        hidden = try_sizes(problem, problem.hidden[0].constants).inputs[0]
+        heads = {shape[3] for shape in (*shapes, hidden)}
+        assert heads <= {16, 32, 64}
+        assert len(heads) > 1
+        assert any(shape[2] % 16 for shape in shapes)
+        assert hidden[2] % 16
+
+
+@pytest.mark.parametrize(("merged", "channels", "lengths"), [(True, 8, 8), (False, 8, 1)])
+def test_a_size_that_a_view_merges_and_parts_stays_a_multiple(merged, channels, lengths):
+    parted = "x.view(x.shape[0], G, -1)" if merged else "x.view(x.shape[0], G, x.shape[1] // G, x.shape[2])"
+    problem = problem_of("B, C, L, G = 4, 64, 1024, 8", "x", f"({parted} / 2).reshape(x.shape)", "torch.randn(B, C, L)")
+    shapes = [inputs_of(problem, one.name)[0] for one in problem.small]
+    assert not any(shape[1] % channels or shape[2] % lengths for shape in shapes)
 
 
 def test_a_mask_that_torch_makes_in_another_order_for_other_sizes_has_small_sizes():

@@ -43,6 +43,8 @@ class Trial:
     """Shapes of the operations' results, in order, and of the outputs at the end."""
     pieces: tuple[bool, ...]
     """Whether the pieces are equally long, for each tensor and dimension that the reference cuts into pieces."""
+    contracted: frozenset[int]
+    """Lengths over which the reference multiplies batches of matrices."""
 
     @property
     def largest(self) -> int:
@@ -67,6 +69,7 @@ def try_sizes(problem: Problem, constants: Mapping[str, int]) -> Trial:
         parameters=tuple(tuple(value.shape) for value in model.state_dict().values()),
         made=(*made.shapes, *_shapes(output)),
         pieces=made.pieces,
+        contracted=frozenset(made.contracted),
     )
 
 
@@ -141,6 +144,7 @@ class _Shapes(DispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self.shapes: list[Shape] = []
+        self.contracted: set[int] = set()
         self._splits: list[bool] = []
         self._slices: dict[tuple[object, ...], set[int]] = {}
         self._kept: list[torch.Tensor] = []
@@ -155,7 +159,11 @@ class _Shapes(DispatchMode):
         out = func(*args, **(kwargs or {}))
         self.shapes += _shapes(out)
         name = func.overloadpacket.__name__
-        if name in SPLITS:
+        if name == "bmm" or "scaled_dot_product" in name:
+            self.contracted.add(args[0].shape[-1])
+        elif name == "baddbmm":
+            self.contracted.add(args[1].shape[-1])
+        elif name in SPLITS:
             self._splits.append(len(set(_shapes(out))) < 2)
         elif name == "slice":
             self._note_slice(args[0], out, args[1] if len(args) > 1 else 0)
