@@ -41,7 +41,8 @@ def check_seed(tables: RoundTables) -> None:
     Raises:
         ProblemError: names the phase and the reason.
     """
-    if any(row.origin == SEED_NAME for row in tables.pool):
+    first = any(candidate.name == SEED_NAME for candidate in tables.candidates)
+    if any(row.origin == SEED_NAME for row in tables.pool) if first else tables.pool:
         return
     trouble = [f"{row.phase}: {row.reason}" for row in tables.builds if row.status == "failed"]
     trouble += [f"{row.phase or row.verdict}: {row.reason}" for row in tables.evaluations]

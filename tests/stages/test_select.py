@@ -70,9 +70,17 @@ def test_a_seed_that_is_wrong_is_refused_whether_or_not_a_second_one_is_right(po
     wrong = EvaluationRow(
         round=0, attempt=0, slot=0, kernel="seed", fingerprint="f", verdict="incorrect", reason="it is off", judge="j"
     )
-    tables = RoundTables(candidates=(), builds=(), evaluations=(wrong,), pool=pool, techniques=())
+    seed = SKIPPED.model_copy(update={"round": 0, "status": ProposalStatus.PROPOSED})
+    tables = RoundTables(candidates=(seed,), builds=(), evaluations=(wrong,), pool=pool, techniques=())
     with pytest.raises(ProblemError, match=r"the seed kernel cannot be used.*: incorrect: it is off"):
         check_seed(tables)
+
+
+def test_later_rounds_need_not_hold_the_seed():
+    later = RoundTables(
+        candidates=(SKIPPED,), builds=(), evaluations=(), pool=(row("r1a0s0", "k", 1.0),), techniques=()
+    )
+    check_seed(later)
 
 
 def test_an_estimate_improves_by_being_smaller():
