@@ -16,8 +16,8 @@ from kopt.device.cuda.sheets import Slot, Slots, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Recorded, VerificationOutcome, failure, mutation
 from kopt.device.draws.distributions import Draw, plan
 from kopt.device.draws.seeds import derive_seed
-from kopt.device.expected.compare import fitting
 from kopt.device.expected.outputs import Described, DescribedOutput, ResultContract
+from kopt.device.expected.tf32 import fitting
 from kopt.device.reference.rejection import no_launch_reason
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase

@@ -32,10 +32,10 @@ from kopt.device.draws.distributions import Case, Draw, make_case, plan
 from kopt.device.draws.domain import find_domain
 from kopt.device.draws.kinds import GIVEN
 from kopt.device.expected.calibration import calibrate
-from kopt.device.expected.compare import fitting
 from kopt.device.expected.compare_result import compare_result
 from kopt.device.expected.expected_output import expected_result
 from kopt.device.expected.outputs import Contract, ResultContract, changed_reason, may_change, run_reference
+from kopt.device.expected.tf32 import fitting
 from kopt.device.interpret.contestant import GHOST_FILLS, Head, Reply, VerifyJob, contest, digests, verdict_draws
 from kopt.device.reference.contract import tensor_arguments
 from kopt.device.reference.file_name import folder_of
