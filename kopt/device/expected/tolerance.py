@@ -186,7 +186,7 @@ def in_dtype(
     """
     model = copy.deepcopy(case.model).to(dtype)
     inputs = tree_map(lambda value: copied_in(alter(value), dtype), case.inputs)
-    with computing_in(dtype), within or nullcontext():
+    with computing_in(dtype, case.inputs), within or nullcontext():
         tensors = run_model(model, inputs, changed).tensors
     return _widened(tensors)
 
