@@ -37,8 +37,8 @@ def caged(name: str, seconds: float, returns: type[V], function: Callable[P, V],
     except NotDone as error:
         raise ProblemError(
             f"{name}: kopt runs the model, at full size without values and at small sizes on the CPU, and was not done "
-            f"within {seconds:g} s: declare dtype and workloads with small sizes in problem.yaml, and lower the sizes in "
-            "problem.py where forward loops over them in Python"
+            f"within {seconds:g} s: declare dtype and workloads with small sizes in problem.yaml, and lower the sizes "
+            "in problem.py where forward loops over them in Python"
         ) from error
     except WorkerDied as error:
         raise ProblemError(f"{name}: its code cannot be run in the cage: {_one_line(error)}") from error
