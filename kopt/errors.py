@@ -49,6 +49,10 @@ class WorkerDied(KoptError):
     """A process that runs kopt's own code ended without an answer."""
 
 
+class NotDone(WorkerDied):
+    """A process was ended because it took longer than its limit."""
+
+
 class DeviceError(KoptError):
     """There is no usable device, or the description of a device is wrong."""
 

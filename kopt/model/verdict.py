@@ -20,6 +20,8 @@ class Check(Value):
     """Largest absolute error against the float64 reference, in units of the output; finite if the outputs are."""
     allowed: float
     """Largest absolute error that this check allowed at that element."""
+    integers: bool = False
+    """Whether the output holds integers or truth values: only those that rounding decides may be off."""
 
 
 class Passed(Value):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import ParamSpec, TypeVar
 
-from kopt.errors import KoptError, ProblemError, WorkerDied
+from kopt.errors import KoptError, NotDone, ProblemError, WorkerDied
 from kopt.model.base import Value
 from kopt.neutral import visible
 from kopt.problem.derive import Derived, derived
@@ -34,6 +34,12 @@ def caged(name: str, seconds: float, returns: type[V], function: Callable[P, V],
     """
     try:
         return run_caged(seconds, returns, function, *args, **named)
+    except NotDone as error:
+        raise ProblemError(
+            f"{name}: kopt runs the model, at full size without values and at small sizes on the CPU, and was not done "
+            f"within {seconds:g} s: declare dtype and workloads with small sizes in problem.yaml, and lower the sizes "
+            "in problem.py where forward loops over them in Python"
+        ) from error
     except WorkerDied as error:
         raise ProblemError(f"{name}: its code cannot be run in the cage: {_one_line(error)}") from error
     except KoptError as error:

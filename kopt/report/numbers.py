@@ -36,20 +36,30 @@ def compilations_text(ms: Sequence[float]) -> str:
     return f"{len(ms)} compilations: {min(ms):.4f} to {milliseconds(max(ms))}"
 
 
+MOST_OFF = 1_000_000
+"""Largest error of an integer that is written out."""
+
+
 def closeness(checks: Sequence[Check]) -> str:
     """Say how near to the reference a kernel's results are: `at most 40% of the allowed error`.
 
     Errors and limits of integers are whole numbers: a share of such a limit says nothing.
     """
-    shares = [check.max_error / check.allowed for check in checks if check.allowed and not _is_whole(check)]
-    whole = max((check.max_error for check in checks if _is_whole(check)), default=0.0)
+    shares = [check.max_error / check.allowed for check in checks if check.allowed and not check.integers]
     parts = [f"at most {max(shares):.0%} of the allowed error"] if shares else []
-    parts += [f"integers off by at most {whole:g}, where rounding decides them"] if whole else []
+    whole = [check for check in checks if check.integers]
+    open_ = max((check.max_error for check in whole if check.max_error <= check.allowed), default=0.0)
+    if open_:
+        parts.append(f"integers equal save where rounding decides them, there off by {_off(open_)} at most")
+    wrong = max((c for c in whole if c.max_error > c.allowed), key=lambda c: c.max_error - c.allowed, default=None)
+    if wrong is not None:
+        allowed = f"rounding allows {_off(wrong.allowed)}" if wrong.allowed else "none may be off"
+        parts.append(f"integers off by {_off(wrong.max_error)} where {allowed}")
     return ", ".join(parts) or "equal to the reference"
 
 
-def _is_whole(check: Check) -> bool:
-    return check.max_error.is_integer() and check.allowed.is_integer()
+def _off(error: float) -> str:
+    return f"{error:.0f}" if error <= MOST_OFF else "more than a million"
 
 
 PYTORCH = {"eager": "PyTorch eager", "compile": "torch.compile", "max-autotune": "torch.compile (max-autotune)"}

@@ -15,7 +15,7 @@ from typing import ParamSpec, TypeVar
 from pydantic import BaseModel
 
 from kopt import errors
-from kopt.errors import KoptError, WorkerDied
+from kopt.errors import KoptError, NotDone, WorkerDied
 from kopt.sandbox.cage import Limits
 from kopt.sandbox.environment import NO_GPU
 from kopt.sandbox.fresh import run_with_environment
@@ -88,6 +88,7 @@ def _in_fresh_process(seconds: float, call: _Call) -> Answer:
     """Run a call in a caged child of this process.
 
     Raises:
+        NotDone: the child took too long.
         WorkerDied: the child gave no answer.
     """
     sys.path[:] = [str(Path(place).absolute()) for place in sys.path]  # the child changes its working directory
@@ -105,6 +106,6 @@ def _in_fresh_process(seconds: float, call: _Call) -> Answer:
         case Raised(kind=kind, message=message):
             raise WorkerDied(f"{name} raised {kind}: {' '.join(message.split())[:300]}")
         case TimedOut():
-            raise WorkerDied(f"{name} was not done within {seconds:g} s, and was killed")
+            raise NotDone(f"{name} was not done within {seconds:g} s, and was killed")
         case Died(reason=reason):
             raise WorkerDied(f"{name} {reason}")

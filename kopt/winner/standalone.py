@@ -14,6 +14,9 @@ from kopt.winner.winner import Winner
 EMBEDDED = Path(__file__).parent / "embedded"
 """Folder of the modules whose text is written; rule finish names its files."""
 
+REFERENCES = Path(__file__).parents[1] / "device" / "reference"
+"""Folder of the module `modes`, whose text is written too."""
+
 
 def standalone(winner: Winner) -> str:
     """Return the text of the module."""
@@ -28,6 +31,7 @@ def self_check(winner: Winner) -> str:
     workloads = {one.name: dict(one.constants) for one in (*problem.main, *problem.hidden)}
     code = [
         *embedded("arguments"),
+        *embedded("modes", REFERENCES),
         *embedded("self_check"),
         f"REFERENCE = {quoted(problem.reference)}",
         f"WORKLOADS = {workloads!r}",
@@ -38,9 +42,9 @@ def self_check(winner: Winner) -> str:
     return f'if __name__ == "__main__":\n\n    def _check_and_time():\n{_indented(body, 8)}\n\n    _check_and_time()'
 
 
-def embedded(name: str) -> list[str]:
-    """Return imports and definitions of a module of `kopt.winner.embedded`, as text."""
-    text = (EMBEDDED / f"{name}.py").read_text(encoding="utf-8")
+def embedded(name: str, folder: Path = EMBEDDED) -> list[str]:
+    """Return imports and definitions of a module, of `kopt.winner.embedded` unless another folder is given, as text."""
+    text = (folder / f"{name}.py").read_text(encoding="utf-8")
     lines, nodes = text.splitlines(), ast.parse(text).body
     imports = [n for n in nodes if isinstance(n, ast.Import | ast.ImportFrom) and "kopt." not in ast.unparse(n)]
     return ["\n".join(_text(lines, node) for node in imports), *(_text(lines, n) for n in _definitions(nodes))]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
+from kopt.device.reference.rejection import on_workload
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
 from kopt.model.verdict import Failed, Incorrect, Passed, Verdict
@@ -120,6 +121,26 @@ def test_failure_names_phase_and_reason(verdicts: dict[str, Verdict], name: str,
     verdict = verdicts[f"wrong {name}"]
     assert isinstance(verdict, Failed)
     assert (verdict.phase, words in verdict.reason) == (phase, True), verdict
+
+
+@pytest.mark.parametrize(
+    "name", ["torch only", "wrong shape", "os._exit", "hang", "raises", "out of bounds", "an address as a number"]
+)
+def test_failure_names_the_small_workload_and_its_sizes(verdicts: dict[str, Verdict], name: str) -> None:
+    verdict = verdicts[f"wrong {name}"]
+    assert isinstance(verdict, Failed)
+    said = {on_workload(workload, "") for workload in MATVEC.small}
+    assert verdict.reason.startswith(tuple(said)), verdict.reason
+    assert all(word in min(said) for word in ("workload ", "(M=", "K=", "): "))
+
+
+def test_sizes_of_a_hidden_workload_are_not_told_and_many_sizes_are_cut() -> None:
+    workload = Workload(name="odd", constants={"M": 12345})
+    assert on_workload(workload, "no") == "workload odd (M=12345): no"
+    assert on_workload(workload, "no", hidden=True) == "workload odd (its sizes are hidden): no"
+    assert on_workload(Workload(name="one"), "no") == "workload one: no"
+    many = Workload(name="odd", constants={f"SIZE_{place}": place for place in range(500)})
+    assert len(on_workload(many, "no")) < 250
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,24 @@ REPLIES = {
 }
 
 
-def verified(monkeypatch, *names, referee=None):
+def failing_on(sheets, workload):
+    """The reply of a contestant that fails on a workload."""
+    names = [sheet.workload.name for sheet in sheets]
+    failed = DrawReport(phase="launch", reason="no luck")
+    return pack(Reply(reports=(*(report(),) * names.index(workload), failed)))
+
+
+def test_the_sizes_of_a_workload_are_told_unless_it_is_hidden(monkeypatch):
+    groups = {"main": 33, "hidden": 77, "small": 11}
+    made = {kind: (Workload(name=kind, constants={"N": size}),) for kind, size in groups.items()}
+    for kind, size in groups.items():
+        monkeypatch.setitem(REPLIES, kind, lambda sheets, kind=kind: failing_on(sheets, kind))
+        outcome = verified(monkeypatch, kind, problem=SCALE.model_copy(update=made))[kind]
+        sizes = "its sizes are hidden" if kind == "hidden" else f"N={size}"
+        assert (outcome.phase, outcome.reason) == (Phase.LAUNCH, f"workload {kind} ({sizes}): no luck")
+
+
+def verified(monkeypatch, *names, referee=None, problem=SCALE):
     """Outcomes of contestants that run no kernel, but really are caged children."""
 
     def contest(kernel, options, compiled):
@@ -143,7 +160,7 @@ def verified(monkeypatch, *names, referee=None):
 
     monkeypatch.setattr(module, "contest", contest)
     referee = referee or ScriptedReferee()
-    processes = SimpleNamespace(problem=SCALE, referee=referee, driver=None, check_health=lambda: None)
+    processes = SimpleNamespace(problem=problem, referee=referee, driver=None, check_health=lambda: None)
     verifier = Verifier(processes, seed=1, workers=2, limits=Limits(wall_s=30.0))
     return verifier.verify({name: Kernel(source=name) for name in names})
 

@@ -14,6 +14,8 @@ from kopt.device.expected.compare_result import compare_tensor
 from kopt.device.expected.emulation import rounded_to_tf32
 from kopt.device.expected.expected_output import ExpectedOutput, expected_result
 from kopt.device.expected.outputs import Contract, Described, DescribedOutput, ResultContract, described
+from kopt.device.expected.tf32 import TF32_HINT, fitting
+from kopt.device.expected.tolerance import calibrated
 from kopt.model.problem import Problem, Tolerance
 from kopt.problem.folder import load, names
 
@@ -210,6 +212,65 @@ def test_tf32_is_wrong_where_eager_multiplies_in_float32_and_the_reason_names_th
     case = make_case(problem, draw)
     output = rounded_to_tf32(case.inputs[0]) @ rounded_to_tf32(case.inputs[1])
     assert 'input_precision="ieee"' in compare(output, expected(problem, case), draw).reason
+
+
+@pytest.mark.parametrize(
+    ("call", "hinted"),
+    [
+        ("tl.dot(x, y, acc)", True),
+        ('tl.dot(x, y, acc, input_precision="ieee")', False),
+        ('tl.dot(x, y, acc, "tf32x3")', False),
+        ("tl.dot(x, y, allow_tf32=False)", False),
+        ('tl.dot(x, y, input_precision="tf32")', True),
+        ('tl.dot(x, y, input_precision="ieee") + tl.dot(z, y)', True),
+        ("x + y", False),
+    ],
+)
+def test_tf32_is_named_only_where_a_product_may_use_it(call: str, hinted: bool) -> None:
+    assert fitting(f"wrong{TF32_HINT}", f"a = {call}") == (f"wrong{TF32_HINT}" if hinted else "wrong")
+
+
+CHAIN = """
+import torch
+from torch import nn
+
+class Model(nn.Module):
+    def forward(self, x):
+        y, h = x, 1
+        while h < 64:
+            y = y.view(-1, 32 // h, 2, h)
+            y = torch.stack([y[:, :, 0] + y[:, :, 1], y[:, :, 0] - y[:, :, 1]], 2)
+            h *= 2
+        return y.reshape(x.shape) * 64**-0.5
+
+def get_inputs():
+    return [torch.randn(8, 64)]
+
+def get_init_inputs():
+    return []
+"""
+
+
+def test_a_product_is_right_where_a_float32_reference_is_a_chain_of_sums() -> None:
+    problem = made("x", dtype="float32").model_copy(update={"reference": CHAIN})
+    signs = torch.tensor([[(-1.0) ** (i & j).bit_count() for j in range(64)] for i in range(64)])
+    for draw in plan(problem.small, 1):
+        case = make_case(problem, draw)
+        total = torch.zeros_like(case.inputs[0])
+        for at in range(64):  # one element after the other, as the blocks of a product are added
+            total += case.inputs[0][:, at : at + 1] * signs[at]
+        wanted = expected(problem, case)
+        assert compare(total * 64**-0.5, wanted, draw).right, compare(total * 64**-0.5, wanted, draw).reason
+        for lower in (torch.bfloat16, torch.float16):
+            rounded = (case.inputs[0].to(lower).double() @ signs.double() * 64**-0.5).float()
+            assert draw.distribution not in ("given", "normal") or not compare(rounded, wanted, draw).right
+
+
+def test_a_wide_output_may_be_off_by_sixteen_units_and_a_narrow_one_by_two() -> None:
+    for dtype, units in ((torch.float32, 16), (torch.float64, 16), (torch.bfloat16, 2), (torch.float16, 2)):
+        exact = torch.ones(64, dtype=torch.float64)
+        found = calibrated(exact.to(dtype), exact, exact, torch.ones(64, dtype=torch.bool))
+        assert found.relative == units * torch.finfo(dtype).eps / 2
 
 
 def test_tf32_is_right_where_eager_convolves_in_it() -> None:

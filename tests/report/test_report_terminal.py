@@ -111,15 +111,25 @@ def test_without_a_time_of_pytorch_no_ratio_to_it_is_written():
 
 
 @pytest.mark.parametrize(
-    ("errors", "said"),
+    ("floats", "integers", "said"),
     [
-        ([(0.2, 0.5), (0.3, 0.5)], "at most 60% of the allowed error"),
-        ([(0.0, 0.0)], "equal to the reference"),
-        ([(0.0, 0.0), (1.0, 1.0)], "integers off by at most 1, where rounding decides them"),
-        ([(0.1, 0.5), (1.0, 1.0)],
-         "at most 20% of the allowed error, integers off by at most 1, where rounding decides them"),
+        ([(0.2, 0.5), (0.3, 0.5)], [], "at most 60% of the allowed error"),
+        ([(7e28, 9e30)], [], "at most 1% of the allowed error"),
+        ([(0.0, 0.0)], [(0.0, 0.0)], "equal to the reference"),
+        ([], [(0.0, 0.0), (1.0, 1.0)], "integers equal save where rounding decides them, there off by 1 at most"),
+        ([(0.1, 0.5)], [(1.0, 1.0)],
+         "at most 20% of the allowed error, integers equal save where rounding decides them, there off by 1 at most"),
+        ([], [(127.0, 0.0)], "integers off by 127 where none may be off"),
+        ([], [(1.0, 1.0), (34.0, 2.0)],
+         "integers equal save where rounding decides them, there off by 1 at most, "
+         "integers off by 34 where rounding allows 2"),
+        ([], [(9e18, 0.0)], "integers off by more than a million where none may be off"),
     ],
 )  # fmt: skip
-def test_the_error_of_integers_is_a_number_and_no_share(errors, said):
-    checks = [Check(workload="w", distribution="normal", max_error=error, allowed=most) for error, most in errors]
+def test_the_error_of_integers_is_a_number_and_no_share(floats, integers, said):
+    checks = [
+        Check(workload="w", distribution="normal", max_error=error, allowed=most, integers=whole)
+        for whole, errors in ((False, floats), (True, integers))
+        for error, most in errors
+    ]
     assert closeness(checks) == said

@@ -84,6 +84,7 @@ rule finish:
                 CHECKED.taxonomy_file,
                 *sorted((PACKAGE / "report/templates").iterdir()),
                 *sorted((PACKAGE / "winner/embedded").glob("*.py")),
+                PACKAGE / "device/reference/modes.py",
             ],
             taxonomy=CHECKED.taxonomy_file,
         )

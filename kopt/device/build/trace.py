@@ -29,7 +29,7 @@ from kopt.device.expected.outputs import Result, ResultContract, described, resu
 from kopt.device.reference.contract import bind_arguments, build_tensors, tensor_arguments
 from kopt.device.reference.layout import copied_inputs
 from kopt.device.reference.placement import offsets
-from kopt.device.reference.rejection import Rejected, describe, no_launch_reason
+from kopt.device.reference.rejection import Rejected, describe, no_launch_reason, on_workload
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
 from kopt.device.reference.tree import taken_apart
 from kopt.errors import ProblemError
@@ -191,7 +191,8 @@ def _traced(entry: Callable[..., Any], prepared: Prepared, common: TraceLog, dev
     try:
         build = record_call(entry, prepared, log, device)
     except Exception as error:
-        raise _rejection(error, log, common, folder) from error
+        rejected = _rejection(error, log, common, folder)
+        raise Rejected(rejected.phase, on_workload(prepared.workload, rejected.reason)) from error
     if common.violation is not None:
         raise common.violation
     return Traced(build, log.ptx, log.cubin, log.entries)

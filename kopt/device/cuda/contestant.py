@@ -28,7 +28,7 @@ from kopt.device.cuda.sheets import Assignment, DrawInMemory, Sheet, hand_over, 
 from kopt.device.expected.outputs import DescribedOutput, described_tensor, same_arguments
 from kopt.device.reference import contract, setup
 from kopt.device.reference.layout import assign, differing_bits
-from kopt.device.reference.rejection import Rejected, describe
+from kopt.device.reference.rejection import Rejected, describe, on_workload
 from kopt.device.reference.tree import taken_apart
 from kopt.model.base import Value
 from kopt.model.build import Phase
@@ -292,14 +292,14 @@ def _record(
 ) -> Reply:
     """Record one call of each main workload; the verification before has settled all autotuning."""
     programs = []
-    try:
-        for workload in problem.main:
+    for workload in problem.main:
+        try:
             private = arguments[workload.name]
             bound = contract.bind_arguments(entry, private.inputs, private.model, private.reference)
             programs.append(capture.program(workload.name, list(private.tensors.values()), partial(bound.call, entry)))
             torch.cuda.synchronize()
-    except Rejected as rejected:
-        return Reply(phase=rejected.phase.value, reason=rejected.reason)
-    except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
-        return Reply(phase=Phase.LAUNCH.value, reason=describe(error, Path.cwd()))
+        except Rejected as rejected:
+            return Reply(phase=rejected.phase.value, reason=on_workload(workload, rejected.reason))
+        except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
+            return Reply(phase=Phase.LAUNCH.value, reason=on_workload(workload, describe(error, Path.cwd())))
     return Reply(programs=tuple(programs))

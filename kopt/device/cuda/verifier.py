@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -16,9 +17,9 @@ from kopt.device.cuda.sheets import Slot, Slots, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Recorded, VerificationOutcome, failure, mutation
 from kopt.device.draws.distributions import Draw, plan
 from kopt.device.draws.seeds import derive_seed
-from kopt.device.expected.compare import fitting
 from kopt.device.expected.outputs import Described, DescribedOutput, ResultContract
-from kopt.device.reference.rejection import no_launch_reason
+from kopt.device.expected.tf32 import fitting
+from kopt.device.reference.rejection import no_launch_reason, on_workload
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
@@ -149,16 +150,29 @@ class Verifier:
                 assert slot is not None, "a contestant cannot be done before it has its assignment"
                 return self._read(value, slot, draws)
             case TimedOut(phase, seconds):
-                return failure(Phase.TIMEOUT, f"no result after {seconds:g} s (phase {phase})")
+                return failure(Phase.TIMEOUT, self._where(phase, f"no result after {seconds:g} s"))
             case Died(reason, phase, output):
                 tail = f"\n{output[-300:].strip()}" if output.strip() else ""
-                return failure(Phase.CRASH, f"the process {reason} (phase {phase}){tail}")
+                return failure(Phase.CRASH, self._where(phase, f"the process {reason}") + tail)
             case Raised(kind, message, tail, phase):
                 if phase == START_PHASE:
                     raise WorkerDied(
                         f"a contestant failed before its candidate was imported: {kind}: {message}\n{tail}"
                     )
-                return failure(Phase.CRASH, f"{kind}: {message} (phase {phase})")
+                return failure(Phase.CRASH, self._where(phase, f"{kind}: {message}"))
+
+    def _where(self, phase: str, reason: str) -> str:
+        """Say in which phase, and on which workload, a contestant ended; a report of `verify NAME` names it."""
+        kind, _, name = phase.partition(" ")
+        every = itertools.chain(*_of_distinct_names(self._processes.problem))
+        workload = next((one for one in every if one.name == name), None)
+        reason = f"{reason} (phase {kind})"
+        return self._on(workload, reason) if workload else reason
+
+    def _on(self, workload: Workload, reason: str) -> str:
+        """Say on which workload a candidate failed; the sizes of hidden ones stay hidden from candidates."""
+        _, hidden, _ = _of_distinct_names(self._processes.problem)
+        return on_workload(workload, reason, hidden=workload.name in {one.name for one in hidden})
 
     def _only_as_built(self, name: str, kernel: Kernel, outcome: VerificationOutcome) -> VerificationOutcome:
         """Refuse a recording that launches other machine code than its source compiles to; fit a reason to the source.
@@ -212,14 +226,15 @@ class Verifier:
         """Check one draw without the values of its result; return None when nothing is wrong."""
         sheet = slot.sheets[draw_index]
         if report.phase:
-            return failure(_phase(report.phase), report.reason)
+            return failure(_phase(report.phase), self._on(sheet.workload, report.reason))
         if not report.launches:
-            return failure(Phase.FALLBACK, no_launch_reason(self._processes.problem.seed.language))
+            reason = no_launch_reason(self._processes.problem.seed.language)
+            return failure(Phase.FALLBACK, self._on(sheet.workload, reason))
         if argument := forbidden_argument(sheet, report.mutated):
             return mutation(argument)
         violation = self._contract(sheet.workload, draw_index).violation(report.output)
         if violation:
-            return failure(Phase.CONTRACT, violation)
+            return failure(Phase.CONTRACT, self._on(sheet.workload, violation))
         return None
 
     def _contract(self, workload: Workload, draw_index: int) -> ResultContract:

@@ -22,5 +22,6 @@ def in_words(structure: Structure, *, whole: bool = False) -> str:
         if structure.low is not None and structure.high is not None and not structure.uniform
         else {1: "numbers from 0 on" if not structure.uniform else "", -1: "numbers up to 0"}.get(structure.sign, ""),
         "places of zeros" if structure.zeros_kept else "",
+        "places of infinities" if structure.infinities_kept else "",
     ]
     return ", ".join(filter(None, words)) or "any numbers"

@@ -9,13 +9,15 @@ from __future__ import annotations
 import copy
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
+from kopt.device.draws.exponentials import MOST_EXPONENT, MOST_PRODUCT, Exponents
+from kopt.device.draws.form import Form
 from kopt.device.draws.growth import MOST_SCORE, Growth
 from kopt.device.draws.kinds import GIVEN, KINDS, LEVELS, Wanted, drawn
 from kopt.device.draws.lows import FAR_BELOW, Lows
@@ -45,6 +47,12 @@ EXTREME = "extreme"
 NEGATIVE = "negative"
 """Kind of the rows of one sign, for which weights are made positive."""
 
+LARGE = "large"
+"""Kind of numbers whose exponentials overflow, for each input of which the reference takes exponentials."""
+
+EXPONENTIATED = 12
+"""Inputs that are tried as further ones with the edges of `large`."""
+
 EDGED = 4
 """Inputs that are tried as the one with the edges of `negative`."""
 
@@ -56,22 +64,6 @@ SEEN_WORKLOADS = 2
 
 MASKS = ("masked_fill", "-inf", "finfo", "is_causal", "attn_mask", "tril", "triu")
 """Words of references that mask scores."""
-
-
-@dataclass(frozen=True)
-class Form:
-    """The form in which a kind of draw stays inside the domain of one problem's reference."""
-
-    level: int = 0
-    """Mildness: 0 for the kind itself, larger numbers for milder forms."""
-    signed: bool = False
-    """Whether both signs are drawn though `get_inputs` gives values from 0 to 1."""
-    place: int = 0
-    """Place, among the inputs whose values are free, of the one that has the kind's edges."""
-    others_positive: bool = False
-    """Whether the other inputs and the model's weights are positive."""
-    special: tuple[float, ...] = ()
-    """Values that are not finite, drawn for the inputs in which the reference asks for them."""
 
 
 class Domain:
@@ -104,18 +96,23 @@ class Domain:
         if kind not in self._forms:
             candidates = (form for form in self._candidates(kind) if self._stays_inside(kind, form))
             found = next(candidates, None)
+            if kind == LARGE:
+                found = self._with_large_exponents(found)
             self._forms[kind] = self._with_low_maxima(found) if found and kind == NEGATIVE else found
         return self._forms[kind]
 
     def drawn(self, model: torch.nn.Module, inputs: tuple[Any, ...], kind: str, form: Form) -> tuple[Any, ...]:
         """Return inputs of a kind in place of given ones."""
         leaves, tree = tree_flatten(list(inputs))
-        edged = next(itertools.islice(self._free(leaves), form.place, None), -1)
+        free = list(self._free(leaves))
+        edged = free[form.place] if form.place < len(free) else -1
+        further = [free[place] for place in form.further if place < len(free)]
         epsilons = (*self._epsilons, *epsilons_of(model))
         for at, value in enumerate(leaves):
             if isinstance(value, torch.Tensor):
-                first = at == edged
-                wanted = Wanted(self._structure(at), first, form.level, form.signed, epsilons, value.dtype)
+                first = at == edged or at in further
+                level = 0 if at in further else form.level
+                wanted = Wanted(self._structure(at), first, level, form.signed, epsilons, value.dtype)
                 masked = any(word in self._problem.reference for word in MASKS)
                 special = form.special if at in self._asked_for_special() else ()
                 wanted = replace(wanted, masked=masked, others_positive=form.others_positive, special=special)
@@ -231,16 +228,47 @@ class Domain:
                 return form
         return found
 
-    def _stays_inside(self, kind: str, form: Form, lows: Lows | None = None) -> bool:
-        """Return whether the reference, watched by `lows`, gives numbers for a kind where it does for given inputs."""
+    def _with_large_exponents(self, found: Form | None) -> Form | None:
+        """Return the form with large values in each input of which the reference takes exponentials.
+
+        Of two inputs whose product is an exponent only one gets large values, since a right kernel cannot compute the
+        product of two exactly enough; and it does so only where no other input makes an exponential overflow.
+        """
+        usual = self._exponents("normal", Form())
+        if usual is None or not usual.magnitudes:
+            return found
+        _, inputs, _ = self._known()
+        free = list(itertools.islice(self._free(tree_leaves(list(inputs))), EXPONENTIATED))
+        form, alone = found, self._exponents(LARGE, found) if found else None
+        for most in (MOST_EXPONENT, MOST_PRODUCT):
+            for place in (place for place, at in enumerate(free) if self._structure(at).sign >= 0):
+                taken = (form.place, *form.further) if form else ()
+                own = self._exponents(LARGE, Form(place=place)) if place not in taken else None
+                if own and own.overflow_beside(usual, most):
+                    more = replace(form, further=(*form.further, place)) if form else Form(place=place)
+                    together = self._exponents(LARGE, more)
+                    if together and together.largest <= max(most, 2 * alone.largest if alone else 0.0):
+                        form = more
+            now = self._exponents(LARGE, form) if form else None
+            if now and now.overflow_beside(usual):
+                break
+        return form
+
+    def _exponents(self, kind: str, form: Form) -> Exponents | None:
+        """Return the exponents that the reference takes for a kind; None where it leaves the domain."""
+        seen = Exponents()
+        return seen if self._stays_inside(kind, form, seen) else None
+
+    def _stays_inside(self, kind: str, form: Form, watch: AbstractContextManager[object] | None = None) -> bool:
+        """Return whether the reference, which is watched, gives numbers for a kind where it does for given inputs."""
         model, inputs, given = self._known()
         seed_random(derive_seed("domain", kind))
         if form.others_positive:
             model = copy.deepcopy(model)
             make_weights_positive(model)
-        growth = Growth()
-        with growth if kind == EXTREME else lows or nullcontext():
-            values = outputs_in(model, self.drawn(model, inputs, kind, form), self._wide)
+        growth, drawn_inputs = Growth(), self.drawn(model, inputs, kind, form)
+        with growth if kind == EXTREME else watch or nullcontext():
+            values = outputs_in(model, drawn_inputs, self._wide)
         if not given:
             return True
         if growth.outgrown:

@@ -237,13 +237,15 @@ def drawn(original: torch.Tensor, kind: str, wanted: Wanted) -> torch.Tensor:
         return original
     if not original.is_floating_point():
         return _integers(original, kind, wanted)
-    core = without_repeats(original).float()
+    given = without_repeats(original).float()
+    core = given.where(given.isfinite(), 0.0) if structure.infinities_kept else given
     values = _constant(core, kind) if structure.constant else _within(_filled(core, kind, wanted), core, wanted)
     if original.dtype == torch.float64 and kind in INEXACT:
         values = values.double() * (1 + torch.finfo(torch.float32).eps * torch.rand(values.shape, dtype=torch.float64))
     most = min(torch.finfo(original.dtype).max, torch.finfo(values.dtype).max)
     values = values.clamp(-most, most)
     values = with_special(values, wanted.special) if wanted.special else values
+    values = given.where(given.isinf(), values) if structure.infinities_kept else values
     return with_layout(original, values.to(original.device, original.dtype))
 
 

@@ -24,7 +24,7 @@ Dimension = tuple[int | str, int]
 def outputs_in(model: torch.nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype) -> list[torch.Tensor]:
     """Return a model's outputs on inputs of a dtype; none where it raises, as it may outside its domain."""
     try:
-        with computing_in(dtype):
+        with computing_in(dtype, list(inputs)):
             output = call(model, tree_map(lambda value: copied_in(value, dtype), list(inputs)))
     except ProblemError:
         return []

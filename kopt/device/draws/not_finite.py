@@ -45,7 +45,7 @@ def leaves_asked(model: torch.nn.Module, inputs: Sequence[Any], dtype: torch.dty
     leaves, tree = tree_flatten(list(inputs))
     copies = [copied_in(leaf, dtype) for leaf in leaves]
     watch = NotFinite(copies)
-    with watch, suppress(ProblemError), computing_in(dtype):
+    with watch, suppress(ProblemError), computing_in(dtype, list(inputs)):
         call(copy.deepcopy(model), tree_unflatten(copies, tree))
     return watch.asked
 

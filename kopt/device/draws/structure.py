@@ -6,7 +6,7 @@ Structure is looked for in several calls of `get_inputs`, so that it is not luck
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -44,6 +44,8 @@ class Structure:
     """Dimension along which elements sum to one, counted from the end."""
     zeros_kept: bool = False
     """Zeros stay where `get_inputs` puts them."""
+    infinities_kept: bool = False
+    """Infinities stay where `get_inputs` puts them; the other elements are drawn."""
     symmetric: bool = False
     """Exchanging the last two dimensions changes nothing: a symmetric matrix."""
     repeats: bool = False
@@ -87,8 +89,10 @@ def _integers(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Te
 
 
 def _floating(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Tensor]]) -> Structure:
-    if not all(bool(value.isfinite().all()) for value in every):
+    if any(bool(value.isnan().any()) for value in every):
         return KEPT
+    if not all(bool(value.isfinite().all()) for value in every):
+        return _beside_infinities(every, samples)
     low, high = min(float(value.min()) for value in every), max(float(value.max()) for value in every)
     sign = 1 if low >= 0 < high else -1 if high <= 0 > low else 0
     if _all(every, _equal):
@@ -107,6 +111,15 @@ def _floating(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Te
         zeros_kept=all(bool((value == 0).double().mean() >= ZEROS) for value in every),
         symmetric=_all(every, _symmetric),
     )
+
+
+def _beside_infinities(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Tensor]]) -> Structure:
+    """Return the structure of an input with infinities: that of its finite elements, unless places follow a rule."""
+    finite = [value[value.isfinite()] for value in every]
+    if not all(value.numel() for value in finite) or _fixed(samples) or _all(every, _sorted):
+        return KEPT
+    seen = _floating(finite, [[value[value.isfinite()] for value in values] for values in samples])
+    return seen if seen.kept or seen.constant else replace(seen, sum_dimension=None, infinities_kept=True)
 
 
 def _all(values: Sequence[torch.Tensor], holds: Callable[[torch.Tensor], bool]) -> bool:

@@ -82,7 +82,8 @@ class Calibration(Value):
         wide = "float64" if self.dtype == "float32" else "float32"
         return (
             f"in {self.dtype} a right output cannot be told from {_wrong_output(missed[0])}: return {wide}, as "
-            f"x.to(torch.promote_types(x.dtype, torch.{wide})) does, or less reduced values"
+            f"x.to(torch.promote_types(x.dtype, torch.{wide})) does, or less reduced values, or declare a tighter "
+            "tolerance in problem.yaml (where bits decide: `tolerance: {absolute: 0, relative: 0}`)"
         )
 
 

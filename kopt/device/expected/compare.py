@@ -9,27 +9,13 @@ import torch
 
 from kopt.device.draws.distributions import Draw
 from kopt.device.expected.expected_output import ExpectedOutput
+from kopt.device.expected.tf32 import TF32_HINT
 from kopt.device.expected.tolerance import root_mean_square
 from kopt.device.reference.layout import same_values
 from kopt.model.verdict import Check
 
 TF32_ERROR = (2.0**-15, 2.0**-8)
 """Least and largest of the largest error of a product in TF32, over the root mean square of the output."""
-
-TF32_HINT = (
-    " (errors of this size come from TF32, which tl.dot uses for float32 by default and PyTorch does not: give "
-    'tl.dot input_precision="ieee", or "tf32x3")'
-)
-
-
-def fitting(reason: str, source: str) -> str:
-    """Return the description of an error without a hint that does not fit a kernel's source.
-
-    Args:
-        reason: description of the error.
-        source: text of the kernel.
-    """
-    return reason if "dot" in source else reason.replace(TF32_HINT, "")
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,7 @@ def _compare_integers(tensor: torch.Tensor, expected: ExpectedOutput, draw: Draw
         distribution=draw.distribution,
         max_error=float(error.flatten()[place]),
         allowed=float(allowed.flatten()[place]),
+        integers=True,
     )
     if not bool(wrong.any()):
         return Comparison(check, "")

@@ -168,9 +168,19 @@ def may_change(name: str, changed: Collection[str]) -> bool:
     return name in changed or (name.startswith("buffer ") and name.endswith(COUNTER))
 
 
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+"""Names of the buffers that normalisations change in training mode."""
+
+EVALUATED = (
+    ": kopt calls the model in evaluation mode, in which a normalisation reads its running statistics and leaves them; "
+    "a problem that means training mode says self.train() in Model.__init__ or forward"
+)
+
+
 def changed_reason(name: str) -> str:
     """Write the rejection of a changed argument."""
-    return f"{name} is changed by the candidate, which the problem does not allow"
+    statistics = name.startswith("buffer ") and name.rpartition(".")[2] in STATISTICS
+    return f"{name} is changed by the candidate, which the problem does not allow{EVALUATED if statistics else ''}"
 
 
 def run_reference(problem: Problem, case: Case) -> Result:

@@ -135,7 +135,7 @@ def contest(job: VerifyJob) -> Task:
         report.phase(Phase.INTERPRET.value)
         runs = []
         further = _further_runs(session, job, entry, inputs, folder)
-        for run in chain(_runs(session, entry, cases, inputs, folder), further):
+        for run in chain(_runs(session, entry, cases, inputs, folder, report), further):
             runs.append(run)
             if run[0].phase is not None:
                 break
@@ -156,12 +156,14 @@ def _interpreting_session(language: Language) -> Session:
 
 
 def _runs(
-    session: Session, entry: Callable[..., object], cases: Sequence[Case], inputs: VerdictDraws, folder: Path
-) -> Iterator[tuple[Head, Tensors]]:
+    session: Session, entry: Callable[..., object], cases: Sequence[Case], inputs: VerdictDraws, folder: Path,
+    report: Report,
+) -> Iterator[tuple[Head, Tensors]]:  # fmt: skip
     """Call the entry point on every draw, replay the recorded call right after it, and make the ghost calls last."""
     *drawn, ghost, fresh = cases
     first: dict[str, Case] = {}
     for turn, (draw, made) in enumerate(zip(inputs.draws, drawn, strict=True)):
+        report.phase(phase_on(draw))
         session.turn, case = turn, _at_same_addresses(first.setdefault(draw.workload.name, made), made)
         session.call = call = InterpretedCall() if turn == inputs.recorded else None
         output, head, data = _run(session, partial(_call, entry, case), case, folder)
@@ -170,10 +172,16 @@ def _runs(
         if call is not None:
             yield _replay(session, call, output, case, fresh, folder)
     session.turn, session.ghost = len(drawn), True
+    report.phase(phase_on(inputs.ghost))
     for other_fill in GHOST_FILLS:
         session.other_fill = other_fill
         yield _run(session, partial(_call, entry, ghost), ghost, folder)[1:]
     session.other_fill = False
+
+
+def phase_on(draw: Draw) -> str:
+    """Return the name of the phase in which a candidate is called on a draw, which names the draw's workload."""
+    return f"{Phase.INTERPRET.value} {draw.workload.name}"
 
 
 def _at_same_addresses(first: Case, case: Case) -> Case:

@@ -32,14 +32,14 @@ from kopt.device.draws.distributions import Case, Draw, make_case, plan
 from kopt.device.draws.domain import find_domain
 from kopt.device.draws.kinds import GIVEN
 from kopt.device.expected.calibration import calibrate
-from kopt.device.expected.compare import fitting
 from kopt.device.expected.compare_result import compare_result
 from kopt.device.expected.expected_output import expected_result
 from kopt.device.expected.outputs import Contract, ResultContract, changed_reason, may_change, run_reference
+from kopt.device.expected.tf32 import fitting
 from kopt.device.interpret.contestant import GHOST_FILLS, Head, Reply, VerifyJob, contest, digests, verdict_draws
 from kopt.device.reference.contract import tensor_arguments
 from kopt.device.reference.file_name import folder_of
-from kopt.device.reference.rejection import Rejected, bounded, no_launch_reason, right_ghost_reason
+from kopt.device.reference.rejection import Rejected, bounded, no_launch_reason, on_workload, right_ghost_reason
 from kopt.device.reference.signature import signature_of
 from kopt.device.reference.tree import tensors_of
 from kopt.errors import ProblemError
@@ -154,12 +154,20 @@ def _verdict(job: VerifyJob, outcome: Outcome) -> Verdict:
         case Returned(value):
             return _judged(job, value)
         case TimedOut(phase, seconds):
-            return _failure(Phase.TIMEOUT, f"no result after {seconds:g} s (phase {phase})")
+            return _failure(Phase.TIMEOUT, _where(job, phase, f"no result after {seconds:g} s"))
         case Died(reason, phase, output):
             tail = f"\n{output[-300:].strip()}" if output.strip() else ""
-            return _failure(Phase.CRASH, f"the process {reason} (phase {phase}){tail}")
+            return _failure(Phase.CRASH, _where(job, phase, f"the process {reason}") + tail)
         case Raised(kind, message, _, phase):
-            return _failure(Phase.CRASH, f"{kind}: {message} (phase {phase})")
+            return _failure(Phase.CRASH, _where(job, phase, f"{kind}: {message}"))
+
+
+def _where(job: VerifyJob, phase: str, reason: str) -> str:
+    """Say in which phase, and on which workload, a candidate's process ended (`phase_on`)."""
+    kind, _, name = phase.partition(" ")
+    workload = next((one for one in job.problem.small if one.name == name), None)
+    reason = f"{reason} (phase {kind})"
+    return on_workload(workload, reason) if workload else reason
 
 
 def _noted(verdict: Failed | Incorrect, note: str) -> Verdict:
@@ -229,17 +237,17 @@ def _of_call(place: int, tensors: Mapping[str, bytes]) -> dict[str, bytes]:
 def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Failed | Incorrect | None:
     """Return the verdict on a call that is not right; for a right one None, with its check added to `checks`."""
     if run.head.phase is not None:
-        return _failure(run.head.phase, run.head.reason)
+        return _failure(run.head.phase, on_workload(draw.workload, run.head.reason))
     case = make_case(job.problem, draw)
     if not run.head.launches:
-        return _failure(Phase.FALLBACK, no_launch_reason(job.kernel.language))
+        return _failure(Phase.FALLBACK, on_workload(draw.workload, no_launch_reason(job.kernel.language)))
     expected = expected_result(job.problem, case)
     forbidden = [name for name in _changed(case, run) if not may_change(name, expected.contract.changed)]
     if forbidden:
         return _failure(Phase.MUTATION, changed_reason(forbidden[0]))
     violation = expected.contract.violation(run.head.output)
     if violation:
-        return _failure(Phase.CONTRACT, violation)
+        return _failure(Phase.CONTRACT, on_workload(draw.workload, violation))
     comparison = compare_result(_tensors(run, case, expected.contract), expected, draw)
     checks.extend([comparison.check] if comparison.check else [])
     if comparison.right:
@@ -251,7 +259,7 @@ def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> 
 def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, ...]) -> Failed | Incorrect | None:
     """Return the verdict on launches that are not right on new inputs; None for right ones."""
     if run.head.phase is not None:
-        return _failure(run.head.phase, f"run again on new inputs: {run.head.reason}")
+        return _failure(run.head.phase, on_workload(draw.workload, f"run again on new inputs: {run.head.reason}"))
     reason = _wrong(job, draw, run)
     if not reason:
         return None

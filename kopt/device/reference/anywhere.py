@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -42,6 +42,26 @@ _EMPTY = {
 _FILL = {torch.Tensor.uniform_, torch.Tensor.normal_}
 
 _wider: ContextVar[torch.dtype | None] = ContextVar("wider", default=None)
+_pass: ContextVar[Pass | None] = ContextVar("pass", default=None)
+
+
+class Pass(NamedTuple):
+    """A computation of a reference in another type than its own."""
+
+    computed: torch.dtype
+    """Type in which the reference computes."""
+    own: torch.dtype | None
+    """Type of the problem's inputs; None where they have several."""
+
+    def view(self, value: torch.Tensor, wanted: torch.dtype) -> torch.Tensor:
+        """View the bits of numbers as the reference does in its own type, whose width the computed type lacks."""
+        if value.is_floating_point() and not wanted.is_floating_point:
+            own = self.own if self.own is not None and wanted.itemsize in (self.own.itemsize, 1) else None
+            narrow = own or (torch.float32 if wanted.itemsize == torch.float32.itemsize else value.dtype)
+            return (value.to(narrow) if value.dtype == self.computed else value).view(wanted)
+        made = value.view(wanted)
+        numbers = wanted.is_floating_point and wanted.itemsize > 1 and not value.is_floating_point()
+        return made.to(self.computed) if numbers else made
 
 
 class Renamed(TorchFunctionMode):
@@ -52,11 +72,15 @@ class Renamed(TorchFunctionMode):
         self._device = device
         self._foreign = {"cuda", "cpu"} if device.type == "meta" else {"cuda"} if device.type == "cpu" else set()
         self._wider = wider
+        self._pass = _pass.get()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Call a function of torch with its arguments rewritten."""
+        viewed = (*args[1:2], *(kwargs or {}).values()) if func is torch.Tensor.view else ()
+        if self._pass is not None and len(viewed) == 1 and isinstance(viewed[0], torch.dtype):
+            return self._pass.view(args[0], viewed[0])
         args = tuple(map(self._rewritten, args))
         kwargs = {name: self._rewritten(value) for name, value in (kwargs or {}).items()}
         if func is torch.Tensor.float and self._wider is not None:
@@ -109,20 +133,36 @@ def anywhere(device: torch.device) -> Iterator[None]:
             for owner, name, value in _answers():
                 undo.callback(setattr, owner, name, getattr(owner, name))
                 setattr(owner, name, value)
-        if device.type != "cuda" or wider is not None:
+        if device.type != "cuda" or _pass.get() is not None:
             undo.enter_context(Renamed(device, wider))
         undo.enter_context(device)
         yield
 
 
 @contextmanager
-def computing_in(dtype: torch.dtype) -> Iterator[None]:
-    """Have references compute in `dtype` inside the block where their source names float32, if `dtype` is wider."""
-    token = _wider.set(dtype if dtype is torch.float64 else None)
+def computing_in(dtype: torch.dtype, inputs: object = ()) -> Iterator[None]:
+    """Have references compute in `dtype` inside the block where their source names float32, if `dtype` is wider.
+
+    Where they view numbers as integers of the same width, the numbers are first rounded to the type of the inputs.
+
+    Args:
+        dtype: the type.
+        inputs: inputs of the reference in their own types.
+    """
+    types = {leaf.dtype for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor) and _is_wide(leaf)}
+    own = types.pop() if len(types) == 1 else None
+    wider = dtype if dtype is torch.float64 else None
+    wide, other = _wider.set(wider), _pass.set(None if own is dtype and wider is None else Pass(dtype, own))
     try:
         yield
     finally:
-        _wider.reset(token)
+        _wider.reset(wide)
+        _pass.reset(other)
+
+
+def _is_wide(value: torch.Tensor) -> bool:
+    """Return whether a tensor holds floating-point numbers of more than 8 bits."""
+    return value.is_floating_point() and value.element_size() > 1
 
 
 def copied_in(value: Any, dtype: torch.dtype) -> Any:

@@ -12,12 +12,16 @@ from pathlib import Path
 
 from kopt.model.build import Phase
 from kopt.model.language import LANGUAGES, Language
+from kopt.model.problem import Workload
 from kopt.neutral import visible
 
 REASON_CHARS = 1500
 """Length to which reasons are cut."""
 READ_CHARS = 100_000
 """Length to which a candidate's message is cut before it is read."""
+
+SIZES_CHARS = 200
+"""Length to which the constants of a workload are cut."""
 
 SOURCE_NAME = "candidate.py"
 """File name under which every candidate is written, so that no message depends on its folder."""
@@ -91,6 +95,22 @@ def neutral(text: str, folder: Path) -> str:
     text = re.sub(r"\b0x[0-9a-fA-F]{6,}\b", "0x?", text)
     text = re.sub(r"\btmp[a-z0-9_]{8}\b", "tmp?", text)
     return re.sub(r"\bpid[ =:]\d+", "pid ?", text)
+
+
+def on_workload(workload: Workload, reason: str, *, hidden: bool = False) -> str:
+    """Say on which workload a candidate failed, in front of the reason: `workload ragged (B=2, H=3): ...`.
+
+    Args:
+        workload: the workload.
+        reason: reason of the failure.
+        hidden: whether the workload's sizes are hidden from candidates, so that none are told.
+    """
+    sizes = ", ".join(f"{name}={value}" for name, value in workload.constants.items())
+    if hidden:
+        sizes = "its sizes are hidden"
+    elif len(sizes) > SIZES_CHARS:
+        sizes = f"{sizes[:SIZES_CHARS]}..."
+    return f"workload {workload.name}{f' ({sizes})' if sizes else ''}: {reason}"
 
 
 def no_launch_reason(language: Language) -> str:

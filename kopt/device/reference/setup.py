@@ -25,6 +25,7 @@ from kopt.device.reference.anywhere import REFERENCE_MODULE, anywhere, without_v
 from kopt.device.reference.file_name import file_of, folder_of
 from kopt.device.reference.forward import call, reason
 from kopt.device.reference.layout import copied
+from kopt.device.reference.modes import made_in_evaluation_mode
 from kopt.device.reference.seeding import seed_random
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
@@ -60,7 +61,9 @@ def load_reference(problem: Problem, workload: Workload) -> ModuleType:
 
 
 def make_model(reference: ModuleType, problem: Problem, seed: int = 0, *, as_given: bool = False) -> torch.nn.Module:
-    """Return `Model(*get_init_inputs())` in the problem's dtype, in evaluation mode, with weights drawn from `seed`.
+    """Return `Model(*get_init_inputs())` in the problem's dtype, with weights drawn from `seed`.
+
+    The model is in evaluation mode unless it sets another.
 
     Args:
         reference: the executed `problem.py`.
@@ -74,10 +77,10 @@ def make_model(reference: ModuleType, problem: Problem, seed: int = 0, *, as_giv
     seed_random(seed)
     with _told(problem), anywhere(torch.get_default_device()), torch.no_grad():
         given = reference.get_init_inputs()
-        model = reference.Model(**given) if isinstance(given, Mapping) else reference.Model(*_several(given))
+        positional, named = ([], given) if isinstance(given, Mapping) else (_several(given), {})
+        model = made_in_evaluation_mode(lambda: reference.Model(*positional, **named))
     if not isinstance(model, torch.nn.Module):
         raise ProblemError(f"{file_of(problem.name)}: Model is a {type(model).__name__}, not a torch.nn.Module")
-    model.eval()
     if any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
         with _told(problem), anywhere(torch.get_default_device()):
             call(model, _several(reference.get_inputs()))  # a lazy module makes its parameters at its first call

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from kopt.device.reference.modes import made_in_evaluation_mode
 from kopt.winner.embedded.arguments import further_arguments
 
 BYTES_IN_FLOAT64 = 8 << 30
@@ -120,8 +121,8 @@ def check(
             torch.manual_seed(1)
             module = reference_of(reference, constants)
             initial = module.get_init_inputs()
-            model = module.Model(**initial) if isinstance(initial, dict) else module.Model(*initial)
-            model = model.eval().to("cuda", dtype)
+            positional, named = ((), initial) if isinstance(initial, dict) else (initial, {})
+            model = made_in_evaluation_mode(partial(module.Model, *positional, **named)).to("cuda", dtype)
             given = module.get_inputs()
             given = [given] if isinstance(given, torch.Tensor) else given
             inputs = in_dtype(list(given.values()) if isinstance(given, dict) else list(given), dtype)
