@@ -173,7 +173,7 @@ def test_the_next_program_starts_while_one_is_profiled_and_waits_for_its_turn(tm
     ncu = fake_ncu(
         tmp_path,
         f"""
-note = lambda word: open({str(notes)!r}, "a").write(word + "\n")
+note = lambda word: open({str(notes)!r}, "a").write(word + " ")
 job = os.path.dirname(sys.argv[-1])
 note("start")
 while not os.path.exists(job + "/turn"):
