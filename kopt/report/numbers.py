@@ -47,6 +47,8 @@ def closeness(checks: Sequence[Check]) -> str:
     """
     shares = [check.max_error / check.allowed for check in checks if check.allowed and not check.integers]
     parts = [f"at most {max(shares):.0%} of the allowed error"] if shares else []
+    if any(check.max_error and not check.allowed and not check.integers for check in checks):
+        parts.append("off where no error is allowed")
     whole = [check for check in checks if check.integers]
     open_ = max((check.max_error for check in whole if check.max_error <= check.allowed), default=0.0)
     if open_:

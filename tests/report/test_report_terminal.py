@@ -114,6 +114,7 @@ def test_without_a_time_of_pytorch_no_ratio_to_it_is_written():
     ("floats", "integers", "said"),
     [
         ([(0.2, 0.5), (0.3, 0.5)], [], "at most 60% of the allowed error"),
+        ([(0.5, 0.0)], [], "off where no error is allowed"),
         ([(7e28, 9e30)], [], "at most 1% of the allowed error"),
         ([(0.0, 0.0)], [(0.0, 0.0)], "equal to the reference"),
         ([], [(0.0, 0.0), (1.0, 1.0)], "integers equal save where rounding decides them, there off by 1 at most"),
