@@ -10,8 +10,9 @@ steps:
    divides it still.  One size may stay long, so that a loop over it goes round more than once.
 3. For a ragged workload, add a rest to each size, or take one off, so that no size is a multiple of a tile, and most
    are a usual tile and a rest; long sizes have a rest, too.  Small sizes (three coordinates, four heads) are structure,
-   and stay.  Rows that are contracted in batches, such as head dimensions, stay powers of two from 16 to 256 where they
-   are such, as kernels hold such a row in one tile.  Sizes that a view merges and parts by a constant stay multiples.
+   and stay.  Rows of heads (contracted in batches, or of three dimensions without windows) stay powers of two from 16
+   to 256 where they are such, as kernels hold such a row in one tile.  Sizes that a view merges and parts by a constant
+   stay multiples of it.
 
 A choice is taken if the reference runs with it, no dimension of any of its tensors shrinks to 1, and a tensor that it
 cuts into equal pieces (the halves of a head) still is.  Works on values: what runs the reference is passed as a
@@ -22,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Protocol
 
@@ -63,8 +64,8 @@ ROW_UNIT = 8
 FEWEST_ROWS = 16
 """Least value of a size in the ragged workload, where it fits: programs take up to so many rows."""
 
-HEAD = (16, 256)
-"""Least and largest length of rows that are contracted in batches and stay powers of two."""
+HEAD, HEADS_RANK = (16, 256), 3
+"""Least and largest length of rows of heads, which stay powers of two; dimensions of a tensor of heads, at least."""
 
 RESTS = 4
 """How many times more elements than wanted a tensor may have where its sizes have rests."""
@@ -95,6 +96,10 @@ class Trial(Protocol):
     @property
     def contracted(self) -> frozenset[int]:
         """Lengths over which the reference multiplies batches of matrices."""
+
+    @property
+    def windowed(self) -> bool:
+        """Whether the reference moves windows over its inputs (convolutions, poolings, interpolations)."""
 
     @property
     def largest(self) -> int:
@@ -258,11 +263,20 @@ class Sizes:
                 reaches = reaches_input or trial.parameters != self._given.parameters
                 if not reaches or (not reaches_input and value <= STRUCTURAL):
                     return None
-                power = value in self._given.contracted and value & (value - 1) == 0 and HEAD[0] <= value <= HEAD[1]
-                if power and self._is_row(Size((name,), (value,), step)):
-                    return Size((name,), (value,), step, power=True)
-                return Size((name,), (value,), math.lcm(step, self._parted(value, value - step, trial, constants)))
+                size = Size((name,), (value,), step)
+                if self._is_head(size):
+                    return replace(size, power=True)
+                return replace(size, step=math.lcm(step, self._parted(value, value - step, trial, constants)))
         return None
+
+    def _is_head(self, size: Size) -> bool:
+        """Return whether a size is a short row of heads: a power of two that kernels hold in one tile."""
+        value = size.values[0]
+        if value & (value - 1) or not HEAD[0] <= value <= HEAD[1]:
+            return False
+        if value in self._given.contracted:
+            return self._is_row(size)
+        return not self._given.windowed and self._is_row(size, rank=HEADS_RANK)
 
     def _parted(self, value: int, other: int, trial: Trial, constants: Mapping[str, int]) -> int:
         """Return what a size stays a multiple of, since the reference merges it with others and parts the whole.
@@ -334,14 +348,14 @@ class Sizes:
                     others = rest
         return (first, *others)
 
-    def _is_row(self, size: Size) -> bool:
-        """Return whether a size is the length of the rows of an input or a parameter."""
+    def _is_row(self, size: Size, rank: int = 1) -> bool:
+        """Return whether a size is the length of the rows of an input or a parameter of `rank` dimensions or more."""
         trial = self._run(self._constants({size: size.values[0] - size.step}))
         if trial is None:
             return False
         given, changed = (*self._given.inputs, *self._given.parameters), (*trial.inputs, *trial.parameters)
         pairs = zip(given, changed, strict=False)
-        return any(one and other and len(one) == len(other) and one[-1] != other[-1] for one, other in pairs)
+        return any(len(one) == len(other) >= rank and one[-1] != other[-1] for one, other in pairs)
 
     def _shrunk(
         self, most: int, start: int, long: int, *, longest: Size | None = None, longest_start: int | None = None

@@ -102,6 +102,14 @@ def test_head_dimensions_stay_powers_of_two_and_other_sizes_do_not():
         assert hidden[2] % 16
 
 
+def test_short_rows_of_heads_stay_powers_of_two_and_images_do_not():
+    inputs = "torch.randn(T, H, D), torch.randn(T, H), torch.randn(T, H, D)"
+    problem = problem_of("T, H, D = 2048, 24, 128", "o, lse, p", "o * lse.exp()[..., None] + p", inputs)
+    assert {inputs_of(problem, one.name)[0][2] for one in problem.small} <= {16, 32, 64, 128}
+    problem = problem_of("N, C, W = 8, 16, 64", "x", "torch.nn.functional.max_pool1d(x, 2)", "torch.randn(N, C, W)")
+    assert any(inputs_of(problem, one.name)[0][2] % 16 for one in problem.small)
+
+
 @pytest.mark.parametrize(("merged", "channels", "lengths"), [(True, 8, 8), (False, 8, 1)])
 def test_a_size_that_a_view_merges_and_parts_stays_a_multiple(merged, channels, lengths):
     parted = "x.view(x.shape[0], G, -1)" if merged else "x.view(x.shape[0], G, x.shape[1] // G, x.shape[2])"

@@ -29,6 +29,8 @@ INTEGERS = (torch.int16, torch.int32, torch.int64)
 """Types of indexes."""
 SPLITS = ("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes")
 """Operations that cut a tensor into pieces; chunk and tensor_split become these or slices."""
+WINDOWS = ("conv", "pool", "upsample", "unfold", "im2col", "col2im", "pad", "grid_sampler")
+"""Parts of the names of operations that move windows over a tensor, or make room for them."""
 USUAL_SMALL = 1 << 15
 """Most elements in the small workloads of the shipped problems."""
 
@@ -45,6 +47,8 @@ class Trial:
     """Whether the pieces are equally long, for each tensor and dimension that the reference cuts into pieces."""
     contracted: frozenset[int]
     """Lengths over which the reference multiplies batches of matrices."""
+    windowed: bool
+    """Whether the reference moves windows over its inputs."""
 
     @property
     def largest(self) -> int:
@@ -70,6 +74,7 @@ def try_sizes(problem: Problem, constants: Mapping[str, int]) -> Trial:
         made=(*made.shapes, *_shapes(output)),
         pieces=made.pieces,
         contracted=frozenset(made.contracted),
+        windowed=made.windowed,
     )
 
 
@@ -145,6 +150,7 @@ class _Shapes(DispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self.shapes: list[Shape] = []
         self.contracted: set[int] = set()
+        self.windowed = False
         self._splits: list[bool] = []
         self._slices: dict[tuple[object, ...], set[int]] = {}
         self._kept: list[torch.Tensor] = []
@@ -159,6 +165,7 @@ class _Shapes(DispatchMode):
         out = func(*args, **(kwargs or {}))
         self.shapes += _shapes(out)
         name = func.overloadpacket.__name__
+        self.windowed |= any(word in name for word in WINDOWS)
         if name == "bmm" or "scaled_dot_product" in name:
             self.contracted.add(args[0].shape[-1])
         elif name == "baddbmm":
