@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kopt.model.outcome import SEED
+from kopt.model.kernel import MADE_SEED
 from kopt.model.trial import RoundSummary, StopReason
 from kopt.neutral import one_line
 from kopt.report.numbers import ESTIMATED, ratio, time_text
@@ -30,7 +30,7 @@ def round_line(summary: RoundSummary, *, replayed: bool = False) -> str:
     """
     head, mark = f"R{summary.round}", f" {REPLAYED}" if replayed else ""
     if summary.round == 0:
-        better = f", {_best(summary)}" if summary.best_model != SEED else ""
+        better = f", {_best(summary)}" if summary.best_model == MADE_SEED else ""
         return f"{head}: seed {time_text(summary.seed_ms, summary.estimated)}{mark}{better}"
     if summary.slots == 0:
         return f"{head}: nothing asked, the search has stopped{_why(summary)}"

@@ -330,6 +330,18 @@ def test_the_largest_numbers_are_drawn_where_the_reference_does_not_make_them_la
     assert domain_of(load(PROBLEMS / name)).form("extreme").level == level
 
 
+@pytest.mark.parametrize(
+    "result", ["A.std(1)", "A.float().var(1, unbiased=False)", "torch.linalg.vector_norm(A, dim=1)",
+               "torch.nn.functional.layer_norm(A, A.shape[1:])"],
+)  # fmt: skip
+def test_operands_of_variances_and_norms_can_be_squared(result):
+    reference = (PROBLEMS / "matvec" / "problem.py").read_text()
+    squared = reference.replace("return torch.matmul(A, B)", f"return {result} + B.sum() * 0")
+    assert squared != reference
+    problem = load(PROBLEMS / "matvec").model_copy(update={"reference": squared})
+    assert domain_of(problem).form("extreme").level > 0
+
+
 def test_scores_of_attention_stay_below_the_numbers_that_mask_them():
     reference = (PROBLEMS / "matvec" / "problem.py").read_text()
     forward = "return torch.matmul(A, B)"

@@ -64,7 +64,7 @@ def test_every_command_that_writes_a_file_that_is_named_can_be_forced():
         for name in group.list_commands(None)
     }
     writing = {name for name, own in options.items() if "--output" in own}
-    assert writing == {"seed", "export", "simplify", "pack", "claim"}
+    assert writing == {"seed", "export", "simplify", "pack", "claim", "compare"}
     assert all("--force" in options[name] for name in writing)
 
 

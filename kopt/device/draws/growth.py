@@ -17,6 +17,9 @@ MOST_SCORE = 2.0**20
 CONTRACTIONS = ("mm", "matmul", "addmm", "bmm", "baddbmm", "convolution", "mv", "dot", "einsum", "linear")
 """Operations that multiply and add: a kernel adds in another order, so that other sums may overflow."""
 
+SQUARED = ("var", "std", "norm", "mse_loss", "dist", "cosine_similarity")
+"""Parts of the names of operations that square what they are given, and give its root or less."""
+
 SCORED = ("_softmax", "_log_softmax", "exp", "sigmoid")
 """Operations that are given scores where a contraction comes before them."""
 
@@ -25,7 +28,8 @@ class Growth(DispatchMode):
     """Watch the operations of a reference.
 
     A result that an operation only selects (a maximum, a ReLU, a copy) is no larger than its operands.  One that is
-    larger, and larger than `MOST`, overflows when a kernel squares it, or multiplies it with another one, first.
+    larger, and larger than `MOST`, overflows when a kernel squares it, or multiplies it with another one, first; so
+    does an operand of a variance or a norm.
     """
 
     def __init__(self) -> None:
@@ -43,6 +47,7 @@ class Growth(DispatchMode):
             operand, result = _largest((args, kwargs)), _largest(results)
             scores = operand if "attention" in name else self._contracted if name in SCORED else 0.0
             grown = result > MOST and (result > operand or name in CONTRACTIONS)
+            grown |= operand > MOST and any(word in name for word in SQUARED)
             self.outgrown = grown or scores > MOST_SCORE
             self._contracted = max(self._contracted, result if name in CONTRACTIONS else 0.0)
         return results
