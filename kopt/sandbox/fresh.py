@@ -88,9 +88,9 @@ class FreshProcess:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        self._pipe.close()
         if self._process.pid is not None:
             kill_all(self._process.pid)
+        self._pipe.close()
         self._process.join()
 
     def call(self, seconds: float, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
@@ -135,7 +135,10 @@ def _answer(pipe: Connection, parent: int, variables: dict[str, str], modules: t
     os.environ.update(variables)
     for name in modules:
         importlib.import_module(name)
-    function, args, named = pickle.loads(pipe.recv_bytes())
+    try:
+        function, args, named = pickle.loads(pipe.recv_bytes())
+    except EOFError:  # no call comes
+        return
     try:
         answer = function(*args, **named)
     except KoptError as error:

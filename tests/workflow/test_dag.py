@@ -116,7 +116,7 @@ def stopped(tmp_path_factory, new_project):
     project = new_project(tmp_path_factory.mktemp("stopped"))
     project.succeeds(
         "problem=softmax", "run=t", "rounds=2", "strategy=noop", "models=[]", "judge=dry", "max_no_improvement=1",
-        "max_repairs=0", "warm=true",
+        "max_repairs=0",
     )  # fmt: skip
     return project
 
@@ -142,7 +142,7 @@ def kill_everything(process):
 def test_the_rewriter_proposes_in_a_dry_run_where_no_build_tells_of_launches(project):
     project.succeeds(
         "problem=softmax", "run=t", "rounds=1", "candidate_pool_size=1", "models=[kopt-rewrite]", "judge=dry",
-        "max_repairs=0", "warm=true",
+        "max_repairs=0",
     )  # fmt: skip
     proposed = [t for t in read_table(project.file("trials.parquet"), Trial) if t.round == 1]
     assert proposed

@@ -17,7 +17,7 @@ def lineage(tmp_path_factory, new_project):
     project = new_project(tmp_path_factory.mktemp("greedy"))
     project.output = project.succeeds(
         "preset=greedy", "problem=softmax", "run=t", "rounds=2", "models=[kopt-echo]", "judge=dry", "max_repairs=0",
-        "max_no_improvement=1", "warm=true",
+        "max_no_improvement=1",
     )  # fmt: skip
     return project
 
@@ -57,7 +57,7 @@ def repaired(tmp_path_factory, new_project):
             patch.setenv(variable, key)
         project.output = project.succeeds(
             "problem=softmax", "run=t", "rounds=2", "judge=dry", "models=[gpt-local]", "candidate_pool_size=1",
-            "num_bottlenecks=1", "max_repairs=1", "diagnosis=rules", "reflection=llm", "warm=true",
+            "num_bottlenecks=1", "max_repairs=1", "diagnosis=rules", "reflection=llm",
         )  # fmt: skip
     server.stop()
     project.server = server

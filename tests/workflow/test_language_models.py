@@ -30,7 +30,7 @@ from kopt.view.asked import asked_for
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("language")]
 
-DRY = (*SMALL, "judge=dry", "models=[gpt-local]", "warm=true")
+DRY = (*SMALL, "judge=dry", "models=[gpt-local]")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -39,7 +39,7 @@ def screen(written):
 
 
 def test_the_line_tells_rounds_and_steps_and_is_gone_at_the_end(project):
-    status, written = in_a_terminal(project, *project.DRY, "rounds=1", "warm=true")
+    status, written = in_a_terminal(project, *project.DRY, "rounds=1")
     assert status == 0, written
     live = {part.strip() for part in written.split(ERASE) if part.startswith("round ")}
     assert any("round 1/1 · " in line and "/" in line.partition(" steps")[0] for line in live), live

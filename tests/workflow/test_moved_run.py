@@ -67,7 +67,7 @@ def test_a_checkout_elsewhere_has_nothing_to_do_in_the_folder_of_the_run(new_pro
     runs = tmp_path / "runs"
     runs.mkdir()
 
-    few = ("rounds=1", "max_repairs=0", "candidate_pool_size=1", "num_bottlenecks=1", "warm=true")
+    few = ("rounds=1", "max_repairs=0", "candidate_pool_size=1", "num_bottlenecks=1")
 
     def snakemake(folder: Path, *options: str) -> str:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(folder / "Snakefile"), "--cores", "2"]

@@ -24,7 +24,7 @@ MEASURED_HERE = {"build", "verdict", "timing", "finals", "profile", "peaks", "fa
 SEARCH = (
     "run", "softmax", "--name", "t", "--cores", "2", "judge=cuda", "models=[written]", "replies=exchange",
     "diagnosis=rules", "reflection=none", "rounds=1", "max_repairs=0", "candidate_pool_size=1", "num_bottlenecks=1",
-    "samples_per_prompt=2", "baselines=[eager]", "warm=true",
+    "samples_per_prompt=2", "baselines=[eager]",
 )  # fmt: skip
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("recorded")]
 confined = pytest.mark.skipif(not landlock.abi(), reason="this kernel offers no Landlock: kopt replay refuses")

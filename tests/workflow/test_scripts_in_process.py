@@ -66,7 +66,7 @@ def gpus_at_once(output: str) -> int:
 
 
 def test_made_up_gpus_are_really_scheduled(commands, project):
-    one = project.succeeds(*project.MADE_UP, "warm=true", options=("--resources", "gpu=1"))
+    one = project.succeeds(*project.MADE_UP, options=("--resources", "gpu=1"))
     assert gpus_at_once(one) == 1
     assert gpus_at_once(commands[2]) == 2
 

@@ -25,7 +25,7 @@ def test_a_problem_without_a_kernel_is_searched_from_a_seed_that_is_made_once(pr
     own = project.folder / "config/problems/softmax/kernel.py"
     text = own.read_text()
     own.unlink()
-    output = project.succeeds(*project.DRY, "rounds=1", "max_repairs=0", "warm=true")
+    output = project.succeeds(*project.DRY, "rounds=1", "max_repairs=0")
     assert output.count(MAKING) == 1
     assert MAKING not in project.file("logs/problem.log").read_text()
     problem = read_value(project.file("problem.json"), Problem)
@@ -38,7 +38,7 @@ def test_a_problem_without_a_kernel_is_searched_from_a_seed_that_is_made_once(pr
     assert load(project.folder / "packed" / "softmax") == problem
 
     own.write_text(text)
-    beside = project.succeeds(*project.DRY, "rounds=1", "max_repairs=0", "run=beside", "second_seed=true", "warm=true")
+    beside = project.succeeds(*project.DRY, "rounds=1", "max_repairs=0", "run=beside", "second_seed=true")
     assert MAKING not in beside
     round_0 = project.folder / "results/beside/round_0"
     assert (round_0 / "attempt_0/candidates/0.py").read_text() == text
