@@ -179,10 +179,18 @@ def run(
 def _of_the_reference(
     problem: Problem, device: Device, variants: int, limit_s: float, judged: Judged, *, needed: bool
 ) -> list[_Candidate]:
-    """Make and judge seeds of the reference; none where TorchInductor and the templates make none.
+    """Make and judge seeds of the reference; return none where neither TorchInductor nor a template makes one.
+
+    Args:
+        problem: the problem.
+        device: the device to write for.
+        variants: seeds to make, at most.
+        limit_s: limit of making them, s.
+        judged: judges a source.
+        needed: whether a reference of which no seed can be made is an error.
 
     Raises:
-        SeedError: there is none, and one is needed, since no language model writes one.
+        SeedError: no seed can be made of the reference, and no language model was asked to write one.
     """
     from kopt.jobs.made_seed import seeds_of
 

@@ -25,7 +25,7 @@ from kopt.run.value import Run
 from kopt.run_settings import RunSettings
 
 Kind = Literal["measured", "estimated", "made up"]
-"""What the times of a run are."""
+"""How the times of a run were obtained."""
 Replies = Literal["none", "paid", "replayed", "partly replayed"]
 """Where the replies of language models came from; none were asked for where the embedded proposer works alone."""
 
@@ -36,7 +36,7 @@ class Point(Value):
     slots: int
     """Fresh proposals that had been asked for; repairs belong to their slots."""
     dollars: float
-    """What the replies had cost when they were made, US dollars."""
+    """Cost of the replies so far, at the prices when they were made, US dollars."""
     gpu_s: float | None
     """Seconds for which jobs had held a GPU; None without a record of them."""
     best_ms: float

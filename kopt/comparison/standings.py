@@ -63,7 +63,7 @@ class Duel(Value):
     ratio: Spread
     """Geometric mean over the pairs of the best time of `label` over that of `other`: below 1 `label` is faster."""
     answer: Literal["faster", "slower", "no difference seen", "too few pairs to say"]
-    """What follows for `label`: a difference is one if the interval of the ratio leaves 1 out."""
+    """Whether `label` is faster or slower than `other`: only if the interval of `ratio` does not contain 1."""
 
 
 class CurvePoint(Value):
@@ -89,12 +89,12 @@ class Comparison(Value):
     judge: str
     device: str
     statement: str
-    """What the numbers are, in a sentence."""
+    """How times and replies were obtained, in a sentence."""
     labels: tuple[str, ...]
     problems: tuple[str, ...]
     seeds: tuple[int, ...]
     warnings: tuple[str, ...]
-    """What weakens the comparison, a line each."""
+    """Reasons to trust the comparison less, such as unequal budgets or lacking runs, a line each."""
     unavailable: dict[Over, str]
     """Budgets at which nothing can be compared, and why."""
     standings: tuple[Standing, ...]

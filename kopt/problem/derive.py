@@ -15,7 +15,9 @@ from kopt.model.signature import Signature
 from kopt.problem.draft import GIVEN, Draft
 from kopt.problem.literals import constants, literals, named
 from kopt.problem.model_new import has_model_new, with_entry
-from kopt.problem.sizes import RESTS, Constants, Sizes, Try
+from kopt.problem.sizes.choose import RESTS, Sizes
+from kopt.problem.sizes.size import Constants
+from kopt.problem.sizes.tried import Try
 from kopt.problem.ties import equal_groups, parted
 
 SMALL = 4096

@@ -12,7 +12,7 @@ from kopt.problem.derive import SMALL, with_workloads
 from kopt.problem.folder import find, load
 from kopt.problem.formats import kernelbench
 from kopt.problem.literals import constants, literals, named
-from kopt.problem.sizes import RESTS
+from kopt.problem.sizes.choose import RESTS
 
 HEAD = "import torch\nimport torch.nn as nn\n"
 

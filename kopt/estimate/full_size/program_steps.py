@@ -226,7 +226,7 @@ def _carried(body: tuple[Step, ...]) -> set[str]:
 
 
 def exit_predicate(program: PtxProgram, steps: Sequence[Step], head: int, end: int) -> str:
-    """Return the predicate register of the first branch that can leave a loop; empty if there is none.
+    """Return the name of the predicate register that decides the first branch out of a loop; empty without such a branch.
 
     Args:
         program: the kernel's code.
