@@ -226,7 +226,7 @@ def _carried(body: tuple[Step, ...]) -> set[str]:
 
 
 def exit_predicate(program: PtxProgram, steps: Sequence[Step], head: int, end: int) -> str:
-    """Return the name of the predicate register that decides the first branch out of a loop; empty without such a branch.
+    """Return the predicate register that decides the first branch out of a loop; empty if no branch leaves the loop.
 
     Args:
         program: the kernel's code.
