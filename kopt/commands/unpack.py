@@ -42,7 +42,7 @@ def run(
     file = existing_file(archive, "an archive of replies")
     done = unpack(file, Store(store))
     if not done.replies:
-        raise ConfigError(f"{file} holds no replies: nothing was put into {store}")
+        raise ConfigError(f"{file} holds no replies: nothing was put into {store}; kopt replay {file} replays the rest")
     answer = {"archive": str(file), "store": str(store), **done.model_dump()}
     print_answer(answer, _lines(done, store), as_json=json)
     return 0

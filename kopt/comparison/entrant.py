@@ -68,9 +68,13 @@ class Entrant(Value):
     versions: dict[str, str]
     store: str
     """Path of its store; empty where it is gone."""
-    seed_ms: float
     points: tuple[Point, ...]
     """In order, the seed kernel first."""
+
+    @property
+    def speedup(self) -> float:
+        """Time of the seed kernel over the best time of the whole run."""
+        return self.points[0].best_ms / self.points[-1].best_ms
 
 
 def entrants(folders: Sequence[Path]) -> list[Entrant]:
@@ -125,7 +129,7 @@ def _entrant(folder: Path, run: Run, label: str) -> Entrant:
         workloads=_workloads(run), judge=settings.backend, device=run.device.name, kind=_kind(run, settings),
         replies=_replies(run), seed=run.config.seed, slots_planned=settings.fan_out * run.config.rounds,
         stopped=run.last.stopped, proposers=settings.proposers, settings=telling_settings(run.config),
-        versions=manifest.versions, store=str(store.resolve()) if store else "", seed_ms=run.last.seed_ms,
+        versions=manifest.versions, store=str(store.resolve()) if store else "",
         points=tuple(points),
     )  # fmt: skip
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 import altair as alt
 
 from kopt.comparison.budget import TITLES, Over
 from kopt.comparison.standings import Comparison
-from kopt.report.figures import SHAPES, Chart
-
-
-def _data(rows: Sequence[Mapping[str, object]]) -> alt.InlineData:
-    return alt.InlineData(values=[dict(row) for row in rows])
+from kopt.report.figures import SHAPES, Chart, data
 
 
 def _title(comparison: Comparison) -> str:
@@ -32,7 +26,7 @@ def curves(comparison: Comparison, problem: str, over: Over) -> Chart:
     scale = alt.Scale(zero=False, nice=False, padding=8)
     legend = alt.Legend(symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=2.5)
     colour = alt.Color("label:N", title="strategy", scale=alt.Scale(domain=list(comparison.labels)), legend=legend)
-    base = alt.Chart(_data(rows)).encode(x=x, color=colour)
+    base = alt.Chart(data(rows)).encode(x=x, color=colour)
     band = base.mark_area(opacity=0.15, interpolate="step-after", aria=False).encode(
         y=alt.Y("low:Q", scale=scale, title=_title(comparison)), y2="high:Q"
     )
@@ -52,8 +46,7 @@ def runs(comparison: Comparison) -> Chart:
     rows = [
         {
             "place": f"{one.problem}, {one.label}", "label": one.label, "run": one.run, "seed": one.seed,
-            "speedup": one.points[0].best_ms / min(point.best_ms for point in one.points),
-            "text": f"{one.run}: {one.points[0].best_ms / min(point.best_ms for point in one.points):.3f}x",
+            "speedup": one.speedup, "text": f"{one.run}: {one.speedup:.3f}x",
         }
         for one in comparison.entrants
     ]  # fmt: skip
@@ -61,7 +54,7 @@ def runs(comparison: Comparison) -> Chart:
     labels = list(comparison.labels)
     shapes = [SHAPES[place % len(SHAPES)] for place in range(len(labels))]
     chart: Chart = (
-        alt.Chart(_data(rows))
+        alt.Chart(data(rows))
         .mark_point(filled=True, size=70, opacity=0.7)
         .encode(
             x=alt.X("speedup:Q", title=_title(comparison), scale=alt.Scale(zero=False)),

@@ -23,6 +23,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue, StringConstraints, ValidationError, field_validator
 
+from kopt.artifact import digest
 from kopt.comparison.label import Labels
 from kopt.config import Config, Names
 from kopt.errors import ConfigError, KoptError
@@ -32,6 +33,7 @@ from kopt.preflight.validate import Checked, validate
 from kopt.problem import folder
 from kopt.provenance import files_digest, rule_digest
 from kopt.run.layout import MANIFEST
+from kopt.run.started import STARTED
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$")]
 
@@ -124,7 +126,7 @@ def _code(root: Path, backend: str, asks_models: bool, strategy: str) -> str:
     loads = [f"kopt.search.strategies.{strategy}"]
     digests = [rule_digest(script, backend, asks_models=asks_models, loads=loads) for script in scripts]
     rules = files_digest([root / "Snakefile", *sorted((root / "workflow" / "rules").glob("*.smk"))])
-    return "".join(one[:2] for one in digests) + rules
+    return digest([*digests, rules])
 
 
 def load_plan(file: Path) -> Plan:
@@ -156,7 +158,7 @@ def searches(plan: Plan, root: Path, *, submits: bool = False) -> list[Search]:
     Raises:
         KoptError: one line that names the strategy and what is wrong.
     """
-    if any((Path(plan.folder) / name).exists() for name in ("started.json", MANIFEST)):
+    if any((Path(plan.folder) / name).exists() for name in (STARTED, MANIFEST)):
         raise ConfigError(
             f"comparison {plan.name}: {plan.folder} is the folder of a run: name the comparison otherwise"
         )

@@ -21,6 +21,9 @@ FEWEST = 6
 """Fewest pairs with which a difference is called one: five fall to one side by chance in one case of sixteen."""
 
 
+Answer = Literal["faster", "slower", "no difference seen", "too few pairs to say"]
+
+
 class Spread(Value):
     """A middle with its 95 % bootstrap interval."""
 
@@ -62,7 +65,7 @@ class Duel(Value):
     """Share of wins, a tie counting half, 0 to 1."""
     ratio: Spread
     """Geometric mean over the pairs of the best time of `label` over that of `other`: below 1 `label` is faster."""
-    answer: Literal["faster", "slower", "no difference seen", "too few pairs to say"]
+    answer: Answer
     """Whether `label` is faster or slower than `other`: only if the interval of `ratio` does not contain 1."""
 
 
@@ -196,7 +199,7 @@ def _duel(over: Over, label: str, other: str, strata: Sequence[Sequence[float]],
     flat = [score for own in scores for score in own]
     interval = mean_interval(strata)
     ratio = Interval(*map(exp, interval))
-    answer: Literal["faster", "slower", "no difference seen", "too few pairs to say"] = "no difference seen"
+    answer: Answer = "no difference seen"
     if len(flat) < FEWEST:
         answer = "too few pairs to say"
     elif 1.0 not in ratio:

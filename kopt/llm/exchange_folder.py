@@ -31,11 +31,11 @@ def write(path: Path, text: str, instead: str) -> None:
         text: its content.
         instead: what its owner should do.
     """
-    if path.is_symlink() or (path.exists() and not is_own(path) and _digest(path) != _sha256(text.encode())):
+    if path.is_symlink() or (path.exists() and not is_own(path) and _digest(path) != artifact.text_digest(text)):
         _leave(path, instead)
         return
     artifact.write_text(path, text)
-    artifact.write_text(_note(path), _sha256(text.encode()))
+    artifact.write_text(_note(path), artifact.text_digest(text))
 
 
 def remove(path: Path, instead: str) -> None:
@@ -87,7 +87,3 @@ def _digest(path: Path) -> str:
             return found.hexdigest()
     except (OSError, ValueError):
         return ""
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

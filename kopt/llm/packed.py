@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, JsonValue, field_validator
 from kopt.llm.table import ModelTable
 from kopt.model.base import Value
 from kopt.provenance import versions
-from kopt.store import Key, Store
+from kopt.store import Key, Store, item_files
 
 Word = Annotated[str, Field(pattern=r"^[\w.+!-]{1,64}$")]
 """A name or a version, free of what a terminal would act on."""
@@ -111,7 +111,7 @@ def differences(store: Store, here: Mapping[str, str] | None = None) -> str:
         here: versions of this environment; None: look them up.
     """
     shelf = store.shelf(Versions)
-    names = [path.stem for path in sorted((store.root / PackedKey.kind).glob("*/*.json"))]
+    names = [path.stem for path in sorted(item_files(store.root / PackedKey.kind))]
     archives = [made_with.of for name in names if (made_with := shelf.named(PackedKey, name)) is not None]
     here = versions() if here is None else here
     unlike = [_differences(made_with, here) for made_with in archives]

@@ -30,7 +30,8 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross"
 BEST, SEED, FLOOR = "best so far", "seed", "roofline floor"
 
 
-def _data(rows: Sequence[Mapping[str, object]]) -> alt.InlineData:
+def data(rows: Sequence[Mapping[str, object]]) -> alt.InlineData:
+    """Return rows as the data of a chart, inside of it."""
     return alt.InlineData(values=[dict(row) for row in rows])
 
 
@@ -71,7 +72,7 @@ def best_so_far(
     )
     shown = [{name: row[name] for name in (*AXES, "name", "model", "ms")} for row in rows if row["ms"]]
     dots = (
-        alt.Chart(_data(shown))
+        alt.Chart(data(shown))
         .transform_calculate(text="datum.name + ', ' + datum.model + ', ' + format(datum.ms, '.4g') + ' ms'")
         .mark_point(filled=True, size=46, opacity=0.8)
         .encode(
@@ -84,7 +85,7 @@ def best_so_far(
         )
     )  # fmt: skip
     best = (
-        alt.Chart(_data(_steps(rows, over)))
+        alt.Chart(data(_steps(rows, over)))
         .mark_line(interpolate="step-after", strokeWidth=2.5)
         .encode(x=axis, y=alt.Y("best_ms:Q", scale=scale), description=alt.value(BEST))
     )
@@ -92,7 +93,7 @@ def best_so_far(
         {"level": name, "ms": ms, "text": f"{name} {milliseconds(ms)}"}
         for name, ms in ((SEED, seed_ms), (FLOOR, floor_ms))
     ]
-    marks = alt.Chart(_data(levels))
+    marks = alt.Chart(data(levels))
     rules = marks.mark_rule(strokeWidth=1.5).encode(
         y=alt.Y("ms:Q", scale=scale), description="text:N",
         strokeDash=alt.StrokeDash(
@@ -100,7 +101,7 @@ def best_so_far(
         ),
     )  # fmt: skip
     names = [
-        alt.Chart(_data([level]))
+        alt.Chart(data([level]))
         .mark_text(align="right", x="width", dy=dy, aria=False)
         .encode(y=alt.Y("ms:Q", scale=scale), text="text:N")
         for level, dy in zip(levels, (-7, 9), strict=True)
@@ -154,16 +155,16 @@ def lineage(graph: Graph) -> Chart:
     x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[0, graph.width], nice=False, zero=False))
     y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[0, graph.height], reverse=True, nice=False, zero=False))
     thick = alt.condition("datum.best", alt.value(3), alt.value(1.2))
-    boxes = alt.Chart(_data(nodes)).encode(x=x, y=y)
+    boxes = alt.Chart(data(nodes)).encode(x=x, y=y)
     layers = [
-        alt.Chart(_data(edges)).mark_rule(aria=False).encode(x=x, y=y, x2="x2:Q", y2="y2:Q", strokeWidth=thick),
+        alt.Chart(data(edges)).mark_rule(aria=False).encode(x=x, y=y, x2="x2:Q", y2="y2:Q", strokeWidth=thick),
         boxes.mark_rect(cornerRadius=4, fillOpacity=0.12, cursor="pointer").encode(
             x2="x2:Q", y2="y2:Q", strokeWidth=thick, description="text:N",
             tooltip=[alt.Tooltip("name:N"), alt.Tooltip("model:N"), alt.Tooltip("time:N"), alt.Tooltip("change:N")],
         ),
         boxes.mark_text(align="left", dx=9, dy=14, fontWeight="bold", aria=False).encode(text="name:N"),
         boxes.mark_text(align="left", dx=9, dy=30, aria=False).encode(text="time:N"),
-        alt.Chart(_data(columns)).mark_text(align="left", aria=False).encode(x=x, y=y, text="title:N"),
+        alt.Chart(data(columns)).mark_text(align="left", aria=False).encode(x=x, y=y, text="title:N"),
     ]  # fmt: skip
     return alt.layer(*layers).properties(width=graph.width, height=graph.height)
 
@@ -176,14 +177,14 @@ def roofline(rows: Sequence[Row], roofs: Sequence[Row], *, models: Sequence[str]
     y = alt.Y("tflop_s:Q", title=rate, scale=alt.Scale(type="log"), axis=few)
     names = list(dict.fromkeys([*models, *(str(row["model"]) for row in rows)]))
     shown = [row | {"text": f"{row['name']} on {row['workload']}: {row['tflop_s']:.3g} {rate}"} for row in rows]
-    lines = alt.Chart(_data(roofs)).mark_line(strokeWidth=1.5).encode(
+    lines = alt.Chart(data(roofs)).mark_line(strokeWidth=1.5).encode(
         x=x, y=y, detail="workload:N", description=alt.value("roof of the device")
     )  # fmt: skip
-    corners = alt.Chart(_data([row for row in roofs if row["text"]])).mark_text(
+    corners = alt.Chart(data([row for row in roofs if row["text"]])).mark_text(
         align="right", dx=-8, dy=-6, aria=False
     ).encode(x=x, y=y, text="text:N")  # fmt: skip
     points = (
-        alt.Chart(_data(shown))
+        alt.Chart(data(shown))
         .mark_point(filled=True, size=60, opacity=0.8)
         .encode(
             x=x, y=y, description="text:N",
@@ -204,7 +205,7 @@ def clusters(rows: Sequence[Row], taxonomy: Sequence[str], rounds: int) -> Chart
     last = alt.param(name="last", value=rounds, bind=slider)
     used = {name for row in rows if isinstance(names := row["techniques"], list) for name in names}
     chart: Chart = (
-        alt.Chart(_data(shown))
+        alt.Chart(data(shown))
         .mark_rect(strokeWidth=0)
         .transform_filter("datum.round <= last")
         .transform_flatten(["techniques"], ["technique"])
@@ -236,7 +237,7 @@ def timeline(rows: Sequence[Row], gpu: bool) -> Chart:
     ]
     kinds = ["holds the GPU", "without the GPU"] if gpu else ["works"]
     chart: Chart = (
-        alt.Chart(_data(shown))
+        alt.Chart(data(shown))
         .mark_bar(minBandSize=2)
         .encode(
             x=alt.X("began_s:Q", title="seconds since the first job", axis=alt.Axis(tickCount=8)), x2="ended_s:Q",

@@ -16,7 +16,7 @@ def entrant(label="beam", problem="softmax", seed=0, best=(1.0,), slots=4, **cha
         "strategy": label, "problem": problem, "workloads": f"digest of {problem}", "judge": "interpret",
         "device": "NVIDIA H100", "kind": "estimated", "replies": "none", "seed": seed,
         "slots_planned": slots * len(best), "stopped": None, "proposers": ("kopt-rewrite",), "settings": {},
-        "versions": {"torch": "2.11"}, "store": "/store", "seed_ms": 2.0, "points": tuple(points),
+        "versions": {"torch": "2.11"}, "store": "/store", "points": tuple(points),
     }  # fmt: skip
     return Entrant(**fields | changed)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kopt.comparison.label import derived_labels
+from kopt.comparison.label import NEUTRAL, derived_labels
 from kopt.comparison.plan import labels_of, load_plan, searches
 from kopt.config import Config, TechniqueClustering
 from kopt.errors import KoptError
@@ -103,6 +103,10 @@ def test_the_plan_of_the_documentation_is_one_that_runs():
 def test_a_plan_that_is_no_file_is_named():
     with pytest.raises(KoptError, match=r"nowhere\.yaml cannot be read"):
         load_plan(Path("nowhere.yaml"))
+
+
+def test_settings_that_make_no_other_strategy_are_settings():
+    assert set(Config.model_fields) >= NEUTRAL
 
 
 def test_a_strategy_without_a_name_is_named_by_the_settings_in_which_it_differs():
