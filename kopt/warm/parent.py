@@ -252,6 +252,7 @@ def _reap(spared: int) -> bool:
 
 def _end(folder: str, name: str, lock: os.stat_result) -> None:
     """End this parent, and remove its files, unless a client is about to make new ones."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would end this half way
     place.remove_files(folder, name, lock)
     os._exit(0)
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 WAIT_S = 30.0
 """Longest wait for a request, s."""
-_PATH_ONLY = os.O_PATH
 
 
 def take_over(connection: socket.socket, state: State, takes: int) -> list[str]:
@@ -68,7 +67,7 @@ def take_over(connection: socket.socket, state: State, takes: int) -> list[str]:
 def _proves(descriptor: int, lock: os.stat_result) -> bool:
     """Return whether a descriptor is the lock's file, opened to read and write, as no caged process could open it."""
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
-    writable = flags & os.O_ACCMODE == os.O_RDWR and not flags & _PATH_ONLY
+    writable = flags & os.O_ACCMODE == os.O_RDWR and not flags & os.O_PATH
     return writable and os.path.samestat(os.fstat(descriptor), lock)
 
 

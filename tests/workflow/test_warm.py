@@ -207,6 +207,7 @@ def test_a_job_dies_with_its_client_and_so_does_what_it_started(jobs):
 def test_a_job_dies_with_its_keeper_and_its_client_says_so(jobs):
     with jobs.start(WAITS) as job:
         pid, keeper = map(int, job.stdout.readline().split())
+        assert Path(f"/proc/{keeper}/comm").read_text().strip() == place.KEEPER
         os.kill(keeper, signal.SIGKILL)
         assert job.wait(20) == -signal.SIGKILL
     assert gone(pid)

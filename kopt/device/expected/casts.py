@@ -10,6 +10,7 @@ from typing import Any  # torch passes operations, their arguments and results u
 import torch
 
 from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.reference.layout import is_integer
 
 CHOICES = 3
 """Number of results that are tried: the least integer, the greatest one, and zero."""
@@ -36,7 +37,7 @@ class IntegerCasts(DispatchMode):
         outside = None
         if source and isinstance(source[0], torch.Tensor) and source[0].is_floating_point():
             target = kwargs.get("dtype") if name == "_to_copy" else args[0].dtype
-            outside = _outside(source[0], target) if _is_integer(target) else None
+            outside = _outside(source[0], target) if is_integer(target) else None
         result = func(*args, **kwargs)
         if outside is None or not bool(outside.any()):
             return result
@@ -45,10 +46,6 @@ class IntegerCasts(DispatchMode):
             info = torch.iinfo(result.dtype)
             result.masked_fill_(outside.to(result.device), (info.min, info.max, 0)[self._choice])
         return result
-
-
-def _is_integer(dtype: torch.dtype | None) -> bool:
-    return dtype is not None and dtype != torch.bool and not dtype.is_floating_point and not dtype.is_complex
 
 
 def _outside(source: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
 from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.reference.layout import is_integer
 from kopt.device.reference.tree import tensors_of
 
 EXACT = {
@@ -140,7 +141,7 @@ class RoundedOtherwise(Rounding):
 
 def _held_by(dtype: torch.dtype | None, numbers: torch.Tensor) -> torch.Tensor:
     """Return numbers that an integer type can hold, as float64; other types, and None, leave them alone."""
-    if dtype is None or dtype == torch.bool or dtype.is_floating_point or dtype.is_complex:
+    if dtype is None or not is_integer(dtype):
         return numbers
     return numbers.double().clamp(torch.iinfo(dtype).min, torch.iinfo(dtype).max)
 

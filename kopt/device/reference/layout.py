@@ -42,6 +42,11 @@ def copied(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> torch.Tens
     return made
 
 
+def is_integer(dtype: torch.dtype | None) -> bool:
+    """Return whether a type holds integers: no truth values, and no numbers with a fraction."""
+    return dtype is not None and dtype != torch.bool and not dtype.is_floating_point and not dtype.is_complex
+
+
 def copied_inputs(inputs: Sequence[Any], dtype: torch.dtype | None = None) -> tuple[Any, ...]:
     """Copy the tensors of inputs with their layout, perhaps floating-point ones to another dtype."""
 
