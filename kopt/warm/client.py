@@ -123,8 +123,10 @@ def _followed(connection: socket.socket, words: Sequence[str], descriptors: list
             os.close(descriptor)
         signal.pthread_sigmask(signal.SIG_SETMASK, request.blocked)
         return wire.receive_status(connection)
-    except (EOFError, OSError):
-        return -signal.SIGKILL  # the keeper has gone, and the job died with it
+    except (EOFError, OSError):  # the keeper has gone, and the job died with it
+        with suppress(OSError):
+            os.write(2, b"kopt: the keeper of this job has gone, and the job with it: run the same command again\n")
+        return -signal.SIGKILL
 
 
 def _connect_or_start(folder: str, name: str, tier: str) -> socket.socket:

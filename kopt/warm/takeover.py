@@ -44,6 +44,7 @@ def take_over(connection: socket.socket, state: State, takes: int) -> list[str]:
         connection.sendall(wire.READY)
         request, descriptors = wire.receive_request(connection)
         if not _proves(descriptors[4], state.lock):
+            os.write(descriptors[2], b"kopt: a warm parent has not taken this job: run the same command again\n")
             os._exit(1)
         for number, descriptor in enumerate(descriptors[:3]):
             os.dup2(descriptor, number)
