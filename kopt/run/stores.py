@@ -9,7 +9,10 @@ from kopt.run.started import Started
 
 
 def store_folder(folder: Path, config: Config, record: Started | None) -> Path | None:
-    """Return the store that a run's settings name, from here or from where the run was started, or the one beside it.
+    """Return the store that a run's settings name.
+
+    A relative path is taken from where the run was started, and, where the run was moved since then, first from beside
+    the run; at last from here.
 
     Args:
         folder: the run's folder.
@@ -19,7 +22,8 @@ def store_folder(folder: Path, config: Config, record: Started | None) -> Path |
     Returns:
         None where there is no such folder.
     """
-    named = Path(config.store)
-    start = Path(record.folder) if record else Path()
-    places = (named, start / named, folder.resolve().parent / named.name)
+    named, place = Path(config.store), folder.resolve()
+    beside, start = place.parent / named.name, Path(record.folder) if record else Path()
+    stays = record is not None and (start / config.results / place.name).resolve() == place
+    places = (start / named, beside, named) if stays or named.is_absolute() else (beside, start / named, named)
     return next((place for place in places if place.is_dir()), None)
