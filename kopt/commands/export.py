@@ -11,7 +11,6 @@ import typer
 from kopt.command_line.completion import export_forms, forms
 from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import (
-    DEFAULTS,
     AsJson,
     Force,
     Output,
@@ -20,7 +19,7 @@ from kopt.commands.parts.arguments import (
     kernel_text,
     write_output,
 )
-from kopt.commands.parts.looked_at import RunName, run_or_folder
+from kopt.commands.parts.looked_at import RunName, run_or_folder, store_used
 from kopt.commands.parts.output import print_answer
 from kopt.errors import ConfigError, nearest
 
@@ -52,7 +51,7 @@ def run(
             "--kernel", metavar="FILE", help="A file that kopt simplify wrote of this run, in place of the best kernel."
         ),
     ] = None,
-    store: RunStore = Path(DEFAULTS.store),
+    store: RunStore = None,
     output: Output = None,
     force: Force = False,
     json: AsJson = False,
@@ -83,7 +82,7 @@ def run(
     check_output(output, force=force)
     folder = run_or_folder(run)
     simplified = judged(kernel, folder) if kernel is not None else None
-    winner = winner_of(load_run(folder), Store(store))
+    winner = winner_of(load_run(folder), Store(store_used(folder, store)))
     if simplified is not None:
         winner = as_winner(winner, simplified)
     if winner.judge == "dry" and form != SCRIPT:

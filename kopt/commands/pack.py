@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from kopt.artifact import read_plain, read_value
 from kopt.command_line.panel import Panel, Place
-from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, Force, Output, RunStore, check_output
-from kopt.commands.parts.looked_at import RunName, run_or_folder
+from kopt.commands.parts.arguments import ROOT, AsJson, Force, Output, RunStore, check_output
+from kopt.commands.parts.looked_at import RunName, run_or_folder, store_used
 from kopt.commands.parts.output import print_answer
 from kopt.errors import ConfigError
 from kopt.store import Store
@@ -29,7 +29,7 @@ PLACE = Place(Panel.PROVE, 3)
 
 def run(
     run: RunName,
-    store: RunStore = Path(DEFAULTS.store),
+    store: RunStore = None,
     output: Output = None,
     force: Force = False,
     json: AsJson = False,
@@ -50,7 +50,7 @@ def run(
     run = run_or_folder(run)
     archive = output or Path(f"{run.resolve().name}.replies.tar.xz")
     check_output(archive, force=force)
-    packed = pack_run(run, Store(store), archive, ROOT)
+    packed = pack_run(run, Store(store_used(run, store)), archive, ROOT)
     size = archive.stat().st_size
     replies = f"{packed.replies} repl{'y' if packed.replies == 1 else 'ies'}"
     held = f"{replies} and all measurements" if packed.measurements else replies

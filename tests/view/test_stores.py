@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from kopt.artifact import write_value
+from kopt.commands.parts.looked_at import store_used
 from kopt.config import Config
-from kopt.run.started import Started
+from kopt.run.manifest import configuration_of
+from kopt.run.started import STARTED, Started
 from kopt.run.stores import store_folder
 
 OTHERS = ("here", "start", "moved")
@@ -24,7 +27,13 @@ def places(tmp_path, monkeypatch):
 
 def record(folder: Path) -> Started:
     return Started(
-        words=("snakemake",), folder=str(folder), host="h", moment=1.0, first=1.0, configuration={}, locked=True
+        words=("snakemake",),
+        folder=str(folder),
+        host="h",
+        moment=1.0,
+        first=1.0,
+        configuration=configuration_of(Config()),
+        locked=True,
     )
 
 
@@ -53,3 +62,11 @@ def test_the_store_is_looked_for_here_at_last(places):
 def test_a_store_with_an_absolute_path_is_that_one(places):
     run, store = places / "start" / "results" / "run", places / "moved" / "results" / "store"
     assert store_folder(run, Config(store=str(store)), record(places / "start")) == store
+
+
+def test_commands_that_write_from_a_run_use_its_store_unless_one_is_given(places):
+    run = places / "start" / "results" / "run"
+    write_value(run / STARTED, record(places / "start"))
+    assert store_used(run, None) == places / "start" / "results" / "store"
+    assert store_used(run, Path("results/store")) == Path("results/store")
+    assert store_used(places, None) == Path("results/store")

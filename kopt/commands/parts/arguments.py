@@ -86,7 +86,15 @@ KeepStore = Annotated[
         show_default=False,
     ),
 ]
-RunStore = Annotated[Path, typer.Option("--store", metavar="FOLDER", help="The store that the run used.")]
+RunStore = Annotated[
+    Path | None,
+    typer.Option(
+        "--store",
+        metavar="FOLDER",
+        help="The store that the run used; default: as its settings say.",
+        show_default=False,
+    ),
+]
 Output = Annotated[
     Path | None, typer.Option("-o", "--out", "--output", metavar="FILE", help="The file to write.", show_default=False)
 ]

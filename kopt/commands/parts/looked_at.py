@@ -110,6 +110,15 @@ def store_of(run: RunSoFar, given: Path | None) -> Store:
     return Store(found)
 
 
+def store_used(folder: Path, given: Path | None) -> Path:
+    """Return the folder of the store that a run used: the given one, or where `store_folder` finds it."""
+    from kopt.run.started import started
+
+    record = started(folder)
+    found = store_folder(folder, record.config if record else DEFAULTS, record)
+    return given or found or Path(DEFAULTS.store)
+
+
 @dataclass(frozen=True)
 class Looker:
     """Looks at kernels that words name."""
