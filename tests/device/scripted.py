@@ -14,6 +14,7 @@ from kopt.model.device import Device
 from kopt.model.environment import Conditions, Environment
 from kopt.model.problem import Dtype, ProblemFacts, TensorSpec, WorkloadFacts
 from kopt.model.verdict import Incorrect
+from kopt.sandbox.service import CallFailed
 from tests.device.small import SCALE
 
 FACTS = ProblemFacts(
@@ -53,11 +54,11 @@ class ScriptedBatch:
     """Processes of a judge and their batch in one, whose kernels have the times and the faults that they are given."""
 
     def __init__(self, ms, unverified=(), unadmitted=(), wrong_when_timed=(), breaks=(), breaks_early=(),
-                 breaks_beside=(), breaks_unseen=(), writes=(), unseen=None):  # fmt: skip
+                 breaks_beside=(), breaks_unseen=(), writes=(), unseen=None, cannot=()):  # fmt: skip
         self.ms, self.unverified, self.unadmitted = ms, unverified, unadmitted
         self.wrong_when_timed, self.breaks, self.breaks_early = wrong_when_timed, breaks, breaks_early
         self.breaks_beside, self.breaks_unseen, self.writes = breaks_beside, breaks_unseen, writes
-        self.unseen = unseen or {}
+        self.unseen, self.cannot = unseen or {}, cannot
         self.random = random.Random(1)
         self.launches = dict.fromkeys(ms, 0)
         self.baselines = {}
@@ -80,9 +81,13 @@ class ScriptedBatch:
 
     def compile(self, subject, seconds):
         self.compiled.append(subject.name)
+        if f"compile {subject.name}" in self.cannot:
+            raise CallFailed("Unsupported: a graph break")
         return b"packed"
 
     def add_baseline(self, subject, seconds):
+        if subject.name in self.cannot:
+            raise CallFailed("NameError: x")
         self.baselines[subject.name] = subject
         self.launches[subject.name] = 0
 

@@ -11,6 +11,20 @@ from kopt.model.problem import Workload
 from tests.device.small import SCALE
 
 SMALL = SCALE.small[0]
+BARE = Workload(name="bare")
+TWICE = """
+import torch
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return x * 2
+
+def get_inputs():
+    return [torch.rand(4)]
+
+def get_init_inputs():
+    return []
+"""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +66,14 @@ def test_the_same_seed_gives_the_same_weights_and_inputs(reference, model):
     assert torch.equal(make_model(reference, SCALE).scale.weight, model.scale.weight)
     assert torch.equal(make_inputs(reference, SCALE, seed=3)[0], make_inputs(reference, SCALE, seed=3)[0])
     assert not torch.equal(make_inputs(reference, SCALE, seed=3)[0], make_inputs(reference, SCALE, seed=4)[0])
+
+
+def test_what_torch_compiles_of_one_module_is_not_taken_for_another():
+    """`torch.compile` keeps what it compiled with the code object, and names globals of the module in it."""
+    problem = SCALE.model_copy(update={"reference": TWICE})
+    one, other = (torch.compile(make_model(load_reference(problem, BARE), problem), backend="eager") for _ in range(2))
+    x = torch.ones(4)
+    assert torch.equal(one(x), other(x))
 
 
 def test_parameters_are_bound_by_name(reference, model, inputs):

@@ -12,6 +12,7 @@ from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.verdict import Failed, Passed
 from kopt.report.finals import table_lines
+from kopt.sandbox.service import CallFailed
 from kopt.store import Store
 from tests.device.scripted import COOL, GPU, ScriptedBatch, no_results
 from tests.device.small import SCALE
@@ -66,6 +67,20 @@ def test_the_faster_compilation_by_max_autotune_counts_and_both_are_told():
     assert finals.timings["compile"].compilations_ms == ()
     (line,) = [line for line in table_lines(finals) if line.startswith("max-autotune")]
     assert re.search(r"the fastest of 2 compilations: 1\.\d{4} to 1\.\d{4} ms$", line)
+
+
+@pytest.mark.parametrize("cannot", [("compile max-autotune 2",), ("max-autotune 2",)])
+def test_a_compilation_that_fails_costs_itself_and_is_told(caplog, cannot):
+    finals = measured(ScriptedBatch(COMPILED, cannot=cannot), ("compile", "max-autotune"))
+    assert set(finals.timings) == {"seed", "compile", "max-autotune"}
+    assert finals.timings["max-autotune"].objective_ms == pytest.approx(1.4, rel=0.01)
+    (told,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told.startswith("torch.compile (max-autotune 2) fails on the reference and is left out: ")
+
+
+def test_a_reference_that_pytorch_cannot_run_is_no_baseline_to_leave_out():
+    with pytest.raises(CallFailed):
+        measured(ScriptedBatch({"seed": 2.0, "eager": 1.5}, cannot=("eager",)))
 
 
 def test_each_compilation_has_a_process_of_its_own_and_is_made_once_for_all_measurements(tmp_path):

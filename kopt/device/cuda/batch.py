@@ -127,10 +127,15 @@ class TimedBatch:
         Args:
             subject: the baseline's compilation.
             seconds: limit of compiling it.
+
+        Raises:
+            CallFailed: the compilation failed.
         """
-        packed = self._timer.call("compile", subject, seconds=seconds)
+        try:
+            packed = self._timer.call("compile", subject, seconds=seconds)
+        finally:
+            self._start()
         assert isinstance(packed, bytes)
-        self._start()
         return packed
 
     def add_baseline(self, subject: Subject, seconds: float) -> None:
@@ -139,6 +144,9 @@ class TimedBatch:
         Args:
             subject: the baseline, or one compilation of it.
             seconds: limit of compiling it.
+
+        Raises:
+            CallFailed: the reference failed.
         """
         found, new = self._timer.call("baseline", subject, seconds=seconds)
         if subject.folder:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +19,11 @@ from kopt.device.cuda.verdicts import VerificationOutcome
 from kopt.model.base import Value
 from kopt.model.environment import Conditions
 from kopt.model.timing import Finals
+from kopt.neutral import one_line
+from kopt.sandbox.service import CallFailed
 from kopt.store import Store
+
+log = logging.getLogger(__name__)
 
 BASELINES = ("eager", "compile", "max-autotune")
 COMPILE_S = 580.0
@@ -63,22 +69,26 @@ class FinalMeasurement:
             missing = compilations.missing(subjects)
             if any(subject.folder for subject in subjects):
                 load_compiler()  # no candidate's code runs in this process, or in a fork of it, from here on
+            failed: set[str] = set()
             for turn in range(self.plan.processes):
                 batch = self.processes.begin_timing(self.results.times.gpu.device.memory_bytes, turn=turn)
                 for subject in missing if turn == 0 else ():
-                    compilations.keep(subject, batch.compile(subject, COMPILE_S))
-                self._time(batch, subjects, turn, -(-self.plan.repeat // self.plan.processes))
+                    with _failure_noted(subject, failed):
+                        compilations.keep(subject, batch.compile(subject, COMPILE_S))
+                self._time(batch, subjects, failed, turn, -(-self.plan.repeat // self.plan.processes))
                 self.processes.end_timing()
-        return self._finals(subjects)
+        return self._finals([subject for subject in subjects if subject.name not in failed], failed)
 
-    def _time(self, batch: TimedBatch, subjects: Sequence[Subject], turn: int, launches: int) -> None:
-        """Time everything in the batch's fresh process."""
+    def _time(self, batch: TimedBatch, subjects: Sequence[Subject], failed: set[str], turn: int, launches: int) -> None:
+        """Time everything in the batch's fresh process but the baselines that failed; note those that fail now."""
         recorded, times = self.results.recorded, self.results.times
         timing = TolerantTiming(batch, self.results, self.plan.warmup, self.read_conditions)
         timing.admit()
         for subject in subjects:
-            batch.add_baseline(subject, COMPILE_S)
-        names = [*recorded, *(subject.name for subject in subjects)]
+            if subject.name not in failed:
+                with _failure_noted(subject, failed):
+                    batch.add_baseline(subject, COMPILE_S)
+        names = [*recorded, *(subject.name for subject in subjects if subject.name not in failed)]
         if names:
             timing.warm(names)
             timing.time_stage([name for name in names if name not in self.results.verdicts], launches, 0)
@@ -86,10 +96,10 @@ class FinalMeasurement:
             timing.verify_kept(list(recorded))
             timing.time_new_inputs(list(recorded))
 
-    def _finals(self, subjects: Sequence[Subject]) -> Finals:
+    def _finals(self, subjects: Sequence[Subject], failed: set[str]) -> Finals:
         results, times = self.results, self.results.times
         results.refuse_reuse()
-        timings = {name: times.measured(name) for name in times.names() if name not in results.verdicts}
+        timings = {n: times.measured(n) for n in times.names() if n not in results.verdicts and n not in failed}
         for name in list(results.recorded):
             refusal = times.under_floor(timings[name])
             if refusal is not None:
@@ -101,3 +111,16 @@ class FinalMeasurement:
             for name, recorded in results.recorded.items()
         }
         return Finals(timings=fastest(timings, subjects), verdicts=verdicts, launched=launched)
+
+
+@contextmanager
+def _failure_noted(subject: Subject, failed: set[str]) -> Iterator[None]:
+    """Note, inside the block, that `torch.compile` fails on the reference: this costs the baseline, not the search."""
+    try:
+        yield
+    except CallFailed as error:
+        if not subject.folder:
+            raise  # PyTorch itself fails
+        failed.add(subject.name)
+        reason = one_line(str(error), 300)
+        log.warning("torch.compile (%s) fails on the reference and is left out: %s", subject.name, reason)

@@ -11,11 +11,12 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import marshal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -53,7 +54,7 @@ def load_reference(problem: Problem, workload: Workload) -> ModuleType:
     linecache.cache[file] = (len(problem.reference), None, problem.reference.splitlines(keepends=True), file)
     with _told(problem), anywhere(torch.get_default_device()):
         values = tuple((constant, repr(value)) for constant, value in workload.constants.items())
-        exec(_compiled(problem.reference, values, file), module.__dict__)
+        exec(marshal.loads(_compiled(problem.reference, values, file)), module.__dict__)
     for name in REQUIRED:
         if not callable(getattr(module, name, None)):
             raise ProblemError(f"{file} does not define {name}")
@@ -224,9 +225,14 @@ def _tree(source: str) -> ast.Module:
 
 
 @lru_cache(maxsize=64)
-def _compiled(source: str, values: tuple[tuple[str, str], ...], file: str) -> CodeType:
-    """Compile a reference with other values of some of its constants, which are given as Python writes them."""
-    return compile(_overridden(_tree(source), dict(values)), file, "exec")
+def _compiled(source: str, values: tuple[tuple[str, str], ...], file: str) -> bytes:
+    """Compile a reference with other values of some of its constants, which are given as Python writes them.
+
+    Returns:
+        The code, by `marshal`: modules must not share code objects, since `torch.compile` keeps what it compiled with
+        the code object, and what it compiled for one module names globals that another module lacks.
+    """
+    return marshal.dumps(compile(_overridden(_tree(source), dict(values)), file, "exec"))
 
 
 def _assigned(statement: ast.stmt) -> list[str]:
