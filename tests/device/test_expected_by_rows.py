@@ -6,6 +6,7 @@ import torch
 from kopt.device.draws.distributions import Draw, make_case
 from kopt.device.expected import expected_by_rows
 from kopt.device.expected.expected_by_rows import ExpectedOutputs
+from kopt.device.expected.expected_output import expected_result
 from kopt.device.expected.outputs import run_reference
 from kopt.model.problem import Workload
 from tests.device.small import SCALE
@@ -27,6 +28,27 @@ def test_a_result_judged_in_parts_is_judged_like_the_whole(monkeypatch):
             assert not kept.right
             assert torch.equal(right, run_reference(SCALE, case).tensors[0])
         assert len(expected._kept) == 1
+
+
+@pytest.mark.parametrize("distribution", ["normal", "tiny", "large", "extreme"])
+def test_a_known_allowance_gives_the_same_expected_result(distribution):
+    case = make_case(SCALE, Draw(SCALE.small[0], distribution, 3))
+    first = expected_result(SCALE, case)
+    again = expected_result(SCALE, case, known=[one.allowance for one in first.tensors])
+    for one, other in zip(first.tensors, again.tensors, strict=True):
+        assert torch.equal(one.output, other.output)
+        assert torch.equal(one.allowed.nan_to_num(-1), other.allowed.nan_to_num(-1))
+
+
+def test_results_that_are_too_large_to_be_kept_are_judged_alike_again(monkeypatch):
+    draw = Draw(SCALE.small[0], "normal", 3)
+    case = make_case(SCALE, draw)
+    (right,) = run_reference(SCALE, case).tensors
+    monkeypatch.setattr(expected_by_rows, "KEPT_BYTES", 0)
+    expected = ExpectedOutputs(SCALE)
+    first, again = expected.judge(case, draw, [right]), expected.judge(case, draw, [right])
+    assert first == again
+    assert not expected._kept
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def _tf32_hint(values: torch.Tensor, expected: ExpectedOutput, wrong: torch.Tens
     if expected.contract.dtype != torch.float32:
         return ""
     finite = ~expected.allowed.isnan() & expected.output.isfinite()
-    scale = root_mean_square(expected.output[finite])
+    scale = root_mean_square(expected.output, finite)
     largest = float((values - expected.output)[wrong].abs().max())
     if not TF32_ERROR[0] * scale <= largest <= TF32_ERROR[1] * scale:
         return ""

@@ -20,7 +20,7 @@ from kopt.device.expected.compare import Comparison
 from kopt.device.expected.compare_result import compare_result, worst
 from kopt.device.expected.expected_output import ExpectedOutput, ExpectedResult, expected_result
 from kopt.device.expected.outputs import Result, ResultContract, result_contract, run_reference
-from kopt.device.expected.tolerance import in_dtype
+from kopt.device.expected.tolerance import Allowance, in_dtype
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem
 
@@ -68,6 +68,8 @@ class ExpectedOutputs:
         self._by_rows: bool | None = None
         self._kept: dict[tuple[str, str, int], list[tuple[Part, ExpectedResult]]] = {}
         self._kept_bytes = 0
+        self._allowances: dict[tuple[tuple[str, str, int], Part], list[Allowance | None]] = {}
+        """Allowances of the tensors of each part whose expected results are too large to be kept."""
 
     def judge(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Comparison:
         """Compare a result that keeps the contract with the expected one of its draw.
@@ -99,7 +101,10 @@ class ExpectedOutputs:
         size, eager = 0, run_reference(self._problem, case)
         for part in self._split(case, tensors, eager):
             sample = _rows(case, part.head(SAMPLED)) if part != WHOLE else None
-            expected = expected_result(self._problem, _rows(case, part), _result_part(eager, part), sample)
+            known = self._allowances.get((name, part), ())
+            expected = expected_result(self._problem, _rows(case, part), _result_part(eager, part), sample, known)
+            if all(one.allowance or not one.contract.dtype.is_floating_point for one in expected.tensors):
+                self._allowances[name, part] = [one.allowance for one in expected.tensors]
             size += sum(2 * one.output.nbytes for one in expected.tensors)
             keep = self._kept_bytes + size <= KEPT_BYTES
             computed = [*computed, (part, expected)] if keep else []

@@ -18,7 +18,7 @@ from kopt.device.draws.distributions import Case
 from kopt.device.expected.emulation import Float32Arithmetic
 from kopt.device.expected.outputs import Contract, Result, ResultContract, result_contract, run_reference
 from kopt.device.expected.rounding import Nudged, RoundedOtherwise
-from kopt.device.expected.tolerance import Evidence, allowed_error, evidence, in_dtype, in_own_dtypes
+from kopt.device.expected.tolerance import Allowance, Evidence, allowed_error, evidence, in_dtype, in_own_dtypes
 from kopt.device.expected.typical import typical_sizes
 from kopt.device.reference.layout import same_values
 from kopt.device.reference.tree import tensors_of
@@ -42,6 +42,8 @@ class ExpectedOutput:
     """Largest allowed error by element; NaN where nothing is asked, 0 where an infinity or NaN is the right value."""
     matched: float = 1.0
     """Share of the elements that must be within the allowed error."""
+    allowance: Allowance | None = None
+    """What the allowed errors follow from; None for integers and declared tolerances."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,11 @@ class ExpectedResult:
 
 
 def expected_result(
-    problem: Problem, case: Case, eager: Result | None = None, sample: Case | None = None
+    problem: Problem,
+    case: Case,
+    eager: Result | None = None,
+    sample: Case | None = None,
+    known: Sequence[Allowance | None] = (),
 ) -> ExpectedResult:
     """Compute the float64 result of a case with its tolerance: the problem's own, or the calibrated one.
 
@@ -63,13 +69,14 @@ def expected_result(
         case: one draw of it.
         eager: the eager model's result where it is known; for a part of a case, that part of the whole result.
         sample: a part of the case that shows how rounding errors of the inputs change the result (`evidence`).
+        known: the allowances of the result's tensors, as an earlier call has found them for this very case.
 
     Raises:
         ProblemError: the reference has no result that can be compared.
     """
     eager = run_reference(problem, case) if eager is None else eager
     contract = result_contract(problem, case, eager)
-    found = evidence(problem, case, contract.changed, sample)
+    found = evidence(problem, case, contract.changed, sample, known=bool(known))
     nudged: list[tuple[torch.Tensor, ...]] = []
     if not all(tensor.dtype.is_floating_point for tensor in contract.tensors):
         turns = [(seed, sign) for seed in range(NUDGES) for sign in (1, -1)]
@@ -79,11 +86,12 @@ def expected_result(
             emulated = [Float32Arithmetic() for _ in range(NUDGES)]
             nudged += [in_dtype(case, torch.float32, changed=contract.changed, within=gpu) for gpu in emulated]
     exact = {tensor.name: one.exact for tensor, one in zip(contract.tensors, found, strict=True)}
-    sizes = typical_sizes(problem, case, exact, contract.changed) if problem.tolerance is None else {}
+    settled = bool(known) or problem.tolerance is not None
+    sizes = {} if settled else typical_sizes(problem, case, exact, contract.changed)
     tensors = [
         _expected(
             problem, tensor, eager.tensors[place], found[place], [result[place] for result in nudged],
-            sizes.get(tensor.name, 0.0),
+            sizes.get(tensor.name, 0.0), known[place] if known else None,
         )
         for place, tensor in enumerate(contract.tensors)
     ]  # fmt: skip
@@ -97,7 +105,7 @@ def _holds(case: Case, dtype: torch.dtype) -> bool:
 
 def _expected(
     problem: Problem, contract: Contract, eager: torch.Tensor, found: Evidence, nudged: Sequence[torch.Tensor],
-    typical: float,
+    typical: float, known: Allowance | None,
 ) -> ExpectedOutput:  # fmt: skip
     """Make the expected value of one tensor of the result.
 
@@ -108,12 +116,13 @@ def _expected(
         found: what its right value follows from.
         nudged: the tensor for slightly changed inputs; needed for integers only.
         typical: the tensor's typical size.
+        known: its allowance, where it is known.
     """
     declared = problem.tolerance
     matched = declared.matched if declared is not None else 1.0
     if contract.dtype.is_floating_point:
-        allowed = allowed_error(eager, found, declared, typical)
-        return ExpectedOutput(contract, found.exact, _where_settled(found, allowed), matched)
+        allowed, allowance = allowed_error(eager, found, declared, typical, known)
+        return ExpectedOutput(contract, found.exact, _where_settled(found, allowed), matched, allowance)
     others = [eager.to(torch.int64), *nudged, *([found.float32] if found.float32 is not None else [])]
     allowed = _unsettled(found.exact, others)
     if declared is not None:

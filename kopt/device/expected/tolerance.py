@@ -31,6 +31,7 @@ from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch.utils._pytree import tree_map
@@ -89,6 +90,16 @@ ROUNDED_ELEMENTS = 1 << 27
 """Largest inputs, elements, whose rounding is tried."""
 
 
+class Allowance(NamedTuple):
+    """What the allowed errors of a tensor's elements follow from, beside their right values and those of eager."""
+
+    absolute: float
+    relative: float
+    """Allowed error over the size of the element."""
+    scale: float
+    """Root mean square of the elements."""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Values of one tensor of a result, as `in_dtype` gives them, from which its right value and tolerance follow."""
@@ -111,7 +122,9 @@ class Evidence:
     """The model with other results of casts that have no right one (`IntegerCasts`); empty where there are none."""
 
 
-def evidence(problem: Problem, case: Case, changed: Collection[str] = (), sample: Case | None = None) -> list[Evidence]:
+def evidence(
+    problem: Problem, case: Case, changed: Collection[str] = (), sample: Case | None = None, *, known: bool = False
+) -> list[Evidence]:
     """Compute, for each tensor of a case's result, the values from which its right value and its tolerance follow.
 
     Args:
@@ -119,6 +132,7 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = (), sample
         case: model and inputs.
         changed: names of the arguments that count as changed.
         sample: a part of the case that shows what one more rounding changes; None for the case itself.
+        known: leave out what only the `Allowance` of a tensor follows from.
     """
     tensors = tensors_of(list(case.inputs))
     dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
@@ -141,10 +155,11 @@ def evidence(problem: Problem, case: Case, changed: Collection[str] = (), sample
     moves: list[tuple[torch.Tensor, ...]] = []
     elements = sum(tensor.numel() for tensor in tensors)
     if torch.float32 in dtypes and not dtypes & set(HALF_TYPES):
-        emulated = in_dtype(case, torch.float32, changed=changed, within=Float32Arithmetic())
+        if not known:
+            emulated = in_dtype(case, torch.float32, changed=changed, within=Float32Arithmetic())
         if elements <= MOVED_ELEMENTS:
             moves = [in_dtype(case, torch.float64, partial(_moved, turn), changed) for turn in range(MOVES)]
-    if torch.float64 in dtypes or (dtypes & set(HALF_TYPES) and elements <= ROUNDED_ELEMENTS):
+    if not known and (torch.float64 in dtypes or (dtypes & set(HALF_TYPES) and elements <= ROUNDED_ELEMENTS)):
         before = exact if sample is None else in_dtype(sample, torch.float64, changed=changed)
         after = in_dtype(sample or case, torch.float64, _rounded_once_more, changed)
         changes = [one - other for one, other in zip(after, before, strict=True)]
@@ -212,9 +227,13 @@ def _widened(tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
 
 
 def allowed_error(
-    eager: torch.Tensor, found: Evidence, declared: Tolerance | None, typical: float = 0.0
-) -> torch.Tensor:
-    """Return the largest allowed error of each element of a tensor of floating-point numbers.
+    eager: torch.Tensor,
+    found: Evidence,
+    declared: Tolerance | None,
+    typical: float = 0.0,
+    known: Allowance | None = None,
+) -> tuple[torch.Tensor, Allowance | None]:
+    """Return the largest allowed error of each element of a tensor of floating-point numbers, and what it follows from.
 
     It is NaN where nothing is asked, and 0 where the right value is an infinity or NaN.
 
@@ -223,6 +242,7 @@ def allowed_error(
         found: what the right value follows from.
         declared: the problem's own tolerance.
         typical: root mean square of the tensor on the problem's normal inputs.
+        known: what an earlier call has found for this very tensor; None where it is not known.
     """
     exact, given = found.exact, eager.double()
     agreed = same_values(given, exact) & (same_values(found.float32, exact) if found.float32 is not None else True)
@@ -233,31 +253,41 @@ def allowed_error(
         allowed = declared.absolute + declared.relative * exact.abs()
     else:
         assert found.float32 is not None
-        finite &= ~_unstable(found.float32, exact, finite, eager.dtype)
-        tolerance = calibrated(eager, found.float32, exact, finite)
-        always = max(_least(eager.dtype), FLOOR * typical if eager.dtype != torch.float64 else 0.0)
-        absolute = max(tolerance.absolute, _arithmetic_error(found, finite), always)
-        allowed = (absolute + tolerance.relative * exact.abs()).maximum((given - exact).abs())
+        scale = known.scale if known is not None else root_mean_square(exact, finite)
+        finite &= ~_unstable(found.float32, exact, scale, eager.dtype)
+        known = known or _allowance(eager, found, finite, typical, scale)
+        allowed = (known.absolute + known.relative * exact.abs()).maximum((given - exact).abs())
         if found.moved:
             allowed = allowed.maximum(_conditioning(found, finite))
         if eager.dtype == torch.float64:
-            size = exact.abs() + root_mean_square(exact[finite])
+            size = exact.abs() + root_mean_square(exact, finite)
             allowed = allowed.maximum(FLOAT64_ROOM * _unit(eager.dtype) * size)
-    return torch.where(finite, allowed, torch.where(agreed & ~exact.isfinite(), 0.0, torch.nan))
+    return torch.where(finite, allowed, torch.where(agreed & ~exact.isfinite(), 0.0, torch.nan)), known
+
+
+def _allowance(
+    eager: torch.Tensor, found: Evidence, finite: torch.Tensor, typical: float, scale: float
+) -> Allowance:  # fmt: skip
+    """Find the allowance of a tensor; `finite` says where an error is allowed at all."""
+    assert found.float32 is not None
+    tolerance = calibrated(eager, found.float32, found.exact, finite)
+    always = max(_least(eager.dtype), FLOOR * typical if eager.dtype != torch.float64 else 0.0)
+    absolute = max(tolerance.absolute, _arithmetic_error(found, finite), always)
+    return Allowance(absolute, tolerance.relative, scale)
 
 
 def calibrated(eager: torch.Tensor, float32: torch.Tensor, reference: torch.Tensor, finite: torch.Tensor) -> Tolerance:
     """Return the tolerance that follows from the errors of eager and of float32, as the module's docstring says."""
-    unit = _unit(eager.dtype)
-    usable = finite & eager.double().isfinite()
-    size, error = reference[usable].abs(), (eager.double() - reference)[usable].abs()
-    scale = root_mean_square(size)
+    unit, given = _unit(eager.dtype), eager.double()
+    usable = finite & given.isfinite()
+    size, error = reference.abs(), (given - reference).abs()
+    scale = root_mean_square(size, usable)
     large = size >= SMALL * scale
-    ratio = _largest(error[large] / size[large].clamp_min(torch.finfo(torch.float64).tiny))
+    ratio = _largest(error / size.clamp_min(torch.finfo(torch.float64).tiny), usable & large)
     least = 1e-4 if eager.dtype != torch.float64 else 0.0
     relative = min(FACTOR * max(unit, ratio), max(MOST_UNITS * unit, least))
-    beyond = FACTOR * _largest((error - relative / FACTOR * size)[~large])
-    always = FLOAT32_FACTOR * _largest((float32 - reference)[usable & float32.isfinite()].abs())
+    beyond = FACTOR * _largest(error - relative / FACTOR * size, usable & ~large)
+    always = FLOAT32_FACTOR * _largest((float32 - reference).abs(), usable & float32.isfinite())
     if eager.dtype in (torch.float32, torch.float64):
         relative = max(relative, MOST_UNITS * unit)  # right kernels add in any order
     return Tolerance(absolute=max(min(beyond, max(4 * unit, least) * scale), always), relative=relative)
@@ -268,12 +298,12 @@ def _arithmetic_error(found: Evidence, finite: torch.Tensor) -> float:
     error = 0.0
     if found.emulated is not None:
         usable = finite & found.emulated.isfinite()
-        error = EMULATED_FACTOR * _largest((found.emulated - found.exact)[usable].abs())
+        error = EMULATED_FACTOR * _largest((found.emulated - found.exact).abs(), usable)
     if found.change is not None:
         usable = found.change.isfinite()
-        change = found.change[usable & finite if usable.shape == finite.shape else usable]
+        usable = usable & finite if usable.shape == finite.shape else usable
         most = 1 + math.sqrt(2 * math.log(2 * max(int(finite.sum()), 1)))  # the largest of so many normal numbers
-        error = max(error, most * root_mean_square(change))
+        error = max(error, most * root_mean_square(found.change, usable))
     return error if math.isfinite(error) else 0.0
 
 
@@ -285,7 +315,7 @@ def _conditioning(found: Evidence, finite: torch.Tensor) -> torch.Tensor:
     """
     changes = [(moved - found.exact).abs() for moved in found.moved]
     change = torch.stack(changes).amax(0).nan_to_num(0, 0, 0).where(finite, 0.0)
-    size = found.exact.abs().clamp_min(root_mean_square(found.exact[finite]))
+    size = found.exact.abs().clamp_min(root_mean_square(found.exact, finite))
     error = torch.where(change <= JUMP * size, change, 0.0)
     for dimension, length in enumerate(change.shape):
         if length > 2:
@@ -293,9 +323,8 @@ def _conditioning(found: Evidence, finite: torch.Tensor) -> torch.Tensor:
     return MOVED * error
 
 
-def _unstable(float32: torch.Tensor, exact: torch.Tensor, finite: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return where float32 is too narrow to compute an element."""
-    scale = root_mean_square(exact[finite])
+def _unstable(float32: torch.Tensor, exact: torch.Tensor, scale: float, dtype: torch.dtype) -> torch.Tensor:
+    """Return where float32 is too narrow to compute an element of a tensor whose root mean square is `scale`."""
     limit = max(16 * _unit(dtype), UNSTABLE) * exact.abs().clamp_min(scale)
     return ~((float32 - exact).abs() <= limit)
 
@@ -334,11 +363,13 @@ def _least(dtype: torch.dtype) -> float:
     return _spacing(dtype) if dtype == torch.float16 else torch.finfo(dtype).smallest_normal
 
 
-def root_mean_square(values: torch.Tensor) -> float:
-    """Return the root mean square of numbers; 0 where there are none."""
-    return float(values.square().mean().sqrt()) if values.numel() else 0.0
+def root_mean_square(values: torch.Tensor, where: torch.Tensor) -> float:
+    """Return the root mean square of the numbers in chosen places; 0 where there are none."""
+    count = int(where.sum())
+    return float(torch.where(where, values, 0.0).square().sum() / count) ** 0.5 if count else 0.0
 
 
-def _largest(values: torch.Tensor) -> float:
-    largest = float(values.max()) if values.numel() else 0.0
+def _largest(values: torch.Tensor, where: torch.Tensor) -> float:
+    """Return the largest number in chosen places; 0 where it is negative or not finite, or there are none."""
+    largest = float(torch.where(where, values, 0.0).max()) if values.numel() else 0.0
     return largest if math.isfinite(largest) and largest > 0 else 0.0

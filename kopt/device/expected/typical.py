@@ -84,7 +84,7 @@ def _scales(case: Case, normal: Typical) -> list[float | None]:
 def _degree(exact: torch.Tensor, scaled: torch.Tensor) -> int:
     """Return the k by which a result scales with the inputs; 0 where there is none."""
     finite = exact.isfinite() & scaled.isfinite()
-    size = root_mean_square(exact[finite].double())
+    size = root_mean_square(exact.double(), finite)
     for degree in range(1, DEGREES + 1):
         difference = (scaled[finite].double() / SCALE**degree - exact[finite].double()).abs()
         if size and float(difference.max()) <= SAME * size:
@@ -100,8 +100,7 @@ def _scaled(value: object) -> object:
 
 def _largest(tensor: torch.Tensor) -> float:
     numbers = tensor.detach().double().abs()
-    numbers = numbers[numbers.isfinite()]
-    return float(numbers.max()) if numbers.numel() else 0.0
+    return float(torch.where(numbers.isfinite(), numbers, 0.0).max()) if numbers.numel() else 0.0
 
 
 def _on_normal_inputs(problem: Problem, case: Case) -> Typical:
