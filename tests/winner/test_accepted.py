@@ -102,11 +102,14 @@ def test_the_reason_is_told_and_empty_where_the_kernel_may_run(name, inputs, wor
     assert bool(told) == bool(words)
 
 
-def test_weights_count_too(tmp_path):
-    exported = executed(on_cpu(module.write(winner())), tmp_path)
-    inputs, weight = [torch.zeros(3, 512, dtype=torch.bfloat16)], torch.zeros(1, 512)
+def test_weights_count_too_and_sizes_that_were_powers_of_two_have_to_be_such(tmp_path):
+    exported = executed(on_cpu(module.write(winner(problem=SCALE))), tmp_path)
+    inputs, weight = [torch.zeros(8, 512, dtype=torch.bfloat16)], torch.zeros(1, 512)
     assert exported.why_not(inputs, [weight]) == "scale.weight is torch.float32, not torch.bfloat16"
     assert exported.why_not(inputs, [weight.bfloat16()]) == ""
+    assert exported.why_not([torch.zeros(3, 512, dtype=torch.bfloat16)], [weight.bfloat16()]) == (
+        "dimension 0 of x is 3, no power of two"
+    )
     assert "a gradient of scale.weight" in exported.why_not(inputs, [weight.bfloat16().requires_grad_()])
 
 
