@@ -140,3 +140,21 @@ def test_sizes_that_are_equal_by_chance_in_one_workload_may_differ():
     assert x_pattern.sizes == residual.sizes
     assert bias.sizes == x_pattern.sizes[1:]
     assert len(set(x_pattern.sizes)) == 2
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_an_operator_keeps_the_mode_that_the_model_s_own_code_sets(mode, tmp_path):
+    reference = HEAD + MODELS["value"].replace(
+        "    def forward(self, x, factor):\n        return x * factor",
+        f"    def __init__(self):\n        super().__init__()\n        self.{mode}()\n\n"
+        "    def forward(self, x):\n        return x[:, :8] * 2 if self.training else x * 2",
+    ).replace(", 0.5]", "]")  # fmt: skip
+    problem = SCALE.model_copy(
+        update={"name": f"in_{mode}", "reference": reference + TAIL, "main": SIZES[:1], "small": SIZES[1:2]}
+    )
+    exported = executed(on_cpu(torch_library.write(winner(SOURCE, SOURCE, problem))), tmp_path)
+    width = 8 if mode == "train" else 64
+    exported.kernel_function = lambda x: x[:, :width] * 2
+    operator = getattr(torch.ops.kopt, problem.name)
+    assert operator(x(48, 64)).shape == (48, width)
+    assert operator(x(48, 64).to("meta")).shape == (48, width)
