@@ -85,6 +85,10 @@ FURTHER = {
         "x", "self.norm(x)", "self.norm = nn.BatchNorm1d(N)", near_zero("norm.running_var"),
     ),
     "batch statistics": ("x", "self.norm(x)", "self.norm = nn.BatchNorm1d(N).train()", {}),
+    "a softmax of weights": (
+        "x", "x @ self.w.softmax(-1)", "self.w = nn.Parameter(torch.randn(N, N))",
+        {"large": {"w"}, "negative": {"w"}},
+    ),
     "a normalised weight": (
         "x", "x @ F.normalize(self.w)", "self.w = nn.Parameter(torch.randn(N, N))", near_zero("w"),
     ),
@@ -151,6 +155,7 @@ def test_unions_of_sets_need_no_edges_of_their_own_and_many_sets_share_the_last(
     many = [frozenset({at}) for at in range(MOST_SETS + 3)]
     assert own_edges(many) == [*many[: MOST_SETS - 1], frozenset(range(MOST_SETS - 1, MOST_SETS + 3))]
     assert one_of_each([a, a | b, b | c, frozenset({"weight"})], {0}) == [b]
+    assert one_of_each(many, {0}) == own_edges(many[1:])
 
 
 @pytest.mark.parametrize("name", ["softmax", "layernorm", "rmsnorm", "matvec", "maxpool3d"])

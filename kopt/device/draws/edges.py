@@ -16,6 +16,7 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from kopt.device.draws.exponentials import EXPONENTIALS
+from kopt.device.draws.lows import ALONG
 from kopt.device.draws.model import state_of
 from kopt.device.draws.sources import Source, Sources
 from kopt.device.reference.anywhere import computing_in, copied_in
@@ -65,6 +66,8 @@ class Arrivals(Sources):
         """Sets of which a divisor, a variance or a norm is made, in the order in which they arrive."""
         self.together: dict[frozenset[Source], None] = {}
         """Sets of which numbers are made that are brought together or become exponents."""
+        self.maxima: dict[frozenset[Source], None] = {}
+        """Sets of which numbers are made whose maximum an operation needs."""
 
     def arrived(self, name: str, args: tuple[Any, ...]) -> None:
         """Note what the operand with an edge is made of."""
@@ -76,6 +79,8 @@ class Arrivals(Sources):
             self._note(self.near_zero, args[DIVISORS[name]])
         if name in TOGETHER and args:
             self._note(self.together, args[0])
+        if name in ALONG and args:
+            self._note(self.maxima, args[0])
 
     def _note(self, where: dict[frozenset[Source], None], operand: object) -> None:
         if made_of := self.of(operand):
@@ -119,11 +124,9 @@ def arrivals(model: torch.nn.Module, inputs: Sequence[Any], dtype: torch.dtype, 
 
 
 def own_edges(sets: Iterable[frozenset[Source]]) -> list[frozenset[Source]]:
-    """Return the sets that need edges of their own: no union of others, and not more than `MOST_SETS`."""
+    """Return the sets that need edges of their own, which are no unions of others."""
     sets = list(sets)
-    kept = [one for one in sets if frozenset().union(*(other for other in sets if other < one)) != one]
-    last = frozenset().union(*kept[MOST_SETS - 1 :])
-    return [*kept[: MOST_SETS - 1], *([last] if last else [])]
+    return _few(one for one in sets if frozenset().union(*(other for other in sets if other < one)) != one)
 
 
 def one_of_each(sets: Iterable[frozenset[Source]], taken: Iterable[Source]) -> list[frozenset[Source]]:
@@ -135,4 +138,11 @@ def one_of_each(sets: Iterable[frozenset[Source]], taken: Iterable[Source]) -> l
         if inputs and not chosen & one:
             chosen.add(inputs[0])
             made.append(frozenset(inputs[:1]))
-    return made[:MOST_SETS]
+    return _few(made)
+
+
+def _few(sets: Iterable[frozenset[Source]]) -> list[frozenset[Source]]:
+    """Return sets with the last ones, beyond `MOST_SETS`, made one."""
+    first = list(sets)
+    last = frozenset[Source]().union(*first[MOST_SETS - 1 :])
+    return [*first[: MOST_SETS - 1], *([last] if last else [])]

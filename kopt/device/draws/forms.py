@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import cached_property
 
 import torch
 from torch.utils._pytree import tree_leaves
 
 from kopt.device.draws.domain import EXTREME, Domain, inputs_key
-from kopt.device.draws.edges import one_of_each, own_edges
+from kopt.device.draws.edges import Arrivals, one_of_each, own_edges
 from kopt.device.draws.exponentials import MOST_EXPONENT, MOST_PRODUCT, Exponents
 from kopt.device.draws.form import Form
 from kopt.device.draws.growth import MOST_SCORE
 from kopt.device.draws.kinds import KINDS
 from kopt.device.draws.lows import FAR_BELOW, Lows
-from kopt.device.draws.model import weights_of
+from kopt.device.draws.model import state_of, weights_of
 from kopt.device.draws.sources import Source
 from kopt.device.draws.structure import Structure
 from kopt.model.problem import Problem
@@ -39,7 +40,7 @@ NEAR_ZERO = (TINY, "equal", "zeros")
 EXPONENTIATED = 12
 """Inputs that are tried as further ones with the edges of `large`."""
 
-EDGED = 4
+EDGED = 12
 """Inputs that are tried as the one with the edges of `negative`."""
 
 
@@ -51,6 +52,8 @@ class Forms:
         """Structure of the inputs, and what of the draws the reference takes."""
         self._usual: dict[str, Form | None] = {}
         self._further: dict[str, dict[str, Form]] = {}
+        self._lowered: dict[str, Form] = {}
+        """Forms of `negative` beside the usual one that lower maxima of inputs, by the name of the input."""
 
     def usual(self, kind: str) -> Form | None:
         """Return the form in which a kind is drawn; None where no form of it stays inside the domain."""
@@ -61,7 +64,7 @@ class Forms:
             if kind == NEGATIVE and found:
                 found, *others = self._with_low_maxima(found)
                 again = [found] if found.others_positive and not self._is_large(found.place) else []
-                self._further[kind] = {self._in_words([self._free()[form.place]]): form for form in (*again, *others)}
+                self._lowered = {self._in_words([self._free()[form.place]]): form for form in (*again, *others)}
             self._usual[kind] = found
         return self._usual[kind]
 
@@ -69,7 +72,7 @@ class Forms:
         """Return the forms of a kind beside the usual one, by the names of what has edges (`y`, `x, norm.bias`)."""
         usual = self.usual(kind)
         if kind not in self._further:
-            found: dict[str, Form] = {}
+            found = dict(self._lowered) if kind == NEGATIVE else {}
             for edged in self._edged(kind, usual):
                 milder = (replace(form, edged=edged, special=()) for form in self.domain.candidates(kind))
                 form = self._milder(kind, dict.fromkeys(milder))
@@ -89,14 +92,26 @@ class Forms:
         _, inputs, _ = self.domain.known()
         return list(self.domain.free(tree_leaves(list(inputs))))
 
+    @cached_property
+    def _arrivals(self) -> Arrivals:
+        return self.domain.arrivals()
+
+    @cached_property
+    def _names(self) -> dict[int, str]:
+        return self.domain.names()
+
     def _edged(self, kind: str, usual: Form | None) -> Iterator[tuple[Source, ...]]:
         """Yield the inputs, parameters and buffers that have the edges of each further form."""
-        if kind not in (*NEAR_ZERO, EXTREME):
-            return
+        model, _, _ = self.domain.known()
         free = self._free()
+        if kind not in (*NEAR_ZERO, EXTREME, NEGATIVE, LARGE) or len(free) + len(state_of(model)) < 2:
+            return
         has_edges = frozenset[Source](free if kind == TINY else free[usual.place : usual.place + 1] if usual else ())
-        seen = self.domain.arrivals()
-        sets = one_of_each(seen.together, has_edges) if kind == EXTREME else own_edges(seen.near_zero)
+        seen = self._arrivals
+        if kind in (NEGATIVE, LARGE):  # of inputs the usual form takes care
+            sets = own_edges(one for one in seen.maxima if not any(isinstance(source, int) for source in one))
+        else:
+            sets = one_of_each(seen.together, has_edges) if kind == EXTREME else own_edges(seen.near_zero)
         yield from (tuple(sorted(edged, key=str)) for edged in sets if edged != has_edges)
 
     def _is_large(self, place: int) -> bool:
@@ -105,8 +120,7 @@ class Forms:
         return large is not None and place in (large.place, *large.further)
 
     def _in_words(self, sources: Iterable[Source]) -> str:
-        names = self.domain.names()
-        return ", ".join(names[source] if isinstance(source, int) else source for source in sources)
+        return ", ".join(self._names[source] if isinstance(source, int) else source for source in sources)
 
     def _with_low_maxima(self, found: Form) -> list[Form]:
         """Return forms with positive other inputs and weights that lower each maximum far below zero, where one can.
