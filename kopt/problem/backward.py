@@ -168,7 +168,7 @@ def _reference(
             f"                ({_listed(grads)}),",
             "            )",
             f"        return gradients{'[0]' if len(chosen) == 1 else ''}", "", "",
-            *_get_inputs(given, found.outputs, grads, found.inputs_form, found.init_form), "",
+            *_get_inputs(given, grads, found), "",
             *(_saved_inputs(found.names, given, grads) if given else []),
         ]
     )  # fmt: skip
@@ -211,26 +211,31 @@ def _saved_inputs(names: Sequence[str], given: Mapping[str, str], grads: Sequenc
     ]  # fmt: skip
 
 
-def _get_inputs(
-    given: Mapping[str, str], outputs: Sequence[str], grads: Sequence[str], inputs_form: str, init_form: str
-) -> list[str]:
+def _get_inputs(given: Mapping[str, str], grads: Sequence[str], found: Gradients) -> list[str]:
     """Return the lines of `get_inputs`: the forward pass is run once, since the gradients have its outputs' shapes."""
     stars = {"several": "*", "named": "**", "single": ""}
-    made = f"Forward({stars[init_form]}get_init_inputs()).eval()"
-    drawn = [*given.values(), *(f"torch.randn_like({output})" for output in outputs)]
+    drawn = [*given.values(), *(f"torch.randn_like({output})" for output in found.outputs)]
     added = [*given, *grads]
     results = {
         "several": f"[*inputs, {', '.join(drawn)}]",
         "named": f"{{**inputs, {', '.join(f'{grad!r}: {value}' for grad, value in zip(added, drawn, strict=True))}}}",
         "single": f"[inputs, {', '.join(drawn)}]",
     }
+    mode = "train" if found.training is None else "eval"
     return [
         "def get_inputs():",
         "    inputs = forward_inputs()",
+        f"    forward = Forward({stars[found.init_form]}get_init_inputs()).{mode}()",
+        *(_TRAINING.format(found.training).splitlines() if found.training else []),
         "    with torch.no_grad():",
-        f"        {RESULT} = {made}({stars[inputs_form]}inputs)",
-        f"    return {results[inputs_form]}",
+        f"        {RESULT} = forward({stars[found.inputs_form]}inputs)",
+        f"    return {results[found.inputs_form]}",
     ]
+
+
+_TRAINING = """\
+    for name in {}:
+        forward.get_submodule(name).training = True"""
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -1,7 +1,8 @@
 """Tell for which arguments a kernel may run: those that are like the arguments with which it was verified.
 
 A size may differ from the verified ones where it differed between the workloads; sizes that were equal in all of them
-have to be equal, and a size that never differed has to stay.  Dtypes have to be the same, and so has the order in which
+have to be equal, a size that was a power of two in all of them has to be one, and a size that never differed has to
+stay.  Dtypes have to be the same, and so has the order in which
 the dimensions lie in memory.
 """
 
@@ -15,7 +16,8 @@ from kopt.errors import ProblemError
 from kopt.model.problem import Argument, Given
 
 Size = int | str
-"""A size that has to stay, or the name of one that may differ; the name stands for the same size everywhere."""
+"""A size that has to stay, or the name of one that may differ; the name stands for the same size everywhere, and begins
+with `power` where it has to be a power of two."""
 
 
 class Pattern(NamedTuple):
@@ -60,8 +62,9 @@ def _pattern(several: Sequence[Argument], names: dict[tuple[int, ...], str]) -> 
     first = several[0]
     sizes: list[Size] = []
     for column in zip(*(one.shape for one in several), strict=True):
+        kind = "size" if any(size & (size - 1) for size in column) else "power"
         varies = len(set(column)) > 1
-        sizes.append(names.setdefault(column, f"size{len(names)}") if varies else column[0])
+        sizes.append(names.setdefault(column, f"{kind}{len(names)}") if varies else column[0])
     order = _order(first)
     dense = all(_is_dense(one, order) for one in several)
     values = {one.value for one in several if one.value is not None}

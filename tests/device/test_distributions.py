@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from kopt.device.draws import kinds, structure
 from kopt.device.draws.distributions import DISTRIBUTIONS, FULL_SIZE, Draw, make_case, plan
-from kopt.device.draws.domain import domain_of
+from kopt.device.draws.forms import forms_of
 from kopt.device.draws.kinds import GIVEN
 from kopt.device.draws.seeds import derive_seed
 from kopt.device.reference.setup import load_reference, make_inputs
@@ -328,7 +328,7 @@ def test_other_types_are_drawn(dtype: Dtype) -> None:
 
 @pytest.mark.parametrize(("name", "level"), [("maxpool3d", 0), ("matvec", 1), ("gemma3_swiglu", 2)])
 def test_the_largest_numbers_are_drawn_where_the_reference_does_not_make_them_larger(name, level):
-    assert domain_of(load(PROBLEMS / name)).form("extreme").level == level
+    assert forms_of(load(PROBLEMS / name)).usual("extreme").level == level
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_operands_of_variances_and_norms_can_be_squared(result):
     squared = reference.replace("return torch.matmul(A, B)", f"return {result} + B.sum() * 0")
     assert squared != reference
     problem = load(PROBLEMS / "matvec").model_copy(update={"reference": squared})
-    assert domain_of(problem).form("extreme").level > 0
+    assert forms_of(problem).usual("extreme").level > 0
 
 
 def test_scores_of_attention_stay_below_the_numbers_that_mask_them():
@@ -349,7 +349,7 @@ def test_scores_of_attention_stay_below_the_numbers_that_mask_them():
     assert forward in reference
     attention = reference.replace(forward, "return torch.softmax(A @ B @ B.T, -1) @ B")
     problem = load(PROBLEMS / "matvec").model_copy(update={"reference": attention})
-    assert domain_of(problem).form("extreme").level == 2
+    assert forms_of(problem).usual("extreme").level == 2
 
 
 def test_labels_that_are_left_out_stay_marks_and_no_range_begins_there():

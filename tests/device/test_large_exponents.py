@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from kopt.device.draws.distributions import Draw, make_case
-from kopt.device.draws.domain import domain_of
+from kopt.device.draws.forms import forms_of
 from kopt.model.problem import Dtype, Problem, Workload
 from kopt.problem.folder import load
 
@@ -90,5 +90,5 @@ def test_infinities_stay_in_place_and_the_other_elements_are_drawn():
 )
 def test_no_two_factors_of_an_exponent_are_large_and_nothing_is_where_no_exponential_is_taken(names, value):
     count = len(names.split(", "))
-    form = domain_of(problem(names, value, ("torch.randn(8, 8)",) * count)).form("large")
+    form = forms_of(problem(names, value, ("torch.randn(8, 8)",) * count)).usual("large")
     assert len(form.further) == count - 2

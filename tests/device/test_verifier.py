@@ -14,6 +14,7 @@ from kopt.device.cuda.program import RecordedCall, View
 from kopt.device.cuda.sheets import Sheet
 from kopt.device.cuda.verdicts import Recorded
 from kopt.device.cuda.verifier import RoundResult, Verifier
+from kopt.device.draws.distributions import plan
 from kopt.device.expected.compare import Comparison
 from kopt.device.expected.outputs import Contract, Described, DescribedOutput, ResultContract
 from kopt.model.build import Phase
@@ -73,9 +74,9 @@ class ScriptedReferee:
     def __init__(self, wrong_slots=()):
         self.wrong_slots, self.draws = wrong_slots, ()
 
-    def begin(self, method, *arguments):
-        assert method == "make"
-        (self.draws,) = arguments
+    def begin(self, method, small, full_size, seed, late):
+        assert method == "make_verdict"
+        self.draws = (*plan(small, *seed, full_size=full_size), late)
 
     def call(self, method, *arguments, seconds):
         return getattr(self, method)(*arguments)

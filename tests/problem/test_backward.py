@@ -181,3 +181,55 @@ def test_what_cannot_be_saved_is_told(name, said):
     with pytest.raises(ProblemError) as caught:
         gradient_of(draft, saved=(name,))
     assert said in str(caught.value)
+
+
+MODES = """import torch
+from torch import nn
+
+rows = 24
+wide = 40
+
+class Model(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.first = nn.BatchNorm1d(n)
+        self.second = nn.Sequential(nn.BatchNorm1d(n))
+        {mode}
+
+    def forward(self, x):
+        y = self.second(torch.tanh(self.first(x)))
+        sums = [y.exp().sum(-1) for one in (self, self.first, self.second) if one.training]
+        return (y, *sums, y[0].square())
+
+def get_inputs():
+    return [torch.randn(rows, wide)]
+
+def get_init_inputs():
+    return [wide]
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "first", "second", "outputs"),
+    [("pass", False, False, 2), ("self.train()", True, True, 5), ("self.first.train()", True, False, 3),
+     ("self.second[0].train()", False, True, 2), ("self.train(); self.second.eval()", True, False, 4)],
+)  # fmt: skip
+def test_the_forward_pass_keeps_the_mode_that_the_model_s_own_code_sets(mode, first, second, outputs):
+    """Of the structure of its outputs too, which follows from the mode here."""
+    draft = Draft(name="g", reference=MODES.format(mode=mode), small=(SMALL,), hidden=())
+    problem = gradient_of(draft, ("x",)).problem
+    case = make_case(problem, Draw(SMALL, "normal", 3))
+    x, *grads = case.inputs
+    assert [tuple(grad.shape) for grad in grads] == [(6, 5), *[(6,)] * (outputs - 2), (5,)]
+    (expected, *_) = expected_result(problem, case).tensors
+    forward = case.model.forward_model.double()
+    leaf, own = x.double().requires_grad_(), (forward.first, forward.second[0])
+
+    def normed(y, norm, training):
+        state = (None, None) if training else (norm.running_mean, norm.running_var)
+        return torch.nn.functional.batch_norm(y, *state, norm.weight, norm.bias, training)
+
+    y = normed(torch.tanh(normed(leaf, own[0], first)), own[1], second)
+    results = [y, *[y.exp().sum(-1)] * (outputs - 2), y[0].square()]
+    (right,) = torch.autograd.grad(results, [leaf], [grad.double() for grad in grads])
+    torch.testing.assert_close(expected.output, right)

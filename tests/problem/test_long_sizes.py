@@ -126,3 +126,34 @@ def test_a_mask_that_torch_makes_in_another_order_for_other_sizes_has_small_size
         "torch.randn(B, S, S)",
     )  # fmt: skip
     assert {workload.name for workload in problem.small} >= {"tiles", "ragged"}
+
+
+ROUTED = {
+    "the largest of all": ("torch.softmax(x, -1).topk(2).values", 8),
+    "groups first": (
+        "(lambda g: (x.view(-1, 8, E // 8) + torch.zeros_like(g).scatter(1, g.topk(4).indices, 9.0)[..., None])"
+        ".flatten(1).topk(6).values)(x.view(-1, 8, E // 8).topk(2).values.sum(-1))",
+        8,
+    ),
+    "the largest down a column": ("x.T.topk(2, 0).values.T", 8),
+}
+
+
+@pytest.mark.parametrize("name", ROUTED)
+@pytest.mark.parametrize(("experts", "power"), [(256, True), (64, True), (160, False), (4096, False)])
+def test_a_number_of_experts_that_is_a_power_of_two_stays_one(name, experts, power):
+    result, least = ROUTED[name]
+    problem = problem_of(f"T = 4096\nE = {experts}", "x", result, "torch.randn(T, E)")
+    shapes = [inputs_of(problem, one.name)[0] for one in problem.small]
+    hidden = try_sizes(problem, problem.hidden[0].constants).inputs[0]
+    found = {shape[1] for shape in (*shapes, hidden)}
+    assert all(one >= least for one in found)
+    assert all(one & (one - 1) == 0 for one in found) is power
+    assert any(shape[0] % 16 for shape in shapes)
+
+
+def test_rows_as_many_as_there_are_experts_are_no_experts():
+    problem = problem_of("T = 256\nE = 256", "x", "x.topk(2).values", "torch.randn(T, E)")
+    rows, experts = ({inputs_of(problem, one.name)[0][at] for one in problem.small} for at in (0, 1))
+    assert any(row % 16 for row in rows)
+    assert all(one & (one - 1) == 0 for one in experts)

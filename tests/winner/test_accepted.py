@@ -102,11 +102,14 @@ def test_the_reason_is_told_and_empty_where_the_kernel_may_run(name, inputs, wor
     assert bool(told) == bool(words)
 
 
-def test_weights_count_too(tmp_path):
-    exported = executed(on_cpu(module.write(winner())), tmp_path)
-    inputs, weight = [torch.zeros(3, 512, dtype=torch.bfloat16)], torch.zeros(1, 512)
+def test_weights_count_too_and_sizes_that_were_powers_of_two_have_to_be_such(tmp_path):
+    exported = executed(on_cpu(module.write(winner(problem=SCALE))), tmp_path)
+    inputs, weight = [torch.zeros(8, 512, dtype=torch.bfloat16)], torch.zeros(1, 512)
     assert exported.why_not(inputs, [weight]) == "scale.weight is torch.float32, not torch.bfloat16"
     assert exported.why_not(inputs, [weight.bfloat16()]) == ""
+    assert exported.why_not([torch.zeros(3, 512, dtype=torch.bfloat16)], [weight.bfloat16()]) == (
+        "dimension 0 of x is 3, no power of two"
+    )
     assert "a gradient of scale.weight" in exported.why_not(inputs, [weight.bfloat16().requires_grad_()])
 
 
@@ -137,3 +140,21 @@ def test_sizes_that_are_equal_by_chance_in_one_workload_may_differ():
     assert x_pattern.sizes == residual.sizes
     assert bias.sizes == x_pattern.sizes[1:]
     assert len(set(x_pattern.sizes)) == 2
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_an_operator_keeps_the_mode_that_the_model_s_own_code_sets(mode, tmp_path):
+    reference = HEAD + MODELS["value"].replace(
+        "    def forward(self, x, factor):\n        return x * factor",
+        f"    def __init__(self):\n        super().__init__()\n        self.{mode}()\n\n"
+        "    def forward(self, x):\n        return x[:, :8] * 2 if self.training else x * 2",
+    ).replace(", 0.5]", "]")  # fmt: skip
+    problem = SCALE.model_copy(
+        update={"name": f"in_{mode}", "reference": reference + TAIL, "main": SIZES[:1], "small": SIZES[1:2]}
+    )
+    exported = executed(on_cpu(torch_library.write(winner(SOURCE, SOURCE, problem))), tmp_path)
+    width = 8 if mode == "train" else 64
+    exported.kernel_function = lambda x: x[:, :width] * 2
+    operator = getattr(torch.ops.kopt, problem.name)
+    assert operator(x(48, 64)).shape == (48, width)
+    assert operator(x(48, 64).to("meta")).shape == (48, width)

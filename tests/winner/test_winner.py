@@ -18,8 +18,10 @@ from kopt.winner.provenance import comments
 from kopt.winner.standalone import standalone
 from kopt.winner.targets import flashinfer, kernelbench, module, torch_library
 from kopt.winner.winner import Winner
-from tests.device.small import SCALE, SOURCE
+from tests.device.small import SCALE as EVEN
+from tests.device.small import SOURCE
 
+SCALE = EVEN.model_copy(update={"small": (Workload(name="small", constants={"rows": 6}),)})
 SEED = f'"""One program a row."""\n{SOURCE}'
 FINAL = FinalFigures(
     best_name="r1a0s2", best_ms=0.5, seed_ms=1.0, speedup=2.0, eager_ms=0.7, estimated=True, roofline_share=0.8
@@ -139,7 +141,7 @@ FOLDED = SOURCE.replace("(x, weight, factor):", "(x, weight):").replace("y, colu
 @pytest.mark.parametrize("made", [(512, 3.0), (256, 2.0)], ids=["factor", "size"])
 def test_a_model_with_other_constants_than_the_kernels_runs_pytorch(form, source, made, tmp_path):
     target, name = FORMS[form]
-    size = Workload(name="narrow", constants={"columns": 256})
+    size = Workload(name="narrow", constants={"columns": 256, "rows": 6})
     text = target.write(winner(source, problem=SCALE.model_copy(update={"small": (size,)})))
     exported = executed(on_cpu(text), tmp_path)
     model, calls = getattr(exported, name)(*made).bfloat16(), []

@@ -154,7 +154,7 @@ def _without_large(problem: Problem) -> Problem:
 def _draws(problem: Problem) -> str:
     from kopt.device.draws.described import in_words as structure_in_words
     from kopt.device.draws.distributions import DISTRIBUTIONS
-    from kopt.device.draws.domain import kinds_outside, structures
+    from kopt.device.draws.forms import kinds_outside, structures
     from kopt.device.reference.signature import signature_of
 
     whole = {spec.name for spec in signature_of(problem, problem.small[0]).inputs if "float" not in spec.dtype}
@@ -244,9 +244,11 @@ def _bytes(count: int) -> str:
 def _verdict_time(problem: Problem, calibration_s: float) -> Line:
     """Estimate the time of one kernel without a GPU: the judge makes about as many draws as the calibration."""
     from kopt.device.draws.distributions import plan
+    from kopt.device.draws.forms import further_edges
     from kopt.device.reference.trial import try_sizes
 
-    elements = sum(try_sizes(problem, draw.workload.constants).largest for draw in plan(problem.small, 0))
+    draws = plan(problem.small, 0, further=further_edges(problem))
+    elements = sum(try_sizes(problem, draw.workload.constants).largest for draw in draws)
     seconds = START_S + calibration_s + elements / ELEMENTS_S
     text = (
         f"to judge one kernel without a GPU takes about {seconds:.0f} s on an idle machine, {START_S:.0f} s of it to "

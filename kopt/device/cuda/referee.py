@@ -18,6 +18,7 @@ from kopt.device.cuda import ipc
 from kopt.device.cuda.ipc import Owned
 from kopt.device.cuda.sheets import ArgumentName, Sheet, put_state
 from kopt.device.draws.distributions import Case, Draw, make_case, plan
+from kopt.device.draws.forms import further_edges
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare import Comparison
 from kopt.device.expected.expected_by_rows import HOST_BYTES, ExpectedOutputs
@@ -88,7 +89,7 @@ class Checksums:
 class Referee:
     """Make inputs and compare outputs; lives in a process of its own (`kopt.sandbox.service`).
 
-    Input sets are numbered as the draws that `make` was called with; `at` is such a number.
+    Input sets are numbered as the draws that `make` and `make_verdict` make; `at` is such a number.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -121,6 +122,21 @@ class Referee:
             refusal = calibrate(self._problem, self._problem.small).refusal
         if refusal:
             raise ProblemError(refusal)
+
+    def make_verdict(
+        self, small: Sequence[Workload], full_size: Sequence[Workload], seed: Sequence[object], late: Draw
+    ) -> None:
+        """Make the inputs of the draws of a verdict, in place of the last draws'.
+
+        Args:
+            small: workloads that share all kinds of draw.
+            full_size: workloads that get few kinds.
+            seed: parts of the seed from which the draws follow.
+            late: draw that comes after all others.
+        """
+        with torch.device("cuda"):
+            further = further_edges(self._problem)
+        self.make((*plan(small, *seed, full_size=full_size, further=further), late))
 
     def make(self, draws: Sequence[Draw]) -> None:
         """Make the draws' inputs, in place of the last draws'."""

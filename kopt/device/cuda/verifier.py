@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from kopt.artifact import text_digest
@@ -15,7 +15,7 @@ from kopt.device.cuda.judge_processes import JudgeProcesses
 from kopt.device.cuda.program import RecordedCall
 from kopt.device.cuda.sheets import Slot, Slots, forbidden_argument
 from kopt.device.cuda.verdicts import JUDGE, Recorded, VerificationOutcome, failure, mutation
-from kopt.device.draws.distributions import Draw, plan
+from kopt.device.draws.distributions import Draw
 from kopt.device.draws.seeds import derive_seed
 from kopt.device.expected.outputs import Described, DescribedOutput, ResultContract
 from kopt.device.expected.tf32 import fitting
@@ -118,9 +118,8 @@ class Verifier:
         problem, referee = self._processes.problem, self._processes.referee
         # Kinds of draw are many: they go where they are cheap, and where an autotuner has one more shape to try.
         main, hidden, small = _of_distinct_names(problem)
-        draws = plan(small[-1:], *seed, full_size=(*main, *hidden))
-        draws += (Draw(problem.main[-1], "normal", derive_seed(*seed, "late")),)
-        referee.begin("make", draws)
+        late = Draw(problem.main[-1], "normal", derive_seed(*seed, "late"))
+        referee.begin("make_verdict", small[-1:], (*main, *hidden), seed, late)
         names, options = list(kernels), ContestOptions(problem.without_hidden(), LATE, self._processes.driver)
         tasks = [contest(kernel, options, self._precompiled(name)) for name, kernel in kernels.items()]
         workers = min(workers, len(tasks))
@@ -129,7 +128,7 @@ class Verifier:
             if workers > 1 and _is_starved(outcome):
                 result.starved.append(names[at])
             else:
-                verified = self._verified(outcome, slots.slot_of(at), draws)
+                verified = self._verified(outcome, slots.slot_of(at))
                 result.outcomes[names[at]] = self._only_as_built(names[at], kernels[names[at]], verified)
             if not isinstance(outcome, Returned):
                 self._processes.check_health()
@@ -139,7 +138,7 @@ class Verifier:
     def _precompiled(self, name: str) -> tuple[Precompiled, ...]:
         return self._compiled[name].kernels if name in self._compiled else ()
 
-    def _verified(self, outcome: Outcome, slot: Slot | None, draws: Sequence[Draw]) -> VerificationOutcome:
+    def _verified(self, outcome: Outcome, slot: Slot | None) -> VerificationOutcome:
         """Make a verdict, or a recording, of a contestant's end.
 
         Raises:
@@ -148,7 +147,7 @@ class Verifier:
         match outcome:
             case Returned(value):
                 assert slot is not None, "a contestant cannot be done before it has its assignment"
-                return self._read(value, slot, draws)
+                return self._read(value, slot)
             case TimedOut(phase, seconds):
                 return failure(Phase.TIMEOUT, self._where(phase, f"no result after {seconds:g} s"))
             case Died(reason, phase, output):
@@ -190,7 +189,7 @@ class Verifier:
             return failure(Phase.FALLBACK, "it launches machine code that its source does not compile to")
         return outcome
 
-    def _read(self, data: bytes, slot: Slot, draws: Sequence[Draw]) -> VerificationOutcome:
+    def _read(self, data: bytes, slot: Slot) -> VerificationOutcome:
         """Check a contestant's reply, and its outputs on every draw."""
         try:
             reply, binaries = read_reply(data)
@@ -199,7 +198,7 @@ class Verifier:
         checks: list[Check] = []
         broken: Verdict | None = None
         kept: list[int] = []
-        for draw_index, report in enumerate(reply.reports[: len(draws)]):
+        for draw_index, report in enumerate(reply.reports[: len(slot.sheets)]):
             broken = self._broken(report, slot, draw_index)
             if broken is not None:
                 break
@@ -214,7 +213,7 @@ class Verifier:
             return failure(_phase(reply.phase), reply.reason)
         workloads = [program.workload for program in reply.programs]
         main = [workload.name for workload in self._processes.problem.main]
-        if len(reply.reports) != len(draws) or workloads != main:
+        if len(reply.reports) != len(slot.sheets) or workloads != main:
             return failure(Phase.CRASH, "the reply is not complete")
         for program in reply.programs:
             violation = self._contracts[program.workload].violation(_described(program))

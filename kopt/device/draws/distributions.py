@@ -8,6 +8,7 @@ default device.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -15,9 +16,9 @@ from typing import Any
 
 import torch
 
-from kopt.device.draws.domain import domain_of
+from kopt.device.draws.forms import forms_of
 from kopt.device.draws.kinds import GIVEN, KINDS
-from kopt.device.draws.model import draw_parameters, make_weights_positive
+from kopt.device.draws.model import draw_parameters
 from kopt.device.draws.seeds import derive_seed
 from kopt.device.reference import setup
 from kopt.model.problem import Problem, Workload
@@ -40,6 +41,20 @@ class Draw:
     distribution: str
     """Name in `DISTRIBUTIONS`."""
     seed: int
+    edges: str = ""
+    """Names of the inputs, parameters and buffers that alone have the kind's edges (`kopt.device.draws.forms`); empty
+    for the kind's usual form."""
+
+    @property
+    def label(self) -> str:
+        """Name of the draw for people: `zeros`, `zeros (y)`."""
+        return f"{self.distribution} ({self.edges})" if self.edges else self.distribution
+
+    @property
+    def where(self) -> str:
+        """Workload and kind for messages: `workload ragged, zeros inputs (y)`."""
+        edges = f" ({self.edges})" if self.edges else ""
+        return f"workload {self.workload.name}, {self.distribution} inputs{edges}"
 
 
 @dataclass(frozen=True)
@@ -54,21 +69,35 @@ class Case:
     """Values of `get_inputs` (`Any`: the problem may choose any type), with drawn tensors."""
 
 
-def plan(workloads: Sequence[Workload], *seed: object, full_size: Sequence[Workload] = ()) -> tuple[Draw, ...]:
+def plan(
+    workloads: Sequence[Workload],
+    *seed: object,
+    full_size: Sequence[Workload] = (),
+    further: Sequence[tuple[str, str]] = (),
+) -> tuple[Draw, ...]:
     """Plan the draws of one verdict, so that every kind is drawn, and `given` and `normal` on every workload.
 
     Args:
         workloads: workloads that share all kinds of draw among them.
         seed: parts from which the draws' seeds follow; nothing else follows from them.
         full_size: workloads with `FULL_SIZE` draws only, which come first.
+        further: kinds that are drawn once more with other edges, and the names of what has these edges; they come last,
+            on another of the workloads than the kind itself.
     """
     count = len(full_size)
-    chosen = [(workload, kind) for at, workload in enumerate(full_size) for kind in _full_size_kinds(at, count)]
-    chosen += [(workload, GIVEN) for workload in workloads]
+    chosen = [(workload, kind, "") for at, workload in enumerate(full_size) for kind in _full_size_kinds(at, count)]
+    chosen += [(workload, GIVEN, "") for workload in workloads]
     others = [kind for kind in DISTRIBUTIONS if kind not in (GIVEN, "normal")]
-    chosen += [(workload, "normal") for workload in workloads]
-    chosen += [(workloads[at % len(workloads)], kind) for at, kind in enumerate(others)] if workloads else []
-    return tuple(Draw(workload, kind, derive_seed(*seed, at)) for at, (workload, kind) in enumerate(chosen))
+    chosen += [(workload, "normal", "") for workload in workloads]
+    if workloads:
+        chosen += [(workloads[at % len(workloads)], kind, "") for at, kind in enumerate(others)]
+        turns = Counter[str]()
+        for kind, edges in further:
+            turns[kind] += 1
+            chosen.append((workloads[(others.index(kind) + turns[kind]) % len(workloads)], kind, edges))
+    return tuple(
+        Draw(workload, kind, derive_seed(*seed, at), edges) for at, (workload, kind, edges) in enumerate(chosen)
+    )
 
 
 def _full_size_kinds(at: int, count: int) -> Iterable[str]:
@@ -85,18 +114,17 @@ def make_case(problem: Problem, draw: Draw) -> Case:
     Raises:
         ProblemError: the reference cannot be set up.
     """
-    domain = None if draw.distribution == GIVEN else domain_of(problem)
-    form = domain.form(draw.distribution) if domain is not None else None  # before anything is drawn from the seed
+    forms = None if draw.distribution == GIVEN else forms_of(problem)
+    form = forms.form(draw.distribution, draw.edges) if forms is not None else None  # before the seed is used
     reference = setup.load_reference(problem, draw.workload)
     model = setup.make_model(reference, problem, seed=draw.seed)
     seed = derive_seed(draw.seed, "inputs")
-    if domain is None:
+    if forms is None:
         inputs = setup.make_inputs(reference, problem, seed=seed)
         return Case(reference, model, setup.with_saved(reference, problem, model, inputs))
     draw_parameters(model)
     inputs = setup.make_inputs(reference, problem, seed=seed)
     if form is not None:
-        if form.others_positive:
-            make_weights_positive(model)
-        inputs = domain.drawn(model, inputs, draw.distribution, form)
+        forms.domain.draw_state(model, draw.distribution, form)
+        inputs = forms.domain.drawn(model, inputs, draw.distribution, form)
     return Case(reference, model, setup.with_saved(reference, problem, model, inputs))

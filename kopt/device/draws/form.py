@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kopt.device.draws.sources import Source
+
 
 @dataclass(frozen=True)
 class Form:
@@ -22,3 +24,5 @@ class Form:
     of `large` for inputs of which exponentials are taken."""
     special: tuple[float, ...] = ()
     """Values that are not finite, drawn for the inputs in which the reference asks for them."""
+    edged: tuple[Source, ...] = ()
+    """Inputs, parameters and buffers that alone have the kind's edges, in place of the one at `place`."""

@@ -49,8 +49,8 @@ class Wanted:
     structure: Structure
     """Structure of the input, which drawn values keep."""
     first: bool
-    """Whether the input is the one, most often the first of those whose values are free, that has the kind's edges; the
-    others are drawn as `normal` does, or with one sign."""
+    """Whether the input has the kind's edges, as most often the first of those whose values are free; the others are
+    drawn as `normal` does, or with one sign."""
     level: int = 0
     """Mildness of the form: 0 for the kind itself, up to `LEVELS` of the kind less 1 for its mildest form."""
     signed: bool = False
@@ -69,6 +69,8 @@ class Wanted:
     """Size of the dimension that an input of integers indexes; None where it is not known."""
     special: tuple[float, ...] = ()
     """Values that are not finite, which a few elements get."""
+    chosen: bool = False
+    """Whether the inputs with edges are chosen: then `tiny`, which all inputs are else, is only drawn for these."""
 
 
 Fill = Callable[[torch.Tensor, Wanted], torch.Tensor]
@@ -131,6 +133,8 @@ def _large(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
 
 def _tiny(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
     """Draw rows so small that an eps matters, each of another magnitude."""
+    if wanted.chosen and not wanted.first:
+        return _normal(original, wanted)
     magnitudes = [*(math.sqrt(epsilon / 2) for epsilon in wanted.epsilons), *TINY]
     values, least = torch.randn(original.shape), 4 * torch.finfo(wanted.dtype).tiny
     return _by_row(values, [values * max(magnitude, least) for magnitude in magnitudes])

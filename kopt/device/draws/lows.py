@@ -24,8 +24,8 @@ class Lows(DispatchMode):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
-        self.lowest: float | None = None
-        """Least of all maxima; None where no operation needs one."""
+        self.maxima: list[float] = []
+        """Least maximum that each operation needs, in the order in which they need them."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation and look at its operands."""
@@ -43,5 +43,4 @@ class Lows(DispatchMode):
             return
         maxima = operand.detach().double().amax(along)
         maxima = maxima[maxima.isfinite()]  # rows that a mask leaves empty say nothing
-        if maxima.numel():
-            self.lowest = min(float(maxima.min()), math.inf if self.lowest is None else self.lowest)
+        self.maxima.append(float(maxima.min()) if maxima.numel() else math.inf)

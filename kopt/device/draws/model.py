@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -64,6 +65,12 @@ def epsilons_of(model: torch.nn.Module) -> tuple[float, ...]:
     named: Iterable[Mapping[str, object]] = (vars(module) for module in model.modules())
     found = {values["eps"] for values in named if isinstance(values.get("eps"), float)}
     return tuple(sorted(float(str(epsilon)) for epsilon in found))
+
+
+def state_of(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Return the parameters and buffers of a model that hold floating-point numbers, by name."""
+    named: Iterable[tuple[str, torch.Tensor]] = itertools.chain(model.named_parameters(), model.named_buffers())
+    return {name: value for name, value in named if value.is_floating_point()}
 
 
 def draw_parameters(model: torch.nn.Module) -> None:

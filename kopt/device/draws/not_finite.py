@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
-from torch.utils.weak import WeakIdKeyDictionary
 
+from kopt.device.draws.sources import Source, Sources
 from kopt.device.reference.anywhere import computing_in, copied_in
-from kopt.device.reference.dispatch import DispatchMode
 from kopt.device.reference.forward import call
-from kopt.device.reference.tree import tensors_of
 from kopt.errors import ProblemError
 
 ASKS = {
@@ -34,7 +32,7 @@ SHARE = 16
 """Elements of an input of which one is not finite."""
 
 
-def leaves_asked(model: torch.nn.Module, inputs: Sequence[Any], dtype: torch.dtype) -> set[int]:
+def leaves_asked(model: torch.nn.Module, inputs: Sequence[Any], dtype: torch.dtype) -> set[Source]:
     """Return the places, among the leaves of a model's inputs, of the tensors that it asks for NaN or infinities.
 
     Args:
@@ -44,38 +42,30 @@ def leaves_asked(model: torch.nn.Module, inputs: Sequence[Any], dtype: torch.dty
     """
     leaves, tree = tree_flatten(list(inputs))
     copies = [copied_in(leaf, dtype) for leaf in leaves]
-    watch = NotFinite(copies)
+    watch = NotFinite(dict(enumerate(copies)))
     with watch, suppress(ProblemError), computing_in(dtype, list(inputs)):
         call(copy.deepcopy(model), tree_unflatten(copies, tree))
     return watch.asked
 
 
-class NotFinite(DispatchMode):
+class NotFinite(Sources):
     """Watch which inputs an operation asks for NaN or infinities, before anything brings their elements together."""
 
-    def __init__(self, leaves: Sequence[object]) -> None:
+    def __init__(self, leaves: Mapping[Source, object]) -> None:
         """Watch the tensors among the leaves of a model's inputs."""
-        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
-        self.asked: set[int] = set()
+        super().__init__(leaves)
+        self.asked: set[Source] = set()
         """Places of the leaves that the reference asks."""
-        self._places: Any = WeakIdKeyDictionary()  # torch does not type it
-        for place, leaf in enumerate(leaves):
-            if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
-                self._places[leaf] = {place}
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one operation, and follow the inputs through views, copies and elementwise operations."""
-        results = func(*args, **(kwargs or {}))
-        operands = tensors_of((args, kwargs))
-        places = set().union(*(self._places.get(operand, set()) for operand in operands))
-        if places:
-            name = func.overloadpacket.__name__
-            if name.rstrip("_") in ASKS or (name.rstrip("_") in COMPARISONS and _asks(args)):
-                self.asked |= places
-            if torch.Tag.pointwise in func.tags or func.is_view or name in ("_to_copy", "clone", "cat", "stack"):
-                for result in tensors_of(results):
-                    self._places[result] = self._places.get(result, set()) | places
-        return results
+    def arrived(self, name: str, args: tuple[Any, ...]) -> None:
+        """Note the operands of operations that ask."""
+        if name.rstrip("_") in ASKS or (name.rstrip("_") in COMPARISONS and _asks(args)):
+            self.asked |= self.of(args)
+
+    def passed(self, func: Any, name: str, args: tuple[Any, ...], operands: frozenset[Source]) -> frozenset[Source]:
+        """Follow the inputs through views, copies and elementwise operations."""
+        elementwise = torch.Tag.pointwise in func.tags or func.is_view
+        return operands if elementwise or name in ("_to_copy", "clone", "cat", "stack") else frozenset()
 
 
 def _asks(args: Sequence[Any]) -> bool:

@@ -35,7 +35,7 @@ class Comparison:
 
 def compare(output: torch.Tensor, expected: ExpectedOutput, draw: Draw) -> Comparison:
     """Compare an output that keeps the contract with the expected one."""
-    where = f"workload {draw.workload.name}, {draw.distribution} inputs"
+    where = draw.where
     asked = ~expected.allowed.isnan()
     special = asked & ~expected.output.isfinite()
     values = output.double()
@@ -54,7 +54,7 @@ def compare(output: torch.Tensor, expected: ExpectedOutput, draw: Draw) -> Compa
     worst = int((error - allowed).argmax()) if bool(wrong.any()) else int(error.argmax())
     check = Check(
         workload=draw.workload.name,
-        distribution=draw.distribution,
+        distribution=draw.label,
         max_error=float(error.flatten()[worst]),
         allowed=float(allowed.flatten()[worst]),
     )

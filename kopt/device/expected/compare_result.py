@@ -59,7 +59,7 @@ def _compare_integers(tensor: torch.Tensor, expected: ExpectedOutput, draw: Draw
     place = int((error - allowed).argmax()) if bool(wrong.any()) else int(error.argmax())
     check = Check(
         workload=draw.workload.name,
-        distribution=draw.distribution,
+        distribution=draw.label,
         max_error=float(error.flatten()[place]),
         allowed=float(allowed.flatten()[place]),
         integers=True,
@@ -70,7 +70,7 @@ def _compare_integers(tensor: torch.Tensor, expected: ExpectedOutput, draw: Draw
     count, total = int(wrong.sum()), wrong.numel()
     return Comparison(
         check,
-        f"workload {draw.workload.name}, {draw.distribution} inputs: {count} of {total} elements are wrong "
+        f"{draw.where}: {count} of {total} elements are wrong "
         f"({100 * count / total:.3g} %); worst at {index}: expected {int(expected.output.flatten()[place])}, got "
         f"{int(values.flatten()[place])}; output shape {expected.contract.shape}",
     )

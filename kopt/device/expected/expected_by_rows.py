@@ -92,7 +92,7 @@ class ExpectedOutputs:
 
     def _parts(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Iterator[tuple[Part, ExpectedResult]]:
         """Yield the parts of a case with their expected results, kept ones or computed."""
-        name = (draw.workload.name, draw.distribution, draw.seed)
+        name = (draw.workload.name, draw.label, draw.seed)
         if name in self._kept:
             yield from self._kept[name]
             return

@@ -21,6 +21,7 @@ from torch.utils._pytree import tree_map
 
 from kopt.artifact import text_digest
 from kopt.device.draws.distributions import Case, Draw, make_case, plan
+from kopt.device.draws.forms import further_edges
 from kopt.device.draws.seeds import derive_seed
 from kopt.device.expected.outputs import DescribedOutput, described_tensor, same_arguments
 from kopt.device.interpret.guard import NoComputing, fill_new_memory
@@ -80,7 +81,7 @@ class VerdictDraws(NamedTuple):
 def verdict_draws(job: VerifyJob) -> VerdictDraws:
     """Derive the inputs of a verdict from the job, so that judge and contestant draw the same."""
     seed = (job.seed, text_digest(job.kernel.source))
-    draws = plan(job.problem.small, *seed)
+    draws = plan(job.problem.small, *seed, further=further_edges(job.problem))
     recorded = derive_seed(*seed, "recorded") % len(draws)
     replayed = Draw(draws[recorded].workload, "normal", derive_seed(*seed, "replayed"))
     ghost, further = (Draw(job.problem.small[-1], "normal", derive_seed(*seed, use)) for use in ("ghost", "further"))

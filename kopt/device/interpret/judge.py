@@ -29,7 +29,7 @@ import torch
 
 from kopt.artifact import digest
 from kopt.device.draws.distributions import Case, Draw, make_case, plan
-from kopt.device.draws.domain import find_domain
+from kopt.device.draws.forms import find_forms, further_edges
 from kopt.device.draws.kinds import GIVEN
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare_result import compare_result
@@ -76,7 +76,7 @@ def verify_all(
         refusal = calibrate(problem, problem.small).refusal
         if refusal:
             raise ProblemError(refusal)
-        find_domain(problem)
+        find_forms(problem)
     limits = dataclasses.replace(limits or Limits(), result_bytes=OUTPUT_LIMIT)
     tasks = [contest(job) for job in jobs]
     for index, outcome in run_forked(tasks, workers=workers, limits=limits):
@@ -91,7 +91,7 @@ def check_size(problem: Problem) -> None:
     """
     sizes = {workload.name: _output_bytes(problem, workload) for workload in problem.small}
     largest = max(sizes, key=lambda name: sizes[name])
-    calls = [draw.workload.name for draw in plan(problem.small, 0)] + [
+    calls = [draw.workload.name for draw in plan(problem.small, 0, further=further_edges(problem))] + [
         *[problem.small[-1].name] * len(GHOST_FILLS),
         largest,
     ]

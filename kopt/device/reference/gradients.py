@@ -41,6 +41,8 @@ class Gradients:
     """Floating-point inputs and parameters without a gradient, since no output depends on them."""
     inputs_form: Form
     init_form: Form
+    training: tuple[str, ...] | None = ()
+    """Names of the modules in training mode, `""` for the model itself; None where all modules are in it."""
 
 
 def gradients_of(problem: Problem, result: str) -> Gradients:
@@ -58,6 +60,7 @@ def gradients_of(problem: Problem, result: str) -> Gradients:
         model = setup.make_model(reference, problem)
         forms = _form(reference.get_inputs), _form(reference.get_init_inputs)
         inputs = setup.make_inputs(reference, problem)
+    modes = {name: module.training for name, module in model.named_modules()}  # before forward sets another
     names = input_names(model, len(inputs))
     leaves = {name: _leaf(value) for name, value in zip(names, inputs, strict=True) if _is_floating(value)}
     state = {name: _leaf(value) for name, value in model.named_parameters() if _is_floating(value)}
@@ -80,6 +83,7 @@ def gradients_of(problem: Problem, result: str) -> Gradients:
         raise
     except Exception as error:
         raise ProblemError(f"{problem.name}: the reference cannot be differentiated: {reason(error)}") from error
+    training = tuple(name for name, mode in modes.items() if mode)
     there = dict(zip([*leaves, *state], found, strict=True))
     return Gradients(
         names=tuple(names), inputs=tuple(name for name in leaves if there[name] is not None),
@@ -87,7 +91,7 @@ def gradients_of(problem: Problem, result: str) -> Gradients:
         results=tuple(made),
         kept=tuple(name for name, tensor in made.items() if any(_is_same(tensor, own) for own in kept)),
         without=tuple(name for name, gradient in there.items() if gradient is None),
-        inputs_form=forms[0], init_form=forms[1],
+        inputs_form=forms[0], init_form=forms[1], training=None if all(modes.values()) else training,
     )  # fmt: skip
 
 

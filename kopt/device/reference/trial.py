@@ -49,6 +49,8 @@ class Trial:
     """Lengths over which the reference multiplies batches of matrices."""
     windowed: bool
     """Whether the reference moves windows over its inputs."""
+    chosen_from: frozenset[int]
+    """Lengths of the rows of which the reference takes the largest few."""
 
     @property
     def largest(self) -> int:
@@ -75,6 +77,7 @@ def try_sizes(problem: Problem, constants: Mapping[str, int]) -> Trial:
         pieces=made.pieces,
         contracted=frozenset(made.contracted),
         windowed=made.windowed,
+        chosen_from=frozenset(made.chosen_from),
     )
 
 
@@ -151,6 +154,7 @@ class _Shapes(DispatchMode):
         self.shapes: list[Shape] = []
         self.contracted: set[int] = set()
         self.windowed = False
+        self.chosen_from: set[int] = set()
         self._splits: list[bool] = []
         self._slices: dict[tuple[object, ...], set[int]] = {}
         self._kept: list[torch.Tensor] = []
@@ -170,6 +174,8 @@ class _Shapes(DispatchMode):
             self.contracted.add(args[0].shape[-1])
         elif name == "baddbmm":
             self.contracted.add(args[1].shape[-1])
+        elif name == "topk" and args[0].dim():
+            self.chosen_from.add(args[0].shape[args[2] if len(args) > 2 else -1])
         elif name in SPLITS:
             self._splits.append(len(set(_shapes(out))) < 2)
         elif name == "slice":

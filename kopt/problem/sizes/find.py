@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from kopt.problem.sizes.size import HEAD, Size
+from kopt.problem.sizes.size import EXPERTS, HEAD, Size
 from kopt.problem.sizes.tried import Trial, Tried
 
 STEPS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256)
@@ -62,7 +62,7 @@ class Finder:
                 if not reaches or (not reaches_input and value <= STRUCTURAL):
                     return None
                 size = Size((name,), (value,), step)
-                if self._is_head(size):
+                if self._is_head(size) or self._is_routed(size):
                     return replace(size, power=True)
                 return replace(size, step=math.lcm(step, self._parted(value, value - step, trial, constants)))
         return None
@@ -75,6 +75,14 @@ class Finder:
         if value in self.tried.given.contracted:
             return self.tried.is_row(size)
         return not self.tried.given.windowed and self.tried.is_row(size, rank=HEADS_RANK)
+
+    def _is_routed(self, size: Size) -> bool:
+        """Return whether a size is a number of experts: a power of two of which the reference takes the largest few."""
+        value = size.values[0]
+        if value & (value - 1) or not EXPERTS[0] <= value <= EXPERTS[1] or value not in self.tried.given.chosen_from:
+            return False
+        trial = self.tried.run(size.at(value - size.step))
+        return trial is not None and value not in trial.chosen_from
 
     def _parted(self, value: int, other: int, trial: Trial, constants: Mapping[str, int]) -> int:
         """Return what a size stays a multiple of, since the reference merges it with others and parts the whole.
@@ -131,7 +139,8 @@ class Finder:
                     if trial.inputs == self.tried.given.inputs and trial.parameters == self.tried.given.parameters:
                         return None
                     needed = self._needed(changed)
-                    return Size(needed, tuple(constants[n] for n in needed), step)
+                    size = Size(needed, tuple(constants[n] for n in needed), step)
+                    return replace(size, power=self._is_routed(size))
         return None
 
     def _needed(self, changed: Mapping[str, int]) -> tuple[str, ...]:

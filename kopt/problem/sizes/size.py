@@ -20,6 +20,9 @@ FEWEST_ROWS = 16
 HEAD = (16, 256)
 """Least and largest length of rows of heads, which stay powers of two."""
 
+EXPERTS = (8, 512)
+"""Least and largest number of experts, of which a router takes the largest few, that stays a power of two."""
+
 
 @dataclass(frozen=True)
 class Size:

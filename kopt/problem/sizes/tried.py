@@ -38,6 +38,10 @@ class Trial(Protocol):
         """Whether the reference moves windows over its inputs (convolutions, poolings, interpolations)."""
 
     @property
+    def chosen_from(self) -> frozenset[int]:
+        """Lengths of the rows of which the reference takes the largest few."""
+
+    @property
     def largest(self) -> int:
         """Elements of the largest tensor."""
 

@@ -33,6 +33,8 @@ def refusal(arguments: Sequence[Any], inputs: Sequence[Any], weights: Sequence[A
             expected = sizes.setdefault(want, size) if isinstance(want, str) else want
             if size != expected:
                 return f"dimension {place} of {name} is {size}, not {expected}"
+            if isinstance(want, str) and want.startswith("power") and size & (size - 1):
+                return f"dimension {place} of {name} is {size}, no power of two"
         if strides and tuple(given.stride()) not in strides:
             return f"{name} has the strides {tuple(given.stride())}, not {strides[0]}"
         if not strides and not given.permute(order).is_contiguous():

@@ -1,20 +1,25 @@
 """Serve a custom operator in an exported file; the text of this module is written there."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 
+from kopt.device.reference.modes import made_in_evaluation_mode
+
 
 def without_weights(kind: type[torch.nn.Module], given: Any) -> torch.nn.Module:
-    """Make a model whose parameters have no values, since they are arguments of the operator.
+    """Make a model, in the mode of its reference, whose parameters have no values: they are arguments of the operator.
 
     Args:
         kind: class of the model.
         given: what `get_init_inputs` returns.
     """
     with torch.device("meta"):
-        return (kind(**given) if isinstance(given, dict) else kind(*given)).eval()
+        make = partial(kind, **given) if isinstance(given, dict) else partial(kind, *given)
+        model: torch.nn.Module = made_in_evaluation_mode(make)
+    return model
 
 
 def parted(values: Mapping[str, Any], model: torch.nn.Module) -> tuple[dict[str, str], dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from kopt.errors import ProblemError
-from kopt.winner.standalone import embedded
+from kopt.winner.standalone import REFERENCES, embedded
 from kopt.winner.target import Target, arguments, guards, kernel_and_reference, model_guard
 from kopt.winner.winner import Winner
 
@@ -28,7 +28,10 @@ def write(winner: Winner) -> str:
     parameters = [one.name for one in given if not one.is_input]
     count = len(outputs) if outputs == several else 0
     operator = _operator(winner.identifier, problem.seed.entry, inputs, parameters, count)
-    guard, helpers = model_guard(winner, asks_model=False), "\n\n\n".join(embedded("operator"))
+    guard, helpers = (
+        model_guard(winner, asks_model=False),
+        "\n\n\n".join([*embedded("modes", REFERENCES), *embedded("operator")]),
+    )
     return "\n\n\n".join((kernel_and_reference(winner), guards(winner), guard, helpers, operator)) + "\n"
 
 
