@@ -20,7 +20,8 @@ from kopt.preflight.validate import judge_note, reread, validate
 from kopt.provenance import files_digest, rule_digest
 from kopt.run.progress import Progress
 from kopt.run.started import hold, record_start
-from kopt.warm.client import end_idle_parents, let_start_ahead
+from kopt.warm.connect import let_start_ahead
+from kopt.warm.ends import end_idle_parents
 from snakemake_logger_plugin_kopt import live
 
 config |= as_typed(workflow.config_settings.config_args or [])
