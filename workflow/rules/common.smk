@@ -9,6 +9,7 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
 from kopt.backends.backend import load_backend
+from kopt.device.baselines.compilations import subject_count
 from kopt.errors import KoptError, error_line
 from kopt.jobs import submitted
 from kopt.jobs.command import command_words
