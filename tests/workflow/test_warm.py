@@ -13,7 +13,7 @@ import pytest
 from warm_jobs import ROOT, SECRET, Jobs, comes, gone, state
 
 from kopt.sandbox.processes import descendants
-from kopt.warm import place
+from kopt.warm import client, place
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("warm")]
 
@@ -152,6 +152,7 @@ def test_a_job_dies_with_its_keeper_and_its_client_says_so(jobs):
         assert Path(f"/proc/{keeper}/comm").read_text().strip() == place.KEEPER
         os.kill(keeper, signal.SIGKILL)
         assert job.wait(20) == -signal.SIGKILL
+        assert job.stderr.read().encode() == client.GONE
     assert gone(pid)
 
 
