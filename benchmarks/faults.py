@@ -96,6 +96,8 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("a candidate makes files in memory", "refused", f"{CANDIDATES}::test_a_file_in_memory_is_refused"),
     ("a candidate fills its folder: bytes, files, folders", "killed at the limit",
      f"{CANDIDATES}::test_a_scratch_folder_is_limited"),
+    ("a candidate does not read what the judge sends it", "killed at its time limit; nobody waits for it",
+     "tests/sandbox/test_pool.py::test_a_task_that_does_not_read_its_message_holds_nobody_up"),
     ("a candidate leaves folders too deep for a path", "counted and removed",
      f"{CANDIDATES}::test_folders_too_deep_for_a_path_are_counted_and_removed"),
 )  # fmt: skip

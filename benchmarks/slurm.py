@@ -232,7 +232,7 @@ def _run(scenario: Scenario, folder: Path, slurm: LocalSlurm, calm: Ended, optio
     failure = ""
     try:
         scenario.disturb(trial)
-    except (AssertionError, TimeoutError) as error:
+    except (AssertionError, TimeoutError, subprocess.TimeoutExpired) as error:
         failure = f"FAILED: {error}"
     finally:
         search.stop()
