@@ -1,11 +1,13 @@
 """Kill a search again and again: does it end with the same selection as one that was left alone?
 
     python benchmarks/interruptions.py [--kills 10] [--problem softmax] [--rounds 2] [--seed 0]
+                                       [--settings SETTING=VALUE ...]
 
 Runs the embedded search (real builds, interpreter, estimates) twice from an empty store: once undisturbed, once with
 SIGKILL of Snakemake and all its children at random moments, each followed by `--unlock` and the same command.  Prints
 the digests of the final selections and how many items the stores hold; exits 1 when selections differ.  A disturbed
-search that ends before enough kills struck is begun again from an empty store; each that ended counts.
+search that ends before enough kills struck is begun again from an empty store; each that ended counts.  `--settings`
+adds settings to the search that is killed: `warm=true` must change nothing.
 """
 
 from __future__ import annotations
@@ -28,12 +30,13 @@ ROOT = Path(__file__).resolve().parent.parent
 class Search:
     """One search in a folder of its own."""
 
-    def __init__(self, folder: Path, problem: str, rounds: int) -> None:
+    def __init__(self, folder: Path, problem: str, rounds: int, *settings: str) -> None:
         self.folder = folder
         self.rounds = rounds
         snakemake = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
         self.base = [*snakemake, "--directory", str(folder), "--cores", "2", "--quiet", "all"]
-        self.config = ["--config", f"problem={problem}", f"rounds={rounds}", "run=t", "models=[kopt-rewrite]"]
+        words = (f"problem={problem}", f"rounds={rounds}", "run=t", "models=[kopt-rewrite]")
+        self.config = ["--config", *words, *settings]
 
     def start(self) -> subprocess.Popen[bytes]:
         """Start the search in a process group of its own."""
@@ -105,13 +108,14 @@ def main() -> int:
     parser.add_argument("--problem", default="softmax")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--settings", nargs="*", default=[], metavar="SETTING=VALUE")
     options = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="kopt-calm-") as quiet,
         tempfile.TemporaryDirectory(prefix="kopt-") as rough,
     ):
         left_alone = Search(Path(quiet), options.problem, options.rounds)
-        disturbed = Search(Path(rough), options.problem, options.rounds)
+        disturbed = Search(Path(rough), options.problem, options.rounds, *options.settings)
         seconds = left_alone.finish()
         calm = left_alone.selections()
         print(f"left alone  {calm}  {left_alone.items():>4} items  {seconds:6.1f} s", flush=True)

@@ -1,12 +1,13 @@
 """Disturb searches on a real Slurm: does each end with the selection of an undisturbed one?
 
-    python benchmarks/slurm.py [--only NAME ...] [--kills 20] [--seed 0] [--rounds 3]
+    python benchmarks/slurm.py [--only NAME ...] [--kills 20] [--seed 0] [--rounds 3] [--settings SETTING=VALUE ...]
 
 Starts a Slurm of its own on this machine (root; Debian's packages): two nodes with two made-up GPUs each.  Every search
 starts from an empty store with `--profile profiles/slurm`.  `judge=dry_gpu` searches ask Slurm for GPUs; in searches
 with two served language models the server counts what is asked.  Prints a table; exits 1 when a search failed, when it
 ended with another selection than one that ran without Slurm and undisturbed, or when an answered request was asked
-again.
+again.  `--settings` adds settings to the searches on Slurm, not to those that they are compared with: `warm=true` must
+change nothing.
 """
 
 from __future__ import annotations
@@ -192,6 +193,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--settings", nargs="*", default=[], metavar="SETTING=VALUE", help="of the searches on Slurm")
     options = parser.parse_args()
     if reason := missing(install=True):
         print(f"not run: {reason}")
@@ -224,13 +226,13 @@ def _run(scenario: Scenario, folder: Path, slurm: LocalSlurm, calm: Ended, optio
     """Run a disturbed search, print its row, and return whether all is well."""
     profile = ("--profile", str(ROOT / "profiles" / "slurm"), *SMALL, *scenario.options)
     chunks = (f"chunk_size={scenario.chunk_size}",) if scenario.chunk_size else ()
-    search, server = _search((*scenario.config, *chunks), folder, options.rounds, profile, slurm)
+    search, server = _search((*scenario.config, *chunks, *options.settings), folder, options.rounds, profile, slurm)
     trial = Trial(slurm, search, server, random.Random(options.seed), options.kills)
     start = time.monotonic()
     failure = ""
     try:
         scenario.disturb(trial)
-    except (AssertionError, TimeoutError) as error:
+    except (AssertionError, TimeoutError, subprocess.TimeoutExpired) as error:
         failure = f"FAILED: {error}"
     finally:
         search.stop()

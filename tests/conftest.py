@@ -33,6 +33,10 @@ def has_gpu() -> bool:
     return bool(tool) and subprocess.run([tool, "-L"], capture_output=True, check=False).stdout.startswith(b"GPU")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--settings", default="", help="settings of searches, after those that a test gives: 'warm=true'")
+
+
 def pytest_configure(config):
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False  # the order is that of FIRST, not the number of a group's tests

@@ -26,7 +26,8 @@ def main() -> None:
     if words[0] == "--warm-parent":
         words = _serve(words[1:])
     elif warm := os.environ.get("KOPT_WARM"):
-        from kopt.warm.client import end, hand_over, start_ahead
+        from kopt.warm.client import end, hand_over
+        from kopt.warm.connect import start_ahead
 
         if words[0] == "--warm-ahead":
             return start_ahead(warm)

@@ -64,11 +64,12 @@ def run_confined(
     if pid == 0:
         os._exit(_live(function, folders, environment, gpu, parent))
     try:
-        _, status = os.waitpid(pid, 0)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     except KeyboardInterrupt:  # the child was interrupted too, and cleans up
-        _, status = os.waitpid(pid, 0)
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     finally:
-        kill_all(pid)
+        kill_all(pid)  # what it has left, before it is reaped and its pid another process's
+    _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status)
 
 

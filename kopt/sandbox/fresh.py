@@ -9,16 +9,17 @@ import importlib
 import os
 import pickle
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from types import ModuleType, TracebackType
 from typing import ParamSpec, TypeVar
 
 from kopt.errors import KoptError, WorkerDied
 from kopt.sandbox.cage import die_with_parent
-from kopt.sandbox.processes import kill_all
+from kopt.sandbox.exchange import Exchange
+from kopt.sandbox.processes import kill_unreaped, wait_for_end
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,20 +79,21 @@ class FreshProcess:
             imports_main: whether the call needs the program that runs here.
         """
         context = get_context("spawn")
-        self._pipe, sender = context.Pipe()
-        self._process = context.Process(target=_answer, args=(sender, os.getpid(), dict(variables), tuple(modules)))
+        self._exchange, other = Exchange.pair()
+        self._process = context.Process(target=_answer, args=(other, os.getpid(), dict(variables), tuple(modules)))
         with nullcontext() if imports_main else _main_hidden():
             self._process.start()
-        sender.close()
+        assert self._process.pid is not None
+        self._pidfd = os.pidfd_open(self._process.pid)
+        other.close()
 
     def __enter__(self) -> FreshProcess:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._process.pid is not None:
-            kill_all(self._process.pid)
-        self._pipe.close()
-        self._process.join()
+        self._end()
+        self._exchange.close()
+        os.close(self._pidfd)
 
     def call(self, seconds: float, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
         """Make the call.
@@ -103,18 +105,26 @@ class FreshProcess:
         Raises:
             WorkerDied, KoptError: as for `run_in_fresh_process`.
         """
+        until = time.monotonic() + seconds
         try:
-            self._pipe.send_bytes(pickle.dumps((function, args, named)))
-            if not self._pipe.poll(seconds):
-                raise WorkerDied(f"{function.__name__} was not done within {seconds:g} s")
-            answer: R | KoptError = self._pipe.recv()
+            self._exchange.send((function, args, named), seconds)
+            answer: R | KoptError = self._exchange.receive(until - time.monotonic())
+        except TimeoutError as error:
+            raise WorkerDied(f"{function.__name__} was not done within {seconds:g} s") from error
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
-            self._process.join(END_S)
-            status = self._process.exitcode
-            raise WorkerDied(f"{function.__name__} ended without an answer, status {status}") from error
+            ended = wait_for_end(self._pidfd, END_S)
+            self._end()
+            status = f"status {self._process.exitcode}" if ended else "and went on"
+            raise WorkerDied(f"{function.__name__} ended without an answer, {status}") from error
         if isinstance(answer, KoptError):
             raise answer
         return answer
+
+    def _end(self) -> None:
+        """Kill the process and all that it has started, and reap it."""
+        assert self._process.pid is not None
+        kill_unreaped(self._process.pid, self._pidfd)
+        self._process.join()
 
 
 @contextmanager
@@ -128,7 +138,7 @@ def _main_hidden() -> Iterator[None]:
         sys.modules[MAIN] = program
 
 
-def _answer(pipe: Connection, parent: int, variables: dict[str, str], modules: tuple[str, ...]) -> None:
+def _answer(exchange: Exchange, parent: int, variables: dict[str, str], modules: tuple[str, ...]) -> None:
     """Run in the fresh process: import modules, make the pickled call, and send its result or its error."""
     os.setsid()
     die_with_parent(parent)
@@ -136,7 +146,7 @@ def _answer(pipe: Connection, parent: int, variables: dict[str, str], modules: t
     for name in modules:
         importlib.import_module(name)
     try:
-        function, args, named = pickle.loads(pipe.recv_bytes())
+        function, args, named = exchange.receive()
     except EOFError:  # no call comes
         return
     try:
@@ -144,5 +154,5 @@ def _answer(pipe: Connection, parent: int, variables: dict[str, str], modules: t
     except KoptError as error:
         answer = error
     sys.stdout.flush()
-    pipe.send(answer)
-    pipe.close()
+    exchange.send(answer)
+    exchange.close()

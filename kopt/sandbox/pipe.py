@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import struct
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 NONCE_BYTES = 16
@@ -56,10 +55,9 @@ class Report:
             view = view[os.write(self.descriptor, view) :]
 
 
-def write_message(inbox: int, message: bytes) -> None:
-    """Send a child the message that it asked for, and close its inbox; a child that has died is passed over."""
-    with suppress(BrokenPipeError), os.fdopen(inbox, "wb") as pipe:
-        pipe.write(_LENGTH.pack(len(message)) + message)
+def framed(message: bytes) -> bytes:
+    """Return what a child that asks is to read from its inbox."""
+    return _LENGTH.pack(len(message)) + message
 
 
 @dataclass

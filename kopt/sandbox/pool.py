@@ -43,7 +43,7 @@ from kopt.sandbox.pipe import (
     Frames,
     Malformed,
     Report,
-    write_message,
+    framed,
 )
 from kopt.sandbox.processes import adopt_orphans, children, descendants, kill_all, kill_orphans
 from kopt.sandbox.remove import remove_folder
@@ -181,8 +181,26 @@ class _Child:
     """Wait status of the task, where the namespace's init reported it."""
     inbox: int = -1
     """File descriptor that its message is written to; -1 if it may not ask, or was answered."""
+    unsent: bytes | memoryview = b""
+    """What of its message is still to be written, as far as it reads."""
     asking: bool = False
     """Whether the child waits for a message."""
+
+    def answer(self, message: bytes, wall_s: float) -> None:
+        """Let the child have its message, and its time begin anew."""
+        self.unsent, self.asking = memoryview(framed(message)), False
+        self.deadline = time.monotonic() + wall_s
+
+    def send(self) -> None:
+        """Write what the child's inbox has room for of its message, and close the inbox after all of it."""
+        with suppress(BlockingIOError):
+            try:
+                self.unsent = self.unsent[os.write(self.inbox, self.unsent) :]
+            except BrokenPipeError:  # the child has died
+                self.unsent = b""
+        if not self.unsent:
+            os.close(self.inbox)
+            self.inbox = -1
 
     def end(self) -> None:
         """Kill the child with its descendants, reap it and remove its scratch folder."""
@@ -216,6 +234,8 @@ def _start(index: int, task: Task, limits: Limits, *, asks: bool) -> _Child:
         os.close(descriptor)
     os.set_blocking(results, False)
     os.set_blocking(output, False)
+    if asks:
+        os.set_blocking(inbox, False)
     process = os.pidfd_open(pid)
     deadline = time.monotonic() + limits.wall_s
     frames = Frames(nonce, limits.result_bytes)
@@ -224,12 +244,10 @@ def _start(index: int, task: Task, limits: Limits, *, asks: bool) -> _Child:
 
 
 def _send_messages(running: Sequence[_Child], message_for: MessageFor, limits: Limits) -> None:
-    """Send the children that ask their messages, as far as there are messages."""
+    """Let the children that ask have their messages, as far as there are messages."""
     for child in running:
         if child.asking and (message := message_for(child.index)) is not None:
-            write_message(child.inbox, message)
-            child.inbox, child.asking = -1, False
-            child.deadline = time.monotonic() + limits.wall_s
+            child.answer(message, limits.wall_s)
 
 
 def _postpone(running: Sequence[_Child], seconds: float) -> None:
@@ -244,11 +262,15 @@ def _wait(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
         for child in running:
             for descriptor in child.open:
                 selector.register(descriptor, selectors.EVENT_READ, child)
+            if child.unsent:
+                selector.register(child.inbox, selectors.EVENT_WRITE, child)
         nearest = min((child.deadline for child in running if not child.asking), default=math.inf) - time.monotonic()
         events = selector.select(max(0.0, min(TICK_S, nearest)))
     ready: dict[_Child, set[int]] = {child: set() for child in running}
     for key, _ in events:
         ready[key.data].add(key.fd)
+        if key.fd == key.data.inbox:
+            key.data.send()
     outcomes = {child: _outcome(child, ready[child], limits) for child in running}
     return {child: outcome for child, outcome in outcomes.items() if outcome is not None}
 
@@ -340,7 +362,7 @@ def _apply_frame(child: _Child, kind: bytes, payload: bytes) -> Raised | None:
                 raise Malformed("a frame reports the phase of the beginning again")
             child.phase = payload.decode()
             return None
-        if kind == ASKED and child.inbox >= 0:
+        if kind == ASKED and child.inbox >= 0 and not child.unsent:
             child.asking = True
             return None
         if kind == STATUS:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -29,6 +30,23 @@ def kill_all(root: int) -> None:
     for pid in (root, *family):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGKILL)
+
+
+def wait_for_end(pidfd: int, seconds: float) -> bool:
+    """Wait for the end of a child, and leave it to be reaped; return whether it has ended in time.
+
+    As long as a child is not reaped its pid is no other process's, so that `kill_all` kills what the child has left.
+    """
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def kill_unreaped(pid: int, pidfd: int) -> None:
+    """Kill a child and all that it has started, as `kill_all` does, unless it is reaped: its pid may be another's."""
+    with suppress(ChildProcessError):
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        kill_all(pid)
 
 
 def adopt_orphans() -> None:

@@ -6,8 +6,6 @@ candidate's launch.  Every call has a limit; a process that does not answer in t
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.connection
 import os
 import signal
 import sys
@@ -19,6 +17,7 @@ from typing import Any  # arguments and results of methods that are called by na
 
 from kopt.errors import DeviceError, ProblemError, WorkerDied
 from kopt.sandbox.cage import die_with_parent
+from kopt.sandbox.exchange import Exchange
 from kopt.sandbox.processes import kill_all
 
 PREPARE_S = 300.0
@@ -59,27 +58,24 @@ class ServiceProcess:
         self.spent: dict[str, float] = {}
         """Seconds waited by method."""
         self._begun: list[str] = []
-        self._pipe, child_pipe = multiprocessing.Pipe(duplex=True)
+        self._exchange, other = Exchange.pair()
         parent = os.getpid()
         sys.stdout.flush()
         sys.stderr.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            self._pipe.close()
-            _serve(child_pipe, make, parent)
-        child_pipe.close()
+            self._exchange.close()
+            _serve(other, make, parent)
+        other.close()
 
     def begin(self, method: str, *arguments: Any) -> None:
         """Begin a call and do not wait for it; an error that the method raises is raised by the next `call`.
 
         Raises:
+            CallTimedOut: the process, busy with earlier calls, has not taken this one in time; it has been killed.
             WorkerDied: the process died.
         """
-        try:
-            self._pipe.send((method, arguments))
-        except OSError as error:
-            self.kill()
-            raise WorkerDied(f"{self.name} died before {method}") from error
+        self._send(method, arguments, PREPARE_S)
         self._begun.append(method)
 
     def call(self, method: str, *arguments: Any, seconds: float) -> Any:
@@ -93,22 +89,28 @@ class ServiceProcess:
         """
         while self._begun:  # calls that were begun have their own limit
             self._answer(self._begun.pop(0), max(seconds, PREPARE_S))
+        self._send(method, arguments, seconds)
+        return self._answer(method, seconds)
+
+    def _send(self, method: str, arguments: tuple[Any, ...], seconds: float) -> None:
         try:
-            self._pipe.send((method, arguments))
+            self._exchange.send((method, arguments), seconds)
+        except TimeoutError as error:
+            self.kill()
+            raise CallTimedOut(f"{self.name}: {method} was not taken within {seconds:g} s") from error
         except OSError as error:
             self.kill()
             raise WorkerDied(f"{self.name} died before {method}") from error
-        return self._answer(method, seconds)
 
     def _answer(self, method: str, seconds: float) -> Any:
         """Wait for a method's result and return it."""
         since = time.perf_counter()
         try:
-            if not self._pipe.poll(seconds):
-                self.kill()
-                raise CallTimedOut(f"{self.name}: {method} did not end within {seconds:g} s")
-            kind, value = self._pipe.recv()
-        except (EOFError, BrokenPipeError, ConnectionResetError, OSError) as error:
+            kind, value = self._exchange.receive(seconds)
+        except TimeoutError as error:
+            self.kill()
+            raise CallTimedOut(f"{self.name}: {method} did not end within {seconds:g} s") from error
+        except (EOFError, OSError) as error:
             self.kill()
             raise WorkerDied(f"{self.name} died in {method}") from error
         finally:
@@ -119,9 +121,9 @@ class ServiceProcess:
 
     def end(self) -> None:
         """Ask the process to end; kill it if it does not."""
-        with suppress(OSError):
-            self._pipe.send(None)
-            self._pipe.poll(END_S)
+        with suppress(OSError, EOFError):
+            self._exchange.send(None, END_S)
+            self._exchange.receive(END_S)
         self.kill()
 
     def kill(self) -> None:
@@ -130,26 +132,26 @@ class ServiceProcess:
             kill_all(self.pid)
             with suppress(ChildProcessError):
                 os.waitpid(self.pid, 0)
-            self._pipe.close()
+            self._exchange.close()
             self.pid = 0
 
 
-def _serve(pipe: multiprocessing.connection.Connection, make: Callable[[], object], parent: int) -> None:
+def _serve(exchange: Exchange, make: Callable[[], object], parent: int) -> None:
     """Make the service and answer calls of its methods; never returns."""
     try:
         os.setsid()
         die_with_parent(parent)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         service: object = None
-        while (request := pipe.recv()) is not None:
+        while (request := exchange.receive()) is not None:
             method, arguments = request
             try:
                 service = service or make()
-                pipe.send(("returned", getattr(service, method)(*arguments)))
+                exchange.send(("returned", getattr(service, method)(*arguments)))
             except ProblemError as error:
-                pipe.send(("problem", str(error)))
+                exchange.send(("problem", str(error)))
             except Exception as error:  # noqa: BLE001 - the caller gets the error and decides
                 tail = "".join(traceback.format_exception(error)[-3:])
-                pipe.send(("failed", f"{type(error).__name__}: {error}\n{tail}"))
+                exchange.send(("failed", f"{type(error).__name__}: {error}\n{tail}"))
     finally:
         os._exit(0)

@@ -30,6 +30,8 @@ from kopt.warm.wire import peer
 
 IDLE_S = 180.0
 """Time without a request and without a job after which a parent ends, s."""
+PAUSE_S = 0.1
+"""Pause before another try where the system has no room for a connection, s."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,14 @@ def serve(
     folder, name, *numbers = words
     listeners = [socket.socket(fileno=int(number)) for number in numbers[: len(place.TIERS)]]
     begun, before, comm = time.time_ns(), dict(os.environ), _read("/proc/self/comm").strip()
-    lock = os.stat(place.lock_path(folder, name))
+    held = os.open(place.lock_path(folder, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    lock = os.fstat(held)  # never closed: no later file has this one's number
     signal.signal(signal.SIGTERM, lambda number, frame: _end(folder, name, lock))
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.umask(0o077)
-    call_self("kopt-warm")
+    call_self(place.PARENT)
     for listener in listeners:
         listener.listen(128)  # `SO_PEERCRED` names this process from now on
         listener.setblocking(False)
@@ -120,18 +123,19 @@ class _Parent:
         self._state = state
 
     def _answer(self, listener: socket.socket, others: Iterable[socket.socket] = ()) -> list[str] | None:
-        """Accept one connection and fork its keeper; returns words in the fork that is the job."""
-        try:
-            connection, _ = listener.accept()
-        except OSError:
+        """Accept one connection and fork its keeper; returns words in the fork that is the job.
+
+        Where none can be forked the connection ends, and the client runs the job.
+        """
+        connection = _accept(listener)
+        if connection is None:
             return None
         with connection:
-            if not self._may_ask(connection) or len(os.listdir("/proc/self/task")) > 1:
+            if not self._may_ask(connection):
                 return None
             parent = os.getpid()
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-            pid = os.fork()
-            if pid == 0:
+            if _fork() == 0:
                 for number in (signal.SIGTERM, signal.SIGCHLD):
                     signal.signal(number, signal.SIG_DFL)
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -143,10 +147,14 @@ class _Parent:
         return None
 
     def _may_ask(self, connection: socket.socket) -> bool:
-        """Return whether a client is this user's and restricted as this process is; a caged process is more so."""
+        """Return whether a client is this user's and restricted as this process is; a caged process is more so.
+
+        Nobody may ask a process that has threads.
+        """
         with suppress(OSError):
             pid, user = peer(connection)
-            return user == os.getuid() and place.restrictions(pid) == self._state.restrictions
+            alone = len(os.listdir("/proc/self/task")) == 1  # a fork would lose other threads
+            return alone and user == os.getuid() and place.restrictions(pid) == self._state.restrictions
         return False
 
 
@@ -184,16 +192,27 @@ class _Light(_Parent):
         return [self._torch] if self._torch else []
 
     def _begin_heavy(self) -> list[str] | None:
-        """Fork the heavy parent; returns words in the fork of that one that is a job."""
+        """Fork the heavy parent; returns words in the fork of that one that is a job.
+
+        Where it cannot be forked the connection that asks for it ends, and the client runs the job.
+        """
         assert self._torch is not None
         parent = os.getpid()
-        pid = os.fork()
+        pid = _fork()
         if pid == 0:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             die_with_parent(parent)
             self._listener.close()
             return _Heavy(self._state, self._load_torch, self._torch).serve()
-        self._heavy, self._heavy_pid = os.pidfd_open(pid), pid
+        if pid is not None:
+            try:
+                self._heavy, self._heavy_pid = os.pidfd_open(pid), pid
+                return None
+            except OSError:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+        if connection := _accept(self._torch):
+            connection.close()
         return None
 
     def _heavy_ended(self) -> None:
@@ -232,6 +251,25 @@ class _Heavy(_Parent):
                 os._exit(0)
             if (words := self._answer(self._listener)) is not None:
                 return words
+
+
+def _accept(listener: socket.socket) -> socket.socket | None:
+    """Accept a connection; None where the client has gone again, or the system has no room for one, after a pause."""
+    try:
+        return listener.accept()[0]
+    except BlockingIOError:
+        return None
+    except OSError:
+        time.sleep(PAUSE_S)
+        return None
+
+
+def _fork() -> int | None:
+    """Fork this process; None where the system has no room for another."""
+    try:
+        return os.fork()
+    except OSError:
+        return None
 
 
 def _reap(spared: int) -> bool:

@@ -42,8 +42,8 @@ THREADS = (
 ALONE = {"JE_ARROW_MALLOC_CONF": "background_thread:false"} | dict.fromkeys(THREADS, "1")
 """Variables of a parent alone, which starts no thread: a fork would lose it."""
 
-KEEPER = "kopt-keeper"
-"""Name of the processes that keep jobs."""
+PARENT, KEEPER = "kopt-warm", "kopt-keeper"
+"""Names of the parents, and of the processes that keep jobs."""
 
 _NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 _STATUS = ("Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "Seccomp")

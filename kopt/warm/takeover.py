@@ -26,31 +26,40 @@ from kopt.warm import wire
 if TYPE_CHECKING:
     from kopt.warm.parent import State
 
-WAIT_S = 30.0
-"""Longest wait for a request, s."""
-
 
 def take_over(connection: socket.socket, state: State, takes: int) -> list[str]:
-    """Read the request and become the job; return the job's words, or end where the client may not ask.
+    """Read the request and become the job; return the job's words, or end where the client runs the job.
+
+    All that may fail comes before the fork takes the right to run the job; the client takes it where the fork ends.
 
     Args:
         connection: to the client; closed here.
         state: of the parent.
-        takes: pipe that is closed when the request has been read.
+        takes: pipe that is closed when the job begins.
     """
     try:
         os.setsid()
-        connection.settimeout(WAIT_S)
-        connection.sendall(wire.READY)
         request, descriptors = wire.receive_request(connection)
-        if not _proves(descriptors[4], state.lock):
-            os.write(descriptors[2], b"kopt: a warm parent has not taken this job: run the same command again\n")
+        *standard, folder, lock, right = descriptors
+        if not _proves(lock, state.lock):
             os._exit(1)
-        for number, descriptor in enumerate(descriptors[:3]):
+        for number, descriptor in enumerate(standard):
             os.dup2(descriptor, number)
-        os.fchdir(descriptors[3])
-    except (OSError, EOFError, ValueError, TypeError):
+        os.fchdir(folder)
+        wire.close_all_but({connection.fileno(), takes, right})
+        _become(request, state)
+        if not wire.take_right(right):
+            os._exit(1)
+    except BaseException:  # noqa: BLE001 - the process ends here
         os._exit(1)
+    connection.close()
+    os.close(takes)
+    os.close(right)
+    return request.words
+
+
+def _become(request: wire.Request, state: State) -> None:
+    """Be what a process that has just begun with the client's words and environment would be."""
     os.umask(request.umask)
     os.environ.clear()
     os.environ.update(request.environ | dict(state.added))
@@ -59,10 +68,6 @@ def take_over(connection: socket.socket, state: State, takes: int) -> list[str]:
     _show_command(request.command)
     _be_fresh()
     _set_signals(request)
-    connection.close()
-    os.close(takes)
-    wire.close_all_but(set())
-    return request.words
 
 
 def _proves(descriptor: int, lock: os.stat_result) -> bool:

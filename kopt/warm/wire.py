@@ -1,17 +1,23 @@
-"""Carry a request with its descriptors, and single answers, over a socket between a client and its keeper."""
+"""Carry a request with its descriptors, and single answers, over a socket between a client and its keeper.
+
+The right to run a job is one byte in a pipe that the client makes and sends along.  Client and fork may both try to
+take it at any time, and one of them gets it: so a job runs once, whatever becomes of the other side.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import select
 import socket
 import struct
 from dataclasses import asdict, dataclass
 
 READY, STALE = b"r", b"s"
 """Answers to a connection: a fork waits for the request; the parent's code is old."""
-DESCRIPTORS = 5
-"""Descriptors of a request: stdin, stdout, stderr, the working directory, and the lock's file, opened to write."""
+DESCRIPTORS = 6
+"""Descriptors of a request: stdin, stdout, stderr, the working directory, the lock's file, opened to write, and the
+right to run the job."""
 _LENGTH = struct.Struct("!Q")
 _STATUS = struct.Struct("!i")
 _CREDENTIALS = struct.Struct("3i")
@@ -33,6 +39,26 @@ class Request:
     """Numbers of the signals that the client blocks."""
 
 
+def make_right() -> int:
+    """Make the right to run a job; return its descriptor."""
+    right, given = os.pipe()
+    os.write(given, b"j")
+    os.close(given)
+    return right
+
+
+def take_right(right: int) -> bool:
+    """Take the right to run a job; return whether nobody had taken it before."""
+    return bool(os.read(right, 1))
+
+
+def comes(connection: socket.socket, seconds: float) -> bool:
+    """Wait for an answer, or for the end of the connection; return whether one has come in time."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
 def peer(connection: socket.socket) -> tuple[int, int]:
     """Return the process and the user at the other end of a socket."""
     pid, user, _ = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
@@ -50,7 +76,8 @@ def receive_request(connection: socket.socket) -> tuple[Request, list[int]]:
     """Receive a request and its descriptors.
 
     Raises:
-        EOFError: the client has gone, or has sent something else.
+        EOFError, OSError: the client has gone, or has sent something else.
+        ValueError, TypeError: the client has sent something else.
     """
     head, descriptors, _, _ = socket.recv_fds(connection, _LENGTH.size, DESCRIPTORS)
     if len(head) != _LENGTH.size or len(descriptors) != DESCRIPTORS:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kopt.device.baselines.compilations import PACKED, Compilations
+from kopt.device.baselines.compilations import PACKED, Compilations, subject_count
 from kopt.device.cuda.finals import FinalMeasurement, FinalsPlan
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
@@ -113,3 +113,7 @@ def test_the_first_process_that_times_finds_a_kept_compilation_packed(tmp_path):
     compilations.keep(subject, b"packed")
     assert compilations.missing([subject]) == []
     assert (Path(subject.folder) / PACKED).read_bytes() == b"packed"
+
+
+def test_a_job_has_time_for_each_compilation():
+    assert subject_count(("eager", "compile", "max-autotune")) == 4

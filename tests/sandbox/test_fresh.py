@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from kopt.errors import ConfigError, WorkerDied
 from kopt.sandbox.environment import NO_GPU, environment_set
 from kopt.sandbox.fresh import FreshProcess, run_in_fresh_process, run_with_environment
+from kopt.sandbox.processes import kill_unreaped, wait_for_end
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -131,6 +133,36 @@ def loaded(*names):
 def test_a_call_ends_at_its_limit():
     with pytest.raises(WorkerDied, match=r"sleep was not done within 0\.5 s"):
         run_in_fresh_process(0.5, time.sleep, 600.0)
+
+
+def test_a_call_that_the_process_does_not_take_ends_at_its_limit(tmp_path, monkeypatch):
+    """The process hangs in an import, and the call is too large to wait for it in a socket."""
+    (tmp_path / "hangs.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with FreshProcess({}, modules=("hangs",)) as process, pytest.raises(WorkerDied, match=r"not done within 0\.5 s"):
+        process.call(0.5, len, bytes(10**7))
+
+
+def test_what_a_process_has_left_is_killed_only_until_it_is_reaped():
+    """Afterwards its pid may be another's: here it is still that of the group in which its child lives."""
+    gone, goes = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        if os.fork() == 0:
+            os.close(gone)
+            time.sleep(600)
+        os._exit(0)
+    os.close(goes)
+    pidfd = os.pidfd_open(pid)
+    assert wait_for_end(pidfd, 60)
+    os.waitid(os.P_PID, pid, os.WEXITED)
+    kill_unreaped(pid, pidfd)
+    assert not select.select([gone], [], [], 0.2)[0]
+    os.killpg(pid, signal.SIGKILL)
+    assert os.read(gone, 1) == b""
+    for descriptor in (gone, pidfd):
+        os.close(descriptor)
 
 
 def test_no_child_of_a_call_outlives_it(tmp_path):

@@ -139,6 +139,17 @@ def test_a_process_that_cuts_itself_off_is_killed_all_the_same():
     assert not Path("/proc", str(int.from_bytes(shared[:8], "little"))).exists()
 
 
+def test_a_task_that_does_not_read_its_message_holds_nobody_up():
+    def task(report):
+        report.send(ASKED, b"")
+        time.sleep(60)
+
+    limits = Limits(wall_s=2.0)
+    ended, sibling = answered(task, lambda report: report.ask(), message_for=lambda _: bytes(1 << 20), limits=limits)
+    assert isinstance(ended, TimedOut)
+    assert sibling == Returned(bytes(1 << 20))
+
+
 def test_a_task_that_dies_while_it_asks_costs_only_its_own_slot():
     def dies(report):
         report.send(ASKED, b"")

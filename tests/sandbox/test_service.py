@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from kopt.errors import ProblemError, WorkerDied
+from kopt.sandbox import service
 from kopt.sandbox.service import CallFailed, CallTimedOut, ServiceProcess
 
 
@@ -25,6 +26,9 @@ class Service:
 
     def blame(self):
         raise ProblemError("the reference is wrong")
+
+    def measure(self, data):
+        return len(data)
 
     def hang(self):
         time.sleep(60)
@@ -51,6 +55,14 @@ def test_what_a_service_raises_leaves_it_usable(process):
     with pytest.raises(ProblemError, match="the reference is wrong"):
         process.call("blame", seconds=10)
     assert process.call("count", seconds=10) == 1
+
+
+def test_a_call_that_a_service_does_not_take_ends_at_its_limit(process, monkeypatch):
+    monkeypatch.setattr(service, "PREPARE_S", 0.5)
+    assert process.call("measure", bytes(10**7), seconds=60) == 10**7
+    process.begin("hang")
+    with pytest.raises(CallTimedOut, match=r"measure was not taken within 0\.5 s"):
+        process.begin("measure", bytes(10**7))
 
 
 def test_what_was_begun_is_done_before_the_next_call(process):

@@ -22,8 +22,15 @@ BEING_WRITTEN = shutil.ignore_patterns("*.pyc.*", "*.json.*")
 PARTS = ("Snakefile", "kopt", "workflow", "profiles", "config", "snakemake_logger_plugin_kopt")
 
 
+def pytest_configure(config):
+    Project.settings = tuple(config.getoption("--settings").split())
+
+
 class Project:
     """A copy of the project, and Snakemake run in it."""
+
+    settings: tuple[str, ...] = ()
+    """Settings of all searches, as `--settings` of pytest says."""
 
     DRY = ("problem=softmax", "run=t", "rounds=2", "max_repairs=1", "models=[kopt-echo]", "judge=dry")
     MADE_UP = (
@@ -42,7 +49,7 @@ class Project:
     def command(self, *config: str, options: tuple[str, ...] = (), full: bool = True) -> list[str]:
         """The command line; with `full`, Snakemake's own messages are written too."""
         own = ("--logger-kopt-full",) if full else ()
-        return [sys.executable, "-m", "snakemake", "--cores", "2", *own, *options, "--config", *config]
+        return [sys.executable, "-m", "snakemake", "--cores", "2", *own, *options, "--config", *config, *self.settings]
 
     def environment(self) -> dict[str, str]:
         """The environment as a user has it: nothing in it says that this copy of kopt is to be run."""

@@ -80,5 +80,8 @@ def test_long_work_of_the_cpu_keeps_no_gpu(plan, local_rules):
     assert made.alone - local_rules == {"device", "baseline", "compile_seed", "compile", "outcome"}
     for rule in ("device", "baseline", "evaluate", "evaluate_repair", "rank", "profile", "outcome"):
         assert {"gpu=1", "gpu_model=h100"} <= made.resources(rule)
+    # 10 minutes, and a quarter of 10 for the seed, for eager and for three compilations, two of them by max-autotune
+    assert "runtime=23" in made.resources("baseline")
+    assert "runtime=25" in made.resources("outcome")  # the best kernel beside
     for rule in ("compile", "compile_seed", "generate", "select"):
         assert not {name.partition("=")[0] for name in made.resources(rule)} & {"gpu", "gpu_model"}

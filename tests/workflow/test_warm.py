@@ -4,24 +4,19 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
-import uuid
 from pathlib import Path
 
 import pytest
+from warm_jobs import ROOT, SECRET, Jobs, comes, gone, state
 
 from kopt.sandbox.processes import descendants
-from kopt.warm import client, place, wire
+from kopt.warm import client, place
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("warm")]
 
-ROOT = Path(__file__).resolve().parents[2]
-SECRET = "dGhlIHNlY3JldA"
 TELLS = """
 import json, os, resource, signal, sys, threading, tempfile
 status = dict(line.split(":", 1) for line in open("/proc/self/status").read().splitlines())
@@ -49,41 +44,6 @@ print(sorted(before[0]), before[1], torch.get_num_threads(), "torch._dynamo" in 
 WAITS = "import os, time; print(os.getpid(), os.getppid(), flush=True); time.sleep(60)"
 
 
-class Jobs:
-    """Scripts started as Snakemake starts them, with a parent of this test module's own."""
-
-    def __init__(self, folder: Path, root: Path = ROOT) -> None:
-        self.folder, self.root = folder, root
-        self.environ = os.environ | {
-            "PYTHONPATH": str(root), "KOPT_WARM": "light", "PYTHON_OF_THIS_TEST": uuid.uuid4().hex,
-            "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "A_KEY": SECRET,
-        }  # fmt: skip
-
-    def start(
-        self, text: str, *words: str, warm: bool = True, name: str = "script", **others: object
-    ) -> subprocess.Popen[str]:
-        script = self.folder / f"{name}.py"
-        script.write_text(text)
-        command = [sys.executable, "-P", f"{self.root}/workflow/start.py", str(script), *words]
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": self.folder} | others
-        environ = self.environ if warm else {k: v for k, v in self.environ.items() if k != "KOPT_WARM"}
-        return subprocess.Popen(command, env=environ, **options)
-
-    def run(self, text: str, *words: str, warm: bool = True, given: str = "") -> tuple[int, str, str]:
-        job = self.start(text, *words, warm=warm, stdin=subprocess.PIPE)
-        out, err = job.communicate(given)
-        return job.returncode, out, err
-
-    def parents(self) -> dict[str, int]:
-        """Pids of the light parents that live, by name."""
-        found = {}
-        for note in Path(place.private_folder()).glob("*.note"):
-            pid, root, _ = note.read_text().split("\n")
-            if root == str(self.root) and Path("/proc", pid).exists():
-                found[note.stem] = int(pid)
-        return found
-
-
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory):
     made = Jobs(tmp_path_factory.mktemp("jobs"))
@@ -99,11 +59,6 @@ def jobs(tmp_path_factory):
 
 def family(jobs: Jobs) -> set[int]:
     return descendants([jobs.pid])[jobs.pid]
-
-
-def gone(pid: int) -> bool:
-    """Whether a process ends within some seconds."""
-    return comes(lambda: not Path("/proc", str(pid)).exists() or state(pid) == "Z")
 
 
 def test_a_forked_job_is_what_a_process_of_its_own_would_be(jobs):
@@ -182,19 +137,6 @@ def test_a_job_is_stopped_and_goes_on_with_its_client(jobs):
         assert job.wait(20) == -signal.SIGTERM
 
 
-def state(pid: int) -> str:
-    return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0]
-
-
-def comes(holds) -> bool:
-    """Whether something comes true within some seconds."""
-    for _ in range(200):
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def test_a_job_dies_with_its_client_and_so_does_what_it_started(jobs):
     text = "import subprocess; child = subprocess.Popen(['sleep', '60']); print(child.pid, flush=True)\n" + WAITS
     with jobs.start(text) as job:
@@ -210,6 +152,7 @@ def test_a_job_dies_with_its_keeper_and_its_client_says_so(jobs):
         assert Path(f"/proc/{keeper}/comm").read_text().strip() == place.KEEPER
         os.kill(keeper, signal.SIGKILL)
         assert job.wait(20) == -signal.SIGKILL
+        assert job.stderr.read().encode() == client.GONE
     assert gone(pid)
 
 
@@ -249,7 +192,7 @@ connection.connect(path)
 print(connection.recv(1) or "refused", flush=True)
 proof = os.open(lock, os.O_PATH if caged == "path" else os.O_RDONLY)
 request = wire.Request([os.path.abspath("planted.py")], [], {}, 0, [], [])
-wire.send_request(connection, request, [0, 1, 2, os.open(".", os.O_PATH), proof])
+wire.send_request(connection, request, [0, 1, 2, os.open(".", os.O_PATH), proof, wire.make_right()])
 try:
     print(wire.receive_status(connection))
 except (EOFError, OSError):
@@ -280,29 +223,6 @@ def test_a_folder_that_another_could_have_made_is_refused(monkeypatch, tmp_path,
     monkeypatch.setattr(place, "FOLDER", str(folder))
     with pytest.raises(place.Odd):
         place.private_folder()
-
-
-@pytest.fixture
-def short():
-    """A folder with a path that is short enough for sockets."""
-    with tempfile.TemporaryDirectory(prefix="kopt-") as folder:
-        yield folder
-
-
-def test_a_job_that_no_parent_takes_keeps_no_descriptor(monkeypatch, short):
-    """A parent with old code says so, and the job goes on in its own process as if none had been asked."""
-    monkeypatch.setattr(place, "FOLDER", short)
-    name = place.name_of_parent()
-    Path(place.lock_path(short, name)).touch(0o600)
-    before = os.listdir("/proc/self/fd")
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(place.socket_path(short, name, "light"))
-        listener.listen()
-        refuses = threading.Thread(target=lambda: listener.accept()[0].sendall(wire.STALE))
-        refuses.start()
-        assert client.hand_over(["script.py"], "light") is None
-        refuses.join()
-    assert os.listdir("/proc/self/fd") == before
 
 
 WAITED_FOR = """
@@ -364,7 +284,7 @@ def test_two_jobs_at_once_start_one_parent_and_the_run_s_end_ends_it(project):
     assert [job.communicate()[0] for job in both] == ["1\n", "1\n"]
     (pid,) = jobs.parents().values()
     subprocess.run(
-        [sys.executable, "-P", "-c", "from kopt.warm.client import end_idle_parents as end; end()"],
+        [sys.executable, "-P", "-c", "from kopt.warm.ends import end_idle_parents as end; end()"],
         env=jobs.environ, check=True,
     )  # fmt: skip
     assert gone(pid)
@@ -377,7 +297,7 @@ def test_a_parent_that_was_started_ahead_is_the_one_that_jobs_ask(project):
     del jobs.environ["PYTHONPATH"]
     jobs.environ |= {"KOPT_HOME": str(project.folder), "KOPT_PYTHON": sys.executable}
     of_a_job = jobs.environ | dict.fromkeys(("TMPDIR", "TMP"), tempfile.gettempdir())
-    ahead = "from kopt.warm.client import let_start_ahead as ahead; ahead()"
+    ahead = "from kopt.warm.connect import let_start_ahead as ahead; ahead()"
     subprocess.run([sys.executable, "-c", ahead], cwd=project.folder, env=jobs.environ, check=True)
     assert comes(lambda: len(jobs.parents()) == 1)
     before = jobs.parents()
@@ -402,7 +322,7 @@ def test_the_end_of_a_run_removes_what_a_killed_parent_left(project):
     left = Path(place.private_folder()).glob(f"{name}.*")
     assert len(list(left)) == 5  # two sockets, note, lock, log
     elsewhere = jobs.environ | {"SLURM_JOB_ID": "another"}
-    end = [sys.executable, "-P", "-c", "from kopt.warm.client import end_idle_parents as end; end()"]
+    end = [sys.executable, "-P", "-c", "from kopt.warm.ends import end_idle_parents as end; end()"]
     subprocess.run(end, env=elsewhere, check=True)
     assert not list(Path(place.private_folder()).glob(f"{name}.*"))
 

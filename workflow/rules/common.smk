@@ -9,6 +9,7 @@ ROOT = Path(workflow.basedir)
 sys.path.insert(0, str(ROOT))
 
 from kopt.backends.backend import load_backend
+from kopt.device.baselines.compilations import subject_count
 from kopt.errors import KoptError, error_line
 from kopt.jobs import submitted
 from kopt.jobs.command import command_words
@@ -20,7 +21,8 @@ from kopt.preflight.validate import judge_note, reread, validate
 from kopt.provenance import files_digest, rule_digest
 from kopt.run.progress import Progress
 from kopt.run.started import hold, record_start
-from kopt.warm.client import end_idle_parents, let_start_ahead
+from kopt.warm.connect import let_start_ahead
+from kopt.warm.ends import end_idle_parents
 from snakemake_logger_plugin_kopt import live
 
 config |= as_typed(workflow.config_settings.config_args or [])

@@ -33,7 +33,7 @@ if BACKEND.measures:
         log:
             f"{RUN}/logs/outcome.log",
         resources:
-            **needs(len(CONFIG.baselines) + 2, submitted.LONG_S, gpu=GPU),
+            **needs(subject_count(CONFIG.baselines) + 2, submitted.LONG_S, gpu=GPU),
         params:
             **step("outcome", BaselineSettings),
         shell:

@@ -67,7 +67,7 @@ if BACKEND.measures:
         log:
             f"{RUN}/logs/baseline.log",
         resources:
-            **needs(len(CONFIG.baselines) + 1, submitted.LONG_S, gpu=GPU),
+            **needs(subject_count(CONFIG.baselines) + 1, submitted.LONG_S, gpu=GPU),
         params:
             **step("baseline", BaselineSettings),
         shell:

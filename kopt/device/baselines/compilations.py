@@ -89,7 +89,7 @@ class Compilations:
         return [
             self._subject(name, number) if name in MODES else Subject(name, name)
             for name in baselines
-            for number in range(COUNTS.get(name, 1))
+            for number in range(_count(name))
         ]
 
     def missing(self, subjects: Sequence[Subject]) -> list[Subject]:
@@ -132,6 +132,15 @@ class Compilations:
             gpu=self.gpu.device.name, driver=self.gpu.driver, torch=importlib.metadata.version("torch"),
             triton=importlib.metadata.version("triton"),
         )  # fmt: skip
+
+
+def subject_count(baselines: Sequence[str]) -> int:
+    """Return how many subjects are timed for some baselines: each compilation is one."""
+    return sum(map(_count, baselines))
+
+
+def _count(baseline: str) -> int:
+    return COUNTS.get(baseline, 1)
 
 
 def fastest(timings: Mapping[str, Measured], subjects: Sequence[Subject]) -> dict[str, Measured]:

@@ -46,6 +46,7 @@ def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Calla
     import torch._inductor.utils
 
     # No `torch._dynamo.reset()`, after which what was compiled before would be compiled again, elsewhere, when called.
+    # The limit stays when the block has ended: all graphs of a process count, those of earlier blocks too.
     torch._dynamo.config.recompile_limit = MOST_GRAPHS
 
     with caches_in(subject.folder):
@@ -53,13 +54,14 @@ def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Calla
         packed = Path(subject.folder) / PACKED
         if packed.exists():
             _unpack(packed)
-        if any(Path(subject.folder).iterdir()):
-            torch._inductor.config.compile_threads = 1  # nothing is left for processes that compile
+        found = any(Path(subject.folder).iterdir())
+        alone = {"compile_threads": 1} if found else {}  # nothing is left for processes that compile
 
         def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
             return torch.compile(function, mode=MODES[subject.baseline], dynamic=False)
 
-        yield compiled
+        with torch._inductor.config.patch(alone):
+            yield compiled
 
 
 def packed_caches() -> bytes:

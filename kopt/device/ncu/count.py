@@ -30,7 +30,7 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Workload, WorkloadFacts
 from kopt.roofline import LATENCY_SHARE, floor_ms
 from kopt.sandbox.cage import KEPT_VARIABLES, die_with_parent
-from kopt.sandbox.processes import kill_all
+from kopt.sandbox.processes import kill_all, wait_for_end
 
 WAIT_S = 180.0
 """Longest run of Nsight Compute, s; 10-16 s are usual."""
@@ -163,7 +163,7 @@ class Run:
                 stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
                 preexec_fn=partial(die_with_parent, os.getpid()),
             )  # fmt: skip
-        self._ended = False
+        self._pidfd, self._ended = os.pidfd_open(self._process.pid), False
 
     def __enter__(self) -> Run:
         return self
@@ -175,18 +175,16 @@ class Run:
     def counted(self, wait_s: float) -> Counted | NotCounted:
         """Let the program use the GPU, and wait for its end, `wait_s` seconds at the longest."""
         self._turn.touch()
-        try:
-            status: int | None = self._process.wait(wait_s)
-        except subprocess.TimeoutExpired:
-            status = None
+        ended = wait_for_end(self._pidfd, wait_s)
         self._end()
-        return outcome(status, _text(self._log), _text(self._output)[-TAIL_CHARS:])
+        return outcome(self._process.returncode if ended else None, _text(self._log), _text(self._output)[-TAIL_CHARS:])
 
     def _end(self) -> None:
         """Kill all processes of the run, once: afterwards its pid may be another process's."""
         if not self._ended:
             kill_all(self._process.pid)
             self._process.wait()
+            os.close(self._pidfd)
             self._ended = True
 
 
