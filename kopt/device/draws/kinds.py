@@ -180,8 +180,8 @@ def _extreme(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
     """Draw a row with a number near the largest, one with its negative, one of the smallest normal numbers.
 
     A quarter of the largest number leaves room for the factors of a right kernel, such as log2(e) before exp2, and the
-    row's length for a kernel that multiplies by it before it divides.  No row begins with a huge number: kernels shift
-    a row by its first element before they take its variance.
+    row's length for a kernel that multiplies by it before it divides.  The large negative number is second, since no
+    row, and no group of a row, may begin with it: kernels shift by the first element before they take a variance.
     """
     values = _normal(original, wanted)
     if not wanted.first or original.dim() == 0 or not original.numel():
@@ -193,7 +193,7 @@ def _extreme(original: torch.Tensor, wanted: Wanted) -> torch.Tensor:
     )[wanted.level]  # fmt: skip
     largest = min(largest, MASKED_LARGEST) if wanted.masked else largest
     high, low = values.clone(), values.clone()
-    high[..., -1], low[..., values.shape[-1] // 2] = largest, -largest
+    high[..., -1], low[..., min(1, values.shape[-1] - 1)] = largest, -largest
     return _by_row(values, [high, values.sign() * float(info.tiny), low, values])
 
 
