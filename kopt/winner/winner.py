@@ -85,8 +85,8 @@ def winner_of(run: Run, store: Store) -> Winner:
         source=source,
         name=best.name,
         steps=tuple((step.trial.model, step.trial.description) for step in chain(run.trials, best.name)[1:]),
-        run=f"{run.name}: preset {config.preset}, {config.rounds} rounds, seed {config.seed}, "
-        f"proposers {', '.join(settings.proposers)}",
+        run=f"{run.name}: preset {config.preset}, {config.rounds} round{'' if config.rounds == 1 else 's'}, "
+        f"seed {config.seed}, proposers {', '.join(settings.proposers)}",
         judge=judge,
         checks=len(verdict.checks) if isinstance(verdict, Passed) else None,
         figures=final_figures(run),
