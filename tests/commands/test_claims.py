@@ -1,6 +1,7 @@
 """Certificates of wins, made of a run on made-up GPUs and measured again by the same backend."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,6 +19,8 @@ from kopt.model.verdict import Check, Passed
 from kopt.store import Store
 from tests.view.hand_made_run import FASTER, PROBLEM, hand_made_run
 
+CERTIFICATES = sorted((Path(__file__).resolve().parents[2] / "docs" / "results").glob("*/*.claim.json"))
+assert CERTIFICATES, "no certificate is shipped"
 CHECK = Check(workload="small", distribution="normal", max_error=0.1, allowed=1.0)
 
 
@@ -161,3 +164,12 @@ def test_without_a_gpu_nothing_is_verified(claim, tmp_path, capsys, monkeypatch)
     write_value(tmp_path / "run.claim.json", claim)
     assert cli.main(["verify-claim", str(tmp_path / "run.claim.json")]) == 2
     assert "this machine shows no GPU, and a claim is verified by measuring" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("path", CERTIFICATES, ids=lambda path: path.name.split(".")[0])
+def test_a_shipped_certificate_is_that_of_the_shipped_kernel_and_of_a_win(path):
+    claim = read_claim(path)
+    shown = path.with_name(f"{claim.problem.name}.py").read_text()
+    entry = claim.kernel.source.split("def kernel_function(")[1]
+    assert entry.strip() in shown
+    assert claim.win.low > 1
