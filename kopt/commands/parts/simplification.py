@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kopt.backends.one_kernel import EvaluateRequest
 from kopt.commands.parts.evaluation import Evaluated
 from kopt.commands.parts.one_kernel import (
-    EvaluateRequest,
     estimate_without_gpu,
     evaluate_on_gpu,
     judge_without_gpu,
