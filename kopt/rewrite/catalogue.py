@@ -10,28 +10,34 @@ from kopt.rewrite.transformations import (
     algebra,
     autotune,
     by_size,
-    flat_tiles,
+    design_by_size,
     launching,
     loops,
     masks,
     memory_hints,
     persistent,
     pipelined_rows,
-    product_tiles,
     rows,
     specialise_sizes,
     split_k,
     tile_and_warps,
     tiles,
     whole_axis,
-    wide_product,
     windows,
+)
+from kopt.rewrite.transformations.products import (
+    descriptors,
+    flat_tiles,
+    output_halves,
+    product_tiles,
+    uneven_tile,
+    wide_product,
 )
 
 MODULES = (
     tiles, product_tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent,
     memory_hints, autotune, windows, whole_axis, wide_product, flat_tiles, pipelined_rows, by_size,
-    tile_and_warps, algebra,
+    tile_and_warps, algebra, output_halves, descriptors, design_by_size, uneven_tile,
 )  # fmt: skip
 """Modules of transformations; their order decides which transformation a seed draws."""
 

@@ -41,3 +41,18 @@ def stores_in_loops(ptx: str) -> float:
     ]
     stores = [match.start() for match in re.finditer(r"\bst\.global", ptx)]
     return sum(any(first < place < last for first, last in loops) for place in stores)
+
+
+def tensor_copies(ptx: str) -> float:
+    """Count the copies of whole tiles between global and shared memory by tensor descriptors (TMA)."""
+    return len(re.findall(r"cp\.async\.bulk\.tensor", ptx))
+
+
+def barriers(ptx: str) -> float:
+    """Count the barriers between the warps of a program, of which each exchange through shared memory takes some."""
+    return len(re.findall(r"\bbar\.sync|\bbarrier\.sync", ptx))
+
+
+def product_widths(ptx: str) -> float:
+    """Count the different widths of the matrix instructions."""
+    return len(set(re.findall(r"wgmma\.mma_async\S*\.m64n(\d+)k", ptx)))
