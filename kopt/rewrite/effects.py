@@ -53,6 +53,11 @@ def barriers(ptx: str) -> float:
     return len(re.findall(r"\bbar\.sync|\bbarrier\.sync", ptx))
 
 
-def product_widths(ptx: str) -> float:
-    """Count the different widths of the matrix instructions."""
-    return len(set(re.findall(r"wgmma\.mma_async\S*\.m64n(\d+)k", ptx)))
+def matrix_instructions(ptx: str) -> float:
+    """Count the matrix instructions."""
+    return len(re.findall(r"\bwgmma\.mma_async|\bmma\.sync", ptx))
+
+
+def without_divisions(ptx: str) -> float:
+    """Return the count of divisions of floating-point numbers, negative, so that fewer of them rank higher."""
+    return -float(len(re.findall(r"\bdiv\.\w+\.f32", ptx)))

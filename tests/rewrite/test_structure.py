@@ -15,10 +15,15 @@ APPLIES = {
     "wide_product": {"gemma3_swiglu", "twin"},
     "flat_tiles": {"gemma3_swiglu", "product", "twin"},
     "tile_by_size": {"gemma3_swiglu", "twin"},
+    "output_halves": {"gemma3_swiglu", "product"},
+    "host_descriptors": {"gemma3_swiglu", "product", "twin"},
+    "uneven_tile": {"gemma3_swiglu", "product"},
+    "design_by_size": {"gemma3_swiglu", "twin"},
+    "shared_reciprocal": {"softmax", "rmsnorm", "channel_softmax"},
     "grid_order": {"maxpool3d", "rmsnorm", "gemma3_swiglu", "product", "twin", "channel_softmax", "channel_spread"},
 }
 """The kernels that each move applies to."""
-SIMPLE = ("whole_row", "tile_by_size", "grid_order")
+SIMPLE = ("whole_row", "tile_by_size", "grid_order", "shared_reciprocal", "design_by_size")
 """Moves that are judged on two of their kernels, to save time."""
 STACKS = (
     ("gemma3_swiglu", "wide_product", "flat_tiles", "even_flag"),
@@ -33,6 +38,12 @@ STACKS = (
     ("softmax", "whole_row", "pipelined_rows", "persistent_count"),
     ("online", "whole_row", "pipelined_rows"),
     ("layernorm", "whole_row", "rows_per_program", "pipelined_rows"),
+    ("gemma3_swiglu", "wide_product", "even_flag", "design_by_size", "uneven_tile", "flat_tiles", "host_descriptors"),
+    ("gemma3_swiglu", "flat_tiles", "output_halves", "host_descriptors"),
+    ("product", "uneven_tile", "flat_tiles", "host_descriptors"),
+    ("twin", "design_by_size", "wide_product", "host_descriptors"),
+    ("product", "output_halves", "flat_tiles", "host_descriptors"),
+    ("rmsnorm", "whole_axis", "shared_reciprocal", "pipelined_rows"),
 )
 """Moves after one another."""
 

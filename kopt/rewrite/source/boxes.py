@@ -78,9 +78,7 @@ def _hinted(call: cst.Call) -> bool:
     return any(a.keyword is not None and a.keyword.value not in ("mask", "other", "value") for a in call.args)
 
 
-def _pointer(
-    kernel: Kernel, node: cst.BaseExpression, made: Made
-) -> tuple[str, dict[int, tuple[str, Counter[str]]]]:
+def _pointer(kernel: Kernel, node: cst.BaseExpression, made: Made) -> tuple[str, dict[int, tuple[str, Counter[str]]]]:
     """Split pointer arithmetic into its parameter and, by axis, stride and index; nothing where that cannot be read."""
     base, found = "", dict[int, tuple[str, Counter[str]]]()
     for addend in _addends(node, made):

@@ -74,7 +74,8 @@ def _split(
     value = rng.choice(near)
     edits = module.edits()
     edits.statements_after(
-        kernel.node, "\n\n" + edits.moved([kernel.node.decorators[0], kernel.node], {kernel.node.name: copy}).strip("\n")
+        kernel.node,
+        "\n\n" + edits.moved([kernel.node.decorators[0], kernel.node], {kernel.node.name: copy}).strip("\n"),
     )
     lines = []
     for statement in (*statements, launch.statement):

@@ -6,8 +6,9 @@ takes the described kernel where base, strides and sizes allow a descriptor, and
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from random import Random
 
@@ -18,7 +19,7 @@ from kopt.rewrite.source import syntax
 from kopt.rewrite.source.boxes import Box, Side, box
 from kopt.rewrite.source.edit import Edits
 from kopt.rewrite.source.module import Kernel, Launch, TritonModule, unused
-from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, name_literal
+from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, define_before_grid
 
 FIRST_ARCH = 90
 """Compute capability, times ten, of the first devices with a tensor memory accelerator."""
@@ -90,16 +91,14 @@ def _contiguous(found: Box) -> int | None:
     return axes[0] if len(axes) == 1 else None
 
 
-def _describe(
-    module: TritonModule, kernel: Kernel, launch: Launch, boxes: Sequence[Box], rng: Random
-) -> Change | None:
+def _describe(module: TritonModule, kernel: Kernel, launch: Launch, boxes: Sequence[Box], rng: Random) -> Change | None:
     loads = [b for b in boxes if syntax.called(b.call) == "tl.load"]
     stores = [b for b in boxes if b not in loads]
     chosen = rng.choice([kind for kind in (loads + stores, loads + stores, loads, stores) if kind])
     edits = module.edits()
     name = unused(f"{kernel.name}{SUFFIX}", syntax.names(module.tree))
     blocks = [n for b in chosen for side in b.sides for n in sorted(syntax.names(cst.parse_expression(side.block)))]
-    values = {block: name_literal(edits, launch, block) for block in dict.fromkeys(blocks)}
+    values, literals = _named(edits, launch, dict.fromkeys(blocks))
     descriptors = _Descriptors(kernel, launch, values)
     texts: dict[cst.CSTNode, str] = {kernel.node.name: name}
     for each in chosen:
@@ -109,7 +108,7 @@ def _describe(
     texts[last] = syntax.code(last) + "".join(f", {parameter}{defaults}" for parameter in descriptors.parameters)
     text = edits.moved([kernel.node.decorators[0], kernel.node], texts).strip("\n")
     edits.statements_after(kernel.node, f"\n\n{text}")
-    _launch_described(edits, launch, name, descriptors)
+    _launch_described(edits, launch, name, descriptors, literals)
     if "def describable(" not in module.source:
         edits.statements_before(_first(launch.function), HELPER.rstrip("\n") + "\n\n")
     if IMPORT not in module.source:
@@ -176,38 +175,32 @@ class _Descriptors:
 
     def _block(self, text: str) -> str:
         """Write a length on the host, where its parameters have other names."""
-        node = cst.parse_expression(text)
-        for name in syntax.names(node):
-            passed = self._values[name]
-            if isinstance(node, cst.Name):
-                return passed
-            text = cst.Module([]).code_for_node(
-                node.visit(_Renamed(name, cst.parse_expression(passed)))  # type: ignore[arg-type]
-            )
-            node = cst.parse_expression(text)
-        return text
+        return re.sub(r"\b[A-Za-z_]\w*", lambda word: self._values[word.group()], text)
 
 
-class _Renamed(cst.CSTTransformer):
-    """Put an expression in place of a name."""
+def _named(edits: Edits, launch: Launch, parameters: Iterable[str]) -> tuple[dict[str, str], dict[cst.CSTNode, str]]:
+    """Return what a launch passes for parameters, in which bare literals get names, and the names by literal."""
+    values, literals = dict[str, str](), dict[cst.CSTNode, str]()
+    for parameter in parameters:
+        passed = launch.arguments[parameter].value
+        values[parameter] = syntax.operand(passed)
+        if isinstance(passed, cst.Integer):
+            name = unused(parameter, syntax.names(launch.function))
+            define_before_grid(edits, launch, f"{name} = {syntax.code(passed)}")
+            values[parameter] = literals[passed] = name
+    return values, literals
 
-    def __init__(self, name: str, value: cst.BaseExpression) -> None:
-        super().__init__()
-        self._name, self._value = name, value
 
-    def leave_Name(self, original_node: cst.Name, updated_node: cst.Name) -> cst.BaseExpression:  # noqa: N802
-        """Replace the name."""
-        return self._value if updated_node.value == self._name else updated_node
-
-
-def _launch_described(edits: Edits, launch: Launch, name: str, descriptors: _Descriptors) -> None:
+def _launch_described(
+    edits: Edits, launch: Launch, name: str, descriptors: _Descriptors, literals: Mapping[cst.CSTNode, str]
+) -> None:
     function = launch.call.func
     assert isinstance(function, cst.Subscript)
-    edits_of_call: dict[cst.CSTNode, str] = {function.value: name}
     last = launch.call.args[-1]
-    edits_of_call[last] = f"{syntax.code(last).rstrip(', ')}, " + ", ".join(descriptors.arguments)
-    new = edits.moved([launch.statement], edits_of_call)
-    old = edits.moved([launch.statement], {})
+    texts = {node: text for node, text in literals.items() if node is not last.value}
+    more = ", ".join([edits.text_of(last, literals), *descriptors.arguments])
+    new = edits.moved([launch.statement], {function.value: name, last: more, **texts})
+    old = edits.moved([launch.statement], literals)
     condition = " and ".join(descriptors.conditions)
     edits.replace_statement(
         launch.statement,

@@ -76,10 +76,7 @@ def _halve(module: TritonModule, kernel: Kernel, output: Output, rng: Random) ->
     edits = module.edits()
     parts = [kernel.fresh("left_half"), kernel.fresh("right_half")]
     tile = f"tl.broadcast_to({syntax.code(output.value.value)}, ({output.rows}, {output.width}))"
-    lines = [
-        f"{', '.join(parts)} = tl.split("
-        f"tl.permute(tl.reshape({tile}, ({output.rows}, 2, {half})), (0, 2, 1)))"
-    ]
+    lines = [f"{', '.join(parts)} = tl.split(tl.permute(tl.reshape({tile}, ({output.rows}, 2, {half})), (0, 2, 1)))"]
     for part, ranged in zip(parts, (f"tl.arange(0, {half})", f"({half} + tl.arange(0, {half}))"), strict=True):
         names = {name: kernel.fresh(f"{name}_{part}") for name in output.extent.names}
         for name, value in output.extent.assignments:
@@ -91,7 +88,7 @@ def _halve(module: TritonModule, kernel: Kernel, output: Output, rng: Random) ->
     edits.replace_statement(output.line, "\n".join(lines))
     return change(
         edits,
-        f"{kernel.name} stores its tile in halves of {half} columns: half the shared memory and registers on the way out",
+        f"{kernel.name} stores its tile in halves of {half} columns: half the shared memory and registers on the way",
     )
 
 

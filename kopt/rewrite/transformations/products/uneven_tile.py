@@ -1,8 +1,8 @@
 """Give a product tiles of one and a half times a power of two, so that the last wave of programs is fuller.
 
-Triton's tiles are powers of two.  A program that computes two neighbouring tiles, one of `BLOCK` and one of `BLOCK // 2`
-columns, shares the other operand between both: everything that depends on the columns is there twice, with another
-range.
+Triton's tiles are powers of two.  A program that computes two neighbouring tiles, one of `BLOCK` columns and one of
+`BLOCK // 2`, shares the other operand between both: everything that depends on the columns is there twice, with
+another range.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from random import Random
 
 import libcst as cst
 
-from kopt.rewrite.effects import product_widths
+from kopt.rewrite.effects import matrix_instructions
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.divisibility import definitions
 from kopt.rewrite.source.module import Constant, Grid, Kernel, Launch, TritonModule
-from kopt.rewrite.source.shapes import ELEMENTWISE, FILLS
+from kopt.rewrite.source.shapes import ELEMENTWISE, FILLS, analyse
 from kopt.rewrite.source.statements import is_simple, names_read, names_stored, program_axis, variables
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change
 from kopt.rewrite.transformations.tiles import blocks
@@ -28,8 +28,11 @@ COLUMNWISE = FILLS | ELEMENTWISE | {
     "tl.broadcast_to",
 }  # fmt: skip
 """Functions that treat every column of a product by itself."""
-NARROWEST, WIDEST = 32, 128
-"""Columns of the tiles that can become one and a half times as wide."""
+NARROWEST, FEWEST_ROWS, WIDEST = 32, 128, 128
+"""Fewest columns, fewest rows and most of either of a tile that can become one and a half times as long.
+
+Half of the rows must fill a matrix instruction.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +53,10 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     sites = []
     for constant in blocks(module):
         kernel, launch = constant.kernel, constant.launch
-        if kernel.autotuned or launch.grid is None or launch.grid.meta or not constant.variable:
+        if kernel.autotuned or launch.grid is None:
             continue
-        if not NARROWEST <= constant.value <= WIDEST or not kernel.called("tl.dot"):
+        least = NARROWEST if _is_width(kernel, constant.name) else FEWEST_ROWS
+        if not least <= constant.value <= WIDEST or not kernel.called("tl.dot"):
             continue
         found = _columns(module, kernel, launch, launch.grid, constant)
         if found is not None:
@@ -60,9 +64,15 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return sites
 
 
-def _columns(
-    module: TritonModule, kernel: Kernel, launch: Launch, grid: Grid, constant: Constant
-) -> Columns | None:
+def _is_width(kernel: Kernel, name: str) -> bool:
+    """Return whether a block size is the width of a right operand."""
+    shapes = [
+        analyse(kernel)[c.args[1].value].shape for c in kernel.called("tl.dot") if c.args[1].value in analyse(kernel)
+    ]
+    return any(shape and shape[-1] in (name, f"2 * {name}") for shape in shapes)
+
+
+def _columns(module: TritonModule, kernel: Kernel, launch: Launch, grid: Grid, constant: Constant) -> Columns | None:
     """Read a block size as the columns of a product; None where it means more than that."""
     name = constant.name
     made = definitions(kernel)
@@ -75,12 +85,20 @@ def _columns(
     axis = axes.pop()
     if axis is None or axis >= len(grid.elements):
         return None
-    division = syntax.match(f"triton.cdiv(N_, {constant.variable})", grid.elements[axis])
-    others = [e for place, e in enumerate(grid.elements) if place != axis]
-    if division is None or any(constant.variable in syntax.names(e) for e in (*others, division["N_"])):
+    division = syntax.match("triton.cdiv(N_, BLOCK_)", grid.elements[axis])
+    if division is None or syntax.code(division["BLOCK_"]) not in _written(constant, grid):
+        return None
+    others = [division["N_"], *(e for place, e in enumerate(grid.elements) if place != axis)]
+    if any(syntax.code(n) in _written(constant, grid) for e in others for n in syntax.walk(e)):
         return None
     doubled = _dependent(kernel, name, offsets, axis)
     return Columns(constant, axis, tuple(offsets), flags, doubled) if doubled else None
+
+
+def _written(constant: Constant, grid: Grid) -> set[str]:
+    """List what stands for a block size in a grid."""
+    found = {f'{grid.meta}["{constant.name}"]', f"{grid.meta}['{constant.name}']"} if grid.meta else set()
+    return found | ({constant.variable} if constant.variable else set())
 
 
 def _program(node: cst.CSTNode, made: Mapping[str, cst.BaseExpression]) -> int | None:
@@ -95,7 +113,9 @@ def _program(node: cst.CSTNode, made: Mapping[str, cst.BaseExpression]) -> int |
 
 def _flags(kernel: Kernel, launch: Launch, constant: Constant) -> tuple[str, ...] | None:
     """Name the flags `SIZE % BLOCK == 0 < SIZE` of a launch; None where it uses the block's name otherwise."""
-    flags = []
+    flags = list[str]()
+    if not constant.variable:
+        return ()
     for name, passed in launch.arguments.items():
         if constant.variable in syntax.names(passed.value) and name != constant.name:
             match = syntax.match(f"SIZE_ % {constant.variable} == 0 < SIZE_", passed.value)
@@ -103,7 +123,10 @@ def _flags(kernel: Kernel, launch: Launch, constant: Constant) -> tuple[str, ...
                 return None
             flags.append(name)
     used = sum(n.value == constant.variable for n in variables(launch.function.body))
-    return tuple(flags) if used == len(flags) + 3 else None
+    in_grid = (
+        sum(n.value == constant.variable for e in launch.grid.elements for n in variables(e)) if launch.grid else 0
+    )
+    return tuple(flags) if used == len(flags) + in_grid + 2 and in_grid <= 1 else None
 
 
 def _dependent(
@@ -166,19 +189,19 @@ def _widen(
         edits.statements_after(line, copy.strip("\n"))
     for offset in columns.offsets:
         edits.replace(offset, f"{syntax.code(offset.left)} * ({name} + {name} // 2)")
-    wide = f"({variable} + {variable} // 2)"
     division = grid.elements[columns.axis]
     assert isinstance(division, cst.Call)
-    edits.replace(division.args[1].value, wide)
+    counted = syntax.code(division.args[1].value)
+    edits.replace(division.args[1].value, f"({counted} + {counted} // 2)")
     for flag in columns.flags:
         passed = launch.arguments[flag].value
         for node in syntax.walk(passed):
             if isinstance(node, cst.Name) and node.value == variable:
-                edits.replace(node, wide)
+                edits.replace(node, f"({variable} + {variable} // 2)")
     half = constant.value // 2
     return change(
         edits,
-        f"a program of {kernel.name} computes tiles of {constant.value} and of {half} along {name}: one and a half times "
+        f"a program of {kernel.name} computes tiles of {constant.value} and {half} along {name}: one and a half times "
         "a power of two, which fills the last wave of programs",
     )
 
@@ -204,9 +227,9 @@ def _rest(
 
 TRANSFORMATIONS = (
     Transformation(
-        "uneven_tile", "a program computes two neighbouring tiles, the second half as wide, and loads their shared operand once",
+        "uneven_tile", "a program computes two neighbouring tiles, the second half as wide, and shares loads",
         ("register_tiling", "shared_memory_tiling"),
         ("tail_wave", "redundant_traffic", "small_tiles", "too_few_programs"),
-        _sites, 2.0, marks=("_rest",), effect=product_widths,
+        _sites, 2.0, marks=("_rest",), effect=matrix_instructions,
     ),
 )  # fmt: skip
