@@ -17,6 +17,8 @@ from kopt.rewrite.transformations import (
     memory_hints,
     persistent,
     pipelined_rows,
+    product_tiles,
+    recipes,
     rows,
     specialise_sizes,
     split_k,
@@ -29,7 +31,6 @@ from kopt.rewrite.transformations.products import (
     descriptors,
     flat_tiles,
     output_halves,
-    product_tiles,
     uneven_tile,
     wide_product,
 )
@@ -38,6 +39,7 @@ MODULES = (
     tiles, product_tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent,
     memory_hints, autotune, windows, whole_axis, wide_product, flat_tiles, pipelined_rows, by_size,
     tile_and_warps, algebra, output_halves, descriptors, design_by_size, uneven_tile,
+    recipes,
 )  # fmt: skip
 """Modules of transformations; their order decides which transformation a seed draws."""
 

@@ -43,6 +43,7 @@ STACKS = (
     ("product", "uneven_tile", "flat_tiles", "host_descriptors"),
     ("twin", "design_by_size", "wide_product", "host_descriptors"),
     ("product", "output_halves", "flat_tiles", "host_descriptors"),
+    ("product", "host_descriptors", "flat_tiles"),
     ("rmsnorm", "whole_axis", "shared_reciprocal", "pipelined_rows"),
 )
 """Moves after one another."""
@@ -64,6 +65,14 @@ def test_a_flat_loop_whose_loads_run_ahead_is_not_put_into_another_order():
     assert apply("grid_swizzle", sources()["product"], 1) is not None
     assert apply("grid_swizzle", flat, 1) is None
     assert apply("persistent_grid", flat, 1) is None
+
+
+def test_a_grid_of_two_launches_is_not_changed_for_one_of_them():
+    source = sources()["gemma3_swiglu"]
+    launch = source[source.index("    swiglu_kernel[grid]") : source.index("    return out")]
+    assert apply("flat_tiles", source, 1) is not None
+    twice = source.replace(launch, launch + launch.replace("swiglu_kernel", "other_kernel"))
+    assert apply("flat_tiles", twice, 1) is None
 
 
 @pytest.mark.xdist_group("rewrites")

@@ -96,6 +96,24 @@ def _stored(statement: cst.SimpleStatementLine) -> list[str]:
             if isinstance(n, cst.Name)]  # fmt: skip
 
 
+def facts_of_designs(module: TritonModule, facts: RewriteFacts) -> RewriteFacts:
+    """Return facts in which the launches of small workloads have the name of the copy that they would launch now."""
+    renamed = list(facts.launches)
+    for launch in module.launches:
+        original, _, bound = launch.kernel.rpartition("_up_to_")
+        if not original or not bound.isdigit():
+            continue
+        tests = [n.test for n in syntax.walk(launch.function) if isinstance(n, cst.If)
+                 and any(inner is launch.call for inner in syntax.walk(n.body))]  # fmt: skip
+        sizes = [found["SIZE_"] for test in tests if (found := syntax.match(f"SIZE_ <= {bound}", test))]
+        passed = [name for name, arg in launch.arguments.items() if any(syntax.same(s, arg.value) for s in sizes)]
+        for place, built in enumerate(renamed):
+            small = [int(text) <= int(bound) for name, text in built.arguments if name in passed and text.isdigit()]
+            if built.kernel == original and small and all(small):
+                renamed[place] = built.model_copy(update={"kernel": launch.kernel})
+    return facts.model_copy(update={"launches": tuple(renamed)})
+
+
 TRANSFORMATIONS = (
     Transformation(
         "design_by_size", "the host chooses one of two kernels by the workload's size", (),

@@ -198,6 +198,10 @@ def _launch_described(
     assert isinstance(function, cst.Subscript)
     last = launch.call.args[-1]
     texts = {node: text for node, text in literals.items() if node is not last.value}
+    index = function.slice[0].slice
+    if launch.grid is not None and isinstance(index, cst.Index) and isinstance(index.value, cst.Name):
+        grid = syntax.code(launch.grid.display)
+        texts[index.value] = f"lambda {launch.grid.meta}: {grid}" if launch.grid.meta else grid
     more = ", ".join([edits.text_of(last, literals), *descriptors.arguments])
     new = edits.moved([launch.statement], {function.value: name, last: more, **texts})
     old = edits.moved([launch.statement], literals)
