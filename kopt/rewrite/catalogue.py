@@ -27,10 +27,12 @@ from kopt.rewrite.transformations import (
     whole_axis,
     windows,
 )
+from kopt.rewrite.transformations.order import staggered_loop
 from kopt.rewrite.transformations.products import (
     descriptors,
     flat_tiles,
     output_halves,
+    transposed,
     uneven_tile,
     wide_product,
 )
@@ -39,7 +41,7 @@ MODULES = (
     tiles, product_tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent,
     memory_hints, autotune, windows, whole_axis, wide_product, flat_tiles, pipelined_rows, by_size,
     tile_and_warps, algebra, output_halves, descriptors, design_by_size, uneven_tile,
-    recipes,
+    recipes, staggered_loop, transposed,
 )  # fmt: skip
 """Modules of transformations; their order decides which transformation a seed draws."""
 

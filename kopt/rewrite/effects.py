@@ -61,3 +61,14 @@ def matrix_instructions(ptx: str) -> float:
 def without_divisions(ptx: str) -> float:
     """Return the count of divisions of floating-point numbers, negative, so that fewer of them rank higher."""
     return -float(len(re.findall(r"\bdiv\.\w+\.f32", ptx)))
+
+
+def remainders(ptx: str) -> float:
+    """Count the remainders of integer divisions."""
+    return len(re.findall(r"\brem\.[su]\d+", ptx))
+
+
+def warp_group_products(ptx: str) -> float:
+    """Return the share of the matrix instructions that are those of a whole warp group (wgmma), 0 to 1."""
+    groups, warps = len(re.findall(r"\bwgmma\.mma_async", ptx)), len(re.findall(r"\bmma\.sync", ptx))
+    return groups / (groups + warps) if groups + warps else 0.0

@@ -18,6 +18,7 @@ ON = {
     "flat_tiles": "gemma3_swiglu", "pipelined_rows": "softmax", "output_halves": "gemma3_swiglu",
     "persistent_product": "product", "window_lines": "maxpool3d", "axis_in_registers": "rmsnorm",
     "host_descriptors": "gemma3_swiglu", "uneven_tile": "gemma3_swiglu", "shared_reciprocal": "softmax",
+    "staggered_loop": "matvec", "transposed_product": "product",
 }  # fmt: skip
 """Moves, each with the kernel that shows its effect."""
 

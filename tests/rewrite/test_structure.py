@@ -19,6 +19,8 @@ APPLIES = {
     "host_descriptors": {"gemma3_swiglu", "product", "twin"},
     "uneven_tile": {"gemma3_swiglu", "product"},
     "design_by_size": {"gemma3_swiglu", "twin"},
+    "staggered_loop": {"matvec"},
+    "transposed_product": {"product", "twin"},
     "shared_reciprocal": {"softmax", "rmsnorm", "channel_softmax"},
     "grid_order": {"maxpool3d", "rmsnorm", "gemma3_swiglu", "product", "twin", "channel_softmax", "channel_spread"},
 }
@@ -44,6 +46,9 @@ STACKS = (
     ("twin", "design_by_size", "wide_product", "host_descriptors"),
     ("product", "output_halves", "flat_tiles", "host_descriptors"),
     ("product", "host_descriptors", "flat_tiles"),
+    ("matvec", "hoist_reduction", "rows_per_program", "split_k", "staggered_loop", "pipeline_loop", "unroll_loop"),
+    ("product", "transposed_product", "flat_tiles", "even_flag"),
+    ("twin", "transposed_product", "host_descriptors"),
     ("rmsnorm", "whole_axis", "shared_reciprocal", "pipelined_rows"),
 )
 """Moves after one another."""
