@@ -69,7 +69,7 @@ Course = tuple[tuple[tuple[Step, ...], ...], ...]
 """Stages of a recipe, each with the lists of steps of which one is drawn."""
 
 PRODUCT: Course = (
-    _or((Step("even_flag", times=4), Step("short_gate"), Step("wide_product", 0.85))),
+    _or((Step("even_flag", times=4), Step("short_gate"), Step("short_polynomial"), Step("wide_product", 0.85))),
     _or((Step("design_by_size", 0.6),)),
 )
 """What a product needs before its kernels get designs of their own."""
