@@ -41,7 +41,6 @@ STACKS = (
     ("online", "whole_row", "pipelined_rows"),
     ("layernorm", "whole_row", "rows_per_program", "pipelined_rows"),
     ("gemma3_swiglu", "wide_product", "even_flag", "design_by_size", "uneven_tile", "flat_tiles", "host_descriptors"),
-    ("gemma3_swiglu", "flat_tiles", "output_halves", "host_descriptors"),
     ("product", "uneven_tile", "flat_tiles", "host_descriptors"),
     ("twin", "design_by_size", "wide_product", "host_descriptors"),
     ("product", "output_halves", "flat_tiles", "host_descriptors"),
