@@ -175,7 +175,7 @@ class _Done:
 
 
 def _recipe(
-    name: str, description: str, needed: str, course: Course, each: Course = (), weight: float = 6.0
+    name: str, description: str, needed: str, course: Course, each: Course = (), weight: float = 16.0
 ) -> Transformation:
     """Make a transformation of a recipe, which leads to the techniques of its steps."""
     names = [step.name for choices in (*course, *each) for steps in choices for step in steps]
@@ -193,7 +193,7 @@ TRANSFORMATIONS = (
     _recipe(
         "persistent_product",
         "a product with wide tiles in one flat loop of persistent programs, with a design for each size",
-        "flat_tiles", PRODUCT, EACH_KERNEL,
+        "flat_tiles", PRODUCT, EACH_KERNEL, 24.0,
     ),
     _recipe(
         "rows_in_registers", "rows are read once into registers, the next ones while they are computed",
