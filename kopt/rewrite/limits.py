@@ -21,7 +21,7 @@ LONGEST_ROW = 32768
 """Most elements of a row that one program may hold in registers."""
 TILE_PER_THREAD = 256
 """Elements of one value per thread beyond which registers surely spill."""
-ACCUMULATED_PER_THREAD = 160
+ACCUMULATED_PER_THREAD = 192
 """Most 32-bit elements per thread that live through a loop, of 255 registers."""
 
 

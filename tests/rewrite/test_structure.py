@@ -25,10 +25,9 @@ APPLIES = {
     "grid_order": {"maxpool3d", "rmsnorm", "gemma3_swiglu", "product", "twin", "channel_softmax", "channel_spread"},
 }
 """The kernels that each move applies to."""
-SIMPLE = ("whole_row", "tile_by_size", "grid_order", "shared_reciprocal", "design_by_size")
+SIMPLE = ("whole_row", "tile_by_size", "grid_order", "shared_reciprocal", "design_by_size", "host_descriptors")
 """Moves that are judged on two of their kernels, to save time."""
 STACKS = (
-    ("gemma3_swiglu", "wide_product", "flat_tiles", "even_flag"),
     ("gemma3_swiglu", "even_flag", "wide_product", "tile_shape"),
     ("twin", "wide_product", "even_flag", "flat_tiles", "persistent_count"),
     ("twin", "grid_order", "wide_product", "flat_tiles"),
@@ -42,11 +41,9 @@ STACKS = (
     ("layernorm", "whole_row", "rows_per_program", "pipelined_rows"),
     ("gemma3_swiglu", "wide_product", "even_flag", "design_by_size", "uneven_tile", "flat_tiles", "host_descriptors"),
     ("product", "uneven_tile", "flat_tiles", "host_descriptors"),
-    ("twin", "design_by_size", "wide_product", "host_descriptors"),
     ("product", "output_halves", "flat_tiles", "host_descriptors"),
     ("product", "host_descriptors", "flat_tiles"),
     ("matvec", "hoist_reduction", "rows_per_program", "split_k", "staggered_loop", "pipeline_loop", "unroll_loop"),
-    ("product", "transposed_product", "flat_tiles", "even_flag"),
     ("twin", "transposed_product", "host_descriptors"),
     ("rmsnorm", "whole_axis", "shared_reciprocal", "pipelined_rows"),
 )

@@ -78,7 +78,7 @@ EACH_KERNEL: Course = (
         (Step("tile_shape", needed=True), Step("flat_tiles", needed=True), Step("output_halves", 0.8)),
         (Step("tile_shape", needed=True), Step("flat_tiles", needed=True), Step("output_halves", 0.6),
          Step("host_descriptors")),
-        (Step("tile_shape", needed=True), Step("uneven_tile"), Step("flat_tiles", needed=True),
+        (Step("tile_shape", needed=True), Step("uneven_tile"), Step("flat_tiles", 0.7, needed=True),
          Step("host_descriptors", 0.3)),
     ),
 )  # fmt: skip

@@ -33,6 +33,8 @@ NARROWEST, FEWEST_ROWS, WIDEST = 32, 128, 128
 
 Half of the rows must fill a matrix instruction.
 """
+LARGE_STAGES = 3
+"""Stages of the widest tiles that shared memory holds when they become one and a half times as long."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +201,10 @@ def _widen(
             if isinstance(node, cst.Name) and node.value == variable:
                 edits.replace(node, f"({variable} + {variable} // 2)")
     half = constant.value // 2
+    option = launch.options.get("num_stages")
+    stages = syntax.integer(option.value) if option is not None else None
+    if option is not None and stages is not None and stages > LARGE_STAGES and constant.value >= WIDEST:
+        edits.replace(option.value, str(stages - 1))
     return change(
         edits,
         f"a program of {kernel.name} computes tiles of {constant.value} and {half} along {name}: one and a half times "
