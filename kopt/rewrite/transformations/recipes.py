@@ -177,7 +177,10 @@ class _Done:
 def _recipe(
     name: str, description: str, needed: str, course: Course, each: Course = (), weight: float = 16.0
 ) -> Transformation:
-    """Make a transformation of a recipe, which leads to the techniques of its steps."""
+    """Make a transformation of a recipe, which leads to the techniques of its steps.
+
+    Its effect is that of the step that it cannot do without; a recipe of designs takes no step in every draw.
+    """
     names = [step.name for choices in (*course, *each) for steps in choices for step in steps]
     parts = [_PARTS[part] for part in dict.fromkeys(names)]
     return Transformation(
@@ -185,7 +188,7 @@ def _recipe(
         tuple(dict.fromkeys(t for part in parts for t in part.techniques)),
         tuple(dict.fromkeys(b for part in parts for b in part.bottlenecks)),
         partial(_sites, course, each, needed), weight, marks=_PARTS[needed].marks,
-        effect=_PARTS[needed].effect,
+        effect=None if each else _PARTS[needed].effect,
     )  # fmt: skip
 
 
