@@ -80,13 +80,6 @@ def option(launch: Launch, name: str, default: int, module: TritonModule) -> int
     return value if value is not None else default
 
 
-def _part(factor: str, constants: Mapping[str, int]) -> int | None:
-    """Work out `(BLOCK // 2)`, a part of a known number; None for other texts."""
-    found = re.fullmatch(r"\(?(\w+) // (\d+)\)?", factor)
-    whole = constants.get(found.group(1)) if found is not None else None
-    return whole // int(found.group(2)) if found is not None and whole is not None else None
-
-
 def _fits(
     kernel: Kernel, launch: Launch, module: TritonModule, facts: RewriteFacts, configuration: Configuration
 ) -> bool:
@@ -159,3 +152,10 @@ def _staged(kernel: Kernel, sizes: dict[cst.CSTNode, int], item_bytes: int, stag
                   if isinstance(n, cst.Call) and syntax.called(n) == "tl.store" and n.args]  # fmt: skip
         totals.append(loaded * stages + (max(stored, default=0) if kernel.called("tl.dot") else 0))
     return max(totals) * item_bytes
+
+
+def _part(factor: str, constants: Mapping[str, int]) -> int | None:
+    """Work out `(BLOCK // 2)`, a part of a known number; None for other texts."""
+    found = re.fullmatch(r"\(?(\w+) // (\d+)\)?", factor)
+    whole = constants.get(found.group(1)) if found is not None else None
+    return whole // int(found.group(2)) if found is not None and whole is not None else None
