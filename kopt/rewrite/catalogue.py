@@ -10,7 +10,7 @@ from kopt.rewrite.transformations import (
     algebra,
     autotune,
     by_size,
-    flat_tiles,
+    design_by_size,
     launching,
     loops,
     masks,
@@ -18,20 +18,30 @@ from kopt.rewrite.transformations import (
     persistent,
     pipelined_rows,
     product_tiles,
+    recipes,
     rows,
     specialise_sizes,
     split_k,
     tile_and_warps,
     tiles,
     whole_axis,
-    wide_product,
     windows,
+)
+from kopt.rewrite.transformations.order import staggered_loop
+from kopt.rewrite.transformations.products import (
+    descriptors,
+    flat_tiles,
+    output_halves,
+    transposed,
+    uneven_tile,
+    wide_product,
 )
 
 MODULES = (
     tiles, product_tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent,
     memory_hints, autotune, windows, whole_axis, wide_product, flat_tiles, pipelined_rows, by_size,
-    tile_and_warps, algebra,
+    tile_and_warps, algebra, output_halves, descriptors, design_by_size, uneven_tile,
+    recipes, staggered_loop, transposed,
 )  # fmt: skip
 """Modules of transformations; their order decides which transformation a seed draws."""
 

@@ -41,3 +41,34 @@ def stores_in_loops(ptx: str) -> float:
     ]
     stores = [match.start() for match in re.finditer(r"\bst\.global", ptx)]
     return sum(any(first < place < last for first, last in loops) for place in stores)
+
+
+def tensor_copies(ptx: str) -> float:
+    """Count the copies of whole tiles between global and shared memory by tensor descriptors (TMA)."""
+    return len(re.findall(r"cp\.async\.bulk\.tensor", ptx))
+
+
+def barriers(ptx: str) -> float:
+    """Count the barriers between the warps of a program, of which each exchange through shared memory takes some."""
+    return len(re.findall(r"\bbar\.sync|\bbarrier\.sync", ptx))
+
+
+def matrix_instructions(ptx: str) -> float:
+    """Count the matrix instructions."""
+    return len(re.findall(r"\bwgmma\.mma_async|\bmma\.sync", ptx))
+
+
+def without_divisions(ptx: str) -> float:
+    """Return the count of divisions of floating-point numbers, negative, so that fewer of them rank higher."""
+    return -float(len(re.findall(r"\bdiv\.\w+\.f32", ptx)))
+
+
+def remainders(ptx: str) -> float:
+    """Count the remainders of integer divisions."""
+    return len(re.findall(r"\brem\.[su]\d+", ptx))
+
+
+def warp_group_products(ptx: str) -> float:
+    """Return the share of the matrix instructions that are those of a whole warp group (wgmma), 0 to 1."""
+    groups, warps = len(re.findall(r"\bwgmma\.mma_async", ptx)), len(re.findall(r"\bmma\.sync", ptx))
+    return groups / (groups + warps) if groups + warps else 0.0

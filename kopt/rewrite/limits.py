@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from math import prod
 
 import libcst as cst
@@ -19,7 +21,7 @@ LONGEST_ROW = 32768
 """Most elements of a row that one program may hold in registers."""
 TILE_PER_THREAD = 256
 """Elements of one value per thread beyond which registers surely spill."""
-ACCUMULATED_PER_THREAD = 160
+ACCUMULATED_PER_THREAD = 192
 """Most 32-bit elements per thread that live through a loop, of 255 registers."""
 
 
@@ -67,7 +69,7 @@ def size(shape: Shape, constants: dict[str, int]) -> int | None:
     if shape is None:
         return None
     factors = [factor for dimension in shape for factor in dimension.split(" * ")]
-    values = [int(f) if f.isdigit() else constants.get(f) for f in factors]
+    values = [int(f) if f.isdigit() else constants.get(f, _part(f, constants)) for f in factors]
     return None if None in values else prod(v for v in values if v is not None)
 
 
@@ -121,8 +123,9 @@ def _dimensions(kernel: Kernel, launch: Launch, module: TritonModule, facts: Rew
 
 
 def _accumulators(kernel: Kernel) -> list[cst.BaseExpression]:
+    """Find the fills that start accumulators, one for each name: a loop over tiles fills them again."""
     pairs = [pair for node in kernel.nodes if isinstance(node, cst.Assign) and (pair := syntax.assigned(node))]
-    return [value for _, value in pairs if syntax.called(value) in ("tl.zeros", "tl.full")]
+    return list({name: value for name, value in pairs if syntax.called(value) in ("tl.zeros", "tl.full")}.values())
 
 
 def _stages(kernel: Kernel, launched: int) -> int:
@@ -135,9 +138,24 @@ def _stages(kernel: Kernel, launched: int) -> int:
 
 
 def _staged(kernel: Kernel, sizes: dict[cst.CSTNode, int], item_bytes: int, stages: int) -> int:
-    """Estimate the bytes of shared memory when every load of the loop with the largest tiles is staged."""
-    loops = [
-        sum(sizes.get(node, 0) for node in syntax.walk(loop.body) if syntax.called(node) == "tl.load")
-        for loop in kernel.loops
-    ]
-    return max(loops, default=0) * item_bytes * stages if stages > 1 else 0
+    """Estimate the bytes of shared memory when every load of the loop with the largest tiles is staged.
+
+    A product's tile that is stored inside of the loop goes through shared memory while loads are under way.
+    """
+    if stages <= 1:
+        return 0
+    totals = [0]
+    for loop in kernel.loops:
+        nodes = syntax.walk(loop.body)
+        loaded = sum(sizes.get(node, 0) for node in nodes if syntax.called(node) == "tl.load")
+        stored = [sizes.get(n.args[0].value, 0) for n in nodes
+                  if isinstance(n, cst.Call) and syntax.called(n) == "tl.store" and n.args]  # fmt: skip
+        totals.append(loaded * stages + (max(stored, default=0) if kernel.called("tl.dot") else 0))
+    return max(totals) * item_bytes
+
+
+def _part(factor: str, constants: Mapping[str, int]) -> int | None:
+    """Work out `(BLOCK // 2)`, a part of a known number; None for other texts."""
+    found = re.fullmatch(r"\(?(\w+) // (\d+)\)?", factor)
+    whole = constants.get(found.group(1)) if found is not None else None
+    return whole // int(found.group(2)) if found is not None and whole is not None else None

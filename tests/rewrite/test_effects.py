@@ -15,7 +15,10 @@ from tests.rewrite.test_soundness import AFTER, apply
 
 ON = {
     "shared_windows": "maxpool3d", "whole_axis": "rmsnorm", "wide_product": "gemma3_swiglu",
-    "flat_tiles": "gemma3_swiglu", "pipelined_rows": "softmax",
+    "flat_tiles": "gemma3_swiglu", "pipelined_rows": "softmax", "output_halves": "gemma3_swiglu",
+    "window_lines": "maxpool3d", "axis_in_registers": "rmsnorm",
+    "host_descriptors": "gemma3_swiglu", "uneven_tile": "gemma3_swiglu", "shared_reciprocal": "softmax",
+    "staggered_loop": "matvec", "transposed_product": "product",
 }  # fmt: skip
 """Moves, each with the kernel that shows its effect."""
 

@@ -15,13 +15,19 @@ APPLIES = {
     "wide_product": {"gemma3_swiglu", "twin"},
     "flat_tiles": {"gemma3_swiglu", "product", "twin"},
     "tile_by_size": {"gemma3_swiglu", "twin"},
+    "output_halves": {"gemma3_swiglu", "product"},
+    "host_descriptors": {"gemma3_swiglu", "product", "twin"},
+    "uneven_tile": {"gemma3_swiglu", "product"},
+    "design_by_size": {"gemma3_swiglu", "twin"},
+    "staggered_loop": {"matvec"},
+    "transposed_product": {"product", "twin"},
+    "shared_reciprocal": {"softmax", "rmsnorm", "channel_softmax"},
     "grid_order": {"maxpool3d", "rmsnorm", "gemma3_swiglu", "product", "twin", "channel_softmax", "channel_spread"},
 }
 """The kernels that each move applies to."""
-SIMPLE = ("whole_row", "tile_by_size", "grid_order")
+SIMPLE = ("whole_row", "tile_by_size", "grid_order", "shared_reciprocal", "design_by_size", "host_descriptors")
 """Moves that are judged on two of their kernels, to save time."""
 STACKS = (
-    ("gemma3_swiglu", "wide_product", "flat_tiles", "even_flag"),
     ("gemma3_swiglu", "even_flag", "wide_product", "tile_shape"),
     ("twin", "wide_product", "even_flag", "flat_tiles", "persistent_count"),
     ("twin", "grid_order", "wide_product", "flat_tiles"),
@@ -33,6 +39,13 @@ STACKS = (
     ("softmax", "whole_row", "pipelined_rows", "persistent_count"),
     ("online", "whole_row", "pipelined_rows"),
     ("layernorm", "whole_row", "rows_per_program", "pipelined_rows"),
+    ("gemma3_swiglu", "wide_product", "even_flag", "design_by_size", "uneven_tile", "flat_tiles", "host_descriptors"),
+    ("product", "uneven_tile", "flat_tiles", "host_descriptors"),
+    ("product", "output_halves", "flat_tiles", "host_descriptors"),
+    ("product", "host_descriptors", "flat_tiles"),
+    ("matvec", "hoist_reduction", "rows_per_program", "split_k", "staggered_loop", "pipeline_loop", "unroll_loop"),
+    ("twin", "transposed_product", "host_descriptors"),
+    ("rmsnorm", "whole_axis", "shared_reciprocal", "pipelined_rows"),
 )
 """Moves after one another."""
 
@@ -53,6 +66,14 @@ def test_a_flat_loop_whose_loads_run_ahead_is_not_put_into_another_order():
     assert apply("grid_swizzle", sources()["product"], 1) is not None
     assert apply("grid_swizzle", flat, 1) is None
     assert apply("persistent_grid", flat, 1) is None
+
+
+def test_a_grid_of_two_launches_is_not_changed_for_one_of_them():
+    source = sources()["gemma3_swiglu"]
+    launch = source[source.index("    swiglu_kernel[grid]") : source.index("    return out")]
+    assert apply("flat_tiles", source, 1) is not None
+    twice = source.replace(launch, launch + launch.replace("swiglu_kernel", "other_kernel"))
+    assert apply("flat_tiles", twice, 1) is None
 
 
 @pytest.mark.xdist_group("rewrites")

@@ -79,6 +79,16 @@ class Edits:
                 start = last
         return textwrap.dedent(b"".join((*pieces, self._bytes[start:end])).decode())
 
+    def text_of(self, node: cst.CSTNode, replacements: Mapping[cst.CSTNode, str]) -> str:
+        """Return the text of an expression, with texts in place of some nodes; the source itself is not edited."""
+        start, end = self._range(node)
+        pieces: list[bytes] = []
+        for (first, last), text in sorted((self._range(each), text) for each, text in replacements.items()):
+            if start <= first and last <= end:
+                pieces += (self._bytes[start:first], text.encode())
+                start = last
+        return b"".join((*pieces, self._bytes[start:end])).decode()
+
     def replace_between(self, first: cst.CSTNode, last: cst.CSTNode, text: str) -> None:
         """Replace everything from a first to a last node by a text."""
         self._add(self._range(first)[0], self._range(last)[1], text)

@@ -371,7 +371,8 @@ def _grid(
     value: cst.BaseExpression = index.value
     holder: cst.CSTNode = statement
     if isinstance(value, cst.Name):
-        if value.value not in local:
+        read = sum(isinstance(n, cst.Name) and n.value == value.value for n in syntax.walk(function.body))
+        if value.value not in local or read > 2:  # a grid that another launch uses too must stay as it is
             return None
         holder = _holder(function, local[value.value]) or statement
         value = local[value.value]

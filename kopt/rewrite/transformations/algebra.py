@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from random import Random
 
 import libcst as cst
 
+from kopt.rewrite.effects import without_divisions
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.divisibility import definitions
 from kopt.rewrite.source.module import Kernel, TritonModule
-from kopt.rewrite.source.statements import variables
+from kopt.rewrite.source.shapes import LOADED, Abstract, analyse
+from kopt.rewrite.source.statements import names_stored, variables
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change
 
 TANH = ("2.0 * tl.sigmoid(X_) - 1.0", "2 * tl.sigmoid(X_) - 1")
@@ -94,7 +96,53 @@ def _factor(
     return change(edits, f"the polynomial of {x} in {kernel.name} has a multiplication less")
 
 
+def _division_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    """Find divisions of a tile by what several of its elements share, in kernels that compute in 32 bits."""
+    sites = []
+    for kernel in module.kernels:
+        if "tl.float32" not in {syntax.code(n) for n in kernel.nodes if isinstance(n, cst.Attribute)}:
+            continue
+        abstract_of = analyse(kernel)
+        divisions = [n for n in kernel.nodes if isinstance(n, cst.BinaryOperation)
+                     and isinstance(n.operator, cst.Divide)]  # fmt: skip
+        shared = [n for n in divisions if _shares(kernel, abstract_of, n)]
+        if shared:
+            sites.append(Site(partial(_multiply, module, kernel, shared)))
+    return sites
+
+
+def _shares(kernel: Kernel, abstract_of: Mapping[cst.CSTNode, Abstract], division: cst.BinaryOperation) -> bool:
+    """Return whether a divisor is computed from data, and its elements divide several each, at once or in a loop."""
+    tile, divisor = (abstract_of.get(side) for side in (division.left, division.right))
+    if tile is None or divisor is None or tile.shape is None or divisor.shape is None or LOADED not in divisor.deps:
+        return False
+    for loop in kernel.loops:
+        inside = any(n is division for n in syntax.walk(loop.body))
+        stored = names_stored(loop.body) | {syntax.code(loop.target)}
+        if inside and tile.shape and not stored & syntax.names(division.right):
+            return True
+    padded = ("1",) * (len(tile.shape) - len(divisor.shape)) + divisor.shape
+    return len(padded) == len(tile.shape) and any(
+        few == "1" != many for few, many in zip(padded, tile.shape, strict=True)
+    )
+
+
+def _multiply(
+    module: TritonModule, kernel: Kernel, divisions: Sequence[cst.BinaryOperation], rng: Random
+) -> Change | None:
+    edits = module.edits()
+    for division in divisions:
+        edits.replace(division.right, f"(1.0 / {syntax.operand(division.right)})")
+        edits.replace(division.operator, " * ")
+    return change(edits, f"{kernel.name} multiplies by a reciprocal that elements share: one division for all of them")
+
+
 TRANSFORMATIONS = (
+    Transformation(
+        "shared_reciprocal", "a tile is multiplied by a reciprocal that its elements share, in place of divisions", (),
+        ("instruction_overhead", "redundant_traffic", "too_few_bytes_in_flight", "shallow_pipeline"),
+        _division_sites, 1.5, effect=without_divisions,
+    ),
     Transformation(
         "short_gate", "0.5 * g * (1 + tanh) becomes a product with a sigmoid", ("epilogue_fusion",),
         ("instruction_overhead", "tensor_cores_idle", "register_pressure"), _gate_sites, 1.5,

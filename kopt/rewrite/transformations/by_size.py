@@ -35,29 +35,30 @@ def _chosen(module: TritonModule, constant: Constant) -> bool:
 
 def _sizes(module: TritonModule, constant: Constant, facts: RewriteFacts) -> list[tuple[str, list[int]]]:
     """List names of the launching function that hold a differing size where the literal stands, with its bounds."""
+    found = differing_sizes(constant.launch, facts)
+    return [pair for pair in found if defined_before(module, constant.launch, pair[0], constant.literal)]
+
+
+def differing_sizes(launch: Launch, facts: RewriteFacts) -> list[tuple[str, list[int]]]:
+    """List names that a launch passes whose values differ between main workloads, each with all but the largest."""
     found = []
-    for name in _names(constant.launch):
-        values = {int(text) for built in facts.launches if built.kernel == constant.kernel.name
+    for name, passed in launch.arguments.items():
+        values = {int(text) for built in facts.launches if built.kernel == launch.kernel
                   for key, text in built.arguments if key == name and text.isdigit()}  # fmt: skip
-        variable = constant.launch.arguments[name].value
-        if len(values) > 1 and isinstance(variable, cst.Name) and _defined_before(module, constant, variable.value):
-            found.append((variable.value, sorted(values)[:-1]))
+        if len(values) > 1 and isinstance(passed.value, cst.Name):
+            found.append((passed.value.value, sorted(values)[:-1]))
     return found
 
 
-def _names(launch: Launch) -> list[str]:
-    return [name for name, passed in launch.arguments.items() if isinstance(passed.value, cst.Name)]
-
-
-def _defined_before(module: TritonModule, constant: Constant, name: str) -> bool:
-    """Return whether a name gets its only value in a statement of the function's body before the literal."""
-    body = constant.launch.function.body.body
+def defined_before(module: TritonModule, launch: Launch, name: str, node: cst.CSTNode) -> bool:
+    """Return whether a name gets its only value in a statement of the launching function's body before a node."""
+    body = launch.function.body.body
     stored = [s for s in body for n in syntax.walk(s) if isinstance(n, cst.AssignTarget)
               and name in syntax.names(n.target)]  # fmt: skip
     if len(stored) != 1 or not isinstance(stored[0], cst.SimpleStatementLine):
         return False
     end = module.spans[stored[0]]
-    return end.start + end.length <= module.spans[constant.literal].start
+    return end.start + end.length <= module.spans[node].start
 
 
 def _choose(module: TritonModule, constant: Constant, size: str, bounds: Sequence[int], rng: Random) -> Change | None:

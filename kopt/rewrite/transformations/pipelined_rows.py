@@ -8,9 +8,10 @@ rows, such as weights, is loaded once before the loop.  Rows too long for one ti
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import ceil, prod
 from random import Random
 
 import libcst as cst
@@ -28,6 +29,8 @@ TAKEN = frozenset({"tile", "program_0", "programs_0", "programs_1"})
 STAGES = (2, 2, 3)
 PER_MULTIPROCESSOR = (1, 2, 2, 3, 4)
 """Programs per multiprocessor to choose from."""
+SHARPNESS = 12
+"""Exponent that turns the share of busy programs into a weight."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +54,8 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
         rows = _rows(kernel, launch) if known and kernel.called("tl.program_id") else None
         if rows is not None and all(axes) and not kernel.called("tl.num_programs", "tl.dot"):
             texts = [text for text in axes if text]
-            sites.append(Site(partial(_pipeline, module, kernel, launch, texts, rows, facts.device.sm_count)))
+            counts = _counts(kernel, facts)
+            sites.append(Site(partial(_pipeline, module, kernel, launch, texts, rows, counts)))
     return sites
 
 
@@ -93,12 +97,24 @@ def _single_step(loop: cst.For, launch: Launch) -> str | None:
     return None
 
 
+def _counts(kernel: Kernel, facts: RewriteFacts) -> dict[int, float]:
+    """List numbers of programs to choose from, each with a weight: the share of the time in which all are busy."""
+    multiprocessors = facts.device.sm_count
+    tiles = min((prod(b.grid) for b in facts.launches if b.kernel == kernel.name), default=0)
+    found = dict[int, float]()
+    for programs in PER_MULTIPROCESSOR:
+        count = multiprocessors * programs
+        busy = tiles / (ceil(tiles / count) * count) if tiles else 1.0
+        found[count] = found.get(count, 0.0) + busy**SHARPNESS
+    return found
+
+
 def _hoisted(kernel: Kernel, rows: Rows, loads: bool) -> list[cst.SimpleStatementLine]:
     """Find the statements that are the same for all rows, in source order."""
     once = definitions(kernel)
     written = {_base(c.args[0].value) for c in kernel.called("tl.store")}
     hoisted: list[cst.SimpleStatementLine] = []
-    fixed = {p.name for p in kernel.parameters} | {v for _, v in rows.statements if v} | {"tl", "float"}
+    fixed = {p.name for p in kernel.parameters} | {v for _, v in rows.statements if v} | {"tl", "float", "None"}
     for line, _ in rows.statements:
         pair = syntax.assigned(line)
         value = analyse(kernel).get(pair[1]) if pair is not None else None
@@ -127,10 +143,11 @@ def _pipeline(
     launch: Launch,
     axes: Sequence[str],
     rows: Rows,
-    multiprocessors: int,
+    counts: Mapping[int, float],
     rng: Random,
 ) -> Change | None:
-    stages, count = rng.choice(STAGES), multiprocessors * rng.choice(PER_MULTIPROCESSOR)
+    stages = rng.choice(STAGES)
+    (count,) = rng.choices(list(counts), list(counts.values()))
     hoisted = _hoisted(kernel, rows, loads=rng.random() < 0.7)
     ids = tile_ids("tile", "program", len(axes), last_first=rng.random() < 0.5)
     edits = module.edits()

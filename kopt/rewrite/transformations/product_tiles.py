@@ -78,7 +78,7 @@ def _reshape(
     edits = module.edits()
     for constant, value in zip(constants, values, strict=True):
         edits.replace(constant.literal, str(value))
-    warps = 8 if shape[0] * shape[1] >= 128 * 128 else 4
+    warps = 8 if shape[0] >= 128 and shape[0] * shape[1] >= 128 * 128 else 4
     depth = stages(shape, facts.item_bytes, facts.device)
     if not kernel.autotuned:
         for option, number in (("num_warps", warps), ("num_stages", depth)):

@@ -23,14 +23,23 @@ def _constant_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]
         launches = module.launches_of(kernel)
         if kernel.odd or kernel.autotuned or not launches or any(launch.opaque for launch in launches):
             continue
-        sizes = [p for p in kernel.parameters if _is_size(kernel, p, launches, module)]
+        sizes = [p for p in kernel.parameters if _is_size(kernel, p, launches, module, facts)]
         if sizes:
             sites.append(Site(partial(_make_constant, module, kernel, sizes), weight(kernel)))
     return sites
 
 
-def _is_size(kernel: Kernel, parameter: Parameter, launches: Sequence[Launch], module: TritonModule) -> bool:
-    """Return whether a parameter is passed an integer of the tensors' shapes, and is used as a plain number."""
+def _is_size(
+    kernel: Kernel,
+    parameter: Parameter,
+    launches: Sequence[Launch],
+    module: TritonModule,
+    facts: RewriteFacts | None = None,
+) -> bool:
+    """Return whether a parameter is passed an integer of the tensors' shapes, and is used as a plain number.
+
+    With facts, a parameter counts too that every launch of the parent passed an integer.
+    """
     if parameter.constexpr or parameter.node.annotation is not None or parameter.default is not None:
         return False
     uses = [n for n in kernel.nodes if isinstance(n, cst.Attribute) and syntax.code(n.value) == parameter.name]
@@ -39,7 +48,18 @@ def _is_size(kernel: Kernel, parameter: Parameter, launches: Sequence[Launch], m
         for n in kernel.nodes
     )
     passed = [launch.arguments[parameter.name].value for launch in launches if parameter.name in launch.arguments]
-    return not uses and not stored and bool(passed) and all(_integral(p, module, launches[0]) for p in passed)
+    if uses or stored or not passed:
+        return False
+    return all(_integral(p, module, launches[0]) for p in passed) or (
+        facts is not None and _always_integral(kernel, parameter, facts)
+    )
+
+
+def _always_integral(kernel: Kernel, parameter: Parameter, facts: RewriteFacts) -> bool:
+    """Return whether every launch of the parent passed an integer for a parameter."""
+    texts = [text for launch in facts.launches if launch.kernel == kernel.name
+             for name, text in launch.arguments if name == parameter.name]  # fmt: skip
+    return bool(texts) and all(text.isdigit() for text in texts)
 
 
 def _integral(value: cst.BaseExpression, module: TritonModule, launch: Launch) -> bool:

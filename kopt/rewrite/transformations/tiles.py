@@ -99,8 +99,13 @@ def _written_twice(constant: Constant) -> bool:
 
 
 def _shared(constant: Constant, module: TritonModule) -> bool:
-    """Return whether the same literal feeds another kernel or parameter too."""
-    return any(c is not constant and c.literal is constant.literal for c in module.constants)
+    """Return whether the same literal feeds another parameter too.
+
+    The same parameter of another kernel does not count where it sets the size of masked tiles there as well, as in a
+    kernel with descriptors and the one that stands in for it.
+    """
+    others = [c for c in module.constants if c is not constant and c.literal is constant.literal]
+    return any(c.name != constant.name or not _is_block(c) or unmasked(c.kernel, c.name) for c in others)
 
 
 def unmasked(kernel: Kernel, name: str) -> bool:

@@ -37,6 +37,8 @@ LONGEST = 1024
 """Most elements of the axis that a tile may take."""
 PER_THREAD = (16, 32, 64)
 """Elements of the tile per thread to choose from."""
+WARPS = (4, 8, 8, 16)
+"""Warps of a program to choose from."""
 REDUCTIONS = (
     ("tl.maximum({acc}, X_)", "tl.max", "float('-inf')"),
     ("tl.maximum(X_, {acc})", "tl.max", "float('-inf')"),
@@ -233,8 +235,10 @@ def _widen(
     name = unused("AXIS", syntax.names(launch.function))
     define_before_grid(edits, launch, f"{name} = triton.next_power_of_2({syntax.code(passed)})")
     add_arguments(edits, launch, ("AXIS", name))
-    block = _block(walked.block, length, launch, rng)
+    block, warps = _block(walked.block, length, launch, rng)
     edits.replace(walked.block.literal, str(block))
+    if warps and "num_warps" in launch.options:
+        edits.replace(launch.options["num_warps"].value, str(warps))
     return change(
         edits,
         f"{walked.size} is a dimension of the tile in {kernel.name}, {length} x {block}: what {len(walked.loops)} "
@@ -253,13 +257,20 @@ def _masked(kernel: Kernel, call: cst.Call, loop: cst.For, inside: str) -> dict[
     return {mask.value: f"{syntax.operand(mask.value)} & {inside}"}
 
 
-def _block(block: Constant, length: int, launch: Launch, rng: Random) -> int:
-    """Choose the tile's other dimension by the elements that a thread holds."""
-    warps = launch.options.get("num_warps")
-    threads = 32 * ((syntax.integer(warps.value) if warps else 4) or 4)
-    wanted = rng.choice(PER_THREAD) * threads // (1 << (length - 1).bit_length())
+def _block(block: Constant, length: int, launch: Launch, rng: Random) -> tuple[int, int | None]:
+    """Choose the tile's other dimension with the warps, by the elements that a thread holds.
+
+    More warps make the runs of a line longer, of which each reads a whole one.
+
+    Returns:
+        the dimension and the warps; None where the launch does not pass a number of warps that can be changed.
+    """
+    passed = launch.options.get("num_warps")
+    now = syntax.integer(passed.value) if passed is not None else 4
+    warps = rng.choice(WARPS) if passed is not None and now is not None else None
+    wanted = rng.choice(PER_THREAD) * 32 * (warps or now or 4) // (1 << (length - 1).bit_length())
     allowed = [*choices(block), block.value]
-    return min(allowed, key=lambda value: abs(value - wanted))
+    return min(allowed, key=lambda value: abs(value - wanted)), warps
 
 
 TRANSFORMATIONS = (

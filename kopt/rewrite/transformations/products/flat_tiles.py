@@ -101,7 +101,7 @@ def _parts(kernel: Kernel) -> Parts | None:
         return None
     products = tuple(s for s in steps if _target(s) in accumulators)
     loads = tuple(s for s in steps if _target(s) not in accumulators)
-    if not _separate(kernel, loop, loads, products, set(accumulators), after):
+    if not separate(kernel, loop, loads, products, set(accumulators), after):
         return None
     rest = [s for s in before if s not in starts]
     of_tile = tuple(s for s in rest if not _independent(kernel, s))
@@ -138,7 +138,7 @@ def _masked(call: cst.CSTNode) -> bool:
     return isinstance(call, cst.Call) and syntax.argument(call, 1, "mask") is not None
 
 
-def _separate(
+def separate(
     kernel: Kernel,
     loop: cst.For,
     loads: Sequence[cst.SimpleStatementLine],
