@@ -1,10 +1,12 @@
 """Search for faster GPU kernels, reproducibly, in a Snakemake workflow."""
 
+from kopt.version import VERSION
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kopt.analysis import load_run as load_run
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> object:

@@ -15,11 +15,11 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from kopt import __version__
 from kopt.command_line.group import Commands, command_names
 from kopt.command_line.usage import PROGRAM, usage_fault
 from kopt.errors import KoptError, error_line
 from kopt.neutral import neutral_output
+from kopt.version import VERSION
 
 HELP = "Search for faster GPU kernels, and be able to repeat the search."
 
@@ -83,7 +83,7 @@ def commands() -> TyperGroup:
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"kopt {__version__}")
+        print(f"kopt {VERSION}")
         raise typer.Exit
 
 

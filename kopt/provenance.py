@@ -17,9 +17,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from kopt import __version__, safe_yaml
+from kopt import safe_yaml
 from kopt.discovery import module_names
 from kopt.module_facts import import_statements, imported_names, module_facts, tree_digest
+from kopt.version import VERSION
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -33,7 +34,7 @@ BACKEND = "backend"
 def versions() -> dict[str, str]:
     """Return the versions of Python and of `PACKAGES`, `absent` for a package that is not installed."""
     installed = {name: _version(name) for name in PACKAGES}
-    return {"python": platform.python_version()} | installed | {"kopt": __version__}  # a checkout need not be installed
+    return {"python": platform.python_version()} | installed | {"kopt": VERSION}  # a checkout need not be installed
 
 
 @cache  # a package's metadata is a whole document to parse
