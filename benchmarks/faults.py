@@ -71,6 +71,8 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
      f"{WARM_FAULTS}::test_a_job_whose_parent_is_replaced_while_it_asks_runs_in_its_own_process"),
     ("a warm parent, or its fork, says nothing, or something else", "the job runs in its own process, once",
      f"{WARM_FAULTS}::test_a_process_whose_job_has_not_begun_goes_on_as_if_it_had_asked_nobody"),
+    ("a warm parent fails as it starts", "jobs run in their own processes; the end of the run says why",
+     f"{WARM_FAULTS}::test_a_parent_that_fails_costs_no_job_and_is_told_at_the_end_of_the_run"),
     ("a warm parent does not answer for minutes", "the next job starts a new one",
      f"{WARM_FAULTS}::test_a_parent_that_does_not_answer_long_after_its_start_is_replaced_by_the_next_job"),
     ("a forked job is killed as it begins", "told as any killed job; it does not begin again",

@@ -29,6 +29,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "tests" / folder) for folder in ("workflow", "llm")]  # the server and the killing are theirs
 
+import killed_search  # noqa: E402
 from killed_search import Asked, Search, arrived, kill  # noqa: E402
 from llm_servers import FaultServer  # noqa: E402
 from local_models import KEYS, kernel_server, write_models  # noqa: E402
@@ -194,7 +195,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--settings", nargs="*", default=[], metavar="SETTING=VALUE", help="of the searches on Slurm")
+    parser.add_argument("--limit", type=float, default=killed_search.SECONDS, help="longest wait for a search, s")
     options = parser.parse_args()
+    killed_search.SECONDS = options.limit
     if reason := missing(install=True):
         print(f"not run: {reason}")
         return 0

@@ -19,42 +19,23 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
 import selectors
 import signal
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from kopt.sandbox.cage import Limits, installed_places
-from kopt.sandbox.child import Task, live
-from kopt.sandbox.group import MemoryGroup, memory_group
-from kopt.sandbox.pipe import (
-    ASKED,
-    NONCE_BYTES,
-    PHASE,
-    RAISED,
-    RETURNED,
-    STATUS,
-    Frames,
-    Malformed,
-    Report,
-    framed,
-)
-from kopt.sandbox.processes import adopt_orphans, children, descendants, kill_all, kill_orphans
-from kopt.sandbox.remove import remove_folder
+from kopt.sandbox.child import Task
+from kopt.sandbox.pipe import ASKED, PHASE, RAISED, RETURNED, STATUS, Malformed
+from kopt.sandbox.processes import adopt_orphans, children, descendants, kill_orphans
+from kopt.sandbox.running import START_PHASE, RunningChild, start_child
 from kopt.sandbox.use import is_fuller, memory_used, resident
 
 TICK_S = 0.5
 """Interval at which the children's processes are counted, s."""
 GRACE_S = 20.0
 """Time past its limit that a child has to finish sending a result that it has begun, s."""
-START_PHASE = "start"
-"""Phase of a task until it reports another one."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +102,7 @@ def run_forked(
     if workers < 1 and tasks:
         raise ValueError(f"{workers} workers cannot run anything")
     waiting = list(enumerate(tasks))[::-1]
-    running: list[_Child] = []
+    running: list[RunningChild] = []
     adopt_orphans()
     installed_places()  # found once here, not in every child
     earlier_children = children()
@@ -130,7 +111,7 @@ def run_forked(
         while waiting or running:
             while waiting and len(running) < workers:
                 index, task = waiting.pop()
-                running.append(_start(index, task, limits, asks=message_for is not None))
+                running.append(start_child(index, task, limits, asks=message_for is not None))
             asked = asked or all(child.asking for child in running)
             if message_for is not None and asked:
                 _send_messages(running, message_for, limits)
@@ -151,112 +132,20 @@ def run_forked(
         kill_orphans(earlier_children)
 
 
-@dataclass(eq=False)
-class _Child:
-    """A running child, seen from its parent."""
-
-    index: int
-    """Position of its task."""
-    pid: int
-    results: int
-    """File descriptor that its frames are read from."""
-    output: int
-    """File descriptor that its stdout and stderr are read from."""
-    process: int
-    """pidfd; readable once the child has ended."""
-    scratch: Path
-    deadline: float
-    """Monotonic time at which it is killed, s."""
-    frames: Frames
-    group: MemoryGroup | None
-    """The control group of its memory; None where none is permitted.  A child that could not enter it is watched."""
-    open: set[int]
-    """Descriptors that are still watched."""
-    phase: str = START_PHASE
-    tail: bytearray = field(default_factory=bytearray)
-    """The end of its stdout and stderr."""
-    written: int = 0
-    """Bytes that it wrote to stdout and stderr."""
-    status: int | None = None
-    """Wait status of the task, where the namespace's init reported it."""
-    inbox: int = -1
-    """File descriptor that its message is written to; -1 if it may not ask, or was answered."""
-    unsent: bytes | memoryview = b""
-    """What of its message is still to be written, as far as it reads."""
-    asking: bool = False
-    """Whether the child waits for a message."""
-
-    def answer(self, message: bytes, wall_s: float) -> None:
-        """Let the child have its message, and its time begin anew."""
-        self.unsent, self.asking = memoryview(framed(message)), False
-        self.deadline = time.monotonic() + wall_s
-
-    def send(self) -> None:
-        """Write what the child's inbox has room for of its message, and close the inbox after all of it."""
-        with suppress(BlockingIOError):
-            try:
-                self.unsent = self.unsent[os.write(self.inbox, self.unsent) :]
-            except BrokenPipeError:  # the child has died
-                self.unsent = b""
-        if not self.unsent:
-            os.close(self.inbox)
-            self.inbox = -1
-
-    def end(self) -> None:
-        """Kill the child with its descendants, reap it and remove its scratch folder."""
-        kill_all(self.pid)
-        with suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
-        for descriptor in (self.results, self.output, self.process, *([self.inbox] if self.inbox >= 0 else [])):
-            os.close(descriptor)
-        if self.group is not None:
-            self.group.remove()
-        remove_folder(self.scratch)
-
-
-def _start(index: int, task: Task, limits: Limits, *, asks: bool) -> _Child:
-    nonce = secrets.token_bytes(NONCE_BYTES)
-    inbox_end, inbox = os.pipe() if asks else (-1, -1)
-    scratch = Path(tempfile.mkdtemp(prefix="kopt-")).resolve()
-    group = memory_group(limits.data_bytes) if limits.data_bytes is not None else None
-    (results, results_end), (output, output_end) = os.pipe(), os.pipe()
-    parent = os.getpid()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    pid = os.fork()
-    if pid == 0:
-        os.close(results)
-        os.close(output)
-        if group is not None:
-            group.enter()
-        live(task, Report(results_end, nonce, inbox_end), parent, output_end, scratch, limits)
-    for descriptor in (results_end, output_end, *([inbox_end] if asks else [])):
-        os.close(descriptor)
-    os.set_blocking(results, False)
-    os.set_blocking(output, False)
-    if asks:
-        os.set_blocking(inbox, False)
-    process = os.pidfd_open(pid)
-    deadline = time.monotonic() + limits.wall_s
-    frames = Frames(nonce, limits.result_bytes)
-    watched = {results, output, process}
-    return _Child(index, pid, results, output, process, scratch, deadline, frames, group, watched, inbox=inbox)
-
-
-def _send_messages(running: Sequence[_Child], message_for: MessageFor, limits: Limits) -> None:
+def _send_messages(running: Sequence[RunningChild], message_for: MessageFor, limits: Limits) -> None:
     """Let the children that ask have their messages, as far as there are messages."""
     for child in running:
         if child.asking and (message := message_for(child.index)) is not None:
             child.answer(message, limits.wall_s)
 
 
-def _postpone(running: Sequence[_Child], seconds: float) -> None:
+def _postpone(running: Sequence[RunningChild], seconds: float) -> None:
     """Move deadlines by the time that the caller spent on earlier outcomes, when no pipe was read."""
     for child in running:
         child.deadline += seconds
 
 
-def _wait(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
+def _wait(running: Sequence[RunningChild], limits: Limits) -> dict[RunningChild, Outcome]:
     """Wait until a descriptor is readable or a tick is over; return the children that are done."""
     with selectors.DefaultSelector() as selector:
         for child in running:
@@ -266,7 +155,7 @@ def _wait(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
                 selector.register(child.inbox, selectors.EVENT_WRITE, child)
         nearest = min((child.deadline for child in running if not child.asking), default=math.inf) - time.monotonic()
         events = selector.select(max(0.0, min(TICK_S, nearest)))
-    ready: dict[_Child, set[int]] = {child: set() for child in running}
+    ready: dict[RunningChild, set[int]] = {child: set() for child in running}
     for key, _ in events:
         ready[key.data].add(key.fd)
         if key.fd == key.data.inbox:
@@ -275,14 +164,14 @@ def _wait(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
     return {child: outcome for child, outcome in outcomes.items() if outcome is not None}
 
 
-def _over_limits(running: Sequence[_Child], limits: Limits) -> dict[_Child, Outcome]:
+def _over_limits(running: Sequence[RunningChild], limits: Limits) -> dict[RunningChild, Outcome]:
     """Find the children with too many processes, too much memory, or too much in their scratch folders."""
     families = descendants([child.pid for child in running])
     reasons = {child: _excess(child, {child.pid, *families[child.pid]}, limits) for child in running}
     return {child: Died(reason, child.phase) for child, reason in reasons.items() if reason}
 
 
-def _excess(child: _Child, family: set[int], limits: Limits) -> str:
+def _excess(child: RunningChild, family: set[int], limits: Limits) -> str:
     """Say what a child with its processes has too much of; empty when nothing."""
     if len(family) - 1 > limits.processes:
         return f"more than {limits.processes} processes at a time"
@@ -297,7 +186,7 @@ def _excess(child: _Child, family: set[int], limits: Limits) -> str:
     return ""
 
 
-def _exceeded(child: _Child, limits: Limits) -> Died | None:
+def _exceeded(child: RunningChild, limits: Limits) -> Died | None:
     """Return the death of a child whose control group has reached its limit; None for any other."""
     if child.group is None or limits.data_bytes is None or not child.group.exceeded():
         return None
@@ -308,7 +197,7 @@ def _too_much_memory(most: int) -> str:
     return f"used more than {most >> 20} MiB of memory, with all its processes"
 
 
-def _outcome(child: _Child, ready: set[int], limits: Limits) -> Outcome | None:
+def _outcome(child: RunningChild, ready: set[int], limits: Limits) -> Outcome | None:
     """Read the readable descriptors of one child; return its outcome, or None while it runs."""
     if child.output in ready:
         _drain_output(child, limits)
@@ -327,7 +216,7 @@ def _outcome(child: _Child, ready: set[int], limits: Limits) -> Outcome | None:
     return None
 
 
-def _read_frames(child: _Child, limits: Limits) -> Outcome | None:
+def _read_frames(child: RunningChild, limits: Limits) -> Outcome | None:
     """Read everything in the result pipe; return the outcome, if the pipe held one."""
     while child.results in child.open:
         try:
@@ -347,7 +236,7 @@ def _read_frames(child: _Child, limits: Limits) -> Outcome | None:
     return None
 
 
-def _apply_frame(child: _Child, kind: bytes, payload: bytes) -> Raised | None:
+def _apply_frame(child: RunningChild, kind: bytes, payload: bytes) -> Raised | None:
     """Note in the child what a frame other than its result reports.
 
     Raises:
@@ -374,7 +263,7 @@ def _apply_frame(child: _Child, kind: bytes, payload: bytes) -> Raised | None:
     raise Malformed("a frame of unknown kind on the result pipe")
 
 
-def _drain_output(child: _Child, limits: Limits) -> None:
+def _drain_output(child: RunningChild, limits: Limits) -> None:
     try:
         data = os.read(child.output, 1 << 20)
     except BlockingIOError:
@@ -385,7 +274,7 @@ def _drain_output(child: _Child, limits: Limits) -> None:
     child.tail = (child.tail + data)[-limits.output_bytes :]
 
 
-def _death(child: _Child, limits: Limits) -> Died:
+def _death(child: RunningChild, limits: Limits) -> Died:
     """Explain the end of a child that sent no result."""
     _drain_output(child, limits)
     if exceeded := _exceeded(child, limits):
@@ -401,7 +290,7 @@ def _signal_name(number: int) -> str:
     return names.get(number, f"signal {number}")
 
 
-def _exit_code(child: _Child) -> int:
+def _exit_code(child: RunningChild) -> int:
     """Return the exit status, or minus the signal; the child stays unreaped, so that its pid is not used again."""
     ended = os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert ended is not None

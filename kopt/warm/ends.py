@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 
 from kopt.warm import place, wire
 from kopt.warm.connect import WAIT_S, connect
@@ -24,7 +25,8 @@ def retire_silent(folder: str, name: str) -> None:
 def end_idle_parents() -> None:
     """End the parents of this checkout and Slurm job that have no job, at the end of a run or of a submitted job.
 
-    Files of parents that were killed are removed.  None of it is needed for correctness.
+    Files of parents that were killed are removed, and a parent that has failed is told: jobs started by themselves, and
+    nothing else says so.  None of it is needed for correctness.
     """
     with suppress(OSError, Odd):
         folder = place.private_folder()
@@ -34,22 +36,33 @@ def end_idle_parents() -> None:
 
 
 def _end_idle(folder: str, name: str) -> None:
+    pid, root, job = _noted(folder, name)
+    ours = (root, job) == (place.ROOT, os.environ.get("SLURM_JOB_ID", ""))
+    if ours:
+        with suppress(OSError):
+            _tell_failure(folder, name)
+    elif _comm(pid) == place.PARENT:
+        return
+    works = ours and _works(pid)
+    try:
+        connection = connect(folder, name, "light")
+    except (ConnectionRefusedError, FileNotFoundError):  # it was killed, as Slurm kills what a job leaves
+        place.remove_files(folder, name)
+        return
+    with connection:
+        if ours and not works and wire.peer(connection)[0] == pid:
+            os.kill(pid, signal.SIGTERM)
+
+
+def _works(pid: int) -> bool:
+    """Return whether a parent has a job, and still has one after a moment: a keeper ends just after its job."""
     from kopt.sandbox.processes import descendants
 
-    pid, root, job = _noted(folder, name)
-    if _living(pid) != place.PARENT:
-        return _forget_killed(folder, name)
-    if (root, job) != (place.ROOT, os.environ.get("SLURM_JOB_ID", "")):
-        return None
     for _ in range(ENDS):
-        working = any(_is_keeper(child) for child in descendants([pid])[pid])
-        if not working:
-            break
-        time.sleep(0.05)  # a keeper ends a moment after its job
-    with closing(connect(folder, name, "light")) as connection:
-        if not working and wire.peer(connection)[0] == pid:
-            os.kill(pid, signal.SIGTERM)
-    return None
+        if not any(_comm(child) == place.KEEPER for child in descendants([pid])[pid]):
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def _noted(folder: str, name: str) -> tuple[int, str, str]:
@@ -62,19 +75,18 @@ def _noted(folder: str, name: str) -> tuple[int, str, str]:
         return 0, "", ""
 
 
-def _forget_killed(folder: str, name: str) -> None:
-    """Remove the files of a parent that was killed, as Slurm kills what a job leaves; nobody listens there."""
-    try:
-        connect(folder, name, "light").close()
-    except (ConnectionRefusedError, FileNotFoundError):
-        place.remove_files(folder, name)
+def _tell_failure(folder: str, name: str) -> None:
+    """Print the error of a parent that has failed, light or heavy."""
+    from kopt.neutral import one_line
+
+    with open(place.log_path(folder, name), errors="replace") as file:
+        lines = [line.rstrip() for line in file if line.strip()]
+    if any(line.startswith("Traceback ") for line in lines):
+        note = f"a warm parent failed, so that jobs started by themselves: {one_line(lines[-1])}"
+        print(f"kopt: note: {note}", file=sys.stderr)
 
 
-def _is_keeper(pid: int) -> bool:
-    return _living(pid) == place.KEEPER
-
-
-def _living(pid: int) -> str:
+def _comm(pid: int) -> str:
     """Return the name of a process; empty for one that has ended, which may still be listed."""
     try:
         with open(f"/proc/{pid}/stat") as file:

@@ -17,9 +17,10 @@ from kopt.errors import ProblemError
 from kopt.load_config import load_device
 from kopt.model.build import Phase
 from kopt.problem import folder
-from kopt.sandbox import group, pool
+from kopt.sandbox import group, pool, running
 from kopt.sandbox.cage import Limits, cage_features
 from kopt.sandbox.pool import Died, Raised, Returned, run_forked
+from kopt.sandbox.remove import remove_folder
 from kopt.sandbox.use import is_fuller
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +70,7 @@ def many_processes(report):
 @pytest.mark.parametrize("watched", [False, True], ids=["by the kernel", "watched"])
 def test_memory_is_limited_over_all_kinds_and_processes(task, watched, monkeypatch):
     if watched:
-        monkeypatch.setattr(pool, "memory_group", lambda limit: None)
+        monkeypatch.setattr(running, "memory_group", lambda limit: None)
         monkeypatch.setattr(pool, "TICK_S", 0.1)
     elif not group.groups_permitted():
         pytest.skip("this user may make no control group")
@@ -139,7 +140,7 @@ def test_folders_too_deep_for_a_path_are_counted_and_removed(tmp_path):
     os.close(place)
     assert is_fuller(tmp_path, 1 << 40, 1000)
     assert not is_fuller(tmp_path, 1 << 40, 2000)
-    pool.remove_folder(tmp_path)
+    remove_folder(tmp_path)
 
 
 @needs_seccomp
@@ -212,7 +213,7 @@ def test_an_exception_that_a_candidate_names_like_one_of_ours_is_its_own_failure
 
 def test_a_reference_that_cannot_be_traced_is_no_candidates_failure():
     with pytest.raises(ProblemError):
-        build._raised(Raised("ProblemError", "x", "", pool.START_PHASE))
+        build._raised(Raised("ProblemError", "x", "", running.START_PHASE))
 
 
 @pytest.mark.parametrize("make", [VerifyJob, BuildJob])

@@ -41,6 +41,8 @@ def fork():
     by = Path("/proc/self/comm").read_text().strip()
     if by == place.PARENT and not settled:  # that of `_settle`
         settled = True
+        if strikes("the parent fails"):
+            raise RuntimeError("no parent today")
         return really_fork()
     if strikes(f"{by} cannot fork"):
         raise BlockingIOError(11, "Resource temporarily unavailable")
@@ -166,6 +168,16 @@ def test_a_job_whose_parent_dies_after_its_fork_is_the_fork(faulty):
 
 def test_a_job_that_dies_as_it_begins_does_not_begin_again(faulty):
     assert faulty.meet("the job dies as it begins") == (-signal.SIGKILL, "", "", 0)
+
+
+def test_a_parent_that_fails_costs_no_job_and_is_told_at_the_end_of_the_run(faulty, capsys):
+    faulty.end_parents()
+    faulty.file.write_text("the parent fails")
+    assert faulty.run(RUNS) == (0, "False\n", "")
+    ends.end_idle_parents()
+    told = "kopt: note: a warm parent failed, so that jobs started by themselves: RuntimeError: no parent today\n"
+    assert capsys.readouterr().err == told
+    assert not faulty.own_parents()
 
 
 class Peer(threading.Thread):

@@ -27,7 +27,8 @@ from kopt.model.problem import Problem, Workload
 from kopt.model.verdict import Check, Incorrect, Verdict
 from kopt.sandbox.cage import Limits
 from kopt.sandbox.pipe import Malformed
-from kopt.sandbox.pool import START_PHASE, Died, Outcome, Raised, Returned, TimedOut, run_forked
+from kopt.sandbox.pool import Died, Outcome, Raised, Returned, TimedOut, run_forked
+from kopt.sandbox.running import START_PHASE
 from kopt.sandbox.service import CHECK_S, PREPARE_S
 
 log = logging.getLogger(__name__)
