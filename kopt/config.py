@@ -100,6 +100,12 @@ class Config(Documented):
     """Rounds without improvement after which the search stops, in place of `stop.patience`."""
     technique_clustering: TechniqueClustering = TechniqueClustering()
     """Diversity-preserving selection."""
+    learning: bool = True
+    """Whether the embedded proposer draws those transformations more often that paid in the run's earlier rounds, and
+    those less often that failed or changed nothing in the compiled code."""
+    tuned_share: float = Field(default=0.33, ge=0, le=1)
+    """Share of the embedded proposer's slots, 0 to 1, in which it changes only numbers (tiles, warps, stages,
+    registers) of a fast parent, by a model of the run's times; from round 2 on, where `learning` is on."""
     diagnosis: Literal["auto", "rules", "llm"] = "auto"
     """How to find what limits a parent. `rules`: fixed rules over its profile, roofline share and build; `llm`: ask a
     language model; `auto`: a language model where the run has one, else rules."""

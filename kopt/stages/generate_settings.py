@@ -12,5 +12,9 @@ class GenerateSettings(Value):
     seed: int
     """Seed of the rewriter's draws."""
     max_repairs: int
+    learning: bool
+    """Whether the rewriter learns from the candidates of earlier rounds."""
+    tuned_share: float
+    """Share of the rewriter's slots that tune numbers, 0 to 1."""
     asking: Asking | None
     """Source and limits of replies; None in a run without language models."""

@@ -48,6 +48,8 @@ rule generate:
         briefing=briefing(1),
         models=MODELS,
         earlier=lambda w: earlier("candidates", w.round, 0),
+        tried_builds=tried_builds,
+        tried_evaluations=tried_evaluations,
     output:
         candidates=f"{RUN}/round_{{round}}/attempt_0/candidates.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_0/failed_replies.txt",
@@ -83,6 +85,8 @@ rule generate_repair:
         briefing=briefing(1),
         models=MODELS,
         earlier=lambda w: earlier("candidates", w.round, w.attempt),
+        tried_builds=tried_builds,
+        tried_evaluations=tried_evaluations,
         builds=lambda w: f"{RUN}/round_{w.round}/attempt_{int(w.attempt) - 1}/builds.parquet",
         evaluations=lambda w: evaluations(w.round, int(w.attempt) - 1),
         to_repair=failed_before,

@@ -1,0 +1,170 @@
+"""Learn which transformations pay, from the candidates that earlier rounds judged.
+
+A candidate's gain is the logarithm of its parent's time over its own.  Gains of stacked transformations add up, as
+factors of times multiply, so that a linear model shares the credit: each transformation has an effect, unknown before
+the first candidate, and known better with each.  A transformation that the parent's lineage has already is an arm of
+its own: what paid once seldom pays twice.  Candidates that fail, or whose compiled code is their parent's, are counted
+apart as waste.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from random import Random
+from typing import Literal
+
+from kopt.artifact import digest
+from kopt.model.base import Value
+from kopt.rewrite.gaussian import cholesky, solve_lower, solve_upper
+
+SPREAD = 0.12
+"""Standard deviation of the effect of a transformation, as a logarithm of time, before anything is known of it."""
+SPREAD_AGAIN = 0.06
+"""The same of a transformation that the lineage has already."""
+NOISE = 0.10
+"""Standard deviation of a gain that the effects do not explain: sites and values differ, and times are noisy."""
+SCREENED_GAIN = -0.25
+"""Gain that stands for that of a candidate whose estimate was too slow for it to be judged."""
+SCALE = 0.08
+"""Effect that changes the weight of a transformation by a factor of e."""
+LARGEST_FACTOR = 8.0
+"""Largest factor on a weight; its inverse is the smallest."""
+WASTED, USED = 0.5, 4.0
+"""Candidates of a transformation that count as wasted and as not wasted before the first."""
+
+Outcome = Literal["passed", "failed", "same", "screened"]
+"""What became of a candidate; `same`: it passed, and its compiled code is the parent's."""
+
+
+class Tried(Value):
+    """A candidate of an earlier round and what became of it."""
+
+    kernel: str
+    """Digest of the source."""
+    parent: str
+    """Digest of the parent's source; empty for the seed."""
+    moves: tuple[str, ...] = ()
+    """Transformations that made the candidate of its parent; none where no rewriter made it."""
+    structure: str = ""
+    """Digest of the source without its numbers (`kopt.rewrite.tunables`); empty where it was not read."""
+    numbers: tuple[str, ...] = ()
+    """The numbers, as texts `name=value`."""
+    outcome: Outcome
+    time_ms: float | None = None
+    """Time, ms; None for a candidate that did not pass."""
+    gain: float | None = None
+    """Logarithm of the parent's time over the candidate's; None where one of the two has no time."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What is known of the effect of a transformation on the gain."""
+
+    mean: float
+    deviation: float
+    """Standard deviation of what is known."""
+    wasted: float
+    """Share of candidates that failed or did nothing, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What the candidates of earlier rounds say about transformations."""
+
+    tried: tuple[Tried, ...] = ()
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of all candidates, for keys."""
+        return digest([each.model_dump(mode="json") for each in self.tried])
+
+    @cached_property
+    def by_kernel(self) -> Mapping[str, Tried]:
+        """The first candidate of each source."""
+        return {each.kernel: each for each in reversed(self.tried)}
+
+    def lineage(self, kernel: str) -> frozenset[str]:
+        """Name the transformations that led from the seed to a kernel."""
+        moves: set[str] = set()
+        passed: set[str] = set()
+        while kernel in self.by_kernel and kernel not in passed:
+            passed.add(kernel)
+            moves.update(self.by_kernel[kernel].moves)
+            kernel = self.by_kernel[kernel].parent
+        return frozenset(moves)
+
+    @cached_property
+    def effects(self) -> Mapping[str, Effect]:
+        """What is known of each arm: a transformation, with a `+` where the lineage has it already."""
+        rows = [(self._arms(each), each) for each in self.tried if each.moves]
+        arms = sorted({arm for names, _ in rows for arm in names})
+        seen = [(names, gain) for names, each in rows if (gain := _gain(each)) is not None]
+        means, deviations = _regress(arms, seen)
+        wasted = dict.fromkeys(arms, WASTED)
+        count = dict.fromkeys(arms, WASTED + USED)
+        for names, each in rows:
+            for arm in names:
+                wasted[arm] += (each.outcome in ("failed", "same")) / len(names)
+                count[arm] += 1 / len(names)
+        return {
+            arm: Effect(mean, deviation, wasted[arm] / count[arm])
+            for arm, mean, deviation in zip(arms, means, deviations, strict=True)
+        }
+
+    def factors(self, parent: str, seed: int) -> Mapping[str, float]:
+        """Draw a factor on the weight of every transformation that was tried, by Thompson's sampling.
+
+        Args:
+            parent: digest of the source to change.
+            seed: seed of the draws.
+        """
+        rng, lineage = Random(digest(["factors", parent, seed])), self.lineage(parent)
+        drawn = {}
+        for arm, effect in self.effects.items():
+            name, again = arm.removesuffix("+"), arm.endswith("+")
+            sample = rng.gauss(effect.mean, effect.deviation)
+            if again == (name in lineage):
+                drawn[name] = _factor(sample, effect.wasted)
+        return drawn
+
+    def _arms(self, each: Tried) -> list[str]:
+        lineage = self.lineage(each.parent)
+        return sorted({f"{move}+" if move in lineage else move for move in each.moves})
+
+
+def _gain(each: Tried) -> float | None:
+    match each.outcome:
+        case "same":
+            return 0.0
+        case "screened":
+            return SCREENED_GAIN
+    return None if each.gain is None else max(-1.0, min(1.0, each.gain))
+
+
+def _factor(effect: float, wasted: float) -> float:
+    """Turn an effect and a share of waste into a factor; a transformation of which nothing is known has about 1."""
+    used = (1 - wasted) / (USED / (WASTED + USED))
+    factor = math.exp(max(-4.0, min(4.0, effect / SCALE))) * used**2
+    return max(1 / LARGEST_FACTOR, min(LARGEST_FACTOR, factor))
+
+
+def _regress(arms: Sequence[str], seen: Sequence[tuple[Sequence[str], float]]) -> tuple[list[float], list[float]]:
+    """Find means and standard deviations of the arms' effects, by Bayesian linear regression."""
+    place = {arm: n for n, arm in enumerate(arms)}
+    spreads = [SPREAD_AGAIN if arm.endswith("+") else SPREAD for arm in arms]
+    precision = [[1 / spread**2 if i == j else 0.0 for j in range(i + 1)] for i, spread in enumerate(spreads)]
+    right = [0.0] * len(arms)
+    for names, gain in seen:
+        for name in names:
+            right[place[name]] += gain / NOISE**2
+            for other in names:
+                if place[other] <= place[name]:
+                    precision[place[name]][place[other]] += 1 / NOISE**2
+    factor = cholesky(precision)
+    means = solve_upper(factor, solve_lower(factor, right))
+    units = [[float(i == j) for j in range(len(arms))] for i in range(len(arms))]
+    deviations = [math.sqrt(math.fsum(part**2 for part in solve_lower(factor, unit))) for unit in units]
+    return means, deviations
