@@ -13,7 +13,9 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 
 MADE_HERE = ("results", "store", "run", "problems", "models_file", "replies", "judge", "exchange")
 """Settings that a replay makes for itself."""
-
+BEFORE: Mapping[str, object] = MappingProxyType({"learning": False})
+"""Settings that an archive may be older than, with the values that make its search choose as it did."""
 
 MARK = "archive.sha256"
 """File of a replay's folder: SHA-256 of the archive."""
@@ -237,7 +240,8 @@ def _recording(archive: Path) -> Recording:
 
 
 def _kept(recording: Recording) -> dict[str, object]:
-    return {key: value for key, value in recording.settings.items() if key not in MADE_HERE and value is not None}
+    settings = {key: value for key, value in recording.settings.items() if key not in MADE_HERE and value is not None}
+    return {**BEFORE, **settings}
 
 
 def _is_replay_of(archive: Path, beside: Path) -> bool:

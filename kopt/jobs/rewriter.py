@@ -24,7 +24,7 @@ class Proposal(Value):
     """The result of the rewriter: a rewrite with its numbers, or None where no transformation gives a new source."""
 
     rewrite: Rewrite | None
-    structure: str = ""
+    sketch: str = ""
     """Digest of the source without its numbers."""
     numbers: tuple[str, ...] = ()
     """The numbers, `kernel.NAME=value` each."""
@@ -79,7 +79,7 @@ def proposal(request: Request, store: Store) -> Proposal:
 
 
 def _key(request: Request) -> ProposalKey:
-    failed, pending = request.failed, [[each.structure, *each.rows()] for each in request.pending if request.tunes]
+    failed, pending = request.failed, [[each.sketch, *each.rows()] for each in request.pending if request.tunes]
     learns = request.experience.tried or request.tunes
     return ProposalKey(
         parent=request.parent, failed=f"{failed.kernel} {failed.phase}" if failed else "",
@@ -96,7 +96,7 @@ def _make(request: Request, store: Store) -> Proposal:
     if module is None:
         return Proposal(rewrite=rewrite)
     found = numbers(module, request.facts)
-    return Proposal(rewrite=rewrite, structure=found.structure, numbers=found.rows())
+    return Proposal(rewrite=rewrite, sketch=found.sketch, numbers=found.rows())
 
 
 def _rewrite(request: Request, store: Store) -> Rewrite | None:

@@ -49,7 +49,7 @@ def _outcome(
         same = build.fingerprint and build.fingerprint == fingerprints.get(candidate.parent)
         outcome = "same" if same else "passed"
     return Tried(
-        kernel=candidate.kernel, parent=candidate.parent, moves=candidate.moves, structure=candidate.structure,
+        kernel=candidate.kernel, parent=candidate.parent, moves=candidate.moves, sketch=candidate.sketch,
         numbers=candidate.numbers, outcome=outcome, time_ms=time,
         gain=math.log(before / time) if before is not None and time is not None else None,
     )  # fmt: skip

@@ -82,7 +82,7 @@ class Candidate(Value):
     moves: tuple[str, ...] = ()
     """Transformations of the rewriter that made the kernel of its parent, in order; in a repair of the failed kernel,
     those that had made it come first.  None where the rewriter did not make the kernel."""
-    structure: str = ""
+    sketch: str = ""
     """Digest of the source without its numbers (`kopt.rewrite.tunables`); empty where the rewriter did not make it."""
     numbers: tuple[str, ...] = ()
     """The numbers of the source that may be tuned, `kernel.NAME=value` each."""

@@ -14,25 +14,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from kopt.artifact import digest
 from kopt.model.base import Value
 from kopt.rewrite.gaussian import cholesky, solve_lower, solve_upper
 
-SPREAD = 0.12
+SPREAD = 0.10
 """Standard deviation of the effect of a transformation, as a logarithm of time, before anything is known of it."""
-SPREAD_AGAIN = 0.06
+SPREAD_AGAIN = 0.05
 """The same of a transformation that the lineage has already."""
-NOISE = 0.10
+NOISE = 0.07
 """Standard deviation of a gain that the effects do not explain: sites and values differ, and times are noisy."""
 SCREENED_GAIN = -0.25
 """Gain that stands for that of a candidate whose estimate was too slow for it to be judged."""
-SCALE = 0.08
+SCALE = 0.04
 """Effect that changes the weight of a transformation by a factor of e."""
-LARGEST_FACTOR = 8.0
+LARGEST_FACTOR = 30.0
 """Largest factor on a weight; its inverse is the smallest."""
-WASTED, USED = 0.5, 4.0
+WASTED, USED = 0.5, 1.5
 """Candidates of a transformation that count as wasted and as not wasted before the first."""
 
 Outcome = Literal["passed", "failed", "same", "screened"]
@@ -48,7 +48,7 @@ class Tried(Value):
     """Digest of the parent's source; empty for the seed."""
     moves: tuple[str, ...] = ()
     """Transformations that made the candidate of its parent; none where no rewriter made it."""
-    structure: str = ""
+    sketch: str = ""
     """Digest of the source without its numbers (`kopt.rewrite.tunables`); empty where it was not read."""
     numbers: tuple[str, ...] = ()
     """The numbers, as texts `name=value`."""
@@ -68,6 +68,20 @@ class Effect:
     """Standard deviation of what is known."""
     wasted: float
     """Share of candidates that failed or did nothing, 0 to 1."""
+
+
+class Factor(NamedTuple):
+    """What was learned about the weight of a transformation."""
+
+    value: float
+    """Factor on the weight."""
+    known: float
+    """How much of what there is to know of the effect is known, 0 to 1: the transformation's own weight, which is a
+    guess of the effect, counts the less."""
+
+    def on(self, weight: float) -> float:
+        """Return the weight that a transformation gets in place of its own weight."""
+        return float(weight ** (1 - self.known) * self.value)
 
 
 @dataclass(frozen=True)
@@ -114,7 +128,7 @@ class Experience:
             for arm, mean, deviation in zip(arms, means, deviations, strict=True)
         }
 
-    def factors(self, parent: str, seed: int) -> Mapping[str, float]:
+    def factors(self, parent: str, seed: int) -> Mapping[str, Factor]:
         """Draw a factor on the weight of every transformation that was tried, by Thompson's sampling.
 
         Args:
@@ -127,12 +141,17 @@ class Experience:
             name, again = arm.removesuffix("+"), arm.endswith("+")
             sample = rng.gauss(effect.mean, effect.deviation)
             if again == (name in lineage):
-                drawn[name] = _factor(sample, effect.wasted)
+                known = 1 - (effect.deviation / _spread(arm)) ** 2
+                drawn[name] = Factor(_factor(sample, effect.wasted), max(0.0, known))
         return drawn
 
     def _arms(self, each: Tried) -> list[str]:
         lineage = self.lineage(each.parent)
         return sorted({f"{move}+" if move in lineage else move for move in each.moves})
+
+
+def _spread(arm: str) -> float:
+    return SPREAD_AGAIN if arm.endswith("+") else SPREAD
 
 
 def _gain(each: Tried) -> float | None:
@@ -154,7 +173,7 @@ def _factor(effect: float, wasted: float) -> float:
 def _regress(arms: Sequence[str], seen: Sequence[tuple[Sequence[str], float]]) -> tuple[list[float], list[float]]:
     """Find means and standard deviations of the arms' effects, by Bayesian linear regression."""
     place = {arm: n for n, arm in enumerate(arms)}
-    spreads = [SPREAD_AGAIN if arm.endswith("+") else SPREAD for arm in arms]
+    spreads = [_spread(arm) for arm in arms]
     precision = [[1 / spread**2 if i == j else 0.0 for j in range(i + 1)] for i, spread in enumerate(spreads)]
     right = [0.0] * len(arms)
     for names, gain in seen:

@@ -15,6 +15,7 @@ from kopt.model.base import Value
 from kopt.model.build import Phase
 from kopt.model.diagnosis import Direction
 from kopt.rewrite.catalogue import TRANSFORMATIONS
+from kopt.rewrite.experience import Factor
 from kopt.rewrite.limits import footprint, plausible
 from kopt.rewrite.source.module import TritonModule, parse
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation
@@ -29,7 +30,7 @@ BOTTLENECK_FACTOR = 3.0
 """Factor on the weight of a transformation that works against the direction's bottleneck."""
 AVOIDED_FACTOR = 0.02
 """Factor on the weight of a transformation that the proposal has used already, or that a repair avoids."""
-UNLEARNED: Mapping[str, float] = MappingProxyType({})
+UNLEARNED: Mapping[str, Factor] = MappingProxyType({})
 """Factors on weights where nothing was learned."""
 
 
@@ -49,7 +50,7 @@ class Steering(NamedTuple):
     """What makes transformations likelier, or less likely."""
 
     direction: Direction
-    factors: Mapping[str, float]
+    factors: Mapping[str, Factor]
     """Learned factors on weights, by name of the transformation."""
 
 
@@ -60,7 +61,7 @@ def propose(
     facts: RewriteFacts,
     seed: int,
     exclude: AbstractSet[str],
-    factors: Mapping[str, float] = UNLEARNED,
+    factors: Mapping[str, Factor] = UNLEARNED,
 ) -> Rewrite | None:
     """Draw a source that differs from the parent and from all in `exclude`; None when no draw gives one.
 
@@ -88,7 +89,7 @@ def repair(
     facts: RewriteFacts,
     seed: int,
     exclude: AbstractSet[str],
-    factors: Mapping[str, float] = UNLEARNED,
+    factors: Mapping[str, Factor] = UNLEARNED,
 ) -> Rewrite | None:
     """Draw another source from the same parent, and avoid the transformations that left marks in the failed one.
 
@@ -203,7 +204,8 @@ def _weight(
     transformation: Transformation, sites: Sequence[Site], steering: Steering, avoid: AbstractSet[str]
 ) -> float:
     factor = transformation.weight * max(site.weight for site in sites)
-    factor *= steering.factors.get(transformation.name, 1.0)
+    if transformation.name in steering.factors:
+        factor = steering.factors[transformation.name].on(factor)
     if set(transformation.techniques) & set(steering.direction.techniques):
         factor *= TECHNIQUE_FACTOR
     if steering.direction.bottleneck in transformation.bottlenecks:

@@ -1,6 +1,6 @@
 """Read the numbers of a source that may be tuned, and set them: tiles, warps, stages, registers, groups, programs.
 
-Sources that differ in these numbers alone have the same structure.
+Sources that differ in these numbers alone have the same sketch.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ class Tunable:
     """Kernel and parameter or option, `swiglu_kernel.BLOCK_M`; unique in its source."""
     value: int
     others: tuple[int, ...]
-    """The values that it may take instead."""
+    """The values that it may take instead; none for a constant that must stay as it is."""
     change: Callable[[Edits, int], None]
     """Set another value."""
     hide: Callable[[Edits], None]
-    """Leave the number out, so that sources of one structure become equal."""
+    """Leave the number out, so that sources of one sketch become equal."""
 
 
 @dataclass(frozen=True)
 class Numbers:
     """The numbers of a source, and the digest of the rest."""
 
-    structure: str
+    sketch: str
     """Digest of the source without its numbers."""
     values: Mapping[str, int]
     """Values by name, in the order of names."""
@@ -91,16 +91,17 @@ def set_values(module: TritonModule, facts: RewriteFacts, values: Mapping[str, i
 def tunables(module: TritonModule, facts: RewriteFacts) -> list[Tunable]:
     """Find the numbers of a source that may be tuned, in the order of their names."""
     named: dict[str, Tunable] = {}
-    literals: set[int] = set()
-    for literal, each in _all(module, facts):
-        if id(literal) not in literals:
-            literals.add(id(literal))
+    seen: set[int] = set()
+    for node, each in _all(module, facts):
+        if node is None or id(node) not in seen:
+            seen.add(id(node))
             name = unused(each.name, frozenset(named))
             named[name] = Tunable(name, each.value, each.others, each.change, each.hide)
     return [named[name] for name in sorted(named)]
 
 
-def _all(module: TritonModule, facts: RewriteFacts) -> Iterator[tuple[cst.CSTNode, Tunable]]:
+def _all(module: TritonModule, facts: RewriteFacts) -> Iterator[tuple[cst.CSTNode | None, Tunable]]:
+    """Find each number with the node that holds it; None for an option that the launch does not pass."""
     for block in blocks(module):
         sizes = tuple(n for n in choices(block) if n >= least(block))
         yield block.literal, _literal(f"{block.kernel.name}.{block.name}", block.value, sizes, block.literal)
@@ -108,6 +109,9 @@ def _all(module: TritonModule, facts: RewriteFacts) -> Iterator[tuple[cst.CSTNod
     for constant, values in [*heights, *((constant, WIDTHS) for constant in split_widths(module))]:
         name = f"{constant.kernel.name}.{constant.name}"
         yield constant.literal, _literal(name, constant.value, values, constant.literal)
+    for constant in module.constants:
+        name = f"{constant.kernel.name}.{constant.name}"
+        yield constant.literal, _literal(name, constant.value, (), constant.literal)
     for kernel, count in program_counts(module):
         counts = tuple(facts.device.sm_count * n for n in PER_MULTIPROCESSOR)
         yield count, _literal(f"{kernel.name}.programs", count.evaluated_value, counts, count)
@@ -115,7 +119,7 @@ def _all(module: TritonModule, facts: RewriteFacts) -> Iterator[tuple[cst.CSTNod
         for kernel, launch in launches_with(which, module):
             value = _passed(which, launch, module)
             if value is not None:
-                yield launch.options.get(which.name, launch.call), _option(kernel.name, which, launch, value)
+                yield launch.options.get(which.name), _option(kernel.name, which, launch, value)
     for kernel in module.kernels:
         for call in kernel.called("tl.range"):
             for name, values in LOOP_OPTIONS.items():

@@ -1,9 +1,9 @@
-"""Propose other numbers for a structure that pays: tiles, warps, stages, by a model of what the run has measured.
+"""Propose other numbers for a sketch that pays: tiles, warps, stages, by a model of what the run has measured.
 
 The model is a Gaussian process over the logarithm of time (Rasmussen and Williams, chapter 2).  Its mean is the
-analytic guess of `priors`; measured times of the structure correct it, and so do, less, those of the run's other
-structures that have the same numbers.  What is proposed next has the largest expected improvement (Jones, Schonlau and
-Welch 1998) over the fastest kernel of the structure, among points that differ from the parent in one number or two.
+analytic guess of `priors`; measured times of the sketch correct it, and so do, less, those of the run's other
+sketches that have the same numbers.  What is proposed next has the largest expected improvement (Jones, Schonlau and
+Welch 1998) over the fastest kernel of the sketch, among points that differ from the parent in one number or two.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from kopt.rewrite.transformation import RewriteFacts
 from kopt.rewrite.tunables import Numbers, Tunable, numbers, read_rows, set_values, tunables
 
 OFFSET = 0.7
-"""Standard deviation of the logarithm of time from structure to structure."""
+"""Standard deviation of the logarithm of time from sketch to sketch."""
 SPREAD = 0.2
-"""Standard deviation that numbers add within a structure, beside the analytic guess."""
+"""Standard deviation that numbers add within a sketch, beside the analytic guess."""
 LENGTH = 1.5
 """Logarithm (base 2) of the factor between two values of a number over which times become unlike."""
 ALIKE = 0.6
-"""Correlation of what numbers do in two structures."""
+"""Correlation of what numbers do in two sketches."""
 NOISE = 0.02
 """Standard deviation of a measured time, as a logarithm."""
 FAILURE = 0.4
 """Logarithm of time that a failed kernel counts as slower than its parent."""
 MOST_POINTS = 120
-"""Most points of the model; those of the structure come first, then the fastest."""
+"""Most points of the model; those of the sketch come first, then the fastest."""
 LEAST_IMPROVEMENT = 0.002
-"""Expected improvement below which a structure counts as tuned, as a logarithm of time."""
+"""Expected improvement below which a sketch counts as tuned, as a logarithm of time."""
 RENDERED = 12
 """Points that are written as sources, the most promising first, before the tuner gives up."""
 NO_LIMIT = 256
@@ -51,9 +51,9 @@ TUNED = "numbers"
 
 @dataclass(frozen=True)
 class Point:
-    """Numbers of a structure, with the logarithm of a time that is known, or is guessed for a pending proposal."""
+    """Numbers of a sketch, with the logarithm of a time that is known, or is guessed for a pending proposal."""
 
-    structure: str
+    sketch: str
     values: Mapping[str, int]
     log_time: float
 
@@ -87,10 +87,10 @@ def tune(
         return None
     here, found = numbers(module, facts), _timed(tunables(module, facts), facts)
     points = _points(tried, text_digest(parent), here)
-    own = [point.log_time for point in points if point.structure == here.structure]
+    own = [point.log_time for point in points if point.sketch == here.sketch]
     if not own:
         return None
-    surrogate = Surrogate(here.structure, prior(module, facts), points).with_pending(pending)
+    surrogate = Surrogate(here.sketch, prior(module, facts), points).with_pending(pending)
     best = min(own)
     offers = [(surrogate.improvement(values, best), values) for values in _neighbours(here, found)]
     offers.sort(key=lambda offer: (-offer[0], sorted(offer[1].items())))
@@ -106,9 +106,9 @@ def tune(
 
 @dataclass(frozen=True)
 class Surrogate:
-    """The model of time over the numbers of one structure."""
+    """The model of time over the numbers of one sketch."""
 
-    structure: str
+    sketch: str
     prior: Prior
     points: tuple[Point, ...]
 
@@ -123,7 +123,7 @@ class Surrogate:
 
     @cached_property
     def _centre(self) -> float:
-        own = [p for p in self.points if p.structure == self.structure] or self.points
+        own = [p for p in self.points if p.sketch == self.sketch] or self.points
         return math.fsum(p.log_time - self._guess(p) for p in own) / len(own)
 
     def _guess(self, point: Point) -> float:
@@ -131,17 +131,17 @@ class Surrogate:
 
     def predict(self, values: Mapping[str, int]) -> tuple[float, float]:
         """Predict the logarithm of time at some numbers: mean and standard deviation."""
-        point = Point(self.structure, values, 0.0)
+        point = Point(self.sketch, values, 0.0)
         mean, deviation = self._posterior.at(
             [_covariance(point, other) for other in self.points], _covariance(point, point)
         )
         return mean + self._guess(point) + self._centre, deviation
 
     def with_pending(self, pending: Sequence[Numbers]) -> Surrogate:
-        """Take pending proposals of the structure for measured, at the times that the model predicts."""
-        same = [there.values for there in pending if there.structure == self.structure]
-        points = [Point(self.structure, values, self.predict(values)[0]) for values in same[-MOST_POINTS:]]
-        return Surrogate(self.structure, self.prior, (*self.points, *points)) if points else self
+        """Take pending proposals of the sketch for measured, at the times that the model predicts."""
+        same = [there.values for there in pending if there.sketch == self.sketch]
+        points = [Point(self.sketch, values, self.predict(values)[0]) for values in same[-MOST_POINTS:]]
+        return Surrogate(self.sketch, self.prior, (*self.points, *points)) if points else self
 
     def improvement(self, values: Mapping[str, int], best: float) -> float:
         """Return the expected improvement over a best time, both as logarithms."""
@@ -154,7 +154,7 @@ class Surrogate:
 
 
 def _points(tried: Sequence[Tried], parent: str, here: Numbers) -> tuple[Point, ...]:
-    """Turn what was tried into points: those of the parent's structure first, then the fastest.
+    """Turn what was tried into points: those of the parent's sketch first, then the fastest.
 
     The parent's numbers may be known here alone: who is not the rewriter leaves no numbers.
     """
@@ -164,16 +164,16 @@ def _points(tried: Sequence[Tried], parent: str, here: Numbers) -> tuple[Point, 
         time = each.time_ms
         if time is None and each.outcome in ("failed", "screened") and each.parent in times:
             time = times[each.parent] * math.exp(FAILURE)
-        structure, rows = (here.structure, here.rows()) if each.kernel == parent else (each.structure, each.numbers)
-        if time is not None and structure:
-            points.setdefault((structure, rows), Point(structure, read_rows(rows), math.log(time)))
-    ordered = sorted(points.items(), key=lambda item: (item[0][0] != here.structure, item[1].log_time, item[0]))
+        sketch, rows = (here.sketch, here.rows()) if each.kernel == parent else (each.sketch, each.numbers)
+        if time is not None and sketch:
+            points.setdefault((sketch, rows), Point(sketch, read_rows(rows), math.log(time)))
+    ordered = sorted(points.items(), key=lambda item: (item[0][0] != here.sketch, item[1].log_time, item[0]))
     return tuple(point for _, point in ordered[:MOST_POINTS])
 
 
 def _covariance(a: Point, b: Point) -> float:
-    """Return the covariance of two points' logarithms of time: of their structures, and of their numbers."""
-    same = a.structure == b.structure
+    """Return the covariance of two points' logarithms of time: of their sketches, and of their numbers."""
+    same = a.sketch == b.sketch
     distance = math.fsum(
         (a.places[name] - b.places[name]) ** 2 if name in a.places and name in b.places else 1.0
         for name in a.places.keys() | b.places.keys()

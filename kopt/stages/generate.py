@@ -46,7 +46,7 @@ class Answer(NamedTuple):
     cost_usd: float = 0.0
     moves: tuple[str, ...] = ()
     """Transformations that made the kernel; none where the rewriter did not make it."""
-    structure: str = ""
+    sketch: str = ""
     """Digest of the source without its numbers; empty where the rewriter did not make it."""
     numbers: tuple[str, ...] = ()
     """The numbers of the source."""
@@ -146,7 +146,7 @@ def generate(
     for slot in chosen:
         answer = answers.get(slot.slot)
         if answer is None:
-            pending = tuple(Numbers(c.structure, read_rows(c.numbers)) for c in candidates if c.structure)
+            pending = tuple(Numbers(c.sketch, read_rows(c.numbers)) for c in candidates if c.sketch)
             answer = _embedded(slot, context, earlier_kernels, pending, failed.get(slot.slot), moves_before)
         candidate = _candidate(slot, context, answer)
         candidates.append(candidate)
@@ -250,7 +250,7 @@ def _rewritten(
     return Answer(
         ProposalStatus.PROPOSED, kernel=put_kernel(made.rewrite.source, context.store),
         description=made.rewrite.description, moves=(*before, *made.rewrite.transformations),
-        structure=made.structure, numbers=made.numbers,
+        sketch=made.sketch, numbers=made.numbers,
     )  # fmt: skip
 
 

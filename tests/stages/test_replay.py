@@ -41,6 +41,7 @@ def test_settings_models_problem_and_replies_lie_where_the_replay_looks_for_them
     }  # fmt: skip
     assert settings["results"] == str(results)
     assert "budget_usd" not in settings
+    assert settings["learning"] is False, "an archive from before the rewriter learned is replayed without learning"
     assert (results / "first.replay/problems/p/kernel.py").read_text() == "b"
     assert ModelTable.model_validate(yaml.safe_load((results / "first.replay/models.yaml").read_text())) == TABLE
     assert replies_of(Store(store)).get(key_of(REQUEST)).text == "hello"
