@@ -147,6 +147,18 @@ class MadeSeedKey(Key):
     code: str
 
 
+class LessonsKey(Key):
+    """What a run found about transformations: its problem, device and judge, and all that it tried."""
+
+    kind: ClassVar[str] = "lessons"
+    problem: str
+    device: str
+    judge: str
+    tried: str
+    """Digest of the run's candidates with their outcomes."""
+    code: str
+
+
 class ProposalKey(Key):
     """A proposal of the rewriter: parent, failed child, direction, facts, seed, experience, and the code that rewrites.
 

@@ -80,7 +80,7 @@ def proposal(request: Request, store: Store) -> Proposal:
 
 def _key(request: Request) -> ProposalKey:
     failed, pending = request.failed, [[each.sketch, *each.rows()] for each in request.pending if request.tunes]
-    learns = request.experience.tried or request.tunes
+    learns = request.experience.tried or request.experience.before or request.tunes
     return ProposalKey(
         parent=request.parent, failed=f"{failed.kernel} {failed.phase}" if failed else "",
         direction=artifact.digest(request.direction), facts=artifact.digest(request.facts), seed=request.seed,

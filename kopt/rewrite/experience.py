@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from random import Random
 from typing import Literal, NamedTuple
@@ -59,15 +59,26 @@ class Tried(Value):
     """Logarithm of the parent's time over the candidate's; None where one of the two has no time."""
 
 
-@dataclass(frozen=True)
-class Effect:
+class Effect(NamedTuple):
     """What is known of the effect of a transformation on the gain."""
 
     mean: float
     deviation: float
     """Standard deviation of what is known."""
     wasted: float
-    """Share of candidates that failed or did nothing, 0 to 1."""
+    """Candidates that failed or did nothing; a stack of several counts as a part of each."""
+    tried: float
+    """Candidates in all, counted likewise."""
+
+
+def spread(arm: str) -> float:
+    """Return the standard deviation of an arm's effect before anything is known of it."""
+    return SPREAD_AGAIN if arm.endswith("+") else SPREAD
+
+
+def unknown(arm: str) -> Effect:
+    """Return what is known of an arm that was never tried."""
+    return Effect(0.0, spread(arm), WASTED, WASTED + USED)
 
 
 class Factor(NamedTuple):
@@ -89,11 +100,14 @@ class Experience:
     """What the candidates of earlier rounds say about transformations."""
 
     tried: tuple[Tried, ...] = ()
+    before: Mapping[str, Effect] = field(default_factory=dict)
+    """What earlier runs say of arms (`kopt.rewrite.lessons`)."""
 
     @cached_property
     def digest(self) -> str:
-        """Digest of all candidates, for keys."""
-        return digest([each.model_dump(mode="json") for each in self.tried])
+        """Digest of all candidates and of what earlier runs say, for keys."""
+        before = [[arm, *effect] for arm, effect in sorted(self.before.items())]
+        return digest([[each.model_dump(mode="json") for each in self.tried], before])
 
     @cached_property
     def by_kernel(self) -> Mapping[str, Tried]:
@@ -114,17 +128,18 @@ class Experience:
     def effects(self) -> Mapping[str, Effect]:
         """What is known of each arm: a transformation, with a `+` where the lineage has it already."""
         rows = [(self._arms(each), each) for each in self.tried if each.moves]
-        arms = sorted({arm for names, _ in rows for arm in names})
+        arms = sorted({*self.before, *(arm for names, _ in rows for arm in names)})
         seen = [(names, gain) for names, each in rows if (gain := _gain(each)) is not None]
-        means, deviations = _regress(arms, seen)
-        wasted = dict.fromkeys(arms, WASTED)
-        count = dict.fromkeys(arms, WASTED + USED)
+        start = [self.before.get(arm) or unknown(arm) for arm in arms]
+        means, deviations = _regress(arms, start, seen)
+        wasted = {arm: effect.wasted for arm, effect in zip(arms, start, strict=True)}
+        count = {arm: effect.tried for arm, effect in zip(arms, start, strict=True)}
         for names, each in rows:
             for arm in names:
                 wasted[arm] += (each.outcome in ("failed", "same")) / len(names)
                 count[arm] += 1 / len(names)
         return {
-            arm: Effect(mean, deviation, wasted[arm] / count[arm])
+            arm: Effect(mean, deviation, wasted[arm], count[arm])
             for arm, mean, deviation in zip(arms, means, deviations, strict=True)
         }
 
@@ -141,17 +156,13 @@ class Experience:
             name, again = arm.removesuffix("+"), arm.endswith("+")
             sample = rng.gauss(effect.mean, effect.deviation)
             if again == (name in lineage):
-                known = 1 - (effect.deviation / _spread(arm)) ** 2
-                drawn[name] = Factor(_factor(sample, effect.wasted), max(0.0, known))
+                known = 1 - (effect.deviation / spread(arm)) ** 2
+                drawn[name] = Factor(_factor(sample, effect.wasted / effect.tried), max(0.0, known))
         return drawn
 
     def _arms(self, each: Tried) -> list[str]:
         lineage = self.lineage(each.parent)
         return sorted({f"{move}+" if move in lineage else move for move in each.moves})
-
-
-def _spread(arm: str) -> float:
-    return SPREAD_AGAIN if arm.endswith("+") else SPREAD
 
 
 def _gain(each: Tried) -> float | None:
@@ -170,12 +181,13 @@ def _factor(effect: float, wasted: float) -> float:
     return max(1 / LARGEST_FACTOR, min(LARGEST_FACTOR, factor))
 
 
-def _regress(arms: Sequence[str], seen: Sequence[tuple[Sequence[str], float]]) -> tuple[list[float], list[float]]:
+def _regress(
+    arms: Sequence[str], start: Sequence[Effect], seen: Sequence[tuple[Sequence[str], float]]
+) -> tuple[list[float], list[float]]:
     """Find means and standard deviations of the arms' effects, by Bayesian linear regression."""
     place = {arm: n for n, arm in enumerate(arms)}
-    spreads = [_spread(arm) for arm in arms]
-    precision = [[1 / spread**2 if i == j else 0.0 for j in range(i + 1)] for i, spread in enumerate(spreads)]
-    right = [0.0] * len(arms)
+    precision = [[1 / e.deviation**2 if i == j else 0.0 for j in range(i + 1)] for i, e in enumerate(start)]
+    right = [effect.mean / effect.deviation**2 for effect in start]
     for names, gain in seen:
         for name in names:
             right[place[name]] += gain / NOISE**2

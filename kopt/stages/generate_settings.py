@@ -1,9 +1,17 @@
-"""Settings of stage generate, apart from its code: whoever builds a DAG reads them without importing the rewriter."""
+"""Settings of stages generate and lessons, apart from their code: a DAG is built without importing the rewriter."""
 
 from __future__ import annotations
 
 from kopt.model.asking import Asking
 from kopt.model.base import Value
+
+
+class LessonsSettings(Value):
+    """Settings of the rule lessons."""
+
+    lessons: str
+    """`store`, or a file."""
+    backend: str
 
 
 class GenerateSettings(Value):

@@ -9,9 +9,11 @@ from kopt.jobs.tried import tried_before
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate, Slot
+from kopt.model.lessons import Lessons
 from kopt.model.problem import ProblemFacts
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
 from kopt.rewrite.experience import Experience
+from kopt.rewrite.lessons import start_of
 from kopt.search.tuned_slots import tuned_slots
 from kopt.stages.generate import (
     NO_MODELS,
@@ -61,8 +63,11 @@ def learned(
 ) -> Learned:
     builds = read_tables(job.paths("tried_builds"), BuildRow)
     evaluations = read_tables(job.paths("tried_evaluations"), EvaluationRow)
-    tried = tried_before(job.number("round"), earlier, builds, evaluations)
-    return Learned(Experience(tried), tuned_slots(slots, selection, job.number("round"), settings.tuned_share))
+    experience = Experience(
+        tried_before(job.number("round"), earlier, builds, evaluations),
+        start_of(*read_values(job.paths("lessons"), Lessons)),
+    )
+    return Learned(experience, tuned_slots(slots, selection, job.number("round"), settings.tuned_share))
 
 
 def language_models(

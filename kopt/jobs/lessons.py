@@ -1,0 +1,79 @@
+"""Keep the lessons of a run in the store, and choose those of earlier runs that a new run takes along."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from kopt import artifact
+from kopt.artifact import read_values
+from kopt.jobs.keys import LessonsKey
+from kopt.jobs.target import ProblemOnTarget
+from kopt.model.device import Device
+from kopt.model.lessons import Lessons, RunLessons, kind_of
+from kopt.model.problem import Problem, ProblemFacts
+from kopt.provenance import code_digest
+from kopt.rewrite.experience import Experience
+from kopt.rewrite.lessons import lessons_of
+from kopt.store import Store, item_files
+
+JUDGES = ("cuda", "interpret")
+"""Backends whose times teach something: others make them up, or repeat them."""
+
+
+def keep_lessons(
+    experience: Experience, problem: Problem, facts: ProblemFacts, device: Device, judge: str, store: Store
+) -> None:
+    """Keep what a run found, for later runs on the same store; a run that tried nothing leaves nothing.
+
+    Args:
+        experience: what the run tried.
+        problem: its problem.
+        facts: facts of the problem.
+        device: the device that its times hold for.
+        judge: the backend that found the times.
+        store: the run's store.
+    """
+    lessons = lessons_of(experience) if judge in JUDGES else ()
+    if lessons:
+        key = LessonsKey(
+            problem=artifact.digest(problem), device=device.name, judge=judge,
+            tried=Experience(experience.tried).digest, code=code_digest("kopt.rewrite.lessons"),
+        )  # fmt: skip
+        store.shelf(RunLessons).put(
+            key,
+            RunLessons(
+                problem=key.problem, kind=kind_of(facts), device=device.name, judge=judge, lessons=lessons
+            ),
+        )  # fmt: skip
+
+
+def take_along(judge: str, target: ProblemOnTarget, files: Sequence[Path]) -> Lessons:
+    """Return the lessons that a run takes along.
+
+    Args:
+        judge: the backend that will find the run's times.
+        target: the run's problem and device, and the store.
+        files: the file of lessons; none where they come from the store.
+
+    Raises:
+        CorruptArtifact: the file holds no lessons.
+    """
+    runs = [run for lessons in read_values(files, Lessons) for run in lessons.runs]
+    if not files:
+        runs = _found(target.device, judge, target.store)
+    return Lessons(problem=artifact.digest(target.problem), kind=kind_of(target.facts), runs=tuple(runs))
+
+
+def _found(device: Device, judge: str, store: Store) -> list[RunLessons]:
+    """Choose from the store what was found on such a device with such a judge, in an order that follows from it."""
+    found = {artifact.digest(each): each for each in _kept(store) if each.device == device.name and each.judge == judge}
+    return [found[name] for name in sorted(found)]
+
+
+def _kept(store: Store) -> Iterator[RunLessons]:
+    shelf = store.shelf(RunLessons)
+    for path in item_files(store.root / LessonsKey.kind):
+        found = shelf.named(LessonsKey, path.stem)
+        if found is not None:
+            yield found
