@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 from statistics import geometric_mean, median
+from typing import NamedTuple
 
 from kopt.artifact import digest
 from kopt.backends.estimates import estimate_time
@@ -31,17 +32,19 @@ from kopt.backends.problem_facts import facts_of
 from kopt.backends.rule_diagnosis import diagnose_by_rules
 from kopt.backends.static_profile import static_profiler
 from kopt.backends.triton_builder import build_with_triton
+from kopt.jobs.lessons import kind_of
 from kopt.jobs.rewriter import NOTHING_LEARNED, Learned
 from kopt.jobs.target import ProblemOnTarget
 from kopt.jobs.tried import tried_before
 from kopt.load_config import load_device
 from kopt.model.diagnosis import Diagnosis, Direction
 from kopt.model.kernel import Candidate
-from kopt.model.proposers import REWRITER
+from kopt.model.proposers import REWRITER, Lessons, RunLessons
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
 from kopt.problem.folder import load
 from kopt.rewrite.catalogue import TRANSFORMATIONS
-from kopt.rewrite.experience import Experience, Factor
+from kopt.rewrite.experience import Effect, Experience, Factor, Tried
+from kopt.rewrite.lessons import lessons_of, start_of
 from kopt.rewrite.source.module import parse
 from kopt.rewrite.transformation import RewriteFacts
 from kopt.rewrite.tunables import numbers, read_rows
@@ -59,6 +62,8 @@ from kopt.store import Store
 ROOT = Path(__file__).resolve().parent.parent
 FAN_OUT = FanOut(width=4, bottlenecks=3, models=(REWRITER,), samples=2)
 SHARE = 0.33
+Before = Mapping[str, Effect]
+"""What earlier runs found, by transformation."""
 NUMERIC = frozenset({
     "tile_size", "tile_and_warps", "tile_shape", "warps", "stages", "register_limit", "split_width", "persistent_count",
     "group_size", TUNED,
@@ -187,27 +192,57 @@ def evaluation(row: BuildRow, time_ms: float) -> EvaluationRow:
     )  # fmt: skip
 
 
+class Found(NamedTuple):
+    """What a search found."""
+
+    best: list[float]
+    """Best time after each round, from round 0 on, ms."""
+    tried: tuple[Tried, ...]
+
+
 def search(
-    target: ProblemOnTarget, judge: EstimateJudge | MadeUpJudge, seed: int, rounds: int, arm: str
-) -> list[float]:
-    """Search, and return the best time after each round, ms."""
+    target: ProblemOnTarget, judge: EstimateJudge | MadeUpJudge, seed: int, rounds: int, arm: str, before: Before
+) -> Found:
+    """Search in one of the ways of `learned`, with the effects that earlier runs found."""
     candidates = [with_numbers(seed_candidate(target.problem.seed, target.store), target)]
     builds, evaluations = judge(candidates, [])
     parents = selection(rank([], candidates, evaluations))
     best = [parents[0].time_ms]
     for round in range(1, rounds + 1):
         slots = expand(parents, FAN_OUT)
+        tried = tried_before(round, candidates, builds, evaluations)
         context = AttemptContext(
             round=round, attempt=0, seed=seed, parents={row.kernel: row for row in parents},
             directions=directions(judge.diagnoses(parents)), facts=target.facts, device=target.device,
-            store=target.store, learned=learned(arm, round, slots, parents, candidates, builds, evaluations),
+            store=target.store, learned=learned(arm, tried, before, tuned_slots(slots, parents, round, SHARE)),
         )  # fmt: skip
         children = generate(slots, context, earlier=candidates, failed={})
         rows, judged = judge(children, builds)
         candidates, builds, evaluations = [*candidates, *children], [*builds, *rows], [*evaluations, *judged]
         parents = selection(rank(parents, children, judged))
         best.append(parents[0].time_ms)
-    return best
+    return Found(best, tried_before(rounds + 1, candidates, builds, evaluations))
+
+
+def run(target: ProblemOnTarget, judge: EstimateJudge | MadeUpJudge, seed: int, rounds: int, arm: str) -> list[float]:
+    """Search, and return the best times; arm `again` first searches with another seed, and takes its lessons along."""
+    before: Before = {}
+    if arm == "again":
+        earlier = search(target, judge, seed + 1000, rounds, "on", {})
+        name, kind = digest(target.problem), kind_of(target.facts)
+        found = RunLessons(
+            problem=name, kind=kind, device="", judge="", lessons=lessons_of(Experience(earlier.tried))
+        )  # fmt: skip
+        before = start_of(Lessons(problem=name, kind=kind, runs=(found,)))
+    return search(target, judge, seed, rounds, arm, before).best
+
+
+def learned(arm: str, tried: tuple[Tried, ...], before: Before, tuned: frozenset[int]) -> Learned:
+    """Return what the rewriter knows: nothing (`off`), all (`on`, `again`), or one half (`moves`, `numbers`)."""
+    if arm == "off":
+        return NOTHING_LEARNED
+    experience = WithoutFactors(tried) if arm == "numbers" else Experience(tried, before)
+    return Learned(experience, frozenset() if arm == "moves" else tuned)
 
 
 def with_numbers(seed: Candidate, target: ProblemOnTarget) -> Candidate:
@@ -215,15 +250,6 @@ def with_numbers(seed: Candidate, target: ProblemOnTarget) -> Candidate:
     module = parse(target.problem.seed.source)
     read = numbers(module, RewriteFacts(device=target.device))
     return seed.model_copy(update={"sketch": read.sketch, "numbers": read.rows()})
-
-
-def learned(arm, round, slots, parents, candidates, builds, evaluations) -> Learned:
-    """Return what the rewriter knows: nothing (`off`), all (`on`), or one half alone."""
-    if arm == "off":
-        return NOTHING_LEARNED
-    tried = tried_before(round, candidates, builds, evaluations)
-    tuned = tuned_slots(slots, parents, round, SHARE if arm in ("on", "numbers") else 0.0)
-    return Learned((Experience if arm in ("on", "moves") else WithoutFactors)(tried), tuned)
 
 
 class WithoutFactors(Experience):
@@ -262,7 +288,7 @@ def main() -> None:
                 for arm in arms:
                     judge = EstimateJudge(target) if options.judge == "estimate" else MadeUpJudge(target, seed)
                     began = time.process_time()
-                    found[arm].append(search(target, judge, seed, options.rounds, arm))
+                    found[arm].append(run(target, judge, seed, options.rounds, arm))
                     spent = time.process_time() - began
                     print(f"# {name} seed {seed} {arm}: {found[arm][-1][-1]:.4f} ms, {spent:.1f} CPU s", flush=True)
             for arm in arms:

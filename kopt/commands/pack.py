@@ -136,8 +136,8 @@ def recording_of(run: Path, manifest: Manifest, root: Path) -> Recording | None:
     """Return settings, models and problem of a run; None where the problem's files below `root` have changed since."""
     from kopt.llm.packed import Recording
     from kopt.llm.table import ModelTable
-    from kopt.model.lessons import Lessons
     from kopt.model.problem import Problem
+    from kopt.model.proposers import Lessons
     from kopt.problem import folder, write
     from kopt.run_settings import RunSettings
 

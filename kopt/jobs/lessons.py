@@ -10,8 +10,8 @@ from kopt.artifact import read_values
 from kopt.jobs.keys import LessonsKey
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device
-from kopt.model.lessons import Lessons, RunLessons, kind_of
 from kopt.model.problem import Problem, ProblemFacts
+from kopt.model.proposers import Kind, Lessons, RunLessons
 from kopt.provenance import code_digest
 from kopt.rewrite.experience import Experience
 from kopt.rewrite.lessons import lessons_of
@@ -19,6 +19,21 @@ from kopt.store import Store, item_files
 
 JUDGES = ("cuda", "interpret")
 """Backends whose times teach something: others make them up, or repeat them."""
+
+OPERATIONS_PER_BYTE = 32.0
+"""Operations of matrix products for each byte that a problem must move, beyond which products decide its time."""
+REDUCED = 0.25
+"""Bytes of outputs relative to those of inputs, up to which a problem counts as reducing."""
+
+
+def kind_of(facts: ProblemFacts) -> Kind:
+    """Say of which kind a problem is."""
+    moved = sum(workload.bytes for workload in facts.workloads)
+    if sum(workload.matmul_flops for workload in facts.workloads) > OPERATIONS_PER_BYTE * moved:
+        return "products"
+    read = sum(workload.input_bytes for workload in facts.workloads)
+    written = sum(workload.output_bytes for workload in facts.workloads)
+    return "reducing" if written <= REDUCED * read else "keeping"
 
 
 def keep_lessons(

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, JsonValue, field_validator
 
 from kopt.llm.table import ModelTable
 from kopt.model.base import Value
-from kopt.model.lessons import Lessons
+from kopt.model.proposers import Lessons
 from kopt.provenance import versions
 from kopt.store import Key, Store, item_files
 

@@ -15,8 +15,7 @@ from kopt.errors import ConfigError, CorruptArtifact
 from kopt.llm.table import ModelTable, key_faults, load_table
 from kopt.load_config import PLAIN_PATH, check_files, load, load_device
 from kopt.model.base import Value
-from kopt.model.lessons import Lessons
-from kopt.model.proposers import EMBEDDED
+from kopt.model.proposers import EMBEDDED, Lessons
 from kopt.problem import folder
 from kopt.run.manifest import configuration_of
 from kopt.run_settings import CHUNK_SIZE, SUBMITTED_CHUNK_SIZE, RunSettings

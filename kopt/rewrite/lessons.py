@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from kopt.model.lessons import Lesson, Lessons
+from kopt.model.proposers import Lesson, Lessons
 from kopt.rewrite.experience import USED, WASTED, Effect, Experience, spread, unknown
 
 SAME_PROBLEM, SAME_KIND, OTHER = (0.02, 0.5), (0.06, 0.3), (0.15, 0.1)

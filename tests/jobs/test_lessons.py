@@ -6,10 +6,10 @@ import pytest
 
 from kopt.artifact import write_value
 from kopt.errors import ConfigError
-from kopt.jobs.lessons import keep_lessons, take_along
+from kopt.jobs.lessons import keep_lessons, kind_of, take_along
 from kopt.jobs.target import ProblemOnTarget
-from kopt.model.lessons import Lessons, RunLessons, kind_of
 from kopt.model.problem import EagerOp, ProblemFacts, TensorSpec, WorkloadFacts
+from kopt.model.proposers import Lessons, RunLessons
 from kopt.preflight.validate import check_lessons
 from kopt.rewrite.experience import Experience, Tried
 from kopt.rewrite.lessons import lessons_of, start_of

@@ -16,7 +16,7 @@ from kopt.llm.packed import Recording
 from kopt.llm.reply import Answered, Usage
 from kopt.llm.request import Message, key_of
 from kopt.llm.table import Model, ModelTable, Price
-from kopt.model.lessons import Lessons
+from kopt.model.proposers import Lessons
 from kopt.store import Store
 
 PRICE = Price(input=1.0, cached_input=0.1, cache_write=1.0, output=5.0)

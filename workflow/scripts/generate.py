@@ -9,8 +9,8 @@ from kopt.jobs.tried import tried_before
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate, Slot
-from kopt.model.lessons import Lessons
 from kopt.model.problem import ProblemFacts
+from kopt.model.proposers import Lessons
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
 from kopt.rewrite.experience import Experience
 from kopt.rewrite.lessons import start_of
