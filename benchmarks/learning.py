@@ -32,19 +32,19 @@ from kopt.backends.problem_facts import facts_of
 from kopt.backends.rule_diagnosis import diagnose_by_rules
 from kopt.backends.static_profile import static_profiler
 from kopt.backends.triton_builder import build_with_triton
-from kopt.jobs.lessons import kind_of
+from kopt.jobs.experience import kind_of
 from kopt.jobs.rewriter import NOTHING_LEARNED, Learned
 from kopt.jobs.target import ProblemOnTarget
 from kopt.jobs.tried import tried_before
 from kopt.load_config import load_device
 from kopt.model.diagnosis import Diagnosis, Direction
 from kopt.model.kernel import Candidate
-from kopt.model.proposers import REWRITER, Lessons, RunLessons
+from kopt.model.proposers import REWRITER, EarlierRuns, RunExperience
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
 from kopt.problem.folder import load
 from kopt.rewrite.catalogue import TRANSFORMATIONS
+from kopt.rewrite.earlier_runs import effects_of, start_of
 from kopt.rewrite.experience import Effect, Experience, Factor, Tried
-from kopt.rewrite.lessons import lessons_of, start_of
 from kopt.rewrite.source.module import parse
 from kopt.rewrite.transformation import RewriteFacts
 from kopt.rewrite.tunables import numbers, read_rows
@@ -225,15 +225,15 @@ def search(
 
 
 def run(target: ProblemOnTarget, judge: EstimateJudge | MadeUpJudge, seed: int, rounds: int, arm: str) -> list[float]:
-    """Search, and return the best times; arm `again` first searches with another seed, and takes its lessons along."""
+    """Search, and return the best times; arm `again` first searches with another seed, and takes that along."""
     before: Before = {}
     if arm == "again":
         earlier = search(target, judge, seed + 1000, rounds, "on", {})
         name, kind = digest(target.problem), kind_of(target.facts)
-        found = RunLessons(
-            problem=name, kind=kind, device="", judge="", lessons=lessons_of(Experience(earlier.tried))
+        found = RunExperience(
+            problem=name, kind=kind, device="", judge="", effects=effects_of(Experience(earlier.tried))
         )  # fmt: skip
-        before = start_of(Lessons(problem=name, kind=kind, runs=(found,)))
+        before = start_of(EarlierRuns(problem=name, kind=kind, runs=(found,)))
     return search(target, judge, seed, rounds, arm, before).best
 
 

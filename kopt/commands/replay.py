@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     from kopt.llm.packed import Recording
     from kopt.model.measurements import Measurements
 
-MADE_HERE = ("results", "store", "run", "problems", "models_file", "lessons", "replies", "judge", "exchange")
+MADE_HERE = ("results", "store", "run", "problems", "models_file", "experience", "replies", "judge", "exchange")
 """Settings that a replay makes for itself."""
 BEFORE: Mapping[str, object] = MappingProxyType({"learning": False})
 """Settings that an archive may be older than, with the values that make its search choose as it did."""
 
-LESSONS = "lessons.json"
+EXPERIENCE = "experience.json"
 """File of a replay's folder: what the recorded run took along of earlier runs."""
 MARK = "archive.sha256"
 """File of a replay's folder: SHA-256 of the archive."""
@@ -215,10 +215,10 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "", *, anew: b
     for file, text in recording.problem.items():
         write_text(beside / "problems" / str(recording.settings["problem"]) / file, text)
     write_text(beside / "models.yaml", yaml.safe_dump(recording.models.model_dump(mode="json"), sort_keys=True))
-    if recording.lessons is not None:
-        write_value(beside / LESSONS, recording.lessons)
+    if recording.experience is not None:
+        write_value(beside / EXPERIENCE, recording.experience)
     settings = _kept(recording) | {
-        "lessons": str((beside / LESSONS).resolve()) if recording.lessons is not None else "none",
+        "experience": str((beside / EXPERIENCE).resolve()) if recording.experience is not None else "none",
         "results": str(results), "store": str(store), "run": name, "problems": str((beside / "problems").resolve()),
         "models_file": str((beside / "models.yaml").resolve()), "replies": "replay",
         "judge": recording.settings["judge"] if measured is None else "recorded",

@@ -147,10 +147,10 @@ class MadeSeedKey(Key):
     code: str
 
 
-class LessonsKey(Key):
+class ExperienceKey(Key):
     """What a run found about transformations: its problem, device and judge, and all that it tried."""
 
-    kind: ClassVar[str] = "lessons"
+    kind: ClassVar[str] = "experience"
     problem: str
     device: str
     judge: str

@@ -18,7 +18,7 @@ Kind = Literal["products", "reducing", "keeping"]
 """What decides a problem's time: matrix products; memory traffic to read much and write little; traffic of both."""
 
 
-class Lesson(Value):
+class MoveEffect(Value):
     """The effect of one transformation in a run, as a logarithm of the parent's time over the child's."""
 
     move: str
@@ -32,7 +32,7 @@ class Lesson(Value):
     """Candidates in all, counted likewise."""
 
 
-class RunLessons(Value):
+class RunExperience(Value):
     """What one run found."""
 
     problem: str
@@ -40,16 +40,16 @@ class RunLessons(Value):
     kind: Kind
     device: str
     judge: str
-    """Backend that found the times; lessons of an estimate are none for a GPU."""
-    lessons: tuple[Lesson, ...]
+    """Backend that found the times; what an estimate tells holds for no GPU."""
+    effects: tuple[MoveEffect, ...]
     """In the order of their names."""
 
 
-class Lessons(Value):
-    """What earlier runs found, as one run takes it along: `lessons.json`."""
+class EarlierRuns(Value):
+    """What earlier runs found, as one run takes it along: `experience.json`."""
 
     problem: str
     """Digest of the problem of the run that takes it along."""
     kind: Kind
     """Kind of that problem."""
-    runs: tuple[RunLessons, ...]
+    runs: tuple[RunExperience, ...]

@@ -15,7 +15,7 @@ from kopt.errors import ConfigError, CorruptArtifact
 from kopt.llm.table import ModelTable, key_faults, load_table
 from kopt.load_config import PLAIN_PATH, check_files, load, load_device
 from kopt.model.base import Value
-from kopt.model.proposers import EMBEDDED, Lessons
+from kopt.model.proposers import EMBEDDED, EarlierRuns
 from kopt.problem import folder
 from kopt.run.manifest import configuration_of
 from kopt.run_settings import CHUNK_SIZE, SUBMITTED_CHUNK_SIZE, RunSettings
@@ -52,9 +52,9 @@ class Checked:
         return self.root / self.config.technique_clustering.techniques
 
     @property
-    def lessons_files(self) -> list[Path]:
-        """The file of lessons that the settings name, if they name one."""
-        return [Path(self.config.lessons)] if self.config.lessons not in ("none", "store") else []
+    def experience_files(self) -> list[Path]:
+        """The file of experience that the settings name, if they name one."""
+        return [Path(self.config.experience)] if self.config.experience not in ("none", "store") else []
 
     @property
     def models_file(self) -> Path:
@@ -93,7 +93,7 @@ def validate(raw: Mapping[str, object], root: Path, *, submits: bool = False) ->
     check_keys(checked.config, table)
     folder.load(checked.problem_folder)
     taxonomy.load(checked.taxonomy_file)
-    check_lessons(checked.lessons_files)
+    check_experience(checked.experience_files)
     load_device(checked.config.device, root)
     return checked
 
@@ -176,21 +176,21 @@ def model_table(config: Config, root: Path) -> ModelTable:
     return load_table(root / config.models_file) if needed else ModelTable()
 
 
-def check_lessons(files: Sequence[Path]) -> None:
-    """Check the file of lessons, if the settings name one.
+def check_experience(files: Sequence[Path]) -> None:
+    """Check the file of experience, if the settings name one.
 
     Raises:
-        ConfigError: there is no such file, or the file holds no lessons.
+        ConfigError: there is no such file, or the file holds no experience.
     """
     for file in files:
         if not re.fullmatch(PLAIN_PATH, str(file)):
-            raise ConfigError(f"lessons: {str(file)!r} holds a blank or a character special to the shell: rename it")
+            raise ConfigError(f"experience: {str(file)!r} holds a blank or a character special to the shell: rename it")
         if not file.is_file():
-            raise ConfigError(f"lessons: {file} is no file; give none, store, or the lessons.json of a run")
+            raise ConfigError(f"experience: {file} is no file; give none, store, or the experience.json of a run")
         try:
-            artifact.read_value(file, Lessons)
+            artifact.read_value(file, EarlierRuns)
         except CorruptArtifact as error:
-            raise ConfigError(f"lessons: {error}".replace(": delete it and run again", "")) from error
+            raise ConfigError(f"experience: {error}".replace(": delete it and run again", "")) from error
 
 
 def check_keys(config: Config, table: ModelTable) -> None:

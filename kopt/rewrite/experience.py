@@ -101,7 +101,7 @@ class Experience:
 
     tried: tuple[Tried, ...] = ()
     before: Mapping[str, Effect] = field(default_factory=dict)
-    """What earlier runs say of arms (`kopt.rewrite.lessons`)."""
+    """What earlier runs say of arms (`kopt.rewrite.earlier_runs`)."""
 
     @cached_property
     def digest(self) -> str:

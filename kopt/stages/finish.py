@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kopt.discovery import modules_of
-from kopt.jobs.lessons import keep_lessons
+from kopt.jobs.experience import keep_experience
 from kopt.jobs.recorded import measurements_in
 from kopt.jobs.tried import tried_before
 from kopt.report.status_lines import note_on
@@ -64,4 +64,4 @@ def keep_what_was_learned(run: Run, store: Store) -> None:
         [build for each in tables for build in each.builds],
         [evaluation for each in tables for evaluation in each.evaluations],
     )
-    keep_lessons(Experience(tried), run.problem, run.facts, run.device, run.config.judge, store)
+    keep_experience(Experience(tried), run.problem, run.facts, run.device, run.config.judge, store)

@@ -1,4 +1,4 @@
-"""Settings of stages generate and lessons, apart from their code: a DAG is built without importing the rewriter."""
+"""Settings of stages generate and experience, apart from their code: a DAG is built without importing the rewriter."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from kopt.model.asking import Asking
 from kopt.model.base import Value
 
 
-class LessonsSettings(Value):
-    """Settings of the rule lessons."""
+class ExperienceSettings(Value):
+    """Settings of the rule experience."""
 
-    lessons: str
+    experience: str
     """`store`, or a file."""
     backend: str
 

@@ -16,7 +16,7 @@ from kopt.llm.packed import Recording
 from kopt.llm.reply import Answered, Usage
 from kopt.llm.request import Message, key_of
 from kopt.llm.table import Model, ModelTable, Price
-from kopt.model.proposers import Lessons
+from kopt.model.proposers import EarlierRuns
 from kopt.store import Store
 
 PRICE = Price(input=1.0, cached_input=0.1, cache_write=1.0, output=5.0)
@@ -50,12 +50,12 @@ def test_settings_models_problem_and_replies_lie_where_the_replay_looks_for_them
 
 
 def test_a_replay_takes_along_what_the_recorded_run_took(tmp_path):
-    lessons = Lessons(problem="p", kind="keeping", runs=())
-    archive = archived(tmp_path, RECORDING.model_copy(update={"lessons": lessons}))
+    experience = EarlierRuns(problem="p", kind="keeping", runs=())
+    archive = archived(tmp_path, RECORDING.model_copy(update={"experience": experience}))
     settings = yaml.safe_load(prepare(archive, tmp_path / "elsewhere", tmp_path / "results").read_text())
-    assert read_value(Path(settings["lessons"]), Lessons) == lessons
+    assert read_value(Path(settings["experience"]), EarlierRuns) == experience
     without = yaml.safe_load(prepare(archived(tmp_path), tmp_path / "elsewhere", tmp_path / "others").read_text())
-    assert without["lessons"] == "none"
+    assert without["experience"] == "none"
 
 
 def test_an_interrupted_replay_goes_on_and_another_run_is_left_alone(tmp_path):

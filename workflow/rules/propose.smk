@@ -1,7 +1,7 @@
 # Share out the slots of a round, and ask the proposers for candidates.
 
 from kopt.stages.expand import ExpandSettings
-from kopt.stages.generate_settings import GenerateSettings, LessonsSettings
+from kopt.stages.generate_settings import GenerateSettings, ExperienceSettings
 from kopt.stages.models import ModelsSettings
 
 
@@ -22,29 +22,29 @@ rule models:
 
 
 # What earlier runs found is written once, so that the run does not change with the store.
-LESSONS = [f"{RUN}/lessons.json"] if LEARNS and CONFIG.lessons != "none" else []
+EXPERIENCE = [f"{RUN}/experience.json"] if LEARNS and CONFIG.experience != "none" else []
 
-if LESSONS:
+if EXPERIENCE:
 
-    rule lessons:
+    rule experience:
         input:
             problem=PROBLEM,
             facts=FACTS,
             device=DEVICE,
         output:
-            lessons=LESSONS,
+            experience=EXPERIENCE,
         log:
-            f"{RUN}/logs/lessons.log",
+            f"{RUN}/logs/experience.log",
         localrule: True
         params:
             **step(
-                "lessons",
-                LessonsSettings,
-                files=CHECKED.lessons_files,
-                file=" ".join(map(str, CHECKED.lessons_files)),
+                "experience",
+                ExperienceSettings,
+                files=CHECKED.experience_files,
+                file=" ".join(map(str, CHECKED.experience_files)),
             ),
         shell:
-            run("lessons")
+            run("experience")
 
 
 rule expand:
@@ -76,7 +76,7 @@ rule generate:
         earlier=lambda w: earlier("candidates", w.round, 0),
         tried_builds=tried_builds,
         tried_evaluations=tried_evaluations,
-        lessons=LESSONS,
+        experience=EXPERIENCE,
     output:
         candidates=f"{RUN}/round_{{round}}/attempt_0/candidates.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_0/failed_replies.txt",
@@ -114,7 +114,7 @@ rule generate_repair:
         earlier=lambda w: earlier("candidates", w.round, w.attempt),
         tried_builds=tried_builds,
         tried_evaluations=tried_evaluations,
-        lessons=LESSONS,
+        experience=EXPERIENCE,
         builds=lambda w: f"{RUN}/round_{w.round}/attempt_{int(w.attempt) - 1}/builds.parquet",
         evaluations=lambda w: evaluations(w.round, int(w.attempt) - 1),
         to_repair=failed_before,

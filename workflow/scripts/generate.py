@@ -10,10 +10,10 @@ from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis
 from kopt.model.kernel import Candidate, Slot
 from kopt.model.problem import ProblemFacts
-from kopt.model.proposers import Lessons
+from kopt.model.proposers import EarlierRuns
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
+from kopt.rewrite.earlier_runs import start_of
 from kopt.rewrite.experience import Experience
-from kopt.rewrite.lessons import start_of
 from kopt.search.tuned_slots import tuned_slots
 from kopt.stages.generate import (
     NO_MODELS,
@@ -65,7 +65,7 @@ def learned(
     evaluations = read_tables(job.paths("tried_evaluations"), EvaluationRow)
     experience = Experience(
         tried_before(job.number("round"), earlier, builds, evaluations),
-        start_of(*read_values(job.paths("lessons"), Lessons)),
+        start_of(*read_values(job.paths("experience"), EarlierRuns)),
     )
     return Learned(experience, tuned_slots(slots, selection, job.number("round"), settings.tuned_share))
 

@@ -1,4 +1,4 @@
-"""Keep the lessons of a run in the store, and choose those of earlier runs that a new run takes along."""
+"""Keep what a run found in the store, and choose what of earlier runs that a new run takes along."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from kopt import artifact
 from kopt.artifact import read_values
-from kopt.jobs.keys import LessonsKey
+from kopt.jobs.keys import ExperienceKey
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device
 from kopt.model.problem import Problem, ProblemFacts
-from kopt.model.proposers import Kind, Lessons, RunLessons
+from kopt.model.proposers import EarlierRuns, Kind, RunExperience
 from kopt.provenance import code_digest
+from kopt.rewrite.earlier_runs import effects_of
 from kopt.rewrite.experience import Experience
-from kopt.rewrite.lessons import lessons_of
 from kopt.store import Store, item_files
 
 JUDGES = ("cuda", "interpret")
@@ -36,7 +36,7 @@ def kind_of(facts: ProblemFacts) -> Kind:
     return "reducing" if written <= REDUCED * read else "keeping"
 
 
-def keep_lessons(
+def keep_experience(
     experience: Experience, problem: Problem, facts: ProblemFacts, device: Device, judge: str, store: Store
 ) -> None:
     """Keep what a run found, for later runs on the same store; a run that tried nothing leaves nothing.
@@ -49,46 +49,46 @@ def keep_lessons(
         judge: the backend that found the times.
         store: the run's store.
     """
-    lessons = lessons_of(experience) if judge in JUDGES else ()
-    if lessons:
-        key = LessonsKey(
+    effects = effects_of(experience) if judge in JUDGES else ()
+    if effects:
+        key = ExperienceKey(
             problem=artifact.digest(problem), device=device.name, judge=judge,
-            tried=Experience(experience.tried).digest, code=code_digest("kopt.rewrite.lessons"),
+            tried=Experience(experience.tried).digest, code=code_digest("kopt.rewrite.earlier_runs"),
         )  # fmt: skip
-        store.shelf(RunLessons).put(
+        store.shelf(RunExperience).put(
             key,
-            RunLessons(
-                problem=key.problem, kind=kind_of(facts), device=device.name, judge=judge, lessons=lessons
+            RunExperience(
+                problem=key.problem, kind=kind_of(facts), device=device.name, judge=judge, effects=effects
             ),
         )  # fmt: skip
 
 
-def take_along(judge: str, target: ProblemOnTarget, files: Sequence[Path]) -> Lessons:
-    """Return the lessons that a run takes along.
+def take_along(judge: str, target: ProblemOnTarget, files: Sequence[Path]) -> EarlierRuns:
+    """Return the experience that a run takes along.
 
     Args:
         judge: the backend that will find the run's times.
         target: the run's problem and device, and the store.
-        files: the file of lessons; none where they come from the store.
+        files: the file of experience; none where it comes from the store.
 
     Raises:
-        CorruptArtifact: the file holds no lessons.
+        CorruptArtifact: the file holds no experience.
     """
-    runs = [run for lessons in read_values(files, Lessons) for run in lessons.runs]
+    runs = [run for earlier in read_values(files, EarlierRuns) for run in earlier.runs]
     if not files:
         runs = _found(target.device, judge, target.store)
-    return Lessons(problem=artifact.digest(target.problem), kind=kind_of(target.facts), runs=tuple(runs))
+    return EarlierRuns(problem=artifact.digest(target.problem), kind=kind_of(target.facts), runs=tuple(runs))
 
 
-def _found(device: Device, judge: str, store: Store) -> list[RunLessons]:
+def _found(device: Device, judge: str, store: Store) -> list[RunExperience]:
     """Choose from the store what was found on such a device with such a judge, in an order that follows from it."""
     found = {artifact.digest(each): each for each in _kept(store) if each.device == device.name and each.judge == judge}
     return [found[name] for name in sorted(found)]
 
 
-def _kept(store: Store) -> Iterator[RunLessons]:
-    shelf = store.shelf(RunLessons)
-    for path in item_files(store.root / LessonsKey.kind):
-        found = shelf.named(LessonsKey, path.stem)
+def _kept(store: Store) -> Iterator[RunExperience]:
+    shelf = store.shelf(RunExperience)
+    for path in item_files(store.root / ExperienceKey.kind):
+        found = shelf.named(ExperienceKey, path.stem)
         if found is not None:
             yield found
