@@ -61,7 +61,7 @@ from kopt.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 FAN_OUT = FanOut(width=4, bottlenecks=3, models=(REWRITER,), samples=2)
-SHARE = 0.33
+SHARE = 0.25
 Before = Mapping[str, Effect]
 """What earlier runs found, by transformation."""
 NUMERIC = frozenset({
@@ -254,6 +254,11 @@ def with_numbers(seed: Candidate, target: ProblemOnTarget) -> Candidate:
 
 class WithoutFactors(Experience):
     """Experience that changes no weights."""
+
+    @property
+    def digest(self) -> str:
+        """Digest apart from that of experience which changes weights: both may lie in one store."""
+        return digest(["weights stay", super().digest])
 
     def factors(self, parent: str, seed: int) -> Mapping[str, Factor]:
         """Return nothing."""

@@ -103,7 +103,7 @@ class Config(Documented):
     learning: bool = True
     """Whether the embedded proposer draws those transformations more often that paid in the run's earlier rounds, and
     those less often that failed or changed nothing in the compiled code."""
-    tuned_share: float = Field(default=0.33, ge=0, le=1)
+    tuned_share: float = Field(default=0.25, ge=0, le=1)
     """Share of the embedded proposer's slots, 0 to 1, in which it changes only numbers (tiles, warps, stages,
     registers) of a fast parent, by a model of the run's times; from round 2 on, where `learning` is on."""
     experience: str = Field(default="none", min_length=1)
