@@ -46,6 +46,20 @@ def misfits(kernel: Kernel, module: TritonModule, facts: RewriteFacts) -> int:
     return sum(not _fits(kernel, launch, module, facts, choice) for choice in configurations(kernel))
 
 
+def fits_with(module: TritonModule, facts: RewriteFacts, values: Mapping[str, int]) -> bool:
+    """Return whether all kernels fit with other values, each by kernel and name (`swiglu_kernel.BLOCK_M`)."""
+    for kernel in module.kernels:
+        launch = module.only_launch(kernel)
+        mine = {n.removeprefix(f"{kernel.name}."): v for n, v in values.items() if n.startswith(f"{kernel.name}.")}
+        if (
+            launch is not None
+            and not kernel.autotuned
+            and not _fits(kernel, launch, module, facts, Configuration(mine, mine))
+        ):
+            return False
+    return True
+
+
 def footprint(module: TritonModule, facts: RewriteFacts) -> float:
     """Estimate what the kernels ask of shared memory and registers, in bytes, to compare one source with another."""
     total = 0.0

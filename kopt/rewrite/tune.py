@@ -13,12 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations, product
+from itertools import combinations, islice, product
 
 from kopt.artifact import text_digest
 from kopt.rewrite.experience import Tried
 from kopt.rewrite.gaussian import Posterior, condition
-from kopt.rewrite.limits import plausible
+from kopt.rewrite.limits import fits_with, plausible
 from kopt.rewrite.priors import Prior, prior
 from kopt.rewrite.propose import Rewrite
 from kopt.rewrite.source.module import parse
@@ -37,7 +37,7 @@ NOISE = 0.02
 """Standard deviation of a measured time, as a logarithm."""
 FAILURE = 0.4
 """Logarithm of time that a failed kernel counts as slower than its parent."""
-MOST_POINTS = 120
+MOST_POINTS = 80
 """Most points of the model; those of the sketch come first, then the fastest."""
 LEAST_IMPROVEMENT = 0.002
 """Expected improvement below which a sketch counts as tuned, as a logarithm of time."""
@@ -94,8 +94,9 @@ def tune(
     best = min(own)
     offers = [(surrogate.improvement(values, best), values) for values in _neighbours(here, found)]
     offers.sort(key=lambda offer: (-offer[0], sorted(offer[1].items())))
-    for improvement, values in offers[:RENDERED]:
-        source = set_values(module, facts, values) if improvement >= LEAST_IMPROVEMENT else None
+    fitting = (v for improvement, v in offers if improvement >= LEAST_IMPROVEMENT and fits_with(module, facts, v))
+    for values in islice(fitting, RENDERED):
+        source = set_values(module, facts, values)
         changed = parse(source) if source is not None else None
         if changed is not None and text_digest(changed.source) not in exclude and plausible(changed, facts, module):
             mean, _ = surrogate.predict(values)
@@ -189,7 +190,7 @@ def _timed(found: Sequence[Tunable], facts: RewriteFacts) -> list[Tunable]:
 
 
 def _neighbours(here: Numbers, found: Sequence[Tunable]) -> Iterator[dict[str, int]]:
-    """List the points near a source: one number anywhere, or two numbers each to the next values on either side."""
+    """List the points near a source: one number anywhere, or two numbers each up to two values away."""
     start = dict(here.values)
     for each in found:
         for value in each.others:
@@ -200,10 +201,10 @@ def _neighbours(here: Numbers, found: Sequence[Tunable]) -> Iterator[dict[str, i
 
 
 def _next(each: Tunable) -> list[int]:
-    """List the next values below and above."""
+    """List the two next values below and above."""
     below = [v for v in each.others if v < each.value]
     above = [v for v in each.others if v > each.value]
-    return [*below[-1:], *above[:1]]
+    return [*below[-2:], *above[:2]]
 
 
 def _description(here: Numbers, values: Mapping[str, int], time_ms: float, measured: int) -> str:
