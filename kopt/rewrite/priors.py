@@ -21,7 +21,7 @@ ACCUMULATED = 96
 """Elements of a product's tile that a thread should hold."""
 MISFIT = 0.02
 """Logarithm of time for a factor of two from these figures; it grows with the square of the logarithm."""
-TRUST = 0.5
+TRUST = 0.4
 """How far the model of products is believed: the power to which its times are taken."""
 
 Prior = Callable[[Mapping[str, int]], float]

@@ -27,9 +27,9 @@ from kopt.rewrite.tunables import Numbers, Tunable, numbers, read_rows, set_valu
 
 OFFSET = 0.7
 """Standard deviation of the logarithm of time from sketch to sketch."""
-SPREAD = 0.3
+SPREAD = 0.4
 """Standard deviation that numbers add within a sketch, beside the analytic guess."""
-LENGTH = 2.0
+LENGTH = 2.5
 """Logarithm (base 2) of the factor between two values of a number over which times become unlike."""
 ALIKE = 0.6
 """Correlation of what numbers do in two sketches."""
