@@ -137,6 +137,7 @@ def recording_of(run: Path, manifest: Manifest, root: Path) -> Recording | None:
     from kopt.llm.packed import Recording
     from kopt.llm.table import ModelTable
     from kopt.model.problem import Problem
+    from kopt.model.proposers import EarlierRuns
     from kopt.problem import folder, write
     from kopt.run_settings import RunSettings
 
@@ -147,6 +148,7 @@ def recording_of(run: Path, manifest: Manifest, root: Path) -> Recording | None:
         return None
     table = read_value(run / "models.json", ModelTable) if (run / "models.json").exists() else ModelTable()
     settings = {"judge": RunSettings(config).backend, "problem": problem.name}
+    taken = run / "experience.json"
     if source.is_dir() and found.has_seed:
         texts = {
             file.relative_to(source).as_posix(): file.read_text() for file in folder.files(source) if file.exists()
@@ -155,5 +157,5 @@ def recording_of(run: Path, manifest: Manifest, root: Path) -> Recording | None:
         texts = write.texts(problem, problem.reference, {})
     return Recording(
         run=manifest.run, settings=config.model_dump(mode="json") | settings, models=table,
-        problem=texts,
+        problem=texts, experience=read_value(taken, EarlierRuns) if taken.exists() else None,
     )  # fmt: skip

@@ -13,13 +13,15 @@ import hashlib
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 import yaml
 
-from kopt.artifact import plain_file, write_text
+from kopt.artifact import plain_file, write_text, write_value
 from kopt.command_line.panel import Panel, Place
 from kopt.commands.parts.arguments import DEFAULTS, ROOT, AsJson, Cores, existing_file
 from kopt.commands.parts.become import become
@@ -34,10 +36,13 @@ if TYPE_CHECKING:
     from kopt.llm.packed import Recording
     from kopt.model.measurements import Measurements
 
-MADE_HERE = ("results", "store", "run", "problems", "models_file", "replies", "judge", "exchange")
+MADE_HERE = ("results", "store", "run", "problems", "models_file", "experience", "replies", "judge", "exchange")
 """Settings that a replay makes for itself."""
+BEFORE: Mapping[str, object] = MappingProxyType({"learning": False})
+"""Settings that an archive may be older than, with the values that make its search choose as it did."""
 
-
+EXPERIENCE = "experience.json"
+"""File of a replay's folder: what the recorded run took along of earlier runs."""
 MARK = "archive.sha256"
 """File of a replay's folder: SHA-256 of the archive."""
 
@@ -210,7 +215,10 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "", *, anew: b
     for file, text in recording.problem.items():
         write_text(beside / "problems" / str(recording.settings["problem"]) / file, text)
     write_text(beside / "models.yaml", yaml.safe_dump(recording.models.model_dump(mode="json"), sort_keys=True))
+    if recording.experience is not None:
+        write_value(beside / EXPERIENCE, recording.experience)
     settings = _kept(recording) | {
+        "experience": str((beside / EXPERIENCE).resolve()) if recording.experience is not None else "none",
         "results": str(results), "store": str(store), "run": name, "problems": str((beside / "problems").resolve()),
         "models_file": str((beside / "models.yaml").resolve()), "replies": "replay",
         "judge": recording.settings["judge"] if measured is None else "recorded",
@@ -237,7 +245,8 @@ def _recording(archive: Path) -> Recording:
 
 
 def _kept(recording: Recording) -> dict[str, object]:
-    return {key: value for key, value in recording.settings.items() if key not in MADE_HERE and value is not None}
+    settings = {key: value for key, value in recording.settings.items() if key not in MADE_HERE and value is not None}
+    return {**BEFORE, **settings}
 
 
 def _is_replay_of(archive: Path, beside: Path) -> bool:

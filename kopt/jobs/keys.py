@@ -147,19 +147,35 @@ class MadeSeedKey(Key):
     code: str
 
 
+class ExperienceKey(Key):
+    """What a run found about transformations: its problem, device and judge, and all that it tried."""
+
+    kind: ClassVar[str] = "experience"
+    problem: str
+    device: str
+    judge: str
+    tried: str
+    """Digest of the run's candidates with their outcomes."""
+    code: str
+
+
 class ProposalKey(Key):
-    """A proposal of the rewriter: parent, failed child, direction, facts, seed, and the code that rewrites.
+    """A proposal of the rewriter: parent, failed child, direction, facts, seed, experience, and the code that rewrites.
 
     The rewriter is deterministic; its proposals are stored to save time.
     """
 
     kind: ClassVar[str] = "proposal"
+    schema_version: ClassVar[int] = 2  # 2: experience, and the numbers of what is proposed
     parent: str
     failed: str
     direction: str
     facts: str
     seed: int
     exclude: str
+    experience: str
+    """Digest of the candidates of earlier rounds, and of what is pending where numbers are tuned; empty where nothing
+    is learned."""
     code: str
 
 

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, JsonValue, field_validator
 
 from kopt.llm.table import ModelTable
 from kopt.model.base import Value
+from kopt.model.proposers import EarlierRuns
 from kopt.provenance import versions
 from kopt.store import Key, Store, item_files
 
@@ -73,6 +74,8 @@ class Recording(Value):
     """The run's part of the model table, which holds no key."""
     problem: dict[FileName, str] = Field(max_length=MOST_PROBLEM_FILES)
     """Texts of the problem's files, by name: plain names in one folder, since a replay writes the files."""
+    experience: EarlierRuns | None = None
+    """What earlier runs had found when the run began; None for a run that took nothing along."""
 
     @field_validator("problem")
     @classmethod

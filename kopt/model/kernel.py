@@ -79,6 +79,13 @@ class Candidate(Value):
     """Digest of the request that a language model answered; empty for an embedded proposer."""
     cost_usd: float = 0.0
     """Cost of the reply, US dollars."""
+    moves: tuple[str, ...] = ()
+    """Transformations of the rewriter that made the kernel of its parent, in order; in a repair of the failed kernel,
+    those that had made it come first.  None where the rewriter did not make the kernel."""
+    sketch: str = ""
+    """Digest of the source without its numbers (`kopt.rewrite.tunables`); empty where the rewriter did not make it."""
+    numbers: tuple[str, ...] = ()
+    """The numbers of the source that may be tuned, `kernel.NAME=value` each."""
 
     @property
     def name(self) -> str:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kopt import artifact
 from kopt.config import Config
 from kopt.device.hardware.gpus import visible_gpus
-from kopt.errors import ConfigError
+from kopt.errors import ConfigError, CorruptArtifact
 from kopt.llm.table import ModelTable, key_faults, load_table
-from kopt.load_config import check_files, load, load_device
+from kopt.load_config import PLAIN_PATH, check_files, load, load_device
 from kopt.model.base import Value
-from kopt.model.proposers import EMBEDDED
+from kopt.model.proposers import EMBEDDED, EarlierRuns
 from kopt.problem import folder
 from kopt.run.manifest import configuration_of
 from kopt.run_settings import CHUNK_SIZE, SUBMITTED_CHUNK_SIZE, RunSettings
@@ -49,6 +50,11 @@ class Checked:
     def taxonomy_file(self) -> Path:
         """Taxonomy of techniques."""
         return self.root / self.config.technique_clustering.techniques
+
+    @property
+    def experience_files(self) -> list[Path]:
+        """The file of experience that the settings name, if they name one."""
+        return [Path(self.config.experience)] if self.config.experience not in ("none", "store") else []
 
     @property
     def models_file(self) -> Path:
@@ -87,6 +93,9 @@ def validate(raw: Mapping[str, object], root: Path, *, submits: bool = False) ->
     check_keys(checked.config, table)
     folder.load(checked.problem_folder)
     taxonomy.load(checked.taxonomy_file)
+    if checked.config.experience != "none" and not checked.config.learning:
+        raise ConfigError("experience: the rewriter uses it with learning=true only: set that, or leave experience out")
+    check_experience(checked.experience_files)
     load_device(checked.config.device, root)
     return checked
 
@@ -167,6 +176,23 @@ def model_table(config: Config, root: Path) -> ModelTable:
     """
     needed = RunSettings(config).asked_models or set(config.models) - set(EMBEDDED)
     return load_table(root / config.models_file) if needed else ModelTable()
+
+
+def check_experience(files: Sequence[Path]) -> None:
+    """Check the file of experience, if the settings name one.
+
+    Raises:
+        ConfigError: there is no such file, or the file holds no experience.
+    """
+    for file in files:
+        if not re.fullmatch(PLAIN_PATH, str(file)):
+            raise ConfigError(f"experience: {str(file)!r} holds a blank or a character special to the shell: rename it")
+        if not file.is_file():
+            raise ConfigError(f"experience: {file} is no file; give none, store, or the experience.json of a run")
+        try:
+            artifact.read_value(file, EarlierRuns)
+        except CorruptArtifact as error:
+            raise ConfigError(f"experience: {error}".replace(": delete it and run again", "")) from error
 
 
 def check_keys(config: Config, table: ModelTable) -> None:

@@ -80,7 +80,7 @@ def _own(candidate: Candidate, tables: _Tables) -> Trial:
     place = (candidate.round, candidate.attempt, candidate.slot)
     build, judged = tables.builds.get(place), tables.evaluations.get(place)
     technique = tables.techniques.get((candidate.round, candidate.kernel)) if _passed(judged) else None
-    shared = candidate.model_dump(exclude={"status", "reason", "request"})
+    shared = candidate.model_dump(exclude={"status", "reason", "request", "moves", "sketch", "numbers"})
     return Trial(
         **shared,
         name=candidate.name,

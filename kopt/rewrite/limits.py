@@ -47,12 +47,26 @@ def misfits(kernel: Kernel, module: TritonModule, facts: RewriteFacts) -> int:
     return sum(not _fits(kernel, launch, module, facts, choice) for choice in configurations(kernel))
 
 
+def fits_with(module: TritonModule, facts: RewriteFacts, values: Mapping[str, int]) -> bool:
+    """Return whether all kernels fit with other values, each by kernel and name (`swiglu_kernel.BLOCK_M`)."""
+    for kernel in module.kernels:
+        launch = module.only_launch(kernel)
+        mine = {n.removeprefix(f"{kernel.name}."): v for n, v in values.items() if n.startswith(f"{kernel.name}.")}
+        if (
+            launch is not None
+            and not kernel.autotuned
+            and not _fits(kernel, launch, module, facts, Configuration(mine, mine))
+        ):
+            return False
+    return True
+
+
 def footprint(module: TritonModule, facts: RewriteFacts) -> float:
     """Estimate what the kernels ask of shared memory and registers, in bytes, to compare one source with another."""
     total = 0.0
     for kernel in module.kernels:
         for launch in module.launches_of(kernel)[:1]:
-            constants = _dimensions(kernel, launch, module, facts)
+            constants = dimensions(kernel, launch, module, facts)
             sizes = _sizes(kernel, constants)
             stages = _stages(kernel, option(launch, "num_stages", 3, module))
             total += _staged(kernel, sizes, facts.item_bytes, stages) + 4 * max(sizes.values(), default=0)
@@ -61,10 +75,15 @@ def footprint(module: TritonModule, facts: RewriteFacts) -> float:
 
 def largest_tile(kernel: Kernel, launch: Launch, module: TritonModule, facts: RewriteFacts) -> int | None:
     """Count the elements of the largest value of a kernel, as far as sizes are known; None where none is."""
-    return max(_sizes(kernel, _dimensions(kernel, launch, module, facts)).values(), default=None)
+    return largest_value(kernel, dimensions(kernel, launch, module, facts))
 
 
-def size(shape: Shape, constants: dict[str, int]) -> int | None:
+def largest_value(kernel: Kernel, constants: Mapping[str, int]) -> int | None:
+    """Count the elements of the largest value of a kernel with these constants; None where none is known."""
+    return max(_sizes(kernel, constants).values(), default=None)
+
+
+def size(shape: Shape, constants: Mapping[str, int]) -> int | None:
     """Count the elements of a shape; None when a dimension is not known."""
     if shape is None:
         return None
@@ -80,30 +99,7 @@ def option(launch: Launch, name: str, default: int, module: TritonModule) -> int
     return value if value is not None else default
 
 
-def _fits(
-    kernel: Kernel, launch: Launch, module: TritonModule, facts: RewriteFacts, configuration: Configuration
-) -> bool:
-    constants = {**_dimensions(kernel, launch, module, facts), **configuration.constants}
-    threads = 32 * configuration.options.get("num_warps", option(launch, "num_warps", 4, module))
-    sizes = _sizes(kernel, constants)
-    largest = max(sizes.values(), default=0)
-    if largest > LARGEST_TILE or largest > TILE_PER_THREAD * threads:
-        return False
-    carried = sum(sizes.get(value, 0) for value in _accumulators(kernel))
-    launched = configuration.options.get("num_stages", option(launch, "num_stages", 3, module))
-    stages = _stages(kernel, launched)
-    return (
-        carried <= ACCUMULATED_PER_THREAD * threads
-        and _staged(kernel, sizes, facts.item_bytes, stages) <= facts.device.shared_bytes_per_block
-    )
-
-
-def _sizes(kernel: Kernel, constants: dict[str, int]) -> dict[cst.CSTNode, int]:
-    """Count the elements of every value in a kernel whose shape is known."""
-    return {node: n for node, value in analyse(kernel).items() if (n := size(value.shape, constants)) is not None}
-
-
-def _dimensions(kernel: Kernel, launch: Launch, module: TritonModule, facts: RewriteFacts) -> dict[str, int]:
+def dimensions(kernel: Kernel, launch: Launch, module: TritonModule, facts: RewriteFacts) -> dict[str, int]:
     """Look up block sizes by name; one made by `triton.next_power_of_2` is taken to hold the inputs' longest row.
 
     What the launching function computes is worked out from the numbers that the parent's launches passed.
@@ -120,6 +116,29 @@ def _dimensions(kernel: Kernel, launch: Launch, module: TritonModule, facts: Rew
             known = host_value(launch.arguments[parameter.name].value, launch, module, facts)
             constants |= {} if known is None else {parameter.name: known}
     return constants
+
+
+def _fits(
+    kernel: Kernel, launch: Launch, module: TritonModule, facts: RewriteFacts, configuration: Configuration
+) -> bool:
+    constants = {**dimensions(kernel, launch, module, facts), **configuration.constants}
+    threads = 32 * configuration.options.get("num_warps", option(launch, "num_warps", 4, module))
+    sizes = _sizes(kernel, constants)
+    largest = max(sizes.values(), default=0)
+    if largest > LARGEST_TILE or largest > TILE_PER_THREAD * threads:
+        return False
+    carried = sum(sizes.get(value, 0) for value in _accumulators(kernel))
+    launched = configuration.options.get("num_stages", option(launch, "num_stages", 3, module))
+    stages = _stages(kernel, launched)
+    return (
+        carried <= ACCUMULATED_PER_THREAD * threads
+        and _staged(kernel, sizes, facts.item_bytes, stages) <= facts.device.shared_bytes_per_block
+    )
+
+
+def _sizes(kernel: Kernel, constants: Mapping[str, int]) -> dict[cst.CSTNode, int]:
+    """Count the elements of every value in a kernel whose shape is known."""
+    return {node: n for node, value in analyse(kernel).items() if (n := size(value.shape, constants)) is not None}
 
 
 def _accumulators(kernel: Kernel) -> list[cst.BaseExpression]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from random import Random
+from types import MappingProxyType
+from typing import NamedTuple
 
 from kopt.artifact import digest, text_digest
 from kopt.model.base import Value
 from kopt.model.build import Phase
 from kopt.model.diagnosis import Direction
 from kopt.rewrite.catalogue import TRANSFORMATIONS
+from kopt.rewrite.experience import Factor
 from kopt.rewrite.limits import footprint, plausible
 from kopt.rewrite.source.module import TritonModule, parse
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation
@@ -27,6 +30,8 @@ BOTTLENECK_FACTOR = 3.0
 """Factor on the weight of a transformation that works against the direction's bottleneck."""
 AVOIDED_FACTOR = 0.02
 """Factor on the weight of a transformation that the proposal has used already, or that a repair avoids."""
+UNLEARNED: Mapping[str, Factor] = MappingProxyType({})
+"""Factors on weights where nothing was learned."""
 
 
 class Rewrite(Value):
@@ -37,10 +42,26 @@ class Rewrite(Value):
     """Description of the change and its reason."""
     transformations: tuple[str, ...]
     """Names of the transformations applied, in order."""
+    of_failed: bool = False
+    """Whether they were applied to the failed source, in a repair, and not to the parent."""
+
+
+class Steering(NamedTuple):
+    """What makes transformations likelier, or less likely."""
+
+    direction: Direction
+    factors: Mapping[str, Factor]
+    """Learned factors on weights, by name of the transformation."""
 
 
 def propose(
-    parent: str, *, direction: Direction, facts: RewriteFacts, seed: int, exclude: AbstractSet[str]
+    parent: str,
+    *,
+    direction: Direction,
+    facts: RewriteFacts,
+    seed: int,
+    exclude: AbstractSet[str],
+    factors: Mapping[str, Factor] = UNLEARNED,
 ) -> Rewrite | None:
     """Draw a source that differs from the parent and from all in `exclude`; None when no draw gives one.
 
@@ -52,8 +73,10 @@ def propose(
         facts: facts of the parent and the device.
         seed: seed of the draws, so that proposals for the same parent and direction differ.
         exclude: digests (`kopt.artifact.text_digest`) of the sources that were proposed before.
+        factors: learned factors on the weights of transformations, by name (`kopt.rewrite.experience`).
     """
-    return _draw(parent, direction, facts, Random(digest([parent, seed, direction.model_dump()])), exclude, frozenset())
+    rng = Random(digest([parent, seed, direction.model_dump()]))
+    return _draw(parent, Steering(direction, factors), facts, rng, exclude, frozenset())
 
 
 def repair(
@@ -66,6 +89,7 @@ def repair(
     facts: RewriteFacts,
     seed: int,
     exclude: AbstractSet[str],
+    factors: Mapping[str, Factor] = UNLEARNED,
 ) -> Rewrite | None:
     """Draw another source from the same parent, and avoid the transformations that left marks in the failed one.
 
@@ -80,18 +104,20 @@ def repair(
         facts: as for `propose`.
         seed: as for `propose`.
         exclude: as for `propose`.
+        factors: as for `propose`.
     """
+    steering = Steering(direction, factors)
     rng = Random(digest([failed, parent, phase, reason, seed]))
     forbidden = exclude | {text_digest(failed), text_digest(parent)}
     if phase == Phase.RESOURCES:
-        lighter = _lighter(failed, direction, facts, rng, forbidden)
+        lighter = _lighter(failed, steering, facts, rng, forbidden)
         if lighter is not None:
             return lighter
-    return _draw(parent, direction, facts, rng, forbidden, frozenset(_blamed(failed, parent)))
+    return _draw(parent, steering, facts, rng, forbidden, frozenset(_blamed(failed, parent)))
 
 
 def _lighter(
-    failed: str, direction: Direction, facts: RewriteFacts, rng: Random, exclude: AbstractSet[str]
+    failed: str, steering: Steering, facts: RewriteFacts, rng: Random, exclude: AbstractSet[str]
 ) -> Rewrite | None:
     """Draw smaller tiles or fewer stages for the failed source; None when no draw makes it lighter."""
     start = parse(failed)
@@ -99,18 +125,18 @@ def _lighter(
         return None
     avoid = frozenset(name for name, each in TRANSFORMATIONS.items() if not each.lightens)
     for _ in range(DRAWS):
-        rewrite = _stack(start, direction, facts, rng, 1 + (rng.random() < 0.5), avoid)
+        rewrite = _stack(start, steering, facts, rng, 1 + (rng.random() < 0.5), avoid)
         module = parse(rewrite.source) if rewrite is not None else None
         if rewrite is None or module is None or text_digest(rewrite.source) in exclude:
             continue
         if footprint(module, facts) < 0.75 * footprint(start, facts):
-            return rewrite
+            return rewrite.model_copy(update={"of_failed": True})
     return None
 
 
 def _draw(
     parent: str,
-    direction: Direction,
+    steering: Steering,
     facts: RewriteFacts,
     rng: Random,
     exclude: AbstractSet[str],
@@ -123,7 +149,7 @@ def _draw(
     start = _launched(start, facts)
     for _ in range(DRAWS):
         (steps,) = rng.choices([n for n, _ in STEPS], [share for _, share in STEPS])
-        rewrite = _stack(start, direction, facts, rng, steps, avoid)
+        rewrite = _stack(start, steering, facts, rng, steps, avoid)
         if rewrite is not None and text_digest(rewrite.source) not in forbidden:
             return rewrite
     return None
@@ -142,13 +168,13 @@ def _without(module: TritonModule, names: frozenset[str]) -> TritonModule:
 
 
 def _stack(
-    module: TritonModule, direction: Direction, facts: RewriteFacts, rng: Random, steps: int, avoid: frozenset[str]
+    module: TritonModule, steering: Steering, facts: RewriteFacts, rng: Random, steps: int, avoid: frozenset[str]
 ) -> Rewrite | None:
     """Apply several transformations one after another, leaving out those that do not work out."""
     parent, done = module, list[str]()
     descriptions: list[str] = []
     for _ in range(steps):
-        step = _step(module, direction, facts, rng, avoid | set(done))
+        step = _step(module, steering, facts, rng, avoid | set(done))
         if step is not None:
             name, change, module = step
             done.append(name)
@@ -159,13 +185,13 @@ def _stack(
 
 
 def _step(
-    module: TritonModule, direction: Direction, facts: RewriteFacts, rng: Random, avoid: AbstractSet[str]
+    module: TritonModule, steering: Steering, facts: RewriteFacts, rng: Random, avoid: AbstractSet[str]
 ) -> tuple[str, Change, TritonModule] | None:
     """Draw a transformation and one of its sites: the transformation's name, the change, and the module after it."""
     offers = [(each, sites) for each in TRANSFORMATIONS.values() if (sites := each.sites(module, facts))]
     if not offers:
         return None
-    weights = [_weight(each, sites, direction, avoid) for each, sites in offers]
+    weights = [_weight(each, sites, steering, avoid) for each, sites in offers]
     ((transformation, sites),) = rng.choices(offers, weights)
     (site,) = rng.choices(sites, [s.weight for s in sites])
     change = site.apply(rng)
@@ -175,12 +201,14 @@ def _step(
 
 
 def _weight(
-    transformation: Transformation, sites: Sequence[Site], direction: Direction, avoid: AbstractSet[str]
+    transformation: Transformation, sites: Sequence[Site], steering: Steering, avoid: AbstractSet[str]
 ) -> float:
     factor = transformation.weight * max(site.weight for site in sites)
-    if set(transformation.techniques) & set(direction.techniques):
+    if transformation.name in steering.factors:
+        factor = steering.factors[transformation.name].on(factor)
+    if set(transformation.techniques) & set(steering.direction.techniques):
         factor *= TECHNIQUE_FACTOR
-    if direction.bottleneck in transformation.bottlenecks:
+    if steering.direction.bottleneck in transformation.bottlenecks:
         factor *= BOTTLENECK_FACTOR
     return factor * (AVOIDED_FACTOR if transformation.name in avoid else 1.0)
 

@@ -6,9 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kopt.discovery import modules_of
+from kopt.jobs.experience import keep_experience
 from kopt.jobs.recorded import measurements_in
+from kopt.jobs.tried import tried_before
 from kopt.report.status_lines import note_on
 from kopt.report.terminal import final_lines
+from kopt.rewrite.experience import Experience
 from kopt.run.final import final_figures
 from kopt.run.results import result_digests, same_results_line
 from kopt.run.value import Run
@@ -50,3 +53,15 @@ def lines(run: Run, files: Mapping[str, str], store: Store) -> str:
     if settings.replayed:
         rows.append(("results", same_results_line(result_digests(run), measurements_in(store).results)))
     return "\n".join([*(f"{name:<14} {text}" for name, text in rows), *figures])
+
+
+def keep_what_was_learned(run: Run, store: Store) -> None:
+    """Keep in the store what the run found about the rewriter's transformations, for later runs."""
+    tables = [round.tables for round in run.rounds]
+    tried = tried_before(
+        len(run.rounds),
+        [candidate for each in tables for candidate in each.candidates],
+        [build for each in tables for build in each.builds],
+        [evaluation for each in tables for evaluation in each.evaluations],
+    )
+    keep_experience(Experience(tried), run.problem, run.facts, run.device, run.config.judge, store)

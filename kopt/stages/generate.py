@@ -8,6 +8,7 @@ language models for other slots.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -16,9 +17,8 @@ from kopt import artifact
 from kopt.artifact import write_text
 from kopt.errors import StoreError
 from kopt.jobs.kernels import kernel_source, put_kernel
-from kopt.jobs.keys import ProposalKey
 from kopt.jobs.recorded import find_build
-from kopt.model.base import Value
+from kopt.jobs.rewriter import NOTHING_LEARNED, Failure, Learned, Request, proposal
 from kopt.model.build import Built, Launch
 from kopt.model.device import Device
 from kopt.model.diagnosis import Diagnosis, Direction
@@ -26,16 +26,9 @@ from kopt.model.kernel import Candidate, ProposalStatus, Slot
 from kopt.model.problem import ProblemFacts
 from kopt.model.proposers import ECHO, NOBODY, REWRITER
 from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
-from kopt.provenance import code_digest
-from kopt.rewrite.propose import Rewrite, propose, repair
 from kopt.rewrite.transformation import RewriteFacts
+from kopt.rewrite.tunables import Numbers, read_rows
 from kopt.store import Store
-
-
-class Proposal(Value):
-    """The result of the rewriter: a rewrite, or None where no transformation gives a new source."""
-
-    rewrite: Rewrite | None
 
 
 class Answer(NamedTuple):
@@ -51,6 +44,12 @@ class Answer(NamedTuple):
     request: str = ""
     """Digest of the request to a language model; empty where none replied."""
     cost_usd: float = 0.0
+    moves: tuple[str, ...] = ()
+    """Transformations that made the kernel; none where the rewriter did not make it."""
+    sketch: str = ""
+    """Digest of the source without its numbers; empty where the rewriter did not make it."""
+    numbers: tuple[str, ...] = ()
+    """The numbers of the source."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +80,7 @@ class AttemptContext:
     facts: ProblemFacts
     device: Device
     store: Store
+    learned: Learned = NOTHING_LEARNED
 
 
 AskModels = Callable[[Sequence[Slot], Mapping[int, FailedCandidate]], Mapping[int, Answer]]
@@ -141,9 +141,13 @@ def generate(
     chosen = [slot for slot in slots if context.attempt == 0 or slot.slot in failed]
     answers = ask_models([slot for slot in chosen if not slot.skipped], failed)
     earlier_kernels = {candidate.kernel for candidate in earlier if candidate.kernel and not candidate.request}
-    candidates = []
+    moves_before = {c.kernel: c.moves for c in earlier if c.round == context.round}
+    candidates: list[Candidate] = []
     for slot in chosen:
-        answer = answers.get(slot.slot) or _embedded(slot, context, earlier_kernels, failed.get(slot.slot))
+        answer = answers.get(slot.slot)
+        if answer is None:
+            pending = tuple(Numbers(c.sketch, read_rows(c.numbers)) for c in candidates if c.sketch)
+            answer = _embedded(slot, context, earlier_kernels, pending, failed.get(slot.slot), moves_before)
         candidate = _candidate(slot, context, answer)
         candidates.append(candidate)
         if not candidate.request:
@@ -174,27 +178,34 @@ def write_sources(folders: Sequence[Path], candidates: Sequence[Candidate], stor
             write_text(folder / f"{candidate.slot}.py", text, synced=False)
 
 
-def _embedded(slot: Slot, context: AttemptContext, exclude: set[str], failed: FailedCandidate | None) -> Answer:
-    """Ask the embedded proposer of a slot: the rewriter, the echo or none."""
+def _embedded(
+    slot: Slot,
+    context: AttemptContext,
+    exclude: AbstractSet[str],
+    pending: tuple[Numbers, ...],
+    failed: FailedCandidate | None,
+    moves_before: Mapping[str, tuple[str, ...]],
+) -> Answer:
+    """Ask the embedded proposer of a slot: the rewriter, the echo or none.
+
+    Args:
+        slot: the slot.
+        context: the inputs that the slots share.
+        exclude: digests of the sources that embedded proposers proposed before.
+        pending: numbers that the attempt has proposed so far.
+        failed: the failed candidate to repair, if any.
+        moves_before: transformations by kernel of the round's earlier attempts.
+    """
     if slot.skipped:
         return Answer(ProposalStatus.SKIPPED, reason=slot.skipped)
     match slot.model:
         case str() if slot.model == NOBODY:
             return Answer(ProposalStatus.NONE, reason="strategy noop proposes nothing")
         case str() if slot.model == ECHO:
-            return _proposed(_echo(slot, context), context.store)
+            return _echo(slot, context)
         case str() if slot.model == REWRITER:
-            rewrite = _rewrite(slot, context, exclude, failed)
-            if rewrite is None:
-                return Answer(ProposalStatus.NONE, reason="no transformation gives a new source")
-            return _proposed(rewrite, context.store)
+            return _rewritten(slot, context, exclude, pending, failed, moves_before)
     raise StoreError(f"slot {slot.slot} belongs to {slot.model}, which was not asked: run again")
-
-
-def _proposed(rewrite: Rewrite, store: Store) -> Answer:
-    return Answer(
-        ProposalStatus.PROPOSED, kernel=put_kernel(rewrite.source, store), description=rewrite.description
-    )  # fmt: skip
 
 
 def _candidate(slot: Slot, context: AttemptContext, answer: Answer) -> Candidate:
@@ -204,38 +215,43 @@ def _candidate(slot: Slot, context: AttemptContext, answer: Answer) -> Candidate
     )  # fmt: skip
 
 
-def _echo(slot: Slot, context: AttemptContext) -> Rewrite:
+def _echo(slot: Slot, context: AttemptContext) -> Answer:
     """Append the slot's number to the parent's source: a proposal at no cost, for dry runs."""
     note = f"# echo r{context.round}a{context.attempt}s{slot.slot}\n"
     source = kernel_source(slot.parent, context.store) + note
-    return Rewrite(source=source, description="the parent, numbered", transformations=("echo",))
-
-
-def _rewrite(slot: Slot, context: AttemptContext, exclude: set[str], failed: FailedCandidate | None) -> Rewrite | None:
-    parent = kernel_source(slot.parent, context.store)
-    direction = context.directions[slot.parent, slot.bottleneck]
-    facts = RewriteFacts(
-        launches=_launches(context, slot.parent), device=context.device, workloads=context.facts.workloads
-    )
-    seed = _seed(slot, context)
-    key = ProposalKey(
-        parent=slot.parent, failed=f"{failed.kernel} {failed.phase}" if failed else "",
-        direction=artifact.digest(direction), facts=artifact.digest(facts), seed=seed,
-        exclude=artifact.digest(sorted(exclude)), code=code_digest("kopt.rewrite.propose"),
+    return Answer(
+        ProposalStatus.PROPOSED, kernel=put_kernel(source, context.store), description="the parent, numbered"
     )  # fmt: skip
 
-    def make() -> Proposal:
-        if failed is None:
-            return Proposal(rewrite=propose(parent, direction=direction, facts=facts, seed=seed, exclude=exclude))
-        source = kernel_source(failed.kernel, context.store)
-        return Proposal(
-            rewrite=repair(
-                source, parent=parent, reason=failed.reason, phase=failed.phase, direction=direction, facts=facts,
-                seed=seed, exclude=exclude,
-            )
-        )  # fmt: skip
 
-    return context.store.shelf(Proposal).get_or_make(key, make).rewrite
+def _rewritten(
+    slot: Slot,
+    context: AttemptContext,
+    exclude: AbstractSet[str],
+    pending: tuple[Numbers, ...],
+    failed: FailedCandidate | None,
+    moves_before: Mapping[str, tuple[str, ...]],
+) -> Answer:
+    made = proposal(
+        Request(
+            parent=slot.parent, direction=context.directions[slot.parent, slot.bottleneck],
+            failed=Failure(failed.kernel, failed.phase, failed.reason) if failed else None,
+            facts=RewriteFacts(
+                launches=_launches(context, slot.parent), device=context.device, workloads=context.facts.workloads
+            ),
+            seed=_seed(slot, context), exclude=exclude, experience=context.learned.experience,
+            tunes=slot.slot in context.learned.tuned and failed is None, pending=pending,
+        ),
+        context.store,
+    )  # fmt: skip
+    if made.rewrite is None:
+        return Answer(ProposalStatus.NONE, reason="no transformation gives a new source")
+    before = moves_before.get(failed.kernel, ()) if failed and made.rewrite.of_failed else ()
+    return Answer(
+        ProposalStatus.PROPOSED, kernel=put_kernel(made.rewrite.source, context.store),
+        description=made.rewrite.description, moves=(*before, *made.rewrite.transformations),
+        sketch=made.sketch, numbers=made.numbers,
+    )  # fmt: skip
 
 
 def _seed(slot: Slot, context: AttemptContext) -> int:

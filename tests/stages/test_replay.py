@@ -1,12 +1,13 @@
 """What `kopt replay` puts in place before Snakemake runs."""
 
 import hashlib
+from pathlib import Path
 
 import pytest
 import yaml
 
 from kopt import cli
-from kopt.artifact import canonical_json
+from kopt.artifact import canonical_json, read_value
 from kopt.commands.replay import prepare
 from kopt.errors import ConfigError
 from kopt.llm.ask import replies_of
@@ -15,6 +16,7 @@ from kopt.llm.packed import Recording
 from kopt.llm.reply import Answered, Usage
 from kopt.llm.request import Message, key_of
 from kopt.llm.table import Model, ModelTable, Price
+from kopt.model.proposers import EarlierRuns
 from kopt.store import Store
 
 PRICE = Price(input=1.0, cached_input=0.1, cache_write=1.0, output=5.0)
@@ -41,9 +43,19 @@ def test_settings_models_problem_and_replies_lie_where_the_replay_looks_for_them
     }  # fmt: skip
     assert settings["results"] == str(results)
     assert "budget_usd" not in settings
+    assert settings["learning"] is False, "an archive from before the rewriter learned is replayed without learning"
     assert (results / "first.replay/problems/p/kernel.py").read_text() == "b"
     assert ModelTable.model_validate(yaml.safe_load((results / "first.replay/models.yaml").read_text())) == TABLE
     assert replies_of(Store(store)).get(key_of(REQUEST)).text == "hello"
+
+
+def test_a_replay_takes_along_what_the_recorded_run_took(tmp_path):
+    experience = EarlierRuns(problem="p", kind="keeping", runs=())
+    archive = archived(tmp_path, RECORDING.model_copy(update={"experience": experience}))
+    settings = yaml.safe_load(prepare(archive, tmp_path / "elsewhere", tmp_path / "results").read_text())
+    assert read_value(Path(settings["experience"]), EarlierRuns) == experience
+    without = yaml.safe_load(prepare(archived(tmp_path), tmp_path / "elsewhere", tmp_path / "others").read_text())
+    assert without["experience"] == "none"
 
 
 def test_an_interrupted_replay_goes_on_and_another_run_is_left_alone(tmp_path):

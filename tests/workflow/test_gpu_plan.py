@@ -66,3 +66,20 @@ def test_a_run_without_a_gpu_asks_for_none(project, seed_store):
     plan = project.succeeds(*RUN[:-1], "judge=interpret", options=("--dry-run",))
     assert {rule for rule, text in jobs(plan) if "gpu=1" in text} == set()
     assert not {rule for rule, _ in jobs(plan)} & {"device", "baseline", "outcome"}
+
+
+def test_proposals_rest_on_earlier_rounds_and_on_earlier_runs_as_far_as_settings_say(plan, project, seed_store):
+    def inputs(planned):
+        return {re.search(r"round_\d+", text).group(): text for rule, text in planned if rule == "generate"}
+
+    default = inputs(jobs(plan))
+    assert "round_1/attempt_3/builds.parquet" in default["round_2"]
+    assert "round_1/attempt_0/evaluation_0.parquet" in default["round_2"]
+    assert "experience.json" not in plan
+    project.knows(seed_store)
+    off = inputs(jobs(project.succeeds(*RUN, "learning=false", "experience=store", options=("--dry-run",))))
+    assert "builds.parquet" not in off["round_2"]
+    assert "experience.json" not in off["round_2"]
+    along = jobs(project.succeeds(*RUN, "experience=store", options=("--dry-run",)))
+    assert [text for rule, text in along if rule == "experience"]
+    assert all("results/t/experience.json" in text for text in inputs(along).values())

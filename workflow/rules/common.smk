@@ -15,6 +15,7 @@ from kopt.jobs import submitted
 from kopt.jobs.command import command_words
 from kopt.jobs.walltime import walltime
 from kopt.load_config import as_typed
+from kopt.model.proposers import REWRITER
 from kopt.neutral import visible
 from kopt.preflight.start import begin, check_free, check_words, refuse_foreign_run
 from kopt.preflight.validate import judge_note, reread, validate
@@ -260,6 +261,21 @@ def earlier(name, round, attempt):
     """List one table of every attempt before this one, in all rounds."""
     before = [table for r in range(int(round)) for table in tables(name, r)]
     return before + tables(name, round, attempt)
+
+
+# Whether proposals follow from what earlier rounds found.
+LEARNS = CONFIG.learning and REWRITER in CONFIG.models
+
+
+def tried_builds(wildcards):
+    """List the build tables of earlier rounds, where the rewriter learns from them."""
+    return earlier("builds", wildcards.round, 0) if LEARNS else []
+
+
+def tried_evaluations(wildcards):
+    """List the evaluation tables of earlier rounds, where the rewriter learns from them."""
+    rounds = range(int(wildcards.round)) if LEARNS else ()
+    return [table for round in rounds for table in all_evaluations(round)]
 
 
 # Whether estimates say which kernels need not be judged.

@@ -1,7 +1,7 @@
 # Share out the slots of a round, and ask the proposers for candidates.
 
 from kopt.stages.expand import ExpandSettings
-from kopt.stages.generate_settings import GenerateSettings
+from kopt.stages.generate_settings import GenerateSettings, ExperienceSettings
 from kopt.stages.models import ModelsSettings
 
 
@@ -19,6 +19,32 @@ rule models:
         ),
     shell:
         run("models")
+
+
+# What earlier runs found is written once, so that the run does not change with the store.
+EXPERIENCE = [f"{RUN}/experience.json"] if LEARNS and CONFIG.experience != "none" else []
+
+if EXPERIENCE:
+
+    rule experience:
+        input:
+            problem=PROBLEM,
+            facts=FACTS,
+            device=DEVICE,
+        output:
+            experience=EXPERIENCE,
+        log:
+            f"{RUN}/logs/experience.log",
+        localrule: True
+        params:
+            **step(
+                "experience",
+                ExperienceSettings,
+                files=CHECKED.experience_files,
+                file=" ".join(map(str, CHECKED.experience_files)),
+            ),
+        shell:
+            run("experience")
 
 
 rule expand:
@@ -48,6 +74,9 @@ rule generate:
         briefing=briefing(1),
         models=MODELS,
         earlier=lambda w: earlier("candidates", w.round, 0),
+        tried_builds=tried_builds,
+        tried_evaluations=tried_evaluations,
+        experience=EXPERIENCE,
     output:
         candidates=f"{RUN}/round_{{round}}/attempt_0/candidates.parquet",
         failed=f"{RUN}/round_{{round}}/attempt_0/failed_replies.txt",
@@ -83,6 +112,9 @@ rule generate_repair:
         briefing=briefing(1),
         models=MODELS,
         earlier=lambda w: earlier("candidates", w.round, w.attempt),
+        tried_builds=tried_builds,
+        tried_evaluations=tried_evaluations,
+        experience=EXPERIENCE,
         builds=lambda w: f"{RUN}/round_{w.round}/attempt_{int(w.attempt) - 1}/builds.parquet",
         evaluations=lambda w: evaluations(w.round, int(w.attempt) - 1),
         to_repair=failed_before,

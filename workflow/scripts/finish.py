@@ -6,7 +6,7 @@ from kopt.jobs.command import Job, run
 from kopt.run.manifest import config_of
 from kopt.run.read import RunFiles, read_run
 from kopt.run.value import NO_MODELS, ModelSummary
-from kopt.stages.finish import exports, lines, write_exports
+from kopt.stages.finish import exports, keep_what_was_learned, lines, write_exports
 from kopt.techniques.taxonomy import load
 from kopt.view.page import Ask, no_exchange, write_report
 
@@ -22,6 +22,7 @@ def main(job: Job) -> None:
     )
     write_exports(finished, job.store, {name: job.path(name) for name in exports()})
     write_report(finished, job.store, folder, job.path("report"), ask_of(job))
+    keep_what_was_learned(finished, job.store)
     print(lines(finished, {"kernel": job.text("best"), "report": job.text("report")}, job.store))
 
 

@@ -14,6 +14,8 @@ from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformati
 
 LONGEST_STATIC = 16
 """Most steps of a loop that is unrolled at compile time."""
+LOOP_OPTIONS = {"num_stages": (2, 3, 4, 5, 6), "loop_unroll_factor": (2, 4)}
+"""Options of `tl.range` that are numbers, and their values."""
 
 
 def _ranges(module: TritonModule) -> list[tuple[Kernel, cst.For, cst.Call]]:
@@ -42,7 +44,7 @@ def _innermost(loop: cst.For) -> bool:
 
 def _pipeline_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return [
-        Site(partial(_set, module, kernel, call, "num_stages", (2, 3, 4, 5, 6)), weight(kernel))
+        Site(partial(_set, module, kernel, call, "num_stages", LOOP_OPTIONS["num_stages"]), weight(kernel))
         for kernel, loop, call in _ranges(module)
         if _innermost(loop) and _loads(loop)
     ]
@@ -50,7 +52,10 @@ def _pipeline_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]
 
 def _unroll_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return [
-        Site(partial(_set, module, kernel, call, "loop_unroll_factor", (2, 4)), weight(kernel))
+        Site(
+            partial(_set, module, kernel, call, "loop_unroll_factor", LOOP_OPTIONS["loop_unroll_factor"]),
+            weight(kernel),
+        )
         for kernel, loop, call in _ranges(module)
         if _innermost(loop)
     ]

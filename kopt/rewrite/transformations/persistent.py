@@ -28,6 +28,8 @@ from kopt.rewrite.transformations.tiles import blocks
 
 GROUPS = (4, 8, 16)
 """Rows of tiles in a group of a swizzled grid."""
+PER_MULTIPROCESSOR = (1, 2, 3, 4, 8)
+"""Programs of a persistent grid for each multiprocessor."""
 LIKELY = 3.0
 """Weight of a grid whose second axis alone counts tiles: programs next to each other then read far apart."""
 
@@ -91,9 +93,9 @@ def _persist(
     return change(edits, f"persistent grid: at most {count} programs of {kernel.name} loop over the tiles")
 
 
-def _count_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    """Find persistent grids `(min(PROGRAMS, ...),)` whose number of programs is a literal."""
-    sites = []
+def program_counts(module: TritonModule) -> list[tuple[Kernel, cst.Integer]]:
+    """Find the literals of persistent grids `(min(PROGRAMS, ...),)` that say how many programs there are at most."""
+    found = []
     for kernel in module.kernels:
         launch = module.only_launch(kernel)
         if launch is None or launch.grid is None or not kernel.called("tl.num_programs"):
@@ -103,9 +105,13 @@ def _count_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
             literal = module.resolve(shape["COUNT_"], launch.function) if shape and isinstance(
                 shape["COUNT_"], cst.BaseExpression) else None  # fmt: skip
             if isinstance(literal, cst.Integer):
-                counts = [facts.device.sm_count * n for n in (1, 2, 3, 4, 8)]
-                sites.append(Site(partial(_recount, module, kernel, literal, counts)))
-    return sites
+                found.append((kernel, literal))
+    return found
+
+
+def _count_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    counts = [facts.device.sm_count * n for n in PER_MULTIPROCESSOR]
+    return [Site(partial(_recount, module, kernel, literal, counts)) for kernel, literal in program_counts(module)]
 
 
 def _recount(
@@ -184,12 +190,17 @@ def _statement(kernel: Kernel, first: cst.CSTNode, second: cst.CSTNode) -> cst.C
     return kernel.body[0]
 
 
-def _group_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+def group_heights(module: TritonModule) -> list[Constant]:
+    """Find the constants that set the height of groups of tiles."""
     return [
-        Site(partial(_regroup, module, c))
+        c
         for c in module.constants
         if c.name in ("GROUP", "GROUP_M", "GROUP_SIZE_M", "GROUP_SIZE") and c.kernel.called("tl.program_id")
     ]
+
+
+def _group_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    return [Site(partial(_regroup, module, constant)) for constant in group_heights(module)]
 
 
 def _regroup(module: TritonModule, constant: Constant, rng: Random) -> Change | None:

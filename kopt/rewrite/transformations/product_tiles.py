@@ -6,7 +6,7 @@ of a step on the tensor cores and that of its loads; and the shared memory that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import ceil, prod
 from random import Random
@@ -95,6 +95,26 @@ def stages(tile: Tile, item_bytes: int, device: Device) -> int:
     """Return how many stages of a tile's operands fit into shared memory, 2 to 4."""
     m, n, k = tile
     return max(2, min(MOST_STAGES, device.shared_bytes_per_block // ((m + n) * k * item_bytes)))
+
+
+def product_model(
+    module: TritonModule, kernel: Kernel, facts: RewriteFacts
+) -> Callable[[Mapping[str, int]], tuple[Tile, float]] | None:
+    """Make the model of a kernel: from the values of its constants to its tile and its time, of which ratios count.
+
+    Return None for a kernel whose tile is not set by three constants.
+    """
+    constants = [c for c in blocks(module) if c.kernel is kernel and c.name in dot_dimensions(kernel)]
+    if not len({c.name for c in constants}) == len(constants) == 3 or not (found := _ordered(kernel, constants)):
+        return None
+    ordered, factors = found
+
+    def model(values: Mapping[str, int]) -> tuple[Tile, float]:
+        m, n, k = (values.get(c.name, c.value) * f for c, f in zip(ordered, factors, strict=True))
+        return (m, n, k), _time((m, n, k), now, kernel, facts)
+
+    now = tuple(c.value * f for c, f in zip(ordered, factors, strict=True))
+    return model
 
 
 def _time(tile: Tile, now: tuple[int, ...], kernel: Kernel, facts: RewriteFacts) -> float:

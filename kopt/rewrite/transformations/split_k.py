@@ -237,12 +237,17 @@ def _first(function: cst.FunctionDef) -> cst.CSTNode:
     return function.decorators[0] if function.decorators else function
 
 
-def _width_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+def split_widths(module: TritonModule) -> list[Constant]:
+    """Find the constants that say among how many programs a loop is split."""
     return [
-        Site(partial(_rewiden, module, c))
+        c
         for c in module.constants
         if c.name == "SPLIT_K" and c.variable and not c.kernel.name.endswith("_split_reduce")
     ]
+
+
+def _width_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    return [Site(partial(_rewiden, module, constant)) for constant in split_widths(module)]
 
 
 def _rewiden(module: TritonModule, constant: Constant, rng: Random) -> Change | None:

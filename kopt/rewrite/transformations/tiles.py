@@ -145,13 +145,14 @@ def wide_name(dimension: str) -> str:
 
 def _size_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return [
-        Site(partial(_resize, module, c, [n for n in choices(c) if n >= _least(c)]), weight(c.kernel))
+        Site(partial(_resize, module, c, [n for n in choices(c) if n >= least(c)]), weight(c.kernel))
         for c in blocks(module)
         if choices(c)
     ]
 
 
-def _least(constant: Constant) -> int:
+def least(constant: Constant) -> int:
+    """Return the smallest size that a tile should have along a dimension, elements."""
     return 32 if constant.value >= 64 and constant.name not in dot_dimensions(constant.kernel) else 1
 
 

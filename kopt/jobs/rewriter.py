@@ -1,0 +1,121 @@
+"""Ask the rewriter for a proposal, or read the proposal from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from kopt import artifact
+from kopt.jobs.kernels import kernel_source
+from kopt.jobs.keys import ProposalKey
+from kopt.model.base import Value
+from kopt.model.diagnosis import Direction
+from kopt.provenance import code_digest
+from kopt.rewrite.experience import Experience
+from kopt.rewrite.propose import Rewrite, propose, repair
+from kopt.rewrite.source.module import parse
+from kopt.rewrite.transformation import RewriteFacts
+from kopt.rewrite.tunables import Numbers, numbers
+from kopt.rewrite.tune import tune
+from kopt.store import Store
+
+
+class Proposal(Value):
+    """The result of the rewriter: a rewrite with its numbers, or None where no transformation gives a new source."""
+
+    rewrite: Rewrite | None
+    sketch: str = ""
+    """Digest of the source without its numbers."""
+    numbers: tuple[str, ...] = ()
+    """The numbers, `kernel.NAME=value` each."""
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What the rewriter knows from earlier rounds, and where it tunes numbers."""
+
+    experience: Experience
+    tuned: frozenset[int]
+    """The slots in which numbers alone are to change."""
+
+
+NOTHING_LEARNED = Learned(Experience(), frozenset())
+"""What a run knows that does not learn."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A source to repair, and what it failed with."""
+
+    kernel: str
+    """Digest of the source."""
+    phase: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """All that a proposal depends on."""
+
+    parent: str
+    """Digest of the parent's source."""
+    failed: Failure | None
+    direction: Direction
+    facts: RewriteFacts
+    seed: int
+    exclude: AbstractSet[str]
+    """Digests of the sources that were proposed before."""
+    experience: Experience
+    """What was tried in earlier rounds; nothing where the run does not learn."""
+    tunes: bool
+    """Whether numbers alone are to change, where that promises something."""
+    pending: tuple[Numbers, ...]
+    """Numbers that the attempt has proposed already."""
+
+
+def proposal(request: Request, store: Store) -> Proposal:
+    """Return the proposal, the same for the same request."""
+    return store.shelf(Proposal).get_or_make(_key(request), lambda: _make(request, store))
+
+
+def _key(request: Request) -> ProposalKey:
+    failed, pending = request.failed, [[each.sketch, *each.rows()] for each in request.pending if request.tunes]
+    learns = request.experience.tried or request.experience.before or request.tunes
+    return ProposalKey(
+        parent=request.parent, failed=f"{failed.kernel} {failed.phase}" if failed else "",
+        direction=artifact.digest(request.direction), facts=artifact.digest(request.facts), seed=request.seed,
+        exclude=artifact.digest(sorted(request.exclude)),
+        experience=artifact.digest([request.experience.digest, request.tunes, pending]) if learns else "",
+        code=code_digest("kopt.rewrite.tune"),
+    )  # fmt: skip
+
+
+def _make(request: Request, store: Store) -> Proposal:
+    rewrite = _rewrite(request, store)
+    module = parse(rewrite.source) if rewrite is not None else None
+    if module is None:
+        return Proposal(rewrite=rewrite)
+    found = numbers(module, request.facts)
+    return Proposal(rewrite=rewrite, sketch=found.sketch, numbers=found.rows())
+
+
+def _rewrite(request: Request, store: Store) -> Rewrite | None:
+    parent = kernel_source(request.parent, store)
+    factors = request.experience.factors(request.parent, request.seed)
+    if request.failed is not None:
+        return repair(
+            kernel_source(request.failed.kernel, store), parent=parent, reason=request.failed.reason,
+            phase=request.failed.phase, direction=request.direction, facts=request.facts, seed=request.seed,
+            exclude=request.exclude, factors=factors,
+        )  # fmt: skip
+    if request.tunes:
+        tuned = tune(
+            parent, facts=request.facts, tried=request.experience.tried, pending=request.pending,
+            exclude=request.exclude,
+        )  # fmt: skip
+        if tuned is not None:
+            return tuned
+    return propose(
+        parent, direction=request.direction, facts=request.facts, seed=request.seed, exclude=request.exclude,
+        factors=factors,
+    )  # fmt: skip
