@@ -31,8 +31,8 @@ from kopt.rewrite.transformations.tiles import blocks, choices, least
 
 HEIGHTS = (2, *GROUPS)
 """Heights of groups of tiles."""
-LEFT_OVER = re.compile(r",\s*(?=[,)])")
-"""The comma that an argument leaves behind."""
+LEFT_OVER = re.compile(r",\s*(?=[,)])|\s+(?=\))")
+"""The comma and the blanks that an argument leaves behind."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -254,6 +254,17 @@ def test_an_output_that_is_a_changed_argument_must_be_that_argument(body, same):
 
 TIED = "torch.randint(-3, 4, (6, 8)).float() / 2"
 
+PLACES = torch.arange(8)
+KEPT_BY_PLACE = "x.masked_fill(x.sort(dim=-1, descending=True{})[1].argsort(-1) >= 5, -torch.inf)"
+"""The five largest numbers of each row, the others minus infinity: which of equal ones is kept follows from a sort."""
+
+
+def kept_by_place(x, count=5, last=False):
+    """Keep the largest numbers of each row; of equal ones the first, or the last."""
+    turned = x.flip(-1) if last else x
+    kept = turned.masked_fill(turned.sort(dim=-1, descending=True, stable=True)[1].argsort(-1) >= count, -torch.inf)
+    return kept.flip(-1) if last else kept
+
 
 @pytest.mark.parametrize(
     ("body", "wrong"),
@@ -267,6 +278,12 @@ TIED = "torch.randint(-3, 4, (6, 8)).float() / 2"
         ("(x >= x.topk(3, -1).values[:, -1:]).sum(-1)", lambda x: torch.full((6,), 3)),
         ("x.sort(stable=True, dim=-1).indices", lambda x: 7 - x.flip(-1).sort(stable=True, dim=-1).indices),
         ("(x / 3 == x.flip(-1) / 3).int()", lambda x: torch.zeros(6, 8, dtype=torch.int32)),
+        (KEPT_BY_PLACE.format(", stable=True"), lambda x: kept_by_place(x, last=True)),
+        (KEPT_BY_PLACE.format(""), lambda x: kept_by_place(x, count=4, last=True)),
+        (
+            "x.masked_fill((x * 0).softmax(-1).cumsum(-1) > 0.6, -torch.inf)",
+            lambda x: x.masked_fill(PLACES >= 5, -torch.inf),
+        ),
     ],
 )
 def test_what_depends_on_equal_inputs_is_asked(body, wrong):
@@ -286,6 +303,11 @@ def test_what_depends_on_equal_inputs_is_asked(body, wrong):
         ("x.topk(3, -1).indices", lambda x: 7 - x.flip(-1).topk(3, -1).indices),
         ("x.mode(-1).indices", lambda x: (x == x.mode(-1, keepdim=True).values).int().argmax(-1)),
         ("(x - x.mean(-1, keepdim=True) > 0.1 * x.std()).int().argmax(-1)", None),
+        (KEPT_BY_PLACE.format(""), lambda x: kept_by_place(x, last=True)),
+        (
+            "x.masked_fill((x * 0).softmax(-1).cumsum(-1) > 0.625, -torch.inf)",
+            lambda x: x.masked_fill(PLACES >= 4, -torch.inf),
+        ),
     ],
 )
 def test_either_order_is_right_where_the_reference_leaves_it_open(body, other):

@@ -80,3 +80,15 @@ def test_every_transformation_applies_to_some_kernel():
 @pytest.mark.xdist_group("rewrites")
 def test_every_transformation_and_stacks_of_them_keep_the_result():
     assert judged([*chains(), *stacked()]) == {}
+
+
+@pytest.mark.parametrize(
+    ("move", "kernel"), [("hoist_reduction", "matvec"), ("split_k", "product"), ("atomic_split_k", "product")]
+)
+@pytest.mark.parametrize("start", ["tl.zeros((BM, BN), dtype=tl.int32)", "tl.full((BM, BN), 0, tl.float64)", "0"])
+def test_sums_of_other_types_than_float32_stay_as_they_are(move, kernel, start):
+    source = samples.sources()[kernel]
+    for zero in ("acc = 0.0", "acc = tl.zeros((BM, BN), dtype=tl.float32)"):
+        source = source.replace(zero, f"acc = {start}")
+    assert apply(move, samples.sources()[kernel], 1)
+    assert apply(move, source, 1) is None

@@ -72,14 +72,12 @@ def test_proposals_rest_on_earlier_rounds_and_on_earlier_runs_as_far_as_settings
     def inputs(planned):
         return {re.search(r"round_\d+", text).group(): text for rule, text in planned if rule == "generate"}
 
-    default = inputs(jobs(plan))
-    assert "round_1/attempt_3/builds.parquet" in default["round_2"]
-    assert "round_1/attempt_0/evaluation_0.parquet" in default["round_2"]
-    assert "experience.json" not in plan
+    assert "builds.parquet" not in inputs(jobs(plan))["round_2"]
     project.knows(seed_store)
-    off = inputs(jobs(project.succeeds(*RUN, "learning=false", "experience=store", options=("--dry-run",))))
-    assert "builds.parquet" not in off["round_2"]
-    assert "experience.json" not in off["round_2"]
-    along = jobs(project.succeeds(*RUN, "experience=store", options=("--dry-run",)))
+    learning = inputs(jobs(project.succeeds(*RUN, "learning=true", options=("--dry-run",))))
+    assert "round_1/attempt_3/builds.parquet" in learning["round_2"]
+    assert "round_1/attempt_0/evaluation_0.parquet" in learning["round_2"]
+    assert "experience.json" not in learning["round_2"]
+    along = jobs(project.succeeds(*RUN, "learning=true", "experience=store", options=("--dry-run",)))
     assert [text for rule, text in along if rule == "experience"]
     assert all("results/t/experience.json" in text for text in inputs(along).values())

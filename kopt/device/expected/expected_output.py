@@ -77,14 +77,7 @@ def expected_result(
     eager = run_reference(problem, case) if eager is None else eager
     contract = result_contract(problem, case, eager)
     found = evidence(problem, case, contract.changed, sample, known=bool(known))
-    nudged: list[tuple[torch.Tensor, ...]] = []
-    if not all(tensor.dtype.is_floating_point for tensor in contract.tensors):
-        turns = [(seed, sign) for seed in range(NUDGES) for sign in (1, -1)]
-        nudged = [in_dtype(case, torch.float64, changed=contract.changed, within=Nudged(*turn)) for turn in turns]
-        nudged += [in_own_dtypes(case, contract.changed, RoundedOtherwise(*turn)) for turn in turns]
-        if all(one.float32 is not None for one in found) and not _holds(case, torch.float64):
-            emulated = [Float32Arithmetic() for _ in range(NUDGES)]
-            nudged += [in_dtype(case, torch.float32, changed=contract.changed, within=gpu) for gpu in emulated]
+    nudged = _rounded_otherwise(case, contract, found)
     exact = {tensor.name: one.exact for tensor, one in zip(contract.tensors, found, strict=True)}
     settled = bool(known) or problem.tolerance is not None
     sizes = {} if settled else typical_sizes(problem, case, exact, contract.changed)
@@ -96,6 +89,26 @@ def expected_result(
         for place, tensor in enumerate(contract.tensors)
     ]  # fmt: skip
     return ExpectedResult(contract, tuple(tensors))
+
+
+def _rounded_otherwise(
+    case: Case, contract: ResultContract, found: Sequence[Evidence]
+) -> list[tuple[torch.Tensor, ...]]:
+    """Compute the result with other roundings on the way, where they may decide a whole number or an infinity."""
+    changed = contract.changed
+    turns = [(seed, sign) for seed in range(NUDGES) for sign in (1, -1)]
+    integers = not all(tensor.dtype.is_floating_point for tensor in contract.tensors)
+    if not integers and all(bool(one.exact.isfinite().all()) for one in found):
+        return []
+    nudged = [in_dtype(case, torch.float64, changed=changed, within=Nudged(*turn)) for turn in turns]
+    if integers:
+        nudged += [in_own_dtypes(case, changed, RoundedOtherwise(*turn)) for turn in turns]
+        if all(one.float32 is not None for one in found) and not _holds(case, torch.float64):
+            emulated = [Float32Arithmetic() for _ in range(NUDGES)]
+            nudged += [in_dtype(case, torch.float32, changed=changed, within=gpu) for gpu in emulated]
+    elif not _holds(case, torch.float64):
+        nudged += [in_dtype(case, torch.float32, changed=changed, within=RoundedOtherwise(*turn)) for turn in turns]
+    return nudged
 
 
 def _holds(case: Case, dtype: torch.dtype) -> bool:
@@ -114,7 +127,7 @@ def _expected(
         contract: the tensor's contract.
         eager: the tensor as the eager model gives it.
         found: what its right value follows from.
-        nudged: the tensor for slightly changed inputs; needed for integers only.
+        nudged: the tensor for slightly changed numbers; needed for integers, and where there are infinities or NaN.
         typical: the tensor's typical size.
         known: its allowance, where it is known.
     """
@@ -122,6 +135,8 @@ def _expected(
     matched = declared.matched if declared is not None else 1.0
     if contract.dtype.is_floating_point:
         allowed, allowance = allowed_error(eager, found, declared, typical, known)
+        for other in nudged:  # where rounding decides what is masked
+            allowed = torch.where(other.isfinite() == found.exact.isfinite(), allowed, torch.nan)
         return ExpectedOutput(contract, found.exact, _where_settled(found, allowed), matched, allowance)
     others = [eager.to(torch.int64), *nudged, *([found.float32] if found.float32 is not None else [])]
     allowed = _unsettled(found.exact, others)
@@ -133,10 +148,11 @@ def _expected(
 def _where_settled(found: Evidence, allowed: torch.Tensor) -> torch.Tensor:
     """Return the allowed errors, NaN where the reference leaves the result open."""
     floating = found.exact.is_floating_point()
-    for other in (*(() if floating else found.untied), *found.cast):
+    step = 2 if floating else 1  # those in float64, and those in the dtypes of eager
+    for other in (*found.untied[::step], *found.cast):
         allowed = torch.where(_agree(other, found.exact, allowed), allowed, torch.nan)
     chosen = torch.ones(allowed.shape, dtype=torch.bool, device=allowed.device)
-    for other in found.chosen[:: 2 if floating else 1]:  # those in float64, and those in the dtypes of eager
+    for other in found.chosen[::step]:
         chosen &= _agree(other, found.exact, allowed)
     if not floating and chosen.numel() and float((~chosen).double().mean()) >= CHOSEN_SHARE:
         chosen.fill_(False)

@@ -73,3 +73,11 @@ def is_zero(value: cst.BaseExpression) -> bool:
         filled = syntax.argument(value, 1, "value")
         return filled is not None and syntax.code(filled.value) in ("0.0", "0.", "0")
     return syntax.called(value) == "tl.zeros" or syntax.code(value) in ("0.0", "0.")
+
+
+def is_float32_zero(value: cst.BaseExpression) -> bool:
+    """Return whether an expression is zeros of any shape in float32: the start of a sum that float32 parts can make."""
+    if not isinstance(value, cst.Call):
+        return is_zero(value)
+    dtype = syntax.argument(value, 2 if syntax.called(value) == "tl.full" else 1, "dtype")
+    return is_zero(value) and dtype is not None and syntax.code(dtype.value) == "tl.float32"

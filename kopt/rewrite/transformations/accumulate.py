@@ -11,7 +11,7 @@ import libcst as cst
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Kernel, TritonModule
 from kopt.rewrite.source.shapes import analyse
-from kopt.rewrite.source.updates import Addition, additions, initial, is_zero, uses
+from kopt.rewrite.source.updates import Addition, additions, initial, is_float32_zero, uses
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, weight
 
 
@@ -32,7 +32,7 @@ def _hoist_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
 
 def _starts_at_zero(line: cst.SimpleStatementLine) -> bool:
     pair = syntax.assigned(line)
-    return pair is not None and is_zero(pair[1])
+    return pair is not None and is_float32_zero(pair[1])
 
 
 def _summed(kernel: Kernel, total: cst.Call) -> bool:

@@ -12,7 +12,7 @@ import libcst as cst
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.edit import Edits
 from kopt.rewrite.source.module import Constant, Grid, Kernel, Launch, TritonModule, unused
-from kopt.rewrite.source.updates import additions, initial, is_zero, uses
+from kopt.rewrite.source.updates import additions, initial, is_float32_zero, uses
 from kopt.rewrite.transformation import (
     Change,
     RewriteFacts,
@@ -101,7 +101,7 @@ def _only_adds(kernel: Kernel, loop: cst.For) -> bool:
     line = initial(kernel, name, loop)
     pair = syntax.assigned(line) if line is not None else None
     outside = [s for s in kernel.body if s is not loop]
-    if len(made) != 1 or pair is None or not is_zero(pair[1]):
+    if len(made) != 1 or pair is None or not is_float32_zero(pair[1]):
         return False
     return not any(uses(s, temporary) for temporary in stored - {name} for s in outside)
 
