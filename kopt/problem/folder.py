@@ -51,10 +51,13 @@ def find(word: str, shipped: Path) -> Path:
         own = not _is_folder(shipped / word) and _is_folder(path) and _holds_problem(path)
         return path if own else shipped / word
     if not word or not _is_folder(path):
-        raise ProblemError(f"{word!r} is not a folder: name a problem or its folder{_listed(path.name, shipped)}")
+        raise ProblemError(
+            f"{word!r} is not a folder: name a problem or its folder{_listed(path.name, shipped, path.parent)}"
+        )
     if not _holds_problem(path):
         files = dict.fromkeys(str(file.relative_to(path)) for format in formats() for file in format.files(path))
-        raise ProblemError(f"{word!r} holds no problem: it has none of {', '.join(files)}{_listed(path.name, shipped)}")
+        near = _listed(path.name, shipped, path.parent)
+        raise ProblemError(f"{word!r} holds no problem: it has none of {', '.join(files)}{near}")
     return path if path.name not in ("", "..") else path.resolve()  # a problem is named like its folder
 
 
@@ -103,12 +106,26 @@ def _existing(format: Format, folder: Path) -> int:
     return sum(file.exists() for file in format.files(folder))
 
 
-def _listed(name: str, folder: Path) -> str:
-    """Write the end of a message: the name of a problem under `folder` nearest to `name`, and all problems there."""
+def _listed(name: str, folder: Path, beside: Path = Path()) -> str:
+    """Write the end of a message: the nearest name of a problem, and all problems under `folder`.
+
+    Args:
+        name: the name that is unknown.
+        folder: holds problems.
+        beside: where the user's own problem may lie: folders and Python files there may be meant, too.
+    """
     problems = [name for name in names(folder) if any(format.matches(folder / name) for format in formats())]
-    if not problems:
-        return f"; {folder} holds no problems"
-    return f"{nearest(name, problems)}; problems are {', '.join(problems)}"
+    own = [path.name for path in _listing(beside) if path.suffix == ".py" or _is_folder(path)]
+    hint = nearest(name, [*problems, *own])
+    return f"{hint}; problems are {', '.join(problems)}" if problems else f"{hint}; {folder} holds no problems"
+
+
+def _listing(folder: Path) -> list[Path]:
+    """List what a folder holds but hidden files; nothing where it cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError:
+        return []
 
 
 def _holds_problem(path: Path) -> bool:

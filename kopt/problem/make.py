@@ -90,11 +90,11 @@ def made(wanted: Wanted) -> Made:
 
 def _read(path: Path, wanted: Wanted) -> tuple[Draft, str]:
     """Read a file or folder in its format."""
-    if wanted.inputs or wanted.init is not None:
-        raise ProblemError(f"--inputs and --init are for functions; {wanted.source} has its own inputs")
     format = next((format for format in formats() if format.matches(path)), None)
     if format is None:
         raise ProblemError(_unknown(path))
+    if wanted.inputs or wanted.init is not None:
+        raise ProblemError(f"--inputs and --init are for functions; {wanted.source} has its own inputs")
     draft = format.draft(path if path.name not in ("", "..") else path.resolve())
     updates = {"name": wanted.name, "dtype": wanted.dtype or draft.dtype}
     return draft.model_copy(update=updates), f"{format.title} {'folder' if path.is_dir() else 'file'} {wanted.source}"

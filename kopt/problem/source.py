@@ -51,6 +51,13 @@ def defined(tree: ast.Module) -> set[str]:
     return {*definitions, *constants(tree)}
 
 
+def callables(tree: ast.Module) -> list[str]:
+    """Return the names of a module's functions and classes, and of what its calls and lambdas made, in order."""
+    named = {n.name for n in tree.body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    made = (n for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Call | ast.Lambda))
+    return sorted(named | {target.id for n in made for target in n.targets if isinstance(target, ast.Name)})
+
+
 def check_reference(tree: ast.Module, where: str) -> None:
     """Check that a reference defines what it must.
 

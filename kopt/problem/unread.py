@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from kopt.errors import ProblemError
-from kopt.problem.source import REQUIRED, defined, parsed
+from kopt.problem.source import REQUIRED, callables, defined, parsed
 
 FILES = "a KernelBench file, a folder of KernelAgent, a definition.json"
 EXAMPLES = f"{FILES}, or package.module:function with --inputs"
@@ -23,18 +23,19 @@ def why_unread(path: Path, option: str = "") -> str:
     if path.suffix != ".py":
         return f"{where}: the file is in no format that kopt knows; give {EXAMPLES if option else FILES}"
     try:
-        names = defined(parsed(path.read_text(encoding="utf-8-sig"), where))
+        module = parsed(path.read_text(encoding="utf-8-sig"), where)
     except ProblemError as error:
         return str(error)
     except (OSError, UnicodeDecodeError) as error:
         return f"{where}: the file cannot be read: {error}"
+    names = defined(module)
     if "ModelNew" in names and "Model" not in names:
         other, this = ("by --from", "by --kernel") if option else ("to kopt new by --from", "by --kernel")
         return f"{where}: the file defines ModelNew and no Model: give the file with Model {other}, and this one {this}"
     missing = [name for name in REQUIRED if name not in names]
     if len(missing) < len(REQUIRED):
         return f"{where}: the file defines no {' and no '.join(missing)}; a problem needs {', '.join(REQUIRED)}"
-    functions = [name for name in sorted(names) if not name.startswith("_")]
+    functions = [name for name in callables(module) if not name.startswith("_")]
     which = f"; it defines {', '.join(functions[:5])}" if functions else ""
     command = "" if option else "kopt new NAME "
     return (
