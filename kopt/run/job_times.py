@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kopt.artifact import read_plain
@@ -33,14 +33,34 @@ def job_spans(folder: Path, *, measures: bool) -> tuple[JobSpan, ...]:
         folder: the run's folder.
         measures: whether kernels are measured on a GPU.
     """
-    spans: dict[tuple[object, ...], JobSpan] = {}  # a job with several files has a record, and an end, for each
+    files: dict[tuple[object, ...], list[JobSpan]] = {}
     for path, record in _records(folder.resolve()):
         span = _span(path, record, measures)
         if span is not None and span.rule != LAST:
-            key = (span.rule, span.round, span.attempt, span.began)
-            if key not in spans or span.ended > spans[key].ended:
-                spans[key] = span
-    return tuple(sorted(spans.values(), key=lambda span: (span.began, span.ended, span.rule)))
+            files.setdefault(_job(span, record), []).append(span)
+    return tuple(sorted(map(_joined, files.values()), key=lambda span: (span.began, span.ended, span.rule)))
+
+
+def _job(span: JobSpan, record: Mapping[str, object]) -> tuple[object, ...]:
+    """Return what the records of one job's files share and no other job's have: its log, which every rule names."""
+    log = record.get("log")
+    return (span.rule, *map(str, log)) if isinstance(log, list) and log else (span.rule, span.round, span.attempt)
+
+
+def _joined(files: Sequence[JobSpan]) -> JobSpan:
+    """Return when a job worked, of which each file has a record with a begin and an end of its own.
+
+    A record that ended before the last one began is of an earlier job, whose file the last job did not make.
+    """
+    last = max(files, key=lambda span: span.ended)
+    own = [span for span in files if span.ended > last.began or span == last]
+    return last.model_copy(
+        update={
+            "began": min(span.began for span in own),
+            "round": next((span.round for span in own if span.round is not None), None),
+            "attempt": next((span.attempt for span in own if span.attempt is not None), None),
+        }
+    )
 
 
 def _records(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
