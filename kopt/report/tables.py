@@ -144,6 +144,18 @@ def _count(trials: Sequence[Trial], holds: Callable[[Trial], bool]) -> int:
     return sum(map(holds, trials))
 
 
+def floors(trials: Sequence[Trial]) -> dict[float, tuple[int, ...]]:
+    """Find the roofline floors, ms, by which shares of the roofline were worked out, and the rounds of each.
+
+    There are several where the device's rates were measured anew, as in a search that goes on with another GPU.
+    """
+    rounds: dict[float, dict[int, None]] = {}
+    for trial in trials:
+        if trial.verdict == "passed" and trial.time_ms and trial.roofline_share:
+            rounds.setdefault(float(f"{trial.time_ms * trial.roofline_share:.4g}"), {})[trial.round] = None
+    return {floor: tuple(rounds[floor]) for floor in sorted(rounds)}
+
+
 def clusters(trials: Sequence[Trial]) -> list[Cluster]:
     """Group the correct kernels by cluster, the one with the fastest kernel first."""
     groups: dict[str, list[Trial]] = {}

@@ -1,0 +1,72 @@
+"""Write what the page says in words that depend on the run: commands, uses of workloads, counters, floors."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
+
+from kopt.model.diagnosis import Profile
+from kopt.report.numbers import milliseconds
+from kopt.report.record import RunRecord, WorkloadSizes
+
+
+def commands(record: RunRecord) -> list[tuple[str, str]]:
+    """List what a reader can do with the best kernel and with the search, each with its command."""
+    run = shlex.quote(record.run)
+    archive = shlex.quote(f"{PurePath(record.run).name}.replies.tar.xz")
+    found: list[tuple[str, str]] = []
+    if not record.judge.startswith("dry"):
+        found = [
+            (
+                "Compare the best kernel with the reference and time both, on a GPU, in the run's folder",
+                "python best_kernel.py",
+            ),
+            ("Write it as a PyTorch module in place of the reference's", f"kopt export {run} --as module"),
+        ]
+    if record.command:
+        found.append(("Search again", record.command))
+    if record.judge == "recorded":
+        found.append(("Replay the search again, from its archive", "kopt replay ARCHIVE.replies.tar.xz"))
+    elif record.costs:
+        found.append(
+            ("Pack the search, and replay it on any machine", f"kopt pack {run}\nkopt replay {archive} --run again")
+        )
+    return found
+
+
+def used_for(workload: WorkloadSizes, estimated: bool) -> str:
+    """Say what a workload was used for: `timed, verified`."""
+    uses = ["times estimated" if estimated else "timed"] if workload.timed else []
+    uses += ["verified"] if workload.checked else []
+    return ", ".join(uses) or "not by this judge"
+
+
+def counted_in(profile: Profile, counters: Mapping[str, str]) -> list[tuple[str, float, str]]:
+    """List what a profile counted: words, value, and the counter's own name where that is another.
+
+    Hardware counters stand first, by their words; then what was worked out from the build and the time.  Left out is
+    what the device does not offer, and what does not occur in the build.
+    """
+    known = {name: value for name, value in profile.metrics.items() if value is not None}
+    hardware = sorted((counters[name], value, name) for name, value in known.items() if name in counters)
+    others = [
+        (name if "__" in name else name.replace("_", " "), value, "")
+        for name, value in sorted(known.items())
+        if name not in counters and value
+    ]
+    return [*hardware, *others]
+
+
+def on_floors(floors: Mapping[float, Sequence[int]]) -> str:
+    """Say that the device's rates were measured anew during the search; empty where the floor stays the same."""
+    if len(floors) < 2:
+        return ""
+    listed = (
+        f"{milliseconds(floor)} in round{'' if len(rounds) == 1 else 's'} {', '.join(map(str, rounds))}"
+        for floor, rounds in floors.items()
+    )
+    return (
+        f"Shares of the roofline follow from the rates that were measured when a round was judged: the floor is "
+        f"{' and '.join(listed)}, as where a search goes on with another GPU."
+    )
