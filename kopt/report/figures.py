@@ -71,7 +71,14 @@ def best_so_far(
     axis = alt.X(
         f"{over}:Q",
         title=axis_title(over, gpu),
-        axis=alt.Axis(grid=False, format="d" if whole else "~f", tickMinStep=1 if whole else 0),
+        axis=alt.Axis(
+            grid=False,
+            format="d" if whole else "~f",
+            tickMinStep=1 if whole else 0,
+            tickCount=8,
+            labelOverlap="greedy",
+            labelSeparation=6,
+        ),
     )
     shown = [
         {name: row[name] for name in (*AXES, "name", "model", "ms")} | {"shown_ms": min(ms, slowest)}

@@ -10,6 +10,28 @@ from kopt.model.diagnosis import Profile
 from kopt.report.numbers import milliseconds
 from kopt.report.record import RunRecord, WorkloadSizes
 
+WORKED_OUT = {
+    "time_ms": "time, ms",
+    "ncu_time_ms": "time under Nsight Compute, ms",
+    "gpu__time_duration.sum": "time under Nsight Compute, ns",
+    "achieved_gb_s": "fewest bytes of a right kernel over the time, GB/s",
+    "memory_share": "this rate over the device's copy rate",
+    "dram_share": "bytes that DRAM moved a second over the device's copy rate",
+    "achieved_tflop_s": "the reference's operations over the time, TFLOP/s",
+    "traffic_ratio": "moved bytes over the fewest",
+    "launches": "launches of a call",
+    "occupancy": "resident threads over the device's limit",
+    "blocks_per_sm": "resident blocks per SM",
+    "programs": "blocks of the grid",
+    "waves": "grid over the blocks that are resident at a time",
+    "registers_per_thread": "registers per thread",
+    "local_bytes_per_thread": "bytes spilled per thread",
+    "shared_bytes_per_block": "shared memory per block, bytes",
+    "num_warps": "warps per block",
+    "num_stages": "stages of a loop's pipeline",
+}
+"""Describes what a profile works out from the build and the time."""
+
 
 def commands(record: RunRecord) -> list[tuple[str, str]]:
     """List what a reader can do with the best kernel and with the search, each with its command."""
@@ -43,19 +65,25 @@ def used_for(workload: WorkloadSizes, estimated: bool) -> str:
 
 
 def counted_in(profile: Profile, counters: Mapping[str, str]) -> list[tuple[str, float, str]]:
-    """List what a profile counted: words, value, and the counter's own name where that is another.
+    """List what a profile counted: words, value, and the name of a hardware counter.
 
     Hardware counters stand first, by their words; then what was worked out from the build and the time.  Left out is
     what the device does not offer, and what does not occur in the build.
     """
     known = {name: value for name, value in profile.metrics.items() if value is not None}
     hardware = sorted((counters[name], value, name) for name, value in known.items() if name in counters)
-    others = [
-        (name if "__" in name else name.replace("_", " "), value, "")
-        for name, value in sorted(known.items())
-        if name not in counters and value
-    ]
-    return [*hardware, *others]
+    others = [(_words(name), value, "") for name, value in known.items() if name not in counters and value]
+    return [*hardware, *sorted(others)]
+
+
+def _words(name: str) -> str:
+    """Describe a figure that is no hardware counter: `ptx_loop_load_global` counts instructions of the PTX."""
+    if name in WORKED_OUT:
+        return WORKED_OUT[name]
+    for start, where in (("ptx_loop_", "PTX in loops"), ("ptx_", "PTX")):
+        if name.startswith(start):
+            return f"{where}: {name.removeprefix(start).replace('_', ' ')}"
+    return name if "__" in name else name.replace("_", " ")
 
 
 def on_floors(floors: Mapping[float, Sequence[int]]) -> str:

@@ -34,6 +34,9 @@ MEANING: dict[str, str] = {
 """Explains each kind of failure."""
 
 
+SAME_FLOOR = 1e-3
+"""Relative difference up to which two floors are the same."""
+
 MORE_EXAMPLES = 4
 """Most examples of a kind of failure beside the first."""
 
@@ -149,11 +152,18 @@ def floors(trials: Sequence[Trial]) -> dict[float, tuple[int, ...]]:
 
     There are several where the device's rates were measured anew, as in a search that goes on with another GPU.
     """
-    rounds: dict[float, dict[int, None]] = {}
-    for trial in trials:
-        if trial.verdict == "passed" and trial.time_ms and trial.roofline_share:
-            rounds.setdefault(float(f"{trial.time_ms * trial.roofline_share:.4g}"), {})[trial.round] = None
-    return {floor: tuple(rounds[floor]) for floor in sorted(rounds)}
+    known = sorted(
+        (trial.time_ms * trial.roofline_share, trial.round)
+        for trial in trials
+        if trial.verdict == "passed" and trial.time_ms and trial.roofline_share and trial.roofline_share < 1
+    )
+    groups: list[list[tuple[float, int]]] = []
+    for floor, round in known:
+        if groups and floor < groups[-1][0][0] * (1 + SAME_FLOOR):
+            groups[-1].append((floor, round))
+        else:
+            groups.append([(floor, round)])
+    return {group[0][0]: tuple(sorted({round for _, round in group})) for group in groups}
 
 
 def clusters(trials: Sequence[Trial]) -> list[Cluster]:

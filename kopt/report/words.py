@@ -16,7 +16,7 @@ JUDGES = {
 """Explains each judge."""
 
 DRAWS = {
-    "given": "as `get_inputs` of the reference makes them",
+    "given": "as get_inputs of the reference makes them",
     "normal": "normal numbers of the given inputs' scale",
     "integer": "small whole numbers times a power of two: sums are exact, and there are ties",
     "range": "magnitudes over many powers of two: one element may outweigh all others",

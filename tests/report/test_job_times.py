@@ -1,20 +1,22 @@
 import base64
 import json
 
+import pytest
+
 from kopt.artifact import write_value
 from kopt.report.details import JobSpan
-from kopt.report.rows import busy_seconds, job_rows, judging, progress_rows
+from kopt.report.rows import busy_seconds, job_rows, judging, most_at_once, progress_rows
 from kopt.run.job_times import job_spans
 from kopt.run.started import Started
 
 
-def write_record(start, path, rule, began, ended):
+def write_record(start, path, rule, began, ended, log=()):
     """Write a record as Snakemake does."""
     name = base64.b64encode(path.encode(), b"+-").decode()
     parts = [f"@{name[at : at + 200]}" for at in range(0, len(name) - 200, 200)]
     file = start.joinpath(".snakemake/metadata", *parts, name[200 * len(parts) :])
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps({"rule": rule, "starttime": began, "endtime": ended}))
+    file.write_text(json.dumps({"rule": rule, "log": log, "starttime": began, "endtime": ended}))
 
 
 def run_folder(tmp_path):
@@ -62,10 +64,28 @@ def test_time_in_which_jobs_overlap_counts_once():
     assert busy_seconds([span(5, 8), span(0, 4), span(1, 2), span(3, 6)]) == 8
 
 
+def test_a_job_counts_once_though_each_of_its_files_has_a_begin_of_its_own(tmp_path):
+    folder = tmp_path / "results" / "demo"
+    folder.mkdir(parents=True)
+    for place, file in enumerate(["evaluation_0.parquet", "failed_0.txt", "../costs/evaluate.parquet"]):
+        path = str((folder / "round_1/attempt_0" / file).resolve().relative_to(tmp_path.resolve()))
+        write_record(tmp_path, path, "evaluate", 20.0 + place / 8, 30.0, ["logs/round_1/evaluate_0_0.log"])
+    write_record(tmp_path, "results/demo/round_1/attempt_0/evaluation_1.parquet", "evaluate", 20.5, 40.0, ["other.log"])
+    write_record(tmp_path, "results/demo/round_1/attempt_0/old.txt", "evaluate", 2.0, 4.0, ["other.log"])
+    spans = job_spans(folder, measures=True)
+    assert [(one.began, one.ended, one.round, one.attempt) for one in spans] == [(20.0, 30.0, 1, 0), (20.5, 40.0, 1, 0)]
+    assert most_at_once(spans) == 2
+
+
+@pytest.mark.parametrize(("spans", "most"), [([], 0), ([(0, 1)], 1), ([(0, 1), (1, 2)], 1), ([(0, 3), (1, 2)], 2)])
+def test_jobs_that_meet_are_not_at_the_same_time(spans, most):
+    assert most_at_once([span(*one) for one in spans]) == most
+
+
 def test_only_jobs_that_held_a_gpu_judge_where_one_did():
     jobs = [span(0, 1), span(1, 2, gpu=False), span(2, 3, rule="compile")]
-    assert judging(jobs) == [jobs[0], jobs[2]][:1]
-    assert judging(jobs[1:]) == [jobs[1]]
+    assert judging(jobs) == [jobs[0], jobs[2]]
+    assert judging(jobs[1:2]) == [jobs[1]]
     assert [row["began_s"] for row in job_rows(jobs)] == [0, 1, 2]
 
 
