@@ -16,7 +16,7 @@ from tests.report.made_up_run import made_up_tables
 
 @pytest.fixture(scope="module")
 def clustered():
-    tables = made_up_tables(rounds=2, slots=12)
+    tables = made_up_tables(rounds=3, slots=8, seed=4)
     rounds = [
         Round(
             tables=RoundTables(
@@ -28,7 +28,7 @@ def clustered():
             selection=tables.selections[number],
             summary=tables.summaries[number],
         )
-        for number in range(3)
+        for number in range(4)
     ]  # fmt: skip
     config = Config(strategy="clustered")
     return Run("run", config, problem=None, facts=None, device=None, taxonomy=(), rounds=rounds)
