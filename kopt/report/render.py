@@ -21,13 +21,12 @@ from kopt.model.cost import total
 from kopt.model.device import estimate_warning
 from kopt.model.trial import Trial
 from kopt.neutral import visible
-from kopt.report import costs, fenced, figures, lineage, numbers, rows, sentences, tables, words
-from kopt.report.diff import diff
+from kopt.report import costs, figures, lineage, numbers, rows, sentences, tables, words
+from kopt.report.marked import diff, parts
 from kopt.report.record import RunRecord
 from kopt.report.round_line import STOPPED
 from kopt.report.spec import specs_json
 from kopt.report.status_lines import duration
-from kopt.report.verdict_on_pytorch import against_pytorch
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -254,9 +253,9 @@ def page_environment(estimated: bool) -> Environment:
         "time_text": numbers.time_text,
         "compilations": numbers.compilations_text,
         "page_estimated": estimated,
-        "against_pytorch": against_pytorch,
+        "against_pytorch": sentences.against_pytorch,
         "counted_in": sentences.counted_in,
-        "fenced": fenced.parts,
+        "fenced": parts,
         "used_for": sentences.used_for,
         "pytorch": numbers.PYTORCH,
     }

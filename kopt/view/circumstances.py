@@ -12,12 +12,19 @@ from kopt.errors import CorruptArtifact
 from kopt.model.problem import Problem, TensorSpec, Workload
 from kopt.model.proposers import ECHO, NOBODY, REWRITER
 from kopt.report.record import WorkloadSizes
+from kopt.run.manifest import UNRECORDED
 from kopt.run.started import Started
 from kopt.run.value import Run
 from kopt.run_settings import RunSettings
 
 MODELS = "models.json"
 """File of a run's folder: the part of the table of models that the run used."""
+
+ELSEWHERE = {"--configfile", "--configfiles", "--profile", "--workflow-profile"}
+"""Options of Snakemake that take settings from a file."""
+
+KEPT = {*ELSEWHERE, "--snakefile", "-s", "--cores", "-c", "--jobs", "-j", "--resources", "--config", "-C"}
+"""Options of Snakemake that say what is searched, and on what."""
 
 OWN = {
     REWRITER: "kopt's own rewriter: source-to-source transformations, no language model, no cost",
@@ -34,30 +41,36 @@ BY = {
 
 
 def command_again(started: Started | None, run: Run) -> str:
-    """Return the command that makes a search again: `kopt run` where that says all, else the one that was given.
+    """Return the command that makes a search again: `kopt run` where that says all, else that of Snakemake.
 
-    Empty where no start is recorded, or where the run is a replay, whose archive has a name of its own.
+    Options that say how a start goes on (`--forcerun`, `--quiet`, ...) are left out, and so are settings on which no
+    result depends.  Empty where no start is recorded, and for a replay, whose archive has a name of its own.
     """
     if started is None or RunSettings(run.config).replayed:
         return ""
-    words = list(started.words)
-    given = _settings(words)
-    if given is None or not {"preset", "models", "problem"} <= set(given):
-        return shlex.join(words)
+    options = {name: words for name, *words in _options(started.words) if name in KEPT}
+    settings = [word for word in options.get("--config", []) if word.partition("=")[0] not in UNRECORDED]
+    if "--config" in options:
+        options["--config"] = settings
+    given = {name: value for name, _, value in (word.partition("=") for word in settings)}
+    if not {"preset", "models", "problem"} <= set(given) or not ELSEWHERE.isdisjoint(options):
+        return shlex.join(["snakemake", *(word for name, words in options.items() for word in (name, *words))])
     name, preset = given.pop("run", ""), given.pop("preset")
     place = "/".join(filter(None, (given.pop("problems", ""), given.pop("problem"))))
-    settings = [f"{name}={value}" for name, value in given.items()]
     named = ["--name", name] if name else []
-    return shlex.join(["kopt", "run", place, *named, "--preset", preset, *settings])
+    return shlex.join(["kopt", "run", place, *named, "--preset", preset, *(f"{n}={v}" for n, v in given.items())])
 
 
-def _settings(words: list[str]) -> dict[str, str] | None:
-    """Return the settings of a command line of Snakemake; None where it takes some from elsewhere."""
-    if "--config" not in words or any(word.startswith(("--configfile", "--profile")) for word in words):
-        return None
-    rest = words[words.index("--config") + 1 :]
-    last = next((place for place, word in enumerate(rest) if word.startswith("-")), len(rest))
-    return {name: value for name, _, value in (word.partition("=") for word in rest[:last])}
+def _options(words: Sequence[str]) -> list[list[str]]:
+    """Part a command line into options, each with its values."""
+    parts: list[list[str]] = []
+    for word in words[1:]:
+        if word.startswith("-"):
+            name, sign, value = word.partition("=")
+            parts.append([name, *([value] if sign else [])])
+        elif parts:
+            parts[-1].append(word)
+    return parts
 
 
 def proposers_in_words(run: Run, folder: Path) -> dict[str, str]:

@@ -16,10 +16,9 @@ from kopt.model.cost import Cost, LabelledCost, total
 from kopt.model.environment import Environment
 from kopt.neutral import visible
 from kopt.report.costs import by_model, by_round, by_round_and_purpose, by_slot, spent
-from kopt.report.diff import diff
-from kopt.report.fenced import parts
 from kopt.report.figures import timeline
 from kopt.report.lineage import chain, graph
+from kopt.report.marked import diff, parts
 from kopt.report.numbers import ordinal
 from kopt.report.record import Agreed, Comparison, Diagnosed, Lessons
 from kopt.report.render import MOST_BYTES, TEMPLATES, charts, model_order, opened_kernels, render, shown_trials

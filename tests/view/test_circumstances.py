@@ -26,20 +26,21 @@ def started(text):
     return Started(words=words, folder="/far", host="", moment=0, first=0, configuration={}, locked=False)
 
 
+PLAIN = "snakemake --snakefile /far/Snakefile --cores 4 --resources gpu=1"
 SNAKEMAKE = "snakemake --snakefile /far/Snakefile --cores 4 --quiet all --resources gpu=1"
 
 
 @pytest.mark.parametrize(
     ("words", "command"),
     [
-        (f"{SNAKEMAKE} --config problem=softmax preset=beam_search 'models=[a, b]' run=first rounds=2",
+        (f"{SNAKEMAKE} --config problem=softmax preset=beam_search 'models=[a, b]' run=first rounds=2 warm=true",
          "kopt run softmax --name first --preset beam_search 'models=[a, b]' rounds=2"),
         (f"{SNAKEMAKE} --config problem=mine preset=p models=[a] problems=/my --dry-run",
          "kopt run /my/mine --preset p 'models=[a]'"),
-        (f"{SNAKEMAKE} --config problem=softmax rounds=2", f"{SNAKEMAKE} --config problem=softmax rounds=2"),
-        (f"{SNAKEMAKE} --configfile my.yaml --config problem=a preset=b models=[c]",
-         f"{SNAKEMAKE} --configfile my.yaml --config problem=a preset=b 'models=[c]'"),
-        (SNAKEMAKE, SNAKEMAKE),
+        (f"{SNAKEMAKE} --forcerun finish --config rounds=2", f"{PLAIN} --config rounds=2"),
+        (f"{SNAKEMAKE} --configfile=my.yaml --config problem=a preset=b models=[c]",
+         f"{PLAIN} --configfile my.yaml --config problem=a preset=b 'models=[c]'"),
+        (f"{SNAKEMAKE} --rerun-incomplete", PLAIN),
     ],
 )  # fmt: skip
 def test_the_command_that_searches_again_says_all_that_was_given(words, command):

@@ -1,12 +1,37 @@
-"""Part a prompt or a reply into prose and code, so that a page can wrap the one and keep the lines of the other."""
+"""Part texts into what the page marks: lines of a difference; prose, which wraps, and code, which keeps its lines."""
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 FENCE = re.compile(r"^ {0,3}(`{3,}|~{3,})")
+
+
+class DiffLine(NamedTuple):
+    """A line of a unified diff, with its mark (+, - or a blank)."""
+
+    kind: Literal["added", "removed", "place", "same"]
+    text: str
+
+
+def diff(seed: str, best: str) -> list[DiffLine]:
+    """Make a unified diff from the seed kernel to the best one; it is empty when they are equal."""
+    lines = difflib.unified_diff(seed.splitlines(), best.splitlines(), lineterm="", n=3)
+    return [DiffLine(_kind(line), line) for line in list(lines)[2:]]
+
+
+def _kind(line: str) -> Literal["added", "removed", "place", "same"]:
+    match line[:1]:
+        case "+":
+            return "added"
+        case "-":
+            return "removed"
+        case "@":
+            return "place"
+    return "same"
 
 
 class Part(NamedTuple):
