@@ -108,8 +108,8 @@ class WorkloadSizes(Value):
     """Shapes of the inputs of a timed workload; of another one the values of the reference's constants."""
     timed: bool
     """Whether kernels are timed on it, or their times estimated for it."""
-    checked: bool
-    """Whether the best kernel's results on it were compared with the reference's."""
+    checked: bool | None
+    """Whether the best kernel's results on it were compared with the reference's; None where no check is recorded."""
 
 
 class RunRecord(Value):

@@ -94,7 +94,7 @@ def used_for(workload: WorkloadSizes, estimated: bool) -> str:
     """Say what a workload was used for: `timed, verified`."""
     uses = ["times estimated" if estimated else "timed"] if workload.timed else []
     uses += ["verified"] if workload.checked else []
-    return ", ".join(uses) or "not by this judge"
+    return ", ".join(uses) or ("no check is recorded" if workload.checked is None else "not by this judge")
 
 
 def counted_in(profile: Profile, counters: Mapping[str, str]) -> list[tuple[str, float, str]]:

@@ -26,16 +26,16 @@ ALSO_HOLDING = ("device",)
 """Rules whose jobs hold a GPU, where kernels are measured, beside those that judge."""
 
 
-def job_spans(folder: Path, *, measures: bool) -> tuple[JobSpan, ...]:
+def job_spans(folder: Path, *, holds_gpus: bool) -> tuple[JobSpan, ...]:
     """Return the last job of a run that made each of its files, in order of their begin; empty where none is recorded.
 
     Args:
         folder: the run's folder.
-        measures: whether kernels are measured on a GPU.
+        holds_gpus: whether jobs that judge and measure hold GPUs.
     """
     files: dict[tuple[object, ...], list[JobSpan]] = {}
     for path, record in _records(folder.resolve()):
-        span = _span(path, record, measures)
+        span = _span(path, record, holds_gpus)
         if span is not None and span.rule != LAST:
             files.setdefault(_job(span, record), []).append(span)
     return tuple(sorted(map(_joined, files.values()), key=lambda span: (span.began, span.ended, span.rule)))
@@ -89,13 +89,13 @@ def _decoded(name: str) -> str:
         return ""
 
 
-def _span(path: str, record: dict[str, object], measures: bool) -> JobSpan | None:
+def _span(path: str, record: dict[str, object], holds_gpus: bool) -> JobSpan | None:
     rule, began, ended = (record.get(name) for name in ("rule", "starttime", "endtime"))
     if not isinstance(rule, str) or not isinstance(began, float) or not isinstance(ended, float) or ended < began:
         return None
     return JobSpan(
         rule=rule, round=_number("round", path), attempt=_number("attempt", path), began=began, ended=ended,
-        gpu=measures and rule.startswith((*JUDGING, *ALSO_HOLDING)),
+        gpu=holds_gpus and rule.startswith((*JUDGING, *ALSO_HOLDING)),
     )  # fmt: skip
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from kopt.artifact import read_plain
 from kopt.errors import CorruptArtifact
+from kopt.model.outcome import BEST
 from kopt.model.problem import Problem, TensorSpec, Workload
 from kopt.model.proposers import ECHO, NOBODY, REWRITER
+from kopt.model.verdict import Check, Passed
 from kopt.report.record import WorkloadSizes
 from kopt.run.manifest import UNRECORDED
 from kopt.run.started import Started
@@ -102,13 +104,16 @@ def _in_words(entry: Mapping[str, object] | None, replies: str) -> str:
     return "; ".join(filter(None, parts))
 
 
-def workload_sizes(run: Run, checked: frozenset[str]) -> tuple[WorkloadSizes, ...]:
+def workload_sizes(run: Run, checks: Iterable[Check]) -> tuple[WorkloadSizes, ...]:
     """List the sizes of a run's workloads by the names that checks have, with what each was used for.
 
     Args:
         run: the run.
-        checked: names of the workloads of the best kernel's checks.
+        checks: checks of the best kernel's verdict; those of the run's end are known without.
     """
+    final = run.outcome.finals.verdicts.get(BEST) if run.outcome else None
+    known = [*checks, *(final.checks if isinstance(final, Passed) else ())]
+    checked = {check.workload for check in known}
     on_gpu = RunSettings(run.config).measures
     inputs = {one.workload: one.inputs for one in run.facts.workloads}
     return tuple(
@@ -116,7 +121,7 @@ def workload_sizes(run: Run, checked: frozenset[str]) -> tuple[WorkloadSizes, ..
             name=name,
             sizes=_tensors(inputs[name]) if kind == "main" and name in inputs else _constants(workload),
             timed=kind == "main",
-            checked=name in checked and (on_gpu or kind == "small"),
+            checked=name in checked and (on_gpu or kind == "small") if checked else None,
         )
         for kind, name, workload in named_workloads(run.problem, distinct=on_gpu)
     )

@@ -89,13 +89,13 @@ def report_record(run: Run, store: Store, folder: Path, ask: Ask = no_exchange) 
         diagnoses=_diagnosed(run),
         agreed=tuple(run.models.agreed),
         lessons=tuple(run.models.lessons),
-        jobs=job_spans(folder, measures=settings.measures),
+        jobs=job_spans(folder, holds_gpus=settings.holds_gpus),
         roofs=_roofs(run),
     )
     kernels = _details(opened_kernels(record), run, store, folder, ask)
     best = next((kernel for kernel in kernels if kernel.name == record.final.best_name), None)
-    checked = frozenset(check.workload for check in best.checks) if best else frozenset[str]()
-    return record.model_copy(update={"kernels": kernels, "workloads": workload_sizes(run, checked)})
+    checks = best.checks if best else ()
+    return record.model_copy(update={"kernels": kernels, "workloads": workload_sizes(run, checks)})
 
 
 def _configuration(config: Config, *, measures: bool) -> str:

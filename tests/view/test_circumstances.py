@@ -9,10 +9,12 @@ import yaml
 from kopt.config import Config
 from kopt.device.cuda.verifier import _of_distinct_names
 from kopt.load_config import parse
-from kopt.model.problem import Workload
+from kopt.model.problem import ProblemFacts, Workload
+from kopt.model.verdict import Check
 from kopt.run.started import Started
 from kopt.run.value import Run
-from kopt.view.circumstances import command_again, named_workloads, proposers_in_words
+from kopt.run_settings import RunSettings
+from kopt.view.circumstances import command_again, named_workloads, proposers_in_words, workload_sizes
 from kopt.view.page import _configuration
 from tests.view.hand_made_run import PROBLEM
 
@@ -93,3 +95,26 @@ def test_the_configuration_of_a_page_starts_the_same_run(measures):
     text = _configuration(config, measures=measures)
     assert parse(yaml.safe_load(text), "configuration") == config
     assert ("device:" in text) is not measures
+
+
+@pytest.mark.parametrize(
+    ("judge", "holds"), [("cuda", True), ("recorded", False), ("interpret", False), ("dry", False)]
+)
+def test_jobs_of_a_replay_hold_no_gpu(judge, holds):
+    assert RunSettings(Config(judge=judge)).holds_gpus is holds
+
+
+def test_a_workload_is_verified_where_a_check_names_it_and_small_ones_alone_without_a_gpu():
+    ragged = Workload(name="ragged", constants={"M": 3})
+    problem = PROBLEM.model_copy(update={"hidden": (ragged,), "small": (ragged,)})
+    facts = ProblemFacts(dtype=problem.dtype, workloads=())
+    check = Check(workload="ragged", distribution="normal", max_error=0.0, allowed=1.0)
+    found = {}
+    for judge, checks in (("interpret", [check]), ("cuda", [check]), ("recorded", [])):
+        run = Run("run", Config(judge=judge), problem=problem, facts=facts, device=None, taxonomy=(), rounds=())
+        found[judge] = [(one.name, one.sizes, one.checked) for one in workload_sizes(run, checks)][-2:]
+    assert found == {
+        "interpret": [("ragged", "M=3", False), ("ragged", "M=3", True)],
+        "cuda": [("ragged", "M=3", True), ("small ragged", "M=3", False)],
+        "recorded": [("ragged", "M=3", None), ("small ragged", "M=3", None)],
+    }
