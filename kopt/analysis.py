@@ -205,7 +205,7 @@ class FinishedRun:
 
     @cached_property
     def _jobs(self) -> Sequence[JobSpan]:
-        return job_spans(self.folder, measures=RunSettings(self.value.config).measures)
+        return job_spans(self.folder, holds_gpus=RunSettings(self.value.config).holds_gpus)
 
     @cached_property
     def _progress(self) -> list[rows.Row]:

@@ -172,6 +172,11 @@ class RunSettings:
         return self.backend == "recorded"
 
     @property
+    def holds_gpus(self) -> bool:
+        """Whether jobs hold GPUs: those of a replay do not, though its times were measured."""
+        return self.measures and not self.replayed
+
+    @property
     def chunk_size(self) -> int:
         """Most kernels of an evaluate job; without a setting the default of jobs that are not submitted."""
         return self.config.chunk_size or CHUNK_SIZE

@@ -46,3 +46,17 @@ def dollars(usd: float) -> str:
     """Format dollars for people: with cents, or four decimals below one dollar; a minus stands before the sign."""
     sign, size = "-" if usd < 0 else "", abs(usd)
     return f"{sign}${size:.2f}" if size >= 1 or size == 0 else f"{sign}${size:.4f}"
+
+
+def spent(cost: Cost) -> str:
+    """Say what a run paid for the replies of language models, and whether they had a price."""
+    if not (cost.calls or cost.stored or cost.lost):
+        return "none asked"
+    replies = cost.calls + cost.stored
+    if not (cost.paid_usd or cost.stored_usd):
+        return f"{replies} repl{'y' if replies == 1 else 'ies'} without a price: nothing spent"
+    if cost.replayed:
+        return f"nothing paid; the replies had cost {dollars(cost.stored_usd)}"
+    return f"{dollars(cost.paid_usd)} paid" + (
+        f"; replies from the store had cost {dollars(cost.stored_usd)}" if cost.stored else ""
+    )

@@ -79,6 +79,8 @@ class KernelDetail(Value):
     changed: tuple[ChangedFact, ...] = ()
     checks: tuple[Check, ...] = ()
     times: tuple[KernelTime, ...] = ()
+    selection: str = ""
+    """In which rounds a selection kept it, or why none did."""
     followed: Direction | None = None
     """The direction of its parent's diagnosis that it followed."""
     profile: Profile | None = None

@@ -51,6 +51,8 @@ def best_so_far(
 ) -> Chart:  # fmt: skip
     """Draw every correct candidate, and the best time so far, over what was spent.
 
+    A candidate slower than `SLOWEST` times the seed is drawn at that time, and told with its own.
+
     Args:
         rows: `progress_rows` of the run.
         over: a key of `AXES`.
@@ -60,17 +62,29 @@ def best_so_far(
         estimated: whether the times are estimates.
         gpu: whether the jobs that judge held a GPU.
     """
-    high = max([seed_ms, *(min(ms, SLOWEST * seed_ms) for row in rows if isinstance(ms := row["ms"], float))])
+    slowest = SLOWEST * seed_ms
+    high = max([seed_ms, *(min(ms, slowest) for row in rows if isinstance(ms := row["ms"], float))])
     low = min([floor_ms * 0.95, seed_ms, *(ms for row in rows if isinstance(ms := row["best_ms"], float))])
-    scale = alt.Scale(type="log", domain=[low * 0.95, high * 1.05], clamp=True, nice=False)
-    time = alt.Y("ms:Q", title=time_title(estimated), scale=scale)
+    scale = alt.Scale(type="log", domain=[low * 0.95, high * 1.05], nice=False)
+    time = alt.Y("shown_ms:Q", title=time_title(estimated), scale=scale)
     whole = over in ("x", "calls")
     axis = alt.X(
         f"{over}:Q",
         title=axis_title(over, gpu),
-        axis=alt.Axis(grid=False, format="d" if whole else "~g", tickMinStep=1 if whole else 0),
+        axis=alt.Axis(
+            grid=False,
+            format="d" if whole else "~f",
+            tickMinStep=1 if whole else 0,
+            tickCount=8,
+            labelOverlap="greedy",
+            labelSeparation=6,
+        ),
     )
-    shown = [{name: row[name] for name in (*AXES, "name", "model", "ms")} for row in rows if row["ms"]]
+    shown = [
+        {name: row[name] for name in (*AXES, "name", "model", "ms")} | {"shown_ms": min(ms, slowest)}
+        for row in rows
+        if isinstance(ms := row["ms"], float)
+    ]
     dots = (
         alt.Chart(data(shown))
         .transform_calculate(text="datum.name + ', ' + datum.model + ', ' + format(datum.ms, '.4g') + ' ms'")
@@ -213,7 +227,7 @@ def clusters(rows: Sequence[Row], taxonomy: Sequence[str], rounds: int) -> Chart
             x=alt.X("technique:N", title=None, sort=[*taxonomy, "none"], axis=alt.Axis(labelAngle=-60, labelLimit=220),
                     scale=alt.Scale(domain=[name for name in (*taxonomy, "none") if name in used])),
             y=alt.Y("cluster:N", title="cluster, by its fastest kernel", sort=order, scale=alt.Scale(domain=order)),
-            opacity=alt.Opacity("sum(kernels):Q", title="kernels", scale=alt.Scale(range=[0.35, 1])),
+            opacity=alt.Opacity("sum(kernels):Q", title="kernels", scale=alt.Scale(range=[0.55, 1])),
             tooltip=[alt.Tooltip("cluster:N"), alt.Tooltip("technique:N"),
                      alt.Tooltip("sum(kernels):Q", title="kernels"),
                      alt.Tooltip("min(ms):Q", title="fastest, ms", format=".4g")],
@@ -230,8 +244,9 @@ def timeline(rows: Sequence[Row], gpu: bool) -> Chart:
     shown: list[Row] = [
         row
         | {
+            "when": _when(row),
             "kind": ("holds the GPU" if row["gpu"] else "without the GPU") if gpu else "works",
-            "text": f"{row['rule']}, {row['seconds']} s from {row['began_s']} s on",
+            "text": f"{row['rule']}, {_when(row)}: {row['seconds']} s from {row['began_s']} s on",
         }
         for row in rows
     ]
@@ -244,8 +259,16 @@ def timeline(rows: Sequence[Row], gpu: bool) -> Chart:
             y=alt.Y("rule:N", title=None, sort=order),
             color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=kinds), legend=alt.Legend() if gpu else None),
             description="text:N",
-            tooltip=[alt.Tooltip("rule:N"), alt.Tooltip("round:Q"), alt.Tooltip("attempt:Q"), alt.Tooltip("seconds:Q")],
+            tooltip=[alt.Tooltip("rule:N"), alt.Tooltip("when:N", title="of"), alt.Tooltip("seconds:Q"),
+                     alt.Tooltip("kind:N", title="GPU")] if gpu else
+                    [alt.Tooltip("rule:N"), alt.Tooltip("when:N", title="of"), alt.Tooltip("seconds:Q")],
         )
         .properties(width="container", height=18 * max(len(order), 1))
     )  # fmt: skip
     return chart
+
+
+def _when(row: Row) -> str:
+    """Name the round and the attempt of a job; a job of neither is one of the whole run."""
+    parts = [f"{name} {row[name]}" for name in ("round", "attempt") if row[name] is not None]
+    return ", ".join(parts) or "the whole run"

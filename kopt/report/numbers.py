@@ -29,6 +29,12 @@ def percent(share: float) -> str:
     return f"{min(round(100 * share), 99) if share < 1 else 100} %"
 
 
+def ordinal(number: int) -> str:
+    """Write a place in an order: `1st`, `2nd`, `11th`."""
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
 def compilations_text(ms: Sequence[float]) -> str:
     """Write the spread of several compilations: `2 compilations: 0.1352 to 0.2024 ms`; empty for fewer than two."""
     if len(ms) < 2:

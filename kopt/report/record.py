@@ -6,6 +6,7 @@ from pydantic import Field
 
 from kopt.model.base import Value
 from kopt.model.cost import LabelledCost
+from kopt.model.environment import Environment
 from kopt.model.trial import RoundSummary, SelectionRow, Trial
 from kopt.report.details import JobSpan, KernelDetail, Roof
 
@@ -98,6 +99,19 @@ class Lessons(Value):
     advice: tuple[str, ...] = ()
 
 
+class WorkloadSizes(Value):
+    """The sizes of one workload, and what it was used for."""
+
+    name: str
+    """Name that checks have."""
+    sizes: str
+    """Shapes of the inputs of a timed workload; of another one the values of the reference's constants."""
+    timed: bool
+    """Whether kernels are timed on it, or their times estimated for it."""
+    checked: bool | None
+    """Whether the best kernel's results on it were compared with the reference's; None where no check is recorded."""
+
+
 class RunRecord(Value):
     """A whole run, as its report shows it."""
 
@@ -118,6 +132,18 @@ class RunRecord(Value):
     configuration: str
     """The resolved configuration, as YAML."""
     versions: dict[str, str] = Field(default_factory=dict)
+    """Versions of the packages with which the page was written."""
+    measured_with: Environment | None = None
+    """Driver, PyTorch and Triton with which the headline was measured; None for estimates."""
+    command: str = ""
+    """Command that makes the search again; empty where no start is recorded."""
+    proposers: dict[str, str] = Field(default_factory=dict)
+    """Each proposer and other language model in a few words."""
+    workloads: tuple[WorkloadSizes, ...] = ()
+    asked_to_fix: dict[str, str] = Field(default_factory=dict)
+    """Bottleneck that a candidate was asked to fix, by its name."""
+    counters: dict[str, str] = Field(default_factory=dict)
+    """Description of each hardware counter, by its name."""
     rounds: tuple[RoundSummary, ...] = Field(min_length=1)
     """From round 0, which is the seed alone."""
     trials: tuple[Trial, ...]

@@ -21,13 +21,12 @@ from kopt.model.cost import total
 from kopt.model.device import estimate_warning
 from kopt.model.trial import Trial
 from kopt.neutral import visible
-from kopt.report import costs, figures, lineage, numbers, rows, tables
-from kopt.report.diff import diff
+from kopt.report import costs, figures, lineage, numbers, rows, sentences, tables, words
+from kopt.report.marked import diff, parts
 from kopt.report.record import RunRecord
 from kopt.report.round_line import STOPPED
 from kopt.report.spec import specs_json
 from kopt.report.status_lines import duration
-from kopt.report.verdict_on_pytorch import against_pytorch
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -39,6 +38,9 @@ OPENED = 80
 
 MOST_ROWS = 2000
 """Most rows of the table of candidates."""
+
+MOST_GROWN = 100
+"""Most rows of the table of candidates that stand one below the other; a longer one scrolls in a frame of its own."""
 
 TOP_CLUSTERS = 40
 
@@ -91,13 +93,20 @@ def _articles(record: RunRecord, environment: Environment, room: int) -> dict[st
         text = template.render(
             kernel=kernel, trial=trial, children=children.get(trial.kernel, []) if trial.kernel else [],
             diff=diff(kernel.parent_source, kernel.source) if kernel.parent_source and kernel.source else [],
-            parent=named.get(kernel.parent), final=record.final, opening=opening,
+            parent=named.get(kernel.parent), final=record.final, opening=opening, counters=record.counters,
+            sizes={one.name: one.sizes for one in record.workloads}, priced=is_priced(record),
         )  # fmt: skip
         room -= len(text.encode()) + 100
         if room < 0:
             break
         articles[kernel.name] = Markup(text)
     return {name: articles[name] for name in sorted(articles, key=lambda name: _place(named[name]))}
+
+
+def is_priced(record: RunRecord) -> bool:
+    """Return whether any reply of the run had a price, paid by this run or before."""
+    whole = total(record.costs)
+    return bool(whole.paid_usd or whole.stored_usd)
 
 
 def _place(trial: Trial) -> tuple[int, int, int]:
@@ -162,8 +171,10 @@ def _derived(record: RunRecord) -> dict[str, object]:
         "shown": shown,
         "asked": sum(trial.status != "skipped" for trial in record.trials),
         "diff": diff(record.seed_source, record.best_source),
-        "cost_usd": sum(trial.cost_usd for trial in record.trials),
+        "costly": any(trial.cost_usd for trial in record.trials),
+        "priced": is_priced(record),
         "cost": total(record.costs),
+        "spent": costs.spent(total(record.costs)),
         "cost_by_model": costs.by_model(record.costs),
         "cost_by_round": costs.by_round(record.costs),
         "cost_by_purpose": costs.by_round_and_purpose(record.costs),
@@ -171,6 +182,12 @@ def _derived(record: RunRecord) -> dict[str, object]:
         "held_s": sum(job.ended - job.began for job in judging),
         "span_s": max((j.ended for j in record.jobs), default=0) - min((j.began for j in record.jobs), default=0),
         "measures": any(job.gpu for job in record.jobs),
+        "gpus": rows.most_at_once(judging),
+        "floors": sentences.on_floors(tables.floors(record.trials)),
+        "use": sentences.commands(record),
+        "words": words.GENERAL,
+        "glossary": words.glossary(record),
+        "most_grown": MOST_GROWN,
     }
 
 
@@ -236,7 +253,10 @@ def page_environment(estimated: bool) -> Environment:
         "time_text": numbers.time_text,
         "compilations": numbers.compilations_text,
         "page_estimated": estimated,
-        "against_pytorch": against_pytorch,
+        "against_pytorch": sentences.against_pytorch,
+        "counted_in": sentences.counted_in,
+        "fenced": parts,
+        "used_for": sentences.used_for,
         "pytorch": numbers.PYTORCH,
     }
     return environment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from kopt.model.cost import LabelledCost
 from kopt.model.trial import RoundSummary, SelectionRow, Trial
@@ -59,6 +60,12 @@ def busy_seconds(jobs: Iterable[JobSpan]) -> float:
     return busy
 
 
+def most_at_once(jobs: Iterable[JobSpan]) -> int:
+    """Return the largest number of the jobs that worked at the same time."""
+    ends = sorted([(job.began, 1) for job in jobs] + [(job.ended, -1) for job in jobs])
+    return max(accumulate(change for _, change in ends), default=0)
+
+
 def progress_rows(
     trials: Sequence[Trial], rounds: Sequence[RoundSummary], costs: Sequence[LabelledCost], jobs: Sequence[JobSpan]
 ) -> list[Row]:
@@ -96,9 +103,9 @@ JUDGING = ("evaluate", "rank", "baseline", "outcome", "profile")
 
 
 def judging(jobs: Iterable[JobSpan]) -> list[JobSpan]:
-    """Return the jobs that judge: those that held a GPU, or the same rules' jobs in a run without one."""
-    own = [job for job in jobs if job.rule.startswith(JUDGING)]
-    return [job for job in own if job.gpu] or own
+    """Return the jobs that held a GPU, or, in a run without one, those that judge."""
+    known = list(jobs)
+    return [job for job in known if job.gpu] or [job for job in known if job.rule.startswith(JUDGING)]
 
 
 def _judged_by(trial: Trial, jobs: Sequence[JobSpan]) -> float | None:

@@ -34,6 +34,9 @@ MEANING: dict[str, str] = {
 """Explains each kind of failure."""
 
 
+SAME_FLOOR = 1e-3
+"""Relative difference up to which two floors are the same."""
+
 MORE_EXAMPLES = 4
 """Most examples of a kind of failure beside the first."""
 
@@ -142,6 +145,25 @@ def _model(model: str, trials: Sequence[Trial], seed_ms: float, times: Mapping[s
 
 def _count(trials: Sequence[Trial], holds: Callable[[Trial], bool]) -> int:
     return sum(map(holds, trials))
+
+
+def floors(trials: Sequence[Trial]) -> dict[float, tuple[int, ...]]:
+    """Find the roofline floors, ms, by which shares of the roofline were worked out, and the rounds of each.
+
+    There are several where the device's rates were measured anew, as in a search that goes on with another GPU.
+    """
+    known = sorted(
+        (trial.time_ms * trial.roofline_share, trial.round)
+        for trial in trials
+        if trial.verdict == "passed" and trial.time_ms and trial.roofline_share and trial.roofline_share < 1
+    )
+    groups: list[list[tuple[float, int]]] = []
+    for floor, round in known:
+        if groups and floor < groups[-1][0][0] * (1 + SAME_FLOOR):
+            groups[-1].append((floor, round))
+        else:
+            groups.append([(floor, round)])
+    return {group[0][0]: tuple(sorted({round for _, round in group})) for group in groups}
 
 
 def clusters(trials: Sequence[Trial]) -> list[Cluster]:

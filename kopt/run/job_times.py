@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from kopt.artifact import read_plain
@@ -26,21 +26,41 @@ ALSO_HOLDING = ("device",)
 """Rules whose jobs hold a GPU, where kernels are measured, beside those that judge."""
 
 
-def job_spans(folder: Path, *, measures: bool) -> tuple[JobSpan, ...]:
+def job_spans(folder: Path, *, holds_gpus: bool) -> tuple[JobSpan, ...]:
     """Return the last job of a run that made each of its files, in order of their begin; empty where none is recorded.
 
     Args:
         folder: the run's folder.
-        measures: whether kernels are measured on a GPU.
+        holds_gpus: whether jobs that judge and measure hold GPUs.
     """
-    spans: dict[tuple[object, ...], JobSpan] = {}  # a job with several files has a record, and an end, for each
+    files: dict[tuple[object, ...], list[JobSpan]] = {}
     for path, record in _records(folder.resolve()):
-        span = _span(path, record, measures)
+        span = _span(path, record, holds_gpus)
         if span is not None and span.rule != LAST:
-            key = (span.rule, span.round, span.attempt, span.began)
-            if key not in spans or span.ended > spans[key].ended:
-                spans[key] = span
-    return tuple(sorted(spans.values(), key=lambda span: (span.began, span.ended, span.rule)))
+            files.setdefault(_job(span, record), []).append(span)
+    return tuple(sorted(map(_joined, files.values()), key=lambda span: (span.began, span.ended, span.rule)))
+
+
+def _job(span: JobSpan, record: Mapping[str, object]) -> tuple[object, ...]:
+    """Return what the records of one job's files share and no other job's have: its log, which every rule names."""
+    log = record.get("log")
+    return (span.rule, *map(str, log)) if isinstance(log, list) and log else (span.rule, span.round, span.attempt)
+
+
+def _joined(files: Sequence[JobSpan]) -> JobSpan:
+    """Return when a job worked, of which each file has a record with a begin and an end of its own.
+
+    A record that ended before the last one began is of an earlier job, whose file the last job did not make.
+    """
+    last = max(files, key=lambda span: span.ended)
+    own = [span for span in files if span.ended > last.began or span == last]
+    return last.model_copy(
+        update={
+            "began": min(span.began for span in own),
+            "round": next((span.round for span in own if span.round is not None), None),
+            "attempt": next((span.attempt for span in own if span.attempt is not None), None),
+        }
+    )
 
 
 def _records(folder: Path) -> Iterator[tuple[str, dict[str, object]]]:
@@ -69,13 +89,13 @@ def _decoded(name: str) -> str:
         return ""
 
 
-def _span(path: str, record: dict[str, object], measures: bool) -> JobSpan | None:
+def _span(path: str, record: dict[str, object], holds_gpus: bool) -> JobSpan | None:
     rule, began, ended = (record.get(name) for name in ("rule", "starttime", "endtime"))
     if not isinstance(rule, str) or not isinstance(began, float) or not isinstance(ended, float) or ended < began:
         return None
     return JobSpan(
         rule=rule, round=_number("round", path), attempt=_number("attempt", path), began=began, ended=ended,
-        gpu=measures and rule.startswith((*JUDGING, *ALSO_HOLDING)),
+        gpu=holds_gpus and rule.startswith((*JUDGING, *ALSO_HOLDING)),
     )  # fmt: skip
 
 

@@ -5,7 +5,8 @@
    builds; `run` collects what a person is told first of a run.
 3. `asked` writes the prompt again that a candidate came from, and reads the reply.
 4. `compare` finds what differs between two kernels.
-5. `page` collects what the report shows of a run, and writes it.
+5. `page` collects what the report shows of a run, and writes it; `fate` says why candidates were selected or not,
+   `circumstances` how the run was started, who its proposers are, and on which sizes it judged.
 6. `run_lines`, `kernel_lines` and `difference_lines` write these values for a terminal.
 
 Judges nothing and times nothing: that is `kopt evaluate`.

@@ -8,11 +8,14 @@ from pathlib import Path
 import yaml
 
 from kopt.artifact import read_value, write_text
+from kopt.config import Config
 from kopt.errors import CorruptArtifact, StoreError
 from kopt.estimate.eager import estimate_eager
 from kopt.jobs.kernels import kernel_source
 from kopt.model.diagnosis import Diagnosis, Direction, ParentProfile, Profile
+from kopt.model.outcome import BEST
 from kopt.model.trial import Trial
+from kopt.prompts.facts import METRICS
 from kopt.provenance import versions
 from kopt.report.details import ChangedFact, Exchange, KernelDetail, KernelTime, LaunchFacts, Roof
 from kopt.report.lineage import first_of_kernel
@@ -22,12 +25,15 @@ from kopt.roofline import matmul_tflop_s
 from kopt.run.final import final_figures
 from kopt.run.job_times import job_spans
 from kopt.run.layout import round_folders
-from kopt.run.manifest import configuration_of
+from kopt.run.manifest import UNRECORDED
 from kopt.run.so_far import RunSoFar
+from kopt.run.started import started
 from kopt.run.value import Run
 from kopt.run_settings import RunSettings
 from kopt.store import Store
+from kopt.view.circumstances import command_again, proposers_in_words, workload_sizes
 from kopt.view.compare import difference
+from kopt.view.fate import fates
 from kopt.view.kernel import KernelView
 from kopt.view.of_run import view_of_trial
 
@@ -65,8 +71,13 @@ def report_record(run: Run, store: Store, folder: Path, ask: Ask = no_exchange) 
         seed=config.seed,
         judge=settings.backend,
         device=run.device.name,
-        configuration=yaml.safe_dump(configuration_of(config), sort_keys=True),
+        configuration=_configuration(config, measures=settings.measures),
         versions=versions(),
+        measured_with=run.outcome.finals.timings[BEST].environment if run.outcome else None,
+        command=command_again(started(folder), run),
+        proposers=proposers_in_words(run, folder),
+        asked_to_fix={trial.name: one.bottleneck for trial in run.trials if (one := _followed(trial, run))},
+        counters=METRICS,
         rounds=run.summaries,
         trials=tuple(run.trials),
         selections=tuple(tuple(round.selection) for round in run.rounds),
@@ -78,10 +89,19 @@ def report_record(run: Run, store: Store, folder: Path, ask: Ask = no_exchange) 
         diagnoses=_diagnosed(run),
         agreed=tuple(run.models.agreed),
         lessons=tuple(run.models.lessons),
-        jobs=job_spans(folder, measures=settings.measures),
+        jobs=job_spans(folder, holds_gpus=settings.holds_gpus),
         roofs=_roofs(run),
     )
-    return record.model_copy(update={"kernels": _details(opened_kernels(record), run, store, folder, ask)})
+    kernels = _details(opened_kernels(record), run, store, folder, ask)
+    best = next((kernel for kernel in kernels if kernel.name == record.final.best_name), None)
+    checks = best.checks if best else ()
+    return record.model_copy(update={"kernels": kernels, "workloads": workload_sizes(run, checks)})
+
+
+def _configuration(config: Config, *, measures: bool) -> str:
+    """Write the settings as YAML that starts a run; the device of estimates is left out where times are measured."""
+    left_out = {*UNRECORDED, *(["device"] if measures else [])}
+    return yaml.safe_dump(config.model_dump(mode="json", exclude=left_out), sort_keys=True)
 
 
 def _diagnosed(run: Run) -> tuple[Diagnosed, ...]:
@@ -125,6 +145,7 @@ def _details(
     so_far, views = finished_as_so_far(run, folder), dict[str, KernelView]()
     named, first = {trial.name: trial for trial in run.trials}, first_of_kernel(run.trials)
     profiles = _profiles(run, folder)
+    selection = fates(run)
     diagnoses = {one.kernel: one for round in run.rounds for one in round.diagnoses if one.kernel}
 
     def view(trial: Trial) -> KernelView:
@@ -144,6 +165,7 @@ def _details(
                 update={
                     "profile": profiles.get(trial.kernel),
                     "diagnosis": diagnoses.get(trial.kernel),
+                    "selection": selection[name],
                     "followed": _followed(trial, run),
                     "exchange": ask(name, so_far),
                 }

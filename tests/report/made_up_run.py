@@ -11,7 +11,7 @@ from kopt.model.kernel import Candidate, ProposalStatus, candidate_name
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
 from kopt.model.verdict import Check
 from kopt.report.details import ChangedFact, Exchange, JobSpan, KernelDetail, KernelTime, LaunchFacts, Roof
-from kopt.report.record import FinalFigures, RunRecord
+from kopt.report.record import FinalFigures, RunRecord, WorkloadSizes
 from kopt.report.render import opened_kernels
 from kopt.report.trials import assemble_trials
 from kopt.search.order import by_time, dedup
@@ -41,6 +41,7 @@ FAILURES = (
     ("fallback", "aten.mm.default on device tensors: torch computes part of the result"),
     ("syntax", "unterminated string literal (line 41)"),
 )
+FIXES = ("", "narrow_loads", "shallow_pipeline", "low_occupancy")
 SEED_SOURCE = """import torch
 import triton
 import triton.language as tl
@@ -229,6 +230,15 @@ def made_up_record(rounds: int = 3, slots: int = 30, width: int = 3, seed: int =
         versions={"python": "3.11.2", "triton": "3.7.1", "torch": "2.13.0", "kopt": "0.1.0"},
         rounds=tuple(tables.summaries), trials=tuple(trials), selections=tuple(map(tuple, tables.selections)),
         best_source=BEST_SOURCE, seed_source=SEED_SOURCE, taxonomy=TAXONOMY,
+        command="kopt run matvec --name matvec-demo --preset beam_search_diverse_clustered",
+        proposers=dict.fromkeys(MODELS, "by the protocol of its provider"),
+        workloads=(
+            WorkloadSizes(name="m", sizes="a bfloat16[2048, 1048576]", timed=True, checked=False),
+            WorkloadSizes(name="tiles", sizes="M=64, K=256", timed=False, checked=True),
+            WorkloadSizes(name="far", sizes="M=3, K=77", timed=False, checked=False),
+        ),
+        asked_to_fix={trial.name: FIXES[trial.bottleneck] for trial in trials if trial.bottleneck},
+        counters={"lts__t_sector_hit_rate.pct": "L2 hit rate, %"},
         final=FinalFigures(
             best_name=best.name, description=best.description, best_ms=last.best_ms, seed_ms=SEED_MS,
             speedup=SEED_MS / last.best_ms, estimated=True, roofline_share=last.roofline_share,
@@ -265,8 +275,12 @@ def detail(name: str, record: RunRecord) -> KernelDetail:
             (KernelTime(workload="m", ms=trial.time_ms, floor_ms=FLOOR_MS, notes="bound by memory"),)
             if trial.time_ms else ()
         ),
+        selection="no: 5th of 9 by time, and beam keeps the 2 fastest" if trial.selected_rank is None else "",
         followed=direction if trial.parent else None,
-        profile=Profile(kind="static", bound="memory", roofline_share=0.5, metrics={"waves": 0.97}, notes=("none",)),
+        profile=Profile(
+            kind="static", bound="memory", roofline_share=0.5, notes=("none",),
+            metrics={"waves": 0.97, "lts__t_sector_hit_rate.pct": 47.5, "ptx_loop_load_global": 4.0, "ptx_mma": 0.0},
+        ),
         diagnosis=Diagnosis(kernel=trial.kernel, source="rules", directions=(direction,)),
         exchange=Exchange(model=trial.model, prompt="Make it faster.", reply="```python\n...\n```", note=""),
     )  # fmt: skip

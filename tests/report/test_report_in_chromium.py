@@ -2,11 +2,12 @@
 
 import contextlib
 import shutil
+from itertools import pairwise
 
 import pytest
 
 from kopt.report.render import render
-from tests.report.test_report_page import HOSTILE, asked, hostile
+from tests.report.test_report_page import HOSTILE, asked, hostile, on_a_gpu
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -16,6 +17,21 @@ pytestmark = [
 ]
 SCRIPTED = f"javascript:alert(1) {{{{7*7}}}} ${{alert(2)}} datum.x[alert(3)] {HOSTILE}"
 WIDTHS = {"wide": {"width": 1400, "height": 900}, "phone": {"width": 400, "height": 800}}
+
+
+LONG = f"Make it {'faster and ' * 300}faster.\n```python\n{'x + ' * 300}1\n```\n"
+"""A prompt with a long line of prose and a long line of code."""
+
+
+def told(record):
+    """The same run with a long prompt of the seed kernel."""
+    kernels = [
+        one.model_copy(update={"exchange": one.exchange.model_copy(update={"prompt": LONG, "reply": ""})})
+        if one.name == "r0a0s0"
+        else one
+        for one in record.kernels
+    ]
+    return record.model_copy(update={"kernels": tuple(kernels)})
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +48,7 @@ def files(record, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.report.test_report_page.HOSTILE", SCRIPTED)
-        pages = {"plain": asked(record), "hostile": asked(hostile(record), SCRIPTED)}
+        pages = {"plain": asked(told(record)), "hostile": asked(hostile(record), SCRIPTED), "gpu": on_a_gpu(record)}
     for name, one in pages.items():
         (folder / f"{name}.html").write_text(render(one), encoding="utf-8")
     return folder
@@ -125,13 +141,69 @@ def test_candidates_are_filtered_and_sorted_by_keyboard(opened, record):
     assert rows.count() == len(wrong) < everyone
     assert page.locator("form output").text_content() == f"{len(wrong)} of {everyone} shown"
     page.locator("form select[name=outcome]").select_option("passed")
-    button = page.locator("#candidates-table thead button").nth(4)
+    button = page.locator("#candidates-table thead button").nth(2)
     button.focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
     assert page.locator("#candidates-table th[aria-sort]").get_attribute("aria-sort") == "descending"
     slowest = max((trial for trial in record.trials if trial.verdict == "passed"), key=lambda trial: trial.time_ms)
     assert rows.first.locator("th").text_content() == slowest.name
+
+
+def test_candidates_of_a_direction_are_found_and_equal_figures_are_sorted_by_what_is_behind_them(opened, record):
+    page = opened(size="phone")
+    rows = page.locator("#candidates-table tbody tr:not([hidden])")
+    page.locator("form input[name=text]").fill("shallow_pipeline")
+    wanted = {name for name, fix in record.asked_to_fix.items() if fix == "shallow_pipeline"}
+    assert set(rows.locator("th").all_text_contents()) == wanted
+    page.locator("form input[name=text]").fill("")
+    page.locator("form select[name=outcome]").select_option("passed")
+    page.locator("#candidates-table thead button").nth(3).click()
+    names = rows.locator("th").all_text_contents()
+    times = {trial.name: trial.time_ms for trial in record.trials}
+    assert [times[name] for name in names] == sorted((times[name] for name in names), reverse=True)
+    page.locator("#candidates-table thead button").nth(5).click()
+    by_model = rows.evaluate_all("rows => rows.map(row => [row.cells[5].textContent, row.cells[0].textContent])")
+    assert by_model == sorted(by_model, key=lambda row: (row[0], times[row[1]]))
+    first = page.locator("#candidates-table tbody tr td").nth(1)
+    assert first.bounding_box()["x"] + first.bounding_box()["width"] <= WIDTHS["phone"]["width"]
+
+
+@pytest.mark.parametrize("size", WIDTHS)
+def test_a_long_line_of_a_prompt_wraps_and_code_keeps_its_lines(opened, size):
+    page = opened(size=size, fragment="#k-r0a0s0")
+    kernel = page.locator("#k-r0a0s0")
+    kernel.evaluate("one => one.querySelectorAll('details').forEach(part => (part.open = true))")
+    prose, code = kernel.locator("pre .prose"), kernel.locator("pre .code")
+    assert prose.evaluate("one => one.getClientRects().length && one.scrollWidth <= one.clientWidth")
+    assert code.evaluate("one => getComputedStyle(one).whiteSpace") == "pre"
+    assert kernel.locator("pre.wrapped").first.text_content() == LONG
+
+
+@pytest.mark.parametrize("size", WIDTHS)
+def test_the_labels_of_an_axis_are_plain_numbers_apart_from_each_other(opened, size):
+    page = opened("gpu", size=size)
+    for over in ("calls", "dollars", "judge_s"):
+        page.locator(f"input[value=best-{over}]").check()
+        page.wait_for_selector(f"#plot-best-{over} svg")
+        labels = page.locator(f"#plot-best-{over} .role-axis-label").first.locator("text")
+        boxes = labels.evaluate_all(
+            "all => all.filter(one => one.textContent && one.getAttribute('opacity') !== '0')"
+            ".map(one => [one.textContent, one.getBoundingClientRect().left, one.getBoundingClientRect().right])"
+        )
+        assert len(boxes) >= 3
+        assert all(float(text) >= 0 and "e" not in text for text, _, _ in boxes)
+        assert all(before[2] < after[1] for before, after in pairwise(boxes))
+
+
+def test_the_strip_reaches_both_edges_and_leads_back_to_the_top(opened):
+    for size, shape in WIDTHS.items():
+        page = opened(size=size)
+        page.evaluate("scrollTo(0, 2000)")
+        box = page.locator(".strip").bounding_box()
+        assert (box["x"], box["y"], box["width"]) == (0, 0, shape["width"])
+        page.locator(".strip a").click()
+        page.wait_for_function("scrollY < 60")
 
 
 def test_what_is_shown_can_be_saved_and_copied(opened, record):

@@ -2,22 +2,34 @@ import json
 import re
 from html.parser import HTMLParser
 from itertools import pairwise
+from typing import get_args
 
 import altair
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from kopt.config import Config
+from kopt.device.draws.distributions import DISTRIBUTIONS
 from kopt.model.build import Phase
-from kopt.model.cost import LabelledCost, total
+from kopt.model.cost import Cost, LabelledCost, total
+from kopt.model.environment import Environment
 from kopt.neutral import visible
-from kopt.report.costs import by_model, by_round, by_round_and_purpose, by_slot
-from kopt.report.diff import diff
+from kopt.report.costs import by_model, by_round, by_round_and_purpose, by_slot, spent
+from kopt.report.figures import timeline
 from kopt.report.lineage import chain, graph
+from kopt.report.marked import diff, parts
+from kopt.report.numbers import ordinal
 from kopt.report.record import Agreed, Comparison, Diagnosed, Lessons
 from kopt.report.render import MOST_BYTES, TEMPLATES, charts, model_order, opened_kernels, render, shown_trials
-from kopt.report.tables import INCORRECT, MEANING, NO_PROPOSAL, clusters, correct_trials, failures, models
+from kopt.report.rows import job_rows
+from kopt.report.sentences import commands, on_floors
+from kopt.report.tables import INCORRECT, MEANING, NO_PROPOSAL, clusters, correct_trials, failures, floors, models
+from kopt.report.words import DRAWS, JUDGES, glossary
 from tests.report.made_up_run import made_up_record
 
 HOSTILE = "</code></pre><script>alert(1)</script><img src=x onerror=alert(1)>\"'&\u202e"
+ENVIRONMENT = Environment(gpu="NVIDIA H200", uuid="GPU-1", driver="580.1", torch="2.11", triton="3.6", evaluator="e")
 VOID = {"meta", "br", "img", "link", "input"}
 SCRIPTS = re.compile(r"<script.*?</script>", re.DOTALL)
 
@@ -42,6 +54,11 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag, tag
+
+
+@pytest.fixture(scope="module")
+def small():
+    return made_up_record(rounds=1, slots=6, width=2)
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +87,10 @@ def hostile(record):
     return record.model_copy(
         update={
             "trials": tuple(trials), "final": final, "run": HOSTILE, "best_source": HOSTILE, "configuration": HOSTILE,
+            "command": HOSTILE, "proposers": {HOSTILE: HOSTILE}, "counters": {HOSTILE: HOSTILE},
+            "asked_to_fix": {trial.name: HOSTILE for trial in trials},
+            "workloads": tuple(one.model_copy(update={"name": HOSTILE, "sizes": HOSTILE}) for one in record.workloads),
+            "measured_with": ENVIRONMENT.model_copy(update={"driver": HOSTILE, "torch": HOSTILE}),
             "device": HOSTILE, "models": (HOSTILE,), "versions": {HOSTILE: HOSTILE}, "preset": HOSTILE,
             "kernels": tuple(hostile_kernel(kernel) for kernel in record.kernels),
             "roofs": tuple(roof.model_copy(update={"workload": HOSTILE}) for roof in record.roofs),
@@ -87,6 +108,7 @@ def hostile_kernel(kernel):
     times = [one.model_copy(update={"workload": HOSTILE, "notes": HOSTILE}) for one in kernel.times]
     return kernel.model_copy(
         update={
+            "selection": HOSTILE,
             "source": HOSTILE, "parent_source": "x", "note": HOSTILE, "profile": profile, "diagnosis": diagnosis,
             "followed": direction, "exchange": exchange, "launches": tuple(launches), "times": tuple(times),
             "changed": tuple(one.model_copy(update={"where": HOSTILE, "after": HOSTILE}) for one in kernel.changed),
@@ -212,11 +234,11 @@ def test_estimated_times_are_called_so_once_for_the_whole_page(page):
     assert 'class="est"' not in text
 
 
-def test_an_estimate_among_measured_times_says_so_itself(record):
-    trials = list(measured(record).trials)
+def test_an_estimate_among_measured_times_says_so_itself(small):
+    trials = list(measured(small).trials)
     place = next(place for place, trial in enumerate(trials) if trial.time_ms)
     trials[place] = trials[place].model_copy(update={"estimated": True})
-    page = render(measured(record).model_copy(update={"trials": tuple(trials)}))
+    page = render(measured(small).model_copy(update={"trials": tuple(trials)}))
     assert '<span class="est">estimated</span>' in page
 
 
@@ -225,8 +247,8 @@ def test_axes_of_time_say_that_times_are_estimated(record):
     assert charts(measured(record))["best-x"].to_dict()["layer"][2]["encoding"]["y"]["title"] == "time, ms"
 
 
-def test_measured_times_are_not_called_estimated(record):
-    page = SCRIPTS.sub("", render(measured(record)))
+def test_measured_times_are_not_called_estimated(small):
+    page = SCRIPTS.sub("", render(measured(small)))
     assert "times are estimated" not in page
     assert "Times are measured" in page
     assert "95 % interval 1.3000 ms to 1.4000 ms" in page
@@ -235,21 +257,21 @@ def test_measured_times_are_not_called_estimated(record):
 @pytest.mark.parametrize(
     ("low", "high", "said"), [(1.75, 1.85, "Faster than"), (0.5, 0.6, "Slower than"), (0.99, 1.01, "As fast as")]
 )
-def test_a_loss_against_pytorch_is_said_as_plainly_as_a_win(record, low, high, said):
+def test_a_loss_against_pytorch_is_said_as_plainly_as_a_win(small, low, high, said):
     row = Comparison(name="eager", ms=2.5, speedup=(low + high) / 2, low=low, high=high)
-    final = measured(record).final.model_copy(update={"against": (row,)})
-    page = render(measured(record).model_copy(update={"final": final}))
+    final = measured(small).final.model_copy(update={"against": (row,)})
+    page = render(measured(small).model_copy(update={"final": final}))
     assert f"<strong>{said} PyTorch eager" in page
     assert f"95 % interval {low:.3f} to {high:.3f}" in page
 
 
-def test_a_dry_run_says_that_its_times_are_made_up(record):
-    assert "times are made up" in render(record.model_copy(update={"judge": "dry"}))
+def test_a_dry_run_says_that_its_times_are_made_up(small):
+    assert "times are made up" in render(small.model_copy(update={"judge": "dry"}))
 
 
 def test_sections_stand_in_order(page):
-    wanted = ["what", "curve", "funnel", "lineage", "roofline", "candidates", "clusters", "failures", "busy",
-              "kernels", "diff", "configuration", "versions"]  # fmt: skip
+    wanted = ["what", "use", "curve", "funnel", "lineage", "roofline", "candidates", "clusters", "failures", "busy",
+              "kernels", "diff", "configuration", "versions", "words"]  # fmt: skip
     assert re.findall(r'<h2 id="(\w+)"', page) == wanted
 
 
@@ -272,9 +294,9 @@ def test_a_run_of_the_seed_alone_has_a_page():
     assert Page(page).open == []
 
 
-def test_a_record_without_trials_taxonomy_or_versions_has_a_page(record):
+def test_a_record_without_trials_taxonomy_or_versions_has_a_page(small):
     bare = {"trials": (), "selections": (), "taxonomy": (), "versions": {}, "kernels": (), "jobs": (), "roofs": ()}
-    assert Page(render(record.model_copy(update=bare))).open == []
+    assert Page(render(small.model_copy(update=bare))).open == []
 
 
 def test_1800_slots_with_long_prompts_stay_below_3_megabytes():
@@ -396,16 +418,16 @@ def test_costs_are_totalled_and_tell_what_caching_saved(told):
     assert "Replayed" not in told
 
 
-def test_a_replayed_run_says_that_nothing_was_paid(record):
-    told = render(asked(record, **STORED))
+def test_a_replayed_run_says_that_nothing_was_paid(small):
+    told = render(asked(small, **STORED))
     assert "Replayed: nothing was paid." in told
     assert "<dd>nothing paid; the replies had cost $3.00</dd>" in told
     assert "had cost" in told
     assert "saved by caching" not in told
 
 
-def test_measured_baselines_stand_in_a_table(record):
-    page = render(beside(record))
+def test_measured_baselines_stand_in_a_table(small):
+    page = render(beside(small))
     assert "1.750 to 1.850" in page
     assert ">workload<" in page
 
@@ -414,3 +436,152 @@ def test_every_grouping_of_costs_has_the_same_sum(record):
     costs = asked(record).costs
     for groups in (by_model(costs), by_round(costs), by_round_and_purpose(costs), by_slot(costs)):
         assert total(groups.values()) == total(costs)
+
+
+def article_of(name, page):
+    return page.partition(f'<details class="kernel" id="k-{name}">')[2].partition('<details class="kernel"')[0]
+
+
+def on_a_gpu(record):
+    """The same run with its times measured, and jobs that held two GPUs."""
+    jobs = [job.model_copy(update={"gpu": job.rule == "evaluate"}) for job in record.jobs]
+    second = jobs[1].model_copy(update={"began": jobs[1].began + 10})
+    return measured(record).model_copy(update={"jobs": (*jobs, second), "measured_with": ENVIRONMENT})
+
+
+def test_a_measured_run_tells_driver_and_gpus_and_what_gpu_seconds_count(small):
+    page = render(on_a_gpu(small))
+    assert "<dd>driver 580.1, torch 2.11, triton 3.6</dd>" in page
+    assert "<dt>GPUs at a time</dt><dd>2</dd>" in page
+    assert "at most 2 at a time: 200 GPU seconds in all, in which each GPU that was held counts" in page
+    one = on_a_gpu(small).model_copy(update={"jobs": on_a_gpu(small).jobs[:-1]})
+    assert "never more than one at a time: 140 GPU seconds in all" in render(one)
+
+
+def test_the_page_says_how_to_use_the_kernel_and_how_to_repeat_the_search(told, record):
+    wanted = (record.command, "python best_kernel.py", "kopt export matvec-demo --as module")
+    assert all(
+        command in told for command in (*wanted, "kopt pack matvec-demo\nkopt replay matvec-demo.replies.tar.xz")
+    )
+    assert [command for _, command in commands(record)] == [wanted[1], wanted[2], wanted[0]]
+    assert [command for _, command in commands(record.model_copy(update={"judge": "dry"}))] == [record.command]
+    replayed = record.model_copy(update={"judge": "recorded", "command": ""})
+    assert commands(replayed)[-1][1] == "kopt replay ARCHIVE.replies.tar.xz"
+    quoted = commands(asked(record.model_copy(update={"run": "a b; c"})))
+    assert quoted[-1][1] == "kopt pack 'a b; c'\nkopt replay 'a b; c.replies.tar.xz' --run again"
+
+
+def test_sizes_of_workloads_stand_with_what_they_were_used_for_and_beside_the_checks(record, page):
+    assert "<td>times estimated</td>" in page
+    assert '<tr><th scope="row">tiles</th><td>verified</td><td class="words">M=64, K=256</td>' in page
+    assert '<tr><th scope="row">far</th><td>not by this judge</td>' in page
+    assert "M=64, K=256" in article_of(record.final.best_name, page)
+
+
+def test_an_open_kernel_says_why_it_is_no_parent(record, page):
+    name = next(kernel.name for kernel in record.kernels if kernel.selection)
+    assert "<dd>no: 5th of 9 by time, and beam keeps the 2 fastest</dd>" in article_of(name, page)
+
+
+def test_columns_that_would_be_empty_are_left_out(small, page):
+    free = tuple(trial.model_copy(update={"cost_usd": 0.0}) for trial in small.trials)
+    plain = [kernel.model_copy(update={"times": quiet(kernel.times)}) for kernel in small.kernels]
+    bare = render(small.model_copy(update={"trials": free, "kernels": tuple(plain), "asked_to_fix": {}}))
+    for head in (">cost</th>", ">cost per win</th>", "what slows it down, by the estimate", ">asked to fix</th>"):
+        assert head in page
+        assert head not in bare
+
+
+def quiet(times):
+    return tuple(one.model_copy(update={"notes": ""}) for one in times)
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        ({}, "none asked"),
+        ({"calls": 2}, "2 replies without a price: nothing spent"),
+        ({"stored": 1}, "1 reply without a price: nothing spent"),
+        ({"calls": 1, "stored": 1, "paid_usd": 2.0, "stored_usd": 1.0},
+         "$2.00 paid; replies from the store had cost $1.00"),
+    ],
+)  # fmt: skip
+def test_what_was_spent_says_whether_replies_had_a_price(counts, said):
+    assert spent(Cost(**counts)) == said
+
+
+def test_replies_without_a_price_have_no_dollars_on_the_page(small):
+    free = small.model_copy(update={"trials": tuple(t.model_copy(update={"cost_usd": 0.0}) for t in small.trials)})
+    page = SCRIPTS.sub("", render(asked(free, calls=1)))
+    assert "nothing was spent: no model that was asked has a price" in page
+    assert "$0" not in page
+
+
+def test_a_profile_tells_counters_in_words_and_nothing_that_does_not_occur(record, page):
+    article = article_of(record.final.best_name, page)
+    assert '<th scope="row">L2 hit rate, %</th><td class="num">47.5</td>' in article
+    assert ">PTX in loops: load global<" in article
+    assert "PTX: mma" not in article
+
+
+def test_rooflines_of_two_devices_are_said(small):
+    passed = correct_trials(small.trials)
+    (floor,) = floors(passed)
+    noisy = [t.model_copy(update={"roofline_share": t.roofline_share * (1 + 1e-4 * (t.slot % 2))}) for t in passed]
+    assert on_floors(floors(passed)) == on_floors(floors(noisy)) == ""
+    other = [t.model_copy(update={"roofline_share": t.roofline_share / 2}) if t.round else t for t in passed]
+    assert list(floors(other).values()) == [(1,), (0,)]
+    assert list(floors(other)) == pytest.approx([floor / 2, floor], rel=1e-3)
+    said = on_floors(floors(other))
+    assert "in round 0" in said
+    assert said in render(small.model_copy(update={"trials": tuple(other), "kernels": ()}))
+
+
+def test_a_mark_slower_than_twice_the_seed_is_drawn_inside_the_frame(record):
+    chart = charts(record)["best-x"].to_dict()
+    top = chart["layer"][2]["encoding"]["y"]["scale"]["domain"][1]
+    rows = [row for rows in chart["datasets"].values() for row in rows if "shown_ms" in row]
+    slow = [row for row in rows if row["ms"] > 2 * record.final.seed_ms]
+    assert slow
+    assert {row["shown_ms"] for row in slow} == {2 * record.final.seed_ms}
+    assert max(row["shown_ms"] for row in rows) < top
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_a_job_of_no_round_is_told_as_one_of_the_whole_run(record, gpu):
+    jobs = [record.jobs[0].model_copy(update={"round": None, "attempt": None}), record.jobs[1]]
+    chart = timeline(job_rows([job.model_copy(update={"gpu": gpu}) for job in jobs]), gpu).to_dict()
+    (rows,) = chart["datasets"].values() if "datasets" in chart else [chart["data"]["values"]]
+    assert [row["when"] for row in rows] == ["the whole run", "round 0, attempt 0"]
+    assert all(row[one["field"]] is not None for row in rows for one in chart["encoding"]["tooltip"])
+
+
+def test_every_judge_and_every_kind_of_inputs_is_explained():
+    assert set(DRAWS) == set(DISTRIBUTIONS)
+    assert set(JUDGES) == set(get_args(Config.model_fields["judge"].annotation)) - {"auto"}
+
+
+def test_the_words_of_a_page_explain_its_judge_its_proposers_and_its_inputs(record, page):
+    words = dict(glossary(record))
+    assert {f"proposer {name}" for name in record.models} | {"judge interpret", "inputs normal"} <= set(words)
+    assert "inputs range" not in words
+    assert all(f"<dt>{word}</dt>" in page for word in words)
+
+
+@given(st.text(alphabet="`~ \nax", max_size=60))
+def test_the_parts_of_a_text_are_the_text(text):
+    assert "".join(part.text for part in parts(text)) == text
+
+
+def test_prose_and_code_of_a_reply_are_told_apart():
+    text = "Why\n````python\nx = '```'\n```\n````\nso\n~~~\nopen"
+    assert [(part.kind, part.text) for part in parts(text)] == [
+        ("prose", "Why\n"), ("code", "````python\nx = '```'\n```\n````\n"), ("prose", "so\n"), ("code", "~~~\nopen"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (112, "112th"), (23, "23rd")]
+)
+def test_places_are_written_as_people_say_them(number, text):
+    assert ordinal(number) == text

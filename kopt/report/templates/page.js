@@ -82,6 +82,7 @@ const compare = (x, y, down) => {
 };
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
+  const first = [...table.tBodies[0].rows];
   heads.forEach((head, column) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -89,7 +90,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     head.append(button);
     button.addEventListener("click", () => {
       const down = head.getAttribute("aria-sort") === "ascending";
-      const rows = [...table.tBodies[0].rows].map((row) => [key(row, column), row]);
+      const rows = first.map((row) => [key(row, column), row]); // equal ones stay in the order that they came in
       rows.sort(([x], [y]) => compare(x, y, down));
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", down ? "descending" : "ascending");
@@ -113,7 +114,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
 // Filters of the table of candidates.
 for (const form of document.querySelectorAll("form[data-filters]")) {
   const rows = [...document.getElementById(form.dataset.filters).tBodies[0].rows];
-  const columns = { round: 1, model: 2, outcome: 3 };
+  const columns = { outcome: 1, round: 4, model: 5 };
   const texts = rows.map((row) => row.textContent.toLowerCase());
   for (const [name, column] of Object.entries(columns)) {
     const values = [...new Set(rows.map((row) => row.cells[column].textContent))];
@@ -130,7 +131,8 @@ for (const form of document.querySelectorAll("form[data-filters]")) {
       row.hidden = !(fits && words.every((word) => texts[place].includes(word)));
       shown += !row.hidden;
     });
-    form.querySelector("output").textContent = `${shown} of ${rows.length} shown`;
+    const framed = document.getElementById(form.dataset.filters).closest(".tall") && shown > 12;
+    form.querySelector("output").textContent = `${shown} of ${rows.length} shown${framed ? "; scroll within the table" : ""}`;
   };
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());
