@@ -46,6 +46,8 @@ class Winner:
     """Shapes and dtypes of the main workloads."""
     given: tuple[Given, ...] = ()
     """Arguments in all workloads with which it was verified."""
+    verified: frozenset[str] = frozenset()
+    """Names of the workloads on which it was verified; empty where the run's files do not record them."""
     choices: tuple[Choice, ...] = ()
     """Choices of its autotuners for the main workloads; empty where nothing has run on a GPU."""
 
@@ -94,5 +96,6 @@ def winner_of(run: Run, store: Store) -> Winner:
         versions={name: text for name, text in made_with.items() if name in ("kopt", "python", "torch", "triton")},
         workloads=run.facts.workloads,
         given=run.facts.given,
+        verified=frozenset(check.workload for check in verdict.checks) if isinstance(verdict, Passed) else frozenset(),
         choices=choices(build if isinstance(build, Built) else None, launched),
     )

@@ -22,7 +22,9 @@ rule models:
 
 
 # What earlier runs found is written once, so that the run does not change with the store.
-EXPERIENCE = [f"{RUN}/experience.json"] if LEARNS and CONFIG.experience != "none" else []
+EXPERIENCE = (
+    [f"{RUN}/experience.json"] if LEARNS and CONFIG.experience != "none" else []
+)
 
 if EXPERIENCE:
 
