@@ -27,8 +27,7 @@ parameters, buffers and attributes of the model.  Where it comes from stands in 
 # shapes     m128: x bfloat16[1, 128, 3072], gate bfloat16[24576, 3072], up bfloat16[24576, 3072] -> output
 #            bfloat16[1, 128, 24576]
 #            verified on other sizes too: m256 (batch=2, seq=128); ragged (batch=3, hidden=1032, intermediate=2088,
-#            seq=67); tiles (batch=1, hidden=128, intermediate=256, seq=128); ragged (batch=3, hidden=136,
-#            intermediate=200, seq=47)
+#            seq=67); ragged (batch=3, hidden=136, intermediate=200, seq=47)
 # assumes    dtypes and strides as above: inputs as `get_inputs` of the reference makes them
 # order      sums are in a fixed order: equal inputs give equal bits on one device and version
 

@@ -5,7 +5,7 @@ parameters, buffers and attributes of the model.  Where it comes from stands in 
 """
 
 # problem    rmsnorm, bfloat16
-# run        rmsnorm-written: preset beam_search, 1 rounds, seed 0, proposers written
+# run        rmsnorm-written: preset beam_search, 1 round, seed 0, proposers written
 # kernel     r1a0s3, made by kopt absent
 # lineage    the problem's seed kernel, then
 #            1. Loads now go through TMA: a host-made 3-D descriptor (batch, channel, position) brings 64 x 128 tiles
@@ -19,8 +19,8 @@ parameters, buffers and attributes of the model.  Where it comes from stands in 
 #            seed 3.2814 ms, 1.70x (1.697 to 1.704)
 # versions   python 3.12.3, torch 2.11.0, triton 3.6.0
 # shapes     b112_c64_512x512: x bfloat16[112, 64, 512, 512] -> output bfloat16[112, 64, 512, 512]
-#            verified on other sizes too: ragged (batch_size=3, dim1=131, dim2=200, features=40); tiles (batch_size=1,
-#            dim1=32, dim2=40, features=32); ragged (batch_size=2, dim1=31, dim2=40, features=10)
+#            verified on other sizes too: ragged (batch_size=3, dim1=131, dim2=200, features=40); ragged
+#            (batch_size=2, dim1=31, dim2=40, features=10)
 # assumes    dtypes and strides as above: inputs as `get_inputs` of the reference makes them
 # order      sums are in a fixed order: equal inputs give equal bits on one device and version
 
