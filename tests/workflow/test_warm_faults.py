@@ -331,7 +331,9 @@ def test_a_job_does_not_wait_for_one_that_does_not_get_done_with_starting_a_pare
         assert client.hand_over(["script.py"], "light") is None
 
 
-@pytest.mark.parametrize("note", [None, "", "12", f"{os.getpid()}\n{ROOT}\n"])
+@pytest.mark.parametrize(
+    "note", [None, "", "12", f"{os.getpid()}\n{ROOT}\n"], ids=["absent", "empty", "torn", "of a reused process number"]
+)
 @pytest.mark.parametrize("listens", [True, False])
 def test_the_end_of_a_run_removes_what_nobody_listens_to_whatever_its_note_says(place_of_test, note, listens):
     """A parent was killed before it wrote its note, or while it did, or its pid is another process's by now."""
