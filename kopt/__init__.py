@@ -1,16 +1,19 @@
 """Search for faster GPU kernels, reproducibly, in a Snakemake workflow."""
 
-from kopt.version import VERSION
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from kopt.analysis import load_run as load_run
+    from kopt.version import VERSION
 
-__version__ = VERSION
+    __version__ = VERSION
 
 
 def __getattr__(name: str) -> object:
-    """Return `kopt.load_run`, imported when it is asked for, since every job imports this package."""
+    """Return `kopt.load_run` or `kopt.__version__`, imported when asked for, since every job imports this package."""
+    if name == "__version__":
+        from kopt.version import VERSION
+
+        return VERSION
     if name == "load_run":
         import importlib
 

@@ -115,7 +115,7 @@ def _listed(name: str, folder: Path, beside: Path = Path()) -> str:
         beside: where the user's own problem may lie: folders and Python files there may be meant, too.
     """
     problems = [name for name in names(folder) if any(format.matches(folder / name) for format in formats())]
-    own = [path.name for path in _listing(beside) if path.suffix == ".py" or _is_folder(path)]
+    own = [path.name for path in _listing(beside) if path.name != name and (path.suffix == ".py" or _is_folder(path))]
     hint = nearest(name, [*problems, *own])
     return f"{hint}; problems are {', '.join(problems)}" if problems else f"{hint}; {folder} holds no problems"
 

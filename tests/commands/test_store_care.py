@@ -59,6 +59,7 @@ def fill(store, name):
         "facts": "",
         "seed": 1,
         "exclude": "",
+        "experience": "",
         "code": "c" * 64,
     }
     store.shelf(int).put(ProposalKey(**proposal), 1)

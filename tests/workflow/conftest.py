@@ -148,6 +148,10 @@ def made_up(tmp_path_factory):
     project.records = tmp_path_factory.mktemp("records")
     with recorded(project.records):
         project.output = project.succeeds(
-            *project.MADE_UP, "warm=false", options=("--printshellcmds", "--resources", "gpu=2")
+            *project.MADE_UP,
+            "warm=false",
+            "learning=true",
+            "experience=store",
+            options=("--printshellcmds", "--resources", "gpu=2"),
         )
     return project

@@ -18,6 +18,7 @@ from kopt.errors import ConfigError, StoreError
 from kopt.jobs.keys import (
     BuildKey,
     EstimateKey,
+    ExperienceKey,
     FactsKey,
     FinalsKey,
     MadeSeedKey,
@@ -38,6 +39,7 @@ from kopt.store_use import alone
 KEYS: tuple[type[Key], ...] = (
     FactsKey, BuildKey, VerdictKey, EstimateKey, TimingKey, FinalsKey, ProfileKey, VectorKey, ProposalKey, MadeSeedKey,
     PeaksKey, CompilationKey, ReplyKey, NoReplyKey, PackedKey, MeasurementsKey, RecordedBuildKey,
+    ExperienceKey,
 )  # fmt: skip
 """Every key class of kopt; kinds of other names are texts and blobs, which have no schema."""
 VERSIONS = {key.kind: key.schema_version for key in KEYS}
