@@ -1,4 +1,4 @@
-"""What learning brings to searches by the embedded proposer, without a GPU: median best times with and without it.
+"""Compare searches by the embedded proposer with and without learning, without a GPU: medians of their best times.
 
     python benchmarks/learning.py [--judge estimate|made-up] [--problems softmax,layernorm,matvec] [--seeds 5]
         [--rounds 4] [--arms off,on] [--store FOLDER]
@@ -63,7 +63,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FAN_OUT = FanOut(width=4, bottlenecks=3, models=(REWRITER,), samples=2)
 SHARE = 0.25
 Before = Mapping[str, Effect]
-"""What earlier runs found, by transformation."""
+"""Gains of transformations in earlier runs, by name of the transformation."""
 NUMERIC = frozenset({
     "tile_size", "tile_and_warps", "tile_shape", "warps", "stages", "register_limit", "split_width", "persistent_count",
     "group_size", TUNED,
@@ -193,7 +193,7 @@ def evaluation(row: BuildRow, time_ms: float) -> EvaluationRow:
 
 
 class Found(NamedTuple):
-    """What a search found."""
+    """Result of one search."""
 
     best: list[float]
     """Best time after each round, from round 0 on, ms."""

@@ -108,10 +108,10 @@ class Config(Documented):
     """Share of the embedded proposer's slots, 0 to 1, in which it changes only numbers (tiles, warps, stages,
     registers) of a fast parent, by a model of the run's times; from round 2 on, where `learning` is on."""
     experience: str = Field(default="none", min_length=1)
-    """What the embedded proposer knows of earlier runs when it begins. `none`: nothing, so that equal commands give
-    equal searches; `store`: what finished runs on this store, device and judge found about transformations, noted in
-    the run's `experience.json` once; or a file, relative to the working directory: the `experience.json` of
-    another run."""
+    """Gains of transformations in earlier runs with which the embedded proposer begins; needs `learning=true`. `none`:
+    no gains, so that equal commands give equal searches; `store`: those of finished runs on this store, device and
+    judge, noted once in the run's `experience.json`; or a file, relative to the working directory: the
+    `experience.json` of another run."""
     diagnosis: Literal["auto", "rules", "llm"] = "auto"
     """How to find what limits a parent. `rules`: fixed rules over its profile, roofline share and build; `llm`: ask a
     language model; `auto`: a language model where the run has one, else rules."""

@@ -148,7 +148,7 @@ class MadeSeedKey(Key):
 
 
 class ExperienceKey(Key):
-    """What a run found about transformations: its problem, device and judge, and all that it tried."""
+    """Gains of transformations in one run: the run's problem, device and judge, and the digest of its candidates."""
 
     kind: ClassVar[str] = "experience"
     problem: str

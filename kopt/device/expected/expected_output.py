@@ -43,7 +43,7 @@ class ExpectedOutput:
     matched: float = 1.0
     """Share of the elements that must be within the allowed error."""
     allowance: Allowance | None = None
-    """What the allowed errors follow from; None for integers and declared tolerances."""
+    """Calibrated tolerance, the same for all elements; None for integers and declared tolerances."""
 
 
 @dataclass(frozen=True)

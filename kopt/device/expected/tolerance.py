@@ -91,7 +91,7 @@ ROUNDED_ELEMENTS = 1 << 27
 
 
 class Allowance(NamedTuple):
-    """What the allowed errors of a tensor's elements follow from, beside their right values and those of eager."""
+    """Calibrated tolerance of one tensor: an element may be off by at least `absolute + relative * |right value|`."""
 
     absolute: float
     relative: float
