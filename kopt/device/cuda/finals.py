@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -54,6 +54,8 @@ class FinalMeasurement:
     """Reads the state of the device."""
     store: Store | None = None
     """Keeps compilations of baselines."""
+    _failed: set[str] = field(default_factory=set, init=False)
+    """Names of the subjects whose compilation failed."""
 
     def measure(self, outcomes: Mapping[str, VerificationOutcome]) -> Finals:
         """Time the finalists that are right and the baselines; return all times and verdicts.
@@ -69,26 +71,25 @@ class FinalMeasurement:
             missing = compilations.missing(subjects)
             if any(subject.folder for subject in subjects):
                 load_compiler()  # no candidate's code runs in this process, or in a fork of it, from here on
-            failed: set[str] = set()
             for turn in range(self.plan.processes):
                 batch = self.processes.begin_timing(self.results.times.gpu.device.memory_bytes, turn=turn)
                 for subject in missing if turn == 0 else ():
-                    with _failure_noted(subject, failed):
+                    with self._failure_noted(subject):
                         compilations.keep(subject, batch.compile(subject, COMPILE_S))
-                self._time(batch, subjects, failed, turn, -(-self.plan.repeat // self.plan.processes))
+                self._time(batch, subjects, turn, -(-self.plan.repeat // self.plan.processes))
                 self.processes.end_timing()
-        return self._finals([subject for subject in subjects if subject.name not in failed], failed)
+        return self._finals([subject for subject in subjects if subject.name not in self._failed])
 
-    def _time(self, batch: TimedBatch, subjects: Sequence[Subject], failed: set[str], turn: int, launches: int) -> None:
+    def _time(self, batch: TimedBatch, subjects: Sequence[Subject], turn: int, launches: int) -> None:
         """Time everything in the batch's fresh process but the baselines that failed; note those that fail now."""
         recorded, times = self.results.recorded, self.results.times
         timing = TolerantTiming(batch, self.results, self.plan.warmup, self.read_conditions)
         timing.admit()
         for subject in subjects:
-            if subject.name not in failed:
-                with _failure_noted(subject, failed):
+            if subject.name not in self._failed:
+                with self._failure_noted(subject):
                     batch.add_baseline(subject, COMPILE_S)
-        names = [*recorded, *(subject.name for subject in subjects if subject.name not in failed)]
+        names = [*recorded, *(subject.name for subject in subjects if subject.name not in self._failed)]
         if names:
             timing.warm(names)
             timing.time_stage([name for name in names if name not in self.results.verdicts], launches, 0)
@@ -96,10 +97,11 @@ class FinalMeasurement:
             timing.verify_kept(list(recorded))
             timing.time_new_inputs(list(recorded))
 
-    def _finals(self, subjects: Sequence[Subject], failed: set[str]) -> Finals:
+    def _finals(self, subjects: Sequence[Subject]) -> Finals:
         results, times = self.results, self.results.times
         results.refuse_reuse()
-        timings = {n: times.measured(n) for n in times.names() if n not in results.verdicts and n not in failed}
+        left_out = {*results.verdicts, *self._failed}
+        timings = {name: times.measured(name) for name in times.names() if name not in left_out}
         for name in list(results.recorded):
             refusal = times.under_floor(timings[name])
             if refusal is not None:
@@ -112,15 +114,14 @@ class FinalMeasurement:
         }
         return Finals(timings=fastest(timings, subjects), verdicts=verdicts, launched=launched)
 
-
-@contextmanager
-def _failure_noted(subject: Subject, failed: set[str]) -> Iterator[None]:
-    """Note, inside the block, that `torch.compile` fails on the reference: this costs the baseline, not the search."""
-    try:
-        yield
-    except CallFailed as error:
-        if not subject.folder:
-            raise  # PyTorch itself fails
-        failed.add(subject.name)
-        reason = one_line(str(error), 300)
-        log.warning("torch.compile (%s) fails on the reference and is left out: %s", subject.name, reason)
+    @contextmanager
+    def _failure_noted(self, subject: Subject) -> Iterator[None]:
+        """Note, in the block, that `torch.compile` fails on the reference: this costs the baseline, not the search."""
+        try:
+            yield
+        except CallFailed as error:
+            if not subject.folder:
+                raise  # PyTorch itself fails
+            self._failed.add(subject.name)
+            reason = one_line(str(error), 300)
+            log.warning("torch.compile (%s) fails on the reference and is left out: %s", subject.name, reason)
