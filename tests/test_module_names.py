@@ -38,6 +38,16 @@ def file_of(name: str) -> Path | None:
     return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.exists()), None)
 
 
+def bindings(file: Path) -> list[str]:
+    """Texts of a module's top-level statements, and of those that only type checkers see."""
+    source = file.read_text()
+    seen = []
+    for node in ast.parse(source).body:
+        lazily = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        seen += node.body if lazily else [node]
+    return [ast.get_source_segment(source, node) or "" for node in seen]
+
+
 def exists(name: str) -> bool:
     """Whether it is a module, or a name that a module binds at its top level or hands on lazily (`as` itself)."""
     parent, _, attribute = name.rpartition(".")
@@ -47,8 +57,8 @@ def exists(name: str) -> bool:
     if file is None:  # a member of a class
         owner = file_of(parent.rpartition(".")[0])
         return exists(parent) and owner is not None and re.search(rf"\b{attribute}\b", owner.read_text()) is not None
-    binding = rf"^(?:(?:def|class) {attribute}\b|{attribute}\b.*=|.*\bimport {attribute} as {attribute}$)"
-    return re.search(binding, file.read_text(), re.M) is not None
+    binding = rf"^(?:(?:def|class) {attribute}\b|{attribute}\b.*=|from \S+ import {attribute} as {attribute}$)"
+    return any(re.search(binding, text, re.M) for text in bindings(file))
 
 
 def layer(name: str, contract: dict) -> int | None:
