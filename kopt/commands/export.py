@@ -41,8 +41,8 @@ def run(
             metavar="FORM",
             autocompletion=forms,
             help="module: a PyTorch module in place of the reference's, with PyTorch where the kernel was not "
-            "verified; torch-library: a custom operator; kernelbench: ModelNew; flashinfer: a solution as JSON; "
-            "script: one file that checks and times itself.",
+            "verified; torch-library: a custom operator; kernelbench: ModelNew; flashinfer, sol-execbench: a solution "
+            "as JSON; script: one file that checks and times itself.",
         ),
     ] = "module",
     kernel: Annotated[

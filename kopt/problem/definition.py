@@ -14,6 +14,8 @@ from kopt.errors import ProblemError
 from kopt.problem.definition_schema import Constant, Definition, Expression, Solution, Variable, WorkloadEntry
 from kopt.problem.source import REQUIRED, defined, parsed
 
+DEFINITION = "DEFINITION"
+"""Name of the constant of a reference that holds the name of the definition from which it was made."""
 ON_VALUES = {"min", "max", "item", "all", "any", "tolist", "isnan", "isfinite", "equal", "allclose"}
 """Methods by which an assertion reads values, which a tensor at full size does not have."""
 
@@ -51,6 +53,7 @@ def reference_of(definition: Definition, workload: WorkloadEntry, varying: Mappi
         f"# {definition.name}: made by `kopt new` from a definition; sizes of its axes are constants below.",
         definition.reference.strip(), "", "",
         "import torch", "from torch import nn", "",
+        f"{DEFINITION} = {definition.name!r}",
         *(f"{name} = {number}" for name, number in numbers.items()),
         *(f"{name} = {formula}" for name, formula in formulas.items()),
         *(["", f"_custom_inputs = {custom}"] if custom else []),

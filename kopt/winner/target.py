@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kopt.errors import ProblemError
-from kopt.model.problem import TensorSpec
 from kopt.winner import provenance
 from kopt.winner.accepted import Pattern, patterns
 from kopt.winner.constants import free_arguments
@@ -58,21 +57,6 @@ def kernel_and_reference(winner: Winner) -> str:
     helper = "\n\n\n".join([*embedded("arguments"), *embedded("accepted")])
     futures = "\n".join(sorted({*kernel.imports.splitlines(), *reference.imports.splitlines()} - {""}))
     return "\n\n\n".join(part for part in (head, futures, kernel.body, reference.body, helper) if part)
-
-
-def tensors(winner: Winner) -> tuple[TensorSpec, ...]:
-    """Return the inputs of the first main workload, each of which must be one tensor.
-
-    Raises:
-        ProblemError: an input is a list, a dictionary or no tensor, or the inputs are not known.
-    """
-    if not winner.workloads or winner.workloads[0].unknown:
-        raise ProblemError(f"{winner.problem.name}: the shapes of its tensors are not known, which this form needs")
-    inputs = winner.workloads[0].inputs
-    nested = [spec.name for spec in inputs if not spec.name.isidentifier()]
-    if nested:
-        raise ProblemError(f"{winner.problem.name}: input {nested[0]} is inside a list or dictionary: use another form")
-    return inputs
 
 
 def arguments(winner: Winner) -> tuple[Pattern, ...]:

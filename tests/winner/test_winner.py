@@ -16,7 +16,7 @@ from kopt.model.problem import Workload
 from kopt.report.record import FinalFigures
 from kopt.winner.provenance import comments
 from kopt.winner.standalone import standalone
-from kopt.winner.targets import flashinfer, kernelbench, module, torch_library
+from kopt.winner.targets import flashinfer, kernelbench, module, sol_execbench, torch_library
 from kopt.winner.winner import Winner
 from tests.device.small import SCALE as EVEN
 from tests.device.small import SOURCE
@@ -175,18 +175,55 @@ def test_the_operator_is_one_step_of_a_compiled_model(tmp_path):
     ]
 
 
-def test_a_solution_of_flashinfer_bench_holds_one_file_with_the_entry_point():
-    without = SCALE.reference.replace("self.scale.weight[0] * self.factor", "2.0").replace(
-        "        self.scale = nn.Linear(size, 1, bias=False)\n", ""
-    )
-    problem = SCALE.model_copy(update={"reference": without})
-    solution = json.loads(flashinfer.write(winner(problem=problem)))
-    assert solution["spec"]["entry_point"] == "main.py::run"
-    assert solution["spec"]["destination_passing_style"] is False
+WITHOUT_WEIGHT = SCALE.reference.replace("self.scale.weight[0] * self.factor", "FACTOR").replace(
+    "        self.scale = nn.Linear(size, 1, bias=False)\n", ""
+)
+ADD = SOURCE.replace("def kernel_function(x, weight, factor):", "def kernel_function(x, FACTOR, eps=1e-6):")
+
+
+def without_parameters(source=ADD, reference="FACTOR = 2.0\n", **fields):
+    problem = SCALE.model_copy(update={"reference": reference + WITHOUT_WEIGHT, **fields})
+    return winner(source, source, problem)
+
+
+@pytest.mark.parametrize(
+    ("target", "spec"),
+    [
+        (flashinfer, {"language": "triton", "target_hardware": ["NVIDIA H100"]}),
+        (sol_execbench, {"languages": ["triton"], "target_hardware": ["LOCAL"]}),
+    ],
+    ids=["flashinfer", "sol_execbench"],
+)
+def test_a_solution_of_a_definition_holds_one_file_with_the_entry_point(target, spec):
+    solution = json.loads(target.write(without_parameters()))
+    shared = {"entry_point": "main.py::run", "dependencies": [], "destination_passing_style": False}
+    assert solution["spec"] == spec | shared
     (source,) = solution["sources"]
     assert "def run(x):" in source["content"]
-    with pytest.raises(ProblemError, match="are no inputs"):
-        flashinfer.write(winner())
+    assert "return kernel_function(x, FACTOR=2.0)" in source["content"]
+
+
+def test_a_solution_names_the_definition_that_the_problem_was_made_from():
+    named = without_parameters(reference='DEFINITION = "rmsnorm_h4096"\nFACTOR = 2.0\n')
+    assert json.loads(sol_execbench.write(named))["definition"] == "rmsnorm_h4096"
+    assert json.loads(sol_execbench.write(without_parameters()))["definition"] == SCALE.name
+
+
+@pytest.mark.parametrize(
+    ("made", "why"),
+    [
+        (winner, "its parameters .scale.weight, .*are no inputs"),
+        (lambda: without_parameters(ADD.replace("FACTOR", "other")), "takes 'other', which is no number that the ref"),
+        (
+            lambda: without_parameters(small=(Workload(name="small", constants={"rows": 6, "FACTOR": 2.0}),)),
+            "takes 'FACTOR', which differs between the workloads",
+        ),
+    ],
+    ids=["weights", "unknown", "varying"],
+)
+def test_a_kernel_that_needs_more_than_the_inputs_is_no_solution(made, why):
+    with pytest.raises(ProblemError, match=why):
+        sol_execbench.write(made())
 
 
 def test_a_kernel_that_defines_a_name_of_the_reference_is_refused_in_a_line():
