@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from kopt import artifact
@@ -70,25 +70,25 @@ def measure_anew(
     finals = next((finals for finals in stored if finals is not None), None)
     if finals is not None:
         return finals
+    measured_on = _prepared(kernels, baselines, target, options, seed=seed, processes=processes)
     with leased(store, wait_s=measure.gpu_wait_seconds) as device:
         check_same(device, target.device)
-        finals = _measure(kernels, baselines, target, options, device, seed=seed, processes=processes)
+        finals = measured_on(device)
     if any(is_accident(verdict) or is_refused_time(verdict) for verdict in finals.verdicts.values()):
         return finals  # not stored: the machine may be at fault, so a later run measures again
     return shelf.put(key(environment(device.device.name, device.uuid, device.driver)), finals)
 
 
-def _measure(
+def _prepared(
     kernels: Mapping[str, Kernel],
     baselines: Sequence[str],
     target: ProblemOnTarget,
     options: JudgeOptions,
-    device: MeasuredDevice,
     *,
     seed: int,
     processes: int,
-) -> Finals:
-    """Verify and time kernels and baselines on the leased device."""
+) -> Callable[[MeasuredDevice], Finals]:
+    """Import the judge and read the builds, before a GPU is held; return what verifies and times the kernels there."""
     from kopt.device.cuda.finals import FinalsPlan
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, measure_finalists
 
@@ -104,7 +104,7 @@ def _measure(
         )
         for name, kernel in kernels.items()
     }  # fmt: skip
-    return measure_finalists(
+    return lambda device: measure_finalists(
         jobs, ProblemOnDevice(target.facts, device, target.store), plan=plan, workers=measure.workers_per_gpu,
         limits=replace(LIMITS, wall_s=options.judge_seconds),
     )  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -47,9 +47,10 @@ def judge_by_cuda(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: 
         log.info("%d kernels: %d judged before, %d to judge", len(rows), len(results), len(missing))
         if not missing:
             return results
+        judge_on = _prepared(missing, target, options, incumbent)
         with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
             check_same(device, target.device)
-            for position, kernel in _judge(missing, target, options, device, incumbent):
+            for position, kernel in judge_on(device):
                 row = missing[position]
                 results[row.slot] = records.keep(row, kernel)
                 log.info("slot %d: %s, seconds %s", row.slot, results[row.slot].verdict.verdict, kernel.seconds)
@@ -128,9 +129,10 @@ class Records:
         )  # fmt: skip
 
 
-def _judge(
-    rows: Sequence[BuildRow], target: ProblemOnTarget, options: JudgeOptions, device: MeasuredDevice, incumbent: str
-) -> Iterator[tuple[int, JudgedKernel]]:
+def _prepared(
+    rows: Sequence[BuildRow], target: ProblemOnTarget, options: JudgeOptions, incumbent: str
+) -> Callable[[MeasuredDevice], Iterator[tuple[int, JudgedKernel]]]:
+    """Import the judge, with torch and Triton, and read the kernels, before a GPU is held; return what judges them."""
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, judge_all
     from kopt.device.cuda.race import Race
 
@@ -145,9 +147,9 @@ def _judge(
     best = None
     if incumbent:
         kernel = kernel_named(incumbent, problem, store)
-        build = known_build(kernel, problem, device.device, store)
+        build = known_build(kernel, problem, target.device, store)
         best = CudaJob(kernel=kernel, problem=problem, seed=options.seed, build=build)
-    return judge_all(
+    return lambda device: judge_all(
         jobs, ProblemOnDevice(target.facts, device, store), workers=measure.workers_per_gpu,
         limits=replace(LIMITS, wall_s=options.judge_seconds), incumbent=best,
         race=Race(repeat=measure.benchmark_repeat, warmup=measure.benchmark_warmup),

@@ -46,9 +46,9 @@ def leased(store: Store, *, wait_s: float) -> Iterator[MeasuredDevice]:
     Raises:
         DeviceError: there is no GPU, the GPU cannot be measured, or other processes held all GPUs for `wait_s` seconds.
     """
-    with lease(visible_gpus(os.environ), wait_s=wait_s) as held, environment_set(held.gpu.environment):
-        from kopt.device.hardware.peaks import known_device  # imports torch, so only under the lease
+    from kopt.device.hardware.peaks import known_device  # imports torch, for seconds in which no GPU need be held
 
+    with lease(visible_gpus(os.environ), wait_s=wait_s) as held, environment_set(held.gpu.environment):
         yield known_device(store)
 
 
