@@ -27,6 +27,9 @@ PACKAGE = Path(__file__).resolve().parent
 PACKAGES = ("kopt", "snakemake", "torch", "triton", "pydantic", "pyarrow", "pandas", "libcst", "openai", "anthropic")
 """Packages whose versions a run records."""
 
+DECIDING = ("kopt", "torch", "triton")
+"""Packages of these on which kernels, times and prompts depend: their words, the guidance, and what is compiled."""
+
 BACKEND = "backend"
 """Name of the variable that holds the backend in a rule's script: `backend.judge(...)` uses the backend's `judge`."""
 

@@ -9,9 +9,7 @@ from itertools import groupby
 from kopt.comparison.entrant import Entrant
 from kopt.comparison.label import differing
 from kopt.errors import ConfigError
-
-DECISIVE = ("torch", "triton", "kopt")
-"""Packages on which times and kernels depend."""
+from kopt.provenance import DECIDING
 
 
 def refuse(entrants: Sequence[Entrant]) -> None:
@@ -70,7 +68,7 @@ def _differences(entrants: Sequence[Entrant]) -> Iterator[str]:
         yield f"all runs are of one strategy ({labels[0]}): nothing is compared"
     if names := differing([one.settings for one in entrants]):
         yield f"settings differ beside the strategy: {', '.join(names)}"
-    for name in DECISIVE:
+    for name in DECIDING:
         if len(known := sorted({one.versions.get(name, "unknown") for one in entrants})) > 1:
             yield f"versions of {name} differ: {', '.join(known)}"
 

@@ -11,11 +11,8 @@ from kopt.errors import ConfigError, NotRecorded, StoreError
 from kopt.jobs.keys import BuildKey, MeasurementsKey, RecordedBuildKey
 from kopt.model.build import Build, Built
 from kopt.model.measurements import Measurements
-from kopt.provenance import versions
+from kopt.provenance import DECIDING, versions
 from kopt.store import Store, item_files
-
-DECIDING = ("kopt", "torch", "triton")
-"""Packages whose versions the note on what differs names."""
 
 
 def put_measurements(store: Store, measurements: Measurements) -> None:

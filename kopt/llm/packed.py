@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field, JsonValue, field_validator
 from kopt.llm.table import ModelTable
 from kopt.model.base import Value
 from kopt.model.proposers import EarlierRuns
-from kopt.provenance import versions
+from kopt.provenance import DECIDING, versions
 from kopt.store import Key, Store, item_files
 
 Word = Annotated[str, Field(pattern=r"^[\w.+!-]{1,64}$")]
@@ -27,10 +27,7 @@ MOST_PROBLEM_FILES = 16
 """Most files of a problem; kopt's own format has three."""
 
 MOST_VERSIONS = 64
-"""Most packages whose versions an archive names; kopt packs those of `RELEVANT`."""
-
-RELEVANT = ("kopt", "triton", "torch")
-"""Packages whose versions prompts may depend on: their words, the guidance, and what the compiler makes of a parent."""
+"""Most packages whose versions an archive names; kopt packs those of `DECIDING`."""
 
 
 def _matching(name: str, pattern: str) -> str:
@@ -95,7 +92,7 @@ class PackedKey(Key):
 
 def relevant(all_versions: Mapping[str, str]) -> dict[str, str]:
     """Pick the versions that prompts depend on from those that a run recorded."""
-    return {name: all_versions[name] for name in RELEVANT if name in all_versions}
+    return {name: all_versions[name] for name in DECIDING if name in all_versions}
 
 
 def note(store: Store, made_with: Versions) -> None:
