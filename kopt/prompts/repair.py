@@ -78,8 +78,12 @@ def _asked(assignment: Assignment, failed: FailedProposal) -> str:
     return "\n".join(lines)
 
 
+WITHOUT_DRAFT = {"unchanged": "Its reply gave back a kernel that it had been shown, unchanged."}
+"""What a reply held that gave no source of its own, by phase."""
+
+
 def _draft(failed: FailedProposal) -> str:
-    return code(failed.draft) if failed.draft else "Its reply held no code."
+    return code(failed.draft) if failed.draft else WITHOUT_DRAFT.get(failed.phase, "Its reply held no code.")
 
 
 STAGES = {

@@ -131,6 +131,9 @@ def _launch_overhead(case: Case) -> Reading:
 
 def _masked_inner_loop(case: Case) -> Reading:
     loads = _ptx(case, "load_global", "load_global_wide", "store_global", "store_global_wide")
+    kinds = ("load_global", "load_global_wide", "cp_async", "store_global", "store_global_wide")
+    if not _ptx(case, *(f"loop_{kind}" for kind in kinds)):
+        return Reading(0.05, f"0 of {loads:.0f} global accesses are in a loop")
     guarded = case.metric("ptx_guarded")
     share = guarded / loads if loads else 0.0
     score = 0.1 + (0.45 if case.is_bound("latency", "compute") else 0.3) * share

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -351,6 +352,9 @@ def test_nan_is_wrong_and_gives_no_check() -> None:
     comparison = compare(output, wanted, draw)
     assert comparison.check is None
     assert "1 of 32768 elements are not finite, first at [1, 1]" in comparison.reason
+    assert "overflows" not in comparison.reason
+    large = replace(draw, distribution="large")
+    assert "look for what overflows; else, output memory" in compare(output, wanted, large).reason
 
 
 @pytest.mark.parametrize("wrong", [0.0, float("nan"), float("inf")])

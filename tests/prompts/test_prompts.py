@@ -71,6 +71,16 @@ def test_each_prompt_is_the_golden_one_word_for_word(name):
     assert page(PROMPTS[name]()) == (GOLDEN / f"{name}.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("phase", "told"),
+    [("unchanged", "gave back a kernel that it had been shown, unchanged"), ("nothing", "held no code")],
+)
+def test_a_repair_says_what_a_reply_without_a_source_of_its_own_held(phase, told):
+    failed = FAILED.model_copy(update={"stage": "reply", "phase": phase, "draft": ""})
+    prompt = repair(CONTEXT, PARENT, ASSIGNMENT, failed, 1, 3)
+    assert told in prompt.text
+
+
 def test_a_proposal_sees_all_that_is_known():
     prompt = PROMPTS["propose"]()
     whole = prompt.system + prompt.stable + prompt.text

@@ -87,6 +87,14 @@ def test_narrow_loads_are_found():
     assert "narrow_loads" in [one.bottleneck for one in directions(timing=measured(1.6), mix=mix)]
 
 
+@pytest.mark.parametrize("looped", [0, 2])
+def test_masks_are_told_where_accesses_are_in_a_loop(looped):
+    mix = {"load_global": 2, "guarded": 2, "loop_load_global": looped, "loop_total": 20}
+    (masks,) = [one for one in directions(count=len(RULES), mix=mix) if one.bottleneck == "masked_inner_loop"]
+    told = "2 of 2 global accesses are under a predicate" if looped else "0 of 2 global accesses are in a loop"
+    assert told in masks.cause
+
+
 def test_a_cast_of_the_input_on_the_host_is_found():
     cast = HostOp(name="aten._to_copy.default", shapes=((2048, 1048576),), dtypes=("bfloat16",))
     assert first(build=built(host_ops=(cast,)), timing=measured(4.5)) == "host_operations"

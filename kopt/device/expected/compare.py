@@ -17,6 +17,13 @@ from kopt.model.verdict import Check
 TF32_ERROR = (2.0**-15, 2.0**-8)
 """Least and largest of the largest error of a product in TF32, over the root mean square of the output."""
 
+OVERFLOWING = ("large", "extreme")
+"""Kinds of inputs at which a kernel may overflow where the reference does not."""
+OVERFLOW = "inf - inf and inf / inf give NaN: look for what overflows; else, "
+UNWRITTEN = (
+    "output memory that was never written, and what loads mask off without `other` or `padding_option`, hold NaN here"
+)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -48,7 +55,7 @@ def compare(output: torch.Tensor, expected: ExpectedOutput, draw: Draw) -> Compa
     if int(wrong.sum()) <= (1.0 - expected.matched) * wrong.numel():
         wrong = broken = torch.zeros_like(wrong)
     if bool(broken.any()):
-        return Comparison(None, f"{where}: {_describe_not_finite(values, expected, broken)}")
+        return Comparison(None, f"{where}: {_describe_not_finite(values, expected, broken, draw)}")
     if not error.numel():
         return Comparison(None, "")
     worst = int((error - allowed).argmax()) if bool(wrong.any()) else int(error.argmax())
@@ -87,7 +94,7 @@ def _tf32_hint(values: torch.Tensor, expected: ExpectedOutput, wrong: torch.Tens
     return TF32_HINT
 
 
-def _describe_not_finite(values: torch.Tensor, expected: ExpectedOutput, broken: torch.Tensor) -> str:
+def _describe_not_finite(values: torch.Tensor, expected: ExpectedOutput, broken: torch.Tensor, draw: Draw) -> str:
     """Describe how many elements are not finite, or not the expected infinity or NaN, and the first of them."""
     first = int(broken.flatten().int().argmax())
     value, wanted, shape = _number(values, first), _number(expected.output, first), expected.contract.shape
@@ -96,10 +103,7 @@ def _describe_not_finite(values: torch.Tensor, expected: ExpectedOutput, broken:
         kind = f"not {wanted} as they have to be"
     hint = ""
     if kind == "not finite" and value not in ("inf", "-inf"):
-        hint = (
-            " (output memory that was never written, and what loads mask off without `other` or `padding_option`, "
-            "hold NaN here)"
-        )
+        hint = f" ({OVERFLOW if draw.distribution in OVERFLOWING else ''}{UNWRITTEN})"
     return (
         f"{int(broken.sum())} of {broken.numel()} elements are {kind}, first at "
         f"{_index(first, shape)}: expected {wanted}, got {value}{hint}; output shape {shape}"
