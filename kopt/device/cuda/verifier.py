@@ -124,6 +124,7 @@ class Verifier:
         names, options = list(kernels), ContestOptions(problem.without_hidden(), LATE, self._processes.driver)
         tasks = [contest(kernel, options, self._precompiled(name)) for name, kernel in kernels.items()]
         workers = min(workers, len(tasks))
+        log.info("%d kernels to verify, %d at a time", len(tasks), workers)
         slots, result = Slots(referee, workers), RoundResult({}, [])
         for at, outcome in run_forked(tasks, workers=workers, limits=self._limits, message_for=slots.message_for):
             if workers > 1 and _is_starved(outcome):
