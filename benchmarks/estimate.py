@@ -2,6 +2,7 @@
 
     python benchmarks/estimate.py [--verbose]
     python benchmarks/estimate.py --run results/matvec-beam_search [--run ...] [--store results/store]
+    python benchmarks/estimate.py --run results/maxpool3d-written --store results/maxpool3d-written.replay/store
 
 Builds the kernels of `estimate_h100.json` (seeds and their rewrites, each timed once on an H100; the file says how),
 estimates each, and prints Spearman's rank correlation by problem and workload, and over all.  With `--run` the kernels
@@ -21,12 +22,13 @@ from pathlib import Path
 import pandas as pd
 
 from kopt.artifact import read_tables, read_value
-from kopt.backends.estimates import estimate_time
 from kopt.backends.triton_builder import build_with_triton
 from kopt.device.facts.facts import problem_facts
 from kopt.estimate.kernel_time import estimate
+from kopt.jobs.kernels import kernel_source
 from kopt.load_config import load_device
 from kopt.model.build import Built
+from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.trial import EvaluationRow
@@ -58,17 +60,25 @@ def compare(problem_name: str, kernels: list[dict], store: Store) -> list[dict]:
 
 
 def compare_run(run: Path, store: Store) -> list[dict]:
-    """Measured and estimated time of every correct kernel of a run; its objective, over all main workloads."""
-    facts, device = read_value(run / "facts.json", ProblemFacts), load_device("h100", ROOT)
-    problem = read_value(run / "problem.json", Problem).name
+    """Measured and estimated time of every correct kernel of a run; its objective, over all main workloads.
+
+    A replay's store has no builds: its kernels are built anew, for the GPU of the run, by this machine's Triton.
+    """
+    facts, device = read_value(run / "facts.json", ProblemFacts), read_value(run / "device.json", Device)
+    problem = read_value(run / "problem.json", Problem)
     tables = sorted(run.glob("round_*/attempt_*/evaluation_*.parquet"))
+    right = [row for row in read_tables(tables, EvaluationRow) if row.verdict == "passed" and not row.estimated]
+    kernels = [Kernel(source=kernel_source(row.kernel, store), entry=problem.seed.entry) for row in right]
+    build = build_with_triton(problem, device, store, workers=os.cpu_count() or 1, seconds=120)
+    with environment_set(NO_GPU):
+        builds = build(kernels)
     return [
         {
-            "problem": problem, "workload": "all", "measured": row.time_ms,
-            "estimated": estimate_time(row.build, facts, device, store).objective_ms,
+            "problem": problem.name, "workload": "all", "measured": row.time_ms,
+            "estimated": estimate(built, facts, device, lambda name: store.text("ptx", name, ".ptx")).objective_ms,
         }
-        for row in read_tables(tables, EvaluationRow)
-        if row.verdict == "passed" and not row.estimated
+        for at, row in enumerate(right)
+        if isinstance(built := builds[at], Built)
     ]  # fmt: skip
 
 

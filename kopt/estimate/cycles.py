@@ -41,6 +41,10 @@ BARRIER_LATENCY = 60.0
 """Cycles of a barrier, waiting warps included."""
 CHAIN_CYCLES = 1.5
 """Cycles per instruction of a lone warp: some of its instructions wait for each other."""
+UNROLLED = 4
+"""Passes of a short loop without barriers whose loads are in flight together: ptxas unrolls such loops by four."""
+SHORT_LOOP = 48
+"""Most instructions of a pass of a loop that counts as short; fitted to kernels that were timed on an H100."""
 
 _SHAPE = re.compile(r"\.m(\d+)n(\d+)k(\d+)")
 _EIGHT_BITS = re.compile(r"e4m3|e5m2|f8f6f4|\.[su]8\b|kind::i8")
@@ -255,4 +259,10 @@ def _pass_seconds(region: Region, chain: float, latency: float) -> float:
     """Return the seconds of one pass, waiting for memory included."""
     if region.depth:
         return max(chain, latency / region.depth)
-    return chain + region.batches * latency
+    return chain + region.batches * latency / (UNROLLED if _is_unrolled(region) else 1)
+
+
+def _is_unrolled(region: Region) -> bool:
+    """Return whether ptxas may unroll a loop, so that loads of several passes wait for memory at once."""
+    waits = region.barriers or region.shuffles
+    return region.head != UNKNOWN and region.runs >= UNROLLED and region.instructions <= SHORT_LOOP and not waits

@@ -21,6 +21,9 @@ LINE = 128
 L2_KEEPS = 0.5
 """Share of the L2 up to which a working set stays in it between two uses; from the whole L2 on nothing stays."""
 
+MOST_PLACES = 1 << 22
+"""Most places whose distinct ones are counted at a time."""
+
 
 class Traffic(NamedTuple):
     """The bytes that a whole launch moves, and the work of the load-store units."""
@@ -41,7 +44,7 @@ class Traffic(NamedTuple):
     """Atomic operations of all threads."""
 
 
-class _Access(NamedTuple):
+class Access(NamedTuple):
     """One global access of the PTX, counted."""
 
     site: Site
@@ -96,14 +99,14 @@ def _without_prologue(sites: dict[int, Site]) -> dict[int, Site]:
     return {at: s for at, s in sites.items() if s.kind not in ("cp_async", "tma_load") or s.loop != UNKNOWN}
 
 
-def _l2_read(reads: list[_Access], sampled: Sample) -> float:
+def _l2_read(reads: list[Access], sampled: Sample) -> float:
     """Return the bytes read through L2; those that accesses of a loop share within a warp count once: L1 has them."""
     return sum(
         sum(a.total for a in group) * _l1_misses(group, sampled) for group in _by_tensor_and_loop(reads).values()
     )
 
 
-def _l1_misses(group: list[_Access], sampled: Sample) -> float:
+def _l1_misses(group: list[Access], sampled: Sample) -> float:
     """Return the distinct sectors of a warp over the sectors that its accesses touch, access by access."""
     touched = [
         np.unique(a.site.addresses[sampled.warp] // SECTOR)
@@ -113,20 +116,20 @@ def _l1_misses(group: list[_Access], sampled: Sample) -> float:
     return len(np.unique(np.concatenate(touched))) / sum(map(len, touched)) if touched else 1.0
 
 
-def _by_tensor_and_loop(reads: list[_Access]) -> dict[tuple[object, ...], list[_Access]]:
-    groups: dict[tuple[object, ...], list[_Access]] = defaultdict(list)
+def _by_tensor_and_loop(reads: list[Access]) -> dict[tuple[object, ...], list[Access]]:
+    groups: dict[tuple[object, ...], list[Access]] = defaultdict(list)
     for access in reads:
         groups[(*_tensor(access.site), access.site.loop)].append(access)
     return groups
 
 
-def _access(site: Site, count: float, sampled: Sample, programs: int) -> _Access:
+def _access(site: Site, count: float, sampled: Sample, programs: int) -> Access:
     if site.kind.startswith("tma"):
         total = count * programs * site.bytes_per_thread
-        return _Access(site, count, total, total)
+        return Access(site, count, total, total)
     useful = count * programs * sampled.threads * site.active * site.bytes_per_thread
     useful *= _distinct_warps(site, sampled)
-    return _Access(site, count, useful * overfetch(site, sampled), useful)
+    return Access(site, count, useful * overfetch(site, sampled), useful)
 
 
 def _distinct_warps(site: Site, sampled: Sample) -> float:
@@ -164,15 +167,21 @@ def _lsu_cycles(site: Site, sampled: Sample) -> float:
     return max(lines, float(_touched(site.addresses[sampled.warp], site.bytes_per_thread, LINE)), 1.0)
 
 
-def _dram_read(reads: list[_Access], sampled: Sample, sizes: dict[int, int], device: Device, wave: float) -> float:
+def _dram_read(reads: list[Access], sampled: Sample, sizes: dict[int, int], device: Device, wave: float) -> float:
     """Return the bytes read from DRAM; those that blocks of a wave share, or read again while in L2, count once."""
     groups = _by_tensor_and_loop(reads)
-    shared = {key: sum(a.total for a in group) * _distinct(group, sampled) for key, group in groups.items()}
+    keeps = L2_KEEPS * device.l2_bytes / max(sum(map(_bytes_per_pass, groups.values())) * wave, 1.0)
+    shared = {key: sum(a.total for a in group) * distinct_share(group, sampled, keeps) for key, group in groups.items()}
     by_tensor: dict[tuple[object, ...], list[float]] = defaultdict(list)
     for key, amount in shared.items():
         by_tensor[key[:-1]].append(amount)
     kept = _kept(sum(map(max, by_tensor.values())) * wave / device.l2_bytes)
     return sum(_tensor_read(key, amounts, kept, sizes, device) for key, amounts in by_tensor.items())
+
+
+def _bytes_per_pass(group: list[Access]) -> float:
+    """Return the bytes that the accesses of one loop cover in one of its passes, in the whole launch."""
+    return sum(a.total / max(a.runs, 1.0) for a in group)
 
 
 def _kept(share_of_l2: float) -> float:
@@ -199,48 +208,55 @@ def _tensor_read(
     return min(amount, float(size))
 
 
-def _distinct(group: list[_Access], sampled: Sample) -> float:
-    """Return the distinct bytes over all bytes that a group's accesses cover, over the sampled programs of a wave."""
-    sites = [access.site for access in group if access.site.addresses is not None]
-    if not sites:
-        return 1.0
-    starts, ends = (np.concatenate(part) for part in zip(*(_covered(site, sampled) for site in sites), strict=True))
-    order = np.argsort(starts, kind="stable")
-    starts, ends = starts[order], ends[order]
-    before = np.concatenate([starts[:1], np.maximum.accumulate(ends)[:-1]])
-    return float(np.maximum(ends - np.maximum(starts, before), 0).sum() / (ends - starts).sum())
+def distinct_share(group: list[Access], sampled: Sample, passes: float) -> float:
+    """Return the distinct bytes over all bytes that a group's accesses cover while L2 holds them.
 
+    Accesses count together that the sampled programs make in as many passes of their loop as fit into L2: overlapping
+    tiles, windows and rows of neighbours, and what the next passes read again.
 
-def _covered(site: Site, sampled: Sample) -> tuple[Lanes, Lanes]:
-    """Return the first sector, and the one after the last, that each sampled program covers with one access.
-
-    Rows of a tile lie apart: the first row stands for all, since what lies between them belongs to other programs.
+    Args:
+        group: the accesses of one loop to one tensor.
+        sampled: the threads of the walk.
+        passes: passes of the loop whose bytes L2 holds.
     """
+    known = [access for access in group if access.site.addresses is not None]
+    tma = any(access.site.kind.startswith("tma") for access in known)
+    if not known:
+        return 1.0
+    tiles = [_tile(access.site, sampled) for access in known]
+    programs = sampled.programs.stop - sampled.programs.start
+    room = max(MOST_PLACES // max(programs * sum(map(len, tiles)), 1), 1)
+    covered = []
+    for access, tile in zip(known, tiles, strict=True):
+        count = int(max(min(access.runs, passes, room), 1)) if access.site.step else 1
+        assert access.site.addresses is not None
+        first = access.site.addresses[sampled.programs]
+        steps = np.arange(count, dtype=np.int64) * access.site.step
+        places = (first[:, None, None] + steps[None, :, None] + tile[None, None, :]).reshape(programs * count, -1)
+        places = np.sort(places if tma else places // SECTOR, axis=1)
+        once = np.concatenate([np.ones((len(places), 1), dtype=bool), np.diff(places, axis=1) != 0], axis=1)
+        covered.append(places[once])
+    every = np.concatenate(covered)
+    return float(len(np.unique(every)) / len(every))
+
+
+def _tile(site: Site, sampled: Sample) -> Lanes:
+    """Return where a program's threads make an access, from the place of its first thread; one place for TMA."""
     assert site.addresses is not None
-    places = site.addresses[sampled.programs]
     if site.kind.startswith("tma"):
-        return places, places + 1
-    return places // SECTOR, (places + _row_bytes(site, sampled) - 1) // SECTOR + 1
-
-
-def _row_bytes(site: Site, sampled: Sample) -> int:
-    """Return the bytes from a program's first address to the first gap as wide as a sector."""
-    assert site.addresses is not None
+        return np.zeros(1, dtype=np.int64)
     lanes, warps = site.addresses[sampled.warp], site.addresses[sampled.warps]
-    places = np.unique(np.concatenate([lanes + step for step in warps - warps[0]]))
-    places = places[places >= lanes[0]]
-    gaps = np.flatnonzero(np.diff(places) >= site.bytes_per_thread + SECTOR)
-    last = places[gaps[0]] if len(gaps) else places[-1]
-    return int(last - places[0]) + site.bytes_per_thread
+    places = ((lanes - lanes[0])[:, None] + (warps - warps[0])[None, :]).ravel()
+    return np.unique(places // SECTOR) * SECTOR
 
 
 def _capped(amount: float, size: int | None) -> float:
     return amount if size is None else min(amount, float(size))
 
 
-def _merged(writes: list[_Access]) -> list[_Access]:
+def _merged(writes: list[Access]) -> list[Access]:
     """Add up the writes to each tensor; a write to an unknown tensor stays alone."""
-    merged: dict[int, _Access] = {}
+    merged: dict[int, Access] = {}
     for at, access in enumerate(writes):
         key = access.site.parameter if access.site.parameter != UNKNOWN else -2 - at
         old = merged.get(key)
@@ -248,6 +264,6 @@ def _merged(writes: list[_Access]) -> list[_Access]:
     return list(merged.values())
 
 
-def _widest(reads: list[_Access]) -> int:
+def _widest(reads: list[Access]) -> int:
     inside = [a for a in reads if a.site.loop != UNKNOWN] or reads
     return max((16 if a.site.kind == "tma_load" else a.site.bytes_per_thread for a in inside), default=0)

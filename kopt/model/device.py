@@ -50,7 +50,7 @@ MEMORY_SHARE, MATMUL_SHARE, VECTOR_SHARE = 0.90, 0.75, 0.90
 989 TFLOP/s; of the vector rate, 60 of 67).  A GPU that is less bound by its power may reach more of its matrix rate."""
 
 
-COMPARED = ("NVIDIA H100 80GB HBM3",)
+COMPARED = ("NVIDIA H100 80GB HBM3", "NVIDIA H200")
 """Names of the devices on which estimated times were compared with measured ones (docs/estimate.md)."""
 
 
