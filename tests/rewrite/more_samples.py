@@ -200,6 +200,36 @@ def kernel_function(x):
 """
 )
 
+STORED_ROW = (
+    HEAD
+    + """\
+@triton.jit
+def stored_row_kernel(x_ptr, r_ptr, h_ptr, w_ptr, y_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offs = tl.arange(0, BLOCK)
+    mask = offs < columns
+    place = row * columns + offs
+    x = tl.load(x_ptr + place, mask=mask, other=0.0).to(tl.float32)
+    r = tl.load(r_ptr + place, mask=mask, other=0.0).to(tl.float32)
+    tl.store(h_ptr + place, x + r, mask=mask)
+    h = tl.load(h_ptr + place, mask=mask, other=0.0).to(tl.float32)
+    norm = tl.sqrt(tl.sum(h * h, axis=0) / columns + 1e-5)
+    tl.store(w_ptr + place, h / norm, mask=mask)
+    again = tl.load(h_ptr + (row * columns + offs), mask=mask, other=0.0).to(tl.float32)
+    y = again - tl.load(w_ptr + place, mask=mask, other=0.0)
+    tl.store(y_ptr + row * columns + offs, y.to(y_ptr.dtype.element_ty), mask=mask)
+
+
+def kernel_function(x, r):
+    rows, columns = x.shape
+    h = torch.empty_like(x)
+    w = torch.empty(h.shape, dtype=h.dtype, device=h.device)
+    y = torch.empty_like(x)
+    stored_row_kernel[(rows,)](x, r, h, w, y, columns, BLOCK=triton.next_power_of_2(columns))
+    return h, y
+"""
+)
+
 REFERENCE = """\
 import torch
 from torch import nn
@@ -263,6 +293,9 @@ def problems() -> dict[str, Problem]:
                 "torch.std(x.float(), 1, unbiased=False).to(x.dtype)", *channels),
         problem("online", ONLINE, "x", "torch.randn(B, D)", "torch.softmax(x, 1)", {"B": 6, "D": 512},
                 {"B": 3, "D": 300}),
+        problem("stored_row", STORED_ROW, "x, r", "torch.randn(B, D), torch.randn(B, D)",
+                "((h := x + r), h - h * torch.rsqrt(h.float().pow(2).mean(1, keepdim=True) + 1e-5).to(x.dtype))",
+                {"B": 4, "D": 128}, {"B": 3, "D": 75}),
         problem("twin", TWIN, "x, a, b", "torch.randn(M, K), torch.randn(K, N), torch.randn(N, K)",
                 "torch.relu(x @ a) * (x @ b.T)", {"M": 64, "N": 48, "K": 64}, {"M": 37, "N": 21, "K": 75}),
     ]  # fmt: skip

@@ -19,6 +19,7 @@ ON = {
     "window_lines": "maxpool3d", "axis_in_registers": "rmsnorm",
     "host_descriptors": "gemma3_swiglu", "uneven_tile": "gemma3_swiglu", "shared_reciprocal": "softmax",
     "staggered_loop": "matvec", "transposed_product": "product",
+    "kept_values": "kept", "online_softmax": "softmax", "one_pass_variance": "layernorm", "stream_k": "product",
 }  # fmt: skip
 """Moves, each with the kernel that shows its effect."""
 

@@ -18,6 +18,7 @@ AFTER = {
     "flatten_loop": "persistent_grid",
     "group_size": "grid_swizzle",
     "pipelined_rows": "whole_row",
+    "kept_values": "whole_row",
 }
 """Transformations that change what another has made, with that other one."""
 
