@@ -77,3 +77,8 @@ def warp_group_products(ptx: str) -> float:
 def without_accesses(ptx: str) -> float:
     """Return the count of global loads and stores, negative, so that fewer of them rank higher."""
     return -float(len(re.findall(r"\b(?:ld|st)\.global|\bcp\.async\.c[ag]\.shared\.global", ptx)))
+
+
+def without_products(ptx: str) -> float:
+    """Return the count of multiplications and additions of single numbers, negative, so that fewer rank higher."""
+    return -float(len(re.findall(r"\b(?:fma|mul|add)(?:\.rn)?(?:\.ftz)?\.f32", ptx)))

@@ -229,6 +229,12 @@ def plain(node: cst.BaseExpression) -> cst.BaseExpression:
     return node
 
 
+def as_float32(node: cst.BaseExpression) -> str:
+    """Write an expression as a number of 32 bits."""
+    text = syntax.operand(node)
+    return text if text.endswith(".to(tl.float32)") else f"{text}.to(tl.float32)"
+
+
 def joined_lines(pair: Pair, texts: Sequence[str]) -> list[str]:
     """Write the second loop's statements to stand behind the first loop's: what is loaded already is not loaded again.
 

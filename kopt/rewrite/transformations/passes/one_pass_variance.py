@@ -20,7 +20,7 @@ from kopt.rewrite.effects import without_accesses
 from kopt.rewrite.limits import LONGEST_ROW
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.divisibility import bounds, definitions
-from kopt.rewrite.source.loop_pairs import Pair, joined_lines, loaded, pairs, written_out
+from kopt.rewrite.source.loop_pairs import Pair, as_float32, joined_lines, loaded, pairs, written_out
 from kopt.rewrite.source.module import Kernel, Launch, TritonModule
 from kopt.rewrite.source.shapes import analyse
 from kopt.rewrite.source.statements import names_stored
@@ -144,8 +144,7 @@ def _join(module: TritonModule, kernel: Kernel, read: Variance, rng: Random) -> 
         else:
             first.append(edits.moved([line], {}).rstrip("\n"))
     texts = []
-    element = syntax.operand(read.value)
-    centred = f"walked * {element if element.endswith('.to(tl.float32)') else f'{element}.to(tl.float32)'} - next_sum"
+    centred = f"walked * {as_float32(read.value)} - next_sum"
     for line in pair.lines[1]:
         if line is squares.last:
             added = edits.text_of(squares.value, {read.difference: centred})

@@ -1,7 +1,8 @@
 """Walk a row once for its maximum and for the sum of exponentials: where the maximum grows, the sum is scaled down.
 
-Both are kept for each element of a tile, so that no step of the loop reduces anything; after the loop the sums of all
-elements are scaled to the row's maximum.  It is for rows too long for registers, for which `whole_row` offers no site.
+The maximum is kept for each element of a tile, so that no step of the loop reduces anything, and after the loop the
+sums of all elements are scaled to the row's maximum; or it is kept for the row, which costs a reduction in each step
+and saves an exponential of each element.  It is for rows too long for registers, for which `whole_row` offers no site.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ import libcst as cst
 from kopt.rewrite.effects import without_accesses
 from kopt.rewrite.limits import LONGEST_ROW
 from kopt.rewrite.source import syntax
-from kopt.rewrite.source.loop_pairs import Pair, is_inductors, joined_lines, loaded, pairs, written_out
+from kopt.rewrite.source.edit import Edits
+from kopt.rewrite.source.loop_pairs import Pair, as_float32, is_inductors, joined_lines, loaded, pairs, written_out
 from kopt.rewrite.source.module import Kernel, TritonModule
 from kopt.rewrite.source.statements import names_stored
-from kopt.rewrite.source.updates import is_float32_zero, uses
+from kopt.rewrite.source.updates import initial, is_float32_zero, uses
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change
 
 EXPONENTIALS = ("tl.exp", "tl.math.exp", "libdevice.exp", "tl.exp2", "tl.math.exp2", "libdevice.exp2")
 TAKEN = frozenset({"next_largest", "shift"})
+STEPWISE = 0.5
+"""Probability that one maximum is kept for a row, with a reduction in each step, instead of one for each element."""
 SHORT = 0.15
 """Weight where a row would fit into registers, so that it can be read once."""
 
@@ -39,8 +43,9 @@ class Online:
     exponential: str
     scale: str
     """Factor on the difference in the exponent, with its sign and operator; may be empty."""
-    total: str
-    """The maximum's name after the first loop: the carried one, or that of its reduction."""
+    reduction: cst.BaseExpression | None
+    """The expression that makes the row's maximum of the tile that the first loop carries; None where it carries the
+    maximum itself."""
 
 
 def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
@@ -74,7 +79,8 @@ def _online(module: TritonModule, kernel: Kernel, pair: Pair) -> Online | None:
     value, subtracted = difference
     name = subtracted.value
     lanes = name != largest.name
-    if uses(pair.second.body, name) != 1 or (lanes and not _is_reduced(module, kernel, pair, name)):
+    reduction = _reduction(module, kernel, pair, name) if lanes else None
+    if uses(pair.second.body, name) != 1 or (lanes and reduction is None):
         return None
     compared = largest.value
     if not lanes:
@@ -85,7 +91,7 @@ def _online(module: TritonModule, kernel: Kernel, pair: Pair) -> Online | None:
     written = {n for s in pair.between for n in names_stored(s)}
     if any(uses(pair.second.body, n) for n in written - {name}) or not _same(pair, compared, value):
         return None
-    return Online(pair, subtracted, exponential, scale, name)
+    return Online(pair, subtracted, exponential, scale, reduction)
 
 
 def _starts_smallest(kernel: Kernel, pair: Pair) -> bool:
@@ -108,20 +114,18 @@ def _starts_zero(pair: Pair) -> bool:
     return made is not None and is_float32_zero(made[1])
 
 
-def _is_reduced(module: TritonModule, kernel: Kernel, pair: Pair, name: str) -> bool:
-    """Return whether a name is the maximum over what the first loop carries, made once, right after the loop."""
+def _reduction(module: TritonModule, kernel: Kernel, pair: Pair, name: str) -> cst.BaseExpression | None:
+    """Return how a name is made of what the first loop carries, if it is its maximum, made once, after the loop."""
     carried = pair.updates[0].name
     lines = [s for s in kernel.body if name in names_stored(s)]
     made = syntax.assigned(lines[0]) if len(lines) == 1 and lines[0] in pair.between else None
     if made is None:
-        return False
-    value = made[1]
-    if isinstance(value, cst.Subscript):
-        value = value.value
+        return None
+    value = made[1].value if isinstance(made[1], cst.Subscript) else made[1]
     functions = ["tl.max"] + (["max2"] if is_inductors(module, "max2") and is_inductors(module, "maximum") else [])
     patterns = [f"{function}({carried}, {axis})" for function in functions for axis in ("AXIS_", "axis=AXIS_")]
     patterns.append(f"tl.max({carried}, axis=AXIS_, keep_dims=True)")
-    return any(syntax.match(pattern, value) is not None for pattern in patterns)
+    return made[1] if any(syntax.match(pattern, value) is not None for pattern in patterns) else None
 
 
 Found = tuple[str, tuple[cst.BaseExpression, cst.Name], str]
@@ -205,43 +209,84 @@ def _join(module: TritonModule, kernel: Kernel, read: Online, rng: Random) -> Ch
     pair = read.pair
     largest, total = pair.updates
     edits = module.edits()
-    exponential, scale = read.exponential, read.scale
-    first = [edits.moved([line], {}).rstrip("\n") for line in pair.lines[0] if line is not largest.last]
-    grown = syntax.assigned(largest.last)
-    if grown is None:
-        return None
-    rescaled = f"({total.name} * {exponential}(({largest.name} - shift){scale}))"
-    texts = []
-    for line in pair.lines[1]:
-        changed: dict[cst.CSTNode, str] = {read.maximum: "shift"}
-        if line is total.statement and isinstance(line.body[0], cst.AugAssign):
-            added = edits.text_of(total.value, changed)
-            texts.append(f"{total.name} = {rescaled} + {added}")
-            continue
-        if line is total.statement:
-            changed[total.old] = rescaled
-        texts.append(edits.moved([line], changed).rstrip("\n"))
-    lines = [
-        *first, f"next_largest = {syntax.code(grown[1])}",
-        '# No number has come yet where the largest one is still minus infinity.',
-        'shift = tl.where(next_largest == float("-inf"), 0.0, next_largest)',
-        *joined_lines(pair, texts), f"{largest.name} = next_largest",
-    ]  # fmt: skip
+    by_step = read.reduction is not None and rng.random() < STEPWISE
+    first = [line for line in pair.lines[0] if line is not largest.last and not (by_step and line is largest.statement)]
+    grown = _grown(edits, read) if by_step else syntax.code(_value(largest.last))
     loop = f"for {syntax.code(pair.first.target)} in {syntax.code(pair.first.iter)}:"
+    lines = [
+        *(edits.moved([line], {}).rstrip("\n") for line in first), f"next_largest = {grown}",
+        "# No number has come yet where the largest one is still minus infinity.",
+        'shift = tl.where(next_largest == float("-inf"), 0.0, next_largest)',
+        *joined_lines(pair, _scaled_lines(edits, read, by_step)), f"{largest.name} = next_largest",
+    ]  # fmt: skip
     start = edits.moved([pair.start], {}).rstrip("\n")
     edits.replace_statement(pair.first, f"{start}\n{loop}\n{textwrap.indent(chr(10).join(lines), '    ')}")
     edits.remove_statement(pair.start)
     edits.remove_statement(pair.second)
-    if read.total != largest.name:
-        scaled = f"({total.name} * {exponential}(({largest.name} - {read.total}){scale}))"
+    if by_step and read.reduction is not None:
+        filled = _value(initial(kernel, largest.name, pair.first))
+        edits.replace(filled, _reduced(edits, read.reduction, largest.name, syntax.code(filled)))
+        edits.replace(read.reduction, largest.name)
+    elif read.reduction is not None:
+        scaled = f"({total.name} * {_rescaling(read)}(({largest.name} - {read.maximum.value}){read.scale}))"
         for statement in pair.after:
             for node in (n for n in syntax.walk(statement) if isinstance(n, cst.Name) and n.value == total.name):
                 edits.replace(node, scaled)
+    how = "the row" if by_step else "each element of the tile"
     return change(
         edits,
         f"one loop of {kernel.name} finds the largest element of a row and the sum of exponentials, which is scaled "
-        "down where the largest element grows",
+        f"down where the largest element grows, kept for {how}",
     )
+
+
+def _value(statement: cst.CSTNode | None) -> cst.BaseExpression:
+    made = syntax.assigned(statement) if statement is not None else None
+    assert made is not None
+    return made[1]
+
+
+def _rescaling(read: Online) -> str:
+    """Name the exponential for factors on sums, of which a fast one is accurate enough."""
+    return "tl.exp2" if read.exponential.endswith("exp2") else "tl.exp"
+
+
+def _reduced(edits: Edits, reduction: cst.BaseExpression, name: str, text: str) -> str:
+    """Write the reduction of the first loop's name with another expression in the name's place."""
+    return edits.text_of(reduction, {n: text for n in syntax.walk(reduction)
+                                     if isinstance(n, cst.Name) and n.value == name})  # fmt: skip
+
+
+def _grown(edits: Edits, read: Online) -> str:
+    """Write the largest element of a row after a step."""
+    largest = read.pair.updates[0]
+    assert read.reduction is not None
+    term = as_float32(largest.value)
+    masked = syntax.match(f"tl.where(MASK_, NEXT_, {largest.name})", _value(largest.last))
+    if masked is not None:
+        term = f'tl.where({syntax.code(masked["MASK_"])}, {term}, float("-inf"))'
+    compares = next(n for n in syntax.walk(largest.statement) if isinstance(n, cst.Call)
+                    and any(a.value is largest.old for a in n.args))  # fmt: skip
+    return f"{syntax.called(compares)}({largest.name}, {_reduced(edits, read.reduction, largest.name, term)})"
+
+
+def _scaled_lines(edits: Edits, read: Online, by_step: bool) -> list[str]:
+    """Write the second loop's statements, with the sum scaled down where the largest element has grown."""
+    largest, total = read.pair.updates
+    rescaled = f"({total.name} * {_rescaling(read)}(({largest.name} - shift){read.scale}))"
+    texts = []
+    for line in read.pair.lines[1]:
+        changed: dict[cst.CSTNode, str] = {read.maximum: "shift"}
+        if line is total.statement and isinstance(line.body[0], cst.AugAssign):
+            texts.append(f"{total.name} = {rescaled} + {edits.text_of(total.value, changed)}")
+            continue
+        if line is total.statement:
+            changed[total.old] = rescaled
+        kept = syntax.match("tl.where(MASK_, NEXT_, KEPT_)", _value(line)) if line is total.last else None
+        if by_step and kept is not None:
+            changed[kept["KEPT_"]] = rescaled
+        texts.append(edits.moved([line], changed).rstrip("\n"))
+    return texts
 
 
 TRANSFORMATIONS = (
