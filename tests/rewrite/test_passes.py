@@ -87,3 +87,30 @@ def test_no_site_where_a_condition_fails(name, move, old, new):
     assert old in source
     assert TRANSFORMATIONS[move].sites(parse(source), FACTS)
     assert not TRANSFORMATIONS[move].sites(parse(source.replace(old, new)), FACTS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tl.load(x_ptr + row * columns", "tl.load(x_ptr + (tl.num_programs(0) - 1 - row) * columns"),
+        ("norm_kernel[(B,)]", "norm_kernel[(B + 1,)]"),
+        ("y = torch.empty_like(h)", "y = torch.empty_like(h.mul_(2))"),
+        ("y = torch.empty_like(h)", "y = r"),
+        ("h = torch.empty_like(x)", "h = x"),
+        ("h = torch.empty_like(x)", "h = torch.empty((2, B, D), dtype=x.dtype, device=x.device)[0]"),
+        ("x + r, mask=mask)", "x + r, mask=mask & (cols > 0))"),
+        ("    norm_kernel[(B,)](h,", "    norm_kernel[(B,)](h.view(-1),"),
+    ],
+)
+def test_two_launches_stay_two_where_programs_may_read_what_others_stored(old, new):
+    source = sources()["two_launches"]
+    assert old in source
+    assert apply("fused_launches", source, 1) is not None
+    assert apply("fused_launches", source.replace(old, new), 1) is None
+
+
+def test_a_tensor_between_launches_that_is_returned_is_stored():
+    source = apply("fused_launches", sources()["two_launches"].replace("return y", "return y, h"), 1)
+    joined = source[source.index("def add_kernel_and_norm_kernel") :].split("@triton.jit")[0]
+    assert "tl.store(h_ptr" in joined
+    assert "tl.load(h_ptr" not in joined

@@ -22,7 +22,9 @@ class Scratch:
     allocation: cst.SimpleStatementLine
     call: cst.Call
     others: tuple[cst.Name, ...]
-    """Mentions after the launch, and those of its shape and type, but for the launch's own argument."""
+    """Mentions beside the launch's own argument that may reach its elements, all of them after the launch."""
+    described: bool
+    """Whether its shape, type or device is read somewhere."""
 
     def dtype(self, launch: Launch) -> str | None:
         """Write the type of the elements as an expression of the launched kernel; None where it is not known."""
@@ -60,16 +62,17 @@ def scratch(module: TritonModule, launch: Launch, parameter: str) -> Scratch | N
         return None
     place = {id(n): number for number, n in enumerate(nodes)}
     described = {id(n.value) for n in nodes if isinstance(n, cst.Attribute) and n.attr.value in METADATA}
+    described |= {id(n.args[0].value) for n in nodes if isinstance(n, cst.Call) and n.args
+                  and syntax.called(n) in ALLOCATIONS and syntax.called(n).endswith("_like")}  # fmt: skip
     words = {id(n.keyword) for n in nodes if isinstance(n, cst.Arg)}
     words |= {id(n.attr) for n in nodes if isinstance(n, cst.Attribute)}
-    inside = {id(n) for n in syntax.walk(launch.call)}
     own = {id(n) for n in syntax.walk(lines[0])} | {id(passed.value)} | words
-    others = [n for n in nodes if isinstance(n, cst.Name) and n.value == name and id(n) not in own]
-    for node in others:
-        before = place[id(node)] < place[id(launch.call)] or id(node) in inside
-        if before and id(node) not in described:
-            return None
-    return Scratch(name, lines[0], made[1], tuple(others))
+    rest = [n for n in nodes if isinstance(n, cst.Name) and n.value == name and id(n) not in own]
+    others = [n for n in rest if id(n) not in described]
+    last = max(place[id(n)] for n in syntax.walk(launch.call) if id(n) in place)
+    if any(place[id(node)] <= last for node in others):
+        return None
+    return Scratch(name, lines[0], made[1], tuple(others), len(others) < len(rest))
 
 
 def _times_assigned(function: cst.FunctionDef, name: str) -> int:

@@ -119,6 +119,10 @@ def straightened(module: TritonModule, kernel: Kernel, launch: Launch, rows: Row
 
 
 def _keep(module: TritonModule, name: str, rng: Random) -> Change | None:
+    return keep(module, name)
+
+
+def keep(module: TritonModule, name: str) -> Change | None:
     """Replace the loads of a kernel by the values that it holds, and drop the buffers that nothing reads then."""
     counted, forwarded = 0, set[str]()
     for _ in range(8):
@@ -213,19 +217,18 @@ def _forget_tensor(edits: Edits, made: Scratch, launch: Launch) -> bool:
     deleted = [n for n in nodes if isinstance(n, cst.SimpleStatementLine) and len(n.body) == 1
                and isinstance(n.body[0], cst.Del) and syntax.code(n.body[0].target) == made.name]  # fmt: skip
     gone = {id(n) for line in deleted for n in syntax.walk(line)}
-    rest = [n for n in made.others if id(n) not in gone]
-    for line in deleted:
-        edits.remove_statement(line)
-    edits.remove_statement(made.allocation)
-    if not rest:
-        return True
+    needed = [n for n in made.others if id(n) not in gone]
     branch = next((n for n in nodes if isinstance(n, cst.If) and launch.statement in list(n.body.body)), None)
-    if branch is None or not isinstance(branch.orelse, cst.Else):
+    other = branch.orelse if branch is not None and isinstance(branch.orelse, cst.Else) else None
+    inside = {id(n) for n in syntax.walk(other)} if other is not None else set()
+    if not all(id(n) in inside for n in needed):
         return False
-    inside = {id(n) for n in syntax.walk(branch.orelse)}
-    if not all(id(n) in inside for n in rest):
-        return False
-    edits.statements_before(branch.orelse.body.body[0], edits.moved([made.allocation], {}))
+    if made.described:
+        return True
+    for line in (*deleted, made.allocation):
+        edits.remove_statement(line)
+    if needed and other is not None:
+        edits.statements_before(other.body.body[0], edits.moved([made.allocation], {}))
     return True
 
 
