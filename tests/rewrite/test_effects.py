@@ -20,7 +20,7 @@ ON = {
     "host_descriptors": "gemma3_swiglu", "uneven_tile": "gemma3_swiglu", "shared_reciprocal": "softmax",
     "staggered_loop": "matvec", "transposed_product": "product",
     "kept_values": "kept", "online_softmax": "softmax", "one_pass_variance": "layernorm", "stream_k": "product",
-    "fused_launches": "two_launches", "fast_exponential": "online",
+    "rows_per_program": "matvec", "fused_launches": "two_launches", "fast_exponential": "online",
 }  # fmt: skip
 """Moves, each with the kernel that shows its effect."""
 
