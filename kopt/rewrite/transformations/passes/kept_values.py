@@ -35,7 +35,7 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
         if reloads(module, kernel, launch):
             sites.append(Site(partial(_keep, module, kernel.name), 1.0))
             continue
-        rows = whole_rows(kernel, launch)
+        rows = whole_rows(kernel, launch) if _reads_behind_stores(kernel) else None
         if rows is not None and rows.single is not None and launch.grid is not None:
             source = straightened(module, kernel, launch, rows)
             after, name = parse(source or ""), _straight_name(module, kernel)
@@ -44,6 +44,12 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
             if after is not None and made is not None and again is not None and reloads(after, made, again):
                 sites.append(Site(partial(_keep, after, name), 1.0))
     return sites
+
+
+def _reads_behind_stores(kernel: Kernel) -> bool:
+    """Return whether a load stands behind a store."""
+    names = [syntax.called(call) for call in kernel.called("tl.load", "tl.store")]
+    return "tl.store" in names and "tl.load" in names[names.index("tl.store") :]
 
 
 def private(module: TritonModule, kernel: Kernel, launch: Launch) -> dict[str, Scratch]:
