@@ -47,6 +47,8 @@ def test_a_buffer_of_longer_rows_is_allocated_where_they_are_computed():
         ("x + r, mask=mask)", "x + r, mask=mask)\n    tl.atomic_add(h_ptr + row, 1.0)"),
         ("x + r, mask=mask)", "x + r, mask=mask)\n    p = h_ptr\n    q = tl.broadcast_to(p, [1])"),
         ("    h = tl.load(h_ptr", "    h = tl.load(h_ptr + 0"),
+        ("    tl.store(h_ptr", "    if columns > 5:\n        tl.store(h_ptr"),
+        ("x + r, mask=mask)\n    h = tl", "x + r, mask=mask)\n    if columns > 5:\n        x = r\n    h = tl"),
         (CALL, CALL.replace("x, r,", "x, h,")),
         ("y = torch.empty_like(x)", "y = h.view(-1)"),
         ("h = torch.empty_like(x)", "h = x.clone()"),
@@ -60,6 +62,14 @@ def test_a_load_stays_where_it_may_read_something_else(old, new):
     assert "    h = tl.load(h_ptr" in kept(source.replace(old, new, 1))
 
 
+def test_what_one_branch_stores_the_other_does_not_hold():
+    stores = "    tl.store(h_ptr + place, x + r, mask=mask)\n"
+    branches = "    if columns > 5:\n    " + stores + "    else:\n        g = tl.load(h_ptr + place, mask=mask)\n"
+    source = sources()["stored_row"]
+    assert stores in source
+    assert "        g = tl.load(h_ptr" in kept(source.replace(stores, branches))
+
+
 @pytest.mark.parametrize(
     ("name", "move", "old", "new"),
     [
@@ -68,6 +78,7 @@ def test_a_load_stays_where_it_may_read_something_else(old, new):
         ("softmax", "online_softmax", "total += tl.exp(", "total += row_max * tl.exp("),
         ("softmax", "online_softmax", "total += tl.exp(", "total += 1.0 + tl.exp("),
         ("softmax", "online_softmax", "row_max = tl.max(largest, axis=0)", "row_max = tl.max(largest, axis=0) - 9"),
+        ("softmax", "online_softmax", "        tl.store(y_ptr", "        largest += x\n        tl.store(y_ptr"),
         ("softmax", "online_softmax", "total = tl.zeros((BLOCK,), dtype=tl.float32)\n    for start in range(0, columns",
          "total = tl.zeros((BLOCK,), dtype=tl.float32)\n    for start in range(0, columns - 1"),
         ("online", "online_softmax", "tmp9 = _tmp8 + tmp7\n        _tmp8 = tl.where(r0_mask & xmask",

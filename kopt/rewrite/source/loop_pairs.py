@@ -89,6 +89,8 @@ def _pair(module: TritonModule, kernel: Kernel, first: cst.For, second: cst.For)
     updates = _update(module, kernel, first), _update(module, kernel, second)
     if updates[0] is None or updates[1] is None or updates[0].name == updates[1].name:
         return None
+    if {u.name for u in updates if u} & {n for s in after for n in names_stored(s)}:
+        return None
     start = initial(kernel, updates[1].name, second)
     if initial(kernel, updates[0].name, first) is None or start is None:
         return None

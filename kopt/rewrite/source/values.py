@@ -100,16 +100,15 @@ class Values:
             self._forget(statement)
 
     def _branches(self, branch: cst.If) -> None:
-        env = dict(self._env)
         self._block(branch.body.body)
-        self._env = env
+        self._forget(branch)
         if isinstance(branch.orelse, cst.If):
             self._block([branch.orelse])
         elif branch.orelse is not None:
             self._block(branch.orelse.body.body)
 
     def _forget(self, statement: cst.CSTNode) -> None:
-        """Forget what a compound statement changes: it is not known when the statement begins, nor when it ends."""
+        """Forget what a compound statement changes: it is not known where the statement or a branch begins or ends."""
         nodes = syntax.walk(statement)
         for node in nodes:
             if isinstance(node, (cst.AssignTarget, cst.AugAssign, cst.For, cst.NamedExpr, cst.AnnAssign)):

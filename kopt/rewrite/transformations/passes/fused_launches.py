@@ -253,7 +253,8 @@ def _independent(module: TritonModule, name: str) -> bool:
 
 TRANSFORMATIONS = (
     Transformation(
-        "fused_launches", "two launches on the same rows become one, without the tensor between them", (),
+        "fused_launches", "two launches on the same rows become one, without the tensor between them",
+        ("register_tiling",),
         ("launch_overhead", "redundant_traffic"), _sites, 24.0, marks=("_and_",), effect=without_accesses,
     ),
 )  # fmt: skip
