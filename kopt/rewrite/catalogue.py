@@ -28,10 +28,12 @@ from kopt.rewrite.transformations import (
     windows,
 )
 from kopt.rewrite.transformations.order import staggered_loop
+from kopt.rewrite.transformations.passes import fused_launches, kept_values, one_pass_variance, online
 from kopt.rewrite.transformations.products import (
     descriptors,
     flat_tiles,
     output_halves,
+    stream_k,
     transposed,
     uneven_tile,
     wide_product,
@@ -41,7 +43,8 @@ MODULES = (
     tiles, product_tiles, launching, loops, accumulate, rows, split_k, specialise_sizes, masks, persistent,
     memory_hints, autotune, windows, whole_axis, wide_product, flat_tiles, pipelined_rows, by_size,
     tile_and_warps, algebra, output_halves, descriptors, design_by_size, uneven_tile,
-    recipes, staggered_loop, transposed,
+    recipes, staggered_loop, transposed, kept_values, online,
+    one_pass_variance, stream_k, fused_launches,
 )  # fmt: skip
 """Modules of transformations; their order decides which transformation a seed draws."""
 

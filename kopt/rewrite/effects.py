@@ -72,3 +72,13 @@ def warp_group_products(ptx: str) -> float:
     """Return the share of the matrix instructions that are those of a whole warp group (wgmma), 0 to 1."""
     groups, warps = len(re.findall(r"\bwgmma\.mma_async", ptx)), len(re.findall(r"\bmma\.sync", ptx))
     return groups / (groups + warps) if groups + warps else 0.0
+
+
+def without_accesses(ptx: str) -> float:
+    """Return the count of global loads and stores, negative, so that fewer of them rank higher."""
+    return -float(len(re.findall(r"\b(?:ld|st)\.global|\bcp\.async\.c[ag]\.shared\.global", ptx)))
+
+
+def without_products(ptx: str) -> float:
+    """Return the count of multiplications and additions of single numbers, negative, so that fewer rank higher."""
+    return -float(len(re.findall(r"\b(?:fma|mul|add)(?:\.rn)?(?:\.ftz)?\.f32", ptx)))

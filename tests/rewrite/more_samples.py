@@ -200,6 +200,77 @@ def kernel_function(x):
 """
 )
 
+STORED_ROW = (
+    HEAD
+    + """\
+@triton.jit
+def stored_row_kernel(x_ptr, r_ptr, h_ptr, w_ptr, y_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offs = tl.arange(0, BLOCK)
+    mask = offs < columns
+    place = row * columns + offs
+    x = tl.load(x_ptr + place, mask=mask, other=0.0).to(tl.float32)
+    r = tl.load(r_ptr + place, mask=mask, other=0.0).to(tl.float32)
+    tl.store(h_ptr + place, x + r, mask=mask)
+    h = tl.load(h_ptr + place, mask=mask, other=0.0).to(tl.float32)
+    norm = tl.sqrt(tl.sum(h * h, axis=0) / columns + 1e-5)
+    tl.store(w_ptr + place, h / norm, mask=mask)
+    again = tl.load(h_ptr + (row * columns + offs), mask=mask, other=0.0).to(tl.float32)
+    y = again - tl.load(w_ptr + place, mask=mask, other=0.0)
+    tl.store(y_ptr + row * columns + offs, y.to(y_ptr.dtype.element_ty), mask=mask)
+
+
+def kernel_function(x, r):
+    rows, columns = x.shape
+    h = torch.empty_like(x)
+    w = torch.empty(h.shape, dtype=h.dtype, device=h.device)
+    y = torch.empty_like(x)
+    stored_row_kernel[(rows,)](x, r, h, w, y, columns, BLOCK=triton.next_power_of_2(columns))
+    return h, y
+"""
+)
+
+TWO_LAUNCHES = (
+    HEAD
+    + """\
+@triton.jit
+def add_kernel(x_ptr, r_ptr, h_ptr, D, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    cols = tl.arange(0, BLOCK)
+    for start in range(0, D, BLOCK):
+        mask = start + cols < D
+        x = tl.load(x_ptr + row * D + start + cols, mask=mask, other=0.0).to(tl.float32)
+        r = tl.load(r_ptr + row * D + start + cols, mask=mask, other=0.0).to(tl.float32)
+        tl.store(h_ptr + row * D + start + cols, x + r, mask=mask)
+
+
+@triton.jit
+def norm_kernel(x_ptr, w_ptr, y_ptr, columns, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    cols = tl.arange(0, BLOCK)
+    squares = tl.zeros((BLOCK,), dtype=tl.float32)
+    for start in range(0, columns, BLOCK):
+        mask = start + cols < columns
+        x = tl.load(x_ptr + row * columns + start + cols, mask=mask, other=0.0).to(tl.float32)
+        squares += x * x
+    scale = 1.0 / tl.sqrt(tl.sum(squares, axis=0) / columns + 1e-5)
+    for start in range(0, columns, BLOCK):
+        mask = start + cols < columns
+        x = tl.load(x_ptr + row * columns + start + cols, mask=mask, other=0.0).to(tl.float32)
+        w = tl.load(w_ptr + start + cols, mask=mask, other=0.0).to(tl.float32)
+        tl.store(y_ptr + row * columns + start + cols, x * scale * w, mask=mask)
+
+
+def kernel_function(x, r, w):
+    B, D = x.shape
+    h = torch.empty_like(x)
+    add_kernel[(B,)](x, r, h, D, BLOCK=128)
+    y = torch.empty_like(h)
+    norm_kernel[(B,)](h, w, y, D, BLOCK=64, num_warps=2)
+    return y
+"""
+)
+
 REFERENCE = """\
 import torch
 from torch import nn
@@ -263,6 +334,12 @@ def problems() -> dict[str, Problem]:
                 "torch.std(x.float(), 1, unbiased=False).to(x.dtype)", *channels),
         problem("online", ONLINE, "x", "torch.randn(B, D)", "torch.softmax(x, 1)", {"B": 6, "D": 512},
                 {"B": 3, "D": 300}),
+        problem("stored_row", STORED_ROW, "x, r", "torch.randn(B, D), torch.randn(B, D)",
+                "((h := x + r), h - h * torch.rsqrt(h.float().pow(2).mean(1, keepdim=True) + 1e-5).to(x.dtype))",
+                {"B": 4, "D": 128}, {"B": 3, "D": 75}),
+        problem("two_launches", TWO_LAUNCHES, "x, r, w", "torch.randn(B, D), torch.randn(B, D), torch.randn(D)",
+                "((h := (x + r).float()) * torch.rsqrt(h.pow(2).mean(1, keepdim=True) + 1e-5) * w).to(x.dtype)",
+                {"B": 4, "D": 256}, {"B": 3, "D": 75}),
         problem("twin", TWIN, "x, a, b", "torch.randn(M, K), torch.randn(K, N), torch.randn(N, K)",
                 "torch.relu(x @ a) * (x @ b.T)", {"M": 64, "N": 48, "K": 64}, {"M": 37, "N": 21, "K": 75}),
     ]  # fmt: skip

@@ -75,6 +75,62 @@ def kernel_function(A, B):
     return y
 """
 
+KEPT = """\
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def kept_kernel(a_ptr, b_ptr, h_ptr, y_ptr, columns, stride, BLOCK: tl.constexpr):
+    row = tl.program_id(0)
+    offs = tl.arange(0, BLOCK)
+    squares = tl.zeros((BLOCK,), dtype=tl.float32)
+    for start in range(0, columns, BLOCK):
+        mask = start + offs < columns
+        a = tl.load(a_ptr + row * stride + start + offs, mask=mask, other=0.0).to(tl.float32)
+        b = tl.load(b_ptr + row * stride + start + offs, mask=mask, other=0.0).to(tl.float32)
+        h = a + b
+        squares += h * h
+        tl.store(h_ptr + row * columns + start + offs, h, mask=mask)
+    norm = tl.sqrt(tl.sum(squares, axis=0) / columns)
+    for start in range(0, columns, BLOCK):
+        mask = start + offs < columns
+        h = tl.load(h_ptr + row * columns + start + offs, mask=mask, other=0.0)
+        tl.store(y_ptr + row * stride + start + offs, (h / (norm + 1e-5)).to(y_ptr.dtype.element_ty), mask=mask)
+
+
+def kernel_function(a, b):
+    rows, columns = a.shape
+    h = torch.empty((rows, columns), dtype=torch.float32, device=a.device)
+    y = torch.empty_like(a)
+    kept_kernel[(rows,)](a, b, h, y, columns, a.stride(0), BLOCK=64, num_warps=2)
+    del h
+    return y
+"""
+
+KEPT_REFERENCE = """\
+import torch
+from torch import nn
+
+R = 8
+C = 256
+
+
+class Model(nn.Module):
+    def forward(self, a, b):
+        h = a.float() + b.float()
+        return (h / (h.pow(2).mean(1, keepdim=True).sqrt() + 1e-5)).to(a.dtype)
+
+
+def get_inputs():
+    return [torch.randn(R, C), torch.randn(R, C)]
+
+
+def get_init_inputs():
+    return []
+"""
+
 REFERENCE = """\
 import torch
 from torch import nn
@@ -111,6 +167,11 @@ def product_problem(name: str, source: str, columns: int) -> Problem:
 def problems() -> dict[str, Problem]:
     """Problems by name."""
     own = {"product": product_problem("product", PRODUCT, 64), "rowsum": product_problem("rowsum", ROWSUM, 1)}
+    own["kept"] = Problem(
+        name="kept", reference=KEPT_REFERENCE, seed=Kernel(source=KEPT), dtype=Dtype.BFLOAT16,
+        main=(Workload(name="main"),),
+        small=(Workload(name="even"), Workload(name="ragged", constants={"R": 3, "C": 75})),
+    )  # fmt: skip
     return own | {name: load(ROOT / "config/problems" / name) for name in NAMES}
 
 

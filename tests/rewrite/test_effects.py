@@ -10,7 +10,7 @@ from kopt.model.build import Built
 from kopt.model.device import Device
 from kopt.rewrite.catalogue import TRANSFORMATIONS
 from kopt.store import Store
-from tests.rewrite import samples
+from tests.rewrite import more_samples, samples
 from tests.rewrite.test_soundness import AFTER, apply
 
 ON = {
@@ -19,6 +19,8 @@ ON = {
     "window_lines": "maxpool3d", "axis_in_registers": "rmsnorm",
     "host_descriptors": "gemma3_swiglu", "uneven_tile": "gemma3_swiglu", "shared_reciprocal": "softmax",
     "staggered_loop": "matvec", "transposed_product": "product",
+    "kept_values": "kept", "online_softmax": "softmax", "one_pass_variance": "layernorm", "stream_k": "product",
+    "rows_per_program": "matvec", "fused_launches": "two_launches", "fast_exponential": "online",
 }  # fmt: skip
 """Moves, each with the kernel that shows its effect."""
 
@@ -30,7 +32,7 @@ def test_each_move_that_names_an_effect_is_compiled_here():
 @pytest.mark.xdist_group("rewrites")
 def test_moves_take_effect_in_ptx(tmp_path):
     device = Device(**yaml.safe_load((samples.ROOT / "config/devices/h100.yaml").read_text()))
-    store, problems, jobs = Store(tmp_path), samples.problems(), {}
+    store, problems, jobs = Store(tmp_path), samples.problems() | more_samples.problems(), {}
     for name, kernel in ON.items():
         problem = problems[kernel].model_copy(update={"main": problems[kernel].main[:1]})
         before = problem.seed.source

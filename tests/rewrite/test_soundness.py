@@ -10,7 +10,7 @@ import pytest
 from kopt.rewrite.catalogue import TRANSFORMATIONS
 from kopt.rewrite.propose import propose
 from kopt.rewrite.source.module import parse
-from tests.rewrite import samples
+from tests.rewrite import more_samples, samples
 
 AFTER = {
     "split_width": "split_k",
@@ -18,6 +18,7 @@ AFTER = {
     "flatten_loop": "persistent_grid",
     "group_size": "grid_swizzle",
     "pipelined_rows": "whole_row",
+    "kept_values": "whole_row",
 }
 """Transformations that change what another has made, with that other one."""
 
@@ -35,8 +36,9 @@ def apply(transformation: str, source: str, seed: int) -> str | None:
 def chains() -> list[tuple[str, str, str]]:
     """Every transformation once, on the first kernel that it applies to, alone or after the one that makes it apply."""
     found = []
+    more = {name: problem.seed.source for name, problem in more_samples.problems().items()}
     for seed, transformation in enumerate(TRANSFORMATIONS):
-        for name, source in samples.sources().items():
+        for name, source in (samples.sources() | more).items():
             start = apply(AFTER[transformation], source, seed) if transformation in AFTER else source
             changed = apply(transformation, start, seed) if start else None
             if changed is not None and changed != start:

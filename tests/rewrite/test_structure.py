@@ -10,7 +10,7 @@ from tests.rewrite.test_soundness import apply, judged
 POOLS = tuple(name for name in more_samples.problems() if name.startswith(("max_", "average_")))
 APPLIES = {
     "shared_windows": {"maxpool3d", *POOLS},
-    "whole_row": {"softmax", "layernorm", "matvec", "rowsum", "online"},
+    "whole_row": {"softmax", "layernorm", "matvec", "rowsum", "online", "kept", "two_launches"},
     "whole_axis": {"rmsnorm", "channel_softmax", "channel_spread"},
     "wide_product": {"gemma3_swiglu", "twin"},
     "flat_tiles": {"gemma3_swiglu", "product", "twin"},
@@ -21,8 +21,14 @@ APPLIES = {
     "design_by_size": {"gemma3_swiglu", "twin"},
     "staggered_loop": {"matvec"},
     "transposed_product": {"product", "twin"},
-    "shared_reciprocal": {"softmax", "rmsnorm", "channel_softmax"},
+    "shared_reciprocal": {"softmax", "rmsnorm", "channel_softmax", "kept", "stored_row"},
     "grid_order": {"maxpool3d", "rmsnorm", "gemma3_swiglu", "product", "twin", "channel_softmax", "channel_spread"},
+    "kept_values": {"stored_row"},
+    "fused_launches": {"two_launches"},
+    "fast_exponential": {"online"},
+    "online_softmax": {"softmax", "online"},
+    "one_pass_variance": {"layernorm"},
+    "stream_k": {"gemma3_swiglu", "product", "twin"},
 }
 """The kernels that each move applies to."""
 SIMPLE = ("whole_row", "tile_by_size", "grid_order", "shared_reciprocal", "design_by_size", "host_descriptors")
@@ -46,6 +52,11 @@ STACKS = (
     ("matvec", "hoist_reduction", "rows_per_program", "split_k", "staggered_loop", "pipeline_loop", "unroll_loop"),
     ("twin", "transposed_product", "host_descriptors"),
     ("rmsnorm", "whole_axis", "shared_reciprocal", "pipelined_rows"),
+    ("kept", "whole_row", "kept_values", "pipelined_rows"),
+    ("two_launches", "fused_launches", "pipelined_rows"),
+    ("softmax", "online_softmax", "whole_row", "rows_per_program"),
+    ("layernorm", "one_pass_variance", "whole_row", "pipelined_rows"),
+    ("gemma3_swiglu", "wide_product", "even_flag", "stream_k", "tile_shape"),
 )
 """Moves after one another."""
 
@@ -90,6 +101,9 @@ def test_every_move_keeps_the_results_of_kernels_that_it_applies_to():
             source = apply(move, source, 2)
             assert source is not None, (each, move)
         jobs.append((each, " ".join(moves), source))
+    jobs += [(name, "online, by element", apply("online_softmax", made[name], 2)) for name in ("softmax", "online")]
+    shared = apply("stream_k", made["product"], 1)
+    jobs += [("product", f"{n} sharers", shared.replace("PROGRAMS = 132", f"PROGRAMS = {n}")) for n in (1, 3, 4)]
     assert judged(jobs) == {}
 
 

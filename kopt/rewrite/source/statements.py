@@ -36,6 +36,19 @@ def names_read(statement: cst.CSTNode) -> frozenset[str]:
     return read
 
 
+def read_before_written(statement: cst.CSTNode) -> set[str]:
+    """Name what a statement, or a loop of assignments, reads that it has not assigned before."""
+    if not isinstance(statement, cst.For):
+        pair = syntax.assigned(statement)
+        return set(syntax.names(pair[1] if pair is not None else statement))
+    read, written = set[str](), {syntax.code(statement.target)}
+    for line in statement.body.body:
+        pair = syntax.assigned(line)
+        read |= syntax.names(pair[1] if pair is not None else line) - written
+        written |= {pair[0]} if pair is not None else set()
+    return read
+
+
 def variables(node: cst.CSTNode) -> list[cst.Name]:
     """List the names below a node that stand for values: not attributes, not keywords of calls."""
     words = {id(n.keyword) for n in syntax.walk(node) if isinstance(n, cst.Arg)}

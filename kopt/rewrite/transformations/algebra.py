@@ -8,7 +8,7 @@ from random import Random
 
 import libcst as cst
 
-from kopt.rewrite.effects import without_divisions
+from kopt.rewrite.effects import without_divisions, without_products
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.divisibility import definitions
 from kopt.rewrite.source.module import Kernel, TritonModule
@@ -22,6 +22,10 @@ GATES = ("0.5 * GATE_ * (1.0 + TANH_)", "0.5 * GATE_ * (TANH_ + 1.0)", "GATE_ * 
 """What is left of a gate: `GATE_ * sigmoid(X)`."""
 CUBIC = ("C_ * (X_ + D_ * X_ * X_ * X_)", "C_ * (X_ + D_ * (X_ * X_ * X_))")
 """An odd polynomial, which needs a multiplication less as `X * (C + C * D * (X * X))`."""
+
+FAST = {"libdevice.exp": "tl.exp", "libdevice.exp2": "tl.exp2"}
+"""Exponentials of CUDA's library, and those that are one instruction, off by at most 2^-17 of the result."""
+SHORT_TYPES = frozenset({"bfloat16", "float16", "int8", "uint8", "float8_e4m3fn", "float8_e5m2"})
 
 
 def _gate_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
@@ -137,6 +141,26 @@ def _multiply(
     return change(edits, f"{kernel.name} multiplies by a reciprocal that elements share: one division for all of them")
 
 
+def _exponential_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    """Find exponentials of CUDA's library in kernels whose results have no more than 16 bits."""
+    outputs = [tensor.dtype for workload in facts.workloads for tensor in workload.outputs]
+    if not outputs or not set(outputs) <= SHORT_TYPES:
+        return ()
+    sites = []
+    for kernel in module.kernels:
+        calls = kernel.called(*FAST)
+        if calls:
+            sites.append(Site(partial(_hasten, module, kernel, calls)))
+    return sites
+
+
+def _hasten(module: TritonModule, kernel: Kernel, calls: Sequence[cst.Call], rng: Random) -> Change | None:
+    edits = module.edits()
+    for call in calls:
+        edits.replace(call.func, FAST[syntax.called(call)])
+    return change(edits, f"exponentials of {kernel.name} by the device's instruction: its error is far below 16 bits")
+
+
 TRANSFORMATIONS = (
     Transformation(
         "shared_reciprocal", "a tile is multiplied by a reciprocal that its elements share, in place of divisions", (),
@@ -150,5 +174,10 @@ TRANSFORMATIONS = (
     Transformation(
         "short_polynomial", "an odd polynomial of third degree with a multiplication less", ("epilogue_fusion",),
         ("instruction_overhead", "tensor_cores_idle"), _cubic_sites, 0.7,
+    ),
+    Transformation(
+        "fast_exponential", "exponentials by the device's instruction, where results have at most 16 bits", (),
+        ("instruction_overhead", "redundant_traffic", "too_few_bytes_in_flight"), _exponential_sites, 1.0,
+        effect=without_products,
     ),
 )  # fmt: skip

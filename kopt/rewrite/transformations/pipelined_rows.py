@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from math import ceil, prod
 from random import Random
@@ -22,7 +21,8 @@ from kopt.rewrite.source.divisibility import definitions
 from kopt.rewrite.source.edit import Edits
 from kopt.rewrite.source.module import Kernel, Launch, TritonModule, unused
 from kopt.rewrite.source.shapes import analyse
-from kopt.rewrite.source.statements import is_simple, names_stored, program_axis, tile_ids, with_names
+from kopt.rewrite.source.statements import names_stored, program_axis, tile_ids, with_names
+from kopt.rewrite.source.straight import Rows, whole_rows
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, element_text
 
 TAKEN = frozenset({"tile", "program_0", "programs_0", "programs_1"})
@@ -31,16 +31,6 @@ PER_MULTIPROCESSOR = (1, 2, 2, 3, 4)
 """Programs per multiprocessor to choose from."""
 SHARPNESS = 12
 """Exponent that turns the share of busy programs into a weight."""
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """A kernel whose program takes whole rows in one tile."""
-
-    statements: tuple[tuple[cst.SimpleStatementLine, str], ...]
-    """The kernel's statements without their loops, each with the loop variable that stands for 0 in it, or nothing."""
-    condition: str
-    """When a row fits into one tile, as an expression of the launching function; empty where it always does."""
 
 
 def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
@@ -60,41 +50,10 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
 
 
 def _rows(kernel: Kernel, launch: Launch) -> Rows | None:
-    """Read a kernel as straight code on whole rows; None where it has other loops or branches."""
-    statements: list[tuple[cst.SimpleStatementLine, str]] = []
-    conditions = set[str]()
-    for statement in kernel.body:
-        lines: Sequence[cst.CSTNode] = (statement,)
-        variable = ""
-        if isinstance(statement, cst.For):
-            condition = _single_step(statement, launch)
-            if condition is None or not isinstance(statement.target, cst.Name):
-                return None
-            conditions.add(condition)
-            lines, variable = statement.body.body, statement.target.value
-        for line in lines:
-            if not isinstance(line, cst.SimpleStatementLine) or not is_simple(line):
-                return None
-            statements.append((line, variable))
+    """Read a kernel as straight code on whole rows; None where it is none, or does not work on rows."""
+    rows = whole_rows(kernel, launch)
     reduces = any(syntax.called(c) in ("tl.sum", "tl.max", "tl.min") for c in kernel.calls)
-    if len(conditions) > 1 or not (reduces or conditions) or not isinstance(launch.statement, cst.SimpleStatementLine):
-        return None
-    return Rows(tuple(statements), next(iter(conditions), ""))
-
-
-def _single_step(loop: cst.For, launch: Launch) -> str | None:
-    """Return the condition under which a loop `for start in range(0, size, BLOCK)` has one step; None for others."""
-    for function in ("range", "tl.range"):
-        found = syntax.match(f"{function}(0, SIZE_, BLOCK_)", loop.iter)
-        size = launch.arguments.get(syntax.code(found["SIZE_"])) if found else None
-        block = launch.arguments.get(syntax.code(found["BLOCK_"])) if found else None
-        if size is None or block is None or not isinstance(block.value, cst.IfExp):
-            continue
-        whole = syntax.match("triton.next_power_of_2(ROW_)", block.value.body)
-        limit = syntax.match("ROW_ <= LIMIT_", block.value.test)
-        if whole and limit and syntax.same(whole["ROW_"], size.value) and syntax.same(limit["ROW_"], size.value):
-            return syntax.code(block.value.test)
-    return None
+    return rows if rows is not None and (reduces or rows.condition) else None
 
 
 def _counts(kernel: Kernel, facts: RewriteFacts) -> dict[int, float]:
@@ -189,7 +148,7 @@ def _kernel_text(
     extents = [f"programs_{axis}" for axis in range(len(ids))]
     parameters = [syntax.code(p.node).rstrip(", \n") for p in kernel.parameters] + [e + default for e in extents]
     fixed = {n for line in hoisted for n in names_stored(line)}
-    before = [f"{variable} = 0" for variable in sorted({v for _, v in rows.statements if v})]
+    before = [f"{variable} = 0" for variable in rows.variables]
     inside = [*ids]
     for line, _ in rows.statements:
         text = edits.moved([line], with_names(line, "program", {}))

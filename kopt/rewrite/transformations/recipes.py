@@ -32,6 +32,7 @@ from kopt.rewrite.transformations import (
     windows,
 )
 from kopt.rewrite.transformations.design_by_size import facts_of_designs
+from kopt.rewrite.transformations.passes import kept_values
 from kopt.rewrite.transformations.products import descriptors, flat_tiles, output_halves, uneven_tile, wide_product
 
 _PARTS = {
@@ -39,7 +40,7 @@ _PARTS = {
     for module in (
         accumulate, algebra, design_by_size, loops, masks, persistent, pipelined_rows, product_tiles, rows,
         specialise_sizes, split_k, tile_and_warps, whole_axis, windows, descriptors, flat_tiles, output_halves,
-        uneven_tile, wide_product,
+        uneven_tile, wide_product, kept_values,
     )
     for each in module.TRANSFORMATIONS
 }  # fmt: skip
@@ -84,7 +85,7 @@ EACH_KERNEL: Course = (
 )  # fmt: skip
 """The design of each kernel of a product."""
 ROWS: Course = (
-    _or((Step("whole_row", needed=True), Step("shared_reciprocal"))),
+    _or((Step("whole_row", needed=True), Step("kept_values"), Step("shared_reciprocal"))),
     _or((), (Step("pipelined_rows"),), (Step("rows_per_program"),), (Step("rows_per_program"), Step("pipelined_rows"))),
 )
 AXIS: Course = (

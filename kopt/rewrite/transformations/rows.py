@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import prod
 from random import Random
 
 import libcst as cst
 
+from kopt.rewrite.effects import wide_load_share
+from kopt.rewrite.limits import largest_tile
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.edit import Edits
 from kopt.rewrite.source.module import Grid, Kernel, Launch, TritonModule, unused
@@ -34,6 +37,10 @@ LOWERED = frozenset({"tl.sum", "tl.max", "tl.min"})
 PLAIN = frozenset({"tl.program_id", "tl.num_programs", "tl.arange", "tl.load", "tl.store", "range", "tl.range",
                    "tl.static_range", "float", "min", "max"})  # fmt: skip
 """Calls beside fills and elementwise functions that do the same for a tile of rows."""
+VECTOR = 16
+"""Bytes that a thread loads at once at most."""
+ENOUGH_WARPS = 16
+"""Warps of a multiprocessor that keep enough loads under way; fewer wide loads are no better than many narrow ones."""
 
 
 def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
@@ -45,7 +52,7 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
         for axis in range(len(launch.grid.elements)):
             rows = element_text(launch.grid, axis, launch)
             if rows is not None and liftable(kernel, axis):
-                apply = partial(_lift, module, kernel, launch, launch.grid, axis, rows)
+                apply = partial(_lift, module, kernel, launch, launch.grid, axis, rows, facts)
                 sites.append(Site(apply, 1.0 if kernel.loops else 0.3))
     return sites
 
@@ -168,7 +175,14 @@ def _assigned_outside(kernel: Kernel) -> set[str]:
 
 
 def _lift(
-    module: TritonModule, kernel: Kernel, launch: Launch, grid: Grid, axis: int, rows: str, rng: Random
+    module: TritonModule,
+    kernel: Kernel,
+    launch: Launch,
+    grid: Grid,
+    axis: int,
+    rows: str,
+    facts: RewriteFacts,
+    rng: Random,
 ) -> Change | None:
     if {"ROWS", "num_rows", "row_mask"} & kernel.names:
         return None
@@ -180,7 +194,26 @@ def _lift(
     variable = unused("ROWS", syntax.names(launch.function))
     _lift_launch(edits, launch, grid.elements[axis], rows, variable)
     define_before_grid(edits, launch, f"{variable} = {count}")
-    return change(edits, f"{count} rows per program in {kernel.name}: what rows share is loaded once for all of them")
+    warps = _fewer_warps(module, kernel, launch, count, facts)
+    if warps is not None:
+        edits.replace(launch.options["num_warps"].value, str(warps))
+    few = f"; {warps} warps, so that a thread loads 16 bytes at once" if warps is not None else ""
+    return change(
+        edits, f"{count} rows per program in {kernel.name}: what rows share is loaded once for all of them{few}"
+    )
+
+
+def _fewer_warps(module: TritonModule, kernel: Kernel, launch: Launch, count: int, facts: RewriteFacts) -> int | None:
+    """Return how many warps load the tile of all rows in vectors of 16 bytes, if that is fewer than there are."""
+    passed = launch.options.get("num_warps")
+    now = syntax.integer(passed.value) if passed is not None else None
+    row = largest_tile(kernel, launch, module, facts)
+    if now is None or row is None or kernel.autotuned:
+        return None
+    wanted = max(1, count * row * facts.item_bytes // (VECTOR * facts.device.warp_size))
+    programs = min((prod(b.grid) for b in facts.launches if b.kernel == kernel.name), default=None)
+    idle = programs is not None and programs // count * wanted < ENOUGH_WARPS * facts.device.sm_count
+    return 1 << (wanted.bit_length() - 1) if wanted < now and not idle else None
 
 
 def _constexpr(kernel: Kernel, name: str) -> str:
@@ -242,6 +275,6 @@ TRANSFORMATIONS = (
         "rows_per_program", "a program takes several rows as a 2-D tile, so that what they share is loaded once",
         ("register_tiling", "shared_memory_tiling", "vectorized_load"),
         ("redundant_traffic", "too_few_bytes_in_flight", "small_tiles", "narrow_loads"),
-        _sites, 2.5, marks=("num_rows",),
+        _sites, 2.5, marks=("num_rows",), effect=wide_load_share,
     ),
 )  # fmt: skip

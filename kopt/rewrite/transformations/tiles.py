@@ -108,6 +108,10 @@ def _shared(constant: Constant, module: TritonModule) -> bool:
     return any(c.name != constant.name or not _is_block(c) or unmasked(c.kernel, c.name) for c in others)
 
 
+PARTS = "tile_parts_ptr"
+"""Parameter for a buffer of whole tiles, which grows with the tile (`stream_k`)."""
+
+
 def unmasked(kernel: Kernel, name: str) -> bool:
     """Return whether a load or store of a tile with this dimension has no mask: a larger tile may leave the tensor."""
     abstract_of = analyse(kernel)
@@ -115,7 +119,8 @@ def unmasked(kernel: Kernel, name: str) -> bool:
         pointer = syntax.argument(call, 0, "pointer")
         shape = abstract_of[pointer.value].shape if pointer and pointer.value in abstract_of else None
         mask = syntax.argument(call, 1 if syntax.called(call) == "tl.load" else 2, "mask")
-        if (shape is None or name in shape) and mask is None:
+        grows = pointer is not None and pointer.value in abstract_of and PARTS in abstract_of[pointer.value].deps
+        if (shape is None or name in shape) and mask is None and not grows:
             return True
     return False
 

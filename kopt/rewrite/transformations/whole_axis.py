@@ -18,6 +18,7 @@ from kopt.rewrite.effects import wide_load_share
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Constant, Kernel, Launch, TritonModule, unused
 from kopt.rewrite.source.shapes import ELEMENTWISE, FILLS, analyse
+from kopt.rewrite.source.statements import read_before_written
 from kopt.rewrite.source.updates import initial, uses
 from kopt.rewrite.transformation import (
     Change,
@@ -196,22 +197,9 @@ def _closed(kernel: Kernel, loops: Sequence[cst.For], accumulations: Sequence[Ac
         stored = {p[0] for n in syntax.walk(loop.body) if isinstance(n, cst.Assign) and (p := syntax.assigned(n))}
         stored = (stored | {_target(loop)}) - {a.name for a in accumulations}
         others = [s for s in kernel.body if s is not loop]
-        if any(stored & _read_before_written(s) for s in others):
+        if any(stored & read_before_written(s) for s in others):
             return False
     return True
-
-
-def _read_before_written(statement: cst.CSTNode) -> set[str]:
-    """Name what a statement reads that it has not assigned before."""
-    if not isinstance(statement, cst.For):
-        pair = syntax.assigned(statement)
-        return set(syntax.names(pair[1] if pair is not None else statement))
-    read, written = set[str](), {_target(statement)}
-    for line in statement.body.body:
-        pair = syntax.assigned(line)
-        read |= syntax.names(pair[1] if pair is not None else line) - written
-        written |= {pair[0]} if pair is not None else set()
-    return read
 
 
 def _widen(

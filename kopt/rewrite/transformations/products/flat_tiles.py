@@ -71,19 +71,20 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
         if launch is None or launch.grid is None or kernel.autotuned or TAKEN & kernel.names or not launch.call.args:
             continue
         texts = [element_text(launch.grid, axis, launch) for axis in range(len(launch.grid.elements))]
-        parts = _parts(kernel)
-        if parts is not None and all(texts) and _ids_known(kernel, len(texts)):
+        parts = parts_of(kernel)
+        if parts is not None and all(texts) and ids_known(kernel, len(texts)):
             programs = facts.device.sm_count
             sites.append(Site(partial(_flatten, module, kernel, launch, launch.grid, parts, programs)))
     return sites
 
 
-def _ids_known(kernel: Kernel, rank: int) -> bool:
+def ids_known(kernel: Kernel, rank: int) -> bool:
+    """Return whether a kernel asks for its own program ids alone, on axes of a grid of this rank."""
     axes = [program_axis(call) for call in kernel.called("tl.program_id")]
     return bool(axes) and all(a is not None and a < rank for a in axes) and not kernel.called("tl.num_programs")
 
 
-def _parts(kernel: Kernel) -> Parts | None:
+def parts_of(kernel: Kernel) -> Parts | None:
     """Take a kernel apart; None where its loop does more than load and accumulate, or where a part is not plain."""
     body = list(kernel.body)
     loops = [s for s in body if isinstance(s, cst.For)]
@@ -110,7 +111,7 @@ def _parts(kernel: Kernel) -> Parts | None:
         return None
     return Parts(
         fixed, of_tile, tuple(s for s in starts if s is not None), loop, syntax.code(found["STOP_"]),
-        syntax.code(found["STEP_"]), loads, products, tuple(after), _needed(of_tile, after),
+        syntax.code(found["STEP_"]), loads, products, tuple(after), needed_of(of_tile, after),
     )  # fmt: skip
 
 
@@ -170,7 +171,10 @@ def uses_in(statements: Sequence[cst.CSTNode], name: str) -> int:
     return sum(uses(s, name) for s in statements)
 
 
-def _needed(of_tile: Sequence[cst.BaseStatement], after: Sequence[cst.BaseStatement]) -> tuple[cst.BaseStatement, ...]:
+def needed_of(
+    of_tile: Sequence[cst.BaseStatement], after: Sequence[cst.BaseStatement]
+) -> tuple[cst.BaseStatement, ...]:
+    """Find the statements that later ones need."""
     wanted = set().union(*(names_read(s) for s in after))
     kept = []
     for statement in reversed(of_tile):
@@ -236,10 +240,14 @@ def _flatten(
 
 def _ranged(loop: cst.For, count: str) -> str:
     """Write the flat loop's range, with the options of the loop that it replaces."""
-    kept = [syntax.code(a).rstrip(", ") for a in loop.iter.args if a.keyword is not None] if (
-        isinstance(loop.iter, cst.Call)) else []  # fmt: skip
-    kept = [text for text in kept if not text.startswith(("flatten", "loop_unroll_factor"))]
-    return f"tl.range({', '.join(['0', count, *kept])})"
+    return f"tl.range({', '.join(['0', count, *option_texts(loop)])})"
+
+
+def option_texts(loop: cst.For) -> list[str]:
+    """Write the options of a loop that another loop over its steps can take."""
+    passed = loop.iter.args if isinstance(loop.iter, cst.Call) else ()
+    texts = [syntax.code(a).rstrip(", ") for a in passed if a.keyword is not None]
+    return [text for text in texts if not text.startswith(("flatten", "loop_unroll_factor"))]
 
 
 TRANSFORMATIONS = (
