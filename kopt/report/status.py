@@ -27,6 +27,8 @@ class RoundCounts(Value):
     """Candidates that were judged, or share the verdict of a duplicate."""
     passed: int
     """Slots with a new kernel that passed."""
+    repaired: int = 0
+    """Those of them whose kernel is a repair."""
     failures: dict[str, int] = Field(default_factory=dict)
     """Candidates by the phase in which they failed, `incorrect` and `no proposal` among them, most frequent first."""
     best_ms: float | None = None

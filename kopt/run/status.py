@@ -120,6 +120,7 @@ def _counts(run: RunSoFar) -> tuple[RoundCounts, ...]:
                     duplicates=sum(t.verdict == "duplicate" for t in trials),
                     judged=sum(t.verdict != "none" for t in trials),
                     passed=len({t.slot for t in trials if t.verdict == "passed"}),
+                    repaired=len({t.slot for t in trials if t.verdict == "passed" and t.attempt}),
                     failures={one.kind: one.number for one in failures(trials)},
                     best_ms=summary.best_ms if summary else None,
                 )

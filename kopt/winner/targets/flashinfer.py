@@ -43,4 +43,4 @@ def write(winner: Winner) -> str:
     return json.dumps(solution, indent=2, ensure_ascii=False) + "\n"
 
 
-TARGET = Target(".json", "a solution of FlashInfer-Bench or SOL-ExecBench, as JSON", write)
+TARGET = Target(".json", "a solution of FlashInfer-Bench or SOL-ExecBench, as JSON", write, guarded=False)
