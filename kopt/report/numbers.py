@@ -91,16 +91,18 @@ SMALL_MS = 0.05
 """Time up to which a kernel may be far from its roofline since launches and waiting for memory take that long, ms."""
 
 
-def far_text(best_ms: float, share: float) -> str:
+def far_text(best_ms: float, share: float, ample_ms: float) -> str:
     """Say that the best kernel is hopelessly far from the hardware's limit, and what to try; empty where it is not.
 
-    Small kernels are left out: their time is that of a launch, whatever they compute.
+    Small kernels are left out: their time is that of a launch, whatever they compute.  So are kernels near what the
+    reference moves or computes, where the floor is known to be less only because a kernel need not read all.
 
     Args:
         best_ms: time of the best kernel, ms.
         share: its share of the roofline, 0 to 1.
+        ample_ms: time to move all tensors once, or to do the reference's arithmetic, ms; 0 where it is not known.
     """
-    if share >= FAR or best_ms <= SMALL_MS:
+    if share >= FAR or best_ms <= SMALL_MS or ample_ms >= FAR * best_ms:
         return ""
     return (
         f"far from the hardware's limit: {percent(share)} of the roofline, which is {milliseconds(share * best_ms)}; "

@@ -49,6 +49,8 @@ class BestSoFar(Value):
     seed_ms: float
     selected: bool
     """Whether it was ranked beside the other kernels of its round; else it may still turn out slower."""
+    ample_ms: float = 0.0
+    """Time to move every element of every tensor once, or to do the reference's arithmetic, ms; 0 where not known."""
 
     @property
     def speedup(self) -> float:

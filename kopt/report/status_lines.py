@@ -100,7 +100,7 @@ def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
             name, ms = baseline
             against = f"{ratio(ms / status.best.ms)} {PYTORCH.get(name, name)}{label(status.best.estimated)}"
             yield "", f"{against} ({time_text(ms, status.best.estimated)})"
-        if not status.judge.startswith("dry") and (far := far_text(status.best.ms, status.best.roofline_share)):
+        if far := far_text(status.best.ms, status.best.roofline_share, status.best.ample_ms):
             yield "attention", f"the best kernel is {far}"
     if status.stopped_early:
         yield "stopped early", STOPPED[status.stopped_early]

@@ -25,7 +25,7 @@ def final_lines(
     what = f": {one_line(final.description)}" if final.description else ""
     seed = time_text(final.seed_ms, final.estimated)
     slower = slower_text(final.best_ms, final.faster_baselines, final.estimated)
-    far = far_text(final.best_ms, final.roofline_share)
+    far = far_text(final.best_ms, final.roofline_share, final.ample_ms)
     lines = [f"attention      the best kernel is {text}" for text in (slower, far) if text]
     lines += [
         f"best kernel    {final.best_name} ({one_line(model)}){what}",

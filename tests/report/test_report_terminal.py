@@ -106,22 +106,24 @@ def test_a_best_kernel_slower_than_pytorch_says_so_first():
 
 
 @pytest.mark.parametrize(
-    ("ms", "share", "said"),
+    ("ms", "share", "ample", "said"),
     [
-        (1.8, 0.003, "0.3 % of the roofline, which is 0.0054 ms"),
-        (1.8, 0.0499, "5 % of the roofline"),
-        (0.051, 0.0001, "0.01 % of the roofline"),
-        (1.8, 0.05, ""),
-        (0.05, 0.001, ""),  # a launch takes as long
-        (0.004, 0.00002, ""),
-        (1.8, 1.0, ""),
+        (1.8, 0.003, 0.0, "0.3 % of the roofline, which is 0.0054 ms"),
+        (1.8, 0.003, 0.05, "0.3 % of the roofline, which is 0.0054 ms"),
+        (1.8, 0.003, 0.9, ""),  # the rows of a table that are chosen, not all of it, make the floor
+        (1.8, 0.0499, 0.0, "5 % of the roofline"),
+        (0.051, 0.0001, 0.0, "0.01 % of the roofline"),
+        (1.8, 0.05, 0.0, ""),
+        (0.05, 0.001, 0.0, ""),  # a launch takes as long
+        (0.004, 0.00002, 0.0, ""),
+        (1.8, 1.0, 1.8, ""),
     ],
 )
-def test_a_kernel_hopelessly_far_from_the_roofline_says_so_unless_it_is_small(ms, share, said):
-    final = FINAL.model_copy(update={"best_ms": ms, "roofline_share": share})
+def test_a_kernel_hopelessly_far_from_the_roofline_says_so_unless_it_is_small(ms, share, ample, said):
+    final = FINAL.model_copy(update={"best_ms": ms, "roofline_share": share, "ample_ms": ample})
     lines = [line for line in final_lines(final, model="m", files={}) if line.startswith("attention")]
     assert len(lines) == bool(said)
-    assert said in far_text(ms, share)
+    assert said in far_text(ms, share, ample)
     assert all("the best kernel is far from the hardware's limit" in line for line in lines)
 
 
