@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from math import prod
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from kopt.model.base import Value
 from kopt.model.kernel import Kernel
@@ -98,6 +98,12 @@ class Problem(Value):
     keep_dtypes: bool = False
     """Whether inputs, parameters and buffers stay in the dtypes in which the reference makes them; else floating-point
     ones of 16 bits or more get the problem's dtype."""
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Leave `keep_dtypes` out where it is false: problems without it keep their digests, in certificates too."""
+        fields: dict[str, object] = write(self)
+        return {name: value for name, value in fields.items() if name != "keep_dtypes" or value}
 
     @property
     def dtypes(self) -> str:

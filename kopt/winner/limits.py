@@ -43,6 +43,8 @@ def _sizes(tensors: Sequence[Pattern]) -> list[str]:
         said.append(f"{', '.join(others)}: any size, the same wherever the name stands")
     if powers:
         said.append(f"{', '.join(powers)}: any power of two, as all sizes were with which it was verified")
+    if powers or any(isinstance(size, int) for one in tensors if one.is_input for size in one.sizes):
+        said.append("a size that is fixed, or a power of two, becomes free with a workload that has another one")
     return said
 
 

@@ -171,6 +171,7 @@ def test_verdicts_of_kept_dtypes_are_others(package):
     plain = problem.model_copy(update={"keep_dtypes": False})
     for contract in (build_contract, verdict_contract, cuda_contract):
         assert contract(problem) != contract(plain)
+    assert "keep_dtypes" not in plain.model_dump(mode="json")  # digests in certificates stay what they were
 
 
 def test_the_bound_of_an_index_shrinks_with_the_size_that_it_stands_for(package):
