@@ -1,10 +1,13 @@
 # A fresh machine needs two commands: make demo, make test.  They set up .venv first: make demo with what a search needs,
 # make test and make lint with their tools too.
-# PYTHON: the interpreter to build .venv from (3.11 or newer).  PIP_ARGS: more for pip, e.g. on a machine without a GPU
-#   make demo PIP_ARGS='--extra-index-url https://download.pytorch.org/whl/cpu'   (a CPU build of torch: 200 MB, not 3 GB)
+# PYTHON: the interpreter to build .venv from (3.11 or newer).  TORCH: the build of PyTorch, on a machine without a GPU
+#   make demo TORCH=cpu   (200 MB, not 3 GB; or cu126 and so on: what TORCH_INDEX has)
+# TORCH_INDEX is asked for PyTorch alone.  PIP_ARGS: more for pip; an --extra-index-url there is asked for every package.
 
 PYTHON ?= python3
 PIP_ARGS ?=
+TORCH ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/$(TORCH)
 CORES ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)))')
 BIN := .venv/bin
 COMMA := ,
@@ -36,10 +39,21 @@ lint: setup
 
 setup: .venv/ready
 
+# $(torch): install the build TORCH of PyTorch where .venv has none; what it needs comes with all else
+define torch
+@$(BIN)/python -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' || { \
+	echo "== installing PyTorch ($(TORCH)) from $(TORCH_INDEX) into .venv"; \
+	$(BIN)/python -m pip install $(PIP_ARGS) --timeout 15 --retries 1 --disable-pip-version-check \
+		--no-deps --index-url $(TORCH_INDEX) --constraint constraints.txt torch \
+	|| { echo "== no PyTorch from $(TORCH_INDEX): the lines above say why; without TORCH=$(TORCH) it comes from PyPI (3 GB)"; \
+		exit 1; }; }
+endef
+
 # $(call install,PACKAGE,WORDS): make .venv where there is none, and install a package into it; WORDS say what it is
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "kopt needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || { echo "== making .venv with $(PYTHON)"; $(PYTHON) -m venv .venv; }
+	$(if $(TORCH),$(torch))
 	@echo "== installing $(2) into .venv; a first time takes minutes, most of them for PyTorch (200 MB to 3 GB)"
 	$(BIN)/python -m pip install $(PIP_ARGS) --constraint constraints.txt --editable '$(1)' --config-settings editable_mode=compat
 	@touch $@

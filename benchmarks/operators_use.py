@@ -28,6 +28,9 @@ a wrong export, not a lack of precision, which the search has judged; torch conv
 MATH = ("abs", "ceil", "cos", "div_rn", "erf", "exp", "exp2", "floor", "fma", "log", "log2", "rsqrt", "sin", "sqrt")
 """Functions of libdevice that `tl.math` has, too."""
 
+BIG = float(1 << 23)
+"""From here on neighbouring numbers of float32 are one apart."""
+
 
 def main() -> int:
     """Call the exported kernel on the reference's inputs; the status is 1 where the result differs."""
@@ -114,6 +117,8 @@ def complete_interpreter() -> None:
     for name in MATH:
         setattr(libdevice, name, lambda *values, name=name: getattr(tl.math, name)(*values))
     libdevice.tanh = lambda x: 2 * tl.sigmoid(2 * x.to(tl.float32)) - 1
+    libdevice.nearbyint = lambda x: tl.where(tl.abs(x) < BIG / 2, (x + 1.5 * BIG) - 1.5 * BIG, x)
+    libdevice.pow = lambda x, y: tl.exp2(y * tl.log2(x))  # of positive numbers
     own = InterpreterBuilder.create_dot
 
     def wide(operand: Any) -> Any:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from kopt.model.build import Launch
 from kopt.model.device import Device
 from kopt.model.diagnosis import Bound
-from kopt.model.problem import Dtype, WorkloadFacts
+from kopt.model.problem import Dtype, ProblemFacts, WorkloadFacts
 
 # No kernel may undercut a floor, but kernels do exceed measured rates: on the H100 of `config/devices/h100.yaml` a
 # read-only stream ran 1.6 % faster than the device-to-device copy, and matrix products at 688-798 around 740 TFLOP/s.
@@ -85,6 +85,26 @@ def reference_compute_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> 
 def floor_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:
     """Return the time under which no right kernel comes, from measured rates with headroom, ms; always positive."""
     return max(memory_floor_ms(facts, device), compute_floor_ms(facts, device, dtype), 1e-6)
+
+
+def ample_ms(facts: ProblemFacts, device: Device) -> float:
+    """Return the time to move every element of every tensor once, or to do the reference's arithmetic, ms.
+
+    The floor may be far below it, where a kernel need not read all rows of a table, or may compute less.
+
+    Returns:
+        The weighted geometric mean over the main workloads, of the longer time of each; 0 where one is unknown.
+    """
+    known = [one for one in facts.workloads if not one.unknown]
+    if len(known) < len(facts.workloads) or not known:
+        return 0.0
+    times = [
+        max((one.input_bytes + one.output_bytes) / (device.copy_gb_s * STREAM_HEADROOM) / 1e6,
+            reference_compute_ms(one, device, facts.dtype), 1e-6)
+        for one in known
+    ]  # fmt: skip
+    weights = [one.weight for one in known]
+    return math.exp(sum(weight * math.log(ms) for weight, ms in zip(weights, times, strict=True)) / sum(weights))
 
 
 def bound(facts: WorkloadFacts, device: Device, dtype: Dtype, ms: float | None = None) -> Bound:

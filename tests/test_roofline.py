@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from kopt.model.build import Launch
 from kopt.model.device import Device
-from kopt.model.problem import Dtype, EagerOp, TensorSpec, WorkloadFacts
-from kopt.roofline import bound, floor_ms, occupancy
+from kopt.model.problem import Dtype, EagerOp, ProblemFacts, TensorSpec, WorkloadFacts
+from kopt.roofline import ample_ms, bound, floor_ms, occupancy
 
 H100 = Device(**yaml.safe_load((Path(__file__).parents[1] / "config/devices/h100.yaml").read_text()))
 
@@ -33,6 +33,20 @@ def launch(registers=32, shared=0, warps=4):
         kernel="k", grid=(1, 1, 1), num_warps=warps, num_stages=1, num_ctas=1, shared_bytes=shared, registers=registers,
         spills=0, signature=(),
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("needed", "vector"), [(0.01, 0), (1.0, 0), (0.01, 10**13)])
+def test_what_a_reference_moves_and_computes_is_no_floor_but_at_least_the_floor(needed, vector):
+    gathered = facts(((100000, 256),), (4096, 256), vector=vector)
+    table = gathered.inputs[0].model_copy(update={"needed": needed})
+    workload = gathered.model_copy(update={"inputs": (table,)})
+    whole = ProblemFacts(dtype=Dtype.BFLOAT16, workloads=(workload,))
+    floor, ample = floor_ms(workload, H100, Dtype.BFLOAT16), ample_ms(whole, H100)
+    assert ample == pytest.approx(floor) if needed == 1.0 else ample > 10 * floor
+    twice = ProblemFacts(dtype=Dtype.BFLOAT16, workloads=(workload, workload))
+    assert ample_ms(twice, H100) == pytest.approx(ample)
+    unknown = workload.model_copy(update={"unknown": "no trace"})
+    assert ample_ms(whole.model_copy(update={"workloads": (workload, unknown)}), H100) == 0
 
 
 def test_no_measured_kernel_undercuts_the_floor():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,7 @@ from kopt.commands.parts.arguments import (
 )
 from kopt.commands.parts.looked_at import RunName, run_or_folder, store_used
 from kopt.commands.parts.output import print_answer
-from kopt.errors import ConfigError, nearest
+from kopt.errors import ConfigError, ProblemError, nearest
 
 if TYPE_CHECKING:
     from kopt.winner.simplified import SimplifiedKernel
@@ -61,7 +62,10 @@ def run(
     The file is PROBLEM_FORM.py by default, and is written whole or not at all.  A file that is there is replaced with
     --force alone.
 
-    JSON: `path`, `form`, `purpose`, `problem`, and `kernel`, its name.
+    Print for which dtypes, dimensions, sizes and strides the kernel runs, and what happens for others; modules and
+    operators say the same in their head.
+
+    JSON: `path`, `form`, `purpose`, `problem`, `kernel`, its name, and `limits`, the lines on what it runs for.
 
     Examples:
         kopt export results/demo --as module
@@ -71,6 +75,8 @@ def run(
     from kopt.discovery import modules_of
     from kopt.run.load import load_run
     from kopt.store import Store
+    from kopt.winner.accepted import patterns
+    from kopt.winner.limits import limits
     from kopt.winner.simplified import as_winner
     from kopt.winner.standalone import standalone
     from kopt.winner.winner import winner_of
@@ -91,18 +97,23 @@ def run(
             "search with judge=interpret or judge=cuda"
         )
     if form == SCRIPT:
-        suffix, text = ".py", standalone(winner)
+        suffix, text, guarded = ".py", standalone(winner), False
         purpose = "a script that checks and times itself"
     else:
         target = modules_of("kopt.winner.targets")[form.replace("-", "_")].TARGET
-        suffix, text = target.suffix, target.write(winner)
+        suffix, text, guarded = target.suffix, target.write(winner), target.guarded
         purpose = target.purpose.replace("NAME", winner.identifier)
     path = output or Path(f"{winner.problem.name}_{form.replace('-', '_')}{suffix}")
     write_output(path, text, force=force)
+    told = []
+    if winner.given:
+        with suppress(ProblemError):  # workloads of unlike kinds, which no form with guards can have
+            told = limits(patterns(winner.given, winner.problem.name), guarded=guarded)
     answer = {
         "path": str(path), "form": form, "purpose": purpose, "problem": winner.problem.name, "kernel": winner.name,
+        "limits": [" ".join(line).strip() for line in told],
     }  # fmt: skip
-    print_answer(answer, [f"{path}: {purpose}"], as_json=json)
+    print_answer(answer, [f"{path}: {purpose}", *(f"{name:<10} {line}" for name, line in told)], as_json=json)
     return 0
 
 

@@ -136,7 +136,7 @@ def _entrant(folder: Path, run: Run, label: str) -> Entrant:
 
 def _workloads(run: Run) -> str:
     problem = run.problem
-    fields = {"reference", "seed", "dtype", "main", "weights", "floor", "tolerance"}
+    fields = {"reference", "seed", "dtype", "main", "weights", "floor", "tolerance", "keep_dtypes"}
     return digest(problem.model_dump(mode="json", include=fields))
 
 

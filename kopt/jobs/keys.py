@@ -226,4 +226,4 @@ def _judged_on(problem: Problem, workloads: tuple[Workload, ...]) -> str:
 
 
 def _contract(problem: Problem, workloads: tuple[Workload, ...]) -> str:
-    return artifact.digest([problem.reference, problem.dtype, [w.model_dump() for w in workloads]])
+    return artifact.digest([problem.reference, problem.dtypes, [w.model_dump() for w in workloads]])

@@ -5,14 +5,14 @@ from __future__ import annotations
 from enum import StrEnum
 from math import prod
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from kopt.model.base import Value
 from kopt.model.kernel import Kernel
 
 
 class Dtype(StrEnum):
-    """Floating-point type of a problem's inputs and output."""
+    """Floating-point type of a problem's inputs and output, or of the first of them where they keep their own."""
 
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
@@ -95,6 +95,20 @@ class Problem(Value):
     """Declared floors by name of a main workload, where the derived one is too high."""
     weights: dict[str, float] = Field(default_factory=dict)
     """Weights of main workloads in the objective by name; 1 for the others."""
+    keep_dtypes: bool = False
+    """Whether inputs, parameters and buffers stay in the dtypes in which the reference makes them; else floating-point
+    ones of 16 bits or more get the problem's dtype."""
+
+    @model_serializer(mode="wrap")
+    def _written(self, write: SerializerFunctionWrapHandler) -> dict[str, object]:
+        """Leave `keep_dtypes` out where it is false: problems without it keep their digests, in certificates too."""
+        fields: dict[str, object] = write(self)
+        return {name: value for name, value in fields.items() if name != "keep_dtypes" or value}
+
+    @property
+    def dtypes(self) -> str:
+        """The dtypes of inputs and parameters in words: `float16`, or `float16 and others, as made`."""
+        return f"{self.dtype.value} and others, as made" if self.keep_dtypes else self.dtype.value
 
     @property
     def has_seed(self) -> bool:

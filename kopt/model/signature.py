@@ -32,4 +32,4 @@ class Signature(Value):
         """Describe what the model returns where that holds no tensor."""
         if self.returned == "None":
             return "returns nothing, so that it has to change an input"
-        return f"returns {self.returned[:LONGEST]} and no tensor"
+        return f"returns {self.returned[:LONGEST]} and no tensor, so that it has to change an input"

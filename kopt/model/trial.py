@@ -213,6 +213,8 @@ class RoundSummary(Value):
     stopped: StopReason | None = None
     screened: int = 0
     """Kernels that were not judged, since their estimates are clearly above the best kernel's."""
+    repaired: int = 0
+    """Correct kernels that are repairs: the slot's first kernel failed."""
 
 
 class Trial(Value):

@@ -8,13 +8,13 @@ from __future__ import annotations
 import ast
 import builtins
 import copy
-import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any  # the user's functions take and return anything
 
-from kopt.errors import ProblemError, nearest
+from kopt.errors import ProblemError
 from kopt.problem.literals import bounds_of, numbers_in
+from kopt.problem.parameters import matched, parameters_of
 
 ATTENTION = 3
 """Fewest dimensions from which inputs that are written alike keep equal shapes."""
@@ -57,37 +57,18 @@ def input_arguments(texts: Sequence[str], target: Any, word: str) -> list[Argume
     Raises:
         ProblemError: an argument is no expression, raises, or does not fit the target.
     """
-    if not texts:
-        raise ProblemError(f"{word} needs example inputs: --inputs 'torch.randn(4096, 8192)', one for each")
     called = getattr(target, "forward", target) if isinstance(target, type) else target
-    names, open_ended = _parameters(called, skip=int(isinstance(target, type)))
-    arguments: list[Argument] = []
-    for text in texts:
-        name, expression = _parsed(text)
-        at = len(arguments)
-        if name is None and at >= len(names) and not open_ended:
-            raise ProblemError(f"--inputs {text!r}: {word} takes {len(names)} arguments ({', '.join(names)})")
-        if name is not None and name not in names and not open_ended:
-            raise ProblemError(f"--inputs {text!r}: {word} has no parameter {name!r}{nearest(name, names)}")
-        if name is None and any(argument.keyword for argument in arguments):
-            raise ProblemError(f"--inputs {text!r} stands behind one given by name: give it by name too")
-        own = name or (names[at] if at < len(names) else "x" if len(texts) == 1 else f"x{at}")
-        arguments.append(Argument(own, expression, keyword=name is not None))
-    for argument, text in zip(arguments, texts, strict=True):
-        argument.tensor = _has_tensor(argument.expression, f"--inputs {text!r}")
+    parsed = [_parsed(text) for text in texts]
+    given = [(text, name) for text, (name, _) in zip(texts, parsed, strict=True)]
+    tensor = [_has_tensor(one, f"--inputs {text!r}") for text, (_, one) in zip(texts, parsed, strict=True)]
+    names = matched(given, parameters_of(called, skip=int(isinstance(target, type))), word)
+    arguments = [
+        Argument(own, expression, keyword=name is not None, tensor=has)
+        for own, (name, expression), has in zip(names, parsed, tensor, strict=True)
+    ]
     if not any(argument.tensor for argument in arguments):
         raise ProblemError("none of the --inputs is a tensor: write e.g. --inputs 'torch.randn(4096, 8192)'")
     return arguments
-
-
-def _parameters(function: Callable[..., Any], skip: int) -> tuple[list[str], bool]:
-    """Return the names of a function's parameters, and whether it takes others; torch's own functions tell none."""
-    try:
-        parameters = list(inspect.signature(function).parameters.values())[skip:]
-    except (TypeError, ValueError):
-        return [], True
-    ended = any(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in parameters)
-    return [p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)], ended
 
 
 def init_arguments(init: str | None, target: type) -> list[Argument]:
@@ -101,7 +82,7 @@ def init_arguments(init: str | None, target: type) -> list[Argument]:
     except SyntaxError as error:
         raise ProblemError(f"--init {init!r} is not a list of arguments: write e.g. --init '8192, eps=1e-6'") from error
     assert isinstance(call, ast.Call)
-    names, _ = _parameters(target.__init__, skip=1)  # type: ignore[misc]  # of whatever class the user names
+    names = parameters_of(target.__init__, skip=1).names  # type: ignore[misc]  # of whatever class the user names
     made = [
         Argument(names[at] if at < len(names) else f"argument{at}", value, keyword=False)
         for at, value in enumerate(call.args)

@@ -48,7 +48,7 @@ def gradient_of(draft: Draft, wanted: Sequence[str] = (), saved: Sequence[str] =
             saved.
     """
     from kopt.device.reference.gradients import gradients_of  # here, because it imports torch
-    from kopt.device.reference.trial import given_dtype
+    from kopt.device.reference.trial import given_dtype, is_mixed
 
     if taken := sorted(set(RENAMED.values()) & defined(ast.parse(draft.reference))):
         raise ProblemError(
@@ -74,7 +74,7 @@ def gradient_of(draft: Draft, wanted: Sequence[str] = (), saved: Sequence[str] =
         found, note = _without_gradients_of(found, given)
         notes.append(note)
     text = _reference(source, found, forward, parameters, given)
-    dtype = draft.dtype or given_dtype(whole)
+    dtype = draft.dtype or (None if is_mixed(whole) else given_dtype(whole))
     made = draft.model_copy(
         update={"reference": text, "seed": "", "kernels": {}, "dtype": dtype, "inputs": {}, "mutates": (), "floor": {},
                 "tolerance": None, "notes": (*draft.notes, *notes)}

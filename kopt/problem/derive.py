@@ -61,9 +61,13 @@ def derived(draft: Draft) -> Derived:
     Raises:
         ProblemError: the reference does not run, or no small sizes are found.
     """
-    from kopt.device.reference.file_name import naming  # here, because it imports torch
+    from kopt.device.reference import trial  # here, because it imports torch
+    from kopt.device.reference.file_name import naming
 
     with naming(draft.file):
+        if draft.keep_dtypes is None and draft.dtype is None and trial.is_mixed(_problem(draft, draft.reference)):
+            with suppress(ProblemError):  # the reference may run with one dtype alone
+                return _derived(draft.model_copy(update={"keep_dtypes": True}))
         return _derived(draft)
 
 
@@ -85,6 +89,8 @@ def _derived(draft: Draft) -> Derived:
     used |= {name for workload in (*whole.small, *whole.hidden) for name in workload.constants}
     problem = whole.model_copy(update={"reference": named(draft.reference, used)})
     signature = signature_of(problem, problem.main[0])
+    if problem.keep_dtypes:
+        trial.try_values(problem, problem.small[0].constants)  # tensors without values may differ in dtype
     if draft.seed and has_model_new(draft.seed):
         seed = Kernel(source=with_entry(draft.seed, problem.reference, signature, draft.name))
         problem = problem.model_copy(update={"seed": seed})
@@ -111,7 +117,8 @@ def _runs(whole: Problem) -> Try:
             raise
         raise ProblemError(
             f"{error}; kopt gives all floating-point inputs in {whole.dtype.value}, also those that are made in "
-            f"{others[0]}: choose another dtype (--dtype, or dtype in problem.yaml), or convert them in the reference"
+            f"{others[0]}: choose another dtype (--dtype, or dtype in problem.yaml), leave them as they are made "
+            "(keep_dtypes: true in problem.yaml), or convert them in the reference"
         ) from error
 
     def run(sizes: Mapping[str, int]) -> trial.Trial | None:
@@ -270,4 +277,5 @@ def _problem(draft: Draft, source: str) -> Problem:
         name=draft.name, reference=source, seed=Kernel(source=draft.seed), dtype=draft.dtype or Dtype.FLOAT32,
         main=draft.main, hidden=draft.hidden or (), small=draft.small or (GIVEN,), tolerance=draft.tolerance,
         mutates=draft.mutates, inputs=draft.inputs, layout=draft.layout, floor=draft.floor, weights=draft.weights,
+        keep_dtypes=draft.keep_dtypes or False,
     )  # fmt: skip

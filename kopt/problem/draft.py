@@ -25,6 +25,8 @@ class Draft(Value):
     """Sources of further kernels by file name."""
     dtype: Dtype | None = None
     """None: that of the first floating-point input."""
+    keep_dtypes: bool | None = None
+    """Whether inputs and parameters keep their dtypes; None: where these differ, no dtype is given, and it runs so."""
     main: tuple[Workload, ...] = (GIVEN,)
     hidden: tuple[Workload, ...] | None = None
     """None: derived."""

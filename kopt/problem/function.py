@@ -35,6 +35,13 @@ class Request(Value):
     init: str | None = None
     """Arguments with which a class of modules is made, as in a call."""
     dtype: Dtype | None = None
+    source: str = ""
+    """The word as the user wrote it, for messages; empty where it is the same."""
+
+    @property
+    def said(self) -> str:
+        """The function's name for messages."""
+        return self.source or self.word
 
 
 def problem_of(request: Request) -> Derived:
@@ -45,18 +52,18 @@ def problem_of(request: Request) -> Derived:
     """
     from kopt.device.reference.objects import is_module, is_module_class  # here, because it imports torch
 
-    module, path = _found_module(request.word)
-    target = _found(module, path, request.word)
+    module, path = _found_module(request.word, request.said)
+    target = _found(module, path, request.said)
     is_class = isinstance(target, type)
     if not callable(target) or (is_class and not is_module_class(target)):
-        raise ProblemError(f"{request.word} is a {_kind(target)}; name a function, or a class of torch.nn.Module")
+        raise ProblemError(f"{request.said} is a {_kind(target)}; name a function, or a class of torch.nn.Module")
     if is_module(target):
-        raise ProblemError(f"{request.word} is a module that is made already: name its class, and give --init")
+        raise ProblemError(f"{request.said} is a module that is made already: name its class, and give --init")
     if request.init is not None and not is_class:
-        raise ProblemError(f"--init is for a class of modules; {request.word} is a function")
+        raise ProblemError(f"--init is for a class of modules; {request.said} is a function")
     body = _definition(module, path, target)
     made = init_arguments(request.init, target) if is_class else []
-    arguments = input_arguments(request.inputs, target, request.word)
+    arguments = input_arguments(request.inputs, target, request.said)
     taken = {name for statement in ast.parse(body).body for name in bound(statement)} | set(TOOLS)
     for argument in (*made, *arguments):
         name_numbers(argument, taken)
@@ -79,8 +86,8 @@ def problem_of(request: Request) -> Derived:
     return derived(draft(names, **workloads))
 
 
-def _found_module(word: str) -> tuple[ModuleType, str]:
-    """Import the module that a word names, and return it with the rest of the word."""
+def _found_module(word: str, said: str) -> tuple[ModuleType, str]:
+    """Import the module that a word names, and return it with the rest of the word; `said` names it in messages."""
     place, _, path = word.rpartition(":")
     if place.endswith(".py"):
         sys.path.insert(0, str(Path(place).parent))
@@ -89,11 +96,11 @@ def _found_module(word: str) -> tuple[ModuleType, str]:
         return import_module(place), path
     except ModuleNotFoundError as error:
         raise ProblemError(
-            f"{word}: there is no module {error.name!r} here or among the installed packages: write package.module:"
+            f"{said}: there is no module {error.name!r} here or among the installed packages: write package.module:"
             "function, or file.py:function"
         ) from error
     except (Exception, SystemExit) as error:
-        raise ProblemError(f"{word}: importing {place} raises {type(error).__name__}: {error}") from error
+        raise ProblemError(f"{said}: importing {place} raises {type(error).__name__}: {error}") from error
 
 
 def _found(module: ModuleType, path: str, word: str) -> Any:

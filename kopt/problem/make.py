@@ -117,8 +117,9 @@ def _of_function(wanted: Wanted) -> Derived:
     if not place or not name:
         raise ProblemError(f"--from {wanted.source}: write package.module:function, or file.py:function")
     request = function.Request(
-        name=wanted.name, word=f"{place}:{name}", inputs=wanted.inputs, init=wanted.init, dtype=wanted.dtype
-    )
+        name=wanted.name, word=f"{place}:{name}", inputs=wanted.inputs, init=wanted.init, dtype=wanted.dtype,
+        source=wanted.source,
+    )  # fmt: skip
     with _importable(Path(place).parent if place.endswith(".py") else None):
         return caged(wanted.name, DERIVE_S, Derived, function.problem_of, request)
 
@@ -141,6 +142,7 @@ def _draft_of(problem: Problem) -> Draft:
     return Draft(
         name=problem.name, reference=problem.reference, seed=problem.seed.source, dtype=problem.dtype,
         main=problem.main, hidden=problem.hidden, small=problem.small, layout=problem.layout,
+        keep_dtypes=problem.keep_dtypes,
     )  # fmt: skip
 
 
@@ -154,7 +156,8 @@ def _notes(result: Derived) -> tuple[str, ...]:
             casts.setdefault((given, spec.dtype), []).append(spec.name)
     notes = [
         f"made in {given} and given in {dtype}: {', '.join(names)}; all floating-point inputs, parameters and buffers "
-        "have the problem's dtype"
+        "have the problem's dtype, and the exported kernel runs for it alone (keep_dtypes: true in problem.yaml keeps "
+        "their own)"
         for (given, dtype), names in casts.items()
     ]
     return (*result.notes, *notes)

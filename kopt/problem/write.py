@@ -37,7 +37,10 @@ def texts(problem: Problem, reference: str, kernels: Mapping[str, str]) -> dict[
 
 def declaration(problem: Problem, reference: str) -> str:
     """Write `problem.yaml`."""
-    lines = [f"dtype: {problem.dtype.value}", "workloads:  # by name: the constants of problem.py to replace"]
+    lines = [f"dtype: {problem.dtype.value}"]
+    if problem.keep_dtypes:
+        lines.append("keep_dtypes: true  # inputs and parameters are given as problem.py makes them")
+    lines.append("workloads:  # by name: the constants of problem.py to replace")
     for kind, purpose in KINDS.items():
         workloads: tuple[Workload, ...] = getattr(problem, kind)
         if workloads:

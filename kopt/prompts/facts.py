@@ -57,7 +57,7 @@ def contract(problem: Problem, facts: ProblemFacts) -> str:
         f"- Define `{problem.seed.entry}({names})`. It gets the reference's inputs in this order and returns"
         " what the reference returns.",
         *_parameters(first.parameters if first else ()),
-        f"- dtype: {facts.dtype.value}. Each tensor returned has exactly the reference's {_properties(problem)}.",
+        f"- dtype: {_dtypes(problem, facts)}. Each tensor returned has exactly the reference's {_properties(problem)}.",
         *(_shapes(workload) for workload in facts.workloads),
         "- It is timed on these shapes and verified on others too, with ragged sizes: take sizes from the arguments.",
         f"- {_mutation(problem)}",
@@ -99,6 +99,10 @@ def shape(spec: TensorSpec) -> str:
 
 def _flops(workload: WorkloadFacts) -> str:
     return f"{workload.matmul_flops / 1e9:.4g} GFLOP of matrix products, {workload.vector_flops / 1e9:.4g} GFLOP else"
+
+
+def _dtypes(problem: Problem, facts: ProblemFacts) -> str:
+    return "of each input as listed below" if problem.keep_dtypes else facts.dtype.value
 
 
 def _properties(problem: Problem) -> str:

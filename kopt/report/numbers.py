@@ -25,8 +25,18 @@ def ratio(value: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Write a share of one as whole percent; a share below one is never rounded up to 100 %."""
+    """Write a share of one as whole percent, of less than one percent as one digit: `0.3 %`.
+
+    A share below one is never rounded up to 100 %, nor one above zero down to 0 %.
+    """
+    if 0 < share < 0.01:
+        return f"{float(f'{100 * share:.1g}'):g} %"
     return f"{min(round(100 * share), 99) if share < 1 else 100} %"
+
+
+def after_repair(number: int) -> str:
+    """Say how many correct kernels are repairs of a failed one: `2 after a repair`; empty for none."""
+    return f"{number} after a repair" if number else ""
 
 
 def ordinal(number: int) -> str:
@@ -72,6 +82,33 @@ def _off(error: float) -> str:
 
 PYTORCH = {"eager": "PyTorch eager", "compile": "torch.compile", "max-autotune": "torch.compile (max-autotune)"}
 """Names of the baselines for people."""
+
+
+FAR = 0.05
+"""Share of the roofline below which a kernel counts as far from it."""
+
+SMALL_MS = 0.05
+"""Time up to which a kernel may be far from its roofline since launches and waiting for memory take that long, ms."""
+
+
+def far_text(best_ms: float, share: float, ample_ms: float) -> str:
+    """Say that the best kernel is hopelessly far from the hardware's limit, and what to try; empty where it is not.
+
+    Small kernels are left out: their time is that of a launch, whatever they compute.  So are kernels near what the
+    reference moves or computes, where the floor is known to be less only because a kernel need not read all.
+
+    Args:
+        best_ms: time of the best kernel, ms.
+        share: its share of the roofline, 0 to 1.
+        ample_ms: time to move all tensors once, or to do the reference's arithmetic, ms; 0 where it is not known.
+    """
+    if share >= FAR or best_ms <= SMALL_MS or ample_ms >= FAR * best_ms:
+        return ""
+    return (
+        f"far from the hardware's limit: {percent(share)} of the roofline, which is {milliseconds(share * best_ms)}; "
+        "`kopt show RUN best` tells its launches, bytes and bottleneck; start from a kernel of another plan "
+        "(kernel.py, or kopt new --kernel FILE), let a language model propose (models), or search more rounds"
+    )
 
 
 def slower_text(best_ms: float, faster: Sequence[tuple[str, float]], estimated: bool) -> str:

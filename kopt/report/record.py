@@ -52,6 +52,8 @@ class FinalFigures(Value):
     """True when these times are estimated from builds, False when all were measured on the device."""
     roofline_share: float
     """Share of the speed of light that the best kernel reaches, 0 to 1."""
+    ample_ms: float = 0.0
+    """Time to move every element of every tensor once, or to do the reference's arithmetic, ms; 0 where not known."""
 
     @property
     def faster_baselines(self) -> tuple[tuple[str, float], ...]:

@@ -251,6 +251,8 @@ def page_environment(estimated: bool) -> Environment:
     environment.globals |= {
         "stopped": STOPPED,
         "time_text": numbers.time_text,
+        "after_repair": numbers.after_repair,
+        "far_text": numbers.far_text,
         "compilations": numbers.compilations_text,
         "page_estimated": estimated,
         "against_pytorch": sentences.against_pytorch,

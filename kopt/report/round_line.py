@@ -5,7 +5,7 @@ from __future__ import annotations
 from kopt.model.kernel import MADE_SEED
 from kopt.model.trial import RoundSummary, StopReason
 from kopt.neutral import one_line
-from kopt.report.numbers import ESTIMATED, ratio, time_text
+from kopt.report.numbers import ESTIMATED, after_repair, ratio, time_text
 
 REPLAYED = "replayed"
 """Label of figures that come from a recording."""
@@ -22,7 +22,8 @@ def round_line(summary: RoundSummary, *, replayed: bool = False) -> str:
     """Sum up a round on one line.
 
     `R1: 64/90 ok (88 built, 71 unique), PTX dedup 66→66, clusters=14, classified 15 new, 51 known, best
-    1.8753 ms estimated (claude-opus-4.6), 1.10x seed estimated`.  `ok` counts the slots with a new and correct kernel.
+    1.8753 ms estimated (claude-opus-4.6), 1.10x seed estimated`.  `ok` counts the slots with a new and correct kernel,
+    and the words in parentheses say how many of them are repairs: `64/90 ok (9 after a repair, 97 built, 71 unique)`.
 
     Args:
         summary: the round.
@@ -34,8 +35,9 @@ def round_line(summary: RoundSummary, *, replayed: bool = False) -> str:
         return f"{head}: seed {time_text(summary.seed_ms, summary.estimated)}{mark}{better}"
     if summary.slots == 0:
         return f"{head}: nothing asked, the search has stopped{_why(summary)}"
+    counts = (after_repair(summary.repaired), f"{summary.built} built", f"{summary.unique} unique")
     parts = [
-        f"{summary.correct}/{summary.slots} ok ({summary.built} built, {summary.unique} unique)",
+        f"{summary.correct}/{summary.slots} ok ({', '.join(filter(None, counts))})",
         f"PTX dedup {summary.pool_before_dedup}→{summary.pool}",
     ]
     if summary.screened:

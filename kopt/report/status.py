@@ -27,6 +27,8 @@ class RoundCounts(Value):
     """Candidates that were judged, or share the verdict of a duplicate."""
     passed: int
     """Slots with a new kernel that passed."""
+    repaired: int = 0
+    """Those of them whose kernel is a repair."""
     failures: dict[str, int] = Field(default_factory=dict)
     """Candidates by the phase in which they failed, `incorrect` and `no proposal` among them, most frequent first."""
     best_ms: float | None = None
@@ -47,6 +49,8 @@ class BestSoFar(Value):
     seed_ms: float
     selected: bool
     """Whether it was ranked beside the other kernels of its round; else it may still turn out slower."""
+    ample_ms: float = 0.0
+    """Time to move every element of every tensor once, or to do the reference's arithmetic, ms; 0 where not known."""
 
     @property
     def speedup(self) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kopt.neutral import one_line
 from kopt.report.costs import dollars
-from kopt.report.numbers import PYTORCH, percent, ratio, time_text
+from kopt.report.numbers import PYTORCH, after_repair, far_text, percent, ratio, time_text
 from kopt.report.round_line import STOPPED, label
 from kopt.report.status import BestSoFar, RoundCounts, RunStatus
 
@@ -100,6 +100,8 @@ def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
             name, ms = baseline
             against = f"{ratio(ms / status.best.ms)} {PYTORCH.get(name, name)}{label(status.best.estimated)}"
             yield "", f"{against} ({time_text(ms, status.best.estimated)})"
+        if far := far_text(status.best.ms, status.best.roofline_share, status.best.ample_ms):
+            yield "attention", f"the best kernel is {far}"
     if status.stopped_early:
         yield "stopped early", STOPPED[status.stopped_early]
     if status.cost:
@@ -124,9 +126,11 @@ def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
 
 
 def _counts(counts: RoundCounts, estimated: bool) -> str:
+    repairs = after_repair(counts.repaired)
     words = [
         f"{counts.slots} slots: {counts.proposed} proposed (repairs included), "
-        f"{counts.built} built ({counts.duplicates} duplicates), {counts.judged} judged, {counts.passed} passed"
+        f"{counts.built} built ({counts.duplicates} duplicates), {counts.judged} judged, "
+        f"{counts.passed} passed{f' ({repairs})' if repairs else ''}"
     ]
     failed = ", ".join(f"{number} {kind}" for kind, number in counts.failures.items())
     words += [f"failed: {failed}"] if failed else []

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from kopt.model.trial import RoundSummary
 from kopt.neutral import one_line
-from kopt.report.numbers import compilations_text, percent, ratio, slower_text, time_text
+from kopt.report.numbers import compilations_text, far_text, percent, ratio, slower_text, time_text
 from kopt.report.record import FinalFigures
 from kopt.report.round_line import STOPPED, label
 
@@ -25,7 +25,8 @@ def final_lines(
     what = f": {one_line(final.description)}" if final.description else ""
     seed = time_text(final.seed_ms, final.estimated)
     slower = slower_text(final.best_ms, final.faster_baselines, final.estimated)
-    lines = [f"attention      the best kernel is {slower}"] if slower else []
+    far = far_text(final.best_ms, final.roofline_share, final.ample_ms)
+    lines = [f"attention      the best kernel is {text}" for text in (slower, far) if text]
     lines += [
         f"best kernel    {final.best_name} ({one_line(model)}){what}",
         f"time           {time_text(final.best_ms, final.estimated)}{_interval(final)}, seed {seed}",

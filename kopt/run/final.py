@@ -9,6 +9,7 @@ from kopt.model.outcome import BEST, SEED
 from kopt.model.timing import Measured
 from kopt.model.trial import Trial
 from kopt.report.record import Comparison, FinalFigures
+from kopt.roofline import ample_ms
 from kopt.run.value import Run
 from kopt.statistics import measured_ratio
 
@@ -16,7 +17,8 @@ from kopt.statistics import measured_ratio
 def final_figures(run: Run) -> FinalFigures:
     """Compare the best kernel with the seed and the baselines: measured side by side on a GPU, else estimated."""
     if run.outcome:
-        return measured_figures(run.best, run.outcome.finals.timings)
+        figures = measured_figures(run.best, run.outcome.finals.timings)
+        return figures.model_copy(update={"ample_ms": ample_ms(run.facts, run.device)})
     last, best = run.last, run.best
     return FinalFigures(
         best_name=best.name,
@@ -27,6 +29,7 @@ def final_figures(run: Run) -> FinalFigures:
         eager_ms=eager_ms(run.facts, run.device),
         estimated=last.estimated,
         roofline_share=last.roofline_share,
+        ample_ms=ample_ms(run.facts, run.device),
     )
 
 

@@ -18,6 +18,7 @@ from kopt.model.outcome import BEST, SEED
 from kopt.model.trial import Trial
 from kopt.report.status import BestSoFar, RoundCounts, RunStatus
 from kopt.report.tables import correct_trials, failures
+from kopt.roofline import ample_ms
 from kopt.run.layout import MANIFEST, PHASES
 from kopt.run.so_far import RunSoFar
 from kopt.run.started import STARTED, WORKING
@@ -120,6 +121,7 @@ def _counts(run: RunSoFar) -> tuple[RoundCounts, ...]:
                     duplicates=sum(t.verdict == "duplicate" for t in trials),
                     judged=sum(t.verdict != "none" for t in trials),
                     passed=len({t.slot for t in trials if t.verdict == "passed"}),
+                    repaired=len({t.slot for t in trials if t.verdict == "passed" and t.attempt}),
                     failures={one.kind: one.number for one in failures(trials)},
                     best_ms=summary.best_ms if summary else None,
                 )
@@ -131,11 +133,12 @@ def _best(run: RunSoFar) -> BestSoFar | None:
     """Return the last round's best kernel, or a faster one of the round that goes on."""
     if not run.rounds:
         return None
+    ample = ample_ms(run.facts, run.device) if run.facts and run.device else 0.0
     last, named = run.rounds[-1].summary, {trial.name: trial for trial in run.trials}
     chosen = named[run.outcome.best.origin if run.outcome else last.best_origin]
     new = [trial for trial in correct_trials(run.trials) if trial.round > last.round]
     if new and new[0].time_ms is not None and new[0].time_ms < last.best_ms:
-        return _of_trial(new[0], last.seed_ms)
+        return _of_trial(new[0], last.seed_ms, ample)
     selected = next((row for row in run.rounds[-1].selection if row.origin == chosen.name), None)
     seed_ms, ms, share = last.seed_ms, last.best_ms, last.roofline_share
     interval = (selected.low_ms, selected.high_ms) if selected else (chosen.low_ms, chosen.high_ms)
@@ -148,16 +151,18 @@ def _best(run: RunSoFar) -> BestSoFar | None:
         name=chosen.name, model=chosen.model, description=chosen.description, ms=ms,
         interval=(low, high) if low is not None and high is not None else None,
         estimated=last.estimated and run.outcome is None, roofline_share=share, seed_ms=seed_ms, selected=True,
+        ample_ms=ample,
     )  # fmt: skip
 
 
-def _of_trial(trial: Trial, seed_ms: float) -> BestSoFar:
+def _of_trial(trial: Trial, seed_ms: float, ample: float) -> BestSoFar:
     assert trial.time_ms is not None
     assert trial.roofline_share is not None
     return BestSoFar(
         name=trial.name, model=trial.model, description=trial.description, ms=trial.time_ms,
         interval=(trial.low_ms, trial.high_ms) if trial.low_ms is not None and trial.high_ms is not None else None,
         estimated=bool(trial.estimated), roofline_share=trial.roofline_share, seed_ms=seed_ms, selected=False,
+        ample_ms=ample,
     )  # fmt: skip
 
 

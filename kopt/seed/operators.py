@@ -86,6 +86,8 @@ class Whole(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch.nn.functional.scaled_dot_product_attention:
             return _attention(*args, **(kwargs | {"template": not self._differentiates}))
+        if func is torch.nn.functional.linear:
+            return _linear(*args, **kwargs)
         if func is torch.nn.functional.group_norm and isinstance(args[1], torch.SymInt):
             return _group_norm(*args, **kwargs)
         if func in _POOLED and args[0].dim() in (2, 3):
@@ -93,6 +95,13 @@ class Whole(TorchFunctionMode):
         if func in _MAKERS and args and _is_plain(args[0]) and not self._differentiates:
             return _made(args[0], kwargs.get("dtype"))
         return func(*args, **kwargs)
+
+
+def _linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    """Multiply by a weight, in three dimensions and more as rows: torch's own takes their sizes for constants."""
+    if bias is None or input.dim() < 3:
+        return torch.nn.functional.linear(input, weight, bias)
+    return torch.addmm(bias, input.flatten(0, -2), weight.t()).reshape(*input.shape[:-1], weight.shape[0])
 
 
 def _max_pool_of_rows(

@@ -128,6 +128,7 @@ def summarise(
         rounds_without_improvement=idle,
         stopped=_stopped(best, idle, tables.candidates, settings, previous),
         screened=sum(e.verdict == "screened" for e in tables.evaluations),
+        repaired=sum(e.verdict == "passed" and e.attempt > 0 for e in tables.evaluations),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kopt.model.trial import RoundSummary
 from kopt.neutral import one_line
-from kopt.report.numbers import ratio, time_text
+from kopt.report.numbers import after_repair, ratio, time_text
 from kopt.report.reasons import short_reason
 from kopt.report.round_line import label
 from kopt.report.status_lines import headline, note_on, problem_text
@@ -80,6 +80,10 @@ def _rounds(rounds: tuple[RoundSummary, ...]) -> Iterator[tuple[str, str]]:
 
 
 def _cells(summary: RoundSummary) -> tuple[str, ...]:
-    counts = (summary.slots, summary.proposed, summary.built, summary.unique, summary.correct, summary.faster)
+    repairs = after_repair(summary.repaired)
+    counts = (
+        summary.slots, summary.proposed, summary.built, summary.unique,
+        f"{summary.correct}{f' ({repairs})' if repairs else ''}", summary.faster,
+    )  # fmt: skip
     best = f"{summary.best_origin} ({one_line(summary.best_model, 40)})"
     return str(summary.round), *map(str, counts), f"{summary.best_ms:.4f}", best

@@ -15,6 +15,9 @@ from typing import NamedTuple
 from kopt.errors import ProblemError
 from kopt.model.problem import Argument, Given
 
+POWER = "power"
+"""Begin of the name of a size that has to be a power of two."""
+
 Size = int | str
 """A size that has to stay, or the name of one that may differ; the name stands for the same size everywhere, and begins
 with `power` where it has to be a power of two."""
@@ -62,7 +65,7 @@ def _pattern(several: Sequence[Argument], names: dict[tuple[int, ...], str]) -> 
     first = several[0]
     sizes: list[Size] = []
     for column in zip(*(one.shape for one in several), strict=True):
-        kind = "size" if any(size & (size - 1) for size in column) else "power"
+        kind = "size" if any(size & (size - 1) for size in column) else POWER
         varies = len(set(column)) > 1
         sizes.append(names.setdefault(column, f"{kind}{len(names)}") if varies else column[0])
     order = _order(first)

@@ -30,12 +30,17 @@ def docstring(winner: Winner) -> str:
 
 def comments(winner: Winner) -> str:
     """Write what is known of the kernel, as comments; foreign text stands on single lines of printable characters."""
-    return "\n".join(_comment(label, text) for label, text in _facts(winner))
+    return as_comments(_facts(winner))
+
+
+def as_comments(facts: Iterable[tuple[str, str]]) -> str:
+    """Write facts with their labels as comments."""
+    return "\n".join(_comment(label, text) for label, text in facts)
 
 
 def _facts(winner: Winner) -> Iterator[tuple[str, str]]:
     figures, estimated = winner.figures, winner.figures.estimated
-    yield "problem", f"{winner.problem.name}, {winner.problem.dtype.value}"
+    yield "problem", f"{winner.problem.name}, {winner.problem.dtypes}"
     yield "run", one_line(winner.run)
     yield "kernel", f"{winner.name}, made by kopt {winner.versions.get('kopt', '')}"
     yield "lineage", "the problem's seed kernel" + (", then" if winner.steps else "")

@@ -35,7 +35,7 @@ def self_check(winner: Winner) -> str:
         *embedded("self_check"),
         f"REFERENCE = {quoted(problem.reference)}",
         f"WORKLOADS = {workloads!r}",
-        f"DTYPE = torch.{problem.dtype.value}",
+        f"DTYPE = {None if problem.keep_dtypes else f'torch.{problem.dtype.value}'}",
         f"raise SystemExit(check({problem.seed.entry}, {problem.name!r}, REFERENCE, DTYPE, WORKLOADS))",
     ]
     body = "\n\n".join(code[:-4]) + "\n\n" + "\n".join(code[-4:])

@@ -10,6 +10,7 @@ from kopt.errors import ProblemError
 from kopt.winner import provenance
 from kopt.winner.accepted import Pattern, patterns
 from kopt.winner.constants import free_arguments
+from kopt.winner.limits import limits
 from kopt.winner.source import ModuleText, module_text, without_functions
 from kopt.winner.standalone import embedded
 from kopt.winner.winner import Winner
@@ -39,6 +40,8 @@ class Target:
     """The form in a few words, for help texts."""
     write: Callable[[Winner], str]
     """Write the file's text.  Raises ProblemError where the kernel cannot have this form."""
+    guarded: bool = True
+    """Whether the file runs PyTorch in place of the kernel for arguments that the kernel was not verified with."""
 
 
 def kernel_and_reference(winner: Winner) -> str:
@@ -53,7 +56,8 @@ def kernel_and_reference(winner: Winner) -> str:
     kernel = winner.text
     reference = module_text(without_functions(winner.problem.reference, INPUTS))
     _refuse_clashes(winner, kernel, reference)
-    head = f"{provenance.docstring(winner)}\n\n{provenance.comments(winner)}"
+    told = provenance.as_comments(limits(arguments(winner), guarded=True))
+    head = f"{provenance.docstring(winner)}\n\n{provenance.comments(winner)}\n{told}"
     helper = "\n\n\n".join([*embedded("arguments"), *embedded("accepted")])
     futures = "\n".join(sorted({*kernel.imports.splitlines(), *reference.imports.splitlines()} - {""}))
     return "\n\n\n".join(part for part in (head, futures, kernel.body, reference.body, helper) if part)

@@ -75,7 +75,8 @@ WRONG = {
     ),
     "values read": (
         problem("return x * 2 if x.sum() > 0 else x"),
-        "reference", "workload given: problem.py, line 9: it reads values of tensors",
+        "reference",
+        "workload given: problem.py, line 9, `return x * 2 if x.sum() > 0 else x`: it reads values of tensors",
     ),
     "constant output": (problem("return (x - x).sum(1)"), "tolerance", "a kernel which writes zeros would pass"),
     "wrong shape": (problem("return x @ x"), "reference", "workload given: problem.py, line 9, raises RuntimeError"),
@@ -88,7 +89,7 @@ WRONG = {
 @pytest.mark.parametrize(("returned", "said"), [("3", "3"), ("{'n': 3}", "{'n': 3}")])
 def test_what_a_reference_returns_is_said_where_it_is_no_tensor(tmp_path, monkeypatch, returned, said):
     report, lines = checked(problem(f"return {returned}"), tmp_path, monkeypatch)
-    assert lines["reference"][1].endswith(f"; returns {said} and no tensor")
+    assert lines["reference"][1].endswith(f"; returns {said} and no tensor, so that it has to change an input")
     assert f"the reference returns {said} and changes no input" in lines["tolerance"][1]
     assert not report.judgeable
 

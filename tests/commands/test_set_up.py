@@ -19,10 +19,10 @@ def fresh(tmp_path):
     return tmp_path
 
 
-def lines(folder, target):
+def lines(folder, *words):
     """What make would run."""
     return subprocess.run(
-        ["make", "--dry-run", target], cwd=folder, capture_output=True, text=True, check=True
+        ["make", "--dry-run", *words], cwd=folder, capture_output=True, text=True, check=True
     ).stdout.splitlines()  # fmt: skip
 
 
@@ -33,6 +33,13 @@ def test_a_target_installs_what_it_needs_and_says_so_first(fresh, target, packag
     assert f"--editable '{package}' " in install
     assert "--quiet" not in install
     assert ran[ran.index(install) - 1].startswith('echo "== installing ')
+
+
+def test_only_pytorch_comes_from_the_index_of_its_builds_and_pip_does_not_wait_long_for_it(fresh):
+    torch, everything = [line for line in lines(fresh, "demo", "TORCH=cpu") if " pip install " in line]
+    assert "--timeout 15 --retries 1" in torch
+    assert "--no-deps --index-url https://download.pytorch.org/whl/cpu --constraint constraints.txt torch" in torch
+    assert "index-url" not in everything
 
 
 def test_what_is_set_up_is_not_set_up_again_and_the_tools_hold_what_a_search_needs(fresh):

@@ -7,6 +7,7 @@ import torch
 
 from kopt.device.reference.trial import try_sizes
 from kopt.errors import ProblemError
+from kopt.jobs.keys import build_contract, cuda_contract, verdict_contract
 from kopt.problem.function import Request, problem_of
 from kopt.problem.own_source import copied
 
@@ -22,6 +23,25 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from .util import rms as inverse
+
+def kinds(x, /, y, *, scale):
+    return x + y * scale
+
+def number(x):
+    return float(x.sum())
+
+def numbers(x):
+    return x, x.sum().item()
+
+def mixed(x, weight, bias):
+    return (x.float() * weight + bias.float()).to(x.dtype)
+
+def product(x, weight):
+    return x @ weight
+
+def reads(x):
+    scale = float(x.sum())
+    return x * scale
 
 SCALE = 2
 UNUSED = math.sqrt(3)
@@ -108,6 +128,52 @@ def test_an_installed_function_is_imported_and_a_class_made_by_its_arguments(pac
     assert [spec.name for spec in norm.signature.parameters] == ["weight"]
 
 
+X, W = "torch.rand(8, 32, dtype=torch.{})", "torch.rand(32, dtype=torch.{})"
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "wanted", "got"),
+    [
+        (("float16", "float32", "bfloat16"), None, ("float16", "float32", "bfloat16")),
+        (("float32", "bfloat16", "bfloat16"), None, ("float32", "bfloat16", "bfloat16")),
+        (("bfloat16", "bfloat16", "float64"), None, ("bfloat16", "bfloat16", "float64")),
+        (("float16", "float16", "float16"), None, ("float16", "float16", "float16")),
+        (("float16", "float32", "bfloat16"), "bfloat16", ("bfloat16", "bfloat16", "bfloat16")),
+    ],
+)
+def test_inputs_of_unlike_dtypes_keep_them_unless_one_is_asked_for(package, dtypes, wanted, got):
+    x, *others = dtypes
+    inputs = (X.format(x), *map(W.format, others))
+    made = problem_of(Request(name="m", word=f"{package}.ops:mixed", inputs=inputs, dtype=wanted))
+    assert tuple(spec.dtype for spec in made.signature.inputs) == got
+    assert made.problem.keep_dtypes == (len(set(got)) > 1)
+    assert made.problem.dtype == got[0]
+
+
+@pytest.mark.parametrize(("low", "others"), [("int8", ("float16", "float32")), ("float8_e4m3fn", ("bfloat16",) * 2)])
+def test_an_input_of_8_bits_does_not_decide_the_dtype_of_the_others(package, low, others):
+    inputs = (f"torch.ones(8, 32).to(torch.{low})", *map(W.format, others))
+    made = problem_of(Request(name="m", word=f"{package}.ops:mixed", inputs=inputs))
+    assert tuple(spec.dtype for spec in made.signature.inputs) == (low, *others)
+    assert made.problem.dtype == others[0]
+
+
+def test_unlike_dtypes_with_which_the_reference_does_not_run_become_one(package):
+    inputs = (X.format("float16"), "torch.rand(32, 16)")
+    made = problem_of(Request(name="m", word=f"{package}.ops:product", inputs=inputs))
+    assert [spec.dtype for spec in made.signature.inputs] == ["float16", "float16"]
+    assert not made.problem.keep_dtypes
+
+
+def test_verdicts_of_kept_dtypes_are_others(package):
+    inputs = (X.format("float16"), *map(W.format, ("float32", "bfloat16")))
+    problem = problem_of(Request(name="m", word=f"{package}.ops:mixed", inputs=inputs)).problem
+    plain = problem.model_copy(update={"keep_dtypes": False})
+    for contract in (build_contract, verdict_contract, cuda_contract):
+        assert contract(problem) != contract(plain)
+    assert "keep_dtypes" not in plain.model_dump(mode="json")  # digests in certificates stay what they were
+
+
 def test_the_bound_of_an_index_shrinks_with_the_size_that_it_stands_for(package):
     inputs = ("torch.randn(256, 1000)", "torch.randint(0, 1000, (256,))", "reduction='none'")
     result = problem_of(Request(name="loss", word="torch.nn.functional:cross_entropy", inputs=inputs))
@@ -173,14 +239,29 @@ def _shapes(result, workload):
 
 WORDS = {
     ("ops:add_nrm", ("torch.rand(2)",), None): "has no 'add_nrm'; did you mean 'add_norm'?",
-    ("ops:add_norm", (), None): "needs example inputs: --inputs 'torch.randn",
+    (
+        "ops:add_norm",
+        (),
+        None,
+    ): "needs example inputs: write --inputs 'x=torch.randn(4096, 8192)' 'residual=",
+    ("ops:add_norm", ("torch.rand(2)", "weight=torch.rand(2)"), None): "no input is given for residual: write "
+    "--inputs 'torch.rand(2)' 'weight=torch.rand(2)' 'residual=torch.randn(4096, 8192)', with sizes of yours",
+    ("ops:Norm", (), "3"): "needs example inputs: write --inputs 'x=torch.randn(4096, 8192)', with sizes",
+    ("ops:kinds", ("torch.rand(2)", "torch.rand(2)", "2"), None): "takes scale by name only: write scale=2",
+    ("ops:kinds", ("torch.rand(2)", "torch.rand(2)"), None): "no input is given for scale: write",
+    ("ops:kinds", ("x=torch.rand(2)", "scale=2"), None): "takes x by its place only: leave x= out",
+    ("ops:kinds", ("y=torch.rand(2)", "scale=2"), None): "write --inputs 'torch.randn(4096, 8192)' 'y=torch.rand(2)'",
+    ("ops:add_norm", ("torch.rand(2)", "x=torch.rand(3)"), None): "x of ops is given twice, also by --inputs 'torch",
+    ("ops:number", ("torch.rand(2)",), None): "`return float(x.sum())`: it returns a number of Python's",
+    ("ops:numbers", ("torch.rand(2)",), None): "`return x, x.sum().item()`: it returns a number of Python's",
+    ("ops:reads", ("torch.rand(2)",), None): "`scale = float(x.sum())`: it reads values of tensors",
     ("ops:add_norm", ("torch.rand(2",), None): "'torch.rand(2' is not an expression",
     ("ops:add_norm", ("torch.rond(2)",), None): "raises AttributeError: module 'torch' has no attribute 'rond'",
     ("ops:add_norm", ("np.ones(2)",), None): "names 'np'; inputs may use torch, nn, F, math alone",
-    ("ops:add_norm", ("1.0",), None): "none of the --inputs is a tensor",
+    ("ops:reads", ("1.0",), None): "none of the --inputs is a tensor",
     ("ops:add_norm", ("wait=torch.rand(2)",), None): "has no parameter 'wait'; did you mean 'weight'?",
     ("ops:add_norm", ("x=torch.rand(2)", "torch.rand(2)"), None): "give it by name too",
-    ("ops:add_norm", ("torch.rand(2)",) * 5, None): "takes 4 arguments (x, residual, weight, eps)",
+    ("ops:add_norm", ("torch.rand(2)",) * 5, None): "is one too many: ops takes 4 arguments (x, residual, weight, eps)",
     ("ops:add_norm", ("torch.rand(2)",), "3"): "--init is for a class of modules",
     ("ops:Norm", ("torch.rand(2)",), "3,,"): "is not a list of arguments",
     ("ops:layer", ("torch.rand(2)",), None): "is a module that is made already: name its class, and give --init",
@@ -193,5 +274,5 @@ WORDS = {
 def test_a_function_or_inputs_that_do_not_fit_are_said_in_one_line(package, words):
     word, inputs, init = words
     with pytest.raises(ProblemError) as caught:
-        problem_of(Request(name="p", word=f"{package}.{word}", inputs=inputs, init=init))
+        problem_of(Request(name="p", word=f"{package}.{word}", inputs=inputs, init=init, source="ops"))
     assert WORDS[words] in str(caught.value)

@@ -5,6 +5,7 @@ import torch
 
 from kopt.device.reference.trial import has_integers, try_sizes, try_values
 from kopt.errors import ProblemError
+from kopt.model.problem import Dtype
 from kopt.problem.derive import with_workloads
 from kopt.problem.function import Request, problem_of
 from kopt.problem.ties import equal_groups, parted
@@ -214,7 +215,7 @@ def test_sizes_that_follow_from_others_are_named_where_none_run(tmp_path, monkey
         problem_of(Request(name="sums", word="jagged_sums:sums", inputs=inputs))
 
 
-def test_tables_that_lose_their_dtype_are_named(tmp_path, monkeypatch):
+def test_tables_keep_their_dtype_and_are_named_where_another_is_asked_for(tmp_path, monkeypatch):
     (tmp_path / "complex_rope.py").write_text(
         "import torch\ndef rope(x, table):\n"
         "    whole = torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2)) * torch.view_as_complex(table)\n"
@@ -223,7 +224,9 @@ def test_tables_that_lose_their_dtype_are_named(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     inputs = ("torch.randn(64, 32, dtype=torch.bfloat16)", "torch.randn(64, 16, 2)")
     with pytest.raises(ProblemError, match=r"gives all floating-point inputs in bfloat16, also those .* in float32"):
-        problem_of(Request(name="rope", word="complex_rope:rope", inputs=inputs))
+        problem_of(Request(name="rope", word="complex_rope:rope", inputs=inputs, dtype=Dtype.BFLOAT16))
+    kept = problem_of(Request(name="rope", word="complex_rope:rope", inputs=inputs))
+    assert [spec.dtype for spec in kept.signature.inputs] == ["bfloat16", "float32"]
 
 
 def test_equal_constants_are_parted_into_those_that_can_change_alone():

@@ -3,7 +3,7 @@ import pytest
 from kopt.model.trial import StopReason
 from kopt.model.verdict import Check
 from kopt.neutral import one_line
-from kopt.report.numbers import closeness, milliseconds, percent
+from kopt.report.numbers import closeness, far_text, milliseconds, percent
 from kopt.report.record import Comparison, FinalFigures
 from kopt.report.round_line import STOPPED, round_line
 from kopt.report.terminal import final_lines
@@ -26,6 +26,10 @@ def test_a_round_is_one_line_in_the_style_of_a_log():
         "R1: 64/90 ok (88 built, 71 unique), PTX dedup 66→65, clusters=14, classified 15 new, 50 known, "
         "best 1.8753 ms estimated (claude-opus-4.6), 1.10x seed estimated"
     )
+
+
+def test_a_round_says_how_many_of_its_kernels_are_repairs():
+    assert "R1: 64/90 ok (9 after a repair, 88 built" in round_line(SUMMARY.model_copy(update={"repaired": 9}))
 
 
 def test_a_measured_time_is_not_called_estimated():
@@ -89,7 +93,9 @@ def test_short_times_keep_three_digits():
 
 
 def test_a_share_below_the_roofline_is_never_shown_as_all_of_it():
-    assert [percent(share) for share in (0.0, 0.5, 0.999, 1.0)] == ["0 %", "50 %", "99 %", "100 %"]
+    assert [percent(share) for share in (0.0, 0.00002, 0.003, 0.5, 0.999, 1.0)] == [
+        "0 %", "0.002 %", "0.3 %", "50 %", "99 %", "100 %",
+    ]  # fmt: skip
 
 
 def test_a_best_kernel_slower_than_pytorch_says_so_first():
@@ -97,6 +103,28 @@ def test_a_best_kernel_slower_than_pytorch_says_so_first():
     expected = "the best kernel is slower than PyTorch eager (1.0000 ms estimated, 0.53x)"
     assert lines[0] == f"attention      {expected}"
     assert not FINAL.model_copy(update={"eager_ms": 2.0}).faster_baselines
+
+
+@pytest.mark.parametrize(
+    ("ms", "share", "ample", "said"),
+    [
+        (1.8, 0.003, 0.0, "0.3 % of the roofline, which is 0.0054 ms"),
+        (1.8, 0.003, 0.05, "0.3 % of the roofline, which is 0.0054 ms"),
+        (1.8, 0.003, 0.9, ""),  # the rows of a table that are chosen, not all of it, make the floor
+        (1.8, 0.0499, 0.0, "5 % of the roofline"),
+        (0.051, 0.0001, 0.0, "0.01 % of the roofline"),
+        (1.8, 0.05, 0.0, ""),
+        (0.05, 0.001, 0.0, ""),  # a launch takes as long
+        (0.004, 0.00002, 0.0, ""),
+        (1.8, 1.0, 1.8, ""),
+    ],
+)
+def test_a_kernel_hopelessly_far_from_the_roofline_says_so_unless_it_is_small(ms, share, ample, said):
+    final = FINAL.model_copy(update={"best_ms": ms, "roofline_share": share, "ample_ms": ample})
+    lines = [line for line in final_lines(final, model="m", files={}) if line.startswith("attention")]
+    assert len(lines) == bool(said)
+    assert said in far_text(ms, share, ample)
+    assert all("the best kernel is far from the hardware's limit" in line for line in lines)
 
 
 def test_a_measured_baseline_is_faster_only_beyond_doubt():

@@ -71,6 +71,11 @@ def test_a_run_that_ended_is_finished(made):
     assert (found.state, found.phase, found.steps_done) == ("finished", "", found.steps)
     assert (found.best.name, found.best.speedup, found.best.estimated) == ("r1a0s0", SEED_MS, True)
     assert "kopt show" in "\n".join(status_lines(found))
+    first = found.counts[0].model_copy(update={"passed": 4, "repaired": 2})
+    far = found.best.model_copy(update={"ms": 1.0, "roofline_share": 0.003, "ample_ms": 0.0})
+    text = "\n".join(status_lines(found.model_copy(update={"counts": (first,), "best": far})))
+    assert "4 passed (2 after a repair)" in text
+    assert "attention      the best kernel is far from the hardware's limit: 0.3 % of the roofline" in text
 
 
 def test_a_run_that_goes_on_tells_the_time_that_is_left(made):

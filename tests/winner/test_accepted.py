@@ -7,6 +7,7 @@ from kopt.device.facts.facts import problem_facts
 from kopt.errors import ProblemError
 from kopt.model.problem import Workload
 from kopt.winner.accepted import patterns
+from kopt.winner.limits import limits
 from kopt.winner.provenance import comments
 from kopt.winner.targets import module, torch_library
 from tests.device.small import SCALE
@@ -35,6 +36,16 @@ MODELS = {
         "class Model(nn.Module):\n    def forward(self, x):\n        return x * 2\n\n"
         "def get_inputs():\n    return [torch.randn(48, 64)[:, 8:40]]\n"
     ),
+    "mixed": (
+        "class Model(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.scale = nn.Parameter(torch.ones(8, dtype=torch.float64))\n\n"
+        "    def forward(self, x, codes, weight, bias):\n"
+        "        return (x * weight + bias).half() * codes * self.scale.half()\n\n"
+        "def get_inputs():\n"
+        "    return [torch.randn(batch, length, 8, dtype=torch.float16), "
+        "torch.ones(8, dtype=torch.int8), torch.randn(8), torch.randn(8, dtype=torch.bfloat16)]\n"
+    ),
     "nested": (
         "class Model(nn.Module):\n    def forward(self, pair):\n        return pair[0] + pair[1]\n\n"
         "def get_inputs():\n    return [[torch.randn(length, hidden), torch.randn(length, hidden)]]\n"
@@ -50,14 +61,21 @@ SOURCE = "def kernel_function(*inputs):\n    raise AssertionError('no kernel her
 
 def made(name):
     problem = SCALE.model_copy(
-        update={"name": name, "reference": HEAD + MODELS[name] + TAIL, "main": SIZES[:1], "small": SIZES[1:]}
+        update={
+            "name": name,
+            "reference": HEAD + MODELS[name] + TAIL,
+            "main": SIZES[:1],
+            "small": SIZES[1:],
+            "keep_dtypes": name == "mixed",
+        }
     )
     return winner(SOURCE, SOURCE, problem)
 
 
 def reason(name, folder, *inputs):
     exported = executed(on_cpu(module.write(made(name))), folder)
-    return exported.why_not(inputs, [])
+    weights = [torch.ones(8, dtype=torch.float64)] if name == "mixed" else []
+    return exported.why_not(inputs, weights)
 
 
 def q(batch, length, dtype=torch.bfloat16):
@@ -66,6 +84,10 @@ def q(batch, length, dtype=torch.bfloat16):
 
 def positions(batch, length):
     return torch.zeros(batch, length, dtype=torch.int64)
+
+
+def mixed(x_dtype=torch.float16, codes=torch.int8, weight=torch.float32, bias=torch.bfloat16):
+    return x(3, 17, 8, dtype=x_dtype), x(8, dtype=codes), x(8, dtype=weight), x(8, dtype=bias)
 
 
 def x(*shape, dtype=torch.bfloat16):
@@ -92,6 +114,11 @@ def x(*shape, dtype=torch.bfloat16):
         ("value", (x(48, 64), 0.25), "factor is 0.25, not 0.5"),
         ("value", (x(48, 64)[None], 0.5), "x has 3 dimensions, not 2"),
         ("value", (0.5, 0.5), "x is no CUDA tensor"),
+        ("mixed", mixed(), ""),
+        ("mixed", mixed(x_dtype=torch.bfloat16), "x is torch.bfloat16, not torch.float16"),
+        ("mixed", mixed(codes=torch.uint8), "codes is torch.uint8, not torch.int8"),
+        ("mixed", mixed(weight=torch.float16), "weight is torch.float16, not torch.float32"),
+        ("mixed", mixed(bias=torch.float32), "bias is torch.float32, not torch.bfloat16"),
         ("sliced", (x(48, 64)[:, 8:40],), ""),
         ("sliced", (x(48, 32),), "x has the strides (32, 1), not (64, 1)"),
     ],
@@ -111,6 +138,29 @@ def test_weights_count_too_and_sizes_that_were_powers_of_two_have_to_be_such(tmp
         "dimension 0 of x is 3, no power of two"
     )
     assert "a gradient of scale.weight" in exported.why_not(inputs, [weight.bfloat16().requires_grad_()])
+
+
+LIMITS = {
+    "mixed": ("x float16[size0, size1, 8], codes int8[8], weight float32[8], bias bfloat16[8], scale float64[8]",
+              "size0, size1: any size, the same", "that run the kernel: x 3;"),
+    "transposed": ("positions int64[size0, size1]", "q with its dimensions in the order (0, 2, 1, 3) in memory",
+                   "all others contiguous", "that run the kernel: q 4, positions 2;"),
+    "value": ("factor = 0.5", "that run the kernel: x 2;"),
+    "sliced": ("x with the strides (64, 1)",),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_head_says_for_which_dtypes_dimensions_and_strides_the_kernel_runs(name):
+    text = " ".join(line[12:].strip() for line in module.write(made(name)).splitlines() if line.startswith("# "))
+    for words in (*LIMITS[name], "PyTorch runs in place of the kernel, with a warning that says why: other dtypes"):
+        assert words in text
+
+
+def test_the_script_and_a_solution_of_flashinfer_check_nothing():
+    assert limits(patterns(made("value").given, "value"), guarded=False)[-1] == (
+        "else", "nothing checks the arguments in this form: others may give wrong results"
+    )  # fmt: skip
 
 
 def test_strides_that_are_not_contiguous_stand_in_the_provenance():

@@ -30,6 +30,9 @@ START_S = 8.0
 ELEMENTS_S = 1e6
 """Elements of the largest tensor that the interpreter handles in a second on one core, about."""
 
+MOST_FIXED = 16
+"""Most fixed values that are named."""
+
 SETS = 3
 """Sets of tensors that a judge on a GPU holds at full size, about: inputs, results, expected results."""
 
@@ -98,6 +101,7 @@ def _examined(problem: Problem, device: Device) -> Report:
         else:
             text = f"none: a search makes one of the reference; or write kernel.py with {_call(problem)[0]}"
             lines.append(Line(name="kernel", state="note", text=text))
+        lines += _fixed(problem)
         passed("cost", lambda: _cost(problem, device, lines))  # a line for each timed workload
     return Report(lines=tuple(lines))
 
@@ -205,6 +209,18 @@ def _bound(problem: Problem) -> str:
     except Rejected as error:
         raise ProblemError(f"kernel.py: {error.reason}") from error
     return f"kernel.py can be called: {given}; whether it is right, `kopt evaluate` finds out"
+
+
+def _fixed(problem: Problem) -> list[Line]:
+    """Name the values for which alone a kernel is verified."""
+    from kopt.device.reference.fixed import fixed_values
+
+    values = fixed_values(problem)
+    if not values:
+        return []
+    listed = ", ".join(values[:MOST_FIXED]) + (f" and {len(values) - MOST_FIXED} more" if values[MOST_FIXED:] else "")
+    text = f"a kernel is verified for these values alone, and may hold them as constants: {listed}"
+    return [Line(name="fixed", state="note", text=text)]
 
 
 def _cost(problem: Problem, device: Device, lines: list[Line]) -> str:

@@ -22,7 +22,7 @@ def in_words(made: Made, folder: Path, word: str, before: Path | None) -> list[s
         before: where the folder that was there is kept; None where there was none.
     """
     problem, signature = made.problem, made.signature
-    lines = [("problem", f"{problem.name}, {problem.dtype.value}, from {made.kind}")]
+    lines = [("problem", f"{problem.name}, {problem.dtypes}, from {made.kind}")]
     lines += [("input", tensor_in_words(spec)) for spec in signature.inputs]
     lines += [("input", value) for value in signature.values]
     lines += [("parameter", tensor_in_words(spec)) for spec in signature.parameters]

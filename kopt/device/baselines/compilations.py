@@ -126,7 +126,7 @@ class Compilations:
 
     def _key(self, subject: Subject) -> CompilationKey:
         problem = self.problem
-        contract = [problem.reference, problem.dtype, [workload.model_dump() for workload in problem.main]]
+        contract = [problem.reference, problem.dtypes, [workload.model_dump() for workload in problem.main]]
         return CompilationKey(
             problem=artifact.digest(contract), mode=MODES[subject.baseline], number=subject.number,
             gpu=self.gpu.device.name, driver=self.gpu.driver, torch=importlib.metadata.version("torch"),

@@ -244,4 +244,4 @@ def inputs_key(problem: Problem, workloads: Sequence[Workload], device: torch.de
     """Return a key that differs wherever the reference, or the draws of its inputs for the workloads, may differ."""
     rules = tuple(sorted((name, rule.model_dump_json()) for name, rule in problem.inputs.items()))
     sizes = tuple(workload.model_dump_json() for workload in workloads)
-    return problem.name, problem.reference, problem.dtype, rules, sizes, str(device)
+    return problem.name, problem.reference, problem.dtypes, rules, sizes, str(device)

@@ -12,6 +12,7 @@ Three things that work on a GPU are made to work elsewhere too:
 
 from __future__ import annotations
 
+import ast
 import traceback
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,9 @@ from kopt.errors import ProblemError
 LONGEST = 220
 """Most characters of a reason."""
 
+LONGEST_LINE = 100
+"""Most characters of a line of the reference in a reason."""
+
 _LOW = (torch.bfloat16, torch.float16)
 
 _READS_VALUES = (
@@ -38,9 +42,15 @@ _READS_VALUES = (
 """Parts of torch's messages where a tensor without values is asked for one: it has no error class for that."""
 
 NEEDS_VALUES = (
-    "it reads values of tensors (.item(), an `if` on a tensor, a boolean mask, nonzero, unique), so its sizes cannot "
-    "be known without running it; write it without, e.g. with torch.where"
+    "it reads values of tensors (.item(), float(), .numpy(), an `if` on a tensor, a boolean mask, nonzero, unique), so "
+    "its sizes cannot be known without running it; write it without, e.g. with torch.where"
 )
+GIVES_NUMBER = (
+    "it returns a number of Python's, or an array, in place of a tensor: return the tensor itself (`return x.sum()`, "
+    "without float(), .item(), .tolist() or .numpy())"
+)
+_NUMBERS = frozenset({"float", "int", "bool", "complex", "item", "tolist", "numpy"})
+"""Functions and methods that make a number or an array of a tensor."""
 
 
 def call(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
@@ -88,7 +98,10 @@ def _called(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
 
 
 class LackingInFloat32(DispatchMode):
-    """Compute an operation that raises in a low precision in float32, and round its results."""
+    """Compute an operation that raises in a low precision in float32, and round its results.
+
+    One whose operands have several dtypes is left alone.
+    """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation."""
@@ -98,8 +111,8 @@ class LackingInFloat32(DispatchMode):
         except RuntimeError:
             tensors = tensors_of((args, kwargs))
             low = next((tensor.dtype for tensor in tensors if tensor.dtype in _LOW), None)
-            if low is None:
-                raise
+            if low is None or len({tensor.dtype for tensor in tensors if tensor.is_floating_point()}) > 1:
+                raise  # an operation that takes no two dtypes takes them on no device
             wide: dict[int, torch.Tensor] = {id(t): t.float() for t in tensors if t.dtype in _LOW}
             wide_args, wide_kwargs = tree_map(lambda leaf: wide.get(id(leaf), leaf), (args, kwargs))
             wanted = kwargs.get("dtype")
@@ -131,10 +144,24 @@ def reason(error: BaseException) -> str:
         return f"{where} imports {package}, which is not installed here: install it, or write the reference without it"
     text = " ".join(str(error).strip().split("\n\n")[0].split())
     if any(part in text for part in _READS_VALUES):
-        return f"{where}: {NEEDS_VALUES}"
+        line = " ".join(((frames[-1].line if frames else "") or "").split())
+        code = f", `{line[:LONGEST_LINE]}`" if line else ""
+        return f"{where}{code}: {GIVES_NUMBER if _returns_number(line) else NEEDS_VALUES}"
     sentence = text.split(". This could be because")[0]
     said = f"{where}{',' if frames else ''} raises {type(error).__name__}{f': {sentence}' if sentence else ''}"
     return said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}..."
+
+
+def _returns_number(line: str) -> bool:
+    """Return whether a line of code returns what `float()`, `.item()` and their like give."""
+    try:
+        nodes = list(ast.walk(ast.parse(line.strip())))
+    except (SyntaxError, ValueError):
+        return False
+    values = [node.value for node in nodes if isinstance(node, ast.Return)]
+    parts = [part for one in values for part in (one.elts if isinstance(one, ast.Tuple | ast.List) else [one])]
+    called = [part.func for part in parts if isinstance(part, ast.Call)]
+    return any((one.id if isinstance(one, ast.Name) else getattr(one, "attr", "")) in _NUMBERS for one in called)
 
 
 def _restore(inputs: Sequence[Any], before: Sequence[Any]) -> None:

@@ -86,12 +86,12 @@ def make_model(reference: ModuleType, problem: Problem, seed: int = 0, *, as_giv
         with _told(problem), anywhere(torch.get_default_device()):
             call(model, _several(reference.get_inputs()))  # a lazy module makes its parameters at its first call
     if not as_given:
-        _convert(model, torch_dtype(problem))
+        _convert(model, _wanted(problem))
     return model
 
 
 def make_inputs(reference: ModuleType, problem: Problem, seed: int | None = None) -> tuple[Any, ...]:
-    """Return `get_inputs()` with floating-point tensors in the problem's dtype, drawn from `seed` if it is given.
+    """Return `get_inputs()`, drawn from `seed` if it is given, with floating-point tensors in the problem's dtype.
 
     One value that is no list is the only input; a dictionary holds inputs by the names of `Model.forward`.
 
@@ -100,7 +100,7 @@ def make_inputs(reference: ModuleType, problem: Problem, seed: int | None = None
     """
     if seed is not None:
         seed_random(seed)
-    dtype = torch_dtype(problem)
+    dtype = _wanted(problem)
     inputs = given_inputs(reference, problem)
     return tuple(tree_map(lambda leaf: _placed(_cast(leaf, dtype)), value) for value in inputs)
 
@@ -123,7 +123,7 @@ def with_saved(
         made = tuple(saved_inputs(model, inputs))
         if len(made) != len(inputs):
             raise ProblemError(f"saved_inputs returns {len(made)} values for {len(inputs)} inputs")
-    dtype = torch_dtype(problem)
+    dtype = _wanted(problem)
     return tuple(tree_map(lambda leaf: _placed(_cast(leaf, dtype)), value) for value in made)
 
 
@@ -181,8 +181,13 @@ def torch_dtype(problem: Problem) -> torch.dtype:
     return dtype
 
 
-def _convert(model: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Cast parameters and buffers in place; a parameter that two modules share stays shared.
+def _wanted(problem: Problem) -> torch.dtype | None:
+    """Return the dtype that floating-point tensors get; None where they keep their own."""
+    return None if problem.keep_dtypes else torch_dtype(problem)
+
+
+def _convert(model: torch.nn.Module, dtype: torch.dtype | None) -> None:
+    """Cast parameters and buffers in place, unless `dtype` is None; a parameter that two modules share stays shared.
 
     `Module.to` does not work on fake tensors.
     """
@@ -199,9 +204,17 @@ def _convert(model: torch.nn.Module, dtype: torch.dtype) -> None:
                 vars(module)[name] = _placed(value)
 
 
-def _cast(value: Any, dtype: torch.dtype) -> Any:
-    """Cast a floating-point tensor, layout kept; one of 8 bits was quantised on purpose and stays."""
-    if isinstance(value, torch.Tensor) and value.is_floating_point() and value.element_size() > 1:
+def has_problem_dtype(tensor: torch.Tensor) -> bool:
+    """Return whether a tensor gets the problem's dtype: it is floating-point, of 16 bits or more.
+
+    One of 8 bits was quantised on purpose.
+    """
+    return tensor.is_floating_point() and tensor.element_size() > 1
+
+
+def _cast(value: Any, dtype: torch.dtype | None) -> Any:
+    """Cast a floating-point tensor to a dtype, layout kept; None keeps its own."""
+    if dtype is not None and isinstance(value, torch.Tensor) and has_problem_dtype(value):
         return value if value.dtype is dtype else copied(value, dtype)
     return value
 

@@ -110,6 +110,22 @@ def floating_dtypes(problem: Problem) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(dtype).removeprefix("torch.") for dtype in given))
 
 
+def is_mixed(problem: Problem) -> bool:
+    """Return whether the reference makes floating-point inputs, or parameters and buffers, in unlike dtypes.
+
+    Raises:
+        ProblemError: the reference raises.
+    """
+    with torch.device("meta"):
+        reference = setup.load_reference(problem, problem.main[0])
+        model = setup.make_model(reference, problem, as_given=True)
+        inputs = tensors_of(setup.given_inputs(reference, problem))
+    return any(
+        len({tensor.dtype for tensor in tensors if setup.has_problem_dtype(tensor)}) > 1
+        for tensors in (inputs, [*model.parameters(), *model.buffers()])
+    )
+
+
 def given_dtype(problem: Problem) -> Dtype:
     """Return the dtype of the first floating-point tensor of `get_inputs`; float32 where kopt has no such dtype.
 
@@ -117,7 +133,7 @@ def given_dtype(problem: Problem) -> Dtype:
         ProblemError: the reference raises.
     """
     known = {getattr(torch, dtype.value): dtype for dtype in Dtype}
-    floating = [dtype for dtype in _given_dtypes(problem) if dtype.is_floating_point]
+    floating = [dtype for dtype in _given_dtypes(problem) if dtype.is_floating_point and dtype.itemsize > 1]
     return known.get(floating[0], Dtype.FLOAT32) if floating else Dtype.FLOAT32
 
 

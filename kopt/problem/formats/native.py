@@ -52,6 +52,9 @@ class Declaration(Value):
 
     dtype: Dtype | None = None
     """Floating-point type of inputs, parameters and output; that of the first floating-point input when not given."""
+    keep_dtypes: bool | None = None
+    """Whether inputs, parameters and buffers stay in the dtypes in which `problem.py` makes them; when neither it nor
+    a dtype is given: where these differ."""
     workloads: Workloads = Workloads()
     """Concrete shapes."""
     tolerance: Tolerance | None = None
@@ -102,6 +105,7 @@ def draft(folder: Path) -> Draft:
         reference=reference,
         seed=seed or "",
         dtype=declaration.dtype,
+        keep_dtypes=declaration.keep_dtypes,
         main=_workloads(workloads.main),
         hidden=None if open_hidden else _workloads(workloads.hidden or {}),
         small=None if workloads.small is None else _workloads(workloads.small),
@@ -128,7 +132,7 @@ def read(folder: Path) -> Problem:
         name=read.name, reference=named(read.reference, {name for w in workloads for name in w.constants}),
         seed=Kernel(source=read.seed), dtype=read.dtype, main=read.main, hidden=read.hidden, small=read.small,
         tolerance=read.tolerance, mutates=read.mutates, inputs=read.inputs, layout=read.layout, floor=read.floor,
-        weights=read.weights,
+        weights=read.weights, keep_dtypes=read.keep_dtypes or False,
     )  # fmt: skip
 
 

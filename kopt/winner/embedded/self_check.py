@@ -33,10 +33,10 @@ def reference_of(source: str, constants: Mapping[str, int]) -> ModuleType:
     return module
 
 
-def in_dtype(value: Any, dtype: torch.dtype) -> Any:
-    """Move a value's tensors to the GPU, floating-point ones in a dtype; those of 8 bits stay as they are."""
+def in_dtype(value: Any, dtype: torch.dtype | None) -> Any:
+    """Move a value's tensors to the GPU, floating-point ones in a dtype where one is given; those of 8 bits stay."""
     if isinstance(value, torch.Tensor):
-        wide = value.is_floating_point() and value.element_size() > 1
+        wide = dtype is not None and value.is_floating_point() and value.element_size() > 1
         return value.to("cuda", dtype if wide else value.dtype)
     if isinstance(value, list | tuple):
         return type(value)(in_dtype(one, dtype) for one in value)
@@ -101,7 +101,7 @@ def wall_ms(call: Callable[[], Any], repeat: int = 50) -> float:
 
 
 def check(
-    entry: Callable[..., Any], problem: str, reference: str, dtype: torch.dtype,
+    entry: Callable[..., Any], problem: str, reference: str, dtype: torch.dtype | None,
     workloads: Mapping[str, Mapping[str, int]],
 ) -> int:  # fmt: skip
     """Print a line for each workload: the kernel's error beside eager's, and the times of both, on the GPU and in all.
@@ -122,18 +122,21 @@ def check(
             module = reference_of(reference, constants)
             initial = module.get_init_inputs()
             positional, named = ((), initial) if isinstance(initial, dict) else (initial, {})
-            model = made_in_evaluation_mode(partial(module.Model, *positional, **named)).to("cuda", dtype)
+            model = made_in_evaluation_mode(partial(module.Model, *positional, **named)).to("cuda")
+            model = model if dtype is None else model.to(dtype)
             given = module.get_inputs()
             given = [given] if isinstance(given, torch.Tensor) else given
             inputs = in_dtype(list(given.values()) if isinstance(given, dict) else list(given), dtype)
             further = further_arguments(entry, inputs, model, vars(module))
             kernel = partial(entry, **further)
             eager = result_of(model, inputs)
+            kinds = {one.dtype for one in tensors_of(eager) if one.is_floating_point()} if dtype is None else {dtype}
+            unit = max((torch.finfo(kind).eps for kind in kinds), default=0.0)
             exact = eager
             if 8 * sum(tensor.numel() for tensor in tensors_of(inputs)) <= BYTES_IN_FLOAT64:
                 exact = result_of(copy.deepcopy(model).double(), in_dtype(inputs, torch.float64))
             error, own = largest_error(result_of(kernel, inputs), exact), largest_error(eager, exact)
-            right = error <= 2 * max(own, torch.finfo(dtype).eps)
+            right = error <= 2 * max(own, unit)
             calls = partial(kernel, *inputs), partial(model, *inputs)
             times = [median_ms(call) for call in calls] + [wall_ms(call) for call in calls]
         wrong += not right

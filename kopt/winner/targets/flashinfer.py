@@ -16,4 +16,4 @@ def write(winner: Winner) -> str:
     return solution(winner, {"language": "triton", "target_hardware": [winner.device]})
 
 
-TARGET = Target(".json", "a solution of FlashInfer-Bench, as JSON", write)
+TARGET = Target(".json", "a solution of FlashInfer-Bench, as JSON", write, guarded=False)

@@ -20,4 +20,4 @@ def write(winner: Winner) -> str:
     return solution(winner, {"languages": ["triton"], "target_hardware": [hardware]})
 
 
-TARGET = Target(".json", "a solution of SOL-ExecBench, as JSON", write)
+TARGET = Target(".json", "a solution of SOL-ExecBench, as JSON", write, guarded=False)

@@ -1,0 +1,59 @@
+"""Say in words for which arguments a kernel runs, and what happens for all others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kopt.winner.accepted import POWER, Pattern
+
+
+def limits(wanted: Sequence[Pattern], *, guarded: bool) -> list[tuple[str, str]]:
+    """Say for which arguments a kernel runs, each fact with its label.
+
+    Args:
+        wanted: what the arguments have to be like.
+        guarded: whether PyTorch runs for all others; else nothing checks them.
+    """
+    tensors = [one for one in wanted if one.dtype]
+    facts = [("runs for", ", ".join(map(_argument, wanted)))]
+    facts += [("", text) for text in (*_sizes(tensors), *_memory(tensors))]
+    if not guarded:
+        return [*facts, ("else", "nothing checks the arguments in this form: others may give wrong results")]
+    others = "other dtypes, other numbers of dimensions, sizes or strides, tensors off the GPU, gradients"
+    facts.append(("else", f"PyTorch runs in place of the kernel, with a warning that says why: {others}"))
+    if inputs := [one for one in tensors if one.is_input and len(one.sizes) > 1]:
+        listed = ", ".join(f"{one.name} {len(one.sizes)}" for one in inputs)
+        advice = "reshape an input that has others, or make a problem with such inputs"
+        facts.append(("", f"numbers of dimensions that run the kernel: {listed}; {advice}"))
+    return facts
+
+
+def _argument(one: Pattern) -> str:
+    if one.dtype:
+        return f"{one.name} {one.dtype}[{', '.join(map(str, one.sizes))}]"
+    return f"{one.name} = {one.values[0]}" if one.values else f"any {one.name}"
+
+
+def _sizes(tensors: Sequence[Pattern]) -> list[str]:
+    names = list(dict.fromkeys(size for one in tensors for size in one.sizes if isinstance(size, str)))
+    powers = [name for name in names if name.startswith(POWER)]
+    others = [name for name in names if name not in powers]
+    said = []
+    if others:
+        said.append(f"{', '.join(others)}: any size, the same wherever the name stands")
+    if powers:
+        said.append(f"{', '.join(powers)}: any power of two, as all sizes were with which it was verified")
+    if powers or any(isinstance(size, int) for one in tensors if one.is_input for size in one.sizes):
+        said.append("a size that is fixed, or a power of two, becomes free with a workload that has another one")
+    return said
+
+
+def _memory(tensors: Sequence[Pattern]) -> list[str]:
+    said = [f"{one.name} with the strides {' or '.join(map(str, one.strides))}" for one in tensors if one.strides]
+    said += [
+        f"{one.name} with its dimensions in the order {one.order} in memory"
+        for one in tensors
+        if not one.strides and one.order != tuple(range(len(one.sizes)))
+    ]
+    rest = len(said) < len(tensors)
+    return [*said, *([f"{'all others ' if said else ''}contiguous"] if rest else [])]
