@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kopt.neutral import visible
-from kopt.report.figures import Chart
+from kopt.report.figures.chart import Chart
 
 INK, SOFT, LINE, ACCENT = "var(--ink)", "var(--soft)", "var(--line)", "var(--accent)"
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif'

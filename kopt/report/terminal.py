@@ -22,7 +22,7 @@ def final_lines(
         files: paths to list at the end, e.g. `{"kernel": "results/matvec/best_kernel.py"}`.
         rounds: summaries of all rounds; the first with a reason to stop ended the search.
     """
-    what = f": {one_line(final.description)}" if final.description else ""
+    what = f", in its words: {one_line(final.description)}" if final.description else ""
     seed = time_text(final.seed_ms, final.estimated)
     slower = slower_text(final.best_ms, final.faster_baselines, final.estimated)
     lines = [f"attention      the best kernel is {slower}"] if slower else []

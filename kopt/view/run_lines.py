@@ -62,11 +62,11 @@ def _step(step: LineageStep) -> str:
     techniques = [f"+{name}" for name in step.added] + [f"-{name}" for name in step.removed]
     time = f"{time_text(step.ms, step.estimated)}" if step.ms is not None else "no time"
     faster = f", {ratio(step.ratio)} its parent{label(step.estimated)}" if step.ratio is not None else ""
-    words = one_line(step.description, 240) or "no description"
-    return " ".join([f"{step.name} {time}{faster}: {words} ({one_line(step.model, 60)})", *techniques])
+    words = f", in its words: {one_line(step.description, 240)}" if step.description else ""
+    return " ".join([f"{step.name} {time}{faster}, by {one_line(step.model, 60)}{words}", *techniques])
 
 
-HEAD = ("round", "slots", "proposed", "built", "unique", "right", "faster", "best ms", "best kernel")
+HEAD = ("round", "slots", "proposed", "built", "unique", "correct", "faster", "best ms", "best kernel")
 
 
 def _rounds(rounds: tuple[RoundSummary, ...]) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from kopt.report.render import render
+from kopt.report.outcomes import kind_of
+from kopt.report.render import render, shown_trials
 from tests.report.test_report_page import HOSTILE, asked, hostile, on_a_gpu
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -136,17 +137,17 @@ def test_candidates_are_filtered_and_sorted_by_keyboard(opened, record):
     page = opened()
     rows = page.locator("#candidates-table tbody tr:not([hidden])")
     everyone = rows.count()
-    page.locator("form select[name=outcome]").select_option("incorrect")
-    wrong = [trial for trial in record.trials if trial.verdict == "incorrect"]
+    page.locator("form select[name=outcome]").select_option("wrong result")
+    wrong = [trial for trial in record.trials if kind_of(trial).words == "wrong result"]
     assert rows.count() == len(wrong) < everyone
     assert page.locator("form output").text_content() == f"{len(wrong)} of {everyone} shown"
-    page.locator("form select[name=outcome]").select_option("passed")
+    page.locator("form select[name=outcome]").select_option("correct")
     button = page.locator("#candidates-table thead button").nth(2)
     button.focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
     assert page.locator("#candidates-table th[aria-sort]").get_attribute("aria-sort") == "descending"
-    slowest = max((trial for trial in record.trials if trial.verdict == "passed"), key=lambda trial: trial.time_ms)
+    slowest = max((trial for trial in record.trials if trial.time_ms), key=lambda trial: trial.time_ms)
     assert rows.first.locator("th").text_content() == slowest.name
 
 
@@ -157,14 +158,15 @@ def test_candidates_of_a_direction_are_found_and_equal_figures_are_sorted_by_wha
     wanted = {name for name, fix in record.asked_to_fix.items() if fix == "shallow_pipeline"}
     assert set(rows.locator("th").all_text_contents()) == wanted
     page.locator("form input[name=text]").fill("")
-    page.locator("form select[name=outcome]").select_option("passed")
+    page.locator("form select[name=outcome]").select_option("correct")
     page.locator("#candidates-table thead button").nth(3).click()
     names = rows.locator("th").all_text_contents()
     times = {trial.name: trial.time_ms for trial in record.trials}
     assert [times[name] for name in names] == sorted((times[name] for name in names), reverse=True)
     page.locator("#candidates-table thead button").nth(5).click()
     by_model = rows.evaluate_all("rows => rows.map(row => [row.cells[5].textContent, row.cells[0].textContent])")
-    assert by_model == sorted(by_model, key=lambda row: (row[0], times[row[1]]))
+    first_order = [trial.name for trial in shown_trials(record)]
+    assert by_model == sorted(by_model, key=lambda row: (row[0], first_order.index(row[1])))
     first = page.locator("#candidates-table tbody tr td").nth(1)
     assert first.bounding_box()["x"] + first.bounding_box()["width"] <= WIDTHS["phone"]["width"]
 

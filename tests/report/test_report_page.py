@@ -16,15 +16,16 @@ from kopt.model.cost import Cost, LabelledCost, total
 from kopt.model.environment import Environment
 from kopt.neutral import visible
 from kopt.report.costs import by_model, by_round, by_round_and_purpose, by_slot, spent
-from kopt.report.figures import timeline
+from kopt.report.figures.timeline import timeline
 from kopt.report.lineage import chain, graph
 from kopt.report.marked import diff, parts
 from kopt.report.numbers import ordinal
+from kopt.report.outcomes import MEANING, NOTHING, WRONG, failures
 from kopt.report.record import Agreed, Comparison, Diagnosed, Lessons
 from kopt.report.render import MOST_BYTES, TEMPLATES, charts, model_order, opened_kernels, render, shown_trials
 from kopt.report.rows import job_rows
 from kopt.report.sentences import commands, on_floors
-from kopt.report.tables import INCORRECT, MEANING, NO_PROPOSAL, clusters, correct_trials, failures, floors, models
+from kopt.report.tables import clusters, correct_trials, floors, models
 from kopt.report.words import DRAWS, JUDGES, glossary
 from tests.report.made_up_run import made_up_record
 
@@ -270,8 +271,8 @@ def test_a_dry_run_says_that_its_times_are_made_up(small):
 
 
 def test_sections_stand_in_order(page):
-    wanted = ["what", "use", "curve", "funnel", "lineage", "roofline", "candidates", "clusters", "failures", "busy",
-              "kernels", "diff", "configuration", "versions", "words"]  # fmt: skip
+    wanted = ["next", "what", "use", "curve", "funnel", "lineage", "roofline", "candidates", "clusters", "failures",
+              "busy", "kernels", "diff", "configuration", "versions", "words"]  # fmt: skip
     assert re.findall(r'<h2 id="(\w+)"', page) == wanted
 
 
@@ -309,7 +310,7 @@ def test_1800_slots_with_long_prompts_stay_below_3_megabytes():
     opened = re.findall(r'<details class="kernel" id="k-(\w+)"', page)
     assert len(record.trials) > 1800
     assert len(page.encode()) < MOST_BYTES
-    assert 10 < len(opened) < len(record.kernels)
+    assert 5 < len(opened) < len(record.kernels)
     assert record.final.best_name in opened
     assert "candidates open here" in page
 
@@ -379,7 +380,7 @@ def test_failures_are_counted_once_each(record):
 
 
 def test_every_way_to_fail_is_explained():
-    assert set(MEANING) == {*Phase, INCORRECT, NO_PROPOSAL}
+    assert set(MEANING) == {*Phase, WRONG, NOTHING}
 
 
 def test_clusters_hold_every_correct_kernel_once_and_the_fastest_leads(record):
@@ -414,7 +415,7 @@ def test_what_only_asking_runs_have_is_absent_elsewhere(told, page):
 
 def test_costs_are_totalled_and_tell_what_caching_saved(told):
     assert "4 calls brought a reply, for $3.00 in all. Prompt caching saved $1.00." in told
-    assert "<dt>language models</dt><dd>$3.00 paid</dd>" in told
+    assert "<dt>replies of proposers</dt><dd>$3.00 paid</dd>" in told
     assert "Replayed" not in told
 
 
@@ -459,22 +460,27 @@ def test_a_measured_run_tells_driver_and_gpus_and_what_gpu_seconds_count(small):
 
 
 def test_the_page_says_how_to_use_the_kernel_and_how_to_repeat_the_search(told, record):
-    wanted = (record.command, "python best_kernel.py", "kopt export matvec-demo --as module")
+    wanted = (
+        record.command,
+        "python results/matvec-demo/best_kernel.py",
+        "kopt export results/matvec-demo --as module",
+    )
     assert all(
-        command in told for command in (*wanted, "kopt pack matvec-demo\nkopt replay matvec-demo.replies.tar.xz")
+        command in told
+        for command in (*wanted, "kopt pack results/matvec-demo\nkopt replay matvec-demo.replies.tar.xz")
     )
     assert [command for _, command in commands(record)] == [wanted[1], wanted[2], wanted[0]]
     assert [command for _, command in commands(record.model_copy(update={"judge": "dry"}))] == [record.command]
     replayed = record.model_copy(update={"judge": "recorded", "command": ""})
     assert commands(replayed)[-1][1] == "kopt replay ARCHIVE.replies.tar.xz"
     quoted = commands(asked(record.model_copy(update={"run": "a b; c"})))
-    assert quoted[-1][1] == "kopt pack 'a b; c'\nkopt replay 'a b; c.replies.tar.xz' --run again"
+    assert quoted[-1][1] == "kopt pack 'results/a b; c'\nkopt replay 'a b; c.replies.tar.xz' --run again"
 
 
 def test_sizes_of_workloads_stand_with_what_they_were_used_for_and_beside_the_checks(record, page):
-    assert "<td>times estimated</td>" in page
+    assert "<td>times estimated, never verified</td>" in page
     assert '<tr><th scope="row">tiles</th><td>verified</td><td class="words">M=64, K=256</td>' in page
-    assert '<tr><th scope="row">far</th><td>not by this judge</td>' in page
+    assert '<tr><th scope="row">far</th><td>never verified</td>' in page
     assert "M=64, K=256" in article_of(record.final.best_name, page)
 
 
