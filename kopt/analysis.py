@@ -30,7 +30,7 @@ from kopt.report.figures.chart import Chart
 from kopt.report.lineage import chain, graph
 from kopt.report.record import FinalFigures, RunRecord
 from kopt.report.render import model_order, render
-from kopt.report.sentences import pytorch_times
+from kopt.report.sentences import fastest_of_pytorch
 from kopt.run.final import final_figures
 from kopt.run.job_times import job_spans
 from kopt.run.load import load_run as read_finished
@@ -184,7 +184,7 @@ class FinishedRun:
         return progress.best_so_far(
             self._progress, over, seed_ms=last.seed_ms, floor_ms=last.best_ms * last.roofline_share,
             models=self._models, estimated=last.estimated, gpu=any(job.gpu for job in self._jobs),
-            others=pytorch_times(self.final),
+            others=fastest_of_pytorch(self.final),
         )  # fmt: skip
 
     def lineage(self) -> Chart:

@@ -16,20 +16,21 @@ from pathlib import Path
 
 from altair.utils.schemapi import debug_mode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from kopt.model.cost import total
 from kopt.model.device import estimate_warning
 from kopt.model.trial import Trial
 from kopt.neutral import visible
 from kopt.report import costs, lineage, numbers, outcomes, rows, sentences, tables, words
+from kopt.report.chosen import shown_trials
 from kopt.report.figures import families, progress, roofline, timeline
 from kopt.report.figures.chart import Chart
+from kopt.report.figures.spec import specs_json
 from kopt.report.marked import diff, parts
 from kopt.report.reasons import short_reason
 from kopt.report.record import ESTIMATE_ERROR, RunRecord
 from kopt.report.round_line import STOPPED
-from kopt.report.spec import specs_json
 from kopt.report.status_lines import duration
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -37,19 +38,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 2_900_000
 """Size that a page keeps below: kernels that open are left out from the least telling one on."""
 
-OPENED = 80
-"""Most kernels that open on the page; collecting one takes a tenth of a second."""
-
-MOST_ROWS = 2000
-"""Most rows of the table of candidates."""
-
 MOST_GROWN = 100
 """Most rows of the table of candidates that stand one below the other; a longer one scrolls in a frame of its own."""
 
 TOP_CLUSTERS = 40
 
-FASTEST = 30
-"""Fastest kernels that open before others do."""
+MOST_CHANGES = 3
+"""Most changed settings of a kernel in the table of candidates."""
 
 
 def render(record: RunRecord) -> str:
@@ -124,46 +119,16 @@ def _place(trial: Trial) -> tuple[int, int, int]:
     return trial.round, trial.slot, trial.attempt
 
 
-def opened_kernels(record: RunRecord) -> list[str]:
-    """Name the candidates whose kernels open on the page, the most telling first.
-
-    The best kernel and its ancestors, the fastest ones, all that were selected, an example of each kind of failure,
-    then a sample of the others, spread evenly over the rounds.
-    """
-    chain = [step.trial.name for step in lineage.chain(record.trials, record.final.best_name)]
-    fast = [trial.name for trial in tables.correct_trials(record.trials)]
-    selected = [row.origin for rows_of_round in record.selections for row in rows_of_round]
-    examples = [failure.example.name for failure in outcomes.failures(record.trials)]
-    telling = list(dict.fromkeys([*chain[::-1], *fast[:FASTEST], *selected, *examples]))
-    others = [trial.name for trial in record.trials if trial.status != "skipped" and trial.name not in set(telling)]
-    sampled = _sample(others, max(OPENED - len(telling), 0))
-    return [*telling, *sampled][:OPENED]
-
-
 def _parents(trials: Sequence[Trial]) -> dict[str, str]:
     """Name the parent of each candidate: the first candidate with the parent's source."""
     first = lineage.first_of_kernel(trials)
     return {trial.name: first[trial.parent].name for trial in trials if trial.parent in first}
 
 
-def _sample(names: Sequence[str], most: int) -> list[str]:
-    """Choose some names, spread evenly."""
-    return [names[len(names) * place // most] for place in range(most)] if len(names) > most else list(names)
-
-
-def shown_trials(record: RunRecord) -> list[Trial]:
-    """Return the rows of the table of candidates: the correct ones, fastest first, then the others in their order.
-
-    Of a search with more than `MOST_ROWS` candidates the fastest half and a sample of the others are shown.
-    """
-    asked = [trial for trial in record.trials if trial.status != "skipped"]
-    correct = tables.correct_trials(asked)
-    names = {trial.name for trial in correct}
-    order = [*correct, *(trial for trial in asked if trial.name not in names)]
-    if len(order) <= MOST_ROWS:
-        return order
-    rest = order[MOST_ROWS // 2 :]
-    return [*order[: MOST_ROWS // 2], *(rest[len(rest) * place // (MOST_ROWS // 2)] for place in range(MOST_ROWS // 2))]
+def _in_short(changes: Sequence[str]) -> str:
+    """Join the first changes of a kernel and the last one, which counts lines of source."""
+    left_out = ["..."] if len(changes) > MOST_CHANGES + 1 else []
+    return "; ".join([*changes[:-1][:MOST_CHANGES], *left_out, changes[-1]])
 
 
 def _derived(record: RunRecord) -> dict[str, object]:
@@ -191,6 +156,7 @@ def _derived(record: RunRecord) -> dict[str, object]:
         "asked_in": asked_in,
         "parents": _parents(record.trials),
         "changes": {kernel.name: kernel.changes for kernel in record.kernels},
+        "in_short": {kernel.name: _in_short(kernel.changes) for kernel in record.kernels if kernel.changes},
         "verified": sentences.verified_on(record.workloads),
         "diff": diff(record.seed_source, record.best_source),
         "costly": any(trial.cost_usd for trial in record.trials),
@@ -235,7 +201,7 @@ def charts(record: RunRecord) -> dict[str, Chart]:
             spent if over == "x" else [*spent[:1], *children], over, seed_ms=last.seed_ms,
             floor_ms=last.best_ms * last.roofline_share, models=models, estimated=estimated,
             gpu=any(job.gpu for job in record.jobs),
-            others=sentences.pytorch_times(record.final),
+            others=sentences.fastest_of_pytorch(record.final),
         )
         for over in _drawn(record)
     }  # fmt: skip
@@ -271,6 +237,7 @@ def page_environment(estimated: bool) -> Environment:
         "usd": costs.dollars,
         "duration": duration,
         "shortened": short_reason,
+        "breakable": _breakable,
     }
     environment.globals |= {
         "stopped": STOPPED,
@@ -288,6 +255,11 @@ def page_environment(estimated: bool) -> Environment:
         "estimate_error": ESTIMATE_ERROR,
     }
     return environment
+
+
+def _breakable(text: str) -> Markup:
+    """Let lines break after the underscores of a name."""
+    return escape(visible(text)).replace("_", Markup("_<wbr>"))
 
 
 def _visible(value: object) -> object:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from kopt.report.details import ChangedFact
 from kopt.report.marked import diff
-from kopt.view.compare import Changed, LaunchDifference, difference
+from kopt.view.compare import NO_VALUE, Changed, LaunchDifference, difference
 from kopt.view.kernel import KernelView, LaunchView
 
 CONSEQUENCES = ("registers", "shared memory", "spills", "occupancy")
@@ -48,7 +48,15 @@ def _settings(launches: Sequence[LaunchDifference]) -> Iterable[str]:
     for one in launches:
         for fact in _facts(one):
             if fact.name not in CONSEQUENCES:
-                yield f"{_name(one) + ': ' if several else ''}{fact.name} {fact.before} → {fact.after}"
+                yield f"{_name(one) + ': ' if several else ''}{_told(fact)}"
+
+
+def _told(fact: Changed) -> str:
+    if fact.before == NO_VALUE:
+        return f"{fact.name} = {fact.after} new"
+    if fact.after == NO_VALUE:
+        return f"{fact.name} = {fact.before} gone"
+    return f"{fact.name} {fact.before} → {fact.after}"
 
 
 def _lines(own: KernelView, parent: KernelView) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 
-from kopt.errors import KoptError
+from kopt.errors import KoptError, StoreError
 from kopt.jobs.recorded import told_build
 from kopt.model.diagnosis import Diagnosis, Profile
 from kopt.model.outcome import BEST
 from kopt.model.trial import SelectionRow
+from kopt.neutral import one_line
 from kopt.report.record import Limits
 from kopt.run.so_far import RunSoFar
 from kopt.run.value import Run
@@ -18,6 +19,9 @@ from kopt.view.kernel import estimate_of, instruction_counts
 
 DIRECTIONS = 3
 """Directions that are told."""
+
+
+NO_PARENT = "it was no parent of a round, so the search neither profiled nor diagnosed it"
 
 
 def limits_of_best(run: Run, so_far: RunSoFar, store: Store, known: tuple[Profile, Diagnosis] | None) -> Limits:
@@ -35,8 +39,11 @@ def limits_of_best(run: Run, so_far: RunSoFar, store: Store, known: tuple[Profil
         return Limits(note="nothing was built, so that nothing limits it")
     try:
         return _by_rules(run, store)
+    except StoreError:
+        where = "a recording has" if so_far.settings.replayed else "the store no longer has"
+        return Limits(note=f"{NO_PARENT}, and {where} no PTX of it for the rules to read")
     except (KoptError, ValueError) as error:
-        return Limits(note=f"it was no parent of a round, so that nothing profiled it, and now {error}")
+        return Limits(note=f"{NO_PARENT}, and the rules cannot read its build: {one_line(str(error))}")
 
 
 def _by_rules(run: Run, store: Store) -> Limits:

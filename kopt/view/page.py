@@ -14,9 +14,10 @@ from kopt.model.kernel import candidate_name
 from kopt.model.outcome import BEST
 from kopt.prompts.facts import METRICS
 from kopt.provenance import versions
+from kopt.report.chosen import opened_kernels
 from kopt.report.details import Roof
 from kopt.report.record import Baseline, Diagnosed, RunRecord
-from kopt.report.render import opened_kernels, render
+from kopt.report.render import render
 from kopt.roofline import matmul_tflop_s
 from kopt.run.final import final_figures
 from kopt.run.job_times import job_spans

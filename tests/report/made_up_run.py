@@ -10,9 +10,9 @@ from kopt.model.diagnosis import Diagnosis, Direction, Profile
 from kopt.model.kernel import Candidate, ProposalStatus, candidate_name
 from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
 from kopt.model.verdict import Check
+from kopt.report.chosen import opened_kernels
 from kopt.report.details import ChangedFact, Exchange, JobSpan, KernelDetail, KernelTime, LaunchFacts, Roof
 from kopt.report.record import FinalFigures, RunRecord, WorkloadSizes
-from kopt.report.render import opened_kernels
 from kopt.report.trials import assemble_trials
 from kopt.search.order import by_time, dedup
 from kopt.search.select import select

@@ -6,8 +6,9 @@ from itertools import pairwise
 
 import pytest
 
+from kopt.report.chosen import shown_trials
 from kopt.report.outcomes import kind_of
-from kopt.report.render import render, shown_trials
+from kopt.report.render import render
 from tests.report.test_report_page import HOSTILE, asked, hostile, on_a_gpu
 
 playwright = pytest.importorskip("playwright.sync_api")

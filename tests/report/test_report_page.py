@@ -15,6 +15,7 @@ from kopt.model.build import Phase
 from kopt.model.cost import Cost, LabelledCost, total
 from kopt.model.environment import Environment
 from kopt.neutral import visible
+from kopt.report.chosen import opened_kernels, shown_trials
 from kopt.report.costs import by_model, by_round, by_round_and_purpose, by_slot, spent
 from kopt.report.figures.timeline import timeline
 from kopt.report.lineage import chain, graph
@@ -22,7 +23,7 @@ from kopt.report.marked import diff, parts
 from kopt.report.numbers import ordinal
 from kopt.report.outcomes import MEANING, NOTHING, WRONG, failures
 from kopt.report.record import Agreed, Comparison, Diagnosed, Lessons
-from kopt.report.render import MOST_BYTES, TEMPLATES, charts, model_order, opened_kernels, render, shown_trials
+from kopt.report.render import MOST_BYTES, TEMPLATES, charts, model_order, render
 from kopt.report.rows import job_rows
 from kopt.report.sentences import commands, on_floors
 from kopt.report.tables import clusters, correct_trials, floors, models
@@ -338,7 +339,7 @@ def test_a_reply_without_a_kernel_opens_with_its_prompt_and_reply_and_no_source(
 
 def test_the_table_has_every_candidate_or_the_fastest_and_a_sample(record, monkeypatch):
     assert {t.name for t in shown_trials(record)} == {t.name for t in record.trials}
-    monkeypatch.setattr("kopt.report.render.MOST_ROWS", 20)
+    monkeypatch.setattr("kopt.report.chosen.MOST_ROWS", 20)
     some = shown_trials(record)
     assert some[:10] == correct_trials(record.trials)[:10]
     assert len({trial.name for trial in some}) == 20

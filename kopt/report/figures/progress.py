@@ -49,7 +49,7 @@ def best_so_far(
         models: proposers in the order of their colours.
         estimated: whether the times are estimates.
         gpu: whether the jobs that judge held a GPU.
-        others: times of PyTorch's own ways, ms, by their names for people; one beyond the frame is named all the same.
+        others: further times to draw as lines, ms, by their names; one beyond the frame lies on its edge and says so.
     """
     slowest = SLOWEST * seed_ms
     levels = _levels({SEED: seed_ms, **(others or {}), FLOOR: floor_ms}, slowest)

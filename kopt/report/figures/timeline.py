@@ -39,6 +39,7 @@ def timeline(rows: Sequence[Row], gpu: bool) -> Chart:
             y=alt.Y("rule:N", title=None, sort=order),
             color=alt.Color("kind:N", title=None, scale=alt.Scale(domain=kinds),
                             legend=alt.Legend() if kinds[1:] else None),
+            opacity=alt.condition(alt.datum["kind"] == WAITING, alt.value(0.35), alt.value(1)),
             description="text:N",
             tooltip=[alt.Tooltip("rule:N"), alt.Tooltip("when:N", title="of"), alt.Tooltip("seconds:Q"),
                      alt.Tooltip("kind:N", title="GPU")] if gpu else
