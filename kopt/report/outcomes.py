@@ -70,7 +70,7 @@ UNANSWERED = ("no reply", "no reply came: the budget, the key, limits or the con
 """Name and meaning of a candidate whose proposer was asked and did not reply."""
 
 NO_REPLY = ("unanswered", "budget", "key", "rejected", "rate", "server", "connection", "deadline", "protocol", "quota",
-            "missing")  # fmt: skip
+            "missing", "defect")  # fmt: skip
 """Codes of `kopt.llm.reply.NoReplyReason`, and the code of an unanswered request."""
 
 MORE_EXAMPLES = 4

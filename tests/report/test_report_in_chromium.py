@@ -7,8 +7,9 @@ from itertools import pairwise
 import pytest
 
 from kopt.report.chosen import shown_trials
-from kopt.report.outcomes import kind_of
+from kopt.report.outcomes import failures, kind_of
 from kopt.report.render import render
+from kopt.report.tables import correct_trials
 from tests.report.test_report_page import HOSTILE, asked, hostile, on_a_gpu
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -181,6 +182,51 @@ def test_a_long_line_of_a_prompt_wraps_and_code_keeps_its_lines(opened, size):
     assert prose.evaluate("one => one.getClientRects().length && one.scrollWidth <= one.clientWidth")
     assert code.evaluate("one => getComputedStyle(one).whiteSpace") == "pre"
     assert kernel.locator("pre.wrapped").first.text_content() == LONG
+
+
+def test_on_a_phone_tables_stand_as_lists_with_the_names_of_their_columns_and_can_be_sorted(opened, record):
+    page = opened(size="phone", fragment=f"#k-{record.final.best_name}")
+    page.evaluate("document.querySelectorAll('details').forEach(one => (one.open = true))")
+    page.wait_for_selector("#candidates-table.stacked")
+    page.wait_for_timeout(300)
+    wide = page.locator(".scroll:has(table)").evaluate_all(
+        "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.ariaLabel)"
+    )
+    assert wide == []
+    row = page.locator(f"#t-{record.final.best_name}")
+    labels = row.evaluate("row => [...row.cells].map(cell => getComputedStyle(cell, '::before').content)")
+    assert labels[:3] == ['"candidate "', '"outcome"', '"time, estimated"']
+    assert row.get_attribute("role") == "row"
+    page.locator("#candidates-table thead button").first.click()
+    names = page.locator("#candidates-table tbody tr th").all_text_contents()
+    assert names[0] == "r0a0s0"
+    page.emulate_media(media="print")
+    assert (
+        page.locator("#candidates-table tbody tr").first.evaluate("row => getComputedStyle(row).display") == "table-row"
+    )
+
+
+def test_the_slider_of_the_clusters_names_the_fastest_kernel_of_the_rounds_that_it_leaves(opened, record):
+    page = opened()
+    page.wait_for_selector("#plot-clusters input[type=range]")
+    for last in (1, 0):
+        page.locator("#plot-clusters input[type=range]").fill(str(last))
+        kept = {trial.name for trial in record.trials if trial.round <= last}
+        told = page.locator("#plot-clusters svg .mark-text text").filter(has_text=" ms")
+        page.wait_for_timeout(200)
+        names = {text.partition(",")[0] for text in told.all_text_contents()}
+        assert names
+        assert names <= kept
+        assert correct_trials([trial for trial in record.trials if trial.round <= last])[0].name in names
+
+
+def test_why_a_candidate_failed_wraps(opened, record):
+    name = next(kind.example.name for kind in failures(record.trials) if kind.example.verdict == "failed")
+    for size in WIDTHS:
+        page = opened(size=size, fragment=f"#k-{name}")
+        message = page.locator(f"#k-{name} pre.message")
+        message.evaluate("one => (one.firstChild.textContent = 'OutOfBounds: '.repeat(60) + 'x'.repeat(300))")
+        assert message.evaluate("one => one.clientWidth > 0 && one.scrollWidth <= one.clientWidth")
 
 
 @pytest.mark.parametrize("size", WIDTHS)
