@@ -43,7 +43,7 @@ class Limits(Value):
 
 
 class Baseline(Value):
-    """One of PyTorch's own ways, in a run that measured none."""
+    """One of PyTorch's own ways of which no time was measured."""
 
     name: str
     """`eager`, `compile` or `max-autotune`."""
@@ -192,7 +192,7 @@ class RunRecord(Value):
     seed_source: str
     final: FinalFigures
     baselines: tuple[Baseline, ...] = ()
-    """PyTorch's ways that the settings name, in a run that measured none of them."""
+    """PyTorch's ways that the settings name and of which no time was measured."""
     limits: Limits = Limits()
     taxonomy: tuple[str, ...] = ()
     """Names of the techniques, in bit order."""

@@ -8,7 +8,6 @@ from kopt.errors import KoptError, StoreError
 from kopt.jobs.recorded import told_build
 from kopt.model.diagnosis import Diagnosis, Profile
 from kopt.model.outcome import BEST
-from kopt.model.trial import SelectionRow
 from kopt.neutral import one_line
 from kopt.report.record import Limits
 from kopt.run.so_far import RunSoFar
@@ -42,27 +41,23 @@ def limits_of_best(run: Run, so_far: RunSoFar, store: Store, known: tuple[Profil
     except StoreError:
         where = "a recording has" if so_far.settings.replayed else "the store no longer has"
         return Limits(note=f"{NO_PARENT}, and {where} no PTX of it for the rules to read")
-    except (KoptError, ValueError) as error:
+    except KoptError as error:
         return Limits(note=f"{NO_PARENT}, and the rules cannot read its build: {one_line(str(error))}")
 
 
 def _by_rules(run: Run, store: Store) -> Limits:
-    row = _row_of_best(run)
+    best = run.best
+    rows = (row for round in run.rounds for row in round.tables.builds if row.kernel == best.kernel and row.build)
+    row = next(rows, None)
     if row is None:
-        return Limits(note="its build is not on record")
+        return Limits(note=f"{NO_PARENT}, and its build is not on record")
     build = told_build(row.build, store)
     timing = run.outcome.finals.timings[BEST] if run.outcome else estimate_of(build, run.facts, run.device, store)
-    if timing is None:
-        return Limits(note="its time is not on record")
+    if timing is None or not timing.workloads:
+        return Limits(note=f"{NO_PARENT}, and its time is not on record")
     kinds: Counter[str] = Counter()
     for counts in instruction_counts(build, store).values():
         kinds.update(counts)
     profile = static_profile(build, timing, run.facts, run.device, dict(kinds))
-    techniques = run.best.techniques
-    diagnosis = diagnose(row.kernel, profile, build, techniques, run.facts, run.device, DIRECTIONS)
+    diagnosis = diagnose(best.kernel, profile, build, best.techniques, run.facts, run.device, DIRECTIONS)
     return Limits(profile=profile, diagnosis=diagnosis)
-
-
-def _row_of_best(run: Run) -> SelectionRow | None:
-    rows = [row for round in reversed(run.rounds) for row in round.selection if row.kernel == run.best.kernel]
-    return next((row for row in rows if row.build), None)

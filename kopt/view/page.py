@@ -12,6 +12,7 @@ from kopt.estimate.eager import estimate_eager
 from kopt.jobs.kernels import kernel_source
 from kopt.model.kernel import candidate_name
 from kopt.model.outcome import BEST
+from kopt.model.verdict import Passed, Verdict
 from kopt.prompts.facts import METRICS
 from kopt.provenance import versions
 from kopt.report.chosen import opened_kernels
@@ -102,8 +103,15 @@ def report_record(run: Run, store: Store, folder: Path, ask: Ask = no_exchange) 
 
 
 def _baselines(run: Run, settings: RunSettings) -> tuple[Baseline, ...]:
-    """List PyTorch's ways that the settings name, in a run that measured none of them."""
-    if run.outcome or settings.backend.startswith("dry"):
+    """List PyTorch's ways that the settings name and of which no time was measured."""
+    if run.outcome:
+        finals = run.outcome.finals
+        return tuple(
+            Baseline(name=name, ms=None, origin=_why_not_measured(finals.verdicts.get(name)))
+            for name in run.config.baselines
+            if name not in finals.timings
+        )
+    if settings.backend.startswith("dry"):
         return ()
     eager = estimate_eager(run.facts, run.device)
     number = sum(bool(one.bytes) for one in run.facts.workloads[0].eager_ops) if eager else 0
@@ -121,6 +129,12 @@ def _baselines(run: Run, settings: RunSettings) -> tuple[Baseline, ...]:
         )
         for name in run.config.baselines
     )  # fmt: skip
+
+
+def _why_not_measured(verdict: Verdict | None) -> str:
+    if verdict is None or isinstance(verdict, Passed):
+        return "not measured: no time of it is on record"
+    return f"not measured: {verdict.reason}"
 
 
 def _same_source(run: Run) -> dict[str, str]:

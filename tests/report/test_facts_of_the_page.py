@@ -7,7 +7,7 @@ import pytest
 from markupsafe import escape
 
 from kopt.report.outcomes import kind_of
-from kopt.report.record import Limits
+from kopt.report.record import Baseline, Limits
 from kopt.report.render import render
 from tests.report.made_up_run import made_up_record
 
@@ -95,6 +95,14 @@ def test_pytorchs_ways_stand_with_their_origin_and_those_without_a_time_are_name
     assert "PyTorch eager 8.5000 ms" in table
     assert "the bytes of 2 operations" in table
     assert "torch.compile unknown not estimated: it has to run on a GPU" in table
+
+
+def test_a_way_of_pytorch_that_was_to_be_measured_and_has_no_time_is_named(record):
+    from tests.report.test_report_page import beside
+
+    missing = (Baseline(name="max-autotune", ms=None, origin="not measured: over the time limit"),)
+    told = text(render(beside(record).model_copy(update={"baselines": missing})))
+    assert "torch.compile (max-autotune): not measured: over the time limit" in told
 
 
 def test_the_page_says_what_limits_the_best_kernel_or_why_that_is_not_known(record, page):
