@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from kopt.neutral import one_line
 from kopt.report.numbers import closeness, percent, time_text
-from kopt.report.outcomes import MEANING, phase_words
+from kopt.report.outcomes import MEANING, kind_of, phase_words
 from kopt.report.round_line import label
 from kopt.view.asked import Asked
 from kopt.view.kernel import KernelView, LaunchView, WorkloadTime
@@ -53,7 +53,7 @@ def _origin(view: KernelView) -> Iterator[tuple[str, str]]:
     cost = f", ${trial.cost_usd:.4f}" if trial.cost_usd else ""
     yield "proposer", f"{one_line(trial.model)}{parent}{cost}"
     if trial.description:
-        yield "in its words", one_line(trial.description)
+        yield "in its words" if trial.parent else "origin", one_line(trial.description)
     if view.siblings:
         yield "same source", ", ".join(view.siblings)
     if trial.duplicate_of:
@@ -73,7 +73,10 @@ def _source(view: KernelView) -> str:
 
 def _verdict(view: KernelView) -> Iterator[tuple[str, str]]:
     phase = f": {phase_words(view.phase)} ({MEANING.get(view.phase, '')})" if view.phase else ""
-    yield "verdict", f"{view.verdict}{phase}"
+    shared = (
+        f" of {view.trial.duplicate_of}: {kind_of(view.trial).words}" if view.trial and view.trial.duplicate_of else ""
+    )
+    yield "verdict", f"{view.verdict}{shared or phase}"
     for line in view.reason.splitlines():
         yield "", one_line(line)
     if view.checks:

@@ -222,11 +222,9 @@ def test_the_slider_of_the_clusters_names_the_fastest_kernel_of_the_rounds_that_
 
 def test_why_a_candidate_failed_wraps(opened, record):
     name = next(kind.example.name for kind in failures(record.trials) if kind.example.verdict == "failed")
-    for size in WIDTHS:
-        page = opened(size=size, fragment=f"#k-{name}")
-        message = page.locator(f"#k-{name} pre.message")
-        message.evaluate("one => (one.firstChild.textContent = 'OutOfBounds: '.repeat(60) + 'x'.repeat(300))")
-        assert message.evaluate("one => one.clientWidth > 0 && one.scrollWidth <= one.clientWidth")
+    message = opened(size="phone", fragment=f"#k-{name}").locator(f"#k-{name} pre.message")
+    message.evaluate("one => (one.firstChild.textContent = 'OutOfBounds: '.repeat(60) + 'x'.repeat(300))")
+    assert message.evaluate("one => one.clientWidth > 0 && one.scrollWidth <= one.clientWidth")
 
 
 @pytest.mark.parametrize("size", WIDTHS)
