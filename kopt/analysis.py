@@ -23,11 +23,14 @@ from kopt.errors import ConfigError, KoptError
 from kopt.jobs.kernels import kernel_source
 from kopt.model.kernel import Kernel
 from kopt.model.trial import Trial
-from kopt.report import figures, rows
+from kopt.report import rows
 from kopt.report.details import JobSpan
+from kopt.report.figures import families, progress, roofline, timeline
+from kopt.report.figures.chart import Chart
 from kopt.report.lineage import chain, graph
 from kopt.report.record import FinalFigures, RunRecord
 from kopt.report.render import model_order, render
+from kopt.report.sentences import fastest_of_pytorch
 from kopt.run.final import final_figures
 from kopt.run.job_times import job_spans
 from kopt.run.load import load_run as read_finished
@@ -37,7 +40,8 @@ from kopt.run.value import Run
 from kopt.run_settings import RunSettings
 from kopt.store import Store
 from kopt.view.of_run import trial_named, view_of_trial
-from kopt.view.page import finished_as_so_far, report_record
+from kopt.view.opened import finished_as_so_far
+from kopt.view.page import report_record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,40 +172,41 @@ class FinishedRun:
         """Return the candidates in order, with calls, dollars, seconds of judging and the best time so far."""
         return _frame(self._progress)
 
-    def best_so_far(self, over: str = "x") -> figures.Chart:
+    def best_so_far(self, over: str = "x") -> Chart:
         """Draw the best time so far over rounds (`x`), `calls`, `dollars`, or seconds of judging (`judge_s`).
 
         Raises:
             ConfigError: there is no such axis.
         """
-        if over not in figures.AXES:
-            raise ConfigError(f"there is no axis {over!r}: choose one of {', '.join(figures.AXES)}")
+        if over not in progress.AXES:
+            raise ConfigError(f"there is no axis {over!r}: choose one of {', '.join(progress.AXES)}")
         last = self.value.last
-        return figures.best_so_far(
+        return progress.best_so_far(
             self._progress, over, seed_ms=last.seed_ms, floor_ms=last.best_ms * last.roofline_share,
             models=self._models, estimated=last.estimated, gpu=any(job.gpu for job in self._jobs),
+            others=fastest_of_pytorch(self.final),
         )  # fmt: skip
 
-    def lineage(self) -> figures.Chart:
+    def lineage(self) -> Chart:
         """Draw the family of all kernels that a round selected."""
         trials, selections = self.value.trials, [round.selection for round in self.value.rounds]
-        return figures.lineage(graph(trials, selections, chain(trials, self.value.best.name)))
+        return families.lineage(graph(trials, selections, chain(trials, self.value.best.name)))
 
-    def roofline(self) -> figures.Chart:
+    def roofline(self) -> Chart:
         """Draw kernels under the device's roofs; empty where operations or times by workload are not known."""
         proposers = {trial.name: trial.model for trial in self.value.trials}
         points = rows.roofline_rows(self.record.kernels, self.record.roofs, proposers)
-        return figures.roofline(
+        return roofline.roofline(
             points, rows.roof_rows(self.record.roofs), models=self._models, estimated=self.value.last.estimated
         )
 
-    def clusters(self) -> figures.Chart:
+    def clusters(self) -> Chart:
         """Draw clusters of kernels over the techniques that they use."""
-        return figures.clusters(rows.cluster_rows(self.value.trials), self.value.taxonomy, self.value.last.round)
+        return families.clusters(rows.cluster_rows(self.value.trials), self.value.taxonomy, self.value.last.round)
 
-    def timeline(self) -> figures.Chart:
+    def timeline(self) -> Chart:
         """Draw when each job worked."""
-        return figures.timeline(rows.job_rows(self._jobs), any(job.gpu for job in self._jobs))
+        return timeline.timeline(rows.job_rows(self._jobs), any(job.gpu for job in self._jobs))
 
     @cached_property
     def _jobs(self) -> Sequence[JobSpan]:

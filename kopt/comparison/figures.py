@@ -6,7 +6,7 @@ import altair as alt
 
 from kopt.comparison.budget import TITLES, Over
 from kopt.comparison.standings import Comparison
-from kopt.report.figures import SHAPES, Chart, data
+from kopt.report.figures.chart import SHAPES, Chart, data
 
 
 def _title(comparison: Comparison) -> str:

@@ -12,10 +12,10 @@ from kopt.comparison import figures
 from kopt.comparison.budget import OVER, TITLES, Over
 from kopt.comparison.lines import amount, spread_text, three_decimals
 from kopt.comparison.standings import Comparison, overall
+from kopt.report.figures.spec import specs_json
 from kopt.report.numbers import milliseconds, percent
 from kopt.report.render import TEMPLATES as REPORT_TEMPLATES
 from kopt.report.render import frame, page_environment
-from kopt.report.spec import specs_json
 
 TEMPLATES = Path(__file__).parent / "templates"
 

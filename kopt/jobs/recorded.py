@@ -6,11 +6,15 @@ this machine never takes a recorded build, verdict or time for one of its own.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
+
 from kopt.artifact import digest
 from kopt.errors import ConfigError, NotRecorded, StoreError
-from kopt.jobs.keys import BuildKey, MeasurementsKey, RecordedBuildKey
+from kopt.jobs.keys import BuildKey, MeasurementsKey, RecordedBuildKey, VerdictKey
 from kopt.model.build import Build, Built
 from kopt.model.measurements import Measurements
+from kopt.model.verdict import Verdict
 from kopt.provenance import DECIDING, versions
 from kopt.store import Store, item_files
 
@@ -57,6 +61,25 @@ def find_build(build: str, store: Store) -> Build | None:
     shelf = store.shelf(Build)
     own = shelf.named(BuildKey, build)
     return own if own is not None else shelf.get(RecordedBuildKey(build=build))
+
+
+def find_verdict(evaluation: str, store: Store) -> Verdict | None:
+    """Look up a verdict by its name, as tables name verdicts: one of this store's own, else a recorded one.
+
+    For what is told of a verdict, in reports; a judge looks up its own verdicts only.
+    """
+    own: Verdict | None = store.shelf(Verdict).named(VerdictKey, evaluation)
+    if own is not None:
+        return own
+    names = _names(store)
+    return _verdicts(store.root, names[0]).get(evaluation) if names else None
+
+
+@lru_cache(maxsize=2)
+def _verdicts(root: Path, name: str) -> dict[str, Verdict]:
+    """Read the recorded verdicts by their names; an item of a store does not change under its name."""
+    found = Store(root).shelf(Measurements).named(MeasurementsKey, name)
+    return {one.evaluation: one.verdict for one in found.verdicts} if found else {}
 
 
 def told_build(build: str, store: Store) -> Built:

@@ -56,6 +56,16 @@ MADE_SEED = "kopt-seed"
 """Model of the candidate whose kernel kopt makes of the reference, beside the problem's own seed kernel."""
 
 
+def none_reason(code: str, detail: str) -> str:
+    """Write why a slot has no kernel: a short code and a description in one line."""
+    return f"{code}: {detail}"
+
+
+def reason_code(reason: str) -> str:
+    """Return the code of a reason that `none_reason` wrote; another text's first words."""
+    return reason.partition(": ")[0]
+
+
 class Candidate(Value):
     """A row of `candidates.parquet`: a kernel and how it came to be, or the reason why there is none."""
 

@@ -23,6 +23,11 @@ class Check(Value):
     integers: bool = False
     """Whether the output holds integers or truth values: only those that rounding decides may be off."""
 
+    @property
+    def good(self) -> bool:
+        """Whether the largest error is allowed."""
+        return self.max_error <= self.allowed
+
 
 class Passed(Value):
     """The output was right in every check."""

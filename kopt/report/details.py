@@ -76,6 +76,8 @@ class KernelDetail(Value):
     note: str = ""
     """What is not at hand, and why; empty otherwise."""
     launches: tuple[LaunchFacts, ...] = ()
+    changes: tuple[str, ...] = ()
+    """What it changed against its parent by build and source, in short: `warps 16 → 4`."""
     changed: tuple[ChangedFact, ...] = ()
     checks: tuple[Check, ...] = ()
     times: tuple[KernelTime, ...] = ()

@@ -1,4 +1,4 @@
-"""Write the reason of a failure on one short line that keeps its point."""
+"""Write foreign words on one line: the reason of a failure, what a proposer says of its change."""
 
 from __future__ import annotations
 
@@ -25,3 +25,19 @@ def short_reason(text: str, most: int) -> str:
         return one_line(line, most)
     head = most // 3
     return f"{line[:head].rstrip()} ... {line[len(line) - (most - head - 5) :].lstrip()}"
+
+
+def in_its_words(description: str, name: str, most: int = 1000) -> str:
+    """Write what a proposer says of its change, marked as its words; a seed kernel's description is kopt's own.
+
+    Args:
+        description: the description; empty where there is none.
+        name: name of the candidate.
+        most: most characters of the description.
+
+    Returns:
+        `, in its words: ...`, to go on with after the candidate; empty where there is no description.
+    """
+    if not description:
+        return ""
+    return f"{': ' if name.startswith('r0a') else ', in its words: '}{one_line(description, most)}"

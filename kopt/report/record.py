@@ -6,9 +6,13 @@ from pydantic import Field
 
 from kopt.model.base import Value
 from kopt.model.cost import LabelledCost
+from kopt.model.diagnosis import Diagnosis, Profile
 from kopt.model.environment import Environment
 from kopt.model.trial import RoundSummary, SelectionRow, Trial
 from kopt.report.details import JobSpan, KernelDetail, Roof
+
+ESTIMATE_ERROR = 0.1
+"""Share by which an estimate is commonly off (docs/estimate.md): two estimates nearer than that are not told apart."""
 
 
 class Comparison(Value):
@@ -25,6 +29,28 @@ class Comparison(Value):
     high: float
     compilations_ms: tuple[float, ...] = ()
     """Time of each compilation, ms, of a baseline that was compiled several times; `ms` is the fastest's."""
+
+
+class Limits(Value):
+    """What limits the best kernel, and what to try next."""
+
+    profile: Profile | None = None
+    diagnosis: Diagnosis | None = None
+    as_parent: bool = False
+    """Whether the search made both, of a parent; else rules made them when the report was written."""
+    note: str = ""
+    """Why there is neither; empty otherwise."""
+
+
+class Baseline(Value):
+    """One of PyTorch's own ways of which no time was measured."""
+
+    name: str
+    """`eager`, `compile` or `max-autotune`."""
+    ms: float | None
+    """Estimated time, ms; None where it is not estimated."""
+    origin: str
+    """How the time was worked out, or why there is none."""
 
 
 class FinalFigures(Value):
@@ -57,12 +83,13 @@ class FinalFigures(Value):
 
     @property
     def faster_baselines(self) -> tuple[tuple[str, float], ...]:
-        """Names and times of PyTorch's ways that beat the best kernel, fastest first; measured ones beyond doubt."""
+        """Names and times of PyTorch's ways that beat the best kernel beyond doubt, fastest first."""
         if self.against:
             faster = [(one.name, one.ms) for one in self.against if one.name != "seed" and one.high < 1]
         else:
             timed = (("eager", self.eager_ms), ("compile", self.compile_ms))
-            faster = [(name, ms) for name, ms in timed if ms is not None and ms < self.best_ms]
+            least = self.best_ms * (1 - ESTIMATE_ERROR) if self.estimated else self.best_ms
+            faster = [(name, ms) for name, ms in timed if ms is not None and ms < least]
         return tuple(sorted(faster, key=lambda pair: pair[1]))
 
 
@@ -106,6 +133,8 @@ class WorkloadSizes(Value):
 
     name: str
     """Name that checks have."""
+    title: str = ""
+    """Name for people: with the kind before it where two workloads have one name; empty: the name."""
     sizes: str
     """Shapes of the inputs of a timed workload; of another one the values of the reference's constants."""
     timed: bool
@@ -137,8 +166,16 @@ class RunRecord(Value):
     """Versions of the packages with which the page was written."""
     measured_with: Environment | None = None
     """Driver, PyTorch and Triton with which the headline was measured; None for estimates."""
+    folder: str = ""
+    """The run's folder, as its start named it; empty: `results/<run>`."""
+    call: str = ""
+    """A call of the best kernel from Python: `y = kernel_function(x)`."""
     command: str = ""
-    """Command that makes the search again; empty where no start is recorded."""
+    """Command that makes the search again, under another name; empty where no start is recorded."""
+    asks_people: bool = False
+    """Whether replies came through the exchange folder, so that the search asks for them again."""
+    repairs: int = 0
+    """Most repairs of a slot in a round."""
     proposers: dict[str, str] = Field(default_factory=dict)
     """Each proposer and other language model in a few words."""
     workloads: tuple[WorkloadSizes, ...] = ()
@@ -149,11 +186,16 @@ class RunRecord(Value):
     rounds: tuple[RoundSummary, ...] = Field(min_length=1)
     """From round 0, which is the seed alone."""
     trials: tuple[Trial, ...]
+    same_source: dict[str, str] = Field(default_factory=dict)
+    """By its name, the first candidate whose source a candidate's equals but for names and comments."""
     selections: tuple[tuple[SelectionRow, ...], ...]
     """Parents that each round selected, from round 0."""
     best_source: str
     seed_source: str
     final: FinalFigures
+    baselines: tuple[Baseline, ...] = ()
+    """PyTorch's ways that the settings name and of which no time was measured."""
+    limits: Limits = Limits()
     taxonomy: tuple[str, ...] = ()
     """Names of the techniques, in bit order."""
     costs: tuple[LabelledCost, ...] = ()

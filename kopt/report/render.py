@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from altair.utils.schemapi import debug_mode
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from kopt.model.cost import total
 from kopt.model.device import estimate_warning
 from kopt.model.trial import Trial
 from kopt.neutral import visible
-from kopt.report import costs, figures, lineage, numbers, rows, sentences, tables, words
+from kopt.report import costs, lineage, numbers, outcomes, rows, sentences, tables, words
+from kopt.report.chosen import shown_trials
+from kopt.report.figures import families, progress, roofline, timeline
+from kopt.report.figures.chart import Chart
+from kopt.report.figures.spec import specs_json
 from kopt.report.marked import diff, parts
-from kopt.report.record import RunRecord
+from kopt.report.reasons import short_reason
+from kopt.report.record import ESTIMATE_ERROR, RunRecord
 from kopt.report.round_line import STOPPED
-from kopt.report.spec import specs_json
 from kopt.report.status_lines import duration
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -33,19 +38,13 @@ TEMPLATES = Path(__file__).parent / "templates"
 MOST_BYTES = 2_900_000
 """Size that a page keeps below: kernels that open are left out from the least telling one on."""
 
-OPENED = 80
-"""Most kernels that open on the page; collecting one takes a tenth of a second."""
-
-MOST_ROWS = 2000
-"""Most rows of the table of candidates."""
-
 MOST_GROWN = 100
 """Most rows of the table of candidates that stand one below the other; a longer one scrolls in a frame of its own."""
 
 TOP_CLUSTERS = 40
 
-FASTEST = 30
-"""Fastest kernels that open before others do."""
+MOST_CHANGES = 3
+"""Most changed settings of a kernel in the table of candidates."""
 
 
 def render(record: RunRecord) -> str:
@@ -88,13 +87,20 @@ def _articles(record: RunRecord, environment: Environment, room: int) -> dict[st
         children.setdefault(trial.parent, []).append(trial.name)
     opening = {kernel.name for kernel in record.kernels}
     articles: dict[str, Markup] = {}
+    checked = sorted(record.workloads, key=lambda one: bool(one.checked))
+    sizes = {one.name: one.sizes for one in checked}
+    titles = {one.name: one.title or one.name for one in checked}
     for kernel in record.kernels:
         trial = named[kernel.name]
+        here = [one for one in record.trials if (one.round, one.slot) == (trial.round, trial.slot)]
         text = template.render(
             kernel=kernel, trial=trial, children=children.get(trial.kernel, []) if trial.kernel else [],
             diff=diff(kernel.parent_source, kernel.source) if kernel.parent_source and kernel.source else [],
             parent=named.get(kernel.parent), final=record.final, opening=opening, counters=record.counters,
-            sizes={one.name: one.sizes for one in record.workloads}, priced=is_priced(record),
+            sizes=sizes, titles=titles, priced=is_priced(record), same=record.same_source.get(trial.name, ""),
+            before=[one.name for one in here if one.attempt == trial.attempt - 1 and one.status != "skipped"],
+            after=[one.name for one in here if one.attempt == trial.attempt + 1 and one.status != "skipped"],
+            repairs=record.repairs,
         )  # fmt: skip
         room -= len(text.encode()) + 100
         if room < 0:
@@ -113,40 +119,16 @@ def _place(trial: Trial) -> tuple[int, int, int]:
     return trial.round, trial.slot, trial.attempt
 
 
-def opened_kernels(record: RunRecord) -> list[str]:
-    """Name the candidates whose kernels open on the page, the most telling first.
-
-    The best kernel and its ancestors, the fastest ones, all that were selected, an example of each kind of failure,
-    then a sample of the others, spread evenly over the rounds.
-    """
-    chain = [step.trial.name for step in lineage.chain(record.trials, record.final.best_name)]
-    fast = [trial.name for trial in tables.correct_trials(record.trials)]
-    selected = [row.origin for rows_of_round in record.selections for row in rows_of_round]
-    examples = [failure.example.name for failure in tables.failures(record.trials)]
-    telling = list(dict.fromkeys([*chain[::-1], *fast[:FASTEST], *selected, *examples]))
-    others = [trial.name for trial in record.trials if trial.status != "skipped" and trial.name not in set(telling)]
-    sampled = _sample(others, max(OPENED - len(telling), 0))
-    return [*telling, *sampled][:OPENED]
+def _parents(trials: Sequence[Trial]) -> dict[str, str]:
+    """Name the parent of each candidate: the first candidate with the parent's source."""
+    first = lineage.first_of_kernel(trials)
+    return {trial.name: first[trial.parent].name for trial in trials if trial.parent in first}
 
 
-def _sample(names: Sequence[str], most: int) -> list[str]:
-    """Choose some names, spread evenly."""
-    return [names[len(names) * place // most] for place in range(most)] if len(names) > most else list(names)
-
-
-def shown_trials(record: RunRecord) -> list[Trial]:
-    """Return the rows of the table of candidates: the correct ones, fastest first, then the others in their order.
-
-    Of a search with more than `MOST_ROWS` candidates the fastest half and a sample of the others are shown.
-    """
-    asked = [trial for trial in record.trials if trial.status != "skipped"]
-    correct = tables.correct_trials(asked)
-    names = {trial.name for trial in correct}
-    order = [*correct, *(trial for trial in asked if trial.name not in names)]
-    if len(order) <= MOST_ROWS:
-        return order
-    rest = order[MOST_ROWS // 2 :]
-    return [*order[: MOST_ROWS // 2], *(rest[len(rest) * place // (MOST_ROWS // 2)] for place in range(MOST_ROWS // 2))]
+def _in_short(changes: Sequence[str]) -> str:
+    """Join the first changes of a kernel and the last one, which counts lines of source."""
+    left_out = ["..."] if len(changes) > MOST_CHANGES + 1 else []
+    return "; ".join([*changes[:-1][:MOST_CHANGES], *left_out, changes[-1]])
 
 
 def _derived(record: RunRecord) -> dict[str, object]:
@@ -155,21 +137,27 @@ def _derived(record: RunRecord) -> dict[str, object]:
     clusters = tables.clusters(record.trials)
     shown = shown_trials(record)
     judging = rows.judging(record.jobs)
+    asked_in = Counter(trial.round for trial in record.trials if trial.status != "skipped")
     with debug_mode(False):  # a test checks the figures against Vega-Lite's schema, which takes half of the time
         drawn = charts(record)
     return {
         "figures": Markup(specs_json(drawn)),
         "plotted": frozenset(drawn),
-        "axes": {name: figures.axis_title(name, any(job.gpu for job in record.jobs)) for name in figures.AXES},
+        "axes": {name: progress.axis_title(name, any(job.gpu for job in record.jobs)) for name in progress.AXES},
         "drawn": _drawn(record),
-        "peak": max(max(summary.slots, summary.proposed) for summary in record.rounds) or 1,
+        "peak": max(asked_in.values(), default=1),
         "models": tables.models(record.trials, record.final.seed_ms),
         "chain": best,
         "clusters": clusters[:TOP_CLUSTERS],
         "more_clusters": len(clusters[TOP_CLUSTERS:]),
-        "failures": tables.failures(record.trials),
+        "failures": outcomes.failures(record.trials, record.same_source),
         "shown": shown,
         "asked": sum(trial.status != "skipped" for trial in record.trials),
+        "asked_in": asked_in,
+        "parents": _parents(record.trials),
+        "changes": {kernel.name: kernel.changes for kernel in record.kernels},
+        "in_short": {kernel.name: _in_short(kernel.changes) for kernel in record.kernels if kernel.changes},
+        "verified": sentences.verified_on(record.workloads),
         "diff": diff(record.seed_source, record.best_source),
         "costly": any(trial.cost_usd for trial in record.trials),
         "priced": is_priced(record),
@@ -202,31 +190,32 @@ def _drawn(record: RunRecord) -> list[str]:
     return [name for name, shown in known.items() if shown]
 
 
-def charts(record: RunRecord) -> dict[str, figures.Chart]:
+def charts(record: RunRecord) -> dict[str, Chart]:
     """Draw the figures of a run, by name; those for which nothing is known are left out."""
     models = model_order(record.models, [trial.model for trial in record.trials if trial.round > 0])
     last, estimated = record.rounds[-1], record.rounds[-1].estimated
-    progress = rows.progress_rows(record.trials, record.rounds, record.costs, record.jobs)
-    children = [row for row in progress if row["round"]]
-    drawn: dict[str, figures.Chart] = {
-        f"best-{over}": figures.best_so_far(
-            progress if over == "x" else [*progress[:1], *children], over, seed_ms=last.seed_ms,
+    spent = rows.progress_rows(record.trials, record.rounds, record.costs, record.jobs)
+    children = [row for row in spent if row["round"]]
+    drawn: dict[str, Chart] = {
+        f"best-{over}": progress.best_so_far(
+            spent if over == "x" else [*spent[:1], *children], over, seed_ms=last.seed_ms,
             floor_ms=last.best_ms * last.roofline_share, models=models, estimated=estimated,
             gpu=any(job.gpu for job in record.jobs),
+            others=sentences.fastest_of_pytorch(record.final),
         )
         for over in _drawn(record)
     }  # fmt: skip
     family = lineage.graph(record.trials, record.selections, lineage.chain(record.trials, record.final.best_name))
     if family.nodes:
-        drawn["lineage"] = figures.lineage(family)
+        drawn["lineage"] = families.lineage(family)
     proposers = {trial.name: trial.model for trial in record.trials}
     points = rows.roofline_rows(record.kernels, record.roofs, proposers)
     if points:
-        drawn["roofline"] = figures.roofline(points, rows.roof_rows(record.roofs), models=models, estimated=estimated)
+        drawn["roofline"] = roofline.roofline(points, rows.roof_rows(record.roofs), models=models, estimated=estimated)
     if clusters := rows.cluster_rows(record.trials, TOP_CLUSTERS):
-        drawn["clusters"] = figures.clusters(clusters, record.taxonomy, last.round)
+        drawn["clusters"] = families.clusters(clusters, record.taxonomy, last.round)
     if record.jobs:
-        drawn["timeline"] = figures.timeline(rows.job_rows(record.jobs), any(job.gpu for job in record.jobs))
+        drawn["timeline"] = timeline.timeline(rows.job_rows(record.jobs), any(job.gpu for job in record.jobs))
     return drawn
 
 
@@ -247,6 +236,8 @@ def page_environment(estimated: bool) -> Environment:
         "percent": numbers.percent,
         "usd": costs.dollars,
         "duration": duration,
+        "shortened": short_reason,
+        "breakable": _breakable,
     }
     environment.globals |= {
         "stopped": STOPPED,
@@ -259,9 +250,18 @@ def page_environment(estimated: bool) -> Environment:
         "counted_in": sentences.counted_in,
         "fenced": parts,
         "used_for": sentences.used_for,
+        "inputs_by_size": sentences.inputs_by_size,
+        "outcome": outcomes.outcome,
+        "kind_of": outcomes.kind_of,
         "pytorch": numbers.PYTORCH,
+        "estimate_error": ESTIMATE_ERROR,
     }
     return environment
+
+
+def _breakable(text: str) -> Markup:
+    """Let lines break after the underscores of a name."""
+    return escape(visible(text)).replace("_", Markup("_<wbr>"))
 
 
 def _visible(value: object) -> object:

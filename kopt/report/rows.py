@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 from kopt.model.cost import LabelledCost
 from kopt.model.trial import RoundSummary, SelectionRow, Trial
 from kopt.report.details import JobSpan, KernelDetail, Roof
+from kopt.report.numbers import PYTORCH
 from kopt.report.tables import correct_trials
 
 Row = dict[str, object]
@@ -16,7 +18,15 @@ COST_COLUMNS = list(LabelledCost.model_fields)
 JOB_COLUMNS = ["rule", "round", "attempt", "began_s", "ended_s", "seconds", "gpu"]
 
 SPREAD = 0.36
-"""Largest distance of a round's dots from its tick, in rounds; the dots lie in order of slot."""
+"""Largest distance of a round's dots from its tick, in rounds; the dots lie in the order in which they were judged."""
+
+EAGER = PYTORCH["eager"]
+
+WAITING = "no job worked"
+"""Row of the times in which no job of a run worked."""
+
+LEAST_WAIT = 0.02
+"""Share of a run's time from which a time without jobs is listed."""
 
 
 def trial_rows(trials: Sequence[Trial]) -> list[Row]:
@@ -51,6 +61,25 @@ def job_rows(jobs: Sequence[JobSpan]) -> list[Row]:
     ]  # fmt: skip
 
 
+def waits(jobs: Sequence[Row]) -> list[Row]:
+    """List the times in which no job worked, as rows of `job_rows`: waiting for replies, or between two commands.
+
+    Args:
+        jobs: rows of `job_rows`.
+    """
+    ends = [float(str(job["ended_s"])) for job in jobs]
+    least, until, found = LEAST_WAIT * max(ends, default=0.0), 0.0, list[Row]()
+    for job, end in zip(jobs, ends, strict=True):
+        began = float(str(job["began_s"]))
+        if began - until > least:
+            found.append(
+                {"rule": WAITING, "round": None, "attempt": None, "began_s": until, "ended_s": began,
+                 "seconds": round(began - until, 2), "gpu": False}
+            )  # fmt: skip
+        until = max(until, end)
+    return found
+
+
 def busy_seconds(jobs: Iterable[JobSpan]) -> float:
     """Return the time in which at least one of the jobs worked, s."""
     busy, until = 0.0, 0.0
@@ -77,7 +106,8 @@ def progress_rows(
     is the fastest time so far.
     """
     asked = [t for t in trials if t.status != "skipped"]
-    slots = {r: max((t.slot + 1 for t in asked if t.round == r), default=1) for r in {t.round for t in asked}}
+    numbers = Counter(trial.round for trial in asked)
+    places: Counter[int] = Counter()
     best = dollars = 0.0
     calls, shared, rows = 0, list(costs), []
     for trial in asked:
@@ -87,10 +117,12 @@ def progress_rows(
         calls += trial.round > 0
         ms = trial.time_ms if trial.verdict == "passed" else None
         best = min(filter(None, (best, ms)), default=0.0)
+        place = places[trial.round]
+        places[trial.round] += 1
         rows.append(
             {
                 "name": trial.name, "model": trial.model, "round": trial.round, "verdict": trial.verdict,
-                "x": round(trial.round + SPREAD * (2 * (trial.slot + 0.5) / slots[trial.round] - 1), 3),
+                "x": round(trial.round + SPREAD * (2 * (place + 0.5) / numbers[trial.round] - 1), 3),
                 "calls": calls, "dollars": round(dollars, 6), "judge_s": _judged_by(trial, jobs), "ms": ms,
                 "best_ms": best or None,
             }
@@ -118,7 +150,9 @@ def _judged_by(trial: Trial, jobs: Sequence[JobSpan]) -> float | None:
 
 
 def cluster_rows(trials: Sequence[Trial], most: int | None = None) -> list[Row]:
-    """Count the correct kernels of each cluster that each round brought, with the fastest time of each.
+    """Count the correct kernels of each cluster that each round brought, with the fastest one and its time.
+
+    `cluster 1` has the fastest kernel of all rounds, and so on.
 
     Args:
         trials: all trials of the run.
@@ -129,13 +163,14 @@ def cluster_rows(trials: Sequence[Trial], most: int | None = None) -> list[Row]:
     for trial in correct:
         leaders.setdefault(trial.cluster, trial)
     shown = set(list(leaders)[:most])
+    order = {cluster: place for place, cluster in enumerate(leaders, 1)}
     groups: dict[tuple[str, int], list[Trial]] = {}
     for trial in correct:
         groups.setdefault((trial.cluster, trial.round), []).append(trial)
     return [
         {
-            "cluster": f"{leaders[cluster].name} {leaders[cluster].time_ms:.4g} ms", "name": leaders[cluster].name,
-            "round": number, "kernels": len(group), "ms": group[0].time_ms,
+            "cluster": f"cluster {order[cluster]}", "name": group[0].name, "round": number,
+            "kernels": len(group), "ms": group[0].time_ms,
             "techniques": list(group[0].techniques) or ["none"],
         }
         for (cluster, number), group in groups.items()
@@ -166,7 +201,7 @@ def roofline_rows(kernels: Sequence[KernelDetail], roofs: Sequence[Roof], models
                 if time.workload == roof.workload
             ]
         if roof.eager_ms:
-            rows.append(_roofline_row("PyTorch eager", "PyTorch eager", roof, roof.eager_ms, 1.0))
+            rows.append(_roofline_row(EAGER, EAGER, roof, roof.eager_ms, 1.0))
     return rows
 
 

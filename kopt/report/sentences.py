@@ -8,8 +8,9 @@ from pathlib import PurePath
 from typing import Literal, NamedTuple
 
 from kopt.model.diagnosis import Profile
-from kopt.report.numbers import PYTORCH, milliseconds, ratio
-from kopt.report.record import FinalFigures, RunRecord, WorkloadSizes
+from kopt.model.verdict import Check
+from kopt.report.numbers import PYTORCH, milliseconds, percent, ratio
+from kopt.report.record import ESTIMATE_ERROR, FinalFigures, RunRecord, WorkloadSizes
 
 WORKED_OUT = {
     "time_ms": "time, ms",
@@ -34,53 +35,119 @@ WORKED_OUT = {
 """Describes what a profile works out from the build and the time."""
 
 
+STANDINGS = {"win": "Faster than", "loss": "Slower than", "tie": "As fast as"}
+
+
 class AgainstPytorch(NamedTuple):
     """How the best kernel stands against the fastest of PyTorch's ways that was timed."""
 
     result: Literal["win", "loss", "tie"]
-    """A tie where the interval of the speedup holds 1, or times that are written alike."""
+    """A tie where the interval of the speedup holds 1, or an estimate is nearer to 1 than its error."""
     text: str
 
 
 def against_pytorch(final: FinalFigures) -> AgainstPytorch | None:
     """Compare the best kernel with PyTorch's fastest way; None where none was timed."""
     measured = [one for one in final.against if one.name != "seed"]
-    if measured:
-        fastest = min(measured, key=lambda one: one.ms)
-        result: Literal["win", "loss", "tie"] = "win" if fastest.low > 1 else "loss" if fastest.high < 1 else "tie"
-        name, ms, speedup = fastest.name, fastest.ms, fastest.speedup
-        interval = f", 95 % interval {fastest.low:.3f} to {fastest.high:.3f}"
-    else:
-        timed = (("eager", final.eager_ms), ("compile", final.compile_ms))
-        known = sorted((ms, name) for name, ms in timed if ms is not None)
-        if not known:
-            return None
-        ms, name = known[0]
-        speedup, interval = ms / final.best_ms, ""
-        result = "tie" if ratio(speedup) == "1.00x" else "win" if speedup > 1 else "loss"
-    words = {"win": "Faster than", "loss": "Slower than", "tie": "As fast as"}[result]
-    noise = " within the noise of the measurement" if result == "tie" and measured else ""
-    estimate = "by the estimate, " if final.estimated else ""
+    if not measured:
+        return _by_other_times(final)
+    fastest = min(measured, key=lambda one: one.ms)
+    result: Literal["win", "loss", "tie"] = "win" if fastest.low > 1 else "loss" if fastest.high < 1 else "tie"
+    noise = " within the noise of the measurement" if result == "tie" else ""
     ways = ", the fastest of PyTorch's ways that were timed" if len(measured) > 1 else ""
-    text = f"{words} {PYTORCH.get(name, name)}{ways}{noise}: {estimate}{ratio(speedup)} ({milliseconds(ms)}{interval})."
-    return AgainstPytorch(result, text)
+    times = f"{milliseconds(fastest.ms)}, 95 % interval {fastest.low:.3f} to {fastest.high:.3f}"
+    name = PYTORCH.get(fastest.name, fastest.name)
+    return AgainstPytorch(result, f"{STANDINGS[result]} {name}{ways}{noise}: {ratio(fastest.speedup)} ({times}).")
+
+
+def fastest_of_pytorch(final: FinalFigures) -> dict[str, float]:
+    """Name the fastest of PyTorch's own ways whose time is known, for people, with its time, ms; empty without one."""
+    measured = {one.name: one.ms for one in final.against if one.name != "seed"}
+    known: dict[str, float | None] = {**measured} or {"eager": final.eager_ms, "compile": final.compile_ms}
+    times = [(ms, name) for name, ms in known.items() if ms is not None]
+    return {PYTORCH.get(name, name): ms for ms, name in sorted(times)[:1]}
+
+
+def _by_other_times(final: FinalFigures) -> AgainstPytorch | None:
+    """Compare the best kernel with PyTorch by times that were not taken side by side."""
+    timed = (("eager", final.eager_ms), ("compile", final.compile_ms))
+    known = sorted((ms, PYTORCH[name]) for name, ms in timed if ms is not None)
+    if not known:
+        return None
+    ms, name = known[0]
+    speedup = ms / final.best_ms
+    times = f"{ratio(speedup)} ({milliseconds(ms)})"
+    result: Literal["win", "loss", "tie"] = "win" if speedup > 1 else "loss"
+    if not final.estimated:
+        result = "tie" if ratio(speedup) == "1.00x" else result
+        return AgainstPytorch(result, f"{STANDINGS[result]} {name}: {times}.")
+    if 1 - ESTIMATE_ERROR < speedup < 1 / (1 - ESTIMATE_ERROR):
+        side = {"win": "faster", "loss": "slower"}[result] if ratio(speedup) != "1.00x" else "as fast"
+        return AgainstPytorch(
+            "tie",
+            f"Faster or slower than {name}, the estimate cannot tell: it says {side}, {times}, and both times are "
+            f"estimates, commonly off by {percent(ESTIMATE_ERROR)}.",
+        )
+    return AgainstPytorch(result, f"{STANDINGS[result]} {name}: by the estimate, {times}.")
+
+
+def verified_on(workloads: Sequence[WorkloadSizes]) -> str:
+    """Say on which sizes the best kernel was verified, and that the timed ones are not among them where so."""
+    if not workloads or any(one.checked is None for one in workloads):
+        return ""
+    checked = [f"{one.title or one.name} ({one.sizes})" for one in workloads if one.checked]
+    unchecked = [one.title or one.name for one in workloads if one.timed and not one.checked]
+    if not checked:
+        return "Verified on no size."
+    never = f"; never at the size that its time is of ({', '.join(unchecked)})" if unchecked else ""
+    return f"Verified on {', '.join(checked)}{never}."
+
+
+def inputs_by_size(checks: Sequence[Check], titles: Mapping[str, str]) -> str:
+    """Say which kinds of inputs were drawn on which workloads; empty where all were drawn on each."""
+    on: dict[str, list[str]] = {}
+    for check in checks:
+        names = on.setdefault(check.distribution.partition(" ")[0], [])
+        name = titles.get(check.workload) or check.workload
+        names += [name] if name not in names else []
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for kind, names in on.items():
+        groups.setdefault(tuple(sorted(names)), []).append(kind)
+    if len(groups) < 2:
+        return ""
+    return "; ".join(f"{', '.join(kinds)} on {', '.join(names)}" for names, kinds in groups.items())
 
 
 def commands(record: RunRecord) -> list[tuple[str, str]]:
     """List what a reader can do with the best kernel and with the search, each with its command."""
-    run = shlex.quote(record.run)
+    folder = record.folder or f"results/{record.run}"
+    run, kernel = shlex.quote(folder), shlex.quote(f"{folder}/best_kernel.py")
     archive = shlex.quote(f"{PurePath(record.run).name}.replies.tar.xz")
     found: list[tuple[str, str]] = []
     if not record.judge.startswith("dry"):
         found = [
             (
-                "Compare the best kernel with the reference and time both, on a GPU, in the run's folder",
-                "python best_kernel.py",
+                "Compare the best kernel with the reference and time both, on a GPU; the run's folder is named as its "
+                "start named it, relative to where it was started",
+                f"python {kernel}",
             ),
             ("Write it as a PyTorch module in place of the reference's", f"kopt export {run} --as module"),
         ]
+        if record.call:
+            name = record.call.partition("(")[0].rpartition(" ")[2]
+            found.insert(
+                1,
+                (
+                    "Call it from Python, with inputs as the reference's get_inputs makes them, on a GPU",
+                    f"import sys\nsys.path.insert(0, {folder!r})\nfrom best_kernel import {name}\n{record.call}",
+                ),
+            )
     if record.command:
-        found.append(("Search again", record.command))
+        asked = (
+            "; its proposers answer through the exchange folder, so that somebody has to write the replies again "
+            "(docs/replays.md), while a replay takes those that are there" if record.asks_people else ""
+        )  # fmt: skip
+        found.append((f"Search again, under another name{asked}", record.command))
     if record.judge == "recorded":
         found.append(("Replay the search again, from its archive", "kopt replay ARCHIVE.replies.tar.xz"))
     elif record.costs:
@@ -94,7 +161,9 @@ def used_for(workload: WorkloadSizes, estimated: bool) -> str:
     """Say what a workload was used for: `timed, verified`."""
     uses = ["times estimated" if estimated else "timed"] if workload.timed else []
     uses += ["verified"] if workload.checked else []
-    return ", ".join(uses) or ("no check is recorded" if workload.checked is None else "not by this judge")
+    if workload.checked is None:
+        return ", ".join([*uses, "no check is recorded"])
+    return ", ".join([*uses, *([] if workload.checked else ["never verified"])])
 
 
 def counted_in(profile: Profile, counters: Mapping[str, str]) -> list[tuple[str, float, str]]:

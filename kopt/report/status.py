@@ -30,7 +30,7 @@ class RoundCounts(Value):
     repaired: int = 0
     """Those of them whose kernel is a repair."""
     failures: dict[str, int] = Field(default_factory=dict)
-    """Candidates by the phase in which they failed, `incorrect` and `no proposal` among them, most frequent first."""
+    """Candidates by what went wrong (`syntax error`, `wrong result`, ...), most frequent first."""
     best_ms: float | None = None
     """Time of the fastest parent at the end of the round, ms; None while the round goes on."""
 

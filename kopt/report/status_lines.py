@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from kopt.neutral import one_line
 from kopt.report.costs import dollars
 from kopt.report.numbers import PYTORCH, after_repair, far_text, percent, ratio, time_text
+from kopt.report.reasons import in_its_words
 from kopt.report.round_line import STOPPED, label
 from kopt.report.status import BestSoFar, RoundCounts, RunStatus
 
@@ -143,7 +144,7 @@ def _best(best: BestSoFar) -> str:
     shares = f"{ratio(best.speedup)} seed{label(best.estimated)}, {percent(best.roofline_share)} of the roofline"
     unsure = "" if best.selected else "; not yet ranked"
     text = f"{best.name} ({one_line(best.model)}) {time_text(best.ms, best.estimated)}{low_high}, {shares}{unsure}"
-    return f"{text}: {one_line(best.description, 200)}" if best.description else text
+    return text + in_its_words(best.description, best.name, 200)
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Compute the report's tables from the trials: failures, models, the fastest kernels, clusters."""
+"""Compute the report's tables from the trials: models, the fastest kernels, clusters."""
 
 from __future__ import annotations
 
@@ -6,50 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
-from kopt.model.build import Phase
 from kopt.model.trial import Trial
-
-INCORRECT = "incorrect"
-NO_PROPOSAL = "no proposal"
-
-MEANING: dict[str, str] = {
-    Phase.SYNTAX: "not Python",
-    Phase.IMPORT: "importing the module raised",
-    Phase.ENTRY: "no entry point that takes the problem's inputs",
-    Phase.TRACE: "the entry point raised while it was traced",
-    Phase.COMPILE: "Triton refused to compile it",
-    Phase.RESOURCES: "more shared memory, threads or registers than the device has",
-    Phase.CONTRACT: "wrong type, shape, dtype or device of the output",
-    Phase.FALLBACK: "no Triton launch, or torch computes part of the result",
-    Phase.TIMEOUT: "over the time limit",
-    Phase.CRASH: "the process died",
-    Phase.INTERPRET: "kopt's interpreter raised",
-    Phase.LAUNCH: "a launch failed on the GPU",
-    Phase.MUTATION: "an input was changed",
-    Phase.ROOFLINE: "a time below the physical floor, refused",
-    Phase.REUSE: "slower on inputs that it had not been called with before, refused",
-    INCORRECT: "ran, and gave a wrong result",
-    NO_PROPOSAL: "the proposer had nothing new, or its reply held no kernel",
-}
-"""Explains each kind of failure."""
-
 
 SAME_FLOOR = 1e-3
 """Relative difference up to which two floors are the same."""
-
-MORE_EXAMPLES = 4
-"""Most examples of a kind of failure beside the first."""
-
-
-class FailureKind(NamedTuple):
-    """One kind of failure, how often it happened, and its first examples."""
-
-    kind: str
-    meaning: str
-    number: int
-    example: Trial
-    others: tuple[Trial, ...] = ()
-    """Further examples, few."""
 
 
 class ModelRow(NamedTuple):
@@ -92,27 +52,6 @@ def by_time(trial: Trial) -> tuple[float, int, int, int]:
     """Sort key: time, then round, attempt and slot."""
     assert trial.time_ms is not None
     return trial.time_ms, trial.round, trial.attempt, trial.slot
-
-
-def failures(trials: Sequence[Trial]) -> list[FailureKind]:
-    """Count failures by kind, most frequent first; a duplicate of a failed kernel does not count again."""
-    kinds: dict[str, list[Trial]] = {}
-    for trial in trials:
-        if kind := _kind(trial):
-            kinds.setdefault(kind, []).append(trial)
-    counted = [
-        FailureKind(kind, MEANING.get(kind, ""), len(group), group[0], tuple(group[1 : 1 + MORE_EXAMPLES]))
-        for kind, group in kinds.items()
-    ]
-    return sorted(counted, key=lambda failure: (-failure.number, failure.kind))
-
-
-def _kind(trial: Trial) -> str:
-    if trial.status == "none":
-        return NO_PROPOSAL
-    if trial.verdict == "failed":
-        return trial.phase or "failed"
-    return INCORRECT if trial.verdict == "incorrect" else ""
 
 
 def models(trials: Sequence[Trial], seed_ms: float) -> list[ModelRow]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from kopt.model.trial import RoundSummary
 from kopt.neutral import one_line
 from kopt.report.numbers import compilations_text, far_text, percent, ratio, slower_text, time_text
+from kopt.report.reasons import in_its_words
 from kopt.report.record import FinalFigures
 from kopt.report.round_line import STOPPED, label
 
@@ -22,7 +23,7 @@ def final_lines(
         files: paths to list at the end, e.g. `{"kernel": "results/matvec/best_kernel.py"}`.
         rounds: summaries of all rounds; the first with a reason to stop ended the search.
     """
-    what = f": {one_line(final.description)}" if final.description else ""
+    what = in_its_words(final.description, final.best_name)
     seed = time_text(final.seed_ms, final.estimated)
     slower = slower_text(final.best_ms, final.faster_baselines, final.estimated)
     far = far_text(final.best_ms, final.roofline_share, final.ample_ms)

@@ -23,7 +23,7 @@ DRAWS = {
     "onehot": "one element in each row, the others zero",
     "large": "so large that float32 cannot hold their exponentials",
     "negative": "rows of large negative numbers, of negative ones near zero, and of positive ones",
-    "tiny": "so small that the eps of a norm matters",
+    "tiny": "so small that small constants matter, such as the one that a norm adds before it divides",
     "equal": "rows of equal elements",
     "zeros": "rows of zeros beside normal ones",
     "extreme": "near the largest and the smallest numbers of the type",
@@ -37,7 +37,14 @@ GENERAL = {
     "parent": "a kernel that a selection kept; the candidates of the next round are made of it",
     "pool": "what a selection chooses from: the parents before and this round's correct kernels; 9 → 8 means that "
     "equal ones were merged",
-    "duplicate": "a candidate whose compiled code and source equal those of an earlier one; it shares its verdict",
+    "rank": "the place of a parent among those that the selection of its round kept, from 1",
+    "duplicate": "a candidate that compiles to the same code as an earlier one, from a source that differs in names, "
+    "layout and comments at most; it shares the outcome of the earlier one and is not judged again",
+    "repair": "a candidate that failed goes back to its proposer with the error; a duplicate of a failed one does not, "
+    "and a reply without a usable kernel goes back once",
+    "in its words": "what a proposer says of its change; nobody checks these words, and build and source beside them "
+    "are facts",
+    "correct": "equal to the reference in every check of the judge",
     "win": "a correct kernel that is faster than its parent",
     "cluster": "the kernels that use the same techniques",
     "roofline floor": "the time in which the device could move the fewest bytes, or do the operations, at its measured "

@@ -16,8 +16,9 @@ from kopt.locks import LEASE
 from kopt.model.cost import Cost, total
 from kopt.model.outcome import BEST, SEED
 from kopt.model.trial import Trial
+from kopt.report.outcomes import failures
 from kopt.report.status import BestSoFar, RoundCounts, RunStatus
-from kopt.report.tables import correct_trials, failures
+from kopt.report.tables import correct_trials
 from kopt.roofline import ample_ms
 from kopt.run.layout import MANIFEST, PHASES
 from kopt.run.so_far import RunSoFar

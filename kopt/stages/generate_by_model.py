@@ -20,7 +20,7 @@ from kopt.llm.reply import Answered, Kept, NoReplyReason, Reply, Truncated, Unan
 from kopt.llm.request import ReplyKey, Request, continued
 from kopt.llm.text.extract import Extracted, NoKernel, NotExtracted, continuations, kernel_of
 from kopt.model.diagnosis import Direction
-from kopt.model.kernel import Candidate, ProposalStatus, Slot, candidate_name
+from kopt.model.kernel import Candidate, ProposalStatus, Slot, candidate_name, none_reason
 from kopt.prompts import propose, repair
 from kopt.prompts.context import Assignment, Memory, Parent
 from kopt.prompts.sections import Prompt
@@ -209,10 +209,10 @@ def _answer(
     """Make a reply the answer of its slot.  Once the budget is spent, slots are skipped and the search ends."""
     if isinstance(reply, Unanswered):
         status = ProposalStatus.SKIPPED if reply.reason == NoReplyReason.BUDGET else ProposalStatus.NONE
-        return Answer(status, reason=f"{reply.reason}: {reply.detail}")
+        return Answer(status, reason=none_reason(reply.reason, reply.detail))
     if not isinstance(extracted, Extracted):
         return Answer(
-            ProposalStatus.NONE, reason=f"{extracted.reason}: {extracted.detail}", request=request,
+            ProposalStatus.NONE, reason=none_reason(extracted.reason, extracted.detail), request=request,
             cost_usd=reply.usage.dollars,
         )  # fmt: skip
     direction = proposer.directions[slot.parent, slot.bottleneck]

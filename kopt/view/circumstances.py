@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from kopt.artifact import read_plain
 from kopt.errors import CorruptArtifact
@@ -43,24 +44,29 @@ BY = {
 
 
 def command_again(started: Started | None, run: Run) -> str:
-    """Return the command that makes a search again: `kopt run` where that says all, else that of Snakemake.
+    """Return the command that makes a search again, under another name: of `kopt run` where that says all.
 
-    Options that say how a start goes on (`--forcerun`, `--quiet`, ...) are left out, and so are settings on which no
-    result depends.  Empty where no start is recorded, and for a replay, whose archive has a name of its own.
+    Else it is Snakemake's.  Under its own name a finished search has nothing left to do.  Options that say how a start
+    goes on (`--forcerun`, `--quiet`, ...) are left out, and so are settings on which no result depends.  Empty where no
+    start is recorded, and for a replay, whose archive has a name of its own.
     """
     if started is None or RunSettings(run.config).replayed:
         return ""
     options = {name: words for name, *words in _options(started.words) if name in KEPT}
     settings = [word for word in options.get("--config", []) if word.partition("=")[0] not in UNRECORDED]
+    again = f"{run.name}-again"
+    settings = [word for word in settings if word.partition("=")[0] != "run"]
     if "--config" in options:
-        options["--config"] = settings
+        options["--config"] = [*settings, f"run={again}"]
     given = {name: value for name, _, value in (word.partition("=") for word in settings)}
     if not {"preset", "models", "problem"} <= set(given) or not ELSEWHERE.isdisjoint(options):
+        options.setdefault("--config", [f"run={again}"])
         return shlex.join(["snakemake", *(word for name, words in options.items() for word in (name, *words))])
-    name, preset = given.pop("run", ""), given.pop("preset")
+    preset = given.pop("preset")
     place = "/".join(filter(None, (given.pop("problems", ""), given.pop("problem"))))
-    named = ["--name", name] if name else []
-    return shlex.join(["kopt", "run", place, *named, "--preset", preset, *(f"{n}={v}" for n, v in given.items())])
+    return shlex.join(
+        ["kopt", "run", place, "--name", again, "--preset", preset, *(f"{n}={v}" for n, v in given.items())]
+    )
 
 
 def _options(words: Sequence[str]) -> list[list[str]]:
@@ -73,6 +79,18 @@ def _options(words: Sequence[str]) -> list[list[str]]:
         elif parts:
             parts[-1].append(word)
     return parts
+
+
+def folder_named(run: Run) -> str:
+    """Return the folder of a run as its settings name it."""
+    return str(PurePath(run.config.results) / run.name)
+
+
+def call_of(run: Run) -> str:
+    """Write a call of the best kernel from Python, with the inputs of the first timed workload."""
+    inputs = run.facts.workloads[0].inputs if run.facts.workloads else ()
+    names = [spec.name if spec.name.isidentifier() else f"input{place}" for place, spec in enumerate(inputs)]
+    return f"y = {run.problem.seed.entry}({', '.join(names)})"
 
 
 def proposers_in_words(run: Run, folder: Path) -> dict[str, str]:
@@ -116,14 +134,17 @@ def workload_sizes(run: Run, checks: Iterable[Check]) -> tuple[WorkloadSizes, ..
     checked = {check.workload for check in known}
     on_gpu = RunSettings(run.config).measures
     inputs = {one.workload: one.inputs for one in run.facts.workloads}
+    named = named_workloads(run.problem, distinct=on_gpu)
+    often = Counter(workload.name for _, _, workload in named)
     return tuple(
         WorkloadSizes(
             name=name,
+            title=f"{kind} {workload.name}" if often[workload.name] > 1 else "",
             sizes=_tensors(inputs[name]) if kind == "main" and name in inputs else _constants(workload),
             timed=kind == "main",
             checked=name in checked and (on_gpu or kind == "small") if checked else None,
         )
-        for kind, name, workload in named_workloads(run.problem, distinct=on_gpu)
+        for kind, name, workload in named
     )
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
+from collections.abc import Sequence
 
 from kopt.model.base import Value
 from kopt.view.kernel import KernelView, LaunchView, WorkloadTime
 
+NO_VALUE = "-"
+"""Stands for a compile-time value that one of the launches does not have."""
 IN_LOOPS = "loop_"
 """Begin of the names of counts inside loops, as `kopt.estimate.instructions` names them."""
 
@@ -16,7 +19,7 @@ class Changed(Value):
     """A figure of a launch that differs."""
 
     name: str
-    """`grid`, `warps`, `stages`, `registers`, ..., or the name of a compile-time value."""
+    """`kernel` (its name), `grid`, `warps`, `stages`, `registers`, ..., or the name of a compile-time value."""
     before: str
     after: str
 
@@ -89,18 +92,34 @@ def unified(before: str, after: str, name_before: str, name_after: str) -> str:
 
 
 def _launches(before: KernelView, after: KernelView) -> tuple[LaunchDifference, ...]:
-    """Pair the launches of each workload by the name of the kernel and the order of calls."""
+    """Pair the launches of each workload by the name of the kernel and the order of calls, renamed ones by order."""
     left, right = _keyed(before), _keyed(after)
+    pairs = [(key, left.get(key), right.get(key)) for key in dict.fromkeys([*left, *right])]
     return tuple(
-        LaunchDifference(
-            workload=key[0], before=left.get(key), after=right.get(key), changed=_changed(left.get(key), right.get(key))
-        )
-        for key in dict.fromkeys([*left, *right])
+        LaunchDifference(workload=key[0], before=one, after=other, changed=_changed(one, other))
+        for key, one, other in _renamed_paired(pairs)
     )
 
 
-def _keyed(view: KernelView) -> dict[tuple[str, str, int], LaunchView]:
-    keyed: dict[tuple[str, str, int], LaunchView] = {}
+Key = tuple[str, str, int]
+Pair = tuple[Key, LaunchView | None, LaunchView | None]
+
+
+def _renamed_paired(pairs: Sequence[Pair]) -> list[Pair]:
+    """Pair launches that only one kernel has with those that only the other has, workload by workload, in order."""
+    alone = {key: other for key, one, other in pairs if one is None and other is not None}
+    paired: list[Pair] = []
+    for key, one, other in pairs:
+        partner = next((name for name in alone if name[0] == key[0]), None)
+        if other is None and partner is not None:
+            paired.append((key, one, alone.pop(partner)))
+        elif one is not None:
+            paired.append((key, one, other))
+    return paired + [(key, None, other) for key, other in alone.items()]
+
+
+def _keyed(view: KernelView) -> dict[Key, LaunchView]:
+    keyed: dict[Key, LaunchView] = {}
     for launch in view.launches:
         number = sum(key[:2] == (launch.workload, launch.kernel) for key in keyed)
         keyed[launch.workload, launch.kernel, number] = launch
@@ -112,7 +131,7 @@ def _changed(before: LaunchView | None, after: LaunchView | None) -> tuple[Chang
         return ()
     left, right = _figures(before), _figures(after)
     return tuple(
-        Changed(name=name, before=left.get(name, "-"), after=right.get(name, "-"))
+        Changed(name=name, before=left.get(name, NO_VALUE), after=right.get(name, NO_VALUE))
         for name in dict.fromkeys([*left, *right])
         if left.get(name) != right.get(name)
     )
@@ -120,7 +139,8 @@ def _changed(before: LaunchView | None, after: LaunchView | None) -> tuple[Chang
 
 def _figures(launch: LaunchView) -> dict[str, str]:
     figures = {
-        "grid": "x".join(map(str, launch.grid)), "warps": str(launch.warps), "stages": str(launch.stages),
+        "kernel": launch.kernel, "grid": "x".join(map(str, launch.grid)), "warps": str(launch.warps),
+        "stages": str(launch.stages),
         "blocks of a cluster": str(launch.ctas), "registers": str(launch.registers),
         "shared memory": f"{launch.shared_bytes} B", "spills": f"{launch.spill_bytes} B",
     }  # fmt: skip

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from kopt.neutral import one_line
 from kopt.report.numbers import ratio, time_text
+from kopt.report.outcomes import phase_words
 from kopt.report.reasons import short_reason
 from kopt.report.round_line import label
 from kopt.view.compare import Difference, TimeDifference
@@ -51,7 +52,7 @@ def _rows(found: Difference) -> Iterator[tuple[str, str]]:
 
 def _kernel(view: KernelView) -> str:
     names = " ".join(dict.fromkeys(filter(None, (view.label, view.name))))
-    why = f" in {view.phase}: {short_reason(view.reason, 160)}" if view.phase else ""
+    why = f", {phase_words(view.phase)}: {short_reason(view.reason, 160)}" if view.phase else ""
     return f"{one_line(names, 200)}, {view.verdict}{why}"
 
 

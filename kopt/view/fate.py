@@ -20,7 +20,7 @@ def fates(run: Run) -> dict[str, str]:
     kept: dict[str, list[str]] = {}
     for number, round in enumerate(run.rounds):
         for row in round.selection:
-            kept.setdefault(row.origin, []).append(f"as number {row.rank + 1} of round {number}")
+            kept.setdefault(row.origin, []).append(f"rank {row.rank + 1} of round {number}")
     pools = [dedup(round.tables.pool) for round in run.rounds]
     return {
         trial.name: f"{', '.join(kept[trial.name])}; {_place(trial, pools[trial.round])}"
@@ -38,9 +38,9 @@ def _place(trial: Trial, pool: Sequence[RankRow]) -> str:
 
 def _why_not(trial: Trial, round: Round, pool: Sequence[RankRow], strategy: str) -> str:
     if trial.verdict == "duplicate":
-        return f"{trial.duplicate_of} has the same code"
+        return f"it is a duplicate of {trial.duplicate_of}"
     if trial.verdict != "passed":
-        return "only kernels that passed are in the pool"
+        return "only correct kernels are in the pool"
     if all(row.origin != trial.name for row in pool):
         same = next((row for row in pool if row.fingerprint and row.fingerprint == trial.fingerprint), None)
         return f"{same.origin} compiles to the same code" if same else "it is not in the pool of its round"

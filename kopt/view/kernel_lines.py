@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from kopt.neutral import one_line
 from kopt.report.numbers import closeness, percent, time_text
+from kopt.report.outcomes import MEANING, kind_of, phase_words
 from kopt.report.round_line import label
-from kopt.report.tables import MEANING
 from kopt.view.asked import Asked
 from kopt.view.kernel import KernelView, LaunchView, WorkloadTime
 
@@ -53,13 +53,13 @@ def _origin(view: KernelView) -> Iterator[tuple[str, str]]:
     cost = f", ${trial.cost_usd:.4f}" if trial.cost_usd else ""
     yield "proposer", f"{one_line(trial.model)}{parent}{cost}"
     if trial.description:
-        yield "change", one_line(trial.description)
+        yield "in its words" if trial.parent else "origin", one_line(trial.description)
     if view.siblings:
         yield "same source", ", ".join(view.siblings)
     if trial.duplicate_of:
         yield "duplicate", f"of {trial.duplicate_of}: the same compiled code and source, names and comments aside"
     if trial.selected_rank is not None:
-        yield "selected", f"place {trial.selected_rank + 1} among the parents that round {trial.round} chose"
+        yield "selected", f"as a parent, rank {trial.selected_rank + 1} of round {trial.round}"
 
 
 def _source(view: KernelView) -> str:
@@ -72,8 +72,11 @@ def _source(view: KernelView) -> str:
 
 
 def _verdict(view: KernelView) -> Iterator[tuple[str, str]]:
-    phase = f" in phase {view.phase} ({MEANING.get(view.phase, '')})" if view.phase else ""
-    yield "verdict", f"{view.verdict}{phase}"
+    phase = f": {phase_words(view.phase)} ({MEANING.get(view.phase, '')})" if view.phase else ""
+    shared = (
+        f" of {view.trial.duplicate_of}: {kind_of(view.trial).words}" if view.trial and view.trial.duplicate_of else ""
+    )
+    yield "verdict", f"{view.verdict}{shared or phase}"
     for line in view.reason.splitlines():
         yield "", one_line(line)
     if view.checks:

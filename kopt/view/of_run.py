@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from kopt.errors import ConfigError, StoreError, TaxonomyError, nearest
 from kopt.jobs.kernels import kernel_source
-from kopt.jobs.keys import VerdictKey, timing_key
-from kopt.jobs.recorded import find_build
+from kopt.jobs.keys import timing_key
+from kopt.jobs.recorded import find_build, find_verdict
 from kopt.model.build import Build, BuildFailed
 from kopt.model.kernel import Candidate
 from kopt.model.outcome import BEST, SEED
@@ -98,7 +98,7 @@ def view_of_trial(label: str, trial: Trial, run: RunSoFar, store: Store, *, evid
     shared = next((one for one in run.trials if one.name == trial.duplicate_of), trial)
     build = _build((shared.round, shared.attempt, shared.slot), run, store)
     evaluation = _row((shared.round, shared.attempt, shared.slot), run, "evaluations", EvaluationRow)
-    verdict = store.shelf(Verdict).named(VerdictKey, evaluation.evaluation) if evaluation else None
+    verdict = find_verdict(evaluation.evaluation, store) if evaluation else None
     measured = _measured(trial, run, store)
     try:
         estimate = None if run.settings.measures else estimate_of(build, run.facts, run.device, store)

@@ -2,43 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import yaml
 
-from kopt.artifact import read_value, write_text
+from kopt.artifact import write_text
 from kopt.config import Config
-from kopt.errors import CorruptArtifact, StoreError
 from kopt.estimate.eager import estimate_eager
 from kopt.jobs.kernels import kernel_source
-from kopt.model.diagnosis import Diagnosis, Direction, ParentProfile, Profile
+from kopt.model.kernel import candidate_name
 from kopt.model.outcome import BEST
-from kopt.model.trial import Trial
+from kopt.model.verdict import Passed, Verdict
 from kopt.prompts.facts import METRICS
 from kopt.provenance import versions
-from kopt.report.details import ChangedFact, Exchange, KernelDetail, KernelTime, LaunchFacts, Roof
-from kopt.report.lineage import first_of_kernel
-from kopt.report.record import Diagnosed, RunRecord
-from kopt.report.render import opened_kernels, render
+from kopt.report.chosen import opened_kernels
+from kopt.report.details import Roof
+from kopt.report.record import Baseline, Diagnosed, RunRecord
+from kopt.report.render import render
 from kopt.roofline import matmul_tflop_s
 from kopt.run.final import final_figures
 from kopt.run.job_times import job_spans
-from kopt.run.layout import round_folders
 from kopt.run.manifest import UNRECORDED
 from kopt.run.so_far import RunSoFar
 from kopt.run.started import started
 from kopt.run.value import Run
 from kopt.run_settings import RunSettings
 from kopt.store import Store
-from kopt.view.circumstances import command_again, proposers_in_words, workload_sizes
-from kopt.view.compare import difference
-from kopt.view.fate import fates
-from kopt.view.kernel import KernelView
-from kopt.view.of_run import view_of_trial
-
-Ask = Callable[[str, RunSoFar], Exchange | None]
-"""Return the prompt and the reply that the candidate of a name came from."""
+from kopt.view.circumstances import call_of, command_again, folder_named, proposers_in_words, workload_sizes
+from kopt.view.limits import limits_of_best
+from kopt.view.opened import Ask, details_of, finished_as_so_far, followed
 
 
 def no_exchange(name: str, run: RunSoFar) -> None:
@@ -74,16 +66,22 @@ def report_record(run: Run, store: Store, folder: Path, ask: Ask = no_exchange) 
         configuration=_configuration(config, measures=settings.measures),
         versions=versions(),
         measured_with=run.outcome.finals.timings[BEST].environment if run.outcome else None,
+        folder=folder_named(run),
+        call=call_of(run),
         command=command_again(started(folder), run),
+        asks_people=settings.replies == "exchange",
+        repairs=config.max_repairs,
         proposers=proposers_in_words(run, folder),
-        asked_to_fix={trial.name: one.bottleneck for trial in run.trials if (one := _followed(trial, run))},
+        asked_to_fix={trial.name: one.bottleneck for trial in run.trials if (one := followed(trial, run))},
         counters=METRICS,
         rounds=run.summaries,
         trials=tuple(run.trials),
+        same_source=_same_source(run),
         selections=tuple(tuple(round.selection) for round in run.rounds),
         best_source=kernel_source(run.best.kernel, store),
         seed_source=run.problem.seed.source,
         final=final_figures(run),
+        baselines=_baselines(run, settings),
         taxonomy=tuple(run.taxonomy),
         costs=tuple(run.models.costs),
         diagnoses=_diagnosed(run),
@@ -92,10 +90,62 @@ def report_record(run: Run, store: Store, folder: Path, ask: Ask = no_exchange) 
         jobs=job_spans(folder, holds_gpus=settings.holds_gpus),
         roofs=_roofs(run),
     )
-    kernels = _details(opened_kernels(record), run, store, folder, ask)
+    kernels = details_of(opened_kernels(record), run, store, folder, ask)
     best = next((kernel for kernel in kernels if kernel.name == record.final.best_name), None)
-    checks = best.checks if best else ()
-    return record.model_copy(update={"kernels": kernels, "workloads": workload_sizes(run, checks)})
+    known = (best.profile, best.diagnosis) if best and best.profile and best.diagnosis else None
+    return record.model_copy(
+        update={
+            "kernels": kernels,
+            "workloads": workload_sizes(run, best.checks if best else ()),
+            "limits": limits_of_best(run, finished_as_so_far(run, folder), store, known),
+        }
+    )
+
+
+def _baselines(run: Run, settings: RunSettings) -> tuple[Baseline, ...]:
+    """List PyTorch's ways that the settings name and of which no time was measured."""
+    if run.outcome:
+        finals = run.outcome.finals
+        return tuple(
+            Baseline(name=name, ms=None, origin=_why_not_measured(finals.verdicts.get(name)))
+            for name in run.config.baselines
+            if name not in finals.timings
+        )
+    if settings.backend.startswith("dry"):
+        return ()
+    eager = estimate_eager(run.facts, run.device)
+    number = sum(bool(one.bytes) for one in run.facts.workloads[0].eager_ops) if eager else 0
+    operations = f"{number} operation{'' if number == 1 else 's, each on its own'}"
+    origins = {
+        "eager": (
+            f"the bytes and arithmetic of the reference: {operations}, at the device's measured rates" if eager
+            else "not estimated: the cost of an operation of the reference is not known"
+        ),
+    }  # fmt: skip
+    return tuple(
+        Baseline(
+            name=name, ms=eager.objective_ms if eager and name == "eager" else None,
+            origin=origins.get(name, "not estimated: it has to run on a GPU"),
+        )
+        for name in run.config.baselines
+    )  # fmt: skip
+
+
+def _why_not_measured(verdict: Verdict | None) -> str:
+    if verdict is None or isinstance(verdict, Passed):
+        return "not measured: no time of it is on record"
+    return f"not measured: {verdict.reason}"
+
+
+def _same_source(run: Run) -> dict[str, str]:
+    """Find by name of a candidate the first one whose source is the same but for names and comments."""
+    first: dict[str, str] = {}
+    same: dict[str, str] = {}
+    for row in (row for round in run.rounds for row in round.tables.builds if row.form):
+        name = candidate_name(row.round, row.attempt, row.slot)
+        if first.setdefault(row.form, name) != name:
+            same[name] = first[row.form]
+    return same
 
 
 def _configuration(config: Config, *, measures: bool) -> str:
@@ -136,115 +186,3 @@ def _roofs(run: Run) -> tuple[Roof, ...]:
         )
         for facts in run.facts.workloads
     )
-
-
-def _details(
-    names: Iterable[str], run: Run, store: Store, folder: Path, ask: Ask
-) -> tuple[KernelDetail, ...]:  # fmt: skip
-    """Collect what is known of the named candidates; one whose source is gone is left out."""
-    so_far, views = finished_as_so_far(run, folder), dict[str, KernelView]()
-    named, first = {trial.name: trial for trial in run.trials}, first_of_kernel(run.trials)
-    profiles = _profiles(run, folder)
-    selection = fates(run)
-    diagnoses = {one.kernel: one for round in run.rounds for one in round.diagnoses if one.kernel}
-
-    def view(trial: Trial) -> KernelView:
-        if trial.name not in views:
-            views[trial.name] = view_of_trial(trial.name, trial, so_far, store, evidence=False)
-        return views[trial.name]
-
-    details = []
-    for name in names:
-        trial = named[name]
-        try:
-            own, parent = view(trial), view(first[trial.parent]) if trial.parent in first else None
-        except StoreError:
-            continue
-        details.append(
-            _detail(trial, own, parent).model_copy(
-                update={
-                    "profile": profiles.get(trial.kernel),
-                    "diagnosis": diagnoses.get(trial.kernel),
-                    "selection": selection[name],
-                    "followed": _followed(trial, run),
-                    "exchange": ask(name, so_far),
-                }
-            )
-        )
-    return tuple(details)
-
-
-def _detail(trial: Trial, own: KernelView, parent: KernelView | None) -> KernelDetail:
-    return KernelDetail(
-        name=trial.name,
-        source=own.source,
-        parent=own.parent,
-        parent_source=parent.source if parent and own.source else "",
-        note=own.note,
-        launches=tuple(
-            LaunchFacts(
-                workload=one.workload, kernel=one.kernel, grid="x".join(map(str, one.grid)), warps=one.warps,
-                stages=one.stages, registers=one.registers, shared_bytes=one.shared_bytes, spill_bytes=one.spill_bytes,
-                occupancy=one.occupancy, constants=", ".join(f"{k}={v}" for k, v in one.constants.items()),
-            )
-            for one in own.launches
-        ),
-        changed=_changed(own, parent) if parent else (),
-        checks=own.checks,
-        times=tuple(
-            KernelTime(
-                workload=one.workload, ms=one.ms, low_ms=one.low_ms, high_ms=one.high_ms, floor_ms=one.floor_ms,
-                notes="; ".join([*([f"bound by {one.bound}"] if one.bound else []), *one.notes]),
-            )
-            for one in own.times
-        ),
-    )  # fmt: skip
-
-
-def _changed(own: KernelView, parent: KernelView) -> tuple[ChangedFact, ...]:
-    differs = difference(parent, own)
-    launches = [
-        ChangedFact(where=f"{launch.kernel}, {one.workload}", name=fact.name, before=fact.before, after=fact.after)
-        for one in differs.launches
-        for fact in one.changed
-        for launch in [one.after or one.before]
-        if launch is not None
-    ]
-    counts = [
-        ChangedFact(
-            where="PTX", name=one.kind, before=f"{one.before} ({one.before_in_loops} in loops)",
-            after=f"{one.after} ({one.after_in_loops} in loops)",
-        )
-        for one in differs.instructions
-    ]  # fmt: skip
-    return (*launches, *counts)
-
-
-def finished_as_so_far(run: Run, folder: Path) -> RunSoFar:
-    """Return a finished run as one whose files are read as they stand."""
-    return RunSoFar(
-        folder=folder, config=run.config, started=None, working=None, steps=(), done=(), problem=run.problem,
-        facts=run.facts, device=run.device, rounds=run.rounds, begun=None, baseline=None, outcome=run.outcome,
-        taxonomy=run.taxonomy,
-    )  # fmt: skip
-
-
-def _profiles(run: Run, folder: Path) -> dict[str, Profile]:
-    """Read the profiles of parents, by kernel digest; a later round's replaces an earlier one's."""
-    profiles = {}
-    for round in round_folders(folder, RunSettings(run.config))[:-1]:
-        for file in sorted((round / "profile").glob("*.json")):
-            try:
-                one = read_value(file, ParentProfile)
-            except (CorruptArtifact, OSError):
-                continue
-            if one.profile is not None:
-                profiles[one.kernel] = one.profile
-    return profiles
-
-
-def _followed(trial: Trial, run: Run) -> Direction | None:
-    """Return the direction of the parent's diagnosis that a candidate was asked to follow."""
-    diagnoses: Sequence[Diagnosis] = run.rounds[trial.round - 1].diagnoses if trial.round else ()
-    directions = [one for diagnosis in diagnoses if diagnosis.kernel == trial.parent for one in diagnosis.directions]
-    return next((one for one in directions if one.rank == trial.bottleneck), None)

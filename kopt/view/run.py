@@ -5,9 +5,9 @@ from __future__ import annotations
 from kopt.model.base import Value
 from kopt.model.trial import RoundSummary
 from kopt.report.lineage import chain
+from kopt.report.outcomes import failures
 from kopt.report.record import FinalFigures
 from kopt.report.status import RunStatus
-from kopt.report.tables import failures
 from kopt.run.final import final_figures
 from kopt.run.so_far import RunSoFar
 from kopt.run.status import status_of
@@ -36,7 +36,7 @@ class FailureCount(Value):
     """How often candidates failed in one way."""
 
     kind: str
-    """The phase, `incorrect` or `no proposal`."""
+    """What went wrong: `syntax error`, `wrong result`, `no proposal`, ..."""
     meaning: str
     number: int
     example: str

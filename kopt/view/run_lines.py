@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from kopt.model.trial import RoundSummary
 from kopt.neutral import one_line
 from kopt.report.numbers import after_repair, ratio, time_text
-from kopt.report.reasons import short_reason
+from kopt.report.reasons import in_its_words, short_reason
 from kopt.report.round_line import label
 from kopt.report.status_lines import headline, note_on, problem_text
 from kopt.report.terminal import final_lines
@@ -62,11 +62,11 @@ def _step(step: LineageStep) -> str:
     techniques = [f"+{name}" for name in step.added] + [f"-{name}" for name in step.removed]
     time = f"{time_text(step.ms, step.estimated)}" if step.ms is not None else "no time"
     faster = f", {ratio(step.ratio)} its parent{label(step.estimated)}" if step.ratio is not None else ""
-    words = one_line(step.description, 240) or "no description"
-    return " ".join([f"{step.name} {time}{faster}: {words} ({one_line(step.model, 60)})", *techniques])
+    words = in_its_words(step.description, step.name, 240)
+    return " ".join([f"{step.name} {time}{faster}, by {one_line(step.model, 60)}{words}", *techniques])
 
 
-HEAD = ("round", "slots", "proposed", "built", "unique", "right", "faster", "best ms", "best kernel")
+HEAD = ("round", "slots", "proposed", "built", "unique", "correct", "faster", "best ms", "best kernel")
 
 
 def _rounds(rounds: tuple[RoundSummary, ...]) -> Iterator[tuple[str, str]]:

@@ -43,7 +43,11 @@ def _facts(winner: Winner) -> Iterator[tuple[str, str]]:
     yield "problem", f"{winner.problem.name}, {winner.problem.dtypes}"
     yield "run", one_line(winner.run)
     yield "kernel", f"{winner.name}, made by kopt {winner.versions.get('kopt', '')}"
-    yield "lineage", "the problem's seed kernel" + (", then" if winner.steps else "")
+    yield (
+        "lineage",
+        "the problem's seed kernel"
+        + (", then, in the words of proposers, which nobody checked:" if winner.steps else ""),
+    )
     for place, (model, description) in enumerate(winner.steps, 1):
         yield "", f"{place}. {one_line(description, 400) or 'no description'} ({one_line(model, 80)})"
     yield "verdict", _verdict(winner)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from kopt.model.diagnosis import Diagnosis, Direction, Profile
 from kopt.model.kernel import Candidate, ProposalStatus, candidate_name
-from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow
+from kopt.model.trial import BuildRow, EvaluationRow, RankRow, RoundSummary, SelectionRow, TechniqueRow, Trial
 from kopt.model.verdict import Check
+from kopt.report.chosen import opened_kernels
 from kopt.report.details import ChangedFact, Exchange, JobSpan, KernelDetail, KernelTime, LaunchFacts, Roof
-from kopt.report.record import FinalFigures, RunRecord, WorkloadSizes
-from kopt.report.render import opened_kernels
+from kopt.report.record import Baseline, FinalFigures, Limits, RunRecord, WorkloadSizes
 from kopt.report.trials import assemble_trials
 from kopt.search.order import by_time, dedup
 from kopt.search.select import select
@@ -69,6 +69,9 @@ def kernel_function(a, x):
 BEST_SOURCE = SEED_SOURCE.replace("BLOCK=1024)", "BLOCK=4096, num_warps=8, num_stages=4)").replace(
     "in range(0, K, BLOCK):", "in tl.range(0, K, BLOCK, num_stages=4, loop_unroll_factor=2):"
 )
+
+
+DIRECTION = Direction(rank=1, bottleneck="narrow_loads", cause="2 of 2 loads", direction="Load 16 bytes at once.")
 
 
 def digest(*parts: object) -> str:
@@ -234,8 +237,19 @@ def made_up_record(rounds: int = 3, slots: int = 30, width: int = 3, seed: int =
         proposers=dict.fromkeys(MODELS, "by the protocol of its provider"),
         workloads=(
             WorkloadSizes(name="m", sizes="a bfloat16[2048, 1048576]", timed=True, checked=False),
-            WorkloadSizes(name="tiles", sizes="M=64, K=256", timed=False, checked=True),
+            WorkloadSizes(name="tiles", title="small tiles", sizes="M=64, K=256", timed=False, checked=True),
             WorkloadSizes(name="far", sizes="M=3, K=77", timed=False, checked=False),
+        ),
+        call="y = kernel_function(a, x)",
+        repairs=2,
+        same_source=same_source(trials),
+        baselines=(
+            Baseline(name="eager", ms=8.5, origin="the bytes of 2 operations"),
+            Baseline(name="compile", ms=None, origin="not estimated: it has to run on a GPU"),
+        ),
+        limits=Limits(
+            profile=Profile(kind="static", bound="memory", roofline_share=0.5, notes=("no counter was read",)),
+            diagnosis=Diagnosis(kernel=best.kernel, source="rules", directions=(DIRECTION,)),
         ),
         asked_to_fix={trial.name: FIXES[trial.bottleneck] for trial in trials if trial.bottleneck},
         counters={"lts__t_sector_hit_rate.pct": "L2 hit rate, %"},
@@ -255,11 +269,17 @@ def made_up_record(rounds: int = 3, slots: int = 30, width: int = 3, seed: int =
     )
 
 
+def same_source(trials: list[Trial]) -> dict[str, str]:
+    """The second computation by torch, and every duplicate, has the source of an earlier candidate."""
+    left_to_torch = [trial.name for trial in trials if trial.phase == "fallback" and not trial.duplicate_of]
+    again = dict.fromkeys(left_to_torch[1:2], left_to_torch[0]) if left_to_torch else {}
+    return again | {trial.name: trial.duplicate_of for trial in trials if trial.duplicate_of}
+
+
 def detail(name: str, record: RunRecord) -> KernelDetail:
     """Everything that a kernel can have, for each."""
     trial = next(one for one in record.trials if one.name == name)
     first = {one.kernel: one.name for one in reversed(record.trials) if one.kernel}
-    direction = Direction(rank=1, bottleneck="narrow_loads", cause="2 of 2 loads", direction="Load 16 bytes at once.")
     return KernelDetail(
         name=name, source=BEST_SOURCE if trial.kernel else "", parent=first.get(trial.parent, ""),
         parent_source=SEED_SOURCE if trial.parent else "",
@@ -269,19 +289,24 @@ def detail(name: str, record: RunRecord) -> KernelDetail:
                 spill_bytes=0, occupancy=0.5, constants="BLOCK=4096",
             ),
         ),
+        changes=("warps 4 → 8", "BLOCK 1024 → 4096", "2 of 24 lines new, 2 gone") if trial.parent else (),
         changed=(ChangedFact(where="matvec, m", name="registers", before="32", after="40"),),
-        checks=(Check(workload="tiles", distribution="normal", max_error=0.25, allowed=1.5),),
+        checks=(
+            Check(workload="tiles", distribution="normal", max_error=0.25, allowed=1.5),
+            *([Check(workload="tiles", distribution="integer", max_error=3.75, allowed=0.0625)]
+              if trial.verdict == "incorrect" else []),
+        ),
         times=(
             (KernelTime(workload="m", ms=trial.time_ms, floor_ms=FLOOR_MS, notes="bound by memory"),)
             if trial.time_ms else ()
         ),
         selection="no: 5th of 9 by time, and beam keeps the 2 fastest" if trial.selected_rank is None else "",
-        followed=direction if trial.parent else None,
+        followed=DIRECTION if trial.parent else None,
         profile=Profile(
             kind="static", bound="memory", roofline_share=0.5, notes=("none",),
             metrics={"waves": 0.97, "lts__t_sector_hit_rate.pct": 47.5, "ptx_loop_load_global": 4.0, "ptx_mma": 0.0},
         ),
-        diagnosis=Diagnosis(kernel=trial.kernel, source="rules", directions=(direction,)),
+        diagnosis=Diagnosis(kernel=trial.kernel, source="rules", directions=(DIRECTION,)),
         exchange=Exchange(model=trial.model, prompt="Make it faster.", reply="```python\n...\n```", note=""),
     )  # fmt: skip
 

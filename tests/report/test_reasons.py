@@ -2,7 +2,7 @@
 
 import pytest
 
-from kopt.report.reasons import short_reason
+from kopt.report.reasons import in_its_words, short_reason
 
 PTXAS = (
     "PTXASError: PTXAS error: Internal Triton PTX codegen error\n`ptxas` stderr:\nptxas tmp?.ptx, line 208; error   : "
@@ -36,3 +36,9 @@ def test_a_reason_is_one_line_of_bounded_length(text, most):
     assert "\n" not in short
     assert "\x1b" not in short
     assert len(text) > most or "error" in text or short == " ".join(text.split())
+
+
+def test_words_of_a_proposer_are_marked_and_the_seed_kernels_are_not():
+    assert in_its_words("wider\nloads\x1b[2J", "r1a0s0") == ", in its words: wider loads"
+    assert in_its_words("the problem's seed kernel", "r0a0s0") == ": the problem's seed kernel"
+    assert in_its_words("", "r1a0s0") == ""

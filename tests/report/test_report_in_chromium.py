@@ -6,7 +6,10 @@ from itertools import pairwise
 
 import pytest
 
+from kopt.report.chosen import shown_trials
+from kopt.report.outcomes import failures, kind_of
 from kopt.report.render import render
+from kopt.report.tables import correct_trials
 from tests.report.test_report_page import HOSTILE, asked, hostile, on_a_gpu
 
 playwright = pytest.importorskip("playwright.sync_api")
@@ -136,17 +139,17 @@ def test_candidates_are_filtered_and_sorted_by_keyboard(opened, record):
     page = opened()
     rows = page.locator("#candidates-table tbody tr:not([hidden])")
     everyone = rows.count()
-    page.locator("form select[name=outcome]").select_option("incorrect")
-    wrong = [trial for trial in record.trials if trial.verdict == "incorrect"]
+    page.locator("form select[name=outcome]").select_option("wrong result")
+    wrong = [trial for trial in record.trials if kind_of(trial).words == "wrong result"]
     assert rows.count() == len(wrong) < everyone
     assert page.locator("form output").text_content() == f"{len(wrong)} of {everyone} shown"
-    page.locator("form select[name=outcome]").select_option("passed")
+    page.locator("form select[name=outcome]").select_option("correct")
     button = page.locator("#candidates-table thead button").nth(2)
     button.focus()
     page.keyboard.press("Enter")
     page.keyboard.press("Enter")
     assert page.locator("#candidates-table th[aria-sort]").get_attribute("aria-sort") == "descending"
-    slowest = max((trial for trial in record.trials if trial.verdict == "passed"), key=lambda trial: trial.time_ms)
+    slowest = max((trial for trial in record.trials if trial.time_ms), key=lambda trial: trial.time_ms)
     assert rows.first.locator("th").text_content() == slowest.name
 
 
@@ -157,14 +160,15 @@ def test_candidates_of_a_direction_are_found_and_equal_figures_are_sorted_by_wha
     wanted = {name for name, fix in record.asked_to_fix.items() if fix == "shallow_pipeline"}
     assert set(rows.locator("th").all_text_contents()) == wanted
     page.locator("form input[name=text]").fill("")
-    page.locator("form select[name=outcome]").select_option("passed")
+    page.locator("form select[name=outcome]").select_option("correct")
     page.locator("#candidates-table thead button").nth(3).click()
     names = rows.locator("th").all_text_contents()
     times = {trial.name: trial.time_ms for trial in record.trials}
     assert [times[name] for name in names] == sorted((times[name] for name in names), reverse=True)
     page.locator("#candidates-table thead button").nth(5).click()
     by_model = rows.evaluate_all("rows => rows.map(row => [row.cells[5].textContent, row.cells[0].textContent])")
-    assert by_model == sorted(by_model, key=lambda row: (row[0], times[row[1]]))
+    first_order = [trial.name for trial in shown_trials(record)]
+    assert by_model == sorted(by_model, key=lambda row: (row[0], first_order.index(row[1])))
     first = page.locator("#candidates-table tbody tr td").nth(1)
     assert first.bounding_box()["x"] + first.bounding_box()["width"] <= WIDTHS["phone"]["width"]
 
@@ -178,6 +182,49 @@ def test_a_long_line_of_a_prompt_wraps_and_code_keeps_its_lines(opened, size):
     assert prose.evaluate("one => one.getClientRects().length && one.scrollWidth <= one.clientWidth")
     assert code.evaluate("one => getComputedStyle(one).whiteSpace") == "pre"
     assert kernel.locator("pre.wrapped").first.text_content() == LONG
+
+
+def test_on_a_phone_tables_stand_as_lists_with_the_names_of_their_columns_and_can_be_sorted(opened, record):
+    page = opened(size="phone", fragment=f"#k-{record.final.best_name}")
+    page.evaluate("document.querySelectorAll('details').forEach(one => (one.open = true))")
+    page.wait_for_selector("#candidates-table.stacked")
+    page.wait_for_timeout(300)
+    wide = page.locator(".scroll:has(table)").evaluate_all(
+        "all => all.filter(one => one.scrollWidth > one.clientWidth + 1).map(one => one.ariaLabel)"
+    )
+    assert wide == []
+    row = page.locator(f"#t-{record.final.best_name}")
+    labels = row.evaluate("row => [...row.cells].map(cell => getComputedStyle(cell, '::before').content)")
+    assert labels[:3] == ['"candidate "', '"outcome"', '"time, estimated"']
+    assert row.get_attribute("role") == "row"
+    page.locator("#candidates-table thead button").first.click()
+    names = page.locator("#candidates-table tbody tr th").all_text_contents()
+    assert names[0] == "r0a0s0"
+    page.emulate_media(media="print")
+    assert (
+        page.locator("#candidates-table tbody tr").first.evaluate("row => getComputedStyle(row).display") == "table-row"
+    )
+
+
+def test_the_slider_of_the_clusters_names_the_fastest_kernel_of_the_rounds_that_it_leaves(opened, record):
+    page = opened()
+    page.wait_for_selector("#plot-clusters input[type=range]")
+    for last in (1, 0):
+        page.locator("#plot-clusters input[type=range]").fill(str(last))
+        kept = {trial.name for trial in record.trials if trial.round <= last}
+        told = page.locator("#plot-clusters svg .mark-text text").filter(has_text=" ms")
+        page.wait_for_timeout(200)
+        names = {text.partition(",")[0] for text in told.all_text_contents()}
+        assert names
+        assert names <= kept
+        assert correct_trials([trial for trial in record.trials if trial.round <= last])[0].name in names
+
+
+def test_why_a_candidate_failed_wraps(opened, record):
+    name = next(kind.example.name for kind in failures(record.trials) if kind.example.verdict == "failed")
+    message = opened(size="phone", fragment=f"#k-{name}").locator(f"#k-{name} pre.message")
+    message.evaluate("one => (one.firstChild.textContent = 'OutOfBounds: '.repeat(60) + 'x'.repeat(300))")
+    assert message.evaluate("one => one.clientWidth > 0 && one.scrollWidth <= one.clientWidth")
 
 
 @pytest.mark.parametrize("size", WIDTHS)

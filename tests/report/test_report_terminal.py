@@ -58,7 +58,7 @@ def test_every_reason_to_stop_has_words():
 def test_the_last_lines_name_kernel_time_speedup_and_files():
     lines = final_lines(FINAL, model="kopt-rewrite", files={"kernel": "results/matvec/best_kernel.py"})
     assert lines == [
-        "best kernel    r2a0s17 (kopt-rewrite): wider loads",
+        "best kernel    r2a0s17 (kopt-rewrite), in its words: wider loads",
         "time           1.8753 ms estimated, seed 2.0628 ms estimated",
         "speedup        1.10x seed estimated",
         "roofline       70 % of the speed of light estimated",

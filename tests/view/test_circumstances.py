@@ -36,13 +36,13 @@ SNAKEMAKE = "snakemake --snakefile /far/Snakefile --cores 4 --quiet all --resour
     ("words", "command"),
     [
         (f"{SNAKEMAKE} --config problem=softmax preset=beam_search 'models=[a, b]' run=first rounds=2 warm=true",
-         "kopt run softmax --name first --preset beam_search 'models=[a, b]' rounds=2"),
+         "kopt run softmax --name run-again --preset beam_search 'models=[a, b]' rounds=2"),
         (f"{SNAKEMAKE} --config problem=mine preset=p models=[a] problems=/my --dry-run",
-         "kopt run /my/mine --preset p 'models=[a]'"),
-        (f"{SNAKEMAKE} --forcerun finish --config rounds=2", f"{PLAIN} --config rounds=2"),
+         "kopt run /my/mine --name run-again --preset p 'models=[a]'"),
+        (f"{SNAKEMAKE} --forcerun finish --config rounds=2", f"{PLAIN} --config rounds=2 run=run-again"),
         (f"{SNAKEMAKE} --configfile=my.yaml --config problem=a preset=b models=[c]",
-         f"{PLAIN} --configfile my.yaml --config problem=a preset=b 'models=[c]'"),
-        (f"{SNAKEMAKE} --rerun-incomplete", PLAIN),
+         f"{PLAIN} --configfile my.yaml --config problem=a preset=b 'models=[c]' run=run-again"),
+        (f"{SNAKEMAKE} --rerun-incomplete", f"{PLAIN} --config run=run-again"),
     ],
 )  # fmt: skip
 def test_the_command_that_searches_again_says_all_that_was_given(words, command):

@@ -66,7 +66,7 @@ def test_every_candidate_is_told_whether_it_was_selected(beam, clustered):
         told = fates(run)
         assert set(told) == {trial.name for trial in run.trials}
         kept = {row.origin for round in run.rounds for row in round.selection}
-        assert {name for name, text in told.items() if text.startswith("as number")} == kept
+        assert {name for name, text in told.items() if text.startswith("rank")} == kept
         assert all(text.startswith("no: ") for name, text in told.items() if name not in kept)
 
 
@@ -94,7 +94,7 @@ def test_a_kernel_that_was_kept_for_several_rounds_names_them_all(beam, clustere
         told = fates(run)
         for before, after in pairwise(run.rounds):
             for name in {row.origin for row in before.selection} & {row.origin for row in after.selection}:
-                assert f"of round {before.summary.round}, as number" in told[name]
+                assert f"of round {before.summary.round}, rank" in told[name]
                 seen += 1
     assert seen
     assert told["r0a0s0"].endswith("; 1st of 1 by time")
@@ -105,9 +105,9 @@ def test_one_that_did_not_pass_or_that_equals_another_is_in_no_pool(beam):
     seen = set()
     for trial in beam.trials:
         if trial.verdict == "duplicate":
-            assert told[trial.name] == f"no: {trial.duplicate_of} has the same code"
+            assert told[trial.name] == f"no: it is a duplicate of {trial.duplicate_of}"
             seen.add("duplicate")
         elif trial.verdict in ("failed", "incorrect", "none"):
-            assert told[trial.name] == "no: only kernels that passed are in the pool"
+            assert told[trial.name] == "no: only correct kernels are in the pool"
             seen.add("failed")
     assert seen == {"duplicate", "failed"}

@@ -41,7 +41,7 @@ def test_a_run_shows_its_lineage_rounds_and_failures_whether_it_ended_or_not(mad
         (made.folder / "round_1/round.json").unlink()
     text = "\n".join(run_lines(view_of_run(read_so_far(made.folder), made.store)))
     assert ("1. r1a0s0 1.0000 ms estimated, 7.13x its parent estimated" in text) is ended
-    assert "1 syntax (not Python), as r1a0s1: CompilationError: \\u202eno" in text
+    assert "1 syntax error (the reply holds code that is no Python), as r1a0s1: CompilationError: \\u202eno" in text
     assert "0. r0a0s0 7.1253 ms estimated" in text
     assert "\x1b" not in text
 
@@ -51,7 +51,7 @@ def test_a_kernel_shows_where_it_comes_from_and_what_was_found_of_it(made):
     text = "\n".join(kernel_lines(kernel(made, "best")))
     for words in (
         "r1a0s0 best", "kopt-rewrite from r0a0s0", "scale_kernel, sums in a fixed order", "masked_access",
-        "place 1 among the parents that round 1 chose", "main: scale_kernel grid 4096x1x1, 8 warps, 3 stages",
+        "as a parent, rank 1 of round 1", "main: scale_kernel grid 4096x1x1, 8 warps, 3 stages",
         "16 registers, 0 B shared, 0 B spilled, occupancy", "1 load_global_wide", "1.0000 ms estimated",
     ):  # fmt: skip
         assert words in text
@@ -59,7 +59,7 @@ def test_a_kernel_shows_where_it_comes_from_and_what_was_found_of_it(made):
 
 def test_a_kernel_that_failed_shows_its_phase_and_reason(made):
     text = "\n".join(kernel_lines(kernel(made, "r1a0s1")))
-    assert "failed in phase syntax (not Python)" in text
+    assert "failed: syntax error (the reply holds code that is no Python)" in text
     assert "CompilationError: \\u202eno" in text
     assert "no Python" in text
 

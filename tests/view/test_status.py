@@ -93,10 +93,10 @@ def test_a_round_counts_what_was_proposed_built_passed_and_failed_by_phase(made)
     finish(made)
     (counts,) = status(made).counts
     assert (counts.slots, counts.proposed, counts.built, counts.judged, counts.passed) == (3, 3, 2, 3, 1)
-    assert counts.failures == {"incorrect": 1, "syntax": 1}
+    assert counts.failures == {"wrong result": 1, "syntax error": 1}
     lines = "\n".join(status_lines(status(made)))
     assert "3 slots: 3 proposed (repairs included), 2 built (0 duplicates), 3 judged, 1 passed" in lines
-    assert "1 passed; failed: 1 incorrect, 1 syntax; best " in lines
+    assert "1 passed; failed: 1 syntax error, 1 wrong result; best " in lines
 
 
 @pytest.mark.parametrize(

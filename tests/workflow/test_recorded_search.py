@@ -110,7 +110,9 @@ def test_a_shipped_recording_is_replayed_to_the_same_results(archive, tmp_path):
     assert f"equal to those of the recorded search: best kernel, trials, {rounds} selections" in done
     assert done.count(" replayed\n") == rounds
     (run,) = [path.parent for path in (tmp_path / "results").glob("*/best_kernel.py")]
-    assert "times replayed from a recording" in (run / "report.html").read_text()
+    page = (run / "report.html").read_text()
+    assert "times replayed from a recording" in page
+    assert "behind the verdict" in page
     kinds = {path.name for path in (tmp_path / "results" / f"{run.name}.replay/store").iterdir() if path.is_dir()}
     assert kinds & MEASURED_HERE == set()
 

@@ -111,22 +111,57 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
 }
 
+// On a narrow screen a table that does not fit stands as a list: a block for each row, a line for each cell, with the name
+// of its column.  Roles keep it a table for readers of the screen.
+const narrow = matchMedia("screen and (max-width: 46rem)");
+const stack = (frame) => {
+  const table = frame.querySelector("table");
+  table.classList.remove("stacked");
+  table.classList.toggle("stacked", narrow.matches && frame.scrollWidth > frame.clientWidth + 1);
+};
+const frames = [...document.querySelectorAll(".scroll")].filter((frame) => frame.querySelector("table > thead"));
+for (const frame of frames) {
+  const table = frame.querySelector("table");
+  const names = [...table.tHead.rows[0].cells].map((head) => head.textContent.trim());
+  table.setAttribute("role", "table");
+  for (const part of [table.tHead, ...table.tBodies]) part.setAttribute("role", "rowgroup");
+  for (const row of table.rows) {
+    row.setAttribute("role", "row");
+    const inHead = row.parentElement === table.tHead;
+    [...row.cells].forEach((cell, column) => {
+      cell.setAttribute("role", inHead ? "columnheader" : cell.tagName === "TH" ? "rowheader" : "cell");
+      if (!inHead) cell.dataset.column = names[column];
+    });
+  }
+}
+const widths = new WeakMap();
+const sized = new ResizeObserver((entries) => {
+  for (const { target, contentRect } of entries) {
+    if (widths.get(target) === contentRect.width || !contentRect.width) continue;
+    widths.set(target, contentRect.width);
+    requestAnimationFrame(() => stack(target));
+  }
+});
+for (const frame of frames) sized.observe(frame);
+narrow.addEventListener("change", () => frames.forEach(stack));
+
 // Filters of the table of candidates.
 for (const form of document.querySelectorAll("form[data-filters]")) {
   const rows = [...document.getElementById(form.dataset.filters).tBodies[0].rows];
   const columns = { outcome: 1, round: 4, model: 5 };
   const texts = rows.map((row) => row.textContent.toLowerCase());
+  const value = (row, column) => row.cells[column].firstChild?.textContent ?? "";
   for (const [name, column] of Object.entries(columns)) {
-    const values = [...new Set(rows.map((row) => row.cells[column].textContent))];
+    const values = [...new Set(rows.map((row) => value(row, column)))];
     values.sort((x, y) => x.localeCompare(y, "en", { numeric: true }));
-    for (const value of values) make("option", value, form.elements[name]).value = value;
+    for (const one of values) make("option", one, form.elements[name]).value = one;
   }
   const filter = () => {
     const words = form.elements.text.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     rows.forEach((row, place) => {
       const fits = Object.entries(columns).every(
-        ([name, column]) => !form.elements[name].value || row.cells[column].textContent === form.elements[name].value,
+        ([name, column]) => !form.elements[name].value || value(row, column) === form.elements[name].value,
       );
       row.hidden = !(fits && words.every((word) => texts[place].includes(word)));
       shown += !row.hidden;

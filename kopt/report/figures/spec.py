@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kopt.neutral import visible
-from kopt.report.figures import Chart
+from kopt.report.figures.chart import Chart
 
 INK, SOFT, LINE, ACCENT = "var(--ink)", "var(--soft)", "var(--line)", "var(--accent)"
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, Arial, sans-serif'
@@ -23,7 +23,8 @@ CONFIG: dict[str, object] = {
         "labelColor": SOFT, "titleColor": SOFT, "gridColor": LINE, "domainColor": LINE, "tickColor": LINE,
         "labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal",
     },
-    "legend": {"labelColor": INK, "titleColor": SOFT, "orient": "top", "labelFontSize": 12},
+    "legend": {"labelColor": INK, "titleColor": SOFT, "orient": "top", "labelFontSize": 12,
+               "layout": {"top": {"anchor": "start", "direction": "vertical", "margin": 8}}},
     "range": {"category": [f"var(--m{place})" for place in range(STYLES)]},
     "text": {"color": INK, "fontSize": 12.5},
     "line": {"color": INK},

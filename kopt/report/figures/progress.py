@@ -1,0 +1,150 @@
+"""Draw the best time so far over what was spent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+import altair as alt
+
+from kopt.report.figures.chart import Chart, data, shapes, time_title
+from kopt.report.numbers import milliseconds
+from kopt.report.rows import Row
+
+SLOWEST = 2.0
+"""The frame ends at this many times the seed's time, so that one very slow kernel does not flatten all others."""
+
+AXES = {
+    "x": "round",
+    "calls": "calls of proposers",
+    "dollars": "cost of the replies, US dollars",
+    "judge_s": "seconds of the jobs that judge",
+}
+"""Titles of what the best time so far is drawn over, by the column of `progress_rows`."""
+
+BEST, SEED, FLOOR, OTHER = "best so far", "seed", "roofline floor", "PyTorch"
+
+DASHES = {SEED: (7, 5), OTHER: (12, 3, 2, 3), FLOOR: (2, 4)}
+"""Dashes of the lines that show a time."""
+
+
+def axis_title(over: str, gpu: bool) -> str:
+    """Name what the best time so far is drawn over; jobs that judge hold a GPU where kernels are measured."""
+    return "GPU seconds" if over == "judge_s" and gpu else AXES[over]
+
+
+def best_so_far(
+    rows: Sequence[Row], over: str, *, seed_ms: float, floor_ms: float, models: Sequence[str], estimated: bool,
+    gpu: bool = False, others: Mapping[str, float] | None = None,
+) -> Chart:  # fmt: skip
+    """Draw every correct candidate, and the best time so far, over what was spent.
+
+    A candidate slower than `SLOWEST` times the seed is drawn at that time, and told with its own.
+
+    Args:
+        rows: `progress_rows` of the run.
+        over: a key of `AXES`.
+        seed_ms: time of the seed kernel, ms.
+        floor_ms: roofline floor, ms.
+        models: proposers in the order of their colours.
+        estimated: whether the times are estimates.
+        gpu: whether the jobs that judge held a GPU.
+        others: further times to draw as lines, ms, by their names; one beyond the frame lies on its edge and says so.
+    """
+    slowest = SLOWEST * seed_ms
+    levels = _levels({SEED: seed_ms, **(others or {}), FLOOR: floor_ms}, slowest)
+    high = max(
+        [*(level["ms"] for level in levels), *(min(ms, slowest) for row in rows if isinstance(ms := row["ms"], float))]
+    )
+    low = min(
+        [
+            floor_ms * 0.95,
+            *(level["ms"] for level in levels),
+            *(ms for row in rows if isinstance(ms := row["best_ms"], float)),
+        ]
+    )
+    scale = alt.Scale(type="log", domain=[low * 0.95, high * 1.05], nice=False)
+    time = alt.Y("shown_ms:Q", title=time_title(estimated), scale=scale)
+    whole = over in ("x", "calls")
+    axis = alt.X(
+        f"{over}:Q",
+        title=axis_title(over, gpu),
+        scale=alt.Scale(nice=False, zero=True, padding=10),
+        axis=alt.Axis(
+            grid=False,
+            format="d" if whole else "~f",
+            tickMinStep=1 if whole else 0,
+            tickCount=8,
+            labelOverlap="greedy",
+            labelSeparation=6,
+        ),
+    )
+    shown = [
+        {name: row[name] for name in (*AXES, "name", "model", "ms")} | {"shown_ms": min(ms, slowest)}
+        for row in rows
+        if isinstance(ms := row["ms"], float)
+    ]
+    names = list(dict.fromkeys([*models, *(str(row["model"]) for row in shown)]))
+    dots = (
+        alt.Chart(data(shown))
+        .transform_calculate(text="datum.name + ', ' + datum.model + ', ' + format(datum.ms, '.4g') + ' ms'")
+        .mark_point(filled=True, size=46, opacity=0.8)
+        .encode(
+            x=axis, y=time,
+            color=alt.Color("model:N", title="proposer", scale=alt.Scale(domain=names)),
+            shape=alt.Shape("model:N", title="proposer", scale=alt.Scale(domain=names, range=shapes(names))),
+            description="text:N",
+            tooltip=[alt.Tooltip("name:N"), alt.Tooltip("model:N"),
+                     alt.Tooltip("ms:Q", title=time_title(estimated), format=".4g")],
+        )
+    )  # fmt: skip
+    best = (
+        alt.Chart(data(_steps(rows, over)))
+        .mark_line(interpolate="step-after", strokeWidth=2.5)
+        .encode(x=axis, y=alt.Y("best_ms:Q", scale=scale), description=alt.value(BEST))
+    )
+    rules = alt.Chart(data(levels)).mark_rule(strokeWidth=1.5).encode(
+        y=alt.Y("ms:Q", scale=scale), description="text:N",
+        strokeDash=alt.StrokeDash(
+            "text:N", title="lines",
+            scale=alt.Scale(
+                domain=[level["text"] for level in levels],
+                range=[list(DASHES[level["level"]]) for level in levels],
+            ),
+            legend=alt.Legend(symbolType="stroke", symbolSize=500, symbolStrokeWidth=1.5),
+        ),
+    )  # fmt: skip
+    zoom = alt.selection_interval(bind="scales", encodings=["x"], zoom="wheel![event.ctrlKey]")
+    return alt.layer(rules, best, dots.add_params(zoom)).properties(width="container", height=340)
+
+
+class Level(TypedDict):
+    """A time that is drawn as a line."""
+
+    level: str
+    ms: float
+    text: str
+
+
+def _levels(times: Mapping[str, float], slowest: float) -> list[Level]:
+    """Name the times that are drawn as lines, with their times; one beyond the frame lies on its edge and says so."""
+    return [
+        Level(
+            level=name if name in DASHES else OTHER, ms=min(ms, slowest),
+            text=f"{name} {milliseconds(ms)}{', beyond the frame' if ms > slowest else ''}",
+        )
+        for name, ms in times.items()
+    ]  # fmt: skip
+
+
+def _steps(rows: Sequence[Row], over: str) -> list[Row]:
+    """Return the points at which the best time changes, and the last one."""
+    known = [{over: row[over], "best_ms": row["best_ms"]} for row in rows if row[over] is not None and row["best_ms"]]
+    if over == "x":
+        known.sort(key=lambda row: float(str(row["x"])))
+    low, points = float("inf"), []
+    for place, row in enumerate(known):
+        low_before, low = low, min(low, float(str(row["best_ms"])))
+        if low < low_before or place == len(known) - 1:
+            points.append({over: row[over], "best_ms": low})
+    return points
