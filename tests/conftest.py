@@ -12,6 +12,8 @@ import sys
 import pytest
 from hypothesis import settings
 
+from tests import forked_processes
+
 # Tests start hundreds of processes, each of which would compile kopt and digest its code anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -38,6 +40,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if not has_gpu():  # on a GPU a process must not have been forked from one that has imported torch
+        forked_processes.install()
     if hasattr(config.option, "loadscopereorder"):
         config.option.loadscopereorder = False  # the order is that of FIRST, not the number of a group's tests
 

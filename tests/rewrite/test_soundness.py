@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from functools import cache
 from random import Random
 
 import pytest
@@ -32,6 +33,7 @@ def apply(transformation: str, source: str, seed: int) -> str | None:
     return None
 
 
+@cache
 def chains() -> list[tuple[str, str, str]]:
     """Every transformation once, on the first kernel that it applies to, alone or after the one that makes it apply."""
     found = []
@@ -73,6 +75,7 @@ def judged(jobs: list[tuple[str, str, str]]) -> dict[str, str]:
     return failed
 
 
+@pytest.mark.xdist_group("rewrites")
 def test_every_transformation_applies_to_some_kernel():
     assert [transformation for _, transformation, _ in chains()] == list(TRANSFORMATIONS)
 
