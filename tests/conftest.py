@@ -52,8 +52,12 @@ def _turn(item) -> int:
     return FIRST.index(mark.args[0]) if mark and mark.args[0] in FIRST else len(FIRST)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items):
     items.sort(key=_turn)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:  # a second worker would make its fixtures again
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     if not has_gpu():
         for item in items:
             if item.get_closest_marker("gpu"):

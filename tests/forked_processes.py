@@ -122,7 +122,7 @@ def _become(control: socket.socket, request: list, descriptors: list[int]) -> No
         fresh._answer(Exchange(socket.socket(fileno=exchange)), parent, variables, tuple(modules))
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # the process ends here
         traceback.print_exc()
         status = 1
     sys.stdout.flush()

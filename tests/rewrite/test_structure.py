@@ -5,7 +5,7 @@ import pytest
 from kopt.rewrite.catalogue import TRANSFORMATIONS
 from kopt.rewrite.source.module import parse
 from tests.rewrite import more_samples, samples
-from tests.rewrite.test_soundness import apply, judged
+from tests.rewrite.judge import apply, judged
 
 POOLS = tuple(name for name in more_samples.problems() if name.startswith(("max_", "average_")))
 APPLIES = {

@@ -5,8 +5,8 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -26,14 +26,21 @@ BEING_WRITTEN = shutil.ignore_patterns("*.pyc.*", "*.json.*")
 PARTS = ("Snakefile", "kopt", "workflow", "profiles", "config", "snakemake_logger_plugin_kopt")
 
 
-
-
 @cache
 def prepare() -> None:
     """Compile kopt and read from its modules what digests need, once, so that no copy and no process has to."""
     compileall.compile_dir(ROOT / "kopt", quiet=1, workers=1)
     for path in (ROOT / "kopt").rglob("*.py"):
         module_facts(path)
+
+
+def copy_or_link(source: str, target: str) -> None:
+    """Copy a file that a test may edit; link one of `__pycache__`, which is replaced as a whole if at all."""
+    if "__pycache__" in source:
+        with suppress(OSError):  # the other folder may be on another disk
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
 
 
 def pytest_configure(config):
@@ -64,7 +71,7 @@ class Project:
         self.folder = folder
         for part in PARTS:
             if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, folder / part, ignore=BEING_WRITTEN)
+                shutil.copytree(ROOT / part, folder / part, ignore=BEING_WRITTEN, copy_function=copy_or_link)
             else:
                 shutil.copy(ROOT / part, folder / part)
 

@@ -27,9 +27,7 @@ class Server:
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
-    def run(
-        self, command: Sequence[str], folder: Path, environ: Mapping[str, str]
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, command: Sequence[str], folder: Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
         """Run a command of Snakemake's; its standard error goes with its output."""
         if self._process is None or self._process.poll() is not None:
             program = [sys.executable, "-P", __file__]

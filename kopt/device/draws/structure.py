@@ -122,7 +122,7 @@ def _few_levels(every: Sequence[torch.Tensor]) -> bool:
     values = torch.cat([value.flatten() for value in every])
     if values[: 64 * FEW].unique().numel() > FEW:
         return False
-    levels = values.unique().numel()
+    levels: int = values.unique().numel()
     return levels <= FEW and values.numel() >= 4 * levels
 
 
