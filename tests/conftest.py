@@ -19,8 +19,10 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 FIRST = (
-    "language", "dag", "cases", "killed", "planted", "killed asker", "rewrites", "interpreted kernels", "plan", "bad",
-    "corpus",
+    "language", "dag", "cases", "recorded", "seeds", "rewrites", "bad", "killed", "tests/rewrite/test_propose.py",
+    "tests/rewrite/test_structure.py", "planted", "chromium", "plan", "slurm", "interpreted kernels", "warm", "compare",
+    "seedless", "features", "tests/commands/test_check.py", "tests/device/test_verify.py", "verdicts", "corpus",
+    "tests/problem/test_sizes_together.py", "tests/rewrite/test_tune.py", "tests/device/test_build.py",
 )  # fmt: skip
 """Groups that take longest, the longest first: one that began last would leave the other workers idle."""
 
