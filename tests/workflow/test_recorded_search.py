@@ -17,7 +17,8 @@ from kopt.sandbox import landlock
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCHIVES = sorted((ROOT / "docs" / "results").glob("*/*.replies.tar.xz"))
-assert ARCHIVES, "no recording is shipped"
+(SMALLEST,) = (path for path in ARCHIVES if path.name.startswith("rmsnorm."))
+"""The shipped recording that the command itself replays, confined."""
 EQUAL = (
     "best_kernel.py", "trials.parquet", "final.json", "round_0/selection.parquet", "round_1/selection.parquet",
     "round_1/ranking.parquet", "round_1/attempt_0/candidates.parquet", "round_1/attempt_0/builds.parquet",
@@ -107,13 +108,13 @@ def named(archive):
 
 @confined
 def test_the_command_replays_a_shipped_recording_to_the_same_results(tmp_path):
-    done = replayed_by_command(ARCHIVES[0], tmp_path)
-    check_replay(ARCHIVES[0], tmp_path, done)
-    for line in replayed_lines(measurements_packed(ARCHIVES[0]), "cuda"):
+    done = replayed_by_command(SMALLEST, tmp_path)
+    check_replay(SMALLEST, tmp_path, done)
+    for line in replayed_lines(measurements_packed(SMALLEST), "cuda"):
         assert line in done
 
 
-@pytest.mark.parametrize("archive", ARCHIVES[1:], ids=named)
+@pytest.mark.parametrize("archive", [path for path in ARCHIVES if path != SMALLEST], ids=named)
 def test_a_shipped_recording_is_replayed_to_the_same_results(archive, new_project, tmp_path):
     """By what the command runs, with forked jobs, which there are none of where it is confined."""
     results = tmp_path / "results"
