@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from kopt.report.render import render
-from tests.report.test_report_page import HOSTILE, asked, hostile, on_a_gpu
+from tests.report.pages import HOSTILE, asked, hostile, on_a_gpu
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -47,7 +47,7 @@ def browser():
 def files(record, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.report.test_report_page.HOSTILE", SCRIPTED)
+        patch.setattr("tests.report.pages.HOSTILE", SCRIPTED)
         pages = {"plain": asked(told(record)), "hostile": asked(hostile(record), SCRIPTED), "gpu": on_a_gpu(record)}
     for name, one in pages.items():
         (folder / f"{name}.html").write_text(render(one), encoding="utf-8")
