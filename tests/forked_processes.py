@@ -27,6 +27,8 @@ REALLY = fresh.FreshProcess.__init__
 ROOT = Path(__file__).resolve().parents[1]
 MOST = 1 << 20
 """Longest request, bytes."""
+START_S = 300.0
+"""Longest wait for a process, with the imports before the first one, s."""
 
 
 class Server:
@@ -45,6 +47,7 @@ class Server:
     def _started(self) -> socket.socket:
         adopt_orphans()
         control, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        control.settimeout(START_S)
         for end in (control, other):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST)
         command = [sys.executable, "-P", __file__, str(other.fileno())]
