@@ -26,7 +26,7 @@ FIRST = (
 )  # fmt: skip
 """Groups that take longest, the longest first: one that began last would leave the other workers idle."""
 
-settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=30)
 settings.register_profile("random", derandomize=False, deadline=None, max_examples=2000, print_blob=True)
 settings.load_profile("repeatable")  # pytest loads another one for --hypothesis-profile after this file
 
