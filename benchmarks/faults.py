@@ -129,7 +129,7 @@ HOSTILE: tuple[tuple[str, str, str], ...] = (
      f"{INPUT}::test_a_file_of_yaml_that_is_no_file_or_too_large_is_refused"),
     ("control characters (terminal sequences, C1, bidirectional marks) in names, errors, replies",
      "written visibly on terminals and in logs", f"{INPUT}::test_foreign_text_in_an_error_reaches_a_terminal_neutral"),
-    ("the same on the page of the report", "written visibly", "tests/report/test_report_page.py"),
+    ("the same on the page of the report", "written visibly", "tests/report/test_report_hostile.py"),
     ("words of candidates and models that instruct the next model", "fenced, and marked as data in every prompt",
      f"{INPUT}::test_words_of_candidates_reach_a_prompt_fenced_and_marked"),
     ("candidate reads problems, runs, the home folder, other processes, its own memory file", "refused",

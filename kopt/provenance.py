@@ -100,6 +100,7 @@ def rule_modules(script: Path, backend: str, *, asks_models: bool, loads: Collec
     return closure(roots)
 
 
+@cache
 def backend_functions(script: Path) -> frozenset[str]:
     """Return the names of the backend's attributes that a script uses: `judge` for `backend.judge(...)`."""
     nodes = ast.walk(ast.parse(script.read_bytes()))
@@ -184,6 +185,7 @@ def _read(name: str) -> _Module:
     return _Module(facts.digest, imported, frozenset(filter(_exists, facts.named)))
 
 
+@cache  # several rules use one backend
 def _parsed(name: str) -> ast.Module:
     return ast.parse(_file(name).read_bytes())
 

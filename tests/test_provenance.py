@@ -26,11 +26,13 @@ def package(tmp_path, monkeypatch):
             (tmp_path / f"{name}.py").write_text(text)
         code_digest.cache_clear()
         provenance._read.cache_clear()
+        provenance._parsed.cache_clear()
         return code_digest("kopt.stage")
 
     yield digest_after
     code_digest.cache_clear()
     provenance._read.cache_clear()
+    provenance._parsed.cache_clear()
 
 
 def test_comments_docstrings_and_formatting_do_not_count(package):

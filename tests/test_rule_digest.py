@@ -70,6 +70,7 @@ def digests(tmp_path, monkeypatch):
     def forget():
         provenance.code_digest.cache_clear()
         provenance._read.cache_clear()
+        provenance._parsed.cache_clear()
 
     def after(module="", addition=""):
         if module:

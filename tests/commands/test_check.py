@@ -139,7 +139,7 @@ def test_a_problem_that_cannot_be_read_is_status_1_and_no_problem_at_all_status_
 
 
 def test_small_workloads_whose_outputs_do_not_fit_into_a_verdict_without_a_gpu_are_told(tmp_path, monkeypatch):
-    large = (Workload(name="tiles", constants={"rows": 4096, "cols": 4096}), SMALL[1])
+    large = (Workload(name="tiles", constants={"rows": 4096, "cols": 2048}), SMALL[1])
     report, lines = checked(problem("return torch.relu(x)", small=large), tmp_path, monkeypatch)
     assert report.judgeable
     state, text = lines["small"]

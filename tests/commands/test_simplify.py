@@ -5,14 +5,14 @@ import io
 import json
 import re
 import shutil
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 
 from kopt.cli import main
 from kopt.commands.parts.one_kernel import request_for
-from kopt.commands.parts.simplification import SLOWER, Bench, simplified
+from kopt.commands.parts.simplification import SLOWER, Bench, Simplification, result_lines, simplified
 from kopt.errors import ConfigError
 from kopt.simplify.search import Ancestor
 from kopt.store import Store
@@ -31,32 +31,32 @@ def made(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def simplified_once(tmp_path_factory):
-    """A folder with a finished run whose best kernel was simplified, and what the command wrote."""
+    """A folder with a finished run whose best kernel was simplified, the command's answer, and its lines."""
     folder = tmp_path_factory.mktemp("simplified")
     finish(hand_made_run(folder, faster=DETOUR))
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
+    out, lines = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(lines):
         patch.chdir(folder)
-        assert main(["simplify", "run", "--judge", "interpret"]) == 0
-    return folder, out.getvalue()
+        assert main(["simplify", "run", "--judge", "interpret", "--json"]) == 0
+    return folder, json.loads(out.getvalue()), lines.getvalue()
 
 
 @pytest.fixture
 def written(simplified_once, tmp_path, monkeypatch):
-    """What `kopt simplify` wrote to the terminal; the working folder is a copy of the folder that holds the run."""
-    folder, out = simplified_once
+    """What `kopt simplify` says of its file; the working folder is a copy of the folder that holds the run."""
+    folder, answer, _ = simplified_once
     shutil.copytree(folder, tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
-    return out
+    return "\n".join(result_lines(Simplification.model_validate(answer)))
 
 
-def test_a_step_that_does_not_pay_is_undone_and_the_file_says_so(made, capsys):
-    assert main(["simplify", "run", "--judge", "interpret", "--json"]) == 0
-    answer, lines = capsys.readouterr()
-    found = json.loads(answer)
+@pytest.mark.xdist_group("simplify")
+def test_a_step_that_does_not_pay_is_undone_and_the_file_says_so(simplified_once):
+    folder, found, lines = simplified_once
     assert found["source"] == SOURCE
     assert (found["estimated"], found["ratio"]) == (True, 1.0)
     assert "undone       r1a0s0" in lines
-    text = (made.folder / "simplified.py").read_text()
+    text = (folder / "results/run/simplified.py").read_text()
     ast.parse(text)
     for words in ("r1a0s0, simplified", "undone or removed, since it does not pay: r1a0s0", "estimated for"):
         assert words in " ".join(text.replace("#", " ").split())

@@ -13,7 +13,7 @@ from kopt.comparison import figures
 from kopt.comparison.page import render_comparison
 from kopt.comparison.standings import compare
 from kopt.report.render import MOST_BYTES
-from tests.report.test_report_page import HOSTILE, Page
+from tests.report.pages import HOSTILE, Page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 SCRIPTS = re.compile(r"<script.*?</script>", re.DOTALL)

@@ -10,7 +10,7 @@ from kopt.report.chosen import shown_trials
 from kopt.report.outcomes import failures, kind_of
 from kopt.report.render import render
 from kopt.report.tables import correct_trials
-from tests.report.test_report_page import HOSTILE, asked, hostile, on_a_gpu
+from tests.report.pages import HOSTILE, asked, hostile, on_a_gpu
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -50,21 +50,29 @@ def browser():
 def files(record, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tests.report.test_report_page.HOSTILE", SCRIPTED)
+        patch.setattr("tests.report.pages.HOSTILE", SCRIPTED)
         pages = {"plain": asked(told(record)), "hostile": asked(hostile(record), SCRIPTED), "gpu": on_a_gpu(record)}
     for name, one in pages.items():
         (folder / f"{name}.html").write_text(render(one), encoding="utf-8")
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def opened(browser, files):
-    """Open a page and wait for its figures; whatever the browser complains of, or a dialog says, is in `said`."""
-    pages = []
+    """Open a page and wait for its figures; whatever the browser complains of, or a dialog says, is in `said`.
+
+    A page that was opened before, in the same way, is given again as its last test left it.
+    """
+    pages = {}
 
     def open_page(name="plain", size="wide", fragment="", **options):
+        key = (name, size, fragment, *options.items())
+        if key not in pages:
+            pages[key] = new_page(name, size, fragment, **options)
+        return pages[key]
+
+    def new_page(name, size, fragment, **options):
         page = browser.new_page(viewport=WIDTHS[size], reduced_motion="reduce", **options)
-        pages.append(page)
         page.said = []
         page.on("console", lambda message: page.said.append(message.text))
         page.on("pageerror", lambda error: page.said.append(str(error)))
@@ -76,9 +84,7 @@ def opened(browser, files):
         page.wait_for_function("document.querySelectorAll('.plot svg').length >= 5")
         return page
 
-    yield open_page
-    for page in pages:
-        page.close()
+    return open_page
 
 
 @pytest.mark.parametrize("size", WIDTHS)
@@ -95,6 +101,7 @@ def test_every_figure_is_drawn_without_a_word_on_the_console_and_nothing_overflo
 
 def test_hostile_text_shows_as_text_and_runs_nowhere(opened):
     page = opened("hostile")
+    page.locator("input[value=best-x]").check()
     page.evaluate("document.querySelectorAll('details').forEach(one => (one.open = true))")
     for mark in page.query_selector_all("#plot-best-x [role=link]")[:3]:
         mark.hover(force=True)
@@ -111,6 +118,7 @@ def test_the_security_policy_allows_no_script_of_another(opened):
     page.wait_for_timeout(100)
     assert "matvec-demo" in page.title()
     assert any("Content Security Policy" in text for text in page.said)
+    page.said.clear()
 
 
 def test_a_mark_of_the_lineage_opens_its_kernel_by_mouse_and_by_keyboard(opened, record):
@@ -175,8 +183,9 @@ def test_candidates_of_a_direction_are_found_and_equal_figures_are_sorted_by_wha
 
 @pytest.mark.parametrize("size", WIDTHS)
 def test_a_long_line_of_a_prompt_wraps_and_code_keeps_its_lines(opened, size):
-    page = opened(size=size, fragment="#k-r0a0s0")
-    kernel = page.locator("#k-r0a0s0")
+    page = opened(size=size)
+    page.evaluate("location.hash = '#k-r0a0s0'")
+    kernel = page.locator("#k-r0a0s0[open]")
     kernel.evaluate("one => one.querySelectorAll('details').forEach(part => (part.open = true))")
     prose, code = kernel.locator("pre .prose"), kernel.locator("pre .code")
     assert prose.evaluate("one => one.getClientRects().length && one.scrollWidth <= one.clientWidth")

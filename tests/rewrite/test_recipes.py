@@ -8,7 +8,7 @@ from kopt.rewrite.catalogue import TRANSFORMATIONS
 from kopt.rewrite.limits import plausible
 from kopt.rewrite.source.module import parse
 from tests.rewrite import more_samples, samples
-from tests.rewrite.test_soundness import apply, judged
+from tests.rewrite.judge import apply, judged
 
 FACTS = samples.facts()
 DRAWN = (

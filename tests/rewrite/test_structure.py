@@ -1,11 +1,9 @@
 """Moves that change a kernel's whole structure keep its result on every kernel that they apply to."""
 
-import pytest
-
 from kopt.rewrite.catalogue import TRANSFORMATIONS
 from kopt.rewrite.source.module import parse
 from tests.rewrite import more_samples, samples
-from tests.rewrite.test_soundness import apply, judged
+from tests.rewrite.judge import apply, judged
 
 POOLS = tuple(name for name in more_samples.problems() if name.startswith(("max_", "average_")))
 APPLIES = {
@@ -87,7 +85,6 @@ def test_a_grid_of_two_launches_is_not_changed_for_one_of_them():
     assert apply("flat_tiles", twice, 1) is None
 
 
-@pytest.mark.xdist_group("rewrites")
 def test_every_move_keeps_the_results_of_kernels_that_it_applies_to():
     made = sources()
     jobs = [

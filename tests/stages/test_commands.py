@@ -53,10 +53,21 @@ def kopt(*words, environment=HIDDEN):
     return done.returncode, done.stdout, done.stderr
 
 
-def evaluate(file, *words):
-    status, out, err = kopt("evaluate", file, "--problem", "softmax", "--json", *words)
-    assert not err
-    return status, json.loads(out)
+EVALUATE = ("evaluate", "--problem", "softmax", "--json")
+
+
+@pytest.fixture
+def evaluate(monkeypatch, capfd):
+    """Evaluate a kernel without a process of the command's own; return the status and the answer."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.chdir(ROOT)
+
+    def evaluated(file):
+        status, said = main([*EVALUATE, str(file)]), capfd.readouterr()
+        assert not said.err
+        return status, json.loads(said.out)
+
+    return evaluated
 
 
 def changed(folder: Path, old: str, new: str) -> Path:
@@ -67,7 +78,9 @@ def changed(folder: Path, old: str, new: str) -> Path:
 
 
 def test_the_seed_passes_with_an_estimated_time_as_long_as_the_seed_s(tmp_path):
-    status, one = evaluate(SEED, "--store", tmp_path / "store")
+    status, out, err = kopt(*EVALUATE, SEED, "--store", tmp_path / "store")
+    assert not err
+    one = json.loads(out)
     assert (status, one["status"], one["judged_by"], one["phase"]) == (0, "passed", "interpret", "")
     assert len(one["fingerprint"]) == 64
     assert len({check["distribution"] for check in one["checks"]}) >= 3
@@ -82,13 +95,13 @@ def test_the_seed_passes_with_an_estimated_time_as_long_as_the_seed_s(tmp_path):
     assert "ms, estimated, NVIDIA H100" in words[-1]
 
 
-def test_a_wrong_kernel_does_not_pass_and_has_no_time(tmp_path):
+def test_a_wrong_kernel_does_not_pass_and_has_no_time(tmp_path, evaluate):
     status, one = evaluate(changed(tmp_path, "/ row_sum", "/ (row_sum + row_sum)"))
     assert (status, one["status"], one["time"]) == (1, "incorrect", None)
     assert "given inputs: 32154 of 32768 elements are wrong" in one["reason"]
 
 
-def test_a_kernel_that_does_not_compile_fails_in_its_phase(tmp_path):
+def test_a_kernel_that_does_not_compile_fails_in_its_phase(tmp_path, evaluate):
     status, one = evaluate(changed(tmp_path, "tl.exp(", "tl.expp("))
     assert (status, one["status"], one["judged_by"], one["phase"]) == (1, "failed", "build", "compile")
     assert "expp" in one["reason"]
@@ -223,10 +236,11 @@ def test_doctor_names_what_a_run_would_stumble_over():
     assert any("no GPU is visible" in line for line in out.splitlines() if line.startswith("fault: "))
 
 
-def test_exploits_are_refused_and_honest_kernels_pass():
-    status, out, _ = kopt("exploits", "--judge", "interpret", "--only", "zero_work", "cached_workspace", "--json")
-    assert status == 0
-    became = {one["name"]: one["judge"] for one in json.loads(out)}
+def test_exploits_are_refused_and_honest_kernels_pass(monkeypatch, capfd):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.chdir(ROOT)
+    assert main(["exploits", "--judge", "interpret", "--only", "zero_work", "cached_workspace", "--json"]) == 0
+    became = {one["name"]: one["judge"] for one in json.loads(capfd.readouterr().out)}
     assert became.pop("cached_workspace") == "passed"
     assert set(became) == {"zero_work"}
     assert "passed" not in became.values()

@@ -1,18 +1,22 @@
 """Whole DAGs on real Snakemake, in a copy of the project that a test may edit."""
 
+import compileall
 import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from forked_snakemake import COMMAND, Server
 from loaded_modules import recorded
 from local_models import KEYS, TOGETHER, kernel_server, write_models
 
+from kopt.module_facts import module_facts
 from kopt.preflight.check_seed import check_seed
 from kopt.preflight.validate import validate
 
@@ -22,13 +26,37 @@ BEING_WRITTEN = shutil.ignore_patterns("*.pyc.*", "*.json.*")
 PARTS = ("Snakefile", "kopt", "workflow", "profiles", "config", "snakemake_logger_plugin_kopt")
 
 
+@cache
+def prepare() -> None:
+    """Compile kopt and read from its modules what digests need, once, so that no copy and no process has to."""
+    compileall.compile_dir(ROOT / "kopt", quiet=1, workers=1)
+    for path in (ROOT / "kopt").rglob("*.py"):
+        module_facts(path)
+
+
+def copy_or_link(source: str, target: str) -> None:
+    """Copy a file that a test may edit; link one of `__pycache__`, which is replaced as a whole if at all."""
+    if "__pycache__" in source:
+        with suppress(OSError):  # the other folder may be on another disk
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
+
+
 def pytest_configure(config):
     Project.settings = tuple(config.getoption("--settings").split())
+
+
+def pytest_unconfigure():
+    Project.server.stop()
 
 
 class Project:
     """A copy of the project, and Snakemake run in it."""
 
+    FAST = ("warm=true",)
+    """Settings that come before those of a test: jobs are forked, unless the test says otherwise."""
+    server = Server()
     settings: tuple[str, ...] = ()
     """Settings of all searches, as `--settings` of pytest says."""
 
@@ -39,17 +67,18 @@ class Project:
     )  # fmt: skip
 
     def __init__(self, folder: Path) -> None:
+        prepare()
         self.folder = folder
         for part in PARTS:
             if (ROOT / part).is_dir():
-                shutil.copytree(ROOT / part, folder / part, ignore=BEING_WRITTEN)
+                shutil.copytree(ROOT / part, folder / part, ignore=BEING_WRITTEN, copy_function=copy_or_link)
             else:
                 shutil.copy(ROOT / part, folder / part)
 
     def command(self, *config: str, options: tuple[str, ...] = (), full: bool = True) -> list[str]:
         """The command line; with `full`, Snakemake's own messages are written too."""
         own = ("--logger-kopt-full",) if full else ()
-        return [sys.executable, "-m", "snakemake", "--cores", "2", *own, *options, "--config", *config, *self.settings]
+        return [*COMMAND, "--cores", "2", *own, *options, "--config", *self.FAST, *config, *self.settings]
 
     def environment(self) -> dict[str, str]:
         """The environment as a user has it: nothing in it says that this copy of kopt is to be run."""
@@ -65,9 +94,13 @@ class Project:
     def run_command(
         self, command: list[str], variables: Mapping[str, str] = MappingProxyType({})
     ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the folder; Snakemake in a fork of a process that has imported it."""
+        environ = self.environment() | dict(variables)
+        if command[: len(COMMAND)] == COMMAND:
+            return self.server.run(command, self.folder, environ)
         return subprocess.run(
-            command, cwd=self.folder, env=self.environment() | dict(variables), text=True, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command, cwd=self.folder, env=environ, text=True, check=False, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
         )  # fmt: skip
 
     def succeeds(self, *config: str, options: tuple[str, ...] = ()) -> str:

@@ -30,12 +30,17 @@ def refusal(project, *config, options=()):
     return lines[0]
 
 
-def fault(project, *config):
-    """The line of the same check without Snakemake, which raises it while it reads the Snakefile."""
+def checked(project, *config):
+    """The settings, checked as Snakemake has them checked while it reads the Snakefile."""
     settings = {"store": str(project.folder / "results" / "store")}
     settings |= {name: yaml.safe_load(value) for name, _, value in (one.partition("=") for one in config)}
+    return validate(settings, project.folder)
+
+
+def fault(project, *config):
+    """The line of the same check without Snakemake."""
     with pytest.raises(KoptError) as raised:
-        check_seed(validate(settings, project.folder))
+        check_seed(checked(project, *config))
     assert "\n" not in str(raised.value)
     return str(raised.value)
 
@@ -83,9 +88,10 @@ def test_a_seed_kernel_that_is_wrong_is_refused_and_stays_so(project, capfd):
     assert capfd.readouterr().err.count(CHECKING) == 1
 
 
-def test_a_seed_kernel_is_tried_once_and_round_0_finds_it_in_the_store(project):
+def test_a_seed_kernel_is_tried_once_and_round_0_finds_it_in_the_store(project, capfd):
     first_round = "results/t/round_0/attempt_0/evaluation_0.parquet"
-    assert project.succeeds(*REAL, options=("--dry-run", first_round)).count(CHECKING) == 1
+    check_seed(checked(project, *REAL))
+    assert capfd.readouterr().err.count(CHECKING) == 1
     assert not project.file("").exists()
     assert CHECKING not in project.succeeds(*REAL, options=(first_round,))
     assert "1 builds in the store, 0 to make" in project.file("logs/round_0/compile_0.log").read_text()

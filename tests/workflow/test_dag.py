@@ -163,8 +163,8 @@ def test_a_deleted_run_comes_back_byte_for_byte_also_if_it_is_killed_on_its_way(
     for _ in range(2):
         enough = tables_in(project.folder) + drawn.randint(1, 8)
         process = subprocess.Popen(
-            project.command(*project.DRY), cwd=project.folder, env=project.environment(), start_new_session=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            project.command(*project.DRY, "warm=false"), cwd=project.folder, env=project.environment(),
+            start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         while process.poll() is None and tables_in(project.folder) < enough:
             time.sleep(0.02)

@@ -18,7 +18,7 @@ def last_line(output):
 
 
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(project):
-    words = (*project.DRY, "rounds=1", "max_repairs=0")
+    words = (*project.DRY, "rounds=1", "max_repairs=0", "warm=false")
     command = project.command(*words, options=QUIET, full=False)
     with subprocess.Popen(
         command, cwd=project.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True

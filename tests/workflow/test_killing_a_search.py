@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from forked_snakemake import COMMAND
 from killed_search import Search, arrived, disturb, faults, gaps
 from local_models import KEYS, kernel_server, write_models
 
@@ -14,7 +15,7 @@ LIMIT, KILLS, REPLIES = 3, 2, 16
 CONFIG = (
     "problem=softmax", "run=t", "rounds=1", "judge=dry", "models=[claude-local,gpt-local]", "candidate_pool_size=1",
     "num_bottlenecks=4", "samples_per_prompt=2", "max_repairs=0", "diagnosis=rules", "reflection=none",
-    f"llm={{concurrency: {LIMIT}}}",
+    f"llm={{concurrency: {LIMIT}}}", "warm=false",
 )  # fmt: skip
 
 
@@ -23,13 +24,14 @@ def begin(tmp_path, new_project):
     """A search in a folder of its own, and a server of its own."""
     made = []
 
-    def make(name: str) -> tuple[Search, object]:
+    def make(name: str, *settings: str) -> tuple[Search, object]:
         (tmp_path / name).mkdir()
         project, server = new_project(tmp_path / name), kernel_server(tmp_path / f"{name}.jsonl", "--latency", "0.2")
         made.append(server)
         write_models(project.folder, server.port)
-        command = project.command(options=("results/t/best_kernel.py",))[:-1]  # without the report
-        made.append(Search(project.folder, command, CONFIG, project.environment() | KEYS))
+        command = [*COMMAND, "--cores", "2", "results/t/best_kernel.py"]  # without the report
+        config = (*CONFIG, *settings, *project.settings)
+        made.append(Search(project.folder, command, config, project.environment() | KEYS))
         return made[-1], server
 
     yield make
@@ -38,7 +40,7 @@ def begin(tmp_path, new_project):
 
 
 def test_a_killed_search_asks_nothing_again_that_was_answered_and_ends_the_same(begin):
-    (calm, calm_server), (search, server) = begin("calm"), begin("disturbed")
+    (calm, calm_server), (search, server) = begin("calm", "warm=true"), begin("disturbed")
     beside = calm.start()
     spans = disturb(search, server, gaps(KILLS, REPLIES - LIMIT, seed=5))
     calm.ends(beside)

@@ -51,10 +51,10 @@ def test_a_moved_run_has_nothing_to_do(tmp_path, finished, other_environment, ke
     moved = tmp_path / "moved"
     copy(finished.folder, moved, keep_dates=keep_dates)
     snakemake = [str(other_environment), "-m", "snakemake", "--cores", "2"]
-    assert "nothing would run" in output_of([*snakemake, "--dry-run", "--config", *finished.DRY], moved)
+    assert "nothing would run" in output_of([*snakemake, "--dry-run", "--config", *finished.FAST, *finished.DRY], moved)
     edit = moved / "kopt" / "exports" / "best.py"
     edit.write_text(edit.read_text().replace("write_text(path, ", 'write_text(path, "# moved\\n" + '))
-    output_of([*snakemake, "--config", *finished.DRY], moved)
+    output_of([*snakemake, "--config", *finished.FAST, *finished.DRY], moved)
     assert (moved / "results/t/best_kernel.py").read_text().startswith("# moved\n"), (
         "another kopt than the moved one ran"
     )
@@ -71,7 +71,7 @@ def test_a_checkout_elsewhere_has_nothing_to_do_in_the_folder_of_the_run(new_pro
 
     def snakemake(folder: Path, *options: str) -> str:
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(folder / "Snakefile"), "--cores", "2"]
-        return output_of([*command, *options, "--config", *checkout.DRY, *few], runs)
+        return output_of([*command, *options, "--config", *checkout.FAST, *checkout.DRY, *few], runs)
 
     snakemake(checkout.folder)
     checkout.folder.rename(tmp_path / "second")

@@ -25,7 +25,8 @@ PLANTED = KEYS | {
     name: f"planted{n}secret0123456789"
     for n, name in enumerate(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "HF_TOKEN", "MY_PASSWORD"))
 }
-SEARCH = (*SMALL, "models=[claude-local,gpt-local]", "judge=interpret", "diagnosis=rules", "reflection=none")
+SEARCH = (*SMALL, "models=[claude-local,gpt-local]", "judge=interpret", "diagnosis=rules", "reflection=none",
+          "warm=false")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """A search on a GPU goes to and fro between machines, is packed, and is replayed where there is no GPU."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,12 +11,14 @@ from pathlib import Path
 import pytest
 from stand_in_gpu import kopt, with_stand_in
 
+from kopt.commands.replay import checked, command, prepare, replayed_lines
 from kopt.llm.pack import measurements_packed
 from kopt.sandbox import landlock
 
 ROOT = Path(__file__).resolve().parents[2]
 ARCHIVES = sorted((ROOT / "docs" / "results").glob("*/*.replies.tar.xz"))
-assert ARCHIVES, "no recording is shipped"
+(SMALLEST,) = (path for path in ARCHIVES if path.name.startswith("rmsnorm."))
+"""The shipped recording that the command itself replays, confined."""
 EQUAL = (
     "best_kernel.py", "trials.parquet", "final.json", "round_0/selection.parquet", "round_1/selection.parquet",
     "round_1/ranking.parquet", "round_1/attempt_0/candidates.parquet", "round_1/attempt_0/builds.parquet",
@@ -25,7 +28,7 @@ MEASURED_HERE = {"build", "verdict", "timing", "finals", "profile", "peaks", "fa
 SEARCH = (
     "run", "softmax", "--name", "t", "--cores", "2", "judge=cuda", "models=[written]", "replies=exchange",
     "diagnosis=rules", "reflection=none", "rounds=1", "max_repairs=0", "candidate_pool_size=1", "num_bottlenecks=1",
-    "samples_per_prompt=2", "baselines=[eager]",
+    "samples_per_prompt=2", "baselines=[eager]", "warm=true",
 )  # fmt: skip
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("recorded")]
 confined = pytest.mark.skipif(not landlock.abi(), reason="this kernel offers no Landlock: kopt replay refuses")
@@ -93,31 +96,53 @@ def test_an_archive_with_all_measurements_is_small(recorded):
 @confined
 def test_a_replay_elsewhere_ends_with_the_same_bytes(recorded, tmp_path):
     """Without a GPU, and without the store of the run."""
-    done = replayed(recorded.archive, tmp_path)
+    done = replayed_by_command(recorded.archive, tmp_path)
     assert "prompts are worded otherwise" not in done
     for name in EQUAL:
         assert (tmp_path / "results/t" / name).read_bytes() == recorded.file(name).read_bytes(), name
 
 
+def named(archive):
+    return f"{archive.parent.name}/{archive.name.split('.')[0]}"
+
+
 @confined
-@pytest.mark.parametrize("archive", ARCHIVES, ids=lambda path: f"{path.parent.name}/{path.name.split('.')[0]}")
-def test_a_shipped_recording_is_replayed_to_the_same_results(archive, tmp_path):
-    """Without a GPU, and, for the stand-in's recording, with other versions of torch and Triton than it had."""
-    done, recorded = replayed(archive, tmp_path), measurements_packed(archive)
+def test_the_command_replays_a_shipped_recording_to_the_same_results(tmp_path):
+    done = replayed_by_command(SMALLEST, tmp_path)
+    check_replay(SMALLEST, tmp_path, done)
+    for line in replayed_lines(measurements_packed(SMALLEST), "cuda"):
+        assert line in done
+
+
+@pytest.mark.parametrize("archive", [path for path in ARCHIVES if path != SMALLEST], ids=named)
+def test_a_shipped_recording_is_replayed_to_the_same_results(archive, new_project, tmp_path):
+    """By what the command runs, with forked jobs, which there are none of where it is confined."""
+    results = tmp_path / "results"
+    beside = results / f"{checked(archive, results)[0]}.replay"
+    prepared = command(prepare(archive, beside / "store", results), 2)
+    done = new_project.server.run([*prepared, "--config", *new_project.FAST], beside, os.environ)
+    assert done.returncode == 0, done.stdout
+    check_replay(archive, tmp_path, done.stdout)
+
+
+def check_replay(archive, folder, output):
+    """Check a replay without a GPU, of the stand-in's recording with other versions of torch and Triton than it had."""
+    recorded = measurements_packed(archive)
     how = f"torch {recorded.versions['torch']}, triton {recorded.versions['triton']}"
-    assert f"builds, verdicts, times and profiles of {recorded.device.name} ({how})" in done
+    builds = f"builds, verdicts, times and profiles of {recorded.device.name} ({how})"
+    assert any(builds in line for line in replayed_lines(recorded, "cuda"))
     rounds = len(recorded.rankings)
-    assert f"equal to those of the recorded search: best kernel, trials, {rounds} selections" in done
-    assert done.count(" replayed\n") == rounds
-    (run,) = [path.parent for path in (tmp_path / "results").glob("*/best_kernel.py")]
+    assert f"equal to those of the recorded search: best kernel, trials, {rounds} selections" in output
+    assert output.count(" replayed\n") == rounds
+    (run,) = [path.parent for path in (folder / "results").glob("*/best_kernel.py")]
     page = (run / "report.html").read_text()
     assert "times replayed from a recording" in page
     assert "behind the verdict" in page
-    kinds = {path.name for path in (tmp_path / "results" / f"{run.name}.replay/store").iterdir() if path.is_dir()}
+    kinds = {path.name for path in (folder / "results" / f"{run.name}.replay/store").iterdir() if path.is_dir()}
     assert kinds & MEASURED_HERE == set()
 
 
-def replayed(archive, folder):
+def replayed_by_command(archive, folder):
     command = [sys.executable, "-m", "kopt.cli", "replay", str(archive), "--results", str(folder / "results")]
     done = subprocess.run(
         [*command, "--cores", "2"], cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False

@@ -73,7 +73,7 @@ def structure_seen(samples: Sequence[Sequence[torch.Tensor]], rule: InputRule | 
         return KEPT
     if rule is not None and rule.range is not None and every[0].dtype != torch.bool:
         return Structure(low=rule.range[0], high=rule.range[1], repeats=not every[0].is_floating_point())
-    if torch.cat([value.flatten() for value in every]).unique().numel() == 2 and not _fixed(samples):
+    if _two_values(every) and not _fixed(samples):
         return Structure(kept=True, mask=not _one_hot(every))
     if every[0].is_floating_point():
         return _floating(every, samples)
@@ -97,9 +97,7 @@ def _floating(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Te
     sign = 1 if low >= 0 < high else -1 if high <= 0 > low else 0
     if _all(every, _equal):
         return Structure(constant=True, sign=sign)
-    levels = torch.cat([value.flatten() for value in every]).unique()
-    few = levels.numel() <= FEW and sum(value.numel() for value in every) >= 4 * levels.numel()
-    if few or _fixed(samples) or _all(every, _sorted) or _all(every, _whole):
+    if _few_levels(every) or _fixed(samples) or _all(every, _sorted) or _all(every, _whole):
         return KEPT
     along = _sum_dimension(every) if sign == 1 else None
     return Structure(
@@ -111,6 +109,21 @@ def _floating(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Te
         zeros_kept=all(bool((value == 0).double().mean() >= ZEROS) for value in every),
         symmetric=_all(every, _symmetric),
     )
+
+
+def _two_values(every: Sequence[torch.Tensor]) -> bool:
+    """Return whether all values together are two numbers; nothing is sorted, since inputs may be large."""
+    low, high = min(value.min() for value in every), max(value.max() for value in every)
+    return bool(low < high) and all(bool(((value == low) | (value == high)).all()) for value in every)
+
+
+def _few_levels(every: Sequence[torch.Tensor]) -> bool:
+    """Return whether values are few numbers that occur again and again; values that begin otherwise are not sorted."""
+    values = torch.cat([value.flatten() for value in every])
+    if values[: 64 * FEW].unique().numel() > FEW:
+        return False
+    levels: int = values.unique().numel()
+    return levels <= FEW and values.numel() >= 4 * levels
 
 
 def _beside_infinities(every: Sequence[torch.Tensor], samples: Sequence[Sequence[torch.Tensor]]) -> Structure:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import libcst as cst
 
@@ -31,7 +32,8 @@ class Bound:
     """Name of the constexpr parameter."""
 
 
-def definitions(kernel: Kernel) -> dict[str, cst.BaseExpression]:
+@lru_cache(maxsize=64)
+def definitions(kernel: Kernel) -> Mapping[str, cst.BaseExpression]:
     """Find the names of a kernel that are assigned in one place, or always to the same text, with their values."""
     values: dict[str, cst.BaseExpression] = {}
     barred = {p.name for p in kernel.parameters}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import libcst as cst
-from libcst.metadata import ByteSpanPositionProvider, CodeSpan, MetadataWrapper
+from libcst.metadata import ByteSpanPositionProvider, CodeSpan
 
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.edit import Edits
@@ -216,15 +216,23 @@ class TritonModule:
         return None
 
 
+class _Spans(ByteSpanPositionProvider):
+    """Find where nodes lie in the source; libcst's `MetadataWrapper` would visit every node once more."""
+
+    def of(self, tree: cst.Module) -> Mapping[cst.CSTNode, CodeSpan]:
+        """Return the place of each node."""
+        self._gen_impl(tree)
+        return {node: span for node, span in self._computed.items() if isinstance(span, CodeSpan)}
+
+
 @lru_cache(maxsize=32)
 def parse(source: str) -> TritonModule | None:
     """Parse a source into a model; None when the source is not Python."""
     try:
-        wrapper = MetadataWrapper(cst.parse_module(source), unsafe_skip_copy=True)
-        spans = wrapper.resolve(ByteSpanPositionProvider)
+        tree = cst.parse_module(source)
+        spans = _Spans().of(tree)
     except (cst.ParserSyntaxError, cst.CSTValidationError, RecursionError, UnicodeError):
         return None
-    tree = wrapper.module
     kernels = tuple(k for s in tree.body if isinstance(s, cst.FunctionDef) for k in _kernel(s))
     bindings = _bindings(tree)
     launches = tuple(_launches(tree, kernels, bindings))

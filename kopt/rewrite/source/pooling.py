@@ -93,7 +93,7 @@ def _too_odd(kernel: Kernel) -> bool:
 
 def _single(kernel: Kernel) -> dict[str, cst.BaseExpression]:
     """Find the names that are assigned in one place, those in `a, b = x, y` too."""
-    made = definitions(kernel)
+    made = dict(definitions(kernel))
     stored = [n.value for a in kernel.nodes if isinstance(a, (cst.AssignTarget, cst.AugAssign, cst.For))
               for n in syntax.walk(a.target) if isinstance(n, cst.Name)]  # fmt: skip
     made |= {name: v for n in kernel.nodes if isinstance(n, cst.Assign) for name, v in _pairs(n) if v is not n.value}

@@ -42,13 +42,15 @@ def _is_size(
     """
     if parameter.constexpr or parameter.node.annotation is not None or parameter.default is not None:
         return False
+    passed = [launch.arguments[parameter.name].value for launch in launches if parameter.name in launch.arguments]
+    if not passed:
+        return False
     uses = [n for n in kernel.nodes if isinstance(n, cst.Attribute) and syntax.code(n.value) == parameter.name]
     stored = any(
         isinstance(n, (cst.AugAssign, cst.AssignTarget)) and syntax.code(n.target) == parameter.name
         for n in kernel.nodes
     )
-    passed = [launch.arguments[parameter.name].value for launch in launches if parameter.name in launch.arguments]
-    if uses or stored or not passed:
+    if uses or stored:
         return False
     return all(_integral(p, module, launches[0]) for p in passed) or (
         facts is not None and _always_integral(kernel, parameter, facts)
