@@ -10,6 +10,7 @@ from kopt.report.outcomes import kind_of
 from kopt.report.record import Baseline, Limits
 from kopt.report.render import render
 from tests.report.made_up_run import made_up_record
+from tests.report.pages import beside
 
 SCRIPTS = re.compile(r"<script.*?</script>", re.DOTALL)
 
@@ -98,8 +99,6 @@ def test_pytorchs_ways_stand_with_their_origin_and_those_without_a_time_are_name
 
 
 def test_a_way_of_pytorch_that_was_to_be_measured_and_has_no_time_is_named(record):
-    from tests.report.test_report_page import beside
-
     missing = (Baseline(name="max-autotune", ms=None, origin="not measured: over the time limit"),)
     told = text(render(beside(record).model_copy(update={"baselines": missing})))
     assert "torch.compile (max-autotune): not measured: over the time limit" in told
