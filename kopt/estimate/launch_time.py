@@ -122,7 +122,9 @@ def time_launch(case: LaunchOnDevice) -> LaunchTime:
     moved = traffic(walked, sampled, launch, tensor_sizes(case.program, launch), device, case.resident_blocks)
     regions = regions_of(case.program, walked, launch, _tile_bytes(walked), case.device)
     tensor = tensor_work(case.program, walked, launch, device)
-    return _busy_times(case, moved, regions, tensor)._replace(complete=walked.complete)
+    # In one wave the program with the most work decides, as where tiles do not divide among persistent programs.
+    longest = walked.longest if case.waves <= 1 else 1.0
+    return _busy_times(case, moved, regions, tensor, longest)._replace(complete=walked.complete)
 
 
 def _walk_all_work(case: LaunchOnDevice, sampled: Sample, scalars: dict[int, int]) -> Walk:
@@ -162,13 +164,17 @@ def _tile_bytes(walked: Walk) -> float:
     return float(sum(size for count, size in loads if count > most / 2))
 
 
-def _busy_times(case: LaunchOnDevice, moved: Traffic, regions: list[Region], tensor: Tensor) -> LaunchTime:
+def _busy_times(
+    case: LaunchOnDevice, moved: Traffic, regions: list[Region], tensor: Tensor, longest: float
+) -> LaunchTime:
+    """Return how long each part is busy; `longest` is the work of the longest program over the mean program's."""
     device = case.device
     clock = device.sm_clock_mhz * 1e6
     # The busiest multiprocessor decides: the last wave may leave others idle, or there may be too few blocks.
-    per_sm = math.ceil(case.blocks / device.sm_count)
+    per_sm = math.ceil(case.blocks / device.sm_count) * longest
     uneven = per_sm * device.sm_count / case.blocks
     waves = math.ceil(case.waves)
+    in_sequence = waves * longest
     passes = max((region.runs for region in regions), default=1.0)
     spilled = case.launch.spills * 2.0 * passes * case.launch.num_warps * device.warp_size / 128
     return LaunchTime(
@@ -177,7 +183,7 @@ def _busy_times(case: LaunchOnDevice, moved: Traffic, regions: list[Region], ten
         load_store=(moved.lsu_cycles + spilled) * per_sm / clock,
         issue=issue_cycles(regions, case.launch) * per_sm / clock / ISSUE_SHARE,
         tensor=tensor.seconds * per_sm,
-        latency=waves * block_seconds(regions, case.launch, tensor, device, _latency(moved)),
+        latency=in_sequence * block_seconds(regions, case.launch, tensor, device, _latency(moved)),
         atomics=moved.atomics / ATOMICS_PER_CYCLE / clock,
         read_bytes=moved.dram_read,
         flops=tensor.flops * case.blocks,

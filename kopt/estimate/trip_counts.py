@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -11,8 +13,17 @@ Test = tuple[str, Lanes, Lanes, bool]
 """A comparison's opcode, its two sides per program, and whether the loop continues while it holds."""
 
 
-def trip_count(history: list[Test]) -> float | None:
-    """Return the iterations, mean over programs, after which a test ends the loop; None when that is not known.
+class Trips(NamedTuple):
+    """Iterations of a loop, 1 or more."""
+
+    mean: float
+    """Over all sampled programs."""
+    most: float
+    """Of the program with the most."""
+
+
+def trip_count(history: list[Test]) -> Trips | None:
+    """Return the iterations after which a test ends the loop; None when that is not known.
 
     Args:
         history: the test in the first iterations; its sides are taken to move by equal steps.
@@ -26,7 +37,7 @@ def trip_count(history: list[Test]) -> float | None:
     iterations = first_end(comparison.split(".")[1] if "." in comparison else comparison, first, step, stay)
     if iterations is None or not np.all(np.isfinite(iterations)):
         return None
-    return max(float(np.mean(iterations)) + 1.0, 1.0)
+    return Trips(max(float(np.mean(iterations)) + 1.0, 1.0), max(float(np.max(iterations)) + 1.0, 1.0))
 
 
 _OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq",

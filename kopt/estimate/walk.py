@@ -17,7 +17,7 @@ import numpy as np
 from kopt.estimate.arithmetic import Lanes, MaybeLanes
 from kopt.estimate.instructions import Instruction, PtxProgram, access_bytes, kind, loop_ends
 from kopt.estimate.registers import POINTER_SHIFT, Registers, Sample, integer
-from kopt.estimate.trip_counts import Test, trip_count
+from kopt.estimate.trip_counts import Test, Trips, trip_count
 
 SAMPLED_ITERATIONS = 3
 """Iterations after which a loop is cut short."""
@@ -57,6 +57,8 @@ class Loop:
     """Index of its first instruction."""
     trips: float | None = None
     """Mean number of iterations per program and entry; None when its bound is not known."""
+    longest: float = 1.0
+    """Iterations of the program with the most, over the mean."""
 
 
 @dataclass
@@ -71,6 +73,11 @@ class Walk:
     """Loops by the index of their first instruction."""
     complete: bool = True
     """False when the step limit ended the walk."""
+
+    @property
+    def longest(self) -> float:
+        """Work of the program with the most iterations over the mean program's: tiles may not divide evenly."""
+        return max((loop.longest for loop in self.loops.values()), default=1.0)
 
     @property
     def unknown_loops(self) -> int:
@@ -153,10 +160,12 @@ class _Walker:
     def _close(self) -> None:
         """Leave the innermost loop: multiply its counts by its trip count and add them to the loop around it."""
         frame = self.frames.pop()
-        trips = _trips(frame) if frame.iterations >= SAMPLED_ITERATIONS else float(frame.iterations)
+        whole = float(frame.iterations)
+        trips = _trips(frame) if frame.iterations >= SAMPLED_ITERATIONS else Trips(whole, whole)
         loop = self.result.loops.setdefault(frame.head, Loop(frame.head))
-        loop.trips = trips if trips is not None else loop.trips
-        factor = (trips if trips is not None else self.guess.trips) / frame.iterations
+        if trips is not None:
+            loop.trips, loop.longest = trips.mean, trips.most / trips.mean
+        factor = (trips.mean if trips is not None else self.guess.trips) / frame.iterations
         outer = self.frames[-1].counts
         for index, count in frame.counts.items():
             outer[index] = outer.get(index, 0.0) + count * factor
@@ -290,10 +299,10 @@ class _Walker:
         return float((np.mean(holds[self.sample.warp]) + np.mean(holds[self.sample.programs])) / 2)
 
 
-def _trips(frame: _Frame) -> float | None:
+def _trips(frame: _Frame) -> Trips | None:
     """Return the trip count of a loop: the least that one of its tests allows; None when no test bounds it."""
     counts = [trips for history in frame.history.values() if (trips := trip_count(history)) is not None]
-    return min(counts) if counts else None
+    return min(counts, default=None)
 
 
 def _parameter(address: MaybeLanes, name: str) -> int:

@@ -1,9 +1,11 @@
+import numpy as np
 import pytest
 from recorded import LAUNCHES, ptx_of
 
 from kopt.estimate.instructions import parse
 from kopt.estimate.parameters import scalar_values
 from kopt.estimate.registers import sample
+from kopt.estimate.trip_counts import Trips, trip_count
 from kopt.estimate.walk import Guess, walk
 
 
@@ -28,6 +30,14 @@ def walked(name, guess=None, scalars=None):
 )
 def test_trip_counts_follow_from_bounds_and_steps(name, trips):
     assert [loop.trips for loop in walked(name).loops.values()] == trips
+
+
+def test_the_program_with_the_most_iterations_is_told_beside_the_mean():
+    """Persistent programs 0 to 3 step by 4 over 6 tiles: two of them do two, two do one."""
+    program, tiles = np.arange(4), np.full(4, 6)
+    history = [("setp.lt.s32", program + 4 * turn, tiles, True) for turn in (1, 2)]
+    assert trip_count(history) == Trips(mean=1.5, most=2.0)
+    assert walked("matvec_plain").longest == 1.0
 
 
 def test_a_load_in_a_loop_runs_as_often_as_the_loop():
