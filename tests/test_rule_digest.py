@@ -45,7 +45,7 @@ COVERED = {
     "device.ncu.count": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
     "prompts.repair": {(b, a): {"generate", "finish"} if a else set() for b, a in MODES},
     "llm.retry": {(b, a): ASKING | {"finish"} if a else ALWAYS_ASKING for b, a in MODES},
-    "search.bottlenecks": {mode: {"diagnose", "profile"} for mode in MODES},
+    "search.bottlenecks": {mode: {"diagnose", "profile", "finish"} for mode in MODES},
     "techniques.static": {mode: {"classify", "finish"} for mode in MODES},
     "rewrite.propose": {(b, a): {"generate", "finish"} if a else {"generate"} for b, a in MODES},
     "report.render": {mode: {"finish"} for mode in MODES},
