@@ -176,9 +176,13 @@ def test_a_rounded_operation_is_rounded_once_and_its_neighbours_as_usual():
 
 REFUSED = {
     "a missing package": ({"top": "from nowhere_found.parts import x"}, "line 7 imports nowhere_found, which is not"),
-    "reading a value": ({"forward": "return x * int(x.sum().item())"}, "line 15, `return x * int(x.sum().item())`: it reads values"),
+    "reading a value": (
+        {"forward": "return x * int(x.sum().item())"}, "line 15, `return x * int(x.sum().item())`: it reads values"
+    ),
     "a boolean mask": ({"forward": "return x[x > 0]"}, "line 15, `return x[x > 0]`: it reads values"),
-    "a condition": ({"forward": "return x if x.sum() > 0 else -x"}, "line 15, `return x if x.sum() > 0 else -x`: it reads values"),
+    "a condition": (
+        {"forward": "return x if x.sum() > 0 else -x"}, "line 15, `return x if x.sum() > 0 else -x`: it reads values"
+    ),
     "an error": ({"init": "raise ValueError('no ' * 500)"}, "line 12, raises ValueError: no no"),
     "an exit": ({"top": "raise SystemExit(1)"}, "line 7, raises SystemExit: 1"),
     "an unknown input": ({"inputs": "{'z': torch.randn(M, N)}", "arguments": "x, y"}, "names 'z', not an argument of"),
