@@ -47,8 +47,9 @@ GENERAL = {
     "correct": "equal to the reference in every check of the judge",
     "win": "a correct kernel that is faster than its parent",
     "cluster": "the kernels that use the same techniques",
-    "roofline floor": "the time in which the device could move the fewest bytes, or do the operations, at its measured "
-    "rates; a share of the roofline is this floor over a kernel's time",
+    "roofline floor": "the time in which the device could move the fewest bytes, or do the operations: at the rates "
+    "that were measured on it, else those of its description, 4 % higher for memory and 8 % for products, since "
+    "kernels can be a little faster than a copy; a share of the roofline is this floor over a kernel's time",
     "direction, asked to fix": "one way to make a parent faster, which a diagnosis names; each candidate is asked to "
     "follow one",
     "check": "one comparison of a kernel's results with the reference's in float64; the largest error must stay below "

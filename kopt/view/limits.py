@@ -20,7 +20,7 @@ DIRECTIONS = 3
 """Directions that are told."""
 
 
-NO_PARENT = "it was no parent of a round, so the search neither profiled nor diagnosed it"
+NO_PARENT = "no later round began from it, so the search neither profiled nor diagnosed it"
 
 
 def limits_of_best(run: Run, so_far: RunSoFar, store: Store, known: tuple[Profile, Diagnosis] | None) -> Limits:

@@ -10,6 +10,7 @@ from kopt.artifact import write_text
 from kopt.config import Config
 from kopt.estimate.eager import estimate_eager
 from kopt.jobs.kernels import kernel_source
+from kopt.model.device import Device
 from kopt.model.kernel import candidate_name
 from kopt.model.outcome import BEST
 from kopt.model.verdict import Passed, Verdict
@@ -19,7 +20,7 @@ from kopt.report.chosen import opened_kernels
 from kopt.report.details import Roof
 from kopt.report.record import Baseline, Diagnosed, RunRecord
 from kopt.report.render import render
-from kopt.roofline import matmul_tflop_s
+from kopt.roofline import MATMUL_HEADROOM, STREAM_HEADROOM, matmul_tflop_s
 from kopt.run.final import final_figures
 from kopt.run.job_times import job_spans
 from kopt.run.manifest import UNRECORDED
@@ -118,7 +119,7 @@ def _baselines(run: Run, settings: RunSettings) -> tuple[Baseline, ...]:
     operations = f"{number} operation{'' if number == 1 else 's, each on its own'}"
     origins = {
         "eager": (
-            f"the bytes and arithmetic of the reference: {operations}, at the device's measured rates" if eager
+            f"the bytes and arithmetic of the reference: {operations}, at {_rates(run.device)}" if eager
             else "not estimated: the cost of an operation of the reference is not known"
         ),
     }  # fmt: skip
@@ -129,6 +130,10 @@ def _baselines(run: Run, settings: RunSettings) -> tuple[Baseline, ...]:
         )
         for name in run.config.baselines
     )  # fmt: skip
+
+
+def _rates(device: Device) -> str:
+    return "the rates that were measured on this GPU" if device.measured else "the rates of the device's description"
 
 
 def _why_not_measured(verdict: Verdict | None) -> str:
@@ -180,8 +185,12 @@ def _roofs(run: Run) -> tuple[Roof, ...]:
             workload=facts.workload,
             bytes=facts.bytes,
             flops=facts.matmul_flops + facts.vector_flops,
-            gb_s=run.device.copy_gb_s,
-            tflop_s=(matmul_tflop_s(run.device, run.facts.dtype) if facts.matmul_flops else run.device.vector_tflop_s),
+            gb_s=run.device.copy_gb_s * STREAM_HEADROOM,
+            tflop_s=(
+                matmul_tflop_s(run.device, run.facts.dtype) * MATMUL_HEADROOM
+                if facts.matmul_flops
+                else run.device.vector_tflop_s
+            ),
             eager_ms=timed.get(facts.workload),
         )
         for facts in run.facts.workloads

@@ -107,7 +107,7 @@ def test_a_way_of_pytorch_that_was_to_be_measured_and_has_no_time_is_named(recor
 def test_the_page_says_what_limits_the_best_kernel_or_why_that_is_not_known(record, page):
     told = text(page.partition('id="next"')[2].partition("</section>")[0])
     assert "Memory bound, at 50 % of the roofline" in told
-    assert "It was no parent of a round" in told
+    assert "No later round began from it" in told
     assert "narrow_loads : 2 of 2 loads. Load 16 bytes at once." in told
     small = made_up_record(rounds=1, slots=3)
     assert "Not known: no build." in render(small.model_copy(update={"limits": Limits(note="no build")}))

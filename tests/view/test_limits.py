@@ -35,7 +35,7 @@ def test_what_is_no_longer_in_the_store_is_said(made, kind):
     shutil.rmtree(made.store.root / kind)
     found = limits(made)
     assert found.profile is found.diagnosis is None
-    assert found.note.startswith("it was no parent of a round")
+    assert found.note.startswith("no later round began from it")
     assert "the store no longer has" in found.note
 
 
