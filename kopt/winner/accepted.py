@@ -1,26 +1,31 @@
 """Tell for which arguments a kernel may run: those that are like the arguments with which it was verified.
 
 A size may differ from the verified ones where it differed between the workloads; sizes that were equal in all of them
-have to be equal, a size that was a power of two in all of them has to be one, and a size that never differed has to
-stay.  Dtypes have to be the same, and so has the order in which
-the dimensions lie in memory.
+have to be equal.  A size that was the same multiple of another one in all of them, or larger by the same number, has to
+be so, and so has a product, quotient, sum or difference of two.  A size that was a power of two in all of them has to
+be one, and a size that never differed has to stay.  Dtypes have to be the same, and so has the order in which the
+dimensions lie in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import permutations
 from math import prod
 from typing import NamedTuple
 
 from kopt.errors import ProblemError
 from kopt.model.problem import Argument, Given
 
+MANY = 3
+"""Unlike workloads from which a size that follows from two others counts as following from them."""
 POWER = "power"
 """Begin of the name of a size that has to be a power of two."""
 
 Size = int | str
 """A size that has to stay, or the name of one that may differ; the name stands for the same size everywhere, and begins
-with `power` where it has to be a power of two."""
+with `power` where it has to be a power of two.  A size that follows from one before it is written with its name:
+`size0*2`, `size0/64`, `size0+1`, `size0*size1`."""
 
 
 class Pattern(NamedTuple):
@@ -65,9 +70,13 @@ def _pattern(several: Sequence[Argument], names: dict[tuple[int, ...], str]) -> 
     first = several[0]
     sizes: list[Size] = []
     for column in zip(*(one.shape for one in several), strict=True):
-        kind = "size" if any(size & (size - 1) for size in column) else POWER
-        varies = len(set(column)) > 1
-        sizes.append(names.setdefault(column, f"{kind}{len(names)}") if varies else column[0])
+        if len(set(column)) == 1:
+            sizes.append(column[0])
+            continue
+        if column not in names:
+            kind = "size" if any(size & (size - 1) for size in column) else POWER
+            names[column] = _following(column, names) or f"{kind}{len(names)}"
+        sizes.append(names[column])
     order = _order(first)
     dense = all(_is_dense(one, order) for one in several)
     values = {one.value for one in several if one.value is not None}
@@ -76,6 +85,34 @@ def _pattern(several: Sequence[Argument], names: dict[tuple[int, ...], str]) -> 
         () if dense else tuple(dict.fromkeys(one.stride for one in several)),
         tuple(values) if len(values) == 1 else (),
     )  # fmt: skip
+
+
+def _following(column: tuple[int, ...], names: Mapping[tuple[int, ...], str]) -> str:
+    """Write how a size follows in all workloads from one before it, or from two; empty where it does not."""
+    known = {name: other for other, name in names.items() if name.isidentifier()}
+    if 0 in column or any(0 in other for other in known.values()):
+        return ""
+    for name, other in known.items():
+        pairs = list(zip(column, other, strict=True))
+        if all(one % two == 0 for one, two in pairs) and len(ratios := {one // two for one, two in pairs}) == 1:
+            return f"{name}*{ratios.pop()}"
+        if all(two % one == 0 for one, two in pairs) and len(ratios := {two // one for one, two in pairs}) == 1:
+            return f"{name}/{ratios.pop()}"
+        if len(steps := {one - two for one, two in pairs}) == 1:
+            return f"{name}{steps.pop():+d}"
+    if len(set(zip(column, *known.values(), strict=True))) < MANY:
+        return ""
+    for (first, one), (second, two) in permutations(known.items(), 2):
+        triples = list(zip(column, one, two, strict=True))
+        if all(size == a * b for size, a, b in triples):
+            return f"{first}*{second}"
+        if all(size * b == a for size, a, b in triples):
+            return f"{first}/{second}"
+        if all(size == a + b for size, a, b in triples):
+            return f"{first}+{second}"
+        if all(size == a - b for size, a, b in triples):
+            return f"{first}-{second}"
+    return ""
 
 
 def contiguous(shape: Sequence[int]) -> tuple[int, ...]:

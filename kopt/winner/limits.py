@@ -35,7 +35,8 @@ def _argument(one: Pattern) -> str:
 
 
 def _sizes(tensors: Sequence[Pattern]) -> list[str]:
-    names = list(dict.fromkeys(size for one in tensors for size in one.sizes if isinstance(size, str)))
+    every = dict.fromkeys(size for one in tensors for size in one.sizes if isinstance(size, str))
+    names = [name for name in every if name.isidentifier()]
     powers = [name for name in names if name.startswith(POWER)]
     others = [name for name in names if name not in powers]
     said = []
@@ -43,6 +44,8 @@ def _sizes(tensors: Sequence[Pattern]) -> list[str]:
         said.append(f"{', '.join(others)}: any size, the same wherever the name stands")
     if powers:
         said.append(f"{', '.join(powers)}: any power of two, as all sizes were with which it was verified")
+    if following := [size for size in every if size not in names]:
+        said.append(f"{', '.join(following)}: as in all sizes with which it was verified")
     if powers or any(isinstance(size, int) for one in tensors if one.is_input for size in one.sizes):
         said.append("a size that is fixed, or a power of two, becomes free with a workload that has another one")
     return said

@@ -21,7 +21,7 @@ IMPORTED = frozenset({"torch", "nn", "F", "math", "triton", "tl", "annotations"}
 OWN = frozenset(
     {
         "ARGUMENTS", "WEIGHTS", "SHAPES", "FREE", "KernelModel", "ModelNew", "further_arguments", "refusal", "tell",
-        "unlike", "why_not", "without_weights", "parted", "unshared", "made_in_evaluation_mode",
+        "unlike", "why_not", "without_weights", "parted", "unshared", "made_in_evaluation_mode", "wanted_size",
     }
 )  # fmt: skip
 """Names that the written files define beside those of kernel and reference."""

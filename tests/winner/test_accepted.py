@@ -46,6 +46,13 @@ MODELS = {
         "    return [torch.randn(batch, length, 8, dtype=torch.float16), "
         "torch.ones(8, dtype=torch.int8), torch.randn(8), torch.randn(8, dtype=torch.bfloat16)]\n"
     ),
+    "grouped": (
+        "class Model(nn.Module):\n    def forward(self, x, scale, starts, flat):\n"
+        "        spread = scale.repeat_interleave(8, 1)\n"
+        "        return x * spread + starts[:-1, None] + flat.reshape(length, -1)\n\n"
+        "def get_inputs():\n    return [torch.randn(length, 8 * hidden), torch.randn(length, hidden), "
+        "torch.randn(length + 1), torch.randn(8 * length * hidden)]\n"
+    ),
     "nested": (
         "class Model(nn.Module):\n    def forward(self, pair):\n        return pair[0] + pair[1]\n\n"
         "def get_inputs():\n    return [[torch.randn(length, hidden), torch.randn(length, hidden)]]\n"
@@ -208,3 +215,21 @@ def test_an_operator_keeps_the_mode_that_the_model_s_own_code_sets(mode, tmp_pat
     operator = getattr(torch.ops.kopt, problem.name)
     assert operator(x(48, 64)).shape == (48, width)
     assert operator(x(48, 64).to("meta")).shape == (48, width)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "why"),
+    [
+        ((6, 40, 5, 7, 240), ""),
+        ((6, 40, 1, 7, 240), r"dimension 1 of scale is 1, not 5 (size1/8)"),
+        ((6, 40, 10, 7, 240), r"dimension 1 of scale is 10, not 5 (size1/8)"),
+        ((6, 41, 5, 7, 246), r"dimension 1 of scale is 5, not whole (size1/8)"),
+        ((6, 40, 5, 6, 240), r"dimension 0 of starts is 6, not 7 (size0+1)"),
+        ((6, 40, 5, 7, 480), r"dimension 0 of flat is 480, not 240 (size0*size1)"),
+    ],
+)
+def test_sizes_that_followed_from_each_other_have_to(sizes, why, tmp_path):
+    """A kernel indexes by the relation: other sizes, which PyTorch may broadcast, would give wrong results."""
+    rows, columns, groups, starts, flat = sizes
+    inputs = torch.ones(rows, columns), torch.ones(rows, groups), torch.ones(starts), torch.ones(flat)
+    assert reason("grouped", tmp_path, *(one.bfloat16() for one in inputs)) == why

@@ -30,10 +30,11 @@ def refusal(arguments: Sequence[Any], inputs: Sequence[Any], weights: Sequence[A
             return f"{name} is on {given.device}, not on {device}"
         device = given.device
         for place, (size, want) in enumerate(zip(given.shape, wanted, strict=True)):
-            expected = sizes.setdefault(want, size) if isinstance(want, str) else want
+            expected = wanted_size(want, sizes, size) if isinstance(want, str) else want
             if size != expected:
-                return f"dimension {place} of {name} is {size}, not {expected}"
-            if isinstance(want, str) and want.startswith("power") and size & (size - 1):
+                rule = f" ({want})" if isinstance(want, str) and want not in sizes else ""
+                return f"dimension {place} of {name} is {size}, not {expected if expected >= 0 else 'whole'}{rule}"
+            if want in sizes and str(want).startswith("power") and size & (size - 1):
                 return f"dimension {place} of {name} is {size}, no power of two"
         if strides and tuple(given.stride()) not in strides:
             return f"{name} has the strides {tuple(given.stride())}, not {strides[0]}"
@@ -42,6 +43,22 @@ def refusal(arguments: Sequence[Any], inputs: Sequence[Any], weights: Sequence[A
         if torch.is_grad_enabled() and given.requires_grad:
             return f"a gradient of {name} is asked for, which the kernel does not compute"
     return ""
+
+
+def wanted_size(want: str, sizes: dict[str, int], size: int) -> int:
+    """Return the size that a dimension has to have by those before it; its own where it is the first of its name.
+
+    A size may follow from those of other names: `size0*2`, `size0/64` (-1 where that is no whole number), `size0+1`,
+    `size0-1`, `size0*size1`, `size0/size1`.
+    """
+    for sign in "*/+-":
+        name, found, operand = want.partition(sign)
+        if found:
+            one, other = sizes[name], int(operand) if operand.isdigit() else sizes[operand]
+            if sign == "/":
+                return -1 if not other or one % other else one // other
+            return one * other if sign == "*" else one + (other if sign == "+" else -other)
+    return sizes.setdefault(want, size)
 
 
 def tell(reason: str) -> None:
