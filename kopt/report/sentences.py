@@ -138,7 +138,8 @@ def commands(record: RunRecord) -> list[tuple[str, str]]:
             found.insert(
                 1,
                 (
-                    "Call it from Python, with inputs as the reference's get_inputs makes them, on a GPU",
+                    "Call it from Python, with inputs as the reference's get_inputs makes them, on a GPU"
+                    + ("; model is the reference's Model" if "=model." in record.call else ""),
                     f"import sys\nsys.path.insert(0, {folder!r})\nfrom best_kernel import {name}\n{record.call}",
                 ),
             )

@@ -19,6 +19,7 @@ from kopt.run.manifest import UNRECORDED
 from kopt.run.started import Started
 from kopt.run.value import Run
 from kopt.run_settings import RunSettings
+from kopt.winner.source import needed_arguments
 
 MODELS = "models.json"
 """File of a run's folder: the part of the table of models that the run used."""
@@ -86,11 +87,33 @@ def folder_named(run: Run) -> str:
     return str(PurePath(run.config.results) / run.name)
 
 
-def call_of(run: Run) -> str:
-    """Write a call of the best kernel from Python, with the inputs of the first timed workload."""
-    inputs = run.facts.workloads[0].inputs if run.facts.workloads else ()
-    names = [spec.name if spec.name.isidentifier() else f"input{place}" for place, spec in enumerate(inputs)]
-    return f"y = {run.problem.seed.entry}({', '.join(names)})"
+def call_of(run: Run, source: str) -> str:
+    """Write a call of the best kernel from Python, with the inputs of the first timed workload.
+
+    Parameters of the entry point that no input gives and that have no default are named, those of the model as its
+    attributes.
+
+    Args:
+        run: the run.
+        source: of the best kernel's module.
+    """
+    entry = run.problem.seed.entry
+    every = run.facts.given[0].arguments if run.facts.given else ()
+    inputs = [one.name for one in every if one.is_input] or [
+        spec.name if spec.name.isidentifier() else f"input{place}"
+        for place, spec in enumerate(run.facts.workloads[0].inputs if run.facts.workloads else ())
+    ]
+    paths = {short: one.name for one in every if not one.is_input for short in _short_names(one.name)}
+    further = [
+        f"{name}=model.{paths[name]}" if name in paths else f"{name}={name}"
+        for name in needed_arguments(source, entry)[len(inputs) :]
+    ]
+    return f"y = {entry}({', '.join([*inputs, *further])})"
+
+
+def _short_names(path: str) -> tuple[str, str]:
+    """Return the names by which an entry point may ask for a parameter or buffer of the model."""
+    return path.replace(".", "_"), path.rpartition(".")[2]
 
 
 def proposers_in_words(run: Run, folder: Path) -> dict[str, str]:

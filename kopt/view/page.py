@@ -68,7 +68,7 @@ def report_record(run: Run, store: Store, folder: Path, ask: Ask = no_exchange) 
         versions=versions(),
         measured_with=run.outcome.finals.timings[BEST].environment if run.outcome else None,
         folder=folder_named(run),
-        call=call_of(run),
+        call=call_of(run, kernel_source(run.best.kernel, store)),
         command=command_again(started(folder), run),
         asks_people=settings.replies == "exchange",
         repairs=config.max_repairs,

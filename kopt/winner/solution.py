@@ -10,6 +10,7 @@ from typing import Any  # values of JSON
 from kopt.errors import ProblemError
 from kopt.problem.definition import DEFINITION
 from kopt.winner import provenance
+from kopt.winner.source import needed_arguments
 from kopt.winner.target import arguments
 from kopt.winner.winner import Winner
 
@@ -79,25 +80,12 @@ def _further(winner: Winner, inputs: int) -> dict[str, Any]:
     problem = winner.problem
     constants = _constants(problem.reference)
     varied = {name for workload in (*problem.main, *problem.hidden, *problem.small) for name in workload.constants}
-    needed = _without_default(winner.source, problem.seed.entry)[inputs:]
+    needed = needed_arguments(winner.source, problem.seed.entry)[inputs:]
     for name in needed:
         if name not in constants or name in varied:
             why = "differs between the workloads" if name in varied else "is no number that the reference names"
             raise ProblemError(f"{problem.name}: the kernel takes {name!r}, which {why}: use --as module")
     return {name: constants[name] for name in needed}
-
-
-def _without_default(source: str, entry: str) -> list[str]:
-    """Name the parameters of the entry point that a caller must give, in order."""
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef) and node.name == entry:
-            positional = [*node.args.posonlyargs, *node.args.args]
-            given = len(positional) - len(node.args.defaults)
-            named = [
-                one for one, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if not default
-            ]
-            return [one.arg for one in (*positional[:given], *named)]
-    return []
 
 
 def _constants(source: str) -> dict[str, Any]:

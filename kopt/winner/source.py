@@ -120,3 +120,16 @@ def _names(node: ast.stmt) -> set[str]:
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return {node.name}
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+
+def needed_arguments(source: str, entry: str) -> list[str]:
+    """Name the parameters of the entry point that a caller must give, in order."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef) and node.name == entry:
+            positional = [*node.args.posonlyargs, *node.args.args]
+            given = len(positional) - len(node.args.defaults)
+            named = [
+                one for one, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True) if not default
+            ]
+            return [one.arg for one in (*positional[:given], *named)]
+    return []

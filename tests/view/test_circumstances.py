@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -9,12 +10,12 @@ import yaml
 from kopt.config import Config
 from kopt.device.cuda.verifier import _of_distinct_names
 from kopt.load_config import parse
-from kopt.model.problem import ProblemFacts, Workload
+from kopt.model.problem import Argument, Given, ProblemFacts, Workload
 from kopt.model.verdict import Check
 from kopt.run.started import Started
 from kopt.run.value import Run
 from kopt.run_settings import RunSettings
-from kopt.view.circumstances import command_again, named_workloads, proposers_in_words, workload_sizes
+from kopt.view.circumstances import call_of, command_again, named_workloads, proposers_in_words, workload_sizes
 from kopt.view.page import _configuration
 from tests.view.hand_made_run import PROBLEM
 
@@ -118,3 +119,16 @@ def test_a_workload_is_verified_where_a_check_names_it_and_small_ones_alone_with
         "cuda": [("ragged", "M=3", True), ("small ragged", "M=3", False)],
         "recorded": [("ragged", "M=3", None), ("small ragged", "M=3", None)],
     }
+
+
+def test_a_call_gives_the_kernel_the_weights_of_the_model_and_what_else_it_asks_for():
+    arguments = (
+        Argument(name="x", is_input=True, dtype="bfloat16", shape=(4, 8)),
+        Argument(name="eps", is_input=True, value="1e-06"),
+        Argument(name="norm.weight", is_input=False, dtype="bfloat16", shape=(8,)),
+    )
+    facts = ProblemFacts(dtype=PROBLEM.dtype, workloads=(), given=(Given(workload="w", arguments=arguments),))
+    run = replace(run_of(), problem=PROBLEM, facts=facts)
+    entry = PROBLEM.seed.entry
+    source = f"def {entry}(x, eps, norm_weight, factor, *, other=1):\n    return x\n"
+    assert call_of(run, source) == f"y = {entry}(x, eps, norm_weight=model.norm.weight, factor=factor)"
