@@ -82,8 +82,8 @@ def _derived(draft: Draft) -> Derived:
     together: tuple[tuple[str, ...], ...] = ()
     if draft.small is None or draft.hidden is None:
         values = trial.constant_values(whole, constants(draft.reference))
-        chosen = _chosen(whole, values | {literal.name: literal.value for literal in known_literals}, draft)
-        chosen = chosen.with_values(whole)
+        values |= {literal.name: literal.value for literal in known_literals}
+        chosen = _chosen_of_sizes(whole, values, draft).with_values(whole)
         together = tuple(size.names for size in chosen.sizes.sizes)
         whole = whole.model_copy(update=chosen.workloads(draft))
     used |= {name for workload in (*whole.small, *whole.hidden) for name in workload.constants}
@@ -166,6 +166,14 @@ class _Choice:
         small = tuple(Workload(name=name, constants=constants) for name, constants in self.small.items())
         hidden = (Workload(name="ragged", constants=self.hidden),) if self.hidden else ()
         return ({"small": small} if draft.small is None else {}) | ({"hidden": hidden} if draft.hidden is None else {})
+
+
+def _chosen_of_sizes(whole: Problem, constants: Mapping[str, int], draft: Draft) -> _Choice:
+    """Choose workloads that change the draft's sizes alone, or else any constants: a group's length is not a size."""
+    if draft.sizes is not None:
+        with suppress(ProblemError):
+            return _chosen(whole, {name: n for name, n in constants.items() if name in draft.sizes}, draft)
+    return _chosen(whole, constants, draft)
 
 
 def _chosen(whole: Problem, constants: Mapping[str, int], draft: Draft) -> _Choice:

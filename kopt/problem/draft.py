@@ -32,6 +32,8 @@ class Draft(Value):
     """None: derived."""
     small: tuple[Workload, ...] | None = None
     """None: derived."""
+    sizes: tuple[str, ...] | None = None
+    """Constants that derived workloads change; all others only where no workloads are found so.  None: any."""
     tolerance: Tolerance | None = None
     mutates: tuple[str, ...] = ()
     inputs: dict[str, InputRule] = Field(default_factory=dict)

@@ -72,7 +72,8 @@ def problem_of(request: Request) -> Derived:
 
     def draft(names: Mapping[str, str], **workloads: tuple[Workload, ...]) -> Draft:
         reference = _reference(request, path, body, made, arguments, names, is_class)
-        return Draft(name=request.name, reference=reference, dtype=request.dtype, **workloads)
+        sizes = tuple(dict.fromkeys(names.values()))
+        return Draft(name=request.name, reference=reference, dtype=request.dtype, sizes=sizes, **workloads)
 
     first = derived(draft(names))
     if more := {own: one for own, one in partners(arguments, first.together).items() if own not in equal}:
@@ -82,7 +83,8 @@ def problem_of(request: Request) -> Derived:
     names = _chosen(first, [name for name in names if name not in equal])
     names |= {name: names[size] for name, size in equal.items() if size in names}
     problem = first.problem
-    workloads = {kind: _renamed(getattr(problem, kind), names) for kind in ("hidden", "small")}
+    dropped = {name for argument in (*made, *arguments) for name in argument.numbers} - set(names)
+    workloads = {kind: _renamed(getattr(problem, kind), names, dropped) for kind in ("hidden", "small")}
     return derived(draft(names, **workloads))
 
 
@@ -149,9 +151,16 @@ def _constants(reference: str) -> dict[str, int]:
     }
 
 
-def _renamed(workloads: Collection[Workload], names: Mapping[str, str]) -> tuple[Workload, ...]:
+def _renamed(
+    workloads: Collection[Workload], names: Mapping[str, str], dropped: Collection[str]
+) -> tuple[Workload, ...]:
+    """Give the constants of workloads other names; those of the user's own code keep theirs."""
     return tuple(
-        w.model_copy(update={"constants": {names[own]: value for own, value in w.constants.items() if own in names}})
+        w.model_copy(
+            update={
+                "constants": {names.get(own, own): value for own, value in w.constants.items() if own not in dropped}
+            }
+        )
         for w in workloads
     )
 

@@ -210,6 +210,38 @@ def test_a_bound_that_no_other_input_has_changes_with_no_size(package):
     assert "torch.randint(0, 48, " in result.problem.reference
 
 
+GROUPED = """import torch
+
+GROUP = 64
+
+def dequantised(q, scale):
+    rows, columns = q.shape
+    return (q.view(rows, columns // GROUP, GROUP) * scale[..., None]).view(rows, columns)
+"""
+
+
+def test_the_length_of_a_group_is_no_size_though_it_equals_the_number_of_groups(tmp_path, monkeypatch):
+    """64 groups of 64: with more columns there are more groups, and every workload runs."""
+    (tmp_path / "grouped.py").write_text(GROUPED)
+    monkeypatch.syspath_prepend(tmp_path)
+    inputs = ("torch.ones(2048, 4096, dtype=torch.int8)", "torch.rand(2048, 64)")
+    problem = problem_of(Request(name="p", word="grouped:dequantised", inputs=inputs)).problem
+    for workload in (*problem.hidden, *problem.small):
+        assert try_sizes(problem, workload.constants)
+        assert "GROUP" not in workload.constants
+    ragged = problem.hidden[0].constants
+    assert ragged["q_1"] == 64 * ragged["scale_1"] != 4096
+
+
+def test_constants_of_the_users_code_change_where_no_workloads_are_found_without(tmp_path, monkeypatch):
+    """A table of a size that the code holds: its rows have to shrink, too."""
+    (tmp_path / "held.py").write_text("import torch\n\nWIDE = 1048576\n\ndef f(x):\n    return x + torch.ones(WIDE)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    problem = problem_of(Request(name="p", word="held:f", inputs=("torch.rand(4, 1048576)",))).problem
+    assert all(workload.constants.get("WIDE", 1048576) < 1048576 for workload in problem.small)
+    assert all(try_sizes(problem, workload.constants) for workload in (*problem.hidden, *problem.small))
+
+
 def test_a_size_of_the_result_alone_shrinks_where_the_result_would_be_large(tmp_path, monkeypatch):
     (tmp_path / "embedding_gradient.py").write_text(
         "import torch\ndef add(grad, tokens, vocabulary):\n"
