@@ -113,7 +113,7 @@ def _runs(whole: Problem) -> Try:
         known: dict[tuple[tuple[str, int], ...], trial.Trial | None] = {(): trial.try_sizes(whole, {})}
     except ProblemError as error:
         others = [dtype for dtype in trial.floating_dtypes(whole) if dtype != whole.dtype.value]
-        if not others:
+        if not others or whole.keep_dtypes or not _runs_as_made(whole):
             raise
         raise ProblemError(
             f"{error}; kopt gives all floating-point inputs in {whole.dtype.value}, also those that are made in "
@@ -130,6 +130,17 @@ def _runs(whole: Problem) -> Try:
         return known[key]
 
     return run
+
+
+def _runs_as_made(whole: Problem) -> bool:
+    """Return whether the reference runs on meta tensors with inputs in the dtypes in which it makes them."""
+    from kopt.device.reference import trial
+
+    try:
+        trial.try_sizes(whole.model_copy(update={"keep_dtypes": True}), {})
+    except ProblemError:
+        return False
+    return True
 
 
 def _sizes(whole: Problem, constants: Mapping[str, int], ties: Sequence[tuple[str, ...]]) -> Sizes:

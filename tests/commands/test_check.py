@@ -79,7 +79,7 @@ WRONG = {
         "workload given: problem.py, line 9, `return x * 2 if x.sum() > 0 else x`: it reads values of tensors",
     ),
     "constant output": (problem("return (x - x).sum(1)"), "tolerance", "a kernel which writes zeros would pass"),
-    "wrong shape": (problem("return x @ x"), "reference", "workload given: problem.py, line 9, raises RuntimeError"),
+    "wrong shape": (problem("return x @ x"), "reference", "problem.py, line 9, `return x @ x`, raises RuntimeError"),
     "a kernel with other parameters": (
         problem("return x * 2", arguments="x, weight"), "kernel", "kernel.py: parameter weight is no input, model",
     ),

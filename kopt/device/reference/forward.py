@@ -143,13 +143,14 @@ def reason(error: BaseException) -> str:
         package = error.name.partition(".")[0]
         return f"{where} imports {package}, which is not installed here: install it, or write the reference without it"
     text = " ".join(str(error).strip().split("\n\n")[0].split())
+    line = " ".join(((frames[-1].line if frames else "") or "").split())
+    code = f", `{line[:LONGEST_LINE]}`" if line and not line.startswith("raise ") else ""
     if any(part in text for part in _READS_VALUES):
-        line = " ".join(((frames[-1].line if frames else "") or "").split())
-        code = f", `{line[:LONGEST_LINE]}`" if line else ""
         return f"{where}{code}: {GIVES_NUMBER if _returns_number(line) else NEEDS_VALUES}"
     sentence = text.split(". This could be because")[0]
-    said = f"{where}{',' if frames else ''} raises {type(error).__name__}{f': {sentence}' if sentence else ''}"
-    return said if len(said) <= LONGEST else f"{said[: LONGEST - 3]}..."
+    said = f"{where}{code}{',' if frames else ''} raises {type(error).__name__}{f': {sentence}' if sentence else ''}"
+    longest = LONGEST + len(code)
+    return said if len(said) <= longest else f"{said[: longest - 3]}..."
 
 
 def _returns_number(line: str) -> bool:
