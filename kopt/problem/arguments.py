@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any  # the user's functions take and return anything
 
-from kopt.errors import ProblemError
+from kopt.errors import ProblemError, nearest
 from kopt.problem.literals import bounds_of, numbers_in
-from kopt.problem.parameters import matched, parameters_of
+from kopt.problem.parameters import Parameters, matched, parameters_of
 
 ATTENTION = 3
 """Fewest dimensions from which inputs that are written alike keep equal shapes."""
@@ -75,14 +75,15 @@ def init_arguments(init: str | None, target: type) -> list[Argument]:
     """Return the arguments with which a class of modules is made.
 
     Raises:
-        ProblemError: they are no arguments, or have no names beside others that have.
+        ProblemError: they are no arguments, or have no names beside others that have, or the class takes others.
     """
     try:
         call = ast.parse(f"_({init or ''})", mode="eval").body
     except SyntaxError as error:
         raise ProblemError(f"--init {init!r} is not a list of arguments: write e.g. --init '8192, eps=1e-6'") from error
     assert isinstance(call, ast.Call)
-    names = parameters_of(target.__init__, skip=1).names  # type: ignore[misc]  # of whatever class the user names
+    taken = parameters_of(target.__init__, skip=1)  # type: ignore[misc]  # of whatever class the user names
+    names = taken.names
     made = [
         Argument(names[at] if at < len(names) else f"argument{at}", value, keyword=False)
         for at, value in enumerate(call.args)
@@ -90,7 +91,25 @@ def init_arguments(init: str | None, target: type) -> list[Argument]:
     made += [Argument(word.arg, word.value, keyword=True) for word in call.keywords if word.arg is not None]
     if any(argument.keyword for argument in made) and len(call.args) > len(names):
         raise ProblemError(f"--init {init!r} has {len(call.args)} arguments without a name; give them by name")
+    _check_init(init, made, taken, target.__name__)
     return made
+
+
+def _check_init(init: str | None, made: Sequence[Argument], taken: Parameters, word: str) -> None:
+    """Refuse arguments that a class does not take, and those that lack one."""
+    given = [argument.name for argument in made]
+    for name in given:
+        if name not in taken.names and not (taken.more_by_name or taken.more):
+            known = f" (it takes {', '.join(taken.names)})" if taken.names else ""
+            said = f"{word} has no parameter {name!r}{nearest(name, taken.names)}"
+            if name.startswith("argument"):
+                said = f"{word} takes {len(taken.names)} arguments, not {len(made)}"
+            raise ProblemError(f"--init {init!r}: {said}{known}")
+    missing = [name for name in taken.names if name in taken.required and name not in given]
+    if missing:
+        told = f"--init {init!r} gives no" if init else "--init gives the arguments of the class, and is missing:"
+        example = ", ".join([*([init] if init else []), *(f"{name}=..." for name in missing)])
+        raise ProblemError(f"{word}: {told} {', '.join(missing)}: write --init '{example}', with values of yours")
 
 
 def _parsed(text: str) -> tuple[str | None, ast.expr]:
