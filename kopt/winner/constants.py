@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 
 from kopt.model.problem import Problem
 
@@ -21,8 +22,8 @@ def free_arguments(problem: Problem, source: str) -> tuple[str, ...]:
     varied = {
         name for workload in (*problem.main, *problem.hidden, *problem.small) for name in workload.constants
     } & _assigned(tree)
-    names, values = _parameters(tree), _values(tree)
-    sizes = {name for name, value in zip(names, values, strict=False) if _is_name(value, varied)}
+    names = _parameters(tree)
+    sizes = {name for name, value in _values(tree, names).items() if _is_name(value, varied)}
     return tuple(name for name in names if name in sizes | _asked(source, problem.seed.entry))
 
 
@@ -34,23 +35,42 @@ def _assigned(tree: ast.Module) -> set[str]:
 
 
 def _parameters(tree: ast.Module) -> list[str]:
-    """Return the names of the parameters of `Model.__init__`, without the first."""
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == "Model":
-            for function in node.body:
+    """Return the names of the parameters of `Model.__init__`, without the first.
+
+    `Model` may be another name of a class of the module, or inherit `__init__` from one.
+    """
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    aliases = {
+        target.id: node.value.id
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    name, seen = "Model", set[str]()
+    while name not in seen:
+        seen.add(name)
+        if name in aliases:
+            name = aliases[name]
+        elif name in classes:
+            for function in classes[name].body:
                 if isinstance(function, ast.FunctionDef) and function.name == "__init__":
                     return [one.arg for one in (*function.args.posonlyargs, *function.args.args)][1:]
+            name = next((base.id for base in classes[name].bases if isinstance(base, ast.Name)), name)
     return []
 
 
-def _values(tree: ast.Module) -> list[ast.expr]:
-    """Return the expressions in the list that `get_init_inputs` returns."""
+def _values(tree: ast.Module, names: Sequence[str]) -> dict[str, ast.expr]:
+    """Return the expressions that `get_init_inputs` returns, a list or a dictionary, by name of the parameter."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == "get_init_inputs":
             returned = [n.value for n in ast.walk(node) if isinstance(n, ast.Return)]
             if len(returned) == 1 and isinstance(returned[0], ast.List | ast.Tuple):
-                return list(returned[0].elts)
-    return []
+                return dict(zip(names, returned[0].elts, strict=False))
+            if len(returned) == 1 and isinstance(returned[0], ast.Dict):
+                pairs = zip(returned[0].keys, returned[0].values, strict=True)
+                return {key.value: one for key, one in pairs if isinstance(key, ast.Constant)}
+    return {}
 
 
 def _is_name(value: ast.expr, names: set[str]) -> bool:

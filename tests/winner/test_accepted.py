@@ -7,6 +7,7 @@ from kopt.device.facts.facts import problem_facts
 from kopt.errors import ProblemError
 from kopt.model.problem import Workload
 from kopt.winner.accepted import patterns
+from kopt.winner.constants import free_arguments
 from kopt.winner.limits import limits
 from kopt.winner.provenance import comments
 from kopt.winner.targets import module, torch_library
@@ -233,3 +234,36 @@ def test_sizes_that_followed_from_each_other_have_to(sizes, why, tmp_path):
     rows, columns, groups, starts, flat = sizes
     inputs = torch.ones(rows, columns), torch.ones(rows, groups), torch.ones(starts), torch.ones(flat)
     assert reason("grouped", tmp_path, *(one.bfloat16() for one in inputs)) == why
+
+
+TAIL_OF_CLASSES = """
+size = 64
+rows = 8
+
+class Scale(nn.Module):
+    def __init__(self, size, factor=2.0):
+        super().__init__()
+        self.weight, self.factor = nn.Parameter(torch.ones(size)), factor
+
+    def forward(self, x):
+        return x * self.weight * self.factor
+
+{model}
+
+def get_inputs():
+    return [torch.randn(rows, size)]
+
+def get_init_inputs():
+    return {given}
+"""
+
+
+@pytest.mark.parametrize(
+    "model", ["Model = Scale", "class Model(Scale):\n    def forward(self, x):\n        return super().forward(x)"]
+)
+@pytest.mark.parametrize("given", ["[size]", '{"size": size}'])
+def test_a_size_of_a_class_with_another_name_that_workloads_change_is_free(model, given):
+    reference = "import torch\nfrom torch import nn\n" + TAIL_OF_CLASSES.format(model=model, given=given)
+    other = Workload(name="other", constants={"size": 48, "rows": 5})
+    problem = SCALE.model_copy(update={"reference": reference, "main": SIZES[:1], "small": (other,)})
+    assert free_arguments(problem, "") == ("size",)
