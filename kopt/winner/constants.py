@@ -69,7 +69,7 @@ def _values(tree: ast.Module, names: Sequence[str]) -> dict[str, ast.expr]:
                 return dict(zip(names, returned[0].elts, strict=False))
             if len(returned) == 1 and isinstance(returned[0], ast.Dict):
                 pairs = zip(returned[0].keys, returned[0].values, strict=True)
-                return {key.value: one for key, one in pairs if isinstance(key, ast.Constant)}
+                return {str(key.value): one for key, one in pairs if isinstance(key, ast.Constant)}
     return {}
 
 
