@@ -50,7 +50,7 @@ class Ratio(NamedTuple):
 
 
 class Row(NamedTuple):
-    """What became of one problem."""
+    """The result of the search for one problem."""
 
     name: str
     best_ms: float = math.nan

@@ -1,10 +1,11 @@
-"""What do moves over rows and between launches gain, by the estimate?
+"""Estimate how much faster moves over rows and between launches make a kernel.
 
     python benchmarks/moves.py [--only NAME ...] [--judge] [--write FOLDER]
 
-Applies moves of kopt-rewrite to the kernels of `benchmarks/moves`, builds both for an H100 and prints their estimated
-times.  `--judge` runs the changed kernels in kopt's interpreter on small sizes.  `--write` keeps each problem as a
-folder with the kernel before and after, to be timed on a GPU (`kopt evaluate AFTER --problem FOLDER`).
+Applies moves of kopt-rewrite to the kernels of `benchmarks/moves` and of two shipped problems, builds both kernels for
+an H100 and prints their estimated times.  `--judge` runs the changed kernels in kopt's interpreter on small sizes.
+`--write` keeps each problem as a folder with the kernel before and after, to be timed on a GPU
+(`kopt evaluate AFTER --problem FOLDER`).
 """
 
 from __future__ import annotations
@@ -68,8 +69,20 @@ class Case:
     sizes: dict[str, int]
     small: dict[str, int]
     dtype: Dtype = Dtype.BFLOAT16
+    launch: str = ""
+    """Tile and warps with which a shipped problem's kernel is launched on these sizes; empty: a kernel of `moves`."""
+
+    @property
+    def source(self) -> str:
+        """Source of the kernel."""
+        if not self.launch:
+            return (KERNELS / f"{self.kernel}.py").read_text()
+        shipped = (ROOT / "config/problems" / self.kernel / "kernel.py").read_text()
+        assert SHIPPED_LAUNCH in shipped, "the shipped kernel is launched otherwise"
+        return shipped.replace(SHIPPED_LAUNCH, self.launch)
 
 
+SHIPPED_LAUNCH = "BLOCK=1024, num_warps=4"
 ROW = "torch.randn(R, C)"
 QUANTISE = """\
 h = (x + bias + residual).float()
@@ -87,10 +100,13 @@ CASES = (
          f"{ROW}, torch.randn(C), {ROW}, torch.randn(C)", QUANTISE, {"R": 8192, "C": 4096}, {"R": 3, "C": 1160}),
     Case("fused_launches", "add_norm", (("fused_launches", 0),), "x, r, w", f"{ROW}, {ROW}, torch.randn(C)", ADD_NORM,
          {"R": 4096, "C": 8192}, {"R": 3, "C": 1160}),
-    Case("online_by_row", "softmax", (("online_softmax", 1),), "x", ROW, SOFTMAX, LONG, SHORT, Dtype.FLOAT32),
-    Case("online_by_element", "softmax", (("online_softmax", 2),), "x", ROW, SOFTMAX, LONG, SHORT, Dtype.FLOAT32),
+    Case("online_by_row", "softmax", (("online_softmax", 1),), "x", ROW, SOFTMAX, LONG, SHORT, Dtype.FLOAT32,
+         "BLOCK=4096, num_warps=8"),
+    Case("online_by_element", "softmax", (("online_softmax", 2),), "x", ROW, SOFTMAX, LONG, SHORT, Dtype.FLOAT32,
+         "BLOCK=4096, num_warps=8"),
     Case("one_pass_variance", "layernorm", (("one_pass_variance", 0),), "x, weight, bias",
-         f"{ROW}, torch.randn(C), torch.randn(C)", LAYERNORM, LONG, SHORT),
+         f"{ROW}, torch.randn(C), torch.randn(C)", LAYERNORM, LONG, SHORT,
+         launch="BLOCK=4096, num_warps=16"),
     Case("stream_k", "product", (("stream_k", 0),), "A, B", "torch.randn(M, K), torch.randn(K, N)",
          "return A @ B", {"M": 1152, "N": 2176, "K": 4096}, {"M": 200, "N": 140, "K": 264}),
     Case("fast_exponential", "softmax_inductor", (("fast_exponential", 0),), "x", ROW, SOFTMAX, LONG, SHORT),
@@ -102,7 +118,7 @@ def problem_of(case: Case) -> Problem:
     body = "\n".join(f"        {line}" for line in case.body.splitlines())
     sizes = "\n".join(f"{key} = {value}" for key, value in case.sizes.items())
     return Problem(
-        name=case.name, seed=Kernel(source=(KERNELS / f"{case.kernel}.py").read_text()), dtype=case.dtype,
+        name=case.name, seed=Kernel(source=case.source), dtype=case.dtype,
         reference=REFERENCE.format(sizes=sizes, names=case.names, body=body, inputs=case.inputs),
         main=(Workload(name="main"),), small=(Workload(name="ragged", constants=case.small),),
     )  # fmt: skip

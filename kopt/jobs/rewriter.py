@@ -32,7 +32,7 @@ class Proposal(Value):
 
 @dataclass(frozen=True)
 class Learned:
-    """What the rewriter knows from earlier rounds, and where it tunes numbers."""
+    """Results of earlier rounds that the rewriter uses, and the slots in which it tunes numbers."""
 
     experience: Experience
     tuned: frozenset[int]
@@ -40,7 +40,7 @@ class Learned:
 
 
 NOTHING_LEARNED = Learned(Experience(), frozenset())
-"""What a run knows that does not learn."""
+"""The value for runs with learning switched off."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Request:
     exclude: AbstractSet[str]
     """Digests of the sources that were proposed before."""
     experience: Experience
-    """What was tried in earlier rounds; nothing where the run does not learn."""
+    """Changes that earlier rounds tried, with their results; empty where learning is off."""
     tunes: bool
     """Whether numbers alone are to change, where that promises something."""
     pending: tuple[Numbers, ...]

@@ -72,7 +72,7 @@ class Recording(Value):
     problem: dict[FileName, str] = Field(max_length=MOST_PROBLEM_FILES)
     """Texts of the problem's files, by name: plain names in one folder, since a replay writes the files."""
     experience: EarlierRuns | None = None
-    """What earlier runs had found when the run began; None for a run that took nothing along."""
+    """Results of earlier runs that the run used from its start; None where it used none."""
 
     @field_validator("problem")
     @classmethod

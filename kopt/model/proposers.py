@@ -15,7 +15,7 @@ EMBEDDED = (REWRITER, ECHO)
 """Proposers that need no provider: the rewriter, and one that numbers its parent's source (for dry runs)."""
 
 Kind = Literal["products", "reducing", "keeping"]
-"""What decides a problem's time: matrix products; memory traffic to read much and write little; traffic of both."""
+"""The work that dominates a problem's time: matrix products, reads of memory, or reads and writes alike."""
 
 
 class MoveEffect(Value):
