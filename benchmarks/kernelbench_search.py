@@ -5,11 +5,12 @@
                                             [--folder FOLDER] [--judge cuda] [SETTING=VALUE ...]
 
 The files are taken as they are, without a kernel: a seed is made of the reference.  The sample is
-`random.Random(0).sample(sorted(files), 20)`.  With `--lanes` several searches run at a time, each with a visible GPU of
-its own.  A search that `--seconds` cuts off has no row; the same call goes on with it.  The table has, for each
-problem, the best kernel's time, and the ratio of PyTorch's times to it with 95 % intervals: to `torch.compile`, and to
-the faster of eager and `torch.compile` with max-autotune; then geometric means, the share of problems in which the
-kernel is faster, and the minutes for which a GPU was held.
+`random.Random(0).sample(sorted(files), 20)`.  With `--lanes` several searches run at a time, each with one visible GPU;
+more lanes than `CUDA_VISIBLE_DEVICES` names share GPUs, which their jobs lease in turn.  A search that `--seconds` cuts
+off has no row; the same call goes on with it.  The table has, for each problem, the best kernel's time, and the ratio
+of PyTorch's times to it with 95 % intervals: to `torch.compile`, and to the faster of eager and `torch.compile` with
+max-autotune; then geometric means, the share of problems in which the kernel is faster, and the minutes for which a GPU
+was held.
 """
 
 from __future__ import annotations
@@ -144,14 +145,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("level", type=Path, help="folder of KernelBench files")
     parser.add_argument("--sample", type=int, default=20)
-    parser.add_argument("--lanes", type=int, default=1, help="searches at a time, each with a GPU of its own")
+    parser.add_argument("--lanes", type=int, default=1, help="searches at a time, each with one visible GPU")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="CPU cores of one search")
     parser.add_argument("--seconds", type=float, default=3600.0, help="limit of the whole call")
     parser.add_argument("--judge", default="cuda")
     parser.add_argument("--folder", type=Path, help="folder of the searches, kept; the same call goes on there")
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="further settings of the searches")
     options = parser.parse_intermixed_args()
-    gpus = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(64)))).split(",")
+    visible = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(options.lanes)))).split(",")
+    gpus = [visible[lane % len(visible)] for lane in range(options.lanes)]
     waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()
     for file in sample(options.level, options.sample):
         waiting.put(file)
@@ -171,7 +173,7 @@ def main() -> None:
                 print(rows[-1], flush=True)
 
         print(f"{'problem':52} {'best ms':>9} {'torch.compile':>22} {'the better of both':>22} {'':12} GPU s      s")
-        threads = [threading.Thread(target=lane, args=(gpu,)) for gpu in gpus[: options.lanes]]
+        threads = [threading.Thread(target=lane, args=(gpu,)) for gpu in gpus]
         for thread in threads:
             thread.start()
         for thread in threads:
