@@ -47,6 +47,8 @@ STACKS = (
     ("product", "uneven_tile", "flat_tiles", "host_descriptors"),
     ("product", "output_halves", "flat_tiles", "host_descriptors"),
     ("product", "host_descriptors", "flat_tiles"),
+    ("gemma3_swiglu", "wide_product", "even_flag", "host_descriptors"),
+    ("gemma3_swiglu", "wide_product", "uneven_tile", "host_descriptors"),
     ("matvec", "hoist_reduction", "rows_per_program", "split_k", "staggered_loop", "pipeline_loop", "unroll_loop"),
     ("twin", "transposed_product", "host_descriptors"),
     ("rmsnorm", "whole_axis", "shared_reciprocal", "pipelined_rows"),
@@ -102,6 +104,30 @@ def test_every_move_keeps_the_results_of_kernels_that_it_applies_to():
     shared = apply("stream_k", made["product"], 1)
     jobs += [("product", f"{n} sharers", shared.replace("PROGRAMS = 132", f"PROGRAMS = {n}")) for n in (1, 3, 4)]
     assert judged(jobs) == {}
+
+
+def test_two_operands_side_by_side_come_by_one_descriptor_and_their_products_keep_their_places():
+    wide = apply("wide_product", sources()["gemma3_swiglu"], 1)
+    paired = apply("host_descriptors", wide, 1)
+    assert "gate_up_desc.load([0, " in paired
+    order = "up_first=up.data_ptr() < gate.data_ptr()"
+    assert order in paired
+    exchanged = paired.replace(order, order.replace("<", ">="))
+    assert list(judged([("gemma3_swiglu", "kept", paired), ("gemma3_swiglu", "exchanged", exchanged)])) == [
+        "gemma3_swiglu: exchanged"
+    ]
+
+
+def test_operands_side_by_side_that_are_used_otherwise_keep_their_pointers():
+    wide = apply("wide_product", sources()["gemma3_swiglu"], 1)
+    for old, new in (
+        ("acc_gate_up = tl.dot(x, gate_up, acc_gate_up)", "acc_gate_up = tl.dot(x, gate_up + gate_up, acc_gate_up)"),
+        ("lanes < BLOCK_N, gate_ptr", "lanes <= BLOCK_N, gate_ptr"),
+        ("(lanes % BLOCK_N)", "(lanes % BLOCK_K)"),
+        ("    inner = ", "    acc_gate += tl.sum(acc_gate_up, axis=1)[:, None]\n    inner = "),
+    ):
+        assert wide.count(old) == 1 or old.startswith("(lanes"), old
+        assert "gate_up_desc" not in (apply("host_descriptors", wide.replace(old, new), 1) or ""), old
 
 
 FACTS = samples.facts()

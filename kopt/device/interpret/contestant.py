@@ -25,7 +25,7 @@ from kopt.device.draws.forms import further_edges
 from kopt.device.draws.seeds import derive_seed
 from kopt.device.expected.outputs import DescribedOutput, described_tensor, same_arguments
 from kopt.device.interpret.guard import NoComputing, fill_new_memory
-from kopt.device.interpret.interpreted_call import InterpretedCall
+from kopt.device.interpret.interpreted_call import InterpretedCall, storage_range
 from kopt.device.interpret.session import Session
 from kopt.device.reference import contract
 from kopt.device.reference.contract import tensor_arguments
@@ -278,6 +278,7 @@ def _run(session: Session, call: Callable[[], object], case: Case, folder: Path)
     from kopt.device.interpret.facade import CudaFacade  # here, because it imports Triton
 
     launches, guard, arguments = session.launches, NoComputing(session), tensor_arguments(case.model, case.inputs)
+    session.given = [storage_range(tensor) for tensor in arguments.values()]
     before = digests(arguments.values())
     failure: Rejected | None = None
     output: object = None

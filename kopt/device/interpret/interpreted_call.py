@@ -72,6 +72,12 @@ def fill_otherwise(tensor: torch.Tensor) -> None:
     tensor.zero_()
 
 
+def storage_range(tensor: torch.Tensor) -> tuple[int, int]:
+    """Return first address and end of a tensor's storage."""
+    storage = tensor.untyped_storage()
+    return storage.data_ptr(), storage.data_ptr() + storage.nbytes()
+
+
 def tensors_in(values: object) -> list[torch.Tensor]:
     """Return the tensors in nested lists, tuples and dictionaries, in order."""
     return [leaf for leaf in tree_leaves(values) if isinstance(leaf, torch.Tensor)]

@@ -26,6 +26,7 @@ from triton.tools.tensor_descriptor import TensorDescriptor
 
 from kopt.device.build.cubin import resources
 from kopt.device.interpret import memory, numbers, ttir
+from kopt.device.interpret.interpreted_call import storage_range
 from kopt.device.interpret.schedule import Schedule, Turn
 from kopt.device.interpret.session import OutOfBounds, Session, Unsupported
 from kopt.device.interpret.translate import KernelFunction, translate
@@ -204,8 +205,7 @@ def _ranges(values: Iterable[Any]) -> Iterator[tuple[int, int]]:
     """Yield first address and end of the storage of every tensor among the arguments."""
     for value in _unwrapped(values):
         if hasattr(value, "untyped_storage"):
-            storage = value.untyped_storage()
-            yield storage.data_ptr(), storage.data_ptr() + storage.nbytes()
+            yield storage_range(value)
 
 
 def _unwrapped(values: Iterable[Any]) -> Iterator[Any]:

@@ -33,6 +33,8 @@ class Access(NamedTuple):
     """Whether an atomic operation sees what was released before."""
     releases: bool = True
     """Whether an atomic operation makes earlier stores of its program visible."""
+    described: bool = False
+    """Whether a descriptor makes the addresses."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class Memory:
         if not active.size:
             value = numbers.missing(element) if other is None else other
             return value if not access.shape else np.full(shape, value, numbers.held(element))
-        self._check_bounds("load", active, numbers.stored(element).itemsize)
+        self._check_bounds("load", active, numbers.stored(element).itemsize, access.described)
         if self._session.watched:
             self._session.note_load(self.program, active, access.volatile)
         kind = numbers.stored(element)
@@ -208,7 +210,7 @@ class Memory:
     def load_block(self, descriptor: Descriptor, at: Sequence[Any], shape: tuple[int, ...]) -> Any:
         """Return the block of a tensor that begins at these indices; padding where it lies outside the tensor."""
         places, inside = self._block(descriptor, at)
-        access = Access(descriptor.element, descriptor.block)
+        access = Access(descriptor.element, descriptor.block, described=True)
         return self.load(access, places, inside, descriptor.padding).reshape(shape)
 
     def store_block(self, descriptor: Descriptor, at: Sequence[Any], values: Any, shape: tuple[int, ...]) -> None:
@@ -259,14 +261,21 @@ class Memory:
         if self._session.watched:
             self._session.note_atomic(self.program, places, access.acquires and access.observed, access.releases)
 
-    def _check_bounds(self, access: str, active: Any, width: int) -> None:
+    def _check_bounds(self, access: str, active: Any, width: int, described: bool = False) -> None:
         """Check the addresses of an access.
+
+        Args:
+            access: what it is, in a word.
+            active: the addresses.
+            width: bytes of an element.
+            described: whether a descriptor made the addresses: it may span several of the tensors that the call was
+                given, as one of two weights does whose outer stride is the distance between them.
 
         Raises:
             OutOfBounds: one lies outside every tensor of the launch.
         """
         low, high = int(active.min()), int(active.max()) + width
-        ranges = self._session.ranges
+        ranges = self._session.ranges + (self._session.given if described else [])
         if any(start <= low and high <= end for start, end in ranges):
             return
         inside = np.zeros(active.shape, dtype=bool)

@@ -56,6 +56,8 @@ class Session:
     """Watches the accesses of the present launch in a replay; None outside replays."""
     ranges: list[tuple[int, int]] = field(default_factory=list)
     """First address and end of every tensor of the present launch, sorted."""
+    given: list[tuple[int, int]] = field(default_factory=list)
+    """First address and end of every tensor that the present call was given."""
     asks_for_device: bool = False
     """Whether the candidate has asked for the properties of the device."""
     empty: bool = False

@@ -68,6 +68,7 @@ def memory_use(
     written: dict[str, list[Found]] = defaultdict(list)
     unknown: dict[str, float] = defaultdict(float)  # bytes at unknown places
     counted: set[tuple[object, ...]] = set()
+    given = {spec.place for spec in (*facts.inputs, *facts.parameters) if spec.place}
     for launch in launches:
         if math.prod(launch.grid) == 0:
             continue
@@ -81,6 +82,8 @@ def memory_use(
         use.wrapped |= found.wrapped
         use.sampled = min(use.sampled, found.sampled)
         use.certain &= found.certain
+        for other, beyond in _described_beyond(program, launch, found, given, sizes).items():
+            unknown[other] += beyond
         for index, name in arguments_by_parameter(program, launch):
             if (place := places.get(name)) is None:
                 continue
@@ -101,6 +104,32 @@ def memory_use(
         name: distinct_bytes(written[name], sizes.get(name)) + unknown[name] for name in {*written, *unknown}
     }
     return use
+
+
+def _described_beyond(
+    program: PtxProgram, launch: Launch, found: LaunchUse, given: set[str], sizes: dict[str, int]
+) -> dict[str, float]:
+    """Return how many bytes descriptors read outside of their memories, for each given memory that the launch may mean.
+
+    A descriptor may span several tensors, as one of two weights does whose outer stride is the distance between them.
+    A build does not tell addresses, so that the bytes count for every given memory that the launch does not name.
+
+    Args:
+        program: code of the launch.
+        launch: the launch.
+        found: what it accesses.
+        given: names of the memories of inputs and parameters.
+        sizes: bytes of each memory.
+    """
+    places = {name: place_of(text) for name, text in launch.pointers}
+    names, beyond = dict(arguments_by_parameter(program, launch)), 0.0
+    for index in descriptors(program, launch):
+        place = places.get(names[index])
+        if place is not None and index in found.read and place.name in sizes:
+            pieces = [found.read[index].moved(place.offset)]
+            beyond += distinct_bytes(pieces, None) - distinct_bytes(pieces, sizes[place.name])
+    others = given - {place.name for place in places.values()}
+    return dict.fromkeys(others, beyond) if beyond > 0 else {}
 
 
 def _key(program: PtxProgram, launch: Launch, contents: dict[int, int]) -> tuple[object, ...]:

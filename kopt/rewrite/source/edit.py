@@ -32,14 +32,14 @@ class Edits:
     def statements_before(self, statement: cst.CSTNode, lines: str) -> None:
         """Insert whole lines before a statement, at its indentation."""
         start = self._line_start(self._range(statement)[0])
-        self._add(start, start, textwrap.indent(lines, self._indentation(statement)) + "\n")
+        self._add(start, start, textwrap.indent(lines, self.indentation(statement)) + "\n")
 
     def statements_after(self, statement: cst.CSTNode, lines: str) -> None:
         """Insert whole lines after a statement, at its indentation."""
         _, end = self._range(statement)
         start = self._bytes.find(b"\n", end)
         start = len(self._bytes) if start < 0 else start
-        self._add(start, start, "\n" + textwrap.indent(lines, self._indentation(statement)))
+        self._add(start, start, "\n" + textwrap.indent(lines, self.indentation(statement)))
 
     def indent(self, statements: Sequence[cst.CSTNode]) -> None:
         """Indent statements by one level."""
@@ -58,7 +58,7 @@ class Edits:
     def replace_range(self, first: cst.CSTNode, last: cst.CSTNode, lines: str) -> None:
         """Replace everything from a first to a last statement by whole lines, at the first one's indentation."""
         start, end = self._range(first)[0], self._range(last)[1]
-        self._add(start, end, textwrap.indent(lines, self._indentation(first)).strip("\n").lstrip())
+        self._add(start, end, textwrap.indent(lines, self.indentation(first)).strip("\n").lstrip())
 
     def remove_statement(self, statement: cst.CSTNode) -> None:
         """Remove the lines of a statement."""
@@ -114,7 +114,8 @@ class Edits:
     def _line_start(self, position: int) -> int:
         return self._bytes.rfind(b"\n", 0, position) + 1
 
-    def _indentation(self, statement: cst.CSTNode) -> str:
+    def indentation(self, statement: cst.CSTNode) -> str:
+        """Return the white space before a statement."""
         start = self._range(statement)[0]
         line = self._bytes[self._line_start(start) : start]
         return line[: len(line) - len(line.lstrip())].decode()

@@ -79,6 +79,7 @@ EACH_KERNEL: Course = (
         (Step("tile_shape", needed=True), Step("flat_tiles", needed=True), Step("output_halves", 0.8)),
         (Step("tile_shape", needed=True), Step("flat_tiles", needed=True), Step("output_halves", 0.6),
          Step("host_descriptors")),
+        (Step("tile_shape", needed=True), Step("uneven_tile", 0.4), Step("host_descriptors", needed=True)),
         (Step("tile_shape", needed=True), Step("uneven_tile"), Step("flat_tiles", 0.7, needed=True),
          Step("host_descriptors", 0.3)),
     ),
@@ -125,7 +126,7 @@ def _cook(course: Course, each: Course, module: TritonModule, facts: RewriteFact
                 if taken is None:
                     return None
                 done = taken
-    return Change(done.module.source, "; ".join(done.descriptions)) if len(done.descriptions) > 1 else None
+    return Change(done.module.source, "; ".join(done.descriptions)) if done.descriptions else None
 
 
 def _drawn(done: _Done, choices: Sequence[Sequence[Step]], kernels: set[str], rng: Random) -> _Done | None:

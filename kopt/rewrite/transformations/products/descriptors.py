@@ -2,6 +2,10 @@
 
 One thread asks for a whole tile, so that no thread computes addresses and masks or holds them in registers.  The host
 takes the described kernel where base, strides and sizes allow a descriptor, and the kernel as it was otherwise.
+
+Two operands that lie side by side in one tile come by one descriptor, too: both matrices are the planes of a tensor
+whose outer stride is the distance between them.  Plane 0 is the matrix with the lower address, so that the parts of the
+product are exchanged where that is the second one.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from kopt.rewrite.source import syntax
 from kopt.rewrite.source.boxes import Box, Side, box
 from kopt.rewrite.source.edit import Edits
 from kopt.rewrite.source.module import Kernel, Launch, TritonModule, unused
+from kopt.rewrite.source.paired_boxes import PairedBox, paired_box
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, define_before_grid
 
 FIRST_ARCH = 90
@@ -39,6 +44,27 @@ def describable(tensor, sizes, strides):
 
 
 '''
+PAIR_HELPERS = '''\
+def describable_pair(first, second, sizes, strides, other_strides):
+    """Whether one TMA descriptor can describe two matrices as planes of a tensor, at their distance from each other."""
+    apart = abs(second.data_ptr() - first.data_ptr())
+    return (
+        describable(first, sizes, strides)
+        and describable(second, sizes, other_strides)
+        and strides == other_strides
+        and first.dtype == second.dtype
+        and 0 < apart < 2**40
+    )
+
+
+def describe_pair(first, second, sizes, strides, block):
+    """Describe two matrices as planes of a tensor; the one with the lower address is plane 0."""
+    low, high = sorted((first, second), key=lambda matrix: matrix.data_ptr())
+    apart = (high.data_ptr() - low.data_ptr()) // low.element_size()
+    return TensorDescriptor(low, [2, *sizes], [apart, *strides], [2, *block])
+
+
+'''
 TRIVIAL = frozenset({"1"})
 
 
@@ -53,7 +79,10 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
         alone = isinstance(launch.statement, cst.SimpleStatementLine) and len(launch.statement.body) == 1
         if not kernel.called("tl.dot") or not alone or not _called_alone(launch):
             continue
-        found = [b for call in kernel.called("tl.load", "tl.store") if (b := _described(kernel, launch, call))]
+        calls = kernel.called("tl.load", "tl.store")
+        found = [
+            b for call in calls if (b := _described(kernel, launch, call) or _paired(module, kernel, launch, call))
+        ]
         if found:
             sites.append(Site(partial(_describe, module, kernel, launch, tuple(found))))
     return sites
@@ -67,17 +96,28 @@ def _called_alone(launch: Launch) -> bool:
 def _described(kernel: Kernel, launch: Launch, call: cst.Call) -> Box | None:
     """Read an access as a box of a matrix with contiguous rows or columns, whose numbers the launch passes."""
     found = box(kernel, call)
-    if found is None or _contiguous(found) is None:
+    if found is None or _contiguous(found.sides) is None:
         return None
-    if syntax.called(call) == "tl.store" and (_contiguous(found) != 1 or not _expression(kernel, call)):
+    if syntax.called(call) == "tl.store" and (_contiguous(found.sides) != 1 or not _expression(kernel, call)):
         return None
-    wanted = {found.base}
-    for side in found.sides:
+    return found if _passed(launch, (found.base,), found.sides) else None
+
+
+def _paired(module: TritonModule, kernel: Kernel, launch: Launch, call: cst.Call) -> PairedBox | None:
+    """Read a load as a box of a pair of matrices with contiguous columns, whose numbers the launch passes."""
+    found = paired_box(module, kernel, call)
+    if found is None or _contiguous(found.sides) != 0:
+        return None
+    return found if _passed(launch, (*found.bases, *found.others.values()), found.sides) else None
+
+
+def _passed(launch: Launch, bases: Sequence[str], sides: Sequence[Side]) -> bool:
+    """Return whether a launch passes what a descriptor needs, and the tensors by name."""
+    wanted = set(bases)
+    for side in sides:
         wanted |= syntax.names(cst.parse_expression(side.block)) | {side.size}
         wanted |= set() if side.stride.isdigit() else {side.stride}
-    if not wanted <= launch.arguments.keys() or not isinstance(launch.arguments[found.base].value, cst.Name):
-        return None
-    return found
+    return wanted <= launch.arguments.keys() and isinstance(launch.arguments[bases[0]].value, cst.Name)
 
 
 def _expression(kernel: Kernel, call: cst.Call) -> bool:
@@ -85,13 +125,15 @@ def _expression(kernel: Kernel, call: cst.Call) -> bool:
     return any(isinstance(n, cst.Expr) and n.value is call for n in kernel.nodes)
 
 
-def _contiguous(found: Box) -> int | None:
+def _contiguous(sides: Sequence[Side]) -> int | None:
     """Return the axis without a stride; None where there are two or none."""
-    axes = [axis for axis, side in enumerate(found.sides) if side.stride in TRIVIAL]
+    axes = [axis for axis, side in enumerate(sides) if side.stride in TRIVIAL]
     return axes[0] if len(axes) == 1 else None
 
 
-def _describe(module: TritonModule, kernel: Kernel, launch: Launch, boxes: Sequence[Box], rng: Random) -> Change | None:
+def _describe(
+    module: TritonModule, kernel: Kernel, launch: Launch, boxes: Sequence[Box | PairedBox], rng: Random
+) -> Change | None:
     loads = [b for b in boxes if syntax.called(b.call) == "tl.load"]
     stores = [b for b in boxes if b not in loads]
     chosen = rng.choice([kind for kind in (loads + stores, loads + stores, loads, stores) if kind])
@@ -109,8 +151,11 @@ def _describe(module: TritonModule, kernel: Kernel, launch: Launch, boxes: Seque
     text = edits.moved([kernel.node.decorators[0], kernel.node], texts).strip("\n")
     edits.statements_after(kernel.node, f"\n\n{text}")
     _launch_described(edits, launch, name, descriptors, literals)
-    if "def describable(" not in module.source:
-        edits.statements_before(_first(launch.function), HELPER.rstrip("\n") + "\n\n")
+    helpers = HELPER if "def describable(" not in module.source else ""
+    if descriptors.pairs and "def describable_pair(" not in module.source:
+        helpers += PAIR_HELPERS
+    if helpers:
+        edits.statements_before(_first(launch.function), helpers.rstrip("\n") + "\n\n")
     if IMPORT not in module.source:
         edits.statements_after(_language_import(module), IMPORT)
     what = " and ".join(kind for kind, some in (("loads", loads), ("stores", stores)) if set(some) & set(chosen))
@@ -127,6 +172,7 @@ class _Descriptors:
     def __init__(self, kernel: Kernel, launch: Launch, values: dict[str, str]) -> None:
         self._kernel, self._launch, self._values = kernel, launch, values
         self._found: dict[tuple[str, ...], str] = {}
+        self._exchanged: dict[tuple[str, str], str] = {}
         self.conditions: list[str] = []
         """Calls of the helper, each once."""
         self.arguments: list[str] = []
@@ -135,11 +181,18 @@ class _Descriptors:
     @property
     def parameters(self) -> Sequence[str]:
         """Parameters of the described kernel beside those of the kernel as it was."""
-        return tuple(self._found.values())
+        return (*self._found.values(), *(f"{name}: tl.constexpr" for name in self._exchanged.values()))
 
-    def replacement(self, edits: Edits, each: Box) -> dict[cst.CSTNode, str]:
+    @property
+    def pairs(self) -> bool:
+        """Whether a descriptor describes a pair of matrices."""
+        return bool(self._exchanged)
+
+    def replacement(self, edits: Edits, each: Box | PairedBox) -> dict[cst.CSTNode, str]:
         """Write a load or store by a descriptor, which is added if it is new."""
-        axis = _contiguous(each)
+        if isinstance(each, PairedBox):
+            return self._pair(edits, each)
+        axis = _contiguous(each.sides)
         sides = each.sides if axis == 1 else each.sides[::-1]
         name = self._descriptor(each.base, sides)
         starts = ", ".join(side.start for side in sides)
@@ -149,6 +202,37 @@ class _Descriptors:
         value = syntax.argument(each.call, 1, "value")
         assert value is not None
         return {each.call: f"{name}.store([{starts}], {self._narrowed(value.value, each.base)})"}
+
+    def _pair(self, edits: Edits, each: PairedBox) -> dict[cst.CSTNode, str]:
+        """Write a load of a pair by one descriptor, and the exchange of the product's parts."""
+        depth, width = each.sides
+        first, second = (syntax.code(self._launch.arguments[base].value) for base in each.bases)
+        exchanged = self._exchanged.get(each.bases)
+        if exchanged is None:
+            exchanged = unused(f"{each.bases[1].removesuffix('_ptr')}_first", self._kernel.names)
+            self._exchanged[each.bases] = exchanged
+            self.arguments.append(f"{exchanged}={second}.data_ptr() < {first}.data_ptr()")
+        sizes = f"[{self._passed(width.size)}, {self._passed(depth.size)}]"
+        strides, others = (
+            f"[{self._passed(stride)}, 1]" for stride in (width.stride, each.others.get(width.stride, width.stride))
+        )
+        key = (*each.bases, width.block, depth.block, sizes, strides, others)
+        if key not in self._found:
+            short = "_".join(base.removesuffix("_ptr") for base in each.bases)
+            made = unused(f"{short}_desc", self._kernel.names | frozenset(self._found.values()))
+            self._found[key] = made
+            condition = f"describable_pair({first}, {second}, {sizes}, {strides}, {others})"
+            self.conditions += [condition] if condition not in self.conditions else []
+            block = f"[{self._block(width.block)}, {self._block(depth.block)}]"
+            self.arguments.append(f"{made}=describe_pair({first}, {second}, {sizes}, {strides}, {block})")
+        tile = f"{self._found[key]}.load([0, {width.start}, {depth.start}])"
+        left, right = each.halves
+        white = edits.indentation(each.split)
+        swap = f"\n{white}if {exchanged}:\n{white}    {left}, {right} = {right}, {left}"
+        return {
+            each.call: f"tl.trans(tl.reshape({tile}, (2 * {_operand(width.block)}, {depth.block})))",
+            each.split.body[0]: syntax.code(each.split.body[0]) + swap,
+        }
 
     def _narrowed(self, value: cst.BaseExpression, base: str) -> str:
         text = syntax.code(value)
@@ -176,6 +260,10 @@ class _Descriptors:
     def _block(self, text: str) -> str:
         """Write a length on the host, where its parameters have other names."""
         return re.sub(r"\b[A-Za-z_]\w*", lambda word: self._values[word.group()], text)
+
+
+def _operand(text: str) -> str:
+    return syntax.operand(cst.parse_expression(text))
 
 
 def _named(edits: Edits, launch: Launch, parameters: Iterable[str]) -> tuple[dict[str, str], dict[cst.CSTNode, str]]:
