@@ -2,12 +2,12 @@
 
     git clone https://github.com/ScalingIntelligence/KernelBench
     python benchmarks/kernelbench_search.py KernelBench/KernelBench/level1 [--sample 20] [--lanes 4] [--seconds 540]
-                                            [--folder FOLDER] [--judge cuda] [SETTING=VALUE ...]
+                                            [--folder FOLDER] [--judge cuda] [--share 0/4] [SETTING=VALUE ...]
 
 The files are taken as they are, without a kernel: a seed is made of the reference.  The sample is
 `random.Random(0).sample(sorted(files), 20)`.  With `--lanes` several searches run at a time, each with one visible GPU;
 more lanes than `CUDA_VISIBLE_DEVICES` names share GPUs, which their jobs lease in turn.  A search that `--seconds` cuts
-off has no row; the same call goes on with it.  The table has, for each problem, the best kernel's time, and the ratio
+off has no row; the same call goes on with it, and reads what has ended.  The table has, for each problem, the best kernel's time, and the ratio
 of PyTorch's times to it with 95 % intervals: to `torch.compile`, and to the faster of eager and `torch.compile` with
 max-autotune; then geometric means, the share of problems in which the kernel is faster, and the minutes for which a GPU
 was held.
@@ -94,6 +94,8 @@ def search(file: Path, options: argparse.Namespace, folder: Path, gpu: str, unti
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     since, run = time.monotonic(), folder / "results" / name
     log = folder / f"{name}.txt"
+    if (run / "final.json").exists():
+        return row(name, json.loads((run / "final.json").read_text()), held_by(run), 0.0)
     with log.open("w") as output:
         environment = os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": gpu}
         process = subprocess.Popen(
@@ -105,12 +107,17 @@ def search(file: Path, options: argparse.Namespace, folder: Path, gpu: str, unti
             os.killpg(process.pid, 15)
             process.wait()
     seconds = time.monotonic() - since
-    held = sum(float(one) for path in run.rglob("*.log") for one in BACK.findall(path.read_text(errors="replace")))
+    held = held_by(run)
     if not (run / "final.json").exists():
         said = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("kopt: error")]
         reason = said[0][:160] if said else ("out of time" if time.monotonic() >= until else "no result")
         return Row(name, gpu_s=held, seconds=seconds, reason=reason)
     return row(name, json.loads((run / "final.json").read_text()), held, seconds)
+
+
+def held_by(run: Path) -> float:
+    """Add up the seconds for which a run's jobs held a GPU."""
+    return sum(float(one) for path in run.rglob("*.log") for one in BACK.findall(path.read_text(errors="replace")))
 
 
 def row(name: str, final: dict[str, Any], held: float, seconds: float) -> Row:
@@ -145,6 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("level", type=Path, help="folder of KernelBench files")
     parser.add_argument("--sample", type=int, default=20)
+    parser.add_argument("--share", default="0/1", metavar="I/N", help="of the sample every N-th problem, from I on")
     parser.add_argument("--lanes", type=int, default=1, help="searches at a time, each with one visible GPU")
     parser.add_argument("--cores", type=int, default=os.cpu_count(), help="CPU cores of one search")
     parser.add_argument("--seconds", type=float, default=3600.0, help="limit of the whole call")
@@ -155,7 +163,9 @@ def main() -> None:
     visible = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(options.lanes)))).split(",")
     gpus = [visible[lane % len(visible)] for lane in range(options.lanes)]
     waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()
-    for file in sample(options.level, options.sample):
+    first, step = map(int, options.share.split("/"))
+    files = sample(options.level, options.sample)[first::step]
+    for file in files:
         waiting.put(file)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="kopt-kernelbench-") as name:
@@ -179,7 +189,7 @@ def main() -> None:
         for thread in threads:
             thread.join()
     found = [one for one in rows if not one.reason]
-    print(f"{len(found)} of {options.sample} searches ended with a kernel; dollars 0")
+    print(f"{len(found)} of {len(files)} searches ended with a kernel; dollars 0")
     print(summary("against torch.compile", [one.compiled for one in found if one.compiled]))
     print(summary("against the faster of eager and max-autotune", [one.fastest for one in found if one.fastest]))
     print(f"GPU held {sum(one.gpu_s for one in rows) / 60:.1f} min")

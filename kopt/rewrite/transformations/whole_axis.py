@@ -36,7 +36,7 @@ from kopt.rewrite.transformations.tiles import blocks, choices
 
 LONGEST = 1024
 """Most elements of the axis that a tile may take."""
-PER_THREAD = (16, 32, 64)
+PER_THREAD = (8, 16, 32, 64)
 """Elements of the tile per thread to choose from."""
 WARPS = (4, 8, 8, 16)
 """Warps of a program to choose from."""
