@@ -7,10 +7,10 @@
 The files are taken as they are, without a kernel: a seed is made of the reference.  The sample is
 `random.Random(0).sample(sorted(files), 20)`.  With `--lanes` several searches run at a time, each with one visible GPU;
 more lanes than `CUDA_VISIBLE_DEVICES` names share GPUs, which their jobs lease in turn.  A search that `--seconds` cuts
-off has no row; the same call goes on with it, and reads what has ended.  The table has, for each problem, the best kernel's time, and the ratio
-of PyTorch's times to it with 95 % intervals: to `torch.compile`, and to the faster of eager and `torch.compile` with
-max-autotune; then geometric means, the share of problems in which the kernel is faster, and the minutes for which a GPU
-was held.
+off has no row; the same call goes on with it, and reads what has ended.  The table has, for each problem, the best
+kernel's time, and the ratio of PyTorch's times to it with 95 % intervals: to `torch.compile`, and to the faster of
+eager and `torch.compile` with max-autotune; then geometric means, the share of problems in which the kernel is faster,
+and the minutes for which a GPU was held.
 """
 
 from __future__ import annotations
