@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, Union, get_ar
 from pydantic import BaseModel, ValidationError
 
 from kopt.errors import CorruptArtifact, TableError
+from kopt.mistakes import with_place
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -180,8 +181,7 @@ def read_values(paths: Sequence[Path], model: type[V]) -> list[V]:
 
 def _first(error: ValidationError) -> str:
     """Return the first fault of a validation, in one line."""
-    fault = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}".removeprefix(": ")
+    return with_place(error.errors(include_url=False)[0])
 
 
 @cache

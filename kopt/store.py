@@ -36,6 +36,7 @@ from pydantic import JsonValue, TypeAdapter, ValidationError
 from kopt import artifact
 from kopt.errors import StoreError, system_error
 from kopt.locks import lock_file
+from kopt.mistakes import with_place
 from kopt.model.base import Value
 from kopt.neutral import one_line
 
@@ -119,8 +120,7 @@ class Shelf(Generic[T]):
                 return None
             return self._adapter.validate_python(envelope["value"])
         except ValidationError as error:
-            fault = error.errors(include_url=False, include_input=False)[0]
-            raise ValueError(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}") from error
+            raise ValueError(with_place(error.errors(include_url=False, include_input=False)[0])) from error
         except json.JSONDecodeError as error:
             raise ValueError(f"it is torn, or no JSON: {error}") from error
         except (KeyError, TypeError, RecursionError) as error:

@@ -17,6 +17,7 @@ from kopt.discovery import module_names
 from kopt.errors import ConfigError, nearest
 from kopt.llm.reply import Usage
 from kopt.llm.request import Message, Request, Sampling, Schema
+from kopt.mistakes import in_words
 from kopt.model.base import Value
 
 MILLION = 1_000_000
@@ -231,7 +232,7 @@ def _mistake(details: ErrorDetails) -> str:
         return f"{where} is missing"
     if place[-1:] == ("key_variable",):
         return f"{where} must be the name of an environment variable; a key itself never stands in the table"
-    return f"{where}: {details['msg']} (got {_short(details.get('input'))})"
+    return f"{where}: {in_words(details)} (got {_short(details.get('input'))})"
 
 
 def _fields(place: tuple[int | str, ...]) -> Iterable[str]:

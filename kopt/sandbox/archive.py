@@ -16,6 +16,7 @@ from typing import BinaryIO
 from pydantic import ValidationError
 
 from kopt.errors import CorruptArtifact
+from kopt.mistakes import with_place
 
 LARGEST = 64 << 20
 """Most bytes of one file; kopt writes none that is larger."""
@@ -87,8 +88,7 @@ def _opened(path: Path) -> BinaryIO:
 def no_archive(path: Path, error: Exception) -> CorruptArtifact:
     """Make the error of a file that is no archive of replies."""
     if isinstance(error, ValidationError):
-        fault = error.errors(include_url=False, include_input=False)[0]
-        first = f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+        first = with_place(error.errors(include_url=False)[0])
     elif isinstance(error, tarfile.ReadError):
         first = f"it is no tar, or is cut off ({error})"
     else:

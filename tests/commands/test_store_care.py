@@ -138,7 +138,7 @@ class TestVerify:
     def test_a_reply_that_its_model_refuses_is_corrupt(self, store):
         store.write_new(ReplyKey(request="a" * 64), {"status": "answered", "text": 5, "usage": {}, "stop": "stop"})
         (found,) = verify(store.root).corrupt
-        assert found.fault == "answered.text: Input should be a valid string"
+        assert found.fault == "answered.text: must be text"
 
 
 class TestUnused:

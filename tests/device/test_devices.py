@@ -79,7 +79,7 @@ def test_rates_from_a_data_sheet_stay_below_its_peaks(name):
 
 
 FAULTS = {
-    "no number": ({"sm_count": "many"}, "sm_count: Input should be a valid integer"),
+    "no number": ({"sm_count": "many"}, "sm_count: must be a whole number"),
     "zero": ({"sm_count": 0}, "sm_count: must be more than 0 (got 0)"),
     "a negative rate": ({"copy_gb_s": -1.0}, "copy_gb_s: must be more than 0"),
     "an unknown key": ({"sm_cuont": 3}, "unknown key 'sm_cuont'; did you mean 'sm_count'"),
@@ -108,7 +108,7 @@ def test_a_fault_inside_the_data_sheet_is_named(tmp_path):
     described["data_sheet"]["memory_gb_s"] = 0
     file = tmp_path / "own.yaml"
     file.write_text(yaml.safe_dump(described))
-    with pytest.raises(ConfigError, match="data_sheet: memory_gb_s: Input should be greater than 0"):
+    with pytest.raises(ConfigError, match="data_sheet: memory_gb_s: must be more than 0"):
         read_device(file)
 
 

@@ -39,7 +39,7 @@ def line_for(tmp_path, change) -> str:
 WRONG = {
     "a missing price": (lambda e: e["price"].pop("output"), "models.mine.price.output is missing"),
     "no price": (lambda e: e.pop("price"), "models.mine.price is missing"),
-    "a negative price": (lambda e: e["price"].update(input=-1), "models.mine.price.input: Input should be greater"),
+    "a negative price": (lambda e: e["price"].update(input=-1), "models.mine.price.input: must be at least 0"),
     "a price in words": (lambda e: e["price"].update(input="cheap"), "models.mine.price.input"),
     "an infinite price": (lambda e: e["price"].update(input=float("inf")), "models.mine.price.input"),
     "a misspelled key": (lambda e: e.update(concurency=3), "did you mean 'concurrency'?"),

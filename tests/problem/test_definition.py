@@ -108,7 +108,7 @@ def test_inputs_of_a_definition_s_own_function(folder):
 WRONG = [
     ({"reference": "def go(x): ..."}, "its reference defines no function run"),
     ({"reference": "def run(x: ..."}, "line 1: syntax error"),
-    ({"axes": {"M": {"type": "const", "value": -1}}}, "axes.M.const.value: Input should be greater than or equal to 0"),
+    ({"axes": {"M": {"type": "const", "value": -1}}}, "axes.M.const.value: must be at least 0"),
     ({"axes": {"M": {"type": "expr", "expression": "__import__('os')"}}}, "axis M is no formula of other axes"),
     ({"axes": {"M": {"type": "const", "value": 1}}}, "a has an axis 'KK', which axes does not define"),
     ({"inputs": {"a b": {"shape": [], "dtype": "int8"}}}, "'a b' cannot be the name of a variable"),

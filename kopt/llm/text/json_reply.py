@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, JsonValue, ValidationError
 
 from kopt.llm.reply import Empty, Refused, Reply, Truncated, Unanswered, encodable
 from kopt.llm.text.answer import no_answer, without_reasoning
+from kopt.mistakes import with_place
 from kopt.model.base import Value
 
 M = TypeVar("M", bound=BaseModel)
@@ -86,8 +87,7 @@ def value_of(reply: Reply, model: type[M]) -> M | NotRead:
     try:
         return model.model_validate({name: read.value[name] for name in model.model_fields if name in read.value})
     except ValidationError as error:
-        mistake = error.errors(include_url=False, include_input=False)[0]
-        detail = f"{'.'.join(map(str, mistake['loc']))}: {mistake['msg']}"
+        detail = with_place(error.errors(include_url=False, include_input=False)[0])
         return NotRead(reason=NoJson.WRONG_SHAPE, detail=detail)
 
 

@@ -18,6 +18,7 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from kopt.errors import ProblemError
+from kopt.mistakes import with_place
 from kopt.model.problem import Layout, Problem, Workload
 from kopt.problem.caged import complete
 from kopt.problem.definition import check, kernel_of, reference_of, without_value_asserts
@@ -204,9 +205,7 @@ def _value(kind: type[F], raw: object, where: str) -> F:
     try:
         return kind.model_validate(_json(raw, where) if isinstance(raw, str) else raw)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ProblemError(f"{where}: {place}: {first['msg']}") from error
+        raise ProblemError(f"{where}: {with_place(error.errors(include_url=False)[0])}") from error
 
 
 FORMAT = Format(title="SOL-ExecBench or FlashInfer-Bench", files=files, matches=matches, draft=draft, read=read)

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 
 from kopt import safe_yaml
 from kopt.errors import ProblemError, nearest
+from kopt.mistakes import with_place
 from kopt.model.base import Value
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Floor, InputRule, Keep, Layout, Problem, Tolerance, Workload
@@ -169,7 +170,7 @@ def _explain(error: ValidationError) -> str:
     dtypes = [dtype.value for dtype in Dtype]
     if last == "dtype":
         return f"dtype: unknown {fault['input']!r}{nearest(str(fault['input']), dtypes)}; known are {', '.join(dtypes)}"
-    return f"{'.'.join([*parents, last])}: {fault['msg']} (got {fault['input']!r})"
+    return f"{with_place(fault)} (got {fault['input']!r})"
 
 
 def _keys(parents: list[str]) -> Iterable[str]:
