@@ -320,7 +320,7 @@ def test_weights_of_timed_workloads_reach_the_facts(folder: Path) -> None:
     [
         ("weights: {ragged: 2}", "weights names 'ragged', not a main workload"),
         ("floor: {m2048_k104857: {bytes: 1, flops: 1}}", "did you mean 'm2048_k1048576'"),
-        ("weights: {m2048_k1048576: 0}", "greater than 0"),
+        ("weights: {m2048_k1048576: 0}", "more than 0"),
         ("weights: {m2048_k1048576: .inf}", "finite"),
     ],
 )
