@@ -29,7 +29,7 @@ class Signature(Value):
 
     @property
     def returned_in_words(self) -> str:
-        """Describe what the model returns where that holds no tensor."""
+        """Describe what a model returns that holds no tensor: it has to change an input, as its result shows."""
         if self.returned == "None":
-            return "returns nothing, so that it has to change an input"
-        return f"returns {self.returned[:LONGEST]} and no tensor, so that it has to change an input"
+            return "returns nothing, and changes what it is given"
+        return f"returns {self.returned[:LONGEST]} and no tensor, and changes what it is given"

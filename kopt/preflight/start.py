@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kopt.artifact import read_value
 from kopt.config import Config
+from kopt.device.hardware.gpus import visible_gpus
 from kopt.errors import ConfigError, CorruptArtifact
 from kopt.model.problem import Problem
 from kopt.preflight.validate import Checked, lock_note
@@ -23,6 +24,8 @@ TYPED = "KOPT_UNLOCKING"
 """Environment variable with the command that unlocks the run, for a message, where `kopt run` started snakemake."""
 PROBLEM = "problem.json"
 """File of a run that holds its problem."""
+DEVICE = "device.json"
+"""File of a run that holds the description of its GPU."""
 AHEAD_S = 5.0
 """How far ahead of this machine's clock a file may be dated, as by the clock of a file server, s."""
 
@@ -65,6 +68,32 @@ def check_free(run: str, words: Sequence[str]) -> None:
     """
     if not _asks(words, ("--unlock", *LOOKS)):
         refuse_held(Path(run))
+
+
+def check_gpu(checked: Checked, words: Sequence[str]) -> None:
+    """Refuse to begin a run on GPUs on this machine, whose jobs run here, where it shows none.
+
+    A run that has a GPU's description may go on here: its next step may be to write replies, not to measure.
+
+    Args:
+        checked: the run's settings.
+        words: Snakemake's command line.
+
+    Raises:
+        ConfigError: says what to do.
+    """
+    run = Path(checked.settings.folder)
+    needs = checked.config.judge == "cuda" and checked.settings.backend == "cuda"
+    if (
+        needs
+        and not _asks(words, ("--unlock", *LOOKS))
+        and not (run / DEVICE).exists()
+        and not visible_gpus(os.environ)
+    ):
+        raise ConfigError(
+            "judge=cuda, but this machine shows no GPU: look at nvidia-smi and at CUDA_VISIBLE_DEVICES, submit the "
+            "jobs to machines with GPUs (docs/clusters.md), or leave the judge out, for estimated times"
+        )
 
 
 def refuse_foreign_run(checked: Checked) -> None:

@@ -9,6 +9,7 @@ from kopt.model.problem import TensorSpec, Workload
 from kopt.neutral import one_line
 from kopt.report.numbers import percent, ratio, time_text
 from kopt.winner.accepted import contiguous
+from kopt.winner.recompiled import recompiled_sizes
 from kopt.winner.source import has_atomics, is_autotuned, kernels
 from kopt.winner.winner import Winner
 
@@ -77,6 +78,9 @@ def _facts(winner: Winner) -> Iterator[tuple[str, str]]:
     if is_autotuned(winner.source):
         kept = " of another size than the timed ones, for which it has the one that won" if winner.is_tuned else ""
         yield "tuning", f"an autotuner times its configurations when it first meets a shape{kept}"
+    if sizes := recompiled_sizes(winner.source):
+        listed = ", ".join(name if name == passed else f"{name} ({passed})" for name, passed in sizes.items())
+        yield "compiles", f"anew, in seconds, when it first meets another value of {one_line(listed, 200)}"
 
 
 def _verdict(winner: Winner) -> str:

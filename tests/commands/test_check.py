@@ -89,9 +89,15 @@ WRONG = {
 @pytest.mark.parametrize(("returned", "said"), [("3", "3"), ("{'n': 3}", "{'n': 3}")])
 def test_what_a_reference_returns_is_said_where_it_is_no_tensor(tmp_path, monkeypatch, returned, said):
     report, lines = checked(problem(f"return {returned}"), tmp_path, monkeypatch)
-    assert lines["reference"][1].endswith(f"; returns {said} and no tensor, so that it has to change an input")
-    assert f"the reference returns {said} and changes no input" in lines["tolerance"][1]
+    assert f"the reference returns {said} and changes no input" in lines["reference"][1]
+    assert [name for name, (state, _) in lines.items() if state == "fails"] == ["reference"]
     assert not report.judgeable
+
+
+def test_a_reference_that_changes_its_input_and_returns_nothing_can_be_judged(tmp_path, monkeypatch):
+    report, lines = checked(problem("x.mul_(2)"), tmp_path, monkeypatch)
+    assert lines["reference"][1].endswith("; returns nothing, and changes what it is given")
+    assert report.judgeable, report
 
 
 @pytest.mark.parametrize("name", WRONG)

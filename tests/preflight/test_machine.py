@@ -1,9 +1,13 @@
 """Settings whose defaults depend on the machine, where jobs run on other machines."""
 
+from pathlib import Path
+
 import pytest
 
 from kopt.config import Config
-from kopt.preflight.validate import for_this_machine, judge_note
+from kopt.errors import ConfigError
+from kopt.preflight.start import check_gpu
+from kopt.preflight.validate import Checked, for_this_machine, judge_note
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +27,15 @@ def test_a_machine_that_decides_for_others_says_so():
     assert judge_note({}, config) == judge_note({"judge": "auto"}, config)
     assert "judge=cuda" in judge_note({}, config)
     assert judge_note({"judge": "interpret"}, config) == ""
+
+
+def test_a_run_on_gpus_does_not_begin_on_a_machine_that_shows_none(tmp_path):
+    measured = Checked(Config(problem="softmax", run="r", results=str(tmp_path), judge="cuda"), Path())
+    with pytest.raises(ConfigError, match="judge=cuda, but this machine shows no GPU"):
+        check_gpu(measured, ["snakemake", "--config", "judge=cuda"])
+    check_gpu(measured, ["snakemake", "--dry-run", "--config", "judge=cuda"])
+    estimated = Checked(Config(problem="softmax", run="r", results=str(tmp_path), judge="interpret"), Path())
+    check_gpu(estimated, ["snakemake", "--config", "judge=interpret"])
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "device.json").write_text("{}")  # its next steps may need no GPU
+    check_gpu(measured, ["snakemake", "--config", "judge=cuda"])

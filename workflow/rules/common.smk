@@ -17,7 +17,13 @@ from kopt.jobs.walltime import walltime
 from kopt.load_config import as_typed
 from kopt.model.proposers import REWRITER
 from kopt.neutral import visible
-from kopt.preflight.start import begin, check_free, check_words, refuse_foreign_run
+from kopt.preflight.start import (
+    begin,
+    check_free,
+    check_gpu,
+    check_words,
+    refuse_foreign_run,
+)
 from kopt.preflight.validate import judge_note, reread, validate
 from kopt.provenance import files_digest, rule_digest
 from kopt.run.progress import Progress
@@ -53,6 +59,8 @@ try:
         CHECKED = validate(config, ROOT, submits=SUBMITS)
         check_free(CHECKED.settings.folder, sys.argv)
         refuse_foreign_run(CHECKED)
+        if not SUBMITS:
+            check_gpu(CHECKED, sys.argv)
         if note := begin(CHECKED.settings.folder, sys.argv):
             print(f"kopt: note: {visible(note)}", file=sys.stderr)
         fork_jobs(CHECKED)

@@ -119,9 +119,24 @@ def _runs(problem: Problem) -> str:
             raise ProblemError(f"workload {workload.name}: {reason}") from error
         if workload is problem.main[0]:
             first = signature
+    if not first.outputs:
+        _changes_an_input(problem)
     outputs = ", ".join(f"{o.name} {'x'.join(map(str, o.shape)) or 'one number'} {o.dtype}" for o in first.outputs)
     gives = f"gives {outputs}" if outputs else first.returned_in_words
     return f"runs at the sizes of all {len(workloads)} workloads; {gives}"
+
+
+def _changes_an_input(problem: Problem) -> None:
+    """Check that a reference that returns no tensor changes an input.
+
+    Raises:
+        ProblemError: it changes none.
+    """
+    from kopt.device.draws.distributions import make_case, plan
+    from kopt.device.expected.outputs import run_reference
+
+    first = next(iter(plan(problem.small[:1], "check")))
+    run_reference(problem, make_case(problem, first))
 
 
 def _runs_with_values(problem: Problem) -> str:
