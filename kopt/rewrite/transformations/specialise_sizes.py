@@ -16,6 +16,11 @@ from kopt.rewrite.source.shapes import analyse
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, add_arguments, change, weight
 from kopt.rewrite.transformations.tiles import blocks
 
+PER_THREAD = (8, 16, 16, 32)
+"""Elements of a whole row per thread to choose from."""
+MOST_WARPS = 32
+"""Most warps of a program."""
+
 
 def _constant_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     sites = []
@@ -199,7 +204,8 @@ def _whole(module: TritonModule, constant: Constant, size: str, longest: int, rn
     row = f"triton.next_power_of_2({syntax.code(passed)})"
     edits.replace(launch.arguments[constant.name].value, f"{row} if {syntax.operand(passed)} <= {LONGEST_ROW} else "
                   f"{constant.value}")  # fmt: skip
-    warps = "16" if longest > 8192 else "8" if longest > 2048 else "4"
+    wanted = (1 << (longest - 1).bit_length()) // (32 * rng.choice(PER_THREAD))
+    warps = str(min(max(wanted, 1), MOST_WARPS))
     if "num_warps" in launch.options:
         edits.replace(launch.options["num_warps"].value, warps)
     else:
@@ -216,7 +222,10 @@ def _whole(module: TritonModule, constant: Constant, size: str, longest: int, rn
         hint = syntax.keyword(call, "eviction_policy") if isinstance(call, cst.Call) else None
         if hint is not None:
             edits.replace(hint.value, '""')
-    return change(edits, f"one tile takes a whole row in {kernel.name}: what several passes read is loaded once")
+    return change(
+        edits,
+        f"one tile takes a whole row in {kernel.name}, with {warps} warps: what several passes read is loaded once",
+    )
 
 
 TRANSFORMATIONS = (
