@@ -29,6 +29,8 @@ _NAMES = {
     "decompositions": "torch._inductor.decomposition:select_decomp_table",
     "graph_lowering": "torch._inductor.graph:GraphLowering",
     "algorithm_choice": "torch._inductor.select_algorithm:AlgorithmSelectorCache",
+    "template_choice": "torch._inductor.choices:InductorChoices",
+    "bmm_template": "torch._inductor.kernel.bmm:bmm_template",
     "scan": "torch._inductor.ir:Scan",
     "joint_graph": "torch._inductor.fx_passes.joint_graph",
     "virtual": "torch._inductor.virtualized:V",
@@ -86,6 +88,8 @@ class Inductor:
     decompositions: Any
     graph_lowering: Any
     algorithm_choice: Any
+    template_choice: Any
+    bmm_template: Any
     scan: Any
     joint_graph: Any
     virtual: Any
