@@ -54,6 +54,9 @@ SETTINGS: dict[str, Any] = {
     "shape_padding": False,
     "graph_partition": False,
     "compile_threads": 1,
+    "autotune_in_subproc": False,
+    "pipeline_max_autotune_gemm": False,
+    "deterministic": False,  # would take another choice
     "size_asserts": False,
     "scalar_asserts": False,
     "assert_indirect_indexing": False,
