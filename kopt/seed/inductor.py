@@ -33,6 +33,7 @@ _NAMES = {
     "bmm_template": "torch._inductor.kernel.bmm:bmm_template",
     "scan": "torch._inductor.ir:Scan",
     "joint_graph": "torch._inductor.fx_passes.joint_graph",
+    "tiling": "torch._inductor.tiling_utils",
     "virtual": "torch._inductor.virtualized:V",
     "grid_expression": "torch._inductor.runtime.triton_heuristics:GridExpr",
     "triton_helpers": "torch._inductor.runtime.triton_helpers",
@@ -95,6 +96,7 @@ class Inductor:
     bmm_template: Any
     scan: Any
     joint_graph: Any
+    tiling: Any
     virtual: Any
     grid_expression: Any
     triton_helpers: Any
