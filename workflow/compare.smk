@@ -75,7 +75,7 @@ rule search:
         f"{FOLDER}/logs/{{run}}.log",
     threads: PLAN.cores or workflow.cores
     resources:
-        gpu=PLAN.gpus,
+        gpu=lambda w: SEARCHES[w.run].gpus,
     params:
         code=lambda w: SEARCHES[w.run].depends_on(),
         words=lambda w: SEARCHES[w.run].words,

@@ -102,6 +102,8 @@ class Search:
     settings: Mapping[str, JsonValue]
     """All settings that it is given."""
     checked: Checked
+    gpus: int
+    """GPUs that it holds while it runs; 0 where its judge uses none."""
 
     @property
     def words(self) -> str:
@@ -198,9 +200,10 @@ def _search(plan: Plan, problem: str, label: str, seed: int, root: Path, submits
     if place.parent != shipped.resolve():
         settings["problems"] = str(place.parent)
     try:
-        return Search(name, label, settings, validate(settings, root, submits=submits))
+        checked = validate(settings, root, submits=submits)
     except KoptError as error:
         raise type(error)(f"comparison {plan.name}, strategy {label}: {error}") from error
+    return Search(name, label, settings, checked, plan.gpus if checked.settings.holds_gpus else 0)
 
 
 def _word(value: JsonValue) -> str:

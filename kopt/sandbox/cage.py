@@ -37,6 +37,9 @@ SYSTEM = (
 )  # fmt: skip
 """Folders of an operating system, as far as they exist."""
 
+THREADS_PER_CORE = 4
+"""Threads that a child may have for each core of the machine: the pools of OpenMP, BLAS and torch have one each."""
+
 _PR_SET_PDEATHSIG = 1
 _NAMESPACES = {"user": 0x10000000, "network": 0x40000000, "process": 0x20000000, "ipc": 0x08000000}
 
@@ -122,7 +125,8 @@ def leave_namespaces(limits: Limits) -> frozenset[str]:
         if _libc.unshare(sum(_NAMESPACES[name] for name in names)) == 0:
             if "user" in names:
                 _keep_identity(user, group)
-                _limit(resource.RLIMIT_NPROC, 4 * limits.processes)
+                threads = THREADS_PER_CORE * (os.cpu_count() or 1)  # the kernel counts them as processes
+                _limit(resource.RLIMIT_NPROC, 4 * limits.processes + threads)
             return frozenset(names)
     return frozenset()
 

@@ -174,7 +174,7 @@ def _over_limits(running: Sequence[RunningChild], limits: Limits) -> dict[Runnin
 def _excess(child: RunningChild, family: set[int], limits: Limits) -> str:
     """Say what a child with its processes has too much of; empty when nothing."""
     if len(family) - 1 > limits.processes:
-        return f"more than {limits.processes} processes at a time"
+        return f"had more than {limits.processes} processes at a time, those of compilers included: start fewer"
     if exceeded := _exceeded(child, limits):
         return exceeded.reason
     most = limits.data_bytes

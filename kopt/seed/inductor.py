@@ -29,8 +29,11 @@ _NAMES = {
     "decompositions": "torch._inductor.decomposition:select_decomp_table",
     "graph_lowering": "torch._inductor.graph:GraphLowering",
     "algorithm_choice": "torch._inductor.select_algorithm:AlgorithmSelectorCache",
+    "template_choice": "torch._inductor.choices:InductorChoices",
+    "bmm_template": "torch._inductor.kernel.bmm:bmm_template",
     "scan": "torch._inductor.ir:Scan",
     "joint_graph": "torch._inductor.fx_passes.joint_graph",
+    "tiling": "torch._inductor.tiling_utils",
     "virtual": "torch._inductor.virtualized:V",
     "grid_expression": "torch._inductor.runtime.triton_heuristics:GridExpr",
     "triton_helpers": "torch._inductor.runtime.triton_helpers",
@@ -52,6 +55,9 @@ SETTINGS: dict[str, Any] = {
     "shape_padding": False,
     "graph_partition": False,
     "compile_threads": 1,
+    "autotune_in_subproc": False,
+    "pipeline_max_autotune_gemm": False,
+    "deterministic": False,  # would take another choice
     "size_asserts": False,
     "scalar_asserts": False,
     "assert_indirect_indexing": False,
@@ -86,8 +92,11 @@ class Inductor:
     decompositions: Any
     graph_lowering: Any
     algorithm_choice: Any
+    template_choice: Any
+    bmm_template: Any
     scan: Any
     joint_graph: Any
+    tiling: Any
     virtual: Any
     grid_expression: Any
     triton_helpers: Any

@@ -49,17 +49,23 @@ def module_of(reference: ReferenceGraph, inductor: Inductor, tile: Tile, *, is_w
         SeedError: TorchInductor has no Triton for an operation.
     """
     cuda_version = torch.version.cuda
-    kept = inductor.joint_graph.lazy_init, inductor.algorithm_choice.do_autotuning
+    choice, templates = inductor.algorithm_choice, inductor.template_choice
+    kept = inductor.joint_graph.lazy_init, choice.do_autotuning, choice.make_precompile_fn
+    get_template_configs, analysis = templates.get_template_configs, inductor.tiling.extract_normalized_read_writes
     num_splits = vars(inductor.scan)["num_splits"]
     torch.version.cuda = CUDA_VERSION
     inductor.joint_graph.lazy_init = lambda *args, **kwargs: None  # traces patterns on tensors of a real device
-    inductor.algorithm_choice.do_autotuning = _chooser(tile)
+    choice.do_autotuning = _chooser(tile)
+    choice.make_precompile_fn = _nothing_precompiled
+    templates.get_template_configs = _with_wide_products(get_template_configs, inductor.bmm_template)
+    inductor.tiling.extract_normalized_read_writes = _where_possible(analysis)
     inductor.scan.num_splits = classmethod(_whole(num_splits.__func__))
     try:
         return _lowered(reference, inductor, is_wide)
     finally:
         torch.version.cuda = cuda_version
-        inductor.joint_graph.lazy_init, inductor.algorithm_choice.do_autotuning = kept
+        inductor.joint_graph.lazy_init, choice.do_autotuning, choice.make_precompile_fn = kept
+        templates.get_template_configs, inductor.tiling.extract_normalized_read_writes = get_template_configs, analysis
         inductor.scan.num_splits = num_splits
 
 
@@ -90,6 +96,33 @@ def _lowered(reference: ReferenceGraph, inductor: Inductor, is_wide: bool) -> st
             lowering.run(*reference.arguments)
             code = lowering.codegen()[0]
     return str(getattr(code, "value", code))
+
+
+def _nothing_precompiled(*args: Any, **kwargs: Any) -> Any:
+    """Return what compiles no choice; from Python 3.12 on TorchInductor compiles all of them, on every core at once."""
+    return dict
+
+
+def _where_possible(analysis: Any) -> Any:
+    """Return what does without an analysis of memory, as TorchInductor does elsewhere, where torch 2.11 fails in it."""
+
+    def analysed(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return analysis(*args, **kwargs)
+        except AssertionError:
+            return None
+
+    return analysed
+
+
+def _with_wide_products(get_template_configs: Any, template: Any) -> Any:
+    """Return what has a template for products wider than their factors, too: torch 2.11 offers it for others alone."""
+
+    def configs(self: Any, inputs: Any, templates: Any, name: str, *args: Any, **kwargs: Any) -> Any:
+        offered = [template] if name == "bmm" and not templates else templates
+        return get_template_configs(self, inputs, offered, name, *args, **kwargs)
+
+    return configs
 
 
 def _chooser(tile: Tile) -> Any:

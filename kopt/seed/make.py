@@ -119,13 +119,7 @@ def write_seeds(problem: Problem, device: Device, variants: int, folder: Path) -
             tile = TILES[variant % len(TILES)]
             reference = trace(problem, private)
             is_wide = widen(reference.graph)
-            try:
-                written = module_of(reference, private, tile, is_wide=is_wide)
-            except Exception:
-                if not is_wide:
-                    raise
-                reference = trace(problem, private)  # this version of torch has no Triton for wider products
-                written = module_of(reference, private, tile)
+            written = module_of(reference, private, tile, is_wide=is_wide)
             host = host_text(take_apart(written, folder), reference.names, variant)
             source = module_text(reference, host, problem.name, private.triton_helpers)
             seeds.append(Seed(source=source, made_by=_maker(bool(host.kernels), bool(host.templates))))

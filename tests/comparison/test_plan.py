@@ -43,6 +43,16 @@ def test_searches_share_a_store_unless_each_is_to_have_its_own():
     assert len({one.settings["store"] for one in searches(planned(own_stores=True), ROOT)}) == 8
 
 
+@pytest.mark.parametrize(
+    ("judge", "visible", "held"),
+    [("interpret", "0,1,2,3", 0), ("dry", "0", 0), ("cuda", "0,1,2,3", 2), ("auto", "0,1,2,3", 2), ("auto", "", 0)],
+)
+def test_a_search_holds_gpus_where_its_judge_uses_some(judge, visible, held, monkeypatch):
+    monkeypatch.setattr("kopt.preflight.validate.visible_gpus", lambda environ: visible.split(",") if visible else [])
+    plan = planned(gpus=2, settings=PLAN["settings"] | {"judge": judge})
+    assert {one.gpus for one in searches(plan, ROOT)} == {held}
+
+
 def test_words_are_what_snakemake_reads_back():
     words = searches(planned(), ROOT)[1].words
     assert "problem=softmax" in words.split()

@@ -31,6 +31,7 @@ def kernel(x, y, n, S, T, B: tl.constexpr):
     tl.store(y + tl.program_id(0) * B + j, total)
 """
 SCALARS = {"n": 1000, "S": 37, "T": 11}
+PLACES = {"x": "input 0", "y": "allocation 0"}
 
 
 class InNumpy:
@@ -41,26 +42,36 @@ class InNumpy:
 
 def launch_of(folder, index, mask, loop, grid, block, wide) -> tuple[Launch, str]:
     """Compile the kernel for sm_90; return a launch of it and its PTX."""
+    source = SOURCE.format(index=index, mask=mask, loop=loop, wide=".to(tl.int64)" if wide else "")
+    signature = {"x": "*fp32", "y": "*fp32", "n": "i32", "S": "i32", "T": "i32", "B": "constexpr"}
+    return compiled(folder, source, signature, {"B": block}, SCALARS, grid)
+
+
+def compiled(folder, text, signature, constants, scalars, grid) -> tuple[Launch, str]:
+    """Compile a kernel for sm_90; return a launch of it, and its PTX."""
     path = folder / "indexes.py"
-    path.write_text(SOURCE.format(index=index, mask=mask, loop=loop, wide=".to(tl.int64)" if wide else ""))
+    path.write_text(text)
     spec = importlib.util.spec_from_file_location("indexes", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    signature = {"x": "*fp32", "y": "*fp32", "n": "i32", "S": "i32", "T": "i32", "B": "constexpr"}
+    pointers = {name: place for name, place in PLACES.items() if name in signature}
+    names = list(signature)
     source = triton.compiler.ASTSource(
-        module.kernel, signature, {(5,): block}, {(0,): [["tt.divisibility", 16]], (1,): [["tt.divisibility", 16]]}
-    )
+        module.kernel, signature, {(names.index(name),): value for name, value in constants.items()},
+        {(names.index(name),): [["tt.divisibility", 16]] for name in pointers},
+    )  # fmt: skip
     target = triton.backends.compiler.GPUTarget("cuda", 90, 32)
-    compiled = triton.compile(source, target=target, options={"num_warps": 4})
+    made = triton.compile(source, target=target, options={"num_warps": 4})
     launch = Launch(
         kernel="kernel", grid=(grid, 1, 1), num_warps=4, num_stages=3, num_ctas=1, shared_bytes=0, registers=32,
-        spills=0, signature=tuple(signature.items()), constants=(("B", str(block)),),
-        arguments=(("x", "float32[1]"), ("y", "float32[1]"), *((name, str(v)) for name, v in SCALARS.items())),
-        pointers=(("x", "input 0"), ("y", "allocation 0")), ptx="ptx",
+        spills=0, signature=tuple(signature.items()),
+        constants=tuple((name, str(value)) for name, value in constants.items()),
+        arguments=(*((name, "float32[1]") for name in pointers), *((name, str(v)) for name, v in scalars.items())),
+        pointers=tuple(pointers.items()), ptx="ptx",
     )  # fmt: skip
-    return launch, compiled.asm["ptx"]
+    return launch, made.asm["ptx"]
 
 
 def elements(index, mask, loop, grid, block) -> np.ndarray:
@@ -153,3 +164,40 @@ def test_an_honest_kernel_passes_but_not_where_it_leaves_its_tensor_or_leaves_wo
     less = verdict(tmp_path, (index, mask, LESS[name], grid, block, wide), size)
     assert less is not None
     assert less.phase is Phase.ROOFLINE
+
+
+# A block of positions of several images, written plane by plane: where it crosses from one image to the next, its tile
+# breaks at a place that few threads do not tell.
+PLANES = """
+import triton
+import triton.language as tl
+
+@triton.jit
+def kernel(y, total, kept, P: tl.constexpr, C: tl.constexpr, B: tl.constexpr):
+    j = tl.program_id(0) * B + tl.arange(0, B)[:, None]
+    c = tl.arange(0, C)[None, :]
+    tl.store(y + (j // P) * (C * P) + c * P + j % P, 1.0 + tl.zeros([B, C], tl.float32), (j < total) & (c < kept))
+"""
+IMAGES, PLANE, CHANNELS, POSITIONS = 64, 784, 64, 128
+
+
+def verdict_on_planes(folder, kept: int):
+    """The verdict on a kernel that writes so many of the planes of each image."""
+    total = IMAGES * PLANE
+    constants = {"P": PLANE, "C": CHANNELS, "B": POSITIONS}
+    signature = {"y": "*fp32", "total": "i32", "kept": "i32", **dict.fromkeys(constants, "constexpr")}
+    launch, ptx = compiled(folder, PLANES, signature, constants, {"total": total, "kept": kept}, -(-total // POSITIONS))
+    output = TensorSpec(name="output", shape=(IMAGES, CHANNELS, PLANE), dtype="float32")
+    workload = WorkloadFacts(workload="main", eager_ops=(), inputs=(), outputs=(output,))
+    facts = ProblemFacts(dtype="float32", workloads=(workload,))
+    build = built(launch)
+    traced = build.workloads[0].model_copy(update={"output": "allocation 0 float32[64,64,784][50176,784,1]"})
+    build = build.model_copy(update={"workloads": (traced,)})
+    return undone_work(estimate(build, facts, h100(), lambda _: ptx), None, "j")
+
+
+def test_an_output_is_written_whole_by_tiles_of_many_shapes_and_not_where_planes_are_left_out(tmp_path):
+    assert verdict_on_planes(tmp_path, CHANNELS) is None
+    failed = verdict_on_planes(tmp_path, CHANNELS - 8)
+    assert failed is not None
+    assert "of output written" in failed.reason

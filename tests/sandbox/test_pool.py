@@ -1,6 +1,7 @@
 import ctypes
 import mmap
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -282,6 +283,15 @@ def test_a_fork_bomb_is_stopped():
     assert isinstance(outcome, Died)
     assert "processes" in outcome.reason
     assert_gone(before)
+
+
+@pytest.mark.skipif(not cage_features()["user namespace"], reason="without one processes are counted by kopt alone")
+def test_a_child_may_have_threads_for_every_core_of_a_large_machine(monkeypatch):
+    """The kernel counts threads as processes; libgomp ends a process whose threads cannot begin."""
+    monkeypatch.setattr(os, "cpu_count", lambda: 256)
+    outcome = assert_costs_only_its_slot(lambda report: str(resource.getrlimit(resource.RLIMIT_NPROC)[0]).encode())
+    assert isinstance(outcome, Returned)
+    assert int(outcome.value) >= 3 * 256
 
 
 def test_much_text_on_stdout_is_noise():

@@ -50,6 +50,7 @@ REFERENCES = {
     "layernorm": MODULE.format("self.norm = nn.LayerNorm(M)", "self.norm(x)", "N, M"),
     "linear_relu": MODULE.format("self.up = nn.Linear(M, N)", "torch.relu(self.up(x))", "2, N, M"),
     "conv": MODULE.format("self.conv = nn.Conv2d(3, 5, 3, padding=1)", "torch.tanh(self.conv(x))", "2, 3, N, 9"),
+    "least_channel": MODULE.format("self.conv = nn.Conv2d(3, 5, 3)", "self.conv(x).amin(1, True).tanh()", "2, 3, N, M"),
     "two_outputs": FUNCTION.format("{'sum': x.sum(dim=1), 'parts': (x * 2, x.amax(dim=0))}", "N, M"),
     "loss": FUNCTION.format("torch.nn.functional.mse_loss(x, torch.zeros_like(x))", "N, M"),
     "templates": MODULE.format(

@@ -1,6 +1,7 @@
 """A comparison as a DAG of searches, dry; its tests share the two searches."""
 
 import json
+import re
 
 import pytest
 import yaml
@@ -45,6 +46,17 @@ def test_the_searches_run_and_are_compared_under_the_names_of_the_plan(compared)
     assert "all times are made up (judge dry)" in compared.output
     page = (compared.folder / "results" / "c" / "compare.html").read_text()
     assert "all times are made up" in page
+
+
+def test_searches_whose_judge_uses_no_gpu_wait_for_none(new_project, tmp_path):
+    project = new_project(tmp_path)
+    settings = PLAN["settings"] | {"judge": "interpret"}
+    strategies = PLAN["strategies"] | {"measured": {"strategy": "beam", "judge": "cuda"}}
+    plan = PLAN | {"gpus": 2, "settings": settings, "strategies": strategies}
+    (project.folder / "compare.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
+    planned = command(project, "--dry-run", "--logger-kopt-full").stdout
+    asked = re.findall(r"wildcards: run=(\S+)\n(?:    .*\n)*?    resources:.*\bgpu=(\d)", planned)
+    assert dict(asked) == {RUNS[0]: "0", RUNS[1]: "0", "softmax-measured-0": "2"}
 
 
 def test_after_an_edit_of_a_strategy_only_its_own_searches_run_again(compared):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,9 @@ class LaunchUse:
     """First and last byte that are accessed for sure behind a parameter."""
     unknown: dict[int, float] = field(default_factory=dict)
     """Bytes, at most, that are accessed at unknown places, by parameter; the parameter is -1 where it may be any."""
+    doubtful: dict[int, float] = field(default_factory=dict)
+    """Bytes, at most, that may be written elsewhere than supposed, by parameter: those of programs whose few threads do
+    not tell their tiles."""
     sampled: float = 1.0
     """Share of the launch's blocks that were followed."""
     wrapped: bool = False
@@ -104,6 +107,7 @@ def _add_pieces(use: LaunchUse, visits: Iterable[Visits], threads: Threads) -> N
     for some in visits:
         _add_visits(patterns, some, threads, tiles)
         _add_bounds(use, some)
+        _add_doubt(use, some, threads)
     numbers: dict[int, int] = defaultdict(int)
     for (index, _, _), pattern in patterns.items():
         numbers[index] += pattern.number()
@@ -180,6 +184,40 @@ def _add_bounds(use: LaunchUse, visits: Visits) -> None:
             low, high = int(own.min()) + nearest, int(own.max()) + farthest + visit.size
             old = use.bounds.get(parameter, (low, high))
             use.bounds[parameter] = (min(low, old[0]), max(high, old[1]))
+
+
+def _add_doubt(use: LaunchUse, visits: Visits, threads: Threads) -> None:
+    """Add the bytes of the programs whose tile is not known: by their few threads they are like no whole program, or
+    like several that differ, or like one that no other confirms."""
+    visit, count = visits.first, threads.programs
+    if visit.kind not in WRITES:
+        return
+    like = like_wholes(visit, threads, threads.wholes)
+    tiles = [_tile(visit, threads, which) for which in range(len(threads.wholes))]
+    known = [which for which in range(len(tiles)) if _is_known(which, like, threads.wholes, tiles)]
+    doubtful = threads.representatives(visit.active) & ~np.isin(like, known)
+    if not doubtful.any():
+        return
+    size = max(tile.size() for tile in (*tiles, _least_tile(visit)) if tile is not None)
+    turns = visit.count[:count] if visit.count is not None else np.ones(count, dtype=np.int64)
+    parameters = parameter_of(visit.address[:count])
+    for index in distinct(parameters[doubtful]).tolist():
+        number = int(turns[doubtful & (parameters == index)].sum()) * len(visits.distances)
+        use.doubtful[index] = use.doubtful.get(index, 0.0) + float(size * number)
+
+
+def _is_known(which: int, like: Lanes, wholes: Sequence[int], tiles: Sequence[Pieces | None]) -> bool:
+    """Return whether the programs like a whole one have its tile: it is the only one, or others confirm it."""
+    others = [tiles[at] for at, position in enumerate(wholes) if like[position] == which and at != which]
+    if not others:
+        return int(np.count_nonzero(like == which)) == 1
+    return all(_same(tiles[which], other) for other in others)
+
+
+def _same(one: Pieces | None, other: Pieces | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return np.array_equal(one.starts, other.starts) and np.array_equal(one.ends, other.ends)
 
 
 def _tile(visit: Access, threads: Threads, which: int) -> Pieces | None:

@@ -38,6 +38,8 @@ class MemoryUse:
     """The same for bytes written."""
     unknown: dict[str, float] = field(default_factory=dict)
     """Those of the bytes read and written that are accessed at unknown places, at most."""
+    doubtful: dict[str, float] = field(default_factory=dict)
+    """Those of the bytes written that may be written elsewhere than supposed, at most."""
     outside: str = ""
     """The first access outside of its memory, in words."""
     wrapped: bool = False
@@ -93,6 +95,7 @@ def memory_use(
             counted.add((key, index, place))
             if index in found.read:
                 read[place.name].append(found.read[index].moved(place.offset))
+            use.doubtful[place.name] = use.doubtful.get(place.name, 0.0) + found.doubtful.get(index, 0.0)
             if index in found.written:
                 written[place.name].append(found.written[index].moved(place.offset))
             if index in found.bounds and found.certain:

@@ -23,6 +23,10 @@ class Pieces(NamedTuple):
     starts: Lanes
     ends: Lanes
 
+    def size(self) -> int:
+        """Return the bytes of pieces that do not overlap."""
+        return int((self.ends - self.starts).sum())
+
     def moved(self, by: int) -> Pieces:
         """Return the pieces at another distance."""
         return Pieces(self.starts + by, self.ends + by)

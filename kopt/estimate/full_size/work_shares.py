@@ -136,7 +136,8 @@ def _written(use: MemoryUse, build: WorkloadBuild, facts: WorkloadFacts) -> Iter
         if place and spec.needed_bytes > SMALL * facts.bytes:
             share = use.written.get(place, 0.0) / spec.needed_bytes / _enough(use)
             what = f"of {spec.name} written ({_megabytes(spec.needed_bytes)})"
-            yield _Share(share, what, WRITTEN if new and known else LEAST)
+            doubt = use.doubtful.get(place, 0.0) / spec.needed_bytes
+            yield _Share(share, what, max(WRITTEN - doubt, LEAST) if new and known else LEAST)
 
 
 def _enough(use: MemoryUse) -> float:
