@@ -5,8 +5,16 @@ from typing import Any
 import pytest
 import torch
 
+from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.expected_output import expected_result
-from kopt.device.expected.products import InFloat32, in_float32, permits_tf32
+from kopt.device.expected.products import (
+    InFloat32,
+    in_float32,
+    operation_name,
+    permits_tf32,
+    rounded_to_tf32,
+    with_operands,
+)
 from kopt.device.expected.tolerance import in_dtype
 from kopt.device.reference.dispatch import DispatchMode
 from tests.device.small_cases import case_of
@@ -56,6 +64,22 @@ def test_float32_evidence_is_computed_without_tf32_and_what_the_reference_sets_s
         assert seen.settings
         assert "tf32" not in seen.settings
         assert permits_tf32("mm" if name == "product" else "convolution")
+
+
+class OnGpu(DispatchMode):
+    """Convolve in TF32 where torch is set to do so, as cuDNN does."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = operation_name(func)
+        rounds = name == "convolution" and permits_tf32(name)
+        return func(*(with_operands(name, args, rounded_to_tf32) if rounds else args), **(kwargs or {}))
+
+
+def test_inputs_in_bfloat16_are_told_from_right_ones_where_torch_convolves_in_tf32() -> None:
+    body = "    def forward(self, x, w):\n        return nn.functional.conv_transpose2d(x, w)"
+    problem, _ = case_of(body, "torch.randn(2, 16, 8, 6), torch.randn(16, 8, 3, 3)")
+    with OnGpu():
+        assert calibrate(problem, problem.small).refusal == ""
 
 
 @pytest.mark.parametrize("permitted", [True, False])

@@ -41,6 +41,7 @@ from torch.utils._pytree import tree_map
 
 from kopt.device.draws.distributions import Case
 from kopt.device.expected.casts import CHOICES, IntegerCasts
+from kopt.device.expected.decisions import Coarsest
 from kopt.device.expected.emulation import Float32Arithmetic
 from kopt.device.expected.outputs import run_model
 from kopt.device.expected.products import InCutTF32, InFloat32
@@ -126,6 +127,8 @@ class Evidence:
     """The model with other choices of a maximum among elements that rounding made equal; empty where there are none."""
     cast: tuple[torch.Tensor, ...] = ()
     """The model with other results of casts that have no right one (`IntegerCasts`); empty where there are none."""
+    step: float = 0.0
+    """Relative distance of the results of the coarsest decision on a computed number; 0 where there is none."""
 
 
 def evidence(
@@ -143,8 +146,8 @@ def evidence(
     tensors = tensors_of(list(case.inputs))
     dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
     rounded = torch.float64 not in dtypes
-    casts, ties = IntegerCasts(), TiesBroken(None, rounded=rounded, operations=CHOSEN)
-    with casts, ties:
+    casts, ties, decided = IntegerCasts(), TiesBroken(None, rounded=rounded, operations=CHOSEN), Coarsest()
+    with casts, ties, decided:
         exact = in_dtype(case, torch.float64, changed=changed)
     results = _in_all_orders(case, changed, rounded) if is_unordered(problem.reference) else []
     choices = _in_all_orders(case, changed, rounded, CHOSEN) if ties.moved else []
@@ -178,7 +181,8 @@ def evidence(
     if products.permitted and not dtypes & {*HALF_TYPES, torch.float64}:
         cut = in_dtype(case, torch.float32, changed=changed, within=InCutTF32())
     moved = [tuple(result[place] for result in moves) for place in range(len(exact))]
-    values = zip(exact, float32, emulated, changes, moved, cut, *open_results, strict=True)
+    steps = [decided.step] * len(exact)
+    values = zip(exact, float32, emulated, changes, moved, cut, *open_results, steps, strict=True)
     return [Evidence(*of_tensor) for of_tensor in values]
 
 
