@@ -127,6 +127,27 @@ def test_ties_of_numbers_that_every_kernel_computes_exactly_are_asked(name: str,
     assert not compare_result([exact.sign().int() * (exact.abs() + 0.5).floor().int()], expected, draw).right
 
 
+SHIFTED = """    def forward(self, x):
+        low, high = x.aminmax(dim=-1, keepdim=True)
+        scale = (high - low) / 255
+        zero = (-low / scale).round()
+        return ((x / scale).round() + zero).clamp(0, 255).to(torch.uint8)
+"""
+
+
+def test_whole_numbers_that_are_added_up_stay_whole() -> None:
+    problem, case = case_of(SHIFTED, "torch.randn(24, 256)")
+    expected, (x,) = expected_result(problem, case), case.inputs
+    draw = Draw(problem.main[0], "given", 0)
+    low, high = x.aminmax(dim=-1, keepdim=True)
+    for off in (up, down, either):
+        scale = off((high - low) / 255)
+        whole = off(x / scale).round() + off(-low / scale).round()
+        comparison = compare_result([whole.clamp(0, 255).to(torch.uint8)], expected, draw)
+        assert comparison.right, comparison.reason
+    assert float((expected.tensors[0].allowed > 0).double().mean()) < 0.05
+
+
 QUANTISED = """    def forward(self, x, w):
         h = x.float()
         h = h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + 1e-6) * w.float()

@@ -35,6 +35,9 @@ EXACT = {
 WHOLE = {"round", "floor", "ceil", "trunc"}
 """Those that make whole numbers."""
 
+KEEP_WHOLE = {"add", "sub", "rsub", "mul", "sum"}
+"""Operations that make whole numbers of whole ones."""
+
 EXACTABLE = {
     "add",
     "sub",
@@ -105,14 +108,27 @@ class Rounding(DispatchMode):
         held = (wide.float().double() == wide) & (result.double() == wide)
         return result if bool(held.all()) else None
 
+    def makes_whole(self, func: Any, args: Any, kwargs: Any) -> bool:
+        """Return whether an operation makes whole numbers, or selects or adds up what operations have made whole."""
+        exact = is_exact(func)
+        if not exact and _simple(func) not in KEEP_WHOLE:
+            return False
+        if exact and _simple(func) in WHOLE:
+            return True
+        numbers = [operand for operand in tensors_of((args, kwargs)) if operand.is_floating_point()]
+        blocks = [operand for operand in numbers if operand.dim()]
+        if not blocks or not all(map(self.is_whole, blocks)):
+            return False
+        single = [float(value) for value in numbers if not value.dim() and not self.is_whole(value)]
+        given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, float)]
+        return exact or all(value.is_integer() for value in (*single, *given))
+
     def note(self, func: Any, args: Any, kwargs: Any, results: Any) -> None:
         """Note the results of an operation that are computed, or selected from computed numbers, and whole ones."""
         operands = tensors_of((args, kwargs))
         numbers = [operand for operand in operands if operand.is_floating_point()]
-        exact = is_exact(func)
-        computed = any(map(self.is_computed, numbers)) if exact else bool(operands)
-        blocks = [operand for operand in numbers if operand.dim()]
-        whole = exact and (_simple(func) in WHOLE or (bool(blocks) and all(map(self.is_whole, blocks))))
+        computed = any(map(self.is_computed, numbers)) if is_exact(func) else bool(operands)
+        whole = self.makes_whole(func, args, kwargs)
         for result in tensors_of(results) if computed or whole else ():
             if result.is_floating_point():
                 if computed:
@@ -155,8 +171,11 @@ class Nudged(Rounding):
             exact = self.exact_result(func, args, kwargs)
             if exact is not None:
                 return exact
-            args, kwargs = tree_map(self._moved, (args, kwargs))
-            results = tree_map(partial(self._drifted, func.overloadpacket.__name__), func(*args, **kwargs))
+            if self.makes_whole(func, args, kwargs):
+                results = func(*args, **kwargs)
+            else:
+                args, kwargs = tree_map(self._moved, (args, kwargs))
+                results = tree_map(partial(self._drifted, func.overloadpacket.__name__), func(*args, **kwargs))
         self.note(func, args, kwargs, results)
         return results
 
@@ -200,7 +219,7 @@ class RoundedOtherwise(Rounding):
             return exact
         results = func(*args, **kwargs)
         self.note(func, args, kwargs, results)
-        if is_exact(func):
+        if is_exact(func) or self.makes_whole(func, args, kwargs):
             return results
         if func._schema.is_mutable:
             for result in tensors_of(results):
