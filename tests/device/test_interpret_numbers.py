@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as arrays
 
 from kopt.device.interpret import operations
 from kopt.device.interpret.device_library import function
-from kopt.device.interpret.numbers import decode, encode, missing, rounded, saturated, to_tf32
+from kopt.device.interpret.numbers import cut_to_tf32, decode, encode, missing, rounded, saturated, to_tf32
 
 FLOATS = arrays.arrays(np.float32, st.integers(1, 20), elements=st.floats(width=32))
 TORCH = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
@@ -41,6 +41,19 @@ def test_tf32_keeps_ten_bits_of_mantissa(values: np.ndarray) -> None:
     near = to_tf32(values)
     assert not (near.view(np.uint32) & 0x1FFF).any()
     assert (np.abs(near - values) <= np.abs(values) * 2.0**-11 + 1e-37).all()
+
+
+@given(values=arrays.arrays(np.float32, 8, elements=st.floats(-(2.0**100), 2.0**100, width=32)))
+def test_tensor_cores_leave_out_the_bits_that_tf32_lacks(values: np.ndarray) -> None:
+    cut = cut_to_tf32(values)
+    assert not (cut.view(np.uint32) & 0x1FFF).any()
+    assert (np.abs(cut) <= np.abs(values)).all()
+    assert (np.abs(values) - np.abs(cut) <= np.abs(values) * 2.0**-10 + 1e-37).all()
+
+
+def test_what_is_not_finite_stays_so_in_tf32() -> None:
+    values = np.array([np.nan, np.inf, -np.inf], np.float32)
+    assert np.array_equal(cut_to_tf32(values), values, equal_nan=True)
 
 
 def test_conversions_to_integers_saturate() -> None:

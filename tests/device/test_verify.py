@@ -12,9 +12,9 @@ from kopt.device.draws.distributions import Case, Draw, make_case, plan
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare import compare
 from kopt.device.expected.compare_result import compare_tensor
-from kopt.device.expected.emulation import rounded_to_tf32
 from kopt.device.expected.expected_output import ExpectedOutput, expected_result
 from kopt.device.expected.outputs import Contract, Described, DescribedOutput, ResultContract, described
+from kopt.device.expected.products import cut_to_tf32, rounded_to_tf32
 from kopt.device.expected.tf32 import TF32_HINT, fitting
 from kopt.device.expected.tolerance import calibrated
 from kopt.model.problem import Problem, Tolerance
@@ -274,13 +274,31 @@ def test_a_wide_output_may_be_off_by_sixteen_units_and_a_narrow_one_by_two() -> 
         assert found.relative == units * torch.finfo(dtype).eps / 2
 
 
-def test_tf32_is_right_where_eager_convolves_in_it() -> None:
-    problem = made("F.conv1d(x, w)", "torch.randn(2, 8, 64), torch.randn(8, 8, 3)", "x, w", dtype="float32")
+CONVOLUTIONS = {
+    "conv1d": ("torch.randn(2, 8, 64), torch.randn(8, 8, 3)", torch.nn.functional.conv1d),
+    "conv2d": ("torch.randn(2, 16, 12, 10), torch.randn(8, 16, 3, 3)", torch.nn.functional.conv2d),
+    "conv_transpose2d": (
+        "torch.randn(2, 16, 8, 6), torch.randn(16, 8, 3, 3)",
+        torch.nn.functional.conv_transpose2d,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_tf32_is_right_where_eager_convolves_in_it_and_bfloat16_is_wrong(name: str) -> None:
+    inputs, function = CONVOLUTIONS[name]
+    problem = made(f"F.{name}(x, w)", inputs, "x, w", dtype="float32")
     assert calibrate(problem, problem.small).refusal == ""
     for draw in plan(problem.small, 1):
         case = make_case(problem, draw)
-        output = torch.nn.functional.conv1d(*(rounded_to_tf32(value) for value in case.inputs))
-        assert compare(output, expected(problem, case), draw).right, draw.distribution
+        wanted = expected(problem, case)
+        x, w = case.inputs
+        for made_tf32 in (rounded_to_tf32, cut_to_tf32):
+            output = function(made_tf32(x), made_tf32(w))
+            assert compare(output, wanted, draw).right, compare(output, wanted, draw).reason
+        if draw.distribution in ("given", "normal"):
+            assert not compare(function(x.bfloat16().float(), w.bfloat16().float()), wanted, draw).right
+            assert not compare(function(x.bfloat16().float(), w), wanted, draw).right
 
 
 def test_indexes_of_equal_elements_may_come_in_any_order_where_torch_leaves_it_open() -> None:

@@ -2,8 +2,8 @@
 
 torch on a CPU adds scans in float64 and sums by halves; a right kernel may add one element after the other, also those
 of a row that is normalised, and compute a variance from a sum of squares.  torch on a GPU convolves float32 in TF32 by
-default, and multiplies matrices in float32 unless the reference allows TF32.  `Any`: torch passes operations, their
-arguments and results untyped.
+default, and multiplies matrices in float32 unless the reference allows TF32 (`kopt.device.expected.products`).  `Any`:
+torch passes operations, their arguments and results untyped.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from kopt.device.expected.products import (
+    is_float32,
+    operation_name,
+    permits_tf32,
+    rounded_to_tf32,
+    with_operands,
+)
 from kopt.device.reference.dispatch import DispatchMode
 
 STEP_ERROR = 2.0 * 2.0**-24 / math.sqrt(3)
@@ -25,9 +32,6 @@ This is two standard deviations: each step rounds its partial sum by up to 2^-24
 MOST_ELEMENTS = 1 << 22
 """Largest sum or scan whose error is emulated."""
 
-TF32_DROPPED = 13
-"""Bits of a float32's mantissa that TF32 lacks."""
-
 SCANS = {"cumsum", "cumprod", "logcumsumexp"}
 SUMS = {"sum", "mean", "nansum"}
 VARIANCES = {"var", "std", "var_mean", "std_mean"}
@@ -36,8 +40,6 @@ FEW = 64
 NONE, MEAN = 0, 1
 """Numbers by which torch calls the reductions of a loss."""
 NORMALISATIONS = {"native_layer_norm", "native_group_norm", "native_batch_norm"}
-CONVOLUTIONS = {"convolution", "_convolution"}
-PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "mv", "dot"}
 
 
 class Float32Arithmetic(DispatchMode):
@@ -49,15 +51,13 @@ class Float32Arithmetic(DispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation, and add its error."""
         kwargs = kwargs or {}
-        name = str(func.overloadpacket.__name__) if isinstance(func, torch._ops.OpOverload) else ""
-        if (name in CONVOLUTIONS and torch.backends.cudnn.allow_tf32) or (
-            name in PRODUCTS and torch.backends.cuda.matmul.allow_tf32
-        ):
-            args = tuple(_to_tf32(value) for value in args)
+        name = operation_name(func)
+        if permits_tf32(name):
+            args = with_operands(name, args, rounded_to_tf32)
         out = func(*args, **kwargs)
         source: Any = args[0] if args else None
         first = out[0] if isinstance(out, tuple) else out
-        if not (_is_float32(first) and _is_float32(source)) or not 0 < source.numel() <= MOST_ELEMENTS:
+        if not (is_float32(first) and is_float32(source)) or not 0 < source.numel() <= MOST_ELEMENTS:
             return out
         error = _error(name, func, args, kwargs, first.double())
         if error is None:
@@ -132,21 +132,6 @@ def _normalisation_error(name: str, given: dict[str, Any]) -> torch.Tensor | Non
     error = error.reshape(source.shape)
     weight: torch.Tensor | None = given.get("weight")
     return error if weight is None else error.mul(weight.double().abs().reshape(scale))
-
-
-def rounded_to_tf32(values: torch.Tensor) -> torch.Tensor:
-    """Round float32 numbers to the eleven significant bits of TF32."""
-    bits = values.contiguous().view(torch.int32)
-    half, mask = 1 << (TF32_DROPPED - 1), (1 << TF32_DROPPED) - 1
-    return torch.where(values.isfinite(), ((bits + half) & ~mask).view(torch.float32), values)
-
-
-def _to_tf32(value: Any) -> Any:
-    return rounded_to_tf32(value) if _is_float32(value) else value
-
-
-def _is_float32(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.dtype == torch.float32
 
 
 def _scan_error(name: str, source: torch.Tensor, dimension: int, partial: torch.Tensor) -> torch.Tensor:

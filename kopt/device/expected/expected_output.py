@@ -2,9 +2,11 @@
 
 Elements of integers and truth values are right exactly, except where rounding decides them: where the reference gives
 another integer in float32, in its own dtype, in a GPU's arithmetic, when the numbers with which it computes are changed
-in the 18th bit, or when results of its own dtype are rounded to a neighbour, equal ones alike.  Nothing is asked where
-the reference leaves a result open: the order of equal elements in a sort, the maximum of elements that rounding made
-equal, the cast of a number to an integer type that cannot hold it.
+in the 18th bit, when results of its own dtype are rounded to a neighbour, equal ones alike, or when the numbers on
+which it decides move by as much as a GPU's operations may be off (`kopt.device.expected.decisions`); elements of
+floating-point numbers may jump with such a decision, too.  Nothing is asked where the reference leaves a result open:
+the order of equal elements in a sort, the maximum of elements that rounding made equal, the cast of a number to an
+integer type that cannot hold it.
 """
 
 from __future__ import annotations
@@ -15,10 +17,19 @@ from dataclasses import dataclass
 import torch
 
 from kopt.device.draws.distributions import Case
+from kopt.device.expected.decisions import Decisions, Shifted
 from kopt.device.expected.emulation import Float32Arithmetic
 from kopt.device.expected.outputs import Contract, Result, ResultContract, result_contract, run_reference
 from kopt.device.expected.rounding import Nudged, RoundedOtherwise
-from kopt.device.expected.tolerance import Allowance, Evidence, allowed_error, evidence, in_dtype, in_own_dtypes
+from kopt.device.expected.tolerance import (
+    HALF_TYPES,
+    Allowance,
+    Evidence,
+    allowed_error,
+    evidence,
+    in_dtype,
+    in_own_dtypes,
+)
 from kopt.device.expected.typical import typical_sizes
 from kopt.device.reference.layout import same_values
 from kopt.device.reference.tree import tensors_of
@@ -77,14 +88,14 @@ def expected_result(
     eager = run_reference(problem, case) if eager is None else eager
     contract = result_contract(problem, case, eager)
     found = evidence(problem, case, contract.changed, sample, known=bool(known))
-    nudged = _rounded_otherwise(case, contract, found)
+    nudged, shifted = _rounded_otherwise(case, contract, found)
     exact = {tensor.name: one.exact for tensor, one in zip(contract.tensors, found, strict=True)}
     settled = bool(known) or problem.tolerance is not None
     sizes = {} if settled else typical_sizes(problem, case, exact, contract.changed)
     tensors = [
         _expected(
             problem, tensor, eager.tensors[place], found[place], [result[place] for result in nudged],
-            sizes.get(tensor.name, 0.0), known[place] if known else None,
+            [result[place] for result in shifted], sizes.get(tensor.name, 0.0), known[place] if known else None,
         )
         for place, tensor in enumerate(contract.tensors)
     ]  # fmt: skip
@@ -93,22 +104,35 @@ def expected_result(
 
 def _rounded_otherwise(
     case: Case, contract: ResultContract, found: Sequence[Evidence]
-) -> list[tuple[torch.Tensor, ...]]:
-    """Compute the result with other roundings on the way, where they may decide a whole number or an infinity."""
+) -> tuple[list[tuple[torch.Tensor, ...]], list[tuple[torch.Tensor, ...]]]:
+    """Compute the result with other roundings on the way, where these may decide.
+
+    Returns results with small changes, and results for which each number that decides was moved (`Shifted`).
+    """
     changed = contract.changed
     turns = [(seed, sign) for seed in range(NUDGES) for sign in (1, -1)]
     integers = not all(tensor.dtype.is_floating_point for tensor in contract.tensors)
-    if not integers and all(bool(one.exact.isfinite().all()) for one in found):
-        return []
-    nudged = [in_dtype(case, torch.float64, changed=changed, within=Nudged(*turn)) for turn in turns]
+    pairs = list(zip(contract.tensors, found, strict=True))
+    infinite = not all(bool(one.exact.isfinite().all()) for one in found)
+    coarse = any(tensor.dtype.is_floating_point and one.step > torch.finfo(tensor.dtype).eps for tensor, one in pairs)
+    if not (integers or infinite or coarse):
+        return [], []
+    decisions = Decisions()
+    in_dtype(case, torch.float64, changed=changed, within=Nudged(0, 0, decisions.begin()))
+    nudged = [in_dtype(case, torch.float64, changed=changed, within=Nudged(*turn, decisions.begin())) for turn in turns]
+    shifted = [
+        in_dtype(case, torch.float64, changed=changed, within=Shifted(sign, decisions.begin())) for sign in (1, -1)
+    ]
     if integers:
         nudged += [in_own_dtypes(case, changed, RoundedOtherwise(*turn)) for turn in turns]
+        if any(_holds(case, dtype) for dtype in HALF_TYPES):
+            nudged += [in_own_dtypes(case, changed, Shifted(sign)) for sign in (1, -1)]
         if all(one.float32 is not None for one in found) and not _holds(case, torch.float64):
             emulated = [Float32Arithmetic() for _ in range(NUDGES)]
             nudged += [in_dtype(case, torch.float32, changed=changed, within=gpu) for gpu in emulated]
-    elif not _holds(case, torch.float64):
+    elif infinite and not _holds(case, torch.float64):
         nudged += [in_dtype(case, torch.float32, changed=changed, within=RoundedOtherwise(*turn)) for turn in turns]
-    return nudged
+    return nudged, shifted
 
 
 def _holds(case: Case, dtype: torch.dtype) -> bool:
@@ -118,7 +142,7 @@ def _holds(case: Case, dtype: torch.dtype) -> bool:
 
 def _expected(
     problem: Problem, contract: Contract, eager: torch.Tensor, found: Evidence, nudged: Sequence[torch.Tensor],
-    typical: float, known: Allowance | None,
+    shifted: Sequence[torch.Tensor], typical: float, known: Allowance | None,
 ) -> ExpectedOutput:  # fmt: skip
     """Make the expected value of one tensor of the result.
 
@@ -128,6 +152,7 @@ def _expected(
         eager: the tensor as the eager model gives it.
         found: what its right value follows from.
         nudged: the tensor for slightly changed numbers; needed for integers, and where there are infinities or NaN.
+        shifted: the tensor for numbers on which the reference decides moved up and down, where that matters.
         typical: the tensor's typical size.
         known: its allowance, where it is known.
     """
@@ -135,14 +160,24 @@ def _expected(
     matched = declared.matched if declared is not None else 1.0
     if contract.dtype.is_floating_point:
         allowed, allowance = allowed_error(eager, found, declared, typical, known)
-        for other in nudged:  # where rounding decides what is masked
+        allowed = _with_jumps(allowed, found.exact, shifted)
+        for other in (*nudged, *shifted):  # where rounding decides what is masked
             allowed = torch.where(other.isfinite() == found.exact.isfinite(), allowed, torch.nan)
         return ExpectedOutput(contract, found.exact, _where_settled(found, allowed), matched, allowance)
-    others = [eager.to(torch.int64), *nudged, *([found.float32] if found.float32 is not None else [])]
+    others = [eager.to(torch.int64), *nudged, *shifted, *([found.float32] if found.float32 is not None else [])]
     allowed = _unsettled(found.exact, others)
     if declared is not None:
         allowed = allowed.maximum(declared.absolute + declared.relative * found.exact.double().abs())
     return ExpectedOutput(contract, found.exact, _where_settled(found, allowed), matched)
+
+
+def _with_jumps(allowed: torch.Tensor, exact: torch.Tensor, shifted: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the allowed errors, larger where an element jumps when numbers on which the reference decides move."""
+    jump = torch.zeros_like(exact)
+    for other in shifted:
+        difference = (other - exact).abs()
+        jump = jump.maximum(torch.where(difference.isfinite(), difference, 0.0))
+    return torch.where(jump > allowed, jump + allowed, allowed)
 
 
 def _where_settled(found: Evidence, allowed: torch.Tensor) -> torch.Tensor:

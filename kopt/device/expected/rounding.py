@@ -7,10 +7,13 @@ also where it lies on the very edge of two.  What an operation computes, every k
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
+from zlib import crc32
 
+import numpy as np
 import torch
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
 from kopt.device.reference.dispatch import DispatchMode
@@ -29,6 +32,33 @@ EXACT = {
 }  # fmt: skip
 """Operations that select, compare, or round to an integer."""
 
+WHOLE = {"round", "floor", "ceil", "trunc"}
+"""Those that make whole numbers."""
+
+KEEP_WHOLE = {"add", "sub", "rsub", "mul", "sum"}
+"""Operations that make whole numbers of whole ones."""
+
+EXACTABLE = {
+    "add",
+    "sub",
+    "rsub",
+    "mul",
+    "square",
+    "sum",
+    "cumsum",
+    "mm",
+    "bmm",
+    "mv",
+    "dot",
+    "addmm",
+    "baddbmm",
+    "div",
+}
+"""Operations whose result every kernel computes exactly where float32 can hold it."""
+
+DRIFT = 2.0**-18
+"""Relative change of a number that is computed: above the errors of a GPU's approximate operations, 2^-22."""
+
 NUDGE = 2.0**-17
 """Relative change of a number that is computed with: above the errors of sums in float32."""
 
@@ -38,43 +68,99 @@ STAYS = 0.43
 """Size of a normal number below which a number of the reference is not moved: a third of all."""
 
 
+class Watch(Protocol):
+    """Looks at operations before they are run."""
+
+    def see(self, rounding: Rounding, func: Any, args: Any, kwargs: Any) -> None:
+        """Look at an operation."""
+
+
 class Rounding(DispatchMode):
     """Follow which floating-point tensors are computed, and which are inputs or selected from them."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self._computed: Any = WeakIdKeyDictionary()  # torch does not type it
+        self._whole: Any = WeakIdKeyDictionary()
 
     def is_computed(self, tensor: torch.Tensor) -> bool:
         """Return whether an operation has rounded the tensor's numbers."""
         return tensor in self._computed
 
-    def note(self, func: Any, args: Any, kwargs: Any, results: Any) -> None:
-        """Note the results of an operation that are computed, or selected from computed numbers."""
+    def is_whole(self, tensor: torch.Tensor) -> bool:
+        """Return whether an operation has made the tensor's numbers whole."""
+        return tensor in self._whole
+
+    def exact_result(self, func: Any, args: Any, kwargs: Any) -> torch.Tensor | None:
+        """Return the result of a simple operation that float32 can hold, as every kernel computes it; else None."""
+        if func.overloadpacket.__name__ not in EXACTABLE or func._schema.is_mutable:
+            return None
         operands = [operand for operand in tensors_of((args, kwargs)) if operand.is_floating_point()]
-        if any(map(self.is_computed, operands)) if is_exact(func) else operands:
-            for result in tensors_of(results):
-                if result.is_floating_point():
+        if any(map(self.is_computed, operands)) or not _scalars_are_exact(func, args, kwargs):
+            return None
+        result = func(*args, **kwargs)
+        if not result.is_floating_point():
+            return None
+        wide = result
+        if result.dtype != torch.float64:
+            wide_args, wide_kwargs = tree_map(_wide, (args, kwargs))
+            wide = func(*wide_args, **wide_kwargs)
+        held = (wide.float().double() == wide) & (result.double() == wide)
+        return result if bool(held.all()) else None
+
+    def makes_whole(self, func: Any, args: Any, kwargs: Any) -> bool:
+        """Return whether an operation makes whole numbers, or selects or adds up what operations have made whole."""
+        exact = is_exact(func)
+        if not exact and _simple(func) not in KEEP_WHOLE:
+            return False
+        if exact and _simple(func) in WHOLE:
+            return True
+        numbers = [operand for operand in tensors_of((args, kwargs)) if operand.is_floating_point()]
+        blocks = [operand for operand in numbers if operand.dim()]
+        if not blocks or not all(map(self.is_whole, blocks)):
+            return False
+        single = [float(value) for value in numbers if not value.dim() and not self.is_whole(value)]
+        given = [value for value in tree_leaves((args, kwargs)) if isinstance(value, float)]
+        return exact or all(value.is_integer() for value in (*single, *given))
+
+    def note(self, func: Any, args: Any, kwargs: Any, results: Any) -> None:
+        """Note the results of an operation that are computed, or selected from computed numbers, and whole ones."""
+        operands = tensors_of((args, kwargs))
+        numbers = [operand for operand in operands if operand.is_floating_point()]
+        computed = any(map(self.is_computed, numbers)) if is_exact(func) else bool(operands)
+        whole = self.makes_whole(func, args, kwargs)
+        for result in tensors_of(results) if computed or whole else ():
+            if result.is_floating_point():
+                if computed:
                     self._computed[result] = True
+                if whole:
+                    self._whole[result] = True
 
 
 class Nudged(Rounding):
-    """Change the numbers that operations compute with a little, equal ones alike."""
+    """Change the numbers that operations compute with, and what they compute, a little: equal ones alike.
 
-    def __init__(self, seed: int, sign: int) -> None:
+    Equal results of two operations of one name count as equal ones; those of a product and a quotient do not.
+    """
+
+    def __init__(self, seed: int, sign: int, decisions: Watch | None = None) -> None:
         """Choose the changes.
 
         Args:
             seed: number of the changes.
-            sign: 1 or -1, the direction of all of them.
+            sign: 1 or -1, the direction of all of them; 0 for no changes.
+            decisions: looks at every operation before it is run.
         """
         super().__init__()
+        self._decisions = decisions
         self._seed = seed
         self._sign = sign
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run one operation on changed operands; one that is overwritten is changed afterwards."""
+        """Run one operation on changed operands, and change its results; what every kernel computes exactly stays."""
         kwargs = kwargs or {}
+        if self._decisions is not None:
+            self._decisions.see(self, func, args, kwargs)
         if is_exact(func):
             results = func(*args, **kwargs)
         elif func._schema.is_mutable:
@@ -82,8 +168,14 @@ class Nudged(Rounding):
             if args and results is args[0] and not self.is_computed(results) and results.is_floating_point():
                 results.copy_(self._moved(results))
         else:
-            args, kwargs = tree_map(self._moved, (args, kwargs))
-            results = func(*args, **kwargs)
+            exact = self.exact_result(func, args, kwargs)
+            if exact is not None:
+                return exact
+            if self.makes_whole(func, args, kwargs):
+                results = func(*args, **kwargs)
+            else:
+                args, kwargs = tree_map(self._moved, (args, kwargs))
+                results = tree_map(partial(self._drifted, func.overloadpacket.__name__), func(*args, **kwargs))
         self.note(func, args, kwargs, results)
         return results
 
@@ -92,6 +184,11 @@ class Nudged(Rounding):
             return value
         wide = value.double()
         return (wide * (1 + self._sign * NUDGE * noise(wide, self._seed))).to(value.dtype)
+
+    def _drifted(self, name: str, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or value.dtype != torch.float64 or not self._sign:
+            return value
+        return value * (1 + self._sign * DRIFT * noise(value, self._seed + crc32(name.encode()) % 4096))
 
 
 class RoundedOtherwise(Rounding):
@@ -117,9 +214,12 @@ class RoundedOtherwise(Rounding):
         kwargs = kwargs or {}
         if func.overloadpacket.__name__ == "_to_copy" and self.is_computed(args[0]):
             args = (_held_by(kwargs.get("dtype"), args[0]), *args[1:])
+        exact = self.exact_result(func, args, kwargs)
+        if exact is not None:
+            return exact
         results = func(*args, **kwargs)
         self.note(func, args, kwargs, results)
-        if is_exact(func):
+        if is_exact(func) or self.makes_whole(func, args, kwargs):
             return results
         if func._schema.is_mutable:
             for result in tensors_of(results):
@@ -146,12 +246,35 @@ def _held_by(dtype: torch.dtype | None, numbers: torch.Tensor) -> torch.Tensor:
     return numbers.double().clamp(torch.iinfo(dtype).min, torch.iinfo(dtype).max)
 
 
+def _scalars_are_exact(func: Any, args: Any, kwargs: Any) -> bool:
+    """Return whether float32 holds the numbers that an operation is given, and a divisor is a power of two."""
+    numbers = [value for value in tree_leaves((args, kwargs)) if isinstance(value, float)]
+    with np.errstate(over="ignore"):
+        if any(float(np.float32(number)) != number for number in numbers):
+            return False
+    if func.overloadpacket.__name__ != "div":
+        return True
+    divisor = torch.as_tensor(args[1], dtype=torch.float64)
+    return kwargs.get("rounding_mode") is None and bool((divisor.frexp().mantissa.abs() == 0.5).all())
+
+
+def _wide(value: Any) -> Any:
+    if isinstance(value, torch.dtype) and value.is_floating_point:
+        return torch.float64
+    return value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
 def is_exact(func: Any) -> bool:
     """Return whether an operation rounds nothing."""
     name = func.overloadpacket.__name__
     if func is torch.ops.aten.round.decimals:
         return False
-    return bool(func.is_view) or name in EXACT or name.rstrip("_") in EXACT
+    return bool(func.is_view) or name in EXACT or _simple(func) in EXACT
+
+
+def _simple(func: Any) -> str:
+    """Return the name of an operation, the same for one that overwrites its operand."""
+    return str(func.overloadpacket.__name__).rstrip("_")
 
 
 def noise(values: torch.Tensor, seed: int) -> torch.Tensor:

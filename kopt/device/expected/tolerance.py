@@ -14,6 +14,9 @@ roundoff of the output's dtype and S the root mean square of the reference, an e
         2^-18 of the output's typical size, which is that on normal inputs (`kopt.device.expected.typical`), and
         the smallest normal number
 
+and, where torch permits TF32, by the error of the element with operands cut off to TF32 on top of that, which all
+kernels with products of Triton have in common,
+
 so that another order of summation passes, and an operand that is scaled before a product and rounded again, as in
 flash attention.  So do the rounding errors of a difference that should be zero, as in the norm of a row of equal
 elements, and exp(x) - 1 for expm1(x).  A computation in a lower precision does not
@@ -38,8 +41,10 @@ from torch.utils._pytree import tree_map
 
 from kopt.device.draws.distributions import Case
 from kopt.device.expected.casts import CHOICES, IntegerCasts
+from kopt.device.expected.decisions import Coarsest
 from kopt.device.expected.emulation import Float32Arithmetic
 from kopt.device.expected.outputs import run_model
+from kopt.device.expected.products import InCutTF32, InFloat32
 from kopt.device.expected.ties import BROKEN, CHOSEN, ORDERS, TiesBroken, is_unordered
 from kopt.device.reference.anywhere import computing_in, copied_in
 from kopt.device.reference.layout import copied_inputs, same_values
@@ -114,12 +119,16 @@ class Evidence:
     """Change of the model in float64, perhaps of a sample, when inputs are rounded once more; None for wide types."""
     moved: tuple[torch.Tensor, ...] = ()
     """The model in float64 on float32 inputs that are moved a little; empty for other types."""
+    cut: torch.Tensor | None = None
+    """The model in float32, operands cut off to TF32; None where nothing is multiplied, or torch permits no TF32."""
     untied: tuple[torch.Tensor, ...] = ()
     """The model with ties broken in several orders; empty where torch gives the order."""
     chosen: tuple[torch.Tensor, ...] = ()
     """The model with other choices of a maximum among elements that rounding made equal; empty where there are none."""
     cast: tuple[torch.Tensor, ...] = ()
     """The model with other results of casts that have no right one (`IntegerCasts`); empty where there are none."""
+    step: float = 0.0
+    """Relative distance of the results of the coarsest decision on a computed number; 0 where there is none."""
 
 
 def evidence(
@@ -137,8 +146,8 @@ def evidence(
     tensors = tensors_of(list(case.inputs))
     dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
     rounded = torch.float64 not in dtypes
-    casts, ties = IntegerCasts(), TiesBroken(None, rounded=rounded, operations=CHOSEN)
-    with casts, ties:
+    casts, ties, decided = IntegerCasts(), TiesBroken(None, rounded=rounded, operations=CHOSEN), Coarsest()
+    with casts, ties, decided:
         exact = in_dtype(case, torch.float64, changed=changed)
     results = _in_all_orders(case, changed, rounded) if is_unordered(problem.reference) else []
     choices = _in_all_orders(case, changed, rounded, CHOSEN) if ties.moved else []
@@ -147,7 +156,8 @@ def evidence(
     open_results = [[tuple(run[at] for run in runs) for at in range(len(exact))] for runs in (results, choices, cast)]
     if problem.tolerance is not None:
         return [
-            Evidence(tensor, None, None, None, (), *any_) for tensor, *any_ in zip(exact, *open_results, strict=True)
+            Evidence(tensor, None, None, None, (), None, *any_)
+            for tensor, *any_ in zip(exact, *open_results, strict=True)
         ]
     nothing = [None] * len(exact)
     emulated: Sequence[torch.Tensor | None] = nothing
@@ -163,9 +173,17 @@ def evidence(
         before = exact if sample is None else in_dtype(sample, torch.float64, changed=changed)
         after = in_dtype(sample or case, torch.float64, _rounded_once_more, changed)
         changes = [one - other for one, other in zip(after, before, strict=True)]
-    float32 = in_dtype(case, torch.float64 if torch.float64 in dtypes else torch.float32, changed=changed)
+    products = InFloat32()
+    float32 = in_dtype(
+        case, torch.float64 if torch.float64 in dtypes else torch.float32, changed=changed, within=products
+    )
+    cut: Sequence[torch.Tensor | None] = nothing
+    if products.permitted and not dtypes & {*HALF_TYPES, torch.float64}:
+        cut = in_dtype(case, torch.float32, changed=changed, within=InCutTF32())
     moved = [tuple(result[place] for result in moves) for place in range(len(exact))]
-    return [Evidence(*values) for values in zip(exact, float32, emulated, changes, moved, *open_results, strict=True)]
+    steps = [decided.step] * len(exact)
+    values = zip(exact, float32, emulated, changes, moved, cut, *open_results, steps, strict=True)
+    return [Evidence(*of_tensor) for of_tensor in values]
 
 
 def _in_all_orders(
@@ -201,7 +219,8 @@ def in_dtype(
     """
     model = copy.deepcopy(case.model).to(dtype)
     inputs = tree_map(lambda value: copied_in(alter(value), dtype), case.inputs)
-    with computing_in(dtype, case.inputs), within or nullcontext():
+    narrow = InFloat32() if dtype == torch.float32 else nullcontext()
+    with computing_in(dtype, case.inputs), narrow, within or nullcontext():
         tensors = run_model(model, inputs, changed).tensors
     return _widened(tensors)
 
@@ -259,6 +278,8 @@ def allowed_error(
         allowed = (known.absolute + known.relative * exact.abs()).maximum((given - exact).abs())
         if found.moved:
             allowed = allowed.maximum(_conditioning(found, finite))
+        if found.cut is not None:
+            allowed = allowed + _shift(found.cut, exact, finite)
         if eager.dtype == torch.float64:
             size = exact.abs() + root_mean_square(exact, finite)
             allowed = allowed.maximum(FLOAT64_ROOM * _unit(eager.dtype) * size)
@@ -321,6 +342,11 @@ def _conditioning(found: Evidence, finite: torch.Tensor) -> torch.Tensor:
         if length > 2:
             error = error.maximum(change.median(dim=dimension, keepdim=True).values)
     return MOVED * error
+
+
+def _shift(cut: torch.Tensor, exact: torch.Tensor, finite: torch.Tensor) -> torch.Tensor:
+    """Return how far operands that are cut off to TF32 move each element: all kernels that cut them off alike."""
+    return torch.where(finite & cut.isfinite(), (cut - exact).abs(), 0.0)
 
 
 def _unstable(float32: torch.Tensor, exact: torch.Tensor, scale: float, dtype: torch.dtype) -> torch.Tensor:

@@ -167,8 +167,8 @@ def _op(func: torch._ops.OpOverload, args: Any, kwargs: Any, out: Any) -> EagerO
 def _may_use_tf32(func: torch._ops.OpOverload) -> bool:
     """Return whether PyTorch, as the reference has set it, takes TF32 for float32 operands of a product."""
     if "convolution" in base_name(func):
-        return bool(torch.backends.cudnn.allow_tf32)
-    return bool(torch.backends.cuda.matmul.allow_tf32)
+        return bool(torch.backends.cudnn.conv.fp32_precision == "tf32")  # type: ignore[attr-defined]
+    return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
 
 
 def _one_pass(func: torch._ops.OpOverload) -> bool:

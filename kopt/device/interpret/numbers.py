@@ -111,6 +111,12 @@ def to_tf32(values: Array) -> Array:
     return np.where(np.isfinite(values), result, values)
 
 
+def cut_to_tf32(values: Array) -> Array:
+    """Return float32 values cut off to TF32, towards zero, as tensor cores read them; NaN and infinities stay."""
+    single = np.asarray(values, dtype=np.float32)
+    return np.where(np.isfinite(single), (single.view(np.uint32) & np.uint32(0xFFFFE000)).view(np.float32), single)
+
+
 @unwatched()
 def _decode_eight_bits(bits: Array, dtype: torch.dtype) -> Array:
     return torch.from_numpy(np.array(bits, dtype=np.uint8)).view(dtype).float().numpy()[()]

@@ -18,7 +18,10 @@ _TF32, _BF16X3 = 0, 3
 
 
 def dot(a: Any, b: Any, c: Any, types: tuple[Type, Type, Type], precision: int) -> Array:
-    """Return `a @ b + c`: float32 operands are rounded to TF32 unless the kernel asks for another precision."""
+    """Return `a @ b + c`, of float32 operands in TF32 unless the kernel asks for another precision.
+
+    Triton does not round operands to TF32: tensor cores leave out the bits that TF32 lacks.
+    """
     left, right, start = (whole(value, kind.shape or ()) for value, kind in zip((a, b, c), types, strict=True))
     element = types[2].element
     if not numbers.is_floating(types[0].element):
@@ -47,7 +50,7 @@ def _bfloat16_twice(values: Array) -> Array:
     return np.asarray(high + numbers.to_bfloat16(values - high))
 
 
-_REDUCED: dict[int, Callable[[Array], Array]] = {_TF32: numbers.to_tf32, _BF16X3: _bfloat16_twice}
+_REDUCED: dict[int, Callable[[Array], Array]] = {_TF32: numbers.cut_to_tf32, _BF16X3: _bfloat16_twice}
 
 _E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 """Values of a 4-bit float by its bits."""
