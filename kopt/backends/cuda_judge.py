@@ -11,14 +11,15 @@ from kopt.backends.backend import Judge
 from kopt.device.cuda.environment import environments, of_any_such_gpu
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.accidents import is_accident, is_refused_time
-from kopt.jobs.builds import built_named, known_build, toolchain
+from kopt.jobs.builds import built_named, known_build, known_further, toolchain
 from kopt.jobs.kernels import kernel_named
 from kopt.jobs.keys import TimingKey, VerdictKey, cuda_contract, timing_key
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.jobs.target import ProblemOnTarget
-from kopt.model.build import Phase
+from kopt.model.build import Built, Phase
 from kopt.model.environment import Environment
 from kopt.model.judged import Judged, JudgedRight, JudgedWrong
+from kopt.model.kernel import Kernel
 from kopt.model.options import JudgeOptions
 from kopt.model.timing import Measured
 from kopt.model.trial import BuildRow, SelectionRow, behaviour
@@ -137,18 +138,16 @@ def _prepared(
     from kopt.device.cuda.race import Race
 
     problem, store, measure = target.problem, target.store, options.measuring
-    jobs = [
-        CudaJob(
-            kernel=kernel_named(row.kernel, problem, store), problem=problem, seed=options.seed,
-            build=built_named(row.build, store),
-        )
-        for row in rows
-    ]  # fmt: skip
+
+    def job(kernel: Kernel, build: Built | None) -> CudaJob:
+        further = known_further(kernel, problem, target.device, store)
+        return CudaJob(kernel=kernel, problem=problem, seed=options.seed, build=build, further=further)
+
+    jobs = [job(kernel_named(row.kernel, problem, store), built_named(row.build, store)) for row in rows]
     best = None
     if incumbent:
         kernel = kernel_named(incumbent, problem, store)
-        build = known_build(kernel, problem, target.device, store)
-        best = CudaJob(kernel=kernel, problem=problem, seed=options.seed, build=build)
+        best = job(kernel, known_build(kernel, problem, target.device, store))
     return lambda device: judge_all(
         jobs, ProblemOnDevice(target.facts, device, store), workers=measure.workers_per_gpu,
         limits=replace(LIMITS, wall_s=options.judge_seconds), incumbent=best,
