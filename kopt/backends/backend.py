@@ -64,7 +64,7 @@ class CompileFurther(Protocol):
     """Compile kernels that have a build for the workloads that the judge runs beside the main ones, into the store."""
 
     def __call__(self, kernels: Sequence[Kernel], target: ProblemOnTarget, *, workers: int, seconds: float) -> None:
-        """Take the number of processes, and the wall-clock limit of the whole work in seconds."""
+        """Take the number of processes, and the wall-clock limit of one of them in seconds."""
 
 
 class JudgeKernels(Protocol):

@@ -25,7 +25,7 @@ def keep_further(kernels: Sequence[Kernel], target: ProblemOnTarget, *, workers:
         kernels: the kernels.
         target: the problem, and the device to compile for.
         workers: child processes at a time.
-        seconds: limit of the whole work, s.
+        seconds: limit of one child, s; the whole takes at most one and a half of it.
     """
     problem, device, store = target.problem, target.device, target.store
     shelf = store.shelf(FurtherKernels)

@@ -40,7 +40,7 @@ def compile_further(
         device: the device to compile for.
         store: keeps what is compiled.
         workers: children at a time.
-        seconds: limit of the whole work, s: no child begins after half of it, and none runs longer than half of it.
+        seconds: limit of one child, s; none begins after half of it, so that all end within one and a half.
 
     Returns:
         What was compiled of each kernel; nothing of a kernel that failed.
@@ -53,7 +53,7 @@ def compile_further(
     if tasks:
         warm_up(device.arch)
     found: dict[tuple[int, int], tuple[KernelDigests, ...]] = {}
-    limits = replace(LIMITS, wall_s=seconds / 2)
+    limits = replace(LIMITS, wall_s=seconds)
     for position, outcome in run_forked(list(tasks.values()), workers=workers, limits=limits):
         found[list(tasks)[position]] = _kept(outcome, store)
     return [
