@@ -49,10 +49,14 @@ def judge_by_cuda(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: 
         if not missing:
             return results
         judge_on = _prepared(missing, target, options, incumbent)
-        with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
-            check_same(device, target.device)
-            for position, kernel in judge_on(device):
-                row = missing[position]
+        fresh: list[tuple[BuildRow, JudgedKernel]] = []
+        try:
+            with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
+                check_same(device, target.device)
+                for position, kernel in judge_on(device):
+                    fresh.append((missing[position], kernel))
+        finally:  # the GPU is held by nobody while files are written, and what was judged before an error is kept
+            for row, kernel in fresh:
                 results[row.slot] = records.keep(row, kernel)
                 log.info("slot %d: %s, seconds %s", row.slot, results[row.slot].verdict.verdict, kernel.seconds)
         return results
@@ -136,7 +140,9 @@ def _prepared(
     """Import the judge, with torch and Triton, and read the kernels, before a GPU is held; return what judges them."""
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, judge_all
     from kopt.device.cuda.race import Race
+    from kopt.device.hardware.zygote import load_compiler
 
+    load_compiler()
     problem, store, measure = target.problem, target.store, options.measuring
 
     def job(kernel: Kernel, build: Built | None) -> CudaJob:
