@@ -91,9 +91,9 @@ def _prepared(
     """Import the judge and read the builds, before a GPU is held; return what verifies and times the kernels there."""
     from kopt.device.cuda.finals import FinalsPlan
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, measure_finalists
-    from kopt.device.hardware.zygote import load_compiler
+    from kopt.device.hardware.zygote import load_triton
 
-    load_compiler()
+    load_triton()
     measure = options.measuring
     plan = FinalsPlan(
         baselines=tuple(baselines), warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat,

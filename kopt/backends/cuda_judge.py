@@ -140,9 +140,9 @@ def _prepared(
     """Import the judge, with torch and Triton, and read the kernels, before a GPU is held; return what judges them."""
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, judge_all
     from kopt.device.cuda.race import Race
-    from kopt.device.hardware.zygote import load_compiler
+    from kopt.device.hardware.zygote import load_triton
 
-    load_compiler()
+    load_triton()
     problem, store, measure = target.problem, target.store, options.measuring
 
     def job(kernel: Kernel, build: Built | None) -> CudaJob:

@@ -31,7 +31,7 @@ def warm() -> Any:
         DeviceError: this process has used CUDA already, or Triton finds no driver.
     """
     check_unused()
-    load_compiler()
+    load_triton()
     import triton
 
     if triton.knobs.runtime.interpret:
@@ -48,7 +48,7 @@ def warm() -> Any:
     return active
 
 
-def load_compiler() -> None:
+def load_triton() -> None:
     """Import Triton, let it hash itself and ask ptxas for its version, which takes seconds the first time.
 
     A job does so before it has a GPU, which is not used here.
