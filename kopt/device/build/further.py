@@ -32,7 +32,7 @@ from kopt.store import Store
 def compile_further(
     kernels: Sequence[Kernel], problem: Problem, device: Device, *, store: Store, workers: int, seconds: float
 ) -> list[FurtherKernels]:
-    """Compile kernels that have a build for the workloads beside the main ones, each pair in a caged child of its own.
+    """Compile kernels that have a build for the workloads beside the main ones, each in a caged child of its own.
 
     Args:
         kernels: the kernels.
@@ -47,45 +47,36 @@ def compile_further(
     """
     torch.set_num_threads(1)
     end = time.monotonic() + seconds / 2
-    alone = [problem.model_copy(update={"main": (workload,), "hidden": ()}) for workload in problem.judged_beside_main]
-    tasks = {(at, place): partial(_compile_in_child, kernel, one, device, end)
-             for at, kernel in enumerate(kernels) for place, one in enumerate(alone)}  # fmt: skip
-    if tasks:
+    others = problem.model_copy(update={"main": problem.judged_beside_main, "hidden": ()})
+    if kernels:
         warm_up(device.arch)
-    found: dict[tuple[int, int], tuple[KernelDigests, ...]] = {}
+    tasks = [partial(_compile_in_child, kernel, others, device, end) for kernel in kernels]
     limits = replace(LIMITS, wall_s=seconds)
-    for position, outcome in run_forked(list(tasks.values()), workers=workers, limits=limits):
-        found[list(tasks)[position]] = _kept(outcome, store)
-    return [
-        FurtherKernels(kernels=_each_once([found.get((at, place), ()) for place in range(len(alone))]))
-        for at in range(len(kernels))
-    ]
+    made = {at: _kept(outcome, store) for at, outcome in run_forked(tasks, workers=workers, limits=limits)}
+    return [made[at] for at in range(len(kernels))]
 
 
 def _compile_in_child(kernel: Kernel, problem: Problem, device: Device, end: float, report: Report) -> bytes:
-    """Compile a kernel for the problem's main workload, unless time is over."""
+    """Compile a kernel for the problem's main workloads, unless time is over."""
     traced = trace(kernel, problem, device, Path.cwd(), report.phase) if time.monotonic() < end else []
     return pack(FurtherKernels(kernels=kernel_digests(one.build for one in traced)), compiled_texts(traced))
 
 
-def _kept(outcome: Outcome, store: Store) -> tuple[KernelDigests, ...]:
-    """Keep what a child has compiled, and return its digests: none where it failed, or sent something else."""
+def _kept(outcome: Outcome, store: Store) -> FurtherKernels:
+    """Keep what a child has compiled, and name it: nothing where the child failed, or sent something else."""
+    nothing = FurtherKernels()
     if not isinstance(outcome, Returned):
-        return ()
+        return nothing
     try:
         answer, texts = unpack(outcome.value, FurtherKernels)
         check_texts(texts)
         if not all(_is_sent(one, texts) for one in answer.kernels):
-            return ()
+            return nothing
         keep_texts(texts, store)
     except (Malformed, StoreError):
-        return ()
-    return answer.kernels
+        return nothing
+    return answer
 
 
 def _is_sent(kernel: KernelDigests, texts: Mapping[str, bytes]) -> bool:
     return {f"{ENTRY}/{kernel.entry}", f"ptx/{kernel.ptx}", f"cubin/{kernel.cubin}"} <= texts.keys()
-
-
-def _each_once(groups: Sequence[Sequence[KernelDigests]]) -> tuple[KernelDigests, ...]:
-    return tuple(dict.fromkeys(one for group in groups for one in group))
