@@ -2,8 +2,11 @@
 
     python benchmarks/evaluate.py --problem matvec --count 16 --workers 8
     python benchmarks/evaluate.py --problem matvec --baselines eager,compile,max-autotune
+    python benchmarks/evaluate.py --problem maxpool3d --base docs/results/h200/maxpool3d.py [--compile-on-gpu]
 
-Candidates are the problem's seed kernel with other warps, stages and blocks, so that every one compiles anew.
+Candidates are the problem's seed kernel, or another one, with other warps, stages and blocks, so that every one
+compiles anew.  Kernels of the hidden and the small workload are compiled before the GPU is used, or, with
+`--compile-on-gpu`, by contestants.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from tempfile import TemporaryDirectory
 from kopt import statistics
 from kopt.commands.parts.noise import noise_floor
 from kopt.device.build.build import BuildJob, build_all
+from kopt.device.build.further import compile_further
 from kopt.device.cuda.environment import environments
 from kopt.device.cuda.finals import FinalsPlan
 from kopt.device.cuda.judge import CudaJob, ProblemOnDevice, judge_on, measure_finalists
@@ -29,7 +33,7 @@ from kopt.device.cuda.race import Race
 from kopt.device.facts.facts import problem_facts
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.device.hardware.peaks import describe_device
-from kopt.model.build import Build, Built
+from kopt.model.build import Build, Built, FurtherKernels
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
@@ -57,15 +61,23 @@ def main() -> None:
 
 
 def _chunk(problem: Problem, gpu: MeasuredDevice, options: argparse.Namespace) -> None:
-    kernels = [problem.seed, *itertools.islice(variants(problem.seed), options.count)]
+    base = problem.seed.with_source(options.base.read_text()) if options.base else problem.seed
+    kernels = [base, *itertools.islice(variants(base), options.count)]
     with TemporaryDirectory() as folder:
         start = time.perf_counter()
         builds = run_with_environment(NO_GPU, PART_S, build, problem, kernels, gpu.device, Path(folder))
         print(f"\nCPU stage: {len(kernels)} kernels in {time.perf_counter() - start:.2f} s on {os.cpu_count()} cores")
+        further = [FurtherKernels()] * len(kernels)
+        if not options.compile_on_gpu:
+            start = time.perf_counter()
+            further = run_with_environment(NO_GPU, PART_S, build_further, problem, kernels, gpu.device, Path(folder))
+            print(f"for other workloads: {time.perf_counter() - start:.2f} s")
         jobs = [
-            CudaJob(kernel=kernel, problem=problem, seed=1, build=build if isinstance(build, Built) else None)
-            for kernel, build in zip(kernels, builds, strict=True)
-        ]
+            CudaJob(
+                kernel=kernel, problem=problem, seed=1, build=build if isinstance(build, Built) else None, further=more
+            )
+            for kernel, build, more in zip(kernels, builds, further, strict=True)
+        ]  # fmt: skip
         _judge(problem, gpu, options, jobs, Store(Path(folder)))
 
 
@@ -74,6 +86,15 @@ def build(problem: Problem, kernels: Sequence[Kernel], device: Device, folder: P
     jobs = [BuildJob(kernel=kernel, problem=problem, device=device) for kernel in kernels]
     builds = dict(build_all(jobs, store=Store(folder), workers=os.cpu_count() or 1))
     return [builds[at] for at in range(len(kernels))]
+
+
+def build_further(
+    problem: Problem, kernels: Sequence[Kernel], device: Device, folder: Path
+) -> list[FurtherKernels]:  # fmt: skip
+    """Compile the kernels for the workloads that are no part of a build, in this process, which is not the judge's."""
+    return compile_further(
+        kernels, problem, device, store=Store(folder), workers=os.cpu_count() or 1, seconds=PART_S / 2
+    )  # fmt: skip
 
 
 def _judge(
@@ -138,12 +159,16 @@ def variants(seed: Kernel) -> Iterator[Kernel]:
         source = re.sub(r",\s*num_stages=\d+(?=.*num_stages)", "", source)
         if sizes:
             source = source.replace(f"={sizes[-1]}", f"={min(int(sizes[-1]) * factor, 8192)}")
+        elif factor != 1:
+            continue
         yield Kernel(source=source, entry=seed.entry)
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--problem", default="matvec")
+    parser.add_argument("--base", type=Path, help="file of the kernel whose variants are judged; default: the seed")
+    parser.add_argument("--compile-on-gpu", action="store_true", help="compile for other workloads in contestants")
     parser.add_argument("--count", type=int, default=16)
     parser.add_argument("--workers", type=int, default=8)
     parser.add_argument("--repeat", type=int, default=5, help="launches of those that stay to the end")

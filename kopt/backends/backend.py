@@ -60,6 +60,13 @@ class BuildKernels(Protocol):
         """Take the number of processes, and the wall-clock limit of one kernel in seconds."""
 
 
+class CompileFurther(Protocol):
+    """Compile kernels that have a build for the workloads that the judge runs beside the main ones, into the store."""
+
+    def __call__(self, kernels: Sequence[Kernel], target: ProblemOnTarget, *, workers: int, seconds: float) -> None:
+        """Take the number of processes, and the wall-clock limit of one of them in seconds."""
+
+
 class JudgeKernels(Protocol):
     """Make the judge of a problem's kernels."""
 
@@ -95,6 +102,12 @@ def _estimates_nothing(build: str, target: ProblemOnTarget) -> NoReturn:
     raise NotImplementedError("this backend estimates nothing for the screen: give its record an estimate")
 
 
+def _compiles_nothing_further(
+    kernels: Sequence[Kernel], target: ProblemOnTarget, *, workers: int, seconds: float
+) -> None:
+    """Compile nothing beside the builds: the judge compiles nothing."""
+
+
 def _measures_nothing(*arguments: object, **named: object) -> NoReturn:
     raise NotImplementedError("this backend measures nothing: give its record device, baseline and outcome")
 
@@ -127,6 +140,7 @@ class Backend:
         _measures_nothing
     )
     """Measure the best of the last parents, the seed kernel and the baselines, side by side in fresh processes."""
+    compile_further: CompileFurther = _compiles_nothing_further
 
     replays: bool = False
     """Nothing is built or measured: all comes from a recording in the store, and no job asks for a GPU."""

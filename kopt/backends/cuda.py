@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, Profiler
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device
+from kopt.model.kernel import Kernel
 from kopt.model.options import FinalsOptions, JudgeOptions
 from kopt.model.outcome import Outcome
 from kopt.model.problem import Problem, ProblemFacts
@@ -28,6 +29,13 @@ def build(target: ProblemOnTarget, *, workers: int, seconds: float) -> Builder:
     from kopt.backends.triton_builder import build_with_triton
 
     return build_with_triton(target.problem, target.device, target.store, workers=workers, seconds=seconds)
+
+
+def compile_further(kernels: Sequence[Kernel], target: ProblemOnTarget, *, workers: int, seconds: float) -> None:
+    """Compile kernels for the hidden and the last small workloads, so that no job compiles them that holds a GPU."""
+    from kopt.backends.further_kernels import keep_further
+
+    keep_further(kernels, target, workers=workers, seconds=seconds)
 
 
 def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
@@ -101,5 +109,5 @@ def outcome(
 BACKEND = Backend(
     name="cuda", builds=True, chunked=True, facts=facts, build=build, judge=judge, rank=rank,
     profile=profile, directions=directions, techniques=techniques, device=device, baseline=baseline,
-    outcome=outcome, estimate=estimate,
+    outcome=outcome, estimate=estimate, compile_further=compile_further,
 )  # fmt: skip

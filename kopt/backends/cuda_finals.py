@@ -12,7 +12,7 @@ from kopt.device.cuda.environment import environment, environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.errors import DeviceError, NothingPasses
 from kopt.jobs.accidents import is_accident, is_refused_time
-from kopt.jobs.builds import known_build
+from kopt.jobs.builds import known_build, known_further
 from kopt.jobs.kernels import kernel_named
 from kopt.jobs.keys import FinalsKey, timed_contract
 from kopt.jobs.on_gpu import check_same, leased
@@ -91,7 +91,9 @@ def _prepared(
     """Import the judge and read the builds, before a GPU is held; return what verifies and times the kernels there."""
     from kopt.device.cuda.finals import FinalsPlan
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, measure_finalists
+    from kopt.device.hardware.zygote import load_triton
 
+    load_triton()
     measure = options.measuring
     plan = FinalsPlan(
         baselines=tuple(baselines), warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat,
@@ -101,6 +103,7 @@ def _prepared(
         name: CudaJob(
             kernel=kernel, problem=target.problem, seed=seed,
             build=known_build(kernel, target.problem, target.device, target.store),
+            further=known_further(kernel, target.problem, target.device, target.store),
         )
         for name, kernel in kernels.items()
     }  # fmt: skip

@@ -11,14 +11,15 @@ from kopt.backends.backend import Judge
 from kopt.device.cuda.environment import environments, of_any_such_gpu
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.accidents import is_accident, is_refused_time
-from kopt.jobs.builds import built_named, known_build, toolchain
+from kopt.jobs.builds import built_named, known_build, known_further, toolchain
 from kopt.jobs.kernels import kernel_named
 from kopt.jobs.keys import TimingKey, VerdictKey, cuda_contract, timing_key
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.jobs.target import ProblemOnTarget
-from kopt.model.build import Phase
+from kopt.model.build import Built, Phase
 from kopt.model.environment import Environment
 from kopt.model.judged import Judged, JudgedRight, JudgedWrong
+from kopt.model.kernel import Kernel
 from kopt.model.options import JudgeOptions
 from kopt.model.timing import Measured
 from kopt.model.trial import BuildRow, SelectionRow, behaviour
@@ -48,10 +49,14 @@ def judge_by_cuda(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: 
         if not missing:
             return results
         judge_on = _prepared(missing, target, options, incumbent)
-        with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
-            check_same(device, target.device)
-            for position, kernel in judge_on(device):
-                row = missing[position]
+        fresh: list[tuple[BuildRow, JudgedKernel]] = []
+        try:
+            with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
+                check_same(device, target.device)
+                for position, kernel in judge_on(device):
+                    fresh.append((missing[position], kernel))
+        finally:  # the GPU is held by nobody while files are written, and what was judged before an error is kept
+            for row, kernel in fresh:
                 results[row.slot] = records.keep(row, kernel)
                 log.info("slot %d: %s, seconds %s", row.slot, results[row.slot].verdict.verdict, kernel.seconds)
         return results
@@ -135,20 +140,20 @@ def _prepared(
     """Import the judge, with torch and Triton, and read the kernels, before a GPU is held; return what judges them."""
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, judge_all
     from kopt.device.cuda.race import Race
+    from kopt.device.hardware.zygote import load_triton
 
+    load_triton()
     problem, store, measure = target.problem, target.store, options.measuring
-    jobs = [
-        CudaJob(
-            kernel=kernel_named(row.kernel, problem, store), problem=problem, seed=options.seed,
-            build=built_named(row.build, store),
-        )
-        for row in rows
-    ]  # fmt: skip
+
+    def job(kernel: Kernel, build: Built | None) -> CudaJob:
+        further = known_further(kernel, problem, target.device, store)
+        return CudaJob(kernel=kernel, problem=problem, seed=options.seed, build=build, further=further)
+
+    jobs = [job(kernel_named(row.kernel, problem, store), built_named(row.build, store)) for row in rows]
     best = None
     if incumbent:
         kernel = kernel_named(incumbent, problem, store)
-        build = known_build(kernel, problem, target.device, store)
-        best = CudaJob(kernel=kernel, problem=problem, seed=options.seed, build=build)
+        best = job(kernel, known_build(kernel, problem, target.device, store))
     return lambda device: judge_all(
         jobs, ProblemOnDevice(target.facts, device, store), workers=measure.workers_per_gpu,
         limits=replace(LIMITS, wall_s=options.judge_seconds), incumbent=best,

@@ -61,23 +61,33 @@ def profile_by_counters(target: ProblemOnTarget, options: JudgeOptions, *, secon
         log.info("%d parents: counters of %d are known", len(parents), len(counters))
         missing = [at for at in range(len(parents)) if at not in counters]
         if missing:
+            unread = [parents[at] for at in missing]
+            jobs = [parent.profile_job() for parent in unread]
             with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
                 check_same(device, target.device)
-                counters |= zip(missing, read_counters([parents[at] for at in missing], device, seconds), strict=True)
+                counters |= zip(missing, read_counters(unread, jobs, device, seconds), strict=True)
         return [parent.profiled(counters[at]) for at, parent in enumerate(parents)]
 
     return profile
 
 
-def read_counters(parents: Sequence[ParentOnGpu], device: MeasuredDevice, seconds: float) -> list[Counters | Profile]:
+def read_counters(
+    parents: Sequence[ParentOnGpu], jobs: Sequence[ProfileJob], device: MeasuredDevice, seconds: float
+) -> list[Counters | Profile]:
     """Read the counters of parents on the leased device, one after the other, and store them.
+
+    Args:
+        parents: the parents.
+        jobs: their jobs (`ParentOnGpu.profile_job`).
+        device: the leased device.
+        seconds: wall-clock limit of Nsight Compute for one parent, s.
 
     Returns:
         Counters for each parent; where they cannot be read a profile without them, which is not stored.
     """
     from kopt.device.ncu.count import count_each
 
-    counted = count_each([parent.profile_job() for parent in parents], wait_s=seconds)
+    counted = count_each(jobs, wait_s=seconds)
     return [parent.keep(counters, device) for parent, counters in zip(parents, counted, strict=True)]
 
 
@@ -107,11 +117,13 @@ class ParentOnGpu:
 
     def profile_job(self) -> ProfileJob:
         """Make the job that reads the counters."""
+        from kopt.device.build.precompiled import compiled
         from kopt.device.ncu.count import ProfileJob
 
         return ProfileJob(
             kernel=kernel_named(self._row.kernel, self._problem, self._store), problem=self._problem,
             workload=self._workload, seed=self._options.seed,
+            compiled=compiled(built_named(self._row.build, self._store), self._store).kernels,
         )  # fmt: skip
 
     def keep(self, counted: Counted | NotCounted, device: MeasuredDevice) -> Counters | Profile:

@@ -6,8 +6,8 @@ import importlib.metadata
 
 from kopt.artifact import text_digest
 from kopt.errors import StoreError
-from kopt.jobs.keys import BuildKey, build_contract, build_target
-from kopt.model.build import Build, Built
+from kopt.jobs.keys import BuildKey, FurtherKey, build_contract, build_target, further_contract
+from kopt.model.build import Build, Built, FurtherKernels
 from kopt.model.device import Device, Toolchain
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
@@ -21,6 +21,20 @@ def build_key(kernel: str, problem: Problem, device: Device) -> BuildKey:
         kernel=kernel, entry=problem.seed.entry, problem=build_contract(problem), device=build_target(device),
         toolchain=toolchain(device), screen=package_digest("kopt.device.screen"),
     )  # fmt: skip
+
+
+def further_key(kernel: str, problem: Problem, device: Device) -> FurtherKey:
+    """Return the key of what was compiled for the workloads beside the main ones of the kernel with digest `kernel`."""
+    return FurtherKey(
+        kernel=kernel, entry=problem.seed.entry, problem=further_contract(problem), device=build_target(device),
+        toolchain=toolchain(device),
+    )  # fmt: skip
+
+
+def known_further(kernel: Kernel, problem: Problem, device: Device, store: Store) -> FurtherKernels:
+    """Look up what was compiled of a kernel for the workloads beside the main ones; empty where nothing was."""
+    known = store.shelf(FurtherKernels).get(further_key(text_digest(kernel.source), problem, device))
+    return known or FurtherKernels()
 
 
 def known_build(kernel: Kernel, problem: Problem, device: Device, store: Store) -> Built | None:

@@ -40,6 +40,21 @@ class BuildKey(Key):
     """Digest of the code that refuses sources by their text."""
 
 
+class FurtherKey(Key):
+    """Kernels that are compiled ahead of a judge on a GPU, for the workloads beside the main ones.
+
+    What is missing there is compiled while the GPU is held, so that a few may be missing.
+    """
+
+    kind: ClassVar[str] = "further"
+    determined: ClassVar[bool] = False
+    kernel: str
+    entry: str
+    problem: str
+    device: str
+    toolchain: Toolchain
+
+
 class RecordedBuildKey(Key):
     """A build that another machine made, by its name there; no judge looks it up."""
 
@@ -182,6 +197,11 @@ class ProposalKey(Key):
 def build_contract(problem: Problem) -> str:
     """Return the digest of the parts of a problem on which a build depends."""
     return _contract(problem, problem.main)
+
+
+def further_contract(problem: Problem) -> str:
+    """Return the digest of the parts of a problem on which the kernels beside those of its builds depend."""
+    return _contract(problem, problem.judged_beside_main)
 
 
 def verdict_contract(problem: Problem) -> str:

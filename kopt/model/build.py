@@ -142,4 +142,18 @@ class BuildFailed(Value):
     """A few lines from which the proposer can learn what to fix; bounded in length."""
 
 
+class KernelDigests(Value):
+    """Digests, in the store, of one compiled kernel: entry of Triton's cache, PTX and cubin, as in `Launch`."""
+
+    entry: str
+    ptx: str
+    cubin: str
+
+
+class FurtherKernels(Value):
+    """Kernels of one candidate that were compiled for the workloads beside the main ones; no part of its build."""
+
+    kernels: tuple[KernelDigests, ...] = ()
+
+
 Build = Annotated[Built | BuildFailed, Field(discriminator="status")]

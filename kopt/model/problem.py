@@ -115,6 +115,11 @@ class Problem(Value):
         """Whether there is a kernel to start from: a search needs one, judging a kernel does not."""
         return bool(self.seed.source.strip())
 
+    @property
+    def judged_beside_main(self) -> tuple[Workload, ...]:
+        """Workloads that a judge on a GPU runs beside the main ones: the hidden ones, and the last small one."""
+        return (*self.hidden, self.small[-1])
+
     def without_hidden(self) -> Problem:
         """Return the problem as a process may hold it that runs a candidate: without hidden workloads."""
         return self.model_copy(update={"hidden": ()})

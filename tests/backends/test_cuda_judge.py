@@ -1,11 +1,16 @@
 """What the judge on a GPU keeps, and what it finds again."""
 
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from kopt.backends import cuda_judge
 from kopt.backends.cuda_judge import Records
 from kopt.device.cuda.race import JudgedKernel
+from kopt.errors import DeviceError
 from kopt.jobs.target import ProblemOnTarget
 from kopt.load_config import load_device
 from kopt.model.build import Phase
@@ -35,10 +40,14 @@ def timing(where: Environment) -> Measured:
 
 
 @pytest.fixture
-def records(tmp_path):
-    """Records as a job finds them that has these GPUs at hand."""
+def target(tmp_path):
     problem, device = load(ROOT / "config/problems/softmax"), load_device("h100", ROOT)
-    target = ProblemOnTarget(problem, ProblemFacts(dtype=problem.dtype, workloads=()), device, Store(tmp_path))
+    return ProblemOnTarget(problem, ProblemFacts(dtype=problem.dtype, workloads=()), device, Store(tmp_path))
+
+
+@pytest.fixture
+def records(target):
+    """Records as a job finds them that has these GPUs at hand."""
     return lambda *here, options=OPTIONS: Records(target, options, here)
 
 
@@ -46,6 +55,25 @@ def test_a_verdict_and_a_time_are_found_again_on_the_same_device(records):
     kept = records(FIRST).keep(ROW, JudgedKernel(verdict=PASSED, timing=timing(FIRST)))
     assert records(FIRST).known(ROW) == kept
     assert records(SECOND, FIRST).known(ROW) == kept
+
+
+def test_verdicts_are_written_when_the_gpu_is_given_back_those_before_an_error_too(records, target, monkeypatch):
+    rows = [ROW, ROW.model_copy(update={"kernel": "other", "slot": 4})]
+    wrong = Incorrect(judge="cuda", reason="off by one", checks=())
+
+    def judge_on(device: object) -> Iterator[tuple[int, JudgedKernel]]:
+        yield 0, JudgedKernel(verdict=wrong)
+        assert records().known(ROW) is None  # the GPU is held
+        raise DeviceError("the device broke")
+
+    monkeypatch.setattr(cuda_judge, "environments", lambda: (FIRST,))
+    monkeypatch.setattr(cuda_judge, "leased", lambda *given, **named: nullcontext(SimpleNamespace(device=None)))
+    monkeypatch.setattr(cuda_judge, "check_same", lambda *devices: None)
+    monkeypatch.setattr(cuda_judge, "_prepared", lambda *given: judge_on)
+    with pytest.raises(DeviceError, match="broke"):
+        cuda_judge.judge_by_cuda(target, OPTIONS)(rows)
+    assert isinstance(records().known(ROW), JudgedWrong)
+    assert records().known(rows[1]) is None
 
 
 def test_a_time_of_another_device_does_not_count(records):

@@ -121,6 +121,16 @@ def test_every_key_class_of_kopt_is_known_to_the_command():
     assert len(VERSIONS) == len(KEYS), "two key classes share a kind"
 
 
-def test_measurements_replies_and_made_seeds_are_the_keys_that_do_not_determine_their_values():
+def test_measurements_replies_made_seeds_and_kernels_made_ahead_are_the_keys_that_do_not_determine_their_values():
     undetermined = {key.kind for key in KEYS if not key.determined}
-    assert undetermined == {"timing", "finals", "profile", "peaks", "compilation", "made_seed", "reply", "no_reply"}
+    assert undetermined == {
+        "timing",
+        "finals",
+        "profile",
+        "peaks",
+        "compilation",
+        "made_seed",
+        "reply",
+        "no_reply",
+        "further",
+    }

@@ -1,6 +1,7 @@
 import math
 import os
 import stat
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kopt.device.build.build import BuildJob, build_all
+from kopt.device.build.precompiled import compiled
 from kopt.device.ncu.count import (
     Counted,
     NotCounted,
@@ -22,8 +25,10 @@ from kopt.device.ncu.count import (
     outcome,
 )
 from kopt.device.ncu.csv import METRICS, TIME, LaunchCounters, NotCounters, parse, together
+from kopt.model.build import Built
 from kopt.model.diagnosis import Profile
 from kopt.model.problem import Dtype, TensorSpec, WorkloadFacts
+from kopt.store import Store
 from tests.device.ends import ends
 from tests.device.small import H100, SCALE
 
@@ -269,6 +274,29 @@ def test_recorded_tables_have_time_bytes_and_shares_for_every_launch(path):
         assert 0 <= one.metrics[DRAM] <= 100
         assert one.metrics[REGISTERS] >= 8
     assert set(together(launches)) == set(METRICS)
+
+
+def test_the_profiled_program_finds_the_kernels_of_the_build(tmp_path):
+    """The job travels as JSON; the program puts the kernels where Triton looks before it compiles."""
+    store, scratch = Store(tmp_path / "store"), tmp_path / "scratch"
+    ((_, build),) = build_all([BuildJob(kernel=SCALE.seed, problem=SCALE, device=H100)], store=store, workers=1)
+    assert isinstance(build, Built)
+    kernels = compiled(build, store).kernels
+    job = ProfileJob.model_validate_json(JOB.model_copy(update={"compiled": kernels}).model_dump_json())
+    assert job.compiled == kernels
+    program = """
+import sys
+from pathlib import Path
+from kopt.device.ncu import target
+target._wait_for_turn = lambda turn: sys.exit(0)
+target.main(sys.argv[1])
+"""
+    scratch.mkdir()
+    (tmp_path / "job.json").write_text(job.model_dump_json())
+    command_line = [sys.executable, "-c", program, str(tmp_path / "job.json")]
+    subprocess.run(command_line, env=environment(scratch), cwd=scratch, check=True)
+    assert len(kernels) == 1
+    assert [path.read_bytes() for path in scratch.rglob("*.cubin")] == [kernels[0].cubin]
 
 
 @pytest.mark.gpu

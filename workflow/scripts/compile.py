@@ -3,6 +3,7 @@
 from kopt.artifact import read_table, read_tables, write_table, write_text
 from kopt.backends.backend import load_backend
 from kopt.jobs.command import Job, run
+from kopt.jobs.kernels import kernel_named
 from kopt.jobs.target import target_of
 from kopt.model.kernel import Candidate
 from kopt.model.trial import BuildRow
@@ -23,6 +24,9 @@ def main(job: Job) -> None:
     write_records(job.paths("records"), marked, builds)
     write_text(job.path("failed"), failed_slots(marked))
     write_table(job.path("builds"), marked, BuildRow)
+    judged = [kernel_named(row.kernel, target.problem, job.store) for row in marked if row.chunk >= 0]
+    with environment_set(NO_GPU):
+        backend.compile_further(judged, target, workers=job.number("threads"), seconds=settings.build_seconds)
 
 
 run(main)

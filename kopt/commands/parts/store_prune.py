@@ -21,6 +21,7 @@ from kopt.jobs.keys import (
     ExperienceKey,
     FactsKey,
     FinalsKey,
+    FurtherKey,
     MadeSeedKey,
     MeasurementsKey,
     ProfileKey,
@@ -39,7 +40,7 @@ from kopt.store_use import alone
 KEYS: tuple[type[Key], ...] = (
     FactsKey, BuildKey, VerdictKey, EstimateKey, TimingKey, FinalsKey, ProfileKey, VectorKey, ProposalKey, MadeSeedKey,
     PeaksKey, CompilationKey, ReplyKey, NoReplyKey, PackedKey, MeasurementsKey, RecordedBuildKey,
-    ExperienceKey,
+    ExperienceKey, FurtherKey,
 )  # fmt: skip
 """Every key class of kopt; kinds of other names are texts and blobs, which have no schema."""
 VERSIONS = {key.kind: key.schema_version for key in KEYS}

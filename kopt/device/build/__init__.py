@@ -6,5 +6,5 @@
    for torch's registry of operators.
 4. `launch_recorder` compiles instead of launching, `hostops` watches torch, `trace_log` keeps both.
 5. `normal_ptx` and `fingerprint` name the behaviour; `cubin` reads resources; `precompiled` carries binaries to the
-   GPU.
+   GPU; `further` compiles for the workloads that are no part of a build, so that a GPU's judge finds them compiled.
 """

@@ -5,7 +5,7 @@ A candidate's failure is data (`BuildFailed` with phase and reason).  A child's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from kopt.device.build.fingerprint import fingerprint, toolchain
-from kopt.device.build.precompiled import ENTRY
+from kopt.device.build.precompiled import ENTRY, is_entry
 from kopt.device.build.trace import Traced, trace
 from kopt.device.reference.rejection import Rejected, bounded, neutral
 from kopt.device.screen.rules import screen
@@ -121,10 +121,10 @@ def _build_in_child(job: BuildJob, report: Report) -> bytes:
     except Rejected as rejected:
         failed = BuildFailed(phase=rejected.phase, reason=rejected.reason)
         return pack(_Answer(failed=failed))
-    return pack(_Answer(workloads=tuple(workload.build for workload in traced)), _compiled_texts(traced))
+    return pack(_Answer(workloads=tuple(workload.build for workload in traced)), compiled_texts(traced))
 
 
-def _compiled_texts(traced: Sequence[Traced]) -> dict[str, bytes]:
+def compiled_texts(traced: Sequence[Traced]) -> dict[str, bytes]:
     """Return the compiled texts by kind and digest, `ptx/DIGEST`."""
     texts: dict[str, bytes] = {}
     for workload in traced:
@@ -173,9 +173,7 @@ def _received(data: bytes, job: BuildJob, store: Store) -> Build:
         return BuildFailed(phase=Phase.CRASH, reason="the process sent something that is no answer")
     if answer.failed is not None:
         return answer.failed.model_copy(update={"reason": bounded(answer.failed.reason)})
-    for name, content in texts.items():
-        kind = _kind(name)
-        store.put_blob(kind, content, _SUFFIXES[kind])
+    keep_texts(texts, store)
     tools = toolchain(job.device)
     return Built(fingerprint=fingerprint(answer.workloads, tools), workloads=answer.workloads)
 
@@ -196,10 +194,26 @@ def _unpacked(data: bytes) -> tuple[_Answer, dict[str, bytes]]:
         Malformed: the bytes are not such an answer.
     """
     answer, texts = unpack(data, _Answer)
-    check_digests(texts)
-    if any(_kind(name) not in _SUFFIXES for name in texts):
-        raise Malformed("the answer holds a text of an unknown kind")
+    check_texts(texts)
     return answer, texts
+
+
+def check_texts(texts: Mapping[str, bytes]) -> None:
+    """Check compiled texts by kind and digest, as a child sends them.
+
+    Raises:
+        Malformed: a digest differs from its text, a kind is unknown, or an entry is none.
+    """
+    check_digests(texts)
+    for name, content in texts.items():
+        if _kind(name) not in _SUFFIXES or (_kind(name) == ENTRY and not is_entry(content)):
+            raise Malformed("the answer holds a text that is none of its kind")
+
+
+def keep_texts(texts: Mapping[str, bytes], store: Store) -> None:
+    """Keep checked texts in the store, each under its digest."""
+    for name, content in texts.items():
+        store.put_blob(_kind(name), content, _SUFFIXES[_kind(name)])
 
 
 def _kind(name: str) -> str:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from kopt import artifact
 from kopt.errors import StoreError
 from kopt.model.base import Value
-from kopt.model.build import Built, Launch
+from kopt.model.build import Built, KernelDigests, WorkloadBuild
 from kopt.store import Store
 
 ENTRY = "entry"
@@ -31,9 +33,9 @@ PATHS = ("extern_libs",)
 class Entry(Value):
     """The data that Triton needs, beside PTX and cubin, to load a kernel instead of compiling it."""
 
-    key: str
+    key: str = Field(pattern=r"^([0-9a-f]{2})+$")
     """Triton's digest of source, options, versions and environment."""
-    name: str
+    name: str = Field(pattern=r"^[^/\x00]+$", max_length=NAME_CHARS)
     """Triton's name for the files of the entry, without suffix."""
     metadata: str
     """Triton's metadata of the kernel, JSON."""
@@ -53,31 +55,43 @@ class Compiled:
     """The kernels of one candidate that the CPU stage compiled."""
 
     cubins: frozenset[str]
-    """Digests of all its cubins; the candidate may launch no others."""
+    """Digests of the cubins of its build; in calls that are recorded the candidate may launch no others."""
     kernels: tuple[Precompiled, ...]
-    """Kernels that the store still holds; any other is compiled again."""
+    """Kernels that the store still holds, the build's last; any other is compiled again."""
 
 
-def all_compiled(builds: Mapping[str, Built | None], store: Store | None) -> dict[str, Compiled]:
-    """Return the compiled kernels of each build by name, without the builds that are None."""
-    return {name: compiled(build, store) for name, build in builds.items() if build is not None}
+def compiled(build: Built, store: Store | None, further: Sequence[KernelDigests] = ()) -> Compiled:
+    """Read from the store the compiled kernels that a build names, and those for further workloads."""
+    own = kernel_digests(build.workloads)
+    kernels = [*(one for one in further if one not in own), *own]
+    cubins = frozenset(launch.cubin for workload in build.workloads for launch in workload.launches)
+    return Compiled(cubins, tuple(_stored(kernels, store)) if store is not None else ())
 
 
-def compiled(build: Built, store: Store | None) -> Compiled:
-    """Read from the store the compiled kernels that a build names."""
-    launches = [launch for workload in build.workloads for launch in workload.launches]
-    kernels = tuple(_stored(launches, store)) if store is not None else ()
-    return Compiled(frozenset(launch.cubin for launch in launches), kernels)
+def kernel_digests(workloads: Iterable[WorkloadBuild]) -> tuple[KernelDigests, ...]:
+    """List the compiled kernels of workloads, each once, in the order of their launches."""
+    launches = [launch for workload in workloads for launch in workload.launches if launch.entry]
+    return tuple(dict.fromkeys(KernelDigests(entry=one.entry, ptx=one.ptx, cubin=one.cubin) for one in launches))
 
 
-def _stored(launches: Sequence[Launch], store: Store) -> Iterator[Precompiled]:
-    """Yield the kernels of the launches, each once, that the store holds."""
-    digests = {(launch.entry, launch.ptx, launch.cubin) for launch in launches if launch.entry}
-    for entry, ptx, cubin in sorted(digests):
+def _stored(kernels: Sequence[KernelDigests], store: Store) -> Iterator[Precompiled]:
+    """Yield the kernels that the store holds."""
+    for one in kernels:
         with suppress(StoreError):
             yield Precompiled(
-                store.blob(ENTRY, entry, ".json"), store.blob("ptx", ptx, ".ptx"), store.blob("cubin", cubin, ".cubin")
+                store.blob(ENTRY, one.entry, ".json"),
+                store.blob("ptx", one.ptx, ".ptx"),
+                store.blob("cubin", one.cubin, ".cubin"),
             )
+
+
+def is_entry(content: bytes) -> bool:
+    """Return whether bytes, which may come from a candidate, are an entry that can be put into a cache."""
+    try:
+        Entry.model_validate_json(content)
+    except ValueError:
+        return False
+    return True
 
 
 def quiet_compiler() -> None:
@@ -111,7 +125,7 @@ def entry_of(kernel: Any) -> bytes:
 
 
 def install(kernels: Sequence[Precompiled]) -> None:
-    """Put kernels into this process's Triton cache."""
+    """Put kernels into this process's Triton cache; of two with one key the later one stays."""
     from triton.runtime.cache import get_cache_manager
 
     for kernel in kernels:

@@ -18,7 +18,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from kopt.device.build.precompiled import Compiled, all_compiled
+from kopt.device.build.precompiled import Compiled, compiled
 from kopt.device.cuda.chunk_results import ChunkResults
 from kopt.device.cuda.environment import environment
 from kopt.device.cuda.finals import FinalMeasurement, FinalsPlan
@@ -30,7 +30,7 @@ from kopt.device.cuda.verifier import Verifier
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.device.hardware.nvml import Clocks
 from kopt.model.base import Value
-from kopt.model.build import Built
+from kopt.model.build import Built, FurtherKernels
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, ProblemFacts
 from kopt.model.timing import Finals
@@ -52,6 +52,8 @@ class CudaJob(Value):
     """The run's seed; inputs follow from it and from all kernels of the chunk."""
     build: Built | None = None
     """Build of the CPU stage for this device and these versions; with a build, nothing else may be launched."""
+    further: FurtherKernels = FurtherKernels()
+    """What the CPU stage compiled for the other workloads; loaded beside a build's kernels."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,11 @@ class ProblemOnDevice:
 
     def compiled(self, jobs: Mapping[str, CudaJob]) -> dict[str, Compiled]:
         """Read the compiled kernels of those jobs that name a build."""
-        return all_compiled({name: job.build for name, job in jobs.items()}, self.store)
+        return {
+            name: compiled(job.build, self.store, job.further.kernels)
+            for name, job in jobs.items()
+            if job.build is not None
+        }
 
     def rebuilt(
         self, problem: Problem, kernel: Kernel, addresses: Mapping[str, tuple[int, ...]], seconds: float

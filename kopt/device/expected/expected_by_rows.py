@@ -20,6 +20,7 @@ from kopt.device.expected.compare import Comparison
 from kopt.device.expected.compare_result import compare_result, worst
 from kopt.device.expected.expected_output import ExpectedOutput, ExpectedResult, expected_result
 from kopt.device.expected.outputs import Result, ResultContract, result_contract, run_reference
+from kopt.device.expected.surely_right import plain_allowances, surely_right
 from kopt.device.expected.tolerance import Allowance, in_dtype
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem
@@ -70,6 +71,8 @@ class ExpectedOutputs:
         self._kept_bytes = 0
         self._allowances: dict[tuple[tuple[str, str, int], Part], list[Allowance | None]] = {}
         """Allowances of the tensors of each part whose expected results are too large to be kept."""
+        self._plain: dict[tuple[tuple[str, str, int], Part], list[Allowance]] = {}
+        """The same where they alone decide (`surely_right`), and empty lists where they do not."""
 
     def judge(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Comparison:
         """Compare a result that keeps the contract with the expected one of its draw.
@@ -80,35 +83,42 @@ class ExpectedOutputs:
             tensors: the output's tensors, then the changed arguments.
         """
         right = []
-        for part, expected in self._parts(case, draw, tensors):
-            pairs = zip(tensors, expected.tensors, strict=True)
-            values = [_part(tensor, part).to(one.output.device) for tensor, one in pairs]
-            comparison = compare_result(values, expected, draw)
+        for part, comparison in self._compared(case, draw, tensors):
             if not comparison.right:
                 where = f"rows {part.start} to {part.end - 1}: " if part.is_of(tensors[0]) else ""
                 return replace(comparison, reason=where + comparison.reason)
             right.append(comparison)
         return worst(right)
 
-    def _parts(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Iterator[tuple[Part, ExpectedResult]]:
-        """Yield the parts of a case with their expected results, kept ones or computed."""
+    def _compared(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Iterator[tuple[Part, Comparison]]:
+        """Yield the parts of a case with the comparisons of a result, whose expected parts are kept or computed."""
         name = (draw.workload.name, draw.label, draw.seed)
         if name in self._kept:
-            yield from self._kept[name]
+            for part, expected in self._kept[name]:
+                yield part, compare_result(_values(tensors, part, expected), expected, draw)
             return
         computed: list[tuple[Part, ExpectedResult]] = []
         # Compute the whole at once, since a library may use another algorithm for a part.
         size, eager = 0, run_reference(self._problem, case)
         for part in self._split(case, tensors, eager):
+            rows, given = _rows(case, part), _result_part(eager, part)
+            plain = self._plain.get((name, part))
+            values = [_part(tensor, part) for tensor in tensors]
+            if plain and (comparison := surely_right(rows, values, given, plain, draw)):
+                computed, size = [], KEPT_BYTES + 1  # the whole was found too large to be kept
+                yield part, comparison
+                continue
             sample = _rows(case, part.head(SAMPLED)) if part != WHOLE else None
             known = self._allowances.get((name, part), ())
-            expected = expected_result(self._problem, _rows(case, part), _result_part(eager, part), sample, known)
+            expected = expected_result(self._problem, rows, given, sample, known)
             if all(one.allowance or not one.contract.dtype.is_floating_point for one in expected.tensors):
                 self._allowances[name, part] = [one.allowance for one in expected.tensors]
             size += sum(2 * one.output.nbytes for one in expected.tensors)
             keep = self._kept_bytes + size <= KEPT_BYTES
             computed = [*computed, (part, expected)] if keep else []
-            yield part, expected
+            if plain is None and (known or not keep):
+                self._plain[name, part] = plain_allowances(rows, expected, given)
+            yield part, compare_result(_values(tensors, part, expected), expected, draw)
         if computed and self._kept_bytes + size <= KEPT_BYTES:
             whole = _joined(computed, result_contract(self._problem, case, eager))
             self._kept[name] = [(whole[0], _on_host(whole[1]) if size <= HOST_BYTES else whole[1])]
@@ -177,6 +187,12 @@ def _on_host(result: ExpectedResult) -> ExpectedResult:
 
 def _part(whole: torch.Tensor, part: Part) -> torch.Tensor:
     return whole[part.start : part.end] if part.is_of(whole) else whole
+
+
+def _values(tensors: Sequence[torch.Tensor], part: Part, expected: ExpectedResult) -> list[torch.Tensor]:
+    """Return the part of a result's tensors where the expected ones lie."""
+    pairs = zip(tensors, expected.tensors, strict=True)
+    return [_part(tensor, part).to(one.output.device) for tensor, one in pairs]
 
 
 def _result_part(whole: Result, part: Part) -> Result:

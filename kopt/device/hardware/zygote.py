@@ -31,7 +31,7 @@ def warm() -> Any:
         DeviceError: this process has used CUDA already, or Triton finds no driver.
     """
     check_unused()
-    os.environ["TRITON_DISABLE_LINE_INFO"] = "1"
+    load_triton()
     import triton
 
     if triton.knobs.runtime.interpret:
@@ -45,12 +45,15 @@ def warm() -> Any:
         except (ImportError, AssertionError, OSError) as error:
             raise DeviceError(f"Triton finds no CUDA driver: {error}") from error
         triton.runtime.driver.set_active(active)
-    _warm_compiler()
     return active
 
 
-def _warm_compiler() -> None:
-    """Let Triton hash itself and ask ptxas for its version, which takes seconds the first time."""
+def load_triton() -> None:
+    """Import Triton, let it hash itself and ask ptxas for its version, which takes seconds the first time.
+
+    A job does so before it has a GPU, which is not used here.
+    """
+    os.environ["TRITON_DISABLE_LINE_INFO"] = "1"
     from triton.backends.compiler import GPUTarget
     from triton.compiler.compiler import make_backend
 

@@ -21,6 +21,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal
 
+from pydantic import ConfigDict
+
+from kopt.device.build.precompiled import Precompiled
 from kopt.device.ncu.csv import METRICS, TIME, LaunchCounters, NotCounters, parse, together
 from kopt.device.reference.rejection import bounded
 from kopt.model.base import Value
@@ -58,6 +61,10 @@ class ProfileJob(Value):
     workload: Workload
     seed: int = 0
     """Seed of the inputs."""
+    compiled: tuple[Precompiled, ...] = ()
+    """Kernels that the CPU stage compiled, which are loaded and not compiled again."""
+
+    model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
 
 class Counted(Value):

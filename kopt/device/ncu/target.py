@@ -21,6 +21,7 @@ from typing import Any  # a candidate may return anything; torch does not type i
 import torch
 from torch.cuda import profiler
 
+from kopt.device.build.precompiled import install, quiet_compiler
 from kopt.device.ncu.count import TURN, ProfileJob
 from kopt.device.reference import contract, setup
 from kopt.sandbox import cage, landlock
@@ -42,6 +43,8 @@ def main(job_file: str) -> None:
         job_file: path of a `ProfileJob` as JSON.
     """
     job = ProfileJob.model_validate_json(Path(job_file).read_bytes())
+    quiet_compiler()
+    install(job.compiled)
     _wait_for_turn(Path(job_file).with_name(TURN))
     call = _prepared_call(job, Path.cwd())
     for _ in range(WARM_UP_CALLS):
