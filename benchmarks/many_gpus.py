@@ -1,7 +1,7 @@
 """Evaluate one round with 1, 2, 4 and 8 GPUs of a host: how much faster is it, and are the verdicts the same?
 
     python benchmarks/many_gpus.py [--problem matvec] [--gpus 1 2 4 8] [--samples 24] [--chunk 8] [--judge cuda]
-                                   [--round-only] [SETTING=VALUE ...]
+                                   [--round-only] [--noise 20] [SETTING=VALUE ...]
 
 The round's candidates come from `kopt-rewrite` (preset beam_search_diverse, `--samples` for each prompt).  They are
 proposed and built first; then, for each number of GPUs, a copy of the run and of its store goes on to the end, so that
@@ -9,6 +9,9 @@ only judging differs.  What is printed comes from the log lines of the leases: c
 lease to the last GPU given back, speed-up and efficiency against the first number of GPUs, the share of that time in
 which each GPU was leased, the longest wait for a GPU, and the chunks of each GPU.  Exits 1 when two jobs had one GPU at
 once, or verdicts differ.
+
+With `--noise` the seed kernel is timed against its twin on the first GPU, in so many batches, alone and while all other
+GPUs multiply matrices and copy from the host: do busy neighbours disturb times?
 """
 
 from __future__ import annotations
@@ -35,6 +38,31 @@ STAMP = r"^(\S+ \S+) INFO \S+: (\S+) "
 TAKEN = re.compile(STAMP + r"leased after ([\d.]+) s", re.M)
 BACK = re.compile(STAMP + r"given back after", re.M)
 HEADS = ("GPUs", "whole s", "window s", "cand/s", "speed-up", "efficiency", "busy", "wait s", "chunks", "same verdicts")
+
+
+NEIGHBOUR = """\
+import torch
+matrix = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+host = torch.empty(1 << 28, dtype=torch.uint8).pin_memory()
+print("busy", flush=True)
+while True:
+    matrix @ matrix
+    host.to("cuda", non_blocking=True)
+    torch.cuda.synchronize()
+"""
+"""Program that keeps a GPU, and the way to it, busy."""
+TWINS = """\
+import os, sys
+from pathlib import Path
+from kopt.commands.parts.noise import noise_floor
+from kopt.device.hardware.gpus import visible_gpus
+from kopt.problem.folder import load
+(gpu,) = visible_gpus(os.environ)
+found = noise_floor(load(Path(sys.argv[1])), gpu.memory_bytes, batches=int(sys.argv[2]), launches=50)
+print(f"1 inside {found.inside} of {found.batches} intervals, median noise {found.floor:.3%}, ratio off by at most "
+      f"{found.worst:.3%}")
+"""
+"""Program that times a seed kernel against its twin."""
 
 
 class Held(NamedTuple):
@@ -148,6 +176,34 @@ def seconds_of(stamp: str) -> float:
     return datetime.strptime(stamp, "%Y-%m-%d %H:%M:%S,%f").timestamp()
 
 
+def print_noise(options: argparse.Namespace) -> None:
+    """Time the seed kernel against its twin on the first GPU, alone and beside busy neighbours."""
+    visible = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(max(options.gpus))))).split(",")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    problem = ROOT / "config" / "problems" / options.problem
+    for count in sorted({0, len(visible) - 1}):
+        busy = [
+            subprocess.Popen(
+                [sys.executable, "-c", NEIGHBOUR], env=environment | {"CUDA_VISIBLE_DEVICES": gpu},
+                stdout=subprocess.PIPE, text=True,
+            )
+            for gpu in visible[1 : 1 + count]
+        ]  # fmt: skip
+        try:
+            for process in busy:
+                assert process.stdout is not None
+                process.stdout.readline()
+            done = subprocess.run(
+                [sys.executable, "-c", TWINS, problem, str(options.noise)], capture_output=True, text=True, check=False,
+                env=environment | {"CUDA_VISIBLE_DEVICES": visible[0]},
+            )  # fmt: skip
+        finally:
+            for process in busy:
+                process.kill()
+        said = done.stdout.strip() or done.stderr.strip()[-400:]
+        print(f"A/A of {options.problem} with {count} busy neighbours: {said}", flush=True)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -158,8 +214,11 @@ def main() -> None:
     parser.add_argument("--judge", default="cuda", choices=["cuda", "dry_gpu"])
     parser.add_argument("--round-only", action="store_true", help="end each search when the round is evaluated")
     parser.add_argument("--json", type=Path, help="file to write all leases to")
+    parser.add_argument("--noise", type=int, default=0, metavar="N", help="batches of the seed kernel and its twin")
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="further settings of the run")
     options = parser.parse_args()
+    if options.noise:
+        print_noise(options)
     with tempfile.TemporaryDirectory(prefix="kopt-many-gpus-") as name:
         prepared = Path(name, "prepared")
         prepared.mkdir()

@@ -60,7 +60,8 @@ def parts(options: argparse.Namespace) -> list[Part]:
     """List the parts in order."""
     python, kopt = shlex.quote(sys.executable), f"{shlex.quote(sys.executable)} -m kopt.cli"
     listed = [
-        Part("many_gpus", f"{python} benchmarks/many_gpus.py --samples 5 --gpus 1 2 --round-only warm=true", gpus=2),
+        Part("many_gpus", f"{python} benchmarks/many_gpus.py --samples 5 --gpus {options.numbers} --noise 20 "
+             "--round-only warm=true", gpus=max(map(int, options.numbers.split()))),
         *(
             Part(name, f"{kopt} run {name} --name {name} --cores {options.cores} {shlex.join(SEARCH)} "
                  f"second_seed={str(name in SECOND_SEED).lower()} results=$FOLDER/searches store=$FOLDER/store")
@@ -70,6 +71,10 @@ def parts(options: argparse.Namespace) -> list[Part]:
             Part(f"claim_{name}", f"{kopt} verify-claim {words} docs/results/h200/{name}.claim.json")
             for name in ("maxpool3d", "gemma3_swiglu")
             for words in ("--trust" if os.geteuid() == 0 else "",)
+        ),
+        *(
+            Part(f"evaluate_{name}", f"{python} benchmarks/evaluate.py --problem {name} --count 12 --workers 8", gpus=1)
+            for name in ("rmsnorm", "maxpool3d", "matvec")
         ),
         Part("search_time", f"{python} benchmarks/search_time.py --warm both judge=cuda", gpus=1),
         Part("operators", f"{python} benchmarks/operators.py --judge cuda --jobs {options.slots} "
@@ -138,6 +143,7 @@ def main() -> int:
     until, folder = time.monotonic() + options.seconds, options.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     count = options.gpus or _gpus()
+    options.numbers = " ".join(str(n) for n in (1, 2, 4, 8) if n <= count)
     options.cores = options.cores or max(1, len(os.sched_getaffinity(0)) // (count * options.slots))
     ended = folder / "ended.json"
     done: dict[str, float] = json.loads(ended.read_text()) if ended.exists() else {}
