@@ -28,3 +28,11 @@ def test_changes_that_cancel_out_with_other_factors_show():
     before, *after = checksums([words, exchanged, cancelled, across])
     assert before not in after
     assert Checksums()([cancelled]) != checksums([cancelled])
+
+
+def test_signs_that_change_in_pairs_show():
+    for dtype in (torch.float64, torch.float32, torch.bfloat16):
+        numbers = torch.randn(1000, dtype=dtype)
+        assert checksums([-numbers]) != checksums([numbers])
+    twos = torch.full((2,), 1 << 62)
+    assert checksums([twos.bitwise_xor(-(2**63))]) != checksums([twos])

@@ -73,7 +73,11 @@ class Checksums:
         return tuple(torch.stack(sums).tolist()) if sums else ()
 
     def _of(self, flat: torch.Tensor) -> torch.Tensor:
-        """Sum 64-bit words, each times a factor, on the device."""
+        """Sum 64-bit words, each times a factor, on the device.
+
+        The upper half of a word is added to it first: changes of the uppermost bit alone, as of the signs of float64
+        numbers, would cancel in pairs, whatever the odd factors.  Different words stay different.
+        """
         if self._factors is None:
             generator = torch.Generator(flat.device).manual_seed(secrets.randbits(63))
             self._factors = torch.empty(CHECKED_WORDS, dtype=torch.int64, device=flat.device)
@@ -82,7 +86,7 @@ class Checksums:
         rest = flat[words.numel() * 8 :].long()
         total = (rest * self._factors[: len(rest)]).sum()
         for some in words.split(CHECKED_WORDS):
-            total = total * self._step + (some * self._factors[: len(some)]).sum()
+            total = total * self._step + ((some >> 32).add_(some).mul_(self._factors[: len(some)])).sum()
         return total
 
 
