@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeVar, Union, get_ar
 
 from pydantic import BaseModel, ValidationError
 
-from kopt.errors import CorruptArtifact, TableError
-from kopt.mistakes import with_place
+from kopt.errors import CorruptArtifact, TableError, with_place
 
 if TYPE_CHECKING:
     import pyarrow as pa

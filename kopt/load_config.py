@@ -13,8 +13,7 @@ from pydantic_core import ErrorDetails
 
 from kopt import safe_yaml
 from kopt.config import Config
-from kopt.errors import ConfigError, nearest
-from kopt.mistakes import in_words
+from kopt.errors import ConfigError, fault_in_words, nearest
 from kopt.model.device import DataSheet, Device
 from kopt.model.problem import Dtype
 from kopt.model.proposers import EMBEDDED
@@ -244,7 +243,7 @@ def _explain_one(fault: ErrorDetails, model: type[BaseModel]) -> str:
         if location[-1] in REPLACED:
             return f"{name} was replaced by {REPLACED[location[-1]]}: set that instead"
         return f"unknown key {name!r}{nearest(location[-1], _keys(model, location[:-1]))}"
-    message = in_words(fault)
+    message = fault_in_words(fault)
     got = f" (got {fault['input']!r})" if name and not isinstance(fault["input"], dict) else ""
     return f"{name}: {message}{got}" if name else message
 

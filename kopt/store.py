@@ -34,9 +34,8 @@ from filelock import BaseFileLock
 from pydantic import JsonValue, TypeAdapter, ValidationError
 
 from kopt import artifact
-from kopt.errors import StoreError, system_error
+from kopt.errors import StoreError, system_error, with_place
 from kopt.locks import lock_file
-from kopt.mistakes import with_place
 from kopt.model.base import Value
 from kopt.neutral import one_line
 

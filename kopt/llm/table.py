@@ -14,10 +14,9 @@ from pydantic_core import ErrorDetails
 
 from kopt import safe_yaml
 from kopt.discovery import module_names
-from kopt.errors import ConfigError, nearest
+from kopt.errors import ConfigError, fault_in_words, nearest
 from kopt.llm.reply import Usage
 from kopt.llm.request import Message, Request, Sampling, Schema
-from kopt.mistakes import in_words
 from kopt.model.base import Value
 
 MILLION = 1_000_000
@@ -232,7 +231,7 @@ def _mistake(details: ErrorDetails) -> str:
         return f"{where} is missing"
     if place[-1:] == ("key_variable",):
         return f"{where} must be the name of an environment variable; a key itself never stands in the table"
-    return f"{where}: {in_words(details)} (got {_short(details.get('input'))})"
+    return f"{where}: {fault_in_words(details)} (got {_short(details.get('input'))})"
 
 
 def _fields(place: tuple[int | str, ...]) -> Iterable[str]:

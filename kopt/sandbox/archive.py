@@ -15,8 +15,7 @@ from typing import BinaryIO
 
 from pydantic import ValidationError
 
-from kopt.errors import CorruptArtifact
-from kopt.mistakes import with_place
+from kopt.errors import CorruptArtifact, with_place
 
 LARGEST = 64 << 20
 """Most bytes of one file; kopt writes none that is larger."""

@@ -15,9 +15,9 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, Field, JsonValue, ValidationError
 
+from kopt.errors import with_place
 from kopt.llm.reply import Empty, Refused, Reply, Truncated, Unanswered, encodable
 from kopt.llm.text.answer import no_answer, without_reasoning
-from kopt.mistakes import with_place
 from kopt.model.base import Value
 
 M = TypeVar("M", bound=BaseModel)

@@ -17,8 +17,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from kopt.errors import ProblemError
-from kopt.mistakes import with_place
+from kopt.errors import ProblemError, with_place
 from kopt.model.problem import Layout, Problem, Workload
 from kopt.problem.caged import complete
 from kopt.problem.definition import check, kernel_of, reference_of, without_value_asserts

@@ -17,8 +17,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from kopt import safe_yaml
-from kopt.errors import ProblemError, nearest
-from kopt.mistakes import with_place
+from kopt.errors import ProblemError, nearest, with_place
 from kopt.model.base import Value
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Floor, InputRule, Keep, Layout, Problem, Tolerance, Workload

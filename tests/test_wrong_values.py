@@ -6,8 +6,8 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from kopt.config import Config
+from kopt.errors import _WANTED, with_place
 from kopt.load_config import explain
-from kopt.mistakes import _WORDS, with_place
 
 
 class Sizes(BaseModel):
@@ -67,4 +67,4 @@ def test_the_kinds_of_fault_that_are_known_are_those_of_pydantic():
 
     from pydantic_core.core_schema import ErrorType
 
-    assert set(_WORDS) <= set(get_args(ErrorType))
+    assert set(_WANTED) <= set(get_args(ErrorType))
