@@ -144,7 +144,10 @@ _WANTED = {
     "literal_error": "must be one of {expected}",
     "enum": "must be one of {expected}",
 }
-"""What to say, by pydantic's kind of fault."""
+"""What a value must be, in words, by the name of the error type that pydantic reports.
+
+Braces stand for values that pydantic reports with the error.
+"""
 _CHOICES = ("literal_error", "enum")
 
 

@@ -46,4 +46,6 @@ def keep_further(kernels: Sequence[Kernel], target: ProblemOnTarget, *, workers:
                 shelf.put(keys[kernel], made)
     except (KoptError, OSError) as error:
         log.warning("kernels are left to the judge to compile: %s", type(error).__name__)
-    log.info("%d kernels compiled for other workloads in %.1f s", len(missing), time.monotonic() - start)
+    log.info(
+        "%d kernels were compiled for other workloads, or failed, in %.1f s", len(missing), time.monotonic() - start
+    )

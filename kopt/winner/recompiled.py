@@ -74,8 +74,6 @@ def _tells_size(node: ast.AST, derived: set[str]) -> bool:
         return _tells_size(node.body, derived) or _tells_size(node.orelse, derived)
     if isinstance(node, ast.Attribute) and node.attr in SIZES:
         return True
-    if isinstance(node, ast.Call) and not isinstance(node.func, ast.Attribute | ast.Name):
-        return False
     if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in ("empty", "empty_like", "zeros"):
         return False  # a tensor, not its size
     if isinstance(node, ast.Name):

@@ -11,6 +11,26 @@ SMALL = Workload(name="small")
 DRAW = Draw(SMALL, "normal", 1)
 
 
+def row_model(rows: int, result: str) -> str:
+    """The source of a reference that returns this expression of `x`, positive numbers of so many rows of 48."""
+    return f"""
+import torch
+from torch import nn
+
+rows = {rows}
+
+class Model(nn.Module):
+    def forward(self, x):
+        return {result}
+
+def get_inputs():
+    return [torch.rand(rows, 48) + 0.5]
+
+def get_init_inputs():
+    return []
+"""
+
+
 def case_of(body: str, inputs: str, dtype: Dtype = Dtype.FLOAT32, init: str = "", **fields: object):
     """A problem whose `forward` is this text, and a case of it with the values of `get_inputs`."""
     source = (

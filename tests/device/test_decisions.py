@@ -14,7 +14,7 @@ from tests.device.small_cases import case_of
 torch.set_num_threads(1)  # other tests fork this process
 
 Off = Callable[[torch.Tensor], torch.Tensor]
-"""What an approximate operation of a GPU (division, root, exponential) makes of its right result."""
+"""Moves the right result of a division, root or exponential by as much as a GPU's may be off."""
 
 UNITS = 2
 """Most units in the last place that a GPU's approximate operation is off by."""

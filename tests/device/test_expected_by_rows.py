@@ -10,6 +10,7 @@ from kopt.device.expected.expected_output import expected_result
 from kopt.device.expected.outputs import run_reference
 from kopt.model.problem import Workload
 from tests.device.small import SCALE
+from tests.device.small_cases import row_model
 
 
 def test_a_result_judged_in_parts_is_judged_like_the_whole(monkeypatch):
@@ -56,24 +57,7 @@ def test_results_that_are_too_large_to_be_kept_are_judged_alike_again(monkeypatc
     ["x.sum()", "x.sum(0)", "x.t()", "x[:3]", "torch.cat([x, x])", "(x.sum(), x)", "x.sum().reshape(1, 1)"],
 )
 def test_a_result_whose_rows_are_not_those_of_the_first_input_is_that_of_the_whole_input(result):
-    reference = f"""
-import pytest
-import torch
-from torch import nn
-
-rows = 64
-
-class Model(nn.Module):
-    def forward(self, x):
-        return {result}
-
-def get_inputs():
-    return [torch.rand(rows, 48) + 0.5]
-
-def get_init_inputs():
-    return []
-"""
-    problem = SCALE.model_copy(update={"name": "rows", "reference": reference})
+    problem = SCALE.model_copy(update={"name": "rows", "reference": row_model(64, result)})
     draw = Draw(Workload(name="main", constants={}), "given", 3)
     case = make_case(problem, draw)
     right = run_reference(problem, case).tensors

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kopt.device.expected.calibration import calibrate
+from kopt.device.expected.evidence import in_dtype
 from kopt.device.expected.expected_output import expected_result
 from kopt.device.expected.products import (
     InFloat32,
@@ -15,7 +16,6 @@ from kopt.device.expected.products import (
     rounded_to_tf32,
     with_operands,
 )
-from kopt.device.expected.tolerance import in_dtype
 from kopt.device.reference.dispatch import DispatchMode
 from tests.device.small_cases import case_of
 

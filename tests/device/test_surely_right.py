@@ -14,6 +14,7 @@ from kopt.device.expected.outputs import Contract, run_reference
 from kopt.device.expected.surely_right import plain_allowances
 from kopt.model.problem import Dtype, Problem, Tolerance, Workload
 from tests.device.small import SCALE
+from tests.device.small_cases import row_model
 
 DRAW = Draw(SCALE.small[0], "normal", 3)
 INF, NAN = float("inf"), float("nan")
@@ -62,26 +63,10 @@ MODELS = {
     "an integer": "(x * 2, (x > 0).to(torch.int32))",
     "sorted": "x.sort(dim=1).values",
 }
-REFERENCE = """
-import torch
-from torch import nn
-
-rows = 24
-
-class Model(nn.Module):
-    def forward(self, x):
-        return {result}
-
-def get_inputs():
-    return [torch.rand(rows, 48) + 0.5]
-
-def get_init_inputs():
-    return []
-"""
 
 
 def problem_of(result: str, dtype: Dtype, tolerance: Tolerance | None = None) -> Problem:
-    changes = {"reference": REFERENCE.format(result=result), "dtype": dtype, "tolerance": tolerance}
+    changes = {"reference": row_model(24, result), "dtype": dtype, "tolerance": tolerance}
     return SCALE.model_copy(update=changes | {"main": (Workload(name="m"),), "small": (Workload(name="s"),)})
 
 

@@ -202,7 +202,7 @@ def check_texts(texts: Mapping[str, bytes]) -> None:
     """Check compiled texts by kind and digest, as a child sends them.
 
     Raises:
-        Malformed: a digest differs from its text, a kind is unknown, or an entry is none.
+        Malformed: a text does not match the digest in its name, or is not of the kind that its name says.
     """
     check_digests(texts)
     for name, content in texts.items():

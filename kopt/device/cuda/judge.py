@@ -53,7 +53,7 @@ class CudaJob(Value):
     build: Built | None = None
     """Build of the CPU stage for this device and these versions; with a build, nothing else may be launched."""
     further: FurtherKernels = FurtherKernels()
-    """What the CPU stage compiled for the other workloads; loaded beside a build's kernels."""
+    """Kernels that the CPU stage compiled for the hidden and the last small workload, so that Triton need not."""
 
 
 @dataclass(frozen=True)

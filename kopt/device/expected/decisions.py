@@ -83,10 +83,10 @@ def _step(source: Any, target: torch.dtype | None) -> float:
 
 
 class Coarsest(Rounding):
-    """Find the coarsest decision on a computed number."""
+    """Find the coarsest rounding, cast or comparison of a computed number."""
 
     step = 0.0
-    """Relative distance of its results; 0 where there is no decision."""
+    """Distance between its neighbouring results (`Decision.step`); 0 where there is none."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation."""

@@ -19,17 +19,10 @@ import torch
 from kopt.device.draws.distributions import Case
 from kopt.device.expected.decisions import Decisions, Shifted
 from kopt.device.expected.emulation import Float32Arithmetic
+from kopt.device.expected.evidence import HALF_TYPES, Evidence, evidence, in_dtype, in_own_dtypes
 from kopt.device.expected.outputs import Contract, Result, ResultContract, result_contract, run_reference
 from kopt.device.expected.rounding import Nudged, RoundedOtherwise
-from kopt.device.expected.tolerance import (
-    HALF_TYPES,
-    Allowance,
-    Evidence,
-    allowed_error,
-    evidence,
-    in_dtype,
-    in_own_dtypes,
-)
+from kopt.device.expected.tolerance import Allowance, allowed_error
 from kopt.device.expected.typical import typical_sizes
 from kopt.device.reference.layout import same_values
 from kopt.device.reference.tree import tensors_of

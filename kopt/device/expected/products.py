@@ -40,7 +40,10 @@ _SETTINGS: tuple[Any, ...] = (
     torch.backends.cudnn.rnn,
     torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
 )
-"""What holds torch's settings of float32 products; they can always be read, which torch's older flags cannot."""
+"""Objects of torch whose `fp32_precision` sets how float32 numbers are multiplied.
+
+It can always be read; torch's older flags raise an error where somebody has set both.
+"""
 
 Operands = Callable[[torch.Tensor], torch.Tensor]
 """Makes of a float32 operand the one in TF32."""

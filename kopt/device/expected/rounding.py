@@ -33,7 +33,7 @@ EXACT = {
 """Operations that select, compare, or round to an integer."""
 
 WHOLE = {"round", "floor", "ceil", "trunc"}
-"""Those that make whole numbers."""
+"""Operations whose results are whole numbers."""
 
 KEEP_WHOLE = {"add", "sub", "rsub", "mul", "sum"}
 """Operations that make whole numbers of whole ones."""

@@ -28,28 +28,14 @@ too narrow to compute an element, nothing is asked.
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import torch
-from torch.utils._pytree import tree_map
 
-from kopt.device.draws.distributions import Case
-from kopt.device.expected.casts import CHOICES, IntegerCasts
-from kopt.device.expected.decisions import Coarsest
-from kopt.device.expected.emulation import Float32Arithmetic
-from kopt.device.expected.outputs import run_model
-from kopt.device.expected.products import InCutTF32, InFloat32
-from kopt.device.expected.ties import BROKEN, CHOSEN, ORDERS, TiesBroken, is_unordered
-from kopt.device.reference.anywhere import computing_in, copied_in
-from kopt.device.reference.layout import copied_inputs, same_values
-from kopt.device.reference.tree import tensors_of
-from kopt.model.problem import Problem, Tolerance
+from kopt.device.expected.evidence import MOVED, Evidence, spacing
+from kopt.device.reference.layout import same_values
+from kopt.model.problem import Tolerance
 
 FACTOR = 2.0
 """Largest error over the eager model's own error."""
@@ -70,17 +56,6 @@ SMALL = 0.1
 UNSTABLE = 1e-3
 """Error of the float32 model, over the larger of an element and the root mean square, from which nothing is asked."""
 
-HALF_TYPES = (torch.bfloat16, torch.float16)
-"""Types in which kernels round operands once more."""
-
-MOVED = 4.0
-"""Largest move of a float32 input, units in the last place, and error over the change that follows from it."""
-
-MOVES = 2
-"""Number of moved sets of inputs."""
-
-MOVED_ELEMENTS = 1 << 24
-"""Largest inputs, elements, that are moved."""
 
 JUMP = 1e-3
 """Change of one element, over the larger of it and the root mean square, that is a jump and no rounding error."""
@@ -91,9 +66,6 @@ FLOOR = 2.0**-18
 FLOAT64_ROOM = 64
 """Roundings that a float64 output may be off by: its reference, in float64 too, is no more exact than the output."""
 
-ROUNDED_ELEMENTS = 1 << 27
-"""Largest inputs, elements, whose rounding is tried."""
-
 
 class Allowance(NamedTuple):
     """Calibrated tolerance of one tensor: an element may be off by at least `absolute + relative * |right value|`."""
@@ -103,146 +75,6 @@ class Allowance(NamedTuple):
     """Allowed error over the size of the element."""
     scale: float
     """Root mean square of the elements."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Values of one tensor of a result, as `in_dtype` gives them, from which its right value and tolerance follow."""
-
-    exact: torch.Tensor
-    """The model in float64."""
-    float32: torch.Tensor | None
-    """The model in float32; None where the tolerance is declared."""
-    emulated: torch.Tensor | None = None
-    """The model in float32 with the arithmetic of a GPU; None where this cannot matter."""
-    change: torch.Tensor | None = None
-    """Change of the model in float64, perhaps of a sample, when inputs are rounded once more; None for wide types."""
-    moved: tuple[torch.Tensor, ...] = ()
-    """The model in float64 on float32 inputs that are moved a little; empty for other types."""
-    cut: torch.Tensor | None = None
-    """The model in float32, operands cut off to TF32; None where nothing is multiplied, or torch permits no TF32."""
-    untied: tuple[torch.Tensor, ...] = ()
-    """The model with ties broken in several orders; empty where torch gives the order."""
-    chosen: tuple[torch.Tensor, ...] = ()
-    """The model with other choices of a maximum among elements that rounding made equal; empty where there are none."""
-    cast: tuple[torch.Tensor, ...] = ()
-    """The model with other results of casts that have no right one (`IntegerCasts`); empty where there are none."""
-    step: float = 0.0
-    """Relative distance of the results of the coarsest decision on a computed number; 0 where there is none."""
-
-
-def evidence(
-    problem: Problem, case: Case, changed: Collection[str] = (), sample: Case | None = None, *, known: bool = False
-) -> list[Evidence]:
-    """Compute, for each tensor of a case's result, the values from which its right value and its tolerance follow.
-
-    Args:
-        problem: the problem.
-        case: model and inputs.
-        changed: names of the arguments that count as changed.
-        sample: a part of the case that shows what one more rounding changes; None for the case itself.
-        known: leave out what only the `Allowance` of a tensor follows from.
-    """
-    tensors = tensors_of(list(case.inputs))
-    dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
-    rounded = torch.float64 not in dtypes
-    casts, ties, decided = IntegerCasts(), TiesBroken(None, rounded=rounded, operations=CHOSEN), Coarsest()
-    with casts, ties, decided:
-        exact = in_dtype(case, torch.float64, changed=changed)
-    results = _in_all_orders(case, changed, rounded) if is_unordered(problem.reference) else []
-    choices = _in_all_orders(case, changed, rounded, CHOSEN) if ties.moved else []
-    choice_of_cast = range(CHOICES if casts.undefined else 0)
-    cast = [in_dtype(case, torch.float64, changed=changed, within=IntegerCasts(at)) for at in choice_of_cast]
-    open_results = [[tuple(run[at] for run in runs) for at in range(len(exact))] for runs in (results, choices, cast)]
-    if problem.tolerance is not None:
-        return [
-            Evidence(tensor, None, None, None, (), None, *any_)
-            for tensor, *any_ in zip(exact, *open_results, strict=True)
-        ]
-    nothing = [None] * len(exact)
-    emulated: Sequence[torch.Tensor | None] = nothing
-    changes: Sequence[torch.Tensor | None] = nothing
-    moves: list[tuple[torch.Tensor, ...]] = []
-    elements = sum(tensor.numel() for tensor in tensors)
-    if torch.float32 in dtypes and not dtypes & set(HALF_TYPES):
-        if not known:
-            emulated = in_dtype(case, torch.float32, changed=changed, within=Float32Arithmetic())
-        if elements <= MOVED_ELEMENTS:
-            moves = [in_dtype(case, torch.float64, partial(_moved, turn), changed) for turn in range(MOVES)]
-    if not known and (torch.float64 in dtypes or (dtypes & set(HALF_TYPES) and elements <= ROUNDED_ELEMENTS)):
-        before = exact if sample is None else in_dtype(sample, torch.float64, changed=changed)
-        after = in_dtype(sample or case, torch.float64, _rounded_once_more, changed)
-        changes = [one - other for one, other in zip(after, before, strict=True)]
-    products = InFloat32()
-    float32 = in_dtype(
-        case, torch.float64 if torch.float64 in dtypes else torch.float32, changed=changed, within=products
-    )
-    cut: Sequence[torch.Tensor | None] = nothing
-    if products.permitted and not dtypes & {*HALF_TYPES, torch.float64}:
-        cut = in_dtype(case, torch.float32, changed=changed, within=InCutTF32())
-    moved = [tuple(result[place] for result in moves) for place in range(len(exact))]
-    steps = [decided.step] * len(exact)
-    values = zip(exact, float32, emulated, changes, moved, cut, *open_results, steps, strict=True)
-    return [Evidence(*of_tensor) for of_tensor in values]
-
-
-def _in_all_orders(
-    case: Case, changed: Collection[str], rounded: bool, operations: tuple[str, ...] = BROKEN
-) -> list[tuple[torch.Tensor, ...]]:
-    """Compute the result with ties broken in several orders, in float64 and in the dtypes of eager."""
-    results = []
-    for order in range(ORDERS):
-        within = TiesBroken(order, rounded=rounded, operations=operations)
-        results.append(in_dtype(case, torch.float64, changed=changed, within=within))
-        inputs = tree_map(lambda value: value.clone() if isinstance(value, torch.Tensor) else value, case.inputs)
-        with TiesBroken(order, rounded=False, operations=operations):
-            tensors = run_model(copy.deepcopy(case.model), inputs, changed).tensors
-        results.append(tuple(tensor if tensor.is_floating_point() else tensor.to(torch.int64) for tensor in tensors))
-    return results
-
-
-def in_dtype(
-    case: Case,
-    dtype: torch.dtype,
-    alter: Callable[[object], object] = lambda value: value,
-    changed: Collection[str] = (),
-    within: AbstractContextManager[object] | None = None,
-) -> tuple[torch.Tensor, ...]:
-    """Compute the model's result in `dtype`, and return its tensors as float64, integers and truth values as int64.
-
-    Args:
-        case: the model and its inputs.
-        dtype: type of all floating-point inputs and parameters.
-        alter: changes each input; it gets the input in its own type, and may return a wider one.
-        changed: names of the arguments that count as changed; they follow the output's tensors.
-        within: context in which the model runs.
-    """
-    model = copy.deepcopy(case.model).to(dtype)
-    inputs = tree_map(lambda value: copied_in(alter(value), dtype), case.inputs)
-    narrow = InFloat32() if dtype == torch.float32 else nullcontext()
-    with computing_in(dtype, case.inputs), narrow, within or nullcontext():
-        tensors = run_model(model, inputs, changed).tensors
-    return _widened(tensors)
-
-
-def in_own_dtypes(
-    case: Case, changed: Collection[str], within: AbstractContextManager[object]
-) -> tuple[torch.Tensor, ...]:
-    """Compute the model's result as the eager model does, and return its tensors as `in_dtype` does.
-
-    Args:
-        case: the model and its inputs.
-        changed: names of the arguments that count as changed; they follow the output's tensors.
-        within: context in which the model runs.
-    """
-    model, inputs = copy.deepcopy(case.model), copied_inputs(case.inputs)
-    with within:
-        tensors = run_model(model, inputs, changed).tensors
-    return _widened(tensors)
-
-
-def _widened(tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    return tuple(tensor.to(torch.float64 if tensor.is_floating_point() else torch.int64) for tensor in tensors)
 
 
 def allowed_error(
@@ -355,38 +187,13 @@ def _unstable(float32: torch.Tensor, exact: torch.Tensor, scale: float, dtype: t
     return ~((float32 - exact).abs() <= limit)
 
 
-def _rounded_once_more(value: object) -> object:
-    """Move each element by up to half a unit in its last place."""
-    if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-        return value
-    wide = value.double()
-    place = torch.ldexp(torch.full_like(wide, torch.finfo(value.dtype).eps / 2), torch.frexp(wide).exponent)
-    place = place.clamp_min(_spacing(value.dtype))
-    moved = wide + place * (torch.rand(wide.shape, device=wide.device) - 0.5)
-    return torch.where(wide.isfinite() & (wide != 0), moved, wide)
-
-
-def _moved(turn: int, value: object) -> object:
-    """Move each float32 element by up to a few units in its last place."""
-    if not isinstance(value, torch.Tensor) or value.dtype != torch.float32:
-        return value
-    noise = torch.Generator(value.device).manual_seed(turn)
-    share = torch.rand(value.shape, generator=noise, device=value.device, dtype=torch.float64) * 2 - 1
-    return value.double() * (1 + MOVED * torch.finfo(torch.float32).eps * share)
-
-
 def _unit(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps / 2 if dtype.is_floating_point else 0.0
 
 
-def _spacing(dtype: torch.dtype) -> float:
-    """Return the distance of the numbers next to zero."""
-    return torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps
-
-
 def _least(dtype: torch.dtype) -> float:
     """Return the largest number that a kernel may replace by zero; GPUs keep the small numbers of float16."""
-    return _spacing(dtype) if dtype == torch.float16 else torch.finfo(dtype).smallest_normal
+    return spacing(dtype) if dtype == torch.float16 else torch.finfo(dtype).smallest_normal
 
 
 def root_mean_square(values: torch.Tensor, where: torch.Tensor) -> float:

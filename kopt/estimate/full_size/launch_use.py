@@ -42,8 +42,10 @@ class LaunchUse:
     unknown: dict[int, float] = field(default_factory=dict)
     """Bytes, at most, that are accessed at unknown places, by parameter; the parameter is -1 where it may be any."""
     doubtful: dict[int, float] = field(default_factory=dict)
-    """Bytes, at most, that may be written elsewhere than supposed, by parameter: those of programs whose few threads do
-    not tell their tiles."""
+    """Upper bound of the bytes written whose addresses were guessed, by parameter.
+
+    They belong to programs of which a few threads were followed, and these do not tell the program's tile.
+    """
     sampled: float = 1.0
     """Share of the launch's blocks that were followed."""
     wrapped: bool = False

@@ -39,7 +39,7 @@ class MemoryUse:
     unknown: dict[str, float] = field(default_factory=dict)
     """Those of the bytes read and written that are accessed at unknown places, at most."""
     doubtful: dict[str, float] = field(default_factory=dict)
-    """Those of the bytes written that may be written elsewhere than supposed, at most."""
+    """Upper bound of the bytes in `written` whose addresses were guessed, and may be others."""
     outside: str = ""
     """The first access outside of its memory, in words."""
     wrapped: bool = False
