@@ -61,34 +61,19 @@ def profile_by_counters(target: ProblemOnTarget, options: JudgeOptions, *, secon
         log.info("%d parents: counters of %d are known", len(parents), len(counters))
         missing = [at for at in range(len(parents)) if at not in counters]
         if missing:
+            from kopt.device.ncu.count import Counting
+
             unread = [parents[at] for at in missing]
-            jobs = [parent.profile_job() for parent in unread]
-            with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
+            with (
+                Counting([parent.profile_job() for parent in unread]) as counting,
+                leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device,
+            ):
                 check_same(device, target.device)
-                counters |= zip(missing, read_counters(unread, jobs, device, seconds), strict=True)
+                counted = [parent.keep(one, device) for parent, one in zip(unread, counting.each(seconds), strict=True)]
+            counters |= zip(missing, counted, strict=True)
         return [parent.profiled(counters[at]) for at, parent in enumerate(parents)]
 
     return profile
-
-
-def read_counters(
-    parents: Sequence[ParentOnGpu], jobs: Sequence[ProfileJob], device: MeasuredDevice, seconds: float
-) -> list[Counters | Profile]:
-    """Read the counters of parents on the leased device, one after the other, and store them.
-
-    Args:
-        parents: the parents.
-        jobs: their jobs (`ParentOnGpu.profile_job`).
-        device: the leased device.
-        seconds: wall-clock limit of Nsight Compute for one parent, s.
-
-    Returns:
-        Counters for each parent; where they cannot be read a profile without them, which is not stored.
-    """
-    from kopt.device.ncu.count import count_each
-
-    counted = count_each(jobs, wait_s=seconds)
-    return [parent.keep(counters, device) for parent, counters in zip(parents, counted, strict=True)]
 
 
 class ParentOnGpu:
@@ -127,7 +112,11 @@ class ParentOnGpu:
         )  # fmt: skip
 
     def keep(self, counted: Counted | NotCounted, device: MeasuredDevice) -> Counters | Profile:
-        """Store counters with the profile made of them; without counters, return the static profile with the reason."""
+        """Store counters with the profile made of them.
+
+        Returns:
+            The counters; where they cannot be read a profile without them, with the reason, which is not stored.
+        """
         counters = self._with_profile(counted, self._static(device.device), device.device)
         if isinstance(counters, Profile):
             return counters

@@ -3,6 +3,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,11 @@ from kopt.device.build.build import BuildJob, build_all
 from kopt.device.build.precompiled import compiled
 from kopt.device.ncu.count import (
     Counted,
+    Counting,
     NotCounted,
     ProfileJob,
     command,
     count,
-    count_each,
     counters_profile,
     environment,
     find_ncu,
@@ -190,7 +191,8 @@ open(log, "w").write({SMALL!r})
 note("end")
 """,
     )
-    counted = list(count_each([JOB, JOB, JOB], ncu=ncu))
+    with Counting([JOB, JOB, JOB], ncu=ncu) as counting:
+        counted = list(counting.each())
     assert [type(one) for one in counted] == [Counted] * 3
     words = notes.read_text().split()
     assert [word for word in words if word != "start"] == ["turn", "end"] * 3
@@ -200,12 +202,40 @@ note("end")
 def test_a_waiting_program_ends_when_it_is_not_wanted_any_more(tmp_path):
     note = tmp_path / "pids"
     body = f"open({str(note)!r}, 'a').write(f'{{os.getpid()}} ')\nwhile True: time.sleep(0.01)"
-    each = count_each([JOB, JOB], ncu=fake_ncu(tmp_path, body), wait_s=2.0)
-    assert next(each).cause == "timeout"
-    each.close()
+    with Counting([JOB, JOB], ncu=fake_ncu(tmp_path, body)) as counting:
+        assert next(counting.each(2.0)).cause == "timeout"
     pids = note.read_text().split()
     assert len(pids) == 2
     assert all(ends(int(pid)) for pid in pids)
+
+
+def test_programs_start_before_a_gpu_is_held_and_see_the_one_that_is_held_at_their_turn(tmp_path, monkeypatch):
+    notes, program = tmp_path / "notes", tmp_path / "program.py"
+    program.write_text(
+        "import os, sys\nfrom pathlib import Path\nfrom kopt.device.ncu import target\n"
+        f"notes, seen = Path({str(notes)!r}), os.environ.get('CUDA_VISIBLE_DEVICES')\n"
+        "notes.with_suffix(f'.{os.getpid()}').write_text(str(seen))\n"
+        "target._wait_for_turn(Path(sys.argv[1]))\n"
+        "with notes.open('a') as file:\n    file.write(os.environ['CUDA_VISIBLE_DEVICES'] + ' ')\n"
+    )
+    ncu = fake_ncu(
+        tmp_path,
+        f"""
+import subprocess
+turn = os.path.join(os.path.dirname(sys.argv[-1]), "turn")
+subprocess.run([sys.executable, {str(program)!r}, turn], check=True)
+open(log, "w").write({SMALL!r})
+""",
+    )
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    with Counting([JOB, JOB, JOB], ncu=ncu) as counting:
+        while len(list(tmp_path.glob("notes.*"))) < 2:
+            time.sleep(0.01)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
+        counted = list(counting.each())
+    assert [type(one) for one in counted] == [Counted] * 3
+    assert notes.read_text().split() == ["GPU-1"] * 3
+    assert sorted(path.read_text() for path in tmp_path.glob("notes.*")) == ["GPU-1", "None", "None"]
 
 
 def test_no_secret_reaches_the_profiled_program(tmp_path, monkeypatch):

@@ -101,7 +101,8 @@ class ExpectedOutputs:
         computed: list[tuple[Part, ExpectedResult]] = []
         # Compute the whole at once, since a library may use another algorithm for a part.
         size, eager = 0, run_reference(self._problem, case)
-        for part in self._split(case, tensors, eager):
+        parts = self._split(case, tensors, eager)
+        for part in parts:
             rows, given = _rows(case, part), _result_part(eager, part)
             plain = self._plain.get((name, part))
             values = [_part(tensor, part) for tensor in tensors]
@@ -119,11 +120,11 @@ class ExpectedOutputs:
             computed = [*computed, (part, expected)] if keep else []
             if plain is None and (known or not keep):
                 self._plain[name, part] = plain_allowances(rows, expected, given)
+            if keep and part == parts[-1]:  # before the comparison, which may be the last that is asked for
+                whole = _joined(computed, result_contract(self._problem, case, eager))
+                self._kept[name] = [(whole[0], _on_host(whole[1]) if size <= HOST_BYTES else whole[1])]
+                self._kept_bytes += size
             yield part, compare_result(_values(tensors, part, expected), expected, draw)
-        if computed and self._kept_bytes + size <= KEPT_BYTES:
-            whole = _joined(computed, result_contract(self._problem, case, eager))
-            self._kept[name] = [(whole[0], _on_host(whole[1]) if size <= HOST_BYTES else whole[1])]
-            self._kept_bytes += size
 
     def _split(self, case: Case, tensors: Sequence[torch.Tensor], eager: Result) -> list[Part]:
         first = case.inputs[0] if case.inputs else None

@@ -47,7 +47,7 @@ def surely_right(
 
     Args:
         case: the case, or the part of one.
-        tensors: the result.
+        tensors: the result, on the case's device or, where it is small, on the host.
         eager: the result of the eager model.
         allowances: those of its tensors (`plain_allowances`).
         draw: the draw that the case belongs to.
@@ -61,7 +61,7 @@ def surely_right(
         if not tensor.numel():
             comparisons.append(Comparison(None, ""))
             continue
-        error = error_of(tensor, right)
+        error = error_of(tensor.to(right.device), right)
         if not bool((error <= _least(right, allowance)).all()):
             return None
         index, largest = largest_error(error)

@@ -9,11 +9,13 @@ A profile steers the search; verdicts and times do not depend on it.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -33,6 +35,7 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Workload, WorkloadFacts
 from kopt.roofline import LATENCY_SHARE, floor_ms
 from kopt.sandbox.cage import KEPT_VARIABLES, die_with_parent
+from kopt.sandbox.environment import GPU_VARIABLE
 from kopt.sandbox.processes import kill_all, wait_for_end
 
 WAIT_S = 180.0
@@ -48,7 +51,9 @@ TORCH_KERNELS = ("FillFunctor", "copy_kernel", "CatArrayBatchedCopy", "arange")
 """Parts of the names of torch's kernels that fill, copy and cast, which a candidate may use."""
 
 TURN = "turn"
-"""Name of the file beside a job's, for which the program waits before it uses the GPU."""
+"""Name of the file beside a job's, for which the program waits before it uses the GPU that the file names."""
+AHEAD = 2
+"""Programs that have started and not ended, at most."""
 
 Cause = Literal["no ncu", "no permission", "timeout", "no launch", "failed"]
 
@@ -124,33 +129,54 @@ def count(job: ProfileJob, *, ncu: Path | None = None, wait_s: float = WAIT_S) -
         ncu: the program; by default that of `find_ncu`.
         wait_s: limit, s.
     """
-    (counted,) = count_each([job], ncu=ncu, wait_s=wait_s)
+    with Counting([job], ncu=ncu) as counting:
+        (counted,) = counting.each(wait_s)
     return counted
 
 
-def count_each(
-    jobs: Sequence[ProfileJob], *, ncu: Path | None = None, wait_s: float = WAIT_S
-) -> Iterator[Counted | NotCounted]:
-    """Profile one call of each kernel like `count`, one kernel after the other, and yield the outcomes in order.
+class Counting:
+    """Profile one call of each kernel like `count`, one kernel after the other; a context manager.
 
-    While one kernel is profiled, the program of the next one starts, which takes longer than to profile; the program
-    does not use the GPU before its turn.
+    A program takes longer to start than to profile, and does not use a GPU before its turn.  So the first programs
+    start as the block is entered, before a GPU need be held, and the next ones while others are profiled.
     """
-    ncu = ncu or find_ncu()
-    if ncu is None:
-        yield from [NotCounted(cause="no ncu")] * len(jobs)
-        return
-    with ExitStack() as started:
 
-        def start(job: ProfileJob) -> Run:
-            return started.enter_context(Run(job, ncu))
+    def __init__(self, jobs: Sequence[ProfileJob], *, ncu: Path | None = None) -> None:
+        """Take the jobs.
 
-        run = start(jobs[0]) if jobs else None
-        for place in range(len(jobs)):
-            assert run is not None
-            following = start(jobs[place + 1]) if place + 1 < len(jobs) else None
+        Args:
+            jobs: kernels, problems, workloads.
+            ncu: the program; by default that of `find_ncu`.
+        """
+        self._waiting = list(jobs)
+        self._ncu = ncu or find_ncu()
+        self._runs: deque[Run] = deque()
+        self._started = ExitStack()
+
+    def __enter__(self) -> Counting:
+        self._start(AHEAD)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._started.close()
+
+    def each(self, wait_s: float = WAIT_S) -> Iterator[Counted | NotCounted]:
+        """Yield the outcomes in order; the GPU that this process sees by now should have no other process meanwhile.
+
+        Args:
+            wait_s: limit of each, s.
+        """
+        if self._ncu is None:
+            yield from [NotCounted(cause="no ncu")] * len(self._waiting)
+        while self._runs:
+            run = self._runs.popleft()
+            self._start(AHEAD - 1)
             yield run.counted(wait_s)
-            run = following
+
+    def _start(self, most: int) -> None:
+        """Start programs, until so many wait for their turn."""
+        while self._ncu is not None and self._waiting and len(self._runs) < most:
+            self._runs.append(self._started.enter_context(Run(self._waiting.pop(0), self._ncu)))
 
 
 class Run:
@@ -180,10 +206,14 @@ class Run:
         self._folder.cleanup()
 
     def counted(self, wait_s: float) -> Counted | NotCounted:
-        """Let the program use the GPU, and wait for its end, `wait_s` seconds at the longest."""
-        self._turn.touch()
-        ended = wait_for_end(self._pidfd, wait_s)
-        self._end()
+        """Let the program use the GPU that this process sees, and wait for its end, `wait_s` seconds at the longest."""
+        named = self._turn.with_suffix(".new")
+        named.write_text(json.dumps(os.environ.get(GPU_VARIABLE)))
+        named.rename(self._turn)
+        try:
+            ended = wait_for_end(self._pidfd, wait_s)
+        finally:
+            self._end()
         return outcome(self._process.returncode if ended else None, _text(self._log), _text(self._output)[-TAIL_CHARS:])
 
     def _end(self) -> None:

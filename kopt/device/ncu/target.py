@@ -10,6 +10,7 @@ else: verdicts and times never come from here.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import sys
@@ -25,6 +26,7 @@ from kopt.device.build.precompiled import install, quiet_compiler
 from kopt.device.ncu.count import TURN, ProfileJob
 from kopt.device.reference import contract, setup
 from kopt.sandbox import cage, landlock
+from kopt.sandbox.environment import GPU_VARIABLE
 
 WARM_UP_CALLS = 2
 """Calls before the profiled one, in which kernels are compiled and an autotuner tries its configurations."""
@@ -58,12 +60,18 @@ def main(job_file: str) -> None:
 
 
 def _wait_for_turn(turn: Path) -> None:
-    """Wait until a file is there; end this process when Nsight Compute has gone, which ends with its caller."""
+    """Wait until a file is there, and see the GPUs that it names from then on.
+
+    Ends this process when Nsight Compute has gone, which ends with its caller.
+    """
     ncu = os.getppid()
     while not turn.exists():
         if os.getppid() != ncu:
             sys.exit(1)
         time.sleep(POLL_S)
+    visible = json.loads(turn.read_text())
+    if visible is not None:
+        os.environ[GPU_VARIABLE] = visible
 
 
 def _prepared_call(job: ProfileJob, folder: Path) -> Callable[[], Any]:
