@@ -63,6 +63,7 @@ def parts(options: argparse.Namespace) -> list[Part]:
     listed = [
         Part("many_gpus", f"{python} benchmarks/many_gpus.py --samples 5 --gpus {options.numbers} --noise 20 "
              "--round-only warm=true", gpus=max(map(int, options.numbers.split()))),
+        Part("contexts", f"{python} benchmarks/contexts.py", gpus=max(map(int, options.numbers.split()))),
         *(
             Part(name, f"{kopt} run {name} --name {name} --cores {options.cores} {shlex.join(SEARCH)} "
                  f"second_seed={str(name in SECOND_SEED).lower()} results=$FOLDER/searches store=$FOLDER/store")

@@ -3,9 +3,8 @@
 max-autotune times its choices while it compiles, and chooses differently from process to process, so it is compiled
 more than once, each time in a fresh process, and the fastest compilation counts on each workload.
 
-A compilation is the caches of Inductor and Triton that belong to it.  During a measurement they are a folder; in the
-store they are one file, as `torch.compiler.save_cache_artifacts` packs them.  A cache that does not fit is no fault:
-`torch.compile` then compiles anew.
+A compilation is the caches of Inductor and Triton that belong to it: a folder during a measurement, and an archive of
+this folder in the store.  A cache that does not fit is no fault: `torch.compile` then compiles anew.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ COUNTS: Mapping[str, int] = {"max-autotune": 2}
 """Number of compilations of a baseline; default: one."""
 PACKED = "packed"
 """Name of the file in a compilation's folder that the first process to use the folder unpacks."""
-BLOBS, SUFFIX = "compiled", ".bin"
+BLOBS, SUFFIX = "compiled", ".tar.gz"
 """Kind and suffix of packed compilations in the store."""
 
 
@@ -97,9 +96,9 @@ class Compilations:
         return [subject for subject in subjects if subject.baseline in MODES and not self._fetch(subject)]
 
     def keep(self, subject: Subject, packed: bytes) -> None:
-        """Keep a new compilation, packed; nothing where torch has packed nothing."""
+        """Keep a new compilation, packed."""
         log.info("%s: compiled, %d bytes", subject.name, len(packed))
-        if packed and self.store is not None:
+        if self.store is not None:
             digest = self.store.put_blob(BLOBS, packed, SUFFIX)
             self.store.shelf(Compilation).put(self._key(subject), Compilation(packed=digest))
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import io
 import logging
+import os
+import sys
+import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any  # a reference may take and return anything; torch does not type its caches
-
-import torch
 
 from kopt.device.baselines.compilations import MODES, PACKED, Subject, caches_in
 from kopt.errors import DeviceError
@@ -39,7 +42,8 @@ def load_compiler() -> None:
 def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
     """Yield the function that compiles another one as a subject's baseline; the first call compiles, in the block.
 
-    Nothing that was compiled before in this process is used again, but the caches in the subject's folder are.
+    Nothing that was compiled before in this process is used again, but the caches in the subject's folder are.  What
+    torch prints meanwhile, hundreds of lines by max-autotune, goes to a file beside this folder.
     """
     import torch._dynamo.config
     import torch._inductor.config
@@ -49,7 +53,7 @@ def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Calla
     # The limit stays when the block has ended: all graphs of a process count, those of earlier blocks too.
     torch._dynamo.config.recompile_limit = MOST_GRAPHS
 
-    with caches_in(subject.folder):
+    with caches_in(subject.folder), _printed_to(f"{subject.folder}.txt"):
         torch._inductor.utils.clear_caches()
         packed = Path(subject.folder) / PACKED
         if packed.exists():
@@ -64,14 +68,36 @@ def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Calla
             yield compiled
 
 
-def packed_caches() -> bytes:
-    """Pack what this process has compiled, for `_unpack`; nothing where torch cannot."""
+@contextmanager
+def _printed_to(path: str) -> Iterator[None]:
+    """Let what this process prints go to a file, inside the block, whichever library prints it."""
+    streams = {1: sys.stdout, 2: sys.stderr}
+    for stream in streams.values():
+        stream.flush()
+    kept = {number: os.dup(number) for number in streams}
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
-        saved = torch.compiler.save_cache_artifacts()
-    except Exception as error:  # noqa: BLE001 - a cache of torch: without it, the next process compiles again
-        log.warning("the compilation cannot be kept: %s", error)
-        return b""
-    return saved[0] if saved else b""
+        for number in streams:
+            os.dup2(file, number)
+        yield
+    finally:
+        for number, stream in streams.items():
+            stream.flush()
+            os.dup2(kept[number], number)
+            os.close(kept[number])
+        os.close(file)
+
+
+def packed_caches(folder: str) -> bytes:
+    """Pack the caches of a compilation's folder, for `_unpack`.
+
+    They are packed whole: what torch packs itself lacks configurations that Inductor has tuned, which the next process
+    would tune again, for seconds on the GPU, and maybe otherwise.
+    """
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
+        tar.add(folder, arcname=".", filter=lambda member: member if member.isdir() or member.isreg() else None)
+    return packed.getvalue()
 
 
 def graphs_found() -> tuple[int, int]:
@@ -83,9 +109,10 @@ def graphs_found() -> tuple[int, int]:
 
 
 def _unpack(packed: Path) -> None:
-    """Lay packed caches into the folder of caches, once."""
+    """Lay packed caches into the folder that they lie in, once."""
     try:
-        torch.compiler.load_cache_artifacts(packed.read_bytes())
-    except Exception as error:  # noqa: BLE001 - a cache of torch: without it, this process compiles again
-        log.warning("a kept compilation cannot be read: %s", error)
+        with tarfile.open(packed, "r:gz") as tar:
+            tar.extractall(packed.parent, filter="data")
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        log.warning("a kept compilation cannot be read, and is made again: %s", error)
     packed.unlink()

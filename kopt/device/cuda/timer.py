@@ -155,7 +155,7 @@ class Timer:
         """
         with compiling(subject) as compiled:
             self._add(subject, compiled)
-        return packed_caches()
+        return packed_caches(subject.folder)
 
     def baseline(self, subject: Subject) -> tuple[int, int]:
         """Make a subject of the reference and warm it up.
