@@ -46,7 +46,7 @@ def _facts(winner: Winner) -> Iterator[tuple[str, str]]:
     yield "kernel", f"{winner.name}, made by kopt {winner.versions.get('kopt', '')}"
     yield (
         "lineage",
-        "the problem's seed kernel"
+        one_line(winner.start)
         + (", then, in the words of proposers, which nobody checked:" if winner.steps else ""),
     )
     for place, (model, description) in enumerate(winner.steps, 1):

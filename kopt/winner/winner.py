@@ -32,6 +32,8 @@ class Winner:
     """Name of the first candidate with this kernel."""
     steps: tuple[tuple[str, str], ...]
     """The proposer and its description of each step from the seed kernel, in order; foreign text."""
+    start: str
+    """The kernel that the steps begin with, in words of kopt's own."""
     run: str
     """The run and its settings, in words."""
     judge: str
@@ -82,11 +84,13 @@ def winner_of(run: Run, store: Store) -> Winner:
     if judge == "recorded":
         recorded = measurements_in(store)
         judge, made_with = recorded.judge, recorded.versions
+    first, *later = chain(run.trials, best.name)
     return Winner(
         problem=run.problem,
         source=source,
         name=best.name,
-        steps=tuple((step.trial.model, step.trial.description) for step in chain(run.trials, best.name)[1:]),
+        steps=tuple((step.trial.model, step.trial.description) for step in later),
+        start=first.trial.description if first.trial.round == 0 else "the problem's seed kernel",
         run=f"{run.name}: preset {config.preset}, {config.rounds} round{'' if config.rounds == 1 else 's'}, "
         f"seed {config.seed}, proposers {', '.join(settings.proposers)}",
         judge=judge,

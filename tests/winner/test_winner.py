@@ -34,6 +34,7 @@ def winner(source=SOURCE, seed=SEED, problem=SCALE, **fields):
     facts = problem_facts(problem)
     given = {
         "problem": problem, "source": source, "name": "r1a0s2", "steps": (("a model", "wider loads"),),
+        "start": "the problem's seed kernel",
         "run": "demo: preset x", "judge": "interpret", "checks": None, "figures": FINAL, "device": "NVIDIA H100",
         "versions": {"kopt": "0.1.0", "torch": "2.13"}, "workloads": facts.workloads, "given": facts.given,
     }  # fmt: skip
