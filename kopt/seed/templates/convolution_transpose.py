@@ -1,7 +1,7 @@
 """Convolve transposed in one to three dimensions: a program computes outputs of one residue, whose taps are the same.
 
 An output at `o` is the sum over the taps `k` for which `o + padding - k * dilation` is a multiple of the stride.  For
-all outputs of one residue modulo the stride these are the same taps; all others are left out.
+all outputs of one residue modulo the stride these are the same taps, one in so many; all others are left out.
 """
 
 import torch
@@ -10,13 +10,25 @@ import triton.language as tl
 
 
 @triton.jit
+def first_tap(offset, STRIDE: tl.constexpr, DILATION: tl.constexpr, KERNEL: tl.constexpr, STEP: tl.constexpr):
+    """Return the first tap that outputs at `offset` modulo the stride have, and KERNEL where they have none."""
+    first = KERNEL
+    for back in tl.static_range(STEP):
+        tap = STEP - 1 - back
+        first = tl.where((offset + (STEP * STRIDE - tap) * DILATION) % STRIDE == 0, tap, first)
+    return first
+
+
+@triton.jit
 def convolution_transpose_kernel(
     x_ptr, weight_ptr, output_ptr, pixels, CHANNELS, OUT_CHANNELS, GROUPS, D, H, W, OD, OH, OW, ND, NH, NW,
     KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, SD: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr,
     PD: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr, LD: tl.constexpr, LH: tl.constexpr, LW: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    TD: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr,
 ):
-    """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is group and residue."""
+    """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is group and residue; one tap in TD, TH, TW
+    along each axis hits; weights lie tap by tap."""
     index = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     out_channel = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     group, residue = tl.program_id(2) % GROUPS, tl.program_id(2) // GROUPS
@@ -28,30 +40,32 @@ def convolution_transpose_kernel(
     inside = (index < pixels) & (ow < OW) & (oh < OH) & (od < OD)
     plane = (image * GROUPS + group).to(tl.int64)
     x_rows = x_ptr + (plane * CHANNELS * D * H * W)[:, None]
+    first_d = first_tap(rd + PD, SD, LD, KD, TD)
+    first_h = first_tap(rh + PH, SH, LH, KH, TH)
+    first_w = first_tap(rw + PW, SW, LW, KW, TW)
+    taps_d, taps_h = (KD - first_d + TD - 1) // TD, (KH - first_h + TH - 1) // TH
+    taps_w = (KW - first_w + TW - 1) // TW
+    blocks = tl.cdiv(CHANNELS, BLOCK_K)
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
-    for tap in range(KD * KH * KW):
-        kd, kh, kw = tap // (KH * KW), tap // KW % KH, tap % KW
-        hits = (rd + PD + KD * LD * SD - kd * LD) % SD == 0
-        hits = hits & ((rh + PH + KH * LH * SH - kh * LH) % SH == 0) & ((rw + PW + KW * LW * SW - kw * LW) % SW == 0)
-        if hits:
-            shift_d, shift_h, shift_w = od + PD - kd * LD, oh + PH - kh * LH, ow + PW - kw * LW
-            d, h, w = shift_d // SD, shift_h // SH, shift_w // SW
-            valid = inside & (shift_d >= 0) & (d < D) & (shift_h >= 0) & (h < H) & (shift_w >= 0) & (w < W)
-            pixel = (d * H + h) * W + w
-            for start in range(0, CHANNELS, BLOCK_K):
-                channel = start + tl.arange(0, BLOCK_K)
-                x = tl.load(
-                    x_rows + pixel[:, None] + channel[None, :] * (D * H * W),
-                    mask=valid[:, None] & (channel < CHANNELS)[None, :],
-                    other=0.0,
-                )
-                row = (group * CHANNELS + channel)[:, None] * OUT_CHANNELS + out_channel[None, :]
-                weight = tl.load(
-                    weight_ptr + row * (KD * KH * KW) + tap,
-                    mask=(channel < CHANNELS)[:, None] & (out_channel < OUT_CHANNELS)[None, :],
-                    other=0.0,
-                )
-                total += tl.dot(x, weight)
+    for step in range(taps_d * taps_h * taps_w * blocks):
+        hit = step // blocks
+        kd = first_d + hit // (taps_h * taps_w) * TD
+        kh = first_h + hit // taps_w % taps_h * TH
+        kw = first_w + hit % taps_w * TW
+        shift_d, shift_h, shift_w = od + PD - kd * LD, oh + PH - kh * LH, ow + PW - kw * LW
+        d, h, w = shift_d // SD, shift_h // SH, shift_w // SW
+        valid = inside & (shift_d >= 0) & (d < D) & (shift_h >= 0) & (h < H) & (shift_w >= 0) & (w < W)
+        channel = step % blocks * BLOCK_K + tl.arange(0, BLOCK_K)
+        x = tl.load(
+            x_rows + ((d * H + h) * W + w)[:, None] + channel[None, :] * (D * H * W),
+            mask=valid[:, None] & (channel < CHANNELS)[None, :], other=0.0,
+        )
+        row = (((kd * KH + kh) * KW + kw) * GROUPS + group) * CHANNELS + channel
+        weight = tl.load(
+            weight_ptr + row[:, None] * OUT_CHANNELS + out_channel[None, :],
+            mask=(channel < CHANNELS)[:, None] & (out_channel < OUT_CHANNELS)[None, :], other=0.0,
+        )
+        total += tl.dot(x, weight)
     place = (plane[:, None] * OUT_CHANNELS + out_channel[None, :]) * (OD * OH * OW)
     place = place + ((od * OH + oh) * OW + ow)[:, None]
     mask = inside[:, None] & (out_channel < OUT_CHANNELS)[None, :]
@@ -74,11 +88,14 @@ def convolution_transpose(x, weight, stride, padding, output_padding, dilation, 
     PD, PH, PW = [*[0] * (3 - n), *padding]
     LD, LH, LW = [*ones, *dilation]
     ND, NH, NW = triton.cdiv(OD, SD), triton.cdiv(OH, SH), triton.cdiv(OW, SW)
+    TD, TH, TW = [next(t for t in range(1, s + 1) if t * d % s == 0) for s, d in ((SD, LD), (SH, LH), (SW, LW))]
     channels, out_channels = x.shape[1] // groups, weight.shape[1]
+    weight = weight.flatten(2).permute(2, 0, 1).contiguous()
     pixels = x.shape[0] * ND * NH * NW
     block_n = max(16, min(64, triton.next_power_of_2(out_channels)))
     convolution_transpose_kernel[(triton.cdiv(pixels, 128), triton.cdiv(out_channels, block_n), groups * SD * SH * SW)](
         x, weight, output, pixels, channels, out_channels, groups, D, H, W, OD, OH, OW, ND, NH, NW, KD, KH, KW, SD,
-        SH, SW, PD, PH, PW, LD, LH, LW, BLOCK_M=128, BLOCK_N=block_n, BLOCK_K=32, num_warps=4, num_stages=3,
+        SH, SW, PD, PH, PW, LD, LH, LW, TD, TH, TW, BLOCK_M=128, BLOCK_N=block_n, BLOCK_K=32, num_warps=8,
+        num_stages=3,
     )
     return output

@@ -1,0 +1,37 @@
+"""Templates give what PyTorch gives, in Triton's own interpreter, for strides, dilations and groups of all kinds."""
+
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import torch
+import triton.runtime.interpreter  # in whose eyes the CPU is a device
+from kopt.seed.templates.convolution_transpose import convolution_transpose
+
+torch.manual_seed(0)
+for n, kernel, stride, padding, extra, dilation, groups in [
+    (1, [3], [1], [0], [0], [1], 1),
+    (1, [2], [4], [0], [1], [1], 1),          # residues that no tap hits
+    (1, [5], [3], [2], [2], [2], 2),
+    (1, [4], [6], [3], [0], [4], 1),          # two in three residues that no tap hits, one tap in three that hits
+    (2, [3, 5], [1, 2], [1, 0], [0, 1], [1, 1], 3),
+    (2, [3, 3], [2, 2], [1, 1], [1, 1], [2, 2], 1),
+    (2, [2, 3], [5, 3], [1, 2], [0, 2], [3, 1], 1),
+    (3, [2, 3, 2], [2, 1, 3], [1, 1, 0], [0, 0, 1], [1, 2, 1], 2),
+]:
+    channels, made = 3 * groups, 2 * groups
+    x = torch.randn(2, channels, *[4, 3, 5][:n])
+    weight = torch.randn(channels, made // groups, *kernel)
+    given = (stride, padding, extra, dilation, groups)
+    function = getattr(torch.nn.functional, f"conv_transpose{n}d")
+    right = function(x, weight, None, stride, padding, extra, groups, dilation)
+    torch.testing.assert_close(convolution_transpose(x, weight, *given), right, rtol=1e-4, atol=1e-4)
+print("right")
+"""
+
+
+def test_a_transposed_convolution_takes_the_taps_that_hit_and_no_others():
+    environment = os.environ | {"TRITON_INTERPRET": "1"}
+    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "right", done.stderr[-2000:]
