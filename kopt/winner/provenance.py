@@ -46,8 +46,7 @@ def _facts(winner: Winner) -> Iterator[tuple[str, str]]:
     yield "kernel", f"{winner.name}, made by kopt {winner.versions.get('kopt', '')}"
     yield (
         "lineage",
-        one_line(winner.start)
-        + (", then, in the words of proposers, which nobody checked:" if winner.steps else ""),
+        one_line(winner.start) + (", then, in the words of proposers, which nobody checked:" if winner.steps else ""),
     )
     for place, (model, description) in enumerate(winner.steps, 1):
         yield "", f"{place}. {one_line(description, 400) or 'no description'} ({one_line(model, 80)})"
