@@ -59,11 +59,12 @@ class Running:
 def parts(options: argparse.Namespace) -> list[Part]:
     """List the parts in order."""
     python, kopt = shlex.quote(sys.executable), f"{shlex.quote(sys.executable)} -m kopt.cli"
+    gpus = max(map(int, options.numbers.split()))
     trust = "--trust" if os.geteuid() == 0 else ""  # the cage of a claim is for users without root's rights
     listed = [
-        Part("many_gpus", f"{python} benchmarks/many_gpus.py --samples 5 --gpus {options.numbers} --noise 20 "
-             "--round-only warm=true", gpus=max(map(int, options.numbers.split()))),
-        Part("contexts", f"{python} benchmarks/contexts.py", gpus=max(map(int, options.numbers.split()))),
+        Part("contexts", f"{python} benchmarks/contexts.py --processes 8 16 --repeat 1", gpus=gpus),
+        Part("many_gpus", f"{python} benchmarks/many_gpus.py --samples 5 --chunk {-(-75 // (2 * gpus))} "
+             f"--gpus {options.numbers} --noise 20 --round-only warm=true", gpus=gpus),
         *(
             Part(name, f"{kopt} run {name} --name {name} --cores {options.cores} {shlex.join(SEARCH)} "
                  f"second_seed={str(name in SECOND_SEED).lower()} results=$FOLDER/searches store=$FOLDER/store")
