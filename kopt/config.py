@@ -174,9 +174,10 @@ class Config(Documented):
     same, and what the screen costs by this sample is printed. Repairs are always judged."""
     gpu_model: str = Field(default="", pattern=r"^[A-Za-z0-9_.]*$")
     """Model of GPU that jobs ask a cluster for, as the cluster names it (`h100`); default: any."""
-    warm: bool = False
+    warm: bool | None = None
     """Whether jobs are forked from a warm parent, a process of this user that has imported what jobs need; it starts
-    with the first job, and ends with the run, or when it has had no job for three minutes. No result depends on it."""
+    with the first job, and ends with the run, or when it has had no job for three minutes; default: yes, unless jobs
+    are submitted to a cluster, where a parent is started for each. No result depends on it."""
     limits: Limits = Limits()
     """Limits of one candidate."""
     results: str = "results"

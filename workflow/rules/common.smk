@@ -48,7 +48,8 @@ os.environ["KOPT_HOME"] = str(ROOT)
 def fork_jobs(checked):
     """Say whether a fork of a warm parent runs a job's script (`workflow/start.py`): by a variable, which is no part of a command either."""
     tier = "torch" if load_backend(checked.settings.backend).keeps_builds else "light"
-    os.environ["KOPT_WARM"] = tier if checked.config.warm else ""
+    warm = not SUBMITS if checked.config.warm is None else checked.config.warm
+    os.environ["KOPT_WARM"] = tier if warm else ""
 
 
 try:
