@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,7 +20,7 @@ from kopt.device.expected.casts import CHOICES, IntegerCasts
 from kopt.device.expected.decisions import Coarsest, Decisions, Watched
 from kopt.device.expected.emulation import Float32Arithmetic
 from kopt.device.expected.outputs import run_model
-from kopt.device.expected.products import InCutTF32, InFloat32
+from kopt.device.expected.products import InCutTF32, InFloat32, fused_apart
 from kopt.device.expected.ties import BROKEN, CHOSEN, ORDERS, TiesBroken, is_unordered
 from kopt.device.reference.anywhere import computing_in, copied_in
 from kopt.device.reference.layout import copied_inputs
@@ -198,8 +198,13 @@ def in_dtype(
     """
     model = copy.deepcopy(case.model).to(dtype)
     inputs = tree_map(lambda value: copied_in(alter(value), dtype), case.inputs)
-    narrow = InFloat32() if dtype == torch.float32 else nullcontext()
-    with computing_in(dtype, case.inputs), narrow, within or nullcontext():
+    with ExitStack() as stack:
+        stack.enter_context(computing_in(dtype, case.inputs))
+        if dtype == torch.float32:
+            stack.enter_context(fused_apart())
+            stack.enter_context(InFloat32())
+        if within is not None:
+            stack.enter_context(within)
         tensors = run_model(model, inputs, changed).tensors
     return _widened(tensors)
 
