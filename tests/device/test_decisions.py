@@ -4,10 +4,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import nn
 
 from kopt.device.draws.distributions import Draw, make_case, plan
+from kopt.device.expected.choices import written_out
 from kopt.device.expected.compare_result import compare_result
 from kopt.device.expected.expected_output import expected_result
+from kopt.device.expected.products import cut_to_tf32, rounded_to_tf32
+from kopt.device.expected.rounding import Rounding
 from kopt.model.problem import Dtype
 from tests.device.small_cases import case_of
 
@@ -40,6 +44,11 @@ def largest(x: torch.Tensor) -> torch.Tensor:
 def fake_quantised(x: torch.Tensor, off: Off, rounded: Off = torch.round) -> torch.Tensor:
     scale = off(largest(x) / 127)
     return rounded(off(x / scale)) * scale
+
+
+def left(x, off: Off, divisor=3.0, cut: Off = torch.floor) -> torch.Tensor:
+    """Return what a division leaves, as a kernel computes it that divides first."""
+    return x - cut(off(x / divisor)) * divisor
 
 
 WHOLE = "torch.randint(-24, 25, (6, 64)).float()"
@@ -83,6 +92,79 @@ DECIDED = {
         lambda x, off: off(x / 3).to(torch.float8_e4m3fn).float(),
         lambda x: (x / 3).to(torch.float8_e5m2).float(),
     ),
+    "remainder": ("x % 3", WHOLE, left, lambda x: torch.fmod(x, 3)),
+    "remainder of a number": (
+        "25.0 % (x.abs() + 1)",
+        WHOLE,
+        lambda x, off: left(25.0, off, x.abs() + 1),
+        lambda x: 25.0 % (x.abs() + 2),
+    ),
+    "remainder as an integer": ("(x % 3).int()", WHOLE, lambda x, off: left(x, off).int(), lambda x: (x % 4).int()),
+    "nothing left": ("x % 3 == 0", WHOLE, lambda x, off: left(x, off) == 0, lambda x: x % 4 == 0),
+    "overwritten": ("x.clone().remainder_(3)", WHOLE, left, lambda x: torch.fmod(x, 3)),
+    "fmod": ("torch.fmod(x, 3)", WHOLE, lambda x, off: left(x, off, cut=torch.trunc), lambda x: torch.remainder(x, 3)),
+    "floor_divide": ("x // 3", WHOLE, lambda x, off: off(x / 3).floor(), lambda x: (x / 3).trunc()),
+    "division that cuts off": (
+        'torch.div(x, 3, rounding_mode="trunc")',
+        WHOLE,
+        lambda x, off: off(x / 3).trunc(),
+        lambda x: x // 3,
+    ),
+    "frac": ("torch.frac(x / 3)", WHOLE, lambda x, off: off(x / 3).frac(), lambda x: x / 3 % 1),
+    "sign": (
+        "torch.sign(x / 3 - 1)",
+        WHOLE,
+        lambda x, off: torch.sign(off(x / 3) - 1),
+        lambda x: torch.sign(x / 3 - 1.4),
+    ),
+    "sign of nothing but errors": (
+        "torch.sign(x / 3 * 3 - x) + x",
+        WHOLE,
+        lambda x, off: torch.sign(off(x / 3) * 3 - x) + x,
+        lambda x: x + 2,
+    ),
+    "copysign": (
+        "torch.copysign(x, x / 3 - 1)",
+        WHOLE,
+        lambda x, off: torch.copysign(x, off(x / 3) - 1),
+        lambda x: torch.copysign(x, x / 3 - 1.4),
+    ),
+    "hardshrink": (
+        "nn.functional.hardshrink(x / 3, 1.0)",
+        WHOLE,
+        lambda x, off: nn.functional.hardshrink(off(x / 3), 1.0),
+        lambda x: nn.functional.hardshrink(x / 3, 1.4),
+    ),
+    "threshold": (
+        "nn.functional.threshold(x / 3, 1.0, 7.0)",
+        WHOLE,
+        lambda x, off: nn.functional.threshold(off(x / 3), 1.0, 7.0),
+        lambda x: nn.functional.threshold(x / 3, 1.4, 7.0),
+    ),
+    "heaviside": (
+        "torch.heaviside(x / 3 - 1, 0 * x + 0.5)",
+        WHOLE,
+        lambda x, off: torch.heaviside(off(x / 3) - 1, 0 * x + 0.5),
+        lambda x: torch.heaviside(x / 3 - 1.4, 0 * x + 0.5),
+    ),
+    "truth of a difference": (
+        "(x / 3 * 3 - x).bool() + x",
+        WHOLE,
+        lambda x, off: (off(x / 3) * 3 - x).bool() + x,
+        lambda x: x + 2,
+    ),
+    "two truths": (
+        "torch.logical_and((x / 3 - 1).relu(), x) + 1.0",
+        WHOLE,
+        lambda x, off: torch.logical_and((off(x / 3) - 1).relu(), x) + 1.0,
+        lambda x: torch.logical_or((x / 3 - 1).relu(), x) + 1.0,
+    ),
+    "choice": (
+        "torch.where(x / 3 > 1, x, -x)",
+        WHOLE,
+        lambda x, off: torch.where(off(x / 3) > 1, x, -x),
+        lambda x: torch.where(x / 3 > 1.4, x, -x),
+    ),
     "bfloat16": (
         "(x / 3).to(torch.bfloat16).float()",
         "3 + 3 * torch.arange(1, 257).float() / 256",
@@ -111,6 +193,10 @@ EXACT = {
     "quotient by a power of two": ("(x / 4).round().int()", lambda x: x / 4),
     "sum of two": ("(x * 0.5 + x.flip(-1) - 1.0).round().int()", lambda x: x * 0.5 + x.flip(-1) - 1.0),
     "matrix product": ("(x @ x.T * 0.125).round().int()", lambda x: x @ x.T * 0.125),
+    "sum": ("(x.sum(-1) * 0.5).round().int()", lambda x: x.sum(-1) * 0.5),
+    "sum of rows": ("(x.sum(0, dtype=torch.float32) / 2).round().int()", lambda x: x.sum(0) / 2),
+    "running sum": ("(x.cumsum(-1) * 0.5).round().int()", lambda x: x.cumsum(-1) * 0.5),
+    "mean": ("x.float().mean(-1).mul(4).round().int()", lambda x: x.mean(-1) * 4),
 }
 
 
@@ -125,6 +211,136 @@ def test_ties_of_numbers_that_every_kernel_computes_exactly_are_asked(name: str,
     assert compare_result([exact.round().int()], expected, draw).right
     assert not compare_result([(exact + 0.5).floor().int()], expected, draw).right
     assert not compare_result([exact.sign().int() * (exact.abs() + 0.5).floor().int()], expected, draw).right
+
+
+REMAINDERS = {
+    "other sign": lambda x: -((-x) % 3),
+    "of the size": lambda x: x.abs() % 3,
+    "other divisor": lambda x: x % 3.1,
+    "divisor too large by one": lambda x: x % 4,
+    "one too large": lambda x: x % 3 + 1,
+    "cut off": lambda x: torch.fmod(x, 3),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("inputs", ["torch.randint(-24, 25, (6, 64)).float()", "8 * torch.randn(6, 64)"])
+def test_wrong_remainders_are_refused_on_whole_numbers_and_others(inputs: str, dtype: str) -> None:
+    problem, case = case_of(
+        "    def forward(self, x):\n        return x % 3\n", f"({inputs}).{dtype_of(dtype)}", Dtype(dtype)
+    )
+    for draw, drawn in ((Draw(problem.main[0], "given", 0), case), *draws_of(problem)):
+        expected, x = expected_result(problem, drawn), drawn.inputs[0].float()
+        for off in (up, down, either, torch.clone):
+            assert compare_result([left(x, off).to(case.inputs[0].dtype)], expected, draw).right
+        for name, wrong in REMAINDERS.items():
+            refused = not compare_result([wrong(x).to(case.inputs[0].dtype)], expected, draw).right
+            assert refused or draw.distribution != "given", name
+
+
+@pytest.mark.parametrize("body", ["x % 2", "torch.fmod(x, 0.5)", "x // 4", "torch.frac(x)", "(x % 2).int()"])
+def test_quotients_by_powers_of_two_are_cut_off_as_the_reference_does_it(body: str) -> None:
+    problem, case = case_of(f"    def forward(self, x):\n        return {body}\n", "torch.arange(-40, 41).float() / 4")
+    expected = expected_result(problem, case).tensors[0]
+    assert float(expected.allowed.max()) < 1e-3
+
+
+def test_numbers_that_tf32_may_push_over_an_edge_may_fall_on_either_side_and_others_not() -> None:
+    body = "    def forward(self, x, w):\n        return (nn.functional.conv1d(x, w) * 10).round(){}\n"
+    for then in ("", ".int()"):
+        problem, _ = case_of(body.format(then), "torch.randn(8, 4, 40), torch.randn(6, 4, 3)")
+        caught = 0
+        for draw, case in draws_of(problem):
+            expected = expected_result(problem, case)
+            for made in (torch.clone, rounded_to_tf32, cut_to_tf32):
+                y = nn.functional.conv1d(*map(made, case.inputs)) * 10
+                comparison = compare_result([y.round().int() if then else y.round()], expected, draw)
+                assert comparison.right, comparison.reason
+            y = nn.functional.conv1d(*case.inputs) * 10
+            caught += not compare_result([y.trunc().int() if then else y.trunc()], expected, draw).right
+        assert caught >= 5
+
+
+GRADIENT = """    def forward(self, x, g):
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            return torch.autograd.grad(nn.functional.{}(leaf / 3 - 1), leaf, g)[0]
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "other"),
+    [("relu", lambda x: 0 * x), ("leaky_relu", lambda x: 0.01 * x), ("hardtanh", lambda x: 0 * x)],
+)
+def test_a_gradient_may_be_that_of_either_side_of_an_edge(function: str, other: Off) -> None:
+    problem, case = case_of(GRADIENT.format(function), f"{WHOLE}, torch.randn(6, 64)")
+    expected, (x, g) = expected_result(problem, case), case.inputs
+    draw, most = Draw(problem.main[0], "given", 0), 1.0 if function == "hardtanh" else torch.inf
+    least = -1.0 if function == "hardtanh" else 0.0
+
+    def gradient(y: torch.Tensor) -> torch.Tensor:
+        return torch.where((y > least) & (y < most), g / 3, other(g / 3))
+
+    for off in (up, down, either):
+        comparison = compare_result([gradient(off(x / 3) - 1)], expected, draw)
+        assert comparison.right, comparison.reason
+    assert not compare_result([gradient(x / 3 - 1.4)], expected, draw).right
+
+
+def draws_of(problem):
+    """Return the draws of a verdict with their cases."""
+    return [(draw, make_case(problem, draw)) for draw in plan(problem.small, 1)]
+
+
+def dtype_of(name: str) -> str:
+    return {"float32": "float()", "bfloat16": "bfloat16()", "float16": "half()"}[name]
+
+
+WRITTEN_OUT = {
+    "sign": torch.sign,
+    "sgn": torch.sgn,
+    "signbit": torch.signbit,
+    "copysign": lambda x: torch.copysign(x + 1, x),
+    "heaviside": lambda x: torch.heaviside(x, x + 3),
+    "hardshrink": nn.functional.hardshrink,
+    "threshold": lambda x: nn.functional.threshold(x, 0.5, 2.0),
+    "threshold_": lambda x: nn.functional.threshold_(x.clone(), 0.5, 2.0),
+    "logical_not": torch.logical_not,
+    "logical_xor": lambda x: torch.logical_xor(x, x > 0),
+    "any": lambda x: x.reshape(2, -1).any(1),
+    "count_nonzero": torch.count_nonzero,
+    "bool": lambda x: x.bool(),
+    "hardshrink_backward": lambda x: torch.ops.aten.hardshrink_backward(x + 1, x, 0.5),
+    "softshrink_backward": lambda x: torch.ops.aten.softshrink_backward(x + 1, x, 0.5),
+    "threshold_backward": lambda x: torch.ops.aten.threshold_backward(x + 1, x, 0),
+    "leaky_relu_backward": lambda x: torch.ops.aten.leaky_relu_backward(x + 1, x, 0.25, False),
+    "hardtanh_backward": lambda x: torch.ops.aten.hardtanh_backward(x + 1, x, -1, 3),
+    "hardsigmoid_backward": lambda x: torch.ops.aten.hardsigmoid_backward(6 * x + 1, x),
+}
+
+
+class Names(Rounding):
+    """Note the operations that are run, written out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.whole: list[str] = []
+
+    def run(self, func, args, kwargs):
+        self.whole += [str(func)] if written_out(func, args, kwargs) else []
+        return super().run(func, args, kwargs)
+
+
+@pytest.mark.parametrize("name", WRITTEN_OUT)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_operations_that_jump_are_comparisons_and_choices_with_the_same_results(name: str, dtype: torch.dtype) -> None:
+    x = torch.tensor([-7, -3, -1, -0.5, -0.0, 0.0, 0.5, 1, 2.875, 3, 4, torch.inf, -torch.inf, 6], dtype=dtype)
+    right = WRITTEN_OUT[name](x)
+    with Names() as names:
+        result = WRITTEN_OUT[name](x)
+    assert not names.whole
+    assert result.dtype == right.dtype
+    torch.testing.assert_close(result, right, rtol=1e-6, atol=0, equal_nan=True)
 
 
 SHIFTED = """    def forward(self, x):

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from kopt.device.expected.emulation import Float32Arithmetic
+from kopt.device.expected.rounding import add_exactly
 from kopt.device.expected.tolerance import EMULATED_FACTOR
 
 torch.set_num_threads(1)  # other tests fork this process
@@ -98,3 +99,29 @@ def test_a_normalisation_with_sums_of_one_element_after_the_other_is_within_its_
     with Float32Arithmetic():
         emulated = norm(x)
     assert (right - exact).abs().max() <= EMULATED_FACTOR * (emulated - exact).abs().max() + 16 * 2.0**-24
+
+
+@pytest.mark.parametrize("way", ["sum", "mv", "mm"])
+def test_a_sum_that_every_order_gives_exactly_has_no_error(way):
+    eager, _ = WAYS[way]
+    numbers = torch.Generator().manual_seed(0)
+    x, y = torch.randint(-8, 9, (2, 4, 3000), generator=numbers).float()
+    with Float32Arithmetic():
+        assert torch.equal(eager(x, y).double(), eager(x.double(), y.double()))
+
+
+@pytest.mark.parametrize(
+    ("row", "exact"),
+    [
+        ([1.0, 2.0, -3.0], True),
+        ([0.5, 2.0**22, -(2.0**22)], True),
+        ([0.5, 2.0**23, -(2.0**23)], False),
+        ([0.1, 0.2], False),
+        ([0.0, 0.0], True),
+        ([0.1, 0.0], True),
+        ([2.0**-100, 2.0**-99], True),
+        ([1.0, torch.inf], False),
+    ],
+)
+def test_rows_that_add_up_exactly(row, exact):
+    assert bool(add_exactly(torch.tensor([row]).double())) == exact

@@ -80,6 +80,9 @@ def test_a_quotient_that_is_cut_off_may_be_rounded_anywhere(kernel, inputs, dtyp
         ("x[:, :4] > x[:, 4:]", lambda x: x[:, :4] >= x[:, 4:]),
         ("(x >= x.topk(3, -1).values[:, -1:]).sum(-1)", lambda x: torch.full((6,), 3)),
         ("x.sort(stable=True, dim=-1).indices", lambda x: 7 - x.flip(-1).sort(stable=True, dim=-1).indices),
+        ("(x * 0).sum(-1).reshape(2, 3).argmax(-1)", lambda x: torch.full((2,), 2)),
+        ("(x * 0).mean(-1).reshape(2, 3).max(-1).indices", lambda x: torch.full((2,), 2)),
+        ("(x.sum(-1) > x.flip(-1).sum(-1)).int()", lambda x: torch.ones(6, dtype=torch.int32)),
         ("(x / 3 == x.flip(-1) / 3).int()", lambda x: torch.zeros(6, 8, dtype=torch.int32)),
         (KEPT_BY_PLACE.format(", stable=True"), lambda x: kept_by_place(x, last=True)),
         (KEPT_BY_PLACE.format(""), lambda x: kept_by_place(x, count=4, last=True)),
@@ -103,6 +106,7 @@ def test_what_depends_on_equal_inputs_is_asked(body, wrong):
     [
         ("(x * 1e-38).softmax(-1).argmax(-1)", lambda x: x.argmax(-1)),
         ("torch.nn.functional.one_hot((x * 1e-38).softmax(-1).max(-1).indices, 8).sum(0)", None),
+        ("(x * 0 + 1 / 3).sum(-1).reshape(2, 3).argmax(-1)", lambda x: torch.full((2,), 2)),
         ("x.topk(3, -1).indices", lambda x: 7 - x.flip(-1).topk(3, -1).indices),
         ("x.mode(-1).indices", lambda x: (x == x.mode(-1, keepdim=True).values).int().argmax(-1)),
         ("(x - x.mean(-1, keepdim=True) > 0.1 * x.std()).int().argmax(-1)", None),
@@ -119,6 +123,35 @@ def test_either_order_is_right_where_the_reference_leaves_it_open(body, other):
     eager = run_reference(problem, case).tensors
     results = [eager, *([[other(case.inputs[0])]] if other else [])]
     assert all(compare_result(result, expected, Draw(problem.main[0], "given", 0)).right for result in results)
+
+
+def one_by_one(x):
+    total = x[..., 0].clone()
+    for at in range(1, x.shape[-1]):
+        total = total + x[..., at]
+    return total
+
+
+def in_pairs(x):
+    while x.shape[-1] > 1:
+        x = x[..., 0::2] + x[..., 1::2]
+    return x[..., 0]
+
+
+@pytest.mark.parametrize("then", ["", ".int()"])
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        "torch.randint(-3, 4, (64, 8)).float()",
+        "torch.tensor([[2.0**24, 1.0, 0.5, -(2.0**24), 1.0, 0.0, 0.0, 0.0]] * 4)",
+    ],
+)
+def test_a_sum_that_is_rounded_may_be_computed_in_any_order(inputs, then):
+    problem, case = case_of(f"    def forward(self, x):\n        return (x.sum(-1) / 2).round(){then}\n", inputs)
+    expected, (x,) = expected_result(problem, case), case.inputs
+    for total in (one_by_one(x), in_pairs(x), one_by_one(x.flip(-1))):
+        rounded = (total / 2).round()
+        assert compare_result([rounded.int() if then else rounded], expected, DRAW).right
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,15 @@ from typing import Any
 import pytest
 import torch
 
+from kopt.device.draws.distributions import make_case, plan
 from kopt.device.expected.calibration import calibrate
+from kopt.device.expected.compare_result import compare_result
 from kopt.device.expected.evidence import in_dtype
 from kopt.device.expected.expected_output import expected_result
 from kopt.device.expected.products import (
     InFloat32,
+    cut_to_tf32,
+    fused_apart,
     in_float32,
     operation_name,
     permits_tf32,
@@ -90,6 +94,79 @@ def test_a_tolerance_knows_whether_the_reference_permits_tf32(permitted: bool) -
     with kept():
         allowed = expected_result(problem, case).tensors[0].allowed
     assert (float(allowed.median()) > 1e-3) == permitted
+
+
+class Multiplied(DispatchMode):
+    """Change the operands of every product, whatever is permitted."""
+
+    def __init__(self, made: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._made = made
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*with_operands(operation_name(func), args, self._made), **(kwargs or {}))
+
+
+def in_bfloat16(values: torch.Tensor) -> torch.Tensor:
+    return values.bfloat16().float()
+
+
+LAYERS = {
+    "LSTM": ("nn.LSTM(16, 16)", "self.m(x)[0]"),
+    "GRU": ("nn.GRU(16, 16, num_layers=2)", "self.m(x)[0]"),
+    "RNN": ("nn.RNN(16, 16, bidirectional=True)", "self.m(x)[1]"),
+    "attention": ("nn.Identity()", "nn.functional.scaled_dot_product_attention(x, x.flip(1), x, is_causal=True)"),
+    "attention layer": ("nn.MultiheadAttention(16, 2)", "self.m(x, x, x)[0]"),
+    "encoder": ("nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0)", "self.m(x)"),
+}
+
+
+@pytest.mark.parametrize("permitted", [True, False])
+@pytest.mark.parametrize("name", LAYERS)
+def test_products_inside_a_layer_may_be_in_tf32_where_torch_permits_it(name: str, permitted: bool) -> None:
+    layer, result = LAYERS[name]
+    sets = "cudnn" if name in ("LSTM", "GRU", "RNN") else "cuda.matmul"
+    body = f"    def forward(self, x):\n        torch.backends.{sets}.allow_tf32 = {permitted}\n        return {result}"
+    problem, _ = case_of(body, "torch.randn(12, 6, 16)", init=f"        self.m = {layer}")
+    with kept():
+        caught = {cut_to_tf32: 0, rounded_to_tf32: 0, in_bfloat16: 0}
+        for draw in plan(problem.small, 1):
+            case = make_case(problem, draw)
+            expected = expected_result(problem, case)
+            assert compare_result([in_dtype(case, torch.float32)[0].float()], expected, draw).right
+            for made in caught:
+                output = in_dtype(case, torch.float32, within=Multiplied(made))[0].float()
+                caught[made] += not compare_result([output], expected, draw).right
+        assert calibrate(problem, problem.small).refusal == ""
+    assert caught[in_bfloat16] >= 9
+    assert (caught[cut_to_tf32] == caught[rounded_to_tf32] == 0) == permitted
+
+
+def test_torchs_settings_of_fused_operations_come_back() -> None:
+    backends: Any = torch.backends
+    torch.backends.cuda.enable_flash_sdp(False)
+    try:
+        with fused_apart():
+            torch.lstm(
+                torch.ones(1, 1, 2),
+                (torch.ones(1, 1, 2),) * 2,
+                [torch.ones(8, 2)] * 2,
+                False,
+                1,
+                0,
+                False,
+                False,
+                False,
+            )
+            assert not backends.mha.get_fastpath_enabled()
+        assert backends.mha.get_fastpath_enabled()
+        assert backends.cudnn.enabled
+        assert backends.mkldnn.enabled
+        assert not backends.cuda.flash_sdp_enabled()
+        assert backends.cuda.mem_efficient_sdp_enabled()
+        assert backends.cuda.math_sdp_enabled()
+    finally:
+        torch.backends.cuda.enable_flash_sdp(True)
 
 
 def set_by_old_flags() -> None:

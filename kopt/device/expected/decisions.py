@@ -3,16 +3,18 @@
 A GPU's approximate operations (division, roots, exponentials) are off by up to two units in the last place, so that a
 number within their errors of the point where a decision turns may fall on either side of it.  The reference is run
 with small changes to see by how much each such number may be off (`Decisions`), and then with each number moved by
-that much, all of them up, or all of them down (`Shifted`).  `Any`: torch passes operations, their arguments and results
-untyped.
+that much, all of them up, or all of them down (`Shifted`).  Runs that show how large errors are decide as the exact run
+does, lest an error and a jump be confused.  `Any`: torch passes operations, their arguments and results untyped.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
+from kopt.device.expected.quotients import Cut, cut
 from kopt.device.expected.rounding import HALF_STEP, NUDGE, WHOLE, Rounding
 from kopt.device.reference.layout import is_integer
 
@@ -25,8 +27,11 @@ SEARCHES = {"bucketize": 0, "searchsorted": 1}
 FACTOR = 4.0
 """Move of a number over its largest change in the runs with small changes."""
 
-JUMP = 1e-3
-"""Change of a number, over the larger of it and the root mean square, that follows from another decision."""
+ALIEN = 2.0**-4
+"""Change of a number, over the larger of it and the root mean square, that no lower precision explains."""
+
+QUOTIENT = 2.0**-20
+"""Relative error of a quotient of two exact numbers: above that of a GPU's division, 2^-22."""
 
 
 class Decision(NamedTuple):
@@ -38,8 +43,12 @@ class Decision(NamedTuple):
     """Place of the operand among the arguments."""
     step: float
     """Relative distance of two results: that of the type's numbers, and 1 for whole numbers and comparisons."""
-    is_computed: bool
-    """Whether operations have rounded the number, and it is compared with no number that they have rounded."""
+    room: float
+    """Relative error that the number may always have; 0 where no operation has rounded it, and for comparisons."""
+    unit: float
+    """Relative distance of the numbers of the type to which operations have rounded the number; 0 where none has."""
+    cut: Cut | None = None
+    """The quotient, where one is cut off; it has no place."""
 
 
 def decision(rounding: Rounding, func: Any, args: Any, kwargs: Any) -> Decision | None:
@@ -54,21 +63,37 @@ def decision(rounding: Rounding, func: Any, args: Any, kwargs: Any) -> Decision 
         return _decided(rounding, source, int(name == "copy_"), step) if decides else None
     if simple in WHOLE:
         return _decided(rounding, first, 0, 1.0)
-    if simple in COMPARISONS and isinstance(first, torch.Tensor):
-        if not any(isinstance(value, torch.Tensor) and value.is_floating_point() for value in args[:2]):
-            return None
-        return Decision(first.double() - args[1], 0, 1.0, False)
+    if is_comparison(simple, args):
+        return Decision(first.double() - args[1], 0, 1.0, 0.0, 0.0)
     if name in SEARCHES and isinstance(args[SEARCHES[name]], torch.Tensor):
         found = _decided(rounding, args[SEARCHES[name]], SEARCHES[name], 1.0)
         among = args[1 - SEARCHES[name]]
-        return found._replace(is_computed=found.is_computed and not rounding.is_computed(among)) if found else None
-    return None
+        return found._replace(room=0.0) if found and rounding.is_computed(among) else found
+    quotient = cut(func, args, kwargs)
+    return _cut_off(rounding, quotient, args) if quotient is not None else None
+
+
+def is_comparison(name: str, args: Any) -> bool:
+    """Return whether the operation of a name compares floating-point numbers."""
+    numbers = [value for value in args[:2] if isinstance(value, torch.Tensor) and value.is_floating_point()]
+    return name in COMPARISONS and isinstance(args[0], torch.Tensor) and bool(numbers)
 
 
 def _decided(rounding: Rounding, operand: Any, place: int, step: float) -> Decision | None:
     if not isinstance(operand, torch.Tensor) or not operand.is_floating_point():
         return None
-    return Decision(operand, place, step, rounding.is_computed(operand))
+    computed = rounding.is_computed(operand)
+    return Decision(operand, place, step, NUDGE if computed else 0.0, _unit(operand) if computed else 0.0)
+
+
+def _cut_off(rounding: Rounding, quotient: Cut, args: Any) -> Decision:
+    computed = [value for value in args if isinstance(value, torch.Tensor) and rounding.is_computed(value)]
+    room = NUDGE if computed else 0.0 if quotient.is_exact else QUOTIENT
+    return Decision(quotient.quotient, -1, 1.0, room, max(map(_unit, computed), default=0.0), quotient)
+
+
+def _unit(tensor: torch.Tensor) -> float:
+    return torch.finfo(tensor.dtype).eps
 
 
 def _step(source: Any, target: torch.dtype | None) -> float:
@@ -87,60 +112,132 @@ class Coarsest(Rounding):
 
     step = 0.0
     """Distance between its neighbouring results (`Decision.step`); 0 where there is none."""
+    decides = False
+    """Whether numbers are rounded to whole ones, or compared, be they computed or not."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run one operation."""
-        kwargs = kwargs or {}
         name = func.overloadpacket.__name__.rstrip("_")
         found = decision(self, func, args, kwargs) if name not in COMPARISONS else None
         compared = name in COMPARISONS and any(isinstance(v, torch.Tensor) and self.is_computed(v) for v in args[:2])
-        if compared or (found is not None and found.is_computed):
+        if compared or (found is not None and found.room):
             self.step = max(self.step, found.step if found is not None else 1.0)
-        results = func(*args, **kwargs)
-        self.note(func, args, kwargs, results)
-        return results
+        self.decides |= (found is not None and found.step == 1.0) or is_comparison(name, args)
+        return super().run(func, args, kwargs)
 
 
 class Decisions:
-    """The numbers on which a reference decides, in order, and by how much each may be off.
+    """The numbers on which a reference decides, in order, how it decides, and by how much each number may be off.
 
-    The first run of the reference shows the numbers, later ones how they change.
+    The first run of the reference shows the numbers and the decisions.  Later ones decide in the same way, except that
+    casts to narrower types round what they are given, and show how the numbers change.
     """
 
     def __init__(self) -> None:
         self._exact: list[Decision] = []
+        self._results: list[torch.Tensor | None] = []
         self._change: list[torch.Tensor] = []
-        self._known = False
+        self._rough: list[torch.Tensor | None] = []
+        """By how much each number is off in lower precisions."""
+        self._whole: list[int] = []
+        """Places of the decisions that do not depend on the type in which the reference computes."""
+        self._begun = self._known = False
         self._at = 0
+        self._is_rough, self._is_noted = False, True
+        self.differ = False
+        """Whether a number of the last run would have been decided in another way."""
 
-    def begin(self) -> Decisions:
-        """Begin the next run."""
-        self._known, self._at = self._known or bool(self._exact), 0
+    def begin(self, *, rough: bool = False, noted: bool = True) -> Decisions:
+        """Begin the next run.
+
+        Args:
+            rough: the run computes in another type or arithmetic than the first one, and what it shows is a sample.
+            noted: the run shows how numbers change.
+        """
+        self._begun, self._known, self._at = True, self._begun, 0
+        self._is_rough, self._is_noted, self.differ = rough, noted, False
         return self
 
-    def see(self, rounding: Rounding, func: Any, args: Any, kwargs: Any) -> None:
-        """Look at an operation before it is run."""
+    def watch(self, rounding: Rounding, func: Any, args: Any, kwargs: Any, operate: Callable[[], Any]) -> Any:
+        """Run an operation by `operate`, and decide as the first run did."""
         found = decision(rounding, func, args, kwargs)
-        if found is None:
-            return
-        operand = found.operand.detach().double()
+        if found is None or (self._is_rough and found.step < 1.0):
+            return operate()
+        operand = found.operand.detach().double().clone()
+        results = operate()
         if not self._known:
-            self._exact.append(found._replace(operand=operand.clone()))
-            self._change.append(torch.zeros_like(operand))
-        elif self._at < len(self._exact) and operand.shape == self._exact[self._at].operand.shape:
-            change = (operand - self._exact[self._at].operand).abs().nan_to_num(0, 0, 0)
-            self._change[self._at] = self._change[self._at].maximum(change)
-        self._at += 1
+            self._begin_with(found._replace(operand=operand, cut=None), results)
+            return results
+        at, self._at = self._at, self._at + 1
+        place = at if not self._is_rough else self._whole[at] if at < len(self._whole) else len(self._exact)
+        if place >= len(self._exact) or operand.shape != self._exact[place].operand.shape:
+            return results
+        if self._is_noted:
+            self._note_change(place, (operand - self._exact[place].operand).abs().nan_to_num(0, 0, 0))
+        kept = self._results[place]
+        return results if kept is None or kept.shape != results.shape else self._decided(found, func, kept, results)
+
+    def _begin_with(self, found: Decision, results: torch.Tensor) -> None:
+        if found.step == 1.0:
+            self._whole.append(len(self._exact))
+        self._exact.append(found)
+        self._results.append(results.detach().clone() if found.step == 1.0 else None)
+        self._change.append(torch.zeros_like(found.operand))
+        self._rough.append(None)
+
+    def _note_change(self, place: int, change: torch.Tensor) -> None:
+        if not self._is_rough:
+            self._change[place] = self._change[place].maximum(change)
+            return
+        size, least = self._sizes(place)
+        if change.numel() and bool(change.median() <= ALIEN * least.median()):
+            share = (change / size.clamp_min(torch.finfo(torch.float64).tiny)).median()
+            off = change.maximum(share * size).where(change <= ALIEN * least, 0.0)
+            before = self._rough[place]
+            self._rough[place] = off if before is None else off.maximum(before)
+
+    def _decided(self, found: Decision, func: Any, kept: torch.Tensor, results: torch.Tensor) -> torch.Tensor:
+        """Return the results of an operation, decided as the first run did."""
+        decided = kept
+        if found.cut is not None and found.cut.is_remainder:
+            wide = results.double()
+            times = ((kept.double() - wide) / found.cut.divisor).round()
+            decided = torch.where(times.isfinite() & (times != 0), wide + times * found.cut.divisor, wide)
+        decided = decided.to(results.dtype)
+        self.differ |= not torch.equal(decided, results)
+        return results.copy_(decided) if func._schema.is_mutable else decided
+
+    def _sizes(self, place: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the size of each number, and the larger of it and the root mean square."""
+        size = self._exact[place].operand.abs().nan_to_num(0, 0, 0)
+        return size, size.maximum(size.square().mean().sqrt() if size.numel() else size.sum())
 
     def error(self, shape: torch.Size) -> torch.Tensor | None:
         """Return by how much each number of the next decision may be off; None where the runs differ."""
         at, self._at = self._at, self._at + 1
         if at >= len(self._exact) or self._exact[at].operand.shape != shape:
             return None
-        size = self._exact[at].operand.abs().nan_to_num(0, 0, 0)
-        usual = size.square().mean().sqrt() if size.numel() else size.sum()
-        change = torch.where(self._change[at] <= JUMP * size.maximum(usual), self._change[at], 0.0)
-        return FACTOR * change + (NUDGE * size if self._exact[at].is_computed else 0.0)
+        size, _ = self._sizes(at)
+        change, rough = self._change[at], self._rough[at]
+        return FACTOR * (change if rough is None else change.maximum(rough)) + self._exact[at].room * size
+
+
+class Watched(Rounding):
+    """Have decisions watched while a reference is run as it is."""
+
+    def __init__(self, decisions: Decisions) -> None:
+        """Begin a run.
+
+        Args:
+            decisions: those of the reference.
+        """
+        super().__init__()
+        self._decisions = decisions
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run one operation."""
+        operate = super().run
+        return self._decisions.watch(self, func, args, kwargs, lambda: operate(func, args, kwargs))
 
 
 class Shifted(Rounding):
@@ -157,13 +254,16 @@ class Shifted(Rounding):
         self._sign = sign
         self._decisions = decisions
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run one operation, on a moved operand where it decides on one."""
-        kwargs = kwargs or {}
         found = decision(self, func, args, kwargs)
         error = self._error(found) if found is not None else None
         first = args[0] if args else None
-        if found is not None and error is not None and bool(error.any()):
+        if error is not None and not bool(error.any()):
+            error = None
+        if found is not None and found.cut is not None:
+            return self._cut_off(found.cut, error, func, args, kwargs)
+        if found is not None and error is not None:
             operand = args[found.place]
             moved = operand.double() + self._sign * error
             if func._schema.is_mutable and found.place == 0:
@@ -180,10 +280,22 @@ class Shifted(Rounding):
         self.note(func, args, kwargs, results)
         return results
 
+    def _cut_off(self, quotient: Cut, error: torch.Tensor | None, func: Any, args: Any, kwargs: Any) -> torch.Tensor:
+        """Run an operation that cuts off a quotient, moved by as much as it may be off."""
+        otherwise = quotient.result(quotient.quotient + self._sign * error) if error is not None else None
+        exact = self.exact_result(func, args, kwargs)
+        results: torch.Tensor = func(*args, **kwargs) if exact is None else exact
+        if error is not None and otherwise is not None:
+            moved = torch.where((error > 0) & otherwise.isfinite() & results.isfinite(), otherwise, results.double())
+            results = results.copy_(moved) if func._schema.is_mutable else moved.to(results.dtype)
+        if exact is None:
+            self.note(func, args, kwargs, results)
+        return results
+
     def _error(self, found: Decision) -> torch.Tensor | None:
         if self._decisions is not None:
             return self._decisions.error(found.operand.shape)
-        if not found.is_computed:
+        if not found.room:
             return None
-        step = max(NUDGE, HALF_STEP * torch.finfo(found.operand.dtype).eps)
+        step = max(found.room, HALF_STEP * found.unit)
         return step * found.operand.double().abs().nan_to_num(0, 0, 0)

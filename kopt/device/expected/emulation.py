@@ -21,6 +21,7 @@ from kopt.device.expected.products import (
     rounded_to_tf32,
     with_operands,
 )
+from kopt.device.expected.rounding import add_exactly, summed_rows
 from kopt.device.reference.dispatch import DispatchMode
 
 STEP_ERROR = 2.0 * 2.0**-24 / math.sqrt(3)
@@ -72,18 +73,19 @@ def _error(name: str, func: Any, args: Any, kwargs: Any, out: torch.Tensor) -> t
     if name in SCANS and source.dim():
         return _scan_error(name, source, args[1] if len(args) > 1 else kwargs["dim"], out)
     if name in SUMS:
-        rows = _rows(source, args[1] if len(args) > 1 else kwargs.get("dim"))
-        return _sum_error(rows) / (rows.shape[-1] if name == "mean" else 1)
+        summed = summed_rows(source, args[1] if len(args) > 1 else kwargs.get("dim"))
+        error = _sum_error(summed).masked_fill(add_exactly(summed), 0.0)
+        return error / (summed.shape[-1] if name == "mean" else 1)
     if name in VARIANCES:
-        rows = _rows(source, args[1] if len(args) > 1 and not isinstance(args[1], bool) else kwargs.get("dim"))
+        rows = summed_rows(source, args[1] if len(args) > 1 and not isinstance(args[1], bool) else kwargs.get("dim"))
         error = _sum_error(rows.square()).reshape(out.shape) / max(rows.shape[-1] - 1, 1)
         return (out.square() + error).sqrt() - out if name.startswith("std") else error
     if name == "linalg_vector_norm" and (args[1] if len(args) > 1 else kwargs.get("ord", 2)) == 2:
-        rows = _rows(source, args[2] if len(args) > 2 else kwargs.get("dim"))
+        rows = summed_rows(source, args[2] if len(args) > 2 else kwargs.get("dim"))
         return (out.square() + _sum_error(rows.square()).reshape(out.shape)).sqrt() - out
     if name in ("dot", "mv", "mm") and out.numel() < FEW and out.numel() * source.shape[-1] <= MOST_ELEMENTS:
-        other = args[1].reshape(source.shape[-1], -1)
-        return _sum_error(source.reshape(-1, 1, source.shape[-1]) * other.T)
+        products = source.reshape(-1, 1, source.shape[-1]) * args[1].reshape(source.shape[-1], -1).T
+        return _sum_error(products).masked_fill(add_exactly(products), 0.0)
     places = {argument.name: place for place, argument in enumerate(func._schema.arguments)}
     if name in NORMALISATIONS:
         return _normalisation_error(name, dict(zip(places, args, strict=False)) | kwargs)
@@ -138,20 +140,13 @@ def _scan_error(name: str, source: torch.Tensor, dimension: int, partial: torch.
     """Return the error of a scan in which each step rounds."""
     if name == "cumsum":
         error = partial.square().cumsum(dimension).sqrt() * STEP_ERROR
-        return error.maximum((_one_by_one(source, dimension) - partial).abs())
+        error = error.maximum((_one_by_one(source, dimension) - partial).abs())
+        return error.masked_fill(add_exactly(source.movedim(dimension, -1)).unsqueeze(dimension), 0.0)
     steps = torch.arange(1, source.shape[dimension] + 1, dtype=torch.float64, device=source.device)
     shape = [1] * source.dim()
     shape[dimension] = -1
     size = partial.abs().clamp_min(1.0 if name == "logcumsumexp" else 0.0)
     return size * steps.sqrt().reshape(shape) * STEP_ERROR
-
-
-def _rows(source: torch.Tensor, dimensions: Any) -> torch.Tensor:
-    """Return the elements that are added along the last dimension; those of all dimensions where none is named."""
-    listed = [dimensions] if isinstance(dimensions, int) else list(dimensions or range(source.dim()))
-    axes = sorted({dimension % source.dim() for dimension in listed}) if source.dim() else []
-    kept = [axis for axis in range(source.dim()) if axis not in axes]
-    return source.permute(*kept, *axes).reshape(*(source.shape[axis] for axis in kept), -1)
 
 
 def _sum_error(rows: torch.Tensor) -> torch.Tensor:

@@ -7,8 +7,8 @@ more or moved a little, and with every choice that the reference leaves open.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,10 +17,10 @@ from torch.utils._pytree import tree_map
 
 from kopt.device.draws.distributions import Case
 from kopt.device.expected.casts import CHOICES, IntegerCasts
-from kopt.device.expected.decisions import Coarsest
+from kopt.device.expected.decisions import Coarsest, Decisions, Watched
 from kopt.device.expected.emulation import Float32Arithmetic
 from kopt.device.expected.outputs import run_model
-from kopt.device.expected.products import InCutTF32, InFloat32
+from kopt.device.expected.products import InCutTF32, InFloat32, fused_apart
 from kopt.device.expected.ties import BROKEN, CHOSEN, ORDERS, TiesBroken, is_unordered
 from kopt.device.reference.anywhere import computing_in, copied_in
 from kopt.device.reference.layout import copied_inputs
@@ -71,6 +71,8 @@ class Evidence:
     It is relative to the number for casts to a narrower type, 1 for whole numbers and comparisons, and 0 where there is
     no such operation.
     """
+    decisions: Decisions | None = None
+    """The decisions of the model in float64; None where they are not known, or there are none."""
 
 
 def evidence(
@@ -101,6 +103,10 @@ def evidence(
             Evidence(tensor, None, None, None, (), None, *any_)
             for tensor, *any_ in zip(exact, *open_results, strict=True)
         ]
+    decisions = None
+    if decided.decides:
+        decisions = Decisions()
+        in_dtype(case, torch.float64, changed=changed, within=Watched(decisions.begin()))
     nothing = [None] * len(exact)
     emulated: Sequence[torch.Tensor | None] = nothing
     changes: Sequence[torch.Tensor | None] = nothing
@@ -108,12 +114,17 @@ def evidence(
     elements = sum(tensor.numel() for tensor in tensors)
     if torch.float32 in dtypes and not dtypes & set(HALF_TYPES):
         if not known:
-            emulated = in_dtype(case, torch.float32, changed=changed, within=Float32Arithmetic())
+            within = deciding_alike(decisions, Float32Arithmetic(), rough=True, noted=False)
+            emulated = in_dtype(case, torch.float32, changed=changed, within=within)
         if elements <= MOVED_ELEMENTS:
             moves = [in_dtype(case, torch.float64, partial(_moved, turn), changed) for turn in range(MOVES)]
     if not known and (torch.float64 in dtypes or (dtypes & set(HALF_TYPES) and elements <= ROUNDED_ELEMENTS)):
-        before = exact if sample is None else in_dtype(sample, torch.float64, changed=changed)
-        after = in_dtype(sample or case, torch.float64, _rounded_once_more, changed)
+        before, of_sample = exact, decisions
+        if sample is not None:
+            of_sample = Decisions() if decisions is not None else None
+            before = in_dtype(sample, torch.float64, changed=changed, within=deciding_alike(of_sample))
+        within = deciding_alike(of_sample, noted=False)
+        after = in_dtype(sample or case, torch.float64, _rounded_once_more, changed, within)
         changes = [one - other for one, other in zip(after, before, strict=True)]
     products = InFloat32()
     float32 = in_dtype(
@@ -121,11 +132,37 @@ def evidence(
     )
     cut: Sequence[torch.Tensor | None] = nothing
     if products.permitted and not dtypes & {*HALF_TYPES, torch.float64}:
-        cut = in_dtype(case, torch.float32, changed=changed, within=InCutTF32())
+        within = deciding_alike(decisions, InCutTF32(), rough=True, noted=False)
+        cut = in_dtype(case, torch.float32, changed=changed, within=within)
     moved = [tuple(result[place] for result in moves) for place in range(len(exact))]
     steps = [decided.step] * len(exact)
-    values = zip(exact, float32, emulated, changes, moved, cut, *open_results, steps, strict=True)
+    alike = [decisions] * len(exact)
+    values = zip(exact, float32, emulated, changes, moved, cut, *open_results, steps, alike, strict=True)
     return [Evidence(*of_tensor) for of_tensor in values]
+
+
+@contextmanager
+def deciding_alike(
+    decisions: Decisions | None,
+    arithmetic: AbstractContextManager[object] | None = None,
+    *,
+    rough: bool = False,
+    noted: bool = True,
+) -> Iterator[None]:
+    """Have a reference decide as in its first run inside the block.
+
+    Args:
+        decisions: those of the first run; None where there are none.
+        arithmetic: another context for the block.
+        rough: the reference computes in another type or arithmetic than in the first run.
+        noted: the run shows how the numbers change on which the reference decides.
+    """
+    with ExitStack() as stack:
+        if arithmetic is not None:
+            stack.enter_context(arithmetic)
+        if decisions is not None:
+            stack.enter_context(Watched(decisions.begin(rough=rough, noted=noted)))
+        yield
 
 
 def _in_all_orders(
@@ -161,8 +198,13 @@ def in_dtype(
     """
     model = copy.deepcopy(case.model).to(dtype)
     inputs = tree_map(lambda value: copied_in(alter(value), dtype), case.inputs)
-    narrow = InFloat32() if dtype == torch.float32 else nullcontext()
-    with computing_in(dtype, case.inputs), narrow, within or nullcontext():
+    with ExitStack() as stack:
+        stack.enter_context(computing_in(dtype, case.inputs))
+        if dtype == torch.float32:
+            stack.enter_context(fused_apart())
+            stack.enter_context(InFloat32())
+        if within is not None:
+            stack.enter_context(within)
         tensors = run_model(model, inputs, changed).tensors
     return _widened(tensors)
 

@@ -11,16 +11,17 @@ integer type that cannot hold it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from kopt.device.draws.distributions import Case
-from kopt.device.expected.decisions import Decisions, Shifted
+from kopt.device.expected.decisions import Decisions, Shifted, Watched
 from kopt.device.expected.emulation import Float32Arithmetic
-from kopt.device.expected.evidence import HALF_TYPES, Evidence, evidence, in_dtype, in_own_dtypes
+from kopt.device.expected.evidence import HALF_TYPES, Evidence, deciding_alike, evidence, in_dtype, in_own_dtypes
 from kopt.device.expected.outputs import Contract, Result, ResultContract, result_contract, run_reference
+from kopt.device.expected.products import InCutTF32
 from kopt.device.expected.rounding import Nudged, RoundedOtherwise
 from kopt.device.expected.tolerance import Allowance, allowed_error
 from kopt.device.expected.typical import typical_sizes
@@ -105,27 +106,53 @@ def _rounded_otherwise(
     changed = contract.changed
     turns = [(seed, sign) for seed in range(NUDGES) for sign in (1, -1)]
     integers = not all(tensor.dtype.is_floating_point for tensor in contract.tensors)
+    halves = any(_holds(case, dtype) for dtype in HALF_TYPES)
     pairs = list(zip(contract.tensors, found, strict=True))
     infinite = not all(bool(one.exact.isfinite().all()) for one in found)
     coarse = any(tensor.dtype.is_floating_point and one.step > torch.finfo(tensor.dtype).eps for tensor, one in pairs)
     if not (integers or infinite or coarse):
         return [], []
-    decisions = Decisions()
-    in_dtype(case, torch.float64, changed=changed, within=Nudged(0, 0, decisions.begin()))
-    nudged = [in_dtype(case, torch.float64, changed=changed, within=Nudged(*turn, decisions.begin())) for turn in turns]
+    decisions = found[0].decisions or Decisions()
+    if found[0].decisions is None:
+        in_dtype(case, torch.float64, changed=changed, within=Watched(decisions.begin()))
+    nudged = [_nudged(case, changed, decisions, turn, integers or infinite) for turn in turns]
+    narrow = all(one.float32 is not None for one in found) and not _holds(case, torch.float64)
+    arithmetics = [Float32Arithmetic, *([InCutTF32] if found[0].cut is not None else [])] if narrow else []
+    for arithmetic in arithmetics:
+        within = deciding_alike(decisions, arithmetic(), rough=True)
+        in_dtype(case, torch.float32, changed=changed, within=within)
+    if halves:
+        in_own_dtypes(case, changed, deciding_alike(decisions, rough=True))
     shifted = [
         in_dtype(case, torch.float64, changed=changed, within=Shifted(sign, decisions.begin())) for sign in (1, -1)
     ]
     if integers:
         nudged += [in_own_dtypes(case, changed, RoundedOtherwise(*turn)) for turn in turns]
-        if any(_holds(case, dtype) for dtype in HALF_TYPES):
+        if halves:
             nudged += [in_own_dtypes(case, changed, Shifted(sign)) for sign in (1, -1)]
-        if all(one.float32 is not None for one in found) and not _holds(case, torch.float64):
-            emulated = [Float32Arithmetic() for _ in range(NUDGES)]
-            nudged += [in_dtype(case, torch.float32, changed=changed, within=gpu) for gpu in emulated]
+        for arithmetic in (*arithmetics, *arithmetics[:1]):
+            nudged.append(in_dtype(case, torch.float32, changed=changed, within=arithmetic()))
     elif infinite and not _holds(case, torch.float64):
         nudged += [in_dtype(case, torch.float32, changed=changed, within=RoundedOtherwise(*turn)) for turn in turns]
     return nudged, shifted
+
+
+def _nudged(
+    case: Case, changed: Collection[str], decisions: Decisions, turn: tuple[int, int], decides: bool
+) -> tuple[torch.Tensor, ...]:
+    """Compute the result with small changes, and see how these change the numbers on which the reference decides.
+
+    Args:
+        case: model and inputs.
+        changed: names of the arguments that count as changed.
+        decisions: those of the reference.
+        turn: number and direction of the changes.
+        decides: the changed numbers decide; else decisions stay.
+    """
+    result = in_dtype(case, torch.float64, changed=changed, within=Nudged(*turn, decisions.begin()))
+    if decides and decisions.differ:
+        return in_dtype(case, torch.float64, changed=changed, within=Nudged(*turn))
+    return result
 
 
 def _holds(case: Case, dtype: torch.dtype) -> bool:
@@ -153,7 +180,8 @@ def _expected(
     matched = declared.matched if declared is not None else 1.0
     if contract.dtype.is_floating_point:
         allowed, allowance = allowed_error(eager, found, declared, typical, known)
-        allowed = _with_jumps(allowed, found.exact, shifted)
+        relative = declared.relative if declared is not None else allowance.relative if allowance is not None else 0.0
+        allowed = _with_jumps(allowed, found.exact, shifted, relative)
         for other in (*nudged, *shifted):  # where rounding decides what is masked
             allowed = torch.where(other.isfinite() == found.exact.isfinite(), allowed, torch.nan)
         return ExpectedOutput(contract, found.exact, _where_settled(found, allowed), matched, allowance)
@@ -164,13 +192,22 @@ def _expected(
     return ExpectedOutput(contract, found.exact, _where_settled(found, allowed), matched)
 
 
-def _with_jumps(allowed: torch.Tensor, exact: torch.Tensor, shifted: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Return the allowed errors, larger where an element jumps when numbers on which the reference decides move."""
+def _with_jumps(
+    allowed: torch.Tensor, exact: torch.Tensor, shifted: Sequence[torch.Tensor], relative: float
+) -> torch.Tensor:
+    """Return the allowed errors, larger where an element jumps when numbers on which the reference decides move.
+
+    Args:
+        allowed: the errors without jumps.
+        exact: the right values.
+        shifted: the values for moved numbers.
+        relative: error over the size of a value that is allowed where it jumps to.
+    """
     jump = torch.zeros_like(exact)
     for other in shifted:
         difference = (other - exact).abs()
         jump = jump.maximum(torch.where(difference.isfinite(), difference, 0.0))
-    return torch.where(jump > allowed, jump + allowed, allowed)
+    return torch.where(jump > allowed, (1 + relative) * jump + allowed, allowed)
 
 
 def _where_settled(found: Evidence, allowed: torch.Tensor) -> torch.Tensor:

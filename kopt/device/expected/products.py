@@ -1,17 +1,20 @@
 """Multiply float32 numbers with TF32 and without: what torch permits, and what becomes of the operands.
 
 TF32 keeps ten bits of a float32's mantissa.  torch's libraries round operands to it; Triton hands them to the tensor
-cores as they are, which leave out the other bits, so that every operand moves towards zero.  `Any`: torch passes
-operations, their arguments and results untyped.
+cores as they are, which leave out the other bits, so that every operand moves towards zero.  Products inside torch's
+recurrent layers and attention are seen where these are computed product by product (`fused_apart`).  `Any`: torch
+passes operations, their arguments and results untyped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from kopt.device.reference.dispatch import DispatchMode
 
@@ -34,6 +37,11 @@ MATRIX_PRODUCTS: dict[str, tuple[int, ...]] = {
 MULTIPLYING = ("conv", "mm", "mv", "dot", "rnn", "lstm", "gru", "attention", "dist")
 """Parts of the names of operations in which torch may multiply in TF32."""
 
+RECURRENT = (torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu)
+"""Functions of torch that compute recurrent layers, on a GPU by cuDNN, whose own setting permits TF32 there."""
+
+_is_recurrent: ContextVar[bool] = ContextVar("is_recurrent", default=False)
+
 _SETTINGS: tuple[Any, ...] = (
     torch.backends.cuda.matmul,
     torch.backends.cudnn.conv,  # type: ignore[attr-defined]  # torch does not type these
@@ -53,7 +61,53 @@ def permits_tf32(operation: str) -> bool:
     """Return whether torch, as it is set, may compute an operation on float32 numbers in TF32 on a GPU."""
     if operation in CONVOLUTIONS:
         return bool(torch.backends.cudnn.conv.fp32_precision == "tf32")  # type: ignore[attr-defined]
-    return operation in MATRIX_PRODUCTS and bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
+    setting: Any = torch.backends.cudnn.rnn if _is_recurrent.get() else torch.backends.cuda.matmul
+    return operation in MATRIX_PRODUCTS and bool(setting.fp32_precision == "tf32")
+
+
+@contextmanager
+def fused_apart() -> Iterator[None]:
+    """Have torch compute recurrent layers and attention product by product inside the block, on every device.
+
+    torch's fused attention on a GPU multiplies float32 numbers in three products of TF32, which are as good as one of
+    float32; its unfused one does so in TF32 where products of matrices may be.
+    """
+    backends: Any = torch.backends
+    fast, cuda = backends.mha.get_fastpath_enabled(), backends.cuda
+    before = (cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(), cuda.cudnn_sdp_enabled())
+    math = cuda.math_sdp_enabled()
+    setters = (cuda.enable_flash_sdp, cuda.enable_mem_efficient_sdp, cuda.enable_cudnn_sdp)
+    try:
+        backends.mha.set_fastpath_enabled(False)
+        cuda.enable_math_sdp(True)
+        for enable in setters:
+            enable(False)
+        with _RecurrentApart():
+            yield
+    finally:
+        for enable, was in zip(setters, before, strict=True):
+            enable(was)
+        cuda.enable_math_sdp(math)
+        backends.mha.set_fastpath_enabled(fast)
+
+
+class _RecurrentApart(TorchFunctionMode):
+    """Compute recurrent layers without the libraries that compute them as a whole."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch."""
+        if not any(func is recurrent for recurrent in RECURRENT):
+            return func(*args, **(kwargs or {}))
+        token = _is_recurrent.set(True)
+        on_gpu, on_cpu = torch._C._get_cudnn_enabled(), torch._C._get_mkldnn_enabled()
+        try:
+            torch._C._set_cudnn_enabled(False)
+            torch._C._set_mkldnn_enabled(False)
+            return func(*args, **(kwargs or {}))
+        finally:
+            torch._C._set_cudnn_enabled(on_gpu)
+            torch._C._set_mkldnn_enabled(on_cpu)
+            _is_recurrent.reset(token)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ also where it lies on the very edge of two.  What an operation computes, every k
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 from zlib import crc32
@@ -16,6 +17,8 @@ import torch
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
+from kopt.device.expected.choices import written_out
+from kopt.device.expected.quotients import cut
 from kopt.device.reference.dispatch import DispatchMode
 from kopt.device.reference.layout import is_integer
 from kopt.device.reference.tree import tensors_of
@@ -53,14 +56,33 @@ EXACTABLE = {
     "addmm",
     "baddbmm",
     "div",
+    "mean",
 }
 """Operations whose result every kernel computes exactly where float32 can hold it."""
+
+SUMMED = {"sum", "mean", "cumsum"}
+"""Operations that add up elements of their operand."""
+
+PRODUCTS: dict[str, tuple[int, int, int | None]] = {
+    "mm": (0, 1, None), "bmm": (0, 1, None), "mv": (0, 1, None), "dot": (0, 1, None), "addmm": (1, 2, 0),
+    "baddbmm": (1, 2, 0),
+}  # fmt: skip
+"""Operations that add up products: places of the factors, and of what is added to the sums."""
 
 DRIFT = 2.0**-18
 """Relative change of a number that is computed: above the errors of a GPU's approximate operations, 2^-22."""
 
 NUDGE = 2.0**-17
 """Relative change of a number that is computed with: above the errors of sums in float32."""
+
+WHOLE_IN_FLOAT32 = 2.0**24
+"""Largest whole number up to which float32 holds all."""
+
+DOUBLE_BITS = 53
+"""Bits of a float64 mantissa."""
+
+SAMPLE = 256
+"""Numbers of which one that float32 cannot hold spares a look at all the others."""
 
 HALF_STEP = 0.505
 """Change of a number that rounds to a neighbour of it, over the relative step of its type."""
@@ -69,10 +91,10 @@ STAYS = 0.43
 
 
 class Watch(Protocol):
-    """Looks at operations before they are run."""
+    """Looks at operations, and decides in their place."""
 
-    def see(self, rounding: Rounding, func: Any, args: Any, kwargs: Any) -> None:
-        """Look at an operation."""
+    def watch(self, rounding: Rounding, func: Any, args: Any, kwargs: Any, operate: Callable[[], Any]) -> Any:
+        """Look at an operation, run it by `operate`, and return its results."""
 
 
 class Rounding(DispatchMode):
@@ -82,6 +104,22 @@ class Rounding(DispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self._computed: Any = WeakIdKeyDictionary()  # torch does not type it
         self._whole: Any = WeakIdKeyDictionary()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation; one whose result jumps is run as comparisons and choices."""
+        kwargs = kwargs or {}
+        choices = written_out(func, args, kwargs)
+        if choices is None:
+            return self.run(func, args, kwargs)
+        with self:
+            return choices()
+
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run one operation whose result does not jump, or that a class knows to decide."""
+        results = func(*args, **kwargs)
+        if not self.is_exact_result(func, args, kwargs, results):
+            self.note(func, args, kwargs, results)
+        return results
 
     def is_computed(self, tensor: torch.Tensor) -> bool:
         """Return whether an operation has rounded the tensor's numbers."""
@@ -93,20 +131,36 @@ class Rounding(DispatchMode):
 
     def exact_result(self, func: Any, args: Any, kwargs: Any) -> torch.Tensor | None:
         """Return the result of a simple operation that float32 can hold, as every kernel computes it; else None."""
-        if func.overloadpacket.__name__ not in EXACTABLE or func._schema.is_mutable:
+        if not self._may_be_exact(func, args, kwargs):
             return None
+        result: torch.Tensor = func(*args, **kwargs)
+        return result if self.is_exact_result(func, args, kwargs, result) else None
+
+    def is_exact_result(self, func: Any, args: Any, kwargs: Any, result: Any) -> bool:
+        """Return whether every kernel computes this result of an operation, whatever the order in which it adds.
+
+        Kernels may cut off a quotient near a whole number to another one (`kopt.device.expected.quotients`).
+        """
+        if not self._may_be_exact(func, args, kwargs) or not result.is_floating_point():
+            return False
+        wide_args, wide_kwargs = tree_map(_wide, (args, kwargs))
+        wide = result if result.dtype == torch.float64 else func(*wide_args, **wide_kwargs)
+        if not bool(_is_held(wide.reshape(-1)[:SAMPLE]).all()):
+            return False
+        if not bool((_is_held(wide) & (result.double() == wide)).all()):
+            return False
+        quotient = cut(func, args, kwargs)
+        if quotient is not None:
+            return bool(_is_held(quotient.product()).all())
+        return _sums_are_exact(func.overloadpacket.__name__, wide_args, wide_kwargs)
+
+    def _may_be_exact(self, func: Any, args: Any, kwargs: Any) -> bool:
+        if func._schema.is_mutable:
+            return False
+        if func.overloadpacket.__name__ not in EXACTABLE and cut(func, args, kwargs) is None:
+            return False
         operands = [operand for operand in tensors_of((args, kwargs)) if operand.is_floating_point()]
-        if any(map(self.is_computed, operands)) or not _scalars_are_exact(func, args, kwargs):
-            return None
-        result = func(*args, **kwargs)
-        if not result.is_floating_point():
-            return None
-        wide = result
-        if result.dtype != torch.float64:
-            wide_args, wide_kwargs = tree_map(_wide, (args, kwargs))
-            wide = func(*wide_args, **wide_kwargs)
-        held = (wide.float().double() == wide) & (result.double() == wide)
-        return result if bool(held.all()) else None
+        return not any(map(self.is_computed, operands)) and _scalars_are_exact(func, args, kwargs)
 
     def makes_whole(self, func: Any, args: Any, kwargs: Any) -> bool:
         """Return whether an operation makes whole numbers, or selects or adds up what operations have made whole."""
@@ -149,18 +203,20 @@ class Nudged(Rounding):
         Args:
             seed: number of the changes.
             sign: 1 or -1, the direction of all of them; 0 for no changes.
-            decisions: looks at every operation before it is run.
+            decisions: looks at every operation, and decides in its place.
         """
         super().__init__()
         self._decisions = decisions
         self._seed = seed
         self._sign = sign
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run one operation on changed operands, and change its results; what every kernel computes exactly stays."""
-        kwargs = kwargs or {}
-        if self._decisions is not None:
-            self._decisions.see(self, func, args, kwargs)
+        if self._decisions is None:
+            return self._changed(func, args, kwargs)
+        return self._decisions.watch(self, func, args, kwargs, lambda: self._changed(func, args, kwargs))
+
+    def _changed(self, func: Any, args: Any, kwargs: Any) -> Any:
         if is_exact(func):
             results = func(*args, **kwargs)
         elif func._schema.is_mutable:
@@ -209,9 +265,8 @@ class RoundedOtherwise(Rounding):
         self._seed = seed
         self._sign = sign
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run one operation, and round its results otherwise; a number beyond an integer type becomes its last one."""
-        kwargs = kwargs or {}
         if func.overloadpacket.__name__ == "_to_copy" and self.is_computed(args[0]):
             args = (_held_by(kwargs.get("dtype"), args[0]), *args[1:])
         exact = self.exact_result(func, args, kwargs)
@@ -252,10 +307,61 @@ def _scalars_are_exact(func: Any, args: Any, kwargs: Any) -> bool:
     with np.errstate(over="ignore"):
         if any(float(np.float32(number)) != number for number in numbers):
             return False
-    if func.overloadpacket.__name__ != "div":
+    if func.overloadpacket.__name__ != "div" or kwargs.get("rounding_mode") is not None:
         return True
     divisor = torch.as_tensor(args[1], dtype=torch.float64)
-    return kwargs.get("rounding_mode") is None and bool((divisor.frexp().mantissa.abs() == 0.5).all())
+    return bool((divisor.frexp().mantissa.abs() == 0.5).all())
+
+
+def _sums_are_exact(name: str, args: Any, kwargs: Any) -> bool:
+    """Return whether float32 holds every sum of some of the float64 numbers that an operation adds up."""
+    if name in SUMMED:
+        summed = summed_rows(args[0], args[1] if len(args) > 1 else kwargs.get("dim"))
+        length = summed.shape[-1] if name == "mean" else 1
+        return length & (length - 1) == 0 and bool(add_exactly(summed).all())
+    if name not in PRODUCTS:
+        return True
+    if kwargs:
+        return False
+    first, second, added = PRODUCTS[name]
+    left, right = args[first], args[second]
+    if left.dim() == 1:
+        left, right = left[None], right[:, None]
+    columns = right if right.dim() > 1 else right[:, None]
+    size = left.abs() @ columns.abs()
+    unit = unit_of(left).amin(-1, keepdim=True) * unit_of(columns).amin(-2, keepdim=True)
+    if added is not None:
+        size, unit = size + args[added].abs(), unit.minimum(unit_of(args[added]))
+    return bool((size <= WHOLE_IN_FLOAT32 * unit).all())
+
+
+def summed_rows(source: torch.Tensor, dimensions: Any) -> torch.Tensor:
+    """Return the elements that are added along the last dimension; those of all dimensions where none is named."""
+    listed = [dimensions] if isinstance(dimensions, int) else list(dimensions or range(source.dim()))
+    axes = sorted({dimension % source.dim() for dimension in listed}) if source.dim() else []
+    kept = [axis for axis in range(source.dim()) if axis not in axes]
+    return source.permute(*kept, *axes).reshape(*(source.shape[axis] for axis in kept), -1)
+
+
+def add_exactly(summed: torch.Tensor) -> torch.Tensor:
+    """Return for which rows float32 holds every sum of some of the elements: in any order they add up to the same."""
+    wide = summed.double()
+    if not wide.shape[-1]:
+        return torch.ones(wide.shape[:-1], dtype=torch.bool, device=wide.device)
+    largest = wide.clamp_min(0).sum(-1).maximum(wide.clamp_max(0).sum(-1).abs())
+    return largest <= WHOLE_IN_FLOAT32 * unit_of(wide).amin(-1)
+
+
+def unit_of(wide: torch.Tensor) -> torch.Tensor:
+    """Return the largest power of two of which each float64 number is a multiple; infinity for zero."""
+    mantissa, exponent = wide.frexp()
+    bits = torch.ldexp(mantissa, torch.full_like(exponent, DOUBLE_BITS)).nan_to_num(0, 0, 0).to(torch.int64)
+    return torch.where(bits == 0, torch.inf, torch.ldexp((bits & -bits).double(), exponent - DOUBLE_BITS))
+
+
+def _is_held(wide: torch.Tensor) -> torch.Tensor:
+    """Return which float64 numbers float32 can hold."""
+    return wide.float().double() == wide
 
 
 def _wide(value: Any) -> Any:

@@ -55,13 +55,10 @@ class TiesBroken(Rounding):
         self.moved = False
         """Whether the order has changed a result."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run one operation; move the operand of those that leave an order open."""
-        kwargs = kwargs or {}
-        name = str(func.overloadpacket.__name__) if isinstance(func, torch._ops.OpOverload) else ""
-        out = func(*args, **kwargs)
-        if self._operations is CHOSEN:
-            self.note(func, args, kwargs, out)
+        name = str(func.overloadpacket.__name__)
+        out = super().run(func, args, kwargs) if self._operations is CHOSEN else func(*args, **kwargs)
         if name not in self._operations or not args or not isinstance(args[0], torch.Tensor):
             return out
         operand = args[0]
