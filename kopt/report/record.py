@@ -134,7 +134,7 @@ class WorkloadSizes(Value):
     name: str
     """Name that checks have."""
     title: str = ""
-    """Name for people: with the kind before it where two workloads have one name; empty: the name."""
+    """Name for people, with the kind before it: `small ragged`; empty: the name."""
     sizes: str
     """Shapes of the inputs of a timed workload; of another one the values of the reference's constants."""
     timed: bool

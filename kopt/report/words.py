@@ -44,6 +44,9 @@ GENERAL = {
     "and a reply without a usable kernel goes back once",
     "in its words": "what a proposer says of its change; nobody checks these words, and build and source beside them "
     "are facts",
+    "timed, hidden, small workload": "a choice of the problem's sizes: kernels are timed on a timed workload; on a "
+    "hidden one, whose sizes proposers are not told, and on a small one they are only verified, without a GPU on small "
+    "ones alone",
     "correct": "equal to the reference in every check of the judge",
     "win": "a correct kernel that is faster than its parent",
     "cluster": "the kernels that use the same techniques",

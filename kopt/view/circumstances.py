@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
@@ -158,11 +157,10 @@ def workload_sizes(run: Run, checks: Iterable[Check]) -> tuple[WorkloadSizes, ..
     on_gpu = RunSettings(run.config).measures
     inputs = {one.workload: one.inputs for one in run.facts.workloads}
     named = named_workloads(run.problem, distinct=on_gpu)
-    often = Counter(workload.name for _, _, workload in named)
     return tuple(
         WorkloadSizes(
             name=name,
-            title=f"{kind} {workload.name}" if often[workload.name] > 1 else "",
+            title=f"{'timed' if kind == 'main' else kind} {workload.name}",
             sizes=_tensors(inputs[name]) if kind == "main" and name in inputs else _constants(workload),
             timed=kind == "main",
             checked=name in checked and (on_gpu or kind == "small") if checked else None,

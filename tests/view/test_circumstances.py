@@ -113,7 +113,9 @@ def test_a_workload_is_verified_where_a_check_names_it_and_small_ones_alone_with
     found = {}
     for judge, checks in (("interpret", [check]), ("cuda", [check]), ("recorded", [])):
         run = Run("run", Config(judge=judge), problem=problem, facts=facts, device=None, taxonomy=(), rounds=())
-        found[judge] = [(one.name, one.sizes, one.checked) for one in workload_sizes(run, checks)][-2:]
+        sizes = workload_sizes(run, checks)[-2:]
+        found[judge] = [(one.name, one.sizes, one.checked) for one in sizes]
+        assert [one.title for one in sizes] == ["hidden ragged", "small ragged"]
     assert found == {
         "interpret": [("ragged", "M=3", False), ("ragged", "M=3", True)],
         "cuda": [("ragged", "M=3", True), ("small ragged", "M=3", False)],

@@ -15,7 +15,7 @@ from kopt.errors import KoptError, ProblemError
 from kopt.estimate.eager import estimate_eager
 from kopt.model.base import Value
 from kopt.model.device import Device, estimate_warning
-from kopt.model.problem import Problem, ProblemFacts, WorkloadFacts
+from kopt.model.problem import Problem, ProblemFacts, Workload, WorkloadFacts, WorkloadKind, workload_title
 from kopt.roofline import bound, floor_ms
 
 if TYPE_CHECKING:
@@ -110,13 +110,16 @@ def _runs(problem: Problem) -> str:
     """Trace the reference at the sizes of every workload."""
     from kopt.device.reference.signature import signature_of
 
-    workloads = (*problem.main, *problem.hidden, *problem.small)
-    for workload in workloads:
+    groups: dict[WorkloadKind, tuple[Workload, ...]] = {
+        "timed": problem.main, "hidden": problem.hidden, "small": problem.small,
+    }  # fmt: skip
+    workloads = [(workload, kind) for kind, group in groups.items() for workload in group]
+    for workload, kind in workloads:
         try:
             signature = signature_of(problem, workload)
         except ProblemError as error:
             reason = str(error).removeprefix(f"{problem.name}: ").removeprefix(f"{problem.name}/")
-            raise ProblemError(f"workload {workload.name}: {reason}") from error
+            raise ProblemError(f"{workload_title(workload.name, kind)}: {reason}") from error
         if workload is problem.main[0]:
             first = signature
     if not first.outputs:
@@ -146,7 +149,8 @@ def _runs_with_values(problem: Problem) -> str:
         try:
             try_values(problem, workload.constants)
         except ProblemError as error:
-            raise ProblemError(f"workload {workload.name}: {str(error).removeprefix(f'{problem.name}/')}") from error
+            reason = str(error).removeprefix(f"{problem.name}/")
+            raise ProblemError(f"{workload_title(workload.name, 'small')}: {reason}") from error
     return f"runs with values on the CPU: {', '.join(workload.name for workload in problem.small)}"
 
 
