@@ -18,6 +18,7 @@ from kopt.model.technique import Evidence, Technique
 from kopt.model.timing import Estimated, Measured
 from kopt.model.trial import Trial
 from kopt.model.verdict import Check
+from kopt.report.numbers import Time
 from kopt.roofline import occupancy
 from kopt.store import Store
 from kopt.techniques.static import classify
@@ -120,6 +121,12 @@ class KernelView(Value):
     estimated: bool = True
     roofline_share: float | None = None
     times: tuple[WorkloadTime, ...] = ()
+
+    @property
+    def time(self) -> Time | None:
+        """Its objective with the interval; None where it has none."""
+        low, high = self.interval or (None, None)
+        return None if self.ms is None else Time(self.ms, low, high, self.estimated)
 
 
 def source_facts(source: str) -> SourceFacts | None:

@@ -46,6 +46,15 @@ def test_a_run_shows_its_lineage_rounds_and_failures_whether_it_ended_or_not(mad
     assert "\x1b" not in text
 
 
+def test_a_step_within_the_error_of_estimates_is_no_gain(made):
+    finish(made)
+    view = view_of_run(read_so_far(made.folder), made.store)
+    assert (view.lineage[1].unsure, view.faster) == ("", {0: 0, 1: 1})
+    near = view.lineage[1].model_copy(update={"ratio": 1.03, "unsure": "within the error of estimates"})
+    lines = run_lines(view.model_copy(update={"lineage": (view.lineage[0], near)}))
+    assert any("1.03x its parent estimated, within the error of estimates, by" in line for line in lines)
+
+
 def test_a_kernel_shows_where_it_comes_from_and_what_was_found_of_it(made):
     finish(made)
     text = "\n".join(kernel_lines(kernel(made, "best")))
