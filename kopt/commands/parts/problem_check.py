@@ -16,7 +16,7 @@ from kopt.estimate.eager import estimate_eager
 from kopt.model.base import Value
 from kopt.model.device import Device, estimate_warning
 from kopt.model.problem import Problem, ProblemFacts, Workload, WorkloadFacts, WorkloadKind, workload_title
-from kopt.roofline import bound, floor_ms
+from kopt.roofline import floor_bound, floor_ms
 
 if TYPE_CHECKING:
     import torch
@@ -267,7 +267,7 @@ def _cost_of(workload: WorkloadFacts, facts: ProblemFacts, device: Device) -> st
     said = (
         f"{workload.workload} moves at least {_bytes(workload.bytes)}{flops}, "
         f"{floor_ms(workload, device, facts.dtype):.3g} ms on {device.name} (estimated, bound by "
-        f"{bound(workload, device, facts.dtype)})"
+        f"{floor_bound(workload, device, facts.dtype)})"
     )
     return f"{said}, eager PyTorch about {times[workload.workload]:.3g} ms" if workload.workload in times else said
 
