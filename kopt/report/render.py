@@ -159,6 +159,7 @@ def _derived(record: RunRecord) -> dict[str, object]:
         "asked_in": asked_in,
         "parents": _parents(record.trials),
         "changes": {kernel.name: kernel.changes for kernel in record.kernels},
+        "contradicted": {kernel.name: kernel.contradicted for kernel in record.kernels},
         "in_short": {kernel.name: _in_short(kernel.changes) for kernel in record.kernels if kernel.changes},
         "verified": sentences.verified_on(record.workloads),
         "diff": diff(record.seed_source, record.best_source),

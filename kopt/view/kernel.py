@@ -96,6 +96,8 @@ class KernelView(Value):
     """Its row in the run's table; None for a file."""
     parent: str = ""
     """Name of its parent's first candidate."""
+    contradicted: tuple[str, ...] = ()
+    """What its build shows where its proposer's words name other numbers: `4 warps, not 8`."""
     siblings: tuple[str, ...] = ()
     """Names of other candidates with the same source."""
     build_failure: str = ""

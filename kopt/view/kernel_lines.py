@@ -54,6 +54,8 @@ def _origin(view: KernelView) -> Iterator[tuple[str, str]]:
     yield "proposer", f"{one_line(trial.model)}{parent}{cost}"
     if trial.description:
         yield "in its words" if trial.parent else "origin", one_line(trial.description)
+        if view.contradicted:
+            yield "", f"the build says otherwise: {'; '.join(view.contradicted)}"
     if view.siblings:
         yield "same source", ", ".join(view.siblings)
     if trial.duplicate_of:

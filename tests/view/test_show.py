@@ -66,6 +66,16 @@ def test_a_kernel_shows_where_it_comes_from_and_what_was_found_of_it(made):
         assert words in text
 
 
+def test_a_number_of_the_words_that_the_build_contradicts_stands_beside_them_with_what_was_built(made):
+    finish(made)
+    run = read_so_far(made.folder)
+    trial = trial_named("best", run).model_copy(update={"description": "16 warps hide the latency"})
+    view = view_of_trial("best", trial, run, made.store)
+    assert view.contradicted == ("8 warps, not 16",)
+    assert "the build says otherwise: 8 warps, not 16" in "\n".join(kernel_lines(view))
+    assert view_of_trial("best", trial_named("best", run), run, made.store).contradicted == ()
+
+
 def test_a_kernel_that_failed_shows_its_phase_and_reason(made):
     text = "\n".join(kernel_lines(kernel(made, "r1a0s1")))
     assert "failed: syntax error (the reply holds code that is no Python)" in text
