@@ -76,7 +76,7 @@ def unsure_gain(final: FinalFigures) -> str:
     if final.estimated:
         return WITHIN_ERROR if is_within_error(final.speedup) else ""
     measured = next((one for one in final.against if one.name == "seed"), None)
-    return WITHIN_NOISE if measured and measured.low <= 1 else ""
+    return WITHIN_NOISE if measured and measured.low <= 1 <= measured.high else ""
 
 
 def fastest_of_pytorch(final: FinalFigures) -> dict[str, float]:

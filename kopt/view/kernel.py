@@ -117,6 +117,8 @@ class KernelView(Value):
     reason: str = ""
     checks: tuple[Check, ...] = ()
     """Comparisons of the verdict, where it is in the store."""
+    titles: dict[str, str] = Field(default_factory=dict)
+    """Names of workloads with their kinds, by the names that checks have: `small ragged`."""
     ms: float | None = None
     """Objective: geometric mean over the main workloads, ms; None where it has none."""
     interval: tuple[float, float] | None = None

@@ -87,7 +87,7 @@ def _verdict(view: KernelView) -> Iterator[tuple[str, str]]:
 
 def checked(view: KernelView) -> str:
     """Describe the comparisons of a verdict."""
-    workloads = dict.fromkeys(check.workload for check in view.checks)
+    workloads = dict.fromkeys(view.titles.get(check.workload, check.workload) for check in view.checks)
     inputs = dict.fromkeys(check.distribution for check in view.checks)
     return (
         f"{len(view.checks)} comparisons with the reference in float64 on {', '.join(workloads)}; "

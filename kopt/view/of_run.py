@@ -24,6 +24,7 @@ from kopt.report.status_lines import MADE_UP
 from kopt.run.so_far import RunSoFar
 from kopt.store import Store
 from kopt.techniques import taxonomy
+from kopt.view.circumstances import workload_titles
 from kopt.view.kernel import (
     KernelView,
     WorkloadTime,
@@ -132,6 +133,7 @@ def view_of_trial(label: str, trial: Trial, run: RunSoFar, store: Store, *, evid
         phase=trial.phase,
         reason=trial.reason,
         checks=_checks(verdict),
+        titles=workload_titles(run.problem, distinct=run.settings.measures) if run.problem else {},
         ms=measured.objective_ms if measured else trial.time_ms,
         interval=interval,
         estimated=bool(trial.estimated) and measured is None,

@@ -44,6 +44,8 @@ def test_the_best_time_has_its_interval_as_a_band_where_it_was_measured_and_none
     assert (band["encoding"]["y"]["field"], band["encoding"]["y2"]["field"]) == ("best_low_ms", "best_high_ms")
     (steps, *_) = [rows for rows in chart["datasets"].values() if "best_low_ms" in rows[0]]
     assert len(steps) > 3
+    low, high = band["encoding"]["y"]["scale"]["domain"]
+    assert all(low < row["best_low_ms"] and row["best_high_ms"] < high for row in steps)
     for row in steps:
         assert (row["best_low_ms"], row["best_high_ms"]) == pytest.approx((0.9 * row["best_ms"], 1.2 * row["best_ms"]))
 

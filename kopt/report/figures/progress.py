@@ -56,13 +56,21 @@ def best_so_far(
     slowest = SLOWEST * seed_ms
     levels = _levels({SEED: seed_ms, **(others or {}), FLOOR: floor_ms}, slowest)
     high = max(
-        [*(level["ms"] for level in levels), *(min(ms, slowest) for row in rows if isinstance(ms := row["ms"], float))]
+        [
+            *(level["ms"] for level in levels),
+            *(
+                min(ms, slowest)
+                for row in rows
+                for name in ("ms", "best_high_ms")
+                if isinstance(ms := row[name], float)
+            ),
+        ]
     )
     low = min(
         [
             floor_ms * 0.95,
             *(level["ms"] for level in levels),
-            *(ms for row in rows if isinstance(ms := row["best_ms"], float)),
+            *(ms for row in rows for name in ("best_ms", "best_low_ms") if isinstance(ms := row[name], float)),
         ]
     )
     scale = alt.Scale(type="log", domain=[low * 0.95, high * 1.05], nice=False)
