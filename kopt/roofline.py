@@ -87,6 +87,11 @@ def floor_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:
     return max(memory_floor_ms(facts, device), compute_floor_ms(facts, device, dtype), 1e-6)
 
 
+def floor_bound(facts: WorkloadFacts, device: Device, dtype: Dtype) -> Bound:
+    """Return what the floor is the time of, and so what limits a kernel that reaches it: bytes or matrix products."""
+    return "memory" if memory_floor_ms(facts, device) >= compute_floor_ms(facts, device, dtype) else "compute"
+
+
 def ample_ms(facts: ProblemFacts, device: Device) -> float:
     """Return the time to move every element of every tensor once, or to do the reference's arithmetic, ms.
 

@@ -78,7 +78,7 @@ def run(
 
 
 def _lines(run: Run, scores: Sequence[Counterfactual]) -> Iterator[str]:
-    from kopt.report.numbers import percent, ratio, time_text
+    from kopt.report.numbers import percent, speedup_text, time_text
 
     yield (
         f"{run.name}: strategy {run.config.strategy}, width {run.config.candidate_pool_size}, "
@@ -89,7 +89,7 @@ def _lines(run: Run, scores: Sequence[Counterfactual]) -> Iterator[str]:
         gap = f"from round {score.known_to + 1} on, {missing} missing" if missing else "whole"
         yield (
             f"{score.strategy:<14} width {score.width}: {time_text(score.best_ms, run.last.estimated)}, "
-            f"{ratio(run.last.seed_ms / score.best_ms)} seed ({score.steps[-1].best}); "
+            f"{speedup_text(run.last.seed_ms / score.best_ms, 'seed', run.last.estimated)} ({score.steps[-1].best}); "
             f"{percent(score.support)} of its expansions on record, {gap}"
         )
     if any(step.missing for score in scores for step in score.steps):

@@ -19,7 +19,7 @@ from kopt.model.device import Device
 from kopt.model.diagnosis import Bound
 from kopt.model.problem import DTYPE_BYTES, Dtype, ProblemFacts, WorkloadFacts
 from kopt.model.timing import Estimated, WorkloadEstimate
-from kopt.roofline import floor_ms, occupancy
+from kopt.roofline import floor_bound, floor_ms, occupancy
 
 LAUNCH_SECONDS = 2.5e-6
 """Overhead of one launch on the device."""
@@ -79,7 +79,7 @@ def _workload(
         launch_ms=overhead * 1e3,
         floor_ms=floor,
         weight=facts.weight,
-        bound=_bound(times, overhead),
+        bound=_bound(times, overhead) if total * 1e3 > floor else floor_bound(facts, device, dtype),
         notes=tuple(dict.fromkeys(notes)),
     )
 

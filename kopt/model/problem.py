@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from math import prod
+from typing import Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -50,6 +51,21 @@ class Workload(Value):
     name: str
     constants: dict[str, int] = Field(default_factory=dict)
     """Values of the overridden module constants, e.g. `{"M": 2048, "K": 1048576}`."""
+
+
+WorkloadKind = Literal["timed", "hidden", "small"]
+"""What a workload is for: kernels are timed on it (a main workload), or only verified on it, at sizes that proposers
+are not told or that are small enough for kopt's interpreter."""
+
+
+def workload_title(name: str, kind: WorkloadKind) -> str:
+    """Name a workload with its kind, for people and proposers: `small workload ragged`.
+
+    Args:
+        name: its name, or the name that a judge on a GPU gives it, which may begin with the kind (`hidden ragged`).
+        kind: its kind.
+    """
+    return f"{kind} workload {name.removeprefix('main ' if kind == 'timed' else f'{kind} ')}"
 
 
 class Tolerance(Value):

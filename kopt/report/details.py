@@ -78,6 +78,8 @@ class KernelDetail(Value):
     launches: tuple[LaunchFacts, ...] = ()
     changes: tuple[str, ...] = ()
     """What it changed against its parent by build and source, in short: `warps 16 → 4`."""
+    contradicted: tuple[str, ...] = ()
+    """What its build shows where its proposer's words name other numbers: `4 warps, not 8`."""
     changed: tuple[ChangedFact, ...] = ()
     checks: tuple[Check, ...] = ()
     times: tuple[KernelTime, ...] = ()

@@ -3,10 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from kopt.model.verdict import Check
 
 ESTIMATED = "estimated"
+
+ESTIMATE_ERROR = 0.1
+"""Share by which an estimate is commonly off (docs/estimate.md): two estimates nearer than that are not told apart."""
+
+WITHIN_ERROR = "within the error of estimates"
+WITHIN_NOISE = "within the noise of the measurement"
+
+
+class Time(NamedTuple):
+    """The time of a kernel, ms, with the ends of its 95 % interval where it has one."""
+
+    ms: float
+    low_ms: float | None
+    high_ms: float | None
+    estimated: bool
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The ends of the interval, ms; the time itself where it has none."""
+        return (self.ms, self.ms) if self.low_ms is None or self.high_ms is None else (self.low_ms, self.high_ms)
+
+
+def is_within_error(speedup: float) -> bool:
+    """Return whether two estimates of this ratio are nearer to each other than their error."""
+    return 1 - ESTIMATE_ERROR < speedup < 1 / (1 - ESTIMATE_ERROR)
+
+
+def unsure(one: Time, other: Time) -> str:
+    """Say why it cannot be told which of two kernels of a search is faster; empty where it can.
+
+    Estimates have to differ by more than their error; intervals of measured times must not overlap, and measured times
+    without intervals have to differ.
+    """
+    if one.estimated or other.estimated:
+        return WITHIN_ERROR if is_within_error(one.ms / other.ms) else ""
+    (low, high), (other_low, other_high) = one.interval, other.interval
+    return WITHIN_NOISE if low <= other_high and other_low <= high else ""
 
 
 def milliseconds(ms: float) -> str:
@@ -22,6 +60,19 @@ def time_text(ms: float, estimated: bool) -> str:
 def ratio(value: float) -> str:
     """Write a speedup: `1.10x`."""
     return f"{value:.2f}x"
+
+
+def speedup_text(speedup: float, over: str, estimated: bool) -> str:
+    """Write a speedup over something, with its label: `1.03x seed estimated, within the error of estimates`.
+
+    Args:
+        speedup: 1 for a kernel over itself.
+        over: what the speedup is over; empty where that stands before it.
+        estimated: whether it is a ratio of estimates.
+    """
+    near = estimated and speedup != 1 and is_within_error(speedup)
+    words = filter(None, (ratio(speedup), over, ESTIMATED if estimated else ""))
+    return " ".join(words) + (f", {WITHIN_ERROR}" if near else "")
 
 
 def percent(share: float) -> str:

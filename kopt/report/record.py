@@ -10,9 +10,7 @@ from kopt.model.diagnosis import Diagnosis, Profile
 from kopt.model.environment import Environment
 from kopt.model.trial import RoundSummary, SelectionRow, Trial
 from kopt.report.details import JobSpan, KernelDetail, Roof
-
-ESTIMATE_ERROR = 0.1
-"""Share by which an estimate is commonly off (docs/estimate.md): two estimates nearer than that are not told apart."""
+from kopt.report.numbers import ESTIMATE_ERROR
 
 
 class Comparison(Value):
@@ -134,7 +132,7 @@ class WorkloadSizes(Value):
     name: str
     """Name that checks have."""
     title: str = ""
-    """Name for people: with the kind before it where two workloads have one name; empty: the name."""
+    """Name for people, with the kind before it: `small ragged`; empty: the name."""
     sizes: str
     """Shapes of the inputs of a timed workload; of another one the values of the reference's constants."""
     timed: bool

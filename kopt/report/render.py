@@ -29,7 +29,7 @@ from kopt.report.figures.chart import Chart
 from kopt.report.figures.spec import specs_json
 from kopt.report.marked import diff, parts
 from kopt.report.reasons import short_reason
-from kopt.report.record import ESTIMATE_ERROR, RunRecord
+from kopt.report.record import RunRecord
 from kopt.report.round_line import STOPPED
 from kopt.report.status_lines import duration
 
@@ -96,7 +96,8 @@ def _articles(record: RunRecord, environment: Environment, room: int) -> dict[st
         text = template.render(
             kernel=kernel, trial=trial, children=children.get(trial.kernel, []) if trial.kernel else [],
             diff=diff(kernel.parent_source, kernel.source) if kernel.parent_source and kernel.source else [],
-            parent=named.get(kernel.parent), final=record.final, opening=opening, counters=record.counters,
+            parent=named.get(kernel.parent), seed=record.trials[0] if record.trials else None,
+            final=record.final, opening=opening, counters=record.counters,
             sizes=sizes, titles=titles, priced=is_priced(record), same=record.same_source.get(trial.name, ""),
             before=[one.name for one in here if one.attempt == trial.attempt - 1 and one.status != "skipped"],
             after=[one.name for one in here if one.attempt == trial.attempt + 1 and one.status != "skipped"],
@@ -145,9 +146,11 @@ def _derived(record: RunRecord) -> dict[str, object]:
         "plotted": frozenset(drawn),
         "axes": {name: progress.axis_title(name, any(job.gpu for job in record.jobs)) for name in progress.AXES},
         "drawn": _drawn(record),
+        "banded": any(trial.low_ms is not None for trial in record.trials),
         "peak": max(asked_in.values(), default=1),
-        "models": tables.models(record.trials, record.final.seed_ms),
+        "models": tables.models(record.trials),
         "chain": best,
+        "faster_in": tables.faster_in(record.trials, record.rounds, record.selections),
         "clusters": clusters[:TOP_CLUSTERS],
         "more_clusters": len(clusters[TOP_CLUSTERS:]),
         "failures": outcomes.failures(record.trials, record.same_source),
@@ -156,6 +159,7 @@ def _derived(record: RunRecord) -> dict[str, object]:
         "asked_in": asked_in,
         "parents": _parents(record.trials),
         "changes": {kernel.name: kernel.changes for kernel in record.kernels},
+        "contradicted": {kernel.name: kernel.contradicted for kernel in record.kernels},
         "in_short": {kernel.name: _in_short(kernel.changes) for kernel in record.kernels if kernel.changes},
         "verified": sentences.verified_on(record.workloads),
         "diff": diff(record.seed_source, record.best_source),
@@ -253,8 +257,12 @@ def page_environment(estimated: bool) -> Environment:
         "inputs_by_size": sentences.inputs_by_size,
         "outcome": outcomes.outcome,
         "kind_of": outcomes.kind_of,
+        "unsure_between": tables.unsure_between,
+        "is_within_error": numbers.is_within_error,
+        "within_error": numbers.WITHIN_ERROR,
+        "unsure_gain": sentences.unsure_gain,
         "pytorch": numbers.PYTORCH,
-        "estimate_error": ESTIMATE_ERROR,
+        "estimate_error": numbers.ESTIMATE_ERROR,
     }
     return environment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from kopt.model.kernel import MADE_SEED
 from kopt.model.trial import RoundSummary, StopReason
 from kopt.neutral import one_line
-from kopt.report.numbers import ESTIMATED, after_repair, ratio, time_text
+from kopt.report.numbers import ESTIMATED, after_repair, speedup_text, time_text
 
 REPLAYED = "replayed"
 """Label of figures that come from a recording."""
@@ -22,7 +22,7 @@ def round_line(summary: RoundSummary, *, replayed: bool = False) -> str:
     """Sum up a round on one line.
 
     `R1: 64/90 ok (88 built, 71 unique), PTX dedup 66→66, clusters=14, classified 15 new, 51 known, best
-    1.8753 ms estimated (claude-opus-4.6), 1.10x seed estimated`.  `ok` counts the slots with a new and correct kernel,
+    1.8753 ms estimated (claude-opus-4.6), 1.20x seed estimated`.  `ok` counts the slots with a new and correct kernel,
     and the words in parentheses say how many of them are repairs: `64/90 ok (9 after a repair, 97 built, 71 unique)`.
 
     Args:
@@ -44,7 +44,7 @@ def round_line(summary: RoundSummary, *, replayed: bool = False) -> str:
         parts.append(f"{summary.screened} screened")
     if summary.clusters:
         parts += [f"clusters={summary.clusters}", _classified(summary)]
-    parts += [_best(summary), f"{ratio(summary.seed_ms / summary.best_ms)} seed{label(summary.estimated)}{mark}"]
+    parts += [_best(summary), f"{speedup_text(summary.seed_ms / summary.best_ms, 'seed', summary.estimated)}{mark}"]
     end = f"; the search stops{_why(summary)}" if summary.stopped else ""
     return f"{head}: {', '.join(parts)}{end}"
 

@@ -103,20 +103,22 @@ def progress_rows(
     `calls` counts requests to proposers; `dollars` sums what proposals and repairs had cost when their replies were
     made, and requests of earlier rounds that the slots share; `judge_s` is the time for which jobs that judge had
     worked when the attempt was judged, on a GPU those that held it, None where no record of jobs is at hand; `best_ms`
-    is the fastest time so far.
+    is the fastest time so far, and `best_low_ms` and `best_high_ms` are the ends of its 95 % interval, None where it
+    has none.
     """
     asked = [t for t in trials if t.status != "skipped"]
     numbers = Counter(trial.round for trial in asked)
     places: Counter[int] = Counter()
-    best = dollars = 0.0
-    calls, shared, rows = 0, list(costs), []
+    best: Trial | None = None
+    dollars, calls, shared, rows = 0.0, 0, list(costs), []
     for trial in asked:
         before = [one for one in shared if one.slot is None and one.round < trial.round]
         shared = [one for one in shared if one not in before]
         dollars += trial.cost_usd + sum(one.paid_usd + one.stored_usd for one in before)
         calls += trial.round > 0
         ms = trial.time_ms if trial.verdict == "passed" else None
-        best = min(filter(None, (best, ms)), default=0.0)
+        if ms is not None and (best is None or best.time_ms is None or ms < best.time_ms):
+            best = trial
         place = places[trial.round]
         places[trial.round] += 1
         rows.append(
@@ -124,7 +126,8 @@ def progress_rows(
                 "name": trial.name, "model": trial.model, "round": trial.round, "verdict": trial.verdict,
                 "x": round(trial.round + SPREAD * (2 * (place + 0.5) / numbers[trial.round] - 1), 3),
                 "calls": calls, "dollars": round(dollars, 6), "judge_s": _judged_by(trial, jobs), "ms": ms,
-                "best_ms": best or None,
+                "best_ms": best.time_ms if best else None, "best_low_ms": best.low_ms if best else None,
+                "best_high_ms": best.high_ms if best else None,
             }
         )  # fmt: skip
     return rows

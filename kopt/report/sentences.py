@@ -9,8 +9,17 @@ from typing import Literal, NamedTuple
 
 from kopt.model.diagnosis import Profile
 from kopt.model.verdict import Check
-from kopt.report.numbers import PYTORCH, milliseconds, percent, ratio
-from kopt.report.record import ESTIMATE_ERROR, FinalFigures, RunRecord, WorkloadSizes
+from kopt.report.numbers import (
+    ESTIMATE_ERROR,
+    PYTORCH,
+    WITHIN_ERROR,
+    WITHIN_NOISE,
+    is_within_error,
+    milliseconds,
+    percent,
+    ratio,
+)
+from kopt.report.record import FinalFigures, RunRecord, WorkloadSizes
 
 WORKED_OUT = {
     "time_ms": "time, ms",
@@ -60,6 +69,16 @@ def against_pytorch(final: FinalFigures) -> AgainstPytorch | None:
     return AgainstPytorch(result, f"{STANDINGS[result]} {name}{ways}{noise}: {ratio(fastest.speedup)} ({times}).")
 
 
+def unsure_gain(final: FinalFigures) -> str:
+    """Say why it cannot be told that the best kernel is faster than the seed; empty where it is, or is the seed."""
+    if final.best_ms == final.seed_ms:
+        return ""
+    if final.estimated:
+        return WITHIN_ERROR if is_within_error(final.speedup) else ""
+    measured = next((one for one in final.against if one.name == "seed"), None)
+    return WITHIN_NOISE if measured and measured.low <= 1 <= measured.high else ""
+
+
 def fastest_of_pytorch(final: FinalFigures) -> dict[str, float]:
     """Name the fastest of PyTorch's own ways whose time is known, for people, with its time, ms; empty without one."""
     measured = {one.name: one.ms for one in final.against if one.name != "seed"}
@@ -81,7 +100,7 @@ def _by_other_times(final: FinalFigures) -> AgainstPytorch | None:
     if not final.estimated:
         result = "tie" if ratio(speedup) == "1.00x" else result
         return AgainstPytorch(result, f"{STANDINGS[result]} {name}: {times}.")
-    if 1 - ESTIMATE_ERROR < speedup < 1 / (1 - ESTIMATE_ERROR):
+    if is_within_error(speedup):
         side = {"win": "faster", "loss": "slower"}[result] if ratio(speedup) != "1.00x" else "as fast"
         return AgainstPytorch(
             "tie",

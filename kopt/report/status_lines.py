@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kopt.neutral import one_line
 from kopt.report.costs import dollars
-from kopt.report.numbers import PYTORCH, after_repair, far_text, percent, ratio, time_text
+from kopt.report.numbers import PYTORCH, after_repair, far_text, percent, ratio, speedup_text, time_text
 from kopt.report.reasons import in_its_words
 from kopt.report.round_line import STOPPED, label
 from kopt.report.status import BestSoFar, RoundCounts, RunStatus
@@ -38,7 +38,7 @@ def overview_line(status: RunStatus) -> str:
     text = f"{one_line(status.run, 60):<{WIDTH}} {headline(status)}"
     if best is None:
         return text
-    return f"{text}; best {time_text(best.ms, best.estimated)}, {ratio(best.speedup)} seed{label(best.estimated)}"
+    return f"{text}; best {time_text(best.ms, best.estimated)}, {speedup_text(best.speedup, 'seed', best.estimated)}"
 
 
 def live_line(status: RunStatus, left_s: float | None = None) -> str:
@@ -99,7 +99,7 @@ def _rows(status: RunStatus) -> Iterator[tuple[str, str]]:
         yield "best so far" if status.phase else "best kernel", _best(status.best)
         if baseline := status.best_baseline:
             name, ms = baseline
-            against = f"{ratio(ms / status.best.ms)} {PYTORCH.get(name, name)}{label(status.best.estimated)}"
+            against = speedup_text(ms / status.best.ms, PYTORCH.get(name, name), status.best.estimated)
             yield "", f"{against} ({time_text(ms, status.best.estimated)})"
         if far := far_text(status.best.ms, status.best.roofline_share, status.best.ample_ms):
             yield "attention", f"the best kernel is {far}"
@@ -141,7 +141,7 @@ def _counts(counts: RoundCounts, estimated: bool) -> str:
 
 def _best(best: BestSoFar) -> str:
     low_high = f" [{best.interval[0]:.4f}, {best.interval[1]:.4f}]" if best.interval else ""
-    shares = f"{ratio(best.speedup)} seed{label(best.estimated)}, {percent(best.roofline_share)} of the roofline"
+    shares = f"{speedup_text(best.speedup, 'seed', best.estimated)}, {percent(best.roofline_share)} of the roofline"
     unsure = "" if best.selected else "; not yet ranked"
     text = f"{best.name} ({one_line(best.model)}) {time_text(best.ms, best.estimated)}{low_high}, {shares}{unsure}"
     return text + in_its_words(best.description, best.name, 200)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
-from kopt.model.trial import Trial
+from kopt.model.trial import RoundSummary, SelectionRow, TimedKernel, Trial
+from kopt.report.numbers import Time, unsure
 
 SAME_FLOOR = 1e-3
 """Relative difference up to which two floors are the same."""
@@ -23,10 +24,8 @@ class ModelRow(NamedTuple):
     failed: int
     """Failed or incorrect."""
     correct: int
-    faster: int
-    """Correct and faster than the seed."""
     wins: int
-    """Correct and faster than the parent."""
+    """Correct and faster than the parent, by more than the error of estimates or the noise of measurements."""
     selected: int
     fastest: Trial | None
     cost_usd: float
@@ -54,17 +53,47 @@ def by_time(trial: Trial) -> tuple[float, int, int, int]:
     return trial.time_ms, trial.round, trial.attempt, trial.slot
 
 
-def models(trials: Sequence[Trial], seed_ms: float) -> list[ModelRow]:
+def time_of(row: Trial | TimedKernel) -> Time | None:
+    """Return the time of a kernel; None where it has none."""
+    return None if row.time_ms is None else Time(row.time_ms, row.low_ms, row.high_ms, bool(row.estimated))
+
+
+def unsure_between(one: Trial, other: Trial) -> str:
+    """Say why it cannot be told which of two candidates is faster; empty where it can, or where one has no time."""
+    times = time_of(one), time_of(other)
+    return unsure(times[0], times[1]) if times[0] and times[1] else ""
+
+
+def is_faster(one: Time | None, other: Time | None) -> bool:
+    """Return whether one time is shorter than another beyond doubt; False where one of them is not known."""
+    return bool(one and other and one.ms < other.ms and not unsure(one, other))
+
+
+def faster_in(
+    trials: Sequence[Trial], rounds: Sequence[RoundSummary], selections: Sequence[Sequence[SelectionRow]]
+) -> dict[int, int]:
+    """Count for each round its correct kernels that are faster beyond doubt than the best of the rounds before."""
+    named = {trial.name: time_of(trial) for trial in trials}
+    found = {summary.round: 0 for summary in rounds}
+    for before, summary in pairwise(rounds):
+        kept = {row.origin: time_of(row) for row in selections[before.round]} if before.round < len(selections) else {}
+        best = kept.get(before.best_origin) or named.get(before.best_origin)
+        own = (trial for trial in correct_trials(trials) if trial.round == summary.round)
+        found[summary.round] = sum(is_faster(time_of(trial), best) for trial in own)
+    return found
+
+
+def models(trials: Sequence[Trial]) -> list[ModelRow]:
     """Sum up each proposer's contribution, in order of name; the seed's round 0 and unused slots do not count."""
     used = sorted((t for t in trials if t.round > 0 and t.status != "skipped"), key=lambda trial: trial.model)
-    times: dict[str, float] = {}
+    times: dict[str, Time] = {}
     for trial in trials:
-        if trial.kernel and trial.time_ms is not None:
-            times.setdefault(trial.kernel, trial.time_ms)
-    return [_model(model, list(group), seed_ms, times) for model, group in groupby(used, lambda trial: trial.model)]
+        if trial.kernel and (time := time_of(trial)):
+            times.setdefault(trial.kernel, time)
+    return [_model(model, list(group), times) for model, group in groupby(used, lambda trial: trial.model)]
 
 
-def _model(model: str, trials: Sequence[Trial], seed_ms: float, times: Mapping[str, float]) -> ModelRow:
+def _model(model: str, trials: Sequence[Trial], times: Mapping[str, Time]) -> ModelRow:
     correct = correct_trials(trials)
     return ModelRow(
         model=model,
@@ -74,8 +103,7 @@ def _model(model: str, trials: Sequence[Trial], seed_ms: float, times: Mapping[s
         duplicates=_count(trials, lambda t: t.verdict == "duplicate"),
         failed=_count(trials, lambda t: t.verdict in ("failed", "incorrect")),
         correct=len(correct),
-        faster=_count(correct, lambda t: t.time_ms is not None and t.time_ms < seed_ms),
-        wins=_count(correct, lambda t: t.time_ms is not None and t.time_ms < times.get(t.parent, 0.0)),
+        wins=_count(correct, lambda t: is_faster(time_of(t), times.get(t.parent))),
         selected=_count(trials, lambda t: t.selected_rank is not None),
         fastest=correct[0] if correct else None,
         cost_usd=sum(t.cost_usd for t in trials),

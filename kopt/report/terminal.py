@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from kopt.model.trial import RoundSummary
 from kopt.neutral import one_line
-from kopt.report.numbers import compilations_text, far_text, percent, ratio, slower_text, time_text
+from kopt.report.numbers import compilations_text, far_text, percent, ratio, slower_text, speedup_text, time_text
 from kopt.report.reasons import in_its_words
 from kopt.report.record import FinalFigures
 from kopt.report.round_line import STOPPED, label
+from kopt.report.sentences import unsure_gain
 
 
 def final_lines(
@@ -27,11 +28,12 @@ def final_lines(
     seed = time_text(final.seed_ms, final.estimated)
     slower = slower_text(final.best_ms, final.faster_baselines, final.estimated)
     far = far_text(final.best_ms, final.roofline_share, final.ample_ms)
+    gain = unsure_gain(final)
     lines = [f"attention      the best kernel is {text}" for text in (slower, far) if text]
     lines += [
         f"best kernel    {final.best_name} ({one_line(model)}){what}",
         f"time           {time_text(final.best_ms, final.estimated)}{_interval(final)}, seed {seed}",
-        f"speedup        {ratio(final.speedup)} seed{label(final.estimated)}",
+        f"speedup        {ratio(final.speedup)} seed{label(final.estimated)}{f', {gain}' if gain else ''}",
         f"roofline       {percent(final.roofline_share)} of the speed of light{label(final.estimated)}",
     ]
     for row in final.against:
@@ -40,7 +42,7 @@ def final_lines(
         lines.append(f"{row.name:<14} {time_text(row.ms, final.estimated)}, {ratio(row.speedup)} ({interval}{spread})")
     for name, ms in (("eager", final.eager_ms), ("torch.compile", final.compile_ms)):
         if ms is not None and not final.against:
-            speedup = f"{ratio(ms / final.best_ms)}{label(final.estimated)}"
+            speedup = speedup_text(ms / final.best_ms, "", final.estimated)
             lines.append(f"{name:<14} {time_text(ms, final.estimated)}, {speedup}")
     ends = [f"in round {summary.round}: {STOPPED[summary.stopped]}" for summary in rounds if summary.stopped]
     lines += [f"{'stopped':<14} {end}" for end in ends[:1]]

@@ -44,8 +44,12 @@ GENERAL = {
     "and a reply without a usable kernel goes back once",
     "in its words": "what a proposer says of its change; nobody checks these words, and build and source beside them "
     "are facts",
+    "timed, hidden, small workload": "a choice of the problem's sizes: kernels are timed on a timed workload; on a "
+    "hidden one, whose sizes proposers are not told, and on a small one they are only verified, without a GPU on small "
+    "ones alone",
     "correct": "equal to the reference in every check of the judge",
-    "win": "a correct kernel that is faster than its parent",
+    "win": "a correct kernel that is faster than its parent: estimated times differ by more than 10 %, intervals of "
+    "measured ones do not overlap",
     "cluster": "the kernels that use the same techniques",
     "roofline floor": "the time in which the device could move the fewest bytes, or do the operations: at the rates "
     "that were measured on it, else those of its description, 4 % higher for memory and 8 % for products, since "

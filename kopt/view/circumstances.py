@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 
@@ -158,11 +157,10 @@ def workload_sizes(run: Run, checks: Iterable[Check]) -> tuple[WorkloadSizes, ..
     on_gpu = RunSettings(run.config).measures
     inputs = {one.workload: one.inputs for one in run.facts.workloads}
     named = named_workloads(run.problem, distinct=on_gpu)
-    often = Counter(workload.name for _, _, workload in named)
     return tuple(
         WorkloadSizes(
             name=name,
-            title=f"{kind} {workload.name}" if often[workload.name] > 1 else "",
+            title=_title(kind, workload),
             sizes=_tensors(inputs[name]) if kind == "main" and name in inputs else _constants(workload),
             timed=kind == "main",
             checked=name in checked and (on_gpu or kind == "small") if checked else None,
@@ -185,6 +183,18 @@ def named_workloads(problem: Problem, *, distinct: bool) -> list[tuple[str, str,
         clash = distinct and any(workload.name in earlier for workload in workloads)
         found += [(kind, f"{kind} {one.name}" if clash else one.name, one) for one in workloads]
     return found
+
+
+def workload_titles(problem: Problem, *, distinct: bool) -> dict[str, str]:
+    """Return names of workloads for people, with their kinds, by the names that checks have; as `named_workloads`.
+
+    Where workloads share a name, it is that of the small one, which alone is verified without a GPU.
+    """
+    return {name: _title(kind, workload) for kind, name, workload in named_workloads(problem, distinct=distinct)}
+
+
+def _title(kind: str, workload: Workload) -> str:
+    return f"{'timed' if kind == 'main' else kind} {workload.name}"
 
 
 def _tensors(specs: Sequence[TensorSpec]) -> str:

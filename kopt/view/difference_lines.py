@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from kopt.neutral import one_line
-from kopt.report.numbers import ratio, time_text
+from kopt.report.numbers import Time, ratio, time_text, unsure
 from kopt.report.outcomes import phase_words
 from kopt.report.reasons import short_reason
 from kopt.report.round_line import label
@@ -42,9 +42,11 @@ def _rows(found: Difference) -> Iterator[tuple[str, str]]:
         yield "techniques", " ".join(changed) or "the same"
     for time in found.times:
         yield "time", _time(time, found)
-    if found.before.ms is not None and found.after.ms is not None and len(found.times) != 1:
-        before, after = (time_text(one.ms or 0.0, one.estimated) for one in (found.before, found.after))
-        yield "objective", f"{before} -> {after}, {ratio(found.before.ms / found.after.ms)}{_label(found)}"
+    before, after = found.before.time, found.after.time
+    if before and after and len(found.times) != 1:
+        texts = (time_text(one.ms, one.estimated) for one in (before, after))
+        gain = f"{ratio(before.ms / after.ms)}{_label(found)}{_unsure(before, after)}"
+        yield "objective", f"{' -> '.join(texts)}, {gain}"
     for view in (found.before, found.after):
         if view.note:
             yield "note", f"{view.label}: {view.note}"
@@ -60,8 +62,17 @@ def _label(found: Difference) -> str:
     return label(found.before.estimated or found.after.estimated)
 
 
+def _unsure(before: Time, after: Time) -> str:
+    why = unsure(before, after) if before.ms != after.ms else ""
+    return f", {why}" if why else ""
+
+
 def _time(time: TimeDifference, found: Difference) -> str:
     before = time_text(time.before.ms, found.before.estimated) if time.before else "no time"
     after = time_text(time.after.ms, found.after.estimated) if time.after else "no time"
-    gain = f", {ratio(time.ratio)}{_label(found)}" if time.ratio is not None else ""
+    gain = ""
+    if time.before and time.after and time.ratio is not None:
+        pairs = ((time.before, found.before), (time.after, found.after))
+        times = (Time(one.ms, one.low_ms, one.high_ms, view.estimated) for one, view in pairs)
+        gain = f", {ratio(time.ratio)}{_label(found)}{_unsure(*times)}"
     return f"{time.workload}: {before} -> {after}{gain}"

@@ -18,6 +18,7 @@ from kopt.model.technique import Evidence, Technique
 from kopt.model.timing import Estimated, Measured
 from kopt.model.trial import Trial
 from kopt.model.verdict import Check
+from kopt.report.numbers import Time
 from kopt.roofline import occupancy
 from kopt.store import Store
 from kopt.techniques.static import classify
@@ -95,6 +96,8 @@ class KernelView(Value):
     """Its row in the run's table; None for a file."""
     parent: str = ""
     """Name of its parent's first candidate."""
+    contradicted: tuple[str, ...] = ()
+    """What its build shows where its proposer's words name other numbers: `4 warps, not 8`."""
     siblings: tuple[str, ...] = ()
     """Names of other candidates with the same source."""
     build_failure: str = ""
@@ -114,12 +117,20 @@ class KernelView(Value):
     reason: str = ""
     checks: tuple[Check, ...] = ()
     """Comparisons of the verdict, where it is in the store."""
+    titles: dict[str, str] = Field(default_factory=dict)
+    """Names of workloads with their kinds, by the names that checks have: `small ragged`."""
     ms: float | None = None
     """Objective: geometric mean over the main workloads, ms; None where it has none."""
     interval: tuple[float, float] | None = None
     estimated: bool = True
     roofline_share: float | None = None
     times: tuple[WorkloadTime, ...] = ()
+
+    @property
+    def time(self) -> Time | None:
+        """Its objective with the interval; None where it has none."""
+        low, high = self.interval or (None, None)
+        return None if self.ms is None else Time(self.ms, low, high, self.estimated)
 
 
 def source_facts(source: str) -> SourceFacts | None:

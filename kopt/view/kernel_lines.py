@@ -54,6 +54,8 @@ def _origin(view: KernelView) -> Iterator[tuple[str, str]]:
     yield "proposer", f"{one_line(trial.model)}{parent}{cost}"
     if trial.description:
         yield "in its words" if trial.parent else "origin", one_line(trial.description)
+        if view.contradicted:
+            yield "", f"the build says otherwise: {'; '.join(view.contradicted)}"
     if view.siblings:
         yield "same source", ", ".join(view.siblings)
     if trial.duplicate_of:
@@ -85,7 +87,7 @@ def _verdict(view: KernelView) -> Iterator[tuple[str, str]]:
 
 def checked(view: KernelView) -> str:
     """Describe the comparisons of a verdict."""
-    workloads = dict.fromkeys(check.workload for check in view.checks)
+    workloads = dict.fromkeys(view.titles.get(check.workload, check.workload) for check in view.checks)
     inputs = dict.fromkeys(check.distribution for check in view.checks)
     return (
         f"{len(view.checks)} comparisons with the reference in float64 on {', '.join(workloads)}; "

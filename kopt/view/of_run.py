@@ -24,6 +24,7 @@ from kopt.report.status_lines import MADE_UP
 from kopt.run.so_far import RunSoFar
 from kopt.store import Store
 from kopt.techniques import taxonomy
+from kopt.view.circumstances import workload_titles
 from kopt.view.kernel import (
     KernelView,
     WorkloadTime,
@@ -35,6 +36,7 @@ from kopt.view.kernel import (
     measured_times,
     source_facts,
 )
+from kopt.view.said import contradictions
 
 LEAST_DIGITS = 4
 """Digits of a digest that may name a kernel."""
@@ -96,8 +98,11 @@ def view_of_trial(label: str, trial: Trial, run: RunSoFar, store: Store, *, evid
     first = first_of_kernel(run.trials)
     place = (trial.round, trial.attempt, trial.slot)
     shared = next((one for one in run.trials if one.name == trial.duplicate_of), trial)
-    build = _build((shared.round, shared.attempt, shared.slot), run, store)
-    evaluation = _row((shared.round, shared.attempt, shared.slot), run, "evaluations", EvaluationRow)
+    build = _build(_at(shared), run, store)
+    parent = first.get(trial.parent)
+    before = launch_views(_build(_at(parent), run, store) if parent else None, run.device)
+    launches = launch_views(build, run.device)
+    evaluation = _row(_at(shared), run, "evaluations", EvaluationRow)
     verdict = find_verdict(evaluation.evaluation, store) if evaluation else None
     measured = _measured(trial, run, store)
     try:
@@ -114,12 +119,13 @@ def view_of_trial(label: str, trial: Trial, run: RunSoFar, store: Store, *, evid
         source=source,
         facts=source_facts(source) if source else None,
         trial=trial,
-        parent=first[trial.parent].name if trial.parent in first else "",
+        parent=parent.name if parent else "",
+        contradicted=contradictions(trial.description, source, launches, before) if parent else (),
         siblings=tuple(t.name for t in run.trials if t.kernel and t.kernel == trial.kernel and _at(t) != place),
         build_failure=build.reason if isinstance(build, BuildFailed) else "",
         note=note or _build_note(trial, build, run),
         fingerprint=trial.fingerprint,
-        launches=launch_views(build, run.device),
+        launches=launches,
         instructions=counts,
         evidence=found,
         techniques=trial.techniques or tuple(one.technique for one in found),
@@ -127,6 +133,7 @@ def view_of_trial(label: str, trial: Trial, run: RunSoFar, store: Store, *, evid
         phase=trial.phase,
         reason=trial.reason,
         checks=_checks(verdict),
+        titles=workload_titles(run.problem, distinct=run.settings.measures) if run.problem else {},
         ms=measured.objective_ms if measured else trial.time_ms,
         interval=interval,
         estimated=bool(trial.estimated) and measured is None,

@@ -83,6 +83,7 @@ def _detail(trial: Trial, own: KernelView, parent: KernelView | None) -> KernelD
             for one in own.launches
         ),
         changes=changes_in_short(own, parent) if parent else (),
+        contradicted=own.contradicted,
         changed=changed_facts(own, parent) if parent else (),
         checks=own.checks,
         times=tuple(

@@ -8,6 +8,7 @@ from kopt.report.lineage import chain
 from kopt.report.outcomes import failures
 from kopt.report.record import FinalFigures
 from kopt.report.status import RunStatus
+from kopt.report.tables import faster_in, unsure_between
 from kopt.run.final import final_figures
 from kopt.run.so_far import RunSoFar
 from kopt.run.status import status_of
@@ -26,6 +27,8 @@ class LineageStep(Value):
     ms: float | None
     ratio: float | None
     """Time of the parent over its own; above 1 the step made the kernel faster.  None for the seed kernel."""
+    unsure: str = ""
+    """Why it cannot be told which of the two is faster; empty where it can."""
     estimated: bool
     added: tuple[str, ...]
     """Techniques that the parent did not use."""
@@ -54,6 +57,8 @@ class RunView(Value):
     best: KernelView | None
     lineage: tuple[LineageStep, ...]
     rounds: tuple[RoundSummary, ...]
+    faster: dict[int, int]
+    """By round, its correct kernels that are faster beyond doubt than the best of the rounds before."""
     failures: tuple[FailureCount, ...]
 
 
@@ -65,12 +70,14 @@ def view_of_run(run: RunSoFar, store: Store) -> RunView:
     """
     complete = run.run
     best = trial_named("best", run) if complete else None
+    summaries = tuple(round.summary for round in run.rounds)
     return RunView(
         status=status_of(run),
         figures=final_figures(complete) if complete else None,
         best=view_of_trial("best", best, run, store) if best else None,
         lineage=_lineage(run, best.name) if best else (),
-        rounds=tuple(round.summary for round in run.rounds),
+        rounds=summaries,
+        faster=faster_in(run.trials, summaries, [round.selection for round in run.rounds]),
         failures=tuple(
             FailureCount(
                 kind=one.kind, meaning=one.meaning, number=one.number, example=one.example.name,
@@ -89,6 +96,7 @@ def _lineage(run: RunSoFar, name: str) -> tuple[LineageStep, ...]:
                 step.parent.time_ms / step.trial.time_ms
                 if step.parent and step.parent.time_ms and step.trial.time_ms else None
             ),
+            unsure=unsure_between(step.parent, step.trial) if step.parent else "",
             estimated=bool(step.trial.estimated), added=step.added, removed=step.removed,
         )
         for step in chain(run.trials, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from kopt.model.trial import RoundSummary
 from kopt.neutral import one_line
@@ -42,7 +42,7 @@ def _rows(view: RunView) -> Iterator[tuple[str, str]]:
         yield "verified", f"by {_judge(view.status.judge)}: {checked(view.best)}"
     for place, step in enumerate(view.lineage):
         yield "" if place else "lineage", f"{place}. {_step(step)}"
-    yield from _rounds(view.rounds)
+    yield from _rounds(view.rounds, view.faster)
     for place, failure in enumerate(view.failures):
         example = f", as {failure.example}" + (f": {short_reason(failure.reason, 160)}" if failure.reason else "")
         yield "" if place else "failures", f"{failure.number} {failure.kind} ({failure.meaning}){example}"
@@ -61,7 +61,8 @@ def _judge(name: str) -> str:
 def _step(step: LineageStep) -> str:
     techniques = [f"+{name}" for name in step.added] + [f"-{name}" for name in step.removed]
     time = f"{time_text(step.ms, step.estimated)}" if step.ms is not None else "no time"
-    faster = f", {ratio(step.ratio)} its parent{label(step.estimated)}" if step.ratio is not None else ""
+    unsure = f", {step.unsure}" if step.unsure else ""
+    faster = f", {ratio(step.ratio)} its parent{label(step.estimated)}{unsure}" if step.ratio is not None else ""
     words = in_its_words(step.description, step.name, 240)
     return " ".join([f"{step.name} {time}{faster}, by {one_line(step.model, 60)}{words}", *techniques])
 
@@ -69,21 +70,21 @@ def _step(step: LineageStep) -> str:
 HEAD = ("round", "slots", "proposed", "built", "unique", "correct", "faster", "best ms", "best kernel")
 
 
-def _rounds(rounds: tuple[RoundSummary, ...]) -> Iterator[tuple[str, str]]:
+def _rounds(rounds: tuple[RoundSummary, ...], faster: Mapping[int, int]) -> Iterator[tuple[str, str]]:
     if not rounds:
         return
-    table = [HEAD, *map(_cells, rounds)]
+    table = [HEAD, *(_cells(summary, faster[summary.round]) for summary in rounds)]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEAD))]
     for place, row in enumerate(table):
         cells = "  ".join(cell.rjust(width) for cell, width in zip(row[:-1], widths, strict=False))
         yield "" if place else "rounds", f"{cells}  {row[-1]}"
 
 
-def _cells(summary: RoundSummary) -> tuple[str, ...]:
+def _cells(summary: RoundSummary, faster: int) -> tuple[str, ...]:
     repairs = after_repair(summary.repaired)
     counts = (
         summary.slots, summary.proposed, summary.built, summary.unique,
-        f"{summary.correct}{f' ({repairs})' if repairs else ''}", summary.faster,
+        f"{summary.correct}{f' ({repairs})' if repairs else ''}", faster,
     )  # fmt: skip
     best = f"{summary.best_origin} ({one_line(summary.best_model, 40)})"
     return str(summary.round), *map(str, counts), f"{summary.best_ms:.4f}", best

@@ -7,7 +7,7 @@ from textwrap import wrap
 
 from kopt.model.problem import TensorSpec, Workload
 from kopt.neutral import one_line
-from kopt.report.numbers import percent, ratio, time_text
+from kopt.report.numbers import percent, ratio, speedup_text, time_text
 from kopt.winner.accepted import contiguous
 from kopt.winner.recompiled import recompiled_sizes
 from kopt.winner.source import has_atomics, is_autotuned, kernels
@@ -99,7 +99,8 @@ def _others(winner: Winner) -> Iterator[tuple[str, str]]:
     timed = (("seed", figures.seed_ms), ("eager", figures.eager_ms), ("torch.compile", figures.compile_ms))
     for name, ms in timed:
         if ms is not None:
-            yield name, f"{time_text(ms, figures.estimated)}, {ratio(ms / figures.best_ms)}"
+            speedup = speedup_text(ms / figures.best_ms, "", figures.estimated)
+            yield name, f"{time_text(ms, figures.estimated)}, {speedup}"
 
 
 def _tensors(specs: Iterable[TensorSpec]) -> str:

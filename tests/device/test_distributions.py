@@ -60,15 +60,18 @@ EMBEDDING = problem("table, index, scale", "table[index] * scale", "torch.rand(N
 def test_every_kind_is_in_every_plan_whatever_the_seed(count: int, full: int, seed: int) -> None:
     workloads = tuple(Workload(name=str(at)) for at in range(count))
     large = tuple(Workload(name=f"large{at}") for at in range(full))
-    draws = plan(workloads, seed, full_size=large)
+    draws = plan(workloads, seed, timed=large[:1], hidden=large[1:])
     assert {draw.distribution for draw in draws if draw.workload in workloads} == set(DISTRIBUTIONS)
     for kind in (GIVEN, "normal"):
         assert {d.workload.name for d in draws if d.distribution == kind} >= {w.name for w in workloads}
     assert {d.workload.name for d in draws if d.distribution == GIVEN} >= {w.name for w in large}
     assert {d.distribution for d in draws if d.workload in large} <= set(FULL_SIZE)
+    kinds = {workload.name: "small" for workload in workloads}
+    kinds |= {workload.name: "hidden" if at else "timed" for at, workload in enumerate(large)}
+    assert {d.workload.name: d.kind for d in draws} == kinds
     assert len({draw.seed for draw in draws}) == len(draws)
     assert [(d.workload, d.distribution) for d in draws] == [
-        (d.workload, d.distribution) for d in plan(workloads, seed + 1, full_size=large)
+        (d.workload, d.distribution) for d in plan(workloads, seed + 1, timed=large)
     ]
 
 

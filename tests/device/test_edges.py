@@ -144,8 +144,8 @@ def test_further_draws_come_last_on_other_workloads_with_seeds_of_their_own():
 
 
 def test_a_draw_says_what_has_its_edges():
-    assert Draw(WHOLE, "zeros", 1).where == "workload whole, zeros inputs"
-    assert Draw(WHOLE, "zeros", 1, "y, norm.bias").where == "workload whole, zeros inputs (y, norm.bias)"
+    assert Draw(WHOLE, "zeros", 1).where == "small workload whole, zeros inputs"
+    assert Draw(WHOLE, "zeros", 1, "y, norm.bias").where == "small workload whole, zeros inputs (y, norm.bias)"
     assert Draw(WHOLE, "zeros", 1, "y").label == "zeros (y)"
 
 

@@ -6,9 +6,9 @@ from recorded import LAUNCHES, MATMUL, MATVEC, SOFTMAX, built, facts_for, h100, 
 from kopt.estimate.eager import eager_ms, estimate_eager
 from kopt.estimate.kernel_time import estimate
 from kopt.estimate.parameters import tensor_bytes
-from kopt.model.build import Built, HostOp
+from kopt.model.build import Built, HostOp, WorkloadBuild
 from kopt.model.device import Device
-from kopt.roofline import floor_ms
+from kopt.roofline import floor_bound, floor_ms
 
 H100 = h100()
 
@@ -136,6 +136,17 @@ def test_a_build_without_launches_takes_the_floor():
     empty = Built(fingerprint="f", workloads=(built().workloads[0],))
     found = estimate(empty, MATVEC, H100, ptx_of).workloads[0]
     assert found.ms == found.floor_ms
+
+
+@pytest.mark.parametrize(("facts", "bound"), [(MATVEC, "memory"), (MATMUL, "compute"), (SOFTMAX, "memory")])
+def test_a_kernel_at_the_floor_is_bound_by_what_the_floor_is_the_time_of(facts, bound):
+    """`kopt check` names the bound of the floor, `kopt show` that of a kernel: at the floor they are one."""
+    name = facts.workloads[0].workload
+    at_floor = Built(fingerprint="f", workloads=(WorkloadBuild(workload=name, launches=(), host_ops=()),))
+    (found,) = estimate(at_floor, facts, H100, ptx_of).workloads
+    assert found.bound == floor_bound(facts.workloads[0], H100, facts.dtype) == bound
+    arithmetic = facts.workloads[0].model_copy(update={"vector_flops": 10**18})
+    assert floor_bound(arithmetic, H100, facts.dtype) == bound
 
 
 def test_eager_is_the_sum_of_its_operations():

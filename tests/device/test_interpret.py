@@ -129,18 +129,21 @@ def test_failure_names_phase_and_reason(verdicts: dict[str, Verdict], name: str,
 def test_failure_names_the_small_workload_and_its_sizes(verdicts: dict[str, Verdict], name: str) -> None:
     verdict = verdicts[f"wrong {name}"]
     assert isinstance(verdict, Failed)
-    said = {on_workload(workload, "") for workload in MATVEC.small}
+    said = {on_workload(workload, "", "small") for workload in MATVEC.small}
     assert verdict.reason.startswith(tuple(said)), verdict.reason
-    assert all(word in min(said) for word in ("workload ", "(M=", "K=", "): "))
+    assert all(word in min(said) for word in ("small workload ", "M=", "K=", "): "))
 
 
 def test_sizes_of_a_hidden_workload_are_not_told_and_many_sizes_are_cut() -> None:
     workload = Workload(name="odd", constants={"M": 12345})
-    assert on_workload(workload, "no") == "workload odd (M=12345): no"
-    assert on_workload(workload, "no", hidden=True) == "workload odd (its sizes are hidden): no"
-    assert on_workload(Workload(name="one"), "no") == "workload one: no"
+    assert on_workload(workload, "no", "timed") == "timed workload odd (M=12345): no"
+    assert on_workload(workload, "no", "small") == "small workload odd (verified only; M=12345): no"
+    hidden = "hidden workload odd (verified only; its sizes are hidden): no"
+    assert on_workload(workload, "no", "hidden") == hidden
+    assert on_workload(workload.model_copy(update={"name": "hidden odd"}), "no", "hidden") == hidden
+    assert on_workload(Workload(name="one"), "no", "timed") == "timed workload one: no"
     many = Workload(name="odd", constants={f"SIZE_{place}": place for place in range(500)})
-    assert len(on_workload(many, "no")) < 250
+    assert len(on_workload(many, "no", "timed")) < 250
 
 
 @pytest.mark.parametrize(

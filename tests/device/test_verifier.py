@@ -74,9 +74,9 @@ class ScriptedReferee:
     def __init__(self, wrong_slots=()):
         self.wrong_slots, self.draws = wrong_slots, ()
 
-    def begin(self, method, small, full_size, seed, late):
+    def begin(self, method, small, timed, hidden, seed, late):
         assert method == "make_verdict"
-        self.draws = (*plan(small, *seed, full_size=full_size), late)
+        self.draws = (*plan(small, *seed, timed=timed, hidden=hidden), late)
 
     def call(self, method, *arguments, seconds):
         return getattr(self, method)(*arguments)
@@ -141,11 +141,15 @@ def failing_on(sheets, workload):
 def test_the_sizes_of_a_workload_are_told_unless_it_is_hidden(monkeypatch):
     groups = {"main": 33, "hidden": 77, "small": 11}
     made = {kind: (Workload(name=kind, constants={"N": size}),) for kind, size in groups.items()}
-    for kind, size in groups.items():
+    for kind in groups:
         monkeypatch.setitem(REPLIES, kind, lambda sheets, kind=kind: failing_on(sheets, kind))
         outcome = verified(monkeypatch, kind, problem=SCALE.model_copy(update=made))[kind]
-        sizes = "its sizes are hidden" if kind == "hidden" else f"N={size}"
-        assert (outcome.phase, outcome.reason) == (Phase.LAUNCH, f"workload {kind} ({sizes}): no luck")
+        told = {
+            "main": "timed workload main (N=33)",
+            "hidden": "hidden workload hidden (verified only; its sizes are hidden)",
+            "small": "small workload small (verified only; N=11)",
+        }
+        assert (outcome.phase, outcome.reason) == (Phase.LAUNCH, f"{told[kind]}: no luck")
 
 
 def verified(monkeypatch, *names, referee=None, problem=SCALE):

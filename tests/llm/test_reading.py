@@ -93,6 +93,29 @@ def test_a_reply_without_a_kernel_says_why(reason):
     assert extraction.detail
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (
+            "import torch\n\ndef kernel_function(x:\n    return x\n",
+            "line 3: '(' was never closed: def kernel_function(x:",
+        ),
+        ("def kernel_function(x):\nreturn x\n", "on line 1: return x"),
+        (
+            "def kernel_function(x):\n    return x $ \x1b[2J\u202ey\n",
+            "line 2: invalid non-printable character U+001B: return x $ \\u202ey",
+        ),
+        (f"def kernel_function(x):\n    return ({'x + ' * 50}$)\n", "x + $)"),
+    ],
+)
+def test_a_syntax_error_is_quoted_with_its_line_on_one_line(code, said):
+    extraction = kernel_of(answered(f"```python\n{code}```"), NAME)
+    assert isinstance(extraction, NotExtracted)
+    assert extraction.detail.endswith(said) or said in extraction.detail
+    assert extraction.detail.isprintable()
+    assert len(extraction.detail) < 160
+
+
 def test_a_truncated_reply_with_a_whole_kernel_is_usable():
     reply = Truncated(text=f"```python\n{GOOD}```\nThis is fas", usage=USED, stop="length")
     assert isinstance(kernel_of(reply, NAME), Extracted)

@@ -118,6 +118,18 @@ def test_a_size_that_a_view_merges_and_parts_stays_a_multiple(merged, channels, 
     assert not any(shape[1] % channels or shape[2] % lengths for shape in shapes)
 
 
+@pytest.mark.parametrize(("group", "groups"), [(8, 8), (4, 8), (4, 32)])
+def test_a_size_that_a_view_parts_by_two_constants_stays_a_multiple_of_their_product(group, groups):
+    """`GROUP` and `GROUPS` part the channels: others would be parted in the middle of a channel."""
+    problem = problem_of(
+        f"B = 4\nC = 512\nL = 160\nGROUP = {group}\nGROUPS = {groups}", "x",
+        "x.view(x.shape[0], GROUPS, GROUP, -1).amax(2)", "torch.randn(B, C, L)",
+    )  # fmt: skip
+    shapes = [try_sizes(problem, one.constants).inputs[0] for one in (*problem.small, *problem.hidden)]
+    assert {shape[1] % (group * groups) for shape in shapes} == {0}
+    assert any(shape[1] != 512 for shape in shapes) == (group * groups < 128)
+
+
 def test_a_mask_that_torch_makes_in_another_order_for_other_sizes_has_small_sizes():
     mask = "(torch.arange(S)[None, :] <= torch.arange(S)[:, None])"
     band = f"({mask} & (torch.arange(S)[None, :] > torch.arange(S)[:, None] - WINDOW))"

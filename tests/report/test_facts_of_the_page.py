@@ -48,6 +48,17 @@ def test_the_changes_of_the_best_kernel_are_facts_and_its_proposers_words_are_ca
     assert page.count(f"<q>{escape(best.description)}</q>") >= 3
 
 
+def test_a_number_that_the_build_contradicts_stands_beside_the_words_wherever_they_stand(record, page):
+    best = record.final.best_name
+    kernels = [
+        k.model_copy(update={"contradicted": ("4 warps, not 8",)} if k.name == best else {}) for k in record.kernels
+    ]
+    contradicted = SCRIPTS.sub("", render(record.model_copy(update={"kernels": tuple(kernels)})))
+    assert "The build says otherwise" not in page
+    assert contradicted.count("The build says otherwise: 4 warps, not 8.") == 4  # headline, lineage, table, kernel
+    assert "The build says otherwise: 4 warps, not 8." in article(best, contradicted)
+
+
 def test_every_candidate_stands_with_its_parent_by_name_and_its_rank(record, rows):
     first = {trial.kernel: trial.name for trial in reversed(record.trials) if trial.kernel}
     assert set(rows) == {trial.name for trial in record.trials}

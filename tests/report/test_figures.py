@@ -32,6 +32,24 @@ def test_the_line_of_the_best_time_falls_where_a_mark_lies_and_nowhere_else(reco
     assert [row["best_ms"] for row in steps] == sorted((row["best_ms"] for row in steps), reverse=True)
 
 
+def test_the_best_time_has_its_interval_as_a_band_where_it_was_measured_and_none_where_it_is_estimated(record):
+    assert not [layer for layer in drawn(record)["layer"] if layer["mark"]["type"] == "area"]
+    trials = [
+        t.model_copy(update={"estimated": False, "low_ms": 0.9 * t.time_ms, "high_ms": 1.2 * t.time_ms})
+        if t.time_ms else t
+        for t in record.trials
+    ]  # fmt: skip
+    chart = drawn(record.model_copy(update={"trials": tuple(trials)}))
+    (band,) = [layer for layer in chart["layer"] if layer["mark"]["type"] == "area"]
+    assert (band["encoding"]["y"]["field"], band["encoding"]["y2"]["field"]) == ("best_low_ms", "best_high_ms")
+    (steps, *_) = [rows for rows in chart["datasets"].values() if "best_low_ms" in rows[0]]
+    assert len(steps) > 3
+    low, high = band["encoding"]["y"]["scale"]["domain"]
+    assert all(low < row["best_low_ms"] and row["best_high_ms"] < high for row in steps)
+    for row in steps:
+        assert (row["best_low_ms"], row["best_high_ms"]) == pytest.approx((0.9 * row["best_ms"], 1.2 * row["best_ms"]))
+
+
 def test_every_proposer_of_a_mark_has_a_colour_the_seed_among_them(record):
     chart = drawn(record)
     (dots,) = [layer for layer in chart["layer"] if layer["mark"]["type"] == "point"]

@@ -71,6 +71,6 @@ def test_kernels_that_nobody_classified_share_a_row(record):
 
 
 def test_models_share_out_every_candidate(record):
-    rows = models(record.trials, record.final.seed_ms)
+    rows = models(record.trials)
     assert sum(row.asked for row in rows) == sum(t.round > 0 for t in record.trials)
-    assert all(row.asked >= row.proposed >= row.built >= row.correct >= max(row.faster, row.wins) for row in rows)
+    assert all(row.asked >= row.proposed >= row.built >= row.correct >= row.wins for row in rows)

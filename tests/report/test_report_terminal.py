@@ -24,7 +24,7 @@ FINAL = FinalFigures(
 def test_a_round_is_one_line_in_the_style_of_a_log():
     assert round_line(SUMMARY) == (
         "R1: 64/90 ok (88 built, 71 unique), PTX dedup 66→65, clusters=14, classified 15 new, 50 known, "
-        "best 1.8753 ms estimated (claude-opus-4.6), 1.10x seed estimated"
+        "best 1.8753 ms estimated (claude-opus-4.6), 1.10x seed estimated, within the error of estimates"
     )
 
 
@@ -60,7 +60,7 @@ def test_the_last_lines_name_kernel_time_speedup_and_files():
     assert lines == [
         "best kernel    r2a0s17 (kopt-rewrite), in its words: wider loads",
         "time           1.8753 ms estimated, seed 2.0628 ms estimated",
-        "speedup        1.10x seed estimated",
+        "speedup        1.10x seed estimated, within the error of estimates",
         "roofline       70 % of the speed of light estimated",
         "kernel         results/matvec/best_kernel.py",
     ]

@@ -7,7 +7,7 @@ from kopt.report.record import Comparison
 from kopt.report.render import charts, render
 from kopt.report.rows import job_rows
 from kopt.report.sentences import on_floors
-from kopt.report.tables import correct_trials, floors
+from kopt.report.tables import correct_trials, faster_in, floors, models
 from tests.report.pages import SCRIPTS, beside, measured, on_a_gpu
 
 
@@ -98,3 +98,22 @@ def test_a_job_of_no_round_is_told_as_one_of_the_whole_run(record, gpu):
     (rows,) = chart["datasets"].values() if "datasets" in chart else [chart["data"]["values"]]
     assert [row["when"] for row in rows] == ["the whole run", "round 0, attempt 0"]
     assert all(row[one["field"]] is not None for row in rows for one in chart["encoding"]["tooltip"])
+
+
+def nearer(record, factor):
+    """The record with times of all kernels but the seed's so near to the seed's, ms."""
+    seed = record.trials[0].time_ms
+    trials = [t.model_copy(update={"time_ms": seed / factor}) if t.round and t.time_ms else t for t in record.trials]
+    rounds = [r.model_copy(update={"best_ms": seed / factor}) if r.round else r for r in record.rounds]
+    final = record.final.model_copy(update={"best_ms": seed / factor, "speedup": factor})
+    return record.model_copy(update={"trials": tuple(trials), "rounds": tuple(rounds), "final": final})
+
+
+@pytest.mark.parametrize(("factor", "told"), [(1.03, False), (1.3, True)])
+def test_gains_within_the_error_of_estimates_are_no_wins_and_no_faster_kernels(small, factor, told):
+    record = nearer(small, factor)
+    page = SCRIPTS.sub("", render(record))
+    assert ("No kernel was found that is surely faster than the seed" in page) is not told
+    assert (f"{factor}x</span> its parent, within the error of estimates" in page) is not told
+    assert (sum(row.wins for row in models(record.trials)) > 0) is told
+    assert (faster_in(record.trials, record.rounds, record.selections)[1] > 0) is told

@@ -3,8 +3,9 @@
 import pytest
 
 from kopt.model.verdict import Check
-from kopt.report.record import FinalFigures, WorkloadSizes
-from kopt.report.sentences import against_pytorch, commands, inputs_by_size, used_for, verified_on
+from kopt.report.numbers import WITHIN_ERROR, WITHIN_NOISE, Time, speedup_text, unsure
+from kopt.report.record import Comparison, FinalFigures, WorkloadSizes
+from kopt.report.sentences import against_pytorch, commands, inputs_by_size, unsure_gain, used_for, verified_on
 
 
 def final(eager_ms, estimated=True):
@@ -34,6 +35,35 @@ def test_an_estimate_nearer_to_pytorch_than_its_error_is_no_win_and_no_loss(eage
 def test_a_measured_time_has_no_error_of_an_estimate():
     assert against_pytorch(final(0.97, estimated=False)).result == "loss"
     assert final(0.97, estimated=False).faster_baselines == (("eager", 0.97),)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "why"),
+    [
+        (Time(1.0, None, None, True), Time(1.03, None, None, True), WITHIN_ERROR),
+        (Time(1.0, None, None, True), Time(1.2, None, None, True), ""),
+        (Time(1.0, 0.99, 1.01, False), Time(1.03, None, None, True), WITHIN_ERROR),
+        (Time(1.0, 0.99, 1.01, False), Time(1.03, 1.02, 1.04, False), ""),
+        (Time(1.0, 0.97, 1.03, False), Time(1.03, 1.02, 1.04, False), WITHIN_NOISE),
+        (Time(1.0, None, None, False), Time(1.03, None, None, False), ""),
+        (Time(1.0, None, None, False), Time(1.0, None, None, False), WITHIN_NOISE),
+    ],
+)
+def test_estimates_are_told_apart_by_their_error_and_measured_times_by_their_intervals(one, other, why):
+    assert unsure(one, other) == unsure(other, one) == why
+
+
+def test_a_gain_over_the_seed_within_its_error_says_so():
+    near = final(None).model_copy(update={"seed_ms": 1.05, "speedup": 1.05})
+    assert unsure_gain(near) == WITHIN_ERROR
+    assert unsure_gain(final(None)) == unsure_gain(final(None).model_copy(update={"seed_ms": 1.0})) == ""
+    seed = Comparison(name="seed", ms=1.05, speedup=1.05, low=0.98, high=1.1)
+    measured = near.model_copy(update={"estimated": False, "against": (seed,)})
+    assert unsure_gain(measured) == WITHIN_NOISE
+    for surely in ({"low": 1.01}, {"low": 0.8, "high": 0.9}):
+        assert unsure_gain(measured.model_copy(update={"against": (seed.model_copy(update=surely),)})) == ""
+    assert speedup_text(1.03, "seed", True) == f"1.03x seed estimated, {WITHIN_ERROR}"
+    assert (speedup_text(1.0, "seed", True), speedup_text(1.03, "", False)) == ("1.00x seed estimated", "1.03x")
 
 
 def sizes(name, *, timed=False, checked, title=""):

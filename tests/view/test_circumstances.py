@@ -15,7 +15,14 @@ from kopt.model.verdict import Check
 from kopt.run.started import Started
 from kopt.run.value import Run
 from kopt.run_settings import RunSettings
-from kopt.view.circumstances import call_of, command_again, named_workloads, proposers_in_words, workload_sizes
+from kopt.view.circumstances import (
+    call_of,
+    command_again,
+    named_workloads,
+    proposers_in_words,
+    workload_sizes,
+    workload_titles,
+)
 from kopt.view.page import _configuration
 from tests.view.hand_made_run import PROBLEM
 
@@ -113,7 +120,12 @@ def test_a_workload_is_verified_where_a_check_names_it_and_small_ones_alone_with
     found = {}
     for judge, checks in (("interpret", [check]), ("cuda", [check]), ("recorded", [])):
         run = Run("run", Config(judge=judge), problem=problem, facts=facts, device=None, taxonomy=(), rounds=())
-        found[judge] = [(one.name, one.sizes, one.checked) for one in workload_sizes(run, checks)][-2:]
+        sizes = workload_sizes(run, checks)[-2:]
+        found[judge] = [(one.name, one.sizes, one.checked) for one in sizes]
+        assert [one.title for one in sizes] == ["hidden ragged", "small ragged"]
+    assert workload_titles(problem, distinct=False)["ragged"] == "small ragged"
+    titles = workload_titles(problem, distinct=True)
+    assert (titles["ragged"], titles["small ragged"]) == ("hidden ragged", "small ragged")
     assert found == {
         "interpret": [("ragged", "M=3", False), ("ragged", "M=3", True)],
         "cuda": [("ragged", "M=3", True), ("small ragged", "M=3", False)],

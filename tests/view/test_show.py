@@ -46,6 +46,15 @@ def test_a_run_shows_its_lineage_rounds_and_failures_whether_it_ended_or_not(mad
     assert "\x1b" not in text
 
 
+def test_a_step_within_the_error_of_estimates_is_no_gain(made):
+    finish(made)
+    view = view_of_run(read_so_far(made.folder), made.store)
+    assert (view.lineage[1].unsure, view.faster) == ("", {0: 0, 1: 1})
+    near = view.lineage[1].model_copy(update={"ratio": 1.03, "unsure": "within the error of estimates"})
+    lines = run_lines(view.model_copy(update={"lineage": (view.lineage[0], near)}))
+    assert any("1.03x its parent estimated, within the error of estimates, by" in line for line in lines)
+
+
 def test_a_kernel_shows_where_it_comes_from_and_what_was_found_of_it(made):
     finish(made)
     text = "\n".join(kernel_lines(kernel(made, "best")))
@@ -55,6 +64,16 @@ def test_a_kernel_shows_where_it_comes_from_and_what_was_found_of_it(made):
         "16 registers, 0 B shared, 0 B spilled, occupancy", "1 load_global_wide", "1.0000 ms estimated",
     ):  # fmt: skip
         assert words in text
+
+
+def test_a_number_of_the_words_that_the_build_contradicts_stands_beside_them_with_what_was_built(made):
+    finish(made)
+    run = read_so_far(made.folder)
+    trial = trial_named("best", run).model_copy(update={"description": "16 warps hide the latency"})
+    view = view_of_trial("best", trial, run, made.store)
+    assert view.contradicted == ("8 warps, not 16",)
+    assert "the build says otherwise: 8 warps, not 16" in "\n".join(kernel_lines(view))
+    assert view_of_trial("best", trial_named("best", run), run, made.store).contradicted == ()
 
 
 def test_a_kernel_that_failed_shows_its_phase_and_reason(made):

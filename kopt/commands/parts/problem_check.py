@@ -15,8 +15,8 @@ from kopt.errors import KoptError, ProblemError
 from kopt.estimate.eager import estimate_eager
 from kopt.model.base import Value
 from kopt.model.device import Device, estimate_warning
-from kopt.model.problem import Problem, ProblemFacts, WorkloadFacts
-from kopt.roofline import bound, floor_ms
+from kopt.model.problem import Problem, ProblemFacts, Workload, WorkloadFacts, WorkloadKind, workload_title
+from kopt.roofline import floor_bound, floor_ms
 
 if TYPE_CHECKING:
     import torch
@@ -110,13 +110,16 @@ def _runs(problem: Problem) -> str:
     """Trace the reference at the sizes of every workload."""
     from kopt.device.reference.signature import signature_of
 
-    workloads = (*problem.main, *problem.hidden, *problem.small)
-    for workload in workloads:
+    groups: dict[WorkloadKind, tuple[Workload, ...]] = {
+        "timed": problem.main, "hidden": problem.hidden, "small": problem.small,
+    }  # fmt: skip
+    workloads = [(workload, kind) for kind, group in groups.items() for workload in group]
+    for workload, kind in workloads:
         try:
             signature = signature_of(problem, workload)
         except ProblemError as error:
             reason = str(error).removeprefix(f"{problem.name}: ").removeprefix(f"{problem.name}/")
-            raise ProblemError(f"workload {workload.name}: {reason}") from error
+            raise ProblemError(f"{workload_title(workload.name, kind)}: {reason}") from error
         if workload is problem.main[0]:
             first = signature
     if not first.outputs:
@@ -146,7 +149,8 @@ def _runs_with_values(problem: Problem) -> str:
         try:
             try_values(problem, workload.constants)
         except ProblemError as error:
-            raise ProblemError(f"workload {workload.name}: {str(error).removeprefix(f'{problem.name}/')}") from error
+            reason = str(error).removeprefix(f"{problem.name}/")
+            raise ProblemError(f"{workload_title(workload.name, 'small')}: {reason}") from error
     return f"runs with values on the CPU: {', '.join(workload.name for workload in problem.small)}"
 
 
@@ -263,7 +267,7 @@ def _cost_of(workload: WorkloadFacts, facts: ProblemFacts, device: Device) -> st
     said = (
         f"{workload.workload} moves at least {_bytes(workload.bytes)}{flops}, "
         f"{floor_ms(workload, device, facts.dtype):.3g} ms on {device.name} (estimated, bound by "
-        f"{bound(workload, device, facts.dtype)})"
+        f"{floor_bound(workload, device, facts.dtype)})"
     )
     return f"{said}, eager PyTorch about {times[workload.workload]:.3g} ms" if workload.workload in times else said
 

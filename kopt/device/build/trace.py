@@ -36,7 +36,7 @@ from kopt.errors import ProblemError
 from kopt.model.build import Phase, WorkloadBuild
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
-from kopt.model.problem import Problem, Workload
+from kopt.model.problem import Problem, Workload, workload_title
 
 TENSORS = (torch.Tensor, FakeTensor)
 """Types of tensors in a trace."""
@@ -128,7 +128,7 @@ def prepare(problem: Problem, workload: Workload) -> Prepared:
             result = run_model(model, copied_inputs(inputs))
             return _prepared(problem, workload, reference, model, inputs, result)
     except ProblemError as error:
-        raise ProblemError(f"{problem.name}, workload {workload.name}: {error}") from error
+        raise ProblemError(f"{problem.name}, {workload_title(workload.name, 'timed')}: {error}") from error
 
 
 def _prepared(
@@ -192,7 +192,7 @@ def _traced(entry: Callable[..., Any], prepared: Prepared, common: TraceLog, dev
         build = record_call(entry, prepared, log, device)
     except Exception as error:
         rejected = _rejection(error, log, common, folder)
-        raise Rejected(rejected.phase, on_workload(prepared.workload, rejected.reason)) from error
+        raise Rejected(rejected.phase, on_workload(prepared.workload, rejected.reason, "timed")) from error
     if common.violation is not None:
         raise common.violation
     return Traced(build, log.ptx, log.cubin, log.entries)

@@ -71,7 +71,7 @@ def timing_draws(problem: Problem, bytes_by_workload: Mapping[str, int], memory_
         seed: all draws follow from it.
     """
     return [
-        Draw(workload, distribution, derive_seed(seed, workload.name, place))
+        Draw(workload, distribution, derive_seed(seed, workload.name, place), kind="timed")
         for workload in problem.main
         for place, distribution in enumerate(_distributions(bytes_by_workload[workload.name], memory_bytes))
     ]

@@ -299,7 +299,8 @@ def _record(
             programs.append(capture.program(workload.name, list(private.tensors.values()), partial(bound.call, entry)))
             torch.cuda.synchronize()
         except Rejected as rejected:
-            return Reply(phase=rejected.phase.value, reason=on_workload(workload, rejected.reason))
+            return Reply(phase=rejected.phase.value, reason=on_workload(workload, rejected.reason, "timed"))
         except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
-            return Reply(phase=Phase.LAUNCH.value, reason=on_workload(workload, describe(error, Path.cwd())))
+            reason = on_workload(workload, describe(error, Path.cwd()), "timed")
+            return Reply(phase=Phase.LAUNCH.value, reason=reason)
     return Reply(programs=tuple(programs))

@@ -128,19 +128,25 @@ class Referee:
             raise ProblemError(refusal)
 
     def make_verdict(
-        self, small: Sequence[Workload], full_size: Sequence[Workload], seed: Sequence[object], late: Draw
+        self,
+        small: Sequence[Workload],
+        timed: Sequence[Workload],
+        hidden: Sequence[Workload],
+        seed: Sequence[object],
+        late: Draw,
     ) -> None:
         """Make the inputs of the draws of a verdict, in place of the last draws'.
 
         Args:
             small: workloads that share all kinds of draw.
-            full_size: workloads that get few kinds.
+            timed: timed workloads, which get few kinds.
+            hidden: hidden workloads, which get few kinds.
             seed: parts of the seed from which the draws follow.
             late: draw that comes after all others.
         """
         with torch.device("cuda"):
             further = further_edges(self._problem)
-        self.make((*plan(small, *seed, full_size=full_size, further=further), late))
+        self.make((*plan(small, *seed, timed=timed, hidden=hidden, further=further), late))
 
     def make(self, draws: Sequence[Draw]) -> None:
         """Make the draws' inputs, in place of the last draws'."""

@@ -23,7 +23,7 @@ from kopt.device.reference.rejection import no_launch_reason, on_workload
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
-from kopt.model.problem import Problem, Workload
+from kopt.model.problem import Problem, Workload, WorkloadKind
 from kopt.model.verdict import Check, Incorrect, Verdict
 from kopt.sandbox.cage import Limits
 from kopt.sandbox.pipe import Malformed
@@ -33,6 +33,8 @@ from kopt.sandbox.service import CHECK_S, PREPARE_S
 
 log = logging.getLogger(__name__)
 
+KINDS: tuple[WorkloadKind, ...] = ("timed", "hidden", "small")
+"""Kinds of workloads in the order in which `_of_distinct_names` lists them."""
 LATE = 1
 """Draws that come after many further calls."""
 RESULT_BYTES = 64 << 20
@@ -119,8 +121,8 @@ class Verifier:
         problem, referee = self._processes.problem, self._processes.referee
         # Kinds of draw are many: they go where they are cheap, and where an autotuner has one more shape to try.
         main, hidden, small = _of_distinct_names(problem)
-        late = Draw(problem.main[-1], "normal", derive_seed(*seed, "late"))
-        referee.begin("make_verdict", small[-1:], (*main, *hidden), seed, late)
+        late = Draw(problem.main[-1], "normal", derive_seed(*seed, "late"), kind="timed")
+        referee.begin("make_verdict", small[-1:], main, hidden, seed, late)
         names, options = list(kernels), ContestOptions(problem.without_hidden(), LATE, self._processes.driver)
         tasks = [contest(kernel, options, self._precompiled(name)) for name, kernel in kernels.items()]
         workers = min(workers, len(tasks))
@@ -172,8 +174,9 @@ class Verifier:
 
     def _on(self, workload: Workload, reason: str) -> str:
         """Say on which workload a candidate failed; the sizes of hidden ones stay hidden from candidates."""
-        _, hidden, _ = _of_distinct_names(self._processes.problem)
-        return on_workload(workload, reason, hidden=workload.name in {one.name for one in hidden})
+        groups = dict(zip(KINDS, _of_distinct_names(self._processes.problem), strict=True))
+        kind = next(kind for kind, group in groups.items() if workload.name in {one.name for one in group})
+        return on_workload(workload, reason, kind)
 
     def _only_as_built(self, name: str, kernel: Kernel, outcome: VerificationOutcome) -> VerificationOutcome:
         """Refuse a recording that launches other machine code than its source compiles to; fit a reason to the source.

@@ -21,7 +21,7 @@ from kopt.device.draws.kinds import GIVEN, KINDS
 from kopt.device.draws.model import draw_parameters
 from kopt.device.draws.seeds import derive_seed
 from kopt.device.reference import setup
-from kopt.model.problem import Problem, Workload
+from kopt.model.problem import Problem, Workload, WorkloadKind, workload_title
 
 DISTRIBUTIONS = (GIVEN, *KINDS)
 """Names of all kinds of draw."""
@@ -44,6 +44,8 @@ class Draw:
     edges: str = ""
     """Names of the inputs, parameters and buffers that alone have the kind's edges (`kopt.device.draws.forms`); empty
     for the kind's usual form."""
+    kind: WorkloadKind = "small"
+    """Kind of the workload."""
 
     @property
     def label(self) -> str:
@@ -52,9 +54,9 @@ class Draw:
 
     @property
     def where(self) -> str:
-        """Workload and kind for messages: `workload ragged, zeros inputs (y)`."""
+        """Workload and kind for messages: `small workload ragged, zeros inputs (y)`."""
         edges = f" ({self.edges})" if self.edges else ""
-        return f"workload {self.workload.name}, {self.distribution} inputs{edges}"
+        return f"{workload_title(self.workload.name, self.kind)}, {self.distribution} inputs{edges}"
 
 
 @dataclass(frozen=True)
@@ -72,32 +74,40 @@ class Case:
 def plan(
     workloads: Sequence[Workload],
     *seed: object,
-    full_size: Sequence[Workload] = (),
+    timed: Sequence[Workload] = (),
+    hidden: Sequence[Workload] = (),
     further: Sequence[tuple[str, str]] = (),
 ) -> tuple[Draw, ...]:
     """Plan the draws of one verdict, so that every kind is drawn, and `given` and `normal` on every workload.
 
     Args:
-        workloads: workloads that share all kinds of draw among them.
+        workloads: small workloads, which share all kinds of draw among them.
         seed: parts from which the draws' seeds follow; nothing else follows from them.
-        full_size: workloads with `FULL_SIZE` draws only, which come first.
+        timed: timed workloads, with `FULL_SIZE` draws only, which come first.
+        hidden: hidden workloads, with `FULL_SIZE` draws only, which come next.
         further: kinds that are drawn once more with other edges, and the names of what has these edges; they come last,
             on another of the workloads than the kind itself.
     """
-    count = len(full_size)
-    chosen = [(workload, kind, "") for at, workload in enumerate(full_size) for kind in _full_size_kinds(at, count)]
-    chosen += [(workload, GIVEN, "") for workload in workloads]
-    others = [kind for kind in DISTRIBUTIONS if kind not in (GIVEN, "normal")]
-    chosen += [(workload, "normal", "") for workload in workloads]
-    if workloads:
-        chosen += [(workloads[at % len(workloads)], kind, "") for at, kind in enumerate(others)]
-        turns = Counter[str]()
-        for kind, edges in further:
-            turns[kind] += 1
-            chosen.append((workloads[(others.index(kind) + turns[kind]) % len(workloads)], kind, edges))
-    return tuple(
-        Draw(workload, kind, derive_seed(*seed, at), edges) for at, (workload, kind, edges) in enumerate(chosen)
-    )
+    draws: list[Draw] = []
+
+    def add(workload: Workload, distribution: str, kind: WorkloadKind, edges: str = "") -> None:
+        draws.append(Draw(workload, distribution, derive_seed(*seed, len(draws)), edges, kind))
+
+    for at, workload in enumerate((*timed, *hidden)):
+        for distribution in _full_size_kinds(at, len(timed) + len(hidden)):
+            add(workload, distribution, "timed" if at < len(timed) else "hidden")
+    for distribution in (GIVEN, TIMED):
+        for workload in workloads:
+            add(workload, distribution, "small")
+    others = [distribution for distribution in DISTRIBUTIONS if distribution not in (GIVEN, TIMED)]
+    for at, distribution in enumerate(others if workloads else ()):
+        add(workloads[at % len(workloads)], distribution, "small")
+    turns = Counter[str]()
+    for distribution, edges in further if workloads else ():
+        turns[distribution] += 1
+        at = others.index(distribution) + turns[distribution]
+        add(workloads[at % len(workloads)], distribution, "small", edges)
+    return tuple(draws)
 
 
 def _full_size_kinds(at: int, count: int) -> Iterable[str]:

@@ -30,7 +30,7 @@ from kopt.device.reference.forward import call
 from kopt.device.reference.layout import dtype_name, extent
 from kopt.device.reference.tree import taken_apart, tensors_of
 from kopt.errors import ProblemError
-from kopt.model.problem import Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts
+from kopt.model.problem import Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts, workload_title
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def _trace(problem: Problem, workload: Workload) -> _Traced:
             with recording() as eager:
                 result = call(model, inputs)
     except ProblemError as error:
-        where = f"{problem.name}, workload {workload.name}"
+        where = f"{problem.name}, {workload_title(workload.name, 'timed')}"
         raise ProblemError(f"{where}: the reference cannot be traced: {error}") from error
     given = build_tensors(inputs, model)
     names = {name: name.removeprefix("model ") for name in given}

@@ -167,7 +167,7 @@ def _where(job: VerifyJob, phase: str, reason: str) -> str:
     kind, _, name = phase.partition(" ")
     workload = next((one for one in job.problem.small if one.name == name), None)
     reason = f"{reason} (phase {kind})"
-    return on_workload(workload, reason) if workload else reason
+    return on_workload(workload, reason, "small") if workload else reason
 
 
 def _noted(verdict: Failed | Incorrect, note: str) -> Verdict:
@@ -237,17 +237,17 @@ def _of_call(place: int, tensors: Mapping[str, bytes]) -> dict[str, bytes]:
 def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> Failed | Incorrect | None:
     """Return the verdict on a call that is not right; for a right one None, with its check added to `checks`."""
     if run.head.phase is not None:
-        return _failure(run.head.phase, on_workload(draw.workload, run.head.reason))
+        return _failure(run.head.phase, on_workload(draw.workload, run.head.reason, draw.kind))
     case = make_case(job.problem, draw)
     if not run.head.launches:
-        return _failure(Phase.FALLBACK, on_workload(draw.workload, no_launch_reason(job.kernel.language)))
+        return _failure(Phase.FALLBACK, on_workload(draw.workload, no_launch_reason(job.kernel.language), draw.kind))
     expected = expected_result(job.problem, case)
     forbidden = [name for name in _changed(case, run) if not may_change(name, expected.contract.changed)]
     if forbidden:
         return _failure(Phase.MUTATION, changed_reason(forbidden[0]))
     violation = expected.contract.violation(run.head.output)
     if violation:
-        return _failure(Phase.CONTRACT, on_workload(draw.workload, violation))
+        return _failure(Phase.CONTRACT, on_workload(draw.workload, violation, draw.kind))
     comparison = compare_result(_tensors(run, case, expected.contract), expected, draw)
     checks.extend([comparison.check] if comparison.check else [])
     if comparison.right:
@@ -259,7 +259,8 @@ def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> 
 def _check_replay(job: VerifyJob, draw: Draw, run: _Sent, checks: tuple[Check, ...]) -> Failed | Incorrect | None:
     """Return the verdict on launches that are not right on new inputs; None for right ones."""
     if run.head.phase is not None:
-        return _failure(run.head.phase, on_workload(draw.workload, f"run again on new inputs: {run.head.reason}"))
+        reason = f"run again on new inputs: {run.head.reason}"
+        return _failure(run.head.phase, on_workload(draw.workload, reason, draw.kind))
     reason = _wrong(job, draw, run)
     if not reason:
         return None

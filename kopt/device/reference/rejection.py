@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kopt.model.build import Phase
 from kopt.model.language import LANGUAGES, Language
-from kopt.model.problem import Workload
+from kopt.model.problem import Workload, WorkloadKind, workload_title
 from kopt.neutral import visible
 
 REASON_CHARS = 1500
@@ -97,20 +97,23 @@ def neutral(text: str, folder: Path) -> str:
     return re.sub(r"\bpid[ =:]\d+", "pid ?", text)
 
 
-def on_workload(workload: Workload, reason: str, *, hidden: bool = False) -> str:
-    """Say on which workload a candidate failed, in front of the reason: `workload ragged (B=2, H=3): ...`.
+def on_workload(workload: Workload, reason: str, kind: WorkloadKind) -> str:
+    """Say on which workload a candidate failed, in front of the reason.
+
+    `small workload ragged (verified only; B=2, H=3): ...`.
 
     Args:
         workload: the workload.
         reason: reason of the failure.
-        hidden: whether the workload's sizes are hidden from candidates, so that none are told.
+        kind: kind of the workload; the sizes of a hidden one are not told.
     """
     sizes = ", ".join(f"{name}={value}" for name, value in workload.constants.items())
-    if hidden:
+    if kind == "hidden":
         sizes = "its sizes are hidden"
     elif len(sizes) > SIZES_CHARS:
         sizes = f"{sizes[:SIZES_CHARS]}..."
-    return f"workload {workload.name}{f' ({sizes})' if sizes else ''}: {reason}"
+    facts = "; ".join(filter(None, ("" if kind == "timed" else "verified only", sizes)))
+    return f"{workload_title(workload.name, kind)}{f' ({facts})' if facts else ''}: {reason}"
 
 
 def no_launch_reason(language: Language) -> str:

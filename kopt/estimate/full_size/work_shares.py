@@ -17,7 +17,7 @@ from typing import NamedTuple
 from kopt.estimate.full_size.memory_use import MemoryUse, memory_use
 from kopt.estimate.instructions import PtxProgram
 from kopt.model.build import Launch, Phase, WorkloadBuild
-from kopt.model.problem import WorkloadFacts
+from kopt.model.problem import WorkloadFacts, workload_title
 from kopt.model.timing import Estimated
 from kopt.model.verdict import Failed
 
@@ -175,7 +175,7 @@ def undone_work(timing: Estimated, seed: Estimated | None, judge: str) -> Failed
     """
     trusted = {workload.workload: workload for workload in seed.workloads} if seed else {}
     for workload in timing.workloads:
-        where = f"workload {workload.workload}, as traced at full size"
+        where = f"{workload_title(workload.workload, 'timed')}, as traced at full size"
         known = trusted.get(workload.workload)
         if workload.outside and not (known and known.outside):
             return Failed(judge=judge, phase=Phase.LAUNCH, reason=f"{where}: {workload.outside}")

@@ -9,6 +9,8 @@ import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 
+from kopt.neutral import one_line
+
 FENCE = re.compile(r"^(?P<indent>[ \t>]*)(?P<marks>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$", re.MULTILINE)
 
 MOST_FENCES = 24
@@ -130,17 +132,31 @@ def parsed(block: str) -> ast.Module | None:
         return None
 
 
+QUOTED = 80
+"""Characters of a line that is quoted."""
+
+
 def syntax_error(block: str) -> str:
-    """Return why a block does not parse, in one line."""
+    """Return why a block does not parse, in one line, with its line: `line 3: '(' was never closed: def f(x:`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             ast.parse(block)
     except SyntaxError as error:
-        return f"line {error.lineno}: {error.msg}"
+        where = f"line {error.lineno}: " if error.lineno else ""
+        quoted = _quoted(error.text or "", error.offset or 1)
+        return f"{where}{error.msg}{f': {quoted}' if quoted else ''}"
     except (ValueError, RecursionError, MemoryError) as error:
         return f"{type(error).__name__}: {error}"
     return "does not parse"
+
+
+def _quoted(line: str, column: int) -> str:
+    """Return a line, or of a long one the part around a column, which counts from 1."""
+    start = max(0, min(column - QUOTED // 2, len(line) - QUOTED)) if len(line) > QUOTED else 0
+    part = line[start : start + QUOTED]
+    before, after = "... " if line[:start].strip() else "", " ..." if line[start + QUOTED :].strip() else ""
+    return f"{before}{one_line(part)}{after}"
 
 
 INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\u00ad\u200e\u200f\ufeff"), "")

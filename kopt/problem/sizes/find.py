@@ -87,7 +87,8 @@ class Finder:
     def _parted(self, value: int, other: int, trial: Trial, constants: Mapping[str, int]) -> int:
         """Return what a size stays a multiple of, since the reference merges it with others and parts the whole.
 
-        `x.view(batch, groups, -1)` takes any number of channels, of which only multiples of `groups` are meant.
+        `x.view(batch, groups, -1)` takes any number of channels, of which only multiples of `groups` are meant; of
+        `x.view(batch, groups, group, -1)` only multiples of `groups * group`.
 
         Args:
             value: the size in the reference.
@@ -95,21 +96,25 @@ class Finder:
             trial: the shapes with that value.
             constants: whole numbers of the reference, by name.
         """
-        parts = 1
+        parts, given = 1, self.tried.given
+        by_shape: dict[int, dict[int, int]] = {}
+        """Parts by dimension, by the place of the result that they part."""
         for name, part in constants.items():
-            if not 1 < part <= STRUCTURAL or part >= value or value % part:
+            if not 1 < part < value or value % part:
                 continue
-            double, given = self.tried.shapes_of({name: 2 * part}), self.tried.given
+            double = self.tried.shapes_of({name: 2 * part})
             if double is None or (double.inputs, double.parameters) != (given.inputs, given.parameters):
                 continue
             if not len(double.made) == len(given.made) == len(trial.made):
                 continue
-            for usual, doubled, changed in zip(given.made, double.made, trial.made, strict=True):
-                named = (part, 2 * part) in zip(usual, doubled, strict=False)
+            for place, (usual, doubled, changed) in enumerate(zip(given.made, double.made, trial.made, strict=True)):
+                named = [at for at, pair in enumerate(zip(usual, doubled, strict=False)) if pair == (part, 2 * part)]
                 own = (value, other) in zip(usual, changed, strict=False)
                 if named and usual != changed and not own:
                     parts = math.lcm(parts, part)
-        return parts
+                    by_shape.setdefault(place, {}).update(dict.fromkeys(named, part))
+        wholes = (math.prod(by_dimension.values()) for by_dimension in by_shape.values())
+        return math.lcm(parts, *(whole for whole in wholes if value % whole == 0))
 
     def _is_idle(self, name: str, value: int) -> bool:
         """Return whether a constant changes no shape of inputs and parameters, such as a bound of their values."""

@@ -23,6 +23,7 @@ AXES = {
 """Titles of what the best time so far is drawn over, by the column of `progress_rows`."""
 
 BEST, SEED, FLOOR, OTHER = "best so far", "seed", "roofline floor", "PyTorch"
+BAND = "95 % interval of the best time so far"
 
 DASHES = {SEED: (7, 5), OTHER: (12, 3, 2, 3), FLOOR: (2, 4)}
 """Dashes of the lines that show a time."""
@@ -37,9 +38,10 @@ def best_so_far(
     rows: Sequence[Row], over: str, *, seed_ms: float, floor_ms: float, models: Sequence[str], estimated: bool,
     gpu: bool = False, others: Mapping[str, float] | None = None,
 ) -> Chart:  # fmt: skip
-    """Draw every correct candidate, and the best time so far, over what was spent.
+    """Draw every correct candidate, and the best time so far with its 95 % interval as a band, over what was spent.
 
-    A candidate slower than `SLOWEST` times the seed is drawn at that time, and told with its own.
+    Estimates have no interval, and no band.  A candidate slower than `SLOWEST` times the seed is drawn at that time,
+    and told with its own.
 
     Args:
         rows: `progress_rows` of the run.
@@ -54,13 +56,21 @@ def best_so_far(
     slowest = SLOWEST * seed_ms
     levels = _levels({SEED: seed_ms, **(others or {}), FLOOR: floor_ms}, slowest)
     high = max(
-        [*(level["ms"] for level in levels), *(min(ms, slowest) for row in rows if isinstance(ms := row["ms"], float))]
+        [
+            *(level["ms"] for level in levels),
+            *(
+                min(ms, slowest)
+                for row in rows
+                for name in ("ms", "best_high_ms")
+                if isinstance(ms := row[name], float)
+            ),
+        ]
     )
     low = min(
         [
             floor_ms * 0.95,
             *(level["ms"] for level in levels),
-            *(ms for row in rows if isinstance(ms := row["best_ms"], float)),
+            *(ms for row in rows for name in ("best_ms", "best_low_ms") if isinstance(ms := row[name], float)),
         ]
     )
     scale = alt.Scale(type="log", domain=[low * 0.95, high * 1.05], nice=False)
@@ -98,11 +108,20 @@ def best_so_far(
                      alt.Tooltip("ms:Q", title=time_title(estimated), format=".4g")],
         )
     )  # fmt: skip
+    steps = _steps(rows, over)
     best = (
-        alt.Chart(data(_steps(rows, over)))
+        alt.Chart(data(steps))
         .mark_line(interpolate="step-after", strokeWidth=2.5)
         .encode(x=axis, y=alt.Y("best_ms:Q", scale=scale), description=alt.value(BEST))
     )
+    known = [step for step in steps if step["best_low_ms"] is not None]
+    band = (
+        alt.Chart(data(known))
+        .mark_area(interpolate="step-after", opacity=0.25, clip=True)
+        .encode(
+            x=axis, y=alt.Y("best_low_ms:Q", scale=scale), y2=alt.Y2("best_high_ms:Q"), description=alt.value(BAND),
+        )
+    )  # fmt: skip
     rules = alt.Chart(data(levels)).mark_rule(strokeWidth=1.5).encode(
         y=alt.Y("ms:Q", scale=scale), description="text:N",
         strokeDash=alt.StrokeDash(
@@ -115,7 +134,8 @@ def best_so_far(
         ),
     )  # fmt: skip
     zoom = alt.selection_interval(bind="scales", encodings=["x"], zoom="wheel![event.ctrlKey]")
-    return alt.layer(rules, best, dots.add_params(zoom)).properties(width="container", height=340)
+    curve = [band, best] if known else [best]
+    return alt.layer(rules, *curve, dots.add_params(zoom)).properties(width="container", height=340)
 
 
 class Level(TypedDict):
@@ -139,12 +159,15 @@ def _levels(times: Mapping[str, float], slowest: float) -> list[Level]:
 
 def _steps(rows: Sequence[Row], over: str) -> list[Row]:
     """Return the points at which the best time changes, and the last one."""
-    known = [{over: row[over], "best_ms": row["best_ms"]} for row in rows if row[over] is not None and row["best_ms"]]
+    columns = (over, "best_ms", "best_low_ms", "best_high_ms")
+    known = [{name: row[name] for name in columns} for row in rows if row[over] is not None and row["best_ms"]]
     if over == "x":
         known.sort(key=lambda row: float(str(row["x"])))
-    low, points = float("inf"), []
+    points: list[Row] = []
     for place, row in enumerate(known):
-        low_before, low = low, min(low, float(str(row["best_ms"])))
-        if low < low_before or place == len(known) - 1:
-            points.append({over: row[over], "best_ms": low})
+        faster = not points or float(str(row["best_ms"])) < float(str(points[-1]["best_ms"]))
+        if faster:
+            points.append(row)
+        elif place == len(known) - 1:
+            points.append(points[-1] | {over: row[over]})
     return points

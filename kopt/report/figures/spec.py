@@ -28,6 +28,7 @@ CONFIG: dict[str, object] = {
     "range": {"category": [f"var(--m{place})" for place in range(STYLES)]},
     "text": {"color": INK, "fontSize": 12.5},
     "line": {"color": INK},
+    "area": {"color": INK},
     "rule": {"color": SOFT},
     "rect": {"fill": ACCENT, "stroke": ACCENT},
 }  # fmt: skip

@@ -1,0 +1,114 @@
+"""Find numbers of a proposer's words that the build contradicts: of warps, of stages, of block sizes.
+
+Words are no data: only a number that stands beside its name counts, and only where none of the numbers that the words
+name is in the build.  Numbers of the parent's build are left out, since words tell what was there before, too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from kopt.view.kernel import LaunchView
+
+CHANGE = r"(\d+)(?:\s*(?:→|->|=>|to)\s*(\d+))?"
+"""A number, or the number before and after a change: `4`, `4 → 8`, `4 to 8`."""
+NAMED = rf"\s*(?:=|:|of|is|at|to|from|set to)?\s*{CHANGE}(?![\w.*×])"
+"""What follows the name of a setting: `=4`, ` from 4 to 8`."""
+WARPS = (
+    re.compile(rf"\bnum_warps\b{NAMED}"),
+    re.compile(rf"(?<![\w.]){CHANGE}[ -]warps?\b(?! ?groups?\b)", re.IGNORECASE),
+)
+STAGES = (
+    re.compile(rf"\bnum_stages\b{NAMED}"),
+    re.compile(rf"(?<![\w.]){CHANGE}(?: pipeline|[ -]stage (?:software )?pipelin)", re.IGNORECASE),
+)
+SOURCE_STAGES = re.compile(r"\bnum_stages\s*=\s*(\d+)")
+"""Stages of one loop, which the source gives and no launch tells."""
+BLOCK = re.compile(r"BLOCK|TILE")
+"""Part of the names of compile-time values that are block sizes."""
+OF_ANOTHER = re.compile(
+    r"(?:instead of|rather than|from|than|not|without|over|against|versus|vs\.?|was|were|groups? of|parent's|previous"
+    r"|old)\s*$",
+    re.IGNORECASE,
+)
+"""What stands before a number that is not of this kernel's launches."""
+LISTED = re.compile(r"(?<![\w.])(\d+)(?:,|,? (?:and|or)|/)\s*$")
+"""A number of a list before its last one: `4 and ` of `4 and 8 warps`."""
+PER_OTHER = re.compile(
+    r"\s*(?:(?:per|/|a|an|each|of)\s+(?!block|program|cta|thread|kernel|launch|instance)|resident|active|in flight)",
+    re.IGNORECASE,
+)
+"""What stands behind a number of warps that counts other than those of a block."""
+
+
+def contradictions(words: str, source: str, own: Sequence[LaunchView], parent: Sequence[LaunchView]) -> tuple[str, ...]:
+    """Tell what the build shows where a proposer's words name other numbers: `4 warps, not 8`.
+
+    Args:
+        words: the proposer's words.
+        source: the kernel's source.
+        own: launches of the kernel's build; nothing is told without one.
+        parent: launches of its parent's build.
+    """
+    if not own:
+        return ()
+    found = []
+    if "warp_specialize" not in source:  # else a launch has more warps than num_warps says
+        known = {launch.warps for launch in own}
+        found.append(_told(_named(words, WARPS), known, {launch.warps for launch in parent}, "{} warps"))
+    stages = {launch.stages for launch in own} | {int(number) for number in SOURCE_STAGES.findall(source)}
+    stages |= {number for name in _constants(own) if "STAGE" in name for number in _values(own, name)}
+    found.append(_told(_named(words, STAGES), stages, {launch.stages for launch in parent}, "{} stages"))
+    for name in _constants(own):
+        if BLOCK.search(name):
+            named = _named(words, (re.compile(rf"\b{re.escape(name)}\b{NAMED}"),))
+            found.append(_told(named, _values(own, name), _values(parent, name), f"{name} = {{}}"))
+    return tuple(filter(None, found))
+
+
+def _told(named: Mapping[int, bool], built: set[int], before: set[int], text: str) -> str:
+    """Tell the numbers of the build where the words name others alone; empty where they do not."""
+    others = {number for number, sure in named.items() if sure} - before
+    if not built or not others or built & named.keys():
+        return ""
+    return f"{text.format(_listed(built))}, not {_listed(others)}"
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return " or ".join(map(str, sorted(numbers)))
+
+
+def _named(words: str, patterns: Iterable[re.Pattern[str]]) -> dict[int, bool]:
+    """Return the numbers that words give a setting, of a change the one after it, and whether each surely is its."""
+    found: dict[int, bool] = {}
+    for pattern in patterns:
+        for number, sure in _matched(words, pattern):
+            found[number] = sure or found.get(number, False)
+    return found
+
+
+def _matched(words: str, pattern: re.Pattern[str]) -> Iterator[tuple[int, bool]]:
+    for match in pattern.finditer(words):
+        first, after = match.groups()
+        later = re.match(r"\s*(?:→|->|=>|to)\s*(\d+)\b", words[match.end() :])
+        if later:
+            yield int(later[1]), True
+        elif after:
+            yield int(after), True
+        elif not OF_ANOTHER.search(words[: match.start()]) and not PER_OTHER.match(words, match.end()):
+            yield int(first), True
+            before = words[: match.start()]
+            while listed := LISTED.search(before):
+                yield int(listed[1]), False
+                before = before[: listed.start()]
+
+
+def _constants(launches: Iterable[LaunchView]) -> list[str]:
+    return list(dict.fromkeys(name for launch in launches for name in launch.constants))
+
+
+def _values(launches: Iterable[LaunchView], name: str) -> set[int]:
+    """Return the whole numbers that a compile-time value has in the launches."""
+    texts = (launch.constants.get(name, "") for launch in launches)
+    return {int(text) for text in texts if text.isdecimal()}
