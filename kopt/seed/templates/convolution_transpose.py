@@ -27,8 +27,10 @@ def convolution_transpose_kernel(
     TD: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
     BLOCK_K: tl.constexpr,
 ):
-    """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is group and residue; one tap in TD, TH, TW
-    along each axis hits; weights lie tap by tap."""
+    """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is group and residue.
+
+    One tap in TD, TH, TW along each axis hits.  In x channels are adjacent; weights lie by output channel, then by tap.
+    """
     index = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     out_channel = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     group, residue = tl.program_id(2) % GROUPS, tl.program_id(2) // GROUPS
@@ -39,7 +41,8 @@ def convolution_transpose_kernel(
     image = index // (NW * NH * ND)
     inside = (index < pixels) & (ow < OW) & (oh < OH) & (od < OD)
     plane = (image * GROUPS + group).to(tl.int64)
-    x_rows = x_ptr + (plane * CHANNELS * D * H * W)[:, None]
+    x_images = x_ptr + image.to(tl.int64) * (D * H * W * GROUPS * CHANNELS) + group * CHANNELS
+    weight_rows = weight_ptr + (group * OUT_CHANNELS + out_channel) * (KD * KH * KW * CHANNELS)
     first_d = first_tap(rd + PD, SD, LD, KD, TD)
     first_h = first_tap(rh + PH, SH, LH, KH, TH)
     first_w = first_tap(rw + PW, SW, LW, KW, TW)
@@ -56,16 +59,16 @@ def convolution_transpose_kernel(
         d, h, w = shift_d // SD, shift_h // SH, shift_w // SW
         valid = inside & (shift_d >= 0) & (d < D) & (shift_h >= 0) & (h < H) & (shift_w >= 0) & (w < W)
         channel = step % blocks * BLOCK_K + tl.arange(0, BLOCK_K)
+        pixel = ((d * H + h) * W + w) * (GROUPS * CHANNELS)
         x = tl.load(
-            x_rows + ((d * H + h) * W + w)[:, None] + channel[None, :] * (D * H * W),
-            mask=valid[:, None] & (channel < CHANNELS)[None, :], other=0.0,
+            (x_images + pixel)[:, None] + channel[None, :], mask=valid[:, None] & (channel < CHANNELS)[None, :],
+            other=0.0,
         )
-        row = (((kd * KH + kh) * KW + kw) * GROUPS + group) * CHANNELS + channel
         weight = tl.load(
-            weight_ptr + row[:, None] * OUT_CHANNELS + out_channel[None, :],
-            mask=(channel < CHANNELS)[:, None] & (out_channel < OUT_CHANNELS)[None, :], other=0.0,
+            weight_rows[:, None] + (((kd * KH + kh) * KW + kw) * CHANNELS + channel)[None, :],
+            mask=(out_channel < OUT_CHANNELS)[:, None] & (channel < CHANNELS)[None, :], other=0.0,
         )
-        total += tl.dot(x, weight)
+        total = tl.dot(x, tl.trans(weight), total)
     place = (plane[:, None] * OUT_CHANNELS + out_channel[None, :]) * (OD * OH * OW)
     place = place + ((od * OH + oh) * OW + ow)[:, None]
     mask = inside[:, None] & (out_channel < OUT_CHANNELS)[None, :]
@@ -80,7 +83,7 @@ def convolution_transpose(x, weight, stride, padding, output_padding, dilation, 
         for size, k, s, p, extra, d in zip(x.shape[-n:], weight.shape[-n:], stride, padding, output_padding, dilation)
     ]
     output = torch.empty((x.shape[0], weight.shape[1] * groups, *sizes), dtype=x.dtype, device=x.device)
-    x, weight = x.contiguous(), weight.contiguous()
+    weight = weight.contiguous()
     D, H, W = [*ones, *x.shape[-n:]]
     OD, OH, OW = [*ones, *sizes]
     KD, KH, KW = [*ones, *weight.shape[-n:]]
@@ -90,12 +93,13 @@ def convolution_transpose(x, weight, stride, padding, output_padding, dilation, 
     ND, NH, NW = triton.cdiv(OD, SD), triton.cdiv(OH, SH), triton.cdiv(OW, SW)
     TD, TH, TW = [next(t for t in range(1, s + 1) if t * d % s == 0) for s, d in ((SD, LD), (SH, LH), (SW, LW))]
     channels, out_channels = x.shape[1] // groups, weight.shape[1]
-    weight = weight.flatten(2).permute(2, 0, 1).contiguous()
+    weight = weight.view(groups, channels, out_channels, -1).permute(0, 2, 3, 1).contiguous()
+    x = x.movedim(1, -1).contiguous()
     pixels = x.shape[0] * ND * NH * NW
-    block_n = max(16, min(64, triton.next_power_of_2(out_channels)))
+    block_n = max(16, min(128, triton.next_power_of_2(out_channels)))
     convolution_transpose_kernel[(triton.cdiv(pixels, 128), triton.cdiv(out_channels, block_n), groups * SD * SH * SW)](
         x, weight, output, pixels, channels, out_channels, groups, D, H, W, OD, OH, OW, ND, NH, NW, KD, KH, KW, SD,
-        SH, SW, PD, PH, PW, LD, LH, LW, TD, TH, TW, BLOCK_M=128, BLOCK_N=block_n, BLOCK_K=32, num_warps=8,
-        num_stages=3,
+        SH, SW, PD, PH, PW, LD, LH, LW, TD, TH, TW, BLOCK_M=128, BLOCK_N=block_n, BLOCK_K=32,
+        num_warps=8 if block_n >= 64 else 4, num_stages=3,
     )
     return output
