@@ -79,12 +79,18 @@ EACH_KERNEL: Course = (
         (Step("tile_shape", needed=True), Step("flat_tiles", needed=True), Step("output_halves", 0.8)),
         (Step("tile_shape", needed=True), Step("flat_tiles", needed=True), Step("output_halves", 0.6),
          Step("host_descriptors")),
-        (Step("tile_shape", needed=True), Step("uneven_tile", 0.4), Step("host_descriptors", needed=True)),
-        (Step("tile_shape", needed=True), Step("uneven_tile"), Step("flat_tiles", 0.7, needed=True),
+        (Step("uneven_tile"), Step("tile_shape", needed=True), Step("flat_tiles", 0.7, needed=True),
          Step("host_descriptors", 0.3)),
     ),
 )  # fmt: skip
-"""The design of each kernel of a product."""
+"""The design of each kernel of a product in a persistent loop."""
+EACH_DESCRIBED: Course = (
+    _or((Step("uneven_tile", 0.5), Step("tile_shape", needed=True), Step("host_descriptors", needed=True))),
+)
+"""The design of each kernel of a product whose tiles come by descriptors, a program for each tile."""
+SIZES: Course = (_or((Step("design_by_size", needed=True),)),)
+EACH_SIZE: Course = (_or((Step("tile_shape", needed=True),), (Step("tile_shape", needed=True),), ()),)
+"""Tiles for each size of a design that has paid."""
 ROWS: Course = (
     _or((Step("whole_row", needed=True), Step("kept_values"), Step("shared_reciprocal"))),
     _or((), (Step("pipelined_rows"),), (Step("rows_per_program"),), (Step("rows_per_program"), Step("pipelined_rows"))),
@@ -199,6 +205,15 @@ TRANSFORMATIONS = (
         "persistent_product",
         "a product with wide tiles in one flat loop of persistent programs, with a design for each size",
         "flat_tiles", PRODUCT, EACH_KERNEL, 24.0,
+    ),
+    _recipe(
+        "described_product",
+        "a product with wide tiles that come by tensor descriptors, a program for each, with a design for each size",
+        "host_descriptors", PRODUCT, EACH_DESCRIBED, 24.0,
+    ),
+    _recipe(
+        "tiles_by_size", "a kernel for each size of a product, each with the tile that suits its size",
+        "tile_shape", SIZES, EACH_SIZE, 6.0,
     ),
     _recipe(
         "rows_in_registers", "rows are read once into registers, the next ones while they are computed",
