@@ -156,3 +156,11 @@ def test_a_kernel_that_stands_in_takes_the_stages_of_the_tile_that_it_shares():
     for changed in changes("tile_shape", described, samples.facts(), "swiglu_kernel_described"):
         stages = {option(launch, "num_stages", 0, module(changed)) for launch in module(changed).launches}
         assert len(stages) == 1
+
+
+def test_a_design_by_descriptors_is_made_once():
+    described = next(s for s in changes("host_descriptors", LARGE, samples.facts()) if "out_desc" not in s)
+    launched_one = replace(module(described), kernels=module(described).kernels[1:])
+    assert TRANSFORMATIONS["host_descriptors"].sites(launched_one, samples.facts())
+    assert TRANSFORMATIONS["described_product"].sites(module(LARGE), samples.facts())
+    assert not TRANSFORMATIONS["described_product"].sites(launched_one, samples.facts())

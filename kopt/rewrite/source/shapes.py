@@ -217,7 +217,7 @@ def described_access(node: cst.CSTNode, kind: str) -> str:
     """Name the descriptor by which a call loads or stores a tile (`kind`: "load" or "store"); empty for other nodes."""
     if not isinstance(node, cst.Call) or not isinstance(node.func, cst.Attribute) or node.func.attr.value != kind:
         return ""
-    return node.func.value.value if isinstance(node.func.value, cst.Name) else ""
+    return node.func.value.value if isinstance(node.func.value, cst.Name) and node.func.value.value != "tl" else ""
 
 
 def joined(*values: Abstract) -> Abstract:
