@@ -11,7 +11,7 @@ import libcst as cst
 from kopt.rewrite.host_values import host_value
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Kernel, Launch, TritonModule
-from kopt.rewrite.source.shapes import Shape, analyse
+from kopt.rewrite.source.shapes import Shape, analyse, described_access
 from kopt.rewrite.source.tuned_choices import Configuration, configurations
 from kopt.rewrite.transformation import RewriteFacts
 
@@ -68,8 +68,8 @@ def footprint(module: TritonModule, facts: RewriteFacts) -> float:
         for launch in module.launches_of(kernel)[:1]:
             constants = dimensions(kernel, launch, module, facts)
             sizes = _sizes(kernel, constants)
-            stages = _stages(kernel, option(launch, "num_stages", 3, module))
-            total += _staged(kernel, sizes, facts.item_bytes, stages) + 4 * max(sizes.values(), default=0)
+            stages = option(launch, "num_stages", 3, module)
+            total += _staged(kernel, sizes, constants, facts, stages) + 4 * max(sizes.values(), default=0)
     return total
 
 
@@ -129,10 +129,9 @@ def _fits(
         return False
     carried = sum(sizes.get(value, 0) for value in _accumulators(kernel))
     launched = configuration.options.get("num_stages", option(launch, "num_stages", 3, module))
-    stages = _stages(kernel, launched)
     return (
         carried <= ACCUMULATED_PER_THREAD * threads
-        and _staged(kernel, sizes, facts.item_bytes, stages) <= facts.device.shared_bytes_per_block
+        and _staged(kernel, sizes, constants, facts, launched) <= facts.device.shared_bytes_per_block
     )
 
 
@@ -147,30 +146,54 @@ def _accumulators(kernel: Kernel) -> list[cst.BaseExpression]:
     return list({name: value for name, value in pairs if syntax.called(value) in ("tl.zeros", "tl.full")}.values())
 
 
-def _stages(kernel: Kernel, launched: int) -> int:
-    """Find the most stages of any loop: those of `tl.range`, or those of the launch where a loop feeds a product."""
-    values = [launched] if kernel.called("tl.dot") else []
-    for call in kernel.called("tl.range"):
-        passed = syntax.keyword(call, "num_stages")
-        values += [v] if passed and (v := syntax.integer(passed.value)) else []
-    return max(values, default=1)
+def _stages(loop: cst.For, launched: int) -> int:
+    """Return the stages of the loops inside of a loop, or of itself where there are none, times the steps unrolled.
+
+    Args:
+        loop: the loop.
+        launched: the stages of a loop that says nothing of them.
+    """
+    inner = [n for n in syntax.walk(loop.body) if isinstance(n, cst.For)] or [loop]
+    return max(
+        stages * _loop_option(each, "loop_unroll_factor", 1) if stages > 1 else 1
+        for each in inner
+        for stages in (_loop_option(each, "num_stages", launched),)
+    )
 
 
-def _staged(kernel: Kernel, sizes: dict[cst.CSTNode, int], item_bytes: int, stages: int) -> int:
+def _loop_option(loop: cst.For, name: str, default: int) -> int:
+    passed = syntax.keyword(loop.iter, name) if isinstance(loop.iter, cst.Call) else None
+    value = syntax.integer(passed.value) if passed is not None else None
+    return default if value is None else value
+
+
+def _staged(kernel: Kernel, sizes: dict[cst.CSTNode, int], constants: Mapping[str, int], facts: RewriteFacts,
+            launched: int) -> int:  # fmt: skip
     """Estimate the bytes of shared memory when every load of the loop with the largest tiles is staged.
 
-    A product's tile that is stored inside of the loop goes through shared memory while loads are under way.
+    A product's tile that is stored inside of the loop goes through shared memory while loads are under way.  Stores by
+    addresses share this memory, those by descriptors have some each.
+
+    Args:
+        kernel: the kernel.
+        sizes: elements of its values.
+        constants: its numbers by name.
+        facts: facts of the parent and the device.
+        launched: the launch's stages, which count where a loop feeds a product.
     """
-    if stages <= 1:
-        return 0
-    totals = [0]
+    product, totals = bool(kernel.called("tl.dot")), [0]
     for loop in kernel.loops:
+        stages = _stages(loop, launched if product else 1)
+        if stages <= 1:
+            continue
         nodes = syntax.walk(loop.body)
-        loaded = sum(sizes.get(node, 0) for node in nodes if syntax.called(node) == "tl.load")
-        stored = [sizes.get(n.args[0].value, 0) for n in nodes
-                  if isinstance(n, cst.Call) and syntax.called(n) == "tl.store" and n.args]  # fmt: skip
-        totals.append(loaded * stages + (max(stored, default=0) if kernel.called("tl.dot") else 0))
-    return max(totals) * item_bytes
+        loaded = sum(sizes.get(node, 0) for node in nodes
+                     if syntax.called(node) == "tl.load" or described_access(node, "load"))  # fmt: skip
+        addressed = [sizes.get(n.args[0].value, 0) for n in nodes
+                     if isinstance(n, cst.Call) and syntax.called(n) == "tl.store" and n.args]  # fmt: skip
+        described = [size(kernel.tiles.get(described_access(n, "store")), constants) or 0 for n in nodes]
+        totals.append(loaded * stages + (max(addressed, default=0) + sum(described) if product else 0))
+    return max(totals) * facts.item_bytes
 
 
 def _part(factor: str, constants: Mapping[str, int]) -> int | None:

@@ -19,6 +19,7 @@ from kopt.rewrite.experience import Factor
 from kopt.rewrite.limits import footprint, plausible
 from kopt.rewrite.source.module import TritonModule, parse
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation
+from kopt.rewrite.transformations.products.descriptors import stand_ins
 
 DRAWS = 48
 """Draws of a new source before giving up."""
@@ -179,7 +180,8 @@ def _stack(
             name, change, module = step
             done.append(name)
             descriptions.append(change.description)
-    if not done or not plausible(module, facts, parent):
+    whole = parse(module.source)
+    if not done or whole is None or not plausible(whole, facts, parent):
         return None
     return Rewrite(source=module.source, description="; ".join(descriptions), transformations=tuple(done))
 
@@ -196,7 +198,7 @@ def _step(
     (site,) = rng.choices(sites, [s.weight for s in sites])
     change = site.apply(rng)
     after = _checked(change.source) if change is not None else None
-    after = _without(after, module.left_out) if after is not None else None
+    after = _without(after, module.left_out | stand_ins(after)) if after is not None else None
     return (transformation.name, change, after) if change is not None and after is not None else None
 
 

@@ -14,6 +14,7 @@ FACTS = samples.facts()
 DRAWN = (
     ("persistent_product", "gemma3_swiglu"),
     ("persistent_product", "twin"),
+    ("described_product", "gemma3_swiglu"),
     ("axis_in_registers", "channel_softmax"),
 )
 """Recipes, each with a kernel that it is drawn on, beside those of `test_soundness`."""

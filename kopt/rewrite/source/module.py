@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 
 import libcst as cst
 from libcst.metadata import ByteSpanPositionProvider, CodeSpan
 
 from kopt.rewrite.source import syntax
+from kopt.rewrite.source.described import tile_of
 from kopt.rewrite.source.edit import Edits
 
 OPTIONS = frozenset({"num_warps", "num_stages", "num_ctas", "maxnreg", "enable_fp_fusion"})
@@ -48,6 +49,8 @@ class Kernel:
     autotuned: bool
     odd: bool
     """Whether it has decorators, or parameters other than plain ones, that transformations cannot handle."""
+    tiles: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Lengths of the tiles that descriptors bring, by the parameter that takes the descriptor."""
 
     @cached_property
     def body(self) -> Sequence[cst.BaseStatement]:
@@ -236,6 +239,7 @@ def parse(source: str) -> TritonModule | None:
     kernels = tuple(k for s in tree.body if isinstance(s, cst.FunctionDef) for k in _kernel(s))
     bindings = _bindings(tree)
     launches = tuple(_launches(tree, kernels, bindings))
+    kernels = tuple(_with_tiles(kernel, launches) for kernel in kernels)
     return TritonModule(source, tree, spans, kernels, launches, bindings, _imports(tree))
 
 
@@ -273,6 +277,22 @@ def _kernel(function: cst.FunctionDef) -> list[Kernel]:
     odd = odd or not set(decorators) <= JIT | AUTOTUNE
     parameters = tuple(Parameter(x.name.value, _constexpr(x), x.default, x) for x in p.params)
     return [Kernel(function.name.value, function, parameters, bool(set(decorators) & AUTOTUNE), odd)]
+
+
+def _with_tiles(kernel: Kernel, launches: Sequence[Launch]) -> Kernel:
+    """Note the tiles of descriptors, where the only launch tells them."""
+    own = [launch for launch in launches if launch.kernel == kernel.name]
+    if len(own) != 1:
+        return kernel
+    local, found = _bindings(own[0].function.body), dict[str, tuple[str, ...]]()
+    constants = {syntax.code(own[0].arguments[p.name].value): p.name for p in kernel.parameters
+                 if p.constexpr and p.name in own[0].arguments}  # fmt: skip
+    for name, passed in own[0].arguments.items():
+        made = local.get(passed.value.value) if isinstance(passed.value, cst.Name) else passed.value
+        tile = tile_of(made, constants)
+        if tile is not None:
+            found[name] = tile
+    return replace(kernel, tiles=found) if found else kernel
 
 
 def _decorator(decorator: cst.Decorator) -> str:

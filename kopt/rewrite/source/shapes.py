@@ -43,6 +43,7 @@ class Abstract:
 
 @dataclass
 class _Reader:
+    tiles: Mapping[str, tuple[str, ...]]
     abstract_of: dict[cst.CSTNode, Abstract] = field(default_factory=dict)
     env: dict[str, Abstract] = field(default_factory=dict)
 
@@ -166,6 +167,8 @@ class _Reader:
                 return Abstract(_arange(node))
             case "tl.dot":
                 return self.dot(node, parts, whole)
+            case "tl.reshape" if len(node.args) == 2:
+                return Abstract(_filled(node.args[1].value), whole.deps)
             case "tl.trans" if len(parts) == 1:
                 return Abstract(parts[0].shape[::-1] if parts[0].shape is not None else None, whole.deps)
             case "tl.load":
@@ -188,6 +191,8 @@ class _Reader:
             value = self.read(node.func.value)
             if node.func.attr.value in ("to", "cast"):
                 return value
+            if described_access(node, "load") in self.tiles:
+                return Abstract(self.tiles[described_access(node, "load")], value.deps | whole.deps | {LOADED})
             return Abstract(None, value.deps | whole.deps)
         return Abstract(None, whole.deps)
 
@@ -203,9 +208,16 @@ class _Reader:
 @lru_cache(maxsize=64)
 def analyse(kernel: Kernel) -> Mapping[cst.CSTNode, Abstract]:
     """Infer shape and dependencies of every expression of a kernel, by node."""
-    reader = _Reader(env={p.name: Abstract((), frozenset({p.name})) for p in kernel.parameters})
+    reader = _Reader(kernel.tiles, env={p.name: Abstract((), frozenset({p.name})) for p in kernel.parameters})
     reader.statements(kernel.body)
     return reader.abstract_of
+
+
+def described_access(node: cst.CSTNode, kind: str) -> str:
+    """Name the descriptor by which a call loads or stores a tile (`kind`: "load" or "store"); empty for other nodes."""
+    if not isinstance(node, cst.Call) or not isinstance(node.func, cst.Attribute) or node.func.attr.value != kind:
+        return ""
+    return node.func.value.value if isinstance(node.func.value, cst.Name) and node.func.value.value != "tl" else ""
 
 
 def joined(*values: Abstract) -> Abstract:

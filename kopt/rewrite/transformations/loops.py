@@ -8,6 +8,7 @@ from random import Random
 
 import libcst as cst
 
+from kopt.rewrite.limits import option
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Kernel, TritonModule
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, weight
@@ -44,10 +45,19 @@ def _innermost(loop: cst.For) -> bool:
 
 def _pipeline_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return [
-        Site(partial(_set, module, kernel, call, "num_stages", LOOP_OPTIONS["num_stages"]), weight(kernel))
+        Site(partial(_set, module, kernel, call, "num_stages", more), weight(kernel))
         for kernel, loop, call in _ranges(module)
-        if _innermost(loop) and _loads(loop)
+        if _innermost(loop) and _loads(loop) and (more := _more_stages(module, kernel, call))
     ]
+
+
+def _more_stages(module: TritonModule, kernel: Kernel, call: cst.Call) -> Sequence[int]:
+    """List numbers of stages beyond those of the loop: its own, or a product's from the launch."""
+    passed, launch = syntax.keyword(call, "num_stages"), module.only_launch(kernel)
+    now = syntax.integer(passed.value) if passed is not None else None
+    if now is None and launch is not None and kernel.called("tl.dot"):
+        now = option(launch, "num_stages", 3, module)
+    return [v for v in LOOP_OPTIONS["num_stages"] if v > (now or 1)]
 
 
 def _unroll_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:

@@ -8,6 +8,7 @@ from random import Random
 
 import libcst as cst
 
+from kopt.rewrite.host_values import count_tiles
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Constant, Grid, Kernel, Launch, TritonModule, unused
 from kopt.rewrite.source.statements import program_axis, tile_ids
@@ -35,13 +36,15 @@ LIKELY = 3.0
 
 
 def _persistent_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    """Find kernels with more programs than the device has multiprocessors, which can be fewer."""
     sites = []
     for kernel in module.kernels:
         launch = module.only_launch(kernel)
         if launch is None or launch.grid is None or not launch.call.args or not _wrappable(kernel):
             continue
         texts = [element_text(launch.grid, axis, launch) for axis in range(len(launch.grid.elements))]
-        if all(texts) and not kernel.autotuned:
+        programs = count_tiles(launch, module, facts)
+        if all(texts) and not kernel.autotuned and (programs is None or programs > facts.device.sm_count):
             counts = [facts.device.sm_count * n for n in (1, 2, 4, 8)]
             apply = partial(_persist, module, kernel, launch, launch.grid, counts)
             sites.append(Site(apply, 0.4 if kernel.called("tl.dot") or not kernel.loops else 1.0))

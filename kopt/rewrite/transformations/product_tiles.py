@@ -7,12 +7,17 @@ of a step on the tensor cores and that of its loads; and the shared memory that 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from math import ceil, prod
+from math import ceil, inf, prod
 from random import Random
 
+import libcst as cst
+
 from kopt.model.build import Launch as Built
-from kopt.model.device import Device
+from kopt.rewrite.host_values import count_tiles
+from kopt.rewrite.limits import ACCUMULATED_PER_THREAD, size
+from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Constant, Kernel, Launch, TritonModule
 from kopt.rewrite.source.shapes import analyse
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, weight
@@ -29,6 +34,8 @@ MATRIX_RATE = 4096
 """Operations per clock and multiprocessor of 16-bit products, on Hopper."""
 LOAD_RATE = 38
 """Bytes per clock and multiprocessor from L2."""
+STEP = 50
+"""Clocks that a step of the loop costs beside products and loads."""
 MOST_STAGES = 4
 SHARPNESS = 6
 """Exponent that turns a ratio of modelled times into a ratio of weights."""
@@ -39,10 +46,10 @@ Tile = tuple[int, int, int]
 def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     sites = []
     for kernel in module.kernels:
-        constants = [c for c in blocks(module) if c.kernel is kernel and c.name in dot_dimensions(kernel)]
-        if len({c.name for c in constants}) == len(constants) == 3 and (ordered := _ordered(kernel, constants)):
-            launch = constants[0].launch
-            sites.append(Site(partial(_reshape, module, kernel, launch, *ordered, facts), weight(kernel)))
+        found = _constants(module, kernel)
+        if found is not None:
+            launch = found[0][0].launch
+            sites.append(Site(partial(_reshape, module, kernel, launch, *found, facts), weight(kernel)))
     return sites
 
 
@@ -70,20 +77,24 @@ def _reshape(
 ) -> Change | None:
     now = tuple(c.value * f for c, f in zip(constants, factors, strict=True))
     others = [t for t in TILES if t != now]
-    times = [_time(t, now, kernel, facts) for t in others]
-    (shape,) = rng.choices(others, [(min(times) / t) ** SHARPNESS for t in times])
-    values = [s // f for s, f in zip(shape, factors, strict=True)]
+    model = ProductModel(module, kernel, constants, facts)
+    chosen = [tuple(s // f for s, f in zip(t, factors, strict=True)) for t in others]
+    times = [model.time(values) for values in chosen]
+    if min(times) == inf:
+        return None
+    ((shape, values),) = rng.choices(
+        list(zip(others, chosen, strict=True)), [(min(times) / time) ** SHARPNESS for time in times]
+    )
     if any(v > c.value and unmasked(c.kernel, c.name) for c, v in zip(constants, values, strict=True)):
         return None
     edits = module.edits()
     for constant, value in zip(constants, values, strict=True):
         edits.replace(constant.literal, str(value))
-    warps = 8 if shape[0] >= 128 and shape[0] * shape[1] >= 128 * 128 else 4
-    depth = stages(shape, facts.item_bytes, facts.device)
-    if not kernel.autotuned:
+    warps, depth = _warps(shape), max(model.stages(values), 2)
+    for each in () if kernel.autotuned else _with_tile(module, launch, constants):
         for option, number in (("num_warps", warps), ("num_stages", depth)):
-            if option in launch.options:
-                edits.replace(launch.options[option].value, str(number))
+            if option in each.options:
+                edits.replace(each.options[option].value, str(number))
     text = "x".join(map(str, now)) + " -> " + "x".join(map(str, shape))
     return change(
         edits,
@@ -91,10 +102,33 @@ def _reshape(
     )
 
 
-def stages(tile: Tile, item_bytes: int, device: Device) -> int:
-    """Return how many stages of a tile's operands fit into shared memory, 2 to 4."""
-    m, n, k = tile
-    return max(2, min(MOST_STAGES, device.shared_bytes_per_block // ((m + n) * k * item_bytes)))
+def _with_tile(module: TritonModule, launch: Launch, constants: Sequence[Constant]) -> list[Launch]:
+    """Find the launches that take their tile from the same names: also that of a kernel which stands in for another."""
+    names = {c.name: c.variable for c in constants}
+    return [
+        each
+        for each in module.launches
+        if each is launch or (each.function is launch.function and all(
+            variable and name in each.arguments and syntax.code(each.arguments[name].value) == variable
+            for name, variable in names.items()
+        ))
+    ]  # fmt: skip
+
+
+def _warps(tile: Sequence[int]) -> int:
+    return 8 if tile[0] >= 128 and tile[0] * tile[1] >= 128 * 128 else 4
+
+
+def _constants(module: TritonModule, kernel: Kernel) -> tuple[Sequence[Constant], Tile] | None:
+    """Find the three constants that set a product's tile, and how often each counts; None where others do."""
+    constants = [c for c in blocks(module) if c.kernel is kernel and c.name in dot_dimensions(kernel)]
+    return _ordered(kernel, constants) if len({c.name for c in constants}) == len(constants) == 3 else None
+
+
+def model_of(module: TritonModule, kernel: Kernel, facts: RewriteFacts) -> ProductModel | None:
+    """Make the model of a kernel; None for a kernel whose tile is not set by three constants."""
+    found = _constants(module, kernel)
+    return ProductModel(module, kernel, found[0], facts) if found else None
 
 
 def product_model(
@@ -104,32 +138,97 @@ def product_model(
 
     Return None for a kernel whose tile is not set by three constants.
     """
-    constants = [c for c in blocks(module) if c.kernel is kernel and c.name in dot_dimensions(kernel)]
-    if not len({c.name for c in constants}) == len(constants) == 3 or not (found := _ordered(kernel, constants)):
+    found = _constants(module, kernel)
+    if found is None:
         return None
     ordered, factors = found
+    built = ProductModel(module, kernel, ordered, facts)
 
     def model(values: Mapping[str, int]) -> tuple[Tile, float]:
-        m, n, k = (values.get(c.name, c.value) * f for c, f in zip(ordered, factors, strict=True))
-        return (m, n, k), _time((m, n, k), now, kernel, facts)
+        chosen = [values.get(c.name, c.value) for c in ordered]
+        m, n, k = (value * f for value, f in zip(chosen, factors, strict=True))
+        return (m, n, k), built.time(chosen, fits=False)
 
-    now = tuple(c.value * f for c, f in zip(ordered, factors, strict=True))
     return model
 
 
-def _time(tile: Tile, now: tuple[int, ...], kernel: Kernel, facts: RewriteFacts) -> float:
-    """Model the time of all launches of a kernel with another tile; only ratios mean something."""
-    m, n, k = tile
-    share = NARROW.get(min(n, 256), 1.0) * (1.0 if m >= 64 else 0.5)
-    step = max(m * n * k * 2 / (MATRIX_RATE * share), (m + n) * k * facts.item_bytes / LOAD_RATE)
-    latency = 700 / stages(tile, facts.item_bytes, facts.device)
-    time = 0.0
-    for launch in facts.launches:
-        if launch.kernel == kernel.name:
-            tiles = ceil(_tiles(launch) * (now[0] / m)) * (now[1] / n)
-            waves = max(1.0, ceil(tiles / facts.device.sm_count - 0.02))
-            time += waves * max(step, latency) / k
-    return time or max(step, latency) / (m * n * k)
+@dataclass(frozen=True)
+class _Extent:
+    """Extent of a program's tile, in elements."""
+
+    products: tuple[tuple[int, int], ...]
+    """Rows and width of each product."""
+    operands: int
+    """Rows of all left operands and widths of all right ones."""
+    depth: int
+    """Depth of a step."""
+
+    @property
+    def area(self) -> int:
+        """Elements of all results."""
+        return sum(m * n for m, n in self.products)
+
+
+class ProductModel:
+    """Model of the time of a product's launches, by the values of its three constants."""
+
+    def __init__(
+        self, module: TritonModule, kernel: Kernel, constants: Sequence[Constant], facts: RewriteFacts
+    ) -> None:
+        self._module, self._facts = module, facts
+        self.constants = constants
+        """Constants of M, N and K."""
+        self._launches = [each for each in facts.launches if each.kernel == kernel.name]
+        pairs = [[a.value for a in call.args[:2]] for call in kernel.called("tl.dot")]
+        shapes = [[(syntax.code(a), analyse(kernel)[a].shape) for a in pair if a in analyse(kernel)] for pair in pairs]
+        self._products = [(pair[0], pair[1]) for pair in shapes if len(pair) == 2]
+
+    def time(self, values: Sequence[int], *, fits: bool = True) -> float:
+        """Return the geometric mean over launches, of which only ratios mean something.
+
+        Args:
+            values: values of the constants.
+            fits: whether a tile that does not fit takes infinitely long.
+        """
+        tile, depth = self._extent(values), self.stages(values)
+        if fits and (depth < 2 or tile.area > ACCUMULATED_PER_THREAD * 32 * _warps(tile.products[0])):
+            return inf
+        compute = sum(
+            m * n * tile.depth * 2 / (MATRIX_RATE * NARROW.get(min(n, 256), 1.0) * (1.0 if m >= 64 else 0.5))
+            for m, n in tile.products
+        )
+        loads = tile.operands * tile.depth * self._facts.item_bytes / LOAD_RATE
+        step = (max(compute, loads, 700 / max(depth, 2)) + STEP) / tile.depth
+        changed = {c.literal: value for c, value in zip(self.constants, values, strict=True)}
+        times = [step * self._waves(built, changed, tile) for built in self._launches]
+        return prod(times) ** (1 / len(times)) if times else step / tile.area
+
+    def stages(self, values: Sequence[int]) -> int:
+        """Return how many stages of a tile's operands fit into shared memory, up to 4."""
+        tile = self._extent(values)
+        of_step = tile.operands * tile.depth * self._facts.item_bytes
+        return min(MOST_STAGES, self._facts.device.shared_bytes_per_block // of_step)
+
+    def _extent(self, values: Sequence[int]) -> _Extent:
+        named = {c.name: value for c, value in zip(self.constants, values, strict=True)}
+        m, n, k = values
+        lefts, rights, products = dict[str, int](), dict[str, int](), list[tuple[int, int]]()
+        for (left, rows), (right, columns) in self._products:
+            lefts[left] = size(rows[:1] if rows else None, named) or m
+            rights[right] = size(columns[1:] if columns else None, named) or n
+            products.append((lefts[left], rights[right]))
+        if not products:
+            return _Extent(((m, n),), m + n, k)
+        return _Extent(tuple(products), sum(lefts.values()) + sum(rights.values()), k)
+
+    def _waves(self, built: Built, changed: Mapping[cst.CSTNode, int], tile: _Extent) -> float:
+        """Return how many tiles the busiest multiprocessor computes in a launch."""
+        facts = self._facts.model_copy(update={"launches": (built,)})
+        tiles = count_tiles(self.constants[0].launch, self._module, facts, changed)
+        if tiles is None:
+            now = self._extent([c.value for c in self.constants])
+            tiles = ceil(_tiles(built) * now.area / tile.area)
+        return max(1.0, ceil(tiles / self._facts.device.sm_count - 0.02))
 
 
 def _tiles(launch: Built) -> int:

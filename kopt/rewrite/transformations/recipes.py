@@ -14,6 +14,7 @@ from random import Random
 
 from kopt.rewrite.limits import plausible
 from kopt.rewrite.source.module import TritonModule, parse
+from kopt.rewrite.source.shapes import described_access
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation
 from kopt.rewrite.transformations import (
     accumulate,
@@ -79,12 +80,18 @@ EACH_KERNEL: Course = (
         (Step("tile_shape", needed=True), Step("flat_tiles", needed=True), Step("output_halves", 0.8)),
         (Step("tile_shape", needed=True), Step("flat_tiles", needed=True), Step("output_halves", 0.6),
          Step("host_descriptors")),
-        (Step("tile_shape", needed=True), Step("uneven_tile", 0.4), Step("host_descriptors", needed=True)),
-        (Step("tile_shape", needed=True), Step("uneven_tile"), Step("flat_tiles", 0.7, needed=True),
+        (Step("uneven_tile"), Step("tile_shape", needed=True), Step("flat_tiles", 0.7, needed=True),
          Step("host_descriptors", 0.3)),
     ),
 )  # fmt: skip
-"""The design of each kernel of a product."""
+"""The design of each kernel of a product in a persistent loop."""
+EACH_DESCRIBED: Course = (
+    _or((Step("uneven_tile", 0.5), Step("tile_shape", needed=True), Step("host_descriptors", needed=True))),
+)
+"""The design of each kernel of a product whose tiles come by descriptors, a program for each tile."""
+SIZES: Course = (_or((Step("design_by_size", needed=True),)),)
+EACH_SIZE: Course = (_or((Step("tile_shape", needed=True),), (Step("tile_shape", needed=True),), ()),)
+"""Tiles for each size of a design that has paid."""
 ROWS: Course = (
     _or((Step("whole_row", needed=True), Step("kept_values"), Step("shared_reciprocal"))),
     _or((), (Step("pipelined_rows"),), (Step("rows_per_program"),), (Step("rows_per_program"), Step("pipelined_rows"))),
@@ -103,8 +110,12 @@ WINDOWS: Course = (
 )
 
 
-def _sites(course: Course, each: Course, needed: str, module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+def _sites(
+    course: Course, each: Course, needed: str, once: bool, module: TritonModule, facts: RewriteFacts
+) -> Sequence[Site]:
     """Offer a recipe where the transformation that it cannot do without has a site."""
+    if once and any(described_access(node, "load") for kernel in module.kernels for node in kernel.nodes):
+        return ()
     return [Site(partial(_cook, course, each, module, facts))] if _PARTS[needed].sites(module, facts) else ()
 
 
@@ -171,17 +182,34 @@ class _Done:
         after = parse(change.source) if change is not None else None
         if change is None or after is None:
             return None
+        left_out = self.module.left_out | descriptors.stand_ins(after)
+        after = replace(after, kernels=tuple(k for k in after.kernels if k.name not in left_out), left_out=left_out)
         kernels |= {kernel.name for kernel in after.kernels} - {kernel.name for kernel in self.module.kernels}
-        after = replace(after, left_out=self.module.left_out)
         return _Done(after, self.facts, (*self.descriptions, change.description))
 
 
 def _recipe(
-    name: str, description: str, needed: str, course: Course, each: Course = (), weight: float = 16.0
+    name: str,
+    description: str,
+    needed: str,
+    course: Course,
+    each: Course = (),
+    weight: float = 16.0,
+    *,
+    once: bool = False,
 ) -> Transformation:
     """Make a transformation of a recipe, which leads to the techniques of its steps.
 
     Its effect is that of the step that it cannot do without; a recipe of designs takes no step in every draw.
+
+    Args:
+        name: name of the recipe.
+        description: description in one line.
+        needed: the transformation that it cannot do without.
+        course: the stages for all kernels.
+        each: the stages for each kernel of a product.
+        weight: weight in the draw.
+        once: whether kernels whose loads come by descriptors have their design already.
     """
     names = [step.name for choices in (*course, *each) for steps in choices for step in steps]
     parts = [_PARTS[part] for part in dict.fromkeys(names)]
@@ -189,7 +217,7 @@ def _recipe(
         name, description,
         tuple(dict.fromkeys(t for part in parts for t in part.techniques)),
         tuple(dict.fromkeys(b for part in parts for b in part.bottlenecks)),
-        partial(_sites, course, each, needed), weight, marks=_PARTS[needed].marks,
+        partial(_sites, course, each, needed, once), weight, marks=_PARTS[needed].marks,
         effect=None if each else _PARTS[needed].effect,
     )  # fmt: skip
 
@@ -199,6 +227,15 @@ TRANSFORMATIONS = (
         "persistent_product",
         "a product with wide tiles in one flat loop of persistent programs, with a design for each size",
         "flat_tiles", PRODUCT, EACH_KERNEL, 24.0,
+    ),
+    _recipe(
+        "described_product",
+        "a product with wide tiles that come by tensor descriptors, a program for each, with a design for each size",
+        "host_descriptors", PRODUCT, EACH_DESCRIBED, 24.0, once=True,
+    ),
+    _recipe(
+        "tiles_by_size", "a kernel for each size of a product, each with the tile that suits its size",
+        "tile_shape", SIZES, EACH_SIZE, 6.0,
     ),
     _recipe(
         "rows_in_registers", "rows are read once into registers, the next ones while they are computed",

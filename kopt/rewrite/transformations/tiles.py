@@ -15,6 +15,8 @@ from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformati
 
 SMALLEST_DOT = 16
 """Elements that each dimension of a matrix product has at least."""
+OF_PRODUCT = 0.25
+"""Factor on the weight of a dimension of a matrix product."""
 
 
 @lru_cache(maxsize=64)
@@ -56,8 +58,9 @@ def _multiplies(node: cst.CSTNode, name: str, abstract_of: Mapping[cst.CSTNode, 
     if not isinstance(node, cst.BinaryOperation) or not isinstance(node.operator, cst.Multiply):
         return False
     sides = ((node.left, node.right), (node.right, node.left))
+    lengths = (name, f"({name} + {name} // 2)")
     return any(
-        syntax.code(left) == name and right in abstract_of and abstract_of[right].programs for left, right in sides
+        syntax.code(left) in lengths and right in abstract_of and abstract_of[right].programs for left, right in sides
     )
 
 
@@ -127,8 +130,9 @@ def unmasked(kernel: Kernel, name: str) -> bool:
 
 def choices(constant: Constant, low: int = 1) -> tuple[int, ...]:
     """List the other powers of two that a tile's size may take, within a factor of eight and from `low` on."""
-    if constant.name in dot_dimensions(constant.kernel):
-        low = max(low, SMALLEST_DOT)
+    dimensions = dot_dimensions(constant.kernel)
+    if constant.name in dimensions:
+        low = max(low, 2 * SMALLEST_DOT if f"({constant.name} // 2)" in dimensions else SMALLEST_DOT)
     high = constant.value if unmasked(constant.kernel, constant.name) else constant.value * 8
     powers = [1 << n for n in range(17)]
     return tuple(p for p in powers if p != constant.value and max(low, constant.value // 8) <= p <= high)
@@ -150,10 +154,15 @@ def wide_name(dimension: str) -> str:
 
 def _size_sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     return [
-        Site(partial(_resize, module, c, [n for n in choices(c) if n >= least(c)]), weight(c.kernel))
+        Site(partial(_resize, module, c, [n for n in choices(c) if n >= least(c)]), _worth(c))
         for c in blocks(module)
         if choices(c)
     ]
+
+
+def _worth(constant: Constant) -> float:
+    """Weigh a block size: of a product's tile one side alone seldom pays, as its sides suit each other."""
+    return weight(constant.kernel) * (OF_PRODUCT if constant.name in dot_dimensions(constant.kernel) else 1.0)
 
 
 def least(constant: Constant) -> int:

@@ -19,10 +19,11 @@ from random import Random
 import libcst as cst
 
 from kopt.rewrite.effects import tensor_copies
+from kopt.rewrite.limits import misfits
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.boxes import Box, Side, box
 from kopt.rewrite.source.edit import Edits
-from kopt.rewrite.source.module import Kernel, Launch, TritonModule, unused
+from kopt.rewrite.source.module import Kernel, Launch, TritonModule, parse, unused
 from kopt.rewrite.source.paired_boxes import PairedBox, paired_box
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, define_before_grid
 
@@ -74,7 +75,7 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     sites = []
     for kernel in module.kernels:
         launch = module.only_launch(kernel)
-        if launch is None or launch.grid is None or kernel.autotuned or not launch.call.args or SUFFIX in kernel.name:
+        if launch is None or launch.grid is None or kernel.autotuned or not launch.call.args:
             continue
         alone = isinstance(launch.statement, cst.SimpleStatementLine) and len(launch.statement.body) == 1
         if not kernel.called("tl.dot") or not alone or not _called_alone(launch):
@@ -84,8 +85,22 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
             b for call in calls if (b := _described(kernel, launch, call) or _paired(module, kernel, launch, call))
         ]
         if found:
-            sites.append(Site(partial(_describe, module, kernel, launch, tuple(found))))
+            sites.append(Site(partial(_describe, module, kernel, launch, tuple(found), facts)))
     return sites
+
+
+def stand_ins(module: TritonModule) -> frozenset[str]:
+    """Name the kernels that are launched only where the host cannot make descriptors."""
+    found = set[str]()
+    for launch in module.launches:
+        for node in syntax.walk(launch.function):
+            if isinstance(node, cst.If) and node.orelse is not None and _asks(node.test):
+                found |= {launch.kernel} if any(n is launch.call for n in syntax.walk(node.orelse)) else set()
+    return frozenset(found)
+
+
+def _asks(test: cst.BaseExpression) -> bool:
+    return any(syntax.called(n) in ("describable", "describable_pair") for n in syntax.walk(test))
 
 
 def _called_alone(launch: Launch) -> bool:
@@ -132,13 +147,39 @@ def _contiguous(sides: Sequence[Side]) -> int | None:
 
 
 def _describe(
-    module: TritonModule, kernel: Kernel, launch: Launch, boxes: Sequence[Box | PairedBox], rng: Random
+    module: TritonModule,
+    kernel: Kernel,
+    launch: Launch,
+    boxes: Sequence[Box | PairedBox],
+    facts: RewriteFacts,
+    rng: Random,
 ) -> Change | None:
+    """Describe loads and stores or loads alone; where stores too would take too much shared memory, loads alone."""
     loads = [b for b in boxes if syntax.called(b.call) == "tl.load"]
     stores = [b for b in boxes if b not in loads]
-    chosen = rng.choice([kind for kind in (loads + stores, loads + stores, loads, stores) if kind])
+    kinds = (loads + stores, loads) if loads and rng.random() < 0.5 else (loads or stores,)
+    changes = (_with_descriptors(module, kernel, launch, kind) for kind in kinds)
+    return next((made for made in changes if made is not None and _fits(made, kernel, module, facts)), None)
+
+
+def _fits(made: Change, kernel: Kernel, before: TritonModule, facts: RewriteFacts) -> bool:
+    """Return whether the described kernel fits into shared memory and registers, or its kernel did not before."""
+    after, whole = parse(made.source), parse(before.source)
+    if after is None or whole is None:
+        return False
+    known = {each.name for each in whole.kernels}
+    return all(
+        misfits(each, after, facts) <= misfits(kernel, before, facts)
+        for each in after.kernels
+        if each.name not in known
+    )
+
+
+def _with_descriptors(
+    module: TritonModule, kernel: Kernel, launch: Launch, chosen: Sequence[Box | PairedBox]
+) -> Change | None:
     edits = module.edits()
-    name = unused(f"{kernel.name}{SUFFIX}", syntax.names(module.tree))
+    name = unused(re.sub(rf"({SUFFIX}(_\d+)?)?$", SUFFIX, kernel.name, count=1), syntax.names(module.tree))
     blocks = [n for b in chosen for side in b.sides for n in sorted(syntax.names(cst.parse_expression(side.block)))]
     values, literals = _named(edits, launch, dict.fromkeys(blocks))
     descriptors = _Descriptors(kernel, launch, values)
@@ -158,7 +199,8 @@ def _describe(
         edits.statements_before(_first(launch.function), helpers.rstrip("\n") + "\n\n")
     if IMPORT not in module.source:
         edits.statements_after(_language_import(module), IMPORT)
-    what = " and ".join(kind for kind, some in (("loads", loads), ("stores", stores)) if set(some) & set(chosen))
+    kinds = {syntax.called(each.call).removeprefix("tl.") for each in chosen}
+    what = " and ".join(f"{kind}s" for kind in sorted(kinds))
     return change(
         edits,
         f"{len(chosen)} {what} of tiles in {kernel.name} by tensor descriptors where the host finds aligned rows: no "

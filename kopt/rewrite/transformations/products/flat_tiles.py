@@ -16,6 +16,7 @@ from random import Random
 import libcst as cst
 
 from kopt.rewrite.effects import stores_in_loops
+from kopt.rewrite.host_values import count_tiles
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.module import Grid, Kernel, Launch, TritonModule, unused
 from kopt.rewrite.source.shapes import analyse
@@ -65,6 +66,7 @@ class Parts:
 
 
 def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
+    """Find products with more tiles than the device has multiprocessors: else no program has a next tile."""
     sites = []
     for kernel in module.kernels:
         launch = module.only_launch(kernel)
@@ -72,8 +74,9 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
             continue
         texts = [element_text(launch.grid, axis, launch) for axis in range(len(launch.grid.elements))]
         parts = parts_of(kernel)
-        if parts is not None and all(texts) and ids_known(kernel, len(texts)):
-            programs = facts.device.sm_count
+        programs = facts.device.sm_count
+        several = (count_tiles(launch, module, facts) or programs + 1) > programs
+        if several and parts is not None and all(texts) and ids_known(kernel, len(texts)):
             sites.append(Site(partial(_flatten, module, kernel, launch, launch.grid, parts, programs)))
     return sites
 

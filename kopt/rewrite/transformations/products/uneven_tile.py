@@ -21,6 +21,7 @@ from kopt.rewrite.source.module import Constant, Grid, Kernel, Launch, TritonMod
 from kopt.rewrite.source.shapes import ELEMENTWISE, FILLS, analyse
 from kopt.rewrite.source.statements import is_simple, names_read, names_stored, program_axis, variables
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change
+from kopt.rewrite.transformations.product_tiles import SHARPNESS, model_of
 from kopt.rewrite.transformations.tiles import blocks
 
 COLUMNWISE = FILLS | ELEMENTWISE | {
@@ -33,6 +34,8 @@ NARROWEST, FEWEST_ROWS, WIDEST = 32, 128, 128
 
 Half of the rows must fill a matrix instruction.
 """
+LEAST_GAIN, MOST_GAIN = 0.1, 4.0
+"""Bounds of a site's weight."""
 LARGE_STAGES = 3
 """Stages of the widest tiles that shared memory holds when they become one and a half times as long."""
 
@@ -62,8 +65,20 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
             continue
         found = _columns(module, kernel, launch, launch.grid, constant)
         if found is not None:
-            sites.append(Site(partial(_widen, module, kernel, launch, launch.grid, found)))
+            apply = partial(_widen, module, kernel, launch, launch.grid, found)
+            sites.append(Site(apply, _gain(module, constant, facts)))
     return sites
+
+
+def _gain(module: TritonModule, constant: Constant, facts: RewriteFacts) -> float:
+    """Weigh a site by how much faster the model of tiles finds one and a half times as many columns or rows."""
+    model = model_of(module, constant.kernel, facts)
+    if model is None:
+        return 1.0
+    now = [each.value for each in model.constants]
+    longer = [v * 3 // 2 if c is constant else v for c, v in zip(model.constants, now, strict=True)]
+    ratio = model.time(now, fits=False) / model.time(longer, fits=False)
+    return min(max(ratio**SHARPNESS, LEAST_GAIN), MOST_GAIN)
 
 
 def _is_width(kernel: Kernel, name: str) -> bool:
