@@ -34,8 +34,8 @@ SUMS = ((128, 0.64, 0.28), (64, 0.8, 0.37), (32, 0.77, 0.23), (16, 0.63, 0.15), 
 memory, and with one whose columns do: its tile lies so in shared memory that threads wait for each other."""
 SHALLOW = 16
 """Depth of a float32 tile up to which 128 sums a thread leave registers for its factors."""
-SLIM = 32
-"""Rows or columns below which a thread reads as many factors as with half its sums."""
+SLIM, SLIM_SHARE = 32, 0.62
+"""Rows or columns below which a thread reads more factors for its sums, and the share of its rate that is left."""
 SHARED_RESERVED = 1024
 """Shared memory that each block takes beside its own, bytes."""
 MOST_REGISTERS = 255
@@ -125,10 +125,11 @@ def _matrix_share(tile: Tile, device: Device) -> float:
 
 
 def _vector_share(product: Product, tile: Tile) -> float:
-    sums = _sums(tile) // (2 if min(tile.m, tile.n) < SLIM else 1)
+    sums = _sums(tile)
     if sums == 128 and tile.k <= SHALLOW:
         sums = 64
-    return next(by_column if product.columns_lie else by_row for least, by_row, by_column in SUMS if sums >= least)
+    share = next(by_column if product.columns_lie else by_row for least, by_row, by_column in SUMS if sums >= least)
+    return share * (SLIM_SHARE if min(tile.m, tile.n) < SLIM else 1.0)
 
 
 def _load_seconds(product: Product, tile: Tile, device: Device) -> float:
