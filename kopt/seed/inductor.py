@@ -30,6 +30,7 @@ _NAMES = {
     "graph_lowering": "torch._inductor.graph:GraphLowering",
     "algorithm_choice": "torch._inductor.select_algorithm:AlgorithmSelectorCache",
     "template_choice": "torch._inductor.choices:InductorChoices",
+    "force_stride_order": "torch._inductor.inductor_prims:force_stride_order",
     "bmm_template": "torch._inductor.kernel.bmm:bmm_template",
     "scan": "torch._inductor.ir:Scan",
     "joint_graph": "torch._inductor.fx_passes.joint_graph",
@@ -93,6 +94,7 @@ class Inductor:
     graph_lowering: Any
     algorithm_choice: Any
     template_choice: Any
+    force_stride_order: Any
     bmm_template: Any
     scan: Any
     joint_graph: Any

@@ -17,8 +17,6 @@ WANTED_BITS = (12, 11, 13)
 """Elements of a block, as powers of two: of the first variant 2^11 to 2^12 - 1, and so on."""
 LONGEST_ROW = 1 << 14
 """Elements of a row that one block may hold."""
-BIG_TILE = 128 * 128
-"""Elements of a product's tile from which eight warps are needed: with four their sums do not fit the registers."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def configuration(kernel: WrittenKernel, variant: int) -> Configuration:
         return abs(block.bit_length() - bits), narrow, abs(config.num_warps - (8 if "R0_BLOCK" in config.kwargs else 4))
 
     best = min(kernel.tuner.configs, key=rank)
-    return Configuration(dict(best.kwargs), _warps(kernel.source, best.num_warps), best.num_stages)
+    return Configuration(dict(best.kwargs), best.num_warps, best.num_stages)
 
 
 def grid(kernel: WrittenKernel, config: Configuration, arguments: dict[str, str], given: list[str]) -> str:
@@ -145,11 +143,3 @@ def _tuple(elements: list[str]) -> str:
     while len(elements) > 1 and elements[-1] == "1":
         elements = elements[:-1]
     return f"({elements[0]},)" if len(elements) == 1 else f"({', '.join(elements)})"
-
-
-def _warps(source: str, warps: int) -> int:
-    sizes = [re.search(rf"BLOCK_{axis} : tl.constexpr = (\d+)", source) for axis in "MN"]
-    if all(sizes):
-        m, n = (int(size.group(1)) for size in sizes if size)
-        return max(warps, 8) if m * n >= BIG_TILE else warps
-    return warps

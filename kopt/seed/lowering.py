@@ -1,48 +1,43 @@
 """Have TorchInductor write its module for a graph, under `kopt.device.build.stub_gpu.pretend`.
 
-Nothing runs, so nothing is timed: of the algorithms that TorchInductor offers for a product or a convolution the one is
-taken whose tile is nearest to the wanted one.  `Any`: TorchInductor's choices are private classes of torch.
+Nothing runs, so nothing is timed: of the tiles that TorchInductor offers for a product or a convolution the one is
+taken that is predicted to be the fastest.  `Any`: TorchInductor's choices are private classes of torch.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from kopt.errors import SeedError
+from kopt.model.device import Device
 from kopt.seed.graph import ReferenceGraph
 from kopt.seed.inductor import Inductor
+from kopt.seed.product_time import Product, Tile, seconds
+from kopt.seed.row_factors import lay_in_rows
 
 CUDA_VERSION = "12.8"
 """Version of CUDA that torch claims: TorchInductor takes a device without one for another maker's."""
 
 
-@dataclass(frozen=True)
-class Tile:
-    """The tile that is wanted for products and convolutions."""
-
-    m: int = 128
-    n: int = 128
-    k: int = 32
-    stages: int = 3
-    warps: int = 8
+_TILE = ("BLOCK_M", "BLOCK_N", "BLOCK_K", "num_stages", "num_warps")
+"""Words of a choice's description, in the order of a `Tile`."""
 
 
-TILES = (Tile(), Tile(64, 64, 32, 3, 4), Tile(128, 64, 64, 3, 4))
-"""Tiles that are tried, the first one first."""
-
-
-def module_of(reference: ReferenceGraph, inductor: Inductor, tile: Tile, *, is_wide: bool = False) -> str:
+def module_of(
+    reference: ReferenceGraph, inductor: Inductor, device: Device, variant: int = 0, *, is_wide: bool = False
+) -> str:
     """Return the text of the module that TorchInductor writes for a graph.
 
     Args:
         reference: the graph.
         inductor: the parts of TorchInductor.
-        tile: the tile that is wanted.
+        device: the device to write for.
+        variant: place of the wanted tile among those of a product, the fastest by prediction first.
         is_wide: whether products of the graph were made float32.
 
     Raises:
@@ -55,13 +50,13 @@ def module_of(reference: ReferenceGraph, inductor: Inductor, tile: Tile, *, is_w
     num_splits = vars(inductor.scan)["num_splits"]
     torch.version.cuda = CUDA_VERSION
     inductor.joint_graph.lazy_init = lambda *args, **kwargs: None  # traces patterns on tensors of a real device
-    choice.do_autotuning = _chooser(tile)
+    choice.do_autotuning = _chooser(device, variant, _hints(reference))
     choice.make_precompile_fn = _nothing_precompiled
     templates.get_template_configs = _with_wide_products(get_template_configs, inductor.bmm_template)
     inductor.tiling.extract_normalized_read_writes = _where_possible(analysis)
     inductor.scan.num_splits = classmethod(_whole(num_splits.__func__))
     try:
-        return _lowered(reference, inductor, is_wide)
+        return _lowered(reference, inductor, device, is_wide)
     finally:
         torch.version.cuda = cuda_version
         inductor.joint_graph.lazy_init, choice.do_autotuning, choice.make_precompile_fn = kept
@@ -74,7 +69,7 @@ def _whole(num_splits: Any) -> Any:
     return lambda *args, **kwargs: (num_splits(*args, **kwargs)[0], 1)
 
 
-def _lowered(reference: ReferenceGraph, inductor: Inductor, is_wide: bool) -> str:
+def _lowered(reference: ReferenceGraph, inductor: Inductor, device: Device, is_wide: bool) -> str:
     graph, virtual = reference.graph, inductor.virtual
     with (
         torch.no_grad(),
@@ -89,6 +84,7 @@ def _lowered(reference: ReferenceGraph, inductor: Inductor, is_wide: bool) -> st
         inductor.fake_tensor_prop(graph, reference.arguments, force_allow_non_fake_inputs=True)
         inductor.record_strides(graph)
         inductor.post_passes(graph, is_inference=True)
+        lay_in_rows(graph, device, inductor.force_stride_order)
         lowering = inductor.graph_lowering(
             graph, example_inputs=reference.arguments, shape_env=reference.env, graph_id=0, is_inference=True
         )
@@ -125,30 +121,58 @@ def _with_wide_products(get_template_configs: Any, template: Any) -> Any:
     return configs
 
 
-def _chooser(tile: Tile) -> Any:
+def _hints(reference: ReferenceGraph) -> dict[Any, int]:
+    """Return the sizes of the first main workload by symbol."""
+    sizes = [argument.shape if isinstance(argument, torch.Tensor) else (argument,) for argument in reference.arguments]
+    symbols = [size.node for own in sizes for size in own if isinstance(size, torch.SymInt)]
+    return {node.expr: node.hint for node in symbols if node.expr.is_symbol}
+
+
+def _chooser(device: Device, variant: int, hints: dict[Any, int]) -> Any:
     """Return what replaces the timing of choices: it gives each choice its place in the order as its time."""
 
-    def chosen(self: Any, name: str, *args: Any, **kwargs: Any) -> dict[Any, float]:
+    def chosen(self: Any, name: str, inputs: Sequence[Any], layout: Any, *args: Any, **kwargs: Any) -> dict[Any, float]:
         choices = next(value for value in (*args, *kwargs.values()) if _are_choices(value))
         triton = [choice for choice in choices if hasattr(choice, "bmreq")]
         if not triton:
             raise SeedError(f"TorchInductor has no Triton for {name}")
-        ranked = sorted(triton, key=lambda choice: _distance(str(choice.description), tile))
+        product = _product(name, inputs, layout, hints)
+        ranked = sorted(triton, key=lambda choice: _predicted(str(choice.description), product, device))
+        ranked.insert(0, ranked.pop(min(variant, len(ranked) - 1)))
         return {choice: float(place) for place, choice in enumerate(ranked, start=1)}
 
     return chosen
+
+
+def _product(name: str, inputs: Sequence[Any], layout: Any, hints: dict[Any, int]) -> Product:
+    """Return the product that TorchInductor chooses a tile for, at the sizes of the first main workload."""
+
+    def known(sizes: Sequence[Any]) -> list[int]:
+        return [int(size.subs(hints) if hasattr(size, "subs") else size) for size in sizes]
+
+    out = known(layout.size)
+    if "conv" in name:
+        weight = inputs[1]
+        _, depth, *kernel = known(weight.get_size())
+        m, n, batches, taps = out[0] * math.prod(out[2:]), out[1], 1, math.prod(kernel)
+        columns_lie = True
+    else:
+        weight = inputs[1 if "scaled" in name else -1]
+        (*_, depth, n), (*_, m, _) = known(weight.get_size()), out
+        batches, taps = math.prod(out[:-2]), 1
+        columns_lie = known(weight.get_layout().stride)[-2:] == [1, depth]
+    dtype = weight.get_dtype()
+    return Product(m, n, depth, str(dtype).removeprefix("torch."), dtype.itemsize, batches, taps, columns_lie)
 
 
 def _are_choices(value: object) -> bool:
     return isinstance(value, Sequence) and bool(value) and all(hasattr(item, "description") for item in value)
 
 
-def _distance(description: str, tile: Tile) -> float:
-    """Return how far the tile of a choice is from the wanted one, in halvings and doublings."""
-
-    def of(name: str, wanted: int) -> int:
-        found = re.search(rf"{name}=(\d+)", description)
-        return abs(int(found.group(1)).bit_length() - wanted.bit_length()) if found else 4
-
-    size = 4 * of("BLOCK_M", tile.m) + 4 * of("BLOCK_N", tile.n) + 2 * of("BLOCK_K", tile.k)
-    return size + of("num_stages", tile.stages) + of("num_warps", tile.warps) + 8 * ("TMA" in description)
+def _predicted(description: str, product: Product, device: Device) -> tuple[bool, float]:
+    """Return the order of a choice by its description: those with tensor descriptors last, then by predicted time."""
+    found = dict(re.findall(r"(BLOCK_[MNK]|num_stages|num_warps)=(\d+)", description))
+    if len(found) < len(_TILE):
+        return True, math.inf
+    tile = Tile(*(int(found[name]) for name in _TILE))
+    return "TMA" in description, seconds(product, tile, device)

@@ -107,7 +107,7 @@ def write_seeds(problem: Problem, device: Device, variants: int, folder: Path) -
     from kopt.seed.graph import trace
     from kopt.seed.host_text import host_text
     from kopt.seed.inductor_module import take_apart
-    from kopt.seed.lowering import TILES, module_of
+    from kopt.seed.lowering import module_of
     from kopt.seed.module_text import module_text
     from kopt.seed.wide_scores import widen
 
@@ -116,10 +116,9 @@ def write_seeds(problem: Problem, device: Device, variants: int, folder: Path) -
     with stub_gpu.pretend(device, _forbidden):
         private = inductor.load()
         for variant in range(variants):
-            tile = TILES[variant % len(TILES)]
             reference = trace(problem, private)
             is_wide = widen(reference.graph)
-            written = module_of(reference, private, tile, is_wide=is_wide)
+            written = module_of(reference, private, device, variant, is_wide=is_wide)
             host = host_text(take_apart(written, folder), reference.names, variant)
             source = module_text(reference, host, problem.name, private.triton_helpers)
             seeds.append(Seed(source=source, made_by=_maker(bool(host.kernels), bool(host.templates))))

@@ -183,7 +183,7 @@ def _convolution(
         made = operators.convolution_transpose(
             x, weight, stride, padding, _all(output_padding, dimensions), dilation, groups
         )
-    elif dimensions == 1 or any(d != 1 for d in dilation) or groups > 1 or _varies(weight):
+    elif dimensions == 1 or any(d != 1 for d in dilation) or groups > 1 or _varies(weight) or _may_take_tf32(weight):
         made = operators.convolution(x, weight, stride, padding, dilation, groups)
     else:
         return NotImplemented
@@ -197,6 +197,11 @@ def _no_convolution_backward(*args: Any, **kwargs: Any) -> NoReturn:
 def _varies(weight: torch.Tensor) -> bool:
     """Return whether the workloads change a weight's sizes: TorchInductor's templates would take them for constants."""
     return any(not isinstance(size, int) for size in weight.shape)
+
+
+def _may_take_tf32(weight: torch.Tensor) -> bool:
+    """Return whether a convolution takes TF32, as the template does: TorchInductor's are exact, and much slower."""
+    return weight.dtype is torch.float32 and torch.backends.cudnn.allow_tf32
 
 
 def _max_pool(operators: Any, dimensions: int, inductor: Callable[..., Any] | None) -> Callable[..., Any]:

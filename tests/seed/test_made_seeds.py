@@ -95,8 +95,8 @@ def get_init_inputs():
 REFERENCES["long_scan"] = FUNCTION.format("torch.sigmoid(x).repeat(40, 1).cumsum(0)", "N, M")
 DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "gate": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16}
 ONE_COLUMN = Workload(name="one", constants={"N": 24, "M": 1})
-MADE_BY = {"conv": "inductor", "templates": "template", "sorted_rows": "inductor and template",
-           "attention": "template"}  # fmt: skip
+MADE_BY = {"conv": "inductor and template", "least_channel": "inductor and template", "templates": "template",
+           "sorted_rows": "inductor and template", "attention": "template"}  # fmt: skip
 
 
 def problem_of(name: str, source: str, *ones: Workload) -> Problem:

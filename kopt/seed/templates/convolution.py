@@ -7,45 +7,61 @@ import triton.language as tl
 
 @triton.jit
 def convolution_kernel(
-    x_ptr, weight_ptr, output_ptr, pixels, CHANNELS, OUT_CHANNELS, D, H, W, OD, OH, OW, KD: tl.constexpr,
-    KH: tl.constexpr, KW: tl.constexpr, SD: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PD: tl.constexpr,
-    PH: tl.constexpr, PW: tl.constexpr, LD: tl.constexpr, LH: tl.constexpr, LW: tl.constexpr, BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    x_ptr, weight_ptr, output_ptr, images, CHANNELS, OUT_CHANNELS, D, H, W, OD, OH, OW, group_stride, pixel_stride,
+    channel_stride, KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, SD: tl.constexpr, SH: tl.constexpr,
+    SW: tl.constexpr, PD: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr, LD: tl.constexpr, LH: tl.constexpr,
+    LW: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, APART: tl.constexpr,
 ):
-    """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is the group; weights lie tap by tap."""
-    index = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is the group.
+
+    The strides are those of x; weights lie by output channel, then by tap.  APART: a tile has pixels of one image.
+    """
+    pixels = OD * OH * OW
+    if APART:
+        blocks = tl.cdiv(pixels, BLOCK_M)
+        image = (tl.program_id(0) // blocks).to(tl.int64)
+        index = tl.program_id(0) % blocks * BLOCK_M + tl.arange(0, BLOCK_M)
+        inside = index < pixels
+    else:
+        index = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+        inside = index < images * pixels
+        image = (index // pixels).to(tl.int64)
+        index = index % pixels
     out_channel = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     group, groups = tl.program_id(2), tl.num_programs(2)
-    ow, oh, od = index % OW, (index // OW) % OH, (index // (OW * OH)) % OD
-    image = index // (OW * OH * OD)
-    plane = (image * groups + group).to(tl.int64)
-    x_rows = x_ptr + (plane * CHANNELS * D * H * W)[:, None]
+    ow, oh, od = index % OW, (index // OW) % OH, index // (OW * OH)
+    d, h, w = od * SD - PD, oh * SH - PH, ow * SW - PW
+    pixel = (d * H + h) * W + w
+    x_rows = x_ptr + image * (groups * CHANNELS * D * H * W) + group * group_stride + pixel * pixel_stride
+    taps: tl.constexpr = KD * KH * KW
+    weight_columns = weight_ptr + (group * OUT_CHANNELS + out_channel) * (taps * CHANNELS)
+    kept = out_channel < OUT_CHANNELS
+    steps = tl.cdiv(CHANNELS, BLOCK_K)
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
-    for kd in range(KD):
-        d = od * SD - PD + kd * LD
-        for kh in range(KH):
-            h = oh * SH - PH + kh * LH
-            rows = (index < pixels) & (d >= 0) & (d < D) & (h >= 0) & (h < H)
-            for kw in range(KW):
-                w = ow * SW - PW + kw * LW
-                valid = rows & (w >= 0) & (w < W)
-                pixel = (d * H + h) * W + w
-                tap = (kd * KH + kh) * KW + kw
-                for start in range(0, CHANNELS, BLOCK_K):
-                    channel = start + tl.arange(0, BLOCK_K)
-                    x = tl.load(
-                        x_rows + pixel[:, None] + channel[None, :] * (D * H * W),
-                        mask=valid[:, None] & (channel < CHANNELS)[None, :], other=0.0,
-                    )
-                    row = (tap * CHANNELS + channel)[:, None] * (groups * OUT_CHANNELS) + group * OUT_CHANNELS
-                    weight = tl.load(
-                        weight_ptr + row + out_channel[None, :],
-                        mask=(out_channel < OUT_CHANNELS)[None, :] & (channel < CHANNELS)[:, None], other=0.0,
-                    )
-                    total += tl.dot(x, weight)
-    place = (plane[:, None] * OUT_CHANNELS + out_channel[None, :]) * (OD * OH * OW) + (index % (OD * OH * OW))[:, None]
-    mask = (index < pixels)[:, None] & (out_channel < OUT_CHANNELS)[None, :]
-    tl.store(output_ptr + place, total.to(output_ptr.dtype.element_ty), mask=mask)
+    for step in range(0, taps * steps):
+        tap = step // steps
+        kd, kh, kw = tap // (KW * KH) * LD, tap // KW % KH * LH, tap % KW * LW
+        valid = inside
+        if PD > 0:
+            valid = valid & (d + kd >= 0) & (d + kd < D)
+        if PH > 0:
+            valid = valid & (h + kh >= 0) & (h + kh < H)
+        if PW > 0:
+            valid = valid & (w + kw >= 0) & (w + kw < W)
+        channel = (step - tap * steps) * BLOCK_K + tl.arange(0, BLOCK_K)
+        known = channel < CHANNELS
+        x = tl.load(
+            x_rows[:, None] + ((kd * H + kh) * W + kw) * pixel_stride + channel[None, :] * channel_stride,
+            mask=valid[:, None] & known[None, :], other=0.0,
+        )
+        weight = tl.load(
+            weight_columns[:, None] + (tap * CHANNELS + channel)[None, :], mask=kept[:, None] & known[None, :],
+            other=0.0,
+        )
+        total = tl.dot(x, tl.trans(weight), total)
+    first = image * (groups * OUT_CHANNELS * pixels) + group * OUT_CHANNELS * pixels
+    place = (first + index)[:, None] + out_channel[None, :] * pixels
+    tl.store(output_ptr + place, total.to(output_ptr.dtype.element_ty), mask=inside[:, None] & kept[None, :])
 
 
 @triton.jit
@@ -105,12 +121,21 @@ def convolution(x, weight, stride, padding, dilation, groups):
             LD, LH, LW, BLOCK=256, WIDE=wide, num_warps=4,
         )
         return output
-    weight = weight.flatten(2).permute(2, 1, 0).contiguous()
-    pixels = x.shape[0] * OD * OH * OW
-    block_n = max(16, min(64, triton.next_power_of_2(out_channels)))
+    weight = weight.flatten(2).transpose(1, 2).contiguous()
+    group_stride, pixel_stride, channel_stride = channels * D * H * W, 1, D * H * W
+    if KD * KH * KW > 1:
+        x = x.movedim(1, -1).contiguous()
+        group_stride, pixel_stride, channel_stride = channels, groups * channels, 1
+    images, pixels = x.shape[0], OD * OH * OW
+    block_n = max(16, min(128, triton.next_power_of_2(out_channels)))
     block_k = max(16, min(32, triton.next_power_of_2(channels)))
-    convolution_kernel[(triton.cdiv(pixels, 128), triton.cdiv(out_channels, block_n), groups)](
-        x, weight, output, pixels, channels, out_channels, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PH, PW,
-        LD, LH, LW, BLOCK_M=128, BLOCK_N=block_n, BLOCK_K=block_k, num_warps=4, num_stages=3,
+    columns = triton.cdiv(out_channels, block_n) * groups
+    block_m = 128 if pixels >= 128 and images * triton.cdiv(pixels, 128) * columns >= 128 else 64
+    apart = 2 * pixels > block_m
+    rows = images * triton.cdiv(pixels, block_m) if apart else triton.cdiv(images * pixels, block_m)
+    convolution_kernel[(rows, triton.cdiv(out_channels, block_n), groups)](
+        x, weight, output, images, channels, out_channels, D, H, W, OD, OH, OW, group_stride, pixel_stride,
+        channel_stride, KD, KH, KW, SD, SH, SW, PD, PH, PW, LD, LH, LW, BLOCK_M=block_m, BLOCK_N=block_n,
+        BLOCK_K=block_k, APART=apart, num_warps=8 if block_m * block_n > 8192 else 4, num_stages=3,
     )
     return output
