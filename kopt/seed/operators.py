@@ -201,7 +201,7 @@ def _varies(weight: torch.Tensor) -> bool:
 
 def _may_take_tf32(weight: torch.Tensor) -> bool:
     """Return whether a convolution takes TF32, as the template does: TorchInductor's are exact, and much slower."""
-    return weight.dtype is torch.float32 and torch.backends.cudnn.allow_tf32
+    return weight.dtype is torch.float32 and bool(torch.backends.cudnn.conv.fp32_precision == "tf32")  # type: ignore[attr-defined]
 
 
 def _max_pool(operators: Any, dimensions: int, inductor: Callable[..., Any] | None) -> Callable[..., Any]:

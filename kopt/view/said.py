@@ -1,7 +1,8 @@
 """Find numbers of a proposer's words that the build contradicts: of warps, of stages, of block sizes.
 
-Words are no data: only a number that stands beside its name counts, and only where none of the numbers that the words
-name is in the build.  Numbers of the parent's build are left out, since words tell what was there before, too.
+Words are no data: only a number that stands beside its name counts, in a clause that says nothing of what was tried,
+or would be, and only where none of the numbers that the words name is in the build.  Numbers of the parent's build are
+left out, since words tell what was there before, too.
 """
 
 from __future__ import annotations
@@ -36,10 +37,22 @@ OF_ANOTHER = re.compile(
 LISTED = re.compile(r"(?<![\w.])(\d+)(?:,|,? (?:and|or)|/)\s*$")
 """A number of a list before its last one: `4 and ` of `4 and 8 warps`."""
 PER_OTHER = re.compile(
-    r"\s*(?:(?:per|/|a|an|each|of)\s+(?!block|program|cta|thread|kernel|launch|instance)|resident|active|in flight)",
+    r"\s*'|\s*(?:(?:(?:on|in|across)\s+)?(?:per|/|a|an|each|of)\s+(?!block|program|cta|thread|kernel|launch|instance)|resident|active|in flight)",
     re.IGNORECASE,
 )
 """What stands behind a number of warps that counts other than those of a block."""
+CLAUSE = re.compile(r"[.;,:()\n](?!\d)")
+"""Where a clause begins and ends."""
+TRIED = re.compile(
+    r"\b(?:would|could|might|was|were|did|does|cannot|can't|didn't|doesn't|tried|spill\w*|fits?|slow\w*|wast\w*|idle"
+    r"|instead|at most|at least|up to|more than|less than|if|unless|only|kernels)\b",
+    re.IGNORECASE,
+)
+"""Words of a clause that tells what was tried, or would be, or is of several kernels."""
+OPERATOR = re.compile(r"[*/+=<>-]\s*$")
+"""What stands before a name that is a part of an expression."""
+UNIT = re.compile(r"\s*(?:[KMG]i?B|bytes?|bits?|%|rows|columns|elements|values)\b", re.IGNORECASE)
+"""What stands behind a number that is no block size."""
 
 
 def contradictions(words: str, source: str, own: Sequence[LaunchView], parent: Sequence[LaunchView]) -> tuple[str, ...]:
@@ -91,17 +104,31 @@ def _named(words: str, patterns: Iterable[re.Pattern[str]]) -> dict[int, bool]:
 def _matched(words: str, pattern: re.Pattern[str]) -> Iterator[tuple[int, bool]]:
     for match in pattern.finditer(words):
         first, after = match.groups()
+        if _is_of_a_trial(words, match):
+            continue
         later = re.match(r"\s*(?:→|->|=>|to)\s*(\d+)\b", words[match.end() :])
         if later:
             yield int(later[1]), True
         elif after:
             yield int(after), True
-        elif not OF_ANOTHER.search(words[: match.start()]) and not PER_OTHER.match(words, match.end()):
+        elif _is_of_this_kernel(words, match):
             yield int(first), True
             before = words[: match.start()]
             while listed := LISTED.search(before):
                 yield int(listed[1]), False
                 before = before[: listed.start()]
+
+
+def _is_of_a_trial(words: str, match: re.Match[str]) -> bool:
+    """Return whether the clause of a number tells what was tried, or would be."""
+    before, behind = CLAUSE.split(words[: match.start()])[-1], CLAUSE.split(words[match.end() :])[0]
+    return TRIED.search(before + match[0] + behind) is not None
+
+
+def _is_of_this_kernel(words: str, match: re.Match[str]) -> bool:
+    """Return whether a number is of this kernel's launches, as far as the words right beside it show."""
+    before, behind = words[: match.start()], words[match.end() :]
+    return not (OF_ANOTHER.search(before) or OPERATOR.search(before) or PER_OTHER.match(behind) or UNIT.match(behind))
 
 
 def _constants(launches: Iterable[LaunchView]) -> list[str]:

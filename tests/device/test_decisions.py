@@ -10,6 +10,7 @@ from kopt.device.draws.distributions import Draw, make_case, plan
 from kopt.device.expected.choices import written_out
 from kopt.device.expected.compare_result import compare_result
 from kopt.device.expected.expected_output import expected_result
+from kopt.device.expected.outputs import run_reference
 from kopt.device.expected.products import cut_to_tf32, rounded_to_tf32
 from kopt.device.expected.rounding import Rounding
 from kopt.model.problem import Dtype
@@ -261,6 +262,24 @@ def test_numbers_that_tf32_may_push_over_an_edge_may_fall_on_either_side_and_oth
         assert caught >= 5
 
 
+def test_one_element_that_may_fall_on_either_side_gives_no_other_element_room() -> None:
+    inputs = "torch.where(torch.rand(64, 64) < 0.97, 3.0, 10.0)"
+    problem, case = case_of("    def forward(self, x):\n        return torch.where(x / 3 > 1, x, -x)\n", inputs)
+    (x,), expected, draw = case.inputs, expected_result(problem, case), Draw(problem.main[0], "given", 0)
+    for off in (up, down, either):
+        assert compare_result([torch.where(off(x / 3) > 1, x, -x)], expected, draw).right
+    assert not compare_result([torch.where(x == 10, -5.0, -x)], expected, draw).right
+
+
+@pytest.mark.parametrize(
+    "body", ["torch.where(x == (x > 0), x, 1.0)", "x[:, :6].round() + (x[:, :0] @ x.T[:0])[:, :6]"]
+)
+def test_comparisons_with_truths_and_products_over_nothing_can_be_judged(body: str) -> None:
+    problem, case = case_of(f"    def forward(self, x):\n        return {body}\n", "torch.randn(6, 6).round()")
+    expected = expected_result(problem, case)
+    assert compare_result(run_reference(problem, case).tensors, expected, Draw(problem.main[0], "given", 0)).right
+
+
 GRADIENT = """    def forward(self, x, g):
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
@@ -301,6 +320,8 @@ WRITTEN_OUT = {
     "sgn": torch.sgn,
     "signbit": torch.signbit,
     "copysign": lambda x: torch.copysign(x + 1, x),
+    "copysign of whole numbers": lambda x: torch.copysign(torch.arange(len(x)), x),
+    "signbit of NaN": lambda x: torch.signbit(torch.copysign(x - x + torch.nan, x)),
     "heaviside": lambda x: torch.heaviside(x, x + 3),
     "hardshrink": nn.functional.hardshrink,
     "threshold": lambda x: nn.functional.threshold(x, 0.5, 2.0),

@@ -62,7 +62,7 @@ def test_pooling_counts_its_window() -> None:
 def test_reference_that_raises_is_a_problem_error() -> None:
     problem = load(PROBLEMS / "matvec")
     broken = problem.reference.replace("torch.matmul(A, B)", "torch.matmul(B, A, B)")
-    with pytest.raises(ProblemError, match=r"matvec, workload .*: the reference cannot be traced"):
+    with pytest.raises(ProblemError, match=r"matvec, timed workload .*: the reference cannot be traced"):
         problem_facts(Problem.model_validate(problem.model_dump() | {"reference": broken}))
 
 

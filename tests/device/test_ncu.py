@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kopt.device.build.build import BuildJob, build_all
 from kopt.device.build.precompiled import compiled
+from kopt.device.ncu import count as profiling
 from kopt.device.ncu.count import (
     Counted,
     Counting,
@@ -207,6 +208,24 @@ def test_a_waiting_program_ends_when_it_is_not_wanted_any_more(tmp_path):
     pids = note.read_text().split()
     assert len(pids) == 2
     assert all(ends(int(pid)) for pid in pids)
+
+
+def test_a_program_that_cannot_start_ends_the_one_before_it(tmp_path, monkeypatch):
+    note = tmp_path / "pids"
+    body = f"open({str(note)!r}, 'a').write(f'{{os.getpid()}} ')\nwhile True: time.sleep(0.01)"
+    ncu, start = fake_ncu(tmp_path, body), profiling.Run.__init__
+
+    def once(self, job, program):
+        if note.exists():
+            raise OSError("no space left on device")
+        start(self, job, program)
+        while not note.exists() or not note.read_text():
+            time.sleep(0.01)
+
+    monkeypatch.setattr(profiling.Run, "__init__", once)
+    with pytest.raises(OSError, match="no space"), Counting([JOB, JOB], ncu=ncu):
+        pass
+    assert ends(int(note.read_text().split()[0]))
 
 
 def test_programs_start_before_a_gpu_is_held_and_see_the_one_that_is_held_at_their_turn(tmp_path, monkeypatch):

@@ -64,7 +64,7 @@ def test_the_wrong_tensor_is_named():
     for place, name in enumerate(("output[0]", "output[1][0]", "output[1][1]")):
         wrong = list(right)
         wrong[place] = ~right[place] if right[place].dtype is torch.bool else right[place] + 1
-        assert compare_result(wrong, expected, DRAW).reason.startswith(f"{name}: workload small")
+        assert compare_result(wrong, expected, DRAW).reason.startswith(f"{name}: small workload small")
 
 
 @pytest.mark.parametrize(

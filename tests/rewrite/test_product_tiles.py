@@ -67,6 +67,13 @@ def test_the_model_prefers_wide_tiles_for_many_rows_and_tall_ones_never_for_few(
     assert model[512].time((256, 256, 64)) == float("inf")
 
 
+def test_the_model_counts_however_many_launches_there_are():
+    model = model_of(module(LARGE), module(LARGE).kernels[0], facts(*[launched(512)] * 400))
+    one = model_of(module(LARGE), module(LARGE).kernels[0], facts(launched(512)))
+    values = [constant.value for constant in model.constants]
+    assert model.time(values) == pytest.approx(one.time(values))
+
+
 def test_operands_of_all_products_of_a_step_take_shared_memory():
     single, wide = (model_of(module(s), module(s).kernels[0], facts(launched(512))) for s in (SEED, WIDE))
     assert single.stages((128, 128, 64)) == wide.stages((128, 128, 64)) == 4

@@ -96,9 +96,9 @@ class Compilations:
         return [subject for subject in subjects if subject.baseline in MODES and not self._fetch(subject)]
 
     def keep(self, subject: Subject, packed: bytes) -> None:
-        """Keep a new compilation, packed."""
+        """Keep a new compilation, packed; nothing where it could not be packed."""
         log.info("%s: compiled, %d bytes", subject.name, len(packed))
-        if self.store is not None:
+        if packed and self.store is not None:
             digest = self.store.put_blob(BLOBS, packed, SUFFIX)
             self.store.shelf(Compilation).put(self._key(subject), Compilation(packed=digest))
 

@@ -10,7 +10,7 @@ import sys
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any  # a reference may take and return anything; torch does not type its caches
 
@@ -53,11 +53,11 @@ def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Calla
     # The limit stays when the block has ended: all graphs of a process count, those of earlier blocks too.
     torch._dynamo.config.recompile_limit = MOST_GRAPHS
 
+    packed = Path(subject.folder) / PACKED
+    if packed.exists():
+        _unpack(packed)
     with caches_in(subject.folder), _printed_to(f"{subject.folder}.txt"):
         torch._inductor.utils.clear_caches()
-        packed = Path(subject.folder) / PACKED
-        if packed.exists():
-            _unpack(packed)
         found = any(Path(subject.folder).iterdir())
         alone = {"compile_threads": 1} if found else {}  # nothing is left for processes that compile
 
@@ -82,7 +82,8 @@ def _printed_to(path: str) -> Iterator[None]:
         yield
     finally:
         for number, stream in streams.items():
-            stream.flush()
+            with suppress(OSError):
+                stream.flush()
             os.dup2(kept[number], number)
             os.close(kept[number])
         os.close(file)
@@ -92,11 +93,15 @@ def packed_caches(folder: str) -> bytes:
     """Pack the caches of a compilation's folder, for `_unpack`.
 
     They are packed whole: what torch packs itself lacks configurations that Inductor has tuned, which the next process
-    would tune again, for seconds on the GPU, and maybe otherwise.
+    would tune again, for seconds on the GPU, and maybe otherwise.  Nothing is returned where a file cannot be read.
     """
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
-        tar.add(folder, arcname=".", filter=lambda member: member if member.isdir() or member.isreg() else None)
+    try:
+        with tarfile.open(fileobj=packed, mode="w:gz", compresslevel=1) as tar:
+            tar.add(folder, arcname=".", filter=lambda member: member if member.isdir() or member.isreg() else None)
+    except OSError as error:
+        log.warning("the compilation cannot be kept: %s", error)
+        return b""
     return packed.getvalue()
 
 

@@ -21,11 +21,12 @@ def _sign(x: torch.Tensor) -> torch.Tensor:
 
 
 def _is_negative(x: torch.Tensor) -> torch.Tensor:
-    return torch.where(x == 0, x.view(_BITS[x.element_size()]) < 0, x < 0)
+    return torch.where((x == 0) | x.isnan(), x.view(_BITS[x.element_size()]) < 0, x < 0)
 
 
 def _with_sign(size: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-    return torch.where(_is_negative(x), -size.abs(), size.abs())
+    size = size.abs().to(torch.result_type(size, x))
+    return torch.where(_is_negative(x), -size, size)
 
 
 def _truth(value: Any) -> Any:

@@ -64,7 +64,8 @@ def decision(rounding: Rounding, func: Any, args: Any, kwargs: Any) -> Decision 
     if simple in WHOLE:
         return _decided(rounding, first, 0, 1.0)
     if is_comparison(simple, args):
-        return Decision(first.double() - args[1], 0, 1.0, 0.0, 0.0)
+        other = args[1].double() if isinstance(args[1], torch.Tensor) else args[1]
+        return Decision(first.double() - other, 0, 1.0, 0.0, 0.0)
     if name in SEARCHES and isinstance(args[SEARCHES[name]], torch.Tensor):
         found = _decided(rounding, args[SEARCHES[name]], SEARCHES[name], 1.0)
         among = args[1 - SEARCHES[name]]

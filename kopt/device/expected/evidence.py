@@ -117,7 +117,10 @@ def evidence(
             within = deciding_alike(decisions, Float32Arithmetic(), rough=True, noted=False)
             emulated = in_dtype(case, torch.float32, changed=changed, within=within)
         if elements <= MOVED_ELEMENTS:
-            moves = [in_dtype(case, torch.float64, partial(_moved, turn), changed) for turn in range(MOVES)]
+            moves = [
+                in_dtype(case, torch.float64, partial(_moved, turn), changed, deciding_alike(decisions, noted=False))
+                for turn in range(MOVES)
+            ]
     if not known and (torch.float64 in dtypes or (dtypes & set(HALF_TYPES) and elements <= ROUNDED_ELEMENTS)):
         before, of_sample = exact, decisions
         if sample is not None:

@@ -328,6 +328,8 @@ def _sums_are_exact(name: str, args: Any, kwargs: Any) -> bool:
     if left.dim() == 1:
         left, right = left[None], right[:, None]
     columns = right if right.dim() > 1 else right[:, None]
+    if left.shape[-1] == 0:
+        return True
     size = left.abs() @ columns.abs()
     unit = unit_of(left).amin(-1, keepdim=True) * unit_of(columns).amin(-2, keepdim=True)
     if added is not None:

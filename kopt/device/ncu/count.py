@@ -154,7 +154,11 @@ class Counting:
         self._started = ExitStack()
 
     def __enter__(self) -> Counting:
-        self._start(AHEAD)
+        try:
+            self._start(AHEAD)
+        except BaseException:
+            self._started.close()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

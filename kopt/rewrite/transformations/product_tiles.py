@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil, inf, prod
 from random import Random
+from statistics import geometric_mean
 
 import libcst as cst
 
@@ -201,7 +202,7 @@ class ProductModel:
         step = (max(compute, loads, 700 / max(depth, 2)) + STEP) / tile.depth
         changed = {c.literal: value for c, value in zip(self.constants, values, strict=True)}
         times = [step * self._waves(built, changed, tile) for built in self._launches]
-        return prod(times) ** (1 / len(times)) if times else step / tile.area
+        return geometric_mean(times) if times else step / tile.area
 
     def stages(self, values: Sequence[int]) -> int:
         """Return how many stages of a tile's operands fit into shared memory, up to 4."""

@@ -49,12 +49,13 @@ def convolution_transpose_kernel(
     taps_d, taps_h = (KD - first_d + TD - 1) // TD, (KH - first_h + TH - 1) // TH
     taps_w = (KW - first_w + TW - 1) // TW
     blocks = tl.cdiv(CHANNELS, BLOCK_K)
+    rows, columns = tl.maximum(taps_h, 1), tl.maximum(taps_w, 1)  # without taps the loop ends before it divides
     total = tl.zeros((BLOCK_M, BLOCK_N), dtype=tl.float32)
     for step in range(taps_d * taps_h * taps_w * blocks):
         hit = step // blocks
-        kd = first_d + hit // (taps_h * taps_w) * TD
-        kh = first_h + hit // taps_w % taps_h * TH
-        kw = first_w + hit % taps_w * TW
+        kd = first_d + hit // (rows * columns) * TD
+        kh = first_h + hit // columns % rows * TH
+        kw = first_w + hit % columns * TW
         shift_d, shift_h, shift_w = od + PD - kd * LD, oh + PH - kh * LH, ow + PW - kw * LW
         d, h, w = shift_d // SD, shift_h // SH, shift_w // SW
         valid = inside & (shift_d >= 0) & (d < D) & (shift_h >= 0) & (h < H) & (shift_w >= 0) & (w < W)

@@ -68,7 +68,9 @@ def result_of(function: Callable[..., Any], inputs: list[Any]) -> list[Any]:
 def unit_of(kinds: set[torch.dtype], reference: str) -> float:
     """Return the unit of roundoff of a result: TF32's where torch convolves float32 numbers in it."""
     unit = max((torch.finfo(kind).eps for kind in kinds), default=0.0)
-    convolves = "conv" in reference.lower() and torch.backends.cudnn.allow_tf32
+    setting = getattr(torch.backends.cudnn, "conv", None)  # of torch before 2.9 there is the older one alone
+    permitted = torch.backends.cudnn.allow_tf32 if setting is None else setting.fp32_precision == "tf32"
+    convolves = "conv" in reference.lower() and permitted
     return max(unit, TF32_UNIT) if torch.float32 in kinds and convolves else unit
 
 
