@@ -37,7 +37,8 @@ OF_ANOTHER = re.compile(
 LISTED = re.compile(r"(?<![\w.])(\d+)(?:,|,? (?:and|or)|/)\s*$")
 """A number of a list before its last one: `4 and ` of `4 and 8 warps`."""
 PER_OTHER = re.compile(
-    r"\s*'|\s*(?:(?:(?:on|in|across)\s+)?(?:per|/|a|an|each|of)\s+(?!block|program|cta|thread|kernel|launch|instance)|resident|active|in flight)",
+    r"\s*'|\s*(?:(?:(?:on|in|across)\s+)?(?:per|/|a|an|each|of)\s+"
+    r"(?!block|program|cta|thread|kernel|launch|instance)|resident|active|in flight)",
     re.IGNORECASE,
 )
 """What stands behind a number of warps that counts other than those of a block."""

@@ -1,4 +1,4 @@
-"""Whether a convolution's seed may take TF32 follows from torch's setting, by whichever of its two names it was made."""
+"""Whether a convolution's seed may take TF32 follows from torch's setting, whichever of its two names was used."""
 
 import pytest
 import torch

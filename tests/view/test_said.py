@@ -39,7 +39,8 @@ def test_a_number_that_the_build_contradicts_is_told_with_what_was_built(words, 
         "num_warps=16 was slower", "num_warps=16 spilled, so 4", "doubling from 4 warps to 16 would spill",
         "at most 16 warps fit", "16 warps on each SM", "num_stages=4 did not fit shared memory",
         "BLOCK_M * BLOCK = 32768", "BLOCK_M: 32 KB", "BLOCK_M=16 rows would waste lanes", "reduce 2 warps idle time",
-        "uses only 1 warp's worth of lanes", "three kernels use num_warps=1", "num_warps 2 -> 4", "EVEN = 3", "from 2 to 4 warps", "num_stages is 3", "8.5 warps",
+        "uses only 1 warp's worth of lanes", "three kernels use num_warps=1",
+        "num_warps 2 -> 4", "EVEN = 3", "from 2 to 4 warps", "num_stages is 3", "8.5 warps",
     ],
 )  # fmt: skip
 def test_words_that_name_no_other_number_of_the_build_are_left_alone(words):
