@@ -4,6 +4,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+import triton
+
+OLD = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7)
 PROGRAM = """
 import torch
 import triton.runtime.interpreter  # in whose eyes the CPU is a device
@@ -31,6 +35,7 @@ print("right")
 """
 
 
+@pytest.mark.skipif(OLD, reason="the interpreter of Triton 3.6 takes no tensor as a bound of range")
 def test_a_transposed_convolution_takes_the_taps_that_hit_and_no_others():
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
