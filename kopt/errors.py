@@ -144,7 +144,7 @@ _WANTED = {
     "literal_error": "must be one of {expected}",
     "enum": "must be one of {expected}",
 }
-"""What a value must be, in words, by the name of the error type that pydantic reports.
+"""Requirements on a value in words, e.g. `must be a whole number`, by the name of the error that pydantic reports.
 
 Braces stand for values that pydantic reports with the error.
 """

@@ -54,8 +54,11 @@ class Workload(Value):
 
 
 WorkloadKind = Literal["timed", "hidden", "small"]
-"""What a workload is for: kernels are timed on it (a main workload), or only verified on it, at sizes that proposers
-are not told or that are small enough for kopt's interpreter."""
+"""Purpose of a workload.
+
+`timed`: kernels are verified and timed on it (a main workload).  `hidden`: they are verified on it, and proposers are
+not told its sizes.  `small`: they are verified on it in kopt's interpreter, which takes small sizes alone.
+"""
 
 
 def workload_title(name: str, kind: WorkloadKind) -> str:

@@ -79,7 +79,7 @@ class KernelDetail(Value):
     changes: tuple[str, ...] = ()
     """What it changed against its parent by build and source, in short: `warps 16 → 4`."""
     contradicted: tuple[str, ...] = ()
-    """What its build shows where its proposer's words name other numbers: `4 warps, not 8`."""
+    """Numbers of the build beside the other numbers that the proposer's words give: `4 warps, not 8`."""
     changed: tuple[ChangedFact, ...] = ()
     checks: tuple[Check, ...] = ()
     times: tuple[KernelTime, ...] = ()

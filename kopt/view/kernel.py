@@ -97,7 +97,7 @@ class KernelView(Value):
     parent: str = ""
     """Name of its parent's first candidate."""
     contradicted: tuple[str, ...] = ()
-    """What its build shows where its proposer's words name other numbers: `4 warps, not 8`."""
+    """Numbers of the build beside the other numbers that the proposer's words give: `4 warps, not 8`."""
     siblings: tuple[str, ...] = ()
     """Names of other candidates with the same source."""
     build_failure: str = ""

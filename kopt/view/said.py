@@ -15,7 +15,7 @@ from kopt.view.kernel import LaunchView
 CHANGE = r"(\d+)(?:\s*(?:→|->|=>|to)\s*(\d+))?"
 """A number, or the number before and after a change: `4`, `4 → 8`, `4 to 8`."""
 NAMED = rf"\s*(?:=|:|of|is|at|to|from|set to)?\s*{CHANGE}(?![\w.*×])"
-"""What follows the name of a setting: `=4`, ` from 4 to 8`."""
+"""Pattern of the text after the name of a setting: `=4`, ` from 4 to 8`."""
 WARPS = (
     re.compile(rf"\bnum_warps\b{NAMED}"),
     re.compile(rf"(?<![\w.]){CHANGE}[ -]warps?\b(?! ?groups?\b)", re.IGNORECASE),
@@ -33,7 +33,7 @@ OF_ANOTHER = re.compile(
     r"|old)\s*$",
     re.IGNORECASE,
 )
-"""What stands before a number that is not of this kernel's launches."""
+"""Pattern of the text before a number that belongs to another kernel: `instead of ` in `instead of 8 warps`."""
 LISTED = re.compile(r"(?<![\w.])(\d+)(?:,|,? (?:and|or)|/)\s*$")
 """A number of a list before its last one: `4 and ` of `4 and 8 warps`."""
 PER_OTHER = re.compile(
@@ -41,7 +41,7 @@ PER_OTHER = re.compile(
     r"(?!block|program|cta|thread|kernel|launch|instance)|resident|active|in flight)",
     re.IGNORECASE,
 )
-"""What stands behind a number of warps that counts other than those of a block."""
+"""Pattern of the text behind a number of warps of more than a block: ` per SM` in `64 warps per SM`."""
 CLAUSE = re.compile(r"[.;,:()\n](?!\d)")
 """Where a clause begins and ends."""
 TRIED = re.compile(
@@ -49,11 +49,11 @@ TRIED = re.compile(
     r"|instead|at most|at least|up to|more than|less than|if|unless|only|kernels)\b",
     re.IGNORECASE,
 )
-"""Words of a clause that tells what was tried, or would be, or is of several kernels."""
+"""Words that mark a clause about another attempt or several kernels: `num_warps=16 was slower`."""
 OPERATOR = re.compile(r"[*/+=<>-]\s*$")
-"""What stands before a name that is a part of an expression."""
+"""Pattern of the text before a name within an expression: `* ` in `BLOCK_M * BLOCK_N = 32768`."""
 UNIT = re.compile(r"\s*(?:[KMG]i?B|bytes?|bits?|%|rows|columns|elements|values)\b", re.IGNORECASE)
-"""What stands behind a number that is no block size."""
+"""Pattern of the text behind a number with a unit, which is no block size: ` KB` in `BLOCK_M: 32 KB`."""
 
 
 def contradictions(words: str, source: str, own: Sequence[LaunchView], parent: Sequence[LaunchView]) -> tuple[str, ...]:

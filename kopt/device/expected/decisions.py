@@ -112,7 +112,7 @@ class Coarsest(Rounding):
     """Find the coarsest rounding, cast or comparison of a computed number."""
 
     step = 0.0
-    """Distance between its neighbouring results (`Decision.step`); 0 where there is none."""
+    """Distance between two neighbouring results of the coarsest operation (`Decision.step`); 0 without one."""
     decides = False
     """Whether numbers are rounded to whole ones, or compared, be they computed or not."""
 

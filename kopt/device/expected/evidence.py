@@ -122,13 +122,7 @@ def evidence(
                 for turn in range(MOVES)
             ]
     if not known and (torch.float64 in dtypes or (dtypes & set(HALF_TYPES) and elements <= ROUNDED_ELEMENTS)):
-        before, of_sample = exact, decisions
-        if sample is not None:
-            of_sample = Decisions() if decisions is not None else None
-            before = in_dtype(sample, torch.float64, changed=changed, within=deciding_alike(of_sample))
-        within = deciding_alike(of_sample, noted=False)
-        after = in_dtype(sample or case, torch.float64, _rounded_once_more, changed, within)
-        changes = [one - other for one, other in zip(after, before, strict=True)]
+        changes = _changes_by_rounding(case, exact, decisions, changed, sample)
     products = InFloat32()
     float32 = in_dtype(
         case, torch.float64 if torch.float64 in dtypes else torch.float32, changed=changed, within=products
@@ -142,6 +136,28 @@ def evidence(
     alike = [decisions] * len(exact)
     values = zip(exact, float32, emulated, changes, moved, cut, *open_results, steps, alike, strict=True)
     return [Evidence(*of_tensor) for of_tensor in values]
+
+
+def _changes_by_rounding(
+    case: Case, exact: Sequence[torch.Tensor], decisions: Decisions | None, changed: Collection[str],
+    sample: Case | None,
+) -> list[torch.Tensor]:  # fmt: skip
+    """Return how one more rounding of the inputs changes each tensor of the result, or of the sample's.
+
+    Args:
+        case: model and inputs.
+        exact: the case's result in float64.
+        decisions: its decisions; None where they are not known, or there are none.
+        changed: names of the arguments that count as changed.
+        sample: a part of the case.
+    """
+    before = exact
+    if sample is not None:
+        decisions = Decisions() if decisions is not None else None
+        before = in_dtype(sample, torch.float64, changed=changed, within=deciding_alike(decisions))
+    within = deciding_alike(decisions, noted=False)
+    after = in_dtype(sample or case, torch.float64, _rounded_once_more, changed, within)
+    return [one - other for one, other in zip(after, before, strict=True)]
 
 
 @contextmanager

@@ -55,24 +55,7 @@ def best_so_far(
     """
     slowest = SLOWEST * seed_ms
     levels = _levels({SEED: seed_ms, **(others or {}), FLOOR: floor_ms}, slowest)
-    high = max(
-        [
-            *(level["ms"] for level in levels),
-            *(
-                min(ms, slowest)
-                for row in rows
-                for name in ("ms", "best_high_ms")
-                if isinstance(ms := row[name], float)
-            ),
-        ]
-    )
-    low = min(
-        [
-            floor_ms * 0.95,
-            *(level["ms"] for level in levels),
-            *(ms for row in rows for name in ("best_ms", "best_low_ms") if isinstance(ms := row[name], float)),
-        ]
-    )
+    low, high = _frame(rows, levels, floor_ms, slowest)
     scale = alt.Scale(type="log", domain=[low * 0.95, high * 1.05], nice=False)
     time = alt.Y("shown_ms:Q", title=time_title(estimated), scale=scale)
     whole = over in ("x", "calls")
@@ -89,13 +72,31 @@ def best_so_far(
             labelSeparation=6,
         ),
     )
+    dots = _candidates(rows, models, axis, time, slowest, time_title(estimated))
+    curve, rules = _curve(_steps(rows, over), axis, scale), _rules(levels, scale)
+    zoom = alt.selection_interval(bind="scales", encodings=["x"], zoom="wheel![event.ctrlKey]")
+    return alt.layer(rules, *curve, dots.add_params(zoom)).properties(width="container", height=340)
+
+
+def _frame(rows: Sequence[Row], levels: Sequence[Level], floor_ms: float, slowest: float) -> tuple[float, float]:
+    """Return the shortest and the longest time that the figure has to show, ms."""
+    lines = [level["ms"] for level in levels]
+    high = [min(ms, slowest) for row in rows for name in ("ms", "best_high_ms") if isinstance(ms := row[name], float)]
+    low = [ms for row in rows for name in ("best_ms", "best_low_ms") if isinstance(ms := row[name], float)]
+    return min([floor_ms * 0.95, *lines, *low]), max([*lines, *high])
+
+
+def _candidates(
+    rows: Sequence[Row], models: Sequence[str], axis: alt.X, time: alt.Y, slowest: float, title: str
+) -> alt.Chart:
+    """Draw every correct candidate as a mark whose colour and shape show its proposer."""
     shown = [
         {name: row[name] for name in (*AXES, "name", "model", "ms")} | {"shown_ms": min(ms, slowest)}
         for row in rows
         if isinstance(ms := row["ms"], float)
     ]
     names = list(dict.fromkeys([*models, *(str(row["model"]) for row in shown)]))
-    dots = (
+    dots: alt.Chart = (
         alt.Chart(data(shown))
         .transform_calculate(text="datum.name + ', ' + datum.model + ', ' + format(datum.ms, '.4g') + ' ms'")
         .mark_point(filled=True, size=46, opacity=0.8)
@@ -105,10 +106,14 @@ def best_so_far(
             shape=alt.Shape("model:N", title="proposer", scale=alt.Scale(domain=names, range=shapes(names))),
             description="text:N",
             tooltip=[alt.Tooltip("name:N"), alt.Tooltip("model:N"),
-                     alt.Tooltip("ms:Q", title=time_title(estimated), format=".4g")],
+                     alt.Tooltip("ms:Q", title=title, format=".4g")],
         )
     )  # fmt: skip
-    steps = _steps(rows, over)
+    return dots
+
+
+def _curve(steps: Sequence[Row], axis: alt.X, scale: alt.Scale) -> list[alt.Chart]:
+    """Draw the best time so far, and its interval as a band where there is one."""
     best = (
         alt.Chart(data(steps))
         .mark_line(interpolate="step-after", strokeWidth=2.5)
@@ -122,7 +127,12 @@ def best_so_far(
             x=axis, y=alt.Y("best_low_ms:Q", scale=scale), y2=alt.Y2("best_high_ms:Q"), description=alt.value(BAND),
         )
     )  # fmt: skip
-    rules = alt.Chart(data(levels)).mark_rule(strokeWidth=1.5).encode(
+    return [band, best] if known else [best]
+
+
+def _rules(levels: Sequence[Level], scale: alt.Scale) -> alt.Chart:
+    """Draw the times that are lines."""
+    rules: alt.Chart = alt.Chart(data(levels)).mark_rule(strokeWidth=1.5).encode(
         y=alt.Y("ms:Q", scale=scale), description="text:N",
         strokeDash=alt.StrokeDash(
             "text:N", title="lines",
@@ -133,9 +143,7 @@ def best_so_far(
             legend=alt.Legend(symbolType="stroke", symbolSize=500, symbolStrokeWidth=1.5),
         ),
     )  # fmt: skip
-    zoom = alt.selection_interval(bind="scales", encodings=["x"], zoom="wheel![event.ctrlKey]")
-    curve = [band, best] if known else [best]
-    return alt.layer(rules, *curve, dots.add_params(zoom)).properties(width="container", height=340)
+    return rules
 
 
 class Level(TypedDict):
