@@ -88,7 +88,7 @@ def _prepared(
     seed: int,
     processes: int,
 ) -> Callable[[MeasuredDevice], Finals]:
-    """Import the judge and read the builds, before a GPU is held; return what verifies and times the kernels there."""
+    """Import judge and compiler and read builds, before a GPU is held; return what verifies and times kernels there."""
     from kopt.device.cuda.finals import FinalsPlan
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, measure_finalists
     from kopt.device.hardware.zygote import load_triton
@@ -99,6 +99,7 @@ def _prepared(
         baselines=tuple(baselines), warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat,
         processes=processes,
     )  # fmt: skip
+    plan.prepare()
     jobs = {
         name: CudaJob(
             kernel=kernel, problem=target.problem, seed=seed,

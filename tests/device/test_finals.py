@@ -117,3 +117,15 @@ def test_the_first_process_that_times_finds_a_kept_compilation_packed(tmp_path):
 
 def test_a_job_has_time_for_each_compilation():
     assert subject_count(("eager", "compile", "max-autotune")) == 4
+
+
+def test_a_later_compilation_gets_the_kernels_of_the_first_one_and_none_of_its_choices(tmp_path):
+    compilations = Compilations(SCALE, GPU, None, tmp_path)
+    first, second = compilations.subjects(["max-autotune"])
+    for name in ("triton/KEY/one.cubin", "inductor/ab/one.best_config"):
+        (Path(first.folder) / name).parent.mkdir(parents=True)
+        (Path(first.folder) / name).write_bytes(b"x")
+    for subject in (first, second):
+        compilations.lend_kernels(subject)
+    found = [str(path.relative_to(second.folder)) for path in Path(second.folder).rglob("*") if path.is_file()]
+    assert found == ["triton/KEY/one.cubin"]

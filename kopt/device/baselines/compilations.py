@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ COUNTS: Mapping[str, int] = {"max-autotune": 2}
 """Number of compilations of a baseline; default: one."""
 PACKED = "packed"
 """Name of the file in a compilation's folder that the first process to use the folder unpacks."""
+INDUCTOR, TRITON = "inductor", "triton"
+"""Names of the folders of caches in a compilation's folder."""
 BLOBS, SUFFIX = "compiled", ".tar.gz"
 """Kind and suffix of packed compilations in the store."""
 
@@ -94,6 +97,15 @@ class Compilations:
     def missing(self, subjects: Sequence[Subject]) -> list[Subject]:
         """List the compilations that the store does not hold; those that it holds are laid into their folders."""
         return [subject for subject in subjects if subject.baseline in MODES and not self._fetch(subject)]
+
+    def lend_kernels(self, subject: Subject) -> None:
+        """Lay the kernels of the baseline's first compilation into the folder of a later one.
+
+        The later one times its choices itself, and chooses for itself; the choices need not be compiled again.
+        """
+        first = Path(self._subject(subject.baseline, 0).folder) / TRITON
+        if subject.number and first.is_dir():
+            shutil.copytree(first, Path(subject.folder) / TRITON, dirs_exist_ok=True)
 
     def keep(self, subject: Subject, packed: bytes) -> None:
         """Keep a new compilation, packed; nothing where it could not be packed."""
@@ -171,5 +183,5 @@ def _fastest(compiled: Sequence[Measured]) -> Measured:
 @contextmanager
 def caches_in(folder: str) -> Iterator[None]:
     """Let Inductor and Triton keep their caches in a folder, inside the block."""
-    with environment_set({"TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor", "TRITON_CACHE_DIR": f"{folder}/triton"}):
+    with environment_set({"TORCHINDUCTOR_CACHE_DIR": f"{folder}/{INDUCTOR}", "TRITON_CACHE_DIR": f"{folder}/{TRITON}"}):
         yield

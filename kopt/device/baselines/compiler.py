@@ -14,12 +14,21 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any  # a reference may take and return anything; torch does not type its caches
 
-from kopt.device.baselines.compilations import MODES, PACKED, Subject, caches_in
+from kopt.device.baselines.compilations import COUNTS, INDUCTOR, MODES, PACKED, Subject, caches_in
 from kopt.errors import DeviceError
 from kopt.sandbox.environment import NO_CUDA_CALL, cuda_is_initialised, environment_set
 
 log = logging.getLogger(__name__)
 
+PARTS = (
+    "torch._dynamo", "torch._inductor.compile_fx", "torch._inductor.choices", "torch._inductor.fx_passes.pad_mm",
+    "torch._inductor.codegen.cuda_combined_scheduling", "torch._inductor.codegen.wrapper_fxir",
+    "torch.export._trace", "triton.compiler.code_generator",
+)  # fmt: skip
+"""Modules that a process imports until its first compilation has ended, of torch 2.11; other versions may lack some."""
+TUNED_ONCE = {"use_static_cuda_launcher": False}
+"""Setting of Inductor with which the next process uses the configurations that it finds tuned: kernels that are
+launched without Triton are tuned anew by coordinate descent where the best configuration was among the first ones."""
 MOST_GRAPHS = 1000
 """Most graphs of one Python function: several workloads and compilations may share one."""
 
@@ -32,8 +41,10 @@ def load_compiler() -> None:
     """
     before = cuda_is_initialised()
     with environment_set(NO_CUDA_CALL):
-        for name in ("torch._dynamo", "torch._inductor.compile_fx"):
-            importlib.import_module(name)
+        for name in PARTS:
+            with suppress(ModuleNotFoundError):
+                importlib.import_module(name)
+        sys.modules["torch._inductor.codecache"].torch_key()  # hashes the files of torch, once
     if cuda_is_initialised() and not before:
         raise DeviceError("importing the compiler of torch has used CUDA: leave `compile` and `max-autotune` out")
 
@@ -58,13 +69,15 @@ def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Calla
         _unpack(packed)
     with caches_in(subject.folder), _printed_to(f"{subject.folder}.txt"):
         torch._inductor.utils.clear_caches()
-        found = any(Path(subject.folder).iterdir())
-        alone = {"compile_threads": 1} if found else {}  # nothing is left for processes that compile
+        found = (Path(subject.folder) / INDUCTOR).exists()
+        settings = {"compile_threads": 1} if found else {}  # nothing is left for processes that compile
+        if subject.baseline in COUNTS:
+            settings |= TUNED_ONCE
 
         def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
             return torch.compile(function, mode=MODES[subject.baseline], dynamic=False)
 
-        with torch._inductor.config.patch(alone):
+        with torch._inductor.config.patch(settings):
             yield compiled
 
 

@@ -7,6 +7,7 @@ sends its reply, and ends.  Its reply decides nothing: the referee compares outp
 
 from __future__ import annotations
 
+import os
 import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,9 @@ from kopt.sandbox.child import Task
 from kopt.sandbox.pipe import Report
 from kopt.sandbox.reply import check_digests, pack, unpack
 
+ONE_QUEUE: Mapping[str, str] = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}
+"""Environment in which CUDA makes one queue for launches in place of eight: a context then takes a third of the time,
+and the contexts of all processes of a host are made one after the other.  Nothing is timed in a contestant."""
 LATE_CALLS, LATE_S = 100, 0.1
 """Calls, and seconds that they may take, between the recording and the late draws."""
 
@@ -146,6 +150,7 @@ def _contest(kernel: Kernel, options: ContestOptions, compiled: Sequence[Precomp
     """Verify, record and verify again; return the reply."""
     clock, capture = _PhaseClock(), CallCapture()
     quiet_compiler()
+    os.environ.update(ONE_QUEUE)
     torch.cuda.init()
     torch.empty(1, device="cuda")
     capture.install(options.driver)

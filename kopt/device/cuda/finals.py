@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from kopt.device.baselines.compilations import Compilations, Subject, fastest
+from kopt.device.baselines.compilations import MODES, Compilations, Subject, fastest
 from kopt.device.baselines.compiler import load_compiler
 from kopt.device.cuda.batch import TimedBatch
 from kopt.device.cuda.chunk_results import ChunkResults
@@ -42,6 +42,15 @@ class FinalsPlan(Value):
     processes: int = 4
     """Timer processes, one after the other."""
 
+    def prepare(self) -> None:
+        """Import what this process, and those that it forks, need to compile baselines: no GPU is used.
+
+        Raises:
+            DeviceError: the imports have used CUDA, so that no fork could.
+        """
+        if any(name in MODES for name in self.baselines):
+            load_compiler()
+
 
 @dataclass
 class FinalMeasurement:
@@ -69,11 +78,10 @@ class FinalMeasurement:
             compilations = Compilations(self.processes.problem, self.results.times.gpu, self.store, Path(folder))
             subjects = compilations.subjects(self.plan.baselines)
             missing = compilations.missing(subjects)
-            if any(subject.folder for subject in subjects):
-                load_compiler()  # no candidate's code runs in this process, or in a fork of it, from here on
             for turn in range(self.plan.processes):
                 batch = self.processes.begin_timing(self.results.times.gpu.device.memory_bytes, turn=turn)
                 for subject in missing if turn == 0 else ():
+                    compilations.lend_kernels(subject)
                     with self._failure_noted(subject):
                         compilations.keep(subject, batch.compile(subject, COMPILE_S))
                 self._time(batch, subjects, turn, -(-self.plan.repeat // self.plan.processes))
