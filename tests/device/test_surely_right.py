@@ -11,7 +11,7 @@ from kopt.device.expected.compare_result import compare_result
 from kopt.device.expected.expected_by_rows import ExpectedOutputs
 from kopt.device.expected.expected_output import ExpectedOutput, expected_result
 from kopt.device.expected.outputs import Contract, run_reference
-from kopt.device.expected.surely_right import plain_allowances
+from kopt.device.expected.surely_right import granted_allowances, plain_allowances, surely_right
 from kopt.model.problem import Dtype, Problem, Tolerance, Workload
 from tests.device.small import SCALE
 from tests.device.small_cases import row_model
@@ -98,6 +98,7 @@ def outputs_of(right: tuple[torch.Tensor, ...]) -> list[list[torch.Tensor]]:
     ],
 )
 def test_a_large_result_is_judged_as_at_first_and_in_full(monkeypatch, result, dtype):
+    monkeypatch.setattr(expected_by_rows, "granted_allowances", lambda *given: [])
     problem = problem_of(MODELS[result], dtype)
     monkeypatch.setattr(ExpectedOutputs, "_works_by_rows", lambda self: True)
     monkeypatch.setattr(expected_by_rows, "PART_BYTES", 8 * 48 * 14)
@@ -127,9 +128,42 @@ def test_only_what_follows_from_the_allowances_alone_is_judged_by_them(result, p
     assert bool(plain_allowances(case, expected_result(problem, case, eager), eager)) == plain
 
 
+@pytest.mark.parametrize("dtype", [Dtype.BFLOAT16, Dtype.FLOAT16, Dtype.FLOAT32])
+@pytest.mark.parametrize("result", MODELS)
+def test_what_every_tolerance_allows_is_accepted_in_full_too(monkeypatch, result, dtype):
+    problem = problem_of(MODELS[result], dtype)
+    monkeypatch.setattr(expected_by_rows, "KEPT_BYTES", 0)
+    for distribution in ("normal", "large", "tiny"):
+        draw = Draw(problem.main[0], distribution, 5)
+        case = make_case(problem, draw)
+        eager = run_reference(problem, case)
+        granted = granted_allowances(problem, case, eager)
+        assert bool(granted) == (result != "an integer")
+        full = expected_result(problem, case, eager)
+        for output in outputs_of(eager.tensors):
+            short = surely_right(case, output, eager, [granted], draw) if granted else None
+            if short is None:
+                continue
+            whole = compare_result(output, full, draw)
+            assert whole.right
+            assert short.check.max_error == whole.check.max_error
+            assert short.check.allowed <= whole.check.allowed
+
+
+@pytest.mark.parametrize("result", ["elementwise", "rows"])
+def test_a_large_right_result_needs_the_right_values_alone(monkeypatch, result):
+    problem = problem_of(MODELS[result], Dtype.FLOAT32)
+    monkeypatch.setattr(expected_by_rows, "KEPT_BYTES", 0)
+    monkeypatch.setattr(expected_by_rows, "expected_result", None)
+    draw = Draw(problem.main[0], "normal", 5)
+    case = make_case(problem, draw)
+    assert ExpectedOutputs(problem).judge(case, draw, run_reference(problem, case).tensors).right
+
+
 def test_a_result_that_was_judged_before_needs_the_right_values_alone(monkeypatch):
     problem = problem_of(MODELS["rows"], Dtype.BFLOAT16)
     monkeypatch.setattr(expected_by_rows, "KEPT_BYTES", 0)
+    monkeypatch.setattr(expected_by_rows, "granted_allowances", lambda *given: [])
     draw = Draw(problem.main[0], "normal", 5)
     case = make_case(problem, draw)
     right, off, *_ = outputs_of(run_reference(problem, case).tensors)

@@ -1,8 +1,9 @@
-"""Accept a right output at the cost of one run of the model in float64, where an earlier comparison has shown the way.
+"""Accept a right output at the cost of one run of the model in float64.
 
 Expected outputs that are too large to be kept are computed for every candidate.  Most of that work only says where
-nothing is asked, or where other errors are allowed than two numbers say (`Allowance`).  If the first computation finds
-no such place, the next ones need the right values alone.  What is not surely right is compared in full.
+nothing is asked, or where more is allowed than two numbers say (`Allowance`).  A result whose every element is within
+what all calibrated tolerances allow needs the right values alone.  So does any result after a first computation that
+has found no such place.  What is not surely right is compared in full.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from kopt.device.expected.compare_result import worst
 from kopt.device.expected.evidence import in_dtype
 from kopt.device.expected.expected_output import ExpectedResult
 from kopt.device.expected.outputs import Result
-from kopt.device.expected.tolerance import Allowance
+from kopt.device.expected.tolerance import Allowance, always_allowed
+from kopt.device.expected.typical import usual_sizes
+from kopt.model.problem import Problem
 
 
 def plain_allowances(case: Case, expected: ExpectedResult, eager: Result) -> list[Allowance]:
@@ -40,8 +43,23 @@ def plain_allowances(case: Case, expected: ExpectedResult, eager: Result) -> lis
     return allowances
 
 
+def granted_allowances(problem: Problem, case: Case, eager: Result) -> list[Allowance]:
+    """Return allowances that are no larger than those of `expected_result`, whatever that finds; none for integers.
+
+    Args:
+        problem: the problem.
+        case: a case, or a part of one.
+        eager: its result as the eager model gives it.
+    """
+    floating = all(tensor.is_floating_point() for tensor in eager.tensors)
+    if problem.tolerance is not None or eager.arguments or not floating:
+        return []
+    sizes = usual_sizes(problem, case)
+    return [always_allowed(tensor.dtype, sizes.get(name, 0.0)) for name, tensor in eager.outputs.items()]
+
+
 def surely_right(
-    case: Case, tensors: Sequence[torch.Tensor], eager: Result, allowances: Sequence[Allowance], draw: Draw
+    case: Case, tensors: Sequence[torch.Tensor], eager: Result, allowances: Sequence[Sequence[Allowance]], draw: Draw
 ) -> Comparison | None:
     """Compare a result with the model in float64; None where it may be wrong.
 
@@ -49,27 +67,37 @@ def surely_right(
         case: the case, or the part of one.
         tensors: the result, on the case's device or, where it is small, on the host.
         eager: the result of the eager model.
-        allowances: those of its tensors (`plain_allowances`).
+        allowances: those of its tensors, one list or several (`granted_allowances`, `plain_allowances`): the first
+            one that allows the result decides.
         draw: the draw that the case belongs to.
 
     Returns:
-        The very comparison that `compare_result` makes of a right result.
+        The very comparison that `compare_result` makes of a right result; with granted allowances all but the allowed
+        error, which is at most that of `compare_result`.
     """
-    comparisons = []
     exact = in_dtype(case, torch.float64)
-    for tensor, right, given, allowance in zip(tensors, exact, eager.tensors, allowances, strict=True):
-        if not tensor.numel():
-            comparisons.append(Comparison(None, ""))
-            continue
-        error = error_of(tensor.to(right.device), right)
-        if not bool((error <= _least(right, allowance)).all()):
-            return None
-        index, largest = largest_error(error)
-        if not math.isfinite(largest):
-            return None
-        allowed = _least(right[index], allowance).maximum(error_of(given[index], right[index]))
-        comparisons.append(accepted(draw, largest, float(allowed)))
-    return worst(comparisons)
+    errors = [error_of(tensor.to(right.device), right) for tensor, right in zip(tensors, exact, strict=True)]
+    largest = [largest_error(error) if error.numel() else None for error in errors]
+    if not all(one is None or math.isfinite(one[1]) for one in largest):
+        return None
+    for several in allowances:
+        of_tensor = list(zip(errors, exact, several, strict=True))
+        if all(bool((error <= _least(right, allowance)).all()) for error, right, allowance in of_tensor):
+            found = zip(largest, exact, eager.tensors, several, strict=True)
+            return worst([_accepted(draw, *one) for one in found])
+    return None
+
+
+def _accepted(
+    draw: Draw, largest: tuple[tuple[torch.Tensor, ...], float] | None, right: torch.Tensor, given: torch.Tensor,
+    allowance: Allowance,
+) -> Comparison:  # fmt: skip
+    """Make the comparison of a tensor whose largest error, which has an index, is allowed; None is no element."""
+    if largest is None:
+        return Comparison(None, "")
+    index, error = largest
+    allowed = _least(right[index], allowance).maximum(error_of(given[index], right[index]))
+    return accepted(draw, error, float(allowed))
 
 
 def _least(right: torch.Tensor, allowance: Allowance) -> torch.Tensor:

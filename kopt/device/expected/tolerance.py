@@ -124,9 +124,21 @@ def _allowance(
     """Find the allowance of a tensor; `finite` says where an error is allowed at all."""
     assert found.float32 is not None
     tolerance = calibrated(eager, found.float32, found.exact, finite)
-    always = max(_least(eager.dtype), FLOOR * typical if eager.dtype != torch.float64 else 0.0)
-    absolute = max(tolerance.absolute, _arithmetic_error(found, finite), always)
+    always = always_allowed(eager.dtype, typical)
+    absolute = max(tolerance.absolute, _arithmetic_error(found, finite), always.absolute)
     return Allowance(absolute, tolerance.relative, scale)
+
+
+def always_allowed(dtype: torch.dtype, typical: float) -> Allowance:
+    """Return what every calibrated tolerance of a tensor allows, whatever else is known of it.
+
+    Args:
+        dtype: type of floating-point numbers of the tensor.
+        typical: root mean square of the tensor on the problem's normal inputs; 0 where it is not known.
+    """
+    wide = dtype in (torch.float32, torch.float64)  # right kernels add in any order
+    absolute = max(_least(dtype), FLOOR * typical if dtype != torch.float64 else 0.0)
+    return Allowance(absolute, (MOST_UNITS if wide else FACTOR) * _unit(dtype), 0.0)
 
 
 def calibrated(eager: torch.Tensor, float32: torch.Tensor, reference: torch.Tensor, finite: torch.Tensor) -> Tolerance:
@@ -141,8 +153,7 @@ def calibrated(eager: torch.Tensor, float32: torch.Tensor, reference: torch.Tens
     relative = min(FACTOR * max(unit, ratio), max(MOST_UNITS * unit, least))
     beyond = FACTOR * _largest(error - relative / FACTOR * size, usable & ~large)
     always = FLOAT32_FACTOR * _largest((float32 - reference).abs(), usable & float32.isfinite())
-    if eager.dtype in (torch.float32, torch.float64):
-        relative = max(relative, MOST_UNITS * unit)  # right kernels add in any order
+    relative = max(relative, always_allowed(eager.dtype, 0.0).relative)
     return Tolerance(absolute=max(min(beyond, max(4 * unit, least) * scale), always), relative=relative)
 
 

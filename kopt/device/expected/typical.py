@@ -65,12 +65,24 @@ def typical_sizes(
         changed: names of the arguments that count as changed.
     """
     normal = _on_normal_inputs(problem, case)
-    scale = max((size for size in _scales(case, normal) if size is not None), default=1.0)
-    if scale >= SMALL or any(tensor.dtype in NARROW for tensor in tensors_of(list(case.inputs))):
+    scale = _scale(case, normal)
+    if scale >= SMALL:
         return dict(normal.results)
     scaled = in_dtype(case, torch.float64, _scaled, changed)
     degrees = {name: _degree(one, small) for (name, one), small in zip(exact.items(), scaled, strict=True)}
     return {name: size * scale ** degrees.get(name, 0) for name, size in normal.results.items()}
+
+
+def usual_sizes(problem: Problem, case: Case) -> Mapping[str, float]:
+    """Return what `typical_sizes` returns where the inputs are not small, without the result; else nothing."""
+    normal = _on_normal_inputs(problem, case)
+    return normal.results if _scale(case, normal) >= SMALL else {}
+
+
+def _scale(case: Case, normal: Typical) -> float:
+    """Return how large the inputs are, over what they normally are; at least `SMALL` where their type is narrow."""
+    scale = max((size for size in _scales(case, normal) if size is not None), default=1.0)
+    return max(scale, SMALL) if any(tensor.dtype in NARROW for tensor in tensors_of(list(case.inputs))) else scale
 
 
 def _scales(case: Case, normal: Typical) -> list[float | None]:

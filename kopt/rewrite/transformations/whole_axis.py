@@ -36,10 +36,10 @@ from kopt.rewrite.transformations.tiles import blocks, choices
 
 LONGEST = 1024
 """Most elements of the axis that a tile may take."""
-PER_THREAD = (8, 16, 32, 64)
+PER_THREAD = (16, 32, 64, 64)
 """Elements of the tile per thread to choose from."""
-WARPS = (4, 8, 8, 16)
-"""Warps of a program to choose from."""
+WARPS = (2, 4, 4, 8)
+"""Warps of a program to choose from: a reduction over the axis joins the warps, so that many take longer."""
 REDUCTIONS = (
     ("tl.maximum({acc}, X_)", "tl.max", "float('-inf')"),
     ("tl.maximum(X_, {acc})", "tl.max", "float('-inf')"),
@@ -247,8 +247,6 @@ def _masked(kernel: Kernel, call: cst.Call, loop: cst.For, inside: str) -> dict[
 
 def _block(block: Constant, length: int, launch: Launch, rng: Random) -> tuple[int, int | None]:
     """Choose the tile's other dimension with the warps, by the elements that a thread holds.
-
-    More warps make the runs of a line longer, of which each reads a whole one.
 
     Returns:
         the dimension and the warps; None where the launch does not pass a number of warps that can be changed.
