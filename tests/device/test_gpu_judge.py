@@ -20,6 +20,7 @@ from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem, Workload
 from kopt.model.verdict import Failed, Incorrect, Passed
 from kopt.problem.folder import load, names
+from tests.device.small import SCALE
 from tests.device.sources import replaced, wrapped_in
 
 pytestmark = pytest.mark.gpu
@@ -307,6 +308,33 @@ def test_baselines_are_timed_beside_a_kernel_that_changes_arguments_or_returns_s
     assert done.returncode == 0, done.stderr[-3000:]
     names, verdict = json.loads(done.stdout.splitlines()[-1])
     assert (names, verdict["verdict"]) == (["best", "compile", "eager"], "passed"), verdict
+
+
+QUEUED = """
+import json, sys
+from kopt.device.cuda.finals import FinalsPlan
+from kopt.device.cuda.judge import CudaJob, ProblemOnDevice, measure_finalists
+from kopt.device.facts.facts import problem_facts
+from kopt.device.hardware.peaks import describe_device
+
+job = CudaJob.model_validate(json.load(sys.stdin))
+plan = FinalsPlan(baselines=("eager",), warmup=3, repeat=10, processes=1)
+finals = measure_finalists({"best": job}, ProblemOnDevice(problem_facts(job.problem), describe_device()), plan=plan)
+(timed,) = finals.timings["eager"].workloads
+print(json.dumps([timed.median_ms, timed.wall_ms]))
+"""
+
+
+def test_a_reference_of_many_small_operations_takes_the_time_of_the_device_not_of_the_host():
+    loop = "for _ in range(400):\n            x = -x\n        return x * self"
+    many = SCALE.reference.replace("return x * self", loop)
+    assert many != SCALE.reference
+    problem = SCALE.model_copy(update={"reference": many})
+    job = {"kernel": problem.seed.model_dump(), "problem": problem.model_dump(mode="json"), "seed": 7}
+    done = subprocess.run([sys.executable, "-c", QUEUED], input=json.dumps(job), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    device_ms, wall_ms = json.loads(done.stdout.splitlines()[-1])
+    assert device_ms < 0.7 * wall_ms
 
 
 COMPILED_ONCE = """

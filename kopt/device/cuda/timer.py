@@ -39,6 +39,17 @@ HEAD_START_CYCLES = 400_000
 """Cycles for which the device is kept busy before a timed call, about 0.2 ms, while the host queues the call."""
 STEP_CYCLES = 100_000
 """Further cycles for which the device is kept busy for every step of a replay."""
+QUEUED_CYCLES = 20_000_000
+"""Cycles for which the device is kept busy, about 10 ms, while it is measured how long the host queues a call."""
+QUEUED_CALLS = 3
+"""Calls of which the slowest tells how long the host queues one."""
+QUEUED_ROOM = 2.0
+"""Time for which the device is kept busy before a timed call of a baseline, over what the host needs to queue it."""
+MOST_CYCLES = 50_000_000
+"""Most cycles for which the device is kept busy before a timed call, about 25 ms: a call that waits for the device
+cannot be queued."""
+CYCLES_PER_SECOND = 2e9
+"""Clock of a present GPU, rounded up."""
 BUSY_FILLS = 100
 """Times that the cache is overwritten after a pause, which takes about 10 ms."""
 WARM_UP = 3
@@ -95,8 +106,8 @@ class Timed(NamedTuple):
     """Maps position of the input set, memory and "leave launches out" to the tensors of the result."""
     memory: Callable[[], Storages] = dict
     """Makes the memory of one call, full of NaN; baselines allocate their memory themselves."""
-    steps: int = 0
-    """Number of steps that a replay queues one by one."""
+    queue_cycles: int = 0
+    """Cycles for which the device is kept busy beyond `HEAD_START_CYCLES`, while the host queues the call."""
 
 
 class Timer:
@@ -175,8 +186,30 @@ class Timer:
     def _add(self, subject: Subject, prepared: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         for workload in self._problem.main:
             function = prepared(self._model(self._sets[workload.name][0]))
-            self._subjects[subject.name, workload.name] = _called(function, self._sets[workload.name])
+            called = _called(function, self._sets[workload.name])
+            self._subjects[subject.name, workload.name] = called
             self.warm(workload.name, [subject.name], WARM_UP)
+            self._subjects[subject.name, workload.name] = called._replace(
+                queue_cycles=self._queue_cycles(called, workload.name)
+            )
+
+    def _queue_cycles(self, subject: Timed, workload: str) -> int:
+        """Return for how long the device has to be busy while the host queues a call, which may take milliseconds.
+
+        Otherwise the time of a reference of many small operations, or of autograd's, would be that of the host.
+        """
+        longest = 0.0
+        for turn in range(QUEUED_CALLS):
+            place = turn % self._timed_sets[workload]
+            self._scratch.begin(subject)
+            torch.cuda.synchronize()
+            torch.cuda._sleep(QUEUED_CYCLES)
+            start = time.perf_counter()
+            subject.call(place, None, False)
+            longest = max(longest, time.perf_counter() - start)
+            self._sets[workload][place].restore()
+        torch.cuda.synchronize()
+        return min(int(QUEUED_ROOM * longest * CYCLES_PER_SECOND), MOST_CYCLES)
 
     def check(self, name: str, workload: str, place: int, ghost: bool, fill: int = NAN_BYTE) -> bool:
         """Run a subject once on new memory, and hand its result over to the referee.
@@ -319,7 +352,7 @@ class Timer:
         self._scratch.begin(subject)
         torch.cuda.synchronize()
         self._flush.zero_()
-        torch.cuda._sleep(HEAD_START_CYCLES + subject.steps * STEP_CYCLES)
+        torch.cuda._sleep(HEAD_START_CYCLES + subject.queue_cycles)
         before.record()
         tensors = subject.call(place, memory, False)
         after.record()
@@ -352,7 +385,7 @@ def _replayed(replay: Replay, sets: Sequence[_OpenedInputs]) -> Timed:
     def run(place: int, memory: Storages | None, ghost: bool) -> list[torch.Tensor]:
         return [*replay.run(storages[place], memory=memory, ghost=ghost), *sets[place].changed]
 
-    return Timed(run, replay.memory, replay.steps)
+    return Timed(run, replay.memory, replay.steps * STEP_CYCLES)
 
 
 def _called(function: Callable[..., Any], sets: Sequence[_OpenedInputs]) -> Timed:
