@@ -106,7 +106,7 @@ class RunSettings:
         """Source and limits of replies, with the exchange folder resolved; None in a run without language models."""
         if not self.asked_models:
             return None
-        derived = {"exchange": self.exchange, "by_label": self.replayed}
+        derived = {"exchange": self.exchange, "by_label": self.replies == "replay"}
         fields = {name: getattr(self.config, name) for name in Asking.model_fields if name not in derived}
         return Asking.model_validate(fields | derived)
 

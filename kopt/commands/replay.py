@@ -196,7 +196,7 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "", *, anew: b
         store: the folder of the store that gets the replies.
         results: folder of the run's folder; settings, models and problem are written beside the run's folder.
         run: name of the replay, the run's own by default.
-        anew: leave the measurements in the archive, and judge as the recorded run did.
+        anew: judge and measure as the recorded run did.
 
     Raises:
         CorruptArtifact, ConfigError: as for `checked`.
@@ -208,8 +208,8 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "", *, anew: b
     recording = _recording(archive)
     beside = results / f"{name}.replay"
     unpack(archive, Store(store))
-    measured = None if anew else measured_in(archive)
-    if measured is not None:
+    measured = measured_in(archive)
+    if measured is not None:  # made anew, they still tell which reply belongs to which slot
         put_measurements(Store(store), measured)
     write_text(beside / MARK, f"{_digest(archive)}\n")
     for file, text in recording.problem.items():
@@ -221,7 +221,7 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "", *, anew: b
         "experience": str((beside / EXPERIENCE).resolve()) if recording.experience is not None else "none",
         "results": str(results), "store": str(store), "run": name, "problems": str((beside / "problems").resolve()),
         "models_file": str((beside / "models.yaml").resolve()), "replies": "replay",
-        "judge": recording.settings["judge"] if measured is None else "recorded",
+        "judge": recording.settings["judge"] if anew or measured is None else "recorded",
     }  # fmt: skip
     write_text(beside / "settings.yaml", yaml.safe_dump(settings, sort_keys=True))
     return beside / "settings.yaml"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kopt.artifact import read_value
-from kopt.errors import NoReply
+from kopt.errors import NoReply, NotRecorded
 from kopt.jobs.command import Job
 from kopt.llm.reply import NoReplyReason, Reply, Unanswered
 from kopt.llm.request import Message, NoReplyKey, Request, Schema
@@ -122,7 +122,10 @@ class Asker:
         from kopt.jobs.recorded import measurements_in, recorded_with
         from kopt.llm.ask import recorded_reply
 
-        recorded = measurements_in(self.store)
+        try:
+            recorded = measurements_in(self.store)
+        except NotRecorded:  # a run's own replies, replayed from its store
+            return {}
         found: dict[str, Reply] = {}
         for label, reply in replies.items():
             names = recorded.requests.get(label, ())[len(asked[label].messages) // 2 :]
@@ -133,8 +136,8 @@ class Asker:
                     self.recorded_as[asked[label].digest] = names[0]
         if found:
             print(
-                f"kopt: note: {len(found)} of {len(asked)} prompts are worded otherwise than those that were recorded "
-                f"({', '.join(sorted(found)[:3])}): the recorded replies of these slots stand"
+                f"kopt: note: {len(found)} of {len(asked)} prompts differ from those that were recorded, in kopt's words or "
+                f"in what was measured ({', '.join(sorted(found)[:3])}): the recorded replies of these slots stand"
                 f"{recorded_with(recorded)}",
                 file=sys.stderr, flush=True,
             )  # fmt: skip

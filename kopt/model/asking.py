@@ -42,4 +42,5 @@ class Asking(Value):
     budget_calls: int | None
     llm: CallOptions
     by_label: bool = False
-    """Whether a replay takes the recorded reply of the same slot where kopt's words for its prompt have changed."""
+    """Whether the recorded reply of the same slot stands for a prompt that differs from the recorded one: in kopt's words,
+    or in figures that were measured anew."""

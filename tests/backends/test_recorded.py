@@ -111,7 +111,7 @@ class TestPrompts:
         reply = asker.ask({"r1a0s1": asked})["r1a0s1"]
         assert "BLOCK=" in reply.text
         assert asker.recorded_as == {asked.digest: measured.requests["r1a0s1"][0]}
-        assert "1 of 1 prompts are worded otherwise than those that were recorded (r1a0s1)" in capsys.readouterr().err
+        assert "1 of 1 prompts differ from those that were recorded" in capsys.readouterr().err
 
     def test_a_slot_without_a_recorded_reply_is_an_error(self, asker):
         from kopt.errors import NoReply

@@ -320,7 +320,7 @@ from kopt.device.hardware.peaks import describe_device
 job = CudaJob.model_validate(json.load(sys.stdin))
 plan = FinalsPlan(baselines=("eager",), warmup=3, repeat=10, processes=1)
 finals = measure_finalists({"best": job}, ProblemOnDevice(problem_facts(job.problem), describe_device()), plan=plan)
-(timed,) = finals.timings["eager"].workloads
+timed = finals.timings["eager"].workloads[0]
 print(json.dumps([timed.median_ms, timed.wall_ms]))
 """
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from stand_in_gpu import kopt, with_stand_in
 
@@ -97,9 +98,22 @@ def test_an_archive_with_all_measurements_is_small(recorded):
 def test_a_replay_elsewhere_ends_with_the_same_bytes(recorded, tmp_path):
     """Without a GPU, and without the store of the run."""
     done = replayed_by_command(recorded.archive, tmp_path)
-    assert "prompts are worded otherwise" not in done
+    assert "differ from those that were recorded" not in done
     for name in EQUAL:
         assert (tmp_path / "results/t" / name).read_bytes() == recorded.file(name).read_bytes(), name
+
+
+def test_replies_are_replayed_beside_measurements_that_are_made_anew(recorded, tmp_path, new_project):
+    project = with_stand_in(new_project(tmp_path))
+    words = ("replay", str(recorded.archive), "--anew", "--trust", "--run", "anew", "--cores", "2")
+    done = kopt(project, *words, gpu="GPU-c", log=tmp_path / "measured.txt")
+    assert done.returncode == 0, done.stdout
+    assert "2 of 2 prompts differ from those that were recorded" in done.stdout
+    assert "finals best seed" in (tmp_path / "measured.txt").read_text()
+    columns = ["slot", "status", "kernel"]
+    table = "round_1/attempt_0/candidates.parquet"
+    ours, recording = tmp_path / "results/anew" / table, recorded.file(table)
+    assert pq.read_table(ours, columns=columns).equals(pq.read_table(recording, columns=columns))
 
 
 def named(archive):
