@@ -20,8 +20,9 @@ IMPORTED = frozenset({"torch", "nn", "F", "math", "triton", "tl", "annotations"}
 
 OWN = frozenset(
     {
-        "ARGUMENTS", "WEIGHTS", "SHAPES", "FREE", "KernelModel", "ModelNew", "further_arguments", "refusal", "tell",
+        "ARGUMENTS", "WEIGHTS", "SHAPES", "FREE", "KernelModel", "ModelNew", "further_arguments", "refusal", "refused", "tell",
         "unlike", "why_not", "without_weights", "parted", "unshared", "made_in_evaluation_mode", "wanted_size",
+        "call",
     }
 )  # fmt: skip
 """Names that the written files define beside those of kernel and reference."""
@@ -91,7 +92,7 @@ def why_not(inputs, weights):
     """Return why PyTorch has to run in place of the kernel, in words; empty where the kernel may run."""
     if SHAPES is not None and tuple(tuple(one.shape) for one in inputs if isinstance(one, torch.Tensor)) not in SHAPES:
         return "the shapes are not among SHAPES"
-    return refusal(ARGUMENTS, inputs, weights)'''
+    return refused(ARGUMENTS, inputs, weights)'''
 
 
 def model_guard(winner: Winner, *, asks_model: bool) -> str:

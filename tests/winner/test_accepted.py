@@ -192,6 +192,36 @@ def test_an_operator_returns_several_tensors(tmp_path):
         assert all(torch.equal(one, other) for one, other in zip(compiled(*given), result, strict=True))
 
 
+def test_a_call_takes_the_way_through_the_dispatcher_only_where_it_is_needed(tmp_path):
+    exported = executed(on_cpu(torch_library.write(made("related"))), tmp_path)
+    ways, run = [], exported._run
+    exported.kernel_function = lambda x, bias, residual: (x + bias, residual * 2)
+
+    def noted(*given):
+        ways.append("operator" if not torch.is_grad_enabled() else "at once")
+        return run(*given)
+
+    exported._run = noted
+    given = x(9, 11), x(11), x(9, 11)
+    assert [tuple(one.shape) for one in exported.call(*given)] == [(9, 11), (9, 11)]
+    exported.call(torch.nn.Parameter(given[0], requires_grad=False), *given[1:])
+    with pytest.raises(RuntimeError, match="no autograd"):
+        exported.call(given[0].requires_grad_(), *given[1:])[0].sum().backward()
+    assert ways == ["at once", "at once", "operator"]
+
+
+def test_a_refusal_is_worked_out_once_for_each_kind_of_arguments(tmp_path):
+    exported = executed(on_cpu(torch_library.write(made("related"))), tmp_path)
+    asked, refusal = [], exported.refusal
+    exported.refusal = lambda *given: asked.append(given) or refusal(*given)
+    fitting, other = (x(9, 11), x(11), x(9, 11)), (x(9, 11), x(12), x(9, 11))
+    for given in (fitting, other, fitting, other, [one.clone() for one in fitting]):
+        assert bool(exported.why_not(given, ())) == (given is other)
+    assert len(asked) == 2
+    exported.SHAPES = {((1, 2),)}
+    assert exported.why_not(fitting, ()) == "the shapes are not among SHAPES"
+
+
 def test_sizes_that_are_equal_by_chance_in_one_workload_may_differ():
     facts = problem_facts(made("related").problem)
     x_pattern, bias, residual = patterns(facts.given, "related")

@@ -7,6 +7,29 @@ from typing import Any
 import torch
 
 _TOLD = set[str]()
+_REFUSALS = dict[tuple[Any, ...], str]()
+"""What `refusal` has said, by what it looks at: it takes longer than a small kernel."""
+MOST_REFUSALS = 1000
+"""Most entries of `_REFUSALS`, which is emptied then."""
+
+
+def refused(arguments: Sequence[Any], inputs: Sequence[Any], weights: Sequence[Any]) -> str:
+    """Return what `refusal` says, which is asked once for each kind of inputs and weights."""
+    if torch.compiler.is_compiling():
+        return refusal(arguments, inputs, weights)
+    gradients = torch.is_grad_enabled()
+    seen = tuple(
+        (one.shape, one.stride(), one.dtype, one.device, gradients and one.requires_grad)
+        if isinstance(one, torch.Tensor)
+        else repr(one)
+        for one in (*inputs, *weights)
+    )
+    reason = _REFUSALS.get(seen)
+    if reason is None:
+        if len(_REFUSALS) >= MOST_REFUSALS:
+            _REFUSALS.clear()
+        _REFUSALS[seen] = reason = refusal(arguments, inputs, weights)
+    return reason
 
 
 def refusal(arguments: Sequence[Any], inputs: Sequence[Any], weights: Sequence[Any]) -> str:

@@ -56,24 +56,41 @@ def _operator(name: str, entry: str, inputs: list[str], parameters: list[str], s
 _WEIGHTS, _CONSTANTS = parted(further_arguments({entry}, {tuple(inputs)!r}, _REFERENCE, globals()), _REFERENCE)
 
 
-@torch.library.custom_op("kopt::{name}", mutates_args=())
-def _operator({signature}) -> {returned}:
+def _run({passed}):
     """Run the kernel, or PyTorch, with a warning, for arguments that it was not verified with."""
     state = {state}
-    with torch.no_grad():
-        reason = why_not(({listed},), list(state.values()))
-        if reason:
-            tell(reason)
-            result = torch.func.functional_call(_REFERENCE, state, ({listed},))
-        else:
-            weights = {{name: state[path] for name, path in _WEIGHTS.items()}}
-            result = {entry}({listed}, **weights, **_CONSTANTS)
+    reason = why_not(({listed},), state.values())
+    if reason:
+        tell(reason)
+        result = torch.func.functional_call(_REFERENCE, state, ({listed},))
+    else:
+        weights = {{name: state[path] for name, path in _WEIGHTS.items()}}
+        result = {entry}({listed}, **weights, **_CONSTANTS)
     return {own}
+
+
+@torch.library.custom_op("kopt::{name}", mutates_args=())
+def _operator({signature}) -> {returned}:
+    with torch.no_grad():
+        return _run({passed})
 
 
 @_operator.register_fake
 def _({passed}):
     return {f"tuple({fake})" if several else fake}
+
+
+def call({passed}):
+    """Return what `torch.ops.kopt.{name}` returns, without the way through PyTorch's dispatcher where none is needed.
+
+    Under `torch.compile`, for subclasses of tensors and where a gradient is asked for, the operator is called.
+    """
+    given = ({passed},)
+    if torch.compiler.is_compiling() or any(
+        type(one) not in (torch.Tensor, torch.nn.Parameter) or one.requires_grad and torch.is_grad_enabled() for one in given
+    ):
+        return torch.ops.kopt.{name}({passed})
+    return _run({passed})
 
 
 class KernelModel(Model):
@@ -93,7 +110,7 @@ class KernelModel(Model):
             return super().forward({listed})
         if torch.is_grad_enabled() and any(one.requires_grad for one in ({listed}, *weights)):
             return super().forward({listed})
-        return torch.ops.kopt.{name}({listed}, *weights)'''
+        return call({listed}, *weights)'''
 
 
-TARGET = Target(".py", "a custom operator, torch.ops.kopt.NAME, that torch.compile calls as one step", write)
+TARGET = Target(".py", "a custom operator, torch.ops.kopt.NAME, that torch.compile calls as one step, and the function call", write)
