@@ -55,10 +55,23 @@ def test_a_wrong_result_of_an_exported_kernel_is_noticed(wrong):
     import operators_use
     import torch
 
-    right = [torch.ones(4)]
-    assert operators_use.differs([torch.ones(4) * 1.001], right) < 0.002
+    def model():
+        return torch.ones(4)
+
+    assert operators_use.differs([torch.ones(4) * 1.001], model, []) < 0.002
     with pytest.raises(AssertionError):
-        operators_use.differs([eval(wrong)], right)
+        operators_use.differs([eval(wrong)], model, [])
+
+
+def test_wrong_indexes_of_an_exported_kernel_are_noticed_and_other_ones_of_equal_elements_are_not():
+    import operators_use
+    import torch
+
+    rows = torch.arange(64).div(4, rounding_mode="floor").expand(8, 64)
+    right = 63 - rows.flip(-1).sort(dim=-1, descending=True, stable=True)[1][:, :8]
+    assert operators_use.differs([right], lambda x: x.topk(8)[1], [rows]) == 0
+    with pytest.raises(AssertionError, match="of the whole numbers"):
+        operators_use.differs([right - right % 8], lambda x: x.topk(8)[1], [rows])
 
 
 def test_a_step_of_an_operator_ends_at_its_limit_with_all_that_it_started(tmp_path):

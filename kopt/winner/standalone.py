@@ -32,6 +32,7 @@ def self_check(winner: Winner) -> str:
     code = [
         *embedded("arguments"),
         *embedded("modes", REFERENCES),
+        *embedded("undecided"),
         *embedded("self_check"),
         f"REFERENCE = {quoted(problem.reference)}",
         f"WORKLOADS = {workloads!r}",

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from kopt.device.reference.modes import made_in_evaluation_mode
 from kopt.winner.embedded.arguments import further_arguments
+from kopt.winner.embedded.undecided import Right, size_of, tensors_of
 
 BYTES_IN_FLOAT64 = 8 << 30
 """Largest inputs, in float64, for which the reference runs in float64 too, bytes."""
@@ -51,14 +52,6 @@ def in_dtype(value: Any, dtype: torch.dtype | None) -> Any:
     return value
 
 
-def tensors_of(value: Any) -> list[torch.Tensor]:
-    """List the tensors in a value."""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    values = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
-    return [tensor for one in values for tensor in tensors_of(one)]
-
-
 def result_of(function: Callable[..., Any], inputs: list[Any]) -> list[Any]:
     """Call a function on copies of the inputs; return its result and the copies, which it may have changed."""
     copies = copy.deepcopy(inputs)
@@ -74,25 +67,55 @@ def unit_of(kinds: set[torch.dtype], reference: str) -> float:
     return max(unit, TF32_UNIT) if torch.float32 in kinds and convolves else unit
 
 
-def largest_error(values: Any, exact: Any) -> float:
-    """Return the largest error of a result over the largest magnitude of the exact one; infinity for other shapes.
+class Errors(NamedTuple):
+    """How far a result is off."""
+
+    numbers: float
+    """Largest error of the floating-point numbers over the largest magnitude of the exact ones of the same tensor."""
+    whole: float
+    """The same of whole numbers and truth values."""
+    wrong: float
+    """Largest share of a tensor's whole numbers and truth values that are wrong."""
+
+    def permitted(self, eager: "Errors", unit: float) -> bool:
+        """Return whether they are no larger than twice those of PyTorch, or twice the unit of roundoff."""
+        exact = self.whole <= 2 * eager.whole and self.wrong <= 2 * eager.wrong
+        return exact and self.numbers <= 2 * max(eager.numbers, unit)
+
+
+def errors_of(values: Any, right: Right) -> Errors:
+    """Return the errors of a result; infinite ones for other shapes.
 
     A few whole numbers may be off by one, where rounding decides between two.
     """
-    worst = 0.0
-    for one, right in zip(tensors_of(values), tensors_of(exact), strict=True):
-        if one.shape != right.shape:
-            return float("inf")
-        if one.numel():
-            whole = not one.is_floating_point() and one.dtype is not torch.bool
-            wide, right = one.double(), right.double()
-            same = (wide == right) | (wide.isnan() & right.isnan())
-            near = (wide - right).abs() == 1
-            if whole and float(near.double().mean()) <= ROUNDED_SHARE:
-                same |= near
-            error = torch.where(same, 0.0, (wide - right).abs()).nan_to_num(float("inf"), float("inf")).max()
-            worst = max(worst, float(error) / max(float(right.abs().nan_to_num(0, 0, 0).max()), 1e-30))
-    return worst
+    numbers = whole = wrong = 0.0
+    for at, (one, exact) in enumerate(zip(tensors_of(values), right.exact, strict=True)):
+        if one.shape != exact.shape:
+            return Errors(float("inf"), float("inf"), 1.0)
+        if not one.numel():
+            continue
+        gaps = right.gaps(at, one)
+        if exact.is_floating_point():
+            numbers = max(numbers, float(gaps.max()) / size_of(exact))
+            continue
+        rounded = exact.dtype is not torch.bool and right.sorts[at] is None
+        if rounded and float((gaps == 1).double().mean()) <= ROUNDED_SHARE:
+            gaps = gaps.where(gaps != 1, 0.0)
+        whole = max(whole, float(gaps.max()) / size_of(exact))
+        wrong = max(wrong, float((gaps > 0).double().mean()))
+    return Errors(numbers, whole, wrong)
+
+
+def remarks(error: Errors, own: Errors, unit: float, right: Right) -> str:
+    """Say whether a kernel is wrong, and how much of its result ties or rounding decide."""
+    shares = (right.share(whole=True), "decide", "whole"), (right.share(whole=False), "change", "other")
+    parts = [f"{verb} {max(share, 1e-3):.1%} of the {kind} numbers" for share, verb, kind in shares if share]
+    words = ["" if error.permitted(own, unit) else "WRONG"]
+    if error.wrong > 2 * own.wrong:
+        words[0] += f" in {max(error.wrong, 1e-3):.1%} of the whole numbers"
+    words.append(f"ties or rounding {' and '.join(parts)}" if parts else "")
+    words.append(f"what ties or rounding decide is unknown ({right.refused})" if right.refused else "")
+    return "".join(f"   {one}" for one in words if one)
 
 
 def median_ms(call: Callable[[], Any], repeat: int = 50) -> float:
@@ -157,11 +180,17 @@ def check(
             exact = eager
             if 8 * sum(tensor.numel() for tensor in tensors_of(inputs)) <= BYTES_IN_FLOAT64:
                 exact = result_of(copy.deepcopy(model).double(), in_dtype(inputs, torch.float64))
-            error, own = largest_error(result_of(kernel, inputs), exact), largest_error(eager, exact)
-            right = error <= 2 * max(own, unit)
+            result, again = result_of(kernel, inputs), partial(result_of, model, inputs)
+            whole = not all(one.is_floating_point() for one in tensors_of(eager[0]))
+            for runs in (again,) if whole else (None, again):
+                right = Right(exact, unit, runs)
+                error, own = errors_of(result, right), errors_of(eager, right)
+                if error.permitted(own, unit):
+                    break
             calls = partial(kernel, *inputs), partial(model, *inputs)
             times = [median_ms(call) for call in calls] + [wall_ms(call) for call in calls]
-        wrong += not right
-        figures = f"{error:9.2e} {own:9.2e} {times[0]:10.4f} {' '.join(f'{one:9.4f}' for one in times[1:])}"
-        print(f"{name[:24]:24} {figures}{'' if right else '   WRONG'}")
+        wrong += not error.permitted(own, unit)
+        figures = [f"{max(one.numbers, one.whole):9.2e}" for one in (error, own)] + [f"{times[0]:10.4f}"]
+        figures += [f"{one:9.4f}" for one in times[1:]]
+        print(f"{name[:24]:24} {' '.join(figures)}{remarks(error, own, unit, right)}")
     return 1 if wrong else 0
