@@ -98,7 +98,7 @@ ROWS: Course = (
 )
 AXIS: Course = (
     _or((Step("whole_axis", needed=True), Step("shared_reciprocal"))),
-    _or((Step("grid_order"),), (Step("grid_order"),), (Step("pipelined_rows"),), ()),
+    _or((Step("grid_order"),), (Step("grid_order"),), (Step("grid_order"),), (Step("pipelined_rows"),)),
 )
 SUMS: Course = (
     _or((Step("hoist_reduction", needed=True), Step("rows_per_program"), Step("tile_and_warps", 0.9))),

@@ -36,9 +36,9 @@ from kopt.rewrite.transformations.tiles import blocks, choices
 
 LONGEST = 1024
 """Most elements of the axis that a tile may take."""
-PER_THREAD = (16, 32, 64, 64)
+PER_THREAD = (32, 64, 64, 64)
 """Elements of the tile per thread to choose from."""
-WARPS = (2, 4, 4, 8)
+WARPS = (2, 4, 4, 4)
 """Warps of a program to choose from: a reduction over the axis joins the warps, so that many take longer."""
 REDUCTIONS = (
     ("tl.maximum({acc}, X_)", "tl.max", "float('-inf')"),
