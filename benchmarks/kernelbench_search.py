@@ -98,7 +98,8 @@ def search(file: Path, options: argparse.Namespace, folder: Path, gpu: str, unti
     log = folder / f"{name}.txt"
     if (run / "final.json").exists():
         return row(name, json.loads((run / "final.json").read_text()), held_by(run), 0.0)
-    with log.open("w") as output:
+    before = log.read_text(errors="replace") if log.exists() else ""
+    with log.open("a") as output:
         environment = os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": gpu}
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
@@ -113,7 +114,9 @@ def search(file: Path, options: argparse.Namespace, folder: Path, gpu: str, unti
     seconds = time.monotonic() - since
     held = held_by(run)
     if not (run / "final.json").exists():
-        return Row(name, gpu_s=held, seconds=seconds, reason=why_none(log.read_text(errors="replace"), cut_off=cut_off))
+        printed = log.read_text(errors="replace")
+        reason = why_none(printed if cut_off else printed.removeprefix(before), cut_off=cut_off)
+        return Row(name, gpu_s=held, seconds=seconds, reason=reason)
     return row(name, json.loads((run / "final.json").read_text()), held, seconds)
 
 
@@ -121,7 +124,8 @@ def why_none(log: str, *, cut_off: bool) -> str:
     """Say why a search has no result: its first error, or, where it was cut off, how far it came.
 
     Args:
-        log: what the search printed; one that is cut off prints errors of its jobs, too.
+        log: what the search printed, earlier calls included where it was cut off; the jobs that it kills then print
+            errors, too.
         cut_off: whether its time was over.
     """
     if cut_off:
