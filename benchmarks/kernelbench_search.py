@@ -7,10 +7,10 @@
 The files are taken as they are, without a kernel: a seed is made of the reference.  The sample is
 `random.Random(0).sample(sorted(files), 20)`.  With `--lanes` several searches run at a time, each with one visible GPU;
 more lanes than `CUDA_VISIBLE_DEVICES` names share GPUs, which their jobs lease in turn.  A search that `--seconds` cuts
-off has no row; the same call goes on with it, and reads what has ended.  The table has, for each problem, the best
-kernel's time, and the ratio of PyTorch's times to it with 95 % intervals: to `torch.compile`, and to the faster of
-eager and `torch.compile` with max-autotune; then geometric means, the share of problems in which the kernel is faster,
-and the minutes for which a GPU was held.
+off has a row that says how far it came; the same call goes on with it, and reads what has ended.  The table has, for
+each problem, the best kernel's time, and the ratio of PyTorch's times to it with 95 % intervals: to `torch.compile`,
+and to the faster of eager and `torch.compile` with max-autotune; then geometric means, the share of problems in which
+the kernel is faster, and the minutes for which a GPU was held.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 BACK = re.compile(r"given back after ([\d.]+) s")
+FIGURE = re.compile(r"^(?=R\d+: |max-autotune |compile |eager )([\w-]+)\b.*?([\d.]+) ms", re.MULTILINE)
+"""A line of a search with the best time of a round so far, or with a baseline's."""
 SETTINGS = {
     "rounds": "2", "models": "[kopt-rewrite]", "samples_per_prompt": "2", "max_repairs": "0",
     "baselines": "[eager, compile, max-autotune]",
@@ -96,23 +98,40 @@ def search(file: Path, options: argparse.Namespace, folder: Path, gpu: str, unti
     log = folder / f"{name}.txt"
     if (run / "final.json").exists():
         return row(name, json.loads((run / "final.json").read_text()), held_by(run), 0.0)
-    with log.open("w") as output:
+    before = log.read_text(errors="replace") if log.exists() else ""
+    with log.open("a") as output:
         environment = os.environ | {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": gpu}
         process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
             process.wait(max(until - since, 1.0))
+            cut_off = False
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 15)
             process.wait()
+            cut_off = True
     seconds = time.monotonic() - since
     held = held_by(run)
     if not (run / "final.json").exists():
-        said = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("kopt: error")]
-        reason = said[0][:160] if said else ("out of time" if time.monotonic() >= until else "no result")
+        printed = log.read_text(errors="replace")
+        reason = why_none(printed if cut_off else printed.removeprefix(before), cut_off=cut_off)
         return Row(name, gpu_s=held, seconds=seconds, reason=reason)
     return row(name, json.loads((run / "final.json").read_text()), held, seconds)
+
+
+def why_none(log: str, *, cut_off: bool) -> str:
+    """Say why a search has no result: its first error, or, where it was cut off, how far it came.
+
+    Args:
+        log: what the search printed, earlier calls included where it was cut off; the jobs that it kills then print
+            errors, too.
+        cut_off: whether its time was over.
+    """
+    if cut_off:
+        came = FIGURE.findall(log)
+        return f"out of time{'; ' if came else ''}{', '.join(f'{name} {ms} ms' for name, ms in dict(came).items())}"
+    return next((line[:160] for line in log.splitlines() if line.startswith("kopt: error")), "no result")
 
 
 def held_by(run: Path) -> float:
@@ -189,7 +208,8 @@ def main() -> None:
         for thread in threads:
             thread.join()
     found = [one for one in rows if not one.reason]
-    print(f"{len(found)} of {len(files)} searches ended with a kernel; dollars 0")
+    not_begun = len(files) - len(rows)
+    print(f"{len(found)} of {len(files)} searches ended with a kernel, {not_begun} were not begun; dollars 0")
     print(summary("against torch.compile", [one.compiled for one in found if one.compiled]))
     print(summary("against the faster of eager and max-autotune", [one.fastest for one in found if one.fastest]))
     print(f"GPU held {sum(one.gpu_s for one in rows) / 60:.1f} min")

@@ -91,3 +91,17 @@ def test_the_table_of_operators_says_how_many_kernels_were_launched():
     said = "the kernel ran, 3 launches; largest difference 0.004 of the largest value"
     row = operators.Row("rope", {"use": operators.Step("python", True, 4.2, said)}, "inductor", 0.5, 1.0, False)
     assert operators.table([row]).splitlines()[2] == "| rope | inductor |  |  |  |  | 4 s |  | 3 | 0.5000 ms | 2.00x |"
+
+
+def test_a_search_that_was_cut_off_says_how_far_it_came():
+    import kernelbench_search
+
+    log = (
+        "R0: seed 7.2082 ms\neager          given         5.3376 ms [5.3367, 5.3381]  12.1% of the roofline\n"
+        "R1: 8/8 ok (8 built, 8 unique), PTX dedup 9→9, best 6.1378 ms (kopt-rewrite), 1.17x seed\n"
+        "kopt: error: the search stopped in rule rank (log: rank.log): its log names no error\n"
+    )
+    came = "out of time; R0 7.2082 ms, eager 5.3376 ms, R1 6.1378 ms"
+    assert kernelbench_search.why_none(log, cut_off=True) == came
+    assert kernelbench_search.why_none("", cut_off=True) == "out of time"
+    assert kernelbench_search.why_none(log, cut_off=False).startswith("kopt: error: the search stopped in rule rank")

@@ -8,7 +8,7 @@ import pytest
 import triton
 
 OLD = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7)
-PROGRAM = """
+TRANSPOSED = """
 import torch
 import triton.runtime.interpreter  # in whose eyes the CPU is a device
 from kopt.seed.templates.convolution_transpose import convolution_transpose
@@ -33,10 +33,35 @@ for n, kernel, stride, padding, extra, dilation, groups in [
     torch.testing.assert_close(convolution_transpose(x, weight, *given), right, rtol=1e-4, atol=1e-4)
 print("right")
 """
+PLAIN = """
+import torch
+import triton.runtime.interpreter
+from kopt.seed.templates.convolution import convolution
+
+torch.manual_seed(0)
+for n, channels, made, kernel, stride, padding, dilation, groups in [
+    (1, 3, 5, [4], [2], [3], [1], 1),         # a row of a window as one tap, padded
+    (2, 3, 5, [2, 3], [2, 3], [1, 2], [1, 1], 1),
+    (2, 3, 5, [3, 3], [1, 1], [1, 0], [2, 1], 1),
+    (2, 3, 5, [3, 3], [1, 1], [1, 2], [1, 2], 1),    # pixels of a row lie apart
+    (2, 6, 4, [3, 3], [1, 2], [1, 1], [1, 1], 2),    # and so do those of a group
+    (2, 20, 40, [3, 2], [1, 2], [1, 1], [1, 1], 1),
+    (2, 3, 5, [1, 1], [1, 1], [0, 0], [1, 1], 1),
+    (3, 1, 2, [2, 2, 3], [1, 1, 2], [0, 1, 2], [1, 1, 1], 1),
+    (3, 3, 2, [2, 1, 12], [1, 1, 1], [0, 0, 4], [1, 1, 1], 1),
+]:
+    x = torch.randn(2, channels, *[5, 7, 6][-n:])
+    weight = torch.randn(made, channels // groups, *kernel)
+    given = (stride, padding, dilation, groups)
+    right = getattr(torch.nn.functional, f"conv{n}d")(x, weight, None, *given)
+    torch.testing.assert_close(convolution(x, weight, *given), right, rtol=1e-4, atol=1e-4)
+print("right")
+"""
 
 
 @pytest.mark.skipif(OLD, reason="the interpreter of Triton 3.6 takes no tensor as a bound of range")
-def test_a_transposed_convolution_takes_the_taps_that_hit_and_no_others():
+@pytest.mark.parametrize("program", [TRANSPOSED, PLAIN], ids=["transposed", "plain"])
+def test_a_convolution_gives_what_pytorch_gives(program):
     environment = os.environ | {"TRITON_INTERPRET": "1"}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "right", done.stderr[-2000:]

@@ -7,14 +7,16 @@ import triton.language as tl
 
 @triton.jit
 def convolution_kernel(
-    x_ptr, weight_ptr, output_ptr, images, CHANNELS, OUT_CHANNELS, D, H, W, OD, OH, OW, group_stride, pixel_stride,
-    channel_stride, KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, SD: tl.constexpr, SH: tl.constexpr,
-    SW: tl.constexpr, PD: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr, LD: tl.constexpr, LH: tl.constexpr,
-    LW: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, APART: tl.constexpr,
+    x_ptr, weight_ptr, output_ptr, images, CHANNELS, OUT_CHANNELS, D, H, W, OD, OH, OW, image_stride, group_stride,
+    pixel_stride, channel_stride, KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, SD: tl.constexpr,
+    SH: tl.constexpr, SW: tl.constexpr, PD: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr, LD: tl.constexpr,
+    LH: tl.constexpr, LW: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
+    APART: tl.constexpr, ROW: tl.constexpr,
 ):
     """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is the group.
 
     The strides are those of x; weights lie by output channel, then by tap.  APART: a tile has pixels of one image.
+    ROW: a row of a window counts as one tap, and the channels of its pixels, pixel_stride each, as its channels.
     """
     pixels = OD * OH * OW
     if APART:
@@ -32,7 +34,7 @@ def convolution_kernel(
     ow, oh, od = index % OW, (index // OW) % OH, index // (OW * OH)
     d, h, w = od * SD - PD, oh * SH - PH, ow * SW - PW
     pixel = (d * H + h) * W + w
-    x_rows = x_ptr + image * (groups * CHANNELS * D * H * W) + group * group_stride + pixel * pixel_stride
+    x_rows = x_ptr + image * image_stride + group * group_stride + pixel * pixel_stride
     taps: tl.constexpr = KD * KH * KW
     weight_columns = weight_ptr + (group * OUT_CHANNELS + out_channel) * (taps * CHANNELS)
     kept = out_channel < OUT_CHANNELS
@@ -46,13 +48,17 @@ def convolution_kernel(
             valid = valid & (d + kd >= 0) & (d + kd < D)
         if PH > 0:
             valid = valid & (h + kh >= 0) & (h + kh < H)
-        if PW > 0:
+        if PW > 0 and not ROW:
             valid = valid & (w + kw >= 0) & (w + kw < W)
         channel = (step - tap * steps) * BLOCK_K + tl.arange(0, BLOCK_K)
         known = channel < CHANNELS
+        mask = valid[:, None] & known[None, :]
+        if PW > 0 and ROW:
+            column = w[:, None] + (channel // pixel_stride)[None, :]
+            mask = mask & (column >= 0) & (column < W)
         x = tl.load(
-            x_rows[:, None] + ((kd * H + kh) * W + kw) * pixel_stride + channel[None, :] * channel_stride,
-            mask=valid[:, None] & known[None, :], other=0.0,
+            x_rows[:, None] + ((kd * H + kh) * W + kw) * pixel_stride + channel[None, :] * channel_stride, mask=mask,
+            other=0.0,
         )
         weight = tl.load(
             weight_columns[:, None] + (tap * CHANNELS + channel)[None, :], mask=kept[:, None] & known[None, :],
@@ -122,20 +128,24 @@ def convolution(x, weight, stride, padding, dilation, groups):
         )
         return output
     weight = weight.flatten(2).transpose(1, 2).contiguous()
+    image_stride = groups * channels * D * H * W
     group_stride, pixel_stride, channel_stride = channels * D * H * W, 1, D * H * W
     if KD * KH * KW > 1:
         x = x.movedim(1, -1).contiguous()
         group_stride, pixel_stride, channel_stride = channels, groups * channels, 1
+    row = groups == 1 and channels < 16 and KW > 1 and LW == 1
+    if row:
+        channels, KW = KW * channels, 1
     images, pixels = x.shape[0], OD * OH * OW
     block_n = max(16, min(128, triton.next_power_of_2(out_channels)))
-    block_k = max(16, min(32, triton.next_power_of_2(channels)))
+    block_k = 16 if channels < 64 and 0 < channels % 32 <= 16 else 32
     columns = triton.cdiv(out_channels, block_n) * groups
     block_m = 128 if pixels >= 128 and images * triton.cdiv(pixels, 128) * columns >= 128 else 64
     apart = 2 * pixels > block_m
     rows = images * triton.cdiv(pixels, block_m) if apart else triton.cdiv(images * pixels, block_m)
     convolution_kernel[(rows, triton.cdiv(out_channels, block_n), groups)](
-        x, weight, output, images, channels, out_channels, D, H, W, OD, OH, OW, group_stride, pixel_stride,
-        channel_stride, KD, KH, KW, SD, SH, SW, PD, PH, PW, LD, LH, LW, BLOCK_M=block_m, BLOCK_N=block_n,
-        BLOCK_K=block_k, APART=apart, num_warps=8 if block_m * block_n > 8192 else 4, num_stages=3,
+        x, weight, output, images, channels, out_channels, D, H, W, OD, OH, OW, image_stride, group_stride,
+        pixel_stride, channel_stride, KD, KH, KW, SD, SH, SW, PD, PH, PW, LD, LH, LW, BLOCK_M=block_m, BLOCK_N=block_n,
+        BLOCK_K=block_k, APART=apart, ROW=row, num_warps=8 if block_m * block_n > 8192 else 4, num_stages=3,
     )
     return output
