@@ -21,7 +21,6 @@ from kopt.model.verdict import Verdict
 
 if TYPE_CHECKING:
     from kopt.device.cuda.race import JudgedKernel
-    from kopt.device.hardware.measured import MeasuredDevice
 
 
 class EvaluateRequest(Value):
@@ -86,21 +85,47 @@ def interpret(request: EvaluateRequest) -> Verdict:
     return verdict
 
 
+def further(request: EvaluateRequest, device: Device, store: Path) -> None:
+    """Compile the kernel for the workloads beside the main ones, so that a GPU is not held for that."""
+    from kopt.backends.further_kernels import keep_further
+    from kopt.backends.problem_facts import facts_of
+    from kopt.jobs.target import ProblemOnTarget
+    from kopt.store import Store
+
+    kept = Store(store)
+    target = ProblemOnTarget(request.problem, facts_of(request.problem, kept), device, kept)
+    keep_further([request.kernel], target, workers=1, seconds=request.build_seconds)
+
+
 def race(
-    request: EvaluateRequest, built: Built, gpu: MeasuredDevice, store: Path
+    request: EvaluateRequest, built: Built, device: Device, store: Path
 ) -> tuple[JudgedKernel, JudgedKernel | None]:
-    """Judge the kernel and, where there is one, the seed kernel side by side."""
+    """Judge the kernel and, where there is one, the seed kernel side by side, on a GPU that is leased for it.
+
+    Args:
+        request: the kernel, and the limits.
+        built: its build.
+        device: the GPU that the kernel was built for.
+        store: folder of the store.
+    """
     from kopt.backends.problem_facts import facts_of
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, judge_all
     from kopt.device.cuda.race import Race
-    from kopt.device.hardware.zygote import warm
+    from kopt.device.hardware.zygote import check_unused, load_triton
+    from kopt.jobs.builds import known_further
+    from kopt.jobs.on_gpu import check_same, leased
     from kopt.store import Store
 
-    warm()  # before torch traces facts, since a fork loses the threads that tracing starts
-    jobs = [CudaJob(kernel=request.kernel, problem=request.problem, seed=request.seed, build=built)]
-    if request.problem.has_seed:
-        jobs.append(CudaJob(kernel=request.problem.seed, problem=request.problem, seed=request.seed))
-    problem = ProblemOnDevice(facts_of(request.problem, Store(store)), gpu, Store(store))
-    limits = replace(LIMITS, wall_s=request.judge_seconds)
-    judged = dict(judge_all(jobs, problem, workers=len(jobs), limits=limits, race=Race(repeat=request.repeat)))
+    check_unused()  # before torch traces facts, since a fork loses the threads that tracing starts
+    load_triton()
+    problem, kept = request.problem, Store(store)
+    more = known_further(request.kernel, problem, device, kept)
+    jobs = [CudaJob(kernel=request.kernel, problem=problem, seed=request.seed, build=built, further=more)]
+    if problem.has_seed:
+        jobs.append(CudaJob(kernel=problem.seed, problem=problem, seed=request.seed))
+    facts, limits = facts_of(problem, kept), replace(LIMITS, wall_s=request.judge_seconds)
+    with leased(kept, wait_s=request.wait_s) as gpu:
+        check_same(gpu, device)
+        context, times = ProblemOnDevice(facts, gpu, kept), Race(repeat=request.repeat)
+        judged = dict(judge_all(jobs, context, workers=len(jobs), limits=limits, race=times))
     return judged[0], judged.get(1)

@@ -5,13 +5,13 @@ Each step (`kopt.backends.one_kernel`) runs in a process of its own.
 
 from __future__ import annotations
 
-from kopt.backends.one_kernel import EvaluateRequest, build_and_estimate, interpret, race
+from kopt.backends.one_kernel import EvaluateRequest, build_and_estimate, further, interpret, race
 from kopt.backends.one_kernel import build as build_kernels
 from kopt.commands.parts.arguments import DEFAULTS, ROOT, uses_gpu
 from kopt.commands.parts.evaluation import Evaluated, Time, estimated_time, measured_time
 from kopt.estimate.full_size.work_shares import undone_work
 from kopt.jobs.builds import toolchain
-from kopt.jobs.on_gpu import check_same, leased
+from kopt.jobs.on_gpu import check_same, described
 from kopt.load_config import load_device
 from kopt.model.build import Build, BuildFailed, Built
 from kopt.model.device import Device
@@ -123,17 +123,18 @@ def evaluate_on_gpu(request: EvaluateRequest, wanted: Device | None, store: Stor
         ProblemError: the problem cannot be judged.
         WorkerDied: a process of kopt broke.
     """
-    with leased(store, wait_s=request.wait_s) as gpu:
-        if wanted is not None:
-            check_same(gpu, wanted)
-        build = run_with_environment(
-            NO_GPU, request.build_seconds + START_S, build_kernels, request, [request.kernel], gpu.device, store.root
-        )[0]
-        if isinstance(build, BuildFailed):
-            return _not_built(build, request, gpu.device)
-        judged, seed = run_in_fresh_process(2 * request.judge_seconds + RACE_S, race, request, build, gpu, store.root)
-        time = measured_time(judged.timing, seed.timing if seed else None) if judged.timing else None
-        return _evaluated(judged.verdict, build, time, request, gpu.device)
+    gpu = described(store, wait_s=request.wait_s)
+    if wanted is not None:
+        check_same(gpu, wanted)
+    limit = request.build_seconds + START_S
+    build = run_with_environment(NO_GPU, limit, build_kernels, request, [request.kernel], gpu.device, store.root)[0]
+    if isinstance(build, BuildFailed):
+        return _not_built(build, request, gpu.device)
+    run_with_environment(NO_GPU, 2 * request.build_seconds + START_S, further, request, gpu.device, store.root)
+    limit = request.wait_s + START_S + 2 * request.judge_seconds + RACE_S
+    judged, seed = run_in_fresh_process(limit, race, request, build, gpu.device, store.root)
+    time = measured_time(judged.timing, seed.timing if seed else None) if judged.timing else None
+    return _evaluated(judged.verdict, build, time, request, gpu.device)
 
 
 # --- what became of it ------------------------------------------------------------------------------------------------
