@@ -42,5 +42,5 @@ class Asking(Value):
     budget_calls: int | None
     llm: CallOptions
     by_label: bool = False
-    """Whether the recorded reply of the same slot stands for a prompt that differs from the recorded one: in kopt's words,
-    or in figures that were measured anew."""
+    """Whether the recorded reply of the same slot stands for a prompt that differs from the recorded one, in kopt's
+    words or in figures that were measured anew."""

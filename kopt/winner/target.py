@@ -20,8 +20,8 @@ IMPORTED = frozenset({"torch", "nn", "F", "math", "triton", "tl", "annotations"}
 
 OWN = frozenset(
     {
-        "ARGUMENTS", "WEIGHTS", "SHAPES", "FREE", "KernelModel", "ModelNew", "further_arguments", "refusal", "refused", "tell",
-        "unlike", "why_not", "without_weights", "parted", "unshared", "made_in_evaluation_mode", "wanted_size",
+        "ARGUMENTS", "WEIGHTS", "SHAPES", "FREE", "KernelModel", "ModelNew", "further_arguments", "refusal", "refused",
+        "tell", "unlike", "why_not", "without_weights", "parted", "unshared", "made_in_evaluation_mode", "wanted_size",
         "call",
     }
 )  # fmt: skip

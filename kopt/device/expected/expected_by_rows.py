@@ -74,6 +74,8 @@ class ExpectedOutputs:
         """Allowances of the tensors of each part whose expected results are too large to be kept."""
         self._plain: dict[tuple[tuple[str, str, int], Part], list[Allowance]] = {}
         """The same where they alone decide (`surely_right`), and empty lists where they do not."""
+        self._granted: dict[tuple[tuple[str, str, int], Part], list[Allowance]] = {}
+        """Granted allowances of the parts of cases that are too large to be kept."""
 
     def judge(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Comparison:
         """Compare a result that keeps the contract with the expected one of its draw.
@@ -107,8 +109,9 @@ class ExpectedOutputs:
             rows, given = _rows(case, part), _result_part(eager, part)
             plain = self._plain.get((name, part))
             values = [_part(tensor, part) for tensor in tensors]
-            granted = granted_allowances(self._problem, rows, given) if too_large else []
-            short = [one for one in (granted, plain) if one]
+            if too_large and (name, part) not in self._granted:
+                self._granted[name, part] = granted_allowances(self._problem, rows, given)
+            short = [one for one in (self._granted.get((name, part)), plain) if one]
             if short and (comparison := surely_right(rows, values, given, short, draw)):
                 computed, size = [], KEPT_BYTES + 1  # the whole is too large to be kept
                 yield part, comparison

@@ -86,8 +86,9 @@ def call({passed}):
     Under `torch.compile`, for subclasses of tensors and where a gradient is asked for, the operator is called.
     """
     given = ({passed},)
+    kinds, gradients = (torch.Tensor, torch.nn.Parameter), torch.is_grad_enabled()
     if torch.compiler.is_compiling() or any(
-        type(one) not in (torch.Tensor, torch.nn.Parameter) or one.requires_grad and torch.is_grad_enabled() for one in given
+        type(one) not in kinds or (gradients and one.requires_grad) for one in given
     ):
         return torch.ops.kopt.{name}({passed})
     return _run({passed})
@@ -113,4 +114,6 @@ class KernelModel(Model):
         return call({listed}, *weights)'''
 
 
-TARGET = Target(".py", "a custom operator, torch.ops.kopt.NAME, that torch.compile calls as one step, and the function call", write)
+TARGET = Target(
+    ".py", "a custom operator, torch.ops.kopt.NAME, that torch.compile calls as one step, and the function call", write
+)
