@@ -58,8 +58,8 @@ onstart:
 
 
 onsuccess:
-    end_idle_parents()
+    end_parents_of_run()
 
 
 onerror:
-    end_idle_parents()
+    end_parents_of_run()

@@ -19,10 +19,14 @@ from kopt.comparison.plan import labels_of, load_plan, searches
 from kopt.errors import ConfigError, KoptError, error_line
 from kopt.project import PACKAGE
 from kopt.provenance import code_digest, files_digest
+from kopt.warm.ends import STAYS, end_idle_parents
 
 # Commands name neither the interpreter nor the checkout, as in the searches.
 os.environ["KOPT_PYTHON"] = sys.executable
 os.environ["KOPT_HOME"] = str(ROOT)
+
+# Warm parents take seconds to start: those of a search serve the next one, and end with the comparison.
+os.environ[STAYS] = "1"
 
 try:
     if "plan" not in config:
@@ -64,6 +68,14 @@ localrules:
 
 onstart:
     write_value(Path(FOLDER) / LABELS, labels_of(PLAN, list(SEARCHES.values())))
+
+
+onsuccess:
+    end_idle_parents()
+
+
+onerror:
+    end_idle_parents()
 
 
 # A finished search does nothing again but what an edit asks for; its own lock holds its folder, so that Snakemake's need

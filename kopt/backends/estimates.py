@@ -13,6 +13,11 @@ from kopt.provenance import code_digest
 from kopt.store import Store
 
 
+def known_estimate(build: str, facts: ProblemFacts, device: Device, store: Store) -> Estimated | None:
+    """Look up the estimated time of the build whose key has the digest `build`; None where the store holds none."""
+    return store.shelf(Estimated).get(_key(build, facts, device))
+
+
 def estimate_time(build: str, facts: ProblemFacts, device: Device, store: Store) -> Estimated:
     """Estimate the time of the build whose key has the digest `build`, or read the estimate from the store.
 
@@ -20,10 +25,14 @@ def estimate_time(build: str, facts: ProblemFacts, device: Device, store: Store)
         StoreError: the build is not in the store, or no longer.
     """
     built = built_named(build, store)
-    key = EstimateKey(
+    return store.shelf(Estimated).get_or_make(
+        _key(build, facts, device),
+        lambda: estimate(built, facts, device, lambda name: store.text("ptx", name, ".ptx")),
+    )
+
+
+def _key(build: str, facts: ProblemFacts, device: Device) -> EstimateKey:
+    return EstimateKey(
         build=build, facts=artifact.digest(facts), device=artifact.digest(device),
         code=code_digest("kopt.estimate.kernel_time"),
     )  # fmt: skip
-    return store.shelf(Estimated).get_or_make(
-        key, lambda: estimate(built, facts, device, lambda name: store.text("ptx", name, ".ptx"))
-    )

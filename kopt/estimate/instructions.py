@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 _LABEL = re.compile(r"^([$\w]+):(?!:)\s*(.*)$")
@@ -127,6 +128,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )
 
 
+@cache
 def kind(opcode: str) -> str:
     """Return the kind of an instruction; `integer` for one of no other kind."""
     return next((name for name, pattern in _KINDS if pattern.match(opcode)), "integer")

@@ -226,18 +226,44 @@ def distinct_share(group: list[Access], sampled: Sample, passes: float) -> float
     tiles = [_tile(access.site, sampled) for access in known]
     programs = sampled.programs.stop - sampled.programs.start
     room = max(MOST_PLACES // max(programs * sum(map(len, tiles)), 1), 1)
-    covered = []
+    unit = 1 if tma else SECTOR
+    begins, ends, total = [], [], 0
     for access, tile in zip(known, tiles, strict=True):
         count = int(max(min(access.runs, passes, room), 1)) if access.site.step else 1
         assert access.site.addresses is not None
-        first = access.site.addresses[sampled.programs]
         steps = np.arange(count, dtype=np.int64) * access.site.step
-        places = (first[:, None, None] + steps[None, :, None] + tile[None, None, :]).reshape(programs * count, -1)
-        places = np.sort(places if tma else places // SECTOR, axis=1)
-        once = np.concatenate([np.ones((len(places), 1), dtype=bool), np.diff(places, axis=1) != 0], axis=1)
-        covered.append(places[once])
-    every = np.concatenate(covered)
-    return float(len(np.unique(every)) / len(every))
+        # A tile's places are whole sectors from its first: as sectors, the tile lies alike from every first place.
+        first = (access.site.addresses[sampled.programs][:, None] + steps[None, :]) // unit
+        total += first.size * len(tile)
+        runs, first = _runs(tile // unit), np.unique(first)
+        begins.append((first[:, None] + runs.begins[None, :]).ravel())
+        ends.append((first[:, None] + runs.ends[None, :]).ravel())
+    return _length_of_union(np.concatenate(begins), np.concatenate(ends)) / total
+
+
+class _Runs(NamedTuple):
+    """Runs of whole numbers that follow each other without a gap."""
+
+    begins: Lanes
+    ends: Lanes
+    """One more than the last number of each run."""
+
+
+def _runs(numbers: Lanes) -> _Runs:
+    """Divide distinct numbers, in ascending order, into runs."""
+    after = np.flatnonzero(np.diff(numbers) != 1)
+    return _Runs(numbers[[0, *(after + 1)]], numbers[[*after, -1]] + 1)
+
+
+def _length_of_union(begins: Lanes, ends: Lanes) -> int:
+    """Return how many whole numbers lie in at least one of some intervals.
+
+    Between two intervals is a gap where as many have ended as have begun, so that begins and ends may be sorted each
+    for themselves.
+    """
+    begins, ends = np.sort(begins), np.sort(ends)
+    gaps = np.maximum(begins[1:] - ends[:-1], 0)
+    return int(ends[-1] - begins[0] - gaps.sum())
 
 
 def _tile(site: Site, sampled: Sample) -> Lanes:

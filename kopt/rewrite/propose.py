@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from random import Random
 from types import MappingProxyType
 from typing import NamedTuple
@@ -190,7 +191,7 @@ def _step(
     module: TritonModule, steering: Steering, facts: RewriteFacts, rng: Random, avoid: AbstractSet[str]
 ) -> tuple[str, Change, TritonModule] | None:
     """Draw a transformation and one of its sites: the transformation's name, the change, and the module after it."""
-    offers = [(each, sites) for each in TRANSFORMATIONS.values() if (sites := each.sites(module, facts))]
+    offers = _offers(_Question(module, facts))
     if not offers:
         return None
     weights = [_weight(each, sites, steering, avoid) for each, sites in offers]
@@ -200,6 +201,27 @@ def _step(
     after = _checked(change.source) if change is not None else None
     after = _without(after, module.left_out | stand_ins(after)) if after is not None else None
     return (transformation.name, change, after) if change is not None and after is not None else None
+
+
+@dataclass(frozen=True, eq=False)
+class _Question:
+    """A module and facts, equal where the module is the same object and the facts are equal."""
+
+    module: TritonModule
+    facts: RewriteFacts
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Question) and self.module is other.module and self.facts == other.facts
+
+    def __hash__(self) -> int:
+        return hash(self.module)
+
+
+@lru_cache(maxsize=64)  # the slots of one parent, and draws that end like others, ask for the same sites
+def _offers(question: _Question) -> Sequence[tuple[Transformation, Sequence[Site]]]:
+    """List the transformations that apply to a module, each with its sites, whose `apply` changes no state."""
+    module, facts = question.module, question.facts
+    return [(each, sites) for each in TRANSFORMATIONS.values() if (sites := each.sites(module, facts))]
 
 
 def _weight(

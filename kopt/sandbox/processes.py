@@ -55,8 +55,21 @@ def adopt_orphans() -> None:
 
 
 def children() -> set[int]:
-    """Find the pids of this process's children."""
-    return {pid for pid, parent in _parents().items() if parent == os.getpid()}
+    """Find the pids of this process's children, those that have ended and are not reaped among them.
+
+    The kernel's lists of each thread's children miss none, since this process alone takes a child off them by reaping
+    it.  A search through all processes, for a kernel that keeps no such lists, takes milliseconds on a busy machine.
+    """
+    try:
+        lists = [_listed(f"/proc/self/task/{thread}/children") for thread in os.listdir("/proc/self/task")]
+        return set().union(*lists)
+    except FileNotFoundError:
+        return {pid for pid, parent in _parents().items() if parent == os.getpid()}
+
+
+def _listed(path: str) -> list[int]:
+    with open(path, "rb") as file:
+        return [int(pid) for pid in file.read().split()]
 
 
 def kill_orphans(spared: Collection[int]) -> None:

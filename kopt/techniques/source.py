@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 Function = ast.FunctionDef
 _LOOPS = (ast.For, ast.While)
@@ -17,7 +18,7 @@ class Source:
     lines: tuple[str, ...]
     tree: ast.Module
 
-    @property
+    @cached_property
     def kernels(self) -> list[Function]:
         """Functions decorated with something called `jit`, in order."""
         return [node for node in self.walk() if isinstance(node, Function) and _jitted(node)]
@@ -98,8 +99,9 @@ def assignments(node: ast.AST) -> list[tuple[set[str], ast.expr, ast.stmt]]:
 def depends_on(kernel: ast.AST, seeds: set[str]) -> set[str]:
     """Find the names whose values depend on the seeds through assignments, seeds included."""
     reached = set(seeds)
+    read = [(targets, names(value)) for targets, value, _ in assignments(kernel)]
     while True:
-        more = {name for targets, value, _ in assignments(kernel) if names(value) & reached for name in targets}
+        more = {name for targets, values in read if values & reached for name in targets}
         if more <= reached:
             return reached
         reached |= more

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from kopt.backends.estimates import known_estimate
 from kopt.errors import ConfigError, StoreError, TaxonomyError, nearest
 from kopt.jobs.kernels import kernel_source
 from kopt.jobs.keys import timing_key
 from kopt.jobs.recorded import find_build, find_verdict
-from kopt.model.build import Build, BuildFailed
+from kopt.model.build import Build, BuildFailed, Built
 from kopt.model.kernel import Candidate
 from kopt.model.outcome import BEST, SEED
 from kopt.model.technique import Evidence, Technique
-from kopt.model.timing import Measured, Timing
+from kopt.model.timing import Estimated, Measured, Timing
 from kopt.model.trial import BuildRow, EvaluationRow, Trial
 from kopt.model.verdict import Check, Failed, Verdict
 from kopt.project import project_root
@@ -106,7 +107,7 @@ def view_of_trial(label: str, trial: Trial, run: RunSoFar, store: Store, *, evid
     verdict = find_verdict(evaluation.evaluation, store) if evaluation else None
     measured = _measured(trial, run, store)
     try:
-        estimate = None if run.settings.measures else estimate_of(build, run.facts, run.device, store)
+        estimate = None if run.settings.measures else _estimate(_at(shared), build, run, store)
         counts, note = instruction_counts(build, store), ""
     except StoreError as error:
         estimate, counts, note = None, {}, NO_PTX if run.settings.replayed else str(error)
@@ -155,6 +156,20 @@ def _build(place: tuple[int, int, int], run: RunSoFar, store: Store) -> Build | 
     if row is None or not row.build:
         return None
     return find_build(row.build, store)
+
+
+def _estimate(place: tuple[int, int, int], build: Build | None, run: RunSoFar, store: Store) -> Estimated | None:
+    """Return a kernel's estimated time, the run's own where the store holds it.
+
+    Raises:
+        StoreError: it is not in the store, and its PTX is neither.
+    """
+    row = _row(place, run, "builds", BuildRow)
+    if row is not None and run.facts is not None and run.device is not None and isinstance(build, Built):
+        known = known_estimate(row.build, run.facts, run.device, store)
+        if known is not None:
+            return known
+    return estimate_of(build, run.facts, run.device, store)
 
 
 def _build_note(trial: Trial, build: Build | None, run: RunSoFar) -> str:

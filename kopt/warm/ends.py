@@ -22,6 +22,16 @@ def retire_silent(folder: str, name: str) -> None:
         place.remove_files(folder, name)
 
 
+STAYS = "KOPT_WARM_STAYS"
+"""Variable that a comparison sets for its searches, which leave their parents to the next one."""
+
+
+def end_parents_of_run() -> None:
+    """End the idle parents at the end of a run; a search of a comparison leaves this to the comparison."""
+    if not os.environ.get(STAYS):
+        end_idle_parents()
+
+
 def end_idle_parents() -> None:
     """End the parents of this checkout and Slurm job that have no job, at the end of a run or of a submitted job.
 

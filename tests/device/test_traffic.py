@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kopt.estimate.instructions import Instruction
 from kopt.estimate.registers import Sample
@@ -51,3 +53,30 @@ def test_what_the_next_passes_read_again_counts_once_while_l2_holds_it(passes, s
     """A loop over two lines that goes on by one line reads each line twice."""
     march = read(line_of_program=100, lines_of_warps=(0, 1), step=1, runs=8.0)
     assert distinct_share([march], sampled(2), passes) == pytest.approx(share)
+
+
+ACCESSES = st.lists(
+    st.tuples(
+        st.sampled_from((0, 1, 3, 100)), st.sampled_from(((0, 0), (0, 1), (0, 4))), st.sampled_from((0, 1, 7)),
+        st.sampled_from((1.0, 5.0)), st.integers(-9, 9),
+    ),
+    min_size=1, max_size=3,
+)  # fmt: skip
+"""Accesses: lines from program to program, of the two warps and from pass to pass; passes; and the first line."""
+
+
+@given(accesses=ACCESSES)
+def test_bytes_are_counted_as_a_set_of_sectors_counts_them(accesses):
+    group = [
+        read(line_of_program=each, lines_of_warps=lines, step=step, runs=runs, offset=offset)
+        for each, lines, step, runs, offset in accesses
+    ]
+    touched = [
+        (program * each + offset + turn * step + line, sector)
+        for each, lines, step, runs, offset in accesses
+        for program in range(PROGRAMS)
+        for turn in range(int(runs) if step else 1)
+        for line in set(lines)
+        for sector in range(LINE // 32)
+    ]
+    assert distinct_share(group, sampled(2), passes=64) == len(set(touched)) / len(touched)

@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from kopt.artifact import text_digest
 from kopt.rewrite.catalogue import TRANSFORMATIONS, names
 from kopt.rewrite.propose import propose, repair
+from kopt.rewrite.source.module import parse
 from tests.rewrite import samples
 
 SOURCES = samples.sources()
@@ -29,6 +31,16 @@ def test_the_same_arguments_give_the_same_proposal(name, seed):
         propose(SOURCES[name], direction=samples.direction(), facts=FACTS, seed=seed, exclude=set()) for _ in range(2)
     )
     assert first == second
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_a_site_may_be_applied_again(name):
+    """Proposals for one parent share its sites."""
+    module = parse(SOURCES[name])
+    sites = [site for each in TRANSFORMATIONS.values() for site in each.sites(module, FACTS)]
+    assert sites
+    for site in sites:
+        assert site.apply(Random(5)) == site.apply(Random(5))
 
 
 def test_a_proposal_does_not_depend_on_the_hash_seed():

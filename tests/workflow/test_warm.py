@@ -13,7 +13,7 @@ import pytest
 from warm_jobs import ROOT, SECRET, Jobs, comes, gone, state
 
 from kopt.sandbox.processes import descendants
-from kopt.warm import client, place
+from kopt.warm import client, ends, place
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("warm")]
 
@@ -337,6 +337,19 @@ def test_ctrl_c_ends_a_search_with_parents_and_its_jobs(project):
         os.killpg(search.pid, signal.SIGINT)
         search.stdout.read()
     assert Jobs(project.folder, project.folder).parents() == {}
+
+
+def test_a_search_of_a_comparison_leaves_its_parents_to_the_next_one(project, monkeypatch):
+    parents = Jobs(project.folder, project.folder).parents
+    words = (*project.DRY, "rounds=1", "max_repairs=0", "warm=true")
+    monkeypatch.setenv(ends.STAYS, "1")
+    project.succeeds(*words)
+    left = parents()
+    assert len(left) == 1
+    monkeypatch.delenv(ends.STAYS)
+    project.succeeds(*words, "seed=1")
+    assert gone(*left.values())
+    assert parents() == {}
 
 
 def test_a_search_with_parents_writes_the_same_bytes_and_a_switch_runs_nothing_again(project):

@@ -29,7 +29,7 @@ from kopt.provenance import files_digest, rule_digest
 from kopt.run.progress import Progress
 from kopt.run.started import hold, record_start
 from kopt.warm.connect import let_start_ahead
-from kopt.warm.ends import end_idle_parents
+from kopt.warm.ends import end_idle_parents, end_parents_of_run
 from snakemake_logger_plugin_kopt import live
 
 config |= as_typed(workflow.config_settings.config_args or [])

@@ -58,9 +58,9 @@ def error_of(output: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
     return (values - right).abs_()
 
 
-def largest_error(error: torch.Tensor) -> tuple[tuple[torch.Tensor, ...], float]:
+def largest_error(error: torch.Tensor) -> tuple[tuple[int, ...], float]:
     """Return the index of the largest error of some elements, and the error."""
-    index = torch.unravel_index(error.argmax(), error.shape)
+    index = _coordinates(int(error.argmax()), error.shape)
     return index, float(error[index])
 
 
@@ -141,11 +141,16 @@ def _describe_not_finite(values: torch.Tensor, expected: ExpectedOutput, broken:
 
 def _index(flat: int, shape: tuple[int, ...]) -> str:
     """Write the index of an element, given its index in the flat output."""
+    return f"[{', '.join(map(str, _coordinates(flat, shape)))}]"
+
+
+def _coordinates(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the index of an element, given its index in the flat output."""
     index = []
     for size in reversed(shape):
         flat, coordinate = divmod(flat, size)
         index.append(coordinate)
-    return f"[{', '.join(map(str, reversed(index)))}]"
+    return tuple(reversed(index))
 
 
 def _number(values: torch.Tensor, flat: int) -> str:
