@@ -136,8 +136,8 @@ class Asker:
                     self.recorded_as[asked[label].digest] = names[0]
         if found:
             print(
-                f"kopt: note: {len(found)} of {len(asked)} prompts differ from those that were recorded, in kopt's words "
-                f"or in what was measured ({', '.join(sorted(found)[:3])}): the recorded replies of these slots stand"
+                f"kopt: note: {len(found)} of {len(asked)} prompts differ from those that were recorded, in "
+                f"kopt's words or in what was measured ({', '.join(sorted(found)[:3])}): the recorded replies of these slots stand"
                 f"{recorded_with(recorded)}",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
