@@ -137,8 +137,8 @@ class Asker:
         if found:
             print(
                 f"kopt: note: {len(found)} of {len(asked)} prompts differ from those that were recorded, in "
-                f"kopt's words or in what was measured ({', '.join(sorted(found)[:3])}): the recorded replies of these slots stand"
-                f"{recorded_with(recorded)}",
+                f"kopt's words or in what was measured ({', '.join(sorted(found)[:3])}): the recorded replies of "
+                f"these slots stand{recorded_with(recorded)}",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
         return found
