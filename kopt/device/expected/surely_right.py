@@ -89,7 +89,7 @@ def surely_right(
 
 
 def _accepted(
-    draw: Draw, largest: tuple[tuple[torch.Tensor, ...], float] | None, right: torch.Tensor, given: torch.Tensor,
+    draw: Draw, largest: tuple[tuple[int, ...], float] | None, right: torch.Tensor, given: torch.Tensor,
     allowance: Allowance,
 ) -> Comparison:  # fmt: skip
     """Make the comparison of a tensor whose largest error, which has an index, is allowed; None is no element."""
