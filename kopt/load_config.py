@@ -140,6 +140,15 @@ def load_device(name: str, root: Path) -> Device:
     return read_device(folder / f"{name}.yaml")
 
 
+def described_devices(root: Path) -> dict[str, Device]:
+    """Load all descriptions of `config/devices`, by name.
+
+    Raises:
+        ConfigError: one is malformed.
+    """
+    return {path.stem: read_device(path) for path in sorted((root / "config" / "devices").glob("*.yaml"))}
+
+
 def read_device(file: Path) -> Device:
     """Read a device description; in the place of measured rates, `data_sheet` may hold those that the maker states.
 

@@ -29,11 +29,11 @@ from kopt.commands.parts.arguments import (
     check_output,
     check_store,
     problem_of,
+    uses_gpu,
     write_output,
 )
 from kopt.commands.parts.output import print_answer
 from kopt.errors import SeedError
-from kopt.load_config import load_device
 from kopt.store import Store
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def run(
     """
     from kopt.commands.parts.evaluation import in_words
     from kopt.commands.parts.one_kernel import evaluate, request_for
+    from kopt.jobs.made_seed import device_to_write_for
     from kopt.llm.table import load_table
     from kopt.preflight.model_seed import check_models
 
@@ -139,7 +140,8 @@ def run(
     check_store(store)
     check_output(output, force=force)
     check_judge(judge)
-    target = load_device(device or DEFAULTS.device, ROOT)
+    on_gpu = not device and uses_gpu(judge)
+    target = device_to_write_for(device or DEFAULTS.device, ROOT, on_gpu=on_gpu)
     names = list(dict.fromkeys(model or ()))
     table = load_table(models_file or ROOT / DEFAULTS.models_file) if names else None
     if table is not None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
+from kopt.device.hardware.gpus import visible_gpus
+from kopt.device.hardware.nearest import nearest
 from kopt.errors import SeedError
 from kopt.jobs.builds import toolchain
 from kopt.jobs.keys import MadeSeedKey, build_contract, build_target
+from kopt.load_config import described_devices, load_device
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
@@ -29,6 +34,30 @@ def seeds_of(problem: Problem, device: Device, *, variants: int = 1, limit_s: fl
     return run_with_environment(
         NO_GPU, limit_s + START_S, make_seeds, problem, device, variants=variants, limit_s=limit_s
     )
+
+
+def device_to_write_for(name: str, root: Path, *, on_gpu: bool, model: str = "") -> Device:
+    """Return the device that seeds are written for: with a GPU the described one that is most like it.
+
+    Tiles that fill the shared memory of one GPU do not fit another.
+
+    Args:
+        name: name of the described device without a GPU, or the path of a description.
+        root: folder of the checkout.
+        on_gpu: whether kernels run on a GPU.
+        model: model of the GPU that jobs ask a cluster for; counts where no GPU is visible here.
+
+    Raises:
+        ConfigError: there is no such description, or one is malformed.
+        DeviceError: the NVIDIA driver does not answer.
+    """
+    if on_gpu:
+        described = described_devices(root)
+        for gpu in visible_gpus(os.environ):
+            return nearest(gpu, list(described.values()))
+        if model.lower() in described:
+            return described[model.lower()]
+    return load_device(name, root)
 
 
 def with_seed(problem: Problem, device: Device, store: Store) -> Problem:

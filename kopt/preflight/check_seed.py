@@ -13,11 +13,10 @@ from pathlib import Path
 
 from kopt.backends import interpret
 from kopt.backends.backend import Builder, load_backend
-from kopt.jobs.made_seed import with_seed
+from kopt.jobs.made_seed import device_to_write_for, with_seed
 from kopt.jobs.recorded import measurements_in
 from kopt.jobs.target import ProblemOnTarget
 from kopt.jobs.verdicts import interpreter_key
-from kopt.load_config import load_device
 from kopt.model.build import Phase
 from kopt.model.device import Device
 from kopt.model.options import JudgeOptions
@@ -82,10 +81,11 @@ def check_seed(checked: Checked, meanwhile: Callable[[], None] = lambda: None) -
         KoptError: one line that says what is wrong with the seed kernel.
     """
     backend, config = load_backend(checked.settings.backend), checked.config
-    device, store = load_device(config.device, checked.root), Store(Path(config.store).absolute())
+    store = Store(Path(config.store).absolute())
     if backend.replays:
         measurements_in(store)  # raises where the store holds none; the seed's verdict is among them
         return
+    device = device_to_write_for(config.device, checked.root, on_gpu=backend.measures, model=config.gpu_model)
     given = folder.load(checked.problem_folder)
     problem = with_seed(given, device, store)
     if backend.keeps_builds:
