@@ -83,6 +83,12 @@ def parts(options: argparse.Namespace) -> list[Part]:
              f"--cores {2 * options.cores} --folder $FOLDER/operators --json $FOLDER/operators.json"),
         Part("moves", f"{python} benchmarks/moves.py --write $FOLDER/moves && for f in $FOLDER/moves/*; do "
              f"for k in kernel after; do echo $f $k; {kopt} evaluate $f/$k.py --problem $f; done; done"),
+        Part("replay_anew", f"{kopt} replay docs/results/h200/rmsnorm.replies.tar.xz --anew {trust} --run anew "
+             f"--cores {options.cores} --results $FOLDER/replays"),
+        Part("tutorial", f"{kopt} run docs/tutorial/llama_norm.py rounds=1 --name norm --cores {options.cores} "
+             f"results=$FOLDER/searches store=$FOLDER/store && {kopt} export $FOLDER/searches/norm --as torch-library "
+             f"-o $FOLDER/fast_norm.py && for o in '' --compile; do env -u PYTHONPATH {python} "
+             "docs/tutorial/tokens_per_second.py $FOLDER/fast_norm.py $o; done", gpus=1),
         Part("gpu_tests", f"{python} -m pytest -q -m gpu -n 0 tests/device/test_gpu_judge.py"),
     ]  # fmt: skip
     if options.sol_execbench:
@@ -96,7 +102,7 @@ def parts(options: argparse.Namespace) -> list[Part]:
         folder = shlex.quote(str(options.kernelbench.resolve()))
         listed += [
             Part(f"kernelbench_{share}", f"{python} benchmarks/kernelbench_search.py {folder}/level1 --share {share}/4 "
-                 f"--cores {options.cores} --folder $FOLDER/kernelbench warm=true")
+                 f"--cores {options.cores} --folder $FOLDER/kernelbench rounds=1 samples_per_prompt=4")
             for share in range(4)
         ] + [
             Part("seeds", f"{python} benchmarks/seeds.py {folder}/level1 {folder}/level2 --judge cuda --every 4 "

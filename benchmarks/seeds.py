@@ -86,7 +86,8 @@ def main(words: Sequence[str] | None = None) -> int:
     device = load_device(options.device, ROOT)
     try_file = partial(outcome_of, device=device, kernels=options.kernels, judge=not options.make_only)
     if options.judge == "cuda":
-        try_file = partial(outcome_on_gpu, seconds=options.seconds)
+        store = options.results.resolve().with_suffix(".store")
+        try_file = partial(outcome_on_gpu, seconds=options.seconds, store=store)
     stub = nullcontext() if options.judge == "cuda" else without_gpu(device)
     with stub:
         rows_of = tried(missing, options.workers, options.seconds + GRACE_S, try_file, 60 * options.minutes)
@@ -202,9 +203,18 @@ def outcome_of(file: Path, device: Device, kernels: Path | None, judge: bool) ->
     return "interpret", seed.made_by, f"{phase}{verdict.reason}"
 
 
-def outcome_on_gpu(file: Path, seconds: float) -> tuple[str, str, str]:
-    """Return the outcome of one file by `kopt seed --judge cuda`, who made its seed, and the reason."""
-    words = [sys.executable, "-m", "kopt.cli", "seed", str(file), "--judge", "cuda", "--json", "--wait", str(seconds)]
+def outcome_on_gpu(file: Path, seconds: float, store: Path) -> tuple[str, str, str]:
+    """Return the outcome of one file by `kopt seed --judge cuda`, who made its seed, and the reason.
+
+    Args:
+        file: the file.
+        seconds: limit, s.
+        store: keeps the GPU's measured rates.
+    """
+    words = [
+        sys.executable, "-m", "kopt.cli", "seed", str(file), "--judge", "cuda", "--json", "--wait", str(seconds),
+        "--store", str(store),
+    ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
     _, printed, errors = ran(words, Path.cwd(), environment, seconds)
     try:
