@@ -135,9 +135,11 @@ def _noise(problem: Problem, gpu: MeasuredDevice, launches: int) -> None:
 
 def _baselines(problem: Problem, gpu: MeasuredDevice, options: argparse.Namespace) -> None:
     start = time.perf_counter()
+    plan = FinalsPlan(baselines=tuple(options.baselines.split(",")), warmup=10)
+    plan.prepare()
     finals = measure_finalists(
         {"seed": CudaJob(kernel=problem.seed, problem=problem, seed=3)}, ProblemOnDevice(problem_facts(problem), gpu),
-        plan=FinalsPlan(baselines=tuple(options.baselines.split(",")), warmup=10),
+        plan=plan,
     )  # fmt: skip
     print(f"\nfresh interleaved measurement, {time.perf_counter() - start:.1f} s")
     for name, timing in finals.timings.items():

@@ -124,8 +124,10 @@ class Config(Documented):
     """Language model that reflects; default: the run's first."""
     models_file: str = "config/models.yaml"
     """Table of language models: provider, limits, prices; relative to the project."""
-    replies: Literal["live", "replay", "exchange"] = "live"
-    """Where replies of language models come from: `live` calls; `replay`: the store alone; `exchange`: a folder."""
+    replies: Literal["live", "replay", "exchange", "slots"] = "live"
+    """Where replies of language models come from: `live` calls; `replay`: the store alone; `exchange`: a folder;
+    `slots`: each slot gets the reply that it had in the recording in the store, whatever its prompt says now
+    (`kopt replay --anew`)."""
     delivery: Literal["direct", "batch"] = "direct"
     """Live calls one by one, or through the providers' batch APIs (cheaper, hours)."""
     exchange: str = ""

@@ -97,7 +97,7 @@ class RunSettings:
         return tuple(sorted({*self.language_models, self.classifier, self.diagnoser, self.reflector} - {""}))
 
     @property
-    def replies(self) -> Literal["live", "replay", "exchange"]:
+    def replies(self) -> Literal["live", "replay", "exchange", "slots"]:
         """Where replies come from."""
         return self.config.replies
 
@@ -106,7 +106,7 @@ class RunSettings:
         """Source and limits of replies, with the exchange folder resolved; None in a run without language models."""
         if not self.asked_models:
             return None
-        derived = {"exchange": self.exchange, "by_label": self.replies == "replay"}
+        derived = {"exchange": self.exchange, "by_label": self.replayed}
         fields = {name: getattr(self.config, name) for name in Asking.model_fields if name not in derived}
         return Asking.model_validate(fields | derived)
 

@@ -124,7 +124,7 @@ def race(
     if problem.has_seed:
         jobs.append(CudaJob(kernel=problem.seed, problem=problem, seed=request.seed))
     facts, limits = facts_of(problem, kept), replace(LIMITS, wall_s=request.judge_seconds)
-    with leased(kept, wait_s=request.wait_s) as gpu:
+    with leased(kept, wait_s=request.wait_s, like=device) as gpu:
         check_same(gpu, device)
         context, times = ProblemOnDevice(facts, gpu, kept), Race(repeat=request.repeat)
         judged = dict(judge_all(jobs, context, workers=len(jobs), limits=limits, race=times))

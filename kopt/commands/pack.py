@@ -101,6 +101,8 @@ def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> Pac
         made_with = measured.versions
         recording = recording.model_copy(update={"settings": recording.settings | {"judge": measured.judge}})
     packed = pack(store, asked, archive, made_with, recording, replied, measured)
+    if not packed.replies and (packed.unusable or replied or measured is None):
+        archive.unlink(missing_ok=True)
     if packed.unusable and not packed.replies:
         raise ConfigError(f"no reply of {run} in the store {store.root} is whole: kopt store {store.root} --verify")
     if not packed.replies and (replied or measured is None):

@@ -217,10 +217,11 @@ def prepare(archive: Path, store: Path, results: Path, run: str = "", *, anew: b
     write_text(beside / "models.yaml", yaml.safe_dump(recording.models.model_dump(mode="json"), sort_keys=True))
     if recording.experience is not None:
         write_value(beside / EXPERIENCE, recording.experience)
-    settings = _kept(recording) | {
+    by_slots = anew and measured is not None
+    settings = _kept(recording) | (_asking_slots_alone(recording) if by_slots else {}) | {
         "experience": str((beside / EXPERIENCE).resolve()) if recording.experience is not None else "none",
         "results": str(results), "store": str(store), "run": name, "problems": str((beside / "problems").resolve()),
-        "models_file": str((beside / "models.yaml").resolve()), "replies": "replay",
+        "models_file": str((beside / "models.yaml").resolve()), "replies": "slots" if by_slots else "replay",
         "judge": recording.settings["judge"] if anew or measured is None else "recorded",
     }  # fmt: skip
     write_text(beside / "settings.yaml", yaml.safe_dump(settings, sort_keys=True))
@@ -247,6 +248,15 @@ def _recording(archive: Path) -> Recording:
 def _kept(recording: Recording) -> dict[str, object]:
     settings = {key: value for key, value in recording.settings.items() if key not in MADE_HERE and value is not None}
     return {**BEFORE, **settings}
+
+
+def _asking_slots_alone(recording: Recording) -> dict[str, object]:
+    """Return settings with which models are asked for kernels alone: what else they said is about recorded times."""
+    clustering = recording.settings.get("technique_clustering")
+    given = clustering if isinstance(clustering, dict) else {}
+    return {
+        "diagnosis": "rules", "reflection": "none", "technique_clustering": {**given, "classifier": "static"},
+    }  # fmt: skip
 
 
 def _is_replay_of(archive: Path, beside: Path) -> bool:

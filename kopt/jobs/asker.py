@@ -6,6 +6,7 @@ The stage interprets the replies.  A missing reply is an error here where the ru
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kopt.artifact import read_value
-from kopt.errors import NoReply, NotRecorded
+from kopt.errors import NoReply
 from kopt.jobs.command import Job
 from kopt.llm.reply import NoReplyReason, Reply, Unanswered
 from kopt.llm.request import Message, NoReplyKey, Request, Schema
@@ -24,6 +25,7 @@ from kopt.store import Store
 
 if TYPE_CHECKING:
     from kopt.llm.ledger import Ledger
+    from kopt.model.measurements import Measurements
 
 FATAL = frozenset({NoReplyReason.MISSING, NoReplyReason.KEY, NoReplyReason.QUOTA})
 """Reasons that end the run, since they affect every slot; the user removes the reason and runs again."""
@@ -33,6 +35,9 @@ LEDGER = "ledger.jsonl"
 
 LEAST_COUNTED = 0.6
 """Share of the estimated tokens of a prompt below which a server's count means that it cut the prompt."""
+
+SLOT = re.compile(r"r\d+a\d+s\d+")
+"""Label of a request for a slot's kernel; other labels count kernels by their place in a pool, which times decide."""
 
 UNANSWERED = "unanswered.txt"
 """Name of the file in the run's folder that lists the requests without a reply, a digest a line."""
@@ -97,7 +102,7 @@ class Asker:
         from kopt.llm.ledger import Budget, Ledger
 
         ledger = Ledger(self.run / LEDGER, Budget(usd=self.asking.budget_usd, calls=self.asking.budget_calls))
-        if self.asking.replies == "replay":
+        if self.asking.replies in ("replay", "slots"):
             return self._replayed(asked, ledger)
         if self.asking.replies == "exchange":
             return self._exchanged(asked, ledger)
@@ -112,6 +117,8 @@ class Asker:
         replies = replay(asked, store=self.store)
         if self.asking.by_label:
             replies |= self._replayed_by_label(asked, replies)
+        elif self.asking.replies == "slots":
+            replies |= self._replies_of_slots(asked, replies)
         for label, reply in replies.items():
             if not isinstance(reply, Unanswered):
                 ledger.reuse(asked[label], label, reply.usage)
@@ -119,29 +126,50 @@ class Asker:
 
     def _replayed_by_label(self, asked: Mapping[str, Request], replies: Mapping[str, Reply]) -> dict[str, Reply]:
         """Return the recorded replies for labels whose own requests have none, and say on the terminal how many."""
-        from kopt.jobs.recorded import measurements_in, recorded_with
+        from kopt.jobs.recorded import recorded_with
+
+        found = self._recorded(asked, replies)
+        self.recorded_as |= {asked[label].digest: name for label, (name, _) in found.items()}
+        self._say_how_many(found, asked, "in kopt's words", recorded_with(self._recording()))
+        return {label: reply for label, (_, reply) in found.items()}
+
+    def _replies_of_slots(self, asked: Mapping[str, Request], replies: Mapping[str, Reply]) -> dict[str, Reply]:
+        """Return the replies that slots had in the recording, and keep each for the prompt that it answers now."""
+        from kopt.llm.ask import keep_reply
+
+        found = self._recorded({label: one for label, one in asked.items() if SLOT.fullmatch(label)}, replies)
+        for label, (_, reply) in found.items():
+            keep_reply(asked[label], reply, self.store)
+        self._say_how_many(found, asked, "in what was measured or in kopt's words")
+        return {label: reply for label, (_, reply) in found.items()}
+
+    def _recording(self) -> Measurements:
+        from kopt.jobs.recorded import measurements_in
+
+        return measurements_in(self.store)
+
+    def _recorded(self, asked: Mapping[str, Request], replies: Mapping[str, Reply]) -> dict[str, tuple[str, Reply]]:
+        """Return request and reply of the recording for each label whose own request has no reply."""
         from kopt.llm.ask import recorded_reply
 
-        try:
-            recorded = measurements_in(self.store)
-        except NotRecorded:  # a run's own replies, replayed from its store
-            return {}
-        found: dict[str, Reply] = {}
-        for label, reply in replies.items():
-            names = recorded.requests.get(label, ())[len(asked[label].messages) // 2 :]
+        requests, found = self._recording().requests, dict[str, tuple[str, Reply]]()
+        for label, request in asked.items():
+            reply = replies[label]
+            names = requests.get(label, ())[len(request.messages) // 2 :]
             if isinstance(reply, Unanswered) and reply.reason is NoReplyReason.MISSING and names:
                 known = recorded_reply(names[0], self.store)
                 if known is not None:
-                    found[label] = known
-                    self.recorded_as[asked[label].digest] = names[0]
+                    found[label] = names[0], known
+        return found
+
+    @staticmethod
+    def _say_how_many(found: Mapping[str, object], asked: Mapping[str, Request], wherein: str, rest: str = "") -> None:
         if found:
             print(
-                f"kopt: note: {len(found)} of {len(asked)} prompts differ from those that were recorded, in "
-                f"kopt's words or in what was measured ({', '.join(sorted(found)[:3])}): the recorded replies of "
-                f"these slots stand{recorded_with(recorded)}",
+                f"kopt: note: {len(found)} of {len(asked)} prompts differ from those that were recorded, {wherein} "
+                f"({', '.join(sorted(found)[:3])}): the recorded replies of these slots stand{rest}",
                 file=sys.stderr, flush=True,
             )  # fmt: skip
-        return found
 
     def _exchanged(self, asked: Mapping[str, Request], ledger: Ledger) -> Mapping[str, Reply]:
         from kopt.llm.exchange import Pending, exchange

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kopt.device.hardware.gpus import visible_gpus
+from kopt.device.hardware.gpus import Gpu, visible_gpus
 from kopt.device.hardware.lease import lease
 from kopt.device.hardware.measured import MeasuredDevice, remembered
 from kopt.errors import DeviceError
@@ -19,26 +19,45 @@ from kopt.sandbox.environment import environment_set
 from kopt.store import Store
 
 
-def described(store: Store, *, wait_s: float) -> MeasuredDevice:
+def described(store: Store, *, wait_s: float, like: Device | None = None) -> MeasuredDevice:
     """Describe one of the visible GPUs, preferably one that was measured before.
+
+    Args:
+        store: keeps the rates of measured devices.
+        wait_s: longest wait for a GPU, s.
+        like: as for `leased`.
 
     Raises:
         DeviceError: see `leased`.
     """
-    device = remembered(visible_gpus(os.environ), store)
+    device = remembered(_alike(like), store)
     if device is not None:
         return device
-    with leased(store, wait_s=wait_s) as device:
+    with leased(store, wait_s=wait_s, like=like) as device:
         return device
+
+
+def _alike(like: Device | None) -> tuple[Gpu, ...]:
+    """Return the visible GPUs of a device's kind; all where none is, so that `check_same` can name them."""
+    gpus = visible_gpus(os.environ)
+    if like is None:
+        return gpus
+    return tuple(gpu for gpu in gpus if _is_same(gpu.arch, gpu.name, like)) or gpus
+
+
+def _is_same(arch: int, name: str, device: Device) -> bool:
+    return arch == device.arch and (not device.measured or name == device.name)
 
 
 @contextmanager
-def leased(store: Store, *, wait_s: float) -> Iterator[MeasuredDevice]:
+def leased(store: Store, *, wait_s: float, like: Device | None = None) -> Iterator[MeasuredDevice]:
     """Lease one of the visible GPUs; inside the block this process, and processes that it starts, see no other GPU.
 
     Args:
         store: keeps the rates of measured devices.
         wait_s: longest wait for a GPU, s.
+        like: of GPUs of several kinds those of this kind are asked for: of its compute capability, and where it was
+            measured, of its name; None: any.
 
     Yields:
         The GPU, described and measured.
@@ -48,7 +67,7 @@ def leased(store: Store, *, wait_s: float) -> Iterator[MeasuredDevice]:
     """
     from kopt.device.hardware.peaks import known_device  # imports torch, for seconds in which no GPU need be held
 
-    with lease(visible_gpus(os.environ), wait_s=wait_s) as held, environment_set(held.gpu.environment):
+    with lease(_alike(like), wait_s=wait_s) as held, environment_set(held.gpu.environment):
         yield known_device(store)
 
 
@@ -61,7 +80,7 @@ def check_same(leased_device: MeasuredDevice, device: Device) -> None:
         DeviceError: the GPU is of another kind; the message names both devices, and the machine.
     """
     here = leased_device.device
-    if here.arch != device.arch or (device.measured and here.name != device.name):
+    if not _is_same(here.arch, here.name, device):
         raise DeviceError(
             f"this job got a {here.name} (sm_{here.arch}) on {socket.gethostname()}, but the run's kernels are built "
             f"for {device.name} (sm_{device.arch}) and timed there: use GPUs of one kind in a run (setting gpu_model)"

@@ -309,6 +309,14 @@ def recorded_reply(name: str, store: Store) -> Reply | None:
     return replies_of(store).named(ReplyKey, name) or store.shelf(Unanswered).get(NoReplyKey(request=name))
 
 
+def keep_reply(request: Request, reply: Reply, store: Store) -> None:
+    """Keep a recorded reply, or the recorded reason why there was none, as that to another request."""
+    if isinstance(reply, Unanswered):
+        store.shelf(Unanswered).put(NoReplyKey(request=request.digest), reply)
+    else:
+        replies_of(store).put(key_of(request), reply)
+
+
 def _recorded(label: str, request: Request, shelf: Shelf[Kept], store: Store) -> Reply:
     reply = shelf.get(key_of(request)) or store.shelf(Unanswered).get(NoReplyKey(request=request.digest))
     if reply is not None:

@@ -35,12 +35,11 @@ class CallOptions(Documented):
 class Asking(Value):
     """Where replies of language models come from, and what they may cost; each field is the setting of its name."""
 
-    replies: Literal["live", "replay", "exchange"]
+    replies: Literal["live", "replay", "exchange", "slots"]
     delivery: Literal["direct", "batch"]
     exchange: str
     budget_usd: float | None
     budget_calls: int | None
     llm: CallOptions
     by_label: bool = False
-    """Whether the recorded reply of the same slot stands for a prompt that differs from the recorded one, in kopt's
-    words or in figures that were measured anew."""
+    """Whether a replay takes the recorded reply of the same slot where kopt's words for its prompt have changed."""

@@ -35,7 +35,7 @@ def snapshot(file: Path, names: Sequence[str], replies: str) -> ModelTable:
     Args:
         file: the file of the model table.
         names: the models that the run asks.
-        replies: `live` calls are checked; `replay` and `exchange` open no connection.
+        replies: `live` calls are checked; all others open no connection.
 
     Raises:
         ConfigError: a model cannot be asked; a line for each.

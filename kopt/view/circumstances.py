@@ -39,6 +39,7 @@ OWN = {
 BY = {
     "exchange": "its replies were written by people or other programs, through the exchange folder",
     "replay": "its replies are replayed; no model was asked",
+    "slots": "its replies are those that the recorded search's slots had; no model was asked",
 }
 """Describes who answered for a language model, by the setting `replies`."""
 

@@ -21,8 +21,8 @@ IMPORTED = frozenset({"torch", "nn", "F", "math", "triton", "tl", "annotations"}
 OWN = frozenset(
     {
         "ARGUMENTS", "WEIGHTS", "SHAPES", "FREE", "KernelModel", "ModelNew", "further_arguments", "refusal", "refused",
-        "tell", "unlike", "why_not", "without_weights", "parted", "unshared", "made_in_evaluation_mode", "wanted_size",
-        "call",
+        "tell", "unlike", "why_not", "without_weights", "parted", "unshared", "needs_dispatcher",
+        "made_in_evaluation_mode", "wanted_size", "call_kernel",
     }
 )  # fmt: skip
 """Names that the written files define beside those of kernel and reference."""
@@ -152,9 +152,9 @@ def quoted_json(value: object) -> str:
 
 
 def _refuse_clashes(winner: Winner, kernel: ModuleText, reference: ModuleText) -> None:
-    clash = sorted((kernel.names & (reference.names | OWN)) - IMPORTED)
+    clash = sorted(((kernel.names & reference.names) | ((kernel.names | reference.names) & OWN)) - IMPORTED)
     if clash:
         raise ProblemError(
-            f"{winner.problem.name}: the kernel defines {clash[0]!r}, as the reference or the exported file does: "
+            f"{winner.problem.name}: two of the kernel, the reference and the exported file define {clash[0]!r}: "
             "rename it in problem.py and run the search again, which finds all verdicts in the store"
         )

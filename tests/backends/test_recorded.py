@@ -113,6 +113,25 @@ class TestPrompts:
         assert asker.recorded_as == {asked.digest: measured.requests["r1a0s1"][0]}
         assert "1 of 1 prompts differ from those that were recorded" in capsys.readouterr().err
 
+    def test_only_slots_get_replies_beside_measurements_that_are_made_anew(self, store, tmp_path, measured, capsys):
+        from kopt.errors import NoReply
+
+        unpack(ARCHIVE, store)
+        config = Config(judge="cuda", models=("written",), replies="slots")
+        asker = Asker(RunSettings(config).asking, recording_in(ARCHIVE).models, store, tmp_path)
+        asked = self.request(asker)
+        assert "BLOCK=" in asker.ask({"r1a0s1": asked})["r1a0s1"].text
+        assert asker.recorded_as == {}
+        assert "1 of 1 prompts differ from those that were recorded" in capsys.readouterr().err
+        again = Asker(RunSettings(config.model_copy(update={"replies": "replay"})).asking, asker.table, store, tmp_path)
+        assert "BLOCK=" in again.ask({"r1a0s1": asked})["r1a0s1"].text  # kept as the reply to this very prompt
+        for label in ("r1c0", "r1d0", "r1reflect"):
+            names = {label: measured.requests["r1a0s1"]}
+            asker._recording = lambda names=names: measured.model_copy(update={"requests": names})
+            other = asker.request("written", Prompt(template="propose/1", system="", stable="", text=label))
+            with pytest.raises(NoReply, match=f"{label}: no recorded reply"):
+                asker.ask({label: other})
+
     def test_a_slot_without_a_recorded_reply_is_an_error(self, asker):
         from kopt.errors import NoReply
 

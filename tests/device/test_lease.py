@@ -1,4 +1,5 @@
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from kopt.device.hardware.gpus import Gpu
-from kopt.device.hardware.lease import GpuBusy, lease
+from kopt.device.hardware.lease import GpuBusy, Holder, lease
 from kopt.errors import DeviceError
 from kopt.jobs import on_gpu
 from kopt.store import Store
@@ -97,6 +98,12 @@ def killed(process: subprocess.Popen[str]) -> None:
     process.wait()
     assert process.stdout is not None
     process.stdout.close()
+
+
+def test_a_gpu_that_stays_busy_is_told_by_the_process_that_waited_to_the_one_that_asked():
+    busy = GpuBusy("GPU-1", 5.0, [Holder(pid=7, host="node", command="train.py")])
+    again = pickle.loads(pickle.dumps(busy))
+    assert (type(again), str(again), again.holders) == (GpuBusy, str(busy), busy.holders)
 
 
 def test_never_two_holders_of_one_exclusive_lease(tmp_path):

@@ -3,16 +3,19 @@
 import pytest
 import torch
 
+from kopt.artifact import canonical_json
 from kopt.device.draws.distributions import Draw, make_case
 from kopt.device.expected import compare as comparing
 from kopt.device.expected import expected_by_rows
 from kopt.device.expected.compare import compare
 from kopt.device.expected.compare_result import compare_result
+from kopt.device.expected.evidence import in_dtype
 from kopt.device.expected.expected_by_rows import ExpectedOutputs
 from kopt.device.expected.expected_output import ExpectedOutput, expected_result
 from kopt.device.expected.outputs import Contract, run_reference
 from kopt.device.expected.surely_right import granted_allowances, plain_allowances, surely_right
 from kopt.model.problem import Dtype, Problem, Tolerance, Workload
+from kopt.model.verdict import Passed
 from tests.device.small import SCALE
 from tests.device.small_cases import row_model
 
@@ -148,6 +151,22 @@ def test_what_every_tolerance_allows_is_accepted_in_full_too(monkeypatch, result
             assert whole.right
             assert short.check.max_error == whole.check.max_error
             assert short.check.allowed <= whole.check.allowed
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 30])
+@pytest.mark.parametrize(
+    "result", ["torch.log(1 + x.exp()) * 0.7", "0.7 * x * (x.exp() / (1 + x.exp()))", "(x * x * x).abs() ** (1 / 3)"]
+)
+def test_a_right_result_is_accepted_where_eager_overflows(monkeypatch, result, kept):
+    problem = problem_of(result, Dtype.FLOAT16)
+    monkeypatch.setattr(expected_by_rows, "KEPT_BYTES", kept)
+    draw = Draw(problem.main[0], "range", 5)
+    case = make_case(problem, draw)
+    right = [tensor.to(torch.float16) for tensor in in_dtype(case, torch.float64)]
+    assert not run_reference(problem, case).tensors[0].isfinite().all()
+    compared = ExpectedOutputs(problem).judge(case, draw, right)
+    assert compared.right
+    assert canonical_json(Passed(judge="cuda", checks=(compared.check,)))  # a number that is not finite has no JSON
 
 
 @pytest.mark.parametrize("result", ["elementwise", "rows"])

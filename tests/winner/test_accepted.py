@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from kopt.device.facts.facts import problem_facts
 from kopt.errors import ProblemError
@@ -203,11 +204,42 @@ def test_a_call_takes_the_way_through_the_dispatcher_only_where_it_is_needed(tmp
 
     exported._run = noted
     given = x(9, 11), x(11), x(9, 11)
-    assert [tuple(one.shape) for one in exported.call(*given)] == [(9, 11), (9, 11)]
-    exported.call(torch.nn.Parameter(given[0], requires_grad=False), *given[1:])
+    assert [tuple(one.shape) for one in exported.call_kernel(*given)] == [(9, 11), (9, 11)]
+    exported.call_kernel(torch.nn.Parameter(given[0], requires_grad=False), *given[1:])
     with pytest.raises(RuntimeError, match="no autograd"):
-        exported.call(given[0].requires_grad_(), *given[1:])[0].sum().backward()
+        exported.call_kernel(given[0].requires_grad_(), *given[1:])[0].sum().backward()
     assert ways == ["at once", "at once", "operator"]
+
+
+def doubled(x, bias, residual):
+    """Read memory as a Triton kernel does: nothing that records operations sees it."""
+    out = torch.empty_like(x)
+    out.numpy()[:] = x.numpy() * 2
+    return out, residual + bias
+
+
+def made_by_tracing(function, given):
+    return torch.jit.trace(function, given, check_trace=False)
+
+
+def made_by_fx(function, given):
+    return make_fx(function)(*given)
+
+
+def mapped(function, given):
+    over = torch.vmap(function)
+    return lambda *others: tuple(one[0] for one in over(*(other[None] for other in others)))
+
+
+@pytest.mark.parametrize("transform", [made_by_tracing, made_by_fx, mapped])
+def test_what_records_or_transforms_calls_finds_the_operator(transform, tmp_path):
+    exported = executed(on_cpu(torch_library.write(made("related"))), tmp_path)
+    exported.kernel_function = doubled
+    exported.ARGUMENTS = tuple((*one[:2], "float32", *one[3:]) for one in exported.ARGUMENTS)
+    given, others = ([torch.randn(9, 11), torch.randn(11), torch.randn(9, 11)] for _ in range(2))
+    with torch.no_grad():
+        found = transform(exported.call_kernel, tuple(given))(*others)
+    assert torch.equal(found[0], others[0] * 2)
 
 
 def test_a_refusal_is_worked_out_once_for_each_kind_of_arguments(tmp_path):

@@ -114,6 +114,8 @@ def test_replies_are_replayed_beside_measurements_that_are_made_anew(recorded, t
     table = "round_1/attempt_0/candidates.parquet"
     ours, recording = tmp_path / "results/anew" / table, recorded.file(table)
     assert pq.read_table(ours, columns=columns).equals(pq.read_table(recording, columns=columns))
+    packed = kopt(project, "pack", "anew")
+    assert "2 replies and all measurements in" in packed.stdout
 
 
 def named(archive):

@@ -5,10 +5,13 @@ Each step (`kopt.backends.one_kernel`) runs in a process of its own.
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from kopt.backends.one_kernel import EvaluateRequest, build_and_estimate, further, interpret, race
 from kopt.backends.one_kernel import build as build_kernels
 from kopt.commands.parts.arguments import DEFAULTS, ROOT, uses_gpu
 from kopt.commands.parts.evaluation import Evaluated, Time, estimated_time, measured_time
+from kopt.errors import WorkerDied
 from kopt.estimate.full_size.work_shares import undone_work
 from kopt.jobs.builds import toolchain
 from kopt.jobs.on_gpu import check_same, described
@@ -123,14 +126,15 @@ def evaluate_on_gpu(request: EvaluateRequest, wanted: Device | None, store: Stor
         ProblemError: the problem cannot be judged.
         WorkerDied: a process of kopt broke.
     """
-    gpu = described(store, wait_s=request.wait_s)
+    gpu = described(store, wait_s=request.wait_s, like=wanted)
     if wanted is not None:
         check_same(gpu, wanted)
     limit = request.build_seconds + START_S
     build = run_with_environment(NO_GPU, limit, build_kernels, request, [request.kernel], gpu.device, store.root)[0]
     if isinstance(build, BuildFailed):
         return _not_built(build, request, gpu.device)
-    run_with_environment(NO_GPU, 2 * request.build_seconds + START_S, further, request, gpu.device, store.root)
+    with suppress(WorkerDied):  # the judge compiles what is missing
+        run_with_environment(NO_GPU, 2 * request.build_seconds + START_S, further, request, gpu.device, store.root)
     limit = request.wait_s + START_S + 2 * request.judge_seconds + RACE_S
     judged, seed = run_in_fresh_process(limit, race, request, build, gpu.device, store.root)
     time = measured_time(judged.timing, seed.timing if seed else None) if judged.timing else None

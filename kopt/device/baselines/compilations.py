@@ -45,6 +45,7 @@ class CompilationKey(Key):
     """One compilation of a problem's reference on its main workloads, for a kind of device and versions."""
 
     kind: ClassVar[str] = "compilation"
+    schema_version: ClassVar[int] = 2
     determined: ClassVar[bool] = False
     problem: str
     mode: str
@@ -105,7 +106,10 @@ class Compilations:
         """
         first = Path(self._subject(subject.baseline, 0).folder) / TRITON
         if subject.number and first.is_dir():
-            shutil.copytree(first, Path(subject.folder) / TRITON, dirs_exist_ok=True)
+            try:
+                shutil.copytree(first, Path(subject.folder) / TRITON, dirs_exist_ok=True)
+            except (OSError, shutil.Error) as error:  # a convenience: what is missing is compiled
+                log.warning("%s compiles its kernels anew: %s", subject.name, type(error).__name__)
 
     def keep(self, subject: Subject, packed: bytes) -> None:
         """Keep a new compilation, packed; nothing where it could not be packed."""

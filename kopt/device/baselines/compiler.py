@@ -25,7 +25,9 @@ PARTS = (
     "torch._inductor.codegen.cuda_combined_scheduling", "torch._inductor.codegen.wrapper_fxir",
     "torch.export._trace", "triton.compiler.code_generator",
 )  # fmt: skip
-"""Modules that a process imports until its first compilation has ended, of torch 2.11; other versions may lack some."""
+"""Modules that a process imports until its first compilation has ended."""
+NEEDED = 2
+"""Number of those, the first ones, without which nothing is compiled; versions of torch may lack others."""
 TUNED_ONCE = {"use_static_cuda_launcher": False}
 """Setting of Inductor with which the next process uses the configurations that it finds tuned: kernels that are
 launched without Triton are tuned anew by coordinate descent where the best configuration was among the first ones."""
@@ -41,10 +43,12 @@ def load_compiler() -> None:
     """
     before = cuda_is_initialised()
     with environment_set(NO_CUDA_CALL):
-        for name in PARTS:
+        for name in PARTS[:NEEDED]:
+            importlib.import_module(name)
+        for name in PARTS[NEEDED:]:
             with suppress(ModuleNotFoundError):
                 importlib.import_module(name)
-        sys.modules["torch._inductor.codecache"].torch_key()  # hashes the files of torch, once
+        importlib.import_module("torch._inductor.codecache").torch_key()  # hashes the files of torch, once
     if cuda_is_initialised() and not before:
         raise DeviceError("importing the compiler of torch has used CUDA: leave `compile` and `max-autotune` out")
 

@@ -96,8 +96,8 @@ def _accepted(
     if largest is None:
         return Comparison(None, "")
     index, error = largest
-    allowed = _least(right[index], allowance).maximum(error_of(given[index], right[index]))
-    return accepted(draw, error, float(allowed))
+    allowed, own = float(_least(right[index], allowance)), float(error_of(given[index], right[index]))
+    return accepted(draw, error, max(allowed, own) if math.isfinite(own) else allowed)
 
 
 def _least(right: torch.Tensor, allowance: Allowance) -> torch.Tensor:

@@ -58,7 +58,12 @@ class GpuBusy(DeviceError):
         held_by = "; ".join(named) or "an unnamed process"
         super().__init__(f"waited {seconds:g} s for {what}, held by {held_by}: wait longer, or end what holds it")
         self.what = what
+        self.seconds = seconds
         self.holders = tuple(holders)
+
+    def __reduce__(self) -> tuple[type[GpuBusy], tuple[str, float, tuple[Holder, ...]]]:
+        """Let the error come whole out of the process that waited."""
+        return GpuBusy, (self.what, self.seconds, self.holders)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,10 @@ def refused(arguments: Sequence[Any], inputs: Sequence[Any], weights: Sequence[A
         else repr(one)
         for one in (*inputs, *weights)
     )
-    reason = _REFUSALS.get(seen)
+    try:
+        reason = _REFUSALS.get(seen)
+    except TypeError:  # sizes that are symbols
+        return refusal(arguments, inputs, weights)
     if reason is None:
         if len(_REFUSALS) >= MOST_REFUSALS:
             _REFUSALS.clear()

@@ -29,6 +29,18 @@ def parted(values: Mapping[str, Any], model: torch.nn.Module) -> tuple[dict[str,
     return weights, {name: value for name, value in values.items() if name not in weights}
 
 
+def needs_dispatcher(given: Sequence[torch.Tensor]) -> bool:
+    """Return whether a call of an operator has to go through PyTorch's dispatcher, which takes longer than a kernel."""
+    kinds, gradients = (torch.Tensor, torch.nn.Parameter), torch.is_grad_enabled()
+    return (
+        torch.compiler.is_compiling()
+        or torch.jit.is_tracing()
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._are_functorch_transforms_active()
+        or any(type(one) not in kinds or (gradients and one.requires_grad) for one in given)
+    )
+
+
 def unshared(results: Sequence[torch.Tensor], arguments: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     """Copy results that share memory with an argument or another result, which torch allows no operator."""
     taken, own = {one.untyped_storage().data_ptr() for one in arguments}, []

@@ -50,7 +50,7 @@ def _operator(name: str, entry: str, inputs: list[str], parameters: list[str], s
     listed, passed = ", ".join(inputs), ", ".join([*inputs, *weights])
     state = "{" + ", ".join(f"{full!r}: {weight}" for full, weight in zip(parameters, weights, strict=True)) + "}"
     returned = f"tuple[{', '.join(['torch.Tensor'] * several)}]" if several else "torch.Tensor"
-    own = f"unshared({'result' if several else '(result,)'}, ({passed},)){'' if several else '[0]'}"
+    own = f"unshared({'_result' if several else '(_result,)'}, ({passed},)){'' if several else '[0]'}"
     fake = f"torch.func.functional_call(_REFERENCE, {state}, ({listed},))"
     return f'''_REFERENCE = without_weights(Model, get_init_inputs())
 _WEIGHTS, _CONSTANTS = parted(further_arguments({entry}, {tuple(inputs)!r}, _REFERENCE, globals()), _REFERENCE)
@@ -58,14 +58,14 @@ _WEIGHTS, _CONSTANTS = parted(further_arguments({entry}, {tuple(inputs)!r}, _REF
 
 def _run({passed}):
     """Run the kernel, or PyTorch, with a warning, for arguments that it was not verified with."""
-    state = {state}
-    reason = why_not(({listed},), state.values())
-    if reason:
-        tell(reason)
-        result = torch.func.functional_call(_REFERENCE, state, ({listed},))
+    _state = {state}
+    _reason = why_not(({listed},), _state.values())
+    if _reason:
+        tell(_reason)
+        _result = torch.func.functional_call(_REFERENCE, _state, ({listed},))
     else:
-        weights = {{name: state[path] for name, path in _WEIGHTS.items()}}
-        result = {entry}({listed}, **weights, **_CONSTANTS)
+        _weights = {{name: _state[path] for name, path in _WEIGHTS.items()}}
+        _result = {entry}({listed}, **_weights, **_CONSTANTS)
     return {own}
 
 
@@ -80,18 +80,13 @@ def _({passed}):
     return {f"tuple({fake})" if several else fake}
 
 
-def call({passed}):
+def call_kernel(*given):
     """Return what `torch.ops.kopt.{name}` returns, without the way through PyTorch's dispatcher where none is needed.
 
-    Under `torch.compile`, for subclasses of tensors and where a gradient is asked for, the operator is called.
+    The operator is called where something records, transforms or changes what is called (`torch.compile`, tracers,
+    `torch.func`, dispatch modes), for subclasses of tensors, and where a gradient is asked for.
     """
-    given = ({passed},)
-    kinds, gradients = (torch.Tensor, torch.nn.Parameter), torch.is_grad_enabled()
-    if torch.compiler.is_compiling() or any(
-        type(one) not in kinds or (gradients and one.requires_grad) for one in given
-    ):
-        return torch.ops.kopt.{name}({passed})
-    return _run({passed})
+    return torch.ops.kopt.{name}(*given) if needs_dispatcher(given) else _run(*given)
 
 
 class KernelModel(Model):
@@ -111,9 +106,11 @@ class KernelModel(Model):
             return super().forward({listed})
         if torch.is_grad_enabled() and any(one.requires_grad for one in ({listed}, *weights)):
             return super().forward({listed})
-        return call({listed}, *weights)'''
+        return call_kernel({listed}, *weights)'''
 
 
 TARGET = Target(
-    ".py", "a custom operator, torch.ops.kopt.NAME, that torch.compile calls as one step, and the function call", write
+    ".py",
+    "a custom operator, torch.ops.kopt.NAME, that torch.compile calls as one step, and the function call_kernel",
+    write,
 )
