@@ -34,7 +34,7 @@ def needs_dispatcher(given: Sequence[torch.Tensor]) -> bool:
     kinds, gradients = (torch.Tensor, torch.nn.Parameter), torch.is_grad_enabled()
     return (
         torch.compiler.is_compiling()
-        or torch.jit.is_tracing()
+        or torch._C._get_tracing_state() is not None
         or torch._C._len_torch_dispatch_stack() > 0
         or torch._C._are_functorch_transforms_active()
         or any(type(one) not in kinds or (gradients and one.requires_grad) for one in given)
