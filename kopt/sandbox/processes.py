@@ -57,14 +57,22 @@ def adopt_orphans() -> None:
 def children() -> set[int]:
     """Find the pids of this process's children, those that have ended and are not reaped among them.
 
-    The kernel's lists of each thread's children miss none, since this process alone takes a child off them by reaping
-    it.  A search through all processes, for a kernel that keeps no such lists, takes milliseconds on a busy machine.
+    The kernel's lists of each thread's children are read until two readings agree, since a thread that ends meanwhile
+    leaves its children to another one.  A search through all processes, for a kernel that keeps no such lists, takes
+    milliseconds on a busy machine.
     """
     try:
-        lists = [_listed(f"/proc/self/task/{thread}/children") for thread in os.listdir("/proc/self/task")]
-        return set().union(*lists)
+        before, now = None, _children_of_threads()
+        while now != before:
+            before, now = now, _children_of_threads()
+        return now
     except FileNotFoundError:
         return {pid for pid, parent in _parents().items() if parent == os.getpid()}
+
+
+def _children_of_threads() -> set[int]:
+    threads = os.listdir("/proc/self/task")
+    return set[int]().union(*(_listed(f"/proc/self/task/{thread}/children") for thread in threads))
 
 
 def _listed(path: str) -> list[int]:
