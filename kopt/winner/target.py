@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations
 
 from kopt.errors import ProblemError
 from kopt.winner import provenance
@@ -152,9 +153,10 @@ def quoted_json(value: object) -> str:
 
 
 def _refuse_clashes(winner: Winner, kernel: ModuleText, reference: ModuleText) -> None:
-    clash = sorted(((kernel.names & reference.names) | ((kernel.names | reference.names) & OWN)) - IMPORTED)
-    if clash:
-        raise ProblemError(
-            f"{winner.problem.name}: two of the kernel, the reference and the exported file define {clash[0]!r}: "
-            "rename it in problem.py and run the search again, which finds all verdicts in the store"
-        )
+    definers = {"the kernel": kernel.names, "the reference": reference.names, "the exported file": OWN}
+    for (one, names), (other, others) in combinations(definers.items(), 2):
+        if clash := sorted((names & others) - IMPORTED):
+            raise ProblemError(
+                f"{winner.problem.name}: {one} and {other} define {clash[0]!r}: rename it in problem.py, or in the "
+                "kernel, and run the search again, which finds all verdicts in the store"
+            )

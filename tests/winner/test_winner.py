@@ -228,8 +228,15 @@ def test_a_kernel_that_needs_more_than_the_inputs_is_no_solution(made, why):
 
 
 def test_a_kernel_that_defines_a_name_of_the_reference_is_refused_in_a_line():
-    with pytest.raises(ProblemError, match="the kernel defines 'Model'"):
+    with pytest.raises(ProblemError, match="the kernel and the reference define 'Model': rename it"):
         module.write(winner(SOURCE + "\n\nclass Model:\n    pass\n"))
+
+
+@pytest.mark.parametrize("name", ["call_kernel", "tell"])
+def test_a_reference_that_defines_a_name_of_the_written_file_is_refused_in_a_line(name):
+    problem = SCALE.model_copy(update={"reference": f"def {name}(x):\n    return x\n{SCALE.reference}"})
+    with pytest.raises(ProblemError, match=f"the reference and the exported file define '{name}': rename it"):
+        torch_library.write(winner(SOURCE, SOURCE, problem))
 
 
 def test_statements_on_one_line_with_a_docstring_stay():
