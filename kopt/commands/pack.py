@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from kopt.artifact import read_plain, read_value
@@ -100,13 +101,14 @@ def pack_run(run: Path, store: Store, archive: Path, root: Path = Path()) -> Pac
             measured = measured.model_copy(update={"requests": requests_by_label(lines)})
         made_with = measured.versions
         recording = recording.model_copy(update={"settings": recording.settings | {"judge": measured.judge}})
-    packed = pack(store, asked, archive, made_with, recording, replied, measured)
-    if not packed.replies and (packed.unusable or replied or measured is None):
-        archive.unlink(missing_ok=True)
-    if packed.unusable and not packed.replies:
-        raise ConfigError(f"no reply of {run} in the store {store.root} is whole: kopt store {store.root} --verify")
-    if not packed.replies and (replied or measured is None):
-        raise ConfigError(f"the store {store.root} has no reply of {run}: name the store that the run used")
+    with TemporaryDirectory(dir=archive.absolute().parent, prefix=".kopt-pack-") as folder:
+        written = Path(folder) / archive.name
+        packed = pack(store, asked, written, made_with, recording, replied, measured)
+        if packed.unusable and not packed.replies:
+            raise ConfigError(f"no reply of {run} in the store {store.root} is whole: kopt store {store.root} --verify")
+        if not packed.replies and (replied or measured is None):
+            raise ConfigError(f"the store {store.root} has no reply of {run}: name the store that the run used")
+        written.replace(archive)
     if manifest and recording is None:
         print(
             f"kopt: note: {manifest.config.problems}/{manifest.config.problem} has changed since the run, so that the "

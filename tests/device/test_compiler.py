@@ -1,4 +1,4 @@
-"""What a compilation by PyTorch sets for itself, it sets back; its caches go from folder to folder."""
+"""Compiling a baseline leaves Inductor's settings as they were; its caches are packed and unpacked whole."""
 
 import os
 import subprocess

@@ -12,6 +12,7 @@ from kopt import cli
 from kopt.commands.pack import pack_run
 from kopt.commands.parts.run_cost import run_cost
 from kopt.config import Config
+from kopt.errors import ConfigError
 from kopt.jobs.asker import Asker
 from kopt.llm.ask import ask, replies_of
 from kopt.llm.ledger import Ledger
@@ -112,6 +113,10 @@ def test_a_packed_run_lacks_elsewhere_what_it_lacked_here(server, tmp_path):
     live = Asker(asking(), table, here, tmp_path / "run").ask(asked)
     assert [reply.status for reply in live.values()] == ["answered", "unanswered"]
     assert pack_run(tmp_path / "run", here, tmp_path / "a.tar").replies == 1
+    packed = (tmp_path / "a.tar").read_bytes()
+    with pytest.raises(ConfigError, match="is whole: kopt store"):
+        pack_run(tmp_path / "run", Store(tmp_path / "empty"), tmp_path / "a.tar")
+    assert (tmp_path / "a.tar").read_bytes() == packed  # a pack that fails costs no earlier archive
     assert unpack(tmp_path / "a.tar", there).replies == 1
     assert Asker(asking(replies="replay"), table, there, tmp_path / "other").ask(asked) == live
 

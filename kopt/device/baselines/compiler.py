@@ -20,14 +20,13 @@ from kopt.sandbox.environment import NO_CUDA_CALL, cuda_is_initialised, environm
 
 log = logging.getLogger(__name__)
 
-PARTS = (
-    "torch._dynamo", "torch._inductor.compile_fx", "torch._inductor.choices", "torch._inductor.fx_passes.pad_mm",
-    "torch._inductor.codegen.cuda_combined_scheduling", "torch._inductor.codegen.wrapper_fxir",
-    "torch.export._trace", "triton.compiler.code_generator",
+COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
+"""Modules without which nothing is compiled."""
+LATER = (
+    "torch._inductor.choices", "torch._inductor.fx_passes.pad_mm", "torch._inductor.codegen.cuda_combined_scheduling",
+    "torch._inductor.codegen.wrapper_fxir", "torch.export._trace", "triton.compiler.code_generator",
 )  # fmt: skip
-"""Modules that a process imports until its first compilation has ended."""
-NEEDED = 2
-"""Number of those, the first ones, without which nothing is compiled; versions of torch may lack others."""
+"""Modules that the first compilation of a process imports; some versions of torch lack some of them."""
 TUNED_ONCE = {"use_static_cuda_launcher": False}
 """Setting of Inductor with which the next process uses the configurations that it finds tuned: kernels that are
 launched without Triton are tuned anew by coordinate descent where the best configuration was among the first ones."""
@@ -43,9 +42,9 @@ def load_compiler() -> None:
     """
     before = cuda_is_initialised()
     with environment_set(NO_CUDA_CALL):
-        for name in PARTS[:NEEDED]:
+        for name in COMPILER:
             importlib.import_module(name)
-        for name in PARTS[NEEDED:]:
+        for name in LATER:
             with suppress(ModuleNotFoundError):
                 importlib.import_module(name)
         importlib.import_module("torch._inductor.codecache").torch_key()  # hashes the files of torch, once

@@ -8,7 +8,8 @@ import torch
 
 _TOLD = set[str]()
 _REFUSALS = dict[tuple[Any, ...], str]()
-"""What `refusal` has said, by what it looks at: it takes longer than a small kernel."""
+"""Answers of `refusal` by the kind of arguments (shapes, strides, dtypes, device): asking anew for each call would take
+longer than a small kernel."""
 MOST_REFUSALS = 1000
 """Most entries of `_REFUSALS`, which is emptied then."""
 

@@ -49,7 +49,7 @@ def is_other(one: torch.Tensor, two: torch.Tensor) -> bool:
 
 
 def size_of(tensor: torch.Tensor) -> float:
-    """Return the largest magnitude of a tensor's finite elements; a tiny number where there is none."""
+    """Return the largest magnitude of a tensor's finite elements, at least 1e-30: errors are divided by it."""
     return max(float(tensor.double().abs().nan_to_num(0, 0, 0).max()), 1e-30) if tensor.numel() else 1e-30
 
 

@@ -32,7 +32,8 @@ def write(winner: Winner) -> str:
         model_guard(winner, asks_model=False),
         "\n\n\n".join([*embedded("modes", REFERENCES), *embedded("operator")]),
     )
-    return "\n\n\n".join((kernel_and_reference(winner), guards(winner), guard, helpers, operator)) + "\n"
+    parts = (kernel_and_reference(winner), guards(winner), guard, helpers, operator, _model(inputs))
+    return "\n\n\n".join(parts) + "\n"
 
 
 def _operator(name: str, entry: str, inputs: list[str], parameters: list[str], several: int) -> str:
@@ -86,10 +87,17 @@ def call_kernel(*given):
     The operator is called where something records, transforms or changes what is called (`torch.compile`, tracers,
     `torch.func`, dispatch modes), for subclasses of tensors, and where a gradient is asked for.
     """
-    return torch.ops.kopt.{name}(*given) if needs_dispatcher(given) else _run(*given)
+    return torch.ops.kopt.{name}(*given) if needs_dispatcher(given) else _run(*given)'''
 
 
-class KernelModel(Model):
+def _model(inputs: list[str]) -> str:
+    """Write the class whose `forward` calls the operator.
+
+    Args:
+        inputs: names of the inputs.
+    """
+    listed = ", ".join(inputs)
+    return f'''class KernelModel(Model):
     """The reference's `Model`, whose `forward` is the operator where no gradient is asked for."""
 
     def __init__(self, *given, **named):
