@@ -10,6 +10,7 @@ import argparse
 import copy
 import importlib.util
 import statistics
+import sys
 import time
 
 import torch
@@ -30,6 +31,15 @@ class FastNorm(torch.nn.Module):
     def forward(self, hidden):
         rows = hidden.reshape(-1, self.size)
         return self.call(rows, self.weight).reshape(hidden.shape)
+
+
+def imported(path):
+    """Import an exported file."""
+    spec = importlib.util.spec_from_file_location("operator_of_kopt", path)
+    operator = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = operator  # torch.compile looks modules up by name
+    spec.loader.exec_module(operator)
+    return operator
 
 
 def with_operator(model, call):
@@ -63,9 +73,7 @@ def main():
     parser.add_argument("--passes", type=int, default=20)
     parser.add_argument("--compile", action="store_true", help="compile both models")
     options = parser.parse_args()
-    spec = importlib.util.spec_from_file_location("operator_of_kopt", options.operator)
-    operator = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(operator)
+    operator = imported(options.operator)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     config = LlamaConfig(
         hidden_size=options.hidden, intermediate_size=4 * options.hidden, num_hidden_layers=options.layers,
