@@ -7,7 +7,8 @@ The round's candidates come from `kopt-rewrite` (preset beam_search_diverse, `--
 proposed and built first; then, for each number of GPUs, a copy of the run and of its store goes on to the end, so that
 only judging differs.  What is printed comes from the log lines of the leases: candidates per second from the first
 lease to the last GPU given back, speed-up and efficiency against the first number of GPUs, the share of that time in
-which each GPU was leased, the longest wait for a GPU, and the chunks of each GPU.  Exits 1 when two jobs had one GPU at
+which each GPU was leased, the longest wait for a GPU, and the chunks of each GPU; then what a chunk waited for, and a
+contestant's phases, with each number of GPUs: where neighbours hinder each other.  Exits 1 when two jobs had one GPU at
 once, or verdicts differ.
 
 With `--noise` the seed kernel is timed against its twin on the first GPU, in so many batches, alone and while all other
@@ -17,6 +18,7 @@ GPUs multiply matrices and copy from the host: do busy neighbours disturb times?
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -26,7 +28,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +39,10 @@ ROOT = Path(__file__).resolve().parent.parent
 STAMP = r"^(\S+ \S+) INFO \S+: (\S+) "
 TAKEN = re.compile(STAMP + r"leased after ([\d.]+) s", re.M)
 BACK = re.compile(STAMP + r"given back after", re.M)
+WAITED = re.compile(r"seconds waited for: (\{.*\})")
+PHASES = re.compile(r"slot \d+: \w+, seconds (\{.*\})")
+LEAST_S = 0.1
+"""Time from which a phase is printed, s."""
 HEADS = ("GPUs", "whole s", "window s", "cand/s", "speed-up", "efficiency", "busy", "wait s", "chunks", "same verdicts")
 
 
@@ -85,6 +91,8 @@ class Evaluated(NamedTuple):
     leases: list[Held]
     verdicts: dict[int, str]
     """Verdict and reason by slot."""
+    phases: dict[str, float]
+    """Seconds of a chunk in its referee and timer, and of a contestant, by phase; means."""
 
     @property
     def window(self) -> float:
@@ -158,10 +166,32 @@ def evaluated(prepared: Path, folder: Path, options: argparse.Namespace, gpus: i
     subprocess.run(["cp", "-a", prepared, folder], check=True)
     seconds = snakemake(folder, options, gpus, *(["--until", "evaluate"] if options.round_only else []))
     run = folder / "results/r"
-    leases = [held for path in sorted((run / "logs/round_1").glob("evaluate_*.log")) for held in held_in(path)]
+    logs = sorted((run / "logs/round_1").glob("evaluate_*.log"))
+    leases = [held for path in logs for held in held_in(path)]
     tables = [pd.read_parquet(path) for path in sorted((run / "round_1").rglob("evaluation_*.parquet"))]
     rows = pd.concat(tables).to_dict("records")
-    return Evaluated(gpus, seconds, leases, {row["slot"]: f"{row['verdict']} {row['reason']}" for row in rows})
+    verdicts = {row["slot"]: f"{row['verdict']} {row['reason']}" for row in rows}
+    return Evaluated(gpus, seconds, leases, verdicts, phases_in(path.read_text() for path in logs))
+
+
+def phases_in(logs: Iterable[str]) -> dict[str, float]:
+    """Read what chunks and contestants spent their time on; return means, s."""
+    text = "\n".join(logs)
+    found: dict[str, list[float]] = {}
+    for pattern, owner in ((WAITED, ""), (PHASES, "a contestant: ")):
+        for account in map(ast.literal_eval, pattern.findall(text)):
+            for name, seconds in account.items():
+                found.setdefault(owner + name, []).append(seconds)
+    return {name: sum(several) / len(several) for name, several in found.items()}
+
+
+def print_phases(rounds: Sequence[Evaluated]) -> None:
+    """Print a line for each phase that takes some time, with each number of GPUs."""
+    print("mean seconds with " + ", ".join(f"{round.gpus}" for round in rounds) + " GPUs")
+    for name in rounds[0].phases:
+        means = [round.phases.get(name, 0.0) for round in rounds]
+        if max(means) >= LEAST_S:
+            print(f"  {name:32} " + "  ".join(f"{mean:6.2f}" for mean in means))
 
 
 def held_in(log: Path) -> list[Held]:
@@ -231,6 +261,7 @@ def main() -> None:
             rounds.append(evaluated(prepared, folder, options, gpus))
             shutil.rmtree(folder)
             print(rounds[-1].row(rounds[0]), flush=True)
+    print_phases(rounds)
     if options.json:
         options.json.write_text(json.dumps([round._asdict() for round in rounds], indent=1))
     overlaps = sum(round.overlaps() for round in rounds)
