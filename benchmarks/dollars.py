@@ -114,6 +114,11 @@ def table(problem: str, port: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def path() -> str:
+    """Return the folders of Python's modules: the checkout, then those of this process."""
+    return os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
+
+
 def search(problem: str, options: argparse.Namespace, folder: Path, port: int) -> Path:
     """Run the searches of one problem by `kopt compare`; return their folder."""
     models = folder / f"{problem}.models.yaml"
@@ -129,7 +134,7 @@ def search(problem: str, options: argparse.Namespace, folder: Path, port: int) -
     }  # fmt: skip
     file = folder / f"{problem}.plan.yaml"
     file.write_text(yaml.safe_dump(plan))
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "RECORDED_KEY": "none", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | {"PYTHONPATH": path(), "RECORDED_KEY": "none", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "kopt.cli", "compare", str(file), "--cores", str(options.cores)]
     subprocess.run(command, cwd=folder, env=environment, check=True)
     return folder / "results" / f"dollars-{problem}"
@@ -152,7 +157,7 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         runs = [search(problem, options, folder, server.server_port) for problem in options.problems]
         command = [sys.executable, "-m", "kopt.cli", "compare", *map(str, runs)]
-        subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+        subprocess.run(command, cwd=folder, env=os.environ | {"PYTHONPATH": path()}, check=True)
 
 
 if __name__ == "__main__":

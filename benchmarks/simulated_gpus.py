@@ -77,7 +77,8 @@ def scheduled(gpus: int, chunks: int, seconds: float) -> Scheduled:
         ]  # fmt: skip
         start, before = time.monotonic(), _cpu()
         done = subprocess.run(
-            command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}
+            command, capture_output=True, text=True, check=False,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))},
         )  # fmt: skip
         taken, cpu = time.monotonic() - start, _cpu() - before
         if done.returncode:
