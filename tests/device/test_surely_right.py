@@ -110,17 +110,21 @@ def test_a_large_result_is_judged_as_at_first_and_in_full(monkeypatch, result, d
         case = make_case(problem, draw)
         outputs = outputs_of(run_reference(problem, case).tensors)
         judged = []
-        for kept, short in ((1 << 30, True), (8 * 48 * 30, True), (0, True), (0, False)):
+        ways = ((1 << 30, 0, True), (0, 1 << 30, True), (0, 8 * 48 * 30, True))
+        for kept, most, short in (*ways, (8 * 48 * 30, 0, True), (0, 0, True), (0, 0, False)):
             monkeypatch.setattr(expected_by_rows, "KEPT_BYTES", kept)
             with monkeypatch.context() as patch:
                 if not short:
                     patch.setattr(expected_by_rows, "surely_right", lambda *given: None)
                 torch.manual_seed(0)  # tolerances rest on random roundings
-                expected = ExpectedOutputs(problem)
+                expected = ExpectedOutputs(problem, most)
                 judged.append([expected.judge(case, draw, output) for _ in range(3) for output in outputs])
-        parts, *others = judged[1:]  # what is kept is compared as a whole, and its figures are those of the whole
+        parts, *others = judged[
+            len(ways) :
+        ]  # what is kept is compared as a whole, and its figures are those of the whole
         assert all(repr(one) == repr(parts) for one in others)
-        assert [one.right for one in judged[0]] == [one.right for one in parts]
+        for kept in judged[: len(ways)]:
+            assert [one.right for one in kept] == [one.right for one in parts]
 
 
 @pytest.mark.parametrize(("result", "plain"), [("elementwise", True), ("rows", True), ("masked", False), ("two", True)])
@@ -144,13 +148,44 @@ def test_what_every_tolerance_allows_is_accepted_in_full_too(monkeypatch, result
         assert bool(granted) == (result != "an integer")
         full = expected_result(problem, case, eager)
         for output in outputs_of(eager.tensors):
-            short = surely_right(case, output, eager, [granted], draw) if granted else None
+            exact = in_dtype(case, torch.float64)
+            short = surely_right(exact, output, eager, [granted], draw) if granted else None
             if short is None:
                 continue
             whole = compare_result(output, full, draw)
             assert whole.right
             assert short.check.max_error == whole.check.max_error
             assert short.check.allowed <= whole.check.allowed
+
+
+def test_a_model_runs_in_float64_once_for_a_draw_until_the_draw_is_over(monkeypatch):
+    problem, runs = problem_of(MODELS["elementwise"], Dtype.BFLOAT16), []
+    monkeypatch.setattr(expected_by_rows, "KEPT_BYTES", 0)
+    monkeypatch.setattr(expected_by_rows, "in_dtype", lambda *given: runs.append(given) or in_dtype(*given))
+    draw = Draw(problem.main[0], "normal", 5)
+    case = make_case(problem, draw)
+    right = run_reference(problem, case).tensors
+    expected = ExpectedOutputs(problem, 8 * right[0].numel())
+    for most in (1, 2):
+        for _ in range(3):
+            assert expected.judge(case, draw, right).right
+        assert len(runs) == most
+        assert expected.large_bytes == 8 * right[0].numel()
+        expected.forget(draw)
+        assert expected.large_bytes == 0
+
+
+def test_a_large_expected_output_that_had_to_be_computed_is_kept_in_place_of_the_float64_result(monkeypatch):
+    problem = problem_of(MODELS["elementwise"], Dtype.BFLOAT16)
+    monkeypatch.setattr(expected_by_rows, "KEPT_BYTES", 0)
+    draw = Draw(problem.main[0], "normal", 5)
+    case = make_case(problem, draw)
+    right = run_reference(problem, case).tensors
+    expected = ExpectedOutputs(problem, 24 * right[0].numel())
+    assert not expected.judge(case, draw, [torch.zeros_like(right[0])]).right
+    assert expected.large_bytes == 16 * right[0].numel()
+    monkeypatch.setattr(expected_by_rows, "run_reference", None)
+    assert expected.judge(case, draw, right).right
 
 
 @pytest.mark.parametrize("kept", [0, 1 << 30])

@@ -21,7 +21,7 @@ from kopt.device.draws.distributions import Case, Draw, make_case, plan
 from kopt.device.draws.forms import further_edges
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare import Comparison
-from kopt.device.expected.expected_by_rows import HOST_BYTES, ExpectedOutputs
+from kopt.device.expected.expected_by_rows import HOST_BYTES, ExpectedOutputs, kept_size
 from kopt.device.expected.outputs import Contract, ResultContract, result_contract, run_reference
 from kopt.device.reference.contract import input_names, tensor_arguments
 from kopt.device.reference.layout import assign
@@ -31,6 +31,8 @@ from kopt.model.problem import Problem, Workload
 
 ANSWER_BYTES = 10 << 30
 """Memory reserved for making expected outputs."""
+KEPT_SHARE = 0.125
+"""Share of the device's memory in which large expected outputs are kept: a convolution in float64 may take seconds."""
 CONTEXT_BYTES = 100 << 20
 """Growth of a contestant's CUDA context while it works."""
 PRIVATE = 1.25
@@ -97,15 +99,16 @@ class Referee:
     """
 
     def __init__(self, problem: Problem) -> None:
+        torch.cuda.init()
         self._problem = problem
-        self._answers = ExpectedOutputs(problem)
+        self._most_kept = int(KEPT_SHARE * _memory()[1])
+        self._answers = ExpectedOutputs(problem, self._most_kept)
         self._input_sets: list[_OwnedInputs] = []
         self._outputs: dict[int, list[list[Owned]]] = {}
         """Memory of results by slot: for each draw that of its tensors."""
         self._contracts: dict[str, ResultContract] = {}
         self._bytes: dict[str, int] = {}
         self._checksums = Checksums()
-        torch.cuda.init()
 
     def warm_up(self) -> None:
         """Make small draws of every distribution, with their expected outputs, which takes seconds the first time."""
@@ -207,6 +210,7 @@ class Referee:
         pairs = zip(self._checksums_of(inputs.owned), inputs.checksums, strict=True)
         changed = tuple(place for place, (now, before) in enumerate(pairs) if now != before)
         if changed:
+            self._answers.forget(inputs.draw)
             self._refill(inputs)
         return changed
 
@@ -223,6 +227,7 @@ class Referee:
         """
         for at, draw in draws.items():
             inputs = self._input_sets[at]
+            self._answers.forget(inputs.draw)
             inputs.draw = draw
             self._refill(inputs)
             inputs.checksums = self._checksums_of(inputs.owned)
@@ -230,7 +235,7 @@ class Referee:
     def memory_share(self, slots: int) -> float:
         """Return the share of the device's memory, 0 to 1, for each of so many contestants at a time."""
         free, total = _memory()
-        return max(0.01, (free - ANSWER_BYTES) / total / slots)
+        return max(0.01, (free - self._reserved()) / total / slots)
 
     def health(self) -> bool:
         """Return whether the device still computes."""
@@ -245,7 +250,7 @@ class Referee:
         for owned in [memory for by_draw in self._outputs.values() for outs in by_draw for memory in outs]:
             owned.free()
         self._input_sets, self._outputs = [], {}
-        self._answers = ExpectedOutputs(self._problem)
+        self._answers = ExpectedOutputs(self._problem, self._most_kept)
         torch.cuda.empty_cache()
 
     def _input_set(self, draw: Draw) -> _OwnedInputs:
@@ -289,7 +294,14 @@ class Referee:
         outputs = {name: _bytes(self._contracts[name].tensors) for name in workloads}
         written = sum(outputs[inputs.draw.workload.name] for inputs in self._input_sets)
         private = sum(int(PRIVATE * self._bytes[name]) + outputs[name] for name in workloads)
-        return int((USABLE * free - ANSWER_BYTES) // (written + private + CONTEXT_BYTES))
+        return int((USABLE * free - self._reserved()) // (written + private + CONTEXT_BYTES))
+
+    def _reserved(self) -> int:
+        """Return the memory that expected outputs may still take, made and kept, bytes."""
+        contracts = [self._contracts[inputs.draw.workload.name] for inputs in self._input_sets]
+        sizes = [kept_size(prod(one.shape) for one in contract.tensors) for contract in contracts]
+        kept = min(self._most_kept, sum(size for size in sizes if size // 2 <= self._most_kept))
+        return ANSWER_BYTES + max(kept - self._answers.large_bytes, 0)
 
     def _new_outputs(self, inputs: _OwnedInputs) -> list[Owned]:
         contract = self._contracts[inputs.draw.workload.name]

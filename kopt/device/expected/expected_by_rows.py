@@ -9,7 +9,7 @@ row is tried on its smaller workloads, not assumed; a problem whose reference ch
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -65,8 +65,19 @@ WHOLE = Part(0, sys.maxsize)
 class ExpectedOutputs:
     """The expected outputs of one problem, of which small ones are kept."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, most_bytes: int = 0) -> None:
+        """Begin with nothing kept.
+
+        Args:
+            problem: the problem.
+            most_bytes: largest size of all that is kept where it is more than `KEPT_BYTES`: large expected outputs, and
+                results of the model in float64 where these decide.
+        """
         self._problem = problem
+        self._most_bytes = most_bytes
+        self._exact: dict[tuple[str, str, int], dict[Part, tuple[torch.Tensor, ...]]] = {}
+        """Results of the model in float64, by case and part."""
+        self._exact_bytes = 0
         self._by_rows: bool | None = None
         self._kept: dict[tuple[str, str, int], list[tuple[Part, ExpectedResult]]] = {}
         self._kept_bytes = 0
@@ -93,9 +104,35 @@ class ExpectedOutputs:
             right.append(comparison)
         return worst(right)
 
+    @property
+    def large_bytes(self) -> int:
+        """Size of what is kept beyond `KEPT_BYTES`, bytes."""
+        return max(self._kept_bytes - KEPT_BYTES, 0) + self._exact_bytes
+
+    def forget(self, draw: Draw) -> None:
+        """Free what is kept of a draw: it is not judged again, or its inputs were not those of the draw."""
+        for _, expected in self._kept.pop(_name(draw), ()):
+            self._kept_bytes -= sum(2 * one.output.nbytes for one in expected.tensors)
+        self._forget_exact(_name(draw))
+
+    def _forget_exact(self, name: tuple[str, str, int]) -> None:
+        for exact in self._exact.pop(name, {}).values():
+            self._exact_bytes -= _bytes(exact)
+
+    def _exact_result(self, name: tuple[str, str, int], part: Part, rows: Case) -> tuple[torch.Tensor, ...]:
+        """Return the model's result in float64 for a part of a case, kept or computed."""
+        kept = self._exact.setdefault(name, {})
+        if part in kept:
+            return kept[part]
+        exact = in_dtype(rows, torch.float64)
+        if self._kept_bytes + self._exact_bytes + _bytes(exact) <= self._most_bytes:
+            kept[part] = exact
+            self._exact_bytes += _bytes(exact)
+        return exact
+
     def _compared(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Iterator[tuple[Part, Comparison]]:
         """Yield the parts of a case with the comparisons of a result, whose expected parts are kept or computed."""
-        name = (draw.workload.name, draw.label, draw.seed)
+        name = _name(draw)
         if name in self._kept:
             for part, expected in self._kept[name]:
                 yield part, compare_result(_values(tensors, part, expected), expected, draw)
@@ -104,7 +141,7 @@ class ExpectedOutputs:
         # Compute the whole at once, since a library may use another algorithm for a part.
         size, eager = 0, run_reference(self._problem, case)
         parts = self._split(case, tensors, eager)
-        too_large = self._kept_bytes + sum(2 * 8 * tensor.numel() for tensor in tensors) > KEPT_BYTES
+        too_large = self._kept_bytes + kept_size(tensor.numel() for tensor in tensors) > KEPT_BYTES
         for part in parts:
             rows, given = _rows(case, part), _result_part(eager, part)
             plain = self._plain.get((name, part))
@@ -112,8 +149,9 @@ class ExpectedOutputs:
             if too_large and (name, part) not in self._granted:
                 self._granted[name, part] = granted_allowances(self._problem, rows, given)
             short = [one for one in (self._granted.get((name, part)), plain) if one]
-            if short and (comparison := surely_right(rows, values, given, short, draw)):
-                computed, size = [], KEPT_BYTES + 1  # the whole is too large to be kept
+            exact = self._exact_result(name, part, rows) if short else ()
+            if short and (comparison := surely_right(exact, values, given, short, draw)):
+                computed, size = [], sys.maxsize  # the whole is not known
                 yield part, comparison
                 continue
             sample = _rows(case, part.head(SAMPLED)) if part != WHOLE else None
@@ -122,7 +160,7 @@ class ExpectedOutputs:
             if all(one.allowance or not one.contract.dtype.is_floating_point for one in expected.tensors):
                 self._allowances[name, part] = [one.allowance for one in expected.tensors]
             size += sum(2 * one.output.nbytes for one in expected.tensors)
-            keep = self._kept_bytes + size <= KEPT_BYTES
+            keep = self._kept_bytes + size <= max(KEPT_BYTES, self._most_bytes - self._exact_bytes)
             computed = [*computed, (part, expected)] if keep else []
             if plain is None and (known or not keep):
                 self._plain[name, part] = plain_allowances(rows, expected, given)
@@ -130,6 +168,7 @@ class ExpectedOutputs:
                 whole = _joined(computed, result_contract(self._problem, case, eager))
                 self._kept[name] = [(whole[0], _on_host(whole[1]) if size <= HOST_BYTES else whole[1])]
                 self._kept_bytes += size
+                self._forget_exact(name)
             yield part, compare_result(_values(tensors, part, expected), expected, draw)
 
     def _split(self, case: Case, tensors: Sequence[torch.Tensor], eager: Result) -> list[Part]:
@@ -170,6 +209,23 @@ class ExpectedOutputs:
             one.shape == other.shape and torch.allclose(one, other, rtol=SAME, atol=SAME, equal_nan=True)
             for one, other in zip(joined, whole, strict=True)
         )
+
+
+def kept_size(elements: Iterable[int]) -> int:
+    """Return the bytes in which expected tensors are kept: a float64 number and its allowed error for each element.
+
+    Args:
+        elements: number of elements of each tensor.
+    """
+    return 2 * 8 * sum(elements)
+
+
+def _name(draw: Draw) -> tuple[str, str, int]:
+    return (draw.workload.name, draw.label, draw.seed)
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)
 
 
 def _joined(parts: list[tuple[Part, ExpectedResult]], contract: ResultContract) -> tuple[Part, ExpectedResult]:

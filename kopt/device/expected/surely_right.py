@@ -59,13 +59,14 @@ def granted_allowances(problem: Problem, case: Case, eager: Result) -> list[Allo
 
 
 def surely_right(
-    case: Case, tensors: Sequence[torch.Tensor], eager: Result, allowances: Sequence[Sequence[Allowance]], draw: Draw
-) -> Comparison | None:
+    exact: Sequence[torch.Tensor], tensors: Sequence[torch.Tensor], eager: Result,
+    allowances: Sequence[Sequence[Allowance]], draw: Draw,
+) -> Comparison | None:  # fmt: skip
     """Compare a result with the model in float64; None where it may be wrong.
 
     Args:
-        case: the case, or the part of one.
-        tensors: the result, on the case's device or, where it is small, on the host.
+        exact: the model's result in float64.
+        tensors: the result, on the device of `exact` or, where it is small, on the host.
         eager: the result of the eager model.
         allowances: those of its tensors, one list or several (`granted_allowances`, `plain_allowances`): the first
             one that allows the result decides.
@@ -75,7 +76,6 @@ def surely_right(
         The very comparison that `compare_result` makes of a right result; with granted allowances all but the allowed
         error, which is at most that of `compare_result`.
     """
-    exact = in_dtype(case, torch.float64)
     errors = [error_of(tensor.to(right.device), right) for tensor, right in zip(tensors, exact, strict=True)]
     largest = [largest_error(error) if error.numel() else None for error in errors]
     if not all(one is None or math.isfinite(one[1]) for one in largest):
