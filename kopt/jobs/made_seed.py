@@ -15,6 +15,7 @@ from kopt.load_config import described_devices, load_device
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
+from kopt.project import project_root
 from kopt.provenance import code_digest
 from kopt.sandbox.environment import NO_GPU
 from kopt.sandbox.fresh import run_with_environment
@@ -90,13 +91,15 @@ def made_seed(problem: Problem, device: Device, store: Store, why: str) -> Kerne
 
     Args:
         problem: the problem.
-        device: the device to write for.
+        device: the device to write for; in place of a measured one the described one that is most like it.
         store: keeps seeds that were made.
         why: why it is made, for the line on stderr that announces it.
 
     Raises:
         SeedError: no seed can be made; one line.
     """
+    if device.measured:
+        device = nearest(device, list(described_devices(project_root()).values()))
     without = problem.model_copy(update={"seed": problem.seed.with_source("")})
     key = MadeSeedKey(
         problem=build_contract(without), device=build_target(device), toolchain=toolchain(device),

@@ -9,3 +9,4 @@ class ProblemSettings(Value):
     """Settings of the rule problem."""
 
     backend: str
+    gpu_model: str

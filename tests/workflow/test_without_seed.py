@@ -6,12 +6,15 @@ from kopt.artifact import read_table, read_value
 from kopt.commands.pack import recording_of
 from kopt.errors import SeedError
 from kopt.jobs import made_seed
+from kopt.load_config import load_device
 from kopt.model.kernel import Candidate, Kernel, ProposalStatus
 from kopt.model.problem import Problem
 from kopt.model.trial import BuildRow
 from kopt.problem.folder import load
+from kopt.project import project_root
 from kopt.run.load import MANIFEST
 from kopt.run.manifest import Manifest
+from kopt.seed.make import Seed
 from kopt.stages.seed import second_candidate
 from kopt.store import Store
 from tests.device.small import H100, SCALE
@@ -63,3 +66,18 @@ def test_a_reference_of_which_no_seed_can_be_made_is_refused_in_a_line(tmp_path,
     assert made_seed.with_seed(SCALE, H100, Store(tmp_path)) is SCALE
     second = second_candidate(SCALE, H100, Store(tmp_path))
     assert (second.status, second.reason) == (ProposalStatus.NONE, "TorchInductor has no kernel for an FFT")
+
+
+def test_a_check_and_the_search_on_a_measured_gpu_have_one_seed(tmp_path, monkeypatch):
+    described, devices = load_device("a100", project_root()), []
+
+    def seeds(problem, device):
+        devices.append(device)
+        return [Seed(source="import triton", made_by="template")]
+
+    monkeypatch.setattr(made_seed, "seeds_of", seeds)
+    problem, store = SCALE.model_copy(update={"seed": Kernel(source="")}), Store(tmp_path)
+    measured = described.model_copy(update={"measured": True, "memory_bytes": 1 << 36, "copy_gb_s": 1500.0})
+    for device in (described, measured):
+        assert made_seed.made_seed(problem, device, store, "").source == "import triton"
+    assert devices == [described]

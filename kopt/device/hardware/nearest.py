@@ -9,7 +9,7 @@ from kopt.device.hardware.gpus import Gpu
 from kopt.model.device import Device
 
 
-def nearest(gpu: Gpu, described: Sequence[Device]) -> Device:
+def nearest(gpu: Gpu | Device, described: Sequence[Device]) -> Device:
     """Return the described device whose kernels suit a GPU best.
 
     Of several of the GPU's compute capability it is the one whose name begins most like the GPU's.  Where there is
