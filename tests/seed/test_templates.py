@@ -23,6 +23,8 @@ for n, kernel, stride, padding, extra, dilation, groups in [
     (2, [3, 3], [2, 2], [1, 1], [1, 1], [2, 2], 1),
     (2, [2, 3], [5, 3], [1, 2], [0, 2], [3, 1], 1),
     (3, [2, 3, 2], [2, 1, 3], [1, 1, 0], [0, 0, 1], [1, 2, 1], 2),
+    (1, [50], [2], [1], [0], [1], 1),         # residues along the last axis one by one
+    (2, [3, 30], [2, 2], [1, 3], [1, 0], [1, 2], 1),
 ]:
     channels, made = 3 * groups, 2 * groups
     x = torch.randn(2, channels, *[4, 3, 5][:n])

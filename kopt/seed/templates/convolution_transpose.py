@@ -1,7 +1,9 @@
 """Convolve transposed in one to three dimensions: a program computes outputs of one residue, whose taps are the same.
 
 An output at `o` is the sum over the taps `k` for which `o + padding - k * dilation` is a multiple of the stride.  For
-all outputs of one residue modulo the stride these are the same taps, one in so many; all others are left out.
+all outputs of one residue modulo the stride these are the same taps, one in so many; all others are left out.  Outputs
+of one residue along the last axis lie apart: where little is computed for an output, a program has all residues along
+that axis, tries every tap, and writes memory without gaps.
 """
 
 import torch
@@ -21,31 +23,43 @@ def first_tap(offset, STRIDE: tl.constexpr, DILATION: tl.constexpr, KERNEL: tl.c
 
 @triton.jit
 def convolution_transpose_kernel(
-    x_ptr, weight_ptr, output_ptr, pixels, CHANNELS, OUT_CHANNELS, GROUPS, D, H, W, OD, OH, OW, ND, NH, NW,
+    x_ptr, weight_ptr, output_ptr, images, CHANNELS, OUT_CHANNELS, GROUPS, D, H, W, OD, OH, OW, ND, NH, NW,
     KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, SD: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr,
     PD: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr, LD: tl.constexpr, LH: tl.constexpr, LW: tl.constexpr,
-    TD: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
-    BLOCK_K: tl.constexpr,
+    TD: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr, RW: tl.constexpr, BLOCK_M: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, APART: tl.constexpr,
 ):
     """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is group and residue.
 
     One tap in TD, TH, TW along each axis hits.  In x channels are adjacent; weights lie by output channel, then by tap.
+    RW: residues along the last axis, SW or 1.  APART: a tile has pixels of one image.
     """
-    index = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    pixels = ND * NH * NW
+    if APART:
+        blocks_of_image = tl.cdiv(pixels, BLOCK_M)
+        image = (tl.program_id(0) // blocks_of_image).to(tl.int64)
+        index = tl.program_id(0) % blocks_of_image * BLOCK_M + tl.arange(0, BLOCK_M)
+        inside = index < pixels
+    else:
+        index = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+        inside = index < images * pixels
+        image = (index // pixels).to(tl.int64)
+        index = index % pixels
     out_channel = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     group, residue = tl.program_id(2) % GROUPS, tl.program_id(2) // GROUPS
-    rw, rh, rd = residue % SW, residue // SW % SH, residue // (SW * SH)
-    ow = index % NW * SW + rw
+    rw, rh, rd = residue % RW, residue // RW % SH, residue // (RW * SH)
+    ow = index % NW * RW + rw
     oh = index // NW % NH * SH + rh
-    od = index // (NW * NH) % ND * SD + rd
-    image = index // (NW * NH * ND)
-    inside = (index < pixels) & (ow < OW) & (oh < OH) & (od < OD)
-    plane = (image * GROUPS + group).to(tl.int64)
-    x_images = x_ptr + image.to(tl.int64) * (D * H * W * GROUPS * CHANNELS) + group * CHANNELS
+    od = index // (NW * NH) * SD + rd
+    if RW * SH * SD > 1:
+        inside = inside & (ow < OW) & (oh < OH) & (od < OD)
+    x_images = x_ptr + image * (D * H * W * GROUPS * CHANNELS) + group * CHANNELS
     weight_rows = weight_ptr + (group * OUT_CHANNELS + out_channel) * (KD * KH * KW * CHANNELS)
     first_d = first_tap(rd + PD, SD, LD, KD, TD)
     first_h = first_tap(rh + PH, SH, LH, KH, TH)
-    first_w = first_tap(rw + PW, SW, LW, KW, TW)
+    first_w = 0
+    if RW == SW:
+        first_w = first_tap(rw + PW, SW, LW, KW, TW)
     taps_d, taps_h = (KD - first_d + TD - 1) // TD, (KH - first_h + TH - 1) // TH
     taps_w = (KW - first_w + TW - 1) // TW
     blocks = tl.cdiv(CHANNELS, BLOCK_K)
@@ -59,6 +73,8 @@ def convolution_transpose_kernel(
         shift_d, shift_h, shift_w = od + PD - kd * LD, oh + PH - kh * LH, ow + PW - kw * LW
         d, h, w = shift_d // SD, shift_h // SH, shift_w // SW
         valid = inside & (shift_d >= 0) & (d < D) & (shift_h >= 0) & (h < H) & (shift_w >= 0) & (w < W)
+        if RW < SW:
+            valid = valid & (shift_w % SW == 0)
         channel = step % blocks * BLOCK_K + tl.arange(0, BLOCK_K)
         pixel = ((d * H + h) * W + w) * (GROUPS * CHANNELS)
         x = tl.load(
@@ -70,10 +86,17 @@ def convolution_transpose_kernel(
             mask=(out_channel < OUT_CHANNELS)[:, None] & (channel < CHANNELS)[None, :], other=0.0,
         )
         total = tl.dot(x, tl.trans(weight), total)
-    place = (plane[:, None] * OUT_CHANNELS + out_channel[None, :]) * (OD * OH * OW)
-    place = place + ((od * OH + oh) * OW + ow)[:, None]
-    mask = inside[:, None] & (out_channel < OUT_CHANNELS)[None, :]
-    tl.store(output_ptr + place, total.to(output_ptr.dtype.element_ty), mask=mask)
+    plane = OD * OH * OW
+    first = (image * GROUPS + group) * OUT_CHANNELS * plane
+    channels_apart = out_channel.to(tl.int64) * plane
+    kept = out_channel < OUT_CHANNELS
+    if RW * SH * SD == 1:  # outputs of an image lie as they are numbered
+        place = (first + index)[:, None] + channels_apart[None, :]
+        tl.store(output_ptr + place, total.to(output_ptr.dtype.element_ty), mask=inside[:, None] & kept[None, :])
+    else:
+        place = (first + (od * OH + oh) * OW + ow)[None, :] + channels_apart[:, None]
+        mask = inside[None, :] & kept[:, None]
+        tl.store(output_ptr + place, tl.trans(total).to(output_ptr.dtype.element_ty), mask=mask)
 
 
 def convolution_transpose(x, weight, stride, padding, output_padding, dilation, groups):
@@ -91,16 +114,20 @@ def convolution_transpose(x, weight, stride, padding, output_padding, dilation, 
     SD, SH, SW = [*ones, *stride]
     PD, PH, PW = [*[0] * (3 - n), *padding]
     LD, LH, LW = [*ones, *dilation]
-    ND, NH, NW = triton.cdiv(OD, SD), triton.cdiv(OH, SH), triton.cdiv(OW, SW)
-    TD, TH, TW = [next(t for t in range(1, s + 1) if t * d % s == 0) for s, d in ((SD, LD), (SH, LH), (SW, LW))]
     channels, out_channels = x.shape[1] // groups, weight.shape[1]
+    multiplied = channels * KD * KH * KW * (SW - 1) // (SD * SH * SW)  # further products of an output
+    RW = 1 if multiplied < 16 * x.element_size() * (min(SW, 8) - 1) else SW
+    ND, NH, NW = triton.cdiv(OD, SD), triton.cdiv(OH, SH), triton.cdiv(OW, RW)
+    TD, TH, TW = [next(t for t in range(1, s + 1) if t * d % s == 0) for s, d in ((SD, LD), (SH, LH), (RW, LW))]
     weight = weight.view(groups, channels, out_channels, -1).permute(0, 2, 3, 1).contiguous()
     x = x.movedim(1, -1).contiguous()
-    pixels = x.shape[0] * ND * NH * NW
+    images, pixels = x.shape[0], ND * NH * NW
     block_n = max(16, min(128, triton.next_power_of_2(out_channels)))
-    convolution_transpose_kernel[(triton.cdiv(pixels, 128), triton.cdiv(out_channels, block_n), groups * SD * SH * SW)](
-        x, weight, output, pixels, channels, out_channels, groups, D, H, W, OD, OH, OW, ND, NH, NW, KD, KH, KW, SD,
-        SH, SW, PD, PH, PW, LD, LH, LW, TD, TH, TW, BLOCK_M=128, BLOCK_N=block_n, BLOCK_K=32,
+    apart = pixels > 64
+    rows = images * triton.cdiv(pixels, 128) if apart else triton.cdiv(images * pixels, 128)
+    convolution_transpose_kernel[(rows, triton.cdiv(out_channels, block_n), groups * SD * SH * RW)](
+        x, weight, output, images, channels, out_channels, groups, D, H, W, OD, OH, OW, ND, NH, NW, KD, KH, KW, SD, SH,
+        SW, PD, PH, PW, LD, LH, LW, TD, TH, TW, RW, BLOCK_M=128, BLOCK_N=block_n, BLOCK_K=32, APART=apart,
         num_warps=8 if block_n >= 64 else 4, num_stages=3,
     )
     return output
