@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, Profiler
+from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, Profiler, Rivals
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
@@ -38,17 +38,17 @@ def compile_further(kernels: Sequence[Kernel], target: ProblemOnTarget, *, worke
     keep_further(kernels, target, workers=workers, seconds=seconds)
 
 
-def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
-    """Make the judge on a GPU, which races kernels against the incumbent; `options` say how many share the GPU."""
+def judge(target: ProblemOnTarget, options: JudgeOptions, *, rivals: Rivals, workers: int) -> Judge:
+    """Make the judge on a GPU, which races kernels beside their rivals; `options` say how many share the GPU."""
     from kopt.backends.cuda_judge import judge_by_cuda
 
-    return judge_by_cuda(target, options, incumbent=incumbent)
+    return judge_by_cuda(target, options, rivals)
 
 
 def rank(
     pool: Sequence[RankRow], target: ProblemOnTarget, options: FinalsOptions | None, *, round: int
 ) -> list[RankRow]:
-    """Verify and time the fastest kernels of the pool anew, side by side."""
+    """Verify and time the fastest kernels of the pool anew, side by side, unless the judge's race has done so."""
     from kopt.backends.cuda_finals import measure_pool
 
     assert options is not None
