@@ -5,14 +5,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt.device.build.build import BuildJob, build_all
 from kopt.device.build.precompiled import compiled
 from kopt.device.ncu import count as profiling
+from kopt.device.ncu import target
 from kopt.device.ncu.count import (
     Counted,
     Counting,
@@ -198,6 +201,48 @@ note("end")
     words = notes.read_text().split()
     assert [word for word in words if word != "start"] == ["turn", "end"] * 3
     assert words.index("start", words.index("start") + 1) < words.index("end")
+
+
+@pytest.mark.parametrize("end", ["while True: time.sleep(0.01)", "sys.exit(1)"], ids=["goes on", "ends"])
+def test_a_gpu_is_waited_for_when_programs_are_ready_for_it_or_have_ended(tmp_path, end):
+    said = tmp_path / "said"
+    body = f"""
+with open({str(said)!r}, "a") as file:
+    file.write("ready ")
+{"open(os.path.dirname(sys.argv[-1]) + '/ready', 'w').close()" if "True" in end else ""}
+{end}
+"""
+    with Counting([JOB, JOB, JOB], ncu=fake_ncu(tmp_path, body)) as counting:
+        counting.wait()
+        assert said.read_text() == "ready ready "
+
+
+def test_without_nsight_compute_no_program_is_waited_for(monkeypatch):
+    monkeypatch.setattr(profiling, "find_ncu", lambda: None)
+    with Counting([JOB]) as counting:
+        counting.wait()
+        assert [one.cause for one in counting.each()] == ["no ncu"]
+
+
+def test_launchers_of_plain_signatures_alone_are_compiled_before_the_program_is_confined(monkeypatch):
+    """Triton writes types into C code, and a build says what a candidate's process said."""
+    asked = []
+
+    def launcher(source, metadata):
+        asked.append(source.signature)
+        raise AttributeError("num_ctas")
+
+    def warm():
+        torch.set_num_threads(1)
+        return SimpleNamespace(launcher_cls=launcher)
+
+    monkeypatch.setattr(target, "warm", warm)
+    threads = torch.get_num_threads()
+    target._ready_triton(
+        [("*bf16", "i32", "constexpr"), ("*fp8e4nv",), ("i32 x; system(0);",), ("tensordesc<fp16[1]>",)]
+    )
+    assert asked == [{0: "*bf16", 1: "i32", 2: "constexpr"}, {0: "*fp8e4nv"}]
+    assert torch.get_num_threads() == threads
 
 
 def test_a_waiting_program_ends_when_it_is_not_wanted_any_more(tmp_path):

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
@@ -52,8 +53,14 @@ TORCH_KERNELS = ("FillFunctor", "copy_kernel", "CatArrayBatchedCopy", "arange")
 
 TURN = "turn"
 """Name of the file beside a job's, for which the program waits before it uses the GPU that the file names."""
+READY = "ready"
+"""Name of the file beside a job's that the program makes when all is done that it can do without a GPU."""
+READY_S = 60.0
+"""Longest wait for that, s: a program that takes longer gets its turn without."""
 AHEAD = 2
 """Programs that have started and not ended, at most."""
+POLL_S = 0.005
+"""Time between two looks at whether programs are ready, s."""
 
 Cause = Literal["no ncu", "no permission", "timeout", "no launch", "failed"]
 
@@ -68,6 +75,8 @@ class ProfileJob(Value):
     """Seed of the inputs."""
     compiled: tuple[Precompiled, ...] = ()
     """Kernels that the CPU stage compiled, which are loaded and not compiled again."""
+    signatures: tuple[tuple[str, ...], ...] = ()
+    """Types of the arguments of launches, in order: Triton 3.6 compiles a launcher for each."""
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
@@ -164,6 +173,12 @@ class Counting:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._started.close()
 
+    def wait(self) -> None:
+        """Wait until the programs that have started need a GPU to go on, or have ended, so that none is held before."""
+        until = time.monotonic() + READY_S
+        while not all(run.is_ready() for run in self._runs) and time.monotonic() < until:
+            time.sleep(POLL_S)
+
     def each(self, wait_s: float = WAIT_S) -> Iterator[Counted | NotCounted]:
         """Yield the outcomes in order; the GPU that this process sees by now should have no other process meanwhile.
 
@@ -189,7 +204,8 @@ class Run:
     def __init__(self, job: ProfileJob, ncu: Path) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="kopt-ncu-")
         root = Path(self._folder.name).resolve()
-        self._turn, self._log, self._output = root / TURN, root / "ncu.csv", root / "output"
+        self._turn, self._ready = root / TURN, root / READY
+        self._log, self._output = root / "ncu.csv", root / "output"
         scratch = root / "scratch"
         scratch.mkdir()
         (root / "job.json").write_text(job.model_dump_json())
@@ -208,6 +224,10 @@ class Run:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._end()
         self._folder.cleanup()
+
+    def is_ready(self) -> bool:
+        """Return whether the program waits for its turn, or has ended."""
+        return self._ready.exists() or wait_for_end(self._pidfd, 0.0)
 
     def counted(self, wait_s: float) -> Counted | NotCounted:
         """Let the program use the GPU that this process sees, and wait for its end, `wait_s` seconds at the longest."""

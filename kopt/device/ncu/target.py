@@ -12,27 +12,32 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any  # a candidate may return anything; torch does not type its profiler
 
 import torch
 from torch.cuda import profiler
 
 from kopt.device.build.precompiled import install, quiet_compiler
-from kopt.device.ncu.count import TURN, ProfileJob
+from kopt.device.hardware.zygote import warm
+from kopt.device.ncu.count import POLL_S, READY, TURN, ProfileJob
 from kopt.device.reference import contract, setup
+from kopt.errors import DeviceError
 from kopt.sandbox import cage, landlock
 from kopt.sandbox.environment import GPU_VARIABLE
 
+PLAIN_TYPE = re.compile(r"\*?[a-z0-9]+")
+"""A pointer, a number or a compile-time value, as Triton names its type."""
+
 WARM_UP_CALLS = 2
 """Calls before the profiled one, in which kernels are compiled and an autotuner tries its configurations."""
-
-POLL_S = 0.005
-"""Time between two looks at whether it is this program's turn, s."""
 
 FILE_BYTES = 256 << 20
 """Largest file that may be written."""
@@ -47,6 +52,8 @@ def main(job_file: str) -> None:
     job = ProfileJob.model_validate_json(Path(job_file).read_bytes())
     quiet_compiler()
     install(job.compiled)
+    _ready_triton(job.signatures)
+    Path(job_file).with_name(READY).touch()
     _wait_for_turn(Path(job_file).with_name(TURN))
     call = _prepared_call(job, Path.cwd())
     for _ in range(WARM_UP_CALLS):
@@ -57,6 +64,24 @@ def main(job_file: str) -> None:
     call()
     torch.cuda.synchronize()
     range_of_interest.stop()
+
+
+def _ready_triton(signatures: Sequence[Sequence[str]]) -> None:
+    """Let Triton hash itself, and compile what it launches kernels by, while no GPU is held: two seconds and more.
+
+    Nothing is decided here: what fails fails again in the first launch, which says why.  Triton writes the types of a
+    signature into C code, and this process is not confined yet, so that only plain ones are taken.
+    """
+    threads = torch.get_num_threads()
+    with suppress(DeviceError):
+        driver = warm()
+        for signature in signatures:
+            if not all(map(PLAIN_TYPE.fullmatch, signature)):
+                continue
+            source = SimpleNamespace(signature=dict(enumerate(signature)), constants={})
+            with suppress(Exception):  # of a launcher only the compiled code is wanted, which Triton's cache has then
+                driver.launcher_cls(source, SimpleNamespace())
+    torch.set_num_threads(threads)  # one, as `warm` sets it, is for a process that forks
 
 
 def _wait_for_turn(turn: Path) -> None:
