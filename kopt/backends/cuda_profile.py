@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SPACE = 8
+"""Memory that a parent's inputs and results, and making them, are reckoned to take, as a multiple of their bytes."""
 CSV = "counters"
 """Kind of Nsight Compute's tables in the store."""
 
@@ -69,6 +71,8 @@ def profile_by_counters(target: ProblemOnTarget, options: JudgeOptions, *, secon
                 counting.wait()
                 with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
                     check_same(device, target.device)
+                    if all(parent.is_small(device.device) for parent in unread):
+                        counting.prepare(seconds)
                     outcomes = zip(unread, counting.each(seconds), strict=True)
                     counted = [parent.keep(one, device) for parent, one in outcomes]
             counters |= zip(missing, counted, strict=True)
@@ -100,6 +104,11 @@ class ParentOnGpu:
         times = times_by_workload(self._timing) if self._timing is not None else {}
         profile = counters.profile.model_copy(update={"workload": self._workload.name, "times_ms": times})
         return ProfiledParent(profile, self._store.text(CSV, counters.csv, ".csv"))
+
+    def is_small(self, device: Device) -> bool:
+        """Return whether the inputs of two such parents, with what making them takes, fit into the device's memory."""
+        own = [facts for facts in self._facts.workloads if facts.workload == self._workload.name]
+        return 2 * SPACE * sum(facts.input_bytes + facts.output_bytes for facts in own) <= device.memory_bytes
 
     def profile_job(self) -> ProfileJob:
         """Make the job that reads the counters."""

@@ -217,6 +217,56 @@ with open({str(said)!r}, "a") as file:
         assert said.read_text() == "ready ready "
 
 
+def test_programs_make_their_inputs_side_by_side_and_run_their_candidates_one_after_the_other(tmp_path, monkeypatch):
+    notes = tmp_path / "notes"
+    ncu = fake_ncu(
+        tmp_path,
+        f"""
+note = lambda word: open({str(notes)!r}, "a").write(word + " ")
+job = os.path.dirname(sys.argv[-1])
+def wait(name):
+    while not os.path.exists(job + "/" + name):
+        time.sleep(0.01)
+open(job + "/ready", "w").close()
+wait("gpu")
+note(open(job + "/gpu").read())
+while open({str(notes)!r}).read().count("GPU-1") < 2:
+    time.sleep(0.01)
+open(job + "/prepared", "w").close()
+wait("turn")
+note("turn")
+open(log, "w").write({SMALL!r})
+note("end")
+""",
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
+    with Counting([JOB, JOB], ncu=ncu) as counting:
+        counting.wait()
+        counting.prepare()
+        assert notes.read_text().split() == ['"GPU-1"'] * 2
+        assert [type(one) for one in counting.each()] == [Counted] * 2
+    assert notes.read_text().split()[2:] == ["turn", "end"] * 2
+
+
+def test_a_program_that_is_not_ready_makes_its_inputs_at_its_turn(tmp_path):
+    body = f"""
+job = os.path.dirname(sys.argv[-1])
+while not os.path.exists(job + "/turn"):
+    time.sleep(0.01)
+if os.path.exists(job + "/gpu"):
+    open(log, "w").write({SMALL!r})
+"""
+    with Counting([JOB], ncu=fake_ncu(tmp_path, body)) as counting:
+        counting.prepare()
+        assert [type(one) for one in counting.each()] == [Counted]
+
+
+def test_a_waiting_program_ends_with_nsight_compute(tmp_path):
+    """Even where Nsight Compute has ended before the program waits."""
+    with pytest.raises(SystemExit):
+        target._wait_for(tmp_path / "turn", os.getpid())
+
+
 def test_without_nsight_compute_no_program_is_waited_for(monkeypatch):
     monkeypatch.setattr(profiling, "find_ncu", lambda: None)
     with Counting([JOB]) as counting:
@@ -279,15 +329,15 @@ def test_programs_start_before_a_gpu_is_held_and_see_the_one_that_is_held_at_the
         "import os, sys\nfrom pathlib import Path\nfrom kopt.device.ncu import target\n"
         f"notes, seen = Path({str(notes)!r}), os.environ.get('CUDA_VISIBLE_DEVICES')\n"
         "notes.with_suffix(f'.{os.getpid()}').write_text(str(seen))\n"
-        "target._wait_for_turn(Path(sys.argv[1]))\n"
+        "target._see_gpu(Path(sys.argv[1]), os.getppid())\n"
         "with notes.open('a') as file:\n    file.write(os.environ['CUDA_VISIBLE_DEVICES'] + ' ')\n"
     )
     ncu = fake_ncu(
         tmp_path,
         f"""
 import subprocess
-turn = os.path.join(os.path.dirname(sys.argv[-1]), "turn")
-subprocess.run([sys.executable, {str(program)!r}, turn], check=True)
+gpu = os.path.join(os.path.dirname(sys.argv[-1]), "gpu")
+subprocess.run([sys.executable, {str(program)!r}, gpu], check=True)
 open(log, "w").write({SMALL!r})
 """,
     )
@@ -382,7 +432,7 @@ def test_the_profiled_program_finds_the_kernels_of_the_build(tmp_path):
 import sys
 from pathlib import Path
 from kopt.device.ncu import target
-target._wait_for_turn = lambda turn: sys.exit(0)
+target._see_gpu = lambda *given: sys.exit(0)
 target.main(sys.argv[1])
 """
     scratch.mkdir()
