@@ -37,6 +37,21 @@ class ProfiledParent(NamedTuple):
     """The table that Nsight Compute printed, as CSV; empty when no counter was read."""
 
 
+class Rivals(NamedTuple):
+    """The earlier kernels that new ones are judged beside."""
+
+    parents: Sequence[SelectionRow] = ()
+    """The selection of the round before; empty for the seed."""
+    finalists: int = 0
+    """Number of the pool's fastest kernels that are ranked, where the judge has all new kernels of a round's first
+    attempt before it, so that its race can rank the pool; else 0."""
+
+    @property
+    def incumbent(self) -> str:
+        """The digest of the fastest parent, which is the kernel to beat; empty when there is no parent."""
+        return min(self.parents, key=lambda row: row.time_ms).kernel if self.parents else ""
+
+
 Builder = Callable[[Sequence[Kernel]], Mapping[int, Build]]
 """Build kernels; the results are keyed by position."""
 
@@ -70,12 +85,12 @@ class CompileFurther(Protocol):
 class JudgeKernels(Protocol):
     """Make the judge of a problem's kernels."""
 
-    def __call__(self, target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
-        """Take the digest of the kernel to beat (empty: none) and the number of processes."""
+    def __call__(self, target: ProblemOnTarget, options: JudgeOptions, *, rivals: Rivals, workers: int) -> Judge:
+        """Take the earlier kernels to judge beside, and the number of processes."""
 
 
 class RankPool(Protocol):
-    """Order the pool by time; a backend that measures first verifies and times the pool's fastest kernels anew."""
+    """Order the pool by time; a backend that measures verifies and times its fastest kernels side by side."""
 
     def __call__(
         self, pool: Sequence[RankRow], target: ProblemOnTarget, options: FinalsOptions | None, *, round: int

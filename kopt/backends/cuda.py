@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, Profiler
+from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, Profiler, Rivals
 from kopt.jobs.target import ProblemOnTarget
+from kopt.model.build import Build
 from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.options import FinalsOptions, JudgeOptions
@@ -25,10 +26,23 @@ def facts(problem: Problem, store: Store) -> ProblemFacts:
 
 
 def build(target: ProblemOnTarget, *, workers: int, seconds: float) -> Builder:
-    """Make the builder that compiles with Triton."""
+    """Make the builder that compiles with Triton, and where cores are left for the workloads beside the main ones too.
+
+    These are else compiled when all builds are there (`compile_further`), which is later and takes no core for nothing.
+    """
+    from kopt.backends.further_kernels import further_beside
     from kopt.backends.triton_builder import build_with_triton
 
-    return build_with_triton(target.problem, target.device, target.store, workers=workers, seconds=seconds)
+    build_alone = build_with_triton(target.problem, target.device, target.store, workers=workers, seconds=seconds)
+
+    def build_beside(kernels: Sequence[Kernel]) -> Mapping[int, Build]:
+        left = workers - len(kernels)
+        if not kernels or 2 * left < len(kernels):
+            return build_alone(kernels)
+        with further_beside(kernels, target, workers=left, seconds=seconds):
+            return build_alone(kernels)
+
+    return build_beside
 
 
 def compile_further(kernels: Sequence[Kernel], target: ProblemOnTarget, *, workers: int, seconds: float) -> None:
@@ -38,17 +52,17 @@ def compile_further(kernels: Sequence[Kernel], target: ProblemOnTarget, *, worke
     keep_further(kernels, target, workers=workers, seconds=seconds)
 
 
-def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
-    """Make the judge on a GPU, which races kernels against the incumbent; `options` say how many share the GPU."""
+def judge(target: ProblemOnTarget, options: JudgeOptions, *, rivals: Rivals, workers: int) -> Judge:
+    """Make the judge on a GPU, which races kernels beside their rivals; `options` say how many share the GPU."""
     from kopt.backends.cuda_judge import judge_by_cuda
 
-    return judge_by_cuda(target, options, incumbent=incumbent)
+    return judge_by_cuda(target, options, rivals)
 
 
 def rank(
     pool: Sequence[RankRow], target: ProblemOnTarget, options: FinalsOptions | None, *, round: int
 ) -> list[RankRow]:
-    """Verify and time the fastest kernels of the pool anew, side by side."""
+    """Verify and time the fastest kernels of the pool anew, side by side, unless the judge's race has done so."""
     from kopt.backends.cuda_finals import measure_pool
 
     assert options is not None

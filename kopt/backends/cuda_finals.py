@@ -8,13 +8,14 @@ from dataclasses import replace
 
 from kopt import artifact
 from kopt.artifact import text_digest
+from kopt.backends.pool_race import finals_key, kept_race
 from kopt.device.cuda.environment import environment, environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.errors import DeviceError, NothingPasses
 from kopt.jobs.accidents import is_accident, is_refused_time
 from kopt.jobs.builds import known_build, known_further
 from kopt.jobs.kernels import kernel_named
-from kopt.jobs.keys import FinalsKey, timed_contract
+from kopt.jobs.keys import FinalsKey
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.environment import Environment
@@ -55,15 +56,12 @@ def measure_anew(
     Raises:
         DeviceError: there is no GPU, or it broke.
     """
-    store, measure = target.store, options.measuring
+    store = target.store
     seed = int(artifact.digest([options.seed, purpose])[:12], 16)
 
     def key(where: Environment) -> FinalsKey:
-        return FinalsKey(
-            kernels=tuple((name, text_digest(kernel.source)) for name, kernel in sorted(kernels.items())),
-            baselines=tuple(baselines), problem=timed_contract(target.problem), environment=where, seed=seed,
-            warmup=measure.benchmark_warmup, repeat=measure.benchmark_repeat, processes=processes,
-        )  # fmt: skip
+        digests = {name: text_digest(kernel.source) for name, kernel in kernels.items()}
+        return finals_key(digests, baselines, target, options, where, seed=seed, processes=processes)
 
     shelf = store.shelf(Finals)
     stored = (shelf.get(key(where)) for where in environments())
@@ -71,7 +69,7 @@ def measure_anew(
     if finals is not None:
         return finals
     measured_on = _prepared(kernels, baselines, target, options, seed=seed, processes=processes)
-    with leased(store, wait_s=measure.gpu_wait_seconds) as device:
+    with leased(store, wait_s=options.measuring.gpu_wait_seconds) as device:
         check_same(device, target.device)
         finals = measured_on(device)
     if any(is_accident(verdict) or is_refused_time(verdict) for verdict in finals.verdicts.values()):
@@ -120,7 +118,7 @@ def measure_pool(
     """Verify and time the fastest kernels of the pool anew, side by side, and order the pool by time.
 
     A kernel that does not pass on the new inputs leaves the pool.  Nothing is measured when none of the fastest
-    kernels is new in this round.
+    kernels is new in this round, or when the race that judged the new ones has timed all of the fastest side by side.
 
     Args:
         pool: in order of time.
@@ -131,6 +129,10 @@ def measure_pool(
     first = dedup(pool)[: options.finalists]
     if len(first) < 2 or not any(row.origin.startswith(f"r{round}a") for row in first):
         return list(pool)
+    raced = kept_race(pool, target, options.judging)
+    if raced is not None:
+        log.info("one race has judged and timed these %d kernels side by side: none is measured anew", len(pool))
+        return with_finals(pool, raced)
     kernels = {row.kernel: kernel_named(row.kernel, target.problem, target.store) for row in first}
     return with_finals(pool, measure_anew(kernels, (), target, options.judging, purpose=f"rank {round}"))
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from kopt.backends.backend import Judge
+from kopt.backends.backend import Judge, Rivals
+from kopt.backends.pool_race import keep_race, rivals_in_race
 from kopt.device.cuda.environment import environments, of_any_such_gpu
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.jobs.accidents import is_accident, is_refused_time
@@ -32,13 +33,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def judge_by_cuda(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str = "") -> Judge:
+def judge_by_cuda(target: ProblemOnTarget, options: JudgeOptions, rivals: Rivals) -> Judge:
     """Make the judge on a GPU; a kernel whose verdict and time on a visible GPU are in the store is not judged again.
 
     Args:
         target: the problem, and the device that its kernels were built for.
         options: how to judge and to time.
-        incumbent: digest of the kernel to beat, which takes part in the race; empty: none.
+        rivals: the earlier kernels that take part in the race.
     """
     records = Records(target, options, environments())
 
@@ -48,17 +49,23 @@ def judge_by_cuda(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: 
         log.info("%d kernels: %d judged before, %d to judge", len(rows), len(results), len(missing))
         if not missing:
             return results
-        judge_on = _prepared(missing, target, options, incumbent)
+        beside = rivals_in_race(rivals, results.values())
+        judge_on = _prepared(missing, beside, target, options, rivals)
+        entrants: list[BuildRow | SelectionRow] = [*missing, *beside]
         fresh: list[tuple[BuildRow, JudgedKernel]] = []
+        raced: dict[str, JudgedKernel] = {}
         try:
             with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
                 check_same(device, target.device)
                 for position, kernel in judge_on(device):
-                    fresh.append((missing[position], kernel))
+                    raced[entrants[position].kernel] = kernel
+                    if position < len(missing):
+                        fresh.append((missing[position], kernel))
         finally:  # the GPU is held by nobody while files are written, and what was judged before an error is kept
             for row, kernel in fresh:
                 results[row.slot] = records.keep(row, kernel)
                 log.info("slot %d: %s, seconds %s", row.slot, results[row.slot].verdict.verdict, kernel.seconds)
+        keep_race(rows, results, raced, rivals, target, options)
         return results
 
     return judge
@@ -135,7 +142,11 @@ class Records:
 
 
 def _prepared(
-    rows: Sequence[BuildRow], target: ProblemOnTarget, options: JudgeOptions, incumbent: str
+    rows: Sequence[BuildRow],
+    beside: Sequence[SelectionRow],
+    target: ProblemOnTarget,
+    options: JudgeOptions,
+    rivals: Rivals,
 ) -> Callable[[MeasuredDevice], Iterator[tuple[int, JudgedKernel]]]:
     """Import the judge, with torch and Triton, and read the kernels, before a GPU is held; return what judges them."""
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, judge_all
@@ -149,14 +160,17 @@ def _prepared(
         further = known_further(kernel, problem, target.device, store)
         return CudaJob(kernel=kernel, problem=problem, seed=options.seed, build=build, further=further)
 
+    def earlier(name: str) -> CudaJob:
+        kernel = kernel_named(name, problem, store)
+        return job(kernel, known_build(kernel, problem, target.device, store))
+
     jobs = [job(kernel_named(row.kernel, problem, store), built_named(row.build, store)) for row in rows]
-    best = None
-    if incumbent:
-        kernel = kernel_named(incumbent, problem, store)
-        best = job(kernel, known_build(kernel, problem, target.device, store))
+    jobs += [earlier(row.kernel) for row in beside]
+    best = earlier(rivals.incumbent) if rivals.incumbent else None
+    race = Race(repeat=measure.benchmark_repeat, warmup=measure.benchmark_warmup)
     return lambda device: judge_all(
         jobs, ProblemOnDevice(target.facts, device, store), workers=measure.workers_per_gpu,
         limits=replace(LIMITS, wall_s=options.judge_seconds), incumbent=best,
-        race=Race(repeat=measure.benchmark_repeat, warmup=measure.benchmark_warmup),
+        race=race.model_copy(update={"keep": max(race.keep, rivals.finalists)}),
         calibrated=best is not None,  # the seed was judged on this problem before
     )  # fmt: skip

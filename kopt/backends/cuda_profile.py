@@ -18,6 +18,7 @@ from kopt.jobs.keys import ProfileKey, build_contract
 from kopt.jobs.on_gpu import check_same, leased
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.base import Value
+from kopt.model.build import Built
 from kopt.model.device import Device
 from kopt.model.diagnosis import Profile
 from kopt.model.environment import Environment
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SPACE = 8
+"""Memory that a parent's inputs and results, and making them, are reckoned to take, as a multiple of their bytes."""
 CSV = "counters"
 """Kind of Nsight Compute's tables in the store."""
 
@@ -64,12 +67,14 @@ def profile_by_counters(target: ProblemOnTarget, options: JudgeOptions, *, secon
             from kopt.device.ncu.count import Counting
 
             unread = [parents[at] for at in missing]
-            with (
-                Counting([parent.profile_job() for parent in unread]) as counting,
-                leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device,
-            ):
-                check_same(device, target.device)
-                counted = [parent.keep(one, device) for parent, one in zip(unread, counting.each(seconds), strict=True)]
+            with Counting([parent.profile_job() for parent in unread]) as counting:
+                counting.wait()
+                with leased(target.store, wait_s=options.measuring.gpu_wait_seconds) as device:
+                    check_same(device, target.device)
+                    if all(parent.is_small(device.device) for parent in unread):
+                        counting.prepare(seconds)
+                    outcomes = zip(unread, counting.each(seconds), strict=True)
+                    counted = [parent.keep(one, device) for parent, one in outcomes]
             counters |= zip(missing, counted, strict=True)
         return [parent.profiled(counters[at]) for at, parent in enumerate(parents)]
 
@@ -100,15 +105,21 @@ class ParentOnGpu:
         profile = counters.profile.model_copy(update={"workload": self._workload.name, "times_ms": times})
         return ProfiledParent(profile, self._store.text(CSV, counters.csv, ".csv"))
 
+    def is_small(self, device: Device) -> bool:
+        """Return whether the inputs of two such parents, with what making them takes, fit into the device's memory."""
+        own = [facts for facts in self._facts.workloads if facts.workload == self._workload.name]
+        return 2 * SPACE * sum(facts.input_bytes + facts.output_bytes for facts in own) <= device.memory_bytes
+
     def profile_job(self) -> ProfileJob:
         """Make the job that reads the counters."""
         from kopt.device.build.precompiled import compiled
         from kopt.device.ncu.count import ProfileJob
 
+        built = built_named(self._row.build, self._store)
         return ProfileJob(
             kernel=kernel_named(self._row.kernel, self._problem, self._store), problem=self._problem,
-            workload=self._workload, seed=self._options.seed,
-            compiled=compiled(built_named(self._row.build, self._store), self._store).kernels,
+            workload=self._workload, seed=self._options.seed, compiled=compiled(built, self._store).kernels,
+            signatures=_signatures(built, self._workload.name),
         )  # fmt: skip
 
     def keep(self, counted: Counted | NotCounted, device: MeasuredDevice) -> Counters | Profile:
@@ -158,3 +169,9 @@ class ParentOnGpu:
         """Return the names of the kernels that the CPU stage saw launched."""
         built = built_named(self._row.build, self._store)
         return {launch.kernel for workload in built.workloads for launch in workload.launches}
+
+
+def _signatures(built: Built, workload: str) -> tuple[tuple[str, ...], ...]:
+    """Return the types of the arguments of a workload's launches, each once."""
+    launches = [launch for one in built.workloads if one.workload == workload for launch in one.launches]
+    return tuple(dict.fromkeys(tuple(kind for _, kind in launch.signature) for launch in launches))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from kopt.artifact import digest, text_digest
-from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, ProfiledParent, Profiler
+from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, ProfiledParent, Profiler, Rivals
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.build import Build, Built
 from kopt.model.device import Device
@@ -37,7 +37,7 @@ def build(target: ProblemOnTarget, *, workers: int, seconds: float) -> Builder:
     return builder
 
 
-def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
+def judge(target: ProblemOnTarget, options: JudgeOptions, *, rivals: Rivals, workers: int) -> Judge:
     """Make a judge that passes every kernel, with a made-up time."""
 
     def judge_rows(rows: Sequence[BuildRow]) -> Mapping[int, Judged]:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from kopt.artifact import digest
 from kopt.backends import dry
-from kopt.backends.backend import Backend, Judge, ProfiledParent, Profiler
+from kopt.backends.backend import Backend, Judge, ProfiledParent, Profiler, Rivals
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device
 from kopt.model.judged import Judged, JudgedRight
@@ -34,7 +34,7 @@ PASSED = Passed(judge="dry", checks=())
 FLOOR_MS = 0.5
 
 
-def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
+def judge(target: ProblemOnTarget, options: JudgeOptions, *, rivals: Rivals, workers: int) -> Judge:
     """Make a judge that leases a made-up GPU and passes every kernel, with a made-up time."""
 
     def judge_rows(rows: Sequence[BuildRow]) -> Mapping[int, Judged]:

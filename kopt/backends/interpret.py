@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, Profiler
+from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, Profiler, Rivals
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.device import Device
 from kopt.model.options import FinalsOptions, JudgeOptions
@@ -28,8 +28,8 @@ def build(target: ProblemOnTarget, *, workers: int, seconds: float) -> Builder:
     return build_with_triton(target.problem, target.device, target.store, workers=workers, seconds=seconds)
 
 
-def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
-    """Make the judge that runs kopt's interpreter and estimates times; it needs no incumbent."""
+def judge(target: ProblemOnTarget, options: JudgeOptions, *, rivals: Rivals, workers: int) -> Judge:
+    """Make the judge that runs kopt's interpreter and estimates times; it needs no rivals."""
     from kopt.backends.interpret_judge import judge_by_interpreter
 
     return judge_by_interpreter(target, seed=options.seed, workers=workers, seconds=options.judge_seconds)

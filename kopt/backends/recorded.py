@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, ProfiledParent, Profiler
+from kopt.backends.backend import Backend, Builder, Classifier, Diagnoser, Judge, ProfiledParent, Profiler, Rivals
 from kopt.jobs.recorded import measurements_in, not_recorded
 from kopt.jobs.target import ProblemOnTarget
 from kopt.model.build import Build
@@ -52,7 +52,7 @@ def build_names(store: Store) -> dict[str, str]:
     return {one.kernel: one.name for one in measurements_in(store).builds}
 
 
-def judge(target: ProblemOnTarget, options: JudgeOptions, *, incumbent: str, workers: int) -> Judge:
+def judge(target: ProblemOnTarget, options: JudgeOptions, *, rivals: Rivals, workers: int) -> Judge:
     """Make a judge that returns recorded verdicts and times."""
     recorded = measurements_in(target.store)
     verdicts = {one.kernel: one for one in recorded.verdicts}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kopt.backends import interpret
-from kopt.backends.backend import Builder, load_backend
+from kopt.backends.backend import Builder, Rivals, load_backend
 from kopt.jobs.made_seed import device_to_write_for, with_seed
 from kopt.jobs.recorded import measurements_in
 from kopt.jobs.target import ProblemOnTarget
@@ -135,7 +135,7 @@ def build_seed(check: SeedCheck) -> BuildRow:
 def judge_seed(check: SeedCheck, row: BuildRow) -> Verdict:
     """Judge the built seed kernel in the interpreter, and store the verdict and the estimated time."""
     target = check.target(interpret.facts(check.problem, Store(check.store)))
-    judge = interpret.judge(target, check.options, incumbent="", workers=1)
+    judge = interpret.judge(target, check.options, rivals=Rivals(), workers=1)
     return judge([row])[row.slot].verdict
 
 

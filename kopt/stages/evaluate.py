@@ -44,11 +44,6 @@ def evaluate(
     return [_screened(row, skipped[row.slot]) if row.slot in skipped else _row(row, judged[row.slot]) for row in chosen]
 
 
-def incumbent_of(parents: Sequence[SelectionRow]) -> str:
-    """Return the digest of the fastest parent, which candidates race against; empty when there is no parent."""
-    return min(parents, key=lambda row: row.time_ms).kernel if parents else ""
-
-
 def failed_slots(rows: Sequence[EvaluationRow]) -> str:
     """List the slots whose kernels were judged and did not pass, a line each, for the next attempt to repair."""
     return "".join(f"{row.slot}\n" for row in rows if row.verdict not in NOT_REPAIRED)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from kopt.backends import cuda_judge
+from kopt.backends.backend import Rivals
 from kopt.backends.cuda_judge import Records
 from kopt.device.cuda.race import JudgedKernel
 from kopt.errors import DeviceError
@@ -71,7 +72,7 @@ def test_verdicts_are_written_when_the_gpu_is_given_back_those_before_an_error_t
     monkeypatch.setattr(cuda_judge, "check_same", lambda *devices: None)
     monkeypatch.setattr(cuda_judge, "_prepared", lambda *given: judge_on)
     with pytest.raises(DeviceError, match="broke"):
-        cuda_judge.judge_by_cuda(target, OPTIONS)(rows)
+        cuda_judge.judge_by_cuda(target, OPTIONS, Rivals())(rows)
     assert isinstance(records().known(ROW), JudgedWrong)
     assert records().known(rows[1]) is None
 

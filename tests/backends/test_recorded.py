@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from kopt.backends import recorded
-from kopt.backends.backend import load_backend
+from kopt.backends.backend import Rivals, load_backend
 from kopt.commands.parts.claims import refuse_estimates
 from kopt.config import Config
 from kopt.errors import ConfigError, CorruptArtifact, NotRecorded, StoreError
@@ -54,7 +54,7 @@ def row(kernel):
 
 def test_recorded_times_are_told_as_they_were_and_named_as_recorded(target, measured):
     passed = next(one for one in measured.verdicts if one.time)
-    judged = recorded.judge(target, OPTIONS, incumbent="", workers=1)([row(passed.kernel)])[2]
+    judged = recorded.judge(target, OPTIONS, rivals=Rivals(), workers=1)([row(passed.kernel)])[2]
     assert judged.timing == passed.time
     assert (judged.timing.kind, judged.evaluation) == ("recorded", passed.evaluation)
 
@@ -62,7 +62,7 @@ def test_recorded_times_are_told_as_they_were_and_named_as_recorded(target, meas
 def test_what_was_not_recorded_is_an_error_in_one_line_and_never_made_up(target, measured):
     unknown = row("a" * 64)
     with pytest.raises(NotRecorded, match=r"holds no verdict on r1a0s2 \(kernel aaaaaaaaaaaa\).*triton 9.2.0, here"):
-        recorded.judge(target, OPTIONS, incumbent="", workers=1)([unknown])
+        recorded.judge(target, OPTIONS, rivals=Rivals(), workers=1)([unknown])
     with pytest.raises(NotRecorded, match="holds no build of kernel"):
         recorded.build(target, workers=1, seconds=1.0)([Kernel(source="x", entry="f")])
     with pytest.raises(NotRecorded, match="holds no outcome of this selection"):

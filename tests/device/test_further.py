@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from kopt.backends import cuda, further_kernels
 from kopt.backends.further_kernels import keep_further
 from kopt.device.build.build import LIMITS, BuildJob, build_all
 from kopt.device.build.further import compile_further
@@ -17,6 +18,7 @@ from kopt.jobs.target import ProblemOnTarget
 from kopt.model.build import Built, FurtherKernels
 from kopt.model.kernel import Kernel
 from kopt.model.problem import ProblemFacts, Workload
+from kopt.sandbox.environment import NO_GPU, environment_set
 from kopt.sandbox.pipe import Report
 from kopt.sandbox.pool import Returned, run_forked
 from kopt.store import Store
@@ -109,6 +111,40 @@ def test_they_are_kept_once_for_kernel_problem_and_device(store, tmp_path, monke
     assert known_further(FAILING, PROBLEM, H100, target.store) == FurtherKernels()
     monkeypatch.setattr("kopt.device.build.further.run_forked", None)
     keep_further([SCALE.seed], target, workers=2, seconds=120.0)
+
+
+@pytest.fixture
+def cuda_build(tmp_path, monkeypatch):
+    """Build with a number of workers, as a run on GPUs does, into a new store; return the store and the builds."""
+    monkeypatch.setattr(further_kernels, "_TRIED", set())
+    target = ProblemOnTarget(PROBLEM, ProblemFacts(dtype=PROBLEM.dtype, workloads=()), H100, Store(tmp_path))
+
+    def build(kernels, workers):
+        with environment_set(NO_GPU):
+            return target, cuda.build(target, workers=workers, seconds=30.0)(kernels)
+
+    return build
+
+
+def test_where_cores_are_left_kernels_are_compiled_for_all_workloads_at_once(cuda_build, monkeypatch):
+    target, builds = cuda_build([SCALE.seed, FAILING], 3)
+    assert [builds[at].status for at in range(2)] == ["built", "built"]
+    assert len(known_further(SCALE.seed, PROBLEM, H100, target.store).kernels) == 2
+    monkeypatch.setattr("kopt.device.build.further.run_forked", None)
+    cuda.compile_further([SCALE.seed, FAILING], target, workers=3, seconds=30.0)  # not even what has failed
+
+
+def test_where_no_cores_are_left_builds_have_them(cuda_build):
+    target, builds = cuda_build([SCALE.seed], 1)
+    assert builds[0].status == "built"
+    assert known_further(SCALE.seed, PROBLEM, H100, target.store) == FurtherKernels()
+
+
+def test_what_the_screen_refuses_is_compiled_for_no_workload(cuda_build):
+    refused = changed((LINE, f"{LINE}\n    globals()"))  # it would compile
+    target, builds = cuda_build([refused], 2)
+    assert builds[0].status == "failed"
+    assert known_further(refused, PROBLEM, H100, target.store) == FurtherKernels()
 
 
 def test_a_store_that_cannot_be_written_leaves_kernels_to_the_judge(tmp_path):

@@ -5,14 +5,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt.device.build.build import BuildJob, build_all
 from kopt.device.build.precompiled import compiled
 from kopt.device.ncu import count as profiling
+from kopt.device.ncu import target
 from kopt.device.ncu.count import (
     Counted,
     Counting,
@@ -200,6 +203,98 @@ note("end")
     assert words.index("start", words.index("start") + 1) < words.index("end")
 
 
+@pytest.mark.parametrize("end", ["while True: time.sleep(0.01)", "sys.exit(1)"], ids=["goes on", "ends"])
+def test_a_gpu_is_waited_for_when_programs_are_ready_for_it_or_have_ended(tmp_path, end):
+    said = tmp_path / "said"
+    body = f"""
+with open({str(said)!r}, "a") as file:
+    file.write("ready ")
+{"open(os.path.dirname(sys.argv[-1]) + '/ready', 'w').close()" if "True" in end else ""}
+{end}
+"""
+    with Counting([JOB, JOB, JOB], ncu=fake_ncu(tmp_path, body)) as counting:
+        counting.wait()
+        assert said.read_text() == "ready ready "
+
+
+def test_programs_make_their_inputs_side_by_side_and_run_their_candidates_one_after_the_other(tmp_path, monkeypatch):
+    notes = tmp_path / "notes"
+    ncu = fake_ncu(
+        tmp_path,
+        f"""
+note = lambda word: open({str(notes)!r}, "a").write(word + " ")
+job = os.path.dirname(sys.argv[-1])
+def wait(name):
+    while not os.path.exists(job + "/" + name):
+        time.sleep(0.01)
+open(job + "/ready", "w").close()
+wait("gpu")
+note(open(job + "/gpu").read())
+while open({str(notes)!r}).read().count("GPU-1") < 2:
+    time.sleep(0.01)
+open(job + "/prepared", "w").close()
+wait("turn")
+note("turn")
+open(log, "w").write({SMALL!r})
+note("end")
+""",
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
+    with Counting([JOB, JOB], ncu=ncu) as counting:
+        counting.wait()
+        counting.prepare()
+        assert notes.read_text().split() == ['"GPU-1"'] * 2
+        assert [type(one) for one in counting.each()] == [Counted] * 2
+    assert notes.read_text().split()[2:] == ["turn", "end"] * 2
+
+
+def test_a_program_that_is_not_ready_makes_its_inputs_at_its_turn(tmp_path):
+    body = f"""
+job = os.path.dirname(sys.argv[-1])
+while not os.path.exists(job + "/turn"):
+    time.sleep(0.01)
+if os.path.exists(job + "/gpu"):
+    open(log, "w").write({SMALL!r})
+"""
+    with Counting([JOB], ncu=fake_ncu(tmp_path, body)) as counting:
+        counting.prepare()
+        assert [type(one) for one in counting.each()] == [Counted]
+
+
+def test_a_waiting_program_ends_with_nsight_compute(tmp_path):
+    """Even where Nsight Compute has ended before the program waits."""
+    with pytest.raises(SystemExit):
+        target._wait_for(tmp_path / "turn", os.getpid())
+
+
+def test_without_nsight_compute_no_program_is_waited_for(monkeypatch):
+    monkeypatch.setattr(profiling, "find_ncu", lambda: None)
+    with Counting([JOB]) as counting:
+        counting.wait()
+        assert [one.cause for one in counting.each()] == ["no ncu"]
+
+
+def test_launchers_of_plain_signatures_alone_are_compiled_before_the_program_is_confined(monkeypatch):
+    """Triton writes types into C code, and a build says what a candidate's process said."""
+    asked = []
+
+    def launcher(source, metadata):
+        asked.append(source.signature)
+        raise AttributeError("num_ctas")
+
+    def warm():
+        torch.set_num_threads(1)
+        return SimpleNamespace(launcher_cls=launcher)
+
+    monkeypatch.setattr(target, "warm", warm)
+    threads = torch.get_num_threads()
+    target._ready_triton(
+        [("*bf16", "i32", "constexpr"), ("*fp8e4nv",), ("i32 x; system(0);",), ("tensordesc<fp16[1]>",)]
+    )
+    assert asked == [{0: "*bf16", 1: "i32", 2: "constexpr"}, {0: "*fp8e4nv"}]
+    assert torch.get_num_threads() == threads
+
+
 def test_a_waiting_program_ends_when_it_is_not_wanted_any_more(tmp_path):
     note = tmp_path / "pids"
     body = f"open({str(note)!r}, 'a').write(f'{{os.getpid()}} ')\nwhile True: time.sleep(0.01)"
@@ -234,15 +329,15 @@ def test_programs_start_before_a_gpu_is_held_and_see_the_one_that_is_held_at_the
         "import os, sys\nfrom pathlib import Path\nfrom kopt.device.ncu import target\n"
         f"notes, seen = Path({str(notes)!r}), os.environ.get('CUDA_VISIBLE_DEVICES')\n"
         "notes.with_suffix(f'.{os.getpid()}').write_text(str(seen))\n"
-        "target._wait_for_turn(Path(sys.argv[1]))\n"
+        "target._see_gpu(Path(sys.argv[1]), os.getppid())\n"
         "with notes.open('a') as file:\n    file.write(os.environ['CUDA_VISIBLE_DEVICES'] + ' ')\n"
     )
     ncu = fake_ncu(
         tmp_path,
         f"""
 import subprocess
-turn = os.path.join(os.path.dirname(sys.argv[-1]), "turn")
-subprocess.run([sys.executable, {str(program)!r}, turn], check=True)
+gpu = os.path.join(os.path.dirname(sys.argv[-1]), "gpu")
+subprocess.run([sys.executable, {str(program)!r}, gpu], check=True)
 open(log, "w").write({SMALL!r})
 """,
     )
@@ -337,7 +432,7 @@ def test_the_profiled_program_finds_the_kernels_of_the_build(tmp_path):
 import sys
 from pathlib import Path
 from kopt.device.ncu import target
-target._wait_for_turn = lambda turn: sys.exit(0)
+target._see_gpu = lambda *given: sys.exit(0)
 target.main(sys.argv[1])
 """
     scratch.mkdir()

@@ -259,6 +259,14 @@ def evaluations(round, attempt):
     ]
 
 
+def ranked(wildcards):
+    """Return how many of the pool's fastest kernels the race of a first attempt ranks: none of several chunks.
+
+    The only chunk of a round races beside the parents, so that `rank` need not verify and time all of them once more.
+    """
+    return CONFIG.finalists if len(evaluations(wildcards.round, 0)) == 1 else 0
+
+
 def all_evaluations(round):
     """List the evaluation tables of all attempts of a round."""
     return [

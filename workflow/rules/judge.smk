@@ -139,7 +139,7 @@ rule evaluate:
     resources:
         **needs(*JUDGED, gpu=GPU),
     params:
-        **step("evaluate", EvaluateSettings),
+        **step("evaluate", EvaluateSettings, finalists=ranked),
     shell:
         run("evaluate")
 
@@ -166,7 +166,7 @@ rule evaluate_repair:
     resources:
         **needs(*JUDGED, gpu=GPU, gpus=gpus_of_repair),
     params:
-        **step("evaluate", EvaluateSettings),
+        **step("evaluate", EvaluateSettings, finalists=0),
     shell:
         if_failed(
             run("evaluate"),

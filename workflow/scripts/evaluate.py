@@ -1,11 +1,11 @@
 """Rules `evaluate` and `evaluate_repair`: find a verdict and a time for every kernel of a chunk."""
 
 from kopt.artifact import read_table, read_tables, write_table, write_text
-from kopt.backends.backend import load_backend
+from kopt.backends.backend import Rivals, load_backend
 from kopt.jobs.command import Job, run
 from kopt.jobs.target import target_of
 from kopt.model.trial import BuildRow, EvaluationRow, ScreenRow, SelectionRow
-from kopt.stages.evaluate import EvaluateSettings, evaluate, failed_slots, incumbent_of, print_screen
+from kopt.stages.evaluate import EvaluateSettings, evaluate, failed_slots, print_screen
 
 
 def main(job: Job) -> None:
@@ -15,7 +15,7 @@ def main(job: Job) -> None:
     judge = backend.judge(
         target_of(job),
         settings.judging,
-        incumbent=incumbent_of(parents),
+        rivals=Rivals(parents, finalists=job.number("finalists")),
         workers=job.number("threads"),
     )
     screen = read_tables(job.paths("screen"), ScreenRow)

@@ -15,8 +15,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -50,10 +51,20 @@ TAIL_CHARS = 4000
 TORCH_KERNELS = ("FillFunctor", "copy_kernel", "CatArrayBatchedCopy", "arange")
 """Parts of the names of torch's kernels that fill, copy and cast, which a candidate may use."""
 
+GPU = "gpu"
+"""Name of the file, beside a job's, for which the program waits before it makes inputs on the GPU that it names."""
 TURN = "turn"
-"""Name of the file beside a job's, for which the program waits before it uses the GPU that the file names."""
+"""Name of the file for which the program, with its inputs made, waits before it loads the candidate."""
+READY = "ready"
+"""Name of the file beside a job's that the program makes when all is done that it can do without a GPU."""
+PREPARED = "prepared"
+"""Name of the file that the program makes when its inputs are made."""
+READY_S = 60.0
+"""Longest wait for a program to be ready, s: one that takes longer gets its turn without."""
 AHEAD = 2
 """Programs that have started and not ended, at most."""
+POLL_S = 0.005
+"""Time between two looks at whether programs are ready, s."""
 
 Cause = Literal["no ncu", "no permission", "timeout", "no launch", "failed"]
 
@@ -68,6 +79,8 @@ class ProfileJob(Value):
     """Seed of the inputs."""
     compiled: tuple[Precompiled, ...] = ()
     """Kernels that the CPU stage compiled, which are loaded and not compiled again."""
+    signatures: tuple[tuple[str, ...], ...] = ()
+    """Types of the arguments of launches, in order: Triton 3.6 compiles a launcher for each."""
 
     model_config = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
 
@@ -164,6 +177,23 @@ class Counting:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._started.close()
 
+    def wait(self) -> None:
+        """Wait until the programs that have started need a GPU to go on, or have ended, so that none is held before."""
+        _wait_until(lambda: all(run.is_ready() for run in self._runs), READY_S)
+
+    def prepare(self, wait_s: float = WAIT_S) -> None:
+        """Let the programs that are ready make contexts and inputs on the GPU that this process sees, side by side.
+
+        Nothing is counted meanwhile, no candidate's code runs, and then all wait for their turns.
+
+        Args:
+            wait_s: limit, s.
+        """
+        ready = [run for run in self._runs if run.is_ready()]
+        for run in ready:
+            run.lend()
+        _wait_until(lambda: all(run.is_prepared() for run in ready), wait_s)
+
     def each(self, wait_s: float = WAIT_S) -> Iterator[Counted | NotCounted]:
         """Yield the outcomes in order; the GPU that this process sees by now should have no other process meanwhile.
 
@@ -189,7 +219,7 @@ class Run:
     def __init__(self, job: ProfileJob, ncu: Path) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="kopt-ncu-")
         root = Path(self._folder.name).resolve()
-        self._turn, self._log, self._output = root / TURN, root / "ncu.csv", root / "output"
+        self._root, self._log, self._output = root, root / "ncu.csv", root / "output"
         scratch = root / "scratch"
         scratch.mkdir()
         (root / "job.json").write_text(job.model_dump_json())
@@ -209,16 +239,36 @@ class Run:
         self._end()
         self._folder.cleanup()
 
+    def is_ready(self) -> bool:
+        """Return whether the program waits for a GPU, or has ended."""
+        return self._has_made(READY)
+
+    def is_prepared(self) -> bool:
+        """Return whether the program has made its inputs, or has ended."""
+        return self._has_made(PREPARED)
+
+    def lend(self) -> None:
+        """Let the program make its inputs on the GPU that this process sees."""
+        self._put(GPU, json.dumps(os.environ.get(GPU_VARIABLE)))
+
     def counted(self, wait_s: float) -> Counted | NotCounted:
         """Let the program use the GPU that this process sees, and wait for its end, `wait_s` seconds at the longest."""
-        named = self._turn.with_suffix(".new")
-        named.write_text(json.dumps(os.environ.get(GPU_VARIABLE)))
-        named.rename(self._turn)
+        self.lend()
+        self._put(TURN, "")
         try:
             ended = wait_for_end(self._pidfd, wait_s)
         finally:
             self._end()
         return outcome(self._process.returncode if ended else None, _text(self._log), _text(self._output)[-TAIL_CHARS:])
+
+    def _put(self, name: str, text: str) -> None:
+        """Make a file that the program waits for, with its text at once."""
+        new = self._root / f"{name}.new"
+        new.write_text(text)
+        new.rename(self._root / name)
+
+    def _has_made(self, name: str) -> bool:
+        return (self._root / name).exists() or wait_for_end(self._pidfd, 0.0)
 
     def _end(self) -> None:
         """Kill all processes of the run, once: afterwards its pid may be another process's."""
@@ -227,6 +277,12 @@ class Run:
             self._process.wait()
             os.close(self._pidfd)
             self._ended = True
+
+
+def _wait_until(is_so: Callable[[], bool], wait_s: float) -> None:
+    until = time.monotonic() + wait_s
+    while not is_so() and time.monotonic() < until:
+        time.sleep(POLL_S)
 
 
 def command(ncu: Path, log: Path, program: Sequence[str], metrics: Sequence[str] = METRICS) -> list[str]:

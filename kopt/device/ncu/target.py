@@ -12,27 +12,32 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any  # a candidate may return anything; torch does not type its profiler
 
 import torch
 from torch.cuda import profiler
 
 from kopt.device.build.precompiled import install, quiet_compiler
-from kopt.device.ncu.count import TURN, ProfileJob
+from kopt.device.hardware.zygote import warm
+from kopt.device.ncu.count import GPU, POLL_S, PREPARED, READY, TURN, ProfileJob
 from kopt.device.reference import contract, setup
+from kopt.errors import DeviceError
 from kopt.sandbox import cage, landlock
 from kopt.sandbox.environment import GPU_VARIABLE
 
+PLAIN_TYPE = re.compile(r"\*?[a-z0-9]+")
+"""A pointer, a number or a compile-time value, as Triton names its type."""
+
 WARM_UP_CALLS = 2
 """Calls before the profiled one, in which kernels are compiled and an autotuner tries its configurations."""
-
-POLL_S = 0.005
-"""Time between two looks at whether it is this program's turn, s."""
 
 FILE_BYTES = 256 << 20
 """Largest file that may be written."""
@@ -44,11 +49,24 @@ def main(job_file: str) -> None:
     Args:
         job_file: path of a `ProfileJob` as JSON.
     """
+    ncu, root = os.getppid(), Path(job_file).parent
     job = ProfileJob.model_validate_json(Path(job_file).read_bytes())
     quiet_compiler()
     install(job.compiled)
-    _wait_for_turn(Path(job_file).with_name(TURN))
-    call = _prepared_call(job, Path.cwd())
+    _ready_triton(job.signatures)
+    (root / READY).touch()
+    _see_gpu(root / GPU, ncu)
+    reference, model, inputs = _made_inputs(job)
+    (root / PREPARED).touch()
+    _wait_for(root / TURN, ncu)
+    _confine(Path.cwd())
+    entry = contract.load_candidate(job.kernel, Path.cwd())
+    arguments = contract.bind_arguments(entry, inputs, model, reference)
+
+    def call() -> None:
+        with torch.no_grad():
+            arguments.call(entry)
+
     for _ in range(WARM_UP_CALLS):
         call()
     torch.cuda.synchronize()
@@ -59,37 +77,53 @@ def main(job_file: str) -> None:
     range_of_interest.stop()
 
 
-def _wait_for_turn(turn: Path) -> None:
-    """Wait until a file is there, and see the GPUs that it names from then on.
+def _ready_triton(signatures: Sequence[Sequence[str]]) -> None:
+    """Let Triton hash itself, and compile what it launches kernels by, while no GPU is held: two seconds and more.
 
-    Ends this process when Nsight Compute has gone, which ends with its caller.
+    Nothing is decided here: what fails fails again in the first launch, which says why.  Triton writes the types of a
+    signature into C code, and this process is not confined yet, so that only plain ones are taken.
     """
-    ncu = os.getppid()
-    while not turn.exists():
-        if os.getppid() != ncu:
-            sys.exit(1)
-        time.sleep(POLL_S)
-    visible = json.loads(turn.read_text())
+    threads = torch.get_num_threads()
+    with suppress(DeviceError):
+        driver = warm()
+        for signature in signatures:
+            if not all(map(PLAIN_TYPE.fullmatch, signature)):
+                continue
+            source = SimpleNamespace(signature=dict(enumerate(signature)), constants={})
+            with suppress(Exception):  # of a launcher only the compiled code is wanted, which Triton's cache has then
+                driver.launcher_cls(source, SimpleNamespace())
+    torch.set_num_threads(threads)  # one, as `warm` sets it, is for a process that forks
+
+
+def _see_gpu(file: Path, ncu: int) -> None:
+    """Wait until a file is there, and see the GPUs that it names from then on."""
+    _wait_for(file, ncu)
+    visible = json.loads(file.read_text())
     if visible is not None:
         os.environ[GPU_VARIABLE] = visible
 
 
-def _prepared_call(job: ProfileJob, folder: Path) -> Callable[[], Any]:
-    """Make the inputs, confine this process, import the candidate, and return a call of its entry point."""
+def _wait_for(file: Path, ncu: int) -> None:
+    """Wait until a file is there; end this process when Nsight Compute has gone, which ends with its caller.
+
+    Args:
+        file: the file.
+        ncu: pid of Nsight Compute, this process's parent as long as it lives.
+    """
+    while not file.exists():
+        if os.getppid() != ncu:
+            sys.exit(1)
+        time.sleep(POLL_S)
+
+
+def _made_inputs(job: ProfileJob) -> tuple[Any, torch.nn.Module, tuple[Any, ...]]:
+    """Load the reference, and make the model and the inputs on the GPU."""
     with torch.device("cuda"), torch.no_grad():
         reference = setup.load_reference(job.problem, job.workload)
         model = setup.make_model(reference, job.problem, seed=job.seed)
         inputs = setup.make_inputs(reference, job.problem, seed=job.seed)
     torch.cuda.synchronize()
-    _confine(folder)
-    entry = contract.load_candidate(job.kernel, folder)
-    arguments = contract.bind_arguments(entry, inputs, model, reference)
-
-    def call() -> Any:
-        with torch.no_grad():
-            return arguments.call(entry)
-
-    return call
+    return reference, model, inputs
 
 
 def _confine(folder: Path) -> None:
