@@ -87,11 +87,11 @@ TRANSFORMATIONS = (
     Transformation(
         "load_hint", "eviction policy or cache modifier on a load: streamed once, or reused by other programs",
         ("vectorized_load", "swizzled_load"), ("l2_misses", "redundant_traffic"),
-        _load_sites, 0.8, marks=("eviction_policy", "cache_modifier"),
+        _load_sites, 0.8, marks=("eviction_policy", "cache_modifier"), refines=True,
     ),
     Transformation(
         "store_hint", "streaming hint on a store whose result is not read again",
         (), ("l2_misses",), _store_sites, 0.5,
-        marks=("eviction_policy", "cache_modifier"),
+        marks=("eviction_policy", "cache_modifier"), refines=True,
     ),
 )  # fmt: skip
