@@ -44,7 +44,7 @@ from kopt.model.trial import BuildRow, EvaluationRow, SelectionRow
 from kopt.problem.folder import load
 from kopt.rewrite.catalogue import TRANSFORMATIONS
 from kopt.rewrite.earlier_runs import effects_of, start_of
-from kopt.rewrite.experience import Effect, Experience, Factor, Tried
+from kopt.rewrite.experience import NUMERIC, Effect, Experience, Factor, Tried
 from kopt.rewrite.source.module import parse
 from kopt.rewrite.transformation import RewriteFacts
 from kopt.rewrite.tunables import numbers, read_rows
@@ -61,14 +61,11 @@ from kopt.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 FAN_OUT = FanOut(width=4, bottlenecks=3, models=(REWRITER,), samples=2)
-SHARE = 0.25
+SHARE = 0.5
 Before = Mapping[str, Effect]
 """Gains of transformations in earlier runs, by name of the transformation."""
-NUMERIC = frozenset({
-    "tile_size", "tile_and_warps", "tile_shape", "warps", "stages", "register_limit", "split_width", "persistent_count",
-    "group_size", TUNED,
-})  # fmt: skip
-"""Transformations that change numbers alone."""
+NUMBERS = NUMERIC | {TUNED}
+"""What changes numbers alone."""
 
 
 class EstimateJudge:
@@ -102,7 +99,7 @@ class MadeUpJudge:
 
     def __init__(self, target: ProblemOnTarget, seed: int) -> None:
         self.target, self.world = target, Random(digest(["world", target.problem.name, seed]))
-        self.effects = {name: self._effect() for name in TRANSFORMATIONS if name not in NUMERIC}
+        self.effects = {name: self._effect() for name in TRANSFORMATIONS if name not in NUMBERS}
         self.seed = seed
         self.known: dict[str, Candidate] = {}
 
@@ -129,7 +126,7 @@ class MadeUpJudge:
 
     def _row(self, candidate: Candidate) -> BuildRow:
         moves = self._lineage(candidate.kernel)
-        effective = sorted(move for move in moves if self.effects.get(move) != 0.0 and move not in NUMERIC)
+        effective = sorted(move for move in moves if self.effects.get(move) != 0.0 and move not in NUMBERS)
         failed = any(self.effects.get(move, 0.0) is None for move in candidate.moves) or self._spills(candidate)
         place = candidate.model_dump(include={"round", "attempt", "slot", "kernel"})
         if failed:

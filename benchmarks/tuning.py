@@ -27,7 +27,7 @@ from kopt.rewrite.limits import plausible
 from kopt.rewrite.source.module import parse
 from kopt.rewrite.transformation import RewriteFacts
 from kopt.rewrite.tunables import numbers, read_rows, set_values, tunables
-from kopt.rewrite.tune import tune
+from kopt.rewrite.tune import other_numbers
 
 ROOT = Path(__file__).resolve().parent.parent
 FACTS = RewriteFacts(device=load_device("h100", ROOT))
@@ -67,7 +67,7 @@ def held(at: Mapping[str, float]) -> float:
 def by_tuner(parent: str, tried: Sequence[Tried], known: set[str], made: list[str], draw: Random) -> str | None:
     """Propose as the rewriter does."""
     pending = [numbers(parse(text), FACTS) for text in made]
-    rewrite = tune(parent, facts=FACTS, tried=tried, pending=pending, exclude=known)
+    rewrite = other_numbers(parent, facts=FACTS, tried=tried, pending=pending, exclude=known)
     return rewrite.source if rewrite is not None else None
 
 

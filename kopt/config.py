@@ -104,9 +104,10 @@ class Config(Documented):
     """Whether the embedded proposer draws those transformations more often that paid in the run's earlier rounds, and
     those less often that failed or changed nothing in the compiled code.  Off, since no search on a GPU has shown a
     gain yet."""
-    tuned_share: float = Field(default=0.25, ge=0, le=1)
-    """Share of the embedded proposer's slots, 0 to 1, in which it changes only numbers (tiles, warps, stages,
-    registers) of a fast parent, by a model of the run's times; from round 2 on, where `learning` is on."""
+    tuned_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the embedded proposer's slots, 0 to 1, in which it refines a fast parent: by a model of the run's times
+    it changes numbers alone (tiles, warps, stages, registers), or in turn one or two small things (memory hints, masks,
+    known sizes); of each parent at most half of its slots; from round 2 on, where `learning` is on."""
     experience: str = Field(default="none", min_length=1)
     """Gains of transformations in earlier runs with which the embedded proposer begins; needs `learning=true`. `none`:
     no gains, so that equal commands give equal searches; `store`: those of finished runs on this store, device and

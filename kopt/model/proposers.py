@@ -14,6 +14,9 @@ NOBODY = "none"
 EMBEDDED = (REWRITER, ECHO)
 """Proposers that need no provider: the rewriter, and one that numbers its parent's source (for dry runs)."""
 
+NEAR_BEST = 1.1
+"""Time of a parent relative to the best one's, up to which the rewriter refines it."""
+
 Kind = Literal["products", "reducing", "keeping"]
 """The work that dominates a problem's time: matrix products, reads of memory, or reads and writes alike."""
 

@@ -7,8 +7,8 @@ changed source.  The steps, each with its owner:
 2. Each `transformations` module finds the sites where its changes apply; `catalogue` lists all transformations.
 3. `propose` draws transformations and sites by weight, and stacks up to four; `experience` says which paid in earlier
    rounds, and changes the weights.
-4. `tune` changes only numbers of a fast parent, which `tunables` reads and sets, by a Gaussian process (`gaussian`)
-   over the times of the run and an analytic guess (`priors`).
+4. `tune` refines a fast parent: it changes numbers, which `tunables` reads and sets, by a Gaussian process
+   (`gaussian`) over the times of the run and an analytic guess (`priors`), or makes one or two small changes.
 5. `limits` rejects a child that would surely not build or would spill registers.
 
 Every transformation keeps the meaning of a kernel for every shape, and offers no site where it cannot show that.  The

@@ -2,9 +2,9 @@
 
 A candidate's gain is the logarithm of its parent's time over its own.  Gains of stacked transformations add up, as
 factors of times multiply, so that a linear model shares the credit: each transformation has an effect, unknown before
-the first candidate, and known better with each.  A transformation that the parent's lineage has already is an arm of
-its own: what paid once seldom pays twice.  Candidates that fail, or whose compiled code is their parent's, are counted
-apart as waste.
+the first candidate, and known better with each.  A recipe's steps have effects of their own.  A transformation that
+the parent's lineage has already is an arm of its own: what paid once seldom pays twice.  Candidates that fail, or
+whose compiled code is their parent's, are counted apart as waste.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 
 from kopt.artifact import digest
 from kopt.model.base import Value
+from kopt.model.proposers import NEAR_BEST
 from kopt.rewrite.gaussian import cholesky, solve_lower, solve_upper
 
 SPREAD = 0.10
@@ -30,8 +31,17 @@ SCREENED_GAIN = -0.25
 """Gain that stands for that of a candidate whose estimate was too slow for it to be judged."""
 SCALE = 0.04
 """Effect that changes the weight of a transformation by a factor of e."""
-LARGEST_FACTOR = 30.0
-"""Largest factor on a weight; its inverse is the smallest."""
+LARGEST_FACTOR, SMALLEST_FACTOR = 30.0, 0.01
+"""Largest and smallest factor on a weight: what lost is drawn seldom, not never."""
+NUMERIC = frozenset({
+    "tile_size", "tile_and_warps", "tile_shape", "warps", "stages", "register_limit", "split_width", "persistent_count",
+    "group_size",
+})  # fmt: skip
+"""Transformations that change numbers alone."""
+LEFT_TO_TUNER = 0.03
+"""Factor on the weight of a transformation of numbers for a fast parent, whose numbers `kopt.rewrite.tune` sets."""
+PERSISTENT = frozenset({"persistent_grid", "pipelined_rows", "flat_tiles", "stream_k"})
+"""Transformations after which a fixed number of programs walk over the work: those not tried count as those tried."""
 WASTED, USED = 0.5, 1.5
 """Candidates of a transformation that count as wasted and as not wasted before the first."""
 
@@ -146,19 +156,30 @@ class Experience:
     def factors(self, parent: str, seed: int) -> Mapping[str, Factor]:
         """Draw a factor on the weight of every transformation that was tried, by Thompson's sampling.
 
+        Those that change numbers alone are left to the tuner where the parent is fast.
+
         Args:
             parent: digest of the source to change.
             seed: seed of the draws.
         """
         rng, lineage = Random(digest(["factors", parent, seed])), self.lineage(parent)
-        drawn = {}
+        drawn = dict[str, Factor]()
         for arm, effect in self.effects.items():
             name, again = arm.removesuffix("+"), arm.endswith("+")
             sample = rng.gauss(effect.mean, effect.deviation)
             if again == (name in lineage):
                 known = 1 - (effect.deviation / spread(arm)) ** 2
                 drawn[name] = Factor(_factor(sample, effect.wasted / effect.tried), max(0.0, known))
-        return drawn
+        alike = [drawn[name].value for name in PERSISTENT & drawn.keys()]
+        if alike:
+            drawn |= dict.fromkeys(PERSISTENT - drawn.keys(), Factor(min(alike), 0.0))
+        return drawn | dict.fromkeys(NUMERIC if self._is_fast(parent) else (), Factor(LEFT_TO_TUNER, 0.0))
+
+    def _is_fast(self, parent: str) -> bool:
+        """Return whether a kernel is one of the fastest that transformations have led to."""
+        times = [each.time_ms for each in self.tried if each.time_ms is not None]
+        own = self.by_kernel[parent].time_ms if parent in self.by_kernel else None
+        return bool(self.lineage(parent)) and own is not None and own <= NEAR_BEST * min(times)
 
     def _arms(self, each: Tried) -> list[str]:
         lineage = self.lineage(each.parent)
@@ -177,8 +198,8 @@ def _gain(each: Tried) -> float | None:
 def _factor(effect: float, wasted: float) -> float:
     """Turn an effect and a share of waste into a factor; a transformation of which nothing is known has about 1."""
     used = (1 - wasted) / (USED / (WASTED + USED))
-    factor = math.exp(max(-4.0, min(4.0, effect / SCALE))) * used**2
-    return max(1 / LARGEST_FACTOR, min(LARGEST_FACTOR, factor))
+    factor = math.exp(max(-5.0, min(4.0, effect / SCALE))) * used**2
+    return max(SMALLEST_FACTOR, min(LARGEST_FACTOR, factor))
 
 
 def _regress(

@@ -26,6 +26,8 @@ DRAWS = 48
 """Draws of a new source before giving up."""
 STEPS = ((1, 0.35), (2, 0.3), (3, 0.2), (4, 0.15))
 """How many transformations a proposal stacks, each number with its probability."""
+REFINING_STEPS = ((1, 0.5), (2, 0.5))
+"""The same of a refinement."""
 TECHNIQUE_FACTOR = 6.0
 """Factor on the weight of a transformation that leads to a technique of the direction."""
 BOTTLENECK_FACTOR = 3.0
@@ -34,6 +36,12 @@ AVOIDED_FACTOR = 0.02
 """Factor on the weight of a transformation that the proposal has used already, or that a repair avoids."""
 UNLEARNED: Mapping[str, Factor] = MappingProxyType({})
 """Factors on weights where nothing was learned."""
+REFINING: Mapping[str, Factor] = MappingProxyType(
+    {name: Factor(float(each.refines), 1.0) for name, each in TRANSFORMATIONS.items()}
+)
+"""Factors on weights in a refinement: what refines is as likely as any other, the rest is not drawn."""
+NO_DIRECTION = Direction(rank=1, bottleneck="", cause="", direction="")
+"""The direction of a refinement: none of its own."""
 
 
 class Rewrite(Value):
@@ -43,7 +51,7 @@ class Rewrite(Value):
     description: str
     """Description of the change and its reason."""
     transformations: tuple[str, ...]
-    """Names of the transformations applied, in order."""
+    """Names of the transformations applied, in order; those that a recipe took follow its name."""
     of_failed: bool = False
     """Whether they were applied to the failed source, in a repair, and not to the parent."""
 
@@ -79,6 +87,20 @@ def propose(
     """
     rng = Random(digest([parent, seed, direction.model_dump()]))
     return _draw(parent, Steering(direction, factors), facts, rng, exclude, frozenset())
+
+
+def refine(parent: str, *, facts: RewriteFacts, exclude: AbstractSet[str]) -> Rewrite | None:
+    """Draw one or two small changes that leave the parent's tiles, loops and grid as they are; None where none is new.
+
+    The same arguments give the same proposal.  The more was proposed before, the other the draws.
+
+    Args:
+        parent: source to change.
+        facts: as for `propose`.
+        exclude: as for `propose`.
+    """
+    rng = Random(digest(["refine", parent, len(exclude)]))
+    return _draw(parent, Steering(NO_DIRECTION, REFINING), facts, rng, exclude, frozenset(), REFINING_STEPS)
 
 
 def repair(
@@ -143,6 +165,7 @@ def _draw(
     rng: Random,
     exclude: AbstractSet[str],
     avoid: frozenset[str],
+    stacks: Sequence[tuple[int, float]] = STEPS,
 ) -> Rewrite | None:
     start = parse(parent)
     if start is None or not start.triton:
@@ -150,7 +173,7 @@ def _draw(
     forbidden = exclude | {text_digest(parent)}
     start = _launched(start, facts)
     for _ in range(DRAWS):
-        (steps,) = rng.choices([n for n, _ in STEPS], [share for _, share in STEPS])
+        (steps,) = rng.choices([n for n, _ in stacks], [share for _, share in stacks])
         rewrite = _stack(start, steering, facts, rng, steps, avoid)
         if rewrite is not None and text_digest(rewrite.source) not in forbidden:
             return rewrite
@@ -174,17 +197,18 @@ def _stack(
 ) -> Rewrite | None:
     """Apply several transformations one after another, leaving out those that do not work out."""
     parent, done = module, list[str]()
-    descriptions: list[str] = []
+    moves, descriptions = list[str](), list[str]()
     for _ in range(steps):
         step = _step(module, steering, facts, rng, avoid | set(done))
         if step is not None:
             name, change, module = step
             done.append(name)
+            moves += (name, *dict.fromkeys(change.parts))
             descriptions.append(change.description)
     whole = parse(module.source)
     if not done or whole is None or not plausible(whole, facts, parent):
         return None
-    return Rewrite(source=module.source, description="; ".join(descriptions), transformations=tuple(done))
+    return Rewrite(source=module.source, description="; ".join(descriptions), transformations=tuple(moves))
 
 
 def _step(
@@ -192,9 +216,9 @@ def _step(
 ) -> tuple[str, Change, TritonModule] | None:
     """Draw a transformation and one of its sites: the transformation's name, the change, and the module after it."""
     offers = _offers(_Question(module, facts))
-    if not offers:
-        return None
     weights = [_weight(each, sites, steering, avoid) for each, sites in offers]
+    if not any(weights):
+        return None
     ((transformation, sites),) = rng.choices(offers, weights)
     (site,) = rng.choices(sites, [s.weight for s in sites])
     change = site.apply(rng)
@@ -227,14 +251,14 @@ def _offers(question: _Question) -> Sequence[tuple[Transformation, Sequence[Site
 def _weight(
     transformation: Transformation, sites: Sequence[Site], steering: Steering, avoid: AbstractSet[str]
 ) -> float:
-    factor = transformation.weight * max(site.weight for site in sites)
-    if transformation.name in steering.factors:
-        factor = steering.factors[transformation.name].on(factor)
+    weight = transformation.weight * max(site.weight for site in sites)
     if set(transformation.techniques) & set(steering.direction.techniques):
-        factor *= TECHNIQUE_FACTOR
+        weight *= TECHNIQUE_FACTOR
     if steering.direction.bottleneck in transformation.bottlenecks:
-        factor *= BOTTLENECK_FACTOR
-    return factor * (AVOIDED_FACTOR if transformation.name in avoid else 1.0)
+        weight *= BOTTLENECK_FACTOR
+    if transformation.name in steering.factors:
+        weight = steering.factors[transformation.name].on(weight)
+    return weight * (AVOIDED_FACTOR if transformation.name in avoid else 1.0)
 
 
 def _checked(source: str) -> TritonModule | None:

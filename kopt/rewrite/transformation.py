@@ -39,6 +39,8 @@ class Change:
 
     source: str
     description: str
+    parts: tuple[str, ...] = ()
+    """Names of the transformations that the change is made of, where it takes several (`transformations.recipes`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +72,8 @@ class Transformation:
     """Texts that it leaves in a source: a failed source that holds more of them than its parent is blamed on it."""
     lightens: bool = False
     """Whether it may reduce registers and shared memory after a build that exceeded them."""
+    refines: bool = False
+    """Whether it leaves tiles, loops and the grid as they are, so that it goes with a kernel that is fast already."""
     effect: Callable[[str], float] | None = None
     """Measure of a kernel's PTX (`kopt.rewrite.effects`) that rises where the transformation took effect."""
 

@@ -1,9 +1,10 @@
-"""Propose other numbers for a sketch that pays: tiles, warps, stages, by a model of what the run has measured.
+"""Refine a kernel that pays: other numbers (tiles, warps, stages), or one or two small changes besides them, in turn.
 
-The model is a Gaussian process over the logarithm of time (Rasmussen and Williams, chapter 2).  Its mean is the
-analytic guess of `priors`; measured times of the sketch correct it, and so do, less, those of the run's other
-sketches that have the same numbers.  What is proposed next has the largest expected improvement (Jones, Schonlau and
-Welch 1998) over the fastest kernel of the sketch, among points that differ from the parent in one number or two.
+Numbers follow from a model of what the run has measured.  The model is a Gaussian process over the logarithm of time
+(Rasmussen and Williams, chapter 2).  Its mean is the analytic guess of `priors`; measured times of the sketch correct
+it, and so do, less, those of the run's other sketches that have the same numbers.  What is proposed next has the
+largest expected improvement (Jones, Schonlau and Welch 1998) over the fastest kernel of the sketch, among points that
+are one step from the parent in one number or two.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations, islice, product
 
 from kopt.artifact import text_digest
@@ -20,7 +21,7 @@ from kopt.rewrite.experience import Tried
 from kopt.rewrite.gaussian import Posterior, condition
 from kopt.rewrite.limits import fits_with, plausible
 from kopt.rewrite.priors import Prior, prior
-from kopt.rewrite.propose import Rewrite
+from kopt.rewrite.propose import Rewrite, refine
 from kopt.rewrite.source.module import parse
 from kopt.rewrite.transformation import RewriteFacts
 from kopt.rewrite.tunables import Numbers, Tunable, numbers, read_rows, set_values, tunables
@@ -60,10 +61,28 @@ class Point:
     @cached_property
     def places(self) -> Mapping[str, float]:
         """Coordinates by name: logarithms of the values in units of `LENGTH`."""
-        return {name: math.log2(value or NO_LIMIT) / LENGTH for name, value in self.values.items()}
+        return {name: _place(value) / LENGTH for name, value in self.values.items()}
 
 
 def tune(
+    parent: str,
+    *,
+    facts: RewriteFacts,
+    tried: Sequence[Tried],
+    pending: Sequence[Numbers] = (),
+    exclude: AbstractSet[str],
+) -> Rewrite | None:
+    """Propose a parent with other numbers or with small changes, in turn; None where none is new.
+
+    The arguments are those of `other_numbers`.
+    """
+    renumbered = partial(other_numbers, parent, facts=facts, tried=tried, pending=pending, exclude=exclude)
+    refined = partial(refine, parent, facts=facts, exclude=exclude)
+    first, second = (refined, renumbered) if len(exclude) % 2 else (renumbered, refined)
+    return first() or second()
+
+
+def other_numbers(
     parent: str,
     *,
     facts: RewriteFacts,
@@ -190,10 +209,10 @@ def _timed(found: Sequence[Tunable], facts: RewriteFacts) -> list[Tunable]:
 
 
 def _neighbours(here: Numbers, found: Sequence[Tunable]) -> Iterator[dict[str, int]]:
-    """List the points near a source: one number anywhere, or two numbers each up to two values away."""
+    """List the points near a source: one number or two, each at the next value below or above."""
     start = dict(here.values)
     for each in found:
-        for value in each.others:
+        for value in _next(each):
             yield start | {each.name: value}
     for first, second in combinations(found, 2):
         for a, b in product(_next(first), _next(second)):
@@ -201,10 +220,15 @@ def _neighbours(here: Numbers, found: Sequence[Tunable]) -> Iterator[dict[str, i
 
 
 def _next(each: Tunable) -> list[int]:
-    """List the two next values below and above."""
-    below = [v for v in each.others if v < each.value]
-    above = [v for v in each.others if v > each.value]
-    return [*below[-2:], *above[:2]]
+    """List the next values below and above, where there are some."""
+    below = [v for v in each.others if _place(v) < _place(each.value)]
+    above = [v for v in each.others if _place(v) > _place(each.value)]
+    return [*sorted(below, key=_place)[-1:], *sorted(above, key=_place)[:1]]
+
+
+def _place(value: int) -> float:
+    """Return the logarithm of a number, or of what stands for none."""
+    return math.log2(value or NO_LIMIT)
 
 
 def _description(here: Numbers, values: Mapping[str, int], time_ms: float, measured: int) -> str:

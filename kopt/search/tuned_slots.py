@@ -1,4 +1,4 @@
-"""Choose the slots of a round in which the rewriter changes numbers alone."""
+"""Choose the slots of a round in which the rewriter refines a fast parent."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import math
 from collections.abc import Sequence
 
 from kopt.model.kernel import Slot
-from kopt.model.proposers import REWRITER
+from kopt.model.proposers import NEAR_BEST, REWRITER
 from kopt.model.trial import SelectionRow
 
-NEAR_BEST = 1.1
-"""Time of a parent relative to the best one's, up to which its numbers are worth tuning."""
 FIRST_ROUND = 2
-"""First round that tunes: before, only seed kernels have times."""
+"""First round that refines: before, only seed kernels have times."""
 
 
 def tuned_slots(slots: Sequence[Slot], parents: Sequence[SelectionRow], round: int, share: float) -> frozenset[int]:

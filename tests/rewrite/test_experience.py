@@ -2,7 +2,17 @@
 
 import math
 
-from kopt.rewrite.experience import LARGEST_FACTOR, Experience, Factor, Tried
+from kopt.rewrite.catalogue import names
+from kopt.rewrite.experience import (
+    LARGEST_FACTOR,
+    LEFT_TO_TUNER,
+    NUMERIC,
+    PERSISTENT,
+    SMALLEST_FACTOR,
+    Experience,
+    Factor,
+    Tried,
+)
 from kopt.rewrite.gaussian import condition
 
 
@@ -84,8 +94,22 @@ def test_factors_are_bounded_and_a_function_of_parent_and_seed():
     for seed in range(20):
         drawn = experience.factors("seed", seed)
         assert drawn == Experience((SEED, *rows)).factors("seed", seed)
-        assert all(1 / LARGEST_FACTOR <= factor.value <= LARGEST_FACTOR for factor in drawn.values())
+        assert all(SMALLEST_FACTOR <= factor.value <= LARGEST_FACTOR for factor in drawn.values())
     assert experience.factors("seed", 0) != experience.factors("seed", 1)
+
+
+def test_persistent_loops_that_were_not_tried_count_as_those_that_were():
+    many = [tried(f"a{n}", ("pipelined_rows",), gain=-0.3) for n in range(5)]
+    assert mean_factor(Experience((SEED, *many)), "persistent_grid") < 0.1
+
+
+def test_numbers_of_a_fast_kernel_are_left_to_the_tuner():
+    rows = tried("fast", ("whole_row",), gain=0.5), tried("slow", ("warps",), gain=0.2)
+    experience = Experience((SEED, *rows))
+    factors = {parent: experience.factors(parent, 0) for parent in ("seed", "fast", "slow")}
+    assert {factors["fast"][name].value for name in NUMERIC} == {LEFT_TO_TUNER}
+    assert not {"tile_size", "stages"} & (factors["seed"].keys() | factors["slow"].keys())
+    assert set(names()) >= NUMERIC | PERSISTENT
 
 
 def test_the_more_is_known_the_less_the_weight_counts_that_was_guessed():

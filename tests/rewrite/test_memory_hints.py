@@ -35,3 +35,13 @@ def test_a_load_whose_author_gave_both_stays():
     source = samples.PRODUCT.replace("other=0.0)", both)
     (load_hint, _) = TRANSFORMATIONS
     assert all(site.apply(Random(1)) is None for site in load_hint.sites(parse(source), samples.facts()))
+
+
+def test_loads_that_are_one_after_compilation_get_the_same_hint():
+    """With a hint on one of them alone, the compiler would load twice."""
+    line = "    b = tl.load(b_ptr + offs, mask=offs < K, other=0.0)\n"
+    source = samples.ROWSUM.replace("    tl.store(", "    offs = tl.arange(0, BLOCK)\n" + 2 * line + "    tl.store(")
+    (load_hint, _) = TRANSFORMATIONS
+    changes = [site.apply(Random(0)) for site in load_hint.sites(parse(source), samples.facts())]
+    counts = [len([one for one in hints(change.source) if one]) for change in changes]
+    assert sorted(counts) == [1, 1, 1, 2, 2], "the equal load inside of the loop stands for itself"

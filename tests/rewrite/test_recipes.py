@@ -5,7 +5,9 @@ from random import Random
 import pytest
 
 from kopt.rewrite.catalogue import TRANSFORMATIONS
+from kopt.rewrite.experience import Factor
 from kopt.rewrite.limits import plausible
+from kopt.rewrite.propose import propose
 from kopt.rewrite.source.module import parse
 from tests.rewrite import more_samples, samples
 from tests.rewrite.judge import apply, judged
@@ -30,6 +32,17 @@ def test_recipes_keep_the_results():
     drawn = [(kernel, recipe, apply(recipe, sources()[kernel], 1)) for recipe, kernel in DRAWN]
     assert all(source for _, _, source in drawn)
     assert judged([(kernel, recipe, source) for kernel, recipe, source in drawn if source]) == {}
+
+
+def test_a_proposal_names_the_steps_of_a_recipe_after_it():
+    source = sources()["rmsnorm"]
+    only = {name: Factor(float(name == "axis_in_registers"), 1.0) for name in TRANSFORMATIONS}
+    made = [
+        propose(source, direction=samples.direction(), facts=FACTS, seed=seed, exclude=set(), factors=only)
+        for seed in range(4)
+    ]
+    assert all(each.transformations[:3] == ("axis_in_registers", "whole_axis", "shared_reciprocal") for each in made)
+    assert {each.transformations[3] for each in made} <= {"grid_order", "pipelined_rows"}
 
 
 def test_a_flat_loop_with_the_widest_tile_is_plausible():

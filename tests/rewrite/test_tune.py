@@ -10,7 +10,7 @@ from kopt.rewrite.propose import propose
 from kopt.rewrite.source.module import parse
 from kopt.rewrite.transformation import RewriteFacts
 from kopt.rewrite.tunables import numbers, read_rows, set_values, tunables
-from kopt.rewrite.tune import TUNED, tune
+from kopt.rewrite.tune import TUNED, other_numbers, tune
 from tests.rewrite import samples
 
 SOURCES = samples.sources()
@@ -63,7 +63,7 @@ def run_tuner(source, cost, rounds, slots):
         made = []
         for _ in range(slots):
             pending = [numbers(parse(text), FACTS) for text in made]
-            rewrite = tune(parent, facts=FACTS, tried=tried, pending=pending, exclude=seen)
+            rewrite = other_numbers(parent, facts=FACTS, tried=tried, pending=pending, exclude=seen)
             if rewrite is None:
                 continue
             assert rewrite.transformations == (TUNED,)
@@ -103,7 +103,7 @@ def test_the_tuner_finds_the_best_numbers_with_a_dozen_times(name, best):
 
 
 def test_a_sketch_without_a_time_is_not_tuned():
-    assert tune(SOURCES["softmax"], facts=FACTS, tried=[], exclude=set()) is None
+    assert other_numbers(SOURCES["softmax"], facts=FACTS, tried=[], exclude=set()) is None
     assert tune("not Python (", facts=FACTS, tried=[], exclude=set()) is None
 
 
@@ -124,7 +124,7 @@ def test_numbers_near_a_failure_are_left_alone():
     ]  # fmt: skip
     seen: set[str] = set()
     for _ in range(3):
-        made = tune(source, facts=FACTS, tried=[parent, *failed], exclude=seen)
+        made = other_numbers(source, facts=FACTS, tried=[parent, *failed], exclude=seen)
         assert numbers(parse(made.source), FACTS).values["softmax_kernel.BLOCK"] <= 1024
         seen.add(text_digest(made.source))
 
@@ -139,5 +139,5 @@ def test_a_kernel_that_is_not_launched_is_not_tuned():
     )  # fmt: skip
     launch = FACTS.launches[0].model_copy(update={"kernel": "matvec_kernel"})
     facts = RewriteFacts(launches=(launch,), device=FACTS.device, workloads=FACTS.workloads)
-    made = tune(source, facts=facts, tried=[parent], exclude=set())
+    made = other_numbers(source, facts=facts, tried=[parent], exclude=set())
     assert "softmax_kernel" not in made.description

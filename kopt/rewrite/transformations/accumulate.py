@@ -102,5 +102,6 @@ TRANSFORMATIONS = (
     Transformation(
         "fused_accumulator", "acc += tl.dot(a, b) becomes acc = tl.dot(a, b, acc)",
         ("tensor_cores", "precision_split"), ("tensor_cores_idle", "instruction_overhead"), _fuse_sites, 1.0,
+        refines=True,
     ),
 )  # fmt: skip

@@ -165,19 +165,19 @@ TRANSFORMATIONS = (
     Transformation(
         "shared_reciprocal", "a tile is multiplied by a reciprocal that its elements share, in place of divisions", (),
         ("instruction_overhead", "redundant_traffic", "too_few_bytes_in_flight", "shallow_pipeline"),
-        _division_sites, 1.5, effect=without_divisions,
+        _division_sites, 1.5, effect=without_divisions, refines=True,
     ),
     Transformation(
         "short_gate", "0.5 * g * (1 + tanh) becomes a product with a sigmoid", ("epilogue_fusion",),
-        ("instruction_overhead", "tensor_cores_idle", "register_pressure"), _gate_sites, 1.5,
+        ("instruction_overhead", "tensor_cores_idle", "register_pressure"), _gate_sites, 1.5, refines=True,
     ),
     Transformation(
         "short_polynomial", "an odd polynomial of third degree with a multiplication less", ("epilogue_fusion",),
-        ("instruction_overhead", "tensor_cores_idle"), _cubic_sites, 0.7,
+        ("instruction_overhead", "tensor_cores_idle"), _cubic_sites, 0.7, refines=True,
     ),
     Transformation(
         "fast_exponential", "exponentials by the device's instruction, where results have at most 16 bits", (),
         ("instruction_overhead", "redundant_traffic", "too_few_bytes_in_flight"), _exponential_sites, 1.0,
-        effect=without_products,
+        effect=without_products, refines=True,
     ),
 )  # fmt: skip

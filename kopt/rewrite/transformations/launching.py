@@ -88,6 +88,6 @@ TRANSFORMATIONS = (
     Transformation(
         "register_limit", "a bound on registers per thread, for more resident warps",
         ("register_tiling",), ("low_occupancy", "register_pressure"),
-        _sites(REGISTERS), 0.4, marks=("maxnreg",),
+        _sites(REGISTERS), 0.4, marks=("maxnreg",), refines=True,
     ),
 )  # fmt: skip

@@ -164,7 +164,7 @@ TRANSFORMATIONS = (
     Transformation(
         "unroll_loop", "tl.range with loop_unroll_factor", ("loop_unrolling",),
         ("too_few_bytes_in_flight", "instruction_overhead"), _unroll_sites, 1.2,
-        marks=("loop_unroll_factor",),
+        marks=("loop_unroll_factor",), refines=True,
     ),
     Transformation(
         "static_loop", "a short loop with a compile-time count becomes tl.static_range", ("loop_unrolling",),

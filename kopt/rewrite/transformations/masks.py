@@ -99,9 +99,10 @@ TRANSFORMATIONS = (
         "even_flag", "masks that a divisible size makes superfluous are dropped at compile time by a flag",
         ("masked_access", "vectorized_load"),
         ("masked_inner_loop", "narrow_loads", "instruction_overhead"), _even_sites, 1.5, marks=("EVEN_",),
+        refines=True,
     ),
     Transformation(
         "offset_hint", "tl.multiple_of and tl.max_contiguous on block offsets", ("vectorized_load",),
-        ("narrow_loads", "index_arithmetic"), _hint_sites, 0.3,
+        ("narrow_loads", "index_arithmetic"), _hint_sites, 0.3, refines=True,
     ),
 )  # fmt: skip

@@ -53,29 +53,45 @@ def _hint(
     by_place = sum(argument.keyword is None for argument in call.args) > PLACES[syntax.called(call)]
     if by_place or len(hinted) == len(HINTS):
         return None
+    if any(arg.keyword and arg.keyword.value == name and _text(arg) == value for arg in hinted):
+        return None
     edits = module.edits()
-    for passed in hinted:
-        assert passed.keyword is not None
-        if passed.keyword.value == name and syntax.code(passed.value).strip("\"'") == value:
-            return None
-        edits.replace(passed.keyword, name)  # in place of another hint: ptxas refuses most pairs
-        edits.replace(passed.value, f'"{value}"')
-    if not hinted:
-        edits.after(call.args[-1], f', {name}="{value}"')
+    for each in _twins(kernel, call):
+        for passed in (argument for hint in HINTS if (argument := syntax.keyword(each, hint)) is not None):
+            assert passed.keyword is not None
+            edits.replace(passed.keyword, name)  # in place of another hint: ptxas refuses most pairs
+            edits.replace(passed.value, f'"{value}"')
+        if not hinted:
+            edits.after(each.args[-1], f', {name}="{value}"')
     what = "load" if syntax.called(call) == "tl.load" else "store"
     pointer = syntax.code(call.args[0].value)
     return change(edits, f'{name}="{value}" on the {what} of {pointer} in {kernel.name}')
+
+
+def _text(argument: cst.Arg) -> str:
+    return syntax.code(argument.value).strip("\"'")
+
+
+def _twins(kernel: Kernel, call: cst.Call) -> Sequence[cst.Call]:
+    """Find the calls that read the same as one, itself too, inside of the same loops.
+
+    The compiler loads once for all of them as long as their hints are the same.
+    """
+    bodies = [{id(node) for node in syntax.walk(loop.body)} for loop in kernel.loops]
+    inside = [id(call) in body for body in bodies]
+    alike = (each for each in kernel.called(syntax.called(call)) if syntax.code(each) == syntax.code(call))
+    return [each for each in alike if [id(each) in body for body in bodies] == inside]
 
 
 TRANSFORMATIONS = (
     Transformation(
         "load_hint", "eviction policy or cache modifier on a load: streamed once, or reused by other programs",
         ("vectorized_load", "swizzled_load"), ("l2_misses", "redundant_traffic"),
-        _load_sites, 0.8, marks=("eviction_policy", "cache_modifier"),
+        _load_sites, 0.8, marks=("eviction_policy", "cache_modifier"), refines=True,
     ),
     Transformation(
         "store_hint", "streaming hint on a store whose result is not read again",
         (), ("l2_misses",), _store_sites, 0.5,
-        marks=("eviction_policy", "cache_modifier"),
+        marks=("eviction_policy", "cache_modifier"), refines=True,
     ),
 )  # fmt: skip

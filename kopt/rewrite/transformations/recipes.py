@@ -120,7 +120,7 @@ def _sites(
 
 
 def _cook(course: Course, each: Course, module: TritonModule, facts: RewriteFacts, rng: Random) -> Change | None:
-    done = _Done(module, facts, ())
+    done = _Done(module, facts)
     kept = {kernel.name for kernel in module.kernels}
     for choices in course:
         taken = _drawn(done, choices, kept, rng)
@@ -137,7 +137,7 @@ def _cook(course: Course, each: Course, module: TritonModule, facts: RewriteFact
                 if taken is None:
                     return None
                 done = taken
-    return Change(done.module.source, "; ".join(done.descriptions)) if done.descriptions else None
+    return Change(done.module.source, "; ".join(done.descriptions), done.parts) if done.descriptions else None
 
 
 def _drawn(done: _Done, choices: Sequence[Sequence[Step]], kernels: set[str], rng: Random) -> _Done | None:
@@ -157,7 +157,9 @@ class _Done:
 
     module: TritonModule
     facts: RewriteFacts
-    descriptions: tuple[str, ...]
+    descriptions: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    """Names of the steps taken."""
 
     def take(self, steps: Sequence[Step], rng: Random, kernels: set[str]) -> _Done | None:
         """Take steps on the kernels of these names, to which new kernels are added; None where a needed one fails."""
@@ -185,7 +187,7 @@ class _Done:
         left_out = self.module.left_out | descriptors.stand_ins(after)
         after = replace(after, kernels=tuple(k for k in after.kernels if k.name not in left_out), left_out=left_out)
         kernels |= {kernel.name for kernel in after.kernels} - {kernel.name for kernel in self.module.kernels}
-        return _Done(after, self.facts, (*self.descriptions, change.description))
+        return _Done(after, self.facts, (*self.descriptions, change.description), (*self.parts, name))
 
 
 def _recipe(

@@ -231,12 +231,12 @@ def _whole(module: TritonModule, constant: Constant, size: str, longest: int, rn
 TRANSFORMATIONS = (
     Transformation(
         "constant_sizes", "sizes and strides become compile-time values", ("loop_unrolling", "vectorized_load"),
-        ("index_arithmetic", "instruction_overhead"), _constant_sites, 1.5,
+        ("index_arithmetic", "instruction_overhead"), _constant_sites, 1.5, refines=True,
     ),
     Transformation(
         "narrow_index", "64-bit offsets become 32-bit ones where every tensor is small enough", ("vectorized_load",),
         ("index_arithmetic", "register_pressure", "instruction_overhead"), _narrow_sites, 1.0,
-        marks=("INDEX",),
+        marks=("INDEX",), refines=True,
     ),
     Transformation(
         "whole_row", "a loop over a row becomes one tile of the row's length, so that the row is read once",
