@@ -6,8 +6,9 @@
    good Triton for: pooling, convolutions, attention, sorting.
 4. `lowering` has TorchInductor write its module for the graph, for a described device, with the private names of torch
    that `inductor` lists; tiles of products are chosen by `product_time`, and `row_factors` turns second factors.
-5. `inductor_module` takes the module apart, `launches` chooses configurations, `kernel_text` cleans the kernels,
-   `host_text` cleans the code around them, and `helpers` copies what they call.
+5. `inductor_module` takes the module apart; `launches` chooses configurations by the `block_time` that follows from a
+   kernel's `accesses`; `kernel_text` cleans the kernels, and their `indexes`; `host_text` cleans the code around them,
+   and `helpers` copies what they call.
 6. `module_text` puts the parts together; operators that were kept whole are kernels of `templates`.
 7. `check` builds the seed, judges it in kopt's interpreter, and estimates its time, as for any candidate.
 

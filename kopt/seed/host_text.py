@@ -12,6 +12,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from kopt.errors import SeedError
+from kopt.model.device import Device
 from kopt.seed import templates
 from kopt.seed.graph import Argument
 from kopt.seed.inductor_module import WrittenKernel, WrittenModule
@@ -50,6 +51,8 @@ class HostText:
 class _Writer:
     module: WrittenModule
     variant: int
+    target: Device
+    """The device that the seed is made for."""
     device: str
     """Expression of the device."""
     names: dict[str, str]
@@ -182,7 +185,7 @@ class _Writer:
         return self.launched[kernel]
 
     def _launch(self, kernel: WrittenKernel, arguments: list[str]) -> None:
-        config = configuration(kernel, self.variant)
+        config = configuration(kernel, self.variant, self.target)
         fixed = kernel.tuner.inductor_meta.get("grid_type") == "FixedGrid"
         given, arguments = (arguments[-3:], arguments[:-3]) if fixed else ([], arguments)
         plain = [name for name in kernel.parameters if name not in config.constants]
@@ -193,7 +196,9 @@ class _Writer:
         if kernel.name not in self.kernels:
             once = sum(f"{kernel.name}.run(" in ast.unparse(statement) for statement in self.module.body) == 1
             names = _parameters(by_name) if once else {}
-            self.kernels[kernel.name] = clean_kernel(kernel, name, names, tuple(tile[0]) if tile else ())
+            computed = [line.partition(" = ") for line in self.lines if _assigns(line)]
+            definitions = {expression: variable for variable, _, expression in computed if "//" in expression}
+            self.kernels[kernel.name] = clean_kernel(kernel, name, names, tuple(tile[0]) if tile else (), definitions)
         clean = self.kernels[kernel.name]
         passed = [by_name[parameter] for parameter in clean.kept if parameter in by_name]
         named = [f"{key}={value}" for key, value in constants.items() if key in clean.kept]
@@ -222,13 +227,14 @@ class _Expressions(ast.NodeTransformer):
         return ast.parse(text, mode="eval").body
 
 
-def host_text(module: WrittenModule, arguments: Sequence[Argument], variant: int) -> HostText:
+def host_text(module: WrittenModule, arguments: Sequence[Argument], variant: int, device: Device) -> HostText:
     """Clean the body of TorchInductor's `call`.
 
     Args:
         module: the module that TorchInductor wrote.
         arguments: the graph's arguments, in order.
         variant: which configurations to choose.
+        device: the device that the seed is made for.
 
     Raises:
         SeedError: the body does what kopt does not know, or what is no Triton.
@@ -238,7 +244,7 @@ def host_text(module: WrittenModule, arguments: Sequence[Argument], variant: int
     if not tensors:
         raise SeedError("the reference has no tensor among inputs and parameters")
     writer = _Writer(
-        module, variant, f"{tensors[0]}.device", dict(zip(module.arguments, expressions, strict=True)),
+        module, variant, device, f"{tensors[0]}.device", dict(zip(module.arguments, expressions, strict=True)),
         sizes={text: argument.sizes for text, argument in zip(expressions, arguments, strict=True)},
     )  # fmt: skip
     writer.names |= _buffer_names(module.body, expressions)

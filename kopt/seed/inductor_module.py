@@ -17,6 +17,8 @@ from kopt.errors import SeedError
 
 SET_DRIVER = "triton_helpers.set_driver_to_gpu()"
 """A line of each kernel's text that looks for a real GPU."""
+MAX_AUTOTUNE = "'max_autotune': True"
+"""Words of each kernel's text with which its autotuner has all configurations that there are."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class WrittenKernel:
     source: str
     tuner: Any
     """Its autotuner: `configs`, `size_hints`, `inductor_meta` and the jitted function `fn`."""
+    untuned: Any
+    """Its autotuner as `torch.compile` has it without max-autotune: where a rule chooses, it has one configuration."""
 
     @property
     def parameters(self) -> list[str]:
@@ -91,6 +95,12 @@ def _flat(statements: list[ast.stmt]) -> Iterator[ast.stmt]:
 
 
 def _imported(name: str, source: str, folder: Path) -> WrittenKernel:
+    tuner = _tuner(name, source, folder)
+    plain = source.replace(MAX_AUTOTUNE, MAX_AUTOTUNE.replace("True", "False"))
+    return WrittenKernel(name, source, tuner, _tuner(name, plain, folder) if plain != source else tuner)
+
+
+def _tuner(name: str, source: str, folder: Path) -> Any:
     path = folder / f"kernel_{hashlib.sha256(source.encode()).hexdigest()[:16]}.py"
     path.write_text(source.replace(SET_DRIVER, ""))
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -98,4 +108,4 @@ def _imported(name: str, source: str, folder: Path) -> WrittenKernel:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return WrittenKernel(name, source, getattr(module, name))
+    return getattr(module, name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from kopt.seed.indexes import use_parameters, without_modulo
 from kopt.seed.inductor_module import WrittenKernel
 
 _DROPPED = ("tl.device_assert",)
@@ -35,7 +36,11 @@ class CleanKernel:
 
 
 def clean_kernel(
-    kernel: WrittenKernel, name: str, parameters: dict[str, str], constants: Collection[str] = ()
+    kernel: WrittenKernel,
+    name: str,
+    parameters: dict[str, str],
+    constants: Collection[str] = (),
+    definitions: Mapping[str, str] | None = None,
 ) -> CleanKernel:
     """Clean a kernel.
 
@@ -44,6 +49,7 @@ def clean_kernel(
         name: its new name.
         parameters: new names of its parameters.
         constants: constants in its body that become parameters.
+        definitions: variables of the host by the expression that is their value.
     """
     source = _ROUNDED_SUM.sub("= acc", kernel.source)
     functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
@@ -70,10 +76,12 @@ def clean_kernel(
         if argument.arg in wide:
             argument.annotation = ast.parse("tl.int64", mode="eval").body
     kept = [argument.arg for argument in own.args.args]
+    without_modulo(own)
     _ConvertedSizes({name for name in kept if not name.endswith("ptr") and "ptr" not in name}).visit(own)
     inside = _bound(own)
     parameters = {old: f"{new}_size" if new in inside else new for old, new in parameters.items()}
     _Renamed({old: new for old, new in parameters.items() if old in kept}).visit(own)
+    use_parameters(own, definitions or {})
     own.name = name
     for function in inner:
         if function.name in used:

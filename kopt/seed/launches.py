@@ -5,18 +5,32 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from dataclasses import dataclass
 from typing import Any
 
 from kopt.errors import SeedError
+from kopt.model.device import Device
+from kopt.seed.accesses import accesses
+from kopt.seed.block_time import slowness
 from kopt.seed.inductor_module import WrittenKernel
 
-WANTED_BITS = (12, 11, 13)
-"""Elements of a block, as powers of two: of the first variant 2^11 to 2^12 - 1, and so on."""
+WANTED_BITS = 12
+"""Elements of a block, as a power of two: 2^11 to 2^12 - 1."""
+EQUAL = 0.25
+"""Predicted times that differ by less than this power of two are equal."""
+MUCH = 1.5
+"""Factor by which a configuration has to be faster by prediction than the one that TorchInductor's rules take."""
+MOST_ROWS = (1 << 14) - 1
+"""Programs along the second axis at most: a launch has 2^16 - 1, and other workloads may need four times as many."""
 LONGEST_ROW = 1 << 14
 """Elements of a row that one block may hold."""
+
+
+_Key = tuple[tuple[tuple[str, int], ...], int, int]
+"""Constants, warps and stages of a configuration."""
 
 
 @dataclass(frozen=True)
@@ -29,26 +43,49 @@ class Configuration:
     stages: int
 
 
-def configuration(kernel: WrittenKernel, variant: int) -> Configuration:
-    """Return one of the configurations that TorchInductor would time.
+def configuration(kernel: WrittenKernel, variant: int, device: Device) -> Configuration:
+    """Return one of the configurations that TorchInductor would time, by predicted time.
+
+    The first is the one that TorchInductor's rules for reductions take without timing, unless another one is predicted
+    to be much faster; among configurations that are predicted to be equal, blocks of the usual size come first.
 
     Args:
         kernel: the kernel.
-        variant: the first variant is 0; each wants another size of a block.
+        variant: its place in that order, from 0; the last one where there are fewer.
+        device: the device to predict for.
     """
-    hints = kernel.tuner.size_hints or {}
-    bits = WANTED_BITS[variant % len(WANTED_BITS)]
+    tuner = kernel.tuner
+    hints = dict(tuner.size_hints or {})
+    reduces = any(axis.startswith("r") for axis in hints)
+    untimed = [_key(config) for config in kernel.untuned.configs]
+    found = accesses(kernel.source, tuner.triton_meta.get("signature", {}), list(hints))
+    factors = {
+        key: slowness(found, _block(key, hints), hints, key[1], device)
+        for key in (*untimed, *(_key(config) for config in tuner.configs))
+    }
+    ruled = {key for key in untimed if reduces and len(untimed) == 1 and factors[key] < MUCH * min(factors.values())}
 
-    def rank(config: Any) -> tuple[int, int, int]:
-        row = config.kwargs.get("R0_BLOCK", min(hints.get("r0_", 1), LONGEST_ROW))
-        block = row
-        for name in ("XBLOCK", "YBLOCK", "ZBLOCK"):
-            block *= config.kwargs.get(name, 1)
-        narrow = abs(config.kwargs.get("XBLOCK", 1) - config.kwargs.get("YBLOCK", config.kwargs.get("XBLOCK", 1)))
-        return abs(block.bit_length() - bits), narrow, abs(config.num_warps - (8 if "R0_BLOCK" in config.kwargs else 4))
+    def rank(key: _Key) -> tuple[bool, bool, int, int, int]:
+        block = _block(key, hints)
+        rows = hints.get("y", 1) // block.get("y", 1)
+        bits = abs(math.prod(block.values()).bit_length() - WANTED_BITS)
+        warps = abs(key[1] - (8 if reduces else 4))
+        return rows > MOST_ROWS, key not in ruled, round(math.log2(factors[key]) / EQUAL), bits, warps
 
-    best = min(kernel.tuner.configs, key=rank)
-    return Configuration(dict(best.kwargs), best.num_warps, best.num_stages)
+    ranked = sorted(factors, key=rank)
+    constants, warps, stages = ranked[min(variant, len(ranked) - 1)]
+    return Configuration(dict(constants), warps, stages)
+
+
+def _key(config: Any) -> _Key:
+    return tuple(config.kwargs.items()), config.num_warps, config.num_stages
+
+
+def _block(key: _Key, hints: dict[str, int]) -> dict[str, int]:
+    """Return the elements of a block by axis; a reduction that has no block of its own takes whole rows."""
+    constants = dict(key[0])
+    whole = {axis: min(size, LONGEST_ROW) for axis, size in hints.items() if axis.startswith("r")}
+    return whole | {axis: constants[f"{axis.upper()}BLOCK"] for axis in hints if f"{axis.upper()}BLOCK" in constants}
 
 
 def grid(kernel: WrittenKernel, config: Configuration, arguments: dict[str, str], given: list[str]) -> str:
