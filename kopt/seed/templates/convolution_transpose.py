@@ -88,15 +88,12 @@ def convolution_transpose_kernel(
         total = tl.dot(x, tl.trans(weight), total)
     plane = OD * OH * OW
     first = (image * GROUPS + group) * OUT_CHANNELS * plane
-    channels_apart = out_channel.to(tl.int64) * plane
-    kept = out_channel < OUT_CHANNELS
-    if RW * SH * SD == 1:  # outputs of an image lie as they are numbered
-        place = (first + index)[:, None] + channels_apart[None, :]
-        tl.store(output_ptr + place, total.to(output_ptr.dtype.element_ty), mask=inside[:, None] & kept[None, :])
-    else:
-        place = (first + (od * OH + oh) * OW + ow)[None, :] + channels_apart[:, None]
-        mask = inside[None, :] & kept[:, None]
-        tl.store(output_ptr + place, tl.trans(total).to(output_ptr.dtype.element_ty), mask=mask)
+    place = index  # outputs of an image lie as they are numbered
+    if RW * SH * SD > 1:
+        place = (od * OH + oh) * OW + ow
+    place = (first + place)[:, None] + out_channel.to(tl.int64)[None, :] * plane
+    mask = inside[:, None] & (out_channel < OUT_CHANNELS)[None, :]
+    tl.store(output_ptr + place, total.to(output_ptr.dtype.element_ty), mask=mask)
 
 
 def convolution_transpose(x, weight, stride, padding, output_padding, dilation, groups):
