@@ -100,10 +100,9 @@ class Config(Documented):
     """Rounds without improvement after which the search stops, in place of `stop.patience`."""
     technique_clustering: TechniqueClustering = TechniqueClustering()
     """Diversity-preserving selection."""
-    learning: bool = False
+    learning: bool = True
     """Whether the embedded proposer draws those transformations more often that paid in the run's earlier rounds, and
-    those less often that failed or changed nothing in the compiled code.  Off, since no search on a GPU has shown a
-    gain yet."""
+    those less often that failed or changed nothing in the compiled code."""
     tuned_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the embedded proposer's slots, 0 to 1, in which it refines a fast parent: by a model of the run's times
     it changes numbers alone (tiles, warps, stages, registers), or in turn one or two small things (memory hints, masks,

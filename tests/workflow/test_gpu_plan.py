@@ -72,12 +72,13 @@ def test_proposals_rest_on_earlier_rounds_and_on_earlier_runs_as_far_as_settings
     def inputs(planned):
         return {re.search(r"round_\d+", text).group(): text for rule, text in planned if rule == "generate"}
 
-    assert "builds.parquet" not in inputs(jobs(plan))["round_2"]
-    project.knows(seed_store)
-    learning = inputs(jobs(project.succeeds(*RUN, "learning=true", options=("--dry-run",))))
+    learning = inputs(jobs(plan))
     assert "round_1/attempt_3/builds.parquet" in learning["round_2"]
     assert "round_1/attempt_0/evaluation_0.parquet" in learning["round_2"]
     assert "experience.json" not in learning["round_2"]
-    along = jobs(project.succeeds(*RUN, "learning=true", "experience=store", options=("--dry-run",)))
+    project.knows(seed_store)
+    forgetful = inputs(jobs(project.succeeds(*RUN, "learning=false", options=("--dry-run",))))
+    assert "builds.parquet" not in forgetful["round_2"]
+    along = jobs(project.succeeds(*RUN, "experience=store", options=("--dry-run",)))
     assert [text for rule, text in along if rule == "experience"]
     assert all("results/t/experience.json" in text for text in inputs(along).values())
