@@ -78,7 +78,7 @@ def parts(options: argparse.Namespace) -> list[Part]:
             Part(f"evaluate_{name}", f"{python} benchmarks/evaluate.py --problem {name} --count 12 --workers 8", gpus=1)
             for name in ("rmsnorm", "maxpool3d", "matvec")
         ),
-        Part("search_time", f"{python} benchmarks/search_time.py --warm both judge=cuda", gpus=1),
+        Part("search_time", f"{python} benchmarks/search_time.py --warm true --seconds 180 judge=cuda", gpus=1),
         Part("operators", f"{python} benchmarks/operators.py --judge cuda --jobs {options.slots} "
              f"--cores {2 * options.cores} --folder $FOLDER/operators --json $FOLDER/operators.json"),
         Part("moves", f"{python} benchmarks/moves.py --write $FOLDER/moves && for f in $FOLDER/moves/*; do "

@@ -1,13 +1,15 @@
 """Where the time of a search goes: rule by rule seconds, CPU seconds, how much of them is start-up, and milestones.
 
-    python benchmarks/search_time.py [--warm true|false|both] [--pairs N] [SETTING=VALUE ...]
+    python benchmarks/search_time.py [--warm true|false|both] [--pairs N] [--cores all] [--seconds 3600]
+                                     [SETTING=VALUE ...]
 
 Runs a search of two rounds with the embedded proposer, in a folder of its own, and prints a line for each script: how
 often it ran, and the sums of its jobs.  Start-up is what a job spends in imports.  A job that is forked from a warm
 parent counts from its fork on; what the parents took, imports above all, is a line of its own.
 
 With `--warm both` searches with and without warm parents take turns, and their verdicts and selections are compared:
-all that does not follow from measured times must be equal.  Where there is a GPU, the share of samples in which it
+all that does not follow from measured times must be equal.  A search that `--seconds` cuts off has a table of the jobs
+that had ended.  Where there is a GPU, the share of samples in which it
 computes is printed, and whether a warm parent has opened it, which no parent may.
 """
 
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -99,8 +102,15 @@ def _gpu_files(pid: int) -> set[str]:
     return files
 
 
-def search(folder: Path, settings: Iterable[str], cores: str) -> tuple[float, float]:
-    """Run a search whose jobs record their times in the folder `times`; return its seconds, and when it began."""
+def search(folder: Path, settings: Iterable[str], cores: str, limit_s: float) -> tuple[float, float]:
+    """Run a search whose jobs record their times in the folder `times`; return its seconds, and when it began.
+
+    Args:
+        folder: folder of the run.
+        settings: settings of the search.
+        cores: cores of Snakemake.
+        limit_s: time after which the search is cut off, s.
+    """
     times = folder / "times"
     times.mkdir()
     before = os.environ.get("PYTHONPATH", "").split(os.pathsep)
@@ -110,15 +120,23 @@ def search(folder: Path, settings: Iterable[str], cores: str) -> tuple[float, fl
         "--config", *SEARCH, f"store={folder}/store", *settings,
     ]  # fmt: skip
     begun, since = time.perf_counter(), time.time()
-    done = subprocess.run(
-        command,
+    process = subprocess.Popen(
+        list(map(str, command)),
         env=os.environ | {"PYTHONPATH": path, "PYTHON_JOB_TIMES": str(times)},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
+        start_new_session=True,
     )
-    if done.returncode:
-        sys.exit(done.stdout + done.stderr)
+    try:
+        printed, _ = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate()
+        print(f"cut off after {limit_s:g} s")
+    else:
+        if process.returncode:
+            sys.exit(printed)
     return time.perf_counter() - begun, since
 
 
@@ -130,6 +148,8 @@ def table(records: Iterable[Mapping[str, object]]) -> list[str]:
         for place, name in enumerate(("wall", "import_wall", "cpu", "import_cpu")):
             row[place + 1] += float(str(record[name]))
         row[0] += 1
+    if not sums:
+        return ["no job has ended"]
     total = [sum(column) for column in zip(*sums.values(), strict=True)]
     ordered = sorted(sums.items(), key=lambda item: -item[1][1])
     head = f"{'script':<12} {'jobs':>5} {'s':>7} {'start-up':>9} {'CPU s':>7} {'start-up':>9}"
@@ -145,13 +165,17 @@ def milestones(run: Path, begun: float) -> str:
     """Say when the first verdict was there, what each round took, and when the outcome was there, s."""
     rounds = sorted(run.glob("round_*/round.json"), key=lambda path: int(path.parent.name.partition("_")[2]))
     ends = [path.stat().st_mtime for path in rounds]
-    lengths = [f"{later - earlier:.1f}" for earlier, later in pairwise(ends)]
-    first = (run / "round_0/attempt_0/evaluation_0.parquet").stat().st_mtime - begun
-    outcome = run / "outcome.json"
-    end = f", outcome {outcome.stat().st_mtime - ends[-1]:.1f} s after the last" if outcome.exists() else ""
-    return (
-        f"first verdict after {first:.1f} s, round 0 after {ends[0] - begun:.1f} s, rounds {', '.join(lengths)} s{end}"
-    )
+    said = []
+    first, outcome = run / "round_0/attempt_0/evaluation_0.parquet", run / "outcome.json"
+    if first.exists():
+        said.append(f"first verdict after {first.stat().st_mtime - begun:.1f} s")
+    if ends:
+        said.append(f"round 0 after {ends[0] - begun:.1f} s")
+    if len(ends) > 1:
+        said.append(f"rounds {', '.join(f'{later - earlier:.1f}' for earlier, later in pairwise(ends))} s")
+    if ends and outcome.exists():
+        said.append(f"outcome {outcome.stat().st_mtime - ends[-1]:.1f} s after the last")
+    return ", ".join(said) or "no verdict"
 
 
 def contents(run: Path) -> tuple[dict[str, str], list[list[str]]]:
@@ -171,13 +195,13 @@ def compared(one: Path, other: Path) -> str:
     return f"selections {same}; {len(both)} kernels judged by both, verdicts differ for {differ or 'none'}"
 
 
-def measured(name: str, warm: str, settings: Iterable[str], cores: str) -> Path:
+def measured(name: str, warm: str, settings: Iterable[str], cores: str, limit_s: float) -> Path:
     """Run one search in a folder, print what it took, and return the run's folder."""
     folder = Path(name)
     folder.mkdir(parents=True)
     watch = Watch()
     watch.start()
-    seconds, begun = search(folder, [f"warm={warm}", *settings], cores)
+    seconds, begun = search(folder, [f"warm={warm}", *settings], cores, limit_s)
     watch.ended.set()
     watch.join()
     records = [json.loads(path.read_text()) for path in (folder / "times").glob("*.json")]
@@ -192,14 +216,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--warm", choices=["true", "false", "both"], default="true", help="fork jobs from warm parents")
     parser.add_argument("--pairs", type=int, default=1, help="with `--warm both`, how often each is run")
-    parser.add_argument("--cores", default="2", help="cores of Snakemake, or `all`")
+    parser.add_argument("--cores", default="all", help="cores of Snakemake")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="limit of each search, s")
     parser.add_argument("--folder", help="folder in which the runs stay; default: none stay")
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="settings of the search, e.g. judge=cuda")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="kopt-search-time-") as root:
         for turn in range(args.pairs):
             ways = ("false", "true") if args.warm == "both" else (args.warm,)
-            runs = [measured(f"{args.folder or root}/{turn}-{warm}", warm, args.settings, args.cores) for warm in ways]
+            runs = [
+                measured(f"{args.folder or root}/{turn}-{warm}", warm, args.settings, args.cores, args.seconds)
+                for warm in ways
+            ]
             if len(runs) == 2:
                 print(compared(*runs))
 
