@@ -158,7 +158,8 @@ class Config(Documented):
     workers_per_gpu: int = Field(default=8, ge=1, le=64)
     """Most processes that share one GPU for work that is not timed (real GPUs only); fewer where memory is short."""
     finalists: int = Field(default=6, ge=1, le=100)
-    """Fastest kernels of the pool that are verified and timed anew, side by side, after each round (real GPUs only)."""
+    """Fastest kernels of the pool that are verified and timed side by side in each round, in the race of the new
+    kernels where the round is one chunk, else anew after it (real GPUs only)."""
     baselines: Annotated[tuple[Baseline, ...], BeforeValidator(lambda v: _names(v))] = (
         "eager",
         "compile",

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from kopt import artifact
 from kopt.artifact import text_digest
-from kopt.backends.pool_race import finals_key, kept_race
+from kopt.backends.pool_race import finals_key, kept_race, ranks
 from kopt.device.cuda.environment import environment, environments
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.errors import DeviceError, NothingPasses
@@ -117,8 +117,8 @@ def measure_pool(
 ) -> list[RankRow]:
     """Verify and time the fastest kernels of the pool anew, side by side, and order the pool by time.
 
-    A kernel that does not pass on the new inputs leaves the pool.  Nothing is measured when none of the fastest
-    kernels is new in this round, or when the race that judged the new ones has timed all of the fastest side by side.
+    A kernel that does not pass on the new inputs leaves the pool.  Nothing is measured when the race that judged the
+    round's new kernels has timed all of the fastest side by side, or when none of the fastest is new in this round.
 
     Args:
         pool: in order of time.
@@ -126,13 +126,14 @@ def measure_pool(
         options: how to measure, and how many kernels at most.
         round: this round.
     """
+    raced = kept_race(pool, target, options.judging)
+    if raced is not None and ranks(raced, ranked := with_finals(pool, raced), options):
+        timed = len(raced.timings)
+        log.info("one race has judged and timed %d kernels of the pool side by side: none is measured anew", timed)
+        return ranked
     first = dedup(pool)[: options.finalists]
     if len(first) < 2 or not any(row.origin.startswith(f"r{round}a") for row in first):
         return list(pool)
-    raced = kept_race(pool, target, options.judging)
-    if raced is not None:
-        log.info("one race has judged and timed these %d kernels side by side: none is measured anew", len(pool))
-        return with_finals(pool, raced)
     kernels = {row.kernel: kernel_named(row.kernel, target.problem, target.store) for row in first}
     return with_finals(pool, measure_anew(kernels, (), target, options.judging, purpose=f"rank {round}"))
 

@@ -18,9 +18,9 @@ from kopt.jobs.target import ProblemOnTarget
 from kopt.model.environment import Environment
 from kopt.model.judged import Judged, JudgedRight
 from kopt.model.kernel import candidate_name
-from kopt.model.options import JudgeOptions
+from kopt.model.options import FinalsOptions, JudgeOptions
 from kopt.model.timing import Finals, Measured
-from kopt.model.trial import BuildRow, RankRow, SelectionRow, TimedKernel
+from kopt.model.trial import BuildRow, RankRow, SelectionRow, TimedKernel, behaviour
 from kopt.search.order import dedup
 
 if TYPE_CHECKING:
@@ -78,6 +78,22 @@ def kept_race(pool: Sequence[RankRow], target: ProblemOnTarget, options: JudgeOp
     shelf, names = target.store.shelf(Finals), [row.kernel for row in pool]
     stored = (shelf.get(_race_key(names, target, options, where)) for where in environments())
     return next((finals for finals in stored if finals is not None), None)
+
+
+def ranks(finals: Finals, ranked: Sequence[RankRow], options: FinalsOptions) -> bool:
+    """Return whether a race has timed to its end each of the kernels that are the fastest by it.
+
+    The race may be that of another run, which had other parents in it, and fewer kernels to its end.
+
+    Args:
+        finals: what the race found.
+        ranked: the pool with the race's times.
+        options: how kernels are timed, and how many of the fastest are ranked.
+    """
+    times = {behaviour(row): finals.timings[row.kernel] for row in ranked if row.kernel in finals.timings}
+    repeat = options.judging.measuring.benchmark_repeat
+    first = [times.get(behaviour(row)) for row in dedup(ranked)[: options.finalists]]
+    return all(timing is not None and _is_whole(timing, repeat) for timing in first)
 
 
 def finals_key(

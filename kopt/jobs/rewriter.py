@@ -32,11 +32,15 @@ class Proposal(Value):
 
 @dataclass(frozen=True)
 class Learned:
-    """Results of earlier rounds that the rewriter uses, and the slots in which it tunes numbers."""
+    """Results of earlier rounds that the rewriter uses, and the slots in which it refines fast parents."""
 
     experience: Experience
     tuned: frozenset[int]
-    """The slots in which numbers alone are to change."""
+    """The slots that refine their parents."""
+
+    def turn(self, slot: int, round: int) -> int | None:
+        """Return the number of the turn in which a slot refines its parent; None for a slot that does not."""
+        return sorted(self.tuned).index(slot) + round if slot in self.tuned else None
 
 
 NOTHING_LEARNED = Learned(Experience(), frozenset())
@@ -67,8 +71,10 @@ class Request:
     """Digests of the sources that were proposed before."""
     experience: Experience
     """Changes that earlier rounds tried, with their results; empty where learning is off."""
-    tunes: bool
-    """Whether numbers alone are to change, where that promises something."""
+    turn: int | None
+    """Number of the turn in which the slot refines the parent; None for a slot that draws transformations."""
+    refined: bool
+    """Whether some slots of the round refine their parents, whose numbers are left to these."""
     pending: tuple[Numbers, ...]
     """Numbers that the attempt has proposed already."""
 
@@ -79,13 +85,15 @@ def proposal(request: Request, store: Store) -> Proposal:
 
 
 def _key(request: Request) -> ProposalKey:
-    failed, pending = request.failed, [[each.sketch, *each.rows()] for each in request.pending if request.tunes]
-    learns = request.experience.tried or request.experience.before or request.tunes
+    failed, pending = request.failed, [[each.sketch, *each.rows()] for each in request.pending]
+    pending = pending if request.turn is not None else []
+    learns = request.experience.tried or request.experience.before or request.turn is not None
+    learned = [request.experience.digest, request.turn, request.refined, pending]
     return ProposalKey(
         parent=request.parent, failed=f"{failed.kernel} {failed.phase}" if failed else "",
         direction=artifact.digest(request.direction), facts=artifact.digest(request.facts), seed=request.seed,
         exclude=artifact.digest(sorted(request.exclude)),
-        experience=artifact.digest([request.experience.digest, request.tunes, pending]) if learns else "",
+        experience=artifact.digest(learned) if learns else "",
         code=code_digest("kopt.rewrite.tune"),
     )  # fmt: skip
 
@@ -101,16 +109,16 @@ def _make(request: Request, store: Store) -> Proposal:
 
 def _rewrite(request: Request, store: Store) -> Rewrite | None:
     parent = kernel_source(request.parent, store)
-    factors = request.experience.factors(request.parent, request.seed)
+    factors = request.experience.factors(request.parent, request.seed, refined=request.refined)
     if request.failed is not None:
         return repair(
             kernel_source(request.failed.kernel, store), parent=parent, reason=request.failed.reason,
             phase=request.failed.phase, direction=request.direction, facts=request.facts, seed=request.seed,
             exclude=request.exclude, factors=factors,
         )  # fmt: skip
-    if request.tunes:
+    if request.turn is not None:
         tuned = tune(
-            parent, facts=request.facts, tried=request.experience.tried, pending=request.pending,
+            parent, turn=request.turn, facts=request.facts, tried=request.experience.tried, pending=request.pending,
             exclude=request.exclude,
         )  # fmt: skip
         if tuned is not None:

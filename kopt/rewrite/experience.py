@@ -153,7 +153,7 @@ class Experience:
             for arm, mean, deviation in zip(arms, means, deviations, strict=True)
         }
 
-    def factors(self, parent: str, seed: int) -> Mapping[str, Factor]:
+    def factors(self, parent: str, seed: int, *, refined: bool = True) -> Mapping[str, Factor]:
         """Draw a factor on the weight of every transformation that was tried, by Thompson's sampling.
 
         Those that change numbers alone are left to the tuner where the parent is fast.
@@ -161,6 +161,7 @@ class Experience:
         Args:
             parent: digest of the source to change.
             seed: seed of the draws.
+            refined: whether fast parents are refined beside, to which changes of numbers are left.
         """
         rng, lineage = Random(digest(["factors", parent, seed])), self.lineage(parent)
         drawn = dict[str, Factor]()
@@ -173,7 +174,7 @@ class Experience:
         alike = [drawn[name].value for name in PERSISTENT & drawn.keys()]
         if alike:
             drawn |= dict.fromkeys(PERSISTENT - drawn.keys(), Factor(min(alike), 0.0))
-        return drawn | dict.fromkeys(NUMERIC if self._is_fast(parent) else (), Factor(LEFT_TO_TUNER, 0.0))
+        return drawn | dict.fromkeys(NUMERIC if refined and self._is_fast(parent) else (), Factor(LEFT_TO_TUNER, 0.0))
 
     def _is_fast(self, parent: str) -> bool:
         """Return whether a kernel is one of the fastest that transformations have led to."""

@@ -73,7 +73,7 @@ class Transformation:
     lightens: bool = False
     """Whether it may reduce registers and shared memory after a build that exceeded them."""
     refines: bool = False
-    """Whether it leaves tiles, loops and the grid as they are, so that it goes with a kernel that is fast already."""
+    """Whether it is small and leaves tiles and grid as they are, so that it goes with a kernel that is fast already."""
     effect: Callable[[str], float] | None = None
     """Measure of a kernel's PTX (`kopt.rewrite.effects`) that rises where the transformation took effect."""
 

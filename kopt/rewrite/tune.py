@@ -67,18 +67,19 @@ class Point:
 def tune(
     parent: str,
     *,
+    turn: int,
     facts: RewriteFacts,
     tried: Sequence[Tried],
     pending: Sequence[Numbers] = (),
     exclude: AbstractSet[str],
 ) -> Rewrite | None:
-    """Propose a parent with other numbers or with small changes, in turn; None where none is new.
+    """Propose a parent with other numbers in even turns, with small changes in odd ones; None where none is new.
 
-    The arguments are those of `other_numbers`.
+    The other arguments are those of `other_numbers`.
     """
     renumbered = partial(other_numbers, parent, facts=facts, tried=tried, pending=pending, exclude=exclude)
     refined = partial(refine, parent, facts=facts, exclude=exclude)
-    first, second = (refined, renumbered) if len(exclude) % 2 else (renumbered, refined)
+    first, second = (refined, renumbered) if turn % 2 else (renumbered, refined)
     return first() or second()
 
 

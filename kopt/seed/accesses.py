@@ -83,11 +83,11 @@ def _steps(index: ast.expr, values: Mapping[str, ast.expr], axes: Sequence[str])
         sizes = random.Random(draw.random())
         known = _Sizes(sizes)
         try:
-            here = _value(index, values, place, known)
+            here = _value(index, values, place, known, {})
             for axis in axes:
                 moved = {**place, f"{axis}index": place[f"{axis}index"] + 1}
-                seen[axis][_value(index, values, moved, known) - here] += 1
-        except (_UnknownError, ZeroDivisionError):
+                seen[axis][_value(index, values, moved, known, {}) - here] += 1
+        except (_UnknownError, ZeroDivisionError, RecursionError):
             return None
     return {axis: counts.most_common(1)[0][0] for axis, counts in seen.items()}
 
@@ -107,15 +107,21 @@ class _Sizes:
         return self._known.setdefault(name, self._draw.randrange(*LARGE))
 
 
-def _value(node: ast.expr, values: Mapping[str, ast.expr], place: Mapping[str, int], sizes: _Sizes) -> int:
+def _value(
+    node: ast.expr, values: Mapping[str, ast.expr], place: Mapping[str, int], sizes: _Sizes, known: dict[str, int]
+) -> int:  # fmt: skip
+    """Evaluate an expression at a place; `known` gets the values of the names on the way."""
+
     def value(inner: ast.expr) -> int:
-        return _value(inner, values, place, sizes)
+        return _value(inner, values, place, sizes, known)
 
     match node:
         case ast.Name(name) if name in place:
             return place[name]
         case ast.Name(name) if name in values:
-            return value(values[name])
+            if name not in known:
+                known[name] = value(values[name])
+            return known[name]
         case ast.Name(name):
             return sizes[name]
         case ast.Constant(int() as number):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 _NOT_NEGATIVE = (ast.Add, ast.Mult, ast.FloorDiv, ast.Mod)
 _PLACES = ("tl.arange", "tl.program_id", "tl.num_programs")
@@ -17,7 +17,11 @@ _PLACES = ("tl.arange", "tl.program_id", "tl.num_programs")
 
 def without_modulo(function: ast.FunctionDef) -> None:
     """Write `index` in place of `index % count` where a mask of the load has `index < count`."""
-    _Loads(_assigned(function)).visit(function)
+    assigned, stores = _assigned(function), _stores(function)
+    targets = (node.target for node in ast.walk(function) if isinstance(node, ast.For))
+    loops = {target.id for target in targets if isinstance(target, ast.Name)}
+    once = {name for name in loops | assigned.keys() if stores[name] == 1}
+    _Loads(assigned, stores.keys() - once).visit(function)
 
 
 def use_parameters(function: ast.FunctionDef, definitions: Mapping[str, str]) -> None:
@@ -40,13 +44,20 @@ def _assigned(function: ast.FunctionDef) -> dict[str, ast.expr]:
         for node in ast.walk(function)
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     ]
-    counts = Counter(name for name, _ in found)
+    counts = _stores(function)
     return {name: value for name, value in found if counts[name] == 1}
 
 
+def _stores(function: ast.FunctionDef) -> Counter[str]:
+    """Count how often each name is given a value."""
+    names = (node for node in ast.walk(function) if isinstance(node, ast.Name))
+    return Counter(node.id for node in names if isinstance(node.ctx, ast.Store))
+
+
 class _Loads(ast.NodeTransformer):
-    def __init__(self, assigned: Mapping[str, ast.expr]) -> None:
-        self._assigned = assigned
+    def __init__(self, assigned: Mapping[str, ast.expr], changing: Collection[str]) -> None:
+        """Take the expressions of names that are assigned once, and the names that are assigned several times."""
+        self._assigned, self._changing = assigned, changing
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
@@ -85,6 +96,8 @@ class _Loads(ast.NodeTransformer):
         """Return whether an expression of places in a block and sizes is never negative."""
         match node:
             case ast.Name(name):
+                if name in self._changing:
+                    return False
                 return name not in self._assigned or self._is_not_negative(self._assigned[name])
             case ast.Constant(int() as number):
                 return number >= 0

@@ -240,7 +240,8 @@ def _rewritten(
                 launches=_launches(context, slot.parent), device=context.device, workloads=context.facts.workloads
             ),
             seed=_seed(slot, context), exclude=exclude, experience=context.learned.experience,
-            tunes=slot.slot in context.learned.tuned and failed is None, pending=pending,
+            turn=context.learned.turn(slot.slot, context.round) if failed is None else None,
+            refined=bool(context.learned.tuned), pending=pending,
         ),
         context.store,
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """A race that judged a round's new kernels beside the parents ranks the pool, and no kernel of it is measured anew."""
 
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -178,3 +179,30 @@ def test_only_parents_that_may_be_among_the_fastest_race(judged, ranked):
     after, anew = ranked(parents, rows)
     assert anew == []
     assert [name for name, _ in after] == ["a", "p", "q", "r", "s"]
+
+
+def test_the_race_of_a_run_with_fewer_finalists_ranks_no_pool_of_more(judged, ranked, monkeypatch):
+    parents, children = [parent("p", 1.0), parent("q", 1.3), parent("r", 1.4)], [child("a", 0), child("b", 1)]
+    race = {"a": took(1.5), "b": took(1.9, calls=5), "p": took(1.6), "q": took(1.7)}
+    judged(children, parents, race, finalists=2)
+    again = judged(children, parents, {}, finalists=5)
+    monkeypatch.setattr(sys.modules[__name__], "FINALISTS", 5)
+    _, anew = ranked(parents, again)
+    assert set(anew) == {"p", "q", "r", "a", "b"}
+
+
+def test_the_race_of_a_run_with_other_parents_first_ranks_no_pool_with_a_faster_one(judged, ranked):
+    race = {"a": took(0.9), "p": took(1.4), "q": took(1.6), "r": took(1.7)}
+    judged([child("a", 0)], [parent(name, 1.0 + 0.1 * at) for at, name in enumerate("pqrs")], race)
+    others = [parent(name, 1.0 + 0.1 * at) for at, name in enumerate("srqp")]
+    again = judged([child("a", 0)], others, {})
+    _, anew = ranked(others, again)
+    assert "s" in anew
+
+
+def test_a_race_decides_where_the_times_of_earlier_rounds_were_all_shorter(judged, ranked):
+    parents = [parent("p", 1.0), parent("q", 1.01), parent("r", 1.02)]
+    rows = judged([child("a", 0)], parents, {"a": took(1.1), "p": took(1.3), "q": took(1.3), "r": took(1.3)})
+    after, anew = ranked(parents, rows)
+    assert after[0][0] == "a"
+    assert not anew

@@ -1,5 +1,7 @@
 """The short ways to accept a right output give what the full comparison gives, bit for bit."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -186,6 +188,29 @@ def test_a_large_expected_output_that_had_to_be_computed_is_kept_in_place_of_the
     assert expected.large_bytes == 16 * right[0].numel()
     monkeypatch.setattr(expected_by_rows, "run_reference", None)
     assert expected.judge(case, draw, right).right
+
+
+def test_nothing_that_was_found_on_other_inputs_is_left_of_a_draw_that_is_forgotten(monkeypatch):
+    problem = problem_of(MODELS["elementwise"], Dtype.FLOAT32)
+    monkeypatch.setattr(expected_by_rows, "KEPT_BYTES", 0)
+    draw = Draw(problem.main[0], "normal", 5)
+    case = make_case(problem, draw)
+    touched = replace(case, inputs=tuple(x * 1e-6 for x in case.inputs))
+    expected = ExpectedOutputs(problem, 1 << 30)
+    expected.judge(touched, draw, [torch.zeros_like(one) for one in run_reference(problem, touched).tensors])
+    expected.forget(draw)
+    assert [len(found) for found in vars(expected).values() if isinstance(found, dict)] == [0] * 5
+
+
+def test_a_view_is_kept_without_what_lies_beside_it(monkeypatch):
+    problem = problem_of("torch.cat([x] * 50, dim=1)[:, :4]", Dtype.FLOAT32)
+    monkeypatch.setattr(expected_by_rows, "KEPT_BYTES", 0)
+    draw = Draw(problem.main[0], "normal", 5)
+    case = make_case(problem, draw)
+    expected = ExpectedOutputs(problem, 1 << 20)
+    expected.judge(case, draw, run_reference(problem, case).tensors)
+    kept = [one for parts in expected._exact.values() for exact in parts.values() for one in exact]
+    assert sum(one.untyped_storage().nbytes() for one in kept) == expected.large_bytes > 0
 
 
 @pytest.mark.parametrize("kept", [0, 1 << 30])

@@ -146,7 +146,8 @@ def second_round(store, seed):
         pending = tuple(Numbers(each.sketch, read_rows(each.numbers)) for _, each in made)
         request = Request(
             parent=text_digest(parent), failed=None, direction=direction, facts=FACTS[parent], seed=100 * seed + slot,
-            exclude=frozenset(known), experience=experience, tunes=tunes, pending=pending,
+            exclude=frozenset(known), experience=experience, turn=slot if tunes else None,
+            refined=True, pending=pending,
         )  # fmt: skip
         made.append((parent, proposal(request, store)))
         known.add(text_digest(made[-1][1].rewrite.source))

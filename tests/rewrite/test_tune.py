@@ -104,7 +104,7 @@ def test_the_tuner_finds_the_best_numbers_with_a_dozen_times(name, best):
 
 def test_a_sketch_without_a_time_is_not_tuned():
     assert other_numbers(SOURCES["softmax"], facts=FACTS, tried=[], exclude=set()) is None
-    assert tune("not Python (", facts=FACTS, tried=[], exclude=set()) is None
+    assert tune("not Python (", turn=0, facts=FACTS, tried=[], exclude=set()) is None
 
 
 def test_numbers_near_a_failure_are_left_alone():

@@ -48,6 +48,13 @@ def test_a_remainder_stays_where_no_mask_says_the_same_or_the_index_may_be_negat
     assert "%" in before
 
 
+def test_a_remainder_of_a_name_that_is_given_values_twice_stays() -> None:
+    text = "y = 5\n    y = x0 - 7\n    inside = y < count\n    tmp0 = tl.load(p + y % count, inside)"
+    kernel = function(f"def kernel(p, count, x0):\n    {text}")
+    without_modulo(kernel)
+    assert loads(kernel) == "tmp0 = tl.load(p + y % count, inside)"
+
+
 def test_a_variable_of_the_host_that_is_no_parameter_is_not_used() -> None:
     kernel = function(ROWS.format(first="r0_1", mask="tmp2"))
     use_parameters(kernel, {"(2047 + count * length) // 2048": "rows"})

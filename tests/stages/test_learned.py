@@ -82,12 +82,17 @@ def test_tuned_slots_change_different_numbers_or_other_small_things_in_turn(stor
     before = numbers(parse(SOURCE), FACTS)
     made = proposed(store, Learned(tried(store, "load_hint", 0.0), frozenset({0, 2, 3, 4, 5})))
     tuned = [candidate for candidate in made if candidate.moves == (TUNED,)]
-    assert [candidate.slot for candidate in tuned] == [0, 2, 4]
+    assert [candidate.slot for candidate in tuned] == [0, 3, 5]
     assert len({candidate.numbers for candidate in tuned}) == 3
     assert {candidate.sketch for candidate in tuned} == {before.sketch}
-    for refined in (made[3], made[5]):
+    for refined in (made[2], made[4]):
         assert all(TRANSFORMATIONS[move].refines for move in refined.moves)
         assert refined.sketch != before.sketch
+
+
+def test_one_slot_of_each_parent_refines_it_in_turn_too():
+    turns = [Learned(Experience(), frozenset({1, 3, 5, 7})).turn(slot, 2) for slot in range(8)]
+    assert turns == [None, 2, None, 3, None, 4, None, 5]
 
 
 def test_a_slot_that_cannot_tune_rewrites(store):

@@ -114,6 +114,9 @@ class ExpectedOutputs:
         for _, expected in self._kept.pop(_name(draw), ()):
             self._kept_bytes -= sum(2 * one.output.nbytes for one in expected.tensors)
         self._forget_exact(_name(draw))
+        for found in (self._allowances, self._plain, self._granted):
+            for key in [key for key in found if key[0] == _name(draw)]:
+                del found[key]
 
     def _forget_exact(self, name: tuple[str, str, int]) -> None:
         for exact in self._exact.pop(name, {}).values():
@@ -124,7 +127,7 @@ class ExpectedOutputs:
         kept = self._exact.setdefault(name, {})
         if part in kept:
             return kept[part]
-        exact = in_dtype(rows, torch.float64)
+        exact = tuple(map(_own, in_dtype(rows, torch.float64)))
         if self._kept_bytes + self._exact_bytes + _bytes(exact) <= self._most_bytes:
             kept[part] = exact
             self._exact_bytes += _bytes(exact)
@@ -154,6 +157,7 @@ class ExpectedOutputs:
                 computed, size = [], sys.maxsize  # the whole is not known
                 yield part, comparison
                 continue
+            del exact  # memory that the full comparison needs
             sample = _rows(case, part.head(SAMPLED)) if part != WHOLE else None
             known = self._allowances.get((name, part), ())
             expected = expected_result(self._problem, rows, given, sample, known)
@@ -161,12 +165,14 @@ class ExpectedOutputs:
                 self._allowances[name, part] = [one.allowance for one in expected.tensors]
             size += sum(2 * one.output.nbytes for one in expected.tensors)
             keep = self._kept_bytes + size <= max(KEPT_BYTES, self._most_bytes - self._exact_bytes)
-            computed = [*computed, (part, expected)] if keep else []
+            computed = [*computed, (part, _with_own(expected))] if keep else []
             if plain is None and (known or not keep):
                 self._plain[name, part] = plain_allowances(rows, expected, given)
             if keep and part == parts[-1]:  # before the comparison, which may be the last that is asked for
-                whole = _joined(computed, result_contract(self._problem, case, eager))
-                self._kept[name] = [(whole[0], _on_host(whole[1]) if size <= HOST_BYTES else whole[1])]
+                if size <= KEPT_BYTES:
+                    whole = _joined(computed, result_contract(self._problem, case, eager))
+                    computed = [(whole[0], _on_host(whole[1]) if size <= HOST_BYTES else whole[1])]
+                self._kept[name] = computed  # large ones stay in parts, which take less memory to be compared
                 self._kept_bytes += size
                 self._forget_exact(name)
             yield part, compare_result(_values(tensors, part, expected), expected, draw)
@@ -222,6 +228,16 @@ def kept_size(elements: Iterable[int]) -> int:
 
 def _name(draw: Draw) -> tuple[str, str, int]:
     return (draw.workload.name, draw.label, draw.seed)
+
+
+def _own(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor, or a copy of one that holds more memory than its own."""
+    return tensor if tensor.untyped_storage().nbytes() <= tensor.nbytes else tensor.clone()
+
+
+def _with_own(result: ExpectedResult) -> ExpectedResult:
+    tensors = [replace(one, output=_own(one.output), allowed=_own(one.allowed)) for one in result.tensors]
+    return replace(result, tensors=tuple(tensors))
 
 
 def _bytes(tensors: Iterable[torch.Tensor]) -> int:

@@ -36,6 +36,9 @@ from kopt.sandbox.environment import GPU_VARIABLE
 PLAIN_TYPE = re.compile(r"\*?[a-z0-9]+")
 """A pointer, a number or a compile-time value, as Triton names its type."""
 
+MOST_SIGNATURES, MOST_ARGUMENTS = 16, 200
+"""Launchers that are compiled ahead, and arguments of one, at most: the compiler has no limits of its own."""
+
 WARM_UP_CALLS = 2
 """Calls before the profiled one, in which kernels are compiled and an autotuner tries its configurations."""
 
@@ -86,8 +89,8 @@ def _ready_triton(signatures: Sequence[Sequence[str]]) -> None:
     threads = torch.get_num_threads()
     with suppress(DeviceError):
         driver = warm()
-        for signature in signatures:
-            if not all(map(PLAIN_TYPE.fullmatch, signature)):
+        for signature in signatures[:MOST_SIGNATURES]:
+            if len(signature) > MOST_ARGUMENTS or not all(map(PLAIN_TYPE.fullmatch, signature)):
                 continue
             source = SimpleNamespace(signature=dict(enumerate(signature)), constants={})
             with suppress(Exception):  # of a launcher only the compiled code is wanted, which Triton's cache has then
