@@ -26,9 +26,10 @@ def facts(problem: Problem, store: Store) -> ProblemFacts:
 
 
 def build(target: ProblemOnTarget, *, workers: int, seconds: float) -> Builder:
-    """Make the builder that compiles with Triton, and where cores are left for the workloads beside the main ones too.
+    """Make the builder that compiles kernels with Triton for the main workloads.
 
-    These are else compiled when all builds are there (`compile_further`), which is later and takes no core for nothing.
+    Where cores are left, it compiles them for the other workloads at the same time.  Otherwise `compile_further` does
+    so afterwards, and only for kernels whose builds succeeded.
     """
     from kopt.backends.further_kernels import further_beside
     from kopt.backends.triton_builder import build_with_triton

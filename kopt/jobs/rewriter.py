@@ -85,9 +85,9 @@ def proposal(request: Request, store: Store) -> Proposal:
 
 
 def _key(request: Request) -> ProposalKey:
-    failed, pending = request.failed, [[each.sketch, *each.rows()] for each in request.pending]
-    pending = pending if request.turn is not None else []
-    learns = request.experience.tried or request.experience.before or request.turn is not None
+    failed, refines = request.failed, request.turn is not None
+    pending = [[each.sketch, *each.rows()] for each in request.pending if refines]
+    learns = request.experience.tried or request.experience.before or refines
     learned = [request.experience.digest, request.turn, request.refined, pending]
     return ProposalKey(
         parent=request.parent, failed=f"{failed.kernel} {failed.phase}" if failed else "",

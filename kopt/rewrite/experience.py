@@ -161,7 +161,7 @@ class Experience:
         Args:
             parent: digest of the source to change.
             seed: seed of the draws.
-            refined: whether fast parents are refined beside, to which changes of numbers are left.
+            refined: whether other slots refine fast parents, so that changes of numbers are left to those slots.
         """
         rng, lineage = Random(digest(["factors", parent, seed])), self.lineage(parent)
         drawn = dict[str, Factor]()

@@ -92,7 +92,7 @@ def propose(
 def refine(parent: str, *, facts: RewriteFacts, exclude: AbstractSet[str]) -> Rewrite | None:
     """Draw one or two small changes that leave the parent's tiles, loops and grid as they are; None where none is new.
 
-    The same arguments give the same proposal.  The more was proposed before, the other the draws.
+    The same arguments give the same proposal; each further source in `exclude` gives other draws.
 
     Args:
         parent: source to change.

@@ -108,7 +108,7 @@ FACTS = {
 
 
 def tried():
-    """What became of the seed and of the kernels of round 1, the two parents with their own sketches."""
+    """Return the results of the seed and of round 1's kernels; the two parents have the sketches of their sources."""
     rows = [Tried(kernel="seed", parent="", outcome="passed", time_ms=SEED_MS)]
     for place, (time, moves, values) in enumerate(ROUND_1):
         parent = PARENTS[place] if place < len(PARENTS) else None

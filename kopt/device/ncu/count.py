@@ -195,7 +195,7 @@ class Counting:
         _wait_until(lambda: all(run.is_prepared() for run in ready), wait_s)
 
     def each(self, wait_s: float = WAIT_S) -> Iterator[Counted | NotCounted]:
-        """Yield the outcomes in order; no other process should use the GPU that this process sees by now meanwhile.
+        """Yield the outcomes in order, while no other process should use the GPU that this process sees.
 
         Args:
             wait_s: limit of each, s.
